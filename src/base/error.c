@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * error.c - errors as values: a code for programs, a sentence for people.
+ */
+#include "switchover/base.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int swo_error_set(
+	struct swo_error *err, enum swo_error_code code, int os_errno, const char *fmt, ...)
+{
+	if (!err)
+		return -1;
+
+	/* Format aside first: the arguments may point into err->text itself. */
+	char text[sizeof(err->text)];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+
+	err->code = code;
+	err->os_errno = os_errno;
+	char reason[128];
+	if (os_errno)
+		snprintf(err->text, sizeof(err->text), "%.*s: %s", (int)(sizeof(text) - 130), text,
+			strerror_r(os_errno, reason, sizeof(reason)));
+	else
+		memcpy(err->text, text, sizeof(text));
+	return -1;
+}
+
+int swo_error_prefix(struct swo_error *err, const char *fmt, ...)
+{
+	if (!err)
+		return -1;
+
+	char head[sizeof(err->text) / 2];
+	va_list ap;
+	va_start(ap, fmt);
+	vsnprintf(head, sizeof(head), fmt, ap);
+	va_end(ap);
+
+	char text[sizeof(err->text)];
+	memcpy(text, err->text, sizeof(text));
+	snprintf(err->text, sizeof(err->text), "%s: %.*s", head,
+		(int)(sizeof(text) - strlen(head) - 3), text);
+	return -1;
+}
+
+const char *swo_error_code_name(enum swo_error_code code)
+{
+	static const char *const names[] = {
+		[SWO_E_NONE] = "none",
+		[SWO_E_INVALID] = "invalid",
+		[SWO_E_NO_MEMORY] = "no-memory",
+		[SWO_E_IO] = "io",
+		[SWO_E_TIMEOUT] = "timeout",
+		[SWO_E_PROTOCOL] = "protocol",
+		[SWO_E_STATE] = "state",
+		[SWO_E_CANCELLED] = "cancelled",
+		[SWO_E_PEER_LOST] = "peer-lost",
+		[SWO_E_DEVICE] = "device",
+		[SWO_E_UNSUPPORTED] = "unsupported",
+		[SWO_E_CORRUPT] = "corrupt",
+	};
+	if ((size_t)code >= SWO_ARRAY_SIZE(names))
+		return "unknown";
+	return names[code];
+}
