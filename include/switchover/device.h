@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device.h - a migratable device: its states and arcs, the worker that walks
+ * them, their timing, deadlines and recovery. What lies behind (a kernel VFIO
+ * device, a vfio-user server) is known only by a table of functions.
+ *
+ * Rules of the states: the kernel's uapi linux/vfio.h, "VFIO migration v2".
+ */
+#ifndef SWITCHOVER_DEVICE_H
+#define SWITCHOVER_DEVICE_H
+
+#include "switchover/base.h"
+#include "switchover/runstate.h"
+#include "switchover/timeline.h"
+
+/* ---- states and arcs ----------------------------------------------------- */
+
+/* Numbers are ABI: enum vfio_device_mig_state. */
+enum swo_device_state {
+	SWO_DEVICE_ERROR = 0,
+	SWO_DEVICE_STOP = 1,
+	SWO_DEVICE_RUNNING = 2,
+	SWO_DEVICE_STOP_COPY = 3,
+	SWO_DEVICE_RESUMING = 4,
+	SWO_DEVICE_RUNNING_P2P = 5,
+	SWO_DEVICE_PRE_COPY = 6,
+	SWO_DEVICE_PRE_COPY_P2P = 7,
+};
+#define SWO_DEVICE_STATES 8
+
+/* VFIO_DEVICE_FEATURE_MIGRATION flags. */
+#define SWO_MIG_STOP_COPY (UINT64_C(1) << 0)
+#define SWO_MIG_P2P	  (UINT64_C(1) << 1)
+#define SWO_MIG_PRE_COPY  (UINT64_C(1) << 2)
+
+SWO_API const char *swo_device_state_name(enum swo_device_state state); /* "PRE_COPY_P2P" */
+/* Does a device with these flags have this state at all? ERROR: yes. */
+SWO_API bool swo_device_state_supported(enum swo_device_state state, uint64_t mig_flags);
+/*
+ * The next single arc on the way from `from` to `to`: returns 0 and *next, or -1
+ * when the uAPI does not allow the pair (from or to ERROR, STOP_COPY->PRE_COPY(_P2P), a
+ * state that the flags leave out). from == to gives *next == to. A pure table.
+ */
+SWO_API int swo_device_next_state(enum swo_device_state from, enum swo_device_state to,
+	uint64_t mig_flags, enum swo_device_state *next);
+
+/* ---- backends ------------------------------------------------------------- */
+
+struct swo_region_info {
+	uint64_t size;
+	uint32_t flags; /* VFIO_REGION_INFO_FLAG_*: 1 read, 2 write, 4 mmap */
+};
+
+struct swo_irq_info {
+	uint32_t flags; /* VFIO_IRQ_INFO_*: 1 eventfd */
+	uint32_t count;
+};
+
+struct swo_dma_range {
+	uint64_t iova;
+	uint64_t length;
+};
+
+/*
+ * What a device is reached by. Every function blocks until done, has a deadline of
+ * its own where the medium allows one, returns 0 or -1 with *err set, and names
+ * the device in *err. `self` is the backend's object.
+ *
+ * Migration functions (the first group) are called by the device's worker only.
+ * The others may be called from any thread at any time, also beside a migration
+ * job; after `destroy` none is. An optional function that is NULL, or fails with
+ * SWO_E_UNSUPPORTED, is not offered.
+ */
+struct swo_device_ops {
+	const char *name; /* "vfio-user", "kernel" */
+
+	/* -- migration -- */
+	/* Features, once, at creation: SWO_MIG_* flags. SWO_E_UNSUPPORTED: cannot migrate. */
+	int (*get_mig_flags)(void *self, uint64_t *flags, struct swo_error *err);
+	int (*get_state)(void *self, enum swo_device_state *state, struct swo_error *err);
+	/* One single arc (or a same-state no-op). Opens and closes the data session. */
+	int (*set_state)(void *self, enum swo_device_state state, struct swo_error *err);
+	/*
+	 * Reads up to `len` bytes of state: *got > 0 bytes; *got == 0 is the end in STOP_COPY,
+	 * and "nothing at the moment" in PRE_COPY (both -ENOMSG and a read of 0).
+	 */
+	int (*data_read)(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
+	/* Writes all of it, or fails (and then only a reset helps). */
+	int (*data_write)(void *self, const void *buf, size_t len, struct swo_error *err);
+	/* VFIO_MIG_GET_PRECOPY_INFO; optional. PRE_COPY states only. */
+	int (*precopy_info)(
+		void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err);
+	/* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE; optional; any state. */
+	int (*data_size)(void *self, uint64_t *stop_copy_length, struct swo_error *err);
+	/* Largest data_read / data_write that is good for this peer, in bytes. */
+	size_t (*read_chunk)(void *self);
+	size_t (*write_chunk)(void *self);
+	/* Resets: RUNNING afterwards on a kernel device; a vfio-user server may keep its state. */
+	int (*reset)(void *self, struct swo_error *err);
+
+	/* -- DMA: optional log of what the device wrote to guest memory -- */
+	/* *page_size: a hint in, the device's choice out. ranges 0: everything mapped. */
+	int (*dma_log_start)(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+		size_t count, struct swo_error *err);
+	int (*dma_log_stop)(void *self, struct swo_error *err);
+	/*
+	 * ORs one bit per page of [iova, iova + length) into `bitmap` (bit 0 = first page) and
+	 * clears the device's log. On error treat the whole range as dirty.
+	 */
+	int (*dma_log_report)(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+		uint64_t *bitmap, struct swo_error *err);
+	/* Lets the device reach [iova, iova+size) at fd+offset; prot: 1 read, 2 write. */
+	int (*dma_map)(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset,
+		void *host, uint32_t prot, struct swo_error *err);
+	int (*dma_unmap)(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
+
+	/* -- regions and interrupts, by VFIO's PCI indices -- */
+	int (*region_info)(
+		void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err);
+	int (*region_read)(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
+		struct swo_error *err);
+	/* posted: need not wait for the device's answer; order is kept all the same. */
+	int (*region_write)(void *self, uint32_t region, uint64_t offset, const void *buf,
+		uint32_t len, bool posted, struct swo_error *err);
+	/* The fd, offset and size by which a region's mmappable part can be mapped; optional. The
+	   fd stays the backend's. region_offset: where in the region that part begins. */
+	int (*region_fd)(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
+		uint64_t *region_offset, uint64_t *size, struct swo_error *err);
+	int (*irq_info)(
+		void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
+	/* One eventfd per vector from `start`; fd -1 takes a vector away; count 0: disable all. The
+	   fds stay the caller's. */
+	int (*set_irqs)(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
+		struct swo_error *err);
+
+	void (*destroy)(void *self);
+};
+
+/* ---- a device --------------------------------------------------------------- */
+
+struct swo_device;
+
+struct swo_device_params {
+	uint64_t arc_deadline_ms;      /* each arc, as its waiter sees it; 0: 30000 */
+	uint64_t data_deadline_ms;     /* one read or write of state; 0: 30000 */
+	struct swo_timeline *timeline; /* arcs are recorded here; may be NULL */
+};
+
+/*
+ * Takes over `self` (also on failure: it is destroyed then). Starts the device's worker,
+ * and asks for flags and state. Errors: what the backend said.
+ */
+SWO_API int swo_device_create(const char *name, const struct swo_device_ops *ops, void *self,
+	const struct swo_device_params *params, struct swo_device **out, struct swo_error *err);
+/*
+ * Waits for the worker; a device whose arc hangs is left behind with its memory and its
+ * thread, and that is logged.
+ */
+SWO_API void swo_device_destroy(struct swo_device *dev);
+
+SWO_API const char *swo_device_name(const struct swo_device *dev);
+SWO_API uint64_t swo_device_mig_flags(const struct swo_device *dev);
+SWO_API const struct swo_device_ops *swo_device_backend(const struct swo_device *dev, void **self);
+SWO_API struct swo_worker *swo_device_worker(struct swo_device *dev);
+SWO_API void swo_device_set_timeline(struct swo_device *dev, struct swo_timeline *timeline);
+
+/* The state after the last arc that ended, without asking the device. */
+SWO_API enum swo_device_state swo_device_state(struct swo_device *dev);
+
+/* What became of a device beyond what was asked; sticky until cleared by swo_device_refresh. */
+enum swo_device_health {
+	SWO_DEVICE_SOUND,
+	SWO_DEVICE_WAS_RESET, /* recovery took its state away */
+	SWO_DEVICE_LOST,      /* an arc hangs, or its backend is gone */
+};
+SWO_API enum swo_device_health swo_device_health(struct swo_device *dev);
+
+/*
+ * Walks to `state` arc by arc, on the device's worker: launch queues it and returns at once
+ * (it never allocates), wait joins it. One walk at a time: SWO_E_STATE else. A walk whose
+ * arc passes its deadline returns SWO_E_TIMEOUT and marks the device LOST; if that arc ends
+ * later, the device is driven to where it does no harm (see `settle`). After a failed arc the
+ * state is read back; nothing else is done about it.
+ * An error names the device and the arc: "device vf2: PRE_COPY_P2P->STOP_COPY: ...".
+ */
+SWO_API int swo_device_launch(
+	struct swo_device *dev, enum swo_device_state state, struct swo_error *err);
+SWO_API int swo_device_wait(struct swo_device *dev, struct swo_error *err);
+/* Both in one. */
+SWO_API int swo_device_set_state(
+	struct swo_device *dev, enum swo_device_state state, struct swo_error *err);
+
+/*
+ * `fn` runs on the worker right after a walk has arrived in `state`, after the waiter was
+ * let go: the device streams as soon as it has stopped, and a join never waits for the
+ * stream. Set before the walk is launched; fn NULL takes it away.
+ */
+SWO_API void swo_device_on_arrival(struct swo_device *dev, enum swo_device_state state,
+	void (*fn)(void *opaque), void *opaque);
+
+/*
+ * Back to RUNNING: along legal arcs first; reset as the last resort, which is logged and sets
+ * WAS_RESET. Reads the state first, so it is right after anything. Blocks, with the arcs'
+ * deadlines. stop_short: leave the device in RUNNING_P2P (or STOP without P2P) so that a
+ * barrier can follow. Fails only when the device is lost.
+ */
+SWO_API int swo_device_recover(struct swo_device *dev, bool stop_short, struct swo_error *err);
+
+/* Where a hung arc is driven if it ends after all: RUNNING (source) or reset (target). */
+enum swo_settle { SWO_SETTLE_RUN, SWO_SETTLE_RESET };
+SWO_API void swo_device_set_settle(struct swo_device *dev, enum swo_settle settle);
+
+/* Asks the device for its state and forgets old health: before a new migration. */
+SWO_API int swo_device_refresh(struct swo_device *dev, struct swo_error *err);
+
+/* Learned costs of one arc, from every time this device walked it. Zeros when never. */
+struct swo_arc_cost {
+	uint64_t count;
+	uint64_t last_ns;
+	uint64_t max_ns;
+	uint64_t mean_ns; /* weighted to the recent ones */
+};
+SWO_API struct swo_arc_cost swo_device_arc_cost(
+	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
+
+/* ---- following the run state --------------------------------------------------- */
+
+enum swo_transitions {
+	SWO_TRANSITIONS_SERIAL,	  /* each arc inside the device's handler: one device at a time */
+	SWO_TRANSITIONS_PARALLEL, /* launched and joined: see swo_slow_desc */
+};
+
+/*
+ * Lets the device follow the VM's run state:
+ *
+ *   stop   prepare: ->RUNNING_P2P, or ->PRE_COPY_P2P from PRE_COPY (without P2P: nothing)
+ *          change:  ->STOP_COPY when the new state is FINISH_MIGRATE or a data session is open (the
+ *                   device was in PRE_COPY), else ->STOP
+ *   start  prepare: ->RUNNING_P2P, by way of STOP (without P2P: nothing)
+ *          change:  ->RUNNING
+ *
+ * A start that takes back a failed stop recovers the device (swo_device_recover) instead of
+ * failing again. A lost device is skipped, with a warning.
+ */
+SWO_API int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, int depth,
+	enum swo_transitions transitions, enum swo_join join_at, struct swo_error *err);
+SWO_API void swo_device_unfollow(struct swo_device *dev);
+
+/* ---- backends that come with the library ------------------------------------------ */
+
+struct swo_vfio_user_params {
+	uint64_t command_deadline_ms; /* every command but SET state, RESET and data; 0: 5000 */
+	uint64_t slow_deadline_ms;    /* those; 0: 120000. Longer than any arc deadline */
+	size_t read_chunk;	      /* 0: chosen from what the peer offers */
+	size_t write_chunk;	      /* 0: likewise; 32 KiB for an unknown peer */
+	/* Guest memory for DMA_READ/DMA_WRITE messages of servers that do not mmap: copies between
+	   `buf` and [addr, addr + len); returns 0, or an errno for the reply. Called on the
+	   client's service thread. NULL: such messages are answered with EFAULT. */
+	int (*dma_read)(void *opaque, uint64_t addr, void *buf, size_t len);
+	int (*dma_write)(void *opaque, uint64_t addr, const void *buf, size_t len);
+	void *opaque;
+};
+
+extern SWO_API const struct swo_device_ops swo_vfio_user_ops;
+/*
+ * Connects to a vfio-user server's socket, negotiates, and reads regions and interrupts. The
+ * server is not trusted: nothing it sends can do more than fail this device.
+ * *self is for swo_device_create (or swo_vfio_user_ops.destroy).
+ */
+SWO_API int swo_vfio_user_connect(const char *name, const char *socket_path,
+	const struct swo_vfio_user_params *params, void **self, struct swo_error *err);
+
+#endif

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * timeline.h - what happened when: spans and marks on CLOCK_MONOTONIC, of both
+ * sides of a migration on one clock. Written as JSON (our own, readable by
+ * people and programs), as a Chrome trace (chrome://tracing, Perfetto), and as
+ * a picture for the terminal.
+ *
+ * Threads: every function may be called from any thread. Recording takes one
+ * short lock and no allocation up to the capacity given at creation, so it can
+ * be used between stop and start; what does not fit is counted, not stored.
+ */
+#ifndef SWITCHOVER_TIMELINE_H
+#define SWITCHOVER_TIMELINE_H
+
+#include "switchover/base.h"
+
+enum swo_side { SWO_SIDE_SOURCE, SWO_SIDE_TARGET };
+
+enum swo_span_kind {
+	SWO_SPAN_PHASE,	 /* setup, pre-copy, stop, commit, ... */
+	SWO_SPAN_PASS,	 /* a runstate pass (prepare, change), a RAM pass */
+	SWO_SPAN_ARC,	 /* one arc of one device: "PRE_COPY->PRE_COPY_P2P" */
+	SWO_SPAN_STREAM, /* device state: save on the source, load on the target */
+	SWO_SPAN_WAIT,	 /* a barrier, a join, a round trip */
+	SWO_SPAN_RAM,	 /* guest memory */
+	SWO_SPAN_WORK,	 /* anything else that takes time: config load, vCPU state */
+	SWO_SPAN_MARK,	 /* a point in time: start_ns == end_ns */
+};
+
+struct swo_span {
+	enum swo_side side;
+	enum swo_span_kind kind;
+	char name[48];
+	char device[32]; /* "" when it belongs to no device */
+	uint64_t start_ns;
+	uint64_t end_ns;
+	uint64_t bytes; /* moved by it; 0 when that has no meaning */
+};
+
+struct swo_timeline;
+
+/* capacity: spans kept. NULL: no memory. */
+SWO_API struct swo_timeline *swo_timeline_new(enum swo_side side, size_t capacity);
+SWO_API void swo_timeline_free(struct swo_timeline *timeline);
+/* Forgets all spans; keeps the memory. */
+SWO_API void swo_timeline_clear(struct swo_timeline *timeline);
+
+/* A NULL timeline is allowed everywhere below and records nothing. */
+SWO_API void swo_timeline_span(struct swo_timeline *timeline, enum swo_span_kind kind,
+	const char *device, uint64_t start_ns, uint64_t end_ns, uint64_t bytes, const char *fmt,
+	...) SWO_PRINTF(7, 8);
+SWO_API void swo_timeline_mark(
+	struct swo_timeline *timeline, const char *device, const char *fmt, ...) SWO_PRINTF(3, 4);
+
+/* Spans recorded so far; *dropped (may be NULL) how many did not fit. */
+SWO_API size_t swo_timeline_count(struct swo_timeline *timeline, size_t *dropped);
+/* Copies span i (in order of recording); false when there is none. */
+SWO_API bool swo_timeline_get(struct swo_timeline *timeline, size_t i, struct swo_span *out);
+
+/*
+ * As JSON: {"version":1,"clock":"CLOCK_MONOTONIC","dropped":N,"spans":[{"side":"source",
+ * "kind":"arc","name":"...","device":"vf0","start_ns":...,"end_ns":...,"bytes":N},...]}.
+ * Returned text is malloc'ed; NULL: no memory. The parser adds what it reads to
+ * `timeline`, each time shifted by offset_ns (the clock of the writer minus ours is
+ * -offset_ns); it takes at most the timeline's capacity and trusts nothing.
+ */
+SWO_API char *swo_timeline_to_json(struct swo_timeline *timeline);
+SWO_API int swo_timeline_add_json(struct swo_timeline *timeline, const char *text, size_t len,
+	int64_t offset_ns, struct swo_error *err);
+
+/* The Chrome trace event format; one process per side, one row per device. */
+SWO_API char *swo_timeline_to_chrome(struct swo_timeline *timeline);
+
+/*
+ * A picture for a terminal `columns` wide (>= 60): one line per (side, device) row,
+ * time from the first to the last span inside [from_ns, to_ns] (0, 0: the whole), a
+ * scale in ms, and a legend. Plain ASCII unless utf8. Malloc'ed text.
+ */
+SWO_API char *swo_timeline_picture(struct swo_timeline *timeline, unsigned columns, bool utf8,
+	uint64_t from_ns, uint64_t to_ns);
+
+#endif
