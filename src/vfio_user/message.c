@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * message.c - one message at a time over a UNIX stream socket, with its fds and
+ * a deadline, never leaving half of one behind without saying so.
+ */
+#include "vfio_user/message.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define PIECES_MAX 8
+
+int swo_vu_header_check(
+	const struct swo_vu_header *header, size_t max_payload, struct swo_error *err)
+{
+	uint32_t type = header->flags & SWO_VU_TYPE_MASK;
+
+	if (header->size < sizeof(*header) || header->size - sizeof(*header) > max_payload)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"message %u of command %u says it has %u bytes; %zu to %zu are allowed",
+			header->id, header->command, header->size, sizeof(*header),
+			sizeof(*header) + max_payload);
+	if (type != SWO_VU_COMMAND && type != SWO_VU_REPLY)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"message %u of command %u has type %u; only 0 and 1 exist", header->id,
+			header->command, type);
+	if (type == SWO_VU_REPLY && (header->flags & SWO_VU_ERROR) &&
+		header->size != sizeof(*header))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"failed reply %u to command %u has a payload of %zu bytes", header->id,
+			header->command, swo_vu_payload(header));
+	return 0;
+}
+
+void swo_vu_fds_close(struct swo_vu_fds *fds)
+{
+	for (unsigned i = 0; i < fds->count; i++)
+		swo_close_fd(&fds->fd[i]);
+	fds->count = 0;
+}
+
+int swo_vu_fds_take(struct swo_vu_fds *fds, unsigned i)
+{
+	if (i >= fds->count)
+		return -1;
+	int fd = fds->fd[i];
+
+	fds->fd[i] = -1;
+	return fd;
+}
+
+/* Waits until `sock` is ready for `events` (or broken, which the next call will tell). */
+static int wait_ready(int sock, short events, swo_deadline deadline, struct swo_error *err)
+{
+	struct pollfd pfd = {.fd = sock, .events = events};
+
+	for (;;) {
+		int rc = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
+
+		if (rc > 0)
+			return 0;
+		if (rc < 0 && errno != EINTR)
+			return swo_error_set(err, SWO_E_IO, errno, "poll a vfio-user socket");
+		if (swo_deadline_passed(deadline))
+			return swo_error_set(err, SWO_E_TIMEOUT, 0,
+				events == POLLOUT ? "the vfio-user peer takes no data"
+						  : "the vfio-user peer sends no data");
+	}
+}
+
+static int send_failed(struct swo_error *err)
+{
+	if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN)
+		return swo_error_set(
+			err, SWO_E_PEER_LOST, 0, "the vfio-user peer closed the connection");
+	return swo_error_set(err, SWO_E_IO, errno, "send a vfio-user message");
+}
+
+/* Drops `n` sent bytes from the front of what is still to go. */
+static void advance(struct msghdr *msg, size_t n)
+{
+	while (n && n >= msg->msg_iov->iov_len) {
+		n -= msg->msg_iov->iov_len;
+		msg->msg_iov++;
+		msg->msg_iovlen--;
+	}
+	if (n) {
+		msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + n;
+		msg->msg_iov->iov_len -= n;
+	}
+}
+
+static int send_all(int sock, struct msghdr *msg, size_t left, swo_deadline deadline, size_t *sent,
+	struct swo_error *err)
+{
+	while (left) {
+		ssize_t n = sendmsg(sock, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
+
+		if (n < 0) {
+			if (errno == EINTR)
+				continue;
+			if (errno != EAGAIN)
+				return send_failed(err);
+			if (wait_ready(sock, POLLOUT, deadline, err))
+				return -1;
+			continue;
+		}
+		*sent += (size_t)n;
+		left -= (size_t)n;
+		advance(msg, (size_t)n);
+		/* The fds have gone with the first byte. */
+		msg->msg_control = NULL;
+		msg->msg_controllen = 0;
+	}
+	return 0;
+}
+
+int swo_vu_send(int sock, const struct iovec *pieces, unsigned count, const int *fds,
+	unsigned fd_count, swo_deadline deadline, size_t *sent, struct swo_error *err)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SWO_VU_FDS_MAX)] = {0};
+	struct iovec iov[PIECES_MAX];
+	struct msghdr msg = {.msg_iov = iov};
+	size_t total = 0, ignored;
+
+	if (!sent)
+		sent = &ignored;
+	*sent = 0;
+	if (!count || count > PIECES_MAX || fd_count > SWO_VU_FDS_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"a vfio-user message of %u pieces with %u fds; at most %d and %d fit",
+			count, fd_count, PIECES_MAX, SWO_VU_FDS_MAX);
+	for (unsigned i = 0; i < count; i++)
+		if (pieces[i].iov_len) {
+			iov[msg.msg_iovlen++] = pieces[i];
+			total += pieces[i].iov_len;
+		}
+	if (fd_count) {
+		msg.msg_control = control;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
+		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
+		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * fd_count);
+	}
+	return send_all(sock, &msg, total, deadline, sent, err);
+}
+
+/* Moves the fds of one recvmsg to `fds`; closes those that do not fit: -1. */
+static int collect_fds(struct msghdr *msg, struct swo_vu_fds *fds)
+{
+	int rc = msg->msg_flags & MSG_CTRUNC ? -1 : 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
+			if (fds->count < SWO_VU_FDS_MAX) {
+				fds->fd[fds->count++] = fd;
+			} else {
+				close(fd);
+				rc = -1;
+			}
+		}
+	}
+	return rc;
+}
+
+static int recv_failed(ssize_t n, struct swo_error *err)
+{
+	if (n == 0 || errno == ECONNRESET || errno == EPIPE || errno == ENOTCONN)
+		return swo_error_set(
+			err, SWO_E_PEER_LOST, 0, "the vfio-user peer closed the connection");
+	return swo_error_set(err, SWO_E_IO, errno, "receive a vfio-user message");
+}
+
+/* Reads into buf[done..len); returns when some bytes came. */
+static int recv_some(int sock, void *buf, size_t len, size_t *done, struct swo_vu_fds *fds,
+	swo_deadline deadline, struct swo_error *err)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SWO_VU_FDS_MAX)];
+
+	for (;;) {
+		struct iovec iov = {.iov_base = (char *)buf + *done, .iov_len = len - *done};
+		struct msghdr msg = {.msg_iov = &iov,
+			.msg_iovlen = 1,
+			.msg_control = fds ? control : NULL,
+			.msg_controllen = fds ? sizeof(control) : 0};
+		ssize_t n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+
+		if (n > 0) {
+			*done += (size_t)n;
+			if (fds && collect_fds(&msg, fds))
+				return swo_error_set(err, SWO_E_PROTOCOL, 0,
+					"a message brings more than %d fds", SWO_VU_FDS_MAX);
+			return 0;
+		}
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n == 0 || errno != EAGAIN)
+			return recv_failed(n, err);
+		if (wait_ready(sock, POLLIN, deadline, err))
+			return -1;
+	}
+}
+
+int swo_vu_recv_header(int sock, struct swo_vu_header *header, struct swo_vu_fds *fds,
+	swo_deadline deadline, size_t *got, struct swo_error *err)
+{
+	size_t ignored;
+
+	if (!got)
+		got = &ignored;
+	*got = 0;
+	if (fds)
+		fds->count = 0;
+	while (*got < sizeof(*header))
+		if (recv_some(sock, header, sizeof(*header), got, fds, deadline, err)) {
+			if (fds)
+				swo_vu_fds_close(fds);
+			return -1;
+		}
+	return 0;
+}
+
+int swo_vu_recv_body(int sock, void *buf, size_t len, swo_deadline deadline, struct swo_error *err)
+{
+	size_t done = 0;
+
+	/* Without room for control data the kernel closes any fds itself. */
+	while (done < len)
+		if (recv_some(sock, buf, len, &done, NULL, deadline, err))
+			return -1;
+	return 0;
+}
+
+int swo_vu_recv_drop(int sock, size_t len, swo_deadline deadline, struct swo_error *err)
+{
+	char scratch[16384];
+
+	while (len) {
+		size_t piece = len < sizeof(scratch) ? len : sizeof(scratch);
+
+		if (swo_vu_recv_body(sock, scratch, piece, deadline, err))
+			return -1;
+		len -= piece;
+	}
+	return 0;
+}
+
+int swo_vu_recv(int sock, struct swo_vu_header *header, void *buf, size_t room,
+	struct swo_vu_fds *fds, swo_deadline deadline, struct swo_error *err)
+{
+	if (swo_vu_recv_header(sock, header, fds, deadline, NULL, err))
+		return -1;
+	if (!swo_vu_header_check(header, room, err) &&
+		!swo_vu_recv_body(sock, buf, swo_vu_payload(header), deadline, err))
+		return 0;
+	if (fds)
+		swo_vu_fds_close(fds);
+	return -1;
+}

@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * version.c - the VERSION payload: two numbers and a JSON text, built and parsed.
+ * The parser sees bytes from outside and trusts none of them.
+ */
+#include "vfio_user/message.h"
+
+#include <jansson.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Nothing legal is longer; jansson's own bound on nesting does the rest. */
+#define TEXT_MAX 16384
+
+void swo_vu_caps_init(struct swo_vu_caps *caps)
+{
+	*caps = (struct swo_vu_caps){
+		.major = SWO_VU_MAJOR,
+		.minor = SWO_VU_MINOR,
+		.max_msg_fds = SWO_VU_DEFAULT_MAX_MSG_FDS,
+		.max_data_xfer = SWO_VU_DEFAULT_MAX_DATA_XFER,
+		.max_dma_maps = SWO_VU_DEFAULT_MAX_DMA_MAPS,
+		.pgsizes = SWO_VU_DEFAULT_PGSIZES,
+		.twin_fd_index = -1,
+	};
+}
+
+static json_t *caps_to_json(const struct swo_vu_caps *caps)
+{
+	json_t *twin = json_pack("{s:b}", SWO_VU_KEY_SUPPORTED, caps->twin_socket);
+
+	if (twin && caps->twin_fd_index >= 0)
+		json_object_set_new(twin, SWO_VU_KEY_FD_INDEX, json_integer(caps->twin_fd_index));
+	json_t *inner = json_pack("{s:I, s:I, s:I, s:I, s:o, s:b}", SWO_VU_KEY_MAX_MSG_FDS,
+		(json_int_t)caps->max_msg_fds, SWO_VU_KEY_MAX_DATA_XFER,
+		(json_int_t)caps->max_data_xfer, SWO_VU_KEY_MAX_DMA_MAPS,
+		(json_int_t)caps->max_dma_maps, SWO_VU_KEY_PGSIZES, (json_int_t)caps->pgsizes,
+		SWO_VU_KEY_TWIN_SOCKET, twin, SWO_VU_KEY_WRITE_MULTIPLE, caps->write_multiple);
+
+	if (inner && caps->max_write)
+		json_object_set_new(inner, SWO_VU_KEY_X_SWITCHOVER,
+			json_pack("{s:I}", SWO_VU_KEY_MAX_WRITE, (json_int_t)caps->max_write));
+	return json_pack("{s:o}", SWO_VU_KEY_CAPABILITIES, inner);
+}
+
+int swo_vu_version_build(const struct swo_vu_caps *caps, struct swo_buf *out, struct swo_error *err)
+{
+	struct swo_vu_version version = {.major = caps->major, .minor = caps->minor};
+	json_t *root = caps_to_json(caps);
+	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	int rc;
+
+	json_decref(root);
+	if (!text)
+		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "vfio-user VERSION message");
+	rc = swo_buf_append(out, &version, sizeof(version), err);
+	if (!rc)
+		rc = swo_buf_append(out, text, strlen(text) + 1, err);
+	free(text);
+	return rc;
+}
+
+/* An absent key leaves *value alone. */
+static int take_number(json_t *object, const char *key, uint64_t *value, struct swo_error *err)
+{
+	json_t *number = json_object_get(object, key);
+
+	if (!number)
+		return 0;
+	if (!json_is_integer(number) || json_integer_value(number) < 0)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"VERSION: '%s' must be a number that is not negative", key);
+	*value = (uint64_t)json_integer_value(number);
+	return 0;
+}
+
+static int take_bool(json_t *object, const char *key, bool *value, struct swo_error *err)
+{
+	json_t *flag = json_object_get(object, key);
+
+	if (!flag)
+		return 0;
+	if (!json_is_boolean(flag))
+		return swo_error_set(
+			err, SWO_E_PROTOCOL, 0, "VERSION: '%s' must be true or false", key);
+	*value = json_is_true(flag);
+	return 0;
+}
+
+static int take_object(json_t *object, const char *key, json_t **value, struct swo_error *err)
+{
+	*value = json_object_get(object, key);
+	if (*value && !json_is_object(*value))
+		return swo_error_set(
+			err, SWO_E_PROTOCOL, 0, "VERSION: '%s' must be an object", key);
+	return 0;
+}
+
+static int take_twin(json_t *inner, struct swo_vu_caps *caps, struct swo_error *err)
+{
+	uint64_t index = UINT64_MAX;
+	json_t *twin;
+
+	if (take_object(inner, SWO_VU_KEY_TWIN_SOCKET, &twin, err))
+		return -1;
+	if (!twin)
+		return 0;
+	if (take_bool(twin, SWO_VU_KEY_SUPPORTED, &caps->twin_socket, err) ||
+		take_number(twin, SWO_VU_KEY_FD_INDEX, &index, err))
+		return -1;
+	/* An index that no message can hold stays "not said": the same fault to the caller. */
+	if (index < SWO_VU_FDS_MAX)
+		caps->twin_fd_index = (int)index;
+	return 0;
+}
+
+static int take_caps(json_t *root, struct swo_vu_caps *caps, struct swo_error *err)
+{
+	json_t *inner, *ours;
+
+	if (!json_is_object(root))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "VERSION: the JSON is no object");
+	if (take_object(root, SWO_VU_KEY_CAPABILITIES, &inner, err))
+		return -1;
+	if (!inner)
+		return 0;
+	if (take_number(inner, SWO_VU_KEY_MAX_MSG_FDS, &caps->max_msg_fds, err) ||
+		take_number(inner, SWO_VU_KEY_MAX_DATA_XFER, &caps->max_data_xfer, err) ||
+		take_number(inner, SWO_VU_KEY_MAX_DMA_MAPS, &caps->max_dma_maps, err) ||
+		take_number(inner, SWO_VU_KEY_PGSIZES, &caps->pgsizes, err) ||
+		take_bool(inner, SWO_VU_KEY_WRITE_MULTIPLE, &caps->write_multiple, err) ||
+		take_twin(inner, caps, err) ||
+		take_object(inner, SWO_VU_KEY_X_SWITCHOVER, &ours, err))
+		return -1;
+	return ours ? take_number(ours, SWO_VU_KEY_MAX_WRITE, &caps->max_write, err) : 0;
+}
+
+int swo_vu_version_parse(
+	const void *payload, size_t len, struct swo_vu_caps *caps, struct swo_error *err)
+{
+	struct swo_vu_version version;
+
+	swo_vu_caps_init(caps);
+	if (len < sizeof(version) || len > TEXT_MAX)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"VERSION: a payload of %zu bytes is not between %zu and %d", len,
+			sizeof(version), TEXT_MAX);
+	memcpy(&version, payload, sizeof(version));
+	caps->major = version.major;
+	caps->minor = version.minor;
+	if (len == sizeof(version))
+		return 0;
+
+	const char *text = (const char *)payload + sizeof(version);
+	size_t text_len = strnlen(text, len - sizeof(version));
+
+	if (text_len == len - sizeof(version))
+		return swo_error_set(
+			err, SWO_E_PROTOCOL, 0, "VERSION: the JSON does not end with a NUL");
+	json_error_t where;
+	json_t *root = json_loadb(text, text_len, JSON_REJECT_DUPLICATES, &where);
+
+	if (!root)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"VERSION: what follows the numbers is not JSON (%s)", where.text);
+	int rc = take_caps(root, caps, err);
+
+	json_decref(root);
+	return rc;
+}
