@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * runstate_priv.h - how registrations are kept: one list of places, ordered by
+ * (depth, rank, registration). Shared by the list (handlers.c) and the passes
+ * over it (change.c).
+ */
+#ifndef SWO_RUNSTATE_PRIV_H
+#define SWO_RUNSTATE_PRIV_H
+
+#include "switchover/runstate.h"
+
+/* The reserved extremes: below and above every ordinary rank. */
+#define RANK_BELOW (SWO_RANK_MIN - 1)
+#define RANK_ABOVE (SWO_RANK_MAX + 1)
+
+struct place {
+	struct place *prev;
+	struct place *next;
+	struct swo_handler *owner;
+	int depth;
+	int rank;
+};
+
+/*
+ * An ordinary handler has one place, a slow one two. A place is never taken out of
+ * the list while a change is under way, so a walk can stand on it across a callback.
+ */
+struct swo_handler {
+	struct place place[2];
+	bool slow;
+	struct swo_handler_desc ordinary;
+	struct swo_slow_desc slowly;
+	char *name;
+	uint64_t first_pass; /* counts from this pass on */
+	uint64_t met_in;     /* the last pass in which one of its places was met */
+	bool called;	     /* in this change; so a rollback takes it back */
+	bool launched;	     /* and not yet joined */
+	bool busy;	     /* a callback of it is running */
+	bool removed;	     /* waits for the end of the change to be freed */
+	unsigned waiters;    /* other threads in swo_runstate_remove */
+	struct swo_handler *next_removed;
+};
+
+struct swo_runstate {
+	pthread_mutex_t mutex;
+	pthread_cond_t settled; /* a callback ended, or a launched handler was joined */
+	struct place *first;
+	struct place *last;
+	struct swo_handler *removed;
+	struct swo_runstate_observer observer;
+	enum swo_run_state state;
+	uint64_t pass_id;
+
+	/* the change under way */
+	bool changing;
+	pthread_t changer;
+	bool in_pass;
+	enum swo_pass pass;
+	bool running;
+	enum swo_run_state to;
+};
+
+/* Joins a launched handler that is being removed, and logs its error. Mutex held. */
+void swo_runstate_join_removed(struct swo_runstate *rs, struct swo_handler *handler);
+/* Frees what was removed, unless a change still walks the list. Mutex held. */
+void swo_runstate_reap(struct swo_runstate *rs);
+
+#endif

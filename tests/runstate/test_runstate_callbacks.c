@@ -1,0 +1,362 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Handlers that are added and removed while a change is under way, from inside
+ * a callback and from other threads; nested and concurrent changes; observers.
+ */
+#include "trail.h"
+
+static void remove_other(struct actor *self)
+{
+	swo_runstate_remove(self->trail->rs, self->other->handler);
+	self->other->handler = NULL;
+}
+
+static void remove_self(struct actor *self)
+{
+	swo_runstate_remove(self->trail->rs, self->handler);
+	self->handler = NULL;
+}
+
+static void add_other(struct actor *self)
+{
+	trail_ordinary(self->trail, self->other, "new", 0, 0);
+}
+
+static void add_other_slow(struct actor *self)
+{
+	trail_slow(self->trail, self->other, "new", 0, SWO_JOIN_DEPTH);
+}
+
+static void a_handler_may_remove_itself(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {0}, b = {.acts = AT_PREPARE, .act = remove_self}, c = {0};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_ordinary(&t, &b, "b", 0, 0);
+	trail_ordinary(&t, &c, "c", 0, 0);
+	trail_start(&t, "a b c | a c |");
+	trail_stop(&t, "c a | c a |");
+	trail_close(&t);
+}
+
+static void a_handler_removed_before_its_turn_is_not_called(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor b = {0}, c = {0}, a = {.acts = AT_CHANGE, .act = remove_other, .other = &b};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_ordinary(&t, &b, "b", 0, 0);
+	trail_ordinary(&t, &c, "c", 0, 0);
+	trail_start(&t, "a b c | a c |");
+	trail_close(&t);
+}
+
+static void a_handler_removed_after_its_turn_is_not_called_again(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {0}, b = {.acts = AT_PREPARE, .act = remove_other, .other = &a};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_ordinary(&t, &b, "b", 0, 0);
+	trail_start(&t, "a b | b |");
+	trail_close(&t);
+}
+
+static void the_last_handlers_may_remove_each_other_and_themselves(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {0}, b = {.acts = AT_CHANGE, .act = remove_other, .other = &a};
+
+	trail_open(&t, SWO_RUN_STATE_RUNNING);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_ordinary(&t, &b, "b", 0, 0);
+	trail_stop(&t, "b a | b |");
+	b.acts = AT_CHANGE;
+	b.act = remove_self;
+	trail_start(&t, "b | b |");
+	trail_stop(&t, "| |");
+	trail_close(&t);
+}
+
+static void a_launched_handler_is_joined_when_it_is_removed(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor x = {0}, a = {.acts = AT_PREPARE, .act = remove_other, .other = &x}, b = {0};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_slow(&t, &x, "x", 0, SWO_JOIN_DEPTH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_ordinary(&t, &b, "b", 0, 0);
+	trail_start(&t, "x< a >x b | a b |");
+	trail_close(&t);
+}
+
+static void the_error_of_a_join_on_removal_fails_nothing(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor x = {.fails_start = AT_PREPARE_JOIN};
+	struct actor a = {.acts = AT_PREPARE, .act = remove_other, .other = &x};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_slow(&t, &x, "x", 0, SWO_JOIN_PASS);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_start(&t, "x< a >x! | a |");
+	trail_close(&t);
+}
+
+static void a_slow_handler_that_removes_itself_in_launch_is_joined_once(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {0}, x = {.acts = AT_PREPARE, .act = remove_self};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_slow(&t, &x, "x", 0, SWO_JOIN_DEPTH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_start(&t, "x< >x a | a |");
+	trail_close(&t);
+}
+
+static void a_slow_handler_that_removes_itself_in_join_is_joined_once(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {0}, x = {.acts = AT_PREPARE_JOIN, .act = remove_self};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_slow(&t, &x, "x", 0, SWO_JOIN_DEPTH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_start(&t, "x< a >x | a |");
+	trail_close(&t);
+}
+
+static void a_handler_added_during_a_pass_counts_from_the_next_one(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor n = {0}, a = {.acts = AT_PREPARE, .act = add_other, .other = &n}, b = {0};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_ordinary(&t, &a, "a", 0, -1);
+	trail_ordinary(&t, &b, "b", 0, 1);
+	trail_start(&t, "a b | a new b |");
+	trail_stop(&t, "b new a | b new a |");
+	trail_close(&t);
+}
+
+static void a_slow_handler_added_in_its_own_depth_is_not_met_halfway(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor n = {0}, a = {.acts = AT_CHANGE, .act = add_other_slow, .other = &n};
+
+	trail_open(&t, SWO_RUN_STATE_RUNNING);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_stop(&t, "a | a |");
+	trail_start(&t, "new< a >new | new< a >new |");
+	trail_close(&t);
+}
+
+static void nest(struct actor *self)
+{
+	struct swo_error err = {0};
+
+	assert_int_equal(swo_runstate_change(self->trail->rs, SWO_RUN_STATE_PAUSED,
+				 SWO_ON_ERROR_CONTINUE, &err),
+		-1);
+	assert_int_equal(err.code, SWO_E_STATE);
+	/* The old state holds until the change is done. */
+	assert_int_equal(swo_runstate_get(self->trail->rs), SWO_RUN_STATE_PRELAUNCH);
+}
+
+static void a_nested_change_is_refused(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {.acts = AT_PREPARE | AT_CHANGE, .act = nest};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_start(&t, "a | a |");
+	assert_int_equal(a.acts, NEVER);
+	assert_int_equal(swo_runstate_get(t.rs), SWO_RUN_STATE_RUNNING);
+	trail_close(&t);
+}
+
+/* Another thread that does one thing to the run state while a callback holds it open. */
+struct intruder {
+	struct swo_runstate *rs;
+	struct swo_handler *removes;
+	struct swo_error err;
+	int rc;
+	bool done;
+	pthread_t thread;
+};
+
+static void *intrude_change(void *opaque)
+{
+	struct intruder *in = opaque;
+
+	in->rc = swo_runstate_change(in->rs, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, &in->err);
+	return NULL;
+}
+
+static struct intruder *intruder;
+
+static void let_in(struct actor *self)
+{
+	(void)self;
+	assert_int_equal(
+		swo_thread_start(&intruder->thread, "intruder", intrude_change, intruder, NULL), 0);
+	pthread_join(intruder->thread, NULL);
+}
+
+static void a_concurrent_change_is_refused(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {.acts = AT_PREPARE, .act = let_in};
+	struct intruder in = {0};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	in.rs = t.rs;
+	intruder = &in;
+	trail_start(&t, "a | a |");
+	assert_int_equal(in.rc, -1);
+	assert_int_equal(in.err.code, SWO_E_STATE);
+	trail_close(&t);
+}
+
+static void *intrude_remove(void *opaque)
+{
+	struct intruder *in = opaque;
+
+	swo_runstate_remove(in->rs, in->removes);
+	__atomic_store_n(&in->done, true, __ATOMIC_RELEASE);
+	return NULL;
+}
+
+static void begin_removal(struct actor *self)
+{
+	(void)self;
+	assert_int_equal(
+		swo_thread_start(&intruder->thread, "intruder", intrude_remove, intruder, NULL), 0);
+}
+
+static void must_still_wait(struct actor *self)
+{
+	(void)self;
+	assert_false(__atomic_load_n(&intruder->done, __ATOMIC_ACQUIRE));
+}
+
+static void removal_from_another_thread_waits_for_the_join(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor x = {.acts = AT_PREPARE_JOIN, .act = must_still_wait};
+	struct actor a = {.acts = AT_PREPARE, .act = begin_removal};
+	struct intruder in = {0};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_slow(&t, &x, "x", 0, SWO_JOIN_DEPTH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	in.rs = t.rs;
+	in.removes = x.handler;
+	intruder = &in;
+	/* Whether it is called once more in the second pass is the scheduler's choice. */
+	assert_int_equal(
+		swo_runstate_change(t.rs, SWO_RUN_STATE_RUNNING, SWO_ON_ERROR_ROLLBACK, NULL), 0);
+	pthread_join(in.thread, NULL);
+	assert_int_equal(x.acts, NEVER);
+	trail_stop(&t, "a | a |");
+	trail_close(&t);
+}
+
+static void a_handler_may_be_removed_between_changes_and_null_is_none(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {0}, x = {0};
+
+	trail_open(&t, SWO_RUN_STATE_PRELAUNCH);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_slow(&t, &x, "x", 0, SWO_JOIN_DEPTH);
+	swo_runstate_remove(t.rs, x.handler);
+	swo_runstate_remove(t.rs, NULL);
+	trail_start(&t, "a | a |");
+	swo_runstate_remove(t.rs, a.handler);
+	trail_stop(&t, "| |");
+	trail_close(&t);
+}
+
+struct seen {
+	char text[256];
+	size_t len;
+	uint64_t last_end;
+};
+
+static void seen_handler(void *opaque, const char *name, enum swo_pass pass, bool running,
+	uint64_t start_ns, uint64_t end_ns)
+{
+	struct seen *seen = opaque;
+
+	seen->len += (size_t)snprintf(seen->text + seen->len, sizeof(seen->text) - seen->len,
+		"%s:%c%c ", name, pass == SWO_PASS_PREPARE ? 'p' : 'c', running ? '+' : '-');
+	assert_true(start_ns <= end_ns);
+	assert_true(seen->last_end <= start_ns);
+	seen->last_end = end_ns;
+}
+
+static void the_observer_sees_every_callback_in_order(void **state)
+{
+	(void)state;
+	struct trail t;
+	struct actor a = {0}, x = {0};
+	struct seen seen = {0};
+	struct swo_runstate_observer observer = {.handler = seen_handler, .opaque = &seen};
+
+	trail_open(&t, SWO_RUN_STATE_RUNNING);
+	trail_ordinary(&t, &a, "a", 0, 0);
+	trail_slow(&t, &x, "x", 0, SWO_JOIN_DEPTH);
+	swo_runstate_observe(t.rs, &observer);
+	trail_stop(&t, "x< a >x x< a >x");
+	assert_string_equal(seen.text, "x:p- a:p- x:p- x:c- a:c- x:c- ");
+	swo_runstate_observe(t.rs, NULL);
+	seen.len = 0;
+	trail_start(&t, "x< a >x x< a >x");
+	assert_int_equal(seen.len, 0);
+	trail_close(&t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_handler_may_remove_itself),
+		cmocka_unit_test(a_handler_removed_before_its_turn_is_not_called),
+		cmocka_unit_test(a_handler_removed_after_its_turn_is_not_called_again),
+		cmocka_unit_test(the_last_handlers_may_remove_each_other_and_themselves),
+		cmocka_unit_test(a_launched_handler_is_joined_when_it_is_removed),
+		cmocka_unit_test(the_error_of_a_join_on_removal_fails_nothing),
+		cmocka_unit_test(a_slow_handler_that_removes_itself_in_launch_is_joined_once),
+		cmocka_unit_test(a_slow_handler_that_removes_itself_in_join_is_joined_once),
+		cmocka_unit_test(a_handler_added_during_a_pass_counts_from_the_next_one),
+		cmocka_unit_test(a_slow_handler_added_in_its_own_depth_is_not_met_halfway),
+		cmocka_unit_test(a_nested_change_is_refused),
+		cmocka_unit_test(a_concurrent_change_is_refused),
+		cmocka_unit_test(removal_from_another_thread_waits_for_the_join),
+		cmocka_unit_test(a_handler_may_be_removed_between_changes_and_null_is_none),
+		cmocka_unit_test(the_observer_sees_every_callback_in_order),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
