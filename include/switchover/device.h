@@ -199,6 +199,13 @@ SWO_API void swo_device_on_arrival(struct swo_device *dev, enum swo_device_state
 	void (*fn)(void *opaque), void *opaque);
 
 /*
+ * Told of every state that this device has reached, on its worker, before the waiter is let go.
+ * One observer at a time; fn NULL takes it away. Set it while no walk is under way.
+ */
+SWO_API void swo_device_observe(struct swo_device *dev,
+	void (*fn)(void *opaque, enum swo_device_state state), void *opaque);
+
+/*
  * Back to RUNNING: along legal arcs first; reset as the last resort, which is logged and sets
  * WAS_RESET. Reads the state first, so it is right after anything. Blocks, with the arcs'
  * deadlines. stop_short: leave the device in RUNNING_P2P (or STOP without P2P) so that a

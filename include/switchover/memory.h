@@ -50,11 +50,11 @@ SWO_API void swo_ram_mark_bitmap(
 	struct swo_ram *ram, uint64_t gpa, const uint64_t *bitmap, uint64_t pages);
 SWO_API uint64_t swo_ram_dirty_pages(struct swo_ram *ram);
 /*
- * Finds the first run of dirty pages in `region` at or after page *page, at most max_pages
- * long, clears their bits, and gives the run. false: none left in this region.
+ * Finds the first run of dirty pages in `region` at or after page *page and before `end`, at
+ * most max_pages long, clears their bits, and gives the run. false: none there.
  */
-SWO_API bool swo_ram_take(
-	struct swo_ram *ram, unsigned region, uint64_t *page, uint64_t max_pages, uint64_t *pages);
+SWO_API bool swo_ram_take(struct swo_ram *ram, unsigned region, uint64_t *page, uint64_t end,
+	uint64_t max_pages, uint64_t *pages);
 
 /* All 4096 bytes zero? As fast as memory: written so that the compiler vectorises it. */
 SWO_API bool swo_page_is_zero(const void *page);

@@ -63,6 +63,7 @@ struct swo_vm {
 	struct swo_dirty_source *cpu_dirty; /* what vCPUs write; source only */
 	struct swo_device **devices;	    /* in the same order on both sides */
 	unsigned device_count;
+	enum swo_transitions transitions; /* SERIAL: RESUMING->STOP goes one device at a time too */
 	bool autostart; /* target: run when the source did; false (-S): arrive paused */
 };
 
@@ -136,7 +137,7 @@ struct swo_migration_observer {
 /*
  * Starts sending to "unix:PATH" or "tcp:HOST:PORT". Returns when the migration's thread runs;
  * what happens then is in info and the observer. `vm` is copied, what it points to must outlive the
- * migration. timeline may be NULL; at the end it holds both sides.
+ * migration. timeline may be NULL; on the source it holds both sides at the end.
  */
 SWO_API int swo_migration_send(const struct swo_vm *vm, const char *uri,
 	const struct swo_migration_params *params, const struct swo_migration_observer *observer,

@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * conn.c - stream sockets with deadlines: UNIX and TCP behind one face.
+ */
+#include "channel/conn.h"
+
+#include "channel/uri.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+struct swo_listener {
+	int fd;
+	int stop_fd;
+	struct swo_uri uri;
+	char name[300];
+};
+
+struct swo_conn {
+	int fd;
+	char peer[300];
+};
+
+/* A frame and a half: more only adds latency in front of a control message. */
+#define SOCKET_BUFFER (2 << 20)
+
+static void tune(int fd)
+{
+	int size = SOCKET_BUFFER, on = 1;
+
+	/* All three are wishes: a socket that refuses them still works. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
+static int resolve(const struct swo_uri *uri, const char *name, bool passive, struct addrinfo **out,
+	struct swo_error *err)
+{
+	struct addrinfo hints = {.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0)};
+	int rc = getaddrinfo(uri->host[0] ? uri->host : NULL, uri->port, &hints, out);
+
+	if (rc)
+		return swo_error_set(err, SWO_E_INVALID, 0, "cannot resolve the host in '%s': %s",
+			name, gai_strerror(rc));
+	return 0;
+}
+
+static struct sockaddr_un unix_address(const struct swo_uri *uri)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+	memcpy(address.sun_path, uri->path, sizeof(address.sun_path));
+	return address;
+}
+
+static int listen_unix(struct swo_listener *listener, struct swo_error *err)
+{
+	struct sockaddr_un address = unix_address(&listener->uri);
+	swo_autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return swo_error_set(err, SWO_E_IO, errno, "socket for '%s'", listener->name);
+	/* The mode of the socket file: nobody else may even connect. */
+	fchmod(fd, 0600);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
+		return swo_error_set(err, SWO_E_IO, errno, "cannot listen on '%s'%s",
+			listener->name,
+			errno == EADDRINUSE ? " (remove a stale socket file first)" : "");
+	if (chmod(listener->uri.path, 0600) || listen(fd, 64)) {
+		int saved = errno;
+
+		unlink(listener->uri.path);
+		return swo_error_set(err, SWO_E_IO, saved, "cannot listen on '%s'", listener->name);
+	}
+	listener->fd = fd;
+	fd = -1;
+	return 0;
+}
+
+static int listen_tcp(struct swo_listener *listener, struct swo_error *err)
+{
+	struct addrinfo *list;
+	int on = 1;
+
+	if (resolve(&listener->uri, listener->name, true, &list, err))
+		return -1;
+	int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int failed = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
+		     bind(fd, list->ai_addr, list->ai_addrlen) || listen(fd, 64);
+	int saved = errno;
+	freeaddrinfo(list);
+	if (failed) {
+		swo_close_fd(&fd);
+		return swo_error_set(err, SWO_E_IO, saved, "cannot listen on '%s'", listener->name);
+	}
+	listener->fd = fd;
+	return 0;
+}
+
+int swo_listener_open(const char *uri, struct swo_listener **out, struct swo_error *err)
+{
+	struct swo_listener *listener = calloc(1, sizeof(*listener));
+
+	if (!listener)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "listener '%s'", uri);
+	listener->fd = listener->stop_fd = -1;
+	snprintf(listener->name, sizeof(listener->name), "%s", uri);
+	if (swo_uri_parse(uri, &listener->uri, err))
+		goto fail;
+	listener->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (listener->stop_fd < 0) {
+		swo_error_set(err, SWO_E_NO_MEMORY, errno, "eventfd for '%s'", uri);
+		goto fail;
+	}
+	if (listener->uri.is_unix ? listen_unix(listener, err) : listen_tcp(listener, err))
+		goto fail;
+	*out = listener;
+	return 0;
+fail:
+	swo_close_fd(&listener->stop_fd);
+	free(listener);
+	return -1;
+}
+
+int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, struct swo_conn **out,
+	struct swo_error *err)
+{
+	for (;;) {
+		struct pollfd fds[] = {{.fd = listener->fd, .events = POLLIN},
+			{.fd = listener->stop_fd, .events = POLLIN}};
+		int n = poll(fds, 2, swo_deadline_poll_ms(deadline));
+
+		if (n < 0 && errno != EINTR)
+			return swo_error_set(
+				err, SWO_E_IO, errno, "waiting on '%s'", listener->name);
+		if (fds[1].revents)
+			return swo_error_set(err, SWO_E_CANCELLED, 0,
+				"'%s' does not listen any more", listener->name);
+		if (n > 0) {
+			int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+			if (fd >= 0)
+				return swo_conn_adopt(fd, listener->name, out, err);
+			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+				return swo_error_set(
+					err, SWO_E_IO, errno, "accept on '%s'", listener->name);
+		}
+		if (swo_deadline_passed(deadline))
+			return swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"nobody connected to '%s' in time", listener->name);
+	}
+}
+
+void swo_listener_stop(struct swo_listener *listener)
+{
+	eventfd_write(listener->stop_fd, 1);
+}
+
+void swo_listener_close(struct swo_listener *listener)
+{
+	if (!listener)
+		return;
+	swo_close_fd(&listener->fd);
+	swo_close_fd(&listener->stop_fd);
+	if (listener->uri.is_unix)
+		unlink(listener->uri.path);
+	free(listener);
+}
+
+int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_error *err)
+{
+	struct swo_conn *conn = calloc(1, sizeof(*conn));
+
+	if (!conn) {
+		swo_close_fd(&fd);
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "connection '%s'", peer);
+	}
+	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	tune(fd);
+	conn->fd = fd;
+	snprintf(conn->peer, sizeof(conn->peer), "%s", peer);
+	*out = conn;
+	return 0;
+}
+
+static int connect_one(
+	const struct sockaddr *address, socklen_t len, swo_deadline deadline, int *out)
+{
+	swo_autofd int fd =
+		socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return errno;
+	if (connect(fd, address, len)) {
+		/* EAGAIN: a UNIX listener whose backlog is full; the caller tries again. */
+		if (errno != EINPROGRESS)
+			return errno;
+		struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+
+		if (poll(&pfd, 1, swo_deadline_poll_ms(deadline)) <= 0)
+			return ETIMEDOUT;
+		int error = 0;
+		socklen_t size = sizeof(error);
+		getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+		if (error)
+			return error;
+	}
+	*out = fd;
+	fd = -1;
+	return 0;
+}
+
+int swo_conn_open(
+	const char *uri_text, swo_deadline deadline, struct swo_conn **out, struct swo_error *err)
+{
+	struct swo_uri uri;
+	int fd = -1, rc;
+
+	if (swo_uri_parse(uri_text, &uri, err))
+		return -1;
+	if (uri.is_unix) {
+		struct sockaddr_un address = unix_address(&uri);
+
+		do {
+			rc = connect_one(
+				(struct sockaddr *)&address, sizeof(address), deadline, &fd);
+			if (rc == EAGAIN)
+				swo_sleep_until(swo_now_ns() + 1000000);
+		} while (rc == EAGAIN && !swo_deadline_passed(deadline));
+	} else {
+		struct addrinfo *list;
+
+		if (resolve(&uri, uri_text, false, &list, err))
+			return -1;
+		rc = EHOSTUNREACH;
+		for (struct addrinfo *ai = list; ai && rc; ai = ai->ai_next)
+			rc = connect_one(ai->ai_addr, ai->ai_addrlen, deadline, &fd);
+		freeaddrinfo(list);
+	}
+	if (rc)
+		return swo_error_set(err, SWO_E_PEER_LOST, rc,
+			"cannot connect to '%s' (is the target listening?)", uri_text);
+	return swo_conn_adopt(fd, uri_text, out, err);
+}
+
+void swo_conn_shutdown(struct swo_conn *conn)
+{
+	if (conn)
+		shutdown(conn->fd, SHUT_RDWR);
+}
+
+void swo_conn_close(struct swo_conn *conn)
+{
+	if (!conn)
+		return;
+	swo_close_fd(&conn->fd);
+	free(conn);
+}
+
+const char *swo_conn_peer(const struct swo_conn *conn)
+{
+	return conn->peer;
+}
+
+/* Drops `done` bytes from the front of the vector; returns what is left of it. */
+static unsigned advance(struct iovec **iov, unsigned count, size_t done)
+{
+	while (count && done >= (*iov)->iov_len) {
+		done -= (*iov)->iov_len;
+		(*iov)++;
+		count--;
+	}
+	if (count) {
+		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + done;
+		(*iov)->iov_len -= done;
+	}
+	return count;
+}
+
+static int lost(const struct swo_conn *conn, int os_errno, struct swo_error *err)
+{
+	return swo_error_set(err, SWO_E_PEER_LOST, os_errno,
+		"the connection '%s' was closed by the %s", conn->peer,
+		os_errno ? "system" : "other side");
+}
+
+static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
+	bool sending, struct swo_error *err)
+{
+	swo_deadline deadline = 0; /* read the clock only when we must wait */
+
+	count = advance(&iov, count, 0);
+	while (count) {
+		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
+		ssize_t n = sending ? sendmsg(conn->fd, &msg, MSG_NOSIGNAL)
+				    : recvmsg(conn->fd, &msg, 0);
+
+		if (n > 0) {
+			count = advance(&iov, count, (size_t)n);
+			deadline = 0;
+			continue;
+		}
+		if (!n && !sending)
+			return lost(conn, 0, err);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && errno != EAGAIN)
+			return lost(conn, errno, err);
+		if (!deadline)
+			deadline = swo_deadline_ms(stall_ms);
+
+		struct pollfd pfd = {.fd = conn->fd, .events = sending ? POLLOUT : POLLIN};
+		int ready = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
+
+		if (!ready)
+			return swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"nothing moved on the connection '%s' for %llu ms", conn->peer,
+				(unsigned long long)stall_ms);
+		if (ready < 0 && errno != EINTR)
+			return swo_error_set(err, SWO_E_IO, errno, "poll on '%s'", conn->peer);
+	}
+	return 0;
+}
+
+int swo_conn_send(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
+	struct swo_error *err)
+{
+	return transfer(conn, iov, count, stall_ms, true, err);
+}
+
+int swo_conn_recv(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
+	struct swo_error *err)
+{
+	return transfer(conn, iov, count, stall_ms, false, err);
+}

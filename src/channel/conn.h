@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * conn.h - stream sockets: listen, connect, whole sends and whole receives,
+ * each with a deadline.
+ *
+ * Threads: one sender at a time (see frame.h for the lock), one receiver at a time,
+ * both at once. swo_conn_shutdown may be called from any thread at any time and
+ * makes whoever is blocked return SWO_E_PEER_LOST.
+ */
+#ifndef CHANNEL_CONN_H
+#define CHANNEL_CONN_H
+
+#include "switchover/base.h"
+
+#include <sys/uio.h>
+
+struct swo_listener;
+struct swo_conn;
+
+/* Listens on a URI; a UNIX socket is made owner-only and is removed again at close. */
+int swo_listener_open(const char *uri, struct swo_listener **out, struct swo_error *err);
+/* SWO_E_TIMEOUT when nobody came by the deadline; SWO_E_CANCELLED after a stop. */
+int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, struct swo_conn **out,
+	struct swo_error *err);
+/* Any thread: this and every later accept returns SWO_E_CANCELLED. */
+void swo_listener_stop(struct swo_listener *listener);
+void swo_listener_close(struct swo_listener *listener);
+
+int swo_conn_open(
+	const char *uri, swo_deadline deadline, struct swo_conn **out, struct swo_error *err);
+/* Takes over a connected stream socket. */
+int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_error *err);
+void swo_conn_shutdown(struct swo_conn *conn);
+void swo_conn_close(struct swo_conn *conn);
+const char *swo_conn_peer(const struct swo_conn *conn);
+
+/*
+ * Sends or receives everything, or fails: SWO_E_TIMEOUT when for stall_ms nothing moved,
+ * SWO_E_PEER_LOST when the other end is gone. `iov` is used up. The whole has no other
+ * limit: a slow link is not an error, a stalled one is.
+ */
+int swo_conn_send(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
+	struct swo_error *err);
+int swo_conn_recv(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
+	struct swo_error *err);
+
+#endif

@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * frame.c - frames over a connection: whole, checksummed, bounded.
+ */
+#include "channel/frame.h"
+
+#include <endian.h>
+#include <stddef.h>
+#include <string.h>
+/* The state on the stack: XXH3_state_t is declared in full only then. */
+#define XXH_STATIC_LINKING_ONLY
+#include <xxhash.h>
+
+#if __BYTE_ORDER != __LITTLE_ENDIAN
+#error "the frame header is written as it lies in memory: little-endian hosts only"
+#endif
+
+uint64_t swo_frame_checksum2(const struct swo_frame_header *header, const void *first,
+	size_t first_len, const void *second, size_t second_len)
+{
+	uint64_t seed = XXH3_64bits(header, offsetof(struct swo_frame_header, checksum));
+
+	if (!second_len)
+		return XXH3_64bits_withSeed(first, first_len, seed);
+	XXH3_state_t state;
+	XXH3_INITSTATE(&state);
+	XXH3_64bits_reset_withSeed(&state, seed);
+	XXH3_64bits_update(&state, first, first_len);
+	XXH3_64bits_update(&state, second, second_len);
+	return XXH3_64bits_digest(&state);
+}
+
+uint64_t swo_frame_checksum(const struct swo_frame_header *header, const void *payload)
+{
+	return swo_frame_checksum2(header, payload, header->length, NULL, 0);
+}
+
+void swo_channel_init(struct swo_channel *channel, struct swo_conn *conn, uint64_t stall_ms)
+{
+	memset(channel, 0, sizeof(*channel));
+	channel->conn = conn;
+	channel->stall_ms = stall_ms;
+	pthread_mutex_init(&channel->send_lock, NULL);
+}
+
+void swo_channel_close(struct swo_channel *channel)
+{
+	if (!channel->conn)
+		return;
+	swo_conn_close(channel->conn);
+	channel->conn = NULL;
+	pthread_mutex_destroy(&channel->send_lock);
+}
+
+void swo_channel_shutdown(struct swo_channel *channel)
+{
+	swo_conn_shutdown(channel->conn);
+}
+
+int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *header,
+	const void *payload, size_t len, struct swo_error *err)
+{
+	if (len > SWO_FRAME_PAYLOAD_MAX)
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "a frame of %zu bytes is too large", len);
+	header->magic = SWO_FRAME_MAGIC;
+	header->length = (uint32_t)len;
+	header->checksum = swo_frame_checksum(header, payload);
+
+	struct iovec iov[2] = {{.iov_base = header, .iov_len = sizeof(*header)},
+		{.iov_base = (void *)(uintptr_t)payload, .iov_len = len}};
+
+	pthread_mutex_lock(&channel->send_lock);
+	int rc = swo_conn_send(channel->conn, iov, 2, channel->stall_ms, err);
+	if (!rc) {
+		channel->frames_sent++;
+		channel->bytes_sent += sizeof(*header) + len;
+	} else {
+		/* Half a frame may be out: nothing sensible can follow it on this connection. */
+		swo_conn_shutdown(channel->conn);
+	}
+	pthread_mutex_unlock(&channel->send_lock);
+	return rc;
+}
+
+int swo_channel_recv_header(struct swo_channel *channel, struct swo_frame_header *header,
+	uint32_t max_payload, uint64_t stall_ms, struct swo_error *err)
+{
+	struct iovec iov = {.iov_base = header, .iov_len = sizeof(*header)};
+
+	if (swo_conn_recv(channel->conn, &iov, 1, stall_ms ? stall_ms : channel->stall_ms, err))
+		return -1;
+	if (header->magic != SWO_FRAME_MAGIC)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"what came over '%s' is not a migration stream (magic %08x)",
+			swo_conn_peer(channel->conn), header->magic);
+	if (header->length > max_payload)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"a frame of type %u and %u bytes came over '%s', at most %u were expected",
+			header->type, header->length, swo_conn_peer(channel->conn), max_payload);
+	return 0;
+}
+
+int swo_channel_recv_payload(struct swo_channel *channel, const struct swo_frame_header *header,
+	void *first, size_t first_len, void *second, size_t second_len, struct swo_error *err)
+{
+	struct iovec iov[2] = {{.iov_base = first, .iov_len = first_len},
+		{.iov_base = second, .iov_len = second_len}};
+
+	if (swo_conn_recv(channel->conn, iov, 2, channel->stall_ms, err))
+		return -1;
+	if (swo_frame_checksum2(header, first, first_len, second, second_len) != header->checksum)
+		return swo_error_set(err, SWO_E_CORRUPT, 0,
+			"a frame of type %u (device %u, offset %llu) came over '%s' with a wrong "
+			"checksum",
+			header->type, header->device, (unsigned long long)header->offset,
+			swo_conn_peer(channel->conn));
+	channel->frames_received++;
+	channel->bytes_received += sizeof(*header) + header->length;
+	return 0;
+}

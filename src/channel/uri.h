@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * uri.h - where a migration goes: "unix:PATH" or "tcp:HOST:PORT".
+ */
+#ifndef CHANNEL_URI_H
+#define CHANNEL_URI_H
+
+#include "switchover/base.h"
+
+struct swo_uri {
+	bool is_unix;
+	char path[108]; /* unix: as long as sockaddr_un takes */
+	char host[256]; /* tcp: a name or address, without brackets; "" means any */
+	char port[6];	/* tcp: decimal */
+};
+
+/* SWO_E_INVALID with the reason and an example. */
+int swo_uri_parse(const char *text, struct swo_uri *out, struct swo_error *err);
+
+#endif

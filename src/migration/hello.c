@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hello.c - HELLO and HELLO_OK as JSON, and the check that both sides are alike.
+ */
+#include "migration/hello.h"
+
+#include "migration/wire.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const when_names[] = {"early", "ram", "late"};
+
+void hello_free(struct hello *hello)
+{
+	free(hello->layout);
+	free(hello->devices);
+	memset(hello, 0, sizeof(*hello));
+}
+
+static int dump(json_t *root, struct swo_buf *out, struct swo_error *err)
+{
+	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+	int rc = text ? swo_buf_append(out, text, strlen(text), err)
+		      : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
+
+	free(text);
+	json_decref(root);
+	return rc;
+}
+
+int hello_format(const struct hello *hello, struct swo_buf *out, struct swo_error *err)
+{
+	json_t *ram = json_array(), *devices = json_array();
+
+	for (unsigned i = 0; i < hello->ram_count; i++)
+		json_array_append_new(ram, json_pack("{s:s, s:I, s:I}", "name", hello->ram[i].name,
+						   "gpa", (json_int_t)hello->ram[i].gpa, "size",
+						   (json_int_t)hello->ram[i].size));
+	for (unsigned i = 0; i < hello->device_count; i++)
+		json_array_append_new(
+			devices, json_pack("{s:s, s:I, s:I}", "name", hello->devices[i].name,
+					 "mig-flags", (json_int_t)hello->devices[i].mig_flags,
+					 "window", (json_int_t)hello->devices[i].window));
+	return dump(json_pack("{s:i, s:s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "version",
+			    SWO_WIRE_VERSION, "id", hello->id, "channels", (int)hello->channels,
+			    "running", hello->running, "finalise", when_names[hello->finalise],
+			    "config", when_names[hello->config], "layout", hello->layout, "ram",
+			    ram, "devices", devices),
+		out, err);
+}
+
+static int bad(struct swo_error *err, const char *what)
+{
+	return swo_error_set(err, SWO_E_PROTOCOL, 0,
+		"the source's HELLO is not one: %s (is it another version of switchover?)", what);
+}
+
+static int parse_when(const char *text, enum swo_when *out)
+{
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(when_names); i++)
+		if (!strcmp(text, when_names[i])) {
+			*out = (enum swo_when)i;
+			return 0;
+		}
+	return -1;
+}
+
+static int copy_name(char *to, size_t room, const char *name)
+{
+	if (!*name || strlen(name) >= room)
+		return -1;
+	strcpy(to, name);
+	return 0;
+}
+
+static int parse_ram(json_t *list, struct hello *out, struct swo_error *err)
+{
+	size_t i;
+	json_t *item;
+
+	if (json_array_size(list) > SWO_RAM_REGIONS_MAX)
+		return bad(err, "too many RAM regions");
+	json_array_foreach (list, i, item) {
+		const char *name;
+		json_int_t gpa, size;
+
+		if (json_unpack(
+			    item, "{s:s, s:I, s:I}", "name", &name, "gpa", &gpa, "size", &size) ||
+			gpa < 0 || size <= 0 ||
+			copy_name(out->ram[i].name, sizeof(out->ram[i].name), name))
+			return bad(err, "a RAM region");
+		out->ram[i].gpa = (uint64_t)gpa;
+		out->ram[i].size = (uint64_t)size;
+	}
+	out->ram_count = (unsigned)json_array_size(list);
+	return 0;
+}
+
+static int parse_devices(json_t *list, struct hello *out, struct swo_error *err)
+{
+	size_t i, count = json_array_size(list);
+	json_t *item;
+
+	if (count > SWO_DEVICES_MAX)
+		return bad(err, "too many devices");
+	out->devices = calloc(count ? count : 1, sizeof(*out->devices));
+	if (!out->devices)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO of %zu devices", count);
+	json_array_foreach (list, i, item) {
+		const char *name;
+		json_int_t flags, window;
+
+		if (json_unpack(item, "{s:s, s:I, s:I}", "name", &name, "mig-flags", &flags,
+			    "window", &window) ||
+			flags < 0 || window <= 0 ||
+			copy_name(out->devices[i].name, sizeof(out->devices[i].name), name))
+			return bad(err, "a device");
+		out->devices[i].mig_flags = (uint64_t)flags;
+		out->devices[i].window = (uint64_t)window;
+	}
+	out->device_count = (unsigned)count;
+	return 0;
+}
+
+static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
+{
+	const char *id, *finalise, *config, *layout;
+	json_t *ram, *devices;
+	int version, channels, running;
+
+	if (json_unpack(root, "{s:i}", "version", &version))
+		return bad(err, "no version");
+	if (version != SWO_WIRE_VERSION)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"the source speaks version %d of the migration protocol, this side %d",
+			version, SWO_WIRE_VERSION);
+	if (json_unpack(root, "{s:s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "id", &id, "channels",
+		    &channels, "running", &running, "finalise", &finalise, "config", &config,
+		    "layout", &layout, "ram", &ram, "devices", &devices))
+		return bad(err, "a field is missing or has another type");
+	if (strlen(id) != WIRE_ID_LEN || channels < 1 || channels > WIRE_CHANNELS_MAX ||
+		parse_when(finalise, &out->finalise) || parse_when(config, &out->config) ||
+		!json_is_array(ram) || !json_is_array(devices))
+		return bad(err, "a field makes no sense");
+	strcpy(out->id, id);
+	out->channels = (unsigned)channels;
+	out->running = running;
+	out->layout = strdup(layout);
+	if (!out->layout)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
+	if (parse_ram(ram, out, err))
+		return -1;
+	return parse_devices(devices, out, err);
+}
+
+int hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err)
+{
+	json_error_t where;
+	json_t *root = json_loadb(data, len, 0, &where);
+
+	memset(out, 0, sizeof(*out));
+	if (!root)
+		return bad(err, where.text);
+	int rc = parse_root(root, out, err);
+	if (rc)
+		hello_free(out);
+	json_decref(root);
+	return rc;
+}
+
+int hello_ok_format(
+	const struct hello_cost *costs, unsigned count, struct swo_buf *out, struct swo_error *err)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < count; i++)
+		json_array_append_new(list, json_pack("[I, I, I]", (json_int_t)costs[i].finalise_ns,
+						    (json_int_t)costs[i].to_p2p_ns,
+						    (json_int_t)costs[i].to_running_ns));
+	return dump(json_pack("{s:i, s:o}", "version", SWO_WIRE_VERSION, "costs", list), out, err);
+}
+
+int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsigned count,
+	struct swo_error *err)
+{
+	json_error_t where;
+	json_t *root = json_loadb(data, len, 0, &where);
+	json_t *list = root ? json_object_get(root, "costs") : NULL;
+	int rc = 0;
+
+	if (json_array_size(list) != count)
+		rc = -1;
+	for (unsigned i = 0; !rc && i < count; i++) {
+		json_int_t a, b, c;
+
+		rc = json_unpack(json_array_get(list, i), "[I, I, I]", &a, &b, &c);
+		if (!rc && (a < 0 || b < 0 || c < 0))
+			rc = -1;
+		if (!rc)
+			costs[i] = (struct hello_cost){(uint64_t)a, (uint64_t)b, (uint64_t)c};
+	}
+	json_decref(root);
+	if (rc)
+		return swo_error_set(
+			err, SWO_E_PROTOCOL, 0, "the target's answer to HELLO is not one");
+	return 0;
+}
+
+int hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err)
+{
+	struct swo_buf layout = SWO_BUF_INIT(WIRE_HELLO_MAX / 2);
+
+	memset(out, 0, sizeof(*out));
+	if (vm->ops->layout(vm->opaque, &layout, err) || swo_buf_append(&layout, "", 1, err)) {
+		swo_buf_free(&layout);
+		return -1;
+	}
+	out->layout = (char *)layout.data;
+	out->ram_count = swo_ram_count(vm->ram);
+	for (unsigned i = 0; i < out->ram_count; i++) {
+		const struct swo_ram_region *region = swo_ram_region(vm->ram, i);
+
+		memcpy(out->ram[i].name, region->name, sizeof(out->ram[i].name));
+		out->ram[i].gpa = region->gpa;
+		out->ram[i].size = region->size;
+	}
+	out->devices = calloc(vm->device_count ? vm->device_count : 1, sizeof(*out->devices));
+	if (!out->devices) {
+		hello_free(out);
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
+	}
+	out->device_count = vm->device_count;
+	for (unsigned i = 0; i < vm->device_count; i++) {
+		snprintf(out->devices[i].name, sizeof(out->devices[i].name), "%s",
+			swo_device_name(vm->devices[i]));
+		out->devices[i].mig_flags = swo_device_mig_flags(vm->devices[i]);
+	}
+	return 0;
+}
+
+static int differs(struct swo_error *err, const char *what, const char *there, const char *here)
+{
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"source and target are not alike: %s is '%.120s' there and '%.120s' here; start "
+		"the target with the same options",
+		what, there, here);
+}
+
+static int check_ram(const struct hello *source, const struct hello *own, struct swo_error *err)
+{
+	for (unsigned i = 0; i < own->ram_count; i++) {
+		const struct hello_ram *a = &source->ram[i], *b = &own->ram[i];
+		char there[96], here[96];
+
+		snprintf(there, sizeof(there), "%s at %#" PRIx64 ", %" PRIu64 " bytes", a->name,
+			a->gpa, a->size);
+		snprintf(here, sizeof(here), "%s at %#" PRIx64 ", %" PRIu64 " bytes", b->name,
+			b->gpa, b->size);
+		if (strcmp(there, here))
+			return differs(err, "a RAM region", there, here);
+	}
+	return 0;
+}
+
+static int check_devices(const struct hello *source, const struct hello *own, struct swo_error *err)
+{
+	for (unsigned i = 0; i < own->device_count; i++) {
+		if (strcmp(source->devices[i].name, own->devices[i].name))
+			return differs(err, "a device's id", source->devices[i].name,
+				own->devices[i].name);
+		/* P2P and PRE_COPY are each side's own business; a stream is a stream. */
+		if (!(own->devices[i].mig_flags & SWO_MIG_STOP_COPY))
+			return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+				"device %s cannot migrate: it does not offer STOP_COPY here",
+				own->devices[i].name);
+	}
+	return 0;
+}
+
+int hello_check(const struct hello *source, const struct swo_vm *vm, struct swo_error *err)
+{
+	struct hello own;
+	char there[24], here[24];
+	int rc = 0;
+
+	if (hello_describe(vm, &own, err))
+		return -1;
+	if (source->ram_count != own.ram_count || source->device_count != own.device_count) {
+		snprintf(
+			there, sizeof(there), "%u and %u", source->ram_count, source->device_count);
+		snprintf(here, sizeof(here), "%u and %u", own.ram_count, own.device_count);
+		rc = differs(err, "the number of RAM regions and devices", there, here);
+	}
+	if (!rc)
+		rc = check_ram(source, &own, err);
+	if (!rc)
+		rc = check_devices(source, &own, err);
+	if (!rc && strcmp(source->layout, own.layout))
+		rc = differs(err, "the machine", source->layout, own.layout);
+	hello_free(&own);
+	return rc;
+}
