@@ -31,7 +31,10 @@ struct swo_ram;
 SWO_API struct swo_ram *swo_ram_new(void); /* NULL: no memory */
 /* Unmaps and closes everything. */
 SWO_API void swo_ram_free(struct swo_ram *ram);
-/* fd < 0: a new memfd of `size` bytes. Else takes over `fd`. No overlap with others. */
+/*
+ * fd < 0: a new memfd of `size` bytes, sealed against changes of its size. Else takes over `fd`
+ * (only on success). No overlap with others, no name twice.
+ */
 SWO_API int swo_ram_add(struct swo_ram *ram, const char *name, uint64_t gpa, uint64_t size, int fd,
 	struct swo_error *err);
 SWO_API unsigned swo_ram_count(const struct swo_ram *ram);
@@ -40,7 +43,16 @@ SWO_API uint64_t swo_ram_size(const struct swo_ram *ram); /* of all regions, byt
 /* Host address of [gpa, gpa + len); NULL unless one region holds all of it. */
 SWO_API void *swo_ram_host(struct swo_ram *ram, uint64_t gpa, uint64_t len);
 
-/* Dirty bits: atomic, relaxed; the barrier is that who dirtied has stopped or is logged. */
+/*
+ * Has the kernel find all pages now, zeroed or as they are: first touches are slow, so a target
+ * pays for them before a migration, not in it. Contents do not change.
+ */
+SWO_API int swo_ram_populate(struct swo_ram *ram, struct swo_error *err);
+
+/*
+ * Dirty bits: atomic; a mark releases and a take acquires. What else is needed is that who
+ * dirtied has stopped or is logged.
+ */
 SWO_API void swo_ram_mark(
 	struct swo_ram *ram, uint64_t gpa, uint64_t len); /* outside RAM: ignored */
 SWO_API void swo_ram_mark_all(struct swo_ram *ram);
@@ -87,9 +99,15 @@ SWO_API int swo_dirty_native(struct swo_ram *ram, bool force_handler, struct swo
 	struct swo_error *err);
 
 /*
- * The DMA log of one device: start asks it to log all of `ram`, collect marks what it wrote. A
- * failing report marks everything dirty and says so once. *logged false: the device has
- * no log, so every collect must treat its reach as dirty: see the note in the function.
+ * The DMA log of one device: start asks it to log all of `ram` (forgetting what was before) and
+ * allocates what collect needs; collect marks what the device wrote. A failing report marks
+ * everything dirty and says so once.
+ *
+ * *logged false: the device has no log. Its reach is all that is mapped for it, which is all of
+ * `ram`, and a collect marks just that. So a caller leaves such a device out of the collects
+ * between passes (they would never converge) and collects from it once, after it has stopped.
+ * start fails only when memory is out or the log is on already; a log that cannot be started
+ * counts as none, with a warning.
  */
 SWO_API int swo_dma_log_start(
 	struct swo_device *dev, struct swo_ram *ram, bool *logged, struct swo_error *err);

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dirty_handler.c - writes through our own mapping by userfaultfd write protection
+ * with a thread that takes each fault, notes the page and lifts the protection.
+ * Linux 5.19 (write protection of shared memory, pages not yet there included).
+ */
+#include "dirty_native.h"
+#include "uffd_abi.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+struct handler_log {
+	struct swo_ram *ram;
+	uint64_t *written[SWO_RAM_REGIONS_MAX]; /* by fault, since the last collect */
+	int uffd;				/* -1: off */
+	int stop_fd;
+	pthread_t thread;
+};
+
+static struct swo_ram_region *region_of_host(struct swo_ram *ram, uint64_t addr, unsigned *index)
+{
+	for (unsigned i = 0; i < ram->count; i++) {
+		uint64_t host = (uintptr_t)ram->region[i].host;
+
+		if (addr >= host && addr - host < ram->region[i].size) {
+			*index = i;
+			return &ram->region[i];
+		}
+	}
+	return NULL;
+}
+
+static void take_fault(struct handler_log *log, const struct uffd_msg *msg)
+{
+	unsigned index;
+	struct swo_ram_region *region;
+
+	if (msg->event != UFFD_EVENT_PAGEFAULT)
+		return;
+	region = region_of_host(log->ram, msg->arg.pagefault.address, &index);
+	if (!region)
+		return;
+	uint64_t page = (msg->arg.pagefault.address - (uintptr_t)region->host) >> SWO_PAGE_SHIFT;
+
+	/* Noted before it is released: a collect that misses it is followed by the write. */
+	__atomic_fetch_or(
+		&log->written[index][page / 64], UINT64_C(1) << (page % 64), __ATOMIC_SEQ_CST);
+	int errnum =
+		uffd_protect(log->uffd, region->host + page * SWO_PAGE_SIZE, SWO_PAGE_SIZE, false);
+
+	/* ENOENT: the region was unregistered meanwhile, which wakes the writer too. */
+	if (errnum && errnum != ENOENT)
+		swo_log(SWO_LOG_ERROR, "userfaultfd: a page of '%s' cannot be released (errno %d)",
+			region->name, errnum);
+}
+
+static void *handler_main(void *opaque)
+{
+	struct handler_log *log = opaque;
+	struct pollfd fds[2] = {
+		{.fd = log->uffd, .events = POLLIN}, {.fd = log->stop_fd, .events = POLLIN}};
+
+	for (;;) {
+		struct uffd_msg msgs[16];
+
+		if (poll(fds, 2, -1) < 0 && errno != EINTR)
+			break;
+		if (fds[1].revents)
+			break;
+		ssize_t got = read(log->uffd, msgs, sizeof(msgs));
+
+		for (ssize_t i = 0; i < got / (ssize_t)sizeof(msgs[0]); i++)
+			take_fault(log, &msgs[i]);
+	}
+	return NULL;
+}
+
+static void handler_stop(void *self)
+{
+	struct handler_log *log = self;
+	uint64_t one = 1;
+
+	if (log->uffd < 0)
+		return;
+	/* Wakes who is in a fault, so no writer waits for the thread that ends now. */
+	uffd_unregister(log->uffd, log->ram);
+	while (write(log->stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+	pthread_join(log->thread, NULL);
+	swo_close_fd(&log->uffd);
+	swo_close_fd(&log->stop_fd);
+}
+
+static void forget_written(struct handler_log *log)
+{
+	for (unsigned i = 0; i < log->ram->count; i++)
+		for (size_t w = 0; w < bitmap_words(region_pages(&log->ram->region[i])); w++)
+			log->written[i][w] = 0;
+}
+
+static int handler_start(void *self, struct swo_error *err)
+{
+	struct handler_log *log = self;
+
+	handler_stop(log);
+	forget_written(log);
+	log->uffd =
+		uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM, err);
+	if (log->uffd < 0)
+		return -1;
+	log->stop_fd = eventfd(0, EFD_CLOEXEC);
+	if (log->stop_fd < 0) {
+		swo_error_set(err, SWO_E_NO_MEMORY, errno, "userfaultfd: eventfd");
+		swo_close_fd(&log->uffd);
+		return -1;
+	}
+	if (uffd_register(log->uffd, log->ram, err) ||
+		swo_thread_start(&log->thread, "swo-dirty", handler_main, log, err)) {
+		uffd_unregister(log->uffd, log->ram);
+		swo_close_fd(&log->uffd);
+		swo_close_fd(&log->stop_fd);
+		return -1;
+	}
+	for (unsigned i = 0; i < log->ram->count; i++) {
+		const struct swo_ram_region *region = &log->ram->region[i];
+		int errnum = uffd_protect(log->uffd, region->host, region->size, true);
+
+		if (errnum) {
+			handler_stop(log);
+			return swo_error_set(err, SWO_E_IO, errnum,
+				"userfaultfd: region '%s' cannot be write-protected", region->name);
+		}
+	}
+	return 0;
+}
+
+/* Protects one run of pages again, then hands it on: what is written later faults anew. */
+static int rearm_run(struct handler_log *log, struct swo_ram_region *region, uint64_t page,
+	uint64_t pages, struct swo_error *err)
+{
+	int errnum = uffd_protect(
+		log->uffd, region->host + page * SWO_PAGE_SIZE, pages * SWO_PAGE_SIZE, true);
+
+	region_mark(region, page, pages);
+	if (errnum)
+		return swo_error_set(err, SWO_E_IO, errnum,
+			"userfaultfd: pages of '%s' cannot be write-protected", region->name);
+	return 0;
+}
+
+static int handler_collect(void *self, struct swo_ram *ram, struct swo_error *err)
+{
+	struct handler_log *log = self;
+
+	if (log->uffd < 0)
+		return swo_error_set(err, SWO_E_STATE, 0, "userfaultfd: the log is not on");
+	for (unsigned i = 0; i < ram->count; i++) {
+		struct swo_ram_region *region = &ram->region[i];
+		uint64_t run = 0, length = 0;
+
+		for (size_t w = 0; w < bitmap_words(region_pages(region)); w++) {
+			uint64_t bits =
+				__atomic_exchange_n(&log->written[i][w], 0, __ATOMIC_SEQ_CST);
+
+			while (bits) {
+				uint64_t page = w * 64 + (uint64_t)__builtin_ctzll(bits);
+
+				bits &= bits - 1;
+				if (length && page == run + length) {
+					length++;
+					continue;
+				}
+				if (length && rearm_run(log, region, run, length, err))
+					return -1;
+				run = page;
+				length = 1;
+			}
+		}
+		if (length && rearm_run(log, region, run, length, err))
+			return -1;
+	}
+	return 0;
+}
+
+static void handler_destroy(void *self)
+{
+	struct handler_log *log = self;
+
+	handler_stop(log);
+	for (unsigned i = 0; i < SWO_RAM_REGIONS_MAX; i++)
+		free(log->written[i]);
+	free(log);
+}
+
+int dirty_handler_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err)
+{
+	swo_autofd int probe =
+		uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM, err);
+
+	if (probe < 0)
+		return -1;
+
+	struct handler_log *log = calloc(1, sizeof(*log));
+
+	if (!log)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "userfaultfd log");
+	log->ram = ram;
+	log->uffd = log->stop_fd = -1;
+	for (unsigned i = 0; i < ram->count; i++) {
+		log->written[i] = calloc(bitmap_words(region_pages(&ram->region[i])), 8);
+		if (!log->written[i]) {
+			handler_destroy(log);
+			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "userfaultfd log");
+		}
+	}
+	*out = (struct swo_dirty_source){
+		.name = "userfaultfd",
+		.self = log,
+		.start = handler_start,
+		.collect = handler_collect,
+		.stop = handler_stop,
+		.destroy = handler_destroy,
+	};
+	return 0;
+}

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dirty_scan.c - writes through our own mapping by asynchronous write protection:
+ * the kernel lifts a page's protection at the first write without telling anyone,
+ * and PAGEMAP_SCAN lists the lifted pages and protects them again. Linux 6.7.
+ */
+#include "dirty_native.h"
+#include "uffd_abi.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define SCAN_RUNS 512
+
+struct scan_log {
+	struct swo_ram *ram;
+	int pagemap_fd;
+	int uffd; /* -1: off */
+	struct page_region runs[SCAN_RUNS];
+};
+
+struct scan_filter {
+	uint64_t inverted;
+	uint64_t mask;
+};
+
+/* Pages whose protection was lifted by a write. */
+static const struct scan_filter filter_written = {0, PAGE_IS_WRITTEN};
+/*
+ * Pages that are not mapped at all. A protected page never is so: where nothing is mapped
+ * the protection leaves a mark in the page table (which counts as SWAPPED). So this
+ * one was written, and then the kernel dropped the mapping, as it may for shared
+ * memory; nothing else remembers the write.
+ */
+static const struct scan_filter filter_dropped = {
+	PAGE_IS_PRESENT | PAGE_IS_SWAPPED, PAGE_IS_PRESENT | PAGE_IS_SWAPPED};
+
+static int scan_region(struct scan_log *log, struct swo_ram_region *region,
+	const struct scan_filter *filter, struct swo_error *err)
+{
+	uint64_t begin = (uintptr_t)region->host, end = begin + region->size;
+
+	while (begin < end) {
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg),
+			.flags = PM_SCAN_WP_MATCHING,
+			.start = begin,
+			.end = end,
+			.vec = (uintptr_t)log->runs,
+			.vec_len = SCAN_RUNS,
+			.category_inverted = filter->inverted,
+			.category_mask = filter->mask,
+			.return_mask = filter->mask,
+		};
+		int runs = ioctl(log->pagemap_fd, PAGEMAP_SCAN, &arg);
+
+		if (runs < 0 && errno == EINTR)
+			continue;
+		if (runs < 0)
+			return swo_error_set(err, SWO_E_IO, errno,
+				"pagemap scan of RAM region '%s'", region->name);
+		for (int i = 0; i < runs; i++)
+			region_mark(region,
+				(log->runs[i].start - (uintptr_t)region->host) >> SWO_PAGE_SHIFT,
+				(log->runs[i].end - log->runs[i].start) >> SWO_PAGE_SHIFT);
+		if (arg.walk_end <= begin)
+			return swo_error_set(err, SWO_E_IO, 0,
+				"pagemap scan of RAM region '%s' does not go on", region->name);
+		begin = arg.walk_end;
+	}
+	return 0;
+}
+
+static void scan_stop(void *self)
+{
+	struct scan_log *log = self;
+
+	if (log->uffd < 0)
+		return;
+	uffd_unregister(log->uffd, log->ram);
+	swo_close_fd(&log->uffd);
+}
+
+static int scan_start(void *self, struct swo_error *err)
+{
+	struct scan_log *log = self;
+
+	scan_stop(log);
+	log->uffd = uffd_open(UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED |
+				      UFFD_FEATURE_WP_ASYNC,
+		err);
+	if (log->uffd < 0)
+		return -1;
+	if (uffd_register(log->uffd, log->ram, err)) {
+		scan_stop(log);
+		return -1;
+	}
+	for (unsigned i = 0; i < log->ram->count; i++) {
+		const struct swo_ram_region *region = &log->ram->region[i];
+		int errnum = uffd_protect(log->uffd, region->host, region->size, true);
+
+		if (errnum) {
+			scan_stop(log);
+			return swo_error_set(err, SWO_E_IO, errnum,
+				"userfaultfd: region '%s' cannot be write-protected", region->name);
+		}
+	}
+	return 0;
+}
+
+static int scan_collect(void *self, struct swo_ram *ram, struct swo_error *err)
+{
+	struct scan_log *log = self;
+
+	if (log->uffd < 0)
+		return swo_error_set(err, SWO_E_STATE, 0, "pagemap scan: the log is not on");
+	for (unsigned i = 0; i < ram->count; i++)
+		if (scan_region(log, &ram->region[i], &filter_written, err) ||
+			scan_region(log, &ram->region[i], &filter_dropped, err))
+			return -1;
+	return 0;
+}
+
+static void scan_destroy(void *self)
+{
+	struct scan_log *log = self;
+
+	scan_stop(log);
+	close(log->pagemap_fd);
+	free(log);
+}
+
+/* A scan of nothing tells whether the kernel knows the ioctl. */
+static int probe(int pagemap_fd)
+{
+	struct pm_scan_arg arg = {.size = sizeof(arg),
+		.category_mask = PAGE_IS_WRITTEN,
+		.return_mask = PAGE_IS_WRITTEN};
+
+	return ioctl(pagemap_fd, PAGEMAP_SCAN, &arg);
+}
+
+int dirty_scan_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err)
+{
+	swo_autofd int uffd = uffd_open(UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
+						UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC,
+		err);
+	swo_autofd int pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+
+	if (uffd < 0)
+		return -1;
+	if (pagemap_fd < 0 || probe(pagemap_fd))
+		return swo_error_set(err, SWO_E_UNSUPPORTED, errno, "pagemap scan");
+
+	struct scan_log *log = calloc(1, sizeof(*log));
+
+	if (!log)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "pagemap scan");
+	log->ram = ram;
+	log->pagemap_fd = pagemap_fd;
+	log->uffd = -1;
+	pagemap_fd = -1;
+	*out = (struct swo_dirty_source){
+		.name = "pagemap-scan",
+		.self = log,
+		.start = scan_start,
+		.collect = scan_collect,
+		.stop = scan_stop,
+		.destroy = scan_destroy,
+	};
+	return 0;
+}
