@@ -160,7 +160,7 @@ static unsigned take_in_word(uint64_t *word, unsigned bit, uint64_t max)
 	return run;
 }
 
-/* The first dirty page at or after `page`; `pages` when there is none. */
+/* The first dirty page at or after `page`; `pages` or more when there is none before it. */
 static uint64_t find_dirty(const struct swo_ram_region *region, uint64_t page, uint64_t pages)
 {
 	if (page >= pages)
@@ -178,24 +178,28 @@ static uint64_t find_dirty(const struct swo_ram_region *region, uint64_t page, u
 	return w * 64 + (uint64_t)__builtin_ctzll(bits);
 }
 
-bool swo_ram_take(
-	struct swo_ram *ram, unsigned index, uint64_t *page, uint64_t max_pages, uint64_t *pages)
+bool swo_ram_take(struct swo_ram *ram, unsigned index, uint64_t *page, uint64_t end,
+	uint64_t max_pages, uint64_t *pages)
 {
 	if (index >= ram->count || !max_pages)
 		return false;
 
 	struct swo_ram_region *region = &ram->region[index];
-	uint64_t total = region_pages(region), at = *page, got = 0;
+	uint64_t at = *page, got = 0;
 
+	if (end > region_pages(region))
+		end = region_pages(region);
 	while (!got) {
-		at = find_dirty(region, at, total);
-		if (at >= total)
+		at = find_dirty(region, at, end);
+		if (at >= end)
 			return false;
+		if (max_pages > end - at)
+			max_pages = end - at;
 		/* 0 when another thread was faster: look on from there. */
 		got = take_in_word(&region->dirty[at / 64], at % 64, max_pages);
 	}
 	*page = at;
-	while (got < max_pages && (at + got) % 64 == 0 && at + got < total) {
+	while (got < max_pages && (at + got) % 64 == 0) {
 		unsigned more = take_in_word(&region->dirty[(at + got) / 64], 0, max_pages - got);
 
 		if (!more)

@@ -56,7 +56,7 @@ static void expect_dirty(struct swo_ram *ram, const uint64_t *pages, size_t coun
 		unsigned region = pages[i] >= 1000;
 		uint64_t page = pages[i] - (region ? 1000 : 0), got;
 
-		assert_true(swo_ram_take(ram, region, &page, 1, &got));
+		assert_true(swo_ram_take(ram, region, &page, UINT64_MAX, 1, &got));
 		assert_int_equal(page, pages[i] - (region ? 1000 : 0));
 	}
 }
@@ -172,7 +172,7 @@ static void copy_dirty(struct swo_ram *ram, uint64_t *copy)
 {
 	uint64_t page = 0, pages;
 
-	while (swo_ram_take(ram, 0, &page, 16, &pages)) {
+	while (swo_ram_take(ram, 0, &page, UINT64_MAX, 16, &pages)) {
 		for (uint64_t i = page; i < page + pages; i++)
 			copy[i] = __atomic_load_n(
 				(uint64_t *)swo_ram_host(ram, PAGES(i), 8), __ATOMIC_RELAXED);
@@ -337,7 +337,7 @@ static void kvms_log_reports_exactly_what_a_vcpu_wrote(void **state)
 			unsigned region = rounds[i].pages[p] >= 128;
 			uint64_t want = rounds[i].pages[p] - (region ? 128 : 0), page = want, got;
 
-			assert_true(swo_ram_take(k.ram, region, &page, 1, &got));
+			assert_true(swo_ram_take(k.ram, region, &page, UINT64_MAX, 1, &got));
 			assert_int_equal(page, want);
 		}
 	}

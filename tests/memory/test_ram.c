@@ -125,32 +125,52 @@ static void runs_are_found_across_word_borders_and_cut_to_size(void **state)
 	swo_ram_mark(ram, PAGES(60), PAGES(140)); /* 60..199: words 0, 1, 2 and 3 */
 	swo_ram_mark(ram, PAGES(299), 1);
 	assert_int_equal(swo_ram_dirty_pages(ram), 141);
-	assert_true(swo_ram_take(ram, 0, &page, 1000, &pages));
+	assert_true(swo_ram_take(ram, 0, &page, UINT64_MAX, 1000, &pages));
 	assert_int_equal(page, 60);
 	assert_int_equal(pages, 140);
 	page += pages;
-	assert_true(swo_ram_take(ram, 0, &page, 1000, &pages));
+	assert_true(swo_ram_take(ram, 0, &page, UINT64_MAX, 1000, &pages));
 	assert_int_equal(page, 299);
 	assert_int_equal(pages, 1);
 	page += pages;
-	assert_false(swo_ram_take(ram, 0, &page, 1000, &pages));
+	assert_false(swo_ram_take(ram, 0, &page, UINT64_MAX, 1000, &pages));
 	assert_int_equal(swo_ram_dirty_pages(ram), 0);
 
 	swo_ram_mark(ram, PAGES(64), PAGES(128));
 	page = 65;
-	assert_true(swo_ram_take(ram, 0, &page, 70, &pages));
+	assert_true(swo_ram_take(ram, 0, &page, UINT64_MAX, 70, &pages));
 	assert_int_equal(page, 65);
 	assert_int_equal(pages, 70);
 	page = 0;
-	assert_true(swo_ram_take(ram, 0, &page, 1, &pages));
+	assert_true(swo_ram_take(ram, 0, &page, UINT64_MAX, 1, &pages));
 	assert_int_equal(page, 64);
 	assert_int_equal(pages, 1);
 	page = 0;
-	assert_true(swo_ram_take(ram, 0, &page, 1000, &pages));
+	assert_true(swo_ram_take(ram, 0, &page, UINT64_MAX, 1000, &pages));
 	assert_int_equal(page, 135);
 	assert_int_equal(pages, 57);
 	assert_int_equal(swo_ram_dirty_pages(ram), 0);
-	assert_false(swo_ram_take(ram, 1, &page, 1, &pages));
+	assert_false(swo_ram_take(ram, 1, &page, UINT64_MAX, 1, &pages));
+	swo_ram_free(ram);
+}
+
+static void a_take_stops_before_its_end(void **state)
+{
+	(void)state;
+	struct swo_ram *ram = one_region(300);
+	uint64_t page = 0, pages = 0;
+
+	swo_ram_mark(ram, PAGES(60), PAGES(100));
+	assert_false(swo_ram_take(ram, 0, &page, 60, 1000, &pages));
+	assert_true(swo_ram_take(ram, 0, &page, 130, 1000, &pages));
+	assert_int_equal(page, 60);
+	assert_int_equal(pages, 70);
+	assert_false(swo_ram_take(ram, 0, &page, 130, 1000, &pages));
+	page = 131;
+	assert_true(swo_ram_take(ram, 0, &page, 140, 1000, &pages));
+	assert_int_equal(page, 131);
+	assert_int_equal(pages, 9);
+	assert_int_equal(swo_ram_dirty_pages(ram), 21);
 	swo_ram_free(ram);
 }
 
@@ -236,7 +256,7 @@ static void race_take_all(struct race *race)
 {
 	uint64_t page = 0, pages;
 
-	while (swo_ram_take(race->ram, 0, &page, 5, &pages)) {
+	while (swo_ram_take(race->ram, 0, &page, UINT64_MAX, 5, &pages)) {
 		for (uint64_t i = page; i < page + pages; i++) {
 			uint64_t value = __atomic_load_n(&race->value[i], __ATOMIC_RELAXED);
 			uint64_t *seen = &race->seen[i], old = __atomic_load_n(seen, 0);
@@ -284,7 +304,7 @@ static void each_page_is_taken_by_one_taker_only(void **state)
 	uint64_t page = 0, pages, sum = 0;
 
 	swo_ram_mark_all(ram);
-	while (swo_ram_take(ram, 0, &page, 7, &pages)) {
+	while (swo_ram_take(ram, 0, &page, UINT64_MAX, 7, &pages)) {
 		assert_true(pages <= 7);
 		sum += pages;
 		page = 0; /* from the start again: nothing may come twice */
@@ -337,6 +357,7 @@ int main(void)
 		cmocka_unit_test(a_given_fd_is_mapped_and_stays_the_callers_on_failure),
 		cmocka_unit_test(an_address_is_found_only_within_one_region),
 		cmocka_unit_test(runs_are_found_across_word_borders_and_cut_to_size),
+		cmocka_unit_test(a_take_stops_before_its_end),
 		cmocka_unit_test(marking_reaches_bytes_not_only_pages_and_stays_in_ram),
 		cmocka_unit_test(a_bitmap_is_ored_in_at_any_offset),
 		cmocka_unit_test(no_mark_is_lost_to_takers_that_run_beside_it),
