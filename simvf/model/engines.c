@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * engines.c - what the device does by itself while it runs: writing pages of guest
+ * RAM, and numbers into a sibling's inbox. Time that it stood still is never made up for.
+ */
+#include "internal.h"
+
+#define SECOND	UINT64_C(1000000000)
+#define AT_ONCE 64 /* events that one call works off, so that it stays short */
+
+enum { TOUCH_DMA = 1000, TOUCH_P2P = 1001 };
+
+static bool moving(const struct svf *dev)
+{
+	return svf_state_moves(dev->state) &&
+	       !(dev->walk.active && !svf_state_moves(dev->walk.next));
+}
+
+static uint64_t dma_period(const struct svf *dev)
+{
+	const struct svf_regs *r = &dev->regs;
+
+	if (!(r->control & SIMVF_CONTROL_DMA) || !r->dma_pages || !r->dma_rate)
+		return 0;
+	return SECOND / r->dma_rate ? SECOND / r->dma_rate : 1;
+}
+
+static uint64_t p2p_period(const struct svf *dev)
+{
+	const struct svf_regs *r = &dev->regs;
+
+	if (!(r->control & SIMVF_CONTROL_P2P) || !r->p2p_rate)
+		return 0;
+	return SECOND / r->p2p_rate ? SECOND / r->p2p_rate : 1;
+}
+
+void svf_engines_start(struct svf *dev, uint64_t now)
+{
+	dev->dma_next = now + dma_period(dev);
+	dev->p2p_next = now + p2p_period(dev);
+}
+
+static uint64_t page_word(const struct svf *dev, uint64_t number, uint64_t i)
+{
+	if (i == 0)
+		return number + 1;
+	if (i == 1)
+		return dev->seed;
+	return SIMVF_DMA_WORD(dev->seed, number, i);
+}
+
+static bool page_holds(const struct svf *dev, uint64_t number)
+{
+	uint64_t wrong = 0;
+
+	for (uint64_t i = 0; i < SVF_BLOCK / 8; i++)
+		wrong |= dev->page[i] ^ page_word(dev, number, i);
+	return !wrong;
+}
+
+static void dma_page(struct svf *dev)
+{
+	const struct svf_config *c = &dev->config;
+	struct svf_regs *r = &dev->regs;
+	uint64_t number = r->dma_seq;
+	uint64_t addr = r->dma_addr + number % r->dma_pages * SVF_BLOCK;
+
+	/* The page's last number lies in RAM that may have been moved between hosts since. */
+	if (number - r->dma_base >= r->dma_pages) {
+		if (c->ops->dma_read(c->opaque, addr, dev->page, SVF_BLOCK))
+			dev->stats.dma_errors++;
+		else if (!page_holds(dev, number - r->dma_pages))
+			dev->stats.ram_mismatches++;
+	}
+	for (uint64_t i = 0; i < SVF_BLOCK / 8; i++)
+		dev->page[i] = page_word(dev, number, i);
+	/* Logged before it is written, and also when the write fails half-way. */
+	svf_log_page(dev, addr);
+	if (addr % SVF_BLOCK)
+		svf_log_page(dev, addr + SVF_BLOCK - 1);
+	if (c->ops->dma_write(c->opaque, addr, dev->page, SVF_BLOCK)) {
+		dev->stats.dma_errors++;
+		r->dma_base = number + 1;
+	}
+	r->dma_seq++;
+	dev->stats.dma_pages++;
+	svf_blocks_touch(dev, TOUCH_DMA, number);
+}
+
+static void p2p_number(struct svf *dev)
+{
+	const struct svf_config *c = &dev->config;
+	struct svf_regs *r = &dev->regs;
+
+	if (c->ops->p2p_write(c->opaque, r->p2p_addr, r->p2p_seq + 1)) {
+		dev->stats.dma_errors++;
+		return;
+	}
+	r->p2p_seq++;
+	dev->stats.p2p_writes++;
+	svf_blocks_touch(dev, TOUCH_P2P, r->p2p_seq);
+}
+
+/* Events due by now; the rest of what is overdue is dropped. */
+static unsigned due(uint64_t *next, uint64_t period, uint64_t now)
+{
+	uint64_t events;
+
+	if (!period || now < *next)
+		return 0;
+	events = (now - *next) / period + 1;
+	if (events > AT_ONCE) {
+		*next = now + period;
+		return AT_ONCE;
+	}
+	*next += events * period;
+	return (unsigned)events;
+}
+
+void svf_run(struct svf *dev, uint64_t now)
+{
+	if (moving(dev)) {
+		for (unsigned n = due(&dev->dma_next, dma_period(dev), now); n; n--)
+			dma_page(dev);
+		for (unsigned n = due(&dev->p2p_next, p2p_period(dev), now); n; n--)
+			p2p_number(dev);
+	}
+	svf_save_pump(dev, now);
+	svf_load_pump(dev, now);
+}
+
+uint64_t svf_next(const struct svf *dev)
+{
+	uint64_t next = SVF_NEVER;
+
+	if (moving(dev) && dma_period(dev))
+		next = svf_min(next, dev->dma_next);
+	if (moving(dev) && p2p_period(dev))
+		next = svf_min(next, dev->p2p_next);
+	if (dev->walk.active)
+		next = svf_min(next, dev->walk.due);
+	if (dev->save.engine.grant_bytes)
+		next = svf_min(next, dev->save.engine.grant_end);
+	if (dev->load.engine.grant_bytes)
+		next = svf_min(next, dev->load.engine.grant_end);
+	return next;
+}
+
+uint64_t svf_grant_end(
+	struct svf *dev, enum svf_lane lane, uint64_t start, uint64_t bytes, uint64_t rate)
+{
+	const struct svf_config *c = &dev->config;
+	/* bytes <= SVF_GRANT, so that the product fits */
+	uint64_t duration = bytes * SECOND / rate;
+
+	if (c->ops->reserve)
+		return c->ops->reserve(c->opaque, lane, start, duration);
+	return start + duration;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * model.c - the device as a whole: making it, making it new again, and the hash by which
+ * two of them can be compared.
+ */
+#include "internal.h"
+
+static uint64_t dirty_words(uint64_t state_bytes)
+{
+	return (state_bytes / SVF_BLOCK + 63) / 64;
+}
+
+size_t svf_memory_size(uint64_t state_bytes)
+{
+	/* a word more, so that there is always something to point to */
+	return (size_t)(dirty_words(state_bytes) * 8 + state_bytes / SVF_BLOCK * 4 + 8);
+}
+
+int svf_init(struct svf *dev, const struct svf_config *config, uint64_t now)
+{
+	const struct svf_profile *p = &config->profile;
+
+	if (p->state_bytes % SVF_BLOCK || p->state_bytes > SVF_STATE_MAX ||
+		p->precopy_percent > 100 || !config->ops || !config->inbox || !config->memory)
+		return -SVF_EINVAL;
+	svf_zero(dev, sizeof(*dev));
+	dev->config = *config;
+	dev->config.mig_flags |= SVF_MIG_STOP_COPY;
+	dev->seed = config->seed;
+	dev->blocks = (uint32_t)(p->state_bytes / SVF_BLOCK);
+	dev->precopy_blocks = (uint32_t)((uint64_t)dev->blocks * p->precopy_percent / 100);
+	dev->dirty = config->memory;
+	dev->version = (uint32_t *)(dev->dirty + dirty_words(p->state_bytes));
+	svf_zero(config->memory, svf_memory_size(p->state_bytes));
+	svf_reset(dev, now);
+	dev->stats.resets = 0;
+	return 0;
+}
+
+void svf_reset(struct svf *dev, uint64_t now)
+{
+	static const uint64_t empty[SVF_INBOX_WORDS];
+
+	if (svf_state_stopped(dev->state))
+		svf_inbox_compare(dev);
+	dev->walk.active = false;
+	svf_save_close(dev);
+	svf_zero(&dev->load, offsetof(struct svf_load, stage));
+	svf_log_stop(dev);
+	dev->state = SVF_RUNNING;
+	dev->seed = dev->config.seed;
+	svf_regs_reset(dev);
+	svf_pci_reset(dev);
+	svf_inbox_set(dev, empty);
+	svf_blocks_fresh(dev);
+	svf_engines_start(dev, now);
+	dev->stats.resets++;
+}
+
+uint64_t svf_state_hash(const struct svf *dev)
+{
+	const uint64_t *inbox = dev->inbox_still;
+	uint64_t hash = svf_hash(dev->seed, &dev->regs, sizeof(dev->regs));
+
+	hash = svf_hash(hash, inbox, sizeof(dev->inbox_still));
+	hash = svf_chain(hash, dev->version_sum);
+	return svf_chain(hash, dev->blocks);
+}
+
+void svf_reset_stats(struct svf *dev)
+{
+	svf_zero(&dev->stats, sizeof(dev->stats));
+}

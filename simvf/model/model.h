@@ -1,0 +1,332 @@
+/* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
+/*
+ * model.h - the simulated VF as a device: PCI config space, registers, internal state, the
+ * migration states and the saved stream, its costs in time and its faults. Freestanding: no
+ * libc, no clock, no memory of its own; a server or a kernel module puts it to work.
+ *
+ * Time: every call is given CLOCK_MONOTONIC's now, in ns. Nothing ever waits: a call that needs
+ * time returns SVF_PENDING, and svf_next() says when to call again.
+ * Threads: one at a time per device; only the inbox is written by others at any moment.
+ * Errors: negative Linux errnos (SVF_E*).
+ */
+#ifndef SIMVF_MODEL_H
+#define SIMVF_MODEL_H
+
+#ifdef __KERNEL__
+#include <linux/types.h>
+#else
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#endif
+
+#include "../regs.h"
+
+/* asm-generic/errno-base.h */
+#define SVF_EIO	    5
+#define SVF_EAGAIN  11
+#define SVF_ENOMEM  12
+#define SVF_EBUSY   16
+#define SVF_EINVAL  22
+#define SVF_ENOSPC  28
+#define SVF_PENDING 1 /* not an error: not done yet, see svf_next */
+
+#define SVF_NEVER UINT64_MAX
+
+/* enum vfio_device_mig_state of linux/vfio.h */
+enum svf_state {
+	SVF_ERROR = 0,
+	SVF_STOP = 1,
+	SVF_RUNNING = 2,
+	SVF_STOP_COPY = 3,
+	SVF_RESUMING = 4,
+	SVF_RUNNING_P2P = 5,
+	SVF_PRE_COPY = 6,
+	SVF_PRE_COPY_P2P = 7,
+};
+#define SVF_STATES 8
+
+/* VFIO_MIGRATION_* */
+#define SVF_MIG_STOP_COPY 1u
+#define SVF_MIG_P2P	  2u
+#define SVF_MIG_PRE_COPY  4u
+
+/* vfio-pci's region numbers */
+#define SVF_REGION_CONFIG 7
+#define SVF_CONFIG_SIZE	  256
+
+#define SVF_BLOCK	 4096u
+#define SVF_STATE_MAX	 (UINT64_C(16) << 30)
+#define SVF_GRANT	 (UINT64_C(1) << 20) /* what the engines, and a PF, do in one go */
+#define SVF_AHEAD	 (2 * SVF_GRANT) /* saved before it is read; taken before it is loaded */
+#define SVF_INBOX_WORDS	 (SIMVF_BAR_INBOX_SIZE / 8)
+#define SVF_LOG_CHUNKS	 4096 /* of 64 pages */
+#define SVF_FAULTS	 16
+#define SVF_PROFILE_NAME 32
+
+const char *svf_state_name(unsigned state);
+int svf_state_by_name(const char *name, size_t len); /* -1: no such state */
+
+/*
+ * The next single arc on the way from `from` to `to` for a device with these flags: the state,
+ * `to` itself when they are the same, or -SVF_EINVAL. Source: linux/vfio.h, migration v2.
+ */
+int svf_next_state(unsigned from, unsigned to, unsigned mig_flags);
+
+/* ---- profile ---------------------------------------------------------------- */
+
+struct svf_profile {
+	char name[SVF_PROFILE_NAME];
+	uint64_t to_p2p_ns;	       /* RUNNING->RUNNING_P2P, PRE_COPY->PRE_COPY_P2P */
+	uint64_t to_stop_copy_ns;      /* PRE_COPY_P2P->STOP_COPY, RUNNING_P2P->STOP */
+	uint64_t resuming_to_stop_ns;  /* after everything is loaded */
+	uint64_t to_running_p2p_ns;    /* STOP->RUNNING_P2P */
+	uint64_t to_running_ns;	       /* RUNNING_P2P->RUNNING, PRE_COPY_P2P->PRE_COPY */
+	uint64_t config_load_ns;       /* a write to PCI_COMMAND while it is restored */
+	uint64_t state_bytes;	       /* whole blocks */
+	uint64_t save_rate, load_rate; /* bytes a second; 0: as fast as it goes */
+	uint32_t precopy_percent;      /* of the state, that can be sent while running */
+	bool guesses;		       /* some of these are not measured */
+};
+
+void svf_profile_init(struct svf_profile *profile);
+/* One figure as text; false, with *why, when the key or the value is no good. */
+bool svf_profile_set(
+	struct svf_profile *profile, const char *key, const char *value, const char **why);
+/* "key = value" lines, # comments. On failure *line is where, *why what. */
+bool svf_profile_parse(struct svf_profile *profile, const char *text, size_t len, unsigned *line,
+	const char **why);
+
+/* ---- faults ----------------------------------------------------------------- */
+
+enum svf_fault_where { SVF_AT_ARC, SVF_AT_SAVE, SVF_AT_LOAD, SVF_AT_DOORBELL };
+enum svf_fault_what {
+	SVF_FAIL,     /* the call fails, the device stays where it is */
+	SVF_TO_ERROR, /* the arc fails and leaves the device in ERROR */
+	SVF_HANG,     /* the arc does not end before svf_release */
+	SVF_SLOW,     /* the arc takes so much longer */
+	SVF_SHORT,    /* the saved stream ends early */
+	SVF_CORRUPT,  /* a bit of the saved stream flips */
+	SVF_DIE,      /* ops->event(SVF_EVENT_DIE) */
+	SVF_CLOSE,    /* ops->event(SVF_EVENT_CLOSE) */
+};
+
+struct svf_fault {
+	bool used;
+	bool limited; /* `left` counts */
+	uint8_t where, what;
+	uint8_t from, to; /* arcs; SVF_STATES: any */
+	int err;
+	uint64_t at;  /* bytes into the stream, or doorbells of this process */
+	uint64_t arg; /* SLOW: ns */
+	uint64_t left;
+	uint64_t hits;
+};
+
+/* false, with *why, when the spec is no good. The grammar is in docs/simvf.md. */
+bool svf_fault_parse(const char *spec, struct svf_fault *out, const char **why);
+
+/* ---- what the device needs of its surroundings ------------------------------- */
+
+enum svf_event { SVF_EVENT_DIE, SVF_EVENT_CLOSE };
+enum svf_lane { SVF_LANE_SAVE, SVF_LANE_LOAD, SVF_LANE_ARC, SVF_LANES };
+
+struct svf_ops {
+	/* Guest memory: 0, or a negative errno. */
+	int (*dma_read)(void *opaque, uint64_t addr, void *buf, size_t len);
+	int (*dma_write)(void *opaque, uint64_t addr, const void *buf, size_t len);
+	/* One 8-byte store into a sibling's memory. */
+	int (*p2p_write)(void *opaque, uint64_t addr, uint64_t value);
+	/* true when somebody listens to that vector. */
+	bool (*irq)(void *opaque, unsigned vector);
+	void (*event)(void *opaque, enum svf_event event);
+	/*
+	 * Optional: the firmware that the device shares with its siblings. Takes its turn behind
+	 * what others have reserved, not before `earliest`, and gives the end of `duration`.
+	 */
+	uint64_t (*reserve)(void *opaque, enum svf_lane lane, uint64_t earliest, uint64_t duration);
+};
+
+struct svf_config {
+	struct svf_profile profile;
+	unsigned mig_flags; /* STOP_COPY always */
+	uint64_t seed;
+	bool arcs_reserve; /* arcs take turns in SVF_LANE_ARC */
+	const struct svf_ops *ops;
+	void *opaque;
+	uint64_t *inbox; /* SVF_INBOX_WORDS words: BAR 2, shared with siblings */
+	void *memory;	 /* svf_memory_size() bytes, 8-byte aligned */
+};
+
+size_t svf_memory_size(uint64_t state_bytes);
+
+/* ---- counters of this instance (they do not migrate) -------------------------- */
+
+struct svf_arc_stats {
+	uint64_t count, errors, last_start_ns, last_end_ns;
+};
+
+struct svf_stats {
+	uint64_t doorbells, lost, repeated;
+	uint64_t first_doorbell_ns, last_doorbell_ns, max_gap_ns, max_gap_start_ns;
+	uint64_t quiesce_violations;
+	uint64_t p2p_writes, p2p_received, p2p_backwards, p2p_violations;
+	uint64_t state_mismatches, state_hash;
+	uint64_t dma_pages, dma_errors, ram_mismatches;
+	uint64_t irqs, resets, bytes_saved, bytes_loaded;
+	struct svf_arc_stats arcs[SVF_STATES][SVF_STATES];
+};
+
+/* ---- the device; fields are private, except `stats` --------------------------- */
+
+/* What the guest programmed and the device counts: saved as it is here. Little-endian. */
+struct svf_regs {
+	uint32_t control, irq_every, dma_pages, dma_rate, p2p_rate, zero;
+	uint64_t dma_addr, p2p_addr;
+	uint64_t doorbells, lost, repeated, irqs, dma_seq, dma_base, p2p_seq;
+	uint32_t dma_addr_low, p2p_addr_low; /* low halves waiting for their high ones */
+	uint64_t last[SIMVF_DOORBELLS];
+	uint32_t low[SIMVF_DOORBELLS];
+};
+
+struct svf_record { /* in front of everything in the stream but its header */
+	uint32_t type, length;
+	uint64_t index, version;
+	uint64_t checksum; /* of the three words before it and of the payload */
+};
+
+struct svf_wire_regs {
+	struct svf_regs regs;
+	uint64_t inbox[SVF_INBOX_WORDS];
+};
+
+#define SVF_STAGE (sizeof(struct svf_record) + sizeof(struct svf_wire_regs))
+
+struct svf_engine { /* of saving or loading: one grant at a time */
+	uint64_t grant_bytes, grant_end;
+};
+
+struct svf_save {
+	bool open, header_sent, regs_sent, end_sent, wrapped;
+	struct svf_engine engine;
+	uint64_t ready; /* bytes produced and not yet read */
+	uint64_t bytes, records, chain, state_hash;
+	uint32_t cursor, stage_len, stage_pos;
+	uint8_t stage[SVF_STAGE];
+};
+
+struct svf_load {
+	bool open, failed, header, regs, end;
+	struct svf_engine engine;
+	uint64_t queued; /* bytes taken and not yet loaded */
+	uint64_t bytes, records, chain, state_hash;
+	uint32_t blocks, stage_len;
+	uint8_t stage[SVF_STAGE];
+	struct svf_wire_regs staged;
+};
+
+struct svf_walk {
+	bool active, hung, draining;
+	uint8_t target, next;
+	uint64_t due, cost;
+	uint8_t outcome; /* an svf_fault_what, or SVF_SLOW for none */
+	int err;
+};
+
+struct svf_log { /* pages that the DMA engine wrote: chunks of 64, hashed by chunk number */
+	bool on, all;
+	struct {
+		uint64_t key, bits; /* key: chunk number + 1 */
+	} chunk[SVF_LOG_CHUNKS];
+};
+
+struct svf {
+	struct svf_config config;
+	struct svf_stats stats;
+	uint64_t seed; /* moves with the state */
+	uint8_t state;
+	struct svf_regs regs;
+	uint8_t pci[SVF_CONFIG_SIZE];
+	uint32_t msix[SIMVF_BAR_MSIX_SIZE / 4];
+	bool restoring, command_seen;
+	uint16_t command_restored;
+
+	uint32_t blocks, precopy_blocks;
+	uint32_t *version; /* a block's content is a function of seed, number and version */
+	uint64_t *dirty;   /* blocks not yet sent in this session */
+	uint32_t dirty_early, dirty_late;
+	uint64_t version_sum;
+
+	uint64_t dma_next, p2p_next;
+	struct svf_walk walk;
+	struct svf_save save;
+	struct svf_load load;
+	struct svf_log log;
+	struct svf_fault faults[SVF_FAULTS];
+	uint64_t inbox_still[SVF_INBOX_WORDS]; /* as it was when the device stopped */
+	uint64_t inbox_seen[SIMVF_INBOX_SLOTS];
+	uint64_t page[SVF_BLOCK / 8];
+};
+
+/* config.memory may be uninitialised. -SVF_EINVAL when a figure is out of bounds. */
+int svf_init(struct svf *dev, const struct svf_config *config, uint64_t now);
+/* RUNNING, and as new: state, registers, inbox, config space, log. A pending walk is over. */
+void svf_reset(struct svf *dev, uint64_t now);
+
+/* Lets the engines do what is due. Call it whenever svf_next() has come, or earlier. */
+void svf_run(struct svf *dev, uint64_t now);
+/* When svf_run or svf_advance has something to do, or a pending read or write to go on. */
+uint64_t svf_next(const struct svf *dev);
+
+/*
+ * BARs and config space. A write is in force at once; *done_ns is when it may be answered
+ * (config restore takes time). -SVF_EINVAL outside of a region.
+ */
+int svf_region_read(
+	struct svf *dev, unsigned region, uint64_t offset, void *buf, size_t len, uint64_t now);
+int svf_region_write(struct svf *dev, unsigned region, uint64_t offset, const void *buf, size_t len,
+	uint64_t now, uint64_t *done_ns);
+uint64_t svf_region_size(unsigned region); /* 0: no such region */
+
+/*
+ * Walks to a state, arc by arc. 0: there; SVF_PENDING: call svf_advance when it is time; an
+ * error: the device stands at the arc that failed. -SVF_EBUSY while a walk is pending.
+ */
+int svf_set_state(struct svf *dev, unsigned state, uint64_t now);
+int svf_advance(struct svf *dev, uint64_t now);
+bool svf_walking(const struct svf *dev);
+/* Ends what SVF_HANG holds. */
+void svf_release(struct svf *dev, uint64_t now);
+
+/*
+ * The saved stream. *got grows. 0: that was all there is (in PRE_COPY: now); SVF_PENDING: more is
+ * coming, call again with the rest of the buffer.
+ */
+int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now);
+/* All of it is taken, or (SVF_PENDING) none of it yet. After an error only a reset helps. */
+int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now);
+/* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: what would be left to send if the device stopped now. */
+uint64_t svf_stop_copy_length(const struct svf *dev);
+/* VFIO_MIG_GET_PRECOPY_INFO; -SVF_EINVAL outside of PRE_COPY and PRE_COPY_P2P. */
+int svf_precopy_info(const struct svf *dev, uint64_t *initial_bytes, uint64_t *dirty_bytes);
+/* Over registers, inbox, and all blocks by their versions. */
+uint64_t svf_state_hash(const struct svf *dev);
+
+/* The DMA log, in pages of SVF_BLOCK bytes. */
+void svf_log_start(struct svf *dev);
+void svf_log_stop(struct svf *dev);
+/*
+ * Sets bit n of `bitmap` for each dirty page of page_size bytes (a power of two, at least
+ * SVF_BLOCK) at iova + n * page_size, and forgets it. The caller's bitmap is zeroed and large
+ * enough.
+ */
+int svf_log_report(
+	struct svf *dev, uint64_t iova, uint64_t length, uint64_t page_size, uint64_t *bitmap);
+
+int svf_add_fault(struct svf *dev, const struct svf_fault *fault); /* -SVF_ENOSPC */
+void svf_clear_faults(struct svf *dev);
+void svf_reset_stats(struct svf *dev);
+/* Counts what siblings wrote to the inbox since the last look. */
+void svf_look_at_inbox(struct svf *dev);
+
+#endif
