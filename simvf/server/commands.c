@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * commands.c - from a whole message to its answer: negotiation, dispatch, and the one
+ * command that may be waiting for the device.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+static int version(struct srv *s, const struct srv_message *m)
+{
+	struct srv_conn *c = &s->conn;
+	struct swo_buf out = SWO_BUF_INIT(4096);
+	struct swo_vu_caps caps;
+	int pair[2] = {-1, -1};
+	uint8_t *room;
+
+	if (c->negotiated)
+		return -EINVAL;
+	if (swo_vu_version_parse(m->body, m->len, &c->peer, NULL) ||
+		c->peer.major != SWO_VU_MAJOR) {
+		c->doomed = true;
+		return -EINVAL;
+	}
+	swo_vu_caps_init(&caps);
+	caps.minor = c->peer.minor < SWO_VU_MINOR ? c->peer.minor : SWO_VU_MINOR;
+	caps.max_msg_fds = SWO_VU_FDS_MAX;
+	caps.max_data_xfer = SRV_DATA_MAX;
+	caps.max_dma_maps = SRV_MAPS_MAX;
+	caps.write_multiple = true;
+	caps.max_write = SRV_DATA_MAX;
+	if (c->peer.twin_socket && c->peer.max_msg_fds && !s->args->no_twin &&
+		!socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair)) {
+		caps.twin_socket = true;
+		caps.twin_fd_index = 0;
+	}
+	if (swo_vu_version_build(&caps, &out, NULL) || !(room = srv_reply_room(c, out.len))) {
+		swo_close_fd(&pair[0]);
+		swo_close_fd(&pair[1]);
+		swo_buf_free(&out);
+		return -ENOMEM;
+	}
+	memcpy(room, out.data, out.len);
+	c->negotiated = true;
+	c->twin = pair[0];
+	srv_reply(s, &m->header, out.len, 0, &pair[1], pair[1] >= 0);
+	swo_close_fd(&pair[1]);
+	swo_buf_free(&out);
+	return SRV_LATER;
+}
+
+static int reset(struct srv *s, const struct srv_message *m, uint64_t now)
+{
+	if (m->len)
+		return -EINVAL;
+	svf_reset(s->dev, now);
+	return 0;
+}
+
+static int dispatch(struct srv *s, struct srv_message *m, uint64_t now)
+{
+	/* An acknowledgement needs room too: handlers below rely on a small one. */
+	if (!srv_reply_room(&s->conn, 256))
+		return -ENOMEM;
+	if (m->header.command == SWO_VU_VERSION)
+		return version(s, m);
+	if (!s->conn.negotiated)
+		return -EINVAL;
+	switch (m->header.command) {
+	case SWO_VU_DMA_MAP:
+		return srv_dma_map(s, m);
+	case SWO_VU_DMA_UNMAP:
+		return srv_dma_unmap(s, m);
+	case SWO_VU_GET_INFO:
+		return srv_get_info(s, m);
+	case SWO_VU_GET_REGION_INFO:
+		return srv_get_region_info(s, m);
+	case SWO_VU_GET_REGION_IO_FDS:
+		return srv_get_region_io_fds(s, m);
+	case SWO_VU_GET_IRQ_INFO:
+		return srv_get_irq_info(s, m);
+	case SWO_VU_SET_IRQS:
+		return srv_set_irqs(s, m);
+	case SWO_VU_REGION_READ:
+		return srv_region_read(s, m, now);
+	case SWO_VU_REGION_WRITE:
+		return srv_region_write(s, m, now);
+	case SWO_VU_REGION_WRITE_MULTI:
+		return srv_region_write_multi(s, m, now);
+	case SWO_VU_RESET:
+		return reset(s, m, now);
+	case SWO_VU_DEVICE_FEATURE:
+		return srv_device_feature(s, m, now);
+	case SWO_VU_MIG_DATA_READ:
+		return srv_mig_data_read(s, m, now);
+	case SWO_VU_MIG_DATA_WRITE:
+		return srv_mig_data_write(s, m, now);
+	default:
+		return -EINVAL;
+	}
+}
+
+static void answer(struct srv *s, const struct swo_vu_header *request, int rc)
+{
+	srv_reply(s, request, rc < 0 ? 0 : (size_t)rc, rc < 0 ? -rc : 0, NULL, 0);
+}
+
+void srv_command(struct srv *s, struct srv_message *m, uint64_t now)
+{
+	int rc;
+
+	if (swo_vu_is_reply(&m->header)) { /* to a command that we gave up */
+		srv_message_free(m);
+		return;
+	}
+	rc = dispatch(s, m, now);
+	if (rc != SRV_LATER)
+		answer(s, &m->header, rc);
+	if (s->op.kind != SRV_OP_NONE && !s->op.message)
+		s->op.message = m;
+	else
+		srv_message_free(m);
+}
+
+void srv_progress(struct srv *s, uint64_t now)
+{
+	struct srv_op *op = &s->op;
+	struct srv_message *m = op->message;
+	int rc = 0;
+
+	/* An arc whose client has gone is the device's own business. */
+	if (op->kind != SRV_OP_ARC && svf_walking(s->dev))
+		svf_advance(s->dev, now);
+	switch (op->kind) {
+	case SRV_OP_NONE:
+		return;
+	case SRV_OP_ARC:
+		rc = svf_advance(s->dev, now);
+		if (rc == SVF_PENDING)
+			return;
+		break;
+	case SRV_OP_READ:
+		rc = svf_read(s->dev,
+			srv_reply_room(&s->conn, sizeof(struct swo_vu_mig_data) + op->want) +
+				sizeof(struct swo_vu_mig_data) + op->got,
+			op->want - op->got, &op->got, now);
+		if (rc == SVF_PENDING)
+			return;
+		break;
+	case SRV_OP_WRITE:
+		rc = svf_write(s->dev, m->body + sizeof(struct swo_vu_mig_data),
+			m->len - sizeof(struct swo_vu_mig_data), now);
+		if (rc == SVF_PENDING)
+			return;
+		break;
+	case SRV_OP_DELAY:
+		if (now < op->due)
+			return;
+		break;
+	}
+	if (op->kind == SRV_OP_READ && !rc)
+		srv_mig_data_reply(s, &m->header);
+	else
+		answer(s, &m->header, rc ? rc : (int)op->payload);
+	srv_message_free(m);
+	*op = (struct srv_op){0};
+}

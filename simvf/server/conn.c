@@ -1,0 +1,272 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * conn.c - one client's socket: messages received in pieces as they come, with the fds
+ * that belong to them, and one reply at a time sent as the client takes it.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void srv_conn_init(struct srv_conn *c)
+{
+	memset(c, 0, sizeof(*c));
+	c->fd = -1;
+	c->twin = -1;
+	c->deferred_end = &c->deferred;
+}
+
+void srv_message_free(struct srv_message *m)
+{
+	if (!m)
+		return;
+	swo_vu_fds_close(&m->fds);
+	free(m->body);
+	free(m);
+}
+
+void srv_conn_accept(struct srv *s)
+{
+	struct srv_conn *c = &s->conn;
+	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	if (fd < 0)
+		return;
+	srv_conn_init(c);
+	c->fd = fd;
+	swo_vu_caps_init(&c->peer);
+}
+
+void srv_conn_drop(struct srv *s)
+{
+	struct srv_conn *c = &s->conn;
+
+	swo_close_fd(&c->fd);
+	swo_close_fd(&c->twin);
+	srv_message_free(c->in);
+	while (c->deferred) {
+		struct srv_message *m = c->deferred;
+
+		c->deferred = m->next;
+		srv_message_free(m);
+	}
+	free(c->reply);
+	srv_conn_init(c);
+	srv_message_free(s->op.message);
+	s->op = (struct srv_op){0};
+	srv_dma_drop(s);
+	srv_irqs_drop(s);
+	svf_log_stop(s->dev);
+}
+
+/* Keeps what fits; the rest, and anything that is not fds, is closed or ignored. */
+static void take_fds(struct msghdr *msg, struct swo_vu_fds *fds)
+{
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
+		size_t bytes = cmsg->cmsg_len - CMSG_LEN(0);
+
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(cmsg) + at, sizeof(fd));
+			if (fds->count < SWO_VU_FDS_MAX)
+				fds->fd[fds->count++] = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+/* 1: some bytes came; 0: none now; -1: the end. */
+static int receive_some(struct srv_conn *c, void *buf, size_t len, size_t *got)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(SWO_VU_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = buf, .iov_len = len};
+	struct msghdr msg = {.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = control.bytes,
+		.msg_controllen = sizeof(control.bytes)};
+	ssize_t n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -1;
+	if (msg.msg_controllen)
+		take_fds(&msg, &c->in->fds);
+	*got = (size_t)n;
+	return n ? 1 : -1;
+}
+
+static int skip_body(struct srv_conn *c)
+{
+	static char nowhere[65536];
+
+	while (c->skip) {
+		size_t want = c->skip < sizeof(nowhere) ? (size_t)c->skip : sizeof(nowhere), got;
+		int rc = receive_some(c, nowhere, want, &got);
+
+		if (rc <= 0)
+			return rc;
+		c->skip -= got;
+	}
+	return 1;
+}
+
+static int receive_header(struct srv *s, struct srv_conn *c)
+{
+	struct srv_message *m = c->in;
+	struct swo_error err;
+
+	while (c->header_got < sizeof(m->header)) {
+		size_t got;
+		int rc = receive_some(c, (char *)&m->header + c->header_got,
+			sizeof(m->header) - c->header_got, &got);
+
+		if (rc <= 0)
+			return rc;
+		c->header_got += got;
+	}
+	if (m->len || m->body || c->skip)
+		return 1;
+	if (!swo_vu_header_check(&m->header, SRV_BODY_MAX, &err)) {
+		m->len = swo_vu_payload(&m->header);
+		m->body = malloc(m->len + 1);
+		return m->body ? 1 : -1;
+	}
+	/* Nothing that begins like this can be followed; too long a body can be read past. */
+	if (m->header.size < sizeof(m->header) || c->awaiting ||
+		(m->header.flags & SWO_VU_TYPE_MASK) != SWO_VU_COMMAND)
+		return -1;
+	srv_reply(s, &m->header, 0, EINVAL, NULL, 0);
+	c->skip = swo_vu_payload(&m->header);
+	return 1;
+}
+
+/* One step: 1 with a whole message in c->in, 2 after one was read past, else as above. */
+static int receive_step(struct srv *s, struct srv_conn *c)
+{
+	struct srv_message *m;
+	int rc;
+
+	if (!c->in) {
+		c->in = calloc(1, sizeof(*c->in));
+		c->header_got = c->body_got = 0;
+		if (!c->in)
+			return -1;
+	}
+	m = c->in;
+	rc = receive_header(s, c);
+	if (rc <= 0)
+		return rc;
+	if (c->skip) {
+		rc = skip_body(c);
+		if (rc > 0) {
+			srv_message_free(m);
+			c->in = NULL;
+			return 2;
+		}
+		return rc;
+	}
+	while (c->body_got < m->len) {
+		size_t got;
+
+		rc = receive_some(c, m->body + c->body_got, m->len - c->body_got, &got);
+		if (rc <= 0)
+			return rc;
+		c->body_got += got;
+	}
+	return 1;
+}
+
+int srv_conn_receive(struct srv *s, struct srv_message **out)
+{
+	struct srv_conn *c = &s->conn;
+	int rc;
+
+	do {
+		rc = receive_step(s, c);
+	} while (rc == 2 && !srv_conn_sending(c));
+	if (rc != 1)
+		return rc < 0 ? -1 : 0;
+	*out = c->in;
+	c->in = NULL;
+	return 1;
+}
+
+uint8_t *srv_reply_room(struct srv_conn *c, size_t payload)
+{
+	size_t need = sizeof(struct swo_vu_header) + payload;
+
+	if (need > c->reply_room) {
+		uint8_t *bigger = realloc(c->reply, need);
+
+		if (!bigger)
+			return NULL;
+		c->reply = bigger;
+		c->reply_room = need;
+	}
+	return c->reply + sizeof(struct swo_vu_header);
+}
+
+static void send_some(struct srv_conn *c, const int *fds, unsigned fd_count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(SWO_VU_FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = {.iov_base = c->reply + c->out_pos, .iov_len = c->out_len - c->out_pos};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (fd_count) {
+		memset(&control, 0, sizeof(control));
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
+		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
+		memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
+	}
+	n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n >= 0)
+		c->out_pos += (size_t)n;
+	else if (fd_count || (errno != EAGAIN && errno != EINTR))
+		c->doomed = c->cut = true; /* fds cannot be sent later, without their first byte */
+	if (c->cut)
+		c->out_pos = c->out_len;
+	if (!srv_conn_sending(c))
+		c->out_len = c->out_pos = 0;
+}
+
+void srv_conn_flush(struct srv *s)
+{
+	if (srv_conn_sending(&s->conn))
+		send_some(&s->conn, NULL, 0);
+}
+
+void srv_reply(struct srv *s, const struct swo_vu_header *request, size_t payload, int error,
+	const int *fds, unsigned fd_count)
+{
+	struct srv_conn *c = &s->conn;
+	struct swo_vu_header header;
+
+	if (c->fd < 0 || c->cut || (request->flags & SWO_VU_NO_REPLY))
+		return;
+	if (!srv_reply_room(c, error ? 0 : payload)) {
+		c->doomed = true;
+		return;
+	}
+	header = swo_vu_reply_header(request, payload, error);
+	memcpy(c->reply, &header, sizeof(header));
+	c->out_len = header.size;
+	c->out_pos = 0;
+	send_some(c, fds, error ? 0 : fd_count);
+}

@@ -1,0 +1,366 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * dma.c - the device's way to guest memory and to its siblings: mapped where the client
+ * gave an fd, by DMA_READ and DMA_WRITE messages where it did not.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <setjmp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PAGE	    4096u
+#define ANSWER_MS   2000 /* a client that does not answer a DMA message by then has failed it */
+#define KNOWN_FLAGS 15u	 /* READ, WRITE, and two that a client may set and that need nothing */
+
+/* A client may cut off the file under a map: then the access fails, not the process. */
+static volatile sig_atomic_t copying;
+static sigjmp_buf copy_failed;
+
+static void on_bus_error(int signo)
+{
+	if (copying)
+		siglongjmp(copy_failed, 1);
+	signal(signo, SIG_DFL);
+	raise(signo);
+}
+
+static void catch_bus_errors(void)
+{
+	struct sigaction action = {.sa_handler = on_bus_error, .sa_flags = SA_NODEFER};
+
+	sigaction(SIGBUS, &action, NULL);
+}
+
+static int copy(void *to, const void *from, size_t len)
+{
+	if (sigsetjmp(copy_failed, 0)) {
+		copying = 0;
+		return -EFAULT;
+	}
+	copying = 1;
+	memcpy(to, from, len);
+	copying = 0;
+	return 0;
+}
+
+static int store(void *to, uint64_t value)
+{
+	if (sigsetjmp(copy_failed, 0)) {
+		copying = 0;
+		return -EFAULT;
+	}
+	copying = 1;
+	__atomic_store_n((uint64_t *)to, value, __ATOMIC_RELEASE);
+	copying = 0;
+	return 0;
+}
+
+static bool is_at(const struct srv_map *map, uint64_t addr)
+{
+	return addr >= map->iova && addr - map->iova < map->size;
+}
+
+/* Devices use the same map over and over. */
+static struct srv_map *find(struct srv *s, uint64_t addr)
+{
+	if (s->map_last < s->map_count && is_at(&s->maps[s->map_last], addr))
+		return &s->maps[s->map_last];
+	for (unsigned i = 0; i < s->map_count; i++)
+		if (is_at(&s->maps[i], addr)) {
+			s->map_last = i;
+			return &s->maps[i];
+		}
+	return NULL;
+}
+
+/* ---- DMA by messages ---------------------------------------------------------- */
+
+static int await_on_twin(struct srv *s, uint16_t id, void *buf, size_t room, size_t *len)
+{
+	swo_deadline deadline = swo_deadline_ms(ANSWER_MS);
+	struct swo_vu_header header;
+
+	do {
+		if (swo_vu_recv(s->conn.twin, &header, buf, room, NULL, deadline, NULL))
+			return -EIO;
+	} while (!swo_vu_is_reply(&header) || header.id != id);
+	*len = swo_vu_payload(&header);
+	if (header.flags & SWO_VU_ERROR)
+		return header.error && header.error < 4096 ? -(int)header.error : -EIO;
+	return 0;
+}
+
+/* Without a twin the answer comes between commands, which have to wait for their turn. */
+static int await_on_main(struct srv *s, uint16_t id, void *buf, size_t room, size_t *len)
+{
+	swo_deadline deadline = swo_deadline_ms(ANSWER_MS);
+	struct srv_conn *c = &s->conn;
+
+	while (!swo_deadline_passed(deadline) && c->deferred_count < SRV_DEFERRED) {
+		struct pollfd wait = {.fd = c->fd, .events = POLLIN};
+		struct srv_message *m;
+		int rc = srv_conn_receive(s, &m), error = 0;
+
+		if (rc < 0)
+			return -EIO;
+		if (!rc) {
+			poll(&wait, 1, swo_deadline_poll_ms(deadline));
+			continue;
+		}
+		if (!swo_vu_is_reply(&m->header) || m->header.id != id) {
+			*c->deferred_end = m;
+			c->deferred_end = &m->next;
+			c->deferred_count++;
+			continue;
+		}
+		if (m->header.flags & SWO_VU_ERROR)
+			error = m->header.error && m->header.error < 4096 ? (int)m->header.error
+									  : EIO;
+		else if (m->len > room)
+			error = EIO;
+		else
+			memcpy(buf, m->body, *len = m->len);
+		srv_message_free(m);
+		return -error;
+	}
+	return -ETIMEDOUT;
+}
+
+static int by_message(struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool write)
+{
+	struct srv_conn *c = &s->conn;
+	uint8_t answer[sizeof(struct swo_vu_dma_access) + PAGE];
+	struct swo_vu_dma_access access = {.address = addr, .count = len};
+	struct swo_vu_header header =
+		swo_vu_command_header(c->next_id++, write ? SWO_VU_DMA_WRITE : SWO_VU_DMA_READ,
+			sizeof(access) + (write ? len : 0), false);
+	const struct iovec pieces[] = {
+		{&header, sizeof(header)}, {&access, sizeof(access)}, {data, len}};
+	size_t got = 0;
+	int rc;
+
+	/* In the middle of a reply nothing else may be sent on the same socket. */
+	if (c->fd < 0 || c->doomed || (c->twin < 0 && srv_conn_sending(c)))
+		return -EIO;
+	if (len > PAGE || len > c->peer.max_data_xfer)
+		return -EINVAL;
+	c->awaiting = true;
+	if (swo_vu_send(c->twin >= 0 ? c->twin : c->fd, pieces, write ? 3 : 2, NULL, 0,
+		    swo_deadline_ms(ANSWER_MS), NULL, NULL))
+		rc = -EIO;
+	else if (c->twin >= 0)
+		rc = await_on_twin(s, header.id, answer, sizeof(answer), &got);
+	else
+		rc = await_on_main(s, header.id, answer, sizeof(answer), &got);
+	c->awaiting = false;
+	if (rc == -EIO || rc == -ETIMEDOUT)
+		c->doomed = true; /* a late answer would be taken for that of another question */
+	if (!rc && !write) {
+		if (got != sizeof(access) + len)
+			return -EIO;
+		memcpy(data, answer + sizeof(access), len);
+	}
+	return rc;
+}
+
+/* ---- what the device calls ------------------------------------------------------ */
+
+static int dma(struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool write)
+{
+	while (len) {
+		struct srv_map *map = find(s, addr);
+		uint64_t in;
+		size_t n;
+		int rc;
+
+		if (!map || !(map->prot & (write ? SWO_VU_DMA_PROT_WRITE : SWO_VU_DMA_PROT_READ)))
+			return -EFAULT;
+		in = addr - map->iova;
+		n = len < map->size - in ? len : (size_t)(map->size - in);
+		if (!map->host)
+			rc = by_message(s, addr, data, n, write);
+		else if (write)
+			rc = copy(map->host + in, data, n);
+		else
+			rc = copy(data, map->host + in, n);
+		if (rc)
+			return rc;
+		addr += n;
+		data += n;
+		len -= n;
+	}
+	return 0;
+}
+
+static int dma_read(void *opaque, uint64_t addr, void *buf, size_t len)
+{
+	return dma(opaque, addr, buf, len, false);
+}
+
+static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
+{
+	return dma(opaque, addr, (uint8_t *)(uintptr_t)buf, len, true);
+}
+
+/* Never by messages: two devices of one thread each would wait for each other. */
+static int p2p_write(void *opaque, uint64_t addr, uint64_t value)
+{
+	struct srv_map *map = find(opaque, addr);
+
+	if (!map || !map->host || !(map->prot & SWO_VU_DMA_PROT_WRITE) || addr % 8 ||
+		map->size - (addr - map->iova) < 8)
+		return -EFAULT;
+	return store(map->host + (addr - map->iova), value);
+}
+
+static bool irq(void *opaque, unsigned vector)
+{
+	return srv_irq_raise(opaque, vector);
+}
+
+static void event(void *opaque, enum svf_event what)
+{
+	struct srv *s = opaque;
+
+	if (what == SVF_EVENT_DIE)
+		_exit(3);
+	s->conn.doomed = s->conn.cut = true;
+	s->conn.out_len = s->conn.out_pos = 0;
+}
+
+static uint64_t reserve(void *opaque, enum svf_lane lane, uint64_t earliest, uint64_t duration)
+{
+	struct srv *s = opaque;
+
+	if (!s->pf)
+		return earliest + duration;
+	return srv_pf_reserve(s->pf, lane, earliest, duration);
+}
+
+const struct svf_ops srv_device_ops = {
+	.dma_read = dma_read,
+	.dma_write = dma_write,
+	.p2p_write = p2p_write,
+	.irq = irq,
+	.event = event,
+	.reserve = reserve,
+};
+
+/* ---- DMA_MAP and DMA_UNMAP ------------------------------------------------------- */
+
+static void unmap(struct srv *s, unsigned i)
+{
+	if (s->maps[i].host)
+		munmap(s->maps[i].host, s->maps[i].size);
+	s->maps[i] = s->maps[--s->map_count];
+	s->map_last = 0;
+}
+
+void srv_dma_drop(struct srv *s)
+{
+	while (s->map_count)
+		unmap(s, s->map_count - 1);
+}
+
+static int map_fd(struct srv_map *map, int fd, uint64_t offset)
+{
+	int prot = (map->prot & SWO_VU_DMA_PROT_READ ? PROT_READ : 0) |
+		   (map->prot & SWO_VU_DMA_PROT_WRITE ? PROT_READ | PROT_WRITE : 0);
+	struct stat st;
+	void *host;
+
+	if (fstat(fd, &st))
+		return -errno;
+	if (S_ISREG(st.st_mode) &&
+		(offset > (uint64_t)st.st_size || map->size > (uint64_t)st.st_size - offset))
+		return -EINVAL;
+	host = mmap(NULL, map->size, prot, MAP_SHARED, fd, (off_t)offset);
+	if (host == MAP_FAILED)
+		return -errno;
+	map->host = host;
+	return 0;
+}
+
+/* 1: the very same map is there already; 0: free. */
+static int overlap(const struct srv *s, const struct srv_map *map)
+{
+	for (unsigned i = 0; i < s->map_count; i++) {
+		const struct srv_map *old = &s->maps[i];
+
+		if (old->iova == map->iova && old->size == map->size && old->prot == map->prot)
+			return 1;
+		if (map->iova < old->iova + old->size && old->iova < map->iova + map->size)
+			return -EEXIST;
+	}
+	return 0;
+}
+
+int srv_dma_map(struct srv *s, struct srv_message *m)
+{
+	struct swo_vu_dma_map request;
+	struct srv_map map;
+	int rc;
+
+	if (m->len != sizeof(request))
+		return -EINVAL;
+	memcpy(&request, m->body, sizeof(request));
+	map = (struct srv_map){
+		.iova = request.address, .size = request.size, .prot = request.flags & 3};
+	if (request.argsz < sizeof(request) || (request.flags & ~KNOWN_FLAGS) || !map.size ||
+		map.iova % PAGE || map.size % PAGE || map.iova + map.size < map.iova ||
+		request.offset % PAGE || request.offset > INT64_MAX || m->fds.count > 1)
+		return -EINVAL;
+	rc = overlap(s, &map);
+	if (rc)
+		return rc < 0 ? rc : 0;
+	if (s->map_count == s->map_room) {
+		unsigned room = s->map_room ? 2 * s->map_room : 16;
+		struct srv_map *more;
+
+		if (s->map_count >= SRV_MAPS_MAX)
+			return -ENOSPC;
+		more = realloc(s->maps, room * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		s->maps = more;
+		s->map_room = room;
+	}
+	catch_bus_errors();
+	rc = m->fds.count ? map_fd(&map, m->fds.fd[0], request.offset) : 0;
+	if (rc)
+		return rc;
+	s->maps[s->map_count++] = map;
+	return 0;
+}
+
+#define UNMAP_ALL 2u
+
+int srv_dma_unmap(struct srv *s, const struct srv_message *m)
+{
+	struct swo_vu_dma_unmap request;
+
+	if (m->len != sizeof(request))
+		return -EINVAL;
+	memcpy(&request, m->body, sizeof(request));
+	if (request.argsz < sizeof(request) || (request.flags & ~UNMAP_ALL))
+		return -EINVAL;
+	memcpy(srv_reply_room(&s->conn, sizeof(request)), &request, sizeof(request));
+	if (request.flags & UNMAP_ALL) {
+		if (request.address || request.size)
+			return -EINVAL;
+		srv_dma_drop(s);
+		return sizeof(request);
+	}
+	for (unsigned i = 0; i < s->map_count; i++)
+		if (s->maps[i].iova == request.address && s->maps[i].size == request.size) {
+			unmap(s, i);
+			return sizeof(request);
+		}
+	return -ENOENT;
+}

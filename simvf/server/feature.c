@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * feature.c - DEVICE_FEATURE and the migration data: the wire's side of states, the
+ * DMA log and the stream.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define METHODS (SWO_VU_FEATURE_GET | SWO_VU_FEATURE_SET)
+
+static uint32_t methods_of(const struct srv *s, uint32_t index)
+{
+	switch (index) {
+	case SWO_VU_FEATURE_MIGRATION:
+	case SWO_VU_FEATURE_DMA_LOG_REPORT:
+		return SWO_VU_FEATURE_GET;
+	case SWO_VU_FEATURE_MIG_STATE:
+		return METHODS;
+	case SWO_VU_FEATURE_DMA_LOG_START:
+	case SWO_VU_FEATURE_DMA_LOG_STOP:
+		return SWO_VU_FEATURE_SET;
+	case SWO_VU_FEATURE_MIG_DATA_SIZE:
+		return s->args->no_data_size ? 0 : SWO_VU_FEATURE_GET;
+	default:
+		return 0;
+	}
+}
+
+/* A GET's answer: cut to the room that the client has; the argsz says what it needs. */
+static int answer(struct srv *s, const struct swo_vu_feature *request, const void *data, size_t len)
+{
+	struct swo_vu_feature f = {.argsz = (uint32_t)(sizeof(f) + len), .flags = request->flags};
+	size_t room = request->argsz - sizeof(f);
+	uint8_t *reply = srv_reply_room(&s->conn, sizeof(f) + len);
+
+	memcpy(reply, &f, sizeof(f));
+	memcpy(reply + sizeof(f), data, len < room ? len : room);
+	return (int)(sizeof(f) + (len < room ? len : room));
+}
+
+static int echo(struct srv *s, const struct srv_message *m)
+{
+	uint8_t *reply = srv_reply_room(&s->conn, m->len);
+
+	if (!reply)
+		return -ENOMEM;
+	memcpy(reply, m->body, m->len);
+	return (int)m->len;
+}
+
+static int set_state(struct srv *s, const struct srv_message *m, uint64_t now)
+{
+	struct swo_vu_mig_state state;
+	int rc;
+
+	if (m->len != sizeof(struct swo_vu_feature) + sizeof(state))
+		return -EINVAL;
+	memcpy(&state, m->body + sizeof(struct swo_vu_feature), sizeof(state));
+	/* the answer first: the model may close the connection, or end the process */
+	rc = echo(s, m);
+	if (rc < 0)
+		return rc;
+	s->op.payload = (size_t)rc;
+	rc = svf_set_state(s->dev, state.device_state, now);
+	if (rc == SVF_PENDING) {
+		s->op.kind = SRV_OP_ARC;
+		return SRV_LATER;
+	}
+	return rc ? rc : (int)s->op.payload;
+}
+
+static int log_start(struct srv *s, const struct srv_message *m)
+{
+	struct swo_vu_log_start start;
+	const size_t head = sizeof(struct swo_vu_feature);
+	int rc;
+
+	if (m->len < head + sizeof(start))
+		return -EINVAL;
+	memcpy(&start, m->body + head, sizeof(start));
+	if (m->len != head + sizeof(start) +
+				(uint64_t)start.num_ranges * sizeof(struct swo_vu_dma_range) ||
+		s->dev->log.on)
+		return -EINVAL;
+	rc = echo(s, m);
+	if (rc < 0)
+		return rc;
+	start.page_size = SVF_BLOCK;
+	memcpy(s->conn.reply + sizeof(struct swo_vu_header) + head, &start, sizeof(start));
+	/* All of memory is logged, whatever the ranges: a report may ask for any of it. */
+	svf_log_start(s->dev);
+	return rc;
+}
+
+static int log_report(
+	struct srv *s, const struct srv_message *m, const struct swo_vu_feature *feature)
+{
+	const size_t head = sizeof(*feature) + sizeof(struct swo_vu_log_report);
+	struct swo_vu_log_report report;
+	struct swo_vu_feature f = *feature;
+	uint64_t pages, bytes;
+	uint8_t *reply;
+	int rc;
+
+	if (m->len != head)
+		return -EINVAL;
+	memcpy(&report, m->body + sizeof(f), sizeof(report));
+	if (!report.length || report.page_size < SVF_BLOCK)
+		return -EINVAL;
+	pages = (report.length - 1) / report.page_size + 1;
+	bytes = (pages - 1) / 64 * 8 + 8;
+	if (bytes > SRV_BITMAP_MAX)
+		return -EINVAL;
+	reply = srv_reply_room(&s->conn, head + bytes);
+	if (!reply)
+		return -ENOMEM;
+	f.argsz = (uint32_t)(head + bytes);
+	memcpy(reply, &f, sizeof(f));
+	memcpy(reply + sizeof(f), &report, sizeof(report));
+	if (feature->argsz < head + bytes)
+		return feature->argsz < head ? -EINVAL : (int)head; /* ask again: nothing is lost */
+
+	uint64_t *bitmap = calloc(1, bytes);
+
+	if (!bitmap)
+		return -ENOMEM;
+	rc = svf_log_report(s->dev, report.iova, report.length, report.page_size, bitmap);
+	memcpy(reply + head, bitmap, bytes);
+	free(bitmap);
+	return rc ? rc : (int)(head + bytes);
+}
+
+static int get(struct srv *s, const struct srv_message *m, const struct swo_vu_feature *f)
+{
+	struct swo_vu_mig_flags flags = {.flags = s->dev->config.mig_flags};
+	struct swo_vu_mig_state state = {.device_state = s->dev->state, .data_fd = UINT32_MAX};
+	struct swo_vu_mig_data_size size = {.stop_copy_length = svf_stop_copy_length(s->dev)};
+
+	switch (f->flags & SWO_VU_FEATURE_INDEX) {
+	case SWO_VU_FEATURE_MIGRATION:
+		return answer(s, f, &flags, sizeof(flags));
+	case SWO_VU_FEATURE_MIG_STATE:
+		return answer(s, f, &state, sizeof(state));
+	case SWO_VU_FEATURE_MIG_DATA_SIZE:
+		return answer(s, f, &size, sizeof(size));
+	default:
+		return log_report(s, m, f);
+	}
+}
+
+static int set(
+	struct srv *s, const struct srv_message *m, const struct swo_vu_feature *f, uint64_t now)
+{
+	switch (f->flags & SWO_VU_FEATURE_INDEX) {
+	case SWO_VU_FEATURE_MIG_STATE:
+		return set_state(s, m, now);
+	case SWO_VU_FEATURE_DMA_LOG_START:
+		return log_start(s, m);
+	default:
+		svf_log_stop(s->dev);
+		return echo(s, m);
+	}
+}
+
+int srv_device_feature(struct srv *s, const struct srv_message *m, uint64_t now)
+{
+	struct swo_vu_feature f;
+	uint32_t methods, offered;
+
+	if (m->len < sizeof(f))
+		return -EINVAL;
+	memcpy(&f, m->body, sizeof(f));
+	methods = f.flags & METHODS;
+	offered = methods_of(s, f.flags & SWO_VU_FEATURE_INDEX);
+	if (f.argsz < sizeof(f) ||
+		(f.flags & ~(SWO_VU_FEATURE_INDEX | METHODS | SWO_VU_FEATURE_PROBE)))
+		return -EINVAL;
+	if (!offered || (methods & ~offered))
+		return -ENOTTY;
+	if (f.flags & SWO_VU_FEATURE_PROBE)
+		return echo(s, m);
+	if (methods == SWO_VU_FEATURE_GET)
+		return get(s, m, &f);
+	if (methods == SWO_VU_FEATURE_SET)
+		return set(s, m, &f, now);
+	return -EINVAL;
+}
+
+void srv_mig_data_reply(struct srv *s, const struct swo_vu_header *request)
+{
+	struct swo_vu_mig_data data = {
+		.argsz = (uint32_t)(sizeof(data) + s->op.got), .size = (uint32_t)s->op.got};
+	uint8_t *reply = srv_reply_room(&s->conn, sizeof(data) + s->op.want);
+
+	/* Padded to what was asked for: there are clients that need it, and none that mind. */
+	memcpy(reply, &data, sizeof(data));
+	memset(reply + sizeof(data) + s->op.got, 0, s->op.want - s->op.got);
+	srv_reply(s, request, sizeof(data) + s->op.want, 0, NULL, 0);
+}
+
+int srv_mig_data_read(struct srv *s, const struct srv_message *m, uint64_t now)
+{
+	struct swo_vu_mig_data data;
+	uint8_t *reply;
+	int rc;
+
+	if (m->len != sizeof(data))
+		return -EINVAL;
+	memcpy(&data, m->body, sizeof(data));
+	if (data.argsz < sizeof(data) || data.size > SRV_READ_MAX)
+		return -EINVAL;
+	reply = srv_reply_room(&s->conn, sizeof(data) + data.size);
+	if (!reply)
+		return -ENOMEM;
+	s->op = (struct srv_op){.want = data.size};
+	rc = svf_read(s->dev, reply + sizeof(data), data.size, &s->op.got, now);
+	if (rc == SVF_PENDING) {
+		s->op.kind = SRV_OP_READ;
+		return SRV_LATER;
+	}
+	if (rc)
+		return rc;
+	srv_mig_data_reply(s, &m->header);
+	return SRV_LATER;
+}
+
+int srv_mig_data_write(struct srv *s, const struct srv_message *m, uint64_t now)
+{
+	struct swo_vu_mig_data data;
+	int rc;
+
+	if (m->len < sizeof(data))
+		return -EINVAL;
+	memcpy(&data, m->body, sizeof(data));
+	if (data.size != m->len - sizeof(data) || data.argsz < sizeof(data))
+		return -EINVAL;
+	rc = svf_write(s->dev, m->body + sizeof(data), data.size, now);
+	if (rc == SVF_PENDING) {
+		s->op = (struct srv_op){.kind = SRV_OP_WRITE};
+		return SRV_LATER;
+	}
+	return rc;
+}

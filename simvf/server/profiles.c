@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * profiles.c - finding a profile: one of simvf/profiles, which are built in, or a file
+ * in the same form.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FILE_MAX 65536
+
+static const struct {
+	const char *name, *text;
+} built_in[] = {
+#include "profiles.inc"
+};
+
+const char *srv_profile_names(void)
+{
+	static char names[512];
+
+	if (!names[0])
+		for (size_t i = 0; i < SWO_ARRAY_SIZE(built_in); i++) {
+			size_t at = strlen(names);
+
+			snprintf(names + at, sizeof(names) - at, "%s%s", i ? ", " : "",
+				built_in[i].name);
+		}
+	return names;
+}
+
+static int parse(const char *name, const char *text, size_t len, struct svf_profile *profile,
+	struct swo_error *err)
+{
+	const char *base = strrchr(name, '/') ? strrchr(name, '/') + 1 : name;
+	const char *why = NULL;
+	unsigned line = 0;
+
+	svf_profile_init(profile);
+	snprintf(profile->name, sizeof(profile->name), "%.*s",
+		(int)(strcspn(base, ".") < sizeof(profile->name) - 1 ? strcspn(base, ".")
+								     : sizeof(profile->name) - 1),
+		base);
+	if (!svf_profile_parse(profile, text, len, &line, &why))
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "profile '%s', line %u: %s", name, line, why);
+	return 0;
+}
+
+int srv_profile_load(const char *name, struct svf_profile *profile, struct swo_error *err)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *file;
+	int rc;
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(built_in); i++)
+		if (!strcmp(name, built_in[i].name))
+			return parse(
+				name, built_in[i].text, strlen(built_in[i].text), profile, err);
+	if (!strchr(name, '/') && !strchr(name, '.'))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"no profile '%s'; there are: %s, or the path of a file", name,
+			srv_profile_names());
+	file = fopen(name, "re");
+	if (!file)
+		return swo_error_set(err, SWO_E_IO, errno, "profile '%s'", name);
+	text = malloc(FILE_MAX);
+	len = text ? fread(text, 1, FILE_MAX, file) : 0;
+	if (!text || ferror(file) || len == FILE_MAX)
+		rc = swo_error_set(err, SWO_E_INVALID, 0,
+			"profile '%s' cannot be read, or is longer than %d bytes", name, FILE_MAX);
+	else
+		rc = parse(name, text, len, profile, err);
+	fclose(file);
+	free(text);
+	return rc;
+}

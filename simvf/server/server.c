@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server.c - putting the parts together: the device and its memory, the sockets, the
+ * PF; and taking them down again.
+ */
+#include "server.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+/* A socket that nobody answers at is a dead server's and may go; anything else stays. */
+static int clear_path(const struct sockaddr_un *addr, struct swo_error *err)
+{
+	struct stat st;
+	swo_autofd int probe = -1;
+
+	if (lstat(addr->sun_path, &st))
+		return 0;
+	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (!S_ISSOCK(st.st_mode) ||
+		!connect(probe, (const struct sockaddr *)addr, sizeof(*addr)) || errno == EAGAIN)
+		return swo_error_set(err, SWO_E_INVALID, 0, "'%s' is in use; choose another path",
+			addr->sun_path);
+	unlink(addr->sun_path);
+	return 0;
+}
+
+int srv_listen(const char *path, int *out, struct swo_error *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	swo_autofd int fd = -1;
+	mode_t mask;
+	int rc;
+
+	if (strlen(path) >= sizeof(addr.sun_path))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"socket path '%s' is longer than %zu bytes", path,
+			sizeof(addr.sun_path) - 1);
+	strcpy(addr.sun_path, path);
+	if (clear_path(&addr, err))
+		return -1;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return swo_error_set(err, SWO_E_IO, errno, "socket");
+	mask = umask(0177);
+	rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
+	umask(mask);
+	if (rc || listen(fd, 16))
+		return swo_error_set(err, SWO_E_IO, errno, "cannot listen on '%s'", path);
+	*out = fd;
+	fd = -1;
+	return 0;
+}
+
+static int make_inbox(struct srv *s, struct swo_error *err)
+{
+	s->inbox_fd = memfd_create("switchover-simvf-inbox", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (s->inbox_fd < 0 || ftruncate(s->inbox_fd, SIMVF_BAR_INBOX_SIZE))
+		return swo_error_set(err, SWO_E_IO, errno, "inbox");
+	/* whoever gets it cannot cut it off under us */
+	fcntl(s->inbox_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
+	s->inbox = mmap(
+		NULL, SIMVF_BAR_INBOX_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, s->inbox_fd, 0);
+	if (s->inbox == MAP_FAILED) {
+		s->inbox = NULL;
+		return swo_error_set(err, SWO_E_IO, errno, "inbox");
+	}
+	return 0;
+}
+
+static int make_device(struct srv *s, struct swo_error *err)
+{
+	const struct srv_args *a = s->args;
+	struct svf_config config = {.profile = a->profile,
+		.mig_flags = a->mig_flags,
+		.seed = a->seed,
+		.arcs_reserve = a->pf_arcs,
+		.ops = &srv_device_ops,
+		.opaque = s,
+		.inbox = s->inbox};
+
+	s->dev = malloc(sizeof(*s->dev));
+	s->memory = config.memory = malloc(svf_memory_size(a->profile.state_bytes));
+	if (!s->dev || !s->memory)
+		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "device");
+	if (svf_init(s->dev, &config, swo_now_ns()))
+		return swo_error_set(err, SWO_E_INVALID, 0, "the profile's figures make no device");
+	for (unsigned i = 0; i < a->fault_count; i++)
+		svf_add_fault(s->dev, &a->faults[i]);
+	return 0;
+}
+
+int srv_open(struct srv *s, const struct srv_args *args, struct swo_error *err)
+{
+	memset(s, 0, sizeof(*s));
+	s->args = args;
+	s->listen_fd = s->inbox_fd = s->control_fd = -1;
+	srv_conn_init(&s->conn);
+	for (unsigned i = 0; i < SIMVF_MSIX_VECTORS; i++)
+		s->irq[i] = -1;
+	for (unsigned i = 0; i < SRV_CONTROLS; i++)
+		s->controls[i].fd = -1;
+	if (make_inbox(s, err) || make_device(s, err))
+		return -1;
+	if (args->pf && srv_pf_open(args->pf_dir, args->pf, &s->pf, err))
+		return -1;
+	if (args->control && srv_listen(args->control, &s->control_fd, err))
+		return -1;
+	return srv_listen(args->socket, &s->listen_fd, err);
+}
+
+void srv_close(struct srv *s)
+{
+	if (s->dev)
+		srv_conn_drop(s);
+	free(s->maps);
+	for (unsigned i = 0; i < SRV_CONTROLS; i++)
+		srv_control_drop(&s->controls[i]);
+	if (s->listen_fd >= 0)
+		unlink(s->args->socket);
+	if (s->control_fd >= 0)
+		unlink(s->args->control);
+	swo_close_fd(&s->listen_fd);
+	swo_close_fd(&s->control_fd);
+	srv_pf_close(s->pf);
+	if (s->inbox)
+		munmap(s->inbox, SIMVF_BAR_INBOX_SIZE);
+	swo_close_fd(&s->inbox_fd);
+	free(s->dev);
+	free(s->memory);
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * server.h - the process around one simulated VF: a vfio-user connection, its memory
+ * maps and eventfds, a control socket, a report. One thread; nothing in it blocks for long.
+ */
+#ifndef SIMVF_SERVER_H
+#define SIMVF_SERVER_H
+
+#include "model/model.h"
+#include "switchover/base.h"
+#include "vfio_user/message.h"
+#include "vfio_user/proto.h"
+
+#include <jansson.h>
+#include <signal.h>
+
+/* What we take: the largest body, the largest read of device state, of a dirty bitmap. */
+#define SRV_DATA_MAX	(1u << 20)
+#define SRV_BODY_MAX	(SRV_DATA_MAX + 4096)
+#define SRV_READ_MAX	(4u << 20)
+#define SRV_BITMAP_MAX	(16u << 20)
+#define SRV_MAPS_MAX	65535
+#define SRV_DEFERRED	256
+#define SRV_CONTROLS	8
+#define SRV_CONTROL_MAX 65536
+
+struct srv_args {
+	const char *socket, *control, *report, *name, *pf, *pf_dir;
+	struct svf_profile profile;
+	struct svf_fault faults[SVF_FAULTS];
+	unsigned fault_count;
+	unsigned mig_flags;
+	uint64_t seed;
+	bool have_seed, pf_arcs, no_data_size, no_twin, quiet;
+	int ready_fd; /* -1: none */
+};
+
+/* One message that came in; owns body and fds. */
+struct srv_message {
+	struct srv_message *next;
+	struct swo_vu_header header;
+	uint8_t *body;
+	size_t len;
+	struct swo_vu_fds fds;
+};
+
+struct srv_conn {
+	int fd;	  /* -1: nobody is connected */
+	int twin; /* for our own commands; -1: they go over fd */
+	bool negotiated;
+	bool doomed;   /* to be dropped once what is being sent is out */
+	bool cut;      /* and not another byte before */
+	bool awaiting; /* the answer to a command of ours */
+	struct swo_vu_caps peer;
+	uint16_t next_id;
+	/* receiving */
+	struct srv_message *in;
+	size_t header_got, body_got;
+	uint64_t skip; /* bytes of a refused body still to come */
+	struct srv_message *deferred, **deferred_end;
+	unsigned deferred_count;
+	/* sending: one reply at a time; `reply` starts with room for its header */
+	uint8_t *reply;
+	size_t reply_room, out_len, out_pos;
+};
+
+struct srv_map {
+	uint64_t iova, size;
+	uint8_t *host; /* NULL: by messages only */
+	uint32_t prot;
+};
+
+/* A command that is not answered yet. */
+enum srv_op_kind { SRV_OP_NONE, SRV_OP_ARC, SRV_OP_READ, SRV_OP_WRITE, SRV_OP_DELAY };
+
+struct srv_op {
+	enum srv_op_kind kind;
+	struct srv_message *message;
+	size_t want, got; /* READ */
+	uint64_t due;	  /* DELAY */
+	size_t payload;	  /* of the reply, DELAY and ARC */
+};
+
+struct srv_pf; /* pf.c */
+
+struct srv_control {
+	int fd; /* -1: free */
+	char *in;
+	size_t in_len;
+	struct swo_buf out;
+	size_t out_pos;
+};
+
+struct srv {
+	const struct srv_args *args;
+	struct svf *dev;
+	void *memory;
+	int listen_fd, inbox_fd;
+	uint64_t *inbox;
+	struct srv_conn conn;
+	struct srv_op op;
+	struct srv_map *maps;
+	unsigned map_count, map_room, map_last;
+	int irq[SIMVF_MSIX_VECTORS];
+	struct srv_pf *pf;
+	int control_fd;
+	struct srv_control controls[SRV_CONTROLS];
+	bool quit;
+};
+
+/* args.c: argp; exits by itself on a bad command line. */
+void srv_args_parse(int argc, char **argv, struct srv_args *args);
+
+/* profiles.c: one that is built in, or a file. */
+int srv_profile_load(const char *name, struct svf_profile *profile, struct swo_error *err);
+const char *srv_profile_names(void); /* "instant, even, ..." */
+
+/* server.c */
+int srv_open(struct srv *s, const struct srv_args *args, struct swo_error *err);
+void srv_close(struct srv *s);
+/* A listening, owner-only UNIX socket; refuses a path that somebody listens on. */
+int srv_listen(const char *path, int *out, struct swo_error *err);
+
+/* loop.c: until SIGTERM, SIGINT or a "quit". */
+void srv_signals(void);
+void srv_loop(struct srv *s);
+
+/* conn.c */
+void srv_conn_init(struct srv_conn *c);
+void srv_conn_accept(struct srv *s);
+/* Drops maps, eventfds, the log; a walk goes on by itself. */
+void srv_conn_drop(struct srv *s);
+/* The next whole message: 1 and *out (the caller's), 0: not there yet, -1: the end. */
+int srv_conn_receive(struct srv *s, struct srv_message **out);
+void srv_message_free(struct srv_message *m);
+/* Room for a reply's payload of so many bytes, zeroed; NULL: no memory. */
+uint8_t *srv_reply_room(struct srv_conn *c, size_t payload);
+/* Answers: error 0 with `payload` bytes, or an errno. Honours NO_REPLY. fds stay the caller's. */
+void srv_reply(struct srv *s, const struct swo_vu_header *request, size_t payload, int error,
+	const int *fds, unsigned fd_count);
+void srv_conn_flush(struct srv *s);
+static inline bool srv_conn_sending(const struct srv_conn *c)
+{
+	return c->out_pos < c->out_len;
+}
+
+/* commands.c: does it and answers it, or leaves it in s->op. Takes the message. */
+void srv_command(struct srv *s, struct srv_message *m, uint64_t now);
+/* Goes on with s->op. */
+void srv_progress(struct srv *s, uint64_t now);
+
+/*
+ * Each handler: >= 0: success with so many bytes of payload in the reply room; -errno; or
+ * SRV_LATER: it has set s->op (but its message), or answered by itself.
+ */
+#define SRV_LATER INT32_MIN
+/* regions.c */
+int srv_get_info(struct srv *s, const struct srv_message *m);
+int srv_get_region_info(struct srv *s, const struct srv_message *m);
+int srv_get_region_io_fds(struct srv *s, const struct srv_message *m);
+int srv_get_irq_info(struct srv *s, const struct srv_message *m);
+int srv_set_irqs(struct srv *s, struct srv_message *m);
+int srv_region_read(struct srv *s, const struct srv_message *m, uint64_t now);
+int srv_region_write(struct srv *s, const struct srv_message *m, uint64_t now);
+int srv_region_write_multi(struct srv *s, const struct srv_message *m, uint64_t now);
+void srv_irqs_drop(struct srv *s);
+bool srv_irq_raise(struct srv *s, unsigned vector);
+/* feature.c */
+int srv_device_feature(struct srv *s, const struct srv_message *m, uint64_t now);
+int srv_mig_data_read(struct srv *s, const struct srv_message *m, uint64_t now);
+int srv_mig_data_write(struct srv *s, const struct srv_message *m, uint64_t now);
+void srv_mig_data_reply(struct srv *s, const struct swo_vu_header *request);
+/* dma.c */
+int srv_dma_map(struct srv *s, struct srv_message *m);
+int srv_dma_unmap(struct srv *s, const struct srv_message *m);
+void srv_dma_drop(struct srv *s);
+extern const struct svf_ops srv_device_ops;
+
+/* pf.c: the firmware that siblings share, as a file of reservations. */
+int srv_pf_open(const char *dir, const char *name, struct srv_pf **out, struct swo_error *err);
+void srv_pf_close(struct srv_pf *pf);
+uint64_t srv_pf_reserve(
+	struct srv_pf *pf, enum svf_lane lane, uint64_t earliest, uint64_t duration);
+
+/* report.c */
+json_t *srv_report(struct srv *s); /* NULL: no memory */
+int srv_report_write(struct srv *s, const char *path, struct swo_error *err);
+void srv_report_line(struct srv *s);
+
+/* control.c */
+void srv_control_accept(struct srv *s);
+void srv_control_serve(struct srv *s, struct srv_control *c, short events);
+void srv_control_drop(struct srv_control *c);
+
+#endif
