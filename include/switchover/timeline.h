@@ -79,4 +79,12 @@ SWO_API char *swo_timeline_to_chrome(struct swo_timeline *timeline);
 SWO_API char *swo_timeline_picture(struct swo_timeline *timeline, unsigned columns, bool utf8,
 	uint64_t from_ns, uint64_t to_ns);
 
+/*
+ * Where the switchover lies, for a picture of just that: from the beginning of the
+ * source's last stop to the end of the target's last arc to a running state. False when
+ * it did not get that far.
+ */
+SWO_API bool swo_timeline_switchover(
+	struct swo_timeline *timeline, uint64_t *from_ns, uint64_t *to_ns);
+
 #endif

@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * picture.c - a timeline as text: a row per side and device, a scale in
+ * milliseconds, a legend that says how long each arc took.
+ */
+#include "timeline/glyphs.h"
+#include "timeline/timeline_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COLUMNS_MIN    60
+#define COLUMNS_MAX    1000
+#define NAME_MAX_WIDTH 14 /* of a device's name; more is cut */
+
+/* What a row of the picture holds. */
+enum row_kind { ROW_PHASES, ROW_PASSES, ROW_RAM, ROW_MACHINE, ROW_DEVICE, ROW_MARKS };
+
+struct row {
+	enum swo_side side;
+	enum row_kind kind;
+	char label[sizeof(((struct swo_span *)0)->device)];
+};
+
+struct picture {
+	const struct swo_span *spans;
+	size_t count;
+	uint64_t from, to;
+	unsigned label_width, width; /* in columns: what stands left of the axis, and the axis */
+	bool utf8;
+	struct row *rows;
+	size_t row_count;
+	struct glyphs glyphs;
+	FILE *out;
+};
+
+static bool inside(const struct picture *p, const struct swo_span *span)
+{
+	/* What begins where the picture ends is not part of it, unless it is a moment. */
+	return span->end_ns >= p->from &&
+	       (span->start_ns < p->to ||
+		       (span->start_ns == p->to && span->end_ns == span->start_ns));
+}
+
+static struct row row_of(const struct swo_span *span)
+{
+	struct row row = {.side = span->side, .kind = ROW_DEVICE};
+
+	if (span->kind == SWO_SPAN_MARK) {
+		row.kind = ROW_MARKS;
+		strcpy(row.label, "marks");
+	} else if (span->device[0]) {
+		memcpy(row.label, span->device, sizeof(row.label));
+	} else if (span->kind == SWO_SPAN_PHASE) {
+		row.kind = ROW_PHASES;
+		strcpy(row.label, "phases");
+	} else if (span->kind == SWO_SPAN_PASS) {
+		row.kind = ROW_PASSES;
+		strcpy(row.label, "passes");
+	} else if (span->kind == SWO_SPAN_RAM) {
+		row.kind = ROW_RAM;
+		strcpy(row.label, "memory");
+	} else {
+		row.kind = ROW_MACHINE;
+		strcpy(row.label, "machine");
+	}
+	return row;
+}
+
+static bool same_row(const struct row *a, const struct row *b)
+{
+	return a->side == b->side && a->kind == b->kind && !strcmp(a->label, b->label);
+}
+
+/* By side, then kind; devices by name as people count: vf2 before vf10. */
+static int compare_rows(const void *va, const void *vb)
+{
+	const struct row *a = va, *b = vb;
+
+	if (a->side != b->side)
+		return a->side < b->side ? -1 : 1;
+	if (a->kind != b->kind)
+		return a->kind < b->kind ? -1 : 1;
+	return strverscmp(a->label, b->label);
+}
+
+static int collect_rows(struct picture *p)
+{
+	size_t room = 0;
+
+	for (size_t i = 0; i < p->count; i++) {
+		struct row row = row_of(&p->spans[i]);
+		size_t at = 0;
+
+		if (!inside(p, &p->spans[i]))
+			continue;
+		while (at < p->row_count && !same_row(&p->rows[at], &row))
+			at++;
+		if (at < p->row_count)
+			continue;
+		if (p->row_count == room) {
+			struct row *more = reallocarray(p->rows, room + 64, sizeof(row));
+
+			if (!more)
+				return -1;
+			p->rows = more;
+			room += 64;
+		}
+		p->rows[p->row_count++] = row;
+	}
+	if (p->row_count)
+		qsort(p->rows, p->row_count, sizeof(p->rows[0]), compare_rows);
+	return 0;
+}
+
+static unsigned column_of(const struct picture *p, uint64_t when)
+{
+	if (when <= p->from)
+		return 0;
+	if (when >= p->to)
+		return p->width - 1;
+	double part = (double)(when - p->from) / (double)(p->to - p->from);
+	unsigned column = (unsigned)(part * p->width);
+
+	return column < p->width ? column : p->width - 1;
+}
+
+/* Spans that end where they start, or within a column, still take one. */
+static void columns_of(
+	const struct picture *p, const struct swo_span *span, unsigned *first, unsigned *last)
+{
+	*first = column_of(p, span->start_ns);
+	*last = column_of(p, span->end_ns);
+	if (*last > *first && span->end_ns <= p->to)
+		(*last)--; /* the column belongs to what comes next */
+}
+
+static int importance(enum swo_span_kind kind)
+{
+	switch (kind) {
+	case SWO_SPAN_ARC:
+		return 4;
+	case SWO_SPAN_STREAM:
+		return 3;
+	case SWO_SPAN_WORK:
+	case SWO_SPAN_RAM:
+		return 2;
+	default:
+		return 1;
+	}
+}
+
+/* Which of two spans that meet in a column is shown there: the shorter of equals. */
+static bool goes_above(const struct swo_span *a, const struct swo_span *b)
+{
+	if (importance(a->kind) != importance(b->kind))
+		return importance(a->kind) > importance(b->kind);
+	return a->end_ns - a->start_ns < b->end_ns - b->start_ns;
+}
+
+static void put_glyph(const struct picture *p, const struct swo_span *span, bool begins)
+{
+	const struct glyph *glyph = glyphs_find(&p->glyphs, span);
+	char letter = glyph ? glyph->letter : '?';
+
+	if (span->kind == SWO_SPAN_STREAM)
+		fputs(p->utf8 ? "═" : "=", p->out);
+	else if (span->kind == SWO_SPAN_RAM)
+		fputs(p->utf8 ? "▒" : "m", p->out);
+	else if (span->kind == SWO_SPAN_WAIT)
+		fputs(p->utf8 ? "·" : ".", p->out);
+	else if (begins)
+		putc(letter, p->out);
+	else
+		fputs(p->utf8 ? "─" : "-", p->out);
+}
+
+/* A row of glyphs: each column shows the most important span that it meets. */
+static void draw_glyphs(struct picture *p, const struct row *row, const struct swo_span **owner)
+{
+	for (size_t i = 0; i < p->count; i++) {
+		const struct swo_span *span = &p->spans[i];
+		struct row own = row_of(span);
+		unsigned first, last;
+
+		if (!inside(p, span) || !same_row(&own, row))
+			continue;
+		columns_of(p, span, &first, &last);
+		for (unsigned c = first; c <= last; c++)
+			if (!owner[c] || goes_above(span, owner[c]))
+				owner[c] = span;
+	}
+	unsigned end = p->width;
+	while (end && !owner[end - 1])
+		end--;
+	for (unsigned c = 0; c < end; c++) {
+		if (!owner[c])
+			putc(' ', p->out);
+		else
+			put_glyph(p, owner[c], !c || owner[c] != owner[c - 1]);
+	}
+}
+
+/* A row of words: "[stop------]" for what lasts, "|GO" for a moment. */
+static void draw_words(struct picture *p, const struct row *row, char *cells)
+{
+	unsigned free_from = 0;
+
+	memset(cells, ' ', p->width);
+	for (size_t i = 0; i < p->count; i++) {
+		const struct swo_span *span = &p->spans[i];
+		struct row own = row_of(span);
+		unsigned first, last;
+		size_t len = strlen(span->name);
+
+		if (!inside(p, span) || !same_row(&own, row))
+			continue;
+		columns_of(p, span, &first, &last);
+		if (row->kind == ROW_MARKS) {
+			/* A moment's word may run on; one that would hide another is left out. */
+			cells[first] = '|';
+			if (first < free_from)
+				continue;
+			size_t room = p->width - first - 1;
+			if (len > room)
+				len = room;
+			memcpy(cells + first + 1, span->name, len);
+			free_from = first + 2 + (unsigned)len;
+			continue;
+		}
+		if (first == last) {
+			cells[first] = '|';
+			continue;
+		}
+		size_t room = last - first - 1;
+		memset(cells + first, '-', last - first + 1);
+		cells[first] = '[';
+		cells[last] = ']';
+		memcpy(cells + first + 1, span->name, len < room ? len : room);
+	}
+	unsigned end = p->width;
+	while (end && cells[end - 1] == ' ')
+		end--;
+	fwrite(cells, 1, end, p->out);
+}
+
+static int draw_rows(struct picture *p)
+{
+	const struct swo_span **owner = calloc(p->width, sizeof(*owner));
+	swo_autofree char *cells = malloc(p->width);
+	const char *side = "";
+
+	for (size_t i = 0; owner && cells && i < p->row_count; i++) {
+		const struct row *row = &p->rows[i];
+		const char *name = timeline_side_name(row->side);
+
+		fprintf(p->out, "%-6s %-*.*s ", strcmp(side, name) ? name : "",
+			(int)p->label_width - 8, (int)p->label_width - 8, row->label);
+		side = name;
+		if (row->kind == ROW_DEVICE || row->kind == ROW_RAM || row->kind == ROW_MACHINE) {
+			memset(owner, 0, p->width * sizeof(*owner));
+			draw_glyphs(p, row, owner);
+		} else {
+			draw_words(p, row, cells);
+		}
+		putc('\n', p->out);
+	}
+	int rc = owner && cells ? 0 : -1;
+	free(owner);
+	return rc;
+}
+
+/* The smallest of 1, 2, 5, 10, ... ms (or tenths) that leaves eight columns between ticks. */
+static double tick_ms(double ms_per_column)
+{
+	static const double nice[] = {1, 2, 5};
+
+	for (double decade = 0.001; decade < 1e12; decade *= 10)
+		for (size_t i = 0; i < SWO_ARRAY_SIZE(nice); i++)
+			if (nice[i] * decade >= ms_per_column * 8)
+				return nice[i] * decade;
+	return 1e12;
+}
+
+static void draw_scale(const struct picture *p)
+{
+	double span_ms = (double)(p->to - p->from) / 1e6;
+	double step = tick_ms(span_ms / p->width);
+	unsigned at = 0;
+
+	fprintf(p->out, "%*s", (int)p->label_width, "ms  ");
+	for (unsigned i = 0; i * step <= span_ms; i++) {
+		char label[32];
+		unsigned column = (unsigned)(i * step / span_ms * p->width);
+		int len = snprintf(label, sizeof(label), "%g", i * step);
+
+		if (column < at || column + (unsigned)len > p->width)
+			continue;
+		fprintf(p->out, "%*s%s", (int)(column - at), "", label);
+		at = column + (unsigned)len;
+	}
+	fprintf(p->out, "\n%*s", (int)p->label_width, "");
+	unsigned tick = 0;
+	for (unsigned c = 0; c < p->width; c++) {
+		bool is_tick = c == (unsigned)(tick * step / span_ms * p->width);
+
+		tick += is_tick;
+		fputs(is_tick ? (p->utf8 ? "┬" : "+") : (p->utf8 ? "─" : "-"), p->out);
+	}
+	putc('\n', p->out);
+}
+
+static void draw_legend(const struct picture *p)
+{
+	unsigned name_width = 0;
+
+	for (size_t i = 0; i < p->glyphs.count; i++) {
+		unsigned len = (unsigned)strlen(p->glyphs.all[i].name);
+
+		name_width = len > name_width ? len : name_width;
+	}
+	putc('\n', p->out);
+	for (size_t i = 0; i < p->glyphs.count; i++) {
+		const struct glyph *g = &p->glyphs.all[i];
+		const char *sign = g->letter == '=' && p->utf8	 ? "═"
+				   : g->letter == 'm' && p->utf8 ? "▒"
+				   : g->letter == '.' && p->utf8 ? "·"
+								 : NULL;
+		char letter[2] = {g->letter, 0};
+
+		fprintf(p->out, "  %s  %-6s %-*s %4zux  %8.1f", sign ? sign : letter,
+			timeline_kind_name(g->kind), (int)name_width, g->name, g->count,
+			(double)g->min_ns / 1e6);
+		if (g->count > 1)
+			fprintf(p->out, " .. %6.1f", (double)g->max_ns / 1e6);
+		else
+			fprintf(p->out, "%10s", "");
+		fputs(" ms", p->out);
+		if (g->bytes >= 1u << 20)
+			fprintf(p->out, ", %.1f MiB", (double)g->bytes / (1 << 20));
+		else if (g->bytes)
+			fprintf(p->out, ", %.1f KiB", (double)g->bytes / (1 << 10));
+		putc('\n', p->out);
+	}
+}
+
+/* The window asked for, or that of all spans; never empty, so that nothing divides by zero. */
+static void set_window(struct picture *p, uint64_t from, uint64_t to)
+{
+	if (!from && !to) {
+		from = UINT64_MAX;
+		for (size_t i = 0; i < p->count; i++) {
+			if (p->spans[i].start_ns < from)
+				from = p->spans[i].start_ns;
+			if (p->spans[i].end_ns > to)
+				to = p->spans[i].end_ns;
+		}
+	}
+	p->from = from;
+	p->to = to > from ? to : from + 1;
+}
+
+static int draw(struct picture *p, unsigned columns, size_t dropped)
+{
+	unsigned label = 7; /* "machine" */
+
+	if (collect_rows(p))
+		return -1;
+	for (size_t i = 0; i < p->row_count; i++) {
+		unsigned len = (unsigned)strlen(p->rows[i].label);
+
+		label = len > label ? len : label;
+	}
+	p->label_width = 8 + (label > NAME_MAX_WIDTH ? NAME_MAX_WIDTH : label);
+	p->width = columns - p->label_width;
+	for (size_t i = 0; i < p->count; i++)
+		if (inside(p, &p->spans[i]))
+			glyphs_note(&p->glyphs, &p->spans[i]);
+	glyphs_settle(&p->glyphs);
+	draw_scale(p);
+	if (draw_rows(p))
+		return -1;
+	draw_legend(p);
+	if (dropped)
+		fprintf(p->out, "  %zu more spans were not kept\n", dropped);
+	return 0;
+}
+
+char *swo_timeline_picture(struct swo_timeline *timeline, unsigned columns, bool utf8,
+	uint64_t from_ns, uint64_t to_ns)
+{
+	size_t dropped, len;
+	char *text = NULL;
+	struct picture p = {.utf8 = utf8};
+	swo_autofree struct swo_span *spans = timeline_copy(timeline, &p.count, &dropped);
+
+	if (columns < COLUMNS_MIN)
+		columns = COLUMNS_MIN;
+	if (columns > COLUMNS_MAX)
+		columns = COLUMNS_MAX;
+	if (!spans || !(p.out = open_memstream(&text, &len)))
+		return NULL;
+	p.spans = spans;
+	if (!p.count)
+		fputs("nothing was recorded\n", p.out);
+	set_window(&p, from_ns, to_ns);
+	bool failed = p.count && draw(&p, columns, dropped);
+	free(p.rows);
+	failed |= ferror(p.out) != 0;
+	failed |= fclose(p.out) != 0;
+	if (failed) {
+		free(text);
+		return NULL;
+	}
+	return text;
+}
