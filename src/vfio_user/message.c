@@ -184,31 +184,43 @@ static int recv_failed(ssize_t n, struct swo_error *err)
 	return swo_error_set(err, SWO_E_IO, errno, "receive a vfio-user message");
 }
 
+ssize_t swo_vu_recv_now(int sock, struct iovec *pieces, unsigned count, struct swo_vu_fds *fds,
+	struct swo_error *err)
+{
+	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SWO_VU_FDS_MAX)];
+	struct msghdr msg = {.msg_iov = pieces,
+		.msg_iovlen = count,
+		.msg_control = fds ? control : NULL,
+		.msg_controllen = fds ? sizeof(control) : 0};
+	ssize_t n;
+
+	do {
+		/* Without room for control data the kernel closes any fds itself. */
+		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return 0;
+	if (n <= 0)
+		return recv_failed(n, err);
+	if (fds && collect_fds(&msg, fds))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "a message brings more than %d fds",
+			SWO_VU_FDS_MAX);
+	return n;
+}
+
 /* Reads into buf[done..len); returns when some bytes came. */
 static int recv_some(int sock, void *buf, size_t len, size_t *done, struct swo_vu_fds *fds,
 	swo_deadline deadline, struct swo_error *err)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SWO_VU_FDS_MAX)];
-
 	for (;;) {
 		struct iovec iov = {.iov_base = (char *)buf + *done, .iov_len = len - *done};
-		struct msghdr msg = {.msg_iov = &iov,
-			.msg_iovlen = 1,
-			.msg_control = fds ? control : NULL,
-			.msg_controllen = fds ? sizeof(control) : 0};
-		ssize_t n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+		ssize_t n = swo_vu_recv_now(sock, &iov, 1, fds, err);
 
-		if (n > 0) {
-			*done += (size_t)n;
-			if (fds && collect_fds(&msg, fds))
-				return swo_error_set(err, SWO_E_PROTOCOL, 0,
-					"a message brings more than %d fds", SWO_VU_FDS_MAX);
+		if (n < 0)
+			return -1;
+		*done += (size_t)n;
+		if (n > 0)
 			return 0;
-		}
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n == 0 || errno != EAGAIN)
-			return recv_failed(n, err);
 		if (wait_ready(sock, POLLIN, deadline, err))
 			return -1;
 	}
@@ -237,7 +249,6 @@ int swo_vu_recv_body(int sock, void *buf, size_t len, swo_deadline deadline, str
 {
 	size_t done = 0;
 
-	/* Without room for control data the kernel closes any fds itself. */
 	while (done < len)
 		if (recv_some(sock, buf, len, &done, NULL, deadline, err))
 			return -1;

@@ -12,6 +12,7 @@
 #include "switchover/base.h"
 #include "vfio_user/proto.h"
 
+#include <sys/types.h>
 #include <sys/uio.h>
 
 /* ---- building and parsing -------------------------------------------------- */
@@ -113,6 +114,12 @@ int swo_vu_send(int sock, const struct iovec *pieces, unsigned count, const int 
  */
 int swo_vu_recv_header(int sock, struct swo_vu_header *header, struct swo_vu_fds *fds,
 	swo_deadline deadline, size_t *got, struct swo_error *err);
+/*
+ * What is there now, without blocking: into up to `count` pieces, fds added to `fds` (which may
+ * be NULL). Returns the bytes read, 0 when there are none at the moment, or -1.
+ */
+ssize_t swo_vu_recv_now(int sock, struct iovec *pieces, unsigned count, struct swo_vu_fds *fds,
+	struct swo_error *err);
 /* Receives exactly `len` bytes of body. Any failure: the stream is broken. */
 int swo_vu_recv_body(int sock, void *buf, size_t len, swo_deadline deadline, struct swo_error *err);
 /* Receives `len` bytes and throws them away. */

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * client.c - commands to a vfio-user server from many threads over one socket:
+ * who sends, who reads, who waits, and what becomes of those who give up.
+ */
+#include "vfio_user/client_priv.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Messages the service thread takes from one connection before it looks at the others. */
+#define SERVICE_TURN 64
+
+const char *swo_vu_command_name(unsigned command)
+{
+	static const char *const names[] = {
+		[SWO_VU_VERSION] = "VERSION",
+		[SWO_VU_DMA_MAP] = "DMA_MAP",
+		[SWO_VU_DMA_UNMAP] = "DMA_UNMAP",
+		[SWO_VU_GET_INFO] = "GET_INFO",
+		[SWO_VU_GET_REGION_INFO] = "GET_REGION_INFO",
+		[SWO_VU_GET_REGION_IO_FDS] = "GET_REGION_IO_FDS",
+		[SWO_VU_GET_IRQ_INFO] = "GET_IRQ_INFO",
+		[SWO_VU_SET_IRQS] = "SET_IRQS",
+		[SWO_VU_REGION_READ] = "REGION_READ",
+		[SWO_VU_REGION_WRITE] = "REGION_WRITE",
+		[SWO_VU_DMA_READ] = "DMA_READ",
+		[SWO_VU_DMA_WRITE] = "DMA_WRITE",
+		[SWO_VU_RESET] = "RESET",
+		[SWO_VU_REGION_WRITE_MULTI] = "REGION_WRITE_MULTI",
+		[SWO_VU_DEVICE_FEATURE] = "DEVICE_FEATURE",
+		[SWO_VU_MIG_DATA_READ] = "MIG_DATA_READ",
+		[SWO_VU_MIG_DATA_WRITE] = "MIG_DATA_WRITE",
+	};
+	if (command >= SWO_ARRAY_SIZE(names) || !names[command])
+		return "an unknown command";
+	return names[command];
+}
+
+const char *swo_vu_call_name(const struct swo_vu_call *call)
+{
+	return call->what ? call->what : swo_vu_command_name(call->command);
+}
+
+const char *swo_vu_client_name(const struct swo_vu_client *client)
+{
+	return client->name;
+}
+
+/* ---- the end of a connection -------------------------------------------------- */
+
+static bool is_dead(struct swo_vu_client *client)
+{
+	return __atomic_load_n(&client->dead, __ATOMIC_ACQUIRE);
+}
+
+void swo_vu_client_fail(struct swo_vu_client *client, const struct swo_error *err)
+{
+	if (is_dead(client))
+		return;
+	if (err->code == SWO_E_PEER_LOST)
+		swo_error_set(&client->why, SWO_E_PEER_LOST, 0,
+			"device %s: its vfio-user server closed the connection", client->name);
+	else
+		swo_error_set(&client->why, err->code, 0,
+			"device %s: %s; its vfio-user connection is given up", client->name,
+			err->text);
+	__atomic_store_n(&client->dead, true, __ATOMIC_RELEASE);
+	/* Wakes whoever polls or sends; the fds stay open until close. */
+	shutdown(client->rx.sock, SHUT_RDWR);
+	if (client->twin.sock >= 0)
+		shutdown(client->twin.sock, SHUT_RDWR);
+	for (struct swo_vu_call *call = client->calls; call; call = call->next)
+		pthread_cond_signal(&call->cond);
+}
+
+static void fail(struct swo_vu_client *client, const struct swo_error *err)
+{
+	pthread_mutex_lock(&client->lock);
+	swo_vu_client_fail(client, err);
+	pthread_mutex_unlock(&client->lock);
+}
+
+static int dead_error(struct swo_vu_client *client, struct swo_error *err)
+{
+	pthread_mutex_lock(&client->lock);
+	if (err)
+		*err = client->why;
+	pthread_mutex_unlock(&client->lock);
+	return -1;
+}
+
+/* ---- sending -------------------------------------------------------------------- */
+
+int swo_vu_client_lock_send(
+	struct swo_vu_client *client, swo_deadline deadline, struct swo_error *err)
+{
+	struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u),
+		.tv_nsec = (long)(deadline % 1000000000u)};
+
+	if (pthread_mutex_trylock(&client->send_lock) &&
+		pthread_mutex_clocklock(&client->send_lock, CLOCK_MONOTONIC, &until))
+		return swo_error_set(err, SWO_E_TIMEOUT, 0, "its server takes no data");
+	return 0;
+}
+
+/* On failure: either nothing was sent (SWO_E_TIMEOUT), or the connection is dead. */
+static int send_call(struct swo_vu_client *client, struct swo_vu_call *call, bool no_reply,
+	struct swo_error *err)
+{
+	struct iovec iov[1 + SWO_ARRAY_SIZE(call->request)];
+	size_t payload = 0, sent = 0;
+	struct swo_error why;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(call->request); i++) {
+		iov[1 + i] = call->request[i];
+		payload += call->request[i].iov_len;
+	}
+	struct swo_vu_header header =
+		swo_vu_command_header(call->id, call->command, payload, no_reply);
+
+	iov[0] = (struct iovec){.iov_base = &header, .iov_len = sizeof(header)};
+	int rc = swo_vu_client_lock_send(client, call->deadline, &why);
+
+	if (!rc) {
+		/* A dead connection may have ended in the middle of a message. */
+		if (is_dead(client)) {
+			pthread_mutex_unlock(&client->send_lock);
+			return dead_error(client, err);
+		}
+		rc = swo_vu_send(client->rx.sock, iov, SWO_ARRAY_SIZE(iov), call->fds,
+			call->fd_count, call->deadline, &sent, &why);
+		if (rc && (sent || why.code != SWO_E_TIMEOUT))
+			fail(client, &why);
+		pthread_mutex_unlock(&client->send_lock);
+	}
+	if (!rc)
+		return 0;
+	if (is_dead(client))
+		return dead_error(client, err);
+	return swo_error_set(err, SWO_E_TIMEOUT, 0, "device %s: its server did not take %s in time",
+		client->name, swo_vu_call_name(call));
+}
+
+int swo_vu_post(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+{
+	/* Ids may repeat, and nothing will ever be looked up by this one: it needs no lock. */
+	call->id = 0;
+	if (is_dead(client))
+		return dead_error(client, err);
+	return send_call(client, call, true, err);
+}
+
+/* ---- the list of calls ------------------------------------------------------------ */
+
+static bool id_in_use(const struct swo_vu_client *client, uint16_t id)
+{
+	if (!id || swo_vu_owed(client, id))
+		return true;
+	for (const struct swo_vu_call *call = client->calls; call; call = call->next)
+		if (call->id == id)
+			return true;
+	return false;
+}
+
+static int enlist(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+{
+	int rc = -1;
+
+	pthread_mutex_lock(&client->lock);
+	if (client->dead) {
+		if (err)
+			*err = client->why;
+	} else {
+		unsigned tries = UINT16_MAX + 1u;
+
+		while (id_in_use(client, ++client->next_id) && --tries)
+			;
+		if (tries) {
+			call->id = client->next_id;
+			call->next = client->calls;
+			client->calls = call;
+			call->pending = true;
+			rc = 0;
+		} else {
+			swo_error_set(err, SWO_E_PROTOCOL, 0,
+				"device %s: its server never answered 65535 commands",
+				client->name);
+		}
+	}
+	pthread_mutex_unlock(&client->lock);
+	return rc;
+}
+
+static void delist(struct swo_vu_client *client, struct swo_vu_call *call)
+{
+	for (struct swo_vu_call **c = &client->calls; *c; c = &(*c)->next)
+		if (*c == call) {
+			*c = call->next;
+			break;
+		}
+	call->pending = false;
+}
+
+void swo_vu_call_done(struct swo_vu_client *client, struct swo_vu_call *call)
+{
+	delist(client, call);
+	call->done = true;
+	pthread_cond_signal(&call->cond);
+}
+
+/* With the lock held: its reply, if it still comes, is for nobody. */
+static void give_up(struct swo_vu_client *client, struct swo_vu_call *call, bool sent)
+{
+	if (!call->pending)
+		return;
+	delist(client, call);
+	if (client->rx.call == call) {
+		client->rx.call = NULL;
+		client->rx.target = SWO_VU_TO_NOWHERE;
+	} else if (sent) {
+		swo_vu_set_owed(client, call->id, true);
+	}
+}
+
+/* ---- who reads ---------------------------------------------------------------------- */
+
+/* With the lock held, when nobody reads: the next of those who wait, or the service thread. */
+static void pass_on(struct swo_vu_client *client)
+{
+	if (client->dead)
+		return;
+	for (struct swo_vu_call *call = client->calls; call; call = call->next)
+		if (call->waiting) {
+			pthread_cond_signal(&call->cond);
+			return;
+		}
+	if (client->serving && !client->armed) {
+		client->armed = true;
+		swo_vu_service_arm(&client->main_watch, true);
+	}
+}
+
+static void take_reading(struct swo_vu_client *client)
+{
+	client->reading = true;
+	if (client->armed) {
+		client->armed = false;
+		swo_vu_service_arm(&client->main_watch, false);
+	}
+}
+
+/* Without the lock: until there is something to read, or the deadline. */
+static bool wait_readable(struct swo_vu_client *client, swo_deadline deadline)
+{
+	struct pollfd pfd = {.fd = client->rx.sock, .events = POLLIN};
+
+	pthread_mutex_unlock(&client->lock);
+	int rc = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
+	pthread_mutex_lock(&client->lock);
+	return rc > 0 || !swo_deadline_passed(deadline);
+}
+
+/* With the lock held: reads for all until `call` is done or its deadline is over. */
+static void lead(struct swo_vu_client *client, struct swo_vu_call *call)
+{
+	struct swo_error why;
+	bool in_time = true;
+
+	take_reading(client);
+	while (in_time && !call->done && !client->dead) {
+		switch (swo_vu_rx_step(client, &client->rx, &why)) {
+		case SWO_VU_RX_MORE:
+			in_time = !swo_deadline_passed(call->deadline);
+			break;
+		case SWO_VU_RX_BLOCKED:
+			in_time = wait_readable(client, call->deadline);
+			break;
+		case SWO_VU_RX_COMMAND:
+			/* Answering may block: that is the service thread's, which reads on then.
+			 */
+			client->command_here = true;
+			swo_vu_service_kick(&client->main_watch);
+			return;
+		case SWO_VU_RX_FAILED:
+			swo_vu_client_fail(client, &why);
+			break;
+		}
+	}
+	client->reading = false;
+}
+
+static void wait_for_reply(struct swo_vu_client *client, struct swo_vu_call *call)
+{
+	call->waiting = true;
+	while (!call->done && !client->dead) {
+		if (!client->reading)
+			lead(client, call);
+		else if (swo_cond_wait(&call->cond, &client->lock, call->deadline))
+			break;
+		if (swo_deadline_passed(call->deadline))
+			break;
+	}
+	call->waiting = false;
+	if (!client->reading)
+		pass_on(client);
+}
+
+/* ---- the service thread --------------------------------------------------------------- */
+
+/* A whole command lies in rx; called and returns with the lock held, not held in between. */
+static int serve_command(struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_error *err)
+{
+	pthread_mutex_unlock(&client->lock);
+	int rc = swo_vu_rx_answer(client, rx, err);
+	pthread_mutex_lock(&client->lock);
+	swo_vu_rx_reset(rx);
+	return rc;
+}
+
+/* With the lock held: takes what is there, and carries out the server's commands. */
+static void serve(struct swo_vu_client *client, struct swo_vu_rx *rx)
+{
+	struct swo_error why;
+
+	for (unsigned turn = 0; turn < SERVICE_TURN && !client->dead; turn++) {
+		enum swo_vu_rx_result result = swo_vu_rx_step(client, rx, &why);
+
+		if (result == SWO_VU_RX_BLOCKED)
+			break;
+		if (result == SWO_VU_RX_FAILED ||
+			(result == SWO_VU_RX_COMMAND && serve_command(client, rx, &why)))
+			swo_vu_client_fail(client, &why);
+	}
+}
+
+static void main_ready(void *opaque)
+{
+	struct swo_vu_client *client = opaque;
+	struct swo_error why;
+
+	pthread_mutex_lock(&client->lock);
+	if (client->command_here) {
+		/* A reader left it, and with it the right to read. */
+		client->command_here = false;
+		if (serve_command(client, &client->rx, &why))
+			swo_vu_client_fail(client, &why);
+	} else if (client->reading) {
+		pthread_mutex_unlock(&client->lock);
+		return;
+	}
+	client->reading = true;
+	client->armed = false;
+	serve(client, &client->rx);
+	client->reading = false;
+	pass_on(client);
+	pthread_mutex_unlock(&client->lock);
+}
+
+static void twin_ready(void *opaque)
+{
+	struct swo_vu_client *client = opaque;
+
+	pthread_mutex_lock(&client->lock);
+	serve(client, &client->twin);
+	bool dead = client->dead;
+	pthread_mutex_unlock(&client->lock);
+	if (!dead)
+		swo_vu_service_arm(&client->twin_watch, true);
+}
+
+/* ---- the rest of the interface ---------------------------------------------------------- */
+
+int swo_vu_start(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+{
+	call->reply_len = 0;
+	call->refused = 0;
+	call->err.code = SWO_E_NONE;
+	call->waiting = call->done = false;
+	if (call->reply_fds)
+		call->reply_fds->count = 0;
+	if (swo_cond_init(&call->cond))
+		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "device %s: a command", client->name);
+	if (enlist(client, call, err)) {
+		pthread_cond_destroy(&call->cond);
+		return -1;
+	}
+	if (!send_call(client, call, false, err))
+		return 0;
+	pthread_mutex_lock(&client->lock);
+	give_up(client, call, false);
+	pthread_mutex_unlock(&client->lock);
+	if (call->reply_fds)
+		swo_vu_fds_close(call->reply_fds);
+	pthread_cond_destroy(&call->cond);
+	return -1;
+}
+
+int swo_vu_finish(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+{
+	pthread_mutex_lock(&client->lock);
+	wait_for_reply(client, call);
+	give_up(client, call, true);
+	bool dead = client->dead;
+	pthread_mutex_unlock(&client->lock);
+	pthread_cond_destroy(&call->cond);
+
+	if (call->done && !call->refused && !call->err.code)
+		return 0;
+	if (call->reply_fds)
+		swo_vu_fds_close(call->reply_fds);
+	if (call->done && call->refused)
+		return swo_error_set(err, SWO_E_DEVICE, call->refused,
+			"device %s: its server refused %s", client->name,
+			swo_vu_call_name(call));
+	if (call->done)
+		return swo_error_set(
+			err, call->err.code, 0, "device %s: %s", client->name, call->err.text);
+	if (dead)
+		return dead_error(client, err);
+	return swo_error_set(err, SWO_E_TIMEOUT, 0,
+		"device %s: its server did not answer %s in time", client->name,
+		swo_vu_call_name(call));
+}
+
+int swo_vu_do(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+{
+	return swo_vu_start(client, call, err) ? -1 : swo_vu_finish(client, call, err);
+}
+
+int swo_vu_client_open(const char *name, int sock, swo_vu_dma_fn *dma, void *opaque,
+	uint64_t dma_deadline_ms, struct swo_vu_client **out, struct swo_error *err)
+{
+	struct swo_vu_client *client = calloc(1, sizeof(*client));
+
+	if (!client) {
+		close(sock);
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", name);
+	}
+	snprintf(client->name, sizeof(client->name), "%s", name);
+	client->dma = dma;
+	client->opaque = opaque;
+	client->dma_deadline_ms = dma_deadline_ms;
+	client->rx.sock = sock;
+	client->rx.replies = true;
+	client->twin.sock = -1;
+	client->main_watch = (struct swo_vu_watch){
+		.fd = sock, .ready = main_ready, .opaque = client, .epoll = -1};
+	client->twin_watch =
+		(struct swo_vu_watch){.fd = -1, .ready = twin_ready, .opaque = client, .epoll = -1};
+	pthread_mutex_init(&client->send_lock, NULL);
+	pthread_mutex_init(&client->lock, NULL);
+	*out = client;
+	return 0;
+}
+
+int swo_vu_client_serve(struct swo_vu_client *client, int twin, struct swo_error *err)
+{
+	client->twin.sock = twin;
+	client->twin_watch.fd = twin;
+	if (swo_vu_service_add(&client->main_watch, err) ||
+		(twin >= 0 && swo_vu_service_add(&client->twin_watch, err)))
+		return swo_error_prefix(err, "device %s", client->name);
+	pthread_mutex_lock(&client->lock);
+	client->serving = true;
+	pass_on(client);
+	pthread_mutex_unlock(&client->lock);
+	swo_vu_service_arm(&client->twin_watch, true);
+	return 0;
+}
+
+void swo_vu_client_close(struct swo_vu_client *client)
+{
+	/* Whatever the service thread is at with this connection ends with the sockets. */
+	shutdown(client->rx.sock, SHUT_RDWR);
+	if (client->twin.sock >= 0)
+		shutdown(client->twin.sock, SHUT_RDWR);
+	swo_vu_service_remove(&client->main_watch);
+	swo_vu_service_remove(&client->twin_watch);
+	for (struct swo_vu_call *call = client->calls; call; call = call->next)
+		pthread_cond_destroy(&call->cond);
+	swo_vu_rx_free(&client->rx);
+	swo_vu_rx_free(&client->twin);
+	pthread_mutex_destroy(&client->lock);
+	pthread_mutex_destroy(&client->send_lock);
+	free(client);
+}
