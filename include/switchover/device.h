@@ -255,6 +255,15 @@ SWO_API void swo_device_unfollow(struct swo_device *dev);
 
 /* ---- backends that come with the library ------------------------------------------ */
 
+/*
+ * What some servers need to be treated with; see docs/vfio-user.md. The client chooses by what a
+ * server says of itself; more can be forced on.
+ */
+#define SWO_VFIO_USER_DISCARD_PRECOPY	0x1u /* its PRE_COPY is not to be used */
+#define SWO_VFIO_USER_SMALL_WRITES	0x2u /* no message to it above 32 KiB of data */
+#define SWO_VFIO_USER_REPORT_PER_REGION 0x4u /* DMA log: only from a mapping's base on */
+#define SWO_VFIO_USER_DETACH_BY_DUMMY	0x8u /* cannot take away a vector in the middle */
+
 struct swo_vfio_user_params {
 	uint64_t command_deadline_ms; /* every command but SET state, RESET and data; 0: 5000 */
 	uint64_t slow_deadline_ms;    /* those; 0: 120000. Longer than any arc deadline */
@@ -266,6 +275,7 @@ struct swo_vfio_user_params {
 	int (*dma_read)(void *opaque, uint64_t addr, void *buf, size_t len);
 	int (*dma_write)(void *opaque, uint64_t addr, const void *buf, size_t len);
 	void *opaque;
+	uint32_t quirks; /* SWO_VFIO_USER_*, in addition to those chosen */
 };
 
 extern SWO_API const struct swo_device_ops swo_vfio_user_ops;

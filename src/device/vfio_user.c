@@ -1,0 +1,321 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_user.c - the vfio-user backend: connecting to a server, agreeing on what
+ * it can do and how it must be treated, and the table of functions.
+ */
+#include "device/vfio_user_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define COMMAND_MS     5000
+#define SLOW_MS	       120000
+#define VERSION_ROOM   16384
+#define BACKLOG_NAP_NS UINT64_C(2000000)
+/* Any server that offers less cannot even be read its config space from. */
+#define LEAST_XFER 64
+
+int vu_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
+	size_t request_len, void *reply, size_t reply_min, size_t reply_room, size_t *reply_len,
+	uint64_t deadline_ms, struct swo_error *err)
+{
+	struct swo_vu_call call = {.command = command,
+		.what = what,
+		.request = {{(void *)request, request_len}},
+		.reply = {{reply, reply_room}},
+		.reply_min = reply_min,
+		.deadline = swo_deadline_ms(deadline_ms)};
+
+	if (swo_vu_do(vu->client, &call, err))
+		return -1;
+	if (reply_len)
+		*reply_len = call.reply_len;
+	return 0;
+}
+
+int vu_feature(struct vfio_user *vu, uint32_t flags, const char *what, const void *data,
+	size_t data_len, void *reply, size_t reply_min, size_t reply_room, uint64_t deadline_ms,
+	struct swo_error *err)
+{
+	size_t most = data_len > reply_room ? data_len : reply_room;
+	struct swo_vu_feature head = {.argsz = (uint32_t)(sizeof(head) + most), .flags = flags};
+	struct swo_vu_feature back;
+	struct swo_vu_call call = {.command = SWO_VU_DEVICE_FEATURE,
+		.what = what,
+		.request = {{&head, sizeof(head)}, {(void *)data, data_len}},
+		.reply = {{&back, sizeof(back)}, {reply, reply_room}},
+		.reply_min = reply_min ? sizeof(back) + reply_min : 0,
+		.deadline = swo_deadline_ms(deadline_ms)};
+
+	return swo_vu_do(vu->client, &call, err);
+}
+
+bool vu_is_unsupported(const struct swo_error *err)
+{
+	static const int numbers[] = {EINVAL, ENOTTY, ENOTSUP, EOPNOTSUPP, ENOSYS};
+
+	if (err->code == SWO_E_DEVICE)
+		for (unsigned i = 0; i < SWO_ARRAY_SIZE(numbers); i++)
+			if (err->os_errno == numbers[i])
+				return true;
+	return false;
+}
+
+/* ---- connecting ------------------------------------------------------------------ */
+
+static int open_socket(
+	const char *name, const char *path, swo_deadline deadline, int *out, struct swo_error *err)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	size_t len = strlen(path);
+
+	if (!len || len >= sizeof(addr.sun_path))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: socket path '%s' is empty or longer than %zu bytes", name, path,
+			sizeof(addr.sun_path) - 1);
+	memcpy(addr.sun_path, path, len + 1);
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (sock < 0)
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "device %s: socket", name);
+	while (connect(sock, (struct sockaddr *)&addr, sizeof(addr))) {
+		int why = errno;
+
+		/* EAGAIN: its backlog is full, and poll cannot tell when that is over. */
+		if ((why == EAGAIN || why == EINTR) && !swo_deadline_passed(deadline)) {
+			swo_sleep_until(swo_now_ns() + BACKLOG_NAP_NS);
+			continue;
+		}
+		close(sock);
+		return swo_error_set(err, why == EAGAIN ? SWO_E_TIMEOUT : SWO_E_IO, why,
+			"device %s: cannot connect to vfio-user server '%s'; is it running", name,
+			path);
+	}
+	*out = sock;
+	return 0;
+}
+
+static int take_twin(struct vfio_user *vu, const struct swo_vu_caps *caps, struct swo_vu_fds *fds,
+	int *twin, struct swo_error *err)
+{
+	struct stat st;
+
+	*twin = -1;
+	if (!caps->twin_socket)
+		return 0;
+	if (caps->twin_fd_index >= 0)
+		*twin = swo_vu_fds_take(fds, (unsigned)caps->twin_fd_index);
+	if (*twin >= 0 && !fstat(*twin, &st) && S_ISSOCK(st.st_mode))
+		return 0;
+	swo_close_fd(twin);
+	return swo_error_set(err, SWO_E_PROTOCOL, 0,
+		"device %s: its server promised a twin socket and sent none", vu->name);
+}
+
+static uint32_t at_most(uint64_t value, uint32_t limit)
+{
+	return value < limit ? (uint32_t)value : limit;
+}
+
+/* How this server is to be treated, from what it says of itself. */
+static void choose_limits(struct vfio_user *vu, const struct swo_vu_caps *caps)
+{
+	uint32_t xfer = at_most(caps->max_data_xfer, SWO_VU_CLIENT_DATA_MAX);
+
+	vu->quirks = vu->params.quirks;
+	/* Nobody but our own server says this; the rest may be libvfio-user underneath. */
+	if (!caps->max_write)
+		vu->quirks |= SWO_VFIO_USER_SMALL_WRITES | SWO_VFIO_USER_REPORT_PER_REGION |
+			      SWO_VFIO_USER_DETACH_BY_DUMMY;
+	vu->max_fds = at_most(caps->max_msg_fds, SWO_VU_FDS_MAX);
+	vu->max_maps = caps->max_dma_maps;
+	vu->max_read = xfer;
+	vu->max_write =
+		vu->quirks & SWO_VFIO_USER_SMALL_WRITES ? at_most(xfer, VU_SMALL_WRITE) : xfer;
+	vu->read_chunk = vu->params.read_chunk ? at_most(vu->params.read_chunk, xfer) : xfer;
+	if (vu->params.write_chunk)
+		vu->write_chunk = at_most(vu->params.write_chunk, xfer);
+	else if (vu->quirks & SWO_VFIO_USER_SMALL_WRITES)
+		vu->write_chunk = at_most(xfer, VU_SMALL_WRITE);
+	else
+		vu->write_chunk = at_most(caps->max_write, xfer);
+}
+
+static int check_version(
+	struct vfio_user *vu, const struct swo_vu_caps *caps, struct swo_error *err)
+{
+	if (caps->major != SWO_VU_MAJOR || caps->minor > SWO_VU_MINOR)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its server speaks vfio-user %u.%u; this client %u.%u", vu->name,
+			caps->major, caps->minor, SWO_VU_MAJOR, SWO_VU_MINOR);
+	if (caps->max_data_xfer < LEAST_XFER)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: its server takes %llu bytes in a message; at least %d are "
+			"needed",
+			vu->name, (unsigned long long)caps->max_data_xfer, LEAST_XFER);
+	return 0;
+}
+
+static int exchange_version(struct vfio_user *vu, struct swo_vu_caps *caps, struct swo_vu_fds *fds,
+	struct swo_error *err)
+{
+	struct swo_buf offer = SWO_BUF_INIT(4096);
+	swo_autofree uint8_t *reply = malloc(VERSION_ROOM);
+	struct swo_vu_caps ours;
+
+	if (!reply)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", vu->name);
+	swo_vu_caps_init(&ours);
+	ours.max_msg_fds = 8;
+	ours.max_data_xfer = SWO_VU_CLIENT_DATA_MAX;
+	ours.twin_socket = true;
+	if (swo_vu_version_build(&ours, &offer, err)) {
+		swo_buf_free(&offer);
+		return swo_error_prefix(err, "device %s", vu->name);
+	}
+	struct swo_vu_call call = {.command = SWO_VU_VERSION,
+		.request = {{offer.data, offer.len}},
+		.reply = {{reply, VERSION_ROOM}},
+		.reply_min = sizeof(struct swo_vu_version),
+		.reply_fds = fds,
+		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
+	int rc = swo_vu_do(vu->client, &call, err);
+
+	swo_buf_free(&offer);
+	if (rc)
+		return -1;
+	if (!swo_vu_version_parse(reply, call.reply_len, caps, err))
+		return 0;
+	swo_vu_fds_close(fds);
+	return swo_error_prefix(err, "device %s", vu->name);
+}
+
+static int negotiate(struct vfio_user *vu, struct swo_error *err)
+{
+	struct swo_vu_caps caps;
+	struct swo_vu_fds fds;
+	int twin = -1;
+
+	if (exchange_version(vu, &caps, &fds, err))
+		return -1;
+	int rc = check_version(vu, &caps, err);
+
+	if (!rc)
+		rc = take_twin(vu, &caps, &fds, &twin, err);
+	swo_vu_fds_close(&fds);
+	if (rc)
+		return -1;
+	choose_limits(vu, &caps);
+	return swo_vu_client_serve(vu->client, twin, err);
+}
+
+/* Optional features: asked for once, so that nothing has to be found out later. */
+static int probe(struct vfio_user *vu, uint32_t flags, bool *has, struct swo_error *err)
+{
+	uint8_t slack[VU_REPLY_SLACK];
+	struct swo_error why;
+
+	*has = !vu_feature(vu, flags | SWO_VU_FEATURE_PROBE, "a PROBE of its features", NULL, 0,
+		slack, 0, sizeof(slack), vu->params.command_deadline_ms, &why);
+	if (*has || why.code == SWO_E_DEVICE)
+		return 0;
+	if (err)
+		*err = why;
+	return -1;
+}
+
+static int set_up(struct vfio_user *vu, struct swo_error *err)
+{
+	if (negotiate(vu, err) || vu_read_info(vu, err) ||
+		probe(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_DATA_SIZE, &vu->has_data_size,
+			err) ||
+		probe(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_START, &vu->has_dma_log, err))
+		return -1;
+	if (!(vu->quirks & SWO_VFIO_USER_DETACH_BY_DUMMY))
+		return 0;
+	vu->dummy = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vu->dummy < 0)
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "device %s: eventfd", vu->name);
+	return 0;
+}
+
+static void vu_destroy(void *self)
+{
+	struct vfio_user *vu = self;
+
+	if (vu->client)
+		swo_vu_client_close(vu->client);
+	vu_free_info(vu);
+	vu_dma_free(vu);
+	swo_close_fd(&vu->dummy);
+	pthread_mutex_destroy(&vu->dma_job);
+	pthread_mutex_destroy(&vu->dma_lock);
+	free(vu);
+}
+
+int swo_vfio_user_connect(const char *name, const char *socket_path,
+	const struct swo_vfio_user_params *params, void **self, struct swo_error *err)
+{
+	struct vfio_user *vu = calloc(1, sizeof(*vu));
+	int sock = -1;
+
+	if (!vu)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", name);
+	snprintf(vu->name, sizeof(vu->name), "%s", name);
+	if (params)
+		vu->params = *params;
+	if (!vu->params.command_deadline_ms)
+		vu->params.command_deadline_ms = COMMAND_MS;
+	if (!vu->params.slow_deadline_ms)
+		vu->params.slow_deadline_ms = SLOW_MS;
+	vu->dummy = -1;
+	pthread_mutex_init(&vu->dma_job, NULL);
+	pthread_mutex_init(&vu->dma_lock, NULL);
+	for (unsigned i = 0; i < VU_REGIONS_MAX; i++)
+		vu->regions[i].fd = -1;
+	if (open_socket(name, socket_path, swo_deadline_ms(vu->params.command_deadline_ms), &sock,
+		    err) ||
+		swo_vu_client_open(name, sock, vu_dma_access, vu, vu->params.command_deadline_ms,
+			&vu->client, err) ||
+		set_up(vu, err)) {
+		vu_destroy(vu);
+		return -1;
+	}
+	*self = vu;
+	return 0;
+}
+
+const struct swo_device_ops swo_vfio_user_ops = {
+	.name = "vfio-user",
+	.get_mig_flags = vu_get_mig_flags,
+	.get_state = vu_get_state,
+	.set_state = vu_set_state,
+	.data_read = vu_data_read,
+	.data_write = vu_data_write,
+	/* GET_PRECOPY_INFO does not exist in vfio-user. */
+	.precopy_info = NULL,
+	.data_size = vu_data_size,
+	.read_chunk = vu_read_chunk,
+	.write_chunk = vu_write_chunk,
+	.reset = vu_reset,
+	.dma_log_start = vu_dma_log_start,
+	.dma_log_stop = vu_dma_log_stop,
+	.dma_log_report = vu_dma_log_report,
+	.dma_map = vu_dma_map,
+	.dma_unmap = vu_dma_unmap,
+	.region_info = vu_region_info,
+	.region_read = vu_region_read,
+	.region_write = vu_region_write,
+	.region_fd = vu_region_fd,
+	.irq_info = vu_irq_info,
+	.set_irqs = vu_set_irqs,
+	.destroy = vu_destroy,
+};

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_user_dma.c - what of guest memory a vfio-user server may reach: maps with
+ * an fd it can mmap, and its DMA_READ and DMA_WRITE messages within the maps.
+ */
+#include "device/vfio_user_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* With dma_lock held: the map that holds `addr`. */
+static struct vu_map *map_at(struct vfio_user *vu, uint64_t addr)
+{
+	for (struct vu_map *map = vu->maps; map; map = map->next)
+		if (addr >= map->iova && addr - map->iova < map->size)
+			return map;
+	return NULL;
+}
+
+/* With dma_lock held: may the server do this? Maps that touch count as one. */
+static bool is_allowed(struct vfio_user *vu, uint64_t addr, uint64_t len, uint32_t prot)
+{
+	while (len) {
+		const struct vu_map *map = map_at(vu, addr);
+
+		if (!map || !(map->prot & prot))
+			return false;
+		uint64_t here = map->size - (addr - map->iova);
+
+		if (here >= len)
+			return true;
+		addr += here;
+		len -= here;
+	}
+	return true;
+}
+
+int vu_dma_access(void *opaque, bool write, uint64_t addr, void *buf, size_t len)
+{
+	struct vfio_user *vu = opaque;
+	uint32_t prot = write ? SWO_VU_DMA_PROT_WRITE : SWO_VU_DMA_PROT_READ;
+	int rc = EFAULT;
+
+	/* Held while memory is touched: after an unmap nothing may be. */
+	pthread_mutex_lock(&vu->dma_lock);
+	if (!is_allowed(vu, addr, len, prot))
+		rc = EFAULT;
+	else if (write && vu->params.dma_write)
+		rc = vu->params.dma_write(vu->params.opaque, addr, buf, len);
+	else if (!write && vu->params.dma_read)
+		rc = vu->params.dma_read(vu->params.opaque, addr, buf, len);
+	/* After the write: a report in between would lose it the other way round. */
+	if (write && len && vu->logging)
+		vu_log_mark(vu, addr, len);
+	pthread_mutex_unlock(&vu->dma_lock);
+	return rc;
+}
+
+/* With dma_lock held. */
+static int add_map(struct vfio_user *vu, struct vu_map *map, struct swo_error *err)
+{
+	if (vu->map_count >= vu->max_maps)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its server takes no more than %llu DMA maps", vu->name,
+			(unsigned long long)vu->max_maps);
+	for (const struct vu_map *m = vu->maps; m; m = m->next)
+		if (map->iova - m->iova < m->size || m->iova - map->iova < map->size)
+			return swo_error_set(err, SWO_E_INVALID, 0,
+				"device %s: DMA map 0x%llx+0x%llx overlaps 0x%llx+0x%llx", vu->name,
+				(unsigned long long)map->iova, (unsigned long long)map->size,
+				(unsigned long long)m->iova, (unsigned long long)m->size);
+	if (vu_log_add_map(vu, map, err))
+		return -1;
+	map->next = vu->maps;
+	vu->maps = map;
+	vu->map_count++;
+	return 0;
+}
+
+/* With dma_lock held. */
+static void free_map(struct vfio_user *vu, struct vu_map *map)
+{
+	for (struct vu_map **m = &vu->maps; *m; m = &(*m)->next)
+		if (*m == map) {
+			*m = map->next;
+			vu->map_count--;
+			break;
+		}
+	free(map->pending);
+	free(map);
+}
+
+static int send_map(struct vfio_user *vu, const struct vu_map *map, int fd, uint64_t offset,
+	struct swo_error *err)
+{
+	struct swo_vu_dma_map request = {.argsz = sizeof(request),
+		.flags = map->prot,
+		.offset = offset,
+		.address = map->iova,
+		.size = map->size};
+	uint8_t slack[VU_REPLY_SLACK];
+	struct swo_vu_call call = {.command = SWO_VU_DMA_MAP,
+		.request = {{&request, sizeof(request)}},
+		.fds = &fd,
+		.fd_count = map->by_fd,
+		.reply = {{slack, sizeof(slack)}},
+		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
+
+	return swo_vu_do(vu->client, &call, err);
+}
+
+int vu_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
+	uint32_t prot, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+
+	(void)host; /* reached by fd, or by the callbacks of the parameters */
+	if (!size || size - 1 > UINT64_MAX - iova)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: DMA map 0x%llx+0x%llx makes no sense", vu->name,
+			(unsigned long long)iova, (unsigned long long)size);
+	struct vu_map *map = calloc(1, sizeof(*map));
+
+	if (!map)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: DMA map", vu->name);
+	*map = (struct vu_map){.iova = iova,
+		.size = size,
+		.prot = prot & (SWO_VU_DMA_PROT_READ | SWO_VU_DMA_PROT_WRITE),
+		.by_fd = fd >= 0 && vu->max_fds};
+
+	pthread_mutex_lock(&vu->dma_job);
+	/* Known before the server is told: it may use it before its reply is here. */
+	pthread_mutex_lock(&vu->dma_lock);
+	int rc = add_map(vu, map, err);
+
+	if (rc)
+		free_map(vu, map);
+	pthread_mutex_unlock(&vu->dma_lock);
+	if (!rc && send_map(vu, map, fd, offset, err)) {
+		rc = -1;
+		pthread_mutex_lock(&vu->dma_lock);
+		free_map(vu, map);
+		pthread_mutex_unlock(&vu->dma_lock);
+	}
+	pthread_mutex_unlock(&vu->dma_job);
+	return rc;
+}
+
+static int unmap(struct vfio_user *vu, uint64_t iova, uint64_t size, struct swo_error *err)
+{
+	struct swo_vu_dma_unmap request = {.argsz = sizeof(request), .address = iova, .size = size};
+	uint8_t slack[VU_REPLY_SLACK];
+
+	pthread_mutex_lock(&vu->dma_lock);
+	struct vu_map *map = map_at(vu, iova);
+
+	pthread_mutex_unlock(&vu->dma_lock);
+	if (!map || map->iova != iova || map->size != size)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: there is no DMA map 0x%llx+0x%llx", vu->name,
+			(unsigned long long)iova, (unsigned long long)size);
+	if (vu_command(vu, SWO_VU_DMA_UNMAP, NULL, &request, sizeof(request), slack, 0,
+		    sizeof(slack), NULL, vu->params.command_deadline_ms, err))
+		return -1;
+	pthread_mutex_lock(&vu->dma_lock);
+	free_map(vu, map);
+	pthread_mutex_unlock(&vu->dma_lock);
+	return 0;
+}
+
+int vu_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+
+	pthread_mutex_lock(&vu->dma_job);
+	int rc = unmap(vu, iova, size, err);
+
+	pthread_mutex_unlock(&vu->dma_job);
+	return rc;
+}
+
+void vu_dma_free(struct vfio_user *vu)
+{
+	while (vu->maps)
+		free_map(vu, vu->maps);
+	free(vu->report);
+}

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_user_migration.c - states and state data over vfio-user: features of a
+ * server, arcs, reads straight into the caller's buffer, writes in a window.
+ */
+#include "device/vfio_user_priv.h"
+
+#include <stdio.h>
+
+int vu_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	struct swo_vu_mig_flags reply;
+	struct swo_error why;
+
+	if (vu_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIGRATION, "MIGRATION", NULL, 0,
+		    &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms, &why)) {
+		if (vu_is_unsupported(&why))
+			return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+				"device %s: its vfio-user server does not offer migration",
+				vu->name);
+		if (err)
+			*err = why;
+		return -1;
+	}
+	*flags = reply.flags & (SWO_MIG_STOP_COPY | SWO_MIG_P2P | SWO_MIG_PRE_COPY);
+	if (vu->quirks & SWO_VFIO_USER_DISCARD_PRECOPY)
+		*flags &= ~SWO_MIG_PRE_COPY;
+	if (!(*flags & SWO_MIG_STOP_COPY))
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its server's migration flags (0x%llx) lack STOP_COPY", vu->name,
+			(unsigned long long)reply.flags);
+	return 0;
+}
+
+int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	struct swo_vu_mig_state reply;
+
+	if (vu_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_STATE, "GET MIG_DEVICE_STATE",
+		    NULL, 0, &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms,
+		    err))
+		return -1;
+	if (reply.device_state >= SWO_DEVICE_STATES)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: its server says it is in state %u, which does not exist",
+			vu->name, reply.device_state);
+	*state = (enum swo_device_state)reply.device_state;
+	return 0;
+}
+
+/* ---- the window of writes ------------------------------------------------------------ */
+
+static int finish_oldest(struct vfio_user *vu, struct swo_error *err)
+{
+	struct vu_write *write = &vu->window[vu->window_first];
+
+	vu->window_first = (vu->window_first + 1) % VU_WINDOW;
+	vu->window_count--;
+	return swo_vu_finish(vu->client, &write->call, err);
+}
+
+/* Waits for all that is on its way; the first failure is told, once. */
+static int drain(struct vfio_user *vu, struct swo_error *err)
+{
+	struct swo_error first, next;
+	int rc = 0;
+
+	while (vu->window_count)
+		if (finish_oldest(vu, rc ? &next : &first))
+			rc = -1;
+	if (rc && err)
+		*err = first;
+	return rc;
+}
+
+static int start_write(struct vfio_user *vu, const void *buf, uint32_t len, struct swo_error *err)
+{
+	struct vu_write *write = &vu->window[(vu->window_first + vu->window_count) % VU_WINDOW];
+	struct swo_vu_mig_data head = {.argsz = (uint32_t)sizeof(head) + len, .size = len};
+
+	write->call = (struct swo_vu_call){.command = SWO_VU_MIG_DATA_WRITE,
+		.request = {{&head, sizeof(head)}, {(void *)buf, len}},
+		.reply = {{write->reply, sizeof(write->reply)}},
+		.deadline = swo_deadline_ms(vu->params.slow_deadline_ms)};
+	if (swo_vu_start(vu->client, &write->call, err))
+		return -1;
+	vu->window_count++;
+	return 0;
+}
+
+int vu_data_write(void *self, const void *buf, size_t len, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	const uint8_t *data = buf;
+
+	while (len) {
+		uint32_t piece = len < vu->write_chunk ? (uint32_t)len : vu->write_chunk;
+
+		if ((vu->window_count == VU_WINDOW && finish_oldest(vu, err)) ||
+			start_write(vu, data, piece, err)) {
+			/* This failure is the one to tell; those behind it follow from it. */
+			drain(vu, NULL);
+			return -1;
+		}
+		data += piece;
+		len -= piece;
+	}
+	return 0;
+}
+
+/* ---- the rest ---------------------------------------------------------------------------- */
+
+int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	struct swo_vu_mig_state request = {.device_state = state, .data_fd = UINT32_MAX};
+	uint8_t slack[VU_REPLY_SLACK];
+	char what[64];
+
+	/* A write that was refused must not be finalised as if it had arrived. */
+	if (drain(vu, err))
+		return -1;
+	snprintf(what, sizeof(what), "SET MIG_DEVICE_STATE %d", (int)state);
+	return vu_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE, what, &request,
+		sizeof(request), slack, 0, sizeof(slack), vu->params.slow_deadline_ms, err);
+}
+
+int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	uint32_t want = len < vu->read_chunk ? (uint32_t)len : vu->read_chunk;
+	struct swo_vu_mig_data head = {.argsz = (uint32_t)sizeof(head) + want, .size = want};
+	struct swo_vu_mig_data back;
+	struct swo_vu_call call = {.command = SWO_VU_MIG_DATA_READ,
+		.request = {{&head, sizeof(head)}},
+		.reply = {{&back, sizeof(back)}, {buf, want}},
+		.reply_min = sizeof(back),
+		.deadline = swo_deadline_ms(vu->params.slow_deadline_ms)};
+
+	if (!want)
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "device %s: a read of no bytes", vu->name);
+	if (swo_vu_do(vu->client, &call, err))
+		return -1;
+	/* Some servers pad the reply to what was asked for: `size` alone tells. */
+	if (back.size > want || call.reply_len < sizeof(back) + back.size)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: its server answered a read of %u bytes with %u in a payload of "
+			"%zu",
+			vu->name, want, back.size, call.reply_len);
+	*got = back.size;
+	return 0;
+}
+
+int vu_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	struct swo_vu_mig_data_size reply;
+
+	if (!vu->has_data_size)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its vfio-user server does not offer MIG_DATA_SIZE", vu->name);
+	if (vu_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_DATA_SIZE, "MIG_DATA_SIZE", NULL,
+		    0, &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms, err))
+		return -1;
+	*stop_copy_length = reply.stop_copy_length;
+	return 0;
+}
+
+size_t vu_read_chunk(void *self)
+{
+	return ((struct vfio_user *)self)->read_chunk;
+}
+
+size_t vu_write_chunk(void *self)
+{
+	return ((struct vfio_user *)self)->write_chunk;
+}
+
+int vu_reset(void *self, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	uint8_t slack[VU_REPLY_SLACK];
+
+	/* Whatever went wrong with state data is over with this. */
+	drain(vu, NULL);
+	return vu_command(vu, SWO_VU_RESET, NULL, NULL, 0, slack, 0, sizeof(slack), NULL,
+		vu->params.slow_deadline_ms, err);
+}

@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_user_priv.h - the inside of the vfio-user backend, shared by its files:
+ * connecting, regions and interrupts, migration, DMA.
+ */
+#ifndef SWO_DEVICE_VFIO_USER_PRIV_H
+#define SWO_DEVICE_VFIO_USER_PRIV_H
+
+#include "switchover/device.h"
+#include "vfio_user/client.h"
+
+#define VU_REGIONS_MAX 32
+#define VU_IRQS_MAX    32
+#define VU_VECTORS_MAX 4096
+#define VU_WINDOW      4      /* MIG_DATA_WRITEs on their way at once */
+#define VU_SMALL_WRITE 32768u /* what every server is known to take whole */
+#define VU_REPLY_SLACK 32     /* room for payloads that some servers send and nobody needs */
+
+struct vu_region {
+	struct swo_region_info info;
+	int fd; /* -1: cannot be mapped */
+	uint64_t fd_offset;
+	uint64_t area_offset; /* of the mappable part, in the region */
+	uint64_t area_size;
+};
+
+/* A write whose acknowledgement is still to come. */
+struct vu_write {
+	struct swo_vu_call call;
+	uint8_t reply[VU_REPLY_SLACK];
+};
+
+struct vu_map {
+	uint64_t iova;
+	uint64_t size;
+	uint32_t prot;
+	bool by_fd;	   /* else the server reaches it by messages only, and keeps no log of it */
+	uint64_t *pending; /* while logging: dirty pages nobody was told of; bit 0 at iova */
+	struct vu_map *next;
+};
+
+struct vfio_user {
+	char name[64];
+	struct swo_vfio_user_params params;
+	struct swo_vu_client *client;
+	uint32_t quirks;
+	unsigned max_fds;   /* the server takes in one message */
+	uint32_t max_read;  /* data bytes in one reply */
+	uint32_t max_write; /* data bytes in one command but MIG_DATA_WRITE */
+	uint32_t read_chunk;
+	uint32_t write_chunk;
+	uint64_t max_maps;
+	bool has_data_size;
+	bool has_dma_log;
+
+	uint32_t region_count;
+	struct vu_region regions[VU_REGIONS_MAX];
+	uint32_t irq_count;
+	struct swo_irq_info irqs[VU_IRQS_MAX];
+	int dummy; /* eventfd nobody listens to; see DETACH_BY_DUMMY */
+
+	/* The worker's only. */
+	struct vu_write window[VU_WINDOW];
+	unsigned window_first;
+	unsigned window_count;
+
+	pthread_mutex_t dma_job;  /* one map, unmap, start, stop or report at a time */
+	pthread_mutex_t dma_lock; /* the maps and their pending bits: also the service thread's */
+	struct vu_map *maps;
+	uint64_t map_count;
+	bool logging;
+	uint64_t log_page;
+	uint64_t *report; /* a reply's bitmap */
+	size_t report_words;
+};
+
+/* A command with a flat request; the reply's first `reply_min` to `reply_room` bytes matter. */
+int vu_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
+	size_t request_len, void *reply, size_t reply_min, size_t reply_room, size_t *reply_len,
+	uint64_t deadline_ms, struct swo_error *err);
+/*
+ * DEVICE_FEATURE. `data` goes out after the 8 bytes of head, `reply` takes what comes after
+ * them: at least reply_min bytes.
+ */
+int vu_feature(struct vfio_user *vu, uint32_t flags, const char *what, const void *data,
+	size_t data_len, void *reply, size_t reply_min, size_t reply_room, uint64_t deadline_ms,
+	struct swo_error *err);
+/* Does an error mean that the server has no such feature? */
+bool vu_is_unsupported(const struct swo_error *err);
+
+/* vfio_user_info.c: at connect, and the ops. */
+int vu_read_info(struct vfio_user *vu, struct swo_error *err);
+void vu_free_info(struct vfio_user *vu);
+int vu_region_info(
+	void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err);
+int vu_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
+	struct swo_error *err);
+int vu_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
+	bool posted, struct swo_error *err);
+int vu_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset, uint64_t *region_offset,
+	uint64_t *size, struct swo_error *err);
+int vu_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
+int vu_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
+	struct swo_error *err);
+/* Parses the payload of a GET_REGION_INFO reply: pure. `file_size` bounds what may be mapped. */
+int vu_parse_region(const char *name, uint32_t index, const void *payload, size_t len,
+	struct vu_region *region, struct swo_error *err);
+
+/* vfio_user_migration.c */
+int vu_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
+int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
+int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err);
+int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
+int vu_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
+int vu_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);
+size_t vu_read_chunk(void *self);
+size_t vu_write_chunk(void *self);
+int vu_reset(void *self, struct swo_error *err);
+
+/* vfio_user_dma.c */
+swo_vu_dma_fn vu_dma_access;
+int vu_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
+	uint32_t prot, struct swo_error *err);
+int vu_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
+void vu_dma_free(struct vfio_user *vu);
+
+/* vfio_user_log.c */
+int vu_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+	size_t count, struct swo_error *err);
+int vu_dma_log_stop(void *self, struct swo_error *err);
+int vu_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+	uint64_t *bitmap, struct swo_error *err);
+/* With dma_lock held: gives a map its pending bits, when a log runs. */
+int vu_log_add_map(struct vfio_user *vu, struct vu_map *map, struct swo_error *err);
+/* With dma_lock held: the server wrote there by message. */
+void vu_log_mark(struct vfio_user *vu, uint64_t addr, uint64_t len);
+
+#endif
