@@ -139,6 +139,37 @@ static void check_dropped(bool force_handler)
 	native_close(&n);
 }
 
+/* All of several page tables is written and then dropped, so that the tables may go as well. */
+static void check_dropped_tables(bool force_handler)
+{
+	const uint64_t pages = 2048;
+	struct native n;
+
+	if (!native_open(&n, force_handler))
+		skip();
+	n.source.destroy(n.source.self);
+	assert_int_equal(swo_ram_add(n.ram, "wide", PAGES(4096), PAGES(pages), -1, NULL), 0);
+	assert_int_equal(swo_dirty_native(n.ram, force_handler, &n.source, NULL), 0);
+	assert_int_equal(n.source.start(n.source.self, NULL), 0);
+	for (uint64_t page = 0; page < pages; page++)
+		touch(n.ram, 4096 + page);
+	assert_int_equal(madvise(swo_ram_region(n.ram, 2)->host, PAGES(pages), MADV_DONTNEED), 0);
+	collect(&n);
+	assert_int_equal(swo_ram_dirty_pages(n.ram), pages);
+	swo_ram_clear_all(n.ram);
+	touch(n.ram, 4096 + 1000);
+	collect(&n);
+	assert_int_equal(swo_ram_dirty_pages(n.ram), 1);
+	native_close(&n);
+}
+
+static void written_pages_are_reported_though_their_page_tables_are_gone(void **state)
+{
+	(void)state;
+	check_dropped_tables(false);
+	check_dropped_tables(true);
+}
+
 static void a_written_page_is_reported_though_its_mapping_was_dropped(void **state)
 {
 	(void)state;
@@ -358,6 +389,7 @@ int main(void)
 		cmocka_unit_test(the_fault_handler_reports_exactly_what_was_written),
 		cmocka_unit_test(a_written_page_is_reported_though_its_mapping_was_dropped),
 		cmocka_unit_test(the_handler_reports_a_written_page_though_its_mapping_was_dropped),
+		cmocka_unit_test(written_pages_are_reported_though_their_page_tables_are_gone),
 		cmocka_unit_test(no_write_beside_the_native_log_is_lost),
 		cmocka_unit_test(no_write_beside_the_fault_handler_is_lost),
 		cmocka_unit_test(a_writer_in_a_fault_is_let_go_when_the_log_stops),
