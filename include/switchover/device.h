@@ -162,6 +162,8 @@ SWO_API const char *swo_device_name(const struct swo_device *dev);
 SWO_API uint64_t swo_device_mig_flags(const struct swo_device *dev);
 SWO_API const struct swo_device_ops *swo_device_backend(const struct swo_device *dev, void **self);
 SWO_API struct swo_worker *swo_device_worker(struct swo_device *dev);
+/* How long one read or write of its state may take: for whoever streams it. */
+SWO_API uint64_t swo_device_data_deadline_ms(const struct swo_device *dev);
 SWO_API void swo_device_set_timeline(struct swo_device *dev, struct swo_timeline *timeline);
 
 /* The state after the last arc that ended, without asking the device. */
@@ -186,14 +188,18 @@ SWO_API enum swo_device_health swo_device_health(struct swo_device *dev);
 SWO_API int swo_device_launch(
 	struct swo_device *dev, enum swo_device_state state, struct swo_error *err);
 SWO_API int swo_device_wait(struct swo_device *dev, struct swo_error *err);
-/* Both in one. */
+/*
+ * Both in one. On the device's own worker (in a job, or an arrival function) it walks right
+ * there: no deadline but the backend's, and no arrival function is called.
+ */
 SWO_API int swo_device_set_state(
 	struct swo_device *dev, enum swo_device_state state, struct swo_error *err);
 
 /*
  * `fn` runs on the worker right after a walk has arrived in `state`, after the waiter was
  * let go: the device streams as soon as it has stopped, and a join never waits for the
- * stream. Set before the walk is launched; fn NULL takes it away.
+ * stream. Set before the walk is launched; fn NULL takes it away. One per state. A later
+ * walk queues behind `fn`, for at most the arc deadline: so fn must end when it is told to.
  */
 SWO_API void swo_device_on_arrival(struct swo_device *dev, enum swo_device_state state,
 	void (*fn)(void *opaque), void *opaque);
@@ -246,8 +252,9 @@ enum swo_transitions {
  *   start  prepare: ->RUNNING_P2P, by way of STOP (without P2P: nothing)
  *          change:  ->RUNNING
  *
- * A start that takes back a failed stop recovers the device (swo_device_recover) instead of
- * failing again. A lost device is skipped, with a warning.
+ * On a stop, a device that does not run is left where it is. A start that takes back a failed
+ * stop, or a stop for FINISH_MIGRATE, recovers the device (swo_device_recover) instead of failing
+ * again. A lost device is skipped, with a warning.
  */
 SWO_API int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, int depth,
 	enum swo_transitions transitions, enum swo_join join_at, struct swo_error *err);

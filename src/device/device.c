@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device.c - a device's life: made around a backend, asked what it can do and
+ * where it stands, and let go or left behind; and what is known of it.
+ */
+#include "device/device_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define DEFAULT_DEADLINE_MS 30000
+/* A device that hung once is not waited for a second time as long. */
+#define LOST_GRACE_MS 100
+
+static uint64_t or_default(uint64_t ms)
+{
+	if (!ms)
+		return DEFAULT_DEADLINE_MS;
+	/* An hour, so that no sum overflows. */
+	return ms < 3600000 ? ms : 3600000;
+}
+
+static int check_ops(const char *name, const struct swo_device_ops *ops, struct swo_error *err)
+{
+	if (ops->get_mig_flags && ops->get_state && ops->set_state)
+		return 0;
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"device %s: backend '%s' lacks get_mig_flags, get_state or set_state", name,
+		ops->name ? ops->name : "unnamed");
+}
+
+static struct swo_device *new_device(const char *name, const struct swo_device_ops *ops, void *self,
+	const struct swo_device_params *params, struct swo_error *err)
+{
+	static const struct swo_device_params defaults;
+	struct swo_device *dev = calloc(1, sizeof(*dev));
+
+	if (!dev) {
+		swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", name);
+		return NULL;
+	}
+	if (!params)
+		params = &defaults;
+	snprintf(dev->name, sizeof(dev->name), "%s", name);
+	dev->ops = ops;
+	dev->self = self;
+	dev->arc_deadline_ms = or_default(params->arc_deadline_ms);
+	dev->data_deadline_ms = or_default(params->data_deadline_ms);
+	dev->timeline = params->timeline;
+	pthread_mutex_init(&dev->mutex, NULL);
+	swo_cond_init(&dev->changed);
+	if (!swo_worker_create(dev->name, &dev->worker, err))
+		return dev;
+	pthread_cond_destroy(&dev->changed);
+	pthread_mutex_destroy(&dev->mutex);
+	free(dev);
+	return NULL;
+}
+
+int swo_device_create(const char *name, const struct swo_device_ops *ops, void *self,
+	const struct swo_device_params *params, struct swo_device **out, struct swo_error *err)
+{
+	struct swo_device *dev = NULL;
+
+	if (!check_ops(name, ops, err))
+		dev = new_device(name, ops, self, params, err);
+	if (!dev) {
+		if (ops->destroy)
+			ops->destroy(self);
+		return -1;
+	}
+	if (swo_device_do(dev, TASK_QUERY, SWO_DEVICE_ERROR, false, err)) {
+		swo_device_destroy(dev);
+		return -1;
+	}
+	*out = dev;
+	return 0;
+}
+
+void swo_device_destroy(struct swo_device *dev)
+{
+	if (!dev)
+		return;
+	swo_device_set_timeline(dev, NULL);
+
+	bool lost = swo_device_health(dev) == SWO_DEVICE_LOST;
+	if (!swo_worker_destroy(
+		    dev->worker, swo_deadline_ms(lost ? LOST_GRACE_MS : dev->arc_deadline_ms))) {
+		swo_log(SWO_LOG_WARN,
+			"device %s: its backend still hangs; it is left behind with its memory and "
+			"its thread",
+			dev->name);
+		return;
+	}
+	if (dev->ops->destroy)
+		dev->ops->destroy(dev->self);
+	pthread_cond_destroy(&dev->changed);
+	pthread_mutex_destroy(&dev->mutex);
+	free(dev);
+}
+
+const char *swo_device_name(const struct swo_device *dev)
+{
+	return dev->name;
+}
+
+uint64_t swo_device_mig_flags(const struct swo_device *dev)
+{
+	return dev->mig_flags;
+}
+
+uint64_t swo_device_data_deadline_ms(const struct swo_device *dev)
+{
+	return dev->data_deadline_ms;
+}
+
+const struct swo_device_ops *swo_device_backend(const struct swo_device *dev, void **self)
+{
+	if (self)
+		*self = dev->self;
+	return dev->ops;
+}
+
+struct swo_worker *swo_device_worker(struct swo_device *dev)
+{
+	return dev->worker;
+}
+
+void swo_device_set_timeline(struct swo_device *dev, struct swo_timeline *timeline)
+{
+	pthread_mutex_lock(&dev->mutex);
+	dev->timeline = timeline;
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+enum swo_device_state swo_device_state(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	enum swo_device_state state = dev->state;
+	pthread_mutex_unlock(&dev->mutex);
+	return state;
+}
+
+enum swo_device_health swo_device_health(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	enum swo_device_health health = dev->health;
+	pthread_mutex_unlock(&dev->mutex);
+	return health;
+}
+
+int swo_device_launch(struct swo_device *dev, enum swo_device_state state, struct swo_error *err)
+{
+	return swo_device_begin(dev, TASK_WALK, state, false, err);
+}
+
+int swo_device_wait(struct swo_device *dev, struct swo_error *err)
+{
+	return swo_device_end(dev, err);
+}
+
+int swo_device_set_state(struct swo_device *dev, enum swo_device_state state, struct swo_error *err)
+{
+	return swo_device_do(dev, TASK_WALK, state, false, err);
+}
+
+int swo_device_refresh(struct swo_device *dev, struct swo_error *err)
+{
+	return swo_device_do(dev, TASK_REFRESH, SWO_DEVICE_ERROR, false, err);
+}
+
+void swo_device_on_arrival(
+	struct swo_device *dev, enum swo_device_state state, void (*fn)(void *opaque), void *opaque)
+{
+	if ((unsigned)state >= SWO_DEVICE_STATES)
+		return;
+	pthread_mutex_lock(&dev->mutex);
+	dev->arrival[state] = (struct arrival){fn, opaque};
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+void swo_device_set_settle(struct swo_device *dev, enum swo_settle settle)
+{
+	pthread_mutex_lock(&dev->mutex);
+	dev->settle = settle;
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+struct swo_arc_cost swo_device_arc_cost(
+	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to)
+{
+	struct swo_arc_cost cost = {0};
+
+	if ((unsigned)from >= SWO_DEVICE_STATES || (unsigned)to >= SWO_DEVICE_STATES)
+		return cost;
+	pthread_mutex_lock(&dev->mutex);
+	cost = dev->cost[from][to];
+	pthread_mutex_unlock(&dev->mutex);
+	return cost;
+}

@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device_priv.h - a device from the inside: one task at a time on its worker,
+ * made of steps (an arc, a question, a reset), each with its own deadline.
+ */
+#ifndef SWO_DEVICE_PRIV_H
+#define SWO_DEVICE_PRIV_H
+
+#include "switchover/device.h"
+
+enum task_kind {
+	TASK_QUERY,   /* flags and state, at creation */
+	TASK_WALK,    /* to a state, arc by arc */
+	TASK_RECOVER, /* to RUNNING, whatever it takes */
+	TASK_REFRESH, /* the state, anew */
+};
+
+enum step_kind {
+	STEP_QUEUED, /* behind another job of the worker */
+	STEP_ASK,
+	STEP_ARC,
+	STEP_RESET,
+};
+
+/*
+ * What the worker is asked to do. `step` is what it is at and `step_ns` since when:
+ * the waiter measures its deadline from there, so that it starts anew at each step.
+ */
+struct task {
+	enum task_kind kind;
+	enum swo_device_state to;
+	bool stop_short;
+	enum step_kind step;
+	uint64_t step_ns;
+	enum swo_device_state arc_from;
+	enum swo_device_state arc_to;
+	bool done;
+	bool abandoned; /* its waiter has given up: go no further */
+	int rc;
+	struct swo_error err;
+};
+
+struct arrival {
+	void (*fn)(void *opaque);
+	void *opaque;
+};
+
+struct follow {
+	struct swo_runstate *rs;
+	struct swo_handler *handler;
+	bool in_flight;	  /* a task was begun and not yet waited for */
+	bool stop_failed; /* by this device, since it last ran */
+};
+
+struct swo_device {
+	char name[32];
+	const struct swo_device_ops *ops;
+	void *self;
+	struct swo_worker *worker;
+	uint64_t mig_flags;
+	uint64_t arc_deadline_ms;
+	uint64_t data_deadline_ms;
+
+	pthread_mutex_t mutex; /* of all below */
+	pthread_cond_t changed;
+	struct swo_timeline *timeline;
+	enum swo_device_state state;
+	enum swo_device_health health;
+	enum swo_settle settle;
+	struct arrival arrival[SWO_DEVICE_STATES];
+	struct swo_arc_cost cost[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
+
+	struct task task;
+	bool active; /* `task` was begun and is not yet waited for */
+	bool stray;  /* `task` was abandoned and its job has not ended */
+	/*
+	 * Two jobs in turn: while one's arrival function runs, the next task may be queued as the
+	 * other; by the time of the one after that, the first has ended.
+	 */
+	struct swo_job job[2];
+	unsigned next_job;
+
+	struct follow follow; /* touched by the changing thread only */
+};
+
+/* ---- tasks (task.c) ---- */
+
+/* Queues a task; SWO_E_STATE when one is under way, or the device is lost. Never allocates. */
+int swo_device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
+	bool stop_short, struct swo_error *err);
+/* Waits for it, step by step; a step past its deadline: SWO_E_TIMEOUT, and the device is lost. */
+int swo_device_end(struct swo_device *dev, struct swo_error *err);
+/* Both; on the device's own worker it is done right there. */
+int swo_device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
+	bool stop_short, struct swo_error *err);
+
+/* ---- steps (walk.c): on the worker ---- */
+
+int swo_device_ask(struct swo_device *dev, struct task *task, struct swo_error *err);
+int swo_device_walk(
+	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err);
+int swo_device_reset(struct swo_device *dev, struct task *task, struct swo_error *err);
+void swo_device_mark_lost(struct swo_device *dev);
+/* Begins a step; -1 when nobody waits for the task any more. */
+int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
+	enum swo_device_state from, enum swo_device_state to, struct swo_error *err);
+
+/* ---- recovery (recover.c): on the worker ---- */
+
+int swo_device_run_recovery(struct swo_device *dev, struct task *task, struct swo_error *err);
+/* A hung arc has ended after all: drive the device to where it does no harm. */
+void swo_device_run_settling(struct swo_device *dev);
+
+#endif

@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * walk.c - the single steps of a device: an arc, the question for its state, a
+ * reset. On the device's worker only: nobody else calls the backend for these.
+ */
+#include "device/device_priv.h"
+
+int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
+	enum swo_device_state from, enum swo_device_state to, struct swo_error *err)
+{
+	pthread_mutex_lock(&dev->mutex);
+	bool abandoned = task->abandoned;
+	if (!abandoned) {
+		task->step = step;
+		task->step_ns = swo_now_ns();
+		task->arc_from = from;
+		task->arc_to = to;
+		pthread_cond_broadcast(&dev->changed);
+	}
+	pthread_mutex_unlock(&dev->mutex);
+	if (abandoned)
+		return swo_error_set(
+			err, SWO_E_CANCELLED, 0, "device %s: nobody waits for it", dev->name);
+	return 0;
+}
+
+void swo_device_mark_lost(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	dev->health = SWO_DEVICE_LOST;
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+/* After these nothing that the backend is asked can be believed or will be answered. */
+static bool backend_is_gone(enum swo_error_code code)
+{
+	return code == SWO_E_PEER_LOST || code == SWO_E_TIMEOUT || code == SWO_E_PROTOCOL;
+}
+
+static int read_state(struct swo_device *dev, struct swo_error *err)
+{
+	enum swo_device_state state = SWO_DEVICE_ERROR;
+	int rc = dev->ops->get_state(dev->self, &state, err);
+
+	if (!rc && (unsigned)state >= SWO_DEVICE_STATES)
+		rc = swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"answers with state %u, which does not exist", (unsigned)state);
+	pthread_mutex_lock(&dev->mutex);
+	/* A state that cannot be learned is as good as ERROR: only a reset leads out of it. */
+	dev->state = rc ? SWO_DEVICE_ERROR : state;
+	if (rc && err && backend_is_gone(err->code))
+		dev->health = SWO_DEVICE_LOST;
+	pthread_mutex_unlock(&dev->mutex);
+	return rc ? swo_error_prefix(err, "device %s: asking for its state", dev->name) : 0;
+}
+
+int swo_device_ask(struct swo_device *dev, struct task *task, struct swo_error *err)
+{
+	enum swo_device_state state = swo_device_state(dev);
+
+	if (swo_device_step(dev, task, STEP_ASK, state, state, err))
+		return -1;
+	return read_state(dev, err);
+}
+
+static void learn(struct swo_arc_cost *cost, uint64_t ns)
+{
+	/* A quarter of each new figure: what happened lately counts, one outlier does not. */
+	cost->mean_ns = cost->count ? cost->mean_ns - cost->mean_ns / 4 + ns / 4 : ns;
+	cost->last_ns = ns;
+	if (ns > cost->max_ns)
+		cost->max_ns = ns;
+	cost->count++;
+}
+
+static void arc_ended(struct swo_device *dev, enum swo_device_state from, enum swo_device_state to,
+	bool failed, uint64_t start, uint64_t end)
+{
+	pthread_mutex_lock(&dev->mutex);
+	/* Under the mutex, so that a timeline that was taken away is not written to. */
+	swo_timeline_span(dev->timeline, SWO_SPAN_ARC, dev->name, start, end, 0, "%s->%s%s",
+		swo_device_state_name(from), swo_device_state_name(to), failed ? " failed" : "");
+	if (!failed) {
+		dev->state = to;
+		learn(&dev->cost[from][to], end - start);
+	}
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_state from,
+	enum swo_device_state to, struct swo_error *err)
+{
+	struct swo_error why = {0}, ignored = {0};
+
+	if (swo_device_step(dev, task, STEP_ARC, from, to, err))
+		return -1;
+	uint64_t start = swo_now_ns();
+	int rc = dev->ops->set_state(dev->self, to, &why);
+	arc_ended(dev, from, to, rc, start, swo_now_ns());
+	if (!rc)
+		return 0;
+
+	swo_error_prefix(&why, "device %s: %s->%s", dev->name, swo_device_state_name(from),
+		swo_device_state_name(to));
+	if (why.code == SWO_E_PEER_LOST)
+		swo_device_mark_lost(dev);
+	else if (!swo_device_step(dev, task, STEP_ASK, from, to, &ignored))
+		/* On failure it may stand anywhere on the path, or in ERROR. */
+		read_state(dev, &ignored);
+	if (err)
+		*err = why;
+	return -1;
+}
+
+int swo_device_walk(
+	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err)
+{
+	/* No path is longer than there are states. */
+	for (int i = 0; i < SWO_DEVICE_STATES; i++) {
+		enum swo_device_state from = swo_device_state(dev), next;
+
+		if (from == to && to != SWO_DEVICE_ERROR)
+			return 0;
+		if (swo_device_next_state(from, to, dev->mig_flags, &next))
+			break;
+		if (do_arc(dev, task, from, next, err))
+			return -1;
+	}
+	return swo_error_set(err, SWO_E_STATE, 0,
+		"device %s: no way from %s to %s; a device leaves ERROR by a reset only", dev->name,
+		swo_device_state_name(swo_device_state(dev)), swo_device_state_name(to));
+}
+
+int swo_device_reset(struct swo_device *dev, struct task *task, struct swo_error *err)
+{
+	enum swo_device_state state = swo_device_state(dev);
+
+	if (!dev->ops->reset)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its backend offers no reset", dev->name);
+	if (swo_device_step(dev, task, STEP_RESET, state, SWO_DEVICE_RUNNING, err))
+		return -1;
+	uint64_t start = swo_now_ns();
+	int rc = dev->ops->reset(dev->self, err);
+
+	pthread_mutex_lock(&dev->mutex);
+	swo_timeline_span(dev->timeline, SWO_SPAN_WORK, dev->name, start, swo_now_ns(), 0,
+		"reset from %s%s", swo_device_state_name(state), rc ? " failed" : "");
+	if (!rc && dev->health == SWO_DEVICE_SOUND)
+		dev->health = SWO_DEVICE_WAS_RESET;
+	pthread_mutex_unlock(&dev->mutex);
+	if (rc)
+		return swo_error_prefix(err, "device %s: reset", dev->name);
+	return swo_device_ask(dev, task, err);
+}

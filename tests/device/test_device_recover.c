@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Recovery: legal arcs first, stopping short for a barrier, a reset as the last
+ * resort, and devices that keep their state across it.
+ */
+#include "fake.h"
+
+#include "device/device_priv.h"
+
+static void recovers(struct scene *s, struct fake *vf, bool stop_short, enum swo_device_state end,
+	const char *by)
+{
+	assert_int_equal(swo_device_recover(vf->dev, stop_short, NULL), 0);
+	assert_int_equal(swo_device_state(vf->dev), end);
+	scene_expect(s, by);
+}
+
+static void every_state_goes_back_by_legal_arcs(void **state)
+{
+	(void)state;
+	static const struct {
+		enum swo_device_state from;
+		const char *by;
+	} way[] = {
+		{SWO_DEVICE_RUNNING, ""},
+		{SWO_DEVICE_RUNNING_P2P, "vf0:RUNNING_P2P>RUNNING "},
+		{SWO_DEVICE_PRE_COPY, "vf0:PRE_COPY>RUNNING "},
+		{SWO_DEVICE_PRE_COPY_P2P, "vf0:PRE_COPY_P2P>RUNNING_P2P vf0:RUNNING_P2P>RUNNING "},
+		{SWO_DEVICE_STOP, "vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING "},
+		{SWO_DEVICE_STOP_COPY,
+			"vf0:STOP_COPY>STOP vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING "},
+	};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(way); i++) {
+		struct scene s;
+
+		scene_open(&s);
+		struct fake *vf = scene_add(&s, ALL_FLAGS, way[i].from);
+		recovers(&s, vf, false, SWO_DEVICE_RUNNING, way[i].by);
+		assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
+		scene_close(&s);
+	}
+}
+
+static void it_may_stop_short_for_a_barrier(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
+	recovers(&s, vf, true, SWO_DEVICE_RUNNING_P2P, "vf0:STOP_COPY>STOP vf0:STOP>RUNNING_P2P ");
+	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "vf0:RUNNING_P2P>RUNNING ");
+	/* What runs already passes no barrier, and is not sent back to one. */
+	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "");
+
+	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY_P2P);
+	recovers(&s, vf, true, SWO_DEVICE_RUNNING_P2P, "vf1:PRE_COPY_P2P>RUNNING_P2P ");
+	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY);
+	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "vf2:PRE_COPY>RUNNING ");
+	vf = scene_add(&s, SWO_MIG_STOP_COPY, SWO_DEVICE_STOP_COPY);
+	recovers(&s, vf, true, SWO_DEVICE_STOP, "vf3:STOP_COPY>STOP ");
+	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "vf3:STOP>RUNNING ");
+	scene_close(&s);
+}
+
+static void it_believes_the_device_and_not_its_memory(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
+	/* A reset from the device's own side. */
+	pthread_mutex_lock(&s.mutex);
+	vf->state = SWO_DEVICE_RUNNING;
+	pthread_mutex_unlock(&s.mutex);
+	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "");
+	scene_close(&s);
+}
+
+static void an_arc_that_fails_once_is_tried_again_before_any_reset(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, DO_FAIL, 1);
+	recovers(&s, vf, false, SWO_DEVICE_RUNNING,
+		"vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING vf0:RUNNING_P2P>RUNNING ");
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
+	scene_close(&s);
+}
+
+static void a_reset_is_the_last_resort_and_is_reported(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING_P2P);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, DO_FAIL, 0);
+	recovers(&s, vf, false, SWO_DEVICE_RUNNING,
+		"vf0:RUNNING_P2P>RUNNING vf0:RUNNING_P2P>RUNNING vf0:reset ");
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
+	/* Sticky through walks, gone after a refresh. */
+	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_RUNNING_P2P, NULL), 0);
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
+	assert_int_equal(swo_device_refresh(vf->dev, NULL), 0);
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
+	scene_close(&s);
+}
+
+static void out_of_error_and_out_of_resuming_a_reset_leads_at_once(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_ERROR);
+	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "vf0:reset ");
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
+	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING);
+	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "vf1:reset ");
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
+	scene_close(&s);
+}
+
+static void an_arc_back_that_breaks_the_device_leads_to_a_reset(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
+	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_BREAK, 0);
+	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "vf0:STOP_COPY>STOP vf0:reset ");
+	scene_close(&s);
+}
+
+static void a_server_that_keeps_its_state_across_reset_goes_on_by_arcs(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING);
+	vf->reset_way = RESET_KEEPS;
+	recovers(&s, vf, false, SWO_DEVICE_RUNNING,
+		"vf0:reset vf0:RESUMING>STOP vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
+
+	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
+	vf->reset_way = RESET_KEEPS;
+	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_FAIL, 2);
+	recovers(&s, vf, true, SWO_DEVICE_RUNNING_P2P,
+		"vf1:STOP_COPY>STOP vf1:STOP_COPY>STOP vf1:reset vf1:STOP_COPY>STOP "
+		"vf1:STOP>RUNNING_P2P ");
+	scene_close(&s);
+}
+
+static void loses(struct fake *vf, enum swo_error_code code)
+{
+	struct swo_error err = {0};
+
+	assert_int_equal(swo_device_recover(vf->dev, false, &err), -1);
+	assert_int_equal(err.code, code);
+	assert_non_null(strstr(err.text, vf->name));
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
+}
+
+static void when_nothing_helps_the_device_is_lost(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_ERROR);
+	vf->reset_way = RESET_FAILS;
+	loses(vf, SWO_E_DEVICE);
+
+	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_ERROR);
+	vf->reset_way = RESET_KEEPS;
+	loses(vf, SWO_E_STATE);
+
+	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
+	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_LOSE, 0);
+	loses(vf, SWO_E_PEER_LOST);
+	assert_int_equal(vf->resets, 0);
+
+	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
+	pthread_mutex_lock(&s.mutex);
+	vf->gone = true;
+	pthread_mutex_unlock(&s.mutex);
+	loses(vf, SWO_E_PEER_LOST);
+	scene_close(&s);
+}
+
+static void a_device_that_does_not_say_where_it_stands_is_reset(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
+	vf->hush_state = true;
+	/* After the reset it still does not say: there is nothing to go by. */
+	loses(vf, SWO_E_DEVICE);
+	assert_int_equal(vf->resets, 1);
+	scene_close(&s);
+}
+
+static void a_hung_arc_on_the_way_back_has_the_arcs_deadline(void **state)
+{
+	(void)state;
+	struct scene s;
+	struct swo_error err = {0};
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
+	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	assert_int_equal(
+		swo_device_begin(vf->dev, TASK_RECOVER, SWO_DEVICE_RUNNING, false, NULL), 0);
+	fake_await_hang(vf);
+	fake_hasten(vf, true);
+	assert_int_equal(swo_device_end(vf->dev, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
+	fake_release(vf);
+	fake_await_settled(vf);
+	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
+	scene_close(&s);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_state_goes_back_by_legal_arcs),
+		cmocka_unit_test(it_may_stop_short_for_a_barrier),
+		cmocka_unit_test(it_believes_the_device_and_not_its_memory),
+		cmocka_unit_test(an_arc_that_fails_once_is_tried_again_before_any_reset),
+		cmocka_unit_test(a_reset_is_the_last_resort_and_is_reported),
+		cmocka_unit_test(out_of_error_and_out_of_resuming_a_reset_leads_at_once),
+		cmocka_unit_test(an_arc_back_that_breaks_the_device_leads_to_a_reset),
+		cmocka_unit_test(a_server_that_keeps_its_state_across_reset_goes_on_by_arcs),
+		cmocka_unit_test(when_nothing_helps_the_device_is_lost),
+		cmocka_unit_test(a_device_that_does_not_say_where_it_stands_is_reset),
+		cmocka_unit_test(a_hung_arc_on_the_way_back_has_the_arcs_deadline),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
