@@ -82,6 +82,7 @@ void swo_device_destroy(struct swo_device *dev)
 {
 	if (!dev)
 		return;
+	swo_device_unfollow(dev);
 	swo_device_set_timeline(dev, NULL);
 
 	bool lost = swo_device_health(dev) == SWO_DEVICE_LOST;

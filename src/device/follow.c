@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * follow.c - a device as a handler of the run state: which arcs a stop and a
+ * start mean for it, one device after the other or all at once.
+ */
+#include "device/device_priv.h"
+
+/* One call of the handler: the run state's pass and direction. */
+struct call {
+	enum swo_pass pass;
+	bool running;
+	enum swo_run_state to;
+};
+
+enum todo { TODO_NOTHING, TODO_WALK, TODO_RECOVER };
+
+static enum todo plan_stop(const struct swo_device *dev, const struct call *call,
+	enum swo_device_state now, enum swo_device_state *to)
+{
+	bool session = now == SWO_DEVICE_PRE_COPY || now == SWO_DEVICE_PRE_COPY_P2P;
+
+	if (call->pass == SWO_PASS_PREPARE) {
+		if (!(dev->mig_flags & SWO_MIG_P2P))
+			return TODO_NOTHING;
+		*to = session ? SWO_DEVICE_PRE_COPY_P2P : SWO_DEVICE_RUNNING_P2P;
+		/* One that is stopped already must not run again for this. */
+		return now == SWO_DEVICE_STOP || now == SWO_DEVICE_STOP_COPY ||
+				       now == SWO_DEVICE_RESUMING
+			       ? TODO_NOTHING
+			       : TODO_WALK;
+	}
+	if (now == SWO_DEVICE_STOP_COPY || now == SWO_DEVICE_RESUMING)
+		return TODO_NOTHING;
+	/* Going to STOP with a session open would run the device for a moment: by way of RUNNING.
+	 */
+	*to = session || call->to == SWO_RUN_STATE_FINISH_MIGRATE ? SWO_DEVICE_STOP_COPY
+								  : SWO_DEVICE_STOP;
+	return TODO_WALK;
+}
+
+static enum todo plan_start(const struct swo_device *dev, const struct call *call,
+	enum swo_device_state now, enum swo_device_state *to)
+{
+	*to = SWO_DEVICE_RUNNING;
+	if (call->pass == SWO_PASS_CHANGE)
+		return TODO_WALK;
+	/* What runs already passes no barrier. */
+	if (!(dev->mig_flags & SWO_MIG_P2P) || now == SWO_DEVICE_RUNNING ||
+		now == SWO_DEVICE_PRE_COPY)
+		return TODO_NOTHING;
+	*to = SWO_DEVICE_RUNNING_P2P;
+	return TODO_WALK;
+}
+
+/* While a failed stop is taken back, the run state is still the one before it. */
+static bool takes_back(const struct swo_device *dev)
+{
+	enum swo_run_state before = swo_runstate_get(dev->follow.rs);
+
+	return before == SWO_RUN_STATE_RUNNING || before == SWO_RUN_STATE_FINISH_MIGRATE ||
+	       dev->follow.stop_failed;
+}
+
+static const char *call_name(const struct call *call)
+{
+	if (call->running)
+		return call->pass == SWO_PASS_PREPARE ? "start (prepare)" : "start (change)";
+	return call->pass == SWO_PASS_PREPARE ? "stop (prepare)" : "stop (change)";
+}
+
+static int begin(struct swo_device *dev, const struct call *call, struct swo_error *err)
+{
+	enum swo_device_state to, now = swo_device_state(dev);
+	enum todo todo;
+	int rc;
+
+	if (swo_device_health(dev) == SWO_DEVICE_LOST) {
+		swo_log(SWO_LOG_WARN, "device %s: lost, so %s goes on without it", dev->name,
+			call_name(call));
+		return 0;
+	}
+	if (call->running && takes_back(dev))
+		todo = TODO_RECOVER;
+	else if (call->running)
+		todo = plan_start(dev, call, now, &to);
+	else
+		todo = plan_stop(dev, call, now, &to);
+
+	if (todo == TODO_NOTHING)
+		return 0;
+	if (todo == TODO_RECOVER)
+		rc = swo_device_begin(
+			dev, TASK_RECOVER, SWO_DEVICE_RUNNING, call->pass == SWO_PASS_PREPARE, err);
+	else
+		rc = swo_device_begin(dev, TASK_WALK, to, false, err);
+	dev->follow.in_flight = !rc;
+	if (rc && !call->running)
+		dev->follow.stop_failed = true;
+	return rc;
+}
+
+static int end(struct swo_device *dev, const struct call *call, struct swo_error *err)
+{
+	if (!dev->follow.in_flight)
+		return 0;
+	dev->follow.in_flight = false;
+
+	int rc = swo_device_end(dev, err);
+	if (rc && !call->running)
+		dev->follow.stop_failed = true;
+	if (!rc && call->running && call->pass == SWO_PASS_CHANGE)
+		dev->follow.stop_failed = false;
+	return rc;
+}
+
+static int launch(void *opaque, enum swo_pass pass, bool running, enum swo_run_state state,
+	struct swo_error *err)
+{
+	return begin(opaque, &(struct call){pass, running, state}, err);
+}
+
+static int join(void *opaque, enum swo_pass pass, bool running, enum swo_run_state state,
+	struct swo_error *err)
+{
+	return end(opaque, &(struct call){pass, running, state}, err);
+}
+
+static int both(struct swo_device *dev, const struct call *call, struct swo_error *err)
+{
+	if (begin(dev, call, err))
+		return -1;
+	return end(dev, call, err);
+}
+
+static int serial_prepare(
+	void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	return both(opaque, &(struct call){SWO_PASS_PREPARE, running, state}, err);
+}
+
+static int serial_change(
+	void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	return both(opaque, &(struct call){SWO_PASS_CHANGE, running, state}, err);
+}
+
+int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, int depth,
+	enum swo_transitions transitions, enum swo_join join_at, struct swo_error *err)
+{
+	struct swo_handler_desc serial = {.name = dev->name,
+		.depth = depth,
+		.prepare = serial_prepare,
+		.change = serial_change,
+		.opaque = dev};
+	struct swo_slow_desc parallel = {.name = dev->name,
+		.depth = depth,
+		.join_at = join_at,
+		.launch = launch,
+		.join = join,
+		.opaque = dev};
+
+	if (dev->follow.handler)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"device %s: follows a run state already; unfollow it first", dev->name);
+	dev->follow = (struct follow){.rs = rs};
+	if (transitions == SWO_TRANSITIONS_SERIAL)
+		return swo_runstate_add(rs, &serial, &dev->follow.handler, err);
+	return swo_runstate_add_slow(rs, &parallel, &dev->follow.handler, err);
+}
+
+void swo_device_unfollow(struct swo_device *dev)
+{
+	struct swo_handler *handler = dev->follow.handler;
+
+	dev->follow.handler = NULL;
+	if (handler)
+		swo_runstate_remove(dev->follow.rs, handler);
+}
