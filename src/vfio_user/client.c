@@ -11,7 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 /* Messages the service thread takes from one connection before it looks at the others. */
@@ -98,16 +97,26 @@ static int dead_error(struct swo_vu_client *client, struct swo_error *err)
 
 /* ---- sending -------------------------------------------------------------------- */
 
-int swo_vu_client_lock_send(
+int swo_vu_client_begin_send(
 	struct swo_vu_client *client, swo_deadline deadline, struct swo_error *err)
 {
-	struct timespec until = {.tv_sec = (time_t)(deadline / 1000000000u),
-		.tv_nsec = (long)(deadline % 1000000000u)};
+	pthread_mutex_lock(&client->send_lock);
+	while (client->sending)
+		if (swo_cond_wait(&client->send_free, &client->send_lock, deadline))
+			break;
+	bool mine = !client->sending;
 
-	if (pthread_mutex_trylock(&client->send_lock) &&
-		pthread_mutex_clocklock(&client->send_lock, CLOCK_MONOTONIC, &until))
-		return swo_error_set(err, SWO_E_TIMEOUT, 0, "its server takes no data");
-	return 0;
+	client->sending = true;
+	pthread_mutex_unlock(&client->send_lock);
+	return mine ? 0 : swo_error_set(err, SWO_E_TIMEOUT, 0, "its server takes no data");
+}
+
+void swo_vu_client_end_send(struct swo_vu_client *client)
+{
+	pthread_mutex_lock(&client->send_lock);
+	client->sending = false;
+	pthread_cond_signal(&client->send_free);
+	pthread_mutex_unlock(&client->send_lock);
 }
 
 /* On failure: either nothing was sent (SWO_E_TIMEOUT), or the connection is dead. */
@@ -126,19 +135,19 @@ static int send_call(struct swo_vu_client *client, struct swo_vu_call *call, boo
 		swo_vu_command_header(call->id, call->command, payload, no_reply);
 
 	iov[0] = (struct iovec){.iov_base = &header, .iov_len = sizeof(header)};
-	int rc = swo_vu_client_lock_send(client, call->deadline, &why);
+	int rc = swo_vu_client_begin_send(client, call->deadline, &why);
 
 	if (!rc) {
 		/* A dead connection may have ended in the middle of a message. */
 		if (is_dead(client)) {
-			pthread_mutex_unlock(&client->send_lock);
+			swo_vu_client_end_send(client);
 			return dead_error(client, err);
 		}
 		rc = swo_vu_send(client->rx.sock, iov, SWO_ARRAY_SIZE(iov), call->fds,
 			call->fd_count, call->deadline, &sent, &why);
 		if (rc && (sent || why.code != SWO_E_TIMEOUT))
 			fail(client, &why);
-		pthread_mutex_unlock(&client->send_lock);
+		swo_vu_client_end_send(client);
 	}
 	if (!rc)
 		return 0;
@@ -417,8 +426,7 @@ int swo_vu_finish(struct swo_vu_client *client, struct swo_vu_call *call, struct
 		swo_vu_fds_close(call->reply_fds);
 	if (call->done && call->refused)
 		return swo_error_set(err, SWO_E_DEVICE, call->refused,
-			"device %s: its server refused %s", client->name,
-			swo_vu_call_name(call));
+			"device %s: its server refused %s", client->name, swo_vu_call_name(call));
 	if (call->done)
 		return swo_error_set(
 			err, call->err.code, 0, "device %s: %s", client->name, call->err.text);
@@ -455,6 +463,7 @@ int swo_vu_client_open(const char *name, int sock, swo_vu_dma_fn *dma, void *opa
 	client->twin_watch =
 		(struct swo_vu_watch){.fd = -1, .ready = twin_ready, .opaque = client, .epoll = -1};
 	pthread_mutex_init(&client->send_lock, NULL);
+	swo_cond_init(&client->send_free);
 	pthread_mutex_init(&client->lock, NULL);
 	*out = client;
 	return 0;
@@ -488,6 +497,7 @@ void swo_vu_client_close(struct swo_vu_client *client)
 	swo_vu_rx_free(&client->rx);
 	swo_vu_rx_free(&client->twin);
 	pthread_mutex_destroy(&client->lock);
+	pthread_cond_destroy(&client->send_free);
 	pthread_mutex_destroy(&client->send_lock);
 	free(client);
 }

@@ -38,9 +38,11 @@ struct swo_vu_client {
 	void *opaque;
 	uint64_t dma_deadline_ms;
 
-	pthread_mutex_t send_lock; /* one message at a time; held while it goes out */
-	pthread_mutex_t lock;	   /* everything below; never held while anything blocks */
-	struct swo_vu_rx rx;	   /* of the main socket: owned by whoever set `reading` */
+	pthread_mutex_t send_lock; /* of `sending` only, so that waiting for it has a deadline */
+	pthread_cond_t send_free;
+	bool sending;	      /* a message is going out */
+	pthread_mutex_t lock; /* everything below; never held while anything blocks */
+	struct swo_vu_rx rx;  /* of the main socket: owned by whoever set `reading` */
 	bool reading;
 	bool armed;	   /* the service listens to the main socket */
 	bool command_here; /* rx holds a whole command; the service thread owns `reading` */
@@ -76,9 +78,10 @@ void swo_vu_rx_free(struct swo_vu_rx *rx);
 void swo_vu_call_done(struct swo_vu_client *client, struct swo_vu_call *call);
 /* With the lock held: nothing will come of this connection any more. */
 void swo_vu_client_fail(struct swo_vu_client *client, const struct swo_error *err);
-/* pthread_mutex_lock on send_lock with a deadline. */
-int swo_vu_client_lock_send(
+/* The right to send on the main socket: one message at a time. */
+int swo_vu_client_begin_send(
 	struct swo_vu_client *client, swo_deadline deadline, struct swo_error *err);
+void swo_vu_client_end_send(struct swo_vu_client *client);
 
 static inline bool swo_vu_owed(const struct swo_vu_client *client, uint16_t id)
 {

@@ -226,12 +226,12 @@ static int send_answer(struct swo_vu_client *client, struct swo_vu_rx *rx, const
 
 	if (rx->header.flags & SWO_VU_NO_REPLY)
 		return 0;
-	if (shared && swo_vu_client_lock_send(client, deadline, err))
+	if (shared && swo_vu_client_begin_send(client, deadline, err))
 		return -1;
 	int rc = swo_vu_send(rx->sock, iov, 2, NULL, 0, deadline, NULL, err);
 
 	if (shared)
-		pthread_mutex_unlock(&client->send_lock);
+		swo_vu_client_end_send(client);
 	return rc;
 }
 

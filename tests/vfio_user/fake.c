@@ -332,12 +332,13 @@ static void *fake_main(void *opaque)
 		!swo_vu_recv(fake->sock, &m.header, m.body, FAKE_BODY_MAX, &m.fds, LONG(), NULL)) {
 		m.len = swo_vu_payload(&m.header);
 		note(fake, &m);
+		/* An answer to something that only looked like a command of ours. */
+		if (swo_vu_is_reply(&m.header))
+			continue;
 		if (!fake->hook || !fake->hook(fake, &m))
 			fake_handle(fake, &m);
 		swo_vu_fds_close(&m.fds);
 	}
-	swo_close_fd(&fake->sock);
-	swo_close_fd(&fake->twin);
 	return NULL;
 }
 
@@ -364,6 +365,8 @@ void fake_stop(struct fake *fake)
 	shutdown(fake->listener, SHUT_RDWR);
 	pthread_join(fake->thread, NULL);
 	swo_close_fd(&fake->listener);
+	swo_close_fd(&fake->sock);
+	swo_close_fd(&fake->twin);
 	swo_close_fd(&fake->region_fd);
 	unlink(fake->path);
 	rmdir(fake->dir);
