@@ -1,15 +1,272 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kvm.c - the KVM accelerator. Not in this build yet: creation says so, and AUTO
- * takes the native one.
+ * kvm.c - the KVM accelerator: making the VM and its vCPUs, and their first state.
+ * Interface: the kernel's Documentation/virt/kvm/api.rst.
  */
-#include "accel_int.h"
+#include "kvm.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define CPUID_MAX 256
+
+/* Three pages and one that Intel hosts need in the guest's space, just under the firmware's. */
+#define TSS_GPA		 0xfffbd000ul
+#define IDENTITY_MAP_GPA 0xfffbc000ull
+
+static int unsupported(struct swo_error *err, int errnum, const char *what)
+{
+	return swo_error_set(err, SWO_E_UNSUPPORTED, errnum,
+		"KVM: %s; use the native accelerator where /dev/kvm does not work", what);
+}
+
+static int open_kvm(struct kvm *kvm, struct swo_error *err)
+{
+	static const struct {
+		int cap;
+		const char *name;
+	} needed[] = {
+		{KVM_CAP_IRQCHIP, "no interrupt controller in the kernel"},
+		{KVM_CAP_IRQFD, "no irqfd"},
+		{KVM_CAP_IRQ_ROUTING, "no interrupt routing"},
+		{KVM_CAP_IMMEDIATE_EXIT, "no immediate_exit"},
+		{KVM_CAP_XSAVE, "no xsave"},
+		{KVM_CAP_XCRS, "no xcrs"},
+		{KVM_CAP_VCPU_EVENTS, "no vcpu_events"},
+		{KVM_CAP_DEBUGREGS, "no debugregs"},
+		{KVM_CAP_MP_STATE, "no mp_state"},
+		{KVM_CAP_EXT_CPUID, "no cpuid"},
+	};
+
+	kvm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+	if (kvm->kvm_fd < 0)
+		return unsupported(err, errno, "/dev/kvm");
+	if (ioctl(kvm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
+		return unsupported(err, 0, "not the API version that all kernels have had");
+	kvm->vm_fd = ioctl(kvm->kvm_fd, KVM_CREATE_VM, 0);
+	if (kvm->vm_fd < 0)
+		return unsupported(err, errno, "no VM can be created");
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(needed); i++)
+		if (ioctl(kvm->vm_fd, KVM_CHECK_EXTENSION, needed[i].cap) <= 0)
+			return unsupported(err, 0, needed[i].name);
+	return 0;
+}
+
+static int set_up_vm(struct kvm *kvm, struct swo_error *err)
+{
+	uint64_t identity = IDENTITY_MAP_GPA;
+	struct swo_ram *ram = kvm->accel.ram;
+
+	if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA) ||
+		ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity))
+		return swo_error_set(err, SWO_E_IO, errno, "KVM: setting the TSS address");
+	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0))
+		return unsupported(err, errno, "the interrupt controller cannot be created");
+	for (unsigned i = 0; i < swo_ram_count(ram); i++) {
+		const struct swo_ram_region *region = swo_ram_region(ram, i);
+		struct kvm_userspace_memory_region slot = {
+			.slot = i,
+			.guest_phys_addr = region->gpa,
+			.memory_size = region->size,
+			.userspace_addr = (uintptr_t)region->host,
+		};
+
+		if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
+			return swo_error_set(err, SWO_E_IO, errno,
+				"KVM: RAM region '%s' cannot be a memory slot", region->name);
+	}
+	return 0;
+}
+
+/* The host's, without nested virtualisation (whose state is not saved), with the APIC's number. */
+static int set_cpuid(struct kvm *kvm, struct kvm_vcpu *vcpu, struct swo_error *err)
+{
+	swo_autofree struct kvm_cpuid2 *cpuid =
+		calloc(1, sizeof(*cpuid) + CPUID_MAX * sizeof(cpuid->entries[0]));
+
+	if (!cpuid)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "KVM: cpuid");
+	cpuid->nent = CPUID_MAX;
+	if (ioctl(kvm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid))
+		return swo_error_set(err, SWO_E_IO, errno, "KVM: cpuid");
+	for (unsigned i = 0; i < cpuid->nent; i++) {
+		struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
+
+		if (entry->function == 1) {
+			entry->ebx = (entry->ebx & 0xffffff) | vcpu->index << 24;
+			entry->ecx &= ~(1u << 5); /* VMX */
+		} else if (entry->function == 0xb || entry->function == 0x1f) {
+			entry->edx = vcpu->index;
+		} else if (entry->function == 0x80000001) {
+			entry->ecx &= ~(1u << 2); /* SVM */
+		}
+	}
+	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid))
+		return swo_error_set(err, SWO_E_IO, errno, "KVM: vCPU %u: cpuid", vcpu->index);
+	return 0;
+}
+
+static int create_vcpu(struct kvm *kvm, struct kvm_vcpu *vcpu, struct swo_error *err)
+{
+	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, vcpu->index);
+	if (vcpu->fd < 0)
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, errno, "KVM: vCPU %u cannot be created", vcpu->index);
+	vcpu->run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+	if (vcpu->run == MAP_FAILED) {
+		vcpu->run = NULL;
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, errno, "KVM: vCPU %u: its run page", vcpu->index);
+	}
+	return set_cpuid(kvm, vcpu, err);
+}
+
+static int create_vcpus(struct kvm *kvm, struct swo_error *err)
+{
+	int size = ioctl(kvm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+
+	if (size < (int)sizeof(struct kvm_run))
+		return swo_error_set(err, SWO_E_IO, 0, "KVM: a run page of %d bytes", size);
+	kvm->run_size = (size_t)size;
+	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++) {
+		kvm->vcpus[i].kvm = kvm;
+		kvm->vcpus[i].index = i;
+		if (create_vcpu(kvm, &kvm->vcpus[i], err))
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- the first state ------------------------------------------------------------------ */
+
+static void set_segment(struct kvm_segment *segment, uint16_t selector, bool code)
+{
+	*segment = (struct kvm_segment){
+		.limit = UINT32_MAX,
+		.selector = selector,
+		.type = code ? 0xb : 0x3, /* accessed; code: readable, data: writable */
+		.present = 1,
+		.s = 1,
+		.g = 1,
+		.l = code,
+		.db = !code,
+	};
+}
+
+/* 64-bit mode at once: what guest/metal.c expects at its entry. */
+static int boot_vcpu(struct kvm_vcpu *vcpu, struct swo_error *err)
+{
+	struct kvm_mp_state runnable = {.mp_state = KVM_MP_STATE_RUNNABLE};
+	struct kvm_regs regs = {
+		.rip = GUEST_IMAGE_GPA,
+		.rsp = GUEST_STACKS_GPA + (vcpu->index + 1) * GUEST_PAGE - 8,
+		.rdi = vcpu->index,
+		.rflags = 2,
+	};
+	struct kvm_sregs sregs;
+
+	if (ioctl(vcpu->fd, KVM_GET_SREGS, &sregs))
+		return swo_error_set(err, SWO_E_IO, errno, "KVM: vCPU %u: sregs", vcpu->index);
+	set_segment(&sregs.cs, 0x08, true);
+	set_segment(&sregs.ds, 0x10, false);
+	sregs.es = sregs.fs = sregs.gs = sregs.ss = sregs.ds;
+	sregs.gs.base = GUEST_VCPU_GPA + vcpu->index * sizeof(struct guest_vcpu);
+	sregs.cr0 = 0x80050033; /* PG AM WP NE ET MP PE */
+	sregs.cr3 = GUEST_TABLES_GPA;
+	sregs.cr4 = 0x620;  /* PAE OSFXSR OSXMMEXCPT */
+	sregs.efer = 0x500; /* LME LMA */
+	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) || ioctl(vcpu->fd, KVM_SET_REGS, &regs) ||
+		ioctl(vcpu->fd, KVM_SET_MP_STATE, &runnable))
+		return swo_error_set(
+			err, SWO_E_IO, errno, "KVM: vCPU %u: its first state", vcpu->index);
+	return 0;
+}
+
+static int kvm_boot(struct vmm_accel *accel, struct swo_error *err)
+{
+	for (unsigned i = 0; i < accel->config.vcpus; i++)
+		if (boot_vcpu(&kvm_of(accel)->vcpus[i], err))
+			return -1;
+	return 0;
+}
+
+static int kvm_dirty_source(
+	struct vmm_accel *accel, struct swo_dirty_source *out, struct swo_error *err)
+{
+	return swo_dirty_kvm(accel->ram, kvm_of(accel)->vm_fd, out, err);
+}
+
+/* ---- the accelerator ---------------------------------------------------------------------- */
+
+static void kvm_free(struct vmm_accel *accel)
+{
+	struct kvm *kvm = kvm_of(accel);
+
+	if (!kvm_vcpus_end(kvm)) {
+		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device and is left behind");
+		return;
+	}
+	for (unsigned i = 0; i < accel->config.vcpus; i++) {
+		if (kvm->vcpus[i].run)
+			munmap(kvm->vcpus[i].run, kvm->run_size);
+		swo_close_fd(&kvm->vcpus[i].fd);
+	}
+	swo_close_fd(&kvm->vm_fd);
+	swo_close_fd(&kvm->kvm_fd);
+	kvm_state_free(kvm);
+	pthread_cond_destroy(&kvm->changed);
+	pthread_mutex_destroy(&kvm->mutex);
+	pthread_mutex_destroy(&kvm->msi_mutex);
+	free(kvm->routes);
+	free(kvm->vcpus);
+	free(kvm);
+}
+
+static const struct accel_ops kvm_ops = {
+	.name = "kvm",
+	.free = kvm_free,
+	.boot = kvm_boot,
+	.resume = kvm_resume,
+	.pause = kvm_pause,
+	.save = kvm_save,
+	.load = kvm_load,
+	.dirty_source = kvm_dirty_source,
+	.msi_add = kvm_msi_add,
+	.msi_set = kvm_msi_set,
+	.msi_del = kvm_msi_del,
+};
 
 int accel_kvm_new(
 	const struct vmm_accel_config *config, struct vmm_accel **out, struct swo_error *err)
 {
-	(void)config;
-	(void)out;
-	return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-		"this build has no KVM accelerator; use the native one");
+	struct kvm *kvm = calloc(1, sizeof(*kvm));
+	struct kvm_vcpu *vcpus = calloc(config->vcpus, sizeof(*vcpus));
+
+	if (!kvm || !vcpus) {
+		free(kvm);
+		free(vcpus);
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "KVM accelerator");
+	}
+	kvm->accel = (struct vmm_accel){
+		.ops = &kvm_ops, .config = *config, .ram = config->ram, .paused = true};
+	kvm->kvm_fd = kvm->vm_fd = -1;
+	kvm->vcpus = vcpus;
+	for (unsigned i = 0; i < config->vcpus; i++)
+		vcpus[i].fd = -1;
+	pthread_mutex_init(&kvm->mutex, NULL);
+	pthread_mutex_init(&kvm->msi_mutex, NULL);
+	swo_cond_init(&kvm->changed);
+	if (open_kvm(kvm, err) || set_up_vm(kvm, err) || create_vcpus(kvm, err) ||
+		kvm_state_prepare(kvm, err) || kvm_msi_prepare(kvm, err) ||
+		kvm_vcpus_start(kvm, err)) {
+		kvm_free(&kvm->accel);
+		return -1;
+	}
+	*out = &kvm->accel;
+	return 0;
 }

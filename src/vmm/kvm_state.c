@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * kvm_state.c - all that KVM knows of the vCPUs and the interrupt controllers: read, put
+ * into records, read from records, set.
+ *
+ * A record holds one struct of KVM's ABI (linux/kvm.h, asm/kvm.h), whose sizes are
+ * asserted here. Loading first checks everything, then keeps what was, then sets; if
+ * the kernel refuses a value, what was is set again.
+ */
+#include "kvm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+static_assert(sizeof(struct kvm_regs) == 144, "KVM ABI");
+static_assert(sizeof(struct kvm_sregs) == 312, "KVM ABI");
+static_assert(sizeof(struct kvm_xcrs) == 392, "KVM ABI");
+static_assert(sizeof(struct kvm_lapic_state) == 1024, "KVM ABI");
+static_assert(sizeof(struct kvm_vcpu_events) == 64, "KVM ABI");
+static_assert(sizeof(struct kvm_debugregs) == 128, "KVM ABI");
+static_assert(sizeof(struct kvm_mp_state) == 4, "KVM ABI");
+static_assert(sizeof(struct kvm_irqchip) == 520, "KVM ABI");
+static_assert(sizeof(struct kvm_clock_data) == 48, "KVM ABI");
+static_assert(sizeof(struct kvm_msr_entry) == 16, "KVM ABI");
+static_assert(sizeof(struct kvm_xsave) == 4096, "KVM ABI");
+
+/* Intel SDM volume 4, AMD64 volume 2 appendix A, and KVM's own (asm/kvm_para.h). */
+static const uint32_t msr_list[] = {
+	0x10,	    /* TSC */
+	0x3b,	    /* TSC_ADJUST */
+	0x48,	    /* SPEC_CTRL */
+	0x174,	    /* SYSENTER_CS */
+	0x175,	    /* SYSENTER_ESP */
+	0x176,	    /* SYSENTER_EIP */
+	0x1a0,	    /* MISC_ENABLE */
+	0x277,	    /* PAT */
+	0x2ff,	    /* MTRRdefType */
+	0xc0000080, /* EFER */
+	0xc0000081, /* STAR */
+	0xc0000082, /* LSTAR */
+	0xc0000083, /* CSTAR */
+	0xc0000084, /* SFMASK */
+	0xc0000102, /* KERNEL_GS_BASE */
+	0xc0000103, /* TSC_AUX */
+	0x4b564d00, /* KVM wall clock */
+	0x4b564d01, /* KVM system time */
+	0x4b564d02, /* asynchronous page fault */
+	0x4b564d03, /* steal time */
+	0x4b564d04, /* PV EOI */
+	0x6e0,	    /* TSC_DEADLINE: after the local APIC, so last */
+};
+#define MSRS		 SWO_ARRAY_SIZE(msr_list)
+#define MSR_TSC_DEADLINE 0x6e0
+
+struct msr_block {
+	struct kvm_msrs head;
+	struct kvm_msr_entry entry[MSRS];
+};
+
+enum vcpu_part {
+	PART_SREGS,
+	PART_REGS,
+	PART_XCRS,
+	PART_XSAVE,
+	PART_MSRS,
+	PART_LAPIC,
+	PART_EVENTS,
+	PART_DEBUGREGS,
+	PART_MP_STATE,
+	VCPU_PARTS,
+};
+#define TAG_VCPU    0x100u /* + part; index: the vCPU */
+#define TAG_IRQCHIP 0x200u /* index: the chip */
+#define TAG_CLOCK   0x201u
+#define IRQCHIPS    3u
+
+struct vcpu_state {
+	struct kvm_sregs sregs;
+	struct kvm_regs regs;
+	struct kvm_xcrs xcrs;
+	struct kvm_lapic_state lapic;
+	struct kvm_vcpu_events events;
+	struct kvm_debugregs debugregs;
+	struct kvm_mp_state mp_state;
+	struct msr_block msrs;
+	uint8_t xsave[KVM_XSAVE_MAX] __attribute__((aligned(64)));
+};
+
+struct kvm_state {
+	struct kvm_irqchip chip[IRQCHIPS];
+	struct kvm_clock_data clock;
+	struct vcpu_state vcpu[];
+};
+
+struct part_info {
+	const char *name;
+	unsigned long get, set;
+	size_t offset, size;
+};
+
+#define PART(field, NAME)                                                                          \
+	{                                                                                          \
+#field, KVM_GET_##NAME, KVM_SET_##NAME, offsetof(struct vcpu_state, field),        \
+			sizeof(((struct vcpu_state *)0)->field)                                    \
+	}
+
+/* In the order in which they can be set: sregs hold the APIC's base, the rest builds on it. */
+static const struct part_info parts[VCPU_PARTS] = {
+	[PART_SREGS] = PART(sregs, SREGS),
+	[PART_REGS] = PART(regs, REGS),
+	[PART_XCRS] = PART(xcrs, XCRS),
+	[PART_XSAVE] = PART(xsave, XSAVE), /* its size is the host's */
+	[PART_MSRS] = PART(msrs, MSRS),	   /* so is the number of these */
+	[PART_LAPIC] = PART(lapic, LAPIC),
+	[PART_EVENTS] = PART(events, VCPU_EVENTS),
+	[PART_DEBUGREGS] = PART(debugregs, DEBUGREGS),
+	[PART_MP_STATE] = PART(mp_state, MP_STATE),
+};
+
+static size_t part_size(const struct kvm *kvm, unsigned part)
+{
+	return part == PART_XSAVE ? kvm->xsave_size : parts[part].size;
+}
+
+static void *part_of(struct vcpu_state *state, unsigned part)
+{
+	return (uint8_t *)state + parts[part].offset;
+}
+
+/* ---- reading from the kernel ------------------------------------------------------------- */
+
+/* KVM stops at the first MSR that it does not have: that one is left out. */
+static int get_msrs(struct kvm_vcpu *vcpu, struct msr_block *block)
+{
+	uint32_t kept = 0;
+
+	for (size_t i = 0; i < MSRS; i++) {
+		struct {
+			struct kvm_msrs head;
+			struct kvm_msr_entry entry;
+		} one = {.head = {.nmsrs = 1}, .entry = {.index = msr_list[i]}};
+		int got = ioctl(vcpu->fd, KVM_GET_MSRS, &one);
+
+		if (got < 0)
+			return -1;
+		if (got == 1)
+			block->entry[kept++] = one.entry;
+	}
+	block->head.nmsrs = kept;
+	return 0;
+}
+
+static int get_part(struct kvm_vcpu *vcpu, struct vcpu_state *state, unsigned part)
+{
+	if (part == PART_MSRS)
+		return get_msrs(vcpu, &state->msrs);
+	if (part == PART_XSAVE && vcpu->kvm->xsave_size > sizeof(struct kvm_xsave))
+		return ioctl(vcpu->fd, KVM_GET_XSAVE2, state->xsave);
+	return ioctl(vcpu->fd, parts[part].get, part_of(state, part));
+}
+
+static int get_state(struct kvm *kvm, struct kvm_state *state, struct swo_error *err)
+{
+	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
+		for (unsigned part = 0; part < VCPU_PARTS; part++)
+			if (get_part(&kvm->vcpus[i], &state->vcpu[i], part))
+				return swo_error_set(err, SWO_E_IO, errno,
+					"KVM: vCPU %u: reading its %s", i, parts[part].name);
+	for (unsigned i = 0; i < IRQCHIPS; i++) {
+		state->chip[i].chip_id = i;
+		if (ioctl(kvm->vm_fd, KVM_GET_IRQCHIP, &state->chip[i]))
+			return swo_error_set(
+				err, SWO_E_IO, errno, "KVM: reading interrupt controller %u", i);
+	}
+	if (ioctl(kvm->vm_fd, KVM_GET_CLOCK, &state->clock))
+		return swo_error_set(err, SWO_E_IO, errno, "KVM: reading the clock");
+	return 0;
+}
+
+/* ---- setting in the kernel ------------------------------------------------------------------ */
+
+/* One at a time: one that this host lacks may be zero, as it is there. */
+static int set_msrs(struct kvm_vcpu *vcpu, const struct msr_block *block, bool deadline)
+{
+	for (uint32_t i = 0; i < block->head.nmsrs; i++) {
+		struct {
+			struct kvm_msrs head;
+			struct kvm_msr_entry entry;
+		} one = {.head = {.nmsrs = 1}, .entry = block->entry[i]};
+
+		if ((one.entry.index == MSR_TSC_DEADLINE) != deadline)
+			continue;
+		int set = ioctl(vcpu->fd, KVM_SET_MSRS, &one);
+
+		if (set < 0)
+			return -1;
+		if (set == 0 && one.entry.data) {
+			errno = EINVAL;
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int set_part(struct kvm_vcpu *vcpu, struct vcpu_state *state, unsigned part)
+{
+	if (part == PART_MSRS)
+		return set_msrs(vcpu, &state->msrs, false);
+	if (ioctl(vcpu->fd, parts[part].set, part_of(state, part)))
+		return -1;
+	return part == PART_LAPIC ? set_msrs(vcpu, &state->msrs, true) : 0;
+}
+
+static int set_state(struct kvm *kvm, struct kvm_state *state, struct swo_error *err)
+{
+	state->clock.flags = 0;
+	if (ioctl(kvm->vm_fd, KVM_SET_CLOCK, &state->clock))
+		return swo_error_set(err, SWO_E_CORRUPT, errno, "KVM refuses the clock");
+	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
+		for (unsigned part = 0; part < VCPU_PARTS; part++)
+			if (set_part(&kvm->vcpus[i], &state->vcpu[i], part))
+				return swo_error_set(err, SWO_E_CORRUPT, errno,
+					"KVM refuses the %s of vCPU %u", parts[part].name, i);
+	for (unsigned i = 0; i < IRQCHIPS; i++) {
+		state->chip[i].chip_id = i;
+		if (ioctl(kvm->vm_fd, KVM_SET_IRQCHIP, &state->chip[i]))
+			return swo_error_set(err, SWO_E_CORRUPT, errno,
+				"KVM refuses interrupt controller %u", i);
+	}
+	return 0;
+}
+
+/* ---- records ------------------------------------------------------------------------------------
+ */
+
+static int put_part(const struct kvm *kvm, struct swo_buf *out, struct vcpu_state *state,
+	unsigned vcpu, unsigned part, struct swo_error *err)
+{
+	if (part == PART_MSRS)
+		return blob_put(out, TAG_VCPU + part, vcpu, state->msrs.entry,
+			state->msrs.head.nmsrs * sizeof(struct kvm_msr_entry), err);
+	return blob_put(
+		out, TAG_VCPU + part, vcpu, part_of(state, part), part_size(kvm, part), err);
+}
+
+int kvm_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err)
+{
+	struct kvm *kvm = kvm_of(accel);
+	struct kvm_state *state = kvm->backup;
+	uint32_t vcpus = accel->config.vcpus;
+
+	if (get_state(kvm, state, err) ||
+		blob_head(out, BLOB_KIND_KVM, vcpus, vcpus * VCPU_PARTS + IRQCHIPS + 1, err))
+		return -1;
+	for (unsigned i = 0; i < vcpus; i++)
+		for (unsigned part = 0; part < VCPU_PARTS; part++)
+			if (put_part(kvm, out, &state->vcpu[i], i, part, err))
+				return -1;
+	for (unsigned i = 0; i < IRQCHIPS; i++)
+		if (blob_put(out, TAG_IRQCHIP, i, &state->chip[i], sizeof(state->chip[i]), err))
+			return -1;
+	return blob_put(out, TAG_CLOCK, 0, &state->clock, sizeof(state->clock), err);
+}
+
+/* What has come: a bit a record, so that each comes once and all do. */
+struct seen {
+	uint32_t parts[GUEST_VCPUS_MAX];
+	uint32_t chips;
+	uint32_t clock;
+};
+
+static bool first_time(uint32_t *seen, uint32_t bit)
+{
+	bool first = !(*seen >> bit & 1);
+
+	*seen |= 1u << bit;
+	return first;
+}
+
+static bool take_msrs(struct msr_block *block, const void *data, uint32_t length)
+{
+	uint32_t count = length / sizeof(struct kvm_msr_entry);
+
+	if (length % sizeof(struct kvm_msr_entry) || count > MSRS)
+		return false;
+	memcpy(block->entry, data, length);
+	block->head.nmsrs = count;
+	for (uint32_t i = 0; i < count; i++) {
+		size_t known = 0;
+
+		while (known < MSRS && msr_list[known] != block->entry[i].index)
+			known++;
+		if (known == MSRS)
+			return false;
+	}
+	return true;
+}
+
+static bool take_record(struct kvm *kvm, struct kvm_state *state, struct seen *seen,
+	const struct blob_record *record, const void *data)
+{
+	uint32_t part = record->tag - TAG_VCPU;
+
+	if (record->tag == TAG_CLOCK) {
+		if (record->index || record->length != sizeof(state->clock))
+			return false;
+		memcpy(&state->clock, data, sizeof(state->clock));
+		return first_time(&seen->clock, 0);
+	}
+	if (record->tag == TAG_IRQCHIP) {
+		if (record->index >= IRQCHIPS || record->length != sizeof(struct kvm_irqchip))
+			return false;
+		memcpy(&state->chip[record->index], data, sizeof(struct kvm_irqchip));
+		return first_time(&seen->chips, record->index);
+	}
+	if (part >= VCPU_PARTS || record->index >= kvm->accel.config.vcpus)
+		return false;
+
+	struct vcpu_state *vcpu = &state->vcpu[record->index];
+
+	if (part == PART_MSRS) {
+		if (!take_msrs(&vcpu->msrs, data, record->length))
+			return false;
+	} else {
+		if (record->length != part_size(kvm, part))
+			return false;
+		memcpy(part_of(vcpu, part), data, record->length);
+	}
+	return first_time(&seen->parts[record->index], part);
+}
+
+static int take_blob(struct kvm *kvm, struct kvm_state *state, const void *data, size_t len,
+	struct swo_error *err)
+{
+	struct seen seen = {0};
+	struct blob_reader reader;
+	struct blob_record record;
+	const void *bytes;
+	int more;
+
+	if (blob_open(&reader, data, len, BLOB_KIND_KVM, kvm->accel.config.vcpus, err))
+		return -1;
+	while ((more = blob_next(&reader, &record, &bytes, err)) > 0)
+		if (!take_record(kvm, state, &seen, &record, bytes))
+			return swo_error_set(err, SWO_E_CORRUPT, 0,
+				"vCPU state: record 0x%x/%u of %u bytes is not what this host "
+				"takes",
+				record.tag, record.index, record.length);
+	if (more < 0)
+		return -1;
+	bool whole = seen.clock && seen.chips == (1u << IRQCHIPS) - 1;
+
+	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
+		whole = whole && seen.parts[i] == (1u << VCPU_PARTS) - 1;
+	if (!whole)
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "vCPU state: parts of it are missing");
+	return 0;
+}
+
+int kvm_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_error *err)
+{
+	struct kvm *kvm = kvm_of(accel);
+
+	if (take_blob(kvm, kvm->incoming, data, len, err) || get_state(kvm, kvm->backup, err))
+		return -1;
+	if (set_state(kvm, kvm->incoming, err)) {
+		struct swo_error again = {0};
+
+		if (set_state(kvm, kvm->backup, &again))
+			swo_log(SWO_LOG_ERROR, "after a refused vCPU state: %s", again.text);
+		return -1;
+	}
+	for (unsigned i = 0; i < accel->config.vcpus; i++)
+		kvm->vcpus[i].dead = false;
+	return 0;
+}
+
+int kvm_state_prepare(struct kvm *kvm, struct swo_error *err)
+{
+	size_t size =
+		sizeof(struct kvm_state) + kvm->accel.config.vcpus * sizeof(struct vcpu_state);
+	int xsave = ioctl(kvm->vm_fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+
+	kvm->xsave_size =
+		xsave > (int)sizeof(struct kvm_xsave) ? (uint32_t)xsave : sizeof(struct kvm_xsave);
+	if (kvm->xsave_size > KVM_XSAVE_MAX)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"KVM: %u bytes of extended registers, more than the %u that are saved",
+			kvm->xsave_size, KVM_XSAVE_MAX);
+	if (posix_memalign((void **)&kvm->incoming, 64, size) ||
+		posix_memalign((void **)&kvm->backup, 64, size))
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "KVM: vCPU state");
+	memset(kvm->incoming, 0, size);
+	memset(kvm->backup, 0, size);
+	return 0;
+}
+
+void kvm_state_free(struct kvm *kvm)
+{
+	free(kvm->incoming);
+	free(kvm->backup);
+}
