@@ -1,0 +1,744 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The server as a client sees it on the wire: good messages, bad ones, and what it does meanwhile.
+ */
+#include "wire.h"
+
+#define STOP	    1
+#define RUNNING	    2
+#define STOP_COPY   3
+#define RESUMING    4
+#define RUNNING_P2P 5
+#define PRE_COPY    6
+
+static void it_describes_a_pci_device(void **state)
+{
+	(void)state;
+	struct server s = wire_start("info", NULL);
+	struct client c = wire_connect(&s, false);
+	struct swo_vu_device_info info = {.argsz = sizeof(info)};
+	struct swo_vu_region_info region = {.argsz = 4096, .index = SIMVF_BAR_INBOX};
+	struct swo_vu_irq_info irq = {.argsz = sizeof(irq), .index = SWO_VU_PCI_MSIX};
+	uint32_t io_fds[4] = {16, 0, 0, 0};
+
+	assert_int_equal(wire_ask(&c, SWO_VU_GET_INFO, &info, sizeof(info)), 0);
+	memcpy(&info, c.reply, sizeof(info));
+	assert_int_equal(info.flags, SWO_VU_DEVICE_RESET | SWO_VU_DEVICE_PCI);
+	assert_int_equal(info.num_regions, 9);
+	assert_int_equal(info.num_irqs, 5);
+
+	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
+	assert_int_equal(c.len, 64);
+	assert_int_equal(c.fds.count, 1);
+	memcpy(&region, c.reply, sizeof(region));
+	assert_int_equal(region.size, SIMVF_BAR_INBOX_SIZE);
+	assert_int_equal(region.flags, 15);
+	assert_int_equal(region.cap_offset, 32);
+	region.argsz = sizeof(region); /* no room for the capability: no fd either */
+	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
+	assert_int_equal(c.fds.count, 0);
+	assert_int_equal(c.len, 32);
+	memcpy(&region, c.reply, sizeof(region));
+	assert_int_equal(region.argsz, 64);
+	region = (struct swo_vu_region_info){.argsz = 32, .index = SWO_VU_PCI_CONFIG};
+	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
+	memcpy(&region, c.reply, sizeof(region));
+	assert_int_equal(region.size, 256);
+	region.index = 9;
+	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), EINVAL);
+
+	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_IO_FDS, io_fds, sizeof(io_fds)), 0);
+	assert_int_equal(wire_ask(&c, SWO_VU_GET_IRQ_INFO, &irq, sizeof(irq)), 0);
+	memcpy(&irq, c.reply, sizeof(irq));
+	assert_int_equal(irq.count, SIMVF_MSIX_VECTORS);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void it_negotiates_first_and_only_once_and_closes_on_another_major(void **state)
+{
+	(void)state;
+	struct server s = wire_start("version", NULL);
+	struct client c = wire_connect_raw(&s);
+	struct swo_vu_device_info info = {.argsz = sizeof(info)};
+	static const uint16_t old[2] = {0, 0}, wrong[2] = {1, 0}, newer[2] = {0, 99};
+	char nothing;
+
+	assert_int_equal(wire_ask(&c, SWO_VU_GET_INFO, &info, sizeof(info)), EINVAL);
+	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, old, sizeof(old)), 0);
+	assert_int_equal(((uint16_t *)c.reply)[1], 0);
+	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, old, sizeof(old)), EINVAL);
+	wire_close(&c);
+	c = wire_connect_raw(&s);
+	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, newer, sizeof(newer)), 0);
+	assert_int_equal(((uint16_t *)c.reply)[1], SWO_VU_MINOR);
+	wire_close(&c);
+	c = wire_connect_raw(&s);
+	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, wrong, sizeof(wrong)), EINVAL);
+	assert_int_equal(recv(c.fd, &nothing, 1, 0), 0);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void features_are_probed_got_and_set_as_they_are_offered(void **state)
+{
+	(void)state;
+	struct server s = wire_start("feature", NULL),
+		      less = wire_start(
+			      "less", "--no-p2p", "--no-pre-copy", "--no-data-size", NULL);
+	struct client c = wire_connect(&s, false);
+	const uint32_t get = SWO_VU_FEATURE_GET, set = SWO_VU_FEATURE_SET;
+	const uint32_t probe = SWO_VU_FEATURE_PROBE;
+	uint64_t flags;
+
+	assert_int_equal(wire_feature(&c, get | SWO_VU_FEATURE_MIGRATION, NULL, 0, 8), 0);
+	memcpy(&flags, c.reply + 8, 8);
+	assert_int_equal(flags, 7);
+	assert_int_equal(
+		wire_feature(&c, probe | get | set | SWO_VU_FEATURE_MIG_STATE, NULL, 0, 8), 0);
+	assert_int_equal(
+		wire_feature(&c, probe | set | SWO_VU_FEATURE_MIGRATION, NULL, 0, 8), ENOTTY);
+	assert_int_equal(wire_feature(&c, probe | 3, NULL, 0, 8), ENOTTY);
+	assert_int_equal(
+		wire_feature(&c, get | set | SWO_VU_FEATURE_MIG_STATE, NULL, 0, 8), EINVAL);
+	assert_int_equal(wire_feature(&c, get | SWO_VU_FEATURE_MIG_DATA_SIZE, NULL, 0, 8), 0);
+	memcpy(&flags, c.reply + 8, 8);
+	assert_in_range(flags, 1 << 20, 2 << 20);
+	assert_int_equal(wire_set_state(&c, 0), EINVAL);
+	assert_int_equal(wire_set_state(&c, 8), EINVAL);
+	assert_int_equal(wire_state(&c), RUNNING);
+	wire_close(&c);
+	c = wire_connect(&less, false);
+	assert_int_equal(wire_feature(&c, get | SWO_VU_FEATURE_MIGRATION, NULL, 0, 8), 0);
+	memcpy(&flags, c.reply + 8, 8);
+	assert_int_equal(flags, 1);
+	assert_int_equal(wire_set_state(&c, RUNNING_P2P), EINVAL);
+	assert_int_equal(wire_set_state(&c, PRE_COPY), EINVAL);
+	assert_int_equal(wire_feature(&c, get | SWO_VU_FEATURE_MIG_DATA_SIZE, NULL, 0, 8), ENOTTY);
+	wire_close(&c);
+	wire_stop(&s);
+	wire_stop(&less);
+}
+
+static void stream_all(struct client *from, struct client *to, uint32_t chunk)
+{
+	long n;
+
+	while ((n = wire_read(from, chunk)) > 0)
+		assert_int_equal(wire_write(to, from->reply + 8, (uint32_t)n), 0);
+	assert_int_equal(n, 0);
+}
+
+static void a_device_migrates_between_two_processes_with_nothing_lost(void **state)
+{
+	(void)state;
+	struct server a = wire_start("a", "--state-size", "5M", "--precopy-percent", "50", NULL);
+	struct server b = wire_start("b", "--state-size", "5M", "--load-rate", "500", NULL);
+	struct client source = wire_connect(&a, false), target = wire_connect(&b, true);
+	char hash[2][32];
+
+	for (uint64_t n = 1; n <= 500; n++)
+		wire_doorbell(&source, n % 4, (n + 3) / 4);
+	assert_int_equal(wire_set_state(&target, RESUMING), 0);
+	assert_int_equal(wire_set_state(&source, PRE_COPY), 0);
+	stream_all(&source, &target, CHUNK);
+	wire_doorbell(&source, 0, 126);
+	stream_all(&source, &target, 5000);
+	assert_int_equal(wire_set_state(&source, STOP_COPY), 0);
+	stream_all(&source, &target, 100000);
+	assert_int_equal(wire_set_state(&target, RUNNING), 0);
+	wire_doorbell(&target, 0, 127);
+	wire_doorbell(&target, 1, 126);
+	assert_int_equal(wire_state(&target), RUNNING);
+	assert_int_equal(wire_counter(&b, "doorbells"), 2);
+	assert_int_equal(wire_counter(&b, "doorbells_lost"), 0);
+	assert_int_equal(wire_counter(&b, "doorbells_repeated"), 0);
+	assert_int_equal(wire_counter(&a, "doorbells"), 501);
+	assert_int_equal(wire_counter(&a, "bytes_saved"), wire_counter(&b, "bytes_loaded"));
+	assert_int_equal(wire_counter(&b, "state_mismatches"), 0);
+	wire_text(&a, "state_hash", hash[0], sizeof(hash[0]));
+	wire_text(&b, "state_hash", hash[1], sizeof(hash[1]));
+	assert_string_equal(hash[0], hash[1]);
+	wire_close(&source);
+	wire_close(&target);
+	wire_stop(&a);
+	wire_stop(&b);
+}
+
+static void a_disconnect_keeps_the_devices_state(void **state)
+{
+	(void)state;
+	struct server s = wire_start("gone", NULL);
+	struct client c = wire_connect(&s, false);
+
+	wire_doorbell(&c, 0, 1);
+	assert_int_equal(wire_set_state(&c, STOP_COPY), 0);
+	wire_close(&c);
+	c = wire_connect(&s, false);
+	assert_int_equal(wire_state(&c), STOP_COPY);
+	assert_int_equal(wire_set_state(&c, RUNNING), 0);
+	assert_int_equal(wire_get(&c, SIMVF_REG_DOORBELLS, 8), 1);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released(void **state)
+{
+	(void)state;
+	struct server s = wire_start("hang", "--fault", "arc=RUNNING->RUNNING_P2P:hang,x1", NULL);
+	struct client c = wire_connect(&s, false);
+	struct swo_vu_mig_state body = {.device_state = RUNNING_P2P};
+	struct swo_vu_feature f = {16, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE};
+	uint8_t message[16];
+	char name[32];
+
+	memcpy(message, &f, 8);
+	memcpy(message + 8, &body, 8);
+	wire_send(&c, SWO_VU_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
+	wire_text(&s, "state", name, sizeof(name));
+	assert_string_equal(name, "RUNNING");
+	wire_tell(&s, "{\"cmd\":\"release\"}");
+	assert_int_equal(wire_receive(&c), 0);
+	assert_int_equal(wire_state(&c), RUNNING_P2P);
+	/* and one whose client has gone: the next one may reset the device */
+	assert_int_equal(wire_set_state(&c, RUNNING), 0);
+	wire_tell(&s, "{\"cmd\":\"fault\",\"spec\":\"arc=RUNNING->RUNNING_P2P:hang\"}");
+	wire_send(&c, SWO_VU_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
+	wire_close(&c);
+	c = wire_connect(&s, false);
+	while (wire_set_state(&c, RUNNING_P2P) != EBUSY)
+		; /* the first is still on its way in, or hangs and this one is refused */
+	assert_int_equal(wire_ask(&c, SWO_VU_RESET, NULL, 0), 0);
+	wire_tell(&s, "{\"cmd\":\"clear-faults\"}");
+	assert_int_equal(wire_set_state(&c, RUNNING_P2P), 0);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void faults_reach_the_wire(void **state)
+{
+	(void)state;
+	struct server s =
+		wire_start("fault", "--fault", "arc=*->STOP_COPY:fail=ENOSPC,x1", "--fault",
+			"socket:close@doorbell=3", "--fault", "die@arc=RUNNING->RUNNING_P2P", NULL);
+	struct client c = wire_connect(&s, false);
+	json_t *reply;
+	char nothing;
+	int status;
+
+	assert_int_equal(wire_set_state(&c, PRE_COPY), 0);
+	assert_int_equal(wire_set_state(&c, STOP_COPY), ENOSPC);
+	assert_int_equal(wire_set_state(&c, PRE_COPY), 0);
+	for (uint64_t n = 1; n <= 3; n++)
+		wire_doorbell(&c, 0, n);
+	assert_int_equal(recv(c.fd, &nothing, 1, 0), 0);
+	wire_close(&c);
+	reply = wire_control(&s, "{\"cmd\":\"fault\",\"spec\":\"arc=sideways\"}");
+	assert_non_null(json_object_get(reply, "error"));
+	json_decref(reply);
+	c = wire_connect(&s, false);
+	assert_int_equal(wire_get(&c, SIMVF_REG_DOORBELLS, 8), 3);
+	assert_int_equal(wire_set_state(&c, RUNNING), 0);
+	wire_send(&c, SWO_VU_RESET, NULL, 0, true, NULL, 0);
+	struct swo_vu_feature f = {16, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE};
+	uint32_t message[4] = {f.argsz, f.flags, STOP, 0};
+	wire_send(&c, SWO_VU_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
+	assert_int_equal(recv(c.fd, &nothing, 1, 0), 0);
+	status = wire_wait(&s);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+	wire_close(&c);
+}
+
+/* ---- memory ----------------------------------------------------------------- */
+
+static void start_dma(struct client *c, uint64_t address, unsigned pages, unsigned rate)
+{
+	wire_set(c, SIMVF_REG_DMA_ADDR, address, 8);
+	wire_set(c, SIMVF_REG_DMA_PAGES, pages, 4);
+	wire_set(c, SIMVF_REG_DMA_RATE, rate, 4);
+	wire_set(c, SIMVF_REG_CONTROL, SIMVF_CONTROL_DMA, 4);
+}
+
+static void dma_goes_through_a_mapped_fd_and_into_the_log(void **state)
+{
+	(void)state;
+	struct server s = wire_start("dma", "--seed", "7", NULL);
+	struct client c = wire_connect(&s, false);
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+	struct swo_vu_log_start start = {.page_size = 65536};
+	struct swo_vu_log_report report = {
+		.iova = 0x100000, .length = 16 * 4096, .page_size = 4096};
+	struct swo_vu_dma_unmap unmap = {
+		.argsz = sizeof(unmap), .address = 0x100000, .size = 16 * 4096};
+	uint64_t *ram, bits, page_size;
+
+	assert_int_equal(ftruncate(fd, 16 * 4096), 0);
+	ram = mmap(NULL, 16 * 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_int_equal(wire_map(&c, 0x100000, 32 * 4096, fd), EINVAL); /* longer than the file */
+	assert_int_equal(wire_map(&c, 0x100000, 16 * 4096, fd), 0);
+	assert_int_equal(wire_map(&c, 0x100000, 16 * 4096, fd), 0);
+	assert_int_equal(wire_map(&c, 0x101000, 4096, fd), EEXIST);
+	assert_int_equal(wire_feature(&c, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_START, &start,
+				 sizeof(start), sizeof(start)),
+		0);
+	memcpy(&page_size, c.reply + 8, 8);
+	assert_int_equal(page_size, 4096);
+	start_dma(&c, 0x101000, 4, 2000);
+	while (wire_get(&c, SIMVF_REG_DMA_SEQ, 8) < 10)
+		usleep(1000);
+	wire_set(&c, SIMVF_REG_CONTROL, 0, 4);
+	for (unsigned page = 0; page < 4; page++) {
+		uint64_t *words = ram + 512 * (page + 1), n = words[0] - 1;
+
+		assert_int_equal(n % 4, page);
+		assert_int_equal(words[1], 7);
+		assert_true(words[511] == SIMVF_DMA_WORD(7, n, 511));
+	}
+	assert_int_equal(wire_feature(&c, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_DMA_LOG_REPORT,
+				 &report, sizeof(report), sizeof(report)),
+		0);
+	assert_int_equal(c.len, 32); /* no room for the bitmap: nothing is lost */
+	for (unsigned times = 0; times < 2; times++) {
+		assert_int_equal(
+			wire_feature(&c, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_DMA_LOG_REPORT,
+				&report, sizeof(report), sizeof(report) + 8),
+			0);
+		assert_int_equal(c.len, 40);
+		memcpy(&bits, c.reply + 32, 8);
+		assert_int_equal(bits, times ? 0 : 0x1e);
+	}
+	assert_int_equal(wire_ask(&c, SWO_VU_DMA_UNMAP, &unmap, sizeof(unmap)), 0);
+	assert_int_equal(wire_ask(&c, SWO_VU_DMA_UNMAP, &unmap, sizeof(unmap)), ENOENT);
+	assert_int_equal(wire_counter(&s, "ram_mismatches"), 0);
+	munmap(ram, 16 * 4096);
+	close(fd);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void a_file_cut_off_under_its_map_fails_the_access_not_the_server(void **state)
+{
+	(void)state;
+	struct server s = wire_start("cut", NULL);
+	struct client c = wire_connect(&s, false);
+	int fd = memfd_create("ram", MFD_CLOEXEC);
+
+	assert_int_equal(ftruncate(fd, 4096), 0);
+	assert_int_equal(wire_map(&c, 0x100000, 4096, fd), 0);
+	assert_int_equal(ftruncate(fd, 0), 0);
+	start_dma(&c, 0x100000, 1, 1000);
+	while (wire_get(&c, SIMVF_REG_DMA_SEQ, 8) < 3)
+		usleep(1000);
+	assert_true(wire_counter(&s, "dma_errors") >= 3);
+	close(fd);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+/* Answers one DMA message that came on `fd`, out of `ram`, which begins at 0x100000. */
+static void serve_dma(int fd, struct swo_vu_header *header, uint8_t *body, uint8_t *ram)
+{
+	struct swo_vu_dma_access access;
+	struct iovec pieces[3] = {{0}, {&access, sizeof(access)}, {0}};
+	struct swo_vu_header reply;
+	bool read = header->command == SWO_VU_DMA_READ;
+
+	memcpy(&access, body, sizeof(access));
+	assert_in_range(access.address, 0x100000, 0x104000 - access.count);
+	if (!read)
+		memcpy(ram + access.address - 0x100000, body + sizeof(access), access.count);
+	reply = swo_vu_reply_header(header, sizeof(access) + (read ? access.count : 0), 0);
+	pieces[0] = (struct iovec){&reply, sizeof(reply)};
+	pieces[2] = (struct iovec){ram + access.address - 0x100000, access.count};
+	assert_int_equal(swo_vu_send(fd, pieces, read ? 3 : 2, NULL, 0, soon(), NULL, NULL), 0);
+}
+
+static void dma_by_messages(bool twin)
+{
+	struct server s = wire_start(twin ? "twin" : "main", "--seed", "9", NULL);
+	struct client c = wire_connect(&s, twin);
+	int fd = twin ? c.twin : c.fd;
+	uint8_t ram[4 * 4096] = {0}, body[8192];
+	struct swo_vu_header header;
+	unsigned served = 0;
+
+	assert_int_equal(wire_map(&c, 0x100000, sizeof(ram), -1), 0);
+	wire_set(&c, SIMVF_REG_DMA_ADDR, 0x100000, 8);
+	wire_set(&c, SIMVF_REG_DMA_PAGES, 2, 4);
+	wire_set(&c, SIMVF_REG_DMA_RATE, 1000, 4);
+	wire_send(&c, SWO_VU_REGION_WRITE, "\x08\0\0\0\0\0\0\0\0\0\0\0\4\0\0\0\1\0\0\0", 20, true,
+		NULL, 0);
+	while (served < 10) {
+		assert_int_equal(
+			swo_vu_recv(fd, &header, body, sizeof(body), NULL, soon(), NULL), 0);
+		assert_false(swo_vu_is_reply(&header));
+		serve_dma(fd, &header, body, ram);
+		served++;
+		if (served == 5) /* in the middle of it all a doorbell, which must wait its turn */
+			wire_doorbell(&c, 0, 1);
+	}
+	assert_int_equal(((uint64_t *)ram)[1], 9);
+	assert_int_equal(((uint64_t *)ram)[512 + 1], 9);
+	close(fd);
+	if (twin)
+		c.twin = -1;
+	else
+		c.fd = -1;
+	assert_int_equal(wire_counter(&s, "ram_mismatches"), 0);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void dma_goes_by_messages_over_the_twin_socket(void **state)
+{
+	(void)state;
+	dma_by_messages(true);
+}
+
+static void dma_goes_by_messages_between_commands_without_a_twin(void **state)
+{
+	(void)state;
+	dma_by_messages(false);
+}
+
+static void p2p_goes_through_the_siblings_mapped_bar(void **state)
+{
+	(void)state;
+	struct server a = wire_start("p2p-a", NULL), b = wire_start("p2p-b", NULL);
+	struct client from = wire_connect(&a, false), to = wire_connect(&b, false);
+	struct swo_vu_region_info region = {.argsz = 64, .index = SIMVF_BAR_INBOX};
+
+	assert_int_equal(wire_ask(&to, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
+	assert_int_equal(wire_map(&from, 0xf0000000, 4096, to.fds.fd[0]), 0);
+	wire_set(&from, SIMVF_REG_P2P_ADDR, 0xf0000000 + SIMVF_INBOX_SLOT(2), 8);
+	wire_set(&from, SIMVF_REG_P2P_RATE, 2000, 4);
+	wire_set(&from, SIMVF_REG_CONTROL, SIMVF_CONTROL_P2P, 4);
+	while (wire_counter(&b, "p2p_received") < 10)
+		usleep(1000);
+	assert_int_equal(wire_set_state(&from, RUNNING_P2P), 0);
+	assert_int_equal(wire_set_state(&to, STOP_COPY), 0);
+	assert_int_equal(wire_set_state(&to, RUNNING), 0);
+	assert_int_equal(wire_counter(&b, "p2p_violations"), 0);
+	assert_int_equal(wire_counter(&b, "p2p_received"), wire_counter(&a, "p2p_writes"));
+	/* without the barrier: the receiver sees it */
+	assert_int_equal(wire_set_state(&from, RUNNING), 0);
+	assert_int_equal(wire_set_state(&to, STOP), 0);
+	for (json_int_t seen = wire_counter(&a, "p2p_writes");
+		wire_counter(&a, "p2p_writes") == seen;)
+		usleep(1000);
+	assert_int_equal(wire_set_state(&to, RUNNING), 0);
+	assert_true(wire_counter(&b, "p2p_violations") > 0);
+	wire_close(&from);
+	wire_close(&to);
+	wire_stop(&a);
+	wire_stop(&b);
+}
+
+static void interrupts_reach_their_eventfds_until_they_are_taken_away(void **state)
+{
+	(void)state;
+	struct server s = wire_start("irq", NULL);
+	struct client c = wire_connect(&s, false);
+	int events[2], pipes[2][2];
+	struct swo_vu_irq_set set = {.argsz = sizeof(set),
+		.flags = SWO_VU_IRQ_DATA_EVENTFD | SWO_VU_IRQ_ACTION_TRIGGER,
+		.index = SWO_VU_PCI_MSIX,
+		.start = 1,
+		.count = 2};
+	uint64_t value;
+
+	for (unsigned i = 0; i < 2; i++) { /* a pipe does for an eventfd: 8 bytes come */
+		assert_int_equal(pipe(pipes[i]), 0);
+		events[i] = pipes[i][1];
+	}
+	wire_send(&c, SWO_VU_SET_IRQS, &set, sizeof(set), false, events, 2);
+	assert_int_equal(wire_receive(&c), 0);
+	wire_send(&c, SWO_VU_SET_IRQS, &set, sizeof(set), false, events, 1);
+	assert_int_equal(wire_receive(&c), EINVAL);
+	wire_set(&c, SIMVF_REG_IRQ_EVERY, 2, 4);
+	wire_set(&c, SIMVF_REG_CONTROL, SIMVF_CONTROL_IRQ, 4);
+	for (uint64_t n = 1; n <= 4; n++)
+		for (unsigned vcpu = 0; vcpu < 3; vcpu++)
+			wire_doorbell(&c, vcpu, n);
+	assert_int_equal(wire_get(&c, SIMVF_REG_IRQS, 8), 4); /* nobody listens to vector 0 */
+	for (unsigned i = 0; i < 2; i++)
+		for (unsigned times = 0; times < 2; times++)
+			assert_int_equal(read(pipes[i][0], &value, 8), 8);
+	set = (struct swo_vu_irq_set){.argsz = sizeof(set),
+		.flags = SWO_VU_IRQ_DATA_NONE | SWO_VU_IRQ_ACTION_TRIGGER,
+		.index = SWO_VU_PCI_MSIX};
+	assert_int_equal(wire_ask(&c, SWO_VU_SET_IRQS, &set, sizeof(set)), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		close(pipes[i][1]);
+		assert_int_equal(read(pipes[i][0], &value, 8), 0); /* the server let go of it */
+		close(pipes[i][0]);
+	}
+	set.start = 16;
+	set.count = 1;
+	assert_int_equal(wire_ask(&c, SWO_VU_SET_IRQS, &set, sizeof(set)), EINVAL);
+	set.start = UINT32_MAX;
+	assert_int_equal(wire_ask(&c, SWO_VU_SET_IRQS, &set, sizeof(set)), EINVAL);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void a_config_restore_is_answered_when_its_time_is_over(void **state)
+{
+	(void)state;
+	struct server s = wire_start("config", "--config-load-ms", "70", NULL);
+	struct client c = wire_connect(&s, false);
+	uint16_t command = 6;
+	uint64_t start;
+
+	assert_int_equal(wire_set_state(&c, RESUMING), 0);
+	start = swo_now_ns();
+	assert_int_equal(wire_region_write(&c, SWO_VU_PCI_CONFIG, 4, &command, 2), 0);
+	assert_true(swo_now_ns() - start >= 70000000);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void siblings_of_one_pf_save_one_after_the_other(void **state)
+{
+	(void)state;
+	const uint64_t rate = 100;
+	struct server a, b;
+	struct client one, two;
+	uint64_t start, bytes;
+	char path[96];
+	long n;
+
+	a = wire_start("pf-a", "--pf", "test", "--pf-dir", wire_dir, "--save-rate", "100",
+		"--state-size", "4M", NULL);
+	b = wire_start("pf-b", "--pf", "test", "--pf-dir", wire_dir, "--save-rate", "100",
+		"--state-size", "4M", NULL);
+	one = wire_connect(&a, false);
+	two = wire_connect(&b, false);
+	start = swo_now_ns();
+	assert_int_equal(wire_set_state(&one, STOP_COPY), 0);
+	assert_int_equal(wire_set_state(&two, STOP_COPY), 0);
+	do {
+		n = wire_read(&one, CHUNK) + wire_read(&two, CHUNK);
+		assert_true(n >= 0);
+	} while (n);
+	bytes = (uint64_t)(wire_counter(&a, "bytes_saved") + wire_counter(&b, "bytes_saved"));
+	assert_true(bytes > 8 << 20);
+	assert_true(swo_now_ns() - start >= bytes * 1000 / rate);
+	wire_close(&one);
+	wire_close(&two);
+	wire_stop(&a);
+	wire_stop(&b);
+	snprintf(path, sizeof(path), "%s/switchover-pf-test", wire_dir);
+	assert_int_equal(unlink(path), 0);
+}
+
+/* ---- what nobody should send --------------------------------------------------- */
+
+static void every_command_of_every_small_length_is_answered_once(void **state)
+{
+	(void)state;
+	struct server s = wire_start("lengths", NULL);
+	struct client c = wire_connect(&s, false);
+	uint8_t body[96];
+
+	for (unsigned fill = 0; fill < 256; fill += 51)
+		for (uint16_t command = 0; command < 24; command++)
+			for (size_t len = 0; len < sizeof(body); len += 4) {
+				memset(body, (int)fill, sizeof(body));
+				wire_ask(&c, command, body, len);
+			}
+	assert_int_equal(wire_ask(&c, SWO_VU_RESET, NULL, 0), 0);
+	assert_int_equal(wire_get(&c, SIMVF_REG_ID, 4), SIMVF_ID);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void too_long_a_message_is_refused_and_read_past(void **state)
+{
+	(void)state;
+	struct server s = wire_start("long", NULL);
+	struct client c = wire_connect(&s, false);
+	struct swo_vu_mig_data read = {.argsz = 16, .size = UINT32_MAX};
+	uint8_t *body = calloc(3, CHUNK);
+
+	assert_int_equal(wire_ask(&c, SWO_VU_MIG_DATA_WRITE, body, 3 * CHUNK), EINVAL);
+	assert_int_equal(wire_get(&c, SIMVF_REG_ID, 4), SIMVF_ID);
+	assert_int_equal(wire_ask(&c, SWO_VU_MIG_DATA_READ, &read, sizeof(read)), EINVAL);
+	wire_send(&c, SWO_VU_MIG_DATA_WRITE, body, 2 * CHUNK, true, NULL, 0);
+	assert_int_equal(wire_get(&c, SIMVF_REG_ID, 4), SIMVF_ID);
+	free(body);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void a_message_may_come_byte_by_byte(void **state)
+{
+	(void)state;
+	struct server s = wire_start("bytes", NULL);
+	struct client c = wire_connect(&s, false);
+	struct swo_vu_region_access access = {.region = SIMVF_BAR_REGS, .count = 4};
+	struct swo_vu_header header =
+		swo_vu_command_header(++c.id, SWO_VU_REGION_READ, sizeof(access), false);
+	uint8_t message[32];
+
+	memcpy(message, &header, 16);
+	memcpy(message + 16, &access, 16);
+	for (unsigned i = 0; i < sizeof(message); i++)
+		assert_int_equal(send(c.fd, message + i, 1, 0), 1);
+	assert_int_equal(wire_receive(&c), 0);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void noise_closes_the_connection_at_most(void **state)
+{
+	(void)state;
+	struct server s = wire_start("noise", NULL);
+	struct client c;
+
+	srand(1);
+	for (unsigned round = 0; round < 200; round++) {
+		uint8_t noise[512];
+		size_t len = 1 + (size_t)rand() % sizeof(noise);
+
+		c = round % 2 ? wire_connect(&s, false) : wire_connect_raw(&s);
+		for (size_t i = 0; i < len; i++)
+			noise[i] = (uint8_t)(rand() % (round % 3 ? 256 : 20));
+		if (round % 4 == 1) { /* a header that is believed, before a body that is noise */
+			struct swo_vu_header header = swo_vu_command_header(
+				1, (uint16_t)(1 + rand() % 18), len - len % 4, rand() % 2);
+
+			send(c.fd, &header, sizeof(header), MSG_NOSIGNAL);
+		}
+		send(c.fd, noise, len, MSG_NOSIGNAL);
+		wire_close(&c);
+	}
+	c = wire_connect(&s, false);
+	assert_int_equal(wire_ask(&c, SWO_VU_RESET, NULL, 0), 0);
+	assert_int_equal(wire_get(&c, SIMVF_REG_ID, 4), SIMVF_ID);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void fds_that_nobody_asked_for_are_closed(void **state)
+{
+	(void)state;
+	struct server s = wire_start("fds", NULL);
+	struct client c = wire_connect(&s, false);
+	struct swo_vu_device_info info = {.argsz = sizeof(info)};
+	int pipes[2], fds[8];
+	char nothing;
+
+	assert_int_equal(pipe(pipes), 0);
+	for (unsigned i = 0; i < 8; i++)
+		fds[i] = pipes[1];
+	wire_send(&c, SWO_VU_GET_INFO, &info, sizeof(info), false, fds, 8);
+	assert_int_equal(wire_receive(&c), 0);
+	close(pipes[1]);
+	assert_int_equal(read(pipes[0], &nothing, 1), 0);
+	close(pipes[0]);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+static void bad_lines_on_the_control_socket_are_answered(void **state)
+{
+	(void)state;
+	struct server s = wire_start("control", NULL);
+	static const char *const lines[] = {"", "{", "[]", "5", "{}", "{\"cmd\":5}",
+		"{\"cmd\":\"dance\"}", "{\"cmd\":\"fault\"}", "{\"cmd\":\"fault\",\"spec\":7}"};
+	int status;
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(lines); i++) {
+		json_t *reply = wire_control(&s, lines[i]);
+
+		assert_non_null(json_object_get(reply, "error"));
+		json_decref(reply);
+	}
+	wire_tell(&s, "{\"cmd\":\"reset-stats\"}");
+	wire_tell(&s, "{\"cmd\":\"quit\"}");
+	status = wire_wait(&s);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
+static void the_report_is_written_at_the_end(void **state)
+{
+	(void)state;
+	char path[96];
+	struct server s;
+	json_t *report;
+
+	snprintf(path, sizeof(path), "%s/report.json", wire_dir);
+	s = wire_start("report", "--report", path, "--name", "vf7", "--profile", "even", NULL);
+	wire_stop(&s);
+	report = json_load_file(path, 0, NULL);
+	assert_non_null(report);
+	assert_string_equal(json_string_value(json_object_get(report, "device")), "vf7");
+	assert_string_equal(json_string_value(json_object_get(report, "profile")), "even");
+	assert_true(json_is_true(
+		json_object_get(json_object_get(report, "profile_values"), "guesses")));
+	json_decref(report);
+	unlink(path);
+}
+
+static void a_path_that_is_in_use_is_not_taken(void **state)
+{
+	(void)state;
+	struct server s = wire_start("taken", NULL);
+	pid_t pid = fork();
+	int status;
+
+	if (!pid) {
+		close(2);
+		execl(wire_program, wire_program, "--socket", s.socket, (char *)NULL);
+		_exit(127);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+	struct client c = wire_connect(&s, false);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(it_describes_a_pci_device),
+		cmocka_unit_test(it_negotiates_first_and_only_once_and_closes_on_another_major),
+		cmocka_unit_test(features_are_probed_got_and_set_as_they_are_offered),
+		cmocka_unit_test(a_device_migrates_between_two_processes_with_nothing_lost),
+		cmocka_unit_test(a_disconnect_keeps_the_devices_state),
+		cmocka_unit_test(
+			a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released),
+		cmocka_unit_test(faults_reach_the_wire),
+		cmocka_unit_test(dma_goes_through_a_mapped_fd_and_into_the_log),
+		cmocka_unit_test(a_file_cut_off_under_its_map_fails_the_access_not_the_server),
+		cmocka_unit_test(dma_goes_by_messages_over_the_twin_socket),
+		cmocka_unit_test(dma_goes_by_messages_between_commands_without_a_twin),
+		cmocka_unit_test(p2p_goes_through_the_siblings_mapped_bar),
+		cmocka_unit_test(interrupts_reach_their_eventfds_until_they_are_taken_away),
+		cmocka_unit_test(a_config_restore_is_answered_when_its_time_is_over),
+		cmocka_unit_test(siblings_of_one_pf_save_one_after_the_other),
+		cmocka_unit_test(every_command_of_every_small_length_is_answered_once),
+		cmocka_unit_test(too_long_a_message_is_refused_and_read_past),
+		cmocka_unit_test(a_message_may_come_byte_by_byte),
+		cmocka_unit_test(noise_closes_the_connection_at_most),
+		cmocka_unit_test(fds_that_nobody_asked_for_are_closed),
+		cmocka_unit_test(bad_lines_on_the_control_socket_are_answered),
+		cmocka_unit_test(the_report_is_written_at_the_end),
+		cmocka_unit_test(a_path_that_is_in_use_is_not_taken),
+	};
+	int failed;
+
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s SWITCHOVER-SIMVF\n", argv[0]);
+		return 2;
+	}
+	wire_program = argv[1];
+	signal(SIGPIPE, SIG_IGN);
+	strcpy(wire_dir, "/tmp/simvf-XXXXXX");
+	if (!mkdtemp(wire_dir))
+		return 2;
+	failed = cmocka_run_group_tests(tests, NULL, NULL);
+	rmdir(wire_dir);
+	return failed;
+}
