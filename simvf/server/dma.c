@@ -24,15 +24,22 @@ static sigjmp_buf copy_failed;
 
 static void on_bus_error(int signo)
 {
-	if (copying)
+	if (copying) {
+		sigset_t this;
+
+		/* not by sigsetjmp, which would cost a system call at every copy */
+		sigemptyset(&this);
+		sigaddset(&this, signo);
+		sigprocmask(SIG_UNBLOCK, &this, NULL);
 		siglongjmp(copy_failed, 1);
+	}
 	signal(signo, SIG_DFL);
 	raise(signo);
 }
 
 static void catch_bus_errors(void)
 {
-	struct sigaction action = {.sa_handler = on_bus_error, .sa_flags = SA_NODEFER};
+	struct sigaction action = {.sa_handler = on_bus_error};
 
 	sigaction(SIGBUS, &action, NULL);
 }

@@ -245,6 +245,8 @@ static void faults_reach_the_wire(void **state)
 	assert_int_equal(recv(c.fd, &nothing, 1, 0), 0);
 	status = wire_wait(&s);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
+	unlink(s.socket); /* who dies does not tidy up */
+	unlink(s.control);
 	wire_close(&c);
 }
 
