@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pci.h - the machine's PCI: a host bridge, root ports, and passthrough devices
+ * whose configuration space, BARs and MSI-X the VMM stands in for.
+ *
+ * Life: create, add ports and devices, realize once, then the bus may be used. Adding and
+ * realizing is the machine's, on one thread. Afterwards mmio, pio, save and load may be
+ * called from any thread at once; mmio takes no lock. Nothing is removed before free.
+ */
+#ifndef VMM_PCI_H
+#define VMM_PCI_H
+
+#include "switchover/base.h"
+#include "switchover/device.h"
+#include "switchover/memory.h"
+
+/* BARs are assigned from here up to the I/O APIC's page; RAM below ends at its start or before. */
+#define VMM_MMIO_BASE	UINT64_C(0xe0000000)
+#define VMM_MMIO_END	UINT64_C(0xfec00000)
+#define VMM_RAM_LOW_MAX (UINT64_C(3) << 30)
+#define VMM_RAM_HIGH	(UINT64_C(4) << 30)
+
+struct vmm_pci;
+struct vmm_pci_function;
+
+/* Who turns an eventfd into an interrupt: see vmm_accel_msi_*. Called one at a time. */
+struct vmm_msi_ops {
+	int (*add)(void *opaque, int eventfd, unsigned *handle, struct swo_error *err);
+	int (*set)(void *opaque, unsigned handle, uint64_t addr, uint32_t data, bool masked,
+		struct swo_error *err);
+	void (*del)(void *opaque, unsigned handle);
+	void *opaque;
+};
+
+/* `ram` must outlive the bus and hold all of its regions already. */
+int vmm_pci_create(struct swo_ram *ram, const struct vmm_msi_ops *msi, struct vmm_pci **out,
+	struct swo_error *err);
+/* No vCPU runs. The devices behind stay the caller's, and must still be there. */
+void vmm_pci_free(struct vmm_pci *pci);
+
+/* A type-1 bridge on bus 0, with a bus of its own behind it. */
+int vmm_pci_add_root_port(struct vmm_pci *pci, const char *id, struct swo_error *err);
+
+struct vmm_pci_device_desc {
+	const char *id;
+	const struct swo_device_ops *ops;
+	void *self;	 /* of ops */
+	const char *bus; /* a root port's id; NULL: bus 0 */
+	int slot;	 /* -1: the next free one */
+	int function;	 /* with a slot; else 0 */
+};
+/* Reads the device's configuration, regions and interrupts. */
+int vmm_pci_add_device(struct vmm_pci *pci, const struct vmm_pci_device_desc *desc,
+	struct vmm_pci_function **out, struct swo_error *err);
+
+/*
+ * Gives out bus numbers and BAR addresses, hands each device its eventfds, and maps RAM and
+ * every sibling's mappable BARs for every device. The same ports and devices in the same order
+ * get the same addresses.
+ */
+int vmm_pci_realize(struct vmm_pci *pci, struct swo_error *err);
+
+/* 1 on bus 0, 2 behind a root port. */
+int vmm_pci_depth(const struct vmm_pci_function *fn);
+/* "00:02.0" by the numbers given out at realize. */
+void vmm_pci_address(const struct vmm_pci_function *fn, char out[8]);
+/* One line on what the guest can see of it, equal on both sides of a migration. */
+int vmm_pci_describe(const struct vmm_pci_function *fn, struct swo_buf *out, struct swo_error *err);
+
+/* struct vmm_bus; opaque is the struct vmm_pci. */
+void vmm_pci_mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len);
+void vmm_pci_mmio_write(void *opaque, uint64_t gpa, const void *data, unsigned len);
+void vmm_pci_pio_read(void *opaque, uint16_t port, void *data, unsigned len);
+void vmm_pci_pio_write(void *opaque, uint16_t port, const void *data, unsigned len);
+
+/*
+ * What the VMM holds of a device. Saving touches no device. Loading checks everything before it
+ * changes anything (SWO_E_CORRUPT, SWO_E_INVALID), then writes it to the device, PCI_COMMAND last;
+ * what this session has loaded already is not written again. Different devices' may go on at once.
+ */
+int vmm_pci_save(struct vmm_pci_function *fn, struct swo_buf *out, struct swo_error *err);
+int vmm_pci_load(struct vmm_pci_function *fn, const void *data, size_t len, struct swo_error *err);
+/* Begins a session: the devices are about to enter RESUMING, which forgets what was loaded. */
+void vmm_pci_begin_load(struct vmm_pci *pci);
+
+/* The rest of the board: the address latch and the bridges. Only while no vCPU runs. */
+int vmm_pci_board_save(struct vmm_pci *pci, struct swo_buf *out, struct swo_error *err);
+int vmm_pci_board_load(struct vmm_pci *pci, const void *data, size_t len, struct swo_error *err);
+
+#endif

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * pci_dma.c - what devices may reach: all RAM, and their siblings' mappable BARs at
+ * the addresses the guest knows them by.
+ */
+#include "pci_priv.h"
+
+#include <inttypes.h>
+
+#define DMA_READ_WRITE 3
+
+static int map_ram(struct vmm_pci_function *fn, struct swo_error *err)
+{
+	struct swo_ram *ram = fn->pci->ram;
+
+	for (unsigned i = 0; i < swo_ram_count(ram); i++) {
+		const struct swo_ram_region *region = swo_ram_region(ram, i);
+
+		if (fn->ops->dma_map(fn->self, region->gpa, region->size, region->fd, 0,
+			    region->host, DMA_READ_WRITE, err))
+			return -1;
+	}
+	return 0;
+}
+
+/* A device without DMA is none the worse; one that reaches no sibling only lacks P2P. */
+static void complain(struct vmm_pci_function *fn, const struct vmm_pci_function *sibling,
+	const struct swo_error *err)
+{
+	if (!fn->map_complained)
+		swo_log(SWO_LOG_WARN, "device %s cannot reach its sibling %s: %s", fn->id,
+			sibling->id, err->text);
+	fn->map_complained = true;
+}
+
+static void for_siblings(struct vmm_pci_function *owner, struct pci_bar *bar, uint64_t at, bool map)
+{
+	struct swo_error err;
+
+	for (struct vmm_pci_function *fn = pci_next_device(owner->pci->first); fn;
+		fn = pci_next_device(fn->next)) {
+		int rc = 0;
+
+		if (fn == owner || !fn->ops->dma_map || !fn->ops->dma_unmap)
+			continue;
+		if (map)
+			rc = fn->ops->dma_map(fn->self, at + bar->fd_from, bar->fd_size, bar->fd,
+				bar->fd_offset, NULL, DMA_READ_WRITE, &err);
+		else
+			rc = fn->ops->dma_unmap(fn->self, at + bar->fd_from, bar->fd_size, &err);
+		if (rc)
+			complain(fn, owner, &err);
+	}
+}
+
+static void unmap(struct vmm_pci_function *owner, struct pci_bar *bar)
+{
+	for_siblings(owner, bar, bar->mapped, false);
+	bar->mapped = BAR_NOWHERE;
+}
+
+/* Takes away every other BAR's map that is in the way of one at `at`. */
+static void make_room(struct vmm_pci *pci, const struct pci_bar *moving, uint64_t at)
+{
+	uint64_t from = at + moving->fd_from, to = from + moving->fd_size;
+
+	for (struct vmm_pci_function *fn = pci_next_device(pci->first); fn;
+		fn = pci_next_device(fn->next))
+		for (unsigned i = 0; i < PCI_BARS; i++) {
+			struct pci_bar *bar = &fn->bar[i];
+
+			if (bar->mapped != BAR_NOWHERE && bar->mapped + bar->fd_from < to &&
+				from < bar->mapped + bar->fd_from + bar->fd_size)
+				unmap(fn, bar);
+		}
+}
+
+/*
+ * A BAR stays mapped where it was while the guest has it switched off or sizes it: that costs
+ * nothing, and most often it comes back there.
+ */
+void pci_dma_update(struct vmm_pci *pci)
+{
+	for (struct vmm_pci_function *fn = pci_next_device(pci->first); fn;
+		fn = pci_next_device(fn->next))
+		for (unsigned i = 0; i < PCI_BARS; i++) {
+			struct pci_bar *bar = &fn->bar[i];
+
+			if (bar->fd < 0 || bar->decoded == BAR_NOWHERE ||
+				bar->decoded == bar->mapped)
+				continue;
+			if (bar->mapped != BAR_NOWHERE)
+				unmap(fn, bar);
+			make_room(pci, bar, bar->decoded);
+			bar->mapped = bar->decoded;
+			for_siblings(fn, bar, bar->mapped, true);
+		}
+}
+
+int pci_dma_init(struct vmm_pci *pci, struct swo_error *err)
+{
+	struct vmm_pci_function *fn;
+
+	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
+		if (fn->ops->dma_map && map_ram(fn, err))
+			return -1;
+	pthread_mutex_lock(&pci->lock);
+	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
+		for (unsigned i = 0; i < PCI_BARS; i++) {
+			struct pci_bar *bar = &fn->bar[i];
+
+			if (bar->fd < 0)
+				continue;
+			bar->mapped = pci_bar_address(fn, i);
+			for_siblings(fn, bar, bar->mapped, true);
+		}
+	pthread_mutex_unlock(&pci->lock);
+	return 0;
+}
