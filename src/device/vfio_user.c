@@ -18,6 +18,7 @@
 
 #define COMMAND_MS     5000
 #define SLOW_MS	       120000
+#define SEND_ROOM      1048576
 #define VERSION_ROOM   16384
 #define BACKLOG_NAP_NS UINT64_C(2000000)
 /* Any server that offers less cannot even be read its config space from. */
@@ -86,6 +87,11 @@ static int open_socket(
 
 	if (sock < 0)
 		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "device %s: socket", name);
+	/* Doorbells queue here while a server of one thread is busy with an arc; as much as the
+	   system allows. */
+	int room = SEND_ROOM;
+
+	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	while (connect(sock, (struct sockaddr *)&addr, sizeof(addr))) {
 		int why = errno;
 

@@ -5,6 +5,7 @@
  */
 #include "device/vfio_user_priv.h"
 
+#include <errno.h>
 #include <stdio.h>
 
 int vu_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
@@ -122,7 +123,8 @@ int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 	/* A write that was refused must not be finalised as if it had arrived. */
 	if (drain(vu, err))
 		return -1;
-	snprintf(what, sizeof(what), "SET MIG_DEVICE_STATE %d", (int)state);
+	snprintf(what, sizeof(what), "SET MIG_DEVICE_STATE %s", swo_device_state_name(state));
+	vu->pre_copy = state == SWO_DEVICE_PRE_COPY || state == SWO_DEVICE_PRE_COPY_P2P;
 	return vu_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE, what, &request,
 		sizeof(request), slack, 0, sizeof(slack), vu->params.slow_deadline_ms, err);
 }
@@ -142,8 +144,13 @@ int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_erro
 	if (!want)
 		return swo_error_set(
 			err, SWO_E_INVALID, 0, "device %s: a read of no bytes", vu->name);
-	if (swo_vu_do(vu->client, &call, err))
-		return -1;
+	if (swo_vu_do(vu->client, &call, err)) {
+		/* The kernel's way to say "nothing at the moment"; a server may pass it on. */
+		if (!vu->pre_copy || call.refused != ENOMSG)
+			return -1;
+		*got = 0;
+		return 0;
+	}
 	/* Some servers pad the reply to what was asked for: `size` alone tells. */
 	if (back.size > want || call.reply_len < sizeof(back) + back.size)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,

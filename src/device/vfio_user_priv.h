@@ -60,6 +60,7 @@ struct vfio_user {
 	int dummy; /* eventfd nobody listens to; see DETACH_BY_DUMMY */
 
 	/* The worker's only. */
+	bool pre_copy; /* the last state asked for is PRE_COPY or PRE_COPY_P2P */
 	struct vu_write window[VU_WINDOW];
 	unsigned window_first;
 	unsigned window_count;

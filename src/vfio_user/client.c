@@ -280,9 +280,11 @@ static bool wait_readable(struct swo_vu_client *client, swo_deadline deadline)
 static void lead(struct swo_vu_client *client, struct swo_vu_call *call)
 {
 	struct swo_error why;
-	bool in_time = true;
 
 	take_reading(client);
+	/* Waiting comes first: an answer is hardly ever there already. */
+	bool in_time = wait_readable(client, call->deadline);
+
 	while (in_time && !call->done && !client->dead) {
 		switch (swo_vu_rx_step(client, &client->rx, &why)) {
 		case SWO_VU_RX_MORE:
