@@ -388,6 +388,30 @@ static void exact_reads_give_the_bytes_and_then_the_end(void **state)
 	read_everything(false);
 }
 
+static bool nothing_now(struct fake *f, struct fake_message *m)
+{
+	if (m->header.command != SWO_VU_MIG_DATA_READ)
+		return false;
+	fake_refuse(f, m, ENOMSG);
+	return true;
+}
+
+static void enomsg_means_nothing_now_in_pre_copy_and_an_error_else(void **state)
+{
+	(void)state;
+	uint8_t byte;
+	size_t got = 1;
+
+	fake.hook = nothing_now;
+	MUST(try_connect());
+	MUST(OPS->set_state(dev, SWO_DEVICE_PRE_COPY, &err));
+	MUST(OPS->data_read(dev, &byte, 1, &got, &err));
+	assert_int_equal(got, 0);
+	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
+	assert_int_equal(OPS->data_read(dev, &byte, 1, &got, &err), -1);
+	assert_int_equal(err.os_errno, ENOMSG);
+}
+
 static void writes_arrive_in_order_in_chunks_the_server_takes(void **state)
 {
 	(void)state;
@@ -775,6 +799,7 @@ int main(void)
 		CASE(a_refusal_carries_the_servers_errno),
 		CASE(padded_reads_give_the_bytes_and_then_the_end),
 		CASE(exact_reads_give_the_bytes_and_then_the_end),
+		CASE(enomsg_means_nothing_now_in_pre_copy_and_an_error_else),
 		CASE(writes_arrive_in_order_in_chunks_the_server_takes),
 		CASE(four_writes_are_on_their_way_at_once),
 		CASE(a_refused_write_fails_the_next_call_at_the_latest),
