@@ -252,9 +252,10 @@ enum swo_transitions {
  *   start  prepare: ->RUNNING_P2P, by way of STOP (without P2P: nothing)
  *          change:  ->RUNNING
  *
- * On a stop, a device that does not run is left where it is. A start that takes back a failed
- * stop, or a stop for FINISH_MIGRATE, recovers the device (swo_device_recover) instead of failing
- * again. A lost device is skipped, with a warning.
+ * On a stop, a device that is stopped already is not run again for the prepare pass. A start
+ * that takes back a failed stop, or a stop for FINISH_MIGRATE, recovers the device
+ * (swo_device_recover) instead of failing again; never one in RESUMING, which would lose its
+ * state by that. A lost device is skipped, with a warning.
  */
 SWO_API int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, int depth,
 	enum swo_transitions transitions, enum swo_join join_at, struct swo_error *err);

@@ -52,11 +52,16 @@ static enum todo plan_start(const struct swo_device *dev, const struct call *cal
 	return TODO_WALK;
 }
 
-/* While a failed stop is taken back, the run state is still the one before it. */
-static bool takes_back(const struct swo_device *dev)
+/*
+ * While a failed stop is taken back, the run state is still the one before it. A device in
+ * RESUMING has nothing to go back to: recovery would reset it.
+ */
+static bool takes_back(const struct swo_device *dev, enum swo_device_state now)
 {
 	enum swo_run_state before = swo_runstate_get(dev->follow.rs);
 
+	if (now == SWO_DEVICE_RESUMING)
+		return false;
 	return before == SWO_RUN_STATE_RUNNING || before == SWO_RUN_STATE_FINISH_MIGRATE ||
 	       dev->follow.stop_failed;
 }
@@ -79,7 +84,7 @@ static int begin(struct swo_device *dev, const struct call *call, struct swo_err
 			call_name(call));
 		return 0;
 	}
-	if (call->running && takes_back(dev))
+	if (call->running && takes_back(dev, now))
 		todo = TODO_RECOVER;
 	else if (call->running)
 		todo = plan_start(dev, call, now, &to);

@@ -446,6 +446,23 @@ static void a_start_that_takes_back_recovers_instead_of_failing_again(void **sta
 	scene_close(&s);
 }
 
+static void one_that_is_taken_back_for_anothers_failure_is_recovered_too(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	open_at(&s, SWO_RUN_STATE_RUNNING);
+	for (int i = 0; i < 2; i++)
+		add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
+	fake_script(&s.vf[0], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_FAIL, 1);
+	fake_script(&s.vf[1], SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_BREAK, 1);
+	fails(&s, SWO_RUN_STATE_PAUSED, SWO_E_DEVICE);
+	assert_int_equal(swo_device_state(s.vf[1].dev), SWO_DEVICE_RUNNING);
+	assert_int_equal(swo_device_health(s.vf[1].dev), SWO_DEVICE_WAS_RESET);
+	assert_int_equal(swo_device_health(s.vf[0].dev), SWO_DEVICE_SOUND);
+	scene_close(&s);
+}
+
 static void a_source_that_goes_on_after_a_switchover_recovers_its_devices(void **state)
 {
 	(void)state;
@@ -460,6 +477,20 @@ static void a_source_that_goes_on_after_a_switchover_recovers_its_devices(void *
 	assert_int_equal(swo_runstate_change(s.rs, SWO_RUN_STATE_RUNNING, rollback, NULL), 0);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
+	scene_close(&s);
+}
+
+static void a_device_that_takes_state_is_never_recovered_away_by_a_start(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	open_at(&s, SWO_RUN_STATE_FINISH_MIGRATE);
+	struct fake *vf =
+		add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
+	changes(&s, SWO_RUN_STATE_RUNNING,
+		"vf0:RESUMING>STOP vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
+	assert_int_equal(vf->resets, 0);
 	scene_close(&s);
 }
 
@@ -592,7 +623,9 @@ int main(void)
 		cmocka_unit_test(the_barrier_holds_on_the_way_back_too),
 		cmocka_unit_test(a_failed_stop_ends_with_every_device_running),
 		cmocka_unit_test(a_start_that_takes_back_recovers_instead_of_failing_again),
+		cmocka_unit_test(one_that_is_taken_back_for_anothers_failure_is_recovered_too),
 		cmocka_unit_test(a_source_that_goes_on_after_a_switchover_recovers_its_devices),
+		cmocka_unit_test(a_device_that_takes_state_is_never_recovered_away_by_a_start),
 		cmocka_unit_test(an_ordinary_start_that_fails_resets_nothing),
 		cmocka_unit_test(
 			a_device_whose_stop_failed_on_a_plain_stop_is_recovered_by_the_start),
