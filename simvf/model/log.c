@@ -19,11 +19,11 @@ void svf_log_stop(struct svf *dev)
 void svf_log_page(struct svf *dev, uint64_t addr)
 {
 	uint64_t page = addr / SVF_BLOCK, key = page / 64 + 1;
-	uint64_t at = svf_mix(key);
+	uint64_t at = key; /* neighbours in memory are neighbours here: a ring fills it densely */
 
-	if (!dev->log.on)
+	if (!dev->log.on || dev->log.all)
 		return;
-	for (unsigned tries = 0; tries < 64; tries++, at++) {
+	for (unsigned tries = 0; tries < SVF_LOG_CHUNKS; tries++, at++) {
 		unsigned slot = (unsigned)(at % SVF_LOG_CHUNKS);
 
 		if (dev->log.chunk[slot].key && dev->log.chunk[slot].key != key)

@@ -3,6 +3,7 @@
  * The saved stream: whole and checkable after a load, refused when anything about it is
  * wrong, whatever the sizes of the pieces; what PRE_COPY sends, and at what rate.
  */
+#include "model/internal.h"
 #include "rig.h"
 
 #define SEED   1
@@ -130,6 +131,49 @@ static void a_truncated_stream_is_refused_wherever_it_is_cut(void **state)
 	assert_false(accepted(stream.data, stream.len - ENDING, 4096, 5));
 	free(stream.data);
 	rig_free(source);
+}
+
+static void a_truncated_stream_is_not_called_a_mismatch(void **state)
+{
+	(void)state;
+	struct rig *source = worked(2, 0), *target = resuming(2);
+	struct bytes stream = saved(source, 4096);
+
+	assert_int_equal(rig_write_all(target, stream.data, stream.len - ENDING, 4096), 0);
+	assert_int_equal(rig_go(target, SVF_STOP), -SVF_EINVAL);
+	assert_int_equal(target->dev.stats.state_mismatches, 0);
+	free(stream.data);
+	rig_free(source);
+	rig_free(target);
+}
+
+static void a_flip_in_the_registers_fails_the_write_that_brings_it(void **state)
+{
+	(void)state;
+	struct rig *source = worked(2, 0), *target = resuming(2);
+	struct bytes stream = saved(source, 4096);
+
+	stream.data[stream.len - ENDING - 100] ^= 1;
+	assert_int_equal(
+		rig_write_all(target, stream.data, stream.len - ENDING, 4096), -SVF_EINVAL);
+	free(stream.data);
+	rig_free(source);
+	rig_free(target);
+}
+
+static void a_well_formed_stream_without_one_of_the_blocks_is_refused(void **state)
+{
+	(void)state;
+	struct rig *source = worked(4, 0), *target = resuming(4);
+	struct bytes stream = {0};
+
+	assert_int_equal(rig_go(source, SVF_STOP_COPY), 0);
+	assert_true(svf_block_take(&source->dev, 2)); /* as if it had been sent */
+	assert_int_equal(rig_read_all(source, &stream, 4096), 0);
+	assert_int_equal(rig_write_all(target, stream.data, stream.len, 4096), -SVF_EINVAL);
+	free(stream.data);
+	rig_free(source);
+	rig_free(target);
 }
 
 static void an_extended_stream_is_refused(void **state)
@@ -478,6 +522,9 @@ int main(void)
 		cmocka_unit_test(what_is_saved_loads_and_saves_the_same_in_pieces_of_any_size),
 		cmocka_unit_test(the_target_goes_on_counting_where_the_source_stopped),
 		cmocka_unit_test(a_truncated_stream_is_refused_wherever_it_is_cut),
+		cmocka_unit_test(a_truncated_stream_is_not_called_a_mismatch),
+		cmocka_unit_test(a_flip_in_the_registers_fails_the_write_that_brings_it),
+		cmocka_unit_test(a_well_formed_stream_without_one_of_the_blocks_is_refused),
 		cmocka_unit_test(an_extended_stream_is_refused),
 		cmocka_unit_test(a_flipped_bit_is_found_wherever_it_is),
 		cmocka_unit_test(records_left_out_or_out_of_order_are_refused),
