@@ -107,7 +107,7 @@ SWO_API const char *swo_migration_status_name(enum swo_migration_status status);
 struct swo_migration_info {
 	enum swo_migration_status status;
 	bool committed;		/* the point of no return has passed */
-	char id[37];		/* of this migration, the same on both sides */
+	char id[40];		/* of this migration, the same on both sides */
 	struct swo_error error; /* why it failed, was cancelled or is in doubt */
 	uint64_t start_ns;
 	uint64_t end_ns; /* 0 while it runs */

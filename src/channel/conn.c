@@ -277,6 +277,17 @@ const char *swo_conn_peer(const struct swo_conn *conn)
 	return conn->peer;
 }
 
+bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline)
+{
+	struct pollfd pfd = {.fd = conn->fd, .events = POLLIN};
+	int n;
+
+	do
+		n = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
+	while (n < 0 && errno == EINTR && !swo_deadline_passed(deadline));
+	return n > 0;
+}
+
 /* Drops `done` bytes from the front of the vector; returns what is left of it. */
 static unsigned advance(struct iovec **iov, unsigned count, size_t done)
 {

@@ -34,6 +34,9 @@ void swo_conn_shutdown(struct swo_conn *conn);
 void swo_conn_close(struct swo_conn *conn);
 const char *swo_conn_peer(const struct swo_conn *conn);
 
+/* Waits until there is something to receive (or an end of it): true; false at the deadline. */
+bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline);
+
 /*
  * Sends or receives everything, or fails: SWO_E_TIMEOUT when for stall_ms nothing moved,
  * SWO_E_PEER_LOST when the other end is gone. `iov` is used up. The whole has no other

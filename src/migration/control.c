@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * control.c - the control connection: sending small frames, reading them, pings and
+ * the notice of silence.
+ */
+#include "migration/internal.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+int migration_control(struct swo_migration *m, enum wire_type type, const void *payload, size_t len,
+	struct swo_error *err)
+{
+	struct swo_frame_header header = {.type = (uint16_t)type};
+
+	return swo_channel_send(&m->control, &header, payload, len, err);
+}
+
+/* How large a payload of this type may be. */
+static uint32_t payload_max(uint16_t type)
+{
+	switch (type) {
+	case WIRE_HELLO:
+	case WIRE_HELLO_OK:
+		return WIRE_HELLO_MAX;
+	case WIRE_MACHINE:
+		return SWO_MACHINE_STATE_MAX;
+	case WIRE_CONFIG:
+		return SWO_CONFIG_MAX;
+	case WIRE_TIMELINE:
+		return WIRE_TIMELINE_MAX;
+	default:
+		return WIRE_TEXT_MAX;
+	}
+}
+
+static int read_frame(struct swo_migration *m, control_handler *handle, struct swo_error *err)
+{
+	struct swo_frame_header header;
+
+	if (swo_channel_recv_header(&m->control, &header, SWO_FRAME_PAYLOAD_MAX, 0, err))
+		return -1;
+	if (header.length > payload_max(header.type))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"a control frame of type %u has %u bytes; at most %u make sense",
+			header.type, header.length, payload_max(header.type));
+
+	swo_autofree uint8_t *payload = malloc((size_t)header.length + 1);
+
+	if (!payload)
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "control frame of %u bytes", header.length);
+	if (swo_channel_recv_payload(&m->control, &header, payload, header.length, NULL, 0, err))
+		return -1;
+	payload[header.length] = 0;
+	if (header.type == WIRE_PING)
+		return 0;
+	return handle(m, &header, payload, err);
+}
+
+void migration_read_control(struct swo_migration *m, control_handler *handle)
+{
+	const uint64_t quarter_ms = m->params.idle_deadline_ms / 4;
+	uint64_t heard = swo_now_ns(), pinged = 0;
+	struct swo_error err = {0};
+
+	for (;;) {
+		uint64_t now = swo_now_ns();
+
+		if (now - pinged >= quarter_ms * 1000000) {
+			pinged = now;
+			if (migration_control(m, WIRE_PING, NULL, 0, &err))
+				break;
+		}
+		if (swo_conn_readable(m->control.conn, swo_deadline_ms(quarter_ms))) {
+			if (read_frame(m, handle, &err))
+				break;
+			heard = swo_now_ns();
+		} else if (swo_now_ns() - heard > m->params.idle_deadline_ms * 1000000) {
+			swo_error_set(&err, SWO_E_PEER_LOST, 0,
+				"nothing was heard from the other side of '%s' for %llu ms",
+				swo_conn_peer(m->control.conn),
+				(unsigned long long)m->params.idle_deadline_ms);
+			break;
+		}
+	}
+
+	/* Whoever sends must not wait for a peer that is gone. */
+	swo_channel_shutdown(&m->control);
+	pthread_mutex_lock(&m->mutex);
+	m->lost = true;
+	m->lost_error = err;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	m->ops->lost(m);
+}

@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * estimate.h - how long the stop would last: from bandwidth *and* from what the devices'
+ * arcs have cost so far. Pure arithmetic.
+ */
+#ifndef MIGRATION_ESTIMATE_H
+#define MIGRATION_ESTIMATE_H
+
+#include "switchover/base.h"
+
+/* Times in ns; 0 where nothing was learned yet. */
+struct estimate_device {
+	uint64_t quiesce_ns;  /* ->P2P on the source */
+	uint64_t stop_ns;     /* ->STOP_COPY */
+	uint64_t bytes;	      /* to be sent after it has stopped */
+	uint64_t finalise_ns; /* RESUMING->STOP on the target */
+	uint64_t to_p2p_ns;   /* STOP->RUNNING_P2P */
+	uint64_t to_running_ns;
+};
+
+struct estimate_input {
+	const struct estimate_device *devices;
+	unsigned count;
+	uint64_t ram_bytes; /* dirty now */
+	uint64_t bandwidth; /* bytes a second, all channels */
+	uint64_t rtt_ns;
+	bool serial; /* arcs one device after another */
+};
+
+struct estimate {
+	uint64_t downtime_ns;
+	uint64_t irreducible_ns; /* of it: what no further pass of RAM can make shorter */
+	int slowest;		 /* index of the device that costs most; -1: none */
+};
+
+struct estimate estimate_downtime(const struct estimate_input *in);
+
+#endif

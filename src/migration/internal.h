@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * internal.h - what source and target have in common: the migration object, its
+ * connections, its outcome.
+ */
+#ifndef MIGRATION_INTERNAL_H
+#define MIGRATION_INTERNAL_H
+
+#include "migration/wire.h"
+#include "switchover/migration.h"
+
+#include <stdatomic.h>
+
+/*
+ * One lock and one condition for everything that threads tell each other. Readers and jobs
+ * leave a note under the lock and wake whoever waits; only the migration's own thread
+ * steps the handover and acts.
+ */
+struct swo_migration {
+	bool is_source;
+	struct swo_vm vm; /* devices: our own copy of the array */
+	struct swo_migration_params params;
+	struct swo_migration_observer observer;
+	struct swo_timeline *timeline;
+	char *uri;
+	pthread_t thread;
+	const struct migration_ops *ops;
+	struct device_watch { /* one a device, for the observer */
+		struct swo_migration *m;
+		unsigned index;
+	} * watches;
+
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+
+	/* under the mutex */
+	struct swo_migration_info info;
+	struct swo_error failure; /* the first one; code NONE: none */
+	bool cancel_asked;
+	bool quit; /* free waits for the thread */
+	bool ended;
+	bool lost; /* the control connection is gone; lost_error says how */
+	struct swo_error lost_error;
+
+	/* Jobs and senders look at this and end soon once it is set. */
+	atomic_bool abort;
+
+	struct swo_channel control;
+	bool control_open;
+	pthread_t control_reader;
+	bool control_reader_runs;
+	struct swo_channel data[WIRE_CHANNELS_MAX];
+	unsigned data_open;
+};
+
+struct migration_ops {
+	void (*main)(struct swo_migration *m);
+	bool (*may_run)(struct swo_migration *m); /* with the mutex held */
+	int (*resolve)(struct swo_migration *m, bool run_here, struct swo_error *err);
+	/* Any thread: make whatever blocks the migration's thread return. */
+	void (*interrupt)(struct swo_migration *m);
+	/* The control connection was lost: on its reader's thread, after m->lost was set. */
+	void (*lost)(struct swo_migration *m);
+	void (*free)(struct swo_migration *m);
+};
+
+/* Fills *m (zeroed by the caller); the caller starts the thread with migration_run. */
+int migration_init(struct swo_migration *m, const struct migration_ops *ops,
+	const struct swo_vm *vm, const char *uri, const struct swo_migration_params *params,
+	const struct swo_migration_observer *observer, struct swo_timeline *timeline,
+	struct swo_error *err);
+void migration_fini(struct swo_migration *m);
+int migration_run(struct swo_migration *m, struct swo_error *err);
+
+/* A random (version 4) UUID as text. */
+void migration_make_id(char id[40]);
+uint64_t migration_random(void);
+unsigned migration_threads(void);
+
+/* Keeps the first failure, sets abort, wakes everyone. Any thread. */
+void migration_fail(struct swo_migration *m, const struct swo_error *err);
+/* Has anything happened that ends the migration before GO? Fills *err with what. Any thread. */
+bool migration_broken(struct swo_migration *m, struct swo_error *err);
+void migration_set_status(struct swo_migration *m, enum swo_migration_status status);
+/* The last word: status, end time, ended. */
+void migration_end(
+	struct swo_migration *m, enum swo_migration_status status, const struct swo_error *err);
+void migration_wake(struct swo_migration *m);
+
+/*
+ * Waits on m->changed until done(arg) says so (called with the mutex held), the migration is
+ * broken (unless `regardless`), or the deadline has passed: SWO_E_TIMEOUT, naming `what`.
+ */
+int migration_wait_until(struct swo_migration *m, bool (*done)(void *arg), void *arg,
+	bool regardless, swo_deadline deadline, const char *what, struct swo_error *err);
+
+/* Sends one frame without fields on the control connection. */
+int migration_control(struct swo_migration *m, enum wire_type type, const void *payload, size_t len,
+	struct swo_error *err);
+
+/*
+ * The loop of a control connection's reader: pings, notices silence, hands each whole frame to
+ * `handle` (payload NUL-terminated beyond its length), ends on an error or when handle fails, and
+ * then marks the connection lost.
+ */
+typedef int control_handler(struct swo_migration *m, const struct swo_frame_header *header,
+	const uint8_t *payload, struct swo_error *err);
+void migration_read_control(struct swo_migration *m, control_handler *handle);
+
+/* Watches devices and run-state passes for the observer and the timeline; undo with NULLs. */
+void migration_watch(struct swo_migration *m, bool on);
+
+/* A hash over a stream's frames: h' = XXH3(checksum of the frame, seed h). Starts at 0. */
+uint64_t migration_chain(uint64_t hash, uint64_t frame_checksum);
+
+/* Ends every device's jobs: false when one still hangs at the deadline. */
+bool migration_devices_idle(struct swo_migration *m, swo_deadline deadline);
+
+#endif

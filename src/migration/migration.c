@@ -1,0 +1,338 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * migration.c - what both sides of a migration share: life cycle, outcome, the
+ * public calls that do not care which side they are on.
+ */
+#include "migration/internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <xxhash.h>
+
+int migration_init(struct swo_migration *m, const struct migration_ops *ops,
+	const struct swo_vm *vm, const char *uri, const struct swo_migration_params *params,
+	const struct swo_migration_observer *observer, struct swo_timeline *timeline,
+	struct swo_error *err)
+{
+	if (params)
+		m->params = *params;
+	else
+		swo_migration_params_init(&m->params);
+	if (swo_migration_params_check(&m->params, err))
+		return -1;
+	if (vm->device_count > SWO_DEVICES_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%u devices are more than the %u supported", vm->device_count,
+			SWO_DEVICES_MAX);
+
+	m->ops = ops;
+	m->vm = *vm;
+	m->timeline = timeline;
+	if (observer)
+		m->observer = *observer;
+	m->uri = strdup(uri);
+	m->vm.devices = calloc(vm->device_count + 1, sizeof(*vm->devices));
+	m->watches = calloc(vm->device_count + 1, sizeof(*m->watches));
+	if (!m->uri || !m->vm.devices || !m->watches) {
+		free(m->uri);
+		free(m->vm.devices);
+		free(m->watches);
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "migration");
+	}
+	if (vm->device_count)
+		memcpy(m->vm.devices, vm->devices, vm->device_count * sizeof(*vm->devices));
+	pthread_mutex_init(&m->mutex, NULL);
+	swo_cond_init(&m->changed);
+	m->info.start_ns = swo_now_ns();
+	m->info.ram_total = swo_ram_size(vm->ram);
+	return 0;
+}
+
+void migration_fini(struct swo_migration *m)
+{
+	pthread_cond_destroy(&m->changed);
+	pthread_mutex_destroy(&m->mutex);
+	free(m->uri);
+	free(m->vm.devices);
+	free(m->watches);
+}
+
+static void *migration_thread(void *opaque)
+{
+	struct swo_migration *m = opaque;
+
+	m->ops->main(m);
+	return NULL;
+}
+
+int migration_run(struct swo_migration *m, struct swo_error *err)
+{
+	return swo_thread_start(
+		&m->thread, m->is_source ? "swo-source" : "swo-target", migration_thread, m, err);
+}
+
+uint64_t migration_random(void)
+{
+	uint64_t value = 0;
+
+	/* 8 bytes never block nor come short once the pool is up (getrandom(2)). */
+	if (getrandom(&value, sizeof(value), 0) != sizeof(value))
+		value = swo_now_ns() * UINT64_C(0x9e3779b97f4a7c15);
+	return value;
+}
+
+void migration_make_id(char id[40])
+{
+	uint64_t a = migration_random(), b = migration_random();
+
+	snprintf(id, 40, "%08x-%04x-4%03x-%04x-%04x%08x", (unsigned)(a >> 32),
+		(unsigned)(a >> 16) & 0xffff, (unsigned)a & 0xfff,
+		0x8000 | ((unsigned)(b >> 48) & 0x3fff), (unsigned)(b >> 32) & 0xffff, (unsigned)b);
+}
+
+unsigned migration_threads(void)
+{
+	FILE *file = fopen("/proc/self/status", "re");
+	char line[256];
+	unsigned count = 0;
+
+	if (!file)
+		return 0;
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "Threads: %u", &count) == 1)
+			break;
+	fclose(file);
+	return count;
+}
+
+uint64_t migration_chain(uint64_t hash, uint64_t frame_checksum)
+{
+	return XXH3_64bits_withSeed(&frame_checksum, sizeof(frame_checksum), hash);
+}
+
+void migration_wake(struct swo_migration *m)
+{
+	pthread_mutex_lock(&m->mutex);
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+}
+
+void migration_fail(struct swo_migration *m, const struct swo_error *err)
+{
+	pthread_mutex_lock(&m->mutex);
+	if (m->failure.code == SWO_E_NONE)
+		m->failure = *err;
+	atomic_store(&m->abort, true);
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+}
+
+/* With the mutex held. The cause before the symptom: a failure here often cuts the connection. */
+static bool broken_locked(struct swo_migration *m, struct swo_error *err)
+{
+	if (m->failure.code != SWO_E_NONE) {
+		*err = m->failure;
+		return true;
+	}
+	if (m->cancel_asked || m->quit) {
+		swo_error_set(err, SWO_E_CANCELLED, 0, "the migration was cancelled");
+		return true;
+	}
+	if (m->lost) {
+		*err = m->lost_error;
+		return true;
+	}
+	return false;
+}
+
+bool migration_broken(struct swo_migration *m, struct swo_error *err)
+{
+	struct swo_error ignored;
+
+	pthread_mutex_lock(&m->mutex);
+	bool broken = broken_locked(m, err ? err : &ignored);
+	pthread_mutex_unlock(&m->mutex);
+	return broken;
+}
+
+void migration_set_status(struct swo_migration *m, enum swo_migration_status status)
+{
+	pthread_mutex_lock(&m->mutex);
+	bool news = m->info.status != status;
+	m->info.status = status;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	if (news && m->observer.status)
+		m->observer.status(m->observer.opaque, status);
+}
+
+void migration_end(
+	struct swo_migration *m, enum swo_migration_status status, const struct swo_error *err)
+{
+	pthread_mutex_lock(&m->mutex);
+	m->info.end_ns = swo_now_ns();
+	if (err)
+		m->info.error = *err;
+	pthread_mutex_unlock(&m->mutex);
+
+	/* The observer hears of it before a waiter may free us. */
+	migration_set_status(m, status);
+	pthread_mutex_lock(&m->mutex);
+	m->ended = true;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+}
+
+int migration_wait_until(struct swo_migration *m, bool (*done)(void *arg), void *arg,
+	bool regardless, swo_deadline deadline, const char *what, struct swo_error *err)
+{
+	struct swo_error local;
+	int rc = 0;
+
+	if (!err)
+		err = &local;
+	pthread_mutex_lock(&m->mutex);
+	while (!done(arg)) {
+		if (!regardless && broken_locked(m, err)) {
+			rc = -1;
+			break;
+		}
+		if (swo_cond_wait(&m->changed, &m->mutex, deadline) && !done(arg)) {
+			rc = swo_error_set(
+				err, SWO_E_TIMEOUT, 0, "%s did not happen in time", what);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&m->mutex);
+	return rc;
+}
+
+bool migration_devices_idle(struct swo_migration *m, swo_deadline deadline)
+{
+	bool idle = true;
+
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		if (!swo_worker_idle_wait(swo_device_worker(m->vm.devices[i]), deadline))
+			idle = false;
+	return idle;
+}
+
+/* ---- watching ------------------------------------------------------------------ */
+
+static void watch_device(void *opaque, enum swo_device_state state)
+{
+	struct swo_migration_observer *observer = &((struct device_watch *)opaque)->m->observer;
+
+	observer->device_state(observer->opaque, ((struct device_watch *)opaque)->index, state);
+}
+
+static void watch_pass(
+	void *opaque, enum swo_pass pass, bool running, uint64_t start_ns, uint64_t end_ns)
+{
+	struct swo_migration *m = opaque;
+
+	swo_timeline_span(m->timeline, SWO_SPAN_PASS, "", start_ns, end_ns, 0, "%s: %s pass",
+		running ? "start" : "stop", pass == SWO_PASS_PREPARE ? "prepare" : "change");
+}
+
+void migration_watch(struct swo_migration *m, bool on)
+{
+	struct swo_runstate_observer observer = {.pass = watch_pass, .opaque = m};
+
+	swo_runstate_observe(m->vm.runstate, on ? &observer : NULL);
+	for (unsigned i = 0; i < m->vm.device_count; i++) {
+		swo_device_set_timeline(m->vm.devices[i], on ? m->timeline : NULL);
+		if (!m->observer.device_state)
+			continue;
+		if (!on) {
+			swo_device_observe(m->vm.devices[i], NULL, NULL);
+			continue;
+		}
+		struct device_watch *watch = &m->watches[i];
+
+		*watch = (struct device_watch){.m = m, .index = i};
+		swo_device_observe(m->vm.devices[i], watch_device, watch);
+	}
+}
+
+/* ---- the public calls that are the same on both sides -------------------------------- */
+
+const char *swo_migration_status_name(enum swo_migration_status status)
+{
+	static const char *const names[] = {"none", "setup", "active", "device", "cancelling",
+		"cancelled", "completed", "failed", "in-doubt"};
+
+	return (size_t)status < SWO_ARRAY_SIZE(names) ? names[status] : "unknown";
+}
+
+void swo_migration_info(struct swo_migration *m, struct swo_migration_info *out)
+{
+	pthread_mutex_lock(&m->mutex);
+	*out = m->info;
+	pthread_mutex_unlock(&m->mutex);
+}
+
+int swo_migration_cancel(struct swo_migration *m, struct swo_error *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&m->mutex);
+	if (m->ended)
+		rc = swo_error_set(
+			err, SWO_E_STATE, 0, "the migration has ended: nothing to cancel");
+	else if (m->info.committed)
+		rc = swo_error_set(err, SWO_E_STATE, 0,
+			"the migration has passed its point of no return and cannot be cancelled");
+	else
+		m->cancel_asked = true;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	if (!rc) {
+		migration_set_status(m, SWO_MIGRATION_CANCELLING);
+		atomic_store(&m->abort, true);
+		m->ops->interrupt(m);
+	}
+	return rc;
+}
+
+int swo_migration_resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
+{
+	return m->ops->resolve(m, run_here, err);
+}
+
+bool swo_migration_may_run(struct swo_migration *m)
+{
+	pthread_mutex_lock(&m->mutex);
+	bool may = m->ops->may_run(m);
+	pthread_mutex_unlock(&m->mutex);
+	return may;
+}
+
+bool swo_migration_wait(struct swo_migration *m, swo_deadline deadline)
+{
+	pthread_mutex_lock(&m->mutex);
+	while (!m->ended)
+		if (swo_cond_wait(&m->changed, &m->mutex, deadline))
+			break;
+	bool ended = m->ended;
+	pthread_mutex_unlock(&m->mutex);
+	return ended;
+}
+
+void swo_migration_free(struct swo_migration *m)
+{
+	if (!m)
+		return;
+	pthread_mutex_lock(&m->mutex);
+	m->quit = true;
+	if (!m->info.committed)
+		atomic_store(&m->abort, true);
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	m->ops->interrupt(m);
+	pthread_join(m->thread, NULL);
+	m->ops->free(m);
+}

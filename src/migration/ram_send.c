@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ram_send.c - RAM passes: runs of dirty pages, zero pages told apart, framed and sent by
+ * one worker a channel.
+ */
+#include "migration/ram_send.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sender {
+	struct ram_send *owner;
+	unsigned channel;
+	struct swo_worker *worker;
+	struct swo_job job;
+	uint8_t *bounce;
+	struct swo_error err;
+	int rc;
+	uint64_t bytes;
+	uint64_t normal_pages;
+	uint64_t zero_pages;
+};
+
+struct ram_send {
+	struct swo_migration *m;
+	struct sender senders[WIRE_CHANNELS_MAX];
+	unsigned count;
+	uint64_t pass;
+	bool limited;
+	uint64_t pass_start_ns;
+	_Atomic uint64_t pass_bytes; /* of all senders, for the bandwidth limit */
+};
+
+/* Sleeps as long as the bytes sent so far in this pass are ahead of the limit. */
+static void obey_limit(struct ram_send *send, uint64_t bytes)
+{
+	uint64_t limit = send->m->params.max_bandwidth;
+	uint64_t total = atomic_fetch_add(&send->pass_bytes, bytes) + bytes;
+
+	if (!send->limited || !limit)
+		return;
+	uint64_t due = send->pass_start_ns + (uint64_t)((double)total * 1e9 / (double)limit);
+
+	/* In short naps, so that a cancel does not wait for a slow limit. */
+	for (uint64_t now = swo_now_ns(); now < due && !atomic_load(&send->m->abort);
+		now = swo_now_ns())
+		swo_sleep_until(due - now > 50000000 ? now + 50000000 : due);
+}
+
+static int send_zero(struct sender *sender, unsigned region, uint64_t offset, uint64_t bytes)
+{
+	struct swo_frame_header header = {.type = WIRE_RAM_ZERO,
+		.device = region,
+		.offset = offset,
+		.pass = sender->owner->pass};
+	struct wire_zero_run run = {.bytes = bytes};
+
+	sender->zero_pages += bytes >> SWO_PAGE_SHIFT;
+	sender->bytes += sizeof(header) + sizeof(run);
+	return swo_channel_send(
+		&sender->owner->m->data[sender->channel], &header, &run, sizeof(run), &sender->err);
+}
+
+static int send_pages(struct sender *sender, unsigned region, const uint8_t *host, uint64_t offset,
+	uint64_t bytes)
+{
+	struct swo_frame_header header = {
+		.type = WIRE_RAM, .device = region, .offset = offset, .pass = sender->owner->pass};
+
+	/*
+	 * By way of a buffer: the guest or a device may be writing to the page, and the checksum
+	 * must be that of the bytes that are sent. What was torn is dirty again.
+	 */
+	memcpy(sender->bounce, host + offset, bytes);
+	if (swo_channel_send(&sender->owner->m->data[sender->channel], &header, sender->bounce,
+		    bytes, &sender->err))
+		return -1;
+	sender->normal_pages += bytes >> SWO_PAGE_SHIFT;
+	sender->bytes += sizeof(header) + bytes;
+	obey_limit(sender->owner, bytes);
+	return 0;
+}
+
+/* A run of dirty pages: cut where zero pages begin and end. */
+static int send_run(
+	struct sender *sender, unsigned region, const uint8_t *host, uint64_t page, uint64_t pages)
+{
+	uint64_t end = page + pages;
+
+	while (page < end) {
+		bool zero = swo_page_is_zero(host + (page << SWO_PAGE_SHIFT));
+		uint64_t next = page + 1;
+
+		while (next < end && swo_page_is_zero(host + (next << SWO_PAGE_SHIFT)) == zero)
+			next++;
+		uint64_t offset = page << SWO_PAGE_SHIFT, bytes = (next - page) << SWO_PAGE_SHIFT;
+
+		if (zero ? send_zero(sender, region, offset, bytes)
+			 : send_pages(sender, region, host, offset, bytes))
+			return -1;
+		page = next;
+	}
+	return 0;
+}
+
+static int send_region(struct sender *sender, unsigned index)
+{
+	struct ram_send *send = sender->owner;
+	const struct swo_ram_region *region = swo_ram_region(send->m->vm.ram, index);
+	const uint64_t all = region->size >> SWO_PAGE_SHIFT;
+	const uint64_t piece = UINT64_C(1) << (WIRE_RAM_PIECE_SHIFT - SWO_PAGE_SHIFT);
+	const uint64_t run_max = WIRE_RAM_RUN_MAX >> SWO_PAGE_SHIFT;
+
+	for (uint64_t begin = 0; begin < all; begin += piece) {
+		uint64_t end = begin + piece < all ? begin + piece : all, page = begin, pages;
+
+		if (wire_ram_channel(begin << SWO_PAGE_SHIFT, send->count) != sender->channel)
+			continue;
+		while (swo_ram_take(send->m->vm.ram, index, &page, end, run_max, &pages)) {
+			if (atomic_load(&send->m->abort))
+				return swo_error_set(&sender->err, SWO_E_CANCELLED, 0,
+					"the migration was broken off while RAM was sent");
+			if (send_run(sender, index, region->host, page, pages))
+				return -1;
+			page += pages;
+		}
+	}
+	return 0;
+}
+
+static void sender_job(void *opaque)
+{
+	struct sender *sender = opaque;
+
+	sender->rc = 0;
+	for (unsigned i = 0; !sender->rc && i < swo_ram_count(sender->owner->m->vm.ram); i++)
+		sender->rc = send_region(sender, i);
+	if (sender->rc)
+		migration_fail(sender->owner->m, &sender->err);
+}
+
+int ram_send_create(struct swo_migration *m, struct ram_send **out, struct swo_error *err)
+{
+	struct ram_send *send = calloc(1, sizeof(*send));
+
+	if (!send)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "RAM senders");
+	send->m = m;
+	for (unsigned i = 0; i < m->params.channels; i++) {
+		struct sender *sender = &send->senders[i];
+		char name[16];
+
+		sender->owner = send;
+		sender->channel = i;
+		sender->job = (struct swo_job){.fn = sender_job, .opaque = sender};
+		sender->bounce = malloc(WIRE_RAM_RUN_MAX);
+		snprintf(name, sizeof(name), "swo-ram-%u", i);
+		send->count = i + 1;
+		if (!sender->bounce) {
+			swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "RAM sender's buffer");
+			ram_send_destroy(send);
+			return -1;
+		}
+		if (swo_worker_create(name, &sender->worker, err)) {
+			ram_send_destroy(send);
+			return -1;
+		}
+	}
+	*out = send;
+	return 0;
+}
+
+void ram_send_destroy(struct ram_send *send)
+{
+	if (!send)
+		return;
+	for (unsigned i = 0; i < send->count; i++) {
+		/* Its sends have deadlines and its channel was shut down: it ends. */
+		if (send->senders[i].worker)
+			swo_worker_destroy(send->senders[i].worker, swo_deadline_ms(3600000));
+		free(send->senders[i].bounce);
+	}
+	free(send);
+}
+
+static void add_up(struct ram_send *send)
+{
+	struct swo_migration *m = send->m;
+	uint64_t sent = 0, normal = 0, zero = 0;
+
+	for (unsigned i = 0; i < send->count; i++) {
+		sent += send->senders[i].bytes;
+		normal += send->senders[i].normal_pages;
+		zero += send->senders[i].zero_pages;
+	}
+	pthread_mutex_lock(&m->mutex);
+	m->info.ram_sent = sent;
+	m->info.ram_normal_pages = normal;
+	m->info.ram_zero_pages = zero;
+	m->info.ram_passes = send->pass;
+	m->info.ram_dirty_pages = swo_ram_dirty_pages(m->vm.ram);
+	pthread_mutex_unlock(&m->mutex);
+}
+
+int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct swo_error *err)
+{
+	uint64_t start = swo_now_ns(), before = 0, after = 0;
+	int rc = 0;
+
+	send->pass++;
+	send->limited = limited;
+	send->pass_start_ns = start;
+	atomic_store(&send->pass_bytes, 0);
+	for (unsigned i = 0; i < send->count; i++) {
+		before += send->senders[i].bytes;
+		swo_worker_submit(send->senders[i].worker, &send->senders[i].job);
+	}
+	for (unsigned i = 0; i < send->count; i++) {
+		/* Ends by itself: every send notices a stall. Meanwhile keep the figures fresh. */
+		while (!swo_job_wait(&send->senders[i].job, swo_deadline_ms(100)))
+			;
+		after += send->senders[i].bytes;
+		if (send->senders[i].rc && !rc) {
+			rc = -1;
+			if (err)
+				*err = send->senders[i].err;
+		}
+	}
+	add_up(send);
+	swo_timeline_span(send->m->timeline, SWO_SPAN_RAM, "", start, swo_now_ns(), after - before,
+		"RAM pass %" PRIu64, send->pass);
+	if (bytes)
+		*bytes = after - before;
+	return rc;
+}
+
+uint64_t ram_send_passes(const struct ram_send *send)
+{
+	return send->pass;
+}

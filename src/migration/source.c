@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * source.c - the source's thread: pre-copy until the prediction is under the limit, the stop,
+ * and the way back when anything fails before GO. Steps the handover; others only leave notes.
+ */
+#include "migration/source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* What we believe of a link over which too little has gone to tell. */
+#define BANDWIDTH_UNKNOWN    (UINT64_C(200) << 20)
+#define BANDWIDTH_MIN_SAMPLE (UINT64_C(256) << 10)
+
+uint32_t source_event(struct source *s, enum source_event event)
+{
+	uint32_t actions = source_step(&s->state, event);
+
+	s->m.info.committed = source_committed(s->state);
+	return actions;
+}
+
+static void step(struct source *s, enum source_event event)
+{
+	pthread_mutex_lock(&s->m.mutex);
+	source_event(s, event);
+	pthread_mutex_unlock(&s->m.mutex);
+}
+
+/* ---- the estimate -------------------------------------------------------------------- */
+
+static struct estimate estimate(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	unsigned count = m->vm.device_count;
+	struct estimate_device *devices = calloc(count + 1, sizeof(*devices));
+	struct estimate_input in = {.devices = devices,
+		.count = devices ? count : 0,
+		.ram_bytes = swo_ram_dirty_pages(m->vm.ram) << SWO_PAGE_SHIFT,
+		.bandwidth = s->wire_bandwidth ? s->wire_bandwidth : BANDWIDTH_UNKNOWN,
+		.rtt_ns = s->rtt_ns,
+		.serial = m->vm.transitions == SWO_TRANSITIONS_SERIAL};
+
+	pthread_mutex_lock(&m->mutex);
+	for (unsigned i = 0; i < in.count; i++) {
+		struct source_device *sd = &s->devices[i];
+		struct swo_device *dev = sd->dev;
+
+		devices[i] = (struct estimate_device){.bytes = sd->stop_bytes,
+			.quiesce_ns = swo_device_arc_cost(
+				dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P)
+					      .mean_ns,
+			.stop_ns = swo_device_arc_cost(
+				dev, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY)
+					   .mean_ns,
+			.finalise_ns = s->costs[i].finalise_ns,
+			.to_p2p_ns = s->costs[i].to_p2p_ns,
+			.to_running_ns = s->costs[i].to_running_ns};
+	}
+	pthread_mutex_unlock(&m->mutex);
+
+	struct estimate result = estimate_downtime(&in);
+
+	free(devices);
+	pthread_mutex_lock(&m->mutex);
+	m->info.predicted_downtime_ns = result.downtime_ns;
+	m->info.bandwidth = in.bandwidth;
+	m->info.ram_dirty_pages = in.ram_bytes >> SWO_PAGE_SHIFT;
+	pthread_mutex_unlock(&m->mutex);
+	return result;
+}
+
+/* ---- pre-copy -------------------------------------------------------------------------- */
+
+static bool initial_loaded(void *arg)
+{
+	struct source *s = arg;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		if (!s->devices[i].initial_loaded)
+			return false;
+	return true;
+}
+
+static bool never(void *arg)
+{
+	(void)arg;
+	return false;
+}
+
+/* One round of everything that can go while the VM runs. *bytes: how much went. */
+static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *err)
+{
+	uint64_t start = swo_now_ns(), ram_bytes = 0;
+
+	pthread_mutex_lock(&s->m.mutex);
+	uint64_t device_before = s->m.info.device_sent;
+	pthread_mutex_unlock(&s->m.mutex);
+
+	source_devices_precopy_begin(s);
+	int rc = ram_send_pass(s->ram, true, &ram_bytes, err);
+	struct swo_error second;
+	if (source_devices_precopy_wait(s, rc ? &second : err))
+		rc = -1;
+	if (rc)
+		return -1;
+
+	pthread_mutex_lock(&s->m.mutex);
+	*bytes = ram_bytes + s->m.info.device_sent - device_before;
+	pthread_mutex_unlock(&s->m.mutex);
+	uint64_t took = swo_now_ns() - start;
+	if (*bytes >= BANDWIDTH_MIN_SAMPLE && took) {
+		uint64_t sample = (uint64_t)((double)*bytes * 1e9 / (double)took);
+
+		/* A limit that holds before the stop says nothing about the wire after it. */
+		if (!s->m.params.max_bandwidth)
+			s->wire_bandwidth =
+				s->wire_bandwidth ? (3 * s->wire_bandwidth + sample) / 4 : sample;
+	}
+	return 0;
+}
+
+static int too_slow(struct source *s, const struct estimate *e, struct swo_error *err)
+{
+	const char *name =
+		e->slowest >= 0 ? swo_device_name(s->m.vm.devices[e->slowest]) : "(none)";
+
+	return swo_error_set(err, SWO_E_TIMEOUT, 0,
+		"this VM cannot be switched over within downtime-limit %" PRIu64
+		" ms: its devices alone take about %" PRIu64
+		" ms (the slowest is %s); raise downtime-limit above that",
+		s->m.params.downtime_limit_ms, e->irreducible_ns / 1000000, name);
+}
+
+static bool vm_runs(struct source *s)
+{
+	return swo_runstate_get(s->m.vm.runstate) == SWO_RUN_STATE_RUNNING;
+}
+
+static int precopy(struct source *s, struct swo_error *err)
+{
+	const uint64_t limit_ns = s->m.params.downtime_limit_ms * 1000000;
+	uint64_t bytes;
+
+	for (;;) {
+		if (s->m.params.config == SWO_WHEN_EARLY && source_configs_send(s, false, err))
+			return -1;
+		if (precopy_round(s, &bytes, err))
+			return -1;
+		/* Somebody has stopped the VM meanwhile: nothing is gained by waiting. */
+		if (!vm_runs(s))
+			return 0;
+		if (migration_wait_until(&s->m, initial_loaded, s, false,
+			    swo_deadline_ms(s->m.params.setup_deadline_ms),
+			    "the loading of the devices' initial data", err) ||
+			source_dirty_collect(s, err))
+			return -1;
+
+		struct estimate e = estimate(s);
+
+		if (e.downtime_ns <= limit_ns)
+			return 0;
+		if (e.irreducible_ns > limit_ns)
+			return too_slow(s, &e, err);
+		/* Little to send, yet not enough: look again shortly rather than spin. */
+		if (bytes < BANDWIDTH_MIN_SAMPLE &&
+			migration_wait_until(
+				&s->m, never, NULL, false, swo_deadline_ms(10), "", err) &&
+			err->code != SWO_E_TIMEOUT)
+			return -1;
+	}
+}
+
+/* ---- the stop ---------------------------------------------------------------------------- */
+
+/*
+ * First of all handlers when the VM stops (deepest, and highest): the vCPUs stand still, so what
+ * they wrote last can go while the devices are still on their way.
+ */
+static int on_stop(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	struct source *s = opaque;
+
+	(void)state;
+	if (running)
+		return 0;
+	pthread_mutex_lock(&s->m.mutex);
+	bool first = !s->stop_begun;
+	s->stop_begun = true;
+	s->vcpus_stopped_ns = swo_now_ns();
+	pthread_mutex_unlock(&s->m.mutex);
+	swo_timeline_mark(s->m.timeline, "", "vCPUs stopped");
+	if (first)
+		swo_worker_submit(s->stop_worker, &s->stop_job);
+	/* The VMM's config calls belong to our thread; a `stop` by somebody else comes on theirs.
+	 */
+	if (pthread_equal(pthread_self(), s->m.thread))
+		return source_configs_send(s, true, err);
+	return 0;
+}
+
+/* First of all handlers when a stop is taken back: streams must let go of the workers. */
+static int on_undo(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	struct source *s = opaque;
+
+	(void)state;
+	(void)err;
+	if (running) {
+		atomic_store(&s->m.abort, true);
+		migration_wake(&s->m);
+	}
+	return 0;
+}
+
+static int add_handlers(struct source *s, struct swo_error *err)
+{
+	const struct swo_handler_desc stop = {.name = "migration: last RAM",
+		.depth = INT_MAX,
+		.rank = SWO_RANK_MAX,
+		.prepare = on_stop,
+		.opaque = s};
+	const struct swo_handler_desc undo = {.name = "migration: undo",
+		.depth = 0,
+		.rank = SWO_RANK_MIN,
+		.prepare = on_undo,
+		.opaque = s};
+
+	if (swo_runstate_add(s->m.vm.runstate, &stop, &s->on_stop, err) ||
+		swo_runstate_add(s->m.vm.runstate, &undo, &s->on_undo, err))
+		return -1;
+	return 0;
+}
+
+/* Devices that the stop did not take to STOP_COPY: those of a VM that was paused before. */
+static int stop_the_rest(struct source *s, struct swo_error *err)
+{
+	struct swo_error later;
+	int rc = 0;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct swo_device *dev = s->m.vm.devices[i];
+
+		if (swo_device_state(dev) != SWO_DEVICE_STOP_COPY &&
+			swo_device_set_state(dev, SWO_DEVICE_STOP_COPY, rc ? &later : err))
+			rc = -1;
+	}
+	return rc;
+}
+
+static int send_machine(struct source *s, struct swo_error *err)
+{
+	struct swo_buf state = SWO_BUF_INIT(SWO_MACHINE_STATE_MAX);
+	uint64_t start = swo_now_ns();
+	int rc = s->m.vm.ops->machine_save(s->m.vm.opaque, &state, err);
+
+	if (!rc)
+		rc = migration_control(&s->m, WIRE_MACHINE, state.data, state.len, err);
+	swo_timeline_span(s->m.timeline, SWO_SPAN_WORK, "", start, swo_now_ns(), state.len,
+		"vCPU and board state");
+	swo_buf_free(&state);
+	return rc;
+}
+
+static bool all_out(void *arg)
+{
+	struct source *s = arg;
+
+	return s->ram_done && s->ended == s->m.vm.device_count;
+}
+
+static int send_end(struct source *s, struct swo_error *err)
+{
+	struct wire_totals all = {0};
+
+	for (unsigned i = 0; i < s->m.data_open; i++) {
+		struct swo_channel *channel = &s->m.data[i];
+		/* Nobody else sends any more: the counters stand still. */
+		struct wire_totals totals = {
+			.frames = channel->frames_sent, .bytes = channel->bytes_sent};
+		struct swo_frame_header header = {.type = WIRE_FIN, .device = i};
+
+		all.frames += totals.frames;
+		all.bytes += totals.bytes;
+		if (swo_channel_send(channel, &header, &totals, sizeof(totals), err))
+			return -1;
+	}
+	return migration_control(&s->m, WIRE_END_ALL, &all, sizeof(all), err);
+}
+
+/* Until when READY must have come, counted from the stop. */
+static swo_deadline switchover_deadline(struct source *s)
+{
+	uint64_t ms = s->m.params.switchover_deadline_ms;
+
+	if (s->m.params.downtime_ceiling_ms && s->m.params.downtime_ceiling_ms < ms)
+		ms = s->m.params.downtime_ceiling_ms;
+	pthread_mutex_lock(&s->m.mutex);
+	uint64_t from = s->vcpus_stopped_ns ? s->vcpus_stopped_ns : swo_now_ns();
+	pthread_mutex_unlock(&s->m.mutex);
+	return from + ms * 1000000;
+}
+
+static int stop_and_send(struct source *s, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+
+	migration_set_status(m, SWO_MIGRATION_DEVICE);
+	if (vm_runs(s)) {
+		uint64_t start = swo_now_ns();
+
+		s->stopped_by_us = true;
+		if (m->vm.ops->stop(m->vm.opaque, err))
+			return -1;
+		swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "stop");
+	} else {
+		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_FINISH_MIGRATE);
+		if (!s->stop_begun) {
+			s->stop_begun = true;
+			swo_worker_submit(s->stop_worker, &s->stop_job);
+		}
+		if (source_configs_send(s, true, err))
+			return -1;
+	}
+	if (stop_the_rest(s, err))
+		return -1;
+	if (m->params.stream == SWO_WHEN_LATE)
+		source_devices_stream(s);
+	if (send_machine(s, err))
+		return -1;
+	pthread_mutex_lock(&m->mutex);
+	m->info.threads_max = migration_threads();
+	pthread_mutex_unlock(&m->mutex);
+	if (migration_wait_until(m, all_out, s, false, switchover_deadline(s),
+		    "the sending of all device state and RAM", err))
+		return -1;
+	return send_end(s, err);
+}
+
+static bool is_ready(void *arg)
+{
+	return ((struct source *)arg)->ready;
+}
+
+/* ---- the way back -----------------------------------------------------------------------------
+ */
+
+static void quiet_jobs(struct source *s)
+{
+	atomic_store(&s->m.abort, true);
+	for (unsigned i = 0; i < s->m.data_open; i++)
+		swo_channel_shutdown(&s->m.data[i]);
+	migration_wake(&s->m);
+	if (s->stop_worker)
+		swo_worker_idle_wait(
+			s->stop_worker, swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
+	/* A device whose arc hangs keeps its worker; it is lost, and the others go on. */
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		if (swo_device_health(s->m.vm.devices[i]) != SWO_DEVICE_LOST)
+			swo_worker_idle_wait(swo_device_worker(s->m.vm.devices[i]),
+				swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
+}
+
+/* All at once; whoever fails is recovered, reset as a last resort. */
+static void devices_to(struct source *s, enum swo_device_state state)
+{
+	struct swo_error err;
+	bool *launched = calloc(s->m.vm.device_count + 1, sizeof(*launched));
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct swo_device *dev = s->m.vm.devices[i];
+
+		if (swo_device_health(dev) == SWO_DEVICE_LOST || swo_device_state(dev) == state)
+			continue;
+		if (!launched) {
+			if (swo_device_set_state(dev, state, &err))
+				swo_device_recover(dev, false, &err);
+		} else {
+			launched[i] = !swo_device_launch(dev, state, &err);
+		}
+	}
+	for (unsigned i = 0; launched && i < s->m.vm.device_count; i++)
+		if (launched[i] && swo_device_wait(s->m.vm.devices[i], &err) &&
+			state == SWO_DEVICE_RUNNING &&
+			swo_device_recover(s->m.vm.devices[i], false, &err))
+			swo_log(SWO_LOG_ERROR, "%s", err.text);
+	free(launched);
+}
+
+static void add_device_words(struct source *s, struct swo_error *err)
+{
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		enum swo_device_health health = swo_device_health(s->m.vm.devices[i]);
+		char text[sizeof(err->text)];
+
+		if (health == SWO_DEVICE_SOUND)
+			continue;
+		memcpy(text, err->text, sizeof(text));
+		snprintf(err->text, sizeof(err->text), "%.300s; device %s %s", text,
+			swo_device_name(s->m.vm.devices[i]),
+			health == SWO_DEVICE_LOST ? "is lost" : "had to be reset");
+	}
+}
+
+void source_bring_back(struct source *s, const struct swo_error *why, bool cancelled)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_error final = *why, err = {0};
+	uint64_t start = swo_now_ns();
+
+	quiet_jobs(s);
+	if (s->stopped_by_us) {
+		/* The VMM has already taken back a stop that failed. */
+		if (!vm_runs(s) && m->vm.ops->start(m->vm.opaque, &err)) {
+			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
+			swo_error_set(&final, why->code, 0, "%.180s; and on resuming: %.180s",
+				why->text, err.text);
+		}
+	} else if (vm_runs(s)) {
+		devices_to(s, SWO_DEVICE_RUNNING);
+	} else {
+		devices_to(s, SWO_DEVICE_STOP);
+		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
+	}
+	source_logs_stop(s);
+	add_device_words(s, &final);
+	swo_timeline_span(
+		m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "back to running");
+	step(s, SOURCE_EV_RESUMED);
+	/* Only now: a peer that does not read must not keep the VM from resuming. */
+	if (m->control_open)
+		migration_control(m, WIRE_ABORT, why->text, strlen(why->text), NULL);
+	migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, &final);
+}
+
+/* ---- the thread ------------------------------------------------------------------------------ */
+
+static int until_ready(struct source *s, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+	uint64_t begin = swo_now_ns();
+
+	migration_set_status(m, SWO_MIGRATION_SETUP);
+	if (source_setup(s, err))
+		return -1;
+	step(s, SOURCE_EV_HELLO_OK);
+	pthread_mutex_lock(&m->mutex);
+	m->info.setup_ns = swo_now_ns() - begin;
+	pthread_mutex_unlock(&m->mutex);
+	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", begin, swo_now_ns(), 0, "setup");
+
+	migration_set_status(m, SWO_MIGRATION_ACTIVE);
+	begin = swo_now_ns();
+	if (precopy(s, err))
+		return -1;
+	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", begin, swo_now_ns(), 0, "pre-copy");
+	step(s, SOURCE_EV_CONVERGED);
+
+	if (stop_and_send(s, err))
+		return -1;
+	step(s, SOURCE_EV_ALL_SENT);
+	begin = swo_now_ns();
+	if (migration_wait_until(
+		    m, is_ready, s, false, switchover_deadline(s), "the target's READY", err))
+		return -1;
+	swo_timeline_span(
+		m->timeline, SWO_SPAN_WAIT, "", begin, swo_now_ns(), 0, "waiting for READY");
+	return 0;
+}
+
+static void source_main(struct swo_migration *m)
+{
+	struct source *s = (struct source *)m;
+	struct swo_error err = {0};
+	int rc = until_ready(s, &err);
+
+	/* The point of no return: whether it is passed is decided under the lock that a cancel
+	 * takes. */
+	pthread_mutex_lock(&m->mutex);
+	if (!rc && (m->cancel_asked || m->quit))
+		rc = swo_error_set(&err, SWO_E_CANCELLED, 0, "the migration was cancelled");
+	if (!rc && m->failure.code != SWO_E_NONE)
+		rc = -1;
+	bool cancelled = m->cancel_asked || m->quit;
+	source_event(s, !rc	    ? SOURCE_EV_READY
+			: cancelled ? SOURCE_EV_CANCEL
+			: m->lost   ? SOURCE_EV_LOST
+				    : SOURCE_EV_FAIL);
+	/* What broke first says more than what broke because of it. */
+	if (rc && !cancelled && m->failure.code != SWO_E_NONE)
+		err = m->failure;
+	pthread_mutex_unlock(&m->mutex);
+
+	if (cancelled)
+		swo_error_set(&err, SWO_E_CANCELLED, 0, "the migration was cancelled");
+	if (rc)
+		source_bring_back(s, &err, cancelled);
+	else
+		source_commit(s);
+}
+
+static bool may_run(struct swo_migration *m)
+{
+	return source_may_run(((struct source *)m)->state);
+}
+
+static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
+{
+	struct source *s = (struct source *)m;
+	int rc = 0;
+
+	pthread_mutex_lock(&m->mutex);
+	if (s->state != SOURCE_IN_DOUBT)
+		rc = swo_error_set(err, SWO_E_STATE, 0,
+			"this migration is not in doubt (it is %s): there is nothing to resolve",
+			swo_migration_status_name(m->info.status));
+	else if (s->operator_spoke)
+		rc = swo_error_set(err, SWO_E_STATE, 0, "this migration is being resolved already");
+	s->operator_spoke = s->operator_spoke || !rc;
+	if (!rc)
+		s->operator_run_here = run_here;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	return rc;
+}
+
+static void interrupt(struct swo_migration *m)
+{
+	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
+	if (atomic_load(&m->abort))
+		for (unsigned i = 0; i < m->data_open; i++)
+			swo_channel_shutdown(&m->data[i]);
+	migration_wake(m);
+}
+
+static void lost(struct swo_migration *m)
+{
+	/* Before GO the senders learn by their own sockets; after it nothing of this matters. */
+	(void)m;
+}
+
+static void source_free(struct swo_migration *m)
+{
+	struct source *s = (struct source *)m;
+
+	if (m->control_open)
+		swo_channel_shutdown(&m->control);
+	if (m->control_reader_runs)
+		pthread_join(m->control_reader, NULL);
+	if (s->stop_worker)
+		swo_worker_destroy(s->stop_worker, swo_deadline_ms(m->params.idle_deadline_ms));
+	ram_send_destroy(s->ram);
+	if (s->on_stop)
+		swo_runstate_remove(m->vm.runstate, s->on_stop);
+	if (s->on_undo)
+		swo_runstate_remove(m->vm.runstate, s->on_undo);
+	migration_watch(m, false);
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		source_device_fini(&s->devices[i]);
+	for (unsigned i = 0; i < m->data_open; i++)
+		swo_channel_close(&m->data[i]);
+	if (m->control_open)
+		swo_channel_close(&m->control);
+	swo_buf_free(&s->timeline_json);
+	free(s->devices);
+	free(s->costs);
+	migration_fini(m);
+	free(s);
+}
+
+static const struct migration_ops source_ops = {
+	.main = source_main,
+	.may_run = may_run,
+	.resolve = resolve,
+	.interrupt = interrupt,
+	.lost = lost,
+	.free = source_free,
+};
+
+int swo_migration_send(const struct swo_vm *vm, const char *uri,
+	const struct swo_migration_params *params, const struct swo_migration_observer *observer,
+	struct swo_timeline *timeline, struct swo_migration **out, struct swo_error *err)
+{
+	struct source *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "migration");
+	s->m.is_source = true;
+	if (migration_init(&s->m, &source_ops, vm, uri, params, observer, timeline, err)) {
+		free(s);
+		return -1;
+	}
+	migration_make_id(s->m.info.id);
+	s->timeline_json = (struct swo_buf)SWO_BUF_INIT(WIRE_TIMELINE_MAX);
+	s->stop_job = (struct swo_job){.fn = source_stop_job, .opaque = s};
+	s->was_running = vm_runs(s);
+	s->devices = calloc(vm->device_count + 1, sizeof(*s->devices));
+	s->costs = calloc(vm->device_count + 1, sizeof(*s->costs));
+	if (!s->devices || !s->costs) {
+		swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "migration of %u devices", vm->device_count);
+		goto fail;
+	}
+	migration_watch(&s->m, true);
+	if (add_handlers(s, err) || migration_run(&s->m, err))
+		goto fail;
+	*out = &s->m;
+	return 0;
+fail:
+	source_free(&s->m);
+	return -1;
+}

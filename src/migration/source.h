@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * source.h - the source of a migration, as its parts see it.
+ */
+#ifndef MIGRATION_SOURCE_H
+#define MIGRATION_SOURCE_H
+
+#include "migration/estimate.h"
+#include "migration/handover.h"
+#include "migration/hello.h"
+#include "migration/internal.h"
+#include "migration/ram_send.h"
+
+struct source;
+
+/* One device's outgoing stream. Everything here belongs to the device's worker, unless marked. */
+struct source_device {
+	struct source *source;
+	unsigned index;
+	unsigned channel;
+	struct swo_device *dev;
+	const struct swo_device_ops *ops;
+	void *backend;
+	uint8_t *buf;
+	size_t chunk;
+	uint64_t window;
+	struct swo_job job; /* precopy, late stream, size: one at a time */
+	bool initial_sent;
+	bool session_over; /* it has left PRE_COPY: no more pre-copy reads */
+	bool logged;	   /* it has a DMA log */
+	uint64_t offset;   /* sent so far */
+	uint64_t hash;
+	uint64_t stream_start_ns;
+
+	/* under the migration's mutex */
+	uint64_t consumed;   /* the target's word */
+	uint64_t stop_bytes; /* what it says STOP_COPY will hold */
+	bool initial_loaded;
+	bool ended;
+
+	/* the migration's thread */
+	struct swo_buf config; /* as last sent */
+	uint64_t config_generation;
+};
+
+struct source {
+	struct swo_migration m; /* first */
+	struct source_device *devices;
+	struct hello_cost *costs;
+	struct ram_send *ram;
+	struct swo_worker *stop_worker; /* RAM passes while the migration's thread is in vm->stop */
+	struct swo_job stop_job;
+	struct swo_handler *on_stop; /* first of all handlers when the VM stops */
+	struct swo_handler *on_undo; /* first of all when a stop is taken back */
+	bool was_running;
+	bool stopped_by_us;
+	bool logs_started;
+	uint64_t wire_bandwidth;
+
+	/* under the mutex */
+	enum source_state state;
+	uint64_t vcpus_stopped_ns; /* 0: they run, or did not when we came */
+	bool stop_begun;	   /* on_stop has been here: no more vCPU writes */
+	bool config_final;
+	unsigned arrived; /* devices in STOP_COPY whose DMA log was collected */
+	unsigned ended;
+	bool ram_done;
+	bool ram_kick;
+	bool hello_ok;
+	bool clock_replied;
+	uint64_t clock_sent_ns, clock_target_ns, clock_back_ns;
+	bool ready;
+	struct wire_go go;
+	bool starting, started, refused;
+	struct swo_buf timeline_json;
+	bool timeline_in;
+	char word[WIRE_TEXT_MAX + 1]; /* the target's, with STARTED or REFUSED */
+	bool operator_spoke, operator_run_here;
+
+	int64_t clock_offset_ns; /* target's clock minus ours */
+	uint64_t rtt_ns;
+};
+
+/* source_device.c */
+int source_device_init(struct source *s, unsigned index, struct swo_error *err);
+void source_device_fini(struct source_device *sd);
+/* Asks each for the size of its state (all workers at once), and sets the windows. */
+int source_devices_measure(struct source *s, struct swo_error *err);
+/* All devices' pre-copy data of the moment; in parallel with whatever the caller does until wait.
+ */
+void source_devices_precopy_begin(struct source *s);
+int source_devices_precopy_wait(struct source *s, struct swo_error *err);
+/* --stream late: all devices stream now. */
+void source_devices_stream(struct source *s);
+/* Sends device's config if it has changed; final: this was its last. */
+int source_configs_send(struct source *s, bool final, struct swo_error *err);
+
+/* source_ram.c */
+int source_logs_start(struct source *s, struct swo_error *err);
+void source_logs_stop(struct source *s);
+/* Asks KVM and every device's DMA log what is dirty. */
+int source_dirty_collect(struct source *s, struct swo_error *err);
+/* Run by stop_worker from the moment the vCPUs stand still until all RAM is sent. */
+void source_stop_job(void *opaque);
+
+/* source_setup.c */
+int source_setup(struct source *s, struct swo_error *err);
+
+/* source_commit.c: from SENT on. */
+void source_commit(struct source *s);
+/* Asks the target's devices' cleanup and the end of it all, when it runs over there. */
+void source_finish(struct source *s);
+
+/* source.c */
+/* One step of the handover; under the mutex. Returns the actions. */
+uint32_t source_event(struct source *s, enum source_event event);
+/* After REFUSED, an operator's word, or any failure before GO. */
+void source_bring_back(struct source *s, const struct swo_error *why, bool cancelled);
+
+#endif

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * source_commit.c - from GO on. Nothing that fails here may run the VM: only the target's
+ * REFUSED or an operator's word does. Without an answer the source is parked, and asks.
+ */
+#include "migration/source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ASK_FIRST_PAUSE_MS 200
+#define ASK_LAST_PAUSE_MS  5000
+#define TIMELINE_WAIT_MS   3000
+
+static bool answered(void *arg)
+{
+	struct source *s = arg;
+
+	return s->started || s->refused || s->m.lost;
+}
+
+static enum source_event wait_for_answer(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	int rc = migration_wait_until(m, answered, s, true,
+		swo_deadline_ms(m->params.commit_deadline_ms), "STARTED", NULL);
+
+	pthread_mutex_lock(&m->mutex);
+	enum source_event event = s->started   ? SOURCE_EV_STARTED
+				  : s->refused ? SOURCE_EV_REFUSED
+				  : rc	       ? SOURCE_EV_TIMEOUT
+					       : SOURCE_EV_LOST;
+	pthread_mutex_unlock(&m->mutex);
+	return event;
+}
+
+/* ---- in doubt ---------------------------------------------------------------------------- */
+
+static bool word_given(void *arg)
+{
+	struct source *s = arg;
+
+	return s->operator_spoke || s->m.quit;
+}
+
+/* Asks on a connection of its own. true: *event is the answer. */
+static bool ask(struct source *s, enum source_event *event)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_frame_header header = {.type = WIRE_ASK};
+	struct swo_channel channel;
+	struct swo_conn *conn;
+	bool answer = false;
+
+	if (swo_conn_open(m->uri, swo_deadline_ms(m->params.idle_deadline_ms), &conn, NULL))
+		return false;
+	swo_channel_init(&channel, conn, m->params.idle_deadline_ms);
+	if (!swo_channel_send(&channel, &header, m->info.id, WIRE_ID_LEN, NULL) &&
+		!swo_channel_recv_header(&channel, &header, WIRE_TEXT_MAX, 0, NULL)) {
+		char text[WIRE_TEXT_MAX + 1];
+
+		if (!swo_channel_recv_payload(
+			    &channel, &header, text, header.length, NULL, 0, NULL)) {
+			text[header.length] = 0;
+			*event =
+				header.type == WIRE_STARTED ? SOURCE_EV_STARTED : SOURCE_EV_REFUSED;
+			answer = header.type == WIRE_STARTED || header.type == WIRE_REFUSED;
+			if (answer) {
+				pthread_mutex_lock(&m->mutex);
+				memcpy(s->word, text, header.length + 1);
+				pthread_mutex_unlock(&m->mutex);
+			}
+		}
+	}
+	swo_channel_close(&channel);
+	return answer;
+}
+
+/* Stays until it is settled. false: the process gives up on us (quit by force). */
+static bool settle_doubt(struct source *s, enum source_event *event)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_error err = {0};
+	uint64_t pause = ASK_FIRST_PAUSE_MS;
+
+	swo_error_set(&err, SWO_E_TIMEOUT, 0,
+		"migration %s is in doubt: the target was told to run the VM and has not confirmed "
+		"it; the VM is parked here. It is asked again and again; if that host is gone for "
+		"good, fence it off and resolve by hand",
+		m->info.id);
+	swo_log(SWO_LOG_WARN, "%s", err.text);
+	pthread_mutex_lock(&m->mutex);
+	m->info.error = err;
+	pthread_mutex_unlock(&m->mutex);
+	migration_set_status(m, SWO_MIGRATION_IN_DOUBT);
+
+	for (;;) {
+		if (ask(s, event))
+			return true;
+		migration_wait_until(
+			m, word_given, s, true, swo_deadline_ms(pause), "an answer", NULL);
+		pause = pause * 2 < ASK_LAST_PAUSE_MS ? pause * 2 : ASK_LAST_PAUSE_MS;
+
+		pthread_mutex_lock(&m->mutex);
+		bool spoke = s->operator_spoke, here = s->operator_run_here, quit = m->quit;
+		pthread_mutex_unlock(&m->mutex);
+		if (spoke) {
+			*event = here ? SOURCE_EV_WORD_RUN : SOURCE_EV_WORD_GONE;
+			return true;
+		}
+		if (quit)
+			return false;
+	}
+}
+
+/* ---- the end ------------------------------------------------------------------------------ */
+
+static bool has_timeline(void *arg)
+{
+	struct source *s = arg;
+
+	return s->timeline_in || s->m.lost;
+}
+
+static void merge_timeline(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_error err = {0};
+
+	if (!m->timeline)
+		return;
+	if (migration_wait_until(m, has_timeline, s, true, swo_deadline_ms(TIMELINE_WAIT_MS),
+		    "the target's timeline", &err) ||
+		!s->timeline_in)
+		return;
+	if (swo_timeline_add_json(m->timeline, (const char *)s->timeline_json.data,
+		    s->timeline_json.len, -s->clock_offset_ns, &err))
+		swo_log(SWO_LOG_WARN, "the target's timeline is left out: %s", err.text);
+}
+
+void source_finish(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_error err = {0};
+	uint64_t start = swo_now_ns();
+
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		if (swo_device_health(m->vm.devices[i]) != SWO_DEVICE_LOST &&
+			swo_device_launch(m->vm.devices[i], SWO_DEVICE_STOP, &err))
+			swo_log(SWO_LOG_WARN, "after the migration: %s", err.text);
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		if (swo_device_health(m->vm.devices[i]) != SWO_DEVICE_LOST &&
+			swo_device_wait(m->vm.devices[i], &err))
+			swo_log(SWO_LOG_WARN, "after the migration: %s", err.text);
+	source_logs_stop(s);
+	m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_POSTMIGRATE);
+	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "clean-up");
+}
+
+static void completed(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_error err = {0};
+
+	merge_timeline(s);
+	if (m->control_open)
+		migration_control(m, WIRE_DONE, NULL, 0, NULL);
+	source_finish(s);
+	pthread_mutex_lock(&m->mutex);
+	bool remarks = s->word[0] != 0;
+	if (remarks)
+		swo_error_set(
+			&err, SWO_E_DEVICE, 0, "the VM runs on the target, but: %.300s", s->word);
+	pthread_mutex_unlock(&m->mutex);
+	migration_end(m, SWO_MIGRATION_COMPLETED, remarks ? &err : NULL);
+}
+
+static void outcome(struct source *s, enum source_event event)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_error err = {0};
+
+	switch (event) {
+	case SOURCE_EV_STARTED:
+		completed(s);
+		return;
+	case SOURCE_EV_WORD_GONE:
+		source_finish(s);
+		swo_error_set(&err, SWO_E_CANCELLED, 0,
+			"given up here by an operator's word: the VM is taken to run on the "
+			"target");
+		migration_end(m, SWO_MIGRATION_FAILED, &err);
+		return;
+	case SOURCE_EV_WORD_RUN:
+		swo_error_set(&err, SWO_E_CANCELLED, 0,
+			"the VM runs here again by an operator's word; the target must stay fenced "
+			"off");
+		break;
+	default:
+		swo_error_set(
+			&err, SWO_E_PEER_LOST, 0, "the target refused after GO: %.300s", s->word);
+		break;
+	}
+	source_bring_back(s, &err, false);
+}
+
+void source_commit(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	uint64_t start = swo_now_ns();
+
+	/* It counts as sent from here on, whatever this returns. */
+	swo_timeline_mark(m->timeline, "", "GO");
+	migration_control(m, WIRE_GO, &s->go, sizeof(s->go), NULL);
+
+	enum source_event event = wait_for_answer(s);
+
+	pthread_mutex_lock(&m->mutex);
+	source_event(s, event);
+	if (event == SOURCE_EV_STARTED && s->vcpus_stopped_ns)
+		m->info.downtime_ns = swo_now_ns() - s->vcpus_stopped_ns;
+	pthread_mutex_unlock(&m->mutex);
+	swo_timeline_span(m->timeline, SWO_SPAN_WAIT, "", start, swo_now_ns(), 0, "GO to STARTED");
+
+	if (event == SOURCE_EV_LOST || event == SOURCE_EV_TIMEOUT) {
+		if (!settle_doubt(s, &event))
+			return; /* parked to the end of the process: never run here */
+		pthread_mutex_lock(&m->mutex);
+		source_event(s, event);
+		pthread_mutex_unlock(&m->mutex);
+	}
+	outcome(s, event);
+}

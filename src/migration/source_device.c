@@ -1,0 +1,350 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * source_device.c - one device's way out: pre-copy data, then, from the moment that it has
+ * stopped, the rest, and the end mark that the target checks.
+ */
+#include "migration/source.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A device that is dirtied faster than it is read must not keep a round from ending. */
+#define PRECOPY_ROUND_NS UINT64_C(500000000)
+#define SMALLEST_WINDOW	 (UINT64_C(256) << 10)
+
+static void measure(struct source_device *sd)
+{
+	uint64_t bytes = 0;
+
+	if (!sd->ops->data_size || sd->ops->data_size(sd->backend, &bytes, NULL))
+		return;
+	pthread_mutex_lock(&sd->source->m.mutex);
+	sd->stop_bytes = bytes;
+	pthread_mutex_unlock(&sd->source->m.mutex);
+}
+
+static void measure_job(void *opaque)
+{
+	measure(opaque);
+}
+
+/* Waits for one job of each device, as long as the migration is whole. */
+static int wait_jobs(struct source *s, struct swo_error *err)
+{
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		/* Backend calls have deadlines of their own; a migration that breaks meanwhile
+		   is left at once, and whoever cleans up waits for the worker. */
+		while (!swo_job_wait(&s->devices[i].job, swo_deadline_ms(100)))
+			if (migration_broken(&s->m, err))
+				return -1;
+	return migration_broken(&s->m, err) ? -1 : 0;
+}
+
+static void submit_jobs(struct source *s, void (*fn)(void *))
+{
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct source_device *sd = &s->devices[i];
+
+		sd->job = (struct swo_job){.fn = fn, .opaque = sd};
+		swo_worker_submit(swo_device_worker(sd->dev), &sd->job);
+	}
+}
+
+int source_devices_measure(struct source *s, struct swo_error *err)
+{
+	submit_jobs(s, measure_job);
+	if (wait_jobs(s, err))
+		return -1;
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct source_device *sd = &s->devices[i];
+		uint64_t window = s->m.params.device_window, need = sd->stop_bytes + 65536;
+
+		/* A small device needs no large window on the other side. */
+		if (sd->stop_bytes && need < window)
+			window = need > SMALLEST_WINDOW ? need : SMALLEST_WINDOW;
+		sd->window =
+			window < s->m.params.device_window ? window : s->m.params.device_window;
+		sd->chunk =
+			sd->ops->read_chunk ? sd->ops->read_chunk(sd->backend) : WIRE_DEVICE_MAX;
+		if (sd->chunk > WIRE_DEVICE_MAX)
+			sd->chunk = WIRE_DEVICE_MAX;
+		if (sd->chunk > sd->window / 2)
+			sd->chunk = sd->window / 2;
+		sd->buf = malloc(sd->chunk);
+		if (!sd->buf)
+			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: buffer",
+				swo_device_name(sd->dev));
+	}
+	return 0;
+}
+
+/* Waits until the target has room for `len` more bytes of this device. */
+static int wait_credit(struct source_device *sd, size_t len, struct swo_error *err)
+{
+	struct swo_migration *m = &sd->source->m;
+	swo_deadline deadline = swo_deadline_ms(m->params.switchover_deadline_ms);
+	int rc = 0;
+
+	pthread_mutex_lock(&m->mutex);
+	while (sd->offset + len > sd->consumed + sd->window) {
+		if (atomic_load(&m->abort) || m->lost) {
+			rc = swo_error_set(err, SWO_E_CANCELLED, 0,
+				"device %s: the migration was broken off while its state was sent",
+				swo_device_name(sd->dev));
+			break;
+		}
+		if (swo_cond_wait(&m->changed, &m->mutex, deadline) == ETIMEDOUT &&
+			swo_deadline_passed(deadline)) {
+			rc = swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"device %s: the target took none of its state for %llu ms",
+				swo_device_name(sd->dev),
+				(unsigned long long)m->params.switchover_deadline_ms);
+			break;
+		}
+	}
+	pthread_mutex_unlock(&m->mutex);
+	return rc;
+}
+
+static int send_data(struct source_device *sd, size_t len, struct swo_error *err)
+{
+	struct swo_migration *m = &sd->source->m;
+	struct swo_frame_header header = {
+		.type = WIRE_DEVICE, .device = sd->index, .offset = sd->offset};
+
+	if (wait_credit(sd, len, err) ||
+		swo_channel_send(&m->data[sd->channel], &header, sd->buf, len, err))
+		return -1;
+	sd->hash = migration_chain(sd->hash, header.checksum);
+	sd->offset += len;
+	pthread_mutex_lock(&m->mutex);
+	m->info.device_sent += len;
+	if (sd->session_over)
+		m->info.device_sent_stopped += len;
+	pthread_mutex_unlock(&m->mutex);
+	return 0;
+}
+
+static int send_mark(struct source_device *sd, enum wire_type type, uint64_t generation,
+	const void *payload, size_t len, struct swo_error *err)
+{
+	struct swo_frame_header header = {.type = (uint16_t)type,
+		.device = sd->index,
+		.offset = sd->offset,
+		.pass = generation};
+
+	return swo_channel_send(&sd->source->m.data[sd->channel], &header, payload, len, err);
+}
+
+static int read_device(struct source_device *sd, size_t *got, struct swo_error *err)
+{
+	if (atomic_load(&sd->source->m.abort))
+		return swo_error_set(err, SWO_E_CANCELLED, 0,
+			"device %s: the migration was broken off while its state was read",
+			swo_device_name(sd->dev));
+	return sd->ops->data_read(sd->backend, sd->buf, sd->chunk, got, err);
+}
+
+/* Has it handed out all its initial data? Without PRECOPY_INFO: at the first empty or short read.
+ */
+static bool initial_done(struct source_device *sd, size_t got)
+{
+	uint64_t initial, dirty;
+
+	if (sd->ops->precopy_info && !sd->ops->precopy_info(sd->backend, &initial, &dirty, NULL))
+		return initial == 0 || got == 0;
+	return got < sd->chunk;
+}
+
+static int precopy_round(struct source_device *sd, struct swo_error *err)
+{
+	uint64_t until = swo_now_ns() + PRECOPY_ROUND_NS;
+	size_t got;
+
+	do {
+		if (read_device(sd, &got, err) || (got && send_data(sd, got, err)))
+			return -1;
+		if (!sd->initial_sent && initial_done(sd, got)) {
+			if (send_mark(sd, WIRE_INITIAL, 0, NULL, 0, err))
+				return -1;
+			sd->initial_sent = true;
+		}
+	} while (got && !(sd->initial_sent && (got < sd->chunk || swo_now_ns() > until)));
+	return 0;
+}
+
+static void precopy_job(void *opaque)
+{
+	struct source_device *sd = opaque;
+	struct swo_error err = {0};
+
+	if (sd->session_over)
+		return;
+	if (swo_device_state(sd->dev) == SWO_DEVICE_PRE_COPY) {
+		uint64_t start = swo_now_ns(), before = sd->offset;
+
+		if (precopy_round(sd, &err)) {
+			migration_fail(&sd->source->m, &err);
+			return;
+		}
+		if (sd->offset > before)
+			swo_timeline_span(sd->source->m.timeline, SWO_SPAN_STREAM,
+				swo_device_name(sd->dev), start, swo_now_ns(), sd->offset - before,
+				"pre-copy");
+	} else {
+		/* Nothing is offered before the stop: nothing to wait for either. */
+		pthread_mutex_lock(&sd->source->m.mutex);
+		sd->initial_loaded = true;
+		pthread_mutex_unlock(&sd->source->m.mutex);
+	}
+	measure(sd);
+}
+
+void source_devices_precopy_begin(struct source *s)
+{
+	submit_jobs(s, precopy_job);
+}
+
+int source_devices_precopy_wait(struct source *s, struct swo_error *err)
+{
+	return wait_jobs(s, err);
+}
+
+/* ---- after the device has stopped ------------------------------------------------- */
+
+static bool config_final(void *arg)
+{
+	return ((struct source *)arg)->config_final;
+}
+
+static int stream(struct source_device *sd, struct swo_error *err)
+{
+	struct swo_migration *m = &sd->source->m;
+	uint64_t start = swo_now_ns(), before = sd->offset;
+	size_t got;
+
+	do {
+		if (read_device(sd, &got, err) || (got && send_data(sd, got, err)))
+			return -1;
+	} while (got);
+	swo_timeline_span(m->timeline, SWO_SPAN_STREAM, swo_device_name(sd->dev), start,
+		swo_now_ns(), sd->offset - before, "save");
+
+	/* END names the last config, so that the target finalises only when it has that. */
+	if (migration_wait_until(m, config_final, sd->source, false,
+		    swo_deadline_ms(m->params.switchover_deadline_ms), "the end of the stop",
+		    err) ||
+		send_mark(sd, WIRE_DEVICE_END, sd->config_generation, &sd->hash, sizeof(sd->hash),
+			err))
+		return -1;
+	pthread_mutex_lock(&m->mutex);
+	sd->ended = true;
+	sd->source->ended++;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	return 0;
+}
+
+static void stream_job(void *opaque)
+{
+	struct source_device *sd = opaque;
+	struct swo_error err = {0};
+
+	if (stream(sd, &err))
+		migration_fail(&sd->source->m, &err);
+}
+
+void source_devices_stream(struct source *s)
+{
+	submit_jobs(s, stream_job);
+}
+
+/* The device is in STOP_COPY: on its worker, while others may still be on their way. */
+static void arrived(void *opaque)
+{
+	struct source_device *sd = opaque;
+	struct source *s = sd->source;
+	struct swo_error err = {0};
+
+	sd->session_over = true;
+	/* Nothing more comes from this device: what it wrote is known now, and can go. */
+	if (swo_dma_log_collect(sd->dev, s->m.vm.ram, &err))
+		migration_fail(&s->m, &err);
+	pthread_mutex_lock(&s->m.mutex);
+	s->arrived++;
+	s->ram_kick = true;
+	pthread_cond_broadcast(&s->m.changed);
+	pthread_mutex_unlock(&s->m.mutex);
+	if (s->m.params.stream == SWO_WHEN_EARLY)
+		stream_job(sd);
+}
+
+int source_device_init(struct source *s, unsigned index, struct swo_error *err)
+{
+	struct source_device *sd = &s->devices[index];
+
+	sd->source = s;
+	sd->index = index;
+	sd->channel = index % s->m.params.channels;
+	sd->dev = s->m.vm.devices[index];
+	sd->ops = swo_device_backend(sd->dev, &sd->backend);
+	sd->config = (struct swo_buf)SWO_BUF_INIT(SWO_CONFIG_MAX);
+	if (!(swo_device_mig_flags(sd->dev) & SWO_MIG_STOP_COPY))
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s cannot migrate: it does not offer STOP_COPY",
+			swo_device_name(sd->dev));
+	if (swo_device_refresh(sd->dev, err))
+		return -1;
+	swo_device_set_settle(sd->dev, SWO_SETTLE_RUN);
+	swo_device_on_arrival(sd->dev, SWO_DEVICE_STOP_COPY, arrived, sd);
+	return 0;
+}
+
+void source_device_fini(struct source_device *sd)
+{
+	if (sd->dev)
+		swo_device_on_arrival(sd->dev, SWO_DEVICE_STOP_COPY, NULL, NULL);
+	swo_buf_free(&sd->config);
+	free(sd->buf);
+}
+
+static int send_config(struct source_device *sd, struct swo_error *err)
+{
+	struct swo_migration *m = &sd->source->m;
+	struct swo_buf now = SWO_BUF_INIT(SWO_CONFIG_MAX);
+
+	if (m->vm.ops->config_save(m->vm.opaque, sd->index, &now, err)) {
+		swo_buf_free(&now);
+		return -1;
+	}
+	if (sd->config_generation && now.len == sd->config.len &&
+		!memcmp(now.data, sd->config.data, now.len)) {
+		swo_buf_free(&now);
+		return 0;
+	}
+	struct swo_frame_header header = {
+		.type = WIRE_CONFIG, .device = sd->index, .pass = sd->config_generation + 1};
+	if (swo_channel_send(&m->control, &header, now.data, now.len, err)) {
+		swo_buf_free(&now);
+		return -1;
+	}
+	swo_buf_free(&sd->config);
+	sd->config = now;
+	sd->config_generation++;
+	return 0;
+}
+
+int source_configs_send(struct source *s, bool final, struct swo_error *err)
+{
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		if (send_config(&s->devices[i], err))
+			return -1;
+	if (final) {
+		pthread_mutex_lock(&s->m.mutex);
+		s->config_final = true;
+		pthread_cond_broadcast(&s->m.changed);
+		pthread_mutex_unlock(&s->m.mutex);
+	}
+	return 0;
+}

@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * source_setup.c - before anything stops: connect, agree, compare clocks, start the logs,
+ * bring the devices to PRE_COPY. And the reader of what the target says from then on.
+ */
+#include "migration/source.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CLOCK_PROBES 8
+
+/* ---- what the target says ----------------------------------------------------------- */
+
+static int take_hello_ok(
+	struct source *s, const uint8_t *payload, size_t len, struct swo_error *err)
+{
+	if (s->hello_ok)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "the target answered HELLO twice");
+	if (hello_ok_parse(payload, len, s->costs, s->m.vm.device_count, err))
+		return -1;
+	s->hello_ok = true;
+	return 0;
+}
+
+static int take_device_word(
+	struct source *s, const struct swo_frame_header *header, struct swo_error *err)
+{
+	if (header->device >= s->m.vm.device_count)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"the target speaks of device %u; there are %u", header->device,
+			s->m.vm.device_count);
+	struct source_device *sd = &s->devices[header->device];
+
+	if (header->type == WIRE_INITIAL_LOADED)
+		sd->initial_loaded = true;
+	else if (header->offset > sd->consumed)
+		sd->consumed = header->offset;
+	return 0;
+}
+
+static int take_ready(struct source *s, const struct swo_frame_header *header,
+	const uint8_t *payload, struct swo_error *err)
+{
+	if (header->length != sizeof(s->go))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "READY of %u bytes", header->length);
+	memcpy(&s->go, payload, sizeof(s->go));
+	if (strncmp(s->go.id, s->m.info.id, sizeof(s->go.id)))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "READY for another migration");
+	s->ready = true;
+	return 0;
+}
+
+static int handle_locked(struct source *s, const struct swo_frame_header *header,
+	const uint8_t *payload, struct swo_error *err)
+{
+	switch (header->type) {
+	case WIRE_HELLO_OK:
+		return take_hello_ok(s, payload, header->length, err);
+	case WIRE_CLOCK_REPLY:
+		s->clock_replied = true;
+		s->clock_target_ns = header->pass;
+		s->clock_back_ns = swo_now_ns();
+		return 0;
+	case WIRE_CREDIT:
+	case WIRE_INITIAL_LOADED:
+		return take_device_word(s, header, err);
+	case WIRE_READY:
+		return take_ready(s, header, payload, err);
+	case WIRE_STARTING:
+		s->starting = true;
+		return 0;
+	case WIRE_STARTED:
+		s->started = true;
+		snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
+		return 0;
+	case WIRE_REFUSED:
+		s->refused = true;
+		snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
+		return 0;
+	case WIRE_TIMELINE:
+		s->timeline_in = true;
+		return swo_buf_append(&s->timeline_json, payload, header->length, err);
+	default:
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"the target sent a frame of type %u, which a target does not send",
+			header->type);
+	}
+}
+
+static int handle(struct swo_migration *m, const struct swo_frame_header *header,
+	const uint8_t *payload, struct swo_error *err)
+{
+	struct source *s = (struct source *)m;
+
+	if (header->type == WIRE_ABORT) {
+		swo_error_set(err, SWO_E_PEER_LOST, 0, "the target gave up: %.300s",
+			(const char *)payload);
+		migration_fail(m, err);
+		return 0;
+	}
+	pthread_mutex_lock(&m->mutex);
+	int rc = handle_locked(s, header, payload, err);
+	/* Before GO a refusal is a failure like any other; after it, the commit reads it. */
+	bool refused_early = s->refused && !m->info.committed;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	if (refused_early) {
+		swo_error_set(err, SWO_E_PEER_LOST, 0, "the target refused: %.300s", s->word);
+		migration_fail(m, err);
+	}
+	return rc;
+}
+
+static void *control_reader(void *opaque)
+{
+	migration_read_control(opaque, handle);
+	return NULL;
+}
+
+/* ---- connecting ------------------------------------------------------------------------ */
+
+static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_buf text = SWO_BUF_INIT(WIRE_HELLO_MAX);
+	struct hello hello;
+	struct swo_conn *conn;
+
+	if (hello_describe(&m->vm, &hello, err))
+		return -1;
+	strcpy(hello.id, m->info.id);
+	hello.channels = m->params.channels;
+	hello.running = s->was_running;
+	hello.finalise = m->params.finalise;
+	hello.config = m->params.config;
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		hello.devices[i].window = s->devices[i].window;
+	int rc = hello_format(&hello, &text, err);
+	hello_free(&hello);
+
+	if (!rc)
+		rc = swo_conn_open(m->uri, deadline, &conn, err);
+	if (!rc) {
+		swo_channel_init(&m->control, conn, m->params.idle_deadline_ms);
+		m->control_open = true;
+		rc = migration_control(m, WIRE_HELLO, text.data, text.len, err);
+	}
+	if (!rc)
+		rc = swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err);
+	if (!rc)
+		m->control_reader_runs = true;
+	swo_buf_free(&text);
+	return rc;
+}
+
+static bool has_hello_ok(void *arg)
+{
+	return ((struct source *)arg)->hello_ok;
+}
+
+static int attach_channels(struct source *s, swo_deadline deadline, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+
+	for (unsigned i = 0; i < m->params.channels; i++) {
+		struct swo_frame_header header = {.type = WIRE_ATTACH, .device = i};
+		struct swo_conn *conn;
+
+		if (swo_conn_open(m->uri, deadline, &conn, err))
+			return swo_error_prefix(err, "data channel %u", i);
+		swo_channel_init(&m->data[i], conn, m->params.idle_deadline_ms);
+		m->data_open = i + 1;
+		if (swo_channel_send(&m->data[i], &header, m->info.id, WIRE_ID_LEN, err))
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- clocks ------------------------------------------------------------------------------- */
+
+static bool has_clock(void *arg)
+{
+	return ((struct source *)arg)->clock_replied;
+}
+
+/* The probe with the shortest round trip says most about the offset. */
+static int compare_clocks(struct source *s, swo_deadline deadline, struct swo_error *err)
+{
+	s->rtt_ns = UINT64_MAX;
+	for (int i = 0; i < CLOCK_PROBES; i++) {
+		struct swo_frame_header header = {.type = WIRE_CLOCK};
+		uint64_t sent = swo_now_ns();
+
+		s->clock_replied = false;
+		header.offset = sent;
+		if (swo_channel_send(&s->m.control, &header, NULL, 0, err) ||
+			migration_wait_until(&s->m, has_clock, s, false, deadline,
+				"the target's answer to a clock probe", err))
+			return -1;
+		pthread_mutex_lock(&s->m.mutex);
+		uint64_t rtt = s->clock_back_ns - sent;
+
+		if (rtt < s->rtt_ns) {
+			s->rtt_ns = rtt;
+			s->clock_offset_ns =
+				(int64_t)s->clock_target_ns - (int64_t)(sent + rtt / 2);
+		}
+		pthread_mutex_unlock(&s->m.mutex);
+	}
+	return 0;
+}
+
+/* ---- devices -------------------------------------------------------------------------------- */
+
+static int enter_precopy(struct source *s, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_error later;
+	unsigned launched = 0;
+	int rc = 0;
+
+	if (!s->was_running)
+		return 0;
+	for (; launched < m->vm.device_count && !rc; launched++) {
+		struct swo_device *dev = m->vm.devices[launched];
+
+		if (swo_device_mig_flags(dev) & SWO_MIG_PRE_COPY)
+			rc = swo_device_launch(dev, SWO_DEVICE_PRE_COPY, err);
+	}
+	if (rc)
+		launched--;
+	for (unsigned i = 0; i < launched; i++)
+		if ((swo_device_mig_flags(m->vm.devices[i]) & SWO_MIG_PRE_COPY) &&
+			swo_device_wait(m->vm.devices[i], rc ? &later : err))
+			rc = -1;
+	return rc;
+}
+
+int source_setup(struct source *s, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+	swo_deadline deadline = swo_deadline_ms(m->params.setup_deadline_ms);
+
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		if (source_device_init(s, i, err))
+			return -1;
+	if (swo_worker_create("swo-stop", &s->stop_worker, err) ||
+		ram_send_create(m, &s->ram, err) || source_devices_measure(s, err) ||
+		say_hello(s, deadline, err) ||
+		migration_wait_until(m, has_hello_ok, s, false, deadline,
+			"the target's agreement (HELLO_OK)", err) ||
+		compare_clocks(s, deadline, err) || attach_channels(s, deadline, err))
+		return -1;
+	if (source_logs_start(s, err))
+		return -1;
+	return enter_precopy(s, err);
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * target.h - the target of a migration, as its parts see it.
+ */
+#ifndef MIGRATION_TARGET_H
+#define MIGRATION_TARGET_H
+
+#include "migration/handover.h"
+#include "migration/hello.h"
+#include "migration/internal.h"
+
+struct target;
+
+/*
+ * One device's incoming stream: a ring of `window` bytes between the channel's reader, which
+ * fills it, and the device's worker, which writes it to the device. The source never has more under
+ * way than the window, so the reader never waits and memory is bounded.
+ */
+struct target_device {
+	struct target *target;
+	unsigned index;
+	struct swo_device *dev;
+	const struct swo_device_ops *ops;
+	void *backend;
+	uint8_t *ring;
+	uint64_t window;
+	size_t chunk; /* one write to the device */
+	struct swo_job load_job;
+	struct swo_job settled_job; /* behind the walk RESUMING->STOP on the worker */
+
+	pthread_mutex_t mutex;
+	pthread_cond_t changed; /* the worker's, and the reader's */
+	/* under it */
+	uint64_t received; /* bytes of the stream in the ring or beyond */
+	uint64_t consumed; /* written to the device */
+	uint64_t hash;
+	uint64_t initial_mark; /* where the initial data ends; UINT64_MAX: not told yet */
+	bool initial_told;
+	bool end_seen;
+	uint64_t end_offset;
+	uint64_t end_hash;
+	uint64_t end_generation;
+	struct swo_buf config;			 /* not loaded yet */
+	uint64_t config_received, config_loaded; /* generations */
+
+	/* under the migration's mutex */
+	bool loaded;	 /* all in, length and hash right */
+	bool finalising; /* RESUMING->STOP was launched */
+	bool finalised;
+};
+
+struct target {
+	struct swo_migration m; /* first */
+	struct swo_listener *listener;
+	pthread_t acceptor;
+	bool acceptor_runs;
+	struct hello hello;
+	struct target_device *devices;
+	unsigned devices_made;
+	struct data_reader {
+		struct target *target;
+		unsigned channel;
+		pthread_t thread;
+		bool runs;
+		uint64_t pass;
+	} readers[WIRE_CHANNELS_MAX];
+	struct wire_go go; /* what GO must carry */
+
+	/* under the mutex */
+	enum target_state state;
+	bool hello_seen;  /* a control connection is there and its HELLO was read */
+	bool hello_taken; /* it fits; ATTACH may come */
+	struct swo_buf machine;
+	bool machine_seen, machine_loaded;
+	bool end_all;
+	struct wire_totals totals;
+	struct wire_totals fins;
+	unsigned fin_count;
+	bool aborted; /* by the source; abort_word */
+	char abort_word[WIRE_TEXT_MAX + 1];
+	bool go_seen, bad_go;
+	unsigned asks;		      /* ASK connections that wait for an answer */
+	bool settled;		      /* the source knows: DONE */
+	char word[WIRE_TEXT_MAX + 1]; /* with STARTED or REFUSED */
+};
+
+/* target_device.c */
+int target_device_init(struct target *t, unsigned index, uint64_t window, struct swo_error *err);
+void target_device_fini(struct target_device *td);
+/* Into RESUMING, all at once; then each worker loads what comes. */
+int target_devices_resume(struct target *t, struct swo_error *err);
+void target_devices_load(struct target *t);
+/* What a reader has for a device. */
+int target_device_data(struct target *t, struct swo_channel *channel,
+	const struct swo_frame_header *header, struct swo_error *err);
+int target_device_mark(struct target *t, struct swo_channel *channel,
+	const struct swo_frame_header *header, struct swo_error *err);
+int target_device_config(struct target *t, const struct swo_frame_header *header,
+	const uint8_t *payload, struct swo_error *err);
+/* RESUMING->STOP of all that are due, by the migration's thread. */
+int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err);
+/* Wakes every worker that waits for data (after abort was set). */
+void target_devices_wake(struct target *t);
+
+/* target_channel.c */
+void *target_data_reader(void *opaque);
+/* target_accept.c */
+void *target_acceptor(void *opaque);
+
+/* Under the mutex: one step of the handover. */
+uint32_t target_event(struct target *t, enum target_event event);
+
+#endif

@@ -1,0 +1,175 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * target_accept.c - who knocks at the target: a source with its HELLO, its data channels, or a
+ * source in doubt that asks. Anybody else is shown the door, and nothing changes.
+ */
+#include "migration/target.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* A caller that does not say who it is within this time holds up no others. */
+#define FIRST_FRAME_MS 2000
+
+static void turn_away(struct swo_channel *channel, const char *why)
+{
+	struct swo_frame_header header = {.type = WIRE_ABORT};
+
+	swo_channel_send(channel, &header, why, strlen(why), NULL);
+	swo_log(SWO_LOG_WARN, "a connection to '%s' was turned away: %s",
+		swo_conn_peer(channel->conn), why);
+	swo_channel_close(channel);
+}
+
+static bool is_ours(
+	const struct target *t, const struct swo_frame_header *header, const uint8_t *payload)
+{
+	return header->length == WIRE_ID_LEN && !memcmp(payload, t->hello.id, WIRE_ID_LEN);
+}
+
+static void take_hello(struct target *t, struct swo_channel *channel,
+	const struct swo_frame_header *header, const uint8_t *payload)
+{
+	struct swo_error err = {0};
+	struct hello hello;
+
+	pthread_mutex_lock(&t->m.mutex);
+	bool busy = t->hello_seen || t->state != TARGET_SETUP;
+	pthread_mutex_unlock(&t->m.mutex);
+	if (busy) {
+		turn_away(channel, "this target already has its migration");
+		return;
+	}
+	if (hello_parse(payload, header->length, &hello, &err)) {
+		turn_away(channel, err.text);
+		return;
+	}
+	pthread_mutex_lock(&t->m.mutex);
+	t->hello = hello;
+	t->m.control = *channel;
+	pthread_mutex_init(&t->m.control.send_lock, NULL);
+	t->m.control.stall_ms = t->m.params.idle_deadline_ms;
+	t->m.control_open = true;
+	t->hello_seen = true;
+	pthread_cond_broadcast(&t->m.changed);
+	pthread_mutex_unlock(&t->m.mutex);
+}
+
+static void take_attach(struct target *t, struct swo_channel *channel,
+	const struct swo_frame_header *header, const uint8_t *payload)
+{
+	unsigned index = header->device;
+
+	pthread_mutex_lock(&t->m.mutex);
+	bool wanted = t->hello_taken && t->state == TARGET_LOADING && is_ours(t, header, payload) &&
+		      index < t->hello.channels && !t->readers[index].runs && !t->m.quit;
+
+	if (wanted) {
+		struct data_reader *reader = &t->readers[index];
+
+		t->m.data[index] = *channel;
+		pthread_mutex_init(&t->m.data[index].send_lock, NULL);
+		t->m.data[index].stall_ms = t->m.params.idle_deadline_ms;
+		if (t->m.data_open <= index)
+			t->m.data_open = index + 1;
+		reader->target = t;
+		reader->channel = index;
+		reader->runs = !swo_thread_start(
+			&reader->thread, "swo-data", target_data_reader, reader, NULL);
+	}
+	pthread_mutex_unlock(&t->m.mutex);
+	if (!wanted)
+		turn_away(channel, "a data channel that nobody expects");
+}
+
+static void take_ask(struct target *t, struct swo_channel *channel,
+	const struct swo_frame_header *header, const uint8_t *payload)
+{
+	struct swo_frame_header answer = {0};
+	char word[WIRE_TEXT_MAX + 1] = "";
+
+	pthread_mutex_lock(&t->m.mutex);
+	bool ours = t->hello_taken && is_ours(t, header, payload);
+
+	if (ours) {
+		/* READY turns into REFUSED here: from now on no GO can start it. */
+		if (target_event(t, TARGET_EV_ASK) & ACT_SEND_REFUSED && !t->word[0])
+			strcpy(t->word, "the source asked before GO had come");
+		answer.type = t->state == TARGET_STARTED   ? WIRE_STARTED
+			      : t->state == TARGET_REFUSED ? WIRE_REFUSED
+							   : WIRE_STARTING;
+		memcpy(word, t->word, sizeof(word));
+		pthread_cond_broadcast(&t->m.changed);
+	}
+	pthread_mutex_unlock(&t->m.mutex);
+	/* Of another migration we know nothing, and so say nothing: the source stays in doubt. */
+	if (!ours) {
+		turn_away(channel, "asked about a migration that this target does not know");
+		return;
+	}
+	if (!swo_channel_send(channel, &answer, word, strlen(word), NULL) &&
+		answer.type != WIRE_STARTING) {
+		pthread_mutex_lock(&t->m.mutex);
+		t->settled = true;
+		pthread_cond_broadcast(&t->m.changed);
+		pthread_mutex_unlock(&t->m.mutex);
+	}
+	swo_channel_close(channel);
+}
+
+static void take_caller(struct target *t, struct swo_conn *conn)
+{
+	struct swo_frame_header header;
+	struct swo_channel channel;
+	struct swo_error err = {0};
+
+	swo_channel_init(&channel, conn, FIRST_FRAME_MS);
+	if (swo_channel_recv_header(&channel, &header, WIRE_HELLO_MAX, 0, &err)) {
+		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
+		swo_channel_close(&channel);
+		return;
+	}
+
+	swo_autofree uint8_t *payload = malloc((size_t)header.length + 1);
+
+	if (!payload || swo_channel_recv_payload(
+				&channel, &header, payload, header.length, NULL, 0, &err)) {
+		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
+		swo_channel_close(&channel);
+		return;
+	}
+	switch (header.type) {
+	case WIRE_HELLO:
+		take_hello(t, &channel, &header, payload);
+		break;
+	case WIRE_ATTACH:
+		take_attach(t, &channel, &header, payload);
+		break;
+	case WIRE_ASK:
+		take_ask(t, &channel, &header, payload);
+		break;
+	default:
+		turn_away(&channel, "a connection must begin with HELLO, ATTACH or ASK");
+	}
+}
+
+void *target_acceptor(void *opaque)
+{
+	struct target *t = opaque;
+
+	for (;;) {
+		struct swo_error err = {0};
+		struct swo_conn *conn;
+
+		if (!swo_listener_accept(t->listener, swo_deadline_ms(60000), &conn, &err)) {
+			take_caller(t, conn);
+		} else if (err.code == SWO_E_CANCELLED) {
+			return NULL;
+		} else if (err.code != SWO_E_TIMEOUT) {
+			/* Out of file descriptors, say: it may get better. */
+			swo_log(SWO_LOG_WARN, "%s", err.text);
+			swo_sleep_until(swo_now_ns() + 100000000);
+		}
+	}
+}

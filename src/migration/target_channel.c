@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * target_channel.c - a data connection's reader: RAM straight into guest memory, device state
+ * into the device's ring. Every frame is checked against what may come where.
+ */
+#include "migration/target.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+static struct swo_ram_region *ram_place(struct data_reader *reader,
+	const struct swo_frame_header *header, uint64_t bytes, struct swo_error *err)
+{
+	struct swo_migration *m = &reader->target->m;
+	struct swo_ram_region *region = header->device < swo_ram_count(m->vm.ram)
+						? swo_ram_region(m->vm.ram, header->device)
+						: NULL;
+	const uint64_t mask = SWO_PAGE_SIZE - 1;
+
+	if (!region || !bytes || (header->offset & mask) || (bytes & mask) ||
+		bytes > region->size || header->offset > region->size - bytes) {
+		swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"RAM for region %u, offset %" PRIu64 ", %" PRIu64
+			" bytes: there is no such memory here",
+			header->device, header->offset, bytes);
+		return NULL;
+	}
+	/* The share of a channel is fixed, so that an older page never comes after a newer one. */
+	if ((header->offset >> WIRE_RAM_PIECE_SHIFT) !=
+			((header->offset + bytes - 1) >> WIRE_RAM_PIECE_SHIFT) ||
+		wire_ram_channel(header->offset, reader->target->hello.channels) !=
+			reader->channel ||
+		header->pass < reader->pass) {
+		swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"RAM at region %u, offset %" PRIu64 ", pass %" PRIu64
+			" came over channel %u out of turn",
+			header->device, header->offset, header->pass, reader->channel);
+		return NULL;
+	}
+	reader->pass = header->pass;
+	return region;
+}
+
+static int take_ram(
+	struct data_reader *reader, const struct swo_frame_header *header, struct swo_error *err)
+{
+	struct swo_ram_region *region = ram_place(reader, header, header->length, err);
+
+	if (!region)
+		return -1;
+	return swo_channel_recv_payload(&reader->target->m.data[reader->channel], header,
+		region->host + header->offset, header->length, NULL, 0, err);
+}
+
+static int take_zeros(
+	struct data_reader *reader, const struct swo_frame_header *header, struct swo_error *err)
+{
+	struct wire_zero_run run = {0};
+
+	if (header->length != sizeof(run))
+		return swo_error_set(
+			err, SWO_E_PROTOCOL, 0, "a run of zero pages of %u bytes", header->length);
+	if (swo_channel_recv_payload(&reader->target->m.data[reader->channel], header, &run,
+		    sizeof(run), NULL, 0, err))
+		return -1;
+	struct swo_ram_region *region = ram_place(reader, header, run.bytes, err);
+
+	if (!region)
+		return -1;
+	/* Pages that are zero already stay untouched. */
+	for (uint64_t at = header->offset; at < header->offset + run.bytes; at += SWO_PAGE_SIZE)
+		if (!swo_page_is_zero(region->host + at))
+			memset(region->host + at, 0, SWO_PAGE_SIZE);
+	return 0;
+}
+
+static int take_fin(
+	struct data_reader *reader, const struct swo_frame_header *header, struct swo_error *err)
+{
+	struct target *t = reader->target;
+	struct swo_channel *channel = &t->m.data[reader->channel];
+	struct wire_totals own = {
+		.frames = channel->frames_received, .bytes = channel->bytes_received};
+	struct wire_totals fin;
+
+	if (header->length != sizeof(fin) ||
+		swo_channel_recv_payload(channel, header, &fin, sizeof(fin), NULL, 0, err))
+		return swo_error_set(
+			err, SWO_E_PROTOCOL, 0, "channel %u: a bad FIN", reader->channel);
+	if (fin.frames != own.frames || fin.bytes != own.bytes)
+		return swo_error_set(err, SWO_E_CORRUPT, 0,
+			"channel %u: %" PRIu64 " frames with %" PRIu64 " bytes came, %" PRIu64
+			" with %" PRIu64 " were sent",
+			reader->channel, own.frames, own.bytes, fin.frames, fin.bytes);
+	pthread_mutex_lock(&t->m.mutex);
+	t->fin_count++;
+	t->fins.frames += fin.frames;
+	t->fins.bytes += fin.bytes;
+	pthread_cond_broadcast(&t->m.changed);
+	pthread_mutex_unlock(&t->m.mutex);
+	return 0;
+}
+
+/* Returns 1 after the channel's last frame. */
+static int take_frame(struct data_reader *reader, struct swo_error *err)
+{
+	struct target *t = reader->target;
+	struct swo_channel *channel = &t->m.data[reader->channel];
+	struct swo_frame_header header;
+
+	if (swo_channel_recv_header(channel, &header, WIRE_DEVICE_MAX, 0, err))
+		return -1;
+	switch (header.type) {
+	case WIRE_RAM:
+		return take_ram(reader, &header, err);
+	case WIRE_RAM_ZERO:
+		return take_zeros(reader, &header, err);
+	case WIRE_DEVICE:
+		return target_device_data(t, channel, &header, err);
+	case WIRE_INITIAL:
+	case WIRE_DEVICE_END:
+		return target_device_mark(t, channel, &header, err);
+	case WIRE_FIN:
+		return take_fin(reader, &header, err) ? -1 : 1;
+	default:
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"channel %u: a frame of type %u does not belong on a data channel",
+			reader->channel, header.type);
+	}
+}
+
+void *target_data_reader(void *opaque)
+{
+	struct data_reader *reader = opaque;
+	struct swo_migration *m = &reader->target->m;
+	struct swo_error err = {0};
+	int rc = 0;
+
+	while (!rc) {
+		/* Between passes a channel may rest; the control connection tells who lives. */
+		if (!swo_conn_readable(m->data[reader->channel].conn, swo_deadline_ms(1000))) {
+			if (atomic_load(&m->abort))
+				return NULL;
+			continue;
+		}
+		rc = take_frame(reader, &err);
+	}
+	if (rc < 0)
+		migration_fail(m, &err);
+	return NULL;
+}

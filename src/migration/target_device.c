@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * target_device.c - one device's way in: a bounded ring, the worker that loads it, the check of
+ * length and hash that drivers do not make, and RESUMING->STOP before anybody commits.
+ */
+#include "migration/target.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- life ------------------------------------------------------------------------------ */
+
+int target_device_init(struct target *t, unsigned index, uint64_t window, struct swo_error *err)
+{
+	struct target_device *td = &t->devices[index];
+
+	td->target = t;
+	td->index = index;
+	td->dev = t->m.vm.devices[index];
+	td->ops = swo_device_backend(td->dev, &td->backend);
+	td->initial_mark = UINT64_MAX;
+	td->config = (struct swo_buf)SWO_BUF_INIT(SWO_CONFIG_MAX);
+	pthread_mutex_init(&td->mutex, NULL);
+	swo_cond_init(&td->changed);
+	t->devices_made = index + 1;
+
+	/* The source proposes; what we are ready to hold is ours to say. */
+	if (window > t->m.params.device_window)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: the source wants %" PRIu64
+			" bytes under way, this side holds %zu; set the same device-window on both "
+			"sides",
+			swo_device_name(td->dev), window, t->m.params.device_window);
+	td->window = window;
+	td->chunk = td->ops->write_chunk ? td->ops->write_chunk(td->backend) : WIRE_DEVICE_MAX;
+	td->ring = malloc(window);
+	if (!td->ring)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: window of %" PRIu64,
+			swo_device_name(td->dev), window);
+	/* Touched now, so that no page fault waits in the downtime. */
+	memset(td->ring, 0, window);
+	if (swo_device_refresh(td->dev, err))
+		return -1;
+	swo_device_set_settle(td->dev, SWO_SETTLE_RESET);
+	return 0;
+}
+
+void target_device_fini(struct target_device *td)
+{
+	pthread_cond_destroy(&td->changed);
+	pthread_mutex_destroy(&td->mutex);
+	swo_buf_free(&td->config);
+	free(td->ring);
+}
+
+int target_devices_resume(struct target *t, struct swo_error *err)
+{
+	struct swo_error later;
+	unsigned launched = 0;
+	int rc = 0;
+
+	while (!rc && launched < t->devices_made) {
+		rc = swo_device_launch(t->devices[launched].dev, SWO_DEVICE_RESUMING, err);
+		launched += !rc;
+	}
+	for (unsigned i = 0; i < launched; i++)
+		if (swo_device_wait(t->devices[i].dev, rc ? &later : err))
+			rc = -1;
+	return rc;
+}
+
+void target_devices_wake(struct target *t)
+{
+	for (unsigned i = 0; i < t->devices_made; i++) {
+		pthread_mutex_lock(&t->devices[i].mutex);
+		pthread_cond_broadcast(&t->devices[i].changed);
+		pthread_mutex_unlock(&t->devices[i].mutex);
+	}
+}
+
+/* ---- what comes in ----------------------------------------------------------------------- */
+
+static struct target_device *find(struct target *t, const struct swo_frame_header *header,
+	const struct swo_channel *channel, struct swo_error *err)
+{
+	if (header->device >= t->devices_made) {
+		swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"a frame of type %u is for device %u; there are %u", header->type,
+			header->device, t->devices_made);
+		return NULL;
+	}
+	/* One device, one channel: its frames are in order by construction. */
+	if (channel && channel != &t->m.data[header->device % t->hello.channels]) {
+		swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: its data came over another channel than its own",
+			swo_device_name(t->devices[header->device].dev));
+		return NULL;
+	}
+	return &t->devices[header->device];
+}
+
+int target_device_data(struct target *t, struct swo_channel *channel,
+	const struct swo_frame_header *header, struct swo_error *err)
+{
+	struct target_device *td = find(t, header, channel, err);
+
+	if (!td)
+		return -1;
+	pthread_mutex_lock(&td->mutex);
+	uint64_t room = td->window - (td->received - td->consumed), received = td->received;
+	bool over = td->end_seen;
+	pthread_mutex_unlock(&td->mutex);
+
+	if (over)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "device %s: data came after its end",
+			swo_device_name(td->dev));
+	if (header->offset != received)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: data for offset %" PRIu64 " came when %" PRIu64 " was due",
+			swo_device_name(td->dev), header->offset, received);
+	if (header->length > room || !header->length)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: %u bytes came for a window with room for %" PRIu64,
+			swo_device_name(td->dev), header->length, room);
+
+	/* Only this thread adds to the ring, and the worker stays behind `received`. */
+	uint64_t at = received % td->window;
+	size_t first = header->length;
+
+	if (first > td->window - at)
+		first = td->window - at;
+	if (swo_channel_recv_payload(
+		    channel, header, td->ring + at, first, td->ring, header->length - first, err))
+		return swo_error_prefix(err, "device %s", swo_device_name(td->dev));
+	pthread_mutex_lock(&td->mutex);
+	td->received += header->length;
+	td->hash = migration_chain(td->hash, header->checksum);
+	pthread_cond_broadcast(&td->changed);
+	pthread_mutex_unlock(&td->mutex);
+	return 0;
+}
+
+int target_device_mark(struct target *t, struct swo_channel *channel,
+	const struct swo_frame_header *header, struct swo_error *err)
+{
+	struct target_device *td = find(t, header, channel, err);
+	uint64_t hash = 0;
+
+	if (!td)
+		return -1;
+	if (header->length != (header->type == WIRE_DEVICE_END ? sizeof(hash) : 0))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: a mark of type %u with %u bytes", swo_device_name(td->dev),
+			header->type, header->length);
+	if (swo_channel_recv_payload(channel, header, &hash, header->length, NULL, 0, err))
+		return -1;
+	pthread_mutex_lock(&td->mutex);
+	if (header->type == WIRE_INITIAL) {
+		td->initial_mark = td->received;
+	} else {
+		td->end_seen = true;
+		td->end_offset = header->offset;
+		td->end_hash = hash;
+		td->end_generation = header->pass;
+	}
+	pthread_cond_broadcast(&td->changed);
+	pthread_mutex_unlock(&td->mutex);
+	return 0;
+}
+
+int target_device_config(struct target *t, const struct swo_frame_header *header,
+	const uint8_t *payload, struct swo_error *err)
+{
+	struct target_device *td = find(t, header, NULL, err);
+
+	if (!td)
+		return -1;
+	pthread_mutex_lock(&td->mutex);
+	/* A newer one replaces what was not loaded yet: only the last counts. */
+	td->config.len = 0;
+	int rc = swo_buf_append(&td->config, payload, header->length, err);
+
+	td->config_received = header->pass;
+	pthread_cond_broadcast(&td->changed);
+	pthread_mutex_unlock(&td->mutex);
+	return rc;
+}
+
+/* ---- loading, on the device's worker -----------------------------------------------------------
+ */
+
+static int tell(
+	struct target_device *td, enum wire_type type, uint64_t offset, struct swo_error *err)
+{
+	struct swo_frame_header header = {
+		.type = (uint16_t)type, .device = td->index, .offset = offset};
+
+	return swo_channel_send(&td->target->m.control, &header, NULL, 0, err);
+}
+
+/* With the device's mutex held: nothing to do, and nothing to give up for. */
+static bool idle(struct target_device *td)
+{
+	bool complete = td->end_seen && td->received == td->consumed &&
+			(td->config_loaded >= td->end_generation || !td->end_generation);
+
+	bool initial_due = !td->initial_told && td->consumed >= td->initial_mark;
+
+	return td->received == td->consumed && td->config_received == td->config_loaded &&
+	       !initial_due && !complete && !atomic_load(&td->target->m.abort);
+}
+
+static int load_config(struct target_device *td, struct swo_error *err)
+{
+	struct swo_migration *m = &td->target->m;
+	struct swo_buf config = td->config;
+	uint64_t generation = td->config_received, start = swo_now_ns();
+
+	td->config = (struct swo_buf)SWO_BUF_INIT(SWO_CONFIG_MAX);
+	pthread_mutex_unlock(&td->mutex);
+	int rc = m->vm.ops->config_load(m->vm.opaque, td->index, config.data, config.len, err);
+
+	swo_timeline_span(m->timeline, SWO_SPAN_WORK, swo_device_name(td->dev), start, swo_now_ns(),
+		config.len, "config");
+	swo_buf_free(&config);
+	pthread_mutex_lock(&td->mutex);
+	td->config_loaded = generation;
+	return rc;
+}
+
+static int load_data(struct target_device *td, uint64_t *told, struct swo_error *err)
+{
+	uint64_t at = td->consumed % td->window;
+	uint64_t len = td->received - td->consumed;
+
+	if (len > td->window - at)
+		len = td->window - at;
+	if (len > td->chunk)
+		len = td->chunk;
+	pthread_mutex_unlock(&td->mutex);
+	int rc = td->ops->data_write(td->backend, td->ring + at, len, err);
+
+	pthread_mutex_lock(&td->mutex);
+	if (rc)
+		return -1;
+	td->consumed += len;
+	uint64_t consumed = td->consumed;
+	bool drained = td->received == consumed && !td->end_seen;
+
+	/* Often enough to keep the source going, seldom enough not to talk all the time. */
+	if (consumed - *told >= td->window / 4 || (drained && consumed != *told)) {
+		pthread_mutex_unlock(&td->mutex);
+		rc = tell(td, WIRE_CREDIT, consumed, err);
+		*told = consumed;
+		pthread_mutex_lock(&td->mutex);
+	}
+	return rc;
+}
+
+static int check_end(struct target_device *td, struct swo_error *err)
+{
+	if (td->received != td->end_offset)
+		return swo_error_set(err, SWO_E_CORRUPT, 0,
+			"device %s: its state has %" PRIu64 " bytes here and %" PRIu64
+			" at the source",
+			swo_device_name(td->dev), td->received, td->end_offset);
+	if (td->hash != td->end_hash)
+		return swo_error_set(err, SWO_E_CORRUPT, 0,
+			"device %s: its state is not the one that was sent (wrong hash)",
+			swo_device_name(td->dev));
+	return 0;
+}
+
+/* With the mutex held throughout but for the work itself. */
+static int load_loop(struct target_device *td, struct swo_error *err)
+{
+	uint64_t told = 0;
+
+	for (;;) {
+		while (idle(td))
+			/* Ends with the stream or with the migration; both wake us. */
+			swo_cond_wait(&td->changed, &td->mutex, swo_deadline_ms(1000));
+		if (atomic_load(&td->target->m.abort))
+			return swo_error_set(err, SWO_E_CANCELLED, 0,
+				"device %s: the migration was broken off while its state was "
+				"loaded",
+				swo_device_name(td->dev));
+		if (!td->initial_told && td->consumed >= td->initial_mark) {
+			td->initial_told = true;
+			pthread_mutex_unlock(&td->mutex);
+			int rc = tell(td, WIRE_INITIAL_LOADED, 0, err);
+
+			pthread_mutex_lock(&td->mutex);
+			if (rc)
+				return -1;
+		} else if (td->config_received != td->config_loaded) {
+			if (load_config(td, err))
+				return -1;
+		} else if (td->received != td->consumed) {
+			if (load_data(td, &told, err))
+				return -1;
+		} else {
+			return check_end(td, err);
+		}
+	}
+}
+
+static void settled_job(void *opaque)
+{
+	struct target_device *td = opaque;
+	struct swo_migration *m = &td->target->m;
+	struct swo_error err = {0};
+
+	/* The walk was queued before us on this worker: it is over, one way or the other. */
+	if (swo_device_wait(td->dev, &err)) {
+		migration_fail(m, &err);
+		return;
+	}
+	pthread_mutex_lock(&m->mutex);
+	td->finalised = true;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+}
+
+static int finalise(struct target_device *td, struct swo_error *err)
+{
+	if (swo_device_launch(td->dev, SWO_DEVICE_STOP, err))
+		return -1;
+	td->settled_job = (struct swo_job){.fn = settled_job, .opaque = td};
+	swo_worker_submit(swo_device_worker(td->dev), &td->settled_job);
+	return 0;
+}
+
+/* Parallel and early: the device goes on by itself, without asking the migration's thread. */
+static bool goes_on_alone(const struct target *t)
+{
+	return t->hello.finalise == SWO_WHEN_EARLY &&
+	       t->m.vm.transitions == SWO_TRANSITIONS_PARALLEL;
+}
+
+static void load_job(void *opaque)
+{
+	struct target_device *td = opaque;
+	struct swo_migration *m = &td->target->m;
+	struct swo_error err = {0};
+	uint64_t start, bytes;
+
+	pthread_mutex_lock(&td->mutex);
+	while (idle(td))
+		swo_cond_wait(&td->changed, &td->mutex, swo_deadline_ms(1000));
+	start = swo_now_ns();
+	int rc = load_loop(td, &err);
+	bytes = td->consumed;
+	pthread_mutex_unlock(&td->mutex);
+	if (rc) {
+		migration_fail(m, &err);
+		return;
+	}
+	swo_timeline_span(m->timeline, SWO_SPAN_STREAM, swo_device_name(td->dev), start,
+		swo_now_ns(), bytes, "load");
+
+	bool alone = goes_on_alone(td->target);
+
+	pthread_mutex_lock(&m->mutex);
+	td->loaded = true;
+	td->finalising = alone;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	if (alone && finalise(td, &err))
+		migration_fail(m, &err);
+}
+
+void target_devices_load(struct target *t)
+{
+	for (unsigned i = 0; i < t->devices_made; i++) {
+		struct target_device *td = &t->devices[i];
+
+		td->load_job = (struct swo_job){.fn = load_job, .opaque = td};
+		swo_worker_submit(swo_device_worker(td->dev), &td->load_job);
+	}
+}
+
+/* ---- RESUMING->STOP, when it is not the device's own business -----------------------------------
+ */
+
+int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err)
+{
+	bool serial = t->m.vm.transitions == SWO_TRANSITIONS_SERIAL;
+
+	if (t->hello.finalise == SWO_WHEN_LATE || goes_on_alone(t) ||
+		(t->hello.finalise == SWO_WHEN_RAM && !ram_is_in))
+		return 0;
+	for (unsigned i = 0; i < t->devices_made; i++) {
+		struct target_device *td = &t->devices[i];
+
+		pthread_mutex_lock(&t->m.mutex);
+		bool due = td->loaded && !td->finalising;
+		bool under_way = td->finalising && !td->finalised;
+
+		if (due)
+			td->finalising = true;
+		pthread_mutex_unlock(&t->m.mutex);
+		if (due && finalise(td, err))
+			return -1;
+		if (serial && (due || under_way))
+			return 0; /* one at a time: the next when this one has settled */
+	}
+	return 0;
+}

@@ -1,0 +1,499 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The handover, model-checked: every reachable state of source x target x channel, walked with
+ * the production tables. Messages are lost, delayed, duplicated and reordered; either side fails,
+ * is cancelled or dies at every step.
+ *
+ * Safety: never do both run. Liveness: from every reachable state in which both sides live,
+ * without further faults, a state is reachable in which exactly one runs for good.
+ * And the model must find each of a list of mutants of the tables.
+ */
+#include "../cm.h"
+#include "migration/handover.h"
+
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Messages in flight: a set each way, so any order and any number of copies is covered. */
+enum to_target { M_HELLO = 1, M_STATE = 2, M_GO = 4, M_ABORT = 8, M_ASK = 16 };
+enum to_source { M_HELLO_OK = 1, M_READY = 2, M_STARTED = 4, M_STARTING = 8, M_REFUSED = 16 };
+
+struct world {
+	uint8_t source, target; /* the tables' states */
+	uint8_t to_target, to_source;
+	bool source_runs, target_runs;
+	bool source_lives, target_lives;
+	bool linked; /* the first connection; ASK makes its own */
+	bool go_before_ready;
+};
+
+#define WORLD_BITS 23
+static uint32_t pack(const struct world *w)
+{
+	return (uint32_t)(w->source | w->target << 4 | w->to_target << 7 | w->to_source << 12 |
+			  w->source_runs << 17 | w->target_runs << 18 | w->source_lives << 19 |
+			  w->target_lives << 20 | w->linked << 21 | w->go_before_ready << 22);
+}
+
+static struct world unpack(uint32_t p)
+{
+	return (struct world){.source = p & 15,
+		.target = p >> 4 & 7,
+		.to_target = p >> 7 & 31,
+		.to_source = p >> 12 & 31,
+		.source_runs = p >> 17 & 1,
+		.target_runs = p >> 18 & 1,
+		.source_lives = p >> 19 & 1,
+		.target_lives = p >> 20 & 1,
+		.linked = p >> 21 & 1,
+		.go_before_ready = p >> 22 & 1};
+}
+
+/* ---- mutants: one cell of a table replaced ------------------------------------------------ */
+
+struct mutant {
+	const char *name;
+	bool of_target;
+	int state, event, next;
+	uint32_t actions;
+};
+static const struct mutant *mutant;
+
+static uint32_t step_source(struct world *w, enum source_event event)
+{
+	enum source_state state = (enum source_state)w->source;
+	uint32_t actions;
+
+	if (mutant && !mutant->of_target && mutant->state == (int)state &&
+		mutant->event == (int)event) {
+		state = (enum source_state)mutant->next;
+		actions = mutant->actions;
+	} else {
+		actions = source_step(&state, event);
+	}
+	w->source = (uint8_t)state;
+	return actions;
+}
+
+static uint32_t step_target(struct world *w, enum target_event event)
+{
+	enum target_state state = (enum target_state)w->target;
+	uint32_t actions;
+
+	if (mutant && mutant->of_target && mutant->state == (int)state &&
+		mutant->event == (int)event) {
+		state = (enum target_state)mutant->next;
+		actions = mutant->actions;
+	} else {
+		actions = target_step(&state, event);
+	}
+	w->target = (uint8_t)state;
+	return actions;
+}
+
+/* ---- what the engine does around the tables -------------------------------------------------- */
+
+static void source_does(struct world *w, enum source_event event)
+{
+	uint32_t actions = step_source(w, event);
+
+	if (actions & ACT_STOP_VM)
+		w->source_runs = false;
+	if (actions & ACT_SEND_GO) {
+		if (w->target == TARGET_SETUP || w->target == TARGET_LOADING)
+			w->go_before_ready = true;
+		if (w->linked)
+			w->to_target |= M_GO;
+	}
+	if ((actions & ACT_SEND_ABORT) && w->linked)
+		w->to_target |= M_ABORT;
+	/* TAKE_BACK and RESUME end in the event RESUMED, which is a step of its own. */
+}
+
+static void target_does(struct world *w, enum target_event event, bool asked)
+{
+	uint32_t actions = step_target(w, event);
+	bool reaches = w->linked || asked;
+
+	if ((actions & ACT_LOAD) && w->linked)
+		w->to_source |= M_HELLO_OK;
+	if ((actions & ACT_SEND_READY) && w->linked)
+		w->to_source |= M_READY;
+	if ((actions & ACT_SEND_STARTED) && reaches)
+		w->to_source |= M_STARTED;
+	if ((actions & ACT_SEND_STARTING) && reaches)
+		w->to_source |= M_STARTING;
+	if ((actions & ACT_SEND_REFUSED) && reaches)
+		w->to_source |= M_REFUSED;
+	if (actions & ACT_DISCARD)
+		w->target_runs = false;
+}
+
+/* ---- exploring --------------------------------------------------------------------------------
+ */
+
+struct edge {
+	uint32_t to;
+	bool fault;
+};
+#define EDGES_MAX 64
+struct edges {
+	struct edge e[EDGES_MAX];
+	int n;
+};
+
+static void add(struct edges *out, const struct world *w, bool fault)
+{
+	assert_true(out->n < EDGES_MAX);
+	out->e[out->n++] = (struct edge){.to = pack(w), .fault = fault};
+}
+
+static void deliver_to_target(struct edges *out, const struct world *w, uint8_t message)
+{
+	static const struct {
+		uint8_t message;
+		enum target_event event;
+	} map[] = {{M_HELLO, TARGET_EV_HELLO}, {M_STATE, TARGET_EV_LOADED}, {M_GO, TARGET_EV_GO},
+		{M_ABORT, TARGET_EV_ABORT}, {M_ASK, TARGET_EV_ASK}};
+
+	for (unsigned i = 0; i < sizeof(map) / sizeof(map[0]); i++) {
+		struct world next = *w;
+
+		if (map[i].message != message)
+			continue;
+		next.to_target &= (uint8_t)~message;
+		target_does(&next, map[i].event, message == M_ASK);
+		add(out, &next, false);
+		next.to_target |= message; /* a copy comes again */
+		add(out, &next, true);
+	}
+}
+
+static void deliver_to_source(struct edges *out, const struct world *w, uint8_t message)
+{
+	static const struct {
+		uint8_t message;
+		enum source_event event;
+	} map[] = {{M_HELLO_OK, SOURCE_EV_HELLO_OK}, {M_READY, SOURCE_EV_READY},
+		{M_STARTED, SOURCE_EV_STARTED}, {M_STARTING, SOURCE_EV_STARTING},
+		{M_REFUSED, SOURCE_EV_REFUSED}};
+
+	for (unsigned i = 0; i < sizeof(map) / sizeof(map[0]); i++) {
+		struct world next = *w;
+
+		if (map[i].message != message)
+			continue;
+		next.to_source &= (uint8_t)~message;
+		source_does(&next, map[i].event);
+		add(out, &next, false);
+		next.to_source |= message;
+		add(out, &next, true);
+	}
+}
+
+static void source_moves(struct edges *out, const struct world *w)
+{
+	struct world next;
+	static const enum source_event faults[] = {SOURCE_EV_FAIL, SOURCE_EV_CANCEL};
+
+	for (unsigned i = 0; i < 2; i++) {
+		next = *w;
+		source_does(&next, faults[i]);
+		add(out, &next, true);
+	}
+	switch (w->source) {
+	case SOURCE_PRECOPY:
+		next = *w;
+		source_does(&next, SOURCE_EV_CONVERGED);
+		add(out, &next, false);
+		break;
+	case SOURCE_STOPPING:
+		next = *w;
+		source_does(&next, SOURCE_EV_ALL_SENT);
+		if (next.linked)
+			next.to_target |= M_STATE;
+		add(out, &next, false);
+		break;
+	case SOURCE_SETUP:
+	case SOURCE_SENT:
+		/* deadlines: the answer never came */
+		next = *w;
+		source_does(&next, SOURCE_EV_FAIL);
+		add(out, &next, false);
+		break;
+	case SOURCE_COMMITTED:
+		next = *w;
+		source_does(&next, SOURCE_EV_TIMEOUT);
+		add(out, &next, false);
+		break;
+	case SOURCE_IN_DOUBT:
+		next = *w;
+		next.to_target |= M_ASK;
+		add(out, &next, false);
+		/* An operator's word is given only after fencing: the target is dead by then. */
+		if (!w->target_lives) {
+			source_does(&next, SOURCE_EV_WORD_RUN);
+			add(out, &next, false);
+		}
+		break;
+	case SOURCE_TAKE_BACK:
+	case SOURCE_RESUMING:
+		next = *w;
+		source_does(&next, SOURCE_EV_RESUMED);
+		next.source_runs = true;
+		add(out, &next, false);
+		break;
+	default:
+		break;
+	}
+	next = *w;
+	next.source_lives = next.source_runs = false;
+	add(out, &next, true);
+}
+
+static void target_moves(struct edges *out, const struct world *w)
+{
+	struct world next;
+	static const enum target_event faults[] = {TARGET_EV_FAIL, TARGET_EV_CANCEL};
+
+	for (unsigned i = 0; i < 2; i++) {
+		next = *w;
+		target_does(&next, faults[i], false);
+		add(out, &next, true);
+	}
+	if (w->target == TARGET_STARTING) {
+		next = *w;
+		next.target_runs = true;
+		target_does(&next, TARGET_EV_STARTED, false);
+		add(out, &next, false);
+		next = *w;
+		target_does(&next, TARGET_EV_START_FAILED, false);
+		add(out, &next, true);
+	}
+	if (w->target == TARGET_READY) {
+		/* the deadline for GO */
+		next = *w;
+		target_does(&next, TARGET_EV_FAIL, false);
+		add(out, &next, false);
+	}
+	next = *w;
+	next.target_lives = next.target_runs = false;
+	add(out, &next, true);
+}
+
+static void expand(uint32_t packed, struct edges *out)
+{
+	struct world w = unpack(packed), next;
+
+	out->n = 0;
+	for (uint8_t message = 1; message <= 16; message = (uint8_t)(message << 1)) {
+		if ((w.to_target & message) && w.target_lives)
+			deliver_to_target(out, &w, message);
+		if ((w.to_source & message) && w.source_lives)
+			deliver_to_source(out, &w, message);
+		next = w; /* lost */
+		next.to_target &= (uint8_t)~message;
+		if (next.to_target != w.to_target)
+			add(out, &next, true);
+		next = w;
+		next.to_source &= (uint8_t)~message;
+		if (next.to_source != w.to_source)
+			add(out, &next, true);
+	}
+	if (w.linked) {
+		/* The connection breaks: each side may notice before or after what is under way. */
+		next = w;
+		next.linked = false;
+		add(out, &next, true);
+	} else {
+		if (w.source_lives) {
+			next = w;
+			source_does(&next, SOURCE_EV_LOST);
+			add(out, &next, false);
+		}
+		if (w.target_lives) {
+			next = w;
+			target_does(&next, TARGET_EV_LOST, false);
+			add(out, &next, false);
+		}
+	}
+	if (w.source_lives)
+		source_moves(out, &w);
+	if (w.target_lives)
+		target_moves(out, &w);
+}
+
+enum verdict { SOUND, BOTH_RUN, GO_TOO_EARLY, STUCK };
+static const char *const verdict_names[] = {"sound", "both run", "GO before READY", "nobody runs"};
+
+struct space {
+	uint8_t *seen; /* a bit a world */
+	uint32_t *list;
+	size_t count, room;
+};
+
+static void visit(struct space *space, uint32_t world)
+{
+	if (space->seen[world >> 3] & 1 << (world & 7))
+		return;
+	space->seen[world >> 3] |= (uint8_t)(1 << (world & 7));
+	if (space->count == space->room) {
+		space->room = space->room ? 2 * space->room : 1024;
+		space->list = realloc(space->list, space->room * sizeof(*space->list));
+		assert_non_null(space->list);
+	}
+	space->list[space->count++] = world;
+}
+
+static bool good_end(const struct world *w)
+{
+	return w->source_runs != w->target_runs &&
+	       (w->source_runs ? w->source == SOURCE_FAILED : w->target == TARGET_STARTED);
+}
+
+/*
+ * Worlds from which a good end can be reached without a fault: backwards, to a fixed point.
+ * A world in which one side is dead promises nothing.
+ */
+static enum verdict check_liveness(struct space *space)
+{
+	uint8_t *can = calloc(1u << (WORLD_BITS - 3), 1);
+	struct edges edges;
+	bool changed = true;
+
+	assert_non_null(can);
+	while (changed) {
+		changed = false;
+		for (size_t i = space->count; i-- > 0;) {
+			uint32_t at = space->list[i];
+			struct world w = unpack(at);
+			bool good = good_end(&w);
+
+			if (can[at >> 3] & 1 << (at & 7))
+				continue;
+			if (!good) {
+				expand(at, &edges);
+				for (int e = 0; e < edges.n && !good; e++)
+					good = !edges.e[e].fault &&
+					       (can[edges.e[e].to >> 3] & 1 << (edges.e[e].to & 7));
+			}
+			if (good) {
+				can[at >> 3] |= (uint8_t)(1 << (at & 7));
+				changed = true;
+			}
+		}
+	}
+	enum verdict verdict = SOUND;
+	for (size_t i = 0; i < space->count && verdict == SOUND; i++) {
+		uint32_t at = space->list[i];
+		struct world w = unpack(at);
+
+		if (w.source_lives && w.target_lives && !(can[at >> 3] & 1 << (at & 7)))
+			verdict = STUCK;
+	}
+	free(can);
+	return verdict;
+}
+
+static enum verdict explore(size_t *states)
+{
+	struct world start = {.source = SOURCE_SETUP,
+		.target = TARGET_SETUP,
+		.to_target = M_HELLO,
+		.source_runs = true,
+		.source_lives = true,
+		.target_lives = true,
+		.linked = true};
+	struct space space = {.seen = calloc(1u << (WORLD_BITS - 3), 1)};
+	enum verdict verdict = SOUND;
+	struct edges edges;
+
+	assert_non_null(space.seen);
+	visit(&space, pack(&start));
+	for (size_t i = 0; i < space.count && verdict == SOUND; i++) {
+		struct world w = unpack(space.list[i]);
+
+		if (w.source_runs && w.target_runs)
+			verdict = BOTH_RUN;
+		else if (w.go_before_ready)
+			verdict = GO_TOO_EARLY;
+		expand(space.list[i], &edges);
+		for (int e = 0; e < edges.n; e++)
+			visit(&space, edges.e[e].to);
+	}
+	if (verdict == SOUND)
+		verdict = check_liveness(&space);
+	*states = space.count;
+	free(space.list);
+	free(space.seen);
+	return verdict;
+}
+
+static void never_do_both_run_and_never_is_it_stuck(void **state)
+{
+	(void)state;
+	size_t states;
+
+	mutant = NULL;
+	enum verdict verdict = explore(&states);
+	print_message(
+		"# %zu states of source x target x channel: %s\n", states, verdict_names[verdict]);
+	assert_int_equal(verdict, SOUND);
+	assert_true(states > 1000);
+}
+
+static void each_mutant_of_the_tables_is_found(void **state)
+{
+	(void)state;
+	static const struct mutant mutants[] = {
+		{"the target starts by itself when loaded", true, TARGET_LOADING, TARGET_EV_LOADED,
+			TARGET_STARTING, ACT_SEND_READY | ACT_START},
+		{"an error after GO resumes the source", false, SOURCE_COMMITTED, SOURCE_EV_FAIL,
+			SOURCE_RESUMING, ACT_RESUME},
+		{"a lost peer after GO resumes the source", false, SOURCE_COMMITTED, SOURCE_EV_LOST,
+			SOURCE_RESUMING, ACT_RESUME},
+		{"a timeout after GO resumes the source", false, SOURCE_COMMITTED,
+			SOURCE_EV_TIMEOUT, SOURCE_RESUMING, ACT_RESUME},
+		{"a cancel after GO is taken", false, SOURCE_COMMITTED, SOURCE_EV_CANCEL,
+			SOURCE_TAKE_BACK, ACT_TAKE_BACK},
+		{"a ready target that loses its peer starts", true, TARGET_READY, TARGET_EV_LOST,
+			TARGET_STARTING, ACT_START},
+		{"a refused target takes a late GO", true, TARGET_REFUSED, TARGET_EV_GO,
+			TARGET_STARTING, ACT_START},
+		{"a started target answers ASK with a refusal", true, TARGET_STARTED, TARGET_EV_ASK,
+			TARGET_STARTED, ACT_SEND_REFUSED},
+		{"a starting target answers ASK with a refusal", true, TARGET_STARTING,
+			TARGET_EV_ASK, TARGET_STARTING, ACT_SEND_REFUSED},
+		{"ASK leaves a ready target ready, yet says refused", true, TARGET_READY,
+			TARGET_EV_ASK, TARGET_READY, ACT_SEND_REFUSED},
+		{"the source does not wait for READY", false, SOURCE_STOPPING, SOURCE_EV_ALL_SENT,
+			SOURCE_COMMITTED, ACT_SEND_GO},
+		{"a refusal in doubt is ignored", false, SOURCE_IN_DOUBT, SOURCE_EV_REFUSED,
+			SOURCE_IN_DOUBT, 0},
+		{"STARTED resumes the source", false, SOURCE_COMMITTED, SOURCE_EV_STARTED,
+			SOURCE_RESUMING, ACT_RESUME},
+		{"a failure before GO leaves the VM stopped", false, SOURCE_SENT, SOURCE_EV_FAIL,
+			SOURCE_COMPLETED, 0},
+	};
+	size_t states;
+
+	for (unsigned i = 0; i < sizeof(mutants) / sizeof(mutants[0]); i++) {
+		mutant = &mutants[i];
+		enum verdict verdict = explore(&states);
+
+		print_message("# %s: %s\n", mutants[i].name, verdict_names[verdict]);
+		assert_int_not_equal(verdict, SOUND);
+	}
+	mutant = NULL;
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(never_do_both_run_and_never_is_it_stuck),
+		cmocka_unit_test(each_mutant_of_the_tables_is_found),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
