@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source.c - the source's thread: pre-copy until the prediction is under the limit, the stop,
- * and the way back when anything fails before GO. Steps the handover; others only leave notes.
+ * source.c - the source's thread: setup, pre-copy, the stop, READY; and the way back when anything
+ * fails before GO. It alone steps the handover; others only leave notes.
  */
 #include "migration/source.h"
 
@@ -11,10 +11,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What we believe of a link over which too little has gone to tell. */
-#define BANDWIDTH_UNKNOWN    (UINT64_C(200) << 20)
-#define BANDWIDTH_MIN_SAMPLE (UINT64_C(256) << 10)
 
 uint32_t source_event(struct source *s, enum source_event event)
 {
@@ -29,150 +25,6 @@ static void step(struct source *s, enum source_event event)
 	pthread_mutex_lock(&s->m.mutex);
 	source_event(s, event);
 	pthread_mutex_unlock(&s->m.mutex);
-}
-
-/* ---- the estimate -------------------------------------------------------------------- */
-
-static struct estimate estimate(struct source *s)
-{
-	struct swo_migration *m = &s->m;
-	unsigned count = m->vm.device_count;
-	struct estimate_device *devices = calloc(count + 1, sizeof(*devices));
-	struct estimate_input in = {.devices = devices,
-		.count = devices ? count : 0,
-		.ram_bytes = swo_ram_dirty_pages(m->vm.ram) << SWO_PAGE_SHIFT,
-		.bandwidth = s->wire_bandwidth ? s->wire_bandwidth : BANDWIDTH_UNKNOWN,
-		.rtt_ns = s->rtt_ns,
-		.serial = m->vm.transitions == SWO_TRANSITIONS_SERIAL};
-
-	pthread_mutex_lock(&m->mutex);
-	for (unsigned i = 0; i < in.count; i++) {
-		struct source_device *sd = &s->devices[i];
-		struct swo_device *dev = sd->dev;
-
-		devices[i] = (struct estimate_device){.bytes = sd->stop_bytes,
-			.quiesce_ns = swo_device_arc_cost(
-				dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P)
-					      .mean_ns,
-			.stop_ns = swo_device_arc_cost(
-				dev, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY)
-					   .mean_ns,
-			.finalise_ns = s->costs[i].finalise_ns,
-			.to_p2p_ns = s->costs[i].to_p2p_ns,
-			.to_running_ns = s->costs[i].to_running_ns};
-	}
-	pthread_mutex_unlock(&m->mutex);
-
-	struct estimate result = estimate_downtime(&in);
-
-	free(devices);
-	pthread_mutex_lock(&m->mutex);
-	m->info.predicted_downtime_ns = result.downtime_ns;
-	m->info.bandwidth = in.bandwidth;
-	m->info.ram_dirty_pages = in.ram_bytes >> SWO_PAGE_SHIFT;
-	pthread_mutex_unlock(&m->mutex);
-	return result;
-}
-
-/* ---- pre-copy -------------------------------------------------------------------------- */
-
-static bool initial_loaded(void *arg)
-{
-	struct source *s = arg;
-
-	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		if (!s->devices[i].initial_loaded)
-			return false;
-	return true;
-}
-
-static bool never(void *arg)
-{
-	(void)arg;
-	return false;
-}
-
-/* One round of everything that can go while the VM runs. *bytes: how much went. */
-static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *err)
-{
-	uint64_t start = swo_now_ns(), ram_bytes = 0;
-
-	pthread_mutex_lock(&s->m.mutex);
-	uint64_t device_before = s->m.info.device_sent;
-	pthread_mutex_unlock(&s->m.mutex);
-
-	source_devices_precopy_begin(s);
-	int rc = ram_send_pass(s->ram, true, &ram_bytes, err);
-	struct swo_error second;
-	if (source_devices_precopy_wait(s, rc ? &second : err))
-		rc = -1;
-	if (rc)
-		return -1;
-
-	pthread_mutex_lock(&s->m.mutex);
-	*bytes = ram_bytes + s->m.info.device_sent - device_before;
-	pthread_mutex_unlock(&s->m.mutex);
-	uint64_t took = swo_now_ns() - start;
-	if (*bytes >= BANDWIDTH_MIN_SAMPLE && took) {
-		uint64_t sample = (uint64_t)((double)*bytes * 1e9 / (double)took);
-
-		/* A limit that holds before the stop says nothing about the wire after it. */
-		if (!s->m.params.max_bandwidth)
-			s->wire_bandwidth =
-				s->wire_bandwidth ? (3 * s->wire_bandwidth + sample) / 4 : sample;
-	}
-	return 0;
-}
-
-static int too_slow(struct source *s, const struct estimate *e, struct swo_error *err)
-{
-	const char *name =
-		e->slowest >= 0 ? swo_device_name(s->m.vm.devices[e->slowest]) : "(none)";
-
-	return swo_error_set(err, SWO_E_TIMEOUT, 0,
-		"this VM cannot be switched over within downtime-limit %" PRIu64
-		" ms: its devices alone take about %" PRIu64
-		" ms (the slowest is %s); raise downtime-limit above that",
-		s->m.params.downtime_limit_ms, e->irreducible_ns / 1000000, name);
-}
-
-static bool vm_runs(struct source *s)
-{
-	return swo_runstate_get(s->m.vm.runstate) == SWO_RUN_STATE_RUNNING;
-}
-
-static int precopy(struct source *s, struct swo_error *err)
-{
-	const uint64_t limit_ns = s->m.params.downtime_limit_ms * 1000000;
-	uint64_t bytes;
-
-	for (;;) {
-		if (s->m.params.config == SWO_WHEN_EARLY && source_configs_send(s, false, err))
-			return -1;
-		if (precopy_round(s, &bytes, err))
-			return -1;
-		/* Somebody has stopped the VM meanwhile: nothing is gained by waiting. */
-		if (!vm_runs(s))
-			return 0;
-		if (migration_wait_until(&s->m, initial_loaded, s, false,
-			    swo_deadline_ms(s->m.params.setup_deadline_ms),
-			    "the loading of the devices' initial data", err) ||
-			source_dirty_collect(s, err))
-			return -1;
-
-		struct estimate e = estimate(s);
-
-		if (e.downtime_ns <= limit_ns)
-			return 0;
-		if (e.irreducible_ns > limit_ns)
-			return too_slow(s, &e, err);
-		/* Little to send, yet not enough: look again shortly rather than spin. */
-		if (bytes < BANDWIDTH_MIN_SAMPLE &&
-			migration_wait_until(
-				&s->m, never, NULL, false, swo_deadline_ms(10), "", err) &&
-			err->code != SWO_E_TIMEOUT)
-			return -1;
-	}
 }
 
 /* ---- the stop ---------------------------------------------------------------------------- */
@@ -310,7 +162,7 @@ static int stop_and_send(struct source *s, struct swo_error *err)
 	struct swo_migration *m = &s->m;
 
 	migration_set_status(m, SWO_MIGRATION_DEVICE);
-	if (vm_runs(s)) {
+	if (source_vm_runs(s)) {
 		uint64_t start = swo_now_ns();
 
 		s->stopped_by_us = true;
@@ -415,12 +267,12 @@ void source_bring_back(struct source *s, const struct swo_error *why, bool cance
 	quiet_jobs(s);
 	if (s->stopped_by_us) {
 		/* The VMM has already taken back a stop that failed. */
-		if (!vm_runs(s) && m->vm.ops->start(m->vm.opaque, &err)) {
+		if (!source_vm_runs(s) && m->vm.ops->start(m->vm.opaque, &err)) {
 			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
 			swo_error_set(&final, why->code, 0, "%.180s; and on resuming: %.180s",
 				why->text, err.text);
 		}
-	} else if (vm_runs(s)) {
+	} else if (source_vm_runs(s)) {
 		devices_to(s, SWO_DEVICE_RUNNING);
 	} else {
 		devices_to(s, SWO_DEVICE_STOP);
@@ -455,7 +307,7 @@ static int until_ready(struct source *s, struct swo_error *err)
 
 	migration_set_status(m, SWO_MIGRATION_ACTIVE);
 	begin = swo_now_ns();
-	if (precopy(s, err))
+	if (source_precopy(s, err))
 		return -1;
 	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", begin, swo_now_ns(), 0, "pre-copy");
 	step(s, SOURCE_EV_CONVERGED);
@@ -597,7 +449,7 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 	migration_make_id(s->m.info.id);
 	s->timeline_json = (struct swo_buf)SWO_BUF_INIT(WIRE_TIMELINE_MAX);
 	s->stop_job = (struct swo_job){.fn = source_stop_job, .opaque = s};
-	s->was_running = vm_runs(s);
+	s->was_running = source_vm_runs(s);
 	s->devices = calloc(vm->device_count + 1, sizeof(*s->devices));
 	s->costs = calloc(vm->device_count + 1, sizeof(*s->costs));
 	if (!s->devices || !s->costs) {

@@ -106,7 +106,11 @@ void source_stop_job(void *opaque);
 /* source_setup.c */
 int source_setup(struct source *s, struct swo_error *err);
 
-/* source_commit.c: from SENT on. */
+/* source_precopy.c: returns 0 when it is time to stop. */
+int source_precopy(struct source *s, struct swo_error *err);
+bool source_vm_runs(struct source *s);
+
+/* source_commit.c: from READY on. */
 void source_commit(struct source *s);
 /* Asks the target's devices' cleanup and the end of it all, when it runs over there. */
 void source_finish(struct source *s);

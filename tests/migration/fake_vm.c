@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fake_vm.c - see fake_vm.h.
+ */
+#include "fake_vm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define RAM_SIZE (6u << 20)
+
+/* ---- devices ------------------------------------------------------------------------- */
+
+static uint8_t byte_at(const struct fake_device *d, size_t i)
+{
+	return (uint8_t)(d->seed + i * 131 + (i >> 8));
+}
+
+static int get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
+{
+	(void)err;
+	*flags = ((struct fake_device *)self)->flags;
+	return 0;
+}
+
+static int get_state(void *self, enum swo_device_state *state, struct swo_error *err)
+{
+	(void)err;
+	*state = ((struct fake_device *)self)->state;
+	return 0;
+}
+
+static bool saving(enum swo_device_state state)
+{
+	return state == SWO_DEVICE_PRE_COPY || state == SWO_DEVICE_PRE_COPY_P2P ||
+	       state == SWO_DEVICE_STOP_COPY;
+}
+
+static int set_state(void *self, enum swo_device_state to, struct swo_error *err)
+{
+	struct fake_device *d = self;
+	enum swo_device_state from = d->state;
+
+	if (from == to)
+		return 0;
+	if (d->fail_arc && from == d->fail_from && to == d->fail_to) {
+		d->fail_arc = false;
+		return swo_error_set(err, SWO_E_DEVICE, EIO, "the fake says no");
+	}
+	if (d->hang_arc && from == d->fail_from && to == d->fail_to)
+		while (!atomic_load(&d->release))
+			swo_sleep_until(swo_now_ns() + 1000000);
+	/* No vCPU may run when a device is told to be quiet. */
+	if (to == SWO_DEVICE_STOP_COPY && fake_vm_runs(d->vm))
+		atomic_fetch_add(&d->vm->offences, 1);
+	if (saving(to) && !saving(from))
+		d->read_at = 0;
+	if (to == SWO_DEVICE_RESUMING)
+		d->loaded_len = 0;
+	if (from == SWO_DEVICE_RESUMING) {
+		d->loaded_ok = d->loaded_len == d->size && !d->refuse;
+		for (size_t i = 0; d->loaded_ok && i < d->size; i++)
+			d->loaded_ok = d->loaded[i] == byte_at(d, i);
+		if (!d->loaded_ok)
+			return swo_error_set(err, SWO_E_DEVICE, EINVAL, "this state is not mine");
+	}
+	d->state = to;
+	return 0;
+}
+
+static int data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
+{
+	struct fake_device *d = self;
+	/* Half of it may go before the stop. */
+	size_t end = d->state == SWO_DEVICE_STOP_COPY ? d->size : d->size / 2;
+	size_t n = d->read_at < end ? end - d->read_at : 0;
+
+	if (n > len)
+		n = len;
+	if (d->fail_read_at && d->read_at + n >= d->fail_read_at)
+		return swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: read", d->name);
+	for (size_t i = 0; i < n; i++)
+		((uint8_t *)buf)[i] = byte_at(d, d->read_at + i);
+	d->read_at += n;
+	*got = n;
+	return 0;
+}
+
+static int data_write(void *self, const void *buf, size_t len, struct swo_error *err)
+{
+	struct fake_device *d = self;
+
+	if (d->fail_write_at && d->loaded_len + len >= d->fail_write_at)
+		return swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: write", d->name);
+	if (d->loaded_len + len > d->size)
+		return swo_error_set(err, SWO_E_DEVICE, ENOSPC, "device %s: too much", d->name);
+	memcpy(d->loaded + d->loaded_len, buf, len);
+	d->loaded_len += len;
+	return 0;
+}
+
+static int data_size(void *self, uint64_t *bytes, struct swo_error *err)
+{
+	(void)err;
+	*bytes = ((struct fake_device *)self)->size;
+	return 0;
+}
+
+static size_t chunk(void *self)
+{
+	(void)self;
+	return 48 << 10;
+}
+
+static int reset(void *self, struct swo_error *err)
+{
+	struct fake_device *d = self;
+
+	(void)err;
+	d->resets++;
+	d->state = SWO_DEVICE_RUNNING;
+	return 0;
+}
+
+static int dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+	size_t count, struct swo_error *err)
+{
+	(void)self, (void)page_size, (void)ranges, (void)count, (void)err;
+	return 0;
+}
+
+static int dma_log_stop(void *self, struct swo_error *err)
+{
+	(void)self, (void)err;
+	return 0;
+}
+
+static int dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+	uint64_t *bitmap, struct swo_error *err)
+{
+	(void)self, (void)iova, (void)length, (void)page_size, (void)bitmap, (void)err;
+	return 0;
+}
+
+static void destroy(void *self)
+{
+	(void)self;
+}
+
+static const struct swo_device_ops device_ops = {
+	.name = "fake",
+	.get_mig_flags = get_mig_flags,
+	.get_state = get_state,
+	.set_state = set_state,
+	.data_read = data_read,
+	.data_write = data_write,
+	.data_size = data_size,
+	.read_chunk = chunk,
+	.write_chunk = chunk,
+	.reset = reset,
+	.dma_log_start = dma_log_start,
+	.dma_log_stop = dma_log_stop,
+	.dma_log_report = dma_log_report,
+	.destroy = destroy,
+};
+
+/* ---- the "vCPU" and its log ---------------------------------------------------------------- */
+
+static void *writer(void *opaque)
+{
+	struct fake_vm *vm = opaque;
+	uint8_t *ram = swo_ram_region(vm->vm.ram, 0)->host;
+	uint64_t random = 88172645463325252u;
+
+	for (;;) {
+		pthread_mutex_lock(&vm->mutex);
+		if (vm->quit) {
+			pthread_mutex_unlock(&vm->mutex);
+			return NULL;
+		}
+		for (int i = 0; vm->running && i < 4; i++) {
+			random ^= random << 13, random ^= random >> 7, random ^= random << 17;
+			uint64_t page = random % (RAM_SIZE / SWO_PAGE_SIZE);
+
+			vm->counter++;
+			memcpy(ram + page * SWO_PAGE_SIZE + random % 4000, &vm->counter, 8);
+			vm->written[page / 64] |= UINT64_C(1) << (page % 64);
+		}
+		pthread_mutex_unlock(&vm->mutex);
+		swo_sleep_until(swo_now_ns() + 200000);
+	}
+}
+
+static int log_start(void *self, struct swo_error *err)
+{
+	struct fake_vm *vm = self;
+
+	(void)err;
+	pthread_mutex_lock(&vm->mutex);
+	memset(vm->written, 0, RAM_SIZE / SWO_PAGE_SIZE / 8);
+	pthread_mutex_unlock(&vm->mutex);
+	return 0;
+}
+
+static int log_collect(void *self, struct swo_ram *ram, struct swo_error *err)
+{
+	struct fake_vm *vm = self;
+
+	(void)err;
+	pthread_mutex_lock(&vm->mutex);
+	swo_ram_mark_bitmap(ram, 0, vm->written, RAM_SIZE / SWO_PAGE_SIZE);
+	memset(vm->written, 0, RAM_SIZE / SWO_PAGE_SIZE / 8);
+	pthread_mutex_unlock(&vm->mutex);
+	return 0;
+}
+
+static void log_stop(void *self)
+{
+	(void)self;
+}
+
+static void run(struct fake_vm *vm, bool running)
+{
+	pthread_mutex_lock(&vm->mutex);
+	vm->running = running;
+	pthread_mutex_unlock(&vm->mutex);
+}
+
+bool fake_vm_runs(struct fake_vm *vm)
+{
+	pthread_mutex_lock(&vm->mutex);
+	bool runs = vm->running;
+	pthread_mutex_unlock(&vm->mutex);
+	return runs;
+}
+
+/* ---- what the engine asks of a VMM --------------------------------------------------------------
+ */
+
+static int layout(void *opaque, struct swo_buf *out, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+
+	return swo_buf_append(out, vm->layout, strlen(vm->layout), err);
+}
+
+static int stop(void *opaque, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+
+	if (vm->fail_stop)
+		return swo_error_set(err, SWO_E_IO, EIO, "the vCPUs do not stop");
+	run(vm, false);
+	if (swo_runstate_change(
+		    vm->vm.runstate, SWO_RUN_STATE_FINISH_MIGRATE, SWO_ON_ERROR_ROLLBACK, err)) {
+		run(vm, true);
+		return -1;
+	}
+	return 0;
+}
+
+static int start(void *opaque, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+	int rc = swo_runstate_change(
+		vm->vm.runstate, SWO_RUN_STATE_RUNNING, SWO_ON_ERROR_CONTINUE, err);
+
+	atomic_fetch_add(&vm->starts, 1);
+	run(vm, true);
+	if (!rc && vm->fail_start)
+		return swo_error_set(err, SWO_E_IO, EIO, "it starts, but limps");
+	return rc;
+}
+
+static void set_run_state(void *opaque, enum swo_run_state state)
+{
+	struct fake_vm *vm = opaque;
+
+	swo_runstate_change(vm->vm.runstate, state, SWO_ON_ERROR_CONTINUE, NULL);
+}
+
+static int machine_save(void *opaque, struct swo_buf *out, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+
+	if (vm->fail_machine_save)
+		return swo_error_set(err, SWO_E_IO, EIO, "the vCPUs' state");
+	return swo_buf_append(out, &vm->counter, sizeof(vm->counter), err);
+}
+
+static int machine_load(void *opaque, const void *data, size_t len, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+
+	if (vm->fail_machine_load || len != sizeof(vm->counter))
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "the vCPUs' state does not fit");
+	memcpy(&vm->counter, data, len);
+	return 0;
+}
+
+static int config_save(void *opaque, unsigned index, struct swo_buf *out, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+
+	return swo_buf_append(out, &vm->config[index], 1, err);
+}
+
+static int config_load(
+	void *opaque, unsigned index, const void *data, size_t len, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+
+	if (vm->fail_config_load || len != 1)
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "device vf%u: its config", index);
+	if (vm->devices[index].state != SWO_DEVICE_RESUMING)
+		atomic_fetch_add(&vm->offences, 1);
+	vm->config_seen[index] = *(const uint8_t *)data;
+	return 0;
+}
+
+static const struct swo_vm_ops vm_ops = {
+	.layout = layout,
+	.stop = stop,
+	.start = start,
+	.set_state = set_run_state,
+	.machine_save = machine_save,
+	.machine_load = machine_load,
+	.config_save = config_save,
+	.config_load = config_load,
+};
+
+/* ---- life
+ * ------------------------------------------------------------------------------------------ */
+
+static void add_device(struct fake_vm *vm, unsigned i, size_t size)
+{
+	struct fake_device *d = &vm->devices[i];
+	const struct swo_device_params params = {.arc_deadline_ms = 2000};
+
+	snprintf(d->name, sizeof(d->name), "vf%u", i);
+	d->vm = vm;
+	d->index = i;
+	d->flags = SWO_MIG_STOP_COPY | SWO_MIG_P2P | SWO_MIG_PRE_COPY;
+	d->state = SWO_DEVICE_RUNNING;
+	d->size = size;
+	d->seed = (uint8_t)(17 * i + 1);
+	d->loaded = malloc(size + 1);
+	assert_non_null(d->loaded);
+	assert_int_equal(swo_device_create(d->name, &device_ops, d, &params, &d->dev, NULL), 0);
+	assert_int_equal(swo_device_follow(d->dev, vm->vm.runstate, 1, vm->vm.transitions,
+				 SWO_JOIN_PASS, NULL),
+		0);
+	vm->table[i] = d->dev;
+	vm->config[i] = (uint8_t)(100 + i);
+}
+
+void fake_vm_open(struct fake_vm *vm, unsigned devices, bool running, size_t device_size,
+	enum swo_transitions transitions)
+{
+	memset(vm, 0, sizeof(*vm));
+	pthread_mutex_init(&vm->mutex, NULL);
+	strcpy(vm->layout, "fake");
+	vm->written = calloc(RAM_SIZE / SWO_PAGE_SIZE / 8, 1);
+	assert_non_null(vm->written);
+	vm->vm = (struct swo_vm){.ops = &vm_ops,
+		.opaque = vm,
+		.runstate =
+			swo_runstate_new(running ? SWO_RUN_STATE_RUNNING : SWO_RUN_STATE_INMIGRATE),
+		.ram = swo_ram_new(),
+		.cpu_dirty = &vm->dirty,
+		.devices = vm->table,
+		.device_count = devices,
+		.transitions = transitions,
+		.autostart = true};
+	vm->dirty = (struct swo_dirty_source){.name = "fake",
+		.self = vm,
+		.start = log_start,
+		.collect = log_collect,
+		.stop = log_stop};
+	assert_int_equal(swo_ram_add(vm->vm.ram, "ram", 0, RAM_SIZE, -1, NULL), 0);
+	for (unsigned i = 0; i < devices; i++)
+		add_device(vm, i, device_size);
+	vm->running = running;
+	assert_int_equal(pthread_create(&vm->writer, NULL, writer, vm), 0);
+}
+
+void fake_vm_close(struct fake_vm *vm)
+{
+	swo_migration_free(vm->migration);
+	pthread_mutex_lock(&vm->mutex);
+	vm->quit = true;
+	pthread_mutex_unlock(&vm->mutex);
+	pthread_join(vm->writer, NULL);
+	for (unsigned i = 0; i < vm->vm.device_count; i++) {
+		atomic_store(&vm->devices[i].release, true);
+		swo_device_unfollow(vm->devices[i].dev);
+		swo_device_destroy(vm->devices[i].dev);
+		free(vm->devices[i].loaded);
+	}
+	swo_runstate_free(vm->vm.runstate);
+	swo_ram_free(vm->vm.ram);
+	free(vm->written);
+	pthread_mutex_destroy(&vm->mutex);
+	assert_int_equal(atomic_load(&vm->offences), 0);
+}
+
+const char *fake_uri(void)
+{
+	static char uri[128], dir[64];
+	static int n;
+
+	if (!dir[0]) {
+		strcpy(dir, "/tmp/swo-test-XXXXXX");
+		assert_non_null(mkdtemp(dir));
+	}
+	snprintf(uri, sizeof(uri), "unix:%s/%d", dir, n++);
+	return uri;
+}
+
+struct swo_migration_params fake_params(void)
+{
+	struct swo_migration_params params;
+
+	swo_migration_params_init(&params);
+	params.downtime_limit_ms = 60000;
+	params.commit_deadline_ms = 5000;
+	return params;
+}
+
+void fake_migrate(
+	struct fake_vm *source, struct fake_vm *target, const struct swo_migration_params *params)
+{
+	const struct swo_migration_params defaults = fake_params();
+	const char *uri = fake_uri();
+	struct swo_error err = {0};
+
+	if (swo_migration_receive(&target->vm, uri, params ? params : &defaults, NULL, NULL,
+		    &target->migration, &err) ||
+		swo_migration_send(&source->vm, uri, params ? params : &defaults, NULL, NULL,
+			&source->migration, &err))
+		fail_msg("%s", err.text);
+}
+
+struct swo_migration_info fake_end(struct fake_vm *vm)
+{
+	struct swo_migration_info info;
+
+	if (!swo_migration_wait(vm->migration, swo_deadline_ms(FAKE_GUARD_MS)))
+		fail_msg("the migration did not end");
+	swo_migration_info(vm->migration, &info);
+	return info;
+}

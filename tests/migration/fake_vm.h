@@ -1,0 +1,79 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fake_vm.h - a VM without a guest: RAM that a thread keeps writing to while it runs, devices whose
+ * state is bytes, and switches that make any of it fail. For tests of the engine.
+ */
+#ifndef TESTS_FAKE_VM_H
+#define TESTS_FAKE_VM_H
+
+#include "../cm.h"
+#include "switchover/migration.h"
+
+#include <stdatomic.h>
+#include <stdbool.h>
+
+#define FAKE_GUARD_MS	 30000 /* ends a hanging test; decides none */
+#define FAKE_DEVICES_MAX 8
+
+struct fake_vm;
+
+struct fake_device {
+	struct fake_vm *vm;
+	unsigned index;
+	char name[16];
+	uint64_t flags;
+	enum swo_device_state state;
+	size_t size;	 /* of its state */
+	uint8_t seed;	 /* what its bytes are made of */
+	size_t read_at;	 /* in a saving session */
+	uint8_t *loaded; /* in a resuming one */
+	size_t loaded_len;
+	bool loaded_ok; /* RESUMING->STOP found the whole */
+	int resets;
+	/* switches */
+	enum swo_device_state fail_from, fail_to; /* this arc fails, once */
+	bool fail_arc;
+	bool hang_arc; /* that arc hangs instead, until `release` */
+	atomic_bool release;
+	size_t fail_read_at;  /* a read fails from this byte on; 0: never */
+	size_t fail_write_at; /* likewise a write */
+	bool refuse;	      /* RESUMING->STOP says no */
+	struct swo_device *dev;
+};
+
+struct fake_vm {
+	struct swo_vm vm;
+	struct fake_device devices[FAKE_DEVICES_MAX];
+	struct swo_device *table[FAKE_DEVICES_MAX];
+	struct swo_dirty_source dirty;
+	pthread_t writer;
+	pthread_mutex_t mutex; /* the "vCPU" writes and logs under it */
+	bool quit;
+	bool running;
+	atomic_int starts;
+	atomic_int offences; /* rules that the engine broke; checked at close */
+	uint64_t counter;    /* the machine's state */
+	uint64_t *written;   /* a bit a page since the last collect */
+	bool fail_stop, fail_start, fail_machine_save, fail_machine_load, fail_config_load;
+	char layout[64];
+	uint8_t config[FAKE_DEVICES_MAX];      /* the VMM's config of each device */
+	uint8_t config_seen[FAKE_DEVICES_MAX]; /* loaded at the target */
+	struct swo_migration *migration;
+};
+
+void fake_vm_open(struct fake_vm *vm, unsigned devices, bool running, size_t device_size,
+	enum swo_transitions transitions);
+void fake_vm_close(struct fake_vm *vm);
+bool fake_vm_runs(struct fake_vm *vm);
+
+/* A URI that nobody else uses; fake_vm's tests run in a directory of their own. */
+const char *fake_uri(void);
+
+/* Starts target and source with these parameters (NULL: defaults with a large downtime-limit). */
+void fake_migrate(
+	struct fake_vm *source, struct fake_vm *target, const struct swo_migration_params *params);
+struct swo_migration_params fake_params(void);
+/* Waits for the end; fails the test when there is none. */
+struct swo_migration_info fake_end(struct fake_vm *vm);
+
+#endif

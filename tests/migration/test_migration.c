@@ -1,0 +1,467 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The engine with both sides in this process: what arrives, and who runs after every fault. */
+#include "fake_vm.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct pair {
+	struct fake_vm source, target;
+};
+
+static void open_pair(struct pair *pair, unsigned devices, enum swo_transitions transitions)
+{
+	fake_vm_open(&pair->source, devices, true, 300000, transitions);
+	fake_vm_open(&pair->target, devices, false, 300000, transitions);
+}
+
+static void close_pair(struct pair *pair)
+{
+	fake_vm_close(&pair->source);
+	fake_vm_close(&pair->target);
+}
+
+/* The source runs as it was, the target never did. */
+static void expect_taken_back(struct pair *pair, const char *words)
+{
+	struct swo_migration_info source = fake_end(&pair->source);
+	struct swo_migration_info target = fake_end(&pair->target);
+
+	if (words && !strstr(source.error.text, words))
+		fail_msg("'%s' does not say '%s'", source.error.text, words);
+	assert_int_equal(source.status, SWO_MIGRATION_FAILED);
+	assert_int_not_equal(target.status, SWO_MIGRATION_COMPLETED);
+	assert_true(fake_vm_runs(&pair->source));
+	assert_false(fake_vm_runs(&pair->target));
+	assert_int_equal(atomic_load(&pair->target.starts), 0);
+	assert_int_equal(swo_runstate_get(pair->source.vm.runstate), SWO_RUN_STATE_RUNNING);
+	assert_true(swo_migration_may_run(pair->source.migration));
+	assert_false(swo_migration_may_run(pair->target.migration));
+	for (unsigned i = 0; i < pair->source.vm.device_count; i++) {
+		assert_int_equal(pair->source.devices[i].state, SWO_DEVICE_RUNNING);
+		assert_int_equal(pair->source.devices[i].resets, 0);
+	}
+}
+
+static void expect_moved(struct pair *pair, bool running)
+{
+	struct swo_migration_info source = fake_end(&pair->source);
+	struct swo_migration_info target = fake_end(&pair->target);
+
+	if (source.status != SWO_MIGRATION_COMPLETED)
+		fail_msg("source: %s", source.error.text);
+	assert_int_equal(target.status, SWO_MIGRATION_COMPLETED);
+	assert_string_equal(source.id, target.id);
+	assert_false(fake_vm_runs(&pair->source));
+	assert_int_equal(fake_vm_runs(&pair->target), running);
+	assert_int_equal(swo_runstate_get(pair->source.vm.runstate), SWO_RUN_STATE_POSTMIGRATE);
+	assert_false(swo_migration_may_run(pair->source.migration));
+	assert_true(swo_migration_may_run(pair->target.migration));
+	for (unsigned i = 0; i < pair->source.vm.device_count; i++) {
+		assert_true(pair->target.devices[i].loaded_ok);
+		assert_int_equal(pair->target.config_seen[i], pair->source.config[i]);
+		assert_int_equal(pair->target.devices[i].state,
+			running ? SWO_DEVICE_RUNNING : SWO_DEVICE_STOP);
+		assert_int_equal(pair->source.devices[i].state, SWO_DEVICE_STOP);
+	}
+}
+
+/* ---- it works ------------------------------------------------------------------------------ */
+
+static void moves_with(unsigned devices, enum swo_transitions transitions,
+	const struct swo_migration_params *params)
+{
+	struct pair pair;
+
+	open_pair(&pair, devices, transitions);
+	/* Arrives paused, so that both memories can be compared at rest. */
+	pair.target.vm.autostart = false;
+	fake_migrate(&pair.source, &pair.target, params);
+	expect_moved(&pair, false);
+	assert_int_equal(swo_ram_hash(pair.source.vm.ram), swo_ram_hash(pair.target.vm.ram));
+	assert_int_equal(pair.source.counter, pair.target.counter);
+	assert_int_equal(atomic_load(&pair.target.starts), 0);
+	close_pair(&pair);
+}
+
+static void a_vm_with_any_number_of_devices_moves_whole(void **state)
+{
+	(void)state;
+	const unsigned counts[] = {0, 1, 4, 8};
+
+	for (unsigned i = 0; i < 4; i++) {
+		moves_with(counts[i], SWO_TRANSITIONS_PARALLEL, NULL);
+		moves_with(counts[i], SWO_TRANSITIONS_SERIAL, NULL);
+	}
+}
+
+static void it_moves_over_one_or_many_channels(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+
+	for (params.channels = 1; params.channels <= 16; params.channels *= 2)
+		moves_with(3, SWO_TRANSITIONS_PARALLEL, &params);
+}
+
+static void it_moves_with_every_switch_thrown(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 3 * 2 * 2 * 2; i++) {
+		struct swo_migration_params params = fake_params();
+
+		params.finalise = (enum swo_when)(i % 3);
+		params.stream = i / 3 % 2 ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		params.config = i / 6 % 2 ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		moves_with(3, i / 12 ? SWO_TRANSITIONS_SERIAL : SWO_TRANSITIONS_PARALLEL, &params);
+	}
+}
+
+static void it_moves_through_the_smallest_window(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+
+	params.device_window = 64 << 10;
+	moves_with(4, SWO_TRANSITIONS_PARALLEL, &params);
+}
+
+static void a_running_vm_runs_on_over_there_and_only_there(void **state)
+{
+	(void)state;
+	struct pair pair;
+
+	open_pair(&pair, 4, SWO_TRANSITIONS_PARALLEL);
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_moved(&pair, true);
+	assert_int_equal(atomic_load(&pair.target.starts), 1);
+	struct swo_migration_info info = fake_end(&pair.source);
+	assert_true(info.downtime_ns > 0);
+	assert_true(info.ram_passes >= 2);
+	assert_true(info.device_sent == 4 * 300000);
+	close_pair(&pair);
+}
+
+static void a_paused_vm_arrives_paused(void **state)
+{
+	(void)state;
+	struct pair pair;
+
+	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+	pair.source.running = false;
+	assert_int_equal(swo_runstate_change(pair.source.vm.runstate, SWO_RUN_STATE_PAUSED,
+				 SWO_ON_ERROR_CONTINUE, NULL),
+		0);
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_moved(&pair, false);
+	assert_int_equal(swo_runstate_get(pair.target.vm.runstate), SWO_RUN_STATE_PAUSED);
+	assert_int_equal(swo_ram_hash(pair.source.vm.ram), swo_ram_hash(pair.target.vm.ram));
+	close_pair(&pair);
+}
+
+static void it_moves_over_tcp(void **state)
+{
+	(void)state;
+	const struct swo_migration_params params = fake_params();
+	struct swo_error err = {0};
+	struct pair pair;
+	char uri[64];
+	int port = 20000 + (int)(swo_now_ns() % 20000), tries = 50;
+
+	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
+	do
+		snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%d", port++);
+	while (swo_migration_receive(
+		       &pair.target.vm, uri, &params, NULL, NULL, &pair.target.migration, &err) &&
+		--tries);
+	if (!tries)
+		fail_msg("%s", err.text);
+	assert_int_equal(swo_migration_send(&pair.source.vm, uri, &params, NULL, NULL,
+				 &pair.source.migration, &err),
+		0);
+	expect_moved(&pair, true);
+	close_pair(&pair);
+}
+
+/* ---- faults before GO ------------------------------------------------------------------------ */
+
+static void any_failing_arc_before_go_leaves_the_source_running(void **state)
+{
+	(void)state;
+	static const struct {
+		bool at_target;
+		enum swo_device_state from, to;
+		const char *words;
+	} arcs[] = {
+		{false, SWO_DEVICE_RUNNING, SWO_DEVICE_PRE_COPY, "RUNNING->PRE_COPY"},
+		{false, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, "PRE_COPY->PRE_COPY_P2P"},
+		{false, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, "PRE_COPY_P2P->STOP_COPY"},
+		{true, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, "STOP->RESUMING"},
+		{true, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, "RESUMING->STOP"},
+	};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(arcs); i++)
+		for (unsigned serial = 0; serial < 2; serial++) {
+			struct pair pair;
+
+			open_pair(&pair, 3,
+				serial ? SWO_TRANSITIONS_SERIAL : SWO_TRANSITIONS_PARALLEL);
+			struct fake_device *d = arcs[i].at_target ? &pair.target.devices[1]
+								  : &pair.source.devices[1];
+			d->fail_arc = true;
+			d->fail_from = arcs[i].from;
+			d->fail_to = arcs[i].to;
+			fake_migrate(&pair.source, &pair.target, NULL);
+			expect_taken_back(&pair, arcs[i].words);
+			assert_non_null(strstr(fake_end(&pair.source).error.text, "vf1"));
+			close_pair(&pair);
+		}
+}
+
+static void any_other_failure_before_go_leaves_the_source_running(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 9; i++) {
+		const char *words = NULL;
+		struct pair pair;
+
+		open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+		switch (i) {
+		case 0:
+			pair.source.devices[2].fail_read_at = 1; /* in pre-copy */
+			words = "vf2: read";
+			break;
+		case 1:
+			pair.source.devices[2].fail_read_at = 200000; /* after the stop */
+			words = "vf2: read";
+			break;
+		case 2:
+			pair.target.devices[0].fail_write_at = 1;
+			words = "vf0: write";
+			break;
+		case 3:
+			pair.target.devices[0].fail_write_at = 250000;
+			words = "vf0: write";
+			break;
+		case 4:
+			pair.target.devices[1].refuse = true;
+			words = "vf1: RESUMING->STOP";
+			break;
+		case 5:
+			pair.source.fail_machine_save = true;
+			words = "the vCPUs' state";
+			break;
+		case 6:
+			pair.target.fail_machine_load = true;
+			words = "the vCPUs' state does not fit";
+			break;
+		case 7:
+			pair.target.fail_config_load = true;
+			words = "its config";
+			break;
+		case 8:
+			pair.source.fail_stop = true;
+			words = "the vCPUs do not stop";
+			break;
+		}
+		fake_migrate(&pair.source, &pair.target, NULL);
+		expect_taken_back(&pair, words);
+		close_pair(&pair);
+	}
+}
+
+static void a_target_that_is_not_alike_says_what_differs_and_goes_on_waiting(void **state)
+{
+	(void)state;
+	const struct swo_migration_params params = fake_params();
+	struct swo_error err = {0};
+	struct pair pair;
+
+	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
+	strcpy(pair.source.layout, "another machine");
+	const char *uri = fake_uri();
+	assert_int_equal(swo_migration_receive(&pair.target.vm, uri, &params, NULL, NULL,
+				 &pair.target.migration, &err),
+		0);
+	assert_int_equal(swo_migration_send(&pair.source.vm, uri, &params, NULL, NULL,
+				 &pair.source.migration, &err),
+		0);
+	struct swo_migration_info info = fake_end(&pair.source);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "another machine"));
+	assert_true(fake_vm_runs(&pair.source));
+
+	/* The right one is still welcome. */
+	swo_migration_free(pair.source.migration);
+	strcpy(pair.source.layout, "fake");
+	assert_int_equal(swo_migration_send(&pair.source.vm, uri, &params, NULL, NULL,
+				 &pair.source.migration, &err),
+		0);
+	expect_moved(&pair, true);
+	close_pair(&pair);
+}
+
+static void a_target_that_is_not_there_fails_at_once_and_clearly(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct fake_vm vm;
+
+	fake_vm_open(&vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	assert_int_equal(
+		swo_migration_send(&vm.vm, fake_uri(), &params, NULL, NULL, &vm.migration, NULL),
+		0);
+	struct swo_migration_info info = fake_end(&vm);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "is the target listening?"));
+	assert_true(fake_vm_runs(&vm));
+	fake_vm_close(&vm);
+}
+
+static void a_hung_arc_at_the_source_is_left_behind_and_the_rest_runs_on(void **state)
+{
+	(void)state;
+	struct pair pair;
+
+	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+	pair.source.devices[1].hang_arc = true;
+	pair.source.devices[1].fail_from = SWO_DEVICE_PRE_COPY_P2P;
+	pair.source.devices[1].fail_to = SWO_DEVICE_STOP_COPY;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	struct swo_migration_info info = fake_end(&pair.source);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "vf1"));
+	assert_non_null(strstr(info.error.text, "lost"));
+	fake_end(&pair.target);
+	assert_true(fake_vm_runs(&pair.source));
+	assert_false(fake_vm_runs(&pair.target));
+	assert_int_equal(pair.source.devices[0].state, SWO_DEVICE_RUNNING);
+	assert_int_equal(pair.source.devices[2].state, SWO_DEVICE_RUNNING);
+	close_pair(&pair);
+}
+
+static void a_limit_below_what_the_devices_cost_is_refused_with_the_figure(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct pair pair;
+
+	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
+	params.downtime_limit_ms = 0;
+	fake_migrate(&pair.source, &pair.target, &params);
+	expect_taken_back(&pair, "raise downtime-limit");
+	close_pair(&pair);
+}
+
+/* ---- faults after GO
+ * ------------------------------------------------------------------------------ */
+
+static void a_device_that_fails_to_start_over_there_is_reset_and_reported(void **state)
+{
+	(void)state;
+	struct pair pair;
+
+	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+	pair.target.devices[2].fail_arc = true;
+	pair.target.devices[2].fail_from = SWO_DEVICE_RUNNING_P2P;
+	pair.target.devices[2].fail_to = SWO_DEVICE_RUNNING;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	struct swo_migration_info info = fake_end(&pair.source);
+	assert_int_equal(info.status, SWO_MIGRATION_COMPLETED);
+	assert_non_null(strstr(info.error.text, "vf2"));
+	fake_end(&pair.target);
+	assert_false(fake_vm_runs(&pair.source));
+	assert_true(fake_vm_runs(&pair.target));
+	assert_int_equal(pair.target.devices[2].state, SWO_DEVICE_RUNNING);
+	close_pair(&pair);
+}
+
+/* ---- at any moment
+ * ----------------------------------------------------------------------------------- */
+
+static void expect_exactly_one(struct pair *pair)
+{
+	bool source = fake_vm_runs(&pair->source), target = fake_vm_runs(&pair->target);
+
+	assert_int_equal(source + target, 1);
+	assert_int_equal(target, atomic_load(&pair->target.starts) == 1);
+}
+
+static void a_cancel_at_any_moment_leaves_exactly_one_running(void **state)
+{
+	(void)state;
+	unsigned cancelled = 0;
+
+	for (unsigned i = 0; i < 30; i++) {
+		struct pair pair;
+
+		open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+		fake_migrate(&pair.source, &pair.target, NULL);
+		swo_sleep_until(swo_now_ns() + i * 400000);
+		swo_migration_cancel(i % 2 ? pair.source.migration : pair.target.migration, NULL);
+		enum swo_migration_status status = fake_end(&pair.source).status;
+		fake_end(&pair.target);
+		cancelled += status != SWO_MIGRATION_COMPLETED;
+		expect_exactly_one(&pair);
+		close_pair(&pair);
+	}
+	assert_true(cancelled > 0);
+}
+
+static void a_cancelled_migration_can_be_tried_again(void **state)
+{
+	(void)state;
+	struct pair pair;
+
+	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
+	fake_migrate(&pair.source, &pair.target, NULL);
+	assert_int_equal(swo_migration_cancel(pair.source.migration, NULL), 0);
+	assert_int_equal(fake_end(&pair.source).status, SWO_MIGRATION_CANCELLED);
+	fake_end(&pair.target);
+	swo_migration_free(pair.source.migration);
+	swo_migration_free(pair.target.migration);
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_moved(&pair, true);
+	close_pair(&pair);
+}
+
+static void after_the_end_there_is_nothing_to_cancel_or_resolve(void **state)
+{
+	(void)state;
+	struct swo_error err = {0};
+	struct pair pair;
+
+	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_moved(&pair, true);
+	assert_int_equal(swo_migration_cancel(pair.source.migration, &err), -1);
+	assert_int_equal(err.code, SWO_E_STATE);
+	assert_int_equal(swo_migration_resolve(pair.source.migration, true, &err), -1);
+	assert_int_equal(err.code, SWO_E_STATE);
+	close_pair(&pair);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_vm_with_any_number_of_devices_moves_whole),
+		cmocka_unit_test(it_moves_over_one_or_many_channels),
+		cmocka_unit_test(it_moves_with_every_switch_thrown),
+		cmocka_unit_test(it_moves_through_the_smallest_window),
+		cmocka_unit_test(a_running_vm_runs_on_over_there_and_only_there),
+		cmocka_unit_test(a_paused_vm_arrives_paused),
+		cmocka_unit_test(it_moves_over_tcp),
+		cmocka_unit_test(any_failing_arc_before_go_leaves_the_source_running),
+		cmocka_unit_test(any_other_failure_before_go_leaves_the_source_running),
+		cmocka_unit_test(a_target_that_is_not_alike_says_what_differs_and_goes_on_waiting),
+		cmocka_unit_test(a_target_that_is_not_there_fails_at_once_and_clearly),
+		cmocka_unit_test(a_hung_arc_at_the_source_is_left_behind_and_the_rest_runs_on),
+		cmocka_unit_test(a_limit_below_what_the_devices_cost_is_refused_with_the_figure),
+		cmocka_unit_test(a_device_that_fails_to_start_over_there_is_reset_and_reported),
+		cmocka_unit_test(a_cancel_at_any_moment_leaves_exactly_one_running),
+		cmocka_unit_test(a_cancelled_migration_can_be_tried_again),
+		cmocka_unit_test(after_the_end_there_is_nothing_to_cancel_or_resolve),
+	};
+	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

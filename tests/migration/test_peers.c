@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine against peers that do not keep to the protocol, or die at the worst moment: each side
+ * is real, the other is played by this test, frame by frame.
+ */
+#include "fake_vm.h"
+#include "migration/hello.h"
+#include "migration/internal.h"
+#include "migration/wire.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define STALL_MS 5000
+
+static const char *const id = "00000000-0000-4000-8000-000000000001";
+
+static struct swo_channel dial(const char *uri)
+{
+	struct swo_channel channel;
+	struct swo_conn *conn;
+
+	assert_int_equal(swo_conn_open(uri, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
+	swo_channel_init(&channel, conn, STALL_MS);
+	return channel;
+}
+
+static int send_frame(struct swo_channel *channel, struct swo_frame_header header,
+	const void *payload, size_t len)
+{
+	return swo_channel_send(channel, &header, payload, len, NULL);
+}
+
+/* The next frame that is not a ping; -1 when the other side has closed. */
+static int next_frame(
+	struct swo_channel *channel, struct swo_frame_header *header, char text[65536])
+{
+	do {
+		if (swo_channel_recv_header(channel, header, 65535, 0, NULL) ||
+			swo_channel_recv_payload(
+				channel, header, text, header->length, NULL, 0, NULL))
+			return -1;
+		text[header->length] = 0;
+	} while (header->type == WIRE_PING);
+	return header->type;
+}
+
+/* ---- a target, and this test as its source ------------------------------------------------------
+ */
+
+struct play {
+	struct fake_vm vm;
+	char uri[128];
+	struct swo_channel control, data;
+	struct swo_frame_header header;
+	char text[65536];
+};
+
+static void open_target(struct play *play)
+{
+	struct swo_migration_params params = fake_params();
+
+	fake_vm_open(&play->vm, 2, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	params.commit_deadline_ms = 300;
+	strcpy(play->uri, fake_uri());
+	assert_int_equal(swo_migration_receive(&play->vm.vm, play->uri, &params, NULL, NULL,
+				 &play->vm.migration, NULL),
+		0);
+}
+
+static void say_hello(struct play *play)
+{
+	struct swo_buf text = SWO_BUF_INIT(65536);
+	struct hello hello;
+
+	assert_int_equal(hello_describe(&play->vm.vm, &hello, NULL), 0);
+	strcpy(hello.id, id);
+	hello.channels = 1;
+	hello.running = true;
+	hello.devices[0].window = hello.devices[1].window = 65536;
+	assert_int_equal(hello_format(&hello, &text, NULL), 0);
+	hello_free(&hello);
+	play->control = dial(play->uri);
+	send_frame(
+		&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);
+	swo_buf_free(&text);
+	assert_int_equal(next_frame(&play->control, &play->header, play->text), WIRE_HELLO_OK);
+	play->data = dial(play->uri);
+	send_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH}, id, WIRE_ID_LEN);
+}
+
+/* Whatever was sent: the target refuses, says why, and nothing ever ran. */
+static void expect_refusal(struct play *play, const char *words)
+{
+	struct swo_migration_info info = fake_end(&play->vm);
+
+	if (!strstr(info.error.text, words))
+		fail_msg("'%s' does not say '%s'", info.error.text, words);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_int_equal(atomic_load(&play->vm.starts), 0);
+	assert_int_equal(play->vm.devices[0].state, SWO_DEVICE_RUNNING); /* reset */
+	assert_int_equal(play->vm.devices[0].resets, 1);
+}
+
+static void close_play(struct play *play)
+{
+	swo_channel_close(&play->data);
+	swo_channel_close(&play->control);
+	fake_vm_close(&play->vm);
+}
+
+static void frames_that_do_not_belong_are_refused_by_name(void **state)
+{
+	(void)state;
+	static const struct {
+		struct swo_frame_header header;
+		size_t len;
+		const char *words;
+	} bad[] = {
+		{{.type = WIRE_RAM, .device = 9}, 4096, "no such memory"},
+		{{.type = WIRE_RAM, .offset = 1}, 4096, "no such memory"},
+		{{.type = WIRE_RAM, .offset = UINT64_MAX - 4095}, 4096, "no such memory"},
+		{{.type = WIRE_RAM}, 100, "no such memory"},
+		{{.type = WIRE_RAM}, 0, "no such memory"},
+		{{.type = WIRE_RAM, .offset = (2 << 20) - 4096}, 8192, "out of turn"},
+		{{.type = WIRE_RAM_ZERO}, 4, "zero pages"},
+		{{.type = WIRE_DEVICE, .device = 7}, 10, "device 7"},
+		{{.type = WIRE_DEVICE, .offset = 10}, 10, "offset 10 came when 0 was due"},
+		{{.type = WIRE_DEVICE}, 65537, "window"},
+		{{.type = WIRE_DEVICE}, 0, "window"},
+		{{.type = WIRE_INITIAL}, 5, "mark"},
+		{{.type = WIRE_DEVICE_END}, 3, "mark"},
+		{{.type = WIRE_FIN}, 1, "FIN"},
+		{{.type = WIRE_GO}, 48, "does not belong on a data channel"},
+		{{.type = 999}, 0, "does not belong on a data channel"},
+	};
+	static char zeros[70000];
+	static struct play play;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
+		open_target(&play);
+		say_hello(&play);
+		send_frame(&play.data, bad[i].header, zeros, bad[i].len);
+		expect_refusal(&play, bad[i].words);
+		close_play(&play);
+	}
+}
+
+static void control_frames_that_do_not_belong_are_refused_by_name(void **state)
+{
+	(void)state;
+	static const struct {
+		struct swo_frame_header header;
+		size_t len;
+		const char *words;
+	} bad[] = {
+		{{.type = WIRE_READY}, 0, "control connection"},
+		{{.type = WIRE_END_ALL}, 3, "END_ALL"},
+		{{.type = WIRE_CONFIG, .device = 7}, 3, "device 7"},
+		{{.type = WIRE_PING}, 5000, "at most"},
+		{{.type = WIRE_GO}, 3, "GO of 3 bytes"},
+		{{.type = WIRE_ABORT}, 5, "the source gave up"},
+	};
+	static char zeros[70000];
+	static struct play play;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
+		open_target(&play);
+		say_hello(&play);
+		send_frame(&play.control, bad[i].header, zeros, bad[i].len);
+		expect_refusal(&play, bad[i].words);
+		close_play(&play);
+	}
+}
+
+static void a_flipped_bit_is_found_by_the_checksum(void **state)
+{
+	(void)state;
+	static struct play play;
+	struct swo_frame_header header = {
+		.magic = SWO_FRAME_MAGIC, .type = WIRE_RAM, .length = 4096};
+	static char page[4096] = "page";
+
+	open_target(&play);
+	say_hello(&play);
+	header.checksum = swo_frame_checksum(&header, page);
+	page[77] ^= 4;
+	struct iovec iov[2] = {{&header, sizeof(header)}, {page, sizeof(page)}};
+	assert_int_equal(swo_conn_send(play.data.conn, iov, 2, STALL_MS, NULL), 0);
+	expect_refusal(&play, "wrong checksum");
+	close_play(&play);
+}
+
+static void send_state(struct play *play, bool truncated)
+{
+	struct swo_frame_header header;
+	uint64_t counter = 5;
+
+	for (unsigned i = 0; i < 2; i++) {
+		char bytes[1000];
+		uint64_t hash;
+
+		for (unsigned j = 0; j < sizeof(bytes); j++)
+			bytes[j] = (char)(play->vm.devices[i].seed + j * 131 + (j >> 8));
+		send_frame(&play->control,
+			(struct swo_frame_header){.type = WIRE_CONFIG, .device = i, .pass = 1}, "c",
+			1);
+		header = (struct swo_frame_header){.type = WIRE_DEVICE, .device = i};
+		swo_channel_send(&play->data, &header, bytes, sizeof(bytes), NULL);
+		hash = migration_chain(0, header.checksum);
+		header = (struct swo_frame_header){.type = WIRE_DEVICE_END,
+			.device = i,
+			.offset = sizeof(bytes) + truncated,
+			.pass = 1};
+		swo_channel_send(&play->data, &header, &hash, sizeof(hash), NULL);
+	}
+	send_frame(&play->control, (struct swo_frame_header){.type = WIRE_MACHINE}, &counter,
+		sizeof(counter));
+	struct wire_totals totals = {play->data.frames_sent, play->data.bytes_sent};
+	send_frame(
+		&play->data, (struct swo_frame_header){.type = WIRE_FIN}, &totals, sizeof(totals));
+	send_frame(&play->control, (struct swo_frame_header){.type = WIRE_END_ALL}, &totals,
+		sizeof(totals));
+}
+
+static void await_ready(struct play *play)
+{
+	int type;
+
+	while ((type = next_frame(&play->control, &play->header, play->text)) != WIRE_READY)
+		assert_true(type == WIRE_CREDIT || type == WIRE_INITIAL_LOADED);
+}
+
+static void a_truncated_device_stream_is_refused_before_the_device_sees_its_end(void **state)
+{
+	(void)state;
+	static struct play play;
+
+	open_target(&play);
+	say_hello(&play);
+	send_state(&play, true);
+	expect_refusal(&play, "1000 bytes here and 1001");
+	close_play(&play);
+}
+
+static void a_ready_target_starts_on_go_only_and_answers_a_second_go_alike(void **state)
+{
+	(void)state;
+	static struct play play;
+
+	open_target(&play);
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	assert_int_equal(atomic_load(&play.vm.starts), 0);
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, play.text,
+		sizeof(struct wire_go));
+	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
+	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_COMPLETED);
+	assert_true(fake_vm_runs(&play.vm));
+
+	/* A source in doubt asks on a new connection. */
+	struct swo_channel ask = dial(play.uri);
+	send_frame(&ask, (struct swo_frame_header){.type = WIRE_ASK}, id, WIRE_ID_LEN);
+	assert_int_equal(next_frame(&ask, &play.header, play.text), WIRE_STARTED);
+	swo_channel_close(&ask);
+	close_play(&play);
+}
+
+static void a_go_with_another_nonce_is_refused(void **state)
+{
+	(void)state;
+	static struct play play;
+
+	open_target(&play);
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	play.text[40] ^= 1;
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, play.text,
+		sizeof(struct wire_go));
+	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_REFUSED);
+	expect_refusal(&play, "not for this migration");
+	close_play(&play);
+}
+
+static void a_ready_target_outlives_its_connection_and_refuses_when_asked(void **state)
+{
+	(void)state;
+	static struct play play;
+
+	open_target(&play);
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	struct wire_go go;
+	memcpy(&go, play.text, sizeof(go));
+	swo_channel_shutdown(&play.control);
+
+	struct swo_channel ask = dial(play.uri);
+	send_frame(&ask, (struct swo_frame_header){.type = WIRE_ASK}, id, WIRE_ID_LEN);
+	assert_int_equal(next_frame(&ask, &play.header, play.text), WIRE_REFUSED);
+	swo_channel_close(&ask);
+	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_FAILED);
+	assert_int_equal(atomic_load(&play.vm.starts), 0);
+	close_play(&play);
+}
+
+static void a_ready_target_refuses_when_go_never_comes(void **state)
+{
+	(void)state;
+	static struct play play;
+
+	open_target(&play);
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	expect_refusal(&play, "GO did not happen in time");
+	close_play(&play);
+}
+
+static void strangers_do_not_disturb_a_waiting_target(void **state)
+{
+	(void)state;
+	static struct play play;
+	char garbage[200];
+
+	memset(garbage, 'x', sizeof(garbage));
+	open_target(&play);
+	for (int i = 0; i < 4; i++) {
+		struct swo_channel stranger = dial(play.uri);
+		struct iovec iov = {garbage, sizeof(garbage)};
+
+		if (i == 0)
+			swo_conn_send(stranger.conn, &iov, 1, STALL_MS, NULL);
+		if (i == 1)
+			send_frame(
+				&stranger, (struct swo_frame_header){.type = WIRE_HELLO}, "{", 1);
+		if (i == 2)
+			send_frame(&stranger, (struct swo_frame_header){.type = WIRE_ASK}, id,
+				WIRE_ID_LEN);
+		if (i == 3)
+			send_frame(&stranger, (struct swo_frame_header){.type = WIRE_ATTACH}, id,
+				WIRE_ID_LEN);
+		int type = next_frame(&stranger, &play.header, play.text);
+		assert_true(type == WIRE_ABORT || type == -1);
+		swo_channel_close(&stranger);
+	}
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	close_play(&play);
+}
+
+/* ---- a source, and this test as its target
+ * -------------------------------------------------------- */
+
+struct stage {
+	struct fake_vm vm;
+	char uri[128];
+	struct swo_listener *listener;
+	struct swo_channel control, data;
+	struct hello hello;
+	struct swo_frame_header header;
+	pthread_t drain;
+};
+
+static void *drain(void *opaque)
+{
+	struct swo_channel *channel = opaque;
+	struct swo_frame_header header;
+	static char bytes[1 << 20];
+
+	while (!swo_channel_recv_header(channel, &header, sizeof(bytes), 30000, NULL) &&
+		!swo_channel_recv_payload(channel, &header, bytes, header.length, NULL, 0, NULL))
+		;
+	return NULL;
+}
+
+static struct swo_channel take_call(struct stage *stage)
+{
+	struct swo_channel channel;
+	struct swo_conn *conn;
+
+	assert_int_equal(
+		swo_listener_accept(stage->listener, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
+	swo_channel_init(&channel, conn, STALL_MS);
+	return channel;
+}
+
+static int next_control(struct stage *stage, char text[65536])
+{
+	int type;
+
+	/* Clock probes are answered on the way. */
+	while ((type = next_frame(&stage->control, &stage->header, text)) == WIRE_CLOCK)
+		send_frame(&stage->control,
+			(struct swo_frame_header){.type = WIRE_CLOCK_REPLY,
+				.offset = stage->header.offset,
+				.pass = swo_now_ns()},
+			NULL, 0);
+	return type;
+}
+
+/* A target up to the point where the source has committed: returns with GO received. */
+static void play_to_go(struct stage *stage)
+{
+	struct swo_migration_params params = fake_params();
+	struct hello_cost costs[2] = {0};
+	struct swo_buf ok = SWO_BUF_INIT(65536);
+	struct wire_go go = {.nonce = 42};
+	static char text[65536];
+
+	fake_vm_open(&stage->vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	strcpy(stage->uri, fake_uri());
+	params.channels = 1;
+	params.commit_deadline_ms = 200;
+	assert_int_equal(swo_listener_open(stage->uri, &stage->listener, NULL), 0);
+	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL, NULL,
+				 &stage->vm.migration, NULL),
+		0);
+	stage->control = take_call(stage);
+	assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_HELLO);
+	assert_int_equal(hello_parse(text, stage->header.length, &stage->hello, NULL), 0);
+	assert_int_equal(hello_ok_format(costs, 2, &ok, NULL), 0);
+	send_frame(
+		&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, ok.data, ok.len);
+	swo_buf_free(&ok);
+
+	/* Eight probes come before the data channel; both are served as they come. */
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_CLOCK);
+		send_frame(&stage->control,
+			(struct swo_frame_header){.type = WIRE_CLOCK_REPLY, .pass = swo_now_ns()},
+			NULL, 0);
+	}
+	stage->data = take_call(stage);
+	assert_int_equal(pthread_create(&stage->drain, NULL, drain, &stage->data), 0);
+	for (unsigned i = 0; i < 2; i++)
+		send_frame(&stage->control,
+			(struct swo_frame_header){.type = WIRE_INITIAL_LOADED, .device = i}, NULL,
+			0);
+
+	int type;
+	while ((type = next_control(stage, text)) != WIRE_END_ALL)
+		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
+	memcpy(go.id, stage->hello.id, sizeof(go.id));
+	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &go, sizeof(go));
+	assert_int_equal(next_control(stage, text), WIRE_GO);
+	assert_memory_equal(text, &go, sizeof(go));
+}
+
+static void close_stage(struct stage *stage)
+{
+	swo_channel_shutdown(&stage->data);
+	fake_vm_close(&stage->vm);
+	pthread_join(stage->drain, NULL);
+	swo_channel_close(&stage->data);
+	swo_channel_close(&stage->control);
+	swo_listener_close(stage->listener);
+	hello_free(&stage->hello);
+}
+
+static void await_doubt(struct stage *stage)
+{
+	struct swo_migration_info info;
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+
+	do {
+		swo_migration_info(stage->vm.migration, &info);
+		swo_sleep_until(swo_now_ns() + 1000000);
+	} while (info.status != SWO_MIGRATION_IN_DOUBT && !swo_deadline_passed(guard));
+	assert_int_equal(info.status, SWO_MIGRATION_IN_DOUBT);
+	assert_true(info.committed);
+	assert_false(fake_vm_runs(&stage->vm));
+	assert_false(swo_migration_may_run(stage->vm.migration));
+	assert_int_equal(swo_migration_cancel(stage->vm.migration, NULL), -1);
+}
+
+static void answer_ask(struct stage *stage, enum wire_type answer)
+{
+	static char text[65536];
+
+	for (;;) {
+		struct swo_channel ask = take_call(stage);
+		int type = next_frame(&ask, &stage->header, text);
+
+		if (type == WIRE_ASK) {
+			assert_string_equal(text, stage->hello.id);
+			send_frame(
+				&ask, (struct swo_frame_header){.type = (uint16_t)answer}, NULL, 0);
+			swo_channel_close(&ask);
+			return;
+		}
+		swo_channel_close(&ask);
+	}
+}
+
+static void a_source_whose_target_dies_after_go_is_parked_until_told(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	for (int run_here = 0; run_here < 2; run_here++) {
+		play_to_go(&stage);
+		swo_channel_shutdown(&stage.control);
+		await_doubt(&stage);
+		/* No answer, ever: only an operator's word settles it. */
+		assert_int_equal(swo_migration_resolve(stage.vm.migration, run_here, NULL), 0);
+		/* It may be asking just now; nobody answers. */
+		struct swo_migration_info info = fake_end(&stage.vm);
+		assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+		assert_int_equal(fake_vm_runs(&stage.vm), run_here);
+		assert_int_equal(swo_migration_may_run(stage.vm.migration), run_here);
+		close_stage(&stage);
+	}
+}
+
+static void a_source_in_doubt_completes_when_the_target_says_started(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	play_to_go(&stage);
+	/* GO was taken, but STARTED never came: first a timeout, then the question. */
+	await_doubt(&stage);
+	answer_ask(&stage, WIRE_STARTED);
+	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_COMPLETED);
+	assert_false(fake_vm_runs(&stage.vm));
+	close_stage(&stage);
+}
+
+static void a_source_in_doubt_runs_again_when_the_target_refused(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	play_to_go(&stage);
+	swo_channel_shutdown(&stage.control);
+	await_doubt(&stage);
+	answer_ask(&stage, WIRE_STARTING); /* says nothing yet */
+	assert_false(fake_vm_runs(&stage.vm));
+	answer_ask(&stage, WIRE_REFUSED);
+	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
+	assert_true(fake_vm_runs(&stage.vm));
+	assert_int_equal(stage.vm.devices[0].state, SWO_DEVICE_RUNNING);
+	close_stage(&stage);
+}
+
+static void after_go_an_abort_from_the_target_does_not_resume_the_source(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	play_to_go(&stage);
+	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_ABORT}, "never mind", 10);
+	await_doubt(&stage);
+	answer_ask(&stage, WIRE_REFUSED);
+	fake_end(&stage.vm);
+	assert_true(fake_vm_runs(&stage.vm));
+	close_stage(&stage);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(frames_that_do_not_belong_are_refused_by_name),
+		cmocka_unit_test(control_frames_that_do_not_belong_are_refused_by_name),
+		cmocka_unit_test(a_flipped_bit_is_found_by_the_checksum),
+		cmocka_unit_test(
+			a_truncated_device_stream_is_refused_before_the_device_sees_its_end),
+		cmocka_unit_test(a_ready_target_starts_on_go_only_and_answers_a_second_go_alike),
+		cmocka_unit_test(a_go_with_another_nonce_is_refused),
+		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_when_asked),
+		cmocka_unit_test(a_ready_target_refuses_when_go_never_comes),
+		cmocka_unit_test(strangers_do_not_disturb_a_waiting_target),
+		cmocka_unit_test(a_source_whose_target_dies_after_go_is_parked_until_told),
+		cmocka_unit_test(a_source_in_doubt_completes_when_the_target_says_started),
+		cmocka_unit_test(a_source_in_doubt_runs_again_when_the_target_refused),
+		cmocka_unit_test(after_go_an_abort_from_the_target_does_not_resume_the_source),
+	};
+	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
