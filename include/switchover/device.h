@@ -219,6 +219,16 @@ SWO_API void swo_device_observe(struct swo_device *dev,
  */
 SWO_API int swo_device_recover(struct swo_device *dev, bool stop_short, struct swo_error *err);
 
+/*
+ * Takes the device's state away: a reset, and by legal arcs to RUNNING where a reset alone does not
+ * lead there. For a target that gives up: what was loaded must not start to run. Sets WAS_RESET.
+ */
+SWO_API int swo_device_discard(struct swo_device *dev, struct swo_error *err);
+
+/* The page size of the device's DMA log, kept for whoever reports from it; 0: no log is on. */
+SWO_API void swo_device_set_dma_log_page(struct swo_device *dev, uint64_t page_size);
+SWO_API uint64_t swo_device_dma_log_page(struct swo_device *dev);
+
 /* Where a hung arc is driven if it ends after all: RUNNING (source) or reset (target). */
 enum swo_settle { SWO_SETTLE_RUN, SWO_SETTLE_RESET };
 SWO_API void swo_device_set_settle(struct swo_device *dev, enum swo_settle settle);

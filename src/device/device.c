@@ -135,6 +135,29 @@ void swo_device_set_timeline(struct swo_device *dev, struct swo_timeline *timeli
 	pthread_mutex_unlock(&dev->mutex);
 }
 
+void swo_device_observe(
+	struct swo_device *dev, void (*fn)(void *opaque, enum swo_device_state state), void *opaque)
+{
+	pthread_mutex_lock(&dev->mutex);
+	dev->observer = (struct observer){fn, opaque};
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+void swo_device_set_dma_log_page(struct swo_device *dev, uint64_t page_size)
+{
+	pthread_mutex_lock(&dev->mutex);
+	dev->dma_log_page = page_size;
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+uint64_t swo_device_dma_log_page(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	uint64_t page_size = dev->dma_log_page;
+	pthread_mutex_unlock(&dev->mutex);
+	return page_size;
+}
+
 enum swo_device_state swo_device_state(struct swo_device *dev)
 {
 	pthread_mutex_lock(&dev->mutex);

@@ -12,6 +12,7 @@ enum task_kind {
 	TASK_QUERY,   /* flags and state, at creation */
 	TASK_WALK,    /* to a state, arc by arc */
 	TASK_RECOVER, /* to RUNNING, whatever it takes */
+	TASK_DISCARD, /* the same, by a reset at once */
 	TASK_REFRESH, /* the state, anew */
 };
 
@@ -68,6 +69,11 @@ struct swo_device {
 	enum swo_device_health health;
 	enum swo_settle settle;
 	struct arrival arrival[SWO_DEVICE_STATES];
+	struct observer {
+		void (*fn)(void *opaque, enum swo_device_state state);
+		void *opaque;
+	} observer;
+	uint64_t dma_log_page;
 	struct swo_arc_cost cost[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 
 	struct task task;
@@ -108,6 +114,7 @@ int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind st
 /* ---- recovery (recover.c): on the worker ---- */
 
 int swo_device_run_recovery(struct swo_device *dev, struct task *task, struct swo_error *err);
+int swo_device_run_discard(struct swo_device *dev, struct task *task, struct swo_error *err);
 /* A hung arc has ended after all: drive the device to where it does no harm. */
 void swo_device_run_settling(struct swo_device *dev);
 

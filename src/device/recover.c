@@ -83,6 +83,17 @@ int swo_device_run_recovery(struct swo_device *dev, struct task *task, struct sw
 	return rc;
 }
 
+int swo_device_run_discard(struct swo_device *dev, struct task *task, struct swo_error *err)
+{
+	int rc = swo_device_ask(dev, task, err);
+
+	if (!rc)
+		rc = go_by_reset(dev, task, err);
+	if (rc)
+		swo_device_mark_lost(dev);
+	return rc;
+}
+
 void swo_device_run_settling(struct swo_device *dev)
 {
 	struct task task = {.kind = TASK_RECOVER, .to = SWO_DEVICE_RUNNING};
@@ -108,4 +119,9 @@ void swo_device_run_settling(struct swo_device *dev)
 int swo_device_recover(struct swo_device *dev, bool stop_short, struct swo_error *err)
 {
 	return swo_device_do(dev, TASK_RECOVER, SWO_DEVICE_RUNNING, stop_short, err);
+}
+
+int swo_device_discard(struct swo_device *dev, struct swo_error *err)
+{
+	return swo_device_do(dev, TASK_DISCARD, SWO_DEVICE_RUNNING, false, err);
 }

@@ -40,6 +40,8 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 		return swo_device_walk(dev, task, task->to, err);
 	case TASK_RECOVER:
 		return swo_device_run_recovery(dev, task, err);
+	case TASK_DISCARD:
+		return swo_device_run_discard(dev, task, err);
 	case TASK_REFRESH:
 		return refresh(dev, task, err);
 	}
@@ -48,7 +50,7 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 
 static bool drives_the_device(enum task_kind kind)
 {
-	return kind == TASK_WALK || kind == TASK_RECOVER;
+	return kind == TASK_WALK || kind == TASK_RECOVER || kind == TASK_DISCARD;
 }
 
 /* Its waiter has gone: put the device where it does no harm, then let go of the task. */

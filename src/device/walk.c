@@ -84,7 +84,10 @@ static void arc_ended(struct swo_device *dev, enum swo_device_state from, enum s
 		dev->state = to;
 		learn(&dev->cost[from][to], end - start);
 	}
+	struct observer observer = dev->observer;
 	pthread_mutex_unlock(&dev->mutex);
+	if (!failed && observer.fn)
+		observer.fn(observer.opaque, to);
 }
 
 static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_state from,

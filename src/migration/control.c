@@ -63,13 +63,15 @@ void migration_read_control(struct swo_migration *m, control_handler *handle)
 	const uint64_t quarter_ms = m->params.idle_deadline_ms / 4;
 	uint64_t heard = swo_now_ns(), pinged = 0;
 	struct swo_error err = {0};
+	bool deaf = false; /* the other side takes nothing any more, but may have said something */
 
 	for (;;) {
 		uint64_t now = swo_now_ns();
 
-		if (now - pinged >= quarter_ms * 1000000) {
+		if (!deaf && now - pinged >= quarter_ms * 1000000) {
 			pinged = now;
-			if (migration_control(m, WIRE_PING, NULL, 0, &err))
+			deaf = migration_control(m, WIRE_PING, NULL, 0, &err);
+			if (deaf && err.code != SWO_E_PEER_LOST)
 				break;
 		}
 		if (swo_conn_readable(m->control.conn, swo_deadline_ms(quarter_ms))) {

@@ -123,7 +123,8 @@ void migration_wake(struct swo_migration *m)
 void migration_fail(struct swo_migration *m, const struct swo_error *err)
 {
 	pthread_mutex_lock(&m->mutex);
-	if (m->failure.code == SWO_E_NONE)
+	/* Being broken off is never the cause. */
+	if (m->failure.code == SWO_E_NONE && err->code != SWO_E_CANCELLED)
 		m->failure = *err;
 	atomic_store(&m->abort, true);
 	pthread_cond_broadcast(&m->changed);

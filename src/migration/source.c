@@ -12,6 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* How long a failure waits for the other side's explanation; the VM runs again by then. */
+#define REASON_WAIT_MS 500
+
 uint32_t source_event(struct source *s, enum source_event event)
 {
 	uint32_t actions = source_step(&s->state, event);
@@ -221,26 +224,24 @@ static void quiet_jobs(struct source *s)
 static void devices_to(struct source *s, enum swo_device_state state)
 {
 	struct swo_error err;
-	bool *launched = calloc(s->m.vm.device_count + 1, sizeof(*launched));
 
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		struct swo_device *dev = s->m.vm.devices[i];
 
+		s->devices[i].walking = swo_device_health(dev) != SWO_DEVICE_LOST &&
+					swo_device_state(dev) != state &&
+					!swo_device_launch(dev, state, &err);
+	}
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct swo_device *dev = s->m.vm.devices[i];
+
+		if (s->devices[i].walking)
+			swo_device_wait(dev, &err);
 		if (swo_device_health(dev) == SWO_DEVICE_LOST || swo_device_state(dev) == state)
 			continue;
-		if (!launched) {
-			if (swo_device_set_state(dev, state, &err))
-				swo_device_recover(dev, false, &err);
-		} else {
-			launched[i] = !swo_device_launch(dev, state, &err);
-		}
+		if (state != SWO_DEVICE_RUNNING || swo_device_recover(dev, false, &err))
+			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
 	}
-	for (unsigned i = 0; launched && i < s->m.vm.device_count; i++)
-		if (launched[i] && swo_device_wait(s->m.vm.devices[i], &err) &&
-			state == SWO_DEVICE_RUNNING &&
-			swo_device_recover(s->m.vm.devices[i], false, &err))
-			swo_log(SWO_LOG_ERROR, "%s", err.text);
-	free(launched);
 }
 
 static void add_device_words(struct source *s, struct swo_error *err)
@@ -258,6 +259,26 @@ static void add_device_words(struct source *s, struct swo_error *err)
 	}
 }
 
+static bool reason_told(void *arg)
+{
+	struct source *s = arg;
+
+	return s->refused || s->m.lost;
+}
+
+/* A channel that breaks is often the first sign of what the target is about to say. */
+static void hear_the_reason(struct source *s, struct swo_error *err)
+{
+	if (!s->m.control_reader_runs)
+		return;
+	migration_wait_until(
+		&s->m, reason_told, s, true, swo_deadline_ms(REASON_WAIT_MS), "a reason", NULL);
+	pthread_mutex_lock(&s->m.mutex);
+	if (s->refused)
+		swo_error_set(err, SWO_E_PEER_LOST, 0, "the target refused: %.300s", s->word);
+	pthread_mutex_unlock(&s->m.mutex);
+}
+
 void source_bring_back(struct source *s, const struct swo_error *why, bool cancelled)
 {
 	struct swo_migration *m = &s->m;
@@ -272,13 +293,17 @@ void source_bring_back(struct source *s, const struct swo_error *why, bool cance
 			swo_error_set(&final, why->code, 0, "%.180s; and on resuming: %.180s",
 				why->text, err.text);
 		}
-	} else if (source_vm_runs(s)) {
+	}
+	if (source_vm_runs(s)) {
+		/* Also those that a stop which failed half way had not reached. */
 		devices_to(s, SWO_DEVICE_RUNNING);
-	} else {
+	} else if (!s->stopped_by_us) {
 		devices_to(s, SWO_DEVICE_STOP);
 		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
 	}
 	source_logs_stop(s);
+	if (why->code == SWO_E_PEER_LOST)
+		hear_the_reason(s, &final);
 	add_device_words(s, &final);
 	swo_timeline_span(
 		m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "back to running");

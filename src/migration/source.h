@@ -41,6 +41,7 @@ struct source_device {
 	/* the migration's thread */
 	struct swo_buf config; /* as last sent */
 	uint64_t config_generation;
+	bool walking; /* back to where it was */
 };
 
 struct source {

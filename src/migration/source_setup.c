@@ -76,6 +76,10 @@ static int handle_locked(struct source *s, const struct swo_frame_header *header
 		s->started = true;
 		snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
 		return 0;
+	case WIRE_ABORT: /* turned away at the door: it never was this target's business */
+		if (s->m.info.committed)
+			return 0;
+		/* fallthrough */
 	case WIRE_REFUSED:
 		s->refused = true;
 		snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
@@ -95,12 +99,6 @@ static int handle(struct swo_migration *m, const struct swo_frame_header *header
 {
 	struct source *s = (struct source *)m;
 
-	if (header->type == WIRE_ABORT) {
-		swo_error_set(err, SWO_E_PEER_LOST, 0, "the target gave up: %.300s",
-			(const char *)payload);
-		migration_fail(m, err);
-		return 0;
-	}
 	pthread_mutex_lock(&m->mutex);
 	int rc = handle_locked(s, header, payload, err);
 	/* Before GO a refusal is a failure like any other; after it, the commit reads it. */

@@ -221,6 +221,15 @@ static bool ram_is_in(const struct target *t)
 	return t->fin_count == t->hello.channels;
 }
 
+/* Something for target_devices_finalise to do. */
+static bool has_settled(const struct target *t)
+{
+	for (unsigned i = 0; i < t->devices_made; i++)
+		if (t->devices[i].settled && !t->devices[i].waited)
+			return true;
+	return false;
+}
+
 static bool everything_is_in(const struct target *t)
 {
 	if (!ram_is_in(t) || !t->end_all || !t->machine_loaded)
@@ -247,11 +256,11 @@ static int load(struct target *t, struct swo_error *err)
 
 		pthread_mutex_lock(&m->mutex);
 		bool all = everything_is_in(t), aborted = t->aborted;
-		bool machine_waits = t->machine_seen && !t->machine_loaded;
+		bool busy = (t->machine_seen && !t->machine_loaded) || has_settled(t);
 		bool same = t->totals.frames == t->fins.frames && t->totals.bytes == t->fins.bytes;
 
 		/* Nothing happened since we looked: wait until something does. */
-		if (!all && !aborted && !machine_waits && m->failure.code == SWO_E_NONE &&
+		if (!all && !aborted && !busy && m->failure.code == SWO_E_NONE &&
 			!m->cancel_asked && !m->quit && !m->lost && ram == ram_is_in(t))
 			swo_cond_wait(&m->changed, &m->mutex, swo_deadline_ms(TICK_MS));
 		aborted = t->aborted;
@@ -428,11 +437,13 @@ static void discard(struct target *t, const struct swo_error *why, bool cancelle
 		struct swo_device *dev = m->vm.devices[i];
 		struct swo_error err = {0};
 
+		/* Whatever was launched is waited for; it has its deadline. */
+		target_device_settle(&t->devices[i], true, &err);
 		if (swo_device_health(dev) == SWO_DEVICE_LOST)
 			continue;
 		swo_worker_idle_wait(
 			swo_device_worker(dev), swo_deadline_ms(2 * m->params.idle_deadline_ms));
-		if (swo_device_recover(dev, false, &err))
+		if (swo_device_discard(dev, &err))
 			swo_log(SWO_LOG_WARN, "after a refused migration: %s", err.text);
 	}
 	migration_watch(m, false);

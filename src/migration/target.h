@@ -46,7 +46,10 @@ struct target_device {
 	/* under the migration's mutex */
 	bool loaded;	 /* all in, length and hash right */
 	bool finalising; /* RESUMING->STOP was launched */
-	bool finalised;
+	bool settled;	 /* and is over */
+	bool waited;	 /* and was waited for */
+	bool finalised;	 /* with success */
+	uint64_t finalise_ns;
 };
 
 struct target {
@@ -97,7 +100,11 @@ int target_device_mark(struct target *t, struct swo_channel *channel,
 	const struct swo_frame_header *header, struct swo_error *err);
 int target_device_config(struct target *t, const struct swo_frame_header *header,
 	const uint8_t *payload, struct swo_error *err);
-/* RESUMING->STOP of all that are due, by the migration's thread. */
+/*
+ * On the migration's thread: launches RESUMING->STOP where it is due, and takes the outcome of
+ * those that are over. settle does the latter for one device; whatever: even if it has to wait.
+ */
+int target_device_settle(struct target_device *td, bool whatever, struct swo_error *err);
 int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err);
 /* Wakes every worker that waits for data (after abort was set). */
 void target_devices_wake(struct target *t);

@@ -311,15 +311,10 @@ static void settled_job(void *opaque)
 {
 	struct target_device *td = opaque;
 	struct swo_migration *m = &td->target->m;
-	struct swo_error err = {0};
 
 	/* The walk was queued before us on this worker: it is over, one way or the other. */
-	if (swo_device_wait(td->dev, &err)) {
-		migration_fail(m, &err);
-		return;
-	}
 	pthread_mutex_lock(&m->mutex);
-	td->finalised = true;
+	td->settled = true;
 	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
 }
@@ -328,6 +323,7 @@ static int finalise(struct target_device *td, struct swo_error *err)
 {
 	if (swo_device_launch(td->dev, SWO_DEVICE_STOP, err))
 		return -1;
+	td->finalise_ns = swo_now_ns();
 	td->settled_job = (struct swo_job){.fn = settled_job, .opaque = td};
 	swo_worker_submit(swo_device_worker(td->dev), &td->settled_job);
 	return 0;
@@ -363,13 +359,15 @@ static void load_job(void *opaque)
 
 	bool alone = goes_on_alone(td->target);
 
+	if (alone && finalise(td, &err)) {
+		migration_fail(m, &err);
+		return;
+	}
 	pthread_mutex_lock(&m->mutex);
 	td->loaded = true;
 	td->finalising = alone;
 	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
-	if (alone && finalise(td, &err))
-		migration_fail(m, &err);
 }
 
 void target_devices_load(struct target *t)
@@ -382,30 +380,59 @@ void target_devices_load(struct target *t)
 	}
 }
 
-/* ---- RESUMING->STOP, when it is not the device's own business -----------------------------------
- */
+/* ---- RESUMING->STOP, as the migration's thread sees it
+ * ------------------------------------------- */
+
+/* An arc that takes longer is waited for in earnest, so that its deadline is noticed. */
+#define HANG_SUSPECTED_NS UINT64_C(5000000000)
+
+int target_device_settle(struct target_device *td, bool whatever, struct swo_error *err)
+{
+	struct swo_migration *m = &td->target->m;
+
+	pthread_mutex_lock(&m->mutex);
+	bool due = td->finalising && !td->waited &&
+		   (whatever || td->settled || swo_now_ns() - td->finalise_ns > HANG_SUSPECTED_NS);
+
+	td->waited = td->waited || due;
+	pthread_mutex_unlock(&m->mutex);
+	if (!due)
+		return 0;
+	int rc = swo_device_wait(td->dev, err);
+
+	pthread_mutex_lock(&m->mutex);
+	td->finalised = !rc;
+	pthread_mutex_unlock(&m->mutex);
+	return rc;
+}
+
+/* May the migration's thread launch it now? Parallel and early, it has launched itself. */
+static bool may_finalise(const struct target *t, bool ram_is_in)
+{
+	return !goes_on_alone(t) && t->hello.finalise != SWO_WHEN_LATE &&
+	       (t->hello.finalise == SWO_WHEN_EARLY || ram_is_in);
+}
 
 int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err)
 {
 	bool serial = t->m.vm.transitions == SWO_TRANSITIONS_SERIAL;
 
-	if (t->hello.finalise == SWO_WHEN_LATE || goes_on_alone(t) ||
-		(t->hello.finalise == SWO_WHEN_RAM && !ram_is_in))
-		return 0;
 	for (unsigned i = 0; i < t->devices_made; i++) {
 		struct target_device *td = &t->devices[i];
 
 		pthread_mutex_lock(&t->m.mutex);
-		bool due = td->loaded && !td->finalising;
-		bool under_way = td->finalising && !td->finalised;
-
-		if (due)
-			td->finalising = true;
+		bool due = td->loaded && !td->finalising && may_finalise(t, ram_is_in);
 		pthread_mutex_unlock(&t->m.mutex);
-		if (due && finalise(td, err))
+		if (due) {
+			if (finalise(td, err))
+				return -1;
+			pthread_mutex_lock(&t->m.mutex);
+			td->finalising = true;
+			pthread_mutex_unlock(&t->m.mutex);
+		}
+		/* Serial: one at a time, in its place, like the other arcs. */
+		if (target_device_settle(td, due && serial, err))
 			return -1;
-		if (serial && (due || under_way))
-			return 0; /* one at a time: the next when this one has settled */
 	}
 	return 0;
 }

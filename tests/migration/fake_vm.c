@@ -50,12 +50,12 @@ static int set_state(void *self, enum swo_device_state to, struct swo_error *err
 		d->fail_arc = false;
 		return swo_error_set(err, SWO_E_DEVICE, EIO, "the fake says no");
 	}
-	if (d->hang_arc && from == d->fail_from && to == d->fail_to)
-		while (!atomic_load(&d->release))
-			swo_sleep_until(swo_now_ns() + 1000000);
 	/* No vCPU may run when a device is told to be quiet. */
 	if (to == SWO_DEVICE_STOP_COPY && fake_vm_runs(d->vm))
 		atomic_fetch_add(&d->vm->offences, 1);
+	if (d->hang_arc && from == d->fail_from && to == d->fail_to)
+		while (!atomic_load(&d->release))
+			swo_sleep_until(swo_now_ns() + 1000000);
 	if (saving(to) && !saving(from))
 		d->read_at = 0;
 	if (to == SWO_DEVICE_RESUMING)
