@@ -14,6 +14,13 @@
 
 #ifdef __KERNEL__
 #include <linux/types.h>
+#ifndef UINT64_C
+#define UINT64_C(c) c##ULL
+#endif
+#ifndef UINT64_MAX
+#define UINT64_MAX (~UINT64_C(0))
+#define UINT32_MAX (~0u)
+#endif
 #else
 #include <stdbool.h>
 #include <stddef.h>
@@ -177,7 +184,7 @@ struct svf_stats {
 	struct svf_arc_stats arcs[SVF_STATES][SVF_STATES];
 };
 
-/* ---- the device; fields are private, except `stats` --------------------------- */
+/* ---- the device; fields may be read, and are changed by the model only ------------- */
 
 /* What the guest programmed and the device counts: saved as it is here. Little-endian. */
 struct svf_regs {

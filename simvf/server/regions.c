@@ -6,6 +6,7 @@
 #include "server.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -115,12 +116,15 @@ void srv_irqs_drop(struct srv *s)
 
 bool srv_irq_raise(struct srv *s, unsigned vector)
 {
+	struct pollfd room = {.fd = s->irq[vector], .events = POLLOUT};
 	uint64_t one = 1;
 
-	/* a full eventfd is as good as a raised one */
-	return s->irq[vector] >= 0 &&
-	       (write(s->irq[vector], &one, sizeof(one)) == (ssize_t)sizeof(one) ||
-		       errno == EAGAIN);
+	if (room.fd < 0)
+		return false;
+	/* A full eventfd is as good as a raised one, and must not stop the device. */
+	if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT))
+		return write(room.fd, &one, sizeof(one)) == (ssize_t)sizeof(one);
+	return !room.revents;
 }
 
 static int set_eventfds(struct srv *s, const struct swo_vu_irq_set *set, struct srv_message *m)

@@ -160,6 +160,39 @@ static void arcs_cost_what_the_profile_says(void **state)
 		}
 }
 
+static uint64_t reserved_at, reserved_for;
+
+static uint64_t reserve(void *opaque, enum svf_lane lane, uint64_t earliest, uint64_t duration)
+{
+	(void)opaque;
+	if (lane != SVF_LANE_ARC)
+		return earliest + duration;
+	reserved_at = earliest;
+	reserved_for = duration;
+	return earliest + 7 * MS + duration; /* behind somebody else's */
+}
+
+static void arcs_take_their_turn_in_a_shared_lane_only_when_told_to(void **state)
+{
+	(void)state;
+	struct svf_profile profile = slow_profile();
+	struct svf_ops ops = rig_ops;
+
+	ops.reserve = reserve;
+	for (unsigned shared = 0; shared < 2; shared++) {
+		struct rig *rig = rig_new(&profile, 7, 1);
+		uint64_t start = rig->now;
+
+		rig->dev.config.ops = &ops;
+		rig->dev.config.arcs_reserve = shared;
+		assert_int_equal(rig_go(rig, Q), 0);
+		assert_int_equal(rig->now - start, shared ? 8 * MS : 1 * MS);
+		assert_int_equal(reserved_at, shared ? start : 0);
+		assert_int_equal(reserved_for, shared ? 1 * MS : 0);
+		rig_free(rig);
+	}
+}
+
 static struct rig *with_fault(const char *spec)
 {
 	struct svf_profile profile = slow_profile();
@@ -282,6 +315,7 @@ int main(void)
 		cmocka_unit_test(a_walk_arrives_where_the_table_says_or_does_not_begin),
 		cmocka_unit_test(reset_in_any_state_gives_a_running_device_like_new),
 		cmocka_unit_test(arcs_cost_what_the_profile_says),
+		cmocka_unit_test(arcs_take_their_turn_in_a_shared_lane_only_when_told_to),
 		cmocka_unit_test(a_failing_arc_leaves_the_device_where_it_stands),
 		cmocka_unit_test(an_arc_into_error_is_left_by_reset_only),
 		cmocka_unit_test(a_hung_arc_ends_when_it_is_released),

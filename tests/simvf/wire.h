@@ -26,6 +26,14 @@
 #define PATIENCE_MS 30000 /* only a hang takes so long */
 #define CHUNK	    (1u << 20)
 
+/* linux/vfio.h, as a client that knows nothing of the model has them */
+#define STOP	    1
+#define RUNNING	    2
+#define STOP_COPY   3
+#define RESUMING    4
+#define RUNNING_P2P 5
+#define PRE_COPY    6
+
 static const char *wire_program;
 static char wire_dir[64];
 
@@ -330,6 +338,29 @@ static inline int wire_map(struct client *c, uint64_t address, uint64_t size, in
 
 	wire_send(c, SWO_VU_DMA_MAP, &map, sizeof(map), false, &fd, fd >= 0);
 	return wire_receive(c);
+}
+
+/* The program's only argument is the server. */
+static inline bool wire_begin(int argc, char **argv)
+{
+	if (argc != 2) {
+		fprintf(stderr, "usage: %s SWITCHOVER-SIMVF\n", argv[0]);
+		return false;
+	}
+	wire_program = argv[1];
+	signal(SIGPIPE, SIG_IGN);
+	strcpy(wire_dir, "/tmp/simvf-XXXXXX");
+	return mkdtemp(wire_dir);
+}
+
+/* Something left behind is a failure, too. */
+static inline int wire_end(int failed)
+{
+	if (rmdir(wire_dir))
+		perror(wire_dir);
+	else
+		return failed;
+	return failed ? failed : 1;
 }
 
 #endif
