@@ -23,7 +23,6 @@
 #define GUEST_VCPU_GPA	  0x4000u  /* struct guest_vcpu [GUEST_VCPUS_MAX] */
 #define GUEST_DEVICE_GPA  0x8000u  /* struct guest_device [GUEST_DEVICES_MAX] */
 #define GUEST_TABLES_GPA  0x10000u /* page tables: PML4, PDPT, 4 page directories */
-#define GUEST_BELLS_GPA	  0x20000u /* u64 [GUEST_VCPUS_MAX][GUEST_DEVICES_MAX]: last number rung */
 #define GUEST_IMAGE_GPA	  0x100000u
 #define GUEST_IMAGE_MAX	  0x80000u
 #define GUEST_STACKS_GPA  0x200000u /* one page a vCPU */
@@ -69,9 +68,12 @@ struct guest_status {
 	uint64_t address;
 };
 
-/* Written by its vCPU only, except irqs by its interrupt handler. */
+/*
+ * Written by its vCPU only, except irqs by its interrupt handler; the last four by the VMM at boot,
+ * so that the guest need not divide in every tick.
+ */
 struct guest_vcpu {
-	uint64_t ticks;
+	uint64_t ticks; /* begun; also the running number that it rings at every device */
 	uint64_t doorbells;
 	uint64_t pages_dirtied;
 	uint64_t ram_mismatches;
@@ -81,7 +83,11 @@ struct guest_vcpu {
 	uint64_t credit;       /* millionths of a page that it may rewrite */
 	uint64_t busy_page;    /* 1 + the page being rewritten now; 0: none */
 	uint64_t busy_version; /* the version that page will have */
-	uint64_t spare[22];
+	uint64_t first;	       /* its share of the working set: pages [first, end) */
+	uint64_t end;
+	uint64_t earned; /* credit that a tick brings */
+	uint64_t most;	 /* credit that can be saved up */
+	uint64_t spare[18];
 };
 #define GUEST_VCPU_IRQS	   32
 #define GUEST_VCPU_PENDING 40
@@ -107,9 +113,10 @@ static_assert(GUEST_VCPU_GPA + GUEST_VCPUS_MAX * sizeof(struct guest_vcpu) <= GU
 static_assert(
 	GUEST_DEVICE_GPA + GUEST_DEVICES_MAX * sizeof(struct guest_device) <= GUEST_TABLES_GPA,
 	"guest layout");
-static_assert(GUEST_BELLS_GPA + GUEST_VCPUS_MAX * GUEST_DEVICES_MAX * 8 <= GUEST_IMAGE_GPA,
-	"guest layout");
 static_assert(GUEST_STACKS_GPA + GUEST_VCPUS_MAX * GUEST_PAGE <= GUEST_HEAP_GPA, "guest layout");
+
+/* What rewriting one page costs of a vCPU's credit. */
+#define GUEST_CREDIT_PAGE 1000000u
 
 /*
  * A page of the working set that holds version v > 0: the first two words name the page and the
@@ -135,12 +142,6 @@ static inline uint64_t guest_page_word(uint64_t page, uint64_t version, unsigned
 	default:
 		return 0;
 	}
-}
-
-/* The working set is shared out evenly: vCPU v has [first(v), first(v + 1)). */
-static inline uint64_t guest_share(uint64_t pages, unsigned vcpu, unsigned vcpus)
-{
-	return pages / vcpus * vcpu + (vcpu == vcpus ? pages % vcpus : 0);
 }
 
 #endif

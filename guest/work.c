@@ -9,18 +9,15 @@
 
 #include "../simvf/regs.h"
 
-#define CREDIT_PAGE 1000000u /* what one page costs; a tick earns rate * period */
-#define CREDIT_HOLD 4u	     /* ticks' worth that may be saved up */
-
-GUEST_WRITER static void ring_all(struct guest_env *env, unsigned vcpu, uint32_t devices)
+GUEST_WRITER static void ring_all(
+	struct guest_env *env, unsigned vcpu, uint32_t devices, uint64_t number)
 {
-	uint64_t *bells = guest_ram(
-		env, GUEST_BELLS_GPA + vcpu * GUEST_DEVICES_MAX * 8ull, GUEST_DEVICES_MAX * 8ull);
 	const struct guest_device *device =
 		guest_ram(env, GUEST_DEVICE_GPA, GUEST_DEVICES_MAX * sizeof(*device));
+	const struct guest_device *end = device + devices;
 
-	for (uint32_t i = 0; i < devices; i++)
-		guest_mmio_write64(env, device[i].regs + SIMVF_DOORBELL(vcpu), ++bells[i]);
+	for (; device < end; device++)
+		guest_mmio_write64(env, device->regs + SIMVF_DOORBELL(vcpu), number);
 }
 
 static bool page_holds(const uint64_t *words, uint64_t page, uint64_t version)
@@ -52,20 +49,15 @@ GUEST_WRITER static void rewrite_page(
 	GUEST_SET(me->pages_dirtied, me->pages_dirtied + 1);
 }
 
-GUEST_WRITER static void rewrite_pages(
+/* Apart, so that a tick without rewriting does not save registers for it. */
+__attribute__((noinline)) GUEST_WRITER static void rewrite_pages(
 	struct guest_env *env, const struct guest_boot *boot, struct guest_vcpu *me, unsigned vcpu)
 {
-	uint64_t first = guest_share(boot->work_pages, vcpu, boot->vcpus);
-	uint64_t end = guest_share(boot->work_pages, vcpu + 1, boot->vcpus);
-	uint64_t earned = (uint64_t)boot->dirty_pages_per_s * boot->period_us;
-	uint64_t most = earned * CREDIT_HOLD > CREDIT_PAGE ? earned * CREDIT_HOLD : CREDIT_PAGE;
-
-	me->credit = me->credit + earned < most ? me->credit + earned : most;
-	while (me->credit >= CREDIT_PAGE && first < end && guest_may_work(env, vcpu)) {
-		if (me->cursor < first || me->cursor >= end)
-			me->cursor = first;
+	while (me->credit >= GUEST_CREDIT_PAGE && guest_may_work(env, vcpu)) {
+		if (me->cursor < me->first || me->cursor >= me->end)
+			me->cursor = me->first;
 		rewrite_page(env, boot, me, me->cursor++);
-		me->credit -= CREDIT_PAGE;
+		me->credit -= GUEST_CREDIT_PAGE;
 	}
 }
 
@@ -79,12 +71,20 @@ GUEST_WRITER void guest_tick(struct guest_env *env, unsigned vcpu)
 		return;
 
 	uint32_t devices = GUEST_GET(status->devices);
+	uint64_t number = me->ticks + 1;
 
 	if (devices > GUEST_DEVICES_MAX)
 		devices = GUEST_DEVICES_MAX;
-	ring_all(env, vcpu, devices);
-	GUEST_SET(me->ticks, me->ticks + 1);
+	/* Counted first: where it stops half-way, some devices have the last number, none a later.
+	 */
+	GUEST_SET(me->ticks, number);
+	ring_all(env, vcpu, devices, number);
 	GUEST_SET(me->doorbells, me->doorbells + devices);
-	if (vcpu < boot->vcpus)
+	if (!me->earned || me->first >= me->end)
+		return;
+	me->credit += me->earned;
+	if (me->credit > me->most)
+		me->credit = me->most;
+	if (me->credit >= GUEST_CREDIT_PAGE)
 		rewrite_pages(env, boot, me, vcpu);
 }

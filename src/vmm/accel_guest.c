@@ -56,6 +56,23 @@ static void lay_out(struct guest_boot *boot, const struct vmm_guest_params *para
 	boot->dma_room_pages = dma;
 }
 
+/* Each vCPU's even share of the pages, and its rate; some ticks' credit may be saved up. */
+static void share_out(struct guest_vcpu *vcpus, const struct guest_boot *boot)
+{
+	const uint64_t hold = 4;
+	uint64_t each = boot->work_pages / boot->vcpus;
+
+	for (uint64_t i = 0; i < boot->vcpus; i++) {
+		struct guest_vcpu *vcpu = &vcpus[i];
+
+		vcpu->first = each * i;
+		vcpu->end = i + 1 == boot->vcpus ? boot->work_pages : each * (i + 1);
+		vcpu->earned = (uint64_t)boot->dirty_pages_per_s * boot->period_us;
+		vcpu->most = vcpu->earned * hold > GUEST_CREDIT_PAGE ? vcpu->earned * hold
+								     : GUEST_CREDIT_PAGE;
+	}
+}
+
 int accel_guest_load(struct vmm_accel *accel, struct swo_error *err)
 {
 	const struct vmm_guest_params *params = &accel->config.guest;
@@ -93,6 +110,7 @@ int accel_guest_load(struct vmm_accel *accel, struct swo_error *err)
 		.irq_every = params->irq_every,
 	};
 	lay_out(boot, params, size);
+	share_out((struct guest_vcpu *)(ram + GUEST_VCPU_GPA), boot);
 	/* The pages themselves are zero in fresh memory, which is what version 0 says. */
 	for (uint64_t i = 0; i < boot->work_pages; i++)
 		if (((uint64_t *)(ram + boot->versions_gpa))[i])

@@ -12,6 +12,7 @@
 
 #define KVM_MSIS_MAX	  2048
 #define KVM_FIRST_MSI_GSI 24 /* after the I/O APIC's pins */
+#define KVM_MSRS_MAX	  32
 #define KVM_XSAVE_MAX	  16384
 
 struct kvm;
@@ -42,6 +43,8 @@ struct kvm {
 	int vm_fd;
 	size_t run_size;
 	uint32_t xsave_size;
+	uint32_t msr_count; /* of those that are saved, what this host has */
+	uint32_t msrs[KVM_MSRS_MAX];
 	struct kvm_vcpu *vcpus;
 
 	pthread_mutex_t mutex;

@@ -51,7 +51,8 @@ static const uint32_t msr_list[] = {
 	0x4b564d04, /* PV EOI */
 	0x6e0,	    /* TSC_DEADLINE: after the local APIC, so last */
 };
-#define MSRS		 SWO_ARRAY_SIZE(msr_list)
+#define MSRS SWO_ARRAY_SIZE(msr_list)
+static_assert(MSRS <= KVM_MSRS_MAX, "kvm.h");
 #define MSR_TSC_DEADLINE 0x6e0
 
 struct msr_block {
@@ -131,25 +132,14 @@ static void *part_of(struct vcpu_state *state, unsigned part)
 
 /* ---- reading from the kernel ------------------------------------------------------------- */
 
-/* KVM stops at the first MSR that it does not have: that one is left out. */
 static int get_msrs(struct kvm_vcpu *vcpu, struct msr_block *block)
 {
-	uint32_t kept = 0;
+	const struct kvm *kvm = vcpu->kvm;
 
-	for (size_t i = 0; i < MSRS; i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry entry;
-		} one = {.head = {.nmsrs = 1}, .entry = {.index = msr_list[i]}};
-		int got = ioctl(vcpu->fd, KVM_GET_MSRS, &one);
-
-		if (got < 0)
-			return -1;
-		if (got == 1)
-			block->entry[kept++] = one.entry;
-	}
-	block->head.nmsrs = kept;
-	return 0;
+	for (uint32_t i = 0; i < kvm->msr_count; i++)
+		block->entry[i] = (struct kvm_msr_entry){.index = kvm->msrs[i]};
+	block->head.nmsrs = kvm->msr_count;
+	return ioctl(vcpu->fd, KVM_GET_MSRS, block) == (int)kvm->msr_count ? 0 : -1;
 }
 
 static int get_part(struct kvm_vcpu *vcpu, struct vcpu_state *state, unsigned part)
@@ -181,25 +171,27 @@ static int get_state(struct kvm *kvm, struct kvm_state *state, struct swo_error 
 
 /* ---- setting in the kernel ------------------------------------------------------------------ */
 
-/* One at a time: one that this host lacks may be zero, as it is there. */
+/* KVM stops at the first that this host lacks: it may be skipped if it was zero. */
 static int set_msrs(struct kvm_vcpu *vcpu, const struct msr_block *block, bool deadline)
 {
-	for (uint32_t i = 0; i < block->head.nmsrs; i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry entry;
-		} one = {.head = {.nmsrs = 1}, .entry = block->entry[i]};
+	struct msr_block now = {0};
 
-		if ((one.entry.index == MSR_TSC_DEADLINE) != deadline)
-			continue;
-		int set = ioctl(vcpu->fd, KVM_SET_MSRS, &one);
+	for (uint32_t i = 0; i < block->head.nmsrs; i++)
+		if ((block->entry[i].index == MSR_TSC_DEADLINE) == deadline)
+			now.entry[now.head.nmsrs++] = block->entry[i];
+	while (now.head.nmsrs) {
+		int set = ioctl(vcpu->fd, KVM_SET_MSRS, &now);
 
 		if (set < 0)
 			return -1;
-		if (set == 0 && one.entry.data) {
+		if ((uint32_t)set >= now.head.nmsrs)
+			return 0;
+		if (now.entry[set].data) {
 			errno = EINVAL;
 			return -1;
 		}
+		now.head.nmsrs -= (uint32_t)set + 1;
+		memmove(now.entry, now.entry + set + 1, now.head.nmsrs * sizeof(now.entry[0]));
 	}
 	return 0;
 }
@@ -363,7 +355,10 @@ int kvm_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_e
 {
 	struct kvm *kvm = kvm_of(accel);
 
-	if (take_blob(kvm, kvm->incoming, data, len, err) || get_state(kvm, kvm->backup, err))
+	if (take_blob(kvm, kvm->incoming, data, len, err))
+		return -1;
+	/* A VM that never ran is as it was when it was made: no need to ask in the downtime. */
+	if (accel->entered && get_state(kvm, kvm->backup, err))
 		return -1;
 	if (set_state(kvm, kvm->incoming, err)) {
 		struct swo_error again = {0};
@@ -375,6 +370,19 @@ int kvm_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_e
 	for (unsigned i = 0; i < accel->config.vcpus; i++)
 		kvm->vcpus[i].dead = false;
 	return 0;
+}
+
+static void find_msrs(struct kvm *kvm)
+{
+	for (size_t i = 0; i < MSRS; i++) {
+		struct {
+			struct kvm_msrs head;
+			struct kvm_msr_entry entry;
+		} one = {.head = {.nmsrs = 1}, .entry = {.index = msr_list[i]}};
+
+		if (ioctl(kvm->vcpus[0].fd, KVM_GET_MSRS, &one) == 1)
+			kvm->msrs[kvm->msr_count++] = msr_list[i];
+	}
 }
 
 int kvm_state_prepare(struct kvm *kvm, struct swo_error *err)
@@ -394,7 +402,8 @@ int kvm_state_prepare(struct kvm *kvm, struct swo_error *err)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "KVM: vCPU state");
 	memset(kvm->incoming, 0, size);
 	memset(kvm->backup, 0, size);
-	return 0;
+	find_msrs(kvm);
+	return get_state(kvm, kvm->backup, err);
 }
 
 void kvm_state_free(struct kvm *kvm)
