@@ -99,15 +99,14 @@ SWO_API int swo_dirty_native(struct swo_ram *ram, bool force_handler, struct swo
 	struct swo_error *err);
 
 /*
- * The DMA log of one device: start asks it to log all of `ram` (forgetting what was before) and
- * allocates what collect needs; collect marks what the device wrote. A failing report marks
- * everything dirty and says so once.
+ * The DMA log of one device: start asks it to log all of `ram` (forgetting what was before);
+ * collect marks what the device wrote. A failing report marks everything dirty, says so once, and
+ * the device counts as one without a log from then on (swo_device_dma_log_page gives 0).
  *
- * *logged false: the device has no log. Its reach is all that is mapped for it, which is all of
- * `ram`, and a collect marks just that. So a caller leaves such a device out of the collects
- * between passes (they would never converge) and collects from it once, after it has stopped.
- * start fails only when memory is out or the log is on already; a log that cannot be started
- * counts as none, with a warning.
+ * *logged false: the device has no log, or one that cannot be started or is of no use (then with a
+ * warning). Its reach is all that is mapped for it, which is all of `ram`, and a collect marks just
+ * that. So a caller leaves such a device out of the collects between passes (they would never
+ * converge) and collects from it once, after it has stopped.
  */
 SWO_API int swo_dma_log_start(
 	struct swo_device *dev, struct swo_ram *ram, bool *logged, struct swo_error *err);

@@ -33,7 +33,8 @@ static const struct scan_filter filter_written = {0, PAGE_IS_WRITTEN};
  * Pages that are not mapped at all. A protected page never is so: where nothing is mapped
  * the protection leaves a mark in the page table (which counts as SWAPPED). So this
  * one was written, and then the kernel dropped the mapping, as it may for shared
- * memory; nothing else remembers the write.
+ * memory. Kernels so far count it as WRITTEN in the scan above, for single entries and not for a
+ * table that is gone as a whole; that is not promised anywhere, so it is asked for by name.
  */
 static const struct scan_filter filter_dropped = {
 	PAGE_IS_PRESENT | PAGE_IS_SWAPPED, PAGE_IS_PRESENT | PAGE_IS_SWAPPED};

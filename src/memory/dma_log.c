@@ -1,16 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * dma_log.c - what a device wrote by DMA: its own log, or, without one, all that
- * it can reach.
+ * it can reach, which is all of RAM.
+ *
+ * Memory cannot tell when a device has stopped: whoever collects decides when to ask one
+ * that has no log (once, after it is in STOP or STOP_COPY).
  */
-#include "switchover/memory.h"
+#include "ram.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* One report covers at most so many pages: a bitmap of 128 KiB. */
-#define REPORT_PAGES (UINT64_C(1) << 20)
+/* Larger pages than this say next to nothing. */
+#define LOG_PAGE_MAX (UINT64_C(1) << 30)
 
 int swo_dma_log_start(
 	struct swo_device *dev, struct swo_ram *ram, bool *logged, struct swo_error *err)
@@ -21,25 +24,32 @@ int swo_dma_log_start(
 	void *backend;
 	const struct swo_device_ops *ops = swo_device_backend(dev, &backend);
 
-	for (unsigned i = 0; i < swo_ram_count(ram); i++)
-		ranges[i] = (struct swo_dma_range){.iova = swo_ram_region(ram, i)->gpa,
-			.length = swo_ram_region(ram, i)->size};
+	(void)err;
+	for (unsigned i = 0; i < ram->count; i++)
+		ranges[i] = (struct swo_dma_range){ram->region[i].gpa, ram->region[i].size};
 	swo_device_set_dma_log_page(dev, 0);
 	*logged = false;
 	if (!ops->dma_log_start || !ops->dma_log_report)
 		return 0;
-	if (ops->dma_log_start(backend, &page_size, ranges, swo_ram_count(ram), &why)) {
-		if (why.code == SWO_E_UNSUPPORTED)
-			return 0;
-		if (err)
-			*err = why;
-		return -1;
+	if (ops->dma_log_start(backend, &page_size, ranges, ram->count, &why)) {
+		if (why.code != SWO_E_UNSUPPORTED)
+			swo_log(SWO_LOG_WARN,
+				"device %s: its DMA log cannot be started (%s); all guest memory "
+				"counts as dirty when it stops",
+				swo_device_name(dev), why.text);
+		return 0;
 	}
-	if (page_size < SWO_PAGE_SIZE || (page_size & (page_size - 1)))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: logs its DMA in pages of %" PRIu64
-			" bytes, which no guest memory has",
+	if (page_size < SWO_PAGE_SIZE || page_size > LOG_PAGE_MAX ||
+		(page_size & (page_size - 1))) {
+		swo_log(SWO_LOG_WARN,
+			"device %s: it logs DMA in pages of %" PRIu64
+			" bytes, which no guest memory has; all guest memory counts as dirty when "
+			"it stops",
 			swo_device_name(dev), page_size);
+		if (ops->dma_log_stop)
+			(void)ops->dma_log_stop(backend, NULL);
+		return 0;
+	}
 	swo_device_set_dma_log_page(dev, page_size);
 	*logged = true;
 	return 0;
@@ -58,30 +68,21 @@ static void mark(struct swo_ram *ram, uint64_t gpa, const uint64_t *bitmap, uint
 			swo_ram_mark(ram, gpa + i * page_size, page_size);
 }
 
+/* A region in one go: some servers report only from where a mapping begins. */
 static int collect_region(struct swo_device *dev, struct swo_ram *ram,
 	const struct swo_ram_region *region, uint64_t page_size, struct swo_error *err)
 {
 	void *backend;
 	const struct swo_device_ops *ops = swo_device_backend(dev, &backend);
-	const uint64_t step = REPORT_PAGES * page_size;
+	uint64_t iova = region->gpa & ~(page_size - 1);
+	uint64_t pages = (region->gpa - iova + region->size + page_size - 1) / page_size;
+	swo_autofree uint64_t *bitmap = calloc(bitmap_words(pages), sizeof(*bitmap));
 
-	for (uint64_t at = 0; at < region->size; at += step) {
-		uint64_t length = region->size - at < step ? region->size - at : step;
-		uint64_t pages = (length + page_size - 1) / page_size;
-		uint64_t *bitmap = calloc((pages + 63) / 64, sizeof(*bitmap));
-
-		if (!bitmap)
-			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM,
-				"device %s: DMA log bitmap", swo_device_name(dev));
-		int rc = ops->dma_log_report(
-			backend, region->gpa + at, length, page_size, bitmap, err);
-
-		if (!rc)
-			mark(ram, region->gpa + at, bitmap, pages, page_size);
-		free(bitmap);
-		if (rc)
-			return -1;
-	}
+	if (!bitmap)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "its bitmap");
+	if (ops->dma_log_report(backend, iova, pages * page_size, page_size, bitmap, err))
+		return -1;
+	mark(ram, iova, bitmap, pages, page_size);
 	return 0;
 }
 
@@ -96,8 +97,8 @@ int swo_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_
 		swo_ram_mark_all(ram);
 		return 0;
 	}
-	for (unsigned i = 0; i < swo_ram_count(ram); i++) {
-		if (!collect_region(dev, ram, swo_ram_region(ram, i), page_size, &why))
+	for (unsigned i = 0; i < ram->count; i++) {
+		if (!collect_region(dev, ram, &ram->region[i], page_size, &why))
 			continue;
 		/* The kernel may offer a log and then fail to report: everything is dirty, now and
 		   from now on (docs/memory.md). */

@@ -3,8 +3,12 @@
  * accel.h - what runs the guest: KVM, or threads of this process that do the
  * guest's work themselves (native) where there is no /dev/kvm.
  *
+ * The guest needs RAM at address 0 (one region of at least 8 MiB), BARs below 4 GiB and outside
+ * 0xfec00000..0xffffffff, and BARs and bus numbers that are assigned when it boots.
+ *
  * Threads: create, boot, pause, resume, save, load and free are the machine's, one at a
- * time. Bus callbacks come from vCPU threads, concurrently, and only while resumed.
+ * time. Bus callbacks and MSI functions come from vCPU threads, concurrently, and only while
+ * resumed.
  */
 #ifndef VMM_ACCEL_H
 #define VMM_ACCEL_H
