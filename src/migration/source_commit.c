@@ -44,6 +44,23 @@ static bool word_given(void *arg)
 	return s->operator_spoke || s->m.quit;
 }
 
+/* Waits for the answer; an operator's word ends that. */
+static bool answer_comes(struct source *s, struct swo_conn *conn)
+{
+	swo_deadline deadline = swo_deadline_ms(s->m.params.idle_deadline_ms);
+
+	do {
+		if (swo_conn_readable(conn, swo_deadline_ms(50)))
+			return true;
+		pthread_mutex_lock(&s->m.mutex);
+		bool given = word_given(s);
+		pthread_mutex_unlock(&s->m.mutex);
+		if (given)
+			return false;
+	} while (!swo_deadline_passed(deadline));
+	return false;
+}
+
 /* Asks on a connection of its own. true: *event is the answer. */
 static bool ask(struct source *s, enum source_event *event)
 {
@@ -57,6 +74,7 @@ static bool ask(struct source *s, enum source_event *event)
 		return false;
 	swo_channel_init(&channel, conn, m->params.idle_deadline_ms);
 	if (!swo_channel_send(&channel, &header, m->info.id, WIRE_ID_LEN, NULL) &&
+		answer_comes(s, conn) &&
 		!swo_channel_recv_header(&channel, &header, WIRE_TEXT_MAX, 0, NULL)) {
 		char text[WIRE_TEXT_MAX + 1];
 
