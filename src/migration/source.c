@@ -408,10 +408,12 @@ static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 static void interrupt(struct swo_migration *m)
 {
 	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
+	pthread_mutex_lock(&m->mutex);
 	if (atomic_load(&m->abort))
 		for (unsigned i = 0; i < m->data_open; i++)
 			swo_channel_shutdown(&m->data[i]);
-	migration_wake(m);
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
 }
 
 static void lost(struct swo_migration *m)

@@ -169,8 +169,11 @@ static int attach_channels(struct source *s, swo_deadline deadline, struct swo_e
 
 		if (swo_conn_open(m->uri, deadline, &conn, err))
 			return swo_error_prefix(err, "data channel %u", i);
+		/* Under the mutex: a cancel shuts down whatever is open by then. */
+		pthread_mutex_lock(&m->mutex);
 		swo_channel_init(&m->data[i], conn, m->params.idle_deadline_ms);
 		m->data_open = i + 1;
+		pthread_mutex_unlock(&m->mutex);
 		if (swo_channel_send(&m->data[i], &header, m->info.id, WIRE_ID_LEN, err))
 			return -1;
 	}

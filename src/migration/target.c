@@ -512,10 +512,7 @@ static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 
 static void interrupt(struct swo_migration *m)
 {
-	struct target *t = (struct target *)m;
-
-	if (atomic_load(&m->abort))
-		target_devices_wake(t);
+	/* Our thread sees why, and wakes and stops all others in its own order. */
 	migration_wake(m);
 }
 

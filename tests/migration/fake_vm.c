@@ -169,7 +169,7 @@ static const struct swo_device_ops device_ops = {
 
 /* ---- the "vCPU" and its log ---------------------------------------------------------------- */
 
-static void *writer(void *opaque)
+static void *fake_vcpu(void *opaque)
 {
 	struct fake_vm *vm = opaque;
 	uint8_t *ram = swo_ram_region(vm->vm.ram, 0)->host;
@@ -222,7 +222,7 @@ static void log_stop(void *self)
 	(void)self;
 }
 
-static void run(struct fake_vm *vm, bool running)
+void fake_vm_run(struct fake_vm *vm, bool running)
 {
 	pthread_mutex_lock(&vm->mutex);
 	vm->running = running;
@@ -253,10 +253,10 @@ static int stop(void *opaque, struct swo_error *err)
 
 	if (vm->fail_stop)
 		return swo_error_set(err, SWO_E_IO, EIO, "the vCPUs do not stop");
-	run(vm, false);
+	fake_vm_run(vm, false);
 	if (swo_runstate_change(
 		    vm->vm.runstate, SWO_RUN_STATE_FINISH_MIGRATE, SWO_ON_ERROR_ROLLBACK, err)) {
-		run(vm, true);
+		fake_vm_run(vm, true);
 		return -1;
 	}
 	return 0;
@@ -269,7 +269,7 @@ static int start(void *opaque, struct swo_error *err)
 		vm->vm.runstate, SWO_RUN_STATE_RUNNING, SWO_ON_ERROR_CONTINUE, err);
 
 	atomic_fetch_add(&vm->starts, 1);
-	run(vm, true);
+	fake_vm_run(vm, true);
 	if (!rc && vm->fail_start)
 		return swo_error_set(err, SWO_E_IO, EIO, "it starts, but limps");
 	return rc;
@@ -384,7 +384,7 @@ void fake_vm_open(struct fake_vm *vm, unsigned devices, bool running, size_t dev
 	for (unsigned i = 0; i < devices; i++)
 		add_device(vm, i, device_size);
 	vm->running = running;
-	assert_int_equal(pthread_create(&vm->writer, NULL, writer, vm), 0);
+	assert_int_equal(pthread_create(&vm->writer, NULL, fake_vcpu, vm), 0);
 }
 
 void fake_vm_close(struct fake_vm *vm)

@@ -65,6 +65,7 @@ void fake_vm_open(struct fake_vm *vm, unsigned devices, bool running, size_t dev
 	enum swo_transitions transitions);
 void fake_vm_close(struct fake_vm *vm);
 bool fake_vm_runs(struct fake_vm *vm);
+void fake_vm_run(struct fake_vm *vm, bool running);
 
 /* A URI that nobody else uses; fake_vm's tests run in a directory of their own. */
 const char *fake_uri(void);

@@ -149,7 +149,7 @@ static void a_paused_vm_arrives_paused(void **state)
 	struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
-	pair.source.running = false;
+	fake_vm_run(&pair.source, false);
 	assert_int_equal(swo_runstate_change(pair.source.vm.runstate, SWO_RUN_STATE_PAUSED,
 				 SWO_ON_ERROR_CONTINUE, NULL),
 		0);
