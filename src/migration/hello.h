@@ -12,7 +12,7 @@
 struct hello {
 	char id[40];
 	unsigned channels;
-	bool running;
+	bool running; /* now; END_ALL has the last word */
 	enum swo_when finalise;
 	enum swo_when config;
 	char *layout;

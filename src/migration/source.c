@@ -130,7 +130,7 @@ static bool all_out(void *arg)
 
 static int send_end(struct source *s, struct swo_error *err)
 {
-	struct wire_totals all = {0};
+	struct wire_end end = {.running = s->stopped_by_us};
 
 	for (unsigned i = 0; i < s->m.data_open; i++) {
 		struct swo_channel *channel = &s->m.data[i];
@@ -139,12 +139,12 @@ static int send_end(struct source *s, struct swo_error *err)
 			.frames = channel->frames_sent, .bytes = channel->bytes_sent};
 		struct swo_frame_header header = {.type = WIRE_FIN, .device = i};
 
-		all.frames += totals.frames;
-		all.bytes += totals.bytes;
+		end.all.frames += totals.frames;
+		end.all.bytes += totals.bytes;
 		if (swo_channel_send(channel, &header, &totals, sizeof(totals), err))
 			return -1;
 	}
-	return migration_control(&s->m, WIRE_END_ALL, &all, sizeof(all), err);
+	return migration_control(&s->m, WIRE_END_ALL, &end, sizeof(end), err);
 }
 
 /* Until when READY must have come, counted from the stop. */

@@ -55,9 +55,9 @@ static int handle_locked(struct target *t, const struct swo_frame_header *header
 		t->machine_seen = true;
 		return swo_buf_append(&t->machine, payload, header->length, err);
 	case WIRE_END_ALL:
-		if (header->length != sizeof(t->totals) || t->end_all)
+		if (header->length != sizeof(t->end) || t->end_all)
 			return swo_error_set(err, SWO_E_PROTOCOL, 0, "a bad END_ALL");
-		memcpy(&t->totals, payload, sizeof(t->totals));
+		memcpy(&t->end, payload, sizeof(t->end));
 		t->end_all = true;
 		return 0;
 	case WIRE_GO:
@@ -257,7 +257,8 @@ static int load(struct target *t, struct swo_error *err)
 		pthread_mutex_lock(&m->mutex);
 		bool all = everything_is_in(t), aborted = t->aborted;
 		bool busy = (t->machine_seen && !t->machine_loaded) || has_settled(t);
-		bool same = t->totals.frames == t->fins.frames && t->totals.bytes == t->fins.bytes;
+		bool same =
+			t->end.all.frames == t->fins.frames && t->end.all.bytes == t->fins.bytes;
 
 		/* Nothing happened since we looked: wait until something does. */
 		if (!all && !aborted && !busy && m->failure.code == SWO_E_NONE &&
@@ -366,7 +367,7 @@ static void start_vm(struct target *t, struct swo_error *err)
 	struct swo_migration *m = &t->m;
 	uint64_t start = swo_now_ns();
 
-	if (t->hello.running && m->vm.autostart) {
+	if (t->end.running && m->vm.autostart) {
 		if (m->vm.ops->start(m->vm.opaque, err))
 			mend_devices(t);
 	} else {

@@ -76,7 +76,7 @@ struct target {
 	struct swo_buf machine;
 	bool machine_seen, machine_loaded;
 	bool end_all;
-	struct wire_totals totals;
+	struct wire_end end;
 	struct wire_totals fins;
 	unsigned fin_count;
 	bool aborted; /* by the source; abort_word */

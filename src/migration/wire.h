@@ -18,7 +18,7 @@ enum wire_type {
 	WIRE_CLOCK,	/* offset: sender's CLOCK_MONOTONIC; answered by CLOCK_REPLY */
 	WIRE_CONFIG,	/* device; pass: generation, 1, 2, ...; payload: the VMM's bytes */
 	WIRE_MACHINE,	/* payload: the VMM's bytes */
-	WIRE_END_ALL,	/* payload: struct wire_totals */
+	WIRE_END_ALL,	/* payload: struct wire_end */
 	WIRE_GO,	/* payload: struct wire_go */
 	WIRE_ABORT,	/* payload: text. Either direction: it is over, before GO */
 	WIRE_DONE,	/* the source knows that it runs there: the matter is settled */
@@ -57,6 +57,11 @@ struct wire_zero_run {
 struct wire_totals {
 	uint64_t frames;
 	uint64_t bytes;
+};
+
+struct wire_end {
+	struct wire_totals all; /* of all channels' FINs */
+	uint64_t running;	/* 1: it ran until this migration stopped it, so it is to run */
 };
 
 struct wire_go {

@@ -160,6 +160,30 @@ static void a_paused_vm_arrives_paused(void **state)
 	close_pair(&pair);
 }
 
+static void a_vm_that_is_stopped_on_the_way_arrives_paused(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct pair pair;
+
+	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+	/* Slow enough that the stop comes before the switchover would. */
+	params.max_bandwidth = 4 << 20;
+	fake_migrate(&pair.source, &pair.target, &params);
+	struct swo_migration_info info;
+	do
+		swo_migration_info(pair.source.migration, &info);
+	while (info.status < SWO_MIGRATION_ACTIVE);
+	fake_vm_run(&pair.source, false);
+	assert_int_equal(swo_runstate_change(pair.source.vm.runstate, SWO_RUN_STATE_PAUSED,
+				 SWO_ON_ERROR_CONTINUE, NULL),
+		0);
+	expect_moved(&pair, false);
+	assert_int_equal(swo_ram_hash(pair.source.vm.ram), swo_ram_hash(pair.target.vm.ram));
+	assert_int_equal(atomic_load(&pair.target.starts), 0);
+	close_pair(&pair);
+}
+
 static void it_moves_over_tcp(void **state)
 {
 	(void)state;
@@ -461,6 +485,7 @@ int main(void)
 		cmocka_unit_test(it_moves_through_the_smallest_window),
 		cmocka_unit_test(a_running_vm_runs_on_over_there_and_only_there),
 		cmocka_unit_test(a_paused_vm_arrives_paused),
+		cmocka_unit_test(a_vm_that_is_stopped_on_the_way_arrives_paused),
 		cmocka_unit_test(it_moves_over_tcp),
 		cmocka_unit_test(any_failing_arc_before_go_leaves_the_source_running),
 		cmocka_unit_test(any_other_failure_before_go_leaves_the_source_running),

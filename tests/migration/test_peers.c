@@ -219,8 +219,9 @@ static void send_state(struct play *play, bool truncated)
 	struct wire_totals totals = {play->data.frames_sent, play->data.bytes_sent};
 	send_frame(
 		&play->data, (struct swo_frame_header){.type = WIRE_FIN}, &totals, sizeof(totals));
-	send_frame(&play->control, (struct swo_frame_header){.type = WIRE_END_ALL}, &totals,
-		sizeof(totals));
+	struct wire_end end = {.all = totals, .running = 1};
+	send_frame(
+		&play->control, (struct swo_frame_header){.type = WIRE_END_ALL}, &end, sizeof(end));
 }
 
 static void await_ready(struct play *play)

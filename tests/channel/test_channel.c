@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* URIs, connections with deadlines, frames that arrive whole or not at all. */
+#include "../cm.h"
+#include "channel/frame.h"
+#include "channel/uri.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void good_uris_are_taken_apart(void **state)
+{
+	(void)state;
+	struct swo_uri uri;
+
+	assert_int_equal(swo_uri_parse("unix:/run/vm.sock", &uri, NULL), 0);
+	assert_true(uri.is_unix);
+	assert_string_equal(uri.path, "/run/vm.sock");
+	assert_int_equal(swo_uri_parse("tcp:host.example:4444", &uri, NULL), 0);
+	assert_false(uri.is_unix);
+	assert_string_equal(uri.host, "host.example");
+	assert_string_equal(uri.port, "4444");
+	assert_int_equal(swo_uri_parse("tcp:[::1]:0", &uri, NULL), 0);
+	assert_string_equal(uri.host, "::1");
+	assert_int_equal(swo_uri_parse("tcp::65535", &uri, NULL), 0);
+	assert_string_equal(uri.host, "");
+}
+
+static void bad_uris_are_refused_with_the_reason(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *uri, *words;
+	} bad[] = {{"", "write unix:PATH or tcp:HOST:PORT"}, {"unix:", "no path"},
+		{"exec:rm", "write unix:PATH or tcp:HOST:PORT"}, {"tcp:host", "no port"},
+		{"tcp:host:", "no port"}, {"tcp:host:65536", "not a port"},
+		{"tcp:host:-1", "not a port"}, {"tcp:host:80x", "not a port"},
+		{"tcp:host: 80", "not a port"}, {"tcp:::1:80", "brackets"}, {"tcp:[::1:80", "']'"}};
+	struct swo_error err;
+	struct swo_uri uri;
+	char path[200] = "unix:";
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
+		assert_int_equal(swo_uri_parse(bad[i].uri, &uri, &err), -1);
+		assert_int_equal(err.code, SWO_E_INVALID);
+		if (!strstr(err.text, bad[i].words))
+			fail_msg(
+				"'%s': '%s' does not say '%s'", bad[i].uri, err.text, bad[i].words);
+	}
+	memset(path + 5, 'x', 108);
+	assert_int_equal(swo_uri_parse(path, &uri, &err), -1);
+	path[5 + 107] = 0;
+	assert_int_equal(swo_uri_parse(path, &uri, &err), 0);
+}
+
+static void pair(struct swo_channel *a, struct swo_channel *b, uint64_t stall_ms)
+{
+	struct swo_conn *conn;
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
+	assert_int_equal(swo_conn_adopt(fds[0], "a", &conn, NULL), 0);
+	swo_channel_init(a, conn, stall_ms);
+	assert_int_equal(swo_conn_adopt(fds[1], "b", &conn, NULL), 0);
+	swo_channel_init(b, conn, stall_ms);
+}
+
+static void unpair(struct swo_channel *a, struct swo_channel *b)
+{
+	swo_channel_close(a);
+	swo_channel_close(b);
+}
+
+struct sending {
+	struct swo_channel *channel;
+	const uint8_t *bytes;
+	size_t len;
+};
+
+static void *send_it(void *opaque)
+{
+	struct sending *sending = opaque;
+	struct swo_frame_header header = {.type = 7, .device = 3, .offset = 99, .pass = 2};
+
+	swo_channel_send(sending->channel, &header, sending->bytes, sending->len, NULL);
+	return NULL;
+}
+
+static void a_frame_of_any_size_arrives_whole_in_one_piece_or_two(void **state)
+{
+	(void)state;
+	const size_t sizes[] = {0, 1, 4096, (1 << 20) + 3, SWO_FRAME_PAYLOAD_MAX};
+	uint8_t *out = malloc(SWO_FRAME_PAYLOAD_MAX), *in = malloc(SWO_FRAME_PAYLOAD_MAX);
+	struct swo_channel a, b;
+
+	assert_non_null(out);
+	assert_non_null(in);
+	for (size_t i = 0; i < SWO_FRAME_PAYLOAD_MAX; i++)
+		out[i] = (uint8_t)(i * 7 + (i >> 9));
+	pair(&a, &b, 20000);
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(sizes); i++) {
+		struct sending sending = {&a, out, sizes[i]};
+		struct swo_frame_header header;
+		size_t first = sizes[i] / 3;
+		pthread_t thread;
+
+		assert_int_equal(pthread_create(&thread, NULL, send_it, &sending), 0);
+		assert_int_equal(
+			swo_channel_recv_header(&b, &header, SWO_FRAME_PAYLOAD_MAX, 0, NULL), 0);
+		assert_int_equal(header.type, 7);
+		assert_int_equal(header.device, 3);
+		assert_int_equal(header.offset, 99);
+		assert_int_equal(header.length, sizes[i]);
+		assert_int_equal(swo_channel_recv_payload(&b, &header, in, first, in + first,
+					 sizes[i] - first, NULL),
+			0);
+		pthread_join(thread, NULL);
+		assert_memory_equal(in, out, sizes[i]);
+	}
+	assert_int_equal(a.frames_sent, b.frames_received);
+	assert_int_equal(a.bytes_sent, b.bytes_received);
+	unpair(&a, &b);
+	free(in);
+	free(out);
+}
+
+static void any_flipped_bit_of_header_or_payload_is_noticed(void **state)
+{
+	(void)state;
+	const uint8_t payload[16] = "0123456789abcde";
+
+	for (unsigned bit = 0; bit < 8 * (sizeof(struct swo_frame_header) + sizeof(payload));
+		bit++) {
+		uint8_t wire[sizeof(struct swo_frame_header) + sizeof(payload)], in[16];
+		struct swo_frame_header header = {
+			.magic = SWO_FRAME_MAGIC, .type = 5, .length = sizeof(payload)};
+		struct iovec iov = {wire, sizeof(wire)};
+		struct swo_channel a, b;
+		struct swo_error err = {0};
+
+		header.checksum = swo_frame_checksum(&header, payload);
+		memcpy(wire, &header, sizeof(header));
+		memcpy(wire + sizeof(header), payload, sizeof(payload));
+		wire[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		pair(&a, &b, 20000);
+		assert_int_equal(swo_conn_send(a.conn, &iov, 1, 1000, NULL), 0);
+		int rc = swo_channel_recv_header(&b, &header, sizeof(in), 0, &err);
+		if (!rc && header.length == sizeof(in))
+			rc = swo_channel_recv_payload(&b, &header, in, sizeof(in), NULL, 0, &err);
+		else if (!rc)
+			rc = -1; /* another length: the reader asks for that many bytes, and fails
+				  */
+		assert_int_equal(rc, -1);
+		unpair(&a, &b);
+	}
+}
+
+static void a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost(void **state)
+{
+	(void)state;
+	uint8_t *bytes = calloc(1, 16 << 20);
+	struct iovec iov = {bytes, 16 << 20};
+	struct swo_frame_header header;
+	struct swo_error err = {0};
+	struct swo_channel a, b;
+
+	assert_non_null(bytes);
+	pair(&a, &b, 50);
+	assert_int_equal(swo_conn_send(a.conn, &iov, 1, 50, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	unpair(&a, &b);
+	pair(&a, &b, 50);
+	assert_int_equal(swo_channel_recv_header(&b, &header, 0, 0, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	swo_channel_shutdown(&a);
+	assert_int_equal(swo_channel_recv_header(&b, &header, 0, 0, &err), -1);
+	assert_int_equal(err.code, SWO_E_PEER_LOST);
+	header = (struct swo_frame_header){.type = 1};
+	assert_int_equal(swo_channel_send(&a, &header, NULL, 0, &err), -1);
+	assert_int_equal(err.code, SWO_E_PEER_LOST);
+	unpair(&a, &b);
+	free(bytes);
+}
+
+static void a_frame_longer_than_agreed_is_refused_before_any_of_it_is_read(void **state)
+{
+	(void)state;
+	struct swo_frame_header header = {.type = 1};
+	struct swo_error err = {0};
+	struct swo_channel a, b;
+	char bytes[100] = {0};
+
+	pair(&a, &b, 1000);
+	assert_int_equal(swo_channel_send(&a, &header, bytes, sizeof(bytes), NULL), 0);
+	assert_int_equal(swo_channel_recv_header(&b, &header, 99, 0, &err), -1);
+	assert_int_equal(err.code, SWO_E_PROTOCOL);
+	unpair(&a, &b);
+}
+
+static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/swo-test-XXXXXX", uri[64];
+	struct swo_listener *listener, *second;
+	struct swo_error err = {0};
+	struct swo_conn *conn;
+	struct stat st;
+
+	assert_non_null(mkdtemp(dir));
+	snprintf(uri, sizeof(uri), "unix:%s/s", dir);
+	assert_int_equal(swo_conn_open(uri, swo_deadline_ms(1000), &conn, &err), -1);
+	assert_int_equal(swo_listener_open(uri, &listener, NULL), 0);
+	assert_int_equal(stat(uri + 5, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0600);
+	assert_int_equal(swo_listener_open(uri, &second, &err), -1);
+	assert_non_null(strstr(err.text, "stale"));
+	assert_int_equal(swo_listener_accept(listener, swo_deadline_ms(5), &conn, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	swo_listener_stop(listener);
+	assert_int_equal(swo_listener_accept(listener, swo_deadline_ms(20000), &conn, &err), -1);
+	assert_int_equal(err.code, SWO_E_CANCELLED);
+	swo_listener_close(listener);
+	assert_int_equal(stat(uri + 5, &st), -1);
+	rmdir(dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(good_uris_are_taken_apart),
+		cmocka_unit_test(bad_uris_are_refused_with_the_reason),
+		cmocka_unit_test(a_frame_of_any_size_arrives_whole_in_one_piece_or_two),
+		cmocka_unit_test(any_flipped_bit_of_header_or_payload_is_noticed),
+		cmocka_unit_test(a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost),
+		cmocka_unit_test(a_frame_longer_than_agreed_is_refused_before_any_of_it_is_read),
+		cmocka_unit_test(a_unix_listener_is_its_owners_alone_and_cleans_up),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

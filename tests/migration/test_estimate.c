@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The predicted downtime, against sums done by hand. */
+#include "../cm.h"
+#include "migration/estimate.h"
+
+#define MS UINT64_C(1000000)
+
+static const struct estimate_device even = {.quiesce_ns = 25 * MS,
+	.stop_ns = 40 * MS,
+	.finalise_ns = 20 * MS,
+	.to_p2p_ns = 25 * MS,
+	.to_running_ns = 15 * MS};
+
+static struct estimate of(unsigned count, bool serial, uint64_t ram_bytes)
+{
+	struct estimate_device devices[16];
+
+	for (unsigned i = 0; i < count; i++)
+		devices[i] = even;
+	return estimate_downtime(&(struct estimate_input){.devices = devices,
+		.count = count,
+		.ram_bytes = ram_bytes,
+		.bandwidth = 1000000000,
+		.serial = serial});
+}
+
+static void in_parallel_any_number_of_equal_devices_costs_what_one_costs(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= 16; n++)
+		assert_int_equal(of(n, false, 0).downtime_ns, 125 * MS);
+}
+
+static void in_series_they_add_up(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= 16; n++)
+		assert_int_equal(of(n, true, 0).downtime_ns, n * 125 * MS);
+}
+
+static void ram_hides_behind_the_stop_arcs_until_it_is_larger_than_they(void **state)
+{
+	(void)state;
+	/* 30 ms of RAM fit beside 40 ms of stop and 20 of finalise; 100 ms do not. */
+	assert_int_equal(of(2, false, 30000000).downtime_ns, 125 * MS);
+	assert_int_equal(of(2, false, 100000000).downtime_ns, (25 + 100 + 20 + 25 + 15) * MS);
+	assert_int_equal(of(2, true, 100000000).downtime_ns, (250 + 100) * MS);
+}
+
+static void no_pass_of_ram_shortens_what_is_irreducible(void **state)
+{
+	(void)state;
+	assert_int_equal(of(4, false, 500000000).irreducible_ns, 125 * MS);
+	assert_int_equal(of(4, true, 500000000).irreducible_ns, 500 * MS);
+}
+
+static void the_slowest_device_is_named_and_none_when_there_is_none(void **state)
+{
+	(void)state;
+	struct estimate_device devices[3] = {even, even, even};
+	struct estimate_input in = {.devices = devices, .count = 3, .bandwidth = 1000000000};
+
+	devices[1].bytes = 64000000;
+	assert_int_equal(estimate_downtime(&in).slowest, 1);
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 64) * MS);
+	in.count = 0;
+	assert_int_equal(estimate_downtime(&in).slowest, -1);
+	assert_int_equal(estimate_downtime(&in).downtime_ns, 0);
+}
+
+static void unknown_bandwidth_promises_nothing(void **state)
+{
+	(void)state;
+	struct estimate_input in = {.ram_bytes = 4096};
+
+	assert_true(estimate_downtime(&in).downtime_ns > 1000000 * MS);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(in_parallel_any_number_of_equal_devices_costs_what_one_costs),
+		cmocka_unit_test(in_series_they_add_up),
+		cmocka_unit_test(ram_hides_behind_the_stop_arcs_until_it_is_larger_than_they),
+		cmocka_unit_test(no_pass_of_ram_shortens_what_is_irreducible),
+		cmocka_unit_test(the_slowest_device_is_named_and_none_when_there_is_none),
+		cmocka_unit_test(unknown_bandwidth_promises_nothing),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
