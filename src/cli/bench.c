@@ -1,0 +1,240 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bench.c - `switchover bench`: rows of migrations, run by run, and what came of
+ * them as a table, as JSON and as a picture.
+ */
+#include "cli/bench.h"
+#include "cli/cli.h"
+
+#include "switchover/timeline.h"
+
+#include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+struct bench {
+	struct bench_config config;
+	struct bench_row rows[2 * BENCH_LIST_MAX];
+	size_t count;
+	unsigned done, broken; /* migrations */
+};
+
+static int make_rows(struct bench *bench)
+{
+	const struct bench_config *config = &bench->config;
+
+	for (unsigned v = 0; v < config->vfs_count; v++)
+		for (unsigned t = 0; t < config->transitions_count; t++) {
+			struct bench_row *row = &bench->rows[bench->count++];
+
+			row->vfs = config->vfs[v];
+			row->transitions = config->transitions[t];
+			row->doorbell_period_us = bench_doorbell_period_us(config, row->vfs);
+			row->samples = calloc(config->runs, sizeof(row->samples[0]));
+			if (!row->samples)
+				return -1;
+		}
+	return 0;
+}
+
+static void free_rows(struct bench *bench)
+{
+	for (size_t r = 0; r < bench->count; r++) {
+		for (unsigned i = 0; i < bench->rows[r].count; i++)
+			bench_sample_free(&bench->rows[r].samples[i]);
+		free(bench->rows[r].samples);
+	}
+}
+
+static void progress(const struct bench *bench, unsigned run, const struct bench_row *row)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%u of %u migrations done; run %u: %u VF%s, %s    ", bench->done,
+			bench->config.runs * (unsigned)bench->count, run + 1, row->vfs,
+			row->vfs == 1 ? "" : "s", row->transitions);
+}
+
+static void clear_progress(void)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%70s\r", "");
+}
+
+static int run_one(struct bench *bench, struct bench_row *row, struct swo_error *err)
+{
+	struct bench_sample *sample = &row->samples[row->count];
+
+	if (bench_migrate_once(&bench->config, row->vfs, row->transitions, sample, err))
+		return swo_error_prefix(
+			err, "%u VF%s, %s", row->vfs, row->vfs == 1 ? "" : "s", row->transitions);
+	bench->done++;
+	if (!sample->whole) {
+		bench->broken++;
+		clear_progress();
+		fprintf(stderr, "switchover bench: %u VF%s, %s: not whole: %s\n", row->vfs,
+			row->vfs == 1 ? "" : "s", row->transitions, sample->why_not);
+	}
+	if (bench->config.verbose)
+		fprintf(stderr, "%u %s: blackout %.1f ms, gap %.1f ms\n", row->vfs,
+			row->transitions, sample->blackout_ms, sample->device_gap_ms);
+	/* A migration without a blackout did not take place: it would spoil the figures. */
+	if (sample->blackout_ms > 0)
+		row->count++;
+	else
+		bench_sample_free(sample);
+	return 0;
+}
+
+/* Run by run through all rows, so that whatever else the machine does hits all alike. */
+static int run_all(struct bench *bench, struct swo_error *err)
+{
+	for (unsigned run = 0; run < bench->config.runs; run++)
+		for (size_t r = 0; r < bench->count; r++) {
+			progress(bench, run, &bench->rows[r]);
+			if (run_one(bench, &bench->rows[r], err))
+				return -1;
+		}
+	for (size_t r = 0; r < bench->count; r++)
+		if (bench->rows[r].count &&
+			bench_measure_wire(&bench->config, &bench->rows[r], err))
+			return -1;
+	return 0;
+}
+
+static int write_json(const struct bench *bench, struct swo_error *err)
+{
+	const char *path = bench->config.json;
+	FILE *out = fopen(path, "we");
+
+	if (!out)
+		return swo_error_set(err, SWO_E_IO, errno, "--json: open '%s'", path);
+	int rc = 0;
+	for (size_t r = 0; r < bench->count; r++) {
+		json_t *row = bench_row_json(&bench->config, &bench->rows[r]);
+
+		rc |= !row || json_dumpf(row, out, JSON_COMPACT | JSON_REAL_PRECISION(12)) ||
+		      putc('\n', out) == EOF;
+		json_decref(row);
+	}
+	rc |= fclose(out);
+	return rc ? swo_error_set(err, SWO_E_IO, errno, "--json: write '%s'", path) : 0;
+}
+
+static int write_text(const char *path, const char *text, struct swo_error *err)
+{
+	FILE *out = fopen(path, "we");
+
+	if (!out || fputs(text, out) == EOF) {
+		swo_error_set(err, SWO_E_IO, errno, "--timeline: write '%s'", path);
+		if (out)
+			fclose(out);
+		return -1;
+	}
+	return fclose(out) ? swo_error_set(err, SWO_E_IO, errno, "--timeline: write '%s'", path)
+			   : 0;
+}
+
+/* "x.json" gives "x.trace.json". */
+static void trace_path(const char *path, char *out, size_t len)
+{
+	size_t stem = strlen(path);
+
+	if (stem > 5 && !strcmp(path + stem - 5, ".json"))
+		stem -= 5;
+	snprintf(out, len, "%.*s.trace.json", (int)stem, path);
+}
+
+static unsigned terminal_columns(void)
+{
+	struct winsize size;
+
+	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || size.ws_col < 80 ? 80
+	       : size.ws_col > 160					   ? 160
+									   : size.ws_col;
+}
+
+static void print_picture(struct swo_timeline *timeline, const struct bench_row *row)
+{
+	uint64_t from = 0, to = 0;
+	bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
+
+	if (swo_timeline_switchover(timeline, &from, &to)) {
+		uint64_t margin = (to - from) / 40;
+
+		from -= margin < from ? margin : 0;
+		to += margin;
+	}
+	swo_autofree char *picture =
+		swo_timeline_picture(timeline, terminal_columns(), utf8, from, to);
+	printf("\nThe median run of %u VF%s, %s:\n\n%s", row->vfs, row->vfs == 1 ? "" : "s",
+		row->transitions, picture ? picture : "(no memory for its picture)\n");
+}
+
+/* The median run of the last row that has one: two files and the picture. */
+static int write_timeline(const struct bench *bench, struct swo_error *err)
+{
+	const struct bench_row *row = &bench->rows[bench->count - 1];
+	const struct bench_sample *run = bench_median_run(row);
+	char path[4200];
+
+	if (!run || !run->timeline)
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "--timeline: the last row has no run to write");
+	struct swo_timeline *timeline = swo_timeline_new(SWO_SIDE_SOURCE, 65536);
+	int rc = timeline ? swo_timeline_add_json(
+				    timeline, run->timeline, strlen(run->timeline), 0, err)
+			  : swo_error_set(err, SWO_E_NO_MEMORY, 0, "--timeline");
+	swo_autofree char *json = rc ? NULL : swo_timeline_to_json(timeline);
+	swo_autofree char *trace = rc ? NULL : swo_timeline_to_chrome(timeline);
+	trace_path(bench->config.timeline, path, sizeof(path));
+	if (!rc && (!json || !trace))
+		rc = swo_error_set(err, SWO_E_NO_MEMORY, 0, "--timeline");
+	if (!rc)
+		rc = write_text(bench->config.timeline, json, err) || write_text(path, trace, err);
+	if (!rc)
+		print_picture(timeline, row);
+	swo_timeline_free(timeline);
+	return rc ? -1 : 0;
+}
+
+/* Also after an interrupt: what was measured is shown. */
+static int show(const struct bench *bench, struct swo_error *err)
+{
+	bench_print_table(stdout, &bench->config, bench->rows, bench->count);
+	if (bench->config.json && write_json(bench, err))
+		return -1;
+	if (bench->config.timeline && write_timeline(bench, err))
+		return -1;
+	return 0;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	static struct bench bench;
+	struct swo_error err = {0};
+
+	setlocale(LC_CTYPE, "");
+	bench_parse_args(argc, argv, &bench.config);
+	bench_proc_init();
+	int rc = make_rows(&bench) ? swo_error_set(&err, SWO_E_NO_MEMORY, 0, "rows")
+				   : run_all(&bench, &err);
+	clear_progress();
+	if (rc)
+		fprintf(stderr, "switchover bench: %s\n", err.text);
+	if (bench.done && show(&bench, &err)) {
+		fprintf(stderr, "switchover bench: %s\n", err.text);
+		rc = -1;
+	}
+	if (bench.broken)
+		fprintf(stderr, "switchover bench: %u of %u migrations were not whole\n",
+			bench.broken, bench.done);
+	free_rows(&bench);
+	if (bench_interrupted)
+		return 128 + bench_interrupted;
+	return rc || bench.broken ? CLI_FAILED : CLI_OK;
+}

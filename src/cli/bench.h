@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bench.h - what the files of `switchover bench` share: what is asked for, what
+ * one migration gave, and the rows they add up to.
+ */
+#ifndef CLI_BENCH_H
+#define CLI_BENCH_H
+
+#include "cli/bench_bound.h"
+
+#include "switchover/base.h"
+
+#include <jansson.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define BENCH_LIST_MAX 16
+#define BENCH_VFS_MAX  256
+
+/* ---- what is asked for (bench_args.c) ------------------------------------------------ */
+
+struct bench_config {
+	unsigned vfs[BENCH_LIST_MAX];
+	unsigned vfs_count;
+	const char *transitions[2]; /* "serial", "parallel" */
+	unsigned transitions_count;
+	const char *profile; /* of simvf, or "mixed": four in turn */
+	unsigned runs;
+	const char *accel;   /* auto, kvm, native */
+	const char *channel; /* unix, tcp */
+	unsigned channels;
+	const char *join, *stream, *finalise, *config; /* NULL: the VMM's default */
+	const char *pf;				       /* all on this one; NULL: by the profile */
+	unsigned pfs;				       /* spread over so many; 0: not asked */
+	bool pf_arcs;
+	const char *ram; /* as the VMM takes it */
+	unsigned vcpus;
+	unsigned dirty_rate, dma_pages, dma_rate, p2p_rate, irq_every;
+	unsigned handler_cost_ms;
+	unsigned doorbell_period_us; /* 0: by the number of VFs */
+	bool keep, verbose;
+	const char *json, *timeline; /* files to write; NULL: none */
+};
+
+/* Fills *config with defaults and the command line; ends the program on a bad one. */
+void bench_parse_args(int argc, char **argv, struct bench_config *config);
+unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vfs);
+/* The profile of device i, and the PF it is on (-1: none). */
+const char *bench_profile_of(const struct bench_config *config, unsigned i);
+int bench_pf_of(const struct bench_config *config, unsigned i);
+
+/* ---- processes (bench_proc.c) --------------------------------------------------------- */
+
+/* Ctrl-C and SIGTERM: everything is wound up. Set by a signal handler. */
+extern volatile int bench_interrupted;
+/* Catches the signals and kills what is left at exit. Once. */
+void bench_proc_init(void);
+/*
+ * Starts argv (NULL-terminated) with its output in `log`; it dies with this process. `name` is
+ * for messages. Returns a handle >= 0, or -1.
+ */
+int bench_spawn(const char *name, const char *const *argv, const char *log, struct swo_error *err);
+pid_t bench_pid(int handle);
+/* Kills and reaps one, or all. */
+void bench_kill(int handle);
+void bench_kill_all(void);
+/* SWO_E_PEER_LOST, naming it, when one has ended by itself; SWO_E_CANCELLED on a signal. */
+int bench_check_alive(struct swo_error *err);
+/* Sleeps so long, with both checks. */
+int bench_sleep_ms(unsigned ms, struct swo_error *err);
+/* The directory of this program, for those that lie beside it. */
+const char *bench_program_dir(void);
+/* Threads and peak resident bytes of a process; what cannot be read leaves *both alone. */
+void bench_sample_process(pid_t pid, unsigned *threads, uint64_t *rss);
+
+/* ---- one migration (bench_run.c, bench_gather.c) --------------------------------------- */
+
+struct bench_sample {
+	bool whole;
+	char why_not[600];
+	char accel[16];
+	double blackout_ms, device_gap_ms, switchover_ms;
+	uint64_t doorbells_lost, doorbells_repeated, p2p_violations, quiesce_violations;
+	uint64_t state_mismatches, ram_mismatches, resets;
+	unsigned threads_max;
+	uint64_t rss_max_bytes;
+	struct bound_device *devices; /* with the bytes sent after the stop; vfs of them */
+	double ram_bytes;	      /* sent after the stop */
+	bool guesses;		      /* the profile contains some */
+	char *timeline;		      /* JSON, or NULL */
+};
+
+/* Starts everything, migrates, gathers, checks, ends everything. -1: it could not be done or was
+   interrupted; what was measured but is not whole is 0 with sample->whole false. */
+int bench_migrate_once(const struct bench_config *config, unsigned vfs, const char *transitions,
+	struct bench_sample *sample, struct swo_error *err);
+void bench_sample_free(struct bench_sample *sample);
+
+/* Turns what was gathered (arrays of device reports of both sides, QMP answers) into figures. Pure.
+ */
+struct bench_gathered {
+	unsigned vfs;
+	json_t *source_reports, *target_reports; /* arrays, in order of devices */
+	json_t *source_migrate;			 /* query-migrate of the source */
+	json_t *source_status, *target_status;	 /* query-status */
+	json_t *target_guest;			 /* x-query-guest */
+	json_t *target_ram;			 /* x-check-ram */
+	json_t *timeline;			 /* x-query-timeline, parsed; NULL: none */
+};
+void bench_gathered_free(struct bench_gathered *gathered);
+void bench_evaluate(const struct bench_config *config, const struct bench_gathered *gathered,
+	struct bench_sample *sample);
+
+/* ---- rows, table and JSON (bench_out.c) -------------------------------------------------- */
+
+struct bench_row {
+	unsigned vfs;
+	const char *transitions;
+	struct bench_sample *samples;
+	unsigned count;
+	double wire_rate, rtt_ms; /* of bench/chain */
+	unsigned doorbell_period_us;
+};
+
+struct bench_spread {
+	double min, median, max;
+};
+/* Sorts `values`. All zero when there are none. */
+struct bench_spread bench_spread_of(double *values, size_t count);
+struct bound bench_bound_of(const struct bench_row *row, const struct bench_sample *sample);
+/* The run whose blackout is the median one; NULL without runs. */
+const struct bench_sample *bench_median_run(const struct bench_row *row);
+
+void bench_print_table(
+	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count);
+/* One object, a new reference; NULL: no memory. */
+json_t *bench_row_json(const struct bench_config *config, const struct bench_row *row);
+
+/* ---- the wire (bench_wire.c) --------------------------------------------------------------- */
+
+/* Runs bench/chain with the row's devices and bytes; fills wire_rate and rtt_ms. */
+int bench_measure_wire(
+	const struct bench_config *config, struct bench_row *row, struct swo_error *err);
+
+#endif
