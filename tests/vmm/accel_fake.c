@@ -176,6 +176,7 @@ static void doorbell(struct fake *fake, struct fake_device *device, unsigned vcp
 	if (fake->stopped)
 		fake->while_stopped++;
 	fake->doorbells++;
+	fake->accesses--;
 	if (number > device->last[vcpu] + 1)
 		device->lost += number - device->last[vcpu] - 1;
 	if (number <= device->last[vcpu])
@@ -237,6 +238,14 @@ static bool write_bar(
 	return write_register(device, offset, value, len);
 }
 
+static void end_access(struct fake *fake)
+{
+	fake->accesses++;
+	pthread_mutex_unlock(&fake->mutex);
+	if (fake->on_access)
+		fake->on_access(fake->on_access_opaque);
+}
+
 static void mmio_write(void *opaque, uint64_t gpa, const void *data, unsigned len)
 {
 	struct fake *fake = opaque;
@@ -248,7 +257,7 @@ static void mmio_write(void *opaque, uint64_t gpa, const void *data, unsigned le
 		!write_bar(fake, (unsigned)(at / BARS_STEP), at % BARS_STEP / BAR_STEP,
 			at % BAR_STEP, value, len))
 		fake->strays++;
-	pthread_mutex_unlock(&fake->mutex);
+	end_access(fake);
 }
 
 static void mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len)
@@ -266,7 +275,7 @@ static void mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len)
 	else
 		fake->strays++;
 	memcpy(data, &value, len < 4 ? len : 4);
-	pthread_mutex_unlock(&fake->mutex);
+	end_access(fake);
 }
 
 static void pio_write(void *opaque, uint16_t port, const void *data, unsigned len)
@@ -282,7 +291,7 @@ static void pio_write(void *opaque, uint16_t port, const void *data, unsigned le
 		fake_config_write(fake, fake->config_address, value);
 	else
 		fake->strays++;
-	pthread_mutex_unlock(&fake->mutex);
+	end_access(fake);
 }
 
 static void pio_read(void *opaque, uint16_t port, void *data, unsigned len)
@@ -296,7 +305,7 @@ static void pio_read(void *opaque, uint16_t port, void *data, unsigned len)
 	else
 		fake->strays++;
 	memcpy(data, &value, len <= 4 ? len : 4);
-	pthread_mutex_unlock(&fake->mutex);
+	end_access(fake);
 }
 
 static void failed(void *opaque, unsigned vcpu, const char *why)
