@@ -54,23 +54,22 @@ static const uint64_t gdt[] = {0, 0x00af9b000000ffffull, 0x00cf93000000ffffull};
 
 _Noreturn void guest_entry(uint64_t vcpu) __attribute__((section(".text.entry")));
 
-static inline void eoi(void)
-{
-	__asm__ volatile("movl $0, %0" : "=m"(*(volatile uint32_t *)(uintptr_t)APIC_EOI));
-}
+/* A macro: an interrupt handler may call only what saves all registers. */
+#define END_OF_INTERRUPT()                                                                         \
+	__asm__ volatile("movl $0, %0" : "=m"(*(volatile uint32_t *)(uintptr_t)APIC_EOI))
 
 __attribute__((interrupt)) static void on_timer(struct frame *frame)
 {
 	(void)frame;
 	__asm__ volatile("incq %%gs:%c0" : : "i"(GUEST_VCPU_PENDING) : "memory");
-	eoi();
+	END_OF_INTERRUPT();
 }
 
 __attribute__((interrupt)) static void on_msi(struct frame *frame)
 {
 	(void)frame;
 	__asm__ volatile("incq %%gs:%c0" : : "i"(GUEST_VCPU_IRQS) : "memory");
-	eoi();
+	END_OF_INTERRUPT();
 }
 
 __attribute__((interrupt)) static void on_spurious(struct frame *frame)
@@ -78,7 +77,7 @@ __attribute__((interrupt)) static void on_spurious(struct frame *frame)
 	(void)frame;
 }
 
-static _Noreturn void die(uint64_t rip)
+__attribute__((no_caller_saved_registers)) static _Noreturn void die(uint64_t rip)
 {
 	struct guest_status *status = guest_ram(0, GUEST_STATUS_GPA, sizeof(*status));
 

@@ -55,10 +55,13 @@ static const uint32_t msr_list[] = {
 static_assert(MSRS <= KVM_MSRS_MAX, "kvm.h");
 #define MSR_TSC_DEADLINE 0x6e0
 
+/* struct kvm_msrs with room for all of them. */
 struct msr_block {
-	struct kvm_msrs head;
+	uint32_t nmsrs;
+	uint32_t pad;
 	struct kvm_msr_entry entry[MSRS];
 };
+static_assert(offsetof(struct msr_block, entry) == sizeof(struct kvm_msrs), "KVM ABI");
 
 enum vcpu_part {
 	PART_SREGS,
@@ -138,7 +141,7 @@ static int get_msrs(struct kvm_vcpu *vcpu, struct msr_block *block)
 
 	for (uint32_t i = 0; i < kvm->msr_count; i++)
 		block->entry[i] = (struct kvm_msr_entry){.index = kvm->msrs[i]};
-	block->head.nmsrs = kvm->msr_count;
+	block->nmsrs = kvm->msr_count;
 	return ioctl(vcpu->fd, KVM_GET_MSRS, block) == (int)kvm->msr_count ? 0 : -1;
 }
 
@@ -176,22 +179,22 @@ static int set_msrs(struct kvm_vcpu *vcpu, const struct msr_block *block, bool d
 {
 	struct msr_block now = {0};
 
-	for (uint32_t i = 0; i < block->head.nmsrs; i++)
+	for (uint32_t i = 0; i < block->nmsrs; i++)
 		if ((block->entry[i].index == MSR_TSC_DEADLINE) == deadline)
-			now.entry[now.head.nmsrs++] = block->entry[i];
-	while (now.head.nmsrs) {
+			now.entry[now.nmsrs++] = block->entry[i];
+	while (now.nmsrs) {
 		int set = ioctl(vcpu->fd, KVM_SET_MSRS, &now);
 
 		if (set < 0)
 			return -1;
-		if ((uint32_t)set >= now.head.nmsrs)
+		if ((uint32_t)set >= now.nmsrs)
 			return 0;
 		if (now.entry[set].data) {
 			errno = EINVAL;
 			return -1;
 		}
-		now.head.nmsrs -= (uint32_t)set + 1;
-		memmove(now.entry, now.entry + set + 1, now.head.nmsrs * sizeof(now.entry[0]));
+		now.nmsrs -= (uint32_t)set + 1;
+		memmove(now.entry, now.entry + set + 1, now.nmsrs * sizeof(now.entry[0]));
 	}
 	return 0;
 }
@@ -232,7 +235,7 @@ static int put_part(const struct kvm *kvm, struct swo_buf *out, struct vcpu_stat
 {
 	if (part == PART_MSRS)
 		return blob_put(out, TAG_VCPU + part, vcpu, state->msrs.entry,
-			state->msrs.head.nmsrs * sizeof(struct kvm_msr_entry), err);
+			state->msrs.nmsrs * sizeof(struct kvm_msr_entry), err);
 	return blob_put(
 		out, TAG_VCPU + part, vcpu, part_of(state, part), part_size(kvm, part), err);
 }
@@ -278,7 +281,7 @@ static bool take_msrs(struct msr_block *block, const void *data, uint32_t length
 	if (length % sizeof(struct kvm_msr_entry) || count > MSRS)
 		return false;
 	memcpy(block->entry, data, length);
-	block->head.nmsrs = count;
+	block->nmsrs = count;
 	for (uint32_t i = 0; i < count; i++) {
 		size_t known = 0;
 
@@ -375,10 +378,7 @@ int kvm_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_e
 static void find_msrs(struct kvm *kvm)
 {
 	for (size_t i = 0; i < MSRS; i++) {
-		struct {
-			struct kvm_msrs head;
-			struct kvm_msr_entry entry;
-		} one = {.head = {.nmsrs = 1}, .entry = {.index = msr_list[i]}};
+		struct msr_block one = {.nmsrs = 1, .entry = {{.index = msr_list[i]}}};
 
 		if (ioctl(kvm->vcpus[0].fd, KVM_GET_MSRS, &one) == 1)
 			kvm->msrs[kvm->msr_count++] = msr_list[i];

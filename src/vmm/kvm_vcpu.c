@@ -224,9 +224,11 @@ static int set_signal_mask(struct kvm_vcpu *vcpu, struct swo_error *err)
 {
 	/* The kernel's sigset: 8 bytes, one bit a signal. All are blocked but the kick. */
 	struct {
-		struct kvm_signal_mask head;
+		uint32_t len;
 		uint64_t set;
-	} __attribute__((packed)) mask = {{.len = 8}, ~(UINT64_C(1) << (KICK - 1))};
+	} __attribute__((packed)) mask = {8, ~(UINT64_C(1) << (KICK - 1))};
+
+	static_assert(sizeof(struct kvm_signal_mask) == sizeof(mask.len), "KVM ABI");
 
 	if (ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask))
 		return swo_error_set(
