@@ -151,7 +151,7 @@ int ram_send_create(struct swo_migration *m, struct ram_send **out, struct swo_e
 	send->m = m;
 	for (unsigned i = 0; i < m->params.channels; i++) {
 		struct sender *sender = &send->senders[i];
-		char name[16];
+		char name[24];
 
 		sender->owner = send;
 		sender->channel = i;

@@ -43,19 +43,18 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	(void)state;
 	if (running)
 		return 0;
+	/*
+	 * A `stop` by somebody else comes on their thread, perhaps in the middle of a pass; our own
+	 * thread notices it between two passes and does the rest then.
+	 */
+	if (!pthread_equal(pthread_self(), s->m.thread))
+		return 0;
 	pthread_mutex_lock(&s->m.mutex);
-	bool first = !s->stop_begun;
-	s->stop_begun = true;
 	s->vcpus_stopped_ns = swo_now_ns();
 	pthread_mutex_unlock(&s->m.mutex);
 	swo_timeline_mark(s->m.timeline, "", "vCPUs stopped");
-	if (first)
-		swo_worker_submit(s->stop_worker, &s->stop_job);
-	/* The VMM's config calls belong to our thread; a `stop` by somebody else comes on theirs.
-	 */
-	if (pthread_equal(pthread_self(), s->m.thread))
-		return source_configs_send(s, true, err);
-	return 0;
+	swo_worker_submit(s->stop_worker, &s->stop_job);
+	return source_configs_send(s, true, err);
 }
 
 /* First of all handlers when a stop is taken back: streams must let go of the workers. */
@@ -174,10 +173,7 @@ static int stop_and_send(struct source *s, struct swo_error *err)
 		swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "stop");
 	} else {
 		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_FINISH_MIGRATE);
-		if (!s->stop_begun) {
-			s->stop_begun = true;
-			swo_worker_submit(s->stop_worker, &s->stop_job);
-		}
+		swo_worker_submit(s->stop_worker, &s->stop_job);
 		if (source_configs_send(s, true, err))
 			return -1;
 	}

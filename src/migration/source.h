@@ -61,7 +61,6 @@ struct source {
 	/* under the mutex */
 	enum source_state state;
 	uint64_t vcpus_stopped_ns; /* 0: they run, or did not when we came */
-	bool stop_begun;	   /* on_stop has been here: no more vCPU writes */
 	bool config_final;
 	unsigned arrived; /* devices in STOP_COPY whose DMA log was collected */
 	unsigned ended;
