@@ -36,7 +36,8 @@ struct source_device {
 	uint64_t consumed;   /* the target's word */
 	uint64_t stop_bytes; /* what it says STOP_COPY will hold */
 	bool initial_loaded;
-	bool ended;
+	bool streamed; /* its last byte is out */
+	bool end_sent;
 
 	/* the migration's thread */
 	struct swo_buf config; /* as last sent */

@@ -213,14 +213,32 @@ int source_devices_precopy_wait(struct source *s, struct swo_error *err)
 
 /* ---- after the device has stopped ------------------------------------------------- */
 
-static bool config_final(void *arg)
+/*
+ * END names the last config, so that the target finalises only when it has that. Whoever comes
+ * last sends it: the worker after the last byte, or the migration's thread after the last config.
+ */
+static int send_end_when_due(struct source_device *sd, bool streamed, struct swo_error *err)
 {
-	return ((struct source *)arg)->config_final;
+	struct source *s = sd->source;
+
+	pthread_mutex_lock(&s->m.mutex);
+	sd->streamed = sd->streamed || streamed;
+	bool due = sd->streamed && s->config_final && !sd->end_sent;
+	sd->end_sent = sd->end_sent || due;
+	pthread_mutex_unlock(&s->m.mutex);
+	if (!due)
+		return 0;
+	if (send_mark(sd, WIRE_DEVICE_END, sd->config_generation, &sd->hash, sizeof(sd->hash), err))
+		return -1;
+	pthread_mutex_lock(&s->m.mutex);
+	s->ended++;
+	pthread_cond_broadcast(&s->m.changed);
+	pthread_mutex_unlock(&s->m.mutex);
+	return 0;
 }
 
 static int stream(struct source_device *sd, struct swo_error *err)
 {
-	struct swo_migration *m = &sd->source->m;
 	uint64_t start = swo_now_ns(), before = sd->offset;
 	size_t got;
 
@@ -228,22 +246,9 @@ static int stream(struct source_device *sd, struct swo_error *err)
 		if (read_device(sd, &got, err) || (got && send_data(sd, got, err)))
 			return -1;
 	} while (got);
-	swo_timeline_span(m->timeline, SWO_SPAN_STREAM, swo_device_name(sd->dev), start,
+	swo_timeline_span(sd->source->m.timeline, SWO_SPAN_STREAM, swo_device_name(sd->dev), start,
 		swo_now_ns(), sd->offset - before, "save");
-
-	/* END names the last config, so that the target finalises only when it has that. */
-	if (migration_wait_until(m, config_final, sd->source, false,
-		    swo_deadline_ms(m->params.switchover_deadline_ms), "the end of the stop",
-		    err) ||
-		send_mark(sd, WIRE_DEVICE_END, sd->config_generation, &sd->hash, sizeof(sd->hash),
-			err))
-		return -1;
-	pthread_mutex_lock(&m->mutex);
-	sd->ended = true;
-	sd->source->ended++;
-	pthread_cond_broadcast(&m->changed);
-	pthread_mutex_unlock(&m->mutex);
-	return 0;
+	return send_end_when_due(sd, true, err);
 }
 
 static void stream_job(void *opaque)
@@ -343,8 +348,10 @@ int source_configs_send(struct source *s, bool final, struct swo_error *err)
 	if (final) {
 		pthread_mutex_lock(&s->m.mutex);
 		s->config_final = true;
-		pthread_cond_broadcast(&s->m.changed);
 		pthread_mutex_unlock(&s->m.mutex);
+		for (unsigned i = 0; i < s->m.vm.device_count; i++)
+			if (send_end_when_due(&s->devices[i], false, err))
+				return -1;
 	}
 	return 0;
 }

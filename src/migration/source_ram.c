@@ -44,7 +44,7 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 		return -1;
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
 		/* Without a log its whole reach counts, once, after it has stopped. */
-		if (s->devices[i].logged &&
+		if (swo_device_dma_log_page(s->devices[i].dev) &&
 			swo_dma_log_collect(s->m.vm.devices[i], s->m.vm.ram, err))
 			return -1;
 	return 0;
