@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * qmp_talk.h - a QMP client for tests: sends text as it is given, reads a message a
+ * line, keeps events apart.
+ */
+#ifndef TESTS_VMM_QMP_TALK_H
+#define TESTS_VMM_QMP_TALK_H
+
+#include "switchover/base.h"
+
+#include <jansson.h>
+
+#define TALK_MS 20000 /* a guard against hanging, nothing more */
+
+struct talk {
+	int fd;
+	char line[1 << 16];
+	size_t len;
+	json_t *events; /* an array */
+};
+
+/* Connects and takes the greeting; negotiates unless told not to. */
+void talk_open(struct talk *talk, const char *path, bool negotiate);
+void talk_close(struct talk *talk);
+void talk_send(struct talk *talk, const char *text, size_t len);
+/* The next message of any kind; NULL when the server has closed. */
+json_t *talk_next(struct talk *talk);
+/* The next that is no event. */
+json_t *talk_reply(struct talk *talk);
+/* Sends and gives the reply. */
+json_t *talk_ask(struct talk *talk, const char *text);
+/* The "return" of it, which must be there. */
+json_t *talk_do(struct talk *talk, const char *text);
+/* Checks that it is an error of this class whose text has `part` in it. */
+void talk_refused(struct talk *talk, const char *text, const char *class, const char *part);
+/* The next event of that name, past or to come. */
+json_t *talk_event(struct talk *talk, const char *name);
+
+/* A directory for sockets, removed with everything in it. */
+void talk_make_dir(char dir[32]);
+void talk_remove_dir(const char *dir);
+
+#endif
