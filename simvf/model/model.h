@@ -307,7 +307,7 @@ void svf_release(struct svf *dev, uint64_t now);
 
 /*
  * The saved stream. *got grows. 0: that was all there is (in PRE_COPY: now); SVF_PENDING: more is
- * coming, call again with the rest of the buffer.
+ * coming, call again with the same buffer and *got as it is.
  */
 int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now);
 /* All of it is taken, or (SVF_PENDING) none of it yet. After an error only a reset helps. */

@@ -142,10 +142,11 @@ void srv_progress(struct srv *s, uint64_t now)
 			return;
 		break;
 	case SRV_OP_READ:
+		/* What came before stays: it goes on behind *got by itself. */
 		rc = svf_read(s->dev,
 			srv_reply_room(&s->conn, sizeof(struct swo_vu_mig_data) + op->want) +
-				sizeof(struct swo_vu_mig_data) + op->got,
-			op->want - op->got, &op->got, now);
+				sizeof(struct swo_vu_mig_data),
+			op->want, &op->got, now);
 		if (rc == SVF_PENDING)
 			return;
 		break;

@@ -157,6 +157,25 @@ static void a_device_migrates_between_two_processes_with_nothing_lost(void **sta
 	wire_stop(&b);
 }
 
+static void a_read_that_waits_in_its_middle_for_the_save_rate_is_whole(void **state)
+{
+	(void)state;
+	struct server a = wire_start("a", "--state-size", "5M", "--save-rate", "200", NULL);
+	struct server b = wire_start("b", "--state-size", "5M", NULL);
+	struct client source = wire_connect(&a, false), target = wire_connect(&b, false);
+
+	assert_int_equal(wire_set_state(&target, RESUMING), 0);
+	assert_int_equal(wire_set_state(&source, STOP_COPY), 0);
+	/* No divisor of a grant: what is ready ends in the middle of a reply. */
+	stream_all(&source, &target, 700001);
+	assert_int_equal(wire_set_state(&target, RUNNING), 0);
+	assert_int_equal(wire_counter(&b, "state_mismatches"), 0);
+	wire_close(&source);
+	wire_close(&target);
+	wire_stop(&a);
+	wire_stop(&b);
+}
+
 static void a_disconnect_keeps_the_devices_state(void **state)
 {
 	(void)state;
@@ -353,6 +372,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(it_negotiates_first_and_only_once_and_closes_on_another_major),
 		cmocka_unit_test(features_are_probed_got_and_set_as_they_are_offered),
 		cmocka_unit_test(a_device_migrates_between_two_processes_with_nothing_lost),
+		cmocka_unit_test(a_read_that_waits_in_its_middle_for_the_save_rate_is_whole),
 		cmocka_unit_test(a_disconnect_keeps_the_devices_state),
 		cmocka_unit_test(
 			a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released),
