@@ -5,6 +5,8 @@
  */
 #include "machine_priv.h"
 
+#include "channel/uri.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -177,6 +179,11 @@ static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct 
 static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 	int (*check)(struct vmm_machine *m, struct swo_error *err), struct swo_error *err)
 {
+	struct swo_uri parsed;
+
+	/* The engine would say so too, but after the command was answered. */
+	if (swo_uri_parse(uri, &parsed, err))
+		return -1;
 	pthread_mutex_lock(&m->lock);
 	int rc = check(m, err);
 

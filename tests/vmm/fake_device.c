@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #define CONFIG_REGION 7
+#define HOLD_MS	      20000 /* a guard against hanging, nothing more */
 #define CAP_VENDOR    0x60
 #define CAP_MSI	      0x50
 #define CAP_MSIX      0x40
@@ -25,6 +26,7 @@ void fake_init(struct fake_device *fake, const char *name)
 {
 	*fake = (struct fake_device){.name = name, .inbox_fd = -1, .state = SWO_DEVICE_RUNNING};
 	pthread_mutex_init(&fake->mutex, NULL);
+	swo_cond_init(&fake->changed);
 	put(fake, 0x00, SIMVF_PCI_VENDOR | SIMVF_PCI_DEVICE << 16, 4);
 	put(fake, 0x06, 0x10, 2);
 	put(fake, 0x0a, 0xff00, 2);
@@ -46,7 +48,60 @@ void fake_init(struct fake_device *fake, const char *name)
 void fake_fini(struct fake_device *fake)
 {
 	swo_close_fd(&fake->inbox_fd);
+	pthread_cond_destroy(&fake->changed);
 	pthread_mutex_destroy(&fake->mutex);
+}
+
+enum swo_device_state fake_state(struct fake_device *fake)
+{
+	pthread_mutex_lock(&fake->mutex);
+	enum swo_device_state state = fake->state;
+
+	pthread_mutex_unlock(&fake->mutex);
+	return state;
+}
+
+uint64_t fake_doorbells(struct fake_device *fake)
+{
+	pthread_mutex_lock(&fake->mutex);
+	uint64_t count = fake->doorbells;
+
+	pthread_mutex_unlock(&fake->mutex);
+	return count;
+}
+
+static void set_under_lock(
+	struct fake_device *fake, enum swo_device_state *what, enum swo_device_state to)
+{
+	pthread_mutex_lock(&fake->mutex);
+	*what = to;
+	pthread_cond_broadcast(&fake->changed);
+	pthread_mutex_unlock(&fake->mutex);
+}
+
+void fake_fail(struct fake_device *fake, enum swo_device_state to)
+{
+	set_under_lock(fake, &fake->fails_to, to);
+}
+
+void fake_hold(struct fake_device *fake, enum swo_device_state to)
+{
+	set_under_lock(fake, &fake->holds_to, to);
+}
+
+void fake_release(struct fake_device *fake)
+{
+	set_under_lock(fake, &fake->holds_to, SWO_DEVICE_ERROR);
+}
+
+void fake_wait_held(struct fake_device *fake)
+{
+	swo_deadline deadline = swo_deadline_ms(HOLD_MS);
+
+	pthread_mutex_lock(&fake->mutex);
+	while (!fake->held && !swo_cond_wait(&fake->changed, &fake->mutex, deadline))
+		;
+	pthread_mutex_unlock(&fake->mutex);
 }
 
 unsigned fake_writes(struct fake_device *fake, uint32_t region, uint64_t offset, uint64_t *last)
@@ -103,14 +158,23 @@ static int get_state(void *self, enum swo_device_state *state, struct swo_error 
 static int set_state(void *self, enum swo_device_state state, struct swo_error *err)
 {
 	struct fake_device *fake = self;
+	swo_deadline deadline = swo_deadline_ms(HOLD_MS);
+	int rc = 0;
 
-	swo_sleep_until(swo_now_ns() + fake->arc_delay_ms * UINT64_C(1000000));
-	if (fake->fails_to && fake->fails_to == state)
-		return swo_error_set(err, SWO_E_DEVICE, EIO, "device %s refuses", fake->name);
 	pthread_mutex_lock(&fake->mutex);
-	fake->state = state;
+	while (fake->holds_to && fake->holds_to == state) {
+		fake->held = true;
+		pthread_cond_broadcast(&fake->changed);
+		if (swo_cond_wait(&fake->changed, &fake->mutex, deadline))
+			break;
+	}
+	fake->held = false;
+	if (fake->fails_to && fake->fails_to == state)
+		rc = swo_error_set(err, SWO_E_DEVICE, EIO, "device %s refuses", fake->name);
+	else
+		fake->state = state;
 	pthread_mutex_unlock(&fake->mutex);
-	return 0;
+	return rc;
 }
 
 static int data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
@@ -201,12 +265,17 @@ static int region_info(
 	return 0;
 }
 
-/* Other regions read as their own offset. */
+/* Registers read as their own offset, but for what a guest looks for. */
 static int region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
 	struct swo_error *err)
 {
 	struct fake_device *fake = self;
+	uint64_t value = offset;
 
+	if (offset == SIMVF_REG_ID)
+		value = SIMVF_ID;
+	else if (offset == SIMVF_REG_VERSION)
+		value = 1;
 	if (region == CONFIG_REGION && offset + len > sizeof(fake->config))
 		return swo_error_set(err, SWO_E_DEVICE, EINVAL, "beyond the end");
 	pthread_mutex_lock(&fake->mutex);
@@ -214,7 +283,7 @@ static int region_read(void *self, uint32_t region, uint64_t offset, void *buf, 
 	if (region == CONFIG_REGION)
 		memcpy(buf, fake->config + offset, len);
 	else
-		memcpy(buf, &offset, len > 8 ? 8 : len);
+		memcpy(buf, region == SIMVF_BAR_REGS ? &value : &offset, len > 8 ? 8 : len);
 	pthread_mutex_unlock(&fake->mutex);
 	return 0;
 }
@@ -231,8 +300,10 @@ static int region_write(void *self, uint32_t region, uint64_t offset, const void
 	if (region == CONFIG_REGION && offset == 4)
 		swo_sleep_until(swo_now_ns() + fake->config_delay_ms * UINT64_C(1000000));
 	pthread_mutex_lock(&fake->mutex);
-	if (region == CONFIG_REGION)
-		memcpy(fake->config + offset, buf, len);
+	for (uint32_t i = 0; region == CONFIG_REGION && i < len; i++)
+		if (offset + i != 6 && offset + i != 7) /* the status is read-only */
+			fake->config[offset + i] = ((const uint8_t *)buf)[i];
+	fake->doorbells += region == SIMVF_BAR_REGS && offset >= SIMVF_DOORBELL(0);
 	if (fake->write_count < FAKE_WRITES)
 		fake->writes[fake->write_count++] = write;
 	pthread_mutex_unlock(&fake->mutex);

@@ -30,6 +30,7 @@ struct fake_write {
 struct fake_device {
 	const char *name;
 	pthread_mutex_t mutex;
+	pthread_cond_t changed;
 	uint8_t config[256];
 	int inbox_fd;
 	struct fake_map maps[FAKE_MAPS];
@@ -39,10 +40,12 @@ struct fake_device {
 	struct fake_write writes[FAKE_WRITES]; /* to any region, in order */
 	unsigned write_count;
 	unsigned reads;
+	uint64_t doorbells;
 	unsigned config_delay_ms; /* of a write to PCI_COMMAND */
 	enum swo_device_state state;
-	unsigned arc_delay_ms;
 	enum swo_device_state fails_to; /* arcs to this state fail; ERROR: none */
+	enum swo_device_state holds_to; /* arcs to this state wait for fake_release; ERROR: none */
+	bool held;			/* one does */
 	bool destroyed;
 };
 
@@ -52,6 +55,13 @@ void fake_init(struct fake_device *fake, const char *name);
 void fake_fini(struct fake_device *fake);
 /* The number of writes to one place, and the last value there. */
 unsigned fake_writes(struct fake_device *fake, uint32_t region, uint64_t offset, uint64_t *last);
+uint64_t fake_doorbells(struct fake_device *fake);
+enum swo_device_state fake_state(struct fake_device *fake);
+void fake_fail(struct fake_device *fake, enum swo_device_state to);
+void fake_hold(struct fake_device *fake, enum swo_device_state to);
+/* Returns once an arc is held. */
+void fake_wait_held(struct fake_device *fake);
+void fake_release(struct fake_device *fake);
 bool fake_has_map(struct fake_device *fake, uint64_t iova, uint64_t size, int fd);
 
 #endif
