@@ -276,23 +276,35 @@ void swo_migration_info(struct swo_migration *m, struct swo_migration_info *out)
 	pthread_mutex_unlock(&m->mutex);
 }
 
+static bool is_final(enum swo_migration_status status)
+{
+	return status == SWO_MIGRATION_COMPLETED || status == SWO_MIGRATION_FAILED ||
+	       status == SWO_MIGRATION_CANCELLED;
+}
+
 int swo_migration_cancel(struct swo_migration *m, struct swo_error *err)
 {
+	bool news = false;
 	int rc = 0;
 
 	pthread_mutex_lock(&m->mutex);
-	if (m->ended)
+	if (m->ended || is_final(m->info.status)) {
 		rc = swo_error_set(
 			err, SWO_E_STATE, 0, "the migration has ended: nothing to cancel");
-	else if (m->info.committed)
+	} else if (m->info.committed) {
 		rc = swo_error_set(err, SWO_E_STATE, 0,
 			"the migration has passed its point of no return and cannot be cancelled");
-	else
+	} else {
+		/* At once: set later, it could replace the status of an end that was quicker. */
+		news = m->info.status != SWO_MIGRATION_CANCELLING;
+		m->info.status = SWO_MIGRATION_CANCELLING;
 		m->cancel_asked = true;
+	}
 	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
 	if (!rc) {
-		migration_set_status(m, SWO_MIGRATION_CANCELLING);
+		if (news && m->observer.status)
+			m->observer.status(m->observer.opaque, SWO_MIGRATION_CANCELLING);
 		atomic_store(&m->abort, true);
 		m->ops->interrupt(m);
 	}
