@@ -8,6 +8,7 @@
 
 #include "simvf/regs.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -312,6 +313,54 @@ static void dma_maps_follow_a_bar_that_moves_and_only_then(void **state)
 	rig_down(&rig);
 }
 
+struct ringer {
+	struct rig *rig;
+	atomic_bool quit;
+	uint64_t rung;
+};
+
+static void *ring(void *opaque)
+{
+	struct ringer *ringer = opaque;
+
+	while (!atomic_load(&ringer->quit)) {
+		/* vf1 stays where it is; vf0 is at either place, or for a moment at none. */
+		rig_mmio_write(ringer->rig, 0xf8000000 + 0x1000, 1, 8);
+		rig_mmio_write(ringer->rig, 0xf9000000 + 0x1000, 1, 8);
+		rig_mmio_write(ringer->rig, 0xfa000000 + 0x1000, 1, 8);
+		ringer->rung++;
+	}
+	return NULL;
+}
+
+static void while_a_bar_moves_its_neighbours_lose_no_write(void **state)
+{
+	struct ringer ringer[2];
+	pthread_t thread[2];
+	struct swo_error err;
+	struct rig rig;
+
+	(void)state;
+	rig_up(&rig, 2, 0);
+	rig_enable(&rig, 0);
+	rig_enable(&rig, 1);
+	rig_config_write(&rig, 2 << 3, 0x10, 0xf9000000, 4);
+	for (unsigned i = 0; i < 2; i++) {
+		ringer[i].rig = &rig;
+		ringer[i].rung = 0;
+		atomic_init(&ringer[i].quit, false);
+		assert_int_equal(swo_thread_start(&thread[i], "ring", ring, &ringer[i], &err), 0);
+	}
+	for (unsigned i = 0; i < 500; i++)
+		rig_config_write(&rig, 1 << 3, 0x10, i % 2 ? 0xf8000000 : 0xfa000000, 4);
+	for (unsigned i = 0; i < 2; i++) {
+		atomic_store(&ringer[i].quit, true);
+		pthread_join(thread[i], NULL);
+	}
+	assert_int_equal(fake_doorbells(&rig.fake[1]), ringer[0].rung + ringer[1].rung);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -328,6 +377,7 @@ int main(void)
 		cmocka_unit_test(devices_fill_slots_then_functions_a_clash_is_refused_by_name),
 		cmocka_unit_test(every_device_can_reach_ram_and_its_siblings_mappable_bars),
 		cmocka_unit_test(dma_maps_follow_a_bar_that_moves_and_only_then),
+		cmocka_unit_test(while_a_bar_moves_its_neighbours_lose_no_write),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
