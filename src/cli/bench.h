@@ -42,6 +42,7 @@ struct bench_config {
 	const char *json, *timeline; /* files to write; NULL: none */
 };
 
+void bench_defaults(struct bench_config *config);
 /* Fills *config with defaults and the command line; ends the program on a bad one. */
 void bench_parse_args(int argc, char **argv, struct bench_config *config);
 unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vfs);
@@ -68,7 +69,8 @@ void bench_kill_all(void);
 int bench_check_alive(struct swo_error *err);
 /* Sleeps so long, with both checks. */
 int bench_sleep_ms(unsigned ms, struct swo_error *err);
-/* The directory of this program, for those that lie beside it. */
+/* The directory of `switchover`, and of those that lie beside it: this program's, or the one that
+   $SWITCHOVER names (the tests are elsewhere). */
 const char *bench_program_dir(void);
 /* Threads and peak resident bytes of a process; what cannot be read leaves *both alone. */
 void bench_sample_process(pid_t pid, unsigned *threads, uint64_t *rss);

@@ -268,7 +268,7 @@ static const struct argp argp = {
 	       "when one was not or something failed, 2 when the command line makes no sense.",
 };
 
-void bench_parse_args(int argc, char **argv, struct bench_config *config)
+void bench_defaults(struct bench_config *config)
 {
 	*config = (struct bench_config){
 		.vfs = {1, 2, 4},
@@ -288,6 +288,11 @@ void bench_parse_args(int argc, char **argv, struct bench_config *config)
 		.p2p_rate = 100,
 		.irq_every = 16,
 	};
+}
+
+void bench_parse_args(int argc, char **argv, struct bench_config *config)
+{
+	bench_defaults(config);
 	/* argp ends the program itself on an error, with CLI_USAGE. */
 	argp_parse(&argp, argc, argv, 0, NULL, config);
 }

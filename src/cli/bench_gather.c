@@ -161,7 +161,7 @@ static double bytes_after_stop(
 	return bytes;
 }
 
-/* The last stop of the source; without one nothing counts as before it. */
+/* When the source's vCPUs stood still for the last time; without that nothing counts as before. */
 static uint64_t stop_time(const json_t *timeline)
 {
 	uint64_t stop = 0;
@@ -172,9 +172,8 @@ static uint64_t stop_time(const json_t *timeline)
 		uint64_t start = count_of(span, "start_ns");
 
 		if (!strcmp(json_path_string(span, "side"), "source") &&
-			!strcmp(json_path_string(span, "kind"), "pass") &&
-			!strncmp(json_path_string(span, "name"), "stop: prepare", 13) &&
-			start > stop)
+			!strcmp(json_path_string(span, "kind"), "mark") &&
+			!strcmp(json_path_string(span, "name"), "vCPUs stopped") && start > stop)
 			stop = start;
 	}
 	return stop;

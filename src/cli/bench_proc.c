@@ -173,9 +173,12 @@ const char *bench_program_dir(void)
 	static char path[4096];
 
 	if (!path[0]) {
+		const char *program = getenv("SWITCHOVER");
 		ssize_t len = readlink("/proc/self/exe", path, sizeof(path) - 1);
 
 		path[len > 0 ? len : 0] = 0;
+		if (program)
+			snprintf(path, sizeof(path), "%s", program);
 		char *dir = dirname(path);
 		if (dir != path)
 			snprintf(path, sizeof(path), "%s", dir);

@@ -48,7 +48,7 @@ static struct bench_gathered sound(void)
 	g.target_ram = json_pack("{s:i, s:i}", "pages", 1000, "mismatches", 0);
 	g.timeline = json_pack("{s:[o, o, o, o, o, o, o]}", "spans",
 		span("source", "stream", "pre-copy", "vf0", 900 * MS, 7777),
-		span("source", "pass", "stop: prepare pass", "", 1002 * MS, 0),
+		span("source", "mark", "vCPUs stopped", "", 1002 * MS, 0),
 		span("source", "stream", "save", "vf0", 1040 * MS, 1000),
 		span("source", "stream", "save", "vf1", 1041 * MS, 3000),
 		span("target", "stream", "load", "vf1", 1041 * MS, 3000),

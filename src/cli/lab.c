@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * lab.c - two machines and their devices as processes: started, booted, migrated
+ * over QMP, ended.
+ */
+#include "cli/lab.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define START_MS 60000	/* for all processes to listen */
+#define BOOT_MS	 120000 /* until the guest rings every device: KVM may have to emulate it */
+
+/* ---- arguments of the processes ---------------------------------------------------------- */
+
+#define ARGS_MAX (32 + 2 * BENCH_VFS_MAX)
+
+struct args {
+	const char *argv[ARGS_MAX + 1];
+	size_t count;
+	bool failed;
+};
+
+static void arg(struct args *args, const char *fmt, ...) SWO_PRINTF(2, 3);
+static void arg(struct args *args, const char *fmt, ...)
+{
+	char *text;
+	va_list ap;
+
+	va_start(ap, fmt);
+	int rc = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (rc < 0 || args->count == ARGS_MAX) {
+		args->failed = true;
+		if (rc >= 0)
+			free(text);
+		return;
+	}
+	args->argv[args->count++] = text;
+}
+
+static int spawn_args(struct args *args, const char *name, const char *log, struct swo_error *err)
+{
+	int handle = args->failed ? swo_error_set(err, SWO_E_NO_MEMORY, 0, "arguments of %s", name)
+				  : bench_spawn(name, args->argv, log, err);
+
+	for (size_t i = 0; i < args->count; i++)
+		free((char *)args->argv[i]);
+	return handle;
+}
+
+const char *lab_side_name(enum lab_side side)
+{
+	return side == LAB_SOURCE ? "source" : "target";
+}
+
+static int start_device(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+{
+	const struct bench_config *config = lab->config;
+	const char *s = lab_side_name(side);
+	struct args args = {.count = 0};
+	char log[128], name[32];
+	int pf = bench_pf_of(config, i);
+
+	arg(&args, "%s/switchover-simvf", bench_program_dir());
+	arg(&args, "--socket=%s/%s-vf%u", lab->dir, s, i);
+	arg(&args, "--control=%s/%s-vf%u.ctl", lab->dir, s, i);
+	arg(&args, "--name=vf%u", i);
+	arg(&args, "--profile=%s", bench_profile_of(config, i));
+	arg(&args, "--quiet");
+	if (pf >= 0) {
+		/* Each side's firmware is its own: they are different hosts. */
+		arg(&args, "--pf=%s-%s-%d", config->pf ? config->pf : "pf", s, pf);
+		arg(&args, "--pf-dir=%s", lab->dir);
+	}
+	if (config->pf_arcs)
+		arg(&args, "--pf-arcs");
+	snprintf(name, sizeof(name), "%s's device vf%u", s, i);
+	snprintf(log, sizeof(log), "%s/%s-vf%u.log", lab->dir, s, i);
+	lab->ends[side].devs[i] = spawn_args(&args, name, log, err);
+	return lab->ends[side].devs[i] < 0 ? -1 : 0;
+}
+
+/* What both machines have in common. */
+static void machine_args(const struct lab *lab, enum lab_side side, struct args *args)
+{
+	const struct bench_config *config = lab->config;
+
+	arg(args, "%s/switchover", bench_program_dir());
+	arg(args, "vm");
+	arg(args, "--accel=%s", config->accel);
+	arg(args, "--vcpus=%u", config->vcpus);
+	arg(args, "--ram=%s", config->ram);
+	arg(args, "--qmp=unix:%s/%s.qmp", lab->dir, lab_side_name(side));
+	arg(args, "--quiet");
+	arg(args, "--transitions=%s", lab->transitions);
+	if (config->join)
+		arg(args, "--join=%s", config->join);
+	arg(args, "--doorbell-period-us=%u", bench_doorbell_period_us(config, lab->vfs));
+	arg(args, "--dirty-rate=%u", config->dirty_rate);
+	arg(args, "--dma-pages=%u", config->dma_pages);
+	arg(args, "--dma-rate=%u", config->dma_rate);
+	/* One device has no sibling to write to. */
+	arg(args, "--p2p-rate=%u", lab->vfs > 1 ? config->p2p_rate : 0);
+	arg(args, "--irq-every=%u", config->irq_every);
+	if (config->handler_cost_ms)
+		arg(args, "--handler-cost=%u", config->handler_cost_ms);
+}
+
+static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *err)
+{
+	struct args args = {.count = 0};
+	char log[128];
+
+	machine_args(lab, side, &args);
+	for (unsigned i = 0; i < lab->vfs; i++) {
+		arg(&args, "--device");
+		arg(&args, "vfio-user,socket=%s/%s-vf%u,id=vf%u", lab->dir, lab_side_name(side), i,
+			i);
+	}
+	if (side == LAB_TARGET)
+		arg(&args, "--incoming=defer");
+	snprintf(log, sizeof(log), "%s/%s.log", lab->dir, lab_side_name(side));
+	lab->ends[side].vm = spawn_args(&args, lab_side_name(side), log, err);
+	return lab->ends[side].vm < 0 ? -1 : 0;
+}
+
+/* A port that was free a moment ago; the next migration asks anew. */
+static int free_port(struct swo_error *err)
+{
+	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+	socklen_t len = sizeof(addr);
+	swo_autofd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&addr, len) ||
+		getsockname(fd, (struct sockaddr *)&addr, &len))
+		return swo_error_set(err, SWO_E_IO, errno, "find a free port on 127.0.0.1");
+	return ntohs(addr.sin_port);
+}
+
+static int choose_uri(struct lab *lab, struct swo_error *err)
+{
+	if (!strcmp(lab->config->channel, "unix")) {
+		snprintf(lab->listen_uri, sizeof(lab->listen_uri), "unix:%s/migration", lab->dir);
+	} else {
+		int port = free_port(err);
+
+		if (port < 0)
+			return -1;
+		snprintf(lab->listen_uri, sizeof(lab->listen_uri), "tcp:127.0.0.1:%d", port);
+	}
+	strcpy(lab->uri, lab->listen_uri);
+	return 0;
+}
+
+/* ---- steps ---------------------------------------------------------------------------------- */
+
+static void say(const struct lab *lab, const char *what)
+{
+	if (lab->config->verbose)
+		fprintf(stderr, "%u %s: %s\n", lab->vfs, lab->transitions, what);
+}
+
+int lab_start(struct lab *lab, struct swo_error *err)
+{
+	say(lab, "starting devices and machines");
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+		for (unsigned i = 0; i < lab->vfs; i++)
+			if (start_device(lab, side, i, err))
+				return -1;
+		for (unsigned i = 0; i < lab->vfs; i++)
+			if (ask_open(&lab->ends[side].controls[i], err, START_MS, "%s/%s-vf%u.ctl",
+				    lab->dir, lab_side_name(side), i))
+				return -1;
+	}
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+		char uri[128];
+
+		if (start_machine(lab, side, err))
+			return -1;
+		snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", lab->dir, lab_side_name(side));
+		if (ask_qmp_open(&lab->ends[side].qmp, uri, START_MS, err))
+			return -1;
+	}
+	return 0;
+}
+
+int lab_check(struct lab *lab, struct swo_error *err)
+{
+	if (!lab->deaths_expected)
+		return bench_check_alive(err);
+	return bench_interrupted ? swo_error_set(err, SWO_E_CANCELLED, 0, "interrupted") : 0;
+}
+
+int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, unsigned more, uint64_t within_ms,
+	struct swo_error *err)
+{
+	swo_deadline deadline = swo_deadline_ms(within_ms);
+
+	for (unsigned i = 0; i < lab->vfs; i++) {
+		double first = -1, count = 0;
+
+		for (;;) {
+			json_t *report = lab_report(lab, side, i, err);
+
+			if (!report)
+				return -1;
+			count = json_path_number(report, "doorbells");
+			json_decref(report);
+			if (first < 0)
+				first = count;
+			if (count >= first + more && first + count > 0)
+				break;
+			if (swo_deadline_passed(deadline))
+				return swo_error_set(err, SWO_E_TIMEOUT, 0,
+					"the guest on the %s does not ring device vf%u steadily "
+					"(%.0f doorbells so far)",
+					lab_side_name(side), i, count);
+			if (lab_check(lab, err))
+				return -1;
+			swo_sleep_until(swo_now_ns() + 10000000);
+		}
+	}
+	return 0;
+}
+
+int lab_boot(struct lab *lab, struct swo_error *err)
+{
+	say(lab, "waiting for the guest");
+	/* Until the last device is found the first ones may be rung irregularly. */
+	if (lab_wait_for_doorbells(lab, LAB_SOURCE, 50, BOOT_MS, err) ||
+		lab_wait_for_doorbells(lab, LAB_SOURCE, 50, BOOT_MS, err))
+		return -1;
+	/* Gaps while the guest came up are not the migration's. */
+	for (unsigned i = 0; i < lab->vfs; i++) {
+		json_t *answer = ask(&lab->ends[LAB_SOURCE].controls[i], "reset-stats", err);
+
+		if (!answer)
+			return -1;
+		json_decref(answer);
+	}
+	return 0;
+}
+
+static int set_parameters(struct lab *lab, enum lab_side side, struct swo_error *err)
+{
+	const struct bench_config *config = lab->config;
+	/* Far beyond what any profile needs: what is measured is not to be a refusal. */
+	json_t *parameters = json_pack(
+		"{s:i, s:i}", "downtime-limit", 60000, "multifd-channels", (int)config->channels);
+
+	if (config->stream)
+		json_object_set_new(parameters, "x-stream", json_string(config->stream));
+	if (config->finalise)
+		json_object_set_new(parameters, "x-finalise", json_string(config->finalise));
+	if (config->config)
+		json_object_set_new(parameters, "x-config", json_string(config->config));
+	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-parameters", parameters, err);
+}
+
+static bool is_end(const char *status)
+{
+	return !strcmp(status, "completed") || !strcmp(status, "failed") ||
+	       !strcmp(status, "cancelled") || !strcmp(status, "in-doubt");
+}
+
+/* An event tells of the end at once; asking now and then is for a monitor that sends none. */
+static bool has_ended(struct lab *lab, unsigned look, char *status)
+{
+	struct qmp *source = &lab->ends[LAB_SOURCE].qmp;
+	json_t *answer = qmp_event(source, swo_deadline_ms(50), NULL);
+	const char *word = json_path_string(answer, "data.status");
+
+	if (!is_end(word) && look % 20 == 19) {
+		json_decref(answer);
+		answer = ask_qmp(source, "query-migrate", NULL, NULL);
+		word = json_path_string(answer, "status");
+	}
+	bool ended = is_end(word);
+	if (ended)
+		snprintf(status, LAB_STATUS_MAX, "%s", word);
+	json_decref(answer);
+	return ended;
+}
+
+int lab_wait_end(struct lab *lab, uint64_t within_ms, char *status, struct swo_error *err)
+{
+	swo_deadline deadline = swo_deadline_ms(within_ms);
+
+	for (unsigned look = 0; !has_ended(lab, look, status); look++) {
+		for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+			bench_sample_process(bench_pid(lab->ends[side].vm), &lab->threads_max,
+				&lab->rss_max_bytes);
+		if (lab_check(lab, err))
+			return -1;
+		if (swo_deadline_passed(deadline))
+			return swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"the migration did not end in %llu s",
+				(unsigned long long)within_ms / 1000);
+	}
+	return 0;
+}
+
+int lab_migrate(struct lab *lab, struct swo_error *err)
+{
+	say(lab, "migrating");
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+		if (set_parameters(lab, side, err))
+			return -1;
+	if (ask_qmp_do(&lab->ends[LAB_TARGET].qmp, "migrate-incoming",
+		    json_pack("{s:s}", "uri", lab->listen_uri), err))
+		return -1;
+	return ask_qmp_do(
+		&lab->ends[LAB_SOURCE].qmp, "migrate", json_pack("{s:s}", "uri", lab->uri), err);
+}
+
+json_t *lab_report(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+{
+	return ask(&lab->ends[side].controls[i], "report", err);
+}
+
+json_t *lab_qmp(struct lab *lab, enum lab_side side, const char *command, json_t *arguments,
+	struct swo_error *err)
+{
+	return ask_qmp(&lab->ends[side].qmp, command, arguments, err);
+}
+
+/* ---- begin and end ------------------------------------------------------------------------- */
+
+int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
+	const char *transitions, struct swo_error *err)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	*lab = (struct lab){.config = config, .vfs = vfs, .transitions = transitions};
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+		struct lab_end *end = &lab->ends[side];
+
+		end->vm = -1;
+		end->qmp.sock = (struct json_sock)JSON_SOCK_INIT;
+		for (unsigned i = 0; i < BENCH_VFS_MAX; i++) {
+			end->devs[i] = -1;
+			end->controls[i] = (struct json_sock)JSON_SOCK_INIT;
+		}
+	}
+	/* A socket's path has little room: a long TMPDIR is not for us. */
+	if (!tmp || strlen(tmp) > 20)
+		tmp = "/tmp";
+	snprintf(lab->dir, sizeof(lab->dir), "%s/switchover-lab.XXXXXX", tmp);
+	if (!mkdtemp(lab->dir)) {
+		lab->dir[0] = 0;
+		return swo_error_set(err, SWO_E_IO, errno, "make a directory in %s", tmp);
+	}
+	return choose_uri(lab, err);
+}
+
+void lab_free(struct lab *lab, bool keep)
+{
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+		struct lab_end *end = &lab->ends[side];
+
+		for (unsigned i = 0; i < lab->vfs; i++)
+			json_sock_close(&end->controls[i]);
+		qmp_close(&end->qmp);
+	}
+	/* All at once: their ends overlap. */
+	bench_kill_all();
+	if (!lab->dir[0])
+		return;
+	if (keep)
+		fprintf(stderr, "switchover: logs and sockets are in %s\n", lab->dir);
+	else
+		ask_remove_dir(lab->dir);
+}
