@@ -38,6 +38,7 @@ struct bench_config {
 	unsigned dirty_rate, dma_pages, dma_rate, p2p_rate, irq_every;
 	unsigned handler_cost_ms;
 	unsigned doorbell_period_us; /* 0: by the number of VFs */
+	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
 	bool keep, verbose;
 	const char *json, *timeline; /* files to write; NULL: none */
 };

@@ -139,7 +139,10 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 		if (first <= last)
 			not_whole(s, "a device of the source was rung when the target already ran");
 	}
-	s->switchover_ms = json_path_number(g->source_migrate, "downtime");
+	/* Ours says it in nanoseconds, too. */
+	s->switchover_ms = json_path(g->source_migrate, "x-downtime-ns")
+				   ? json_path_number(g->source_migrate, "x-downtime-ns") / 1e6
+				   : json_path_number(g->source_migrate, "downtime");
 }
 
 /* ---- what the lower bound needs ------------------------------------------------------------- */

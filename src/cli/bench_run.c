@@ -36,7 +36,7 @@ static int gather_reports(struct lab *lab, enum lab_side side, json_t **out, str
 /* The target's side of a completed migration: it runs on, is stopped, and its memory checked. */
 static int gather_target(struct lab *lab, struct bench_gathered *g, struct swo_error *err)
 {
-	if (lab_wait_for_doorbells(lab, LAB_TARGET, 20, RESUME_MS, err) ||
+	if (lab_wait_for_doorbells(lab, LAB_TARGET, 0, 20, RESUME_MS, err) ||
 		bench_sleep_ms(SETTLE_MS, err) ||
 		!(g->target_status = lab_qmp(lab, LAB_TARGET, "query-status", NULL, err)) ||
 		!(g->target_guest = lab_qmp(lab, LAB_TARGET, "x-query-guest", NULL, err)) ||

@@ -49,9 +49,10 @@ int lab_migrate(struct lab *lab, struct swo_error *err);
 #define LAB_STATUS_MAX 32
 /* Until query-migrate of the source names an end, which is copied to status. */
 int lab_wait_end(struct lab *lab, uint64_t within_ms, char *status, struct swo_error *err);
-/* Until every device of a side has heard `more` doorbells more than at the first look. */
-int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, unsigned more, uint64_t within_ms,
-	struct swo_error *err);
+/* Until every device of a side, but those in `except` (a bit each), has heard `more` doorbells more
+   than at the first look. */
+int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, uint64_t except, unsigned more,
+	uint64_t within_ms, struct swo_error *err);
 /* A device's report; a new reference. */
 json_t *lab_report(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err);
 /* An answer of a side's monitor; `arguments` may be NULL and is taken over. */
