@@ -154,7 +154,7 @@ static inline long rig_read(struct rig *rig, void *buf, size_t len)
 	int rc = 0;
 
 	for (unsigned i = 0; i < RIG_STEPS; i++) {
-		rc = svf_read(&rig->dev, (char *)buf + got, len - got, &got, rig->now);
+		rc = svf_read(&rig->dev, buf, len, &got, rig->now);
 		if (rc != SVF_PENDING)
 			break;
 		rig_wait(rig);
