@@ -5,6 +5,7 @@
  */
 #include "cli/bench.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,8 +136,9 @@ static void print_summary(
 		double serial = s ? spread(s, BLACKOUT).median : 0;
 
 		if (p && serial > 0)
+			/* + 0: a tiny loss is no "-0". */
 			fprintf(out, "%7.0f %%",
-				100 * (serial - spread(p, BLACKOUT).median) / serial);
+				rint(100 * (serial - spread(p, BLACKOUT).median) / serial) + 0.0);
 		else
 			fprintf(out, "%9s", "-");
 	}

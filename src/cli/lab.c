@@ -267,6 +267,14 @@ static int set_parameters(struct lab *lab, enum lab_side side, struct swo_error 
 	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-parameters", parameters, err);
 }
 
+/* As QEMU does, the monitor tells of a migration's status only when asked to. */
+static int want_events(struct lab *lab, enum lab_side side, struct swo_error *err)
+{
+	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-capabilities",
+		json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "events", "state", 1),
+		err);
+}
+
 static bool is_end(const char *status)
 {
 	return !strcmp(status, "completed") || !strcmp(status, "failed") ||
@@ -314,7 +322,7 @@ int lab_migrate(struct lab *lab, struct swo_error *err)
 {
 	say(lab, "migrating");
 	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
-		if (set_parameters(lab, side, err))
+		if (want_events(lab, side, err) || set_parameters(lab, side, err))
 			return -1;
 	if (ask_qmp_do(&lab->ends[LAB_TARGET].qmp, "migrate-incoming",
 		    json_pack("{s:s}", "uri", lab->listen_uri), err))

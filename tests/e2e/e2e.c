@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * e2e.c - helpers of the end-to-end tests.
+ */
+#include "e2e.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+struct bench_config e2e_config(void)
+{
+	struct bench_config config;
+
+	bench_defaults(&config);
+	config.accel = "native";
+	config.ram = "64M";
+	config.vcpus = 1;
+	config.doorbell_period_us = 1000;
+	return config;
+}
+
+void e2e_fail(struct lab *lab, const char *what, const struct swo_error *err)
+{
+	char text[600];
+
+	snprintf(text, sizeof(text), "%.150s: %s", what, err->text);
+	lab_free(lab, true);
+	fail_msg("%s", text);
+	abort(); /* not reached; fail_msg does not return */
+}
+
+void e2e_need_kvm(void)
+{
+	swo_autofd int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+
+	if (fd < 0)
+		skip();
+}
+
+void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const char *transitions,
+	struct bench_sample *sample)
+{
+	struct swo_error err = {0};
+
+	if (bench_migrate_once(config, vfs, transitions, sample, &err))
+		fail_msg("%s", err.text);
+	if (!sample->whole)
+		fail_msg("not whole: %s", sample->why_not);
+}
+
+void e2e_status(struct lab *lab, enum lab_side side, char *out, size_t len)
+{
+	json_t *answer = lab_qmp(lab, side, "query-status", NULL, NULL);
+
+	snprintf(out, len, "%s", json_path_string(answer, "status"));
+	json_decref(answer);
+}
+
+void e2e_rings_on(struct lab *lab, enum lab_side side, unsigned except)
+{
+	static const char *const never[] = {"doorbells_lost", "doorbells_repeated",
+		"quiesce_violations", "p2p_violations", "state_mismatches", "ram_mismatches"};
+
+	e2e_must(lab, lab_wait_for_doorbells(lab, side, except, 20, E2E_GUARD_MS, err));
+	for (unsigned i = 0; i < lab->vfs; i++) {
+		if (except >> i & 1)
+			continue;
+		struct swo_error err = {0};
+		json_t *report = lab_report(lab, side, i, &err);
+
+		if (!report)
+			e2e_fail(lab, "report", &err);
+		for (size_t k = 0; k < SWO_ARRAY_SIZE(never); k++)
+			if (json_path_number(report, never[k]) != 0) {
+				swo_error_set(&err, SWO_E_CORRUPT, 0, "%s's vf%u: %s %.0f",
+					lab_side_name(side), i, never[k],
+					json_path_number(report, never[k]));
+				json_decref(report);
+				e2e_fail(lab, "the books", &err);
+			}
+		json_decref(report);
+	}
+}

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * e2e.h - the whole, as processes: what the end-to-end tests have in common.
+ */
+#ifndef TESTS_E2E_E2E_H
+#define TESTS_E2E_E2E_H
+
+#include "../cm.h"
+#include "cli/lab.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define E2E_GUARD_MS 60000
+
+/* A small machine, quick to boot: native, 64 MiB, one vCPU. */
+struct bench_config e2e_config(void);
+/* Fails the case, saying why, and keeps the logs. */
+#define e2e_must(lab, what)                                                                        \
+	do {                                                                                       \
+		struct swo_error err_ = {0};                                                       \
+		struct swo_error *err = &err_;                                                     \
+		if (what)                                                                          \
+			e2e_fail(lab, #what, err);                                                 \
+	} while (0)
+void e2e_fail(struct lab *lab, const char *what, const struct swo_error *err)
+	__attribute__((noreturn));
+
+/* Skips the case, by name, where /dev/kvm cannot be used. */
+void e2e_need_kvm(void);
+/* One whole migration by bench's own judgement. */
+void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const char *transitions,
+	struct bench_sample *sample);
+
+/* query-status of a side; "" when its monitor does not answer (any more). */
+void e2e_status(struct lab *lab, enum lab_side side, char *out, size_t len);
+/* Every device of the side but those in `except` (a bit each) rings on, and lost or repeated
+ * nothing. */
+void e2e_rings_on(struct lab *lab, enum lab_side side, unsigned except);
+
+#endif

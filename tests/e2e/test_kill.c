@@ -1,0 +1,284 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_kill.c - a machine, a device or the link is killed at each moment of a
+ * migration. Before GO the guest runs on at the source with nothing lost; never do both run.
+ */
+#include "cut.h"
+#include "e2e.h"
+
+#include <unistd.h>
+
+#define STATUS "MIGRATION", "data.status"
+#define DEVICE "VFIO_MIGRATION", "data.device-state"
+
+/* The moments, in the order in which they come: an event of one side, or the first one after
+   another: a target's device goes through some states on its way to RESUMING, too. */
+static const struct moment {
+	enum lab_side side;
+	const char *event, *key, *word;
+	const struct moment *after;
+} resuming = {LAB_TARGET, DEVICE, "resuming", NULL},
+  moments[] = {
+	  {LAB_SOURCE, STATUS, "setup", NULL},
+	  {LAB_TARGET, DEVICE, "resuming", NULL},
+	  {LAB_SOURCE, DEVICE, "pre-copy", NULL},
+	  {LAB_SOURCE, STATUS, "active", NULL},
+	  {LAB_SOURCE, STATUS, "device", NULL},
+	  {LAB_SOURCE, DEVICE, "pre-copy-p2p", NULL},
+	  {LAB_SOURCE, DEVICE, "stop-copy", NULL},
+	  {LAB_TARGET, DEVICE, "stop", &resuming},
+	  {LAB_TARGET, DEVICE, "running-p2p", &resuming},
+	  {LAB_TARGET, DEVICE, "running", &resuming},
+};
+
+enum victim { TARGET_VM, SOURCE_VM, SOURCE_DEVICE, TARGET_DEVICE, LINK, LINK_FOR_A_WHILE };
+
+static const struct bench_config *config(void)
+{
+	static struct bench_config shared;
+
+	shared = e2e_config();
+	shared.channels = 1;
+	return &shared;
+}
+
+static bool event_is(const json_t *event, const struct moment *moment)
+{
+	return !strcmp(json_path_string(event, "event"), moment->event) &&
+	       !strcmp(json_path_string(event, moment->key), moment->word);
+}
+
+static void wait_for_moment(struct lab *lab, const struct moment *moment)
+{
+	struct swo_error err = {0};
+	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
+
+	if (moment->after)
+		wait_for_moment(lab, moment->after);
+	for (;;) {
+		json_t *event = qmp_event(&lab->ends[moment->side].qmp, guard, &err);
+
+		if (!event)
+			e2e_fail(lab, moment->word, &err);
+		bool found = event_is(event, moment);
+		json_decref(event);
+		if (found)
+			return;
+	}
+}
+
+static void kill_victim(struct lab *lab, enum victim victim, struct cut *cut)
+{
+	switch (victim) {
+	case TARGET_VM:
+		bench_kill(lab->ends[LAB_TARGET].vm);
+		break;
+	case SOURCE_VM:
+		bench_kill(lab->ends[LAB_SOURCE].vm);
+		break;
+	case SOURCE_DEVICE:
+		bench_kill(lab->ends[LAB_SOURCE].devs[0]);
+		break;
+	case TARGET_DEVICE:
+		bench_kill(lab->ends[LAB_TARGET].devs[0]);
+		break;
+	case LINK:
+		cut_set(cut, false);
+		break;
+	case LINK_FOR_A_WHILE:
+		cut_set(cut, false);
+		usleep(300000);
+		cut_set(cut, true);
+		break;
+	}
+}
+
+/* Puts a link that can be cut between the two. */
+static struct cut *put_between(struct lab *lab)
+{
+	char path[108];
+
+	snprintf(path, sizeof(path), "%s/link", lab->dir);
+	struct cut *cut = cut_start(path, lab->listen_uri + strlen("unix:"));
+	assert_non_null(cut);
+	snprintf(lab->uri, sizeof(lab->uri), "unix:%s", path);
+	return cut;
+}
+
+static bool runs(struct lab *lab, enum lab_side side)
+{
+	char status[LAB_STATUS_MAX];
+
+	e2e_status(lab, side, status, sizeof(status));
+	return !strcmp(status, "running");
+}
+
+/* Until a side runs, or for so long. */
+static bool comes_to_run(struct lab *lab, enum lab_side side, uint64_t within_ms)
+{
+	swo_deadline deadline = swo_deadline_ms(within_ms);
+
+	while (!runs(lab, side)) {
+		if (swo_deadline_passed(deadline))
+			return false;
+		usleep(20000);
+	}
+	return true;
+}
+
+/* Devices that cannot be asked any more. */
+static unsigned dead_devices(enum victim victim, enum lab_side side)
+{
+	return (victim == SOURCE_DEVICE && side == LAB_SOURCE) ||
+	       (victim == TARGET_DEVICE && side == LAB_TARGET);
+}
+
+static void never_both(struct lab *lab)
+{
+	/* The target first: a source that took it back in between would be found out. */
+	bool target = runs(lab, LAB_TARGET), source = runs(lab, LAB_SOURCE);
+
+	assert_false(target && source);
+}
+
+/* How often each end was come to, in one row of the matrix. */
+struct tally {
+	unsigned at_source, at_target, in_doubt;
+};
+
+/* The source lives: what it says must be what is. */
+static void judge_living_source(struct lab *lab, enum victim victim, struct tally *tally)
+{
+	char status[LAB_STATUS_MAX];
+
+	e2e_must(lab, lab_wait_end(lab, E2E_GUARD_MS, status, err));
+	print_message("#     %s\n", status);
+	if (victim == LINK_FOR_A_WHILE && !strcmp(status, "in-doubt")) {
+		/* Both live and can talk again: it must come out by itself. */
+		tally->in_doubt++;
+		swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
+
+		while (!runs(lab, LAB_SOURCE) && !runs(lab, LAB_TARGET)) {
+			assert_false(swo_deadline_passed(guard));
+			usleep(20000);
+		}
+		never_both(lab);
+		return;
+	}
+	if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
+		tally->at_source++;
+		assert_true(comes_to_run(lab, LAB_SOURCE, E2E_GUARD_MS));
+		e2e_rings_on(lab, LAB_SOURCE, dead_devices(victim, LAB_SOURCE));
+		assert_false(runs(lab, LAB_TARGET));
+	} else if (!strcmp(status, "in-doubt")) {
+		tally->in_doubt++;
+		assert_true(victim == TARGET_VM || victim == LINK);
+		assert_false(runs(lab, LAB_SOURCE));
+	} else {
+		tally->at_target++;
+		assert_string_equal(status, "completed");
+		assert_false(runs(lab, LAB_SOURCE));
+		if (victim != TARGET_VM) {
+			assert_true(comes_to_run(lab, LAB_TARGET, E2E_GUARD_MS));
+			e2e_rings_on(lab, LAB_TARGET, dead_devices(victim, LAB_TARGET));
+		}
+	}
+	never_both(lab);
+}
+
+/* The source is gone. If the target had taken GO it runs, whole; if not, nobody does. */
+static void judge_dead_source(struct lab *lab, struct tally *tally)
+{
+	bool taken = comes_to_run(lab, LAB_TARGET, 1000);
+
+	print_message("#     the target %s\n", taken ? "runs" : "does not run");
+	tally->at_source += !taken;
+	tally->at_target += taken;
+	if (taken)
+		e2e_rings_on(lab, LAB_TARGET, 0);
+}
+
+static void kill_at(enum victim victim, const struct moment *moment, struct tally *tally)
+{
+	static struct lab lab;
+	struct cut *cut = NULL;
+
+	e2e_must(&lab, lab_init(&lab, config(), 2, "parallel", err));
+	if (victim == LINK || victim == LINK_FOR_A_WHILE)
+		cut = put_between(&lab);
+	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err) || lab_migrate(&lab, err));
+	lab.deaths_expected = true;
+	wait_for_moment(&lab, moment);
+	kill_victim(&lab, victim, cut);
+	if (victim == SOURCE_VM)
+		judge_dead_source(&lab, tally);
+	else
+		judge_living_source(&lab, victim, tally);
+	if (cut)
+		cut_stop(cut);
+	lab_free(&lab, false);
+}
+
+static void kill_at_each_moment(enum victim victim)
+{
+	struct tally tally = {0};
+
+	for (size_t m = 0; m < SWO_ARRAY_SIZE(moments); m++) {
+		print_message("# at %s's %s %s\n", lab_side_name(moments[m].side), moments[m].event,
+			moments[m].word);
+		kill_at(victim, &moments[m], &tally);
+	}
+	/* The moments must lie on both sides of GO, or half of the rules was not tried. */
+	assert_true(tally.at_source > 0);
+	assert_true(tally.at_target + tally.in_doubt > 0);
+}
+
+static void the_target_is_killed_at_ten_moments(void **state)
+{
+	(void)state;
+	kill_at_each_moment(TARGET_VM);
+}
+
+static void the_source_is_killed_at_ten_moments(void **state)
+{
+	(void)state;
+	kill_at_each_moment(SOURCE_VM);
+}
+
+static void a_device_of_the_source_is_killed_at_ten_moments(void **state)
+{
+	(void)state;
+	kill_at_each_moment(SOURCE_DEVICE);
+}
+
+static void a_device_of_the_target_is_killed_at_ten_moments(void **state)
+{
+	(void)state;
+	kill_at_each_moment(TARGET_DEVICE);
+}
+
+static void the_link_is_cut_at_ten_moments(void **state)
+{
+	(void)state;
+	kill_at_each_moment(LINK);
+}
+
+static void the_link_is_cut_for_a_while_at_ten_moments(void **state)
+{
+	(void)state;
+	kill_at_each_moment(LINK_FOR_A_WHILE);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_target_is_killed_at_ten_moments),
+		cmocka_unit_test(the_source_is_killed_at_ten_moments),
+		cmocka_unit_test(a_device_of_the_source_is_killed_at_ten_moments),
+		cmocka_unit_test(a_device_of_the_target_is_killed_at_ten_moments),
+		cmocka_unit_test(the_link_is_cut_at_ten_moments),
+		cmocka_unit_test(the_link_is_cut_for_a_while_at_ten_moments),
+	};
+	bench_proc_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

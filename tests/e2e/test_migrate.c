@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Whole migrations of real processes: devices, transports, kinds of machine. */
+#include "e2e.h"
+
+#include <math.h>
+
+static void one_vf_migrates_whole_in_turn_and_at_once(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample sample;
+
+	e2e_migrate_whole(&config, 1, "serial", &sample);
+	bench_sample_free(&sample);
+	e2e_migrate_whole(&config, 1, "parallel", &sample);
+	/* The arcs alone take 125 ms: less would mean that somebody did not wait for them. */
+	assert_true(sample.blackout_ms >= 120);
+	assert_non_null(sample.timeline);
+	bench_sample_free(&sample);
+}
+
+static void four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample serial, parallel;
+
+	e2e_migrate_whole(&config, 4, "serial", &serial);
+	e2e_migrate_whole(&config, 4, "parallel", &parallel);
+	/* Four times 105 ms and more against 125 ms; far apart even on a busy machine. */
+	assert_true(serial.blackout_ms >= 400);
+	assert_true(parallel.blackout_ms < serial.blackout_ms / 2);
+	bench_sample_free(&serial);
+	bench_sample_free(&parallel);
+}
+
+static void four_vfs_migrate_whole_over_tcp(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample sample;
+
+	config.channel = "tcp";
+	config.channels = 4;
+	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	bench_sample_free(&sample);
+}
+
+static void mixed_devices_migrate_whole(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample sample;
+
+	config.profile = "mixed";
+	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	bench_sample_free(&sample);
+}
+
+static void four_cx7_on_one_pf_migrate_whole(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample sample;
+
+	config.profile = "cx7";
+	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	bench_sample_free(&sample);
+}
+
+static void the_other_orders_migrate_whole_too(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample sample;
+
+	config.join = "depth";
+	config.stream = "late";
+	config.finalise = "late";
+	config.config = "late";
+	e2e_migrate_whole(&config, 2, "parallel", &sample);
+	bench_sample_free(&sample);
+	config.join = "pass";
+	config.finalise = "ram";
+	e2e_migrate_whole(&config, 2, "serial", &sample);
+	bench_sample_free(&sample);
+}
+
+static void kvm_one_vf_migrates_whole(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample sample;
+
+	e2e_need_kvm();
+	config.accel = "kvm";
+	e2e_migrate_whole(&config, 1, "parallel", &sample);
+	assert_string_equal(sample.accel, "kvm");
+	bench_sample_free(&sample);
+}
+
+static void kvm_four_vfs_and_two_vcpus_migrate_whole(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample sample;
+
+	e2e_need_kvm();
+	config.accel = "kvm";
+	config.vcpus = 2;
+	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	assert_string_equal(sample.accel, "kvm");
+	bench_sample_free(&sample);
+}
+
+/* The text of x-ram-hash. */
+static void ram_hash(struct lab *lab, enum lab_side side, char *out, size_t len)
+{
+	struct swo_error err = {0};
+	json_t *answer = lab_qmp(lab, side, "x-ram-hash", NULL, &err);
+
+	if (!answer)
+		e2e_fail(lab, "x-ram-hash", &err);
+	snprintf(out, len, "%s", json_path_string(answer, "hash"));
+	json_decref(answer);
+}
+
+static void a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	char status[LAB_STATUS_MAX], here[64], there[64];
+	static struct lab lab;
+
+	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err) || lab_start(&lab, err) ||
+			       lab_boot(&lab, err) ||
+			       ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "stop", NULL, err));
+	ram_hash(&lab, LAB_SOURCE, here, sizeof(here));
+	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "completed");
+	ram_hash(&lab, LAB_TARGET, there, sizeof(there));
+	assert_true(here[0]);
+	assert_string_equal(here, there);
+	e2e_status(&lab, LAB_TARGET, status, sizeof(status));
+	assert_string_equal(status, "paused");
+	e2e_must(&lab, ask_qmp_do(&lab.ends[LAB_TARGET].qmp, "cont", NULL, err));
+	e2e_rings_on(&lab, LAB_TARGET, 0);
+	/* The source has given it away for good. */
+	struct swo_error err = {0};
+	assert_int_equal(ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "cont", NULL, &err), -1);
+	lab_free(&lab, false);
+}
+
+static void a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	char status[LAB_STATUS_MAX];
+	static struct lab lab;
+
+	config.max_bandwidth = 1000000; /* so it cannot be over before it is cancelled */
+	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err) || lab_start(&lab, err) ||
+			       lab_boot(&lab, err) || lab_migrate(&lab, err) ||
+			       ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "migrate_cancel", NULL, err) ||
+			       lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "cancelled");
+	e2e_status(&lab, LAB_SOURCE, status, sizeof(status));
+	assert_string_equal(status, "running");
+	e2e_rings_on(&lab, LAB_SOURCE, 0);
+	e2e_status(&lab, LAB_TARGET, status, sizeof(status));
+	assert_string_not_equal(status, "running");
+	lab_free(&lab, false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(one_vf_migrates_whole_in_turn_and_at_once),
+		cmocka_unit_test(
+			four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum),
+		cmocka_unit_test(four_vfs_migrate_whole_over_tcp),
+		cmocka_unit_test(mixed_devices_migrate_whole),
+		cmocka_unit_test(four_cx7_on_one_pf_migrate_whole),
+		cmocka_unit_test(the_other_orders_migrate_whole_too),
+		cmocka_unit_test(kvm_one_vf_migrates_whole),
+		cmocka_unit_test(kvm_four_vfs_and_two_vcpus_migrate_whole),
+		cmocka_unit_test(
+			a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on),
+		cmocka_unit_test(
+			a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost),
+	};
+	bench_proc_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
