@@ -134,7 +134,17 @@ struct swo_device_ops {
 		struct swo_error *err);
 
 	void (*destroy)(void *self);
+
+	/* SWO_FEATURE_* of what the device says it has; asks nothing that changes it. Optional. */
+	uint32_t (*features)(void *self);
 };
+
+/* What a device offers beyond its migration flags, before anything of it was tried. */
+#define SWO_FEATURE_DMA_LOG	    0x1u
+#define SWO_FEATURE_DATA_SIZE	    0x2u
+#define SWO_FEATURE_PRECOPY_INFO    0x4u /* known for sure in PRE_COPY only */
+#define SWO_FEATURE_PRECOPY_INFO_V2 0x8u
+#define SWO_FEATURE_RESET	    0x10u
 
 /* ---- a device --------------------------------------------------------------- */
 
@@ -304,5 +314,41 @@ extern SWO_API const struct swo_device_ops swo_vfio_user_ops;
  */
 SWO_API int swo_vfio_user_connect(const char *name, const char *socket_path,
 	const struct swo_vfio_user_params *params, void **self, struct swo_error *err);
+
+/*
+ * Where kernel devices of one VM keep their DMA maps: one container for devices reached by group,
+ * one I/O address space for those reached by cdev, each made when the first device needs it. What
+ * several devices map at the same place is mapped once. Counted: the maker and every device hold
+ * it.
+ */
+struct swo_vfio_context;
+
+SWO_API int swo_vfio_context_new(struct swo_vfio_context **out, struct swo_error *err);
+SWO_API void swo_vfio_context_unref(struct swo_vfio_context *context); /* NULL: nothing */
+
+struct vfio_sys;
+
+struct swo_vfio_kernel_params {
+	struct swo_vfio_context *context; /* NULL: one of its own */
+	size_t read_chunk;		  /* 0: 1 MiB */
+	size_t write_chunk;		  /* 0: 1 MiB */
+	bool precopy_info_v2;		  /* opt in: initial_bytes may rise again (Linux 7.2) */
+	const struct vfio_sys *sys;	  /* tests: instead of the system's calls; NULL */
+};
+
+extern SWO_API const struct swo_device_ops swo_vfio_kernel_ops;
+/*
+ * Opens a kernel VFIO device. path is one of
+ *
+ *   /dev/vfio/devices/vfioN   by cdev and iommufd
+ *   /dev/vfio/N[:NAME]        by group and type1 container; NAME is needed when the group has more
+ *                             than one device
+ *   a device's path in sysfs  by cdev where there is one, else by group
+ *
+ * A hung driver hangs its caller: no call here has a deadline of its own.
+ * *self is for swo_device_create (or swo_vfio_kernel_ops.destroy).
+ */
+SWO_API int swo_vfio_kernel_open(const char *name, const char *path,
+	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err);
 
 #endif

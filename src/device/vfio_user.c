@@ -299,6 +299,14 @@ int swo_vfio_user_connect(const char *name, const char *socket_path,
 	return 0;
 }
 
+static uint32_t vu_features(void *self)
+{
+	const struct vfio_user *vu = self;
+
+	return SWO_FEATURE_RESET | (vu->has_dma_log ? SWO_FEATURE_DMA_LOG : 0) |
+	       (vu->has_data_size ? SWO_FEATURE_DATA_SIZE : 0);
+}
+
 const struct swo_device_ops swo_vfio_user_ops = {
 	.name = "vfio-user",
 	.get_mig_flags = vu_get_mig_flags,
@@ -324,4 +332,5 @@ const struct swo_device_ops swo_vfio_user_ops = {
 	.irq_info = vu_irq_info,
 	.set_irqs = vu_set_irqs,
 	.destroy = vu_destroy,
+	.features = vu_features,
 };

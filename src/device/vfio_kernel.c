@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_kernel.c - the kernel backend: opening a VFIO device, finding out what it
+ * offers, and the table of functions.
+ */
+#include "device/vfio_abi.h"
+#include "device/vfio_kernel_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define DEFAULT_CHUNK  1048576u
+#define INTERRUPTS_MAX 1000
+#define FEATURE_MAX    64
+
+int vk_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg)
+{
+	int rc = -1;
+
+	/* A driver may give up a wait that nobody asked it to: not for ever, though. */
+	for (int i = 0; i < INTERRUPTS_MAX; i++) {
+		rc = vk->sys->ioctl(fd, request, arg);
+		if (rc >= 0 || errno != EINTR)
+			break;
+	}
+	return rc >= 0 ? rc : -errno;
+}
+
+int vk_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len)
+{
+	union {
+		struct vfio_device_feature head;
+		uint64_t align;
+		uint8_t bytes[sizeof(struct vfio_device_feature) + FEATURE_MAX];
+	} f = {.head = {.flags = flags}};
+
+	if (len > FEATURE_MAX)
+		return -E2BIG;
+	f.head.argsz = (uint32_t)(sizeof(f.head) + len);
+	if (len)
+		memcpy(f.bytes + sizeof(f.head), data, len);
+	int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_FEATURE, &f);
+
+	if (rc >= 0 && len)
+		memcpy(data, f.bytes + sizeof(f.head), len);
+	return rc < 0 ? rc : 0;
+}
+
+bool vk_is_unsupported(int os_errno)
+{
+	return os_errno == ENOTTY || os_errno == EINVAL || os_errno == EOPNOTSUPP ||
+	       os_errno == ENOSYS;
+}
+
+/* ---- opening ------------------------------------------------------------------------------ */
+
+static bool has_feature(const struct vfio_kernel *vk, uint32_t flags)
+{
+	return !vk_feature(vk, flags | VFIO_DEVICE_FEATURE_PROBE, NULL, 0);
+}
+
+/* Asked for once: PROBE changes nothing. */
+static void find_features(struct vfio_kernel *vk)
+{
+	vk->has_data_size =
+		has_feature(vk, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DATA_SIZE);
+	vk->has_dma_log =
+		has_feature(vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START) &&
+		has_feature(vk, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT);
+	vk->has_precopy_v2 =
+		has_feature(vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2);
+}
+
+static int opt_in(struct vfio_kernel *vk, struct swo_error *err)
+{
+	if (!vk->params.precopy_info_v2 || !vk->has_precopy_v2)
+		return 0;
+	int rc = vk_feature(
+		vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, NULL, 0);
+
+	if (!rc)
+		return 0;
+	return swo_error_set(err, SWO_E_DEVICE, -rc,
+		"device %s: VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2", vk->name);
+}
+
+static int share_context(struct vfio_kernel *vk, struct swo_error *err)
+{
+	if (!vk->params.context) {
+		if (swo_vfio_context_new(&vk->context, err))
+			return -1;
+		vk->context->sys = vk->sys;
+		return 0;
+	}
+	vk->context = vk->params.context;
+	pthread_mutex_lock(&vk->context->lock);
+	vk->context->users++;
+	vk->context->sys = vk->sys;
+	pthread_mutex_unlock(&vk->context->lock);
+	return 0;
+}
+
+static void vk_destroy(void *self)
+{
+	struct vfio_kernel *vk = self;
+
+	vk_close_session(vk);
+	if (vk->fd >= 0 && vk->logging)
+		vk_dma_log_stop(vk, NULL);
+	if (vk->context) {
+		if (vk->space)
+			vk_dma_free(vk);
+		vk_detach(vk);
+		swo_vfio_context_unref(vk->context);
+	}
+	pthread_mutex_destroy(&vk->irq_lock);
+	pthread_mutex_destroy(&vk->dma_lock);
+	free(vk);
+}
+
+static struct vfio_kernel *new_device(
+	const char *name, const struct swo_vfio_kernel_params *params, struct swo_error *err)
+{
+	struct vfio_kernel *vk = calloc(1, sizeof(*vk));
+
+	if (!vk) {
+		swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", name);
+		return NULL;
+	}
+	snprintf(vk->name, sizeof(vk->name), "%s", name);
+	if (params)
+		vk->params = *params;
+	if (!vk->params.read_chunk)
+		vk->params.read_chunk = DEFAULT_CHUNK;
+	if (!vk->params.write_chunk)
+		vk->params.write_chunk = DEFAULT_CHUNK;
+	vk->sys = vk->params.sys ? vk->params.sys : &vfio_sys_host;
+	vk->fd = vk->data_fd = -1;
+	vk->state = SWO_DEVICE_RUNNING;
+	pthread_mutex_init(&vk->irq_lock, NULL);
+	pthread_mutex_init(&vk->dma_lock, NULL);
+	return vk;
+}
+
+int swo_vfio_kernel_open(const char *name, const char *path,
+	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err)
+{
+	struct vfio_kernel *vk = new_device(name, params, err);
+	struct vk_where where;
+
+	if (!vk)
+		return -1;
+	if (vk_resolve(vk->sys, name, path, &where, err) || share_context(vk, err) ||
+		vk_attach(vk, &where, err) || vk_read_info(vk, err)) {
+		vk_destroy(vk);
+		return -1;
+	}
+	find_features(vk);
+	if (opt_in(vk, err)) {
+		vk_destroy(vk);
+		return -1;
+	}
+	*self = vk;
+	return 0;
+}
+
+static uint32_t vk_features(void *self)
+{
+	const struct vfio_kernel *vk = self;
+
+	return (vk->has_dma_log ? SWO_FEATURE_DMA_LOG : 0) |
+	       (vk->has_data_size ? SWO_FEATURE_DATA_SIZE : 0) |
+	       /* Drivers with PRE_COPY all have it; the first use tells. */
+	       SWO_FEATURE_PRECOPY_INFO | (vk->has_precopy_v2 ? SWO_FEATURE_PRECOPY_INFO_V2 : 0) |
+	       (vk->device_flags & VFIO_DEVICE_FLAGS_RESET ? SWO_FEATURE_RESET : 0);
+}
+
+const struct swo_device_ops swo_vfio_kernel_ops = {
+	.name = "kernel",
+	.get_mig_flags = vk_get_mig_flags,
+	.get_state = vk_get_state,
+	.set_state = vk_set_state,
+	.data_read = vk_data_read,
+	.data_write = vk_data_write,
+	.precopy_info = vk_precopy_info,
+	.data_size = vk_data_size,
+	.read_chunk = vk_read_chunk,
+	.write_chunk = vk_write_chunk,
+	.reset = vk_reset,
+	.dma_log_start = vk_dma_log_start,
+	.dma_log_stop = vk_dma_log_stop,
+	.dma_log_report = vk_dma_log_report,
+	.dma_map = vk_dma_map,
+	.dma_unmap = vk_dma_unmap,
+	.region_info = vk_region_info,
+	.region_read = vk_region_read,
+	.region_write = vk_region_write,
+	.region_fd = vk_region_fd,
+	.irq_info = vk_irq_info,
+	.set_irqs = vk_set_irqs,
+	.destroy = vk_destroy,
+	.features = vk_features,
+};

@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_kernel_context.c - containers and I/O address spaces: what a device must be
+ * attached to before it can be used, and what devices of one VM share.
+ */
+#include "device/vfio_abi.h"
+#include "device/vfio_kernel_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+int swo_vfio_context_new(struct swo_vfio_context **out, struct swo_error *err)
+{
+	struct swo_vfio_context *context = calloc(1, sizeof(*context));
+
+	if (!context)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "VFIO context");
+	context->sys = &vfio_sys_host;
+	context->users = 1;
+	pthread_mutex_init(&context->lock, NULL);
+	for (int i = 0; i < VK_SPACES; i++) {
+		context->spaces[i].kind = (enum vk_space_kind)i;
+		context->spaces[i].fd = -1;
+	}
+	*out = context;
+	return 0;
+}
+
+void swo_vfio_context_unref(struct swo_vfio_context *context)
+{
+	if (!context)
+		return;
+	pthread_mutex_lock(&context->lock);
+	bool last = !--context->users;
+
+	pthread_mutex_unlock(&context->lock);
+	if (!last)
+		return;
+	for (int i = 0; i < VK_SPACES; i++) {
+		if (context->spaces[i].fd >= 0)
+			context->sys->close(context->spaces[i].fd);
+		/* Those whose taking away failed: nobody reaches their memory any more. */
+		while (context->spaces[i].maps) {
+			struct vk_map *map = context->spaces[i].maps;
+
+			context->spaces[i].maps = map->next;
+			if (map->ours)
+				context->sys->munmap(map->ours, (size_t)map->size);
+			free(map);
+		}
+	}
+	pthread_mutex_destroy(&context->lock);
+	free(context);
+}
+
+/* ---- opening ----------------------------------------------------------------------------- */
+
+static const char *advice(int why, bool by_cdev)
+{
+	switch (why) {
+	case EACCES:
+	case EPERM:
+		return "; this user may not (change its owner, or run as root)";
+	case EBUSY:
+		return by_cdev ? "; it, or its group, is in use" : "; it is in use";
+	case ENOENT:
+	case ENODEV:
+	case ENXIO:
+		return "; is the device bound to a VFIO driver";
+	default:
+		return "";
+	}
+}
+
+static int open_node(
+	struct vfio_kernel *vk, const char *node, bool by_cdev, int *fd, struct swo_error *err)
+{
+	*fd = vk->sys->open(node, O_RDWR | O_CLOEXEC);
+	if (*fd >= 0)
+		return 0;
+	return swo_error_set(err, SWO_E_IO, errno, "device %s: cannot open %s%s", vk->name, node,
+		advice(errno, by_cdev));
+}
+
+static int failed(
+	struct vfio_kernel *vk, int rc, const char *what, const char *hint, struct swo_error *err)
+{
+	return swo_error_set(err, rc == -ENOMEM ? SWO_E_NO_MEMORY : SWO_E_DEVICE, -rc,
+		"device %s: %s%s", vk->name, what, hint);
+}
+
+/* ---- by cdev ------------------------------------------------------------------------------- */
+
+/* With the context's lock held. */
+static int open_ioas(struct vfio_kernel *vk, struct vk_space *space, struct swo_error *err)
+{
+	struct iommu_ioas_alloc alloc = {.size = sizeof(alloc)};
+	char node[VK_PATH_MAX];
+	int rc;
+
+	if (space->fd >= 0)
+		return 0;
+	snprintf(node, sizeof(node), "%s/iommu", vk->sys->dev);
+	space->fd = vk->sys->open(node, O_RDWR | O_CLOEXEC);
+	if (space->fd < 0)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, errno,
+			"device %s: cannot open %s, which a device opened by cdev needs "
+			"(CONFIG_IOMMUFD); open it by its group instead",
+			vk->name, node);
+	rc = vk_ioctl(vk, space->fd, IOMMU_IOAS_ALLOC, &alloc);
+	if (rc >= 0) {
+		space->ioas = alloc.out_ioas_id;
+		return 0;
+	}
+	vk->sys->close(space->fd);
+	space->fd = -1;
+	return failed(vk, rc, "IOMMU_IOAS_ALLOC", "", err);
+}
+
+static int attach_cdev(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err)
+{
+	struct vk_space *space = &vk->context->spaces[VK_IOAS];
+
+	if (open_ioas(vk, space, err) || open_node(vk, where->node, true, &vk->fd, err))
+		return -1;
+	struct vfio_device_bind_iommufd bind = {.argsz = VFIO_BIND_ARGSZ, .iommufd = space->fd};
+	struct vfio_device_attach_iommufd_pt attach = {
+		.argsz = VFIO_ATTACH_ARGSZ, .pt_id = space->ioas};
+	int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+
+	if (rc < 0)
+		return failed(vk, rc, "VFIO_DEVICE_BIND_IOMMUFD",
+			rc == -EBUSY || rc == -EPERM
+				? "; somebody has it open, by its group perhaps"
+				: "",
+			err);
+	rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
+	if (rc < 0)
+		return failed(vk, rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
+			"; its IOMMU does not take the address space", err);
+	vk->space = space;
+	return 0;
+}
+
+/* ---- by group -------------------------------------------------------------------------------- */
+
+static int open_container(struct vfio_kernel *vk, struct vk_space *space, struct swo_error *err)
+{
+	char node[VK_PATH_MAX];
+
+	if (space->fd >= 0)
+		return 0;
+	snprintf(node, sizeof(node), "%s/vfio/vfio", vk->sys->dev);
+	if (open_node(vk, node, false, &space->fd, err))
+		return -1;
+	const char *lacks = NULL;
+
+	if (vk_ioctl(vk, space->fd, VFIO_GET_API_VERSION, NULL) != VFIO_API_VERSION)
+		lacks = "speaks another VFIO version";
+	else if (vk_ioctl(vk, space->fd, VFIO_CHECK_EXTENSION,
+			 (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU) <= 0)
+		lacks = "has no type1 IOMMU; load vfio_iommu_type1";
+	if (!lacks)
+		return 0;
+	vk->sys->close(space->fd);
+	space->fd = -1;
+	return swo_error_set(
+		err, SWO_E_UNSUPPORTED, 0, "device %s: the kernel %s", vk->name, lacks);
+}
+
+/* Into the container; the first group of one also chooses what kind of IOMMU it is. */
+static int join_container(
+	struct vfio_kernel *vk, struct vk_space *space, int group, struct swo_error *err)
+{
+	struct vfio_group_status status = {.argsz = sizeof(status)};
+	int32_t container = space->fd;
+	int rc = vk_ioctl(vk, group, VFIO_GROUP_GET_STATUS, &status);
+
+	if (rc < 0)
+		return failed(vk, rc, "VFIO_GROUP_GET_STATUS", "", err);
+	if (!(status.flags & VFIO_GROUP_FLAGS_VIABLE))
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"device %s: its group is not viable: every device of it must be bound to a "
+			"VFIO driver, or to none",
+			vk->name);
+	rc = vk_ioctl(vk, group, VFIO_GROUP_SET_CONTAINER, &container);
+	if (rc < 0)
+		return failed(vk, rc, "VFIO_GROUP_SET_CONTAINER",
+			"; its IOMMU does not fit the container's other groups", err);
+	if (space->has_iommu)
+		return 0;
+	rc = vk_ioctl(vk, space->fd, VFIO_SET_IOMMU, (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU);
+	if (rc < 0)
+		return failed(vk, rc, "VFIO_SET_IOMMU",
+			rc == -EPERM ? "; the platform cannot isolate interrupts" : "", err);
+	space->has_iommu = true;
+	return 0;
+}
+
+static struct vk_group *find_group(struct swo_vfio_context *context, const char *node)
+{
+	struct vk_group *group = context->groups;
+
+	while (group && strcmp(group->node, node) != 0)
+		group = group->next;
+	return group;
+}
+
+/* With the context's lock held. */
+static void drop_group(struct swo_vfio_context *context, struct vk_group *group)
+{
+	struct vk_group **at = &context->groups;
+
+	if (--group->users)
+		return;
+	while (*at != group)
+		at = &(*at)->next;
+	*at = group->next;
+	/* Closing takes it out of the container; with the last group the container forgets all. */
+	context->sys->close(group->fd);
+	if (!context->groups)
+		context->spaces[VK_TYPE1].has_iommu = false;
+	free(group);
+}
+
+static int use_group(
+	struct vfio_kernel *vk, const char *node, struct vk_space *space, struct swo_error *err)
+{
+	struct vk_group *group = find_group(vk->context, node);
+
+	if (group) {
+		group->users++;
+		vk->group = group;
+		return 0;
+	}
+	group = calloc(1, sizeof(*group));
+	if (!group)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", vk->name);
+	snprintf(group->node, sizeof(group->node), "%s", node);
+	if (open_node(vk, node, false, &group->fd, err)) {
+		free(group);
+		return -1;
+	}
+	group->users = 1;
+	group->next = vk->context->groups;
+	vk->context->groups = group;
+	vk->group = group;
+	return join_container(vk, space, group->fd, err);
+}
+
+static int attach_group(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err)
+{
+	struct vk_space *space = &vk->context->spaces[VK_TYPE1];
+
+	if (open_container(vk, space, err) || use_group(vk, where->node, space, err))
+		return -1;
+	vk->space = space;
+	int fd = vk_ioctl(vk, vk->group->fd, VFIO_GROUP_GET_DEVICE_FD, (void *)where->device);
+
+	if (fd < 0) {
+		char what[VK_NAME_MAX + 64];
+
+		snprintf(what, sizeof(what), "VFIO_GROUP_GET_DEVICE_FD '%s'", where->device);
+		return failed(vk, fd, what,
+			fd == -ENODEV || fd == -EINVAL ? "; its group has no device of that name"
+						       : "",
+			err);
+	}
+	vk->fd = fd;
+	return 0;
+}
+
+int vk_attach(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err)
+{
+	pthread_mutex_lock(&vk->context->lock);
+	int rc = where->by_cdev ? attach_cdev(vk, where, err) : attach_group(vk, where, err);
+
+	pthread_mutex_unlock(&vk->context->lock);
+	return rc;
+}
+
+void vk_detach(struct vfio_kernel *vk)
+{
+	pthread_mutex_lock(&vk->context->lock);
+	if (vk->fd >= 0)
+		vk->sys->close(vk->fd);
+	vk->fd = -1;
+	if (vk->group)
+		drop_group(vk->context, vk->group);
+	vk->group = NULL;
+	pthread_mutex_unlock(&vk->context->lock);
+}

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_kernel_log.c - a kernel device's log of its DMA writes.
+ *
+ * A kernel without iommufd (every Debian one) takes START and then fails each REPORT, for its
+ * iova bitmaps are stubs. So the log is looked at once right after its start, where a migration
+ * can still choose another way.
+ */
+#include "device/vfio_abi.h"
+#include "device/vfio_kernel_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define DEFAULT_PAGE 4096u
+#define PAGE_MAX     (UINT64_C(1) << 30)
+/* What every kernel takes: as many as fit a page. */
+#define RANGES_SURE (4096 / sizeof(struct vfio_device_feature_dma_logging_range))
+
+static bool is_page_size(uint64_t page)
+{
+	return page >= DEFAULT_PAGE && !(page & (page - 1)) && page <= PAGE_MAX;
+}
+
+static int kernel_start(struct vfio_kernel *vk, uint64_t *page,
+	struct vfio_device_feature_dma_logging_range *ranges, size_t count)
+{
+	struct vfio_device_feature_dma_logging_control control = {
+		.page_size = *page, .num_ranges = (uint32_t)count, .ranges = (uintptr_t)ranges};
+	int rc = vk_feature(vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+		&control, sizeof(control));
+
+	if (!rc)
+		*page = control.page_size;
+	return rc;
+}
+
+static int kernel_stop(struct vfio_kernel *vk)
+{
+	return vk_feature(
+		vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL, 0);
+}
+
+static int kernel_report(
+	struct vfio_kernel *vk, uint64_t iova, uint64_t length, uint64_t page, uint64_t *bitmap)
+{
+	struct vfio_device_feature_dma_logging_report report = {
+		.iova = iova, .length = length, .page_size = page, .bitmap = (uintptr_t)bitmap};
+
+	return vk_feature(vk, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+		&report, sizeof(report));
+}
+
+/* ---- ranges ---------------------------------------------------------------------------------- */
+
+static int compare(const void *a, const void *b)
+{
+	const struct vfio_device_feature_dma_logging_range *x = a, *y = b;
+
+	return x->iova < y->iova ? -1 : x->iova > y->iova;
+}
+
+/* The caller's, or all that is mapped; sorted, with neighbours put together. */
+static int gather(struct vfio_kernel *vk, const struct swo_dma_range *given, size_t given_count,
+	struct vfio_device_feature_dma_logging_range **out, size_t *out_count,
+	struct swo_error *err)
+{
+	size_t count = given_count, n = 0;
+
+	for (const struct vk_own_map *own = given_count ? NULL : vk->maps; own; own = own->next)
+		count++;
+	struct vfio_device_feature_dma_logging_range *ranges = calloc(count + 1, sizeof(*ranges));
+
+	if (!ranges)
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "device %s: log of its DMA", vk->name);
+	for (size_t i = 0; i < given_count; i++)
+		if (given[i].length) {
+			ranges[n].iova = given[i].iova;
+			ranges[n++].length = given[i].length;
+		}
+	for (const struct vk_own_map *own = given_count ? NULL : vk->maps; own; own = own->next) {
+		ranges[n].iova = own->map->iova;
+		ranges[n++].length = own->map->size;
+	}
+	qsort(ranges, n, sizeof(*ranges), compare);
+	count = 0;
+	for (size_t i = 0; i < n; i++)
+		if (count && ranges[count - 1].iova + ranges[count - 1].length == ranges[i].iova)
+			ranges[count - 1].length += ranges[i].length;
+		else
+			ranges[count++] = ranges[i];
+	*out = ranges;
+	*out_count = count;
+	return 0;
+}
+
+/* More ranges than it takes: one over all of them. */
+static void merge(struct vfio_device_feature_dma_logging_range *ranges, size_t *count)
+{
+	const struct vfio_device_feature_dma_logging_range *last = &ranges[*count - 1];
+
+	ranges[0].length = last->iova + last->length - ranges[0].iova;
+	*count = 1;
+}
+
+/* ---- start -------------------------------------------------------------------------------------
+ */
+
+/* What this look takes out of the log is kept for the first report. */
+static int first_look(struct vfio_kernel *vk, uint64_t iova, uint64_t page)
+{
+	uint64_t bitmap = 0;
+	int rc;
+
+	iova &= ~(page - 1);
+	rc = kernel_report(vk, iova, page, page, &bitmap);
+	vk->probed_iova = iova;
+	vk->probed_size = page;
+	vk->probed_was_dirty = bitmap & 1;
+	return rc;
+}
+
+static int no_log(struct vfio_kernel *vk, int rc, struct swo_error *err)
+{
+	kernel_stop(vk);
+	vk->log_broken = true;
+	swo_log(SWO_LOG_WARN,
+		"device %s: its kernel starts a DMA log but cannot report from it (errno %d%s); it "
+		"counts as a device without a log, so all guest memory is dirty when it stops",
+		vk->name, -rc,
+		rc == -EOPNOTSUPP ? ": no CONFIG_IOMMUFD, as in every Debian kernel" : "");
+	return swo_error_set(err, SWO_E_UNSUPPORTED, -rc,
+		"device %s: its kernel starts a DMA log but cannot report from it "
+		"(DMA_LOGGING_REPORT); a kernel with CONFIG_IOMMUFD can",
+		vk->name);
+}
+
+static int start(struct vfio_kernel *vk, uint64_t *page_size, const struct swo_dma_range *given,
+	size_t given_count, struct swo_error *err)
+{
+	swo_autofree struct vfio_device_feature_dma_logging_range *ranges = NULL;
+	uint64_t page = is_page_size(*page_size) ? *page_size : DEFAULT_PAGE;
+	size_t count = 0;
+
+	if (gather(vk, given, given_count, &ranges, &count, err))
+		return -1;
+	if (!count)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: nothing is mapped whose writes it could log", vk->name);
+	if (count > RANGES_SURE)
+		merge(ranges, &count);
+	int rc = kernel_start(vk, &page, ranges, count);
+
+	if (rc && count > 1 && rc != -EBUSY) {
+		merge(ranges, &count);
+		rc = kernel_start(vk, &page, ranges, count);
+	}
+	if (rc)
+		return swo_error_set(err, vk_is_unsupported(-rc) ? SWO_E_UNSUPPORTED : SWO_E_DEVICE,
+			-rc, "device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_START", vk->name);
+	if (!is_page_size(page)) {
+		kernel_stop(vk);
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: its driver logs DMA in pages of %llu bytes, which is no page "
+			"size",
+			vk->name, (unsigned long long)page);
+	}
+	rc = first_look(vk, ranges[0].iova, page);
+	if (rc)
+		return no_log(vk, rc, err);
+	vk->logging = true;
+	*page_size = page;
+	return 0;
+}
+
+int vk_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+	size_t count, struct swo_error *err)
+{
+	struct vfio_kernel *vk = self;
+	int rc;
+
+	pthread_mutex_lock(&vk->dma_lock);
+	if (!vk->has_dma_log || vk->log_broken)
+		rc = swo_error_set(err, SWO_E_UNSUPPORTED, 0, "device %s: %s", vk->name,
+			vk->has_dma_log ? "its kernel cannot report from its DMA log"
+					: "its driver does not log DMA");
+	else if (vk->logging)
+		rc = swo_error_set(
+			err, SWO_E_STATE, 0, "device %s: its DMA log runs already", vk->name);
+	else
+		rc = start(vk, page_size, ranges, count, err);
+	pthread_mutex_unlock(&vk->dma_lock);
+	return rc;
+}
+
+int vk_dma_log_stop(void *self, struct swo_error *err)
+{
+	struct vfio_kernel *vk = self;
+	int rc;
+
+	pthread_mutex_lock(&vk->dma_lock);
+	rc = vk->logging ? kernel_stop(vk) : 0;
+	vk->logging = false;
+	pthread_mutex_unlock(&vk->dma_lock);
+	if (!rc)
+		return 0;
+	return swo_error_set(err, SWO_E_DEVICE, -rc,
+		"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP", vk->name);
+}
+
+/* ---- report ------------------------------------------------------------------------------------
+ */
+
+/* With dma_lock held: the first look's page, in the caller's pages. */
+static void add_probed(
+	struct vfio_kernel *vk, uint64_t iova, uint64_t length, uint64_t page, uint64_t *bitmap)
+{
+	uint64_t from = vk->probed_iova, to = from + vk->probed_size;
+
+	if (!vk->probed_was_dirty || to <= iova || from >= iova + length)
+		return;
+	/* A report that covers only part of it leaves it for the rest, too. */
+	if (from >= iova && to <= iova + length)
+		vk->probed_was_dirty = false;
+	if (from < iova)
+		from = iova;
+	if (to > iova + length)
+		to = iova + length;
+	for (uint64_t bit = (from - iova) / page; bit <= (to - 1 - iova) / page; bit++)
+		bitmap[bit / 64] |= UINT64_C(1) << bit % 64;
+}
+
+int vk_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+	uint64_t *bitmap, struct swo_error *err)
+{
+	struct vfio_kernel *vk = self;
+	bool sane = length && length - 1 <= UINT64_MAX - iova && is_page_size(page_size);
+	int rc = 0;
+
+	pthread_mutex_lock(&vk->dma_lock);
+	bool logging = vk->logging;
+
+	if (sane && logging)
+		rc = kernel_report(vk, iova, length, page_size, bitmap);
+	if (sane && logging && !rc)
+		add_probed(vk, iova, length, page_size, bitmap);
+	pthread_mutex_unlock(&vk->dma_lock);
+	if (!sane || !logging)
+		return swo_error_set(err, sane ? SWO_E_STATE : SWO_E_INVALID, 0,
+			"device %s: cannot report DMA writes to 0x%llx+0x%llx in pages of %llu%s",
+			vk->name, (unsigned long long)iova, (unsigned long long)length,
+			(unsigned long long)page_size, sane ? ": no log runs" : "");
+	if (rc)
+		return swo_error_set(err, SWO_E_DEVICE, -rc,
+			"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT of 0x%llx+0x%llx",
+			vk->name, (unsigned long long)iova, (unsigned long long)length);
+	return 0;
+}

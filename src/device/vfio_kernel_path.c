@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_kernel_path.c - from what a user calls a device to the node that opens it:
+ * a cdev, a group and a device in it, or a path in sysfs that leads to either.
+ */
+#include "device/vfio_kernel_priv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int too_long(const char *name, const char *path, struct swo_error *err)
+{
+	return swo_error_set(
+		err, SWO_E_INVALID, 0, "device %s: path '%.100s' is too long", name, path);
+}
+
+static bool all_digits(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+		if (text[i] < '0' || text[i] > '9')
+			return false;
+	return len > 0;
+}
+
+/* The entries of a directory: how many there are, and the first. -1: no such directory. */
+static int list(const char *path, const char *prefix, char *first, size_t room)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *entry;
+	int count = 0;
+
+	if (!dir)
+		return -1;
+	while ((entry = readdir(dir))) {
+		if (entry->d_name[0] == '.' || strncmp(entry->d_name, prefix, strlen(prefix)) != 0)
+			continue;
+		if (!count++)
+			snprintf(first, room, "%s", entry->d_name);
+	}
+	closedir(dir);
+	return count;
+}
+
+/* The only device of a group, when nobody said which. */
+static int find_member(const struct vfio_sys *sys, const char *name, const char *group, size_t len,
+	struct vk_where *where, struct swo_error *err)
+{
+	char path[VK_PATH_MAX];
+	int n = snprintf(path, sizeof(path), "%s/kernel/iommu_groups/%.*s/devices", sys->sysfs,
+		(int)len, group);
+
+	if (n < 0 || (size_t)n >= sizeof(path))
+		return too_long(name, group, err);
+	int count = list(path, "", where->device, sizeof(where->device));
+
+	if (count == 1)
+		return 0;
+	if (count < 0)
+		return swo_error_set(err, SWO_E_IO, errno,
+			"device %s: cannot look into %s; is there a group %.*s", name, path,
+			(int)len, group);
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"device %s: group %.*s has %d devices; say which, as %s/vfio/%.*s:NAME (names are "
+		"in %s)",
+		name, (int)len, group, count, sys->dev, (int)len, group, path);
+}
+
+static int from_group(const struct vfio_sys *sys, const char *name, const char *path,
+	const char *group, struct vk_where *where, struct swo_error *err)
+{
+	size_t len = strcspn(group, ":");
+
+	if (!all_digits(group, len))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: '%.100s' is no group: %s/vfio/NUMBER[:NAME] is (and noiommu "
+			"groups cannot migrate)",
+			name, path, sys->dev);
+	int n = snprintf(
+		where->node, sizeof(where->node), "%s/vfio/%.*s", sys->dev, (int)len, group);
+
+	if (n < 0 || (size_t)n >= sizeof(where->node))
+		return too_long(name, path, err);
+	if (!group[len])
+		return find_member(sys, name, group, len, where, err);
+	n = snprintf(where->device, sizeof(where->device), "%s", group + len + 1);
+	if (!group[len + 1])
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: a device's name is missing after the ':' of '%.100s'", name,
+			path);
+	return n < 0 || (size_t)n >= sizeof(where->device) ? too_long(name, path, err) : 0;
+}
+
+/* 1: there is a cdev, and an iommufd to go with it; 0: no. */
+static int try_cdev(const struct vfio_sys *sys, const char *device, struct vk_where *where)
+{
+	char dir[PATH_MAX + 16], vfio[VK_NAME_MAX], iommu[VK_PATH_MAX];
+
+	snprintf(dir, sizeof(dir), "%s/vfio-dev", device);
+	snprintf(iommu, sizeof(iommu), "%s/iommu", sys->dev);
+	if (list(dir, "vfio", vfio, sizeof(vfio)) < 1 || access(iommu, F_OK))
+		return 0;
+	int n = snprintf(where->node, sizeof(where->node), "%s/vfio/devices/%s", sys->dev, vfio);
+
+	where->by_cdev = true;
+	return n > 0 && (size_t)n < sizeof(where->node) && !access(where->node, F_OK);
+}
+
+static int from_sysfs(const struct vfio_sys *sys, const char *name, const char *path,
+	struct vk_where *where, struct swo_error *err)
+{
+	char device[PATH_MAX], link[PATH_MAX + 16], group[PATH_MAX];
+
+	if (!realpath(path, device))
+		return swo_error_set(err, SWO_E_INVALID, errno, "device %s: '%.200s'", name, path);
+	if (try_cdev(sys, device, where))
+		return 0;
+	where->by_cdev = false;
+	snprintf(link, sizeof(link), "%s/iommu_group", device);
+	ssize_t len = readlink(link, group, sizeof(group) - 1);
+
+	if (len < 0)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: '%.200s' has neither a VFIO device nor an IOMMU group; bind it "
+			"to a VFIO driver first (docs/kernel-backend.md)",
+			name, path);
+	group[len] = '\0';
+	const char *number = strrchr(group, '/') ? strrchr(group, '/') + 1 : group;
+	int n = snprintf(where->node, sizeof(where->node), "%s/vfio/%.32s", sys->dev, number);
+	int m = snprintf(where->device, sizeof(where->device), "%.100s", strrchr(device, '/') + 1);
+
+	if (n < 0 || (size_t)n >= sizeof(where->node) || m < 0)
+		return too_long(name, path, err);
+	if (access(where->node, F_OK))
+		return swo_error_set(err, SWO_E_INVALID, errno,
+			"device %s: '%.200s' is not bound to a VFIO driver (no %s)", name, path,
+			where->node);
+	return 0;
+}
+
+int vk_resolve(const struct vfio_sys *sys, const char *name, const char *path,
+	struct vk_where *where, struct swo_error *err)
+{
+	char prefix[VK_PATH_MAX];
+
+	*where = (struct vk_where){0};
+	snprintf(prefix, sizeof(prefix), "%s/vfio/", sys->dev);
+	size_t len = strlen(prefix);
+
+	if (strncmp(path, prefix, len) != 0)
+		return from_sysfs(sys, name, path, where, err);
+	if (strncmp(path + len, "devices/", 8) != 0)
+		return from_group(sys, name, path, path + len, where, err);
+	where->by_cdev = true;
+	int n = snprintf(where->node, sizeof(where->node), "%s", path);
+
+	return n < 0 || (size_t)n >= sizeof(where->node) ? too_long(name, path, err) : 0;
+}

@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vfio_kernel_priv.h - the inside of the kernel backend, shared by its files: paths,
+ * containers and I/O address spaces, regions and interrupts, migration, DMA.
+ */
+#ifndef SWO_DEVICE_VFIO_KERNEL_PRIV_H
+#define SWO_DEVICE_VFIO_KERNEL_PRIV_H
+
+#include "switchover/device.h"
+
+#include <sys/types.h>
+
+#define VK_REGIONS_MAX 64
+#define VK_IRQS_MAX    32
+#define VK_VECTORS_MAX 4096
+#define VK_PATH_MAX    256
+#define VK_NAME_MAX    256
+
+/*
+ * The system's calls, so that tests can play a kernel. As in libc: -1 and errno; read and write
+ * with an offset of -1 are read(2) and write(2), else pread(2) and pwrite(2).
+ */
+struct vfio_sys {
+	int (*open)(const char *path, int flags);
+	int (*ioctl)(int fd, unsigned long request, void *arg);
+	ssize_t (*read)(int fd, void *buf, size_t len, off_t offset);
+	ssize_t (*write)(int fd, const void *buf, size_t len, off_t offset);
+	void *(*mmap)(size_t len, int prot, int fd, off_t offset); /* shared; MAP_FAILED */
+	int (*munmap)(void *addr, size_t len);
+	int (*close)(int fd);
+	const char *dev;   /* "/dev" */
+	const char *sysfs; /* "/sys" */
+};
+extern const struct vfio_sys vfio_sys_host;
+
+/* ---- vfio_kernel_path.c ---- */
+
+struct vk_where {
+	bool by_cdev;
+	char node[VK_PATH_MAX];	  /* the cdev or the group's */
+	char device[VK_NAME_MAX]; /* by group: what the kernel calls the device */
+};
+int vk_resolve(const struct vfio_sys *sys, const char *name, const char *path,
+	struct vk_where *where, struct swo_error *err);
+
+/* ---- vfio_kernel_context.c ---- */
+
+struct vk_map {
+	uint64_t iova;
+	uint64_t size;
+	uint32_t prot;
+	int fd; /* as the caller gave it, to be compared only */
+	uint64_t offset;
+	void *host;
+	void *ours; /* mapped here, for the kernel wants an address; NULL: host is the caller's */
+	unsigned users;
+	struct vk_map *next;
+};
+
+enum vk_space_kind { VK_TYPE1, VK_IOAS, VK_SPACES };
+
+/* What maps live in: a container or an I/O address space. */
+struct vk_space {
+	enum vk_space_kind kind;
+	int fd; /* /dev/vfio/vfio or /dev/iommu; -1 until needed */
+	uint32_t ioas;
+	bool has_iommu; /* container: SET_IOMMU is done */
+	struct vk_map *maps;
+};
+
+/* A group can be opened once only, but hold several devices. */
+struct vk_group {
+	char node[VK_PATH_MAX];
+	int fd;
+	unsigned users;
+	struct vk_group *next;
+};
+
+struct swo_vfio_context {
+	const struct vfio_sys *sys;
+	pthread_mutex_t lock;
+	unsigned users;
+	struct vk_space spaces[VK_SPACES];
+	struct vk_group *groups;
+};
+
+struct vfio_kernel;
+/* Fills dev->fd, space and group. */
+int vk_attach(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err);
+void vk_detach(struct vfio_kernel *vk);
+
+/* ---- the device ---- */
+
+struct vk_region {
+	struct swo_region_info info;
+	uint64_t fd_offset;
+	uint64_t area_offset; /* of the mappable part, in the region */
+	uint64_t area_size;   /* 0: none */
+};
+
+struct vk_own_map {
+	struct vk_map *map;
+	struct vk_own_map *next;
+};
+
+struct vfio_kernel {
+	char name[64];
+	struct swo_vfio_kernel_params params;
+	const struct vfio_sys *sys;
+	struct swo_vfio_context *context;
+	struct vk_space *space;
+	struct vk_group *group; /* NULL: by cdev */
+	int fd;
+
+	uint32_t device_flags; /* VFIO_DEVICE_FLAGS_* */
+	uint32_t region_count;
+	struct vk_region regions[VK_REGIONS_MAX];
+	uint32_t irq_count;
+	struct swo_irq_info irqs[VK_IRQS_MAX];
+	bool has_data_size;
+	bool has_dma_log;
+	bool has_precopy_v2;
+
+	/* The worker's only. */
+	int data_fd; /* of the session; -1: none */
+	enum swo_device_state state;
+	bool write_failed; /* only a reset helps */
+
+	pthread_mutex_t irq_lock;
+	bool irq_on[VK_IRQS_MAX];
+
+	pthread_mutex_t dma_lock; /* own maps and the log */
+	struct vk_own_map *maps;
+	bool logging;
+	bool log_broken;       /* it can be started but not read: said once */
+	uint64_t probed_iova;  /* the page that the first look at the log was at ... */
+	uint64_t probed_size;  /* ... its size, and ... */
+	bool probed_was_dirty; /* ... what that look took out of the log */
+};
+
+/* ioctl(2) again when a signal came between. Returns 0 or more, or -errno. */
+int vk_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg);
+/*
+ * VFIO_DEVICE_FEATURE: `len` bytes of data go in and come back. Returns 0 or -errno. data NULL:
+ * none.
+ */
+int vk_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len);
+/* Does this errno mean that there is no such feature? */
+bool vk_is_unsupported(int os_errno);
+
+/* vfio_kernel_info.c */
+int vk_read_info(struct vfio_kernel *vk, struct swo_error *err);
+int vk_region_info(
+	void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err);
+int vk_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
+	struct swo_error *err);
+int vk_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
+	bool posted, struct swo_error *err);
+int vk_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset, uint64_t *region_offset,
+	uint64_t *size, struct swo_error *err);
+/* Parses a region's description, capabilities and all: pure. */
+int vk_parse_region(const char *name, uint32_t index, const void *info, size_t len,
+	struct vk_region *region, struct swo_error *err);
+
+/* vfio_kernel_irq.c */
+int vk_read_irqs(struct vfio_kernel *vk, struct swo_error *err);
+int vk_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
+int vk_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
+	struct swo_error *err);
+
+/* vfio_kernel_migration.c */
+int vk_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
+int vk_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
+int vk_set_state(void *self, enum swo_device_state state, struct swo_error *err);
+int vk_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
+int vk_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
+int vk_precopy_info(
+	void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err);
+int vk_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);
+size_t vk_read_chunk(void *self);
+size_t vk_write_chunk(void *self);
+int vk_reset(void *self, struct swo_error *err);
+void vk_close_session(struct vfio_kernel *vk);
+
+/* vfio_kernel_dma.c */
+int vk_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
+	uint32_t prot, struct swo_error *err);
+int vk_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
+void vk_dma_free(struct vfio_kernel *vk);
+
+/* vfio_kernel_log.c */
+int vk_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+	size_t count, struct swo_error *err);
+int vk_dma_log_stop(void *self, struct swo_error *err);
+int vk_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+	uint64_t *bitmap, struct swo_error *err);
+
+#endif
