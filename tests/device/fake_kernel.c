@@ -1,0 +1,711 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fake_kernel.c - the kernel's side: nodes, containers, features, sessions. Written from
+ * linux/vfio.h, not from the backend.
+ */
+#include "fake_kernel.h"
+
+#include "device/vfio_abi.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#define FD_BASE 100000
+#define FDS	64
+#define MAGIC	0x454b4146u
+
+enum kind { FREE, CONTAINER, GROUP, DEVICE, IOMMU, DATA };
+
+struct open_file {
+	enum kind kind;
+	unsigned device;
+	bool bound, attached, in_container;
+};
+
+struct fake_kernel fk;
+static struct open_file files[FDS];
+
+void fk_init(void)
+{
+	memset(&fk, 0, sizeof(fk));
+	memset(files, 0, sizeof(files));
+	for (unsigned i = 0; i < FK_DEVICES; i++) {
+		struct fk_device *dev = &fk.device[i];
+
+		dev->state = SWO_DEVICE_RUNNING;
+		dev->flags = 7;
+		dev->data_fd = -1;
+		for (unsigned b = 0; b < sizeof(dev->state_data); b++)
+			dev->state_data[b] = (uint8_t)(b * 7 + i);
+		memcpy(dev->config, "\x36\x1b\x01\x00", 4);
+	}
+}
+
+static int fail(int why)
+{
+	errno = why;
+	return -1;
+}
+
+static struct open_file *file_of(int fd)
+{
+	if (fd < FD_BASE || fd >= FD_BASE + FDS || files[fd - FD_BASE].kind == FREE)
+		return NULL;
+	return &files[fd - FD_BASE];
+}
+
+static int new_fd(enum kind kind, unsigned device)
+{
+	for (int i = 0; i < FDS; i++)
+		if (files[i].kind == FREE) {
+			files[i] = (struct open_file){.kind = kind, .device = device};
+			fk.open_fds++;
+			return FD_BASE + i;
+		}
+	return fail(EMFILE);
+}
+
+static int fk_open(const char *path, int flags)
+{
+	unsigned n;
+
+	(void)flags;
+	if (!strcmp(path, "/dev/vfio/vfio"))
+		return new_fd(CONTAINER, 0);
+	if (!strcmp(path, "/dev/iommu"))
+		return fk.no_iommufd ? fail(ENOENT) : new_fd(IOMMU, 0);
+	if (sscanf(path, "/dev/vfio/devices/vfio%u", &n) == 1 && n < FK_DEVICES)
+		return new_fd(DEVICE, n);
+	if (sscanf(path, "/dev/vfio/%u", &n) == 1 && n >= 5 && n < 5 + FK_DEVICES) {
+		for (int i = 0; i < FDS; i++)
+			if (files[i].kind == GROUP && files[i].device == n - 5)
+				return fail(EBUSY);
+		return new_fd(GROUP, n - 5);
+	}
+	return fail(ENOENT);
+}
+
+static int fk_close(int fd)
+{
+	struct open_file *file = file_of(fd);
+
+	if (!file)
+		return fail(EBADF);
+	if (file->kind == DEVICE && (file->bound || file->in_container))
+		fk.device[file->device].opens--;
+	/* A process that let go of a container without unmapping loses the maps. */
+	if (file->kind == CONTAINER || file->kind == IOMMU)
+		for (unsigned i = 0; i < fk.map_count; i++)
+			if (fk.maps[i].by_iommufd == (file->kind == IOMMU))
+				fk.maps[i--] = fk.maps[--fk.map_count];
+	file->kind = FREE;
+	fk.open_fds--;
+	return 0;
+}
+
+/* ---- state --------------------------------------------------------------------------------- */
+
+static uint32_t sum_of(const uint8_t *data, size_t len)
+{
+	uint32_t sum = 17;
+
+	for (size_t i = 0; i < len; i++)
+		sum = sum * 31 + data[i];
+	return sum;
+}
+
+/* magic, length, data, sum */
+static void make_stream(struct fk_device *dev)
+{
+	uint32_t head[2] = {MAGIC, sizeof(dev->state_data)};
+
+	memcpy(dev->stream, head, sizeof(head));
+	memcpy(dev->stream + 8, dev->state_data, sizeof(dev->state_data));
+	uint32_t sum = sum_of(dev->stream, 8 + sizeof(dev->state_data));
+
+	memcpy(dev->stream + 8 + sizeof(dev->state_data), &sum, 4);
+	dev->stream_len = 12 + sizeof(dev->state_data);
+	dev->stream_at = 0;
+}
+
+static int take_stream(struct fk_device *dev)
+{
+	uint32_t head[2], sum;
+
+	if (fk.lax) {
+		if (dev->loaded > 8)
+			memcpy(dev->state_data, dev->stream + 8,
+				dev->loaded - 8 < sizeof(dev->state_data)
+					? dev->loaded - 8
+					: sizeof(dev->state_data));
+		return 0;
+	}
+	if (dev->loaded != 12 + sizeof(dev->state_data))
+		return EINVAL;
+	memcpy(head, dev->stream, sizeof(head));
+	memcpy(&sum, dev->stream + dev->loaded - 4, 4);
+	if (head[0] != MAGIC || head[1] != sizeof(dev->state_data) ||
+		sum != sum_of(dev->stream, dev->loaded - 4))
+		return EINVAL;
+	memcpy(dev->state_data, dev->stream + 8, sizeof(dev->state_data));
+	return 0;
+}
+
+static bool saves(enum swo_device_state s)
+{
+	return s == SWO_DEVICE_PRE_COPY || s == SWO_DEVICE_PRE_COPY_P2P ||
+	       s == SWO_DEVICE_STOP_COPY;
+}
+
+static int one_arc(unsigned n, enum swo_device_state next, int *new_session)
+{
+	struct fk_device *dev = &fk.device[n];
+
+	if (fk.fail_arcs && fk.fail_from == dev->state && fk.fail_to == next) {
+		fk.fail_arcs--;
+		if (fk.fail_to_error) {
+			dev->state = SWO_DEVICE_ERROR;
+			dev->data_fd = -1;
+		}
+		return fk.fail_arc_errno;
+	}
+	if (dev->state == SWO_DEVICE_RESUMING) {
+		int why = take_stream(dev);
+
+		if (why)
+			return why;
+	}
+	bool had = saves(dev->state);
+
+	if ((had && !saves(next)) || dev->state == SWO_DEVICE_RESUMING)
+		dev->data_fd = -1;
+	dev->state = next;
+	if (saves(next) && !had) {
+		make_stream(dev);
+		/* In PRE_COPY the first half may go. */
+		*new_session = 1;
+	} else if (next == SWO_DEVICE_RESUMING) {
+		dev->loaded = 0;
+		*new_session = 1;
+	}
+	return 0;
+}
+
+static int set_state(unsigned n, struct vfio_device_feature_mig_state *data)
+{
+	struct fk_device *dev = &fk.device[n];
+	enum swo_device_state want = (enum swo_device_state)data->device_state, next;
+	int new_session = 0;
+
+	data->data_fd = -1;
+	if (data->device_state >= SWO_DEVICE_STATES)
+		return EINVAL;
+	while (dev->state != want) {
+		if (swo_device_next_state(dev->state, want, dev->flags, &next))
+			return EINVAL;
+		int why = one_arc(n, next, &new_session);
+
+		if (why)
+			return why;
+	}
+	if (want == SWO_DEVICE_ERROR)
+		return EINVAL;
+	if (new_session) {
+		dev->data_fd = data->data_fd = new_fd(DATA, n);
+		dev->sessions++;
+	}
+	return 0;
+}
+
+/* ---- features ------------------------------------------------------------------------------ */
+
+static int log_start(struct fk_device *dev, struct vfio_device_feature_dma_logging_control *c)
+{
+	const struct vfio_device_feature_dma_logging_range *ranges =
+		(const void *)(uintptr_t)c->ranges;
+
+	if (dev->logging || !c->num_ranges)
+		return EINVAL;
+	if (fk.max_ranges && c->num_ranges > fk.max_ranges)
+		return E2BIG;
+	dev->logging = true;
+	dev->range_count = c->num_ranges;
+	dev->range_length = ranges[0].length;
+	c->page_size = dev->log_page ? dev->log_page : c->page_size;
+	return 0;
+}
+
+static int log_report(struct fk_device *dev, const struct vfio_device_feature_dma_logging_report *r)
+{
+	uint64_t *bitmap = (uint64_t *)(uintptr_t)r->bitmap;
+
+	if (fk.no_iommufd)
+		return EOPNOTSUPP;
+	if (!dev->logging || r->page_size < 4096)
+		return EINVAL;
+	for (unsigned page = 0; page < 64; page++) {
+		uint64_t at = page * UINT64_C(4096);
+
+		if (!(dev->dirty >> page & 1) || at < r->iova || at >= r->iova + r->length)
+			continue;
+		uint64_t bit = (at - r->iova) / r->page_size;
+
+		bitmap[bit / 64] |= UINT64_C(1) << bit % 64;
+		dev->dirty &= ~(UINT64_C(1) << page);
+	}
+	return 0;
+}
+
+static uint32_t methods(unsigned n, uint32_t index)
+{
+	switch (index) {
+	case VFIO_DEVICE_FEATURE_MIGRATION:
+		return fk.device[n].flags ? VFIO_DEVICE_FEATURE_GET : 0;
+	case VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE:
+		return VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET;
+	case VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
+	case VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP:
+		return VFIO_DEVICE_FEATURE_SET;
+	case VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT:
+		return VFIO_DEVICE_FEATURE_GET;
+	case VFIO_DEVICE_FEATURE_MIG_DATA_SIZE:
+		return fk.no_data_size ? 0 : VFIO_DEVICE_FEATURE_GET;
+	case VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2:
+		return fk.knows_precopy_v2 ? VFIO_DEVICE_FEATURE_SET : 0;
+	default:
+		return 0;
+	}
+}
+
+static int feature(unsigned n, struct vfio_device_feature *f)
+{
+	uint32_t index = f->flags & VFIO_DEVICE_FEATURE_MASK;
+	uint32_t wanted = f->flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET);
+	static const size_t sizes[] = {
+		[1] = 8, [2] = 8, [6] = 24, [7] = 0, [8] = 32, [9] = 8, [12] = 0};
+	struct fk_device *dev = &fk.device[n];
+
+	if (!methods(n, index))
+		return ENOTTY;
+	if (wanted & ~methods(n, index))
+		return EINVAL;
+	if (f->flags & VFIO_DEVICE_FEATURE_PROBE)
+		return 0;
+	if (!wanted || f->argsz < sizeof(*f) + sizes[index])
+		return EINVAL;
+	if (fk.fail_count && fk.fail_request == VFIO_DEVICE_FEATURE &&
+		fk.fail_feature == (wanted | index)) {
+		fk.fail_count--;
+		return fk.fail_errno;
+	}
+	void *data = f->data;
+	struct vfio_device_feature_mig_state state = {0};
+
+	switch (index) {
+	case VFIO_DEVICE_FEATURE_MIGRATION:
+	case VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: {
+		uint64_t value = index == VFIO_DEVICE_FEATURE_MIGRATION
+					 ? dev->flags
+					 : 12 + sizeof(dev->state_data);
+		memcpy(data, &value, 8);
+		return 0;
+	}
+	case VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: {
+		int why = 0;
+
+		memcpy(&state, data, sizeof(state));
+		if (wanted == VFIO_DEVICE_FEATURE_SET)
+			why = set_state(n, &state);
+		else
+			state = (struct vfio_device_feature_mig_state){
+				.device_state = dev->state, .data_fd = -1};
+		memcpy(data, &state, sizeof(state));
+		return why;
+	}
+	case VFIO_DEVICE_FEATURE_DMA_LOGGING_START:
+		return log_start(dev, data);
+	case VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP:
+		if (!dev->logging)
+			return EINVAL;
+		dev->logging = false;
+		return 0;
+	case VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT:
+		return log_report(dev, data);
+	default:
+		dev->precopy_v2 = true;
+		return 0;
+	}
+}
+
+/* ---- regions and interrupts -------------------------------------------------------------------
+ */
+
+static int region_info(struct vfio_region_info *info)
+{
+	struct {
+		struct vfio_region_info info;
+		struct vfio_region_info_cap_sparse_mmap sparse;
+		struct vfio_region_sparse_mmap_area areas[2];
+	} full = {.info = *info,
+		.sparse = {.header = {.id = VFIO_REGION_INFO_CAP_SPARSE_MMAP, .version = 1},
+			.nr_areas = 2},
+		.areas = {{.offset = 0, .size = 4096}, {.offset = 8192, .size = 8192}}};
+	uint32_t room = info->argsz;
+
+	full.info.cap_offset = 0;
+	full.info.offset = (uint64_t)info->index << 40;
+	full.info.flags = VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE;
+	full.info.argsz = sizeof(full.info);
+	if (info->index == 7) {
+		full.info.size = 256;
+	} else if (info->index == 0) {
+		full.info.size = 16384;
+		full.info.flags |= VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS;
+		full.info.argsz = sizeof(full);
+		if (room >= sizeof(full)) {
+			full.info.cap_offset = sizeof(full.info);
+			memcpy(info, &full, sizeof(full));
+			return 0;
+		}
+	} else if (info->index == 8) {
+		return EINVAL;
+	}
+	memcpy(info, &full.info, sizeof(full.info));
+	return 0;
+}
+
+static int set_irqs(struct fk_device *dev, const struct vfio_irq_set *set)
+{
+	if (set->index != VFIO_PCI_MSIX_IRQ_INDEX)
+		return EINVAL;
+	if (!set->count) {
+		if (!dev->irqs_on)
+			return EINVAL; /* as vfio-pci */
+		dev->irqs_on = 0;
+		return 0;
+	}
+	if (!(set->flags & VFIO_IRQ_SET_DATA_EVENTFD) || set->start + set->count > 4 ||
+		set->argsz < sizeof(*set) + set->count * 4)
+		return EINVAL;
+	memcpy(dev->irq_fds + set->start, set->data, set->count * 4);
+	dev->irqs_on = set->start + set->count;
+	return 0;
+}
+
+static int device_ioctl(struct open_file *file, unsigned long request, void *arg)
+{
+	struct fk_device *dev = &fk.device[file->device];
+
+	if (request == VFIO_DEVICE_BIND_IOMMUFD) {
+		const struct vfio_device_bind_iommufd *bind = arg;
+		const struct open_file *iommu = file_of(bind->iommufd);
+
+		if (bind->argsz < 16 || !iommu || iommu->kind != IOMMU)
+			return EINVAL;
+		if (dev->opens)
+			return EBUSY;
+		dev->opens++;
+		file->bound = true;
+		return 0;
+	}
+	if (!file->bound && !file->in_container)
+		return EINVAL;
+	switch (request) {
+	case VFIO_DEVICE_ATTACH_IOMMUFD_PT:
+		if (((struct vfio_device_attach_iommufd_pt *)arg)->pt_id != 77)
+			return ENOENT;
+		file->attached = true;
+		return 0;
+	case VFIO_DEVICE_GET_INFO:
+		((struct vfio_device_info *)arg)->flags =
+			VFIO_DEVICE_FLAGS_PCI | (fk.no_reset ? 0 : VFIO_DEVICE_FLAGS_RESET);
+		((struct vfio_device_info *)arg)->num_regions = 9;
+		((struct vfio_device_info *)arg)->num_irqs = 5;
+		return 0;
+	case VFIO_DEVICE_GET_REGION_INFO:
+		return region_info(arg);
+	case VFIO_DEVICE_GET_IRQ_INFO: {
+		struct vfio_irq_info *info = arg;
+
+		if (info->index >= VFIO_PCI_ERR_IRQ_INDEX)
+			return EINVAL;
+		info->flags = VFIO_IRQ_INFO_EVENTFD;
+		info->count = info->index == VFIO_PCI_MSIX_IRQ_INDEX ? 4 : 0;
+		return 0;
+	}
+	case VFIO_DEVICE_SET_IRQS:
+		return set_irqs(dev, arg);
+	case VFIO_DEVICE_RESET:
+		if (fk.no_reset)
+			return ENOTTY;
+		dev->state = SWO_DEVICE_RUNNING;
+		dev->data_fd = -1;
+		return 0;
+	case VFIO_DEVICE_FEATURE:
+		return feature(file->device, arg);
+	default:
+		return ENOTTY;
+	}
+}
+
+/* ---- maps ------------------------------------------------------------------------------------ */
+
+static int add_map(bool by_iommufd, uint64_t iova, uint64_t size, uint64_t vaddr, uint32_t prot)
+{
+	for (unsigned i = 0; i < fk.map_count; i++)
+		if (fk.maps[i].by_iommufd == by_iommufd &&
+			iova < fk.maps[i].iova + fk.maps[i].size && fk.maps[i].iova < iova + size)
+			return EEXIST;
+	if (fk.map_count == FK_MAPS)
+		return ENOSPC;
+	fk.maps[fk.map_count++] = (struct fk_map){by_iommufd, iova, size, vaddr, prot};
+	return 0;
+}
+
+static int del_map(bool by_iommufd, uint64_t iova, uint64_t size)
+{
+	for (unsigned i = 0; i < fk.map_count; i++)
+		if (fk.maps[i].by_iommufd == by_iommufd && fk.maps[i].iova == iova &&
+			fk.maps[i].size == size) {
+			fk.maps[i] = fk.maps[--fk.map_count];
+			return 0;
+		}
+	return ENOENT;
+}
+
+static int container_ioctl(unsigned long request, void *arg)
+{
+	const struct vfio_iommu_type1_dma_map *map = arg;
+	const struct vfio_iommu_type1_dma_unmap *unmap = arg;
+	bool joined = false;
+
+	for (int i = 0; i < FDS; i++)
+		joined |= files[i].kind == GROUP && files[i].in_container;
+	switch (request) {
+	case VFIO_SET_IOMMU:
+		if (!joined)
+			return EINVAL;
+		fk.set_iommu_calls++;
+		return 0;
+	case VFIO_IOMMU_MAP_DMA:
+		return add_map(false, map->iova, map->size, map->vaddr, map->flags);
+	case VFIO_IOMMU_UNMAP_DMA:
+		return del_map(false, unmap->iova, unmap->size);
+	default:
+		return ENOTTY;
+	}
+}
+
+static int iommu_ioctl(unsigned long request, void *arg)
+{
+	const struct iommu_ioas_map *map = arg;
+	const struct iommu_ioas_unmap *unmap = arg;
+
+	switch (request) {
+	case IOMMU_IOAS_ALLOC:
+		((struct iommu_ioas_alloc *)arg)->out_ioas_id = 77;
+		return 0;
+	case IOMMU_IOAS_MAP:
+		if (map->ioas_id != 77 || !(map->flags & IOMMU_IOAS_MAP_FIXED_IOVA))
+			return EINVAL;
+		return add_map(true, map->iova, map->length, map->user_va, map->flags);
+	case IOMMU_IOAS_UNMAP:
+		return del_map(true, unmap->iova, unmap->length);
+	default:
+		return ENOTTY;
+	}
+}
+
+/* Positive: an fd. */
+static int group_ioctl(struct open_file *file, unsigned long request, void *arg)
+{
+	struct fk_device *dev = &fk.device[file->device];
+	char name[8];
+
+	switch (request) {
+	case VFIO_GROUP_GET_STATUS:
+		((struct vfio_group_status *)arg)->flags =
+			fk.group_not_viable ? 0 : VFIO_GROUP_FLAGS_VIABLE;
+		return 0;
+	case VFIO_GROUP_SET_CONTAINER:
+		file->in_container = true;
+		return 0;
+	case VFIO_GROUP_GET_DEVICE_FD: {
+		snprintf(name, sizeof(name), "dev%u", file->device);
+		if (strcmp(arg, name) != 0)
+			return -ENODEV;
+		if (dev->opens)
+			return -EBUSY;
+		int fd = new_fd(DEVICE, file->device);
+
+		file_of(fd)->in_container = true;
+		dev->opens++;
+		return fd;
+	}
+	default:
+		return -ENOTTY;
+	}
+}
+
+static int precopy_info(const struct open_file *file, struct vfio_precopy_info *info)
+{
+	const struct fk_device *dev = &fk.device[file->device];
+
+	if (fk.no_precopy_info)
+		return ENOTTY;
+	if (dev->state != SWO_DEVICE_PRE_COPY && dev->state != SWO_DEVICE_PRE_COPY_P2P)
+		return EINVAL;
+	size_t half = dev->stream_len / 2;
+
+	info->initial_bytes = dev->stream_at < half ? half - dev->stream_at : 0;
+	info->dirty_bytes = 0;
+	return 0;
+}
+
+static int fk_ioctl(int fd, unsigned long request, void *arg)
+{
+	struct open_file *file = file_of(fd);
+	int rc;
+
+	if (!file)
+		return fail(EBADF);
+	if (fk.interrupts) {
+		fk.interrupts--;
+		return fail(EINTR);
+	}
+	if (fk.fail_count && fk.fail_request == request && request != VFIO_DEVICE_FEATURE) {
+		fk.fail_count--;
+		return fail(fk.fail_errno);
+	}
+	switch (file->kind) {
+	case CONTAINER:
+		if (request == VFIO_GET_API_VERSION)
+			return VFIO_API_VERSION;
+		if (request == VFIO_CHECK_EXTENSION)
+			return (uintptr_t)arg == VFIO_TYPE1v2_IOMMU;
+		rc = container_ioctl(request, arg);
+		break;
+	case GROUP:
+		rc = group_ioctl(file, request, arg);
+		return rc < 0 ? fail(-rc) : rc;
+	case DEVICE:
+		rc = device_ioctl(file, request, arg);
+		break;
+	case IOMMU:
+		rc = iommu_ioctl(request, arg);
+		break;
+	case DATA:
+		rc = request == VFIO_MIG_GET_PRECOPY_INFO ? precopy_info(file, arg) : ENOTTY;
+		break;
+	default:
+		rc = EBADF;
+	}
+	return rc ? fail(rc) : 0;
+}
+
+/* ---- read and write ----------------------------------------------------------------------------
+ */
+
+static ssize_t config_access(struct fk_device *dev, void *buf, size_t len, off_t at, bool write)
+{
+	if (at >> 40 != 7 || (size_t)(at & 0xff) + len > sizeof(dev->config))
+		return fail(EINVAL);
+	/* A dword at once. */
+	size_t n = len < 4 ? len : 4;
+
+	memcpy(write ? dev->config + (at & 0xff) : buf, write ? buf : dev->config + (at & 0xff), n);
+	return (ssize_t)n;
+}
+
+static ssize_t fk_read(int fd, void *buf, size_t len, off_t offset)
+{
+	struct open_file *file = file_of(fd);
+
+	if (!file || (file->kind != DATA && file->kind != DEVICE))
+		return fail(EBADF);
+	struct fk_device *dev = &fk.device[file->device];
+
+	if (fk.interrupts) {
+		fk.interrupts--;
+		return fail(EINTR);
+	}
+	if (file->kind == DEVICE)
+		return config_access(dev, buf, len, offset, false);
+	if (dev->data_fd != fd || !saves(dev->state))
+		return fail(ENODEV);
+	if (fk.fail_read)
+		return fail(fk.fail_read);
+	size_t end = dev->state == SWO_DEVICE_STOP_COPY ? dev->stream_len : dev->stream_len / 2;
+	size_t n = dev->stream_at < end ? end - dev->stream_at : 0;
+
+	if (!n && dev->state != SWO_DEVICE_STOP_COPY && !fk.returns_zero)
+		return fail(ENOMSG);
+	n = n < len ? n : len;
+	if (fk.max_io && n > fk.max_io)
+		n = fk.max_io;
+	memcpy(buf, dev->stream + dev->stream_at, n);
+	dev->stream_at += n;
+	return (ssize_t)n;
+}
+
+static ssize_t fk_write(int fd, const void *buf, size_t len, off_t offset)
+{
+	struct open_file *file = file_of(fd);
+
+	if (!file || (file->kind != DATA && file->kind != DEVICE))
+		return fail(EBADF);
+	struct fk_device *dev = &fk.device[file->device];
+
+	if (fk.interrupts) {
+		fk.interrupts--;
+		return fail(EINTR);
+	}
+	if (file->kind == DEVICE)
+		return config_access(dev, (void *)(uintptr_t)buf, len, offset, true);
+	if (dev->data_fd != fd || dev->state != SWO_DEVICE_RESUMING)
+		return fail(ENODEV);
+	if (fk.fail_write)
+		return fail(fk.fail_write);
+	if (fk.max_io && len > fk.max_io)
+		len = fk.max_io;
+	if (dev->loaded + len > sizeof(dev->stream))
+		return fail(ENOSPC);
+	memcpy(dev->stream + dev->loaded, buf, len);
+	dev->loaded += len;
+	return (ssize_t)len;
+}
+
+static void *fk_mmap(size_t len, int prot, int fd, off_t offset)
+{
+	(void)prot;
+	(void)offset;
+	if (!file_of(fd) || file_of(fd)->kind != DEVICE) {
+		errno = EBADF;
+		return MAP_FAILED;
+	}
+	fk.mmaps++;
+	return calloc(1, len);
+}
+
+static int fk_munmap(void *addr, size_t len)
+{
+	(void)len;
+	fk.mmaps--;
+	free(addr);
+	return 0;
+}
+
+const struct vfio_sys fk_sys = {
+	.open = fk_open,
+	.ioctl = fk_ioctl,
+	.read = fk_read,
+	.write = fk_write,
+	.mmap = fk_mmap,
+	.munmap = fk_munmap,
+	.close = fk_close,
+	.dev = "/dev",
+	.sysfs = "/sys",
+};

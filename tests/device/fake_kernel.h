@@ -1,0 +1,80 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fake_kernel.h - a kernel with two VFIO devices, played behind struct vfio_sys: by
+ * cdev (vfio0, vfio1) and by group (5 and 6). It keeps the books and fails on demand.
+ */
+#ifndef TESTS_DEVICE_FAKE_KERNEL_H
+#define TESTS_DEVICE_FAKE_KERNEL_H
+
+#include "device/vfio_kernel_priv.h"
+
+#define FK_DEVICES    2
+#define FK_STATE_ROOM 65536
+#define FK_MAPS	      32
+
+struct fk_device {
+	enum swo_device_state state;
+	uint64_t flags;
+	unsigned opens;
+	uint8_t state_data[256]; /* what it has to save, after a head and before a sum */
+	uint8_t stream[FK_STATE_ROOM];
+	size_t stream_len, stream_at, loaded;
+	int data_fd;	   /* the session's; -1: none */
+	unsigned sessions; /* begun so far */
+	bool logging;
+	uint64_t log_page;
+	uint64_t dirty;	       /* a page from 0 on each */
+	uint32_t range_count;  /* of the last START */
+	uint64_t range_length; /* the first one's */
+	uint8_t config[256];
+	int irq_fds[4];
+	unsigned irqs_on;
+	bool precopy_v2;
+};
+
+struct fk_map {
+	bool by_iommufd;
+	uint64_t iova, size, vaddr;
+	uint32_t prot;
+};
+
+struct fake_kernel {
+	struct fk_device device[FK_DEVICES];
+	struct fk_map maps[FK_MAPS];
+	unsigned map_count;
+	unsigned open_fds; /* must be 0 in the end */
+	unsigned mmaps;	   /* likewise */
+	unsigned set_iommu_calls;
+
+	/* What kind of kernel it is. */
+	bool no_iommufd; /* neither /dev/iommu nor reports of a DMA log */
+	bool no_data_size;
+	bool no_precopy_info;
+	bool knows_precopy_v2;
+	bool returns_zero; /* in PRE_COPY instead of ENOMSG */
+	bool lax;	   /* takes any state for a good one */
+	bool no_reset;
+	bool group_not_viable;
+	uint32_t max_ranges; /* 0: any */
+	size_t max_io;	     /* bytes of state at once; 0: any */
+	unsigned interrupts; /* so many calls end with EINTR first */
+
+	/* The next calls of this request, or feature, that fail. */
+	unsigned long fail_request;
+	uint32_t fail_feature; /* with GET or SET, when fail_request is VFIO_DEVICE_FEATURE */
+	int fail_errno;
+	unsigned fail_count;
+	/* An arc that fails: once each time it is counted down. */
+	enum swo_device_state fail_from, fail_to;
+	int fail_arc_errno;
+	unsigned fail_arcs;
+	bool fail_to_error; /* and leaves ERROR */
+	int fail_read, fail_write;
+};
+
+extern struct fake_kernel fk;
+extern const struct vfio_sys fk_sys;
+
+void fk_init(void);
+
+#endif
