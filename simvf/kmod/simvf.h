@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * simvf.h - what the module's files share: the device, its locks, and who wakes whom.
+ *
+ * Locks, outermost first: state_mutex (a whole SET of the migration state, reset, open, close),
+ * a stream's io_mutex (one read or write of the data_fd), lock (the model, for moments). User
+ * memory is never touched under lock but for the device's own DMA.
+ */
+#ifndef SIMVF_KMOD_H
+#define SIMVF_KMOD_H
+
+#include <linux/hrtimer.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/vfio.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+#include "../model/model.h"
+
+#define SIMVF_DEVICES_MAX 256
+#define SIMVF_PFS	  256
+#define SIMVF_SPEC_MAX	  96 /* the text of a fault */
+
+struct platform_device;
+struct simvf_stream;
+
+struct simvf_arc_sums { /* what the model's own statistics lack */
+	u64 max_ns, sum_ns;
+};
+
+struct simvf_fault_text {
+	char spec[SIMVF_SPEC_MAX];
+};
+
+struct simvf {
+	struct vfio_device vdev;
+	struct list_head peer; /* all devices: simvf_peers */
+	unsigned int index;
+
+	struct mutex state_mutex;
+	struct mutex lock;
+	wait_queue_head_t wait;
+	unsigned int changes; /* counts what those in `wait` may be waiting for */
+
+	struct svf *model;
+	void *memory; /* of the model */
+	struct page *inbox;
+	struct eventfd_ctx *irq[SIMVF_MSIX_VECTORS];
+	struct simvf_stream *stream; /* the session that is open; not owned */
+
+	bool open;
+	pid_t owner; /* tgid of who opened it */
+	u32 p2p_set; /* siblings of one VM; 0: those that the same process opened */
+	u32 pf;	     /* 1..SIMVF_PFS, or 0 for none */
+	bool precopy_zero;
+
+	struct hrtimer timer;
+	struct work_struct work;
+
+	u64 p2p_order_violations;
+	struct simvf_arc_sums sums[SVF_STATES][SVF_STATES];
+	struct simvf_fault_text faults[SVF_FAULTS];
+};
+
+static inline struct simvf *to_simvf(struct vfio_device *vdev)
+{
+	return container_of(vdev, struct simvf, vdev);
+}
+
+static inline void *simvf_inbox(struct simvf *dev)
+{
+	return page_address(dev->inbox);
+}
+
+/* device.c */
+extern const struct vfio_device_ops simvf_vfio_ops;
+
+/* irq.c; lock is held */
+u32 simvf_irq_count(u32 index);
+long simvf_set_irqs(struct simvf *dev, void __user *arg);
+void simvf_irqs_drop(struct simvf *dev);
+bool simvf_irq_raise(struct simvf *dev, unsigned int vector);
+
+/* engine.c */
+extern const struct svf_ops simvf_model_ops;
+int simvf_model_make(struct simvf *dev, const struct svf_profile *profile, u64 seed,
+	unsigned int mig_flags, bool pf_arcs);
+void simvf_model_free(struct simvf *dev);
+void simvf_engine_init(struct simvf *dev);
+void simvf_engine_stop(struct simvf *dev);
+void simvf_kick(struct simvf *dev);    /* lock is held: have the engines run when it is time */
+void simvf_changed(struct simvf *dev); /* lock is held: kick, and wake all who wait */
+/*
+ * Sleeps until `until` (ns) or until something has changed since `changes` was read under lock.
+ * mode: TASK_KILLABLE or TASK_INTERRUPTIBLE. -EINTR when a signal came that counts in it.
+ */
+int simvf_sleep(struct simvf *dev, u64 until, unsigned int changes, unsigned int mode);
+
+/* migration.c */
+extern const struct vfio_migration_ops simvf_mig_ops;
+int simvf_reset(struct simvf *dev);
+void simvf_peers_add(struct simvf *dev);
+void simvf_peers_remove(struct simvf *dev);
+
+/* stream.c */
+struct file *simvf_stream_open(struct simvf *dev, bool saving);
+void simvf_stream_attach(struct simvf *dev, struct file *file); /* lock is held */
+void simvf_stream_end(struct simvf *dev);			/* lock is held */
+
+/* dmalog.c */
+extern const struct vfio_log_ops simvf_log_ops;
+
+/* profile.c */
+bool simvf_profile_named(struct svf_profile *profile, const char *name);
+int simvf_profile_change(struct svf_profile *profile, const char *text, size_t len);
+ssize_t simvf_profile_show(const struct svf_profile *profile, char *buf);
+
+/* sysfs.c */
+extern const struct attribute_group *simvf_groups[];
+
+#endif
