@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# initrd.sh - sourced by lab/lab: builds simvf.ko, and puts it, what VFIO needs and the project's
+# programs with their libraries into an initial RAM disk.
+
+# build_module HEADERS; the objects lie in a copy, so that the sources' folders stay clean
+build_module() {
+	make -s -C "$top/simvf/kmod" stage TO="$lab/module.new" || die "cannot copy simvf/"
+	# Files that did not change keep their time, and are not compiled again.
+	mkdir -p "$lab/module"
+	(cd "$lab/module.new" && find . -type f -print0 | while IFS= read -r -d '' file; do
+		mkdir -p "$lab/module/$(dirname "$file")"
+		cmp -s "$file" "$lab/module/$file" || cp "$file" "$lab/module/$file"
+	done)
+	rm -r "$lab/module.new"
+	if [ "$(cat "$lab/module/for" 2>/dev/null)" != "$1" ]; then
+		make -s -C "$lab/module/kmod" KDIR="$1" clean >/dev/null 2>&1 || true
+		echo "$1" >"$lab/module/for"
+	fi
+	make -s -j"${JOBS:-$(nproc)}" -C "$lab/module/kmod" KDIR="$1" modules >"$lab/module.log" 2>&1 || {
+		cat "$lab/module.log" >&2
+		die "simvf.ko does not build"
+	}
+	if grep -q 'warning:' "$lab/module.log"; then
+		cat "$lab/module.log" >&2
+		die "simvf.ko builds with warnings"
+	fi
+}
+
+# add_program PROGRAM: into /lab/bin, with its libraries where they are here
+add_program() {
+	local library
+	cp "$1" "$tree/lab/bin/"
+	ldd "$1" 2>/dev/null | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) .*/\1/p' |
+		while read -r library; do
+			[ -e "$tree$library" ] || install -D "$(readlink -f "$library")" "$tree$library"
+		done
+}
+
+# add_modules FOLDER: those of VFIO from Debian's kernel; nothing when they are built in
+add_modules() {
+	local name file
+	: >"$tree/lab/modules/order"
+	for name in irqbypass vfio vfio_iommu_type1; do
+		[ -n "$1" ] || continue
+		file=$(find "$1" -name "$name.ko*" | head -n 1)
+		case $file in
+		*.xz) xz -dc "$file" >"$tree/lab/modules/$name.ko" ;;
+		*.ko) cp "$file" "$tree/lab/modules/" ;;
+		*) continue ;;
+		esac
+		echo "$name" >>"$tree/lab/modules/order"
+	done
+	cp "$lab/module/kmod/simvf.ko" "$tree/lab/modules/"
+	echo "simvf devices=16" >>"$tree/lab/modules/order"
+}
+
+make_initrd() {
+	local program
+	tree=$lab/tree
+	rm -rf "$tree"
+	mkdir -p "$tree/bin" "$tree/lab/bin" "$tree/lab/modules" "$tree/tmp"
+	cp "$(command -v busybox)" "$tree/bin/busybox"
+	cp "$top/lab/init" "$tree/init"
+	add_modules "$1"
+	for program in "$top"/build/tests/lab/lab-* "$top/build/switchover" "$top/build/switchover-simvf"; do
+		[ -f "$program" ] && [ -x "$program" ] || continue
+		add_program "$program"
+	done
+	grep -E "^(real|virtual) $only" "$top/lab/plan" >"$tree/lab/plan" ||
+		die "no step's name begins with '$only'"
+	(cd "$tree" && find . -print0 | cpio --quiet -0 -o -H newc | gzip -1) >"$lab/initrd.gz"
+}

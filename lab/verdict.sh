@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# verdict.sh - sourced by lab/lab: reads what the guests sent home, and what their kernels had to say.
+
+trouble='WARNING:|BUG:|Oops|lockdep|possible circular|KASAN|general protection|Call Trace|hung task|Kernel panic'
+
+# tally PATTERN: lines of all steps' TAP
+tally() {
+	cat "$lab"/results/*/*.out 2>/dev/null | grep -cE "$1" || true
+}
+
+# The rows that steps called rows... printed, whatever else they had to say.
+rows() {
+	cat "$lab"/results/*/rows*.out 2>/dev/null | grep '^{' || true
+}
+
+# judge MODE: one boot
+judge() {
+	local at=$lab/results/$1 bad=0 name status start end
+	if [ ! -s "$at/status" ]; then
+		tail -n 40 "$at/console" >&2
+		echo "lab: FAILED: nothing came back from the guest; its console is build/lab/results/$1/console" >&2
+		return 1
+	fi
+	[ -e "$at/steps" ] || return 0 # --only left nothing for this boot
+	while read -r name status start end; do
+		printf '%-8s %-20s %s %6.2f s\n' "$1" "$name" "$(outcome "$status")" \
+			"$(echo "$end $start" | awk '{print $1 - $2}')"
+		if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
+			bad=1
+			grep -vE '^(ok|1\.\.)' "$at/$name.out" | tail -n 40 || true
+			tail -n 40 "$at/$name.err"
+		fi
+	done <"$at/steps"
+	if grep -nE "$trouble" "$at/console" "$at/dmesg" >&2; then
+		echo "lab: FAILED: the kernel complained; see build/lab/results/$1/dmesg" >&2
+		bad=1
+	fi
+	[ "$(cat "$at/status")" = 0 ] || bad=1
+	return $bad
+}
+
+outcome() {
+	case $1 in
+	0) printf passed ;;
+	77) printf skipped ;;
+	*) printf 'FAILED (status %d)' "$1" ;;
+	esac
+}
+
+# verdict JSON: prints, copies rows, returns the status
+verdict() {
+	local bad=0 mode
+	for mode in $modes; do
+		judge "$mode" || bad=1
+	done
+	[ -z "$1" ] || rows >"$1"
+	rows
+	# The last line is a program's to read: see tests/tally.
+	printf '%d passed, %d failed, %d skipped\n' "$(($(tally '^ok ') - $(tally '^ok .*# SKIP')))" \
+		"$(tally '^not ok ')" "$(tally '^ok .*# SKIP')"
+	return $bad
+}
