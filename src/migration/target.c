@@ -9,9 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Waits that end by what others do, with a bound on how long a lost wake-up could cost. */
-#define TICK_MS 1000
-
 uint32_t target_event(struct target *t, enum target_event event)
 {
 	uint32_t actions = target_step(&t->state, event);
@@ -27,259 +24,6 @@ static uint32_t step(struct target *t, enum target_event event)
 	pthread_mutex_unlock(&t->m.mutex);
 	return actions;
 }
-
-/* ---- what the source says on the control connection -------------------------------------- */
-
-static int take_go(struct target *t, const struct swo_frame_header *header, const uint8_t *payload,
-	struct swo_error *err)
-{
-	struct wire_go go;
-
-	if (header->length != sizeof(go))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "GO of %u bytes", header->length);
-	memcpy(&go, payload, sizeof(go));
-	bool right = !memcmp(&go, &t->go, sizeof(go)) && t->go.nonce;
-
-	t->go_seen = t->go_seen || right;
-	t->bad_go = t->bad_go || !right;
-	return 0;
-}
-
-static int handle_locked(struct target *t, const struct swo_frame_header *header,
-	const uint8_t *payload, struct swo_error *err)
-{
-	switch (header->type) {
-	case WIRE_MACHINE:
-		if (t->machine_seen)
-			return swo_error_set(err, SWO_E_PROTOCOL, 0, "vCPU state came twice");
-		t->machine_seen = true;
-		return swo_buf_append(&t->machine, payload, header->length, err);
-	case WIRE_END_ALL:
-		if (header->length != sizeof(t->end) || t->end_all)
-			return swo_error_set(err, SWO_E_PROTOCOL, 0, "a bad END_ALL");
-		memcpy(&t->end, payload, sizeof(t->end));
-		t->end_all = true;
-		return 0;
-	case WIRE_GO:
-		return take_go(t, header, payload, err);
-	case WIRE_ABORT:
-		t->aborted = true;
-		snprintf(t->abort_word, sizeof(t->abort_word), "%s", (const char *)payload);
-		return 0;
-	case WIRE_DONE:
-		t->settled = true;
-		return 0;
-	default:
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"the source sent a frame of type %u on the control connection",
-			header->type);
-	}
-}
-
-static int handle(struct swo_migration *m, const struct swo_frame_header *header,
-	const uint8_t *payload, struct swo_error *err)
-{
-	struct target *t = (struct target *)m;
-	struct swo_frame_header reply = {
-		.type = WIRE_CLOCK_REPLY, .offset = header->offset, .pass = swo_now_ns()};
-
-	if (header->type == WIRE_CLOCK)
-		return swo_channel_send(&m->control, &reply, NULL, 0, err);
-	if (header->type == WIRE_CONFIG)
-		return target_device_config(t, header, payload, err);
-	pthread_mutex_lock(&m->mutex);
-	int rc = handle_locked(t, header, payload, err);
-	bool failed = rc && t->state == TARGET_LOADING;
-
-	pthread_cond_broadcast(&m->changed);
-	pthread_mutex_unlock(&m->mutex);
-	if (failed)
-		migration_fail(m, err);
-	return rc;
-}
-
-static void *control_reader(void *opaque)
-{
-	migration_read_control(opaque, handle);
-	return NULL;
-}
-
-/* ---- a source ------------------------------------------------------------------------------ */
-
-static bool has_hello(void *arg)
-{
-	return ((struct target *)arg)->hello_seen;
-}
-
-/* Whoever does not fit is told so, and the target goes on waiting for the one that does. */
-static void dismiss(struct target *t, const struct swo_error *why)
-{
-	swo_log(SWO_LOG_WARN, "a source was turned away: %s", why->text);
-	migration_control(&t->m, WIRE_ABORT, why->text, strlen(why->text), NULL);
-	pthread_mutex_lock(&t->m.mutex);
-	swo_channel_close(&t->m.control);
-	t->m.control_open = false;
-	hello_free(&t->hello);
-	t->hello_seen = false;
-	pthread_mutex_unlock(&t->m.mutex);
-}
-
-static int await_source(struct target *t, struct swo_error *err)
-{
-	struct swo_migration *m = &t->m;
-
-	for (;;) {
-		/* As long as it takes: an operator or `quit` ends it. */
-		while (migration_wait_until(
-			m, has_hello, t, false, swo_deadline_ms(60000), "a source's HELLO", err))
-			if (err->code != SWO_E_TIMEOUT)
-				return -1;
-		if (!hello_check(&t->hello, &m->vm, err))
-			return 0;
-		dismiss(t, err);
-	}
-}
-
-static int answer_hello(struct target *t, struct swo_error *err)
-{
-	struct swo_migration *m = &t->m;
-	struct swo_buf text = SWO_BUF_INIT(WIRE_HELLO_MAX);
-	struct hello_cost *costs = calloc(m->vm.device_count + 1, sizeof(*costs));
-
-	if (!costs)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
-	for (unsigned i = 0; i < m->vm.device_count; i++) {
-		struct swo_device *dev = m->vm.devices[i];
-
-		costs[i].finalise_ns =
-			swo_device_arc_cost(dev, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP).mean_ns;
-		costs[i].to_p2p_ns =
-			swo_device_arc_cost(dev, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P).mean_ns;
-		costs[i].to_running_ns =
-			swo_device_arc_cost(dev, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING)
-				.mean_ns;
-	}
-	int rc = hello_ok_format(costs, m->vm.device_count, &text, err);
-
-	if (!rc)
-		rc = migration_control(m, WIRE_HELLO_OK, text.data, text.len, err);
-	swo_buf_free(&text);
-	free(costs);
-	return rc;
-}
-
-static int open_sessions(struct target *t, struct swo_error *err)
-{
-	struct swo_migration *m = &t->m;
-
-	pthread_mutex_lock(&m->mutex);
-	target_event(t, TARGET_EV_HELLO);
-	memcpy(m->info.id, t->hello.id, sizeof(m->info.id));
-	pthread_mutex_unlock(&m->mutex);
-	memcpy(t->go.id, t->hello.id, sizeof(t->go.id));
-	if (swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err))
-		return -1;
-	m->control_reader_runs = true;
-	for (unsigned i = 0; i < m->vm.device_count; i++)
-		if (target_device_init(t, i, t->hello.devices[i].window, err))
-			return -1;
-	if (target_devices_resume(t, err))
-		return -1;
-	target_devices_load(t);
-	pthread_mutex_lock(&m->mutex);
-	t->hello_taken = true;
-	pthread_mutex_unlock(&m->mutex);
-	return answer_hello(t, err);
-}
-
-/* ---- loading ------------------------------------------------------------------------------------
- */
-
-static int load_machine(struct target *t, struct swo_error *err)
-{
-	struct swo_migration *m = &t->m;
-	uint64_t start = swo_now_ns();
-
-	pthread_mutex_lock(&m->mutex);
-	bool due = t->machine_seen && !t->machine_loaded;
-	pthread_mutex_unlock(&m->mutex);
-	if (!due)
-		return 0;
-	if (m->vm.ops->machine_load(m->vm.opaque, t->machine.data, t->machine.len, err))
-		return -1;
-	swo_timeline_span(m->timeline, SWO_SPAN_WORK, "", start, swo_now_ns(), t->machine.len,
-		"vCPU and board state");
-	pthread_mutex_lock(&m->mutex);
-	t->machine_loaded = true;
-	pthread_mutex_unlock(&m->mutex);
-	return 0;
-}
-
-/* With the mutex held. */
-static bool ram_is_in(const struct target *t)
-{
-	return t->fin_count == t->hello.channels;
-}
-
-/* Something for target_devices_finalise to do. */
-static bool has_settled(const struct target *t)
-{
-	for (unsigned i = 0; i < t->devices_made; i++)
-		if (t->devices[i].settled && !t->devices[i].waited)
-			return true;
-	return false;
-}
-
-static bool everything_is_in(const struct target *t)
-{
-	if (!ram_is_in(t) || !t->end_all || !t->machine_loaded)
-		return false;
-	for (unsigned i = 0; i < t->devices_made; i++)
-		if (t->hello.finalise == SWO_WHEN_LATE ? !t->devices[i].loaded
-						       : !t->devices[i].finalised)
-			return false;
-	return true;
-}
-
-static int load(struct target *t, struct swo_error *err)
-{
-	struct swo_migration *m = &t->m;
-
-	for (;;) {
-		if (load_machine(t, err))
-			return -1;
-		pthread_mutex_lock(&m->mutex);
-		bool ram = ram_is_in(t);
-		pthread_mutex_unlock(&m->mutex);
-		if (target_devices_finalise(t, ram, err))
-			return -1;
-
-		pthread_mutex_lock(&m->mutex);
-		bool all = everything_is_in(t), aborted = t->aborted;
-		bool busy = (t->machine_seen && !t->machine_loaded) || has_settled(t);
-		bool same =
-			t->end.all.frames == t->fins.frames && t->end.all.bytes == t->fins.bytes;
-
-		/* Nothing happened since we looked: wait until something does. */
-		if (!all && !aborted && !busy && m->failure.code == SWO_E_NONE &&
-			!m->cancel_asked && !m->quit && !m->lost && ram == ram_is_in(t))
-			swo_cond_wait(&m->changed, &m->mutex, swo_deadline_ms(TICK_MS));
-		aborted = t->aborted;
-		pthread_mutex_unlock(&m->mutex);
-
-		if (aborted)
-			return swo_error_set(err, SWO_E_PEER_LOST, 0, "the source gave up: %.300s",
-				t->abort_word);
-		if (all && !same)
-			return swo_error_set(err, SWO_E_CORRUPT, 0,
-				"the channels' sums are not those that the source has sent");
-		if (all)
-			return 0;
-		if (migration_broken(m, err))
-			return -1;
-	}
-}
-
 /* ---- READY and GO
  * ------------------------------------------------------------------------------------ */
 
@@ -459,15 +203,15 @@ static int until_loaded(struct target *t, struct swo_error *err)
 	struct swo_migration *m = &t->m;
 
 	migration_set_status(m, SWO_MIGRATION_SETUP);
-	if (await_source(t, err))
+	if (target_await_source(t, err))
 		return -1;
 	uint64_t start = swo_now_ns();
 
-	if (open_sessions(t, err))
+	if (target_open_sessions(t, err))
 		return -1;
 	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "setup");
 	migration_set_status(m, SWO_MIGRATION_ACTIVE);
-	return load(t, err);
+	return target_load(t, err);
 }
 
 static void target_main(struct swo_migration *m)

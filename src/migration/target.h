@@ -109,6 +109,14 @@ int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *
 /* Wakes every worker that waits for data (after abort was set). */
 void target_devices_wake(struct target *t);
 
+/* target_setup.c */
+/* Returns when a source has come that fits. */
+int target_await_source(struct target *t, struct swo_error *err);
+/* All devices to RESUMING, and the answer to HELLO. */
+int target_open_sessions(struct target *t, struct swo_error *err);
+/* target_load.c: returns when everything is in and every device has agreed. */
+int target_load(struct target *t, struct swo_error *err);
+
 /* target_channel.c */
 void *target_data_reader(void *opaque);
 /* target_accept.c */

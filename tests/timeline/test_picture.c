@@ -98,8 +98,10 @@ static void any_timeline_fits_the_width_asked_for(void **state)
 				seed = seed * 1664525 + 1013904223;
 				r[k] = seed >> 9;
 			}
-			snprintf(device, sizeof(device), r[0] % 3 ? "a-long-name-of-a-vf%u" : "",
-				r[0] % 5);
+			if (r[0] % 3)
+				snprintf(device, sizeof(device), "a-long-name-of-a-vf%u", r[0] % 5);
+			else
+				device[0] = 0;
 			snprintf(name, sizeof(name), "name %u", r[1] % 60);
 			sample_put(t, (enum swo_side)(r[2] % 2), (enum swo_span_kind)(r[3] % 8),
 				device, name, r[1] % 500, r[1] % 500 + r[2] % 90, r[3]);
