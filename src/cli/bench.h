@@ -33,7 +33,8 @@ struct bench_config {
 	const char *pf;				       /* all on this one; NULL: by the profile */
 	unsigned pfs;				       /* spread over so many; 0: not asked */
 	bool pf_arcs;
-	const char *ram; /* as the VMM takes it */
+	unsigned root_ports; /* devices lie behind so many, in turn; 0: on the root bus */
+	const char *ram;     /* as the VMM takes it */
 	unsigned vcpus;
 	unsigned dirty_rate, dma_pages, dma_rate, p2p_rate, irq_every;
 	unsigned handler_cost_ms;

@@ -23,6 +23,7 @@ enum {
 	OPT_PF,
 	OPT_PFS,
 	OPT_PF_ARCS,
+	OPT_ROOT_PORTS,
 	OPT_RAM,
 	OPT_VCPUS,
 	OPT_DIRTY_RATE,
@@ -64,6 +65,7 @@ static const struct argp_option options[] = {
 	{"pf", OPT_PF, "NAME", 0, "All devices of a side are on one PF of this name", 2},
 	{"pfs", OPT_PFS, "N", 0, "They are spread over N PFs (cx7: one PF unless said)", 2},
 	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "A PF takes arcs one at a time, too", 2},
+	{"root-ports", OPT_ROOT_PORTS, "N", 0, "Devices lie behind N root ports in turn (0)", 2},
 	{NULL, 0, NULL, 0, "The migration", 3},
 	{"channel", OPT_CHANNEL, "KIND", 0, "unix or tcp (unix)", 3},
 	{"channels", OPT_CHANNELS, "N", 0, "Connections (2)", 3},
@@ -176,6 +178,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_PFS:
 		config->pfs = number(state, "pfs", arg, 1, BENCH_VFS_MAX);
+		break;
+	case OPT_ROOT_PORTS:
+		config->root_ports = number(state, "root-ports", arg, 0, 16);
 		break;
 	case OPT_PF_ARCS:
 		config->pf_arcs = true;

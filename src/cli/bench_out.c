@@ -203,6 +203,27 @@ static void print_bounds(
 		guesses ? "; some of its figures are guesses (docs/bench.md)" : "");
 }
 
+/* What differs from the default. */
+static void print_switches(FILE *out, const struct bench_config *config)
+{
+	const struct {
+		const char *name, *value;
+	} words[] = {{"join", config->join}, {"stream", config->stream},
+		{"finalise", config->finalise}, {"config", config->config}, {"PF", config->pf}};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(words); i++)
+		if (words[i].value)
+			fprintf(out, "%s: %s\n", words[i].name, words[i].value);
+	if (config->pfs)
+		fprintf(out, "PFs: %u\n", config->pfs);
+	if (config->pf_arcs)
+		fputs("PFs take arcs one at a time\n", out);
+	if (config->root_ports)
+		fprintf(out, "root ports: %u\n", config->root_ports);
+	if (config->handler_cost_ms)
+		fprintf(out, "an ordinary handler at each depth: %u ms\n", config->handler_cost_ms);
+}
+
 static void print_setting(
 	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
 {
@@ -218,7 +239,9 @@ static void print_setting(
 	for (unsigned v = 0; v < config->vfs_count; v++)
 		fprintf(out, "%s%g", v ? ", " : "",
 			bench_doorbell_period_us(config, config->vfs[v]) / 1000.0);
-	fputs(" ms a vCPU and device.\n\n", out);
+	fputs(" ms a vCPU and device.\n", out);
+	print_switches(out, config);
+	putc('\n', out);
 }
 
 static void print_faults(FILE *out, const struct bench_row *rows, size_t count)

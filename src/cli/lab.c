@@ -116,13 +116,17 @@ static void machine_args(const struct lab *lab, enum lab_side side, struct args 
 static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *err)
 {
 	struct args args = {.count = 0};
-	char log[128];
+	char log[128], bus[24] = "";
 
 	machine_args(lab, side, &args);
+	for (unsigned i = 0; i < lab->config->root_ports; i++)
+		arg(&args, "--root-port=rp%u", i);
 	for (unsigned i = 0; i < lab->vfs; i++) {
 		arg(&args, "--device");
-		arg(&args, "vfio-user,socket=%s/%s-vf%u,id=vf%u", lab->dir, lab_side_name(side), i,
-			i);
+		if (lab->config->root_ports)
+			snprintf(bus, sizeof(bus), ",bus=rp%u", i % lab->config->root_ports);
+		arg(&args, "vfio-user,socket=%s/%s-vf%u,id=vf%u%s", lab->dir, lab_side_name(side),
+			i, i, bus);
 	}
 	if (side == LAB_TARGET)
 		arg(&args, "--incoming=defer");
