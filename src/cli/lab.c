@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define START_MS 60000	/* for all processes to listen */
+#define RETRY_MS 500	/* between two looks whether they still live */
 #define BOOT_MS	 120000 /* until the guest rings every device: KVM may have to emulate it */
 
 /* ---- arguments of the processes ---------------------------------------------------------- */
@@ -171,6 +172,30 @@ static void say(const struct lab *lab, const char *what)
 		fprintf(stderr, "%u %s: %s\n", lab->vfs, lab->transitions, what);
 }
 
+/* Tries again and again, but no longer than those who are to answer live. */
+static int open_control(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+{
+	swo_deadline deadline = swo_deadline_ms(START_MS);
+
+	while (ask_open(&lab->ends[side].controls[i], err, RETRY_MS, "%s/%s-vf%u.ctl", lab->dir,
+		lab_side_name(side), i))
+		if (swo_deadline_passed(deadline) || bench_check_alive(err))
+			return -1;
+	return 0;
+}
+
+static int open_monitor(struct lab *lab, enum lab_side side, struct swo_error *err)
+{
+	swo_deadline deadline = swo_deadline_ms(START_MS);
+	char uri[128];
+
+	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", lab->dir, lab_side_name(side));
+	while (ask_qmp_open(&lab->ends[side].qmp, uri, RETRY_MS, err))
+		if (swo_deadline_passed(deadline) || bench_check_alive(err))
+			return -1;
+	return 0;
+}
+
 int lab_start(struct lab *lab, struct swo_error *err)
 {
 	say(lab, "starting devices and machines");
@@ -179,17 +204,11 @@ int lab_start(struct lab *lab, struct swo_error *err)
 			if (start_device(lab, side, i, err))
 				return -1;
 		for (unsigned i = 0; i < lab->vfs; i++)
-			if (ask_open(&lab->ends[side].controls[i], err, START_MS, "%s/%s-vf%u.ctl",
-				    lab->dir, lab_side_name(side), i))
+			if (open_control(lab, side, i, err))
 				return -1;
 	}
 	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
-		char uri[128];
-
-		if (start_machine(lab, side, err))
-			return -1;
-		snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", lab->dir, lab_side_name(side));
-		if (ask_qmp_open(&lab->ends[side].qmp, uri, START_MS, err))
+		if (start_machine(lab, side, err) || open_monitor(lab, side, err))
 			return -1;
 	}
 	return 0;
