@@ -124,6 +124,10 @@ static void last_words(const char *path, char *out, size_t len)
 	if (got <= 0)
 		return;
 	tail[got] = 0;
+	/* argp says after its complaint where to find help. */
+	char *advice = strstr(tail, "\nTry `");
+	if (advice)
+		*advice = 0;
 	const char *line = strrchr(tail, '\n');
 	snprintf(out, len, "%.*s", (int)len - 1, line ? line + 1 : tail);
 }
