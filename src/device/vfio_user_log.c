@@ -168,7 +168,9 @@ static int send_start(struct vfio_user *vu, uint64_t *page, const struct swo_dma
 		struct swo_vu_log_start start;
 		struct swo_vu_dma_range ranges[RANGES_MAX];
 	} SWO_VU_PACKED request;
-	struct swo_vu_log_start reply;
+	/* Apart from the request: a reply may be on its way in before the send is seen to be over.
+	 */
+	struct swo_vu_dma_range echo[RANGES_MAX];
 
 	if (count > RANGES_MAX)
 		count = 0;
@@ -189,19 +191,18 @@ static int send_start(struct vfio_user *vu, uint64_t *page, const struct swo_dma
 	struct swo_vu_call call = {.command = SWO_VU_DEVICE_FEATURE,
 		.what = "DMA_LOGGING_START",
 		.request = {{&head, sizeof(head)}, {&request, len}},
-		.reply = {{&back, sizeof(back)}, {request.ranges, sizeof(request.ranges)}},
+		.reply = {{&back, sizeof(back)}, {echo, sizeof(echo)}},
 		.reply_min = sizeof(back),
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
 	if (swo_vu_do(vu->client, &call, err))
 		return -1;
-	reply = back.start;
-	if (!is_page_size(reply.page_size))
+	if (!is_page_size(back.start.page_size))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"device %s: its server logs DMA in pages of %llu bytes, which is no page "
 			"size",
-			vu->name, (unsigned long long)reply.page_size);
-	*page = reply.page_size;
+			vu->name, (unsigned long long)back.start.page_size);
+	*page = back.start.page_size;
 	return 0;
 }
 

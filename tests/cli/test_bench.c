@@ -289,7 +289,7 @@ static void what_is_killed_is_gone_and_the_rest_lives_on(void **state)
 	unsigned threads = 0;
 	uint64_t rss = 0;
 	bench_sample_process(second, &threads, &rss);
-	assert_int_equal(threads, 1);
+	assert_true(threads > 0);
 	assert_true(rss > 0);
 	bench_kill_all();
 	assert_int_equal(kill(second, 0), -1);
