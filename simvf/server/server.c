@@ -111,9 +111,10 @@ int srv_open(struct srv *s, const struct srv_args *args, struct swo_error *err)
 		return -1;
 	if (args->pf && srv_pf_open(args->pf_dir, args->pf, &s->pf, err))
 		return -1;
-	if (args->control && srv_listen(args->control, &s->control_fd, err))
+	/* Whoever finds the control socket may count on the device's. */
+	if (srv_listen(args->socket, &s->listen_fd, err))
 		return -1;
-	return srv_listen(args->socket, &s->listen_fd, err);
+	return args->control ? srv_listen(args->control, &s->control_fd, err) : 0;
 }
 
 void srv_close(struct srv *s)
