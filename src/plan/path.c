@@ -1,0 +1,486 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * path.c - the critical path: back from STARTED to "vCPUs stopped", at each point the span whose
+ * end enabled the next. What enables what is the schedule of migration/ (docs/migration.md).
+ */
+#include "plan/plan_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* So soon after its own device's last step, a step was not waiting for anybody else. */
+#define NEAR_NS UINT64_C(1000000)
+
+#define NOTHING "nothing recorded"
+
+struct item {
+	struct swo_span span; /* cut to the interval */
+	enum plan_stage stage;
+	bool used;
+};
+
+struct walk {
+	struct item *items;
+	size_t count;
+	uint64_t from;	    /* "vCPUs stopped" */
+	uint64_t cursor;    /* all later than this is explained */
+	bool devices;	    /* there are arcs at all */
+	bool missing;	    /* what should have come next was not recorded */
+	struct swo_span at; /* what came after it: a gap is its wait */
+	struct swo_path *path;
+};
+
+/* ---- putting the chain together, last step first ------------------------------------------- */
+
+static void push(struct walk *w, const struct swo_span *span, const char *gap, uint64_t start)
+{
+	struct swo_path *path = w->path;
+	bool last = path->count == SWO_PATH_STEPS_MAX - 1;
+
+	if (last) /* a timeline that nobody recorded: the sum is still right */
+		start = w->from;
+	if (start < w->from)
+		start = w->from;
+	if (start >= w->cursor || path->count == SWO_PATH_STEPS_MAX)
+		return;
+	struct swo_path_step *step = &path->steps[path->count++];
+
+	*step = (struct swo_path_step){.gap = gap || last,
+		.side = span->side,
+		.kind = gap || last ? SWO_SPAN_WAIT : span->kind,
+		.start_ns = start,
+		.end_ns = w->cursor};
+	snprintf(step->name, sizeof(step->name), "%s",
+		last  ? "all that came before"
+		: gap ? gap
+		      : span->name);
+	snprintf(step->device, sizeof(step->device), "%s", span->device);
+	w->cursor = start;
+}
+
+/* No span explains the time between `when` and the cursor; a name does. */
+static void gap_to(struct walk *w, uint64_t when, const char *name)
+{
+	push(w, &w->at, w->missing ? NOTHING : name, when);
+	w->missing = false;
+}
+
+/* Goes back to the beginning of a span that ended before the cursor, with `gap` between. */
+static void take(struct walk *w, struct item *item, const char *gap)
+{
+	item->used = true;
+	gap_to(w, item->span.end_ns, gap);
+	push(w, &item->span, NULL, item->span.start_ns);
+	w->at = item->span;
+}
+
+/* ---- looking ------------------------------------------------------------------------------- */
+
+/* Of two that end together the longer one was waited for. */
+static bool better(const struct item *one, const struct item *other)
+{
+	if (!other)
+		return true;
+	if (one->span.end_ns != other->span.end_ns)
+		return one->span.end_ns > other->span.end_ns;
+	return one->span.start_ns < other->span.start_ns;
+}
+
+/* The last of its stage that ended in (after, until]; of `device`, unless that is NULL. */
+static struct item *find(struct walk *w, enum plan_stage stage, const char *device, uint64_t until)
+{
+	struct item *best = NULL;
+
+	for (size_t i = 0; i < w->count; i++) {
+		struct item *item = &w->items[i];
+
+		if (item->stage == stage && !item->used && item->span.end_ns <= until &&
+			(!device || !strcmp(item->span.device, device)) && better(item, best))
+			best = item;
+	}
+	return best;
+}
+
+static struct item *later(struct item *one, struct item *other)
+{
+	if (!one || !other)
+		return one ? one : other;
+	return better(other, one) ? other : one;
+}
+
+static bool near(const struct item *item, uint64_t start)
+{
+	return item && start - item->span.end_ns <= NEAR_NS;
+}
+
+/* ---- waves of arcs -------------------------------------------------------------------------- */
+
+/*
+ * Back through a wave: an arc began with its wave, or after an arc of its own device, or (one
+ * device at a time, or one depth at a time) after another's.
+ */
+static void wave(struct walk *w, struct item *arc, enum plan_stage stage, enum plan_stage below,
+	const char *gap)
+{
+	while (arc) {
+		take(w, arc, gap);
+		uint64_t start = arc->span.start_ns;
+		struct item *own = find(w, stage, arc->span.device, start);
+		struct item *barrier = find(w, below, NULL, start);
+		struct item *turn = find(w, stage, NULL, start);
+
+		if (near(own, start)) {
+			arc = own;
+			gap = "between two arcs";
+			continue;
+		}
+		if (near(barrier, start) || start - w->from <= NEAR_NS)
+			return;
+		if (turn && barrier && turn->span.end_ns <= barrier->span.end_ns)
+			return;
+		arc = turn;
+		gap = "waiting for its turn";
+	}
+}
+
+static void stop_of_vm(struct walk *w)
+{
+	struct item *arc = find(w, PLAN_QUIESCE, NULL, w->cursor);
+
+	/* A VM without P2P devices has no such arcs. */
+	if (arc)
+		wave(w, arc, PLAN_QUIESCE, PLAN_STOPPED, "joining the prepare pass");
+}
+
+static void stop_of(struct walk *w, struct item *arc, const char *gap)
+{
+	if (arc)
+		wave(w, arc, PLAN_STOP, PLAN_QUIESCE, gap);
+	else
+		w->missing = w->devices;
+	stop_of_vm(w);
+}
+
+/* ---- a device's way ---------------------------------------------------------------------------
+ */
+
+static void saving(struct walk *w, struct item *save, const char *gap)
+{
+	char device[sizeof(save->span.device)];
+
+	memcpy(device, save->span.device, sizeof(device));
+	take(w, save, gap);
+	uint64_t start = save->span.start_ns;
+	struct item *own = find(w, PLAN_STOP, device, start);
+	struct item *last = find(w, PLAN_STOP, NULL, start);
+
+	if (last && !near(own, start) && last != own)
+		stop_of(w, last, "waiting until all devices have stopped");
+	else
+		stop_of(w, own, "beginning to stream");
+}
+
+/*
+ * Loading goes on beside saving: what it adds is the time after the last byte was sent. A config
+ * that came late is loaded by the same worker, before.
+ */
+static void loading(struct walk *w, struct item *load, const char *gap)
+{
+	struct item *save = find(w, PLAN_SAVED, load->span.device, UINT64_MAX);
+	struct item *config = find(w, PLAN_CONFIGURED, load->span.device, load->span.end_ns);
+	struct item *cause = later(save, config);
+
+	load->used = true;
+	gap_to(w, load->span.end_ns, gap);
+	push(w, &load->span, NULL, cause ? cause->span.end_ns : load->span.start_ns);
+	w->at = load->span;
+	if (cause && cause == config) {
+		take(w, config, "wire");
+		gap_to(w, w->from, "wire");
+	} else if (cause) {
+		saving(w, save, "wire");
+	} else {
+		w->missing = w->devices;
+		stop_of(w, find(w, PLAN_STOP, load->span.device, w->cursor), NOTHING);
+	}
+}
+
+/* ---- when all was sent
+ * --------------------------------------------------------------------------- */
+
+static void ram_passes(struct walk *w, struct item *pass)
+{
+	const char *gap = "ending the channels";
+
+	while (pass) {
+		take(w, pass, gap);
+		struct item *stop = find(w, PLAN_STOP, NULL, pass->span.start_ns);
+		struct item *before = find(w, PLAN_RAM, NULL, pass->span.start_ns);
+
+		gap = "collecting dirty pages";
+		if (stop && later(stop, before) == stop) {
+			/* What a device has dirtied goes when it has stopped. */
+			stop_of(w, stop, gap);
+			return;
+		}
+		pass = before;
+	}
+}
+
+static void machine_saved(struct walk *w, struct item *machine, const char *gap)
+{
+	take(w, machine, gap);
+	stop_of(w, find(w, PLAN_STOP, NULL, w->cursor), "joining the change pass");
+}
+
+static void all_sent(struct walk *w)
+{
+	struct item *ram = find(w, PLAN_RAM, NULL, w->cursor);
+	struct item *save = find(w, PLAN_SAVED, NULL, w->cursor);
+	struct item *machine = find(w, PLAN_MACHINE_SAVED, NULL, w->cursor);
+	struct item *last = later(save, later(machine, ram));
+
+	if (!last)
+		stop_of(w, find(w, PLAN_STOP, NULL, w->cursor), "joining the change pass");
+	else if (last == save)
+		saving(w, save, "ending the channels");
+	else if (last == machine)
+		machine_saved(w, machine, "ending the channels");
+	else
+		ram_passes(w, ram);
+}
+
+static void sent_by(struct walk *w, struct item *sent, const char *gap)
+{
+	sent->used = true;
+	gap_to(w, sent->span.start_ns, gap);
+	w->at = sent->span;
+	all_sent(w);
+}
+
+/* ---- RESUMING->STOP -----------------------------------------------------------------------------
+ */
+
+/* The wait for READY began when all was sent: that is the moment that counts. */
+static struct item *sent_before(struct walk *w, uint64_t until)
+{
+	struct item *best = NULL;
+
+	for (size_t i = 0; i < w->count; i++) {
+		struct item *item = &w->items[i];
+
+		if (item->stage == PLAN_SENT && !item->used && item->span.start_ns <= until &&
+			(!best || item->span.start_ns > best->span.start_ns))
+			best = item;
+	}
+	return best;
+}
+
+static void finalising(struct walk *w, struct item *arc, const char *gap)
+{
+	for (;;) {
+		take(w, arc, gap);
+		uint64_t start = arc->span.start_ns;
+		struct item *own = find(w, PLAN_LOADED, arc->span.device, start);
+		struct item *turn = find(w, PLAN_FINALISE, NULL, start);
+		struct item *sent = sent_before(w, start);
+		bool prompt = near(own, start);
+
+		if (!prompt && turn && !(own && better(own, turn)) &&
+			!(sent && sent->span.start_ns > turn->span.end_ns)) {
+			arc = turn;
+			gap = "waiting for its turn";
+			continue;
+		}
+		if (!prompt && sent && !(own && own->span.end_ns > sent->span.start_ns)) {
+			sent_by(w, sent, "waiting until all is in");
+		} else if (own) {
+			loading(w, own, "launching RESUMING->STOP");
+		} else {
+			w->missing = true;
+			all_sent(w);
+		}
+		return;
+	}
+}
+
+static void ready(struct walk *w)
+{
+	const char *const agreeing = "agreeing that all is in";
+	struct item *arc = find(w, PLAN_FINALISE, NULL, w->cursor);
+	struct item *load = find(w, PLAN_LOADED, NULL, w->cursor);
+	struct item *machine = find(w, PLAN_MACHINE_LOADED, NULL, w->cursor);
+	struct item *sent = sent_before(w, w->cursor);
+	struct item *last = later(arc, later(load, machine));
+
+	if (sent && (!last || sent->span.start_ns > last->span.end_ns)) {
+		sent_by(w, sent, "wire");
+	} else if (!last) {
+		w->missing = true;
+		all_sent(w);
+	} else if (last == arc) {
+		finalising(w, arc, agreeing);
+	} else if (last == load) {
+		loading(w, load, agreeing);
+	} else {
+		struct item *saved = find(w, PLAN_MACHINE_SAVED, NULL, machine->span.end_ns);
+
+		take(w, machine, agreeing);
+		if (saved)
+			machine_saved(w, saved, "wire");
+		else
+			all_sent(w);
+	}
+}
+
+/* ---- the whole
+ * ------------------------------------------------------------------------------------ */
+
+static void mark(struct walk *w, enum plan_stage stage, const char *gap)
+{
+	struct item *item = find(w, stage, NULL, UINT64_MAX);
+
+	if (item)
+		take(w, item, gap);
+	else
+		w->missing = true;
+}
+
+static void walk_back(struct walk *w)
+{
+	struct item *resumed = find(w, PLAN_RESUMED, NULL, w->cursor);
+	const char *gap = "resuming the vCPUs";
+
+	if (resumed) {
+		take(w, resumed, "reporting STARTED");
+		gap = "joining the change pass";
+	}
+	struct item *run = find(w, PLAN_RUN, NULL, w->cursor);
+
+	if (run)
+		wave(w, run, PLAN_RUN, PLAN_RELEASE, gap);
+	else
+		w->missing = w->devices;
+	struct item *release = find(w, PLAN_RELEASE, NULL, w->cursor);
+
+	if (release)
+		wave(w, release, PLAN_RELEASE, PLAN_GO, "joining the prepare pass");
+	mark(w, PLAN_GO, "beginning the start");
+	mark(w, PLAN_GO_SENT, "wire");
+	mark(w, PLAN_READY, "wire");
+	ready(w);
+	gap_to(w, w->from, w->devices ? "beginning the stop" : "stopping");
+}
+
+/* The last STARTED, and the last stop before it: an attempt that was taken back may lie earlier. */
+static int find_ends(const struct swo_span *spans, size_t count, uint64_t *from, uint64_t *to,
+	struct swo_error *err)
+{
+	bool stopped = false, started = false;
+
+	for (size_t i = 0; i < count; i++)
+		if (plan_stage_of(&spans[i]) == PLAN_STARTED &&
+			(!started || spans[i].end_ns > *to)) {
+			*to = spans[i].end_ns;
+			started = true;
+		}
+	for (size_t i = 0; started && i < count; i++)
+		if (plan_stage_of(&spans[i]) == PLAN_STOPPED && spans[i].start_ns <= *to &&
+			(!stopped || spans[i].start_ns > *from)) {
+			*from = spans[i].start_ns;
+			stopped = true;
+		}
+	if (stopped)
+		return 0;
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"this timeline holds no completed switchover: it has no mark '%s' %s",
+		started ? PLAN_MARK_STOPPED : PLAN_MARK_STARTED,
+		started ? "before STARTED (was the VM paused when it was migrated?)"
+			: "of the target (did the migration fail, or is this one side only?)");
+}
+
+static void keep(struct walk *w, const struct swo_span *span, uint64_t to)
+{
+	struct item item = {.span = *span, .stage = plan_stage_of(span)};
+
+	if (item.stage == PLAN_OTHER || span->end_ns < w->from || span->start_ns > to)
+		return;
+	if (item.span.start_ns < w->from)
+		item.span.start_ns = w->from;
+	if (item.span.end_ns > to)
+		item.span.end_ns = to;
+	w->devices |= span->kind == SWO_SPAN_ARC;
+	w->items[w->count++] = item;
+}
+
+/* With --finalise late, RESUMING->STOP belongs to the start. */
+static void place_late_arcs(struct walk *w)
+{
+	struct item *go = find(w, PLAN_GO, NULL, UINT64_MAX);
+
+	for (size_t i = 0; go && i < w->count; i++)
+		if (w->items[i].stage == PLAN_FINALISE &&
+			w->items[i].span.start_ns >= go->span.start_ns)
+			w->items[i].stage = PLAN_RELEASE;
+}
+
+static void turn_round(struct swo_path *path)
+{
+	for (size_t i = 0, j = path->count; i + 1 < j; i++) {
+		struct swo_path_step swap = path->steps[--j];
+
+		path->steps[j] = path->steps[i];
+		path->steps[i] = swap;
+	}
+}
+
+int plan_path(
+	const struct swo_span *spans, size_t count, struct swo_path *out, struct swo_error *err)
+{
+	*out = (struct swo_path){0};
+	if (find_ends(spans, count, &out->start_ns, &out->end_ns, err))
+		return -1;
+	struct walk w = {.from = out->start_ns,
+		.cursor = out->end_ns,
+		.path = out,
+		.at = {.side = SWO_SIDE_TARGET}};
+
+	w.items = calloc(count, sizeof(*w.items));
+	out->steps = calloc(SWO_PATH_STEPS_MAX, sizeof(*out->steps));
+	if (!w.items || !out->steps) {
+		free(w.items);
+		swo_path_free(out);
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a path over %zu spans", count);
+	}
+	for (size_t i = 0; i < count; i++)
+		keep(&w, &spans[i], out->end_ns);
+	place_late_arcs(&w);
+	walk_back(&w);
+	turn_round(out);
+	free(w.items);
+	return 0;
+}
+
+int swo_critical_path(struct swo_timeline *timeline, struct swo_path *out, struct swo_error *err)
+{
+	size_t count = swo_timeline_count(timeline, NULL), got = 0;
+	struct swo_span *spans = calloc(count + 1, sizeof(*spans));
+
+	*out = (struct swo_path){0};
+	if (!spans)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a path over %zu spans", count);
+	while (got < count && swo_timeline_get(timeline, got, &spans[got]))
+		got++;
+	int rc = plan_path(spans, got, out, err);
+
+	free(spans);
+	return rc;
+}
+
+void swo_path_free(struct swo_path *path)
+{
+	free(path->steps);
+	*path = (struct swo_path){0};
+}
