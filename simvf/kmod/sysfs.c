@@ -44,8 +44,14 @@ static int change_profile(struct simvf *dev, const char *text, size_t len)
 	}
 	if (dev->open)
 		return -EBUSY;
-	return simvf_model_make(
+	ret = simvf_model_make(
 		dev, &profile, config->seed, config->mig_flags, config->arcs_reserve);
+	if (ret)
+		return ret;
+	/* the new model knows of no faults and has walked no arcs */
+	memset(dev->faults, 0, sizeof(dev->faults));
+	memset(dev->sums, 0, sizeof(dev->sums));
+	return 0;
 }
 
 static ssize_t profile_store(
