@@ -196,12 +196,10 @@ static void open_by_group(struct bed_device *dev)
 	assert_true(dev->fd >= 0);
 }
 
-void bed_open(struct bed_device *dev, unsigned index, const char *profile)
+void bed_prepare(unsigned index, const char *profile)
 {
-	*dev = (struct bed_device){.index = index, .fd = -1, .data = -1, .group = -1};
 	make_ram();
 	assert_true(index < BED_DEVICES);
-	opened[index] = dev;
 	assert_int_equal(bed_put(index, "faults", "clear"), 0);
 	assert_int_equal(bed_put(index, "reset_stats", "1"), 0);
 	assert_int_equal(bed_put(index, "pf", "0"), 0);
@@ -210,6 +208,13 @@ void bed_open(struct bed_device *dev, unsigned index, const char *profile)
 	assert_int_equal(bed_put(index, "precopy_zero", "0"), 0);
 	assert_int_equal(bed_put(index, "profile", "instant"), 0);
 	assert_int_equal(bed_put(index, "profile", profile), 0);
+}
+
+void bed_open(struct bed_device *dev, unsigned index, const char *profile)
+{
+	*dev = (struct bed_device){.index = index, .fd = -1, .data = -1, .group = -1};
+	bed_prepare(index, profile);
+	opened[index] = dev;
 	bed_cdev = getenv("LAB_CDEV") != NULL;
 	if (bed_cdev)
 		open_by_cdev(dev);

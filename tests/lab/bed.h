@@ -34,6 +34,7 @@ extern bool bed_cdev; /* opened by cdev and iommufd */
  * Opens device `index` with this profile ("even", or "key = value" lines), without faults and
  * with its counters at zero. Fails the test when that does not work.
  */
+void bed_prepare(unsigned index, const char *profile); /* the same, without opening it */
 void bed_open(struct bed_device *dev, unsigned index, const char *profile);
 void bed_close(struct bed_device *dev);
 /* A test, after which whatever it left open is closed. */
