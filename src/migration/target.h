@@ -106,6 +106,8 @@ int target_device_config(struct target *t, const struct swo_frame_header *header
  */
 int target_device_settle(struct target_device *td, bool whatever, struct swo_error *err);
 int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err);
+/* With the mutex held: is there something for it to do? Asked before the thread goes to sleep. */
+bool target_devices_due(const struct target *t, bool ram_is_in);
 /* Wakes every worker that waits for data (after abort was set). */
 void target_devices_wake(struct target *t);
 

@@ -413,6 +413,18 @@ static bool may_finalise(const struct target *t, bool ram_is_in)
 	       (t->hello.finalise == SWO_WHEN_EARLY || ram_is_in);
 }
 
+bool target_devices_due(const struct target *t, bool ram_is_in)
+{
+	for (unsigned i = 0; i < t->devices_made; i++) {
+		const struct target_device *td = &t->devices[i];
+
+		if ((td->settled && !td->waited) ||
+			(td->loaded && !td->finalising && may_finalise(t, ram_is_in)))
+			return true;
+	}
+	return false;
+}
+
 int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err)
 {
 	bool serial = t->m.vm.transitions == SWO_TRANSITIONS_SERIAL;

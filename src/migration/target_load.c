@@ -37,15 +37,6 @@ static bool ram_is_in(const struct target *t)
 	return t->fin_count == t->hello.channels;
 }
 
-/* Something for target_devices_finalise to do. */
-static bool has_settled(const struct target *t)
-{
-	for (unsigned i = 0; i < t->devices_made; i++)
-		if (t->devices[i].settled && !t->devices[i].waited)
-			return true;
-	return false;
-}
-
 static bool everything_is_in(const struct target *t)
 {
 	if (!ram_is_in(t) || !t->end_all || !t->machine_loaded)
@@ -72,7 +63,7 @@ int target_load(struct target *t, struct swo_error *err)
 
 		pthread_mutex_lock(&m->mutex);
 		bool all = everything_is_in(t), aborted = t->aborted;
-		bool busy = (t->machine_seen && !t->machine_loaded) || has_settled(t);
+		bool busy = (t->machine_seen && !t->machine_loaded) || target_devices_due(t, ram);
 		bool same =
 			t->end.all.frames == t->fins.frames && t->end.all.bytes == t->fins.bytes;
 
