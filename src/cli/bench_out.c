@@ -236,10 +236,15 @@ static void print_setting(
 		"%u channel%s;\na doorbell every ",
 		config->runs, accel, config->vcpus, config->ram, config->dirty_rate,
 		config->channel, config->channels, config->channels == 1 ? "" : "s");
-	for (unsigned v = 0; v < config->vfs_count; v++)
-		fprintf(out, "%s%g", v ? ", " : "",
-			bench_doorbell_period_us(config, config->vfs[v]) / 1000.0);
-	fputs(" ms a vCPU and device.\n", out);
+	unsigned last = 0;
+	for (unsigned v = 0; v < config->vfs_count; v++) {
+		unsigned period = bench_doorbell_period_us(config, config->vfs[v]);
+
+		if (period != last)
+			fprintf(out, "%s%g ms", v ? ", " : "", period / 1000.0);
+		last = period;
+	}
+	fputs(" a vCPU and device.\n", out);
 	print_switches(out, config);
 	putc('\n', out);
 }
