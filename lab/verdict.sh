@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # verdict.sh - sourced by lab/lab: reads what the guests sent home, and what their kernels had to say.
 
-trouble='WARNING:|BUG:|Oops|lockdep|possible circular|KASAN|general protection|Call Trace|hung task|Kernel panic'
+trouble='WARNING:|BUG:|Oops|INFO: (possible|task|rcu)|possible (circular|recursive)|inconsistent lock|held lock freed'
+trouble+='|bad unlock|KASAN|general protection|Call Trace|Kernel panic'
 
 # tally PATTERN: lines of all steps' TAP
 tally() {
