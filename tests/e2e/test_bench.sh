@@ -1,0 +1,74 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# test_bench.sh SWITCHOVER: the command itself: what it writes, and that nothing outlives it. TAP.
+switchover=$1
+unset SWITCHOVER
+dir=$(mktemp -d /tmp/swt.XXXXXX) || exit 99
+trap 'rm -rf "$dir"' EXIT
+export TMPDIR="$dir" # what the bench makes, it makes in here
+number=0
+
+result() {
+	number=$((number + 1))
+	if [ "$1" = 0 ]; then echo "ok $number - $2"; else echo "not ok $number - $2"; fi
+}
+
+# Processes that were started for this directory.
+left() {
+	# The brackets keep grep from finding itself.
+	grep -lsa "$dir/switchover-la[b]" /proc/[0-9]*/cmdline | wc -l
+}
+
+# Waits until a guest is being migrated or about to be, and says which process the bench is.
+start() {
+	"$switchover" bench --accel native --ram 64M --vcpus 1 --vfs 2 --transitions parallel \
+		--runs 50 >"$dir/out" 2>&1 &
+	bench=$!
+	tries=0
+	while [ "$(left)" -lt 6 ] && [ $tries -lt 300 ]; do
+		sleep 0.1
+		tries=$((tries + 1))
+	done
+	sleep 0.5
+}
+
+gone() {
+	tries=0
+	while [ "$(left)" -gt 0 ] && [ $tries -lt 100 ]; do
+		sleep 0.1
+		tries=$((tries + 1))
+	done
+	[ "$(left)" -eq 0 ]
+}
+
+echo 1..5
+"$switchover" bench --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
+	--profile instant --runs 1 --json "$dir/rows" --timeline "$dir/line.json" >"$dir/out" 2>&1
+status=$?
+[ $status = 0 ] && [ "$(wc -l <"$dir/rows")" = 4 ] &&
+	grep -q '"vfs":2,"transitions":"parallel","profile":"instant"' "$dir/rows" &&
+	grep -q '"spans"' "$dir/line.json" && grep -q traceEvents "$dir/line.trace.json" &&
+	grep -q '^improvement' "$dir/out" && grep -q 'median run of 2 VFs' "$dir/out"
+result $? "rows, table, timeline and picture are written, and the status is 0"
+[ "$(ls "$dir")" = "line.json
+line.trace.json
+out
+rows" ]
+result $? "nothing else is left in the directory"
+
+start
+kill -INT $bench
+wait $bench
+[ $? = 130 ] && gone && ! ls -d "$dir"/switchover-lab.* >/dev/null 2>&1
+result $? "an interrupt ends it with 130, and every process and file with it"
+
+start
+kill -KILL $bench
+wait $bench 2>/dev/null
+gone
+result $? "when it is killed outright no process outlives it"
+rm -rf "$dir"/switchover-lab.*
+
+"$switchover" bench --accel native --profile nope --vfs 1 --runs 1 >"$dir/out" 2>&1
+[ $? = 1 ] && grep -q "nope" "$dir/out" && gone
+result $? "a device that does not start is named with its own words, and the status is 1"
