@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * plan.h - where the time of a switchover went: the critical path of one that took place.
+ * plan.h - where the time of a switchover goes: the critical path of one that took place,
+ * and a model of the same schedule for one that has not.
  *
  * Threads: every function may be called from any thread, each with arguments of its own.
  */
@@ -8,6 +9,9 @@
 #define SWITCHOVER_PLAN_H
 
 #include "switchover/base.h"
+#include "switchover/device.h"
+#include "switchover/migration.h"
+#include "switchover/runstate.h"
 #include "switchover/timeline.h"
 
 /* ---- the critical path ---------------------------------------------------------------- */
@@ -45,5 +49,72 @@ struct swo_path {
 SWO_API int swo_critical_path(
 	struct swo_timeline *timeline, struct swo_path *out, struct swo_error *err);
 SWO_API void swo_path_free(struct swo_path *path);
+
+/* ---- the model ------------------------------------------------------------------------ */
+
+/* What one device costs. Times in ns, rates in bytes a second, 0: no limit. */
+struct swo_plan_device {
+	char name[32];
+	uint64_t to_p2p_ns;	      /* PRE_COPY->PRE_COPY_P2P */
+	uint64_t to_stop_copy_ns;     /* PRE_COPY_P2P->STOP_COPY */
+	uint64_t resuming_to_stop_ns; /* RESUMING->STOP, once all is loaded */
+	uint64_t to_running_p2p_ns;   /* STOP->RUNNING_P2P */
+	uint64_t to_running_ns;	      /* RUNNING_P2P->RUNNING */
+	uint64_t config_load_ns;
+	uint64_t state_bytes;
+	uint64_t precopy_bytes; /* of these, sent and loaded before the stop */
+	uint64_t save_rate;
+	uint64_t load_rate;
+	int pf;	   /* devices of one number take turns in saving and in loading; -1: with nobody */
+	int depth; /* in the device tree; 0 is the root */
+};
+
+struct swo_plan_setup {
+	const struct swo_plan_device *devices;
+	unsigned count;	       /* at most SWO_DEVICES_MAX */
+	uint64_t wire_rate;    /* of all channels together; bytes a second, 0: no limit */
+	uint64_t channel_rate; /* of one channel; 0: no limit of its own */
+	unsigned channels;     /* 1..16 */
+	uint64_t rtt_ns;       /* of the link */
+	uint64_t ram_bytes;    /* dirty when the vCPUs stop */
+	uint64_t window;       /* bytes of a device under way; 0: no limit */
+	uint64_t machine_ns;   /* saving and loading vCPU and board state */
+	enum swo_transitions transitions;
+	enum swo_join join;
+	enum swo_when stream, finalise, config; /* as in struct swo_migration_params */
+	bool pf_arcs;				/* devices of one PF take turns in arcs, too */
+};
+/* Parallel and early in everything, 2 channels and the engine's window; no devices, no limits. */
+SWO_API void swo_plan_setup_init(struct swo_plan_setup *setup);
+
+struct swo_plan_period {
+	uint64_t start_ns, end_ns;
+};
+
+/* When one device does what, in ns after "vCPUs stopped". */
+struct swo_plan_schedule {
+	struct swo_plan_period to_p2p, to_stop_copy;
+	struct swo_plan_period save; /* read and sent */
+	struct swo_plan_period load;
+	struct swo_plan_period resuming_to_stop, to_running_p2p, to_running;
+};
+
+struct swo_plan_result {
+	uint64_t blackout_ns;		     /* "vCPUs stopped" to "STARTED" */
+	uint64_t ready_ns;		     /* READY, on the same scale */
+	struct swo_plan_schedule *schedules; /* one a device */
+	unsigned count;
+	struct swo_path path; /* adds up to blackout_ns */
+};
+
+/*
+ * Plays the schedule of src/migration with these costs: arcs, streams in grants of 1 MiB through
+ * save, channel, wire and load, the last RAM pass beside them, READY and GO. Pure: no clock, no
+ * chance. timeline may be NULL; else a prediction is added to it, both sides, times from 1 s on.
+ * Free *out with swo_plan_free.
+ */
+SWO_API int swo_plan_run(const struct swo_plan_setup *setup, struct swo_plan_result *out,
+	struct swo_timeline *timeline, struct swo_error *err);
+SWO_API void swo_plan_free(struct swo_plan_result *result);
 
 #endif

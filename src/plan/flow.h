@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * flow.h - bytes from sources to target, played event by event: every device's state through
+ * save, channel, wire and load, and guest memory beside it. Knows no arcs.
+ */
+#ifndef PLAN_FLOW_H
+#define PLAN_FLOW_H
+
+#include "switchover/base.h"
+
+#define FLOW_GRAIN	  (UINT64_C(1) << 20) /* what an engine, a channel, the wire do in one go */
+#define FLOW_CHANNELS_MAX 16
+#define FLOW_NOBODY	  (-1)
+
+struct flow_device {
+	uint64_t bytes;
+	uint64_t save_rate, load_rate; /* bytes a second, 0: no limit */
+	int pf;			       /* shares both engines with the devices of its number */
+	uint64_t save_from;	       /* it has stopped: its save engine may begin */
+	uint64_t stream_from;	       /* what was saved may be read and sent */
+	uint64_t load_from;	       /* its target side is ready for data */
+	/* out: */
+	uint64_t sent;	     /* the last byte has left */
+	uint64_t load_start; /* the first byte has come */
+	uint64_t loaded;     /* all is loaded */
+};
+
+struct flow {
+	struct flow_device *devices;
+	unsigned count;
+	unsigned channels;
+	uint64_t channel_rate, wire_rate;
+	uint64_t latency_ns; /* one way */
+	uint64_t window;     /* bytes of a device sent and not taken; 0: no limit */
+	uint64_t ram_bytes;  /* sent from 0 on, over all channels */
+	/* out: */
+	uint64_t ram_sent;
+};
+
+/* 0 without a rate. */
+uint64_t flow_transfer_ns(uint64_t bytes, uint64_t rate);
+/* Takes its turn behind what was reserved before; gives the end. */
+uint64_t flow_reserve(uint64_t *busy_until, uint64_t earliest, uint64_t duration);
+/* The first device that has the PF of device i: its engines stand for the PF's. */
+unsigned flow_pf_of(const struct flow_device *devices, unsigned i);
+
+/* SWO_E_NO_MEMORY is all that can go wrong. */
+int flow_run(struct flow *flow, struct swo_error *err);
+
+#endif

@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * predict.c - the model as others see it: its inputs checked, its schedule as a timeline of both
+ * sides, and the critical path of that, found as that of a real one is.
+ */
+#include "plan/model.h"
+#include "plan/plan_priv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ZERO_NS	     UINT64_C(1000000000) /* "vCPUs stopped" in a predicted timeline */
+#define TIME_MAX_NS  (UINT64_C(86400) * 1000000000)
+#define BYTES_MAX    (UINT64_C(1) << 44)
+#define RATE_MIN     UINT64_C(100000)
+#define SPANS_DEVICE 8
+#define SPANS_BASE   16
+
+/* ---- inputs -----------------------------------------------------------------------------------
+ */
+
+void swo_plan_setup_init(struct swo_plan_setup *setup)
+{
+	struct swo_migration_params params;
+
+	swo_migration_params_init(&params);
+	*setup = (struct swo_plan_setup){.channels = params.channels,
+		.window = params.device_window,
+		.transitions = SWO_TRANSITIONS_PARALLEL,
+		.join = SWO_JOIN_PASS,
+		.stream = SWO_WHEN_EARLY,
+		.finalise = SWO_WHEN_EARLY,
+		.config = SWO_WHEN_EARLY};
+}
+
+static int bad(struct swo_error *err, const char *device, const char *what)
+{
+	return swo_error_set(
+		err, SWO_E_INVALID, 0, "plan: %s%s%s", device, device[0] ? ": " : "", what);
+}
+
+static bool good_rate(uint64_t rate)
+{
+	return !rate || rate >= RATE_MIN;
+}
+
+static int check_device(const struct swo_plan_device *d, struct swo_error *err)
+{
+	const uint64_t times[] = {d->to_p2p_ns, d->to_stop_copy_ns, d->resuming_to_stop_ns,
+		d->to_running_p2p_ns, d->to_running_ns, d->config_load_ns};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(times); i++)
+		if (times[i] > TIME_MAX_NS)
+			return bad(err, d->name, "a time is more than a day");
+	if (d->state_bytes > BYTES_MAX)
+		return bad(err, d->name, "state of more than 16 TiB");
+	if (d->precopy_bytes > d->state_bytes)
+		return bad(err, d->name, "more can be sent before the stop than there is");
+	if (!good_rate(d->save_rate) || !good_rate(d->load_rate))
+		return bad(err, d->name, "a rate is below 0.1 MB/s; 0 means no limit");
+	if (d->pf < FLOW_NOBODY)
+		return bad(err, d->name, "its PF is -1 or a number from 0 on");
+	return 0;
+}
+
+static int check(const struct swo_plan_setup *setup, struct swo_error *err)
+{
+	if (setup->count > SWO_DEVICES_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"plan: %u devices; there can be %d at most", setup->count, SWO_DEVICES_MAX);
+	if (setup->channels < 1 || setup->channels > FLOW_CHANNELS_MAX)
+		return bad(err, "", "channels are 1 to 16");
+	if (!good_rate(setup->wire_rate) || !good_rate(setup->channel_rate))
+		return bad(err, "", "the wire's rate is below 0.1 MB/s; 0 means no limit");
+	if (setup->rtt_ns > TIME_MAX_NS || setup->machine_ns > TIME_MAX_NS)
+		return bad(err, "", "a time is more than a day");
+	if (setup->ram_bytes > BYTES_MAX)
+		return bad(err, "", "more than 16 TiB of dirty memory");
+	for (unsigned i = 0; i < setup->count; i++)
+		if (check_device(&setup->devices[i], err))
+			return -1;
+	return 0;
+}
+
+/* ---- as spans
+ * -------------------------------------------------------------------------------------- */
+
+struct spans {
+	struct swo_span *list;
+	size_t count;
+};
+
+static void put(struct spans *to, enum swo_side side, enum swo_span_kind kind, const char *device,
+	const char *name, uint64_t start, uint64_t end, uint64_t bytes)
+{
+	struct swo_span *span = &to->list[to->count++];
+
+	*span = (struct swo_span){.side = side,
+		.kind = kind,
+		.start_ns = ZERO_NS + start,
+		.end_ns = ZERO_NS + (end > start ? end : start),
+		.bytes = bytes};
+	snprintf(span->name, sizeof(span->name), "%s", name);
+	snprintf(span->device, sizeof(span->device), "%s", device);
+}
+
+static void put_mark(struct spans *to, enum swo_side side, const char *name, uint64_t when)
+{
+	put(to, side, SWO_SPAN_MARK, "", name, when, when, 0);
+}
+
+static void put_period(struct spans *to, enum swo_side side, enum swo_span_kind kind,
+	const struct swo_plan_device *d, const char *name, const struct swo_plan_period *period,
+	uint64_t bytes)
+{
+	put(to, side, kind, d->name, name, period->start_ns, period->end_ns, bytes);
+}
+
+static void put_device(struct spans *to, const struct model *m, unsigned i)
+{
+	const enum swo_side src = SWO_SIDE_SOURCE, dst = SWO_SIDE_TARGET;
+	const struct swo_plan_schedule *s = &m->schedules[i];
+	const struct swo_plan_device *d = &m->setup->devices[i];
+	const struct swo_plan_period config = {
+		m->flow.latency_ns, m->flow.latency_ns + d->config_load_ns};
+	uint64_t bytes = m->flow.devices[i].bytes;
+
+	put_period(to, src, SWO_SPAN_ARC, d, "PRE_COPY->PRE_COPY_P2P", &s->to_p2p, 0);
+	put_period(to, src, SWO_SPAN_ARC, d, "PRE_COPY_P2P->STOP_COPY", &s->to_stop_copy, 0);
+	put_period(to, src, SWO_SPAN_STREAM, d, PLAN_SAVE, &s->save, bytes);
+	if (m->setup->config != SWO_WHEN_EARLY && d->config_load_ns)
+		put_period(to, dst, SWO_SPAN_WORK, d, PLAN_CONFIG, &config, 0);
+	put_period(to, dst, SWO_SPAN_STREAM, d, PLAN_LOAD, &s->load, bytes);
+	put_period(to, dst, SWO_SPAN_ARC, d, "RESUMING->STOP", &s->resuming_to_stop, 0);
+	put_period(to, dst, SWO_SPAN_ARC, d, "STOP->RUNNING_P2P", &s->to_running_p2p, 0);
+	put_period(to, dst, SWO_SPAN_ARC, d, "RUNNING_P2P->RUNNING", &s->to_running, 0);
+}
+
+static void put_all(struct spans *to, const struct model *m)
+{
+	const enum swo_side src = SWO_SIDE_SOURCE, dst = SWO_SIDE_TARGET;
+
+	put_mark(to, src, PLAN_MARK_STOPPED, 0);
+	put(to, src, SWO_SPAN_PASS, "", "stop: prepare pass", 0, m->quiesced, 0);
+	put(to, src, SWO_SPAN_PASS, "", "stop: change pass", m->quiesced, m->stopped, 0);
+	if (m->setup->ram_bytes)
+		put(to, src, SWO_SPAN_RAM, "", "last RAM pass", 0, m->flow.ram_sent,
+			m->setup->ram_bytes);
+	for (unsigned i = 0; i < m->setup->count; i++)
+		put_device(to, m, i);
+	if (m->setup->machine_ns) {
+		put(to, src, SWO_SPAN_WORK, "", PLAN_MACHINE, m->stopped, m->machine_saved, 0);
+		put(to, dst, SWO_SPAN_WORK, "", PLAN_MACHINE, m->machine_saved + m->flow.latency_ns,
+			m->machine_loaded, 0);
+	}
+	put(to, src, SWO_SPAN_WAIT, "", PLAN_WAIT_READY, m->sent, m->go_sent, 0);
+	put_mark(to, dst, PLAN_MARK_READY, m->ready);
+	put_mark(to, src, PLAN_MARK_GO, m->go_sent);
+	put_mark(to, dst, PLAN_MARK_GO, m->go);
+	put(to, dst, SWO_SPAN_PASS, "", "start: prepare pass", m->go, m->released, 0);
+	put(to, dst, SWO_SPAN_PASS, "", "start: change pass", m->released, m->started, 0);
+	put_mark(to, dst, PLAN_MARK_STARTED, m->started);
+}
+
+/* A timeline records one side by itself; the other's comes as it does from a peer. */
+static int put_into(struct swo_timeline *timeline, const struct spans *from, struct swo_error *err)
+{
+	int rc = 0;
+
+	for (int side = SWO_SIDE_SOURCE; !rc && side <= SWO_SIDE_TARGET; side++) {
+		struct swo_timeline *part = swo_timeline_new((enum swo_side)side, from->count);
+
+		for (size_t i = 0; i < from->count; i++) {
+			const struct swo_span *span = &from->list[i];
+
+			if ((int)span->side == side)
+				swo_timeline_span(part, span->kind, span->device, span->start_ns,
+					span->end_ns, span->bytes, "%s", span->name);
+		}
+		char *text = part ? swo_timeline_to_json(part) : NULL;
+
+		rc = text ? swo_timeline_add_json(timeline, text, strlen(text), 0, err)
+			  : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a predicted timeline");
+		free(text);
+		swo_timeline_free(part);
+	}
+	return rc;
+}
+
+/* ---- the whole
+ * ---------------------------------------------------------------------------------------- */
+
+static int play(struct model *m, struct swo_plan_result *out, struct swo_timeline *timeline,
+	struct swo_error *err)
+{
+	const struct swo_plan_setup *setup = m->setup;
+	struct spans spans = {.list = calloc((size_t)setup->count * SPANS_DEVICE + SPANS_BASE,
+				      sizeof(*spans.list))};
+
+	if (!spans.list)
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", setup->count);
+	int rc = model_run(m, err);
+
+	if (!rc) {
+		put_all(&spans, m);
+		rc = plan_path(spans.list, spans.count, &out->path, err);
+	}
+	if (!rc && timeline)
+		rc = put_into(timeline, &spans, err);
+	free(spans.list);
+	out->blackout_ns = m->started;
+	out->ready_ns = m->ready;
+	return rc;
+}
+
+static void set_flow(struct model *m)
+{
+	const struct swo_plan_setup *setup = m->setup;
+	struct flow_device *devices = m->flow.devices;
+
+	m->flow = (struct flow){.devices = devices,
+		.count = setup->count,
+		.channels = setup->channels,
+		.channel_rate = setup->channel_rate,
+		.wire_rate = setup->wire_rate,
+		.latency_ns = setup->rtt_ns / 2,
+		.window = setup->window,
+		.ram_bytes = setup->ram_bytes};
+	for (unsigned i = 0; i < setup->count; i++) {
+		const struct swo_plan_device *d = &setup->devices[i];
+
+		devices[i] = (struct flow_device){.bytes = d->state_bytes - d->precopy_bytes,
+			.save_rate = d->save_rate,
+			.load_rate = d->load_rate,
+			.pf = d->pf};
+	}
+}
+
+int swo_plan_run(const struct swo_plan_setup *setup, struct swo_plan_result *out,
+	struct swo_timeline *timeline, struct swo_error *err)
+{
+	*out = (struct swo_plan_result){0};
+	if (check(setup, err))
+		return -1;
+	size_t n = (size_t)setup->count + 1;
+	struct model m = {.setup = setup,
+		.schedules = calloc(n, sizeof(*m.schedules)),
+		.order = calloc(n, sizeof(*m.order)),
+		.lanes = calloc(n, sizeof(*m.lanes)),
+		.flow = {.devices = calloc(n, sizeof(*m.flow.devices))}};
+	int rc;
+
+	out->schedules = m.schedules;
+	out->count = setup->count;
+	if (!m.schedules || !m.order || !m.lanes || !m.flow.devices) {
+		rc = swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", setup->count);
+	} else {
+		set_flow(&m);
+		rc = play(&m, out, timeline, err);
+	}
+	free(m.order);
+	free(m.lanes);
+	free(m.flow.devices);
+	if (rc)
+		swo_plan_free(out);
+	return rc;
+}
+
+void swo_plan_free(struct swo_plan_result *result)
+{
+	free(result->schedules);
+	swo_path_free(&result->path);
+	*result = (struct swo_plan_result){0};
+}
