@@ -62,7 +62,10 @@ struct play {
 
 uint64_t flow_transfer_ns(uint64_t bytes, uint64_t rate)
 {
-	return rate ? (uint64_t)((double)bytes * 1e9 / (double)rate) : 0;
+	double ns = rate ? (double)bytes * 1e9 / (double)rate : 0;
+
+	/* Rounded up: a thousand grains must not be faster than the wire. */
+	return (uint64_t)ns + ((double)(uint64_t)ns < ns);
 }
 
 uint64_t flow_reserve(uint64_t *busy_until, uint64_t earliest, uint64_t duration)

@@ -115,6 +115,12 @@ static bool near(const struct item *item, uint64_t start)
 	return item && start - item->span.end_ns <= NEAR_NS;
 }
 
+/* A device that could have gone on, and then something else ended: it was that which counted. */
+static bool waited_for(uint64_t ended, const struct item *own)
+{
+	return !own || ended > own->span.end_ns + NEAR_NS;
+}
+
 /* ---- waves of arcs -------------------------------------------------------------------------- */
 
 /*
@@ -176,7 +182,7 @@ static void saving(struct walk *w, struct item *save, const char *gap)
 	struct item *own = find(w, PLAN_STOP, device, start);
 	struct item *last = find(w, PLAN_STOP, NULL, start);
 
-	if (last && !near(own, start) && last != own)
+	if (last && !near(own, start) && waited_for(last->span.end_ns, own))
 		stop_of(w, last, "waiting until all devices have stopped");
 	else
 		stop_of(w, own, "beginning to stream");
@@ -288,13 +294,13 @@ static void finalising(struct walk *w, struct item *arc, const char *gap)
 		struct item *sent = sent_before(w, start);
 		bool prompt = near(own, start);
 
-		if (!prompt && turn && !(own && better(own, turn)) &&
+		if (!prompt && turn && waited_for(turn->span.end_ns, own) &&
 			!(sent && sent->span.start_ns > turn->span.end_ns)) {
 			arc = turn;
 			gap = "waiting for its turn";
 			continue;
 		}
-		if (!prompt && sent && !(own && own->span.end_ns > sent->span.start_ns)) {
+		if (!prompt && sent && waited_for(sent->span.start_ns, own)) {
 			sent_by(w, sent, "waiting until all is in");
 		} else if (own) {
 			loading(w, own, "launching RESUMING->STOP");
