@@ -27,6 +27,9 @@ static const struct verb verbs[] = {
 #ifdef CLI_HAVE_BENCH
 	{"bench", cmd_bench, "start machines and devices, migrate, check and measure"},
 #endif
+#ifdef CLI_HAVE_PLAN
+	{"plan", cmd_plan, "predict a switchover, or say where the time of one went"},
+#endif
 	{NULL, NULL, NULL},
 };
 
