@@ -7,6 +7,13 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+int e2e_teardown(void **state)
+{
+	(void)state;
+	bench_kill_all();
+	return 0;
+}
+
 struct bench_config e2e_config(void)
 {
 	struct bench_config config;

@@ -14,6 +14,10 @@
 
 #define E2E_GUARD_MS 60000
 
+/* A case after which no process is left, however it came out. */
+#define e2e_test(f) cmocka_unit_test_teardown(f, e2e_teardown)
+int e2e_teardown(void **state);
+
 /* A small machine, quick to boot: native, 64 MiB, one vCPU. */
 struct bench_config e2e_config(void);
 /* Fails the case, saying why, and keeps the logs. */

@@ -272,12 +272,12 @@ static void the_link_is_cut_for_a_while_at_ten_moments(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(the_target_is_killed_at_ten_moments),
-		cmocka_unit_test(the_source_is_killed_at_ten_moments),
-		cmocka_unit_test(a_device_of_the_source_is_killed_at_ten_moments),
-		cmocka_unit_test(a_device_of_the_target_is_killed_at_ten_moments),
-		cmocka_unit_test(the_link_is_cut_at_ten_moments),
-		cmocka_unit_test(the_link_is_cut_for_a_while_at_ten_moments),
+		e2e_test(the_target_is_killed_at_ten_moments),
+		e2e_test(the_source_is_killed_at_ten_moments),
+		e2e_test(a_device_of_the_source_is_killed_at_ten_moments),
+		e2e_test(a_device_of_the_target_is_killed_at_ten_moments),
+		e2e_test(the_link_is_cut_at_ten_moments),
+		e2e_test(the_link_is_cut_for_a_while_at_ten_moments),
 	};
 	bench_proc_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -175,19 +175,16 @@ static void a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lo
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(one_vf_migrates_whole_in_turn_and_at_once),
-		cmocka_unit_test(
-			four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum),
-		cmocka_unit_test(four_vfs_migrate_whole_over_tcp),
-		cmocka_unit_test(mixed_devices_migrate_whole),
-		cmocka_unit_test(four_cx7_on_one_pf_migrate_whole),
-		cmocka_unit_test(the_other_orders_migrate_whole_too),
-		cmocka_unit_test(kvm_one_vf_migrates_whole),
-		cmocka_unit_test(kvm_four_vfs_and_two_vcpus_migrate_whole),
-		cmocka_unit_test(
-			a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on),
-		cmocka_unit_test(
-			a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost),
+		e2e_test(one_vf_migrates_whole_in_turn_and_at_once),
+		e2e_test(four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum),
+		e2e_test(four_vfs_migrate_whole_over_tcp),
+		e2e_test(mixed_devices_migrate_whole),
+		e2e_test(four_cx7_on_one_pf_migrate_whole),
+		e2e_test(the_other_orders_migrate_whole_too),
+		e2e_test(kvm_one_vf_migrates_whole),
+		e2e_test(kvm_four_vfs_and_two_vcpus_migrate_whole),
+		e2e_test(a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on),
+		e2e_test(a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost),
 	};
 	bench_proc_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
