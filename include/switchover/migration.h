@@ -14,6 +14,7 @@
 
 #include "switchover/base.h"
 #include "switchover/device.h"
+#include "switchover/journal.h"
 #include "switchover/memory.h"
 #include "switchover/runstate.h"
 #include "switchover/timeline.h"
@@ -65,6 +66,7 @@ struct swo_vm {
 	unsigned device_count;
 	enum swo_transitions transitions; /* SERIAL: RESUMING->STOP goes one device at a time too */
 	bool autostart; /* target: run when the source did; false (-S): arrive paused */
+	const struct swo_journal_config *journal; /* NULL: none is kept */
 };
 
 enum swo_when { SWO_WHEN_EARLY, SWO_WHEN_RAM, SWO_WHEN_LATE };

@@ -99,6 +99,7 @@ static void machine_args(const struct lab *lab, enum lab_side side, struct args 
 	arg(args, "--vcpus=%u", config->vcpus);
 	arg(args, "--ram=%s", config->ram);
 	arg(args, "--qmp=unix:%s/%s.qmp", lab->dir, lab_side_name(side));
+	arg(args, "--journal=%s", lab->dir);
 	arg(args, "--quiet");
 	arg(args, "--transitions=%s", lab->transitions);
 	if (config->join)

@@ -4,6 +4,7 @@
  * for signals, for `quit`, and for what is worth a line on stderr.
  */
 #include "cli/cli.h"
+#include "cli/vm_journal.h"
 #include "vmm/machine.h"
 #include "vmm/qmp_machine.h"
 
@@ -30,7 +31,9 @@ struct options {
 	struct vmm_device_config devices[VMM_DEVICES_MAX];
 	const char *root_ports[ROOT_PORTS_MAX];
 	const char *qmp, *incoming, *timeline, *pidfile;
-	bool quiet;
+	bool quiet, named;
+	struct vm_journal journal;
+	struct swo_journal_config journal_config;
 };
 
 enum {
@@ -54,11 +57,16 @@ enum {
 	OPT_TIMELINE,
 	OPT_PIDFILE,
 	OPT_QUIET,
+	OPT_UUID,
+	OPT_JOURNAL,
+	OPT_JOURNAL_SYNC,
 };
 
 static const struct argp_option options[] = {
 	{0, 0, 0, 0, "The machine:", 1},
 	{"name", OPT_NAME, "NAME", 0, "What it is called in messages (vm)", 1},
+	{"uuid", OPT_UUID, "UUID", 0,
+		"What it is known by in journals; without one, its --name if that is given", 1},
 	{"accel", OPT_ACCEL, "KIND", 0, "auto, kvm or native (auto: kvm where it works)", 1},
 	{"vcpus", OPT_VCPUS, "N", 0, "1 to 64 (1)", 1},
 	{"ram", OPT_RAM, "SIZE", 0, "Bytes, or with K, M, G; whole MiB (256M)", 1},
@@ -75,6 +83,12 @@ static const struct argp_option options[] = {
 		"Devices change state serial or parallel (parallel)", 2},
 	{"join", OPT_JOIN, "WHERE", 0,
 		"Parallel transitions are waited for at the end of their depth or pass (pass)", 2},
+	{"journal", OPT_JOURNAL, "DIR|none", 0,
+		"Keep the migrations' journals there (/var/lib/switchover for root, else "
+		"~/.local/state/switchover)",
+		2},
+	{"journal-sync", OPT_JOURNAL_SYNC, NULL, 0,
+		"Journals are to survive the host's death, not only this process's", 2},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
 		"Write each migration's timeline there: .txt a picture, .chrome.json a Chrome "
 		"trace, "
@@ -202,6 +216,7 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 	switch (key) {
 	case OPT_NAME:
 		o->config.name = arg;
+		o->named = true;
 		return 0;
 	case OPT_ACCEL:
 		o->config.accel = (enum vmm_accel_kind)take_word(state, "accel", arg, accels);
@@ -250,6 +265,17 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case 'S':
 		o->config.paused = true;
+		return 0;
+	case OPT_UUID:
+		if (vm_journal_check_uuid(arg))
+			argp_error(state, "--uuid %s, not '%s'", vm_journal_check_uuid(arg), arg);
+		o->journal.uuid = arg;
+		return 0;
+	case OPT_JOURNAL:
+		o->journal.dir = arg;
+		return 0;
+	case OPT_JOURNAL_SYNC:
+		o->journal.sync = true;
 		return 0;
 	case OPT_TIMELINE:
 		o->timeline = arg;
@@ -523,6 +549,12 @@ static int run(struct options *o)
 		swo_log(SWO_LOG_ERROR, "eventfd or signalfd: %s", strerror(errno));
 		return CLI_FAILED;
 	}
+	if (vm_journal_open(&o->journal, o->named ? o->config.name : NULL, o->config.incoming,
+		    &o->journal_config, &err)) {
+		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
+		return CLI_FAILED;
+	}
+	o->config.journal = o->journal_config.dir ? &o->journal_config : NULL;
 	if (vmm_machine_create(&o->config, &machine, &err)) {
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
 		return CLI_FAILED;

@@ -11,6 +11,8 @@
 #ifndef MIGRATION_HANDOVER_H
 #define MIGRATION_HANDOVER_H
 
+#include "switchover/journal.h"
+
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -79,7 +81,7 @@ enum target_event {
 /* ---- what is to be done ---------------------------------------------------------- */
 
 enum handover_action {
-	ACT_STOP_VM = 1 << 0,	     /* source: stop it and send the rest */
+	ACT_JOURNAL = 1 << 0,	     /* it is on record before anything else is done */
 	ACT_SEND_GO = 1 << 1,	     /* source: it counts as sent from now on */
 	ACT_TAKE_BACK = 1 << 2,	     /* source: undo; start the VM if it was running */
 	ACT_RESUME = 1 << 3,	     /* source: after GO, run it here again */
@@ -88,7 +90,7 @@ enum handover_action {
 	ACT_CLEAN_UP = 1 << 6,	     /* source: STOP_COPY->STOP, post-migration */
 	ACT_LOAD = 1 << 7,	     /* target: open sessions, answer HELLO */
 	ACT_SEND_READY = 1 << 8,     /* target */
-	ACT_JOURNAL = 1 << 9,	     /* target: STARTING is on record before anything starts */
+	ACT_STOP_VM = 1 << 9,	     /* source: stop it and send the rest */
 	ACT_START = 1 << 10,	     /* target: run it */
 	ACT_SEND_STARTING = 1 << 11, /* target: GO was taken, it is not running yet */
 	ACT_SEND_STARTED = 1 << 12,  /* target */
@@ -104,6 +106,13 @@ enum handover_action {
  */
 uint32_t source_step(enum source_state *state, enum source_event event);
 uint32_t target_step(enum target_state *state, enum target_event event);
+
+/*
+ * What ACT_JOURNAL writes: enum swo_journal_event, by the state that was reached and the event
+ * that led there; SWO_JOURNAL_NOTHING where nothing is to be written.
+ */
+enum swo_journal_event source_record(enum source_state state, enum source_event event);
+enum swo_journal_event target_record(enum target_state state);
 
 /* May vCPUs of this side's VM run in this state? The invariant: never both. */
 bool source_may_run(enum source_state state);

@@ -173,25 +173,37 @@ int hello_parse(const void *data, size_t len, struct hello *out, struct swo_erro
 	return rc;
 }
 
-int hello_ok_format(
-	const struct hello_cost *costs, unsigned count, struct swo_buf *out, struct swo_error *err)
+int hello_ok_format(const struct hello_cost *costs, unsigned count, uint64_t ticket,
+	struct swo_buf *out, struct swo_error *err)
 {
 	json_t *list = json_array();
+	char text[17];
+
+	/* As text: half of all tickets are no JSON integers. */
+	snprintf(text, sizeof(text), "%016" PRIx64, ticket);
 
 	for (unsigned i = 0; i < count; i++)
 		json_array_append_new(list, json_pack("[I, I, I]", (json_int_t)costs[i].finalise_ns,
 						    (json_int_t)costs[i].to_p2p_ns,
 						    (json_int_t)costs[i].to_running_ns));
-	return dump(json_pack("{s:i, s:o}", "version", SWO_WIRE_VERSION, "costs", list), out, err);
+	return dump(json_pack("{s:i, s:s, s:o}", "version", SWO_WIRE_VERSION, "ticket", text,
+			    "costs", list),
+		out, err);
 }
 
 int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsigned count,
-	struct swo_error *err)
+	uint64_t *ticket, struct swo_error *err)
 {
 	json_error_t where;
 	json_t *root = json_loadb(data, len, 0, &where);
 	json_t *list = root ? json_object_get(root, "costs") : NULL;
+	const char *text = json_string_value(json_object_get(root, "ticket"));
+	char *end = NULL;
 	int rc = 0;
+
+	*ticket = text && strlen(text) == 16 ? strtoull(text, &end, 16) : 0;
+	if (!end || *end)
+		rc = -1;
 
 	if (json_array_size(list) != count)
 		rc = -1;

@@ -42,10 +42,10 @@ int hello_format(const struct hello *hello, struct swo_buf *out, struct swo_erro
 /* Trusts nothing; at most SWO_DEVICES_MAX devices. */
 int hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err);
 
-int hello_ok_format(
-	const struct hello_cost *costs, unsigned count, struct swo_buf *out, struct swo_error *err);
+int hello_ok_format(const struct hello_cost *costs, unsigned count, uint64_t ticket,
+	struct swo_buf *out, struct swo_error *err);
 int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsigned count,
-	struct swo_error *err);
+	uint64_t *ticket, struct swo_error *err);
 
 /* Describes `vm` (not id, channels, running, windows). */
 int hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err);

@@ -30,6 +30,9 @@ struct swo_migration {
 		unsigned index;
 	} * watches;
 
+	struct swo_journal *journal; /* NULL: none is kept */
+	bool journal_forget;	     /* nobody will need it */
+
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 
@@ -71,6 +74,15 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 	struct swo_error *err);
 void migration_fini(struct swo_migration *m);
 int migration_run(struct swo_migration *m, struct swo_error *err);
+
+/* Begins the journal of m->info.id, and forgets settled ones of this VM (it is here). */
+int migration_journal_open(struct swo_migration *m, struct swo_error *err);
+/* Puts a word on record; what that costs is in the timeline. */
+int migration_journal(struct swo_migration *m, enum swo_journal_event event, uint64_t nonce,
+	const char *text, struct swo_error *err);
+/* The same where nothing depends on it: a failure is a warning. */
+void migration_journal_note(
+	struct swo_migration *m, enum swo_journal_event event, const char *text);
 
 /* A random (version 4) UUID as text. */
 void migration_make_id(char id[40]);

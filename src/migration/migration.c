@@ -53,6 +53,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 
 void migration_fini(struct swo_migration *m)
 {
+	swo_journal_close(m->journal, m->journal_forget);
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->mutex);
 	free(m->uri);
@@ -72,6 +73,42 @@ int migration_run(struct swo_migration *m, struct swo_error *err)
 {
 	return swo_thread_start(
 		&m->thread, m->is_source ? "swo-source" : "swo-target", migration_thread, m, err);
+}
+
+int migration_journal_open(struct swo_migration *m, struct swo_error *err)
+{
+	const struct swo_journal_config *config = m->vm.journal;
+
+	if (!config)
+		return 0;
+	if (swo_journal_create(config, m->is_source ? SWO_JOURNAL_SOURCE : SWO_JOURNAL_TARGET,
+		    m->info.id, m->uri, &m->journal, err))
+		return -1;
+	if (m->is_source)
+		swo_journal_forget_settled(config->dir, config->vm, m->info.id);
+	return 0;
+}
+
+int migration_journal(struct swo_migration *m, enum swo_journal_event event, uint64_t nonce,
+	const char *text, struct swo_error *err)
+{
+	uint64_t start = swo_now_ns();
+
+	if (!m->journal)
+		return 0;
+	int rc = swo_journal_write(m->journal, event, nonce, text, err);
+
+	swo_timeline_span(m->timeline, SWO_SPAN_WORK, "", start, swo_now_ns(), 0, "journal%s",
+		swo_journal_is_sync(m->journal) ? " sync" : "");
+	return rc;
+}
+
+void migration_journal_note(struct swo_migration *m, enum swo_journal_event event, const char *text)
+{
+	struct swo_error err;
+
+	if (migration_journal(m, event, 0, text, &err))
+		swo_log(SWO_LOG_WARN, "%s", err.text);
 }
 
 uint64_t migration_random(void)

@@ -351,6 +351,10 @@ static void source_main(struct swo_migration *m)
 	struct swo_error err = {0};
 	int rc = until_ready(s, &err);
 
+	/* On record first: whoever finds that record must think that GO was sent. */
+	if (!rc)
+		rc = migration_journal(m, source_record(SOURCE_COMMITTED, SOURCE_EV_READY),
+			s->ticket.nonce, NULL, &err);
 	/* The point of no return: whether it is passed is decided under the lock that a cancel
 	 * takes. */
 	pthread_mutex_lock(&m->mutex);
@@ -370,10 +374,13 @@ static void source_main(struct swo_migration *m)
 
 	if (cancelled)
 		swo_error_set(&err, SWO_E_CANCELLED, 0, "the migration was cancelled");
-	if (rc)
+	if (rc) {
 		source_bring_back(s, &err, cancelled);
-	else
+		migration_journal_note(m, SWO_JOURNAL_TAKEN_BACK, NULL);
+		m->journal_forget = true;
+	} else {
 		source_commit(s);
+	}
 }
 
 static bool may_run(struct swo_migration *m)

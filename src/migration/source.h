@@ -72,6 +72,7 @@ struct source {
 	uint64_t clock_sent_ns, clock_target_ns, clock_back_ns;
 	bool ready;
 	struct wire_go go;
+	struct wire_go ticket; /* what ATTACH and ASK must carry */
 	bool starting, started, refused;
 	struct swo_buf timeline_json;
 	bool timeline_in;

@@ -3,6 +3,7 @@
  * source_commit.c - from GO on. Nothing that fails here may run the VM: only the target's
  * REFUSED or an operator's word does. Without an answer the source is parked, and asks.
  */
+#include "migration/ask.h"
 #include "migration/source.h"
 
 #include <errno.h>
@@ -44,55 +45,65 @@ static bool word_given(void *arg)
 	return s->operator_spoke || s->m.quit;
 }
 
-/* Waits for the answer; an operator's word ends that. */
-static bool answer_comes(struct source *s, struct swo_conn *conn)
+static bool gives_up(void *arg)
 {
-	swo_deadline deadline = swo_deadline_ms(s->m.params.idle_deadline_ms);
+	struct source *s = arg;
 
-	do {
-		if (swo_conn_readable(conn, swo_deadline_ms(50)))
-			return true;
-		pthread_mutex_lock(&s->m.mutex);
-		bool given = word_given(s);
-		pthread_mutex_unlock(&s->m.mutex);
-		if (given)
-			return false;
-	} while (!swo_deadline_passed(deadline));
-	return false;
+	pthread_mutex_lock(&s->m.mutex);
+	bool given = word_given(s);
+	pthread_mutex_unlock(&s->m.mutex);
+	return given;
 }
 
 /* Asks on a connection of its own. true: *event is the answer. */
 static bool ask(struct source *s, enum source_event *event)
 {
 	struct swo_migration *m = &s->m;
-	struct swo_frame_header header = {.type = WIRE_ASK};
-	struct swo_channel channel;
-	struct swo_conn *conn;
-	bool answer = false;
+	struct ask question = {.uri = m->uri,
+		.ticket = s->ticket,
+		.deadline_ms = m->params.idle_deadline_ms,
+		.give_up = gives_up,
+		.opaque = s};
+	char word[WIRE_TEXT_MAX + 1];
+	int answer = migration_ask(&question, word, NULL);
 
-	if (swo_conn_open(m->uri, swo_deadline_ms(m->params.idle_deadline_ms), &conn, NULL))
+	if (answer != WIRE_STARTED && answer != WIRE_REFUSED)
 		return false;
-	swo_channel_init(&channel, conn, m->params.idle_deadline_ms);
-	if (!swo_channel_send(&channel, &header, m->info.id, WIRE_ID_LEN, NULL) &&
-		answer_comes(s, conn) &&
-		!swo_channel_recv_header(&channel, &header, WIRE_TEXT_MAX, 0, NULL)) {
-		char text[WIRE_TEXT_MAX + 1];
+	*event = answer == WIRE_STARTED ? SOURCE_EV_STARTED : SOURCE_EV_REFUSED;
+	pthread_mutex_lock(&m->mutex);
+	strcpy(s->word, word);
+	pthread_mutex_unlock(&m->mutex);
+	return true;
+}
 
-		if (!swo_channel_recv_payload(
-			    &channel, &header, text, header.length, NULL, 0, NULL)) {
-			text[header.length] = 0;
-			*event =
-				header.type == WIRE_STARTED ? SOURCE_EV_STARTED : SOURCE_EV_REFUSED;
-			answer = header.type == WIRE_STARTED || header.type == WIRE_REFUSED;
-			if (answer) {
-				pthread_mutex_lock(&m->mutex);
-				memcpy(s->word, text, header.length + 1);
-				pthread_mutex_unlock(&m->mutex);
-			}
-		}
-	}
-	swo_channel_close(&channel);
-	return answer;
+/* One sentence: what is, and what settles it. */
+static void describe_doubt(struct source *s, struct swo_error *err)
+{
+	const struct swo_journal_config *journal = s->m.vm.journal;
+
+	swo_error_set(err, SWO_E_TIMEOUT, 0,
+		"migration %s is in doubt: the target was told to run the VM and has not confirmed "
+		"it; the VM is parked here and the target is asked again and again. If that host "
+		"is gone for good, fence it off and settle it: switchover resolve%s%.90s %s "
+		"--qmp=URI --run-here --fenced",
+		s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
+		s->m.info.id);
+}
+
+/* One step, its record first. */
+static void step_on_record(struct source *s, enum source_event event)
+{
+	struct swo_migration *m = &s->m;
+
+	pthread_mutex_lock(&m->mutex);
+	enum source_state next = s->state;
+	pthread_mutex_unlock(&m->mutex);
+	/* Only this thread steps, so that it comes to the same below. */
+	if (source_step(&next, event) & ACT_JOURNAL)
+		migration_journal_note(m, source_record(next, event), s->word);
+	pthread_mutex_lock(&m->mutex);
+	source_event(s, event);
+	pthread_mutex_unlock(&m->mutex);
 }
 
 /* Stays until it is settled. false: the process gives up on us (quit by force). */
@@ -102,11 +113,7 @@ static bool settle_doubt(struct source *s, enum source_event *event)
 	struct swo_error err = {0};
 	uint64_t pause = ASK_FIRST_PAUSE_MS;
 
-	swo_error_set(&err, SWO_E_TIMEOUT, 0,
-		"migration %s is in doubt: the target was told to run the VM and has not confirmed "
-		"it; the VM is parked here. It is asked again and again; if that host is gone for "
-		"good, fence it off and resolve by hand",
-		m->info.id);
+	describe_doubt(s, &err);
 	swo_log(SWO_LOG_WARN, "%s", err.text);
 	pthread_mutex_lock(&m->mutex);
 	m->info.error = err;
@@ -235,18 +242,16 @@ void source_commit(struct source *s)
 	enum source_event event = wait_for_answer(s);
 
 	pthread_mutex_lock(&m->mutex);
-	source_event(s, event);
 	if (event == SOURCE_EV_STARTED && s->vcpus_stopped_ns)
 		m->info.downtime_ns = swo_now_ns() - s->vcpus_stopped_ns;
 	pthread_mutex_unlock(&m->mutex);
 	swo_timeline_span(m->timeline, SWO_SPAN_WAIT, "", start, swo_now_ns(), 0, "GO to STARTED");
+	step_on_record(s, event);
 
 	if (event == SOURCE_EV_LOST || event == SOURCE_EV_TIMEOUT) {
 		if (!settle_doubt(s, &event))
 			return; /* parked to the end of the process: never run here */
-		pthread_mutex_lock(&m->mutex);
-		source_event(s, event);
-		pthread_mutex_unlock(&m->mutex);
+		step_on_record(s, event);
 	}
 	outcome(s, event);
 }

@@ -19,8 +19,9 @@ static int take_hello_ok(
 {
 	if (s->hello_ok)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0, "the target answered HELLO twice");
-	if (hello_ok_parse(payload, len, s->costs, s->m.vm.device_count, err))
+	if (hello_ok_parse(payload, len, s->costs, s->m.vm.device_count, &s->ticket.nonce, err))
 		return -1;
+	memcpy(s->ticket.id, s->m.info.id, sizeof(s->ticket.id));
 	s->hello_ok = true;
 	return 0;
 }
@@ -174,7 +175,7 @@ static int attach_channels(struct source *s, swo_deadline deadline, struct swo_e
 		swo_channel_init(&m->data[i], conn, m->params.idle_deadline_ms);
 		m->data_open = i + 1;
 		pthread_mutex_unlock(&m->mutex);
-		if (swo_channel_send(&m->data[i], &header, m->info.id, WIRE_ID_LEN, err))
+		if (swo_channel_send(&m->data[i], &header, &s->ticket, sizeof(s->ticket), err))
 			return -1;
 	}
 	return 0;
@@ -245,6 +246,8 @@ int source_setup(struct source *s, struct swo_error *err)
 	struct swo_migration *m = &s->m;
 	swo_deadline deadline = swo_deadline_ms(m->params.setup_deadline_ms);
 
+	if (migration_journal_open(m, err))
+		return -1;
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		if (source_device_init(s, i, err))
 			return -1;

@@ -44,8 +44,10 @@ static enum target_event await_go(struct target *t, struct swo_error *err)
 	do
 		t->go.nonce = migration_random();
 	while (!t->go.nonce);
-	target_event(t, TARGET_EV_LOADED);
 	pthread_mutex_unlock(&m->mutex);
+	if (migration_journal(m, target_record(TARGET_READY), t->go.nonce, NULL, err))
+		return TARGET_EV_FAIL;
+	step(t, TARGET_EV_LOADED);
 	swo_timeline_mark(m->timeline, "", "READY");
 	/* If this does not get through, the source will give up, or ask. */
 	migration_control(m, WIRE_READY, &t->go, sizeof(t->go), NULL);
@@ -153,21 +155,29 @@ static void go(struct target *t)
 	note_devices(t, err.text);
 	target_event(t, TARGET_EV_STARTED);
 	pthread_mutex_unlock(&m->mutex);
+	migration_journal_note(m, target_record(TARGET_STARTED), t->word);
 	migration_control(m, WIRE_STARTED, t->word, strlen(t->word), NULL);
 	swo_timeline_mark(m->timeline, "", "STARTED");
 	migration_watch(m, false);
 	migration_end(m, SWO_MIGRATION_COMPLETED, t->word[0] ? &err : NULL);
 	send_timeline(t);
+	if (m->journal)
+		swo_journal_forget_settled(m->vm.journal->dir, m->vm.journal->vm, m->info.id);
 
 	/* The listener stays until the source knows: it may have to ask. */
 	while (migration_wait_until(m, is_settled, t, true, swo_deadline_ms(60000), "DONE", NULL))
 		;
+	if (t->settled)
+		migration_journal_note(m, SWO_JOURNAL_DONE, NULL);
 }
 
 static void discard(struct target *t, const struct swo_error *why, bool cancelled)
 {
 	struct swo_migration *m = &t->m;
 
+	/* A source that never heard READY has nothing to ask about. */
+	m->journal_forget = !t->go.nonce;
+	migration_journal_note(m, target_record(TARGET_REFUSED), why->text);
 	/* The word first: the source's VM waits for it. */
 	if (m->control_open)
 		migration_control(m, WIRE_REFUSED, why->text, strlen(why->text), NULL);
@@ -236,7 +246,13 @@ static void target_main(struct swo_migration *m)
 		memcpy(t->word, err.text, strlen(err.text) + 1);
 	pthread_mutex_unlock(&m->mutex);
 	/* An ASK may have come in between: then GO finds REFUSED, and starts nothing. */
-	if (step(t, event) & ACT_START)
+	uint32_t actions = step(t, event);
+
+	/* What is not on record does not start: nobody could tell later that it did. */
+	if ((actions & ACT_JOURNAL) && (actions & ACT_START) &&
+		migration_journal(m, target_record(TARGET_STARTING), 0, NULL, &err))
+		actions = step(t, TARGET_EV_START_FAILED);
+	if (actions & ACT_START)
 		go(t);
 	else
 		discard(t, &err, event == TARGET_EV_CANCEL);

@@ -67,7 +67,8 @@ struct target {
 		bool runs;
 		uint64_t pass;
 	} readers[WIRE_CHANNELS_MAX];
-	struct wire_go go; /* what GO must carry */
+	struct wire_go go;     /* what GO must carry */
+	struct wire_go ticket; /* what ATTACH and ASK must carry */
 
 	/* under the mutex */
 	enum target_state state;

@@ -25,7 +25,8 @@ static void turn_away(struct swo_channel *channel, const char *why)
 static bool is_ours(
 	const struct target *t, const struct swo_frame_header *header, const uint8_t *payload)
 {
-	return header->length == WIRE_ID_LEN && !memcmp(payload, t->hello.id, WIRE_ID_LEN);
+	return header->length == sizeof(t->ticket) &&
+	       !memcmp(payload, &t->ticket, sizeof(t->ticket));
 }
 
 static void take_hello(struct target *t, struct swo_channel *channel,
@@ -108,6 +109,8 @@ static void take_ask(struct target *t, struct swo_channel *channel,
 		turn_away(channel, "asked about a migration that this target does not know");
 		return;
 	}
+	if (answer.type == WIRE_REFUSED)
+		migration_journal_note(&t->m, SWO_JOURNAL_REFUSED, word);
 	if (!swo_channel_send(channel, &answer, word, strlen(word), NULL) &&
 		answer.type != WIRE_STARTING) {
 		pthread_mutex_lock(&t->m.mutex);

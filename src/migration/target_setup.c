@@ -141,7 +141,7 @@ static int answer_hello(struct target *t, struct swo_error *err)
 			swo_device_arc_cost(dev, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING)
 				.mean_ns;
 	}
-	int rc = hello_ok_format(costs, m->vm.device_count, &text, err);
+	int rc = hello_ok_format(costs, m->vm.device_count, t->ticket.nonce, &text, err);
 
 	if (!rc)
 		rc = migration_control(m, WIRE_HELLO_OK, text.data, text.len, err);
@@ -159,6 +159,10 @@ int target_open_sessions(struct target *t, struct swo_error *err)
 	memcpy(m->info.id, t->hello.id, sizeof(m->info.id));
 	pthread_mutex_unlock(&m->mutex);
 	memcpy(t->go.id, t->hello.id, sizeof(t->go.id));
+	memcpy(t->ticket.id, t->hello.id, sizeof(t->ticket.id));
+	t->ticket.nonce = migration_random();
+	if (migration_journal_open(m, err))
+		return -1;
 	if (swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err))
 		return -1;
 	m->control_reader_runs = true;

@@ -10,7 +10,7 @@
 
 #include "channel/frame.h"
 
-#define SWO_WIRE_VERSION 1
+#define SWO_WIRE_VERSION 2
 
 enum wire_type {
 	/* -- control, source -> target -- */
@@ -22,7 +22,7 @@ enum wire_type {
 	WIRE_GO,	/* payload: struct wire_go */
 	WIRE_ABORT,	/* payload: text. Either direction: it is over, before GO */
 	WIRE_DONE,	/* the source knows that it runs there: the matter is settled */
-	WIRE_ASK,	/* payload: id. First frame of a connection of a source in doubt */
+	WIRE_ASK,	/* payload: struct wire_go: id and ticket. First frame of a connection of a source in doubt */
 
 	/* -- control, target -> source -- */
 	WIRE_HELLO_OK = 32,  /* JSON */
@@ -39,7 +39,7 @@ enum wire_type {
 	WIRE_PING = 64, /* keeps the other side from thinking that we are gone */
 
 	/* -- data, source -> target -- */
-	WIRE_ATTACH = 96, /* device: channel index; payload: id */
+	WIRE_ATTACH = 96, /* device: channel index; payload: struct wire_go: id and ticket */
 	WIRE_RAM,	  /* device: region; offset in it; pass; payload: whole pages */
 	WIRE_RAM_ZERO,	  /* the same; payload: struct wire_zero_run */
 	WIRE_DEVICE,	  /* device; offset in its stream; payload: its bytes */
@@ -64,6 +64,10 @@ struct wire_end {
 	uint64_t running;	/* 1: it ran until this migration stopped it, so it is to run */
 };
 
+/*
+ * Which migration, and a secret that its target made: the one of HELLO_OK (the ticket) lets a
+ * connection belong to it, the one of READY lets GO start it.
+ */
 struct wire_go {
 	char id[40]; /* NUL-padded */
 	uint64_t nonce;

@@ -48,6 +48,8 @@ struct vmm_machine_config {
 	bool paused;		  /* do not start, or as a target arrive paused */
 	bool incoming;		  /* wait for a migration: the guest is not booted */
 
+	const struct swo_journal_config *journal; /* outlives the machine; NULL: none */
+
 	/* Told of each event in QMP's terms, on any thread: must not block. Owns `data`. May be
 	 * NULL. */
 	void (*event)(void *opaque, const char *name, json_t *data);

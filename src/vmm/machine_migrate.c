@@ -125,7 +125,8 @@ static struct swo_vm describe(struct vmm_machine *m)
 		.devices = m->device_list,
 		.device_count = m->device_count,
 		.transitions = m->setup.transitions,
-		.autostart = !m->config.paused};
+		.autostart = !m->config.paused,
+		.journal = m->config.journal};
 }
 
 static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)

@@ -40,9 +40,31 @@ static void only_go_in_ready_starts_the_target(void **state)
 			bool start = actions & ACT_START;
 
 			assert_int_equal(start, s == TARGET_READY && e == TARGET_EV_GO);
-			/* and it is on record before it starts */
-			assert_int_equal(start, (actions & ACT_JOURNAL) != 0);
 		}
+}
+
+static void whatever_settles_who_may_run_is_put_on_record(void **state)
+{
+	(void)state;
+	for (int s = 0; s < SOURCE_STATES; s++)
+		for (int e = 0; e < SOURCE_EVENTS; e++) {
+			enum source_state at = (enum source_state)s;
+			uint32_t actions = source_step(&at, (enum source_event)e);
+			bool news = (int)at != s && source_record(at, (enum source_event)e);
+
+			assert_int_equal(news, (actions & ACT_JOURNAL) != 0);
+		}
+	for (int s = 0; s < TARGET_STATES; s++)
+		for (int e = 0; e < TARGET_EVENTS; e++) {
+			enum target_state at = (enum target_state)s;
+			uint32_t actions = target_step(&at, (enum target_event)e);
+			bool news = (int)at != s && target_record(at);
+
+			assert_int_equal(news, (actions & ACT_JOURNAL) != 0);
+		}
+	assert_int_equal(source_record(SOURCE_RESUMING, SOURCE_EV_WORD_RUN), SWO_JOURNAL_RUN_HERE);
+	assert_int_equal(source_record(SOURCE_RESUMING, SOURCE_EV_REFUSED), SWO_JOURNAL_REFUSED);
+	assert_int_equal(target_record(TARGET_STARTING), SWO_JOURNAL_STARTING);
 }
 
 static void before_go_every_failure_takes_the_vm_back(void **state)
@@ -155,6 +177,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_ready_in_sent_sends_go),
 		cmocka_unit_test(only_go_in_ready_starts_the_target),
+		cmocka_unit_test(whatever_settles_who_may_run_is_put_on_record),
 		cmocka_unit_test(before_go_every_failure_takes_the_vm_back),
 		cmocka_unit_test(after_go_only_a_refusal_or_a_word_resumes_the_source),
 		cmocka_unit_test(a_refused_target_never_starts),

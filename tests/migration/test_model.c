@@ -2,10 +2,14 @@
 /*
  * The handover, model-checked: every reachable state of source x target x channel, walked with
  * the production tables. Messages are lost, delayed, duplicated and reordered; either side fails,
- * is cancelled or dies at every step.
+ * is cancelled or dies at every step, also between a record in its journal and what that tells of;
+ * a dead source is settled by `resolve`, which asks the target or reads its journal, and
+ * started again if its own journal allows it.
  *
- * Safety: never do both run. Liveness: from every reachable state in which both sides live,
- * without further faults, a state is reachable in which exactly one runs for good.
+ * Safety: never do both run, and no VM that has run on the target runs again at the source but by
+ * an operator's word. Liveness: from every reachable state in which both sides live, or one of
+ * them and what the other left on record is enough, without further faults, a state is reachable
+ * in which exactly one runs for good.
  * And the model must find each of a list of mutants of the tables.
  */
 #include "../cm.h"
@@ -27,14 +31,44 @@ struct world {
 	bool source_lives, target_lives;
 	bool linked; /* the first connection; ASK makes its own */
 	bool go_before_ready;
+	bool target_ran;		/* at any time */
+	bool word;			/* an operator has spoken */
+	uint8_t source_log, target_log; /* the last records, of enum log */
 };
 
-#define WORLD_BITS 23
+/* As much of a journal as matters: for the source, what a restart may do. */
+enum log { LOG_NONE, LOG_COMMITTED, LOG_HERE, LOG_THERE }; /* source */
+enum { LOG_READY = 1, LOG_STARTING, LOG_STARTED };	   /* target; REFUSED counts as READY */
+
+static uint8_t source_log_of(enum swo_journal_event record)
+{
+	switch (record) {
+	case SWO_JOURNAL_COMMITTED:
+	case SWO_JOURNAL_IN_DOUBT:
+		return LOG_COMMITTED;
+	case SWO_JOURNAL_REFUSED:
+	case SWO_JOURNAL_RUN_HERE:
+		return LOG_HERE;
+	default:
+		return LOG_THERE;
+	}
+}
+
+static uint8_t target_log_of(enum swo_journal_event record)
+{
+	return record == SWO_JOURNAL_STARTING  ? LOG_STARTING
+	       : record == SWO_JOURNAL_STARTED ? LOG_STARTED
+					       : LOG_READY;
+}
+
+#define WORLD_BITS 29
 static uint32_t pack(const struct world *w)
 {
 	return (uint32_t)(w->source | w->target << 4 | w->to_target << 7 | w->to_source << 12 |
 			  w->source_runs << 17 | w->target_runs << 18 | w->source_lives << 19 |
-			  w->target_lives << 20 | w->linked << 21 | w->go_before_ready << 22);
+			  w->target_lives << 20 | w->linked << 21 | w->go_before_ready << 22 |
+			  w->target_ran << 23 | w->word << 24 | w->source_log << 25 |
+			  w->target_log << 27);
 }
 
 static struct world unpack(uint32_t p)
@@ -48,7 +82,11 @@ static struct world unpack(uint32_t p)
 		.source_lives = p >> 19 & 1,
 		.target_lives = p >> 20 & 1,
 		.linked = p >> 21 & 1,
-		.go_before_ready = p >> 22 & 1};
+		.go_before_ready = p >> 22 & 1,
+		.target_ran = p >> 23 & 1,
+		.word = p >> 24 & 1,
+		.source_log = p >> 25 & 3,
+		.target_log = p >> 27 & 3};
 }
 
 /* ---- mutants: one cell of a table replaced ------------------------------------------------ */
@@ -99,6 +137,8 @@ static void source_does(struct world *w, enum source_event event)
 {
 	uint32_t actions = step_source(w, event);
 
+	if (actions & ACT_JOURNAL)
+		w->source_log = source_log_of(source_record((enum source_state)w->source, event));
 	if (actions & ACT_STOP_VM)
 		w->source_runs = false;
 	if (actions & ACT_SEND_GO) {
@@ -117,6 +157,8 @@ static void target_does(struct world *w, enum target_event event, bool asked)
 	uint32_t actions = step_target(w, event);
 	bool reaches = w->linked || asked;
 
+	if (actions & ACT_JOURNAL)
+		w->target_log = target_log_of(target_record((enum target_state)w->target));
 	if ((actions & ACT_LOAD) && w->linked)
 		w->to_source |= M_HELLO_OK;
 	if ((actions & ACT_SEND_READY) && w->linked)
@@ -150,6 +192,27 @@ static void add(struct edges *out, const struct world *w, bool fault)
 	out->e[out->n++] = (struct edge){.to = pack(w), .fault = fault};
 }
 
+/* What a step leads to; and to a death right behind its record, before anything else was done. */
+static void add_step(
+	struct edges *out, const struct world *before, const struct world *after, bool fault)
+{
+	struct world dead = *before;
+
+	add(out, after, fault);
+	if (after->source_log != before->source_log) {
+		dead.source_log = after->source_log;
+		dead.word = after->word;
+		dead.source_lives = dead.source_runs = false;
+		add(out, &dead, true);
+	}
+	if (after->target_log != before->target_log) {
+		dead = *before;
+		dead.target_log = after->target_log;
+		dead.target_lives = dead.target_runs = false;
+		add(out, &dead, true);
+	}
+}
+
 static void deliver_to_target(struct edges *out, const struct world *w, uint8_t message)
 {
 	static const struct {
@@ -165,7 +228,7 @@ static void deliver_to_target(struct edges *out, const struct world *w, uint8_t 
 			continue;
 		next.to_target &= (uint8_t)~message;
 		target_does(&next, map[i].event, message == M_ASK);
-		add(out, &next, false);
+		add_step(out, w, &next, false);
 		next.to_target |= message; /* a copy comes again */
 		add(out, &next, true);
 	}
@@ -187,7 +250,7 @@ static void deliver_to_source(struct edges *out, const struct world *w, uint8_t 
 			continue;
 		next.to_source &= (uint8_t)~message;
 		source_does(&next, map[i].event);
-		add(out, &next, false);
+		add_step(out, w, &next, false);
 		next.to_source |= message;
 		add(out, &next, true);
 	}
@@ -226,7 +289,7 @@ static void source_moves(struct edges *out, const struct world *w)
 	case SOURCE_COMMITTED:
 		next = *w;
 		source_does(&next, SOURCE_EV_TIMEOUT);
-		add(out, &next, false);
+		add_step(out, w, &next, false);
 		break;
 	case SOURCE_IN_DOUBT:
 		next = *w;
@@ -234,8 +297,11 @@ static void source_moves(struct edges *out, const struct world *w)
 		add(out, &next, false);
 		/* An operator's word is given only after fencing: the target is dead by then. */
 		if (!w->target_lives) {
+			next = *w;
 			source_does(&next, SOURCE_EV_WORD_RUN);
-			add(out, &next, false);
+			/* resolve gives it by itself if the target's journal proves it harmless. */
+			next.word = w->word || w->target_log >= LOG_STARTING;
+			add_step(out, w, &next, next.word != w->word);
 		}
 		break;
 	case SOURCE_TAKE_BACK:
@@ -263,14 +329,18 @@ static void target_moves(struct edges *out, const struct world *w)
 		target_does(&next, faults[i], false);
 		add(out, &next, true);
 	}
-	if (w->target == TARGET_STARTING) {
+	if (w->target == TARGET_STARTING && !w->target_runs) {
+		/* It runs some time before it is known to. */
 		next = *w;
-		next.target_runs = true;
-		target_does(&next, TARGET_EV_STARTED, false);
+		next.target_runs = next.target_ran = true;
 		add(out, &next, false);
 		next = *w;
 		target_does(&next, TARGET_EV_START_FAILED, false);
-		add(out, &next, true);
+		add_step(out, w, &next, true);
+	} else if (w->target == TARGET_STARTING) {
+		next = *w;
+		target_does(&next, TARGET_EV_STARTED, false);
+		add_step(out, w, &next, false);
 	}
 	if (w->target == TARGET_READY) {
 		/* the deadline for GO */
@@ -281,6 +351,34 @@ static void target_moves(struct edges *out, const struct world *w)
 	next = *w;
 	next.target_lives = next.target_runs = false;
 	add(out, &next, true);
+}
+
+/* The source's process is gone, its journal is not: `switchover resolve`, and a new start. */
+static void dead_source_moves(struct edges *out, const struct world *w)
+{
+	struct world next = *w;
+
+	if (w->source_log == LOG_COMMITTED) {
+		if (w->target_lives) {
+			uint8_t before = w->to_source;
+
+			/* It asks on a connection of its own, and hears the answer or not. */
+			next.to_source = 0;
+			target_does(&next, TARGET_EV_ASK, true);
+			if (next.to_source & M_REFUSED)
+				next.source_log = LOG_HERE;
+			if (next.to_source & M_STARTED)
+				next.source_log = LOG_THERE;
+			next.to_source = before;
+			add(out, &next, false);
+		} else {
+			next.source_log = w->target_log >= LOG_STARTING ? LOG_THERE : LOG_HERE;
+			add(out, &next, false);
+		}
+	} else if ((w->source_log == LOG_NONE || w->source_log == LOG_HERE) && !w->source_runs) {
+		next.source_runs = true;
+		add(out, &next, false);
+	}
 }
 
 static void expand(uint32_t packed, struct edges *out)
@@ -321,12 +419,15 @@ static void expand(uint32_t packed, struct edges *out)
 	}
 	if (w.source_lives)
 		source_moves(out, &w);
+	else
+		dead_source_moves(out, &w);
 	if (w.target_lives)
 		target_moves(out, &w);
 }
 
-enum verdict { SOUND, BOTH_RUN, GO_TOO_EARLY, STUCK };
-static const char *const verdict_names[] = {"sound", "both run", "GO before READY", "nobody runs"};
+enum verdict { SOUND, BOTH_RUN, RAN_TWICE, GO_TOO_EARLY, STUCK };
+static const char *const verdict_names[] = {
+	"sound", "both run", "an old state runs again", "GO before READY", "nobody runs"};
 
 struct space {
 	uint8_t *seen; /* a bit a world */
@@ -350,12 +451,20 @@ static void visit(struct space *space, uint32_t world)
 static bool good_end(const struct world *w)
 {
 	return w->source_runs != w->target_runs &&
-	       (w->source_runs ? w->source == SOURCE_FAILED : w->target == TARGET_STARTED);
+	       (w->source_runs ? w->source == SOURCE_FAILED || !w->source_lives
+			       : w->target == TARGET_STARTED);
+}
+
+/* Must it come out well from here? Not when what is needed for that has died. */
+static bool is_promised(const struct world *w)
+{
+	if (w->target_lives)
+		return true;
+	return w->source_lives && w->target_log < LOG_STARTING;
 }
 
 /*
  * Worlds from which a good end can be reached without a fault: backwards, to a fixed point.
- * A world in which one side is dead promises nothing.
  */
 static enum verdict check_liveness(struct space *space)
 {
@@ -390,7 +499,7 @@ static enum verdict check_liveness(struct space *space)
 		uint32_t at = space->list[i];
 		struct world w = unpack(at);
 
-		if (w.source_lives && w.target_lives && !(can[at >> 3] & 1 << (at & 7)))
+		if (is_promised(&w) && !(can[at >> 3] & 1 << (at & 7)))
 			verdict = STUCK;
 	}
 	free(can);
@@ -417,6 +526,8 @@ static enum verdict explore(size_t *states)
 
 		if (w.source_runs && w.target_runs)
 			verdict = BOTH_RUN;
+		else if (w.source_runs && w.target_ran && !w.word)
+			verdict = RAN_TWICE;
 		else if (w.go_before_ready)
 			verdict = GO_TOO_EARLY;
 		expand(space.list[i], &edges);
@@ -474,6 +585,10 @@ static void each_mutant_of_the_tables_is_found(void **state)
 			SOURCE_IN_DOUBT, 0},
 		{"STARTED resumes the source", false, SOURCE_COMMITTED, SOURCE_EV_STARTED,
 			SOURCE_RESUMING, ACT_RESUME},
+		{"GO is sent before it is on record", false, SOURCE_SENT, SOURCE_EV_READY,
+			SOURCE_COMMITTED, ACT_SEND_GO},
+		{"the target starts before it is on record", true, TARGET_READY, TARGET_EV_GO,
+			TARGET_STARTING, ACT_START},
 		{"a failure before GO leaves the VM stopped", false, SOURCE_SENT, SOURCE_EV_FAIL,
 			SOURCE_COMPLETED, 0},
 	};

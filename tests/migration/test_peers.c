@@ -53,6 +53,7 @@ struct play {
 	char uri[128];
 	struct swo_channel control, data;
 	struct swo_frame_header header;
+	struct wire_go ticket;
 	char text[65536];
 };
 
@@ -71,6 +72,7 @@ static void open_target(struct play *play)
 static void say_hello(struct play *play)
 {
 	struct swo_buf text = SWO_BUF_INIT(65536);
+	struct hello_cost costs[2];
 	struct hello hello;
 
 	assert_int_equal(hello_describe(&play->vm.vm, &hello, NULL), 0);
@@ -85,8 +87,13 @@ static void say_hello(struct play *play)
 		&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);
 	swo_buf_free(&text);
 	assert_int_equal(next_frame(&play->control, &play->header, play->text), WIRE_HELLO_OK);
+	strcpy(play->ticket.id, id);
+	assert_int_equal(hello_ok_parse(play->text, play->header.length, costs, 2,
+				 &play->ticket.nonce, NULL),
+		0);
 	play->data = dial(play->uri);
-	send_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH}, id, WIRE_ID_LEN);
+	send_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH}, &play->ticket,
+		sizeof(play->ticket));
 }
 
 /* Whatever was sent: the target refuses, says why, and nothing ever ran. */
@@ -262,7 +269,8 @@ static void a_ready_target_starts_on_go_only_and_answers_a_second_go_alike(void 
 
 	/* A source in doubt asks on a new connection. */
 	struct swo_channel ask = dial(play.uri);
-	send_frame(&ask, (struct swo_frame_header){.type = WIRE_ASK}, id, WIRE_ID_LEN);
+	send_frame(&ask, (struct swo_frame_header){.type = WIRE_ASK}, &play.ticket,
+		sizeof(play.ticket));
 	assert_int_equal(next_frame(&ask, &play.header, play.text), WIRE_STARTED);
 	swo_channel_close(&ask);
 	close_play(&play);
@@ -299,7 +307,8 @@ static void a_ready_target_outlives_its_connection_and_refuses_when_asked(void *
 	swo_channel_shutdown(&play.control);
 
 	struct swo_channel ask = dial(play.uri);
-	send_frame(&ask, (struct swo_frame_header){.type = WIRE_ASK}, id, WIRE_ID_LEN);
+	send_frame(&ask, (struct swo_frame_header){.type = WIRE_ASK}, &play.ticket,
+		sizeof(play.ticket));
 	assert_int_equal(next_frame(&ask, &play.header, play.text), WIRE_REFUSED);
 	swo_channel_close(&ask);
 	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_FAILED);
@@ -423,7 +432,7 @@ static void play_to_go(struct stage *stage)
 	stage->control = take_call(stage);
 	assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_HELLO);
 	assert_int_equal(hello_parse(text, stage->header.length, &stage->hello, NULL), 0);
-	assert_int_equal(hello_ok_format(costs, 2, &ok, NULL), 0);
+	assert_int_equal(hello_ok_format(costs, 2, 77, &ok, NULL), 0);
 	send_frame(
 		&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, ok.data, ok.len);
 	swo_buf_free(&ok);

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ask.h - the question of a source in doubt, on a connection of its own: did you take
+ * GO? Asked by the parked source, and by `switchover resolve` for one that is dead.
+ */
+#ifndef MIGRATION_ASK_H
+#define MIGRATION_ASK_H
+
+#include "migration/wire.h"
+
+struct ask {
+	const char *uri;
+	struct wire_go ticket;
+	uint64_t deadline_ms;
+	/* Looked at while the answer is waited for; true ends that. May be NULL. */
+	bool (*give_up)(void *opaque);
+	void *opaque;
+};
+
+/*
+ * WIRE_STARTED, WIRE_STARTING or WIRE_REFUSED, with the target's word; -1: nobody answered, or
+ * somebody who does not know this migration. A target that was only READY refuses by this.
+ */
+int migration_ask(const struct ask *ask, char word[WIRE_TEXT_MAX + 1], struct swo_error *err);
+
+#endif

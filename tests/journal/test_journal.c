@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The journals: what was written is read, what is damaged is named and never a yes, and what a
+ * dead process has left proves no more than it can.
+ */
+#include "../cm.h"
+#include "journal/journal_priv.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static const char *const id = "00000000-0000-4000-8000-000000000001";
+static char dir[64];
+static struct swo_journal_config config = {.dir = dir, .vm = "web"};
+
+static void empty_dir(void)
+{
+	DIR *stream = opendir(dir);
+
+	assert_non_null(stream);
+	for (struct dirent *entry; (entry = readdir(stream));)
+		if (entry->d_name[0] != '.' || entry->d_name[1])
+			unlinkat(dirfd(stream), entry->d_name, 0);
+	closedir(stream);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	strcpy(dir, "/tmp/switchover-journal.XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	config.sync = false;
+	config.vm = "web";
+	empty_dir();
+	return rmdir(dir);
+}
+
+static const char *path_of(enum swo_journal_side side)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s.%s", dir, id, swo_journal_side_name(side));
+	return path;
+}
+
+static struct swo_journal *begin(enum swo_journal_side side)
+{
+	struct swo_journal *journal;
+
+	assert_int_equal(swo_journal_create(&config, side, id, "unix:/x", &journal, NULL), 0);
+	return journal;
+}
+
+static void put(struct swo_journal *journal, enum swo_journal_event event)
+{
+	struct swo_error err = {0};
+
+	if (swo_journal_write(journal, event, 7, "why", &err))
+		fail_msg("%s", err.text);
+}
+
+/* The journal of a process that got so far and died. */
+static void leave(enum swo_journal_side side, const enum swo_journal_event *events, size_t count)
+{
+	empty_dir();
+	struct swo_journal *journal = begin(side);
+
+	for (size_t i = 0; i < count; i++)
+		put(journal, events[i]);
+	swo_journal_close(journal, false);
+}
+#define LEAVE(side, ...)                                                                           \
+	leave(side, (const enum swo_journal_event[]){__VA_ARGS__},                                 \
+		sizeof((enum swo_journal_event[]){__VA_ARGS__}) / sizeof(enum swo_journal_event))
+
+static struct swo_journal_info look(enum swo_journal_side side)
+{
+	struct swo_journal_info info;
+	struct swo_error err = {0};
+
+	if (swo_journal_read(path_of(side), &info, &err))
+		fail_msg("%s", err.text);
+	return info;
+}
+
+static void what_was_written_is_read(void **state)
+{
+	(void)state;
+	struct swo_journal *journal = begin(SWO_JOURNAL_SOURCE);
+
+	put(journal, SWO_JOURNAL_COMMITTED);
+	struct swo_journal_info info = look(SWO_JOURNAL_SOURCE);
+	assert_true(info.live);
+	assert_true(info.complete);
+	assert_int_equal(info.damage.code, SWO_E_NONE);
+	assert_int_equal(info.last, SWO_JOURNAL_COMMITTED);
+	assert_int_equal(info.nonce, 7);
+	assert_string_equal(info.id, id);
+	assert_string_equal(info.vm, "web");
+	assert_string_equal(info.uri, "unix:/x");
+	assert_string_equal(info.text, "why");
+	put(journal, SWO_JOURNAL_IN_DOUBT);
+	swo_journal_close(journal, false);
+	info = look(SWO_JOURNAL_SOURCE);
+	assert_false(info.live);
+	assert_int_equal(info.last, SWO_JOURNAL_IN_DOUBT);
+}
+
+static void it_has_all_its_room_and_its_mode_before_it_is_needed(void **state)
+{
+	(void)state;
+	struct stat st;
+
+	umask(0);
+	swo_journal_close(begin(SWO_JOURNAL_TARGET), false);
+	assert_int_equal(stat(path_of(SWO_JOURNAL_TARGET), &st), 0);
+	assert_int_equal(st.st_size, JOURNAL_BYTES);
+	assert_true(st.st_blocks * 512 >= (blkcnt_t)JOURNAL_BYTES);
+	assert_int_equal(st.st_mode & 07777, 0600);
+}
+
+static void without_space_there_is_an_error_and_no_journal(void **state)
+{
+	(void)state;
+	struct rlimit before, small;
+	struct swo_journal *journal;
+	struct swo_journal_info *list;
+	struct swo_error err = {0};
+	size_t count;
+
+	signal(SIGXFSZ, SIG_IGN);
+	getrlimit(RLIMIT_FSIZE, &before);
+	small = before;
+	small.rlim_cur = JOURNAL_BYTES / 2;
+	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+	int rc = swo_journal_create(&config, SWO_JOURNAL_SOURCE, id, "unix:/x", &journal, &err);
+	setrlimit(RLIMIT_FSIZE, &before);
+	assert_int_equal(rc, -1);
+	assert_int_equal(err.code, SWO_E_IO);
+	assert_non_null(strstr(err.text, dir));
+	assert_int_equal(swo_journal_list(dir, &list, &count, NULL), 0);
+	assert_int_equal(count, 0);
+	free(list);
+}
+
+static void an_id_that_is_none_never_becomes_a_path(void **state)
+{
+	(void)state;
+	static const char *const bad[] = {"", "x", "../../../../../../etc/passwd-aaaaaaaa",
+		"00000000-0000-4000-8000-00000000000/", "00000000-0000-4000-8000-00000000000A"};
+	struct swo_journal *journal;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++)
+		assert_int_equal(
+			swo_journal_create(&config, SWO_JOURNAL_TARGET, bad[i], "", &journal, NULL),
+			-1);
+}
+
+static void a_migration_has_one_journal_a_side(void **state)
+{
+	(void)state;
+	struct swo_journal *journal;
+	struct swo_error err = {0};
+
+	swo_journal_close(begin(SWO_JOURNAL_TARGET), false);
+	assert_int_equal(
+		swo_journal_create(&config, SWO_JOURNAL_TARGET, id, "", &journal, &err), -1);
+	assert_int_equal(err.code, SWO_E_STATE);
+	swo_journal_close(begin(SWO_JOURNAL_SOURCE), true);
+	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), -1);
+}
+
+static void records_come_in_an_order_that_makes_sense_or_not_at_all(void **state)
+{
+	(void)state;
+	struct swo_journal *journal = begin(SWO_JOURNAL_TARGET);
+
+	assert_int_equal(swo_journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
+	put(journal, SWO_JOURNAL_READY);
+	put(journal, SWO_JOURNAL_REFUSED);
+	/* Said twice is said once; refused is refused. */
+	put(journal, SWO_JOURNAL_REFUSED);
+	assert_int_equal(swo_journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
+	swo_journal_close(journal, false);
+	assert_int_equal(look(SWO_JOURNAL_TARGET).last, SWO_JOURNAL_REFUSED);
+	/* None is kept: everything goes. */
+	assert_int_equal(swo_journal_write(NULL, SWO_JOURNAL_STARTING, 0, "", NULL), 0);
+}
+
+/* ---- damage ---------------------------------------------------------------------------------- */
+
+static void expect_damage(const char *what)
+{
+	struct swo_journal_info info = look(SWO_JOURNAL_SOURCE);
+	struct swo_error err = {0};
+
+	if (info.damage.code != SWO_E_CORRUPT)
+		fail_msg("not found: %s", what);
+	assert_non_null(strstr(info.damage.text, id));
+	assert_int_equal(swo_journal_may_boot(dir, "web", &err), -1);
+	assert_int_equal(err.code, SWO_E_CORRUPT);
+	assert_non_null(strstr(err.text, id));
+	assert_false(swo_journal_is_settled(&info));
+	info = look(SWO_JOURNAL_SOURCE);
+	info.side = SWO_JOURNAL_TARGET;
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	assert_int_equal(
+		swo_journal_settle(path_of(SWO_JOURNAL_SOURCE), SWO_JOURNAL_RUN_HERE, "", NULL),
+		-1);
+}
+
+static void any_flipped_byte_of_a_record_is_found_and_never_a_yes(void **state)
+{
+	(void)state;
+	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
+	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
+
+	swo_autofd int fd = open(path_of(SWO_JOURNAL_SOURCE), O_RDWR | O_CLOEXEC);
+	for (off_t at = 0; at < (off_t)(3 * sizeof(struct journal_record)); at++) {
+		uint8_t byte, flipped;
+
+		assert_int_equal(pread(fd, &byte, 1, at), 1);
+		flipped = byte ^ 0x10;
+		assert_int_equal(pwrite(fd, &flipped, 1, at), 1);
+		expect_damage("a flipped byte");
+		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
+	}
+	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
+	/* And behind the records, where nothing may be. */
+	assert_int_equal(pwrite(fd, "x", 1, JOURNAL_BYTES - 1), 1);
+	expect_damage("rubbish at the end");
+	/* Its first record still says whose it is. */
+	assert_int_equal(swo_journal_may_boot(dir, "db", NULL), 0);
+}
+
+static void any_other_length_is_found_and_never_a_yes(void **state)
+{
+	(void)state;
+	static const off_t lengths[] = {
+		0, 1, 511, 512, 1024, 1535, 1536, JOURNAL_BYTES - 1, JOURNAL_BYTES + 1, 1 << 20};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(lengths); i++) {
+		LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
+		assert_int_equal(truncate(path_of(SWO_JOURNAL_SOURCE), lengths[i]), 0);
+		expect_damage("another length");
+	}
+}
+
+static void a_lost_or_moved_record_is_found(void **state)
+{
+	(void)state;
+	struct journal_record r[3], none = {0};
+
+	for (int mode = 0; mode < 4; mode++) {
+		LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
+		swo_autofd int fd = open(path_of(SWO_JOURNAL_SOURCE), O_RDWR | O_CLOEXEC);
+		assert_int_equal(pread(fd, r, sizeof(r), 0), sizeof(r));
+		if (mode == 0)
+			r[1] = none;
+		if (mode == 1)
+			r[0] = none;
+		if (mode == 2)
+			r[1] = r[2];
+		if (mode == 3)
+			memset(r, 0, sizeof(r));
+		assert_int_equal(pwrite(fd, r, sizeof(r), 0), sizeof(r));
+		expect_damage("a lost record");
+	}
+	/* A journal under another's name. */
+	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
+	char other[128];
+	strcpy(other, path_of(SWO_JOURNAL_TARGET));
+	assert_int_equal(rename(path_of(SWO_JOURNAL_SOURCE), other), 0);
+	assert_int_equal(look(SWO_JOURNAL_TARGET).damage.code, SWO_E_CORRUPT);
+}
+
+/* ---- who may touch it -------------------------------------------------------------------------
+ */
+
+static void what_others_may_write_is_no_journal(void **state)
+{
+	(void)state;
+	struct swo_journal_info info;
+	struct swo_error err = {0};
+	char other[128];
+
+	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
+	assert_int_equal(chmod(path_of(SWO_JOURNAL_SOURCE), 0620), 0);
+	assert_int_equal(swo_journal_read(path_of(SWO_JOURNAL_SOURCE), &info, &err), -1);
+	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), -1);
+	assert_int_equal(chmod(path_of(SWO_JOURNAL_SOURCE), 0600), 0);
+
+	snprintf(other, sizeof(other), "%s/elsewhere", dir);
+	assert_int_equal(rename(path_of(SWO_JOURNAL_SOURCE), other), 0);
+	assert_int_equal(symlink(other, path_of(SWO_JOURNAL_SOURCE)), 0);
+	assert_int_equal(swo_journal_read(path_of(SWO_JOURNAL_SOURCE), &info, &err), -1);
+	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), -1);
+
+	/* A pipe must not make anybody wait. */
+	unlink(path_of(SWO_JOURNAL_SOURCE));
+	assert_int_equal(mkfifo(path_of(SWO_JOURNAL_SOURCE), 0600), 0);
+	assert_int_equal(swo_journal_read(path_of(SWO_JOURNAL_SOURCE), &info, &err), -1);
+	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), -1);
+}
+
+static void the_directory_is_its_owners_alone(void **state)
+{
+	(void)state;
+	struct swo_error err = {0};
+	char sub[96], deep[128];
+	struct stat st;
+
+	assert_int_equal(swo_journal_prepare_dir(dir, false, NULL), 0);
+	assert_int_equal(chmod(dir, 0770), 0);
+	assert_int_equal(swo_journal_prepare_dir(dir, false, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	assert_non_null(strstr(err.text, dir));
+	assert_int_equal(chmod(dir, 0700), 0);
+
+	umask(0);
+	snprintf(sub, sizeof(sub), "%s/a", dir);
+	snprintf(deep, sizeof(deep), "%s/b", sub);
+	assert_int_equal(swo_journal_prepare_dir(deep, false, NULL), -1);
+	assert_int_equal(swo_journal_prepare_dir(deep, true, NULL), 0);
+	assert_int_equal(stat(deep, &st), 0);
+	assert_int_equal(st.st_mode & 07777, 0700);
+	assert_int_equal(rmdir(deep), 0);
+	assert_int_equal(rmdir(sub), 0);
+	/* A file where a directory should be. */
+	close(open(sub, O_CREAT | O_WRONLY | O_CLOEXEC, 0600));
+	assert_int_equal(swo_journal_prepare_dir(sub, false, NULL), -1);
+}
+
+/* ---- what it means -----------------------------------------------------------------------------
+ */
+
+static void a_target_s_journal_proves_no_more_than_it_can(void **state)
+{
+	(void)state;
+	struct swo_journal_info info;
+
+	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY);
+	info = look(SWO_JOURNAL_TARGET);
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NEVER);
+	info.live = true;
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_STARTING);
+	info = look(SWO_JOURNAL_TARGET);
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_STARTING, SWO_JOURNAL_STARTED);
+	info = look(SWO_JOURNAL_TARGET);
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_RAN);
+	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_STARTING, SWO_JOURNAL_REFUSED);
+	info = look(SWO_JOURNAL_TARGET);
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NEVER);
+	/* A source's proves nothing about the target. */
+	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
+	info = look(SWO_JOURNAL_SOURCE);
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+}
+
+/* As if the host had been started anew since. */
+static void age(enum swo_journal_side side)
+{
+	struct journal_record r;
+	swo_autofd int fd = open(path_of(side), O_RDWR | O_CLOEXEC);
+
+	for (off_t at = 0;; at += (off_t)sizeof(r)) {
+		assert_int_equal(pread(fd, &r, sizeof(r), at), sizeof(r));
+		if (!r.magic)
+			return;
+		r.boot_id[0] = r.boot_id[0] == 'x' ? 'y' : 'x';
+		r.hash = journal_hash(&r);
+		assert_int_equal(pwrite(fd, &r, sizeof(r), at), sizeof(r));
+	}
+}
+
+static void after_the_host_s_death_only_a_durable_journal_is_complete(void **state)
+{
+	(void)state;
+	struct swo_journal_info info;
+
+	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY);
+	age(SWO_JOURNAL_TARGET);
+	info = look(SWO_JOURNAL_TARGET);
+	assert_int_equal(info.damage.code, SWO_E_NONE);
+	assert_false(info.complete);
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	/* The same of a source that had only begun: COMMITTED may be missing. */
+	empty_dir();
+	swo_journal_close(begin(SWO_JOURNAL_SOURCE), false);
+	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
+	age(SWO_JOURNAL_SOURCE);
+	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), -1);
+
+	config.sync = true;
+	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY);
+	age(SWO_JOURNAL_TARGET);
+	info = look(SWO_JOURNAL_TARGET);
+	assert_true(info.complete);
+	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NEVER);
+}
+
+static void a_vm_that_may_run_elsewhere_is_not_started_and_the_error_says_what_settles_it(
+	void **state)
+{
+	(void)state;
+	static const struct {
+		enum swo_journal_side side;
+		enum swo_journal_event events[4];
+		bool may;
+	} cases[] = {
+		{SWO_JOURNAL_SOURCE, {SWO_JOURNAL_NOTHING}, true},
+		{SWO_JOURNAL_SOURCE, {SWO_JOURNAL_COMMITTED}, false},
+		{SWO_JOURNAL_SOURCE, {SWO_JOURNAL_COMMITTED, SWO_JOURNAL_IN_DOUBT}, false},
+		{SWO_JOURNAL_SOURCE, {SWO_JOURNAL_COMMITTED, SWO_JOURNAL_DONE}, false},
+		{SWO_JOURNAL_SOURCE, {SWO_JOURNAL_COMMITTED, SWO_JOURNAL_RUNS_THERE}, false},
+		{SWO_JOURNAL_SOURCE, {SWO_JOURNAL_COMMITTED, SWO_JOURNAL_RUN_HERE}, true},
+		{SWO_JOURNAL_SOURCE, {SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED}, true},
+		{SWO_JOURNAL_SOURCE, {SWO_JOURNAL_COMMITTED, SWO_JOURNAL_TAKEN_BACK}, true},
+		{SWO_JOURNAL_TARGET, {SWO_JOURNAL_NOTHING}, true},
+		{SWO_JOURNAL_TARGET, {SWO_JOURNAL_READY}, false},
+		{SWO_JOURNAL_TARGET, {SWO_JOURNAL_READY, SWO_JOURNAL_REFUSED}, true},
+		{SWO_JOURNAL_TARGET, {SWO_JOURNAL_READY, SWO_JOURNAL_STARTING, SWO_JOURNAL_STARTED},
+			true},
+	};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
+		struct swo_error err = {0};
+		size_t count = 0;
+
+		while (cases[i].events[count])
+			count++;
+		leave(cases[i].side, cases[i].events, count);
+		int rc = swo_journal_may_boot(dir, "web", &err);
+		if (rc != (cases[i].may ? 0 : -1))
+			fail_msg("case %u: %d %s", i, rc, err.text);
+		if (rc) {
+			assert_non_null(strstr(err.text, id));
+			assert_non_null(strstr(err.text, "switchover resolve"));
+		}
+		/* Another VM has nothing to do with it. */
+		assert_int_equal(swo_journal_may_boot(dir, "db", NULL), 0);
+	}
+}
+
+static void a_word_settles_the_journal_of_a_dead_process_and_only_that(void **state)
+{
+	(void)state;
+	struct swo_journal *journal;
+	struct swo_error err = {0};
+	const char *path;
+
+	empty_dir();
+	journal = begin(SWO_JOURNAL_SOURCE);
+	path = path_of(SWO_JOURNAL_SOURCE);
+	put(journal, SWO_JOURNAL_COMMITTED);
+	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "", &err), -1);
+	assert_int_equal(err.code, SWO_E_STATE);
+	swo_journal_close(journal, false);
+	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "fenced", &err), 0);
+	assert_string_equal(look(SWO_JOURNAL_SOURCE).text, "fenced");
+	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
+	/* Said once, it holds. */
+	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUNS_THERE, "", NULL), -1);
+	/* Nothing was in doubt: there is nothing to say. */
+	empty_dir();
+	swo_journal_close(begin(SWO_JOURNAL_SOURCE), false);
+	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "", NULL), -1);
+}
+
+static void only_settled_journals_of_the_same_vm_are_forgotten(void **state)
+{
+	(void)state;
+	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_DONE);
+	swo_journal_forget_settled(dir, "db", "");
+	swo_journal_forget_settled(dir, "web", id);
+	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), 0);
+	swo_journal_forget_settled(dir, "web", "");
+	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), -1);
+	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED);
+	swo_journal_forget_settled(dir, "web", "");
+	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), 0);
+}
+
+#define journal_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		journal_test(what_was_written_is_read),
+		journal_test(it_has_all_its_room_and_its_mode_before_it_is_needed),
+		journal_test(without_space_there_is_an_error_and_no_journal),
+		journal_test(an_id_that_is_none_never_becomes_a_path),
+		journal_test(a_migration_has_one_journal_a_side),
+		journal_test(records_come_in_an_order_that_makes_sense_or_not_at_all),
+		journal_test(any_flipped_byte_of_a_record_is_found_and_never_a_yes),
+		journal_test(any_other_length_is_found_and_never_a_yes),
+		journal_test(a_lost_or_moved_record_is_found),
+		journal_test(what_others_may_write_is_no_journal),
+		journal_test(the_directory_is_its_owners_alone),
+		journal_test(a_target_s_journal_proves_no_more_than_it_can),
+		journal_test(after_the_host_s_death_only_a_durable_journal_is_complete),
+		journal_test(
+			a_vm_that_may_run_elsewhere_is_not_started_and_the_error_says_what_settles_it),
+		journal_test(a_word_settles_the_journal_of_a_dead_process_and_only_that),
+		journal_test(only_settled_journals_of_the_same_vm_are_forgotten),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
