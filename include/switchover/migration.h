@@ -18,6 +18,7 @@
 #include "switchover/memory.h"
 #include "switchover/runstate.h"
 #include "switchover/timeline.h"
+#include "switchover/tls.h"
 
 /*
  * The VMM's part. Called on the migration's thread, one at a time, unless said otherwise.
@@ -85,6 +86,8 @@ struct swo_migration_params {
 	uint64_t switchover_deadline_ms; /* source: stop to READY; default 60000 */
 	uint64_t commit_deadline_ms;	 /* GO to STARTED, before it is in doubt; default 30000 */
 	uint64_t idle_deadline_ms; /* a peer that says nothing (it pings every 1/4 of it); 10000 */
+	struct swo_tls_params tls; /* both sides or none; default none */
+	bool insecure;		   /* let plain tcp leave this host; default false */
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first bad one. */

@@ -24,12 +24,14 @@
 struct swo_listener {
 	int fd;
 	int stop_fd;
+	const struct swo_security *security;
 	struct swo_uri uri;
 	char name[300];
 };
 
 struct swo_conn {
 	int fd;
+	struct swo_tls *tls; /* NULL: plain */
 	char peer[300];
 };
 
@@ -58,6 +60,41 @@ static int resolve(const struct swo_uri *uri, const char *name, bool passive, st
 		return swo_error_set(err, SWO_E_INVALID, 0, "cannot resolve the host in '%s': %s",
 			name, gai_strerror(rc));
 	return 0;
+}
+
+static bool is_loopback(const struct sockaddr *address)
+{
+	if (address->sa_family == AF_INET) {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+
+		return ntohl(in->sin_addr.s_addr) >> 24 == 127;
+	}
+	const struct in6_addr *in6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
+
+	return address->sa_family == AF_INET6 &&
+	       (IN6_IS_ADDR_LOOPBACK(in6) ||
+		       (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127));
+}
+
+/* Every address that a name has counts: which of them answers is not ours to choose. */
+static int check_plain(const struct addrinfo *list, const char *name,
+	const struct swo_security *security, struct swo_error *err)
+{
+	char host[NI_MAXHOST] = "?";
+
+	if (security && (security->tls || security->insecure))
+		return 0;
+	while (list && is_loopback(list->ai_addr))
+		list = list->ai_next;
+	if (!list)
+		return 0;
+	getnameinfo(list->ai_addr, list->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"'%s' would carry the VM's memory over the network unencrypted (%s is not "
+		"loopback): "
+		"give both sides TLS credentials (tls-creds), or, on a network that you trust, say "
+		"insecure to both",
+		name, host);
 }
 
 static struct sockaddr_un unix_address(const struct swo_uri *uri)
@@ -99,6 +136,10 @@ static int listen_tcp(struct swo_listener *listener, struct swo_error *err)
 
 	if (resolve(&listener->uri, listener->name, true, &list, err))
 		return -1;
+	if (check_plain(list, listener->name, listener->security, err)) {
+		freeaddrinfo(list);
+		return -1;
+	}
 	int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int failed = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
 		     bind(fd, list->ai_addr, list->ai_addrlen) || listen(fd, 64);
@@ -112,13 +153,15 @@ static int listen_tcp(struct swo_listener *listener, struct swo_error *err)
 	return 0;
 }
 
-int swo_listener_open(const char *uri, struct swo_listener **out, struct swo_error *err)
+int swo_listener_open(const char *uri, const struct swo_security *security,
+	struct swo_listener **out, struct swo_error *err)
 {
 	struct swo_listener *listener = calloc(1, sizeof(*listener));
 
 	if (!listener)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "listener '%s'", uri);
 	listener->fd = listener->stop_fd = -1;
+	listener->security = security;
 	snprintf(listener->name, sizeof(listener->name), "%s", uri);
 	if (swo_uri_parse(uri, &listener->uri, err))
 		goto fail;
@@ -135,6 +178,21 @@ fail:
 	swo_close_fd(&listener->stop_fd);
 	free(listener);
 	return -1;
+}
+
+/* Who calls, for messages: over tcp that says more than where. */
+static void name_caller(const struct swo_listener *listener, int fd, char *out, size_t size)
+{
+	struct sockaddr_storage address;
+	socklen_t len = sizeof(address);
+	char host[NI_MAXHOST], port[8];
+
+	if (listener->uri.is_unix || getpeername(fd, (struct sockaddr *)&address, &len) ||
+		getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port,
+			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+		snprintf(out, size, "%s", listener->name);
+	else
+		snprintf(out, size, strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
 }
 
 int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, struct swo_conn **out,
@@ -154,8 +212,12 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 		if (n > 0) {
 			int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-			if (fd >= 0)
-				return swo_conn_adopt(fd, listener->name, out, err);
+			if (fd >= 0) {
+				char name[NI_MAXHOST + 16];
+
+				name_caller(listener, fd, name, sizeof(name));
+				return swo_conn_adopt(fd, name, out, err);
+			}
 			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
 				return swo_error_set(
 					err, SWO_E_IO, errno, "accept on '%s'", listener->name);
@@ -164,6 +226,15 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"nobody connected to '%s' in time", listener->name);
 	}
+}
+
+int swo_listener_welcome(struct swo_listener *listener, struct swo_conn *conn,
+	swo_deadline deadline, struct swo_error *err)
+{
+	if (!listener->security || !listener->security->tls)
+		return 0;
+	return swo_tls_start(
+		conn->fd, listener->security->tls, conn->peer, "", deadline, &conn->tls, err);
 }
 
 void swo_listener_stop(struct swo_listener *listener)
@@ -225,8 +296,17 @@ static int connect_one(
 	return 0;
 }
 
-int swo_conn_open(
-	const char *uri_text, swo_deadline deadline, struct swo_conn **out, struct swo_error *err)
+static int secure(struct swo_conn *conn, const struct swo_uri *uri,
+	const struct swo_security *security, swo_deadline deadline, struct swo_error *err)
+{
+	if (!security || !security->tls)
+		return 0;
+	return swo_tls_start(
+		conn->fd, security->tls, conn->peer, uri->host, deadline, &conn->tls, err);
+}
+
+int swo_conn_open(const char *uri_text, const struct swo_security *security, swo_deadline deadline,
+	struct swo_conn **out, struct swo_error *err)
 {
 	struct swo_uri uri;
 	int fd = -1, rc;
@@ -247,6 +327,10 @@ int swo_conn_open(
 
 		if (resolve(&uri, uri_text, false, &list, err))
 			return -1;
+		if (check_plain(list, uri_text, security, err)) {
+			freeaddrinfo(list);
+			return -1;
+		}
 		rc = EHOSTUNREACH;
 		for (struct addrinfo *ai = list; ai && rc; ai = ai->ai_next)
 			rc = connect_one(ai->ai_addr, ai->ai_addrlen, deadline, &fd);
@@ -255,19 +339,31 @@ int swo_conn_open(
 	if (rc)
 		return swo_error_set(err, SWO_E_PEER_LOST, rc,
 			"cannot connect to '%s' (is the target listening?)", uri_text);
-	return swo_conn_adopt(fd, uri_text, out, err);
+	if (swo_conn_adopt(fd, uri_text, out, err))
+		return -1;
+	if (!secure(*out, &uri, security, deadline, err))
+		return 0;
+	swo_conn_close(*out);
+	*out = NULL;
+	return -1;
 }
 
 void swo_conn_shutdown(struct swo_conn *conn)
 {
-	if (conn)
-		shutdown(conn->fd, SHUT_RDWR);
+	if (!conn)
+		return;
+	if (conn->tls)
+		swo_tls_bye(conn->tls);
+	shutdown(conn->fd, SHUT_RDWR);
 }
 
 void swo_conn_close(struct swo_conn *conn)
 {
 	if (!conn)
 		return;
+	if (conn->tls)
+		swo_tls_bye(conn->tls);
+	swo_tls_free(conn->tls);
 	swo_close_fd(&conn->fd);
 	free(conn);
 }
@@ -277,8 +373,21 @@ const char *swo_conn_peer(const struct swo_conn *conn)
 	return conn->peer;
 }
 
+int swo_conn_fd(const struct swo_conn *conn)
+{
+	return conn->fd;
+}
+
+bool swo_conn_has_tls(const struct swo_conn *conn)
+{
+	return conn->tls;
+}
+
 bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline)
 {
+	if (conn->tls && swo_tls_holds_data(conn->tls))
+		return true;
+
 	struct pollfd pfd = {.fd = conn->fd, .events = POLLIN};
 	int n;
 
@@ -315,6 +424,8 @@ static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, ui
 {
 	swo_deadline deadline = 0; /* read the clock only when we must wait */
 
+	if (conn->tls)
+		return swo_tls_transfer(conn->tls, iov, count, stall_ms, sending, err);
 	count = advance(&iov, count, 0);
 	while (count) {
 		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};

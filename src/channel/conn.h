@@ -10,29 +10,45 @@
 #ifndef CHANNEL_CONN_H
 #define CHANNEL_CONN_H
 
-#include "switchover/base.h"
-
-#include <sys/uio.h>
+#include "channel/tls.h"
 
 struct swo_listener;
 struct swo_conn;
 
+/*
+ * How connections are protected. Without TLS, tcp goes to this host only, unless `insecure` says
+ * that the network is trusted. NULL in place of one: neither. It must outlive what it was given to.
+ */
+struct swo_security {
+	struct swo_tls_creds *tls; /* NULL: none */
+	bool insecure;
+};
+
 /* Listens on a URI; a UNIX socket is made owner-only and is removed again at close. */
-int swo_listener_open(const char *uri, struct swo_listener **out, struct swo_error *err);
+int swo_listener_open(const char *uri, const struct swo_security *security,
+	struct swo_listener **out, struct swo_error *err);
 /* SWO_E_TIMEOUT when nobody came by the deadline; SWO_E_CANCELLED after a stop. */
 int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, struct swo_conn **out,
 	struct swo_error *err);
+/* What remains to be done with an accepted connection: the TLS handshake, where there is to be one.
+ */
+int swo_listener_welcome(struct swo_listener *listener, struct swo_conn *conn,
+	swo_deadline deadline, struct swo_error *err);
 /* Any thread: this and every later accept returns SWO_E_CANCELLED. */
 void swo_listener_stop(struct swo_listener *listener);
 void swo_listener_close(struct swo_listener *listener);
 
-int swo_conn_open(
-	const char *uri, swo_deadline deadline, struct swo_conn **out, struct swo_error *err);
+/* With TLS, the handshake is over and each end has accepted the other. */
+int swo_conn_open(const char *uri, const struct swo_security *security, swo_deadline deadline,
+	struct swo_conn **out, struct swo_error *err);
 /* Takes over a connected stream socket. */
 int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_error *err);
 void swo_conn_shutdown(struct swo_conn *conn);
 void swo_conn_close(struct swo_conn *conn);
 const char *swo_conn_peer(const struct swo_conn *conn);
+bool swo_conn_has_tls(const struct swo_conn *conn);
+/* The socket, which stays the connection's: for tests, and for options that only a socket has. */
+int swo_conn_fd(const struct swo_conn *conn);
 
 /* Waits until there is something to receive (or an end of it): true; false at the deadline. */
 bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline);

@@ -83,13 +83,34 @@ int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *heade
 	return rc;
 }
 
+/* The first two bytes of TLS's records, as they come into `magic`. */
+#define TLS_ALERT     0x0315
+#define TLS_HANDSHAKE 0x0316
+
+/* A plain end that hears a TLS one: say so rather than what it looks like. Keeps *err otherwise. */
+static int explain_tls(
+	struct swo_channel *channel, const struct swo_frame_header *header, struct swo_error *err)
+{
+	uint32_t start = header->magic & 0xffff;
+
+	if (swo_conn_has_tls(channel->conn) || (start != TLS_ALERT && start != TLS_HANDSHAKE))
+		return -1;
+	return swo_error_set(err, SWO_E_PROTOCOL, 0,
+		"the other side of '%s' speaks TLS and this side does not: give this side TLS "
+		"credentials (tls-creds) too",
+		swo_conn_peer(channel->conn));
+}
+
 int swo_channel_recv_header(struct swo_channel *channel, struct swo_frame_header *header,
 	uint32_t max_payload, uint64_t stall_ms, struct swo_error *err)
 {
 	struct iovec iov = {.iov_base = header, .iov_len = sizeof(*header)};
 
+	*header = (struct swo_frame_header){0};
 	if (swo_conn_recv(channel->conn, &iov, 1, stall_ms ? stall_ms : channel->stall_ms, err))
-		return -1;
+		return explain_tls(channel, header, err);
+	if ((header->magic & 0xffff) == TLS_HANDSHAKE)
+		return explain_tls(channel, header, err);
 	if (header->magic != SWO_FRAME_MAGIC)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"what came over '%s' is not a migration stream (magic %08x)",

@@ -28,6 +28,7 @@ struct bench_config {
 	unsigned runs;
 	const char *accel;   /* auto, kvm, native */
 	const char *channel; /* unix, tcp */
+	const char *tls;     /* x509, psk; NULL: none */
 	unsigned channels;
 	const char *join, *stream, *finalise, *config; /* NULL: the VMM's default */
 	const char *pf;				       /* all on this one; NULL: by the profile */

@@ -16,6 +16,7 @@ enum {
 	OPT_ACCEL,
 	OPT_CHANNEL,
 	OPT_CHANNELS,
+	OPT_TLS,
 	OPT_JOIN,
 	OPT_STREAM,
 	OPT_FINALISE,
@@ -68,6 +69,11 @@ static const struct argp_option options[] = {
 	{"root-ports", OPT_ROOT_PORTS, "N", 0, "Devices lie behind N root ports in turn (0)", 2},
 	{NULL, 0, NULL, 0, "The migration", 3},
 	{"channel", OPT_CHANNEL, "KIND", 0, "unix or tcp (unix)", 3},
+	{"tls", OPT_TLS, "KIND", 0,
+		"Encrypted, with throw-away certificates or a shared key: x509 or psk; over tcp "
+		"unless "
+		"--channel says otherwise",
+		3},
 	{"channels", OPT_CHANNELS, "N", 0, "Connections (2)", 3},
 	{"join", OPT_JOIN, "WHEN", 0, "A device is joined at the end of its depth or pass", 3},
 	{"stream", OPT_STREAM, "WHEN", 0, "A device's state goes early, or late: after all stopped",
@@ -199,6 +205,9 @@ static error_t parse_migration(int key, char *arg, struct argp_state *state)
 	case OPT_CHANNEL:
 		config->channel = word(state, "channel", arg, "unix tcp");
 		break;
+	case OPT_TLS:
+		config->tls = word(state, "tls", arg, "x509 psk");
+		break;
 	case OPT_CHANNELS:
 		config->channels = number(state, "channels", arg, 1, 16);
 		break;
@@ -253,6 +262,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		argp_error(state, "'%s' is not an option", arg);
 		break;
 	case ARGP_KEY_END:
+		if (!config->channel)
+			config->channel = config->tls ? "tcp" : "unix";
 		if (config->pf && config->pfs)
 			argp_error(state, "--pf and --pfs exclude each other");
 		break;
@@ -298,6 +309,7 @@ void bench_defaults(struct bench_config *config)
 void bench_parse_args(int argc, char **argv, struct bench_config *config)
 {
 	bench_defaults(config);
+	config->channel = NULL; /* by --tls, unless said */
 	/* argp ends the program itself on an error, with CLI_USAGE. */
 	argp_parse(&argp, argc, argv, 0, NULL, config);
 }

@@ -232,10 +232,11 @@ static void print_setting(
 	fprintf(out,
 		"Blackout in ms as the devices see it: last doorbell on the source to first on the "
 		"target.\n"
-		"Median of %u; %s, %u vCPUs, %s of memory, %u pages dirtied a second and vCPU, %s, "
-		"%u channel%s;\na doorbell every ",
+		"Median of %u; %s, %u vCPUs, %s of memory, %u pages dirtied a second and vCPU, "
+		"%s%s%s%s, %u channel%s;\na doorbell every ",
 		config->runs, accel, config->vcpus, config->ram, config->dirty_rate,
-		config->channel, config->channels, config->channels == 1 ? "" : "s");
+		config->channel, config->tls ? " with TLS (" : "", config->tls ? config->tls : "",
+		config->tls ? ")" : "", config->channels, config->channels == 1 ? "" : "s");
 	unsigned last = 0;
 	for (unsigned v = 0; v < config->vfs_count; v++) {
 		unsigned period = bench_doorbell_period_us(config, config->vfs[v]);
@@ -314,8 +315,8 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		threads = s->threads_max > threads ? s->threads_max : threads;
 		rss = s->rss_max_bytes > rss ? s->rss_max_bytes : rss;
 	}
-	return json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:o, s:o, s:o, s:o, s:o,"
-			 " s:I, s:I, s:I, s:I, s:I, s:i, s:I}",
+	json_t *out = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:o, s:o, s:o, s:o, s:o,"
+				" s:I, s:I, s:I, s:I, s:I, s:i, s:I}",
 		"vfs", (int)row->vfs, "transitions", row->transitions, "profile", config->profile,
 		"vmm", "switchover", "backend", "vfio-user", "accel",
 		row->count ? row->samples[0].accel : config->accel, "runs", (int)row->count,
@@ -327,4 +328,7 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		"doorbells_repeated", (json_int_t)repeated, "p2p_violations", (json_int_t)p2p,
 		"state_mismatches", (json_int_t)state, "ram_mismatches", (json_int_t)ram,
 		"threads_max", (int)threads, "rss_max_bytes", (json_int_t)rss);
+	if (out && config->tls)
+		json_object_set_new(out, "tls", json_string(config->tls));
+	return out;
 }

@@ -5,6 +5,8 @@
  */
 #include "cli/lab.h"
 
+#include "cli/pki.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdarg.h>
@@ -14,6 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define TLS_HOST "target.example"
 #define START_MS 60000	/* for all processes to listen */
 #define RETRY_MS 500	/* between two looks whether they still live */
 #define BOOT_MS	 120000 /* until the guest rings every device: KVM may have to emulate it */
@@ -135,6 +138,16 @@ static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *
 	snprintf(log, sizeof(log), "%s/%s.log", lab->dir, lab_side_name(side));
 	lab->ends[side].vm = spawn_args(&args, lab_side_name(side), log, err);
 	return lab->ends[side].vm < 0 ? -1 : 0;
+}
+
+/* One directory serves both ends: the names of the files keep them apart. */
+static int make_credentials(struct lab *lab, struct swo_error *err)
+{
+	if (!lab->config->tls)
+		return 0;
+	return !strcmp(lab->config->tls, "psk")
+		       ? pki_write_psk(lab->dir, "qemu", err)
+		       : pki_write_x509(lab->dir, TLS_HOST, "source.example", err);
 }
 
 /* A port that was free a moment ago; the next migration asks anew. */
@@ -288,6 +301,10 @@ static int set_parameters(struct lab *lab, enum lab_side side, struct swo_error 
 		json_object_set_new(parameters, "x-finalise", json_string(config->finalise));
 	if (config->config)
 		json_object_set_new(parameters, "x-config", json_string(config->config));
+	if (config->tls) {
+		json_object_set_new(parameters, "tls-creds", json_string(lab->dir));
+		json_object_set_new(parameters, "tls-hostname", json_string(TLS_HOST));
+	}
 	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-parameters", parameters, err);
 }
 
@@ -392,7 +409,7 @@ int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
 		lab->dir[0] = 0;
 		return swo_error_set(err, SWO_E_IO, errno, "make a directory in %s", tmp);
 	}
-	return choose_uri(lab, err);
+	return choose_uri(lab, err) || make_credentials(lab, err) ? -1 : 0;
 }
 
 void lab_free(struct lab *lab, bool keep)

@@ -6,6 +6,7 @@
 #include "cli/cli.h"
 #include "cli/migrate_view.h"
 #include "cli/qmp_client.h"
+#include "cli/tls_args.h"
 
 #include <argp.h>
 #include <signal.h>
@@ -22,6 +23,7 @@ struct request {
 	const char *uri;
 	json_t *parameters;
 	json_t *capabilities;
+	struct tls_args tls;
 	bool detach, json;
 	double timeout_s; /* 0: none */
 };
@@ -79,6 +81,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	char *end;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &request->tls;
+		break;
 	case OPT_QMP:
 		request->qmp = arg;
 		break;
@@ -118,9 +123,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
+static const struct argp_child children[] = {{&tls_argp, 0, NULL, 0}, {0}};
+
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
+	.children = children,
 	.args_doc = "URI",
 	.doc = "Migrate a running machine to the target that listens at URI.\v"
 	       "Exit status: 0 completed; 1 failed or cancelled, the machine stays at the source; "
@@ -295,7 +303,9 @@ int cmd_migrate(int argc, char **argv)
 
 	if (!argp_parse(&argp, argc, argv, 0, NULL, &request)) {
 		catch_signals();
-		status = migrate(&request);
+		status = tls_args_to_parameters(&request.tls, request.parameters)
+				 ? CLI_FAILED
+				 : migrate(&request);
 	}
 	json_decref(request.parameters);
 	json_decref(request.capabilities);

@@ -4,6 +4,7 @@
  * for signals, for `quit`, and for what is worth a line on stderr.
  */
 #include "cli/cli.h"
+#include "cli/tls_args.h"
 #include "cli/vm_journal.h"
 #include "vmm/machine.h"
 #include "vmm/qmp_machine.h"
@@ -31,6 +32,7 @@ struct options {
 	struct vmm_device_config devices[VMM_DEVICES_MAX];
 	const char *root_ports[ROOT_PORTS_MAX];
 	const char *qmp, *incoming, *timeline, *pidfile;
+	struct tls_args tls;
 	bool quiet, named;
 	struct vm_journal journal;
 	struct swo_journal_config journal_config;
@@ -254,6 +256,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	struct options *o = state->input;
 
 	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->tls;
+		return 0;
 	case OPT_QMP:
 		if (strncmp(arg, "unix:", 5) != 0)
 			argp_error(state, "--qmp wants unix:PATH, not '%s'", arg);
@@ -298,9 +303,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
+static const struct argp_child children[] = {{&tls_argp, 0, "Migrating:", 2}, {0}};
+
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
+	.children = children,
 	.doc = "Run a virtual machine with passthrough devices, or receive one.\v"
 	       "SIGTERM and SIGINT end it as `quit` does; while a migration is not settled, the "
 	       "second one does. Exit status: 0 ended when asked to; 1 something failed; 2 the "
@@ -541,6 +549,8 @@ static int run(struct options *o)
 
 	o->config.devices = o->devices;
 	o->config.root_ports = o->root_ports;
+	o->config.tls = o->tls.tls;
+	o->config.insecure = o->tls.insecure;
 	o->config.event = on_event;
 	o->config.migration_status = on_status;
 	o->config.opaque = &news;

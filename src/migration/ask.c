@@ -51,7 +51,7 @@ int migration_ask(const struct ask *ask, char word[WIRE_TEXT_MAX + 1], struct sw
 	struct swo_conn *conn;
 	int answer = -1;
 
-	if (swo_conn_open(ask->uri, swo_deadline_ms(ask->deadline_ms), &conn, err))
+	if (swo_conn_open(ask->uri, ask->security, swo_deadline_ms(ask->deadline_ms), &conn, err))
 		return -1;
 	swo_channel_init(&channel, conn, ask->deadline_ms);
 	if (!swo_channel_send(&channel, &header, &ask->ticket, sizeof(ask->ticket), err) &&

@@ -23,6 +23,7 @@ struct swo_migration {
 	struct swo_migration_observer observer;
 	struct swo_timeline *timeline;
 	char *uri;
+	struct swo_security security; /* of all connections; the credentials are ours */
 	pthread_t thread;
 	const struct migration_ops *ops;
 	struct device_watch { /* one a device, for the observer */

@@ -28,6 +28,10 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 			"%u devices are more than the %u supported", vm->device_count,
 			SWO_DEVICES_MAX);
 
+	m->security.insecure = m->params.insecure;
+	if (m->params.tls.creds[0] &&
+		swo_tls_creds_load(&m->params.tls, !m->is_source, &m->security.tls, err))
+		return -1;
 	m->ops = ops;
 	m->vm = *vm;
 	m->timeline = timeline;
@@ -40,6 +44,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 		free(m->uri);
 		free(m->vm.devices);
 		free(m->watches);
+		swo_tls_creds_free(m->security.tls);
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "migration");
 	}
 	if (vm->device_count)
@@ -59,6 +64,7 @@ void migration_fini(struct swo_migration *m)
 	free(m->uri);
 	free(m->vm.devices);
 	free(m->watches);
+	swo_tls_creds_free(m->security.tls);
 }
 
 static void *migration_thread(void *opaque)

@@ -7,6 +7,7 @@
 #include "migration/wire.h"
 
 #include <inttypes.h>
+#include <string.h>
 
 void swo_migration_params_init(struct swo_migration_params *params)
 {
@@ -34,6 +35,23 @@ static int in_range(
 		value, min, max);
 }
 
+static int check_tls(const struct swo_tls_params *tls, struct swo_error *err)
+{
+	const struct {
+		const char *name, *text;
+		size_t size;
+	} strings[] = {{"tls-creds", tls->creds, sizeof(tls->creds)},
+		{"tls-hostname", tls->hostname, sizeof(tls->hostname)},
+		{"tls-authz", tls->authz, sizeof(tls->authz)},
+		{"tls-username", tls->username, sizeof(tls->username)}};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(strings); i++)
+		if (!memchr(strings[i].text, 0, strings[i].size))
+			return swo_error_set(
+				err, SWO_E_INVALID, 0, "parameter %s is too long", strings[i].name);
+	return in_range("tls-kind", tls->kind, SWO_TLS_AUTO, SWO_TLS_PSK, err);
+}
+
 int swo_migration_params_check(const struct swo_migration_params *p, struct swo_error *err)
 {
 	const uint64_t day_ms = 24 * 3600 * 1000;
@@ -46,6 +64,7 @@ int swo_migration_params_check(const struct swo_migration_params *p, struct swo_
 		in_range("setup-deadline", p->setup_deadline_ms, 100, day_ms, err) ||
 		in_range("switchover-deadline", p->switchover_deadline_ms, 100, day_ms, err) ||
 		in_range("commit-deadline", p->commit_deadline_ms, 100, day_ms, err) ||
+		check_tls(&p->tls, err) ||
 		in_range("idle-deadline", p->idle_deadline_ms, 100, day_ms, err))
 		return -1;
 	if (p->stream == SWO_WHEN_RAM || (unsigned)p->stream > SWO_WHEN_LATE)

@@ -60,6 +60,7 @@ static bool ask(struct source *s, enum source_event *event)
 {
 	struct swo_migration *m = &s->m;
 	struct ask question = {.uri = m->uri,
+		.security = &m->security,
 		.ticket = s->ticket,
 		.deadline_ms = m->params.idle_deadline_ms,
 		.give_up = gives_up,

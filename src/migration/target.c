@@ -344,7 +344,7 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 		goto fail;
 	}
 	migration_watch(&t->m, true);
-	if (swo_listener_open(uri, &t->listener, err))
+	if (swo_listener_open(uri, &t->m.security, &t->listener, err))
 		goto fail;
 	if (swo_thread_start(&t->acceptor, "swo-accept", target_acceptor, t, err))
 		goto fail;

@@ -11,6 +11,7 @@
 
 /* A caller that does not say who it is within this time holds up no others. */
 #define FIRST_FRAME_MS 2000
+#define HANDSHAKE_MS   5000
 
 static void turn_away(struct swo_channel *channel, const char *why)
 {
@@ -128,6 +129,11 @@ static void take_caller(struct target *t, struct swo_conn *conn)
 	struct swo_error err = {0};
 
 	swo_channel_init(&channel, conn, FIRST_FRAME_MS);
+	if (swo_listener_welcome(t->listener, conn, swo_deadline_ms(HANDSHAKE_MS), &err)) {
+		swo_log(SWO_LOG_WARN, "a connection was turned away: %s", err.text);
+		swo_channel_close(&channel);
+		return;
+	}
 	if (swo_channel_recv_header(&channel, &header, WIRE_HELLO_MAX, 0, &err)) {
 		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
 		swo_channel_close(&channel);

@@ -148,6 +148,8 @@ int vmm_machine_create(
 	pthread_mutex_init(&m->run_lock, NULL);
 	pthread_mutex_init(&m->lock, NULL);
 	swo_migration_params_init(&m->setup.params);
+	m->setup.params.tls = config->tls;
+	m->setup.params.insecure = config->insecure;
 	m->setup.multifd = true;
 	m->setup.transitions = config->transitions;
 	m->setup.join = config->join;

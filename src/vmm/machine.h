@@ -47,6 +47,9 @@ struct vmm_machine_config {
 	unsigned handler_cost_ms; /* an ordinary handler a depth that takes so long; 0: none */
 	bool paused;		  /* do not start, or as a target arrive paused */
 	bool incoming;		  /* wait for a migration: the guest is not booted */
+	/* What migrations begin with, until QMP says otherwise. */
+	struct swo_tls_params tls;
+	bool insecure;
 
 	const struct swo_journal_config *journal; /* outlives the machine; NULL: none */
 

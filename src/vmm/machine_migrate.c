@@ -306,6 +306,15 @@ void vmm_machine_get_setup(struct vmm_machine *m, struct vmm_migration_setup *ou
 	pthread_mutex_unlock(&m->lock);
 }
 
+static bool is_same_tls(const struct swo_migration_params *p, const struct swo_migration_params *q)
+{
+	const struct swo_tls_params *x = &p->tls, *y = &q->tls;
+
+	return p->insecure == q->insecure && x->kind == y->kind && !strcmp(x->creds, y->creds) &&
+	       !strcmp(x->hostname, y->hostname) && !strcmp(x->authz, y->authz) &&
+	       !strcmp(x->username, y->username);
+}
+
 static bool is_same(const struct vmm_migration_setup *x, const struct vmm_migration_setup *y)
 {
 	const struct swo_migration_params *p = &x->params, *q = &y->params;
@@ -319,7 +328,7 @@ static bool is_same(const struct vmm_migration_setup *x, const struct vmm_migrat
 	       p->setup_deadline_ms == q->setup_deadline_ms &&
 	       p->switchover_deadline_ms == q->switchover_deadline_ms &&
 	       p->commit_deadline_ms == q->commit_deadline_ms &&
-	       p->idle_deadline_ms == q->idle_deadline_ms;
+	       p->idle_deadline_ms == q->idle_deadline_ms && is_same_tls(p, q);
 }
 
 int vmm_machine_set_setup(

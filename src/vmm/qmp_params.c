@@ -15,37 +15,49 @@ enum param_kind {
 	PARAM_SIZE,
 	PARAM_WHEN,
 	PARAM_TRANSITIONS,
-	PARAM_JOIN
+	PARAM_JOIN,
+	PARAM_TLS_KIND,
+	PARAM_BOOL,
+	PARAM_STRING
 };
 
 struct param {
 	const char *name;
 	enum param_kind kind;
 	size_t offset; /* in struct vmm_migration_setup */
+	size_t size;   /* of a string's array */
 };
 
-#define FIELD(f) offsetof(struct vmm_migration_setup, params.f)
+#define FIELD(f)  offsetof(struct vmm_migration_setup, params.f)
+#define STRING(f) FIELD(f), sizeof(((struct vmm_migration_setup *)0)->params.f)
 
 static const struct param params[] = {
-	{"downtime-limit", PARAM_U64, FIELD(downtime_limit_ms)},
-	{"max-bandwidth", PARAM_U64, FIELD(max_bandwidth)},
-	{"multifd-channels", PARAM_UNSIGNED, FIELD(channels)},
-	{"x-downtime-ceiling-ms", PARAM_U64, FIELD(downtime_ceiling_ms)},
-	{"x-device-window", PARAM_SIZE, FIELD(device_window)},
-	{"x-stream", PARAM_WHEN, FIELD(stream)},
-	{"x-finalise", PARAM_WHEN, FIELD(finalise)},
-	{"x-config", PARAM_WHEN, FIELD(config)},
-	{"x-setup-deadline-ms", PARAM_U64, FIELD(setup_deadline_ms)},
-	{"x-switchover-deadline-ms", PARAM_U64, FIELD(switchover_deadline_ms)},
-	{"x-commit-deadline-ms", PARAM_U64, FIELD(commit_deadline_ms)},
-	{"x-idle-deadline-ms", PARAM_U64, FIELD(idle_deadline_ms)},
-	{"x-transitions", PARAM_TRANSITIONS, offsetof(struct vmm_migration_setup, transitions)},
-	{"x-join", PARAM_JOIN, offsetof(struct vmm_migration_setup, join)},
+	{"downtime-limit", PARAM_U64, FIELD(downtime_limit_ms), 0},
+	{"max-bandwidth", PARAM_U64, FIELD(max_bandwidth), 0},
+	{"multifd-channels", PARAM_UNSIGNED, FIELD(channels), 0},
+	{"x-downtime-ceiling-ms", PARAM_U64, FIELD(downtime_ceiling_ms), 0},
+	{"x-device-window", PARAM_SIZE, FIELD(device_window), 0},
+	{"x-stream", PARAM_WHEN, FIELD(stream), 0},
+	{"x-finalise", PARAM_WHEN, FIELD(finalise), 0},
+	{"x-config", PARAM_WHEN, FIELD(config), 0},
+	{"x-setup-deadline-ms", PARAM_U64, FIELD(setup_deadline_ms), 0},
+	{"x-switchover-deadline-ms", PARAM_U64, FIELD(switchover_deadline_ms), 0},
+	{"x-commit-deadline-ms", PARAM_U64, FIELD(commit_deadline_ms), 0},
+	{"x-idle-deadline-ms", PARAM_U64, FIELD(idle_deadline_ms), 0},
+	{"x-transitions", PARAM_TRANSITIONS, offsetof(struct vmm_migration_setup, transitions), 0},
+	{"x-join", PARAM_JOIN, offsetof(struct vmm_migration_setup, join), 0},
+	{"tls-creds", PARAM_STRING, STRING(tls.creds)},
+	{"tls-hostname", PARAM_STRING, STRING(tls.hostname)},
+	{"tls-authz", PARAM_STRING, STRING(tls.authz)},
+	{"x-tls-username", PARAM_STRING, STRING(tls.username)},
+	{"x-tls-kind", PARAM_TLS_KIND, FIELD(tls.kind), 0},
+	{"x-insecure", PARAM_BOOL, FIELD(insecure), 0},
 };
 
 static const char *const when_words[] = {"early", "ram", "late", NULL};
 static const char *const transitions_words[] = {"serial", "parallel", NULL};
 static const char *const join_words[] = {"depth", "pass", NULL};
+static const char *const tls_kind_words[] = {"auto", "x509", "psk", NULL};
 
 /* The words of a kind by their enumeration's values; NULL: it is a number. */
 static const char *const *words_of(enum param_kind kind)
@@ -57,6 +69,8 @@ static const char *const *words_of(enum param_kind kind)
 		return transitions_words;
 	case PARAM_JOIN:
 		return join_words;
+	case PARAM_TLS_KIND:
+		return tls_kind_words;
 	default:
 		return NULL;
 	}
@@ -93,6 +107,10 @@ static uint64_t get(const struct vmm_migration_setup *setup, const struct param 
 		return *(const enum swo_transitions *)at;
 	case PARAM_JOIN:
 		return *(const enum swo_join *)at;
+	case PARAM_TLS_KIND:
+		return *(const enum swo_tls_kind *)at;
+	case PARAM_BOOL:
+		return *(const bool *)at;
 	default:
 		return *(const unsigned *)at;
 	}
@@ -117,6 +135,12 @@ static void put(struct vmm_migration_setup *setup, const struct param *param, ui
 		break;
 	case PARAM_JOIN:
 		*(enum swo_join *)at = (enum swo_join)value;
+		break;
+	case PARAM_TLS_KIND:
+		*(enum swo_tls_kind *)at = (enum swo_tls_kind)value;
+		break;
+	case PARAM_BOOL:
+		*(bool *)at = value;
 		break;
 	default:
 		*(unsigned *)at = (unsigned)value;
@@ -156,6 +180,48 @@ static int take_number(
 	return 0;
 }
 
+static int take_bool(
+	const struct param *param, const json_t *value, uint64_t *out, struct swo_error *err)
+{
+	if (!json_is_boolean(value))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"Invalid parameter type for '%s', expected: boolean", param->name);
+	*out = json_is_true(value);
+	return 0;
+}
+
+/* As QEMU's StrOrNull: null is no string at all. */
+static int take_string(struct vmm_migration_setup *setup, const struct param *param,
+	const json_t *value, struct swo_error *err)
+{
+	const char *text = json_is_null(value) ? "" : json_string_value(value);
+
+	if (!text)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"Invalid parameter type for '%s', expected: string", param->name);
+	if (strlen(text) >= param->size)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"Parameter '%s' takes %zu characters at most", param->name,
+			param->size - 1);
+	memcpy((char *)setup + param->offset, text, strlen(text) + 1);
+	return 0;
+}
+
+static int take_value(struct vmm_migration_setup *setup, const struct param *param,
+	const json_t *value, struct swo_error *err)
+{
+	uint64_t number;
+
+	if (param->kind == PARAM_STRING)
+		return take_string(setup, param, value, err);
+	if ((param->kind == PARAM_BOOL	    ? take_bool
+		    : words_of(param->kind) ? take_word
+					    : take_number)(param, value, &number, err))
+		return -1;
+	put(setup, param, number);
+	return 0;
+}
+
 int qmp_set_parameters(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
 	struct vmm_migration_setup setup;
@@ -166,16 +232,27 @@ int qmp_set_parameters(void *opaque, json_t *args, json_t **ret, struct swo_erro
 	vmm_machine_get_setup(opaque, &setup);
 	json_object_foreach (args, name, value) {
 		const struct param *param = find(name);
-		uint64_t number;
 
 		if (!param)
 			return swo_error_set(
 				err, SWO_E_INVALID, 0, "Parameter '%.60s' is unexpected", name);
-		if ((words_of(param->kind) ? take_word : take_number)(param, value, &number, err))
+		if (take_value(&setup, param, value, err))
 			return -1;
-		put(&setup, param, number);
 	}
 	return vmm_machine_set_setup(opaque, &setup, err);
+}
+
+static json_t *value_of(const struct vmm_migration_setup *setup, const struct param *param)
+{
+	const char *const *words = words_of(param->kind);
+
+	if (param->kind == PARAM_STRING)
+		return json_string((const char *)setup + param->offset);
+	uint64_t value = get(setup, param);
+
+	if (param->kind == PARAM_BOOL)
+		return json_boolean(value);
+	return words ? json_string(words[value]) : json_integer((json_int_t)value);
 }
 
 int qmp_query_parameters(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
@@ -186,13 +263,8 @@ int qmp_query_parameters(void *opaque, json_t *args, json_t **ret, struct swo_er
 	(void)err;
 	vmm_machine_get_setup(opaque, &setup);
 	*ret = json_object();
-	for (size_t i = 0; i < SWO_ARRAY_SIZE(params); i++) {
-		const char *const *words = words_of(params[i].kind);
-		uint64_t value = get(&setup, &params[i]);
-
-		json_object_set_new(*ret, params[i].name,
-			words ? json_string(words[value]) : json_integer((json_int_t)value));
-	}
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(params); i++)
+		json_object_set_new(*ret, params[i].name, value_of(&setup, &params[i]));
 	return 0;
 }
 

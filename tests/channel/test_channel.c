@@ -211,11 +211,11 @@ static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
 
 	assert_non_null(mkdtemp(dir));
 	snprintf(uri, sizeof(uri), "unix:%s/s", dir);
-	assert_int_equal(swo_conn_open(uri, swo_deadline_ms(1000), &conn, &err), -1);
-	assert_int_equal(swo_listener_open(uri, &listener, NULL), 0);
+	assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(1000), &conn, &err), -1);
+	assert_int_equal(swo_listener_open(uri, NULL, &listener, NULL), 0);
 	assert_int_equal(stat(uri + 5, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
-	assert_int_equal(swo_listener_open(uri, &second, &err), -1);
+	assert_int_equal(swo_listener_open(uri, NULL, &second, &err), -1);
 	assert_non_null(strstr(err.text, "stale"));
 	assert_int_equal(swo_listener_accept(listener, swo_deadline_ms(5), &conn, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
@@ -225,6 +225,56 @@ static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
 	swo_listener_close(listener);
 	assert_int_equal(stat(uri + 5, &st), -1);
 	rmdir(dir);
+}
+
+static void plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted(void **state)
+{
+	(void)state;
+	static const char *const wide[] = {
+		"tcp:0.0.0.0:0", "tcp::0", "tcp:[::]:0", "tcp:[::ffff:0.0.0.0]:0"};
+	static const char *const narrow[] = {"tcp:127.0.0.1:0", "tcp:127.1.2.3:0"};
+	const struct swo_security trusted = {.insecure = true};
+	struct swo_listener *listener;
+	struct swo_error err = {0};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(wide); i++) {
+		assert_int_equal(swo_listener_open(wide[i], NULL, &listener, &err), -1);
+		assert_int_equal(err.code, SWO_E_INVALID);
+		assert_non_null(strstr(err.text, "tls-creds"));
+		assert_non_null(strstr(err.text, "insecure"));
+	}
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(narrow); i++) {
+		assert_int_equal(swo_listener_open(narrow[i], NULL, &listener, &err), 0);
+		swo_listener_close(listener);
+	}
+	assert_int_equal(swo_listener_open("tcp:0.0.0.0:0", &trusted, &listener, &err), 0);
+	swo_listener_close(listener);
+}
+
+static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(void **state)
+{
+	(void)state;
+	/* Of RFC 5737 and 3849: nobody is there, and nobody is asked. */
+	static const char *const far[] = {"tcp:192.0.2.1:9", "tcp:[2001:db8::1]:9",
+		"tcp:[::ffff:192.0.2.1]:9", "tcp:255.255.255.255:9"};
+	static const char *const near[] = {"tcp:127.0.0.1:9", "tcp:localhost:9",
+		"tcp:[::ffff:127.0.0.1]:9", "tcp:[::1]:9", "tcp::9"};
+	struct swo_error err = {0};
+	struct swo_conn *conn;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(far); i++) {
+		assert_int_equal(
+			swo_conn_open(far[i], NULL, swo_deadline_ms(20000), &conn, &err), -1);
+		assert_int_equal(err.code, SWO_E_INVALID);
+		assert_non_null(strstr(err.text, "is not loopback"));
+		assert_non_null(strstr(err.text, "insecure"));
+	}
+	/* These are tried, and nobody listens (or, of ::1, there is no such address here). */
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(near); i++) {
+		assert_int_equal(
+			swo_conn_open(near[i], NULL, swo_deadline_ms(20000), &conn, &err), -1);
+		assert_null(strstr(err.text, "is not loopback"));
+	}
 }
 
 int main(void)
@@ -237,6 +287,8 @@ int main(void)
 		cmocka_unit_test(a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost),
 		cmocka_unit_test(a_frame_longer_than_agreed_is_refused_before_any_of_it_is_read),
 		cmocka_unit_test(a_unix_listener_is_its_owners_alone_and_cleans_up),
+		cmocka_unit_test(plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted),
+		cmocka_unit_test(plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,7 +23,7 @@ check() {
 	fi
 }
 
-echo 1..15
+echo 1..18
 check "without a verb it says which there are" 2 "migrate"
 check "help lists the verbs" 0 "bench" --help
 check "the version is said" 0 "switchover 0." --version
@@ -38,4 +38,7 @@ check "transitions of another kind" 2 "serial parallel" bench --transitions side
 check "a part of a word" 2 "unix tcp" bench --channel uni
 check "more channels than there can be" 2 "from 1 to 16" bench --channels 17
 check "an option that excludes another" 2 "exclude" bench --pf a --pfs 2
+check "a kind of TLS that there is not" 2 "x509 psk" bench --tls rot13
+check "vm: a kind of TLS that there is not" 2 "auto, x509, psk" vm --tls-kind rot13
+check "migrate: a name for TLS that is too long" 2 "255 characters" migrate --tls-hostname "$(printf %300s x)"
 check "something that is no option" 2 "'now'" bench now

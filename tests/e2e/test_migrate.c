@@ -46,6 +46,21 @@ static void four_vfs_migrate_whole_over_tcp(void **state)
 	bench_sample_free(&sample);
 }
 
+static void four_vfs_migrate_whole_over_tcp_with_certificates_and_with_a_shared_key(void **state)
+{
+	(void)state;
+	struct bench_config config = e2e_config();
+	struct bench_sample sample;
+
+	config.channel = "tcp";
+	config.tls = "x509";
+	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	bench_sample_free(&sample);
+	config.tls = "psk";
+	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	bench_sample_free(&sample);
+}
+
 static void mixed_devices_migrate_whole(void **state)
 {
 	(void)state;
@@ -178,6 +193,7 @@ int main(void)
 		e2e_test(one_vf_migrates_whole_in_turn_and_at_once),
 		e2e_test(four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum),
 		e2e_test(four_vfs_migrate_whole_over_tcp),
+		e2e_test(four_vfs_migrate_whole_over_tcp_with_certificates_and_with_a_shared_key),
 		e2e_test(mixed_devices_migrate_whole),
 		e2e_test(four_cx7_on_one_pf_migrate_whole),
 		e2e_test(the_other_orders_migrate_whole_too),

@@ -20,7 +20,7 @@ static struct swo_channel dial(const char *uri)
 	struct swo_channel channel;
 	struct swo_conn *conn;
 
-	assert_int_equal(swo_conn_open(uri, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
+	assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
 	swo_channel_init(&channel, conn, STALL_MS);
 	return channel;
 }
@@ -425,7 +425,7 @@ static void play_to_go(struct stage *stage)
 	strcpy(stage->uri, fake_uri());
 	params.channels = 1;
 	params.commit_deadline_ms = 200;
-	assert_int_equal(swo_listener_open(stage->uri, &stage->listener, NULL), 0);
+	assert_int_equal(swo_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
 	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL, NULL,
 				 &stage->vm.migration, NULL),
 		0);

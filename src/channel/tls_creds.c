@@ -1,0 +1,384 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tls_creds.c - reads a directory of TLS credentials, and says before any connection what
+ * is wrong with them: a missing file, a key that others can read, a certificate that has expired.
+ */
+#include "channel/tls_priv.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define FILE_MAX  (1 << 20)
+#define KEY_MIN	  16 /* bytes of a pre-shared key: 128 bits */
+#define CHAIN_MAX 16
+
+/* ---- files ------------------------------------------------------------------------------- */
+
+void tls_path(const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM])
+{
+	snprintf(out, TLS_PATH_ROOM, "%s/%s", params->creds, file);
+}
+
+static bool exists(const struct swo_tls_params *params, const char *file)
+{
+	char path[TLS_PATH_ROOM];
+
+	tls_path(params, file, path);
+	return !access(path, F_OK);
+}
+
+/* Others may read it: then it is no secret. The owner's group may be meant to, if root made it. */
+static int check_secret(const char *path, const struct stat *st, struct swo_error *err)
+{
+	unsigned bad = st->st_mode & (st->st_uid == geteuid() ? 077 : 07);
+
+	if (!bad)
+		return 0;
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"the key file '%s' (mode %04o) can be read by others: make a new key if it may "
+		"have "
+		"leaked, and 'chmod 600' the file",
+		path, st->st_mode & 07777);
+}
+
+static void wipe(gnutls_datum_t *data)
+{
+	if (data->data)
+		gnutls_memset(data->data, 0, data->size);
+	free(data->data);
+	*data = (gnutls_datum_t){0};
+}
+
+static int read_all(int fd, const char *path, gnutls_datum_t *out, struct swo_error *err)
+{
+	size_t len = 0;
+
+	out->data = malloc(FILE_MAX + 1);
+	if (!out->data)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "reading '%s'", path);
+	for (;;) {
+		ssize_t n = read(fd, out->data + len, FILE_MAX + 1 - len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return swo_error_set(err, SWO_E_IO, errno, "cannot read '%s'", path);
+		len += (size_t)n;
+		if (!n)
+			break;
+		if (len > FILE_MAX)
+			return swo_error_set(err, SWO_E_INVALID, 0,
+				"'%s' is larger than any file of credentials", path);
+	}
+	out->data[len] = 0;
+	out->size = (unsigned)len;
+	return 0;
+}
+
+/* NUL-terminated beyond its size; wipe it. */
+static int read_file(const struct swo_tls_params *params, const char *file, bool secret,
+	gnutls_datum_t *out, struct swo_error *err)
+{
+	char path[TLS_PATH_ROOM];
+	struct stat st;
+
+	tls_path(params, file, path);
+	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+	if (fd < 0 || fstat(fd, &st))
+		return swo_error_set(
+			err, SWO_E_INVALID, errno, "TLS credentials: cannot open '%s'", path);
+	if (!S_ISREG(st.st_mode))
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "TLS credentials: '%s' is not a file", path);
+	if (secret && check_secret(path, &st, err))
+		return -1;
+	if (read_all(fd, path, out, err)) {
+		wipe(out);
+		return -1;
+	}
+	return 0;
+}
+
+static int bad_file(const struct swo_tls_params *params, const char *file, const char *why,
+	struct swo_error *err)
+{
+	return swo_error_set(
+		err, SWO_E_INVALID, 0, "TLS credentials: '%s/%s': %s", params->creds, file, why);
+}
+
+/* ---- X.509 -------------------------------------------------------------------------------- */
+
+static int take_ca(struct swo_tls_creds *creds, struct swo_error *err)
+{
+	gnutls_datum_t pem = {0};
+
+	if (read_file(&creds->params, "ca-cert.pem", false, &pem, err))
+		return -1;
+	int rc = gnutls_certificate_set_x509_trust_mem(creds->x509, &pem, GNUTLS_X509_FMT_PEM);
+
+	wipe(&pem);
+	if (rc <= 0)
+		return bad_file(&creds->params, "ca-cert.pem",
+			rc ? gnutls_strerror(rc) : "there is no certificate in it", err);
+	if (!exists(&creds->params, "ca-crl.pem"))
+		return 0;
+	if (read_file(&creds->params, "ca-crl.pem", false, &pem, err))
+		return -1;
+	rc = gnutls_certificate_set_x509_crl_mem(creds->x509, &pem, GNUTLS_X509_FMT_PEM);
+	wipe(&pem);
+	return rc < 0 ? bad_file(&creds->params, "ca-crl.pem", gnutls_strerror(rc), err) : 0;
+}
+
+/* A certificate that the other end is sure to refuse is better refused here, by its file's name. */
+static int check_own(struct swo_tls_creds *creds, const char *file, const gnutls_datum_t *pem,
+	struct swo_error *err)
+{
+	gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
+		.data = (unsigned char *)(creds->server ? GNUTLS_KP_TLS_WWW_SERVER
+							: GNUTLS_KP_TLS_WWW_CLIENT)};
+	gnutls_x509_trust_list_t trust;
+	gnutls_x509_crt_t chain[CHAIN_MAX];
+	unsigned count = CHAIN_MAX, status = 0;
+	int rc = gnutls_x509_crt_list_import(chain, &count, pem, GNUTLS_X509_FMT_PEM, 0);
+
+	if (rc < 0)
+		return bad_file(&creds->params, file, gnutls_strerror(rc), err);
+	gnutls_certificate_get_trust_list(creds->x509, &trust);
+	rc = gnutls_x509_trust_list_verify_crt2(trust, chain, count, &purpose, 1, 0, &status, NULL);
+	for (unsigned i = 0; i < count; i++)
+		gnutls_x509_crt_deinit(chain[i]);
+	if (rc < 0)
+		return bad_file(&creds->params, file, gnutls_strerror(rc), err);
+	if (status)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"TLS credentials: '%s/%s' would be refused by the other side: %s",
+			creds->params.creds, file, tls_status_text(status));
+	return 0;
+}
+
+static int take_own(struct swo_tls_creds *creds, struct swo_error *err)
+{
+	const char *cert_file = creds->server ? "server-cert.pem" : "client-cert.pem";
+	const char *key_file = creds->server ? "server-key.pem" : "client-key.pem";
+	gnutls_datum_t cert = {0}, key = {0};
+	int rc = -1;
+
+	if (!read_file(&creds->params, cert_file, false, &cert, err) &&
+		!read_file(&creds->params, key_file, true, &key, err) &&
+		!check_own(creds, cert_file, &cert, err)) {
+		rc = gnutls_certificate_set_x509_key_mem2(
+			creds->x509, &cert, &key, GNUTLS_X509_FMT_PEM, NULL, 0);
+		if (rc == GNUTLS_E_CERTIFICATE_KEY_MISMATCH)
+			rc = swo_error_set(err, SWO_E_INVALID, 0,
+				"TLS credentials: '%s/%s' is not the key of %s",
+				creds->params.creds, key_file, cert_file);
+		else if (rc < 0)
+			rc = bad_file(&creds->params, key_file, gnutls_strerror(rc), err);
+		else
+			rc = 0;
+	}
+	wipe(&cert);
+	wipe(&key);
+	return rc;
+}
+
+static int load_x509(struct swo_tls_creds *creds, struct swo_error *err)
+{
+	if (gnutls_certificate_allocate_credentials(&creds->x509))
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
+	return take_ca(creds, err) || take_own(creds, err) ? -1 : 0;
+}
+
+/* ---- pre-shared keys ------------------------------------------------------------------------ */
+
+static int bad_line(
+	const struct swo_tls_creds *creds, unsigned line, const char *why, struct swo_error *err)
+{
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"TLS credentials: '%s/keys.psk', line %u: %s (psktool makes such a file)",
+		creds->params.creds, line, why);
+}
+
+static int take_line(struct swo_tls_creds *creds, char *text, unsigned line, struct swo_error *err)
+{
+	char *colon = strchr(text, ':');
+
+	if (!colon || colon == text)
+		return bad_line(creds, line, "it is not \"username:hexkey\"", err);
+	if (colon - text >= SWO_TLS_NAME_MAX)
+		return bad_line(creds, line, "the user name is too long", err);
+	*colon = 0;
+
+	gnutls_datum_t hex = {(unsigned char *)colon + 1, (unsigned)strlen(colon + 1)};
+	gnutls_datum_t key = {0};
+
+	if (gnutls_hex_decode2(&hex, &key) < 0)
+		return bad_line(creds, line, "the key is not hexadecimal", err);
+	void *more = key.size < KEY_MIN ? NULL
+					: reallocarray(creds->keys, creds->key_count + 1,
+						  sizeof(*creds->keys));
+	char *username = more ? strdup(text) : NULL;
+
+	if (more)
+		creds->keys = more;
+	if (!username) {
+		int rc = key.size < KEY_MIN
+				 ? bad_line(creds, line, "the key is shorter than 128 bits", err)
+				 : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
+
+		gnutls_memset(key.data, 0, key.size);
+		gnutls_free(key.data);
+		return rc;
+	}
+	creds->keys[creds->key_count++] = (struct tls_psk_key){.username = username, .key = key};
+	return 0;
+}
+
+static int take_keys(struct swo_tls_creds *creds, struct swo_error *err)
+{
+	gnutls_datum_t file = {0};
+	int rc = 0;
+
+	if (read_file(&creds->params, "keys.psk", true, &file, err))
+		return -1;
+	if (memchr(file.data, 0, file.size))
+		rc = bad_file(&creds->params, "keys.psk", "it is not a text file", err);
+	char *rest = (char *)file.data;
+
+	for (unsigned line = 1; !rc && rest; line++) {
+		char *text = strsep(&rest, "\n");
+
+		text[strcspn(text, "\r")] = 0;
+		if (text[0] && text[0] != '#')
+			rc = take_line(creds, text, line, err);
+	}
+	wipe(&file);
+	if (!rc && !creds->key_count)
+		rc = bad_file(&creds->params, "keys.psk", "there is no key in it", err);
+	return rc;
+}
+
+static const struct tls_psk_key *find_key(const struct swo_tls_creds *creds, const char *username)
+{
+	for (unsigned i = 0; i < creds->key_count; i++)
+		if (!strcmp(creds->keys[i].username, username))
+			return &creds->keys[i];
+	return NULL;
+}
+
+/* GnuTLS asks for the key of whoever calls. It frees what it gets. */
+static int give_key(gnutls_session_t session, const char *username, gnutls_datum_t *out)
+{
+	struct tls_party *party = gnutls_session_get_ptr(session);
+	const struct tls_psk_key *key = find_key(party->creds, username);
+	const char *authz = party->creds->params.authz;
+
+	if (!key || (authz[0] && strcmp(authz, username) != 0)) {
+		party->refusal.set = true;
+		party->refusal.alert = key ? GNUTLS_A_ACCESS_DENIED : GNUTLS_A_UNKNOWN_PSK_IDENTITY;
+		snprintf(party->refusal.identity, sizeof(party->refusal.identity), "%s", username);
+		return -1;
+	}
+	out->data = gnutls_malloc(key->key.size);
+	if (!out->data)
+		return -1;
+	memcpy(out->data, key->key.data, key->key.size);
+	out->size = key->key.size;
+	return 0;
+}
+
+static int choose_identity(struct swo_tls_creds *creds, struct swo_error *err)
+{
+	const char *username = creds->params.username;
+
+	if (!username[0] && creds->key_count > 1)
+		return bad_file(&creds->params, "keys.psk",
+			"it has several keys; say with x-tls-username which one this side is", err);
+	const struct tls_psk_key *key = username[0] ? find_key(creds, username) : &creds->keys[0];
+
+	if (!key)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"TLS credentials: '%s/keys.psk' has no line for '%s'", creds->params.creds,
+			username);
+	if (gnutls_psk_set_client_credentials(
+		    creds->psk_client, key->username, &key->key, GNUTLS_PSK_KEY_RAW))
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
+	snprintf(creds->params.username, sizeof(creds->params.username), "%s", key->username);
+	return 0;
+}
+
+static int load_psk(struct swo_tls_creds *creds, struct swo_error *err)
+{
+	if (creds->server ? gnutls_psk_allocate_server_credentials(&creds->psk_server)
+			  : gnutls_psk_allocate_client_credentials(&creds->psk_client))
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
+	if (take_keys(creds, err))
+		return -1;
+	if (!creds->server)
+		return choose_identity(creds, err);
+	gnutls_psk_set_server_credentials_function(creds->psk_server, give_key);
+	return 0;
+}
+
+/* ---- either -----------------------------------------------------------------------------------
+ */
+
+static int choose_kind(struct swo_tls_params *params, struct swo_error *err)
+{
+	bool psk = exists(params, "keys.psk"), x509 = exists(params, "ca-cert.pem");
+
+	if (params->kind != SWO_TLS_AUTO)
+		return 0;
+	if (psk == x509)
+		return swo_error_set(err, SWO_E_INVALID, 0, "TLS credentials: '%s' has %s; %s",
+			params->creds,
+			psk ? "both ca-cert.pem and keys.psk"
+			    : "neither ca-cert.pem (X.509) nor keys.psk (pre-shared keys)",
+			psk ? "say with x-tls-kind whether x509 or psk is meant"
+			    : "is it the right directory?");
+	params->kind = psk ? SWO_TLS_PSK : SWO_TLS_X509;
+	return 0;
+}
+
+int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct swo_tls_creds **out,
+	struct swo_error *err)
+{
+	struct swo_tls_creds *creds = calloc(1, sizeof(*creds));
+
+	if (!creds)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
+	creds->params = *params;
+	creds->server = server;
+	if (choose_kind(&creds->params, err) ||
+		(creds->params.kind == SWO_TLS_X509 ? load_x509 : load_psk)(creds, err)) {
+		swo_tls_creds_free(creds);
+		return -1;
+	}
+	*out = creds;
+	return 0;
+}
+
+void swo_tls_creds_free(struct swo_tls_creds *creds)
+{
+	if (!creds)
+		return;
+	if (creds->x509)
+		gnutls_certificate_free_credentials(creds->x509);
+	if (creds->psk_client)
+		gnutls_psk_free_client_credentials(creds->psk_client);
+	if (creds->psk_server)
+		gnutls_psk_free_server_credentials(creds->psk_server);
+	for (unsigned i = 0; i < creds->key_count; i++) {
+		gnutls_memset(creds->keys[i].key.data, 0, creds->keys[i].key.size);
+		gnutls_free(creds->keys[i].key.data);
+		free(creds->keys[i].username);
+	}
+	free(creds->keys);
+	free(creds);
+}

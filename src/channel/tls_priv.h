@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tls_priv.h - what the files of TLS share: a set of credentials, and a session while
+ * hands are shaken.
+ */
+#ifndef CHANNEL_TLS_PRIV_H
+#define CHANNEL_TLS_PRIV_H
+
+#include "channel/tls.h"
+
+#include <gnutls/gnutls.h>
+#include <gnutls/x509.h>
+
+struct swo_tls_creds {
+	struct swo_tls_params params; /* kind is never AUTO */
+	bool server;
+	gnutls_certificate_credentials_t x509;
+	gnutls_psk_client_credentials_t psk_client;
+	gnutls_psk_server_credentials_t psk_server;
+	/* Server: the lines of keys.psk. */
+	struct tls_psk_key {
+		char *username;
+		gnutls_datum_t key;
+	} * keys;
+	unsigned key_count;
+};
+
+/* Why a certificate is not taken; kept aside because GnuTLS's own code for it says less. */
+struct tls_refusal {
+	bool set;
+	unsigned status;		 /* gnutls_certificate_status_t, or 0 */
+	char identity[SWO_TLS_NAME_MAX]; /* whom authz does not let in; unknown PSK user */
+	gnutls_alert_description_t alert;
+};
+
+/* One who shakes hands, for the sentences (tls_text.c). */
+struct tls_party {
+	const struct swo_tls_creds *creds;
+	const char *peer;
+	const char *host;
+	struct tls_refusal refusal;
+};
+
+/* "ca-cert.pem" and so on in the directory of the credentials. */
+#define TLS_PATH_ROOM (SWO_TLS_PATH_MAX + 32)
+void tls_path(const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM]);
+
+/* What the alert is for a certificate's status. */
+gnutls_alert_description_t tls_alert_of(unsigned status);
+/* "it has expired", for a status that is not 0. */
+const char *tls_status_text(unsigned status);
+/* Fills *err for a handshake that failed with rc, so far as GnuTLS knows why. Returns -1. */
+int tls_handshake_error(
+	gnutls_session_t session, const struct tls_party *party, int rc, struct swo_error *err);
+/* The same for a transfer. */
+int tls_transfer_error(
+	gnutls_session_t session, const struct tls_party *party, int rc, struct swo_error *err);
+
+#define TLS_RECORD 16384	    /* bytes of plain text in the largest record */
+#define TLS_BUFFER (8 * TLS_RECORD) /* of cipher text, each way: one system call for several */
+
+struct tls_buffer {
+	uint8_t data[TLS_BUFFER];
+	size_t start, end;
+};
+
+struct swo_tls {
+	int fd;
+	gnutls_session_t session;
+	struct tls_party party;
+	pthread_mutex_t lock;
+	/* under it */
+	bool up; /* hands were shaken, and nothing has failed since */
+	bool eof;
+	uint64_t moved; /* bytes of cipher text, both ways */
+	struct tls_buffer in, out;
+	uint8_t stage[TLS_RECORD];
+};
+
+/* Steps of a session (tls.c), with its lock held or before anybody else has it. */
+ssize_t tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len);
+ssize_t tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count);
+/* Writes what the socket takes now. 0, or an errno. */
+int tls_flush(struct swo_tls *tls);
+bool tls_wait_for(int fd, short events, swo_deadline deadline);
+/* Hands shaken, both content: 0 (tls_shake.c). */
+int tls_shake_hands(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err);
+
+#endif

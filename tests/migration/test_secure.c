@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Migrations with TLS, and those that are refused without it: who is let in, who runs afterwards.
+ */
+#include "cli/bench_ask.h"
+#include "cli/pki.h"
+#include "fake_vm.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* Credentials of two CAs, which do not know each other, and two keys. */
+struct dirs {
+	char top[32], ours[48], theirs[48], psk[48], other_psk[48];
+};
+
+static int make_dirs(void **state)
+{
+	struct dirs *d = calloc(1, sizeof(*d));
+
+	assert_non_null(d);
+	strcpy(d->top, "/tmp/swo-secure-XXXXXX");
+	assert_non_null(mkdtemp(d->top));
+	const struct {
+		char *path;
+		const char *name;
+	} all[] = {{d->ours, "ours"}, {d->theirs, "theirs"}, {d->psk, "psk"},
+		{d->other_psk, "other-psk"}};
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(all); i++) {
+		snprintf(all[i].path, 48, "%.30s/%s", d->top, all[i].name);
+		assert_int_equal(mkdir(all[i].path, 0700), 0);
+	}
+	assert_int_equal(pki_write_x509(d->ours, "target.example", "source.example", NULL), 0);
+	assert_int_equal(pki_write_x509(d->theirs, "target.example", "source.example", NULL), 0);
+	assert_int_equal(pki_write_psk(d->psk, "qemu", NULL), 0);
+	assert_int_equal(pki_write_psk(d->other_psk, "qemu", NULL), 0);
+	*state = d;
+	return 0;
+}
+
+static int remove_dirs(void **state)
+{
+	struct dirs *d = *state;
+
+	ask_remove_dir(d->ours);
+	ask_remove_dir(d->theirs);
+	ask_remove_dir(d->psk);
+	ask_remove_dir(d->other_psk);
+	ask_remove_dir(d->top);
+	free(d);
+	return 0;
+}
+
+/* NULL: plain. */
+static struct swo_migration_params with(const char *creds)
+{
+	struct swo_migration_params params = fake_params();
+
+	if (creds)
+		strcpy(params.tls.creds, creds);
+	strcpy(params.tls.hostname, "target.example");
+	return params;
+}
+
+static void listen_as(struct fake_vm *target, const char *uri, const char *creds)
+{
+	const struct swo_migration_params params = with(creds);
+	struct swo_error err = {0};
+
+	if (swo_migration_receive(&target->vm, uri, &params, NULL, NULL, &target->migration, &err))
+		fail_msg("%s", err.text);
+}
+
+static void send_as(struct fake_vm *source, const char *uri, const char *creds)
+{
+	const struct swo_migration_params params = with(creds);
+	struct swo_error err = {0};
+
+	if (swo_migration_send(&source->vm, uri, &params, NULL, NULL, &source->migration, &err))
+		fail_msg("%s", err.text);
+}
+
+static void expect_arrived(struct fake_vm *source, struct fake_vm *target)
+{
+	struct swo_migration_info info = fake_end(source);
+
+	if (info.status != SWO_MIGRATION_COMPLETED)
+		fail_msg("source: %s", info.error.text);
+	assert_int_equal(fake_end(target).status, SWO_MIGRATION_COMPLETED);
+	assert_false(fake_vm_runs(source));
+	assert_true(fake_vm_runs(target));
+}
+
+static void moves_with(const char *creds, unsigned channels)
+{
+	struct swo_migration_params params = with(creds);
+	struct fake_vm source, target;
+
+	params.channels = channels;
+	fake_vm_open(&source, 4, true, 300000, SWO_TRANSITIONS_PARALLEL);
+	fake_vm_open(&target, 4, false, 300000, SWO_TRANSITIONS_PARALLEL);
+	target.vm.autostart = false;
+	fake_migrate(&source, &target, &params);
+	struct swo_migration_info info = fake_end(&source);
+	if (info.status != SWO_MIGRATION_COMPLETED)
+		fail_msg("source: %s", info.error.text);
+	assert_int_equal(fake_end(&target).status, SWO_MIGRATION_COMPLETED);
+	assert_int_equal(swo_ram_hash(source.vm.ram), swo_ram_hash(target.vm.ram));
+	for (unsigned i = 0; i < 4; i++)
+		assert_true(target.devices[i].loaded_ok);
+	fake_vm_close(&source);
+	fake_vm_close(&target);
+}
+
+static void a_vm_moves_whole_with_certificates_over_any_number_of_channels(void **state)
+{
+	for (unsigned channels = 1; channels <= 16; channels *= 4)
+		moves_with(((struct dirs *)*state)->ours, channels);
+}
+
+static void a_vm_moves_whole_with_a_shared_key_over_any_number_of_channels(void **state)
+{
+	for (unsigned channels = 1; channels <= 16; channels *= 4)
+		moves_with(((struct dirs *)*state)->psk, channels);
+}
+
+/* A source with `bad` is turned away and runs on; the target then takes the one with `good`. */
+static void turns_away(const char *good, const char *bad, const char *words)
+{
+	struct fake_vm stranger, source, target;
+	char uri[128];
+
+	snprintf(uri, sizeof(uri), "%s", fake_uri());
+	fake_vm_open(&stranger, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	fake_vm_open(&source, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	fake_vm_open(&target, 2, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	listen_as(&target, uri, good);
+	send_as(&stranger, uri, bad);
+	struct swo_migration_info info = fake_end(&stranger);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	if (!strstr(info.error.text, words))
+		fail_msg("'%s' does not say '%s'", info.error.text, words);
+	assert_true(fake_vm_runs(&stranger));
+	assert_false(fake_vm_runs(&target));
+	send_as(&source, uri, good);
+	expect_arrived(&source, &target);
+	fake_vm_close(&stranger);
+	fake_vm_close(&source);
+	fake_vm_close(&target);
+}
+
+static void a_source_of_another_ca_is_turned_away_and_the_right_one_still_taken(void **state)
+{
+	const struct dirs *d = *state;
+
+	turns_away(d->ours, d->theirs, "the certificate of the target");
+}
+
+static void a_source_with_another_key_is_turned_away_and_the_right_one_still_taken(void **state)
+{
+	const struct dirs *d = *state;
+
+	turns_away(d->psk, d->other_psk, "does not know the key of \"qemu\"");
+}
+
+static void a_plain_source_is_turned_away_by_a_target_with_tls_and_the_right_one_still_taken(
+	void **state)
+{
+	const struct dirs *d = *state;
+
+	turns_away(d->ours, NULL, "speaks TLS and this side does not");
+}
+
+static void a_source_with_tls_does_not_talk_to_a_plain_target_and_the_right_one_still_taken(
+	void **state)
+{
+	const struct dirs *d = *state;
+
+	turns_away(NULL, d->ours, "it does not use TLS");
+}
+
+static void credentials_that_are_no_good_are_an_error_at_once(void **state)
+{
+	const struct dirs *d = *state;
+	struct swo_migration_params params = with(d->top);
+	struct swo_migration *migration = NULL;
+	struct swo_error err = {0};
+	struct fake_vm vm;
+
+	fake_vm_open(&vm, 1, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	assert_int_equal(
+		swo_migration_send(&vm.vm, fake_uri(), &params, NULL, NULL, &migration, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "neither ca-cert.pem"));
+	assert_true(fake_vm_runs(&vm));
+	fake_vm_close(&vm);
+	fake_vm_open(&vm, 1, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	assert_int_equal(
+		swo_migration_receive(&vm.vm, fake_uri(), &params, NULL, NULL, &migration, &err),
+		-1);
+	assert_non_null(strstr(err.text, "neither ca-cert.pem"));
+	fake_vm_close(&vm);
+}
+
+static void without_tls_a_vm_does_not_leave_this_host_nor_enter_it(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = with(NULL);
+	struct swo_migration *migration = NULL;
+	struct swo_error err = {0};
+	struct fake_vm vm;
+
+	fake_vm_open(&vm, 1, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	assert_int_equal(swo_migration_receive(
+				 &vm.vm, "tcp:0.0.0.0:0", &params, NULL, NULL, &migration, &err),
+		-1);
+	assert_non_null(strstr(err.text, "tls-creds"));
+	assert_non_null(strstr(err.text, "insecure"));
+	fake_vm_close(&vm);
+	/* TEST-NET-1 (RFC 5737): it is not even tried. */
+	fake_vm_open(&vm, 1, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	send_as(&vm, "tcp:192.0.2.1:9", NULL);
+	struct swo_migration_info info = fake_end(&vm);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "192.0.2.1 is not loopback"));
+	assert_true(fake_vm_runs(&vm));
+	fake_vm_close(&vm);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_vm_moves_whole_with_certificates_over_any_number_of_channels),
+		cmocka_unit_test(a_vm_moves_whole_with_a_shared_key_over_any_number_of_channels),
+		cmocka_unit_test(
+			a_source_of_another_ca_is_turned_away_and_the_right_one_still_taken),
+		cmocka_unit_test(
+			a_source_with_another_key_is_turned_away_and_the_right_one_still_taken),
+		cmocka_unit_test(
+			a_plain_source_is_turned_away_by_a_target_with_tls_and_the_right_one_still_taken),
+		cmocka_unit_test(
+			a_source_with_tls_does_not_talk_to_a_plain_target_and_the_right_one_still_taken),
+		cmocka_unit_test(credentials_that_are_no_good_are_an_error_at_once),
+		cmocka_unit_test(without_tls_a_vm_does_not_leave_this_host_nor_enter_it),
+	};
+	return cmocka_run_group_tests(tests, make_dirs, remove_dirs);
+}
