@@ -90,6 +90,7 @@ struct swo_journal_info {
 	 * sync. Otherwise the last records may have died with the host.
 	 */
 	bool complete;
+	bool here; /* written on this host since it was started: `live` means something */
 	struct swo_error damage; /* code other than NONE: only path, side and id hold; vm if set */
 };
 
@@ -109,6 +110,9 @@ enum swo_journal_proof {
 	SWO_JOURNAL_PROVES_NOTHING, /* it may have run there, or may still */
 	SWO_JOURNAL_PROVES_NEVER,   /* it never ran there and never will */
 	SWO_JOURNAL_PROVES_RAN,	    /* it was started there */
+	/* Never, if its process is dead: that cannot be seen from here (another boot, or a copy).
+	 */
+	SWO_JOURNAL_PROVES_IF_DEAD,
 };
 SWO_API enum swo_journal_proof swo_journal_proof(const struct swo_journal_info *target);
 /* Does it still matter to anybody? */

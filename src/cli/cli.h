@@ -11,12 +11,13 @@ enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1,	     /* it was tried, and did not come out well */
 	CLI_USAGE = 2,	     /* the command line makes no sense */
-	CLI_IN_DOUBT = 3,    /* migrate: GO was sent and nobody answered */
-	CLI_UNREACHABLE = 4, /* migrate: the VMM cannot be talked to */
+	CLI_IN_DOUBT = 3,    /* migrate, resolve: GO was sent and nobody answered */
+	CLI_UNREACHABLE = 4, /* migrate, resolve: the VMM cannot be talked to */
 };
 
 int cmd_migrate(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
+int cmd_resolve(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_vm(int argc, char **argv);
 

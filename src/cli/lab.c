@@ -103,6 +103,7 @@ static void machine_args(const struct lab *lab, enum lab_side side, struct args 
 	arg(args, "--ram=%s", config->ram);
 	arg(args, "--qmp=unix:%s/%s.qmp", lab->dir, lab_side_name(side));
 	arg(args, "--journal=%s", lab->dir);
+	arg(args, "--uuid=" LAB_UUID);
 	arg(args, "--quiet");
 	arg(args, "--transitions=%s", lab->transitions);
 	if (config->join)

@@ -33,6 +33,9 @@ struct lab {
 	uint64_t rss_max_bytes;
 };
 
+/* What both machines are known by in the journals, which are in the lab's directory. */
+#define LAB_UUID "6c6162ab-0000-4000-8000-000000000001"
+
 const char *lab_side_name(enum lab_side side);
 
 /* Sets everything to "not started" and makes the directory. lab_free also after a failure. */

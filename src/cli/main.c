@@ -24,6 +24,9 @@ static const struct verb verbs[] = {
 #ifdef CLI_HAVE_MIGRATE
 	{"migrate", cmd_migrate, "migrate a running machine over its QMP socket"},
 #endif
+#ifdef CLI_HAVE_RESOLVE
+	{"resolve", cmd_resolve, "settle a migration that is in doubt, or list the journals"},
+#endif
 #ifdef CLI_HAVE_BENCH
 	{"bench", cmd_bench, "start machines and devices, migrate, check and measure"},
 #endif

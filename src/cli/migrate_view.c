@@ -90,9 +90,8 @@ void view_summary(const json_t *info, char *out, size_t len)
 		break;
 	case VIEW_IN_DOUBT:
 		snprintf(out, len,
-			"in doubt: %s. The source is parked and will not run by itself: look "
-			"whether "
-			"the target runs, and settle it (see `man switchover-migrate`)",
+			"in doubt: %s. The source is parked and will not run by itself; see `man "
+			"switchover-resolve`",
 			why[0] ? why : "the target was told to go and did not answer");
 		break;
 	case VIEW_RUNNING:

@@ -28,12 +28,24 @@ static int name_parts(
 	return 0;
 }
 
-static void fill(struct swo_journal_info *out, const struct journal_file *file)
+/* Was it written on this host, and since that was started? */
+static bool is_here(const struct journal_record *record)
 {
-	const struct journal_record *last = &file->records[file->count - 1];
 	char boot_id[40];
 
 	journal_boot_id(boot_id);
+	return boot_id[0] && !strcmp(boot_id, record->boot_id);
+}
+
+/* Can no record behind this one have died with the host? */
+static bool is_complete(const struct journal_record *last)
+{
+	return last->sync || is_here(last);
+}
+
+static void fill(struct swo_journal_info *out, const struct journal_file *file)
+{
+	const struct journal_record *last = &file->records[file->count - 1];
 	strcpy(out->vm, last->vm);
 	strcpy(out->uri, file->records[0].text);
 	out->last = (enum swo_journal_event)last->event;
@@ -43,7 +55,8 @@ static void fill(struct swo_journal_info *out, const struct journal_file *file)
 	for (unsigned i = 0; i < file->count; i++)
 		if (file->records[i].nonce)
 			out->nonce = file->records[i].nonce;
-	out->complete = last->sync || (boot_id[0] && !strcmp(boot_id, last->boot_id));
+	out->complete = is_complete(last);
+	out->here = is_here(last);
 }
 
 int swo_journal_read(const char *path, struct swo_journal_info *out, struct swo_error *err)
@@ -159,7 +172,9 @@ int swo_journal_settle(
 	if (!rc) {
 		record = file->records[file->count - 1];
 		if (!journal_may_follow(side, record.event, event) ||
-			file->count == JOURNAL_RECORDS)
+			file->count == JOURNAL_RECORDS ||
+			(side == SWO_JOURNAL_SOURCE && record.event == SWO_JOURNAL_BEGIN &&
+				is_complete(&record)))
 			rc = swo_error_set(err, SWO_E_STATE, 0,
 				"the journal %.250s says '%s': there is nothing to settle", path,
 				swo_journal_event_name((enum swo_journal_event)record.event));

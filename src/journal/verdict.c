@@ -23,8 +23,9 @@ enum swo_journal_proof swo_journal_proof(const struct swo_journal_info *target)
 	case SWO_JOURNAL_BEGIN:
 	case SWO_JOURNAL_READY:
 		/* Who lives may still start it; what died with its host may have been STARTING. */
-		return target->live || !target->complete ? SWO_JOURNAL_PROVES_NOTHING
-							 : SWO_JOURNAL_PROVES_NEVER;
+		if (target->live || !target->complete)
+			return SWO_JOURNAL_PROVES_NOTHING;
+		return target->here ? SWO_JOURNAL_PROVES_NEVER : SWO_JOURNAL_PROVES_IF_DEAD;
 	default:
 		return SWO_JOURNAL_PROVES_NOTHING;
 	}

@@ -23,7 +23,7 @@ check() {
 	fi
 }
 
-echo 1..18
+echo 1..23
 check "without a verb it says which there are" 2 "migrate"
 check "help lists the verbs" 0 "bench" --help
 check "the version is said" 0 "switchover 0." --version
@@ -42,3 +42,8 @@ check "a kind of TLS that there is not" 2 "x509 psk" bench --tls rot13
 check "vm: a kind of TLS that there is not" 2 "auto, x509, psk" vm --tls-kind rot13
 check "migrate: a name for TLS that is too long" 2 "255 characters" migrate --tls-hostname "$(printf %300s x)"
 check "something that is no option" 2 "'now'" bench now
+check "resolve explains itself" 0 "Exit status" resolve --help
+check "to run here without fencing is refused" 2 "fence the target off" resolve --run-here 00000000-0000-4000-8000-000000000001
+check "a word without a migration is refused" 2 "which migration" resolve --runs-there
+check "an id that is none is refused" 2 "no migration's id" resolve ../../etc/passwd
+check "a machine's UUID that is none is refused" 2 "--uuid wants" vm --uuid x

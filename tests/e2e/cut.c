@@ -4,6 +4,8 @@
  */
 #include "cut.h"
 
+#include "migration/wire.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -21,6 +23,10 @@ struct flow {
 	char data[ROOM];
 	size_t at, len;
 	bool ended;
+	/* where in a frame its bytes are, to know a GO when it comes */
+	uint8_t header[sizeof(struct swo_frame_header)];
+	size_t header_have;
+	uint64_t payload_left;
 };
 
 struct link {
@@ -35,6 +41,7 @@ struct cut {
 	pthread_t thread;
 	struct link links[LINKS_MAX];
 	unsigned count;
+	bool at_go;
 };
 
 static void drop(struct link *link)
@@ -59,8 +66,38 @@ static void take(struct cut *cut, bool on)
 		cut->links[cut->count++] = link;
 }
 
+/* Is a GO among these bytes? */
+static bool carries_go(struct flow *flow, const char *data, size_t len)
+{
+	struct swo_frame_header header;
+
+	while (len) {
+		size_t n;
+
+		if (flow->payload_left) {
+			n = len < flow->payload_left ? len : (size_t)flow->payload_left;
+			flow->payload_left -= n;
+		} else {
+			n = sizeof(flow->header) - flow->header_have;
+			n = n < len ? n : len;
+			memcpy(flow->header + flow->header_have, data, n);
+			flow->header_have += n;
+			if (flow->header_have == sizeof(flow->header)) {
+				memcpy(&header, flow->header, sizeof(header));
+				flow->header_have = 0;
+				flow->payload_left = header.length;
+				if (header.type == WIRE_GO)
+					return true;
+			}
+		}
+		data += n;
+		len -= n;
+	}
+	return false;
+}
+
 /* Moves what can be moved without waiting; false: this connection is over. */
-static bool move(struct link *link, int from)
+static bool move(struct cut *cut, struct link *link, int from, bool *go)
 {
 	struct flow *flow = &link->flows[from];
 
@@ -70,6 +107,10 @@ static bool move(struct link *link, int from)
 		if (n > 0) {
 			flow->at = 0;
 			flow->len = (size_t)n;
+			if (!from && carries_go(flow, flow->data, flow->len) && cut->at_go) {
+				*go = true;
+				return false;
+			}
 		} else if (n == 0) {
 			flow->ended = true;
 			shutdown(link->fds[!from], SHUT_WR);
@@ -109,6 +150,8 @@ static void *run(void *opaque)
 	bool on = true;
 
 	for (;;) {
+		bool go = false;
+
 		struct pollfd fds[2 + 2 * LINKS_MAX] = {{.fd = cut->wake[0], .events = POLLIN},
 			{.fd = cut->listen_fd, .events = POLLIN}};
 		unsigned count = cut->count;
@@ -123,7 +166,8 @@ static void *run(void *opaque)
 			break;
 		char word = 0;
 		if (fds[0].revents && read(cut->wake[0], &word, 1) == 1) {
-			on = word == '1';
+			cut->at_go = word == 'g';
+			on = on && cut->at_go ? true : word == '1';
 			if (!on)
 				drop_all(cut);
 			if (word == 'q')
@@ -132,10 +176,15 @@ static void *run(void *opaque)
 		}
 		for (unsigned i = count; i-- > 0;)
 			if ((fds[2 + 2 * i].revents || fds[3 + 2 * i].revents) &&
-				(!move(&cut->links[i], 0) || !move(&cut->links[i], 1))) {
+				(!move(cut, &cut->links[i], 0, &go) ||
+					!move(cut, &cut->links[i], 1, &go))) {
 				drop(&cut->links[i]);
 				cut->links[i] = cut->links[--cut->count];
 			}
+		if (go) {
+			on = false;
+			drop_all(cut);
+		}
 		if (fds[1].revents)
 			take(cut, on);
 	}
@@ -173,6 +222,11 @@ static void tell(struct cut *cut, char word)
 void cut_set(struct cut *cut, bool on)
 {
 	tell(cut, on ? '1' : '0');
+}
+
+void cut_at_go(struct cut *cut)
+{
+	tell(cut, 'g');
 }
 
 void cut_stop(struct cut *cut)

@@ -14,6 +14,8 @@ struct cut;
 struct cut *cut_start(const char *path, const char *to);
 /* Drops every connection, and whoever comes from now on; on: lets new ones pass again. */
 void cut_set(struct cut *cut, bool on);
+/* From now on: drops every connection, as cut_set(off), when a GO is about to pass; it does not. */
+void cut_at_go(struct cut *cut);
 void cut_stop(struct cut *cut);
 
 #endif

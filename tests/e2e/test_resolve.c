@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_resolve.c - GO was sent and somebody died: what the journals, `switchover resolve` and a
+ * new start make of it. Never do both run, and what is in doubt says so.
+ */
+#include "cut.h"
+#include "e2e.h"
+
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { OK = 0, FAILED = 1, USAGE = 2, IN_DOUBT = 3 };
+
+static struct lab lab;
+static struct cut *cut;
+static char id[40];
+static char said[8192];
+
+/* ---- the stage ---------------------------------------------------------------------------------
+ */
+
+static int teardown(void **state)
+{
+	if (cut)
+		cut_stop(cut);
+	cut = NULL;
+	return e2e_teardown(state);
+}
+
+static void start(void)
+{
+	static struct bench_config config;
+	char path[108];
+
+	config = e2e_config();
+	config.channels = 1;
+	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err));
+	snprintf(path, sizeof(path), "%s/link", lab.dir);
+	cut = cut_start(path, lab.listen_uri + strlen("unix:"));
+	assert_non_null(cut);
+	snprintf(lab.uri, sizeof(lab.uri), "unix:%s", path);
+	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err));
+}
+
+static void take_id(enum lab_side side)
+{
+	json_t *info = lab_qmp(&lab, side, "query-migrate", NULL, NULL);
+
+	snprintf(id, sizeof(id), "%s", json_path_string(info, "x-id"));
+	json_decref(info);
+	assert_int_equal(strlen(id), 36);
+}
+
+/* GO was sent, is lost, and nobody can be asked: the source is parked. */
+static void lose_go(void)
+{
+	char status[LAB_STATUS_MAX];
+
+	start();
+	cut_at_go(cut);
+	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "in-doubt");
+	take_id(LAB_SOURCE);
+	lab.deaths_expected = true;
+}
+
+/* The target has taken GO and is about to run. */
+static void until_the_target_starts(void)
+{
+	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
+	bool resuming = false, starting = false;
+
+	start();
+	e2e_must(&lab, lab_migrate(&lab, err));
+	while (!starting) {
+		struct swo_error err = {0};
+		json_t *event = qmp_event(&lab.ends[LAB_TARGET].qmp, guard, &err);
+
+		if (!event)
+			e2e_fail(&lab, "the target's start", &err);
+		const char *word = json_path_string(event, "data.device-state");
+		resuming = resuming || !strcmp(word, "resuming");
+		starting = resuming && !strcmp(word, "running-p2p");
+		json_decref(event);
+	}
+	take_id(LAB_TARGET);
+	lab.deaths_expected = true;
+}
+
+static bool runs(enum lab_side side)
+{
+	char status[LAB_STATUS_MAX];
+
+	e2e_status(&lab, side, status, sizeof(status));
+	return !strcmp(status, "running");
+}
+
+static void await_running(enum lab_side side)
+{
+	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
+
+	while (!runs(side)) {
+		assert_false(swo_deadline_passed(guard));
+		usleep(10000);
+	}
+}
+
+/* ---- the command --------------------------------------------------------------------------------
+ */
+
+/* Runs it; what it says is in `said`, both streams. */
+static int run(const char *fmt, ...) SWO_PRINTF(1, 2);
+static int run(const char *fmt, ...)
+{
+	char command[2048];
+	va_list ap;
+	int used = snprintf(command, sizeof(command), "%s/switchover ", bench_program_dir());
+
+	va_start(ap, fmt);
+	used += vsnprintf(command + used, sizeof(command) - (size_t)used, fmt, ap);
+	va_end(ap);
+	snprintf(command + used, sizeof(command) - (size_t)used, " 2>&1");
+	FILE *pipe = popen(command, "re");
+	assert_non_null(pipe);
+	size_t got = fread(said, 1, sizeof(said) - 1, pipe);
+	said[got] = 0;
+	int status = pclose(pipe);
+	print_message("# %s: %d\n", command + strlen(bench_program_dir()) + 1, WEXITSTATUS(status));
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void expect(int status, int wanted, const char *words)
+{
+	if (status != wanted || !strstr(said, words))
+		fail_msg("status %d, wanted %d with '%s': %s", status, wanted, words, said);
+}
+
+#define RESOLVE(options, ...) run("resolve --journal=%s " options, lab.dir, __VA_ARGS__)
+
+/* A start of the same VM: refused, naming the migration; or not refused. */
+static void expect_start(bool may)
+{
+	int status = run("vm --uuid=" LAB_UUID " --accel=native --ram=64M --journal=%s "
+			 "--device=vfio-user,socket=%s/not-there",
+		lab.dir, lab.dir);
+
+	assert_int_equal(status, FAILED);
+	/* A journal that lets it go leads to the next obstacle: a device that is not there. */
+	if (may)
+		expect(status, FAILED, "not-there");
+	else
+		expect(status, FAILED, id);
+	assert_int_equal(strstr(said, "is not started") != NULL, !may);
+}
+
+/* ---- cases
+ * ----------------------------------------------------------------------------------------- */
+
+static void a_parked_source_says_what_settles_it_and_does_nothing_by_itself(void **state)
+{
+	(void)state;
+	static const char *const refused[] = {"cont", "quit", "migrate_cancel"};
+	struct swo_error err = {0};
+
+	lose_go();
+	json_t *info = lab_qmp(&lab, LAB_SOURCE, "query-migrate", NULL, NULL);
+	const char *why = json_path_string(info, "error-desc");
+	assert_non_null(strstr(why, id));
+	assert_non_null(strstr(why, "switchover resolve --journal="));
+	assert_non_null(strstr(why, "--fenced"));
+	json_decref(info);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(refused); i++) {
+		assert_int_equal(ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, refused[i], NULL, &err), -1);
+		assert_int_equal(err.code, SWO_E_STATE);
+		assert_false(runs(LAB_SOURCE));
+	}
+	/* A target never starts before GO, whoever says so. */
+	assert_int_equal(ask_qmp_do(&lab.ends[LAB_TARGET].qmp, "cont", NULL, &err), -1);
+	assert_false(runs(LAB_TARGET));
+	expect(RESOLVE("%s", ""), IN_DOUBT, "is in doubt; to settle it");
+	expect(RESOLVE("%s", id), FAILED, "--qmp");
+	expect(RESOLVE("--qmp=unix:%s/source.qmp %s", lab.dir, id), IN_DOUBT, "in doubt");
+	expect(RESOLVE("%s --run-here", id), USAGE, "fence");
+	expect_start(false);
+	lab_free(&lab, false);
+}
+
+static void a_link_that_comes_back_settles_it_by_itself(void **state)
+{
+	(void)state;
+	lose_go();
+	cut_set(cut, true);
+	await_running(LAB_SOURCE);
+	assert_false(runs(LAB_TARGET));
+	e2e_rings_on(&lab, LAB_SOURCE, 0);
+	expect(RESOLVE("--qmp=unix:%s/source.qmp", lab.dir), OK, "not in doubt");
+	lab_free(&lab, false);
+}
+
+static void a_dead_source_whose_go_was_lost_is_settled_by_asking_the_target(void **state)
+{
+	(void)state;
+	lose_go();
+	bench_kill(lab.ends[LAB_SOURCE].vm);
+	expect_start(false);
+	/* Nobody answers where the journal says; its word is not guessed. */
+	expect(RESOLVE("%s", id), IN_DOUBT, "stays in doubt");
+	expect_start(false);
+	expect(RESOLVE("%s --uri=%s --json", id, lab.listen_uri), OK, "\"outcome\":\"run-here\"");
+	assert_false(runs(LAB_TARGET));
+	expect_start(true);
+	lab_free(&lab, false);
+}
+
+static void a_living_source_is_settled_by_the_journal_of_a_target_that_never_started(void **state)
+{
+	(void)state;
+	lose_go();
+	/* As long as that target lives it could still be told to go. */
+	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", lab.dir, lab.dir, id),
+		IN_DOUBT, "lives");
+	assert_false(runs(LAB_SOURCE));
+	bench_kill(lab.ends[LAB_TARGET].vm);
+	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", lab.dir, lab.dir, id), OK,
+		"never ran there");
+	await_running(LAB_SOURCE);
+	e2e_rings_on(&lab, LAB_SOURCE, 0);
+	lab_free(&lab, false);
+}
+
+static void with_both_dead_the_target_s_journal_still_knows(void **state)
+{
+	(void)state;
+	lose_go();
+	bench_kill(lab.ends[LAB_SOURCE].vm);
+	bench_kill(lab.ends[LAB_TARGET].vm);
+	expect_start(false);
+	expect(RESOLVE("--target-journal=%s %s", lab.dir, id), OK, "never ran there");
+	expect_start(true);
+	/* It holds on the other side, too: nothing is open any more. */
+	expect(RESOLVE("%s", "--json"), OK, "\"state\":\"refused\"");
+	expect(RESOLVE("%s", "--prune"), OK, "2 removed");
+	lab_free(&lab, false);
+}
+
+static void a_damaged_journal_is_named_and_settles_nothing(void **state)
+{
+	(void)state;
+	char path[256];
+
+	lose_go();
+	bench_kill(lab.ends[LAB_SOURCE].vm);
+	bench_kill(lab.ends[LAB_TARGET].vm);
+	snprintf(path, sizeof(path), "%s/%s.target", lab.dir, id);
+	assert_int_equal(truncate(path, 600), 0);
+	expect(RESOLVE("--target-journal=%s %s", lab.dir, id), FAILED, path);
+	expect_start(false);
+	snprintf(path, sizeof(path), "%s/%s.source", lab.dir, id);
+	assert_int_equal(truncate(path, 600), 0);
+	expect(RESOLVE("%s --run-here --fenced", id), FAILED, path);
+	expect(RESOLVE("%s", ""), FAILED, "damaged");
+	expect_start(false);
+	lab_free(&lab, false);
+}
+
+static void a_source_killed_after_go_is_never_started_while_the_target_runs(void **state)
+{
+	(void)state;
+	until_the_target_starts();
+	bench_kill(lab.ends[LAB_SOURCE].vm);
+	await_running(LAB_TARGET);
+	expect_start(false);
+	expect(RESOLVE("--uri=%s %s", lab.listen_uri, id), OK, "runs there");
+	expect_start(false);
+	e2e_rings_on(&lab, LAB_TARGET, 0);
+	assert_true(runs(LAB_TARGET));
+	expect(RESOLVE("%s", id), OK, "not in doubt");
+	lab_free(&lab, false);
+}
+
+static void a_target_killed_while_it_starts_is_left_to_the_operator(void **state)
+{
+	(void)state;
+	char status[LAB_STATUS_MAX];
+
+	until_the_target_starts();
+	bench_kill(lab.ends[LAB_TARGET].vm);
+	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	if (!strcmp(status, "completed")) {
+		/* It was quicker than we: STARTED had been said. Then it is over. */
+		lab_free(&lab, false);
+		skip();
+	}
+	assert_string_equal(status, "in-doubt");
+	int rc = RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", lab.dir, lab.dir, id);
+	if (rc == IN_DOUBT) {
+		expect(rc, IN_DOUBT, "may have run there");
+		assert_false(runs(LAB_SOURCE));
+		expect(RESOLVE("--qmp=unix:%s/source.qmp --run-here --fenced %s", lab.dir, id), OK,
+			"operator");
+		await_running(LAB_SOURCE);
+	} else {
+		expect(rc, OK, "has run there");
+		assert_false(runs(LAB_SOURCE));
+	}
+	lab_free(&lab, false);
+}
+
+#define resolve_test(f) cmocka_unit_test_teardown(f, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		resolve_test(a_parked_source_says_what_settles_it_and_does_nothing_by_itself),
+		resolve_test(a_link_that_comes_back_settles_it_by_itself),
+		resolve_test(a_dead_source_whose_go_was_lost_is_settled_by_asking_the_target),
+		resolve_test(
+			a_living_source_is_settled_by_the_journal_of_a_target_that_never_started),
+		resolve_test(with_both_dead_the_target_s_journal_still_knows),
+		resolve_test(a_damaged_journal_is_named_and_settles_nothing),
+		resolve_test(a_source_killed_after_go_is_never_started_while_the_target_runs),
+		resolve_test(a_target_killed_while_it_starts_is_left_to_the_operator),
+	};
+	bench_proc_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
