@@ -91,6 +91,7 @@ struct bench_sample {
 	uint64_t rss_max_bytes;
 	struct bound_device *devices; /* with the bytes sent after the stop; vfs of them */
 	double ram_bytes;	      /* sent after the stop */
+	bool finalise_late;	      /* an input of the bound, too */
 	bool guesses;		      /* the profile contains some */
 	char *timeline;		      /* JSON, or NULL */
 };

@@ -4,7 +4,6 @@
  */
 #include "cli/bench_bound.h"
 
-#include <stdbool.h>
 #include <stdio.h>
 
 static double larger(double a, double b)
@@ -48,10 +47,10 @@ static void take(struct bound *out, double ms, const char *what, int number)
 
 enum resource { WIRE, PF_SAVE, PF_LOAD };
 
-/* min stop + bytes/rate + min finalise over the users of a resource. */
+/* min stop + the time that all bytes take + min finalise, over the users of a resource. */
 static double resource_ms(const struct bound_input *in, enum resource resource, int pf)
 {
-	double bytes = 0, rate = 0, stop = 0, finalise = 0;
+	double busy = 0, stop = 0, finalise = 0;
 	bool any = false;
 
 	for (size_t i = 0; i < in->count; i++) {
@@ -61,15 +60,30 @@ static double resource_ms(const struct bound_input *in, enum resource resource, 
 			continue;
 		stop = any ? smaller(stop, d->stop_ms) : d->stop_ms;
 		finalise = any ? smaller(finalise, d->finalise_ms) : d->finalise_ms;
-		bytes += d->bytes;
-		rate = resource == WIRE	     ? in->wire_rate
-		       : resource == PF_SAVE ? d->save_rate
-					     : d->load_rate;
+		busy += transfer_ms(d->bytes, resource == WIRE	    ? in->wire_rate
+					      : resource == PF_SAVE ? d->save_rate
+								    : d->load_rate);
 		any = true;
 	}
-	if (resource == WIRE)
-		bytes += in->ram_bytes;
-	return any ? stop + transfer_ms(bytes, rate) + finalise : 0;
+	return any ? stop + busy + (in->finalise_late ? 0 : finalise) : 0;
+}
+
+/* Memory need not wait for any device to stop, and no device's finalise for memory. */
+static double wire_with_ram_ms(const struct bound_input *in, double quiesce_ms)
+{
+	double bytes = in->ram_bytes;
+
+	for (size_t i = 0; i < in->count; i++)
+		bytes += in->devices[i].bytes;
+	return transfer_ms(bytes, in->wire_rate) - quiesce_ms;
+}
+
+/* The target applies a config while the source's arcs are still on: only its rest counts. */
+static double device_ms(
+	const struct bound_input *in, const struct bound_device *d, double quiesce_ms)
+{
+	return larger(d->stop_ms + path_ms(in, d), d->config_ms - quiesce_ms) +
+	       (in->finalise_late ? 0 : d->finalise_ms);
 }
 
 struct bound bound_of(const struct bound_input *in)
@@ -80,16 +94,21 @@ struct bound bound_of(const struct bound_input *in)
 		const struct bound_device *d = &in->devices[i];
 
 		out.quiesce_ms = larger(out.quiesce_ms, d->quiesce_ms);
-		out.to_running_p2p_ms = larger(out.to_running_p2p_ms, d->to_running_p2p_ms);
+		out.to_running_p2p_ms = larger(out.to_running_p2p_ms,
+			d->to_running_p2p_ms + (in->finalise_late ? d->finalise_ms : 0));
 		out.to_running_ms = larger(out.to_running_ms, d->to_running_ms);
-		take(&out, d->stop_ms + d->config_ms + path_ms(in, d) + d->finalise_ms, "device",
-			(int)i);
+	}
+	for (size_t i = 0; i < in->count; i++) {
+		const struct bound_device *d = &in->devices[i];
+
+		take(&out, device_ms(in, d, out.quiesce_ms), "device", (int)i);
 		if (d->pf >= 0) {
 			take(&out, resource_ms(in, PF_SAVE, d->pf), "save of PF", d->pf);
 			take(&out, resource_ms(in, PF_LOAD, d->pf), "load of PF", d->pf);
 		}
 	}
 	take(&out, resource_ms(in, WIRE, -1), "the wire", -1);
+	take(&out, wire_with_ram_ms(in, out.quiesce_ms), "the wire", -1);
 	out.total_ms = out.quiesce_ms + out.data_ms + out.rtt_ms + out.to_running_p2p_ms +
 		       out.to_running_ms;
 	return out;

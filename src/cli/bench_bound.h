@@ -4,14 +4,20 @@
  * link: what every measurement is printed beside. Pure arithmetic.
  *
  *   LB = max quiesce + D + round trip + max(STOP->RUNNING_P2P) + max(->RUNNING)
- *   D  = the largest of: each device's stop + cfg + path + finalise;
+ *   D  = the largest of: each device's max(stop + path, cfg - max quiesce) + finalise;
  *        each shared resource's min stop + bytes/rate + min finalise over its users,
- *        where a resource is the wire, a PF's save or a PF's load.
+ *        where a resource is the wire, a PF's save or a PF's load;
+ *        (bytes of devices and memory)/wire - max quiesce.
  *   path = bytes / min(save, load, wire)
+ *
+ * It has to hold for every schedule. So what needs no device to have stopped (memory, config)
+ * counts from the stop of the vCPUs on; and with `finalise_late` there is no barrier between
+ * RESUMING->STOP and STOP->RUNNING_P2P: neither is in D, the largest sum of the two is after it.
  */
 #ifndef CLI_BENCH_BOUND_H
 #define CLI_BENCH_BOUND_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 struct bound_device {
@@ -32,7 +38,8 @@ struct bound_input {
 	size_t count;
 	double wire_rate; /* bytes a second; 0: no limit */
 	double rtt_ms;
-	double ram_bytes; /* of the last pass, after the stop */
+	double ram_bytes;   /* of the last passes, after the stop of the vCPUs */
+	bool finalise_late; /* RESUMING->STOP only after GO */
 };
 
 struct bound {
@@ -41,7 +48,7 @@ struct bound {
 	char limited_by[48]; /* what makes `data` so long: "device 3", "the wire", "PF 0's save" */
 };
 
-/* All zero without devices, but for the round trip. */
+/* Without devices only the round trip and the memory count. */
 struct bound bound_of(const struct bound_input *input);
 
 #endif

@@ -215,6 +215,7 @@ static void note_bound_inputs(
 		s->devices[i] = bound_device(config, i, report, g->timeline, stop_ns);
 		s->guesses |= json_is_true(json_path(report, "profile_values.guesses"));
 	}
+	s->finalise_late = config->finalise && !strcmp(config->finalise, "late");
 	s->ram_bytes = bytes_after_stop(g->timeline, stop_ns, "ram", "");
 	if (g->timeline)
 		s->timeline = json_dumps(g->timeline, JSON_COMPACT);

@@ -33,7 +33,8 @@ struct bound bench_bound_of(const struct bench_row *row, const struct bench_samp
 		.count = sample->devices ? row->vfs : 0,
 		.wire_rate = row->wire_rate,
 		.rtt_ms = row->rtt_ms,
-		.ram_bytes = sample->ram_bytes};
+		.ram_bytes = sample->ram_bytes,
+		.finalise_late = sample->finalise_late};
 
 	return bound_of(&input);
 }
