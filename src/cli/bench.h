@@ -85,6 +85,7 @@ struct bench_sample {
 	char why_not[600];
 	char accel[16];
 	double blackout_ms, device_gap_ms, switchover_ms;
+	uint64_t last_doorbell_ns, first_doorbell_ns; /* the ends of the blackout */
 	uint64_t doorbells_lost, doorbells_repeated, p2p_violations, quiesce_violations;
 	uint64_t state_mismatches, ram_mismatches, resets;
 	unsigned threads_max;
@@ -120,8 +121,10 @@ void bench_evaluate(const struct bench_config *config, const struct bench_gather
 /* ---- rows, table and JSON (bench_out.c) -------------------------------------------------- */
 
 struct bench_row {
+	const struct bench_config *config; /* its own with --ablate */
 	unsigned vfs;
 	const char *transitions;
+	const char *variant; /* what --ablate has switched; NULL: this is no such row */
 	struct bench_sample *samples;
 	unsigned count;
 	double wire_rate, rtt_ms; /* of bench/chain */
@@ -137,10 +140,33 @@ struct bound bench_bound_of(const struct bench_row *row, const struct bench_samp
 /* The run whose blackout is the median one; NULL without runs. */
 const struct bench_sample *bench_median_run(const struct bench_row *row);
 
+/* What tells it from the other rows of so many VFs: "parallel", "--stream late". */
+const char *bench_row_name(const struct bench_row *row);
+
 void bench_print_table(
 	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count);
 /* One object, a new reference; NULL: no memory. */
 json_t *bench_row_json(const struct bench_config *config, const struct bench_row *row);
+
+/* ---- where the time went (bench_path.c) ------------------------------------------------------ */
+
+struct bench_step {
+	const char *side;
+	char span[48], device[32];
+	double ms;
+};
+/* From the last doorbell on the source to the first on the target, without a hole. */
+struct bench_path {
+	struct bench_step *steps;
+	size_t count;
+	double sum_ms;
+};
+int bench_path_of(const struct bench_sample *sample, struct bench_path *out, struct swo_error *err);
+void bench_path_free(struct bench_path *path);
+/* Of the median run of each row. */
+void bench_print_paths(FILE *out, const struct bench_row *rows, size_t count);
+/* Adds "critical_path" and "critical_path_sum_ms" to a row. */
+int bench_path_json(const struct bench_row *row, json_t *out);
 
 /* ---- the wire (bench_wire.c) --------------------------------------------------------------- */
 

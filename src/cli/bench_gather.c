@@ -135,6 +135,8 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 				s->device_gap_ms = gaps[k];
 	}
 	if (first != UINT64_MAX) {
+		s->last_doorbell_ns = last;
+		s->first_doorbell_ns = first;
 		s->blackout_ms = ms_between(last, first);
 		if (first <= last)
 			not_whole(s, "a device of the source was rung when the target already ran");

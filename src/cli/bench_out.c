@@ -88,6 +88,11 @@ const struct bench_sample *bench_median_run(const struct bench_row *row)
 	return best;
 }
 
+const char *bench_row_name(const struct bench_row *row)
+{
+	return row->variant ? row->variant : row->transitions;
+}
+
 /* ---- the table ---------------------------------------------------------------------------------
  */
 
@@ -282,6 +287,7 @@ void bench_print_table(
 	print_summary(out, config, rows, count);
 	print_details(out, rows, count);
 	print_bounds(out, config, rows, count);
+	bench_print_paths(out, rows, count);
 	print_faults(out, rows, count);
 }
 
@@ -331,5 +337,9 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		"threads_max", (int)threads, "rss_max_bytes", (json_int_t)rss);
 	if (out && config->tls)
 		json_object_set_new(out, "tls", json_string(config->tls));
+	if (out && bench_path_json(row, out)) {
+		json_decref(out);
+		return NULL;
+	}
 	return out;
 }

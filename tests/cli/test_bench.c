@@ -79,6 +79,7 @@ static void a_sound_migration_is_whole_and_measured_by_the_devices(void **state)
 	assert_string_equal(s.why_not, "");
 	assert_true(s.whole);
 	assert_true(s.blackout_ms == 129.0);
+	assert_true(s.last_doorbell_ns == 1001 * MS && s.first_doorbell_ns == 1130 * MS);
 	/* The largest gap was seen on the target after the switch. */
 	assert_true(s.device_gap_ms == 140.0);
 	assert_true(s.switchover_ms == 128.0);
@@ -184,7 +185,7 @@ static void a_row_has_exactly_the_fields_that_were_promised(void **state)
 		"blackout_ms", "device_gap_ms", "switchover_ms", "lower_bound_ms", "overhead_ms",
 		"doorbells_lost", "doorbells_repeated", "p2p_violations", "state_mismatches",
 		"ram_mismatches", "threads_max", "rss_max_bytes", "doorbell_period_ms", "vmm",
-		"backend"};
+		"backend", "critical_path", "critical_path_sum_ms"};
 	struct bound_device devices[2] = {even, even};
 	struct bench_sample samples[3];
 	struct bench_row row = {.vfs = 2,
@@ -206,6 +207,93 @@ static void a_row_has_exactly_the_fields_that_were_promised(void **state)
 	assert_true(json_path_number(json, "overhead_ms.max") == 3.5);
 	assert_true(json_path_number(json, "doorbell_period_ms") == 1.0);
 	json_decref(json);
+}
+
+static json_t *piece(const char *side, const char *kind, const char *name, json_int_t start_ms,
+	json_int_t end_ms)
+{
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:i}", "side", side, "kind", kind, "name",
+		name, "device", strcmp(kind, "arc") ? "" : "vf0", "start_ns", start_ms * MS,
+		"end_ns", end_ms * MS, "bytes", 0);
+}
+
+/* The engine's chain goes from 1003 to 1129 ms. */
+static char *a_timeline(void)
+{
+	json_t *root = json_pack("{s:i, s:s, s:i, s:[o, o, o, o, o, o, o]}", "version", 1, "clock",
+		"CLOCK_MONOTONIC", "dropped", 0, "spans",
+		piece("source", "mark", "vCPUs stopped", 1003, 1003),
+		piece("source", "arc", "PRE_COPY->PRE_COPY_P2P", 1003, 1028),
+		piece("source", "arc", "PRE_COPY_P2P->STOP_COPY", 1029, 1069),
+		piece("target", "arc", "RESUMING->STOP", 1070, 1090),
+		piece("target", "arc", "STOP->RUNNING_P2P", 1090, 1114),
+		piece("target", "arc", "RUNNING_P2P->RUNNING", 1114, 1128),
+		piece("target", "mark", "STARTED", 1129, 1129));
+	char *text = json_dumps(root, 0);
+
+	json_decref(root);
+	return text;
+}
+
+static double path_sum(const struct bench_path *path)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < path->count; i++)
+		sum += path->steps[i].ms;
+	return sum;
+}
+
+static void the_critical_path_adds_up_to_the_blackout_wherever_its_ends_lie(void **state)
+{
+	(void)state;
+	/* Doorbells around the engine's chain, inside of it, and on either side of one end. */
+	static const struct {
+		uint64_t last_ms, first_ms;
+		const char *head, *tail;
+	} ends[] = {
+		{1001, 1130, "last doorbell to vCPUs stopped", "STARTED to first doorbell"},
+		{1010, 1120, "PRE_COPY->PRE_COPY_P2P", "RUNNING_P2P->RUNNING"},
+		{1001, 1120, "last doorbell to vCPUs stopped", "RUNNING_P2P->RUNNING"},
+		{1010, 1130, "PRE_COPY->PRE_COPY_P2P", "STARTED to first doorbell"},
+		{900, 950, "last doorbell to vCPUs stopped", "last doorbell to vCPUs stopped"},
+		{1200, 1300, "STARTED to first doorbell", "STARTED to first doorbell"},
+	};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(ends); i++) {
+		struct bench_sample s = {.timeline = a_timeline(),
+			.last_doorbell_ns = ends[i].last_ms * MS,
+			.first_doorbell_ns = ends[i].first_ms * MS};
+		double blackout = (double)(ends[i].first_ms - ends[i].last_ms);
+		struct bench_path path;
+		struct swo_error err;
+
+		if (bench_path_of(&s, &path, &err))
+			fail_msg("%s", err.text);
+		assert_true(path.sum_ms > 0.99 * blackout && path.sum_ms < 1.01 * blackout);
+		assert_true(path_sum(&path) > 0.99 * blackout);
+		assert_string_equal(path.steps[0].span, ends[i].head);
+		assert_string_equal(path.steps[path.count - 1].span, ends[i].tail);
+		for (size_t k = 0; k < path.count; k++)
+			assert_true(path.steps[k].span[0] && path.steps[k].ms > 0);
+		bench_path_free(&path);
+		free(s.timeline);
+	}
+}
+
+static void a_run_without_a_timeline_has_no_critical_path_and_says_so(void **state)
+{
+	(void)state;
+	struct bench_sample s = {.last_doorbell_ns = 1, .first_doorbell_ns = 2};
+	struct bench_path path;
+	struct swo_error err;
+
+	assert_int_equal(bench_path_of(&s, &path, &err), -1);
+	assert_non_null(strstr(err.text, "no timeline"));
+	s.timeline = strdup("{}");
+	assert_int_equal(bench_path_of(&s, &path, &err), -1);
+	assert_int_equal(path.count, 0);
+	free(s.timeline);
 }
 
 static void the_table_shows_medians_side_by_side_and_the_improvement(void **state)
@@ -303,6 +391,8 @@ int main(void)
 		cmocka_unit_test(answers_that_are_missing_are_not_taken_for_good_ones),
 		cmocka_unit_test(a_spread_is_minimum_median_and_maximum),
 		cmocka_unit_test(a_row_has_exactly_the_fields_that_were_promised),
+		cmocka_unit_test(the_critical_path_adds_up_to_the_blackout_wherever_its_ends_lie),
+		cmocka_unit_test(a_run_without_a_timeline_has_no_critical_path_and_says_so),
 		cmocka_unit_test(the_table_shows_medians_side_by_side_and_the_improvement),
 		cmocka_unit_test(a_process_that_ends_is_named_with_its_last_words),
 		cmocka_unit_test(what_is_killed_is_gone_and_the_rest_lives_on),

@@ -41,7 +41,7 @@ gone() {
 	[ "$(left)" -eq 0 ]
 }
 
-echo 1..5
+echo 1..6
 "$switchover" bench --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
 	--profile instant --runs 1 --json "$dir/rows" --timeline "$dir/line.json" >"$dir/out" 2>&1
 status=$?
@@ -50,6 +50,16 @@ status=$?
 	grep -q '"spans"' "$dir/line.json" && grep -q traceEvents "$dir/line.trace.json" &&
 	grep -q '^improvement' "$dir/out" && grep -q 'median run of 2 VFs' "$dir/out"
 result $? "rows, table, timeline and picture are written, and the status is 0"
+# One run a row, so that its blackout is the median.
+awk -F'"' 'function after(key) { return substr($0, index($0, key) + length(key)) + 0 }
+	{
+		blackout = after("\"median\":")
+		sum = after("\"critical_path_sum_ms\":")
+		good += index($0, "RUNNING_P2P->RUNNING") && sum > 0.99 * blackout &&
+			sum < 1.01 * blackout
+	}
+	END { exit good != 4 }' "$dir/rows" && [ "$(grep -c '^Critical path' "$dir/out")" = 4 ]
+result $? "each row has a critical path that adds up to its blackout"
 [ "$(ls "$dir")" = "line.json
 line.trace.json
 out
