@@ -119,6 +119,9 @@ struct swo_migration_info {
 	uint64_t setup_ns;
 	uint64_t downtime_ns;		/* source: vCPUs stopped to STARTED; 0 until then */
 	uint64_t predicted_downtime_ns; /* what the estimate says, or said at the stop */
+	uint64_t
+		projected_downtime_ns; /* given up for downtime-ceiling: what it would have taken */
+	char slowest_device[32];       /* and which device was the reason */
 	uint64_t ram_total, ram_sent, ram_zero_pages, ram_normal_pages, ram_dirty_pages;
 	uint64_t ram_passes;
 	uint64_t device_sent;	      /* bytes of device state */

@@ -77,6 +77,7 @@ static int add_handlers(struct source *s, struct swo_error *err)
 		.depth = INT_MAX,
 		.rank = SWO_RANK_MAX,
 		.prepare = on_stop,
+		.change = source_on_barrier,
 		.opaque = s};
 	const struct swo_handler_desc undo = {.name = "migration: undo",
 		.depth = 0,
@@ -151,8 +152,6 @@ static swo_deadline switchover_deadline(struct source *s)
 {
 	uint64_t ms = s->m.params.switchover_deadline_ms;
 
-	if (s->m.params.downtime_ceiling_ms && s->m.params.downtime_ceiling_ms < ms)
-		ms = s->m.params.downtime_ceiling_ms;
 	pthread_mutex_lock(&s->m.mutex);
 	uint64_t from = s->vcpus_stopped_ns ? s->vcpus_stopped_ns : swo_now_ns();
 	pthread_mutex_unlock(&s->m.mutex);
@@ -186,8 +185,9 @@ static int stop_and_send(struct source *s, struct swo_error *err)
 	pthread_mutex_lock(&m->mutex);
 	m->info.threads_max = migration_threads();
 	pthread_mutex_unlock(&m->mutex);
-	if (migration_wait_until(m, all_out, s, false, switchover_deadline(s),
-		    "the sending of all device state and RAM", err))
+	if (source_ceiling_check(s, err) ||
+		source_ceiling_wait(s, all_out, "the sending of all device state and RAM",
+			switchover_deadline(s), err))
 		return -1;
 	return send_end(s, err);
 }
@@ -328,7 +328,7 @@ static int until_ready(struct source *s, struct swo_error *err)
 
 	migration_set_status(m, SWO_MIGRATION_ACTIVE);
 	begin = swo_now_ns();
-	if (source_precopy(s, err))
+	if (source_precopy(s, err) || source_ceiling_check(s, err))
 		return -1;
 	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", begin, swo_now_ns(), 0, "pre-copy");
 	step(s, SOURCE_EV_CONVERGED);
@@ -337,8 +337,8 @@ static int until_ready(struct source *s, struct swo_error *err)
 		return -1;
 	step(s, SOURCE_EV_ALL_SENT);
 	begin = swo_now_ns();
-	if (migration_wait_until(
-		    m, is_ready, s, false, switchover_deadline(s), "the target's READY", err))
+	if (source_ceiling_wait(s, is_ready, "the target's READY", switchover_deadline(s), err) ||
+		source_ceiling_check(s, err))
 		return -1;
 	swo_timeline_span(
 		m->timeline, SWO_SPAN_WAIT, "", begin, swo_now_ns(), 0, "waiting for READY");

@@ -38,6 +38,7 @@ struct source_device {
 	bool initial_loaded;
 	bool streamed; /* its last byte is out */
 	bool end_sent;
+	bool agreed; /* the target has taken it through RESUMING->STOP */
 
 	/* the migration's thread */
 	struct swo_buf config; /* as last sent */
@@ -111,6 +112,15 @@ int source_setup(struct source *s, struct swo_error *err);
 /* source_precopy.c: returns 0 when it is time to stop. */
 int source_precopy(struct source *s, struct swo_error *err);
 bool source_vm_runs(struct source *s);
+
+/* source_ceiling.c */
+/* SWO_E_TIMEOUT when the stop has lasted, or would last, longer than downtime-ceiling. */
+int source_ceiling_check(struct source *s, struct swo_error *err);
+/* A handler's `change`, the first when the VM stops: between the passes nothing is lost yet. */
+int source_on_barrier(void *opaque, bool running, enum swo_run_state state, struct swo_error *err);
+/* migration_wait_until, and no longer than the ceiling lets it. */
+int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
+	swo_deadline deadline, struct swo_error *err);
 
 /* source_commit.c: from READY on. */
 void source_commit(struct source *s);

@@ -37,6 +37,8 @@ static int take_device_word(
 
 	if (header->type == WIRE_INITIAL_LOADED)
 		sd->initial_loaded = true;
+	else if (header->type == WIRE_AGREED)
+		sd->agreed = true;
 	else if (header->offset > sd->consumed)
 		sd->consumed = header->offset;
 	return 0;
@@ -67,6 +69,7 @@ static int handle_locked(struct source *s, const struct swo_frame_header *header
 		return 0;
 	case WIRE_CREDIT:
 	case WIRE_INITIAL_LOADED:
+	case WIRE_AGREED:
 		return take_device_word(s, header, err);
 	case WIRE_READY:
 		return take_ready(s, header, payload, err);

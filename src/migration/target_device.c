@@ -403,6 +403,9 @@ int target_device_settle(struct target_device *td, bool whatever, struct swo_err
 	pthread_mutex_lock(&m->mutex);
 	td->finalised = !rc;
 	pthread_mutex_unlock(&m->mutex);
+	/* So that a source that gives up knows for whom it waited; nothing depends on it. */
+	if (!rc)
+		tell(td, WIRE_AGREED, 0, NULL);
 	return rc;
 }
 

@@ -34,6 +34,7 @@ enum wire_type {
 	WIRE_STARTED,  /* it runs; payload: text of what went wrong all the same, or nothing */
 	WIRE_REFUSED,  /* it will never run here; payload: why */
 	WIRE_TIMELINE, /* JSON of the target's spans */
+	WIRE_AGREED,   /* device: it has taken its state, RESUMING->STOP is over */
 
 	/* -- either way, control -- */
 	WIRE_PING = 64, /* keeps the other side from thinking that we are gone */

@@ -45,6 +45,11 @@ static void put_times(json_t *ret, const struct swo_migration_info *info)
 		json_object_set_new(ret, "downtime", milliseconds(info->downtime_ns));
 		json_object_set_new(ret, "x-downtime-ns", number(info->downtime_ns));
 	}
+	if (info->projected_downtime_ns) {
+		json_object_set_new(
+			ret, "x-projected-downtime", milliseconds(info->projected_downtime_ns));
+		json_object_set_new(ret, "x-slowest-device", json_string(info->slowest_device));
+	}
 	if (info->predicted_downtime_ns)
 		json_object_set_new(
 			ret, "expected-downtime", milliseconds(info->predicted_downtime_ns));

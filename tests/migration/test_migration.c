@@ -365,6 +365,72 @@ static void a_hung_arc_at_the_source_is_left_behind_and_the_rest_runs_on(void **
 	close_pair(&pair);
 }
 
+static void a_stop_that_lasts_over_the_ceiling_is_given_up_and_names_who_was_waited_for(
+	void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct pair pair;
+
+	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+	params.downtime_ceiling_ms = 1500;
+	pair.target.devices[1].hang_arc = true;
+	pair.target.devices[1].fail_from = SWO_DEVICE_RESUMING;
+	pair.target.devices[1].fail_to = SWO_DEVICE_STOP;
+	fake_migrate(&pair.source, &pair.target, &params);
+	struct swo_migration_info info = fake_end(&pair.source);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "downtime-ceiling of 1500 ms"));
+	assert_non_null(strstr(info.error.text, "device vf1 was still waited for"));
+	assert_string_equal(info.slowest_device, "vf1");
+	assert_true(info.projected_downtime_ns >= UINT64_C(1500000000));
+	assert_false(info.committed);
+	assert_true(fake_vm_runs(&pair.source));
+	atomic_store(&pair.target.devices[1].release, true);
+	fake_end(&pair.target);
+	assert_false(fake_vm_runs(&pair.target));
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(pair.source.devices[i].state, SWO_DEVICE_RUNNING);
+	close_pair(&pair);
+}
+
+/* The device's arc takes at least so long, once, and so it is known for that. */
+static void teach_slowness(struct fake_device *d, uint64_t ms)
+{
+	assert_int_equal(swo_device_set_state(d->dev, SWO_DEVICE_PRE_COPY, NULL), 0);
+	d->hang_arc = true;
+	d->fail_from = SWO_DEVICE_PRE_COPY;
+	d->fail_to = SWO_DEVICE_PRE_COPY_P2P;
+	assert_int_equal(swo_device_launch(d->dev, SWO_DEVICE_PRE_COPY_P2P, NULL), 0);
+	swo_sleep_until(swo_now_ns() + ms * 1000000);
+	atomic_store(&d->release, true);
+	assert_int_equal(swo_device_wait(d->dev, NULL), 0);
+	d->hang_arc = false;
+	assert_int_equal(swo_device_set_state(d->dev, SWO_DEVICE_RUNNING, NULL), 0);
+}
+
+static void a_stop_that_would_last_over_the_ceiling_is_not_begun(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct pair pair;
+
+	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+	teach_slowness(&pair.source.devices[2], 60);
+	params.downtime_ceiling_ms = 30;
+	fake_migrate(&pair.source, &pair.target, &params);
+	struct swo_migration_info info = fake_end(&pair.source);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "not begun"));
+	assert_non_null(strstr(info.error.text, "vf2 needs most"));
+	assert_string_equal(info.slowest_device, "vf2");
+	assert_true(info.projected_downtime_ns >= UINT64_C(60000000));
+	fake_end(&pair.target);
+	assert_true(fake_vm_runs(&pair.source));
+	assert_int_equal(atomic_load(&pair.source.starts), 0);
+	close_pair(&pair);
+}
+
 static void a_limit_below_what_the_devices_cost_is_refused_with_the_figure(void **state)
 {
 	(void)state;
@@ -492,6 +558,9 @@ int main(void)
 		cmocka_unit_test(a_target_that_is_not_alike_says_what_differs_and_goes_on_waiting),
 		cmocka_unit_test(a_target_that_is_not_there_fails_at_once_and_clearly),
 		cmocka_unit_test(a_hung_arc_at_the_source_is_left_behind_and_the_rest_runs_on),
+		cmocka_unit_test(
+			a_stop_that_lasts_over_the_ceiling_is_given_up_and_names_who_was_waited_for),
+		cmocka_unit_test(a_stop_that_would_last_over_the_ceiling_is_not_begun),
 		cmocka_unit_test(a_limit_below_what_the_devices_cost_is_refused_with_the_figure),
 		cmocka_unit_test(a_device_that_fails_to_start_over_there_is_reset_and_reported),
 		cmocka_unit_test(a_cancel_at_any_moment_leaves_exactly_one_running),

@@ -236,7 +236,8 @@ static void await_ready(struct play *play)
 	int type;
 
 	while ((type = next_frame(&play->control, &play->header, play->text)) != WIRE_READY)
-		assert_true(type == WIRE_CREDIT || type == WIRE_INITIAL_LOADED);
+		assert_true(
+			type == WIRE_CREDIT || type == WIRE_INITIAL_LOADED || type == WIRE_AGREED);
 }
 
 static void a_truncated_device_stream_is_refused_before_the_device_sees_its_end(void **state)

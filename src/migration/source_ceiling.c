@@ -1,0 +1,194 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * source_ceiling.c - the ceiling on a stop: how long it has lasted, how long the rest would take
+ * by what is known of each device, and which of them is the reason.
+ */
+#include "migration/source.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+/* One device's share: what its arcs have taken in this stop, and what is still to come. */
+struct share {
+	struct estimate_device rest;
+	uint64_t spent_ns;
+	bool pending; /* something of it must happen before READY */
+};
+
+static void learn(struct swo_device *dev, enum swo_device_state from, enum swo_device_state to,
+	bool over, uint64_t *rest_ns, uint64_t *spent_ns)
+{
+	struct swo_arc_cost cost = swo_device_arc_cost(dev, from, to);
+
+	if (over)
+		*spent_ns += cost.last_ns;
+	else
+		*rest_ns = cost.mean_ns;
+}
+
+/* With the mutex held. stopping: the stop has begun, so that what is over is of this stop. */
+static struct share share_of(struct source *s, unsigned i, bool stopping)
+{
+	struct source_device *sd = &s->devices[i];
+	struct share share = {.rest = {.to_p2p_ns = s->costs[i].to_p2p_ns,
+				      .to_running_ns = s->costs[i].to_running_ns}};
+	enum swo_device_state state = swo_device_state(sd->dev);
+	bool stopped = stopping && state == SWO_DEVICE_STOP_COPY;
+	bool quiet =
+		stopped ||
+		(stopping && (state == SWO_DEVICE_PRE_COPY_P2P || state == SWO_DEVICE_RUNNING_P2P));
+
+	learn(sd->dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, quiet, &share.rest.quiesce_ns,
+		&share.spent_ns);
+	learn(sd->dev, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, stopped, &share.rest.stop_ns,
+		&share.spent_ns);
+	if (!sd->streamed)
+		share.rest.bytes = sd->stop_bytes;
+	if (!sd->agreed)
+		share.rest.finalise_ns = s->costs[i].finalise_ns;
+	share.pending =
+		!stopped || !sd->streamed || (!sd->agreed && s->m.params.finalise != SWO_WHEN_LATE);
+	return share;
+}
+
+static uint64_t weight(const struct share *share, uint64_t bandwidth)
+{
+	const struct estimate_device *r = &share->rest;
+
+	return share->spent_ns + r->quiesce_ns + r->stop_ns + r->finalise_ns + r->to_p2p_ns +
+	       r->to_running_ns +
+	       (bandwidth ? (uint64_t)((double)r->bytes * 1e9 / (double)bandwidth) : 0);
+}
+
+/* The heaviest of those that are waited for; of all when none is. -1: there are no devices. */
+static int find_reason(const struct share *shares, unsigned count, uint64_t bandwidth)
+{
+	bool any_pending = false;
+	int reason = -1;
+
+	for (unsigned i = 0; i < count; i++)
+		any_pending = any_pending || shares[i].pending;
+	for (unsigned i = 0; i < count; i++)
+		if ((!any_pending || shares[i].pending) &&
+			(reason < 0 ||
+				weight(&shares[i], bandwidth) > weight(&shares[reason], bandwidth)))
+			reason = (int)i;
+	return reason;
+}
+
+/* What is still to come; *reason: which device's doing it is, *weight_ns: how much of the whole. */
+static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *weight_ns)
+{
+	unsigned count = s->m.vm.device_count;
+	struct share *shares = calloc(count + 1, sizeof(*shares));
+	struct estimate_device *devices = calloc(count + 1, sizeof(*devices));
+	struct estimate_input in = {.devices = devices,
+		.count = shares && devices ? count : 0,
+		.bandwidth = s->wire_bandwidth,
+		.rtt_ns = s->rtt_ns,
+		.serial = s->m.vm.transitions == SWO_TRANSITIONS_SERIAL};
+
+	pthread_mutex_lock(&s->m.mutex);
+	for (unsigned i = 0; i < in.count; i++) {
+		shares[i] = share_of(s, i, stopping);
+		devices[i] = shares[i].rest;
+		/* Of a link that is not known nothing is predicted. */
+		if (!in.bandwidth)
+			devices[i].bytes = 0;
+	}
+	bool ram_done = s->ram_done;
+	pthread_mutex_unlock(&s->m.mutex);
+	if (in.bandwidth && !ram_done)
+		in.ram_bytes = swo_ram_dirty_pages(s->m.vm.ram) << SWO_PAGE_SHIFT;
+	uint64_t rest = estimate_downtime(&in).downtime_ns;
+
+	*reason = find_reason(shares, in.count, in.bandwidth);
+	*weight_ns = *reason < 0 ? 0 : weight(&shares[*reason], in.bandwidth);
+	free(devices);
+	free(shares);
+	return rest;
+}
+
+static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int reason,
+	uint64_t weight_ns, bool waiting, struct swo_error *err)
+{
+	uint64_t total_ms = (lasted_ns + rest_ns) / 1000000;
+	char lasted[64] = "it was not begun: it", culprit[160] = "it has no devices";
+
+	if (lasted_ns)
+		snprintf(lasted, sizeof(lasted), "the stop had lasted %" PRIu64 " ms and",
+			lasted_ns / 1000000);
+	if (reason >= 0 && waiting)
+		snprintf(culprit, sizeof(culprit), "device %s was still waited for",
+			swo_device_name(s->m.vm.devices[reason]));
+	else if (reason >= 0)
+		snprintf(culprit, sizeof(culprit), "device %s needs most, about %" PRIu64 " ms",
+			swo_device_name(s->m.vm.devices[reason]), weight_ns / 1000000);
+	pthread_mutex_lock(&s->m.mutex);
+	s->m.info.projected_downtime_ns = lasted_ns + rest_ns;
+	snprintf(s->m.info.slowest_device, sizeof(s->m.info.slowest_device), "%s",
+		reason >= 0 ? swo_device_name(s->m.vm.devices[reason]) : "");
+	pthread_mutex_unlock(&s->m.mutex);
+	return swo_error_set(err, SWO_E_TIMEOUT, 0,
+		"over the downtime-ceiling of %" PRIu64 " ms: %s would have taken %s %" PRIu64
+		" ms; %s. The VM goes on here",
+		s->m.params.downtime_ceiling_ms, lasted, waiting ? "more than" : "about", total_ms,
+		culprit);
+}
+
+static uint64_t lasted(struct source *s)
+{
+	pthread_mutex_lock(&s->m.mutex);
+	uint64_t from = s->vcpus_stopped_ns;
+	pthread_mutex_unlock(&s->m.mutex);
+	return from ? swo_now_ns() - from : 0;
+}
+
+int source_ceiling_check(struct source *s, struct swo_error *err)
+{
+	uint64_t ceiling_ns = s->m.params.downtime_ceiling_ms * 1000000, weight_ns;
+	int reason;
+
+	/* A VM that stood still when we came has no downtime. */
+	if (!ceiling_ns || !s->was_running)
+		return 0;
+	uint64_t so_far = lasted(s), rest = project(s, so_far != 0, &reason, &weight_ns);
+
+	if (so_far + rest <= ceiling_ns)
+		return 0;
+	return exceeded(s, so_far, rest, reason, weight_ns, false, err);
+}
+
+int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
+	swo_deadline deadline, struct swo_error *err)
+{
+	uint64_t ceiling_ns = s->m.params.downtime_ceiling_ms * 1000000, weight_ns;
+	swo_deadline ceiling = deadline;
+	int reason;
+
+	pthread_mutex_lock(&s->m.mutex);
+	if (ceiling_ns && s->vcpus_stopped_ns)
+		ceiling = s->vcpus_stopped_ns + ceiling_ns;
+	pthread_mutex_unlock(&s->m.mutex);
+	if (!migration_wait_until(
+		    &s->m, done, s, false, swo_deadline_min(deadline, ceiling), what, err))
+		return 0;
+	if (err->code == SWO_E_TIMEOUT && ceiling < deadline && !migration_broken(&s->m, NULL)) {
+		uint64_t rest = project(s, true, &reason, &weight_ns);
+
+		return exceeded(s, lasted(s), rest, reason, weight_ns, true, err);
+	}
+	return -1;
+}
+
+/* Between the passes: nothing but the first half was lost if it is given up now. */
+int source_on_barrier(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	struct source *s = opaque;
+
+	(void)state;
+	if (running || !pthread_equal(pthread_self(), s->m.thread))
+		return 0;
+	return source_ceiling_check(s, err);
+}
