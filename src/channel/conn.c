@@ -4,6 +4,8 @@
  */
 #include "channel/conn.h"
 
+#include "channel/peer.h"
+
 #include "channel/uri.h"
 
 #include <errno.h>
@@ -212,6 +214,13 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 		if (n > 0) {
 			int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
+			if (fd >= 0 && listener->uri.is_unix && !swo_peer_is_ours(fd)) {
+				swo_log(SWO_LOG_WARN,
+					"another user's connection to '%s' was dropped",
+					listener->name);
+				close(fd);
+				continue;
+			}
 			if (fd >= 0) {
 				char name[NI_MAXHOST + 16];
 

@@ -5,6 +5,8 @@
  */
 #include "qmp_priv.h"
 
+#include "channel/peer.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -122,7 +124,13 @@ static void take_done(struct qmp_server *server)
 static void accept_client(struct qmp_server *server)
 {
 	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	struct qmp_client *client = fd < 0 ? NULL : qmp_client_new(fd);
+	struct qmp_client *client;
+
+	if (fd >= 0 && !swo_peer_is_ours(fd)) {
+		swo_log(SWO_LOG_WARN, "QMP: another user's connection was dropped");
+		swo_close_fd(&fd);
+	}
+	client = fd < 0 ? NULL : qmp_client_new(fd);
 
 	if (!client) {
 		swo_close_fd(&fd);

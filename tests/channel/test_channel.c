@@ -9,6 +9,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void good_uris_are_taken_apart(void **state)
@@ -200,6 +202,55 @@ static void a_frame_longer_than_agreed_is_refused_before_any_of_it_is_read(void 
 	unpair(&a, &b);
 }
 
+/* Connects as nobody; the status is 0 when it was let in and then dropped without a word. */
+static pid_t connect_as_nobody(const char *path)
+{
+	pid_t pid = fork();
+
+	if (pid)
+		return pid;
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	char byte;
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+	alarm(30);
+	if (setresuid(65534, 65534, 65534))
+		_exit(2);
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)))
+		_exit(3);
+	_exit(read(fd, &byte, 1) == 0 ? 0 : 4);
+}
+
+static void another_user_is_dropped_even_where_the_sockets_mode_lets_him_in(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/switchover-peer.XXXXXX", path[64], uri[80];
+	struct swo_listener *listener;
+	struct swo_conn *conn = NULL;
+	struct swo_error err = {0};
+	int status;
+
+	if (geteuid() != 0)
+		skip(); /* only root can become somebody else */
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof(path), "%s/socket", dir);
+	snprintf(uri, sizeof(uri), "unix:%s", path);
+	assert_int_equal(swo_listener_open(uri, NULL, &listener, NULL), 0);
+	assert_int_equal(chmod(dir, 0755) || chmod(path, 0666), 0);
+	pid_t pid = connect_as_nobody(path);
+	assert_true(pid > 0);
+	/* He is dropped on the way to the deadline, whenever he comes. */
+	while (waitpid(pid, &status, WNOHANG) == 0)
+		assert_int_equal(
+			swo_listener_accept(listener, swo_deadline_ms(20), &conn, &err), -1);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	swo_listener_close(listener);
+	assert_int_equal(rmdir(dir), 0);
+}
+
 static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
 {
 	(void)state;
@@ -287,6 +338,7 @@ int main(void)
 		cmocka_unit_test(a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost),
 		cmocka_unit_test(a_frame_longer_than_agreed_is_refused_before_any_of_it_is_read),
 		cmocka_unit_test(a_unix_listener_is_its_owners_alone_and_cleans_up),
+		cmocka_unit_test(another_user_is_dropped_even_where_the_sockets_mode_lets_him_in),
 		cmocka_unit_test(plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted),
 		cmocka_unit_test(plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted),
 	};

@@ -57,12 +57,14 @@ struct play {
 	char text[65536];
 };
 
+static uint64_t go_within_ms = 300;
+
 static void open_target(struct play *play)
 {
 	struct swo_migration_params params = fake_params();
 
 	fake_vm_open(&play->vm, 2, false, 1000, SWO_TRANSITIONS_PARALLEL);
-	params.commit_deadline_ms = 300;
+	params.commit_deadline_ms = go_within_ms;
 	strcpy(play->uri, fake_uri());
 	assert_int_equal(swo_migration_receive(&play->vm.vm, play->uri, &params, NULL, NULL,
 				 &play->vm.migration, NULL),
@@ -363,6 +365,70 @@ static void strangers_do_not_disturb_a_waiting_target(void **state)
 	close_play(&play);
 }
 
+/* Somebody who knows the id, but was not given the ticket; he is told so and nothing changes. */
+static void expect_turned_away(
+	struct play *play, enum wire_type type, unsigned device, uint64_t wrong, const char *words)
+{
+	struct swo_channel stranger = dial(play->uri);
+	struct swo_frame_header header;
+	struct wire_go ticket = play->ticket;
+	static char text[65536];
+
+	ticket.nonce ^= wrong;
+	send_frame(&stranger, (struct swo_frame_header){.type = (uint16_t)type, .device = device},
+		&ticket, sizeof(ticket));
+	assert_int_equal(next_frame(&stranger, &header, text), WIRE_ABORT);
+	if (!strstr(text, words))
+		fail_msg("'%s' does not say '%s'", text, words);
+	swo_channel_close(&stranger);
+}
+
+static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **state)
+{
+	(void)state;
+	static struct play play;
+	struct swo_buf text = SWO_BUF_INIT(65536);
+	struct wire_go go = {.nonce = 0};
+	struct hello hello;
+
+	go_within_ms = FAKE_GUARD_MS;
+	open_target(&play);
+	go_within_ms = 300;
+	say_hello(&play);
+	assert_true(play.ticket.nonce != 0);
+	/* Before READY and after it: another source, another channel, the same one again, a
+	 * question. */
+	for (int ready = 0; ready < 2; ready++) {
+		expect_turned_away(&play, WIRE_ATTACH, 0, 1, "nobody expects");
+		expect_turned_away(&play, WIRE_ATTACH, 0, 0, "nobody expects");
+		expect_turned_away(&play, WIRE_ASK, 0, 1, "does not know");
+		assert_int_equal(hello_describe(&play.vm.vm, &hello, NULL), 0);
+		strcpy(hello.id, "00000000-0000-4000-8000-000000000002");
+		hello.channels = 1;
+		hello.devices[0].window = hello.devices[1].window = 65536;
+		text.len = 0;
+		assert_int_equal(hello_format(&hello, &text, NULL), 0);
+		hello_free(&hello);
+		struct swo_channel other = dial(play.uri);
+		send_frame(
+			&other, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);
+		assert_int_equal(next_frame(&other, &play.header, play.text), WIRE_ABORT);
+		assert_non_null(strstr(play.text, "already has its migration"));
+		swo_channel_close(&other);
+		if (!ready) {
+			send_state(&play, false);
+			await_ready(&play);
+			memcpy(&go, play.text, sizeof(go));
+		}
+	}
+	/* The one it was started for is not disturbed. */
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
+	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_COMPLETED);
+	swo_buf_free(&text);
+	close_play(&play);
+}
+
 /* ---- a source, and this test as its target
  * -------------------------------------------------------- */
 
@@ -585,6 +651,7 @@ int main(void)
 		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_when_asked),
 		cmocka_unit_test(a_ready_target_refuses_when_go_never_comes),
 		cmocka_unit_test(strangers_do_not_disturb_a_waiting_target),
+		cmocka_unit_test(a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it),
 		cmocka_unit_test(a_source_whose_target_dies_after_go_is_parked_until_told),
 		cmocka_unit_test(a_source_in_doubt_completes_when_the_target_says_started),
 		cmocka_unit_test(a_source_in_doubt_runs_again_when_the_target_refused),

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_deadlines.c - slow and hung arcs, and a ceiling on the stop: what must not wait does not,
+ * both monitors answer all the while, and the report says whose doing it was.
+ */
+#include "e2e.h"
+
+#include <stdatomic.h>
+#include <unistd.h>
+
+/* A monitor answers within this. Tools that make everything slow get more. */
+#define ANSWER_MS 100
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SLOWNESS 20
+#else
+#define SLOWNESS 1
+#endif
+/* A freeze is there every time; what else runs on this machine is not. */
+#define ATTEMPTS 3
+
+static struct lab lab;
+
+static void start(unsigned vfs)
+{
+	static struct bench_config config;
+
+	config = e2e_config();
+	e2e_must(&lab, lab_init(&lab, &config, vfs, "parallel", err) || lab_start(&lab, err) ||
+			       lab_boot(&lab, err));
+}
+
+static void tell_device(enum lab_side side, unsigned i, json_t *message)
+{
+	struct json_sock *sock = &lab.ends[side].controls[i];
+	struct swo_error err = {0};
+	json_t *answer = NULL;
+
+	if (!json_sock_send(sock, message, swo_deadline_ms(E2E_GUARD_MS), &err))
+		answer = json_sock_recv(sock, swo_deadline_ms(E2E_GUARD_MS), NULL, &err);
+	json_decref(message);
+	if (!answer || json_object_get(answer, "error"))
+		e2e_fail(&lab, "a device's fault", &err);
+	json_decref(answer);
+}
+
+static void set_fault(enum lab_side side, unsigned i, const char *spec)
+{
+	tell_device(side, i, json_pack("{s:s, s:s}", "cmd", "fault", "spec", spec));
+}
+
+static void release(enum lab_side side, unsigned i)
+{
+	tell_device(side, i, json_pack("{s:s}", "cmd", "release"));
+}
+
+static void set_ceiling(unsigned ms)
+{
+	e2e_must(&lab, ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "migrate-set-parameters",
+			       json_pack("{s:i}", "x-downtime-ceiling-ms", (int)ms), err));
+}
+
+/* ---- who asks all the while ---------------------------------------------------------------------
+ */
+
+struct asker {
+	pthread_t thread;
+	char uri[128];
+	atomic_bool stop;
+	uint64_t longest_ns;
+	unsigned answers;
+	bool failed;
+};
+
+static void *keep_asking(void *opaque)
+{
+	static const char *const commands[] = {
+		"query-migrate", "query-status", "x-query-devices", "query-migrate-parameters"};
+	struct asker *asker = opaque;
+	struct swo_error err = {0};
+	struct qmp qmp;
+
+	asker->failed =
+		qmp_open(&qmp, asker->uri, false, swo_deadline_ms(E2E_GUARD_MS), NULL, &err);
+	while (!asker->failed && !atomic_load(&asker->stop)) {
+		uint64_t begun = swo_now_ns();
+		json_t *answer =
+			qmp_execute(&qmp, commands[asker->answers % SWO_ARRAY_SIZE(commands)], NULL,
+				swo_deadline_ms(E2E_GUARD_MS), &err);
+		uint64_t took = swo_now_ns() - begun;
+
+		asker->failed = !answer;
+		asker->longest_ns = took > asker->longest_ns ? took : asker->longest_ns;
+		asker->answers++;
+		json_decref(answer);
+		usleep(3000);
+	}
+	qmp_close(&qmp);
+	return NULL;
+}
+
+static struct asker askers[LAB_SIDES];
+
+static void begin_asking(void)
+{
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+		struct asker *asker = &askers[side];
+
+		memset(asker, 0, sizeof(*asker));
+		snprintf(asker->uri, sizeof(asker->uri), "unix:%s/%s.qmp", lab.dir,
+			lab_side_name(side));
+		assert_int_equal(pthread_create(&asker->thread, NULL, keep_asking, asker), 0);
+	}
+}
+
+/* Did each answer come in time? */
+static bool end_asking(void)
+{
+	bool good = true;
+
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+		struct asker *asker = &askers[side];
+
+		atomic_store(&asker->stop, true);
+		pthread_join(asker->thread, NULL);
+		assert_false(asker->failed);
+		assert_true(asker->answers > 20);
+		print_message("# the %s answered %u times, the slowest took %.1f ms\n",
+			lab_side_name(side), asker->answers, (double)asker->longest_ns / 1e6);
+		good = good && asker->longest_ns < UINT64_C(1000000) * ANSWER_MS * SLOWNESS;
+	}
+	return good;
+}
+
+/* ---- cases --------------------------------------------------------------------------------------
+ */
+
+static void expect_source_runs_on(void)
+{
+	char status[LAB_STATUS_MAX];
+
+	e2e_status(&lab, LAB_SOURCE, status, sizeof(status));
+	assert_string_equal(status, "running");
+	e2e_status(&lab, LAB_TARGET, status, sizeof(status));
+	assert_string_not_equal(status, "running");
+	e2e_rings_on(&lab, LAB_SOURCE, 0);
+}
+
+static void expect_report(const char *device, const char *words)
+{
+	json_t *info = lab_qmp(&lab, LAB_SOURCE, "query-migrate", NULL, NULL);
+	const char *why = json_path_string(info, "error-desc");
+
+	if (!strstr(why, words) || !strstr(why, device))
+		fail_msg("'%s' does not say '%s' of %s", why, words, device);
+	assert_string_equal(json_path_string(info, "x-slowest-device"), device);
+	assert_true(json_path_number(info, "x-projected-downtime") > 0);
+	json_decref(info);
+}
+
+static bool a_slow_and_a_hung_device(void)
+{
+	char status[LAB_STATUS_MAX];
+
+	start(3);
+	set_fault(LAB_SOURCE, 0, "arc=PRE_COPY_P2P->STOP_COPY:slow=400");
+	set_fault(LAB_TARGET, 1, "arc=RESUMING->STOP:hang");
+	set_ceiling(2500);
+	begin_asking();
+	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "failed");
+	/* The target still has its hung arc, and the guest runs on. */
+	usleep(500000);
+	expect_source_runs_on();
+	bool good = end_asking();
+	expect_report("vf1", "downtime-ceiling of 2500 ms");
+	release(LAB_TARGET, 1);
+	lab_free(&lab, false);
+	return good;
+}
+
+static void both_monitors_answer_in_time_whatever_hangs_and_the_ceiling_ends_it(void **state)
+{
+	(void)state;
+	for (int i = 0; !a_slow_and_a_hung_device(); i++)
+		assert_true(i + 1 < ATTEMPTS);
+}
+
+static bool a_hung_arc_that_ends_after_all(void)
+{
+	char status[LAB_STATUS_MAX];
+
+	start(2);
+	set_fault(LAB_SOURCE, 1, "arc=PRE_COPY->PRE_COPY_P2P:hang");
+	begin_asking();
+	e2e_must(&lab, lab_migrate(&lab, err));
+	sleep(2);
+	release(LAB_SOURCE, 1);
+	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "completed");
+	bool good = end_asking();
+	e2e_rings_on(&lab, LAB_TARGET, 0);
+	lab_free(&lab, false);
+	return good;
+}
+
+static void both_monitors_answer_in_time_while_the_stop_waits_for_a_device(void **state)
+{
+	(void)state;
+	for (int i = 0; !a_hung_arc_that_ends_after_all(); i++)
+		assert_true(i + 1 < ATTEMPTS);
+}
+
+static void a_stop_that_has_lasted_too_long_for_a_slow_device_is_taken_back(void **state)
+{
+	(void)state;
+	char status[LAB_STATUS_MAX];
+
+	start(3);
+	set_fault(LAB_SOURCE, 2, "arc=PRE_COPY_P2P->STOP_COPY:slow=3000");
+	set_ceiling(2000);
+	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "failed");
+	expect_report("vf2", "the stop had lasted");
+	expect_source_runs_on();
+	lab_free(&lab, false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		e2e_test(both_monitors_answer_in_time_whatever_hangs_and_the_ceiling_ends_it),
+		e2e_test(both_monitors_answer_in_time_while_the_stop_waits_for_a_device),
+		e2e_test(a_stop_that_has_lasted_too_long_for_a_slow_device_is_taken_back),
+	};
+	bench_proc_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
