@@ -104,6 +104,21 @@ static int begin(struct swo_device *dev, const struct call *call, struct swo_err
 	return rc;
 }
 
+/*
+ * A VM that has arrived starts whatever its devices say: there is no way back. So one that failed
+ * is brought to where the others are now, before the barrier and before vCPUs touch it.
+ */
+static void make_ready(struct swo_device *dev, const struct call *call)
+{
+	struct swo_error err = {0};
+
+	if (swo_runstate_get(dev->follow.rs) == SWO_RUN_STATE_INMIGRATE &&
+		swo_device_health(dev) != SWO_DEVICE_LOST &&
+		swo_device_do(dev, TASK_RECOVER, SWO_DEVICE_RUNNING, call->pass == SWO_PASS_PREPARE,
+			&err))
+		swo_log(SWO_LOG_ERROR, "%s", err.text);
+}
+
 static int end(struct swo_device *dev, const struct call *call, struct swo_error *err)
 {
 	if (!dev->follow.in_flight)
@@ -111,6 +126,8 @@ static int end(struct swo_device *dev, const struct call *call, struct swo_error
 	dev->follow.in_flight = false;
 
 	int rc = swo_device_end(dev, err);
+	if (rc && call->running)
+		make_ready(dev, call);
 	if (rc && !call->running)
 		dev->follow.stop_failed = true;
 	if (!rc && call->running && call->pass == SWO_PASS_CHANGE)
