@@ -87,6 +87,11 @@ struct swo_device_ops {
 	int (*data_read)(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
 	/* Writes all of it, or fails (and then only a reset helps). */
 	int (*data_write)(void *self, const void *buf, size_t len, struct swo_error *err);
+	/*
+	 * For a backend that answers data_write before the device has taken the data: waits until
+	 * it has, and fails if it did not. Optional. Leaving a state implies it.
+	 */
+	int (*data_flush)(void *self, struct swo_error *err);
 	/* VFIO_MIG_GET_PRECOPY_INFO; optional. PRE_COPY states only. */
 	int (*precopy_info)(
 		void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err);
@@ -174,6 +179,8 @@ SWO_API const struct swo_device_ops *swo_device_backend(const struct swo_device 
 SWO_API struct swo_worker *swo_device_worker(struct swo_device *dev);
 /* How long one read or write of its state may take: for whoever streams it. */
 SWO_API uint64_t swo_device_data_deadline_ms(const struct swo_device *dev);
+/* How long one arc may take. */
+SWO_API uint64_t swo_device_arc_deadline_ms(const struct swo_device *dev);
 SWO_API void swo_device_set_timeline(struct swo_device *dev, struct swo_timeline *timeline);
 
 /* The state after the last arc that ended, without asking the device. */

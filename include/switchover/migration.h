@@ -20,6 +20,8 @@
 #include "switchover/timeline.h"
 #include "switchover/tls.h"
 
+enum swo_when { SWO_WHEN_EARLY, SWO_WHEN_RAM, SWO_WHEN_LATE };
+
 /*
  * The VMM's part. Called on the migration's thread, one at a time, unless said otherwise.
  * Returns 0, or -1 with *err set.
@@ -51,6 +53,11 @@ struct swo_vm_ops {
 	int (*config_save)(void *vm, unsigned index, struct swo_buf *out, struct swo_error *err);
 	int (*config_load)(
 		void *vm, unsigned index, const void *data, size_t len, struct swo_error *err);
+	/*
+	 * Target, optional: true, and *when, for a device that takes RESUMING->STOP at another time
+	 * than the migration says, because its driver does not like to dwell in STOP.
+	 */
+	bool (*finalise)(void *vm, unsigned index, enum swo_when *when);
 };
 
 #define SWO_MACHINE_STATE_MAX (16u << 20)
@@ -69,8 +76,6 @@ struct swo_vm {
 	bool autostart; /* target: run when the source did; false (-S): arrive paused */
 	const struct swo_journal_config *journal; /* NULL: none is kept */
 };
-
-enum swo_when { SWO_WHEN_EARLY, SWO_WHEN_RAM, SWO_WHEN_LATE };
 
 struct swo_migration_params {
 	uint64_t downtime_limit_ms;   /* stop when the prediction is below; default 300 */

@@ -111,6 +111,11 @@ uint64_t swo_device_mig_flags(const struct swo_device *dev)
 	return dev->mig_flags;
 }
 
+uint64_t swo_device_arc_deadline_ms(const struct swo_device *dev)
+{
+	return dev->arc_deadline_ms;
+}
+
 uint64_t swo_device_data_deadline_ms(const struct swo_device *dev)
 {
 	return dev->data_deadline_ms;

@@ -111,6 +111,11 @@ int vu_data_write(void *self, const void *buf, size_t len, struct swo_error *err
 	return 0;
 }
 
+int vu_data_flush(void *self, struct swo_error *err)
+{
+	return drain(self, err);
+}
+
 /* ---- the rest ---------------------------------------------------------------------------- */
 
 int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)

@@ -113,6 +113,7 @@ int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err
 int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err);
 int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
 int vu_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
+int vu_data_flush(void *self, struct swo_error *err);
 int vu_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);
 size_t vu_read_chunk(void *self);
 size_t vu_write_chunk(void *self);

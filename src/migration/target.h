@@ -24,7 +24,8 @@ struct target_device {
 	void *backend;
 	uint8_t *ring;
 	uint64_t window;
-	size_t chunk; /* one write to the device */
+	size_t chunk;		/* one write to the device */
+	enum swo_when finalise; /* RESUMING->STOP */
 	struct swo_job load_job;
 	struct swo_job settled_job; /* behind the walk RESUMING->STOP on the worker */
 
@@ -106,6 +107,8 @@ int target_device_config(struct target *t, const struct swo_frame_header *header
  * those that are over. settle does the latter for one device; whatever: even if it has to wait.
  */
 int target_device_settle(struct target_device *td, bool whatever, struct swo_error *err);
+/* When the first RESUMING->STOP that is under way passes its deadline. With the mutex held. */
+swo_deadline target_devices_overdue(const struct target *t);
 int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err);
 /* With the mutex held: is there something for it to do? Asked before the thread goes to sleep. */
 bool target_devices_due(const struct target *t, bool ram_is_in);

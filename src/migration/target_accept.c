@@ -62,6 +62,8 @@ static void take_attach(struct target *t, struct swo_channel *channel,
 	const struct swo_frame_header *header, const uint8_t *payload)
 {
 	unsigned index = header->device;
+	struct swo_error err = {0};
+	int rc = 0;
 
 	pthread_mutex_lock(&t->m.mutex);
 	bool wanted = t->hello_taken && t->state == TARGET_LOADING && is_ours(t, header, payload) &&
@@ -77,10 +79,16 @@ static void take_attach(struct target *t, struct swo_channel *channel,
 			t->m.data_open = index + 1;
 		reader->target = t;
 		reader->channel = index;
-		reader->runs = !swo_thread_start(
-			&reader->thread, "swo-data", target_data_reader, reader, NULL);
+		rc = swo_thread_start(
+			&reader->thread, "swo-data", target_data_reader, reader, &err);
+		reader->runs = !rc;
 	}
 	pthread_mutex_unlock(&t->m.mutex);
+	if (rc) {
+		/* Nobody would read what comes over it: the source would wait for its deadline. */
+		migration_fail(&t->m, &err);
+		swo_channel_close(&t->m.data[index]);
+	}
 	if (!wanted)
 		turn_away(channel, "a data channel that nobody expects");
 }

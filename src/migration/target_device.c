@@ -20,6 +20,9 @@ int target_device_init(struct target *t, unsigned index, uint64_t window, struct
 	td->index = index;
 	td->dev = t->m.vm.devices[index];
 	td->ops = swo_device_backend(td->dev, &td->backend);
+	td->finalise = t->hello.finalise;
+	if (t->m.vm.ops->finalise)
+		t->m.vm.ops->finalise(t->m.vm.opaque, index, &td->finalise);
 	td->initial_mark = UINT64_MAX;
 	td->config = (struct swo_buf)SWO_BUF_INIT(SWO_CONFIG_MAX);
 	pthread_mutex_init(&td->mutex, NULL);
@@ -290,8 +293,11 @@ static int load_loop(struct target_device *td, struct swo_error *err)
 		if (!td->initial_told && td->consumed >= td->initial_mark) {
 			td->initial_told = true;
 			pthread_mutex_unlock(&td->mutex);
-			int rc = tell(td, WIRE_INITIAL_LOADED, 0, err);
+			/* "Loaded" is what the device says, not what was sent to it. */
+			int rc = td->ops->data_flush ? td->ops->data_flush(td->backend, err) : 0;
 
+			if (!rc)
+				rc = tell(td, WIRE_INITIAL_LOADED, 0, err);
 			pthread_mutex_lock(&td->mutex);
 			if (rc)
 				return -1;
@@ -330,10 +336,10 @@ static int finalise(struct target_device *td, struct swo_error *err)
 }
 
 /* Parallel and early: the device goes on by itself, without asking the migration's thread. */
-static bool goes_on_alone(const struct target *t)
+static bool goes_on_alone(const struct target_device *td)
 {
-	return t->hello.finalise == SWO_WHEN_EARLY &&
-	       t->m.vm.transitions == SWO_TRANSITIONS_PARALLEL;
+	return td->finalise == SWO_WHEN_EARLY &&
+	       td->target->m.vm.transitions == SWO_TRANSITIONS_PARALLEL;
 }
 
 static void load_job(void *opaque)
@@ -357,7 +363,7 @@ static void load_job(void *opaque)
 	swo_timeline_span(m->timeline, SWO_SPAN_STREAM, swo_device_name(td->dev), start,
 		swo_now_ns(), bytes, "load");
 
-	bool alone = goes_on_alone(td->target);
+	bool alone = goes_on_alone(td);
 
 	if (alone && finalise(td, &err)) {
 		migration_fail(m, &err);
@@ -383,8 +389,21 @@ void target_devices_load(struct target *t)
 /* ---- RESUMING->STOP, as the migration's thread sees it
  * ------------------------------------------- */
 
-/* An arc that takes longer is waited for in earnest, so that its deadline is noticed. */
-#define HANG_SUSPECTED_NS UINT64_C(5000000000)
+/* From when on waiting for it in earnest notices that it hangs, and does not wait any more. */
+static uint64_t overdue_ns(const struct target_device *td)
+{
+	return td->finalise_ns + swo_device_arc_deadline_ms(td->dev) * 1000000;
+}
+
+swo_deadline target_devices_overdue(const struct target *t)
+{
+	swo_deadline first = UINT64_MAX;
+
+	for (unsigned i = 0; i < t->devices_made; i++)
+		if (t->devices[i].finalising && !t->devices[i].waited)
+			first = swo_deadline_min(first, overdue_ns(&t->devices[i]));
+	return first;
+}
 
 int target_device_settle(struct target_device *td, bool whatever, struct swo_error *err)
 {
@@ -392,7 +411,7 @@ int target_device_settle(struct target_device *td, bool whatever, struct swo_err
 
 	pthread_mutex_lock(&m->mutex);
 	bool due = td->finalising && !td->waited &&
-		   (whatever || td->settled || swo_now_ns() - td->finalise_ns > HANG_SUSPECTED_NS);
+		   (whatever || td->settled || swo_now_ns() >= overdue_ns(td));
 
 	td->waited = td->waited || due;
 	pthread_mutex_unlock(&m->mutex);
@@ -410,10 +429,10 @@ int target_device_settle(struct target_device *td, bool whatever, struct swo_err
 }
 
 /* May the migration's thread launch it now? Parallel and early, it has launched itself. */
-static bool may_finalise(const struct target *t, bool ram_is_in)
+static bool may_finalise(const struct target_device *td, bool ram_is_in)
 {
-	return !goes_on_alone(t) && t->hello.finalise != SWO_WHEN_LATE &&
-	       (t->hello.finalise == SWO_WHEN_EARLY || ram_is_in);
+	return !goes_on_alone(td) && td->finalise != SWO_WHEN_LATE &&
+	       (td->finalise == SWO_WHEN_EARLY || ram_is_in);
 }
 
 bool target_devices_due(const struct target *t, bool ram_is_in)
@@ -422,7 +441,7 @@ bool target_devices_due(const struct target *t, bool ram_is_in)
 		const struct target_device *td = &t->devices[i];
 
 		if ((td->settled && !td->waited) ||
-			(td->loaded && !td->finalising && may_finalise(t, ram_is_in)))
+			(td->loaded && !td->finalising && may_finalise(td, ram_is_in)))
 			return true;
 	}
 	return false;
@@ -436,7 +455,7 @@ int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *
 		struct target_device *td = &t->devices[i];
 
 		pthread_mutex_lock(&t->m.mutex);
-		bool due = td->loaded && !td->finalising && may_finalise(t, ram_is_in);
+		bool due = td->loaded && !td->finalising && may_finalise(td, ram_is_in);
 		pthread_mutex_unlock(&t->m.mutex);
 		if (due) {
 			if (finalise(td, err))

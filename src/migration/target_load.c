@@ -42,8 +42,8 @@ static bool everything_is_in(const struct target *t)
 	if (!ram_is_in(t) || !t->end_all || !t->machine_loaded)
 		return false;
 	for (unsigned i = 0; i < t->devices_made; i++)
-		if (t->hello.finalise == SWO_WHEN_LATE ? !t->devices[i].loaded
-						       : !t->devices[i].finalised)
+		if (t->devices[i].finalise == SWO_WHEN_LATE ? !t->devices[i].loaded
+							    : !t->devices[i].finalised)
 			return false;
 	return true;
 }
@@ -70,7 +70,9 @@ int target_load(struct target *t, struct swo_error *err)
 		/* Nothing happened since we looked: wait until something does. */
 		if (!all && !aborted && !busy && m->failure.code == SWO_E_NONE &&
 			!m->cancel_asked && !m->quit && !m->lost && ram == ram_is_in(t))
-			swo_cond_wait(&m->changed, &m->mutex, swo_deadline_ms(TICK_MS));
+			swo_cond_wait(&m->changed, &m->mutex,
+				swo_deadline_min(
+					swo_deadline_ms(TICK_MS), target_devices_overdue(t)));
 		aborted = t->aborted;
 		pthread_mutex_unlock(&m->mutex);
 

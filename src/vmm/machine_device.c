@@ -16,7 +16,8 @@ static int bad(struct swo_error *err, const char *text, const char *why)
 {
 	return swo_error_set(err, SWO_E_INVALID, 0,
 		"--device '%.120s': %s; it is "
-		"vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]",
+		"vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]"
+		"[,arc-deadline=MS][,finalise=early|ram|late]",
 		text, why);
 }
 
@@ -47,6 +48,31 @@ static int take_text(char *to, size_t room, const char *value)
 	return 0;
 }
 
+static int parse_deadline(const char *value, struct vmm_device_config *out)
+{
+	char *end;
+	unsigned long long ms = strtoull(value, &end, 10);
+
+	if (*value < '0' || *value > '9' || *end || ms < 10 || ms > 3600 * 1000)
+		return -1;
+	out->arc_deadline_ms = ms;
+	return 0;
+}
+
+static int parse_finalise(const char *value, struct vmm_device_config *out)
+{
+	static const char *const names[] = {
+		[SWO_WHEN_EARLY] = "early", [SWO_WHEN_RAM] = "ram", [SWO_WHEN_LATE] = "late"};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(names); i++)
+		if (!strcmp(value, names[i])) {
+			out->finalise = (enum swo_when)i;
+			out->finalise_own = true;
+			return 0;
+		}
+	return -1;
+}
+
 static int parse_pair(char *pair, struct vmm_device_config *out, const char **why)
 {
 	char *value = strchr(pair, '=');
@@ -66,7 +92,13 @@ static int parse_pair(char *pair, struct vmm_device_config *out, const char **wh
 	*why = "addr= wants a slot from 0 to 1f, in hexadecimal, and perhaps .FUNCTION from 0 to 7";
 	if (!strcmp(pair, "addr"))
 		return parse_addr(value, out);
-	*why = "there are no keys but socket, id, bus and addr";
+	*why = "arc-deadline= wants milliseconds from 10 to 3600000";
+	if (!strcmp(pair, "arc-deadline"))
+		return parse_deadline(value, out);
+	*why = "finalise= wants early, ram or late";
+	if (!strcmp(pair, "finalise"))
+		return parse_finalise(value, out);
+	*why = "there are no keys but socket, id, bus, addr, arc-deadline and finalise";
 	return -1;
 }
 
@@ -130,7 +162,7 @@ static int connect_device(struct vmm_machine *m, const struct vmm_device_config 
 	unsigned index, struct swo_error *err)
 {
 	struct machine_device *device = &m->devices[index];
-	struct swo_device_params params = {0};
+	struct swo_device_params params = {.arc_deadline_ms = config->arc_deadline_ms};
 	struct vmm_pci_device_desc desc = {.bus = *config->bus ? config->bus : NULL,
 		.slot = config->slot,
 		.function = config->function};
@@ -143,6 +175,8 @@ static int connect_device(struct vmm_machine *m, const struct vmm_device_config 
 	if (open_backend(m, config, id, &desc.ops, &desc.self, err) ||
 		swo_device_create(id, desc.ops, desc.self, &params, &device->dev, err))
 		return -1;
+	device->finalise = config->finalise;
+	device->finalise_own = config->finalise_own;
 	m->device_list[index] = device->dev;
 	m->device_count = index + 1;
 	desc.id = id;

@@ -155,6 +155,15 @@ static int config_load(
 	return vmm_pci_load(((struct vmm_machine *)vm)->devices[index].fn, data, len, err);
 }
 
+static bool finalise(void *opaque, unsigned index, enum swo_when *when)
+{
+	const struct machine_device *device = &((struct vmm_machine *)opaque)->devices[index];
+
+	if (device->finalise_own)
+		*when = device->finalise;
+	return device->finalise_own;
+}
+
 const struct swo_vm_ops machine_ops = {
 	.layout = layout,
 	.stop = stop,
@@ -164,4 +173,5 @@ const struct swo_vm_ops machine_ops = {
 	.machine_load = machine_load,
 	.config_save = config_save,
 	.config_load = config_load,
+	.finalise = finalise,
 };

@@ -16,6 +16,8 @@
 struct machine_device {
 	struct swo_device *dev;
 	struct vmm_pci_function *fn;
+	enum swo_when finalise;
+	bool finalise_own; /* as --device said; else as the migration says */
 };
 
 struct vmm_machine {
