@@ -5,6 +5,7 @@
  */
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "cli/faults.h"
 
 #include "switchover/timeline.h"
 
@@ -213,10 +214,22 @@ static int show(const struct bench *bench, struct swo_error *err)
 	return 0;
 }
 
+/* What --faults does has options of its own. */
+static bool asks_for(int argc, char **argv, const char *option)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strcmp(argv[i], option))
+			return true;
+	return false;
+}
+
 int cmd_bench(int argc, char **argv)
 {
 	static struct bench bench;
 	struct swo_error err = {0};
+
+	if (asks_for(argc, argv, "--faults"))
+		return cmd_bench_faults(argc, argv);
 
 	setlocale(LC_CTYPE, "");
 	bench_parse_args(argc, argv, &bench.config);

@@ -78,6 +78,8 @@ static int start_device(struct lab *lab, enum lab_side side, unsigned i, struct 
 	arg(&args, "--name=vf%u", i);
 	arg(&args, "--profile=%s", bench_profile_of(config, i));
 	arg(&args, "--quiet");
+	if (lab->simvf_option)
+		arg(&args, "%s", lab->simvf_option);
 	if (pf >= 0) {
 		/* Each side's firmware is its own: they are different hosts. */
 		arg(&args, "--pf=%s-%s-%d", config->pf ? config->pf : "pf", s, pf);
@@ -131,8 +133,8 @@ static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *
 		arg(&args, "--device");
 		if (lab->config->root_ports)
 			snprintf(bus, sizeof(bus), ",bus=rp%u", i % lab->config->root_ports);
-		arg(&args, "vfio-user,socket=%s/%s-vf%u,id=vf%u%s", lab->dir, lab_side_name(side),
-			i, i, bus);
+		arg(&args, "vfio-user,socket=%s/%s-vf%u,id=vf%u%s%s", lab->dir, lab_side_name(side),
+			i, i, bus, lab->device_options ? lab->device_options : "");
 	}
 	if (side == LAB_TARGET)
 		arg(&args, "--incoming=defer");
@@ -306,6 +308,8 @@ static int set_parameters(struct lab *lab, enum lab_side side, struct swo_error 
 		json_object_set_new(parameters, "tls-creds", json_string(lab->dir));
 		json_object_set_new(parameters, "tls-hostname", json_string(TLS_HOST));
 	}
+	if (lab->parameters)
+		json_object_update(parameters, lab->parameters);
 	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-parameters", parameters, err);
 }
 

@@ -28,8 +28,11 @@ struct lab {
 	char listen_uri[128]; /* where the target listens */
 	char uri[128];	      /* where the source sends to: the same, unless something is between */
 	struct lab_end ends[LAB_SIDES];
-	bool deaths_expected; /* a process that ends is the test's doing */
-	unsigned threads_max; /* seen while migrating */
+	const char *simvf_option;   /* for every device; NULL: none */
+	const char *device_options; /* for every --device, from its comma on; NULL: none */
+	json_t *parameters;	    /* of the migration, beyond config's; NULL: none; borrowed */
+	bool deaths_expected;	    /* a process that ends is the test's doing */
+	unsigned threads_max;	    /* seen while migrating */
 	uint64_t rss_max_bytes;
 };
 
