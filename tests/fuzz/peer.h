@@ -65,15 +65,18 @@ static inline bool peer_frame(struct swo_channel *channel, struct swo_frame_head
 	return channel->conn && !swo_channel_send(channel, &header, payload, len, NULL);
 }
 
-/* Until the other side has read all that it was sent, or will not. */
+/* Until the other side has read all that it was sent, or reads no more. */
 static inline void peer_settle(struct swo_channel *channel)
 {
-	int queued = 0;
+	int queued = 0, before = 0;
 
-	for (int i = 0; i < 100 && channel->conn; i++) {
+	for (int still = 0; still < 10 && channel->conn; still++) {
 		if (ioctl(swo_conn_fd(channel->conn), SIOCOUTQ, &queued) || !queued)
 			return;
-		swo_sleep_until(swo_now_ns() + 200000);
+		if (queued != before)
+			still = 0;
+		before = queued;
+		swo_sleep_until(swo_now_ns() + 100000);
 	}
 }
 
