@@ -227,6 +227,8 @@ static void tell(struct matrix *m, const struct fault_case *c, const json_t *row
 			json_path_number(row, "ms"), bad ? "VIOLATED" : "");
 	else if (bad)
 		printf("%s\n", c->name);
+	if (m->options.verbose && json_path_string(row, "error")[0])
+		printf("    (%s)\n", json_path_string(row, "error"));
 	json_array_foreach (violations, i, one)
 		printf("%s%s\n", m->options.tap ? "# " : "    ", json_string_value(one));
 	fflush(stdout);

@@ -48,6 +48,7 @@ struct fault_case {
 	unsigned device;		   /* FAULT_SPEC, FAULT_KILL_DEVICE */
 	char spec[72];			   /* FAULT_SPEC */
 	char arc[40];			   /* the error must name it; "": none */
+	const char *finalise;		   /* x-finalise; NULL: as it comes */
 	const char *provoke;		   /* of the target's other device; NULL: nothing */
 	const struct fault_moment *moment; /* the other kinds */
 	const char *simvf_option;	   /* for all devices; NULL: none */

@@ -155,6 +155,9 @@ static const struct {
 	{LAB_TARGET, "streaming", "load-fails", "load:fail@50000"},
 	{LAB_TARGET, "streaming", "load-lacks-memory", "load:fail@50000=ENOMEM"},
 	{LAB_TARGET, "finalise", "state-refused", "load:refuse"},
+	/* After GO, where a refusal cannot bring the VM back any more: why early is the default. */
+	{LAB_TARGET, "finalise-late", "state-refused", "load:refuse"},
+	{LAB_SOURCE, "finalise-late", "stream-corrupt", "save:corrupt@50001"},
 	{LAB_TARGET, "precopy", "device-dies-loading", "die@load=20000"},
 	{LAB_TARGET, "streaming", "device-dies-loading", "die@load=50000"},
 	{LAB_TARGET, "precopy", "socket-breaks-loading", "socket:close@load=20000"},
@@ -169,7 +172,10 @@ static void add_streams(struct list *list)
 				add(list, streams[s].side, streams[s].phase, streams[s].fault, vf);
 
 			snprintf(c->spec, sizeof(c->spec), "%s", streams[s].spec);
-			c->ends = FAULT_AT_SOURCE;
+			bool late = !strcmp(streams[s].phase, "finalise-late");
+
+			c->finalise = late ? "late" : NULL;
+			c->ends = late ? FAULT_AT_TARGET : FAULT_AT_SOURCE;
 			c->names = true;
 			c->quick = vf == (int)(s % 2) && s % 4 == 1;
 		}

@@ -21,10 +21,11 @@ struct books {
 	json_t *reports[LAB_SIDES][FAULT_VFS]; /* NULL: its device cannot be asked any more */
 };
 
+/* A corrupt stream loses its device on the other side, when nothing can abort any more. */
 static bool struck(const struct fault_run *run, enum lab_side side, unsigned i)
 {
 	return (run->c->kind == FAULT_SPEC || run->c->kind == FAULT_KILL_DEVICE) &&
-	       run->c->side == side && run->c->device == i;
+	       (run->c->side == side || run->c->finalise) && run->c->device == i;
 }
 
 /* ---- who runs -------------------------------------------------------------------------------- */

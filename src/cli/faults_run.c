@@ -280,6 +280,7 @@ void fault_run(const struct fault_case *c, struct fault_result *result, bool kee
 	uint64_t start = swo_now_ns();
 
 	configure(&config);
+	config.finalise = c->finalise;
 	run = (struct fault_run){.c = c, .result = result};
 	*result = (struct fault_result){.outcome = "", .violations = json_array()};
 	int rc = lab_init(&run.lab, &config, FAULT_VFS, "parallel", &err);

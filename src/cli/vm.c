@@ -73,7 +73,10 @@ static const struct argp_option options[] = {
 	{"vcpus", OPT_VCPUS, "N", 0, "1 to 64 (1)", 1},
 	{"ram", OPT_RAM, "SIZE", 0, "Bytes, or with K, M, G; whole MiB (256M)", 1},
 	{"device", OPT_DEVICE, "vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]",
-		0, "Pass a device through; may be repeated", 1},
+		0,
+		"Pass a device through; may be repeated. Also ,arc-deadline=MS and "
+		",finalise=early|ram|late",
+		1},
 	{"root-port", OPT_ROOT_PORT, "ID", 0,
 		"A PCI bridge that devices can lie behind (bus=ID); may be repeated", 1},
 	{0, 0, 0, 0, "Control:", 2},

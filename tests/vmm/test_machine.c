@@ -461,7 +461,8 @@ static void a_device_option_says_what_it_means_or_is_refused(void **state)
 		"vfio-user,socket=a,addr=x", "vfio-user,socket=a,addr=1x",
 		"vfio-user,socket=a,what", "vfio-user,socket=a,colour=red",
 		"vfio-user,socket=a,id=01234567890123456789012345678901",
-		"vfio-user,socket=a,addr=-1"};
+		"vfio-user,socket=a,addr=-1", "vfio-user,socket=a,arc-deadline=9",
+		"vfio-user,socket=a,finalise=soon"};
 	struct vmm_device_config device;
 	struct swo_error err;
 
@@ -475,6 +476,12 @@ static void a_device_option_says_what_it_means_or_is_refused(void **state)
 	assert_int_equal(device.function, 7);
 	assert_int_equal(vmm_device_parse("vfio-user,socket=s", &device, &err), 0);
 	assert_int_equal(device.slot, -1);
+	assert_false(device.finalise_own);
+	assert_int_equal(vmm_device_parse("vfio-user,socket=s,arc-deadline=400,finalise=late",
+				 &device, &err),
+		0);
+	assert_int_equal(device.arc_deadline_ms, 400);
+	assert_true(device.finalise_own && device.finalise == SWO_WHEN_LATE);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
 		assert_int_equal(vmm_device_parse(bad[i], &device, &err), -1);
 		assert_int_equal(err.code, SWO_E_INVALID);
