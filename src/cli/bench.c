@@ -20,27 +20,40 @@
 
 struct bench {
 	struct bench_config config;
-	struct bench_row rows[2 * BENCH_LIST_MAX];
+	struct bench_variant variants[BENCH_VARIANTS_MAX]; /* with --ablate */
+	struct bench_row rows[BENCH_VARIANTS_MAX * BENCH_LIST_MAX];
 	size_t count;
 	unsigned done, broken; /* migrations */
 };
 
+static int add_row(struct bench *bench, const struct bench_config *config, unsigned vfs,
+	const char *transitions, const char *variant)
+{
+	struct bench_row *row = &bench->rows[bench->count++];
+
+	*row = (struct bench_row){.config = config,
+		.vfs = vfs,
+		.transitions = transitions,
+		.variant = variant,
+		.doorbell_period_us = bench_doorbell_period_us(config, vfs)};
+	row->samples = calloc(config->runs, sizeof(row->samples[0]));
+	return row->samples ? 0 : -1;
+}
+
 static int make_rows(struct bench *bench)
 {
 	const struct bench_config *config = &bench->config;
+	size_t variants = config->ablate ? bench_variants(config, bench->variants) : 0;
+	int rc = 0;
 
-	for (unsigned v = 0; v < config->vfs_count; v++)
-		for (unsigned t = 0; t < config->transitions_count; t++) {
-			struct bench_row *row = &bench->rows[bench->count++];
-
-			row->vfs = config->vfs[v];
-			row->transitions = config->transitions[t];
-			row->doorbell_period_us = bench_doorbell_period_us(config, row->vfs);
-			row->samples = calloc(config->runs, sizeof(row->samples[0]));
-			if (!row->samples)
-				return -1;
-		}
-	return 0;
+	for (unsigned v = 0; v < config->vfs_count; v++) {
+		for (size_t i = 0; i < variants; i++)
+			rc |= add_row(bench, &bench->variants[i].config, config->vfs[v],
+				bench->variants[i].transitions, bench->variants[i].name);
+		for (unsigned t = 0; !variants && t < config->transitions_count; t++)
+			rc |= add_row(bench, config, config->vfs[v], config->transitions[t], NULL);
+	}
+	return rc;
 }
 
 static void free_rows(struct bench *bench)
@@ -57,7 +70,7 @@ static void progress(const struct bench *bench, unsigned run, const struct bench
 	if (isatty(STDERR_FILENO))
 		fprintf(stderr, "\r%u of %u migrations done; run %u: %u VF%s, %s    ", bench->done,
 			bench->config.runs * (unsigned)bench->count, run + 1, row->vfs,
-			row->vfs == 1 ? "" : "s", row->transitions);
+			row->vfs == 1 ? "" : "s", bench_row_name(row));
 }
 
 static void clear_progress(void)
@@ -70,19 +83,19 @@ static int run_one(struct bench *bench, struct bench_row *row, struct swo_error 
 {
 	struct bench_sample *sample = &row->samples[row->count];
 
-	if (bench_migrate_once(&bench->config, row->vfs, row->transitions, sample, err))
-		return swo_error_prefix(
-			err, "%u VF%s, %s", row->vfs, row->vfs == 1 ? "" : "s", row->transitions);
+	if (bench_migrate_once(row->config, row->vfs, row->transitions, sample, err))
+		return swo_error_prefix(err, "%u VF%s, %s", row->vfs, row->vfs == 1 ? "" : "s",
+			bench_row_name(row));
 	bench->done++;
 	if (!sample->whole) {
 		bench->broken++;
 		clear_progress();
 		fprintf(stderr, "switchover bench: %u VF%s, %s: not whole: %s\n", row->vfs,
-			row->vfs == 1 ? "" : "s", row->transitions, sample->why_not);
+			row->vfs == 1 ? "" : "s", bench_row_name(row), sample->why_not);
 	}
 	if (bench->config.verbose)
 		fprintf(stderr, "%u %s: blackout %.1f ms, gap %.1f ms\n", row->vfs,
-			row->transitions, sample->blackout_ms, sample->device_gap_ms);
+			bench_row_name(row), sample->blackout_ms, sample->device_gap_ms);
 	/* A migration without a blackout did not take place: it would spoil the figures. */
 	if (sample->blackout_ms > 0)
 		row->count++;
@@ -102,7 +115,7 @@ static int run_all(struct bench *bench, struct swo_error *err)
 		}
 	for (size_t r = 0; r < bench->count; r++)
 		if (bench->rows[r].count &&
-			bench_measure_wire(&bench->config, &bench->rows[r], err))
+			bench_measure_wire(bench->rows[r].config, &bench->rows[r], err))
 			return -1;
 	return 0;
 }
@@ -118,7 +131,8 @@ static int write_json(const struct bench *bench, struct swo_error *err)
 	for (size_t r = 0; r < bench->count; r++) {
 		json_t *row = bench_row_json(&bench->config, &bench->rows[r]);
 
-		rc |= !row || json_dumpf(row, out, JSON_COMPACT | JSON_REAL_PRECISION(12)) ||
+		rc |= !row || bench_worth_json(bench->rows, bench->count, &bench->rows[r], row) ||
+		      json_dumpf(row, out, JSON_COMPACT | JSON_REAL_PRECISION(12)) ||
 		      putc('\n', out) == EOF;
 		json_decref(row);
 	}
@@ -173,7 +187,7 @@ static void print_picture(struct swo_timeline *timeline, const struct bench_row 
 	swo_autofree char *picture =
 		swo_timeline_picture(timeline, terminal_columns(), utf8, from, to);
 	printf("\nThe median run of %u VF%s, %s:\n\n%s", row->vfs, row->vfs == 1 ? "" : "s",
-		row->transitions, picture ? picture : "(no memory for its picture)\n");
+		bench_row_name(row), picture ? picture : "(no memory for its picture)\n");
 }
 
 /* The median run of the last row that has one: two files and the picture. */

@@ -41,6 +41,7 @@ struct bench_config {
 	unsigned handler_cost_ms;
 	unsigned doorbell_period_us; /* 0: by the number of VFs */
 	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
+	bool ablate;		     /* each part of the pipeline switched off in turn */
 	bool keep, verbose;
 	const char *json, *timeline; /* files to write; NULL: none */
 };
@@ -140,6 +141,7 @@ struct bound bench_bound_of(const struct bench_row *row, const struct bench_samp
 /* The run whose blackout is the median one; NULL without runs. */
 const struct bench_sample *bench_median_run(const struct bench_row *row);
 
+struct bench_spread bench_blackout(const struct bench_row *row);
 /* What tells it from the other rows of so many VFs: "parallel", "--stream late". */
 const char *bench_row_name(const struct bench_row *row);
 
@@ -167,6 +169,35 @@ void bench_path_free(struct bench_path *path);
 void bench_print_paths(FILE *out, const struct bench_row *rows, size_t count);
 /* Adds "critical_path" and "critical_path_sum_ms" to a row. */
 int bench_path_json(const struct bench_row *row, json_t *out);
+
+/* ---- what each part is worth (bench_ablate.c) --------------------------------------------------
+ */
+
+#define BENCH_NAME_MAX	   32
+#define BENCH_VARIANTS_MAX 9
+
+struct bench_variant {
+	char name[BENCH_NAME_MAX];
+	const char *transitions;
+	struct bench_config config;
+};
+/* The full pipeline first, then each with one thing changed; how many. */
+size_t bench_variants(
+	const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX]);
+/* True of every row without --ablate. */
+bool bench_row_is_full(const struct bench_row *row);
+
+/* How much longer the median blackout is than that of the full pipeline with as many VFs. */
+struct bench_worth {
+	double ms, percent;
+};
+/* False when there is nothing to compare. */
+bool bench_worth(const struct bench_row *rows, size_t count, const struct bench_row *row,
+	struct bench_worth *out);
+void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count);
+/* Adds "variant", "worth_ms" and "worth_percent" to a row of --ablate. */
+int bench_worth_json(
+	const struct bench_row *rows, size_t count, const struct bench_row *row, json_t *out);
 
 /* ---- the wire (bench_wire.c) --------------------------------------------------------------- */
 

@@ -13,6 +13,7 @@ enum {
 	OPT_TRANSITIONS,
 	OPT_PROFILE,
 	OPT_RUNS,
+	OPT_ABLATE,
 	OPT_ACCEL,
 	OPT_CHANNEL,
 	OPT_CHANNELS,
@@ -46,6 +47,10 @@ static const struct argp_option options[] = {
 	{"transitions", OPT_TRANSITIONS, "LIST", 0, "serial, parallel or both (serial,parallel)",
 		1},
 	{"runs", OPT_RUNS, "N", 0, "Migrations a row (5)", 1},
+	{"ablate", OPT_ABLATE, NULL, 0,
+		"Instead of transitions: the full pipeline against each of its parts switched off, "
+		"and with --handler-cost against a slow ordinary handler",
+		1},
 	{"profile", OPT_PROFILE, "NAME", 0,
 		"Of the devices: even, cx7, instant, another of simvf's, or mixed: four kinds in "
 		"turn (even)",
@@ -246,6 +251,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_RUNS:
 		config->runs = number(state, "runs", arg, 1, 1000);
 		break;
+	case OPT_ABLATE:
+		config->ablate = true;
+		break;
 	case OPT_JSON:
 		config->json = arg;
 		break;
@@ -266,6 +274,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			config->channel = config->tls ? "tcp" : "unix";
 		if (config->pf && config->pfs)
 			argp_error(state, "--pf and --pfs exclude each other");
+		if (config->ablate && (config->stream || config->finalise || config->config))
+			argp_error(state,
+				"--ablate itself switches --stream, --finalise and --config");
 		break;
 	default:
 		if (!parse_machine(key, arg, state))

@@ -88,6 +88,11 @@ const struct bench_sample *bench_median_run(const struct bench_row *row)
 	return best;
 }
 
+struct bench_spread bench_blackout(const struct bench_row *row)
+{
+	return spread(row, BLACKOUT);
+}
+
 const char *bench_row_name(const struct bench_row *row)
 {
 	return row->variant ? row->variant : row->transitions;
@@ -158,17 +163,21 @@ static void print_spread(FILE *out, struct bench_spread s)
 
 static void print_details(FILE *out, const struct bench_row *rows, size_t count)
 {
+	/* Names of variants are longer. */
+	int width = count && rows[0].variant ? 18 : 8;
+
 	fprintf(out,
-		"\n%-13s  %-23s  %-23s  %7s  %-23s\n%-13s  %7s %7s %7s  %7s %7s %7s  %7s  %7s %7s "
+		"\n%-*s  %-23s  %-23s  %7s  %-23s\n%-*s  %7s %7s %7s  %7s %7s %7s  %7s  %7s %7s "
 		"%7s\n",
-		"ms", "       blackout", "      device gap", "lower", "    over the bound", "VFs",
-		"min", "median", "max", "min", "median", "max", "bound", "min", "median", "max");
+		width + 5, "ms", "       blackout", "      device gap", "lower",
+		"    over the bound", width + 5, "VFs", "min", "median", "max", "min", "median",
+		"max", "bound", "min", "median", "max");
 	for (size_t i = 0; i < count; i++) {
 		const struct bench_row *row = &rows[i];
 
 		if (!row->count)
 			continue;
-		fprintf(out, "%4u %-8s", row->vfs, row->transitions);
+		fprintf(out, "%4u %-*s", row->vfs, width, bench_row_name(row));
 		print_spread(out, spread(row, BLACKOUT));
 		print_spread(out, spread(row, GAP));
 		fprintf(out, "  %7.1f", spread(row, BOUND).median);
@@ -226,7 +235,7 @@ static void print_switches(FILE *out, const struct bench_config *config)
 		fputs("PFs take arcs one at a time\n", out);
 	if (config->root_ports)
 		fprintf(out, "root ports: %u\n", config->root_ports);
-	if (config->handler_cost_ms)
+	if (config->handler_cost_ms && !config->ablate)
 		fprintf(out, "an ordinary handler at each depth: %u ms\n", config->handler_cost_ms);
 }
 
@@ -284,7 +293,10 @@ void bench_print_table(
 	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
 {
 	print_setting(out, config, rows, count);
-	print_summary(out, config, rows, count);
+	if (config->ablate)
+		bench_print_ablation(out, rows, count);
+	else
+		print_summary(out, config, rows, count);
 	print_details(out, rows, count);
 	print_bounds(out, config, rows, count);
 	bench_print_paths(out, rows, count);

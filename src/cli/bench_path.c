@@ -106,7 +106,7 @@ void bench_print_paths(FILE *out, const struct bench_row *rows, size_t count)
 		struct bench_path path;
 		struct swo_error err = {0};
 
-		if (!run)
+		if (!run || !bench_row_is_full(&rows[i]))
 			continue;
 		fprintf(out, "\nCritical path in ms, median run of %u VF%s, %s:\n", rows[i].vfs,
 			rows[i].vfs == 1 ? "" : "s", bench_row_name(&rows[i]));

@@ -326,6 +326,66 @@ static void the_table_shows_medians_side_by_side_and_the_improvement(void **stat
 	free(text);
 }
 
+static void an_ablation_switches_one_thing_at_a_time_off(void **state)
+{
+	(void)state;
+	struct bench_variant variants[BENCH_VARIANTS_MAX];
+	struct bench_config base = config;
+	size_t count = bench_variants(&base, variants);
+
+	assert_int_equal(count, 7);
+	for (size_t i = 0; i < count; i++) {
+		const struct bench_variant *v = &variants[i];
+
+		assert_int_equal((v->config.stream != NULL) + (v->config.finalise != NULL) +
+					 (v->config.config != NULL) + (v->config.join != NULL) +
+					 !strcmp(v->transitions, "serial"),
+			i ? 1 : 0);
+		for (size_t k = 0; k < i; k++)
+			assert_string_not_equal(v->name, variants[k].name);
+	}
+	/* Whatever join was asked for is the full pipeline's, and the other one is the row. */
+	base.join = "depth";
+	base.handler_cost_ms = 10;
+	assert_int_equal(bench_variants(&base, variants), 9);
+	assert_string_equal(variants[0].config.join, "depth");
+	assert_string_equal(variants[5].config.join, "pass");
+	for (size_t i = 0; i < 9; i++)
+		assert_int_equal(variants[i].config.handler_cost_ms, i < 7 ? 0 : 10);
+	assert_string_equal(variants[7].name, "--handler-cost 10");
+}
+
+static void the_worth_of_a_part_is_what_its_row_takes_longer_than_the_full(void **state)
+{
+	(void)state;
+	struct bound_device devices[4] = {even, even, even, even};
+	struct bench_sample samples[3][3];
+	struct bench_row rows[3] = {{.vfs = 2, .variant = "full pipeline"},
+		{.vfs = 2, .variant = "--stream late"}, {.vfs = 4, .variant = "--stream late"}};
+	struct bench_worth worth;
+
+	for (unsigned r = 0; r < 3; r++) {
+		rows[r].config = &config;
+		rows[r].transitions = "parallel";
+		rows[r].samples = samples[r];
+		rows[r].count = 3;
+		for (int i = 0; i < 3; i++)
+			fill(&samples[r][i], devices, 120.0 + 30 * r + i);
+	}
+	assert_true(bench_worth(rows, 3, &rows[0], &worth) && worth.ms == 0);
+	assert_true(bench_worth(rows, 3, &rows[1], &worth));
+	assert_true(worth.ms == 30 && worth.percent > 24.7 && worth.percent < 24.9);
+	/* Of so many VFs there is no full pipeline to compare with. */
+	assert_false(bench_worth(rows, 3, &rows[2], &worth));
+	json_t *json = bench_row_json(&config, &rows[1]);
+	assert_int_equal(bench_worth_json(rows, 3, &rows[1], json), 0);
+	assert_string_equal(json_path_string(json, "variant"), "--stream late");
+	assert_true(json_path_number(json, "worth_ms") == 30);
+	json_decref(json);
+	rows[0].count = 0;
+	assert_false(bench_worth(rows, 3, &rows[1], &worth));
+}
+
 /* Waits for a process that must end by itself. */
 static void assert_ends(const char *words)
 {
@@ -394,6 +454,8 @@ int main(void)
 		cmocka_unit_test(the_critical_path_adds_up_to_the_blackout_wherever_its_ends_lie),
 		cmocka_unit_test(a_run_without_a_timeline_has_no_critical_path_and_says_so),
 		cmocka_unit_test(the_table_shows_medians_side_by_side_and_the_improvement),
+		cmocka_unit_test(an_ablation_switches_one_thing_at_a_time_off),
+		cmocka_unit_test(the_worth_of_a_part_is_what_its_row_takes_longer_than_the_full),
 		cmocka_unit_test(a_process_that_ends_is_named_with_its_last_words),
 		cmocka_unit_test(what_is_killed_is_gone_and_the_rest_lives_on),
 	};
