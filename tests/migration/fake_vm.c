@@ -265,6 +265,9 @@ static int stop(void *opaque, struct swo_error *err)
 static int start(void *opaque, struct swo_error *err)
 {
 	struct fake_vm *vm = opaque;
+
+	if (vm->on_start)
+		vm->on_start(vm);
 	int rc = swo_runstate_change(
 		vm->vm.runstate, SWO_RUN_STATE_RUNNING, SWO_ON_ERROR_CONTINUE, err);
 
@@ -295,6 +298,8 @@ static int machine_load(void *opaque, const void *data, size_t len, struct swo_e
 {
 	struct fake_vm *vm = opaque;
 
+	if (vm->on_load)
+		vm->on_load(vm);
 	if (vm->fail_machine_load || len != sizeof(vm->counter))
 		return swo_error_set(err, SWO_E_CORRUPT, 0, "the vCPUs' state does not fit");
 	memcpy(&vm->counter, data, len);

@@ -55,6 +55,8 @@ struct fake_vm {
 	uint64_t counter;    /* the machine's state */
 	uint64_t *written;   /* a bit a page since the last collect */
 	bool fail_stop, fail_start, fail_machine_save, fail_machine_load, fail_config_load;
+	void (*on_load)(struct fake_vm *vm);  /* target: before READY */
+	void (*on_start)(struct fake_vm *vm); /* before any device leaves its stop */
 	char layout[64];
 	uint8_t config[FAKE_DEVICES_MAX];      /* the VMM's config of each device */
 	uint8_t config_seen[FAKE_DEVICES_MAX]; /* loaded at the target */
