@@ -6,6 +6,7 @@
 #include "cli/bench.h"
 #include "cli/cli.h"
 #include "cli/faults.h"
+#include "cli/soak.h"
 
 #include "switchover/timeline.h"
 
@@ -228,11 +229,11 @@ static int show(const struct bench *bench, struct swo_error *err)
 	return 0;
 }
 
-/* What --faults does has options of its own. */
+/* What --faults and --soak do has options of its own. */
 static bool asks_for(int argc, char **argv, const char *option)
 {
 	for (int i = 1; i < argc; i++)
-		if (!strcmp(argv[i], option))
+		if (!strncmp(argv[i], option, strlen(option)))
 			return true;
 	return false;
 }
@@ -244,6 +245,8 @@ int cmd_bench(int argc, char **argv)
 
 	if (asks_for(argc, argv, "--faults"))
 		return cmd_bench_faults(argc, argv);
+	if (asks_for(argc, argv, "--soak"))
+		return cmd_bench_soak(argc, argv);
 
 	setlocale(LC_CTYPE, "");
 	bench_parse_args(argc, argv, &bench.config);

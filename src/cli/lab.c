@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TLS_HOST "target.example"
@@ -64,10 +65,16 @@ const char *lab_side_name(enum lab_side side)
 	return side == LAB_SOURCE ? "source" : "target";
 }
 
+/* The host that plays this part now: what lies in the directory is named after it. */
+static const char *host_of(const struct lab *lab, enum lab_side side)
+{
+	return lab_side_name(lab->turned ? (enum lab_side) !side : side);
+}
+
 static int start_device(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
 {
 	const struct bench_config *config = lab->config;
-	const char *s = lab_side_name(side);
+	const char *s = host_of(lab, side);
 	struct args args = {.count = 0};
 	char log[128], name[32];
 	int pf = bench_pf_of(config, i);
@@ -103,7 +110,7 @@ static void machine_args(const struct lab *lab, enum lab_side side, struct args 
 	arg(args, "--accel=%s", config->accel);
 	arg(args, "--vcpus=%u", config->vcpus);
 	arg(args, "--ram=%s", config->ram);
-	arg(args, "--qmp=unix:%s/%s.qmp", lab->dir, lab_side_name(side));
+	arg(args, "--qmp=unix:%s/%s.qmp", lab->dir, host_of(lab, side));
 	arg(args, "--journal=%s", lab->dir);
 	arg(args, "--uuid=" LAB_UUID);
 	arg(args, "--quiet");
@@ -133,12 +140,12 @@ static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *
 		arg(&args, "--device");
 		if (lab->config->root_ports)
 			snprintf(bus, sizeof(bus), ",bus=rp%u", i % lab->config->root_ports);
-		arg(&args, "vfio-user,socket=%s/%s-vf%u,id=vf%u%s%s", lab->dir, lab_side_name(side),
+		arg(&args, "vfio-user,socket=%s/%s-vf%u,id=vf%u%s%s", lab->dir, host_of(lab, side),
 			i, i, bus, lab->device_options ? lab->device_options : "");
 	}
 	if (side == LAB_TARGET)
 		arg(&args, "--incoming=defer");
-	snprintf(log, sizeof(log), "%s/%s.log", lab->dir, lab_side_name(side));
+	snprintf(log, sizeof(log), "%s/%s.log", lab->dir, host_of(lab, side));
 	lab->ends[side].vm = spawn_args(&args, lab_side_name(side), log, err);
 	return lab->ends[side].vm < 0 ? -1 : 0;
 }
@@ -206,7 +213,7 @@ static int open_monitor(struct lab *lab, enum lab_side side, struct swo_error *e
 	swo_deadline deadline = swo_deadline_ms(START_MS);
 	char uri[128];
 
-	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", lab->dir, lab_side_name(side));
+	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", lab->dir, host_of(lab, side));
 	while (ask_qmp_open(&lab->ends[side].qmp, uri, RETRY_MS, err))
 		if (swo_deadline_passed(deadline) || bench_check_alive(err))
 			return -1;
@@ -229,6 +236,56 @@ int lab_start(struct lab *lab, struct swo_error *err)
 			return -1;
 	}
 	return 0;
+}
+
+/* What was told of the migration before is not news of the next. */
+static void forget_events(struct qmp *qmp)
+{
+	json_t *event;
+
+	while ((event = qmp_event(qmp, swo_now_ns(), NULL)))
+		json_decref(event);
+}
+
+/* Ends the machine that has given its VM away, in its own way. */
+static int end_source(struct lab *lab, struct swo_error *err)
+{
+	struct lab_end *end = &lab->ends[LAB_SOURCE];
+	swo_deadline deadline = swo_deadline_ms(START_MS);
+	siginfo_t info = {0};
+
+	/* It may be gone before its answer is here; how it ended is what counts. */
+	if (ask_qmp_do(&end->qmp, "quit", NULL, err) && err->code != SWO_E_PEER_LOST)
+		return -1;
+	while (!waitid(P_PID, (id_t)bench_pid(end->vm), &info, WEXITED | WNOHANG | WNOWAIT) &&
+		!info.si_pid) {
+		if (swo_deadline_passed(deadline))
+			return swo_error_set(err, SWO_E_TIMEOUT, 0, "the source does not quit");
+		swo_sleep_until(swo_now_ns() + 1000000);
+	}
+	qmp_close(&end->qmp);
+	bench_kill(end->vm);
+	end->vm = -1;
+	if (info.si_code != CLD_EXITED || info.si_status)
+		return swo_error_set(err, SWO_E_PEER_LOST, 0, "the source ended with %s %d",
+			info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
+	return 0;
+}
+
+int lab_turn(struct lab *lab, struct swo_error *err)
+{
+	if (end_source(lab, err))
+		return -1;
+	struct lab_end end = lab->ends[LAB_SOURCE];
+
+	lab->ends[LAB_SOURCE] = lab->ends[LAB_TARGET];
+	lab->ends[LAB_TARGET] = end;
+	lab->turned = !lab->turned;
+	forget_events(&lab->ends[LAB_SOURCE].qmp);
+	snprintf(lab->listen_uri, sizeof(lab->listen_uri), "unix:%s/migration-%s", lab->dir,
+		host_of(lab, LAB_TARGET));
+	strcpy(lab->uri, lab->listen_uri);
+	return start_machine(lab, LAB_TARGET, err) || open_monitor(lab, LAB_TARGET, err) ? -1 : 0;
 }
 
 int lab_check(struct lab *lab, struct swo_error *err)

@@ -28,6 +28,7 @@ struct lab {
 	char listen_uri[128]; /* where the target listens */
 	char uri[128];	      /* where the source sends to: the same, unless something is between */
 	struct lab_end ends[LAB_SIDES];
+	bool turned; /* the target's host is the first one's, and the other way round */
 	const char *simvf_option;   /* for every device; NULL: none */
 	const char *device_options; /* for every --device, from its comma on; NULL: none */
 	json_t *parameters;	    /* of the migration, beyond config's; NULL: none; borrowed */
@@ -48,6 +49,9 @@ int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
 int lab_start(struct lab *lab, struct swo_error *err);
 /* Until the guest rings all devices of the source steadily; then their books are begun anew. */
 int lab_boot(struct lab *lab, struct swo_error *err);
+/* After a migration: its source ends, its target is to be the next source, and where the source was
+   a new machine waits. The devices stay. UNIX sockets only. */
+int lab_turn(struct lab *lab, struct swo_error *err);
 /* An error when a process has died that should not have, or on an interrupt. */
 int lab_check(struct lab *lab, struct swo_error *err);
 /* Sets the parameters on both sides, lets the target listen and the source begin. */

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * soak.h - the many migrations of one VM: `switchover bench --soak N`. Its own options,
+ * its own main.
+ */
+#ifndef CLI_SOAK_H
+#define CLI_SOAK_H
+
+int cmd_bench_soak(int argc, char **argv);
+
+#endif

@@ -1,0 +1,14 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# test_soak.sh SWITCHOVER HOPS: one VM goes back and forth, and nothing is lost on the way. TAP.
+dir=$(mktemp -d /tmp/swt.XXXXXX) || exit 99
+trap 'rm -rf "$dir"' EXIT
+echo 1..2
+"$1" bench --soak "$2" --json "$dir/row" >"$dir/out" 2>&1
+status=$?
+sed 's/^/# /' "$dir/out"
+[ $status = 0 ] && grep -q "\"hops\":$2,.*\"whole\":true" "$dir/row" && echo "ok 1 - every hop is whole" ||
+	echo "not ok 1 - every hop is whole"
+# Open files neither of the machine nor of the devices may become more.
+grep -q '"vm_fds":{"first":\([0-9.]*\),"last":\1,.*"device_fds":{"first":\([0-9.]*\),"last":\2,' "$dir/row" &&
+	echo "ok 2 - no open file is left behind" || echo "not ok 2 - no open file is left behind"
