@@ -50,17 +50,15 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	swo_log_set(SWO_LOG_ERROR, fuzz_quiet, NULL);
-	printf("1..%d\n", count);
+	printf("1..1\n");
 	for (int i = 0; i < count; i++) {
-		bool ok = replay(argv[1], names[i]->d_name);
-
-		/* Before the next one may crash. */
-		printf("%sok %d - the input %s harms nothing\n", ok ? "" : "not ", i + 1,
-			names[i]->d_name);
+		/* Before it, for it may be the last one. */
+		printf("# %s\n", names[i]->d_name);
 		fflush(stdout);
-		failed += !ok;
+		failed += !replay(argv[1], names[i]->d_name);
 		free(names[i]);
 	}
 	free(names);
+	printf("%sok 1 - each of %d inputs harms nothing\n", failed ? "not " : "", count);
 	return failed ? 1 : 0;
 }
