@@ -44,10 +44,9 @@ static inline bool peer_next(struct peer_input *in, struct peer_step *step,
 	step->len %= PEER_PAYLOAD_MAX + 1;
 	/* A whole page need not be in the input. */
 	memset(payload, step->pass, step->len);
-	size_t there = step->len < in->size ? step->len : in->size;
-	if (there > 256 && (step->kind & 0x80))
-		there = 0;
-	fuzz_take(&in->data, &in->size, payload, there);
+	if (!(step->kind & 0x80))
+		fuzz_take(
+			&in->data, &in->size, payload, step->len < in->size ? step->len : in->size);
 	return true;
 }
 
