@@ -128,8 +128,17 @@ static const struct argp argp = {
 	       "when the command line makes no sense.",
 };
 
+/* A sanitizer's own allocator ends the process when it finds no memory. */
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define MAY_STARVE false
+#else
+#define MAY_STARVE true
+#endif
+
 static bool chosen(const struct options *o, const struct fault_case *c)
 {
+	if (c->kind == FAULT_NO_MEMORY && !MAY_STARVE)
+		return false;
 	return (!o->quick || c->quick) && (!o->only || !fnmatch(o->only, c->name, 0));
 }
 
