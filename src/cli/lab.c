@@ -17,10 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TLS_HOST "target.example"
-#define START_MS 60000	/* for all processes to listen */
-#define RETRY_MS 500	/* between two looks whether they still live */
-#define BOOT_MS	 120000 /* until the guest rings every device: KVM may have to emulate it */
+#define TLS_HOST     "target.example"
+#define START_MS     60000  /* for all processes to listen */
+#define RETRY_MS     500    /* between two looks whether they still live */
+#define BOOT_MS	     120000 /* until the guest rings every device: KVM may have to emulate it ... */
+#define BOOT_EACH_MS 4000   /* ... and then each device adds seconds */
 
 /* ---- arguments of the processes ---------------------------------------------------------- */
 
@@ -329,10 +330,12 @@ int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, uint64_t except,
 
 int lab_boot(struct lab *lab, struct swo_error *err)
 {
+	uint64_t within_ms = BOOT_MS + (uint64_t)lab->vfs * BOOT_EACH_MS;
+
 	say(lab, "waiting for the guest");
 	/* Until the last device is found the first ones may be rung irregularly. */
-	if (lab_wait_for_doorbells(lab, LAB_SOURCE, 0, 50, BOOT_MS, err) ||
-		lab_wait_for_doorbells(lab, LAB_SOURCE, 0, 50, BOOT_MS, err))
+	if (lab_wait_for_doorbells(lab, LAB_SOURCE, 0, 50, within_ms, err) ||
+		lab_wait_for_doorbells(lab, LAB_SOURCE, 0, 50, within_ms, err))
 		return -1;
 	/* Gaps while the guest came up are not the migration's. */
 	for (unsigned i = 0; i < lab->vfs; i++) {
