@@ -18,6 +18,7 @@ enum cli_exit {
 int cmd_migrate(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_resolve(int argc, char **argv);
+int cmd_exec(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_vm(int argc, char **argv);
 

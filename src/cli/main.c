@@ -27,6 +27,9 @@ static const struct verb verbs[] = {
 #ifdef CLI_HAVE_RESOLVE
 	{"resolve", cmd_resolve, "settle a migration that is in doubt, or list the journals"},
 #endif
+#ifdef CLI_HAVE_EXEC
+	{"exec", cmd_exec, "start another VMM so that its devices change state in parallel"},
+#endif
 #ifdef CLI_HAVE_BENCH
 	{"bench", cmd_bench, "start machines and devices, migrate, check and measure"},
 #endif

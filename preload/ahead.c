@@ -1,0 +1,515 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ahead.c - what happens around each call of a VMM: registers devices, joins what was
+ * begun ahead, settles what was not foreseen, and passes everything else on.
+ */
+#include "ahead.h"
+
+#include "check.h"
+#include "real.h"
+#include "say.h"
+#include "siblings.h"
+#include "state.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct {
+	enum foresee_vmm vmm;
+	bool observe_only, verbose;
+	pid_t pid;
+	bool failure; /* an arc has failed: the VMM may now do what it does then */
+	unsigned begun, asked;
+} self;
+
+void ahead_init(const struct settings *settings)
+{
+	self.vmm = settings->vmm;
+	self.observe_only = settings->observe_only;
+	self.verbose = settings->verbose;
+	self.pid = getpid();
+}
+
+void ahead_counts(unsigned *begun, unsigned *asked)
+{
+	pthread_mutex_lock(&fleet.lock);
+	*begun = self.begun;
+	*asked = self.asked;
+	pthread_mutex_unlock(&fleet.lock);
+}
+
+/* A child of vfork shares our memory until it execs: what it closes there, we keep. */
+static bool ours(void)
+{
+	return getpid() == self.pid;
+}
+
+/* Waiting must not be a cancellation point where the call that it stands for is none. */
+static int lock(void)
+{
+	int cancel;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	pthread_mutex_lock(&fleet.lock);
+	return cancel;
+}
+
+static void unlock(int cancel)
+{
+	pthread_mutex_unlock(&fleet.lock);
+	pthread_setcancelstate(cancel, NULL);
+}
+
+/* ---- sessions, for the record ------------------------------------------------------------- */
+
+static void record_stream(struct fleet_device *device)
+{
+	if (device->stream_bytes)
+		say_stream(device->name, device->stream_save, device->stream_start_ns,
+			device->stream_end_ns, device->stream_bytes);
+	device->stream_bytes = 0;
+}
+
+void ahead_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
+{
+	if (bytes <= 0 || fleet_kind(fd) != FLEET_DATA || !say_observes())
+		return;
+	const int cancel = lock();
+	struct fleet_device *device = fleet_of(fd);
+
+	if (device && device->used) {
+		if (device->stream_bytes && device->stream_save != save)
+			record_stream(device);
+		if (!device->stream_bytes)
+			device->stream_start_ns = start_ns;
+		device->stream_save = save;
+		device->stream_end_ns = say_now();
+		device->stream_bytes += (uint64_t)bytes;
+	}
+	unlock(cancel);
+}
+
+/* ---- what was begun ahead ----------------------------------------------------------------- */
+
+static void record_arc(const struct fleet_device *device, uint32_t from, uint32_t to,
+	uint64_t asked_ns, const struct fleet_result *result, bool ahead)
+{
+	if (!say_observes())
+		return;
+	say_arc(&(struct say_arc){
+		.device = device->name,
+		.from = from,
+		.to = to,
+		.asked_ns = asked_ns,
+		.start_ns = result->start_ns,
+		.end_ns = result->end_ns,
+		.answered_ns = asked_ns ? say_now() : 0,
+		.error = result->error,
+		.ahead = ahead,
+	});
+}
+
+/* The device is where its arc led; the VMM never had the session that it opened. */
+static void drop(struct fleet_device *device)
+{
+	const struct fleet_result *result = &device->result;
+
+	record_arc(device, device->from, device->to, 0, result, true);
+	if (result->data_fd >= 0) {
+		fleet_forget(result->data_fd);
+		real.close(result->data_fd);
+	}
+	device->state = result->rc < 0 ? FLEET_STATE_UNKNOWN : device->to;
+	fleet_set_ahead(device, FLEET_IDLE);
+}
+
+static bool runs_or_will(uint32_t state)
+{
+	return state == SWO_DEVICE_RUNNING || state == SWO_DEVICE_RUNNING_P2P;
+}
+
+/* Something else than foreseen was asked for. That is how a VMM goes back, or on after a failure;
+   otherwise we did not know it as well as we believed. */
+static void settle_for(struct fleet_device *device, uint32_t to)
+{
+	if (!runs_or_will(to) && !self.failure)
+		check_surprise("%s was asked for where %s->%s was foreseen", device,
+			foresee_state_name(to), foresee_state_name(device->from),
+			foresee_state_name(device->to));
+	drop(device);
+}
+
+/* What the VMM knows now of where its device is. */
+static void arrived(struct fleet_device *device, uint32_t to, const struct fleet_result *result)
+{
+	device->state = result->rc < 0 ? FLEET_STATE_UNKNOWN : to;
+	if (result->rc < 0)
+		device->failed = self.failure = true;
+	else if (to == SWO_DEVICE_RUNNING)
+		device->failed = false;
+}
+
+static int hand_over(struct fleet_device *device, struct state_request *request, uint64_t asked_ns)
+{
+	const struct fleet_result result = device->result;
+
+	self.asked++;
+	arrived(device, device->to, &result);
+	record_stream(device);
+	record_arc(device, device->from, device->to, asked_ns, &result, true);
+	fleet_set_ahead(device, FLEET_IDLE);
+	request->mig.data_fd = result.data_fd;
+	errno = result.error;
+	return result.rc;
+}
+
+/* ---- ioctls ------------------------------------------------------------------------------- */
+
+/* The VMM's own call, in the VMM's own buffer, with the lock let go. */
+static int pass_on(struct fleet_device *device, int fd, unsigned long request, void *arg,
+	struct fleet_result *out)
+{
+	const unsigned tenancy = device->tenancy;
+
+	device->calls++;
+	fleet.calls++;
+	pthread_mutex_unlock(&fleet.lock);
+	out->start_ns = say_now();
+	out->rc = real.ioctl(fd, request, arg);
+	out->error = out->rc < 0 ? errno : 0;
+	out->end_ns = say_now();
+	pthread_mutex_lock(&fleet.lock);
+	fleet.calls--;
+	fleet.last_call_ns = out->end_ns;
+	if (device->tenancy == tenancy)
+		device->calls--;
+	return out->rc;
+}
+
+static void begin(struct fleet_device *device, uint32_t to)
+{
+	if (self.observe_only || check_failed())
+		return;
+	if (!atomic_load_explicit(&fleet.ahead, memory_order_relaxed))
+		self.failure = false;
+	const uint32_t from = device->state;
+	const unsigned count = siblings_begin(self.vmm, device, to);
+
+	self.begun += count;
+	if (count && self.verbose)
+		say("%s->%s of %s: begun on %u more", foresee_state_name(from),
+			foresee_state_name(to), device->name, count);
+}
+
+static int set_state(struct fleet_device *device, int fd, struct state_request *request)
+{
+	const uint64_t asked_ns = say_now();
+	const uint32_t to = request->mig.device_state;
+
+	worker_await(device);
+	if (device->ahead == FLEET_DONE) {
+		if (device->to == to)
+			return hand_over(device, request, asked_ns);
+		settle_for(device, to);
+	}
+	begin(device, to);
+
+	struct fleet_result result = {.data_fd = -1};
+	const uint32_t from = device->state;
+	const unsigned tenancy = device->tenancy;
+
+	record_stream(device);
+	pass_on(device, fd, VFIO_DEVICE_FEATURE, request, &result);
+	if (device->tenancy != tenancy || !device->used)
+		return result.rc;
+	arrived(device, to, &result);
+	if (result.rc >= 0)
+		fleet_session(device, request->mig.data_fd);
+	record_arc(device, from, to, asked_ns, &result, false);
+	errno = result.error;
+	return result.rc;
+}
+
+/* After a reset a device is RUNNING, whatever was begun on it. If it had failed, the VMM is in the
+   midst of something, and may or may not ask it again: it stays out of the pattern until it is
+   asked to run. */
+static int reset(struct fleet_device *device, int fd, unsigned long request, void *arg)
+{
+	struct fleet_result result;
+
+	worker_await(device);
+	if (device->ahead == FLEET_DONE)
+		drop(device);
+	pass_on(device, fd, request, arg, &result);
+	device->state = result.rc < 0 ? FLEET_STATE_UNKNOWN : SWO_DEVICE_RUNNING;
+	say_mark(device->name, "reset");
+	errno = result.error;
+	return result.rc;
+}
+
+/* A hot reset takes whole groups of devices along: who knows which. */
+static int hot_reset(struct fleet_device *device, int fd, unsigned long request, void *arg)
+{
+	struct fleet_result result;
+
+	fleet_for_each(other)
+	{
+		worker_await(other);
+		if (other->ahead == FLEET_DONE)
+			drop(other);
+	}
+	pass_on(device, fd, request, arg, &result);
+	fleet_for_each(other) other->state = FLEET_STATE_UNKNOWN;
+	say_mark(device->name, "hot reset");
+	errno = result.error;
+	return result.rc;
+}
+
+static int other_ioctl(struct fleet_device *device, int fd, unsigned long request, void *arg)
+{
+	struct fleet_result result;
+
+	worker_await(device);
+	pass_on(device, fd, request, arg, &result);
+	errno = result.error;
+	return result.rc;
+}
+
+static bool is_set_state(unsigned long request, const void *arg)
+{
+	const struct vfio_device_feature *header = arg;
+
+	return request == VFIO_DEVICE_FEATURE && arg &&
+	       header->argsz >= sizeof(struct state_request) &&
+	       header->flags == (VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE);
+}
+
+static bool is_get_flags(unsigned long request, const void *arg)
+{
+	const struct vfio_device_feature *header = arg;
+
+	return request == VFIO_DEVICE_FEATURE && arg &&
+	       header->argsz >= sizeof(*header) + sizeof(struct vfio_device_feature_migration) &&
+	       header->flags == (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION);
+}
+
+/* Threads are made while the machine runs, not when it stops. */
+static struct fleet_device *enlist(int fd, uint64_t flags)
+{
+	struct fleet_device *device = fleet_add(fd, flags);
+
+	if (device && fleet.count > 1 && !self.observe_only && !check_failed() &&
+		self.vmm != FORESEE_NONE)
+		fleet_for_each(other) worker_ready(other);
+	return device;
+}
+
+/* The first thing that any VMM asks of a device that it may migrate. */
+static int get_flags(int fd, void *arg)
+{
+	int rc = real.ioctl(fd, VFIO_DEVICE_FEATURE, arg);
+
+	if (rc < 0)
+		return rc;
+	const int kept = errno;
+	const int cancel = lock();
+	struct fleet_device *device = fleet_of(fd);
+	struct vfio_device_feature_migration migration;
+
+	memcpy(&migration, ((struct vfio_device_feature *)arg)->data, sizeof(migration));
+	if (!device)
+		device = enlist(fd, migration.flags);
+	else if (device->ahead == FLEET_IDLE)
+		device->state =
+			FLEET_STATE_UNKNOWN; /* a number used again, by a way that we do not see */
+	if (!device)
+		say("more than %d devices: fd %d goes its own way", FLEET_DEVICES_MAX, fd);
+	unlock(cancel);
+	errno = kept;
+	return rc;
+}
+
+/* How the VMM calls its device: in a group by name. */
+static int get_device_fd(int fd, const char *name)
+{
+	int device_fd = real.ioctl(fd, VFIO_GROUP_GET_DEVICE_FD, name);
+
+	if (device_fd >= 0 && fleet_kind(device_fd) == FLEET_OTHER) {
+		const int cancel = lock();
+
+		fleet_name(device_fd, name);
+		unlock(cancel);
+	}
+	return device_fd;
+}
+
+bool ahead_concerns(int fd, unsigned long request)
+{
+	return fleet_kind(fd) != FLEET_OTHER || request == VFIO_DEVICE_FEATURE ||
+	       request == VFIO_GROUP_GET_DEVICE_FD;
+}
+
+static int dispatch(int fd, unsigned long request, void *arg)
+{
+	struct fleet_device *device = fleet_of(fd);
+
+	if (!device && is_set_state(request, arg)) {
+		/* A device that came into the process ready, over exec say. */
+		uint64_t flags;
+		const bool migrates = state_flags(fd, &flags);
+
+		device = migrates ? enlist(fd, flags) : NULL;
+	}
+	if (!device || !device->used) {
+		pthread_mutex_unlock(&fleet.lock);
+		const int rc = real.ioctl(fd, request, arg);
+		const int error = errno;
+
+		pthread_mutex_lock(&fleet.lock);
+		errno = error;
+		return rc;
+	}
+	if (is_set_state(request, arg))
+		return set_state(device, fd, arg);
+	if (request == VFIO_DEVICE_RESET)
+		return reset(device, fd, request, arg);
+	if (request == VFIO_DEVICE_PCI_HOT_RESET)
+		return hot_reset(device, fd, request, arg);
+	return other_ioctl(device, fd, request, arg);
+}
+
+int ahead_ioctl(int fd, unsigned long request, void *arg)
+{
+	if (!ours())
+		return real.ioctl(fd, request, arg);
+	if (request == VFIO_GROUP_GET_DEVICE_FD && arg)
+		return get_device_fd(fd, arg);
+	if (is_get_flags(request, arg))
+		return get_flags(fd, arg);
+	if (fleet_kind(fd) == FLEET_OTHER && !is_set_state(request, arg))
+		return real.ioctl(fd, request, arg);
+	const int kept = errno;
+	const int cancel = lock();
+	const int rc = dispatch(fd, request, arg);
+	const int error = rc < 0 ? errno : kept;
+
+	unlock(cancel);
+	errno = error;
+	return rc;
+}
+
+/* ---- everything else ---------------------------------------------------------------------- */
+
+static void settle(int fd, bool write)
+{
+	if (!atomic_load_explicit(&fleet.ahead, memory_order_acquire) || !ours())
+		return;
+	const int kept = errno;
+	const int cancel = lock();
+	struct fleet_device *device = fleet_of(fd);
+
+	if (device) {
+		worker_await(device);
+		if (write && device->ahead == FLEET_DONE && fleet_kind(fd) == FLEET_DATA)
+			check_surprise(
+				"its state is still being written though %s->%s was foreseen",
+				device, foresee_state_name(device->from),
+				foresee_state_name(device->to));
+	}
+	unlock(cancel);
+	errno = kept;
+}
+
+void ahead_settle(int fd)
+{
+	settle(fd, false);
+}
+
+void ahead_settle_write(int fd)
+{
+	settle(fd, true);
+}
+
+static void close_device(struct fleet_device *device)
+{
+	/* Only its last descriptor ends it; until then the others keep it open. */
+	if (device->fds == 1) {
+		worker_await(device);
+		if (device->ahead == FLEET_DONE)
+			drop(device);
+	}
+}
+
+void ahead_close(int fd)
+{
+	if (fleet_kind(fd) == FLEET_OTHER || !ours())
+		return;
+	const int kept = errno;
+	const int cancel = lock();
+	struct fleet_device *device = fleet_of(fd);
+
+	if (fleet_kind(fd) == FLEET_DATA) {
+		worker_await(device);
+		record_stream(device);
+		if (device->ahead == FLEET_DONE && device->result.data_fd == fd) {
+			check_surprise(
+				"a session that the VMM does not know of was closed", device);
+			device->result.data_fd = -1;
+		}
+		fleet_forget(fd);
+	} else if (device) {
+		close_device(device);
+		if (fleet_forget(fd)) {
+			worker_end(device);
+			fleet_remove(device);
+		}
+	}
+	unlock(cancel);
+	errno = kept;
+}
+
+void ahead_close_range(unsigned first, unsigned last)
+{
+	for (int fd = (int)first; fd <= fleet_top() && (unsigned)fd <= last; fd++)
+		ahead_close(fd);
+}
+
+void ahead_dup(int fd, int copy)
+{
+	if (fleet_kind(fd) == FLEET_OTHER || !ours())
+		return;
+	const int kept = errno;
+	const int cancel = lock();
+
+	fleet_alias(fd, copy);
+	unlock(cancel);
+	errno = kept;
+}
+
+void ahead_fork_before(void)
+{
+	pthread_mutex_lock(&fleet.lock);
+}
+
+void ahead_fork_parent(void)
+{
+	pthread_mutex_unlock(&fleet.lock);
+}
+
+void ahead_fork_child(void)
+{
+	check_give_up("in a child process");
+	fleet_for_each(device)
+	{
+		device->worker_runs = false;
+		if (device->ahead == FLEET_WORKS || device->ahead == FLEET_HELD) {
+			device->state = FLEET_STATE_UNKNOWN;
+			fleet_set_ahead(device, FLEET_IDLE);
+		}
+	}
+	self.pid = getpid();
+	pthread_cond_init(&fleet.changed, NULL);
+	pthread_mutex_unlock(&fleet.lock);
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check.c - remembers the first surprise.
+ */
+#include "check.h"
+
+#include "say.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+static char reason[256];
+static atomic_bool failed;
+
+void check_surprise(const char *fmt, const struct fleet_device *device, ...)
+{
+	va_list args;
+
+	if (check_failed())
+		return;
+	int len = device ? snprintf(reason, sizeof(reason), "device %s: ", device->name) : 0;
+
+	va_start(args, device);
+	vsnprintf(reason + len, sizeof(reason) - (size_t)len, fmt, args);
+	va_end(args);
+	atomic_store_explicit(&failed, true, memory_order_release);
+	say("%s: from now on every device changes state only when the VMM asks. Please report "
+	    "this, "
+	    "with the VMM's version",
+		reason);
+}
+
+void check_give_up(const char *why)
+{
+	if (check_failed())
+		return;
+	snprintf(reason, sizeof(reason), "%s", why);
+	atomic_store_explicit(&failed, true, memory_order_release);
+}
+
+bool check_failed(void)
+{
+	return atomic_load_explicit(&failed, memory_order_acquire);
+}
+
+const char *check_reason(void)
+{
+	return check_failed() ? reason : NULL;
+}
+
+void check_reset(void)
+{
+	atomic_store_explicit(&failed, false, memory_order_release);
+}

@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fleet.c - which descriptor is whose. A device is recognised by the first migration
+ * feature that is asked of it, so it does not matter how the VMM came by it.
+ */
+#include "fleet.h"
+
+#include "say.h"
+
+#include <ctype.h>
+#include <linux/kcmp.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+struct fleet fleet = {
+	.lock = PTHREAD_MUTEX_INITIALIZER,
+	.changed = PTHREAD_COND_INITIALIZER,
+};
+_Atomic uint8_t fleet_kinds[FLEET_FDS_MAX];
+static uint16_t owner[FLEET_FDS_MAX]; /* index of the device; meaningful where the kind is */
+static _Atomic int top = -1;
+
+#define NAMES_MAX 32
+static struct {
+	int fd;
+	char name[64];
+} names[NAMES_MAX]; /* of descriptors that are not devices of the fleet yet */
+static unsigned names_next;
+
+static void mark(int fd, enum fleet_kind kind, const struct fleet_device *device)
+{
+	owner[fd] = (uint16_t)(device - fleet.device);
+	if (fd > top)
+		top = fd;
+	atomic_store_explicit(&fleet_kinds[fd], (uint8_t)kind, memory_order_release);
+}
+
+struct fleet_device *fleet_of(int fd)
+{
+	return fleet_kind(fd) == FLEET_OTHER ? NULL : &fleet.device[owner[fd]];
+}
+
+/* The name goes into records and messages: nothing but letters, digits and ":._-". */
+static void set_name(struct fleet_device *device, const char *name)
+{
+	size_t at = 0;
+
+	for (; name[at] && at < sizeof(device->name) - 1; at++)
+		device->name[at] = isalnum((unsigned char)name[at]) || strchr(":._-", name[at])
+					   ? name[at]
+					   : '_';
+	device->name[at] = '\0';
+}
+
+static void find_name(struct fleet_device *device, int fd)
+{
+	char link[64], path[256], fallback[32];
+
+	for (unsigned i = 0; i < NAMES_MAX; i++)
+		if (names[i].name[0] && names[i].fd == fd) {
+			set_name(device, names[i].name);
+			names[i].name[0] = '\0';
+			return;
+		}
+	/* A cdev: /dev/vfio/devices/vfioN; its bus address is where sysfs says it is. */
+	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+	ssize_t len = readlink(link, path, sizeof(path) - 1);
+	const char *slash = NULL;
+
+	if (len > 0) {
+		path[len] = '\0';
+		slash = strrchr(path, '/');
+	}
+	if (slash && !strncmp(slash + 1, "vfio", 4)) {
+		char sysfs[128], parent[256];
+
+		snprintf(sysfs, sizeof(sysfs), "/sys/class/vfio-dev/%.32s/device", slash + 1);
+		len = readlink(sysfs, parent, sizeof(parent) - 1);
+		if (len > 0) {
+			parent[len] = '\0';
+			const char *bus = strrchr(parent, '/');
+
+			set_name(device, bus ? bus + 1 : parent);
+		} else {
+			set_name(device, slash + 1);
+		}
+		return;
+	}
+	snprintf(fallback, sizeof(fallback), "fd%d", fd);
+	set_name(device, fallback);
+}
+
+/* Have we got this open file already, under another number that came by a way we did not see? */
+static struct fleet_device *same_file(int fd)
+{
+	const pid_t self = getpid();
+
+	fleet_for_each(device) if (syscall(SYS_kcmp, self, self, KCMP_FILE, fd, device->fd) ==
+				   0) return device;
+	return NULL;
+}
+
+struct fleet_device *fleet_add(int fd, uint64_t flags)
+{
+	if (fd < 0 || fd >= FLEET_FDS_MAX)
+		return NULL;
+	struct fleet_device *device = fleet_of(fd);
+
+	if (device)
+		return device;
+	device = same_file(fd);
+	if (device) {
+		mark(fd, FLEET_DEVICE, device);
+		device->fds++;
+		return device;
+	}
+	for (device = fleet.device; device < fleet.device + FLEET_DEVICES_MAX; device++) {
+		if (device->used)
+			continue;
+		const unsigned tenancy = device->tenancy;
+
+		memset(device, 0, sizeof(*device));
+		device->used = true;
+		device->tenancy = tenancy + 1;
+		device->fd = fd;
+		device->fds = 1;
+		device->flags = flags;
+		device->state = FLEET_STATE_UNKNOWN;
+		device->result.data_fd = -1;
+		pthread_cond_init(&device->go, NULL);
+		find_name(device, fd);
+		mark(fd, FLEET_DEVICE, device);
+		fleet.count++;
+		say_mark(device->name, "opened");
+		return device;
+	}
+	return NULL;
+}
+
+void fleet_alias(int fd, int copy)
+{
+	const enum fleet_kind kind = fleet_kind(fd);
+
+	if (kind == FLEET_OTHER || copy < 0 || copy >= FLEET_FDS_MAX)
+		return;
+	struct fleet_device *device = fleet_of(fd);
+
+	if (kind == FLEET_DEVICE)
+		device->fds++;
+	mark(copy, kind, device);
+}
+
+void fleet_session(struct fleet_device *device, int data_fd)
+{
+	if (data_fd >= 0 && data_fd < FLEET_FDS_MAX)
+		mark(data_fd, FLEET_DATA, device);
+}
+
+/* Another of its descriptors, when the one that we used goes. */
+static int another_fd(const struct fleet_device *device, int but)
+{
+	for (int fd = 0; fd <= top; fd++)
+		if (fd != but && fleet_kind(fd) == FLEET_DEVICE && fleet_of(fd) == device)
+			return fd;
+	return -1;
+}
+
+bool fleet_forget(int fd)
+{
+	const enum fleet_kind kind = fleet_kind(fd);
+	struct fleet_device *device = fleet_of(fd);
+
+	if (!device)
+		return false;
+	atomic_store_explicit(&fleet_kinds[fd], FLEET_OTHER, memory_order_release);
+	if (kind != FLEET_DEVICE)
+		return false;
+	if (--device->fds == 0)
+		return true;
+	if (device->fd == fd)
+		device->fd = another_fd(device, fd);
+	return false;
+}
+
+void fleet_remove(struct fleet_device *device)
+{
+	say_mark(device->name, "closed");
+	for (int fd = 0; fd <= top; fd++) /* sessions that outlive their device */
+		if (fleet_kind(fd) == FLEET_DATA && fleet_of(fd) == device)
+			atomic_store_explicit(&fleet_kinds[fd], FLEET_OTHER, memory_order_release);
+	fleet_set_ahead(device, FLEET_IDLE);
+	device->used = false;
+	fleet.count--;
+}
+
+void fleet_set_ahead(struct fleet_device *device, enum fleet_ahead ahead)
+{
+	if (device->ahead == FLEET_IDLE && ahead != FLEET_IDLE)
+		atomic_fetch_add_explicit(&fleet.ahead, 1, memory_order_release);
+	if (device->ahead != FLEET_IDLE && ahead == FLEET_IDLE)
+		atomic_fetch_sub_explicit(&fleet.ahead, 1, memory_order_release);
+	device->ahead = ahead;
+}
+
+int fleet_top(void)
+{
+	return top;
+}
+
+void fleet_name(int fd, const char *name)
+{
+	names[names_next].fd = fd;
+	snprintf(names[names_next].name, sizeof(names[0].name), "%s", name);
+	names_next = (names_next + 1) % NAMES_MAX;
+}

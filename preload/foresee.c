@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * foresee.c - the tables. docs/preload.md argues each line of them: why the arc may
+ * begin on a device before the VMM asks for it there.
+ */
+#include "foresee.h"
+
+#include "device/vfio_abi.h"
+
+#include <string.h>
+
+enum {
+	STOP = SWO_DEVICE_STOP,
+	RUNNING = SWO_DEVICE_RUNNING,
+	STOP_COPY = SWO_DEVICE_STOP_COPY,
+	RESUMING = SWO_DEVICE_RESUMING,
+	RUNNING_P2P = SWO_DEVICE_RUNNING_P2P,
+	PRE_COPY = SWO_DEVICE_PRE_COPY,
+	PRE_COPY_P2P = SWO_DEVICE_PRE_COPY_P2P,
+};
+
+/*
+ * QEMU (hw/vfio/migration.c, 8.2 to 11.1): its prepare handlers ask every device for a P2P state,
+ * then its handlers ask every device to leave it; so when it stops, continues, and takes a failed
+ * stop back.
+ */
+static const struct foresee_arc qemu[] = {
+	{RUNNING, RUNNING_P2P, 0},
+	{PRE_COPY, PRE_COPY_P2P, 0},
+	{RUNNING_P2P, STOP, 0},
+	{PRE_COPY_P2P, STOP, 0},
+	{PRE_COPY_P2P, STOP_COPY, 0},
+	{STOP, STOP_COPY, 0}, /* devices without PRE_COPY, each before its state is read */
+	{RESUMING, RUNNING_P2P, 0},
+	{STOP, RUNNING_P2P, 0},
+	{STOP_COPY, RUNNING_P2P, 0},
+	{PRE_COPY_P2P, RUNNING_P2P, 0},
+	{RUNNING_P2P, RUNNING, 0},
+};
+
+/* Cloud Hypervisor (its pause, snapshot and resume, 2026): one pass, and no stop at P2P. */
+static const struct foresee_arc cloud_hypervisor[] = {
+	{RUNNING, STOP, RUNNING_P2P},
+	{STOP, STOP_COPY, 0},
+	{RESUMING, RUNNING, RUNNING_P2P},
+	{STOP, RUNNING, RUNNING_P2P},
+};
+
+static const struct table {
+	const char *name;
+	const struct foresee_arc *arcs;
+	unsigned count;
+} tables[] = {
+	[FORESEE_NONE] = {"none", NULL, 0},
+	[FORESEE_QEMU] = {"qemu", qemu, sizeof(qemu) / sizeof(*qemu)},
+	[FORESEE_CLOUD_HYPERVISOR] = {"cloud-hypervisor", cloud_hypervisor,
+		sizeof(cloud_hypervisor) / sizeof(*cloud_hypervisor)},
+};
+
+const struct foresee_arc *foresee(enum foresee_vmm vmm, uint32_t from, uint32_t to)
+{
+	for (unsigned i = 0; i < tables[vmm].count; i++)
+		if (tables[vmm].arcs[i].from == from && tables[vmm].arcs[i].to == to)
+			return &tables[vmm].arcs[i];
+	return NULL;
+}
+
+enum foresee_vmm foresee_vmm_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+	const char *name = slash ? slash + 1 : path;
+
+	if (!strncmp(name, "qemu-system-", 12) || !strncmp(name, "qemu-kvm", 8) ||
+		!strcmp(name, "kvm"))
+		return FORESEE_QEMU;
+	if (!strncmp(name, "cloud-hypervisor", 16))
+		return FORESEE_CLOUD_HYPERVISOR;
+	return FORESEE_NONE;
+}
+
+bool foresee_vmm_named(const char *name, enum foresee_vmm *out)
+{
+	for (unsigned i = 0; i < sizeof(tables) / sizeof(*tables); i++)
+		if (!strcmp(name, tables[i].name)) {
+			*out = (enum foresee_vmm)i;
+			return true;
+		}
+	return false;
+}
+
+const char *foresee_vmm_name(enum foresee_vmm vmm)
+{
+	return tables[vmm].name;
+}
+
+bool foresee_is_p2p(uint32_t state)
+{
+	return state == RUNNING_P2P || state == PRE_COPY_P2P;
+}
+
+bool foresee_leaves_p2p(uint32_t from, uint32_t to)
+{
+	return foresee_is_p2p(from) && !foresee_is_p2p(to);
+}
+
+const char *foresee_state_name(uint32_t state)
+{
+	static const char *const names[] = {"ERROR", "STOP", "RUNNING", "STOP_COPY", "RESUMING",
+		"RUNNING_P2P", "PRE_COPY", "PRE_COPY_P2P"};
+
+	return state < sizeof(names) / sizeof(*names) ? names[state] : "?";
+}

@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * interpose.c - the symbols that stand in front of libc's. For a descriptor that is no
+ * VFIO device's each costs one load and one comparison.
+ */
+/* Both forms of each name are defined here: no header may make one out of the other. */
+#undef _FILE_OFFSET_BITS
+#undef _FORTIFY_SOURCE
+
+#include "ahead.h"
+
+#include "check.h"
+#include "real.h"
+#include "say.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/close_range.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+static atomic_bool active;
+
+static bool is_ours(int fd)
+{
+	return fleet_kind(fd) != FLEET_OTHER;
+}
+
+__attribute__((constructor)) static void load(void)
+{
+	struct settings settings;
+
+	real_find();
+	const char *wrong = settings_read(&settings, program_invocation_name);
+
+	say_open(&settings);
+	if (wrong)
+		say("%s has a value that means nothing; see switchover-exec(1). Nothing is begun "
+		    "ahead",
+			wrong);
+	if (settings.off || (settings.vmm == FORESEE_NONE && !settings.observe))
+		return;
+	ahead_init(&settings);
+	pthread_atfork(ahead_fork_before, ahead_fork_parent, ahead_fork_child);
+	atomic_store(&active, true);
+}
+
+EXPORT int ioctl(int fd, unsigned long request, ...)
+{
+	va_list args;
+
+	va_start(args, request);
+	void *arg = va_arg(args, void *);
+
+	va_end(args);
+	if (!atomic_load_explicit(&active, memory_order_relaxed)) {
+		real_find();
+		return real.ioctl(fd, request, arg);
+	}
+	return ahead_concerns(fd, request) ? ahead_ioctl(fd, request, arg)
+					   : real.ioctl(fd, request, arg);
+}
+
+EXPORT int close(int fd)
+{
+	real_find();
+	if (is_ours(fd))
+		ahead_close(fd);
+	return real.close(fd);
+}
+
+EXPORT int close_range(unsigned first, unsigned last, int flags)
+{
+	real_find();
+	if (!((unsigned)flags & CLOSE_RANGE_CLOEXEC))
+		ahead_close_range(first, last);
+	return real.close_range(first, last, flags);
+}
+
+EXPORT void closefrom(int first)
+{
+	real_find();
+	ahead_close_range(first < 0 ? 0 : (unsigned)first, ~0u);
+	real.closefrom(first);
+}
+
+EXPORT int dup(int fd)
+{
+	real_find();
+	const int copy = real.dup(fd);
+
+	if (copy >= 0 && is_ours(fd))
+		ahead_dup(fd, copy);
+	return copy;
+}
+
+/* A number that is taken over is closed by that; one that then is not, because the call fails,
+   makes itself known again with its next change of state. */
+static void take_over(int fd, int copy)
+{
+	if (fd != copy && is_ours(copy))
+		ahead_close(copy);
+}
+
+EXPORT int dup2(int fd, int copy)
+{
+	real_find();
+	take_over(fd, copy);
+	const int rc = real.dup2(fd, copy);
+
+	if (rc >= 0 && fd != copy && is_ours(fd))
+		ahead_dup(fd, rc);
+	return rc;
+}
+
+EXPORT int dup3(int fd, int copy, int flags)
+{
+	real_find();
+	take_over(fd, copy);
+	const int rc = real.dup3(fd, copy, flags);
+
+	if (rc >= 0 && is_ours(fd))
+		ahead_dup(fd, rc);
+	return rc;
+}
+
+static int control(int fd, int command, void *arg)
+{
+	real_find();
+	const int rc = real.fcntl(fd, command, arg);
+
+	if (rc >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC) && is_ours(fd))
+		ahead_dup(fd, rc);
+	return rc;
+}
+
+EXPORT int fcntl(int fd, int command, ...)
+{
+	va_list args;
+
+	va_start(args, command);
+	void *arg = va_arg(args, void *);
+
+	va_end(args);
+	return control(fd, command, arg);
+}
+
+/* What programs with a 64-bit off_t call. */
+EXPORT int fcntl64(int fd, int command, ...);
+int fcntl64(int fd, int command, ...)
+{
+	va_list args;
+
+	va_start(args, command);
+	void *arg = va_arg(args, void *);
+
+	va_end(args);
+	return control(fd, command, arg);
+}
+
+/* ---- data --------------------------------------------------------------------------------- */
+
+#define MOVE(fd, save, settle, call)                                                               \
+	do {                                                                                       \
+		real_find();                                                                       \
+		if (!is_ours(fd))                                                                  \
+			return call;                                                               \
+		settle(fd);                                                                        \
+		const uint64_t start_ns = say_now();                                               \
+		const ssize_t moved = call;                                                        \
+                                                                                                   \
+		ahead_moved(fd, save, start_ns, moved);                                            \
+		return moved;                                                                      \
+	} while (0)
+
+EXPORT ssize_t read(int fd, void *buf, size_t len)
+{
+	MOVE(fd, true, ahead_settle, real.read(fd, buf, len));
+}
+
+EXPORT ssize_t readv(int fd, const struct iovec *iov, int count)
+{
+	MOVE(fd, true, ahead_settle, real.readv(fd, iov, count));
+}
+
+EXPORT ssize_t write(int fd, const void *buf, size_t len)
+{
+	MOVE(fd, false, ahead_settle_write, real.write(fd, buf, len));
+}
+
+EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
+{
+	MOVE(fd, false, ahead_settle_write, real.writev(fd, iov, count));
+}
+
+/* Of a device itself: its regions. */
+EXPORT ssize_t pread(int fd, void *buf, size_t len, off_t offset)
+{
+	real_find();
+	if (is_ours(fd))
+		ahead_settle(fd);
+	return real.pread(fd, buf, len, offset);
+}
+
+EXPORT ssize_t pwrite(int fd, const void *buf, size_t len, off_t offset)
+{
+	real_find();
+	if (is_ours(fd))
+		ahead_settle(fd);
+	return real.pwrite(fd, buf, len, offset);
+}
+
+EXPORT ssize_t pread64(int fd, void *buf, size_t len, off64_t offset)
+{
+	return pread(fd, buf, len, offset);
+}
+
+EXPORT ssize_t pwrite64(int fd, const void *buf, size_t len, off64_t offset)
+{
+	return pwrite(fd, buf, len, offset);
+}
+
+static void settle_all(const struct pollfd *fds, nfds_t count)
+{
+	if (!atomic_load_explicit(&fleet.ahead, memory_order_acquire))
+		return;
+	for (nfds_t i = 0; i < count; i++)
+		if (is_ours(fds[i].fd))
+			ahead_settle(fds[i].fd);
+}
+
+EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout)
+{
+	real_find();
+	settle_all(fds, count);
+	return real.poll(fds, count, timeout);
+}
+
+EXPORT int ppoll(
+	struct pollfd *fds, nfds_t count, const struct timespec *timeout, const sigset_t *mask)
+{
+	real_find();
+	settle_all(fds, count);
+	return real.ppoll(fds, count, timeout, mask);
+}
+
+/* ---- what a VMM that was built with _FORTIFY_SOURCE calls instead -------------------------- */
+
+void __chk_fail(void) __attribute__((noreturn));
+
+static void check_room(size_t len, size_t room)
+{
+	if (len > room)
+		__chk_fail();
+}
+
+EXPORT ssize_t __read_chk(int fd, void *buf, size_t len, size_t room);
+ssize_t __read_chk(int fd, void *buf, size_t len, size_t room)
+{
+	check_room(len, room);
+	return read(fd, buf, len);
+}
+
+EXPORT ssize_t __pread_chk(int fd, void *buf, size_t len, off_t offset, size_t room);
+ssize_t __pread_chk(int fd, void *buf, size_t len, off_t offset, size_t room)
+{
+	check_room(len, room);
+	return pread(fd, buf, len, offset);
+}
+
+EXPORT ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t room);
+ssize_t __pread64_chk(int fd, void *buf, size_t len, off64_t offset, size_t room)
+{
+	check_room(len, room);
+	return pread(fd, buf, len, offset);
+}
+
+EXPORT int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t room);
+int __poll_chk(struct pollfd *fds, nfds_t count, int timeout, size_t room)
+{
+	check_room(count, room / sizeof(*fds));
+	return poll(fds, count, timeout);
+}
+
+EXPORT int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+	const sigset_t *mask, size_t room);
+int __ppoll_chk(struct pollfd *fds, nfds_t count, const struct timespec *timeout,
+	const sigset_t *mask, size_t room)
+{
+	check_room(count, room / sizeof(*fds));
+	return ppoll(fds, count, timeout, mask);
+}

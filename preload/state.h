@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * state.h - VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE: one SET, one GET, in buffers of ours
+ * and on the next library's ioctl.
+ */
+#ifndef PRELOAD_STATE_H
+#define PRELOAD_STATE_H
+
+#include "fleet.h"
+
+#include "device/vfio_abi.h"
+
+/* What the VMM's argument and ours look like. */
+struct state_request {
+	struct vfio_device_feature header;
+	struct vfio_device_feature_mig_state mig;
+};
+
+/* Without the lock: it takes as long as the device takes. */
+void state_set(int fd, uint32_t state, struct fleet_result *out);
+/* FLEET_STATE_UNKNOWN when the device does not say. */
+uint32_t state_get(int fd);
+/* False: it has no migration. */
+bool state_flags(int fd, uint64_t *flags);
+
+#endif

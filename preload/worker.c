@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * worker.c - waits for a step, takes it, keeps the result. All signals are blocked:
+ * they are the VMM's.
+ */
+#include "worker.h"
+
+#include "check.h"
+#include "foresee.h"
+#include "real.h"
+#include "say.h"
+#include "state.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <time.h>
+
+#define STACK_BYTES (128 * 1024)
+
+uint64_t worker_patience_ns = 30 * 1000000000ull;
+
+/* Only arcs after which nothing is lost: no data session ended, none that the VMM has not seen. */
+static bool has_way_back(uint32_t from, uint32_t to)
+{
+	switch (from) {
+	case SWO_DEVICE_RUNNING:
+	case SWO_DEVICE_RUNNING_P2P:
+	case SWO_DEVICE_STOP:
+		return true;
+	case SWO_DEVICE_PRE_COPY:
+		return to == SWO_DEVICE_PRE_COPY_P2P;
+	default:
+		return false;
+	}
+}
+
+static void take_back(struct fleet_device *device)
+{
+	struct fleet_result back;
+	const int fd = device->fd;
+	const int data_fd = device->result.data_fd;
+	const uint32_t from = device->from;
+
+	check_surprise("nobody asked for %s->%s, which was begun on it", device,
+		foresee_state_name(from), foresee_state_name(device->to));
+	if (device->result.rc < 0 || !has_way_back(from, device->to))
+		return;
+	fleet_set_ahead(device, FLEET_WORKS);
+	device->result.data_fd = -1;
+	if (data_fd >= 0)
+		fleet_forget(data_fd);
+	pthread_mutex_unlock(&fleet.lock);
+	if (data_fd >= 0)
+		real.close(data_fd);
+	state_set(fd, from, &back);
+	pthread_mutex_lock(&fleet.lock);
+	device->state = back.rc < 0 ? FLEET_STATE_UNKNOWN : from;
+	fleet_set_ahead(device, FLEET_IDLE);
+	pthread_cond_broadcast(&fleet.changed);
+}
+
+static void take_step(struct fleet_device *device)
+{
+	const int fd = device->fd;
+	const uint32_t step = device->step;
+	struct fleet_result result;
+
+	pthread_mutex_unlock(&fleet.lock);
+	state_set(fd, step, &result);
+	pthread_mutex_lock(&fleet.lock);
+	device->result = result;
+	fleet_session(device, result.data_fd);
+	fleet_set_ahead(device, step == device->to ? FLEET_DONE : FLEET_HELD);
+	pthread_cond_broadcast(&fleet.changed);
+}
+
+/* True when it is time to take back. */
+static bool wait_for_work(struct fleet_device *device)
+{
+	if (device->ahead != FLEET_DONE || check_failed()) {
+		pthread_cond_wait(&device->go, &fleet.lock);
+		return false;
+	}
+	const uint64_t now = say_now();
+	uint64_t until = (fleet.last_call_ns > device->result.end_ns ? fleet.last_call_ns
+								     : device->result.end_ns) +
+			 worker_patience_ns;
+
+	if (now >= until) {
+		if (!fleet.calls)
+			return true;
+		until = now + worker_patience_ns;
+	}
+	const struct timespec at = {
+		.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
+
+	pthread_cond_clockwait(&device->go, &fleet.lock, CLOCK_MONOTONIC, &at);
+	return false;
+}
+
+static void *worker(void *arg)
+{
+	struct fleet_device *device = arg;
+
+	pthread_mutex_lock(&fleet.lock);
+	while (!device->worker_quits) {
+		if (device->ahead == FLEET_WORKS)
+			take_step(device);
+		else if (wait_for_work(device))
+			take_back(device);
+	}
+	pthread_mutex_unlock(&fleet.lock);
+	return NULL;
+}
+
+bool worker_ready(struct fleet_device *device)
+{
+	pthread_attr_t attr;
+	sigset_t all, kept;
+
+	if (device->worker_runs)
+		return true;
+	if (pthread_attr_init(&attr))
+		return false;
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &kept);
+	const int rc = pthread_create(&device->worker, &attr, worker, device);
+
+	pthread_sigmask(SIG_SETMASK, &kept, NULL);
+	pthread_attr_destroy(&attr);
+	if (rc)
+		return false;
+	pthread_setname_np(device->worker, "switchover");
+	device->worker_runs = true;
+	return true;
+}
+
+void worker_begin(struct fleet_device *device, uint32_t from, uint32_t to, uint32_t step)
+{
+	device->from = from;
+	device->to = to;
+	device->step = step;
+	device->result = (struct fleet_result){.data_fd = -1};
+	fleet_set_ahead(device, FLEET_WORKS);
+	pthread_cond_signal(&device->go);
+}
+
+void worker_await(const struct fleet_device *device)
+{
+	while (device->ahead == FLEET_WORKS || device->ahead == FLEET_HELD)
+		pthread_cond_wait(&fleet.changed, &fleet.lock);
+}
+
+void worker_end(struct fleet_device *device)
+{
+	if (!device->worker_runs)
+		return;
+	device->worker_quits = true;
+	pthread_cond_signal(&device->go);
+	pthread_mutex_unlock(&fleet.lock);
+	pthread_join(device->worker, NULL);
+	pthread_mutex_lock(&fleet.lock);
+	device->worker_runs = false;
+}

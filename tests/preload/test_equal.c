@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A VMM cannot tell the difference: thousands of random lives of a VM, with faults,
+ * cancels, resets and unplugs, give it the same answers with the library as without.
+ */
+#include "../cm.h"
+#include "ahead.h"
+#include "check.h"
+#include "played.h"
+#include "vmm.h"
+
+#include "device/vfio_abi.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LIVES	    2000
+#define ANSWERS_MAX 2000
+
+struct life {
+	struct vmm vmm;
+	unsigned seed;
+	uint32_t answer[ANSWERS_MAX];
+	unsigned count;
+};
+
+static unsigned roll(struct life *life, unsigned sides)
+{
+	return (unsigned)rand_r(&life->seed) % sides;
+}
+
+static void note(struct life *life, uint32_t answer)
+{
+	assert_true(life->count < ANSWERS_MAX);
+	life->answer[life->count++] = answer;
+}
+
+static void note_states(struct life *life)
+{
+	for (unsigned i = 0; i < life->vmm.count; i++)
+		if (life->vmm.fd[i] >= 0)
+			note(life, vmm_state(&life->vmm, i));
+	note(life, played_sessions());
+}
+
+static void ask(struct life *life, unsigned index, uint32_t to)
+{
+	const int error = vmm_ask(&life->vmm, index, to);
+
+	note(life, (uint32_t)error);
+	if (!error)
+		return;
+	/* As QEMU: try a state that is safe, then reset. */
+	if (vmm_ask(&life->vmm, index, SWO_DEVICE_STOP) || roll(life, 2))
+		ahead_ioctl(life->vmm.fd[index], VFIO_DEVICE_RESET, NULL);
+}
+
+/* Of all in turn, now and then with a fault in one. */
+static void pass(struct life *life, uint32_t to)
+{
+	if (roll(life, 8) == 0)
+		played_fail(roll(life, life->vmm.count), to, 1 + (int)roll(life, 30), 1);
+	for (unsigned i = 0; i < life->vmm.count; i++)
+		if (life->vmm.fd[i] >= 0)
+			ask(life, i, to);
+	for (unsigned i = 0; i < life->vmm.count; i++)
+		played_fail(i, to, 0, 0);
+	note_states(life);
+}
+
+static void continue_it(struct life *life)
+{
+	pass(life, SWO_DEVICE_RUNNING_P2P);
+	pass(life, SWO_DEVICE_RUNNING);
+	for (unsigned i = 0; i < life->vmm.count; i++)
+		vmm_close_session(&life->vmm, i);
+}
+
+/* Only some are asked, no matter for what; then everything goes back. */
+static void cancelled_pass(struct life *life, uint32_t to)
+{
+	const unsigned some = roll(life, life->vmm.count);
+
+	for (unsigned i = 0; i < some; i++)
+		if (life->vmm.fd[i] >= 0)
+			vmm_ask(&life->vmm, i, to);
+	if (roll(life, 4) == 0 && life->vmm.fd[some] >= 0)
+		ahead_ioctl(life->vmm.fd[some], VFIO_DEVICE_RESET, NULL);
+	if (roll(life, 8) == 0 && life->vmm.fd[some] >= 0)
+		vmm_close(&life->vmm, some);
+	for (unsigned i = 0; i < life->vmm.count; i++)
+		if (life->vmm.fd[i] >= 0)
+			vmm_ask(&life->vmm, i, SWO_DEVICE_RUNNING_P2P);
+	for (unsigned i = 0; i < life->vmm.count; i++)
+		vmm_close_session(&life->vmm, i);
+	note_states(life);
+	pass(life, SWO_DEVICE_RUNNING);
+}
+
+static void stop(struct life *life, bool copy)
+{
+	const bool pre_copy = copy && roll(life, 2);
+
+	if (pre_copy)
+		pass(life, SWO_DEVICE_PRE_COPY);
+	if (roll(life, 6) == 0) {
+		cancelled_pass(life, pre_copy ? SWO_DEVICE_PRE_COPY_P2P : SWO_DEVICE_RUNNING_P2P);
+		return;
+	}
+	pass(life, pre_copy ? SWO_DEVICE_PRE_COPY_P2P : SWO_DEVICE_RUNNING_P2P);
+	if (roll(life, 6) == 0) {
+		cancelled_pass(life, pre_copy ? SWO_DEVICE_STOP_COPY : SWO_DEVICE_STOP);
+		return;
+	}
+	if (!pre_copy)
+		pass(life, SWO_DEVICE_STOP);
+	if (copy)
+		pass(life, SWO_DEVICE_STOP_COPY);
+	continue_it(life);
+}
+
+static void live(struct life *life, enum foresee_vmm kind, unsigned seed)
+{
+	life->seed = seed;
+	life->count = 0;
+	vmm_start(&life->vmm, kind, 2 + roll(life, 4));
+	for (unsigned event = 0; event < 6; event++) {
+		if (roll(life, 5) == 0) { /* it came in by migration */
+			pass(life, SWO_DEVICE_RESUMING);
+			continue_it(life);
+		} else {
+			stop(life, roll(life, 2));
+		}
+	}
+	vmm_end(&life->vmm);
+}
+
+static void a_vmm_cannot_tell_the_difference(void **state)
+{
+	static struct life with, without;
+	unsigned begun, asked, answers = 0;
+
+	(void)state;
+	for (unsigned seed = 1; seed <= LIVES; seed++) {
+		live(&without, FORESEE_NONE, seed);
+		live(&with, FORESEE_QEMU, seed);
+		if (check_reason())
+			fail_msg("life %u: %s", seed, check_reason());
+		if (with.count != without.count)
+			fail_msg("life %u: %u answers, not %u", seed, with.count, without.count);
+		for (unsigned i = 0; i < with.count; i++)
+			if (with.answer[i] != without.answer[i])
+				fail_msg("life %u, answer %u: %u, not %u", seed, i, with.answer[i],
+					without.answer[i]);
+		answers += with.count;
+	}
+	ahead_counts(&begun, &asked);
+	print_message("# %u lives, %u answers, %u arcs begun ahead, %u of them asked for\n", LIVES,
+		answers, begun, asked);
+	assert_true(asked > LIVES);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_vmm_cannot_tell_the_difference),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,288 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The library as it is used: `switchover exec` puts it in front of a program that calls
+ * libc, and a played kernel behind.
+ */
+#include "../cm.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define OUTPUT_MAX 65536
+
+static char dir[] = "/tmp/swo-preload-XXXXXX";
+
+/* Its exit status; what it said, standard error too, is in `output`. */
+static char output[OUTPUT_MAX];
+static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static int run(const char *fmt, ...)
+{
+	char command[8192];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(command, sizeof(command), fmt, args);
+	va_end(args);
+	strcat(command, " 2>&1");
+	FILE *pipe = popen(command, "r");
+
+	assert_non_null(pipe);
+	const size_t len = fread(output, 1, sizeof(output) - 1, pipe);
+
+	output[len] = '\0';
+	const int status = pclose(pipe);
+
+	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void says(const char *what)
+{
+	if (!strstr(output, what))
+		fail_msg("not said: %s; but: %s", what, output);
+}
+
+#define EXEC SWITCHOVER " exec "
+
+static void a_vmm_sees_what_it_would_see_without(void **state)
+{
+	(void)state;
+	static char without[OUTPUT_MAX];
+
+	assert_int_equal(run("%s 4", PLAYED_VMM), 0);
+	strcpy(without, output);
+	says("0 late, 0 sessions, P2P broken");
+	assert_int_equal(run(EXEC "--vmm qemu -- %s 4", PLAYED_VMM), 0);
+	assert_string_equal(output, without);
+}
+
+static void its_devices_change_state_at_once(void **state)
+{
+	(void)state;
+	assert_int_equal(run(EXEC "--vmm qemu -- %s 4 4", PLAYED_VMM), 0);
+	says("0 late, 0 sessions");
+}
+
+/* The meeting is one that nobody keeps alone: without this, the case above could not fail. */
+static void without_the_library_they_do_not(void **state)
+{
+	(void)state;
+	assert_int_equal(run("PLAYED_PATIENCE_MS=50 %s 2 2", PLAYED_VMM), 0);
+	says("4 late");
+	assert_int_equal(
+		run("SWITCHOVER_PRELOAD=off PLAYED_PATIENCE_MS=50 " EXEC "--vmm qemu -- %s 2 2",
+			PLAYED_VMM),
+		0);
+	says("4 late");
+}
+
+struct records {
+	unsigned arcs, ahead, unasked, streams, opened, closed;
+};
+
+static struct records read_records(const char *name)
+{
+	struct records records = {0};
+	char path[256], line[1024];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	FILE *file = fopen(path, "r");
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file)) {
+		json_t *record = json_loads(line, 0, NULL);
+		const char *kind = json_string_value(json_object_get(record, "kind"));
+
+		assert_non_null(kind);
+		if (!strcmp(kind, "arc")) {
+			records.arcs++;
+			records.ahead += json_is_true(json_object_get(record, "ahead"));
+			records.unasked += !json_integer_value(json_object_get(record, "asked_ns"));
+		} else if (!strcmp(kind, "stream")) {
+			records.streams++;
+		} else if (!strcmp(kind, "clock")) {
+			assert_int_equal(records.opened, 0);
+			assert_true(json_integer_value(json_object_get(record, "realtime_ns")) > 0);
+		} else {
+			const char *what = json_string_value(json_object_get(record, "name"));
+
+			assert_string_equal(kind, "mark");
+			records.opened += !strcmp(what, "opened");
+			records.closed += !strcmp(what, "closed");
+		}
+		json_decref(record);
+	}
+	fclose(file);
+	return records;
+}
+
+static void everything_is_on_record(void **state)
+{
+	(void)state;
+	assert_int_equal(run(EXEC "--vmm qemu --record %s/acts -- %s 3", dir, PLAYED_VMM), 0);
+	const struct records acts = read_records("acts");
+
+	assert_int_equal(acts.opened, 3);
+	assert_int_equal(acts.arcs, 3 * 7);
+	assert_int_equal(acts.ahead, 2 * 4);
+	assert_int_equal(acts.unasked, 0);
+	assert_int_equal(acts.streams, 6);
+}
+
+static void observing_measures_and_does_nothing(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		run("PLAYED_PATIENCE_MS=50 " EXEC "--vmm qemu --observe %s/looks -- %s 3 2", dir,
+			PLAYED_VMM),
+		0);
+	says("6 late");
+	const struct records looks = read_records("looks");
+
+	assert_int_equal(looks.arcs, 3 * 7);
+	assert_int_equal(looks.ahead, 0);
+	assert_int_equal(looks.streams, 6);
+}
+
+static void a_process_without_devices_leaves_no_record(void **state)
+{
+	(void)state;
+	char path[256];
+
+	assert_int_equal(
+		run(EXEC "--vmm qemu --record %s/none -- sh -c 'true | cat; exit 7'", dir), 7);
+	snprintf(path, sizeof(path), "%s/none", dir);
+	assert_int_equal(access(path, F_OK), -1);
+}
+
+static void a_record_that_cannot_be_written_is_said_and_left_out(void **state)
+{
+	(void)state;
+	assert_int_equal(run(EXEC "--vmm qemu --record /nonexistent/x -- %s 2", PLAYED_VMM), 0);
+	says("cannot open the record '/nonexistent/x': No such file");
+	says("0 late, 0 sessions");
+}
+
+static void a_setting_that_means_nothing_is_said_and_switches_off(void **state)
+{
+	(void)state;
+	assert_int_equal(run("SWITCHOVER_VMM=qmeu LD_PRELOAD=%s %s 2", PRELOAD_LIB, PLAYED_VMM), 0);
+	says("SWITCHOVER_VMM has a value that means nothing");
+	says("0 sessions");
+}
+
+/* ---- what cannot be started so, before it is ---------------------------------------------- */
+
+static void put_file(const char *name, const void *bytes, size_t len, mode_t mode)
+{
+	char path[256];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0700);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, bytes, len), len);
+	assert_int_equal(fchmod(fd, mode), 0);
+	close(fd);
+}
+
+static void refused(const char *name, const char *why)
+{
+	assert_int_equal(run(EXEC "--vmm qemu -- %s/%s", dir, name), 126);
+	says(why);
+}
+
+static void what_cannot_be_started_so_is_said_at_the_start(void **state)
+{
+	(void)state;
+	char self[1 << 16];
+	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+	const ssize_t len = read(fd, self, sizeof(self));
+
+	close(fd);
+	assert_true(len > 4096);
+	put_file("text", "hello, world, this is no program at all: it is a text, and a long one\n",
+		70, 0700);
+	refused("text", "neither an ELF program nor a script");
+	put_file("script", "#!/bin/sh\nexit 9\n", 17, 0700);
+	assert_int_equal(run(EXEC "-- %s/script", dir), 9);
+	put_file("loop", "#!./loop\n", 9, 0700);
+	assert_int_equal(run("cd %s && " EXEC "-- ./loop", dir), 126);
+	says("too many interpreters");
+	put_file("closed", self, (size_t)len, 0600);
+	refused("closed", "Permission denied");
+	self[18] = (char)0xf3; /* e_machine: RISC-V */
+	put_file("foreign", self, (size_t)len, 0700);
+	refused("foreign", "another machine");
+	self[18] = 62;
+#if defined(__x86_64__)
+	memset(self + 54, 0xff, 2); /* e_phentsize */
+	put_file("damaged", self, (size_t)len, 0700);
+	refused("damaged", "damaged ELF");
+#endif
+	assert_int_equal(run(EXEC "-- %s/nosuch", dir), 126 + 1);
+	assert_int_equal(run(EXEC "-- nosuch-program-anywhere"), 127);
+	says("no program 'nosuch-program-anywhere' in PATH");
+	assert_int_equal(run(EXEC "--library %s/nosuch.so -- true", dir), 126);
+	assert_int_equal(run(EXEC), 2);
+	assert_int_equal(run(EXEC "--vmm vmware -- true"), 2);
+	assert_int_equal(run(EXEC "--record a --observe b -- true"), 2);
+}
+
+static void a_static_program_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(run(EXEC "-- %s", STATIC_PROGRAM), 126);
+	says("statically linked");
+}
+
+static void a_sandbox_that_kills_is_refused(void **state)
+{
+	(void)state;
+	put_file("cloud-hypervisor", "#!/bin/sh\nexit 9\n", 17, 0700);
+	refused("cloud-hypervisor", "seccomp");
+	assert_int_equal(run(EXEC "-- %s/cloud-hypervisor --seccomp log", dir), 9);
+	assert_int_equal(run(EXEC "-- %s/cloud-hypervisor --seccomp=false", dir), 9);
+	assert_int_equal(run(EXEC "-- %s/cloud-hypervisor --seccomp true", dir), 126);
+}
+
+static int make_dir(void **state)
+{
+	(void)state;
+#ifdef __SANITIZE_ADDRESS__
+	/* Whoever preloads a library into a sanitized program comes before the sanitizer. */
+	setenv("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0", 1);
+#endif
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_dir(void **state)
+{
+	(void)state;
+	return run("rm -r %s", dir);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_vmm_sees_what_it_would_see_without),
+		cmocka_unit_test(its_devices_change_state_at_once),
+		cmocka_unit_test(without_the_library_they_do_not),
+		cmocka_unit_test(everything_is_on_record),
+		cmocka_unit_test(observing_measures_and_does_nothing),
+		cmocka_unit_test(a_process_without_devices_leaves_no_record),
+		cmocka_unit_test(a_record_that_cannot_be_written_is_said_and_left_out),
+		cmocka_unit_test(a_setting_that_means_nothing_is_said_and_switches_off),
+		cmocka_unit_test(what_cannot_be_started_so_is_said_at_the_start),
+		cmocka_unit_test(a_static_program_is_refused),
+		cmocka_unit_test(a_sandbox_that_kills_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, make_dir, remove_dir);
+}

@@ -1,0 +1,116 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vmm.c - the played VMM. It goes where the library's symbols would have taken it.
+ */
+#include "vmm.h"
+
+#include "../cm.h"
+#include "ahead.h"
+#include "check.h"
+#include "played.h"
+#include "real.h"
+#include "say.h"
+#include "state.h"
+#include "worker.h"
+
+#include <errno.h>
+#include <unistd.h>
+
+void vmm_start(struct vmm *vmm, enum foresee_vmm kind, unsigned count)
+{
+	const struct settings settings = {.vmm = kind, .log = "/dev/null"};
+
+	real_find();
+	real.ioctl = played_ioctl;
+	played_reset();
+	check_reset();
+	worker_patience_ns = 60ull * 60 * 1000000000u;
+	say_open(&settings);
+	ahead_init(&settings);
+	*vmm = (struct vmm){0};
+	for (unsigned i = 0; i < count; i++)
+		vmm_add(vmm, PLAYED_ALL);
+}
+
+void vmm_add(struct vmm *vmm, uint64_t flags)
+{
+	struct {
+		struct vfio_device_feature header;
+		struct vfio_device_feature_migration migration;
+	} request = {
+		.header = {.argsz = sizeof(request),
+			.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION},
+	};
+	const int fd = played_open(flags);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ahead_ioctl(fd, VFIO_DEVICE_FEATURE, &request), 0);
+	assert_int_equal(request.migration.flags, flags);
+	vmm->fd[vmm->count] = fd;
+	vmm->data_fd[vmm->count++] = -1;
+}
+
+void vmm_end(struct vmm *vmm)
+{
+	for (unsigned i = 0; i < vmm->count; i++)
+		if (vmm->fd[i] >= 0)
+			vmm_close(vmm, i);
+	assert_int_equal(played_sessions(), 0);
+	assert_int_equal(fleet.count, 0);
+	assert_int_equal(fleet.ahead, 0);
+}
+
+int vmm_ask(struct vmm *vmm, unsigned index, uint32_t to)
+{
+	struct state_request request = {
+		.header = {.argsz = sizeof(request),
+			.flags = VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE},
+		.mig = {.device_state = to, .data_fd = -1},
+	};
+
+	if (ahead_ioctl(vmm->fd[index], VFIO_DEVICE_FEATURE, &request) < 0) {
+		const int error = errno;
+
+		assert_int_equal(request.mig.data_fd, -1);
+		return error ? error : -1;
+	}
+	if (request.mig.data_fd >= 0) {
+		vmm_close_session(vmm, index);
+		vmm->data_fd[index] = request.mig.data_fd;
+	}
+	return 0;
+}
+
+void vmm_ask_all(struct vmm *vmm, uint32_t to)
+{
+	for (unsigned i = 0; i < vmm->count; i++)
+		assert_int_equal(vmm_ask(vmm, i, to), 0);
+}
+
+uint32_t vmm_state(struct vmm *vmm, unsigned index)
+{
+	struct state_request request = {
+		.header = {.argsz = sizeof(request),
+			.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE},
+	};
+
+	assert_int_equal(ahead_ioctl(vmm->fd[index], VFIO_DEVICE_FEATURE, &request), 0);
+	return request.mig.device_state;
+}
+
+void vmm_close_session(struct vmm *vmm, unsigned index)
+{
+	if (vmm->data_fd[index] < 0)
+		return;
+	ahead_close(vmm->data_fd[index]);
+	close(vmm->data_fd[index]);
+	vmm->data_fd[index] = -1;
+}
+
+void vmm_close(struct vmm *vmm, unsigned index)
+{
+	vmm_close_session(vmm, index);
+	ahead_close(vmm->fd[index]);
+	close(vmm->fd[index]);
+	vmm->fd[index] = -1;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vmm.h - what a VMM does to its devices, through ahead.h as interpose.c would call it,
+ * onto played.h.
+ */
+#ifndef TESTS_PRELOAD_VMM_H
+#define TESTS_PRELOAD_VMM_H
+
+#include "foresee.h"
+
+#include <stdint.h>
+
+#define VMM_DEVICES_MAX 8
+
+struct vmm {
+	unsigned count;
+	int fd[VMM_DEVICES_MAX];
+	int data_fd[VMM_DEVICES_MAX];
+};
+
+/* A fresh library, a fresh kernel, and so many devices that are opened and asked for their
+ * features. */
+void vmm_start(struct vmm *vmm, enum foresee_vmm kind, unsigned count);
+/* Closes everything; fails the test if a session or an arc is left over. */
+void vmm_end(struct vmm *vmm);
+void vmm_add(struct vmm *vmm, uint64_t flags);
+
+/* 0 or an errno. A session that comes is kept, one that was there is closed. */
+int vmm_ask(struct vmm *vmm, unsigned index, uint32_t to);
+/* Of each in turn; fails the test when one refuses. */
+void vmm_ask_all(struct vmm *vmm, uint32_t to);
+uint32_t vmm_state(struct vmm *vmm, unsigned index);
+void vmm_close_session(struct vmm *vmm, unsigned index);
+void vmm_close(struct vmm *vmm, unsigned index);
+
+#endif
