@@ -4,8 +4,8 @@
  */
 #include "channel/conn.h"
 
+#include "channel/fds.h"
 #include "channel/peer.h"
-
 #include "channel/uri.h"
 
 #include <errno.h>
@@ -34,6 +34,7 @@ struct swo_listener {
 struct swo_conn {
 	int fd;
 	struct swo_tls *tls; /* NULL: plain */
+	struct swo_fds *fds; /* NULL: no descriptors go or come */
 	char peer[300];
 };
 
@@ -374,6 +375,9 @@ void swo_conn_close(struct swo_conn *conn)
 		swo_tls_bye(conn->tls);
 	swo_tls_free(conn->tls);
 	swo_close_fd(&conn->fd);
+	if (conn->fds)
+		swo_fds_drop(conn->fds);
+	free(conn->fds);
 	free(conn);
 }
 
@@ -385,6 +389,11 @@ const char *swo_conn_peer(const struct swo_conn *conn)
 int swo_conn_fd(const struct swo_conn *conn)
 {
 	return conn->fd;
+}
+
+struct swo_fds **swo_conn_fds(struct swo_conn *conn)
+{
+	return &conn->fds;
 }
 
 bool swo_conn_has_tls(const struct swo_conn *conn)
@@ -438,8 +447,9 @@ static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, ui
 	count = advance(&iov, count, 0);
 	while (count) {
 		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
-		ssize_t n = sending ? sendmsg(conn->fd, &msg, MSG_NOSIGNAL)
-				    : recvmsg(conn->fd, &msg, 0);
+		ssize_t n = conn->fds ? swo_fds_transfer(conn->fds, conn->fd, &msg, sending)
+			    : sending ? sendmsg(conn->fd, &msg, MSG_NOSIGNAL)
+				      : recvmsg(conn->fd, &msg, 0);
 
 		if (n > 0) {
 			count = advance(&iov, count, (size_t)n);

@@ -49,6 +49,8 @@ const char *swo_conn_peer(const struct swo_conn *conn);
 bool swo_conn_has_tls(const struct swo_conn *conn);
 /* The socket, which stays the connection's: for tests, and for options that only a socket has. */
 int swo_conn_fd(const struct swo_conn *conn);
+/* Where fds.c keeps what it knows of this connection; NULL until it is asked to. */
+struct swo_fds **swo_conn_fds(struct swo_conn *conn);
 
 /* Waits until there is something to receive (or an end of it): true; false at the deadline. */
 bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline);
