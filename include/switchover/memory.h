@@ -50,6 +50,30 @@ SWO_API void *swo_ram_host(struct swo_ram *ram, uint64_t gpa, uint64_t len);
 SWO_API int swo_ram_populate(struct swo_ram *ram, struct swo_error *err);
 
 /*
+ * RAM that is handed over by descriptor: the next owner maps the same memfds instead of a copy.
+ *
+ * check_fd: is this a memfd for the region: of its size, writable, sealed against shrinking? Of its
+ * own (region->fd) or of another process's. SWO_E_UNSUPPORTED says what it lacks. check_fds: one a
+ * region, none twice.
+ *
+ * adopt: these come to lie where the regions lay, at the same host addresses; what was there is
+ * gone. Takes over the fds (those that are -1 afterwards). No device may reach RAM meanwhile.
+ *
+ * protect: from now on this process can only read it, whatever tries; or write again. Off is a
+ * matter of microseconds if little was read.
+ *
+ * let_go: what lies there from now on are zeros that cannot be written; for good.
+ */
+SWO_API int swo_ram_check_fd(const struct swo_ram_region *region, int fd, struct swo_error *err);
+SWO_API int swo_ram_check_fds(struct swo_ram *ram, const int *fds, struct swo_error *err);
+SWO_API int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err);
+SWO_API int swo_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err);
+SWO_API void swo_ram_let_go(struct swo_ram *ram);
+/* Any thread. Whoever writes on behalf of others (a device's DMA by message) asks first. */
+SWO_API bool swo_ram_is_writable(const struct swo_ram *ram);
+SWO_API bool swo_ram_is_gone(const struct swo_ram *ram);
+
+/*
  * Dirty bits: atomic; a mark releases and a take acquires. What else is needed is that who
  * dirtied has stopped or is logged.
  */

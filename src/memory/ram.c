@@ -30,7 +30,7 @@ void swo_ram_free(struct swo_ram *ram)
 		return;
 	for (unsigned i = 0; i < ram->count; i++) {
 		munmap(ram->region[i].host, ram->region[i].size);
-		close(ram->region[i].fd);
+		swo_close_fd(&ram->region[i].fd);
 		free(ram->region[i].dirty);
 	}
 	free(ram);
