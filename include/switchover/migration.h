@@ -23,6 +23,13 @@
 enum swo_when { SWO_WHEN_EARLY, SWO_WHEN_RAM, SWO_WHEN_LATE };
 
 /*
+ * How RAM gets to the target. FD: it stays where it is, and a target on the same host maps the same
+ * memfds; for a unix: URI without TLS. There is one memory then: once the target has begun to run,
+ * what the source holds is not the VM that it stopped, and nothing makes it run there again.
+ */
+enum swo_handover { SWO_HANDOVER_COPY, SWO_HANDOVER_FD };
+
+/*
  * The VMM's part. Called on the migration's thread, one at a time, unless said otherwise.
  * Returns 0, or -1 with *err set.
  */
@@ -58,6 +65,12 @@ struct swo_vm_ops {
 	 * than the migration says, because its driver does not like to dwell in STOP.
 	 */
 	bool (*finalise)(void *vm, unsigned index, enum swo_when *when);
+	/*
+	 * Takes RAM out of every device's reach (DMA unmap), or puts it back. Optional: without it
+	 * there is no SWO_HANDOVER_FD. Before the devices leave RUNNING at a target, and when all
+	 * is over; never within the stop.
+	 */
+	int (*ram_reach)(void *vm, bool reach, struct swo_error *err);
 };
 
 #define SWO_MACHINE_STATE_MAX (16u << 20)
@@ -90,9 +103,10 @@ struct swo_migration_params {
 	uint64_t setup_deadline_ms;	 /* connect, HELLO, initial bytes; default 30000 */
 	uint64_t switchover_deadline_ms; /* source: stop to READY; default 60000 */
 	uint64_t commit_deadline_ms;	 /* GO to STARTED, before it is in doubt; default 30000 */
-	uint64_t idle_deadline_ms; /* a peer that says nothing (it pings every 1/4 of it); 10000 */
-	struct swo_tls_params tls; /* both sides or none; default none */
-	bool insecure;		   /* let plain tcp leave this host; default false */
+	uint64_t idle_deadline_ms;  /* a peer that says nothing (it pings every 1/4 of it); 10000 */
+	struct swo_tls_params tls;  /* both sides or none; default none */
+	bool insecure;		    /* let plain tcp leave this host; default false */
+	enum swo_handover handover; /* the source's counts; default COPY */
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first bad one. */

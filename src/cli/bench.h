@@ -30,6 +30,7 @@ struct bench_config {
 	const char *channel; /* unix, tcp */
 	const char *tls;     /* x509, psk; NULL: none */
 	unsigned channels;
+	const char *handover;			       /* copy, fd; NULL: the default, copy */
 	const char *join, *stream, *finalise, *config; /* NULL: the VMM's default */
 	const char *pf;				       /* all on this one; NULL: by the profile */
 	unsigned pfs;				       /* spread over so many; 0: not asked */
@@ -49,6 +50,7 @@ struct bench_config {
 void bench_defaults(struct bench_config *config);
 /* Fills *config with defaults and the command line; ends the program on a bad one. */
 void bench_parse_args(int argc, char **argv, struct bench_config *config);
+bool bench_hands_over(const struct bench_config *config); /* RAM, by descriptor */
 unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vfs);
 /* The profile of device i, and the PF it is on (-1: none). */
 const char *bench_profile_of(const struct bench_config *config, unsigned i);

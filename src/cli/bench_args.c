@@ -17,6 +17,7 @@ enum {
 	OPT_ACCEL,
 	OPT_CHANNEL,
 	OPT_CHANNELS,
+	OPT_HANDOVER,
 	OPT_TLS,
 	OPT_JOIN,
 	OPT_STREAM,
@@ -80,6 +81,8 @@ static const struct argp_option options[] = {
 		"--channel says otherwise",
 		3},
 	{"channels", OPT_CHANNELS, "N", 0, "Connections (2)", 3},
+	{"handover", OPT_HANDOVER, "HOW", 0,
+		"RAM is copied, or handed over by descriptor: copy or fd (copy)", 3},
 	{"join", OPT_JOIN, "WHEN", 0, "A device is joined at the end of its depth or pass", 3},
 	{"stream", OPT_STREAM, "WHEN", 0, "A device's state goes early, or late: after all stopped",
 		3},
@@ -216,6 +219,9 @@ static error_t parse_migration(int key, char *arg, struct argp_state *state)
 	case OPT_CHANNELS:
 		config->channels = number(state, "channels", arg, 1, 16);
 		break;
+	case OPT_HANDOVER:
+		config->handover = word(state, "handover", arg, "copy fd");
+		break;
 	case OPT_JOIN:
 		config->join = word(state, "join", arg, "depth pass");
 		break;
@@ -272,6 +278,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!config->channel)
 			config->channel = config->tls ? "tcp" : "unix";
+		if (bench_hands_over(config) &&
+			(config->tls || strcmp(config->channel, "unix") != 0))
+			argp_error(state, "--handover fd needs --channel unix, and no --tls");
 		if (config->pf && config->pfs)
 			argp_error(state, "--pf and --pfs exclude each other");
 		if (config->ablate && (config->stream || config->finalise || config->config))
@@ -323,6 +332,11 @@ void bench_parse_args(int argc, char **argv, struct bench_config *config)
 	config->channel = NULL; /* by --tls, unless said */
 	/* argp ends the program itself on an error, with CLI_USAGE. */
 	argp_parse(&argp, argc, argv, 0, NULL, config);
+}
+
+bool bench_hands_over(const struct bench_config *config)
+{
+	return config->handover && !strcmp(config->handover, "fd");
 }
 
 unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vfs)

@@ -248,10 +248,11 @@ static void print_setting(
 		"Blackout in ms as the devices see it: last doorbell on the source to first on the "
 		"target.\n"
 		"Median of %u; %s, %u vCPUs, %s of memory, %u pages dirtied a second and vCPU, "
-		"%s%s%s%s, %u channel%s;\na doorbell every ",
+		"%s%s%s%s, %u channel%s%s;\na doorbell every ",
 		config->runs, accel, config->vcpus, config->ram, config->dirty_rate,
 		config->channel, config->tls ? " with TLS (" : "", config->tls ? config->tls : "",
-		config->tls ? ")" : "", config->channels, config->channels == 1 ? "" : "s");
+		config->tls ? ")" : "", config->channels, config->channels == 1 ? "" : "s",
+		bench_hands_over(config) ? ", RAM handed over by descriptor" : "");
 	unsigned last = 0;
 	for (unsigned v = 0; v < config->vfs_count; v++) {
 		unsigned period = bench_doorbell_period_us(config, config->vfs[v]);
@@ -347,6 +348,9 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		"doorbells_repeated", (json_int_t)repeated, "p2p_violations", (json_int_t)p2p,
 		"state_mismatches", (json_int_t)state, "ram_mismatches", (json_int_t)ram,
 		"threads_max", (int)threads, "rss_max_bytes", (json_int_t)rss);
+	if (out)
+		json_object_set_new(
+			out, "handover", json_string(bench_hands_over(config) ? "fd" : "copy"));
 	if (out && config->tls)
 		json_object_set_new(out, "tls", json_string(config->tls));
 	if (out && bench_path_json(row, out)) {

@@ -61,7 +61,7 @@ static int add_capability(json_t *capabilities, const char *text)
 				      "state", !strcmp(equals + 1, "on")));
 }
 
-enum { OPT_QMP = 256, OPT_PARAM, OPT_CAPABILITY, OPT_DETACH, OPT_TIMEOUT, OPT_JSON };
+enum { OPT_QMP = 256, OPT_PARAM, OPT_CAPABILITY, OPT_DETACH, OPT_TIMEOUT, OPT_JSON, OPT_HANDOVER };
 
 static const struct argp_option options[] = {
 	{"qmp", OPT_QMP, "URI", 0, "The machine's monitor: unix:PATH or tcp:HOST:PORT", 0},
@@ -69,6 +69,8 @@ static const struct argp_option options[] = {
 		0},
 	{"capability", OPT_CAPABILITY, "NAME=on|off", 0,
 		"Set a migration capability first; may be repeated", 0},
+	{"handover", OPT_HANDOVER, "HOW", 0,
+		"RAM goes by copy, or, to a target on this host, by descriptor: copy or fd", 0},
 	{"detach", OPT_DETACH, NULL, 0, "Start it and leave", 0},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "Cancel it if it takes longer", 0},
 	{"json", OPT_JSON, NULL, 0, "Print query-migrate's last answer instead of a sentence", 0},
@@ -94,6 +96,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_CAPABILITY:
 		if (add_capability(request->capabilities, arg))
 			argp_error(state, "--capability wants NAME=on or NAME=off, not '%s'", arg);
+		break;
+	case OPT_HANDOVER:
+		if (strcmp(arg, "copy") != 0 && strcmp(arg, "fd") != 0)
+			argp_error(state, "--handover wants copy or fd, not '%s'", arg);
+		json_object_set_new(request->parameters, "x-handover", json_string(arg));
 		break;
 	case OPT_DETACH:
 		request->detach = true;

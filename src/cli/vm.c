@@ -62,6 +62,7 @@ enum {
 	OPT_UUID,
 	OPT_JOURNAL,
 	OPT_JOURNAL_SYNC,
+	OPT_HANDOVER,
 };
 
 static const struct argp_option options[] = {
@@ -88,6 +89,10 @@ static const struct argp_option options[] = {
 		"Devices change state serial or parallel (parallel)", 2},
 	{"join", OPT_JOIN, "WHERE", 0,
 		"Parallel transitions are waited for at the end of their depth or pass (pass)", 2},
+	{"handover", OPT_HANDOVER, "HOW", 0,
+		"Migrations copy RAM, or hand it over by descriptor to a target on this host: copy "
+		"or fd (copy)",
+		2},
 	{"journal", OPT_JOURNAL, "DIR|none", 0,
 		"Keep the migrations' journals there (/var/lib/switchover for root, else "
 		"~/.local/state/switchover)",
@@ -216,6 +221,7 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 {
 	static const char *const accels[] = {"auto", "kvm", "native", NULL};
 	static const char *const transitions[] = {"serial", "parallel", NULL};
+	static const char *const handovers[] = {"copy", "fd", NULL};
 	static const char *const joins[] = {"depth", "pass", NULL};
 
 	switch (key) {
@@ -244,6 +250,10 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 		return 0;
 	case OPT_JOIN:
 		o->config.join = (enum swo_join)take_word(state, "join", arg, joins);
+		return 0;
+	case OPT_HANDOVER:
+		o->config.handover =
+			(enum swo_handover)take_word(state, "handover", arg, handovers);
 		return 0;
 	case OPT_HANDLER_COST:
 		o->config.handler_cost_ms =

@@ -14,6 +14,7 @@
 #include <string.h>
 
 static const char *const when_names[] = {"early", "ram", "late"};
+static const char *const handover_names[] = {"copy", "fd"};
 
 void hello_free(struct hello *hello)
 {
@@ -46,11 +47,12 @@ int hello_format(const struct hello *hello, struct swo_buf *out, struct swo_erro
 			devices, json_pack("{s:s, s:I, s:I}", "name", hello->devices[i].name,
 					 "mig-flags", (json_int_t)hello->devices[i].mig_flags,
 					 "window", (json_int_t)hello->devices[i].window));
-	return dump(json_pack("{s:i, s:s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "version",
+	return dump(json_pack("{s:i, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:o, s:o}", "version",
 			    SWO_WIRE_VERSION, "id", hello->id, "channels", (int)hello->channels,
 			    "running", hello->running, "finalise", when_names[hello->finalise],
-			    "config", when_names[hello->config], "layout", hello->layout, "ram",
-			    ram, "devices", devices),
+			    "config", when_names[hello->config], "handover",
+			    handover_names[hello->handover], "layout", hello->layout, "ram", ram,
+			    "devices", devices),
 		out, err);
 }
 
@@ -65,6 +67,20 @@ static int parse_when(const char *text, enum swo_when *out)
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(when_names); i++)
 		if (!strcmp(text, when_names[i])) {
 			*out = (enum swo_when)i;
+			return 0;
+		}
+	return -1;
+}
+
+/* Who does not say copies. */
+static int parse_handover(const json_t *root, enum swo_handover *out)
+{
+	const json_t *value = json_object_get(root, "handover");
+	const char *text = value ? json_string_value(value) : handover_names[SWO_HANDOVER_COPY];
+
+	for (unsigned i = 0; text && i < SWO_ARRAY_SIZE(handover_names); i++)
+		if (!strcmp(text, handover_names[i])) {
+			*out = (enum swo_handover)i;
 			return 0;
 		}
 	return -1;
@@ -145,7 +161,8 @@ static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 		return bad(err, "a field is missing or has another type");
 	if (strlen(id) != WIRE_ID_LEN || channels < 1 || channels > WIRE_CHANNELS_MAX ||
 		parse_when(finalise, &out->finalise) || parse_when(config, &out->config) ||
-		!json_is_array(ram) || !json_is_array(devices))
+		parse_handover(root, &out->handover) || !json_is_array(ram) ||
+		!json_is_array(devices))
 		return bad(err, "a field makes no sense");
 	strcpy(out->id, id);
 	out->channels = (unsigned)channels;
@@ -173,26 +190,26 @@ int hello_parse(const void *data, size_t len, struct hello *out, struct swo_erro
 	return rc;
 }
 
-int hello_ok_format(const struct hello_cost *costs, unsigned count, uint64_t ticket,
+int hello_ok_format(const struct hello_cost *costs, unsigned count, const struct hello_ok *ok,
 	struct swo_buf *out, struct swo_error *err)
 {
 	json_t *list = json_array();
 	char text[17];
 
 	/* As text: half of all tickets are no JSON integers. */
-	snprintf(text, sizeof(text), "%016" PRIx64, ticket);
+	snprintf(text, sizeof(text), "%016" PRIx64, ok->ticket);
 
 	for (unsigned i = 0; i < count; i++)
 		json_array_append_new(list, json_pack("[I, I, I]", (json_int_t)costs[i].finalise_ns,
 						    (json_int_t)costs[i].to_p2p_ns,
 						    (json_int_t)costs[i].to_running_ns));
-	return dump(json_pack("{s:i, s:s, s:o}", "version", SWO_WIRE_VERSION, "ticket", text,
-			    "costs", list),
+	return dump(json_pack("{s:i, s:s, s:s, s:o}", "version", SWO_WIRE_VERSION, "ticket", text,
+			    "handover", handover_names[ok->handover], "costs", list),
 		out, err);
 }
 
 int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsigned count,
-	uint64_t *ticket, struct swo_error *err)
+	struct hello_ok *out, struct swo_error *err)
 {
 	json_error_t where;
 	json_t *root = json_loadb(data, len, 0, &where);
@@ -201,8 +218,8 @@ int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsig
 	char *end = NULL;
 	int rc = 0;
 
-	*ticket = text && strlen(text) == 16 ? strtoull(text, &end, 16) : 0;
-	if (!end || *end)
+	out->ticket = text && strlen(text) == 16 ? strtoull(text, &end, 16) : 0;
+	if (!end || *end || parse_handover(root, &out->handover))
 		rc = -1;
 
 	if (json_array_size(list) != count)

@@ -15,6 +15,7 @@ struct hello {
 	bool running; /* now; END_ALL has the last word */
 	enum swo_when finalise;
 	enum swo_when config;
+	enum swo_handover handover;
 	char *layout;
 	unsigned ram_count;
 	struct hello_ram {
@@ -42,10 +43,15 @@ int hello_format(const struct hello *hello, struct swo_buf *out, struct swo_erro
 /* Trusts nothing; at most SWO_DEVICES_MAX devices. */
 int hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err);
 
-int hello_ok_format(const struct hello_cost *costs, unsigned count, uint64_t ticket,
+/* The target's answer, but for the costs, one a device. */
+struct hello_ok {
+	uint64_t ticket;
+	enum swo_handover handover; /* what it has done; COPY: it may not know another way */
+};
+int hello_ok_format(const struct hello_cost *costs, unsigned count, const struct hello_ok *ok,
 	struct swo_buf *out, struct swo_error *err);
 int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsigned count,
-	uint64_t *ticket, struct swo_error *err);
+	struct hello_ok *out, struct swo_error *err);
 
 /* Describes `vm` (not id, channels, running, windows). */
 int hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err);

@@ -6,6 +6,7 @@
 #ifndef MIGRATION_INTERNAL_H
 #define MIGRATION_INTERNAL_H
 
+#include "migration/share.h"
 #include "migration/wire.h"
 #include "switchover/migration.h"
 
@@ -30,6 +31,8 @@ struct swo_migration {
 		struct swo_migration *m;
 		unsigned index;
 	} * watches;
+
+	struct shared_ram share; /* of RAM, where it is handed over by descriptor */
 
 	struct swo_journal *journal; /* NULL: none is kept */
 	bool journal_forget;	     /* nobody will need it */

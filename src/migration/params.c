@@ -73,6 +73,9 @@ int swo_migration_params_check(const struct swo_migration_params *p, struct swo_
 	if ((unsigned)p->finalise > SWO_WHEN_LATE)
 		return swo_error_set(
 			err, SWO_E_INVALID, 0, "parameter finalise must be early, ram or late");
+	if ((unsigned)p->handover > SWO_HANDOVER_FD)
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "parameter handover must be copy or fd");
 	if (p->config == SWO_WHEN_RAM || (unsigned)p->config > SWO_WHEN_LATE)
 		return swo_error_set(
 			err, SWO_E_INVALID, 0, "parameter config must be early or late");

@@ -281,6 +281,8 @@ void source_bring_back(struct source *s, const struct swo_error *why, bool cance
 	struct swo_error final = *why, err = {0};
 	uint64_t start = swo_now_ns();
 
+	/* Whatever that side still hears: it finds this before it could begin. */
+	share_forbid(&m->share);
 	quiet_jobs(s);
 	if (s->stopped_by_us) {
 		/* The VMM has already taken back a stop that failed. */
@@ -388,26 +390,6 @@ static bool may_run(struct swo_migration *m)
 	return source_may_run(((struct source *)m)->state);
 }
 
-static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
-{
-	struct source *s = (struct source *)m;
-	int rc = 0;
-
-	pthread_mutex_lock(&m->mutex);
-	if (s->state != SOURCE_IN_DOUBT)
-		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"this migration is not in doubt (it is %s): there is nothing to resolve",
-			swo_migration_status_name(m->info.status));
-	else if (s->operator_spoke)
-		rc = swo_error_set(err, SWO_E_STATE, 0, "this migration is being resolved already");
-	s->operator_spoke = s->operator_spoke || !rc;
-	if (!rc)
-		s->operator_run_here = run_here;
-	pthread_cond_broadcast(&m->changed);
-	pthread_mutex_unlock(&m->mutex);
-	return rc;
-}
-
 static void interrupt(struct swo_migration *m)
 {
 	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
@@ -457,7 +439,7 @@ static void source_free(struct swo_migration *m)
 static const struct migration_ops source_ops = {
 	.main = source_main,
 	.may_run = may_run,
-	.resolve = resolve,
+	.resolve = source_resolve,
 	.interrupt = interrupt,
 	.lost = lost,
 	.free = source_free,

@@ -50,7 +50,7 @@ struct source {
 	struct swo_migration m; /* first */
 	struct source_device *devices;
 	struct hello_cost *costs;
-	struct ram_send *ram;
+	struct ram_send *ram;		/* NULL: RAM is handed over by descriptor */
 	struct swo_worker *stop_worker; /* RAM passes while the migration's thread is in vm->stop */
 	struct swo_job stop_job;
 	struct swo_handler *on_stop; /* first of all handlers when the VM stops */
@@ -99,6 +99,8 @@ void source_devices_stream(struct source *s);
 int source_configs_send(struct source *s, bool final, struct swo_error *err);
 
 /* source_ram.c */
+/* RAM stays where it is: no log, no pass. */
+bool source_shares(const struct source *s);
 int source_logs_start(struct source *s, struct swo_error *err);
 void source_logs_stop(struct source *s);
 /* Asks KVM and every device's DMA log what is dirty. */
@@ -124,6 +126,8 @@ int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *w
 
 /* source_commit.c: from READY on. */
 void source_commit(struct source *s);
+/* An operator's word, from any thread. */
+int source_resolve(struct swo_migration *m, bool run_here, struct swo_error *err);
 /* Asks the target's devices' cleanup and the end of it all, when it runs over there. */
 void source_finish(struct source *s);
 

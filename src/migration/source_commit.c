@@ -55,6 +55,20 @@ static bool gives_up(void *arg)
 	return given;
 }
 
+/*
+ * Where both share RAM they share a word, too, and who comes first there has it: no answer is
+ * needed, not even a target that lives.
+ */
+static bool forbid(struct source *s)
+{
+	if (!s->m.share.page || !share_forbid(&s->m.share))
+		return false;
+	pthread_mutex_lock(&s->m.mutex);
+	strcpy(s->word, "it had not begun to run the VM, and cannot any more");
+	pthread_mutex_unlock(&s->m.mutex);
+	return true;
+}
+
 /* Asks on a connection of its own. true: *event is the answer. */
 static bool ask(struct source *s, enum source_event *event)
 {
@@ -66,6 +80,10 @@ static bool ask(struct source *s, enum source_event *event)
 		.give_up = gives_up,
 		.opaque = s};
 	char word[WIRE_TEXT_MAX + 1];
+
+	*event = SOURCE_EV_REFUSED;
+	if (forbid(s))
+		return true;
 	int answer = migration_ask(&question, word, NULL);
 
 	if (answer != WIRE_STARTED && answer != WIRE_REFUSED)
@@ -140,6 +158,33 @@ static bool settle_doubt(struct source *s, enum source_event *event)
 	}
 }
 
+int source_resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
+{
+	struct source *s = (struct source *)m;
+	int rc = 0;
+
+	pthread_mutex_lock(&m->mutex);
+	if (s->state != SOURCE_IN_DOUBT)
+		rc = swo_error_set(err, SWO_E_STATE, 0,
+			"this migration is not in doubt (it is %s): there is nothing to resolve",
+			swo_migration_status_name(m->info.status));
+	else if (run_here && !share_forbid(&m->share))
+		rc = swo_error_set(err, SWO_E_STATE, 0,
+			"the target has begun to run the VM in the RAM that both share "
+			"(handover=fd): "
+			"what is here is not what was stopped, and cannot run; it can only be "
+			"given "
+			"up here (run-here false)");
+	else if (s->operator_spoke)
+		rc = swo_error_set(err, SWO_E_STATE, 0, "this migration is being resolved already");
+	s->operator_spoke = s->operator_spoke || !rc;
+	if (!rc)
+		s->operator_run_here = run_here;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	return rc;
+}
+
 /* ---- the end ------------------------------------------------------------------------------ */
 
 static bool has_timeline(void *arg)
@@ -180,6 +225,7 @@ void source_finish(struct source *s)
 			swo_device_wait(m->vm.devices[i], &err))
 			swo_log(SWO_LOG_WARN, "after the migration: %s", err.text);
 	source_logs_stop(s);
+	share_let_go(&m->share, &m->vm);
 	m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_POSTMIGRATE);
 	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "clean-up");
 }

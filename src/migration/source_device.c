@@ -274,7 +274,7 @@ static void arrived(void *opaque)
 
 	sd->session_over = true;
 	/* Nothing more comes from this device: what it wrote is known now, and can go. */
-	if (swo_dma_log_collect(sd->dev, s->m.vm.ram, &err))
+	if (!source_shares(s) && swo_dma_log_collect(sd->dev, s->m.vm.ram, &err))
 		migration_fail(&s->m, &err);
 	pthread_mutex_lock(&s->m.mutex);
 	s->arrived++;

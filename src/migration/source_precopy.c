@@ -83,7 +83,7 @@ static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *er
 	pthread_mutex_unlock(&s->m.mutex);
 
 	source_devices_precopy_begin(s);
-	int rc = ram_send_pass(s->ram, true, &ram_bytes, err);
+	int rc = source_shares(s) ? 0 : ram_send_pass(s->ram, true, &ram_bytes, err);
 	struct swo_error second;
 	if (source_devices_precopy_wait(s, rc ? &second : err))
 		rc = -1;

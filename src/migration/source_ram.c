@@ -5,10 +5,20 @@
  */
 #include "migration/source.h"
 
+bool source_shares(const struct source *s)
+{
+	return s->m.params.handover == SWO_HANDOVER_FD;
+}
+
 int source_logs_start(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
 
+	if (source_shares(s)) {
+		/* Nor is anything left from a migration that failed. */
+		swo_ram_clear_all(m->vm.ram);
+		return 0;
+	}
 	s->logs_started = true;
 	if (m->vm.cpu_dirty && m->vm.cpu_dirty->start(m->vm.cpu_dirty->self, err))
 		return -1;
@@ -40,6 +50,8 @@ static int collect_vcpus(struct source *s, struct swo_error *err)
 
 int source_dirty_collect(struct source *s, struct swo_error *err)
 {
+	if (source_shares(s))
+		return 0;
 	if (collect_vcpus(s, err))
 		return -1;
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
@@ -89,7 +101,7 @@ void source_stop_job(void *opaque)
 	struct source *s = opaque;
 	struct swo_error err = {0};
 
-	if (last_passes(s, &err)) {
+	if (!source_shares(s) && last_passes(s, &err)) {
 		migration_fail(&s->m, &err);
 		return;
 	}

@@ -19,8 +19,15 @@ static int take_hello_ok(
 {
 	if (s->hello_ok)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0, "the target answered HELLO twice");
-	if (hello_ok_parse(payload, len, s->costs, s->m.vm.device_count, &s->ticket.nonce, err))
+	struct hello_ok ok;
+
+	if (hello_ok_parse(payload, len, s->costs, s->m.vm.device_count, &ok, err))
 		return -1;
+	if (ok.handover != s->m.params.handover)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"the target does not know how to take RAM by descriptor (it is an older "
+			"version of switchover): use handover=copy");
+	s->ticket.nonce = ok.ticket;
 	memcpy(s->ticket.id, s->m.info.id, sizeof(s->ticket.id));
 	s->hello_ok = true;
 	return 0;
@@ -138,6 +145,7 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	hello.running = s->was_running;
 	hello.finalise = m->params.finalise;
 	hello.config = m->params.config;
+	hello.handover = m->params.handover;
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		hello.devices[i].window = s->devices[i].window;
 	int rc = hello_format(&hello, &text, err);
@@ -148,8 +156,11 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	if (!rc) {
 		swo_channel_init(&m->control, conn, m->params.idle_deadline_ms);
 		m->control_open = true;
-		rc = migration_control(m, WIRE_HELLO, text.data, text.len, err);
+		if (source_shares(s))
+			rc = share_offer(&m->share, m->vm.ram, conn, err);
 	}
+	if (!rc)
+		rc = migration_control(m, WIRE_HELLO, text.data, text.len, err);
 	if (!rc)
 		rc = swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err);
 	if (!rc)
@@ -255,8 +266,8 @@ int source_setup(struct source *s, struct swo_error *err)
 		if (source_device_init(s, i, err))
 			return -1;
 	if (swo_worker_create("swo-stop", &s->stop_worker, err) ||
-		ram_send_create(m, &s->ram, err) || source_devices_measure(s, err) ||
-		say_hello(s, deadline, err) ||
+		(!source_shares(s) && ram_send_create(m, &s->ram, err)) ||
+		source_devices_measure(s, err) || say_hello(s, deadline, err) ||
 		migration_wait_until(m, has_hello_ok, s, false, deadline,
 			"the target's agreement (HELLO_OK)", err) ||
 		compare_clocks(s, deadline, err) || attach_channels(s, deadline, err))

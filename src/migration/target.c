@@ -171,10 +171,27 @@ static void go(struct target *t)
 		migration_journal_note(m, SWO_JOURNAL_DONE, NULL);
 }
 
+/* The last thing before the first arc: RAM that both share is ours from here on. */
+static int take_ram_over(struct target *t, struct swo_error *err)
+{
+	struct swo_migration *m = &t->m;
+
+	if (!m->share.page)
+		return 0;
+	if (!share_begin(&m->share))
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"the source has taken the VM back before it was begun here");
+	if (!swo_ram_protect(m->vm.ram, false, err))
+		return 0;
+	share_take_back(&m->share);
+	return -1;
+}
+
 static void discard(struct target *t, const struct swo_error *why, bool cancelled)
 {
 	struct swo_migration *m = &t->m;
 
+	share_forbid(&m->share);
 	/* A source that never heard READY has nothing to ask about. */
 	m->journal_forget = !t->go.nonce;
 	migration_journal_note(m, target_record(TARGET_REFUSED), why->text);
@@ -201,6 +218,7 @@ static void discard(struct target *t, const struct swo_error *why, bool cancelle
 		if (swo_device_discard(dev, &err))
 			swo_log(SWO_LOG_WARN, "after a refused migration: %s", err.text);
 	}
+	share_let_go(&m->share, &m->vm);
 	migration_watch(m, false);
 	migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, why);
 }
@@ -250,7 +268,8 @@ static void target_main(struct swo_migration *m)
 
 	/* What is not on record does not start: nobody could tell later that it did. */
 	if ((actions & ACT_JOURNAL) && (actions & ACT_START) &&
-		migration_journal(m, target_record(TARGET_STARTING), 0, NULL, &err))
+		(migration_journal(m, target_record(TARGET_STARTING), 0, NULL, &err) ||
+			take_ram_over(t, &err)))
 		actions = step(t, TARGET_EV_START_FAILED);
 	if (actions & ACT_START)
 		go(t);

@@ -142,6 +142,8 @@ static void take_caller(struct target *t, struct swo_conn *conn)
 		swo_channel_close(&channel);
 		return;
 	}
+	/* A HELLO may bring RAM along; where it cannot, there is nothing to welcome. */
+	(void)swo_conn_welcome_fds(conn, true, NULL);
 	if (swo_channel_recv_header(&channel, &header, WIRE_HELLO_MAX, 0, &err)) {
 		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
 		swo_channel_close(&channel);
@@ -156,6 +158,9 @@ static void take_caller(struct target *t, struct swo_conn *conn)
 		swo_channel_close(&channel);
 		return;
 	}
+	(void)swo_conn_welcome_fds(conn, false, NULL);
+	if (header.type != WIRE_HELLO)
+		swo_conn_drop_fds(conn);
 	switch (header.type) {
 	case WIRE_HELLO:
 		take_hello(t, &channel, &header, payload);

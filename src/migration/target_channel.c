@@ -17,6 +17,12 @@ static struct swo_ram_region *ram_place(struct data_reader *reader,
 						: NULL;
 	const uint64_t mask = SWO_PAGE_SIZE - 1;
 
+	if (m->share.page) {
+		swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"RAM came over channel %u, but it was handed over by descriptor",
+			reader->channel);
+		return NULL;
+	}
 	if (!region || !bytes || (header->offset & mask) || (bytes & mask) ||
 		bytes > region->size || header->offset > region->size - bytes) {
 		swo_error_set(err, SWO_E_PROTOCOL, 0,

@@ -96,14 +96,33 @@ static bool has_hello(void *arg)
 /* Whoever does not fit is told so, and the target goes on waiting for the one that does. */
 static void dismiss(struct target *t, const struct swo_error *why)
 {
+	struct swo_frame_header header = {.type = WIRE_ABORT};
+
 	swo_log(SWO_LOG_WARN, "a source was turned away: %s", why->text);
-	migration_control(&t->m, WIRE_ABORT, why->text, strlen(why->text), NULL);
+	/* Whoever has heard it may try again at once, and finds nobody in the way. */
 	pthread_mutex_lock(&t->m.mutex);
-	swo_channel_close(&t->m.control);
+	struct swo_channel channel = t->m.control;
+
 	t->m.control_open = false;
 	hello_free(&t->hello);
 	t->hello_seen = false;
 	pthread_mutex_unlock(&t->m.mutex);
+	pthread_mutex_init(&channel.send_lock, NULL);
+	swo_channel_send(&channel, &header, why->text, strlen(why->text), NULL);
+	swo_channel_close(&channel);
+}
+
+static int take_ram_offer(struct target *t, struct swo_error *err)
+{
+	struct swo_migration *m = &t->m;
+
+	if (t->hello.handover != SWO_HANDOVER_FD)
+		return 0;
+	if (!m->vm.ops->ram_reach)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"handover=fd: the target's VMM cannot have its RAM exchanged; use "
+			"handover=copy");
+	return share_take(&m->share, m->vm.ram, m->control.conn, err);
 }
 
 int target_await_source(struct target *t, struct swo_error *err)
@@ -116,7 +135,7 @@ int target_await_source(struct target *t, struct swo_error *err)
 			m, has_hello, t, false, swo_deadline_ms(60000), "a source's HELLO", err))
 			if (err->code != SWO_E_TIMEOUT)
 				return -1;
-		if (!hello_check(&t->hello, &m->vm, err))
+		if (!hello_check(&t->hello, &m->vm, err) && !take_ram_offer(t, err))
 			return 0;
 		dismiss(t, err);
 	}
@@ -141,7 +160,8 @@ static int answer_hello(struct target *t, struct swo_error *err)
 			swo_device_arc_cost(dev, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING)
 				.mean_ns;
 	}
-	int rc = hello_ok_format(costs, m->vm.device_count, t->ticket.nonce, &text, err);
+	struct hello_ok ok = {.ticket = t->ticket.nonce, .handover = t->hello.handover};
+	int rc = hello_ok_format(costs, m->vm.device_count, &ok, &text, err);
 
 	if (!rc)
 		rc = migration_control(m, WIRE_HELLO_OK, text.data, text.len, err);
@@ -166,6 +186,8 @@ int target_open_sessions(struct target *t, struct swo_error *err)
 	if (swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err))
 		return -1;
 	m->control_reader_runs = true;
+	if (m->share.page && share_adopt(&m->share, &m->vm, err))
+		return -1;
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		if (target_device_init(t, i, t->hello.devices[i].window, err))
 			return -1;

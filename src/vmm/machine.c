@@ -53,7 +53,9 @@ static int make_ram(struct vmm_machine *m, struct swo_error *err)
 		swo_ram_add(m->ram, "ram-high", VMM_RAM_HIGH, m->config.ram_size - low, -1, err))
 		return -1;
 	/* First touches are slow: a target has them now, not while a source waits. */
-	return m->config.incoming ? swo_ram_populate(m->ram, err) : 0;
+	return m->config.incoming && m->config.handover == SWO_HANDOVER_COPY
+		       ? swo_ram_populate(m->ram, err)
+		       : 0;
 }
 
 static int msi_add(void *opaque, int eventfd, unsigned *handle, struct swo_error *err)
@@ -150,6 +152,7 @@ int vmm_machine_create(
 	swo_migration_params_init(&m->setup.params);
 	m->setup.params.tls = config->tls;
 	m->setup.params.insecure = config->insecure;
+	m->setup.params.handover = config->handover;
 	m->setup.multifd = true;
 	m->setup.transitions = config->transitions;
 	m->setup.join = config->join;

@@ -54,6 +54,7 @@ struct vmm_machine_config {
 	/* What migrations begin with, until QMP says otherwise. */
 	struct swo_tls_params tls;
 	bool insecure;
+	enum swo_handover handover; /* FD: as a target, RAM is not had beforehand, either */
 
 	const struct swo_journal_config *journal; /* outlives the machine; NULL: none */
 

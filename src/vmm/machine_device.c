@@ -138,7 +138,8 @@ static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 {
 	void *host = swo_ram_host(opaque, addr, len);
 
-	if (!host)
+	/* Handed over, it is another's until GO, and another's after it. */
+	if (!host || !swo_ram_is_writable(opaque))
 		return EFAULT;
 	memcpy(host, buf, len);
 	return 0;

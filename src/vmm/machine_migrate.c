@@ -328,7 +328,8 @@ static bool is_same(const struct vmm_migration_setup *x, const struct vmm_migrat
 	       p->setup_deadline_ms == q->setup_deadline_ms &&
 	       p->switchover_deadline_ms == q->switchover_deadline_ms &&
 	       p->commit_deadline_ms == q->commit_deadline_ms &&
-	       p->idle_deadline_ms == q->idle_deadline_ms && is_same_tls(p, q);
+	       p->idle_deadline_ms == q->idle_deadline_ms && p->handover == q->handover &&
+	       is_same_tls(p, q);
 }
 
 int vmm_machine_set_setup(

@@ -164,6 +164,11 @@ static bool finalise(void *opaque, unsigned index, enum swo_when *when)
 	return device->finalise_own;
 }
 
+static int ram_reach(void *vm, bool reach, struct swo_error *err)
+{
+	return vmm_pci_reach_ram(((struct vmm_machine *)vm)->pci, reach, err);
+}
+
 const struct swo_vm_ops machine_ops = {
 	.layout = layout,
 	.stop = stop,
@@ -174,4 +179,5 @@ const struct swo_vm_ops machine_ops = {
 	.config_save = config_save,
 	.config_load = config_load,
 	.finalise = finalise,
+	.ram_reach = ram_reach,
 };

@@ -190,6 +190,9 @@ static int check_still(struct vmm_machine *m, struct swo_error *err)
 	if (is_running(m))
 		return swo_error_set(
 			err, SWO_E_STATE, 0, "the VM is running, and so is its RAM; stop it first");
+	if (swo_ram_is_gone(m->ram))
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"the VM's RAM is not here any more: it was handed over (handover=fd)");
 	return 0;
 }
 

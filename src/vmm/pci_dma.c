@@ -23,6 +23,40 @@ static int map_ram(struct vmm_pci_function *fn, struct swo_error *err)
 	return 0;
 }
 
+static int unmap_ram(struct vmm_pci_function *fn, struct swo_error *err)
+{
+	struct swo_ram *ram = fn->pci->ram;
+	struct swo_error later;
+	int rc = 0;
+
+	for (unsigned i = 0; i < swo_ram_count(ram); i++) {
+		const struct swo_ram_region *region = swo_ram_region(ram, i);
+
+		if (fn->ops->dma_unmap(fn->self, region->gpa, region->size, rc ? &later : err))
+			rc = -1;
+	}
+	return rc;
+}
+
+int vmm_pci_reach_ram(struct vmm_pci *pci, bool reach, struct swo_error *err)
+{
+	struct swo_error later;
+	int rc = 0;
+
+	/* One that fails must not keep it from the others. */
+	for (struct vmm_pci_function *fn = pci_next_device(pci->first); fn;
+		fn = pci_next_device(fn->next)) {
+		if (!fn->ops->dma_map)
+			continue;
+		if (!fn->ops->dma_unmap)
+			rc = swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+				"device %s: its backend cannot unmap RAM", fn->id);
+		else if ((reach ? map_ram : unmap_ram)(fn, rc ? &later : err))
+			rc = -1;
+	}
+	return rc;
+}
+
 /* A device without DMA is none the worse; one that reaches no sibling only lacks P2P. */
 static void complain(struct vmm_pci_function *fn, const struct vmm_pci_function *sibling,
 	const struct swo_error *err)

@@ -16,6 +16,7 @@ enum param_kind {
 	PARAM_WHEN,
 	PARAM_TRANSITIONS,
 	PARAM_JOIN,
+	PARAM_HANDOVER,
 	PARAM_TLS_KIND,
 	PARAM_BOOL,
 	PARAM_STRING
@@ -40,6 +41,7 @@ static const struct param params[] = {
 	{"x-stream", PARAM_WHEN, FIELD(stream), 0},
 	{"x-finalise", PARAM_WHEN, FIELD(finalise), 0},
 	{"x-config", PARAM_WHEN, FIELD(config), 0},
+	{"x-handover", PARAM_HANDOVER, FIELD(handover), 0},
 	{"x-setup-deadline-ms", PARAM_U64, FIELD(setup_deadline_ms), 0},
 	{"x-switchover-deadline-ms", PARAM_U64, FIELD(switchover_deadline_ms), 0},
 	{"x-commit-deadline-ms", PARAM_U64, FIELD(commit_deadline_ms), 0},
@@ -57,6 +59,7 @@ static const struct param params[] = {
 static const char *const when_words[] = {"early", "ram", "late", NULL};
 static const char *const transitions_words[] = {"serial", "parallel", NULL};
 static const char *const join_words[] = {"depth", "pass", NULL};
+static const char *const handover_words[] = {"copy", "fd", NULL};
 static const char *const tls_kind_words[] = {"auto", "x509", "psk", NULL};
 
 /* The words of a kind by their enumeration's values; NULL: it is a number. */
@@ -69,6 +72,8 @@ static const char *const *words_of(enum param_kind kind)
 		return transitions_words;
 	case PARAM_JOIN:
 		return join_words;
+	case PARAM_HANDOVER:
+		return handover_words;
 	case PARAM_TLS_KIND:
 		return tls_kind_words;
 	default:
@@ -107,6 +112,8 @@ static uint64_t get(const struct vmm_migration_setup *setup, const struct param 
 		return *(const enum swo_transitions *)at;
 	case PARAM_JOIN:
 		return *(const enum swo_join *)at;
+	case PARAM_HANDOVER:
+		return *(const enum swo_handover *)at;
 	case PARAM_TLS_KIND:
 		return *(const enum swo_tls_kind *)at;
 	case PARAM_BOOL:
@@ -135,6 +142,9 @@ static void put(struct vmm_migration_setup *setup, const struct param *param, ui
 		break;
 	case PARAM_JOIN:
 		*(enum swo_join *)at = (enum swo_join)value;
+		break;
+	case PARAM_HANDOVER:
+		*(enum swo_handover *)at = (enum swo_handover)value;
 		break;
 	case PARAM_TLS_KIND:
 		*(enum swo_tls_kind *)at = (enum swo_tls_kind)value;

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct hello_cost costs[4];
 	struct hello hello;
-	uint64_t ticket;
+	struct hello_ok ok;
 	uint8_t count = 0;
 
 	fuzz_take(&data, &size, &count, 1);
@@ -30,6 +30,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		swo_buf_free(&text);
 		hello_free(&hello);
 	}
-	hello_ok_parse(data, size, costs, count % 5, &ticket, NULL);
+	hello_ok_parse(data, size, costs, count % 5, &ok, NULL);
 	return 0;
 }

@@ -91,12 +91,13 @@ static void open_source(struct stage *stage)
 static void agree(struct stage *stage)
 {
 	struct hello_cost costs[DEVICES] = {0};
-	struct swo_buf ok = SWO_BUF_INIT(65536);
+	const struct hello_ok ok = {.ticket = 77};
+	struct swo_buf text = SWO_BUF_INIT(65536);
 
-	fuzz_check(!hello_ok_format(costs, DEVICES, 77, &ok, NULL));
-	peer_frame(
-		&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, ok.data, ok.len);
-	swo_buf_free(&ok);
+	fuzz_check(!hello_ok_format(costs, DEVICES, &ok, &text, NULL));
+	peer_frame(&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, text.data,
+		text.len);
+	swo_buf_free(&text);
 	stage->listens[0] = !pthread_create(&stage->listen_in[0], NULL, listen_in, stage);
 	if (take_call(stage, &stage->data))
 		stage->listens[1] = !pthread_create(&stage->listen_in[1], NULL, swallow, stage);

@@ -85,6 +85,7 @@ static void say_hello(struct play *play)
 	static uint8_t answer[65536];
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	struct hello_cost costs[DEVICES];
+	struct hello_ok ok = {0};
 	struct hello hello;
 	uint32_t len;
 
@@ -101,10 +102,12 @@ static void say_hello(struct play *play)
 		peer_frame(&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data,
 			text.len) &&
 		await(&play->control, WIRE_HELLO_OK, answer, &len) &&
-		!hello_ok_parse(answer, len, costs, DEVICES, &play->ticket.nonce, NULL) &&
-		dial(play->uri, &play->data))
+		!hello_ok_parse(answer, len, costs, DEVICES, &ok, NULL) &&
+		dial(play->uri, &play->data)) {
+		play->ticket.nonce = ok.ticket;
 		peer_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH},
 			&play->ticket, sizeof(play->ticket));
+	}
 	swo_buf_free(&text);
 }
 

@@ -199,6 +199,7 @@ static int log_start(void *self, struct swo_error *err)
 	struct fake_vm *vm = self;
 
 	(void)err;
+	atomic_fetch_add(&vm->log_starts, 1);
 	pthread_mutex_lock(&vm->mutex);
 	memset(vm->written, 0, RAM_SIZE / SWO_PAGE_SIZE / 8);
 	pthread_mutex_unlock(&vm->mutex);
@@ -289,6 +290,8 @@ static int machine_save(void *opaque, struct swo_buf *out, struct swo_error *err
 {
 	struct fake_vm *vm = opaque;
 
+	if (vm->on_save)
+		vm->on_save(vm);
 	if (vm->fail_machine_save)
 		return swo_error_set(err, SWO_E_IO, EIO, "the vCPUs' state");
 	return swo_buf_append(out, &vm->counter, sizeof(vm->counter), err);
@@ -326,6 +329,19 @@ static int config_load(
 	return 0;
 }
 
+static int ram_reach(void *opaque, bool reach, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+
+	/* Neither under a guest that runs, nor twice. */
+	if (fake_vm_runs(vm) || reach != vm->out_of_reach)
+		atomic_fetch_add(&vm->offences, 1);
+	vm->out_of_reach = !reach;
+	if (reach && vm->fail_reach)
+		return swo_error_set(err, SWO_E_DEVICE, EIO, "the devices do not reach RAM");
+	return 0;
+}
+
 static const struct swo_vm_ops vm_ops = {
 	.layout = layout,
 	.stop = stop,
@@ -335,6 +351,7 @@ static const struct swo_vm_ops vm_ops = {
 	.machine_load = machine_load,
 	.config_save = config_save,
 	.config_load = config_load,
+	.ram_reach = ram_reach,
 };
 
 /* ---- life

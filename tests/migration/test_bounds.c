@@ -74,6 +74,7 @@ static void open_flood(struct flood *flood)
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	struct swo_frame_header header = {.type = WIRE_HELLO};
 	struct hello_cost costs[DEVICES];
+	struct hello_ok ok;
 	struct hello hello;
 
 	memset(flood, 0, sizeof(*flood));
@@ -99,9 +100,8 @@ static void open_flood(struct flood *flood)
 	swo_buf_free(&text);
 	await(flood, WIRE_HELLO_OK, &header);
 	strcpy(flood->ticket.id, id);
-	assert_int_equal(hello_ok_parse(flood->bytes, header.length, costs, DEVICES,
-				 &flood->ticket.nonce, NULL),
-		0);
+	assert_int_equal(hello_ok_parse(flood->bytes, header.length, costs, DEVICES, &ok, NULL), 0);
+	flood->ticket.nonce = ok.ticket;
 	memset(flood->bytes, 0x5a, 65536);
 	flood->data = dial(flood->uri);
 	header = (struct swo_frame_header){.type = WIRE_ATTACH};

@@ -11,6 +11,10 @@
  * them and what the other left on record is enough, without further faults, a state is reachable
  * in which exactly one runs for good.
  * And the model must find each of a list of mutants of the tables.
+ *
+ * All that twice: with RAM copied, and with RAM that both share (handover=fd), where a word in the
+ * shared memory is part of the state. Then a source that lives runs only if the target had not
+ * begun, whoever says what; and nobody is in doubt where the target had not.
  */
 #include "../cm.h"
 #include "migration/handover.h"
@@ -34,7 +38,20 @@ struct world {
 	bool target_ran;		/* at any time */
 	bool word;			/* an operator has spoken */
 	uint8_t source_log, target_log; /* the last records, of enum log */
+	uint8_t fate;			/* the word in shared memory, of enum fate */
 };
+
+static bool shared;
+enum fate { OPEN, BEGUN, FORBIDDEN };
+
+/* What can be forgotten about that word. */
+static enum slip {
+	NO_SLIP,
+	TARGET_BEGINS_ANYHOW,
+	TARGET_DOES_NOT_BEGIN,
+	SOURCE_TAKES_ANY_WORD,
+	SOURCE_DOES_NOT_FORBID
+} slip;
 
 /* As much of a journal as matters: for the source, what a restart may do. */
 enum log { LOG_NONE, LOG_COMMITTED, LOG_HERE, LOG_THERE }; /* source */
@@ -61,14 +78,15 @@ static uint8_t target_log_of(enum swo_journal_event record)
 					       : LOG_READY;
 }
 
-#define WORLD_BITS 29
+#define WORLD_BITS (shared ? 31 : 29)
 static uint32_t pack(const struct world *w)
 {
 	return (uint32_t)(w->source | w->target << 4 | w->to_target << 7 | w->to_source << 12 |
 			  w->source_runs << 17 | w->target_runs << 18 | w->source_lives << 19 |
 			  w->target_lives << 20 | w->linked << 21 | w->go_before_ready << 22 |
 			  w->target_ran << 23 | w->word << 24 | w->source_log << 25 |
-			  w->target_log << 27);
+			  w->target_log << 27) |
+	       (uint32_t)w->fate << 29;
 }
 
 static struct world unpack(uint32_t p)
@@ -86,7 +104,8 @@ static struct world unpack(uint32_t p)
 		.target_ran = p >> 23 & 1,
 		.word = p >> 24 & 1,
 		.source_log = p >> 25 & 3,
-		.target_log = p >> 27 & 3};
+		.target_log = p >> 27 & 3,
+		.fate = p >> 29 & 3};
 }
 
 /* ---- mutants: one cell of a table replaced ------------------------------------------------ */
@@ -256,6 +275,34 @@ static void deliver_to_source(struct edges *out, const struct world *w, uint8_t 
 	}
 }
 
+/*
+ * Before it asks anybody: who has the word? An operator's comes to the same, and is no better.
+ */
+static void source_in_doubt_looks(struct edges *out, const struct world *w)
+{
+	struct world next = *w;
+
+	if (w->fate == BEGUN) {
+		next.to_target |= M_ASK;
+		add(out, &next, false);
+		if (slip == SOURCE_TAKES_ANY_WORD && !w->target_lives) {
+			next = *w;
+			source_does(&next, SOURCE_EV_WORD_RUN);
+			next.word = true;
+			add_step(out, w, &next, true);
+		}
+		return;
+	}
+	/* Forbidden first, then on record: it may die in between, but not the other way round. */
+	if (w->fate == OPEN && slip != SOURCE_DOES_NOT_FORBID) {
+		next.fate = FORBIDDEN;
+		add(out, &next, false);
+		return;
+	}
+	source_does(&next, SOURCE_EV_REFUSED);
+	add_step(out, w, &next, false);
+}
+
 static void source_moves(struct edges *out, const struct world *w)
 {
 	struct world next;
@@ -292,6 +339,10 @@ static void source_moves(struct edges *out, const struct world *w)
 		add_step(out, w, &next, false);
 		break;
 	case SOURCE_IN_DOUBT:
+		if (shared) {
+			source_in_doubt_looks(out, w);
+			break;
+		}
 		next = *w;
 		next.to_target |= M_ASK;
 		add(out, &next, false);
@@ -309,6 +360,8 @@ static void source_moves(struct edges *out, const struct world *w)
 		next = *w;
 		source_does(&next, SOURCE_EV_RESUMED);
 		next.source_runs = true;
+		if (shared && next.fate == OPEN && slip != SOURCE_DOES_NOT_FORBID)
+			next.fate = FORBIDDEN;
 		add(out, &next, false);
 		break;
 	default:
@@ -329,13 +382,28 @@ static void target_moves(struct edges *out, const struct world *w)
 		target_does(&next, faults[i], false);
 		add(out, &next, true);
 	}
-	if (w->target == TARGET_STARTING && !w->target_runs) {
+	if (shared && w->target == TARGET_REFUSED && w->fate == OPEN) {
+		next = *w;
+		next.fate = FORBIDDEN;
+		add(out, &next, false);
+	}
+	if (shared && w->target == TARGET_STARTING && w->fate != BEGUN &&
+		slip != TARGET_DOES_NOT_BEGIN) {
+		/* The word is the last thing before it may write. */
+		next = *w;
+		if (w->fate == FORBIDDEN && slip != TARGET_BEGINS_ANYHOW)
+			target_does(&next, TARGET_EV_START_FAILED, false);
+		else
+			next.fate = BEGUN;
+		add_step(out, w, &next, false);
+	} else if (w->target == TARGET_STARTING && !w->target_runs) {
 		/* It runs some time before it is known to. */
 		next = *w;
 		next.target_runs = next.target_ran = true;
 		add(out, &next, false);
 		next = *w;
 		target_does(&next, TARGET_EV_START_FAILED, false);
+		next.fate = w->fate == BEGUN ? FORBIDDEN : w->fate;
 		add_step(out, w, &next, true);
 	} else if (w->target == TARGET_STARTING) {
 		next = *w;
@@ -425,9 +493,9 @@ static void expand(uint32_t packed, struct edges *out)
 		target_moves(out, &w);
 }
 
-enum verdict { SOUND, BOTH_RUN, RAN_TWICE, GO_TOO_EARLY, STUCK };
-static const char *const verdict_names[] = {
-	"sound", "both run", "an old state runs again", "GO before READY", "nobody runs"};
+enum verdict { SOUND, BOTH_RUN, RAN_TWICE, BOTH_WRITE, GO_TOO_EARLY, STUCK };
+static const char *const verdict_names[] = {"sound", "both run", "an old state runs again",
+	"both may write RAM", "GO before READY", "nobody runs"};
 
 struct space {
 	uint8_t *seen; /* a bit a world */
@@ -460,6 +528,9 @@ static bool is_promised(const struct world *w)
 {
 	if (w->target_lives)
 		return true;
+	/* What is shared outlives a process, and says more than a journal. */
+	if (shared && w->source_lives)
+		return w->fate != BEGUN;
 	return w->source_lives && w->target_log < LOG_STARTING;
 }
 
@@ -526,6 +597,11 @@ static enum verdict explore(size_t *states)
 
 		if (w.source_runs && w.target_runs)
 			verdict = BOTH_RUN;
+		else if (shared && w.source_lives && w.source_runs && w.target_ran)
+			verdict = RAN_TWICE;
+		else if (shared && w.source_lives && w.source_runs && w.target_lives &&
+			 w.fate == BEGUN)
+			verdict = BOTH_WRITE;
 		else if (w.source_runs && w.target_ran && !w.word)
 			verdict = RAN_TWICE;
 		else if (w.go_before_ready)
@@ -604,11 +680,52 @@ static void each_mutant_of_the_tables_is_found(void **state)
 	mutant = NULL;
 }
 
+static void with_one_memory_it_runs_only_where_it_is_whole(void **state)
+{
+	(void)state;
+	size_t states;
+
+	mutant = NULL;
+	shared = true;
+	enum verdict verdict = explore(&states);
+
+	shared = false;
+	print_message("# %zu states, RAM shared: %s\n", states, verdict_names[verdict]);
+	assert_int_equal(verdict, SOUND);
+	assert_true(states > 1000);
+}
+
+static void each_way_to_forget_the_shared_word_is_found(void **state)
+{
+	(void)state;
+	static const struct {
+		enum slip slip;
+		const char *name;
+	} slips[] = {{TARGET_BEGINS_ANYHOW, "the target begins although it is forbidden"},
+		{TARGET_DOES_NOT_BEGIN, "the target does not say that it begins"},
+		{SOURCE_TAKES_ANY_WORD, "an operator's word counts although the target has begun"},
+		{SOURCE_DOES_NOT_FORBID, "the source looks, but does not forbid"}};
+	size_t states;
+
+	for (unsigned i = 0; i < sizeof(slips) / sizeof(slips[0]); i++) {
+		shared = true;
+		slip = slips[i].slip;
+		enum verdict verdict = explore(&states);
+
+		shared = false;
+		slip = NO_SLIP;
+		print_message("# %s: %s\n", slips[i].name, verdict_names[verdict]);
+		assert_int_not_equal(verdict, SOUND);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(never_do_both_run_and_never_is_it_stuck),
 		cmocka_unit_test(each_mutant_of_the_tables_is_found),
+		cmocka_unit_test(with_one_memory_it_runs_only_where_it_is_whole),
+		cmocka_unit_test(each_way_to_forget_the_shared_word_is_found),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

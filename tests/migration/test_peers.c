@@ -75,6 +75,7 @@ static void say_hello(struct play *play)
 {
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	struct hello_cost costs[2];
+	struct hello_ok ok;
 	struct hello hello;
 
 	assert_int_equal(hello_describe(&play->vm.vm, &hello, NULL), 0);
@@ -90,9 +91,8 @@ static void say_hello(struct play *play)
 	swo_buf_free(&text);
 	assert_int_equal(next_frame(&play->control, &play->header, play->text), WIRE_HELLO_OK);
 	strcpy(play->ticket.id, id);
-	assert_int_equal(hello_ok_parse(play->text, play->header.length, costs, 2,
-				 &play->ticket.nonce, NULL),
-		0);
+	assert_int_equal(hello_ok_parse(play->text, play->header.length, costs, 2, &ok, NULL), 0);
+	play->ticket.nonce = ok.ticket;
 	play->data = dial(play->uri);
 	send_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH}, &play->ticket,
 		sizeof(play->ticket));
@@ -484,6 +484,7 @@ static void play_to_go(struct stage *stage)
 {
 	struct swo_migration_params params = fake_params();
 	struct hello_cost costs[2] = {0};
+	const struct hello_ok said = {.ticket = 77};
 	struct swo_buf ok = SWO_BUF_INIT(65536);
 	struct wire_go go = {.nonce = 42};
 	static char text[65536];
@@ -499,7 +500,7 @@ static void play_to_go(struct stage *stage)
 	stage->control = take_call(stage);
 	assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_HELLO);
 	assert_int_equal(hello_parse(text, stage->header.length, &stage->hello, NULL), 0);
-	assert_int_equal(hello_ok_format(costs, 2, 77, &ok, NULL), 0);
+	assert_int_equal(hello_ok_format(costs, 2, &said, &ok, NULL), 0);
 	send_frame(
 		&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, ok.data, ok.len);
 	swo_buf_free(&ok);

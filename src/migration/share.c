@@ -1,0 +1,193 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * share.c - RAM that is handed over by descriptor: what goes along with HELLO, what is checked, and
+ * the word that both sides see.
+ */
+#include "migration/share.h"
+
+#include "channel/uri.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define PAGE_MAGIC 0x444e414853574f53u /* "SOWSHAND" */
+
+enum { WORD_OPEN, WORD_BEGUN, WORD_FORBIDDEN };
+
+struct share_page {
+	uint64_t magic;
+	_Atomic uint32_t word;
+};
+/* Between processes only the processor's own atomics will do. */
+static_assert(ATOMIC_INT_LOCK_FREE == 2, "the word is in shared memory");
+
+/* What is asked of its memfd is what is asked of RAM's. */
+static const struct swo_ram_region page_region = {.name = "(handover)", .size = SWO_PAGE_SIZE};
+
+int share_check(const struct swo_vm *vm, const char *uri, const struct swo_migration_params *params,
+	bool is_source, struct swo_error *err)
+{
+	struct swo_uri parsed;
+	int fds[SWO_RAM_REGIONS_MAX];
+
+	if (params->handover != SWO_HANDOVER_FD)
+		return 0;
+	if (swo_uri_parse(uri, &parsed, err))
+		return -1;
+	if (!parsed.is_unix)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"handover=fd hands RAM to a process of this host: it needs a unix: URI, "
+			"not '%.100s'; use handover=copy",
+			uri);
+	if (params->tls.creds[0])
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"handover=fd does not go with tls-creds: descriptors cannot be encrypted, "
+			"and RAM does not leave this host");
+	if (!vm->ops->ram_reach)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"handover=fd: this VMM cannot have its RAM exchanged");
+	for (unsigned i = 0; i < swo_ram_count(vm->ram); i++)
+		fds[i] = swo_ram_region(vm->ram, i)->fd;
+	return is_source ? swo_ram_check_fds(vm->ram, fds, err) : 0;
+}
+
+void share_init(struct shared_ram *share)
+{
+	*share = (struct shared_ram){.fd = -1};
+	for (unsigned i = 0; i < SWO_RAM_REGIONS_MAX; i++)
+		share->ram_fds[i] = -1;
+}
+
+/* ---- the page ------------------------------------------------------------------------------ */
+
+static int map_page(struct shared_ram *share, struct swo_error *err)
+{
+	void *at = mmap(NULL, SWO_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, share->fd, 0);
+
+	if (at == MAP_FAILED)
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "handover=fd: the shared word");
+	share->page = at;
+	return 0;
+}
+
+static int make_page(struct shared_ram *share, struct swo_error *err)
+{
+	share->fd = memfd_create("switchover-handover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	if (share->fd < 0 || ftruncate(share->fd, (off_t)SWO_PAGE_SIZE) ||
+		fcntl(share->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "handover=fd: the shared word");
+	if (map_page(share, err))
+		return -1;
+	share->page->magic = PAGE_MAGIC;
+	return 0;
+}
+
+/* From one of `from` to `to`; or there already. */
+static bool move_word(struct shared_ram *share, uint32_t from, uint32_t to)
+{
+	if (!share->page)
+		return true;
+	return atomic_compare_exchange_strong(&share->page->word, &from, to) || from == to;
+}
+
+bool share_begin(struct shared_ram *share)
+{
+	return move_word(share, WORD_OPEN, WORD_BEGUN);
+}
+
+bool share_forbid(struct shared_ram *share)
+{
+	return move_word(share, WORD_OPEN, WORD_FORBIDDEN);
+}
+
+void share_take_back(struct shared_ram *share)
+{
+	move_word(share, WORD_BEGUN, WORD_FORBIDDEN);
+}
+
+/* ---- going along ------------------------------------------------------------------------------
+ */
+
+int share_offer(
+	struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn, struct swo_error *err)
+{
+	int fds[SWO_FDS_MAX];
+	unsigned count = swo_ram_count(ram);
+
+	static_assert(SWO_FDS_MAX == SWO_RAM_REGIONS_MAX + 1, "the word and all of RAM");
+	if (make_page(share, err))
+		return -1;
+	fds[0] = share->fd;
+	for (unsigned i = 0; i < count; i++)
+		fds[i + 1] = swo_ram_region(ram, i)->fd;
+	return swo_conn_attach_fds(conn, fds, count + 1, err);
+}
+
+static int check_taken(struct shared_ram *share, struct swo_ram *ram, struct swo_error *err)
+{
+	if (swo_ram_check_fd(&page_region, share->fd, err) ||
+		swo_ram_check_fds(ram, share->ram_fds, err) || map_page(share, err))
+		return -1;
+	if (share->page->magic != PAGE_MAGIC)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"handover=fd: what came with the descriptors is not the shared word");
+	return 0;
+}
+
+int share_take(
+	struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn, struct swo_error *err)
+{
+	int fds[SWO_FDS_MAX];
+	unsigned count = swo_ram_count(ram);
+
+	/* By way of a question whether it could: a TCP connection says so in its own words. */
+	if (swo_conn_welcome_fds(conn, false, err) || swo_conn_take_fds(conn, fds, count + 1, err))
+		return -1;
+	share->fd = fds[0];
+	memcpy(share->ram_fds, fds + 1, count * sizeof(*fds));
+	if (!check_taken(share, ram, err))
+		return 0;
+	share_close(share);
+	return -1;
+}
+
+int share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct swo_error *err)
+{
+	int rc = vm->ops->ram_reach(vm->opaque, false, err);
+
+	if (!rc)
+		rc = swo_ram_adopt(vm->ram, share->ram_fds, err);
+	if (!rc)
+		rc = vm->ops->ram_reach(vm->opaque, true, err);
+	/* After the devices, whose backend may have to pin pages for writing. */
+	if (!rc)
+		rc = swo_ram_protect(vm->ram, true, err);
+	return rc;
+}
+
+void share_let_go(struct shared_ram *share, const struct swo_vm *vm)
+{
+	struct swo_error err = {0};
+
+	if (!share->page || swo_ram_is_gone(vm->ram))
+		return;
+	/* A device that hangs cannot be told; by the uAPI it does not write where it is. */
+	if (vm->ops->ram_reach(vm->opaque, false, &err))
+		swo_log(SWO_LOG_WARN, "RAM stays in a device's reach: %s", err.text);
+	swo_ram_let_go(vm->ram);
+}
+
+void share_close(struct shared_ram *share)
+{
+	if (share->page)
+		munmap(share->page, SWO_PAGE_SIZE);
+	share->page = NULL;
+	swo_close_fd(&share->fd);
+	for (unsigned i = 0; i < SWO_RAM_REGIONS_MAX; i++)
+		swo_close_fd(&share->ram_fds[i]);
+}

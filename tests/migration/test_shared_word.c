@@ -1,0 +1,539 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * RAM handed over by descriptor, against a peer that is played frame by frame: what goes along with
+ * HELLO and what is made of it, and who has the word in shared memory when one side is gone.
+ */
+#include "fake_vm.h"
+#include "migration/hello.h"
+#include "migration/internal.h"
+#include "migration/wire.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define STALL_MS 5000
+
+static const char *const id = "00000000-0000-4000-8000-000000000001";
+
+static int send_frame(struct swo_channel *channel, struct swo_frame_header header,
+	const void *payload, size_t len)
+{
+	return swo_channel_send(channel, &header, payload, len, NULL);
+}
+
+/* The next frame that is not a ping; -1 when the other side has closed. */
+static int next_frame(
+	struct swo_channel *channel, struct swo_frame_header *header, char text[65536])
+{
+	do {
+		if (swo_channel_recv_header(channel, header, 65535, 0, NULL) ||
+			swo_channel_recv_payload(
+				channel, header, text, header->length, NULL, 0, NULL))
+			return -1;
+		text[header->length] = 0;
+	} while (header->type == WIRE_PING);
+	return header->type;
+}
+
+static unsigned open_files(void)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	unsigned count = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+/* ---- a source, and this test as its target ------------------------------------------------- */
+
+struct stage {
+	struct fake_vm vm;
+	char uri[128];
+	struct swo_listener *listener;
+	struct swo_channel control, data;
+	struct hello hello;
+	struct swo_frame_header header;
+	struct shared_ram share;
+	pthread_t drain;
+	uint64_t hash; /* of its RAM, when it stood still */
+};
+
+static void *drain(void *opaque)
+{
+	struct swo_channel *channel = opaque;
+	struct swo_frame_header header;
+	static char bytes[1 << 20];
+
+	while (!swo_channel_recv_header(channel, &header, sizeof(bytes), 30000, NULL) &&
+		!swo_channel_recv_payload(channel, &header, bytes, header.length, NULL, 0, NULL))
+		/* RAM has its own way. */
+		assert_true(header.type != WIRE_RAM && header.type != WIRE_RAM_ZERO);
+	return NULL;
+}
+
+static struct swo_channel take_call(struct stage *stage)
+{
+	struct swo_channel channel;
+	struct swo_conn *conn;
+
+	assert_int_equal(
+		swo_listener_accept(stage->listener, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
+	swo_channel_init(&channel, conn, STALL_MS);
+	assert_int_equal(swo_conn_welcome_fds(conn, true, NULL), 0);
+	return channel;
+}
+
+static int next_control(struct stage *stage, char text[65536])
+{
+	int type;
+
+	while ((type = next_frame(&stage->control, &stage->header, text)) == WIRE_CLOCK)
+		send_frame(&stage->control,
+			(struct swo_frame_header){.type = WIRE_CLOCK_REPLY, .pass = swo_now_ns()},
+			NULL, 0);
+	return type;
+}
+
+static void hash_it(struct fake_vm *vm)
+{
+	((struct stage *)vm->hook)->hash = swo_ram_hash(vm->vm.ram);
+}
+
+/* Up to the source's HELLO, and an answer that says so. */
+static void play_hello(struct stage *stage, enum swo_handover answer)
+{
+	struct swo_migration_params params = fake_params();
+	struct hello_cost costs[2] = {0};
+	const struct hello_ok ok = {.ticket = 77, .handover = answer};
+	struct swo_buf text = SWO_BUF_INIT(65536);
+	static char bytes[65536];
+
+	memset(stage, 0, sizeof(*stage));
+	share_init(&stage->share);
+	fake_vm_open(&stage->vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	stage->vm.hook = stage;
+	stage->vm.on_save = hash_it;
+	strcpy(stage->uri, fake_uri());
+	params.channels = 1;
+	params.commit_deadline_ms = 200;
+	params.handover = SWO_HANDOVER_FD;
+	assert_int_equal(swo_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
+	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL, NULL,
+				 &stage->vm.migration, NULL),
+		0);
+	stage->control = take_call(stage);
+	assert_int_equal(next_frame(&stage->control, &stage->header, bytes), WIRE_HELLO);
+	assert_int_equal(hello_parse(bytes, stage->header.length, &stage->hello, NULL), 0);
+	assert_int_equal(stage->hello.handover, SWO_HANDOVER_FD);
+	/* Its RAM fits any RAM of that size; this one is at hand. */
+	assert_int_equal(share_take(&stage->share, stage->vm.vm.ram, stage->control.conn, NULL), 0);
+	assert_int_equal(hello_ok_format(costs, 2, &ok, &text, NULL), 0);
+	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, text.data,
+		text.len);
+	swo_buf_free(&text);
+}
+
+/* As far as GO, which is received and not answered. */
+static void play_to_go(struct stage *stage)
+{
+	struct wire_go go = {.nonce = 42};
+	static char text[65536];
+
+	play_hello(stage, SWO_HANDOVER_FD);
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_CLOCK);
+		send_frame(&stage->control,
+			(struct swo_frame_header){.type = WIRE_CLOCK_REPLY, .pass = swo_now_ns()},
+			NULL, 0);
+	}
+	stage->data = take_call(stage);
+	assert_int_equal(pthread_create(&stage->drain, NULL, drain, &stage->data), 0);
+	for (unsigned i = 0; i < 2; i++)
+		send_frame(&stage->control,
+			(struct swo_frame_header){.type = WIRE_INITIAL_LOADED, .device = i}, NULL,
+			0);
+
+	int type;
+	while ((type = next_control(stage, text)) != WIRE_END_ALL)
+		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
+	memcpy(go.id, stage->hello.id, sizeof(go.id));
+	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &go, sizeof(go));
+	assert_int_equal(next_control(stage, text), WIRE_GO);
+}
+
+/* The target is gone, as its process would be. */
+static void die(struct stage *stage)
+{
+	swo_channel_shutdown(&stage->control);
+	swo_channel_shutdown(&stage->data);
+	swo_listener_close(stage->listener);
+	stage->listener = NULL;
+}
+
+static void close_stage(struct stage *stage)
+{
+	if (stage->data.conn)
+		swo_channel_shutdown(&stage->data);
+	fake_vm_close(&stage->vm);
+	if (stage->data.conn) {
+		pthread_join(stage->drain, NULL);
+		swo_channel_close(&stage->data);
+	}
+	swo_channel_close(&stage->control);
+	swo_listener_close(stage->listener);
+	hello_free(&stage->hello);
+	share_close(&stage->share);
+}
+
+static struct swo_migration_info await_doubt(struct stage *stage)
+{
+	struct swo_migration_info info;
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+
+	do {
+		swo_migration_info(stage->vm.migration, &info);
+		swo_sleep_until(swo_now_ns() + 1000000);
+	} while (info.status != SWO_MIGRATION_IN_DOUBT && !swo_deadline_passed(guard));
+	assert_int_equal(info.status, SWO_MIGRATION_IN_DOUBT);
+	return info;
+}
+
+static uint64_t resumed_with;
+
+static void hash_at_resume(struct fake_vm *vm)
+{
+	resumed_with = swo_ram_hash(vm->vm.ram);
+}
+
+static void a_source_whose_target_died_before_it_began_runs_again_by_itself(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	play_to_go(&stage);
+	stage.vm.on_start = hash_at_resume;
+	die(&stage);
+	struct swo_migration_info info = fake_end(&stage.vm);
+
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "had not begun to run"));
+	assert_true(fake_vm_runs(&stage.vm));
+	assert_int_equal(resumed_with, stage.hash);
+	/* And whatever is left of that target cannot begin. */
+	assert_false(share_begin(&stage.share));
+	close_stage(&stage);
+}
+
+static void a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_lives(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	play_to_go(&stage);
+	/* It says nothing: commit-deadline passes. */
+	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
+	assert_true(fake_vm_runs(&stage.vm));
+	assert_false(share_begin(&stage.share));
+	close_stage(&stage);
+}
+
+static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
+{
+	(void)state;
+	struct swo_error err = {0};
+	static struct stage stage;
+
+	play_to_go(&stage);
+	assert_true(share_begin(&stage.share));
+	die(&stage);
+	struct swo_migration_info info = await_doubt(&stage);
+
+	assert_true(info.committed);
+	assert_int_equal(swo_migration_resolve(stage.vm.migration, true, &err), -1);
+	assert_int_equal(err.code, SWO_E_STATE);
+	assert_non_null(strstr(err.text, "has begun to run the VM in the RAM that both share"));
+	assert_false(fake_vm_runs(&stage.vm));
+	assert_false(swo_migration_may_run(stage.vm.migration));
+	/* It can be given up, and then RAM is let go of. */
+	assert_int_equal(swo_migration_resolve(stage.vm.migration, false, &err), 0);
+	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
+	assert_false(fake_vm_runs(&stage.vm));
+	assert_false(swo_migration_may_run(stage.vm.migration));
+	assert_true(swo_ram_is_gone(stage.vm.vm.ram));
+	close_stage(&stage);
+}
+
+static void a_target_that_began_and_could_not_leaves_the_vm_to_the_source(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	play_to_go(&stage);
+	assert_true(share_begin(&stage.share));
+	share_take_back(&stage.share);
+	die(&stage);
+	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
+	assert_true(fake_vm_runs(&stage.vm));
+	close_stage(&stage);
+}
+
+static void a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	play_hello(&stage, SWO_HANDOVER_COPY);
+	struct swo_migration_info info = fake_end(&stage.vm);
+
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	if (!strstr(info.error.text, "does not know how to take RAM by descriptor") ||
+		!strstr(info.error.text, "handover=copy"))
+		fail_msg("%s", info.error.text);
+	assert_true(fake_vm_runs(&stage.vm));
+	close_stage(&stage);
+}
+
+/* A listener of another user; root can reach it, and must not give it anything. */
+static void another_users_process_gets_no_descriptor(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	const char *uri = fake_uri();
+	char dir[128], byte;
+	struct fake_vm vm;
+	int ends[2];
+
+	if (geteuid())
+		skip();
+	snprintf(dir, sizeof(dir), "%s", uri + strlen("unix:"));
+	*strrchr(dir, '/') = 0;
+	assert_int_equal(chown(dir, 65534, 65534), 0);
+	assert_int_equal(pipe(ends), 0);
+	pid_t pid = fork();
+	if (!pid) {
+		struct swo_listener *listener;
+
+		if (setgid(65534) || setuid(65534) || swo_listener_open(uri, NULL, &listener, NULL))
+			_exit(1);
+		if (write(ends[1], "", 1) == 1)
+			pause();
+		_exit(1);
+	}
+	assert_int_equal(read(ends[0], &byte, 1), 1);
+	fake_vm_open(&vm, 1, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	params.handover = SWO_HANDOVER_FD;
+	assert_int_equal(
+		swo_migration_send(&vm.vm, uri, &params, NULL, NULL, &vm.migration, NULL), 0);
+	struct swo_migration_info info = fake_end(&vm);
+
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	close(ends[0]);
+	close(ends[1]);
+	if (!strstr(info.error.text, "another user's process listens"))
+		fail_msg("%s", info.error.text);
+	assert_true(fake_vm_runs(&vm));
+	fake_vm_close(&vm);
+}
+
+/* ---- a target, and this test as its source ------------------------------------------------------
+ */
+
+struct play {
+	struct fake_vm vm;
+	char uri[128];
+	struct swo_channel control;
+	struct swo_frame_header header;
+	char text[65536];
+};
+
+static void open_target(struct play *play)
+{
+	struct swo_migration_params params = fake_params();
+
+	fake_vm_open(&play->vm, 0, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	strcpy(play->uri, fake_uri());
+	assert_int_equal(swo_migration_receive(&play->vm.vm, play->uri, &params, NULL, NULL,
+				 &play->vm.migration, NULL),
+		0);
+}
+
+/* HELLO with these descriptors; what is answered. */
+static int say_hello(struct play *play, const int *fds, unsigned count)
+{
+	struct swo_buf text = SWO_BUF_INIT(65536);
+	struct hello hello;
+	struct swo_conn *conn;
+
+	assert_int_equal(hello_describe(&play->vm.vm, &hello, NULL), 0);
+	strcpy(hello.id, id);
+	hello.channels = 1;
+	hello.handover = SWO_HANDOVER_FD;
+	assert_int_equal(hello_format(&hello, &text, NULL), 0);
+	hello_free(&hello);
+	assert_int_equal(swo_conn_open(play->uri, NULL, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
+	swo_channel_init(&play->control, conn, STALL_MS);
+	assert_int_equal(swo_conn_attach_fds(conn, fds, count, NULL), 0);
+	send_frame(
+		&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);
+	swo_buf_free(&text);
+	return next_frame(&play->control, &play->header, play->text);
+}
+
+static int memfd(uint64_t size, int seals)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, (off_t)size), 0);
+	assert_int_equal(fcntl(fd, F_ADD_SEALS, seals), 0);
+	return fd;
+}
+
+static void expect_refused(struct play *play, const int *fds, unsigned count, const char *words)
+{
+	if (say_hello(play, fds, count) != WIRE_ABORT || !strstr(play->text, words))
+		fail_msg("frame %u '%s' instead of '%s'", play->header.type, play->text, words);
+	swo_channel_close(&play->control);
+}
+
+static void descriptors_that_are_not_the_vms_ram_are_refused_and_closed(void **state)
+{
+	(void)state;
+	static struct play play;
+
+	open_target(&play);
+	const uint64_t size = swo_ram_region(play.vm.vm.ram, 0)->size;
+	const int sealed = F_SEAL_SHRINK | F_SEAL_GROW;
+	int word = memfd(SWO_PAGE_SIZE, sealed), ram = memfd(size, sealed);
+	int small = memfd(size / 2, sealed), loose = memfd(size, 0);
+	int stiff = memfd(size, sealed | F_SEAL_WRITE), null = open("/dev/null", O_RDWR);
+	char path[64];
+	int many[SWO_FDS_MAX];
+
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", ram);
+	int readable = open(path, O_RDONLY);
+
+	for (unsigned i = 0; i < SWO_FDS_MAX; i++)
+		many[i] = word;
+	unsigned before = open_files();
+
+	expect_refused(&play, NULL, 0, "0 descriptors came");
+	expect_refused(&play, (int[]){word}, 1, "1 descriptors came");
+	expect_refused(&play, many, SWO_FDS_MAX, "17 descriptors came");
+	expect_refused(&play, (int[]){word, small}, 2, "bytes, the region");
+	expect_refused(&play, (int[]){word, loose}, 2, "not sealed against shrinking");
+	expect_refused(&play, (int[]){word, stiff}, 2, "cannot be written");
+	expect_refused(&play, (int[]){word, readable}, 2, "cannot be written");
+	expect_refused(&play, (int[]){word, null}, 2, "not in a memfd");
+	expect_refused(&play, (int[]){null, ram}, 2, "not in a memfd");
+	/* All right but for what is in it. */
+	expect_refused(&play, (int[]){word, ram}, 2, "not the shared word");
+	/* The last one, too, when the target has come to it. */
+	for (swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+		open_files() != before && !swo_deadline_passed(guard);)
+		swo_sleep_until(swo_now_ns() + 1000000);
+	assert_int_equal(open_files(), before);
+	/* None of it has cost the target its own RAM, and it goes on waiting. */
+	assert_true(swo_ram_is_writable(play.vm.vm.ram));
+
+	struct fake_vm source;
+	struct swo_migration_params params = fake_params();
+
+	fake_vm_open(&source, 0, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	params.handover = SWO_HANDOVER_FD;
+	assert_int_equal(swo_migration_send(&source.vm, play.uri, &params, NULL, NULL,
+				 &source.migration, NULL),
+		0);
+	assert_int_equal(fake_end(&source).status, SWO_MIGRATION_COMPLETED);
+	fake_vm_close(&source);
+	fake_vm_close(&play.vm);
+	const int all[] = {word, ram, small, loose, stiff, null, readable};
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(all); i++)
+		close(all[i]);
+}
+
+static void two_regions_of_one_memory_are_refused(void **state)
+{
+	(void)state;
+	const uint64_t size = 65536;
+	int ram = memfd(size, F_SEAL_SHRINK);
+	struct swo_ram *two = swo_ram_new();
+	struct swo_error err = {0};
+
+	assert_int_equal(swo_ram_add(two, "a", 0, size, -1, NULL), 0);
+	assert_int_equal(swo_ram_add(two, "b", 1 << 20, size, -1, NULL), 0);
+	assert_int_equal(swo_ram_check_fds(two, (int[]){ram, ram}, &err), -1);
+	assert_non_null(strstr(err.text, "two regions are the same memfd"));
+	swo_ram_free(two);
+	close(ram);
+}
+
+/* ---- the word ------------------------------------------------------------------------------- */
+
+static void of_two_processes_that_reach_for_the_word_one_has_it(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 200; i++) {
+		struct swo_ram *ram = swo_ram_new();
+		struct shared_ram here, there;
+		struct swo_conn *a, *b;
+		int ends[2], status;
+		char byte;
+
+		share_init(&here);
+		share_init(&there);
+		assert_int_equal(swo_ram_add(ram, "ram", 0, 65536, -1, NULL), 0);
+		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
+		assert_int_equal(swo_conn_adopt(ends[0], "a", &a, NULL), 0);
+		assert_int_equal(swo_conn_adopt(ends[1], "b", &b, NULL), 0);
+		assert_int_equal(swo_conn_welcome_fds(b, true, NULL), 0);
+		assert_int_equal(share_offer(&here, ram, a, NULL), 0);
+		struct iovec out = {.iov_base = &byte, .iov_len = 1}, in = out;
+		assert_int_equal(swo_conn_send(a, &out, 1, STALL_MS, NULL), 0);
+		assert_int_equal(swo_conn_recv(b, &in, 1, STALL_MS, NULL), 0);
+		assert_int_equal(share_take(&there, ram, b, NULL), 0);
+		pid_t pid = fork();
+		if (!pid)
+			_exit(share_begin(&there) ? 7 : 8);
+		bool forbidden = share_forbid(&here);
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		assert_true(WIFEXITED(status));
+		assert_int_equal(WEXITSTATUS(status), forbidden ? 8 : 7);
+		/* And it stays so. */
+		assert_int_equal(share_forbid(&there), forbidden);
+		assert_int_equal(share_begin(&here), !forbidden);
+		share_close(&here);
+		share_close(&there);
+		swo_conn_close(a);
+		swo_conn_close(b);
+		swo_ram_free(ram);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(of_two_processes_that_reach_for_the_word_one_has_it),
+		cmocka_unit_test(a_source_whose_target_died_before_it_began_runs_again_by_itself),
+		cmocka_unit_test(
+			a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_lives),
+		cmocka_unit_test(no_word_makes_a_source_run_whose_target_had_begun),
+		cmocka_unit_test(a_target_that_began_and_could_not_leaves_the_vm_to_the_source),
+		cmocka_unit_test(
+			a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do),
+		cmocka_unit_test(another_users_process_gets_no_descriptor),
+		cmocka_unit_test(descriptors_that_are_not_the_vms_ram_are_refused_and_closed),
+		cmocka_unit_test(two_regions_of_one_memory_are_refused),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
