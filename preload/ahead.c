@@ -412,6 +412,7 @@ static void settle(int fd, bool write)
 
 	if (device) {
 		worker_await(device);
+		fleet.last_call_ns = say_now(); /* it is at work, if only on another device's data */
 		if (write && device->ahead == FLEET_DONE && fleet_kind(fd) == FLEET_DATA)
 			check_surprise(
 				"its state is still being written though %s->%s was foreseen",

@@ -63,7 +63,7 @@ struct fleet {
 	struct fleet_device device[FLEET_DEVICES_MAX];
 	unsigned count; /* in use */
 	unsigned calls; /* of the VMM, in the kernel now, of all devices */
-	uint64_t last_call_ns;
+	uint64_t last_call_ns; /* its last one, or its last use of a session */
 	_Atomic unsigned ahead; /* devices that are not idle; to be read without the lock */
 };
 

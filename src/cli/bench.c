@@ -7,6 +7,7 @@
 #include "cli/cli.h"
 #include "cli/faults.h"
 #include "cli/soak.h"
+#include "cli/timeline_out.h"
 
 #include "switchover/timeline.h"
 
@@ -141,54 +142,14 @@ static int write_json(const struct bench *bench, struct swo_error *err)
 	return rc ? swo_error_set(err, SWO_E_IO, errno, "--json: write '%s'", path) : 0;
 }
 
-static int write_text(const char *path, const char *text, struct swo_error *err)
-{
-	FILE *out = fopen(path, "we");
-
-	if (!out || fputs(text, out) == EOF) {
-		swo_error_set(err, SWO_E_IO, errno, "--timeline: write '%s'", path);
-		if (out)
-			fclose(out);
-		return -1;
-	}
-	return fclose(out) ? swo_error_set(err, SWO_E_IO, errno, "--timeline: write '%s'", path)
-			   : 0;
-}
-
-/* "x.json" gives "x.trace.json". */
-static void trace_path(const char *path, char *out, size_t len)
-{
-	size_t stem = strlen(path);
-
-	if (stem > 5 && !strcmp(path + stem - 5, ".json"))
-		stem -= 5;
-	snprintf(out, len, "%.*s.trace.json", (int)stem, path);
-}
-
-static unsigned terminal_columns(void)
-{
-	struct winsize size;
-
-	return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || size.ws_col < 80 ? 80
-	       : size.ws_col > 160					   ? 160
-									   : size.ws_col;
-}
-
 static void print_picture(struct swo_timeline *timeline, const struct bench_row *row)
 {
 	uint64_t from = 0, to = 0;
-	bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
 
-	if (swo_timeline_switchover(timeline, &from, &to)) {
-		uint64_t margin = (to - from) / 40;
-
-		from -= margin < from ? margin : 0;
-		to += margin;
-	}
-	swo_autofree char *picture =
-		swo_timeline_picture(timeline, terminal_columns(), utf8, from, to);
-	printf("\nThe median run of %u VF%s, %s:\n\n%s", row->vfs, row->vfs == 1 ? "" : "s",
-		bench_row_name(row), picture ? picture : "(no memory for its picture)\n");
+	swo_timeline_switchover(timeline, &from, &to);
+	printf("\nThe median run of %u VF%s, %s:\n\n", row->vfs, row->vfs == 1 ? "" : "s",
+		bench_row_name(row));
+	timeline_print(timeline, from, to);
 }
 
 /* The median run of the last row that has one: two files and the picture. */
@@ -196,7 +157,6 @@ static int write_timeline(const struct bench *bench, struct swo_error *err)
 {
 	const struct bench_row *row = &bench->rows[bench->count - 1];
 	const struct bench_sample *run = bench_median_run(row);
-	char path[4200];
 
 	if (!run || !run->timeline)
 		return swo_error_set(
@@ -205,13 +165,8 @@ static int write_timeline(const struct bench *bench, struct swo_error *err)
 	int rc = timeline ? swo_timeline_add_json(
 				    timeline, run->timeline, strlen(run->timeline), 0, err)
 			  : swo_error_set(err, SWO_E_NO_MEMORY, 0, "--timeline");
-	swo_autofree char *json = rc ? NULL : swo_timeline_to_json(timeline);
-	swo_autofree char *trace = rc ? NULL : swo_timeline_to_chrome(timeline);
-	trace_path(bench->config.timeline, path, sizeof(path));
-	if (!rc && (!json || !trace))
-		rc = swo_error_set(err, SWO_E_NO_MEMORY, 0, "--timeline");
 	if (!rc)
-		rc = write_text(bench->config.timeline, json, err) || write_text(path, trace, err);
+		rc = timeline_write(timeline, bench->config.timeline, err);
 	if (!rc)
 		print_picture(timeline, row);
 	swo_timeline_free(timeline);

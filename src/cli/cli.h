@@ -19,6 +19,7 @@ int cmd_migrate(int argc, char **argv);
 int cmd_bench(int argc, char **argv);
 int cmd_resolve(int argc, char **argv);
 int cmd_exec(int argc, char **argv);
+int cmd_observe(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_vm(int argc, char **argv);
 

@@ -30,6 +30,9 @@ static const struct verb verbs[] = {
 #ifdef CLI_HAVE_EXEC
 	{"exec", cmd_exec, "start another VMM so that its devices change state in parallel"},
 #endif
+#ifdef CLI_HAVE_OBSERVE
+	{"observe", cmd_observe, "show where the time went, by what `exec` wrote down"},
+#endif
 #ifdef CLI_HAVE_BENCH
 	{"bench", cmd_bench, "start machines and devices, migrate, check and measure"},
 #endif

@@ -4,6 +4,7 @@
  * over its QMP socket, ours or QEMU's, and says how it came out.
  */
 #include "cli/cli.h"
+#include "cli/event_record.h"
 #include "cli/migrate_view.h"
 #include "cli/qmp_client.h"
 #include "cli/tls_args.h"
@@ -21,6 +22,7 @@
 struct request {
 	const char *qmp;
 	const char *uri;
+	const char *record; /* NULL: none */
 	json_t *parameters;
 	json_t *capabilities;
 	struct tls_args tls;
@@ -61,7 +63,16 @@ static int add_capability(json_t *capabilities, const char *text)
 				      "state", !strcmp(equals + 1, "on")));
 }
 
-enum { OPT_QMP = 256, OPT_PARAM, OPT_CAPABILITY, OPT_DETACH, OPT_TIMEOUT, OPT_JSON, OPT_HANDOVER };
+enum {
+	OPT_QMP = 256,
+	OPT_PARAM,
+	OPT_CAPABILITY,
+	OPT_HANDOVER,
+	OPT_DETACH,
+	OPT_TIMEOUT,
+	OPT_RECORD,
+	OPT_JSON
+};
 
 static const struct argp_option options[] = {
 	{"qmp", OPT_QMP, "URI", 0, "The machine's monitor: unix:PATH or tcp:HOST:PORT", 0},
@@ -73,6 +84,8 @@ static const struct argp_option options[] = {
 		"RAM goes by copy, or, to a target on this host, by descriptor: copy or fd", 0},
 	{"detach", OPT_DETACH, NULL, 0, "Start it and leave", 0},
 	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "Cancel it if it takes longer", 0},
+	{"record", OPT_RECORD, "FILE", 0,
+		"Write the monitor's events there, for `switchover observe`", 0},
 	{"json", OPT_JSON, NULL, 0, "Print query-migrate's last answer instead of a sentence", 0},
 	{0},
 };
@@ -104,6 +117,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_DETACH:
 		request->detach = true;
+		break;
+	case OPT_RECORD:
+		request->record = arg;
 		break;
 	case OPT_JSON:
 		request->json = true;
@@ -185,6 +201,13 @@ static int start(struct qmp *qmp, const struct request *request, struct swo_erro
 	return command(qmp, "migrate", json_pack("{s:s}", "uri", request->uri), err);
 }
 
+/* QEMU tells of a migration's progress only to those who ask for it. */
+static void want_events(json_t *capabilities)
+{
+	json_array_append_new(
+		capabilities, json_pack("{s:s, s:b}", "capability", "events", "state", 1));
+}
+
 struct watch {
 	uint64_t begun_ns;
 	bool terminal;
@@ -225,8 +248,19 @@ static void cancel_if_wished(struct qmp *qmp, const struct request *request, str
 		fprintf(stderr, "switchover: %s; waiting for its end\n", err.text);
 }
 
+/* Waits for an event; true when one came. */
+static bool take_event(struct qmp *qmp, const struct event_record *record, unsigned wait_ms)
+{
+	json_t *event = qmp_event(qmp, swo_deadline_ms(wait_ms), NULL);
+
+	event_record_add(record, event);
+	json_decref(event);
+	return event != NULL;
+}
+
 /* Waits for the end. A new reference to the last answer; NULL: the monitor cannot be talked to. */
-static json_t *watch_it(struct qmp *qmp, const struct request *request, struct swo_error *err)
+static json_t *watch_it(struct qmp *qmp, const struct request *request,
+	const struct event_record *record, struct swo_error *err)
 {
 	struct watch watch = {.begun_ns = swo_now_ns(), .terminal = isatty(STDERR_FILENO)};
 
@@ -236,14 +270,16 @@ static json_t *watch_it(struct qmp *qmp, const struct request *request, struct s
 
 		if (!info || view_state_of(info) != VIEW_RUNNING) {
 			clear_progress(&watch);
+			/* The last events come with the answer, or right behind it. */
+			while (record->out && take_event(qmp, record, 50))
+				;
 			return info;
 		}
 		show_progress(&watch, info);
 		json_decref(info);
 		cancel_if_wished(qmp, request, &watch);
 		/* An event may mean the end; without one it is time to ask again. */
-		json_t *event = qmp_event(qmp, swo_deadline_ms(100), NULL);
-		json_decref(event);
+		take_event(qmp, record, 100);
 	}
 }
 
@@ -280,17 +316,22 @@ static int unreachable(const struct swo_error *err)
 
 static int migrate(const struct request *request)
 {
+	struct event_record record = {0};
 	struct swo_error err = {0};
 	struct qmp qmp;
 	json_t *info = NULL;
 	int status;
 
+	if (request->record && event_record_open(&record, request->record, &err)) {
+		fprintf(stderr, "switchover: %s\n", err.text);
+		return CLI_USAGE;
+	}
 	if (qmp_open(&qmp, request->qmp, false, swo_deadline_ms(COMMAND_MS), NULL, &err) ||
 		start(&qmp, request, &err)) {
 		status = unreachable(&err);
 	} else if (request->detach) {
 		status = CLI_OK;
-	} else if ((info = watch_it(&qmp, request, &err))) {
+	} else if ((info = watch_it(&qmp, request, &record, &err))) {
 		status = report(request, info);
 	} else {
 		status = unreachable(&err);
@@ -300,6 +341,8 @@ static int migrate(const struct request *request)
 	}
 	json_decref(info);
 	qmp_close(&qmp);
+	if (event_record_close(&record, &err))
+		fprintf(stderr, "switchover: %s\n", err.text);
 	return status;
 }
 
@@ -310,6 +353,8 @@ int cmd_migrate(int argc, char **argv)
 
 	if (!argp_parse(&argp, argc, argv, 0, NULL, &request)) {
 		catch_signals();
+		if (request.record)
+			want_events(request.capabilities);
 		status = tls_args_to_parameters(&request.tls, request.parameters)
 				 ? CLI_FAILED
 				 : migrate(&request);

@@ -1,0 +1,16 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * timeline_out.h - a timeline as files and on the terminal, for the verbs that
+ * have one to show.
+ */
+#ifndef CLI_TIMELINE_OUT_H
+#define CLI_TIMELINE_OUT_H
+
+#include "switchover/timeline.h"
+
+/* As JSON to path, "x.json", and for chrome://tracing beside it, "x.trace.json". */
+int timeline_write(struct swo_timeline *timeline, const char *path, struct swo_error *err);
+/* A picture as wide as the terminal, of a window and a little around it; 0, 0: of all. */
+void timeline_print(struct swo_timeline *timeline, uint64_t from_ns, uint64_t to_ns);
+
+#endif
