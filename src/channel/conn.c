@@ -279,44 +279,66 @@ int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_e
 	return 0;
 }
 
-static int connect_one(
-	const struct sockaddr *address, socklen_t len, swo_deadline deadline, int *out)
+static int await_connection(int fd, swo_deadline deadline)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+	int error = 0;
+	socklen_t size = sizeof(error);
+
+	if (poll(&pfd, 1, swo_deadline_poll_ms(deadline)) <= 0)
+		return ETIMEDOUT;
+	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
+	return error;
+}
+
+static int connect_one(const struct sockaddr *address, socklen_t len, swo_deadline deadline,
+	struct swo_attempt *attempt, int *out)
 {
 	swo_autofd int fd =
 		socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return errno;
-	if (connect(fd, address, len)) {
-		/* EAGAIN: a UNIX listener whose backlog is full; the caller tries again. */
-		if (errno != EINPROGRESS)
-			return errno;
-		struct pollfd pfd = {.fd = fd, .events = POLLOUT};
+	int error = swo_attempt_begin(attempt, fd) ? 0 : ECANCELED;
 
-		if (poll(&pfd, 1, swo_deadline_poll_ms(deadline)) <= 0)
-			return ETIMEDOUT;
-		int error = 0;
-		socklen_t size = sizeof(error);
-		getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
-		if (error)
-			return error;
-	}
+	/* EAGAIN: a UNIX listener whose backlog is full; the caller tries again. */
+	if (!error && connect(fd, address, len))
+		error = errno == EINPROGRESS ? await_connection(fd, deadline) : errno;
+	if (!swo_attempt_over(attempt))
+		error = ECANCELED;
+	if (error)
+		return error;
 	*out = fd;
 	fd = -1;
 	return 0;
 }
 
 static int secure(struct swo_conn *conn, const struct swo_uri *uri,
-	const struct swo_security *security, swo_deadline deadline, struct swo_error *err)
+	const struct swo_security *security, swo_deadline deadline, struct swo_attempt *attempt,
+	struct swo_error *err)
 {
+	int rc = 0;
+
 	if (!security || !security->tls)
 		return 0;
-	return swo_tls_start(
-		conn->fd, security->tls, conn->peer, uri->host, deadline, &conn->tls, err);
+	if (swo_attempt_begin(attempt, conn->fd))
+		rc = swo_tls_start(
+			conn->fd, security->tls, conn->peer, uri->host, deadline, &conn->tls, err);
+	if (swo_attempt_over(attempt))
+		return rc;
+	return swo_error_set(
+		err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", conn->peer);
 }
 
-int swo_conn_open(const char *uri_text, const struct swo_security *security, swo_deadline deadline,
+int swo_conn_open(const char *uri, const struct swo_security *security, swo_deadline deadline,
 	struct swo_conn **out, struct swo_error *err)
+{
+	return swo_conn_attempt(uri, security, deadline, NULL, out, err);
+}
+
+int swo_conn_attempt(const char *uri_text, const struct swo_security *security,
+	swo_deadline deadline, struct swo_attempt *attempt, struct swo_conn **out,
+	struct swo_error *err)
 {
 	struct swo_uri uri;
 	int fd = -1, rc;
@@ -327,8 +349,8 @@ int swo_conn_open(const char *uri_text, const struct swo_security *security, swo
 		struct sockaddr_un address = unix_address(&uri);
 
 		do {
-			rc = connect_one(
-				(struct sockaddr *)&address, sizeof(address), deadline, &fd);
+			rc = connect_one((struct sockaddr *)&address, sizeof(address), deadline,
+				attempt, &fd);
 			if (rc == EAGAIN)
 				swo_sleep_until(swo_now_ns() + 1000000);
 		} while (rc == EAGAIN && !swo_deadline_passed(deadline));
@@ -343,15 +365,18 @@ int swo_conn_open(const char *uri_text, const struct swo_security *security, swo
 		}
 		rc = EHOSTUNREACH;
 		for (struct addrinfo *ai = list; ai && rc; ai = ai->ai_next)
-			rc = connect_one(ai->ai_addr, ai->ai_addrlen, deadline, &fd);
+			rc = connect_one(ai->ai_addr, ai->ai_addrlen, deadline, attempt, &fd);
 		freeaddrinfo(list);
 	}
+	if (rc == ECANCELED)
+		return swo_error_set(
+			err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", uri_text);
 	if (rc)
 		return swo_error_set(err, SWO_E_PEER_LOST, rc,
 			"cannot connect to '%s' (is the target listening?)", uri_text);
 	if (swo_conn_adopt(fd, uri_text, out, err))
 		return -1;
-	if (!secure(*out, &uri, security, deadline, err))
+	if (!secure(*out, &uri, security, deadline, attempt, err))
 		return 0;
 	swo_conn_close(*out);
 	*out = NULL;

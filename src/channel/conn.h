@@ -10,6 +10,7 @@
 #ifndef CHANNEL_CONN_H
 #define CHANNEL_CONN_H
 
+#include "channel/attempt.h"
 #include "channel/tls.h"
 
 struct swo_listener;
@@ -41,6 +42,10 @@ void swo_listener_close(struct swo_listener *listener);
 /* With TLS, the handshake is over and each end has accepted the other. */
 int swo_conn_open(const char *uri, const struct swo_security *security, swo_deadline deadline,
 	struct swo_conn **out, struct swo_error *err);
+/* The same, which swo_attempt_end() on another thread turns into SWO_E_CANCELLED at once (but for
+   the resolver, which has deadlines of its own). */
+int swo_conn_attempt(const char *uri, const struct swo_security *security, swo_deadline deadline,
+	struct swo_attempt *attempt, struct swo_conn **out, struct swo_error *err);
 /* Takes over a connected stream socket. */
 int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_error *err);
 void swo_conn_shutdown(struct swo_conn *conn);

@@ -393,6 +393,8 @@ static bool may_run(struct swo_migration *m)
 static void interrupt(struct swo_migration *m)
 {
 	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
+	if (atomic_load(&m->abort))
+		swo_attempt_end(&((struct source *)m)->attempt);
 	pthread_mutex_lock(&m->mutex);
 	if (atomic_load(&m->abort))
 		for (unsigned i = 0; i < m->data_open; i++)
@@ -459,6 +461,7 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 		return -1;
 	}
 	migration_make_id(s->m.info.id);
+	s->attempt = (struct swo_attempt)SWO_ATTEMPT_INIT;
 	s->timeline_json = (struct swo_buf)SWO_BUF_INIT(WIRE_TIMELINE_MAX);
 	s->stop_job = (struct swo_job){.fn = source_stop_job, .opaque = s};
 	s->was_running = source_vm_runs(s);

@@ -51,6 +51,7 @@ struct source {
 	struct source_device *devices;
 	struct hello_cost *costs;
 	struct ram_send *ram;		/* NULL: RAM is handed over by descriptor */
+	struct swo_attempt attempt;	/* to connect: a cancel ends it */
 	struct swo_worker *stop_worker; /* RAM passes while the migration's thread is in vm->stop */
 	struct swo_job stop_job;
 	struct swo_handler *on_stop; /* first of all handlers when the VM stops */

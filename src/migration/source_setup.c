@@ -152,7 +152,7 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	hello_free(&hello);
 
 	if (!rc)
-		rc = swo_conn_open(m->uri, &m->security, deadline, &conn, err);
+		rc = swo_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err);
 	if (!rc) {
 		swo_channel_init(&m->control, conn, m->params.idle_deadline_ms);
 		m->control_open = true;
@@ -182,7 +182,7 @@ static int attach_channels(struct source *s, swo_deadline deadline, struct swo_e
 		struct swo_frame_header header = {.type = WIRE_ATTACH, .device = i};
 		struct swo_conn *conn;
 
-		if (swo_conn_open(m->uri, &m->security, deadline, &conn, err))
+		if (swo_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err))
 			return swo_error_prefix(err, "data channel %u", i);
 		/* Under the mutex: a cancel shuts down whatever is open by then. */
 		pthread_mutex_lock(&m->mutex);

@@ -330,6 +330,8 @@ static void target_free(struct swo_migration *m)
 	hello_free(&t->hello);
 	swo_buf_free(&t->machine);
 	free(t->devices);
+	pthread_mutex_destroy(&t->greeting);
+	pthread_mutex_destroy(&t->taking);
 	migration_fini(m);
 	free(t);
 }
@@ -355,6 +357,8 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 		free(t);
 		return -1;
 	}
+	pthread_mutex_init(&t->greeting, NULL);
+	pthread_mutex_init(&t->taking, NULL);
 	t->machine = (struct swo_buf)SWO_BUF_INIT(SWO_MACHINE_STATE_MAX);
 	t->devices = calloc(vm->device_count + 1, sizeof(*t->devices));
 	if (!t->devices) {

@@ -53,11 +53,25 @@ struct target_device {
 	uint64_t finalise_ns;
 };
 
+/* Those whose first words are waited for at the same time: silent ones keep nobody out. */
+#define GREETERS_MAX 16
+
 struct target {
 	struct swo_migration m; /* first */
 	struct swo_listener *listener;
 	pthread_t acceptor;
 	bool acceptor_runs;
+	pthread_mutex_t greeting; /* of the greeters' connections */
+	pthread_mutex_t taking;	  /* one caller's words take effect at a time */
+	struct greeter {
+		struct target *target;
+		pthread_t thread;
+		bool runs; /* the acceptor's: the thread is to be joined */
+		/* under greeting */
+		struct swo_conn *conn; /* NULL: it has said who it is, or is gone */
+		uint64_t since_ns;
+		bool over;
+	} greeters[GREETERS_MAX];
 	struct hello hello;
 	struct target_device *devices;
 	unsigned devices_made;

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 /* A caller that does not say who it is within this time holds up no others. */
 #define FIRST_FRAME_MS 2000
@@ -130,50 +131,145 @@ static void take_ask(struct target *t, struct swo_channel *channel,
 	swo_channel_close(channel);
 }
 
-static void take_caller(struct target *t, struct swo_conn *conn)
+static void take_words(struct target *t, struct swo_channel *channel,
+	const struct swo_frame_header *header, const uint8_t *payload)
 {
+	pthread_mutex_lock(&t->taking);
+	switch (header->type) {
+	case WIRE_HELLO:
+		take_hello(t, channel, header, payload);
+		break;
+	case WIRE_ATTACH:
+		take_attach(t, channel, header, payload);
+		break;
+	case WIRE_ASK:
+		take_ask(t, channel, header, payload);
+		break;
+	default:
+		turn_away(channel, "a connection must begin with HELLO, ATTACH or ASK");
+	}
+	pthread_mutex_unlock(&t->taking);
+}
+
+/* The first frame, behind the handshake. 0, and *payload is malloc'ed, or -1. */
+static int hear_caller(struct target *t, struct swo_channel *channel,
+	struct swo_frame_header *header, uint8_t **payload, struct swo_error *err)
+{
+	if (swo_listener_welcome(t->listener, channel->conn, swo_deadline_ms(HANDSHAKE_MS), err))
+		return -1;
+	/* A HELLO may bring RAM along; where it cannot, there is nothing to welcome. */
+	(void)swo_conn_welcome_fds(channel->conn, true, NULL);
+	if (swo_channel_recv_header(channel, header, WIRE_HELLO_MAX, 0, err))
+		return -1;
+	*payload = malloc((size_t)header->length + 1);
+	if (!*payload)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "its first frame");
+	if (swo_channel_recv_payload(channel, header, *payload, header->length, NULL, 0, err))
+		return -1;
+	(void)swo_conn_welcome_fds(channel->conn, false, NULL);
+	if (header->type != WIRE_HELLO)
+		swo_conn_drop_fds(channel->conn);
+	return 0;
+}
+
+/* From here on the acceptor does not touch the connection any more. */
+static void let_go(struct greeter *greeter)
+{
+	pthread_mutex_lock(&greeter->target->greeting);
+	greeter->conn = NULL;
+	pthread_mutex_unlock(&greeter->target->greeting);
+}
+
+static void *greet(void *opaque)
+{
+	struct greeter *greeter = opaque;
+	struct target *t = greeter->target;
+	swo_autofree uint8_t *payload = NULL;
 	struct swo_frame_header header;
 	struct swo_channel channel;
 	struct swo_error err = {0};
 
-	swo_channel_init(&channel, conn, FIRST_FRAME_MS);
-	if (swo_listener_welcome(t->listener, conn, swo_deadline_ms(HANDSHAKE_MS), &err)) {
-		swo_log(SWO_LOG_WARN, "a connection was turned away: %s", err.text);
-		swo_channel_close(&channel);
-		return;
-	}
-	/* A HELLO may bring RAM along; where it cannot, there is nothing to welcome. */
-	(void)swo_conn_welcome_fds(conn, true, NULL);
-	if (swo_channel_recv_header(&channel, &header, WIRE_HELLO_MAX, 0, &err)) {
+	swo_channel_init(&channel, greeter->conn, FIRST_FRAME_MS);
+	const int rc = hear_caller(t, &channel, &header, &payload, &err);
+
+	let_go(greeter);
+	if (rc) {
 		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
 		swo_channel_close(&channel);
+	} else {
+		take_words(t, &channel, &header, payload);
+	}
+	pthread_mutex_lock(&t->greeting);
+	greeter->over = true;
+	pthread_mutex_unlock(&t->greeting);
+	return NULL;
+}
+
+static void join(struct greeter *greeter)
+{
+	pthread_join(greeter->thread, NULL);
+	greeter->runs = false;
+}
+
+/* Wakes it wherever it waits. With the lock held. */
+static void hang_up(const struct greeter *greeter)
+{
+	if (greeter->conn)
+		shutdown(swo_conn_fd(greeter->conn), SHUT_RDWR);
+}
+
+/* A free greeter; when all are taken, that of the one who has been silent for longest. */
+static struct greeter *find_greeter(struct target *t)
+{
+	struct greeter *longest = &t->greeters[0];
+
+	pthread_mutex_lock(&t->greeting);
+	for (unsigned i = 0; i < GREETERS_MAX; i++) {
+		struct greeter *greeter = &t->greeters[i];
+
+		if (!greeter->runs || greeter->over) {
+			pthread_mutex_unlock(&t->greeting);
+			if (greeter->runs)
+				join(greeter);
+			return greeter;
+		}
+		if (greeter->since_ns < longest->since_ns)
+			longest = greeter;
+	}
+	hang_up(longest);
+	pthread_mutex_unlock(&t->greeting);
+	join(longest);
+	return longest;
+}
+
+static void welcome(struct target *t, struct swo_conn *conn)
+{
+	struct greeter *greeter = find_greeter(t);
+	struct swo_error err = {0};
+
+	greeter->target = t;
+	greeter->conn = conn;
+	greeter->since_ns = swo_now_ns();
+	greeter->over = false;
+	if (!swo_thread_start(&greeter->thread, "swo-greet", greet, greeter, &err)) {
+		greeter->runs = true;
 		return;
 	}
+	/* Without a thread the others wait for this one. */
+	swo_log(SWO_LOG_WARN, "%s", err.text);
+	greet(greeter);
+}
 
-	swo_autofree uint8_t *payload = malloc((size_t)header.length + 1);
-
-	if (!payload || swo_channel_recv_payload(
-				&channel, &header, payload, header.length, NULL, 0, &err)) {
-		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
-		swo_channel_close(&channel);
-		return;
-	}
-	(void)swo_conn_welcome_fds(conn, false, NULL);
-	if (header.type != WIRE_HELLO)
-		swo_conn_drop_fds(conn);
-	switch (header.type) {
-	case WIRE_HELLO:
-		take_hello(t, &channel, &header, payload);
-		break;
-	case WIRE_ATTACH:
-		take_attach(t, &channel, &header, payload);
-		break;
-	case WIRE_ASK:
-		take_ask(t, &channel, &header, payload);
-		break;
-	default:
-		turn_away(&channel, "a connection must begin with HELLO, ATTACH or ASK");
-	}
+static void dismiss_all(struct target *t)
+{
+	pthread_mutex_lock(&t->greeting);
+	for (unsigned i = 0; i < GREETERS_MAX; i++)
+		if (t->greeters[i].runs)
+			hang_up(&t->greeters[i]);
+	pthread_mutex_unlock(&t->greeting);
+	for (unsigned i = 0; i < GREETERS_MAX; i++)
+		if (t->greeters[i].runs)
+			join(&t->greeters[i]);
 }
 
 void *target_acceptor(void *opaque)
@@ -185,8 +281,9 @@ void *target_acceptor(void *opaque)
 		struct swo_conn *conn;
 
 		if (!swo_listener_accept(t->listener, swo_deadline_ms(60000), &conn, &err)) {
-			take_caller(t, conn);
+			welcome(t, conn);
 		} else if (err.code == SWO_E_CANCELLED) {
+			dismiss_all(t);
 			return NULL;
 		} else if (err.code != SWO_E_TIMEOUT) {
 			/* Out of file descriptors, say: it may get better. */

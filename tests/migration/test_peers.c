@@ -365,6 +365,25 @@ static void strangers_do_not_disturb_a_waiting_target(void **state)
 	close_play(&play);
 }
 
+/* More of them than the target has ears for at a time; one after another they would keep it for 40
+ * s. */
+static void silent_strangers_keep_nobody_out(void **state)
+{
+	(void)state;
+	static struct play play;
+	struct swo_channel stranger[20];
+
+	open_target(&play);
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(stranger); i++)
+		stranger[i] = dial(play.uri);
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	close_play(&play);
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(stranger); i++)
+		swo_channel_close(&stranger[i]);
+}
+
 /* Somebody who knows the id, but was not given the ticket; he is told so and nothing changes. */
 static void expect_turned_away(
 	struct play *play, enum wire_type type, unsigned device, uint64_t wrong, const char *words)
@@ -652,6 +671,7 @@ int main(void)
 		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_when_asked),
 		cmocka_unit_test(a_ready_target_refuses_when_go_never_comes),
 		cmocka_unit_test(strangers_do_not_disturb_a_waiting_target),
+		cmocka_unit_test(silent_strangers_keep_nobody_out),
 		cmocka_unit_test(a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it),
 		cmocka_unit_test(a_source_whose_target_dies_after_go_is_parked_until_told),
 		cmocka_unit_test(a_source_in_doubt_completes_when_the_target_says_started),

@@ -1,14 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Migrations with TLS, and those that are refused without it: who is let in, who runs afterwards.
  */
+#include "channel/conn.h"
 #include "cli/bench_ask.h"
 #include "cli/pki.h"
 #include "fake_vm.h"
 
+#include <arpa/inet.h>
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* Credentials of two CAs, which do not know each other, and two keys. */
 struct dirs {
@@ -150,6 +155,95 @@ static void turns_away(const char *good, const char *bad, const char *words)
 	fake_vm_close(&target);
 }
 
+/* Each is waited for 5 s: one after another they would outlast the source's patience. */
+static void silent_strangers_keep_no_source_out(void **state)
+{
+	struct swo_conn *stranger[12];
+	struct fake_vm source, target;
+	char uri[128];
+
+	snprintf(uri, sizeof(uri), "%s", fake_uri());
+	fake_vm_open(&source, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	fake_vm_open(&target, 2, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	listen_as(&target, uri, ((struct dirs *)*state)->ours);
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(stranger); i++)
+		assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(FAKE_GUARD_MS),
+					 &stranger[i], NULL),
+			0);
+	send_as(&source, uri, ((struct dirs *)*state)->ours);
+	expect_arrived(&source, &target);
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(stranger); i++)
+		swo_conn_close(stranger[i]);
+	fake_vm_close(&source);
+	fake_vm_close(&target);
+}
+
+/* A target's socket that nobody answers at; with backlog 0 its kernel does not either, when full.
+ */
+static int mute_listener(int backlog, char uri[64])
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(address);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, len), 0);
+	assert_int_equal(listen(fd, backlog), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &len), 0);
+	snprintf(uri, 64, "tcp:127.0.0.1:%u", ntohs(address.sin_port));
+	return fd;
+}
+
+/* The deadlines of this source are all far beyond what ends a hanging test. */
+static void cancels_at_once(const char *uri, const char *creds)
+{
+	struct swo_migration_params params = with(creds);
+	struct swo_error err = {0};
+	struct fake_vm source;
+
+	params.setup_deadline_ms = params.idle_deadline_ms = 10 * FAKE_GUARD_MS;
+	fake_vm_open(&source, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	if (swo_migration_send(&source.vm, uri, &params, NULL, NULL, &source.migration, &err))
+		fail_msg("%s", err.text);
+	/* Wherever it has got to by then: before it connects, while it does, or in the handshake.
+	 */
+	swo_sleep_until(swo_now_ns() + 20000000);
+	assert_int_equal(swo_migration_cancel(source.migration, &err), 0);
+	assert_int_equal(fake_end(&source).status, SWO_MIGRATION_CANCELLED);
+	assert_true(fake_vm_runs(&source));
+	fake_vm_close(&source);
+}
+
+static void a_cancel_does_not_wait_for_a_silent_handshake(void **state)
+{
+	char uri[64];
+	int fd = mute_listener(8, uri);
+
+	cancels_at_once(uri, ((struct dirs *)*state)->ours);
+	cancels_at_once(uri, ((struct dirs *)*state)->psk);
+	cancels_at_once(uri, NULL);
+	close(fd);
+}
+
+static void a_cancel_does_not_wait_for_a_host_that_does_not_answer(void **state)
+{
+	(void)state;
+	struct swo_conn *others[4] = {NULL};
+	char uri[64];
+	int fd = mute_listener(0, uri);
+
+	/* They fill its queue; one of them finds it full. */
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(others); i++)
+		if (swo_conn_open(uri, NULL, swo_deadline_ms(50), &others[i], NULL))
+			break;
+	assert_null(others[SWO_ARRAY_SIZE(others) - 1]);
+	cancels_at_once(uri, NULL);
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(others); i++)
+		swo_conn_close(others[i]);
+	close(fd);
+}
+
 static void a_source_of_another_ca_is_turned_away_and_the_right_one_still_taken(void **state)
 {
 	const struct dirs *d = *state;
@@ -231,6 +325,9 @@ static void without_tls_a_vm_does_not_leave_this_host_nor_enter_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(silent_strangers_keep_no_source_out),
+		cmocka_unit_test(a_cancel_does_not_wait_for_a_silent_handshake),
+		cmocka_unit_test(a_cancel_does_not_wait_for_a_host_that_does_not_answer),
 		cmocka_unit_test(a_vm_moves_whole_with_certificates_over_any_number_of_channels),
 		cmocka_unit_test(a_vm_moves_whole_with_a_shared_key_over_any_number_of_channels),
 		cmocka_unit_test(

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * attempt.h - an attempt to connect that another thread may put an end to: a cancel
+ * must not wait for a peer that says nothing.
+ */
+#ifndef CHANNEL_ATTEMPT_H
+#define CHANNEL_ATTEMPT_H
+
+#include <pthread.h>
+#include <stdbool.h>
+
+struct swo_attempt {
+	pthread_mutex_t lock;
+	int fd; /* the socket that connects or shakes hands; -1: none does */
+	bool ended;
+};
+
+#define SWO_ATTEMPT_INIT                                                                           \
+	{                                                                                          \
+		.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1                                        \
+	}
+
+/* Any thread, any time: whoever connects with it fails at once, now and later. */
+void swo_attempt_end(struct swo_attempt *attempt);
+
+/* For who connects; NULL is allowed. False: it has been ended. */
+bool swo_attempt_begin(struct swo_attempt *attempt, int fd);
+/* Before the socket is closed or given away. False: it has been ended meanwhile. */
+bool swo_attempt_over(struct swo_attempt *attempt);
+
+#endif
