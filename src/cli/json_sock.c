@@ -167,9 +167,12 @@ int json_sock_send(
 
 	if (!text)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a command");
-	if (send_all(sock, text, strlen(text), deadline, err))
-		return -1;
-	return send_all(sock, "\n", 1, deadline, err);
+	/* In one piece: a monitor that is told to quit takes the last brace for it, and may be gone
+	   before a newline that comes later. Instead of the terminating 0, which is not sent. */
+	const size_t len = strlen(text);
+
+	text[len] = '\n';
+	return send_all(sock, text, len + 1, deadline, err);
 }
 
 /* Hands out what has been received up to the next newline; NULL, without an error: not whole. */

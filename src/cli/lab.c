@@ -257,8 +257,7 @@ static int end_source(struct lab *lab, struct swo_error *err)
 	swo_deadline deadline = swo_deadline_ms(START_MS);
 	siginfo_t info = {0};
 
-	/* It may be gone before its answer is here; how it ended is what counts. */
-	if (ask_qmp_do(&end->qmp, "quit", NULL, err) && err->code != SWO_E_PEER_LOST)
+	if (ask_qmp_do(&end->qmp, "quit", NULL, err))
 		return -1;
 	while (!waitid(P_PID, (id_t)bench_pid(end->vm), &info, WEXITED | WNOHANG | WNOWAIT) &&
 		!info.si_pid) {

@@ -213,10 +213,11 @@ static bool is_quitting(struct qmp_server *server)
 	return quit;
 }
 
-static bool is_all_written(const struct qmp_server *server)
+/* A command that runs yet counts: `quit` itself makes the server stop before it has its answer. */
+static bool is_all_said(const struct qmp_server *server)
 {
 	for (const struct qmp_client *client = server->clients; client; client = client->next)
-		if (!client->mute && client->output_at < client->output.len)
+		if (!client->mute && (client->job || client->output_at < client->output.len))
 			return false;
 	return true;
 }
@@ -252,7 +253,7 @@ static void *serve(void *opaque)
 	tell_events(server);
 	while (!swo_deadline_passed(flush)) {
 		work_and_write(server);
-		if (is_all_written(server))
+		if (is_all_said(server))
 			break;
 		round_once(server, 10);
 	}

@@ -433,6 +433,45 @@ static void the_server_ends_while_clients_are_there(void **state)
 	talk_close(&two);
 }
 
+static void *stop_server(void *opaque)
+{
+	struct rig *rig = opaque;
+
+	qmp_server_stop(rig->server);
+	return NULL;
+}
+
+/* As with `quit`, which makes its own server stop. */
+static void a_command_that_runs_when_the_server_ends_is_still_answered(void **state)
+{
+	struct rig *rig = *state;
+	struct talk talk;
+	pthread_t stopper;
+
+	static const char slow[] = "{\"execute\": \"slow\"}";
+
+	talk_open(&talk, rig->path, true);
+	talk_send(&talk, slow, sizeof(slow) - 1);
+	pthread_mutex_lock(&rig->mutex);
+	while (!rig->started)
+		assert_int_equal(
+			swo_cond_wait(&rig->changed, &rig->mutex, swo_deadline_ms(TALK_MS)), 0);
+	pthread_mutex_unlock(&rig->mutex);
+	assert_int_equal(pthread_create(&stopper, NULL, stop_server, rig), 0);
+	swo_sleep_until(swo_now_ns() + 20000000); /* for the server to see it */
+	pthread_mutex_lock(&rig->mutex);
+	rig->released = true;
+	pthread_cond_broadcast(&rig->changed);
+	pthread_mutex_unlock(&rig->mutex);
+	json_t *reply = talk_reply(&talk);
+
+	assert_true(json_is_true(json_object_get(json_object_get(reply, "return"), "slow")));
+	json_decref(reply);
+	pthread_join(stopper, NULL);
+	rig->server = NULL;
+	talk_close(&talk);
+}
+
 static void query_commands_lists_what_there_is(void **state)
 {
 	struct rig *rig = *state;
@@ -546,6 +585,7 @@ int main(void)
 		CASE(a_slow_command_delays_its_client_and_nobody_else),
 		CASE(a_client_may_leave_while_its_command_runs),
 		CASE(the_server_ends_while_clients_are_there),
+		CASE(a_command_that_runs_when_the_server_ends_is_still_answered),
 		CASE(query_commands_lists_what_there_is),
 		CASE(a_path_in_use_is_refused_and_a_stale_one_replaced),
 		cmocka_unit_test(the_parser_survives_noise_and_stays_within_bounds),
