@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A process that migrates again and again keeps nothing of it: descriptors, threads and
+ * heap are where they were, however the migrations ended.
+ */
+#include "fake_vm.h"
+
+#include <dirent.h>
+#include <malloc.h>
+#include <stdio.h>
+#include <string.h>
+
+#define ROUNDS	  24
+#define WARM_UP	  6	/* until caches of libc and of the resolver are filled */
+#define HEAP_SLOP 65536 /* far below what one migration takes, far above what a cache moves by */
+
+struct held {
+	unsigned fds, threads;
+	size_t heap;
+};
+
+static unsigned entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned count = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
+}
+
+static struct held held(void)
+{
+	return (struct held){.fds = entries("/proc/self/fd"),
+		.threads = entries("/proc/self/task"),
+		.heap = mallinfo2().uordblks + mallinfo2().hblkhd};
+}
+
+static void arrive(struct fake_vm *source, struct fake_vm *target)
+{
+	fake_migrate(source, target, NULL);
+	assert_int_equal(fake_end(source).status, SWO_MIGRATION_COMPLETED);
+	assert_int_equal(fake_end(target).status, SWO_MIGRATION_COMPLETED);
+}
+
+static void fail_at_the_target(struct fake_vm *source, struct fake_vm *target)
+{
+	target->devices[1].refuse = true;
+	fake_migrate(source, target, NULL);
+	assert_int_equal(fake_end(source).status, SWO_MIGRATION_FAILED);
+	assert_int_equal(fake_end(target).status, SWO_MIGRATION_FAILED);
+}
+
+static void fail_at_the_source(struct fake_vm *source, struct fake_vm *target)
+{
+	source->devices[2].fail_from = SWO_DEVICE_PRE_COPY_P2P;
+	source->devices[2].fail_to = SWO_DEVICE_STOP_COPY;
+	source->devices[2].fail_arc = true;
+	fake_migrate(source, target, NULL);
+	assert_int_equal(fake_end(source).status, SWO_MIGRATION_FAILED);
+	assert_int_equal(fake_end(target).status, SWO_MIGRATION_FAILED);
+}
+
+static void be_cancelled(struct fake_vm *source, struct fake_vm *target)
+{
+	fake_migrate(source, target, NULL);
+	(void)swo_migration_cancel(source->migration, NULL); /* or it is over already */
+	(void)fake_end(source);
+	(void)target; /* it may never have heard of it, and listen still */
+}
+
+static void keeps_nothing(void (*end)(struct fake_vm *source, struct fake_vm *target))
+{
+	struct held before = {0};
+
+	for (unsigned round = 0; round < ROUNDS; round++) {
+		struct fake_vm source, target;
+
+		if (round == WARM_UP)
+			before = held();
+		fake_vm_open(&source, 4, true, 100000, SWO_TRANSITIONS_PARALLEL);
+		fake_vm_open(&target, 4, false, 100000, SWO_TRANSITIONS_PARALLEL);
+		end(&source, &target);
+		fake_vm_close(&source);
+		fake_vm_close(&target);
+	}
+	const struct held after = held();
+
+	assert_int_equal(after.fds, before.fds);
+	assert_int_equal(after.threads, before.threads);
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
+	/* Under a sanitizer there is another heap, and another one that looks for leaks. */
+	if (after.heap > before.heap + HEAP_SLOP)
+		fail_msg("%zu bytes of heap became %zu in %d migrations", before.heap, after.heap,
+			ROUNDS - WARM_UP);
+#endif
+}
+
+static void migrations_that_arrive_leave_nothing(void **state)
+{
+	(void)state;
+	keeps_nothing(arrive);
+}
+
+static void migrations_that_fail_leave_nothing(void **state)
+{
+	(void)state;
+	keeps_nothing(fail_at_the_target);
+	keeps_nothing(fail_at_the_source);
+}
+
+static void migrations_that_are_cancelled_leave_nothing(void **state)
+{
+	(void)state;
+	keeps_nothing(be_cancelled);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(migrations_that_arrive_leave_nothing),
+		cmocka_unit_test(migrations_that_fail_leave_nothing),
+		cmocka_unit_test(migrations_that_are_cancelled_leave_nothing),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
