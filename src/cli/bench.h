@@ -37,6 +37,7 @@ struct bench_config {
 	bool pf_arcs;
 	unsigned root_ports; /* devices lie behind so many, in turn; 0: on the root bus */
 	const char *ram;     /* as the VMM takes it */
+	bool fill_ram;	     /* every page of it is written before the guest starts */
 	unsigned vcpus;
 	unsigned dirty_rate, dma_pages, dma_rate, p2p_rate, irq_every;
 	unsigned handler_cost_ms;

@@ -28,6 +28,7 @@ enum {
 	OPT_PF_ARCS,
 	OPT_ROOT_PORTS,
 	OPT_RAM,
+	OPT_FILL_RAM,
 	OPT_VCPUS,
 	OPT_DIRTY_RATE,
 	OPT_DMA_PAGES,
@@ -60,6 +61,7 @@ static const struct argp_option options[] = {
 	{"accel", OPT_ACCEL, "KIND", 0, "auto, kvm or native (auto)", 2},
 	{"vcpus", OPT_VCPUS, "N", 0, "vCPUs (2)", 2},
 	{"ram", OPT_RAM, "SIZE", 0, "Guest memory (256M)", 2},
+	{"fill-ram", OPT_FILL_RAM, NULL, 0, "All of it is written before the guest starts", 2},
 	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Pages each vCPU writes a second (200)", 2},
 	{"dma-pages", OPT_DMA_PAGES, "N", 0, "Ring of each device's DMA engine (64)", 2},
 	{"dma-rate", OPT_DMA_RATE, "N", 0, "Pages each device writes a second (100)", 2},
@@ -165,6 +167,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_RAM:
 		config->ram = arg;
+		break;
+	case OPT_FILL_RAM:
+		config->fill_ram = true;
 		break;
 	case OPT_DIRTY_RATE:
 		config->dirty_rate = number(state, "dirty-rate", arg, 0, 10000000);

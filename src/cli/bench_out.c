@@ -247,10 +247,11 @@ static void print_setting(
 	fprintf(out,
 		"Blackout in ms as the devices see it: last doorbell on the source to first on the "
 		"target.\n"
-		"Median of %u; %s, %u vCPUs, %s of memory, %u pages dirtied a second and vCPU, "
+		"Median of %u; %s, %u vCPUs, %s of memory%s, %u pages dirtied a second and vCPU, "
 		"%s%s%s%s, %u channel%s%s;\na doorbell every ",
-		config->runs, accel, config->vcpus, config->ram, config->dirty_rate,
-		config->channel, config->tls ? " with TLS (" : "", config->tls ? config->tls : "",
+		config->runs, accel, config->vcpus, config->ram,
+		config->fill_ram ? ", all of it written" : "", config->dirty_rate, config->channel,
+		config->tls ? " with TLS (" : "", config->tls ? config->tls : "",
 		config->tls ? ")" : "", config->channels, config->channels == 1 ? "" : "s",
 		bench_hands_over(config) ? ", RAM handed over by descriptor" : "");
 	unsigned last = 0;
@@ -351,6 +352,8 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 	if (out)
 		json_object_set_new(
 			out, "handover", json_string(bench_hands_over(config) ? "fd" : "copy"));
+	if (out && config->fill_ram)
+		json_object_set_new(out, "fill_ram", json_true());
 	if (out && config->tls)
 		json_object_set_new(out, "tls", json_string(config->tls));
 	if (out && bench_path_json(row, out)) {

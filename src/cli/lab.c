@@ -115,6 +115,8 @@ static void machine_args(const struct lab *lab, enum lab_side side, struct args 
 	arg(args, "--journal=%s", lab->dir);
 	arg(args, "--uuid=" LAB_UUID);
 	arg(args, "--quiet");
+	if (config->fill_ram)
+		arg(args, "--fill-ram");
 	if (config->handover)
 		arg(args, "--handover=%s", config->handover);
 	arg(args, "--transitions=%s", lab->transitions);

@@ -63,6 +63,7 @@ enum {
 	OPT_JOURNAL,
 	OPT_JOURNAL_SYNC,
 	OPT_HANDOVER,
+	OPT_FILL_RAM,
 };
 
 static const struct argp_option options[] = {
@@ -118,6 +119,7 @@ static const struct argp_option options[] = {
 	{"irq-every", OPT_IRQ_EVERY, "N", 0, "An interrupt every so many doorbells (16; 0: never)",
 		3},
 	{0, 0, 0, 0, "Measuring:", 4},
+	{"fill-ram", OPT_FILL_RAM, NULL, 0, "Write every page of RAM before the guest starts", 4},
 	{"handler-cost", OPT_HANDLER_COST, "MS", 0,
 		"An ordinary run-state handler at each depth that takes so long", 4},
 	{0},
@@ -250,6 +252,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 		return 0;
 	case OPT_JOIN:
 		o->config.join = (enum swo_join)take_word(state, "join", arg, joins);
+		return 0;
+	case OPT_FILL_RAM:
+		o->config.fill_ram = true;
 		return 0;
 	case OPT_HANDOVER:
 		o->config.handover =

@@ -60,6 +60,9 @@ const char *vmm_accel_name(const struct vmm_accel *accel); /* "kvm" or "native" 
    waits for a migration does not call this. */
 int vmm_accel_boot(struct vmm_accel *accel, struct swo_error *err);
 
+/* After boot, before anything runs: every page is written, as if the guest had been up for long. */
+int vmm_accel_fill_ram(struct vmm_accel *accel, struct swo_error *err);
+
 /* Lets all vCPUs run. */
 void vmm_accel_resume(struct vmm_accel *accel);
 /*

@@ -119,6 +119,54 @@ int accel_guest_load(struct vmm_accel *accel, struct swo_error *err)
 	return 0;
 }
 
+/* A page that means nothing to the guest: its first word is its address, plus one. */
+static void fill_pages(struct swo_ram *ram, uint64_t from, uint64_t end)
+{
+	for (uint64_t at = from; at < end; at += GUEST_PAGE) {
+		uint64_t *word = swo_ram_host(ram, at, GUEST_PAGE);
+
+		if (word)
+			*word = at + 1;
+	}
+}
+
+/* As if the guest had rewritten each page of its working set once. */
+static void fill_work(struct swo_ram *ram, const struct guest_boot *boot)
+{
+	uint64_t *versions = swo_ram_host(ram, boot->versions_gpa, boot->work_pages * 8);
+	uint64_t *words = swo_ram_host(ram, boot->work_gpa, boot->work_pages * GUEST_PAGE);
+
+	for (uint64_t page = 0; versions && words && page < boot->work_pages;
+		page++, words += GUEST_PAGE / 8) {
+		words[0] = guest_page_word(page, 1, 0);
+		words[1] = guest_page_word(page, 1, 1);
+		words[GUEST_WORD_MIDDLE] = guest_page_word(page, 1, GUEST_WORD_MIDDLE);
+		words[GUEST_WORD_LAST] = guest_page_word(page, 1, GUEST_WORD_LAST);
+		versions[page] = 1;
+	}
+}
+
+int vmm_accel_fill_ram(struct vmm_accel *accel, struct swo_error *err)
+{
+	const uint8_t *low = swo_ram_host(accel->ram, 0, GUEST_RAM_MIN);
+
+	if (!accel->paused || !accel->entered || !low)
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "RAM can be filled only of a guest that was booted");
+
+	const struct guest_boot *boot = (const struct guest_boot *)(low + GUEST_BOOT_GPA);
+
+	fill_work(accel->ram, boot);
+	fill_pages(accel->ram, boot->work_gpa + boot->work_pages * GUEST_PAGE, boot->dma_gpa);
+	for (unsigned i = 0; i < swo_ram_count(accel->ram); i++) {
+		const struct swo_ram_region *region = swo_ram_region(accel->ram, i);
+
+		if (region->gpa)
+			fill_pages(accel->ram, region->gpa, region->gpa + region->size);
+	}
+	return 0;
+}
+
 int vmm_accel_guest_stats(
 	struct vmm_accel *accel, struct vmm_guest_stats *out, struct swo_error *err)
 {

@@ -131,7 +131,11 @@ static int assemble(struct vmm_machine *m, struct swo_error *err)
 		vmm_pci_realize(m->pci, err) || machine_devices_follow(m, &m->setup, err) ||
 		machine_handlers_add(m, err))
 		return -1;
-	return m->config.incoming ? 0 : vmm_accel_boot(m->accel, err);
+	if (m->config.incoming)
+		return 0;
+	if (vmm_accel_boot(m->accel, err))
+		return -1;
+	return m->config.fill_ram ? vmm_accel_fill_ram(m->accel, err) : 0;
 }
 
 int vmm_machine_create(

@@ -49,6 +49,7 @@ struct vmm_machine_config {
 	enum swo_transitions transitions;
 	enum swo_join join;
 	unsigned handler_cost_ms; /* an ordinary handler a depth that takes so long; 0: none */
+	bool fill_ram;		  /* write every page before the guest starts */
 	bool paused;		  /* do not start, or as a target arrive paused */
 	bool incoming;		  /* wait for a migration: the guest is not booted */
 	/* What migrations begin with, until QMP says otherwise. */
