@@ -59,8 +59,11 @@ SWO_API int swo_ram_populate(struct swo_ram *ram, struct swo_error *err);
  * adopt: these come to lie where the regions lay, at the same host addresses; what was there is
  * gone. Takes over the fds (those that are -1 afterwards). No device may reach RAM meanwhile.
  *
- * protect: from now on this process can only read it, whatever tries; or write again. Off is a
- * matter of microseconds if little was read.
+ * protect: from now on this process can only read it, whatever tries, or write it again. KVM without
+ * two-dimensional paging makes either cost 0.1 ms a GiB.
+ *
+ * take_over: what was adopted is ours to write. is_writable says so to any thread: whoever writes
+ * on behalf of others (a device's DMA by message) asks first.
  *
  * let_go: what lies there from now on are zeros that cannot be written; for good.
  */
@@ -68,8 +71,8 @@ SWO_API int swo_ram_check_fd(const struct swo_ram_region *region, int fd, struct
 SWO_API int swo_ram_check_fds(struct swo_ram *ram, const int *fds, struct swo_error *err);
 SWO_API int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err);
 SWO_API int swo_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err);
+SWO_API void swo_ram_take_over(struct swo_ram *ram);
 SWO_API void swo_ram_let_go(struct swo_ram *ram);
-/* Any thread. Whoever writes on behalf of others (a device's DMA by message) asks first. */
 SWO_API bool swo_ram_is_writable(const struct swo_ram *ram);
 SWO_API bool swo_ram_is_gone(const struct swo_ram *ram);
 

@@ -13,8 +13,8 @@
 struct swo_ram {
 	struct swo_ram_region region[SWO_RAM_REGIONS_MAX];
 	unsigned count;
-	atomic_bool read_only; /* not ours to write, or not any more */
-	atomic_bool gone;      /* let go of */
+	atomic_bool foreign; /* not ours to write: not yet, or not any more */
+	atomic_bool gone;    /* let go of */
 };
 
 static inline uint64_t region_pages(const struct swo_ram_region *region)

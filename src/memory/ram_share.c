@@ -89,6 +89,8 @@ int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err)
 			return -1;
 		}
 	}
+	/* Said before it is so. */
+	atomic_store(&ram->foreign, true);
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
 
@@ -110,27 +112,27 @@ int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err)
 
 int swo_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err)
 {
-	/* Said before it is so, and unsaid after. */
-	if (on)
-		atomic_store(&ram->read_only, true);
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
 
-		/* No page is mapped then, so that taking it off again is a matter of no time. */
+		/* No page is mapped then, so that taking it off again takes next to no time. */
 		if (on)
 			(void)madvise(region->host, region->size, MADV_DONTNEED);
 		if (mprotect(region->host, region->size, PROT_READ | (on ? 0 : PROT_WRITE)))
 			return swo_error_set(err, SWO_E_NO_MEMORY, errno,
 				"RAM region '%s': its protection cannot be changed", region->name);
 	}
-	if (!on)
-		atomic_store(&ram->read_only, false);
 	return 0;
+}
+
+void swo_ram_take_over(struct swo_ram *ram)
+{
+	atomic_store(&ram->foreign, false);
 }
 
 void swo_ram_let_go(struct swo_ram *ram)
 {
-	atomic_store(&ram->read_only, true);
+	atomic_store(&ram->foreign, true);
 	atomic_store(&ram->gone, true);
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
@@ -153,7 +155,7 @@ void swo_ram_let_go(struct swo_ram *ram)
 
 bool swo_ram_is_writable(const struct swo_ram *ram)
 {
-	return !atomic_load(&ram->read_only);
+	return !atomic_load(&ram->foreign);
 }
 
 bool swo_ram_is_gone(const struct swo_ram *ram)

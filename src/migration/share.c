@@ -105,11 +105,6 @@ bool share_forbid(struct shared_ram *share)
 	return move_word(share, WORD_OPEN, WORD_FORBIDDEN);
 }
 
-void share_take_back(struct shared_ram *share)
-{
-	move_word(share, WORD_BEGUN, WORD_FORBIDDEN);
-}
-
 /* ---- going along ------------------------------------------------------------------------------
  */
 

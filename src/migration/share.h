@@ -43,7 +43,5 @@ void share_close(struct shared_ram *share);
 bool share_begin(struct shared_ram *share);
 /* Either: false when the target has begun. True from then on, and where RAM is copied. */
 bool share_forbid(struct shared_ram *share);
-/* A target that took GO and could not start after all: nothing ran. */
-void share_take_back(struct shared_ram *share);
 
 #endif

@@ -181,10 +181,8 @@ static int take_ram_over(struct target *t, struct swo_error *err)
 	if (!share_begin(&m->share))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"the source has taken the VM back before it was begun here");
-	if (!swo_ram_protect(m->vm.ram, false, err))
-		return 0;
-	share_take_back(&m->share);
-	return -1;
+	swo_ram_take_over(m->vm.ram);
+	return 0;
 }
 
 static void discard(struct target *t, const struct swo_error *why, bool cancelled)

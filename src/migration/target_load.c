@@ -25,6 +25,12 @@ static int load_machine(struct target *t, struct swo_error *err)
 		return -1;
 	swo_timeline_span(m->timeline, SWO_SPAN_WORK, "", start, swo_now_ns(), t->machine.len,
 		"vCPU and board state");
+	/*
+	 * Nothing is left to do here before GO that could touch RAM; and it may cost a moment,
+	 * which is one of waiting for the devices.
+	 */
+	if (m->share.page && swo_ram_protect(m->vm.ram, false, err))
+		return -1;
 	pthread_mutex_lock(&m->mutex);
 	t->machine_loaded = true;
 	pthread_mutex_unlock(&m->mutex);

@@ -166,7 +166,24 @@ static bool finalise(void *opaque, unsigned index, enum swo_when *when)
 
 static int ram_reach(void *vm, bool reach, struct swo_error *err)
 {
-	return vmm_pci_reach_ram(((struct vmm_machine *)vm)->pci, reach, err);
+	struct vmm_machine *m = vm;
+	struct swo_error later;
+	int rc = 0;
+
+	/* One that fails must not keep it from the others. */
+	for (unsigned i = 0; i < m->device_count; i++) {
+		struct machine_device *device = &m->devices[i];
+
+		/* One that hangs would not answer, and we would wait for it. */
+		if (swo_device_health(device->dev) == SWO_DEVICE_LOST) {
+			rc = swo_error_set(rc ? &later : err, SWO_E_DEVICE, 0,
+				"device %s is lost and is not told", swo_device_name(device->dev));
+			continue;
+		}
+		if (vmm_pci_reach_ram(device->fn, reach, rc ? &later : err))
+			rc = -1;
+	}
+	return rc;
 }
 
 const struct swo_vm_ops machine_ops = {

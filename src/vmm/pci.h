@@ -60,11 +60,8 @@ int vmm_pci_add_device(struct vmm_pci *pci, const struct vmm_pci_device_desc *de
  */
 int vmm_pci_realize(struct vmm_pci *pci, struct swo_error *err);
 
-/*
- * Takes RAM out of every device's reach, or puts it (what its regions are then) back. Every device
- * is tried; the first error is told. Slow.
- */
-int vmm_pci_reach_ram(struct vmm_pci *pci, bool reach, struct swo_error *err);
+/* Takes RAM out of the device's reach, or puts it (what its regions are then) back. Slow. */
+int vmm_pci_reach_ram(struct vmm_pci_function *fn, bool reach, struct swo_error *err);
 
 /* 1 on bus 0, 2 behind a root port. */
 int vmm_pci_depth(const struct vmm_pci_function *fn);

@@ -38,23 +38,14 @@ static int unmap_ram(struct vmm_pci_function *fn, struct swo_error *err)
 	return rc;
 }
 
-int vmm_pci_reach_ram(struct vmm_pci *pci, bool reach, struct swo_error *err)
+int vmm_pci_reach_ram(struct vmm_pci_function *fn, bool reach, struct swo_error *err)
 {
-	struct swo_error later;
-	int rc = 0;
-
-	/* One that fails must not keep it from the others. */
-	for (struct vmm_pci_function *fn = pci_next_device(pci->first); fn;
-		fn = pci_next_device(fn->next)) {
-		if (!fn->ops->dma_map)
-			continue;
-		if (!fn->ops->dma_unmap)
-			rc = swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-				"device %s: its backend cannot unmap RAM", fn->id);
-		else if ((reach ? map_ram : unmap_ram)(fn, rc ? &later : err))
-			rc = -1;
-	}
-	return rc;
+	if (!fn->ops->dma_map)
+		return 0;
+	if (!fn->ops->dma_unmap)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its backend cannot unmap RAM", fn->id);
+	return (reach ? map_ram : unmap_ram)(fn, err);
 }
 
 /* A device without DMA is none the worse; one that reaches no sibling only lacks P2P. */

@@ -389,7 +389,10 @@ static void target_moves(struct edges *out, const struct world *w)
 	}
 	if (shared && w->target == TARGET_STARTING && w->fate != BEGUN &&
 		slip != TARGET_DOES_NOT_BEGIN) {
-		/* The word is the last thing before it may write. */
+		/* It cannot be put on record; else the word is the last thing before it runs. */
+		next = *w;
+		target_does(&next, TARGET_EV_START_FAILED, false);
+		add_step(out, w, &next, true);
 		next = *w;
 		if (w->fate == FORBIDDEN && slip != TARGET_BEGINS_ANYHOW)
 			target_does(&next, TARGET_EV_START_FAILED, false);
@@ -403,8 +406,8 @@ static void target_moves(struct edges *out, const struct world *w)
 		add(out, &next, false);
 		next = *w;
 		target_does(&next, TARGET_EV_START_FAILED, false);
-		next.fate = w->fate == BEGUN ? FORBIDDEN : w->fate;
-		add_step(out, w, &next, true);
+		if (!shared)
+			add_step(out, w, &next, true);
 	} else if (w->target == TARGET_STARTING) {
 		next = *w;
 		target_does(&next, TARGET_EV_STARTED, false);

@@ -272,20 +272,6 @@ static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
 	close_stage(&stage);
 }
 
-static void a_target_that_began_and_could_not_leaves_the_vm_to_the_source(void **state)
-{
-	(void)state;
-	static struct stage stage;
-
-	play_to_go(&stage);
-	assert_true(share_begin(&stage.share));
-	share_take_back(&stage.share);
-	die(&stage);
-	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
-	assert_true(fake_vm_runs(&stage.vm));
-	close_stage(&stage);
-}
-
 static void a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do(void **state)
 {
 	(void)state;
@@ -528,7 +514,6 @@ int main(void)
 		cmocka_unit_test(
 			a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_lives),
 		cmocka_unit_test(no_word_makes_a_source_run_whose_target_had_begun),
-		cmocka_unit_test(a_target_that_began_and_could_not_leaves_the_vm_to_the_source),
 		cmocka_unit_test(
 			a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do),
 		cmocka_unit_test(another_users_process_gets_no_descriptor),
