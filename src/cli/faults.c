@@ -24,7 +24,7 @@
 #define ROW_MAX	 16384
 
 struct options {
-	const char *only, *json;
+	const char *only, *json, *handover;
 	unsigned jobs;
 	bool list, quick, tap, keep, verbose;
 };
@@ -55,6 +55,7 @@ enum {
 	OPT_FAULTS = 256,
 	OPT_JSON,
 	OPT_ONLY,
+	OPT_HANDOVER,
 	OPT_LIST,
 	OPT_JOBS,
 	OPT_QUICK,
@@ -66,6 +67,8 @@ enum {
 static const struct argp_option arguments[] = {
 	{"faults", OPT_FAULTS, NULL, 0, "Run the fault matrix (this)", 0},
 	{"only", OPT_ONLY, "PATTERN", 0, "Those whose name fits, as in 'source/*/arc-hang/*'", 0},
+	{"handover", OPT_HANDOVER, "HOW", 0, "RAM goes by copy or by descriptor: copy or fd (copy)",
+		0},
 	{"quick", OPT_QUICK, NULL, 0, "A part of them: some of each kind", 0},
 	{"list", OPT_LIST, NULL, 0, "Only print their names", 0},
 	{"jobs", OPT_JOBS, "N", 0, "So many at once (2)", 0},
@@ -86,6 +89,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_ONLY:
 		o->only = arg;
+		return 0;
+	case OPT_HANDOVER:
+		if (strcmp(arg, "copy") != 0 && strcmp(arg, "fd") != 0)
+			argp_error(state, "--handover wants copy or fd, not '%s'", arg);
+		o->handover = arg;
 		return 0;
 	case OPT_JSON:
 		o->json = arg;
@@ -154,13 +162,13 @@ static json_t *row_of(const struct fault_case *c, const struct fault_result *res
 }
 
 /* In the child. */
-static void run_case(const struct fault_case *c, int fd, bool keep)
+static void run_case(const struct options *o, const struct fault_case *c, int fd)
 {
 	struct fault_result result;
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
 	bench_proc_init();
-	fault_run(c, &result, keep);
+	fault_run(c, o->handover, &result, o->keep);
 	json_t *row = row_of(c, &result);
 	char *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
 
@@ -191,7 +199,7 @@ static int begin(
 		for (unsigned i = 0; i < m->options.jobs; i++)
 			if (m->slots[i].c)
 				close(m->slots[i].fd);
-		run_case(c, pipes[1], m->options.keep);
+		run_case(&m->options, c, pipes[1]);
 	}
 	close(pipes[1]);
 	if (pid < 0) {

@@ -70,8 +70,12 @@ struct fault_result {
 	double ms;
 };
 
-/* In a process of its own: it starts others, which die with it. *result is filled, always. */
-void fault_run(const struct fault_case *c, struct fault_result *result, bool keep);
+/*
+ * In a process of its own: it starts others, which die with it. *result is filled, always.
+ * handover: as struct bench_config has it.
+ */
+void fault_run(
+	const struct fault_case *c, const char *handover, struct fault_result *result, bool keep);
 
 struct fault_run {
 	const struct fault_case *c;

@@ -3,9 +3,11 @@
  * faults_link.c - a bad link between two machines: passes UNIX connections on, and cuts,
  * stalls, reorders or changes them when told to. One thread, poll, a pair of sockets each.
  */
+#include "channel/fds.h"
 #include "cli/faults.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -22,6 +24,7 @@
 struct flow {
 	uint8_t data[ROOM];
 	size_t at, len;
+	struct swo_fds fds; /* descriptors that came along with it, to go along with it */
 	uint64_t carried;
 	bool ended;
 };
@@ -46,12 +49,44 @@ static void drop(struct pair *pair)
 	close(pair->fds[0]);
 	if (pair->fds[1] >= 0)
 		close(pair->fds[1]);
+	for (int i = 0; pair->flows && i < 2; i++)
+		swo_fds_drop(&pair->flows[i].fds);
 	free(pair->flows);
+}
+
+static void begin_pair(struct link *link, struct pair *pair)
+{
+	fcntl(pair->fds[1], F_SETFL, fcntl(pair->fds[1], F_GETFL) | O_NONBLOCK);
+	pair->flows[0].fds.welcome = pair->flows[1].fds.welcome = true;
+	link->pairs[link->count++] = *pair;
+}
+
+static ssize_t receive(struct flow *flow, int fd)
+{
+	struct iovec iov = {.iov_base = flow->data, .iov_len = ROOM};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	return swo_fds_transfer(&flow->fds, fd, &msg, false);
+}
+
+static ssize_t forward(struct flow *flow, int fd)
+{
+	struct iovec iov = {.iov_base = flow->data + flow->at, .iov_len = flow->len - flow->at};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	memcpy(flow->fds.out, flow->fds.in, sizeof(flow->fds.in));
+	flow->fds.out_count = flow->fds.in_count;
+	ssize_t n = swo_fds_transfer(&flow->fds, fd, &msg, true);
+
+	if (n > 0)
+		swo_fds_drop(&flow->fds);
+	return n;
 }
 
 static void take(struct link *link)
 {
-	struct pair pair = {.fds = {accept4(link->listen_fd, NULL, NULL, SOCK_CLOEXEC), -1}};
+	struct pair pair = {
+		.fds = {accept4(link->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), -1}};
 
 	if (pair.fds[0] < 0)
 		return;
@@ -61,7 +96,7 @@ static void take(struct link *link)
 		connect(pair.fds[1], (struct sockaddr *)&link->to, sizeof(link->to)))
 		drop(&pair);
 	else
-		link->pairs[link->count++] = pair;
+		begin_pair(link, &pair);
 }
 
 /* Moves what can be moved without waiting; false: this connection is over. */
@@ -70,7 +105,7 @@ static bool move(struct link *link, struct pair *pair, int from)
 	struct flow *flow = &pair->flows[from];
 
 	if (flow->at == flow->len && !flow->ended) {
-		ssize_t n = recv(pair->fds[from], flow->data, ROOM, MSG_DONTWAIT);
+		ssize_t n = receive(flow, pair->fds[from]);
 
 		if (n > 0) {
 			flow->at = 0;
@@ -88,8 +123,7 @@ static bool move(struct link *link, struct pair *pair, int from)
 		}
 	}
 	if (flow->at < flow->len) {
-		ssize_t n = send(pair->fds[!from], flow->data + flow->at, flow->len - flow->at,
-			MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = forward(flow, pair->fds[!from]);
 
 		if (n > 0)
 			flow->at += (size_t)n;

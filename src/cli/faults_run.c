@@ -272,7 +272,8 @@ static int until_struck(struct fault_run *run, struct swo_error *err)
 	return 0;
 }
 
-void fault_run(const struct fault_case *c, struct fault_result *result, bool keep)
+void fault_run(
+	const struct fault_case *c, const char *handover, struct fault_result *result, bool keep)
 {
 	static struct bench_config config;
 	static struct fault_run run;
@@ -281,6 +282,7 @@ void fault_run(const struct fault_case *c, struct fault_result *result, bool kee
 
 	configure(&config);
 	config.finalise = c->finalise;
+	config.handover = handover;
 	run = (struct fault_run){.c = c, .result = result};
 	*result = (struct fault_result){.outcome = "", .violations = json_array()};
 	int rc = lab_init(&run.lab, &config, FAULT_VFS, "parallel", &err);

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_handover_fd.c - RAM handed over by descriptor between real processes: the guest goes on in
+ * it, nobody has it twice, and a target that is killed leaves it as it was.
+ */
+#include "e2e.h"
+
+#include <signal.h>
+#include <unistd.h>
+
+static struct bench_config config_fd(void)
+{
+	struct bench_config config = e2e_config();
+
+	config.handover = "fd";
+	return config;
+}
+
+static void guests_migrate_whole_one_after_the_other_kind(void **state)
+{
+	(void)state;
+	struct bench_config config = config_fd();
+	struct bench_sample sample;
+
+	config.fill_ram = true;
+	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	/* Nothing of RAM went over the channels. */
+	assert_true(sample.ram_bytes == 0);
+	bench_sample_free(&sample);
+	config.finalise = "late";
+	e2e_migrate_whole(&config, 2, "serial", &sample);
+	bench_sample_free(&sample);
+}
+
+static void a_guest_under_kvm_migrates_whole(void **state)
+{
+	(void)state;
+	struct bench_config config = config_fd();
+	struct bench_sample sample;
+
+	e2e_need_kvm();
+	config.accel = "kvm";
+	config.vcpus = 2;
+	e2e_migrate_whole(&config, 2, "parallel", &sample);
+	bench_sample_free(&sample);
+}
+
+/* Of the host's memory, in KiB: what of it this process has mapped, its shared files included. */
+static unsigned long resident_kib(pid_t pid)
+{
+	char path[64], line[256];
+	unsigned long kib = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", (int)pid);
+	FILE *file = fopen(path, "re");
+
+	assert_non_null(file);
+	while (fgets(line, sizeof(line), file))
+		if (sscanf(line, "VmRSS: %lu kB", &kib) == 1)
+			break;
+	fclose(file);
+	return kib;
+}
+
+static void a_target_that_was_told_has_no_ram_of_its_own(void **state)
+{
+	(void)state;
+	for (unsigned fd = 0; fd < 2; fd++) {
+		struct bench_config config = fd ? config_fd() : e2e_config();
+		static struct lab lab;
+
+		config.ram = "256M";
+		e2e_must(&lab, lab_init(&lab, &config, 1, "parallel", err) || lab_start(&lab, err));
+		unsigned long kib = resident_kib(bench_pid(lab.ends[LAB_TARGET].vm));
+
+		assert_int_equal(kib > 200 << 10, !fd);
+		lab_free(&lab, false);
+	}
+}
+
+/* Back and forth: what was handed over is handed on. */
+static void ram_can_be_handed_on_again_and_again(void **state)
+{
+	(void)state;
+	struct bench_config config = config_fd();
+	char status[LAB_STATUS_MAX];
+	static struct lab lab;
+
+	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err) || lab_start(&lab, err) ||
+			       lab_boot(&lab, err));
+	for (int hop = 0; hop < 4; hop++) {
+		e2e_must(&lab,
+			lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+		assert_string_equal(status, "completed");
+		e2e_rings_on(&lab, LAB_TARGET, 0);
+		if (hop < 3)
+			e2e_must(&lab, lab_turn(&lab, err));
+	}
+	struct swo_error why = {0};
+	json_decref(lab_qmp(&lab, LAB_TARGET, "stop", NULL, &why));
+	json_t *ram = lab_qmp(&lab, LAB_TARGET, "x-check-ram", NULL, &why);
+
+	assert_true(json_path_number(ram, "pages") > 0);
+	assert_true(json_path_number(ram, "mismatches") == 0);
+	json_decref(ram);
+	/* Where it was it is not any more, and the answer says so. */
+	assert_null(lab_qmp(&lab, LAB_SOURCE, "x-check-ram", NULL, &why));
+	assert_non_null(strstr(why.text, "it was handed over"));
+	lab_free(&lab, false);
+}
+
+/* ---- killed ---------------------------------------------------------------------------------- */
+
+static char *hash_of(struct lab *lab, enum lab_side side)
+{
+	struct swo_error err = {0};
+	json_t *answer = lab_qmp(lab, side, "x-ram-hash", NULL, &err);
+
+	if (!answer)
+		e2e_fail(lab, "x-ram-hash", &err);
+	char *text = strdup(json_path_string(answer, "hash"));
+
+	json_decref(answer);
+	assert_true(text && text[0]);
+	return text;
+}
+
+static void await(struct lab *lab, enum lab_side side, const char *event, const char *word)
+{
+	struct swo_error err = {0};
+	bool found = false;
+
+	while (!found) {
+		json_t *one = qmp_event(&lab->ends[side].qmp, swo_deadline_ms(E2E_GUARD_MS), &err);
+
+		if (!one)
+			e2e_fail(lab, word, &err);
+		found = !strcmp(json_path_string(one, "event"), event) &&
+			(!strcmp(json_path_string(one, "data.status"), word) ||
+				!strcmp(json_path_string(one, "data.device-state"), word));
+		json_decref(one);
+	}
+}
+
+static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(void **state)
+{
+	(void)state;
+	/* "stop" is where its device has agreed: READY and perhaps GO come right behind it. */
+	static const char *const moments[] = {"resuming", "resuming", "stop", "stop", "stop"};
+	unsigned back = 0;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(moments); i++) {
+		struct bench_config config = config_fd();
+		char status[LAB_STATUS_MAX];
+		static struct lab lab;
+
+		e2e_must(&lab, lab_init(&lab, &config, 1, "parallel", err) ||
+				       lab_start(&lab, err) || lab_boot(&lab, err));
+		lab.deaths_expected = true;
+		lab.parameters = json_pack(
+			"{s:i, s:i}", "x-commit-deadline-ms", 1000, "x-idle-deadline-ms", 1000);
+		json_decref(lab_qmp(&lab, LAB_SOURCE, "stop", NULL, NULL));
+		char *before = hash_of(&lab, LAB_SOURCE);
+
+		e2e_must(&lab, lab_migrate(&lab, err));
+		await(&lab, LAB_TARGET, "VFIO_MIGRATION", "resuming");
+		if (strcmp(moments[i], "resuming") != 0)
+			await(&lab, LAB_TARGET, "VFIO_MIGRATION", moments[i]);
+		bench_kill(lab.ends[LAB_TARGET].vm);
+		e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+		/* Never in doubt about a paused VM: nothing of it can have run. */
+		if (!strcmp(status, "failed")) {
+			char *after = hash_of(&lab, LAB_SOURCE);
+
+			assert_string_equal(before, after);
+			free(after);
+			back++;
+			e2e_must(&lab, ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "cont", NULL, err));
+			e2e_rings_on(&lab, LAB_SOURCE, 0);
+		}
+		free(before);
+		json_decref(lab.parameters);
+		lab_free(&lab, false);
+	}
+	assert_true(back >= 2);
+}
+
+static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_source(void **state)
+{
+	(void)state;
+	struct bench_config config = config_fd();
+	char status[LAB_STATUS_MAX];
+	struct swo_error why = {0};
+	static struct lab lab;
+
+	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err) || lab_start(&lab, err) ||
+			       lab_boot(&lab, err));
+	lab.deaths_expected = true;
+	e2e_must(&lab, lab_migrate(&lab, err));
+	await(&lab, LAB_TARGET, "VFIO_MIGRATION", "resuming");
+	/* On its way to running, which takes 15 ms more: begun, and not started. */
+	await(&lab, LAB_TARGET, "VFIO_MIGRATION", "running-p2p");
+	bench_kill(lab.ends[LAB_TARGET].vm);
+	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "in-doubt");
+	assert_null(lab_qmp(
+		&lab, LAB_SOURCE, "x-migrate-resolve", json_pack("{s:b}", "run-here", 1), &why));
+	if (!strstr(why.text, "has begun to run the VM in the RAM that both share"))
+		fail_msg("%s", why.text);
+	assert_null(lab_qmp(&lab, LAB_SOURCE, "cont", NULL, &why));
+	json_decref(lab_qmp(
+		&lab, LAB_SOURCE, "x-migrate-resolve", json_pack("{s:b}", "run-here", 0), &why));
+	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "failed");
+	assert_null(lab_qmp(&lab, LAB_SOURCE, "cont", NULL, &why));
+	lab_free(&lab, false);
+}
+
+static void a_target_that_is_frozen_before_go_and_thawed_later_does_not_run(void **state)
+{
+	(void)state;
+	struct bench_config config = config_fd();
+	char status[LAB_STATUS_MAX];
+	static struct lab lab;
+
+	e2e_must(&lab, lab_init(&lab, &config, 1, "parallel", err) || lab_start(&lab, err) ||
+			       lab_boot(&lab, err));
+	lab.parameters =
+		json_pack("{s:i, s:i}", "x-commit-deadline-ms", 300, "x-idle-deadline-ms", 1000);
+	e2e_must(&lab, lab_migrate(&lab, err));
+	await(&lab, LAB_TARGET, "VFIO_MIGRATION", "resuming");
+	await(&lab, LAB_TARGET, "VFIO_MIGRATION", "stop");
+	kill(bench_pid(lab.ends[LAB_TARGET].vm), SIGSTOP);
+	/* Before its READY, or behind it, or when it had begun. */
+	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	kill(bench_pid(lab.ends[LAB_TARGET].vm), SIGCONT);
+	if (!strcmp(status, "in-doubt"))
+		e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_rings_on(&lab, strcmp(status, "completed") ? LAB_SOURCE : LAB_TARGET, 0);
+	char source[LAB_STATUS_MAX], target[LAB_STATUS_MAX];
+
+	e2e_status(&lab, LAB_TARGET, target, sizeof(target));
+	e2e_status(&lab, LAB_SOURCE, source, sizeof(source));
+	assert_int_not_equal(!strcmp(source, "running"), !strcmp(target, "running"));
+	json_decref(lab.parameters);
+	lab_free(&lab, false);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		e2e_test(guests_migrate_whole_one_after_the_other_kind),
+		e2e_test(a_guest_under_kvm_migrates_whole),
+		e2e_test(a_target_that_was_told_has_no_ram_of_its_own),
+		e2e_test(ram_can_be_handed_on_again_and_again),
+		e2e_test(a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte),
+		e2e_test(a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_source),
+		e2e_test(a_target_that_is_frozen_before_go_and_thawed_later_does_not_run),
+	};
+
+	bench_proc_init();
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
