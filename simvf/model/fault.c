@@ -239,6 +239,17 @@ struct svf_fault *svf_fault_stream(
 	return NULL;
 }
 
+bool svf_fault_waits(const struct svf *dev, unsigned where, unsigned what, uint64_t bytes)
+{
+	for (unsigned i = 0; i < SVF_FAULTS; i++) {
+		const struct svf_fault *f = &dev->faults[i];
+
+		if (f->used && f->where == where && f->what == what && bytes >= f->at)
+			return true;
+	}
+	return false;
+}
+
 void svf_fault_corrupt(struct svf *dev, uint64_t offset, uint8_t *data, size_t len)
 {
 	for (unsigned i = 0; i < SVF_FAULTS; i++) {

@@ -225,9 +225,13 @@ int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
 		struct svf_fault *fault;
 		size_t n;
 
+		/* What was read before it goes out first; the next read finds it. */
+		if (*got && (svf_fault_waits(dev, SVF_AT_SAVE, SVF_FAIL, s->bytes) ||
+				    svf_fault_waits(dev, SVF_AT_SAVE, SVF_SHORT, s->bytes)))
+			return 0;
 		fault = svf_fault_stream(dev, SVF_AT_SAVE, SVF_FAIL, s->bytes, &room);
 		if (fault)
-			return *got ? 0 : -fault->err;
+			return -fault->err;
 		if (svf_fault_stream(dev, SVF_AT_SAVE, SVF_SHORT, s->bytes, &room))
 			return 0;
 		if (rate)

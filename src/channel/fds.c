@@ -132,7 +132,8 @@ int swo_conn_attach_fds(
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"%u descriptors are more than the %d that can go at once", count,
 			SWO_FDS_MAX);
-	memcpy(bag->out, fds, count * sizeof(*fds));
+	if (count)
+		memcpy(bag->out, fds, count * sizeof(*fds));
 	bag->out_count = count;
 	return 0;
 }

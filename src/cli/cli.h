@@ -22,5 +22,6 @@ int cmd_exec(int argc, char **argv);
 int cmd_observe(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_vm(int argc, char **argv);
+int cmd_probe(int argc, char **argv);
 
 #endif

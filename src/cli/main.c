@@ -39,6 +39,9 @@ static const struct verb verbs[] = {
 #ifdef CLI_HAVE_PLAN
 	{"plan", cmd_plan, "predict a switchover, or say where the time of one went"},
 #endif
+#ifdef CLI_HAVE_PROBE
+	{"probe", cmd_probe, "what a device supports, and whether it keeps the rules"},
+#endif
 	{NULL, NULL, NULL},
 };
 

@@ -207,6 +207,28 @@ static int check_keys(const json_t *root, const char *path, struct swo_error *er
 	return 0;
 }
 
+/* `switchover probe --json` writes them so; what else is in it, is not a plan's. */
+static bool is_probe(const json_t *root)
+{
+	const char *format = json_string_value(json_object_get(root, "format"));
+
+	return format && !strcmp(format, "switchover-probe");
+}
+
+/* Its name for it goes before the figures' own, of which there is none. */
+static int read_probed(struct reading *r, const json_t *object, struct swo_error *err)
+{
+	const json_t *figures = json_object_get(object, "figures");
+	const char *name = json_string_value(json_object_get(object, "name"));
+
+	if (!json_is_object(figures))
+		return bad(r, "figures", "not there: probe it with --exercise", err);
+	if (read_device(r, figures, err))
+		return -1;
+	snprintf(r->device->name, sizeof(r->device->name), "%s", name ? name : "");
+	return 0;
+}
+
 static int read_root(const json_t *root, const char *path, struct plan_input *input,
 	struct plan_request *request, struct swo_error *err)
 {
@@ -217,11 +239,13 @@ static int read_root(const json_t *root, const char *path, struct plan_input *in
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"--probe '%s': \"devices\" is not an array of 1 to %d devices", path,
 			PLAN_KINDS_MAX);
-	if (check_keys(root, path, err))
+	if (!is_probe(root) && check_keys(root, path, err))
 		return -1;
 	for (; r.index < json_array_size(devices); r.index++) {
 		r.device = &input->kinds[r.index];
-		if (read_device(&r, json_array_get(devices, r.index), err))
+		const json_t *object = json_array_get(devices, r.index);
+
+		if ((is_probe(root) ? read_probed : read_device)(&r, object, err))
 			return -1;
 		input->guesses |= r.profile.guesses;
 	}

@@ -4,7 +4,7 @@
  * fd. All of it on the device's worker.
  *
  * Source of the rules: uapi linux/vfio.h, and what drivers of Linux 6.12 to 7.2 were
- * seen to do (docs/kernel-backend.md).
+ * seen to do (docs/device.md).
  */
 #include "device/vfio_abi.h"
 #include "device/vfio_kernel_priv.h"

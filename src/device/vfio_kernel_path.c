@@ -126,7 +126,7 @@ static int from_sysfs(const struct vfio_sys *sys, const char *name, const char *
 	if (len < 0)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"device %s: '%.200s' has neither a VFIO device nor an IOMMU group; bind it "
-			"to a VFIO driver first (docs/kernel-backend.md)",
+			"to a VFIO driver first (docs/device.md)",
 			name, path);
 	group[len] = '\0';
 	const char *number = strrchr(group, '/') ? strrchr(group, '/') + 1 : group;

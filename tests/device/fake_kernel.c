@@ -203,9 +203,12 @@ static int set_state(unsigned n, struct vfio_device_feature_mig_state *data)
 	data->data_fd = -1;
 	if (data->device_state >= SWO_DEVICE_STATES)
 		return EINVAL;
+	if (fk.allows_stop_copy_to_pre_copy && dev->state == SWO_DEVICE_STOP_COPY &&
+		want == SWO_DEVICE_PRE_COPY)
+		dev->state = want;
 	while (dev->state != want) {
 		if (swo_device_next_state(dev->state, want, dev->flags, &next))
-			return EINVAL;
+			return fk.wrong_errno ? fk.wrong_errno : EINVAL;
 		int why = one_arc(n, next, &new_session);
 
 		if (why)

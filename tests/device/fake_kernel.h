@@ -54,6 +54,8 @@ struct fake_kernel {
 	bool returns_zero; /* in PRE_COPY instead of ENOMSG */
 	bool lax;	   /* takes any state for a good one */
 	bool no_reset;
+	bool allows_stop_copy_to_pre_copy;
+	int wrong_errno; /* for what is illegal, instead of EINVAL */
 	bool group_not_viable;
 	uint32_t max_ranges; /* 0: any */
 	size_t max_io;	     /* bytes of state at once; 0: any */

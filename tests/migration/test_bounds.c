@@ -219,8 +219,6 @@ static void a_target_takes_no_more_than_ram_windows_and_two_frames_whatever_is_s
 	static struct flood flood;
 	uint64_t sent = 0;
 
-	if (SANITIZED)
-		skip(); /* a sanitizer keeps what was freed */
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(floods); i++) {
 		open_flood(&flood);
 		forget_peak();
@@ -256,5 +254,9 @@ int main(void)
 		cmocka_unit_test(
 			a_target_takes_no_more_than_ram_windows_and_two_frames_whatever_is_sent),
 	};
+	if (SANITIZED) {
+		puts("1..0 # SKIP a sanitizer keeps what was freed");
+		return 0;
+	}
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

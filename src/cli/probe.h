@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* probe.h - between the parts of `switchover probe`: a device as it was named, and writers. */
+#ifndef CLI_PROBE_H
+#define CLI_PROBE_H
+
+#include "switchover/probe.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+struct probe_device {
+	const char *spec; /* as on the command line */
+	char name[32];
+	const struct swo_device_ops *ops;
+	void *self;
+	bool described;
+	struct swo_probe_info info;
+	struct swo_error err; /* why it could not be opened or described */
+};
+
+/* "vfio-user:SOCKET", or what swo_vfio_kernel_open takes. */
+int probe_open(struct probe_device *device, uint64_t deadline_ms, struct swo_error *err);
+
+/* For people. */
+void probe_write_info(FILE *to, const struct probe_device *device);
+void probe_write_report(FILE *to, const struct probe_device *devices,
+	const struct swo_probe_report *report, bool verbose);
+
+/* For programs; report may be NULL. The caller's reference. NULL: no memory. */
+json_t *probe_json(
+	const struct probe_device *devices, unsigned count, const struct swo_probe_report *report);
+
+#endif

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * arcs.c - every legal arc and combination, what must be refused, requests for the
+ * state it is in, and resets.
+ */
+#include "probe/probe_priv.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#define EACH_STATE(state)                                                                          \
+	for (enum swo_device_state state = SWO_DEVICE_STOP; (unsigned)state < SWO_DEVICE_STATES;   \
+		state = (enum swo_device_state)(state + 1))
+
+static bool has(const struct session *s, enum swo_device_state state)
+{
+	return swo_device_state_supported(state, s->flags);
+}
+
+/* Into `from`, with a whole state loaded when that is RESUMING. */
+static int prepare(struct session *s, enum swo_device_state from, const char *name)
+{
+	if (from == SWO_DEVICE_RESUMING) {
+		if (need_good(s, name))
+			return -1;
+		if (!load_state(s, s->good.data, s->good.len, 0))
+			return 0;
+	} else if (!reach(s, from)) {
+		return 0;
+	}
+	if (!s->lost)
+		note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
+			swo_device_state_name(from));
+	return -1;
+}
+
+void check_arcs(struct session *s)
+{
+	char name[72];
+
+	EACH_STATE(from)
+	EACH_STATE(to)
+	{
+		if (s->lost || !is_arc(s, from, to))
+			continue;
+		arc_name(name, "arc", from, to);
+		if (!prepare(s, from, name) && s->failures[from][to] < TRIES)
+			go_arc(s, to);
+	}
+}
+
+/* Does the way of a combination lead over an arc that is known to fail? */
+static bool goes_over_bad(
+	const struct session *s, enum swo_device_state from, enum swo_device_state to)
+{
+	enum swo_device_state next;
+
+	while (from != to && !swo_device_next_state(from, to, s->flags, &next)) {
+		if (s->failures[from][next] >= TRIES)
+			return true;
+		from = next;
+	}
+	return false;
+}
+
+void check_combinations(struct session *s)
+{
+	char name[72];
+
+	EACH_STATE(from)
+	EACH_STATE(to)
+	{
+		if (s->lost || from == to || !is_legal(s, from, to) || is_arc(s, from, to))
+			continue;
+		arc_name(name, "combination", from, to);
+		if (goes_over_bad(s, from, to)) {
+			note(s, SWO_VERDICT_SKIP, name, "an arc on its way fails");
+			continue;
+		}
+		if (prepare(s, from, name))
+			continue;
+		if (!request_state(s, to)) {
+			note(s, SWO_VERDICT_PASS, name, "ok");
+		} else if (!s->lost) {
+			note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)", s->call.err.text,
+				swo_device_state_name(s->state));
+			recover(s, arc_name(name, "recovery", from, to));
+		}
+	}
+}
+
+/* ---- what must be refused ---------------------------------------------------------------------
+ */
+
+static void must_refuse(struct session *s, enum swo_device_state from, enum swo_device_state to)
+{
+	char name[72];
+
+	arc_name(name, "illegal", from, to);
+	if (reach(s, from)) {
+		if (!s->lost)
+			note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
+				swo_device_state_name(from));
+		return;
+	}
+	s->call.op = OP_SET_STATE;
+	s->call.state = to;
+	int rc = perform(s, name);
+	int why = s->call.err.os_errno;
+
+	if (s->lost || get_state(s))
+		return;
+	if (!rc)
+		note(s, SWO_VERDICT_FAIL, name, "accepted, and it stands in %s",
+			swo_device_state_name(s->state));
+	else if (s->state != from)
+		note(s, SWO_VERDICT_FAIL, name, "refused, but it left %s for %s",
+			swo_device_state_name(from), swo_device_state_name(s->state));
+	else if (why != EINVAL)
+		note(s, SWO_VERDICT_RISK, name, "refused with errno %d (%s); the uAPI says EINVAL",
+			why, strerror(why));
+	else
+		note(s, SWO_VERDICT_PASS, name, "EINVAL");
+}
+
+void check_refusals(struct session *s)
+{
+	EACH_STATE(from)
+	{
+		char name[72];
+
+		if (!has(s, from))
+			continue;
+		must_refuse(s, from, SWO_DEVICE_ERROR);
+		must_refuse(s, from, (enum swo_device_state)SWO_DEVICE_STATES);
+		EACH_STATE(to)
+		{
+			if (from != to && !s->lost && !is_legal(s, from, to))
+				must_refuse(s, from, to);
+		}
+		/* And what must change nothing. */
+		snprintf(name, sizeof(name), "same.%s", swo_device_state_name(from));
+		if (s->lost || (s->state != from && reach(s, from)))
+			continue;
+		if (!request_state(s, from))
+			note(s, SWO_VERDICT_PASS, name, "ok");
+		else if (!s->lost)
+			note(s, SWO_VERDICT_FAIL, name,
+				"a request for the state it is in must be a no-op: %s",
+				s->call.err.text);
+	}
+}
+
+void check_resets(struct session *s)
+{
+	EACH_STATE(from)
+	{
+		char name[72];
+
+		snprintf(name, sizeof(name), "reset.%s", swo_device_state_name(from));
+		if (s->lost || !has(s, from))
+			continue;
+		if (reach(s, from)) {
+			if (!s->lost)
+				note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
+					swo_device_state_name(from));
+			continue;
+		}
+		reset_device(s);
+	}
+}

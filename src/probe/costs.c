@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * costs.c - what each arc, saving and loading cost: several whole migrations of the
+ * device to itself, from fresh samples.
+ */
+#include "probe/probe_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static bool has(const struct session *s, enum swo_device_state state)
+{
+	return swo_device_state_supported(state, s->flags);
+}
+
+/* As a source and then as a target would walk, and both ways back that a failure takes. */
+static void run_once(struct session *s)
+{
+	static const enum swo_device_state source[] = {SWO_DEVICE_RUNNING, SWO_DEVICE_PRE_COPY,
+		SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP,
+		SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(source) && !s->lost; i++)
+		if (has(s, source[i]) && reach(s, source[i]))
+			return;
+	if (s->lost || save_state(s, 0) || load_state(s, s->good.data, s->good.len, 0) ||
+		go_arc(s, SWO_DEVICE_STOP))
+		return;
+	if (!has(s, SWO_DEVICE_RUNNING_P2P) || !reach(s, SWO_DEVICE_RUNNING_P2P))
+		reach(s, SWO_DEVICE_RUNNING);
+}
+
+static void judge_limit(struct session *s)
+{
+	char name[72];
+	uint64_t limit = s->params.limit_ms * 1000000;
+
+	for (unsigned from = 0; limit && from < SWO_DEVICE_STATES; from++)
+		for (unsigned to = 0; to < SWO_DEVICE_STATES; to++)
+			if (s->arc_max[from][to] > limit)
+				note(s, SWO_VERDICT_FAIL,
+					arc_name(name, "cost", (enum swo_device_state)from,
+						(enum swo_device_state)to),
+					"%.1f ms; the limit is %llu ms",
+					(double)s->arc_max[from][to] / 1e6,
+					(unsigned long long)s->params.limit_ms);
+}
+
+/* Arcs that a migration does not walk keep what the checks before took. */
+static void gather(struct session *s)
+{
+	for (unsigned from = 0; from < SWO_DEVICE_STATES; from++)
+		for (unsigned to = 0; to < SWO_DEVICE_STATES; to++)
+			if (s->arcs[from][to].count)
+				s->out->arcs[from][to] = cost_of(&s->arcs[from][to]);
+}
+
+void measure_costs(struct session *s)
+{
+	gather(s);
+	memset(s->arcs, 0, sizeof(s->arcs));
+	s->saves.count = s->loads.count = s->resets.count = 0;
+	if (!need_good(s, "costs"))
+		for (unsigned i = 0; i < s->params.runs && !s->lost; i++)
+			run_once(s);
+	gather(s);
+	s->out->save = cost_of(&s->saves);
+	s->out->load = cost_of(&s->loads);
+	if (!s->lost && !reach(s, SWO_DEVICE_RUNNING))
+		for (unsigned i = 0; i < s->params.runs && !s->lost; i++)
+			reset_device(s);
+	s->out->reset = cost_of(&s->resets);
+	judge_limit(s);
+}

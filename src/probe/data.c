@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * data.c - the life of a data session, pieces of every size, and states that a device
+ * must not take: cut, longer, changed, foreign.
+ */
+#include "probe/probe_priv.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ODD_PIECE 1021u /* prime, and smaller than any structure's neighbours */
+/* A large state is not read and written so: it would take for ever. */
+#define ODD_MAX (UINT64_C(4) << 20)
+
+/* ---- sessions ---------------------------------------------------------------------------- */
+
+static int read_once(struct session *s, const char *what)
+{
+	s->call.op = OP_READ;
+	return perform(s, what);
+}
+
+static void must_not_read(struct session *s, const char *name, const char *where)
+{
+	if (!read_once(s, name))
+		note(s, SWO_VERDICT_FAIL, name, "a read %s gives %zu bytes instead of an error",
+			where, s->call.got);
+	else if (!s->lost)
+		note(s, SWO_VERDICT_PASS, name, "refused");
+}
+
+static void check_ends(struct session *s)
+{
+	if (!reach(s, SWO_DEVICE_RUNNING))
+		must_not_read(s, "session.none", "without a session");
+	if (s->lost || save_state(s, 0))
+		return;
+	size_t whole = s->stream.len;
+
+	if (!read_once(s, "session.end")) {
+		if (s->call.got)
+			note(s, SWO_VERDICT_FAIL, "session.end",
+				"after the end of its state it has %zu bytes more", s->call.got);
+		else
+			note(s, SWO_VERDICT_PASS, "session.end", "the end stays the end");
+	} else if (!s->lost) {
+		note(s, SWO_VERDICT_FAIL, "session.end", "a read at the end of its state fails: %s",
+			s->call.err.text);
+	}
+	if (s->lost || go_arc(s, SWO_DEVICE_STOP))
+		return;
+	must_not_read(s, "session.closed", "after STOP_COPY was left");
+	if (s->lost || save_state(s, 0))
+		return;
+	if (s->stream.len == whole)
+		note(s, SWO_VERDICT_PASS, "session.again", "%zu bytes", whole);
+	else
+		note(s, SWO_VERDICT_RISK, "session.again",
+			"a second session of a stopped device has %zu bytes, the first had %zu",
+			s->stream.len, whole);
+}
+
+/* What s->stream holds must load. */
+static void must_load(struct session *s, const char *name, size_t piece)
+{
+	struct swo_buf copy = s->stream; /* reads go to another one meanwhile */
+
+	s->stream = (struct swo_buf)SWO_BUF_INIT(copy.max);
+	int rc = load_state(s, copy.data, copy.len, piece);
+
+	if (rc > 0) {
+		note(s, SWO_VERDICT_FAIL, name, "refused after %zu of %zu bytes: %s", s->call.got,
+			copy.len, s->call.err.text);
+	} else if (!rc && !request_state(s, SWO_DEVICE_STOP)) {
+		note(s, SWO_VERDICT_PASS, name, "%zu bytes", copy.len);
+	} else if (!rc && !s->lost) {
+		note(s, SWO_VERDICT_FAIL, name, "RESUMING->STOP refuses %zu bytes: %s", copy.len,
+			s->call.err.text);
+	}
+	if (!s->lost && s->state == SWO_DEVICE_RESUMING)
+		recover(s, "recovery.load");
+	/* A call that hangs may still look at it. */
+	if (s->lost)
+		return;
+	swo_buf_free(&s->stream);
+	s->stream = copy;
+}
+
+/* Reads on into s->stream until there is nothing, now or at all. */
+static int read_on(struct session *s, const char *name)
+{
+	s->call.op = OP_READ_ALL;
+	s->call.piece = 0;
+	if (!perform(s, name))
+		return 0;
+	if (s->lost)
+		return -1;
+	if (s->call.err.code == SWO_E_NO_MEMORY)
+		note(s, SWO_VERDICT_SKIP, name, "more state than this run may hold");
+	else
+		note(s, SWO_VERDICT_FAIL, name, "reading in %s: %s",
+			swo_device_state_name(s->state), s->call.err.text);
+	recover(s, "recovery.save.read");
+	return -1;
+}
+
+static void check_pre_copy(struct session *s)
+{
+	static const char name[] = "session.pre-copy";
+	bool p2p = s->flags & SWO_MIG_P2P;
+
+	if (!(s->flags & SWO_MIG_PRE_COPY)) {
+		note(s, SWO_VERDICT_SKIP, name, "it has no PRE_COPY");
+		return;
+	}
+	if (reach(s, SWO_DEVICE_RUNNING) || go_arc(s, SWO_DEVICE_PRE_COPY))
+		return;
+	s->stream.len = 0;
+	if (read_on(s, name) || (p2p && go_arc(s, SWO_DEVICE_PRE_COPY_P2P)) ||
+		(p2p && read_on(s, name)) || go_arc(s, SWO_DEVICE_STOP_COPY) || read_on(s, name))
+		return;
+	must_load(s, name, 0);
+}
+
+/* Given up half way: nothing of it may be left in what comes next. */
+static void check_abort(struct session *s)
+{
+	static const char name[] = "session.abort";
+
+	if (reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_STOP_COPY) || read_once(s, name) ||
+		go_arc(s, SWO_DEVICE_STOP))
+		return;
+	if (s->flags & SWO_MIG_PRE_COPY &&
+		(reach(s, SWO_DEVICE_RUNNING) || go_arc(s, SWO_DEVICE_PRE_COPY) ||
+			read_once(s, name) || go_arc(s, SWO_DEVICE_RUNNING)))
+		return;
+	if (!save_state(s, 0))
+		must_load(s, name, 0);
+}
+
+void check_sessions(struct session *s)
+{
+	if (need_good(s, "session"))
+		return;
+	check_ends(s);
+	if (!s->lost)
+		check_pre_copy(s);
+	if (!s->lost)
+		check_abort(s);
+}
+
+/* ---- states that must not be taken --------------------------------------------------------------
+ */
+
+static void must_not_load(
+	struct session *s, const char *name, const uint8_t *data, size_t len, const char *what)
+{
+	char back[72];
+	int rc = load_state(s, data, len, 0);
+
+	snprintf(back, sizeof(back), "recovery.%s", name);
+	if (rc < 0)
+		return;
+	if (rc > 0) {
+		note(s, SWO_VERDICT_PASS, name, "%s refused by a write", what);
+	} else if (!request_state(s, SWO_DEVICE_STOP)) {
+		note(s, SWO_VERDICT_RISK, name,
+			"%s is not noticed: RESUMING->STOP takes it; whoever moves this device "
+			"must check lengths and hashes",
+			what);
+		/* What it holds now is nothing to go on with. */
+		reset_device(s);
+		return;
+	} else if (s->lost) {
+		return;
+	} else {
+		note(s, SWO_VERDICT_PASS, name, "%s refused by RESUMING->STOP", what);
+	}
+	if (s->state != SWO_DEVICE_RESUMING && s->state != SWO_DEVICE_ERROR)
+		note(s, SWO_VERDICT_FAIL, back,
+			"after a refused state it stands in %s, and neither in RESUMING nor in "
+			"ERROR",
+			swo_device_state_name(s->state));
+	recover(s, back);
+}
+
+static void check_cut(struct session *s)
+{
+	static const char name[] = "data.truncated";
+	size_t len = s->good.len;
+	const size_t cuts[] = {0, 1, len / 2, len - 1};
+	char what[64];
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cuts) && !s->lost; i++) {
+		snprintf(what, sizeof(what), "a state cut to %zu of %zu bytes", cuts[i], len);
+		must_not_load(s, name, s->good.data, cuts[i], what);
+	}
+}
+
+static void check_flips(struct session *s, uint8_t *copy)
+{
+	size_t len = s->good.len;
+	const size_t places[] = {0, len / 3, len / 2, len - 1};
+	char what[64];
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(places) && !s->lost; i++) {
+		copy[places[i]] ^= 0x10;
+		snprintf(what, sizeof(what), "a flipped bit in byte %zu of %zu", places[i], len);
+		must_not_load(s, "data.corrupted", copy, len, what);
+		copy[places[i]] ^= 0x10;
+	}
+}
+
+static void check_bad_states(struct session *s)
+{
+	size_t len = s->good.len, more = 64;
+	uint8_t *copy = malloc(len + more);
+	uint32_t x = 12345;
+
+	if (!copy) {
+		note(s, SWO_VERDICT_SKIP, "data.corrupted", "not enough memory");
+		return;
+	}
+	memcpy(copy, s->good.data, len);
+	memset(copy + len, 0, more);
+	check_cut(s);
+	if (!s->lost)
+		check_flips(s, copy);
+	if (!s->lost)
+		must_not_load(s, "data.extended", copy, len + more, "a state with 64 bytes more");
+	for (size_t i = 0; i < len; i++) {
+		x = x * 1664525u + 1013904223u;
+		copy[i] = (uint8_t)(x >> 24);
+	}
+	if (!s->lost)
+		must_not_load(s, "data.foreign", copy, len, "a state of something else");
+	if (!s->lost)
+		free(copy); /* else what hangs still reads it */
+}
+
+/* ---- and those that must ----------------------------------------------------------------------
+ */
+
+static void check_pieces(struct session *s)
+{
+	if (s->good.len > ODD_MAX) {
+		note(s, SWO_VERDICT_SKIP, "data.short-reads", "its state is too large for it");
+		return;
+	}
+	if (save_state(s, ODD_PIECE))
+		return;
+	if (s->stream.len != s->good.len)
+		note(s, SWO_VERDICT_RISK, "data.short-reads",
+			"read in small pieces its state has %zu bytes, else %zu", s->stream.len,
+			s->good.len);
+	must_load(s, "data.short-reads", 0);
+	if (!s->lost && !save_state(s, 0))
+		must_load(s, "data.short-writes", ODD_PIECE);
+}
+
+static void check_identity(struct session *s)
+{
+	static const char name[] = "data.identity";
+	int rc = load_state(s, s->good.data, s->good.len, 0);
+
+	if (rc > 0)
+		note(s, SWO_VERDICT_FAIL, name, "a state that it took before is refused: %s",
+			s->call.err.text);
+	if (rc || go_arc(s, SWO_DEVICE_STOP) || save_state(s, 0))
+		return;
+	if (s->stream.len == s->good.len && !memcmp(s->stream.data, s->good.data, s->good.len)) {
+		note(s, SWO_VERDICT_PASS, name, "%zu bytes, the same", s->good.len);
+		return;
+	}
+	size_t at = 0, most = s->stream.len < s->good.len ? s->stream.len : s->good.len;
+
+	while (at < most && s->stream.data[at] == s->good.data[at])
+		at++;
+	note(s, SWO_VERDICT_RISK, name,
+		"saved, loaded and saved again its state differs from byte %zu on (%zu bytes, then "
+		"%zu)",
+		at, s->good.len, s->stream.len);
+}
+
+void check_data(struct session *s)
+{
+	if (need_good(s, "data"))
+		return;
+	check_pieces(s);
+	if (!s->lost)
+		check_identity(s);
+	if (!s->lost)
+		check_bad_states(s);
+	/* After all that it was made to refuse, a good one is still taken. */
+	if (s->lost || reach(s, SWO_DEVICE_RUNNING) || save_state(s, 0))
+		return;
+	must_load(s, "data.after-refusals", 0);
+	if (!s->lost)
+		reach(s, SWO_DEVICE_RUNNING);
+}

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * probe.c - what a device says of itself, and the order of a conformance run.
+ */
+#include "probe/probe_priv.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+const char *swo_verdict_name(enum swo_verdict verdict)
+{
+	static const char *const names[] = {"pass", "skip", "risk", "fail"};
+
+	return (unsigned)verdict < SWO_ARRAY_SIZE(names) ? names[verdict] : "unknown";
+}
+
+const char *swo_sharing_name(enum swo_sharing sharing)
+{
+	static const char *const names[] = {"unknown", "independent", "partly", "serialised"};
+
+	return (unsigned)sharing < SWO_ARRAY_SIZE(names) ? names[sharing] : "unknown";
+}
+
+/* ---- describing ------------------------------------------------------------------------------ */
+
+int swo_probe_describe(
+	const struct swo_probe_target *target, struct swo_probe_info *out, struct swo_error *err)
+{
+	const struct swo_device_ops *ops = target->ops;
+	struct swo_error ignored;
+
+	*out = (struct swo_probe_info){0};
+	if (ops->get_mig_flags(target->self, &out->mig_flags, err) ||
+		ops->get_state(target->self, &out->state, err))
+		return -1;
+	if (ops->features)
+		out->features = ops->features(target->self);
+	if (!(out->mig_flags & SWO_MIG_PRE_COPY))
+		out->features &= ~(SWO_FEATURE_PRECOPY_INFO | SWO_FEATURE_PRECOPY_INFO_V2);
+	if (ops->data_size && out->features & SWO_FEATURE_DATA_SIZE)
+		out->has_data_size = !ops->data_size(target->self, &out->data_size, &ignored);
+	/* One that a device does not have is one of size 0. */
+	for (uint32_t i = 0; ops->region_info && i < SWO_PROBE_REGIONS; i++)
+		if (ops->region_info(target->self, i, &out->regions[i], &ignored))
+			out->regions[i] = (struct swo_region_info){0};
+	for (uint32_t i = 0; ops->irq_info && i < SWO_PROBE_IRQS; i++)
+		if (ops->irq_info(target->self, i, &out->irqs[i], &ignored))
+			out->irqs[i] = (struct swo_irq_info){0};
+	return 0;
+}
+
+/* ---- the run -----------------------------------------------------------------------------------
+ */
+
+static void tell(const struct session *s, const char *what)
+{
+	if (s->params.progress && !s->lost)
+		s->params.progress(s->params.opaque, s->target.name, what);
+}
+
+static void begin(struct session *s)
+{
+	struct swo_error err;
+
+	if (swo_probe_describe(&s->target, &s->out->info, &err)) {
+		note(s, SWO_VERDICT_FAIL, "describe", "%s", err.text);
+		s->lost = true;
+		return;
+	}
+	s->flags = s->out->info.mig_flags;
+	s->state = s->out->info.state;
+	if (s->state != SWO_DEVICE_RUNNING)
+		note(s, SWO_VERDICT_RISK, "start",
+			"it stood in %s before this run; somebody left it so",
+			swo_device_state_name(s->state));
+	reset_device(s);
+}
+
+static void run(struct session *s)
+{
+	static const struct {
+		const char *what;
+		void (*check)(struct session *s);
+	} checks[] = {
+		{"arcs", check_arcs},
+		{"combinations", check_combinations},
+		{"refusals", check_refusals},
+		{"resets", check_resets},
+		{"sessions", check_sessions},
+		{"data", check_data},
+		{"extras", check_extras},
+		{"costs", measure_costs},
+	};
+
+	begin(s);
+	/* Before the rest: what it saves first is also loaded, whatever strikes once. */
+	if (!s->lost)
+		need_good(s, "load.finalise");
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(checks); i++) {
+		tell(s, checks[i].what);
+		if (!s->lost)
+			checks[i].check(s);
+	}
+	s->out->lost = s->lost;
+}
+
+static void count(struct swo_probe_report *report)
+{
+	for (unsigned i = 0; i < report->device_count; i++)
+		for (unsigned r = 0; r < report->devices[i].result_count; r++) {
+			enum swo_verdict verdict = report->devices[i].results[r].verdict;
+
+			report->fails += verdict == SWO_VERDICT_FAIL;
+			report->risks += verdict == SWO_VERDICT_RISK;
+		}
+}
+
+static int open_all(struct session **s, const struct swo_probe_target *targets, unsigned n,
+	const struct swo_probe_params *params, struct swo_probe_report *report,
+	struct swo_error *err)
+{
+	for (unsigned i = 0; i < n; i++) {
+		s[i] = calloc(1, sizeof(**s));
+		if (!s[i]) {
+			/* From here on they are nobody's. */
+			for (unsigned k = i; k < n; k++)
+				targets[k].ops->destroy(targets[k].self);
+			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "probe");
+		}
+		if (session_open(s[i], &targets[i], params, &report->devices[i], err)) {
+			for (unsigned k = i + 1; k < n; k++)
+				targets[k].ops->destroy(targets[k].self);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+int swo_probe_exercise(const struct swo_probe_target *targets, unsigned n,
+	const struct swo_probe_params *params, struct swo_probe_report **out, struct swo_error *err)
+{
+	struct swo_probe_report *report = calloc(1, sizeof(*report));
+	struct session **s = calloc(n + 1, sizeof(struct session *));
+	int rc = -1;
+
+	if (report)
+		report->devices = calloc(n + 1, sizeof(*report->devices));
+	if (!report || !report->devices || !s) {
+		swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "probe");
+		for (unsigned i = 0; i < n; i++)
+			targets[i].ops->destroy(targets[i].self);
+	} else {
+		report->device_count = n;
+		rc = open_all(s, targets, n, params, report, err);
+	}
+	for (unsigned i = 0; i < n && !rc; i++)
+		run(s[i]);
+	if (!rc) {
+		check_siblings(s, n, report);
+		count(report);
+	}
+	for (unsigned i = 0; s && i < n; i++)
+		if (s[i]) {
+			if (!rc)
+				report->devices[i].lost = s[i]->lost;
+			session_close(s[i]);
+		}
+	free(s);
+	if (rc)
+		swo_probe_report_free(report);
+	else
+		*out = report;
+	return rc;
+}
+
+void swo_probe_report_free(struct swo_probe_report *report)
+{
+	if (!report)
+		return;
+	for (unsigned i = 0; report->devices && i < report->device_count; i++)
+		free(report->devices[i].results);
+	free(report->devices);
+	free(report);
+}

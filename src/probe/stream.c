@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * stream.c - saving and loading whole states, and finding one that is known to load.
+ */
+#include "probe/probe_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+int save_state(struct session *s, size_t piece)
+{
+	if (reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_STOP_COPY))
+		return -1;
+	s->stream.len = 0;
+	s->call.op = OP_READ_ALL;
+	s->call.piece = piece;
+	if (!perform(s, "save.read")) {
+		note(s, SWO_VERDICT_PASS, "save.read", "%zu bytes", s->stream.len);
+		if (!piece)
+			sample(&s->saves, s->call.end - s->call.start);
+		return 0;
+	}
+	if (s->lost)
+		return -1;
+	if (s->call.err.code == SWO_E_NO_MEMORY)
+		note(s, SWO_VERDICT_SKIP, "save.read",
+			"its state is larger than the %llu bytes that this run may hold",
+			(unsigned long long)s->params.max_state);
+	else
+		note(s, SWO_VERDICT_FAIL, "save.read", "%s (after %zu bytes)", s->call.err.text,
+			s->stream.len);
+	recover(s, "recovery.save.read");
+	return -1;
+}
+
+int load_state(struct session *s, const uint8_t *data, size_t len, size_t piece)
+{
+	if (reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_RESUMING))
+		return -1;
+	s->call.op = OP_WRITE_ALL;
+	s->call.data = data;
+	s->call.len = len;
+	s->call.piece = piece;
+	if (perform(s, "load.write"))
+		return s->lost ? -1 : 1;
+	if (!piece && data == s->good.data)
+		sample(&s->loads, s->call.end - s->call.start);
+	return 0;
+}
+
+/* Saves, loads what was saved, and has the device finalise it. */
+static int try_good(struct session *s)
+{
+	if (save_state(s, 0))
+		return -1;
+	s->good.len = 0;
+	if (swo_buf_append(&s->good, s->stream.data, s->stream.len, NULL)) {
+		note(s, SWO_VERDICT_SKIP, "load.write", "not enough memory for its state");
+		s->no_good = true;
+		return -1;
+	}
+	int rc = load_state(s, s->good.data, s->good.len, 0);
+
+	if (rc > 0) {
+		note(s, SWO_VERDICT_FAIL, "load.write",
+			"the state that it saved itself is refused after %zu of %zu bytes: %s",
+			s->call.got, s->good.len, s->call.err.text);
+		recover(s, "recovery.load.write");
+	}
+	if (rc)
+		return -1;
+	note(s, SWO_VERDICT_PASS, "load.write", "%zu bytes", s->good.len);
+	if (go_arc(s, SWO_DEVICE_STOP)) {
+		/* Out of RESUMING only this leads: a failure speaks of the state, not the arc. */
+		s->failures[SWO_DEVICE_RESUMING][SWO_DEVICE_STOP] = 0;
+		note(s, SWO_VERDICT_FAIL, "load.finalise",
+			"RESUMING->STOP refuses the state that it saved itself (%zu bytes); what "
+			"it saves, or what it loads, is wrong",
+			s->good.len);
+		return -1;
+	}
+	note(s, SWO_VERDICT_PASS, "load.finalise", "ok");
+	return 0;
+}
+
+int need_good(struct session *s, const char *for_check)
+{
+	if (!s->no_good && !s->good.len) {
+		/* A fault may strike once; a device that always refuses is not asked for ever. */
+		for (int i = 0; i < TRIES && !s->lost && !s->no_good; i++) {
+			if (!try_good(s)) {
+				s->out->state_bytes = s->good.len;
+				return 0;
+			}
+			s->good.len = 0;
+		}
+		s->no_good = true;
+	}
+	if (!s->no_good)
+		return 0;
+	if (!s->lost)
+		note(s, SWO_VERDICT_SKIP, for_check, "there is no state that it would load");
+	return -1;
+}

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * walk.c - getting a device to where a check wants it, by arcs that are known to work;
+ * judging each arc on the way; and the way back after a failure.
+ */
+#include "probe/probe_priv.h"
+
+#include <stdio.h>
+#include <string.h>
+
+bool is_legal(const struct session *s, enum swo_device_state from, enum swo_device_state to)
+{
+	enum swo_device_state next;
+
+	return !swo_device_next_state(from, to, s->flags, &next);
+}
+
+bool is_arc(const struct session *s, enum swo_device_state from, enum swo_device_state to)
+{
+	enum swo_device_state next;
+
+	return from != to && !swo_device_next_state(from, to, s->flags, &next) && next == to;
+}
+
+/* Tries and judges an arc; nothing is done about a failure. */
+static int try_arc(struct session *s, enum swo_device_state to)
+{
+	enum swo_device_state from = s->state;
+	char name[72];
+
+	arc_name(name, "arc", from, to);
+	if (request_state(s, to)) {
+		s->failures[from][to]++;
+		if (!s->lost)
+			note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)", s->call.err.text,
+				swo_device_state_name(s->state));
+		return -1;
+	}
+	uint64_t took = s->call.end - s->call.start;
+
+	sample(&s->arcs[from][to], took);
+	if (took > s->arc_max[from][to])
+		s->arc_max[from][to] = took;
+	note(s, SWO_VERDICT_PASS, name, "ok");
+	return 0;
+}
+
+static bool usable(const struct session *s, enum swo_device_state from, enum swo_device_state to)
+{
+	/* Out of RESUMING with nothing loaded is a check of its own, and no way anywhere. */
+	return is_arc(s, from, to) && from != SWO_DEVICE_RESUMING && s->failures[from][to] < TRIES;
+}
+
+/* The next arc on a shortest way, or ERROR when there is none. */
+static enum swo_device_state next_on_way(const struct session *s, enum swo_device_state to)
+{
+	unsigned reached = 1u << to;
+
+	for (unsigned ring = 0; ring < SWO_DEVICE_STATES; ring++) {
+		unsigned grown = reached;
+
+		for (unsigned a = 0; a < SWO_DEVICE_STATES; a++)
+			for (unsigned b = 0; b < SWO_DEVICE_STATES; b++) {
+				if (!(reached & (1u << b)) || !usable(s, (enum swo_device_state)a,
+								      (enum swo_device_state)b))
+					continue;
+				if (a == s->state)
+					return (enum swo_device_state)b;
+				/* RESUMING is entered only to load. */
+				if (a != SWO_DEVICE_RESUMING)
+					grown |= 1u << a;
+			}
+		reached = grown;
+	}
+	return SWO_DEVICE_ERROR;
+}
+
+int recover(struct session *s, const char *name)
+{
+	enum swo_device_state from = s->state, next;
+
+	if (s->lost)
+		return -1;
+	while (s->state != SWO_DEVICE_RUNNING && s->state != SWO_DEVICE_ERROR &&
+		s->state != SWO_DEVICE_RESUMING) {
+		next = next_on_way(s, SWO_DEVICE_RUNNING);
+		if (next == SWO_DEVICE_ERROR)
+			break;
+		if (try_arc(s, next) && s->lost)
+			break;
+	}
+	if (!s->lost && s->state == SWO_DEVICE_RUNNING) {
+		note(s, SWO_VERDICT_PASS, name, "from %s by arcs", swo_device_state_name(from));
+		return 0;
+	}
+	if (!s->lost && !reset_device(s)) {
+		note(s, SWO_VERDICT_PASS, name, "from %s by a reset", swo_device_state_name(from));
+		return 0;
+	}
+	note(s, SWO_VERDICT_FAIL, name, "neither arcs nor a reset lead from %s to RUNNING",
+		swo_device_state_name(from));
+	return -1;
+}
+
+int go_arc(struct session *s, enum swo_device_state to)
+{
+	char name[72];
+
+	arc_name(name, "recovery", s->state, to);
+	if (!try_arc(s, to))
+		return 0;
+	if (!s->lost)
+		recover(s, name);
+	return -1;
+}
+
+int reach(struct session *s, enum swo_device_state to)
+{
+	/* Every failure takes one try away from one arc: there is an end to it. */
+	while (!s->lost) {
+		if (s->state == to)
+			return 0;
+		if (s->state == SWO_DEVICE_ERROR || s->state == SWO_DEVICE_RESUMING) {
+			if (reset_device(s))
+				return -1;
+			continue;
+		}
+		enum swo_device_state next = next_on_way(s, to);
+
+		if (next == SWO_DEVICE_ERROR)
+			return -1;
+		go_arc(s, next);
+	}
+	return -1;
+}

@@ -1,0 +1,493 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The conformance run against simulated VFs, good ones and such with faults put in: argv[1] is
+   switchover-simvf, argv[2] switchover. */
+#include "../cm.h"
+#include "switchover/probe.h"
+
+#include <jansson.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define OPTIONS_MAX 12
+
+static const char *simvf_path, *switchover_path;
+static struct swo_error err;
+static char dir[64];
+
+#define MUST(call)                                                                                 \
+	do {                                                                                       \
+		if (call)                                                                          \
+			fail_msg("%s: %s", #call, err.text);                                       \
+	} while (0)
+
+/* ---- servers -------------------------------------------------------------------------------- */
+
+struct vf {
+	pid_t pid;
+	char name[16];
+	char socket[128];
+};
+
+static void vf_start(struct vf *vf, unsigned n, const char *const *options)
+{
+	const char *argv[16 + OPTIONS_MAX];
+	int ready[2];
+	char fd[16], byte;
+	unsigned argc = 0;
+
+	assert_int_equal(pipe(ready), 0);
+	snprintf(vf->name, sizeof(vf->name), "vf%u", n);
+	snprintf(vf->socket, sizeof(vf->socket), "%s/%s.sock", dir, vf->name);
+	snprintf(fd, sizeof(fd), "%d", ready[1]);
+	const char *const fixed[] = {simvf_path, "--quiet", "--socket", vf->socket, "--ready-fd",
+		fd, "--state-size", "64K", "--precopy-percent", "50", "--pf-dir", dir};
+
+	for (; argc < SWO_ARRAY_SIZE(fixed); argc++)
+		argv[argc] = fixed[argc];
+	for (; options && *options; options++)
+		argv[argc++] = *options;
+	argv[argc] = NULL;
+	vf->pid = fork();
+	assert_true(vf->pid >= 0);
+	if (!vf->pid) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		execv(simvf_path, (char *const *)(uintptr_t)argv);
+		_exit(127);
+	}
+	close(ready[1]);
+	struct pollfd pfd = {.fd = ready[0], .events = POLLIN};
+
+	if (poll(&pfd, 1, 30000) != 1 || read(ready[0], &byte, 1) != 1)
+		fail_msg("%s does not start", simvf_path);
+	close(ready[0]);
+}
+
+static void vf_stop(struct vf *vf)
+{
+	kill(vf->pid, SIGKILL);
+	waitpid(vf->pid, NULL, 0);
+	unlink(vf->socket);
+}
+
+static struct swo_probe_report *probe(
+	struct vf *vfs, unsigned count, const struct swo_probe_params *params)
+{
+	static const struct swo_vfio_user_params patient = {
+		.command_deadline_ms = 60000, .slow_deadline_ms = 60000};
+	struct swo_probe_target targets[4];
+	struct swo_probe_report *report;
+
+	for (unsigned i = 0; i < count; i++) {
+		targets[i] = (struct swo_probe_target){vfs[i].name, &swo_vfio_user_ops, NULL};
+		MUST(swo_vfio_user_connect(
+			vfs[i].name, vfs[i].socket, &patient, &targets[i].self, &err));
+	}
+	MUST(swo_probe_exercise(targets, count, params, &report, &err));
+	return report;
+}
+
+static struct swo_probe_report *probe_with(
+	const char *const *options, const struct swo_probe_params *params)
+{
+	struct vf vf;
+
+	vf_start(&vf, 0, options);
+	struct swo_probe_report *report = probe(&vf, 1, params);
+
+	vf_stop(&vf);
+	return report;
+}
+
+static struct swo_probe_report *probe_fault(
+	const char *fault, const struct swo_probe_params *params)
+{
+	const char *const options[] = {"--fault", fault, NULL};
+
+	return probe_with(options, params);
+}
+
+static void print_findings(const struct swo_probe_report *report)
+{
+	for (unsigned i = 0; i < report->device_count; i++)
+		for (unsigned r = 0; r < report->devices[i].result_count; r++) {
+			const struct swo_probe_result *result = &report->devices[i].results[r];
+
+			if (result->verdict >= SWO_VERDICT_RISK)
+				print_message("%s %s: %s\n", swo_verdict_name(result->verdict),
+					result->name, result->text);
+		}
+}
+
+static const struct swo_probe_result *find(const struct swo_probe_report *report, const char *name)
+{
+	const struct swo_probe_device *device = &report->devices[0];
+
+	for (unsigned i = 0; i < device->result_count; i++)
+		if (!strcmp(device->results[i].name, name))
+			return &device->results[i];
+	return NULL;
+}
+
+static void must_be(const struct swo_probe_report *report, const char *name,
+	enum swo_verdict verdict, const char *fault)
+{
+	const struct swo_probe_result *result = find(report, name);
+
+	if (result && result->verdict == verdict)
+		return;
+	print_findings(report);
+	fail_msg("%s: %s is %s, not %s", fault, name,
+		result ? swo_verdict_name(result->verdict) : "not there",
+		swo_verdict_name(verdict));
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	snprintf(dir, sizeof(dir), "/tmp/swo-probe-XXXXXX");
+	return mkdtemp(dir) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+	char command[80];
+
+	(void)state;
+	snprintf(command, sizeof(command), "rm -rf '%s'", dir);
+	return system(command);
+}
+
+/* ---- good devices -----------------------------------------------------------------------------
+ */
+
+static void is_clean(const char *const *options, const char *without)
+{
+	struct swo_probe_report *report = probe_with(options, NULL);
+
+	if (report->fails || report->risks || report->devices[0].lost) {
+		print_findings(report);
+		fail_msg("a good device has findings");
+	}
+	for (unsigned i = 0; i < report->devices[0].result_count; i++)
+		if (without && strstr(report->devices[0].results[i].name, without))
+			fail_msg("%s was tried", report->devices[0].results[i].name);
+	must_be(report, "data.identity", SWO_VERDICT_PASS, "none");
+	must_be(report, "data.truncated", SWO_VERDICT_PASS, "none");
+	must_be(report, "session.abort", SWO_VERDICT_PASS, "none");
+	assert_true(report->devices[0].state_bytes > 65536);
+	swo_probe_report_free(report);
+}
+
+static void a_good_device_has_no_findings(void **state)
+{
+	(void)state;
+	is_clean(NULL, NULL);
+}
+
+static void a_device_without_p2p_or_pre_copy_is_not_asked_for_them(void **state)
+{
+	(void)state;
+	is_clean((const char *const[]){"--no-p2p", NULL}, "P2P->");
+	is_clean((const char *const[]){"--no-pre-copy", "--no-data-size", NULL}, "arc.PRE_COPY");
+	is_clean((const char *const[]){"--no-p2p", "--no-pre-copy", NULL}, "arc.PRE_COPY");
+}
+
+/* ---- planted faults -----------------------------------------------------------------------------
+ */
+
+static const char *const arcs[] = {"RUNNING->RUNNING_P2P", "RUNNING->PRE_COPY",
+	"RUNNING_P2P->RUNNING", "RUNNING_P2P->STOP", "RUNNING_P2P->PRE_COPY_P2P",
+	"PRE_COPY->RUNNING", "PRE_COPY->PRE_COPY_P2P", "PRE_COPY_P2P->RUNNING_P2P",
+	"PRE_COPY_P2P->PRE_COPY", "PRE_COPY_P2P->STOP_COPY", "STOP->RUNNING_P2P", "STOP->STOP_COPY",
+	"STOP->RESUMING", "STOP_COPY->STOP", "RESUMING->STOP"};
+
+/* Every arc fails so: the arc is named, and the device got back to work. */
+static void every_arc_is_found(const char *how, bool comes_back)
+{
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(arcs); i++) {
+		char fault[96], name[72];
+
+		snprintf(fault, sizeof(fault), "arc=%s:%s", arcs[i], how);
+		snprintf(name, sizeof(name), "arc.%s", arcs[i]);
+		struct swo_probe_report *report = probe_fault(fault, NULL);
+
+		must_be(report, name, SWO_VERDICT_FAIL, fault);
+		if (comes_back) {
+			snprintf(name, sizeof(name), "recovery.%s", arcs[i]);
+			must_be(report, name, SWO_VERDICT_PASS, fault);
+			assert_false(report->devices[0].lost);
+		}
+		swo_probe_report_free(report);
+	}
+}
+
+static void every_arc_that_fails_is_named_and_recovered_from(void **state)
+{
+	(void)state;
+	every_arc_is_found("fail=EIO", true);
+}
+
+static void every_arc_that_fails_once_is_named_and_recovered_from(void **state)
+{
+	(void)state;
+	every_arc_is_found("fail=EBUSY,x1", true);
+}
+
+static void every_arc_that_ends_in_error_is_named_and_recovered_from(void **state)
+{
+	(void)state;
+	every_arc_is_found("error=EIO", true);
+}
+
+static void a_device_that_goes_away_in_an_arc_is_named(void **state)
+{
+	(void)state;
+	every_arc_is_found("die", false);
+}
+
+static void nothing_but_the_faulty_arc_is_blamed(void **state)
+{
+	(void)state;
+	static const char fault[] = "arc=RUNNING->PRE_COPY:fail=EIO,x1";
+	struct swo_probe_report *report = probe_fault(fault, NULL);
+
+	assert_int_equal(report->fails, 1);
+	assert_int_equal(report->risks, 0);
+	swo_probe_report_free(report);
+}
+
+static void a_hanging_arc_is_named_and_left_behind(void **state)
+{
+	(void)state;
+	static const struct swo_probe_params params = {.deadline_ms = 1500};
+	static const char fault[] = "arc=RUNNING_P2P->PRE_COPY_P2P:hang";
+	struct swo_probe_report *report = probe_fault(fault, &params);
+
+	must_be(report, "arc.RUNNING_P2P->PRE_COPY_P2P", SWO_VERDICT_FAIL, fault);
+	assert_non_null(strstr(find(report, "arc.RUNNING_P2P->PRE_COPY_P2P")->text, "hangs"));
+	assert_true(report->devices[0].lost);
+	swo_probe_report_free(report);
+}
+
+static void an_arc_slower_than_the_limit_is_named(void **state)
+{
+	(void)state;
+	static const struct swo_probe_params params = {.limit_ms = 400, .runs = 1};
+	static const char fault[] = "arc=STOP->RUNNING_P2P:slow=500,x2";
+	struct swo_probe_report *report = probe_fault(fault, &params);
+
+	must_be(report, "cost.STOP->RUNNING_P2P", SWO_VERDICT_FAIL, fault);
+	assert_true(report->devices[0].arcs[SWO_DEVICE_RUNNING][SWO_DEVICE_RUNNING_P2P].count > 0);
+	swo_probe_report_free(report);
+}
+
+static void faults_of_the_data_are_named(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *fault, *name, *or_else;
+	} faults[] = {
+		{"save:break@5000=EIO", "save.read", NULL},
+		{"save:break@5000=EIO,x1", "save.read", NULL},
+		{"save:short@5000", "load.finalise", NULL},
+		{"save:short@5000,x1", "load.finalise", NULL},
+		{"save:corrupt@5000", "load.write", "load.finalise"},
+		{"save:corrupt@5000,x1", "load.write", "load.finalise"},
+		{"load:fail@5000=ENOMEM", "load.write", "load.finalise"},
+		{"load:fail@5000=ENOMEM,x1", "load.write", "load.finalise"},
+		{"load:refuse=EINVAL", "load.finalise", NULL},
+		{"load:refuse=EIO,x1", "load.finalise", NULL},
+		{"die@save=5000", "save.read", NULL},
+		{"die@load=5000", "load.write", NULL},
+		{"socket:close@save=5000", "save.read", NULL},
+		{"socket:close@load=5000", "load.write", NULL},
+		{"socket:close@arc=STOP->STOP_COPY", "arc.STOP->STOP_COPY", NULL},
+	};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(faults); i++) {
+		struct swo_probe_report *report = probe_fault(faults[i].fault, NULL);
+		const struct swo_probe_result *other =
+			faults[i].or_else ? find(report, faults[i].or_else) : NULL;
+
+		if (!other || other->verdict != SWO_VERDICT_FAIL)
+			must_be(report, faults[i].name, SWO_VERDICT_FAIL, faults[i].fault);
+		swo_probe_report_free(report);
+	}
+}
+
+/* ---- siblings
+ * ------------------------------------------------------------------------------------ */
+
+static struct swo_probe_report *probe_three(const char *const *options)
+{
+	static const struct swo_probe_params params = {.runs = 3};
+	struct vf vfs[3];
+
+	for (unsigned i = 0; i < 3; i++)
+		vf_start(&vfs[i], i, options);
+	struct swo_probe_report *report = probe(vfs, 3, &params);
+
+	for (unsigned i = 0; i < 3; i++)
+		vf_stop(&vfs[i]);
+	if (report->fails)
+		print_findings(report);
+	assert_int_equal(report->fails, 0);
+	must_be(report, "p2p.order", SWO_VERDICT_PASS, "none");
+	return report;
+}
+
+/* 60 ms arcs: far more than what a busy machine adds. */
+static void siblings_that_take_turns_are_told_from_those_that_do_not(void **state)
+{
+	(void)state;
+	struct swo_probe_report *report = probe_three(
+		(const char *const[]){"--to-p2p-ms", "60", "--pf", "pf0", "--pf-arcs", NULL});
+
+	assert_int_equal(report->quiesce.sharing, SWO_SHARING_SERIALISED);
+	swo_probe_report_free(report);
+	report = probe_three((const char *const[]){"--to-p2p-ms", "60", "--pf", "pf0", NULL});
+	assert_int_equal(report->quiesce.sharing, SWO_SHARING_INDEPENDENT);
+	swo_probe_report_free(report);
+}
+
+static void siblings_that_share_what_saves_and_loads_are_told(void **state)
+{
+	(void)state;
+	/* 64 KiB at 1 MB/s. */
+	struct swo_probe_report *report = probe_three(
+		(const char *const[]){"--save-rate", "1", "--load-rate", "1", "--pf", "pf0", NULL});
+
+	assert_int_equal(report->save.sharing, SWO_SHARING_SERIALISED);
+	assert_true(report->load.sharing != SWO_SHARING_SERIALISED || report->load.alone_max > 0);
+	swo_probe_report_free(report);
+}
+
+/* ---- the verb
+ * ------------------------------------------------------------------------------------- */
+
+static int run_verb(struct vf *vf, const char *arguments, json_t **json)
+{
+	char command[512];
+
+	snprintf(command, sizeof(command),
+		"'%s' probe --json vfio-user:'%s' %s 2>/dev/null </dev/null", switchover_path,
+		vf->socket, arguments);
+	FILE *out = popen(command, "re");
+
+	assert_non_null(out);
+	*json = json_loadf(out, 0, NULL);
+	int status = pclose(out);
+
+	assert_true(WIFEXITED(status));
+	return WEXITSTATUS(status);
+}
+
+static void the_verb_describes_and_changes_nothing_without_exercise(void **state)
+{
+	(void)state;
+	struct vf vf;
+	json_t *json;
+
+	vf_start(&vf, 0, (const char *const[]){"--fault", "arc=*->*:die", NULL});
+	/* One request for a state, and it would be gone. */
+	assert_int_equal(run_verb(&vf, "", &json), 0);
+	json_t *device = json_array_get(json_object_get(json, "devices"), 0);
+
+	assert_string_equal(json_string_value(json_object_get(json, "format")), "switchover-probe");
+	assert_true(json_is_true(json_object_get(json_object_get(device, "offers"), "pre_copy")));
+	assert_null(json_object_get(device, "results"));
+	json_decref(json);
+	assert_int_equal(run_verb(&vf, "", &json), 0);
+	json_decref(json);
+	vf_stop(&vf);
+}
+
+static void the_verb_tells_by_its_exit_status(void **state)
+{
+	(void)state;
+	struct vf vf;
+	json_t *json;
+
+	vf_start(&vf, 0, NULL);
+	assert_int_equal(run_verb(&vf, "--exercise --runs 1", &json), 0);
+	assert_int_equal(json_integer_value(json_object_get(json, "fails")), 0);
+	json_decref(json);
+	assert_int_equal(run_verb(&vf, "--runs 0", &json), 2);
+	assert_int_equal(run_verb(&vf, "/dev/vfio/devices/vfio4000", &json), 4);
+	json_decref(json);
+	vf_stop(&vf);
+	assert_int_equal(run_verb(&vf, "--exercise", &json), 4);
+	json_decref(json);
+	vf_start(&vf, 0, (const char *const[]){"--fault", "load:refuse", NULL});
+	assert_int_equal(run_verb(&vf, "--exercise --runs 1", &json), 1);
+	assert_true(json_integer_value(json_object_get(json, "fails")) > 0);
+	json_decref(json);
+	vf_stop(&vf);
+}
+
+/* Arcs of the profile `even`: 25, 40, 20, 25, 15 ms. */
+static void what_it_measured_is_what_plan_reads(void **state)
+{
+	(void)state;
+	char command[700], text[16384] = "";
+	struct vf vf;
+	json_t *json;
+
+	vf_start(&vf, 0, (const char *const[]){"--profile", "even", NULL});
+	assert_int_equal(run_verb(&vf, "--exercise --runs 1", &json), 0);
+	vf_stop(&vf);
+	const json_t *device = json_array_get(json_object_get(json, "devices"), 0);
+	const json_t *figures = json_object_get(device, "figures");
+
+	assert_true(json_number_value(json_object_get(figures, "to_stop_copy_ms")) >= 40);
+	assert_true(json_number_value(json_object_get(figures, "to_running_ms")) >= 15);
+	assert_true(json_integer_value(json_object_get(figures, "state_bytes")) >= 65536);
+	snprintf(command, sizeof(command), "%s/probe.json", dir);
+	assert_int_equal(json_dump_file(json, command, 0), 0);
+	json_decref(json);
+	snprintf(command, sizeof(command), "%s plan --probe %s/probe.json --vfs 1,4 --json",
+		switchover_path, dir);
+	FILE *out = popen(command, "r");
+
+	assert_non_null(out);
+	assert_true(fread(text, 1, sizeof(text) - 1, out) > 0);
+	assert_int_equal(pclose(out), 0);
+	assert_non_null(strstr(text, "\"vfs\":4"));
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(a_good_device_has_no_findings),
+		CASE(a_device_without_p2p_or_pre_copy_is_not_asked_for_them),
+		CASE(every_arc_that_fails_is_named_and_recovered_from),
+		CASE(every_arc_that_fails_once_is_named_and_recovered_from),
+		CASE(every_arc_that_ends_in_error_is_named_and_recovered_from),
+		CASE(a_device_that_goes_away_in_an_arc_is_named),
+		CASE(nothing_but_the_faulty_arc_is_blamed),
+		CASE(a_hanging_arc_is_named_and_left_behind),
+		CASE(an_arc_slower_than_the_limit_is_named),
+		CASE(faults_of_the_data_are_named),
+		CASE(siblings_that_take_turns_are_told_from_those_that_do_not),
+		CASE(siblings_that_share_what_saves_and_loads_are_told),
+		CASE(the_verb_describes_and_changes_nothing_without_exercise),
+		CASE(the_verb_tells_by_its_exit_status),
+		CASE(what_it_measured_is_what_plan_reads),
+	};
+
+	if (argc != 3) {
+		fprintf(stderr, "usage: %s SWITCHOVER-SIMVF SWITCHOVER\n", argv[0]);
+		return 1;
+	}
+	simvf_path = argv[1];
+	switchover_path = argv[2];
+	return cmocka_run_group_tests_name("probe_simvf", tests, NULL, NULL);
+}
