@@ -133,7 +133,8 @@ int swo_conn_attach_fds(
 			"%u descriptors are more than the %d that can go at once", count,
 			SWO_FDS_MAX);
 	if (count)
-		memcpy(bag->out, fds, count * sizeof(*fds));
+		if (count)
+			memcpy(bag->out, fds, count * sizeof(*fds));
 	bag->out_count = count;
 	return 0;
 }
@@ -160,7 +161,8 @@ int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct sw
 		swo_conn_drop_fds(conn);
 		return -1;
 	}
-	memcpy(fds, bag->in, count * sizeof(*fds));
+	if (count)
+		memcpy(fds, bag->in, count * sizeof(*fds));
 	bag->in_count = 0;
 	return 0;
 }

@@ -80,10 +80,6 @@ static bool ask(struct source *s, enum source_event *event)
 		.give_up = gives_up,
 		.opaque = s};
 	char word[WIRE_TEXT_MAX + 1];
-
-	*event = SOURCE_EV_REFUSED;
-	if (forbid(s))
-		return true;
 	int answer = migration_ask(&question, word, NULL);
 
 	if (answer != WIRE_STARTED && answer != WIRE_REFUSED)
@@ -100,6 +96,16 @@ static void describe_doubt(struct source *s, struct swo_error *err)
 {
 	const struct swo_journal_config *journal = s->m.vm.journal;
 
+	if (s->m.share.page) {
+		swo_error_set(err, SWO_E_TIMEOUT, 0,
+			"migration %s is in doubt: the target has begun to run the VM, in the RAM "
+			"that both share (handover=fd), and has not confirmed it; it is asked on "
+			"and on. If it is gone for good so is the VM: give it up here: switchover "
+			"resolve%s%.90s %s --qmp=URI --runs-there",
+			s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
+			s->m.info.id);
+		return;
+	}
 	swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"migration %s is in doubt: the target was told to run the VM and has not confirmed "
 		"it; the VM is parked here and the target is asked again and again. If that host "
@@ -132,6 +138,9 @@ static bool settle_doubt(struct source *s, enum source_event *event)
 	struct swo_error err = {0};
 	uint64_t pause = ASK_FIRST_PAUSE_MS;
 
+	*event = SOURCE_EV_REFUSED;
+	if (forbid(s))
+		return true;
 	describe_doubt(s, &err);
 	swo_log(SWO_LOG_WARN, "%s", err.text);
 	pthread_mutex_lock(&m->mutex);
