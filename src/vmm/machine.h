@@ -20,7 +20,8 @@
 /* ---- what it is made of ------------------------------------------------------------------ */
 
 struct vmm_device_config {
-	char socket[108];
+	char socket[108]; /* of a vfio-user server, or */
+	char path[256];	  /* of a kernel device; see swo_vfio_kernel_open */
 	char id[32];
 	char bus[32]; /* "": bus 0 */
 	int slot;     /* -1: the next free one */
@@ -28,12 +29,12 @@ struct vmm_device_config {
 	uint64_t arc_deadline_ms; /* 0: the library's */
 	enum swo_when finalise;	  /* as a target's device, instead of what the migration says */
 	bool finalise_own;
-	/* Instead of a socket: this backend (tests). Taken over, also on failure. */
+	/* Instead of either: this backend (tests). Taken over, also on failure. */
 	const struct swo_device_ops *ops;
 	void *self;
 };
-/* "vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]][,arc-deadline=MS]
-   [,finalise=early|ram|late]" */
+/* "vfio-user,socket=PATH" or "vfio,path=PATH", and then [,id=NAME][,bus=PORT]
+   [,addr=SLOT[.FUNCTION]][,arc-deadline=MS][,finalise=early|ram|late] */
 int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo_error *err);
 
 struct vmm_machine_config {

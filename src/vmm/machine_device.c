@@ -16,7 +16,8 @@ static int bad(struct swo_error *err, const char *text, const char *why)
 {
 	return swo_error_set(err, SWO_E_INVALID, 0,
 		"--device '%.120s': %s; it is "
-		"vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]"
+		"vfio-user,socket=PATH or vfio,path=PATH, and then "
+		"[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]"
 		"[,arc-deadline=MS][,finalise=early|ram|late]",
 		text, why);
 }
@@ -84,6 +85,9 @@ static int parse_pair(char *pair, struct vmm_device_config *out, const char **wh
 	*why = "socket= wants a path of up to 107 bytes";
 	if (!strcmp(pair, "socket"))
 		return take_text(out->socket, sizeof(out->socket), value);
+	*why = "path= wants a path of up to 255 bytes";
+	if (!strcmp(pair, "path"))
+		return take_text(out->path, sizeof(out->path), value);
 	*why = "id= and bus= want names of up to 31 bytes";
 	if (!strcmp(pair, "id"))
 		return take_text(out->id, sizeof(out->id), value);
@@ -98,7 +102,7 @@ static int parse_pair(char *pair, struct vmm_device_config *out, const char **wh
 	*why = "finalise= wants early, ram or late";
 	if (!strcmp(pair, "finalise"))
 		return parse_finalise(value, out);
-	*why = "there are no keys but socket, id, bus, addr, arc-deadline and finalise";
+	*why = "there are no keys but socket, path, id, bus, addr, arc-deadline and finalise";
 	return -1;
 }
 
@@ -112,13 +116,17 @@ int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo
 		return bad(err, text, "it is too long");
 	strcpy(copy, text);
 	part = strtok_r(copy, ",", &save);
-	if (!part || strcmp(part, "vfio-user") != 0)
-		return bad(err, text, "this machine takes vfio-user devices only");
+	bool kernel = part && !strcmp(part, "vfio");
+
+	if (!part || (!kernel && strcmp(part, "vfio-user") != 0))
+		return bad(err, text, "this machine takes vfio-user and kernel vfio devices only");
 	while ((part = strtok_r(NULL, ",", &save)))
 		if (parse_pair(part, out, &why))
 			return bad(err, text, why);
-	if (!*out->socket)
-		return bad(err, text, "socket= is missing");
+	if (kernel ? !*out->path : !*out->socket)
+		return bad(err, text, kernel ? "path= is missing" : "socket= is missing");
+	if (kernel ? *out->socket : *out->path)
+		return bad(err, text, "socket= is of vfio-user, path= of vfio");
 	return 0;
 }
 
@@ -145,6 +153,18 @@ static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 	return 0;
 }
 
+/* They share one container, or address space: RAM is mapped once for all. */
+static int open_kernel(
+	struct vmm_machine *m, const char *id, const char *path, void **self, struct swo_error *err)
+{
+	struct swo_vfio_kernel_params params = {0};
+
+	if (!m->vfio && swo_vfio_context_new(&m->vfio, err))
+		return -1;
+	params.context = m->vfio;
+	return swo_vfio_kernel_open(id, path, &params, self, err);
+}
+
 static int open_backend(struct vmm_machine *m, const struct vmm_device_config *config,
 	const char *id, const struct swo_device_ops **ops, void **self, struct swo_error *err)
 {
@@ -155,6 +175,10 @@ static int open_backend(struct vmm_machine *m, const struct vmm_device_config *c
 	*self = config->self;
 	if (config->ops)
 		return 0;
+	if (*config->path) {
+		*ops = &swo_vfio_kernel_ops;
+		return open_kernel(m, id, config->path, self, err);
+	}
 	*ops = &swo_vfio_user_ops;
 	return swo_vfio_user_connect(id, config->socket, &params, self, err);
 }
@@ -205,6 +229,7 @@ void machine_devices_free(struct vmm_machine *m)
 		swo_device_unfollow(m->devices[i].dev);
 		swo_device_destroy(m->devices[i].dev);
 	}
+	swo_vfio_context_unref(m->vfio);
 	free(m->devices);
 	free(m->device_list);
 }

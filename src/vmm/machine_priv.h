@@ -27,6 +27,7 @@ struct vmm_machine {
 	struct swo_runstate *runstate;
 	struct vmm_accel *accel;
 	struct vmm_pci *pci;
+	struct swo_vfio_context *vfio; /* of all kernel devices; NULL: there are none */
 	struct machine_device *devices;
 	struct swo_device **device_list; /* the same, as the migration wants them */
 	unsigned device_count;
