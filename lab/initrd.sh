@@ -26,10 +26,10 @@ build_module() {
 	fi
 }
 
-# add_program PROGRAM: into /lab/bin, with its libraries where they are here
+# add_program PROGRAM [FOLDER]: into /lab/bin or a folder of it, with its libraries where they are here
 add_program() {
 	local library
-	cp "$1" "$tree/lab/bin/"
+	cp "$1" "$tree/lab/bin/${2:-}"
 	ldd "$1" 2>/dev/null | sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p; s/^[[:space:]]*\(\/[^ ]*\) .*/\1/p' |
 		while read -r library; do
 			[ -e "$tree$library" ] || install -D "$(readlink -f "$library")" "$tree$library"
@@ -66,6 +66,8 @@ make_initrd() {
 		[ -f "$program" ] && [ -x "$program" ] || continue
 		add_program "$program"
 	done
+	mkdir -p "$tree/lab/bin/bench"
+	add_program "$top/build/bench/chain" bench/
 	grep -E "^(real|virtual) $only" "$top/lab/plan" >"$tree/lab/plan" ||
 		die "no step's name begins with '$only'"
 	(cd "$tree" && find . -print0 | cpio --quiet -0 -o -H newc | gzip -1) >"$lab/initrd.gz"

@@ -25,6 +25,7 @@ struct bench_config {
 	const char *transitions[2]; /* "serial", "parallel" */
 	unsigned transitions_count;
 	const char *profile; /* of simvf, or "mixed": four in turn */
+	const char *backend; /* vfio-user, kernel */
 	unsigned runs;
 	const char *accel;   /* auto, kvm, native */
 	const char *channel; /* unix, tcp */

@@ -12,6 +12,7 @@ enum {
 	OPT_VFS = 256,
 	OPT_TRANSITIONS,
 	OPT_PROFILE,
+	OPT_BACKEND,
 	OPT_RUNS,
 	OPT_ABLATE,
 	OPT_ACCEL,
@@ -56,6 +57,10 @@ static const struct argp_option options[] = {
 	{"profile", OPT_PROFILE, "NAME", 0,
 		"Of the devices: even, cx7, instant, another of simvf's, or mixed: four kinds in "
 		"turn (even)",
+		1},
+	{"backend", OPT_BACKEND, "KIND", 0,
+		"Devices are processes, or those of simvf.ko in this kernel: vfio-user or kernel "
+		"(vfio-user)",
 		1},
 	{NULL, 0, NULL, 0, "The machine", 2},
 	{"accel", OPT_ACCEL, "KIND", 0, "auto, kvm or native (auto)", 2},
@@ -259,6 +264,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_PROFILE:
 		config->profile = arg;
 		break;
+	case OPT_BACKEND:
+		config->backend = word(state, "backend", arg, "vfio-user kernel");
+		break;
 	case OPT_RUNS:
 		config->runs = number(state, "runs", arg, 1, 1000);
 		break;
@@ -317,6 +325,7 @@ void bench_defaults(struct bench_config *config)
 		.transitions = {"serial", "parallel"},
 		.transitions_count = 2,
 		.profile = "even",
+		.backend = "vfio-user",
 		.runs = 5,
 		.accel = "auto",
 		.channel = "unix",

@@ -339,7 +339,7 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 	json_t *out = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:o, s:o, s:o, s:o, s:o,"
 				" s:I, s:I, s:I, s:I, s:I, s:i, s:I}",
 		"vfs", (int)row->vfs, "transitions", row->transitions, "profile", config->profile,
-		"vmm", "switchover", "backend", "vfio-user", "accel",
+		"vmm", "switchover", "backend", config->backend, "accel",
 		row->count ? row->samples[0].accel : config->accel, "runs", (int)row->count,
 		"doorbell_period_ms", row->doorbell_period_us / 1000.0, "blackout_ms",
 		spread_json(spread(row, BLACKOUT)), "device_gap_ms", spread_json(spread(row, GAP)),

@@ -17,7 +17,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define TLS_HOST     "target.example"
 #define START_MS     60000  /* for all processes to listen */
 #define RETRY_MS     500    /* between two looks whether they still live */
 #define BOOT_MS	     120000 /* until the guest rings every device: KVM may have to emulate it ... */
@@ -80,6 +79,8 @@ static int start_device(struct lab *lab, enum lab_side side, unsigned i, struct 
 	char log[128], name[32];
 	int pf = bench_pf_of(config, i);
 
+	if (lab_is_kernel(lab))
+		return lab_kernel_prepare(lab, side, i, err);
 	arg(&args, "%s/switchover-simvf", bench_program_dir());
 	arg(&args, "--socket=%s/%s-vf%u", lab->dir, s, i);
 	arg(&args, "--control=%s/%s-vf%u.ctl", lab->dir, s, i);
@@ -136,7 +137,7 @@ static void machine_args(const struct lab *lab, enum lab_side side, struct args 
 static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *err)
 {
 	struct args args = {.count = 0};
-	char log[128], bus[24] = "";
+	char log[128], bus[24] = "", path[LAB_PATH_MAX];
 
 	machine_args(lab, side, &args);
 	for (unsigned i = 0; i < lab->config->root_ports; i++)
@@ -145,8 +146,13 @@ static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *
 		arg(&args, "--device");
 		if (lab->config->root_ports)
 			snprintf(bus, sizeof(bus), ",bus=rp%u", i % lab->config->root_ports);
-		arg(&args, "vfio-user,socket=%s/%s-vf%u,id=vf%u%s%s", lab->dir, host_of(lab, side),
-			i, i, bus, lab->device_options ? lab->device_options : "");
+		if (lab_is_kernel(lab))
+			lab_kernel_path(lab, side, i, path);
+		else
+			snprintf(path, sizeof(path), "vfio-user,socket=%s/%s-vf%u", lab->dir,
+				host_of(lab, side), i);
+		arg(&args, "%s,id=vf%u%s%s", path, i, bus,
+			lab->device_options ? lab->device_options : "");
 	}
 	if (side == LAB_TARGET)
 		arg(&args, "--incoming=defer");
@@ -162,7 +168,7 @@ static int make_credentials(struct lab *lab, struct swo_error *err)
 		return 0;
 	return !strcmp(lab->config->tls, "psk")
 		       ? pki_write_psk(lab->dir, "qemu", err)
-		       : pki_write_x509(lab->dir, TLS_HOST, "source.example", err);
+		       : pki_write_x509(lab->dir, LAB_TLS_HOST, "source.example", err);
 }
 
 /* A port that was free a moment ago; the next migration asks anew. */
@@ -195,7 +201,7 @@ static int choose_uri(struct lab *lab, struct swo_error *err)
 
 /* ---- steps ---------------------------------------------------------------------------------- */
 
-static void say(const struct lab *lab, const char *what)
+void lab_say(const struct lab *lab, const char *what)
 {
 	if (lab->config->verbose)
 		fprintf(stderr, "%u %s: %s\n", lab->vfs, lab->transitions, what);
@@ -227,11 +233,13 @@ static int open_monitor(struct lab *lab, enum lab_side side, struct swo_error *e
 
 int lab_start(struct lab *lab, struct swo_error *err)
 {
-	say(lab, "starting devices and machines");
+	lab_say(lab, "starting devices and machines");
 	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
 		for (unsigned i = 0; i < lab->vfs; i++)
 			if (start_device(lab, side, i, err))
 				return -1;
+		if (lab_is_kernel(lab))
+			continue;
 		for (unsigned i = 0; i < lab->vfs; i++)
 			if (open_control(lab, side, i, err))
 				return -1;
@@ -335,13 +343,18 @@ int lab_boot(struct lab *lab, struct swo_error *err)
 {
 	uint64_t within_ms = BOOT_MS + (uint64_t)lab->vfs * BOOT_EACH_MS;
 
-	say(lab, "waiting for the guest");
+	lab_say(lab, "waiting for the guest");
 	/* Until the last device is found the first ones may be rung irregularly. */
 	if (lab_wait_for_doorbells(lab, LAB_SOURCE, 0, 50, within_ms, err) ||
 		lab_wait_for_doorbells(lab, LAB_SOURCE, 0, 50, within_ms, err))
 		return -1;
 	/* Gaps while the guest came up are not the migration's. */
 	for (unsigned i = 0; i < lab->vfs; i++) {
+		if (lab_is_kernel(lab)) {
+			if (lab_kernel_put(lab, LAB_SOURCE, i, "reset_stats", "1", err))
+				return -1;
+			continue;
+		}
 		json_t *answer = ask(&lab->ends[LAB_SOURCE].controls[i], "reset-stats", err);
 
 		if (!answer)
@@ -351,97 +364,10 @@ int lab_boot(struct lab *lab, struct swo_error *err)
 	return 0;
 }
 
-static int set_parameters(struct lab *lab, enum lab_side side, struct swo_error *err)
-{
-	const struct bench_config *config = lab->config;
-	/* Far beyond what any profile needs: what is measured is not to be a refusal. */
-	json_t *parameters = json_pack(
-		"{s:i, s:i}", "downtime-limit", 60000, "multifd-channels", (int)config->channels);
-
-	if (config->max_bandwidth)
-		json_object_set_new(parameters, "max-bandwidth",
-			json_integer((json_int_t)config->max_bandwidth));
-	if (config->stream)
-		json_object_set_new(parameters, "x-stream", json_string(config->stream));
-	if (config->finalise)
-		json_object_set_new(parameters, "x-finalise", json_string(config->finalise));
-	if (config->config)
-		json_object_set_new(parameters, "x-config", json_string(config->config));
-	if (config->tls) {
-		json_object_set_new(parameters, "tls-creds", json_string(lab->dir));
-		json_object_set_new(parameters, "tls-hostname", json_string(TLS_HOST));
-	}
-	if (lab->parameters)
-		json_object_update(parameters, lab->parameters);
-	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-parameters", parameters, err);
-}
-
-/* As QEMU does, the monitor tells of a migration's status only when asked to. */
-static int want_events(struct lab *lab, enum lab_side side, struct swo_error *err)
-{
-	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-capabilities",
-		json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "events", "state", 1),
-		err);
-}
-
-static bool is_end(const char *status)
-{
-	return !strcmp(status, "completed") || !strcmp(status, "failed") ||
-	       !strcmp(status, "cancelled") || !strcmp(status, "in-doubt");
-}
-
-/* An event tells of the end at once; asking now and then is for a monitor that sends none. */
-static bool has_ended(struct lab *lab, unsigned look, char *status)
-{
-	struct qmp *source = &lab->ends[LAB_SOURCE].qmp;
-	json_t *answer = qmp_event(source, swo_deadline_ms(50), NULL);
-	const char *word = json_path_string(answer, "data.status");
-
-	if (!is_end(word) && look % 20 == 19) {
-		json_decref(answer);
-		answer = ask_qmp(source, "query-migrate", NULL, NULL);
-		word = json_path_string(answer, "status");
-	}
-	bool ended = is_end(word);
-	if (ended)
-		snprintf(status, LAB_STATUS_MAX, "%s", word);
-	json_decref(answer);
-	return ended;
-}
-
-int lab_wait_end(struct lab *lab, uint64_t within_ms, char *status, struct swo_error *err)
-{
-	swo_deadline deadline = swo_deadline_ms(within_ms);
-
-	for (unsigned look = 0; !has_ended(lab, look, status); look++) {
-		for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
-			bench_sample_process(bench_pid(lab->ends[side].vm), &lab->threads_max,
-				&lab->rss_max_bytes);
-		if (lab_check(lab, err))
-			return -1;
-		if (swo_deadline_passed(deadline))
-			return swo_error_set(err, SWO_E_TIMEOUT, 0,
-				"the migration did not end in %llu s",
-				(unsigned long long)within_ms / 1000);
-	}
-	return 0;
-}
-
-int lab_migrate(struct lab *lab, struct swo_error *err)
-{
-	say(lab, "migrating");
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
-		if (want_events(lab, side, err) || set_parameters(lab, side, err))
-			return -1;
-	if (ask_qmp_do(&lab->ends[LAB_TARGET].qmp, "migrate-incoming",
-		    json_pack("{s:s}", "uri", lab->listen_uri), err))
-		return -1;
-	return ask_qmp_do(
-		&lab->ends[LAB_SOURCE].qmp, "migrate", json_pack("{s:s}", "uri", lab->uri), err);
-}
-
 json_t *lab_report(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
 {
+	if (lab_is_kernel(lab))
+		return lab_kernel_report(lab, side, i, err);
 	return ask(&lab->ends[side].controls[i], "report", err);
 }
 

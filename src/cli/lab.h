@@ -42,6 +42,11 @@ struct lab {
 
 const char *lab_side_name(enum lab_side side);
 
+#define LAB_TLS_HOST "target.example"
+
+/* With --verbose. */
+void lab_say(const struct lab *lab, const char *what);
+
 /* Sets everything to "not started" and makes the directory. lab_free also after a failure. */
 int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
 	const char *transitions, struct swo_error *err);
@@ -68,6 +73,21 @@ json_t *lab_report(struct lab *lab, enum lab_side side, unsigned i, struct swo_e
 /* An answer of a side's monitor; `arguments` may be NULL and is taken over. */
 json_t *lab_qmp(struct lab *lab, enum lab_side side, const char *command, json_t *arguments,
 	struct swo_error *err);
+/* ---- devices of simvf.ko instead of processes (lab_kernel.c) -------------------------------- */
+
+#define LAB_PATH_MAX 200
+
+bool lab_is_kernel(const struct lab *lab);
+/* A side's device i is simvf.N with N = i, on the target beyond those of the source. */
+int lab_kernel_prepare(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err);
+/* As --device has it, without what follows. */
+void lab_kernel_path(const struct lab *lab, enum lab_side side, unsigned i, char out[LAB_PATH_MAX]);
+/* Writes to one of its files in sysfs. */
+int lab_kernel_put(const struct lab *lab, enum lab_side side, unsigned i, const char *file,
+	const char *text, struct swo_error *err);
+json_t *lab_kernel_report(
+	const struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err);
+
 /* Kills everything; removes the directory unless it is to be kept, which is then said. */
 void lab_free(struct lab *lab, bool keep);
 

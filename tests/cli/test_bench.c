@@ -58,6 +58,7 @@ static struct bench_gathered sound(void)
 }
 
 static const struct bench_config config = {.vfs = {2, 4},
+	.backend = "vfio-user",
 	.vfs_count = 2,
 	.transitions = {"serial", "parallel"},
 	.transitions_count = 2,
