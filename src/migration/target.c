@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define FREE_MS 1000 /* for devices to come to rest, at the very end */
+
 uint32_t target_event(struct target *t, enum target_event event)
 {
 	uint32_t actions = target_step(&t->state, event);
@@ -167,7 +169,10 @@ static void go(struct target *t)
 	/* The listener stays until the source knows: it may have to ask. */
 	while (migration_wait_until(m, is_settled, t, true, swo_deadline_ms(60000), "DONE", NULL))
 		;
-	if (t->settled)
+	pthread_mutex_lock(&m->mutex);
+	const bool settled = t->settled;
+	pthread_mutex_unlock(&m->mutex);
+	if (settled)
 		migration_journal_note(m, SWO_JOURNAL_DONE, NULL);
 }
 
@@ -322,9 +327,16 @@ static void target_free(struct swo_migration *m)
 	if (m->control_open)
 		swo_channel_close(&m->control);
 	migration_watch(m, false);
+	swo_listener_close(t->listener);
+	/* What a device's worker has been given is ours until it is done with it, which is a moment
+	   after it has told us so. One that hangs keeps it. */
+	if (!migration_devices_idle(m, swo_deadline_ms(FREE_MS))) {
+		swo_log(SWO_LOG_WARN,
+			"a device hangs: what its migration holds is left behind with it");
+		return;
+	}
 	for (unsigned i = 0; i < t->devices_made; i++)
 		target_device_fini(&t->devices[i]);
-	swo_listener_close(t->listener);
 	hello_free(&t->hello);
 	swo_buf_free(&t->machine);
 	free(t->devices);

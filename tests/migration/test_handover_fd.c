@@ -19,8 +19,8 @@ struct pair {
 	struct swo_migration_params params;
 	ino_t memory; /* what the source's RAM is in */
 	/* seen on the way */
-	uint64_t at_stop; /* RAM's hash, when the source stood still */
-	uint64_t at_load; /* the target's, then */
+	_Atomic uint64_t at_stop; /* RAM's hash, when the source stood still */
+	uint64_t at_load;	  /* the target's, then */
 	uint64_t at_resume;
 	bool target_could_write;
 };

@@ -355,10 +355,10 @@ static void *come_and_go(void *opaque)
 		int rc = visitor->slow ? swo_runstate_add_slow(visitor->rs, &slow, &handler, NULL)
 				       : swo_runstate_add(visitor->rs, &desc, &handler, NULL);
 
-		visitor->wrong |= rc != 0;
-		swo_runstate_remove(visitor->rs, handler);
+		if (!rc)
+			swo_runstate_remove(visitor->rs, handler);
 		/* After a removal nobody calls any more: whatever is touched now is ours. */
-		visitor->wrong |= visitor->in_flight != 0;
+		visitor->wrong |= rc || visitor->in_flight != 0;
 		visitor->calls = 0;
 	}
 	return NULL;

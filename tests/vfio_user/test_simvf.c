@@ -233,7 +233,8 @@ static void a_device_moves_between_two_servers_with_all_it_knows(void **state)
 	set(&a, SWO_DEVICE_STOP_COPY);
 	size_t after = stream(&a, &b);
 
-	assert_in_range(before, 1u << 20, 32u << 20);
+	/* However slowly it is read: what was dirtied meanwhile comes again. */
+	assert_in_range(before, 1u << 20, 80u << 20);
 	assert_in_range(after, 1u << 20, 32u << 20);
 	set(&b, SWO_DEVICE_STOP);
 	set(&b, SWO_DEVICE_RUNNING_P2P);
