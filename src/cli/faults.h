@@ -29,7 +29,8 @@ enum fault_kind {
 	FAULT_CUT_AWHILE,
 	FAULT_STALL,
 	FAULT_STALL_AWHILE,
-	FAULT_FLIP,
+	FAULT_FLIP_CONTROL,
+	FAULT_FLIP_DATA,
 	FAULT_REORDER,
 	FAULT_CANCEL,
 	FAULT_NO_MEMORY,
@@ -98,10 +99,11 @@ void fault_judge(struct fault_run *run);
 struct link;
 enum link_mode {
 	LINK_PASS,
-	LINK_CUT,     /* every connection is dropped, and whoever comes */
-	LINK_STALL,   /* nothing moves; connections stay */
-	LINK_REORDER, /* the connection that carried most waits, the others go ahead of it */
-	LINK_FLIP,    /* one bit of what passes next; then as LINK_PASS */
+	LINK_CUT,	   /* every connection is dropped, and whoever comes */
+	LINK_STALL,	   /* nothing moves; connections stay */
+	LINK_REORDER,	   /* the connection that carried most waits, the others go ahead of it */
+	LINK_FLIP_CONTROL, /* one bit of what passes next there; then as LINK_PASS */
+	LINK_FLIP_DATA,	   /* the same on a channel of RAM and device state */
 };
 /* Listens on `path` and connects to `to` for each who comes. NULL: it could not. */
 struct link *link_start(const char *path, const char *to);

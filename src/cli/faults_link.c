@@ -30,6 +30,7 @@ struct flow {
 };
 
 struct pair {
+	unsigned order; /* of its coming: the first is the control connection */
 	int fds[2];
 	struct flow *flows; /* [0]: fds[0] to fds[1] */
 };
@@ -40,7 +41,7 @@ struct link {
 	int listen_fd, wake[2];
 	pthread_t thread;
 	struct pair pairs[PAIRS_MAX];
-	unsigned count;
+	unsigned count, taken;
 	enum link_mode mode;
 };
 
@@ -57,6 +58,7 @@ static void drop(struct pair *pair)
 static void begin_pair(struct link *link, struct pair *pair)
 {
 	fcntl(pair->fds[1], F_SETFL, fcntl(pair->fds[1], F_GETFL) | O_NONBLOCK);
+	pair->order = link->taken++;
 	pair->flows[0].fds.welcome = pair->flows[1].fds.welcome = true;
 	link->pairs[link->count++] = *pair;
 }
@@ -99,6 +101,13 @@ static void take(struct link *link)
 		begin_pair(link, &pair);
 }
 
+/* Is this the byte that is to change? */
+static bool strikes(const struct link *link, const struct pair *pair)
+{
+	return (link->mode == LINK_FLIP_CONTROL && pair->order == 0) ||
+	       (link->mode == LINK_FLIP_DATA && pair->order > 0);
+}
+
 /* Moves what can be moved without waiting; false: this connection is over. */
 static bool move(struct link *link, struct pair *pair, int from)
 {
@@ -111,7 +120,7 @@ static bool move(struct link *link, struct pair *pair, int from)
 			flow->at = 0;
 			flow->len = (size_t)n;
 			flow->carried += (uint64_t)n;
-			if (link->mode == LINK_FLIP) {
+			if (strikes(link, pair)) {
 				flow->data[n / 2] ^= 0x10;
 				link->mode = LINK_PASS;
 			}

@@ -182,8 +182,11 @@ static void strike(struct fault_run *run)
 	case FAULT_REORDER:
 		bad_link(run, LINK_REORDER, true);
 		break;
-	case FAULT_FLIP:
-		link_set(run->link, LINK_FLIP);
+	case FAULT_FLIP_CONTROL:
+		link_set(run->link, LINK_FLIP_CONTROL);
+		break;
+	case FAULT_FLIP_DATA:
+		link_set(run->link, LINK_FLIP_DATA);
 		break;
 	case FAULT_CANCEL: /* too late is an error, and as good */
 		ask_qmp_do(&end->qmp, "migrate_cancel", NULL, NULL);
