@@ -10,6 +10,10 @@
 /* The state on the stack: XXH3_state_t is declared in full only then. */
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
+#ifdef HAVE_XXH_DISPATCH
+/* The same functions, in the widest form that this CPU has. */
+#include <xxh_x86dispatch.h>
+#endif
 
 #if __BYTE_ORDER != __LITTLE_ENDIAN
 #error "the frame header is written as it lies in memory: little-endian hosts only"

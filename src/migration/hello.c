@@ -44,9 +44,10 @@ int hello_format(const struct hello *hello, struct swo_buf *out, struct swo_erro
 						   (json_int_t)hello->ram[i].size));
 	for (unsigned i = 0; i < hello->device_count; i++)
 		json_array_append_new(
-			devices, json_pack("{s:s, s:I, s:I}", "name", hello->devices[i].name,
+			devices, json_pack("{s:s, s:I, s:I, s:b}", "name", hello->devices[i].name,
 					 "mig-flags", (json_int_t)hello->devices[i].mig_flags,
-					 "window", (json_int_t)hello->devices[i].window));
+					 "window", (json_int_t)hello->devices[i].window, "spread",
+					 hello->devices[i].spread));
 	return dump(json_pack("{s:i, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:o, s:o}", "version",
 			    SWO_WIRE_VERSION, "id", hello->id, "channels", (int)hello->channels,
 			    "running", hello->running, "finalise", when_names[hello->finalise],
@@ -130,14 +131,16 @@ static int parse_devices(json_t *list, struct hello *out, struct swo_error *err)
 	json_array_foreach (list, i, item) {
 		const char *name;
 		json_int_t flags, window;
+		int spread = 0; /* who does not say does not */
 
-		if (json_unpack(item, "{s:s, s:I, s:I}", "name", &name, "mig-flags", &flags,
-			    "window", &window) ||
+		if (json_unpack(item, "{s:s, s:I, s:I, s?b}", "name", &name, "mig-flags", &flags,
+			    "window", &window, "spread", &spread) ||
 			flags < 0 || window <= 0 ||
 			copy_name(out->devices[i].name, sizeof(out->devices[i].name), name))
 			return bad(err, "a device");
 		out->devices[i].mig_flags = (uint64_t)flags;
 		out->devices[i].window = (uint64_t)window;
+		out->devices[i].spread = spread;
 	}
 	out->device_count = (unsigned)count;
 	return 0;

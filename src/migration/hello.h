@@ -28,6 +28,7 @@ struct hello {
 		char name[32];
 		uint64_t mig_flags;
 		uint64_t window; /* bytes it may have in flight */
+		bool spread;	 /* its stream uses all channels */
 	} * devices;
 };
 

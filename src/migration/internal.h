@@ -126,8 +126,11 @@ void migration_read_control(struct swo_migration *m, control_handler *handle);
 /* Watches devices and run-state passes for the observer and the timeline; undo with NULLs. */
 void migration_watch(struct swo_migration *m, bool on);
 
-/* A hash over a stream's frames: h' = XXH3(checksum of the frame, seed h). Starts at 0. */
-uint64_t migration_chain(uint64_t hash, uint64_t frame_checksum);
+/*
+ * A sum over a stream's frames, whatever the order in which they come: each checksum is also over
+ * its frame's device and offset, and where a frame may lie is checked. Starts at 0.
+ */
+uint64_t migration_sum(uint64_t sum, uint64_t frame_checksum);
 
 /* Ends every device's jobs: false when one still hangs at the deadline. */
 bool migration_devices_idle(struct swo_migration *m, swo_deadline deadline);

@@ -155,9 +155,9 @@ unsigned migration_threads(void)
 	return count;
 }
 
-uint64_t migration_chain(uint64_t hash, uint64_t frame_checksum)
+uint64_t migration_sum(uint64_t sum, uint64_t frame_checksum)
 {
-	return XXH3_64bits_withSeed(&frame_checksum, sizeof(frame_checksum), hash);
+	return sum + XXH3_64bits(&frame_checksum, sizeof(frame_checksum));
 }
 
 void migration_wake(struct swo_migration *m)

@@ -30,6 +30,7 @@ struct ram_send {
 	unsigned count;
 	uint64_t pass;
 	bool limited;
+	bool still; /* nobody writes */
 	uint64_t pass_start_ns;
 	_Atomic uint64_t pass_bytes; /* of all senders, for the bandwidth limit */
 };
@@ -70,13 +71,16 @@ static int send_pages(struct sender *sender, unsigned region, const uint8_t *hos
 	struct swo_frame_header header = {
 		.type = WIRE_RAM, .device = region, .offset = offset, .pass = sender->owner->pass};
 
+	const uint8_t *from = host + offset;
+
 	/*
 	 * By way of a buffer: the guest or a device may be writing to the page, and the checksum
 	 * must be that of the bytes that are sent. What was torn is dirty again.
 	 */
-	memcpy(sender->bounce, host + offset, bytes);
-	if (swo_channel_send(&sender->owner->m->data[sender->channel], &header, sender->bounce,
-		    bytes, &sender->err))
+	if (!sender->owner->still)
+		from = memcpy(sender->bounce, from, bytes);
+	if (swo_channel_send(
+		    &sender->owner->m->data[sender->channel], &header, from, bytes, &sender->err))
 		return -1;
 	sender->normal_pages += bytes >> SWO_PAGE_SHIFT;
 	sender->bytes += sizeof(header) + bytes;
@@ -203,6 +207,11 @@ static void add_up(struct ram_send *send)
 	m->info.ram_passes = send->pass;
 	m->info.ram_dirty_pages = swo_ram_dirty_pages(m->vm.ram);
 	pthread_mutex_unlock(&m->mutex);
+}
+
+void ram_send_still(struct ram_send *send, bool still)
+{
+	send->still = still;
 }
 
 int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct swo_error *err)

@@ -15,6 +15,11 @@ int ram_send_create(struct swo_migration *m, struct ram_send **out, struct swo_e
 void ram_send_destroy(struct ram_send *send);
 
 /*
+ * Between passes: does anybody write to RAM, a vCPU or a device? If not it need not be copied
+ * before it is sent. Whoever writes all the same makes a wrong checksum, and the migration fail.
+ */
+void ram_send_still(struct ram_send *send, bool still);
+/*
  * Sends all pages that are dirty now, on all channels, and returns when they are handed to the
  * sockets (0), or when a sender failed or the migration was aborted (-1, *err). One pass at a time.
  * limited: max_bandwidth holds. *bytes (may be NULL): put on the wire.

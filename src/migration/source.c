@@ -427,6 +427,7 @@ static void source_free(struct swo_migration *m)
 	migration_watch(m, false);
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		source_device_fini(&s->devices[i]);
+	state_send_destroy(s->state_send);
 	for (unsigned i = 0; i < m->data_open; i++)
 		swo_channel_close(&m->data[i]);
 	if (m->control_open)

@@ -10,6 +10,7 @@
 #include "migration/hello.h"
 #include "migration/internal.h"
 #include "migration/ram_send.h"
+#include "migration/state_send.h"
 
 struct source;
 
@@ -21,7 +22,8 @@ struct source_device {
 	struct swo_device *dev;
 	const struct swo_device_ops *ops;
 	void *backend;
-	uint8_t *buf;
+	uint8_t *buf;		 /* the only one, or */
+	struct state_lane *lane; /* NULL: its own channel is enough */
 	size_t chunk;
 	uint64_t window;
 	struct swo_job job; /* precopy, late stream, size: one at a time */
@@ -29,7 +31,7 @@ struct source_device {
 	bool session_over; /* it has left PRE_COPY: no more pre-copy reads */
 	bool logged;	   /* it has a DMA log */
 	uint64_t offset;   /* sent so far */
-	uint64_t hash;
+	uint64_t sum;
 	uint64_t stream_start_ns;
 
 	/* under the migration's mutex */
@@ -52,6 +54,7 @@ struct source {
 	struct hello_cost *costs;
 	struct ram_send *ram;		/* NULL: RAM is handed over by descriptor */
 	struct swo_attempt attempt;	/* to connect: a cancel ends it */
+	struct state_send *state_send;	/* NULL: no device is spread over the channels */
 	struct swo_worker *stop_worker; /* RAM passes while the migration's thread is in vm->stop */
 	struct swo_job stop_job;
 	struct swo_handler *on_stop; /* first of all handlers when the VM stops */

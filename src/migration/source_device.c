@@ -12,6 +12,8 @@
 /* A device that is dirtied faster than it is read must not keep a round from ending. */
 #define PRECOPY_ROUND_NS UINT64_C(500000000)
 #define SMALLEST_WINDOW	 (UINT64_C(256) << 10)
+/* Less is out before more channels could help. */
+#define SPREAD_MIN (UINT64_C(8) << 20)
 
 static void measure(struct source_device *sd)
 {
@@ -51,6 +53,38 @@ static void submit_jobs(struct source *s, void (*fn)(void *))
 	}
 }
 
+/* Devices that are large, while channels would have nothing to do: they are spread over all. */
+static bool spreads(const struct source *s)
+{
+	unsigned large = 0;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		large += s->devices[i].stop_bytes >= SPREAD_MIN;
+	return large && large < s->m.params.channels;
+}
+
+static int make_buffers(struct source *s, struct swo_error *err)
+{
+	const bool spread = spreads(s);
+
+	if (spread && state_send_create(&s->m, &s->state_send, err))
+		return -1;
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct source_device *sd = &s->devices[i];
+
+		if (spread && sd->stop_bytes >= SPREAD_MIN) {
+			if (state_lane_create(s->state_send, i, sd->chunk, &sd->lane, err))
+				return -1;
+			continue;
+		}
+		sd->buf = malloc(sd->chunk);
+		if (!sd->buf)
+			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: buffer",
+				swo_device_name(sd->dev));
+	}
+	return 0;
+}
+
 int source_devices_measure(struct source *s, struct swo_error *err)
 {
 	submit_jobs(s, measure_job);
@@ -71,12 +105,8 @@ int source_devices_measure(struct source *s, struct swo_error *err)
 			sd->chunk = WIRE_DEVICE_MAX;
 		if (sd->chunk > sd->window / 2)
 			sd->chunk = sd->window / 2;
-		sd->buf = malloc(sd->chunk);
-		if (!sd->buf)
-			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: buffer",
-				swo_device_name(sd->dev));
 	}
-	return 0;
+	return make_buffers(s, err);
 }
 
 /* Waits until the target has room for `len` more bytes of this device. */
@@ -113,10 +143,16 @@ static int send_data(struct source_device *sd, size_t len, struct swo_error *err
 	struct swo_frame_header header = {
 		.type = WIRE_DEVICE, .device = sd->index, .offset = sd->offset};
 
-	if (wait_credit(sd, len, err) ||
-		swo_channel_send(&m->data[sd->channel], &header, sd->buf, len, err))
+	if (wait_credit(sd, len, err))
 		return -1;
-	sd->hash = migration_chain(sd->hash, header.checksum);
+	if (sd->lane) {
+		if (state_lane_send(sd->lane, sd->offset, len, &sd->sum, err))
+			return -1;
+	} else {
+		if (swo_channel_send(&m->data[sd->channel], &header, sd->buf, len, err))
+			return -1;
+		sd->sum = migration_sum(sd->sum, header.checksum);
+	}
 	sd->offset += len;
 	pthread_mutex_lock(&m->mutex);
 	m->info.device_sent += len;
@@ -143,7 +179,8 @@ static int read_device(struct source_device *sd, size_t *got, struct swo_error *
 		return swo_error_set(err, SWO_E_CANCELLED, 0,
 			"device %s: the migration was broken off while its state was read",
 			swo_device_name(sd->dev));
-	return sd->ops->data_read(sd->backend, sd->buf, sd->chunk, got, err);
+	return sd->ops->data_read(
+		sd->backend, sd->lane ? state_lane_buffer(sd->lane) : sd->buf, sd->chunk, got, err);
 }
 
 /* Has it handed out all its initial data? Without PRECOPY_INFO: at the first empty or short read.
@@ -228,7 +265,7 @@ static int send_end_when_due(struct source_device *sd, bool streamed, struct swo
 	pthread_mutex_unlock(&s->m.mutex);
 	if (!due)
 		return 0;
-	if (send_mark(sd, WIRE_DEVICE_END, sd->config_generation, &sd->hash, sizeof(sd->hash), err))
+	if (send_mark(sd, WIRE_DEVICE_END, sd->config_generation, &sd->sum, sizeof(sd->sum), err))
 		return -1;
 	pthread_mutex_lock(&s->m.mutex);
 	s->ended++;
@@ -246,6 +283,8 @@ static int stream(struct source_device *sd, struct swo_error *err)
 		if (read_device(sd, &got, err) || (got && send_data(sd, got, err)))
 			return -1;
 	} while (got);
+	if (sd->lane && state_lane_drain(sd->lane, &sd->sum, err))
+		return -1;
 	swo_timeline_span(sd->source->m.timeline, SWO_SPAN_STREAM, swo_device_name(sd->dev), start,
 		swo_now_ns(), sd->offset - before, "save");
 	return send_end_when_due(sd, true, err);
@@ -312,6 +351,9 @@ void source_device_fini(struct source_device *sd)
 		swo_device_on_arrival(sd->dev, SWO_DEVICE_STOP_COPY, NULL, NULL);
 	swo_buf_free(&sd->config);
 	free(sd->buf);
+	if (sd->lane)
+		state_lane_drain(sd->lane, &sd->sum, NULL);
+	state_lane_destroy(sd->lane);
 }
 
 static int send_config(struct source_device *sd, struct swo_error *err)

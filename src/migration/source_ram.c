@@ -89,6 +89,7 @@ static int last_passes(struct source *s, struct swo_error *err)
 		pthread_mutex_lock(&s->m.mutex);
 		s->ram_kick = false;
 		pthread_mutex_unlock(&s->m.mutex);
+		ram_send_still(s->ram, kick.all);
 		if (swo_ram_dirty_pages(s->m.vm.ram) && ram_send_pass(s->ram, false, NULL, err))
 			return -1;
 		/* `all` was read before this pass: every log had been collected by then. */

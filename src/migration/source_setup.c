@@ -146,8 +146,10 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	hello.finalise = m->params.finalise;
 	hello.config = m->params.config;
 	hello.handover = m->params.handover;
-	for (unsigned i = 0; i < m->vm.device_count; i++)
+	for (unsigned i = 0; i < m->vm.device_count; i++) {
 		hello.devices[i].window = s->devices[i].window;
+		hello.devices[i].spread = s->devices[i].lane;
+	}
 	int rc = hello_format(&hello, &text, err);
 	hello_free(&hello);
 
@@ -272,6 +274,8 @@ int source_setup(struct source *s, struct swo_error *err)
 			"the target's agreement (HELLO_OK)", err) ||
 		compare_clocks(s, deadline, err) || attach_channels(s, deadline, err))
 		return -1;
+	if (s->ram)
+		ram_send_still(s->ram, !s->was_running);
 	if (source_logs_start(s, err))
 		return -1;
 	return enter_precopy(s, err);

@@ -12,9 +12,9 @@
 struct target;
 
 /*
- * One device's incoming stream: a ring of `window` bytes between the channel's reader, which
- * fills it, and the device's worker, which writes it to the device. The source never has more under
- * way than the window, so the reader never waits and memory is bounded.
+ * One device's incoming stream: a ring of `window` bytes between the channels' readers, which
+ * fill it, and the device's worker, which writes it to the device. The source never has more under
+ * way than the window, so no reader ever waits and memory is bounded.
  */
 struct target_device {
 	struct target *target;
@@ -32,14 +32,17 @@ struct target_device {
 	pthread_mutex_t mutex;
 	pthread_cond_t changed; /* the worker's, and the reader's */
 	/* under it */
-	uint64_t received; /* bytes of the stream in the ring or beyond */
+	uint64_t next[WIRE_CHANNELS_MAX]; /* where each channel goes on; UINT64_MAX: not its own */
+	uint64_t received; /* bytes of the stream, without a gap, in the ring or beyond */
+	uint64_t furthest; /* the end of what has come, gaps or not */
 	uint64_t consumed; /* written to the device */
-	uint64_t hash;
+	uint64_t sum;
 	uint64_t initial_mark; /* where the initial data ends; UINT64_MAX: not told yet */
 	bool initial_told;
 	bool end_seen;
+	bool whole; /* after END, nothing more can come */
 	uint64_t end_offset;
-	uint64_t end_hash;
+	uint64_t end_sum;
 	uint64_t end_generation;
 	struct swo_buf config;			 /* not loaded yet */
 	uint64_t config_received, config_loaded; /* generations */
@@ -104,18 +107,22 @@ struct target {
 };
 
 /* target_device.c */
-int target_device_init(struct target *t, unsigned index, uint64_t window, struct swo_error *err);
+int target_device_init(struct target *t, unsigned index, struct swo_error *err);
 void target_device_fini(struct target_device *td);
 /* Into RESUMING, all at once; then each worker loads what comes. */
 int target_devices_resume(struct target *t, struct swo_error *err);
 void target_devices_load(struct target *t);
-/* What a reader has for a device. */
-int target_device_data(struct target *t, struct swo_channel *channel,
-	const struct swo_frame_header *header, struct swo_error *err);
-int target_device_mark(struct target *t, struct swo_channel *channel,
-	const struct swo_frame_header *header, struct swo_error *err);
+/* target_stream.c: what a reader has for a device. */
+void target_stream_init(struct target_device *td);
+/* Every channel has had its last frame. */
+void target_streams_over(struct target *t);
+int target_device_data(struct target *t, unsigned channel, const struct swo_frame_header *header,
+	struct swo_error *err);
+int target_device_mark(struct target *t, unsigned channel, const struct swo_frame_header *header,
+	struct swo_error *err);
 int target_device_config(struct target *t, const struct swo_frame_header *header,
 	const uint8_t *payload, struct swo_error *err);
+/* target_device.c again */
 /*
  * On the migration's thread: launches RESUMING->STOP where it is due, and takes the outcome of
  * those that are over. settle does the latter for one device; whatever: even if it has to wait.

@@ -102,8 +102,11 @@ static int take_fin(
 	t->fin_count++;
 	t->fins.frames += fin.frames;
 	t->fins.bytes += fin.bytes;
+	bool over = t->fin_count == t->hello.channels;
 	pthread_cond_broadcast(&t->m.changed);
 	pthread_mutex_unlock(&t->m.mutex);
+	if (over)
+		target_streams_over(t);
 	return 0;
 }
 
@@ -122,10 +125,10 @@ static int take_frame(struct data_reader *reader, struct swo_error *err)
 	case WIRE_RAM_ZERO:
 		return take_zeros(reader, &header, err);
 	case WIRE_DEVICE:
-		return target_device_data(t, channel, &header, err);
+		return target_device_data(t, reader->channel, &header, err);
 	case WIRE_INITIAL:
 	case WIRE_DEVICE_END:
-		return target_device_mark(t, channel, &header, err);
+		return target_device_mark(t, reader->channel, &header, err);
 	case WIRE_FIN:
 		return take_fin(reader, &header, err) ? -1 : 1;
 	default:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target_device.c - one device's way in: a bounded ring, the worker that loads it, the check of
- * length and hash that drivers do not make, and RESUMING->STOP before anybody commits.
+ * target_device.c - one device's way in: the worker that loads what is in its ring, the check of
+ * length and sum that drivers do not make, and RESUMING->STOP before anybody commits.
  */
 #include "migration/target.h"
 
@@ -12,9 +12,10 @@
 
 /* ---- life ------------------------------------------------------------------------------ */
 
-int target_device_init(struct target *t, unsigned index, uint64_t window, struct swo_error *err)
+int target_device_init(struct target *t, unsigned index, struct swo_error *err)
 {
 	struct target_device *td = &t->devices[index];
+	const uint64_t window = t->hello.devices[index].window;
 
 	td->target = t;
 	td->index = index;
@@ -24,6 +25,7 @@ int target_device_init(struct target *t, unsigned index, uint64_t window, struct
 	if (t->m.vm.ops->finalise)
 		t->m.vm.ops->finalise(t->m.vm.opaque, index, &td->finalise);
 	td->initial_mark = UINT64_MAX;
+	target_stream_init(td);
 	td->config = (struct swo_buf)SWO_BUF_INIT(SWO_CONFIG_MAX);
 	pthread_mutex_init(&td->mutex, NULL);
 	swo_cond_init(&td->changed);
@@ -83,114 +85,6 @@ void target_devices_wake(struct target *t)
 	}
 }
 
-/* ---- what comes in ----------------------------------------------------------------------- */
-
-static struct target_device *find(struct target *t, const struct swo_frame_header *header,
-	const struct swo_channel *channel, struct swo_error *err)
-{
-	if (header->device >= t->devices_made) {
-		swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"a frame of type %u is for device %u; there are %u", header->type,
-			header->device, t->devices_made);
-		return NULL;
-	}
-	/* One device, one channel: its frames are in order by construction. */
-	if (channel && channel != &t->m.data[header->device % t->hello.channels]) {
-		swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its data came over another channel than its own",
-			swo_device_name(t->devices[header->device].dev));
-		return NULL;
-	}
-	return &t->devices[header->device];
-}
-
-int target_device_data(struct target *t, struct swo_channel *channel,
-	const struct swo_frame_header *header, struct swo_error *err)
-{
-	struct target_device *td = find(t, header, channel, err);
-
-	if (!td)
-		return -1;
-	pthread_mutex_lock(&td->mutex);
-	uint64_t room = td->window - (td->received - td->consumed), received = td->received;
-	bool over = td->end_seen;
-	pthread_mutex_unlock(&td->mutex);
-
-	if (over)
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "device %s: data came after its end",
-			swo_device_name(td->dev));
-	if (header->offset != received)
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: data for offset %" PRIu64 " came when %" PRIu64 " was due",
-			swo_device_name(td->dev), header->offset, received);
-	if (header->length > room || !header->length)
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: %u bytes came for a window with room for %" PRIu64,
-			swo_device_name(td->dev), header->length, room);
-
-	/* Only this thread adds to the ring, and the worker stays behind `received`. */
-	uint64_t at = received % td->window;
-	size_t first = header->length;
-
-	if (first > td->window - at)
-		first = td->window - at;
-	if (swo_channel_recv_payload(
-		    channel, header, td->ring + at, first, td->ring, header->length - first, err))
-		return swo_error_prefix(err, "device %s", swo_device_name(td->dev));
-	pthread_mutex_lock(&td->mutex);
-	td->received += header->length;
-	td->hash = migration_chain(td->hash, header->checksum);
-	pthread_cond_broadcast(&td->changed);
-	pthread_mutex_unlock(&td->mutex);
-	return 0;
-}
-
-int target_device_mark(struct target *t, struct swo_channel *channel,
-	const struct swo_frame_header *header, struct swo_error *err)
-{
-	struct target_device *td = find(t, header, channel, err);
-	uint64_t hash = 0;
-
-	if (!td)
-		return -1;
-	if (header->length != (header->type == WIRE_DEVICE_END ? sizeof(hash) : 0))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: a mark of type %u with %u bytes", swo_device_name(td->dev),
-			header->type, header->length);
-	if (swo_channel_recv_payload(channel, header, &hash, header->length, NULL, 0, err))
-		return -1;
-	pthread_mutex_lock(&td->mutex);
-	if (header->type == WIRE_INITIAL) {
-		td->initial_mark = td->received;
-	} else {
-		td->end_seen = true;
-		td->end_offset = header->offset;
-		td->end_hash = hash;
-		td->end_generation = header->pass;
-	}
-	pthread_cond_broadcast(&td->changed);
-	pthread_mutex_unlock(&td->mutex);
-	return 0;
-}
-
-int target_device_config(struct target *t, const struct swo_frame_header *header,
-	const uint8_t *payload, struct swo_error *err)
-{
-	struct target_device *td = find(t, header, NULL, err);
-
-	if (!td)
-		return -1;
-	pthread_mutex_lock(&td->mutex);
-	/* A newer one replaces what was not loaded yet: only the last counts. */
-	td->config.len = 0;
-	int rc = swo_buf_append(&td->config, payload, header->length, err);
-
-	td->config_received = header->pass;
-	pthread_cond_broadcast(&td->changed);
-	pthread_mutex_unlock(&td->mutex);
-	return rc;
-}
-
 /* ---- loading, on the device's worker -----------------------------------------------------------
  */
 
@@ -206,7 +100,7 @@ static int tell(
 /* With the device's mutex held: nothing to do, and nothing to give up for. */
 static bool idle(struct target_device *td)
 {
-	bool complete = td->end_seen && td->received == td->consumed &&
+	bool complete = td->whole && td->received == td->consumed &&
 			(td->config_loaded >= td->end_generation || !td->end_generation);
 
 	bool initial_due = !td->initial_told && td->consumed >= td->initial_mark;
@@ -269,9 +163,9 @@ static int check_end(struct target_device *td, struct swo_error *err)
 			"device %s: its state has %" PRIu64 " bytes here and %" PRIu64
 			" at the source",
 			swo_device_name(td->dev), td->received, td->end_offset);
-	if (td->hash != td->end_hash)
+	if (td->sum != td->end_sum)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"device %s: its state is not the one that was sent (wrong hash)",
+			"device %s: its state is not the one that was sent (wrong sum)",
 			swo_device_name(td->dev));
 	return 0;
 }

@@ -189,7 +189,7 @@ int target_open_sessions(struct target *t, struct swo_error *err)
 	if (m->share.page && share_adopt(&m->share, &m->vm, err))
 		return -1;
 	for (unsigned i = 0; i < m->vm.device_count; i++)
-		if (target_device_init(t, i, t->hello.devices[i].window, err))
+		if (target_device_init(t, i, err))
 			return -1;
 	if (target_devices_resume(t, err))
 		return -1;

@@ -10,7 +10,7 @@
 
 #include "channel/frame.h"
 
-#define SWO_WIRE_VERSION 2
+#define SWO_WIRE_VERSION 3
 
 enum wire_type {
 	/* -- control, source -> target -- */
@@ -22,7 +22,8 @@ enum wire_type {
 	WIRE_GO,	/* payload: struct wire_go */
 	WIRE_ABORT,	/* payload: text. Either direction: it is over, before GO */
 	WIRE_DONE,	/* the source knows that it runs there: the matter is settled */
-	WIRE_ASK,	/* payload: struct wire_go: id and ticket. First frame of a connection of a source in doubt */
+	WIRE_ASK, /* payload: struct wire_go: id and ticket. First frame of a connection of a source
+		     in doubt */
 
 	/* -- control, target -> source -- */
 	WIRE_HELLO_OK = 32,  /* JSON */
@@ -46,7 +47,7 @@ enum wire_type {
 	WIRE_DEVICE,	  /* device; offset in its stream; payload: its bytes */
 	WIRE_INITIAL,	  /* device: what was sent so far is its initial data */
 	WIRE_DEVICE_END,  /* device; offset: length of its stream; pass: last config generation;
-			     payload: u64 hash over its frames */
+			     payload: u64 sum over its frames */
 	WIRE_FIN, /* the channel's last frame; payload: struct wire_totals of this channel */
 };
 
@@ -92,6 +93,20 @@ static_assert(sizeof(struct wire_go) == 48, "id and nonce, no holes");
 static inline unsigned wire_ram_channel(uint64_t offset, unsigned channels)
 {
 	return (unsigned)((offset >> WIRE_RAM_PIECE_SHIFT) % channels);
+}
+
+/*
+ * A device's stream travels on the one channel that is its own, or, if HELLO says that it is
+ * spread, in stripes of this size on all of them in turn, beginning with its own. A frame lies
+ * within a stripe, and each channel has its stripes in order.
+ */
+#define WIRE_STRIPE_SHIFT 18
+#define WIRE_STRIPE	  (UINT64_C(1) << WIRE_STRIPE_SHIFT)
+
+static inline unsigned wire_device_channel(
+	unsigned device, uint64_t offset, bool spread, unsigned channels)
+{
+	return (unsigned)((device + (spread ? offset >> WIRE_STRIPE_SHIFT : 0)) % channels);
 }
 
 #endif

@@ -130,7 +130,7 @@ static void send_state(struct play *play, unsigned device, size_t len)
 		bytes[i] = (uint8_t)(play->vm.devices[device].seed + at * 131 + (at >> 8));
 	}
 	swo_channel_send(&play->data, &header, bytes, len, NULL);
-	play->chain[device] = migration_chain(play->chain[device], header.checksum);
+	play->chain[device] = migration_sum(play->chain[device], header.checksum);
 	play->sent[device] += len;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The engine with both sides in this process: what arrives, and who runs after every fault. */
 #include "fake_vm.h"
+#include "migration/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -125,6 +126,36 @@ static void it_moves_through_the_smallest_window(void **state)
 
 	params.device_window = 64 << 10;
 	moves_with(4, SWO_TRANSITIONS_PARALLEL, &params);
+}
+
+static void a_large_device_uses_all_channels_and_arrives_in_order(void **state)
+{
+	(void)state;
+	/* The last stripe is not whole; a window that wraps within a stripe, too. */
+	static const size_t sizes[] = {20 << 20, (20 << 20) + 12345, 9 << 20};
+	static struct fake_vm source, target;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(sizes); i++)
+		for (unsigned devices = 1; devices <= 3; devices += 2) {
+			struct swo_migration_params params = fake_params();
+			const struct swo_migration *m;
+
+			params.channels = 4;
+			params.device_window = i == 2 ? 1000000 : 4 << 20;
+			fake_vm_open(&source, devices, true, sizes[i], SWO_TRANSITIONS_PARALLEL);
+			fake_vm_open(&target, devices, false, sizes[i], SWO_TRANSITIONS_PARALLEL);
+			fake_migrate(&source, &target, &params);
+			assert_int_equal(fake_end(&source).status, SWO_MIGRATION_COMPLETED);
+			assert_int_equal(fake_end(&target).status, SWO_MIGRATION_COMPLETED);
+			m = source.migration;
+			/* RAM is 6 MiB in all. */
+			for (unsigned c = 0; c < 4; c++)
+				assert_true(m->data[c].bytes_sent > sizes[i] * devices / 5);
+			for (unsigned d = 0; d < devices; d++)
+				assert_true(target.devices[d].loaded_ok);
+			fake_vm_close(&source);
+			fake_vm_close(&target);
+		}
 }
 
 static void a_running_vm_runs_on_over_there_and_only_there(void **state)
@@ -549,6 +580,7 @@ int main(void)
 		cmocka_unit_test(it_moves_over_one_or_many_channels),
 		cmocka_unit_test(it_moves_with_every_switch_thrown),
 		cmocka_unit_test(it_moves_through_the_smallest_window),
+		cmocka_unit_test(a_large_device_uses_all_channels_and_arrives_in_order),
 		cmocka_unit_test(a_running_vm_runs_on_over_there_and_only_there),
 		cmocka_unit_test(a_paused_vm_arrives_paused),
 		cmocka_unit_test(a_vm_that_is_stopped_on_the_way_arrives_paused),

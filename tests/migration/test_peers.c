@@ -71,7 +71,7 @@ static void open_target(struct play *play)
 		0);
 }
 
-static void say_hello(struct play *play)
+static void say_hello_of(struct play *play, bool spread)
 {
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	struct hello_cost costs[2];
@@ -83,6 +83,11 @@ static void say_hello(struct play *play)
 	hello.channels = 1;
 	hello.running = true;
 	hello.devices[0].window = hello.devices[1].window = 65536;
+	if (spread) {
+		hello.channels = 2;
+		hello.devices[0].spread = true;
+		hello.devices[0].window = 2 << 20;
+	}
 	assert_int_equal(hello_format(&hello, &text, NULL), 0);
 	hello_free(&hello);
 	play->control = dial(play->uri);
@@ -96,6 +101,11 @@ static void say_hello(struct play *play)
 	play->data = dial(play->uri);
 	send_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH}, &play->ticket,
 		sizeof(play->ticket));
+}
+
+static void say_hello(struct play *play)
+{
+	say_hello_of(play, false);
 }
 
 /* Whatever was sent: the target refuses, says why, and nothing ever ran. */
@@ -150,6 +160,41 @@ static void frames_that_do_not_belong_are_refused_by_name(void **state)
 		open_target(&play);
 		say_hello(&play);
 		send_frame(&play.data, bad[i].header, zeros, bad[i].len);
+		expect_refusal(&play, bad[i].words);
+		close_play(&play);
+	}
+}
+
+static void stripes_out_of_place_are_refused_by_name(void **state)
+{
+	(void)state;
+	/* Channel 0 of two has the stripes 0, 2, ... of device 0, and its marks. */
+	static const struct {
+		struct swo_frame_header first, second;
+		size_t first_len, second_len;
+		const char *words;
+	} bad[] = {
+		{{.type = WIRE_DEVICE, .offset = WIRE_STRIPE}, {0}, 10, 0,
+			"offset 262144 came when 0 was due"},
+		{{.type = WIRE_DEVICE}, {0}, WIRE_STRIPE + 1, 0, "more than one stripe"},
+		{{.type = WIRE_DEVICE}, {.type = WIRE_DEVICE}, 10, 10,
+			"offset 0 came when 10 was due"},
+		{{.type = WIRE_DEVICE_END, .offset = 5}, {.type = WIRE_DEVICE}, 8, 6,
+			"after its end"},
+		{{.type = WIRE_DEVICE}, {.type = WIRE_DEVICE_END, .offset = 5}, 6, 8,
+			"6 bytes here and 5 at the source"},
+		{{.type = WIRE_DEVICE, .device = 1}, {0}, 10, 0, "another channel than its own"},
+		{{.type = WIRE_DEVICE_END, .device = 1}, {0}, 8, 0, "another channel than its own"},
+	};
+	static char zeros[WIRE_STRIPE + 1];
+	static struct play play;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
+		open_target(&play);
+		say_hello_of(&play, true);
+		send_frame(&play.data, bad[i].first, zeros, bad[i].first_len);
+		if (bad[i].second.type)
+			send_frame(&play.data, bad[i].second, zeros, bad[i].second_len);
 		expect_refusal(&play, bad[i].words);
 		close_play(&play);
 	}
@@ -216,7 +261,7 @@ static void send_state(struct play *play, bool truncated)
 			1);
 		header = (struct swo_frame_header){.type = WIRE_DEVICE, .device = i};
 		swo_channel_send(&play->data, &header, bytes, sizeof(bytes), NULL);
-		hash = migration_chain(0, header.checksum);
+		hash = migration_sum(0, header.checksum);
 		header = (struct swo_frame_header){.type = WIRE_DEVICE_END,
 			.device = i,
 			.offset = sizeof(bytes) + truncated,
@@ -662,6 +707,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(frames_that_do_not_belong_are_refused_by_name),
+		cmocka_unit_test(stripes_out_of_place_are_refused_by_name),
 		cmocka_unit_test(control_frames_that_do_not_belong_are_refused_by_name),
 		cmocka_unit_test(a_flipped_bit_is_found_by_the_checksum),
 		cmocka_unit_test(

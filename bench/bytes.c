@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bytes.c - how fast bytes move: RAM beside QEMU's, device state beside plain sockets, each pair
+ * measured in turns in one run. `./run bench-bytes --help`.
+ */
+#include "bytes.h"
+#include "cli/bench.h"
+#include "cli/bench_ask.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+struct figures {
+	double value[BYTES_ROUNDS_MAX]; /* ascending */
+	unsigned count;
+};
+
+struct arguments {
+	struct bytes_setting setting;
+	bool ram, state;
+	const char *json;
+};
+
+static void insert(struct figures *f, double value)
+{
+	unsigned at = f->count++;
+
+	for (; at && f->value[at - 1] > value; at--)
+		f->value[at] = f->value[at - 1];
+	f->value[at] = value;
+}
+
+static double median(const struct figures *f)
+{
+	return f->count ? f->value[f->count / 2] : 0;
+}
+
+/* ---- rows ----------------------------------------------------------------------------------- */
+
+static void put_json(const struct arguments *a, const char *what, const char *who,
+	const struct figures *f, const char *unit, double ratio)
+{
+	if (!a->json)
+		return;
+	FILE *out = fopen(a->json, "ae");
+
+	if (!out) {
+		fprintf(stderr, "bytes: cannot write '%s': %s\n", a->json, strerror(errno));
+		return;
+	}
+	fprintf(out,
+		"{\"what\":\"%s\",\"who\":\"%s\",\"channels\":%u,\"channel\":\"%s\",\"bytes\":"
+		"%" PRIu64
+		",\"runs\":%u,\"unit\":\"%s\",\"min\":%.6g,\"median\":%.6g,\"max\":%.6g,\"ratio\":"
+		"%.4f}\n",
+		what, who, a->setting.channels, a->setting.tcp ? "tcp" : "unix",
+		!strcmp(what, "ram") ? a->setting.ram : a->setting.state, f->count, unit,
+		f->value[0], median(f), f->value[f->count - 1], ratio);
+	fclose(out);
+}
+
+/*
+ * Where this host is itself a VM, its first touch of memory costs many times what any later one
+ * does. So all that two machines need is touched, and given back, before anything is timed.
+ */
+static void touch(uint64_t size)
+{
+	void *all = mmap(NULL, size, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+
+	if (all != MAP_FAILED)
+		munmap(all, size);
+}
+
+static int ram_rows(const struct arguments *a, struct swo_error *err)
+{
+	const struct bytes_setting *s = &a->setting;
+	static struct figures all[BYTES_WHO_COUNT];
+	const unsigned whos = s->no_qemu ? 1 : BYTES_WHO_COUNT;
+
+	touch(2 * s->ram);
+	for (unsigned round = 0; round < s->rounds; round++)
+		for (unsigned who = 0; who < whos; who++) {
+			double seconds;
+
+			if (bytes_ram(s, who, &seconds, err))
+				return swo_error_prefix(err, "%s", bytes_who_names[who]);
+			insert(&all[who], seconds);
+		}
+	printf("RAM, %" PRIu64 " MiB, every page written, %u channels over %s, %u rounds; seconds "
+	       "from migrate to completed on both sides\n",
+		s->ram >> 20, s->channels, s->tcp ? "tcp" : "unix", s->rounds);
+	for (unsigned who = 0; who < whos; who++) {
+		const double mine = median(&all[BYTES_SWITCHOVER]),
+			     ratio = mine / median(&all[who]);
+
+		printf("  %-14s %6.3f (%.3f .. %.3f)  %6.0f MB/s", bytes_who_names[who],
+			median(&all[who]), all[who].value[0], all[who].value[all[who].count - 1],
+			(double)s->ram / 1e6 / median(&all[who]));
+		if (who)
+			printf("  ours / this %.2f", ratio);
+		printf("\n");
+		put_json(a, "ram", bytes_who_names[who], &all[who], "s", ratio);
+	}
+	return 0;
+}
+
+static int state_rows(const struct arguments *a, struct swo_error *err)
+{
+	const struct bytes_setting *s = &a->setting;
+	struct bytes_setting one = *s;
+	static struct figures many, single, plain;
+
+	one.devices = 1;
+	touch(2 * s->state);
+	/* The first round warms up and does not count. */
+	for (unsigned round = 0; round <= s->rounds; round++) {
+		double rate[3];
+
+		if (bytes_state_plain(s, &rate[0], err) || bytes_state_engine(s, &rate[1], err) ||
+			bytes_state_engine(&one, &rate[2], err))
+			return -1;
+		if (round) {
+			insert(&plain, rate[0]);
+			insert(&many, rate[1]);
+			insert(&single, rate[2]);
+		}
+	}
+	const struct {
+		const char *name;
+		const struct figures *f;
+	} rows[] = {{"plain sockets", &plain}, {"devices", &many}, {"one device", &single}};
+
+	printf("Device state, %" PRIu64 " MiB in all, %u channels over %s, %u rounds; MB/s\n",
+		s->state >> 20, s->channels, s->tcp ? "tcp" : "unix", s->rounds);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(rows); i++) {
+		const struct figures *f = rows[i].f;
+		const double ratio = median(f) / median(&plain);
+		char name[32];
+
+		snprintf(name, sizeof(name), "%s", rows[i].name);
+		if (i == 1)
+			snprintf(name, sizeof(name), "%u devices", s->devices);
+		printf("  %-14s %6.0f (%.0f .. %.0f)", name, median(f) / 1e6, f->value[0] / 1e6,
+			f->value[f->count - 1] / 1e6);
+		if (i)
+			printf("  this / plain %.2f", ratio);
+		printf("\n");
+		put_json(a, "state", name, f, "bytes/s", ratio);
+	}
+	return 0;
+}
+
+/* ---- the command line ------------------------------------------------------------------------ */
+
+static const struct argp_option options[] = {
+	{"ram", 'm', "MIB", 0, "RAM of the machine (4096); 0: leave RAM out", 0},
+	{"state", 's', "MIB", 0, "State of all devices together (1024); 0: leave state out", 0},
+	{"devices", 'd', "N", 0, "How many have it (as many as channels)", 0},
+	{"channels", 'n', "N", 0, "Connections, 1 to 16 (4)", 0},
+	{"channel", 'c', "KIND", 0, "tcp or unix (tcp)", 0},
+	{"rounds", 'r', "N", 0, "How often each is measured, in turns (3)", 0},
+	{"qemu", 'q', "PROGRAM", 0, "QEMU (/usr/bin/qemu-system-x86_64); none: leave it out", 0},
+	{"json", 'j', "FILE", 0, "Append one object a row", 0},
+	{0},
+};
+
+static uint64_t number(struct argp_state *state, const char *text, uint64_t min, uint64_t max)
+{
+	char *end;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (*end || text[0] < '0' || text[0] > '9' || value < min || value > max)
+		argp_error(
+			state, "'%s' is not a number from %" PRIu64 " to %" PRIu64, text, min, max);
+	return value;
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct arguments *a = state->input;
+	struct bytes_setting *s = &a->setting;
+
+	switch (key) {
+	case 'm':
+		s->ram = number(state, arg, 0, 1 << 20) << 20;
+		break;
+	case 's':
+		s->state = number(state, arg, 0, 1 << 20) << 20;
+		break;
+	case 'd':
+		s->devices = (unsigned)number(state, arg, 1, 16);
+		break;
+	case 'n':
+		s->channels = (unsigned)number(state, arg, 1, 16);
+		break;
+	case 'c':
+		s->tcp = !strcmp(arg, "tcp");
+		if (!s->tcp && strcmp(arg, "unix"))
+			argp_error(state, "--channel wants unix or tcp, not '%s'", arg);
+		break;
+	case 'r':
+		s->rounds = (unsigned)number(state, arg, 1, BYTES_ROUNDS_MAX);
+		break;
+	case 'q':
+		s->qemu = arg;
+		s->no_qemu = !strcmp(arg, "none");
+		break;
+	case 'j':
+		a->json = arg;
+		break;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s' is not an option", arg);
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+/* Beside us where $SWITCHOVER says so, one up in a build. */
+static void find_switchover(struct bytes_setting *s)
+{
+	char path[420];
+
+	snprintf(s->bin, sizeof(s->bin), "%.390s", bench_program_dir());
+	snprintf(path, sizeof(path), "%s/switchover", s->bin);
+	if (access(path, X_OK))
+		snprintf(s->bin, sizeof(s->bin), "%.390s/..", bench_program_dir());
+}
+
+int main(int argc, char **argv)
+{
+	const struct argp argp = {.options = options,
+		.parser = parse_option,
+		.doc = "Measure how fast RAM and device state move over loopback: RAM of a machine "
+		       "that stands still beside QEMU's with multifd, device state beside plain "
+		       "sockets. Everything in turns, in one run."};
+	struct arguments a = {.setting = {.ram = UINT64_C(4) << 30,
+				      .state = 1 << 30,
+				      .channels = 4,
+				      .rounds = 3,
+				      .tcp = true,
+				      .qemu = "/usr/bin/qemu-system-x86_64",
+				      .dir = "/tmp/swo-bytes-XXXXXX"}};
+	struct swo_error err = {0};
+	int rc = 0;
+
+	argp_parse(&argp, argc, argv, 0, NULL, &a);
+	if (!a.setting.devices)
+		a.setting.devices = a.setting.channels;
+	if (!a.setting.no_qemu && a.setting.ram && access(a.setting.qemu, X_OK)) {
+		fprintf(stderr, "bytes: no QEMU at '%s': install qemu-system-x86, or say --qemu\n",
+			a.setting.qemu);
+		return 2;
+	}
+	find_switchover(&a.setting);
+	if (!mkdtemp(a.setting.dir)) {
+		fprintf(stderr, "bytes: mkdtemp '%s': %s\n", a.setting.dir, strerror(errno));
+		return 1;
+	}
+	bench_proc_init();
+	if (a.setting.state)
+		rc = state_rows(&a, &err);
+	if (!rc && a.setting.ram)
+		rc = ram_rows(&a, &err);
+	if (rc)
+		fprintf(stderr, "bytes: %s\n", err.text);
+	bench_kill_all();
+	ask_remove_dir(a.setting.dir);
+	return rc ? 1 : 0;
+}

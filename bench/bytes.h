@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bytes.h - what bench/bytes measures: RAM of a machine that stands still, beside QEMU's in the
+ * same run; and device state through the engine, beside plain sockets in the same run.
+ */
+#ifndef BENCH_BYTES_H
+#define BENCH_BYTES_H
+
+#include "switchover/base.h"
+
+#define BYTES_ROUNDS_MAX 99
+
+struct bytes_setting {
+	uint64_t ram;
+	uint64_t state; /* bytes of all devices together */
+	unsigned channels, rounds, devices;
+	bool tcp, no_qemu;
+	const char *qemu;
+	char bin[400]; /* where `switchover` lies */
+	char dir[64];  /* sockets and logs */
+};
+
+/* Who carries RAM. */
+enum bytes_who { BYTES_SWITCHOVER, BYTES_QEMU, BYTES_QEMU_PREALLOC, BYTES_WHO_COUNT };
+extern const char *const bytes_who_names[BYTES_WHO_COUNT];
+
+/*
+ * Two machines, the source's RAM written to the last page, neither runs. Seconds from `migrate`
+ * until both say that it is completed. Ours: every page is compared then.
+ */
+int bytes_ram(
+	const struct bytes_setting *s, enum bytes_who who, double *seconds, struct swo_error *err);
+
+/* `s->devices` devices whose state is in memory already, out of one engine and into another:
+ * bytes/s. */
+int bytes_state_engine(const struct bytes_setting *s, double *rate, struct swo_error *err);
+/* The same number of bytes over s->channels plain sockets. */
+int bytes_state_plain(const struct bytes_setting *s, double *rate, struct swo_error *err);
+
+/* A port of 127.0.0.1 that was free a moment ago. */
+int bytes_free_port(int *port, struct swo_error *err);
+
+#endif

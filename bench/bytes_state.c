@@ -1,0 +1,413 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bytes_state.c - device state from memory to memory: by the engine, with devices that cost a
+ * copy and nothing else, and by plain sockets that a thread at each end keeps busy.
+ */
+#include "bytes.h"
+#include "channel/conn.h"
+#include "switchover/migration.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define GUARD_MS    60000
+#define CHUNK	    (1u << 20)
+#define PLAIN	    (256u << 10) /* what a plain socket is given at a time: the best size */
+#define DEVICES_MAX 16
+#define RAM_SIZE    (2u << 20)
+
+/* ---- devices that are memory -------------------------------------------------------------------
+ */
+
+struct device {
+	enum swo_device_state state;
+	uint8_t *memory;
+	size_t size, at;
+	struct swo_device *dev;
+};
+
+struct vm {
+	struct swo_vm vm;
+	struct device devices[DEVICES_MAX];
+	struct swo_device *table[DEVICES_MAX];
+	struct swo_migration *migration;
+};
+
+static int get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
+{
+	(void)self, (void)err;
+	*flags = SWO_MIG_STOP_COPY;
+	return 0;
+}
+
+static int get_state(void *self, enum swo_device_state *state, struct swo_error *err)
+{
+	(void)err;
+	*state = ((struct device *)self)->state;
+	return 0;
+}
+
+static int set_state(void *self, enum swo_device_state to, struct swo_error *err)
+{
+	struct device *d = self;
+
+	if (d->state == SWO_DEVICE_RESUMING && to != d->state && d->at != d->size)
+		return swo_error_set(err, SWO_E_DEVICE, EINVAL, "its state is not whole");
+	d->state = to;
+	if (to == SWO_DEVICE_RESUMING || to == SWO_DEVICE_STOP_COPY)
+		d->at = 0;
+	return 0;
+}
+
+static int data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
+{
+	struct device *d = self;
+
+	(void)err;
+	*got = len < d->size - d->at ? len : d->size - d->at;
+	memcpy(buf, d->memory + d->at, *got);
+	d->at += *got;
+	return 0;
+}
+
+static int data_write(void *self, const void *buf, size_t len, struct swo_error *err)
+{
+	struct device *d = self;
+
+	if (len > d->size - d->at)
+		return swo_error_set(err, SWO_E_DEVICE, ENOSPC, "too much state");
+	memcpy(d->memory + d->at, buf, len);
+	d->at += len;
+	return 0;
+}
+
+static int data_size(void *self, uint64_t *bytes, struct swo_error *err)
+{
+	(void)err;
+	*bytes = ((struct device *)self)->size;
+	return 0;
+}
+
+static size_t chunk(void *self)
+{
+	(void)self;
+	return CHUNK;
+}
+
+static int reset(void *self, struct swo_error *err)
+{
+	(void)err;
+	((struct device *)self)->state = SWO_DEVICE_RUNNING;
+	return 0;
+}
+
+static void destroy(void *self)
+{
+	(void)self;
+}
+
+static const struct swo_device_ops device_ops = {
+	.name = "memory",
+	.get_mig_flags = get_mig_flags,
+	.get_state = get_state,
+	.set_state = set_state,
+	.data_read = data_read,
+	.data_write = data_write,
+	.data_size = data_size,
+	.read_chunk = chunk,
+	.write_chunk = chunk,
+	.reset = reset,
+	.destroy = destroy,
+};
+
+/* ---- a VM that is nothing but them --------------------------------------------------------------
+ */
+
+static int nothing_out(void *vm, struct swo_buf *out, struct swo_error *err)
+{
+	(void)vm;
+	return swo_buf_append(out, "-", 1, err);
+}
+
+static int nothing_in(void *vm, const void *data, size_t len, struct swo_error *err)
+{
+	(void)vm, (void)data, (void)len, (void)err;
+	return 0;
+}
+
+static int config_out(void *vm, unsigned index, struct swo_buf *out, struct swo_error *err)
+{
+	(void)index;
+	return nothing_out(vm, out, err);
+}
+
+static int config_in(void *vm, unsigned index, const void *data, size_t len, struct swo_error *err)
+{
+	(void)index;
+	return nothing_in(vm, data, len, err);
+}
+
+static int stop(void *opaque, struct swo_error *err)
+{
+	return swo_runstate_change(((struct vm *)opaque)->vm.runstate, SWO_RUN_STATE_FINISH_MIGRATE,
+		SWO_ON_ERROR_ROLLBACK, err);
+}
+
+static int start(void *opaque, struct swo_error *err)
+{
+	return swo_runstate_change(((struct vm *)opaque)->vm.runstate, SWO_RUN_STATE_RUNNING,
+		SWO_ON_ERROR_CONTINUE, err);
+}
+
+static void set_run_state(void *opaque, enum swo_run_state state)
+{
+	swo_runstate_change(((struct vm *)opaque)->vm.runstate, state, SWO_ON_ERROR_CONTINUE, NULL);
+}
+
+static const struct swo_vm_ops vm_ops = {
+	.layout = nothing_out,
+	.stop = stop,
+	.start = start,
+	.set_state = set_run_state,
+	.machine_save = nothing_out,
+	.machine_load = nothing_in,
+	.config_save = config_out,
+	.config_load = config_in,
+};
+
+static int add_device(struct vm *vm, unsigned i, size_t size, uint8_t fill, struct swo_error *err)
+{
+	const struct swo_device_params params = {0};
+	struct device *d = &vm->devices[i];
+	char name[16];
+
+	snprintf(name, sizeof(name), "vf%u", i);
+	*d = (struct device){.state = SWO_DEVICE_RUNNING, .memory = malloc(size), .size = size};
+	if (!d->memory)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "state of %zu bytes", size);
+	for (size_t at = 0; at < size; at++)
+		d->memory[at] = (uint8_t)(fill ? at * fill + (at >> 12) : 0xee);
+	if (swo_device_create(name, &device_ops, d, &params, &d->dev, err))
+		return -1;
+	vm->table[i] = d->dev;
+	vm->vm.device_count = i + 1;
+	return swo_device_follow(
+		d->dev, vm->vm.runstate, 1, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS, err);
+}
+
+static int open_vm(
+	struct vm *vm, const struct bytes_setting *s, bool running, struct swo_error *err)
+{
+	int rc = 0;
+
+	vm->vm = (struct swo_vm){.ops = &vm_ops,
+		.opaque = vm,
+		.runstate =
+			swo_runstate_new(running ? SWO_RUN_STATE_RUNNING : SWO_RUN_STATE_INMIGRATE),
+		.ram = swo_ram_new(),
+		.devices = vm->table,
+		.transitions = SWO_TRANSITIONS_PARALLEL,
+		.autostart = true};
+	if (!vm->vm.runstate || !vm->vm.ram)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a VM");
+	rc = swo_ram_add(vm->vm.ram, "ram", 0, RAM_SIZE, -1, err);
+	for (unsigned i = 0; i < s->devices && !rc; i++)
+		rc = add_device(
+			vm, i, s->state / s->devices, running ? (uint8_t)(2 * i + 3) : 0, err);
+	return rc;
+}
+
+static void close_vm(struct vm *vm)
+{
+	swo_migration_free(vm->migration);
+	for (unsigned i = 0; i < DEVICES_MAX; i++) {
+		if (vm->devices[i].dev) {
+			swo_device_unfollow(vm->devices[i].dev);
+			swo_device_destroy(vm->devices[i].dev);
+		}
+		free(vm->devices[i].memory);
+	}
+	swo_runstate_free(vm->vm.runstate);
+	swo_ram_free(vm->vm.ram);
+}
+
+static int end_of(struct vm *vm, struct swo_error *err)
+{
+	struct swo_migration_info info;
+
+	if (!swo_migration_wait(vm->migration, swo_deadline_ms(GUARD_MS)))
+		return swo_error_set(err, SWO_E_TIMEOUT, 0, "the migration does not end");
+	swo_migration_info(vm->migration, &info);
+	if (info.status == SWO_MIGRATION_COMPLETED)
+		return 0;
+	*err = info.error;
+	return -1;
+}
+
+static int migrate(const struct bytes_setting *s, struct vm *source, struct vm *target,
+	double *rate, struct swo_error *err)
+{
+	struct swo_migration_params params;
+	char uri[160];
+	int port;
+
+	swo_migration_params_init(&params);
+	params.downtime_limit_ms = GUARD_MS;
+	params.channels = s->channels;
+	if (s->tcp && bytes_free_port(&port, err))
+		return -1;
+	snprintf(uri, sizeof(uri), "unix:%s/state", s->dir);
+	if (s->tcp)
+		snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%d", port);
+	if (swo_migration_receive(&target->vm, uri, &params, NULL, NULL, &target->migration, err))
+		return -1;
+	const uint64_t start_ns = swo_now_ns();
+
+	if (swo_migration_send(&source->vm, uri, &params, NULL, NULL, &source->migration, err) ||
+		end_of(source, err) || end_of(target, err))
+		return -1;
+	*rate = (double)s->state / ((double)(swo_now_ns() - start_ns) / 1e9);
+	for (unsigned i = 0; i < s->devices; i++)
+		if (memcmp(source->devices[i].memory, target->devices[i].memory,
+			    source->devices[i].size))
+			return swo_error_set(err, SWO_E_CORRUPT, 0,
+				"device %u: its state differs after the migration", i);
+	return 0;
+}
+
+int bytes_state_engine(const struct bytes_setting *s, double *rate, struct swo_error *err)
+{
+	static struct vm source, target;
+
+	memset(&source, 0, sizeof(source));
+	memset(&target, 0, sizeof(target));
+	int rc = open_vm(&source, s, true, err) || open_vm(&target, s, false, err)
+			 ? -1
+			 : migrate(s, &source, &target, rate, err);
+	close_vm(&source);
+	close_vm(&target);
+	return rc;
+}
+
+/* ---- plain sockets
+ * ------------------------------------------------------------------------------- */
+
+struct stream {
+	struct swo_conn *out, *in;
+	uint8_t *from, *to;
+	size_t size;
+	struct swo_error error[2];
+	int rc[2];
+};
+
+static void *pump(struct stream *stream, bool sending)
+{
+	for (size_t at = 0; at < stream->size && !stream->rc[sending];) {
+		const size_t n = stream->size - at < PLAIN ? stream->size - at : PLAIN;
+		struct iovec iov = {
+			.iov_base = (sending ? stream->from : stream->to) + at, .iov_len = n};
+
+		stream->rc[sending] =
+			sending ? swo_conn_send(stream->out, &iov, 1, GUARD_MS, &stream->error[1])
+				: swo_conn_recv(stream->in, &iov, 1, GUARD_MS, &stream->error[0]);
+		at += n;
+	}
+	return NULL;
+}
+
+static void *pump_out(void *opaque)
+{
+	return pump(opaque, true);
+}
+
+static void *pump_in(void *opaque)
+{
+	return pump(opaque, false);
+}
+
+static int connect_stream(
+	const struct bytes_setting *s, struct stream *stream, struct swo_error *err)
+{
+	struct swo_listener *listener;
+	char uri[160];
+	int port;
+
+	if (s->tcp && bytes_free_port(&port, err))
+		return -1;
+	snprintf(uri, sizeof(uri), "unix:%s/plain", s->dir);
+	if (s->tcp)
+		snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%d", port);
+	if (swo_listener_open(uri, NULL, &listener, err))
+		return -1;
+	const swo_deadline deadline = swo_deadline_ms(GUARD_MS);
+	int rc = swo_conn_open(uri, NULL, deadline, &stream->out, err) ||
+				 swo_listener_accept(listener, deadline, &stream->in, err)
+			 ? -1
+			 : 0;
+	swo_listener_close(listener);
+	return rc;
+}
+
+static int run_streams(
+	const struct bytes_setting *s, struct stream *streams, double *rate, struct swo_error *err)
+{
+	pthread_t threads[2 * DEVICES_MAX];
+	unsigned started = 0;
+	int rc = 0;
+	const uint64_t start_ns = swo_now_ns();
+
+	for (; started < 2 * s->channels && !rc; started += !rc)
+		rc = swo_thread_start(&threads[started], "plain", started % 2 ? pump_in : pump_out,
+			&streams[started / 2], err);
+	if (rc)
+		for (unsigned i = 0; i < s->channels; i++) {
+			swo_conn_shutdown(streams[i].out);
+			swo_conn_shutdown(streams[i].in);
+		}
+	for (unsigned i = 0; i < started; i++)
+		pthread_join(threads[i], NULL);
+	*rate = (double)s->state / ((double)(swo_now_ns() - start_ns) / 1e9);
+	for (unsigned i = 0; i < s->channels && !rc; i++)
+		for (int side = 0; side < 2 && !rc; side++)
+			if (streams[i].rc[side]) {
+				*err = streams[i].error[side];
+				rc = -1;
+			}
+	return rc;
+}
+
+int bytes_state_plain(const struct bytes_setting *s, double *rate, struct swo_error *err)
+{
+	static struct stream streams[DEVICES_MAX];
+	int rc = 0;
+
+	memset(streams, 0, sizeof(streams));
+	for (unsigned i = 0; i < s->channels && !rc; i++) {
+		struct stream *stream = &streams[i];
+
+		stream->size = s->state / s->channels;
+		stream->from = malloc(stream->size);
+		stream->to = malloc(stream->size);
+		if (!stream->from || !stream->to) {
+			rc = swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a plain stream");
+			break;
+		}
+		memset(stream->from, (int)i + 1, stream->size);
+		/* Not with zeros: that would be left to the first touch. */
+		memset(stream->to, 0xee, stream->size);
+		rc = connect_stream(s, stream, err);
+	}
+	if (!rc)
+		rc = run_streams(s, streams, rate, err);
+	for (unsigned i = 0; i < s->channels; i++) {
+		swo_conn_close(streams[i].out);
+		swo_conn_close(streams[i].in);
+		free(streams[i].from);
+		free(streams[i].to);
+	}
+	return rc;
+}
