@@ -475,6 +475,7 @@ static void a_target_whose_vmm_cannot_exchange_ram_says_so_and_goes_on_waiting(v
 	struct pair pair;
 
 	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
+	pair.target.on_load = NULL; /* a copy is still coming in then */
 	without = *pair.target.vm.ops;
 	without.ram_reach = NULL;
 	pair.target.vm.ops = &without;
@@ -510,6 +511,8 @@ static void a_target_that_was_not_told_follows_the_source(void **state)
 		struct pair pair;
 
 		open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
+		if (!fd)
+			pair.target.on_load = NULL; /* a copy is still coming in then */
 		at_target.handover = fd ? SWO_HANDOVER_COPY : SWO_HANDOVER_FD;
 		pair.params.handover = fd ? SWO_HANDOVER_FD : SWO_HANDOVER_COPY;
 		assert_int_equal(swo_migration_receive(&pair.target.vm, uri, &at_target, NULL, NULL,
