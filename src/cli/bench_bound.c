@@ -108,7 +108,7 @@ struct bound bound_of(const struct bound_input *in)
 		}
 	}
 	take(&out, resource_ms(in, WIRE, -1), "the wire", -1);
-	take(&out, wire_with_ram_ms(in, out.quiesce_ms), "the wire", -1);
+	take(&out, wire_with_ram_ms(in, out.quiesce_ms), "memory on the wire", -1);
 	out.total_ms = out.quiesce_ms + out.data_ms + out.rtt_ms + out.to_running_p2p_ms +
 		       out.to_running_ms;
 	return out;

@@ -125,10 +125,14 @@ int bench_path_json(const struct bench_row *row, json_t *out)
 	const struct bench_sample *run = bench_median_run(row);
 	struct bench_path path = {0};
 	json_t *steps = json_array();
+	struct swo_error err = {0};
+	bool none;
 
-	/* Without one the chain is empty and adds up to nothing: that is then what was found. */
+	/* Without one the chain is empty and adds up to nothing; then it says why. */
 	if (run)
-		bench_path_of(run, &path, NULL);
+		none = bench_path_of(run, &path, &err) != 0;
+	else
+		none = swo_error_set(&err, SWO_E_INVALID, 0, "no run was measured") != 0;
 	for (size_t i = 0; i < path.count; i++) {
 		const struct bench_step *step = &path.steps[i];
 
@@ -137,7 +141,8 @@ int bench_path_json(const struct bench_row *row, json_t *out)
 				       step->device, "side", step->side, "ms", step->ms));
 	}
 	int rc = json_object_set_new(out, "critical_path", steps) ||
-		 json_object_set_new(out, "critical_path_sum_ms", json_real(path.sum_ms));
+		 json_object_set_new(out, "critical_path_sum_ms", json_real(path.sum_ms)) ||
+		 (none && json_object_set_new(out, "critical_path_error", json_string(err.text)));
 
 	bench_path_free(&path);
 	return rc ? -1 : 0;

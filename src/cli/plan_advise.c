@@ -33,28 +33,9 @@ static int predict(const struct swo_plan_setup *setup, uint64_t *ns, struct swo_
 /* ---- the bound --------------------------------------------------------------------------------
  */
 
-/*
- * Memory goes while the devices stop, so that it counts by itself: the wire must carry all that
- * there is between the stop and the end, and the two last arcs come after that.
- */
-static void count_memory(struct bound *bound, const struct swo_plan_setup *setup, double bytes)
-{
-	if (!setup->wire_rate || !setup->ram_bytes)
-		return;
-	double wire = (bytes + (double)setup->ram_bytes) / (double)setup->wire_rate * 1e3;
-	double total = wire + bound->rtt_ms + bound->to_running_p2p_ms + bound->to_running_ms;
-
-	if (total <= bound->total_ms)
-		return;
-	bound->total_ms = total;
-	bound->data_ms = wire > bound->quiesce_ms ? wire - bound->quiesce_ms : 0;
-	snprintf(bound->limited_by, sizeof(bound->limited_by), "memory on the wire");
-}
-
 static int find_bound(const struct swo_plan_setup *setup, struct bound *out, struct swo_error *err)
 {
 	struct bound_device *devices = calloc(setup->count + 1, sizeof(*devices));
-	double bytes = 0;
 
 	if (!devices)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "the bound");
@@ -70,15 +51,14 @@ static int find_bound(const struct swo_plan_setup *setup, struct bound *out, str
 			.save_rate = (double)d->save_rate,
 			.load_rate = (double)d->load_rate,
 			.pf = d->pf};
-		bytes += devices[i].bytes;
 	}
 	const struct bound_input input = {.devices = devices,
 		.count = setup->count,
 		.wire_rate = (double)setup->wire_rate,
-		.rtt_ms = (double)setup->rtt_ns / 1e6};
+		.rtt_ms = (double)setup->rtt_ns / 1e6,
+		.ram_bytes = (double)setup->ram_bytes};
 
 	*out = bound_of(&input);
-	count_memory(out, setup, bytes);
 	free(devices);
 	return 0;
 }

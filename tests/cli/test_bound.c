@@ -90,7 +90,7 @@ static void the_wire_carries_all_devices_and_the_last_ram_passes(void **state)
 	/* Much of it keeps the wire busy from the stop of the vCPUs on, whatever the arcs. */
 	struct bound b = bound_n(d, 4, 100 * MB, 0, 60 * MB);
 	assert_near(b.total_ms, 1000, 1e-9);
-	assert_string_equal(b.limited_by, "the wire");
+	assert_string_equal(b.limited_by, "memory on the wire");
 }
 
 static void memory_goes_beside_all_arcs_of_the_source_and_the_first_of_the_target(void **state)

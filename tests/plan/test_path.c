@@ -440,8 +440,9 @@ static void any_spans_give_a_path_that_adds_up(void **state)
 			char device[8];
 
 			snprintf(device, sizeof(device), "vf%d", rand_r(&seed) % 3);
-			put(rand_r(&seed) % 2 ? SRC : DST, rand_r(&seed) % (SWO_SPAN_MARK + 1),
-				device, names[(size_t)rand_r(&seed) % SWO_ARRAY_SIZE(names)], from,
+			put(rand_r(&seed) % 2 ? SRC : DST,
+				(enum swo_span_kind)(rand_r(&seed) % (SWO_SPAN_MARK + 1)), device,
+				names[(size_t)rand_r(&seed) % SWO_ARRAY_SIZE(names)], from,
 				from + len);
 		}
 		struct swo_path path = path_now(), again = path_now();
