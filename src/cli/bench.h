@@ -90,6 +90,7 @@ struct bench_sample {
 	char why_not[600];
 	char accel[16];
 	double blackout_ms, device_gap_ms, switchover_ms;
+	double estimate_ms; /* the source's, when it stopped; 0: it said none */
 	uint64_t last_doorbell_ns, first_doorbell_ns; /* the ends of the blackout */
 	uint64_t doorbells_lost, doorbells_repeated, p2p_violations, quiesce_violations;
 	uint64_t state_mismatches, ram_mismatches, resets;
@@ -171,8 +172,21 @@ int bench_path_of(const struct bench_sample *sample, struct bench_path *out, str
 void bench_path_free(struct bench_path *path);
 /* Of the median run of each row. */
 void bench_print_paths(FILE *out, const struct bench_row *rows, size_t count);
-/* Adds "critical_path" and "critical_path_sum_ms" to a row. */
+/* Adds "critical_path" and "critical_path_sum_ms" to a row; "critical_path_error" when there is
+   none. */
 int bench_path_json(const struct bench_row *row, json_t *out);
+
+/* ---- what was predicted (bench_predict.c) ---------------------------------------------------- */
+
+/* The model's blackout for the median run: with its profile, wire and the bytes that it sent
+   after the stop. -1: there is no such run, or the model does not know what it was asked to do. */
+int bench_predict(const struct bench_row *row, double *ms, struct swo_error *err);
+/* The source's own estimate when it stopped, median of the runs; 0: none. */
+double bench_estimate(const struct bench_row *row);
+void bench_print_predictions(FILE *out, const struct bench_row *rows, size_t count);
+/* Adds "predicted_ms", "predicted_ratio", "estimated_ms", "estimated_ratio" (null where there is
+   none), and "predicted_error" when the model could not. */
+int bench_prediction_json(const struct bench_row *row, json_t *out);
 
 /* ---- what each part is worth (bench_ablate.c) --------------------------------------------------
  */

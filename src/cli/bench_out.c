@@ -301,6 +301,7 @@ void bench_print_table(
 		print_summary(out, config, rows, count);
 	print_details(out, rows, count);
 	print_bounds(out, config, rows, count);
+	bench_print_predictions(out, rows, count);
 	bench_print_paths(out, rows, count);
 	print_faults(out, rows, count);
 }
@@ -356,7 +357,7 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		json_object_set_new(out, "fill_ram", json_true());
 	if (out && config->tls)
 		json_object_set_new(out, "tls", json_string(config->tls));
-	if (out && bench_path_json(row, out)) {
+	if (out && (bench_path_json(row, out) || bench_prediction_json(row, out))) {
 		json_decref(out);
 		return NULL;
 	}

@@ -50,9 +50,12 @@ static void put_times(json_t *ret, const struct swo_migration_info *info)
 			ret, "x-projected-downtime", milliseconds(info->projected_downtime_ns));
 		json_object_set_new(ret, "x-slowest-device", json_string(info->slowest_device));
 	}
-	if (info->predicted_downtime_ns)
+	if (info->predicted_downtime_ns) {
 		json_object_set_new(
 			ret, "expected-downtime", milliseconds(info->predicted_downtime_ns));
+		json_object_set_new(
+			ret, "x-expected-downtime-ns", number(info->predicted_downtime_ns));
+	}
 }
 
 static json_t *ram_members(const struct swo_migration_info *info)
