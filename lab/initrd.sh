@@ -62,13 +62,14 @@ make_initrd() {
 	cp "$(command -v busybox)" "$tree/bin/busybox"
 	cp "$top/lab/init" "$tree/init"
 	add_modules "$1"
-	for program in "$top"/build/tests/lab/lab-* "$top/build/switchover" "$top/build/switchover-simvf"; do
+	for program in "$top"/build/tests/lab/lab-* "$top/build/switchover" "$top/build/switchover-simvf" \
+		"$top/build/libswitchover-preload.so"; do
 		[ -f "$program" ] && [ -x "$program" ] || continue
 		add_program "$program"
 	done
 	mkdir -p "$tree/lab/bin/bench"
 	add_program "$top/build/bench/chain" bench/
-	grep -E "^(real|virtual) $only" "$top/lab/plan" >"$tree/lab/plan" ||
+	grep -E "^[a-z0-9-]+ $only" "$plan" >"$tree/lab/plan" ||
 		die "no step's name begins with '$only'"
 	(cd "$tree" && find . -print0 | cpio --quiet -0 -o -H newc | gzip -1) >"$lab/initrd.gz"
 }

@@ -6,25 +6,30 @@ trouble+='|bad unlock|KASAN|general protection|Call Trace|Kernel panic'
 
 # tally PATTERN: lines of all steps' TAP
 tally() {
-	cat "$lab"/results/*/*.out 2>/dev/null | grep -cE "$1" || true
+	cat "$results"/*/*.out 2>/dev/null | grep -cE "$1" || true
 }
 
 # The rows that steps called rows... printed, whatever else they had to say.
 rows() {
-	cat "$lab"/results/*/rows*.out 2>/dev/null | grep '^{' || true
+	cat "$results"/*/rows*.out 2>/dev/null | grep '^{' || true
+}
+
+# lab/qemu has a table instead
+show_rows() {
+	rows
 }
 
 # judge MODE: one boot
 judge() {
-	local at=$lab/results/$1 bad=0 name status start end
+	local at=$results/$1 bad=0 name status start end
 	if [ ! -s "$at/status" ]; then
 		tail -n 40 "$at/console" >&2
-		echo "lab: FAILED: nothing came back from the guest; its console is build/lab/results/$1/console" >&2
+		echo "lab: FAILED: nothing came back from the guest; its console is ${at#"$top"/}/console" >&2
 		return 1
 	fi
 	[ -e "$at/steps" ] || return 0 # --only left nothing for this boot
 	while read -r name status start end; do
-		printf '%-8s %-20s %s %6.2f s\n' "$1" "$name" "$(outcome "$status")" \
+		printf '%-24s %-20s %s %6.2f s\n' "$1" "$name" "$(outcome "$status")" \
 			"$(echo "$end $start" | awk '{print $1 - $2}')"
 		if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
 			bad=1
@@ -33,7 +38,7 @@ judge() {
 		fi
 	done <"$at/steps"
 	if grep -nE "$trouble" "$at/console" "$at/dmesg" >&2; then
-		echo "lab: FAILED: the kernel complained; see build/lab/results/$1/dmesg" >&2
+		echo "lab: FAILED: the kernel complained; see ${at#"$top"/}/dmesg" >&2
 		bad=1
 	fi
 	[ "$(cat "$at/status")" = 0 ] || bad=1
@@ -55,7 +60,7 @@ verdict() {
 		judge "$mode" || bad=1
 	done
 	[ -z "$1" ] || rows >"$1"
-	rows
+	show_rows
 	# The last line is a program's to read: see tests/tally.
 	printf '%d passed, %d failed, %d skipped\n' "$(($(tally '^ok ') - $(tally '^ok .*# SKIP')))" \
 		"$(tally '^not ok ')" "$(tally '^ok .*# SKIP')"

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# boot.sh - sourced by lab/lab and lab/qemu: boots a kernel under software emulation, and takes home
+# what its guest sends.
+
+# boot MODE LABEL KERNEL INITRD TO [MEGABYTES]: runs the plan's lines that begin with LABEL; what
+# comes back is in the folder TO
+boot() {
+	# One host thread for both CPUs: with one each, TCG lets a CPU run into the other's half-patched
+	# code now and then, and the kernel dies of an int3 that is nobody's.
+	local to=$5 speed=(-accel tcg,thread=single -smp 2) status=0
+	[ "$1" = real ] || speed=(-accel tcg,thread=single -smp 1 -icount "shift=${icount:-2},sleep=off,align=off")
+	mkdir -p "$to"
+	# A panic ends the run at once; a hang ends with the time.
+	timeout -k 5 "${LAB_TIMEOUT:-120}" qemu-system-x86_64 "${speed[@]}" -cpu max -m "${6:-768}" \
+		-display none -nodefaults -no-reboot -serial "file:$to/console" \
+		-device virtio-serial-pci -chardev "file,id=results,path=$to/results.tar" \
+		-device virtserialport,chardev=results,name=results \
+		-kernel "$3" -initrd "$4" \
+		-append "console=ttyS0 quiet oops=panic panic=-1 rdinit=/init lab=$2" </dev/null || status=$?
+	[ $status -eq 0 ] || echo "lab: the guest did not end by itself (status $status)" >&2
+	tar -C "$to" -xf "$to/results.tar" 2>/dev/null || true
+	rm -f "$to/results.tar"
+}
+
+# find_kernel FULL: sets kernel, headers and modules; FULL is 1 for the kernel of our own
+find_kernel() {
+	local root=$lab/root abi
+	if [ "$1" -eq 1 ]; then
+		build_kernel "$lab/own"
+		kernel=$lab/own/bzImage
+		headers=$lab/own/linux
+		modules= # all built in
+		return
+	fi
+	abi=$(fetch "$root")
+	kernel=$root/boot/vmlinuz-$abi
+	headers=$root/usr/src/linux-headers-$abi
+	modules=$root/lib/modules/$abi/kernel
+}
