@@ -133,8 +133,7 @@ int swo_conn_attach_fds(
 			"%u descriptors are more than the %d that can go at once", count,
 			SWO_FDS_MAX);
 	if (count)
-		if (count)
-			memcpy(bag->out, fds, count * sizeof(*fds));
+		memcpy(bag->out, fds, count * sizeof(*fds));
 	bag->out_count = count;
 	return 0;
 }

@@ -392,11 +392,13 @@ static bool may_run(struct swo_migration *m)
 
 static void interrupt(struct swo_migration *m)
 {
-	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
-	if (atomic_load(&m->abort))
+	const bool abort = atomic_load(&m->abort);
+
+	if (abort)
 		swo_attempt_end(&((struct source *)m)->attempt);
+	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
 	pthread_mutex_lock(&m->mutex);
-	if (atomic_load(&m->abort))
+	if (abort)
 		for (unsigned i = 0; i < m->data_open; i++)
 			swo_channel_shutdown(&m->data[i]);
 	pthread_cond_broadcast(&m->changed);
