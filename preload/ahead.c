@@ -46,20 +46,26 @@ static bool ours(void)
 	return getpid() == self.pid;
 }
 
-/* Waiting must not be a cancellation point where the call that it stands for is none. */
-static int lock(void)
-{
-	int cancel;
+struct held {
+	int cancel, error;
+};
 
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+/* Waiting must not be a cancellation point where the call that it stands for is none, and what we
+   do beside a call must not touch its errno. */
+static struct held lock(void)
+{
+	struct held held = {.error = errno};
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &held.cancel);
 	pthread_mutex_lock(&fleet.lock);
-	return cancel;
+	return held;
 }
 
-static void unlock(int cancel)
+static void unlock(struct held held)
 {
 	pthread_mutex_unlock(&fleet.lock);
-	pthread_setcancelstate(cancel, NULL);
+	pthread_setcancelstate(held.cancel, NULL);
+	errno = held.error;
 }
 
 /* ---- sessions, for the record ------------------------------------------------------------- */
@@ -76,7 +82,7 @@ void ahead_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
 {
 	if (bytes <= 0 || fleet_kind(fd) != FLEET_DATA || !say_observes())
 		return;
-	const int cancel = lock();
+	const struct held held = lock();
 	struct fleet_device *device = fleet_of(fd);
 
 	if (device && device->used) {
@@ -88,7 +94,7 @@ void ahead_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
 		device->stream_end_ns = say_now();
 		device->stream_bytes += (uint64_t)bytes;
 	}
-	unlock(cancel);
+	unlock(held);
 }
 
 /* ---- what was begun ahead ----------------------------------------------------------------- */
@@ -125,6 +131,14 @@ static void drop(struct fleet_device *device)
 	fleet_set_ahead(device, FLEET_IDLE);
 }
 
+/* Lets it end, and drops it. */
+static void end_ahead(struct fleet_device *device)
+{
+	worker_await(device);
+	if (device->ahead == FLEET_DONE)
+		drop(device);
+}
+
 static bool runs_or_will(uint32_t state)
 {
 	return state == SWO_DEVICE_RUNNING || state == SWO_DEVICE_RUNNING_P2P;
@@ -151,6 +165,12 @@ static void arrived(struct fleet_device *device, uint32_t to, const struct fleet
 		device->failed = false;
 }
 
+static int answer(const struct fleet_result *result)
+{
+	errno = result->error;
+	return result->rc;
+}
+
 static int hand_over(struct fleet_device *device, struct state_request *request, uint64_t asked_ns)
 {
 	const struct fleet_result result = device->result;
@@ -161,31 +181,25 @@ static int hand_over(struct fleet_device *device, struct state_request *request,
 	record_arc(device, device->from, device->to, asked_ns, &result, true);
 	fleet_set_ahead(device, FLEET_IDLE);
 	request->mig.data_fd = result.data_fd;
-	errno = result.error;
-	return result.rc;
+	return answer(&result);
 }
 
 /* ---- ioctls ------------------------------------------------------------------------------- */
 
-/* The VMM's own call, in the VMM's own buffer, with the lock let go. */
-static int pass_on(struct fleet_device *device, int fd, unsigned long request, void *arg,
+/* The VMM's own call, in the VMM's own buffer, with the lock let go. False: its device has gone
+ * meanwhile. */
+static bool pass_on(struct fleet_device *device, int fd, unsigned long request, void *arg,
 	struct fleet_result *out)
 {
-	const unsigned tenancy = device->tenancy;
+	const unsigned tenancy = fleet_call_begin(device);
 
-	device->calls++;
-	fleet.calls++;
 	pthread_mutex_unlock(&fleet.lock);
 	out->start_ns = say_now();
 	out->rc = real.ioctl(fd, request, arg);
 	out->error = out->rc < 0 ? errno : 0;
 	out->end_ns = say_now();
 	pthread_mutex_lock(&fleet.lock);
-	fleet.calls--;
-	fleet.last_call_ns = out->end_ns;
-	if (device->tenancy == tenancy)
-		device->calls--;
-	return out->rc;
+	return fleet_call_end(device, tenancy);
 }
 
 static void begin(struct fleet_device *device, uint32_t to)
@@ -218,18 +232,15 @@ static int set_state(struct fleet_device *device, int fd, struct state_request *
 
 	struct fleet_result result = {.data_fd = -1};
 	const uint32_t from = device->state;
-	const unsigned tenancy = device->tenancy;
 
 	record_stream(device);
-	pass_on(device, fd, VFIO_DEVICE_FEATURE, request, &result);
-	if (device->tenancy != tenancy || !device->used)
-		return result.rc;
+	if (!pass_on(device, fd, VFIO_DEVICE_FEATURE, request, &result))
+		return answer(&result);
 	arrived(device, to, &result);
 	if (result.rc >= 0)
 		fleet_session(device, request->mig.data_fd);
 	record_arc(device, from, to, asked_ns, &result, false);
-	errno = result.error;
-	return result.rc;
+	return answer(&result);
 }
 
 /* After a reset a device is RUNNING, whatever was begun on it. If it had failed, the VMM is in the
@@ -239,14 +250,11 @@ static int reset(struct fleet_device *device, int fd, unsigned long request, voi
 {
 	struct fleet_result result;
 
-	worker_await(device);
-	if (device->ahead == FLEET_DONE)
-		drop(device);
+	end_ahead(device);
 	pass_on(device, fd, request, arg, &result);
 	device->state = result.rc < 0 ? FLEET_STATE_UNKNOWN : SWO_DEVICE_RUNNING;
 	say_mark(device->name, "reset");
-	errno = result.error;
-	return result.rc;
+	return answer(&result);
 }
 
 /* A hot reset takes whole groups of devices along: who knows which. */
@@ -254,17 +262,11 @@ static int hot_reset(struct fleet_device *device, int fd, unsigned long request,
 {
 	struct fleet_result result;
 
-	fleet_for_each(other)
-	{
-		worker_await(other);
-		if (other->ahead == FLEET_DONE)
-			drop(other);
-	}
+	fleet_for_each(other) end_ahead(other);
 	pass_on(device, fd, request, arg, &result);
 	fleet_for_each(other) other->state = FLEET_STATE_UNKNOWN;
 	say_mark(device->name, "hot reset");
-	errno = result.error;
-	return result.rc;
+	return answer(&result);
 }
 
 static int other_ioctl(struct fleet_device *device, int fd, unsigned long request, void *arg)
@@ -273,8 +275,7 @@ static int other_ioctl(struct fleet_device *device, int fd, unsigned long reques
 
 	worker_await(device);
 	pass_on(device, fd, request, arg, &result);
-	errno = result.error;
-	return result.rc;
+	return answer(&result);
 }
 
 static bool is_set_state(unsigned long request, const void *arg)
@@ -313,8 +314,7 @@ static int get_flags(int fd, void *arg)
 
 	if (rc < 0)
 		return rc;
-	const int kept = errno;
-	const int cancel = lock();
+	const struct held held = lock();
 	struct fleet_device *device = fleet_of(fd);
 	struct vfio_device_feature_migration migration;
 
@@ -326,8 +326,7 @@ static int get_flags(int fd, void *arg)
 			FLEET_STATE_UNKNOWN; /* a number used again, by a way that we do not see */
 	if (!device)
 		say("more than %d devices: fd %d goes its own way", FLEET_DEVICES_MAX, fd);
-	unlock(cancel);
-	errno = kept;
+	unlock(held);
 	return rc;
 }
 
@@ -337,10 +336,10 @@ static int get_device_fd(int fd, const char *name)
 	int device_fd = real.ioctl(fd, VFIO_GROUP_GET_DEVICE_FD, name);
 
 	if (device_fd >= 0 && fleet_kind(device_fd) == FLEET_OTHER) {
-		const int cancel = lock();
+		const struct held held = lock();
 
 		fleet_name(device_fd, name);
-		unlock(cancel);
+		unlock(held);
 	}
 	return device_fd;
 }
@@ -390,13 +389,12 @@ int ahead_ioctl(int fd, unsigned long request, void *arg)
 		return get_flags(fd, arg);
 	if (fleet_kind(fd) == FLEET_OTHER && !is_set_state(request, arg))
 		return real.ioctl(fd, request, arg);
-	const int kept = errno;
-	const int cancel = lock();
+	struct held held = lock();
 	const int rc = dispatch(fd, request, arg);
-	const int error = rc < 0 ? errno : kept;
 
-	unlock(cancel);
-	errno = error;
+	if (rc < 0)
+		held.error = errno;
+	unlock(held);
 	return rc;
 }
 
@@ -406,21 +404,20 @@ static void settle(int fd, bool write)
 {
 	if (!atomic_load_explicit(&fleet.ahead, memory_order_acquire) || !ours())
 		return;
-	const int kept = errno;
-	const int cancel = lock();
+	const struct held held = lock();
 	struct fleet_device *device = fleet_of(fd);
 
 	if (device) {
 		worker_await(device);
-		fleet.last_call_ns = say_now(); /* it is at work, if only on another device's data */
+		/* It is at work, if only on another device's data. */
+		fleet.last_call_ns = say_now();
 		if (write && device->ahead == FLEET_DONE && fleet_kind(fd) == FLEET_DATA)
 			check_surprise(
 				"its state is still being written though %s->%s was foreseen",
 				device, foresee_state_name(device->from),
 				foresee_state_name(device->to));
 	}
-	unlock(cancel);
-	errno = kept;
+	unlock(held);
 }
 
 void ahead_settle(int fd)
@@ -433,22 +430,11 @@ void ahead_settle_write(int fd)
 	settle(fd, true);
 }
 
-static void close_device(struct fleet_device *device)
-{
-	/* Only its last descriptor ends it; until then the others keep it open. */
-	if (device->fds == 1) {
-		worker_await(device);
-		if (device->ahead == FLEET_DONE)
-			drop(device);
-	}
-}
-
 void ahead_close(int fd)
 {
 	if (fleet_kind(fd) == FLEET_OTHER || !ours())
 		return;
-	const int kept = errno;
-	const int cancel = lock();
+	const struct held held = lock();
 	struct fleet_device *device = fleet_of(fd);
 
 	if (fleet_kind(fd) == FLEET_DATA) {
@@ -461,14 +447,15 @@ void ahead_close(int fd)
 		}
 		fleet_forget(fd);
 	} else if (device) {
-		close_device(device);
+		/* Only its last descriptor ends it; until then the others keep it open. */
+		if (device->fds == 1)
+			end_ahead(device);
 		if (fleet_forget(fd)) {
 			worker_end(device);
 			fleet_remove(device);
 		}
 	}
-	unlock(cancel);
-	errno = kept;
+	unlock(held);
 }
 
 void ahead_close_range(unsigned first, unsigned last)
@@ -481,12 +468,10 @@ void ahead_dup(int fd, int copy)
 {
 	if (fleet_kind(fd) == FLEET_OTHER || !ours())
 		return;
-	const int kept = errno;
-	const int cancel = lock();
+	const struct held held = lock();
 
 	fleet_alias(fd, copy);
-	unlock(cancel);
-	errno = kept;
+	unlock(held);
 }
 
 void ahead_fork_before(void)

@@ -204,6 +204,23 @@ void fleet_set_ahead(struct fleet_device *device, enum fleet_ahead ahead)
 	device->ahead = ahead;
 }
 
+unsigned fleet_call_begin(struct fleet_device *device)
+{
+	device->calls++;
+	fleet.calls++;
+	return device->tenancy;
+}
+
+bool fleet_call_end(struct fleet_device *device, unsigned tenancy)
+{
+	fleet.calls--;
+	fleet.last_call_ns = say_now();
+	if (device->tenancy != tenancy)
+		return false;
+	device->calls--;
+	return device->used;
+}
+
 int fleet_top(void)
 {
 	return top;

@@ -61,9 +61,9 @@ struct fleet {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a step is over */
 	struct fleet_device device[FLEET_DEVICES_MAX];
-	unsigned count; /* in use */
-	unsigned calls; /* of the VMM, in the kernel now, of all devices */
-	uint64_t last_call_ns; /* its last one, or its last use of a session */
+	unsigned count;		/* in use */
+	unsigned calls;		/* of the VMM, in the kernel now, of all devices */
+	uint64_t last_call_ns;	/* its last one, or its last use of a session */
 	_Atomic unsigned ahead; /* devices that are not idle; to be read without the lock */
 };
 
@@ -90,6 +90,12 @@ void fleet_session(struct fleet_device *device, int data_fd);
 bool fleet_forget(int fd);
 void fleet_remove(struct fleet_device *device);
 void fleet_set_ahead(struct fleet_device *device, enum fleet_ahead ahead);
+/*
+ * A call of the VMM on this device, around letting go of the lock for as long as it takes. end:
+ * with the tenancy that begin gave; false when the device has gone meanwhile.
+ */
+unsigned fleet_call_begin(struct fleet_device *device);
+bool fleet_call_end(struct fleet_device *device, unsigned tenancy);
 int fleet_top(void); /* no descriptor of ours is above it */
 /* Descriptors that VFIO_GROUP_GET_DEVICE_FD has named. */
 void fleet_name(int fd, const char *name);

@@ -129,16 +129,6 @@ EXPORT int dup3(int fd, int copy, int flags)
 	return rc;
 }
 
-static int control(int fd, int command, void *arg)
-{
-	real_find();
-	const int rc = real.fcntl(fd, command, arg);
-
-	if (rc >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC) && is_ours(fd))
-		ahead_dup(fd, rc);
-	return rc;
-}
-
 EXPORT int fcntl(int fd, int command, ...)
 {
 	va_list args;
@@ -147,21 +137,16 @@ EXPORT int fcntl(int fd, int command, ...)
 	void *arg = va_arg(args, void *);
 
 	va_end(args);
-	return control(fd, command, arg);
+	real_find();
+	const int rc = real.fcntl(fd, command, arg);
+
+	if (rc >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC) && is_ours(fd))
+		ahead_dup(fd, rc);
+	return rc;
 }
 
 /* What programs with a 64-bit off_t call. */
-EXPORT int fcntl64(int fd, int command, ...);
-int fcntl64(int fd, int command, ...)
-{
-	va_list args;
-
-	va_start(args, command);
-	void *arg = va_arg(args, void *);
-
-	va_end(args);
-	return control(fd, command, arg);
-}
+EXPORT int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
 
 /* ---- data --------------------------------------------------------------------------------- */
 

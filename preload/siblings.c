@@ -85,14 +85,13 @@ static bool pass_barrier(struct fleet_device *asked, const struct foresee_arc *a
 
 	for (unsigned i = 0; i < count; i++)
 		worker_begin(taken[i], arc->from, arc->to, arc->via);
-	asked->calls++;
-	fleet.calls++;
+	const unsigned tenancy = fleet_call_begin(asked);
+
 	pthread_mutex_unlock(&fleet.lock);
 	state_set(fd, arc->via, &own);
 	pthread_mutex_lock(&fleet.lock);
-	asked->calls--;
-	fleet.calls--;
-	asked->state = own.rc < 0 ? FLEET_STATE_UNKNOWN : arc->via;
+	if (fleet_call_end(asked, tenancy))
+		asked->state = own.rc < 0 ? FLEET_STATE_UNKNOWN : arc->via;
 	await_all(taken, count);
 	for (unsigned i = 0; i < count; i++)
 		all = all && taken[i]->result.rc == 0;

@@ -39,10 +39,7 @@ uint32_t state_get(int fd)
 
 bool state_flags(int fd, uint64_t *flags)
 {
-	struct {
-		struct vfio_device_feature header;
-		struct vfio_device_feature_migration migration;
-	} request = {
+	struct flags_request request = {
 		.header = {.argsz = sizeof(request),
 			.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION},
 	};

@@ -16,6 +16,11 @@ struct state_request {
 	struct vfio_device_feature_mig_state mig;
 };
 
+struct flags_request {
+	struct vfio_device_feature header;
+	struct vfio_device_feature_migration migration;
+};
+
 /* Without the lock: it takes as long as the device takes. */
 void state_set(int fd, uint32_t state, struct fleet_result *out);
 /* FLEET_STATE_UNKNOWN when the device does not say. */

@@ -34,10 +34,7 @@ void vmm_start(struct vmm *vmm, enum foresee_vmm kind, unsigned count)
 
 void vmm_add(struct vmm *vmm, uint64_t flags)
 {
-	struct {
-		struct vfio_device_feature header;
-		struct vfio_device_feature_migration migration;
-	} request = {
+	struct flags_request request = {
 		.header = {.argsz = sizeof(request),
 			.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION},
 	};
