@@ -6,6 +6,7 @@
 #include "bytes.h"
 #include "cli/bench.h"
 #include "cli/bench_ask.h"
+#include "number.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -170,17 +171,6 @@ static const struct argp_option options[] = {
 	{"json", 'j', "FILE", 0, "Append one object a row", 0},
 	{0},
 };
-
-static uint64_t number(struct argp_state *state, const char *text, uint64_t min, uint64_t max)
-{
-	char *end;
-	unsigned long long value = strtoull(text, &end, 10);
-
-	if (*end || text[0] < '0' || text[0] > '9' || value < min || value > max)
-		argp_error(
-			state, "'%s' is not a number from %" PRIu64 " to %" PRIu64, text, min, max);
-	return value;
-}
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {

@@ -3,6 +3,7 @@
  * chain.c - what plain sockets carry over the hops of device state: device, source,
  * target, device. No framing worth the name, no checks: the rate to compare with.
  */
+#include "number.h"
 #include "switchover/base.h"
 
 #include <argp.h>
@@ -336,27 +337,16 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static uint64_t number(struct argp_state *state, const char *text, uint64_t max)
-{
-	char *end;
-	unsigned long long value = strtoull(text, &end, 10);
-
-	if (*end || text[0] < '0' || text[0] > '9' || !value || value > max)
-		argp_error(state, "'%s' is not a number from 1 to %llu", text,
-			(unsigned long long)max);
-	return value;
-}
-
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct setting *s = state->input;
 
 	switch (key) {
 	case 'd':
-		s->devices = (unsigned)number(state, arg, DEVICES_MAX);
+		s->devices = (unsigned)number(state, arg, 1, DEVICES_MAX);
 		break;
 	case 'b':
-		s->bytes = number(state, arg, 1ull << 40);
+		s->bytes = number(state, arg, 1, 1ull << 40);
 		break;
 	case 'c':
 		s->tcp = !strcmp(arg, "tcp");
@@ -364,10 +354,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--channel wants unix or tcp, not '%s'", arg);
 		break;
 	case 'n':
-		s->channels = (unsigned)number(state, arg, CHANNELS_MAX);
+		s->channels = (unsigned)number(state, arg, 1, CHANNELS_MAX);
 		break;
 	case 'r':
-		s->repeat = (unsigned)number(state, arg, REPEAT_MAX);
+		s->repeat = (unsigned)number(state, arg, 1, REPEAT_MAX);
 		break;
 	case ARGP_KEY_ARG:
 		argp_error(state, "'%s' is not an option", arg);

@@ -4,6 +4,8 @@
  */
 #include "cli/bench.h"
 
+#include "cli/args.h"
+
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,13 +110,7 @@ static const struct argp_option options[] = {
 static unsigned number(
 	struct argp_state *state, const char *name, const char *text, unsigned min, unsigned max)
 {
-	char *end;
-	unsigned long value = strtoul(text, &end, 10);
-
-	if (*end || text[0] < '0' || text[0] > '9' || value < min || value > max)
-		argp_error(
-			state, "--%s wants a number from %u to %u, not '%s'", name, min, max, text);
-	return (unsigned)value;
+	return (unsigned)args_number(state, name, text, min, max);
 }
 
 /* One of the words of `choices`, which are separated by spaces. */

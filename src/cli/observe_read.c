@@ -29,7 +29,7 @@ void observed_free(struct observed *observed)
 
 /* One file's lines, before its side and its clock's offset are known. */
 struct file {
-	struct swo_timeline *source, *target; /* the same spans, as either side */
+	struct swo_timeline *spans; /* as a source's, until the side is known */
 	struct observed_arc *arcs;
 	size_t count, room;
 	bool has_clock;
@@ -57,13 +57,6 @@ static bool get_ns(json_t *line, const char *key, uint64_t *out)
 		return false;
 	*out = (uint64_t)json_integer_value(value);
 	return true;
-}
-
-static void add_span(struct file *file, enum swo_span_kind kind, const char *device,
-	uint64_t start_ns, uint64_t end_ns, uint64_t bytes, const char *name)
-{
-	swo_timeline_span(file->source, kind, device, start_ns, end_ns, bytes, "%s", name);
-	swo_timeline_span(file->target, kind, device, start_ns, end_ns, bytes, "%s", name);
 }
 
 static int keep_arc(struct file *file, const struct observed_arc *arc)
@@ -102,7 +95,8 @@ static bool read_arc(struct file *file, json_t *line)
 	arc.error = (int)error;
 	arc.ahead = json_is_true(json_object_get(line, "ahead"));
 	snprintf(name, sizeof(name), "%s->%s%s", arc.from, arc.to, arc.error ? " failed" : "");
-	add_span(file, SWO_SPAN_ARC, arc.device, arc.start_ns, arc.end_ns, 0, name);
+	swo_timeline_span(
+		file->spans, SWO_SPAN_ARC, arc.device, arc.start_ns, arc.end_ns, 0, "%s", name);
 	if (!strcmp(arc.to, "RESUMING"))
 		file->resumes = true;
 	if (!strcmp(arc.to, "STOP_COPY") || !strcmp(arc.to, "PRE_COPY"))
@@ -119,7 +113,7 @@ static bool read_stream(struct file *file, json_t *line)
 		!get_text(line, "name", name, sizeof(name)) || !get_ns(line, "start_ns", &start) ||
 		!get_ns(line, "end_ns", &end) || !get_ns(line, "bytes", &bytes) || end < start)
 		return false;
-	add_span(file, SWO_SPAN_STREAM, device, start, end, bytes, name);
+	swo_timeline_span(file->spans, SWO_SPAN_STREAM, device, start, end, bytes, "%s", name);
 	return true;
 }
 
@@ -133,7 +127,7 @@ static bool read_mark(struct file *file, json_t *line)
 		return false;
 	if (json_object_get(line, "device") && !get_text(line, "device", device, sizeof(device)))
 		return false;
-	add_span(file, SWO_SPAN_MARK, device, at, at, 0, name);
+	swo_timeline_span(file->spans, SWO_SPAN_MARK, device, at, at, 0, "%s", name);
 	return true;
 }
 
@@ -215,12 +209,26 @@ static uint64_t shifted(uint64_t ns, int64_t offset)
 	return offset < 0 && ns < (uint64_t)-offset ? 0 : ns + (uint64_t)offset;
 }
 
+/* The spans as JSON, of this side; NULL: no memory. */
+static char *spans_of(struct swo_timeline *spans, enum swo_side side)
+{
+	struct swo_timeline *sided = swo_timeline_new(side, OBSERVE_SPANS_MAX);
+	struct swo_span span;
+
+	for (size_t i = 0; sided && swo_timeline_get(spans, i, &span); i++)
+		swo_timeline_span(sided, span.kind, span.device, span.start_ns, span.end_ns,
+			span.bytes, "%s", span.name);
+	char *json = sided ? swo_timeline_to_json(sided) : NULL;
+
+	swo_timeline_free(sided);
+	return json;
+}
+
 static int merge(
 	struct observed *observed, struct file *file, enum swo_side side, struct swo_error *err)
 {
 	const int64_t offset = offset_of(observed, file);
-	swo_autofree char *json =
-		swo_timeline_to_json(side == SWO_SIDE_SOURCE ? file->source : file->target);
+	swo_autofree char *json = spans_of(file->spans, side);
 	struct observed_arc *grown =
 		realloc(observed->arcs, (observed->count + file->count + 1) * sizeof(*grown));
 
@@ -245,12 +253,9 @@ static int merge(
 int observed_read(struct observed *observed, const char *path, const enum swo_side *side,
 	struct swo_error *err)
 {
-	struct file file = {
-		.source = swo_timeline_new(SWO_SIDE_SOURCE, OBSERVE_SPANS_MAX),
-		.target = swo_timeline_new(SWO_SIDE_TARGET, OBSERVE_SPANS_MAX),
-	};
-	int rc = file.source && file.target ? read_lines(&file, path, err)
-					    : swo_error_set(err, SWO_E_NO_MEMORY, 0, "the records");
+	struct file file = {.spans = swo_timeline_new(SWO_SIDE_SOURCE, OBSERVE_SPANS_MAX)};
+	int rc = file.spans ? read_lines(&file, path, err)
+			    : swo_error_set(err, SWO_E_NO_MEMORY, 0, "the records");
 
 	if (!rc && !side && file.resumes && file.saves)
 		rc = swo_error_set(err, SWO_E_INVALID, 0,
@@ -263,8 +268,7 @@ int observed_read(struct observed *observed, const char *path, const enum swo_si
 			: file.resumes ? SWO_SIDE_TARGET
 				       : SWO_SIDE_SOURCE,
 			err);
-	swo_timeline_free(file.source);
-	swo_timeline_free(file.target);
+	swo_timeline_free(file.spans);
 	free(file.arcs);
 	return rc;
 }

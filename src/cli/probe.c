@@ -5,10 +5,10 @@
  */
 #include "cli/probe.h"
 
+#include "cli/args.h"
 #include "cli/cli.h"
 
 #include <argp.h>
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -52,20 +52,6 @@ static const struct argp_option argp_options[] = {
 	{0},
 };
 
-static uint64_t take_number(
-	struct argp_state *state, const char *name, const char *text, uint64_t min, uint64_t max)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-
-	if (*text < '0' || *text > '9' || *end || errno || value < min || value > max)
-		argp_error(state, "--%s wants a number from %llu to %llu, not '%s'", name,
-			(unsigned long long)min, (unsigned long long)max, text);
-	return value;
-}
-
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
@@ -81,16 +67,16 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		o->json = arg ? arg : "-";
 		return 0;
 	case OPT_RUNS:
-		o->params.runs = (unsigned)take_number(state, "runs", arg, 1, 64);
+		o->params.runs = (unsigned)args_number(state, "runs", arg, 1, 64);
 		return 0;
 	case OPT_DEADLINE:
-		o->params.deadline_ms = take_number(state, "deadline", arg, 10, 3600000);
+		o->params.deadline_ms = args_number(state, "deadline", arg, 10, 3600000);
 		return 0;
 	case OPT_LIMIT:
-		o->params.limit_ms = take_number(state, "limit", arg, 1, 3600000);
+		o->params.limit_ms = args_number(state, "limit", arg, 1, 3600000);
 		return 0;
 	case OPT_MAX_STATE:
-		o->params.max_state = take_number(state, "max-state", arg, 1, 65536) << 20;
+		o->params.max_state = args_number(state, "max-state", arg, 1, 65536) << 20;
 		return 0;
 	case OPT_RISKS_OK:
 		o->risks_ok = true;

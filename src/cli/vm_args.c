@@ -4,6 +4,8 @@
  */
 #include "cli/vm_args.h"
 
+#include "cli/args.h"
+
 #include <argp.h>
 #include <errno.h>
 #include <stdio.h>
@@ -103,20 +105,6 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static uint64_t take_number(
-	struct argp_state *state, const char *name, const char *text, uint64_t min, uint64_t max)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-
-	if (*text < '0' || *text > '9' || *end || errno || value < min || value > max)
-		argp_error(state, "--%s wants a number from %llu to %llu, not '%s'", name,
-			(unsigned long long)min, (unsigned long long)max, text);
-	return value;
-}
-
 static uint64_t take_size(struct argp_state *state, const char *text)
 {
 	static const char units[] = "KMGT";
@@ -185,23 +173,23 @@ static error_t parse_guest(int key, char *arg, struct argp_state *state, struct 
 	switch (key) {
 	case OPT_PERIOD:
 		guest->doorbell_period_us =
-			(uint32_t)take_number(state, "doorbell-period-us", arg, 1, 10000000);
+			(uint32_t)args_number(state, "doorbell-period-us", arg, 1, 10000000);
 		return 0;
 	case OPT_DIRTY_RATE:
 		guest->dirty_pages_per_s =
-			(uint32_t)take_number(state, "dirty-rate", arg, 0, 100000000);
+			(uint32_t)args_number(state, "dirty-rate", arg, 0, 100000000);
 		return 0;
 	case OPT_DMA_PAGES:
-		guest->dma_pages = (uint32_t)take_number(state, "dma-pages", arg, 0, 1000000);
+		guest->dma_pages = (uint32_t)args_number(state, "dma-pages", arg, 0, 1000000);
 		return 0;
 	case OPT_DMA_RATE:
-		guest->dma_rate = (uint32_t)take_number(state, "dma-rate", arg, 0, 10000000);
+		guest->dma_rate = (uint32_t)args_number(state, "dma-rate", arg, 0, 10000000);
 		return 0;
 	case OPT_P2P_RATE:
-		guest->p2p_rate = (uint32_t)take_number(state, "p2p-rate", arg, 0, 10000000);
+		guest->p2p_rate = (uint32_t)args_number(state, "p2p-rate", arg, 0, 10000000);
 		return 0;
 	case OPT_IRQ_EVERY:
-		guest->irq_every = (uint32_t)take_number(state, "irq-every", arg, 0, 1000000000);
+		guest->irq_every = (uint32_t)args_number(state, "irq-every", arg, 0, 1000000000);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -224,7 +212,7 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 		o->config.accel = (enum vmm_accel_kind)take_word(state, "accel", arg, accels);
 		return 0;
 	case OPT_VCPUS:
-		o->config.vcpus = (unsigned)take_number(state, "vcpus", arg, 1, VMM_VCPUS_MAX);
+		o->config.vcpus = (unsigned)args_number(state, "vcpus", arg, 1, VMM_VCPUS_MAX);
 		return 0;
 	case OPT_RAM:
 		o->config.ram_size = take_size(state, arg);
@@ -254,7 +242,7 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 		return 0;
 	case OPT_HANDLER_COST:
 		o->config.handler_cost_ms =
-			(unsigned)take_number(state, "handler-cost", arg, 0, 60000);
+			(unsigned)args_number(state, "handler-cost", arg, 0, 60000);
 		return 0;
 	default:
 		return parse_guest(key, arg, state, o);

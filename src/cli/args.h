@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * args.h - what the verbs' command lines have in common: options that are numbers.
+ */
+#ifndef CLI_ARGS_H
+#define CLI_ARGS_H
+
+#include <argp.h>
+#include <stdint.h>
+
+/* A whole number from min to max, or argp's error, which names the option. */
+uint64_t args_number(
+	struct argp_state *state, const char *name, const char *text, uint64_t min, uint64_t max);
+
+#endif
