@@ -4,6 +4,7 @@
  */
 #include "fake_vm.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -474,4 +475,16 @@ struct swo_migration_info fake_end(struct fake_vm *vm)
 		fail_msg("the migration did not end");
 	swo_migration_info(vm->migration, &info);
 	return info;
+}
+
+unsigned fake_entries(const char *path)
+{
+	DIR *dir = opendir(path);
+	unsigned count = 0;
+
+	assert_non_null(dir);
+	while (readdir(dir))
+		count++;
+	closedir(dir);
+	return count;
 }

@@ -77,6 +77,9 @@ void fake_vm_run(struct fake_vm *vm, bool running);
 /* A URI that nobody else uses; fake_vm's tests run in a directory of their own. */
 const char *fake_uri(void);
 
+/* How many entries a directory has, as /proc/self/fd and /proc/self/task do. */
+unsigned fake_entries(const char *path);
+
 /* Starts target and source with these parameters (NULL: defaults with a large downtime-limit). */
 void fake_migrate(
 	struct fake_vm *source, struct fake_vm *target, const struct swo_migration_params *params);

@@ -3,7 +3,7 @@
  * RAM handed over by descriptor, with both sides in this process: it is the same memory, the target
  * cannot write it before GO nor the source after it, and a failure leaves it as it was.
  */
-#include "fake_vm.h"
+#include "outcome.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -89,16 +89,8 @@ static void close_pair(struct pair *pair)
 
 static void expect_moved(struct pair *pair, bool running)
 {
-	struct swo_migration_info source = fake_end(&pair->source);
-	struct swo_migration_info target = fake_end(&pair->target);
+	struct swo_migration_info source = expect_arrived(&pair->source, &pair->target, running);
 
-	if (source.status != SWO_MIGRATION_COMPLETED)
-		fail_msg("source: %s", source.error.text);
-	assert_int_equal(target.status, SWO_MIGRATION_COMPLETED);
-	assert_false(fake_vm_runs(&pair->source));
-	assert_int_equal(fake_vm_runs(&pair->target), running);
-	for (unsigned i = 0; i < pair->source.vm.device_count; i++)
-		assert_true(pair->target.devices[i].loaded_ok);
 	/* The same memory, not a copy of it, and nobody looked for what was written. */
 	assert_int_equal(memory_of(&pair->target), pair->memory);
 	assert_int_equal(pair->at_load, pair->at_stop);
@@ -119,24 +111,13 @@ static void expect_moved(struct pair *pair, bool running)
 /* The source goes on in its RAM as it stopped; the target has let go of it. */
 static void expect_taken_back(struct pair *pair, const char *words)
 {
-	struct swo_migration_info source = fake_end(&pair->source);
-	struct swo_migration_info target = fake_end(&pair->target);
-
-	if (words && !strstr(source.error.text, words))
-		fail_msg("'%s' does not say '%s'", source.error.text, words);
-	assert_int_equal(source.status, SWO_MIGRATION_FAILED);
-	assert_int_not_equal(target.status, SWO_MIGRATION_COMPLETED);
-	assert_true(fake_vm_runs(&pair->source));
-	assert_false(fake_vm_runs(&pair->target));
-	assert_int_equal(atomic_load(&pair->target.starts), 0);
+	expect_source_runs_on(&pair->source, &pair->target, words);
 	assert_int_equal(memory_of(&pair->source), pair->memory);
 	assert_true(can_write(&pair->source));
 	assert_false(pair->source.out_of_reach);
 	assert_false(can_write(&pair->target));
 	if (pair->at_stop && pair->at_resume)
 		assert_int_equal(pair->at_resume, pair->at_stop);
-	for (unsigned i = 0; i < pair->source.vm.device_count; i++)
-		assert_int_equal(pair->source.devices[i].resets, 0);
 }
 
 /* ---- it works ------------------------------------------------------------------------------ */
@@ -251,31 +232,15 @@ static void a_copy_follows_a_handover_that_failed_and_loses_nothing(void **state
 static void any_failing_arc_before_go_leaves_ram_as_it_was(void **state)
 {
 	(void)state;
-	static const struct {
-		bool at_target;
-		enum swo_device_state from, to;
-		const char *words;
-	} arcs[] = {
-		{false, SWO_DEVICE_RUNNING, SWO_DEVICE_PRE_COPY, "RUNNING->PRE_COPY"},
-		{false, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, "PRE_COPY->PRE_COPY_P2P"},
-		{false, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, "PRE_COPY_P2P->STOP_COPY"},
-		{true, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, "STOP->RESUMING"},
-		{true, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, "RESUMING->STOP"},
-	};
-
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(arcs); i++)
+	for (unsigned i = 0; i < ARCS_BEFORE_GO; i++)
 		for (unsigned serial = 0; serial < 2; serial++) {
 			struct pair pair;
 
 			open_pair(&pair, 3,
 				serial ? SWO_TRANSITIONS_SERIAL : SWO_TRANSITIONS_PARALLEL);
-			struct fake_device *d = arcs[i].at_target ? &pair.target.devices[1]
-								  : &pair.source.devices[1];
-			d->fail_arc = true;
-			d->fail_from = arcs[i].from;
-			d->fail_to = arcs[i].to;
+			fail_arc(&pair.source, &pair.target, &arcs_before_go[i]);
 			fake_migrate(&pair.source, &pair.target, &pair.params);
-			expect_taken_back(&pair, arcs[i].words);
+			expect_taken_back(&pair, arcs_before_go[i].words);
 			close_pair(&pair);
 		}
 }

@@ -5,7 +5,6 @@
  */
 #include "fake_vm.h"
 
-#include <dirent.h>
 #include <malloc.h>
 #include <stdio.h>
 #include <string.h>
@@ -19,22 +18,10 @@ struct held {
 	size_t heap;
 };
 
-static unsigned entries(const char *path)
-{
-	DIR *dir = opendir(path);
-	unsigned count = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
-
 static struct held held(void)
 {
-	return (struct held){.fds = entries("/proc/self/fd"),
-		.threads = entries("/proc/self/task"),
+	return (struct held){.fds = fake_entries("/proc/self/fd"),
+		.threads = fake_entries("/proc/self/task"),
 		.heap = mallinfo2().uordblks + mallinfo2().hblkhd};
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The engine with both sides in this process: what arrives, and who runs after every fault. */
-#include "fake_vm.h"
 #include "migration/internal.h"
+#include "outcome.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -26,41 +26,21 @@ static void close_pair(struct pair *pair)
 /* The source runs as it was, the target never did. */
 static void expect_taken_back(struct pair *pair, const char *words)
 {
-	struct swo_migration_info source = fake_end(&pair->source);
-	struct swo_migration_info target = fake_end(&pair->target);
-
-	if (words && !strstr(source.error.text, words))
-		fail_msg("'%s' does not say '%s'", source.error.text, words);
-	assert_int_equal(source.status, SWO_MIGRATION_FAILED);
-	assert_int_not_equal(target.status, SWO_MIGRATION_COMPLETED);
-	assert_true(fake_vm_runs(&pair->source));
-	assert_false(fake_vm_runs(&pair->target));
-	assert_int_equal(atomic_load(&pair->target.starts), 0);
+	expect_source_runs_on(&pair->source, &pair->target, words);
 	assert_int_equal(swo_runstate_get(pair->source.vm.runstate), SWO_RUN_STATE_RUNNING);
 	assert_true(swo_migration_may_run(pair->source.migration));
 	assert_false(swo_migration_may_run(pair->target.migration));
-	for (unsigned i = 0; i < pair->source.vm.device_count; i++) {
+	for (unsigned i = 0; i < pair->source.vm.device_count; i++)
 		assert_int_equal(pair->source.devices[i].state, SWO_DEVICE_RUNNING);
-		assert_int_equal(pair->source.devices[i].resets, 0);
-	}
 }
 
 static void expect_moved(struct pair *pair, bool running)
 {
-	struct swo_migration_info source = fake_end(&pair->source);
-	struct swo_migration_info target = fake_end(&pair->target);
-
-	if (source.status != SWO_MIGRATION_COMPLETED)
-		fail_msg("source: %s", source.error.text);
-	assert_int_equal(target.status, SWO_MIGRATION_COMPLETED);
-	assert_string_equal(source.id, target.id);
-	assert_false(fake_vm_runs(&pair->source));
-	assert_int_equal(fake_vm_runs(&pair->target), running);
+	expect_arrived(&pair->source, &pair->target, running);
 	assert_int_equal(swo_runstate_get(pair->source.vm.runstate), SWO_RUN_STATE_POSTMIGRATE);
 	assert_false(swo_migration_may_run(pair->source.migration));
 	assert_true(swo_migration_may_run(pair->target.migration));
 	for (unsigned i = 0; i < pair->source.vm.device_count; i++) {
-		assert_true(pair->target.devices[i].loaded_ok);
 		assert_int_equal(pair->target.config_seen[i], pair->source.config[i]);
 		assert_int_equal(pair->target.devices[i].state,
 			running ? SWO_DEVICE_RUNNING : SWO_DEVICE_STOP);
@@ -244,31 +224,15 @@ static void it_moves_over_tcp(void **state)
 static void any_failing_arc_before_go_leaves_the_source_running(void **state)
 {
 	(void)state;
-	static const struct {
-		bool at_target;
-		enum swo_device_state from, to;
-		const char *words;
-	} arcs[] = {
-		{false, SWO_DEVICE_RUNNING, SWO_DEVICE_PRE_COPY, "RUNNING->PRE_COPY"},
-		{false, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, "PRE_COPY->PRE_COPY_P2P"},
-		{false, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, "PRE_COPY_P2P->STOP_COPY"},
-		{true, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, "STOP->RESUMING"},
-		{true, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, "RESUMING->STOP"},
-	};
-
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(arcs); i++)
+	for (unsigned i = 0; i < ARCS_BEFORE_GO; i++)
 		for (unsigned serial = 0; serial < 2; serial++) {
 			struct pair pair;
 
 			open_pair(&pair, 3,
 				serial ? SWO_TRANSITIONS_SERIAL : SWO_TRANSITIONS_PARALLEL);
-			struct fake_device *d = arcs[i].at_target ? &pair.target.devices[1]
-								  : &pair.source.devices[1];
-			d->fail_arc = true;
-			d->fail_from = arcs[i].from;
-			d->fail_to = arcs[i].to;
+			fail_arc(&pair.source, &pair.target, &arcs_before_go[i]);
 			fake_migrate(&pair.source, &pair.target, NULL);
-			expect_taken_back(&pair, arcs[i].words);
+			expect_taken_back(&pair, arcs_before_go[i].words);
 			assert_non_null(strstr(fake_end(&pair.source).error.text, "vf1"));
 			close_pair(&pair);
 		}

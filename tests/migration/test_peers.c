@@ -3,47 +3,13 @@
  * The engine against peers that do not keep to the protocol, or die at the worst moment: each side
  * is real, the other is played by this test, frame by frame.
  */
-#include "fake_vm.h"
-#include "migration/hello.h"
 #include "migration/internal.h"
-#include "migration/wire.h"
+#include "stage.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#define STALL_MS 5000
-
 static const char *const id = "00000000-0000-4000-8000-000000000001";
-
-static struct swo_channel dial(const char *uri)
-{
-	struct swo_channel channel;
-	struct swo_conn *conn;
-
-	assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
-	swo_channel_init(&channel, conn, STALL_MS);
-	return channel;
-}
-
-static int send_frame(struct swo_channel *channel, struct swo_frame_header header,
-	const void *payload, size_t len)
-{
-	return swo_channel_send(channel, &header, payload, len, NULL);
-}
-
-/* The next frame that is not a ping; -1 when the other side has closed. */
-static int next_frame(
-	struct swo_channel *channel, struct swo_frame_header *header, char text[65536])
-{
-	do {
-		if (swo_channel_recv_header(channel, header, 65535, 0, NULL) ||
-			swo_channel_recv_payload(
-				channel, header, text, header->length, NULL, 0, NULL))
-			return -1;
-		text[header->length] = 0;
-	} while (header->type == WIRE_PING);
-	return header->type;
-}
 
 /* ---- a target, and this test as its source ------------------------------------------------------
  */
@@ -496,124 +462,15 @@ static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **
 /* ---- a source, and this test as its target
  * -------------------------------------------------------- */
 
-struct stage {
-	struct fake_vm vm;
-	char uri[128];
-	struct swo_listener *listener;
-	struct swo_channel control, data;
-	struct hello hello;
-	struct swo_frame_header header;
-	pthread_t drain;
-};
-
-static void *drain(void *opaque)
-{
-	struct swo_channel *channel = opaque;
-	struct swo_frame_header header;
-	static char bytes[1 << 20];
-
-	while (!swo_channel_recv_header(channel, &header, sizeof(bytes), 30000, NULL) &&
-		!swo_channel_recv_payload(channel, &header, bytes, header.length, NULL, 0, NULL))
-		;
-	return NULL;
-}
-
-static struct swo_channel take_call(struct stage *stage)
-{
-	struct swo_channel channel;
-	struct swo_conn *conn;
-
-	assert_int_equal(
-		swo_listener_accept(stage->listener, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
-	swo_channel_init(&channel, conn, STALL_MS);
-	return channel;
-}
-
-static int next_control(struct stage *stage, char text[65536])
-{
-	int type;
-
-	/* Clock probes are answered on the way. */
-	while ((type = next_frame(&stage->control, &stage->header, text)) == WIRE_CLOCK)
-		send_frame(&stage->control,
-			(struct swo_frame_header){.type = WIRE_CLOCK_REPLY,
-				.offset = stage->header.offset,
-				.pass = swo_now_ns()},
-			NULL, 0);
-	return type;
-}
-
-/* A target up to the point where the source has committed: returns with GO received. */
 static void play_to_go(struct stage *stage)
 {
-	struct swo_migration_params params = fake_params();
-	struct hello_cost costs[2] = {0};
-	const struct hello_ok said = {.ticket = 77};
-	struct swo_buf ok = SWO_BUF_INIT(65536);
-	struct wire_go go = {.nonce = 42};
-	static char text[65536];
-
-	fake_vm_open(&stage->vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
-	strcpy(stage->uri, fake_uri());
-	params.channels = 1;
-	params.commit_deadline_ms = 200;
-	assert_int_equal(swo_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
-	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL, NULL,
-				 &stage->vm.migration, NULL),
-		0);
-	stage->control = take_call(stage);
-	assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_HELLO);
-	assert_int_equal(hello_parse(text, stage->header.length, &stage->hello, NULL), 0);
-	assert_int_equal(hello_ok_format(costs, 2, &said, &ok, NULL), 0);
-	send_frame(
-		&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, ok.data, ok.len);
-	swo_buf_free(&ok);
-
-	/* Eight probes come before the data channel; both are served as they come. */
-	for (int i = 0; i < 8; i++) {
-		assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_CLOCK);
-		send_frame(&stage->control,
-			(struct swo_frame_header){.type = WIRE_CLOCK_REPLY, .pass = swo_now_ns()},
-			NULL, 0);
-	}
-	stage->data = take_call(stage);
-	assert_int_equal(pthread_create(&stage->drain, NULL, drain, &stage->data), 0);
-	for (unsigned i = 0; i < 2; i++)
-		send_frame(&stage->control,
-			(struct swo_frame_header){.type = WIRE_INITIAL_LOADED, .device = i}, NULL,
-			0);
-
-	int type;
-	while ((type = next_control(stage, text)) != WIRE_END_ALL)
-		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
-	memcpy(go.id, stage->hello.id, sizeof(go.id));
-	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &go, sizeof(go));
-	assert_int_equal(next_control(stage, text), WIRE_GO);
-	assert_memory_equal(text, &go, sizeof(go));
-}
-
-static void close_stage(struct stage *stage)
-{
-	swo_channel_shutdown(&stage->data);
-	fake_vm_close(&stage->vm);
-	pthread_join(stage->drain, NULL);
-	swo_channel_close(&stage->data);
-	swo_channel_close(&stage->control);
-	swo_listener_close(stage->listener);
-	hello_free(&stage->hello);
+	stage_open(stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
+	stage_play_to_go(stage);
 }
 
 static void await_doubt(struct stage *stage)
 {
-	struct swo_migration_info info;
-	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
-
-	do {
-		swo_migration_info(stage->vm.migration, &info);
-		swo_sleep_until(swo_now_ns() + 1000000);
-	} while (info.status != SWO_MIGRATION_IN_DOUBT && !swo_deadline_passed(guard));
-	assert_int_equal(info.status, SWO_MIGRATION_IN_DOUBT);
-	assert_true(info.committed);
+	assert_true(stage_await_doubt(stage).committed);
 	assert_false(fake_vm_runs(&stage->vm));
 	assert_false(swo_migration_may_run(stage->vm.migration));
 	assert_int_equal(swo_migration_cancel(stage->vm.migration, NULL), -1);
@@ -624,7 +481,7 @@ static void answer_ask(struct stage *stage, enum wire_type answer)
 	static char text[65536];
 
 	for (;;) {
-		struct swo_channel ask = take_call(stage);
+		struct swo_channel ask = stage_take_call(stage);
 		int type = next_frame(&ask, &stage->header, text);
 
 		if (type == WIRE_ASK) {
@@ -654,7 +511,7 @@ static void a_source_whose_target_dies_after_go_is_parked_until_told(void **stat
 		assert_int_equal(info.status, SWO_MIGRATION_FAILED);
 		assert_int_equal(fake_vm_runs(&stage.vm), run_here);
 		assert_int_equal(swo_migration_may_run(stage.vm.migration), run_here);
-		close_stage(&stage);
+		stage_close(&stage);
 	}
 }
 
@@ -669,7 +526,7 @@ static void a_source_in_doubt_completes_when_the_target_says_started(void **stat
 	answer_ask(&stage, WIRE_STARTED);
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_COMPLETED);
 	assert_false(fake_vm_runs(&stage.vm));
-	close_stage(&stage);
+	stage_close(&stage);
 }
 
 static void a_source_in_doubt_runs_again_when_the_target_refused(void **state)
@@ -686,7 +543,7 @@ static void a_source_in_doubt_runs_again_when_the_target_refused(void **state)
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
 	assert_true(fake_vm_runs(&stage.vm));
 	assert_int_equal(stage.vm.devices[0].state, SWO_DEVICE_RUNNING);
-	close_stage(&stage);
+	stage_close(&stage);
 }
 
 static void after_go_an_abort_from_the_target_does_not_resume_the_source(void **state)
@@ -700,7 +557,7 @@ static void after_go_an_abort_from_the_target_does_not_resume_the_source(void **
 	answer_ask(&stage, WIRE_REFUSED);
 	fake_end(&stage.vm);
 	assert_true(fake_vm_runs(&stage.vm));
-	close_stage(&stage);
+	stage_close(&stage);
 }
 
 int main(void)

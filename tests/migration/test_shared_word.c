@@ -3,12 +3,9 @@
  * RAM handed over by descriptor, against a peer that is played frame by frame: what goes along with
  * HELLO and what is made of it, and who has the word in shared memory when one side is gone.
  */
-#include "fake_vm.h"
-#include "migration/hello.h"
 #include "migration/internal.h"
-#include "migration/wire.h"
+#include "stage.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,157 +14,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STALL_MS 5000
-
 static const char *const id = "00000000-0000-4000-8000-000000000001";
-
-static int send_frame(struct swo_channel *channel, struct swo_frame_header header,
-	const void *payload, size_t len)
-{
-	return swo_channel_send(channel, &header, payload, len, NULL);
-}
-
-/* The next frame that is not a ping; -1 when the other side has closed. */
-static int next_frame(
-	struct swo_channel *channel, struct swo_frame_header *header, char text[65536])
-{
-	do {
-		if (swo_channel_recv_header(channel, header, 65535, 0, NULL) ||
-			swo_channel_recv_payload(
-				channel, header, text, header->length, NULL, 0, NULL))
-			return -1;
-		text[header->length] = 0;
-	} while (header->type == WIRE_PING);
-	return header->type;
-}
-
-static unsigned open_files(void)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	unsigned count = 0;
-
-	assert_non_null(dir);
-	while (readdir(dir))
-		count++;
-	closedir(dir);
-	return count;
-}
 
 /* ---- a source, and this test as its target ------------------------------------------------- */
 
-struct stage {
-	struct fake_vm vm;
-	char uri[128];
-	struct swo_listener *listener;
-	struct swo_channel control, data;
-	struct hello hello;
-	struct swo_frame_header header;
-	struct shared_ram share;
-	pthread_t drain;
-	uint64_t hash; /* of its RAM, when it stood still */
-};
-
-static void *drain(void *opaque)
-{
-	struct swo_channel *channel = opaque;
-	struct swo_frame_header header;
-	static char bytes[1 << 20];
-
-	while (!swo_channel_recv_header(channel, &header, sizeof(bytes), 30000, NULL) &&
-		!swo_channel_recv_payload(channel, &header, bytes, header.length, NULL, 0, NULL))
-		/* RAM has its own way. */
-		assert_true(header.type != WIRE_RAM && header.type != WIRE_RAM_ZERO);
-	return NULL;
-}
-
-static struct swo_channel take_call(struct stage *stage)
-{
-	struct swo_channel channel;
-	struct swo_conn *conn;
-
-	assert_int_equal(
-		swo_listener_accept(stage->listener, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
-	swo_channel_init(&channel, conn, STALL_MS);
-	assert_int_equal(swo_conn_welcome_fds(conn, true, NULL), 0);
-	return channel;
-}
-
-static int next_control(struct stage *stage, char text[65536])
-{
-	int type;
-
-	while ((type = next_frame(&stage->control, &stage->header, text)) == WIRE_CLOCK)
-		send_frame(&stage->control,
-			(struct swo_frame_header){.type = WIRE_CLOCK_REPLY, .pass = swo_now_ns()},
-			NULL, 0);
-	return type;
-}
-
-static void hash_it(struct fake_vm *vm)
-{
-	((struct stage *)vm->hook)->hash = swo_ram_hash(vm->vm.ram);
-}
-
-/* Up to the source's HELLO, and an answer that says so. */
-static void play_hello(struct stage *stage, enum swo_handover answer)
-{
-	struct swo_migration_params params = fake_params();
-	struct hello_cost costs[2] = {0};
-	const struct hello_ok ok = {.ticket = 77, .handover = answer};
-	struct swo_buf text = SWO_BUF_INIT(65536);
-	static char bytes[65536];
-
-	memset(stage, 0, sizeof(*stage));
-	share_init(&stage->share);
-	fake_vm_open(&stage->vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
-	stage->vm.hook = stage;
-	stage->vm.on_save = hash_it;
-	strcpy(stage->uri, fake_uri());
-	params.channels = 1;
-	params.commit_deadline_ms = 200;
-	params.handover = SWO_HANDOVER_FD;
-	assert_int_equal(swo_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
-	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL, NULL,
-				 &stage->vm.migration, NULL),
-		0);
-	stage->control = take_call(stage);
-	assert_int_equal(next_frame(&stage->control, &stage->header, bytes), WIRE_HELLO);
-	assert_int_equal(hello_parse(bytes, stage->header.length, &stage->hello, NULL), 0);
-	assert_int_equal(stage->hello.handover, SWO_HANDOVER_FD);
-	/* Its RAM fits any RAM of that size; this one is at hand. */
-	assert_int_equal(share_take(&stage->share, stage->vm.vm.ram, stage->control.conn, NULL), 0);
-	assert_int_equal(hello_ok_format(costs, 2, &ok, &text, NULL), 0);
-	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, text.data,
-		text.len);
-	swo_buf_free(&text);
-}
-
-/* As far as GO, which is received and not answered. */
 static void play_to_go(struct stage *stage)
 {
-	struct wire_go go = {.nonce = 42};
-	static char text[65536];
-
-	play_hello(stage, SWO_HANDOVER_FD);
-	for (int i = 0; i < 8; i++) {
-		assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_CLOCK);
-		send_frame(&stage->control,
-			(struct swo_frame_header){.type = WIRE_CLOCK_REPLY, .pass = swo_now_ns()},
-			NULL, 0);
-	}
-	stage->data = take_call(stage);
-	assert_int_equal(pthread_create(&stage->drain, NULL, drain, &stage->data), 0);
-	for (unsigned i = 0; i < 2; i++)
-		send_frame(&stage->control,
-			(struct swo_frame_header){.type = WIRE_INITIAL_LOADED, .device = i}, NULL,
-			0);
-
-	int type;
-	while ((type = next_control(stage, text)) != WIRE_END_ALL)
-		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
-	memcpy(go.id, stage->hello.id, sizeof(go.id));
-	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &go, sizeof(go));
-	assert_int_equal(next_control(stage, text), WIRE_GO);
+	stage_open(stage, SWO_HANDOVER_FD, SWO_HANDOVER_FD);
+	stage_play_to_go(stage);
 }
 
 /* The target is gone, as its process would be. */
@@ -177,34 +31,6 @@ static void die(struct stage *stage)
 	swo_channel_shutdown(&stage->data);
 	swo_listener_close(stage->listener);
 	stage->listener = NULL;
-}
-
-static void close_stage(struct stage *stage)
-{
-	if (stage->data.conn)
-		swo_channel_shutdown(&stage->data);
-	fake_vm_close(&stage->vm);
-	if (stage->data.conn) {
-		pthread_join(stage->drain, NULL);
-		swo_channel_close(&stage->data);
-	}
-	swo_channel_close(&stage->control);
-	swo_listener_close(stage->listener);
-	hello_free(&stage->hello);
-	share_close(&stage->share);
-}
-
-static struct swo_migration_info await_doubt(struct stage *stage)
-{
-	struct swo_migration_info info;
-	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
-
-	do {
-		swo_migration_info(stage->vm.migration, &info);
-		swo_sleep_until(swo_now_ns() + 1000000);
-	} while (info.status != SWO_MIGRATION_IN_DOUBT && !swo_deadline_passed(guard));
-	assert_int_equal(info.status, SWO_MIGRATION_IN_DOUBT);
-	return info;
 }
 
 static uint64_t resumed_with;
@@ -230,7 +56,7 @@ static void a_source_whose_target_died_before_it_began_runs_again_by_itself(void
 	assert_int_equal(resumed_with, stage.hash);
 	/* And whatever is left of that target cannot begin. */
 	assert_false(share_begin(&stage.share));
-	close_stage(&stage);
+	stage_close(&stage);
 }
 
 static void a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_lives(void **state)
@@ -243,7 +69,7 @@ static void a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_liv
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
 	assert_true(fake_vm_runs(&stage.vm));
 	assert_false(share_begin(&stage.share));
-	close_stage(&stage);
+	stage_close(&stage);
 }
 
 static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
@@ -255,7 +81,7 @@ static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
 	play_to_go(&stage);
 	assert_true(share_begin(&stage.share));
 	die(&stage);
-	struct swo_migration_info info = await_doubt(&stage);
+	struct swo_migration_info info = stage_await_doubt(&stage);
 
 	assert_true(info.committed);
 	assert_int_equal(swo_migration_resolve(stage.vm.migration, true, &err), -1);
@@ -269,7 +95,7 @@ static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
 	assert_false(fake_vm_runs(&stage.vm));
 	assert_false(swo_migration_may_run(stage.vm.migration));
 	assert_true(swo_ram_is_gone(stage.vm.vm.ram));
-	close_stage(&stage);
+	stage_close(&stage);
 }
 
 static void a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do(void **state)
@@ -277,7 +103,7 @@ static void a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do(
 	(void)state;
 	static struct stage stage;
 
-	play_hello(&stage, SWO_HANDOVER_COPY);
+	stage_open(&stage, SWO_HANDOVER_FD, SWO_HANDOVER_COPY);
 	struct swo_migration_info info = fake_end(&stage.vm);
 
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
@@ -285,7 +111,7 @@ static void a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do(
 		!strstr(info.error.text, "handover=copy"))
 		fail_msg("%s", info.error.text);
 	assert_true(fake_vm_runs(&stage.vm));
-	close_stage(&stage);
+	stage_close(&stage);
 }
 
 /* A listener of another user; root can reach it, and must not give it anything. */
@@ -411,7 +237,7 @@ static void descriptors_that_are_not_the_vms_ram_are_refused_and_closed(void **s
 
 	for (unsigned i = 0; i < SWO_FDS_MAX; i++)
 		many[i] = word;
-	unsigned before = open_files();
+	unsigned before = fake_entries("/proc/self/fd");
 
 	expect_refused(&play, NULL, 0, "0 descriptors came");
 	expect_refused(&play, (int[]){word}, 1, "1 descriptors came");
@@ -426,9 +252,9 @@ static void descriptors_that_are_not_the_vms_ram_are_refused_and_closed(void **s
 	expect_refused(&play, (int[]){word, ram}, 2, "not the shared word");
 	/* The last one, too, when the target has come to it. */
 	for (swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
-		open_files() != before && !swo_deadline_passed(guard);)
+		fake_entries("/proc/self/fd") != before && !swo_deadline_passed(guard);)
 		swo_sleep_until(swo_now_ns() + 1000000);
-	assert_int_equal(open_files(), before);
+	assert_int_equal(fake_entries("/proc/self/fd"), before);
 	/* None of it has cost the target its own RAM, and it goes on waiting. */
 	assert_true(swo_ram_is_writable(play.vm.vm.ram));
 

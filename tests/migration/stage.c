@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * stage.c - plays the target.
+ */
+#include "stage.h"
+
+#include <string.h>
+
+/* What comes over the data channel; RAM that is handed over has its own way. */
+static void *drain(void *opaque)
+{
+	struct stage *stage = opaque;
+	const bool apart = stage->hello.handover == SWO_HANDOVER_FD;
+	struct swo_frame_header header;
+	static char bytes[1 << 20];
+
+	while (!swo_channel_recv_header(&stage->data, &header, sizeof(bytes), 30000, NULL) &&
+		!swo_channel_recv_payload(
+			&stage->data, &header, bytes, header.length, NULL, 0, NULL))
+		assert_true(!apart || (header.type != WIRE_RAM && header.type != WIRE_RAM_ZERO));
+	return NULL;
+}
+
+struct swo_channel stage_take_call(struct stage *stage)
+{
+	struct swo_channel channel;
+	struct swo_conn *conn;
+
+	assert_int_equal(
+		swo_listener_accept(stage->listener, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
+	swo_channel_init(&channel, conn, STALL_MS);
+	assert_int_equal(swo_conn_welcome_fds(conn, true, NULL), 0);
+	return channel;
+}
+
+static void answer_clock(struct stage *stage)
+{
+	send_frame(&stage->control,
+		(struct swo_frame_header){.type = WIRE_CLOCK_REPLY,
+			.offset = stage->header.offset,
+			.pass = swo_now_ns()},
+		NULL, 0);
+}
+
+/* Clock probes are answered on the way. */
+static int next_control(struct stage *stage, char text[65536])
+{
+	int type;
+
+	while ((type = next_frame(&stage->control, &stage->header, text)) == WIRE_CLOCK)
+		answer_clock(stage);
+	return type;
+}
+
+static void hash_it(struct fake_vm *vm)
+{
+	((struct stage *)vm->hook)->hash = swo_ram_hash(vm->vm.ram);
+}
+
+void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer)
+{
+	struct swo_migration_params params = fake_params();
+	struct hello_cost costs[2] = {0};
+	const struct hello_ok ok = {.ticket = 77, .handover = answer};
+	struct swo_buf text = SWO_BUF_INIT(65536);
+	static char bytes[65536];
+
+	memset(stage, 0, sizeof(*stage));
+	share_init(&stage->share);
+	fake_vm_open(&stage->vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	if (asked == SWO_HANDOVER_FD) {
+		stage->vm.hook = stage;
+		stage->vm.on_save = hash_it;
+	}
+	strcpy(stage->uri, fake_uri());
+	params.channels = 1;
+	params.commit_deadline_ms = 200;
+	params.handover = asked;
+	assert_int_equal(swo_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
+	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL, NULL,
+				 &stage->vm.migration, NULL),
+		0);
+	stage->control = stage_take_call(stage);
+	assert_int_equal(next_frame(&stage->control, &stage->header, bytes), WIRE_HELLO);
+	assert_int_equal(hello_parse(bytes, stage->header.length, &stage->hello, NULL), 0);
+	assert_int_equal(stage->hello.handover, asked);
+	/* Its RAM fits any RAM of that size; this one is at hand. */
+	if (asked == SWO_HANDOVER_FD)
+		assert_int_equal(
+			share_take(&stage->share, stage->vm.vm.ram, stage->control.conn, NULL), 0);
+	assert_int_equal(hello_ok_format(costs, 2, &ok, &text, NULL), 0);
+	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, text.data,
+		text.len);
+	swo_buf_free(&text);
+}
+
+void stage_play_to_go(struct stage *stage)
+{
+	struct wire_go go = {.nonce = 42};
+	static char text[65536];
+
+	/* Eight probes come before the data channel; both are served as they come. */
+	for (int i = 0; i < 8; i++) {
+		assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_CLOCK);
+		answer_clock(stage);
+	}
+	stage->data = stage_take_call(stage);
+	assert_int_equal(pthread_create(&stage->drain, NULL, drain, stage), 0);
+	for (unsigned i = 0; i < 2; i++)
+		send_frame(&stage->control,
+			(struct swo_frame_header){.type = WIRE_INITIAL_LOADED, .device = i}, NULL,
+			0);
+
+	int type;
+	while ((type = next_control(stage, text)) != WIRE_END_ALL)
+		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
+	memcpy(go.id, stage->hello.id, sizeof(go.id));
+	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &go, sizeof(go));
+	assert_int_equal(next_control(stage, text), WIRE_GO);
+	assert_memory_equal(text, &go, sizeof(go));
+}
+
+struct swo_migration_info stage_await_doubt(struct stage *stage)
+{
+	struct swo_migration_info info;
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+
+	do {
+		swo_migration_info(stage->vm.migration, &info);
+		swo_sleep_until(swo_now_ns() + 1000000);
+	} while (info.status != SWO_MIGRATION_IN_DOUBT && !swo_deadline_passed(guard));
+	assert_int_equal(info.status, SWO_MIGRATION_IN_DOUBT);
+	return info;
+}
+
+void stage_close(struct stage *stage)
+{
+	if (stage->data.conn)
+		swo_channel_shutdown(&stage->data);
+	fake_vm_close(&stage->vm);
+	if (stage->data.conn) {
+		pthread_join(stage->drain, NULL);
+		swo_channel_close(&stage->data);
+	}
+	swo_channel_close(&stage->control);
+	swo_listener_close(stage->listener);
+	hello_free(&stage->hello);
+	share_close(&stage->share);
+}

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * stage.h - a source under test, and its target played by the test: up to GO, which is received
+ * and not answered.
+ */
+#ifndef TESTS_MIGRATION_STAGE_H
+#define TESTS_MIGRATION_STAGE_H
+
+#include "fake_vm.h"
+#include "frames.h"
+#include "migration/hello.h"
+#include "migration/share.h"
+
+struct stage {
+	struct fake_vm vm;
+	char uri[128];
+	struct swo_listener *listener;
+	struct swo_channel control, data;
+	struct hello hello;
+	struct swo_frame_header header;
+	struct shared_ram share; /* where RAM is handed over */
+	pthread_t drain;
+	uint64_t hash; /* of RAM, when the source stood still; only where it is handed over */
+};
+
+/* Up to the source's HELLO, which asks for `asked`, and an answer that says `answer`. */
+void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer);
+/* From there as far as GO. */
+void stage_play_to_go(struct stage *stage);
+struct swo_channel stage_take_call(struct stage *stage);
+struct swo_migration_info stage_await_doubt(struct stage *stage);
+/* With the data channel open or not. */
+void stage_close(struct stage *stage);
+
+#endif
