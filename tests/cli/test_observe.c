@@ -74,18 +74,25 @@ static void parallel_target(FILE *out, unsigned shift)
 	arc(out, "d", "RUNNING_P2P", "RUNNING", shift + 1211, shift + 1196, shift + 1212, true);
 }
 
+/* Records of both sides, begun at those times; the target's CLOCK_MONOTONIC is `shift` ms ahead. */
+static void record_both(uint64_t source_ms, uint64_t target_ms, unsigned shift)
+{
+	FILE *out = begin("src", source_ms * MS, (1000000 + source_ms) * MS);
+
+	serial_source(out);
+	fclose(out);
+	out = begin("dst", (target_ms + shift) * MS, (1000000 + target_ms) * MS);
+	parallel_target(out, shift);
+	fclose(out);
+}
+
 static void both_sides_make_one_outage(void **state)
 {
 	(void)state;
 	struct observed observed;
 	struct observed_outage outage;
-	FILE *out = begin("src", 0, 1000000 * MS);
 
-	serial_source(out);
-	fclose(out);
-	out = begin("dst", 0, 1000000 * MS);
-	parallel_target(out, 0);
-	fclose(out);
+	record_both(0, 0, 0);
 	assert_int_equal(observed_init(&observed, NULL), 0);
 	assert_int_equal(observed_read(&observed, path_of("src"), NULL, NULL), 0);
 	assert_int_equal(observed_read(&observed, path_of("dst"), NULL, NULL), 0);
@@ -112,13 +119,8 @@ static void two_hosts_meet_by_their_wall_clocks(void **state)
 	(void)state;
 	struct observed observed;
 	struct observed_outage outage;
-	FILE *out = begin("src", 50 * MS, 1000050 * MS);
 
-	serial_source(out);
-	fclose(out);
-	out = begin("dst", 5080 * MS, 1000080 * MS);
-	parallel_target(out, 5000);
-	fclose(out);
+	record_both(50, 80, 5000);
 	assert_int_equal(observed_init(&observed, NULL), 0);
 	assert_int_equal(observed_read(&observed, path_of("src"), NULL, NULL), 0);
 	assert_int_equal(observed_read(&observed, path_of("dst"), NULL, NULL), 0);
@@ -133,13 +135,8 @@ static void one_side_alone_shows_its_own(void **state)
 	(void)state;
 	struct observed observed;
 	struct observed_outage outage;
-	FILE *out = begin("src", 0, 1000000 * MS);
 
-	serial_source(out);
-	fclose(out);
-	out = begin("dst", 0, 1000000 * MS);
-	parallel_target(out, 0);
-	fclose(out);
+	record_both(0, 0, 0);
 	assert_int_equal(observed_init(&observed, NULL), 0);
 	assert_int_equal(observed_read(&observed, path_of("src"), NULL, NULL), 0);
 	assert_int_equal(observed_outage(&observed, &outage, NULL), 0);

@@ -31,6 +31,12 @@ static unsigned begun(void)
 	return count;
 }
 
+static void stand_still(struct vmm *vmm)
+{
+	vmm_ask_all(vmm, SWO_DEVICE_RUNNING_P2P);
+	vmm_ask_all(vmm, SWO_DEVICE_STOP);
+}
+
 /* All but the last are asked; that one has been begun, and is done or not. */
 static void stop_all_but_the_last(struct vmm *vmm)
 {
@@ -84,8 +90,7 @@ static void a_way_back_is_taken_and_the_session_that_nobody_saw_is_closed(void *
 	struct vmm vmm;
 
 	vmm_start(&vmm, FORESEE_QEMU, 3);
-	vmm_ask_all(&vmm, SWO_DEVICE_RUNNING_P2P);
-	vmm_ask_all(&vmm, SWO_DEVICE_STOP);
+	stand_still(&vmm);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_STOP_COPY), 0);
 	/* Cancelled: the other two were begun and have sessions by now, or will. */
 	assert_int_equal(vmm_ask(&vmm, 1, SWO_DEVICE_RUNNING_P2P), 0);
@@ -127,8 +132,7 @@ static void what_was_begun_before_a_surprise_is_still_handed_over(void **state)
 	struct vmm vmm;
 
 	vmm_start(&vmm, FORESEE_QEMU, 4);
-	vmm_ask_all(&vmm, SWO_DEVICE_RUNNING_P2P);
-	vmm_ask_all(&vmm, SWO_DEVICE_STOP);
+	stand_still(&vmm);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_STOP_COPY), 0);
 	assert_int_equal(vmm_ask(&vmm, 1, SWO_DEVICE_RESUMING), 0);
 	assert_non_null(check_reason());
@@ -263,8 +267,7 @@ static void a_reset_drops_what_was_begun(void **state)
 	struct vmm vmm;
 
 	vmm_start(&vmm, FORESEE_QEMU, 3);
-	vmm_ask_all(&vmm, SWO_DEVICE_RUNNING_P2P);
-	vmm_ask_all(&vmm, SWO_DEVICE_STOP);
+	stand_still(&vmm);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_STOP_COPY), 0);
 	assert_int_equal(ahead_ioctl(vmm.fd[1], VFIO_DEVICE_RESET, NULL), 0);
 	assert_int_equal(vmm_state(&vmm, 1), SWO_DEVICE_RUNNING);
@@ -283,8 +286,7 @@ static void a_hot_reset_drops_all_that_was_begun(void **state)
 	struct vmm vmm;
 
 	vmm_start(&vmm, FORESEE_QEMU, 3);
-	vmm_ask_all(&vmm, SWO_DEVICE_RUNNING_P2P);
-	vmm_ask_all(&vmm, SWO_DEVICE_STOP);
+	stand_still(&vmm);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_STOP_COPY), 0);
 	assert_int_equal(ahead_ioctl(vmm.fd[0], VFIO_DEVICE_PCI_HOT_RESET, NULL), 0);
 	vmm_close_session(&vmm, 0);
@@ -304,8 +306,7 @@ static void an_unplugged_device_leaves_nothing(void **state)
 	struct vmm vmm;
 
 	vmm_start(&vmm, FORESEE_QEMU, 3);
-	vmm_ask_all(&vmm, SWO_DEVICE_RUNNING_P2P);
-	vmm_ask_all(&vmm, SWO_DEVICE_STOP);
+	stand_still(&vmm);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_STOP_COPY), 0);
 	vmm_close(&vmm, 1);
 	assert_int_equal(fleet.count, 2);
@@ -326,8 +327,7 @@ static void a_hot_added_device_goes_along(void **state)
 	vmm_add(&vmm, PLAYED_ALL);
 	vmm_add(&vmm, PLAYED_ALL);
 	played_meet(3);
-	vmm_ask_all(&vmm, SWO_DEVICE_RUNNING_P2P);
-	vmm_ask_all(&vmm, SWO_DEVICE_STOP);
+	stand_still(&vmm);
 	assert_int_equal(played_missed(), 0);
 	assert_null(check_reason());
 	vmm_end(&vmm);
@@ -513,8 +513,7 @@ static void a_session_that_nobody_asks_for_is_taken_back(void **state)
 	struct vmm vmm;
 
 	vmm_start(&vmm, FORESEE_QEMU, 2);
-	vmm_ask_all(&vmm, SWO_DEVICE_RUNNING_P2P);
-	vmm_ask_all(&vmm, SWO_DEVICE_STOP);
+	stand_still(&vmm);
 	worker_patience_ns = 1000000;
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_STOP_COPY), 0);
 	await_state(1, SWO_DEVICE_STOP);

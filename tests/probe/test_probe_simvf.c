@@ -2,15 +2,14 @@
 /* The conformance run against simulated VFs, good ones and such with faults put in: argv[1] is
    switchover-simvf, argv[2] switchover. */
 #include "../cm.h"
+#include "../simvf_process.h"
 #include "switchover/probe.h"
 
 #include <jansson.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -36,36 +35,19 @@ struct vf {
 
 static void vf_start(struct vf *vf, unsigned n, const char *const *options)
 {
-	const char *argv[16 + OPTIONS_MAX];
-	int ready[2];
-	char fd[16], byte;
-	unsigned argc = 0;
+	static const char *const fixed[] = {
+		"--state-size", "64K", "--precopy-percent", "50", "--pf-dir", dir};
+	const char *all[SWO_ARRAY_SIZE(fixed) + OPTIONS_MAX + 1];
+	unsigned count = 0;
 
-	assert_int_equal(pipe(ready), 0);
+	for (; count < SWO_ARRAY_SIZE(fixed); count++)
+		all[count] = fixed[count];
+	for (; options && *options; options++)
+		all[count++] = *options;
+	all[count] = NULL;
 	snprintf(vf->name, sizeof(vf->name), "vf%u", n);
 	snprintf(vf->socket, sizeof(vf->socket), "%s/%s.sock", dir, vf->name);
-	snprintf(fd, sizeof(fd), "%d", ready[1]);
-	const char *const fixed[] = {simvf_path, "--quiet", "--socket", vf->socket, "--ready-fd",
-		fd, "--state-size", "64K", "--precopy-percent", "50", "--pf-dir", dir};
-
-	for (; argc < SWO_ARRAY_SIZE(fixed); argc++)
-		argv[argc] = fixed[argc];
-	for (; options && *options; options++)
-		argv[argc++] = *options;
-	argv[argc] = NULL;
-	vf->pid = fork();
-	assert_true(vf->pid >= 0);
-	if (!vf->pid) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execv(simvf_path, (char *const *)(uintptr_t)argv);
-		_exit(127);
-	}
-	close(ready[1]);
-	struct pollfd pfd = {.fd = ready[0], .events = POLLIN};
-
-	if (poll(&pfd, 1, 30000) != 1 || read(ready[0], &byte, 1) != 1)
-		fail_msg("%s does not start", simvf_path);
-	close(ready[0]);
+	vf->pid = simvf_process_start(simvf_path, vf->socket, all);
 }
 
 static void vf_stop(struct vf *vf)

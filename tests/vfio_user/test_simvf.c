@@ -1,19 +1,18 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The client against real server processes: argv[1] is switchover-simvf. */
 #include "../cm.h"
+#include "../simvf_process.h"
 #include "simvf/regs.h"
 #include "switchover/device.h"
 #include "vfio_user/proto.h"
 
 #include <jansson.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -63,29 +62,12 @@ static void vf_start(struct vf *vf, const char *name, const char *option)
 		.slow_deadline_ms = 60000,
 		.dma_read = ram_read,
 		.dma_write = ram_write};
-	int ready[2];
-	char fd[16], byte;
+	const char *const options[] = {"--report", vf->report, "--state-size", "4M",
+		"--precopy-percent", "50", option, NULL};
 
-	assert_int_equal(pipe(ready), 0);
 	snprintf(vf->socket, sizeof(vf->socket), "%s/%s.sock", dir, name);
 	snprintf(vf->report, sizeof(vf->report), "%s/%s.json", dir, name);
-	snprintf(fd, sizeof(fd), "%d", ready[1]);
-	vf->pid = fork();
-	assert_true(vf->pid >= 0);
-	if (!vf->pid) {
-		/* A test that fails leaves no process behind. */
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		execl(simvf_path, simvf_path, "--quiet", "--socket", vf->socket, "--report",
-			vf->report, "--ready-fd", fd, "--state-size", "4M", "--precopy-percent",
-			"50", option, NULL);
-		_exit(127);
-	}
-	close(ready[1]);
-	struct pollfd pfd = {.fd = ready[0], .events = POLLIN};
-
-	if (poll(&pfd, 1, 30000) != 1 || read(ready[0], &byte, 1) != 1)
-		fail_msg("%s does not start", simvf_path);
-	close(ready[0]);
+	vf->pid = simvf_process_start(simvf_path, vf->socket, options);
 	MUST(swo_vfio_user_connect(name, vf->socket, &params, &vf->dev, &err));
 }
 
