@@ -125,7 +125,11 @@ static void a_large_device_uses_all_channels_and_arrives_in_order(void **state)
 			fake_vm_open(&source, devices, true, sizes[i], SWO_TRANSITIONS_PARALLEL);
 			fake_vm_open(&target, devices, false, sizes[i], SWO_TRANSITIONS_PARALLEL);
 			fake_migrate(&source, &target, &params);
-			assert_int_equal(fake_end(&source).status, SWO_MIGRATION_COMPLETED);
+			const struct swo_migration_info info = fake_end(&source);
+
+			if (info.status != SWO_MIGRATION_COMPLETED)
+				fail_msg("%u devices of %zu bytes: %s", devices, sizes[i],
+					info.error.text);
 			assert_int_equal(fake_end(&target).status, SWO_MIGRATION_COMPLETED);
 			m = source.migration;
 			/* RAM is 6 MiB in all. */
