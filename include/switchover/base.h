@@ -126,6 +126,12 @@ SWO_API bool swo_worker_is_current(const struct swo_worker *worker);
  */
 SWO_API bool swo_worker_destroy(struct swo_worker *worker, swo_deadline deadline);
 
+/*
+ * Memory that a thread which hangs may still touch: never freed, and on a list, so that those who
+ * look for leaks, or into a core, can tell it from what was forgotten.
+ */
+SWO_API void swo_leave_behind(void *what);
+
 /* ---- log ---------------------------------------------------------------- */
 
 enum swo_log_level { SWO_LOG_ERROR, SWO_LOG_WARN, SWO_LOG_INFO, SWO_LOG_DEBUG };

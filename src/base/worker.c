@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -46,6 +47,24 @@ int swo_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), v
 			"cannot start thread '%s'; raise the limit on processes (ulimit -u)", name);
 	}
 	return 0;
+}
+
+/* Newest first; nothing ever leaves it. */
+static struct left_behind {
+	struct left_behind *next;
+	void *what;
+} * _Atomic all_left_behind;
+
+void swo_leave_behind(void *what)
+{
+	struct left_behind *left = malloc(sizeof(*left));
+
+	if (!left)
+		return;
+	left->what = what;
+	left->next = atomic_load(&all_left_behind);
+	while (!atomic_compare_exchange_weak(&all_left_behind, &left->next, left))
+		;
 }
 
 struct swo_worker {
@@ -192,8 +211,8 @@ bool swo_worker_destroy(struct swo_worker *worker, swo_deadline deadline)
 	pthread_mutex_unlock(&worker->mutex);
 
 	if (!ended) {
-		/* It may still wake up one day and touch its memory: leave both behind. */
 		pthread_detach(worker->thread);
+		swo_leave_behind(worker);
 		return false;
 	}
 	pthread_join(worker->thread, NULL);

@@ -92,6 +92,7 @@ void swo_device_destroy(struct swo_device *dev)
 			"device %s: its backend still hangs; it is left behind with its memory and "
 			"its thread",
 			dev->name);
+		swo_leave_behind(dev);
 		return;
 	}
 	if (dev->ops->destroy)

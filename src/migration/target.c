@@ -333,6 +333,7 @@ static void target_free(struct swo_migration *m)
 	if (!migration_devices_idle(m, swo_deadline_ms(FREE_MS))) {
 		swo_log(SWO_LOG_WARN,
 			"a device hangs: what its migration holds is left behind with it");
+		swo_leave_behind(t);
 		return;
 	}
 	for (unsigned i = 0; i < t->devices_made; i++)

@@ -51,6 +51,7 @@ void note(struct session *s, enum swo_verdict verdict, const char *name, const c
 	if (!result) {
 		swo_log(SWO_LOG_ERROR, "out of memory: %s of %s is not reported", name,
 			s->target.name);
+		swo_leave_behind(s);
 		return;
 	}
 	bool worse = verdict > result->verdict || !result->count;
