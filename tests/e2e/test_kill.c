@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_kill.c - a machine, a device or the link is killed at each moment of a
- * migration. Before GO the guest runs on at the source with nothing lost; never do both run.
+ * test_kill.c - a machine, a device or the link is killed, or a machine frozen for longer than any
+ * deadline, at each moment of a migration. Before GO the guest runs on at the source with nothing
+ * lost; never do both run; and where both live in the end, one does.
  */
 #include "cut.h"
 #include "e2e.h"
 
+#include <signal.h>
 #include <unistd.h>
 
 #define STATUS "MIGRATION", "data.status"
@@ -31,7 +33,20 @@ static const struct moment {
 	  {LAB_TARGET, DEVICE, "running", &resuming},
 };
 
-enum victim { TARGET_VM, SOURCE_VM, SOURCE_DEVICE, TARGET_DEVICE, LINK, LINK_FOR_A_WHILE };
+enum victim {
+	TARGET_VM,
+	SOURCE_VM,
+	SOURCE_DEVICE,
+	TARGET_DEVICE,
+	LINK,
+	LINK_FOR_A_WHILE,
+	TARGET_FROZEN,
+	SOURCE_FROZEN
+};
+
+/* A machine that is frozen stays so for longer than the other waits for it. */
+#define PATIENCE_MS 500
+#define FROZEN_MS   1300
 
 static const struct bench_config *config(void)
 {
@@ -67,6 +82,15 @@ static void wait_for_moment(struct lab *lab, const struct moment *moment)
 	}
 }
 
+static void freeze(struct lab *lab, enum lab_side side)
+{
+	pid_t pid = bench_pid(lab->ends[side].vm);
+
+	assert_int_equal(kill(pid, SIGSTOP), 0);
+	usleep(FROZEN_MS * 1000);
+	assert_int_equal(kill(pid, SIGCONT), 0);
+}
+
 static void kill_victim(struct lab *lab, enum victim victim, struct cut *cut)
 {
 	switch (victim) {
@@ -89,6 +113,12 @@ static void kill_victim(struct lab *lab, enum victim victim, struct cut *cut)
 		cut_set(cut, false);
 		usleep(300000);
 		cut_set(cut, true);
+		break;
+	case TARGET_FROZEN:
+		freeze(lab, LAB_TARGET);
+		break;
+	case SOURCE_FROZEN:
+		freeze(lab, LAB_SOURCE);
 		break;
 	}
 }
@@ -186,6 +216,26 @@ static void judge_living_source(struct lab *lab, enum victim victim, struct tall
 	never_both(lab);
 }
 
+/* Both live and can talk: whatever each made of the other's silence, one comes to run. */
+static void judge_both_alive(struct lab *lab, struct tally *tally)
+{
+	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
+	char status[LAB_STATUS_MAX];
+
+	do
+		e2e_must(lab, lab_wait_end(lab, E2E_GUARD_MS, status, err));
+	while (!strcmp(status, "in-doubt") && !swo_deadline_passed(guard));
+	bool at_target = !strcmp(status, "completed");
+
+	print_message("#     %s\n", status);
+	assert_true(comes_to_run(lab, at_target ? LAB_TARGET : LAB_SOURCE, E2E_GUARD_MS));
+	never_both(lab);
+	e2e_rings_on(lab, at_target ? LAB_TARGET : LAB_SOURCE, 0);
+	never_both(lab);
+	tally->at_target += at_target;
+	tally->at_source += !at_target;
+}
+
 /* The source is gone. If the target had taken GO it runs, whole; if not, nobody does. */
 static void judge_dead_source(struct lab *lab, struct tally *tally)
 {
@@ -206,16 +256,23 @@ static void kill_at(enum victim victim, const struct moment *moment, struct tall
 	e2e_must(&lab, lab_init(&lab, config(), 2, "parallel", err));
 	if (victim == LINK || victim == LINK_FOR_A_WHILE)
 		cut = put_between(&lab);
-	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err) || lab_migrate(&lab, err));
+	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err));
+	if (victim >= TARGET_FROZEN)
+		lab.parameters = json_pack("{s:i, s:i}", "x-commit-deadline-ms", PATIENCE_MS,
+			"x-idle-deadline-ms", PATIENCE_MS);
+	e2e_must(&lab, lab_migrate(&lab, err));
 	lab.deaths_expected = true;
 	wait_for_moment(&lab, moment);
 	kill_victim(&lab, victim, cut);
 	if (victim == SOURCE_VM)
 		judge_dead_source(&lab, tally);
+	else if (victim >= TARGET_FROZEN)
+		judge_both_alive(&lab, tally);
 	else
 		judge_living_source(&lab, victim, tally);
 	if (cut)
 		cut_stop(cut);
+	json_decref(lab.parameters);
 	lab_free(&lab, false);
 }
 
@@ -269,6 +326,18 @@ static void the_link_is_cut_for_a_while_at_ten_moments(void **state)
 	kill_at_each_moment(LINK_FOR_A_WHILE);
 }
 
+static void the_target_is_frozen_at_ten_moments_and_one_runs_when_it_is_back(void **state)
+{
+	(void)state;
+	kill_at_each_moment(TARGET_FROZEN);
+}
+
+static void the_source_is_frozen_at_ten_moments_and_one_runs_when_it_is_back(void **state)
+{
+	(void)state;
+	kill_at_each_moment(SOURCE_FROZEN);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -278,6 +347,8 @@ int main(void)
 		e2e_test(a_device_of_the_target_is_killed_at_ten_moments),
 		e2e_test(the_link_is_cut_at_ten_moments),
 		e2e_test(the_link_is_cut_for_a_while_at_ten_moments),
+		e2e_test(the_target_is_frozen_at_ten_moments_and_one_runs_when_it_is_back),
+		e2e_test(the_source_is_frozen_at_ten_moments_and_one_runs_when_it_is_back),
 	};
 	bench_proc_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);

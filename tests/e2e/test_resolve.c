@@ -243,6 +243,39 @@ static void with_both_dead_the_target_s_journal_still_knows(void **state)
 	lab_free(&lab, false);
 }
 
+/* The id of one migration, and the address or journal of another's target. */
+static void another_migration_s_target_settles_nothing(void **state)
+{
+	(void)state;
+	static struct lab other;
+	static struct bench_config config;
+	char status[LAB_STATUS_MAX], theirs[40];
+
+	config = e2e_config();
+	e2e_must(&other, lab_init(&other, &config, 1, "parallel", err) || lab_start(&other, err) ||
+				 lab_boot(&other, err) || lab_migrate(&other, err) ||
+				 lab_wait_end(&other, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "completed");
+	json_t *info = lab_qmp(&other, LAB_TARGET, "query-migrate", NULL, NULL);
+	snprintf(theirs, sizeof(theirs), "%s", json_path_string(info, "x-id"));
+	json_decref(info);
+
+	lose_go();
+	bench_kill(lab.ends[LAB_SOURCE].vm);
+	/* One that runs, and is somebody else's: it must be neither a yes nor a no. */
+	expect(RESOLVE("%s --uri=%s", id, other.listen_uri), IN_DOUBT, "stays in doubt");
+	expect(RESOLVE("%s --target-journal=%s/%s.target", id, other.dir, theirs), FAILED,
+		"is not the target's journal of migration");
+	/* A directory in which there is none of it. */
+	expect(RESOLVE("%s --target-journal=%s", id, other.dir), FAILED, id);
+	expect_start(false);
+	/* The right one still can. */
+	expect(RESOLVE("%s --uri=%s", id, lab.listen_uri), OK, "never run");
+	expect_start(true);
+	lab_free(&lab, false);
+	lab_free(&other, false);
+}
+
 static void a_damaged_journal_is_named_and_settles_nothing(void **state)
 {
 	(void)state;
@@ -317,6 +350,7 @@ int main(void)
 		resolve_test(
 			a_living_source_is_settled_by_the_journal_of_a_target_that_never_started),
 		resolve_test(with_both_dead_the_target_s_journal_still_knows),
+		resolve_test(another_migration_s_target_settles_nothing),
 		resolve_test(a_damaged_journal_is_named_and_settles_nothing),
 		resolve_test(a_source_killed_after_go_is_never_started_while_the_target_runs),
 		resolve_test(a_target_killed_while_it_starts_is_left_to_the_operator),

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static const char *const id = "00000000-0000-4000-8000-000000000001";
@@ -180,6 +181,85 @@ static void a_migration_has_one_journal_a_side(void **state)
 		swo_journal_create(&config, SWO_JOURNAL_TARGET, id, "", &journal, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	swo_journal_close(begin(SWO_JOURNAL_SOURCE), true);
+	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), -1);
+}
+
+static void of_many_processes_that_begin_a_journal_one_does(void **state)
+{
+	(void)state;
+	enum { PROCESSES = 8, ROUNDS = 20 };
+
+	for (int round = 0; round < ROUNDS; round++) {
+		int go[2], winners = 0;
+		char byte;
+
+		assert_int_equal(pipe2(go, O_CLOEXEC), 0);
+		for (int i = 0; i < PROCESSES; i++) {
+			pid_t pid = fork();
+
+			assert_true(pid >= 0);
+			if (pid)
+				continue;
+			struct swo_journal *journal;
+			struct swo_error err = {0};
+
+			close(go[1]);
+			if (read(go[0], &byte, 1) < 0)
+				_exit(3);
+			if (!swo_journal_create(
+				    &config, SWO_JOURNAL_TARGET, id, "", &journal, &err))
+				_exit(1);
+			_exit(err.code == SWO_E_STATE ? 0 : 2);
+		}
+		close(go[0]);
+		close(go[1]);
+		for (int i = 0; i < PROCESSES; i++) {
+			int status;
+
+			assert_true(wait(&status) > 0 && WIFEXITED(status));
+			assert_true(WEXITSTATUS(status) <= 1);
+			winners += WEXITSTATUS(status);
+		}
+		assert_int_equal(winners, 1);
+		assert_int_equal(unlink(path_of(SWO_JOURNAL_TARGET)), 0);
+	}
+}
+
+static void where_one_may_not_write_there_is_an_error_and_no_journal(void **state)
+{
+	(void)state;
+	enum { NOBODY = 65534 };
+	struct stat before, after;
+
+	if (geteuid())
+		skip(); /* it takes root to be somebody else */
+	assert_int_equal(chown(dir, NOBODY, NOBODY), 0);
+	assert_int_equal(chmod(dir, 0500), 0);
+	assert_int_equal(stat(dir, &before), 0);
+	pid_t pid = fork();
+
+	assert_true(pid >= 0);
+	if (!pid) {
+		struct swo_journal *journal;
+		struct swo_error err = {0};
+
+		if (setgid(NOBODY) || setuid(NOBODY))
+			_exit(2);
+		if (!swo_journal_create(&config, SWO_JOURNAL_SOURCE, id, "", &journal, &err))
+			_exit(3);
+		bool said = strstr(err.text, dir) && strstr(err.text, strerror(EACCES));
+
+		_exit(err.code == SWO_E_IO && said ? 0 : 4);
+	}
+	int status;
+
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(chmod(dir, 0700), 0);
+	assert_int_equal(chown(dir, 0, 0), 0);
+	assert_true(WIFEXITED(status));
+	assert_int_equal(WEXITSTATUS(status), 0);
+	assert_int_equal(stat(dir, &after), 0);
+	assert_int_equal(before.st_mtime, after.st_mtime);
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), -1);
 }
 
@@ -511,6 +591,8 @@ int main(void)
 		journal_test(without_space_there_is_an_error_and_no_journal),
 		journal_test(an_id_that_is_none_never_becomes_a_path),
 		journal_test(a_migration_has_one_journal_a_side),
+		journal_test(of_many_processes_that_begin_a_journal_one_does),
+		journal_test(where_one_may_not_write_there_is_an_error_and_no_journal),
 		journal_test(records_come_in_an_order_that_makes_sense_or_not_at_all),
 		journal_test(any_flipped_byte_of_a_record_is_found_and_never_a_yes),
 		journal_test(any_other_length_is_found_and_never_a_yes),
