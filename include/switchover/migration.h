@@ -88,6 +88,8 @@ struct swo_vm {
 	enum swo_transitions transitions; /* SERIAL: RESUMING->STOP goes one device at a time too */
 	bool autostart; /* target: run when the source did; false (-S): arrive paused */
 	const struct swo_journal_config *journal; /* NULL: none is kept */
+	/* The VM's UUID; a target that has one takes no other VM. NULL or "": any. */
+	const char *identity;
 };
 
 struct swo_migration_params {

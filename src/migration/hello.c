@@ -12,12 +12,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static const char *const when_names[] = {"early", "ram", "late"};
 static const char *const handover_names[] = {"copy", "fd"};
 
 void hello_free(struct hello *hello)
 {
+	free(hello->identity);
 	free(hello->layout);
 	free(hello->devices);
 	memset(hello, 0, sizeof(*hello));
@@ -48,12 +50,12 @@ int hello_format(const struct hello *hello, struct swo_buf *out, struct swo_erro
 					 "mig-flags", (json_int_t)hello->devices[i].mig_flags,
 					 "window", (json_int_t)hello->devices[i].window, "spread",
 					 hello->devices[i].spread));
-	return dump(json_pack("{s:i, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:o, s:o}", "version",
-			    SWO_WIRE_VERSION, "id", hello->id, "channels", (int)hello->channels,
-			    "running", hello->running, "finalise", when_names[hello->finalise],
-			    "config", when_names[hello->config], "handover",
-			    handover_names[hello->handover], "layout", hello->layout, "ram", ram,
-			    "devices", devices),
+	return dump(json_pack("{s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:o, s:o}", "version",
+			    SWO_WIRE_VERSION, "id", hello->id, "vm", hello->identity, "channels",
+			    (int)hello->channels, "running", hello->running, "finalise",
+			    when_names[hello->finalise], "config", when_names[hello->config],
+			    "handover", handover_names[hello->handover], "layout", hello->layout,
+			    "ram", ram, "devices", devices),
 		out, err);
 }
 
@@ -148,7 +150,7 @@ static int parse_devices(json_t *list, struct hello *out, struct swo_error *err)
 
 static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 {
-	const char *id, *finalise, *config, *layout;
+	const char *id, *finalise, *config, *layout, *identity = ""; /* who does not say has none */
 	json_t *ram, *devices;
 	int version, channels, running;
 
@@ -158,9 +160,9 @@ static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"the source speaks version %d of the migration protocol, this side %d",
 			version, SWO_WIRE_VERSION);
-	if (json_unpack(root, "{s:s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "id", &id, "channels",
-		    &channels, "running", &running, "finalise", &finalise, "config", &config,
-		    "layout", &layout, "ram", &ram, "devices", &devices))
+	if (json_unpack(root, "{s:s, s?s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "id", &id, "vm",
+		    &identity, "channels", &channels, "running", &running, "finalise", &finalise,
+		    "config", &config, "layout", &layout, "ram", &ram, "devices", &devices))
 		return bad(err, "a field is missing or has another type");
 	if (strlen(id) != WIRE_ID_LEN || channels < 1 || channels > WIRE_CHANNELS_MAX ||
 		parse_when(finalise, &out->finalise) || parse_when(config, &out->config) ||
@@ -171,7 +173,8 @@ static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 	out->channels = (unsigned)channels;
 	out->running = running;
 	out->layout = strdup(layout);
-	if (!out->layout)
+	out->identity = strdup(identity);
+	if (!out->layout || !out->identity)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
 	if (parse_ram(ram, out, err))
 		return -1;
@@ -253,6 +256,7 @@ int hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error 
 		return -1;
 	}
 	out->layout = (char *)layout.data;
+	out->identity = strdup(vm->identity ? vm->identity : "");
 	out->ram_count = swo_ram_count(vm->ram);
 	for (unsigned i = 0; i < out->ram_count; i++) {
 		const struct swo_ram_region *region = swo_ram_region(vm->ram, i);
@@ -262,7 +266,7 @@ int hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error 
 		out->ram[i].size = region->size;
 	}
 	out->devices = calloc(vm->device_count ? vm->device_count : 1, sizeof(*out->devices));
-	if (!out->devices) {
+	if (!out->devices || !out->identity) {
 		hello_free(out);
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
 	}
@@ -281,6 +285,23 @@ static int differs(struct swo_error *err, const char *what, const char *there, c
 		"source and target are not alike: %s is '%.120s' there and '%.120s' here; start "
 		"the target with the same options",
 		what, there, here);
+}
+
+/* A target that has an identity is for that VM alone; a wrong address is found out here. */
+static int check_identity(
+	const struct hello *source, const struct hello *own, struct swo_error *err)
+{
+	if (!*own->identity || !strcasecmp(source->identity, own->identity))
+		return 0;
+	if (!*source->identity)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"this target waits for VM %.64s, and the source does not say whose VM it "
+			"has; start the source with --uuid",
+			own->identity);
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"this target waits for VM %.64s, and the source has VM %.64s; look at the "
+		"address it was told",
+		own->identity, source->identity);
 }
 
 static int check_ram(const struct hello *source, const struct hello *own, struct swo_error *err)
@@ -322,7 +343,9 @@ int hello_check(const struct hello *source, const struct swo_vm *vm, struct swo_
 
 	if (hello_describe(vm, &own, err))
 		return -1;
-	if (source->ram_count != own.ram_count || source->device_count != own.device_count) {
+	rc = check_identity(source, &own, err);
+	if (!rc &&
+		(source->ram_count != own.ram_count || source->device_count != own.device_count)) {
 		snprintf(
 			there, sizeof(there), "%u and %u", source->ram_count, source->device_count);
 		snprintf(here, sizeof(here), "%u and %u", own.ram_count, own.device_count);

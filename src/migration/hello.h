@@ -11,6 +11,7 @@
 /* What a source says of itself. Strings are owned by the struct: hello_free. */
 struct hello {
 	char id[40];
+	char *identity; /* of the VM; "": it has none */
 	unsigned channels;
 	bool running; /* now; END_ALL has the last word */
 	enum swo_when finalise;

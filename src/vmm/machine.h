@@ -59,6 +59,7 @@ struct vmm_machine_config {
 	enum swo_handover handover; /* FD: as a target, RAM is not had beforehand, either */
 
 	const struct swo_journal_config *journal; /* outlives the machine; NULL: none */
+	const char *uuid; /* likewise; NULL: none. A target that has one takes that VM alone */
 
 	/* Told of each event in QMP's terms, on any thread: must not block. Owns `data`. May be
 	 * NULL. */

@@ -126,7 +126,8 @@ static struct swo_vm describe(struct vmm_machine *m)
 		.device_count = m->device_count,
 		.transitions = m->setup.transitions,
 		.autostart = !m->config.paused,
-		.journal = m->config.journal};
+		.journal = m->config.journal,
+		.identity = m->config.uuid};
 }
 
 static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)

@@ -6,6 +6,7 @@
 #include "migration/internal.h"
 #include "stage.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,21 +21,42 @@ struct play {
 	struct swo_channel control, data;
 	struct swo_frame_header header;
 	struct wire_go ticket;
+	const char *identity; /* what the source says */
 	char text[65536];
 };
 
 static uint64_t go_within_ms = 300;
 
-static void open_target(struct play *play)
+static void open_target_of(struct play *play, const char *identity)
 {
 	struct swo_migration_params params = fake_params();
 
 	fake_vm_open(&play->vm, 2, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	play->vm.vm.identity = identity;
+	play->identity = identity;
 	params.commit_deadline_ms = go_within_ms;
 	strcpy(play->uri, fake_uri());
 	assert_int_equal(swo_migration_receive(&play->vm.vm, play->uri, &params, NULL, NULL,
 				 &play->vm.migration, NULL),
 		0);
+}
+
+static void open_target(struct play *play)
+{
+	open_target_of(play, NULL);
+}
+
+/* As the right source would say it. */
+static void describe_hello(struct play *play, struct hello *out)
+{
+	struct swo_vm vm = play->vm.vm;
+
+	vm.identity = play->identity;
+	assert_int_equal(hello_describe(&vm, out, NULL), 0);
+	strcpy(out->id, id);
+	out->channels = 1;
+	out->running = true;
+	out->devices[0].window = out->devices[1].window = 65536;
 }
 
 static void say_hello_of(struct play *play, bool spread)
@@ -44,11 +66,7 @@ static void say_hello_of(struct play *play, bool spread)
 	struct hello_ok ok;
 	struct hello hello;
 
-	assert_int_equal(hello_describe(&play->vm.vm, &hello, NULL), 0);
-	strcpy(hello.id, id);
-	hello.channels = 1;
-	hello.running = true;
-	hello.devices[0].window = hello.devices[1].window = 65536;
+	describe_hello(play, &hello);
 	if (spread) {
 		hello.channels = 2;
 		hello.devices[0].spread = true;
@@ -376,6 +394,56 @@ static void strangers_do_not_disturb_a_waiting_target(void **state)
 	close_play(&play);
 }
 
+/* What the source of another VM, or of another time, says; and what it is told. */
+static void expect_dismissed(
+	struct play *play, const char *vm, const char *from, const char *to, const char *words)
+{
+	struct swo_channel other = dial(play->uri);
+	struct swo_buf text = SWO_BUF_INIT(65536);
+	struct hello hello;
+
+	describe_hello(play, &hello);
+	free(hello.identity);
+	hello.identity = strdup(vm);
+	assert_int_equal(hello_format(&hello, &text, NULL), 0);
+	assert_int_equal(swo_buf_append(&text, "", 1, NULL), 0);
+	hello_free(&hello);
+	char *at = strstr((char *)text.data, from);
+	assert_non_null(at);
+	memcpy(at, to, strlen(to));
+	send_frame(&other, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len - 1);
+	assert_int_equal(next_frame(&other, &play->header, play->text), WIRE_ABORT);
+	if (!strstr(play->text, words))
+		fail_msg("'%s' does not say '%s'", play->text, words);
+	swo_buf_free(&text);
+	swo_channel_close(&other);
+}
+
+static void a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes_in(void **state)
+{
+	(void)state;
+	static const char *const own = "00000000-0000-4000-8000-0000000000AA";
+	static struct play play;
+	char now[32], then[32];
+
+	open_target_of(&play, own);
+	expect_dismissed(&play, "00000000-0000-4000-8000-0000000000bb", "{", "{", "has VM");
+	expect_dismissed(&play, "", "{", "{", "does not say whose VM it has");
+	for (int version = 0; version < SWO_WIRE_VERSION + 3; version++) {
+		if (version == SWO_WIRE_VERSION)
+			continue;
+		snprintf(now, sizeof(now), "\"version\":%d", SWO_WIRE_VERSION);
+		snprintf(then, sizeof(then), "\"version\":%d", version);
+		expect_dismissed(&play, own, now, then, "of the migration protocol, this side");
+	}
+	/* A UUID is the same in either case. */
+	play.identity = "00000000-0000-4000-8000-0000000000aa";
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	close_play(&play);
+}
+
 /* More of them than the target has ears for at a time; one after another they would keep it for 40
  * s. */
 static void silent_strangers_keep_nobody_out(void **state)
@@ -432,10 +500,8 @@ static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **
 		expect_turned_away(&play, WIRE_ATTACH, 0, 1, "nobody expects");
 		expect_turned_away(&play, WIRE_ATTACH, 0, 0, "nobody expects");
 		expect_turned_away(&play, WIRE_ASK, 0, 1, "does not know");
-		assert_int_equal(hello_describe(&play.vm.vm, &hello, NULL), 0);
+		describe_hello(&play, &hello);
 		strcpy(hello.id, "00000000-0000-4000-8000-000000000002");
-		hello.channels = 1;
-		hello.devices[0].window = hello.devices[1].window = 65536;
 		text.len = 0;
 		assert_int_equal(hello_format(&hello, &text, NULL), 0);
 		hello_free(&hello);
@@ -574,6 +640,8 @@ int main(void)
 		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_when_asked),
 		cmocka_unit_test(a_ready_target_refuses_when_go_never_comes),
 		cmocka_unit_test(strangers_do_not_disturb_a_waiting_target),
+		cmocka_unit_test(
+			a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes_in),
 		cmocka_unit_test(silent_strangers_keep_nobody_out),
 		cmocka_unit_test(a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it),
 		cmocka_unit_test(a_source_whose_target_dies_after_go_is_parked_until_told),
