@@ -1,16 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fuzz_target.c - a target, and a source that sends anything: frames in any order on any of its
- * connections, good state and bad, GO with the right nonce or another. Whatever came: without a GO
- * that it had asked for, nothing ever ran.
+ * connections, good state and bad, GO with the right nonce or another; with one data channel or
+ * two and a device over both, with RAM copied or handed over by descriptor. Whatever came: without
+ * a GO that it had asked for, nothing ever ran.
  */
 #include "../migration/fake_vm.h"
 #include "migration/hello.h"
 #include "migration/internal.h"
 #include "peer.h"
 
-#define DEVICES	    2
-#define DEVICE_SIZE 600
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define DEVICES	     2
+#define DEVICE_SIZE  600
+#define CHANNELS_MAX 2
+
+/* The first byte of an input. */
+enum {
+	MODE_STRANGER = 1, /* says no HELLO */
+	MODE_SPREAD = 2,   /* device 0 over both of two channels */
+	MODE_FD = 4,
+	MODE_FD_WORD = 8, /* with a shared word that somebody has already written to */
+};
 
 enum kind {
 	KIND_CONTROL,
@@ -25,13 +39,17 @@ enum kind {
 	KIND_FIN,
 	KIND_GO, /* waits for READY when there is a chance of it */
 	KIND_ATTACH,
+	KIND_DATA_SECOND,
+	KIND_RAW_SECOND,
 	KINDS
 };
 
 struct play {
 	struct fake_vm vm;
 	char uri[128];
-	struct swo_channel control, data;
+	struct swo_channel control, data[CHANNELS_MAX];
+	unsigned channels;
+	uint8_t mode;
 	struct wire_go ticket;
 	uint64_t sent[DEVICES], chain[DEVICES];
 	unsigned good; /* how much of a whole state has been sent */
@@ -63,8 +81,9 @@ static bool await(struct swo_channel *channel, int type, uint8_t text[65536], ui
 		*len = header.length;
 		if (header.type == type)
 			return true;
-		if (header.type == WIRE_REFUSED || header.type == WIRE_ABORT)
-			return false;
+		if (header.type == WIRE_ABORT)
+			if (header.type == WIRE_REFUSED || header.type == WIRE_ABORT)
+				return false;
 	}
 }
 
@@ -80,6 +99,37 @@ static void open_target(struct play *play)
 		&play->vm.vm, play->uri, &params, NULL, NULL, &play->vm.migration, NULL));
 }
 
+static int memory(uint64_t size)
+{
+	int fd = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	fuzz_check(fd >= 0 && !ftruncate(fd, (off_t)size) &&
+		   !fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW));
+	return fd;
+}
+
+/* The word and RAM, as a source would hand them over. */
+static void attach_memory(struct play *play, int fds[2])
+{
+	const uint64_t magic = 0x444e414853574f53u;
+	const uint32_t word = play->mode & MODE_FD_WORD ? 2 : 0;
+
+	fds[0] = memory(SWO_PAGE_SIZE);
+	fds[1] = memory(swo_ram_region(play->vm.vm.ram, 0)->size);
+	fuzz_check(pwrite(fds[0], &magic, sizeof(magic), 0) == sizeof(magic) &&
+		   pwrite(fds[0], &word, sizeof(word), sizeof(magic)) == sizeof(word));
+	fuzz_check(!swo_conn_attach_fds(play->control.conn, fds, 2, NULL));
+}
+
+static void open_data(struct play *play)
+{
+	for (unsigned i = 0; i < play->channels; i++)
+		if (dial(play->uri, &play->data[i]))
+			peer_frame(&play->data[i],
+				(struct swo_frame_header){.type = WIRE_ATTACH, .device = i},
+				&play->ticket, sizeof(play->ticket));
+}
+
 static void say_hello(struct play *play)
 {
 	static uint8_t answer[65536];
@@ -91,28 +141,46 @@ static void say_hello(struct play *play)
 
 	fuzz_check(!hello_describe(&play->vm.vm, &hello, NULL));
 	strcpy(hello.id, id);
-	hello.channels = 1;
+	hello.channels = play->channels;
 	hello.running = true;
+	hello.handover = play->mode & MODE_FD ? SWO_HANDOVER_FD : SWO_HANDOVER_COPY;
 	for (unsigned i = 0; i < DEVICES; i++)
 		hello.devices[i].window = 65536;
+	if (play->mode & MODE_SPREAD) {
+		hello.devices[0].spread = true;
+		hello.devices[0].window = (size_t)CHANNELS_MAX * 4 * WIRE_STRIPE;
+	}
 	fuzz_check(!hello_format(&hello, &text, NULL));
 	hello_free(&hello);
 	strcpy(play->ticket.id, id);
-	if (dial(play->uri, &play->control) &&
+	bool called = dial(play->uri, &play->control);
+	int fds[2] = {-1, -1};
+
+	if (called && play->mode & MODE_FD)
+		attach_memory(play, fds);
+	if (called &&
 		peer_frame(&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data,
 			text.len) &&
 		await(&play->control, WIRE_HELLO_OK, answer, &len) &&
-		!hello_ok_parse(answer, len, costs, DEVICES, &ok, NULL) &&
-		dial(play->uri, &play->data)) {
+		!hello_ok_parse(answer, len, costs, DEVICES, &ok, NULL)) {
 		play->ticket.nonce = ok.ticket;
-		peer_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH},
-			&play->ticket, sizeof(play->ticket));
+		open_data(play);
 	}
+	swo_close_fd(&fds[0]);
+	swo_close_fd(&fds[1]);
 	swo_buf_free(&text);
 }
 
 /* ---- good things -------------------------------------------------------------------------------
  */
+
+/* A spread device's first stripe has its own place, its marks and the others' bytes another. */
+static struct swo_channel *data_of(struct play *play, unsigned device, bool mark)
+{
+	bool spread = play->mode & MODE_SPREAD && !device && !mark;
+
+	return &play->data[wire_device_channel(device, 0, spread, play->channels)];
+}
 
 static void send_state(struct play *play, unsigned device, size_t len)
 {
@@ -122,14 +190,14 @@ static void send_state(struct play *play, unsigned device, size_t len)
 
 	if (len > DEVICE_SIZE - play->sent[device] || !len)
 		len = DEVICE_SIZE - play->sent[device];
-	if (!len || !play->data.conn)
+	if (!len || !data_of(play, device, false)->conn)
 		return;
 	for (size_t i = 0; i < len; i++) {
 		size_t at = play->sent[device] + i;
 
 		bytes[i] = (uint8_t)(play->vm.devices[device].seed + at * 131 + (at >> 8));
 	}
-	swo_channel_send(&play->data, &header, bytes, len, NULL);
+	swo_channel_send(data_of(play, device, false), &header, bytes, len, NULL);
 	play->chain[device] = migration_sum(play->chain[device], header.checksum);
 	play->sent[device] += len;
 }
@@ -137,7 +205,7 @@ static void send_state(struct play *play, unsigned device, size_t len)
 static void send_end(struct play *play, unsigned device)
 {
 	play->good += play->sent[device] == DEVICE_SIZE;
-	peer_frame(&play->data,
+	peer_frame(data_of(play, device, true),
 		(struct swo_frame_header){.type = WIRE_DEVICE_END,
 			.device = device,
 			.offset = play->sent[device],
@@ -147,11 +215,16 @@ static void send_end(struct play *play, unsigned device)
 
 static void send_fin(struct play *play)
 {
-	struct wire_totals totals = {play->data.frames_sent, play->data.bytes_sent};
-	struct wire_end end = {.all = totals, .running = 1};
+	struct wire_end end = {.running = 1};
 
-	peer_frame(
-		&play->data, (struct swo_frame_header){.type = WIRE_FIN}, &totals, sizeof(totals));
+	for (unsigned i = 0; i < play->channels; i++) {
+		struct wire_totals totals = {play->data[i].frames_sent, play->data[i].bytes_sent};
+
+		end.all.frames += totals.frames;
+		end.all.bytes += totals.bytes;
+		peer_frame(&play->data[i], (struct swo_frame_header){.type = WIRE_FIN}, &totals,
+			sizeof(totals));
+	}
 	peer_frame(
 		&play->control, (struct swo_frame_header){.type = WIRE_END_ALL}, &end, sizeof(end));
 	play->good++;
@@ -202,13 +275,19 @@ static void take_step(struct play *play, const struct peer_step *step,
 			peer_frame(&play->control, header, payload, step->len);
 		break;
 	case KIND_DATA:
-		peer_frame(&play->data, header, payload, step->len);
+		peer_frame(&play->data[0], header, payload, step->len);
+		break;
+	case KIND_DATA_SECOND:
+		peer_frame(&play->data[1], header, payload, step->len);
+		break;
+	case KIND_RAW_SECOND:
+		peer_raw(&play->data[1], payload, step->len);
 		break;
 	case KIND_RAW_CONTROL:
 		peer_raw(&play->control, payload, step->len);
 		break;
 	case KIND_RAW_DATA:
-		peer_raw(&play->data, payload, step->len);
+		peer_raw(&play->data[0], payload, step->len);
 		break;
 	case KIND_CALL:
 		call(play, header, payload, step->len);
@@ -250,23 +329,28 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct peer_input in = {data, size, 0};
 	struct swo_frame_header header;
 	struct peer_step step;
-	uint8_t mode = 0;
 
 	memset(&play, 0, sizeof(play));
-	fuzz_take(&in.data, &in.size, &mode, 1);
+	fuzz_take(&in.data, &in.size, &play.mode, 1);
+	play.channels = play.mode & MODE_SPREAD ? 2 : 1;
 	open_target(&play);
-	if (!(mode & 1))
+	if (!(play.mode & MODE_STRANGER))
 		say_hello(&play);
 	while (peer_next(&in, &step, &header, payload))
 		take_step(&play, &step, header, payload);
-	peer_settle(&play.data);
+	for (unsigned i = 0; i < CHANNELS_MAX; i++)
+		peer_settle(&play.data[i]);
 	peer_settle(&play.control);
-	swo_channel_close(&play.data);
+	for (unsigned i = 0; i < CHANNELS_MAX; i++)
+		swo_channel_close(&play.data[i]);
 	swo_channel_close(&play.control);
 	swo_migration_free(play.vm.migration);
 	play.vm.migration = NULL;
 	fuzz_check(play.go_sent || (!atomic_load(&play.vm.starts) && !fake_vm_runs(&play.vm)));
 	fuzz_check(atomic_load(&play.vm.starts) <= 1);
+	/* Forbidden by the word is forbidden, GO or not. */
+	if (play.mode & MODE_FD && play.mode & MODE_FD_WORD)
+		fuzz_check(!atomic_load(&play.vm.starts));
 	fake_vm_close(&play.vm);
 	return 0;
 }
