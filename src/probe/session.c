@@ -51,7 +51,6 @@ void note(struct session *s, enum swo_verdict verdict, const char *name, const c
 	if (!result) {
 		swo_log(SWO_LOG_ERROR, "out of memory: %s of %s is not reported", name,
 			s->target.name);
-		swo_leave_behind(s);
 		return;
 	}
 	bool worse = verdict > result->verdict || !result->count;
@@ -355,6 +354,7 @@ void session_close(struct session *s)
 	if (s->worker && !swo_worker_destroy(s->worker, swo_deadline_ms(s->lost ? 100 : 10000))) {
 		swo_log(SWO_LOG_WARN, "device %s: it still hangs; it is left behind",
 			s->target.name);
+		swo_leave_behind(s);
 		return;
 	}
 	if (s->target.ops && s->target.ops->destroy)
