@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * lab_qemu.c - a yardstick: migrates stock QEMU with simvf.ko devices, as it is and under the
- * project's library, and prints a JSON row for every number of devices. Reads rows as a table, too.
+ * project's library, and the project's own VMM, and prints a JSON row for every number of devices.
+ * Reads rows as a table, too.
  */
 #include "pair.h"
 

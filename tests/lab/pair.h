@@ -18,8 +18,9 @@ enum pair_side { PAIR_SOURCE, PAIR_TARGET, PAIR_SIDES };
 /* How a VMM is started and told to migrate. */
 struct pair_vmm {
 	const char *name;	   /* "vmm" of a row */
-	const char *const *prefix; /* before QEMU's own command line; NULL: nothing */
+	const char *const *prefix; /* before the VMM's own command line */
 	bool multifd;		   /* with the devices' state on the channels, too */
+	bool ours;		   /* `switchover vm` */
 };
 extern const struct pair_vmm pair_vmms[];
 extern const unsigned pair_vmm_count;
@@ -51,7 +52,7 @@ void pair_new_target(struct pair *pair);
 /* Begins the migration, held back before the stop. */
 void pair_begin(struct pair *pair);
 /* Begins the migration, held back before the stop: all memory was sent, every device is in PRE_COPY
-   or RESUMING. */
+   or RESUMING. Ours begins when it is let stop the machine. */
 void pair_precopy(struct pair *pair);
 /* Lets it stop the machine. */
 void pair_switch(struct pair *pair);
