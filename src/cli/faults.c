@@ -326,8 +326,11 @@ static int fill(struct matrix *m, struct swo_error *err)
 	return 0;
 }
 
-static bool busy(const struct matrix *m)
+/* All slots may be empty at once, with cases still to come: they end when they like. */
+static bool goes_on(const struct matrix *m)
 {
+	if (m->done < m->planned && !bench_interrupted)
+		return true;
 	for (unsigned i = 0; i < m->options.jobs; i++)
 		if (m->slots[i].c)
 			return true;
@@ -347,7 +350,7 @@ static int run_all(struct matrix *m, struct swo_error *err)
 			if (m->slots[i].c)
 				kill(m->slots[i].pid, SIGTERM);
 		told = bench_interrupted;
-	} while (busy(m));
+	} while (goes_on(m));
 	return 0;
 }
 
