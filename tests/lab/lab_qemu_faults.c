@@ -25,6 +25,7 @@ struct outcome {
 	uint64_t resets[PAIR_SIDES];  /* since the pre-copy: a device that lost its state */
 	uint64_t order_violations, p2p_violations, state_mismatches;
 	bool state_equal;
+	unsigned surprises; /* the library's: it has left the VMM alone since */
 };
 static struct outcome ended;
 
@@ -151,6 +152,7 @@ static void gather(const uint64_t resets[PAIR_SIDES])
 		ended.state_mismatches += pair_counter(&pair, side, "state_mismatches");
 	}
 	ended.order_violations = pair_order_violations(&pair);
+	ended.surprises = pair_surprises(&pair);
 	ended.state_equal = !strcmp(ended.status, "completed") && pair_state_equal(&pair);
 }
 
@@ -158,7 +160,7 @@ static void print(const struct scenario *s)
 {
 	json_t *out = json_pack(
 		"{s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:i, s:i, s:I, s:I, s:I, s:I, "
-		"s:I, s:b}",
+		"s:I, s:b, s:i}",
 		"case", s->says, "vmm", pair.vmm->name, "migration", ended.status, "source_alive",
 		(int)ended.alive[0], "target_alive", (int)ended.alive[1], "source_runs",
 		(int)ended.runs[0], "target_runs", (int)ended.runs[1], "refused",
@@ -167,7 +169,8 @@ static void print(const struct scenario *s)
 		(json_int_t)ended.resets[0], "target_resets", (json_int_t)ended.resets[1],
 		"p2p_order_violations", (json_int_t)ended.order_violations, "p2p_violations",
 		(json_int_t)ended.p2p_violations, "state_mismatches",
-		(json_int_t)ended.state_mismatches, "state_equal", (int)ended.state_equal);
+		(json_int_t)ended.state_mismatches, "state_equal", (int)ended.state_equal,
+		"surprises", (int)ended.surprises);
 	assert_non_null(out);
 	json_dumpf(out, stdout, 0);
 	putchar('\n');
@@ -231,6 +234,8 @@ static void no_worse(const struct outcome *plain, const struct outcome *now)
 	assert_true(now->order_violations <= plain->order_violations);
 	assert_true(now->p2p_violations <= plain->p2p_violations);
 	assert_true(now->state_mismatches <= plain->state_mismatches);
+	/* Whatever went wrong, it went wrong in a way that the library knows. */
+	assert_int_equal(now->surprises, 0);
 	if (plain_completed && plain->state_equal)
 		assert_true(now->state_equal);
 }

@@ -158,18 +158,42 @@ static void sleep_or_fail(unsigned ms)
 		fail_msg("%s", err.text);
 }
 
-/* What it said itself says more than that it does not answer. */
-static void show_log(const struct pair *pair, enum pair_side side)
+/* Every line that a side's VMM has said. */
+static void each_line(const struct pair *pair, enum pair_side side,
+	void (*fn)(enum pair_side side, const char *line, unsigned *count), unsigned *count)
 {
-	char path[128], line[512];
+	char path[128], line[1024];
 
 	snprintf(path, sizeof(path), "%s/%s.log", pair->dir, side_name(side));
 	FILE *file = fopen(path, "re");
 
 	while (file && fgets(line, sizeof(line), file))
-		printf("# %s: %s", side_name(side), line);
+		fn(side, line, count);
 	if (file)
 		fclose(file);
+}
+
+static void show_line(enum pair_side side, const char *line, unsigned *count)
+{
+	(void)count;
+	printf("# %s: %s", side_name(side), line);
+}
+
+static void count_surprise(enum pair_side side, const char *line, unsigned *count)
+{
+	if (!strstr(line, "from now on every device changes state only when the VMM asks"))
+		return;
+	show_line(side, line, NULL);
+	*count += 1;
+}
+
+unsigned pair_surprises(const struct pair *pair)
+{
+	unsigned count = 0;
+
+	for (unsigned side = 0; side < PAIR_SIDES; side++)
+		each_line(pair, side, count_surprise, &count);
+	return count;
 }
 
 static void open_monitor(struct pair *pair, enum pair_side side)
@@ -180,7 +204,8 @@ static void open_monitor(struct pair *pair, enum pair_side side)
 	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", pair->dir, side_name(side));
 	if (qmp_open(&pair->ends[side].qmp, uri, true, swo_deadline_ms(START_MS),
 		    &bench_interrupted, &err)) {
-		show_log(pair, side);
+		/* What it said itself says more than that it does not answer. */
+		each_line(pair, side, show_line, NULL);
 		fail_msg("the %s's monitor: %s", side_name(side), err.text);
 	}
 }

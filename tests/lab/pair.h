@@ -82,6 +82,8 @@ uint64_t pair_order_violations(const struct pair *pair);
 uint64_t pair_counter(const struct pair *pair, enum pair_side side, const char *name);
 /* How many of a side's devices are in this state. */
 unsigned pair_count_in(const struct pair *pair, enum pair_side side, const char *state);
+/* How many of the two have the library's self-check off by now: it was surprised, and said so. */
+unsigned pair_surprises(const struct pair *pair);
 /* Whether every target device has loaded what its source device saved. */
 bool pair_state_equal(const struct pair *pair);
 
