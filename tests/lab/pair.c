@@ -28,6 +28,7 @@ const struct pair_vmm pair_vmms[] = {
 	{.name = "qemu-multifd", .prefix = in_root, .multifd = true},
 	{.name = "qemu-exec", .prefix = under_exec},
 	{.name = "qemu-exec-multifd", .prefix = under_exec, .multifd = true},
+	{.name = "qemu-exec-sandbox", .prefix = under_exec, .sandbox = true},
 	{.name = "switchover", .prefix = as_it_is, .ours = true},
 };
 const unsigned pair_vmm_count = SWO_ARRAY_SIZE(pair_vmms);
@@ -111,6 +112,12 @@ static void add_qemu(struct words *words, const struct pair *pair, enum pair_sid
 	add(words, "-qmp");
 	add(words, "unix:%s/%s.qmp,server=on,wait=off", pair->dir, name);
 	add_devices(words, pair, side);
+	/* All of it, as libvirt sets it. */
+	if (pair->vmm->sandbox)
+		add_all(words, (const char *const[]){"-sandbox",
+				       "on,obsolete=deny,elevateprivileges=deny,spawn=deny,"
+				       "resourcecontrol=deny",
+				       NULL});
 	if (side == PAIR_TARGET)
 		add_all(words, (const char *const[]){"-incoming", "defer", NULL});
 }

@@ -20,6 +20,7 @@ struct pair_vmm {
 	const char *name;	   /* "vmm" of a row */
 	const char *const *prefix; /* before the VMM's own command line */
 	bool multifd;		   /* with the devices' state on the channels, too */
+	bool sandbox;		   /* with QEMU's seccomp filter */
 	bool ours;		   /* `switchover vm` */
 };
 extern const struct pair_vmm pair_vmms[];
