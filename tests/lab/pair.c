@@ -15,6 +15,7 @@
 #define ANSWER_MS 20000
 #define END_MS	  60000
 #define STEP_MS	  20
+#define LOOK_MS	  5
 
 /* QEMU has a root folder of its own, so that its libraries are Debian's of its release. */
 static const char *const in_root[] = {"/bin/chroot", "/qemu", NULL};
@@ -369,12 +370,36 @@ static bool all_in(const struct pair *pair, enum pair_side side, const char *sta
 	return pair_count_in(pair, side, state) == pair->count;
 }
 
+/* QEMU 10 and older go on as soon as nothing is left to be sent, whatever is allowed. */
+static bool cannot_be_held(const char *status)
+{
+	return !strcmp(status, "device") || !strcmp(status, "completed");
+}
+
+/* Which a look at the states takes for the last before the stop. */
+static bool is_in_precopy(struct pair *pair)
+{
+	bool is = all_in(pair, PAIR_TARGET, "RESUMING") && all_in(pair, PAIR_SOURCE, "PRE_COPY");
+
+	if (!is)
+		return false;
+	uint64_t violations = pair_order_violations(pair);
+
+	/* Had one been stopped meanwhile, it would be seen now. */
+	if (all_in(pair, PAIR_SOURCE, "PRE_COPY"))
+		pair->violations += violations;
+	return true;
+}
+
 static bool memory_was_sent(struct pair *pair)
 {
+	bool precopy = is_in_precopy(pair);
 	json_t *info = pair_ask(pair, PAIR_SOURCE, "query-migrate", NULL);
-	bool sent = info && !strcmp(json_path_string(info, "status"), "active") &&
-		    json_path_number(info, "ram.dirty-sync-count") >= 2 &&
-		    json_path_number(info, "ram.remaining") < 1;
+	const char *status = info ? json_path_string(info, "status") : "";
+	bool sent = cannot_be_held(status) ||
+		    (precopy && !strcmp(status, "active") &&
+			    json_path_number(info, "ram.dirty-sync-count") >= 2 &&
+			    json_path_number(info, "ram.remaining") < 1);
 
 	json_decref(info);
 	return sent;
@@ -400,6 +425,24 @@ void pair_begin(struct pair *pair)
 	must(pair, PAIR_SOURCE, "migrate", json_pack("{s:s}", "uri", uri));
 }
 
+/* Where it is stuck. */
+static void show_standstill(struct pair *pair)
+{
+	json_t *info = pair_ask(pair, PAIR_SOURCE, "query-migrate", NULL);
+	char *text = info ? json_dumps(info, JSON_COMPACT) : NULL, state[32];
+
+	printf("# query-migrate: %s\n", text ? text : "no answer");
+	free(text);
+	json_decref(info);
+	for (unsigned side = 0; side < PAIR_SIDES; side++) {
+		for (unsigned i = 0; i < pair->count; i++) {
+			bed_get(pair_device(side, i), "state", state, sizeof(state));
+			printf("# %s: vf%u is in %s", side_name(side), i, state);
+		}
+		each_line(pair, side, show_line, NULL);
+	}
+}
+
 void pair_precopy(struct pair *pair)
 {
 	swo_deadline until = swo_deadline_ms(END_MS);
@@ -409,14 +452,13 @@ void pair_precopy(struct pair *pair)
 	if (pair->vmm->ours)
 		return;
 	pair_begin(pair);
-	while (!all_in(pair, PAIR_SOURCE, "PRE_COPY") || !all_in(pair, PAIR_TARGET, "RESUMING") ||
-		!memory_was_sent(pair)) {
-		sleep_or_fail(STEP_MS);
-		if (swo_deadline_passed(until))
+	while (!memory_was_sent(pair)) {
+		sleep_or_fail(LOOK_MS);
+		if (swo_deadline_passed(until)) {
+			show_standstill(pair);
 			fail_msg("the devices do not come to PRE_COPY and RESUMING");
+		}
 	}
-	pair->violations = 0;
-	pair->violations = pair_order_violations(pair);
 }
 
 void pair_switch(struct pair *pair)
