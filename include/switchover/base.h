@@ -46,8 +46,8 @@ struct swo_error {
 /*
  * Fills *err (which may be NULL) and returns -1, so that a failing line reads
  * `return swo_error_set(err, ...)`. os_errno, when not 0, is appended to the
- * text as ": strerror". Always overwrites: an error is set once, where it
- * happens. Thread-safe.
+ * text as ": strerror"; EMFILE also names the limit and what raises it. Always overwrites: an error
+ * is set once, where it happens. Thread-safe.
  */
 SWO_API int swo_error_set(struct swo_error *err, enum swo_error_code code, int os_errno,
 	const char *fmt, ...) SWO_PRINTF(4, 5);
@@ -166,6 +166,12 @@ struct swo_buf {
 SWO_API int swo_buf_append(
 	struct swo_buf *buf, const void *data, size_t len, struct swo_error *err);
 SWO_API void swo_buf_free(struct swo_buf *buf);
+
+/*
+ * Raises this process's soft limit on open files to the hard one. What then still fails for want of
+ * a descriptor (EMFILE) names the limit in its error: see swo_error_set.
+ */
+SWO_API void swo_raise_open_files(void);
 
 /* __attribute__((cleanup)) helpers, statement-local. */
 SWO_API void swo_close_fd(int *fd);    /* closes *fd when >= 0, sets -1, keeps errno */

@@ -4,8 +4,23 @@
  */
 #include "switchover/base.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
+
+/* What the errno says; of a limit that can be raised also which, and how. */
+static const char *reason_of(int os_errno, char *room, size_t len)
+{
+	struct rlimit limit;
+
+	if (os_errno != EMFILE || getrlimit(RLIMIT_NOFILE, &limit))
+		return strerror_r(os_errno, room, len);
+	snprintf(room, len,
+		"no more than %llu open files for this process; raise the limit (ulimit -Hn)",
+		(unsigned long long)limit.rlim_cur);
+	return room;
+}
 
 int swo_error_set(
 	struct swo_error *err, enum swo_error_code code, int os_errno, const char *fmt, ...)
@@ -25,7 +40,7 @@ int swo_error_set(
 	char reason[128];
 	if (os_errno)
 		snprintf(err->text, sizeof(err->text), "%.*s: %s", (int)(sizeof(text) - 130), text,
-			strerror_r(os_errno, reason, sizeof(reason)));
+			reason_of(os_errno, reason, sizeof(reason)));
 	else
 		memcpy(err->text, text, sizeof(text));
 	return -1;

@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 int swo_buf_append(struct swo_buf *buf, const void *data, size_t len, struct swo_error *err)
@@ -54,4 +55,14 @@ void swo_close_fd(int *fd)
 void swo_free_ptr(void *pptr)
 {
 	free(*(void **)pptr);
+}
+
+void swo_raise_open_files(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
 }

@@ -14,7 +14,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
@@ -186,17 +185,6 @@ static void loop(
 
 /* ---- the whole ------------------------------------------------------------------------------- */
 
-/* Every device and every one of its interrupts is a file. */
-static void raise_open_files(void)
-{
-	struct rlimit limit;
-
-	if (getrlimit(RLIMIT_NOFILE, &limit))
-		return;
-	limit.rlim_cur = limit.rlim_max;
-	setrlimit(RLIMIT_NOFILE, &limit);
-}
-
 static int write_pidfile(const char *path, struct swo_error *err)
 {
 	FILE *file = path ? fopen(path, "we") : NULL;
@@ -260,7 +248,8 @@ static int run(struct vm_options *o)
 	o->config.event = on_event;
 	o->config.migration_status = on_status;
 	o->config.opaque = &news;
-	raise_open_files();
+	/* Every device and every one of its interrupts is a file. */
+	swo_raise_open_files();
 	if (news.fd < 0 || signals < 0) {
 		swo_log(SWO_LOG_ERROR, "eventfd or signalfd: %s", strerror(errno));
 		return CLI_FAILED;

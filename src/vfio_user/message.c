@@ -6,6 +6,7 @@
 #include "vfio_user/message.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -176,6 +177,18 @@ static int collect_fds(struct msghdr *msg, struct swo_vu_fds *fds)
 	return rc;
 }
 
+/* Fds were dropped: there were too many of them, or no descriptor was free here to be one. */
+static int fds_cut(int sock, struct swo_error *err)
+{
+	int one = fcntl(sock, F_DUPFD_CLOEXEC, 0);
+
+	if (one < 0)
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "receive the fds of a message");
+	close(one);
+	return swo_error_set(
+		err, SWO_E_PROTOCOL, 0, "a message brings more than %d fds", SWO_VU_FDS_MAX);
+}
+
 static int recv_failed(ssize_t n, struct swo_error *err)
 {
 	if (n == 0 || errno == ECONNRESET || errno == EPIPE || errno == ENOTCONN)
@@ -203,8 +216,7 @@ ssize_t swo_vu_recv_now(int sock, struct iovec *pieces, unsigned count, struct s
 	if (n <= 0)
 		return recv_failed(n, err);
 	if (fds && collect_fds(&msg, fds))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "a message brings more than %d fds",
-			SWO_VU_FDS_MAX);
+		return fds_cut(sock, err);
 	return n;
 }
 

@@ -4,8 +4,10 @@
 #include "switchover/base.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 static void error_text_carries_the_errno(void **state)
 {
@@ -18,6 +20,23 @@ static void error_text_carries_the_errno(void **state)
 	assert_string_equal(err.text, "open '/x': No such file or directory");
 	assert_int_equal(swo_error_prefix(&err, "device %s", "vf0"), -1);
 	assert_string_equal(err.text, "device vf0: open '/x': No such file or directory");
+}
+
+static void an_error_for_want_of_descriptors_names_the_limit(void **state)
+{
+	(void)state;
+	struct rlimit limit;
+	struct swo_error err;
+	char expected[80];
+
+	swo_raise_open_files();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_true(limit.rlim_cur == limit.rlim_max);
+	swo_error_set(&err, SWO_E_NO_MEMORY, EMFILE, "socket");
+	snprintf(expected, sizeof(expected), "socket: no more than %llu open files",
+		(unsigned long long)limit.rlim_cur);
+	assert_non_null(strstr(err.text, expected));
+	assert_non_null(strstr(err.text, "ulimit -Hn"));
 }
 
 static void error_may_be_ignored_and_may_quote_itself(void **state)
@@ -135,6 +154,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(error_text_carries_the_errno),
+		cmocka_unit_test(an_error_for_want_of_descriptors_names_the_limit),
 		cmocka_unit_test(error_may_be_ignored_and_may_quote_itself),
 		cmocka_unit_test(every_error_code_has_a_name),
 		cmocka_unit_test(a_deadline_saturates_and_passes),
