@@ -61,6 +61,15 @@ struct swo_dma_range {
 	uint64_t length;
 };
 
+/* What dma_map takes; there is no host address. */
+struct swo_dma_map {
+	uint64_t iova;
+	uint64_t size;
+	int fd;
+	uint64_t offset;
+	uint32_t prot;
+};
+
 /*
  * What a device is reached by. Every function blocks until done, has a deadline of
  * its own where the medium allows one, returns 0 or -1 with *err set, and names
@@ -118,6 +127,10 @@ struct swo_device_ops {
 	int (*dma_map)(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset,
 		void *host, uint32_t prot, struct swo_error *err);
 	int (*dma_unmap)(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
+	/* As many dma_maps, without waiting for one before the next is asked for. Optional. On
+	   failure the first error; some of the others may have been made. */
+	int (*dma_map_many)(
+		void *self, const struct swo_dma_map *maps, size_t count, struct swo_error *err);
 
 	/* -- regions and interrupts, by VFIO's PCI indices -- */
 	int (*region_info)(

@@ -326,6 +326,7 @@ const struct swo_device_ops swo_vfio_user_ops = {
 	.dma_log_report = vu_dma_log_report,
 	.dma_map = vu_dma_map,
 	.dma_unmap = vu_dma_unmap,
+	.dma_map_many = vu_dma_map_many,
 	.region_info = vu_region_info,
 	.region_read = vu_region_read,
 	.region_write = vu_region_write,

@@ -90,60 +90,116 @@ static void free_map(struct vfio_user *vu, struct vu_map *map)
 	free(map);
 }
 
-static int send_map(struct vfio_user *vu, const struct vu_map *map, int fd, uint64_t offset,
+#define MAPS_AT_ONCE 16
+
+/* One DMA_MAP on its way. Not to be moved before it is finished. */
+struct mapping {
+	struct vu_map *map;
+	struct swo_vu_dma_map request;
+	uint8_t slack[VU_REPLY_SLACK];
+	struct swo_vu_call call;
+};
+
+static void forget_map(struct vfio_user *vu, struct vu_map *map)
+{
+	pthread_mutex_lock(&vu->dma_lock);
+	free_map(vu, map);
+	pthread_mutex_unlock(&vu->dma_lock);
+}
+
+static struct vu_map *new_map(
+	struct vfio_user *vu, const struct swo_dma_map *from, struct swo_error *err)
+{
+	if (!from->size || from->size - 1 > UINT64_MAX - from->iova) {
+		swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: DMA map 0x%llx+0x%llx makes no sense", vu->name,
+			(unsigned long long)from->iova, (unsigned long long)from->size);
+		return NULL;
+	}
+	struct vu_map *map = calloc(1, sizeof(*map));
+
+	if (!map) {
+		swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: DMA map", vu->name);
+		return NULL;
+	}
+	*map = (struct vu_map){.iova = from->iova,
+		.size = from->size,
+		.prot = from->prot & (SWO_VU_DMA_PROT_READ | SWO_VU_DMA_PROT_WRITE),
+		.by_fd = from->fd >= 0 && vu->max_fds};
+	return map;
+}
+
+/* With dma_job held. */
+static int start_map(struct vfio_user *vu, const struct swo_dma_map *from, struct mapping *m,
 	struct swo_error *err)
 {
-	struct swo_vu_dma_map request = {.argsz = sizeof(request),
-		.flags = map->prot,
-		.offset = offset,
-		.address = map->iova,
-		.size = map->size};
-	uint8_t slack[VU_REPLY_SLACK];
-	struct swo_vu_call call = {.command = SWO_VU_DMA_MAP,
-		.request = {{&request, sizeof(request)}},
-		.fds = &fd,
-		.fd_count = map->by_fd,
-		.reply = {{slack, sizeof(slack)}},
+	m->map = new_map(vu, from, err);
+	if (!m->map)
+		return -1;
+	m->request = (struct swo_vu_dma_map){.argsz = sizeof(m->request),
+		.flags = m->map->prot,
+		.offset = from->offset,
+		.address = m->map->iova,
+		.size = m->map->size};
+	m->call = (struct swo_vu_call){.command = SWO_VU_DMA_MAP,
+		.request = {{&m->request, sizeof(m->request)}},
+		.fds = &from->fd,
+		.fd_count = m->map->by_fd,
+		.reply = {{m->slack, sizeof(m->slack)}},
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
+	/* Known before the server is told: it may use it before its reply is here. */
+	pthread_mutex_lock(&vu->dma_lock);
+	int rc = add_map(vu, m->map, err);
 
-	return swo_vu_do(vu->client, &call, err);
+	pthread_mutex_unlock(&vu->dma_lock);
+	if (rc || swo_vu_start(vu->client, &m->call, err)) {
+		forget_map(vu, m->map);
+		return -1;
+	}
+	return 0;
+}
+
+/* With dma_job held: at most MAPS_AT_ONCE. */
+static int map_some(
+	struct vfio_user *vu, const struct swo_dma_map *maps, size_t count, struct swo_error *err)
+{
+	struct mapping under_way[MAPS_AT_ONCE];
+	struct swo_error later;
+	size_t started = 0;
+	int rc = 0;
+
+	while (!rc && started < count) {
+		rc = start_map(vu, &maps[started], &under_way[started], err);
+		started += !rc;
+	}
+	for (size_t i = 0; i < started; i++)
+		if (swo_vu_finish(vu->client, &under_way[i].call, rc ? &later : err)) {
+			forget_map(vu, under_way[i].map);
+			rc = -1;
+		}
+	return rc;
+}
+
+int vu_dma_map_many(void *self, const struct swo_dma_map *maps, size_t count, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	int rc = 0;
+
+	pthread_mutex_lock(&vu->dma_job);
+	for (size_t done = 0; !rc && done < count; done += MAPS_AT_ONCE)
+		rc = map_some(vu, maps + done,
+			count - done < MAPS_AT_ONCE ? count - done : MAPS_AT_ONCE, err);
+	pthread_mutex_unlock(&vu->dma_job);
+	return rc;
 }
 
 int vu_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err)
 {
-	struct vfio_user *vu = self;
+	const struct swo_dma_map map = {iova, size, fd, offset, prot};
 
 	(void)host; /* reached by fd, or by the callbacks of the parameters */
-	if (!size || size - 1 > UINT64_MAX - iova)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: DMA map 0x%llx+0x%llx makes no sense", vu->name,
-			(unsigned long long)iova, (unsigned long long)size);
-	struct vu_map *map = calloc(1, sizeof(*map));
-
-	if (!map)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: DMA map", vu->name);
-	*map = (struct vu_map){.iova = iova,
-		.size = size,
-		.prot = prot & (SWO_VU_DMA_PROT_READ | SWO_VU_DMA_PROT_WRITE),
-		.by_fd = fd >= 0 && vu->max_fds};
-
-	pthread_mutex_lock(&vu->dma_job);
-	/* Known before the server is told: it may use it before its reply is here. */
-	pthread_mutex_lock(&vu->dma_lock);
-	int rc = add_map(vu, map, err);
-
-	if (rc)
-		free_map(vu, map);
-	pthread_mutex_unlock(&vu->dma_lock);
-	if (!rc && send_map(vu, map, fd, offset, err)) {
-		rc = -1;
-		pthread_mutex_lock(&vu->dma_lock);
-		free_map(vu, map);
-		pthread_mutex_unlock(&vu->dma_lock);
-	}
-	pthread_mutex_unlock(&vu->dma_job);
-	return rc;
+	return vu_dma_map_many(self, &map, 1, err);
 }
 
 static int unmap(struct vfio_user *vu, uint64_t iova, uint64_t size, struct swo_error *err)

@@ -123,6 +123,8 @@ int vu_reset(void *self, struct swo_error *err);
 swo_vu_dma_fn vu_dma_access;
 int vu_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err);
+int vu_dma_map_many(
+	void *self, const struct swo_dma_map *maps, size_t count, struct swo_error *err);
 int vu_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
 void vu_dma_free(struct vfio_user *vu);
 

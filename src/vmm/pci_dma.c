@@ -5,7 +5,9 @@
  */
 #include "pci_priv.h"
 
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 
 #define DMA_READ_WRITE 3
 
@@ -58,7 +60,11 @@ static void complain(struct vmm_pci_function *fn, const struct vmm_pci_function 
 	fn->map_complained = true;
 }
 
-static void for_siblings(struct vmm_pci_function *owner, struct pci_bar *bar, uint64_t at, bool map)
+/* MAP_ONE: only to those that do not take many at once. */
+enum how { UNMAP, MAP, MAP_ONE };
+
+static void for_siblings(
+	struct vmm_pci_function *owner, struct pci_bar *bar, uint64_t at, enum how how)
 {
 	struct swo_error err;
 
@@ -66,9 +72,10 @@ static void for_siblings(struct vmm_pci_function *owner, struct pci_bar *bar, ui
 		fn = pci_next_device(fn->next)) {
 		int rc = 0;
 
-		if (fn == owner || !fn->ops->dma_map || !fn->ops->dma_unmap)
+		if (fn == owner || !fn->ops->dma_map || !fn->ops->dma_unmap ||
+			(how == MAP_ONE && fn->ops->dma_map_many))
 			continue;
-		if (map)
+		if (how != UNMAP)
 			rc = fn->ops->dma_map(fn->self, at + bar->fd_from, bar->fd_size, bar->fd,
 				bar->fd_offset, NULL, DMA_READ_WRITE, &err);
 		else
@@ -80,7 +87,7 @@ static void for_siblings(struct vmm_pci_function *owner, struct pci_bar *bar, ui
 
 static void unmap(struct vmm_pci_function *owner, struct pci_bar *bar)
 {
-	for_siblings(owner, bar, bar->mapped, false);
+	for_siblings(owner, bar, bar->mapped, UNMAP);
 	bar->mapped = BAR_NOWHERE;
 }
 
@@ -118,8 +125,67 @@ void pci_dma_update(struct vmm_pci *pci)
 				unmap(fn, bar);
 			make_room(pci, bar, bar->decoded);
 			bar->mapped = bar->decoded;
-			for_siblings(fn, bar, bar->mapped, true);
+			for_siblings(fn, bar, bar->mapped, MAP);
 		}
+}
+
+/* With the bus lock held: every BAR at its present address. How many siblings reach. */
+static size_t place_bars(struct vmm_pci *pci)
+{
+	size_t count = 0;
+
+	for (struct vmm_pci_function *fn = pci_next_device(pci->first); fn;
+		fn = pci_next_device(fn->next))
+		for (unsigned i = 0; i < PCI_BARS; i++)
+			if (fn->bar[i].fd >= 0) {
+				fn->bar[i].mapped = pci_bar_address(fn, i);
+				count++;
+			}
+	return count;
+}
+
+/* All siblings' BARs to one device; `maps` has room for them. */
+static void map_all_to(struct vmm_pci_function *fn, struct swo_dma_map *maps)
+{
+	struct vmm_pci_function *sibling = pci_next_device(fn->pci->first);
+	struct swo_error err;
+	size_t count = 0;
+
+	for (; sibling; sibling = pci_next_device(sibling->next))
+		for (unsigned i = 0; i < PCI_BARS && sibling != fn; i++) {
+			const struct pci_bar *bar = &sibling->bar[i];
+
+			if (bar->fd >= 0)
+				maps[count++] = (struct swo_dma_map){bar->mapped + bar->fd_from,
+					bar->fd_size, bar->fd, bar->fd_offset, DMA_READ_WRITE};
+		}
+	if (count && fn->ops->dma_map_many(fn->self, maps, count, &err)) {
+		if (!fn->map_complained)
+			swo_log(SWO_LOG_WARN, "device %s cannot reach its siblings: %s", fn->id,
+				err.text);
+		fn->map_complained = true;
+	}
+}
+
+/* With the bus lock held: n devices have n * (n - 1) maps, so that none waits for the next. */
+static int map_siblings(struct vmm_pci *pci, struct swo_error *err)
+{
+	size_t count = place_bars(pci);
+	struct swo_dma_map *maps = calloc(count + 1, sizeof(*maps));
+	struct vmm_pci_function *fn;
+
+	if (!maps)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "DMA maps of %zu BARs", count);
+	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
+		if (fn->ops->dma_map_many)
+			map_all_to(fn, maps);
+	free(maps);
+	/* One at a time, to those that cannot otherwise. */
+	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
+		for (unsigned i = 0; i < PCI_BARS; i++)
+			if (fn->bar[i].fd >= 0)
+				for_siblings(fn, &fn->bar[i], fn->bar[i].mapped, MAP_ONE);
+	return 0;
 }
 
 int pci_dma_init(struct vmm_pci *pci, struct swo_error *err)
@@ -130,15 +196,8 @@ int pci_dma_init(struct vmm_pci *pci, struct swo_error *err)
 		if (fn->ops->dma_map && map_ram(fn, err))
 			return -1;
 	pthread_mutex_lock(&pci->lock);
-	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
-		for (unsigned i = 0; i < PCI_BARS; i++) {
-			struct pci_bar *bar = &fn->bar[i];
+	int rc = map_siblings(pci, err);
 
-			if (bar->fd < 0)
-				continue;
-			bar->mapped = pci_bar_address(fn, i);
-			for_siblings(fn, bar, bar->mapped, true);
-		}
 	pthread_mutex_unlock(&pci->lock);
-	return 0;
+	return rc;
 }

@@ -519,6 +519,38 @@ static void maps_carry_one_fd_and_its_offset(void **state)
 	close(fd);
 }
 
+static void many_maps_are_made_in_order_up_to_the_first_that_cannot_be(void **state)
+{
+	(void)state;
+	struct swo_dma_map maps[20];
+	struct swo_vu_dma_map sent;
+	int fd = memfd_create("bar", MFD_CLOEXEC);
+
+	for (unsigned i = 0; i < 20; i++)
+		maps[i] = (struct swo_dma_map){0x100000 * (i + 1), 0x1000, fd, 0x1000 * i, 3};
+	MUST(try_connect());
+	MUST(OPS->dma_map_many(dev, maps, 20, &err));
+	for (unsigned i = 0; i < 20; i++) {
+		struct fake_log log = fake_nth(&fake, SWO_VU_DMA_MAP, i);
+
+		memcpy(&sent, log.head, sizeof(sent));
+		assert_int_equal(log.fds, 1);
+		assert_int_equal(sent.address, maps[i].iova);
+		assert_int_equal(sent.offset, maps[i].offset);
+	}
+	for (unsigned i = 0; i < 20; i++)
+		MUST(OPS->dma_unmap(dev, maps[i].iova, maps[i].size, &err));
+
+	maps[2].iova = maps[1].iova;
+	assert_int_equal(OPS->dma_map_many(dev, maps, 20, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "overlaps"));
+	MUST(OPS->dma_unmap(dev, maps[0].iova, maps[0].size, &err));
+	MUST(OPS->dma_unmap(dev, maps[1].iova, maps[1].size, &err));
+	assert_int_equal(OPS->dma_unmap(dev, maps[3].iova, maps[3].size, &err), -1);
+	close(fd);
+}
+
 /* On SET STOP the server first reads and writes guest memory, on the socket it should. */
 static int dma_results[8];
 
@@ -804,6 +836,7 @@ int main(void)
 		CASE(four_writes_are_on_their_way_at_once),
 		CASE(a_refused_write_fails_the_next_call_at_the_latest),
 		CASE(maps_carry_one_fd_and_its_offset),
+		CASE(many_maps_are_made_in_order_up_to_the_first_that_cannot_be),
 		CASE(the_server_reaches_guest_memory_while_its_reply_is_awaited),
 		CASE(the_server_reaches_guest_memory_by_the_twin_socket),
 		CASE(the_server_is_heard_when_nobody_waits),
