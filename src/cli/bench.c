@@ -205,6 +205,7 @@ int cmd_bench(int argc, char **argv)
 
 	setlocale(LC_CTYPE, "");
 	bench_parse_args(argc, argv, &bench.config);
+	swo_raise_open_files();
 	bench_proc_init();
 	int rc = make_rows(&bench) ? swo_error_set(&err, SWO_E_NO_MEMORY, 0, "rows")
 				   : run_all(&bench, &err);

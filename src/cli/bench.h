@@ -44,6 +44,7 @@ struct bench_config {
 	unsigned handler_cost_ms;
 	unsigned doorbell_period_us; /* 0: by the number of VFs */
 	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
+	bool scale;		     /* numbers of VFs double: what does each doubling cost? */
 	bool ablate;		     /* each part of the pipeline switched off in turn */
 	bool keep, verbose;
 	const char *json, *timeline; /* files to write; NULL: none */
@@ -82,6 +83,8 @@ int bench_sleep_ms(unsigned ms, struct swo_error *err);
 const char *bench_program_dir(void);
 /* Threads and peak resident bytes of a process; what cannot be read leaves *both alone. */
 void bench_sample_process(pid_t pid, unsigned *threads, uint64_t *rss);
+/* The same for its open files: too dear to be done while something is measured. */
+void bench_sample_files(pid_t pid, unsigned *files);
 
 /* ---- one migration (bench_run.c, bench_gather.c) --------------------------------------- */
 
@@ -96,6 +99,9 @@ struct bench_sample {
 	uint64_t state_mismatches, ram_mismatches, resets;
 	unsigned threads_max;
 	uint64_t rss_max_bytes;
+	unsigned files_max; /* open files of either machine, before and after */
+	double start_ms;    /* of the slower machine: from its start until its monitor answers */
+	double total_ms;    /* query-migrate's total-time */
 	struct bound_device *devices; /* with the bytes sent after the stop; vfs of them */
 	double ram_bytes;	      /* sent after the stop */
 	bool finalise_late;	      /* an input of the bound, too */
@@ -216,6 +222,16 @@ void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count)
 /* Adds "variant", "worth_ms" and "worth_percent" to a row of --ablate. */
 int bench_worth_json(
 	const struct bench_row *rows, size_t count, const struct bench_row *row, json_t *out);
+
+/* ---- how it grows (bench_scale.c) ---------------------------------------------------------------
+ */
+
+/* 1, 2, 4 ... up to `most`, into config->vfs. */
+void bench_scale_vfs(struct bench_config *config, unsigned most);
+/* What grows with the number of VFs, of each row, and by how much since the row before. */
+void bench_print_scale(FILE *out, const struct bench_row *rows, size_t count);
+/* Adds "files_max", "start_ms" and "total_ms". */
+int bench_scale_json(const struct bench_row *row, json_t *out);
 
 /* ---- the wire (bench_wire.c) --------------------------------------------------------------- */
 

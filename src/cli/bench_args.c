@@ -17,6 +17,7 @@ enum {
 	OPT_BACKEND,
 	OPT_RUNS,
 	OPT_ABLATE,
+	OPT_SCALE,
 	OPT_ACCEL,
 	OPT_CHANNEL,
 	OPT_CHANNELS,
@@ -55,6 +56,10 @@ static const struct argp_option options[] = {
 	{"ablate", OPT_ABLATE, NULL, 0,
 		"Instead of transitions: the full pipeline against each of its parts switched off, "
 		"and with --handler-cost against a slow ordinary handler",
+		1},
+	{"scale", OPT_SCALE, "N", OPTION_ARG_OPTIONAL,
+		"Instead of --vfs and transitions: 1, 2, 4 ... N VFs (128), parallel, once each "
+		"unless --runs says otherwise, and by how much everything grows",
 		1},
 	{"profile", OPT_PROFILE, "NAME", 0,
 		"Of the devices: even, cx7, instant, another of simvf's, or mixed: four kinds in "
@@ -269,6 +274,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_ABLATE:
 		config->ablate = true;
 		break;
+	case OPT_SCALE:
+		config->scale = true;
+		bench_scale_vfs(config, arg ? number(state, "scale", arg, 1, BENCH_VFS_MAX) : 128);
+		break;
 	case OPT_JSON:
 		config->json = arg;
 		break;
@@ -292,6 +301,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--handover fd needs --channel unix, and no --tls");
 		if (config->pf && config->pfs)
 			argp_error(state, "--pf and --pfs exclude each other");
+		if (config->scale && config->ablate)
+			argp_error(state, "--scale and --ablate exclude each other");
 		if (config->ablate && (config->stream || config->finalise || config->config))
 			argp_error(state,
 				"--ablate itself switches --stream, --finalise and --config");

@@ -145,6 +145,7 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 	s->switchover_ms = json_path(g->source_migrate, "x-downtime-ns")
 				   ? json_path_number(g->source_migrate, "x-downtime-ns") / 1e6
 				   : json_path_number(g->source_migrate, "downtime");
+	s->total_ms = json_path_number(g->source_migrate, "total-time");
 	s->estimate_ms = json_path_number(g->source_migrate, "x-expected-downtime-ns") / 1e6;
 }
 

@@ -295,7 +295,9 @@ void bench_print_table(
 	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
 {
 	print_setting(out, config, rows, count);
-	if (config->ablate)
+	if (config->scale)
+		bench_print_scale(out, rows, count);
+	else if (config->ablate)
 		bench_print_ablation(out, rows, count);
 	else
 		print_summary(out, config, rows, count);
@@ -357,7 +359,8 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		json_object_set_new(out, "fill_ram", json_true());
 	if (out && config->tls)
 		json_object_set_new(out, "tls", json_string(config->tls));
-	if (out && (bench_path_json(row, out) || bench_prediction_json(row, out))) {
+	if (out && (bench_path_json(row, out) || bench_prediction_json(row, out) ||
+			   bench_scale_json(row, out))) {
 		json_decref(out);
 		return NULL;
 	}

@@ -5,6 +5,7 @@
  */
 #include "cli/bench.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -206,4 +207,20 @@ void bench_sample_process(pid_t pid, unsigned *threads, uint64_t *rss)
 			*threads = (unsigned)value;
 	}
 	fclose(file);
+}
+
+void bench_sample_files(pid_t pid, unsigned *files)
+{
+	char path[64];
+	unsigned count = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
+	DIR *dir = opendir(path);
+	if (!dir)
+		return;
+	for (const struct dirent *entry; (entry = readdir(dir));)
+		count += entry->d_name[0] != '.';
+	closedir(dir);
+	if (count > *files)
+		*files = count;
 }

@@ -13,12 +13,24 @@
 #define RESUME_MS  120000
 #define SETTLE_MS  300 /* the guest runs so long before and after, to show that it does */
 
+static void look_at_files(struct lab *lab)
+{
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+		bench_sample_files(bench_pid(lab->ends[side].vm), &lab->files_max);
+}
+
 static int migrate(struct lab *lab, struct swo_error *err)
 {
 	char status[LAB_STATUS_MAX];
 
-	return lab_start(lab, err) || lab_boot(lab, err) || bench_sleep_ms(SETTLE_MS, err) ||
-	       lab_migrate(lab, err) || lab_wait_end(lab, MIGRATE_MS, status, err);
+	if (lab_start(lab, err) || lab_boot(lab, err))
+		return -1;
+	look_at_files(lab);
+	if (bench_sleep_ms(SETTLE_MS, err) || lab_migrate(lab, err) ||
+		lab_wait_end(lab, MIGRATE_MS, status, err))
+		return -1;
+	look_at_files(lab);
+	return 0;
 }
 
 static int gather_reports(struct lab *lab, enum lab_side side, json_t **out, struct swo_error *err)
@@ -79,6 +91,8 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 		bench_evaluate(config, &gathered, sample);
 		sample->threads_max = lab->threads_max;
 		sample->rss_max_bytes = lab->rss_max_bytes;
+		sample->files_max = lab->files_max;
+		sample->start_ms = lab->start_ms;
 	}
 	lab_free(lab, config->keep || ((rc || !sample->whole) && !bench_interrupted));
 	bench_gathered_free(&gathered);

@@ -245,8 +245,13 @@ int lab_start(struct lab *lab, struct swo_error *err)
 				return -1;
 	}
 	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+		uint64_t from_ns = swo_now_ns();
+
 		if (start_machine(lab, side, err) || open_monitor(lab, side, err))
 			return -1;
+		double ms = (double)(swo_now_ns() - from_ns) / 1e6;
+
+		lab->start_ms = ms > lab->start_ms ? ms : lab->start_ms;
 	}
 	return 0;
 }
@@ -307,35 +312,57 @@ int lab_check(struct lab *lab, struct swo_error *err)
 	return bench_interrupted ? swo_error_set(err, SWO_E_CANCELLED, 0, "interrupted") : 0;
 }
 
+/* -1: no answer. */
+static double count_doorbells(
+	struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+{
+	json_t *report = lab_report(lab, side, i, err);
+	double count = report ? json_path_number(report, "doorbells") : -1;
+
+	json_decref(report);
+	return count;
+}
+
+/* Until one device has heard so many. */
+static int wait_for_device(struct lab *lab, enum lab_side side, unsigned i, double wanted,
+	swo_deadline deadline, struct swo_error *err)
+{
+	for (;;) {
+		double count = count_doorbells(lab, side, i, err);
+
+		if (count < 0)
+			return -1;
+		if (count >= wanted && count > 0)
+			return 0;
+		if (swo_deadline_passed(deadline))
+			return swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"the guest on the %s does not ring device vf%u steadily "
+				"(%.0f doorbells so far)",
+				lab_side_name(side), i, count);
+		if (lab_check(lab, err))
+			return -1;
+		swo_sleep_until(swo_now_ns() + 10000000);
+	}
+}
+
 int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, uint64_t except, unsigned more,
 	uint64_t within_ms, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(within_ms);
+	double first[BENCH_VFS_MAX] = {0};
 
-	for (unsigned i = 0; i < lab->vfs; i++) {
-		double first = -1, count = 0;
-
-		while (i >= 64 || !(except >> i & 1)) {
-			json_t *report = lab_report(lab, side, i, err);
-
-			if (!report)
+	/* All at first: they are rung together, and so need not be waited for one after the other.
+	 */
+	for (int waiting = 0; waiting < 2; waiting++)
+		for (unsigned i = 0; i < lab->vfs; i++) {
+			if (i < 64 && except >> i & 1)
+				continue;
+			if (!waiting && (first[i] = count_doorbells(lab, side, i, err)) < 0)
 				return -1;
-			count = json_path_number(report, "doorbells");
-			json_decref(report);
-			if (first < 0)
-				first = count;
-			if (count >= first + more && first + count > 0)
-				break;
-			if (swo_deadline_passed(deadline))
-				return swo_error_set(err, SWO_E_TIMEOUT, 0,
-					"the guest on the %s does not ring device vf%u steadily "
-					"(%.0f doorbells so far)",
-					lab_side_name(side), i, count);
-			if (lab_check(lab, err))
+			if (waiting &&
+				wait_for_device(lab, side, i, first[i] + more, deadline, err))
 				return -1;
-			swo_sleep_until(swo_now_ns() + 10000000);
 		}
-	}
 	return 0;
 }
 

@@ -35,6 +35,8 @@ struct lab {
 	bool deaths_expected;	    /* a process that ends is the test's doing */
 	unsigned threads_max;	    /* seen while migrating */
 	uint64_t rss_max_bytes;
+	unsigned files_max; /* open files of either machine, looked at before and after migrating */
+	double start_ms;    /* of the slower machine: until its monitor answers */
 };
 
 /* What both machines are known by in the journals, which are in the lab's directory. */

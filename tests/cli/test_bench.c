@@ -185,10 +185,10 @@ static void a_row_has_exactly_the_fields_that_were_promised(void **state)
 	static const char *const keys[] = {"vfs", "transitions", "profile", "accel", "runs",
 		"blackout_ms", "device_gap_ms", "switchover_ms", "lower_bound_ms", "overhead_ms",
 		"doorbells_lost", "doorbells_repeated", "p2p_violations", "state_mismatches",
-		"ram_mismatches", "threads_max", "rss_max_bytes", "doorbell_period_ms", "vmm",
-		"backend", "handover", "critical_path", "critical_path_sum_ms",
-		"critical_path_error", "predicted_ms", "predicted_ratio", "estimated_ms",
-		"estimated_ratio"};
+		"ram_mismatches", "threads_max", "rss_max_bytes", "files_max", "start_ms",
+		"total_ms", "doorbell_period_ms", "vmm", "backend", "handover", "critical_path",
+		"critical_path_sum_ms", "critical_path_error", "predicted_ms", "predicted_ratio",
+		"estimated_ms", "estimated_ratio"};
 	struct bound_device devices[2] = {even, even};
 	struct bench_sample samples[3];
 	struct bench_row row = {.vfs = 2,
