@@ -3,7 +3,7 @@
    switchover-simvf, argv[2] switchover. */
 #include "../cm.h"
 #include "../simvf_process.h"
-#include "switchover/probe.h"
+#include "verdicts.h"
 
 #include <jansson.h>
 #include <signal.h>
@@ -94,41 +94,6 @@ static struct swo_probe_report *probe_fault(
 	return probe_with(options, params);
 }
 
-static void print_findings(const struct swo_probe_report *report)
-{
-	for (unsigned i = 0; i < report->device_count; i++)
-		for (unsigned r = 0; r < report->devices[i].result_count; r++) {
-			const struct swo_probe_result *result = &report->devices[i].results[r];
-
-			if (result->verdict >= SWO_VERDICT_RISK)
-				print_message("%s %s: %s\n", swo_verdict_name(result->verdict),
-					result->name, result->text);
-		}
-}
-
-static const struct swo_probe_result *find(const struct swo_probe_report *report, const char *name)
-{
-	const struct swo_probe_device *device = &report->devices[0];
-
-	for (unsigned i = 0; i < device->result_count; i++)
-		if (!strcmp(device->results[i].name, name))
-			return &device->results[i];
-	return NULL;
-}
-
-static void must_be(const struct swo_probe_report *report, const char *name,
-	enum swo_verdict verdict, const char *fault)
-{
-	const struct swo_probe_result *result = find(report, name);
-
-	if (result && result->verdict == verdict)
-		return;
-	print_findings(report);
-	fail_msg("%s: %s is %s, not %s", fault, name,
-		result ? swo_verdict_name(result->verdict) : "not there",
-		swo_verdict_name(verdict));
-}
-
 static int setup(void **state)
 {
 	(void)state;
@@ -153,15 +118,15 @@ static void is_clean(const char *const *options, const char *without)
 	struct swo_probe_report *report = probe_with(options, NULL);
 
 	if (report->fails || report->risks || report->devices[0].lost) {
-		print_findings(report);
+		verdicts_print(report);
 		fail_msg("a good device has findings");
 	}
 	for (unsigned i = 0; i < report->devices[0].result_count; i++)
 		if (without && strstr(report->devices[0].results[i].name, without))
 			fail_msg("%s was tried", report->devices[0].results[i].name);
-	must_be(report, "data.identity", SWO_VERDICT_PASS, "none");
-	must_be(report, "data.truncated", SWO_VERDICT_PASS, "none");
-	must_be(report, "session.abort", SWO_VERDICT_PASS, "none");
+	verdicts_must_be(report, "data.identity", SWO_VERDICT_PASS, "none");
+	verdicts_must_be(report, "data.truncated", SWO_VERDICT_PASS, "none");
+	verdicts_must_be(report, "session.abort", SWO_VERDICT_PASS, "none");
 	assert_true(report->devices[0].state_bytes > 65536);
 	swo_probe_report_free(report);
 }
@@ -183,124 +148,52 @@ static void a_device_without_p2p_or_pre_copy_is_not_asked_for_them(void **state)
 /* ---- planted faults -----------------------------------------------------------------------------
  */
 
-static const char *const arcs[] = {"RUNNING->RUNNING_P2P", "RUNNING->PRE_COPY",
-	"RUNNING_P2P->RUNNING", "RUNNING_P2P->STOP", "RUNNING_P2P->PRE_COPY_P2P",
-	"PRE_COPY->RUNNING", "PRE_COPY->PRE_COPY_P2P", "PRE_COPY_P2P->RUNNING_P2P",
-	"PRE_COPY_P2P->PRE_COPY", "PRE_COPY_P2P->STOP_COPY", "STOP->RUNNING_P2P", "STOP->STOP_COPY",
-	"STOP->RESUMING", "STOP_COPY->STOP", "RESUMING->STOP"};
-
-/* Every arc fails so: the arc is named, and the device got back to work. */
-static void every_arc_is_found(const char *how, bool comes_back)
-{
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(arcs); i++) {
-		char fault[96], name[72];
-
-		snprintf(fault, sizeof(fault), "arc=%s:%s", arcs[i], how);
-		snprintf(name, sizeof(name), "arc.%s", arcs[i]);
-		struct swo_probe_report *report = probe_fault(fault, NULL);
-
-		must_be(report, name, SWO_VERDICT_FAIL, fault);
-		if (comes_back) {
-			snprintf(name, sizeof(name), "recovery.%s", arcs[i]);
-			must_be(report, name, SWO_VERDICT_PASS, fault);
-			assert_false(report->devices[0].lost);
-		}
-		swo_probe_report_free(report);
-	}
-}
-
 static void every_arc_that_fails_is_named_and_recovered_from(void **state)
 {
 	(void)state;
-	every_arc_is_found("fail=EIO", true);
+	verdicts_arcs(probe_fault, "fail=EIO", true);
 }
 
 static void every_arc_that_fails_once_is_named_and_recovered_from(void **state)
 {
 	(void)state;
-	every_arc_is_found("fail=EBUSY,x1", true);
+	verdicts_arcs(probe_fault, "fail=EBUSY,x1", true);
 }
 
 static void every_arc_that_ends_in_error_is_named_and_recovered_from(void **state)
 {
 	(void)state;
-	every_arc_is_found("error=EIO", true);
+	verdicts_arcs(probe_fault, "error=EIO", true);
 }
 
 static void a_device_that_goes_away_in_an_arc_is_named(void **state)
 {
 	(void)state;
-	every_arc_is_found("die", false);
+	verdicts_arcs(probe_fault, "die", false);
 }
 
 static void nothing_but_the_faulty_arc_is_blamed(void **state)
 {
 	(void)state;
-	static const char fault[] = "arc=RUNNING->PRE_COPY:fail=EIO,x1";
-	struct swo_probe_report *report = probe_fault(fault, NULL);
-
-	assert_int_equal(report->fails, 1);
-	assert_int_equal(report->risks, 0);
-	swo_probe_report_free(report);
+	verdicts_nothing_else(probe_fault);
 }
 
 static void a_hanging_arc_is_named_and_left_behind(void **state)
 {
 	(void)state;
-	static const struct swo_probe_params params = {.deadline_ms = 1500};
-	static const char fault[] = "arc=RUNNING_P2P->PRE_COPY_P2P:hang";
-	struct swo_probe_report *report = probe_fault(fault, &params);
-
-	must_be(report, "arc.RUNNING_P2P->PRE_COPY_P2P", SWO_VERDICT_FAIL, fault);
-	assert_non_null(strstr(find(report, "arc.RUNNING_P2P->PRE_COPY_P2P")->text, "hangs"));
-	assert_true(report->devices[0].lost);
-	swo_probe_report_free(report);
+	verdicts_hang(probe_fault);
 }
 
 static void an_arc_slower_than_the_limit_is_named(void **state)
 {
 	(void)state;
-	static const struct swo_probe_params params = {.limit_ms = 400, .runs = 1};
-	static const char fault[] = "arc=STOP->RUNNING_P2P:slow=500,x2";
-	struct swo_probe_report *report = probe_fault(fault, &params);
-
-	must_be(report, "cost.STOP->RUNNING_P2P", SWO_VERDICT_FAIL, fault);
-	assert_true(report->devices[0].arcs[SWO_DEVICE_RUNNING][SWO_DEVICE_RUNNING_P2P].count > 0);
-	swo_probe_report_free(report);
+	verdicts_slow(probe_fault);
 }
 
 static void faults_of_the_data_are_named(void **state)
 {
 	(void)state;
-	static const struct {
-		const char *fault, *name, *or_else;
-	} faults[] = {
-		{"save:break@5000=EIO", "save.read", NULL},
-		{"save:break@5000=EIO,x1", "save.read", NULL},
-		{"save:short@5000", "load.finalise", NULL},
-		{"save:short@5000,x1", "load.finalise", NULL},
-		{"save:corrupt@5000", "load.write", "load.finalise"},
-		{"save:corrupt@5000,x1", "load.write", "load.finalise"},
-		{"load:fail@5000=ENOMEM", "load.write", "load.finalise"},
-		{"load:fail@5000=ENOMEM,x1", "load.write", "load.finalise"},
-		{"load:refuse=EINVAL", "load.finalise", NULL},
-		{"load:refuse=EIO,x1", "load.finalise", NULL},
-		{"die@save=5000", "save.read", NULL},
-		{"die@load=5000", "load.write", NULL},
-		{"socket:close@save=5000", "save.read", NULL},
-		{"socket:close@load=5000", "load.write", NULL},
-		{"socket:close@arc=STOP->STOP_COPY", "arc.STOP->STOP_COPY", NULL},
-	};
-
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(faults); i++) {
-		struct swo_probe_report *report = probe_fault(faults[i].fault, NULL);
-		const struct swo_probe_result *other =
-			faults[i].or_else ? find(report, faults[i].or_else) : NULL;
-
-		if (!other || other->verdict != SWO_VERDICT_FAIL)
-			must_be(report, faults[i].name, SWO_VERDICT_FAIL, faults[i].fault);
-		swo_probe_report_free(report);
-	}
+	verdicts_data(probe_fault, true);
 }
 
 /* ---- siblings
@@ -318,9 +211,9 @@ static struct swo_probe_report *probe_three(const char *const *options)
 	for (unsigned i = 0; i < 3; i++)
 		vf_stop(&vfs[i]);
 	if (report->fails)
-		print_findings(report);
+		verdicts_print(report);
 	assert_int_equal(report->fails, 0);
-	must_be(report, "p2p.order", SWO_VERDICT_PASS, "none");
+	verdicts_must_be(report, "p2p.order", SWO_VERDICT_PASS, "none");
 	return report;
 }
 

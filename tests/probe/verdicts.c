@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * verdicts.c - see verdicts.h.
+ */
+#include "verdicts.h"
+
+#include <stdio.h>
+#include <string.h>
+
+void verdicts_print(const struct swo_probe_report *report)
+{
+	for (unsigned i = 0; i < report->device_count; i++)
+		for (unsigned r = 0; r < report->devices[i].result_count; r++) {
+			const struct swo_probe_result *result = &report->devices[i].results[r];
+
+			if (result->verdict >= SWO_VERDICT_RISK)
+				print_message("%s %s: %s\n", swo_verdict_name(result->verdict),
+					result->name, result->text);
+		}
+}
+
+const struct swo_probe_result *verdicts_find(
+	const struct swo_probe_report *report, const char *name)
+{
+	const struct swo_probe_device *device = &report->devices[0];
+
+	for (unsigned i = 0; i < device->result_count; i++)
+		if (!strcmp(device->results[i].name, name))
+			return &device->results[i];
+	return NULL;
+}
+
+unsigned verdicts_risks(const struct swo_probe_report *report)
+{
+	const struct swo_probe_result *log = verdicts_find(report, "dma-log");
+	bool of_kernel = log && log->verdict == SWO_VERDICT_RISK &&
+			 strstr(log->text, "a kernel with CONFIG_IOMMUFD can");
+
+	return report->risks - of_kernel;
+}
+
+void verdicts_must_be(const struct swo_probe_report *report, const char *name,
+	enum swo_verdict verdict, const char *fault)
+{
+	const struct swo_probe_result *result = verdicts_find(report, name);
+
+	if (result && result->verdict == verdict)
+		return;
+	verdicts_print(report);
+	fail_msg("%s: %s is %s, not %s", fault, name,
+		result ? swo_verdict_name(result->verdict) : "not there",
+		swo_verdict_name(verdict));
+}
+
+static const char *const arcs[] = {"RUNNING->RUNNING_P2P", "RUNNING->PRE_COPY",
+	"RUNNING_P2P->RUNNING", "RUNNING_P2P->STOP", "RUNNING_P2P->PRE_COPY_P2P",
+	"PRE_COPY->RUNNING", "PRE_COPY->PRE_COPY_P2P", "PRE_COPY_P2P->RUNNING_P2P",
+	"PRE_COPY_P2P->PRE_COPY", "PRE_COPY_P2P->STOP_COPY", "STOP->RUNNING_P2P", "STOP->STOP_COPY",
+	"STOP->RESUMING", "STOP_COPY->STOP", "RESUMING->STOP"};
+
+void verdicts_arcs(verdicts_probe probe, const char *how, bool comes_back)
+{
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(arcs); i++) {
+		char fault[96], name[72];
+
+		snprintf(fault, sizeof(fault), "arc=%s:%s", arcs[i], how);
+		snprintf(name, sizeof(name), "arc.%s", arcs[i]);
+		struct swo_probe_report *report = probe(fault, NULL);
+
+		verdicts_must_be(report, name, SWO_VERDICT_FAIL, fault);
+		if (comes_back) {
+			snprintf(name, sizeof(name), "recovery.%s", arcs[i]);
+			verdicts_must_be(report, name, SWO_VERDICT_PASS, fault);
+			assert_false(report->devices[0].lost);
+		}
+		swo_probe_report_free(report);
+	}
+}
+
+void verdicts_nothing_else(verdicts_probe probe)
+{
+	static const char fault[] = "arc=RUNNING->PRE_COPY:fail=EIO,x1";
+	struct swo_probe_report *report = probe(fault, NULL);
+
+	assert_int_equal(report->fails, 1);
+	assert_int_equal(verdicts_risks(report), 0);
+	swo_probe_report_free(report);
+}
+
+void verdicts_hang(verdicts_probe probe)
+{
+	static const struct swo_probe_params params = {.deadline_ms = 1500};
+	static const char fault[] = "arc=RUNNING_P2P->PRE_COPY_P2P:hang";
+	struct swo_probe_report *report = probe(fault, &params);
+
+	verdicts_must_be(report, "arc.RUNNING_P2P->PRE_COPY_P2P", SWO_VERDICT_FAIL, fault);
+	assert_non_null(
+		strstr(verdicts_find(report, "arc.RUNNING_P2P->PRE_COPY_P2P")->text, "hangs"));
+	assert_true(report->devices[0].lost);
+	swo_probe_report_free(report);
+}
+
+void verdicts_slow(verdicts_probe probe)
+{
+	static const struct swo_probe_params params = {.limit_ms = 400, .runs = 1};
+	static const char fault[] = "arc=STOP->RUNNING_P2P:slow=500,x2";
+	struct swo_probe_report *report = probe(fault, &params);
+
+	verdicts_must_be(report, "cost.STOP->RUNNING_P2P", SWO_VERDICT_FAIL, fault);
+	assert_true(report->devices[0].arcs[SWO_DEVICE_RUNNING][SWO_DEVICE_RUNNING_P2P].count > 0);
+	swo_probe_report_free(report);
+}
+
+void verdicts_data(verdicts_probe probe, bool is_process)
+{
+	static const struct {
+		const char *fault, *name, *or_else;
+		bool of_process;
+	} faults[] = {
+		{"save:break@5000=EIO", "save.read", NULL, false},
+		{"save:break@5000=EIO,x1", "save.read", NULL, false},
+		{"save:short@5000", "load.finalise", NULL, false},
+		{"save:short@5000,x1", "load.finalise", NULL, false},
+		{"save:corrupt@5000", "load.write", "load.finalise", false},
+		{"save:corrupt@5000,x1", "load.write", "load.finalise", false},
+		{"load:fail@5000=ENOMEM", "load.write", "load.finalise", false},
+		{"load:fail@5000=ENOMEM,x1", "load.write", "load.finalise", false},
+		{"load:refuse=EINVAL", "load.finalise", NULL, false},
+		{"load:refuse=EIO,x1", "load.finalise", NULL, false},
+		{"die@save=5000", "save.read", NULL, true},
+		{"die@load=5000", "load.write", NULL, true},
+		{"socket:close@save=5000", "save.read", NULL, true},
+		{"socket:close@load=5000", "load.write", NULL, true},
+		{"socket:close@arc=STOP->STOP_COPY", "arc.STOP->STOP_COPY", NULL, true},
+	};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(faults); i++) {
+		if (faults[i].of_process && !is_process)
+			continue;
+		struct swo_probe_report *report = probe(faults[i].fault, NULL);
+		const struct swo_probe_result *other =
+			faults[i].or_else ? verdicts_find(report, faults[i].or_else) : NULL;
+
+		if (!other || other->verdict != SWO_VERDICT_FAIL)
+			verdicts_must_be(report, faults[i].name, SWO_VERDICT_FAIL, faults[i].fault);
+		swo_probe_report_free(report);
+	}
+}
