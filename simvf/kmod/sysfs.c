@@ -126,7 +126,8 @@ static int add_fault(struct simvf *dev, const char *spec)
 		dev_warn(dev->vdev.dev, "fault '%s': %s\n", spec, why);
 		return -EINVAL;
 	}
-	if (fault.what == SVF_DIE || fault.what == SVF_CLOSE)
+	/* The VFIO core refuses illegal arcs itself. */
+	if (fault.what == SVF_DIE || fault.what == SVF_CLOSE || fault.where == SVF_AT_ILLEGAL)
 		return -EOPNOTSUPP;
 	/* The place that svf_add_fault takes: the first that is not used. */
 	for (i = 0; i < SVF_FAULTS && dev->model->faults[i].used; i++)

@@ -112,6 +112,15 @@ static bool stream_fault(const char **p, struct svf_fault *f, const char **why)
 	} else if (f->where == SVF_AT_SAVE && word(p, "corrupt")) {
 		f->what = SVF_CORRUPT;
 		needs_at = true;
+	} else if (f->where == SVF_AT_SAVE && word(p, "endless")) {
+		f->what = SVF_ENDLESS;
+		return true;
+	} else if (f->where == SVF_AT_LOAD && word(p, "lax")) {
+		f->what = SVF_LAX;
+		return true;
+	} else if (f->where == SVF_AT_LOAD && word(p, "lose")) {
+		f->what = SVF_LOSE;
+		return true;
 	} else if (f->where == SVF_AT_LOAD && word(p, "fail")) {
 		f->what = SVF_FAIL;
 	} else if (f->where == SVF_AT_LOAD && word(p, "refuse")) {
@@ -122,7 +131,8 @@ static bool stream_fault(const char **p, struct svf_fault *f, const char **why)
 		f->err = SVF_EINVAL;
 		return error_number(p, f) || fail(why, "not an errno");
 	} else {
-		return fail(why, "expected save:break|short|corrupt or load:fail|refuse");
+		return fail(why,
+			"expected save:break|short|corrupt|endless or load:fail|refuse|lax|lose");
 	}
 	if (word(p, "@")) {
 		if (!svf_text_number(p, &f->at))
@@ -162,6 +172,9 @@ bool svf_fault_parse(const char *spec, struct svf_fault *out, const char **why)
 	} else if (word(&p, "load:")) {
 		f.where = SVF_AT_LOAD;
 		ok = stream_fault(&p, &f, why);
+	} else if (word(&p, "illegal:fail")) {
+		f.where = SVF_AT_ILLEGAL;
+		ok = error_number(&p, &f) || fail(why, "not an errno");
 	} else if (word(&p, "die@")) {
 		f.what = SVF_DIE;
 		ok = event_fault(&p, &f, why);
@@ -169,7 +182,8 @@ bool svf_fault_parse(const char *spec, struct svf_fault *out, const char **why)
 		f.what = SVF_CLOSE;
 		ok = event_fault(&p, &f, why);
 	} else {
-		return fail(why, "a fault begins with arc=, save:, load:, die@ or socket:close@");
+		return fail(why,
+			"a fault begins with arc=, save:, load:, illegal:, die@ or socket:close@");
 	}
 	if (!ok)
 		return false;
@@ -235,6 +249,17 @@ struct svf_fault *svf_fault_stream(
 		if (bytes >= f->at)
 			return hit(f);
 		*limit = svf_min(*limit, f->at - bytes);
+	}
+	return NULL;
+}
+
+struct svf_fault *svf_fault_at(struct svf *dev, unsigned where, unsigned what)
+{
+	for (unsigned i = 0; i < SVF_FAULTS; i++) {
+		struct svf_fault *f = &dev->faults[i];
+
+		if (f->used && f->where == where && f->what == what)
+			return hit(f);
 	}
 	return NULL;
 }

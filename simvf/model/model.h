@@ -106,7 +106,7 @@ bool svf_profile_parse(struct svf_profile *profile, const char *text, size_t len
 
 /* ---- faults ----------------------------------------------------------------- */
 
-enum svf_fault_where { SVF_AT_ARC, SVF_AT_SAVE, SVF_AT_LOAD, SVF_AT_DOORBELL };
+enum svf_fault_where { SVF_AT_ARC, SVF_AT_SAVE, SVF_AT_LOAD, SVF_AT_DOORBELL, SVF_AT_ILLEGAL };
 enum svf_fault_what {
 	SVF_FAIL,     /* the call fails, the device stays where it is */
 	SVF_TO_ERROR, /* the arc fails and leaves the device in ERROR */
@@ -114,6 +114,9 @@ enum svf_fault_what {
 	SVF_SLOW,     /* the arc takes so much longer */
 	SVF_SHORT,    /* the saved stream ends early */
 	SVF_CORRUPT,  /* a bit of the saved stream flips */
+	SVF_ENDLESS,  /* the saved stream has no end */
+	SVF_LAX,      /* whatever is loaded is taken */
+	SVF_LOSE,     /* part of what is loaded is lost */
 	SVF_DIE,      /* ops->event(SVF_EVENT_DIE) */
 	SVF_CLOSE,    /* ops->event(SVF_EVENT_CLOSE) */
 };
@@ -224,6 +227,7 @@ struct svf_save {
 
 struct svf_load {
 	bool open, failed, header, regs, end;
+	bool lax; /* it was wrong, and nobody minds */
 	struct svf_engine engine;
 	uint64_t queued; /* bytes taken and not yet loaded */
 	uint64_t bytes, records, chain, state_hash;

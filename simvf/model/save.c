@@ -247,5 +247,10 @@ int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
 		svf_save_pump(dev, now);
 		svf_fault_events(dev, SVF_AT_SAVE, before, s->bytes);
 	}
+	if (!*got && len && dev->state == SVF_STOP_COPY &&
+		svf_fault_at(dev, SVF_AT_SAVE, SVF_ENDLESS)) {
+		svf_zero(buf, len);
+		*got = len;
+	}
 	return 0;
 }

@@ -183,8 +183,11 @@ int svf_set_state(struct svf *dev, unsigned state, uint64_t now)
 
 	if (dev->walk.active)
 		return -SVF_EBUSY;
-	if (next < 0)
-		return next;
+	if (next < 0) {
+		struct svf_fault *fault = svf_fault_at(dev, SVF_AT_ILLEGAL, SVF_FAIL);
+
+		return fault ? -fault->err : next;
+	}
 	if ((unsigned)next == dev->state)
 		return 0;
 	svf_run(dev, now);

@@ -40,7 +40,7 @@ static const struct argp_option argp_options[] = {
 		"Walk every arc, save, load and refuse states, reset: the device must not be in "
 		"use",
 		1},
-	{"yes", OPT_YES, NULL, 0, "On a terminal, do so without being asked twice", 1},
+	{"yes", OPT_YES, NULL, 0, "Nothing uses them: --exercise may begin", 1},
 	{"runs", OPT_RUNS, "N", 0, "Costs are the median of so many runs (5)", 1},
 	{"deadline", OPT_DEADLINE, "MS", 0, "A call that takes longer hangs (10000)", 1},
 	{"limit", OPT_LIMIT, "MS", 0, "An arc that takes longer is a failure (none)", 1},
@@ -205,10 +205,10 @@ static int may_exercise(const struct options *o)
 		"bad "
 		"states and reset, many times; what %s is lost\n",
 		o->count, o->count == 1 ? "" : "s", o->count == 1 ? "it holds" : "they hold");
-	if (o->yes || !isatty(STDIN_FILENO))
-		return 0;
-	fputs("switchover probe: add --yes when nothing uses them\n", stderr);
-	return -1;
+	if (!o->yes)
+		fputs("switchover probe: nothing was done; add --yes when nothing uses them\n",
+			stderr);
+	return o->yes ? 0 : -1;
 }
 
 static int exercise(const struct options *o, struct probe_device *devices,

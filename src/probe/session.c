@@ -122,9 +122,9 @@ static int read_all(struct session *s, struct probe_call *c)
 			return -1;
 		if (!got)
 			return 0;
+		c->got += got;
 		if (swo_buf_append(&s->stream, s->chunk, got, &c->err))
 			return -1;
-		c->got += got;
 	}
 	return swo_error_set(
 		&c->err, SWO_E_DEVICE, 0, "device %s: its state has no end", s->target.name);

@@ -78,6 +78,12 @@ static void an_arc_slower_than_the_limit_is_named(void **state)
 	verdicts_slow(probe_fault);
 }
 
+static void what_a_device_does_wrong_in_silence_is_named(void **state)
+{
+	(void)state;
+	verdicts_silent(probe_fault, false);
+}
+
 static void faults_of_the_data_are_named(void **state)
 {
 	(void)state;
@@ -101,6 +107,7 @@ int main(void)
 		bed_case(nothing_but_the_faulty_arc_is_blamed),
 		bed_case(an_arc_slower_than_the_limit_is_named),
 		bed_case(faults_of_the_data_are_named),
+		bed_case(what_a_device_does_wrong_in_silence_is_named),
 		bed_case(a_hanging_arc_is_named_and_left_behind),
 	};
 

@@ -190,6 +190,12 @@ static void an_arc_slower_than_the_limit_is_named(void **state)
 	verdicts_slow(probe_fault);
 }
 
+static void what_a_device_does_wrong_in_silence_is_named(void **state)
+{
+	(void)state;
+	verdicts_silent(probe_fault, true);
+}
+
 static void faults_of_the_data_are_named(void **state)
 {
 	(void)state;
@@ -290,17 +296,20 @@ static void the_verb_tells_by_its_exit_status(void **state)
 	json_t *json;
 
 	vf_start(&vf, 0, NULL);
-	assert_int_equal(run_verb(&vf, "--exercise --runs 1", &json), 0);
+	assert_int_equal(run_verb(&vf, "--exercise --yes --runs 1", &json), 0);
 	assert_int_equal(json_integer_value(json_object_get(json, "fails")), 0);
 	json_decref(json);
 	assert_int_equal(run_verb(&vf, "--runs 0", &json), 2);
+	/* A script, too, has to say that it means it. */
+	assert_int_equal(run_verb(&vf, "--exercise", &json), 2);
+	assert_null(json);
 	assert_int_equal(run_verb(&vf, "/dev/vfio/devices/vfio4000", &json), 4);
 	json_decref(json);
 	vf_stop(&vf);
-	assert_int_equal(run_verb(&vf, "--exercise", &json), 4);
+	assert_int_equal(run_verb(&vf, "--exercise --yes", &json), 4);
 	json_decref(json);
 	vf_start(&vf, 0, (const char *const[]){"--fault", "load:refuse", NULL});
-	assert_int_equal(run_verb(&vf, "--exercise --runs 1", &json), 1);
+	assert_int_equal(run_verb(&vf, "--exercise --yes --runs 1", &json), 1);
 	assert_true(json_integer_value(json_object_get(json, "fails")) > 0);
 	json_decref(json);
 	vf_stop(&vf);
@@ -315,7 +324,7 @@ static void what_it_measured_is_what_plan_reads(void **state)
 	json_t *json;
 
 	vf_start(&vf, 0, (const char *const[]){"--profile", "even", NULL});
-	assert_int_equal(run_verb(&vf, "--exercise --runs 1", &json), 0);
+	assert_int_equal(run_verb(&vf, "--exercise --yes --runs 1", &json), 0);
 	vf_stop(&vf);
 	const json_t *device = json_array_get(json_object_get(json, "devices"), 0);
 	const json_t *figures = json_object_get(device, "figures");
@@ -351,6 +360,7 @@ int main(int argc, char **argv)
 		CASE(a_hanging_arc_is_named_and_left_behind),
 		CASE(an_arc_slower_than_the_limit_is_named),
 		CASE(faults_of_the_data_are_named),
+		CASE(what_a_device_does_wrong_in_silence_is_named),
 		CASE(siblings_that_take_turns_are_told_from_those_that_do_not),
 		CASE(siblings_that_share_what_saves_and_loads_are_told),
 		CASE(the_verb_describes_and_changes_nothing_without_exercise),

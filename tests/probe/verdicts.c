@@ -146,3 +146,33 @@ void verdicts_data(verdicts_probe probe, bool is_process)
 		swo_probe_report_free(report);
 	}
 }
+
+void verdicts_silent(verdicts_probe probe, bool is_process)
+{
+	static const struct {
+		const char *fault, *name;
+		enum swo_verdict verdict;
+		bool of_process;
+	} faults[] = {
+		{"load:lax", "data.truncated", SWO_VERDICT_RISK, false},
+		{"load:lax", "data.corrupted", SWO_VERDICT_RISK, false},
+		{"load:lax", "data.foreign", SWO_VERDICT_RISK, false},
+		{"load:lax", "data.extended", SWO_VERDICT_RISK, false},
+		{"load:lose", "data.identity", SWO_VERDICT_RISK, false},
+		{"save:endless", "save.read", SWO_VERDICT_FAIL, false},
+		{"illegal:fail=EBUSY", "illegal.STOP_COPY->PRE_COPY", SWO_VERDICT_RISK, true},
+	};
+	static const struct swo_probe_params params = {.max_state = 1 << 20, .runs = 1};
+	struct swo_probe_report *report = NULL;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(faults); i++) {
+		if (faults[i].of_process && !is_process)
+			continue;
+		if (!i || strcmp(faults[i].fault, faults[i - 1].fault) != 0) {
+			swo_probe_report_free(report);
+			report = probe(faults[i].fault, &params);
+		}
+		verdicts_must_be(report, faults[i].name, faults[i].verdict, faults[i].fault);
+	}
+	swo_probe_report_free(report);
+}

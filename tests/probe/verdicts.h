@@ -26,6 +26,9 @@ void verdicts_must_be(const struct swo_probe_report *report, const char *name,
 void verdicts_arcs(verdicts_probe probe, const char *how, bool comes_back);
 /* What goes wrong with the data; without those faults that only a process can have. */
 void verdicts_data(verdicts_probe probe, bool is_process);
+/* What a device does wrong without failing: it takes a bad state, loses some of a good one, has no
+   end, or refuses with another errno. */
+void verdicts_silent(verdicts_probe probe, bool is_process);
 /* One fault, once, is one finding. */
 void verdicts_nothing_else(verdicts_probe probe);
 void verdicts_hang(verdicts_probe probe);
