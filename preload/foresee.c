@@ -38,7 +38,8 @@ static const struct foresee_arc qemu[] = {
 	{RUNNING_P2P, RUNNING, 0},
 };
 
-/* Cloud Hypervisor (its pause, snapshot and resume, 2026): one pass, and no stop at P2P. */
+/* Cloud Hypervisor (pause, snapshot, resume and live migration, its pull requests 8303 and 8528 of
+   2026): one pass, and no stop at P2P. */
 static const struct foresee_arc cloud_hypervisor[] = {
 	{RUNNING, STOP, RUNNING_P2P},
 	{STOP, STOP_COPY, 0},
