@@ -27,7 +27,7 @@ static int teardown(void **state)
 	return e2e_teardown(state);
 }
 
-static void start(void)
+static void start_with(const char *simvf_option)
 {
 	static struct bench_config config;
 	char path[108];
@@ -36,6 +36,7 @@ static void start(void)
 	config.channels = 1;
 	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err));
 	snprintf(path, sizeof(path), "%s/link", lab.dir);
+	lab.simvf_option = simvf_option;
 	cut = cut_start(path, lab.listen_uri + strlen("unix:"));
 	assert_non_null(cut);
 	snprintf(lab.uri, sizeof(lab.uri), "unix:%s", path);
@@ -51,6 +52,11 @@ static void take_id(enum lab_side side)
 	assert_int_equal(strlen(id), 36);
 }
 
+static void start(void)
+{
+	start_with(NULL);
+}
+
 /* GO was sent, is lost, and nobody can be asked: the source is parked. */
 static void lose_go(void)
 {
@@ -64,13 +70,13 @@ static void lose_go(void)
 	lab.deaths_expected = true;
 }
 
-/* The target has taken GO and is about to run. */
+/* The target has taken GO and is about to run, for as long as it takes to kill somebody. */
 static void until_the_target_starts(void)
 {
 	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
 	bool resuming = false, starting = false;
 
-	start();
+	start_with("--fault=arc=RUNNING_P2P->RUNNING:slow=700,x2");
 	e2e_must(&lab, lab_migrate(&lab, err));
 	while (!starting) {
 		struct swo_error err = {0};
