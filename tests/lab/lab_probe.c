@@ -33,82 +33,22 @@ static struct swo_probe_report *probe_fault(
 	return report;
 }
 
+static const struct verdicts_face face = {probe_fault, false};
+
 static void a_good_device_has_no_findings(void **state)
 {
 	struct swo_probe_report *report = probe_fault(NULL, NULL);
 
 	(void)state;
-	if (report->fails || verdicts_risks(report) || report->devices[0].lost) {
-		verdicts_print(report);
-		fail_msg("a good device has findings");
-	}
-	verdicts_must_be(report, "data.identity", SWO_VERDICT_PASS, "none");
-	verdicts_must_be(report, "data.truncated", SWO_VERDICT_PASS, "none");
-	verdicts_must_be(report, "session.abort", SWO_VERDICT_PASS, "none");
+	verdicts_must_be_clean(&face, report);
 	swo_probe_report_free(report);
-}
-
-static void every_arc_that_fails_is_named_and_recovered_from(void **state)
-{
-	(void)state;
-	verdicts_arcs(probe_fault, "fail=EIO", true);
-}
-
-static void every_arc_that_fails_once_is_named_and_recovered_from(void **state)
-{
-	(void)state;
-	verdicts_arcs(probe_fault, "fail=EBUSY,x1", true);
-}
-
-static void every_arc_that_ends_in_error_is_named_and_recovered_from(void **state)
-{
-	(void)state;
-	verdicts_arcs(probe_fault, "error=EIO", true);
-}
-
-static void nothing_but_the_faulty_arc_is_blamed(void **state)
-{
-	(void)state;
-	verdicts_nothing_else(probe_fault);
-}
-
-static void an_arc_slower_than_the_limit_is_named(void **state)
-{
-	(void)state;
-	verdicts_slow(probe_fault);
-}
-
-static void what_a_device_does_wrong_in_silence_is_named(void **state)
-{
-	(void)state;
-	verdicts_silent(probe_fault, false);
-}
-
-static void faults_of_the_data_are_named(void **state)
-{
-	(void)state;
-	verdicts_data(probe_fault, false);
-}
-
-static void a_hanging_arc_is_named_and_left_behind(void **state)
-{
-	(void)state;
-	verdicts_hang(probe_fault);
 }
 
 int main(void)
 {
-	/* The one that leaves a thread behind comes last. */
 	const struct CMUnitTest tests[] = {
 		bed_case(a_good_device_has_no_findings),
-		bed_case(every_arc_that_fails_is_named_and_recovered_from),
-		bed_case(every_arc_that_fails_once_is_named_and_recovered_from),
-		bed_case(every_arc_that_ends_in_error_is_named_and_recovered_from),
-		bed_case(nothing_but_the_faulty_arc_is_blamed),
-		bed_case(an_arc_slower_than_the_limit_is_named),
-		bed_case(faults_of_the_data_are_named),
-		bed_case(what_a_device_does_wrong_in_silence_is_named),
-		bed_case(a_hanging_arc_is_named_and_left_behind),
+		VERDICTS_CASES(NULL, bed_teardown, (void *)&face),
 	};
 
 	return cmocka_run_group_tests_name("probe with simvf", tests, NULL, NULL);

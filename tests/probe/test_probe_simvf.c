@@ -94,6 +94,8 @@ static struct swo_probe_report *probe_fault(
 	return probe_with(options, params);
 }
 
+static const struct verdicts_face face = {probe_fault, true};
+
 static int setup(void **state)
 {
 	(void)state;
@@ -117,16 +119,10 @@ static void is_clean(const char *const *options, const char *without)
 {
 	struct swo_probe_report *report = probe_with(options, NULL);
 
-	if (report->fails || report->risks || report->devices[0].lost) {
-		verdicts_print(report);
-		fail_msg("a good device has findings");
-	}
+	verdicts_must_be_clean(&face, report);
 	for (unsigned i = 0; i < report->devices[0].result_count; i++)
 		if (without && strstr(report->devices[0].results[i].name, without))
 			fail_msg("%s was tried", report->devices[0].results[i].name);
-	verdicts_must_be(report, "data.identity", SWO_VERDICT_PASS, "none");
-	verdicts_must_be(report, "data.truncated", SWO_VERDICT_PASS, "none");
-	verdicts_must_be(report, "session.abort", SWO_VERDICT_PASS, "none");
 	assert_true(report->devices[0].state_bytes > 65536);
 	swo_probe_report_free(report);
 }
@@ -148,58 +144,10 @@ static void a_device_without_p2p_or_pre_copy_is_not_asked_for_them(void **state)
 /* ---- planted faults -----------------------------------------------------------------------------
  */
 
-static void every_arc_that_fails_is_named_and_recovered_from(void **state)
-{
-	(void)state;
-	verdicts_arcs(probe_fault, "fail=EIO", true);
-}
-
-static void every_arc_that_fails_once_is_named_and_recovered_from(void **state)
-{
-	(void)state;
-	verdicts_arcs(probe_fault, "fail=EBUSY,x1", true);
-}
-
-static void every_arc_that_ends_in_error_is_named_and_recovered_from(void **state)
-{
-	(void)state;
-	verdicts_arcs(probe_fault, "error=EIO", true);
-}
-
 static void a_device_that_goes_away_in_an_arc_is_named(void **state)
 {
 	(void)state;
 	verdicts_arcs(probe_fault, "die", false);
-}
-
-static void nothing_but_the_faulty_arc_is_blamed(void **state)
-{
-	(void)state;
-	verdicts_nothing_else(probe_fault);
-}
-
-static void a_hanging_arc_is_named_and_left_behind(void **state)
-{
-	(void)state;
-	verdicts_hang(probe_fault);
-}
-
-static void an_arc_slower_than_the_limit_is_named(void **state)
-{
-	(void)state;
-	verdicts_slow(probe_fault);
-}
-
-static void what_a_device_does_wrong_in_silence_is_named(void **state)
-{
-	(void)state;
-	verdicts_silent(probe_fault, true);
-}
-
-static void faults_of_the_data_are_named(void **state)
-{
-	(void)state;
-	verdicts_data(probe_fault, true);
 }
 
 /* ---- siblings
@@ -352,15 +300,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		CASE(a_good_device_has_no_findings),
 		CASE(a_device_without_p2p_or_pre_copy_is_not_asked_for_them),
-		CASE(every_arc_that_fails_is_named_and_recovered_from),
-		CASE(every_arc_that_fails_once_is_named_and_recovered_from),
-		CASE(every_arc_that_ends_in_error_is_named_and_recovered_from),
 		CASE(a_device_that_goes_away_in_an_arc_is_named),
-		CASE(nothing_but_the_faulty_arc_is_blamed),
-		CASE(a_hanging_arc_is_named_and_left_behind),
-		CASE(an_arc_slower_than_the_limit_is_named),
-		CASE(faults_of_the_data_are_named),
-		CASE(what_a_device_does_wrong_in_silence_is_named),
+		VERDICTS_CASES(setup, teardown, (void *)&face),
 		CASE(siblings_that_take_turns_are_told_from_those_that_do_not),
 		CASE(siblings_that_share_what_saves_and_loads_are_told),
 		CASE(the_verb_describes_and_changes_nothing_without_exercise),

@@ -30,10 +30,11 @@ const struct swo_probe_result *verdicts_find(
 	return NULL;
 }
 
-unsigned verdicts_risks(const struct swo_probe_report *report)
+/* Of the first device, without that of Debian's kernels, which cannot report from a DMA log. */
+static unsigned risks(const struct verdicts_face *face, const struct swo_probe_report *report)
 {
 	const struct swo_probe_result *log = verdicts_find(report, "dma-log");
-	bool of_kernel = log && log->verdict == SWO_VERDICT_RISK &&
+	bool of_kernel = !face->is_process && log && log->verdict == SWO_VERDICT_RISK &&
 			 strstr(log->text, "a kernel with CONFIG_IOMMUFD can");
 
 	return report->risks - of_kernel;
@@ -50,6 +51,17 @@ void verdicts_must_be(const struct swo_probe_report *report, const char *name,
 	fail_msg("%s: %s is %s, not %s", fault, name,
 		result ? swo_verdict_name(result->verdict) : "not there",
 		swo_verdict_name(verdict));
+}
+
+void verdicts_must_be_clean(const struct verdicts_face *face, const struct swo_probe_report *report)
+{
+	if (report->fails || risks(face, report) || report->devices[0].lost) {
+		verdicts_print(report);
+		fail_msg("a good device has findings");
+	}
+	verdicts_must_be(report, "data.identity", SWO_VERDICT_PASS, "none");
+	verdicts_must_be(report, "data.truncated", SWO_VERDICT_PASS, "none");
+	verdicts_must_be(report, "session.abort", SWO_VERDICT_PASS, "none");
 }
 
 static const char *const arcs[] = {"RUNNING->RUNNING_P2P", "RUNNING->PRE_COPY",
@@ -77,21 +89,44 @@ void verdicts_arcs(verdicts_probe probe, const char *how, bool comes_back)
 	}
 }
 
-void verdicts_nothing_else(verdicts_probe probe)
+void every_arc_that_fails_is_named_and_recovered_from(void **state)
 {
+	const struct verdicts_face *face = *state;
+
+	verdicts_arcs(face->probe, "fail=EIO", true);
+}
+
+void every_arc_that_fails_once_is_named_and_recovered_from(void **state)
+{
+	const struct verdicts_face *face = *state;
+
+	verdicts_arcs(face->probe, "fail=EBUSY,x1", true);
+}
+
+void every_arc_that_ends_in_error_is_named_and_recovered_from(void **state)
+{
+	const struct verdicts_face *face = *state;
+
+	verdicts_arcs(face->probe, "error=EIO", true);
+}
+
+void nothing_but_the_faulty_arc_is_blamed(void **state)
+{
+	const struct verdicts_face *face = *state;
 	static const char fault[] = "arc=RUNNING->PRE_COPY:fail=EIO,x1";
-	struct swo_probe_report *report = probe(fault, NULL);
+	struct swo_probe_report *report = face->probe(fault, NULL);
 
 	assert_int_equal(report->fails, 1);
-	assert_int_equal(verdicts_risks(report), 0);
+	assert_int_equal(risks(face, report), 0);
 	swo_probe_report_free(report);
 }
 
-void verdicts_hang(verdicts_probe probe)
+void a_hanging_arc_is_named_and_left_behind(void **state)
 {
+	const struct verdicts_face *face = *state;
 	static const struct swo_probe_params params = {.deadline_ms = 1500};
 	static const char fault[] = "arc=RUNNING_P2P->PRE_COPY_P2P:hang";
-	struct swo_probe_report *report = probe(fault, &params);
+	struct swo_probe_report *report = face->probe(fault, &params);
 
 	verdicts_must_be(report, "arc.RUNNING_P2P->PRE_COPY_P2P", SWO_VERDICT_FAIL, fault);
 	assert_non_null(
@@ -100,19 +135,21 @@ void verdicts_hang(verdicts_probe probe)
 	swo_probe_report_free(report);
 }
 
-void verdicts_slow(verdicts_probe probe)
+void an_arc_slower_than_the_limit_is_named(void **state)
 {
+	const struct verdicts_face *face = *state;
 	static const struct swo_probe_params params = {.limit_ms = 400, .runs = 1};
 	static const char fault[] = "arc=STOP->RUNNING_P2P:slow=500,x2";
-	struct swo_probe_report *report = probe(fault, &params);
+	struct swo_probe_report *report = face->probe(fault, &params);
 
 	verdicts_must_be(report, "cost.STOP->RUNNING_P2P", SWO_VERDICT_FAIL, fault);
 	assert_true(report->devices[0].arcs[SWO_DEVICE_RUNNING][SWO_DEVICE_RUNNING_P2P].count > 0);
 	swo_probe_report_free(report);
 }
 
-void verdicts_data(verdicts_probe probe, bool is_process)
+void faults_of_the_data_are_named(void **state)
 {
+	const struct verdicts_face *face = *state;
 	static const struct {
 		const char *fault, *name, *or_else;
 		bool of_process;
@@ -135,9 +172,9 @@ void verdicts_data(verdicts_probe probe, bool is_process)
 	};
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(faults); i++) {
-		if (faults[i].of_process && !is_process)
+		if (faults[i].of_process && !face->is_process)
 			continue;
-		struct swo_probe_report *report = probe(faults[i].fault, NULL);
+		struct swo_probe_report *report = face->probe(faults[i].fault, NULL);
 		const struct swo_probe_result *other =
 			faults[i].or_else ? verdicts_find(report, faults[i].or_else) : NULL;
 
@@ -147,8 +184,9 @@ void verdicts_data(verdicts_probe probe, bool is_process)
 	}
 }
 
-void verdicts_silent(verdicts_probe probe, bool is_process)
+void what_a_device_does_wrong_in_silence_is_named(void **state)
 {
+	const struct verdicts_face *face = *state;
 	static const struct {
 		const char *fault, *name;
 		enum swo_verdict verdict;
@@ -166,11 +204,11 @@ void verdicts_silent(verdicts_probe probe, bool is_process)
 	struct swo_probe_report *report = NULL;
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(faults); i++) {
-		if (faults[i].of_process && !is_process)
+		if (faults[i].of_process && !face->is_process)
 			continue;
 		if (!i || strcmp(faults[i].fault, faults[i - 1].fault) != 0) {
 			swo_probe_report_free(report);
-			report = probe(faults[i].fault, &params);
+			report = face->probe(faults[i].fault, &params);
 		}
 		verdicts_must_be(report, faults[i].name, faults[i].verdict, faults[i].fault);
 	}

@@ -15,23 +15,47 @@ typedef struct swo_probe_report *(*verdicts_probe)(
 
 const struct swo_probe_result *verdicts_find(
 	const struct swo_probe_report *report, const char *name);
-/* Of the first device, without that of Debian's kernels, which cannot report from a DMA log. */
-unsigned verdicts_risks(const struct swo_probe_report *report);
 void verdicts_print(const struct swo_probe_report *report);
 /* Fails the test, with all findings, unless the first device's check came out so. */
 void verdicts_must_be(const struct swo_probe_report *report, const char *name,
 	enum swo_verdict verdict, const char *fault);
 
+/* How a kind of device is probed; the cases' initial state. */
+struct verdicts_face {
+	verdicts_probe probe;
+	bool is_process; /* it can have faults that only a process can have */
+};
+
+/* No findings, and the checks that matter were made. */
+void verdicts_must_be_clean(
+	const struct verdicts_face *face, const struct swo_probe_report *report);
 /* Every single arc fails `how`: it is named, and where it comes back, recovered from. */
 void verdicts_arcs(verdicts_probe probe, const char *how, bool comes_back);
-/* What goes wrong with the data; without those faults that only a process can have. */
-void verdicts_data(verdicts_probe probe, bool is_process);
-/* What a device does wrong without failing: it takes a bad state, loses some of a good one, has no
-   end, or refuses with another errno. */
-void verdicts_silent(verdicts_probe probe, bool is_process);
-/* One fault, once, is one finding. */
-void verdicts_nothing_else(verdicts_probe probe);
-void verdicts_hang(verdicts_probe probe);
-void verdicts_slow(verdicts_probe probe);
+
+/* What holds for every face. */
+void every_arc_that_fails_is_named_and_recovered_from(void **state);
+void every_arc_that_fails_once_is_named_and_recovered_from(void **state);
+void every_arc_that_ends_in_error_is_named_and_recovered_from(void **state);
+void nothing_but_the_faulty_arc_is_blamed(void **state);
+void an_arc_slower_than_the_limit_is_named(void **state);
+void faults_of_the_data_are_named(void **state);
+void what_a_device_does_wrong_in_silence_is_named(void **state);
+void a_hanging_arc_is_named_and_left_behind(void **state);
+
+#define VERDICTS_CASE(name, setup, teardown, face)                                                 \
+	cmocka_unit_test_prestate_setup_teardown(name, setup, teardown, face)
+/* All of them; the one that leaves a thread behind comes last. */
+#define VERDICTS_CASES(setup, teardown, face)                                                      \
+	VERDICTS_CASE(every_arc_that_fails_is_named_and_recovered_from, setup, teardown, face),    \
+		VERDICTS_CASE(every_arc_that_fails_once_is_named_and_recovered_from, setup,        \
+			teardown, face),                                                           \
+		VERDICTS_CASE(every_arc_that_ends_in_error_is_named_and_recovered_from, setup,     \
+			teardown, face),                                                           \
+		VERDICTS_CASE(nothing_but_the_faulty_arc_is_blamed, setup, teardown, face),        \
+		VERDICTS_CASE(an_arc_slower_than_the_limit_is_named, setup, teardown, face),       \
+		VERDICTS_CASE(faults_of_the_data_are_named, setup, teardown, face),                \
+		VERDICTS_CASE(                                                                     \
+			what_a_device_does_wrong_in_silence_is_named, setup, teardown, face),      \
+		VERDICTS_CASE(a_hanging_arc_is_named_and_left_behind, setup, teardown, face)
 
 #endif
