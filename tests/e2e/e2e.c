@@ -55,6 +55,24 @@ void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const ch
 		fail_msg("not whole: %s", sample->why_not);
 }
 
+void e2e_await(
+	struct lab *lab, enum lab_side side, const char *event, const char *path, const char *word)
+{
+	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
+	struct swo_error err = {0};
+	bool found = false;
+
+	while (!found) {
+		json_t *one = qmp_event(&lab->ends[side].qmp, guard, &err);
+
+		if (!one)
+			e2e_fail(lab, word, &err);
+		found = !strcmp(json_path_string(one, "event"), event) &&
+			!strcmp(json_path_string(one, path), word);
+		json_decref(one);
+	}
+}
+
 void e2e_status(struct lab *lab, enum lab_side side, char *out, size_t len)
 {
 	json_t *answer = lab_qmp(lab, side, "query-status", NULL, NULL);

@@ -125,23 +125,6 @@ static char *hash_of(struct lab *lab, enum lab_side side)
 	return text;
 }
 
-static void await(struct lab *lab, enum lab_side side, const char *event, const char *word)
-{
-	struct swo_error err = {0};
-	bool found = false;
-
-	while (!found) {
-		json_t *one = qmp_event(&lab->ends[side].qmp, swo_deadline_ms(E2E_GUARD_MS), &err);
-
-		if (!one)
-			e2e_fail(lab, word, &err);
-		found = !strcmp(json_path_string(one, "event"), event) &&
-			(!strcmp(json_path_string(one, "data.status"), word) ||
-				!strcmp(json_path_string(one, "data.device-state"), word));
-		json_decref(one);
-	}
-}
-
 static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(void **state)
 {
 	(void)state;
@@ -163,9 +146,9 @@ static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(v
 		char *before = hash_of(&lab, LAB_SOURCE);
 
 		e2e_must(&lab, lab_migrate(&lab, err));
-		await(&lab, LAB_TARGET, "VFIO_MIGRATION", "resuming");
+		e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "resuming");
 		if (strcmp(moments[i], "resuming") != 0)
-			await(&lab, LAB_TARGET, "VFIO_MIGRATION", moments[i]);
+			e2e_await(&lab, LAB_TARGET, E2E_DEVICE, moments[i]);
 		bench_kill(lab.ends[LAB_TARGET].vm);
 		e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
 		/* Never in doubt about a paused VM: nothing of it can have run. */
@@ -197,9 +180,9 @@ static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_so
 			       lab_boot(&lab, err));
 	lab.deaths_expected = true;
 	e2e_must(&lab, lab_migrate(&lab, err));
-	await(&lab, LAB_TARGET, "VFIO_MIGRATION", "resuming");
+	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "resuming");
 	/* On its way to running, which takes 15 ms more: begun, and not started. */
-	await(&lab, LAB_TARGET, "VFIO_MIGRATION", "running-p2p");
+	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "running-p2p");
 	bench_kill(lab.ends[LAB_TARGET].vm);
 	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "in-doubt");
@@ -228,8 +211,8 @@ static void a_target_that_is_frozen_before_go_and_thawed_later_does_not_run(void
 	lab.parameters =
 		json_pack("{s:i, s:i}", "x-commit-deadline-ms", 300, "x-idle-deadline-ms", 1000);
 	e2e_must(&lab, lab_migrate(&lab, err));
-	await(&lab, LAB_TARGET, "VFIO_MIGRATION", "resuming");
-	await(&lab, LAB_TARGET, "VFIO_MIGRATION", "stop");
+	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "resuming");
+	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "stop");
 	kill(bench_pid(lab.ends[LAB_TARGET].vm), SIGSTOP);
 	/* Before its READY, or behind it, or when it had begun. */
 	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));

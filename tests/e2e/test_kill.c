@@ -10,27 +10,24 @@
 #include <signal.h>
 #include <unistd.h>
 
-#define STATUS "MIGRATION", "data.status"
-#define DEVICE "VFIO_MIGRATION", "data.device-state"
-
 /* The moments, in the order in which they come: an event of one side, or the first one after
    another: a target's device goes through some states on its way to RESUMING, too. */
 static const struct moment {
 	enum lab_side side;
 	const char *event, *key, *word;
 	const struct moment *after;
-} resuming = {LAB_TARGET, DEVICE, "resuming", NULL},
+} resuming = {LAB_TARGET, E2E_DEVICE, "resuming", NULL},
   moments[] = {
-	  {LAB_SOURCE, STATUS, "setup", NULL},
-	  {LAB_TARGET, DEVICE, "resuming", NULL},
-	  {LAB_SOURCE, DEVICE, "pre-copy", NULL},
-	  {LAB_SOURCE, STATUS, "active", NULL},
-	  {LAB_SOURCE, STATUS, "device", NULL},
-	  {LAB_SOURCE, DEVICE, "pre-copy-p2p", NULL},
-	  {LAB_SOURCE, DEVICE, "stop-copy", NULL},
-	  {LAB_TARGET, DEVICE, "stop", &resuming},
-	  {LAB_TARGET, DEVICE, "running-p2p", &resuming},
-	  {LAB_TARGET, DEVICE, "running", &resuming},
+	  {LAB_SOURCE, E2E_STATUS, "setup", NULL},
+	  {LAB_TARGET, E2E_DEVICE, "resuming", NULL},
+	  {LAB_SOURCE, E2E_DEVICE, "pre-copy", NULL},
+	  {LAB_SOURCE, E2E_STATUS, "active", NULL},
+	  {LAB_SOURCE, E2E_STATUS, "device", NULL},
+	  {LAB_SOURCE, E2E_DEVICE, "pre-copy-p2p", NULL},
+	  {LAB_SOURCE, E2E_DEVICE, "stop-copy", NULL},
+	  {LAB_TARGET, E2E_DEVICE, "stop", &resuming},
+	  {LAB_TARGET, E2E_DEVICE, "running-p2p", &resuming},
+	  {LAB_TARGET, E2E_DEVICE, "running", &resuming},
 };
 
 enum victim {
@@ -57,29 +54,11 @@ static const struct bench_config *config(void)
 	return &shared;
 }
 
-static bool event_is(const json_t *event, const struct moment *moment)
-{
-	return !strcmp(json_path_string(event, "event"), moment->event) &&
-	       !strcmp(json_path_string(event, moment->key), moment->word);
-}
-
 static void wait_for_moment(struct lab *lab, const struct moment *moment)
 {
-	struct swo_error err = {0};
-	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
-
 	if (moment->after)
 		wait_for_moment(lab, moment->after);
-	for (;;) {
-		json_t *event = qmp_event(&lab->ends[moment->side].qmp, guard, &err);
-
-		if (!event)
-			e2e_fail(lab, moment->word, &err);
-		bool found = event_is(event, moment);
-		json_decref(event);
-		if (found)
-			return;
-	}
+	e2e_await(lab, moment->side, moment->event, moment->key, moment->word);
 }
 
 static void freeze(struct lab *lab, enum lab_side side)

@@ -43,13 +43,18 @@ static void start_with(const char *simvf_option)
 	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err));
 }
 
+static void read_id(struct lab *of, enum lab_side side, char out[40])
+{
+	json_t *info = lab_qmp(of, side, "query-migrate", NULL, NULL);
+
+	snprintf(out, 40, "%s", json_path_string(info, "x-id"));
+	json_decref(info);
+	assert_int_equal(strlen(out), 36);
+}
+
 static void take_id(enum lab_side side)
 {
-	json_t *info = lab_qmp(&lab, side, "query-migrate", NULL, NULL);
-
-	snprintf(id, sizeof(id), "%s", json_path_string(info, "x-id"));
-	json_decref(info);
-	assert_int_equal(strlen(id), 36);
+	read_id(&lab, side, id);
 }
 
 static void start(void)
@@ -73,22 +78,10 @@ static void lose_go(void)
 /* The target has taken GO and is about to run, for as long as it takes to kill somebody. */
 static void until_the_target_starts(void)
 {
-	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
-	bool resuming = false, starting = false;
-
 	start_with("--fault=arc=RUNNING_P2P->RUNNING:slow=700,x2");
 	e2e_must(&lab, lab_migrate(&lab, err));
-	while (!starting) {
-		struct swo_error err = {0};
-		json_t *event = qmp_event(&lab.ends[LAB_TARGET].qmp, guard, &err);
-
-		if (!event)
-			e2e_fail(&lab, "the target's start", &err);
-		const char *word = json_path_string(event, "data.device-state");
-		resuming = resuming || !strcmp(word, "resuming");
-		starting = resuming && !strcmp(word, "running-p2p");
-		json_decref(event);
-	}
+	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "resuming");
+	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "running-p2p");
 	take_id(LAB_TARGET);
 	lab.deaths_expected = true;
 }
@@ -262,9 +255,7 @@ static void another_migration_s_target_settles_nothing(void **state)
 				 lab_boot(&other, err) || lab_migrate(&other, err) ||
 				 lab_wait_end(&other, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "completed");
-	json_t *info = lab_qmp(&other, LAB_TARGET, "query-migrate", NULL, NULL);
-	snprintf(theirs, sizeof(theirs), "%s", json_path_string(info, "x-id"));
-	json_decref(info);
+	read_id(&other, LAB_TARGET, theirs);
 
 	lose_go();
 	bench_kill(lab.ends[LAB_SOURCE].vm);

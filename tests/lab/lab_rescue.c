@@ -28,24 +28,6 @@ static void begin(struct lab *lab)
 	e2e_must(lab, lab_start(lab, err) || lab_boot(lab, err));
 }
 
-static void wait_for_state(struct lab *lab, enum lab_side side, const char *state)
-{
-	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
-	struct swo_error err = {0};
-
-	for (;;) {
-		json_t *event = qmp_event(&lab->ends[side].qmp, guard, &err);
-
-		if (!event)
-			e2e_fail(lab, state, &err);
-		bool found = !strcmp(json_path_string(event, "event"), "VFIO_MIGRATION") &&
-			     !strcmp(json_path_string(event, "data.device-state"), state);
-		json_decref(event);
-		if (found)
-			return;
-	}
-}
-
 /* No reset, no lost doorbell, and it is rung on. */
 static void source_runs_on(struct lab *lab)
 {
@@ -76,7 +58,7 @@ static void kill_target_at(enum lab_side side, const char *state)
 	begin(&lab);
 	e2e_must(&lab, lab_migrate(&lab, err));
 	lab.deaths_expected = true;
-	wait_for_state(&lab, side, state);
+	e2e_await(&lab, side, E2E_DEVICE, state);
 	bench_kill(lab.ends[LAB_TARGET].vm);
 	source_runs_on(&lab);
 }
