@@ -148,6 +148,11 @@ struct bench_spread {
 };
 /* Sorts `values`. All zero when there are none. */
 struct bench_spread bench_spread_of(double *values, size_t count);
+/* One figure of every run of a row; `which` is passed on. All zero when there is no memory. */
+typedef double (*bench_figure_fn)(
+	const struct bench_row *row, const struct bench_sample *sample, int which);
+struct bench_spread bench_spread_over(
+	const struct bench_row *row, bench_figure_fn figure, int which);
 struct bound bench_bound_of(const struct bench_row *row, const struct bench_sample *sample);
 /* The run whose blackout is the median one; NULL without runs. */
 const struct bench_sample *bench_median_run(const struct bench_row *row);

@@ -39,12 +39,25 @@ struct bound bench_bound_of(const struct bench_row *row, const struct bench_samp
 	return bound_of(&input);
 }
 
+struct bench_spread bench_spread_over(
+	const struct bench_row *row, bench_figure_fn figure, int which)
+{
+	double *values = calloc(row->count + 1, sizeof(*values));
+	struct bench_spread out = {0};
+
+	for (unsigned i = 0; values && i < row->count; i++)
+		values[i] = figure(row, &row->samples[i], which);
+	if (values)
+		out = bench_spread_of(values, row->count);
+	free(values);
+	return out;
+}
+
 enum figure { BLACKOUT, GAP, SWITCHOVER, BOUND, OVERHEAD };
 
-static double figure_of(
-	const struct bench_row *row, const struct bench_sample *sample, enum figure figure)
+static double figure_of(const struct bench_row *row, const struct bench_sample *sample, int figure)
 {
-	switch (figure) {
+	switch ((enum figure)figure) {
 	case BLACKOUT:
 		return sample->blackout_ms;
 	case GAP:
@@ -61,15 +74,7 @@ static double figure_of(
 
 static struct bench_spread spread(const struct bench_row *row, enum figure figure)
 {
-	double *values = calloc(row->count + 1, sizeof(*values));
-	struct bench_spread out = {0};
-
-	for (unsigned i = 0; values && i < row->count; i++)
-		values[i] = figure_of(row, &row->samples[i], figure);
-	if (values)
-		out = bench_spread_of(values, row->count);
-	free(values);
-	return out;
+	return bench_spread_over(row, figure_of, figure);
 }
 
 const struct bench_sample *bench_median_run(const struct bench_row *row)

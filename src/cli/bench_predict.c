@@ -113,16 +113,15 @@ int bench_predict(const struct bench_row *row, double *ms, struct swo_error *err
 	return predict_run(row, run, ms, err);
 }
 
+static double estimate_of(const struct bench_row *row, const struct bench_sample *run, int which)
+{
+	(void)row, (void)which;
+	return run->estimate_ms;
+}
+
 double bench_estimate(const struct bench_row *row)
 {
-	double *values = calloc((size_t)row->count + 1, sizeof(*values)), median = 0;
-
-	for (unsigned i = 0; values && i < row->count; i++)
-		values[i] = row->samples[i].estimate_ms;
-	if (values)
-		median = bench_spread_of(values, row->count).median;
-	free(values);
-	return median;
+	return bench_spread_over(row, estimate_of, 0).median;
 }
 
 /* ---- as text and as JSON ------------------------------------------------------------------- */

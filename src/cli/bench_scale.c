@@ -6,7 +6,6 @@
 #include "cli/bench.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 
 enum { THREADS, MEMORY, FILES, START, TOTAL, BLACKOUT, FIGURES };
 
@@ -23,8 +22,9 @@ void bench_scale_vfs(struct bench_config *config, unsigned most)
 	config->runs = 1;
 }
 
-static double figure_of(const struct bench_sample *run, int figure)
+static double figure_of(const struct bench_row *row, const struct bench_sample *run, int figure)
 {
+	(void)row;
 	switch (figure) {
 	case THREADS:
 		return run->threads_max;
@@ -43,14 +43,7 @@ static double figure_of(const struct bench_sample *run, int figure)
 
 static double median_of(const struct bench_row *row, int figure)
 {
-	double *values = calloc((size_t)row->count + 1, sizeof(*values)), median = 0;
-
-	for (unsigned i = 0; values && i < row->count; i++)
-		values[i] = figure_of(&row->samples[i], figure);
-	if (values)
-		median = bench_spread_of(values, row->count).median;
-	free(values);
-	return median;
+	return bench_spread_over(row, figure_of, figure).median;
 }
 
 static void print_row(FILE *out, const struct bench_row *row, const struct bench_row *before)

@@ -9,7 +9,6 @@
 #include "cli/lab.h"
 
 #include <argp.h>
-#include <dirent.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,16 +53,10 @@ static double resident_kb(pid_t pid)
 
 static double open_fds(pid_t pid)
 {
-	char path[64];
-	double count = 0;
+	unsigned count = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", (int)pid);
-	DIR *dir = opendir(path);
-	while (dir && readdir(dir))
-		count++;
-	if (dir)
-		closedir(dir);
-	return count > 2 ? count - 2 : 0; /* . and .. */
+	bench_sample_files(pid, &count);
+	return count;
 }
 
 static void count_all(struct soak *soak)
