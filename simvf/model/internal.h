@@ -125,8 +125,9 @@ struct svf_fault *svf_fault_arc(struct svf *dev, unsigned from, unsigned to, uns
 /* A fault at a stream that has reached `bytes`; *limit is lowered to the nearest one ahead. */
 struct svf_fault *svf_fault_stream(
 	struct svf *dev, unsigned where, unsigned what, uint64_t bytes, uint64_t *limit);
-/* Would it strike? Nothing is used up. */
+/* One that sits nowhere in particular. */
 struct svf_fault *svf_fault_at(struct svf *dev, unsigned where, unsigned what);
+/* Would it strike? Nothing is used up. */
 bool svf_fault_waits(const struct svf *dev, unsigned where, unsigned what, uint64_t bytes);
 void svf_fault_corrupt(struct svf *dev, uint64_t offset, uint8_t *data, size_t len);
 /* Something counted (bytes, doorbells) went from `before` to `reached`: die or close there? */

@@ -345,6 +345,11 @@ static int wait_for_device(struct lab *lab, enum lab_side side, unsigned i, doub
 	}
 }
 
+static bool is_excepted(uint64_t except, unsigned i)
+{
+	return i < 64 && except >> i & 1;
+}
+
 int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, uint64_t except, unsigned more,
 	uint64_t within_ms, struct swo_error *err)
 {
@@ -353,16 +358,13 @@ int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, uint64_t except,
 
 	/* All at first: they are rung together, and so need not be waited for one after the other.
 	 */
-	for (int waiting = 0; waiting < 2; waiting++)
-		for (unsigned i = 0; i < lab->vfs; i++) {
-			if (i < 64 && except >> i & 1)
-				continue;
-			if (!waiting && (first[i] = count_doorbells(lab, side, i, err)) < 0)
-				return -1;
-			if (waiting &&
-				wait_for_device(lab, side, i, first[i] + more, deadline, err))
-				return -1;
-		}
+	for (unsigned i = 0; i < lab->vfs; i++)
+		if (!is_excepted(except, i) && (first[i] = count_doorbells(lab, side, i, err)) < 0)
+			return -1;
+	for (unsigned i = 0; i < lab->vfs; i++)
+		if (!is_excepted(except, i) &&
+			wait_for_device(lab, side, i, first[i] + more, deadline, err))
+			return -1;
 	return 0;
 }
 

@@ -72,7 +72,6 @@ struct session {
 	struct swo_buf stream; /* what OP_READ_ALL gathers */
 	struct swo_buf good;   /* a whole state that was seen to load */
 	bool no_good;	       /* there is none to be had */
-	uint64_t told;	       /* how much the device had to save, by its own word; 0: none */
 };
 
 /* ---- session.c ---- */

@@ -7,21 +7,21 @@
 #include <stdio.h>
 #include <string.h>
 
-static void ask_size(struct session *s)
+/* How much the device has to save, by its own word; 0: it does not say. */
+static uint64_t ask_size(struct session *s)
 {
-	s->told = 0;
 	if (!s->target.ops->data_size)
-		return;
+		return 0;
 	s->call.op = OP_DATA_SIZE;
-	if (!perform(s, "data-size"))
-		s->told = s->call.a;
+	return perform(s, "data-size") ? 0 : s->call.a;
 }
 
 int save_state(struct session *s, size_t piece)
 {
 	if (reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_STOP_COPY))
 		return -1;
-	ask_size(s);
+	const uint64_t told = ask_size(s);
+
 	if (s->lost)
 		return -1;
 	s->stream.len = 0;
@@ -36,10 +36,10 @@ int save_state(struct session *s, size_t piece)
 	if (s->lost)
 		return -1;
 	/* It says itself how much it has; a guess may be wrong, but not by so much. */
-	if (s->call.err.code == SWO_E_NO_MEMORY && s->told && s->call.got / 2 > s->told)
+	if (s->call.err.code == SWO_E_NO_MEMORY && told && s->call.got / 2 > told)
 		note(s, SWO_VERDICT_FAIL, "save.read",
 			"its state has no end: %zu bytes, and MIG_DATA_SIZE had said %llu",
-			s->call.got, (unsigned long long)s->told);
+			s->call.got, (unsigned long long)told);
 	else if (s->call.err.code == SWO_E_NO_MEMORY)
 		note(s, SWO_VERDICT_SKIP, "save.read",
 			"its state is larger than the %llu bytes that this run may hold",

@@ -166,33 +166,23 @@ static void sleep_or_fail(unsigned ms)
 		fail_msg("%s", err.text);
 }
 
-/* Every line that a side's VMM has said. */
-static void each_line(const struct pair *pair, enum pair_side side,
-	void (*fn)(enum pair_side side, const char *line, unsigned *count), unsigned *count)
+/* Prints what a side's VMM has said, of its lines those with these words (NULL: all); how many. */
+static unsigned show_log(const struct pair *pair, enum pair_side side, const char *words)
 {
 	char path[128], line[1024];
+	unsigned count = 0;
 
 	snprintf(path, sizeof(path), "%s/%s.log", pair->dir, side_name(side));
 	FILE *file = fopen(path, "re");
 
 	while (file && fgets(line, sizeof(line), file))
-		fn(side, line, count);
+		if (!words || strstr(line, words)) {
+			printf("# %s: %s", side_name(side), line);
+			count++;
+		}
 	if (file)
 		fclose(file);
-}
-
-static void show_line(enum pair_side side, const char *line, unsigned *count)
-{
-	(void)count;
-	printf("# %s: %s", side_name(side), line);
-}
-
-static void count_surprise(enum pair_side side, const char *line, unsigned *count)
-{
-	if (!strstr(line, "from now on every device changes state only when the VMM asks"))
-		return;
-	show_line(side, line, NULL);
-	*count += 1;
+	return count;
 }
 
 unsigned pair_surprises(const struct pair *pair)
@@ -200,7 +190,8 @@ unsigned pair_surprises(const struct pair *pair)
 	unsigned count = 0;
 
 	for (unsigned side = 0; side < PAIR_SIDES; side++)
-		each_line(pair, side, count_surprise, &count);
+		count += show_log(pair, side,
+			"from now on every device changes state only when the VMM asks");
 	return count;
 }
 
@@ -213,7 +204,7 @@ static void open_monitor(struct pair *pair, enum pair_side side)
 	if (qmp_open(&pair->ends[side].qmp, uri, true, swo_deadline_ms(START_MS),
 		    &bench_interrupted, &err)) {
 		/* What it said itself says more than that it does not answer. */
-		each_line(pair, side, show_line, NULL);
+		show_log(pair, side, NULL);
 		fail_msg("the %s's monitor: %s", side_name(side), err.text);
 	}
 }
@@ -439,7 +430,7 @@ static void show_standstill(struct pair *pair)
 			bed_get(pair_device(side, i), "state", state, sizeof(state));
 			printf("# %s: vf%u is in %s", side_name(side), i, state);
 		}
-		each_line(pair, side, show_line, NULL);
+		show_log(pair, side, NULL);
 	}
 }
 
