@@ -4,6 +4,8 @@
  */
 #include "channel/frame.h"
 
+#include "channel/meter.h"
+
 #include <endian.h>
 #include <stddef.h>
 #include <string.h>
@@ -75,7 +77,13 @@ int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *heade
 		{.iov_base = (void *)(uintptr_t)payload, .iov_len = len}};
 
 	pthread_mutex_lock(&channel->send_lock);
+	uint64_t start = len >= SWO_METER_FRAME_MIN ? swo_now_ns() : 0;
 	int rc = swo_conn_send(channel->conn, iov, 2, channel->stall_ms, err);
+
+	if (len >= SWO_METER_FRAME_MIN) {
+		channel->large_bytes += len;
+		channel->large_ns += swo_now_ns() - start;
+	}
 	if (!rc) {
 		channel->frames_sent++;
 		channel->bytes_sent += sizeof(*header) + len;

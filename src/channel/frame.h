@@ -46,6 +46,7 @@ struct swo_channel {
 	/* Counted under send_lock, for the peer to compare at the end. */
 	uint64_t frames_sent;
 	uint64_t bytes_sent;
+	uint64_t large_bytes, large_ns; /* for meter.h */
 	/* The receiver's own. */
 	uint64_t frames_received;
 	uint64_t bytes_received;

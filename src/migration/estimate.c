@@ -24,31 +24,39 @@ static uint64_t transfer_ns(uint64_t bytes, uint64_t bandwidth)
 	return ns > 1e18 ? (uint64_t)1e18 : (uint64_t)ns;
 }
 
+/* A device's own stream, which the wire or the device itself holds up. */
+static uint64_t stream_ns(const struct estimate_input *in, const struct estimate_device *d)
+{
+	uint64_t wire = transfer_ns(d->bytes, in->bandwidth);
+
+	return d->rate ? max64(wire, transfer_ns(d->bytes, d->rate)) : wire;
+}
+
 static uint64_t serial_ns(const struct estimate_input *in, uint64_t ram_bytes)
 {
-	uint64_t arcs = 0, bytes = ram_bytes;
+	uint64_t arcs = 0, streams = 0, bytes = ram_bytes;
 
 	for (unsigned i = 0; i < in->count; i++) {
 		const struct estimate_device *d = &in->devices[i];
 
 		arcs += d->quiesce_ns + d->stop_ns + d->finalise_ns + d->to_p2p_ns +
 			d->to_running_ns;
+		streams = max64(streams, stream_ns(in, d));
 		bytes += d->bytes;
 	}
-	return arcs + transfer_ns(bytes, in->bandwidth) + in->rtt_ns;
+	return arcs + max64(streams, transfer_ns(bytes, in->bandwidth)) + in->rtt_ns;
 }
 
 static uint64_t parallel_ns(const struct estimate_input *in, uint64_t ram_bytes)
 {
-	uint64_t quiesce = 0, pipeline = 0, to_p2p = 0, to_running = 0, bytes = ram_bytes;
+	uint64_t quiesce = 0, pipeline = 0, to_p2p = 0, to_running = 0, bytes = 0;
 	uint64_t min_stop = in->count ? UINT64_MAX : 0, min_finalise = min_stop;
 
 	for (unsigned i = 0; i < in->count; i++) {
 		const struct estimate_device *d = &in->devices[i];
 
 		quiesce = max64(quiesce, d->quiesce_ns);
-		pipeline = max64(pipeline,
-			d->stop_ns + transfer_ns(d->bytes, in->bandwidth) + d->finalise_ns);
+		pipeline = max64(pipeline, d->stop_ns + stream_ns(in, d) + d->finalise_ns);
 		to_p2p = max64(to_p2p, d->to_p2p_ns);
 		to_running = max64(to_running, d->to_running_ns);
 		bytes += d->bytes;
@@ -57,11 +65,12 @@ static uint64_t parallel_ns(const struct estimate_input *in, uint64_t ram_bytes)
 		if (d->finalise_ns < min_finalise)
 			min_finalise = d->finalise_ns;
 	}
-	/* RAM that the vCPUs dirtied leaves during the stop arcs; only what does not fit counts. */
-	uint64_t wire = transfer_ns(bytes, in->bandwidth) + min_finalise;
+	pipeline = max64(pipeline, min_stop + transfer_ns(bytes, in->bandwidth) + min_finalise);
+	/* RAM leaves from the stop of the vCPUs on, and no device waits for it. */
+	uint64_t until_ready =
+		max64(quiesce + pipeline, transfer_ns(bytes + ram_bytes, in->bandwidth));
 
-	wire = max64(wire, min_stop + transfer_ns(bytes - ram_bytes, in->bandwidth) + min_finalise);
-	return quiesce + max64(pipeline, wire) + in->rtt_ns + to_p2p + to_running;
+	return until_ready + in->rtt_ns + to_p2p + to_running;
 }
 
 struct estimate estimate_downtime(const struct estimate_input *in)
@@ -74,8 +83,8 @@ struct estimate estimate_downtime(const struct estimate_input *in)
 	out.irreducible_ns = in->serial ? serial_ns(in, 0) : parallel_ns(in, 0);
 	for (unsigned i = 0; i < in->count; i++) {
 		const struct estimate_device *d = &in->devices[i];
-		uint64_t cost = d->quiesce_ns + d->stop_ns + transfer_ns(d->bytes, in->bandwidth) +
-				d->finalise_ns + d->to_p2p_ns + d->to_running_ns;
+		uint64_t cost = d->quiesce_ns + d->stop_ns + stream_ns(in, d) + d->finalise_ns +
+				d->to_p2p_ns + d->to_running_ns;
 
 		if (cost >= worst) {
 			worst = cost;

@@ -13,6 +13,7 @@ struct estimate_device {
 	uint64_t quiesce_ns;  /* ->P2P on the source */
 	uint64_t stop_ns;     /* ->STOP_COPY */
 	uint64_t bytes;	      /* to be sent after it has stopped */
+	uint64_t rate;	      /* at which its stream goes, bytes a second; 0: as the wire's */
 	uint64_t finalise_ns; /* RESUMING->STOP on the target */
 	uint64_t to_p2p_ns;   /* STOP->RUNNING_P2P */
 	uint64_t to_running_ns;

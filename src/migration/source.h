@@ -12,6 +12,9 @@
 #include "migration/ram_send.h"
 #include "migration/state_send.h"
 
+/* Fewer bytes say nothing about a rate. */
+#define SOURCE_SAMPLE_MIN (UINT64_C(256) << 10)
+
 struct source;
 
 /* One device's outgoing stream. Everything here belongs to the device's worker, unless marked. */
@@ -33,10 +36,12 @@ struct source_device {
 	uint64_t offset;   /* sent so far */
 	uint64_t sum;
 	uint64_t stream_start_ns;
+	uint64_t read_ns; /* spent in reading the device */
 
 	/* under the migration's mutex */
 	uint64_t consumed;   /* the target's word */
 	uint64_t stop_bytes; /* what it says STOP_COPY will hold */
+	uint64_t rate;	     /* bytes a second, of its latest large round; 0: there was none */
 	bool initial_loaded;
 	bool streamed; /* its last byte is out */
 	bool end_sent;

@@ -45,6 +45,7 @@ static struct share share_of(struct source *s, unsigned i, bool stopping)
 		&share.spent_ns);
 	if (!sd->streamed)
 		share.rest.bytes = sd->stop_bytes;
+	share.rest.rate = sd->rate;
 	if (!sd->agreed)
 		share.rest.finalise_ns = s->costs[i].finalise_ns;
 	share.pending =

@@ -179,8 +179,12 @@ static int read_device(struct source_device *sd, size_t *got, struct swo_error *
 		return swo_error_set(err, SWO_E_CANCELLED, 0,
 			"device %s: the migration was broken off while its state was read",
 			swo_device_name(sd->dev));
-	return sd->ops->data_read(
+	uint64_t start = swo_now_ns();
+	int rc = sd->ops->data_read(
 		sd->backend, sd->lane ? state_lane_buffer(sd->lane) : sd->buf, sd->chunk, got, err);
+
+	sd->read_ns += swo_now_ns() - start;
+	return rc;
 }
 
 /* Has it handed out all its initial data? Without PRECOPY_INFO: at the first empty or short read.
@@ -211,6 +215,16 @@ static int precopy_round(struct source_device *sd, struct swo_error *err)
 	return 0;
 }
 
+/* Read beside all the others, so that what it shares with them is in it. */
+static void learn_rate(struct source_device *sd, uint64_t bytes, uint64_t ns)
+{
+	if (bytes < SOURCE_SAMPLE_MIN || !ns)
+		return;
+	pthread_mutex_lock(&sd->source->m.mutex);
+	sd->rate = (uint64_t)((double)bytes * 1e9 / (double)ns);
+	pthread_mutex_unlock(&sd->source->m.mutex);
+}
+
 static void precopy_job(void *opaque)
 {
 	struct source_device *sd = opaque;
@@ -219,7 +233,7 @@ static void precopy_job(void *opaque)
 	if (sd->session_over)
 		return;
 	if (swo_device_state(sd->dev) == SWO_DEVICE_PRE_COPY) {
-		uint64_t start = swo_now_ns(), before = sd->offset;
+		uint64_t start = swo_now_ns(), before = sd->offset, read_before = sd->read_ns;
 
 		if (precopy_round(sd, &err)) {
 			migration_fail(&sd->source->m, &err);
@@ -229,6 +243,7 @@ static void precopy_job(void *opaque)
 			swo_timeline_span(sd->source->m.timeline, SWO_SPAN_STREAM,
 				swo_device_name(sd->dev), start, swo_now_ns(), sd->offset - before,
 				"pre-copy");
+		learn_rate(sd, sd->offset - before, sd->read_ns - read_before);
 	} else {
 		/* Nothing is offered before the stop: nothing to wait for either. */
 		pthread_mutex_lock(&sd->source->m.mutex);

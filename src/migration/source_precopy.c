@@ -3,14 +3,23 @@
  * source_precopy.c - while the VM still runs: RAM and device data go round after round, until the
  * predicted downtime is under the limit.
  */
+#include "channel/meter.h"
 #include "migration/source.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* What we believe of a link over which too little has gone to tell. */
-#define BANDWIDTH_UNKNOWN    (UINT64_C(200) << 20)
-#define BANDWIDTH_MIN_SAMPLE (UINT64_C(256) << 10)
+/* What we believe of a link over which too little has gone to tell; and of one that cannot leave
+   this host, as where RAM is handed over. */
+#define BANDWIDTH_UNKNOWN     (UINT64_C(200) << 20)
+#define BANDWIDTH_ON_THE_HOST (UINT64_C(1) << 30)
+
+static uint64_t bandwidth(const struct source *s)
+{
+	if (s->wire_bandwidth)
+		return s->wire_bandwidth;
+	return source_shares(s) ? BANDWIDTH_ON_THE_HOST : BANDWIDTH_UNKNOWN;
+}
 
 /* ---- the estimate -------------------------------------------------------------------- */
 
@@ -22,7 +31,7 @@ static struct estimate estimate(struct source *s)
 	struct estimate_input in = {.devices = devices,
 		.count = devices ? count : 0,
 		.ram_bytes = swo_ram_dirty_pages(m->vm.ram) << SWO_PAGE_SHIFT,
-		.bandwidth = s->wire_bandwidth ? s->wire_bandwidth : BANDWIDTH_UNKNOWN,
+		.bandwidth = bandwidth(s),
 		.rtt_ns = s->rtt_ns,
 		.serial = m->vm.transitions == SWO_TRANSITIONS_SERIAL};
 
@@ -32,6 +41,7 @@ static struct estimate estimate(struct source *s)
 		struct swo_device *dev = sd->dev;
 
 		devices[i] = (struct estimate_device){.bytes = sd->stop_bytes,
+			.rate = sd->rate,
 			.quiesce_ns = swo_device_arc_cost(
 				dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P)
 					      .mean_ns,
@@ -73,15 +83,40 @@ static bool never(void *arg)
 	return false;
 }
 
+static void read_meters(struct source *s, struct swo_meter meters[WIRE_CHANNELS_MAX])
+{
+	for (unsigned i = 0; i < s->m.params.channels; i++)
+		meters[i] = swo_meter_read(&s->m.data[i]);
+}
+
+/* By the time in which the channels had something to send: looking for pages that are not zero,
+   or waiting for a device, is no fault of the wire's. */
+static void learn_bandwidth(struct source *s, const struct swo_meter before[WIRE_CHANNELS_MAX])
+{
+	struct swo_meter after[WIRE_CHANNELS_MAX];
+
+	/* A limit that holds before the stop says nothing about the wire after it. */
+	if (s->m.params.max_bandwidth)
+		return;
+	read_meters(s, after);
+	uint64_t sample = swo_meter_rate(before, after, s->m.params.channels, SOURCE_SAMPLE_MIN);
+
+	if (sample)
+		s->wire_bandwidth =
+			s->wire_bandwidth ? s->wire_bandwidth / 4 * 3 + sample / 4 : sample;
+}
+
 /* One round of everything that can go while the VM runs. *bytes: how much went. */
 static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *err)
 {
-	uint64_t start = swo_now_ns(), ram_bytes = 0;
+	struct swo_meter meters[WIRE_CHANNELS_MAX];
+	uint64_t ram_bytes = 0;
 
 	pthread_mutex_lock(&s->m.mutex);
 	uint64_t device_before = s->m.info.device_sent;
 	pthread_mutex_unlock(&s->m.mutex);
 
+	read_meters(s, meters);
 	source_devices_precopy_begin(s);
 	int rc = source_shares(s) ? 0 : ram_send_pass(s->ram, true, &ram_bytes, err);
 	struct swo_error second;
@@ -93,15 +128,7 @@ static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *er
 	pthread_mutex_lock(&s->m.mutex);
 	*bytes = ram_bytes + s->m.info.device_sent - device_before;
 	pthread_mutex_unlock(&s->m.mutex);
-	uint64_t took = swo_now_ns() - start;
-	if (*bytes >= BANDWIDTH_MIN_SAMPLE && took) {
-		uint64_t sample = (uint64_t)((double)*bytes * 1e9 / (double)took);
-
-		/* A limit that holds before the stop says nothing about the wire after it. */
-		if (!s->m.params.max_bandwidth)
-			s->wire_bandwidth =
-				s->wire_bandwidth ? (3 * s->wire_bandwidth + sample) / 4 : sample;
-	}
+	learn_bandwidth(s, meters);
 	return 0;
 }
 
@@ -148,7 +175,7 @@ int source_precopy(struct source *s, struct swo_error *err)
 		if (e.irreducible_ns > limit_ns)
 			return too_slow(s, &e, err);
 		/* Little to send, yet not enough: look again shortly rather than spin. */
-		if (bytes < BANDWIDTH_MIN_SAMPLE &&
+		if (bytes < SOURCE_SAMPLE_MIN &&
 			migration_wait_until(
 				&s->m, never, NULL, false, swo_deadline_ms(10), "", err) &&
 			err->code != SWO_E_TIMEOUT)

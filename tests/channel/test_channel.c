@@ -2,6 +2,7 @@
 /* URIs, connections with deadlines, frames that arrive whole or not at all. */
 #include "../cm.h"
 #include "channel/frame.h"
+#include "channel/meter.h"
 #include "channel/uri.h"
 
 #include <stdio.h>
@@ -328,6 +329,52 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 	}
 }
 
+static void the_rate_of_channels_is_that_of_the_slowest_part_of_what_they_carried(void **state)
+{
+	(void)state;
+	struct swo_meter before[2] = {{.bytes = 5, .busy_ns = 7}}, after[2];
+
+	memcpy(after, before, sizeof(after));
+	assert_int_equal(swo_meter_rate(before, after, 2, 1), 0);
+	/* One after the other they would have taken longer: no credit for being two. */
+	after[0].bytes += 1000;
+	after[0].busy_ns += 1000;
+	assert_int_equal(swo_meter_rate(before, after, 2, 1), 1000000000);
+	assert_int_equal(swo_meter_rate(before, after, 2, 1001), 0);
+	after[1] = (struct swo_meter){.bytes = 1000, .busy_ns = 2000};
+	assert_int_equal(swo_meter_rate(before, after, 2, 1), 1000000000);
+	/* What lies in a socket's buffer has not been carried. */
+	after[0].tcp_rate = 100000000;
+	assert_int_equal(swo_meter_rate(before, after, 2, 1), 200000000);
+	after[0].tcp_rate = 100000000000;
+	assert_int_equal(swo_meter_rate(before, after, 2, 1), 1000000000);
+}
+
+static void only_frames_that_are_large_enough_are_metered(void **state)
+{
+	(void)state;
+	static uint8_t out[SWO_METER_FRAME_MIN], in[SWO_METER_FRAME_MIN];
+	struct swo_channel a, b;
+
+	pair(&a, &b, 20000);
+	for (unsigned small = 0; small < 2; small++) {
+		struct sending sending = {&a, out, sizeof(out) - small};
+		struct swo_frame_header header;
+		pthread_t thread;
+
+		assert_int_equal(pthread_create(&thread, NULL, send_it, &sending), 0);
+		assert_int_equal(swo_channel_recv_header(&b, &header, sizeof(in), 0, NULL), 0);
+		assert_int_equal(swo_channel_recv_payload(
+					 &b, &header, in, sizeof(out) - small, NULL, 0, NULL),
+			0);
+		pthread_join(thread, NULL);
+		assert_int_equal(swo_meter_read(&a).bytes, sizeof(out));
+	}
+	assert_true(swo_meter_read(&a).busy_ns > 0);
+	assert_int_equal(swo_meter_read(&a).tcp_rate, 0);
+	unpair(&a, &b);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -341,6 +388,9 @@ int main(void)
 		cmocka_unit_test(another_user_is_dropped_even_where_the_sockets_mode_lets_him_in),
 		cmocka_unit_test(plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted),
 		cmocka_unit_test(plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted),
+		cmocka_unit_test(
+			the_rate_of_channels_is_that_of_the_slowest_part_of_what_they_carried),
+		cmocka_unit_test(only_frames_that_are_large_enough_are_metered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -41,9 +41,9 @@ static void in_series_they_add_up(void **state)
 static void ram_hides_behind_the_stop_arcs_until_it_is_larger_than_they(void **state)
 {
 	(void)state;
-	/* 30 ms of RAM fit beside 40 ms of stop and 20 of finalise; 100 ms do not. */
-	assert_int_equal(of(2, false, 30000000).downtime_ns, 125 * MS);
-	assert_int_equal(of(2, false, 100000000).downtime_ns, (25 + 100 + 20 + 25 + 15) * MS);
+	/* 85 ms of RAM fit beside 25 ms to P2P, 40 of stop and 20 of finalise; 100 ms do not. */
+	assert_int_equal(of(2, false, 85000000).downtime_ns, 125 * MS);
+	assert_int_equal(of(2, false, 100000000).downtime_ns, (100 + 25 + 15) * MS);
 	assert_int_equal(of(2, true, 100000000).downtime_ns, (250 + 100) * MS);
 }
 
@@ -68,6 +68,23 @@ static void the_slowest_device_is_named_and_none_when_there_is_none(void **state
 	assert_int_equal(estimate_downtime(&in).downtime_ns, 0);
 }
 
+static void a_device_that_saves_slower_than_the_wire_carries_sets_the_pace_of_its_stream(
+	void **state)
+{
+	(void)state;
+	struct estimate_device devices[2] = {even, even};
+	struct estimate_input in = {.devices = devices, .count = 2, .bandwidth = 1000000000};
+
+	devices[1].bytes = 20000000;
+	devices[1].rate = 400000000;
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 50) * MS);
+	in.serial = true;
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (250 + 50) * MS);
+	/* A wire that is slower still does. */
+	in.bandwidth = 100000000;
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (250 + 200) * MS);
+}
+
 static void unknown_bandwidth_promises_nothing(void **state)
 {
 	(void)state;
@@ -84,6 +101,8 @@ int main(void)
 		cmocka_unit_test(ram_hides_behind_the_stop_arcs_until_it_is_larger_than_they),
 		cmocka_unit_test(no_pass_of_ram_shortens_what_is_irreducible),
 		cmocka_unit_test(the_slowest_device_is_named_and_none_when_there_is_none),
+		cmocka_unit_test(
+			a_device_that_saves_slower_than_the_wire_carries_sets_the_pace_of_its_stream),
 		cmocka_unit_test(unknown_bandwidth_promises_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
