@@ -69,7 +69,7 @@ struct guest_status {
 };
 
 /*
- * Written by its vCPU only, except irqs by its interrupt handler; the last four by the VMM at boot,
+ * Written by its vCPU only, except irqs by its interrupt handler; first to most by the VMM at boot,
  * so that the guest need not divide in every tick.
  */
 struct guest_vcpu {
@@ -85,9 +85,12 @@ struct guest_vcpu {
 	uint64_t busy_version; /* the version that page will have */
 	uint64_t first;	       /* its share of the working set: pages [first, end) */
 	uint64_t end;
-	uint64_t earned; /* credit that a tick brings */
-	uint64_t most;	 /* credit that can be saved up */
-	uint64_t spare[18];
+	uint64_t earned;       /* credit that a tick brings */
+	uint64_t most;	       /* credit that can be saved up */
+	uint64_t inbox_cursor; /* the device whose inbox is looked at next; vCPU 0 only */
+	uint64_t inbox_looks;
+	uint64_t inbox_setbacks; /* a number there was less than at the last look */
+	uint64_t spare[15];
 };
 #define GUEST_VCPU_IRQS	   32
 #define GUEST_VCPU_PENDING 40
@@ -99,7 +102,8 @@ struct guest_device {
 	uint32_t bdf;	   /* bus << 8 | device << 3 | function */
 	uint32_t msix_cap; /* offset in config space */
 	uint32_t vectors;  /* in its MSI-X table */
-	uint32_t spare[7];
+	uint32_t seen;	   /* the number that its neighbour had written into its inbox */
+	uint32_t spare[6];
 };
 
 static_assert(sizeof(struct guest_boot) == 80, "guest ABI");

@@ -20,6 +20,30 @@ GUEST_WRITER static void ring_all(
 		guest_mmio_write64(env, device->regs + SIMVF_DOORBELL(vcpu), number);
 }
 
+/*
+ * What its neighbour writes into a device's inbox only grows, whatever becomes of both meanwhile:
+ * one device a tick.
+ */
+GUEST_WRITER static void look_at_inbox(
+	struct guest_env *env, struct guest_vcpu *me, uint32_t devices)
+{
+	uint64_t at = me->inbox_cursor < devices ? me->inbox_cursor : 0;
+	uint64_t neighbour = (at ? at : devices) - 1;
+	struct guest_device *device =
+		guest_ram(env, GUEST_DEVICE_GPA + at * sizeof(*device), sizeof(*device));
+
+	me->inbox_cursor = at + 1;
+	if (!device->inbox)
+		return;
+	uint32_t number = guest_mmio_read(
+		env, device->inbox + SIMVF_INBOX_SLOT(neighbour % SIMVF_INBOX_SLOTS));
+
+	if ((int32_t)(number - device->seen) < 0)
+		GUEST_SET(me->inbox_setbacks, me->inbox_setbacks + 1);
+	device->seen = number;
+	GUEST_SET(me->inbox_looks, me->inbox_looks + 1);
+}
+
 static bool page_holds(const uint64_t *words, uint64_t page, uint64_t version)
 {
 	return words[0] == guest_page_word(page, version, 0) &&
@@ -80,6 +104,8 @@ GUEST_WRITER void guest_tick(struct guest_env *env, unsigned vcpu)
 	GUEST_SET(me->ticks, number);
 	ring_all(env, vcpu, devices, number);
 	GUEST_SET(me->doorbells, me->doorbells + devices);
+	if (!vcpu && boot->p2p_rate && devices > 1)
+		look_at_inbox(env, me, devices);
 	if (!me->earned || me->first >= me->end)
 		return;
 	me->credit += me->earned;

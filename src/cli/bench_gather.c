@@ -100,6 +100,11 @@ static void check_outcome(struct bench_sample *s, const struct bench_gathered *g
 	if (seen || found)
 		not_whole(s, "guest memory: %llu pages not as last written",
 			(unsigned long long)(seen + found));
+	uint64_t setbacks = count_of(g->target_guest, "inbox-setbacks");
+	s->state_mismatches += setbacks;
+	if (setbacks)
+		not_whole(s, "the guest saw a number in a device's BAR go back %llu times",
+			(unsigned long long)setbacks);
 	if (!count_of(g->target_ram, "pages") && !strcmp(status, "completed"))
 		not_whole(s, "no page of guest memory could be checked");
 }

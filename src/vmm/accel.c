@@ -105,6 +105,12 @@ int vmm_accel_msi_set(struct vmm_accel *accel, unsigned handle, uint64_t addr, u
 	return accel->ops->msi_set(accel, handle, addr, data, masked, err);
 }
 
+int vmm_accel_map(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t size, void *host,
+	struct swo_error *err)
+{
+	return accel->ops->map ? accel->ops->map(accel, slot, gpa, size, host, err) : 0;
+}
+
 void vmm_accel_msi_del(struct vmm_accel *accel, unsigned handle)
 {
 	accel->ops->msi_del(accel, handle);

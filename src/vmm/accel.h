@@ -90,6 +90,15 @@ int vmm_accel_msi_set(struct vmm_accel *accel, unsigned handle, uint64_t addr, u
 	bool masked, struct swo_error *err);
 void vmm_accel_msi_del(struct vmm_accel *accel, unsigned handle);
 
+/*
+ * Lets the guest reach `size` bytes of memory that is not RAM (a device's) at `gpa` without the bus
+ * callbacks; size 0: no more. `slot` is the caller's name for it, from 0 on; it must be taken away
+ * before it is put elsewhere, and before `host` goes. Native: nothing to do, and all accesses are
+ * callbacks still.
+ */
+int vmm_accel_map(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t size, void *host,
+	struct swo_error *err);
+
 /* What the guest says of itself in its status page (in RAM, so it migrates). */
 struct vmm_guest_stats {
 	uint64_t ticks;		 /* of all vCPUs: rounds of doorbells */
@@ -97,6 +106,8 @@ struct vmm_guest_stats {
 	uint64_t pages_dirtied;	 /* rewritten with the pattern */
 	uint64_t ram_mismatches; /* pages found not to hold what was last written there */
 	uint64_t irqs;		 /* MSI-X interrupts handled */
+	uint64_t inbox_looks;	 /* at a number that one device writes into another's BAR */
+	uint64_t inbox_setbacks; /* of those, how often it was less than before */
 	uint32_t devices;	 /* simulated VFs found */
 	uint32_t error;		 /* 0, or what the guest died of */
 };

@@ -187,6 +187,8 @@ int vmm_accel_guest_stats(
 		out->pages_dirtied += __atomic_load_n(&vcpu->pages_dirtied, __ATOMIC_RELAXED);
 		out->ram_mismatches += __atomic_load_n(&vcpu->ram_mismatches, __ATOMIC_RELAXED);
 		out->irqs += __atomic_load_n(&vcpu->irqs, __ATOMIC_RELAXED);
+		out->inbox_looks += __atomic_load_n(&vcpu->inbox_looks, __ATOMIC_RELAXED);
+		out->inbox_setbacks += __atomic_load_n(&vcpu->inbox_setbacks, __ATOMIC_RELAXED);
 	}
 	out->error = __atomic_load_n(&status->error, __ATOMIC_ACQUIRE);
 	out->devices = __atomic_load_n(&status->devices, __ATOMIC_RELAXED);

@@ -27,6 +27,9 @@ struct accel_ops {
 	int (*msi_set)(struct vmm_accel *accel, unsigned handle, uint64_t addr, uint32_t data,
 		bool masked, struct swo_error *err);
 	void (*msi_del)(struct vmm_accel *accel, unsigned handle);
+	/* May be NULL. */
+	int (*map)(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t size, void *host,
+		struct swo_error *err);
 };
 
 /* Each kind has this first in its own struct. */

@@ -57,6 +57,16 @@ static int open_kvm(struct kvm *kvm, struct swo_error *err)
 	return 0;
 }
 
+static int set_slot(struct kvm *kvm, unsigned slot, uint64_t gpa, uint64_t size, void *host)
+{
+	struct kvm_userspace_memory_region region = {.slot = slot,
+		.guest_phys_addr = gpa,
+		.memory_size = size,
+		.userspace_addr = (uintptr_t)host};
+
+	return ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &region);
+}
+
 static int set_up_vm(struct kvm *kvm, struct swo_error *err)
 {
 	uint64_t identity = IDENTITY_MAP_GPA;
@@ -69,14 +79,8 @@ static int set_up_vm(struct kvm *kvm, struct swo_error *err)
 		return unsupported(err, errno, "the interrupt controller cannot be created");
 	for (unsigned i = 0; i < swo_ram_count(ram); i++) {
 		const struct swo_ram_region *region = swo_ram_region(ram, i);
-		struct kvm_userspace_memory_region slot = {
-			.slot = i,
-			.guest_phys_addr = region->gpa,
-			.memory_size = region->size,
-			.userspace_addr = (uintptr_t)region->host,
-		};
 
-		if (ioctl(kvm->vm_fd, KVM_SET_USER_MEMORY_REGION, &slot))
+		if (set_slot(kvm, i, region->gpa, region->size, region->host))
 			return swo_error_set(err, SWO_E_IO, errno,
 				"KVM: RAM region '%s' cannot be a memory slot", region->name);
 	}
@@ -195,6 +199,16 @@ static int kvm_boot(struct vmm_accel *accel, struct swo_error *err)
 	return 0;
 }
 
+/* RAM has the first slots. */
+static int kvm_map(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t size, void *host,
+	struct swo_error *err)
+{
+	if (!set_slot(kvm_of(accel), swo_ram_count(accel->ram) + slot, gpa, size, host))
+		return 0;
+	return swo_error_set(err, SWO_E_IO, errno, "KVM: memory slot %u at 0x%llx",
+		swo_ram_count(accel->ram) + slot, (unsigned long long)gpa);
+}
+
 static int kvm_dirty_source(
 	struct vmm_accel *accel, struct swo_dirty_source *out, struct swo_error *err)
 {
@@ -240,6 +254,7 @@ static const struct accel_ops kvm_ops = {
 	.msi_add = kvm_msi_add,
 	.msi_set = kvm_msi_set,
 	.msi_del = kvm_msi_del,
+	.map = kvm_map,
 };
 
 int accel_kvm_new(

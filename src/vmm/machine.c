@@ -74,6 +74,12 @@ static void msi_del(void *opaque, unsigned handle)
 	vmm_accel_msi_del(opaque, handle);
 }
 
+static int map(
+	void *opaque, unsigned slot, uint64_t gpa, uint64_t size, void *host, struct swo_error *err)
+{
+	return vmm_accel_map(opaque, slot, gpa, size, host, err);
+}
+
 /* The bus is made after the accelerator, which wants to know it: so one goes by way of m. */
 static void mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len)
 {
@@ -103,11 +109,12 @@ static int make_board(struct vmm_machine *m, struct swo_error *err)
 		.bus = {mmio_read, mmio_write, pio_read, pio_write, machine_vcpu_failed, m},
 		.guest = m->config.guest};
 	struct vmm_msi_ops msi = {msi_add, msi_set, msi_del, NULL};
+	struct vmm_map_ops maps = {map, NULL};
 
 	if (vmm_accel_create(&config, &m->accel, err))
 		return -1;
-	msi.opaque = m->accel;
-	if (vmm_pci_create(m->ram, &msi, &m->pci, err))
+	msi.opaque = maps.opaque = m->accel;
+	if (vmm_pci_create(m->ram, &msi, &maps, &m->pci, err))
 		return -1;
 	for (unsigned i = 0; i < m->config.root_port_count; i++)
 		if (vmm_pci_add_root_port(m->pci, m->config.root_ports[i], err))

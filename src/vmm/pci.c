@@ -43,6 +43,7 @@ struct vmm_pci_function *pci_function_new(
 		fn->bar[bar].fd = -1;
 		fn->bar[bar].decoded = BAR_NOWHERE;
 		fn->bar[bar].mapped = BAR_NOWHERE;
+		fn->bar[bar].given = BAR_NOWHERE;
 	}
 	return fn;
 }
@@ -50,6 +51,7 @@ struct vmm_pci_function *pci_function_new(
 void pci_function_free(struct vmm_pci_function *fn)
 {
 	pci_msix_free(fn);
+	pci_map_free(fn);
 	pthread_mutex_destroy(&fn->lock);
 	free(fn);
 }
@@ -118,8 +120,8 @@ static int add_host_bridge(struct vmm_pci *pci, struct swo_error *err)
 	return 0;
 }
 
-int vmm_pci_create(struct swo_ram *ram, const struct vmm_msi_ops *msi, struct vmm_pci **out,
-	struct swo_error *err)
+int vmm_pci_create(struct swo_ram *ram, const struct vmm_msi_ops *msi,
+	const struct vmm_map_ops *map, struct vmm_pci **out, struct swo_error *err)
 {
 	struct vmm_pci *pci = calloc(1, sizeof(*pci));
 
@@ -127,6 +129,7 @@ int vmm_pci_create(struct swo_ram *ram, const struct vmm_msi_ops *msi, struct vm
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "PCI");
 	pci->ram = ram;
 	pci->msi = *msi;
+	pci->map = *map;
 	pci->last = &pci->first;
 	pthread_mutex_init(&pci->lock, NULL);
 	pthread_mutex_init(&pci->msi_lock, NULL);

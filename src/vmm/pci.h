@@ -32,9 +32,19 @@ struct vmm_msi_ops {
 	void *opaque;
 };
 
+/*
+ * Who lets the guest reach `host` at a guest address without the VMM: see vmm_accel_map. Called one
+ * at a time; without a `map` every access is the VMM's.
+ */
+struct vmm_map_ops {
+	int (*map)(void *opaque, unsigned slot, uint64_t gpa, uint64_t size, void *host,
+		struct swo_error *err);
+	void *opaque;
+};
+
 /* `ram` must outlive the bus and hold all of its regions already. */
-int vmm_pci_create(struct swo_ram *ram, const struct vmm_msi_ops *msi, struct vmm_pci **out,
-	struct swo_error *err);
+int vmm_pci_create(struct swo_ram *ram, const struct vmm_msi_ops *msi,
+	const struct vmm_map_ops *map, struct vmm_pci **out, struct swo_error *err);
 /* No vCPU runs. The devices behind stay the caller's, and must still be there. */
 void vmm_pci_free(struct vmm_pci *pci);
 

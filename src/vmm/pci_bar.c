@@ -61,6 +61,7 @@ void pci_bars_changed(struct vmm_pci_function *fn)
 	}
 	if (changed) {
 		pci_windows_update(fn->pci);
+		pci_map_update(fn->pci);
 		pci_dma_update(fn->pci);
 	}
 	pthread_mutex_unlock(&fn->pci->lock);

@@ -198,5 +198,6 @@ int pci_device_probe(struct vmm_pci_function *fn, struct swo_error *err)
 	}
 	if (probe_caps(fn, err))
 		return -1;
+	pci_map_init(fn);
 	return pci_msix_init(fn, err);
 }

@@ -88,6 +88,17 @@ void pci_windows_update(struct vmm_pci *pci)
 	free(ranges);
 }
 
+bool pci_windows_have(struct vmm_pci *pci, const struct vmm_pci_function *fn, unsigned bar)
+{
+	unsigned count = atomic_load_explicit(&pci->window_count, memory_order_relaxed);
+
+	for (unsigned i = 0; i < count; i++)
+		if (atomic_load_explicit(&pci->windows[i].fn, memory_order_relaxed) == fn &&
+			atomic_load_explicit(&pci->windows[i].bar, memory_order_relaxed) == bar)
+			return true;
+	return false;
+}
+
 static bool look(struct vmm_pci *pci, uint64_t gpa, struct found *found)
 {
 	unsigned low = 0;
@@ -131,7 +142,8 @@ void vmm_pci_mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len)
 	struct swo_error err;
 
 	memset(data, 0xff, len);
-	if (!find(opaque, gpa, len, &f) || pci_msix_read(f.fn, f.bar, f.at, data, len))
+	if (!find(opaque, gpa, len, &f) || pci_msix_read(f.fn, f.bar, f.at, data, len) ||
+		pci_map_read(&f.fn->bar[f.bar], f.at, data, len))
 		return;
 	if (f.fn->ops->region_read(f.fn->self, f.bar, f.at, data, len, &err)) {
 		pci_complain(f.fn, &err);
@@ -144,7 +156,8 @@ void vmm_pci_mmio_write(void *opaque, uint64_t gpa, const void *data, unsigned l
 	struct found f;
 	struct swo_error err;
 
-	if (!find(opaque, gpa, len, &f) || pci_msix_write(f.fn, f.bar, f.at, data, len))
+	if (!find(opaque, gpa, len, &f) || pci_msix_write(f.fn, f.bar, f.at, data, len) ||
+		pci_map_write(&f.fn->bar[f.bar], f.at, data, len))
 		return;
 	if (f.fn->ops->region_write(f.fn->self, f.bar, f.at, data, len, true, &err))
 		pci_complain(f.fn, &err);

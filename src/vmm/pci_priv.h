@@ -33,6 +33,13 @@ struct pci_bar {
 	uint64_t fd_from; /* where in the BAR the mappable part begins */
 	uint64_t fd_size;
 	uint64_t mapped; /* bus lock: address of the BAR at which siblings have it mapped */
+
+	/* Set at add: the part of that which needs no trap, mapped here; NULL: none. */
+	uint8_t *host;
+	uint64_t host_from, host_size;
+	unsigned map_slot;
+	uint64_t given; /* bus lock: address of the BAR at which the accelerator has it */
+	bool map_complained;
 };
 
 struct pci_vector {
@@ -98,6 +105,8 @@ struct pci_window {
 struct vmm_pci {
 	struct swo_ram *ram;
 	struct vmm_msi_ops msi;
+	struct vmm_map_ops map;
+	unsigned map_slots;
 	pthread_mutex_t msi_lock;
 	pthread_mutex_t lock;
 	atomic_uint config_address; /* the latch at 0xcf8 */
@@ -160,12 +169,24 @@ void pci_bars_changed(struct vmm_pci_function *fn);
 int pci_windows_init(struct vmm_pci *pci, struct swo_error *err);
 /* The bus lock is held: makes the windows anew from what is decoded. */
 void pci_windows_update(struct vmm_pci *pci);
+/* The bus lock is held: does this BAR answer where it is decoded? */
+bool pci_windows_have(struct vmm_pci *pci, const struct vmm_pci_function *fn, unsigned bar);
 
 /* ---- pci_dma.c ---- */
 /* Maps RAM and every BAR at its present address, for every device. */
 int pci_dma_init(struct vmm_pci *pci, struct swo_error *err);
 /* The bus lock is held: BARs may have moved. */
 void pci_dma_update(struct vmm_pci *pci);
+
+/* ---- pci_map.c: BARs that need no trap ---- */
+/* Maps what can be mapped; the MSI-X capability is known. */
+void pci_map_init(struct vmm_pci_function *fn);
+void pci_map_free(struct vmm_pci_function *fn);
+/* The bus lock is held: the windows have changed. */
+void pci_map_update(struct vmm_pci *pci);
+/* true when the access was to the mapped part, and has been done. */
+bool pci_map_read(const struct pci_bar *bar, uint64_t at, void *data, unsigned len);
+bool pci_map_write(const struct pci_bar *bar, uint64_t at, const void *data, unsigned len);
 
 /* ---- pci_msix.c ---- */
 int pci_msix_init(struct vmm_pci_function *fn, struct swo_error *err);

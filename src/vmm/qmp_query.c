@@ -115,6 +115,8 @@ int qmp_query_guest(void *opaque, json_t *args, json_t **ret, struct swo_error *
 	json_object_set_new(*ret, "pages-dirtied", number(stats.pages_dirtied));
 	json_object_set_new(*ret, "ram-mismatches", number(stats.ram_mismatches));
 	json_object_set_new(*ret, "irqs", number(stats.irqs));
+	json_object_set_new(*ret, "inbox-looks", number(stats.inbox_looks));
+	json_object_set_new(*ret, "inbox-setbacks", number(stats.inbox_setbacks));
 	json_object_set_new(*ret, "devices", number(stats.devices));
 	json_object_set_new(*ret, "error", number(stats.error));
 	return 0;

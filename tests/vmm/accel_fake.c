@@ -272,6 +272,9 @@ static void mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len)
 		value = SIMVF_ID;
 	else if (gpa >= BARS_GPA && at % BARS_STEP == SIMVF_REG_VERSION)
 		value = 1;
+	else if (gpa >= BARS_GPA && at / BARS_STEP < fake->devices &&
+		 at % BARS_STEP / BAR_STEP == SIMVF_BAR_INBOX)
+		value = fake->inbox_reads++;
 	else
 		fake->strays++;
 	memcpy(data, &value, len < 4 ? len : 4);

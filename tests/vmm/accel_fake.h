@@ -34,9 +34,10 @@ struct fake {
 	bool stopped; /* no doorbell may come now */
 	uint64_t while_stopped;
 	uint64_t doorbells;
-	uint64_t strays;     /* accesses to nothing */
-	uint64_t accesses;   /* other than doorbells */
-	uint64_t gap_max_ns; /* between doorbells of vCPU 0 at device 0 */
+	uint64_t strays;      /* accesses to nothing */
+	uint32_t inbox_reads; /* each gives the next number */
+	uint64_t accesses;    /* other than doorbells */
+	uint64_t gap_max_ns;  /* between doorbells of vCPU 0 at device 0 */
 	uint64_t at_ns;
 	/* After each access, without the mutex; a test may hold the vCPU there. */
 	void (*on_access)(void *opaque);

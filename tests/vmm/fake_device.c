@@ -24,7 +24,10 @@ static void put(struct fake_device *fake, unsigned at, uint32_t value, unsigned 
 
 void fake_init(struct fake_device *fake, const char *name)
 {
-	*fake = (struct fake_device){.name = name, .inbox_fd = -1, .state = SWO_DEVICE_RUNNING};
+	*fake = (struct fake_device){.name = name,
+		.inbox_fd = -1,
+		.inbox_size = SIMVF_BAR_INBOX_SIZE,
+		.state = SWO_DEVICE_RUNNING};
 	pthread_mutex_init(&fake->mutex, NULL);
 	swo_cond_init(&fake->changed);
 	put(fake, 0x00, SIMVF_PCI_VENDOR | SIMVF_PCI_DEVICE << 16, 4);
@@ -251,13 +254,12 @@ static int dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error 
 static int region_info(
 	void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err)
 {
-	(void)self;
 	(void)err;
 	*info = (struct swo_region_info){.flags = 3};
 	if (region == SIMVF_BAR_REGS)
 		info->size = SIMVF_BAR_REGS_SIZE;
 	else if (region == SIMVF_BAR_INBOX)
-		*info = (struct swo_region_info){SIMVF_BAR_INBOX_SIZE, 7};
+		*info = (struct swo_region_info){((struct fake_device *)self)->inbox_size, 7};
 	else if (region == SIMVF_BAR_MSIX)
 		info->size = SIMVF_BAR_MSIX_SIZE;
 	else if (region == CONFIG_REGION)
@@ -319,7 +321,7 @@ static int region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0, "not mappable");
 	*fd = fake->inbox_fd;
 	*fd_offset = *region_offset = 0;
-	*size = SIMVF_BAR_INBOX_SIZE;
+	*size = fake->inbox_size;
 	return 0;
 }
 

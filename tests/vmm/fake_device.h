@@ -33,6 +33,7 @@ struct fake_device {
 	pthread_cond_t changed;
 	uint8_t config[256];
 	int inbox_fd;
+	uint64_t inbox_size;
 	struct fake_map maps[FAKE_MAPS];
 	unsigned map_count;
 	unsigned map_calls, unmap_calls;

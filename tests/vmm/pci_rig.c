@@ -40,31 +40,66 @@ static void msi_del(void *opaque, unsigned handle)
 	((struct rig *)opaque)->msi[handle].used = false;
 }
 
-void rig_up(struct rig *rig, unsigned devices, unsigned behind)
+static int map(
+	void *opaque, unsigned slot, uint64_t gpa, uint64_t size, void *host, struct swo_error *err)
 {
-	static const char *const names[RIG_DEVICES] = {"vf0", "vf1", "vf2", "vf3"};
+	struct rig *rig = opaque;
+
+	assert_true(slot < RIG_DEVICES);
+	assert_int_equal(!host, !size);
+	if (size && rig->map_refuses)
+		return swo_error_set(err, SWO_E_IO, 0, "no slot");
+	for (unsigned i = 0; size && i < RIG_DEVICES; i++)
+		if (rig->map[i].size && rig->map[i].gpa < gpa + size &&
+			gpa < rig->map[i].gpa + rig->map[i].size)
+			rig->map_clashes++;
+	rig->map[slot] = (struct rig_map){gpa, size};
+	return 0;
+}
+
+void rig_begin(struct rig *rig)
+{
 	struct vmm_msi_ops msi = {msi_add, msi_set, msi_del, rig};
+	struct vmm_map_ops maps = {map, rig};
 	struct swo_error err;
 
 	memset(rig, 0, sizeof(*rig));
 	rig->ram = swo_ram_new();
 	assert_non_null(rig->ram);
 	assert_int_equal(swo_ram_add(rig->ram, "ram", 0, 1 << 20, -1, &err), 0);
-	assert_int_equal(vmm_pci_create(rig->ram, &msi, &rig->pci, &err), 0);
+	assert_int_equal(vmm_pci_create(rig->ram, &msi, &maps, &rig->pci, &err), 0);
+}
+
+void rig_add(struct rig *rig, const char *name, const char *bus)
+{
+	unsigned i = rig->count++;
+	struct vmm_pci_device_desc desc = {
+		.id = name, .ops = &fake_ops, .self = &rig->fake[i], .bus = bus, .slot = -1};
+	struct swo_error err;
+
+	assert_int_equal(vmm_pci_add_device(rig->pci, &desc, &rig->fn[i], &err), 0);
+}
+
+void rig_end(struct rig *rig)
+{
+	struct swo_error err;
+
+	assert_int_equal(vmm_pci_realize(rig->pci, &err), 0);
+}
+
+void rig_up(struct rig *rig, unsigned devices, unsigned behind)
+{
+	static const char *const names[RIG_DEVICES] = {"vf0", "vf1", "vf2", "vf3"};
+	struct swo_error err;
+
+	rig_begin(rig);
 	if (behind)
 		assert_int_equal(vmm_pci_add_root_port(rig->pci, "rp0", &err), 0);
-	rig->count = devices;
 	for (unsigned i = 0; i < devices; i++) {
-		struct vmm_pci_device_desc desc = {.id = names[i],
-			.ops = &fake_ops,
-			.self = &rig->fake[i],
-			.bus = i + behind >= devices ? "rp0" : NULL,
-			.slot = -1};
-
 		fake_init(&rig->fake[i], names[i]);
-		assert_int_equal(vmm_pci_add_device(rig->pci, &desc, &rig->fn[i], &err), 0);
+		rig_add(rig, names[i], i + behind >= devices ? "rp0" : NULL);
 	}
-	assert_int_equal(vmm_pci_realize(rig->pci, &err), 0);
+	rig_end(rig);
 }
 
 void rig_down(struct rig *rig)
@@ -72,6 +107,8 @@ void rig_down(struct rig *rig)
 	vmm_pci_free(rig->pci);
 	for (unsigned i = 0; i < rig->msi_count; i++)
 		assert_false(rig->msi[i].used);
+	for (unsigned i = 0; i < RIG_DEVICES; i++)
+		assert_int_equal(rig->map[i].size, 0);
 	for (unsigned i = 0; i < rig->count; i++)
 		fake_fini(&rig->fake[i]);
 	swo_ram_free(rig->ram);

@@ -18,6 +18,10 @@ struct rig_msi {
 	unsigned sets;
 };
 
+struct rig_map {
+	uint64_t gpa, size; /* size 0: not there */
+};
+
 struct rig {
 	struct swo_ram *ram;
 	struct vmm_pci *pci;
@@ -26,10 +30,17 @@ struct rig {
 	unsigned count;
 	struct rig_msi msi[RIG_DEVICES * FAKE_VECTORS];
 	unsigned msi_count;
+	struct rig_map map[RIG_DEVICES];
+	unsigned map_clashes; /* two at one address at once */
+	bool map_refuses;
 };
 
 /* `behind`: that many of the devices, the last ones, lie behind root port "rp0". */
 void rig_up(struct rig *rig, unsigned devices, unsigned behind);
+/* The same in steps: the bus, a device that fake_init() has made, and then the rest. */
+void rig_begin(struct rig *rig);
+void rig_add(struct rig *rig, const char *name, const char *bus);
+void rig_end(struct rig *rig);
 void rig_down(struct rig *rig);
 
 uint32_t rig_config_read(struct rig *rig, unsigned bdf, unsigned at, unsigned len);

@@ -108,6 +108,69 @@ static void interrupts_reach_the_guest_and_wait_while_masked(void **state)
 	fake_free(&fake);
 }
 
+static uint32_t inbox_reads(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->mutex);
+	uint32_t reads = fake->inbox_reads;
+
+	pthread_mutex_unlock(&fake->mutex);
+	return reads;
+}
+
+static void await_looks(struct vm *vm, uint64_t more)
+{
+	uint64_t want = stats_of(vm).inbox_looks + more;
+	swo_deadline hang = swo_deadline_ms(HANG_MS);
+
+	while (stats_of(vm).inbox_looks < want && !swo_deadline_passed(hang))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	assert_true(stats_of(vm).inbox_looks >= want);
+}
+
+static void a_mapped_bar_is_read_without_the_bus_until_it_is_taken_away(void **state)
+{
+	(void)state;
+	static uint32_t page[SWO_PAGE_SIZE / 4] __attribute__((aligned(SWO_PAGE_SIZE)));
+	struct fake fake;
+	struct vm vm;
+	struct swo_error err = {0};
+
+	vm_boot(&vm, &fake, 2, 1);
+	vm_resume(&vm, &fake);
+	await_looks(&vm, 4);
+	assert_true(inbox_reads(&fake) >= 4);
+	assert_int_equal(stats_of(&vm).inbox_setbacks, 0);
+	memset(page, 0x11, sizeof(page));
+	for (unsigned i = 0; i < 2; i++)
+		must(vmm_accel_map(
+			     vm.accel, i, fake_bar(i, SIMVF_BAR_INBOX), SWO_PAGE_SIZE, page, &err),
+			&err);
+	await_looks(&vm, 4);
+	uint32_t trapped = inbox_reads(&fake);
+
+	await_looks(&vm, 20);
+	if (accel_kind == VMM_ACCEL_KVM) {
+		assert_int_equal(inbox_reads(&fake), trapped);
+		assert_int_equal(stats_of(&vm).inbox_setbacks, 0);
+		/* The guest reads that memory: a number that goes back is seen, once a device. */
+		memset(page, 0x10, sizeof(page));
+		await_looks(&vm, 8);
+		assert_int_equal(stats_of(&vm).inbox_setbacks, 2);
+	} else {
+		assert_true(inbox_reads(&fake) >= trapped + 20);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		must(vmm_accel_map(vm.accel, i, fake_bar(i, SIMVF_BAR_INBOX), 0, NULL, &err), &err);
+	trapped = inbox_reads(&fake);
+	await_looks(&vm, 4);
+	assert_true(inbox_reads(&fake) >= trapped + 2);
+	vm_pause(&vm, &fake);
+	expect_no_loss(&fake);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
 static void no_doorbell_comes_after_a_pause_has_returned(void **state)
 {
 	(void)state;
@@ -201,6 +264,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_guest_finds_its_devices_and_sets_them_up),
 		cmocka_unit_test(doorbells_come_in_order_and_memory_is_rewritten),
 		cmocka_unit_test(interrupts_reach_the_guest_and_wait_while_masked),
+		cmocka_unit_test(a_mapped_bar_is_read_without_the_bus_until_it_is_taken_away),
 		cmocka_unit_test(no_doorbell_comes_after_a_pause_has_returned),
 		cmocka_unit_test(a_damaged_word_in_ram_is_found),
 		cmocka_unit_test(what_makes_no_sense_is_refused),

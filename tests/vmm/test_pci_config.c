@@ -233,7 +233,7 @@ static void devices_fill_slots_then_functions_a_clash_is_refused_by_name(void **
 	char id[16], address[8];
 
 	(void)state;
-	assert_int_equal(vmm_pci_create(ram, &msi, &pci, &err), 0);
+	assert_int_equal(vmm_pci_create(ram, &msi, &(struct vmm_map_ops){0}, &pci, &err), 0);
 	for (unsigned i = 0; i < 40; i++) {
 		struct vmm_pci_device_desc desc = {
 			.id = id, .ops = &fake_ops, .self = &fake[i], .slot = -1};
