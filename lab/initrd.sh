@@ -36,11 +36,11 @@ add_program() {
 		done
 }
 
-# add_modules FOLDER: those of VFIO from Debian's kernel; nothing when they are built in
+# add_modules FOLDER: those of VFIO and KVM from Debian's kernel; nothing when they are built in
 add_modules() {
 	local name file
 	: >"$tree/lab/modules/order"
-	for name in irqbypass vfio vfio_iommu_type1; do
+	for name in irqbypass vfio vfio_iommu_type1 kvm kvm-amd; do
 		[ -n "$1" ] || continue
 		file=$(find "$1" -name "$name.ko*" | head -n 1)
 		case $file in
