@@ -68,6 +68,8 @@ struct swo_probe_device {
 	struct swo_probe_cost arcs[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	struct swo_probe_cost reset;
 	uint64_t state_bytes; /* of a whole state, saved while stopped */
+	/* Of those, what need not be saved any more when PRE_COPY gave all it had; 0: not known. */
+	uint64_t precopy_bytes;
 	struct swo_probe_cost save, load;
 };
 
@@ -92,6 +94,7 @@ struct swo_probe_report {
 	struct swo_probe_device *devices;
 	struct swo_probe_siblings quiesce, save, load; /* zeros for a single device */
 	unsigned fails, risks;			       /* of all devices */
+	bool interrupted;			       /* by `stop`: not all was tried */
 };
 
 struct swo_probe_params {
@@ -101,13 +104,15 @@ struct swo_probe_params {
 	uint64_t max_state;   /* bytes; a larger state is not tried to load; 0: 256 MiB */
 	/* Told what is begun; may be NULL. */
 	void (*progress)(void *opaque, const char *device, const char *what);
+	/* Asked before each call: true ends the run early; may be NULL. */
+	bool (*stop)(void *opaque);
 	void *opaque;
 };
 
 /*
  * Changes the state of every device many times and resets them; they must not be in use, and
- * what they hold is lost. At the end they run. Takes over the devices, also on failure, and
- * destroys them, but for one that hangs: it is left behind, with its thread.
+ * what they hold is lost. At the end, also an early one, they run. Takes over the devices, also on
+ * failure, and destroys them, but for one that hangs: it is left behind, with its thread.
  *
  * Succeeds whatever the devices do: see the report. The caller frees it.
  */

@@ -9,6 +9,7 @@
 #include "cli/cli.h"
 
 #include <argp.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -106,7 +107,8 @@ static const struct argp argp = {
 	.doc = "What a device supports, and whether it keeps the rules of VFIO migration.\v"
 	       "DEVICE is vfio-user:SOCKET, /dev/vfio/devices/vfioN, /dev/vfio/GROUP[:NAME], or a "
 	       "device's path in sysfs. Without --exercise nothing is changed. Exit status: 0 all "
-	       "right; 1 findings; 2 the command line makes no sense; 4 a device cannot be "
+	       "right; 1 findings, or interrupted; 2 the command line makes no sense; 4 a device "
+	       "cannot be "
 	       "reached.",
 };
 
@@ -195,6 +197,32 @@ static void on_progress(void *opaque, const char *device, const char *what)
 	fprintf(stderr, "%s: %s\n", device, what);
 }
 
+/* ---- Ctrl-C ------------------------------------------------------------------------------ */
+
+static volatile sig_atomic_t interrupted;
+
+static void on_signal(int signo)
+{
+	(void)signo;
+	interrupted = 1;
+}
+
+static bool is_interrupted(void *opaque)
+{
+	(void)opaque;
+	return interrupted;
+}
+
+/* The first one ends the run, and every device is reset; a second one ends the program. */
+static void catch_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal, .sa_flags = (int)SA_RESETHAND};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGHUP, &action, NULL);
+}
+
 /* ---- the whole --------------------------------------------------------------------------------
  */
 
@@ -217,6 +245,8 @@ static int exercise(const struct options *o, struct probe_device *devices,
 	struct swo_probe_target targets[DEVICES_MAX];
 	struct swo_probe_params params = o->params;
 
+	catch_signals();
+	params.stop = is_interrupted;
 	if (isatty(STDERR_FILENO))
 		params.progress = on_progress;
 	for (unsigned i = 0; i < o->count; i++) {
@@ -238,7 +268,11 @@ static int finish(const struct options *o, const struct probe_device *devices,
 			probe_write_info(stdout, &devices[i]);
 	}
 	if (report) {
-		findings += report->fails + (o->risks_ok ? 0 : report->risks);
+		findings += report->fails + (o->risks_ok ? 0 : report->risks) + report->interrupted;
+		if (report->interrupted)
+			fputs("switchover probe: interrupted; every device that was begun was "
+			      "reset\n",
+				stderr);
 		if (!o->json || strcmp(o->json, "-") != 0)
 			probe_write_report(stdout, devices, report, o->verbose);
 	}

@@ -113,6 +113,8 @@ static json_t *figures_json(const struct swo_probe_device *device, bool shared)
 	add_arc(figures, "to_running_ms", device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING);
 	add_arc(figures, "to_running_ms", device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING);
 	json_object_set_new(figures, "state_bytes", json_integer((json_int_t)device->state_bytes));
+	json_object_set_new(
+		figures, "precopy_bytes", json_integer((json_int_t)device->precopy_bytes));
 	add_rate(figures, "save_rate", device, &device->save);
 	add_rate(figures, "load_rate", device, &device->load);
 	if (shared)
@@ -133,6 +135,7 @@ static void add_exercise(json_t *to, const struct swo_probe_device *device)
 	json_object_set_new(to, "arcs", arcs_json(device));
 	json_object_set_new(to, "reset", cost_json(&device->reset));
 	json_object_set_new(to, "state_bytes", json_integer((json_int_t)device->state_bytes));
+	json_object_set_new(to, "precopy_bytes", json_integer((json_int_t)device->precopy_bytes));
 	json_object_set_new(to, "save", cost_json(&device->save));
 	json_object_set_new(to, "load", cost_json(&device->load));
 }
@@ -170,6 +173,7 @@ json_t *probe_json(
 
 	if (!out || !report)
 		return out;
+	json_object_set_new(out, "interrupted", json_boolean(report->interrupted));
 	json_object_set_new(out, "fails", json_integer(report->fails));
 	json_object_set_new(out, "risks", json_integer(report->risks));
 	if (report->device_count > 1)

@@ -122,11 +122,12 @@ static void write_costs(FILE *to, const struct swo_probe_device *device)
 	if (!device->state_bytes || !device->save.median || !device->load.median)
 		return;
 	fprintf(to,
-		"  state of %llu bytes: save %.3f ms (%.2f ms a MiB), load %.3f ms (%.2f ms a "
+		"  state of %llu bytes (%llu of them before the stop): save %.3f ms (%.2f ms a "
+		"MiB), load %.3f ms (%.2f ms a "
 		"MiB)\n",
-		(unsigned long long)device->state_bytes, ms(device->save.median),
-		ms(device->save.median) / mib(device->state_bytes), ms(device->load.median),
-		ms(device->load.median) / mib(device->state_bytes));
+		(unsigned long long)device->state_bytes, (unsigned long long)device->precopy_bytes,
+		ms(device->save.median), ms(device->save.median) / mib(device->state_bytes),
+		ms(device->load.median), ms(device->load.median) / mib(device->state_bytes));
 }
 
 static void write_sibling(FILE *to, const char *what, const struct swo_probe_siblings *sib)

@@ -134,8 +134,9 @@ static int attach_cdev(struct vfio_kernel *vk, const struct vk_where *where, str
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_DEVICE_BIND_IOMMUFD",
 			rc == -EBUSY || rc == -EPERM
-				? "; somebody has it open, by its group perhaps"
-				: "",
+				? "; it is in use: somebody has it open, by its group perhaps"
+			: rc == -EINVAL ? "; it is in use: somebody else has it bound"
+					: "",
 			err);
 	rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 	if (rc < 0)

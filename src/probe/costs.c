@@ -13,6 +13,26 @@ static bool has(const struct session *s, enum swo_device_state state)
 	return swo_device_state_supported(state, s->flags);
 }
 
+/* All that it has in PRE_COPY: what is left to save then is what an outage pays for. */
+static void read_ahead(struct session *s)
+{
+	s->stream.len = 0;
+	s->call.op = OP_READ_ALL;
+	s->call.piece = 0;
+	s->read_ahead = !perform(s, "save.read");
+}
+
+static void read_rest(struct session *s)
+{
+	s->stream.len = 0;
+	s->call.op = OP_READ_ALL;
+	s->call.piece = 0;
+	if (s->read_ahead && !perform(s, "save.read") && s->stream.len &&
+		(!s->least_rest || s->stream.len < s->least_rest))
+		s->least_rest = s->stream.len;
+	s->read_ahead = false;
+}
+
 /* As a source and then as a target would walk, and both ways back that a failure takes. */
 static void run_once(struct session *s)
 {
@@ -20,9 +40,16 @@ static void run_once(struct session *s)
 		SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP,
 		SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P};
 
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(source) && !s->lost; i++)
-		if (has(s, source[i]) && reach(s, source[i]))
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(source) && !s->lost; i++) {
+		if (!has(s, source[i]))
+			continue;
+		if (reach(s, source[i]))
 			return;
+		if (source[i] == SWO_DEVICE_PRE_COPY)
+			read_ahead(s);
+		else if (source[i] == SWO_DEVICE_STOP_COPY)
+			read_rest(s);
+	}
 	if (s->lost || save_state(s, 0) || load_state(s, s->good.data, s->good.len, 0) ||
 		go_arc(s, SWO_DEVICE_STOP))
 		return;
@@ -64,6 +91,8 @@ void measure_costs(struct session *s)
 		for (unsigned i = 0; i < s->params.runs && !s->lost; i++)
 			run_once(s);
 	gather(s);
+	if (s->least_rest && s->least_rest < s->out->state_bytes)
+		s->out->precopy_bytes = s->out->state_bytes - s->least_rest;
 	s->out->save = cost_of(&s->saves);
 	s->out->load = cost_of(&s->loads);
 	if (!s->lost && !reach(s, SWO_DEVICE_RUNNING))

@@ -102,7 +102,6 @@ static void run(struct session *s)
 		if (!s->lost)
 			checks[i].check(s);
 	}
-	s->out->lost = s->lost;
 }
 
 static void count(struct swo_probe_report *report)
@@ -137,6 +136,20 @@ static int open_all(struct session **s, const struct swo_probe_target *targets, 
 	return 0;
 }
 
+static void run_all(struct session **s, unsigned n, struct swo_probe_report *report)
+{
+	for (unsigned i = 0; i < n && !report->interrupted; i++) {
+		run(s[i]);
+		report->interrupted = s[i]->stopped;
+	}
+	if (!report->interrupted)
+		check_siblings(s, n, report);
+	for (unsigned i = 0; i < n; i++) {
+		report->interrupted |= s[i]->stopped;
+		leave_running(s[i]);
+	}
+}
+
 int swo_probe_exercise(const struct swo_probe_target *targets, unsigned n,
 	const struct swo_probe_params *params, struct swo_probe_report **out, struct swo_error *err)
 {
@@ -154,10 +167,8 @@ int swo_probe_exercise(const struct swo_probe_target *targets, unsigned n,
 		report->device_count = n;
 		rc = open_all(s, targets, n, params, report, err);
 	}
-	for (unsigned i = 0; i < n && !rc; i++)
-		run(s[i]);
 	if (!rc) {
-		check_siblings(s, n, report);
+		run_all(s, n, report);
 		count(report);
 	}
 	for (unsigned i = 0; s && i < n; i++)

@@ -19,6 +19,7 @@ enum probe_op {
 	OP_WRITE,     /* all of it */
 	OP_READ_ALL,  /* to the end, in pieces of `piece` */
 	OP_WRITE_ALL, /* in pieces of `piece` */
+	OP_LOAD,      /* the same, and RESUMING->STOP: a device does the work in either */
 	OP_WALK,      /* through path[] */
 	OP_DATA_SIZE,
 	OP_PRECOPY_INFO,
@@ -60,12 +61,15 @@ struct session {
 	struct probe_call call;
 	uint64_t flags;
 	enum swo_device_state state; /* after the last call that ended */
-	bool lost;
+	bool lost;		     /* nothing more can be asked of it, */
+	bool stopped;		     /* or shall be */
 
 	unsigned failures[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	struct samples arcs[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	uint64_t arc_max[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	struct samples resets, saves, loads;
+	bool read_ahead;     /* PRE_COPY was read to its end in this session */
+	uint64_t least_rest; /* bytes that were left to save after a PRE_COPY; 0: none seen */
 
 	uint8_t *chunk; /* of chunk_len: what reads go to */
 	size_t chunk_len;
@@ -99,6 +103,8 @@ int get_state(struct session *s);
 /* Any request, without judging it; reads the state back when it fails. */
 int request_state(struct session *s, enum swo_device_state to);
 int reset_device(struct session *s);
+/* After an early end: to RUNNING, wherever it stands. */
+void leave_running(struct session *s);
 void sample(struct samples *samples, uint64_t ns);
 struct swo_probe_cost cost_of(const struct samples *samples);
 

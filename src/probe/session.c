@@ -173,6 +173,8 @@ static int do_op(struct session *s, struct probe_call *c)
 		return read_all(s, c);
 	case OP_WRITE_ALL:
 		return write_all(s, c);
+	case OP_LOAD:
+		return write_all(s, c) || ops->set_state(self, SWO_DEVICE_STOP, &c->err) ? -1 : 0;
 	case OP_WALK:
 		return walk(s, c);
 	case OP_DATA_SIZE:
@@ -228,9 +230,18 @@ int perform_end(struct session *s, const char *what)
 	return c->rc;
 }
 
+static bool shall_stop(struct session *s)
+{
+	if (!s->params.stop || !s->params.stop(s->params.opaque))
+		return false;
+	s->lost = s->stopped = true;
+	note(s, SWO_VERDICT_SKIP, "interrupted", "the rest was not tried");
+	return true;
+}
+
 int perform(struct session *s, const char *what)
 {
-	if (s->lost)
+	if (s->lost || shall_stop(s))
 		return -1;
 	perform_start(s);
 	return perform_end(s, what);
@@ -308,6 +319,16 @@ int reset_device(struct session *s)
 	sample(&s->resets, took);
 	note(s, SWO_VERDICT_PASS, name, "RUNNING");
 	return 0;
+}
+
+void leave_running(struct session *s)
+{
+	if (!s->stopped)
+		return;
+	s->lost = s->stopped = false;
+	s->params.stop = NULL;
+	if (!get_state(s))
+		reset_device(s);
 }
 
 /* ---- life --------------------------------------------------------------------------------------

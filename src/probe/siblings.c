@@ -136,7 +136,7 @@ static void begin(struct session *s, enum work work)
 		s->call.op = OP_READ_ALL;
 		break;
 	case LOAD:
-		s->call.op = OP_WRITE_ALL;
+		s->call.op = OP_LOAD;
 		s->call.data = s->good.data;
 		s->call.len = s->good.len;
 		break;

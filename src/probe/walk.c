@@ -97,8 +97,9 @@ int recover(struct session *s, const char *name)
 		note(s, SWO_VERDICT_PASS, name, "from %s by a reset", swo_device_state_name(from));
 		return 0;
 	}
-	note(s, SWO_VERDICT_FAIL, name, "neither arcs nor a reset lead from %s to RUNNING",
-		swo_device_state_name(from));
+	if (!s->stopped)
+		note(s, SWO_VERDICT_FAIL, name, "neither arcs nor a reset lead from %s to RUNNING",
+			swo_device_state_name(from));
 	return -1;
 }
 

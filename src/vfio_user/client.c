@@ -434,9 +434,13 @@ int swo_vu_finish(struct swo_vu_client *client, struct swo_vu_call *call, struct
 			err, call->err.code, 0, "device %s: %s", client->name, call->err.text);
 	if (dead)
 		return dead_error(client, err);
+	/* The first thing that is asked: the server has accepted nobody yet, or another. */
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
-		"device %s: its server did not answer %s in time", client->name,
-		swo_vu_call_name(call));
+		"device %s: its server did not answer %s in time%s", client->name,
+		swo_vu_call_name(call),
+		call->command == SWO_VU_VERSION
+			? "; most serve one client at a time: is the device in use"
+			: "");
 }
 
 int swo_vu_do(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)

@@ -408,8 +408,8 @@ static int device_ioctl(struct open_file *file, unsigned long request, void *arg
 
 		if (bind->argsz < 16 || !iommu || iommu->kind != IOMMU)
 			return EINVAL;
-		if (dev->opens)
-			return EBUSY;
+		if (dev->opens) /* as the VFIO core: by cdev only once */
+			return EINVAL;
 		dev->opens++;
 		file->bound = true;
 		return 0;

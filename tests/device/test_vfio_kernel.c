@@ -138,7 +138,7 @@ static void a_device_that_is_in_use_is_not_opened_twice(void **state)
 	void *dev = open_in("/dev/vfio/devices/vfio0", NULL);
 
 	FAILS(open_fails("/dev/vfio/devices/vfio0"), SWO_E_DEVICE);
-	assert_non_null(strstr(err.text, "somebody has it open"));
+	assert_non_null(strstr(err.text, "it is in use"));
 	FAILS(open_fails("/dev/vfio/5:dev0"), SWO_E_DEVICE);
 	OPS->destroy(dev);
 }

@@ -34,7 +34,7 @@ static int teardown(void **state)
 	return fk.open_fds || fk.map_count || fk.device[0].opens || fk.device[0].logging;
 }
 
-static struct swo_probe_report *probe(unsigned count)
+static struct swo_probe_report *probe_with(unsigned count, const struct swo_probe_params *how)
 {
 	static const char *const paths[] = {"/dev/vfio/devices/vfio0", "/dev/vfio/devices/vfio1"};
 	struct swo_vfio_kernel_params params = {.sys = &fk_sys};
@@ -57,8 +57,13 @@ static struct swo_probe_report *probe(unsigned count)
 				0);
 		}
 	}
-	assert_int_equal(swo_probe_exercise(targets, count, NULL, &report, &err), 0);
+	assert_int_equal(swo_probe_exercise(targets, count, how, &report, &err), 0);
 	return report;
+}
+
+static struct swo_probe_report *probe(unsigned count)
+{
+	return probe_with(count, NULL);
 }
 
 static enum swo_verdict verdict_of(const struct swo_probe_report *report, const char *name)
@@ -160,6 +165,45 @@ static void a_forbidden_arc_that_is_walked_is_named(void **state)
 	swo_probe_report_free(report);
 }
 
+static void no_fails(const struct swo_probe_device *device)
+{
+	for (unsigned i = 0; i < device->result_count; i++)
+		if (device->results[i].verdict == SWO_VERDICT_FAIL)
+			fail_msg("%s: %s: %s", device->name, device->results[i].name,
+				device->results[i].text);
+}
+
+static bool count_down(void *opaque)
+{
+	unsigned *left = opaque;
+
+	return !*left || !--*left;
+}
+
+/* After the first call, the fourteenth, ... : wherever that may be. */
+static void an_interrupted_run_leaves_every_device_running(void **state)
+{
+	(void)state;
+	bool interrupted = true;
+	unsigned runs = 0;
+
+	for (unsigned calls = 1; interrupted; calls += 13, runs++) {
+		unsigned left = calls;
+		struct swo_probe_params how = {.runs = 1, .stop = count_down, .opaque = &left};
+		struct swo_probe_report *report = probe_with(2, &how);
+
+		interrupted = report->interrupted;
+		for (unsigned i = 0; i < 2; i++) {
+			no_fails(&report->devices[i]);
+			assert_false(report->devices[i].lost);
+			assert_int_equal(fk.device[i].state, SWO_DEVICE_RUNNING);
+			assert_int_equal(fk.device[i].opens, 0);
+		}
+		swo_probe_report_free(report);
+	}
+	assert_true(runs > 20);
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -172,6 +216,7 @@ int main(void)
 		CASE(a_driver_without_a_reset_fails),
 		CASE(what_a_driver_refuses_with_another_errno_is_named),
 		CASE(a_forbidden_arc_that_is_walked_is_named),
+		CASE(an_interrupted_run_leaves_every_device_running),
 	};
 
 	return cmocka_run_group_tests_name("probe_kernel", tests, NULL, NULL);

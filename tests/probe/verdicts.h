@@ -37,14 +37,14 @@ void every_arc_that_fails_is_named_and_recovered_from(void **state);
 void every_arc_that_fails_once_is_named_and_recovered_from(void **state);
 void every_arc_that_ends_in_error_is_named_and_recovered_from(void **state);
 void nothing_but_the_faulty_arc_is_blamed(void **state);
-void an_arc_slower_than_the_limit_is_named(void **state);
+void every_arc_slower_than_the_limit_is_named(void **state);
 void faults_of_the_data_are_named(void **state);
 void what_a_device_does_wrong_in_silence_is_named(void **state);
-void a_hanging_arc_is_named_and_left_behind(void **state);
+void every_arc_that_hangs_is_named_and_left_behind(void **state);
 
 #define VERDICTS_CASE(name, setup, teardown, face)                                                 \
 	cmocka_unit_test_prestate_setup_teardown(name, setup, teardown, face)
-/* All of them; the one that leaves a thread behind comes last. */
+/* All of them; the one that leaves threads behind comes last. */
 #define VERDICTS_CASES(setup, teardown, face)                                                      \
 	VERDICTS_CASE(every_arc_that_fails_is_named_and_recovered_from, setup, teardown, face),    \
 		VERDICTS_CASE(every_arc_that_fails_once_is_named_and_recovered_from, setup,        \
@@ -52,10 +52,11 @@ void a_hanging_arc_is_named_and_left_behind(void **state);
 		VERDICTS_CASE(every_arc_that_ends_in_error_is_named_and_recovered_from, setup,     \
 			teardown, face),                                                           \
 		VERDICTS_CASE(nothing_but_the_faulty_arc_is_blamed, setup, teardown, face),        \
-		VERDICTS_CASE(an_arc_slower_than_the_limit_is_named, setup, teardown, face),       \
+		VERDICTS_CASE(every_arc_slower_than_the_limit_is_named, setup, teardown, face),    \
 		VERDICTS_CASE(faults_of_the_data_are_named, setup, teardown, face),                \
 		VERDICTS_CASE(                                                                     \
 			what_a_device_does_wrong_in_silence_is_named, setup, teardown, face),      \
-		VERDICTS_CASE(a_hanging_arc_is_named_and_left_behind, setup, teardown, face)
+		VERDICTS_CASE(                                                                     \
+			every_arc_that_hangs_is_named_and_left_behind, setup, teardown, face)
 
 #endif
