@@ -92,6 +92,18 @@ struct swo_vm {
 	const char *identity;
 };
 
+/*
+ * What the machinery costs on a host beside what its devices take: threads, messages, copies. The
+ * CPUs are taken as one that does one thing at a time. `switchover bench --calibrate` measures
+ * it; all 0: nothing is known, and nothing is added.
+ */
+struct swo_costs {
+	uint64_t fixed_ns;   /* once a switchover */
+	uint64_t arc_ns;     /* each arc of each device */
+	uint64_t stream_ns;  /* each device's stream and load, however short */
+	uint64_t state_rate; /* bytes a second of device state; 0: no limit */
+};
+
 struct swo_migration_params {
 	uint64_t downtime_limit_ms;   /* stop when the prediction is below; default 300 */
 	uint64_t downtime_ceiling_ms; /* give up when a stop lasts longer; 0: none */

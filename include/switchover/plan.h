@@ -83,6 +83,7 @@ struct swo_plan_setup {
 	enum swo_join join;
 	enum swo_when stream, finalise, config; /* as in struct swo_migration_params */
 	bool pf_arcs;				/* devices of one PF take turns in arcs, too */
+	struct swo_costs costs;			/* of the machinery, on both sides together */
 };
 /* Parallel and early in everything, 2 channels and the engine's window; no devices, no limits. */
 SWO_API void swo_plan_setup_init(struct swo_plan_setup *setup);

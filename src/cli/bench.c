@@ -5,6 +5,7 @@
  */
 #include "cli/bench.h"
 #include "cli/cli.h"
+#include "cli/costs.h"
 #include "cli/faults.h"
 #include "cli/soak.h"
 #include "cli/timeline_out.h"
@@ -45,12 +46,16 @@ static int add_row(struct bench *bench, const struct bench_config *config, unsig
 static int make_rows(struct bench *bench)
 {
 	const struct bench_config *config = &bench->config;
-	size_t variants = config->ablate ? bench_variants(config, bench->variants) : 0;
+	size_t variants = config->ablate      ? bench_variants(config, bench->variants)
+			  : config->calibrate ? bench_calibrate_rows(config, bench->variants)
+					      : 0;
 	int rc = 0;
 
 	for (unsigned v = 0; v < config->vfs_count; v++) {
 		for (size_t i = 0; i < variants; i++)
-			rc |= add_row(bench, &bench->variants[i].config, config->vfs[v],
+			rc |= add_row(bench, &bench->variants[i].config,
+				config->calibrate ? bench->variants[i].config.vfs[0]
+						  : config->vfs[v],
 				bench->variants[i].transitions, bench->variants[i].name);
 		for (unsigned t = 0; !variants && t < config->transitions_count; t++)
 			rc |= add_row(bench, config, config->vfs[v], config->transitions[t], NULL);
@@ -115,7 +120,7 @@ static int run_all(struct bench *bench, struct swo_error *err)
 			if (run_one(bench, &bench->rows[r], err))
 				return -1;
 		}
-	for (size_t r = 0; r < bench->count; r++)
+	for (size_t r = 0; !bench->config.calibrate && r < bench->count; r++)
 		if (bench->rows[r].count &&
 			bench_measure_wire(bench->rows[r].config, &bench->rows[r], err))
 			return -1;
@@ -176,6 +181,9 @@ static int write_timeline(const struct bench *bench, struct swo_error *err)
 /* Also after an interrupt: what was measured is shown. */
 static int show(const struct bench *bench, struct swo_error *err)
 {
+	if (bench->config.calibrate)
+		return bench_show_calibration(
+			stdout, &bench->config, bench->rows, bench->count, err);
 	bench_print_table(stdout, &bench->config, bench->rows, bench->count);
 	if (bench->config.json && write_json(bench, err))
 		return -1;
@@ -207,12 +215,18 @@ int cmd_bench(int argc, char **argv)
 	bench_parse_args(argc, argv, &bench.config);
 	swo_raise_open_files();
 	bench_proc_init();
+	if (bench.config.costs_file &&
+		costs_read(bench.config.costs_file, &bench.config.costs, &err)) {
+		fprintf(stderr, "switchover bench: %s\n", err.text);
+		return CLI_USAGE;
+	}
 	int rc = make_rows(&bench) ? swo_error_set(&err, SWO_E_NO_MEMORY, 0, "rows")
 				   : run_all(&bench, &err);
 	clear_progress();
 	if (rc)
 		fprintf(stderr, "switchover bench: %s\n", err.text);
-	if (bench.done && show(&bench, &err)) {
+	/* What is calibrated is read by programs: a part of it would be wrong. */
+	if (bench.done && !(rc && bench.config.calibrate) && show(&bench, &err)) {
 		fprintf(stderr, "switchover bench: %s\n", err.text);
 		rc = -1;
 	}

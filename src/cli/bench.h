@@ -8,7 +8,7 @@
 
 #include "cli/bench_bound.h"
 
-#include "switchover/base.h"
+#include "switchover/migration.h"
 
 #include <jansson.h>
 #include <stdio.h>
@@ -46,6 +46,10 @@ struct bench_config {
 	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
 	bool scale;		     /* numbers of VFs double: what does each doubling cost? */
 	bool ablate;		     /* each part of the pipeline switched off in turn */
+	const char *calibrate;	/* file for what the machinery costs; NULL: that is not asked */
+	uint64_t state_bytes;	/* of each device, whatever the profile says; 0: as it says */
+	const char *costs_file; /* what was calibrated; NULL: nothing */
+	struct swo_costs costs; /* from there */
 	bool keep, verbose;
 	const char *json, *timeline; /* files to write; NULL: none */
 };
@@ -227,6 +231,20 @@ void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count)
 /* Adds "variant", "worth_ms" and "worth_percent" to a row of --ablate. */
 int bench_worth_json(
 	const struct bench_row *rows, size_t count, const struct bench_row *row, json_t *out);
+
+/* ---- what the machinery costs (bench_calibrate.c) --------------------------------------------
+ */
+
+void bench_calibrate_defaults(struct bench_config *config);
+/* The rows that it takes; how many. */
+size_t bench_calibrate_rows(
+	const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX]);
+/* SWO_E_STATE when the runs of these rows say nothing. */
+int bench_calibrate(
+	const struct bench_row *rows, size_t count, struct swo_costs *out, struct swo_error *err);
+/* Prints it, and writes config->calibrate. */
+int bench_show_calibration(FILE *out, const struct bench_config *config,
+	const struct bench_row *rows, size_t count, struct swo_error *err);
 
 /* ---- how it grows (bench_scale.c) ---------------------------------------------------------------
  */

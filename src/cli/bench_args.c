@@ -18,6 +18,8 @@ enum {
 	OPT_RUNS,
 	OPT_ABLATE,
 	OPT_SCALE,
+	OPT_CALIBRATE,
+	OPT_COSTS,
 	OPT_ACCEL,
 	OPT_CHANNEL,
 	OPT_CHANNELS,
@@ -61,6 +63,12 @@ static const struct argp_option options[] = {
 		"Instead of --vfs and transitions: 1, 2, 4 ... N VFs (128), parallel, once each "
 		"unless --runs says otherwise, and by how much everything grows",
 		1},
+	{"calibrate", OPT_CALIBRATE, "FILE", 0,
+		"Instead of all that: measure what the machinery costs on this host, with devices "
+		"that cost nothing, 1 and 8 (--vfs says another number), 9 runs unless --runs "
+		"follows; write it for --costs here and of switchover plan",
+		1},
+	{"costs", OPT_COSTS, "FILE", 0, "What --calibrate wrote: the predictions count it in", 1},
 	{"profile", OPT_PROFILE, "NAME", 0,
 		"Of the devices: even, cx7, instant, another of simvf's, or mixed: four kinds in "
 		"turn (even)",
@@ -278,6 +286,13 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		config->scale = true;
 		bench_scale_vfs(config, arg ? number(state, "scale", arg, 1, BENCH_VFS_MAX) : 128);
 		break;
+	case OPT_CALIBRATE:
+		config->calibrate = arg;
+		bench_calibrate_defaults(config);
+		break;
+	case OPT_COSTS:
+		config->costs_file = arg;
+		break;
 	case OPT_JSON:
 		config->json = arg;
 		break;
@@ -301,8 +316,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--handover fd needs --channel unix, and no --tls");
 		if (config->pf && config->pfs)
 			argp_error(state, "--pf and --pfs exclude each other");
-		if (config->scale && config->ablate)
-			argp_error(state, "--scale and --ablate exclude each other");
+		if (config->scale + config->ablate + !!config->calibrate > 1)
+			argp_error(state, "--scale, --ablate and --calibrate exclude each other");
+		if (config->calibrate && (config->vfs_count != 1 || config->vfs[0] < 2))
+			argp_error(state, "--calibrate wants one number of VFs, from 2 on");
+		if (config->calibrate && strcmp(config->profile, "instant") != 0)
+			argp_error(state, "--calibrate is of devices that cost nothing: instant");
 		if (config->ablate && (config->stream || config->finalise || config->config))
 			argp_error(state,
 				"--ablate itself switches --stream, --finalise and --config");

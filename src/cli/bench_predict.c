@@ -4,6 +4,7 @@
  * with the run's profile, bytes, wire and switches, and the engine's own estimate at the stop.
  */
 #include "cli/bench.h"
+#include "cli/costs.h"
 
 #include "switchover/plan.h"
 
@@ -69,6 +70,7 @@ static void take_switches(const struct bench_row *row, struct swo_plan_setup *se
 	setup->finalise = when_of(config->finalise);
 	setup->config = when_of(config->config);
 	setup->pf_arcs = config->pf_arcs;
+	setup->costs = config->costs;
 }
 
 static int predict_run(const struct bench_row *row, const struct bench_sample *run, double *ms,
@@ -138,11 +140,15 @@ void bench_print_predictions(FILE *out, const struct bench_row *rows, size_t cou
 {
 	int width = count && rows[0].variant ? 18 : 8;
 
+	const char *costs = count && rows[0].config ? rows[0].config->costs_file : NULL;
+
 	fprintf(out,
-		"\nPredicted by the model of switchover plan, without what the CPUs cost, and "
-		"estimated\nby the source when it stopped, each beside the median blackout:\n"
+		"\nPredicted by the model of switchover plan, with%s%s, and estimated\nby the "
+		"source when it stopped, each beside the median blackout:\n"
 		"%-*s  %9s  %9s  %5s  %9s  %5s\n",
-		width + 5, "VFs", "measured", "predicted", "ratio", "estimated", "ratio");
+		costs ? " the machinery's costs of " : "out what the machinery costs (--costs)",
+		costs ? costs : "", width + 5, "VFs", "measured", "predicted", "ratio", "estimated",
+		"ratio");
 	for (size_t i = 0; i < count; i++) {
 		const struct bench_row *row = &rows[i];
 		double measured = bench_blackout(row).median, predicted;
@@ -172,6 +178,8 @@ int bench_prediction_json(const struct bench_row *row, json_t *out)
 
 	if (bench_predict(row, &predicted, &err))
 		rc |= json_object_set_new(out, "predicted_error", json_string(err.text));
+	if (row->config && row->config->costs_file)
+		rc |= json_object_set_new(out, "costs", costs_json(&row->config->costs));
 	rc |= json_object_set_new(out, "predicted_ms", figure_json(predicted));
 	rc |= json_object_set_new(
 		out, "predicted_ratio", figure_json(measured > 0 ? predicted / measured : 0));

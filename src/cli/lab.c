@@ -8,6 +8,7 @@
 #include "cli/pki.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -87,6 +88,8 @@ static int start_device(struct lab *lab, enum lab_side side, unsigned i, struct 
 	arg(&args, "--name=vf%u", i);
 	arg(&args, "--profile=%s", bench_profile_of(config, i));
 	arg(&args, "--quiet");
+	if (config->state_bytes)
+		arg(&args, "--state-size=%" PRIu64, config->state_bytes);
 	if (lab->simvf_option)
 		arg(&args, "%s", lab->simvf_option);
 	if (pf >= 0) {

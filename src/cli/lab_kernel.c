@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -73,12 +74,15 @@ static int get(const struct lab *lab, enum lab_side side, unsigned i, const char
 int lab_kernel_prepare(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
 {
 	int pf = bench_pf_of(lab->config, i);
-	char number[16];
+	char number[16], state[48];
 
 	/* Each side's firmware is its own: they are different hosts. Here 0 is none. */
 	snprintf(number, sizeof(number), "%d",
 		pf < 0 ? 0 : 1 + pf + (int)(number_of(lab, side, 0) ? lab->vfs : 0));
+	snprintf(state, sizeof(state), "state_bytes = %" PRIu64 "\n", lab->config->state_bytes);
 	return lab_kernel_put(lab, side, i, "profile", bench_profile_of(lab->config, i), err) ||
+			       (lab->config->state_bytes &&
+				       lab_kernel_put(lab, side, i, "profile", state, err)) ||
 			       lab_kernel_put(lab, side, i, "pf", number, err) ||
 			       lab_kernel_put(lab, side, i, "pf_arcs",
 				       lab->config->pf_arcs ? "1" : "0", err) ||

@@ -4,6 +4,7 @@
  * path of a switchover that took place.
  */
 #include "cli/cli.h"
+#include "cli/costs.h"
 #include "cli/plan_verb.h"
 
 #include <errno.h>
@@ -163,6 +164,8 @@ static int predicted(struct plan_request *request, struct swo_error *err)
 	int rc = request->probe ? plan_read_probe(request->probe, &input, request, err)
 				: plan_read_profiles(request->profile, &input, err);
 
+	if (!rc && request->costs)
+		rc = costs_read(request->costs, &request->setup.costs, err);
 	choose_numbers(request, &input);
 	while (!rc && done < request->vfs_count) {
 		rc = answer_one(request, &input, request->vfs[done], &answers[done], err);

@@ -164,6 +164,11 @@ static void weigh_host(struct advising *a)
 	weigh(a, "halve the round trip");
 	s->ram_bytes = 0;
 	weigh(a, "stop when no memory is left to send");
+	/* What comes once is mostly waiting for each other. */
+	s->costs.arc_ns /= 2;
+	s->costs.stream_ns /= 2;
+	s->costs.state_rate *= 2;
+	weigh(a, "have twice the CPUs for the machinery");
 }
 
 /* But for their names and PFs. */

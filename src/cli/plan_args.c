@@ -22,6 +22,7 @@ enum {
 	OPT_RTT,
 	OPT_RAM,
 	OPT_WINDOW,
+	OPT_COSTS,
 	OPT_TRANSITIONS,
 	OPT_JOIN,
 	OPT_STREAM,
@@ -49,6 +50,9 @@ static const struct argp_option options[] = {
 	{"rtt-ms", OPT_RTT, "MS", 0, "Round trip (0)", 2},
 	{"ram-dirty-mb", OPT_RAM, "MB", 0, "Memory still to be sent when the vCPUs stop (0)", 2},
 	{"device-window", OPT_WINDOW, "MB", 0, "Bytes of a device under way (4.2); 0: no limit", 2},
+	{"costs", OPT_COSTS, "FILE", 0,
+		"What the machinery costs, as `switchover bench --calibrate` measures it (nothing)",
+		2},
 	{NULL, 0, NULL, 0, "Switches, as of `switchover bench`", 3},
 	{"transitions", OPT_TRANSITIONS, "HOW", 0, "serial or parallel (parallel)", 3},
 	{"join", OPT_JOIN, "WHEN", 0, "depth or pass (pass)", 3},
@@ -149,6 +153,9 @@ static bool parse_host(int key, char *text, struct argp_state *state, struct pla
 	case OPT_RAM:
 		s->ram_bytes = millionths(state, "ram-dirty-mb", text, 1e6);
 		r->given.ram = true;
+		return true;
+	case OPT_COSTS:
+		r->costs = text;
 		return true;
 	case OPT_WINDOW:
 		s->window = millionths(state, "device-window", text, 1e6);

@@ -2,6 +2,7 @@
 /*
  * plan_out.c - predictions, critical paths and what to change, as text and as JSON.
  */
+#include "cli/costs.h"
 #include "cli/plan_verb.h"
 
 #include <string.h>
@@ -37,6 +38,12 @@ static void print_inputs(
 		print_rate(out, ", a channel", s->channel_rate);
 	fprintf(out, ", %u channels, round trip %.2f ms, %.1f MB of memory dirty at the stop\n",
 		s->channels, ms(s->rtt_ns), (double)s->ram_bytes / 1e6);
+	if (request->costs) {
+		char text[160];
+
+		costs_text(&s->costs, text, sizeof(text));
+		fprintf(out, "Machinery as of %s: %s.\n", request->costs, text);
+	}
 	if (input->guesses)
 		fputs("Some of the devices' figures are guesses (docs/simvf.md).\n", out);
 }

@@ -18,6 +18,7 @@
 
 struct plan_request {
 	const char *profile, *probe, *timeline; /* one of them */
+	const char *costs;			/* file of what the machinery costs; NULL: none */
 	const char *save_timeline;		/* NULL: do not */
 	unsigned vfs[PLAN_LIST_MAX];
 	unsigned vfs_count; /* 0: as many as the probe has, or 1,4,16 */

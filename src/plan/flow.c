@@ -13,9 +13,11 @@
 
 enum event_type {
 	EV_SAVE_OPEN,
+	EV_STREAM_DUE,
 	EV_STREAM_OPEN,
 	EV_LOAD_OPEN,
 	EV_SAVED,
+	EV_COPIED,     /* by the CPU, on its way to the channel */
 	EV_IN_CHANNEL, /* through the channel, before the wire */
 	EV_ON_WIRE,    /* left */
 	EV_ARRIVED,
@@ -52,7 +54,7 @@ struct play {
 	struct state *states;
 	struct lane *lanes;
 	uint64_t grain, ahead;
-	uint64_t channel[FLOW_CHANNELS_MAX], wire;
+	uint64_t channel[FLOW_CHANNELS_MAX], wire, cpu;
 	uint64_t ram_left[FLOW_CHANNELS_MAX];
 	struct event *heap;
 	size_t events, room;
@@ -172,6 +174,16 @@ static void into_channel(
 		EV_IN_CHANNEL, who, bytes);
 }
 
+static void copy(struct play *p, unsigned i, uint64_t now, uint64_t bytes)
+{
+	uint64_t ns = flow_transfer_ns(bytes, p->flow->cpu_rate);
+
+	if (ns)
+		at(p, flow_reserve(&p->cpu, now, ns), EV_COPIED, i, bytes);
+	else
+		into_channel(p, i, i % p->flow->channels, now, bytes);
+}
+
 static void send_on(struct play *p, unsigned i, uint64_t now)
 {
 	struct flow_device *d = &p->flow->devices[i];
@@ -192,7 +204,7 @@ static void send_on(struct play *p, unsigned i, uint64_t now)
 		return;
 	s->sending = true;
 	s->read += bytes;
-	into_channel(p, i, i % p->flow->channels, now, bytes);
+	copy(p, i, now, bytes);
 	save_on(p, i, now);
 }
 
@@ -271,6 +283,10 @@ static void happen(struct play *p, const struct event *e)
 		s->save_open = true;
 		save_on(p, e->who, e->when);
 		break;
+	case EV_STREAM_DUE:
+		at(p, flow_reserve(&p->cpu, e->when, p->flow->stream_ns), EV_STREAM_OPEN, e->who,
+			0);
+		break;
 	case EV_STREAM_OPEN:
 		s->stream_open = true;
 		send_on(p, e->who, e->when);
@@ -284,6 +300,9 @@ static void happen(struct play *p, const struct event *e)
 		s->ready += e->bytes;
 		send_on(p, e->who, e->when);
 		save_on(p, e->who, e->when);
+		break;
+	case EV_COPIED:
+		into_channel(p, e->who, e->who % p->flow->channels, e->when, e->bytes);
 		break;
 	case EV_IN_CHANNEL:
 		at(p,
@@ -329,13 +348,14 @@ static void begin(struct play *p)
 		p->grain *= 2;
 	p->ahead = 2 * p->grain;
 	p->flow->ram_sent = 0;
+	p->cpu = p->flow->cpu_from;
 	ram_begin(p);
 	for (unsigned i = 0; i < p->flow->count; i++) {
 		const struct flow_device *d = &p->flow->devices[i];
 
 		at(p, d->save_from, EV_SAVE_OPEN, i, 0);
-		at(p, d->stream_from > d->save_from ? d->stream_from : d->save_from, EV_STREAM_OPEN,
-			i, 0);
+		at(p, d->stream_from > d->save_from ? d->stream_from : d->save_from,
+			p->flow->stream_ns ? EV_STREAM_DUE : EV_STREAM_OPEN, i, 0);
 		at(p, d->load_from, EV_LOAD_OPEN, i, 0);
 	}
 }

@@ -75,6 +75,8 @@ static uint64_t walk(struct model *m, enum arc arc, unsigned i, uint64_t when)
 
 static uint64_t walk_in_pass(struct model *m, enum arc arc, unsigned i, uint64_t when)
 {
+	/* That of RESUMING->STOP is in what a stream costs. */
+	when = flow_reserve(&m->cpu, when, m->setup->costs.arc_ns);
 	/* One launch takes a device that was not finalised all the way. */
 	if (arc == ARC_RELEASE && m->setup->finalise == SWO_WHEN_LATE)
 		when = walk(m, ARC_FINALISE, i, when);
@@ -139,6 +141,7 @@ static int streams(struct model *m, struct swo_error *err)
 		f->load_from =
 			setup->config == SWO_WHEN_EARLY ? 0 : flow->latency_ns + d->config_load_ns;
 	}
+	flow->cpu_from = m->cpu;
 	if (flow_run(flow, err))
 		return -1;
 	m->sent = larger(flow->ram_sent, m->machine_saved);
@@ -205,8 +208,10 @@ int model_run(struct model *m, struct swo_error *err)
 	const struct swo_plan_setup *setup = m->setup;
 	uint64_t latency = m->flow.latency_ns;
 
+	/* Half of what comes once is before the passes, half behind them. */
+	m->begun = setup->costs.fixed_ns / 2;
 	put_in_order(m, true);
-	m->quiesced = pass(m, ARC_QUIESCE, 0);
+	m->quiesced = pass(m, ARC_QUIESCE, m->begun);
 	m->stopped = pass(m, ARC_STOP, m->quiesced);
 	m->machine_saved = m->stopped + setup->machine_ns / 2;
 	m->machine_loaded = m->machine_saved + latency + setup->machine_ns / 2;
@@ -217,6 +222,7 @@ int model_run(struct model *m, struct swo_error *err)
 	m->go = m->go_sent + latency;
 	put_in_order(m, false);
 	m->released = pass(m, ARC_RELEASE, m->go);
-	m->started = pass(m, ARC_RUN, m->released);
+	m->resumed = pass(m, ARC_RUN, m->released);
+	m->started = m->resumed + setup->costs.fixed_ns - m->begun;
 	return 0;
 }

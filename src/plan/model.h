@@ -15,11 +15,13 @@ struct model {
 	unsigned *order;		     /* room for one a device; the caller's */
 	uint64_t *lanes;		     /* the same: who takes turns in arcs */
 	struct flow flow;		     /* devices: one a device; the caller's */
+	uint64_t cpu;			     /* busy until then, with arcs */
 	/* out: */
+	uint64_t begun;		    /* the first pass */
 	uint64_t quiesced, stopped; /* ends of the passes */
 	uint64_t sent, machine_saved, machine_loaded;
 	uint64_t ready, go_sent, go;
-	uint64_t released, started;
+	uint64_t released, resumed, started;
 };
 
 int model_run(struct model *m, struct swo_error *err);

@@ -79,6 +79,11 @@ static int check(const struct swo_plan_setup *setup, struct swo_error *err)
 		return bad(err, "", "a time is more than a day");
 	if (setup->ram_bytes > BYTES_MAX)
 		return bad(err, "", "more than 16 TiB of dirty memory");
+	const struct swo_costs *costs = &setup->costs;
+
+	if (costs->fixed_ns > TIME_MAX_NS || costs->arc_ns > TIME_MAX_NS ||
+		costs->stream_ns > TIME_MAX_NS || !good_rate(costs->state_rate))
+		return bad(err, "", "what the machinery costs is out of bounds");
 	for (unsigned i = 0; i < setup->count; i++)
 		if (check_device(&setup->devices[i], err))
 			return -1;
@@ -144,7 +149,7 @@ static void put_all(struct spans *to, const struct model *m)
 	const enum swo_side src = SWO_SIDE_SOURCE, dst = SWO_SIDE_TARGET;
 
 	put_mark(to, src, PLAN_MARK_STOPPED, 0);
-	put(to, src, SWO_SPAN_PASS, "", "stop: prepare pass", 0, m->quiesced, 0);
+	put(to, src, SWO_SPAN_PASS, "", "stop: prepare pass", m->begun, m->quiesced, 0);
 	put(to, src, SWO_SPAN_PASS, "", "stop: change pass", m->quiesced, m->stopped, 0);
 	if (m->setup->ram_bytes)
 		put(to, src, SWO_SPAN_RAM, "", "last RAM pass", 0, m->flow.ram_sent,
@@ -161,7 +166,9 @@ static void put_all(struct spans *to, const struct model *m)
 	put_mark(to, src, PLAN_MARK_GO, m->go_sent);
 	put_mark(to, dst, PLAN_MARK_GO, m->go);
 	put(to, dst, SWO_SPAN_PASS, "", "start: prepare pass", m->go, m->released, 0);
-	put(to, dst, SWO_SPAN_PASS, "", "start: change pass", m->released, m->started, 0);
+	put(to, dst, SWO_SPAN_PASS, "", "start: change pass", m->released, m->resumed, 0);
+	if (m->started > m->resumed)
+		put(to, dst, SWO_SPAN_WORK, "", PLAN_RESUME, m->resumed, m->started, 0);
 	put_mark(to, dst, PLAN_MARK_STARTED, m->started);
 }
 
@@ -229,7 +236,9 @@ static void set_flow(struct model *m)
 		.wire_rate = setup->wire_rate,
 		.latency_ns = setup->rtt_ns / 2,
 		.window = setup->window,
-		.ram_bytes = setup->ram_bytes};
+		.ram_bytes = setup->ram_bytes,
+		.stream_ns = setup->costs.stream_ns,
+		.cpu_rate = setup->costs.state_rate};
 	for (unsigned i = 0; i < setup->count; i++) {
 		const struct swo_plan_device *d = &setup->devices[i];
 

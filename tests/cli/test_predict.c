@@ -98,6 +98,26 @@ static void bytes_and_the_wire_of_the_run_count(void **state)
 	assert_true(with > 300);
 }
 
+static void what_the_machinery_costs_is_in_the_prediction_and_beside_it(void **state)
+{
+	(void)state;
+	struct swo_error err = {0};
+	double with, without;
+
+	assert_int_equal(bench_predict(&row, &without, &err), 0);
+	config.costs = (struct swo_costs){.fixed_ns = 2000000, .arc_ns = 500000};
+	config.costs_file = "costs.json";
+	assert_int_equal(bench_predict(&row, &with, &err), 0);
+	/* Both devices' arcs in three passes; those of the second hide the launch of the stop. */
+	assert_true(with - without > 5 && with - without < 7);
+	json_t *json = json_object();
+
+	assert_int_equal(bench_prediction_json(&row, json), 0);
+	assert_true(json_path_number(json, "costs.fixed_ms") == 2);
+	assert_true(json_path_number(json, "costs.arc_ms") == 0.5);
+	json_decref(json);
+}
+
 static void what_the_model_does_not_know_is_not_predicted_and_named(void **state)
 {
 	(void)state;
@@ -141,6 +161,8 @@ int main(void)
 		cmocka_unit_test_setup(
 			config_after_the_stop_and_shared_pfs_are_predicted_too, fresh),
 		cmocka_unit_test_setup(bytes_and_the_wire_of_the_run_count, fresh),
+		cmocka_unit_test_setup(
+			what_the_machinery_costs_is_in_the_prediction_and_beside_it, fresh),
 		cmocka_unit_test_setup(
 			what_the_model_does_not_know_is_not_predicted_and_named, fresh),
 		cmocka_unit_test_setup(

@@ -534,6 +534,79 @@ static void a_huge_state_is_played_in_larger_grains(void **state)
 	assert_near(ms_of(plan), 879609.3, 20);
 }
 
+/* ---- the machinery ------------------------------------------------------------------------ */
+
+static const struct swo_costs costs = {
+	.fixed_ns = 2 * MS, .arc_ns = MS / 10, .stream_ns = MS / 2, .state_rate = 1000 * MB};
+
+static void of_devices_that_cost_nothing_the_machinery_is_left_device_by_device(void **state)
+{
+	(void)state;
+	struct swo_plan_device instant = {.name = "instant", .pf = -1};
+
+	for (unsigned n = 0; n <= COUNT; n += 4) {
+		struct plan *plan = plan_of(instant, n);
+
+		plan->setup.costs = costs;
+		assert_near(ms_of(plan), 2 + n * (4 * 0.1 + 0.5), 1e-6);
+	}
+}
+
+static void state_of_all_devices_goes_through_one_machinery(void **state)
+{
+	(void)state;
+	struct swo_plan_device d = {.name = "x", .state_bytes = 50 * MB, .pf = -1};
+	struct plan *plan = plan_of(d, 4);
+
+	plan->setup.costs.state_rate = 1000 * MB;
+	assert_near(ms_of(plan), 200, 0.1);
+	/* A device that is slower by itself leaves it time for others. */
+	plan->setup.window = 0;
+	for (unsigned i = 0; i < 4; i++)
+		plan->devices[i].save_rate = 200 * MB;
+	assert_near(ms_of(plan), 250, 5);
+}
+
+static void what_the_machinery_does_hides_behind_arcs_where_it_can(void **state)
+{
+	(void)state;
+	struct plan *plan = plan_of(even, 16);
+	double without = ms_of(plan);
+
+	plan->setup.costs = costs;
+	/* The stops are as long as each other, so that launching them hides behind the first; the
+	   streams are the longer part of the two. State is 16 times 32 KiB. */
+	assert_near(ms_of(plan) - without, 2 + 16 * (3 * 0.1 + 0.5) + 0.1 + 0.52, 0.2);
+}
+
+static void costs_never_shorten_and_none_change_nothing(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= COUNT; n++) {
+		struct plan *plan = plan_of(n % 2 ? cx7() : even, n);
+		double without = ms_of(plan);
+
+		plan->setup.costs = costs;
+		assert_true(ms_of(plan) > without);
+		plan->setup.costs = (struct swo_costs){0};
+		assert_near(ms_of(plan), without, 1e-9);
+	}
+}
+
+static void costs_out_of_bounds_are_refused(void **state)
+{
+	(void)state;
+	struct swo_plan_result result;
+	struct swo_error err;
+	struct plan *plan = plan_of(even, 1);
+
+	plan->setup.costs.arc_ns = UINT64_MAX;
+	assert_int_equal(swo_plan_run(&plan->setup, &result, NULL, &err), -1);
+	plan->setup.costs = (struct swo_costs){.state_rate = 5};
+	assert_int_equal(swo_plan_run(&plan->setup, &result, NULL, &err), -1);
+	assert_non_null(strstr(err.text, "machinery"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -560,6 +633,12 @@ int main(void)
 		cmocka_unit_test(a_prediction_is_a_timeline_with_the_same_path),
 		cmocka_unit_test(figures_out_of_bounds_are_refused_by_name),
 		cmocka_unit_test(a_huge_state_is_played_in_larger_grains),
+		cmocka_unit_test(
+			of_devices_that_cost_nothing_the_machinery_is_left_device_by_device),
+		cmocka_unit_test(state_of_all_devices_goes_through_one_machinery),
+		cmocka_unit_test(what_the_machinery_does_hides_behind_arcs_where_it_can),
+		cmocka_unit_test(costs_never_shorten_and_none_change_nothing),
+		cmocka_unit_test(costs_out_of_bounds_are_refused),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
