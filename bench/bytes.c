@@ -45,7 +45,7 @@ static double median(const struct figures *f)
 /* ---- rows ----------------------------------------------------------------------------------- */
 
 static void put_json(const struct arguments *a, const char *what, const char *who,
-	const struct figures *f, const char *unit, double ratio)
+	const struct figures *f, const char *unit, double ratio, double cpu)
 {
 	if (!a->json)
 		return;
@@ -59,10 +59,13 @@ static void put_json(const struct arguments *a, const char *what, const char *wh
 		"{\"what\":\"%s\",\"who\":\"%s\",\"channels\":%u,\"channel\":\"%s\",\"bytes\":"
 		"%" PRIu64
 		",\"runs\":%u,\"unit\":\"%s\",\"min\":%.6g,\"median\":%.6g,\"max\":%.6g,\"ratio\":"
-		"%.4f}\n",
+		"%.4f",
 		what, who, a->setting.channels, a->setting.tcp ? "tcp" : "unix",
 		!strcmp(what, "ram") ? a->setting.ram : a->setting.state, f->count, unit,
 		f->value[0], median(f), f->value[f->count - 1], ratio);
+	if (cpu > 0)
+		fprintf(out, ",\"cpu_s_per_GB\":%.4f", cpu);
+	fprintf(out, "}\n");
 	fclose(out);
 }
 
@@ -107,7 +110,7 @@ static int ram_rows(const struct arguments *a, struct swo_error *err)
 		if (who)
 			printf("  ours / this %.2f", ratio);
 		printf("\n");
-		put_json(a, "ram", bytes_who_names[who], &all[who], "s", ratio);
+		put_json(a, "ram", bytes_who_names[who], &all[who], "s", ratio, 0);
 	}
 	return 0;
 }
@@ -116,44 +119,42 @@ static int state_rows(const struct arguments *a, struct swo_error *err)
 {
 	const struct bytes_setting *s = &a->setting;
 	struct bytes_setting one = *s;
-	static struct figures many, single, plain;
+	static struct figures speeds[3], cpus[3]; /* plain, devices, one device */
 
 	one.devices = 1;
 	touch(2 * s->state);
 	/* The first round warms up and does not count. */
 	for (unsigned round = 0; round <= s->rounds; round++) {
-		double rate[3];
+		struct bytes_speed speed[3];
 
-		if (bytes_state_plain(s, &rate[0], err) || bytes_state_engine(s, &rate[1], err) ||
-			bytes_state_engine(&one, &rate[2], err))
+		if (bytes_state_plain(s, &speed[0], err) || bytes_state_engine(s, &speed[1], err) ||
+			bytes_state_engine(&one, &speed[2], err))
 			return -1;
-		if (round) {
-			insert(&plain, rate[0]);
-			insert(&many, rate[1]);
-			insert(&single, rate[2]);
+		for (unsigned i = 0; i < 3 && round; i++) {
+			insert(&speeds[i], speed[i].rate);
+			insert(&cpus[i], speed[i].cpu * 1e9 / (double)s->state);
 		}
 	}
-	const struct {
-		const char *name;
-		const struct figures *f;
-	} rows[] = {{"plain sockets", &plain}, {"devices", &many}, {"one device", &single}};
+	static const char *const names[] = {"plain sockets", "devices", "one device"};
 
-	printf("Device state, %" PRIu64 " MiB in all, %u channels over %s, %u rounds; MB/s\n",
+	printf("Device state, %" PRIu64
+	       " MiB in all, %u channels over %s, %u rounds; MB/s, CPU s/GB\n",
 		s->state >> 20, s->channels, s->tcp ? "tcp" : "unix", s->rounds);
-	for (size_t i = 0; i < SWO_ARRAY_SIZE(rows); i++) {
-		const struct figures *f = rows[i].f;
-		const double ratio = median(f) / median(&plain);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(names); i++) {
+		const struct figures *f = &speeds[i];
+		const double ratio = median(f) / median(&speeds[0]);
 		char name[32];
 
-		snprintf(name, sizeof(name), "%s", rows[i].name);
+		snprintf(name, sizeof(name), "%s", names[i]);
 		if (i == 1)
 			snprintf(name, sizeof(name), "%u devices", s->devices);
 		printf("  %-14s %6.0f (%.0f .. %.0f)", name, median(f) / 1e6, f->value[0] / 1e6,
 			f->value[f->count - 1] / 1e6);
+		printf("  %.2f", median(&cpus[i]));
 		if (i)
 			printf("  this / plain %.2f", ratio);
 		printf("\n");
-		put_json(a, "state", name, f, "bytes/s", ratio);
+		put_json(a, "state", name, f, "bytes/s", ratio, median(&cpus[i]));
 	}
 	return 0;
 }

@@ -31,11 +31,19 @@ extern const char *const bytes_who_names[BYTES_WHO_COUNT];
 int bytes_ram(
 	const struct bytes_setting *s, enum bytes_who who, double *seconds, struct swo_error *err);
 
-/* `s->devices` devices whose state is in memory already, out of one engine and into another:
- * bytes/s. */
-int bytes_state_engine(const struct bytes_setting *s, double *rate, struct swo_error *err);
+/* What moving device state came to. */
+struct bytes_speed {
+	double rate; /* bytes/s */
+	double cpu;  /* seconds of all threads, both sides */
+};
+
+/* `s->devices` devices whose state is in memory already, out of one engine and into another,
+ * from memory to memory. */
+int bytes_state_engine(
+	const struct bytes_setting *s, struct bytes_speed *speed, struct swo_error *err);
 /* The same number of bytes over s->channels plain sockets. */
-int bytes_state_plain(const struct bytes_setting *s, double *rate, struct swo_error *err);
+int bytes_state_plain(
+	const struct bytes_setting *s, struct bytes_speed *speed, struct swo_error *err);
 
 /* A port of 127.0.0.1 that was free a moment ago. */
 int bytes_free_port(int *port, struct swo_error *err);

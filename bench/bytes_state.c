@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -19,6 +20,34 @@
 #define PLAIN	    (256u << 10) /* what a plain socket is given at a time: the best size */
 #define DEVICES_MAX 16
 #define RAM_SIZE    (2u << 20)
+
+/* ---- the clock and the CPUs ------------------------------------------------------------- */
+
+struct watch {
+	uint64_t start_ns;
+	double cpu;
+};
+
+static double cpu_seconds(void)
+{
+	struct rusage all;
+
+	getrusage(RUSAGE_SELF, &all);
+	return (double)(all.ru_utime.tv_sec + all.ru_stime.tv_sec) +
+	       (double)(all.ru_utime.tv_usec + all.ru_stime.tv_usec) / 1e6;
+}
+
+static struct watch watch_start(void)
+{
+	return (struct watch){swo_now_ns(), cpu_seconds()};
+}
+
+static struct bytes_speed watch_stop(const struct watch *watch, uint64_t bytes)
+{
+	return (struct bytes_speed){
+		(double)bytes / ((double)(swo_now_ns() - watch->start_ns) / 1e9),
+		cpu_seconds() - watch->cpu};
+}
 
 /* ---- devices that are memory -------------------------------------------------------------------
  */
@@ -249,7 +278,7 @@ static int end_of(struct vm *vm, struct swo_error *err)
 }
 
 static int migrate(const struct bytes_setting *s, struct vm *source, struct vm *target,
-	double *rate, struct swo_error *err)
+	struct bytes_speed *speed, struct swo_error *err)
 {
 	struct swo_migration_params params;
 	char uri[160];
@@ -265,12 +294,12 @@ static int migrate(const struct bytes_setting *s, struct vm *source, struct vm *
 		snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%d", port);
 	if (swo_migration_receive(&target->vm, uri, &params, NULL, NULL, &target->migration, err))
 		return -1;
-	const uint64_t start_ns = swo_now_ns();
+	const struct watch watch = watch_start();
 
 	if (swo_migration_send(&source->vm, uri, &params, NULL, NULL, &source->migration, err) ||
 		end_of(source, err) || end_of(target, err))
 		return -1;
-	*rate = (double)s->state / ((double)(swo_now_ns() - start_ns) / 1e9);
+	*speed = watch_stop(&watch, s->state);
 	for (unsigned i = 0; i < s->devices; i++)
 		if (memcmp(source->devices[i].memory, target->devices[i].memory,
 			    source->devices[i].size))
@@ -279,7 +308,8 @@ static int migrate(const struct bytes_setting *s, struct vm *source, struct vm *
 	return 0;
 }
 
-int bytes_state_engine(const struct bytes_setting *s, double *rate, struct swo_error *err)
+int bytes_state_engine(
+	const struct bytes_setting *s, struct bytes_speed *speed, struct swo_error *err)
 {
 	static struct vm source, target;
 
@@ -287,7 +317,7 @@ int bytes_state_engine(const struct bytes_setting *s, double *rate, struct swo_e
 	memset(&target, 0, sizeof(target));
 	int rc = open_vm(&source, s, true, err) || open_vm(&target, s, false, err)
 			 ? -1
-			 : migrate(s, &source, &target, rate, err);
+			 : migrate(s, &source, &target, speed, err);
 	close_vm(&source);
 	close_vm(&target);
 	return rc;
@@ -352,13 +382,13 @@ static int connect_stream(
 	return rc;
 }
 
-static int run_streams(
-	const struct bytes_setting *s, struct stream *streams, double *rate, struct swo_error *err)
+static int run_streams(const struct bytes_setting *s, struct stream *streams,
+	struct bytes_speed *speed, struct swo_error *err)
 {
 	pthread_t threads[2 * DEVICES_MAX];
 	unsigned started = 0;
 	int rc = 0;
-	const uint64_t start_ns = swo_now_ns();
+	const struct watch watch = watch_start();
 
 	for (; started < 2 * s->channels && !rc; started += !rc)
 		rc = swo_thread_start(&threads[started], "plain", started % 2 ? pump_in : pump_out,
@@ -370,7 +400,7 @@ static int run_streams(
 		}
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
-	*rate = (double)s->state / ((double)(swo_now_ns() - start_ns) / 1e9);
+	*speed = watch_stop(&watch, s->state);
 	for (unsigned i = 0; i < s->channels && !rc; i++)
 		for (int side = 0; side < 2 && !rc; side++)
 			if (streams[i].rc[side]) {
@@ -380,7 +410,8 @@ static int run_streams(
 	return rc;
 }
 
-int bytes_state_plain(const struct bytes_setting *s, double *rate, struct swo_error *err)
+int bytes_state_plain(
+	const struct bytes_setting *s, struct bytes_speed *speed, struct swo_error *err)
 {
 	static struct stream streams[DEVICES_MAX];
 	int rc = 0;
@@ -402,7 +433,7 @@ int bytes_state_plain(const struct bytes_setting *s, double *rate, struct swo_er
 		rc = connect_stream(s, stream, err);
 	}
 	if (!rc)
-		rc = run_streams(s, streams, rate, err);
+		rc = run_streams(s, streams, speed, err);
 	for (unsigned i = 0; i < s->channels; i++) {
 		swo_conn_close(streams[i].out);
 		swo_conn_close(streams[i].in);
