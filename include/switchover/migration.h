@@ -109,7 +109,7 @@ struct swo_migration_params {
 	uint64_t downtime_ceiling_ms; /* give up when a stop lasts longer; 0: none */
 	uint64_t max_bandwidth;	      /* bytes a second before the stop; 0: no limit */
 	unsigned channels;	      /* connections, 1..16; default 2 */
-	size_t device_window;	      /* bytes in flight per device; default 4 MiB */
+	size_t device_window;	/* bytes in flight per device, see swo_migration_window; 4 MiB */
 	enum swo_when stream;	/* EARLY: a device streams when it has stopped; LATE: all have */
 	enum swo_when finalise; /* RESUMING->STOP EARLY: at its own END; RAM: when all RAM is in;
 				   LATE: after GO, where a refusal can no longer abort */
@@ -123,6 +123,10 @@ struct swo_migration_params {
 	enum swo_handover handover; /* the source's counts; default COPY */
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
+/* Large devices (of more than SWO_SHARED_WINDOW) share a device-window, but for so much each: what
+   each of so many has. */
+#define SWO_SHARED_WINDOW (UINT64_C(1) << 20)
+SWO_API uint64_t swo_migration_window(uint64_t device_window, unsigned large);
 /* SWO_E_INVALID with the name and the range of the first bad one. */
 SWO_API int swo_migration_params_check(
 	const struct swo_migration_params *params, struct swo_error *err);

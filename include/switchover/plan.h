@@ -77,7 +77,7 @@ struct swo_plan_setup {
 	unsigned channels;     /* 1..16 */
 	uint64_t rtt_ns;       /* of the link */
 	uint64_t ram_bytes;    /* dirty when the vCPUs stop */
-	uint64_t window;       /* bytes of a device under way; 0: no limit */
+	uint64_t window;       /* device-window: see swo_migration_window; 0: no limit */
 	uint64_t machine_ns;   /* saving and loading vCPU and board state */
 	enum swo_transitions transitions;
 	enum swo_join join;

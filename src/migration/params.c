@@ -9,6 +9,20 @@
 #include <inttypes.h>
 #include <string.h>
 
+/*
+ * What is under way lies in the source's caches, and in the target's: with more of it, each byte is
+ * fetched from memory once more on either side, which costs more than a window that is full at
+ * times.
+ */
+uint64_t swo_migration_window(uint64_t window, unsigned large)
+{
+	const uint64_t share = large ? window / large : window;
+
+	return share > SWO_SHARED_WINDOW    ? share
+	       : window < SWO_SHARED_WINDOW ? window
+					    : SWO_SHARED_WINDOW;
+}
+
 void swo_migration_params_init(struct swo_migration_params *params)
 {
 	*params = (struct swo_migration_params){

@@ -85,20 +85,31 @@ static int make_buffers(struct source *s, struct swo_error *err)
 	return 0;
 }
 
+/* Who does not say how much it has may have much. */
+static uint64_t window_of_each(const struct source *s)
+{
+	unsigned large = 0;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		large += !s->devices[i].stop_bytes || s->devices[i].stop_bytes > SWO_SHARED_WINDOW;
+	return swo_migration_window(s->m.params.device_window, large);
+}
+
 int source_devices_measure(struct source *s, struct swo_error *err)
 {
 	submit_jobs(s, measure_job);
 	if (wait_jobs(s, err))
 		return -1;
+	const uint64_t most = window_of_each(s);
+
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		struct source_device *sd = &s->devices[i];
-		uint64_t window = s->m.params.device_window, need = sd->stop_bytes + 65536;
+		uint64_t window = most, need = sd->stop_bytes + 65536;
 
 		/* A small device needs no large window on the other side. */
 		if (sd->stop_bytes && need < window)
 			window = need > SMALLEST_WINDOW ? need : SMALLEST_WINDOW;
-		sd->window =
-			window < s->m.params.device_window ? window : s->m.params.device_window;
+		sd->window = window < most ? window : most;
 		sd->chunk =
 			sd->ops->read_chunk ? sd->ops->read_chunk(sd->backend) : WIRE_DEVICE_MAX;
 		if (sd->chunk > WIRE_DEVICE_MAX)

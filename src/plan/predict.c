@@ -224,6 +224,15 @@ static int play(struct model *m, struct swo_plan_result *out, struct swo_timelin
 	return rc;
 }
 
+static uint64_t window_of_each(const struct swo_plan_setup *setup)
+{
+	unsigned large = 0;
+
+	for (unsigned i = 0; i < setup->count; i++)
+		large += setup->devices[i].state_bytes > SWO_SHARED_WINDOW;
+	return setup->window ? swo_migration_window(setup->window, large) : 0;
+}
+
 static void set_flow(struct model *m)
 {
 	const struct swo_plan_setup *setup = m->setup;
@@ -235,7 +244,7 @@ static void set_flow(struct model *m)
 		.channel_rate = setup->channel_rate,
 		.wire_rate = setup->wire_rate,
 		.latency_ns = setup->rtt_ns / 2,
-		.window = setup->window,
+		.window = window_of_each(setup),
 		.ram_bytes = setup->ram_bytes,
 		.stream_ns = setup->costs.stream_ns,
 		.cpu_rate = setup->costs.state_rate};
