@@ -82,8 +82,10 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 	*sample = (struct bench_sample){0};
 	if (!lab)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a migration");
-	int rc = lab_init(lab, config, vfs, transitions, err) || migrate(lab, err) ||
-		 gather(lab, &gathered, err);
+	int rc = lab_init(lab, config, vfs, transitions, err);
+
+	lab->quiet_devices = true;
+	rc = rc || migrate(lab, err) || gather(lab, &gathered, err);
 	if (rc) {
 		/* A process that died says more than the one that missed it. */
 		bench_check_alive(err);

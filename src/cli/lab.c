@@ -154,7 +154,8 @@ static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *
 		else
 			snprintf(path, sizeof(path), "vfio-user,socket=%s/%s-vf%u", lab->dir,
 				host_of(lab, side), i);
-		arg(&args, "%s,id=vf%u%s%s", path, i, bus,
+		arg(&args, "%s,id=vf%u%s%s%s", path, i, bus,
+			lab->quiet_devices ? "" : ",migration-events=on",
 			lab->device_options ? lab->device_options : "");
 	}
 	if (side == LAB_TARGET)

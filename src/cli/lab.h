@@ -30,6 +30,7 @@ struct lab {
 	struct lab_end ends[LAB_SIDES];
 	bool turned; /* the target's host is the first one's, and the other way round */
 	const char *simvf_option;   /* for every device; NULL: none */
+	bool quiet_devices;	    /* no events of devices: a figure is taken */
 	const char *device_options; /* for every --device, from its comma on; NULL: none */
 	json_t *parameters;	    /* of the migration, beyond config's; NULL: none; borrowed */
 	bool deaths_expected;	    /* a process that ends is the test's doing */

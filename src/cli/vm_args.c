@@ -52,7 +52,7 @@ static const struct argp_option options[] = {
 	{"device", OPT_DEVICE, "vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]",
 		0,
 		"Pass a device through; may be repeated. Also ,arc-deadline=MS and "
-		",finalise=early|ram|late",
+		",finalise=early|ram|late and ,migration-events=on|off",
 		1},
 	{"vfio", OPT_VFIO, "PATH[,id=NAME]...", 0,
 		"Pass a kernel VFIO device through: /dev/vfio/devices/vfioN, "

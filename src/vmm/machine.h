@@ -29,12 +29,13 @@ struct vmm_device_config {
 	uint64_t arc_deadline_ms; /* 0: the library's */
 	enum swo_when finalise;	  /* as a target's device, instead of what the migration says */
 	bool finalise_own;
+	bool migration_events; /* VFIO_MIGRATION for each state that it reaches */
 	/* Instead of either: this backend (tests). Taken over, also on failure. */
 	const struct swo_device_ops *ops;
 	void *self;
 };
 /* "vfio-user,socket=PATH" or "vfio,path=PATH", and then [,id=NAME][,bus=PORT]
-   [,addr=SLOT[.FUNCTION]][,arc-deadline=MS][,finalise=early|ram|late] */
+   [,addr=SLOT[.FUNCTION]][,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off] */
 int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo_error *err);
 
 struct vmm_machine_config {

@@ -18,7 +18,7 @@ static int bad(struct swo_error *err, const char *text, const char *why)
 		"--device '%.120s': %s; it is "
 		"vfio-user,socket=PATH or vfio,path=PATH, and then "
 		"[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]"
-		"[,arc-deadline=MS][,finalise=early|ram|late]",
+		"[,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off]",
 		text, why);
 }
 
@@ -74,6 +74,12 @@ static int parse_finalise(const char *value, struct vmm_device_config *out)
 	return -1;
 }
 
+static int parse_on(const char *value, bool *out)
+{
+	*out = !strcmp(value, "on");
+	return *out || !strcmp(value, "off") ? 0 : -1;
+}
+
 static int parse_pair(char *pair, struct vmm_device_config *out, const char **why)
 {
 	char *value = strchr(pair, '=');
@@ -102,7 +108,11 @@ static int parse_pair(char *pair, struct vmm_device_config *out, const char **wh
 	*why = "finalise= wants early, ram or late";
 	if (!strcmp(pair, "finalise"))
 		return parse_finalise(value, out);
-	*why = "there are no keys but socket, path, id, bus, addr, arc-deadline and finalise";
+	*why = "migration-events= wants on or off";
+	if (!strcmp(pair, "migration-events"))
+		return parse_on(value, &out->migration_events);
+	*why = "there are no keys but socket, path, id, bus, addr, arc-deadline, finalise and "
+	       "migration-events";
 	return -1;
 }
 
@@ -202,6 +212,7 @@ static int connect_device(struct vmm_machine *m, const struct vmm_device_config 
 		return -1;
 	device->finalise = config->finalise;
 	device->finalise_own = config->finalise_own;
+	device->migration_events = config->migration_events;
 	m->device_list[index] = device->dev;
 	m->device_count = index + 1;
 	desc.id = id;

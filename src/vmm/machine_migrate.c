@@ -59,7 +59,9 @@ static void tell_device(void *opaque, unsigned index, enum swo_device_state stat
 	struct vmm_machine *m = opaque;
 	const char *id = swo_device_name(m->devices[index].dev);
 
-	if ((unsigned)state < SWO_DEVICE_STATES && names[state])
+	/* On the device's way, and a reader woken for each: only for those who want it. */
+	if (m->devices[index].migration_events && (unsigned)state < SWO_DEVICE_STATES &&
+		names[state])
 		machine_event(m, "VFIO_MIGRATION",
 			json_pack("{s:s, s:s+, s:s}", "device-id", id, "qom-path",
 				"/machine/peripheral/", id, "device-state", names[state]));

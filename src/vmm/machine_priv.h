@@ -18,6 +18,7 @@ struct machine_device {
 	struct vmm_pci_function *fn;
 	enum swo_when finalise;
 	bool finalise_own; /* as --device said; else as the migration says */
+	bool migration_events;
 };
 
 struct vmm_machine {

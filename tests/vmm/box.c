@@ -45,8 +45,10 @@ void box_up(struct box *box, box_change *change)
 	snprintf(box->path, sizeof(box->path), "%s/qmp", box->dir);
 	for (unsigned i = 0; i < BOX_DEVICES; i++) {
 		fake_init(&box->fake[i], ids[i]);
-		devices[i] = (struct vmm_device_config){
-			.slot = -1, .ops = &fake_ops, .self = &box->fake[i]};
+		devices[i] = (struct vmm_device_config){.slot = -1,
+			.ops = &fake_ops,
+			.self = &box->fake[i],
+			.migration_events = true};
 		strcpy(devices[i].id, ids[i]);
 	}
 	if (change)

@@ -463,7 +463,8 @@ static void a_device_option_says_what_it_means_or_is_refused(void **state)
 		"vfio-user,socket=a,id=01234567890123456789012345678901",
 		"vfio-user,socket=a,addr=-1", "vfio-user,socket=a,arc-deadline=9",
 		"vfio-user,socket=a,finalise=soon", "vfio", "vfio,path=", "vfio,socket=a",
-		"vfio,path=a,socket=b", "vfio-user,socket=a,path=b"};
+		"vfio,path=a,socket=b", "vfio-user,socket=a,path=b",
+		"vfio-user,socket=a,migration-events=yes"};
 	struct vmm_device_config device;
 	struct swo_error err;
 
@@ -483,6 +484,10 @@ static void a_device_option_says_what_it_means_or_is_refused(void **state)
 		0);
 	assert_int_equal(device.arc_deadline_ms, 400);
 	assert_true(device.finalise_own && device.finalise == SWO_WHEN_LATE);
+	assert_false(device.migration_events);
+	assert_int_equal(
+		vmm_device_parse("vfio-user,socket=s,migration-events=on", &device, &err), 0);
+	assert_true(device.migration_events);
 	assert_int_equal(
 		vmm_device_parse("vfio,path=/dev/vfio/7:0000:01:00.2,id=k", &device, &err), 0);
 	assert_string_equal(device.path, "/dev/vfio/7:0000:01:00.2");
