@@ -5,6 +5,7 @@
  */
 #include "server.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -17,6 +18,16 @@ static void say_ready(int fd)
 	close(fd);
 }
 
+/*
+ * A message's memory is given back when it is answered. With its pages, the next one would have them
+ * faulted in again, which takes longer than to copy them: a fifth of the CPUs with 128 devices.
+ */
+static void keep_pages(void)
+{
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	mallopt(M_TRIM_THRESHOLD, 64 << 20);
+}
+
 int main(int argc, char **argv)
 {
 	struct swo_error err;
@@ -24,6 +35,7 @@ int main(int argc, char **argv)
 	struct srv s;
 	int status = 0;
 
+	keep_pages();
 	srv_args_parse(argc, argv, &args);
 	srv_signals();
 	if (srv_open(&s, &args, &err)) {
