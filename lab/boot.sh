@@ -43,7 +43,7 @@ find_kernel() {
 		build_kernel "$lab/own"
 		kernel=$lab/own/bzImage
 		headers=$lab/own/linux
-		modules= # all built in
+		modules=$lab/own/linux/drivers/vfio # most are built in
 		return
 	fi
 	abi=$(fetch "$root")

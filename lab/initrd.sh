@@ -36,12 +36,11 @@ add_program() {
 		done
 }
 
-# add_modules FOLDER: those of VFIO and KVM from Debian's kernel; nothing when they are built in
+# add_modules FOLDER: those of VFIO and KVM from a kernel's folder, as far as they are not built in
 add_modules() {
 	local name file
 	: >"$tree/lab/modules/order"
-	for name in irqbypass vfio vfio_iommu_type1 kvm kvm-amd; do
-		[ -n "$1" ] || continue
+	for name in irqbypass vfio vfio_iommu_type1 kvm kvm-amd mdev; do
 		file=$(find "$1" -name "$name.ko*" | head -n 1)
 		case $file in
 		*.xz) xz -dc "$file" >"$tree/lab/modules/$name.ko" ;;
@@ -52,6 +51,11 @@ add_modules() {
 	done
 	cp "$lab/module/kmod/simvf.ko" "$tree/lab/modules/"
 	echo "simvf devices=16" >>"$tree/lab/modules/order"
+	# Another kernel's may lie there still.
+	if grep -q '^mdev$' "$tree/lab/modules/order"; then
+		cp "$lab/module/kmod/simvf_mdev.ko" "$tree/lab/modules/"
+		echo simvf_mdev >>"$tree/lab/modules/order"
+	fi
 }
 
 make_initrd() {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * main.c - the module: its parameters, the platform devices that stand for VFs, and
- * their registration with VFIO. No IOMMU is needed: memory is reached through VFIO.
+ * main.c - the module: its parameters, devices' registration with VFIO, and the platform devices
+ * that stand for VFs. No IOMMU is needed: memory is reached through VFIO.
  */
 #include <linux/module.h>
 #include <linux/platform_device.h>
@@ -107,14 +107,14 @@ static int read_costs(void)
 	return 0;
 }
 
-static int probe(struct platform_device *pdev)
+struct simvf *simvf_create(struct device *parent, unsigned int index)
 {
-	struct simvf *dev = vfio_alloc_device(simvf, vdev, &pdev->dev, &simvf_vfio_ops);
+	struct simvf *dev = vfio_alloc_device(simvf, vdev, parent, &simvf_vfio_ops);
 	int ret;
 
 	if (IS_ERR(dev))
-		return PTR_ERR(dev);
-	dev->index = pdev->id;
+		return dev;
+	dev->index = index;
 	dev->pf = pfs ? dev->index % pfs + 1 : 0;
 	dev->precopy_zero = precopy_zero;
 	dev->vdev.migration_flags = (mig_flags & SIMVF_FLAGS_OF_KERNEL) | VFIO_MIGRATION_STOP_COPY;
@@ -124,27 +124,38 @@ static int probe(struct platform_device *pdev)
 	if (ret)
 		goto put;
 	/* Before it is registered: the attributes are there as soon as probe returns. */
-	platform_set_drvdata(pdev, dev);
+	dev_set_drvdata(parent, dev);
 	simvf_peers_add(dev);
 	ret = vfio_register_emulated_iommu_dev(&dev->vdev);
 	if (ret)
 		goto remove;
-	return 0;
+	return dev;
 
 remove:
 	simvf_peers_remove(dev);
 put:
+	dev_set_drvdata(parent, NULL);
 	vfio_put_device(&dev->vdev);
-	return ret;
+	return ERR_PTR(ret);
+}
+EXPORT_SYMBOL_GPL(simvf_create);
+
+void simvf_destroy(struct simvf *dev)
+{
+	vfio_unregister_group_dev(&dev->vdev);
+	simvf_peers_remove(dev);
+	vfio_put_device(&dev->vdev);
+}
+EXPORT_SYMBOL_GPL(simvf_destroy);
+
+static int probe(struct platform_device *pdev)
+{
+	return PTR_ERR_OR_ZERO(simvf_create(&pdev->dev, pdev->id));
 }
 
 static void unbind(struct platform_device *pdev)
 {
-	struct simvf *dev = platform_get_drvdata(pdev);
-
-	vfio_unregister_group_dev(&dev->vdev);
-	simvf_peers_remove(dev);
-	vfio_put_device(&dev->vdev);
+	simvf_destroy(platform_get_drvdata(pdev));
 }
 
 #if SIMVF_SINCE(6, 11)

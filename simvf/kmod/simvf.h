@@ -73,6 +73,10 @@ static inline void *simvf_inbox(struct simvf *dev)
 	return page_address(dev->inbox);
 }
 
+/* main.c: on this parent, whose driver data it becomes; also for simvf_mdev.ko */
+struct simvf *simvf_create(struct device *parent, unsigned int index);
+void simvf_destroy(struct simvf *dev);
+
 /* device.c */
 extern const struct vfio_device_ops simvf_vfio_ops;
 

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * sysfs.c - a device's knobs and counters, in /sys/devices/platform/simvf.N: its profile,
- * its PF, its faults, and what it saw. docs/kmod.md says what they mean.
+ * sysfs.c - a device's knobs and counters, in /sys/devices/platform/simvf.N, or where its mediated
+ * device is: its profile, its PF, its faults, and what it saw. docs/kmod.md says what they mean.
  */
 #include <linux/device.h>
+#include <linux/export.h>
 #include <linux/kstrtox.h>
 #include <linux/slab.h>
 #include <linux/string.h>
@@ -297,3 +298,4 @@ static const struct attribute_group simvf_group = {
 };
 
 const struct attribute_group *simvf_groups[] = {&simvf_group, NULL};
+EXPORT_SYMBOL_GPL(simvf_groups);

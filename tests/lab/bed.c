@@ -16,24 +16,50 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SYSFS "/sys/devices/platform/simvf.%u/"
+#define MDEVS "/sys/class/simvf_mdev/simvf_mdev/mdev_supported_types/simvf_mdev-vf/create"
 
 uint8_t *bed_ram;
 bool bed_cdev;
+bool bed_mdev;
 static int container = -1;
 static uint32_t ioas;
 static struct bed_device *opened[BED_DEVICES]; /* by index */
 
 /* ---- sysfs -------------------------------------------------------------------- */
 
+void bed_name(unsigned index, char out[BED_NAME_MAX])
+{
+	snprintf(out, BED_NAME_MAX, bed_mdev ? "51d5f000-0000-4000-8000-%012x" : "simvf.%u", index);
+}
+
+void bed_make_mdevs(void)
+{
+	char name[BED_NAME_MAX];
+
+	bed_mdev = true;
+	for (unsigned i = 0; i < BED_DEVICES; i++) {
+		int fd = open(MDEVS, O_WRONLY | O_CLOEXEC);
+
+		bed_name(i, name);
+		assert_true(fd >= 0);
+		/* A test before this one may have made it. */
+		assert_true(write(fd, name, strlen(name)) > 0 || errno == EEXIST);
+		close(fd);
+	}
+}
+
 static void attribute_path(char *out, size_t room, unsigned index, const char *attribute)
 {
-	snprintf(out, room, SYSFS "%s", index, attribute);
+	char name[BED_NAME_MAX];
+
+	bed_name(index, name);
+	snprintf(out, room, "/sys/bus/%s/devices/%s/%s", bed_mdev ? "mdev" : "platform", name,
+		attribute);
 }
 
 int bed_put(unsigned index, const char *attribute, const char *text)
 {
-	char path[128];
+	char path[160];
 	int fd, rc = 0;
 
 	attribute_path(path, sizeof(path), index, attribute);
@@ -48,7 +74,7 @@ int bed_put(unsigned index, const char *attribute, const char *text)
 
 void bed_get(unsigned index, const char *attribute, char *buf, size_t room)
 {
-	char path[128];
+	char path[160];
 	ssize_t n;
 	int fd;
 
@@ -149,7 +175,7 @@ static void open_by_cdev(struct bed_device *dev)
 	struct lab_ioas_alloc alloc = {.size = sizeof(alloc)};
 	struct lab_attach attach = {.argsz = sizeof(attach)};
 	struct lab_bind bind = {.argsz = sizeof(bind)};
-	char pattern[128], path[128];
+	char pattern[160], path[160];
 	glob_t found;
 
 	attribute_path(pattern, sizeof(pattern), dev->index, "vfio-dev/vfio*");
@@ -173,7 +199,7 @@ static void open_by_cdev(struct bed_device *dev)
 
 static void open_by_group(struct bed_device *dev)
 {
-	char link[128], target[256], path[64], name[32];
+	char link[160], target[256], path[64], name[BED_NAME_MAX];
 	bool first = container < 0;
 	ssize_t n;
 
@@ -191,7 +217,7 @@ static void open_by_group(struct bed_device *dev)
 	/* the container forgets its IOMMU, and its maps, with its last group */
 	if (!ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
 		assert_int_equal(bed_map(BED_RAM_IOVA, bed_ram, BED_RAM_BYTES), 0);
-	snprintf(name, sizeof(name), "simvf.%u", dev->index);
+	bed_name(dev->index, name);
 	dev->fd = ioctl(dev->group, VFIO_GROUP_GET_DEVICE_FD, name);
 	assert_true(dev->fd >= 0);
 }
@@ -200,6 +226,8 @@ void bed_prepare(unsigned index, const char *profile)
 {
 	make_ram();
 	assert_true(index < BED_DEVICES);
+	if (getenv("LAB_MDEV") && !bed_mdev)
+		bed_make_mdevs();
 	assert_int_equal(bed_put(index, "faults", "clear"), 0);
 	assert_int_equal(bed_put(index, "reset_stats", "1"), 0);
 	assert_int_equal(bed_put(index, "pf", "0"), 0);

@@ -29,6 +29,13 @@ struct bed_device {
 /* The memory that every opened device may reach, mapped at BED_RAM_IOVA. */
 extern uint8_t *bed_ram;
 extern bool bed_cdev; /* opened by cdev and iommufd */
+extern bool bed_mdev; /* they are mediated devices */
+
+/* What a device is called on its bus. */
+#define BED_NAME_MAX 64
+void bed_name(unsigned index, char out[BED_NAME_MAX]);
+/* Makes mediated devices, and means those from now on; so does LAB_MDEV in the environment. */
+void bed_make_mdevs(void);
 
 /*
  * Opens device `index` with this profile ("even", or "key = value" lines), without faults and
@@ -61,7 +68,7 @@ uint64_t bed_reg(struct bed_device *dev, unsigned region, uint64_t offset, size_
 /* 0 or a positive errno. */
 int bed_poke(struct bed_device *dev, unsigned region, uint64_t offset, uint64_t value, size_t len);
 
-/* Attributes in /sys/devices/platform/simvf.N; writing gives 0 or a positive errno. */
+/* Attributes in sysfs; writing gives 0 or a positive errno. */
 int bed_put(unsigned index, const char *attribute, const char *text);
 void bed_get(unsigned index, const char *attribute, char *buf, size_t room);
 uint64_t bed_counter(unsigned index, const char *name);

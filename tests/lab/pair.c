@@ -29,6 +29,8 @@ const struct pair_vmm pair_vmms[] = {
 	{.name = "qemu-multifd", .prefix = in_root, .multifd = true},
 	{.name = "qemu-exec", .prefix = under_exec},
 	{.name = "qemu-exec-multifd", .prefix = under_exec, .multifd = true},
+	{.name = "qemu-cdev", .prefix = in_root, .cdev = true},
+	{.name = "qemu-exec-cdev", .prefix = under_exec, .cdev = true},
 	{.name = "qemu-exec-sandbox", .prefix = under_exec, .sandbox = true},
 	{.name = "switchover", .prefix = as_it_is, .ours = true},
 };
@@ -81,23 +83,34 @@ static void add(struct words *words, const char *format, ...)
 	words->used += (size_t)len + 1;
 }
 
-static void add_devices(struct words *words, const struct pair *pair, enum pair_side side)
-{
-	for (unsigned i = 0; i < pair->count; i++) {
-		add(words, "-device");
-		/* Debian's kernels cannot report DMA logging (docs/kmod.md). */
-		add(words,
-			"vfio-pci,id=vf%u,sysfsdev=/sys/bus/platform/devices/simvf.%u,"
-			"enable-migration=on,x-device-dirty-page-tracking=off%s",
-			i, pair_device(side, i),
-			pair->vmm->multifd ? ",x-migration-multifd-transfer=on" : "");
-	}
-}
-
 static void add_all(struct words *words, const char *const *list)
 {
 	for (; *list; list++)
 		add(words, "%s", *list);
+}
+
+static void add_devices(struct words *words, const struct pair *pair, enum pair_side side)
+{
+	if (pair->vmm->cdev)
+		add_all(words, (const char *const[]){"-object", "iommufd,id=iommufd0", NULL});
+	for (unsigned i = 0; i < pair->count; i++) {
+		char name[BED_NAME_MAX];
+
+		bed_name(pair_device(side, i), name);
+		add(words, "-device");
+		if (pair->vmm->cdev) {
+			add(words,
+				"vfio-pci,id=vf%u,sysfsdev=/sys/bus/mdev/devices/%s,"
+				"iommufd=iommufd0,enable-migration=on",
+				i, name);
+			continue;
+		}
+		/* Debian's kernels cannot report DMA logging (docs/kmod.md). */
+		add(words,
+			"vfio-pci,id=vf%u,sysfsdev=/sys/bus/platform/devices/%s,"
+			"enable-migration=on,x-device-dirty-page-tracking=off%s",
+			i, name, pair->vmm->multifd ? ",x-migration-multifd-transfer=on" : "");
+	}
 }
 
 static void add_qemu(struct words *words, const struct pair *pair, enum pair_side side)
@@ -244,6 +257,8 @@ void pair_start(struct pair *pair, const struct pair_vmm *vmm, unsigned count, c
 		pair->ends[side] = (struct pair_end){.process = -1, .qmp.sock = JSON_SOCK_INIT};
 	assert_true(count > 0 && count <= PAIR_DEVICES);
 	assert_non_null(mkdtemp(pair->dir));
+	if (vmm->cdev && !bed_mdev)
+		bed_make_mdevs();
 	for (unsigned side = 0; side < PAIR_SIDES; side++)
 		prepare(pair, side);
 	for (unsigned side = 0; side < PAIR_SIDES; side++)

@@ -21,6 +21,7 @@ struct pair_vmm {
 	const char *const *prefix; /* before the VMM's own command line */
 	bool multifd;		   /* with the devices' state on the channels, too */
 	bool sandbox;		   /* with QEMU's seccomp filter */
+	bool cdev;		   /* by iommufd, which QEMU does with mediated devices */
 	bool ours;		   /* `switchover vm` */
 };
 extern const struct pair_vmm pair_vmms[];
