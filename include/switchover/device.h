@@ -266,7 +266,10 @@ SWO_API void swo_device_set_settle(struct swo_device *dev, enum swo_settle settl
 /* Asks the device for its state and forgets old health: before a new migration. */
 SWO_API int swo_device_refresh(struct swo_device *dev, struct swo_error *err);
 
-/* Learned costs of one arc, from every time this device walked it. Zeros when never. */
+/*
+ * Learned costs of one arc, from every time this device walked it. Zeros when never, but for
+ * mean_ns, which is what is expected of it then.
+ */
 struct swo_arc_cost {
 	uint64_t count;
 	uint64_t last_ns;
@@ -275,6 +278,22 @@ struct swo_arc_cost {
 };
 SWO_API struct swo_arc_cost swo_device_arc_cost(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
+/* The sum of mean_ns on the way from one state to another by this device's legal arcs. */
+SWO_API uint64_t swo_device_way_ns(
+	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
+
+/* What is expected of a device that nothing was learned of, by the word of a probe or of whoever
+   knows it. Times in ns, rates in bytes a second; 0: nothing is. */
+struct swo_device_expected {
+	uint64_t to_p2p_ns,
+		to_stop_copy_ns; /* from PRE_COPY, or from RUNNING where there is none */
+	uint64_t resuming_to_stop_ns, to_running_p2p_ns, to_running_ns;
+	uint64_t rate; /* of saving or of loading its state, whichever is the slower */
+	int pf;	       /* devices of one number share that rate; -1: with nobody */
+};
+SWO_API void swo_device_expect(struct swo_device *dev, const struct swo_device_expected *expected);
+/* All 0 and -1 before that. */
+SWO_API struct swo_device_expected swo_device_expected(struct swo_device *dev);
 
 /* ---- following the run state --------------------------------------------------- */
 

@@ -121,6 +121,7 @@ struct swo_migration_params {
 	struct swo_tls_params tls;  /* both sides or none; default none */
 	bool insecure;		    /* let plain tcp leave this host; default false */
 	enum swo_handover handover; /* the source's counts; default COPY */
+	struct swo_costs costs;	    /* the source's count, in what it predicts; default nothing */
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* Large devices (of more than SWO_SHARED_WINDOW) share a device-window, but for so much each: what

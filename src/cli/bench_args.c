@@ -20,6 +20,7 @@ enum {
 	OPT_SCALE,
 	OPT_CALIBRATE,
 	OPT_COSTS,
+	OPT_PROBED,
 	OPT_ACCEL,
 	OPT_CHANNEL,
 	OPT_CHANNELS,
@@ -68,7 +69,13 @@ static const struct argp_option options[] = {
 		"that cost nothing, 1 and 8 (--vfs says another number), 9 runs unless --runs "
 		"follows; write it for --costs here and of switchover plan",
 		1},
-	{"costs", OPT_COSTS, "FILE", 0, "What --calibrate wrote: the predictions count it in", 1},
+	{"costs", OPT_COSTS, "FILE", 0,
+		"What --calibrate wrote: the predictions and the source's estimate count it in", 1},
+	{"probed", OPT_PROBED, NULL, 0,
+		"The machines are told what the profile says of the devices, as a probe would: "
+		"what "
+		"does the source's own estimate make of it?",
+		1},
 	{"profile", OPT_PROFILE, "NAME", 0,
 		"Of the devices: even, cx7, instant, another of simvf's, or mixed: four kinds in "
 		"turn (even)",
@@ -289,6 +296,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_CALIBRATE:
 		config->calibrate = arg;
 		bench_calibrate_defaults(config);
+		break;
+	case OPT_PROBED:
+		config->probed = true;
 		break;
 	case OPT_COSTS:
 		config->costs_file = arg;

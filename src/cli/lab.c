@@ -133,6 +133,10 @@ static void machine_args(const struct lab *lab, enum lab_side side, struct args 
 	/* One device has no sibling to write to. */
 	arg(args, "--p2p-rate=%u", lab->vfs > 1 ? config->p2p_rate : 0);
 	arg(args, "--irq-every=%u", config->irq_every);
+	if (config->costs_file)
+		arg(args, "--costs=%s", config->costs_file);
+	if (config->probed)
+		arg(args, "--probe=%s/" LAB_PROBE, lab->dir);
 	if (config->handler_cost_ms)
 		arg(args, "--handler-cost=%u", config->handler_cost_ms);
 }
@@ -238,6 +242,8 @@ static int open_monitor(struct lab *lab, enum lab_side side, struct swo_error *e
 int lab_start(struct lab *lab, struct swo_error *err)
 {
 	lab_say(lab, "starting devices and machines");
+	if (lab->config->probed && lab_write_probe(lab, err))
+		return -1;
 	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
 		for (unsigned i = 0; i < lab->vfs; i++)
 			if (start_device(lab, side, i, err))

@@ -76,6 +76,11 @@ json_t *lab_report(struct lab *lab, enum lab_side side, unsigned i, struct swo_e
 /* An answer of a side's monitor; `arguments` may be NULL and is taken over. */
 json_t *lab_qmp(struct lab *lab, enum lab_side side, const char *command, json_t *arguments,
 	struct swo_error *err);
+/* What a probe would say of the devices, by their profiles, in the lab's directory (lab_probe.c).
+ */
+#define LAB_PROBE "probe.json"
+int lab_write_probe(const struct lab *lab, struct swo_error *err);
+
 /* ---- devices of simvf.ko instead of processes (lab_kernel.c) -------------------------------- */
 
 #define LAB_PATH_MAX 200

@@ -13,7 +13,7 @@
 #include <stdio.h>
 
 #define PLAN_LIST_MAX	 16
-#define PLAN_KINDS_MAX	 64 /* of devices, taken in turn */
+#define PLAN_KINDS_MAX	 256 /* of devices, taken in turn */
 #define PLAN_CHANGES_MAX 32
 
 struct plan_request {

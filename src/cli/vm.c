@@ -5,6 +5,7 @@
  */
 #include "cli/cli.h"
 #include "cli/vm_args.h"
+#include "cli/vm_costs.h"
 #include "vmm/qmp_machine.h"
 
 #include <errno.h>
@@ -265,7 +266,7 @@ static int run(struct vm_options *o)
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
 		return CLI_FAILED;
 	}
-	if (begin(o, machine, &news, &err)) {
+	if (vm_costs_tell(machine, o->costs, o->probe, &err) || begin(o, machine, &news, &err)) {
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
 		status = CLI_FAILED;
 	} else {

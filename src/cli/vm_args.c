@@ -39,6 +39,8 @@ enum {
 	OPT_JOURNAL_SYNC,
 	OPT_HANDOVER,
 	OPT_FILL_RAM,
+	OPT_COSTS,
+	OPT_PROBE,
 };
 
 static const struct argp_option options[] = {
@@ -80,6 +82,14 @@ static const struct argp_option options[] = {
 		2},
 	{"journal-sync", OPT_JOURNAL_SYNC, NULL, 0,
 		"Journals are to survive the host's death, not only this process's", 2},
+	{"probe", OPT_PROBE, "FILE", 0,
+		"What to expect of the devices before they were seen to do it: as for `switchover "
+		"plan`, by their names, or in turn where it has none of them",
+		2},
+	{"costs", OPT_COSTS, "FILE", 0,
+		"What the machinery costs, for the expected downtime: `switchover bench "
+		"--calibrate` writes it",
+		2},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
 		"Write each migration's timeline there: .txt a picture, .chrome.json a Chrome "
 		"trace, "
@@ -279,6 +289,12 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_JOURNAL_SYNC:
 		o->journal.sync = true;
+		return 0;
+	case OPT_COSTS:
+		o->costs = arg;
+		return 0;
+	case OPT_PROBE:
+		o->probe = arg;
 		return 0;
 	case OPT_TIMELINE:
 		o->timeline = arg;

@@ -16,6 +16,7 @@ struct vm_options {
 	struct vmm_device_config devices[VMM_DEVICES_MAX];
 	const char *root_ports[VM_ROOT_PORTS_MAX];
 	const char *qmp, *incoming, *timeline, *pidfile;
+	const char *costs, *probe; /* of switchover plan; NULL: nothing is expected */
 	struct tls_args tls;
 	bool quiet, named;
 	struct vm_journal journal;

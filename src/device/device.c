@@ -43,6 +43,7 @@ static struct swo_device *new_device(const char *name, const struct swo_device_o
 	if (!params)
 		params = &defaults;
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
+	dev->expected.pf = -1;
 	dev->ops = ops;
 	dev->self = self;
 	dev->arc_deadline_ms = or_default(params->arc_deadline_ms);
@@ -217,6 +218,32 @@ void swo_device_set_settle(struct swo_device *dev, enum swo_settle settle)
 	pthread_mutex_unlock(&dev->mutex);
 }
 
+static uint64_t expected_ns(const struct swo_device_expected *expected, enum swo_device_state from,
+	enum swo_device_state to)
+{
+	const struct {
+		enum swo_device_state from, to;
+		uint64_t ns;
+	} arcs[] = {{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, expected->to_p2p_ns},
+		{SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, expected->to_p2p_ns},
+		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, expected->to_stop_copy_ns},
+		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_STOP_COPY,
+			expected->to_p2p_ns + expected->to_stop_copy_ns},
+		{SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, expected->to_stop_copy_ns},
+		{SWO_DEVICE_RUNNING, SWO_DEVICE_STOP,
+			expected->to_p2p_ns + expected->to_stop_copy_ns},
+		{SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, expected->resuming_to_stop_ns},
+		{SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, expected->to_running_p2p_ns},
+		{SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, expected->to_running_ns},
+		{SWO_DEVICE_STOP, SWO_DEVICE_RUNNING,
+			expected->to_running_p2p_ns + expected->to_running_ns}};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(arcs); i++)
+		if (arcs[i].from == from && arcs[i].to == to)
+			return arcs[i].ns;
+	return 0;
+}
+
 struct swo_arc_cost swo_device_arc_cost(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to)
 {
@@ -226,6 +253,39 @@ struct swo_arc_cost swo_device_arc_cost(
 		return cost;
 	pthread_mutex_lock(&dev->mutex);
 	cost = dev->cost[from][to];
+	if (!cost.count)
+		cost.mean_ns = expected_ns(&dev->expected, from, to);
 	pthread_mutex_unlock(&dev->mutex);
 	return cost;
+}
+
+uint64_t swo_device_way_ns(
+	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to)
+{
+	uint64_t ns = 0;
+	enum swo_device_state next;
+
+	/* No way is longer than there are states. */
+	for (int hops = 0; from != to && hops < SWO_DEVICE_STATES; hops++, from = next) {
+		if (swo_device_next_state(from, to, dev->mig_flags, &next))
+			return 0;
+		ns += swo_device_arc_cost(dev, from, next).mean_ns;
+	}
+	return ns;
+}
+
+void swo_device_expect(struct swo_device *dev, const struct swo_device_expected *expected)
+{
+	pthread_mutex_lock(&dev->mutex);
+	dev->expected = *expected;
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+struct swo_device_expected swo_device_expected(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	struct swo_device_expected expected = dev->expected;
+
+	pthread_mutex_unlock(&dev->mutex);
+	return expected;
 }

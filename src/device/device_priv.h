@@ -75,6 +75,7 @@ struct swo_device {
 	} observer;
 	uint64_t dma_log_page;
 	struct swo_arc_cost cost[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
+	struct swo_device_expected expected;
 
 	struct task task;
 	bool active; /* `task` was begun and is not yet waited for */

@@ -6,7 +6,7 @@
 #ifndef MIGRATION_ESTIMATE_H
 #define MIGRATION_ESTIMATE_H
 
-#include "switchover/base.h"
+#include "switchover/migration.h"
 
 /* Times in ns; 0 where nothing was learned yet. */
 struct estimate_device {
@@ -14,6 +14,7 @@ struct estimate_device {
 	uint64_t stop_ns;     /* ->STOP_COPY */
 	uint64_t bytes;	      /* to be sent after it has stopped */
 	uint64_t rate;	      /* at which its stream goes, bytes a second; 0: as the wire's */
+	int pf;		      /* devices of one number take turns in that; -1: with nobody */
 	uint64_t finalise_ns; /* RESUMING->STOP on the target */
 	uint64_t to_p2p_ns;   /* STOP->RUNNING_P2P */
 	uint64_t to_running_ns;
@@ -26,6 +27,7 @@ struct estimate_input {
 	uint64_t bandwidth; /* bytes a second, all channels */
 	uint64_t rtt_ns;
 	bool serial; /* arcs one device after another */
+	struct swo_costs costs;
 };
 
 struct estimate {

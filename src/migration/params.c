@@ -78,6 +78,9 @@ int swo_migration_params_check(const struct swo_migration_params *p, struct swo_
 		in_range("setup-deadline", p->setup_deadline_ms, 100, day_ms, err) ||
 		in_range("switchover-deadline", p->switchover_deadline_ms, 100, day_ms, err) ||
 		in_range("commit-deadline", p->commit_deadline_ms, 100, day_ms, err) ||
+		in_range("costs.fixed", p->costs.fixed_ns, 0, day_ms * 1000000, err) ||
+		in_range("costs.arc", p->costs.arc_ns, 0, day_ms * 1000000, err) ||
+		in_range("costs.stream", p->costs.stream_ns, 0, day_ms * 1000000, err) ||
 		check_tls(&p->tls, err) ||
 		in_range("idle-deadline", p->idle_deadline_ms, 100, day_ms, err))
 		return -1;

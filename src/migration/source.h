@@ -93,6 +93,10 @@ struct source {
 	uint64_t rtt_ns;
 };
 
+/* source_cost.c */
+/* What is known of a device, with the mutex held: seen here, told by the target, or expected. */
+struct estimate_device source_device_costs(struct source *s, unsigned index);
+
 /* source_device.c */
 int source_device_init(struct source *s, unsigned index, struct swo_error *err);
 void source_device_fini(struct source_device *sd);

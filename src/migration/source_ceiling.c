@@ -16,38 +16,35 @@ struct share {
 	bool pending; /* something of it must happen before READY */
 };
 
-static void learn(struct swo_device *dev, enum swo_device_state from, enum swo_device_state to,
-	bool over, uint64_t *rest_ns, uint64_t *spent_ns)
+/* An arc that is over has taken what it took; nothing of it is still to come. */
+static void spend(struct swo_device *dev, enum swo_device_state from, enum swo_device_state to,
+	uint64_t *rest_ns, uint64_t *spent_ns)
 {
-	struct swo_arc_cost cost = swo_device_arc_cost(dev, from, to);
-
-	if (over)
-		*spent_ns += cost.last_ns;
-	else
-		*rest_ns = cost.mean_ns;
+	*spent_ns += swo_device_arc_cost(dev, from, to).last_ns;
+	*rest_ns = 0;
 }
 
 /* With the mutex held. stopping: the stop has begun, so that what is over is of this stop. */
 static struct share share_of(struct source *s, unsigned i, bool stopping)
 {
 	struct source_device *sd = &s->devices[i];
-	struct share share = {.rest = {.to_p2p_ns = s->costs[i].to_p2p_ns,
-				      .to_running_ns = s->costs[i].to_running_ns}};
+	struct share share = {.rest = source_device_costs(s, i)};
 	enum swo_device_state state = swo_device_state(sd->dev);
 	bool stopped = stopping && state == SWO_DEVICE_STOP_COPY;
 	bool quiet =
 		stopped ||
 		(stopping && (state == SWO_DEVICE_PRE_COPY_P2P || state == SWO_DEVICE_RUNNING_P2P));
 
-	learn(sd->dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, quiet, &share.rest.quiesce_ns,
-		&share.spent_ns);
-	learn(sd->dev, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, stopped, &share.rest.stop_ns,
-		&share.spent_ns);
-	if (!sd->streamed)
-		share.rest.bytes = sd->stop_bytes;
-	share.rest.rate = sd->rate;
-	if (!sd->agreed)
-		share.rest.finalise_ns = s->costs[i].finalise_ns;
+	if (quiet)
+		spend(sd->dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, &share.rest.quiesce_ns,
+			&share.spent_ns);
+	if (stopped)
+		spend(sd->dev, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, &share.rest.stop_ns,
+			&share.spent_ns);
+	if (sd->streamed)
+		share.rest.bytes = 0;
+	if (sd->agreed)
+		share.rest.finalise_ns = 0;
 	share.pending =
 		!stopped || !sd->streamed || (!sd->agreed && s->m.params.finalise != SWO_WHEN_LATE);
 	return share;
@@ -100,6 +97,9 @@ static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *
 	}
 	bool ram_done = s->ram_done;
 	pthread_mutex_unlock(&s->m.mutex);
+	/* How much of it is over already nobody knows. */
+	if (!stopping)
+		in.costs = s->m.params.costs;
 	if (in.bandwidth && !ram_done)
 		in.ram_bytes = swo_ram_dirty_pages(s->m.vm.ram) << SWO_PAGE_SHIFT;
 	uint64_t rest = estimate_downtime(&in).downtime_ns;

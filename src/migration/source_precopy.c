@@ -33,25 +33,12 @@ static struct estimate estimate(struct source *s)
 		.ram_bytes = swo_ram_dirty_pages(m->vm.ram) << SWO_PAGE_SHIFT,
 		.bandwidth = bandwidth(s),
 		.rtt_ns = s->rtt_ns,
-		.serial = m->vm.transitions == SWO_TRANSITIONS_SERIAL};
+		.serial = m->vm.transitions == SWO_TRANSITIONS_SERIAL,
+		.costs = m->params.costs};
 
 	pthread_mutex_lock(&m->mutex);
-	for (unsigned i = 0; i < in.count; i++) {
-		struct source_device *sd = &s->devices[i];
-		struct swo_device *dev = sd->dev;
-
-		devices[i] = (struct estimate_device){.bytes = sd->stop_bytes,
-			.rate = sd->rate,
-			.quiesce_ns = swo_device_arc_cost(
-				dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P)
-					      .mean_ns,
-			.stop_ns = swo_device_arc_cost(
-				dev, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY)
-					   .mean_ns,
-			.finalise_ns = s->costs[i].finalise_ns,
-			.to_p2p_ns = s->costs[i].to_p2p_ns,
-			.to_running_ns = s->costs[i].to_running_ns};
-	}
+	for (unsigned i = 0; i < in.count; i++)
+		devices[i] = source_device_costs(s, i);
 	pthread_mutex_unlock(&m->mutex);
 
 	struct estimate result = estimate_downtime(&in);

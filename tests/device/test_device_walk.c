@@ -569,6 +569,45 @@ static void costs_are_learned_per_arc_and_only_from_arcs_that_passed(void **stat
 	scene_close(&s);
 }
 
+static void what_is_expected_of_a_device_holds_until_it_has_walked_the_arc(void **state)
+{
+	(void)state;
+	const struct swo_device_expected expected = {.to_p2p_ns = UINT64_C(1000000000000),
+		.to_stop_copy_ns = 40,
+		.resuming_to_stop_ns = 20,
+		.to_running_p2p_ns = 25,
+		.to_running_ns = 15,
+		.rate = 400,
+		.pf = 3};
+	const enum swo_device_state run = SWO_DEVICE_RUNNING, p2p = SWO_DEVICE_RUNNING_P2P,
+				    stop = SWO_DEVICE_STOP, copy = SWO_DEVICE_STOP_COPY;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
+	struct fake *plain = scene_add(&s, SWO_MIG_STOP_COPY, SWO_DEVICE_RUNNING);
+
+	assert_int_equal(swo_device_expected(vf->dev).pf, -1);
+	assert_int_equal(swo_device_way_ns(vf->dev, run, copy), 0);
+	swo_device_expect(vf->dev, &expected);
+	swo_device_expect(plain->dev, &expected);
+	assert_int_equal(swo_device_expected(vf->dev).rate, 400);
+	assert_int_equal(swo_device_arc_cost(vf->dev, run, p2p).count, 0);
+	assert_int_equal(
+		swo_device_way_ns(vf->dev, SWO_DEVICE_PRE_COPY, copy), expected.to_p2p_ns + 40);
+	assert_int_equal(swo_device_way_ns(vf->dev, run, copy), expected.to_p2p_ns + 40);
+	assert_int_equal(swo_device_way_ns(vf->dev, stop, run), 40);
+	assert_int_equal(swo_device_way_ns(vf->dev, SWO_DEVICE_RESUMING, stop), 20);
+	/* One that knows no P2P takes both halves in one arc; and there is no way to ERROR. */
+	assert_int_equal(swo_device_way_ns(plain->dev, run, copy), expected.to_p2p_ns + 40);
+	assert_int_equal(swo_device_way_ns(plain->dev, stop, run), 40);
+	assert_int_equal(swo_device_way_ns(vf->dev, run, SWO_DEVICE_ERROR), 0);
+	/* What was seen counts more than any word. */
+	assert_int_equal(swo_device_set_state(vf->dev, p2p, NULL), 0);
+	assert_true(swo_device_way_ns(vf->dev, run, p2p) < expected.to_p2p_ns);
+	scene_close(&s);
+}
+
 static void every_arc_is_on_the_timeline_under_its_name(void **state)
 {
 	(void)state;
@@ -620,6 +659,7 @@ int main(void)
 		cmocka_unit_test(a_job_of_the_worker_may_walk_right_there),
 		cmocka_unit_test(a_job_of_the_worker_gives_way_to_a_walk_that_waits_for_it),
 		cmocka_unit_test(costs_are_learned_per_arc_and_only_from_arcs_that_passed),
+		cmocka_unit_test(what_is_expected_of_a_device_holds_until_it_has_walked_the_arc),
 		cmocka_unit_test(every_arc_is_on_the_timeline_under_its_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,8 @@ static const struct estimate_device even = {.quiesce_ns = 25 * MS,
 	.stop_ns = 40 * MS,
 	.finalise_ns = 20 * MS,
 	.to_p2p_ns = 25 * MS,
-	.to_running_ns = 15 * MS};
+	.to_running_ns = 15 * MS,
+	.pf = -1};
 
 static struct estimate of(unsigned count, bool serial, uint64_t ram_bytes)
 {
@@ -85,6 +86,42 @@ static void a_device_that_saves_slower_than_the_wire_carries_sets_the_pace_of_it
 	assert_int_equal(estimate_downtime(&in).downtime_ns, (250 + 200) * MS);
 }
 
+static void devices_of_one_pf_take_turns_in_their_streams(void **state)
+{
+	(void)state;
+	struct estimate_device devices[4] = {even, even, even, even};
+	struct estimate_input in = {.devices = devices, .count = 4, .bandwidth = 10000000000};
+
+	for (unsigned i = 0; i < 4; i++) {
+		devices[i].bytes = 20000000;
+		devices[i].rate = 400000000;
+		devices[i].pf = (int)i % 2;
+	}
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 2 * 50) * MS);
+	in.serial = true;
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (4 * 125 + 2 * 50) * MS);
+}
+
+static void what_the_machinery_costs_is_added_and_holds_state_up(void **state)
+{
+	(void)state;
+	struct estimate_device devices[4] = {even, even, even, even};
+	struct estimate_input in = {.devices = devices,
+		.count = 4,
+		.bandwidth = 10000000000,
+		.costs = {.fixed_ns = 2 * MS, .arc_ns = MS, .stream_ns = 3 * MS}};
+
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 2 + 4 * (4 + 3)) * MS);
+	in.costs.state_rate = 1000000000;
+	for (unsigned i = 0; i < 4; i++)
+		devices[i].bytes = 10000000;
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 40 + 2 + 28) * MS);
+	assert_int_equal(estimate_downtime(&in).irreducible_ns, (125 + 40 + 2 + 28) * MS);
+	/* A wire that is slower has the last word. */
+	in.bandwidth = 500000000;
+	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 80 + 2 + 28) * MS);
+}
+
 static void unknown_bandwidth_promises_nothing(void **state)
 {
 	(void)state;
@@ -103,6 +140,8 @@ int main(void)
 		cmocka_unit_test(the_slowest_device_is_named_and_none_when_there_is_none),
 		cmocka_unit_test(
 			a_device_that_saves_slower_than_the_wire_carries_sets_the_pace_of_its_stream),
+		cmocka_unit_test(devices_of_one_pf_take_turns_in_their_streams),
+		cmocka_unit_test(what_the_machinery_costs_is_added_and_holds_state_up),
 		cmocka_unit_test(unknown_bandwidth_promises_nothing),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
