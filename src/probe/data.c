@@ -64,18 +64,17 @@ static void check_ends(struct session *s)
 /* What s->stream holds must load. */
 static void must_load(struct session *s, const char *name, size_t piece)
 {
-	struct swo_buf copy = s->stream; /* reads go to another one meanwhile */
-
-	s->stream = (struct swo_buf)SWO_BUF_INIT(copy.max);
-	int rc = load_state(s, copy.data, copy.len, piece);
+	s->back = s->stream;
+	s->stream = (struct swo_buf)SWO_BUF_INIT(s->back.max);
+	int rc = load_state(s, s->back.data, s->back.len, piece);
 
 	if (rc > 0) {
 		note(s, SWO_VERDICT_FAIL, name, "refused after %zu of %zu bytes: %s", s->call.got,
-			copy.len, s->call.err.text);
+			s->back.len, s->call.err.text);
 	} else if (!rc && !request_state(s, SWO_DEVICE_STOP)) {
-		note(s, SWO_VERDICT_PASS, name, "%zu bytes", copy.len);
+		note(s, SWO_VERDICT_PASS, name, "%zu bytes", s->back.len);
 	} else if (!rc && !s->lost) {
-		note(s, SWO_VERDICT_FAIL, name, "RESUMING->STOP refuses %zu bytes: %s", copy.len,
+		note(s, SWO_VERDICT_FAIL, name, "RESUMING->STOP refuses %zu bytes: %s", s->back.len,
 			s->call.err.text);
 	}
 	if (!s->lost && s->state == SWO_DEVICE_RESUMING)
@@ -84,7 +83,8 @@ static void must_load(struct session *s, const char *name, size_t piece)
 	if (s->lost)
 		return;
 	swo_buf_free(&s->stream);
-	s->stream = copy;
+	s->stream = s->back;
+	s->back = (struct swo_buf)SWO_BUF_INIT(s->stream.max);
 }
 
 /* Reads on into s->stream until there is nothing, now or at all. */
@@ -215,7 +215,7 @@ static void check_flips(struct session *s, uint8_t *copy)
 static void check_bad_states(struct session *s)
 {
 	size_t len = s->good.len, more = 64;
-	uint8_t *copy = malloc(len + more);
+	uint8_t *copy = s->bad = malloc(len + more);
 	uint32_t x = 12345;
 
 	if (!copy) {
@@ -235,8 +235,6 @@ static void check_bad_states(struct session *s)
 	}
 	if (!s->lost)
 		must_not_load(s, "data.foreign", copy, len, "a state of something else");
-	if (!s->lost)
-		free(copy); /* else what hangs still reads it */
 }
 
 /* ---- and those that must ----------------------------------------------------------------------

@@ -74,8 +74,10 @@ struct session {
 	uint8_t *chunk; /* of chunk_len: what reads go to */
 	size_t chunk_len;
 	struct swo_buf stream; /* what OP_READ_ALL gathers */
+	struct swo_buf back;   /* what it is to load while reads go to `stream` */
 	struct swo_buf good;   /* a whole state that was seen to load */
 	bool no_good;	       /* there is none to be had */
+	uint8_t *bad; /* and one that must not load: the session's, as what hangs reads it */
 };
 
 /* ---- session.c ---- */

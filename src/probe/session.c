@@ -357,7 +357,7 @@ int session_open(struct session *s, const struct swo_probe_target *target,
 	if (!s->params.max_state)
 		s->params.max_state = STATE_MAX;
 	s->stream = (struct swo_buf)SWO_BUF_INIT((size_t)s->params.max_state);
-	s->good = s->stream;
+	s->good = s->back = s->stream;
 	snprintf(out->name, sizeof(out->name), "%s", target->name);
 	snprintf(out->backend, sizeof(out->backend), "%s", target->ops->name);
 	s->chunk_len = chunk_for(target);
@@ -381,7 +381,9 @@ void session_close(struct session *s)
 	if (s->target.ops && s->target.ops->destroy)
 		s->target.ops->destroy(s->target.self);
 	swo_buf_free(&s->stream);
+	swo_buf_free(&s->back);
 	swo_buf_free(&s->good);
+	free(s->bad);
 	free(s->chunk);
 	free(s);
 }
