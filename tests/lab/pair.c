@@ -257,7 +257,9 @@ void pair_start(struct pair *pair, const struct pair_vmm *vmm, unsigned count, c
 		pair->ends[side] = (struct pair_end){.process = -1, .qmp.sock = JSON_SOCK_INIT};
 	assert_true(count > 0 && count <= PAIR_DEVICES);
 	assert_non_null(mkdtemp(pair->dir));
-	if (vmm->cdev && !bed_mdev)
+	/* The next VMM compared may want the other kind of device. */
+	bed_mdev = false;
+	if (vmm->cdev)
 		bed_make_mdevs();
 	for (unsigned side = 0; side < PAIR_SIDES; side++)
 		prepare(pair, side);
