@@ -8,6 +8,7 @@
 #include "device/vfio_abi.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -57,15 +58,22 @@ static struct open_file *file_of(int fd)
 	return &files[fd - FD_BASE];
 }
 
+/* Devices are asked by threads of their own, which share the table of files. */
+static pthread_mutex_t files_lock = PTHREAD_MUTEX_INITIALIZER;
+
 static int new_fd(enum kind kind, unsigned device)
 {
-	for (int i = 0; i < FDS; i++)
+	int fd = -1;
+
+	pthread_mutex_lock(&files_lock);
+	for (int i = 0; i < FDS && fd < 0; i++)
 		if (files[i].kind == FREE) {
 			files[i] = (struct open_file){.kind = kind, .device = device};
 			fk.open_fds++;
-			return FD_BASE + i;
+			fd = FD_BASE + i;
 		}
-	return fail(EMFILE);
+	pthread_mutex_unlock(&files_lock);
+	return fd < 0 ? fail(EMFILE) : fd;
 }
 
 static int fk_open(const char *path, int flags)
@@ -101,8 +109,10 @@ static int fk_close(int fd)
 		for (unsigned i = 0; i < fk.map_count; i++)
 			if (fk.maps[i].by_iommufd == (file->kind == IOMMU))
 				fk.maps[i--] = fk.maps[--fk.map_count];
+	pthread_mutex_lock(&files_lock);
 	file->kind = FREE;
 	fk.open_fds--;
+	pthread_mutex_unlock(&files_lock);
 	return 0;
 }
 
