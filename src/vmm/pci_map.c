@@ -87,13 +87,9 @@ static void give(struct vmm_pci_function *fn, unsigned index, uint64_t address)
 	bar->map_complained |= bar->given == BAR_NOWHERE;
 }
 
-/* Where it answers, unless another BAR lies over it. */
-static uint64_t wanted(struct vmm_pci *pci, struct vmm_pci_function *fn, unsigned index)
+static uint64_t wanted(const struct pci_bar *bar)
 {
-	const struct pci_bar *bar = &fn->bar[index];
-
-	return bar->decoded != BAR_NOWHERE && pci_windows_have(pci, fn, index) ? bar->decoded
-									       : BAR_NOWHERE;
+	return bar->host && bar->answers ? bar->decoded : BAR_NOWHERE;
 }
 
 void pci_map_update(struct vmm_pci *pci)
@@ -105,11 +101,11 @@ void pci_map_update(struct vmm_pci *pci)
 	/* Two may change places: first all are taken. */
 	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
 		for (unsigned i = 0; i < PCI_BARS; i++)
-			if (fn->bar[i].host && wanted(pci, fn, i) != fn->bar[i].given)
+			if (wanted(&fn->bar[i]) != fn->bar[i].given)
 				take(pci, &fn->bar[i]);
 	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
 		for (unsigned i = 0; i < PCI_BARS; i++) {
-			uint64_t address = fn->bar[i].host ? wanted(pci, fn, i) : BAR_NOWHERE;
+			uint64_t address = wanted(&fn->bar[i]);
 
 			if (address != fn->bar[i].given)
 				give(fn, i, address);
@@ -131,13 +127,20 @@ void pci_map_free(struct vmm_pci_function *fn)
 
 /* ---- accesses that come to the VMM all the same ------------------------------------------ */
 
+static uint8_t *mapped_at(const struct pci_bar *bar, uint64_t at, unsigned len)
+{
+	if (!bar->host || at < bar->host_from || at - bar->host_from > bar->host_size - len)
+		return NULL;
+	return bar->host + (at - bar->host_from);
+}
+
 /* Another process may access them at the same moment: each is one access, as on a bus. */
 bool pci_map_read(const struct pci_bar *bar, uint64_t at, void *data, unsigned len)
 {
-	if (!bar->host || at < bar->host_from || at - bar->host_from > bar->host_size - len)
-		return false;
-	const uint8_t *from = bar->host + (at - bar->host_from);
+	const uint8_t *from = mapped_at(bar, at, len);
 
+	if (!from)
+		return false;
 	if (len == 4 && !(at % 4)) {
 		uint32_t word = __atomic_load_n((const uint32_t *)from, __ATOMIC_ACQUIRE);
 
@@ -155,11 +158,11 @@ bool pci_map_read(const struct pci_bar *bar, uint64_t at, void *data, unsigned l
 
 bool pci_map_write(const struct pci_bar *bar, uint64_t at, const void *data, unsigned len)
 {
-	if (!bar->host || at < bar->host_from || at - bar->host_from > bar->host_size - len)
-		return false;
-	uint8_t *to = bar->host + (at - bar->host_from);
+	uint8_t *to = mapped_at(bar, at, len);
 	uint64_t word = 0;
 
+	if (!to)
+		return false;
 	memcpy(&word, data, len <= sizeof(word) ? len : sizeof(word));
 	if (len == 4 && !(at % 4))
 		__atomic_store_n((uint32_t *)to, (uint32_t)word, __ATOMIC_RELEASE);

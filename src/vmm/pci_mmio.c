@@ -45,8 +45,9 @@ static unsigned collect(struct vmm_pci *pci, struct range *ranges)
 
 	for (struct vmm_pci_function *fn = pci->first; fn; fn = fn->next)
 		for (unsigned i = 0; i < PCI_BARS; i++) {
-			const struct pci_bar *bar = &fn->bar[i];
+			struct pci_bar *bar = &fn->bar[i];
 
+			bar->answers = false;
 			if (bar->size && bar->decoded != BAR_NOWHERE)
 				ranges[count++] = (struct range){
 					bar->decoded, bar->decoded + bar->size, fn, i};
@@ -54,8 +55,10 @@ static unsigned collect(struct vmm_pci *pci, struct range *ranges)
 	qsort(ranges, count, sizeof(*ranges), compare_ranges);
 	/* Where a guest lets two overlap, the lower one answers. */
 	for (unsigned i = 0; i < count; i++)
-		if (!kept || ranges[i].start >= ranges[kept - 1].end)
+		if (!kept || ranges[i].start >= ranges[kept - 1].end) {
+			ranges[i].fn->bar[ranges[i].bar].answers = true;
 			ranges[kept++] = ranges[i];
+		}
 	return kept;
 }
 
@@ -86,17 +89,6 @@ void pci_windows_update(struct vmm_pci *pci)
 	atomic_store_explicit(&pci->window_count, count, memory_order_release);
 	atomic_store_explicit(&pci->windows_seq, seq + 2, memory_order_release);
 	free(ranges);
-}
-
-bool pci_windows_have(struct vmm_pci *pci, const struct vmm_pci_function *fn, unsigned bar)
-{
-	unsigned count = atomic_load_explicit(&pci->window_count, memory_order_relaxed);
-
-	for (unsigned i = 0; i < count; i++)
-		if (atomic_load_explicit(&pci->windows[i].fn, memory_order_relaxed) == fn &&
-			atomic_load_explicit(&pci->windows[i].bar, memory_order_relaxed) == bar)
-			return true;
-	return false;
 }
 
 static bool look(struct vmm_pci *pci, uint64_t gpa, struct found *found)

@@ -25,7 +25,8 @@ struct pci_bar {
 	bool wide;	      /* 64-bit: the next BAR is its high half */
 
 	/* Bus lock. */
-	uint64_t decoded; /* where it answers, BAR_NOWHERE: nowhere */
+	uint64_t decoded; /* where it is decoded, BAR_NOWHERE: nowhere */
+	bool answers;	  /* there, and no other BAR lies over it */
 
 	/* Set at add: how siblings reach it; fd < 0: they do not. The fd is the backend's. */
 	int fd;
@@ -169,8 +170,6 @@ void pci_bars_changed(struct vmm_pci_function *fn);
 int pci_windows_init(struct vmm_pci *pci, struct swo_error *err);
 /* The bus lock is held: makes the windows anew from what is decoded. */
 void pci_windows_update(struct vmm_pci *pci);
-/* The bus lock is held: does this BAR answer where it is decoded? */
-bool pci_windows_have(struct vmm_pci *pci, const struct vmm_pci_function *fn, unsigned bar);
 
 /* ---- pci_dma.c ---- */
 /* Maps RAM and every BAR at its present address, for every device. */

@@ -2,16 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # test_bench.sh SWITCHOVER: the command itself: what it writes, and that nothing outlives it. TAP.
 switchover=$1
-unset SWITCHOVER
-dir=$(mktemp -d /tmp/swt.XXXXXX) || exit 99
-trap 'rm -rf "$dir"' EXIT
-export TMPDIR="$dir" # what the bench makes, it makes in here
-number=0
-
-result() {
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then echo "ok $number - $2"; else echo "not ok $number - $2"; fi
-}
+. "$(dirname "$0")/tap.sh"
 
 # Processes that were started for this directory.
 left() {

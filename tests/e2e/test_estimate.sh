@@ -7,19 +7,7 @@
 # the machinery is all there is (instant), medians of the same row differed by up to a half between
 # two runs on the machine for which this was written: there it may be off by a factor of two.
 switchover=$1
-unset SWITCHOVER
-dir=$(mktemp -d /tmp/swt.XXXXXX) || exit 99
-trap 'rm -rf "$dir"' EXIT
-export TMPDIR="$dir"
-number=0
-
-result() {
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then echo "ok $number - $2"; else
-		sed 's/^/# /' "$dir/out"
-		echo "not ok $number - $2"
-	fi
-}
+. "$(dirname "$0")/tap.sh"
 
 # PROFILE VFS LEAST MOST: both ratios of each row lie between; rows are one a line of JSON.
 keeps_its_word() {

@@ -2,19 +2,7 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # test_scale.sh SWITCHOVER: many devices, and limits that are too small for them. TAP.
 switchover=$1
-unset SWITCHOVER
-dir=$(mktemp -d /tmp/swt.XXXXXX) || exit 99
-trap 'rm -rf "$dir"' EXIT
-export TMPDIR="$dir"
-number=0
-
-result() {
-	number=$((number + 1))
-	if [ "$1" = 0 ]; then echo "ok $number - $2"; else
-		sed 's/^/# /' "$dir/out"
-		echo "not ok $number - $2"
-	fi
-}
+. "$(dirname "$0")/tap.sh"
 
 # VFS PROFILE
 migrates() {
