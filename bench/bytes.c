@@ -85,32 +85,36 @@ static void touch(uint64_t size)
 static int ram_rows(const struct arguments *a, struct swo_error *err)
 {
 	const struct bytes_setting *s = &a->setting;
-	static struct figures all[BYTES_WHO_COUNT];
+	static struct figures all[BYTES_WHO_COUNT], cpus[BYTES_WHO_COUNT];
 	const unsigned whos = s->no_qemu ? 1 : BYTES_WHO_COUNT;
 
 	touch(2 * s->ram);
 	for (unsigned round = 0; round < s->rounds; round++)
 		for (unsigned who = 0; who < whos; who++) {
-			double seconds;
+			struct bytes_speed speed;
 
-			if (bytes_ram(s, who, &seconds, err))
+			if (bytes_ram(s, who, &speed, err))
 				return swo_error_prefix(err, "%s", bytes_who_names[who]);
-			insert(&all[who], seconds);
+			insert(&all[who], (double)s->ram / speed.rate);
+			insert(&cpus[who], speed.cpu * 1e9 / (double)s->ram);
 		}
 	printf("RAM, %" PRIu64 " MiB, every page written, %u channels over %s, %u rounds; seconds "
-	       "from migrate to completed on both sides\n",
+	       "from migrate to completed on both sides, CPU s/GB\n",
 		s->ram >> 20, s->channels, s->tcp ? "tcp" : "unix", s->rounds);
 	for (unsigned who = 0; who < whos; who++) {
 		const double mine = median(&all[BYTES_SWITCHOVER]),
 			     ratio = mine / median(&all[who]);
 
-		printf("  %-14s %6.3f (%.3f .. %.3f)  %6.0f MB/s", bytes_who_names[who],
-			median(&all[who]), all[who].value[0], all[who].value[all[who].count - 1],
-			(double)s->ram / 1e6 / median(&all[who]));
+		printf("  %-14s %6.3f (%.3f .. %.3f)  %6.0f MB/s  %.2f (%.2f .. %.2f)",
+			bytes_who_names[who], median(&all[who]), all[who].value[0],
+			all[who].value[all[who].count - 1],
+			(double)s->ram / 1e6 / median(&all[who]), median(&cpus[who]),
+			cpus[who].value[0], cpus[who].value[cpus[who].count - 1]);
 		if (who)
-			printf("  ours / this %.2f", ratio);
+			printf("  ours / this %.2f, CPU %.2f", ratio,
+				median(&cpus[BYTES_SWITCHOVER]) / median(&cpus[who]));
 		printf("\n");
-		put_json(a, "ram", bytes_who_names[who], &all[who], "s", ratio, 0);
+		put_json(a, "ram", bytes_who_names[who], &all[who], "s", ratio, median(&cpus[who]));
 	}
 	return 0;
 }

@@ -24,18 +24,18 @@ struct bytes_setting {
 enum bytes_who { BYTES_SWITCHOVER, BYTES_QEMU, BYTES_QEMU_PREALLOC, BYTES_WHO_COUNT };
 extern const char *const bytes_who_names[BYTES_WHO_COUNT];
 
-/*
- * Two machines, the source's RAM written to the last page, neither runs. Seconds from `migrate`
- * until both say that it is completed. Ours: every page is compared then.
- */
-int bytes_ram(
-	const struct bytes_setting *s, enum bytes_who who, double *seconds, struct swo_error *err);
-
-/* What moving device state came to. */
+/* What moving bytes came to. */
 struct bytes_speed {
 	double rate; /* bytes/s */
 	double cpu;  /* seconds of all threads, both sides */
 };
+
+/*
+ * Two machines, the source's RAM written to the last page, neither runs. From `migrate`
+ * until both say that it is completed. Ours: every page is compared then.
+ */
+int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_speed *speed,
+	struct swo_error *err);
 
 /* `s->devices` devices whose state is in memory already, out of one engine and into another,
  * from memory to memory. */

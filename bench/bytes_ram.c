@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define PAGE	 4096
@@ -278,9 +279,26 @@ static int await_end(struct end *end, const char *who, struct swo_error *err)
 	}
 }
 
-static int measure(const struct bytes_setting *s, bool ours, struct end *ends, double *seconds,
-	struct swo_error *err)
+/* Of all its threads so far, those that are gone too. */
+static int cpu_seconds(const struct end *end, double *seconds, struct swo_error *err)
 {
+	struct timespec t;
+	clockid_t clock;
+	int rc = clock_getcpuclockid(bench_pid(end->handle), &clock);
+
+	if (!rc && clock_gettime(clock, &t))
+		rc = errno;
+	if (rc)
+		return swo_error_set(
+			err, SWO_E_IO, rc, "the CPU time of %d", (int)bench_pid(end->handle));
+	*seconds = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+	return 0;
+}
+
+static int measure(const struct bytes_setting *s, bool ours, struct end *ends,
+	struct bytes_speed *speed, struct swo_error *err)
+{
+	double before[2], after[2];
 	char uri[160];
 	int port;
 
@@ -297,18 +315,23 @@ static int measure(const struct bytes_setting *s, bool ours, struct end *ends, d
 	}
 	if (ask_qmp_do(&ends[1].qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), err))
 		return -1;
+	if (cpu_seconds(&ends[0], &before[0], err) || cpu_seconds(&ends[1], &before[1], err))
+		return -1;
 	const uint64_t start = swo_now_ns();
 
 	if (ask_qmp_do(&ends[0].qmp, "migrate", json_pack("{s:s}", "uri", uri), err) ||
 		await_end(&ends[0], "source", err) || await_end(&ends[1], "target", err))
 		return -1;
-	*seconds = (double)(swo_now_ns() - start) / 1e9;
+	speed->rate = (double)s->ram * 1e9 / (double)(swo_now_ns() - start);
+	if (cpu_seconds(&ends[0], &after[0], err) || cpu_seconds(&ends[1], &after[1], err))
+		return -1;
+	speed->cpu = after[0] - before[0] + after[1] - before[1];
 	return ours ? compare(bench_pid(ends[0].handle), bench_pid(ends[1].handle), s->ram, err)
 		    : 0;
 }
 
-int bytes_ram(
-	const struct bytes_setting *s, enum bytes_who who, double *seconds, struct swo_error *err)
+int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_speed *speed,
+	struct swo_error *err)
 {
 	struct end ends[2] = {{.handle = -1, .qmp.sock = JSON_SOCK_INIT},
 		{.handle = -1, .qmp.sock = JSON_SOCK_INIT}};
@@ -321,7 +344,7 @@ int bytes_ram(
 		rc = ours ? start_ours(s, &ends[i], i, err)
 			  : start_qemu(s, who == BYTES_QEMU_PREALLOC, &ends[i], i, err);
 	}
-	rc = rc || measure(s, ours, ends, seconds, err) ? -1 : 0;
+	rc = rc || measure(s, ours, ends, speed, err) ? -1 : 0;
 	for (int i = 0; i < 2; i++) {
 		qmp_close(&ends[i].qmp);
 		bench_kill(ends[i].handle);
