@@ -200,8 +200,10 @@ static int start_ours(
 	const struct bytes_setting *s, struct end *end, bool target, struct swo_error *err)
 {
 	char program[420], ram[40], qmp[160], log[160];
+	/* What a guest has written lies in the page tables of its machine. */
 	const char *argv[ARGS_MAX] = {program, "vm", "--paused", "--quiet", "--ram", ram, "--qmp",
-		qmp, "--journal", "none", target ? "--incoming" : NULL, "defer"};
+		qmp, "--journal", "none", target ? "--incoming" : "--fill-ram",
+		target ? "defer" : NULL};
 
 	snprintf(program, sizeof(program), "%s/switchover", s->bin);
 	snprintf(ram, sizeof(ram), "%" PRIu64, s->ram);
@@ -219,13 +221,16 @@ static int start_qemu(const struct bytes_setting *s, bool prealloc, struct end *
 		"-m", size, "-object", backend, "-nodefaults", "-display", "none", "-S", "-qmp",
 		qmp, target ? "-incoming" : NULL, "defer"};
 
-	/* The source's can be filled from outside; the target's is what `-m` alone gives. */
+	/*
+	 * The source's can be filled from outside, and is mapped as if a guest had written to it;
+	 * the target's is what `-m` alone gives.
+	 */
 	if (target)
 		snprintf(backend, sizeof(backend), "memory-backend-ram,id=ram,size=%" PRIu64 "%s",
 			s->ram, prealloc ? ",prealloc=on" : "");
 	else
 		snprintf(backend, sizeof(backend),
-			"memory-backend-memfd,id=ram,share=on,size=%" PRIu64, s->ram);
+			"memory-backend-memfd,id=ram,share=on,prealloc=on,size=%" PRIu64, s->ram);
 	snprintf(size, sizeof(size), "%" PRIu64 "M", s->ram >> 20);
 	snprintf(qmp, sizeof(qmp), "unix:%s,server=on,wait=off", end->sock);
 	snprintf(log, sizeof(log), "%s.log", end->sock);
