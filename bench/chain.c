@@ -200,7 +200,8 @@ static void tcp_pair(int fds[2])
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof(addr);
-	int one = 1, listener = socket(AF_INET, SOCK_STREAM, 0);
+	/* As in src/channel/tune.c: a yardstick must not be the slower for its sockets. */
+	int one = 1, size = 512 << 10, listener = socket(AF_INET, SOCK_STREAM, 0);
 
 	if (listener < 0 || bind(listener, (struct sockaddr *)&addr, len) || listen(listener, 1) ||
 		getsockname(listener, (struct sockaddr *)&addr, &len))
@@ -212,8 +213,12 @@ static void tcp_pair(int fds[2])
 	if (fds[1] < 0)
 		fail("accept");
 	close(listener);
-	for (int i = 0; i < 2; i++)
+	for (int i = 0; i < 2; i++) {
 		setsockopt(fds[i], IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		setsockopt(fds[i], IPPROTO_TCP, TCP_CONGESTION, "reno", strlen("reno"));
+		setsockopt(fds[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+		setsockopt(fds[i], SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+	}
 }
 
 static void open_hops(const struct setting *s, struct hops *hops)

@@ -6,13 +6,13 @@
 
 #include "channel/fds.h"
 #include "channel/peer.h"
+#include "channel/tune.h"
 #include "channel/uri.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -38,19 +38,6 @@ struct swo_conn {
 	char peer[300];
 };
 
-/* A frame and a half: more only adds latency in front of a control message. */
-#define SOCKET_BUFFER (2 << 20)
-
-static void tune(int fd)
-{
-	int size = SOCKET_BUFFER, on = 1;
-
-	/* All three are wishes: a socket that refuses them still works. */
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
-	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-}
-
 static int resolve(const struct swo_uri *uri, const char *name, bool passive, struct addrinfo **out,
 	struct swo_error *err)
 {
@@ -65,20 +52,6 @@ static int resolve(const struct swo_uri *uri, const char *name, bool passive, st
 	return 0;
 }
 
-static bool is_loopback(const struct sockaddr *address)
-{
-	if (address->sa_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-
-		return ntohl(in->sin_addr.s_addr) >> 24 == 127;
-	}
-	const struct in6_addr *in6 = &((const struct sockaddr_in6 *)address)->sin6_addr;
-
-	return address->sa_family == AF_INET6 &&
-	       (IN6_IS_ADDR_LOOPBACK(in6) ||
-		       (IN6_IS_ADDR_V4MAPPED(in6) && in6->s6_addr[12] == 127));
-}
-
 /* Every address that a name has counts: which of them answers is not ours to choose. */
 static int check_plain(const struct addrinfo *list, const char *name,
 	const struct swo_security *security, struct swo_error *err)
@@ -87,7 +60,7 @@ static int check_plain(const struct addrinfo *list, const char *name,
 
 	if (security && (security->tls || security->insecure))
 		return 0;
-	while (list && is_loopback(list->ai_addr))
+	while (list && swo_address_is_local(list->ai_addr))
 		list = list->ai_next;
 	if (!list)
 		return 0;
@@ -272,7 +245,7 @@ int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_e
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "connection '%s'", peer);
 	}
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	tune(fd);
+	swo_socket_tune(fd);
 	conn->fd = fd;
 	snprintf(conn->peer, sizeof(conn->peer), "%s", peer);
 	*out = conn;

@@ -3,8 +3,11 @@
 #include "../cm.h"
 #include "channel/frame.h"
 #include "channel/meter.h"
+#include "channel/tune.h"
 #include "channel/uri.h"
 
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +78,65 @@ static void unpair(struct swo_channel *a, struct swo_channel *b)
 {
 	swo_channel_close(a);
 	swo_channel_close(b);
+}
+
+static void what_is_this_hosts_own_is_known_by_its_address(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text;
+		bool local;
+	} cases[] = {{"127.0.0.1", true}, {"127.255.0.9", true}, {"128.0.0.1", false},
+		{"10.0.0.127", false}, {"::1", true}, {"::ffff:127.0.0.1", true},
+		{"::ffff:10.0.0.1", false}, {"2001:db8::1", false}, {"::", false}};
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+
+	assert_true(swo_address_is_local((struct sockaddr *)&un));
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
+		struct sockaddr_in in = {.sin_family = AF_INET};
+		struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
+		bool is_in = inet_pton(AF_INET, cases[i].text, &in.sin_addr) == 1;
+
+		assert_true(is_in || inet_pton(AF_INET6, cases[i].text, &in6.sin6_addr) == 1);
+		if (swo_address_is_local(is_in ? (struct sockaddr *)&in
+					       : (struct sockaddr *)&in6) != cases[i].local)
+			fail_msg("%s", cases[i].text);
+	}
+}
+
+/* As the kernel counts, which is twice what was asked for, within its own limit. */
+static int buffer_of(int fd, int option)
+{
+	int size = 0;
+	socklen_t len = sizeof(size);
+
+	assert_int_equal(getsockopt(fd, SOL_SOCKET, option, &size, &len), 0);
+	return size;
+}
+
+static void sockets_within_a_host_keep_little_under_way_and_pace_nothing(void **state)
+{
+	(void)state;
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(address);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0),
+	    fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, len), 0);
+	swo_socket_tune(fd);
+
+	char algorithm[16] = "";
+	len = sizeof(algorithm);
+	assert_int_equal(getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, algorithm, &len), 0);
+	assert_string_equal(algorithm, "reno");
+	assert_in_range(buffer_of(fd, SO_SNDBUF), 1, 1 << 20);
+	assert_in_range(buffer_of(fd, SO_RCVBUF), 1, 1 << 20);
+	close(fd);
+	close(listener);
 }
 
 struct sending {
@@ -380,6 +442,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_uris_are_taken_apart),
 		cmocka_unit_test(bad_uris_are_refused_with_the_reason),
+		cmocka_unit_test(what_is_this_hosts_own_is_known_by_its_address),
+		cmocka_unit_test(sockets_within_a_host_keep_little_under_way_and_pace_nothing),
 		cmocka_unit_test(a_frame_of_any_size_arrives_whole_in_one_piece_or_two),
 		cmocka_unit_test(any_flipped_bit_of_header_or_payload_is_noticed),
 		cmocka_unit_test(a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost),
