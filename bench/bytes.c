@@ -123,40 +123,45 @@ static int state_rows(const struct arguments *a, struct swo_error *err)
 {
 	const struct bytes_setting *s = &a->setting;
 	struct bytes_setting one = *s;
-	static struct figures speeds[3], cpus[3]; /* plain, devices, one device */
+	/* plain, tuned, devices, one device */
+	static struct figures speeds[4], cpus[4];
 
 	one.devices = 1;
 	touch(2 * s->state);
 	/* The first round warms up and does not count. */
 	for (unsigned round = 0; round <= s->rounds; round++) {
-		struct bytes_speed speed[3];
+		struct bytes_speed speed[4];
 
-		if (bytes_state_plain(s, &speed[0], err) || bytes_state_engine(s, &speed[1], err) ||
-			bytes_state_engine(&one, &speed[2], err))
+		if (bytes_state_plain(s, false, &speed[0], err) ||
+			bytes_state_plain(s, true, &speed[1], err) ||
+			bytes_state_engine(s, &speed[2], err) ||
+			bytes_state_engine(&one, &speed[3], err))
 			return -1;
-		for (unsigned i = 0; i < 3 && round; i++) {
+		for (unsigned i = 0; i < SWO_ARRAY_SIZE(speeds) && round; i++) {
 			insert(&speeds[i], speed[i].rate);
 			insert(&cpus[i], speed[i].cpu * 1e9 / (double)s->state);
 		}
 	}
-	static const char *const names[] = {"plain sockets", "devices", "one device"};
+	static const char *const names[] = {
+		"plain sockets", "tuned as ours", "devices", "one device"};
 
 	printf("Device state, %" PRIu64
 	       " MiB in all, %u channels over %s, %u rounds; MB/s, CPU s/GB\n",
 		s->state >> 20, s->channels, s->tcp ? "tcp" : "unix", s->rounds);
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(names); i++) {
 		const struct figures *f = &speeds[i];
-		const double ratio = median(f) / median(&speeds[0]);
+		const double ratio = median(f) / median(&speeds[0]),
+			     tuned = median(f) / median(&speeds[1]);
 		char name[32];
 
 		snprintf(name, sizeof(name), "%s", names[i]);
-		if (i == 1)
+		if (i == 2)
 			snprintf(name, sizeof(name), "%u devices", s->devices);
 		printf("  %-14s %6.0f (%.0f .. %.0f)", name, median(f) / 1e6, f->value[0] / 1e6,
 			f->value[f->count - 1] / 1e6);
 		printf("  %.2f", median(&cpus[i]));
 		if (i)
-			printf("  this / plain %.2f", ratio);
+			printf("  this / plain %.2f, tuned %.2f", ratio, tuned);
 		printf("\n");
 		put_json(a, "state", name, f, "bytes/s", ratio, median(&cpus[i]));
 	}

@@ -41,9 +41,10 @@ int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_sp
  * from memory to memory. */
 int bytes_state_engine(
 	const struct bytes_setting *s, struct bytes_speed *speed, struct swo_error *err);
-/* The same number of bytes over s->channels plain sockets. */
-int bytes_state_plain(
-	const struct bytes_setting *s, struct bytes_speed *speed, struct swo_error *err);
+/* The same number of bytes over s->channels plain sockets; tuned: with the engine's socket options
+ * (channel/tune.h), else with large buffers and the system's congestion control. */
+int bytes_state_plain(const struct bytes_setting *s, bool tuned, struct bytes_speed *speed,
+	struct swo_error *err);
 
 /* A port of 127.0.0.1 that was free a moment ago. */
 int bytes_free_port(int *port, struct swo_error *err);

@@ -8,6 +8,8 @@
 #include "switchover/migration.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -382,6 +384,22 @@ static int connect_stream(
 	return rc;
 }
 
+/* As swo_socket_tune leaves those to another host, and with the algorithm that the system chose. */
+static void untune(int fd)
+{
+	char algorithm[32] = "";
+	int size = 2 << 20;
+	FILE *in = fopen("/proc/sys/net/ipv4/tcp_congestion_control", "re");
+
+	if (in && fscanf(in, "%31s", algorithm) == 1)
+		(void)setsockopt(
+			fd, IPPROTO_TCP, TCP_CONGESTION, algorithm, (socklen_t)strlen(algorithm));
+	if (in)
+		fclose(in);
+	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	(void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
+}
+
 static int run_streams(const struct bytes_setting *s, struct stream *streams,
 	struct bytes_speed *speed, struct swo_error *err)
 {
@@ -411,7 +429,7 @@ static int run_streams(const struct bytes_setting *s, struct stream *streams,
 }
 
 int bytes_state_plain(
-	const struct bytes_setting *s, struct bytes_speed *speed, struct swo_error *err)
+	const struct bytes_setting *s, bool tuned, struct bytes_speed *speed, struct swo_error *err)
 {
 	static struct stream streams[DEVICES_MAX];
 	int rc = 0;
@@ -431,6 +449,10 @@ int bytes_state_plain(
 		/* Not with zeros: that would be left to the first touch. */
 		memset(stream->to, 0xee, stream->size);
 		rc = connect_stream(s, stream, err);
+		if (!rc && !tuned) {
+			untune(swo_conn_fd(stream->out));
+			untune(swo_conn_fd(stream->in));
+		}
 	}
 	if (!rc)
 		rc = run_streams(s, streams, speed, err);

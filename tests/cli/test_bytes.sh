@@ -18,7 +18,7 @@ case_is() {
 echo 1..4
 "$bytes" --ram 32 --state 24 --rounds 1 --qemu none --json "$json" >"$out" 2>&1
 case_is $? 'RAM and device state arrive over tcp, byte by byte'
-[ "$(wc -l <"$json")" -eq 4 ] && [ "$(grep -c '"ratio":' "$json")" -eq 4 ]
+[ "$(wc -l <"$json")" -eq 5 ] && [ "$(grep -c '"ratio":.*"cpu_s_per_GB":' "$json")" -eq 5 ]
 case_is $? 'each row is an object of the JSON file'
 "$bytes" --ram 32 --state 24 --rounds 1 --qemu none --channel unix --channels 3 >"$out" 2>&1
 case_is $? 'RAM and device state arrive over a UNIX socket with another number of channels'
