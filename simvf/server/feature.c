@@ -193,12 +193,13 @@ void srv_mig_data_reply(struct srv *s, const struct swo_vu_header *request)
 {
 	struct swo_vu_mig_data data = {
 		.argsz = (uint32_t)(sizeof(data) + s->op.got), .size = (uint32_t)s->op.got};
-	uint8_t *reply = srv_reply_room(&s->conn, sizeof(data) + s->op.want);
+	/* There are clients that need the padding: it is left out for those only who say so. */
+	const size_t len = s->conn.peer.exact_reads ? s->op.got : s->op.want;
+	uint8_t *reply = srv_reply_room(&s->conn, sizeof(data) + len);
 
-	/* Padded to what was asked for: there are clients that need it, and none that mind. */
 	memcpy(reply, &data, sizeof(data));
-	memset(reply + sizeof(data) + s->op.got, 0, s->op.want - s->op.got);
-	srv_reply(s, request, sizeof(data) + s->op.want, 0, NULL, 0);
+	memset(reply + sizeof(data) + s->op.got, 0, len - s->op.got);
+	srv_reply(s, request, sizeof(data) + len, 0, NULL, 0);
 }
 
 int srv_mig_data_read(struct srv *s, const struct srv_message *m, uint64_t now)

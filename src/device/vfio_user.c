@@ -183,6 +183,7 @@ static int exchange_version(struct vfio_user *vu, struct swo_vu_caps *caps, stru
 	ours.max_msg_fds = 8;
 	ours.max_data_xfer = SWO_VU_CLIENT_DATA_MAX;
 	ours.twin_socket = true;
+	ours.exact_reads = true;
 	if (swo_vu_version_build(&ours, &offer, err)) {
 		swo_buf_free(&offer);
 		return swo_error_prefix(err, "device %s", vu->name);

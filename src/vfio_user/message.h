@@ -66,7 +66,9 @@ struct swo_vu_caps {
 	bool twin_socket;
 	int twin_fd_index; /* which fd of the reply; -1: not said */
 	bool write_multiple;
-	uint64_t max_write; /* "x-switchover"; 0: not said */
+	/* "x-switchover" */
+	uint64_t max_write; /* 0: not said */
+	bool exact_reads;
 };
 
 /* The protocol's defaults, version 0.2. */

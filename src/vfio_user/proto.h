@@ -81,10 +81,12 @@ SWO_VU_SIZE(swo_vu_version, 4);
 #define SWO_VU_KEY_SUPPORTED	  "supported" /* in twin_socket */
 #define SWO_VU_KEY_FD_INDEX	  "fd_index"  /* in twin_socket, replies only */
 #define SWO_VU_KEY_WRITE_MULTIPLE "write_multiple"
-/* Ours, in "capabilities": {"x-switchover": {"max_write": 1048576}}. The sender takes
-   MIG_DATA_WRITE of so many bytes of data; silent peers are held to 32 KiB. */
+/* Ours, in "capabilities": {"x-switchover": {"max_write": 1048576, "exact_reads": true}}.
+   max_write: the sender takes MIG_DATA_WRITE of so many bytes of data; silent peers are held to
+   32 KiB. exact_reads: its MIG_DATA_READ replies need no padding; silent peers get it. */
 #define SWO_VU_KEY_X_SWITCHOVER "x-switchover"
 #define SWO_VU_KEY_MAX_WRITE	"max_write"
+#define SWO_VU_KEY_EXACT_READS	"exact_reads"
 
 #define SWO_VU_DEFAULT_MAX_MSG_FDS   1u
 #define SWO_VU_DEFAULT_MAX_DATA_XFER 1048576u

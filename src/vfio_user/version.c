@@ -25,6 +25,19 @@ void swo_vu_caps_init(struct swo_vu_caps *caps)
 	};
 }
 
+/* NULL: there is nothing to say. */
+static json_t *ours_to_json(const struct swo_vu_caps *caps)
+{
+	json_t *ours = caps->max_write || caps->exact_reads ? json_object() : NULL;
+
+	if (ours && caps->max_write)
+		json_object_set_new(
+			ours, SWO_VU_KEY_MAX_WRITE, json_integer((json_int_t)caps->max_write));
+	if (ours && caps->exact_reads)
+		json_object_set_new(ours, SWO_VU_KEY_EXACT_READS, json_true());
+	return ours;
+}
+
 static json_t *caps_to_json(const struct swo_vu_caps *caps)
 {
 	json_t *twin = json_pack("{s:b}", SWO_VU_KEY_SUPPORTED, caps->twin_socket);
@@ -37,9 +50,10 @@ static json_t *caps_to_json(const struct swo_vu_caps *caps)
 		(json_int_t)caps->max_dma_maps, SWO_VU_KEY_PGSIZES, (json_int_t)caps->pgsizes,
 		SWO_VU_KEY_TWIN_SOCKET, twin, SWO_VU_KEY_WRITE_MULTIPLE, caps->write_multiple);
 
-	if (inner && caps->max_write)
-		json_object_set_new(inner, SWO_VU_KEY_X_SWITCHOVER,
-			json_pack("{s:I}", SWO_VU_KEY_MAX_WRITE, (json_int_t)caps->max_write));
+	json_t *ours = ours_to_json(caps);
+
+	if (ours) /* set_new takes it in any case */
+		json_object_set_new(inner, SWO_VU_KEY_X_SWITCHOVER, ours);
 	return json_pack("{s:o}", SWO_VU_KEY_CAPABILITIES, inner);
 }
 
@@ -132,7 +146,11 @@ static int take_caps(json_t *root, struct swo_vu_caps *caps, struct swo_error *e
 		take_twin(inner, caps, err) ||
 		take_object(inner, SWO_VU_KEY_X_SWITCHOVER, &ours, err))
 		return -1;
-	return ours ? take_number(ours, SWO_VU_KEY_MAX_WRITE, &caps->max_write, err) : 0;
+	if (!ours)
+		return 0;
+	if (take_number(ours, SWO_VU_KEY_MAX_WRITE, &caps->max_write, err))
+		return -1;
+	return take_bool(ours, SWO_VU_KEY_EXACT_READS, &caps->exact_reads, err);
 }
 
 int swo_vu_version_parse(

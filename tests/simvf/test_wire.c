@@ -112,6 +112,28 @@ static void features_are_probed_got_and_set_as_they_are_offered(void **state)
 	wire_stop(&less);
 }
 
+static void who_says_so_gets_state_without_padding(void **state)
+{
+	(void)state;
+	static const char version[] = "\0\0\2\0{\"capabilities\":{\"max_data_xfer_size\":1048576,"
+				      "\"x-switchover\":{\"exact_reads\":true}}}";
+	struct server s = wire_start("exact", "--state-size", "64K", NULL);
+	struct client c = wire_connect_raw(&s);
+	struct swo_vu_mig_data ask = {.argsz = 8 + CHUNK, .size = CHUNK}, back;
+
+	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, version, sizeof(version)), 0);
+	assert_int_equal(wire_set_state(&c, PRE_COPY), 0);
+	assert_int_equal(wire_set_state(&c, STOP_COPY), 0);
+	for (unsigned n = 0; n < 2; n++) {
+		assert_int_equal(wire_ask(&c, SWO_VU_MIG_DATA_READ, &ask, sizeof(ask)), 0);
+		memcpy(&back, c.reply, sizeof(back));
+		assert_int_equal(c.len, sizeof(back) + back.size);
+		assert_int_equal(back.size > 65536, n == 0); /* all of it, then the end */
+	}
+	wire_close(&c);
+	wire_stop(&s);
+}
+
 static void stream_all(struct client *from, struct client *to, uint32_t chunk)
 {
 	long n;
@@ -371,6 +393,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(it_describes_a_pci_device),
 		cmocka_unit_test(it_negotiates_first_and_only_once_and_closes_on_another_major),
 		cmocka_unit_test(features_are_probed_got_and_set_as_they_are_offered),
+		cmocka_unit_test(who_says_so_gets_state_without_padding),
 		cmocka_unit_test(a_device_migrates_between_two_processes_with_nothing_lost),
 		cmocka_unit_test(a_read_that_waits_in_its_middle_for_the_save_rate_is_whole),
 		cmocka_unit_test(a_disconnect_keeps_the_devices_state),

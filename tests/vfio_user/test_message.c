@@ -262,6 +262,7 @@ static void version_capabilities_survive_the_wire(void **state)
 	caps.twin_socket = true;
 	caps.twin_fd_index = 0;
 	caps.max_write = 1048576;
+	caps.exact_reads = true;
 	assert_int_equal(swo_vu_version_build(&caps, &buf, &err), 0);
 	assert_int_equal(buf.data[buf.len - 1], 0);
 	assert_int_equal(swo_vu_version_parse(buf.data, buf.len, &back, &err), 0);
@@ -272,6 +273,7 @@ static void version_capabilities_survive_the_wire(void **state)
 	assert_true(back.twin_socket);
 	assert_int_equal(back.twin_fd_index, 0);
 	assert_int_equal(back.max_write, 1048576);
+	assert_true(back.exact_reads);
 	swo_buf_free(&buf);
 }
 
@@ -297,6 +299,7 @@ static void version_defaults_hold_for_what_is_not_said(void **state)
 		assert_int_equal(parse_text(texts[i], strlen(texts[i]) + 1, &caps, &err), 0);
 		assert_int_equal(caps.max_data_xfer, 1048576);
 		assert_int_equal(caps.max_write, 0);
+		assert_false(caps.exact_reads);
 		assert_false(caps.twin_socket);
 		assert_int_equal(caps.twin_fd_index, -1);
 	}
@@ -315,7 +318,8 @@ static void a_bad_version_payload_is_refused(void **state)
 		"{\"capabilities\":{\"twin_socket\":{\"fd_index\":-1}}}",
 		"{\"capabilities\":{\"write_multiple\":\"no\"}}",
 		"{\"capabilities\":{\"x-switchover\":1}}",
-		"{\"capabilities\":{\"x-switchover\":{\"max_write\":null}}}", ""};
+		"{\"capabilities\":{\"x-switchover\":{\"max_write\":null}}}",
+		"{\"capabilities\":{\"x-switchover\":{\"exact_reads\":1}}}", ""};
 	struct swo_vu_caps caps;
 	struct swo_error err;
 
