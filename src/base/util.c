@@ -42,6 +42,17 @@ void swo_buf_free(struct swo_buf *buf)
 	buf->len = buf->room = 0;
 }
 
+void *swo_alloc_touched(size_t size)
+{
+	const long page = sysconf(_SC_PAGESIZE);
+	/* volatile, as a compiler may make malloc and memset one call that touches nothing */
+	volatile char *memory = malloc(size);
+
+	for (size_t at = 0; memory && at < size; at += (size_t)page)
+		memory[at] = 0;
+	return (void *)memory;
+}
+
 void swo_close_fd(int *fd)
 {
 	int saved = errno;

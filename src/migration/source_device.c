@@ -77,7 +77,7 @@ static int make_buffers(struct source *s, struct swo_error *err)
 				return -1;
 			continue;
 		}
-		sd->buf = malloc(sd->chunk);
+		sd->buf = swo_alloc_touched(sd->chunk);
 		if (!sd->buf)
 			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: buffer",
 				swo_device_name(sd->dev));

@@ -76,8 +76,8 @@ int state_lane_create(struct state_send *send, unsigned device, size_t chunk,
 	if (lane) {
 		lane->send = send;
 		lane->device = device;
-		lane->halves[0].data = malloc(chunk);
-		lane->halves[1].data = malloc(chunk);
+		lane->halves[0].data = swo_alloc_touched(chunk);
+		lane->halves[1].data = swo_alloc_touched(chunk);
 	}
 	if (!lane || !lane->halves[0].data || !lane->halves[1].data) {
 		state_lane_destroy(lane);
