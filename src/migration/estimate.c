@@ -120,8 +120,11 @@ struct estimate estimate_downtime(const struct estimate_input *in)
 	out.downtime_ns =
 		in->serial ? serial_ns(in, in->ram_bytes) : parallel_ns(in, in->ram_bytes);
 	out.irreducible_ns = in->serial ? serial_ns(in, 0) : parallel_ns(in, 0);
+	out.bytes = in->ram_bytes;
 	for (unsigned i = 0; i < in->count; i++) {
 		const struct estimate_device *d = &in->devices[i];
+
+		out.bytes += d->bytes;
 		uint64_t cost = d->quiesce_ns + d->stop_ns + stream_ns(in, d) + d->finalise_ns +
 				d->to_p2p_ns + d->to_running_ns;
 

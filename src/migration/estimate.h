@@ -33,6 +33,7 @@ struct estimate_input {
 struct estimate {
 	uint64_t downtime_ns;
 	uint64_t irreducible_ns; /* of it: what no further pass of RAM can make shorter */
+	uint64_t bytes;		 /* to be sent after the stop: RAM that is dirty now, and devices */
 	int slowest;		 /* index of the device that costs most; -1: none */
 };
 

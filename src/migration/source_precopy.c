@@ -14,6 +14,12 @@
 #define BANDWIDTH_UNKNOWN     (UINT64_C(200) << 20)
 #define BANDWIDTH_ON_THE_HOST (UINT64_C(1) << 30)
 
+/* Rounds beyond what downtime-limit asks for: so many, none that is expected to last longer, and
+   none for less than so much. */
+#define SETTLE_ROUNDS	4
+#define SETTLE_ROUND_NS UINT64_C(500000000)
+#define SETTLE_BYTES	(UINT64_C(256) << 10)
+
 static uint64_t bandwidth(const struct source *s)
 {
 	if (s->wire_bandwidth)
@@ -136,10 +142,28 @@ bool source_vm_runs(struct source *s)
 	return swo_runstate_get(s->m.vm.runstate) == SWO_RUN_STATE_RUNNING;
 }
 
+/*
+ * The limit is met. The first round is the longest and leaves most behind; what a short one more
+ * leaves behind is worth it, as each byte less after the stop is time less, and so is the next for
+ * as long as a quarter goes.
+ */
+static bool another_pays(
+	const struct source *s, const struct estimate *e, unsigned rounds, uint64_t left_before)
+{
+	uint64_t rate = bandwidth(s), limit = s->m.params.max_bandwidth;
+
+	if (limit && limit < rate)
+		rate = limit;
+	return rounds < SETTLE_ROUNDS && e->bytes >= SETTLE_BYTES &&
+	       e->bytes <= left_before / 4 * 3 &&
+	       (double)e->bytes * 1e9 / (double)rate <= (double)SETTLE_ROUND_NS;
+}
+
 int source_precopy(struct source *s, struct swo_error *err)
 {
 	const uint64_t limit_ns = s->m.params.downtime_limit_ms * 1000000;
-	uint64_t bytes;
+	uint64_t bytes, left = UINT64_MAX;
+	unsigned settling = 0;
 
 	for (;;) {
 		if (s->m.params.config == SWO_WHEN_EARLY && source_configs_send(s, false, err))
@@ -157,8 +181,12 @@ int source_precopy(struct source *s, struct swo_error *err)
 
 		struct estimate e = estimate(s);
 
-		if (e.downtime_ns <= limit_ns)
-			return 0;
+		if (e.downtime_ns <= limit_ns) {
+			if (!another_pays(s, &e, settling++, left))
+				return 0;
+			left = e.bytes;
+			continue;
+		}
 		if (e.irreducible_ns > limit_ns)
 			return too_slow(s, &e, err);
 		/* Little to send, yet not enough: look again shortly rather than spin. */
