@@ -57,17 +57,22 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	return source_configs_send(s, true, err);
 }
 
-/* First of all handlers when a stop is taken back: streams must let go of the workers. */
+/*
+ * Last of all handlers when the VM stops: by now every device has been told to. And first when a
+ * stop is taken back: streams must let go of the workers.
+ */
 static int on_undo(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
 	struct source *s = opaque;
 
 	(void)state;
 	(void)err;
-	if (running) {
+	if (running)
 		atomic_store(&s->m.abort, true);
-		migration_wake(&s->m);
-	}
+	pthread_mutex_lock(&s->m.mutex);
+	s->all_launched = !running;
+	pthread_mutex_unlock(&s->m.mutex);
+	migration_wake(&s->m);
 	return 0;
 }
 

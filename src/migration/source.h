@@ -77,6 +77,7 @@ struct source {
 	unsigned ended;
 	bool ram_done;
 	bool ram_kick;
+	bool all_launched; /* in the stop: every handler has been called once */
 	bool hello_ok;
 	bool clock_replied;
 	uint64_t clock_sent_ns, clock_target_ns, clock_back_ns;

@@ -62,6 +62,18 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 	return 0;
 }
 
+/*
+ * How long the last pass stands back for the devices: they have yet to begin what takes the
+ * longest, and it would take all CPUs from those who tell them to. No longer, as handlers may take
+ * any time.
+ */
+#define HEAD_START_MS 2
+
+static bool all_launched(void *arg)
+{
+	return ((struct source *)arg)->all_launched;
+}
+
 struct kick {
 	struct source *s;
 	bool all;
@@ -79,6 +91,9 @@ static int last_passes(struct source *s, struct swo_error *err)
 {
 	struct kick kick = {.s = s};
 
+	if (s->stopped_by_us)
+		migration_wait_until(&s->m, all_launched, s, false, swo_deadline_ms(HEAD_START_MS),
+			"the launch of all devices", NULL);
 	if (collect_vcpus(s, err) || ram_send_pass(s->ram, false, NULL, err))
 		return -1;
 	do {
