@@ -31,13 +31,15 @@
 #define GUEST_ADDRESS_END 0x100000000ull
 
 #define GUEST_BOOT_MAGIC  0x31544f4f42574f53ull /* "SOWBOOT1" */
-#define GUEST_ABI_VERSION 1u
+#define GUEST_ABI_VERSION 2u
 
 struct guest_boot {
 	uint64_t magic;
 	uint32_t version;
 	uint32_t vcpus;
-	uint32_t period_us;	    /* of the tick: one round of doorbells */
+	uint32_t period_us; /* of the tick */
+	uint32_t turns;	    /* ticks that a round of doorbells takes: each rings its share */
+	uint32_t spare;
 	uint32_t dirty_pages_per_s; /* of each vCPU */
 	uint32_t dma_pages;	    /* wanted ring of each device */
 	uint32_t dma_rate;
@@ -73,7 +75,7 @@ struct guest_status {
  * so that the guest need not divide in every tick.
  */
 struct guest_vcpu {
-	uint64_t ticks; /* begun; also the running number that it rings at every device */
+	uint64_t rounds; /* begun; also the running number that it rings at every device */
 	uint64_t doorbells;
 	uint64_t pages_dirtied;
 	uint64_t ram_mismatches;
@@ -90,7 +92,8 @@ struct guest_vcpu {
 	uint64_t inbox_cursor; /* the device whose inbox is looked at next; vCPU 0 only */
 	uint64_t inbox_looks;
 	uint64_t inbox_setbacks; /* a number there was less than at the last look */
-	uint64_t spare[15];
+	uint64_t turn; /* of the round: rung next are the devices turn, turn + turns, ... */
+	uint64_t spare[14];
 };
 #define GUEST_VCPU_IRQS	   32
 #define GUEST_VCPU_PENDING 40
@@ -106,7 +109,7 @@ struct guest_device {
 	uint32_t spare[6];
 };
 
-static_assert(sizeof(struct guest_boot) == 80, "guest ABI");
+static_assert(sizeof(struct guest_boot) == 88, "guest ABI");
 static_assert(sizeof(struct guest_status) == 24, "guest ABI");
 static_assert(sizeof(struct guest_vcpu) == 256, "guest ABI");
 static_assert(offsetof(struct guest_vcpu, irqs) == GUEST_VCPU_IRQS, "guest ABI");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * work.c - a tick of one vCPU: doorbells of every device first, then rewriting pages
- * of the working set at a set rate for as long as there is time.
+ * work.c - a tick of one vCPU: doorbells of the devices whose turn it is first, then rewriting
+ * pages of the working set at a set rate for as long as there is time.
  *
  * Every instruction counts: some hosts emulate them one by one.
  */
@@ -9,15 +9,17 @@
 
 #include "../simvf/regs.h"
 
-GUEST_WRITER static void ring_all(
-	struct guest_env *env, unsigned vcpu, uint32_t devices, uint64_t number)
+/* Every `turns`th device from `first` on; returns how many that were. */
+GUEST_WRITER static uint64_t ring(struct guest_env *env, unsigned vcpu, uint32_t devices,
+	uint64_t first, uint64_t turns, uint64_t number)
 {
 	const struct guest_device *device =
 		guest_ram(env, GUEST_DEVICE_GPA, GUEST_DEVICES_MAX * sizeof(*device));
-	const struct guest_device *end = device + devices;
+	uint64_t rung = 0;
 
-	for (; device < end; device++)
-		guest_mmio_write64(env, device->regs + SIMVF_DOORBELL(vcpu), number);
+	for (uint64_t i = first; i < devices; i += turns, rung++)
+		guest_mmio_write64(env, device[i].regs + SIMVF_DOORBELL(vcpu), number);
+	return rung;
 }
 
 /*
@@ -95,15 +97,16 @@ GUEST_WRITER void guest_tick(struct guest_env *env, unsigned vcpu)
 		return;
 
 	uint32_t devices = GUEST_GET(status->devices);
-	uint64_t number = me->ticks + 1;
+	uint64_t turns = boot->turns ? boot->turns : 1;
+	uint64_t turn = me->turn < turns ? me->turn : 0, number = me->rounds + !turn;
 
 	if (devices > GUEST_DEVICES_MAX)
 		devices = GUEST_DEVICES_MAX;
 	/* Counted first: where it stops half-way, some devices have the last number, none a later.
 	 */
-	GUEST_SET(me->ticks, number);
-	ring_all(env, vcpu, devices, number);
-	GUEST_SET(me->doorbells, me->doorbells + devices);
+	GUEST_SET(me->rounds, number);
+	GUEST_SET(me->doorbells, me->doorbells + ring(env, vcpu, devices, turn, turns, number));
+	me->turn = turn + 1;
 	if (!vcpu && boot->p2p_rate && devices > 1)
 		look_at_inbox(env, me, devices);
 	if (!me->earned || me->first >= me->end)

@@ -11,7 +11,7 @@
 
 /* Finds the simulated VFs and sets them up. Once, by vCPU 0. */
 void guest_configure(struct guest_env *env);
-/* One round of doorbells of one vCPU, then as much rewriting of memory as there is time for. */
+/* One turn of doorbells of one vCPU, then as much rewriting of memory as there is time for. */
 void guest_tick(struct guest_env *env, unsigned vcpu);
 
 #endif

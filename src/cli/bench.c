@@ -38,7 +38,8 @@ static int add_row(struct bench *bench, const struct bench_config *config, unsig
 		.vfs = vfs,
 		.transitions = transitions,
 		.variant = variant,
-		.doorbell_period_us = bench_doorbell_period_us(config, vfs)};
+		.doorbell_period_us = bench_doorbell_period_us(config, vfs),
+		.doorbell_turns = bench_doorbell_turns(config, vfs)};
 	row->samples = calloc(config->runs, sizeof(row->samples[0]));
 	return row->samples ? 0 : -1;
 }

@@ -60,6 +60,8 @@ void bench_defaults(struct bench_config *config);
 void bench_parse_args(int argc, char **argv, struct bench_config *config);
 bool bench_hands_over(const struct bench_config *config); /* RAM, by descriptor */
 unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vfs);
+/* In so many turns, so that some device is rung every millisecond with any number of VFs. */
+unsigned bench_doorbell_turns(const struct bench_config *config, unsigned vfs);
 /* The profile of device i, and the PF it is on (-1: none). */
 const char *bench_profile_of(const struct bench_config *config, unsigned i);
 int bench_pf_of(const struct bench_config *config, unsigned i);
@@ -145,7 +147,7 @@ struct bench_row {
 	struct bench_sample *samples;
 	unsigned count;
 	double wire_rate, rtt_ms; /* of bench/chain */
-	unsigned doorbell_period_us;
+	unsigned doorbell_period_us, doorbell_turns;
 };
 
 struct bench_spread {

@@ -397,6 +397,11 @@ unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vf
 	return vfs <= 4 ? 1000 : 250 * vfs;
 }
 
+unsigned bench_doorbell_turns(const struct bench_config *config, unsigned vfs)
+{
+	return config->doorbell_period_us ? 1 : (vfs + 3) / 4;
+}
+
 const char *bench_profile_of(const struct bench_config *config, unsigned i)
 {
 	static const char *const mixed[] = {

@@ -262,9 +262,12 @@ static void print_setting(
 	unsigned last = 0;
 	for (unsigned v = 0; v < config->vfs_count; v++) {
 		unsigned period = bench_doorbell_period_us(config, config->vfs[v]);
+		unsigned turns = bench_doorbell_turns(config, config->vfs[v]);
 
 		if (period != last)
 			fprintf(out, "%s%g ms", v ? ", " : "", period / 1000.0);
+		if (period != last && turns > 1)
+			fprintf(out, " (in %u turns)", turns);
 		last = period;
 	}
 	fputs(" a vCPU and device.\n", out);
@@ -344,14 +347,16 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		threads = s->threads_max > threads ? s->threads_max : threads;
 		rss = s->rss_max_bytes > rss ? s->rss_max_bytes : rss;
 	}
-	json_t *out = json_pack("{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:o, s:o, s:o, s:o, s:o,"
-				" s:I, s:I, s:I, s:I, s:I, s:i, s:I}",
+	json_t *out = json_pack(
+		"{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:i, s:o, s:o, s:o, s:o, s:o,"
+		" s:I, s:I, s:I, s:I, s:I, s:i, s:I}",
 		"vfs", (int)row->vfs, "transitions", row->transitions, "profile", config->profile,
 		"vmm", "switchover", "backend", config->backend, "accel",
 		row->count ? row->samples[0].accel : config->accel, "runs", (int)row->count,
-		"doorbell_period_ms", row->doorbell_period_us / 1000.0, "blackout_ms",
-		spread_json(spread(row, BLACKOUT)), "device_gap_ms", spread_json(spread(row, GAP)),
-		"switchover_ms", spread_json(spread(row, SWITCHOVER)), "lower_bound_ms",
+		"doorbell_period_ms", row->doorbell_period_us / 1000.0, "doorbell_turns",
+		(int)row->doorbell_turns, "blackout_ms", spread_json(spread(row, BLACKOUT)),
+		"device_gap_ms", spread_json(spread(row, GAP)), "switchover_ms",
+		spread_json(spread(row, SWITCHOVER)), "lower_bound_ms",
 		ms_json(spread(row, BOUND).median), "overhead_ms",
 		spread_json(spread(row, OVERHEAD)), "doorbells_lost", (json_int_t)lost,
 		"doorbells_repeated", (json_int_t)repeated, "p2p_violations", (json_int_t)p2p,

@@ -127,6 +127,7 @@ static void machine_args(const struct lab *lab, enum lab_side side, struct args 
 	if (config->join)
 		arg(args, "--join=%s", config->join);
 	arg(args, "--doorbell-period-us=%u", bench_doorbell_period_us(config, lab->vfs));
+	arg(args, "--doorbell-turns=%u", bench_doorbell_turns(config, lab->vfs));
 	arg(args, "--dirty-rate=%u", config->dirty_rate);
 	arg(args, "--dma-pages=%u", config->dma_pages);
 	arg(args, "--dma-rate=%u", config->dma_rate);

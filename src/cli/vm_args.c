@@ -25,6 +25,7 @@ enum {
 	OPT_TRANSITIONS,
 	OPT_JOIN,
 	OPT_PERIOD,
+	OPT_TURNS,
 	OPT_DIRTY_RATE,
 	OPT_DMA_PAGES,
 	OPT_DMA_RATE,
@@ -100,6 +101,8 @@ static const struct argp_option options[] = {
 	{0, 0, 0, 0, "What the guest does:", 3},
 	{"doorbell-period-us", OPT_PERIOD, "US", 0,
 		"Each vCPU rings every device this often (1000)", 3},
+	{"doorbell-turns", OPT_TURNS, "N", 0,
+		"In so many turns, evenly spread over that time: not all devices at once (1)", 3},
 	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Each vCPU rewrites so many pages a second (1000)",
 		3},
 	{"dma-pages", OPT_DMA_PAGES, "N", 0, "Ring of each device's DMA engine (64; 0: off)", 3},
@@ -184,6 +187,10 @@ static error_t parse_guest(int key, char *arg, struct argp_state *state, struct 
 	case OPT_PERIOD:
 		guest->doorbell_period_us =
 			(uint32_t)args_number(state, "doorbell-period-us", arg, 1, 10000000);
+		return 0;
+	case OPT_TURNS:
+		guest->doorbell_turns =
+			(uint32_t)args_number(state, "doorbell-turns", arg, 1, VMM_DEVICES_MAX);
 		return 0;
 	case OPT_DIRTY_RATE:
 		guest->dirty_pages_per_s =

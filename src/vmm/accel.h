@@ -31,7 +31,8 @@ struct vmm_bus {
 
 /* What the guest is told to do; it finds this in its boot page. */
 struct vmm_guest_params {
-	uint32_t doorbell_period_us; /* each vCPU rings every device this often */
+	uint32_t doorbell_period_us; /* each vCPU rings every device this often, */
+	uint32_t doorbell_turns;     /* so many at a time: a period has so many ticks; 0: 1 */
 	uint32_t dirty_pages_per_s;  /* each vCPU rewrites so many pages of RAM */
 	uint64_t dirty_bytes;	     /* of its working set; 0: half of RAM */
 	uint32_t dma_pages;	     /* ring of each device's DMA engine; 0: engine off */
@@ -101,7 +102,7 @@ int vmm_accel_map(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t
 
 /* What the guest says of itself in its status page (in RAM, so it migrates). */
 struct vmm_guest_stats {
-	uint64_t ticks;		 /* of all vCPUs: rounds of doorbells */
+	uint64_t rounds;	 /* of doorbells, of all vCPUs */
 	uint64_t doorbells;	 /* rung, all devices and vCPUs */
 	uint64_t pages_dirtied;	 /* rewritten with the pattern */
 	uint64_t ram_mismatches; /* pages found not to hold what was last written there */

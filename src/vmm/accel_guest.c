@@ -82,10 +82,13 @@ int accel_guest_load(struct vmm_accel *accel, struct swo_error *err)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"the guest needs one RAM region at address 0 of at least %u MiB",
 			GUEST_RAM_MIN >> 20);
-	if (params->doorbell_period_us < 200 || params->doorbell_period_us > 4000000)
+	const uint32_t turns = params->doorbell_turns ? params->doorbell_turns : 1;
+
+	if (params->doorbell_period_us / turns < 200 || params->doorbell_period_us > 4000000)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"a doorbell period of %u us: 200 to 4000000 are possible",
-			params->doorbell_period_us);
+			"a doorbell period of %u us in %u turns: 200 to 4000000 are possible, and "
+			"200 or more a turn",
+			params->doorbell_period_us, turns);
 
 	uint64_t size = 0;
 
@@ -102,7 +105,8 @@ int accel_guest_load(struct vmm_accel *accel, struct swo_error *err)
 		.magic = GUEST_BOOT_MAGIC,
 		.version = GUEST_ABI_VERSION,
 		.vcpus = accel->config.vcpus,
-		.period_us = params->doorbell_period_us,
+		.period_us = params->doorbell_period_us / turns,
+		.turns = turns,
 		.dirty_pages_per_s = params->dirty_pages_per_s,
 		.dma_pages = params->dma_pages,
 		.dma_rate = params->dma_rate,
@@ -182,7 +186,7 @@ int vmm_accel_guest_stats(
 	for (unsigned i = 0; i < accel->config.vcpus; i++) {
 		struct guest_vcpu *vcpu = &vcpus[i];
 
-		out->ticks += __atomic_load_n(&vcpu->ticks, __ATOMIC_RELAXED);
+		out->rounds += __atomic_load_n(&vcpu->rounds, __ATOMIC_RELAXED);
 		out->doorbells += __atomic_load_n(&vcpu->doorbells, __ATOMIC_RELAXED);
 		out->pages_dirtied += __atomic_load_n(&vcpu->pages_dirtied, __ATOMIC_RELAXED);
 		out->ram_mismatches += __atomic_load_n(&vcpu->ram_mismatches, __ATOMIC_RELAXED);

@@ -110,7 +110,7 @@ int qmp_query_guest(void *opaque, json_t *args, json_t **ret, struct swo_error *
 	if (vmm_machine_guest_stats(opaque, &stats, err))
 		return -1;
 	*ret = json_pack("{s:s}", "accel", vmm_machine_accel(opaque));
-	json_object_set_new(*ret, "ticks", number(stats.ticks));
+	json_object_set_new(*ret, "rounds", number(stats.rounds));
 	json_object_set_new(*ret, "doorbells", number(stats.doorbells));
 	json_object_set_new(*ret, "pages-dirtied", number(stats.pages_dirtied));
 	json_object_set_new(*ret, "ram-mismatches", number(stats.ram_mismatches));

@@ -186,9 +186,9 @@ static void a_row_has_exactly_the_fields_that_were_promised(void **state)
 		"blackout_ms", "device_gap_ms", "switchover_ms", "lower_bound_ms", "overhead_ms",
 		"doorbells_lost", "doorbells_repeated", "p2p_violations", "state_mismatches",
 		"ram_mismatches", "threads_max", "rss_max_bytes", "files_max", "start_ms",
-		"total_ms", "doorbell_period_ms", "vmm", "backend", "handover", "critical_path",
-		"critical_path_sum_ms", "critical_path_error", "predicted_ms", "predicted_ratio",
-		"estimated_ms", "estimated_ratio"};
+		"total_ms", "doorbell_period_ms", "doorbell_turns", "vmm", "backend", "handover",
+		"critical_path", "critical_path_sum_ms", "critical_path_error", "predicted_ms",
+		"predicted_ratio", "estimated_ms", "estimated_ratio"};
 	struct bound_device devices[2] = {even, even};
 	struct bench_sample samples[3];
 	struct bench_row row = {.vfs = 2,
@@ -196,7 +196,8 @@ static void a_row_has_exactly_the_fields_that_were_promised(void **state)
 		.samples = samples,
 		.count = 3,
 		.rtt_ms = 0.5,
-		.doorbell_period_us = 1000};
+		.doorbell_period_us = 1000,
+		.doorbell_turns = 3};
 
 	for (int i = 0; i < 3; i++)
 		fill(&samples[i], devices, 127.0 + i);
@@ -209,6 +210,7 @@ static void a_row_has_exactly_the_fields_that_were_promised(void **state)
 	assert_true(json_path_number(json, "overhead_ms.min") == 1.5);
 	assert_true(json_path_number(json, "overhead_ms.max") == 3.5);
 	assert_true(json_path_number(json, "doorbell_period_ms") == 1.0);
+	assert_true(json_path_number(json, "doorbell_turns") == 3);
 	json_decref(json);
 }
 

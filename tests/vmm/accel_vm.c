@@ -9,6 +9,7 @@
 #include <string.h>
 
 enum vmm_accel_kind accel_kind;
+unsigned accel_turns;
 
 void must(int rc, const struct swo_error *err)
 {
@@ -20,6 +21,7 @@ struct vmm_guest_params usual_work(void)
 {
 	return (struct vmm_guest_params){
 		.doorbell_period_us = PERIOD_US,
+		.doorbell_turns = accel_turns,
 		.dirty_pages_per_s = DIRTY_RATE,
 		.dirty_bytes = 256 * SWO_PAGE_SIZE,
 		.dma_pages = 8,
@@ -122,7 +124,8 @@ void expect_agreement(struct vm *vm, struct fake *fake, unsigned vcpus)
 				vm->ram, GUEST_VCPU_GPA + v * sizeof(*vcpu), sizeof(*vcpu));
 
 			/* A vCPU may stand between counting and ringing. */
-			assert_in_range(fake->device[i].last[v] + 1, vcpu->ticks, vcpu->ticks + 1);
+			assert_in_range(
+				fake->device[i].last[v] + 1, vcpu->rounds, vcpu->rounds + 1);
 			sum += fake->device[i].last[v];
 		}
 	assert_int_equal(sum, fake->doorbells);

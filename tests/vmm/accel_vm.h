@@ -15,6 +15,7 @@
 #define DIRTY_RATE 500u
 
 extern enum vmm_accel_kind accel_kind;
+extern unsigned accel_turns; /* of a round of doorbells, of VMs that are opened from now on */
 /* Reads the kind; false when it cannot run here (and then says so in TAP), or is none. */
 bool accel_test_begins(int argc, char **argv);
 

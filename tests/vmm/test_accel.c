@@ -58,12 +58,36 @@ static void doorbells_come_in_order_and_memory_is_rewritten(void **state)
 	vm_pause(&vm, &fake);
 	struct vmm_guest_stats stats = stats_of(&vm);
 
-	assert_true(stats.ticks >= 149);
+	assert_true(stats.rounds >= 149);
 	assert_true(stats.pages_dirtied > 0);
 	assert_int_equal(stats.error, 0);
 	expect_no_loss(&fake);
 	expect_agreement(&vm, &fake, VCPUS);
 	expect_whole_ram(&vm);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static void devices_that_are_rung_by_turns_get_every_number(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+
+	accel_turns = 2;
+	vm_boot(&vm, &fake, 3, VCPUS);
+	accel_turns = 0;
+	vm_resume(&vm, &fake);
+	await_doorbells(&fake, 300);
+	vm_pause(&vm, &fake);
+	struct vmm_guest_stats stats = stats_of(&vm);
+
+	/* A round of each vCPU may be half done. */
+	assert_in_range(stats.doorbells, 3 * (stats.rounds - VCPUS), 3 * stats.rounds);
+	assert_true(stats.rounds >= 100);
+	expect_no_loss(&fake);
+	expect_agreement(&vm, &fake, VCPUS);
 	fake_detach(&fake);
 	vm_close(&vm);
 	fake_free(&fake);
@@ -250,6 +274,13 @@ static void what_makes_no_sense_is_refused(void **state)
 	assert_int_equal(vmm_accel_boot(accel, &err), -1);
 	assert_int_equal(err.code, SWO_E_INVALID);
 	vmm_accel_free(accel);
+	config.guest.doorbell_period_us = 1000;
+	config.guest.doorbell_turns = 6; /* 166 us each */
+	must(vmm_accel_create(&config, &accel, &err), &err);
+	assert_int_equal(vmm_accel_boot(accel, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "in 6 turns"));
+	vmm_accel_free(accel);
 	config.ram = swo_ram_new();
 	assert_int_equal(vmm_accel_create(&config, &accel, &err), -1);
 	assert_int_equal(err.code, SWO_E_INVALID);
@@ -263,6 +294,7 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_guest_finds_its_devices_and_sets_them_up),
 		cmocka_unit_test(doorbells_come_in_order_and_memory_is_rewritten),
+		cmocka_unit_test(devices_that_are_rung_by_turns_get_every_number),
 		cmocka_unit_test(interrupts_reach_the_guest_and_wait_while_masked),
 		cmocka_unit_test(a_mapped_bar_is_read_without_the_bus_until_it_is_taken_away),
 		cmocka_unit_test(no_doorbell_comes_after_a_pause_has_returned),

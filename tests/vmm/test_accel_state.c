@@ -20,7 +20,7 @@ static void a_vm_moves_with_nothing_lost_or_repeated(void **state)
 
 		vm_close(&vm);
 		vm = next;
-		assert_int_equal(stats_of(&vm).ticks, before.ticks);
+		assert_int_equal(stats_of(&vm).rounds, before.rounds);
 		expect_whole_ram(&vm);
 		vm_resume(&vm, &fake);
 		await_doorbells(&fake, 40);
