@@ -8,6 +8,7 @@
 void svf_log_start(struct svf *dev)
 {
 	svf_zero(&dev->log, sizeof(dev->log));
+	dev->log.low = SVF_LOG_CHUNKS;
 	dev->log.on = true;
 }
 
@@ -28,6 +29,10 @@ void svf_log_page(struct svf *dev, uint64_t addr)
 
 		if (dev->log.chunk[slot].key && dev->log.chunk[slot].key != key)
 			continue;
+		if (slot < dev->log.low)
+			dev->log.low = slot;
+		if (slot >= dev->log.high)
+			dev->log.high = slot + 1;
 		dev->log.chunk[slot].key = key;
 		dev->log.chunk[slot].bits |= UINT64_C(1) << (page % 64);
 		return;
@@ -46,7 +51,7 @@ int svf_log_report(
 			bitmap[bit / 64] |= UINT64_C(1) << (bit % 64);
 		return 0;
 	}
-	for (unsigned slot = 0; slot < SVF_LOG_CHUNKS; slot++) {
+	for (unsigned slot = dev->log.low; slot < dev->log.high; slot++) {
 		uint64_t *bits = &dev->log.chunk[slot].bits;
 
 		for (uint64_t left = *bits; left; left &= left - 1) {

@@ -246,6 +246,7 @@ struct svf_walk {
 
 struct svf_log { /* pages that the DMA engine wrote: chunks of 64, hashed by chunk number */
 	bool on, all;
+	unsigned low, high; /* no chunk outside of [low, high) was ever used */
 	struct {
 		uint64_t key, bits; /* key: chunk number + 1 */
 	} chunk[SVF_LOG_CHUNKS];
