@@ -158,6 +158,56 @@ static void a_running_vm_runs_on_over_there_and_only_there(void **state)
 	close_pair(&pair);
 }
 
+/* How many pages are found dirty after each round of a VM that runs; the last one stays. */
+struct plan {
+	struct swo_dirty_source real;
+	const unsigned *pages;
+	unsigned count, rounds;
+};
+
+static int collect_by_plan(void *self, struct swo_ram *ram, struct swo_error *err)
+{
+	struct fake_vm *vm = self;
+	struct plan *plan = vm->hook;
+
+	/* What it writes meanwhile stays in its log until it stands still. */
+	if (!fake_vm_runs(vm))
+		return plan->real.collect(plan->real.self, ram, err);
+	unsigned i = plan->rounds++;
+
+	swo_ram_mark(ram, 0, plan->pages[i < plan->count ? i : plan->count - 1] * SWO_PAGE_SIZE);
+	return 0;
+}
+
+static unsigned rounds_of(const unsigned *pages, unsigned count)
+{
+	struct pair pair;
+	struct plan plan = {.pages = pages, .count = count};
+
+	fake_vm_open(&pair.source, 1, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	fake_vm_open(&pair.target, 1, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	plan.real = pair.source.dirty;
+	pair.source.hook = &plan;
+	pair.source.dirty.collect = collect_by_plan;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_moved(&pair, true);
+	close_pair(&pair);
+	return plan.rounds;
+}
+
+static void with_the_limit_met_rounds_go_on_for_as_long_as_they_pay(void **state)
+{
+	(void)state;
+	static const unsigned shrinks[] = {1200, 600, 100}, stays[] = {1200}, little[] = {10},
+			      endless[] = {1500, 1100, 800, 590, 440, 320, 240, 170, 120, 80};
+
+	/* The one of 600 pays, that of 100 as well, the next one would not. */
+	assert_int_equal(rounds_of(shrinks, SWO_ARRAY_SIZE(shrinks)), 4);
+	assert_int_equal(rounds_of(stays, 1), 2);
+	assert_int_equal(rounds_of(little, 1), 1);
+	assert_int_equal(rounds_of(endless, SWO_ARRAY_SIZE(endless)), 5);
+}
+
 static void a_paused_vm_arrives_paused(void **state)
 {
 	(void)state;
@@ -550,6 +600,7 @@ int main(void)
 		cmocka_unit_test(it_moves_through_the_smallest_window),
 		cmocka_unit_test(a_large_device_uses_all_channels_and_arrives_in_order),
 		cmocka_unit_test(a_running_vm_runs_on_over_there_and_only_there),
+		cmocka_unit_test(with_the_limit_met_rounds_go_on_for_as_long_as_they_pay),
 		cmocka_unit_test(a_paused_vm_arrives_paused),
 		cmocka_unit_test(a_vm_that_is_stopped_on_the_way_arrives_paused),
 		cmocka_unit_test(it_moves_over_tcp),
