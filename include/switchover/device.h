@@ -70,6 +70,8 @@ struct swo_dma_map {
 	uint32_t prot;
 };
 
+#define SWO_READS_AHEAD 2
+
 /*
  * What a device is reached by. Every function blocks until done, has a deadline of
  * its own where the medium allows one, returns 0 or -1 with *err set, and names
@@ -94,6 +96,13 @@ struct swo_device_ops {
 	 * and "nothing at the moment" in PRE_COPY (both -ENOMSG and a read of 0).
 	 */
 	int (*data_read)(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
+	/*
+	 * For a backend whose device is far away: asks in STOP_COPY for what a data_read of the
+	 * same `buf` and `len` will collect later, so that others can be waited for meanwhile. So
+	 * many of them as SWO_READS_AHEAD may be open, and are collected in the order in which
+	 * they were asked for, also after an error: `buf` must stay until then. Optional.
+	 */
+	int (*data_ask)(void *self, void *buf, size_t len, struct swo_error *err);
 	/* Writes all of it, or fails (and then only a reset helps). */
 	int (*data_write)(void *self, const void *buf, size_t len, struct swo_error *err);
 	/*

@@ -314,6 +314,7 @@ const struct swo_device_ops swo_vfio_user_ops = {
 	.get_state = vu_get_state,
 	.set_state = vu_set_state,
 	.data_read = vu_data_read,
+	.data_ask = vu_data_ask,
 	.data_write = vu_data_write,
 	.data_flush = vu_data_flush,
 	/* GET_PRECOPY_INFO does not exist in vfio-user. */

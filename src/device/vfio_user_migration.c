@@ -116,6 +116,91 @@ int vu_data_flush(void *self, struct swo_error *err)
 	return drain(self, err);
 }
 
+/* ---- reads, some of them ahead --------------------------------------------------------- */
+
+static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_error *err)
+{
+	struct vu_read *read = &vu->reads[(vu->reads_first + vu->reads_count) % SWO_READS_AHEAD];
+	uint32_t want = len < vu->read_chunk ? (uint32_t)len : vu->read_chunk;
+	struct swo_vu_mig_data head = {.argsz = (uint32_t)sizeof(head) + want, .size = want};
+
+	if (!want)
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "device %s: a read of no bytes", vu->name);
+	if (vu->reads_count == SWO_READS_AHEAD)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: %d reads were asked for and not collected", vu->name,
+			SWO_READS_AHEAD);
+	read->buf = buf;
+	read->call = (struct swo_vu_call){.command = SWO_VU_MIG_DATA_READ,
+		.request = {{&head, sizeof(head)}},
+		.reply = {{&read->head, sizeof(read->head)}, {buf, want}},
+		.reply_min = sizeof(read->head),
+		.deadline = swo_deadline_ms(vu->params.slow_deadline_ms)};
+	if (swo_vu_start(vu->client, &read->call, err))
+		return -1;
+	vu->reads_count++;
+	return 0;
+}
+
+/* The oldest. */
+static int finish_read(struct vfio_user *vu, size_t *got, struct swo_error *err)
+{
+	struct vu_read *read = &vu->reads[vu->reads_first];
+	size_t want = read->call.reply[1].iov_len;
+
+	vu->reads_first = (vu->reads_first + 1) % SWO_READS_AHEAD;
+	vu->reads_count--;
+	if (swo_vu_finish(vu->client, &read->call, err)) {
+		/* The kernel's way to say "nothing at the moment"; a server may pass it on. */
+		if (!vu->pre_copy || read->call.refused != ENOMSG)
+			return -1;
+		*got = 0;
+		return 0;
+	}
+	/* Some servers pad the reply to what was asked for: `size` alone tells. */
+	if (read->head.size > want || read->call.reply_len < sizeof(read->head) + read->head.size)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: its server answered a read of %zu bytes with %u in a payload "
+			"of %zu",
+			vu->name, want, read->head.size, read->call.reply_len);
+	*got = read->head.size;
+	return 0;
+}
+
+/* What nobody will collect any more must not come into memory that is somebody else's by then. */
+static void forget_reads(struct vfio_user *vu)
+{
+	size_t got;
+
+	while (vu->reads_count)
+		finish_read(vu, &got, NULL);
+}
+
+int vu_data_ask(void *self, void *buf, size_t len, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+
+	/* libvfio-user takes what comes next on the socket for the answer to a command of its own.
+	 */
+	if (vu->quirks & SWO_VFIO_USER_SMALL_WRITES)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its server is asked for one thing at a time", vu->name);
+	return start_read(vu, buf, len, err);
+}
+
+int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+
+	if (!vu->reads_count && start_read(vu, buf, len, err))
+		return -1;
+	if (vu->reads[vu->reads_first].buf != buf)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: a read that was not asked for, beside one that was", vu->name);
+	return finish_read(vu, got, err);
+}
+
 /* ---- the rest ---------------------------------------------------------------------------- */
 
 int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)
@@ -125,6 +210,7 @@ int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 	uint8_t slack[VU_REPLY_SLACK];
 	char what[64];
 
+	forget_reads(vu);
 	/* A write that was refused must not be finalised as if it had arrived. */
 	if (drain(vu, err))
 		return -1;
@@ -132,38 +218,6 @@ int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 	vu->pre_copy = state == SWO_DEVICE_PRE_COPY || state == SWO_DEVICE_PRE_COPY_P2P;
 	return vu_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE, what, &request,
 		sizeof(request), slack, 0, sizeof(slack), vu->params.slow_deadline_ms, err);
-}
-
-int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
-{
-	struct vfio_user *vu = self;
-	uint32_t want = len < vu->read_chunk ? (uint32_t)len : vu->read_chunk;
-	struct swo_vu_mig_data head = {.argsz = (uint32_t)sizeof(head) + want, .size = want};
-	struct swo_vu_mig_data back;
-	struct swo_vu_call call = {.command = SWO_VU_MIG_DATA_READ,
-		.request = {{&head, sizeof(head)}},
-		.reply = {{&back, sizeof(back)}, {buf, want}},
-		.reply_min = sizeof(back),
-		.deadline = swo_deadline_ms(vu->params.slow_deadline_ms)};
-
-	if (!want)
-		return swo_error_set(
-			err, SWO_E_INVALID, 0, "device %s: a read of no bytes", vu->name);
-	if (swo_vu_do(vu->client, &call, err)) {
-		/* The kernel's way to say "nothing at the moment"; a server may pass it on. */
-		if (!vu->pre_copy || call.refused != ENOMSG)
-			return -1;
-		*got = 0;
-		return 0;
-	}
-	/* Some servers pad the reply to what was asked for: `size` alone tells. */
-	if (back.size > want || call.reply_len < sizeof(back) + back.size)
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its server answered a read of %u bytes with %u in a payload of "
-			"%zu",
-			vu->name, want, back.size, call.reply_len);
-	*got = back.size;
-	return 0;
 }
 
 int vu_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
@@ -197,6 +251,7 @@ int vu_reset(void *self, struct swo_error *err)
 	uint8_t slack[VU_REPLY_SLACK];
 
 	/* Whatever went wrong with state data is over with this. */
+	forget_reads(vu);
 	drain(vu, NULL);
 	return vu_command(vu, SWO_VU_RESET, NULL, NULL, 0, slack, 0, sizeof(slack), NULL,
 		vu->params.slow_deadline_ms, err);

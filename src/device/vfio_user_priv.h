@@ -30,6 +30,13 @@ struct vu_write {
 	uint8_t reply[VU_REPLY_SLACK];
 };
 
+/* A read that was asked for and not collected yet. */
+struct vu_read {
+	struct swo_vu_call call;
+	struct swo_vu_mig_data head;
+	void *buf;
+};
+
 struct vu_map {
 	uint64_t iova;
 	uint64_t size;
@@ -64,6 +71,9 @@ struct vfio_user {
 	struct vu_write window[VU_WINDOW];
 	unsigned window_first;
 	unsigned window_count;
+	struct vu_read reads[SWO_READS_AHEAD];
+	unsigned reads_first;
+	unsigned reads_count;
 
 	pthread_mutex_t dma_job;  /* one map, unmap, start, stop or report at a time */
 	pthread_mutex_t dma_lock; /* the maps and their pending bits: also the service thread's */
@@ -112,6 +122,7 @@ int vu_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
 int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
 int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err);
 int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
+int vu_data_ask(void *self, void *buf, size_t len, struct swo_error *err);
 int vu_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
 int vu_data_flush(void *self, struct swo_error *err);
 int vu_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);

@@ -25,7 +25,9 @@ struct source_device {
 	struct swo_device *dev;
 	const struct swo_device_ops *ops;
 	void *backend;
-	uint8_t *buf;		 /* the only one, or */
+	uint8_t *bufs[SWO_READS_AHEAD]; /* by turns; the lane's are used where there is one */
+	unsigned next_buf;
+	unsigned asked;		 /* reads of those from next_buf on that are under way */
 	struct state_lane *lane; /* NULL: its own channel is enough */
 	size_t chunk;
 	uint64_t window;

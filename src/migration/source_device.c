@@ -77,10 +77,13 @@ static int make_buffers(struct source *s, struct swo_error *err)
 				return -1;
 			continue;
 		}
-		sd->buf = swo_alloc_touched(sd->chunk);
-		if (!sd->buf)
-			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: buffer",
-				swo_device_name(sd->dev));
+		/* One is enough where nothing can be asked for ahead. */
+		for (unsigned b = 0; b < (sd->ops->data_ask ? SWO_READS_AHEAD : 1); b++) {
+			sd->bufs[b] = swo_alloc_touched(sd->chunk);
+			if (!sd->bufs[b])
+				return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM,
+					"device %s: buffer", swo_device_name(sd->dev));
+		}
 	}
 	return 0;
 }
@@ -148,7 +151,9 @@ static int wait_credit(struct source_device *sd, size_t len, struct swo_error *e
 	return rc;
 }
 
-static int send_data(struct source_device *sd, size_t len, struct swo_error *err)
+/* What read_device left in `buf`. */
+static int send_data(
+	struct source_device *sd, const uint8_t *buf, size_t len, struct swo_error *err)
 {
 	struct swo_migration *m = &sd->source->m;
 	struct swo_frame_header header = {
@@ -160,7 +165,7 @@ static int send_data(struct source_device *sd, size_t len, struct swo_error *err
 		if (state_lane_send(sd->lane, sd->offset, len, &sd->sum, err))
 			return -1;
 	} else {
-		if (swo_channel_send(&m->data[sd->channel], &header, sd->buf, len, err))
+		if (swo_channel_send(&m->data[sd->channel], &header, buf, len, err))
 			return -1;
 		sd->sum = migration_sum(sd->sum, header.checksum);
 	}
@@ -184,18 +189,41 @@ static int send_mark(struct source_device *sd, enum wire_type type, uint64_t gen
 	return swo_channel_send(&sd->source->m.data[sd->channel], &header, payload, len, err);
 }
 
-static int read_device(struct source_device *sd, size_t *got, struct swo_error *err)
+static int collect(struct source_device *sd, uint8_t *buf, size_t *got, struct swo_error *err)
+{
+	int rc = sd->ops->data_read(sd->backend, buf, sd->chunk, got, err);
+
+	if (sd->asked) {
+		sd->asked--;
+		sd->next_buf = (sd->next_buf + 1) % SWO_READS_AHEAD;
+	}
+	return rc;
+}
+
+static int read_device(struct source_device *sd, uint8_t **buf, size_t *got, struct swo_error *err)
 {
 	if (atomic_load(&sd->source->m.abort))
 		return swo_error_set(err, SWO_E_CANCELLED, 0,
 			"device %s: the migration was broken off while its state was read",
 			swo_device_name(sd->dev));
 	uint64_t start = swo_now_ns();
-	int rc = sd->ops->data_read(
-		sd->backend, sd->lane ? state_lane_buffer(sd->lane) : sd->buf, sd->chunk, got, err);
+
+	*buf = sd->lane ? state_lane_buffer(sd->lane) : sd->bufs[sd->next_buf];
+	int rc = collect(sd, *buf, got, err);
 
 	sd->read_ns += swo_now_ns() - start;
 	return rc;
+}
+
+/* The device's answers are on their way while this worker does something else. */
+static void ask_ahead(struct source_device *sd)
+{
+	if (sd->lane || !sd->ops->data_ask)
+		return;
+	while (sd->asked < SWO_READS_AHEAD &&
+		!sd->ops->data_ask(sd->backend,
+			sd->bufs[(sd->next_buf + sd->asked) % SWO_READS_AHEAD], sd->chunk, NULL))
+		sd->asked++;
 }
 
 /* Has it handed out all its initial data? Without PRECOPY_INFO: at the first empty or short read.
@@ -212,10 +240,11 @@ static bool initial_done(struct source_device *sd, size_t got)
 static int precopy_round(struct source_device *sd, struct swo_error *err)
 {
 	uint64_t until = swo_now_ns() + PRECOPY_ROUND_NS;
+	uint8_t *buf;
 	size_t got;
 
 	do {
-		if (read_device(sd, &got, err) || (got && send_data(sd, got, err)))
+		if (read_device(sd, &buf, &got, err) || (got && send_data(sd, buf, got, err)))
 			return -1;
 		if (!sd->initial_sent && initial_done(sd, got)) {
 			if (send_mark(sd, WIRE_INITIAL, 0, NULL, 0, err))
@@ -303,12 +332,16 @@ static int send_end_when_due(struct source_device *sd, bool streamed, struct swo
 static int stream(struct source_device *sd, struct swo_error *err)
 {
 	uint64_t start = swo_now_ns(), before = sd->offset;
+	uint8_t *buf;
 	size_t got;
 
 	do {
-		if (read_device(sd, &got, err) || (got && send_data(sd, got, err)))
+		if (read_device(sd, &buf, &got, err) || (got && send_data(sd, buf, got, err)))
 			return -1;
-	} while (got);
+		/* After less than that the end follows, which has been asked for. */
+		if (got == sd->chunk)
+			ask_ahead(sd);
+	} while (got || sd->asked);
 	if (sd->lane && state_lane_drain(sd->lane, &sd->sum, err))
 		return -1;
 	swo_timeline_span(sd->source->m.timeline, SWO_SPAN_STREAM, swo_device_name(sd->dev), start,
@@ -321,8 +354,14 @@ static void stream_job(void *opaque)
 	struct source_device *sd = opaque;
 	struct swo_error err = {0};
 
-	if (stream(sd, &err))
-		migration_fail(&sd->source->m, &err);
+	size_t got;
+
+	if (!stream(sd, &err))
+		return;
+	migration_fail(&sd->source->m, &err);
+	/* Else their answers would come into buffers that have gone. */
+	while (sd->asked)
+		collect(sd, sd->bufs[sd->next_buf], &got, NULL);
 }
 
 void source_devices_stream(struct source *s)
@@ -338,6 +377,8 @@ static void arrived(void *opaque)
 	struct swo_error err = {0};
 
 	sd->session_over = true;
+	if (s->m.params.stream == SWO_WHEN_EARLY)
+		ask_ahead(sd);
 	/* Nothing more comes from this device: what it wrote is known now, and can go. */
 	if (!source_shares(s) && swo_dma_log_collect(sd->dev, s->m.vm.ram, &err))
 		migration_fail(&s->m, &err);
@@ -376,7 +417,8 @@ void source_device_fini(struct source_device *sd)
 	if (sd->dev)
 		swo_device_on_arrival(sd->dev, SWO_DEVICE_STOP_COPY, NULL, NULL);
 	swo_buf_free(&sd->config);
-	free(sd->buf);
+	for (unsigned i = 0; i < SWO_READS_AHEAD; i++)
+		free(sd->bufs[i]);
 	if (sd->lane)
 		state_lane_drain(sd->lane, &sd->sum, NULL);
 	state_lane_destroy(sd->lane);

@@ -51,6 +51,9 @@ static int set_state(void *self, enum swo_device_state to, struct swo_error *err
 		d->fail_arc = false;
 		return swo_error_set(err, SWO_E_DEVICE, EIO, "the fake says no");
 	}
+	/* Answers that are under way would come into memory that nobody keeps for them. */
+	if (d->asked[0])
+		atomic_fetch_add(&d->vm->offences, 1);
 	/* No vCPU may run when a device is told to be quiet. */
 	if (to == SWO_DEVICE_STOP_COPY && fake_vm_runs(d->vm))
 		atomic_fetch_add(&d->vm->offences, 1);
@@ -72,6 +75,22 @@ static int set_state(void *self, enum swo_device_state to, struct swo_error *err
 	return 0;
 }
 
+static int data_ask(void *self, void *buf, size_t len, struct swo_error *err)
+{
+	struct fake_device *d = self;
+	unsigned i = 0;
+
+	while (i < SWO_READS_AHEAD && d->asked[i])
+		i++;
+	(void)len;
+	if (d->state != SWO_DEVICE_STOP_COPY || i == SWO_READS_AHEAD) {
+		atomic_fetch_add(&d->vm->offences, 1);
+		return swo_error_set(err, SWO_E_INVALID, 0, "device %s: asked wrongly", d->name);
+	}
+	d->asked[i] = buf;
+	return 0;
+}
+
 static int data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
 {
 	struct fake_device *d = self;
@@ -79,6 +98,12 @@ static int data_read(void *self, void *buf, size_t len, size_t *got, struct swo_
 	size_t end = d->state == SWO_DEVICE_STOP_COPY ? d->size : d->size / 2;
 	size_t n = d->read_at < end ? end - d->read_at : 0;
 
+	if (d->asked[0]) {
+		if (d->asked[0] != buf)
+			atomic_fetch_add(&d->vm->offences, 1);
+		memmove(d->asked, d->asked + 1, sizeof(d->asked) - sizeof(d->asked[0]));
+		d->asked[SWO_READS_AHEAD - 1] = NULL;
+	}
 	if (n > len)
 		n = len;
 	if (d->fail_read_at && d->read_at + n >= d->fail_read_at)
@@ -157,6 +182,7 @@ static const struct swo_device_ops device_ops = {
 	.get_state = get_state,
 	.set_state = set_state,
 	.data_read = data_read,
+	.data_ask = data_ask,
 	.data_write = data_write,
 	.data_size = data_size,
 	.read_chunk = chunk,

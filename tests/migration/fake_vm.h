@@ -23,10 +23,11 @@ struct fake_device {
 	char name[16];
 	uint64_t flags;
 	enum swo_device_state state;
-	size_t size;	 /* of its state */
-	uint8_t seed;	 /* what its bytes are made of */
-	size_t read_at;	 /* in a saving session */
-	uint8_t *loaded; /* in a resuming one */
+	size_t size;			    /* of its state */
+	uint8_t seed;			    /* what its bytes are made of */
+	size_t read_at;			    /* in a saving session */
+	const void *asked[SWO_READS_AHEAD]; /* oldest first; NULL: none */
+	uint8_t *loaded;		    /* in a resuming one */
 	size_t loaded_len;
 	bool loaded_ok; /* RESUMING->STOP found the whole */
 	int resets;

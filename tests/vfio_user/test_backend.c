@@ -388,6 +388,69 @@ static void exact_reads_give_the_bytes_and_then_the_end(void **state)
 	read_everything(false);
 }
 
+static void reads_that_were_asked_for_are_collected_in_their_order(void **state)
+{
+	(void)state;
+	uint8_t data[5000], one[2000], two[2000], word[8];
+	size_t got = 0;
+
+	fill(data, sizeof(data));
+	fake.data = data;
+	fake.data_len = sizeof(data);
+	fake.caps.max_write = 1048576;
+	MUST(try_connect());
+	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
+	MUST(OPS->data_ask(dev, one, sizeof(one), &err));
+	MUST(OPS->data_ask(dev, two, sizeof(two), &err));
+	assert_int_equal(OPS->data_ask(dev, one, sizeof(one), &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	/* the others go on beside them */
+	MUST(OPS->region_read(dev, 0, 0, word, sizeof(word), &err));
+	assert_int_equal(OPS->data_read(dev, two, sizeof(two), &got, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	MUST(OPS->data_read(dev, one, sizeof(one), &got, &err));
+	assert_int_equal(got, sizeof(one));
+	assert_memory_equal(one, data, sizeof(one));
+	MUST(OPS->data_ask(dev, one, sizeof(one), &err));
+	MUST(OPS->data_read(dev, two, sizeof(two), &got, &err));
+	assert_memory_equal(two, data + 2000, sizeof(two));
+	MUST(OPS->data_read(dev, one, sizeof(one), &got, &err));
+	assert_int_equal(got, 1000);
+	assert_memory_equal(one, data + 4000, 1000);
+	/* and without asking */
+	MUST(OPS->data_read(dev, two, sizeof(two), &got, &err));
+	assert_int_equal(got, 0);
+}
+
+static void no_answer_comes_after_the_next_arc(void **state)
+{
+	(void)state;
+	uint8_t data[5000], one[2000], two[2000];
+	size_t got = 0;
+
+	fill(data, sizeof(data));
+	fake.data = data;
+	fake.data_len = sizeof(data);
+	fake.caps.max_write = 1048576;
+	MUST(try_connect());
+	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
+	MUST(OPS->data_ask(dev, one, sizeof(one), &err));
+	MUST(OPS->set_state(dev, SWO_DEVICE_STOP, &err));
+	assert_memory_equal(one, data, sizeof(one)); /* it has come before that */
+	MUST(OPS->data_read(dev, two, sizeof(two), &got, &err));
+	assert_memory_equal(two, data + 2000, sizeof(two));
+}
+
+static void an_unknown_server_is_not_asked_ahead(void **state)
+{
+	(void)state;
+	uint8_t one[2000];
+
+	MUST(try_connect());
+	assert_int_equal(OPS->data_ask(dev, one, sizeof(one), &err), -1);
+	assert_int_equal(err.code, SWO_E_UNSUPPORTED);
+}
+
 static bool nothing_now(struct fake *f, struct fake_message *m)
 {
 	if (m->header.command != SWO_VU_MIG_DATA_READ)
@@ -403,6 +466,7 @@ static void enomsg_means_nothing_now_in_pre_copy_and_an_error_else(void **state)
 	size_t got = 1;
 
 	fake.hook = nothing_now;
+	fake.caps.max_write = 1048576;
 	MUST(try_connect());
 	MUST(OPS->set_state(dev, SWO_DEVICE_PRE_COPY, &err));
 	MUST(OPS->data_read(dev, &byte, 1, &got, &err));
@@ -410,6 +474,12 @@ static void enomsg_means_nothing_now_in_pre_copy_and_an_error_else(void **state)
 	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
 	assert_int_equal(OPS->data_read(dev, &byte, 1, &got, &err), -1);
 	assert_int_equal(err.os_errno, ENOMSG);
+	/* also one that was asked for, and the next one is a new one */
+	MUST(OPS->data_ask(dev, &byte, 1, &err));
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(OPS->data_read(dev, &byte, 1, &got, &err), -1);
+		assert_int_equal(err.os_errno, ENOMSG);
+	}
 }
 
 static void writes_arrive_in_order_in_chunks_the_server_takes(void **state)
@@ -831,6 +901,9 @@ int main(void)
 		CASE(a_refusal_carries_the_servers_errno),
 		CASE(padded_reads_give_the_bytes_and_then_the_end),
 		CASE(exact_reads_give_the_bytes_and_then_the_end),
+		CASE(reads_that_were_asked_for_are_collected_in_their_order),
+		CASE(no_answer_comes_after_the_next_arc),
+		CASE(an_unknown_server_is_not_asked_ahead),
 		CASE(enomsg_means_nothing_now_in_pre_copy_and_an_error_else),
 		CASE(writes_arrive_in_order_in_chunks_the_server_takes),
 		CASE(four_writes_are_on_their_way_at_once),
