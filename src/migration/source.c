@@ -54,26 +54,30 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	pthread_mutex_unlock(&s->m.mutex);
 	swo_timeline_mark(s->m.timeline, "", "vCPUs stopped");
 	swo_worker_submit(s->stop_worker, &s->stop_job);
-	return source_configs_send(s, true, err);
+	/* The target has all of it yet to load; else what has changed can wait for the arcs'
+	 * launch. */
+	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, true, err) : 0;
 }
 
 /*
  * Last of all handlers when the VM stops: by now every device has been told to. And first when a
  * stop is taken back: streams must let go of the workers.
  */
-static int on_undo(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+static int on_last(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
 	struct source *s = opaque;
 
 	(void)state;
-	(void)err;
 	if (running)
 		atomic_store(&s->m.abort, true);
 	pthread_mutex_lock(&s->m.mutex);
 	s->all_launched = !running;
 	pthread_mutex_unlock(&s->m.mutex);
 	migration_wake(&s->m);
-	return 0;
+	if (running || s->m.params.config == SWO_WHEN_LATE ||
+		!pthread_equal(pthread_self(), s->m.thread))
+		return 0;
+	return source_configs_send(s, true, err);
 }
 
 static int add_handlers(struct source *s, struct swo_error *err)
@@ -84,14 +88,14 @@ static int add_handlers(struct source *s, struct swo_error *err)
 		.prepare = on_stop,
 		.change = source_on_barrier,
 		.opaque = s};
-	const struct swo_handler_desc undo = {.name = "migration: undo",
+	const struct swo_handler_desc last = {.name = "migration: all are told",
 		.depth = 0,
 		.rank = SWO_RANK_MIN,
-		.prepare = on_undo,
+		.prepare = on_last,
 		.opaque = s};
 
 	if (swo_runstate_add(s->m.vm.runstate, &stop, &s->on_stop, err) ||
-		swo_runstate_add(s->m.vm.runstate, &undo, &s->on_undo, err))
+		swo_runstate_add(s->m.vm.runstate, &last, &s->on_last, err))
 		return -1;
 	return 0;
 }
@@ -429,8 +433,8 @@ static void source_free(struct swo_migration *m)
 	ram_send_destroy(s->ram);
 	if (s->on_stop)
 		swo_runstate_remove(m->vm.runstate, s->on_stop);
-	if (s->on_undo)
-		swo_runstate_remove(m->vm.runstate, s->on_undo);
+	if (s->on_last)
+		swo_runstate_remove(m->vm.runstate, s->on_last);
 	migration_watch(m, false);
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		source_device_fini(&s->devices[i]);

@@ -65,7 +65,7 @@ struct source {
 	struct swo_worker *stop_worker; /* RAM passes while the migration's thread is in vm->stop */
 	struct swo_job stop_job;
 	struct swo_handler *on_stop; /* first of all handlers when the VM stops */
-	struct swo_handler *on_undo; /* first of all when a stop is taken back */
+	struct swo_handler *on_last; /* last of all, and first when a stop is taken back */
 	bool was_running;
 	bool stopped_by_us;
 	bool logs_started;

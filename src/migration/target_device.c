@@ -264,7 +264,9 @@ static void load_job(void *opaque)
 	pthread_mutex_lock(&m->mutex);
 	td->loaded = true;
 	td->finalising = alone;
-	pthread_cond_broadcast(&m->changed);
+	/* Else there is nothing for the migration's thread to do before the device has settled. */
+	if (!alone)
+		pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
 }
 
