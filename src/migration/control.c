@@ -92,7 +92,7 @@ void migration_read_control(struct swo_migration *m, control_handler *handle)
 	pthread_mutex_lock(&m->mutex);
 	m->lost = true;
 	m->lost_error = err;
-	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
+	migration_wake(m);
 	m->ops->lost(m);
 }

@@ -64,6 +64,8 @@ struct migration_ops {
 	void (*main)(struct swo_migration *m);
 	bool (*may_run)(struct swo_migration *m); /* with the mutex held */
 	int (*resolve)(struct swo_migration *m, bool run_here, struct swo_error *err);
+	/* With the mutex held: wakes who waits on anything but `changed`; optional. */
+	void (*wake)(struct swo_migration *m);
 	/* Any thread: make whatever blocks the migration's thread return. */
 	void (*interrupt)(struct swo_migration *m);
 	/* The control connection was lost: on its reader's thread, after m->lost was set. */

@@ -160,10 +160,17 @@ uint64_t migration_sum(uint64_t sum, uint64_t frame_checksum)
 	return sum + XXH3_64bits(&frame_checksum, sizeof(frame_checksum));
 }
 
+static void wake_locked(struct swo_migration *m)
+{
+	pthread_cond_broadcast(&m->changed);
+	if (m->ops->wake)
+		m->ops->wake(m);
+}
+
 void migration_wake(struct swo_migration *m)
 {
 	pthread_mutex_lock(&m->mutex);
-	pthread_cond_broadcast(&m->changed);
+	wake_locked(m);
 	pthread_mutex_unlock(&m->mutex);
 }
 
@@ -174,7 +181,7 @@ void migration_fail(struct swo_migration *m, const struct swo_error *err)
 	if (m->failure.code == SWO_E_NONE && err->code != SWO_E_CANCELLED)
 		m->failure = *err;
 	atomic_store(&m->abort, true);
-	pthread_cond_broadcast(&m->changed);
+	wake_locked(m);
 	pthread_mutex_unlock(&m->mutex);
 }
 

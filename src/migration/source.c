@@ -410,8 +410,16 @@ static void interrupt(struct swo_migration *m)
 	if (abort)
 		for (unsigned i = 0; i < m->data_open; i++)
 			swo_channel_shutdown(&m->data[i]);
-	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
+	migration_wake(m);
+}
+
+static void wake(struct swo_migration *m)
+{
+	struct source *s = (struct source *)m;
+
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		pthread_cond_broadcast(&s->devices[i].credit);
 }
 
 static void lost(struct swo_migration *m)
@@ -436,8 +444,10 @@ static void source_free(struct swo_migration *m)
 	if (s->on_last)
 		swo_runstate_remove(m->vm.runstate, s->on_last);
 	migration_watch(m, false);
-	for (unsigned i = 0; i < m->vm.device_count; i++)
+	for (unsigned i = 0; s->devices && i < m->vm.device_count; i++) {
 		source_device_fini(&s->devices[i]);
+		pthread_cond_destroy(&s->devices[i].credit);
+	}
 	state_send_destroy(s->state_send);
 	for (unsigned i = 0; i < m->data_open; i++)
 		swo_channel_close(&m->data[i]);
@@ -454,6 +464,7 @@ static const struct migration_ops source_ops = {
 	.main = source_main,
 	.may_run = may_run,
 	.resolve = source_resolve,
+	.wake = wake,
 	.interrupt = interrupt,
 	.lost = lost,
 	.free = source_free,
@@ -479,6 +490,8 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 	s->was_running = source_vm_runs(s);
 	s->devices = calloc(vm->device_count + 1, sizeof(*s->devices));
 	s->costs = calloc(vm->device_count + 1, sizeof(*s->costs));
+	for (unsigned i = 0; s->devices && i < vm->device_count; i++)
+		swo_cond_init(&s->devices[i].credit);
 	if (!s->devices || !s->costs) {
 		swo_error_set(
 			err, SWO_E_NO_MEMORY, ENOMEM, "migration of %u devices", vm->device_count);

@@ -41,7 +41,9 @@ struct source_device {
 	uint64_t read_ns; /* spent in reading the device */
 
 	/* under the migration's mutex */
-	uint64_t consumed;   /* the target's word */
+	uint64_t consumed; /* the target's word */
+	uint64_t wanted;   /* of it, by the worker that waits on `credit`; 0: it does not */
+	pthread_cond_t credit;
 	uint64_t stop_bytes; /* what it says STOP_COPY will hold */
 	uint64_t rate;	     /* bytes a second, of its latest large round; 0: there was none */
 	bool initial_loaded;

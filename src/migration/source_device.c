@@ -131,14 +131,16 @@ static int wait_credit(struct source_device *sd, size_t len, struct swo_error *e
 	int rc = 0;
 
 	pthread_mutex_lock(&m->mutex);
-	while (sd->offset + len > sd->consumed + sd->window) {
+	if (sd->offset + len > sd->window)
+		sd->wanted = sd->offset + len - sd->window;
+	while (sd->consumed < sd->wanted) {
 		if (atomic_load(&m->abort) || m->lost) {
 			rc = swo_error_set(err, SWO_E_CANCELLED, 0,
 				"device %s: the migration was broken off while its state was sent",
 				swo_device_name(sd->dev));
 			break;
 		}
-		if (swo_cond_wait(&m->changed, &m->mutex, deadline) == ETIMEDOUT &&
+		if (swo_cond_wait(&sd->credit, &m->mutex, deadline) == ETIMEDOUT &&
 			swo_deadline_passed(deadline)) {
 			rc = swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"device %s: the target took none of its state for %llu ms",
@@ -147,6 +149,7 @@ static int wait_credit(struct source_device *sd, size_t len, struct swo_error *e
 			break;
 		}
 	}
+	sd->wanted = 0;
 	pthread_mutex_unlock(&m->mutex);
 	return rc;
 }

@@ -48,6 +48,8 @@ static int take_device_word(
 		sd->agreed = true;
 	else if (header->offset > sd->consumed)
 		sd->consumed = header->offset;
+	if (sd->wanted && sd->consumed >= sd->wanted)
+		pthread_cond_signal(&sd->credit);
 	return 0;
 }
 
@@ -114,7 +116,9 @@ static int handle(struct swo_migration *m, const struct swo_frame_header *header
 	int rc = handle_locked(s, header, payload, err);
 	/* Before GO a refusal is a failure like any other; after it, the commit reads it. */
 	bool refused_early = s->refused && !m->info.committed;
-	pthread_cond_broadcast(&m->changed);
+	/* Of which there are thousands a second, and each has one who waits for it at the most. */
+	if (header->type != WIRE_CREDIT)
+		pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
 	if (refused_early) {
 		swo_error_set(err, SWO_E_PEER_LOST, 0, "the target refused: %.300s", s->word);
