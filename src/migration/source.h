@@ -46,6 +46,7 @@ struct source_device {
 	pthread_cond_t credit;
 	uint64_t stop_bytes; /* what it says STOP_COPY will hold */
 	uint64_t rate;	     /* bytes a second, of its latest large round; 0: there was none */
+	uint64_t rate_bytes; /* of its largest */
 	bool initial_loaded;
 	bool streamed; /* its last byte is out */
 	bool end_sent;

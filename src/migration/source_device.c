@@ -258,12 +258,17 @@ static int precopy_round(struct source_device *sd, struct swo_error *err)
 	return 0;
 }
 
-/* Read beside all the others, so that what it shares with them is in it. */
+/*
+ * Read beside all the others, so that what it shares with them is in it. A short round after a long
+ * one says little: a device may have had as much ready before it was asked.
+ */
 static void learn_rate(struct source_device *sd, uint64_t bytes, uint64_t ns)
 {
-	if (bytes < SOURCE_SAMPLE_MIN || !ns)
+	if (bytes < SOURCE_SAMPLE_MIN || bytes < sd->rate_bytes / 2 || !ns)
 		return;
 	pthread_mutex_lock(&sd->source->m.mutex);
+	if (bytes > sd->rate_bytes)
+		sd->rate_bytes = bytes;
 	sd->rate = (uint64_t)((double)bytes * 1e9 / (double)ns);
 	pthread_mutex_unlock(&sd->source->m.mutex);
 }
