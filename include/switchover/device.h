@@ -267,6 +267,11 @@ SWO_API int swo_device_discard(struct swo_device *dev, struct swo_error *err);
 /* The page size of the device's DMA log, kept for whoever reports from it; 0: no log is on. */
 SWO_API void swo_device_set_dma_log_page(struct swo_device *dev, uint64_t page_size);
 SWO_API uint64_t swo_device_dma_log_page(struct swo_device *dev);
+/*
+ * So many words, all 0, for the bitmaps of whoever reports from it: one thread at a time, which
+ * leaves them all 0. They stay until more are asked for. NULL: no memory.
+ */
+SWO_API uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words);
 
 /* Where a hung arc is driven if it ends after all: RUNNING (source) or reset (target). */
 enum swo_settle { SWO_SETTLE_RUN, SWO_SETTLE_RESET };

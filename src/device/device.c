@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define DEFAULT_DEADLINE_MS 30000
 /* A device that hung once is not waited for a second time as long. */
@@ -100,6 +101,7 @@ void swo_device_destroy(struct swo_device *dev)
 		dev->ops->destroy(dev->self);
 	pthread_cond_destroy(&dev->changed);
 	pthread_mutex_destroy(&dev->mutex);
+	free(dev->dma_log_bits);
 	free(dev);
 }
 
@@ -163,6 +165,20 @@ uint64_t swo_device_dma_log_page(struct swo_device *dev)
 	uint64_t page_size = dev->dma_log_page;
 	pthread_mutex_unlock(&dev->mutex);
 	return page_size;
+}
+
+uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words)
+{
+	if (words > dev->dma_log_words) {
+		free(dev->dma_log_bits);
+		dev->dma_log_words = 0;
+		dev->dma_log_bits = swo_alloc_touched(words * sizeof(*dev->dma_log_bits));
+		if (!dev->dma_log_bits)
+			return NULL;
+		dev->dma_log_words = words;
+		memset(dev->dma_log_bits, 0, words * sizeof(*dev->dma_log_bits));
+	}
+	return dev->dma_log_bits;
 }
 
 enum swo_device_state swo_device_state(struct swo_device *dev)

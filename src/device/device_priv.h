@@ -74,6 +74,8 @@ struct swo_device {
 		void *opaque;
 	} observer;
 	uint64_t dma_log_page;
+	uint64_t *dma_log_bits; /* whoever collects */
+	size_t dma_log_words;
 	struct swo_arc_cost cost[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	struct swo_device_expected expected;
 

@@ -70,6 +70,17 @@ static void set_run(uint64_t *map, uint64_t bit, uint64_t count)
 static void move_bits(
 	uint64_t *to, uint64_t to_bit, uint64_t *from, uint64_t from_bit, uint64_t count)
 {
+	/* Nearly always, and most words are empty. */
+	for (; count >= 64 && to_bit % 64 == 0 && from_bit % 64 == 0; count -= 64) {
+		uint64_t *word = &from[from_bit / 64];
+
+		if (*word) {
+			to[to_bit / 64] |= *word;
+			*word = 0;
+		}
+		to_bit += 64;
+		from_bit += 64;
+	}
 	while (count) {
 		unsigned n = count < 64 ? (unsigned)count : 64;
 		uint64_t bits = take_bits(from, from_bit, n);

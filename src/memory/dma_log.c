@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <stdlib.h>
 
 /* Larger pages than this say next to nothing. */
 #define LOG_PAGE_MAX (UINT64_C(1) << 30)
@@ -76,14 +75,19 @@ static int collect_region(struct swo_device *dev, struct swo_ram *ram,
 	const struct swo_device_ops *ops = swo_device_backend(dev, &backend);
 	uint64_t iova = region->gpa & ~(page_size - 1);
 	uint64_t pages = (region->gpa - iova + region->size + page_size - 1) / page_size;
-	swo_autofree uint64_t *bitmap = calloc(bitmap_words(pages), sizeof(*bitmap));
+	uint64_t *bitmap = swo_device_dma_log_bits(dev, bitmap_words(pages));
 
 	if (!bitmap)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "its bitmap");
-	if (ops->dma_log_report(backend, iova, pages * page_size, page_size, bitmap, err))
-		return -1;
-	mark(ram, iova, bitmap, pages, page_size);
-	return 0;
+	int rc = ops->dma_log_report(backend, iova, pages * page_size, page_size, bitmap, err);
+
+	if (!rc)
+		mark(ram, iova, bitmap, pages, page_size);
+	/* Few words are not 0 yet, and whole pages of them need not be written. */
+	for (size_t w = 0; w < bitmap_words(pages); w++)
+		if (bitmap[w])
+			bitmap[w] = 0;
+	return rc;
 }
 
 int swo_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_error *err)
