@@ -797,6 +797,27 @@ static void a_known_server_is_asked_for_just_the_range(void **state)
 	assert_int_equal(bits, 5);
 }
 
+static void every_bit_of_a_long_report_is_told_once(void **state)
+{
+	(void)state;
+	static const uint64_t dirty[2] = {UINT64_C(1) << 63 | 1, UINT64_C(1) << 35 | 4};
+	uint64_t bits[2] = {0, 2}, none[2] = {0};
+
+	fake.caps.max_write = 1048576;
+	start_log(4096, 4096);
+	memcpy(fake.dirty_words, dirty, sizeof(dirty));
+	MUST(OPS->dma_log_report(dev, 0x100000, 100 * 4096, 4096, bits, &err));
+	assert_int_equal(bits[0], dirty[0]);
+	assert_int_equal(bits[1], dirty[1] | 2); /* what was there stays */
+	MUST(OPS->dma_log_report(dev, 0x100000, 100 * 4096, 4096, none, &err));
+	assert_int_equal(none[0] | none[1], 0);
+	/* and from a page on at which no word begins */
+	memcpy(fake.dirty_words, dirty, sizeof(dirty));
+	MUST(OPS->dma_log_report(dev, 0x101000, 100 * 4096, 4096, none, &err));
+	assert_int_equal(none[0], dirty[0]);
+	assert_int_equal(none[1], dirty[1]);
+}
+
 static void bend_no_bitmap(
 	struct fake *f, const struct fake_message *m, uint8_t *reply, size_t *len)
 {
@@ -916,6 +937,7 @@ int main(void)
 		CASE(reports_begin_at_a_maps_base_and_keep_what_was_not_asked_for),
 		CASE(a_report_over_two_maps_asks_for_each),
 		CASE(a_known_server_is_asked_for_just_the_range),
+		CASE(every_bit_of_a_long_report_is_told_once),
 		CASE(success_without_a_bitmap_means_all_is_dirty),
 		CASE(a_page_size_of_the_servers_choice_makes_all_dirty_once),
 		CASE(an_odd_page_size_is_refused),
