@@ -15,6 +15,12 @@
 
 struct handler_log {
 	struct swo_ram *ram;
+	/*
+	 * A page is noted and released as one, as a collect sees it. Noted alone, it could be
+	 * collected, protected anew (it still is) and read by the one side before the other
+	 * releases it for the write: of which nothing would be known.
+	 */
+	pthread_mutex_t noting;
 	uint64_t *written[SWO_RAM_REGIONS_MAX]; /* by fault, since the last collect */
 	int uffd;				/* -1: off */
 	int stop_fd;
@@ -46,11 +52,13 @@ static void take_fault(struct handler_log *log, const struct uffd_msg *msg)
 		return;
 	uint64_t page = (msg->arg.pagefault.address - (uintptr_t)region->host) >> SWO_PAGE_SHIFT;
 
-	/* Noted before it is released: a collect that misses it is followed by the write. */
+	pthread_mutex_lock(&log->noting);
 	__atomic_fetch_or(
-		&log->written[index][page / 64], UINT64_C(1) << (page % 64), __ATOMIC_SEQ_CST);
+		&log->written[index][page / 64], UINT64_C(1) << (page % 64), __ATOMIC_RELAXED);
 	int errnum =
 		uffd_protect(log->uffd, region->host + page * SWO_PAGE_SIZE, SWO_PAGE_SIZE, false);
+
+	pthread_mutex_unlock(&log->noting);
 
 	/* ENOENT: the region was unregistered meanwhile, which wakes the writer too. */
 	if (errnum && errnum != ENOENT)
@@ -152,6 +160,19 @@ static int rearm_run(struct handler_log *log, struct swo_ram_region *region, uin
 	return 0;
 }
 
+/* Without a bit, nothing has been released that is not noted later: no need to wait for anybody. */
+static uint64_t take_word(struct handler_log *log, unsigned index, size_t word)
+{
+	uint64_t *written = &log->written[index][word], bits = 0;
+
+	if (!__atomic_load_n(written, __ATOMIC_RELAXED))
+		return 0;
+	pthread_mutex_lock(&log->noting);
+	bits = __atomic_exchange_n(written, 0, __ATOMIC_RELAXED);
+	pthread_mutex_unlock(&log->noting);
+	return bits;
+}
+
 static int handler_collect(void *self, struct swo_ram *ram, struct swo_error *err)
 {
 	struct handler_log *log = self;
@@ -163,8 +184,7 @@ static int handler_collect(void *self, struct swo_ram *ram, struct swo_error *er
 		uint64_t run = 0, length = 0;
 
 		for (size_t w = 0; w < bitmap_words(region_pages(region)); w++) {
-			uint64_t bits =
-				__atomic_exchange_n(&log->written[i][w], 0, __ATOMIC_SEQ_CST);
+			uint64_t bits = take_word(log, i, w);
 
 			while (bits) {
 				uint64_t page = w * 64 + (uint64_t)__builtin_ctzll(bits);
@@ -193,6 +213,7 @@ static void handler_destroy(void *self)
 	handler_stop(log);
 	for (unsigned i = 0; i < SWO_RAM_REGIONS_MAX; i++)
 		free(log->written[i]);
+	pthread_mutex_destroy(&log->noting);
 	free(log);
 }
 
@@ -209,6 +230,7 @@ int dirty_handler_new(struct swo_ram *ram, struct swo_dirty_source *out, struct 
 	if (!log)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "userfaultfd log");
 	log->ram = ram;
+	pthread_mutex_init(&log->noting, NULL);
 	log->uffd = log->stop_fd = -1;
 	for (unsigned i = 0; i < ram->count; i++) {
 		log->written[i] = calloc(bitmap_words(region_pages(&ram->region[i])), 8);

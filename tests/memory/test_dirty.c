@@ -3,6 +3,7 @@
 #include "../cm.h"
 #include "switchover/memory.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -237,6 +238,58 @@ static void no_write_beside_the_fault_handler_is_lost(void **state)
 	check_race(true);
 }
 
+/* Linked in front of the real one, so that a fault can be held where it is answered. */
+int __real_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
+int __wrap_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
+
+static atomic_bool hold, held, collected;
+
+int __wrap_uffd_protect(int uffd, const void *host, uint64_t len, bool protect)
+{
+	if (!protect && atomic_load(&hold)) {
+		/* Whoever collects may have to wait for us: then we are let go by time. */
+		const swo_deadline enough = swo_deadline_ms(200);
+
+		atomic_store(&held, true);
+		while (!atomic_load(&collected) && !swo_deadline_passed(enough))
+			swo_sleep_until(swo_now_ns() + 100000);
+	}
+	return __real_uffd_protect(uffd, host, len, protect);
+}
+
+static void *write_once(void *opaque)
+{
+	__atomic_store_n((uint64_t *)swo_ram_host(opaque, PAGES(5), 8), 7, __ATOMIC_RELAXED);
+	return NULL;
+}
+
+static void a_write_whose_page_is_collected_before_it_happens_is_not_lost(void **state)
+{
+	(void)state;
+	const swo_deadline hang = swo_deadline_ms(10000);
+	uint64_t copy[WRITER_PAGES] = {0};
+	struct native n;
+	pthread_t thread;
+
+	native_open(&n, true);
+	assert_int_equal(n.source.start(n.source.self, NULL), 0);
+	atomic_store(&hold, true);
+	assert_int_equal(swo_thread_start(&thread, "writer", write_once, n.ram, NULL), 0);
+	while (!atomic_load(&held) && !swo_deadline_passed(hang))
+		swo_sleep_until(swo_now_ns() + 100000);
+	assert_true(atomic_load(&held));
+	/* Its fault is noted and the page not released yet. */
+	collect(&n);
+	copy_dirty(n.ram, copy);
+	atomic_store(&collected, true);
+	pthread_join(thread, NULL);
+	collect(&n);
+	copy_dirty(n.ram, copy);
+	assert_int_equal(copy[5], 7);
+	atomic_store(&hold, false);
+	native_close(&n);
+}
+
 static void a_writer_in_a_fault_is_let_go_when_the_log_stops(void **state)
 {
 	(void)state;
@@ -266,6 +319,7 @@ int main(void)
 		cmocka_unit_test(written_pages_are_reported_though_their_page_tables_are_gone),
 		cmocka_unit_test(no_write_beside_the_native_log_is_lost),
 		cmocka_unit_test(no_write_beside_the_fault_handler_is_lost),
+		cmocka_unit_test(a_write_whose_page_is_collected_before_it_happens_is_not_lost),
 		cmocka_unit_test(a_writer_in_a_fault_is_let_go_when_the_log_stops),
 	};
 	struct swo_ram *ram = swo_ram_new();
