@@ -54,8 +54,7 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	pthread_mutex_unlock(&s->m.mutex);
 	swo_timeline_mark(s->m.timeline, "", "vCPUs stopped");
 	swo_worker_submit(s->stop_worker, &s->stop_job);
-	/* The target has all of it yet to load; else what has changed can wait for the arcs'
-	 * launch. */
+	/* All of it is yet to be loaded; otherwise what has changed can wait for the arcs. */
 	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, true, err) : 0;
 }
 

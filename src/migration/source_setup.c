@@ -86,16 +86,20 @@ static int handle_locked(struct source *s, const struct swo_frame_header *header
 		s->starting = true;
 		return 0;
 	case WIRE_STARTED:
+		/* Its first word stands, here and below: the migration's thread may be reading it.
+		 */
+		if (!s->started)
+			snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
 		s->started = true;
-		snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
 		return 0;
 	case WIRE_ABORT: /* turned away at the door: it never was this target's business */
 		if (s->m.info.committed)
 			return 0;
 		/* fallthrough */
 	case WIRE_REFUSED:
+		if (!s->refused)
+			snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
 		s->refused = true;
-		snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
 		return 0;
 	case WIRE_TIMELINE:
 		s->timeline_in = true;

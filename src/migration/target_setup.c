@@ -45,8 +45,10 @@ static int handle_locked(struct target *t, const struct swo_frame_header *header
 	case WIRE_GO:
 		return take_go(t, header, payload, err);
 	case WIRE_ABORT:
+		/* Its first word stands: the migration's thread may be reading it. */
+		if (!t->aborted)
+			snprintf(t->abort_word, sizeof(t->abort_word), "%s", (const char *)payload);
 		t->aborted = true;
-		snprintf(t->abort_word, sizeof(t->abort_word), "%s", (const char *)payload);
 		return 0;
 	case WIRE_DONE:
 		t->settled = true;
