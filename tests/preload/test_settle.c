@@ -347,6 +347,7 @@ static void a_duplicate_is_the_same_device(void **state)
 	played_hold(1, true);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_RUNNING_P2P), 0);
 	/* Its first number goes while it is at work, and another one keeps it open. */
+	assert_true(played_inside(1));
 	ahead_close(first);
 	close(first);
 	played_hold(1, false);
