@@ -388,18 +388,24 @@ static void exact_reads_give_the_bytes_and_then_the_end(void **state)
 	read_everything(false);
 }
 
+/* To a known server, whose device has this state. */
+static void connect_stopped(uint8_t *data, size_t len)
+{
+	fill(data, len);
+	fake.data = data;
+	fake.data_len = len;
+	fake.caps.max_write = 1048576;
+	MUST(try_connect());
+	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
+}
+
 static void reads_that_were_asked_for_are_collected_in_their_order(void **state)
 {
 	(void)state;
 	uint8_t data[5000], one[2000], two[2000], word[8];
 	size_t got = 0;
 
-	fill(data, sizeof(data));
-	fake.data = data;
-	fake.data_len = sizeof(data);
-	fake.caps.max_write = 1048576;
-	MUST(try_connect());
-	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
+	connect_stopped(data, sizeof(data));
 	MUST(OPS->data_ask(dev, one, sizeof(one), &err));
 	MUST(OPS->data_ask(dev, two, sizeof(two), &err));
 	assert_int_equal(OPS->data_ask(dev, one, sizeof(one), &err), -1);
@@ -428,12 +434,7 @@ static void no_answer_comes_after_the_next_arc(void **state)
 	uint8_t data[5000], one[2000], two[2000];
 	size_t got = 0;
 
-	fill(data, sizeof(data));
-	fake.data = data;
-	fake.data_len = sizeof(data);
-	fake.caps.max_write = 1048576;
-	MUST(try_connect());
-	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
+	connect_stopped(data, sizeof(data));
 	MUST(OPS->data_ask(dev, one, sizeof(one), &err));
 	MUST(OPS->set_state(dev, SWO_DEVICE_STOP, &err));
 	assert_memory_equal(one, data, sizeof(one)); /* it has come before that */
