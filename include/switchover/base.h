@@ -167,7 +167,7 @@ SWO_API int swo_buf_append(
 	struct swo_buf *buf, const void *data, size_t len, struct swo_error *err);
 SWO_API void swo_buf_free(struct swo_buf *buf);
 
-/* malloc, with the pages there already: what is allocated so costs no page fault in a downtime.
+/* Zeros, with their pages there already: what is allocated so costs no page fault in a downtime.
    Free it with free. NULL: no memory. */
 SWO_API void *swo_alloc_touched(size_t size);
 

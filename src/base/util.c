@@ -45,8 +45,8 @@ void swo_buf_free(struct swo_buf *buf)
 void *swo_alloc_touched(size_t size)
 {
 	const long page = sysconf(_SC_PAGESIZE);
-	/* volatile, as a compiler may make malloc and memset one call that touches nothing */
-	volatile char *memory = malloc(size);
+	/* volatile, as they are zeros already */
+	volatile char *memory = calloc(1, size);
 
 	for (size_t at = 0; memory && at < size; at += (size_t)page)
 		memory[at] = 0;

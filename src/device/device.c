@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define DEFAULT_DEADLINE_MS 30000
 /* A device that hung once is not waited for a second time as long. */
@@ -176,7 +175,6 @@ uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words)
 		if (!dev->dma_log_bits)
 			return NULL;
 		dev->dma_log_words = words;
-		memset(dev->dma_log_bits, 0, words * sizeof(*dev->dma_log_bits));
 	}
 	return dev->dma_log_bits;
 }

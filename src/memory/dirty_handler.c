@@ -163,12 +163,12 @@ static int rearm_run(struct handler_log *log, struct swo_ram_region *region, uin
 /* Without a bit, nothing has been released that is not noted later: no need to wait for anybody. */
 static uint64_t take_word(struct handler_log *log, unsigned index, size_t word)
 {
-	uint64_t *written = &log->written[index][word], bits = 0;
+	uint64_t *written = &log->written[index][word];
 
 	if (!__atomic_load_n(written, __ATOMIC_RELAXED))
 		return 0;
 	pthread_mutex_lock(&log->noting);
-	bits = __atomic_exchange_n(written, 0, __ATOMIC_RELAXED);
+	const uint64_t bits = __atomic_exchange_n(written, 0, __ATOMIC_RELAXED);
 	pthread_mutex_unlock(&log->noting);
 	return bits;
 }
