@@ -42,7 +42,7 @@ static double median(const struct figures *f)
 	return f->count ? f->value[f->count / 2] : 0;
 }
 
-/* ---- rows ----------------------------------------------------------------------------------- */
+/* Rows */
 
 static void put_json(const struct arguments *a, const char *what, const char *who,
 	const struct figures *f, const char *unit, double ratio, double cpu)
@@ -168,7 +168,7 @@ static int state_rows(const struct arguments *a, struct swo_error *err)
 	return 0;
 }
 
-/* ---- the command line ------------------------------------------------------------------------ */
+/* The command line */
 
 static const struct argp_option options[] = {
 	{"ram", 'm', "MIB", 0, "RAM of the machine (4096); 0: leave RAM out", 0},

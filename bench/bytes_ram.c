@@ -48,7 +48,7 @@ int bytes_free_port(int *port, struct swo_error *err)
 	return 0;
 }
 
-/* ---- memory, from outside ---------------------------------------------------------------- */
+/* Memory, from outside */
 
 #define PARTS_MAX 4
 
@@ -194,7 +194,7 @@ static int compare(pid_t source, pid_t target, uint64_t size, struct swo_error *
 	return rc;
 }
 
-/* ---- machines -------------------------------------------------------------------------------- */
+/* Machines */
 
 static int start_ours(
 	const struct bytes_setting *s, struct end *end, bool target, struct swo_error *err)

@@ -23,7 +23,7 @@
 #define DEVICES_MAX 16
 #define RAM_SIZE    (2u << 20)
 
-/* ---- the clock and the CPUs ------------------------------------------------------------- */
+/* The clock and the CPUs */
 
 struct watch {
 	uint64_t start_ns;
@@ -51,7 +51,7 @@ static struct bytes_speed watch_stop(const struct watch *watch, uint64_t bytes)
 		cpu_seconds() - watch->cpu};
 }
 
-/* ---- devices that are memory -------------------------------------------------------------------
+/* Devices that are memory:
  */
 
 struct device {
@@ -155,7 +155,7 @@ static const struct swo_device_ops device_ops = {
 	.destroy = destroy,
 };
 
-/* ---- a VM that is nothing but them --------------------------------------------------------------
+/* A VM that is nothing but them:
  */
 
 static int nothing_out(void *vm, struct swo_buf *out, struct swo_error *err)
@@ -325,8 +325,7 @@ int bytes_state_engine(
 	return rc;
 }
 
-/* ---- plain sockets
- * ------------------------------------------------------------------------------- */
+/* Plain sockets */
 
 struct stream {
 	struct swo_conn *out, *in;

@@ -91,7 +91,7 @@ static void *buffer(void)
 	return memory;
 }
 
-/* ---- the four kinds of process ---------------------------------------------------------- */
+/* The four kinds of process */
 
 /* Every process does one round more than is measured: the first one warms everything up. */
 static unsigned rounds_of(const struct setting *s)
@@ -194,7 +194,7 @@ static void run_relays(const struct setting *s, const struct hops *hops, bool so
 		pthread_join(threads[i], NULL);
 }
 
-/* ---- one chain ------------------------------------------------------------------------------ */
+/* One chain */
 
 static void tcp_pair(int fds[2])
 {
@@ -331,7 +331,7 @@ static double round_trip_ns(const struct setting *s)
 	return rounds[PINGS / 2];
 }
 
-/* ---- the command line ------------------------------------------------------------------------ */
+/* The command line */
 
 static const struct argp_option options[] = {
 	{"devices", 'd', "N", 0, "Devices on each side (1)", 0},

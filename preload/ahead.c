@@ -68,7 +68,7 @@ static void unlock(struct held held)
 	errno = held.error;
 }
 
-/* ---- sessions, for the record ------------------------------------------------------------- */
+/* Sessions, for the record */
 
 static void record_stream(struct fleet_device *device)
 {
@@ -97,7 +97,7 @@ void ahead_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
 	unlock(held);
 }
 
-/* ---- what was begun ahead ----------------------------------------------------------------- */
+/* What was begun ahead */
 
 static void record_arc(const struct fleet_device *device, uint32_t from, uint32_t to,
 	uint64_t asked_ns, const struct fleet_result *result, bool ahead)
@@ -184,7 +184,7 @@ static int hand_over(struct fleet_device *device, struct state_request *request,
 	return answer(&result);
 }
 
-/* ---- ioctls ------------------------------------------------------------------------------- */
+/* Ioctls */
 
 /* The VMM's own call, in the VMM's own buffer, with the lock let go. False: its device has gone
  * meanwhile. */
@@ -398,7 +398,7 @@ int ahead_ioctl(int fd, unsigned long request, void *arg)
 	return rc;
 }
 
-/* ---- everything else ---------------------------------------------------------------------- */
+/* Everything else */
 
 static void settle(int fd, bool write)
 {

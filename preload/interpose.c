@@ -148,7 +148,7 @@ EXPORT int fcntl(int fd, int command, ...)
 /* What programs with a 64-bit off_t call. */
 EXPORT int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
 
-/* ---- data --------------------------------------------------------------------------------- */
+/* Data */
 
 #define MOVE(fd, save, settle, call)                                                               \
 	do {                                                                                       \
@@ -234,7 +234,7 @@ EXPORT int ppoll(
 	return real.ppoll(fds, count, timeout, mask);
 }
 
-/* ---- what a VMM that was built with _FORTIFY_SOURCE calls instead -------------------------- */
+/* What a VMM that was built with _FORTIFY_SOURCE calls instead */
 
 void __chk_fail(void) __attribute__((noreturn));
 

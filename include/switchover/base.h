@@ -15,7 +15,7 @@
 #define SWO_API		 __attribute__((visibility("default")))
 #define SWO_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
-/* ---- errors ---------------------------------------------------------- */
+/* Errors */
 
 /*
  * What kind of thing went wrong: enough for a program to decide, while `text`
@@ -55,7 +55,7 @@ SWO_API int swo_error_set(struct swo_error *err, enum swo_error_code code, int o
 SWO_API int swo_error_prefix(struct swo_error *err, const char *fmt, ...) SWO_PRINTF(2, 3);
 SWO_API const char *swo_error_code_name(enum swo_error_code code);
 
-/* ---- clocks and deadlines --------------------------------------------- */
+/* Clocks and deadlines */
 
 /* CLOCK_MONOTONIC in nanoseconds. Every time in this library is one of these. */
 SWO_API uint64_t swo_now_ns(void);
@@ -80,7 +80,7 @@ SWO_API int swo_cond_init(pthread_cond_t *cond);
 /* pthread_cond_timedwait with a deadline: 0 or ETIMEDOUT. */
 SWO_API int swo_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, swo_deadline deadline);
 
-/* ---- threads ----------------------------------------------------------- */
+/* Threads */
 
 /*
  * Starts a named thread with every signal blocked (drivers wait interruptibly:
@@ -132,7 +132,7 @@ SWO_API bool swo_worker_destroy(struct swo_worker *worker, swo_deadline deadline
  */
 SWO_API void swo_leave_behind(void *what);
 
-/* ---- log ---------------------------------------------------------------- */
+/* Log */
 
 enum swo_log_level { SWO_LOG_ERROR, SWO_LOG_WARN, SWO_LOG_INFO, SWO_LOG_DEBUG };
 
@@ -145,7 +145,7 @@ typedef void swo_log_sink(void *opaque, enum swo_log_level level, const char *te
 SWO_API void swo_log_set(enum swo_log_level most_verbose, swo_log_sink *sink, void *opaque);
 SWO_API void swo_log(enum swo_log_level level, const char *fmt, ...) SWO_PRINTF(2, 3);
 
-/* ---- small things ------------------------------------------------------- */
+/* Small things */
 
 #define SWO_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

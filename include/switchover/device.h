@@ -13,7 +13,7 @@
 #include "switchover/runstate.h"
 #include "switchover/timeline.h"
 
-/* ---- states and arcs ----------------------------------------------------- */
+/* States and arcs */
 
 /* Numbers are ABI: enum vfio_device_mig_state. */
 enum swo_device_state {
@@ -44,7 +44,7 @@ SWO_API bool swo_device_state_supported(enum swo_device_state state, uint64_t mi
 SWO_API int swo_device_next_state(enum swo_device_state from, enum swo_device_state to,
 	uint64_t mig_flags, enum swo_device_state *next);
 
-/* ---- backends ------------------------------------------------------------- */
+/* Backends */
 
 struct swo_region_info {
 	uint64_t size;
@@ -173,7 +173,7 @@ struct swo_device_ops {
 #define SWO_FEATURE_PRECOPY_INFO_V2 0x8u
 #define SWO_FEATURE_RESET	    0x10u
 
-/* ---- a device --------------------------------------------------------------- */
+/* A device */
 
 struct swo_device;
 
@@ -309,7 +309,7 @@ SWO_API void swo_device_expect(struct swo_device *dev, const struct swo_device_e
 /* All 0 and -1 before that. */
 SWO_API struct swo_device_expected swo_device_expected(struct swo_device *dev);
 
-/* ---- following the run state --------------------------------------------------- */
+/* Following the run state */
 
 enum swo_transitions {
 	SWO_TRANSITIONS_SERIAL,	  /* each arc inside the device's handler: one device at a time */
@@ -334,7 +334,7 @@ SWO_API int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, i
 	enum swo_transitions transitions, enum swo_join join_at, struct swo_error *err);
 SWO_API void swo_device_unfollow(struct swo_device *dev);
 
-/* ---- backends that come with the library ------------------------------------------ */
+/* Backends that come with the library */
 
 /*
  * What some servers need to be treated with; see docs/vfio-user.md. The client chooses by what a

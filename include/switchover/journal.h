@@ -54,7 +54,7 @@ SWO_API int swo_journal_default_dir(char *out, size_t room, struct swo_error *er
  */
 SWO_API int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_error *err);
 
-/* ---- writing ---------------------------------------------------------------------------- */
+/* Writing */
 
 struct swo_journal;
 
@@ -72,7 +72,7 @@ SWO_API bool swo_journal_is_sync(const struct swo_journal *journal);
 /* With `forget` the file goes too: it says nothing that anybody could need. */
 SWO_API void swo_journal_close(struct swo_journal *journal, bool forget);
 
-/* ---- reading ---------------------------------------------------------------------------- */
+/* Reading */
 
 struct swo_journal_info {
 	enum swo_journal_side side;
@@ -103,7 +103,7 @@ SWO_API int swo_journal_list(
 SWO_API int swo_journal_settle(
 	const char *path, enum swo_journal_event event, const char *text, struct swo_error *err);
 
-/* ---- what it means ------------------------------------------------------------------------ */
+/* What it means */
 
 /* What a target's journal proves about its side. */
 enum swo_journal_proof {

@@ -14,7 +14,7 @@
 #include "switchover/runstate.h"
 #include "switchover/timeline.h"
 
-/* ---- the critical path ---------------------------------------------------------------- */
+/* The critical path */
 
 /*
  * One piece of the chain. A gap is time that no span on the chain covers; its name says what
@@ -50,7 +50,7 @@ SWO_API int swo_critical_path(
 	struct swo_timeline *timeline, struct swo_path *out, struct swo_error *err);
 SWO_API void swo_path_free(struct swo_path *path);
 
-/* ---- the model ------------------------------------------------------------------------ */
+/* The model */
 
 /* What one device costs. Times in ns, rates in bytes a second, 0: no limit. */
 struct swo_plan_device {

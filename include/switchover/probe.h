@@ -34,7 +34,7 @@ struct swo_probe_target {
 SWO_API int swo_probe_describe(
 	const struct swo_probe_target *target, struct swo_probe_info *out, struct swo_error *err);
 
-/* ---- the conformance run ------------------------------------------------------------------ */
+/* The conformance run */
 
 enum swo_verdict {
 	SWO_VERDICT_PASS,

@@ -49,7 +49,7 @@ static void close_device(struct vfio_device *vdev)
 	mutex_unlock(&dev->state_mutex);
 }
 
-/* ---- accesses to regions ---------------------------------------------------------- */
+/* Accesses to regions */
 
 static ssize_t read_region(struct vfio_device *vdev, char __user *buf, size_t count, loff_t *ppos)
 {
@@ -136,7 +136,7 @@ static int map_region(struct vfio_device *vdev, struct vm_area_struct *vma)
 	return vm_insert_page(vma, vma->vm_start, to_simvf(vdev)->inbox);
 }
 
-/* ---- ioctls ------------------------------------------------------------------------ */
+/* Ioctls */
 
 static long get_info(void __user *arg)
 {
@@ -226,7 +226,7 @@ static long ioctl_device(struct vfio_device *vdev, unsigned int cmd, unsigned lo
 	}
 }
 
-/* ---- making and unmaking ----------------------------------------------------------- */
+/* Making and unmaking */
 
 static int init_device(struct vfio_device *vdev)
 {

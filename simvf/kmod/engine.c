@@ -13,7 +13,7 @@
 #define LATE_NS	    50000 /* the least time between two looks at something that is overdue */
 #define KMALLOC_MAX 65536
 
-/* ---- guest memory ------------------------------------------------------------ */
+/* Guest memory */
 
 /*
  * From the work there is no mm, and any process's memory can be reached. What a register access
@@ -52,7 +52,7 @@ static void event(void *opaque, enum svf_event what)
 {
 }
 
-/* ---- the firmware of a PF ------------------------------------------------------ */
+/* The firmware of a PF */
 
 static DEFINE_SPINLOCK(pf_lock);
 static u64 pf_busy_until[SIMVF_PFS + 1][SVF_LANES];
@@ -118,7 +118,7 @@ void simvf_model_free(struct simvf *dev)
 	kvfree(dev->memory);
 }
 
-/* ---- time ---------------------------------------------------------------------- */
+/* Time */
 
 static enum hrtimer_restart ring(struct hrtimer *timer)
 {

@@ -23,7 +23,7 @@ struct simvf_stream {
 	u8 *piece; /* under io_mutex */
 };
 
-/* ---- reading and writing, a piece at a time ---------------------------------------- */
+/* Reading and writing, a piece at a time */
 
 /* -EAGAIN: nothing yet; go on after a sleep until *until. lock is held. */
 static int try_read(struct simvf_stream *stream, size_t len, size_t *got, u64 *until)
@@ -175,7 +175,7 @@ static ssize_t stream_write(struct file *file, const char __user *buf, size_t le
 	return done ? done : n;
 }
 
-/* ---- GET_PRECOPY_INFO ---------------------------------------------------------------- */
+/* GET_PRECOPY_INFO */
 
 #ifdef VFIO_MIGRATION_PRE_COPY
 static long precopy_info(struct simvf_stream *stream, void __user *arg)
@@ -217,7 +217,7 @@ static long stream_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	return -ENOTTY;
 }
 
-/* ---- life --------------------------------------------------------------------------- */
+/* Life */
 
 static void stream_free(struct simvf_stream *stream)
 {

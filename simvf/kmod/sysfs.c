@@ -99,7 +99,7 @@ NUMBER(pf_arcs, model->config.arcs_reserve, 1);
 NUMBER(p2p_set, p2p_set, U32_MAX);
 NUMBER(precopy_zero, precopy_zero, 1);
 
-/* ---- faults --------------------------------------------------------------------- */
+/* Faults */
 
 static ssize_t faults_show(struct device *device, struct device_attribute *attr, char *buf)
 {
@@ -174,7 +174,7 @@ static ssize_t release_store(
 }
 static DEVICE_ATTR_WO(release);
 
-/* ---- what it saw ------------------------------------------------------------------ */
+/* What it saw */
 
 static ssize_t state_show(struct device *device, struct device_attribute *attr, char *buf)
 {

@@ -80,7 +80,7 @@ int svf_state_by_name(const char *name, size_t len); /* -1: no such state */
  */
 int svf_next_state(unsigned from, unsigned to, unsigned mig_flags);
 
-/* ---- profile ---------------------------------------------------------------- */
+/* Profile */
 
 struct svf_profile {
 	char name[SVF_PROFILE_NAME];
@@ -104,7 +104,7 @@ bool svf_profile_set(
 bool svf_profile_parse(struct svf_profile *profile, const char *text, size_t len, unsigned *line,
 	const char **why);
 
-/* ---- faults ----------------------------------------------------------------- */
+/* Faults */
 
 enum svf_fault_where { SVF_AT_ARC, SVF_AT_SAVE, SVF_AT_LOAD, SVF_AT_DOORBELL, SVF_AT_ILLEGAL };
 enum svf_fault_what {
@@ -136,7 +136,7 @@ struct svf_fault {
 /* false, with *why, when the spec is no good. The grammar is in docs/simvf.md. */
 bool svf_fault_parse(const char *spec, struct svf_fault *out, const char **why);
 
-/* ---- what the device needs of its surroundings ------------------------------- */
+/* What the device needs of its surroundings */
 
 enum svf_event { SVF_EVENT_DIE, SVF_EVENT_CLOSE };
 enum svf_lane { SVF_LANE_SAVE, SVF_LANE_LOAD, SVF_LANE_ARC, SVF_LANES };
@@ -170,7 +170,7 @@ struct svf_config {
 
 size_t svf_memory_size(uint64_t state_bytes);
 
-/* ---- counters of this instance (they do not migrate) -------------------------- */
+/* Counters of this instance (they do not migrate) */
 
 struct svf_arc_stats {
 	uint64_t count, errors, last_start_ns, last_end_ns;
@@ -187,7 +187,7 @@ struct svf_stats {
 	struct svf_arc_stats arcs[SVF_STATES][SVF_STATES];
 };
 
-/* ---- the device; fields may be read, and are changed by the model only ------------- */
+/* The device; fields may be read, and are changed by the model only */
 
 /* What the guest programmed and the device counts: saved as it is here. Little-endian. */
 struct svf_regs {

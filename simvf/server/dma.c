@@ -86,7 +86,7 @@ static struct srv_map *find(struct srv *s, uint64_t addr)
 	return NULL;
 }
 
-/* ---- DMA by messages ---------------------------------------------------------- */
+/* DMA by messages */
 
 static int await_on_twin(struct srv *s, uint16_t id, void *buf, size_t room, size_t *len)
 {
@@ -176,7 +176,7 @@ static int by_message(struct srv *s, uint64_t addr, uint8_t *data, size_t len, b
 	return rc;
 }
 
-/* ---- what the device calls ------------------------------------------------------ */
+/* What the device calls */
 
 static int dma(struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool write)
 {
@@ -259,7 +259,7 @@ const struct svf_ops srv_device_ops = {
 	.reserve = reserve,
 };
 
-/* ---- DMA_MAP and DMA_UNMAP ------------------------------------------------------- */
+/* DMA_MAP and DMA_UNMAP */
 
 static void unmap(struct srv *s, unsigned i)
 {

@@ -90,7 +90,7 @@ void swo_fds_drop(struct swo_fds *bag)
 	bag->cut = false;
 }
 
-/* ---- for whoever holds a connection -------------------------------------------------- */
+/* For whoever holds a connection */
 
 static bool is_unix(int fd)
 {

@@ -35,7 +35,7 @@ int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct sw
 /* Closes what came and nobody took; closing the connection does so, too. */
 void swo_conn_drop_fds(struct swo_conn *conn);
 
-/* ---- for conn.c ------------------------------------------------------------------------ */
+/* For conn.c */
 
 /* sendmsg or recvmsg of `msg`, with what is to go or may come along. */
 ssize_t swo_fds_transfer(struct swo_fds *bag, int fd, struct msghdr *msg, bool sending);

@@ -13,7 +13,7 @@
 
 #define RECORD_ROOM (2 * TLS_RECORD) /* a record encrypted, with a key update before it */
 
-/* ---- the socket ------------------------------------------------------------------------------ */
+/* The socket */
 
 static int would_block(gnutls_session_t session, int os_errno)
 {
@@ -121,8 +121,7 @@ int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, c
 	return 0;
 }
 
-/* ---- transfers
- * ------------------------------------------------------------------------------------ */
+/* Transfers */
 
 /* Up to a record's worth from the front: in place when it lies there in one piece. */
 static const void *next_piece(

@@ -17,7 +17,7 @@
 #define KEY_MIN	  16 /* bytes of a pre-shared key: 128 bits */
 #define CHAIN_MAX 16
 
-/* ---- files ------------------------------------------------------------------------------- */
+/* Files */
 
 void tls_path(const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM])
 {
@@ -112,7 +112,7 @@ static int bad_file(const struct swo_tls_params *params, const char *file, const
 		err, SWO_E_INVALID, 0, "TLS credentials: '%s/%s': %s", params->creds, file, why);
 }
 
-/* ---- X.509 -------------------------------------------------------------------------------- */
+/* X.509 */
 
 static int take_ca(struct swo_tls_creds *creds, struct swo_error *err)
 {
@@ -195,7 +195,7 @@ static int load_x509(struct swo_tls_creds *creds, struct swo_error *err)
 	return take_ca(creds, err) || take_own(creds, err) ? -1 : 0;
 }
 
-/* ---- pre-shared keys ------------------------------------------------------------------------ */
+/* Pre-shared keys */
 
 static int bad_line(
 	const struct swo_tls_creds *creds, unsigned line, const char *why, struct swo_error *err)
@@ -326,7 +326,7 @@ static int load_psk(struct swo_tls_creds *creds, struct swo_error *err)
 	return 0;
 }
 
-/* ---- either -----------------------------------------------------------------------------------
+/* Either:
  */
 
 static int choose_kind(struct swo_tls_params *params, struct swo_error *err)

@@ -52,7 +52,7 @@ const char *tls_status_text(unsigned status)
 	return "it is not valid";
 }
 
-/* ---- why we refused --------------------------------------------------------------------- */
+/* Why we refused */
 
 static int we_refused(const struct tls_party *party, struct swo_error *err)
 {
@@ -78,7 +78,7 @@ static int we_refused(const struct tls_party *party, struct swo_error *err)
 		tls_status_text(refusal->status), params->creds);
 }
 
-/* ---- why they refused us ------------------------------------------------------------------ */
+/* Why they refused us */
 
 static const struct {
 	gnutls_alert_description_t alert;

@@ -17,7 +17,7 @@
 #define BENCH_LIST_MAX 16
 #define BENCH_VFS_MAX  256
 
-/* ---- what is asked for (bench_args.c) ------------------------------------------------ */
+/* What is asked for (bench_args.c) */
 
 struct bench_config {
 	unsigned vfs[BENCH_LIST_MAX];
@@ -66,7 +66,7 @@ unsigned bench_doorbell_turns(const struct bench_config *config, unsigned vfs);
 const char *bench_profile_of(const struct bench_config *config, unsigned i);
 int bench_pf_of(const struct bench_config *config, unsigned i);
 
-/* ---- processes (bench_proc.c) --------------------------------------------------------- */
+/* Processes (bench_proc.c) */
 
 /* Ctrl-C and SIGTERM: everything is wound up. Set by a signal handler. */
 extern volatile int bench_interrupted;
@@ -93,7 +93,7 @@ void bench_sample_process(pid_t pid, unsigned *threads, uint64_t *rss);
 /* The same for its open files: too dear to be done while something is measured. */
 void bench_sample_files(pid_t pid, unsigned *files);
 
-/* ---- one migration (bench_run.c, bench_gather.c) --------------------------------------- */
+/* One migration (bench_run.c, bench_gather.c) */
 
 struct bench_sample {
 	bool whole;
@@ -137,7 +137,7 @@ void bench_gathered_free(struct bench_gathered *gathered);
 void bench_evaluate(const struct bench_config *config, const struct bench_gathered *gathered,
 	struct bench_sample *sample);
 
-/* ---- rows, table and JSON (bench_out.c) -------------------------------------------------- */
+/* Rows, table and JSON (bench_out.c) */
 
 struct bench_row {
 	const struct bench_config *config; /* its own with --ablate */
@@ -173,7 +173,7 @@ void bench_print_table(
 /* One object, a new reference; NULL: no memory. */
 json_t *bench_row_json(const struct bench_config *config, const struct bench_row *row);
 
-/* ---- where the time went (bench_path.c) ------------------------------------------------------ */
+/* Where the time went (bench_path.c) */
 
 struct bench_step {
 	const char *side;
@@ -194,7 +194,7 @@ void bench_print_paths(FILE *out, const struct bench_row *rows, size_t count);
    none. */
 int bench_path_json(const struct bench_row *row, json_t *out);
 
-/* ---- what was predicted (bench_predict.c) ---------------------------------------------------- */
+/* What was predicted (bench_predict.c) */
 
 /* The model's blackout for the median run: with its profile, wire and the bytes that it sent
    after the stop. -1: there is no such run, or the model does not know what it was asked to do. */
@@ -206,7 +206,7 @@ void bench_print_predictions(FILE *out, const struct bench_row *rows, size_t cou
    none), and "predicted_error" when the model could not. */
 int bench_prediction_json(const struct bench_row *row, json_t *out);
 
-/* ---- what each part is worth (bench_ablate.c) --------------------------------------------------
+/* What each part is worth (bench_ablate.c):
  */
 
 #define BENCH_NAME_MAX	   32
@@ -235,7 +235,7 @@ void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count)
 int bench_worth_json(
 	const struct bench_row *rows, size_t count, const struct bench_row *row, json_t *out);
 
-/* ---- what the machinery costs (bench_calibrate.c) --------------------------------------------
+/* What the machinery costs (bench_calibrate.c):
  */
 
 void bench_calibrate_defaults(struct bench_config *config);
@@ -249,7 +249,7 @@ int bench_calibrate(
 int bench_show_calibration(FILE *out, const struct bench_config *config,
 	const struct bench_row *rows, size_t count, struct swo_error *err);
 
-/* ---- how it grows (bench_scale.c) ---------------------------------------------------------------
+/* How it grows (bench_scale.c):
  */
 
 /* 1, 2, 4 ... up to `most`, into config->vfs. */
@@ -259,7 +259,7 @@ void bench_print_scale(FILE *out, const struct bench_row *rows, size_t count);
 /* Adds "files_max", "start_ms" and "total_ms". */
 int bench_scale_json(const struct bench_row *row, json_t *out);
 
-/* ---- the wire (bench_wire.c) --------------------------------------------------------------- */
+/* The wire (bench_wire.c) */
 
 /* Runs bench/chain with the row's devices and bytes; fills wire_rate and rtt_ms. */
 int bench_measure_wire(

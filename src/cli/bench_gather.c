@@ -154,7 +154,7 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 	s->estimate_ms = json_path_number(g->source_migrate, "x-expected-downtime-ns") / 1e6;
 }
 
-/* ---- what the lower bound needs ------------------------------------------------------------- */
+/* What the lower bound needs */
 
 /* Bytes of the source's spans of a kind (and device) that began after the stop. */
 static double bytes_after_stop(

@@ -103,7 +103,7 @@ const char *bench_row_name(const struct bench_row *row)
 	return row->variant ? row->variant : row->transitions;
 }
 
-/* ---- the table ---------------------------------------------------------------------------------
+/* The table:
  */
 
 static const struct bench_row *find_row(
@@ -316,8 +316,7 @@ void bench_print_table(
 	print_faults(out, rows, count);
 }
 
-/* ---- JSON
- * ------------------------------------------------------------------------------------------ */
+/* JSON */
 
 /* Microseconds are what the clock is good for here; more digits would only be noise. */
 static json_t *ms_json(double value)

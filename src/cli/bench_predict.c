@@ -126,7 +126,7 @@ double bench_estimate(const struct bench_row *row)
 	return bench_spread_over(row, estimate_of, 0).median;
 }
 
-/* ---- as text and as JSON ------------------------------------------------------------------- */
+/* As text and as JSON */
 
 static void print_figure(FILE *out, double ms, double measured)
 {

@@ -48,7 +48,7 @@ struct matrix {
 	double ms;
 };
 
-/* ---- the command line -------------------------------------------------------------------------
+/* The command line:
  */
 
 enum {
@@ -150,7 +150,7 @@ static bool chosen(const struct options *o, const struct fault_case *c)
 	return (!o->quick || c->quick) && (!o->only || !fnmatch(o->only, c->name, 0));
 }
 
-/* ---- one case ---------------------------------------------------------------------------------
+/* One case:
  */
 
 static json_t *row_of(const struct fault_case *c, const struct fault_result *result)
@@ -214,8 +214,7 @@ static int begin(
 	return 0;
 }
 
-/* ---- what came of it
- * ----------------------------------------------------------------------------- */
+/* What came of it */
 
 static void clear_line(void)
 {

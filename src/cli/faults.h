@@ -62,7 +62,7 @@ struct fault_case {
 /* All cases, in order; NULL: no memory. free() it. */
 struct fault_case *fault_cases(size_t *count);
 
-/* ---- one case (faults_run.c, faults_judge.c) ------------------------------------------ */
+/* One case (faults_run.c, faults_judge.c) */
 
 struct fault_result {
 	const char *outcome; /* at-source, at-target, in-doubt, nowhere; "" before it is known */
@@ -94,7 +94,7 @@ bool fault_runs(struct fault_run *run, enum lab_side side);
 /* Who runs, and everything else that must hold; stops and ends the machines. */
 void fault_judge(struct fault_run *run);
 
-/* ---- the link (faults_link.c) ----------------------------------------------------------- */
+/* The link (faults_link.c) */
 
 struct link;
 enum link_mode {

@@ -54,7 +54,7 @@ static struct fault_case *add(
 	return c;
 }
 
-/* ---- arcs -------------------------------------------------------------------------------- */
+/* Arcs */
 
 static const struct arc {
 	enum lab_side side;
@@ -129,7 +129,7 @@ static void add_arcs(struct list *list)
 			}
 }
 
-/* ---- streams ------------------------------------------------------------------------------ */
+/* Streams */
 
 static const struct {
 	enum lab_side side;
@@ -182,7 +182,7 @@ static void add_streams(struct list *list)
 		}
 }
 
-/* ---- moments ------------------------------------------------------------------------------- */
+/* Moments */
 
 static const struct {
 	enum lab_side side;

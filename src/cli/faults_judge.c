@@ -28,7 +28,7 @@ static bool struck(const struct fault_run *run, enum lab_side side, unsigned i)
 	       (run->c->side == side || run->c->finalise) && run->c->device == i;
 }
 
-/* ---- who runs -------------------------------------------------------------------------------- */
+/* Who runs */
 
 static bool comes_to_run(struct fault_run *run, enum lab_side side)
 {
@@ -81,7 +81,7 @@ static void who_runs(struct fault_run *run)
 		fault_violation(run, "it ended %s", run->result->outcome);
 }
 
-/* ---- the books ---------------------------------------------------------------------------------
+/* The books:
  */
 
 /* For a side that runs: everything that still can rings on. */
@@ -214,7 +214,7 @@ static void check_guest(struct fault_run *run, enum lab_side side)
 	json_decref(ram);
 }
 
-/* ---- what is said -------------------------------------------------------------------------------
+/* What is said:
  */
 
 static void take_error(struct fault_run *run, enum lab_side side, char *out, size_t len)
@@ -253,8 +253,7 @@ static void check_error(struct fault_run *run)
 		fault_violation(run, "the source's error does not name %s: %s", name, text);
 }
 
-/* ---- the end of all
- * ------------------------------------------------------------------------------- */
+/* The end of all */
 
 static void must_end(struct fault_run *run, enum lab_side side)
 {

@@ -45,7 +45,7 @@ bool fault_died(struct fault_run *run, enum lab_side side)
 	return true;
 }
 
-/* ---- before -------------------------------------------------------------------------------- */
+/* Before */
 
 static int arm(struct fault_run *run, enum lab_side side, unsigned device, const char *spec,
 	struct swo_error *err)
@@ -90,7 +90,7 @@ static int put_between(struct fault_run *run, struct swo_error *err)
 	return 0;
 }
 
-/* ---- the moment ----------------------------------------------------------------------------- */
+/* The moment */
 
 static bool event_is(const json_t *event, const struct fault_moment *moment)
 {
@@ -200,7 +200,7 @@ static void strike(struct fault_run *run)
 	}
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* The end */
 
 bool fault_runs(struct fault_run *run, enum lab_side side)
 {

@@ -23,7 +23,7 @@
 #define BOOT_MS	     120000 /* until the guest rings every device: KVM may have to emulate it ... */
 #define BOOT_EACH_MS 4000   /* ... and then each device adds seconds */
 
-/* ---- arguments of the processes ---------------------------------------------------------- */
+/* Arguments of the processes */
 
 #define ARGS_MAX (32 + 2 * BENCH_VFS_MAX)
 
@@ -208,7 +208,7 @@ static int choose_uri(struct lab *lab, struct swo_error *err)
 	return 0;
 }
 
-/* ---- steps ---------------------------------------------------------------------------------- */
+/* Steps */
 
 void lab_say(const struct lab *lab, const char *what)
 {
@@ -417,7 +417,7 @@ json_t *lab_qmp(struct lab *lab, enum lab_side side, const char *command, json_t
 	return ask_qmp(&lab->ends[side].qmp, command, arguments, err);
 }
 
-/* ---- begin and end ------------------------------------------------------------------------- */
+/* Begin and end */
 
 int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
 	const char *transitions, struct swo_error *err)

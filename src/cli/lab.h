@@ -81,7 +81,7 @@ json_t *lab_qmp(struct lab *lab, enum lab_side side, const char *command, json_t
 #define LAB_PROBE "probe.json"
 int lab_write_probe(const struct lab *lab, struct swo_error *err);
 
-/* ---- devices of simvf.ko instead of processes (lab_kernel.c) -------------------------------- */
+/* Devices of simvf.ko instead of processes (lab_kernel.c) */
 
 #define LAB_PATH_MAX 200
 

@@ -30,7 +30,7 @@ struct request {
 	double timeout_s; /* 0: none */
 };
 
-/* ---- the command line ------------------------------------------------------------ */
+/* The command line */
 
 /* "name=value" into an object; a value that reads as a number, true or false is one. */
 static int add_parameter(json_t *parameters, const char *text)
@@ -159,7 +159,7 @@ static const struct argp argp = {
 	       "130 left by a second Ctrl-C. The first Ctrl-C cancels the migration.",
 };
 
-/* ---- interrupts -------------------------------------------------------------------- */
+/* Interrupts */
 
 static volatile sig_atomic_t interrupts;
 
@@ -178,7 +178,7 @@ static void catch_signals(void)
 	sigaction(SIGTERM, &action, NULL);
 }
 
-/* ---- the migration ------------------------------------------------------------------ */
+/* The migration */
 
 /* Executes and forgets the answer. */
 static int command(struct qmp *qmp, const char *name, json_t *arguments, struct swo_error *err)

@@ -24,7 +24,7 @@ static int dump(json_t *object, struct swo_error *err)
 	return rc ? swo_error_set(err, SWO_E_IO, 0, "the JSON could not be written") : 0;
 }
 
-/* ---- one that took place ----------------------------------------------------------------------
+/* One that took place:
  */
 
 static int read_file(const char *path, struct swo_buf *text, struct swo_error *err)
@@ -84,8 +84,7 @@ static int recorded(const struct plan_request *request, struct swo_error *err)
 	return rc;
 }
 
-/* ---- those that did not
- * -------------------------------------------------------------------------- */
+/* Those that did not */
 
 static int save_timeline(const char *path, struct swo_timeline *timeline, struct swo_error *err)
 {

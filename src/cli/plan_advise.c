@@ -30,7 +30,7 @@ static int predict(const struct swo_plan_setup *setup, uint64_t *ns, struct swo_
 	return 0;
 }
 
-/* ---- the bound --------------------------------------------------------------------------------
+/* The bound:
  */
 
 static int find_bound(const struct swo_plan_setup *setup, struct bound *out, struct swo_error *err)
@@ -63,7 +63,7 @@ static int find_bound(const struct swo_plan_setup *setup, struct bound *out, str
 	return 0;
 }
 
-/* ---- changes ------------------------------------------------------------------------------------
+/* Changes:
  */
 
 struct advising {
@@ -213,8 +213,7 @@ static void weigh_each(struct advising *a)
 	weigh(a, "unplug %s before, and plug one in afterwards", a->setup->devices[best].name);
 }
 
-/* ---- changes of devices
- * ------------------------------------------------------------------------------ */
+/* Changes of devices */
 
 static void weigh_state(struct advising *a)
 {
@@ -248,8 +247,7 @@ static void weigh_arcs(struct advising *a)
 	}
 }
 
-/* ---- all of it
- * -------------------------------------------------------------------------------------- */
+/* All of it */
 
 static int by_gain(const void *one, const void *other)
 {

@@ -28,7 +28,7 @@ static struct swo_plan_device device_of(const struct svf_profile *p)
 	return d;
 }
 
-/* ---- profiles ---------------------------------------------------------------------------------
+/* Profiles:
  */
 
 static int add_profile(const char *name, struct plan_input *input, struct swo_error *err)
@@ -66,7 +66,7 @@ int plan_read_profiles(const char *names, struct plan_input *input, struct swo_e
 			    : swo_error_set(err, SWO_E_INVALID, 0, "--profile names no profile");
 }
 
-/* ---- a probe ------------------------------------------------------------------------------------
+/* A probe:
  */
 
 struct reading {
@@ -274,8 +274,7 @@ int plan_read_probe(const char *path, struct plan_input *input, struct plan_requ
 	return rc;
 }
 
-/* ---- as many as there shall be
- * --------------------------------------------------------------------- */
+/* As many as there shall be */
 
 void plan_make_devices(const struct plan_input *input, const struct plan_request *request,
 	struct swo_plan_device *devices, unsigned count)

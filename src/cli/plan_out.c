@@ -15,7 +15,7 @@ static double ms(uint64_t ns)
 	return (double)ns / 1e6;
 }
 
-/* ---- text --------------------------------------------------------------------------------------
+/* Text:
  */
 
 static void print_rate(FILE *out, const char *what, uint64_t rate)
@@ -128,8 +128,7 @@ void plan_print(FILE *out, const struct plan_request *request, const struct plan
 	}
 }
 
-/* ---- JSON
- * -------------------------------------------------------------------------------------------- */
+/* JSON */
 
 json_t *plan_path_json(const struct swo_path *path)
 {

@@ -34,7 +34,7 @@ struct plan_request {
 /* Ends the program on a bad command line. */
 void plan_parse_args(int argc, char **argv, struct plan_request *request);
 
-/* ---- devices (plan_input.c) ------------------------------------------------------------------ */
+/* Devices (plan_input.c) */
 
 struct plan_input {
 	struct swo_plan_device kinds[PLAN_KINDS_MAX];
@@ -52,7 +52,7 @@ int plan_read_probe(const char *path, struct plan_input *input, struct plan_requ
 void plan_make_devices(const struct plan_input *input, const struct plan_request *request,
 	struct swo_plan_device *devices, unsigned count);
 
-/* ---- predictions (plan_advise.c) ----------------------------------------------------------------
+/* Predictions (plan_advise.c):
  */
 
 struct plan_change {
@@ -79,8 +79,7 @@ int plan_answer(const struct swo_plan_setup *setup, struct plan_answer *answer,
 	struct swo_timeline *timeline, struct swo_error *err);
 void plan_answer_free(struct plan_answer *answer);
 
-/* ---- what is printed (plan_out.c)
- * ---------------------------------------------------------------- */
+/* What is printed (plan_out.c) */
 
 void plan_print(FILE *out, const struct plan_request *request, const struct plan_input *input,
 	const struct plan_answer *answers, unsigned count);

@@ -112,7 +112,7 @@ static const struct argp argp = {
 	       "reached.",
 };
 
-/* ---- opening ------------------------------------------------------------------------------- */
+/* Opening */
 
 static bool is_socket(const char *path)
 {
@@ -172,7 +172,7 @@ static void close_all(struct probe_device *devices, unsigned count)
 			devices[i].ops->destroy(devices[i].self);
 }
 
-/* ---- output --------------------------------------------------------------------------------- */
+/* Output */
 
 static int write_json(const struct options *o, const struct probe_device *devices,
 	const struct swo_probe_report *report)
@@ -197,7 +197,7 @@ static void on_progress(void *opaque, const char *device, const char *what)
 	fprintf(stderr, "%s: %s\n", device, what);
 }
 
-/* ---- Ctrl-C ------------------------------------------------------------------------------ */
+/* Ctrl-C */
 
 static volatile sig_atomic_t interrupted;
 
@@ -223,7 +223,7 @@ static void catch_signals(void)
 	sigaction(SIGHUP, &action, NULL);
 }
 
-/* ---- the whole --------------------------------------------------------------------------------
+/* The whole:
  */
 
 static int may_exercise(const struct options *o)

@@ -77,7 +77,7 @@ static json_t *arcs_json(const struct swo_probe_device *device)
 	return arcs;
 }
 
-/* ---- what `switchover plan --probe` reads -----------------------------------------------------
+/* What `switchover plan --probe` reads:
  */
 
 static void add_arc(json_t *figures, const char *key, const struct swo_probe_device *device,

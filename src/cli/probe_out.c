@@ -16,7 +16,7 @@ static double mib(uint64_t bytes)
 	return (double)bytes / 1048576.0;
 }
 
-/* ---- the description ------------------------------------------------------------------------ */
+/* The description */
 
 static void write_regions(FILE *to, const struct swo_probe_info *info)
 {
@@ -75,7 +75,7 @@ void probe_write_info(FILE *to, const struct probe_device *device)
 	write_irqs(to, info);
 }
 
-/* ---- the report --------------------------------------------------------------------------------
+/* The report:
  */
 
 static void write_results(FILE *to, const struct swo_probe_device *device, bool verbose)

@@ -31,7 +31,7 @@ static void conclude(struct resolve_result *out, enum resolve_outcome outcome, c
 	va_end(ap);
 }
 
-/* ---- the target's journal ---------------------------------------------------------------------
+/* The target's journal:
  */
 
 /* A directory, or the file itself. */
@@ -93,7 +93,7 @@ int resolve_proof(
 	}
 }
 
-/* ---- the target --------------------------------------------------------------------------------
+/* The target:
  */
 
 static int ask_target(const struct resolve_request *request, const struct swo_journal_info *info,
@@ -137,7 +137,7 @@ static int ask_target(const struct resolve_request *request, const struct swo_jo
 	}
 }
 
-/* ---- whoever knows ------------------------------------------------------------------------------
+/* Whoever knows:
  */
 
 static bool operator_speaks(const struct resolve_request *request, struct resolve_result *out)
@@ -160,8 +160,7 @@ static enum swo_journal_event word_for(const struct resolve_result *found)
 	return target ? SWO_JOURNAL_DONE : SWO_JOURNAL_RUNS_THERE;
 }
 
-/* ---- through the monitor
- * -------------------------------------------------------------------------- */
+/* Through the monitor */
 
 /* Until it is no longer in doubt; a new reference. */
 static json_t *wait_settled(struct qmp *qmp, struct swo_error *err)
@@ -243,8 +242,7 @@ int resolve_live(
 	return rc;
 }
 
-/* ---- through the journal
- * ---------------------------------------------------------------------------- */
+/* Through the journal */
 
 static int forget(const struct resolve_request *request, const struct swo_journal_info *info,
 	struct resolve_result *out, struct swo_error *err)

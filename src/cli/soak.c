@@ -33,7 +33,7 @@ struct soak {
 	const char *json;
 };
 
-/* ---- counting ---------------------------------------------------------------------------------
+/* Counting:
  */
 
 static double resident_kb(pid_t pid)
@@ -95,7 +95,7 @@ static double slope(const double *values, unsigned count)
 	return under > 0 ? 100 * over / under : 0;
 }
 
-/* ---- one hop ------------------------------------------------------------------------------------
+/* One hop:
  */
 
 static int check_books(struct soak *soak, struct swo_error *err)
@@ -181,8 +181,7 @@ static int run(struct soak *soak, struct swo_error *err)
 	return rc || check_memory(soak, err) ? -1 : 0;
 }
 
-/* ---- what is said
- * ---------------------------------------------------------------------------------- */
+/* What is said */
 
 static int show(const struct soak *soak, bool whole, struct swo_error *err)
 {
@@ -209,8 +208,7 @@ static int show(const struct soak *soak, bool whole, struct swo_error *err)
 	return rc ? swo_error_set(err, SWO_E_IO, errno, "--json: write '%s'", soak->json) : 0;
 }
 
-/* ---- the command line
- * --------------------------------------------------------------------------------- */
+/* The command line */
 
 enum { OPT_SOAK = 256, OPT_JSON, OPT_PROFILE };
 

@@ -21,7 +21,7 @@
 #define NEWS_MAX	 64
 #define TIMELINE_WAIT_MS 5000
 
-/* ---- what is worth a line -------------------------------------------------------------------- */
+/* What is worth a line */
 
 /* News come on threads that must not wait for stderr: the main loop writes it. */
 struct news {
@@ -133,7 +133,7 @@ static void tell_news(const struct vm_options *o, struct news *news, struct vmm_
 		write_timeline(o, machine);
 }
 
-/* ---- the loop ------------------------------------------------------------------------------- */
+/* The loop */
 
 static int open_signals(void)
 {
@@ -184,7 +184,7 @@ static void loop(
 			seen ? "host-signal" : "host-qmp-quit"));
 }
 
-/* ---- the whole ------------------------------------------------------------------------------- */
+/* The whole */
 
 static int write_pidfile(const char *path, struct swo_error *err)
 {

@@ -92,7 +92,7 @@ struct swo_device {
 	struct follow follow; /* touched by the changing thread only */
 };
 
-/* ---- tasks (task.c) ---- */
+/* Tasks (task.c) */
 
 /* Queues a task; SWO_E_STATE when one is under way, or the device is lost. Never allocates. */
 int swo_device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
@@ -103,7 +103,7 @@ int swo_device_end(struct swo_device *dev, struct swo_error *err);
 int swo_device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
 	bool stop_short, struct swo_error *err);
 
-/* ---- steps (walk.c): on the worker ---- */
+/* Steps (walk.c): on the worker */
 
 int swo_device_ask(struct swo_device *dev, struct task *task, struct swo_error *err);
 int swo_device_walk(
@@ -114,7 +114,7 @@ void swo_device_mark_lost(struct swo_device *dev);
 int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err);
 
-/* ---- recovery (recover.c): on the worker ---- */
+/* Recovery (recover.c): on the worker */
 
 int swo_device_run_recovery(struct swo_device *dev, struct task *task, struct swo_error *err);
 int swo_device_run_discard(struct swo_device *dev, struct task *task, struct swo_error *err);

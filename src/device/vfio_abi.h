@@ -20,7 +20,7 @@
 #define VFIO_ABI_SIZE(type, size)   static_assert(sizeof(struct type) == (size), #type)
 #define VFIO_ABI_AT(type, field, o) static_assert(offsetof(struct type, field) == (o), #type)
 
-/* ---- migration -------------------------------------------------------------------------- */
+/* Migration */
 
 #ifndef VFIO_MIGRATION_PRE_COPY /* 6.2 */
 #define VFIO_MIGRATION_PRE_COPY (1 << 2)
@@ -77,7 +77,7 @@ VFIO_ABI_AT(vfio_precopy_info, dirty_bytes, 16);
 static_assert(VFIO_DEVICE_FEATURE == 0x3b75, "';', 117");
 static_assert(VFIO_MIG_GET_PRECOPY_INFO == 0x3b79, "';', 121");
 
-/* ---- a device by cdev --------------------------------------------------------------------- */
+/* A device by cdev */
 
 #ifndef VFIO_DEVICE_BIND_IOMMUFD /* 6.6 */
 struct vfio_device_bind_iommufd {
@@ -105,7 +105,7 @@ VFIO_ABI_AT(vfio_device_attach_iommufd_pt, pt_id, 8);
 static_assert(VFIO_DEVICE_BIND_IOMMUFD == 0x3b76, "';', 118");
 static_assert(VFIO_DEVICE_ATTACH_IOMMUFD_PT == 0x3b77, "';', 119");
 
-/* ---- iommufd: only what we use -------------------------------------------------------------- */
+/* Iommufd: only what we use */
 
 #if defined(__has_include)
 #if __has_include(<linux/iommufd.h>)

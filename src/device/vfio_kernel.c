@@ -54,7 +54,7 @@ bool vk_is_unsupported(int os_errno)
 	       os_errno == ENOSYS;
 }
 
-/* ---- opening ------------------------------------------------------------------------------ */
+/* Opening */
 
 static bool has_feature(const struct vfio_kernel *vk, uint32_t flags)
 {

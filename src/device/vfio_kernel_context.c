@@ -56,7 +56,7 @@ void swo_vfio_context_unref(struct swo_vfio_context *context)
 	free(context);
 }
 
-/* ---- opening ----------------------------------------------------------------------------- */
+/* Opening */
 
 static const char *advice(int why, bool by_cdev)
 {
@@ -92,7 +92,7 @@ static int failed(
 		"device %s: %s%s", vk->name, what, hint);
 }
 
-/* ---- by cdev ------------------------------------------------------------------------------- */
+/* By cdev */
 
 /* With the context's lock held. */
 static int open_ioas(struct vfio_kernel *vk, struct vk_space *space, struct swo_error *err)
@@ -146,7 +146,7 @@ static int attach_cdev(struct vfio_kernel *vk, const struct vk_where *where, str
 	return 0;
 }
 
-/* ---- by group -------------------------------------------------------------------------------- */
+/* By group */
 
 static int open_container(struct vfio_kernel *vk, struct vk_space *space, struct swo_error *err)
 {

@@ -12,7 +12,7 @@
 
 #define PROT_BITS 3u
 
-/* ---- the kernel's calls ------------------------------------------------------------------ */
+/* The kernel's calls */
 
 static int kernel_map(const struct vfio_kernel *vk, const struct vk_map *map)
 {
@@ -71,7 +71,7 @@ static const char *map_advice(int why)
 	}
 }
 
-/* ---- shared maps, with the context's lock held --------------------------------------------- */
+/* Shared maps, with the context's lock held */
 
 static int new_map(struct vfio_kernel *vk, const struct vk_map *wanted, struct vk_map **out,
 	struct swo_error *err)
@@ -152,7 +152,7 @@ static int put_map(struct vfio_kernel *vk, struct vk_map *map, struct swo_error 
 	return 0;
 }
 
-/* ---- the ops ----------------------------------------------------------------------------------
+/* The ops:
  */
 
 static bool is_own(const struct vfio_kernel *vk, const struct vk_map *wanted)

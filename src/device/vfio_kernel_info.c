@@ -14,7 +14,7 @@
 #define REGION_ROOM_MAX 65536u
 #define CAPS_MAX	64
 
-/* ---- parsing ------------------------------------------------------------------------------ */
+/* Parsing */
 
 static int bad_region(const char *name, uint32_t index, const char *why, struct swo_error *err)
 {
@@ -97,7 +97,7 @@ int vk_parse_region(const char *name, uint32_t index, const void *data, size_t l
 	return 0;
 }
 
-/* ---- asking --------------------------------------------------------------------------------- */
+/* Asking */
 
 static int ask_region(struct vfio_kernel *vk, uint32_t index, uint8_t *data, uint32_t room,
 	uint32_t *need, struct swo_error *err)
@@ -160,7 +160,7 @@ int vk_read_info(struct vfio_kernel *vk, struct swo_error *err)
 	return vk_read_irqs(vk, err);
 }
 
-/* ---- the ops ----------------------------------------------------------------------------------
+/* The ops:
  */
 
 int vk_region_info(void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err)

@@ -51,7 +51,7 @@ static int kernel_report(
 		&report, sizeof(report));
 }
 
-/* ---- ranges ---------------------------------------------------------------------------------- */
+/* Ranges */
 
 static int compare(const void *a, const void *b)
 {
@@ -104,7 +104,7 @@ static void merge(struct vfio_device_feature_dma_logging_range *ranges, size_t *
 	*count = 1;
 }
 
-/* ---- start -------------------------------------------------------------------------------------
+/* Start:
  */
 
 /* What this look takes out of the log is kept for the first report. */
@@ -209,7 +209,7 @@ int vk_dma_log_stop(void *self, struct swo_error *err)
 		"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP", vk->name);
 }
 
-/* ---- report ------------------------------------------------------------------------------------
+/* Report:
  */
 
 /* With dma_lock held: the first look's page, in the caller's pages. */

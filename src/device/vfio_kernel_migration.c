@@ -38,7 +38,7 @@ int vk_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 	return 0;
 }
 
-/* ---- states and the session ------------------------------------------------------------- */
+/* States and the session */
 
 static bool has_session(enum swo_device_state state)
 {
@@ -123,7 +123,7 @@ int vk_reset(void *self, struct swo_error *err)
 	return vk_get_state(vk, &state, err);
 }
 
-/* ---- data ----------------------------------------------------------------------------------- */
+/* Data */
 
 static int no_session(const struct vfio_kernel *vk, struct swo_error *err)
 {

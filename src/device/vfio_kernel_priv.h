@@ -33,7 +33,7 @@ struct vfio_sys {
 };
 extern const struct vfio_sys vfio_sys_host;
 
-/* ---- vfio_kernel_path.c ---- */
+/* Vfio_kernel_path.c */
 
 struct vk_where {
 	bool by_cdev;
@@ -43,7 +43,7 @@ struct vk_where {
 int vk_resolve(const struct vfio_sys *sys, const char *name, const char *path,
 	struct vk_where *where, struct swo_error *err);
 
-/* ---- vfio_kernel_context.c ---- */
+/* Vfio_kernel_context.c */
 
 struct vk_map {
 	uint64_t iova;
@@ -89,7 +89,7 @@ struct vfio_kernel;
 int vk_attach(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err);
 void vk_detach(struct vfio_kernel *vk);
 
-/* ---- the device ---- */
+/* The device */
 
 struct vk_region {
 	struct swo_region_info info;

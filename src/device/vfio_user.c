@@ -70,7 +70,7 @@ bool vu_is_unsupported(const struct swo_error *err)
 	return false;
 }
 
-/* ---- connecting ------------------------------------------------------------------ */
+/* Connecting */
 
 static int open_socket(
 	const char *name, const char *path, swo_deadline deadline, int *out, struct swo_error *err)

@@ -14,7 +14,7 @@
 #define REGION_ROOM_MAX 65536u
 #define CAPS_MAX	64
 
-/* ---- parsing ------------------------------------------------------------------------- */
+/* Parsing */
 
 static int bad_region(const char *name, uint32_t index, const char *why, struct swo_error *err)
 {
@@ -96,7 +96,7 @@ int vu_parse_region(const char *name, uint32_t index, const void *payload, size_
 	return parse_caps(name, index, payload, len, info.cap_offset, region, err);
 }
 
-/* ---- asking ----------------------------------------------------------------------------- */
+/* Asking */
 
 /* An fd that ends before the region does would kill whoever touches the mapping. */
 static int adopt_fd(struct vfio_user *vu, uint32_t index, struct vu_region *region,
@@ -214,7 +214,7 @@ void vu_free_info(struct vfio_user *vu)
 		swo_close_fd(&vu->regions[i].fd);
 }
 
-/* ---- regions ------------------------------------------------------------------------------ */
+/* Regions */
 
 int vu_region_info(void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err)
 {

@@ -30,7 +30,7 @@ static size_t words_of(uint64_t bits)
 	return (size_t)(bits / 64 + (bits % 64 != 0));
 }
 
-/* ---- bits -------------------------------------------------------------------------------- */
+/* Bits */
 
 static void or_bits(uint64_t *map, uint64_t bit, uint64_t bits)
 {
@@ -93,7 +93,7 @@ static void move_bits(
 	}
 }
 
-/* ---- pending bits ------------------------------------------------------------------------- */
+/* Pending bits */
 
 static int no_memory(struct vfio_user *vu, struct swo_error *err)
 {
@@ -165,7 +165,7 @@ static int start_tracking(
 	return rc;
 }
 
-/* ---- start and stop ------------------------------------------------------------------------ */
+/* Start and stop */
 
 static bool is_page_size(uint64_t page)
 {
@@ -279,7 +279,7 @@ int vu_dma_log_stop(void *self, struct swo_error *err)
 	return rc;
 }
 
-/* ---- report -----------------------------------------------------------------------------------
+/* Report:
  */
 
 static int bad_report(struct vfio_user *vu, const struct swo_vu_log_report *asked, const char *why,

@@ -51,7 +51,7 @@ int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err
 	return 0;
 }
 
-/* ---- the window of writes ------------------------------------------------------------ */
+/* The window of writes */
 
 static int finish_oldest(struct vfio_user *vu, struct swo_error *err)
 {
@@ -116,7 +116,7 @@ int vu_data_flush(void *self, struct swo_error *err)
 	return drain(self, err);
 }
 
-/* ---- reads, some of them ahead --------------------------------------------------------- */
+/* Reads, some of them ahead */
 
 static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_error *err)
 {
@@ -201,7 +201,7 @@ int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_erro
 	return finish_read(vu, got, err);
 }
 
-/* ---- the rest ---------------------------------------------------------------------------- */
+/* The rest */
 
 int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 {

@@ -88,7 +88,7 @@ bool journal_parse_name(const char *name, char id[40], enum swo_journal_side *si
 	       (*side == SWO_JOURNAL_SOURCE || !strcmp(name + JOURNAL_ID_LEN, ".target"));
 }
 
-/* ---- reading --------------------------------------------------------------------------------- */
+/* Reading */
 
 static int damaged(struct swo_error *err, const char *path, const char *what)
 {
@@ -195,7 +195,7 @@ int journal_open(const char *path, int flags, int *fd, struct swo_error *err)
 	return 0;
 }
 
-/* ---- writing --------------------------------------------------------------------------------- */
+/* Writing */
 
 void journal_seal(struct journal_record *record, unsigned sequence, enum swo_journal_event event,
 	uint64_t nonce, const char *text)

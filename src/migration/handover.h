@@ -16,7 +16,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* ---- source ------------------------------------------------------------------ */
+/* Source */
 
 enum source_state {
 	SOURCE_SETUP,	  /* connecting, HELLO, logs, RESUMING over there */
@@ -51,7 +51,7 @@ enum source_event {
 	SOURCE_EVENTS
 };
 
-/* ---- target ------------------------------------------------------------------- */
+/* Target */
 
 enum target_state {
 	TARGET_SETUP,	 /* listening */
@@ -78,7 +78,7 @@ enum target_event {
 	TARGET_EVENTS
 };
 
-/* ---- what is to be done ---------------------------------------------------------- */
+/* What is to be done */
 
 enum handover_action {
 	ACT_JOURNAL = 1 << 0,	     /* it is on record before anything else is done */

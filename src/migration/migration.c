@@ -275,7 +275,7 @@ bool migration_devices_idle(struct swo_migration *m, swo_deadline deadline)
 	return idle;
 }
 
-/* ---- watching ------------------------------------------------------------------ */
+/* Watching */
 
 static void watch_device(void *opaque, enum swo_device_state state)
 {
@@ -313,7 +313,7 @@ void migration_watch(struct swo_migration *m, bool on)
 	}
 }
 
-/* ---- the public calls that are the same on both sides -------------------------------- */
+/* The public calls that are the same on both sides */
 
 const char *swo_migration_status_name(enum swo_migration_status status)
 {

@@ -63,7 +63,7 @@ void share_init(struct shared_ram *share)
 		share->ram_fds[i] = -1;
 }
 
-/* ---- the page ------------------------------------------------------------------------------ */
+/* The page */
 
 static int map_page(struct shared_ram *share, struct swo_error *err)
 {
@@ -105,7 +105,7 @@ bool share_forbid(struct shared_ram *share)
 	return move_word(share, WORD_OPEN, WORD_FORBIDDEN);
 }
 
-/* ---- going along ------------------------------------------------------------------------------
+/* Going along:
  */
 
 int share_offer(

@@ -30,7 +30,7 @@ static void step(struct source *s, enum source_event event)
 	pthread_mutex_unlock(&s->m.mutex);
 }
 
-/* ---- the stop ---------------------------------------------------------------------------- */
+/* The stop */
 
 /*
  * First of all handlers when the VM stops (deepest, and highest): the vCPUs stand still, so what
@@ -205,7 +205,7 @@ static bool is_ready(void *arg)
 	return ((struct source *)arg)->ready;
 }
 
-/* ---- the way back -----------------------------------------------------------------------------
+/* The way back:
  */
 
 static void quiet_jobs(struct source *s)
@@ -320,7 +320,7 @@ void source_bring_back(struct source *s, const struct swo_error *why, bool cance
 	migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, &final);
 }
 
-/* ---- the thread ------------------------------------------------------------------------------ */
+/* The thread */
 
 static int until_ready(struct source *s, struct swo_error *err)
 {

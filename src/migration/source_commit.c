@@ -36,7 +36,7 @@ static enum source_event wait_for_answer(struct source *s)
 	return event;
 }
 
-/* ---- in doubt ---------------------------------------------------------------------------- */
+/* In doubt */
 
 static bool word_given(void *arg)
 {
@@ -194,7 +194,7 @@ int source_resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 	return rc;
 }
 
-/* ---- the end ------------------------------------------------------------------------------ */
+/* The end */
 
 static bool has_timeline(void *arg)
 {

@@ -311,7 +311,7 @@ int source_devices_precopy_wait(struct source *s, struct swo_error *err)
 	return wait_jobs(s, err);
 }
 
-/* ---- after the device has stopped ------------------------------------------------- */
+/* After the device has stopped */
 
 /*
  * END names the last config, so that the target finalises only when it has that. Whoever comes

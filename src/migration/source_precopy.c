@@ -27,7 +27,7 @@ static uint64_t bandwidth(const struct source *s)
 	return source_shares(s) ? BANDWIDTH_ON_THE_HOST : BANDWIDTH_UNKNOWN;
 }
 
-/* ---- the estimate -------------------------------------------------------------------- */
+/* The estimate */
 
 static struct estimate estimate(struct source *s)
 {
@@ -58,7 +58,7 @@ static struct estimate estimate(struct source *s)
 	return result;
 }
 
-/* ---- pre-copy -------------------------------------------------------------------------- */
+/* Pre-copy */
 
 static bool initial_loaded(void *arg)
 {

@@ -12,7 +12,7 @@
 
 #define CLOCK_PROBES 8
 
-/* ---- what the target says ----------------------------------------------------------- */
+/* What the target says */
 
 static int take_hello_ok(
 	struct source *s, const uint8_t *payload, size_t len, struct swo_error *err)
@@ -137,7 +137,7 @@ static void *control_reader(void *opaque)
 	return NULL;
 }
 
-/* ---- connecting ------------------------------------------------------------------------ */
+/* Connecting */
 
 static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *err)
 {
@@ -205,7 +205,7 @@ static int attach_channels(struct source *s, swo_deadline deadline, struct swo_e
 	return 0;
 }
 
-/* ---- clocks ------------------------------------------------------------------------------- */
+/* Clocks */
 
 static bool has_clock(void *arg)
 {
@@ -239,7 +239,7 @@ static int compare_clocks(struct source *s, swo_deadline deadline, struct swo_er
 	return 0;
 }
 
-/* ---- devices -------------------------------------------------------------------------------- */
+/* Devices */
 
 static int enter_precopy(struct source *s, struct swo_error *err)
 {

@@ -26,8 +26,7 @@ static uint32_t step(struct target *t, enum target_event event)
 	pthread_mutex_unlock(&t->m.mutex);
 	return actions;
 }
-/* ---- READY and GO
- * ------------------------------------------------------------------------------------ */
+/* READY and GO */
 
 static bool decided(void *arg)
 {
@@ -226,8 +225,7 @@ static void discard(struct target *t, const struct swo_error *why, bool cancelle
 	migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, why);
 }
 
-/* ---- the thread
- * ----------------------------------------------------------------------------------------- */
+/* The thread */
 
 static int until_loaded(struct target *t, struct swo_error *err)
 {

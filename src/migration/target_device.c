@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- life ------------------------------------------------------------------------------ */
+/* Life */
 
 int target_device_init(struct target *t, unsigned index, struct swo_error *err)
 {
@@ -83,7 +83,7 @@ void target_devices_wake(struct target *t)
 	}
 }
 
-/* ---- loading, on the device's worker -----------------------------------------------------------
+/* Loading, on the device's worker:
  */
 
 static int tell(
@@ -280,8 +280,7 @@ void target_devices_load(struct target *t)
 	}
 }
 
-/* ---- RESUMING->STOP, as the migration's thread sees it
- * ------------------------------------------- */
+/* RESUMING->STOP, as the migration's thread sees it */
 
 /* From when on waiting for it in earnest notices that it hangs, and does not wait any more. */
 static uint64_t overdue_ns(const struct target_device *td)

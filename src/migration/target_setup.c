@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- what the source says on the control connection -------------------------------------- */
+/* What the source says on the control connection */
 
 static int take_go(struct target *t, const struct swo_frame_header *header, const uint8_t *payload,
 	struct swo_error *err)
@@ -88,7 +88,7 @@ static void *control_reader(void *opaque)
 	return NULL;
 }
 
-/* ---- a source ------------------------------------------------------------------------------ */
+/* A source */
 
 static bool has_hello(void *arg)
 {

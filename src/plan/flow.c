@@ -89,7 +89,7 @@ static uint64_t smaller(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-/* ---- events in order ------------------------------------------------------------------------ */
+/* Events in order */
 
 static bool before(const struct event *a, const struct event *b)
 {
@@ -141,7 +141,7 @@ static struct event next(struct play *p)
 	return first;
 }
 
-/* ---- a device ----------------------------------------------------------------------------------
+/* A device:
  */
 
 static void save_on(struct play *p, unsigned i, uint64_t now)
@@ -235,7 +235,7 @@ static void load_on(struct play *p, unsigned i, uint64_t now)
 		EV_LOADED, i, bytes);
 }
 
-/* ---- guest memory ------------------------------------------------------------------------------
+/* Guest memory:
  */
 
 static void ram_on(struct play *p, unsigned channel, uint64_t now)
@@ -259,8 +259,7 @@ static void ram_begin(struct play *p)
 	}
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------ */
+/* The whole */
 
 static void left(struct play *p, const struct event *e)
 {

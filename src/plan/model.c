@@ -22,7 +22,7 @@ static const struct swo_plan_device *device(const struct model *m, unsigned i)
 	return &m->setup->devices[i];
 }
 
-/* ---- arcs --------------------------------------------------------------------------------- */
+/* Arcs */
 
 static struct swo_plan_period *period(struct model *m, enum arc arc, unsigned i)
 {
@@ -122,7 +122,7 @@ static uint64_t pass(struct model *m, enum arc arc, uint64_t from)
 	return end;
 }
 
-/* ---- streams ------------------------------------------------------------------------------- */
+/* Streams */
 
 static int streams(struct model *m, struct swo_error *err)
 {
@@ -158,7 +158,7 @@ static int streams(struct model *m, struct swo_error *err)
 	return 0;
 }
 
-/* ---- RESUMING->STOP ----------------------------------------------------------------------------
+/* RESUMING->STOP:
  */
 
 /* The one of those not yet begun that is loaded first. */
@@ -200,7 +200,7 @@ static uint64_t finalise(struct model *m)
 	return end;
 }
 
-/* ---- the whole ---------------------------------------------------------------------------------
+/* The whole:
  */
 
 int model_run(struct model *m, struct swo_error *err)

@@ -32,7 +32,7 @@ struct walk {
 	struct swo_path *path;
 };
 
-/* ---- putting the chain together, last step first ------------------------------------------- */
+/* Putting the chain together, last step first */
 
 static void push(struct walk *w, const struct swo_span *span, const char *gap, uint64_t start)
 {
@@ -76,7 +76,7 @@ static void take(struct walk *w, struct item *item, const char *gap)
 	w->at = item->span;
 }
 
-/* ---- looking ------------------------------------------------------------------------------- */
+/* Looking */
 
 /* Of two that end together the longer one was waited for. */
 static bool better(const struct item *one, const struct item *other)
@@ -121,7 +121,7 @@ static bool waited_for(uint64_t ended, const struct item *own)
 	return !own || ended > own->span.end_ns + NEAR_NS;
 }
 
-/* ---- waves of arcs -------------------------------------------------------------------------- */
+/* Waves of arcs */
 
 /*
  * Back through a wave: an arc began with its wave, or after an arc of its own device, or (one
@@ -169,7 +169,7 @@ static void stop_of(struct walk *w, struct item *arc, const char *gap)
 	stop_of_vm(w);
 }
 
-/* ---- a device's way ---------------------------------------------------------------------------
+/* A device's way:
  */
 
 static void saving(struct walk *w, struct item *save, const char *gap)
@@ -213,8 +213,7 @@ static void loading(struct walk *w, struct item *load, const char *gap)
 	}
 }
 
-/* ---- when all was sent
- * --------------------------------------------------------------------------- */
+/* When all was sent */
 
 static void ram_passes(struct walk *w, struct item *pass)
 {
@@ -266,7 +265,7 @@ static void sent_by(struct walk *w, struct item *sent, const char *gap)
 	all_sent(w);
 }
 
-/* ---- RESUMING->STOP -----------------------------------------------------------------------------
+/* RESUMING->STOP:
  */
 
 /* The wait for READY began when all was sent: that is the moment that counts. */
@@ -341,8 +340,7 @@ static void ready(struct walk *w)
 	}
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------ */
+/* The whole */
 
 static void mark(struct walk *w, enum plan_stage stage, const char *gap)
 {

@@ -19,7 +19,7 @@
 #define SPANS_DEVICE 8
 #define SPANS_BASE   16
 
-/* ---- inputs -----------------------------------------------------------------------------------
+/* Inputs:
  */
 
 void swo_plan_setup_init(struct swo_plan_setup *setup)
@@ -90,8 +90,7 @@ static int check(const struct swo_plan_setup *setup, struct swo_error *err)
 	return 0;
 }
 
-/* ---- as spans
- * -------------------------------------------------------------------------------------- */
+/* As spans */
 
 struct spans {
 	struct swo_span *list;
@@ -197,8 +196,7 @@ static int put_into(struct swo_timeline *timeline, const struct spans *from, str
 	return rc;
 }
 
-/* ---- the whole
- * ---------------------------------------------------------------------------------------- */
+/* The whole */
 
 static int play(struct model *m, struct swo_plan_result *out, struct swo_timeline *timeline,
 	struct swo_error *err)

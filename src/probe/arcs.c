@@ -90,7 +90,7 @@ void check_combinations(struct session *s)
 	}
 }
 
-/* ---- what must be refused ---------------------------------------------------------------------
+/* What must be refused:
  */
 
 static void must_refuse(struct session *s, enum swo_device_state from, enum swo_device_state to)

@@ -13,7 +13,7 @@
 /* A large state is not read and written so: it would take for ever. */
 #define ODD_MAX (UINT64_C(4) << 20)
 
-/* ---- sessions ---------------------------------------------------------------------------- */
+/* Sessions */
 
 static int read_once(struct session *s, const char *what)
 {
@@ -150,7 +150,7 @@ void check_sessions(struct session *s)
 		check_abort(s);
 }
 
-/* ---- states that must not be taken --------------------------------------------------------------
+/* States that must not be taken:
  */
 
 static void must_not_load(
@@ -237,7 +237,7 @@ static void check_bad_states(struct session *s)
 		must_not_load(s, "data.foreign", copy, len, "a state of something else");
 }
 
-/* ---- and those that must ----------------------------------------------------------------------
+/* And those that must:
  */
 
 static void check_pieces(struct session *s)

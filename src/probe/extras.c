@@ -15,7 +15,7 @@
 #define SCRATCH	      65536u
 #define PAGE	      4096u
 
-/* ---- sizes ----------------------------------------------------------------------------------- */
+/* Sizes */
 
 static void check_data_size(struct session *s)
 {
@@ -93,7 +93,7 @@ static void check_precopy_info(struct session *s)
 		note(s, SWO_VERDICT_FAIL, name, "answered in STOP_COPY, where it is not defined");
 }
 
-/* ---- DMA and config space ----------------------------------------------------------------------
+/* DMA and config space:
  */
 
 /* Judges what a function of several calls came to. */

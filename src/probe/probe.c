@@ -22,7 +22,7 @@ const char *swo_sharing_name(enum swo_sharing sharing)
 	return (unsigned)sharing < SWO_ARRAY_SIZE(names) ? names[sharing] : "unknown";
 }
 
-/* ---- describing ------------------------------------------------------------------------------ */
+/* Describing */
 
 int swo_probe_describe(
 	const struct swo_probe_target *target, struct swo_probe_info *out, struct swo_error *err)
@@ -50,7 +50,7 @@ int swo_probe_describe(
 	return 0;
 }
 
-/* ---- the run -----------------------------------------------------------------------------------
+/* The run:
  */
 
 static void tell(const struct session *s, const char *what)

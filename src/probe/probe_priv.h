@@ -80,7 +80,7 @@ struct session {
 	uint8_t *bad; /* and one that must not load: the session's, as what hangs reads it */
 };
 
-/* ---- session.c ---- */
+/* Session.c */
 int session_open(struct session *s, const struct swo_probe_target *target,
 	const struct swo_probe_params *params, struct swo_probe_device *out, struct swo_error *err);
 /* Destroys the device, or leaves it behind. */
@@ -110,7 +110,7 @@ void leave_running(struct session *s);
 void sample(struct samples *samples, uint64_t ns);
 struct swo_probe_cost cost_of(const struct samples *samples);
 
-/* ---- walk.c ---- */
+/* Walk.c */
 bool is_arc(const struct session *s, enum swo_device_state from, enum swo_device_state to);
 bool is_legal(const struct session *s, enum swo_device_state from, enum swo_device_state to);
 /* One single arc, judged; on failure the device is recovered, and that is judged, too. */
@@ -120,7 +120,7 @@ int reach(struct session *s, enum swo_device_state to);
 /* Back to RUNNING after something failed: by arcs, else by a reset. */
 int recover(struct session *s, const char *name);
 
-/* ---- stream.c ---- */
+/* Stream.c */
 /* Saves in STOP_COPY, by way of STOP, into s->stream. */
 int save_state(struct session *s, size_t piece);
 /* To RESUMING, and in with it. 0; 1: a write was refused; -1: RESUMING cannot be reached. */
@@ -128,7 +128,7 @@ int load_state(struct session *s, const uint8_t *data, size_t len, size_t piece)
 /* A state that loads: saved, loaded and finalised at most twice. */
 int need_good(struct session *s, const char *for_check);
 
-/* ---- the checks ---- */
+/* The checks */
 void check_arcs(struct session *s);
 void check_combinations(struct session *s);
 void check_refusals(struct session *s);

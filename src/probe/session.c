@@ -16,7 +16,7 @@
 #define CHUNK_MAX   (UINT64_C(4) << 20)
 #define PIECES_MAX  100000000u
 
-/* ---- results ------------------------------------------------------------------------------- */
+/* Results */
 
 static struct swo_probe_result *find(const struct session *s, const char *name)
 {
@@ -109,7 +109,7 @@ struct swo_probe_cost cost_of(const struct samples *samples)
 	return cost;
 }
 
-/* ---- on the worker --------------------------------------------------------------------------- */
+/* On the worker */
 
 static int read_all(struct session *s, struct probe_call *c)
 {
@@ -197,7 +197,7 @@ static void run_call(void *opaque)
 	c->end = swo_now_ns();
 }
 
-/* ---- from outside ------------------------------------------------------------------------------
+/* From outside:
  */
 
 void perform_start(struct session *s)
@@ -331,7 +331,7 @@ void leave_running(struct session *s)
 		reset_device(s);
 }
 
-/* ---- life --------------------------------------------------------------------------------------
+/* Life:
  */
 
 static size_t chunk_for(const struct swo_probe_target *t)

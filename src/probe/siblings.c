@@ -60,7 +60,7 @@ static int reach_all(struct session **s, unsigned count, enum swo_device_state t
 	return 0;
 }
 
-/* ---- the order of P2P --------------------------------------------------------------------------
+/* The order of P2P:
  */
 
 static int step_all(struct session **s, unsigned count, enum swo_device_state to)
@@ -103,7 +103,7 @@ static void check_p2p(struct session **s, unsigned count)
 		note(s[i], SWO_VERDICT_PASS, "p2p.order", "all in P2P, all stopped, and back");
 }
 
-/* ---- alone and together -------------------------------------------------------------------------
+/* Alone and together:
  */
 
 enum work { QUIESCE, SAVE, LOAD };

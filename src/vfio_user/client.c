@@ -52,7 +52,7 @@ const char *swo_vu_client_name(const struct swo_vu_client *client)
 	return client->name;
 }
 
-/* ---- the end of a connection -------------------------------------------------- */
+/* The end of a connection */
 
 static bool is_dead(struct swo_vu_client *client)
 {
@@ -95,7 +95,7 @@ static int dead_error(struct swo_vu_client *client, struct swo_error *err)
 	return -1;
 }
 
-/* ---- sending -------------------------------------------------------------------- */
+/* Sending */
 
 int swo_vu_client_begin_send(
 	struct swo_vu_client *client, swo_deadline deadline, struct swo_error *err)
@@ -166,7 +166,7 @@ int swo_vu_post(struct swo_vu_client *client, struct swo_vu_call *call, struct s
 	return send_call(client, call, true, err);
 }
 
-/* ---- the list of calls ------------------------------------------------------------ */
+/* The list of calls */
 
 static bool id_in_use(const struct swo_vu_client *client, uint16_t id)
 {
@@ -238,7 +238,7 @@ static void give_up(struct swo_vu_client *client, struct swo_vu_call *call, bool
 	}
 }
 
-/* ---- who reads ---------------------------------------------------------------------- */
+/* Who reads */
 
 /* With the lock held, when nobody reads: the next of those who wait, or the service thread. */
 static void pass_on(struct swo_vu_client *client)
@@ -323,7 +323,7 @@ static void wait_for_reply(struct swo_vu_client *client, struct swo_vu_call *cal
 		pass_on(client);
 }
 
-/* ---- the service thread --------------------------------------------------------------- */
+/* The service thread */
 
 /* A whole command lies in rx; called and returns with the lock held, not held in between. */
 static int serve_command(struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_error *err)
@@ -386,7 +386,7 @@ static void twin_ready(void *opaque)
 		swo_vu_service_arm(&client->twin_watch, true);
 }
 
-/* ---- the rest of the interface ---------------------------------------------------------- */
+/* The rest of the interface */
 
 int swo_vu_start(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
 {

@@ -214,7 +214,7 @@ enum swo_vu_rx_result swo_vu_rx_step(
 	return SWO_VU_RX_MORE;
 }
 
-/* ---- the server's commands ---------------------------------------------------- */
+/* The server's commands */
 
 static int send_answer(struct swo_vu_client *client, struct swo_vu_rx *rx, const void *payload,
 	size_t len, int error, struct swo_error *err)

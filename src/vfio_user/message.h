@@ -15,7 +15,7 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-/* ---- building and parsing -------------------------------------------------- */
+/* Building and parsing */
 
 static inline struct swo_vu_header swo_vu_command_header(
 	uint16_t id, uint16_t command, size_t payload, bool no_reply)
@@ -84,7 +84,7 @@ int swo_vu_version_build(
 int swo_vu_version_parse(
 	const void *payload, size_t len, struct swo_vu_caps *caps, struct swo_error *err);
 
-/* ---- sending and receiving -------------------------------------------------- */
+/* Sending and receiving */
 
 #define SWO_VU_FDS_MAX 64 /* in one message, either way */
 

@@ -18,7 +18,7 @@
 #define SWO_VU_SIZE(type, n)  _Static_assert(sizeof(struct type) == (n), "size of " #type)
 #define SWO_VU_AT(type, m, n) _Static_assert(offsetof(struct type, m) == (n), #type "." #m)
 
-/* ---- the header ----------------------------------------------------------- */
+/* The header */
 
 struct swo_vu_header {
 	uint16_t id; /* the sender's choice, echoed in the reply */
@@ -60,7 +60,7 @@ enum swo_vu_command {
 	SWO_VU_COMMANDS
 };
 
-/* ---- VERSION ---------------------------------------------------------------- */
+/* VERSION */
 
 #define SWO_VU_MAJOR 0
 #define SWO_VU_MINOR 2
@@ -93,7 +93,7 @@ SWO_VU_SIZE(swo_vu_version, 4);
 #define SWO_VU_DEFAULT_MAX_DMA_MAPS  65535u
 #define SWO_VU_DEFAULT_PGSIZES	     4096u
 
-/* ---- DMA ------------------------------------------------------------------- */
+/* DMA */
 
 #define SWO_VU_DMA_PROT_READ  1u
 #define SWO_VU_DMA_PROT_WRITE 2u
@@ -128,7 +128,7 @@ struct swo_vu_dma_access {
 SWO_VU_SIZE(swo_vu_dma_access, 16);
 SWO_VU_AT(swo_vu_dma_access, count, 8);
 
-/* ---- device, regions, interrupts ---------------------------------------------- */
+/* Device, regions, interrupts */
 
 #define SWO_VU_DEVICE_RESET 1u
 #define SWO_VU_DEVICE_PCI   2u
@@ -250,7 +250,7 @@ SWO_VU_SIZE(swo_vu_region_access, 16);
 SWO_VU_AT(swo_vu_region_access, region, 8);
 SWO_VU_AT(swo_vu_region_access, count, 12);
 
-/* ---- DEVICE_FEATURE ------------------------------------------------------------- */
+/* DEVICE_FEATURE */
 
 struct swo_vu_feature {
 	uint32_t argsz; /* request: room for the reply; reply: what it needs */
@@ -314,7 +314,7 @@ SWO_VU_SIZE(swo_vu_log_report, 24);
 SWO_VU_AT(swo_vu_log_report, length, 8);
 SWO_VU_AT(swo_vu_log_report, page_size, 16);
 
-/* ---- migration data ---------------------------------------------------------------- */
+/* Migration data */
 
 /* Data follows a READ's reply (padded or not: only `size` tells) and a WRITE's request. */
 struct swo_vu_mig_data {

@@ -47,12 +47,12 @@ int accel_kvm_new(
 int accel_native_new(
 	const struct vmm_accel_config *config, struct vmm_accel **out, struct swo_error *err);
 
-/* ---- the guest's memory (accel_guest.c) ------------------------------------------- */
+/* The guest's memory (accel_guest.c) */
 
 /* The image, page tables, boot page and empty tables. */
 int accel_guest_load(struct vmm_accel *accel, struct swo_error *err);
 
-/* ---- records of a saved state (accel_blob.c) --------------------------------------- */
+/* Records of a saved state (accel_blob.c) */
 
 /*
  * "SWOVCPUS", u32 version, u32 kind, u32 vcpus, u32 records; then each record: u32 tag, u32 index,

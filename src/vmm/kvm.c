@@ -146,7 +146,7 @@ static int create_vcpus(struct kvm *kvm, struct swo_error *err)
 	return 0;
 }
 
-/* ---- the first state ------------------------------------------------------------------ */
+/* The first state */
 
 static void set_segment(struct kvm_segment *segment, uint16_t selector, bool code)
 {
@@ -215,7 +215,7 @@ static int kvm_dirty_source(
 	return swo_dirty_kvm(accel->ram, kvm_of(accel)->vm_fd, out, err);
 }
 
-/* ---- the accelerator ---------------------------------------------------------------------- */
+/* The accelerator */
 
 static void kvm_free(struct vmm_accel *accel)
 {

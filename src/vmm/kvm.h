@@ -67,7 +67,7 @@ static inline struct kvm *kvm_of(struct vmm_accel *accel)
 	return (struct kvm *)accel;
 }
 
-/* ---- kvm_vcpu.c: threads ------------------------------------------------------------- */
+/* Kvm_vcpu.c: threads */
 
 int kvm_vcpus_start(struct kvm *kvm, struct swo_error *err);
 /* false: a thread hangs in a device's callback and keeps what it may touch. */
@@ -75,7 +75,7 @@ bool kvm_vcpus_end(struct kvm *kvm);
 void kvm_resume(struct vmm_accel *accel);
 int kvm_pause(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *err);
 
-/* ---- kvm_state.c: what is saved -------------------------------------------------------- */
+/* Kvm_state.c: what is saved */
 
 /* Allocates what save and load need, so that they need nothing in the downtime. */
 int kvm_state_prepare(struct kvm *kvm, struct swo_error *err);
@@ -83,7 +83,7 @@ void kvm_state_free(struct kvm *kvm);
 int kvm_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err);
 int kvm_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_error *err);
 
-/* ---- kvm_msi.c: interrupts ------------------------------------------------------------- */
+/* Kvm_msi.c: interrupts */
 
 int kvm_msi_prepare(struct kvm *kvm, struct swo_error *err);
 int kvm_msi_add(struct vmm_accel *accel, int eventfd, unsigned *handle, struct swo_error *err);

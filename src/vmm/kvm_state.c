@@ -133,7 +133,7 @@ static void *part_of(struct vcpu_state *state, unsigned part)
 	return (uint8_t *)state + parts[part].offset;
 }
 
-/* ---- reading from the kernel ------------------------------------------------------------- */
+/* Reading from the kernel */
 
 static int get_msrs(struct kvm_vcpu *vcpu, struct msr_block *block)
 {
@@ -172,7 +172,7 @@ static int get_state(struct kvm *kvm, struct kvm_state *state, struct swo_error 
 	return 0;
 }
 
-/* ---- setting in the kernel ------------------------------------------------------------------ */
+/* Setting in the kernel */
 
 /* KVM stops at the first that this host lacks: it may be skipped if it was zero. */
 static int set_msrs(struct kvm_vcpu *vcpu, const struct msr_block *block, bool deadline)
@@ -227,7 +227,7 @@ static int set_state(struct kvm *kvm, struct kvm_state *state, struct swo_error 
 	return 0;
 }
 
-/* ---- records ------------------------------------------------------------------------------------
+/* Records:
  */
 
 static int put_part(const struct kvm *kvm, struct swo_buf *out, struct vcpu_state *state,

@@ -17,7 +17,7 @@
 #define VMM_DEVICES_MAX 248 /* 31 slots of 8 functions on bus 0 */
 #define VMM_VCPUS_MAX	64
 
-/* ---- what it is made of ------------------------------------------------------------------ */
+/* What it is made of */
 
 struct vmm_device_config {
 	char socket[108]; /* of a vfio-user server, or */
@@ -85,7 +85,7 @@ enum swo_run_state vmm_machine_state(struct vmm_machine *machine);
 /* Where slow work goes, one piece at a time. */
 struct swo_worker *vmm_machine_worker(struct vmm_machine *machine);
 
-/* ---- running ------------------------------------------------------------------------------ */
+/* Running */
 
 /* `stop` and `cont`. Slow. When one fails the text says in which state the VM is. */
 int vmm_machine_stop(struct vmm_machine *machine, struct swo_error *err);
@@ -105,7 +105,7 @@ int vmm_machine_check_ram(
 	struct vmm_machine *machine, uint64_t *pages, uint64_t *mismatches, struct swo_error *err);
 int vmm_machine_ram_hash(struct vmm_machine *machine, uint64_t *hash, struct swo_error *err);
 
-/* ---- migrating --------------------------------------------------------------------------------
+/* Migrating:
  */
 
 /* Slow, for what an earlier migration may leave to be tidied up. */
@@ -137,7 +137,7 @@ void vmm_machine_get_setup(struct vmm_machine *machine, struct vmm_migration_set
 int vmm_machine_set_setup(struct vmm_machine *machine, const struct vmm_migration_setup *setup,
 	struct swo_error *err);
 
-/* ---- devices ------------------------------------------------------------------------------------
+/* Devices:
  */
 
 unsigned vmm_machine_device_count(const struct vmm_machine *machine);

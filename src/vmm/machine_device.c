@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- --device --------------------------------------------------------------------------- */
+/* --device */
 
 static int bad(struct swo_error *err, const char *text, const char *why)
 {
@@ -140,7 +140,7 @@ int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo
 	return 0;
 }
 
-/* ---- connecting ----------------------------------------------------------------------------- */
+/* Connecting */
 
 static int dma_read(void *opaque, uint64_t addr, void *buf, size_t len)
 {
@@ -245,7 +245,7 @@ void machine_devices_free(struct vmm_machine *m)
 	free(m->device_list);
 }
 
-/* ---- handlers ----------------------------------------------------------------------------------
+/* Handlers:
  */
 
 int machine_devices_follow(

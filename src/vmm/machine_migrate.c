@@ -30,7 +30,7 @@ bool machine_is_migrating(struct vmm_machine *m)
 	return !swo_migration_wait(m->migration, deadline);
 }
 
-/* ---- what it tells us ----------------------------------------------------------------------- */
+/* What it tells us */
 
 static void tell_status(void *opaque, enum swo_migration_status status)
 {
@@ -67,7 +67,7 @@ static void tell_device(void *opaque, unsigned index, enum swo_device_state stat
 				"/machine/peripheral/", id, "device-state", names[state]));
 }
 
-/* ---- beginning one ----------------------------------------------------------------------------
+/* Beginning one:
  */
 
 static int check_source(struct vmm_machine *m, struct swo_error *err)
@@ -213,7 +213,7 @@ int vmm_machine_incoming(struct vmm_machine *m, const char *uri, struct swo_erro
 	return begin_checked(m, uri, false, check_target, err);
 }
 
-/* ---- during one, and after ---------------------------------------------------------------------
+/* During one, and after:
  */
 
 int vmm_machine_cancel(struct vmm_machine *m, struct swo_error *err)
@@ -299,8 +299,7 @@ void machine_migration_end(struct vmm_machine *m)
 	tidy(m);
 }
 
-/* ---- setup
- * --------------------------------------------------------------------------------------- */
+/* Setup */
 
 void vmm_machine_get_setup(struct vmm_machine *m, struct vmm_migration_setup *out)
 {
@@ -359,8 +358,7 @@ int vmm_machine_set_setup(
 	return rc;
 }
 
-/* ---- timeline
- * --------------------------------------------------------------------------------------- */
+/* Timeline */
 
 int vmm_machine_timeline(struct vmm_machine *m, enum vmm_timeline_format format, unsigned columns,
 	bool utf8, char **out, struct swo_error *err)

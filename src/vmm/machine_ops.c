@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* ---- layout ------------------------------------------------------------------------------- */
+/* Layout */
 
 static int layout_device(
 	const struct machine_device *device, struct swo_buf *out, struct swo_error *err)
@@ -40,7 +40,7 @@ static int layout(void *vm, struct swo_buf *out, struct swo_error *err)
 	return 0;
 }
 
-/* ---- stop and start ------------------------------------------------------------------------ */
+/* Stop and start */
 
 static int stop(void *vm, struct swo_error *err)
 {
@@ -88,7 +88,7 @@ static void set_state(void *vm, enum swo_run_state state)
 	pthread_mutex_unlock(&m->run_lock);
 }
 
-/* ---- vCPUs and board ----------------------------------------------------------------------- */
+/* VCPUs and board */
 
 #define MACHINE_MAGIC	0x434d5753u /* "SWMC" */
 #define MACHINE_VERSION 1
@@ -142,7 +142,7 @@ static int machine_load(void *vm, const void *data, size_t len, struct swo_error
 	return vmm_pci_board_load(m->pci, bytes + wire.accel_length, wire.board_length, err);
 }
 
-/* ---- devices -------------------------------------------------------------------------------- */
+/* Devices */
 
 static int config_save(void *vm, unsigned index, struct swo_buf *out, struct swo_error *err)
 {

@@ -53,10 +53,10 @@ struct vmm_machine {
 	bool changing; /* a migration is being set up or tidied away */
 };
 
-/* ---- machine.c ---- */
+/* Machine.c */
 void machine_event(struct vmm_machine *m, const char *name, json_t *data);
 
-/* ---- machine_device.c ---- */
+/* Machine_device.c */
 int machine_devices_connect(
 	struct vmm_machine *m, const struct vmm_device_config *configs, struct swo_error *err);
 void machine_devices_free(struct vmm_machine *m);
@@ -65,7 +65,7 @@ int machine_devices_follow(
 	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err);
 int machine_handlers_add(struct vmm_machine *m, struct swo_error *err);
 
-/* ---- machine_run.c ---- */
+/* Machine_run.c */
 /* struct vmm_bus.failed */
 void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why);
 /* Both with run_lock held; halt of a VM that runs. */
@@ -74,10 +74,10 @@ int machine_start(struct vmm_machine *m, enum swo_on_error on_error, struct swo_
 int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_error on_error,
 	struct swo_error *err);
 
-/* ---- machine_ops.c ---- */
+/* Machine_ops.c */
 extern const struct swo_vm_ops machine_ops;
 
-/* ---- machine_migrate.c ---- */
+/* Machine_migrate.c */
 /* Cancels what can be, frees it. */
 void machine_migration_end(struct vmm_machine *m);
 /* Why the VM may not be started by hand; 0 when it may. */

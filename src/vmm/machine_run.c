@@ -66,7 +66,7 @@ int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_er
 	return rc;
 }
 
-/* ---- by hand --------------------------------------------------------------------------------- */
+/* By hand */
 
 static int stop_refused(struct vmm_machine *m, struct swo_error *err)
 {
@@ -110,7 +110,7 @@ int vmm_machine_cont(struct vmm_machine *m, struct swo_error *err)
 	return rc;
 }
 
-/* ---- a vCPU that cannot go on ---------------------------------------------------------------- */
+/* A vCPU that cannot go on */
 
 static void fail(void *opaque)
 {
@@ -146,7 +146,7 @@ void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why)
 	swo_worker_submit(m->worker, &m->fail_job);
 }
 
-/* ---- the end --------------------------------------------------------------------------------- */
+/* The end */
 
 static int quit_refused(struct vmm_machine *m, struct swo_error *err)
 {
@@ -177,7 +177,7 @@ int vmm_machine_quit(struct vmm_machine *m, bool force, struct swo_error *err)
 	return 0;
 }
 
-/* ---- looking --------------------------------------------------------------------------------- */
+/* Looking */
 
 int vmm_machine_guest_stats(
 	struct vmm_machine *m, struct vmm_guest_stats *out, struct swo_error *err)

@@ -20,7 +20,7 @@ static struct native *native_of(struct vmm_accel *accel)
 	return (struct native *)accel;
 }
 
-/* ---- the vCPU threads ---------------------------------------------------------------- */
+/* The vCPU threads */
 
 /* From RAM, which a peer may have filled: kept within what the guest accepts. */
 static uint64_t period_ns(struct guest_env *vcpu)
@@ -93,7 +93,7 @@ static void *vcpu_main(void *opaque)
 	return NULL;
 }
 
-/* ---- the accelerator ------------------------------------------------------------------- */
+/* The accelerator */
 
 static int native_boot(struct vmm_accel *accel, struct swo_error *err)
 {

@@ -49,7 +49,7 @@ struct native {
 	struct native_msi msis[NATIVE_MSIS_MAX];
 };
 
-/* ---- native_msi.c ------------------------------------------------------------------ */
+/* Native_msi.c */
 
 int native_msi_start(struct native *native, struct swo_error *err);
 /* quit is set; waits for the thread, which never blocks for long. */

@@ -12,7 +12,7 @@
 
 #define ADDRESS_ENABLE 0x80000000u
 
-/* ---- functions and their places -------------------------------------------------- */
+/* Functions and their places */
 
 struct vmm_pci_function *pci_function_new(
 	struct vmm_pci *pci, enum pci_kind kind, const char *id, struct swo_error *err)
@@ -278,7 +278,7 @@ int vmm_pci_describe(const struct vmm_pci_function *fn, struct swo_buf *out, str
 	return swo_buf_append(out, text, (size_t)n, err);
 }
 
-/* ---- configuration mechanism #1 ------------------------------------------------------ */
+/* Configuration mechanism #1 */
 
 static struct vmm_pci_function *route(struct vmm_pci *pci, uint32_t address)
 {

@@ -67,7 +67,7 @@ void pci_bars_changed(struct vmm_pci_function *fn)
 	pthread_mutex_unlock(&fn->pci->lock);
 }
 
-/* ---- at boot ---------------------------------------------------------------------------- */
+/* At boot */
 
 struct wish {
 	struct vmm_pci_function *fn;

@@ -36,7 +36,7 @@ void pci_bridge_init_header(struct vmm_pci_function *fn)
 	pci_put(fn->wmask, PCI_BRIDGE_CONTROL, 0x0003, 2);
 }
 
-/* ---- the board's state ----------------------------------------------------------------- */
+/* The board's state */
 
 #define BOARD_MAGIC   0x4f425753u /* "SWBO" */
 #define BOARD_VERSION 1

@@ -59,7 +59,7 @@ void pci_map_init(struct vmm_pci_function *fn)
 			map_here(fn, i);
 }
 
-/* ---- the accelerator ------------------------------------------------------------------- */
+/* The accelerator */
 
 static void take(struct vmm_pci *pci, struct pci_bar *bar)
 {
@@ -125,7 +125,7 @@ void pci_map_free(struct vmm_pci_function *fn)
 	}
 }
 
-/* ---- accesses that come to the VMM all the same ------------------------------------------ */
+/* Accesses that come to the VMM all the same */
 
 static uint8_t *mapped_at(const struct pci_bar *bar, uint64_t at, unsigned len)
 {

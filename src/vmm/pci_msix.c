@@ -124,7 +124,7 @@ void pci_msix_update(struct vmm_pci_function *fn)
 		update_vector(fn, v, all_masked);
 }
 
-/* ---- pending: an eventfd that nobody takes keeps what was signalled ------------------------- */
+/* Pending: an eventfd that nobody takes keeps what was signalled */
 
 void pci_msix_pending(struct vmm_pci_function *fn, uint64_t *bits)
 {
@@ -156,7 +156,7 @@ void pci_msix_set_pending(struct vmm_pci_function *fn, const uint64_t *bits)
 	}
 }
 
-/* ---- MMIO ------------------------------------------------------------------------------- */
+/* MMIO */
 
 static bool inside(uint64_t at, unsigned len, uint32_t from, uint64_t size)
 {

@@ -137,20 +137,20 @@ static inline void pci_put(uint8_t *config, unsigned at, uint32_t value, unsigne
 		config[at + i] = (uint8_t)(value >> 8 * i);
 }
 
-/* ---- pci.c ---- */
+/* Pci.c */
 struct vmm_pci_function *pci_function_new(
 	struct vmm_pci *pci, enum pci_kind kind, const char *id, struct swo_error *err);
 void pci_function_free(struct vmm_pci_function *fn);
 struct vmm_pci_function *pci_next_device(struct vmm_pci_function *fn); /* fn itself counts */
 
-/* ---- pci_bridge.c ---- */
+/* Pci_bridge.c */
 /* Of the host bridge, or of a root port. */
 void pci_bridge_init_header(struct vmm_pci_function *fn);
 
-/* ---- pci_device.c: what a device is, as it says itself ---- */
+/* Pci_device.c: what a device is, as it says itself */
 int pci_device_probe(struct vmm_pci_function *fn, struct swo_error *err);
 
-/* ---- pci_config.c ---- */
+/* Pci_config.c */
 /* `at` and `len` lie within one aligned double word. */
 uint32_t pci_config_read(struct vmm_pci_function *fn, unsigned at, unsigned len);
 void pci_config_write(struct vmm_pci_function *fn, unsigned at, uint32_t value, unsigned len);
@@ -159,25 +159,25 @@ int pci_config_push(struct vmm_pci_function *fn, unsigned at, unsigned len, stru
 /* Says once that a device does not answer. */
 void pci_complain(struct vmm_pci_function *fn, const struct swo_error *err);
 
-/* ---- pci_bar.c: addresses, as the shadow has them ---- */
+/* Pci_bar.c: addresses, as the shadow has them */
 uint64_t pci_bar_address(const struct vmm_pci_function *fn, unsigned bar);
 void pci_bar_set_address(struct vmm_pci_function *fn, unsigned bar, uint64_t address);
 int pci_bars_assign(struct vmm_pci *pci, struct swo_error *err);
 /* The function's lock is held: takes its BARs and PCI_COMMAND over into windows and DMA maps. */
 void pci_bars_changed(struct vmm_pci_function *fn);
 
-/* ---- pci_mmio.c ---- */
+/* Pci_mmio.c */
 int pci_windows_init(struct vmm_pci *pci, struct swo_error *err);
 /* The bus lock is held: makes the windows anew from what is decoded. */
 void pci_windows_update(struct vmm_pci *pci);
 
-/* ---- pci_dma.c ---- */
+/* Pci_dma.c */
 /* Maps RAM and every BAR at its present address, for every device. */
 int pci_dma_init(struct vmm_pci *pci, struct swo_error *err);
 /* The bus lock is held: BARs may have moved. */
 void pci_dma_update(struct vmm_pci *pci);
 
-/* ---- pci_map.c: BARs that need no trap ---- */
+/* Pci_map.c: BARs that need no trap */
 /* Maps what can be mapped; the MSI-X capability is known. */
 void pci_map_init(struct vmm_pci_function *fn);
 void pci_map_free(struct vmm_pci_function *fn);
@@ -187,7 +187,7 @@ void pci_map_update(struct vmm_pci *pci);
 bool pci_map_read(const struct pci_bar *bar, uint64_t at, void *data, unsigned len);
 bool pci_map_write(const struct pci_bar *bar, uint64_t at, const void *data, unsigned len);
 
-/* ---- pci_msix.c ---- */
+/* Pci_msix.c */
 int pci_msix_init(struct vmm_pci_function *fn, struct swo_error *err);
 int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err);
 void pci_msix_free(struct vmm_pci_function *fn);

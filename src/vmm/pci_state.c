@@ -85,7 +85,7 @@ int vmm_pci_save(struct vmm_pci_function *fn, struct swo_buf *out, struct swo_er
 	return rc ? swo_error_prefix(err, "device %s: saving its configuration", fn->id) : 0;
 }
 
-/* ---- loading ---------------------------------------------------------------------------- */
+/* Loading */
 
 static int check_bars(
 	const struct vmm_pci_function *fn, const struct state_wire *wire, struct swo_error *err)

@@ -52,7 +52,7 @@ json_t *qmp_reply(json_t *ret, json_t *error, json_t *id)
 	return reply;
 }
 
-/* ---- the request's form -------------------------------------------------------------------- */
+/* The request's form */
 
 static json_t *check_members(json_t *message)
 {
@@ -74,7 +74,7 @@ static json_t *check_members(json_t *message)
 	return NULL;
 }
 
-/* ---- the arguments --------------------------------------------------------------------------- */
+/* The arguments */
 
 static bool has_type(const json_t *value, enum qmp_type type)
 {
@@ -132,7 +132,7 @@ static json_t *check_args(const struct qmp_command *command, json_t *args)
 	return NULL;
 }
 
-/* ---- the server's own commands ------------------------------------------------------------------
+/* The server's own commands:
  */
 
 static const char *const own[] = {"qmp_capabilities", "query-commands", "query-version"};
@@ -175,7 +175,7 @@ static bool run_own(struct qmp_server *server, struct qmp_client *client, const 
 	return true;
 }
 
-/* ---- running ------------------------------------------------------------------------------------
+/* Running:
  */
 
 static json_t *run(const struct qmp_command *command, void *opaque, json_t *args, json_t *id)

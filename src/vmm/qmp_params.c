@@ -278,7 +278,7 @@ int qmp_query_parameters(void *opaque, json_t *args, json_t **ret, struct swo_er
 	return 0;
 }
 
-/* ---- capabilities -------------------------------------------------------------------------------
+/* Capabilities:
  */
 
 static bool *capability(struct vmm_migration_setup *setup, const char *name)

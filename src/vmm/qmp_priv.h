@@ -54,14 +54,14 @@ struct qmp_server {
 	bool quit;
 };
 
-/* ---- qmp_dispatch.c ---- */
+/* Qmp_dispatch.c */
 json_t *qmp_greeting(void);
 /* The reply, or NULL when a job was begun. */
 json_t *qmp_dispatch(struct qmp_server *server, struct qmp_client *client, json_t *message);
 /* {"return": ret} or {"error": error}, with the id; takes both over, borrows `id`. */
 json_t *qmp_reply(json_t *ret, json_t *error, json_t *id);
 
-/* ---- qmp_client.c ---- */
+/* Qmp_client.c */
 struct qmp_client *qmp_client_new(int fd);
 void qmp_client_free(struct qmp_client *client);
 void qmp_client_say(struct qmp_client *client, json_t *message); /* takes it over */
@@ -73,7 +73,7 @@ void qmp_client_work(struct qmp_server *server, struct qmp_client *client);
 /* true when nothing is left to do for it. */
 bool qmp_client_finished(const struct qmp_client *client);
 
-/* ---- qmp_server.c ---- */
+/* Qmp_server.c */
 void qmp_job_done(struct qmp_job *job); /* from the worker */
 
 #endif

@@ -31,7 +31,7 @@ int qmp_query_status(void *opaque, json_t *args, json_t **ret, struct swo_error 
 	return 0;
 }
 
-/* ---- query-migrate ------------------------------------------------------------------------- */
+/* Query-migrate */
 
 static void put_times(json_t *ret, const struct swo_migration_info *info)
 {
@@ -99,7 +99,7 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 	return 0;
 }
 
-/* ---- guest ------------------------------------------------------------------------------------
+/* Guest:
  */
 
 int qmp_query_guest(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
@@ -149,7 +149,7 @@ int qmp_ram_hash(void *opaque, json_t *args, json_t **ret, struct swo_error *err
 	return 0;
 }
 
-/* ---- timeline -----------------------------------------------------------------------------------
+/* Timeline:
  */
 
 static int take_format(const json_t *args, enum vmm_timeline_format *format, struct swo_error *err)
@@ -205,8 +205,7 @@ int qmp_query_timeline(void *opaque, json_t *args, json_t **ret, struct swo_erro
 	return 0;
 }
 
-/* ---- devices
- * -------------------------------------------------------------------------------------- */
+/* Devices */
 
 static json_t *arc_costs(struct swo_device *dev)
 {

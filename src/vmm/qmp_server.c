@@ -31,7 +31,7 @@ static void wake(struct qmp_server *server)
 		swo_log(SWO_LOG_ERROR, "QMP: cannot wake its thread: %s", strerror(errno));
 }
 
-/* ---- from other threads ------------------------------------------------------------------------
+/* From other threads:
  */
 
 void qmp_server_event(struct qmp_server *server, const char *name, json_t *data)
@@ -74,8 +74,7 @@ void qmp_job_done(struct qmp_job *job)
 	pthread_mutex_unlock(&server->mutex);
 }
 
-/* ---- the loop
- * ------------------------------------------------------------------------------------ */
+/* The loop */
 
 static void tell_events(struct qmp_server *server)
 {
@@ -260,8 +259,7 @@ static void *serve(void *opaque)
 	return NULL;
 }
 
-/* ---- the socket
- * -------------------------------------------------------------------------------------- */
+/* The socket */
 
 static int is_in_use(const struct sockaddr_un *addr)
 {

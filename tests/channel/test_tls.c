@@ -7,7 +7,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-/* ---- what goes through ---------------------------------------------------------------------- */
+/* What goes through */
 
 #define LOAD (5 << 20)
 
@@ -171,7 +171,7 @@ static void a_peer_that_renews_its_keys_and_wants_ours_renewed_is_followed(void 
 	rig_close(&rig);
 }
 
-/* ---- how it ends --------------------------------------------------------------------------------
+/* How it ends:
  */
 
 static int receive_one(struct swo_conn *conn, uint64_t stall_ms, struct swo_error *err)
@@ -271,8 +271,7 @@ static void a_shutdown_wakes_who_is_blocked(void **state)
 	rig_close(&rig);
 }
 
-/* ---- who is not let in
- * ----------------------------------------------------------------------------- */
+/* Who is not let in */
 
 static void reissue(struct rig *rig, bool server, bool for_server, int from_s, int to_s)
 {

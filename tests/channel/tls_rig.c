@@ -185,7 +185,7 @@ void rig_load_badly(const struct swo_tls_params *params, bool server, const char
 	expect_words(&err, words);
 }
 
-/* ---- callers that are not ours --------------------------------------------------------------- */
+/* Callers that are not ours */
 
 void raw_open(struct raw *raw, const struct rig *rig, bool with_certificate)
 {

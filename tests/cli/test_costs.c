@@ -10,7 +10,7 @@
 
 static char path[] = "/tmp/switchover-costs-XXXXXX";
 
-/* ---- the calibration ----------------------------------------------------------------------- */
+/* The calibration */
 
 static struct bench_config config;
 static struct bench_variant variants[BENCH_VARIANTS_MAX];
@@ -144,7 +144,7 @@ static void runs_that_contradict_each_other_are_an_error_and_write_nothing(void 
 	fclose(null);
 }
 
-/* ---- the file ------------------------------------------------------------------------------- */
+/* The file */
 
 static void what_is_written_is_read_again(void **state)
 {

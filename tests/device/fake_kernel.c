@@ -116,7 +116,7 @@ static int fk_close(int fd)
 	return 0;
 }
 
-/* ---- state --------------------------------------------------------------------------------- */
+/* State */
 
 static uint32_t sum_of(const uint8_t *data, size_t len)
 {
@@ -233,7 +233,7 @@ static int set_state(unsigned n, struct vfio_device_feature_mig_state *data)
 	return 0;
 }
 
-/* ---- features ------------------------------------------------------------------------------ */
+/* Features */
 
 static int log_start(struct fk_device *dev, struct vfio_device_feature_dma_logging_control *c)
 {
@@ -353,7 +353,7 @@ static int feature(unsigned n, struct vfio_device_feature *f)
 	}
 }
 
-/* ---- regions and interrupts -------------------------------------------------------------------
+/* Regions and interrupts:
  */
 
 static int region_info(struct vfio_region_info *info)
@@ -464,7 +464,7 @@ static int device_ioctl(struct open_file *file, unsigned long request, void *arg
 	}
 }
 
-/* ---- maps ------------------------------------------------------------------------------------ */
+/* Maps */
 
 static int add_map(bool by_iommufd, uint64_t iova, uint64_t size, uint64_t vaddr, uint32_t prot)
 {
@@ -619,7 +619,7 @@ static int fk_ioctl(int fd, unsigned long request, void *arg)
 	return rc ? fail(rc) : 0;
 }
 
-/* ---- read and write ----------------------------------------------------------------------------
+/* Read and write:
  */
 
 static ssize_t config_access(struct fk_device *dev, void *buf, size_t len, off_t at, bool write)

@@ -39,7 +39,7 @@ static void fails(struct scene *s, enum swo_run_state to, enum swo_error_code co
 	assert_int_equal(swo_runstate_get(s->rs), before);
 }
 
-/* ---- which arcs ---- */
+/* Which arcs */
 
 static void arcs_of_a_plain_stop_and_start(enum swo_transitions transitions)
 {
@@ -128,7 +128,7 @@ static void a_stop_leaves_a_stopped_device_where_it_is(void **state)
 	scene_close(&s);
 }
 
-/* ---- what overlaps ---- */
+/* What overlaps */
 
 static void all_arcs_meet(
 	struct scene *s, enum swo_device_state from, enum swo_device_state to, int vfs)
@@ -254,7 +254,7 @@ static void an_ordinary_handler_of_the_depth_runs_beside_the_arc(void **state)
 	scene_close(&s);
 }
 
-/* ---- the barrier ---- */
+/* The barrier */
 
 static int violations;
 
@@ -386,7 +386,7 @@ static void the_barrier_holds_on_the_way_back_too(void **state)
 	scene_close(&s);
 }
 
-/* ---- failures ---- */
+/* Failures */
 
 static void a_failed_stop_ends_with_every_device_running(void **state)
 {
@@ -578,7 +578,7 @@ static void a_hung_arc_does_not_keep_the_others_from_going_back(void **state)
 	scene_close(&s);
 }
 
-/* ---- following and not ---- */
+/* Following and not */
 
 static void a_device_follows_once_and_may_stop_following(void **state)
 {

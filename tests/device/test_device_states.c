@@ -27,7 +27,7 @@ static const uint64_t all_flags[] = {
 	SWO_MIG_STOP_COPY | SWO_MIG_P2P | SWO_MIG_PRE_COPY,
 };
 
-/* ---- the oracle ---- */
+/* The oracle */
 
 /* A single arc, the flags it needs, and those with which it does not exist. */
 static const struct rule {
@@ -87,7 +87,7 @@ static void distances(int from, int to, uint64_t flags, int dist[SWO_DEVICE_STAT
 			}
 }
 
-/* ---- the cases ---- */
+/* The cases */
 
 static void every_pair_goes_the_shortest_way_allowed(void **state)
 {

@@ -177,7 +177,7 @@ static void a_backend_that_is_gone_is_a_lost_device(void **state)
 	scene_close(&s);
 }
 
-/* ---- deadlines ---- */
+/* Deadlines */
 
 /* Walks until something on the way hangs, and gives it up. */
 static void walk_into_hang(struct fake *vf, enum swo_device_state to, struct swo_error *err)
@@ -393,7 +393,7 @@ static void time_in_the_queue_is_bounded_too(void **state)
 	scene_close(&s);
 }
 
-/* ---- arrival ---- */
+/* Arrival */
 
 struct stream {
 	struct fake *fake;
@@ -539,7 +539,7 @@ static void a_job_of_the_worker_gives_way_to_a_walk_that_waits_for_it(void **sta
 	scene_close(&s);
 }
 
-/* ---- what is known ---- */
+/* What is known */
 
 static void costs_are_learned_per_arc_and_only_from_arcs_that_passed(void **state)
 {

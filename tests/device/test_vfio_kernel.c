@@ -58,7 +58,7 @@ static int teardown(void **state)
 	       fk.device[1].opens || fk.device[0].logging;
 }
 
-/* ---- opening ------------------------------------------------------------------------------- */
+/* Opening */
 
 static void a_device_opens_by_cdev_and_by_group(void **state)
 {
@@ -164,7 +164,7 @@ static void groups_share_one_container(void **state)
 	swo_vfio_context_unref(context);
 }
 
-/* ---- paths ----------------------------------------------------------------------------------- */
+/* Paths */
 
 static void put(const char *root, const char *path, bool is_dir)
 {
@@ -230,7 +230,7 @@ static void a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group(void **state)
 	assert_int_equal(system(text), 0);
 }
 
-/* ---- regions and interrupts -------------------------------------------------------------------
+/* Regions and interrupts:
  */
 
 static void regions_are_read_and_written_whole(void **state)
@@ -320,7 +320,7 @@ static void vectors_get_their_eventfds_and_lose_them(void **state)
 	OPS->destroy(dev);
 }
 
-/* ---- DMA maps ---------------------------------------------------------------------------------
+/* DMA maps:
  */
 
 static uint8_t ram[65536];

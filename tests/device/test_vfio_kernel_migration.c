@@ -58,7 +58,7 @@ static int teardown(void **state)
 	return fk.open_fds || fk.map_count || fk.device[0].opens || fk.device[0].logging;
 }
 
-/* ---- sessions -------------------------------------------------------------------------------- */
+/* Sessions */
 
 static size_t stream(void *from, void *to)
 {
@@ -268,7 +268,7 @@ static void precopy_info_v2_is_opted_in_only_when_asked_for_and_known(void **sta
 	OPS->destroy(a);
 }
 
-/* ---- the DMA log ----------------------------------------------------------------------------- */
+/* The DMA log */
 
 static void the_log_tells_what_was_written_and_its_first_look_loses_nothing(void **state)
 {
@@ -366,7 +366,7 @@ static void the_devices_page_size_is_told_or_refused(void **state)
 	OPS->destroy(a);
 }
 
-/* ---- under the device --------------------------------------------------------------------------
+/* Under the device:
  */
 
 static void the_device_recovers_from_a_failed_arc(void **state)

@@ -59,7 +59,7 @@ static void set_ceiling(unsigned ms)
 			       json_pack("{s:i}", "x-downtime-ceiling-ms", (int)ms), err));
 }
 
-/* ---- who asks all the while ---------------------------------------------------------------------
+/* Who asks all the while:
  */
 
 struct asker {
@@ -131,7 +131,7 @@ static bool end_asking(void)
 	return good;
 }
 
-/* ---- cases --------------------------------------------------------------------------------------
+/* Cases:
  */
 
 static void expect_source_runs_on(void)

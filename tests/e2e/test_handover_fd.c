@@ -109,7 +109,7 @@ static void ram_can_be_handed_on_again_and_again(void **state)
 	lab_free(&lab, false);
 }
 
-/* ---- killed ---------------------------------------------------------------------------------- */
+/* Killed */
 
 static char *hash_of(struct lab *lab, enum lab_side side)
 {

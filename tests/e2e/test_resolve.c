@@ -16,7 +16,7 @@ static struct cut *cut;
 static char id[40];
 static char said[8192];
 
-/* ---- the stage ---------------------------------------------------------------------------------
+/* The stage:
  */
 
 static int teardown(void **state)
@@ -104,7 +104,7 @@ static void await_running(enum lab_side side)
 	}
 }
 
-/* ---- the command --------------------------------------------------------------------------------
+/* The command:
  */
 
 /* Runs it; what it says is in `said`, both streams. */
@@ -152,8 +152,7 @@ static void expect_start(bool may)
 	assert_int_equal(strstr(said, "is not started") != NULL, !may);
 }
 
-/* ---- cases
- * ----------------------------------------------------------------------------------------- */
+/* Cases */
 
 static void a_parked_source_says_what_settles_it_and_does_nothing_by_itself(void **state)
 {

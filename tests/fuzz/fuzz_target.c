@@ -171,7 +171,7 @@ static void say_hello(struct play *play)
 	swo_buf_free(&text);
 }
 
-/* ---- good things -------------------------------------------------------------------------------
+/* Good things:
  */
 
 /* A spread device's first stripe has its own place, its marks and the others' bytes another. */
@@ -244,8 +244,7 @@ static void send_go(struct play *play, bool right)
 	peer_frame(&play->control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
 }
 
-/* ---- anything
- * ------------------------------------------------------------------------------------- */
+/* Anything */
 
 static void call(struct play *play, struct swo_frame_header header, const void *payload, size_t len)
 {

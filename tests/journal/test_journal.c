@@ -280,7 +280,7 @@ static void records_come_in_an_order_that_makes_sense_or_not_at_all(void **state
 	assert_int_equal(swo_journal_write(NULL, SWO_JOURNAL_STARTING, 0, "", NULL), 0);
 }
 
-/* ---- damage ---------------------------------------------------------------------------------- */
+/* Damage */
 
 static void expect_damage(const char *what)
 {
@@ -367,7 +367,7 @@ static void a_lost_or_moved_record_is_found(void **state)
 	assert_int_equal(look(SWO_JOURNAL_TARGET).damage.code, SWO_E_CORRUPT);
 }
 
-/* ---- who may touch it -------------------------------------------------------------------------
+/* Who may touch it:
  */
 
 static void what_others_may_write_is_no_journal(void **state)
@@ -424,7 +424,7 @@ static void the_directory_is_its_owners_alone(void **state)
 	assert_int_equal(swo_journal_prepare_dir(sub, false, NULL), -1);
 }
 
-/* ---- what it means -----------------------------------------------------------------------------
+/* What it means:
  */
 
 static void a_target_s_journal_proves_no_more_than_it_can(void **state)

@@ -25,7 +25,7 @@ static int container = -1;
 static uint32_t ioas;
 static struct bed_device *opened[BED_DEVICES]; /* by index */
 
-/* ---- sysfs -------------------------------------------------------------------- */
+/* Sysfs */
 
 void bed_name(unsigned index, char out[BED_NAME_MAX])
 {
@@ -128,7 +128,7 @@ static void drop(int *fd)
 	*fd = -1;
 }
 
-/* ---- opening -------------------------------------------------------------------- */
+/* Opening */
 
 static void make_ram(void)
 {
@@ -269,7 +269,7 @@ int bed_teardown(void **state)
 	return 0;
 }
 
-/* ---- ioctls --------------------------------------------------------------------- */
+/* Ioctls */
 
 int bed_feature(struct bed_device *dev, uint32_t flags, void *data, size_t len)
 {

@@ -57,7 +57,7 @@ static void a_good_device_has_no_findings(void **state)
 	swo_probe_report_free(report);
 }
 
-/* ---- the command ------------------------------------------------------------------------- */
+/* The command */
 
 static json_t *run_command(const char *arguments, int *status)
 {

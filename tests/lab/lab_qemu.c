@@ -32,7 +32,7 @@ static uint64_t both(const char *counter)
 	       pair_counter(&pair, PAIR_TARGET, counter);
 }
 
-/* ---- one migration ---------------------------------------------------------------- */
+/* One migration */
 
 static void ask_version(struct sample *sample)
 {
@@ -67,7 +67,7 @@ static void migrate(struct sample *sample)
 	pair_stop(&pair);
 }
 
-/* ---- a row ------------------------------------------------------------------------- */
+/* A row */
 
 static json_t *spread(const struct sample *samples, size_t member)
 {
@@ -139,7 +139,7 @@ static int rows(char **counts)
 	return failed ? 1 : 0;
 }
 
-/* ---- the table ----------------------------------------------------------------------- */
+/* The table */
 
 static void print_row(const json_t *row)
 {

@@ -41,7 +41,7 @@ struct scenario {
 	bool nobody;	      /* runs in the end, plain QEMU neither */
 };
 
-/* ---- what is done to them ------------------------------------------------------------ */
+/* What is done to them */
 
 static void tell(enum pair_side side, const char *command)
 {
@@ -128,7 +128,7 @@ static void try_again(void)
 	await_end();
 }
 
-/* ---- one case --------------------------------------------------------------------- */
+/* One case */
 
 static void settle(void)
 {
@@ -210,7 +210,7 @@ static struct outcome run(const struct scenario *s, const struct pair_vmm *vmm)
 	return ended;
 }
 
-/* ---- as without, or better ------------------------------------------------------------ */
+/* As without, or better */
 
 static void no_worse(const struct outcome *plain, const struct outcome *now)
 {
@@ -261,7 +261,7 @@ static int teardown(void **state)
 	return bed_teardown(NULL);
 }
 
-/* ---- the cases ---------------------------------------------------------------------- */
+/* The cases */
 
 #define FAIL(arc) "arc=" arc ":fail=EIO,x1"
 #define HELD	  .fault = "arc=PRE_COPY_P2P->STOP_COPY:slow=1500,x1"

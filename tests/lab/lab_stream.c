@@ -295,7 +295,7 @@ static void save_fd_that_must_not_block_says_eagain(void **state)
 	close_both();
 }
 
-/* ---- the simulator's model in this process ------------------------------------------- */
+/* The simulator's model in this process */
 
 static int no_dma(void *opaque, uint64_t addr, void *buf, size_t len)
 {

@@ -59,7 +59,7 @@ void pair_init(void)
 	bench_proc_init();
 }
 
-/* ---- starting ------------------------------------------------------------------- */
+/* Starting */
 
 struct words {
 	const char *argv[64];
@@ -299,7 +299,7 @@ void pair_stop(struct pair *pair)
 	}
 }
 
-/* ---- the monitor ------------------------------------------------------------------ */
+/* The monitor */
 
 json_t *pair_ask(struct pair *pair, enum pair_side side, const char *command, json_t *arguments)
 {
@@ -341,7 +341,7 @@ static json_t *capability(const char *name)
 	return json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", name, "state", 1);
 }
 
-/* ---- migrating -------------------------------------------------------------------- */
+/* Migrating */
 
 unsigned pair_count_in(const struct pair *pair, enum pair_side side, const char *state)
 {
@@ -531,7 +531,7 @@ bool pair_runs(struct pair *pair, enum pair_side side, unsigned within_ms)
 	}
 }
 
-/* ---- what the devices saw ----------------------------------------------------------- */
+/* What the devices saw */
 
 double pair_outage_ms(const struct pair *pair)
 {

@@ -12,7 +12,7 @@
 #define PAGES(n) ((n)*SWO_PAGE_SIZE)
 #define NPAGES	 200 /* of the first region: no multiple of 64 */
 
-/* ---- writes through our own mapping ---------------------------------------- */
+/* Writes through our own mapping */
 
 struct native {
 	struct swo_ram *ram;

@@ -13,7 +13,7 @@
 
 #define RAM_SIZE (6u << 20)
 
-/* ---- devices ------------------------------------------------------------------------- */
+/* Devices */
 
 static uint8_t byte_at(const struct fake_device *d, size_t i)
 {
@@ -194,7 +194,7 @@ static const struct swo_device_ops device_ops = {
 	.destroy = destroy,
 };
 
-/* ---- the "vCPU" and its log ---------------------------------------------------------------- */
+/* The "vCPU" and its log */
 
 static void *fake_vcpu(void *opaque)
 {
@@ -265,7 +265,7 @@ bool fake_vm_runs(struct fake_vm *vm)
 	return runs;
 }
 
-/* ---- what the engine asks of a VMM --------------------------------------------------------------
+/* What the engine asks of a VMM:
  */
 
 static int layout(void *opaque, struct swo_buf *out, struct swo_error *err)
@@ -381,8 +381,7 @@ static const struct swo_vm_ops vm_ops = {
 	.ram_reach = ram_reach,
 };
 
-/* ---- life
- * ------------------------------------------------------------------------------------------ */
+/* Life */
 
 static void add_device(struct fake_vm *vm, unsigned i, size_t size)
 {

@@ -118,7 +118,7 @@ static void close_flood(struct flood *flood)
 	free(flood->bytes);
 }
 
-/* ---- memory ---------------------------------------------------------------------------------- */
+/* Memory */
 
 /* Of this process, in bytes: VmRSS now, or VmHWM since the last forget_peak. */
 static uint64_t memory(const char *key)
@@ -146,7 +146,7 @@ static void forget_peak(void)
 	}
 }
 
-/* ---- floods -------------------------------------------------------------------------------------
+/* Floods:
  */
 
 /* Each config replaces the last one: only one is kept. */

@@ -120,7 +120,7 @@ static void expect_taken_back(struct pair *pair, const char *words)
 		assert_int_equal(pair->at_resume, pair->at_stop);
 }
 
-/* ---- it works ------------------------------------------------------------------------------ */
+/* It works */
 
 static void ram_that_is_handed_over_is_the_same_memory_and_is_written_by_one_side_at_a_time(
 	void **state)
@@ -227,7 +227,7 @@ static void a_copy_follows_a_handover_that_failed_and_loses_nothing(void **state
 	close_pair(&pair);
 }
 
-/* ---- faults before GO ------------------------------------------------------------------------ */
+/* Faults before GO */
 
 static void any_failing_arc_before_go_leaves_ram_as_it_was(void **state)
 {
@@ -366,7 +366,7 @@ static void a_failure_after_go_leaves_ram_with_the_target(void **state)
 	close_pair(&pair);
 }
 
-/* ---- refused ----------------------------------------------------------------------------------
+/* Refused:
  */
 
 static void expect_no_start(

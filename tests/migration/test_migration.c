@@ -48,7 +48,7 @@ static void expect_moved(struct pair *pair, bool running)
 	}
 }
 
-/* ---- it works ------------------------------------------------------------------------------ */
+/* It works */
 
 static void moves_with(unsigned devices, enum swo_transitions transitions,
 	const struct swo_migration_params *params)
@@ -273,7 +273,7 @@ static void it_moves_over_tcp(void **state)
 	close_pair(&pair);
 }
 
-/* ---- faults before GO ------------------------------------------------------------------------ */
+/* Faults before GO */
 
 static void any_failing_arc_before_go_leaves_the_source_running(void **state)
 {
@@ -493,8 +493,7 @@ static void a_limit_below_what_the_devices_cost_is_refused_with_the_figure(void 
 	close_pair(&pair);
 }
 
-/* ---- faults after GO
- * ------------------------------------------------------------------------------ */
+/* Faults after GO */
 
 static void a_device_that_fails_to_start_over_there_is_reset_and_reported(void **state)
 {
@@ -516,8 +515,7 @@ static void a_device_that_fails_to_start_over_there_is_reset_and_reported(void *
 	close_pair(&pair);
 }
 
-/* ---- at any moment
- * ----------------------------------------------------------------------------------- */
+/* At any moment */
 
 static void expect_exactly_one(struct pair *pair)
 {

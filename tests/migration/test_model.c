@@ -108,7 +108,7 @@ static struct world unpack(uint32_t p)
 		.fate = p >> 29 & 3};
 }
 
-/* ---- mutants: one cell of a table replaced ------------------------------------------------ */
+/* Mutants: one cell of a table replaced */
 
 struct mutant {
 	const char *name;
@@ -150,7 +150,7 @@ static uint32_t step_target(struct world *w, enum target_event event)
 	return actions;
 }
 
-/* ---- what the engine does around the tables -------------------------------------------------- */
+/* What the engine does around the tables */
 
 static void source_does(struct world *w, enum source_event event)
 {
@@ -192,7 +192,7 @@ static void target_does(struct world *w, enum target_event event, bool asked)
 		w->target_runs = false;
 }
 
-/* ---- exploring --------------------------------------------------------------------------------
+/* Exploring:
  */
 
 struct edge {

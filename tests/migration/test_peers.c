@@ -12,7 +12,7 @@
 
 static const char *const id = "00000000-0000-4000-8000-000000000001";
 
-/* ---- a target, and this test as its source ------------------------------------------------------
+/* A target, and this test as its source:
  */
 
 struct play {
@@ -542,8 +542,7 @@ static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **
 	close_play(&play);
 }
 
-/* ---- a source, and this test as its target
- * -------------------------------------------------------- */
+/* A source, and this test as its target */
 
 static void play_to_go(struct stage *stage)
 {

@@ -16,7 +16,7 @@
 
 static const char *const id = "00000000-0000-4000-8000-000000000001";
 
-/* ---- a source, and this test as its target ------------------------------------------------- */
+/* A source, and this test as its target */
 
 static void play_to_go(struct stage *stage)
 {
@@ -157,7 +157,7 @@ static void another_users_process_gets_no_descriptor(void **state)
 	fake_vm_close(&vm);
 }
 
-/* ---- a target, and this test as its source ------------------------------------------------------
+/* A target, and this test as its source:
  */
 
 struct play {
@@ -290,7 +290,7 @@ static void two_regions_of_one_memory_are_refused(void **state)
 	close(ram);
 }
 
-/* ---- the word ------------------------------------------------------------------------------- */
+/* The word */
 
 static void of_two_processes_that_reach_for_the_word_one_has_it(void **state)
 {

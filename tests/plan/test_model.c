@@ -118,7 +118,7 @@ static void make_serial(struct plan *plan)
 	plan->setup.transitions = SWO_TRANSITIONS_SERIAL;
 }
 
-/* ---- known answers ------------------------------------------------------------------------ */
+/* Known answers */
 
 static void even_is_125_ms_in_parallel_at_any_number_of_devices(void **state)
 {
@@ -305,7 +305,7 @@ static void without_devices_only_the_link_is_left(void **state)
 	assert_near(ms_of(plan), 3, 1e-6);
 }
 
-/* ---- what must always hold ---------------------------------------------------------------------
+/* What must always hold:
  */
 
 static unsigned seed;
@@ -534,7 +534,7 @@ static void a_huge_state_is_played_in_larger_grains(void **state)
 	assert_near(ms_of(plan), 879609.3, 20);
 }
 
-/* ---- the machinery ------------------------------------------------------------------------ */
+/* The machinery */
 
 static const struct swo_costs costs = {
 	.fixed_ns = 2 * MS, .arc_ns = MS / 10, .stream_ns = MS / 2, .state_rate = 1000 * MB};

@@ -242,7 +242,7 @@ int played_ioctl(int fd, unsigned long request, ...)
 	return rc;
 }
 
-/* ---- the test's own view ------------------------------------------------------------------ */
+/* The test's own view */
 
 #define LOCKED(type, expression)                                                                   \
 	do {                                                                                       \

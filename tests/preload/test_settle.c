@@ -159,7 +159,7 @@ static void writing_state_to_a_device_that_was_begun_is_a_surprise(void **state)
 	vmm_end(&vmm);
 }
 
-/* ---- calls that wait ---------------------------------------------------------------------- */
+/* Calls that wait */
 
 struct caller {
 	struct vmm *vmm;
@@ -259,7 +259,7 @@ static void a_held_device_keeps_nobody_else_waiting(void **state)
 	vmm_end(&vmm);
 }
 
-/* ---- resets and descriptors --------------------------------------------------------------- */
+/* Resets and descriptors */
 
 static void a_reset_drops_what_was_begun(void **state)
 {
@@ -389,7 +389,7 @@ static void a_file_that_is_no_device_is_passed_on(void **state)
 	vmm_end(&vmm);
 }
 
-/* ---- processes and threads ---------------------------------------------------------------- */
+/* Processes and threads */
 
 static void a_child_begins_nothing_and_hangs_on_nothing(void **state)
 {

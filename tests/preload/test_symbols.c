@@ -177,7 +177,7 @@ static void a_setting_that_means_nothing_is_said_and_switches_off(void **state)
 	says("0 sessions");
 }
 
-/* ---- what cannot be started so, before it is ---------------------------------------------- */
+/* What cannot be started so, before it is */
 
 static void put_file(const char *name, const void *bytes, size_t len, mode_t mode)
 {

@@ -25,7 +25,7 @@ static char dir[64];
 			fail_msg("%s: %s", #call, err.text);                                       \
 	} while (0)
 
-/* ---- servers -------------------------------------------------------------------------------- */
+/* Servers */
 
 struct vf {
 	pid_t pid;
@@ -112,7 +112,7 @@ static int teardown(void **state)
 	return system(command);
 }
 
-/* ---- good devices -----------------------------------------------------------------------------
+/* Good devices:
  */
 
 static void is_clean(const char *const *options, const char *without)
@@ -141,7 +141,7 @@ static void a_device_without_p2p_or_pre_copy_is_not_asked_for_them(void **state)
 	is_clean((const char *const[]){"--no-p2p", "--no-pre-copy", NULL}, "arc.PRE_COPY");
 }
 
-/* ---- planted faults -----------------------------------------------------------------------------
+/* Planted faults:
  */
 
 /* Of a kernel's device the VFIO core refuses before the driver is asked. */
@@ -172,8 +172,7 @@ static void a_device_that_goes_away_in_an_arc_is_named(void **state)
 	verdicts_arcs(probe_fault, "die", false);
 }
 
-/* ---- siblings
- * ------------------------------------------------------------------------------------ */
+/* Siblings */
 
 static struct swo_probe_report *probe_three(const char *const *options)
 {
@@ -219,8 +218,7 @@ static void siblings_that_share_what_saves_and_loads_are_told(void **state)
 	swo_probe_report_free(report);
 }
 
-/* ---- the verb
- * ------------------------------------------------------------------------------------- */
+/* The verb */
 
 static int run_verb(struct vf *vf, const char *arguments, json_t **json)
 {

@@ -71,7 +71,7 @@ static uint32_t roll(uint32_t sides)
 	return seed % sides;
 }
 
-/* ---- the real thing ---- */
+/* The real thing */
 
 static void enlist(struct world *w, int id);
 
@@ -144,7 +144,7 @@ static void enlist(struct world *w, int id)
 	}
 }
 
-/* ---- the model ---- */
+/* The model */
 
 struct slot {
 	int depth, rank, order, id;
@@ -279,7 +279,7 @@ static int model_change(struct world *w, bool running, bool rollback)
 	return culprit;
 }
 
-/* ---- sets and changes at random ---- */
+/* Sets and changes at random */
 
 static void make_part(struct world *w, int id, uint32_t spice)
 {

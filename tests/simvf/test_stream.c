@@ -373,7 +373,7 @@ static void a_stopped_device_does_not_change(void **state)
 	rig_free(source);
 }
 
-/* ---- rates -------------------------------------------------------------------- */
+/* Rates */
 
 static void saving_and_loading_take_the_time_of_their_rates(void **state)
 {
@@ -424,7 +424,7 @@ static void a_device_saves_ahead_of_its_reader_but_not_far(void **state)
 	rig_free(source);
 }
 
-/* ---- faults in the stream --------------------------------------------------------- */
+/* Faults in the stream */
 
 static void add_fault(struct rig *rig, const char *spec)
 {

@@ -28,7 +28,7 @@ void fake_init(struct fake *fake)
 	pthread_mutex_init(&fake->lock, NULL);
 }
 
-/* ---- messages ----------------------------------------------------------------------- */
+/* Messages */
 
 void fake_raw(struct fake *fake, const void *data, size_t len)
 {
@@ -107,7 +107,7 @@ int fake_dma(struct fake *fake, int sock, bool write, uint64_t addr, void *buf, 
 	return rc;
 }
 
-/* ---- the default server ------------------------------------------------------------------- */
+/* The default server */
 
 static void do_version(struct fake *fake, struct fake_message *m)
 {
@@ -305,7 +305,7 @@ void fake_handle(struct fake *fake, struct fake_message *m)
 	}
 }
 
-/* ---- life ------------------------------------------------------------------------------------ */
+/* Life */
 
 static void note(struct fake *fake, const struct fake_message *m)
 {

@@ -68,7 +68,7 @@ static int try_connect(void)
 			fail_msg("%s: %s", #call, err.text);                                       \
 	} while (0)
 
-/* ---- negotiation ------------------------------------------------------------------------ */
+/* Negotiation */
 
 static void an_unknown_server_is_held_to_small_writes(void **state)
 {
@@ -200,7 +200,7 @@ static void precopy_can_be_discarded(void **state)
 	assert_int_equal(flags, SWO_MIG_STOP_COPY | SWO_MIG_P2P);
 }
 
-/* ---- regions and interrupts ------------------------------------------------------------------ */
+/* Regions and interrupts */
 
 static void region_accesses_reach_the_device_and_posted_ones_in_order(void **state)
 {
@@ -306,7 +306,7 @@ static void vectors_are_taken_away_directly_where_that_works(void **state)
 	expect_set(0, SWO_VU_IRQ_DATA_EVENTFD, 5, 3, 0);
 }
 
-/* ---- migration ----------------------------------------------------------------------------------
+/* Migration:
  */
 
 static void states_are_set_and_read_back(void **state)
@@ -560,8 +560,7 @@ static void a_refused_write_fails_the_next_call_at_the_latest(void **state)
 	free(data);
 }
 
-/* ---- DMA
- * ----------------------------------------------------------------------------------------- */
+/* DMA */
 
 static void maps_carry_one_fd_and_its_offset(void **state)
 {
@@ -710,8 +709,7 @@ static void the_server_is_heard_when_nobody_waits(void **state)
 	assert_memory_equal(guest, "ding", 4);
 }
 
-/* ---- DMA log
- * ------------------------------------------------------------------------------------- */
+/* DMA log */
 
 static void expect_report(unsigned n, uint64_t iova, uint64_t length, uint64_t page)
 {

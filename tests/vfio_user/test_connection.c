@@ -58,7 +58,7 @@ static void make_data(size_t len)
 		fake.data[i] = (uint8_t)(i * 13 + i / 4099);
 }
 
-/* ---- deadlines ------------------------------------------------------------------------------ */
+/* Deadlines */
 
 /* Keeps the first slow command's reply back, until the next command has come. */
 static struct fake_message kept;
@@ -209,7 +209,7 @@ static void a_server_that_reads_nothing_does_not_hold_a_writer(void **state)
 	free(data);
 }
 
-/* ---- a lost server ------------------------------------------------------------------------------
+/* A lost server:
  */
 
 static bool wait_for_three(struct fake *f, struct fake_message *m)
@@ -256,8 +256,7 @@ static void every_waiter_is_told_of_a_lost_server(void **state)
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 }
 
-/* ---- all at once
- * ----------------------------------------------------------------------------------- */
+/* All at once */
 
 #define RINGS 3000u
 #define BELLS 3

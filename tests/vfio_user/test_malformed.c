@@ -335,7 +335,7 @@ static void every_malformed_reply_is_one_clear_error(void **state)
 		one_case(&cases[i]);
 }
 
-/* ---- what comes without being asked for ------------------------------------------------------ */
+/* What comes without being asked for */
 
 static const struct {
 	const char *name;

@@ -33,7 +33,7 @@ static uint8_t *ram;
 			fail_msg("%s: %s", #call, err.text);                                       \
 	} while (0)
 
-/* ---- a server process and our end of it ------------------------------------------------- */
+/* A server process and our end of it */
 
 struct vf {
 	pid_t pid;
@@ -163,7 +163,7 @@ static int teardown(void **state)
 	return rmdir(dir);
 }
 
-/* ---- migration ------------------------------------------------------------------------------ */
+/* Migration */
 
 /* Moves what the source has to give at the moment; returns how much that was. */
 static size_t stream(struct vf *from, struct vf *to)
@@ -260,7 +260,7 @@ static void a_refused_state_is_an_error_of_the_arc(void **state)
 	json_decref(vf_stop(&b));
 }
 
-/* ---- DMA ----------------------------------------------------------------------------------------
+/* DMA:
  */
 
 static void the_log_has_what_was_written(const char *option, bool by_fd)
@@ -344,7 +344,7 @@ static void a_device_writes_into_its_siblings_mapped_bar(void **state)
 	json_decref(report);
 }
 
-/* ---- interrupts ---------------------------------------------------------------------------------
+/* Interrupts:
  */
 
 static void doorbells_raise_the_eventfds_they_should(void **state)

@@ -78,7 +78,7 @@ uint64_t fake_doorbells(struct fake *fake)
 	return doorbells;
 }
 
-/* ---- configuration space: a bridge at 00:01.0, VF 0 at 00:02.0, the others on bus 5 -------- */
+/* Configuration space: a bridge at 00:01.0, VF 0 at 00:02.0, the others on bus 5 */
 
 static int device_at(const struct fake *fake, uint32_t bdf)
 {
@@ -162,7 +162,7 @@ void fake_config_write(struct fake *fake, uint32_t address, uint32_t value)
 	}
 }
 
-/* ---- BARs ------------------------------------------------------------------------------------ */
+/* BARs */
 
 static void doorbell(struct fake *fake, struct fake_device *device, unsigned vcpu, uint64_t number)
 {

@@ -137,7 +137,7 @@ bool fake_has_map(struct fake_device *fake, uint64_t iova, uint64_t size, int fd
 	return found;
 }
 
-/* ---- migration ---------------------------------------------------------------------------- */
+/* Migration */
 
 static int get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 {
@@ -210,7 +210,7 @@ static int reset(void *self, struct swo_error *err)
 	return set_state(self, SWO_DEVICE_RUNNING, err);
 }
 
-/* ---- DMA ------------------------------------------------------------------------------------ */
+/* DMA */
 
 static int dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err)
@@ -248,7 +248,7 @@ static int dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error 
 	return rc ? swo_error_set(err, SWO_E_INVALID, ENOENT, "no such map") : 0;
 }
 
-/* ---- regions ----------------------------------------------------------------------------------
+/* Regions:
  */
 
 static int region_info(
