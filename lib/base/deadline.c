@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * clock.c - one clock (CLOCK_MONOTONIC, nanoseconds) and absolute deadlines on it.
+ * deadline.c - one clock (CLOCK_MONOTONIC, nanoseconds) and absolute deadlines on it.
  */
 #include "switchover/base.h"
 
