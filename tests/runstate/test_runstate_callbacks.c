@@ -5,7 +5,7 @@
  */
 #include "trail.h"
 
-#include "runstate/runstate_priv.h"
+#include "runstate/internal.h"
 
 static void remove_other(struct actor *self)
 {

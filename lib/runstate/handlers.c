@@ -3,7 +3,7 @@
  * handlers.c - the list of registrations: kept in order as it grows, safe to
  * change from inside a callback and from other threads.
  */
-#include "runstate/runstate_priv.h"
+#include "runstate/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * change.c - a change of the run state: two passes over the list in one
  * direction, and, when that is to be taken back, two in the other.
  */
-#include "runstate/runstate_priv.h"
+#include "runstate/internal.h"
 
 #include <stdio.h>
 #include <string.h>

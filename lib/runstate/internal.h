@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * runstate_priv.h - how registrations are kept: one list of places, ordered by
+ * internal.h - how registrations are kept: one list of places, ordered by
  * (depth, rank, registration). Shared by the list (handlers.c) and the passes
  * over it (change.c).
  */
