@@ -3,7 +3,7 @@
 #ifndef TESTS_TIMELINE_SAMPLE_H
 #define TESTS_TIMELINE_SAMPLE_H
 
-#include "timeline/timeline_priv.h"
+#include "timeline/internal.h"
 
 #define MS	    1000000ull
 #define SAMPLE_ZERO 5000000000ull

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * timeline_priv.h - what the recorder, the writers and the reader of a timeline
+ * internal.h - what the recorder, the writers and the reader of a timeline
  * share with each other and with nobody else.
  */
 #ifndef TIMELINE_TIMELINE_PRIV_H

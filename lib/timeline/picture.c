@@ -4,7 +4,7 @@
  * milliseconds, a legend that says how long each arc took.
  */
 #include "timeline/glyphs.h"
-#include "timeline/timeline_priv.h"
+#include "timeline/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * recorder.c - keeps spans: one array, one short lock, no allocation after the
  * start. What does not fit is counted.
  */
-#include "timeline/timeline_priv.h"
+#include "timeline/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * json.c - a timeline as our own JSON, and back. The reader takes text from a
  * peer or a file and trusts none of it: all of it is checked before any is added.
  */
-#include "timeline/timeline_priv.h"
+#include "timeline/internal.h"
 
 #include <inttypes.h>
 #include <jansson.h>

@@ -2,7 +2,7 @@
 /*
  * names.c - sides and kinds of spans as words, in both directions.
  */
-#include "timeline/timeline_priv.h"
+#include "timeline/internal.h"
 
 #include <string.h>
 

@@ -3,7 +3,7 @@
  * chrome.c - a timeline as a Chrome trace, for chrome://tracing and Perfetto.
  * Source: the "Trace Event Format" document: complete events (X), instants (i), metadata (M).
  */
-#include "timeline/timeline_priv.h"
+#include "timeline/internal.h"
 
 #include <jansson.h>
 #include <stdio.h>
