@@ -4,7 +4,7 @@
  * first byte says whether hashes are put right, so that what is behind them is reached.
  */
 #include "fuzz.h"
-#include "journal/journal_priv.h"
+#include "journal/internal.h"
 
 #include <fcntl.h>
 #include <stdio.h>

@@ -4,7 +4,7 @@
  * dead process has left proves no more than it can.
  */
 #include "../cm.h"
-#include "journal/journal_priv.h"
+#include "journal/internal.h"
 
 #include <dirent.h>
 #include <errno.h>

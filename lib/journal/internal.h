@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * journal_priv.h - a journal's file, byte by byte: as many records as fit one after the
+ * internal.h - a journal's file, byte by byte: as many records as fit one after the
  * other, all there from the beginning, zero until written.
  */
 #ifndef JOURNAL_JOURNAL_PRIV_H

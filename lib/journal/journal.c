@@ -3,7 +3,7 @@
  * journal.c - the journal that a migration writes: made whole before it is needed, held
  * locked as long as its process lives.
  */
-#include "journal/journal_priv.h"
+#include "journal/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

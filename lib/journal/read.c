@@ -3,7 +3,7 @@
  * read.c - a journal as others see it: its last word, whether its process lives, and the
  * word that an operator adds when it does not.
  */
-#include "journal/journal_priv.h"
+#include "journal/internal.h"
 
 #include <dirent.h>
 #include <errno.h>

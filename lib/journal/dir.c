@@ -3,7 +3,7 @@
  * dir.c - the directory of the journals: where it is when nobody says, and that it is
  * its owner's alone.
  */
-#include "journal/journal_priv.h"
+#include "journal/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

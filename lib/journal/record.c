@@ -3,7 +3,7 @@
  * record.c - a journal's records: what a sound one looks like, which may follow
  * which, how one gets to its place.
  */
-#include "journal/journal_priv.h"
+#include "journal/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

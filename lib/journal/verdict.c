@@ -3,7 +3,7 @@
  * verdict.c - what journals mean: what a target's proves, whether a VM may be started
  * from nothing, and which of them nobody needs any more.
  */
-#include "journal/journal_priv.h"
+#include "journal/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
