@@ -200,7 +200,7 @@ static void tcp_pair(int fds[2])
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof(addr);
-	/* As in src/channel/tune.c: a yardstick must not be the slower for its sockets. */
+	/* As in lib/channel/tune.c: a yardstick must not be the slower for its sockets. */
 	int one = 1, size = 512 << 10, listener = socket(AF_INET, SOCK_STREAM, 0);
 
 	if (listener < 0 || bind(listener, (struct sockaddr *)&addr, len) || listen(listener, 1) ||

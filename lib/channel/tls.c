@@ -3,7 +3,7 @@
  * tls.c - a TLS session on a connected socket: whole sends and receives with deadlines, the
  * goodbye. GnuTLS sees buffers; only these files touch the socket.
  */
-#include "channel/tls_priv.h"
+#include "channel/tls_internal.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -3,7 +3,7 @@
  * tls_text.c - what went wrong with TLS, as one sentence that names the peer, the file, and
  * what to do.
  */
-#include "channel/tls_priv.h"
+#include "channel/tls_internal.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * tls_creds.c - reads a directory of TLS credentials, and says before any connection what
  * is wrong with them: a missing file, a key that others can read, a certificate that has expired.
  */
-#include "channel/tls_priv.h"
+#include "channel/tls_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls_priv.h - what the files of TLS share: a set of credentials, and a session while
+ * tls_internal.h - what the files of TLS share: a set of credentials, and a session while
  * hands are shaken.
  */
 #ifndef CHANNEL_TLS_PRIV_H

@@ -3,7 +3,7 @@
  * tls_shake.c - the handshake: who is there, is it who it is to be, and a last word to one
  * who is refused.
  */
-#include "channel/tls_priv.h"
+#include "channel/tls_internal.h"
 
 #include <errno.h>
 #include <poll.h>
