@@ -5,7 +5,7 @@
  */
 #include "foresee.h"
 
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 
 #include <string.h>
 

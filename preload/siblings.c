@@ -5,7 +5,7 @@
  */
 #include "siblings.h"
 
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 #include "state.h"
 #include "worker.h"
 

@@ -8,7 +8,7 @@
 
 #include "fleet.h"
 
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 
 /* What the VMM's argument and ours look like. */
 struct state_request {

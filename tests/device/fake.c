@@ -4,7 +4,7 @@
  */
 #include "fake.h"
 
-#include "device/device_priv.h"
+#include "device/core/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

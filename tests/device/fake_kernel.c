@@ -5,7 +5,7 @@
  */
 #include "fake_kernel.h"
 
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 
 #include <errno.h>
 #include <pthread.h>

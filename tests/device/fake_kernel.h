@@ -6,7 +6,7 @@
 #ifndef TESTS_DEVICE_FAKE_KERNEL_H
 #define TESTS_DEVICE_FAKE_KERNEL_H
 
-#include "device/vfio_kernel_priv.h"
+#include "device/kernel/internal.h"
 
 #define FK_DEVICES    2
 #define FK_STATE_ROOM 65536

@@ -5,7 +5,7 @@
  */
 #include "fake.h"
 
-#include "device/device_priv.h"
+#include "device/core/internal.h"
 
 static void recovers(struct scene *s, struct fake *vf, bool stop_short, enum swo_device_state end,
 	const char *by)

@@ -5,7 +5,7 @@
  */
 #include "fake.h"
 
-#include "device/device_priv.h"
+#include "device/core/internal.h"
 
 #include <errno.h>
 

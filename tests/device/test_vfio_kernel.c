@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Opening, regions, interrupts and maps of the kernel backend, against a played kernel. */
 #include "../cm.h"
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 #include "fake_kernel.h"
 
 #include <errno.h>

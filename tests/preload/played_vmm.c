@@ -5,7 +5,7 @@
  */
 #include "played.h"
 
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 
 #include <errno.h>
 #include <fcntl.h>

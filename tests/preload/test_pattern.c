@@ -9,7 +9,7 @@
 #include "played.h"
 #include "vmm.h"
 
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 
 #include <errno.h>
 

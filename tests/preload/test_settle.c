@@ -11,7 +11,7 @@
 #include "vmm.h"
 #include "worker.h"
 
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 
 #include <errno.h>
 #include <fcntl.h>

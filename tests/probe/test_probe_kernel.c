@@ -2,7 +2,7 @@
 /* The conformance run over the kernel backend, against a played kernel: verdicts that no
    simulated VF gives, for it notices everything. */
 #include "../cm.h"
-#include "device/vfio_abi.h"
+#include "device/core/vfio_abi.h"
 #include "fake_kernel.h"
 #include "switchover/probe.h"
 

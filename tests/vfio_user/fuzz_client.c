@@ -4,7 +4,7 @@
  * connection with commands under way. LLVMFuzzerTestOneInput is libFuzzer's entry
  * (-DSWO_LIBFUZZER leaves out main); main feeds it inputs of its own, always the same ones.
  */
-#include "device/vfio_user_priv.h"
+#include "device/vfio_user/internal.h"
 #include "vfio_user/client.h"
 
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_path.c - from what a user calls a device to the node that opens it:
+ * path.c - from what a user calls a device to the node that opens it:
  * a cdev, a group and a device in it, or a path in sysfs that leads to either.
  */
-#include "device/vfio_kernel_priv.h"
+#include "device/kernel/internal.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_user_dma.c - what of guest memory a vfio-user server may reach: maps with
+ * dma.c - what of guest memory a vfio-user server may reach: maps with
  * an fd it can mmap, and its DMA_READ and DMA_WRITE messages within the maps.
  */
-#include "device/vfio_user_priv.h"
+#include "device/vfio_user/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_dma.c - what a kernel device may reach. Devices that share a container
+ * dma.c - what a kernel device may reach. Devices that share a container
  * share its maps: each map is made once and counted.
  */
-#include "device/vfio_abi.h"
-#include "device/vfio_kernel_priv.h"
+#include "device/core/vfio_abi.h"
+#include "device/kernel/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

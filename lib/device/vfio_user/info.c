@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_user_info.c - regions and interrupts of a vfio-user device: read once, at
+ * info.c - regions and interrupts of a vfio-user device: read once, at
  * connect, before any state forbids it; then accessed by any thread.
  */
-#include "device/vfio_user_priv.h"
+#include "device/vfio_user/internal.h"
 
 #include <stdlib.h>
 #include <string.h>

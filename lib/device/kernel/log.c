@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_log.c - a kernel device's log of its DMA writes.
+ * log.c - a kernel device's log of its DMA writes.
  *
  * A kernel without iommufd (every Debian one) takes START and then fails each REPORT, for its
  * iova bitmaps are stubs. So the log is looked at once right after its start, where a migration
  * can still choose another way.
  */
-#include "device/vfio_abi.h"
-#include "device/vfio_kernel_priv.h"
+#include "device/core/vfio_abi.h"
+#include "device/kernel/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_user_migration.c - states and state data over vfio-user: features of a
+ * migration.c - states and state data over vfio-user: features of a
  * server, arcs, reads straight into the caller's buffer, writes in a window.
  */
-#include "device/vfio_user_priv.h"
+#include "device/vfio_user/internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_info.c - regions of a kernel device: described once, at open, then read
+ * info.c - regions of a kernel device: described once, at open, then read
  * and written by any thread.
  */
-#include "device/vfio_abi.h"
-#include "device/vfio_kernel_priv.h"
+#include "device/core/vfio_abi.h"
+#include "device/kernel/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_user_irq.c - interrupts of a vfio-user device: eventfds for its vectors,
+ * irq.c - interrupts of a vfio-user device: eventfds for its vectors,
  * in as many messages as the server's limit on fds makes necessary.
  */
-#include "device/vfio_user_priv.h"
+#include "device/vfio_user/internal.h"
 
 int vu_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err)
 {

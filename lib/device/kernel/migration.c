@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_migration.c - states by VFIO_DEVICE_FEATURE, state data through the data
+ * migration.c - states by VFIO_DEVICE_FEATURE, state data through the data
  * fd. All of it on the device's worker.
  *
  * Source of the rules: uapi linux/vfio.h, and what drivers of Linux 6.12 to 7.2 were
  * seen to do (docs/device.md).
  */
-#include "device/vfio_abi.h"
-#include "device/vfio_kernel_priv.h"
+#include "device/core/vfio_abi.h"
+#include "device/kernel/internal.h"
 
 #include <errno.h>
 #include <stdio.h>

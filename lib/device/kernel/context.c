@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_context.c - containers and I/O address spaces: what a device must be
+ * context.c - containers and I/O address spaces: what a device must be
  * attached to before it can be used, and what devices of one VM share.
  */
-#include "device/vfio_abi.h"
-#include "device/vfio_kernel_priv.h"
+#include "device/core/vfio_abi.h"
+#include "device/kernel/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

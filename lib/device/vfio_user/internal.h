@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_user_priv.h - the inside of the vfio-user backend, shared by its files:
+ * internal.h - the inside of the vfio-user backend, shared by its files:
  * connecting, regions and interrupts, migration, DMA.
  */
 #ifndef SWO_DEVICE_VFIO_USER_PRIV_H
@@ -99,7 +99,7 @@ int vu_feature(struct vfio_user *vu, uint32_t flags, const char *what, const voi
 /* Does an error mean that the server has no such feature? */
 bool vu_is_unsupported(const struct swo_error *err);
 
-/* vfio_user_info.c: at connect, and the ops. */
+/* info.c: at connect, and the ops. */
 int vu_read_info(struct vfio_user *vu, struct swo_error *err);
 void vu_free_info(struct vfio_user *vu);
 int vu_region_info(
@@ -117,7 +117,7 @@ int vu_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint
 int vu_parse_region(const char *name, uint32_t index, const void *payload, size_t len,
 	struct vu_region *region, struct swo_error *err);
 
-/* vfio_user_migration.c */
+/* migration.c */
 int vu_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
 int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
 int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err);
@@ -130,7 +130,7 @@ size_t vu_read_chunk(void *self);
 size_t vu_write_chunk(void *self);
 int vu_reset(void *self, struct swo_error *err);
 
-/* vfio_user_dma.c */
+/* dma.c */
 swo_vu_dma_fn vu_dma_access;
 int vu_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err);
@@ -139,7 +139,7 @@ int vu_dma_map_many(
 int vu_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
 void vu_dma_free(struct vfio_user *vu);
 
-/* vfio_user_log.c */
+/* log.c */
 int vu_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 	size_t count, struct swo_error *err);
 int vu_dma_log_stop(void *self, struct swo_error *err);

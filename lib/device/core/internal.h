@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * device_priv.h - a device from the inside: one task at a time on its worker,
+ * internal.h - a device from the inside: one task at a time on its worker,
  * made of steps (an arc, a question, a reset), each with its own deadline.
  */
 #ifndef SWO_DEVICE_PRIV_H

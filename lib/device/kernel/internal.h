@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_priv.h - the inside of the kernel backend, shared by its files: paths,
+ * internal.h - the inside of the kernel backend, shared by its files: paths,
  * containers and I/O address spaces, regions and interrupts, migration, DMA.
  */
 #ifndef SWO_DEVICE_VFIO_KERNEL_PRIV_H
@@ -148,7 +148,7 @@ int vk_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t 
 /* Does this errno mean that there is no such feature? */
 bool vk_is_unsupported(int os_errno);
 
-/* vfio_kernel_info.c */
+/* info.c */
 int vk_read_info(struct vfio_kernel *vk, struct swo_error *err);
 int vk_region_info(
 	void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err);
@@ -162,13 +162,13 @@ int vk_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset, uint
 int vk_parse_region(const char *name, uint32_t index, const void *info, size_t len,
 	struct vk_region *region, struct swo_error *err);
 
-/* vfio_kernel_irq.c */
+/* irq.c */
 int vk_read_irqs(struct vfio_kernel *vk, struct swo_error *err);
 int vk_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
 int vk_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
 	struct swo_error *err);
 
-/* vfio_kernel_migration.c */
+/* migration.c */
 int vk_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
 int vk_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
 int vk_set_state(void *self, enum swo_device_state state, struct swo_error *err);
@@ -182,13 +182,13 @@ size_t vk_write_chunk(void *self);
 int vk_reset(void *self, struct swo_error *err);
 void vk_close_session(struct vfio_kernel *vk);
 
-/* vfio_kernel_dma.c */
+/* dma.c */
 int vk_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err);
 int vk_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
 void vk_dma_free(struct vfio_kernel *vk);
 
-/* vfio_kernel_log.c */
+/* log.c */
 int vk_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 	size_t count, struct swo_error *err);
 int vk_dma_log_stop(void *self, struct swo_error *err);

@@ -3,7 +3,7 @@
  * follow.c - a device as a handler of the run state: which arcs a stop and a
  * start mean for it, one device after the other or all at once.
  */
-#include "device/device_priv.h"
+#include "device/core/internal.h"
 
 /* One call of the handler: the run state's pass and direction. */
 struct call {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_user_log.c - which pages a vfio-user device wrote: the server's own log
+ * log.c - which pages a vfio-user device wrote: the server's own log
  * for what it has mapped, ours for its DMA_WRITE messages, merged per map.
  *
  * A report clears the server's log, and some servers can only be asked from a
  * map's base on. So every answer first goes to the map's pending bits; what the
  * caller asked for is taken out of them, the rest waits for its turn.
  */
-#include "device/vfio_user_priv.h"
+#include "device/vfio_user/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * task.c - one task at a time: queued on the device's worker by one thread,
  * waited for step by step by another, and left behind when a step hangs.
  */
-#include "device/device_priv.h"
+#include "device/core/internal.h"
 
 #include <stdio.h>
 

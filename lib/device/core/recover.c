@@ -3,7 +3,7 @@
  * recover.c - back to running, after anything: legal arcs first, a reset as the
  * last resort; and what is done with a device whose hung arc ends after all.
  */
-#include "device/device_priv.h"
+#include "device/core/internal.h"
 
 /*
  * Twice along the arcs: a driver may be busy once, while a reset costs the guest its

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_irq.c - interrupts of a kernel device: eventfds for its vectors.
+ * irq.c - interrupts of a kernel device: eventfds for its vectors.
  */
-#include "device/vfio_abi.h"
-#include "device/vfio_kernel_priv.h"
+#include "device/core/vfio_abi.h"
+#include "device/kernel/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel.c - the kernel backend: opening a VFIO device, finding out what it
+ * backend.c - the kernel backend: opening a VFIO device, finding out what it
  * offers, and the table of functions.
  */
-#include "device/vfio_abi.h"
-#include "device/vfio_kernel_priv.h"
+#include "device/core/vfio_abi.h"
+#include "device/kernel/internal.h"
 
 #include <errno.h>
 #include <stdio.h>

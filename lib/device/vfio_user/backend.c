@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_user.c - the vfio-user backend: connecting to a server, agreeing on what
+ * backend.c - the vfio-user backend: connecting to a server, agreeing on what
  * it can do and how it must be treated, and the table of functions.
  */
-#include "device/vfio_user_priv.h"
+#include "device/vfio_user/internal.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_kernel_sys.c - the system's calls as the table that the kernel backend goes
+ * sys.c - the system's calls as the table that the kernel backend goes
  * through.
  */
-#include "device/vfio_kernel_priv.h"
+#include "device/kernel/internal.h"
 
 #include <fcntl.h>
 #include <sys/ioctl.h>

@@ -3,7 +3,7 @@
  * device.c - a device's life: made around a backend, asked what it can do and
  * where it stands, and let go or left behind; and what is known of it.
  */
-#include "device/device_priv.h"
+#include "device/core/internal.h"
 
 #include <errno.h>
 #include <stdio.h>

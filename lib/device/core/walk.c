@@ -3,7 +3,7 @@
  * walk.c - the single steps of a device: an arc, the question for its state, a
  * reset. On the device's worker only: nobody else calls the backend for these.
  */
-#include "device/device_priv.h"
+#include "device/core/internal.h"
 
 int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err)
