@@ -8,8 +8,8 @@
 
 #include "model/model.h"
 #include "switchover/base.h"
-#include "vfio_user/message.h"
-#include "vfio_user/proto.h"
+#include "device/vfio_user/message.h"
+#include "device/vfio_user/proto.h"
 
 #include <jansson.h>
 #include <signal.h>

@@ -8,7 +8,7 @@
 
 #include "../cm.h"
 #include "regs.h"
-#include "vfio_user/message.h"
+#include "device/vfio_user/message.h"
 
 #include <errno.h>
 #include <jansson.h>

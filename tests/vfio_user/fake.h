@@ -7,7 +7,7 @@
 #define SWO_TESTS_VFIO_USER_FAKE_H
 
 #include "switchover/device.h"
-#include "vfio_user/message.h"
+#include "device/vfio_user/message.h"
 
 #define FAKE_BODY_MAX ((1u << 20) + 4096u)
 #define FAKE_BAR_SIZE 0x10000u

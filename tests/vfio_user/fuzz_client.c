@@ -5,7 +5,7 @@
  * (-DSWO_LIBFUZZER leaves out main); main feeds it inputs of its own, always the same ones.
  */
 #include "device/vfio_user/internal.h"
-#include "vfio_user/client.h"
+#include "device/vfio_user/client.h"
 
 #include <stdio.h>
 #include <stdlib.h>

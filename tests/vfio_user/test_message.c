@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vfio-user messages: framing over a real socket pair, and the VERSION payload. */
 #include "../cm.h"
-#include "vfio_user/message.h"
+#include "device/vfio_user/message.h"
 
 #include <fcntl.h>
 #include <poll.h>

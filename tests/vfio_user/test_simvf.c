@@ -4,7 +4,7 @@
 #include "../simvf_process.h"
 #include "simvf/regs.h"
 #include "switchover/device.h"
-#include "vfio_user/proto.h"
+#include "device/vfio_user/proto.h"
 
 #include <jansson.h>
 #include <signal.h>

@@ -7,7 +7,7 @@
 #define SWO_DEVICE_VFIO_USER_PRIV_H
 
 #include "switchover/device.h"
-#include "vfio_user/client.h"
+#include "device/vfio_user/client.h"
 
 #define VU_REGIONS_MAX 32
 #define VU_IRQS_MAX    32

@@ -3,7 +3,7 @@
  * client.c - commands to a vfio-user server from many threads over one socket:
  * who sends, who reads, who waits, and what becomes of those who give up.
  */
-#include "vfio_user/client_priv.h"
+#include "device/vfio_user/client_internal.h"
 
 #include <errno.h>
 #include <poll.h>

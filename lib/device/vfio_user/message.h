@@ -10,7 +10,7 @@
 #define SWO_VFIO_USER_MESSAGE_H
 
 #include "switchover/base.h"
-#include "vfio_user/proto.h"
+#include "device/vfio_user/proto.h"
 
 #include <sys/types.h>
 #include <sys/uio.h>

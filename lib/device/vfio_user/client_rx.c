@@ -3,7 +3,7 @@
  * client_rx.c - what a server sends: replies to whoever asked, commands to the
  * service thread. Reads only what is there, so it can stop after any byte.
  */
-#include "vfio_user/client_priv.h"
+#include "device/vfio_user/client_internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

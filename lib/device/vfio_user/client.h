@@ -15,7 +15,7 @@
 #ifndef SWO_VFIO_USER_CLIENT_H
 #define SWO_VFIO_USER_CLIENT_H
 
-#include "vfio_user/message.h"
+#include "device/vfio_user/message.h"
 
 struct swo_vu_client;
 

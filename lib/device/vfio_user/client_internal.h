@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * client_priv.h - what client.c (commands and who reads) shares with
+ * client_internal.h - what client.c (commands and who reads) shares with
  * client_rx.c (what is read): the connection's inside.
  */
 #ifndef SWO_VFIO_USER_CLIENT_PRIV_H
 #define SWO_VFIO_USER_CLIENT_PRIV_H
 
-#include "vfio_user/client.h"
-#include "vfio_user/service.h"
+#include "device/vfio_user/client.h"
+#include "device/vfio_user/service.h"
 
 enum swo_vu_target {
 	SWO_VU_TO_HEADER,  /* a header is being read */

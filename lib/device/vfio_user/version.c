@@ -3,7 +3,7 @@
  * version.c - the VERSION payload: two numbers and a JSON text, built and parsed.
  * The parser sees bytes from outside and trusts none of them.
  */
-#include "vfio_user/message.h"
+#include "device/vfio_user/message.h"
 
 #include <jansson.h>
 #include <stdlib.h>

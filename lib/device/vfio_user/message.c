@@ -3,7 +3,7 @@
  * message.c - one message at a time over a UNIX stream socket, with its fds and
  * a deadline, never leaving half of one behind without saying so.
  */
-#include "vfio_user/message.h"
+#include "device/vfio_user/message.h"
 
 #include <errno.h>
 #include <fcntl.h>

@@ -3,7 +3,7 @@
  * service.c - one thread, one epoll, for all vfio-user connections of the
  * process. It exists only while there is a connection.
  */
-#include "vfio_user/service.h"
+#include "device/vfio_user/service.h"
 
 #include <errno.h>
 #include <sys/epoll.h>
