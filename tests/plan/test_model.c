@@ -2,7 +2,7 @@
 /* The model: known answers, and what must hold for any devices and any link. */
 #include "../cm.h"
 #include "cli/bench_bound.h"
-#include "plan/plan_priv.h"
+#include "analysis/internal.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The critical path of hand-made timelines: who is named, and that it adds up. */
 #include "../cm.h"
-#include "plan/plan_priv.h"
+#include "analysis/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * plan_priv.h - what the path and the model share: spans told apart by what they mean, and a
+ * internal.h - what the path and the model share: spans told apart by what they mean, and a
  * path over an array of them.
  */
 #ifndef PLAN_PLAN_PRIV_H

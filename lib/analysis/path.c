@@ -3,7 +3,7 @@
  * path.c - the critical path: back from STARTED to "vCPUs stopped", at each point the span whose
  * end enabled the next. What enables what is the schedule of migration/ (docs/migration.md).
  */
-#include "plan/plan_priv.h"
+#include "analysis/internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /*
  * spans.c - what a recorded span means for the switchover, told by its side, kind and name.
  */
-#include "plan/plan_priv.h"
+#include "analysis/internal.h"
 
 #include <string.h>
 

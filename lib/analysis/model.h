@@ -6,7 +6,7 @@
 #ifndef PLAN_MODEL_H
 #define PLAN_MODEL_H
 
-#include "plan/flow.h"
+#include "analysis/flow.h"
 #include "switchover/plan.h"
 
 struct model {

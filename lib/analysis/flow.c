@@ -3,7 +3,7 @@
  * flow.c - the events of flow.h. Every engine, channel and the wire is a queue: who asks first
  * is served first, a grain at a time.
  */
-#include "plan/flow.h"
+#include "analysis/flow.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * model.c - the schedule of runstate/, device/ and migration/, in figures: passes and their
  * barriers, one worker a device, READY when all is in, GO, the start.
  */
-#include "plan/model.h"
+#include "analysis/model.h"
 
 #include <stdlib.h>
 #include <string.h>
