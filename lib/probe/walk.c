@@ -3,7 +3,7 @@
  * walk.c - getting a device to where a check wants it, by arcs that are known to work;
  * judging each arc on the way; and the way back after a failure.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  * session.c - one device under test: calls on its worker with a deadline, results,
  * samples.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -2,7 +2,7 @@
 /*
  * stream.c - saving and loading whole states, and finding one that is known to load.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * probe_priv.h - the inside of a conformance run: one session a device, whose every
+ * internal.h - the inside of a conformance run: one session a device, whose every
  * call is made on a worker, with a deadline.
  */
 #ifndef SWO_PROBE_PRIV_H

@@ -3,7 +3,7 @@
  * costs.c - what each arc, saving and loading cost: several whole migrations of the
  * device to itself, from fresh samples.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <stdio.h>
 #include <string.h>

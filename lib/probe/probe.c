@@ -2,7 +2,7 @@
 /*
  * probe.c - what a device says of itself, and the order of a conformance run.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>

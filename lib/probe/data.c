@@ -3,7 +3,7 @@
  * data.c - the life of a data session, pieces of every size, and states that a device
  * must not take: cut, longer, changed, foreign.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

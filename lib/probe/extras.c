@@ -3,7 +3,7 @@
  * extras.c - what a device may offer besides: MIG_DATA_SIZE, pre-copy information,
  * DMA maps and a log of its DMA; and a look at its config space.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * siblings.c - several devices at once: whether the barriers of P2P hold, and whether
  * what is behind them (a firmware, a physical function) serves them one after another.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
  * arcs.c - every legal arc and combination, what must be refused, requests for the
  * state it is in, and resets.
  */
-#include "probe/probe_priv.h"
+#include "probe/internal.h"
 
 #include <errno.h>
 #include <stdio.h>
