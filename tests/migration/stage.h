@@ -9,7 +9,7 @@
 #include "fake_vm.h"
 #include "frames.h"
 #include "migration/hello.h"
-#include "migration/share.h"
+#include "migration/ram/share.h"
 
 struct stage {
 	struct fake_vm vm;

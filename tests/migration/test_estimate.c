@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The predicted downtime, against sums done by hand. */
 #include "../cm.h"
-#include "migration/estimate.h"
+#include "analysis/estimate.h"
 
 #define MS UINT64_C(1000000)
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The handover's tables, cell by cell: what must and what must not lead where. */
 #include "../cm.h"
-#include "migration/handover.h"
+#include "migration/handover/handover.h"
 
 #include <stdbool.h>
 #include <string.h>

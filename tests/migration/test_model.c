@@ -17,7 +17,7 @@
  * begun, whoever says what; and nobody is in doubt where the target had not.
  */
 #include "../cm.h"
-#include "migration/handover.h"
+#include "migration/handover/handover.h"
 
 #include <stdbool.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ram_send.c - RAM passes: runs of dirty pages, zero pages told apart, framed and sent by
+ * send.c - RAM passes: runs of dirty pages, zero pages told apart, framed and sent by
  * one worker a channel.
  */
-#include "migration/ram_send.h"
+#include "migration/ram/send.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -3,7 +3,7 @@
  * source.c - the source's thread: setup, pre-copy, the stop, READY; and the way back when anything
  * fails before GO. It alone steps the handover; others only leave notes.
  */
-#include "migration/source.h"
+#include "migration/source/source.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 /*
  * state_send.c - see state_send.h.
  */
-#include "migration/state_send.h"
+#include "migration/source/state_send.h"
 
 #include <errno.h>
 #include <stdio.h>

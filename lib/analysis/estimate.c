@@ -6,7 +6,7 @@
  * finalise) and the wire with all it must carry, a round trip, the two last arcs of
  * the slowest. Serial: the arcs add up.
  */
-#include "migration/estimate.h"
+#include "analysis/estimate.h"
 
 static uint64_t max64(uint64_t a, uint64_t b)
 {

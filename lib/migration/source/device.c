@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source_device.c - one device's way out: pre-copy data, then, from the moment that it has
+ * device.c - one device's way out: pre-copy data, then, from the moment that it has
  * stopped, the rest, and the end mark that the target checks.
  */
-#include "migration/source.h"
+#include "migration/source/source.h"
 
 #include <errno.h>
 #include <stdlib.h>

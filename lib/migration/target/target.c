@@ -2,7 +2,7 @@
 /*
  * target.c - the target's thread: load, say READY, and run the VM on GO and on nothing else.
  */
-#include "migration/target.h"
+#include "migration/target/target.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
  * share.c - RAM that is handed over by descriptor: what goes along with HELLO, what is checked, and
  * the word that both sides see.
  */
-#include "migration/share.h"
+#include "migration/ram/share.h"
 
 #include "channel/uri.h"
 

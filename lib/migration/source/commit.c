@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source_commit.c - from GO on. Nothing that fails here may run the VM: only the target's
+ * commit.c - from GO on. Nothing that fails here may run the VM: only the target's
  * REFUSED or an operator's word does. Without an answer the source is parked, and asks.
  */
 #include "migration/ask.h"
-#include "migration/source.h"
+#include "migration/source/source.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target_device.c - one device's way in: the worker that loads what is in its ring, the check of
+ * device.c - one device's way in: the worker that loads what is in its ring, the check of
  * length and sum that drivers do not make, and RESUMING->STOP before anybody commits.
  */
-#include "migration/target.h"
+#include "migration/target/target.h"
 
 #include <errno.h>
 #include <inttypes.h>

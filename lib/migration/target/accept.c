@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target_accept.c - who knocks at the target: a source with its HELLO, its data channels, or a
+ * accept.c - who knocks at the target: a source with its HELLO, its data channels, or a
  * source in doubt that asks. Anybody else is shown the door, and nothing changes.
  */
-#include "migration/target.h"
+#include "migration/target/target.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #ifndef MIGRATION_TARGET_H
 #define MIGRATION_TARGET_H
 
-#include "migration/handover.h"
+#include "migration/handover/handover.h"
 #include "migration/hello.h"
 #include "migration/internal.h"
 
@@ -106,13 +106,13 @@ struct target {
 	char word[WIRE_TEXT_MAX + 1]; /* with STARTED or REFUSED */
 };
 
-/* target_device.c */
+/* device.c */
 int target_device_init(struct target *t, unsigned index, struct swo_error *err);
 void target_device_fini(struct target_device *td);
 /* Into RESUMING, all at once; then each worker loads what comes. */
 int target_devices_resume(struct target *t, struct swo_error *err);
 void target_devices_load(struct target *t);
-/* target_stream.c: what a reader has for a device. */
+/* stream.c: what a reader has for a device. */
 void target_stream_init(struct target_device *td);
 /* Every channel has had its last frame. */
 void target_streams_over(struct target *t);
@@ -122,7 +122,7 @@ int target_device_mark(struct target *t, unsigned channel, const struct swo_fram
 	struct swo_error *err);
 int target_device_config(struct target *t, const struct swo_frame_header *header,
 	const uint8_t *payload, struct swo_error *err);
-/* target_device.c again */
+/* device.c again */
 /*
  * On the migration's thread: launches RESUMING->STOP where it is due, and takes the outcome of
  * those that are over. settle does the latter for one device; whatever: even if it has to wait.
@@ -136,17 +136,17 @@ bool target_devices_due(const struct target *t, bool ram_is_in);
 /* Wakes every worker that waits for data (after abort was set). */
 void target_devices_wake(struct target *t);
 
-/* target_setup.c */
+/* setup.c */
 /* Returns when a source has come that fits. */
 int target_await_source(struct target *t, struct swo_error *err);
 /* All devices to RESUMING, and the answer to HELLO. */
 int target_open_sessions(struct target *t, struct swo_error *err);
-/* target_load.c: returns when everything is in and every device has agreed. */
+/* load.c: returns when everything is in and every device has agreed. */
 int target_load(struct target *t, struct swo_error *err);
 
-/* target_channel.c */
+/* channel.c */
 void *target_data_reader(void *opaque);
-/* target_accept.c */
+/* accept.c */
 void *target_acceptor(void *opaque);
 
 /* Under the mutex: one step of the handover. */

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target_stream.c - what the readers have for a device: bytes into its bounded ring, each where it
+ * stream.c - what the readers have for a device: bytes into its bounded ring, each where it
  * belongs, whichever channel it came over; marks; its configuration.
  */
-#include "migration/target.h"
+#include "migration/target/target.h"
 
 #include <inttypes.h>
 #include <string.h>

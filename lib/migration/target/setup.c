@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target_setup.c - up to the moment when state may come: a source that fits, its sessions, and
+ * setup.c - up to the moment when state may come: a source that fits, its sessions, and
  * the reader of what it says on the control connection from then on.
  */
-#include "migration/target.h"
+#include "migration/target/target.h"
 
 #include <errno.h>
 #include <stdio.h>

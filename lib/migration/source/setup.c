@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source_setup.c - before anything stops: connect, agree, compare clocks, start the logs,
+ * setup.c - before anything stops: connect, agree, compare clocks, start the logs,
  * bring the devices to PRE_COPY. And the reader of what the target says from then on.
  */
-#include "migration/source.h"
+#include "migration/source/source.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target_load.c - the target's thread while state comes in: vCPU state, RESUMING->STOP where it is
+ * load.c - the target's thread while state comes in: vCPU state, RESUMING->STOP where it is
  * this thread's business, and the look whether everything is there.
  */
-#include "migration/target.h"
+#include "migration/target/target.h"
 
 #include <errno.h>
 #include <string.h>

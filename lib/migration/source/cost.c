@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source_cost.c - what each device's part of a stop will take, by what is known of it: what was
+ * cost.c - what each device's part of a stop will take, by what is known of it: what was
  * seen, what the target has seen, and where neither has, what somebody expects.
  */
-#include "migration/source.h"
+#include "migration/source/source.h"
 
 static uint64_t known(uint64_t told, uint64_t own)
 {

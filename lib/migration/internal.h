@@ -6,7 +6,7 @@
 #ifndef MIGRATION_INTERNAL_H
 #define MIGRATION_INTERNAL_H
 
-#include "migration/share.h"
+#include "migration/ram/share.h"
 #include "migration/wire.h"
 #include "switchover/migration.h"
 

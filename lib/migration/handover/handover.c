@@ -2,7 +2,7 @@
 /*
  * handover.c - the handover's two tables, and nothing else.
  */
-#include "migration/handover.h"
+#include "migration/handover/handover.h"
 
 #include "switchover/base.h"
 

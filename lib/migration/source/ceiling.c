@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source_ceiling.c - the ceiling on a stop: how long it has lasted, how long the rest would take
+ * ceiling.c - the ceiling on a stop: how long it has lasted, how long the rest would take
  * by what is known of each device, and which of them is the reason.
  */
-#include "migration/source.h"
+#include "migration/source/source.h"
 
 #include <inttypes.h>
 #include <stdio.h>

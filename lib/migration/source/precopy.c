@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source_precopy.c - while the VM still runs: RAM and device data go round after round, until the
+ * precopy.c - while the VM still runs: RAM and device data go round after round, until the
  * predicted downtime is under the limit.
  */
 #include "channel/meter.h"
-#include "migration/source.h"
+#include "migration/source/source.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source_ram.c - who has dirtied what, and the last passes, which run beside the devices'
+ * ram.c - who has dirtied what, and the last passes, which run beside the devices'
  * arcs: what the vCPUs wrote goes at once, what a device wrote as soon as it has stopped.
  */
-#include "migration/source.h"
+#include "migration/source/source.h"
 
 bool source_shares(const struct source *s)
 {

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target_channel.c - a data connection's reader: RAM straight into guest memory, device state
+ * channel.c - a data connection's reader: RAM straight into guest memory, device state
  * into the device's ring. Every frame is checked against what may come where.
  */
-#include "migration/target.h"
+#include "migration/target/target.h"
 
 #include <inttypes.h>
 #include <string.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ram_send.h - guest memory, out: one sender per data channel, each with its own share
+ * send.h - guest memory, out: one sender per data channel, each with its own share
  * of the pages, so that a pass uses all channels and no page ever has two of them.
  */
 #ifndef MIGRATION_RAM_SEND_H

@@ -5,12 +5,12 @@
 #ifndef MIGRATION_SOURCE_H
 #define MIGRATION_SOURCE_H
 
-#include "migration/estimate.h"
-#include "migration/handover.h"
+#include "analysis/estimate.h"
+#include "migration/handover/handover.h"
 #include "migration/hello.h"
 #include "migration/internal.h"
-#include "migration/ram_send.h"
-#include "migration/state_send.h"
+#include "migration/ram/send.h"
+#include "migration/source/state_send.h"
 
 /* Fewer bytes say nothing about a rate. */
 #define SOURCE_SAMPLE_MIN (UINT64_C(256) << 10)
@@ -99,11 +99,11 @@ struct source {
 	uint64_t rtt_ns;
 };
 
-/* source_cost.c */
+/* cost.c */
 /* What is known of a device, with the mutex held: seen here, told by the target, or expected. */
 struct estimate_device source_device_costs(struct source *s, unsigned index);
 
-/* source_device.c */
+/* device.c */
 int source_device_init(struct source *s, unsigned index, struct swo_error *err);
 void source_device_fini(struct source_device *sd);
 /* Asks each for the size of its state (all workers at once), and sets the windows. */
@@ -117,7 +117,7 @@ void source_devices_stream(struct source *s);
 /* Sends device's config if it has changed; final: this was its last. */
 int source_configs_send(struct source *s, bool final, struct swo_error *err);
 
-/* source_ram.c */
+/* ram.c */
 /* RAM stays where it is: no log, no pass. */
 bool source_shares(const struct source *s);
 int source_logs_start(struct source *s, struct swo_error *err);
@@ -127,14 +127,14 @@ int source_dirty_collect(struct source *s, struct swo_error *err);
 /* Run by stop_worker from the moment the vCPUs stand still until all RAM is sent. */
 void source_stop_job(void *opaque);
 
-/* source_setup.c */
+/* setup.c */
 int source_setup(struct source *s, struct swo_error *err);
 
-/* source_precopy.c: returns 0 when it is time to stop. */
+/* precopy.c: returns 0 when it is time to stop. */
 int source_precopy(struct source *s, struct swo_error *err);
 bool source_vm_runs(struct source *s);
 
-/* source_ceiling.c */
+/* ceiling.c */
 /* SWO_E_TIMEOUT when the stop has lasted, or would last, longer than downtime-ceiling. */
 int source_ceiling_check(struct source *s, struct swo_error *err);
 /* A handler's `change`, the first when the VM stops: between the passes nothing is lost yet. */
@@ -143,7 +143,7 @@ int source_on_barrier(void *opaque, bool running, enum swo_run_state state, stru
 int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
 	swo_deadline deadline, struct swo_error *err);
 
-/* source_commit.c: from READY on. */
+/* commit.c: from READY on. */
 void source_commit(struct source *s);
 /* An operator's word, from any thread. */
 int source_resolve(struct swo_migration *m, bool run_here, struct swo_error *err);
