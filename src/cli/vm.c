@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 #include "cli/vm_args.h"
 #include "cli/vm_costs.h"
-#include "vmm/qmp_machine.h"
+#include "vmm/machine/qmp.h"
 
 #include <errno.h>
 #include <poll.h>

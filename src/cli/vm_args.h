@@ -7,7 +7,7 @@
 
 #include "cli/tls_args.h"
 #include "cli/vm_journal.h"
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 
 #define VM_ROOT_PORTS_MAX 30
 

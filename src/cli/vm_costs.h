@@ -6,7 +6,7 @@
 #ifndef CLI_VM_COSTS_H
 #define CLI_VM_COSTS_H
 
-#include "vmm/machine.h"
+#include "vmm/machine/machine.h"
 
 /* Either may be NULL. A device takes the figures of its name; where the probe has none of any of
    the names, they are taken in turn. */

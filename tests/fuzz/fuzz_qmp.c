@@ -4,7 +4,7 @@
  * every byte once, and reads the same however it is cut.
  */
 #include "fuzz.h"
-#include "vmm/qmp_parser.h"
+#include "vmm/qmp/parser.h"
 
 #include <string.h>
 

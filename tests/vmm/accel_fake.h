@@ -6,7 +6,7 @@
 #ifndef TESTS_ACCEL_FAKE_H
 #define TESTS_ACCEL_FAKE_H
 
-#include "vmm/accel.h"
+#include "vmm/accel/accel.h"
 
 #define FAKE_DEVICES 4
 #define FAKE_VCPUS   4

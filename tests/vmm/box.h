@@ -7,8 +7,8 @@
 
 #include "fake_device.h"
 #include "qmp_talk.h"
-#include "vmm/machine_priv.h"
-#include "vmm/qmp_machine.h"
+#include "vmm/machine/internal.h"
+#include "vmm/machine/qmp.h"
 
 #define BOX_DEVICES 2
 #define BOX_RAM	    (UINT64_C(16) << 20)

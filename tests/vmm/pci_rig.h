@@ -6,7 +6,7 @@
 #define TESTS_VMM_PCI_RIG_H
 
 #include "fake_device.h"
-#include "vmm/pci.h"
+#include "vmm/pci/pci.h"
 
 #define RIG_DEVICES 4
 

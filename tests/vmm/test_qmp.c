@@ -5,8 +5,8 @@
  */
 #include "cm.h"
 #include "qmp_talk.h"
-#include "vmm/qmp.h"
-#include "vmm/qmp_parser.h"
+#include "vmm/qmp/qmp.h"
+#include "vmm/qmp/parser.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * accel.c - choosing an accelerator, and the rules that hold for either: what may be
+ * asked when.
+ */
+#include "internal.h"
+
+int vmm_accel_create(
+	const struct vmm_accel_config *config, struct vmm_accel **out, struct swo_error *err)
+{
+	struct swo_error why = {0};
+
+	if (!config->vcpus || config->vcpus > GUEST_VCPUS_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0, "%u vCPUs: 1 to %d are possible",
+			config->vcpus, GUEST_VCPUS_MAX);
+	if (!swo_ram_host(config->ram, 0, GUEST_RAM_MIN))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"the guest needs one RAM region at address 0 of at least %u MiB",
+			GUEST_RAM_MIN >> 20);
+	if (config->kind == VMM_ACCEL_NATIVE)
+		return accel_native_new(config, out, err);
+	if (!accel_kvm_new(config, out, &why))
+		return 0;
+	if (config->kind == VMM_ACCEL_AUTO && why.code == SWO_E_UNSUPPORTED) {
+		swo_log(SWO_LOG_INFO, "%s; the native accelerator is used", why.text);
+		return accel_native_new(config, out, err);
+	}
+	if (err)
+		*err = why;
+	return -1;
+}
+
+void vmm_accel_free(struct vmm_accel *accel)
+{
+	if (accel)
+		accel->ops->free(accel);
+}
+
+const char *vmm_accel_name(const struct vmm_accel *accel)
+{
+	return accel->ops->name;
+}
+
+int vmm_accel_boot(struct vmm_accel *accel, struct swo_error *err)
+{
+	if (!accel->paused || accel->entered)
+		return swo_error_set(err, SWO_E_STATE, 0, "the guest was booted or loaded before");
+	if (accel_guest_load(accel, err) || accel->ops->boot(accel, err))
+		return -1;
+	accel->entered = true;
+	return 0;
+}
+
+void vmm_accel_resume(struct vmm_accel *accel)
+{
+	if (!accel->entered) {
+		swo_log(SWO_LOG_ERROR, "the vCPUs have nothing to run: neither booted nor loaded");
+		return;
+	}
+	accel->paused = false;
+	accel->ops->resume(accel);
+}
+
+int vmm_accel_pause(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *err)
+{
+	if (accel->paused)
+		return 0;
+	if (accel->ops->pause(accel, deadline, err))
+		return -1;
+	accel->paused = true;
+	return 0;
+}
+
+int vmm_accel_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err)
+{
+	if (!accel->paused)
+		return swo_error_set(err, SWO_E_STATE, 0, "vCPUs can be saved only while paused");
+	return accel->ops->save(accel, out, err);
+}
+
+int vmm_accel_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_error *err)
+{
+	if (!accel->paused)
+		return swo_error_set(err, SWO_E_STATE, 0, "vCPUs can be loaded only while paused");
+	if (accel->ops->load(accel, data, len, err))
+		return -1;
+	accel->entered = true;
+	return 0;
+}
+
+int vmm_accel_dirty_source(
+	struct vmm_accel *accel, struct swo_dirty_source *out, struct swo_error *err)
+{
+	return accel->ops->dirty_source(accel, out, err);
+}
+
+int vmm_accel_msi_add(struct vmm_accel *accel, int eventfd, unsigned *handle, struct swo_error *err)
+{
+	return accel->ops->msi_add(accel, eventfd, handle, err);
+}
+
+int vmm_accel_msi_set(struct vmm_accel *accel, unsigned handle, uint64_t addr, uint32_t data,
+	bool masked, struct swo_error *err)
+{
+	return accel->ops->msi_set(accel, handle, addr, data, masked, err);
+}
+
+int vmm_accel_map(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t size, void *host,
+	struct swo_error *err)
+{
+	return accel->ops->map ? accel->ops->map(accel, slot, gpa, size, host, err) : 0;
+}
+
+void vmm_accel_msi_del(struct vmm_accel *accel, unsigned handle)
+{
+	accel->ops->msi_del(accel, handle);
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * internal.h - what the accelerators share: the object behind struct vmm_accel, what
+ * each kind implements, and the records of a saved state.
+ */
+#ifndef VMM_ACCEL_INT_H
+#define VMM_ACCEL_INT_H
+
+#include "accel.h"
+
+#include "guest/abi.h"
+
+struct accel_ops {
+	const char *name;
+	/* Frees itself, also when only half made. */
+	void (*free)(struct vmm_accel *accel);
+	/* The image and the boot page are in RAM: sets the vCPUs to the entry. */
+	int (*boot)(struct vmm_accel *accel, struct swo_error *err);
+	void (*resume)(struct vmm_accel *accel);
+	int (*pause)(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *err);
+	int (*save)(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err);
+	int (*load)(struct vmm_accel *accel, const void *data, size_t len, struct swo_error *err);
+	int (*dirty_source)(
+		struct vmm_accel *accel, struct swo_dirty_source *out, struct swo_error *err);
+	int (*msi_add)(
+		struct vmm_accel *accel, int eventfd, unsigned *handle, struct swo_error *err);
+	int (*msi_set)(struct vmm_accel *accel, unsigned handle, uint64_t addr, uint32_t data,
+		bool masked, struct swo_error *err);
+	void (*msi_del)(struct vmm_accel *accel, unsigned handle);
+	/* May be NULL. */
+	int (*map)(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t size, void *host,
+		struct swo_error *err);
+};
+
+/* Each kind has this first in its own struct. */
+struct vmm_accel {
+	const struct accel_ops *ops;
+	struct vmm_accel_config config;
+	struct swo_ram *ram;
+	bool entered; /* booted or loaded: there is something to run */
+	bool paused;  /* all vCPUs are out of the guest */
+};
+
+/* SWO_E_UNSUPPORTED when there is no usable /dev/kvm. */
+int accel_kvm_new(
+	const struct vmm_accel_config *config, struct vmm_accel **out, struct swo_error *err);
+int accel_native_new(
+	const struct vmm_accel_config *config, struct vmm_accel **out, struct swo_error *err);
+
+/* The guest's memory (vmm/workload/guest.c) */
+
+/* The image, page tables, boot page and empty tables. */
+int accel_guest_load(struct vmm_accel *accel, struct swo_error *err);
+
+/* Records of a saved state (blob.c) */
+
+/*
+ * "SWOVCPUS", u32 version, u32 kind, u32 vcpus, u32 records; then each record: u32 tag, u32 index,
+ * u32 length, u32 zero, the bytes. All little-endian. A reader knows every tag it meets; it checks
+ * lengths itself.
+ */
+#define BLOB_KIND_KVM	 1u
+#define BLOB_KIND_NATIVE 2u
+#define BLOB_SIZE_MAX	 (4u << 20)
+
+struct blob_record {
+	uint32_t tag;
+	uint32_t index;
+	uint32_t length;
+	uint32_t zero;
+};
+
+/* Writes the head; records are counted by the caller beforehand. */
+int blob_head(struct swo_buf *out, uint32_t kind, uint32_t vcpus, uint32_t records,
+	struct swo_error *err);
+int blob_put(struct swo_buf *out, uint32_t tag, uint32_t index, const void *data, size_t length,
+	struct swo_error *err);
+
+struct blob_reader {
+	const uint8_t *at;
+	size_t left;
+	uint32_t records; /* still to come */
+};
+/* Checks head, kind and number of vCPUs. */
+int blob_open(struct blob_reader *reader, const void *data, size_t len, uint32_t kind,
+	uint32_t vcpus, struct swo_error *err);
+/* 1 and a record, 0 at a proper end, -1 and SWO_E_CORRUPT. *data points into the blob. */
+int blob_next(struct blob_reader *reader, struct blob_record *record, const void **data,
+	struct swo_error *err);
+
+#endif

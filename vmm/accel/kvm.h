@@ -1,0 +1,94 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * kvm.h - the KVM accelerator inside: the VM, its vCPU threads, the state that is
+ * saved, the interrupt routes.
+ */
+#ifndef VMM_KVM_H
+#define VMM_KVM_H
+
+#include "internal.h"
+
+#include <linux/kvm.h>
+
+#define KVM_MSIS_MAX	  2048
+#define KVM_FIRST_MSI_GSI 24 /* after the I/O APIC's pins */
+#define KVM_MSRS_MAX	  32
+#define KVM_XSAVE_MAX	  16384
+
+struct kvm;
+
+struct kvm_vcpu {
+	struct kvm *kvm;
+	unsigned index;
+	int fd;
+	struct kvm_run *run; /* shared with the kernel */
+	pthread_t thread;
+	bool started;
+	bool parked;
+	bool dead; /* cannot go on; bus.failed was told */
+};
+
+struct kvm_vector {
+	bool used;
+	bool masked;
+	bool routed;
+	int eventfd;
+	uint64_t addr;
+	uint32_t data;
+};
+
+struct kvm {
+	struct vmm_accel accel;
+	int kvm_fd;
+	int vm_fd;
+	size_t run_size;
+	uint32_t xsave_size;
+	uint32_t msr_count; /* of those that are saved, what this host has */
+	uint32_t msrs[KVM_MSRS_MAX];
+	struct kvm_vcpu *vcpus;
+
+	pthread_mutex_t mutex;
+	pthread_cond_t changed; /* run, quit, parked, exited */
+	bool run;		/* atomic: vCPUs look at it without the mutex */
+	bool quit;
+	unsigned parked;
+	unsigned exited;
+
+	struct kvm_state *incoming, *backup;
+
+	pthread_mutex_t msi_mutex;
+	unsigned msi_count;
+	struct kvm_vector msis[KVM_MSIS_MAX];
+	struct kvm_irq_routing *routes; /* room for all of them */
+};
+
+static inline struct kvm *kvm_of(struct vmm_accel *accel)
+{
+	return (struct kvm *)accel;
+}
+
+/* Kvm_vcpu.c: threads */
+
+int kvm_vcpus_start(struct kvm *kvm, struct swo_error *err);
+/* false: a thread hangs in a device's callback and keeps what it may touch. */
+bool kvm_vcpus_end(struct kvm *kvm);
+void kvm_resume(struct vmm_accel *accel);
+int kvm_pause(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *err);
+
+/* Kvm_state.c: what is saved */
+
+/* Allocates what save and load need, so that they need nothing in the downtime. */
+int kvm_state_prepare(struct kvm *kvm, struct swo_error *err);
+void kvm_state_free(struct kvm *kvm);
+int kvm_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err);
+int kvm_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_error *err);
+
+/* Kvm_msi.c: interrupts */
+
+int kvm_msi_prepare(struct kvm *kvm, struct swo_error *err);
+int kvm_msi_add(struct vmm_accel *accel, int eventfd, unsigned *handle, struct swo_error *err);
+int kvm_msi_set(struct vmm_accel *accel, unsigned handle, uint64_t addr, uint32_t data, bool masked,
+	struct swo_error *err);
+void kvm_msi_del(struct vmm_accel *accel, unsigned handle);
+
+#endif

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * native.h - the native accelerator inside: threads of this process that do the
+ * guest's work on the guest's memory.
+ */
+#ifndef VMM_NATIVE_H
+#define VMM_NATIVE_H
+
+#include "internal.h"
+
+#include "guest/work.h"
+
+#define NATIVE_MSIS_MAX 4096
+
+/* One a vCPU; also what the guest's work is handed as its environment. */
+struct guest_env {
+	struct native *native;
+	unsigned index;
+	pthread_t thread;
+	bool started;
+	bool parked;
+	uint64_t work_until_ns; /* within a tick: then only the next round of doorbells counts */
+	uint64_t pending_irqs;	/* taken from eventfds at a save; delivered at resume */
+	uint64_t scratch[GUEST_RAM_SPAN / 8];
+};
+
+struct native_msi {
+	bool used;
+	bool masked;
+	int eventfd;
+	uint64_t addr;
+};
+
+struct native {
+	struct vmm_accel accel;
+	pthread_mutex_t mutex;
+	pthread_cond_t changed; /* run, quit, parked, exited */
+	bool run;
+	bool quit;
+	unsigned parked;
+	unsigned exited;
+	struct guest_env *vcpus;
+
+	int epoll_fd;
+	int wake_fd; /* ends the MSI thread's epoll_wait */
+	pthread_t msi_thread;
+	bool msi_started;
+	unsigned msi_count;
+	struct native_msi msis[NATIVE_MSIS_MAX];
+};
+
+/* Native_msi.c */
+
+int native_msi_start(struct native *native, struct swo_error *err);
+/* quit is set; waits for the thread, which never blocks for long. */
+void native_msi_end(struct native *native);
+/* Under the mutex: takes what eventfds hold into pending_irqs; delivers pending_irqs. */
+void native_msi_drain(struct native *native);
+void native_msi_deliver_pending(struct native *native);
+int native_msi_add(struct vmm_accel *accel, int eventfd, unsigned *handle, struct swo_error *err);
+int native_msi_set(struct vmm_accel *accel, unsigned handle, uint64_t addr, uint32_t data,
+	bool masked, struct swo_error *err);
+void native_msi_del(struct vmm_accel *accel, unsigned handle);
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device.c - the machine's passthrough devices: what an option says, connecting,
+ * their place in the bus and among the handlers of the run state.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* --device */
+
+static int bad(struct swo_error *err, const char *text, const char *why)
+{
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"--device '%.120s': %s; it is "
+		"vfio-user,socket=PATH or vfio,path=PATH, and then "
+		"[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]"
+		"[,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off]",
+		text, why);
+}
+
+static int parse_addr(const char *value, struct vmm_device_config *out)
+{
+	char *end;
+	unsigned long slot = strtoul(value, &end, 16), function = 0;
+
+	if (end == value || slot > 31 || *value == '-')
+		return -1;
+	if (*end == '.') {
+		const char *at = end + 1;
+
+		function = strtoul(at, &end, 16);
+		if (end == at || function > 7)
+			return -1;
+	}
+	out->slot = (int)slot;
+	out->function = (int)function;
+	return *end ? -1 : 0;
+}
+
+static int take_text(char *to, size_t room, const char *value)
+{
+	if (!*value || strlen(value) >= room)
+		return -1;
+	strcpy(to, value);
+	return 0;
+}
+
+static int parse_deadline(const char *value, struct vmm_device_config *out)
+{
+	char *end;
+	unsigned long long ms = strtoull(value, &end, 10);
+
+	if (*value < '0' || *value > '9' || *end || ms < 10 || ms > 3600 * 1000)
+		return -1;
+	out->arc_deadline_ms = ms;
+	return 0;
+}
+
+static int parse_finalise(const char *value, struct vmm_device_config *out)
+{
+	static const char *const names[] = {
+		[SWO_WHEN_EARLY] = "early", [SWO_WHEN_RAM] = "ram", [SWO_WHEN_LATE] = "late"};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(names); i++)
+		if (!strcmp(value, names[i])) {
+			out->finalise = (enum swo_when)i;
+			out->finalise_own = true;
+			return 0;
+		}
+	return -1;
+}
+
+static int parse_on(const char *value, bool *out)
+{
+	*out = !strcmp(value, "on");
+	return *out || !strcmp(value, "off") ? 0 : -1;
+}
+
+static int parse_pair(char *pair, struct vmm_device_config *out, const char **why)
+{
+	char *value = strchr(pair, '=');
+
+	*why = "every further part is KEY=VALUE";
+	if (!value)
+		return -1;
+	*value++ = '\0';
+	*why = "socket= wants a path of up to 107 bytes";
+	if (!strcmp(pair, "socket"))
+		return take_text(out->socket, sizeof(out->socket), value);
+	*why = "path= wants a path of up to 255 bytes";
+	if (!strcmp(pair, "path"))
+		return take_text(out->path, sizeof(out->path), value);
+	*why = "id= and bus= want names of up to 31 bytes";
+	if (!strcmp(pair, "id"))
+		return take_text(out->id, sizeof(out->id), value);
+	if (!strcmp(pair, "bus"))
+		return take_text(out->bus, sizeof(out->bus), value);
+	*why = "addr= wants a slot from 0 to 1f, in hexadecimal, and perhaps .FUNCTION from 0 to 7";
+	if (!strcmp(pair, "addr"))
+		return parse_addr(value, out);
+	*why = "arc-deadline= wants milliseconds from 10 to 3600000";
+	if (!strcmp(pair, "arc-deadline"))
+		return parse_deadline(value, out);
+	*why = "finalise= wants early, ram or late";
+	if (!strcmp(pair, "finalise"))
+		return parse_finalise(value, out);
+	*why = "migration-events= wants on or off";
+	if (!strcmp(pair, "migration-events"))
+		return parse_on(value, &out->migration_events);
+	*why = "there are no keys but socket, path, id, bus, addr, arc-deadline, finalise and "
+	       "migration-events";
+	return -1;
+}
+
+int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo_error *err)
+{
+	char copy[512], *save = NULL, *part;
+	const char *why;
+
+	*out = (struct vmm_device_config){.slot = -1};
+	if (strlen(text) >= sizeof(copy))
+		return bad(err, text, "it is too long");
+	strcpy(copy, text);
+	part = strtok_r(copy, ",", &save);
+	bool kernel = part && !strcmp(part, "vfio");
+
+	if (!part || (!kernel && strcmp(part, "vfio-user") != 0))
+		return bad(err, text, "this machine takes vfio-user and kernel vfio devices only");
+	while ((part = strtok_r(NULL, ",", &save)))
+		if (parse_pair(part, out, &why))
+			return bad(err, text, why);
+	if (kernel ? !*out->path : !*out->socket)
+		return bad(err, text, kernel ? "path= is missing" : "socket= is missing");
+	if (kernel ? *out->socket : *out->path)
+		return bad(err, text, "socket= is of vfio-user, path= of vfio");
+	return 0;
+}
+
+/* Connecting */
+
+static int dma_read(void *opaque, uint64_t addr, void *buf, size_t len)
+{
+	const void *host = swo_ram_host(opaque, addr, len);
+
+	if (!host)
+		return EFAULT;
+	memcpy(buf, host, len);
+	return 0;
+}
+
+static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
+{
+	void *host = swo_ram_host(opaque, addr, len);
+
+	/* Handed over, it is another's until GO, and another's after it. */
+	if (!host || !swo_ram_is_writable(opaque))
+		return EFAULT;
+	memcpy(host, buf, len);
+	return 0;
+}
+
+/* They share one container, or address space: RAM is mapped once for all. */
+static int open_kernel(
+	struct vmm_machine *m, const char *id, const char *path, void **self, struct swo_error *err)
+{
+	struct swo_vfio_kernel_params params = {0};
+
+	if (!m->vfio && swo_vfio_context_new(&m->vfio, err))
+		return -1;
+	params.context = m->vfio;
+	return swo_vfio_kernel_open(id, path, &params, self, err);
+}
+
+static int open_backend(struct vmm_machine *m, const struct vmm_device_config *config,
+	const char *id, const struct swo_device_ops **ops, void **self, struct swo_error *err)
+{
+	struct swo_vfio_user_params params = {
+		.dma_read = dma_read, .dma_write = dma_write, .opaque = m->ram};
+
+	*ops = config->ops;
+	*self = config->self;
+	if (config->ops)
+		return 0;
+	if (*config->path) {
+		*ops = &swo_vfio_kernel_ops;
+		return open_kernel(m, id, config->path, self, err);
+	}
+	*ops = &swo_vfio_user_ops;
+	return swo_vfio_user_connect(id, config->socket, &params, self, err);
+}
+
+static int connect_device(struct vmm_machine *m, const struct vmm_device_config *config,
+	unsigned index, struct swo_error *err)
+{
+	struct machine_device *device = &m->devices[index];
+	struct swo_device_params params = {.arc_deadline_ms = config->arc_deadline_ms};
+	struct vmm_pci_device_desc desc = {.bus = *config->bus ? config->bus : NULL,
+		.slot = config->slot,
+		.function = config->function};
+	char id[40];
+
+	if (*config->id)
+		snprintf(id, sizeof(id), "%s", config->id);
+	else
+		snprintf(id, sizeof(id), "vf%u", index);
+	if (open_backend(m, config, id, &desc.ops, &desc.self, err) ||
+		swo_device_create(id, desc.ops, desc.self, &params, &device->dev, err))
+		return -1;
+	device->finalise = config->finalise;
+	device->finalise_own = config->finalise_own;
+	device->migration_events = config->migration_events;
+	m->device_list[index] = device->dev;
+	m->device_count = index + 1;
+	desc.id = id;
+	return vmm_pci_add_device(m->pci, &desc, &device->fn, err);
+}
+
+int machine_devices_connect(
+	struct vmm_machine *m, const struct vmm_device_config *configs, struct swo_error *err)
+{
+	unsigned count = m->config.device_count;
+
+	m->devices = calloc(count + 1, sizeof(*m->devices));
+	m->device_list = calloc(count + 1, sizeof(struct swo_device *));
+	if (!m->devices || !m->device_list)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "devices");
+	for (unsigned i = 0; i < count; i++)
+		if (connect_device(m, &configs[i], i, err))
+			return -1;
+	return 0;
+}
+
+void machine_devices_free(struct vmm_machine *m)
+{
+	for (unsigned i = 0; i < m->device_count; i++) {
+		swo_device_unfollow(m->devices[i].dev);
+		swo_device_destroy(m->devices[i].dev);
+	}
+	swo_vfio_context_unref(m->vfio);
+	free(m->devices);
+	free(m->device_list);
+}
+
+/* Handlers:
+ */
+
+int machine_devices_follow(
+	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err)
+{
+	for (unsigned i = 0; i < m->device_count; i++) {
+		struct machine_device *device = &m->devices[i];
+
+		swo_device_unfollow(device->dev);
+		if (swo_device_follow(device->dev, m->runstate, vmm_pci_depth(device->fn),
+			    setup->transitions, setup->join, err))
+			return -1;
+	}
+	return 0;
+}
+
+/* Stands for what a VMM does at that depth besides its passthrough devices. */
+static int take_time(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	const struct vmm_machine *m = opaque;
+
+	(void)running;
+	(void)state;
+	(void)err;
+	swo_sleep_until(swo_now_ns() + m->config.handler_cost_ms * UINT64_C(1000000));
+	return 0;
+}
+
+int machine_handlers_add(struct vmm_machine *m, struct swo_error *err)
+{
+	int deepest = m->config.root_port_count ? 2 : 1;
+	struct swo_handler *handler;
+
+	for (int depth = 0; m->config.handler_cost_ms && depth <= deepest; depth++) {
+		char name[24];
+		struct swo_handler_desc desc = {
+			.name = name, .depth = depth, .change = take_time, .opaque = m};
+
+		snprintf(name, sizeof(name), "handler at depth %d", depth);
+		if (swo_runstate_add(m->runstate, &desc, &handler, err))
+			return -1;
+	}
+	return 0;
+}

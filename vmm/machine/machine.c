@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * machine.c - putting a machine together, and taking it apart.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define MIB	    (UINT64_C(1) << 20)
+#define RAM_MIN	    (8 * MIB)
+#define RAM_MAX	    (UINT64_C(1) << 40)
+#define TEARDOWN_MS 10000
+
+void machine_event(struct vmm_machine *m, const char *name, json_t *data)
+{
+	if (m->config.event)
+		m->config.event(m->config.opaque, name, data);
+	else
+		json_decref(data);
+}
+
+static int check(const struct vmm_machine_config *config, struct swo_error *err)
+{
+	if (!config->vcpus || config->vcpus > VMM_VCPUS_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0, "%u vCPUs: a machine has 1 to %d",
+			config->vcpus, VMM_VCPUS_MAX);
+	if (config->ram_size % MIB || config->ram_size < RAM_MIN || config->ram_size > RAM_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%llu bytes of RAM: a machine has whole MiB, from %llu MiB to %llu MiB",
+			(unsigned long long)config->ram_size, (unsigned long long)(RAM_MIN / MIB),
+			(unsigned long long)(RAM_MAX / MIB));
+	if (config->device_count > VMM_DEVICES_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0, "%u devices: a machine has up to %d",
+			config->device_count, VMM_DEVICES_MAX);
+	return 0;
+}
+
+static int make_ram(struct vmm_machine *m, struct swo_error *err)
+{
+	uint64_t low = m->config.ram_size < VMM_RAM_LOW_MAX ? m->config.ram_size : VMM_RAM_LOW_MAX;
+
+	m->ram = swo_ram_new();
+	if (!m->ram)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "RAM");
+	if (swo_ram_add(m->ram, "ram", 0, low, -1, err))
+		return -1;
+	if (m->config.ram_size > low &&
+		swo_ram_add(m->ram, "ram-high", VMM_RAM_HIGH, m->config.ram_size - low, -1, err))
+		return -1;
+	/* First touches are slow: a target has them now, not while a source waits. */
+	return m->config.incoming && m->config.handover == SWO_HANDOVER_COPY
+		       ? swo_ram_populate(m->ram, err)
+		       : 0;
+}
+
+static int msi_add(void *opaque, int eventfd, unsigned *handle, struct swo_error *err)
+{
+	return vmm_accel_msi_add(opaque, eventfd, handle, err);
+}
+
+static int msi_set(void *opaque, unsigned handle, uint64_t addr, uint32_t data, bool masked,
+	struct swo_error *err)
+{
+	return vmm_accel_msi_set(opaque, handle, addr, data, masked, err);
+}
+
+static void msi_del(void *opaque, unsigned handle)
+{
+	vmm_accel_msi_del(opaque, handle);
+}
+
+static int map(
+	void *opaque, unsigned slot, uint64_t gpa, uint64_t size, void *host, struct swo_error *err)
+{
+	return vmm_accel_map(opaque, slot, gpa, size, host, err);
+}
+
+/* The bus is made after the accelerator, which wants to know it: so one goes by way of m. */
+static void mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len)
+{
+	vmm_pci_mmio_read(((struct vmm_machine *)opaque)->pci, gpa, data, len);
+}
+
+static void mmio_write(void *opaque, uint64_t gpa, const void *data, unsigned len)
+{
+	vmm_pci_mmio_write(((struct vmm_machine *)opaque)->pci, gpa, data, len);
+}
+
+static void pio_read(void *opaque, uint16_t port, void *data, unsigned len)
+{
+	vmm_pci_pio_read(((struct vmm_machine *)opaque)->pci, port, data, len);
+}
+
+static void pio_write(void *opaque, uint16_t port, const void *data, unsigned len)
+{
+	vmm_pci_pio_write(((struct vmm_machine *)opaque)->pci, port, data, len);
+}
+
+static int make_board(struct vmm_machine *m, struct swo_error *err)
+{
+	struct vmm_accel_config config = {.kind = m->config.accel,
+		.vcpus = m->config.vcpus,
+		.ram = m->ram,
+		.bus = {mmio_read, mmio_write, pio_read, pio_write, machine_vcpu_failed, m},
+		.guest = m->config.guest};
+	struct vmm_msi_ops msi = {msi_add, msi_set, msi_del, NULL};
+	struct vmm_map_ops maps = {map, NULL};
+
+	if (vmm_accel_create(&config, &m->accel, err))
+		return -1;
+	msi.opaque = maps.opaque = m->accel;
+	if (vmm_pci_create(m->ram, &msi, &maps, &m->pci, err))
+		return -1;
+	for (unsigned i = 0; i < m->config.root_port_count; i++)
+		if (vmm_pci_add_root_port(m->pci, m->config.root_ports[i], err))
+			return -1;
+	return 0;
+}
+
+static int assemble(struct vmm_machine *m, struct swo_error *err)
+{
+	enum swo_run_state state =
+		m->config.incoming ? SWO_RUN_STATE_INMIGRATE : SWO_RUN_STATE_PRELAUNCH;
+
+	m->runstate = swo_runstate_new(state);
+	if (!m->runstate)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "run state");
+	m->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (m->quit_fd < 0)
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "eventfd");
+	if (swo_worker_create("machine", &m->worker, err) || make_ram(m, err) ||
+		make_board(m, err) || machine_devices_connect(m, m->config.devices, err) ||
+		vmm_pci_realize(m->pci, err) || machine_devices_follow(m, &m->setup, err) ||
+		machine_handlers_add(m, err))
+		return -1;
+	if (m->config.incoming)
+		return 0;
+	if (vmm_accel_boot(m->accel, err))
+		return -1;
+	return m->config.fill_ram ? vmm_accel_fill_ram(m->accel, err) : 0;
+}
+
+int vmm_machine_create(
+	const struct vmm_machine_config *config, struct vmm_machine **out, struct swo_error *err)
+{
+	struct vmm_machine *m;
+
+	if (check(config, err))
+		return -1;
+	m = calloc(1, sizeof(*m));
+	if (!m)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "machine");
+	m->config = *config;
+	m->quit_fd = -1;
+	snprintf(m->name, sizeof(m->name), "%s", config->name ? config->name : "vm");
+	pthread_mutex_init(&m->run_lock, NULL);
+	pthread_mutex_init(&m->lock, NULL);
+	swo_migration_params_init(&m->setup.params);
+	m->setup.params.tls = config->tls;
+	m->setup.params.insecure = config->insecure;
+	m->setup.params.handover = config->handover;
+	m->setup.multifd = true;
+	m->setup.transitions = config->transitions;
+	m->setup.join = config->join;
+	if (assemble(m, err)) {
+		vmm_machine_free(m);
+		return -1;
+	}
+	m->config.name = m->name;
+	m->config.devices = NULL;
+	m->config.root_ports = NULL;
+	*out = m;
+	return 0;
+}
+
+int vmm_machine_launch(struct vmm_machine *m, struct swo_error *err)
+{
+	if (m->config.paused || m->config.incoming)
+		return 0;
+	pthread_mutex_lock(&m->run_lock);
+	int rc = machine_start(m, SWO_ON_ERROR_ROLLBACK, err);
+
+	pthread_mutex_unlock(&m->run_lock);
+	return rc;
+}
+
+/* From the outside in: who may still use something goes before it. */
+void vmm_machine_free(struct vmm_machine *m)
+{
+	struct swo_error err;
+
+	if (!m)
+		return;
+	machine_migration_end(m);
+	if ((m->accel && vmm_accel_pause(m->accel, swo_deadline_ms(TEARDOWN_MS), &err)) ||
+		(m->worker && !swo_worker_destroy(m->worker, swo_deadline_ms(TEARDOWN_MS)))) {
+		swo_log(SWO_LOG_WARN, "%s: something hangs; its memory is left behind", m->name);
+		swo_leave_behind(m);
+		return;
+	}
+	vmm_pci_free(m->pci);
+	vmm_accel_free(m->accel);
+	machine_devices_free(m);
+	if (m->runstate)
+		swo_runstate_free(m->runstate);
+	swo_ram_free(m->ram);
+	swo_timeline_free(m->timeline);
+	swo_close_fd(&m->quit_fd);
+	pthread_mutex_destroy(&m->run_lock);
+	pthread_mutex_destroy(&m->lock);
+	free(m);
+}
+
+const char *vmm_machine_accel(const struct vmm_machine *m)
+{
+	return vmm_accel_name(m->accel);
+}
+
+enum swo_run_state vmm_machine_state(struct vmm_machine *m)
+{
+	return swo_runstate_get(m->runstate);
+}
+
+struct swo_worker *vmm_machine_worker(struct vmm_machine *m)
+{
+	return m->worker;
+}
+
+int vmm_machine_quit_fd(const struct vmm_machine *m)
+{
+	return m->quit_fd;
+}
+
+unsigned vmm_machine_device_count(const struct vmm_machine *m)
+{
+	return m->device_count;
+}
+
+struct swo_device *vmm_machine_device(struct vmm_machine *m, unsigned index)
+{
+	return m->devices[index].dev;
+}
+
+void vmm_machine_device_address(const struct vmm_machine *m, unsigned index, char out[8])
+{
+	vmm_pci_address(m->devices[index].fn, out);
+}

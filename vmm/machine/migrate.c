@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * migrate.c - the migration a machine is in, or was in last: beginning one,
+ * being asked about it, tidying it away.
+ */
+#include "internal.h"
+
+#include "channel/uri.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMELINE_SPANS 32768
+#define CANCEL_MS      120000
+#define END_MS	       1000
+
+bool machine_is_migrating(struct vmm_machine *m)
+{
+	struct swo_migration_info info;
+	swo_deadline deadline = swo_now_ns();
+
+	if (m->changing || !m->migration)
+		return m->changing;
+	/* Who was told of the end must find it ended: that is a matter of microseconds. */
+	swo_migration_info(m->migration, &info);
+	if (info.status == SWO_MIGRATION_COMPLETED || info.status == SWO_MIGRATION_FAILED ||
+		info.status == SWO_MIGRATION_CANCELLED)
+		deadline = swo_deadline_ms(END_MS);
+	return !swo_migration_wait(m->migration, deadline);
+}
+
+/* What it tells us */
+
+static void tell_status(void *opaque, enum swo_migration_status status)
+{
+	struct vmm_machine *m = opaque;
+
+	/* No lock here: this may come from within a call that was made with it held. */
+	if (atomic_load(&m->events))
+		machine_event(m, "MIGRATION",
+			json_pack("{s:s}", "status", swo_migration_status_name(status)));
+	if (m->config.migration_status)
+		m->config.migration_status(m->config.opaque, status);
+}
+
+/* VfioMigrationState of QEMU's qapi/vfio.json; it has no name for ERROR. */
+static void tell_device(void *opaque, unsigned index, enum swo_device_state state)
+{
+	static const char *const names[SWO_DEVICE_STATES] = {
+		[SWO_DEVICE_STOP] = "stop",
+		[SWO_DEVICE_RUNNING] = "running",
+		[SWO_DEVICE_STOP_COPY] = "stop-copy",
+		[SWO_DEVICE_RESUMING] = "resuming",
+		[SWO_DEVICE_RUNNING_P2P] = "running-p2p",
+		[SWO_DEVICE_PRE_COPY] = "pre-copy",
+		[SWO_DEVICE_PRE_COPY_P2P] = "pre-copy-p2p",
+	};
+	struct vmm_machine *m = opaque;
+	const char *id = swo_device_name(m->devices[index].dev);
+
+	/* On the device's way, and a reader woken for each: only for those who want it. */
+	if (m->devices[index].migration_events && (unsigned)state < SWO_DEVICE_STATES &&
+		names[state])
+		machine_event(m, "VFIO_MIGRATION",
+			json_pack("{s:s, s:s+, s:s}", "device-id", id, "qom-path",
+				"/machine/peripheral/", id, "device-state", names[state]));
+}
+
+/* Beginning one:
+ */
+
+static int check_source(struct vmm_machine *m, struct swo_error *err)
+{
+	enum swo_run_state state = swo_runstate_get(m->runstate);
+
+	if (machine_is_migrating(m))
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"a migration is under way; cancel it, or wait for its end");
+	if (state == SWO_RUN_STATE_INMIGRATE)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"this VM waits for a migration itself: there is nothing to send yet");
+	if (m->migration && !swo_migration_may_run(m->migration))
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "this VM has been migrated: it runs elsewhere");
+	if (state == SWO_RUN_STATE_INTERNAL_ERROR)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"this VM is broken (internal-error) and cannot be moved");
+	return 0;
+}
+
+static int check_target(struct vmm_machine *m, struct swo_error *err)
+{
+	if (!m->config.incoming)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"this VM was not started to take a migration (--incoming)");
+	if (m->migration || m->changing)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"this VM has a migration already, or had one; start a new one to try "
+			"again");
+	return 0;
+}
+
+/* With `lock` let go: tidies the last one away. Nobody else does while `changing`. */
+static void tidy(struct vmm_machine *m)
+{
+	struct swo_migration *old = m->migration;
+
+	pthread_mutex_lock(&m->lock);
+	m->migration = NULL;
+	pthread_mutex_unlock(&m->lock);
+	swo_migration_free(old);
+	for (unsigned i = 0; i < m->device_count; i++)
+		swo_device_set_timeline(m->devices[i].dev, NULL);
+	if (m->cpu_dirty.destroy)
+		m->cpu_dirty.destroy(m->cpu_dirty.self);
+	m->cpu_dirty = (struct swo_dirty_source){0};
+}
+
+static struct swo_vm describe(struct vmm_machine *m)
+{
+	return (struct swo_vm){.ops = &machine_ops,
+		.opaque = m,
+		.runstate = m->runstate,
+		.ram = m->ram,
+		.cpu_dirty = m->is_source ? &m->cpu_dirty : NULL,
+		.devices = m->device_list,
+		.device_count = m->device_count,
+		.transitions = m->setup.transitions,
+		.autostart = !m->config.paused,
+		.journal = m->config.journal,
+		.identity = m->config.uuid};
+}
+
+static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)
+{
+	struct swo_timeline *timeline =
+		swo_timeline_new(is_source ? SWO_SIDE_SOURCE : SWO_SIDE_TARGET, TIMELINE_SPANS);
+
+	tidy(m);
+	if (!timeline)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a timeline");
+	/* Handlers look at it while they change the run state. */
+	pthread_mutex_lock(&m->run_lock);
+	pthread_mutex_lock(&m->lock);
+	swo_timeline_free(m->timeline);
+	m->timeline = timeline;
+	m->is_source = is_source;
+	m->stop_refused = false;
+	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->run_lock);
+	if (is_source)
+		return vmm_accel_dirty_source(m->accel, &m->cpu_dirty, err);
+	vmm_pci_begin_load(m->pci);
+	return 0;
+}
+
+static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct swo_error *err)
+{
+	struct swo_migration_observer observer = {
+		.status = tell_status, .device_state = tell_device, .opaque = m};
+	struct swo_migration *migration = NULL;
+	struct swo_migration_params params;
+	struct swo_vm vm;
+
+	if (prepare(m, is_source, err))
+		return -1;
+	pthread_mutex_lock(&m->lock);
+	params = m->setup.params;
+	if (!m->setup.multifd)
+		params.channels = 1;
+	vm = describe(m);
+	pthread_mutex_unlock(&m->lock);
+	if ((is_source ? swo_migration_send : swo_migration_receive)(
+		    &vm, uri, &params, &observer, m->timeline, &migration, err))
+		return -1;
+	pthread_mutex_lock(&m->lock);
+	m->migration = migration;
+	pthread_mutex_unlock(&m->lock);
+	return 0;
+}
+
+static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
+	int (*check)(struct vmm_machine *m, struct swo_error *err), struct swo_error *err)
+{
+	struct swo_uri parsed;
+
+	/* The engine would say so too, but after the command was answered. */
+	if (swo_uri_parse(uri, &parsed, err))
+		return -1;
+	pthread_mutex_lock(&m->lock);
+	int rc = check(m, err);
+
+	if (!rc)
+		m->changing = true;
+	pthread_mutex_unlock(&m->lock);
+	if (rc)
+		return -1;
+	rc = begin(m, uri, is_source, err);
+	pthread_mutex_lock(&m->lock);
+	m->changing = false;
+	pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
+int vmm_machine_migrate(struct vmm_machine *m, const char *uri, struct swo_error *err)
+{
+	return begin_checked(m, uri, true, check_source, err);
+}
+
+int vmm_machine_incoming(struct vmm_machine *m, const char *uri, struct swo_error *err)
+{
+	return begin_checked(m, uri, false, check_target, err);
+}
+
+/* During one, and after:
+ */
+
+int vmm_machine_cancel(struct vmm_machine *m, struct swo_error *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&m->lock);
+	/* As in QEMU, cancelling nothing is no error. */
+	if (m->migration && machine_is_migrating(m))
+		rc = swo_migration_cancel(m->migration, err);
+	pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
+int vmm_machine_resolve(struct vmm_machine *m, bool run_here, struct swo_error *err)
+{
+	struct swo_migration *migration;
+
+	/* Only this worker's other commands tidy it away. */
+	pthread_mutex_lock(&m->lock);
+	migration = m->migration;
+	pthread_mutex_unlock(&m->lock);
+	if (!migration)
+		return swo_error_set(err, SWO_E_STATE, 0, "there is no migration to settle");
+	return swo_migration_resolve(migration, run_here, err);
+}
+
+bool vmm_machine_migration_info(struct vmm_machine *m, struct swo_migration_info *out)
+{
+	pthread_mutex_lock(&m->lock);
+	bool any = m->migration;
+
+	if (any)
+		swo_migration_info(m->migration, out);
+	pthread_mutex_unlock(&m->lock);
+	return any;
+}
+
+bool vmm_machine_migration_wait(struct vmm_machine *m, swo_deadline deadline)
+{
+	for (;;) {
+		pthread_mutex_lock(&m->lock);
+		bool migrating = machine_is_migrating(m);
+
+		pthread_mutex_unlock(&m->lock);
+		if (!migrating || swo_deadline_passed(deadline))
+			return !migrating;
+		/* Not under the lock: queries go on. */
+		swo_sleep_until(swo_deadline_min(deadline, swo_deadline_ms(1)));
+	}
+}
+
+int machine_may_cont(struct vmm_machine *m, struct swo_error *err)
+{
+	enum swo_run_state state = swo_runstate_get(m->runstate);
+	const char *why = NULL;
+
+	pthread_mutex_lock(&m->lock);
+	if (state == SWO_RUN_STATE_INTERNAL_ERROR || state == SWO_RUN_STATE_SHUTDOWN ||
+		atomic_load(&m->failing))
+		why = "it is broken or has ended, and only a new one can run";
+	else if (!m->migration && state == SWO_RUN_STATE_INMIGRATE)
+		why = "it waits for a migration to bring it";
+	else if (m->migration && !swo_migration_may_run(m->migration))
+		why = m->is_source ? "it runs elsewhere, or may do so (see query-migrate)"
+				   : "it has not been handed over to this side";
+	else if (machine_is_migrating(m))
+		why = "it is being migrated; cancel that, or wait for its end";
+	pthread_mutex_unlock(&m->lock);
+	if (why)
+		return swo_error_set(err, SWO_E_STATE, 0, "the VM cannot be started here: %s", why);
+	return 0;
+}
+
+void machine_migration_end(struct vmm_machine *m)
+{
+	struct swo_error err;
+
+	if (!m->migration)
+		return;
+	if (!vmm_machine_cancel(m, &err))
+		vmm_machine_migration_wait(m, swo_deadline_ms(CANCEL_MS));
+	tidy(m);
+}
+
+/* Setup */
+
+void vmm_machine_get_setup(struct vmm_machine *m, struct vmm_migration_setup *out)
+{
+	pthread_mutex_lock(&m->lock);
+	*out = m->setup;
+	pthread_mutex_unlock(&m->lock);
+}
+
+static bool is_same_tls(const struct swo_migration_params *p, const struct swo_migration_params *q)
+{
+	const struct swo_tls_params *x = &p->tls, *y = &q->tls;
+
+	return p->insecure == q->insecure && x->kind == y->kind && !strcmp(x->creds, y->creds) &&
+	       !strcmp(x->hostname, y->hostname) && !strcmp(x->authz, y->authz) &&
+	       !strcmp(x->username, y->username);
+}
+
+static bool is_same(const struct vmm_migration_setup *x, const struct vmm_migration_setup *y)
+{
+	const struct swo_migration_params *p = &x->params, *q = &y->params;
+
+	return x->multifd == y->multifd && x->transitions == y->transitions && x->join == y->join &&
+	       p->downtime_limit_ms == q->downtime_limit_ms &&
+	       p->downtime_ceiling_ms == q->downtime_ceiling_ms &&
+	       p->max_bandwidth == q->max_bandwidth && p->channels == q->channels &&
+	       p->device_window == q->device_window && p->stream == q->stream &&
+	       p->finalise == q->finalise && p->config == q->config &&
+	       p->setup_deadline_ms == q->setup_deadline_ms &&
+	       p->switchover_deadline_ms == q->switchover_deadline_ms &&
+	       p->commit_deadline_ms == q->commit_deadline_ms &&
+	       p->idle_deadline_ms == q->idle_deadline_ms && p->handover == q->handover &&
+	       is_same_tls(p, q);
+}
+
+int vmm_machine_set_setup(
+	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err)
+{
+	int rc = swo_migration_params_check(&setup->params, err);
+
+	if (rc)
+		return -1;
+	/* The lock keeps a migration from beginning, run_lock the run state from changing. */
+	pthread_mutex_lock(&m->run_lock);
+	pthread_mutex_lock(&m->lock);
+	if (machine_is_migrating(m) && !is_same(setup, &m->setup))
+		rc = swo_error_set(err, SWO_E_STATE, 0,
+			"a migration is under way; what it was begun with cannot change");
+	if (!rc && (setup->transitions != m->setup.transitions || setup->join != m->setup.join))
+		rc = machine_devices_follow(m, setup, err);
+	if (!rc) {
+		m->setup = *setup;
+		atomic_store(&m->events, setup->events);
+	}
+	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->run_lock);
+	return rc;
+}
+
+/* Timeline */
+
+int vmm_machine_timeline(struct vmm_machine *m, enum vmm_timeline_format format, unsigned columns,
+	bool utf8, char **out, struct swo_error *err)
+{
+	int rc = 0;
+
+	*out = NULL;
+	pthread_mutex_lock(&m->lock);
+	if (!m->timeline)
+		rc = swo_error_set(err, SWO_E_STATE, 0, "there has been no migration yet");
+	else if (format == VMM_TIMELINE_CHROME)
+		*out = swo_timeline_to_chrome(m->timeline);
+	else if (format == VMM_TIMELINE_PICTURE)
+		*out = swo_timeline_picture(m->timeline, columns, utf8, 0, 0);
+	else
+		*out = swo_timeline_to_json(m->timeline);
+	pthread_mutex_unlock(&m->lock);
+	if (!rc && !*out)
+		rc = swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "the timeline");
+	return rc;
+}

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ops.c - what the migration engine asks of the machine (struct swo_vm_ops), and
+ * the format of the machine's own state: vCPUs and board.
+ */
+#include "internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+/* Layout */
+
+static int layout_device(
+	const struct machine_device *device, struct swo_buf *out, struct swo_error *err)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), ", states 0x%llx\n",
+		(unsigned long long)swo_device_mig_flags(device->dev));
+
+	if (vmm_pci_describe(device->fn, out, err))
+		return -1;
+	return swo_buf_append(out, text, (size_t)n, err);
+}
+
+static int layout(void *vm, struct swo_buf *out, struct swo_error *err)
+{
+	struct vmm_machine *m = vm;
+	char text[256];
+	int n = snprintf(text, sizeof(text),
+		"machine switchover-1, accelerator %s\n%u vCPUs, %llu bytes of RAM, %u root "
+		"ports\n",
+		vmm_accel_name(m->accel), m->config.vcpus, (unsigned long long)m->config.ram_size,
+		m->config.root_port_count);
+
+	if (swo_buf_append(out, text, (size_t)n, err))
+		return -1;
+	for (unsigned i = 0; i < m->device_count; i++)
+		if (layout_device(&m->devices[i], out, err))
+			return -1;
+	return 0;
+}
+
+/* Stop and start */
+
+static int stop(void *vm, struct swo_error *err)
+{
+	struct vmm_machine *m = vm;
+	int rc;
+
+	pthread_mutex_lock(&m->run_lock);
+	/* Between the engine's look and this call a user's `stop` may have come. */
+	m->stop_refused = swo_runstate_get(m->runstate) != SWO_RUN_STATE_RUNNING;
+	if (m->stop_refused)
+		rc = swo_error_set(err, SWO_E_STATE, 0,
+			"the VM was stopped by hand just before the switchover");
+	else
+		rc = machine_halt(m, SWO_RUN_STATE_FINISH_MIGRATE, SWO_ON_ERROR_ROLLBACK, err);
+	pthread_mutex_unlock(&m->run_lock);
+	return rc;
+}
+
+static int start(void *vm, struct swo_error *err)
+{
+	struct vmm_machine *m = vm;
+	int rc = 0;
+
+	pthread_mutex_lock(&m->run_lock);
+	if (m->stop_refused)
+		m->stop_refused = false; /* it was the user who stopped it: it stays so */
+	else if (atomic_load(&m->failing))
+		rc = swo_error_set(err, SWO_E_STATE, 0, "a vCPU could not go on: %s", m->fail_text);
+	else if (swo_runstate_get(m->runstate) != SWO_RUN_STATE_RUNNING)
+		rc = machine_start(m, SWO_ON_ERROR_CONTINUE, err);
+	pthread_mutex_unlock(&m->run_lock);
+	return rc;
+}
+
+static void set_state(void *vm, enum swo_run_state state)
+{
+	struct vmm_machine *m = vm;
+	struct swo_error err;
+
+	pthread_mutex_lock(&m->run_lock);
+	/* A broken VM stays one, whatever becomes of its migration. */
+	if (swo_runstate_get(m->runstate) != SWO_RUN_STATE_INTERNAL_ERROR &&
+		swo_runstate_change(m->runstate, state, SWO_ON_ERROR_CONTINUE, &err))
+		swo_log(SWO_LOG_ERROR, "%s: %s", m->name, err.text);
+	pthread_mutex_unlock(&m->run_lock);
+}
+
+/* VCPUs and board */
+
+#define MACHINE_MAGIC	0x434d5753u /* "SWMC" */
+#define MACHINE_VERSION 1
+
+/* Then the accelerator's bytes, then the board's; each checks its own. */
+struct machine_wire {
+	uint32_t magic;
+	uint32_t version;
+	uint64_t accel_length;
+	uint64_t board_length;
+};
+_Static_assert(sizeof(struct machine_wire) == 24, "format of the machine's state");
+
+static int machine_save(void *vm, struct swo_buf *out, struct swo_error *err)
+{
+	struct vmm_machine *m = vm;
+	struct machine_wire wire = {.magic = MACHINE_MAGIC, .version = MACHINE_VERSION};
+	size_t head = out->len;
+
+	if (swo_buf_append(out, &wire, sizeof(wire), err) || vmm_accel_save(m->accel, out, err))
+		return -1;
+	wire.accel_length = out->len - head - sizeof(wire);
+	if (vmm_pci_board_save(m->pci, out, err))
+		return -1;
+	wire.board_length = out->len - head - sizeof(wire) - wire.accel_length;
+	memcpy(out->data + head, &wire, sizeof(wire));
+	return 0;
+}
+
+static int machine_load(void *vm, const void *data, size_t len, struct swo_error *err)
+{
+	struct vmm_machine *m = vm;
+	const uint8_t *bytes = data;
+	struct machine_wire wire;
+
+	if (len < sizeof(wire))
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "the machine's state is cut short");
+	memcpy(&wire, bytes, sizeof(wire));
+	len -= sizeof(wire);
+	if (wire.magic != MACHINE_MAGIC || wire.accel_length > len ||
+		wire.board_length != len - wire.accel_length)
+		return swo_error_set(
+			err, SWO_E_CORRUPT, 0, "the machine's state was damaged on the way");
+	if (wire.version != MACHINE_VERSION)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"the machine's state has version %u, this program reads %d", wire.version,
+			MACHINE_VERSION);
+	bytes += sizeof(wire);
+	if (vmm_accel_load(m->accel, bytes, wire.accel_length, err))
+		return -1;
+	return vmm_pci_board_load(m->pci, bytes + wire.accel_length, wire.board_length, err);
+}
+
+/* Devices */
+
+static int config_save(void *vm, unsigned index, struct swo_buf *out, struct swo_error *err)
+{
+	return vmm_pci_save(((struct vmm_machine *)vm)->devices[index].fn, out, err);
+}
+
+static int config_load(
+	void *vm, unsigned index, const void *data, size_t len, struct swo_error *err)
+{
+	return vmm_pci_load(((struct vmm_machine *)vm)->devices[index].fn, data, len, err);
+}
+
+static bool finalise(void *opaque, unsigned index, enum swo_when *when)
+{
+	const struct machine_device *device = &((struct vmm_machine *)opaque)->devices[index];
+
+	if (device->finalise_own)
+		*when = device->finalise;
+	return device->finalise_own;
+}
+
+static int ram_reach(void *vm, bool reach, struct swo_error *err)
+{
+	struct vmm_machine *m = vm;
+	struct swo_error later;
+	int rc = 0;
+
+	/* One that fails must not keep it from the others. */
+	for (unsigned i = 0; i < m->device_count; i++) {
+		struct machine_device *device = &m->devices[i];
+
+		/* One that hangs would not answer, and we would wait for it. */
+		if (swo_device_health(device->dev) == SWO_DEVICE_LOST) {
+			rc = swo_error_set(rc ? &later : err, SWO_E_DEVICE, 0,
+				"device %s is lost and is not told", swo_device_name(device->dev));
+			continue;
+		}
+		if (vmm_pci_reach_ram(device->fn, reach, rc ? &later : err))
+			rc = -1;
+	}
+	return rc;
+}
+
+const struct swo_vm_ops machine_ops = {
+	.layout = layout,
+	.stop = stop,
+	.start = start,
+	.set_state = set_state,
+	.machine_save = machine_save,
+	.machine_load = machine_load,
+	.config_save = config_save,
+	.config_load = config_load,
+	.finalise = finalise,
+	.ram_reach = ram_reach,
+};

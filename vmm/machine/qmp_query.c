@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * qmp_query.c - commands that only ask: status, migration, guest, RAM, timeline,
+ * devices. Members are QEMU's where it has them.
+ */
+#include "qmp.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static json_t *number(uint64_t value)
+{
+	return json_integer((json_int_t)(value > INT64_MAX ? INT64_MAX : value));
+}
+
+static json_t *milliseconds(uint64_t ns)
+{
+	return number((ns + 500000) / 1000000);
+}
+
+int qmp_query_status(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	enum swo_run_state state = vmm_machine_state(opaque);
+
+	(void)args;
+	(void)err;
+	*ret = json_pack("{s:b, s:s}", "running", state == SWO_RUN_STATE_RUNNING, "status",
+		swo_run_state_name(state));
+	return 0;
+}
+
+/* Query-migrate */
+
+static void put_times(json_t *ret, const struct swo_migration_info *info)
+{
+	uint64_t end = info->end_ns ? info->end_ns : swo_now_ns();
+
+	json_object_set_new(
+		ret, "total-time", milliseconds(info->start_ns ? end - info->start_ns : 0));
+	if (info->setup_ns)
+		json_object_set_new(ret, "setup-time", milliseconds(info->setup_ns));
+	if (info->downtime_ns) {
+		json_object_set_new(ret, "downtime", milliseconds(info->downtime_ns));
+		json_object_set_new(ret, "x-downtime-ns", number(info->downtime_ns));
+	}
+	if (info->projected_downtime_ns) {
+		json_object_set_new(
+			ret, "x-projected-downtime", milliseconds(info->projected_downtime_ns));
+		json_object_set_new(ret, "x-slowest-device", json_string(info->slowest_device));
+	}
+	if (info->predicted_downtime_ns) {
+		json_object_set_new(
+			ret, "expected-downtime", milliseconds(info->predicted_downtime_ns));
+		json_object_set_new(
+			ret, "x-expected-downtime-ns", number(info->predicted_downtime_ns));
+	}
+}
+
+static json_t *ram_members(const struct swo_migration_info *info)
+{
+	json_t *ram = json_object();
+
+	json_object_set_new(ram, "transferred", number(info->ram_sent));
+	json_object_set_new(ram, "remaining", number(info->ram_dirty_pages * SWO_PAGE_SIZE));
+	json_object_set_new(ram, "total", number(info->ram_total));
+	json_object_set_new(ram, "duplicate", number(info->ram_zero_pages));
+	json_object_set_new(ram, "normal", number(info->ram_normal_pages));
+	json_object_set_new(ram, "normal-bytes", number(info->ram_normal_pages * SWO_PAGE_SIZE));
+	json_object_set_new(ram, "page-size", number(SWO_PAGE_SIZE));
+	json_object_set_new(ram, "mbps", json_real((double)info->bandwidth * 8 / 1e6));
+	json_object_set_new(ram, "dirty-sync-count", number(info->ram_passes));
+	return ram;
+}
+
+int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	struct swo_migration_info info;
+
+	(void)args;
+	(void)err;
+	/* As in QEMU: nothing to say when there has been none. */
+	if (!vmm_machine_migration_info(opaque, &info))
+		return 0;
+	*ret = json_pack("{s:s, s:s, s:b}", "status", swo_migration_status_name(info.status),
+		"x-id", info.id, "x-committed", info.committed);
+	put_times(*ret, &info);
+	json_object_set_new(*ret, "ram", ram_members(&info));
+	json_object_set_new(
+		*ret, "vfio", json_pack("{s:o}", "transferred", number(info.device_sent)));
+	json_object_set_new(*ret, "x-vfio-stopped", number(info.device_sent_stopped));
+	json_object_set_new(*ret, "x-threads-max", number(info.threads_max));
+	if (info.error.code != SWO_E_NONE) {
+		json_object_set_new(*ret, "error-desc", json_string(info.error.text));
+		json_object_set_new(
+			*ret, "x-error-code", json_string(swo_error_code_name(info.error.code)));
+	}
+	return 0;
+}
+
+/* Guest:
+ */
+
+int qmp_query_guest(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	struct vmm_guest_stats stats;
+
+	(void)args;
+	if (vmm_machine_guest_stats(opaque, &stats, err))
+		return -1;
+	*ret = json_pack("{s:s}", "accel", vmm_machine_accel(opaque));
+	json_object_set_new(*ret, "rounds", number(stats.rounds));
+	json_object_set_new(*ret, "doorbells", number(stats.doorbells));
+	json_object_set_new(*ret, "pages-dirtied", number(stats.pages_dirtied));
+	json_object_set_new(*ret, "ram-mismatches", number(stats.ram_mismatches));
+	json_object_set_new(*ret, "irqs", number(stats.irqs));
+	json_object_set_new(*ret, "inbox-looks", number(stats.inbox_looks));
+	json_object_set_new(*ret, "inbox-setbacks", number(stats.inbox_setbacks));
+	json_object_set_new(*ret, "devices", number(stats.devices));
+	json_object_set_new(*ret, "error", number(stats.error));
+	return 0;
+}
+
+int qmp_check_ram(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	uint64_t pages, mismatches;
+
+	(void)args;
+	if (vmm_machine_check_ram(opaque, &pages, &mismatches, err))
+		return -1;
+	*ret = json_object();
+	json_object_set_new(*ret, "pages", number(pages));
+	json_object_set_new(*ret, "mismatches", number(mismatches));
+	return 0;
+}
+
+int qmp_ram_hash(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	uint64_t hash;
+	char text[17];
+
+	(void)args;
+	if (vmm_machine_ram_hash(opaque, &hash, err))
+		return -1;
+	/* As text: half of all hashes are no JSON integers. */
+	snprintf(text, sizeof(text), "%016" PRIx64, hash);
+	*ret = json_pack("{s:s}", "hash", text);
+	return 0;
+}
+
+/* Timeline:
+ */
+
+static int take_format(const json_t *args, enum vmm_timeline_format *format, struct swo_error *err)
+{
+	static const char *const names[] = {"json", "chrome", "picture"};
+	const json_t *value = json_object_get(args, "format");
+
+	*format = VMM_TIMELINE_JSON;
+	if (!value)
+		return 0;
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], json_string_value(value))) {
+			*format = (enum vmm_timeline_format)i;
+			return 0;
+		}
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"Parameter 'format' does not accept value '%.60s'; it is json, chrome or picture",
+		json_string_value(value));
+}
+
+static int take_columns(const json_t *args, unsigned *columns, struct swo_error *err)
+{
+	const json_t *value = json_object_get(args, "columns");
+
+	*columns = 100;
+	if (!value)
+		return 0;
+	if (json_integer_value(value) < 60 || json_integer_value(value) > 1000)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"Parameter 'columns' expects a number from 60 to 1000");
+	*columns = (unsigned)json_integer_value(value);
+	return 0;
+}
+
+int qmp_query_timeline(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	enum vmm_timeline_format format;
+	unsigned columns;
+	json_error_t error;
+	char *text;
+
+	if (take_format(args, &format, err) || take_columns(args, &columns, err) ||
+		vmm_machine_timeline(opaque, format, columns,
+			json_is_true(json_object_get(args, "utf8")), &text, err))
+		return -1;
+	if (format == VMM_TIMELINE_PICTURE)
+		*ret = json_pack("{s:s}", "text", text);
+	else
+		*ret = json_loads(text, JSON_DECODE_ANY, &error);
+	free(text);
+	if (!*ret)
+		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for the timeline");
+	return 0;
+}
+
+/* Devices */
+
+static json_t *arc_costs(struct swo_device *dev)
+{
+	json_t *arcs = json_array();
+
+	for (unsigned from = 0; from < SWO_DEVICE_STATES; from++)
+		for (unsigned to = 0; to < SWO_DEVICE_STATES; to++) {
+			struct swo_arc_cost cost = swo_device_arc_cost(
+				dev, (enum swo_device_state)from, (enum swo_device_state)to);
+
+			if (!cost.count)
+				continue;
+			json_t *arc = json_pack("{s:s, s:s}", "from",
+				swo_device_state_name((enum swo_device_state)from), "to",
+				swo_device_state_name((enum swo_device_state)to));
+
+			json_object_set_new(arc, "count", number(cost.count));
+			json_object_set_new(arc, "last-ns", number(cost.last_ns));
+			json_object_set_new(arc, "max-ns", number(cost.max_ns));
+			json_object_set_new(arc, "mean-ns", number(cost.mean_ns));
+			json_array_append_new(arcs, arc);
+		}
+	return arcs;
+}
+
+int qmp_query_devices(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	static const char *const healths[] = {"sound", "was-reset", "lost"};
+
+	(void)args;
+	(void)err;
+	*ret = json_array();
+	for (unsigned i = 0; i < vmm_machine_device_count(opaque); i++) {
+		struct swo_device *dev = vmm_machine_device(opaque, i);
+		char address[8];
+		void *self;
+
+		vmm_machine_device_address(opaque, i, address);
+		json_array_append_new(*ret,
+			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", swo_device_name(dev),
+				"backend", swo_device_backend(dev, &self)->name, "address", address,
+				"state", swo_device_state_name(swo_device_state(dev)), "health",
+				healths[swo_device_health(dev)], "arcs", arc_costs(dev)));
+	}
+	return 0;
+}

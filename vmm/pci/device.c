@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * device.c - what a passthrough device says it is: reads its header, BARs,
+ * capabilities and regions once, checks them, and lays out what the VMM stands in for.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define BAR_SIZE_MAX (UINT64_C(1) << 32) /* more would not fit below 4 GiB anyway */
+
+/* Cached, so that a guest reads it without asking the device; the status is the device's. */
+static int read_config(struct vmm_pci_function *fn, struct swo_error *err)
+{
+	struct swo_region_info info;
+
+	if (fn->ops->region_info(fn->self, VFIO_PCI_CONFIG_REGION, &info, err))
+		return -1;
+	if (info.size < PCI_CONFIG_SIZE)
+		return swo_error_set(err, SWO_E_DEVICE, 0,
+			"device %s: its configuration space has %llu bytes; it is not a PCI device",
+			fn->id, (unsigned long long)info.size);
+	if (fn->ops->region_read(
+		    fn->self, VFIO_PCI_CONFIG_REGION, 0, fn->shadow, PCI_CONFIG_SIZE, err))
+		return -1;
+	if (fn->shadow[PCI_HEADER_TYPE] & ~PCI_HEADER_MULTI)
+		return swo_error_set(err, SWO_E_DEVICE, 0,
+			"device %s: header type %u is not an endpoint's; only endpoints can be "
+			"passed through",
+			fn->id, fn->shadow[PCI_HEADER_TYPE] & ~PCI_HEADER_MULTI & 0xff);
+	return 0;
+}
+
+static uint64_t guest_size(uint64_t region_size)
+{
+	uint64_t size = SWO_PAGE_SIZE;
+
+	while (size < region_size)
+		size <<= 1;
+	return size;
+}
+
+static void find_mappable(struct vmm_pci_function *fn, unsigned index, uint32_t flags)
+{
+	struct pci_bar *bar = &fn->bar[index];
+	uint64_t offset, from, size;
+	struct swo_error err;
+	int fd;
+
+	if (!(flags & VFIO_REGION_FLAG_MMAP) || !fn->ops->region_fd)
+		return;
+	if (fn->ops->region_fd(fn->self, index, &fd, &offset, &from, &size, &err)) {
+		if (err.code != SWO_E_UNSUPPORTED)
+			swo_log(SWO_LOG_WARN, "device %s: siblings cannot reach BAR %u: %s", fn->id,
+				index, err.text);
+		return;
+	}
+	if (fd < 0 || !size || from % SWO_PAGE_SIZE || size % SWO_PAGE_SIZE || from > bar->size ||
+		size > bar->size - from) {
+		swo_log(SWO_LOG_WARN,
+			"device %s: BAR %u: its mappable part makes no sense and is not used",
+			fn->id, index);
+		return;
+	}
+	bar->fd = fd;
+	bar->fd_offset = offset;
+	bar->fd_from = from;
+	bar->fd_size = size;
+}
+
+static int probe_bar(struct vmm_pci_function *fn, unsigned index, struct swo_error *err)
+{
+	struct pci_bar *bar = &fn->bar[index];
+	uint32_t flags = pci_get(fn->shadow, PCI_BAR(index), 4);
+	struct swo_region_info info;
+
+	pci_put(fn->shadow, PCI_BAR(index), 0, 4);
+	if (fn->ops->region_info(fn->self, index, &info, err))
+		return -1;
+	if (!info.size)
+		return 0;
+	if (flags & PCI_BAR_IO) {
+		swo_log(SWO_LOG_WARN, "device %s: BAR %u is I/O space, which this machine hides",
+			fn->id, index);
+		return 0;
+	}
+	if (info.size > BAR_SIZE_MAX)
+		return swo_error_set(err, SWO_E_DEVICE, 0,
+			"device %s: BAR %u has %llu bytes; this machine takes up to %llu", fn->id,
+			index, (unsigned long long)info.size, (unsigned long long)BAR_SIZE_MAX);
+	if ((flags & PCI_BAR_TYPE) == PCI_BAR_64) {
+		if (index + 1 == PCI_BARS)
+			return swo_error_set(err, SWO_E_DEVICE, 0,
+				"device %s: BAR %u is 64 bits wide, but the last one", fn->id,
+				index);
+		bar->wide = true;
+	}
+	bar->region_size = info.size;
+	bar->size = guest_size(info.size);
+	pci_put(fn->shadow, PCI_BAR(index), flags & PCI_BAR_FLAGS, 4);
+	pci_put(fn->wmask, PCI_BAR(index), (uint32_t) ~(bar->size - 1), 4);
+	if (bar->wide)
+		pci_put(fn->wmask, PCI_BAR(index + 1), (uint32_t)(~(bar->size - 1) >> 32), 4);
+	find_mappable(fn, index, info.flags);
+	return 0;
+}
+
+static int probe_msix(struct vmm_pci_function *fn, uint8_t cap, struct swo_error *err)
+{
+	struct pci_msix *msix = &fn->msix;
+	uint32_t table = pci_get(fn->shadow, cap + PCI_MSIX_TABLE, 4);
+	uint32_t pba = pci_get(fn->shadow, cap + PCI_MSIX_PBA, 4);
+	unsigned count = (pci_get(fn->shadow, cap + PCI_MSIX_FLAGS, 2) & PCI_MSIX_COUNT) + 1;
+	struct swo_irq_info irq;
+
+	if (fn->ops->irq_info(fn->self, VFIO_PCI_MSIX_IRQ, &irq, err))
+		return -1;
+	msix->table_bar = table & PCI_MSIX_BIR;
+	msix->pba_bar = pba & PCI_MSIX_BIR;
+	msix->table_at = table & ~(uint32_t)PCI_MSIX_BIR;
+	msix->pba_at = pba & ~(uint32_t)PCI_MSIX_BIR;
+	if (msix->table_bar >= PCI_BARS || msix->pba_bar >= PCI_BARS || irq.count < count ||
+		msix->table_at + (uint64_t)count * PCI_MSIX_ENTRY >
+			fn->bar[msix->table_bar].region_size ||
+		msix->pba_at + (count + 63) / 64 * UINT64_C(8) > fn->bar[msix->pba_bar].region_size)
+		return swo_error_set(err, SWO_E_DEVICE, 0,
+			"device %s: its MSI-X capability (%u vectors, table in BAR %u at 0x%x) "
+			"does "
+			"not fit its BARs and its %u interrupts",
+			fn->id, count, msix->table_bar, msix->table_at, irq.count);
+	msix->cap = cap;
+	msix->count = count;
+	memset(fn->ours + cap, 0xff, PCI_MSIX_CAP_LEN);
+	pci_put(fn->shadow, cap + PCI_MSIX_FLAGS, count - 1, 2);
+	pci_put(fn->wmask, cap + PCI_MSIX_FLAGS, PCI_MSIX_ENABLE | PCI_MSIX_MASKALL, 2);
+	return 0;
+}
+
+/*
+ * Keeps the list, less what this machine does not do: MSI. Ids and links are the VMM's; what
+ * lies behind them the device answers for, but for MSI-X.
+ */
+static int probe_caps(struct vmm_pci_function *fn, struct swo_error *err)
+{
+	unsigned link = PCI_CAP_POINTER, at = fn->shadow[PCI_CAP_POINTER] & 0xfc;
+	uint8_t seen[PCI_CONFIG_SIZE] = {0};
+
+	fn->shadow[PCI_CAP_POINTER] = 0;
+	if (!(pci_get(fn->shadow, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST))
+		return 0;
+	while (at) {
+		uint8_t id = fn->shadow[at];
+		unsigned next = fn->shadow[at + 1] & 0xfc;
+
+		if (at < PCI_HEADER_SIZE || seen[at] ||
+			(id == PCI_CAP_ID_MSIX &&
+				(fn->msix.count || at > PCI_CONFIG_SIZE - PCI_MSIX_CAP_LEN)))
+			return swo_error_set(err, SWO_E_DEVICE, 0,
+				"device %s: its list of capabilities is broken at 0x%x", fn->id,
+				at);
+		seen[at] = 1;
+		if (id == PCI_CAP_ID_MSIX && probe_msix(fn, (uint8_t)at, err))
+			return -1;
+		if (id != PCI_CAP_ID_MSI) {
+			fn->shadow[link] = (uint8_t)at;
+			link = at + 1;
+			fn->shadow[link] = 0;
+			fn->ours[at] = fn->ours[link] = 0xff;
+		}
+		at = next;
+	}
+	return 0;
+}
+
+int pci_device_probe(struct vmm_pci_function *fn, struct swo_error *err)
+{
+	if (!fn->ops->region_info || !fn->ops->region_read || !fn->ops->region_write ||
+		!fn->ops->irq_info || !fn->ops->set_irqs)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its backend '%s' offers no regions or interrupts", fn->id,
+			fn->ops->name);
+	if (read_config(fn, err))
+		return -1;
+	memset(fn->ours, 0xff, PCI_HEADER_SIZE);
+	pci_put(fn->ours, PCI_STATUS, 0, 2);
+	pci_put(fn->shadow, PCI_COMMAND, 0, 2);
+	pci_put(fn->wmask, PCI_COMMAND, PCI_COMMAND_BITS, 2);
+	fn->shadow[PCI_HEADER_TYPE] = 0;
+	fn->shadow[PCI_INT_PIN] = 0; /* MSI-X only */
+	pci_put(fn->shadow, PCI_ROM, 0, 4);
+	fn->wmask[PCI_CACHE_LINE] = fn->wmask[PCI_LATENCY] = fn->wmask[PCI_INT_LINE] = 0xff;
+	for (unsigned bar = 0; bar < PCI_BARS; bar++) {
+		if (probe_bar(fn, bar, err))
+			return -1;
+		if (fn->bar[bar].wide)
+			pci_put(fn->shadow, PCI_BAR(++bar), 0, 4);
+	}
+	if (probe_caps(fn, err))
+		return -1;
+	pci_map_init(fn);
+	return pci_msix_init(fn, err);
+}

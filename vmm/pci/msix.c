@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * msix.c - MSI-X on the guest's side (PCI Local Bus 3.0, 6.8.2): the table and
+ * the pending bits, and what of them the accelerator must know about each eventfd.
+ */
+#include "internal.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+enum { ENTRY_LOW, ENTRY_HIGH, ENTRY_DATA, ENTRY_CONTROL };
+
+int pci_msix_init(struct vmm_pci_function *fn, struct swo_error *err)
+{
+	struct pci_msix *msix = &fn->msix;
+
+	if (!msix->count)
+		return 0;
+	msix->table = calloc(msix->count, PCI_MSIX_ENTRY);
+	msix->vectors = calloc(msix->count, sizeof(*msix->vectors));
+	if (!msix->table || !msix->vectors)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: MSI-X", fn->id);
+	for (unsigned v = 0; v < msix->count; v++) {
+		msix->table[4 * v + ENTRY_CONTROL] = PCI_MSIX_MASKED;
+		msix->vectors[v] = (struct pci_vector){.eventfd = -1, .masked = true};
+	}
+	return 0;
+}
+
+static int connect_vector(
+	struct vmm_pci_function *fn, struct pci_vector *vector, struct swo_error *err)
+{
+	const struct vmm_msi_ops *msi = &fn->pci->msi;
+
+	vector->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (vector->eventfd < 0)
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno,
+			"device %s: eventfd for an interrupt; raise the limit on open files "
+			"(ulimit -n)",
+			fn->id);
+	pthread_mutex_lock(&fn->pci->msi_lock);
+	vector->added = !msi->add(msi->opaque, vector->eventfd, &vector->handle, err);
+	pthread_mutex_unlock(&fn->pci->msi_lock);
+	return vector->added ? 0 : swo_error_prefix(err, "device %s: interrupt", fn->id);
+}
+
+/* All vectors at once, before anything runs: unmasking one must not need the device. */
+int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err)
+{
+	struct pci_msix *msix = &fn->msix;
+	swo_autofree int *fds = NULL;
+
+	if (!msix->count)
+		return 0;
+	fds = calloc(msix->count, sizeof(*fds));
+	if (!fds)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: MSI-X", fn->id);
+	for (unsigned v = 0; v < msix->count; v++) {
+		if (connect_vector(fn, &msix->vectors[v], err))
+			return -1;
+		fds[v] = msix->vectors[v].eventfd;
+	}
+	return fn->ops->set_irqs(fn->self, VFIO_PCI_MSIX_IRQ, 0, fds, msix->count, err);
+}
+
+void pci_msix_free(struct vmm_pci_function *fn)
+{
+	const struct vmm_msi_ops *msi = &fn->pci->msi;
+
+	for (unsigned v = 0; fn->msix.vectors && v < fn->msix.count; v++) {
+		struct pci_vector *vector = &fn->msix.vectors[v];
+
+		if (vector->added)
+			msi->del(msi->opaque, vector->handle);
+		swo_close_fd(&vector->eventfd);
+	}
+	free(fn->msix.vectors);
+	free(fn->msix.table);
+}
+
+static void update_vector(struct vmm_pci_function *fn, unsigned v, bool all_masked)
+{
+	const struct vmm_msi_ops *msi = &fn->pci->msi;
+	const uint32_t *entry = &fn->msix.table[4 * v];
+	struct pci_vector *vector = &fn->msix.vectors[v];
+	bool masked = all_masked || (entry[ENTRY_CONTROL] & PCI_MSIX_MASKED);
+	uint64_t addr = (uint64_t)entry[ENTRY_HIGH] << 32 | entry[ENTRY_LOW];
+	uint32_t data = entry[ENTRY_DATA];
+	struct swo_error err;
+	int rc;
+
+	/* Changing a route is dear, so only what matters changes one. */
+	if (masked ? vector->masked
+		   : !vector->masked && vector->addr == addr && vector->data == data)
+		return;
+	pthread_mutex_lock(&fn->pci->msi_lock);
+	rc = msi->set(msi->opaque, vector->handle, addr, data, masked, &err);
+	pthread_mutex_unlock(&fn->pci->msi_lock);
+	if (rc) {
+		swo_log(SWO_LOG_WARN, "device %s: interrupt %u: %s", fn->id, v, err.text);
+		return;
+	}
+	vector->masked = masked;
+	vector->addr = addr;
+	vector->data = data;
+}
+
+static bool is_all_masked(const struct vmm_pci_function *fn)
+{
+	uint32_t flags = pci_get(fn->shadow, fn->msix.cap + PCI_MSIX_FLAGS, 2);
+
+	return !(flags & PCI_MSIX_ENABLE) || (flags & PCI_MSIX_MASKALL);
+}
+
+void pci_msix_update(struct vmm_pci_function *fn)
+{
+	bool all_masked = is_all_masked(fn);
+
+	for (unsigned v = 0; v < fn->msix.count; v++)
+		update_vector(fn, v, all_masked);
+}
+
+/* Pending: an eventfd that nobody takes keeps what was signalled */
+
+void pci_msix_pending(struct vmm_pci_function *fn, uint64_t *bits)
+{
+	bool all_masked = is_all_masked(fn);
+
+	memset(bits, 0, pci_msix_pending_words(fn) * sizeof(*bits));
+	for (unsigned v = 0; v < fn->msix.count; v++) {
+		struct pollfd pfd = {.fd = fn->msix.vectors[v].eventfd, .events = POLLIN};
+
+		/* One that is not masked is the accelerator's, which delivers it. */
+		if (!all_masked && !(fn->msix.table[4 * v + ENTRY_CONTROL] & PCI_MSIX_MASKED))
+			continue;
+		if (poll(&pfd, 1, 0) == 1 && (pfd.revents & POLLIN))
+			bits[v / 64] |= UINT64_C(1) << v % 64;
+	}
+}
+
+void pci_msix_set_pending(struct vmm_pci_function *fn, const uint64_t *bits)
+{
+	for (unsigned v = 0; v < fn->msix.count; v++) {
+		int fd = fn->msix.vectors[v].eventfd;
+		uint64_t count = 1;
+		bool raise = bits[v / 64] >> v % 64 & 1;
+
+		if ((!raise && read(fd, &count, sizeof(count)) < 0 && errno != EAGAIN) ||
+			(raise && write(fd, &count, sizeof(count)) < 0 && errno != EAGAIN))
+			swo_log(SWO_LOG_WARN, "device %s: interrupt %u: %s", fn->id, v,
+				strerror(errno));
+	}
+}
+
+/* MMIO */
+
+static bool inside(uint64_t at, unsigned len, uint32_t from, uint64_t size)
+{
+	return at >= from && at - from < size && len <= size - (at - from);
+}
+
+/* Double words only, alone or in pairs; a guest that does anything else gets nothing. */
+static bool is_good(uint64_t at, unsigned len)
+{
+	return !(at % 4) && (len == 4 || len == 8);
+}
+
+bool pci_msix_read(struct vmm_pci_function *fn, unsigned bar, uint64_t at, void *data, unsigned len)
+{
+	struct pci_msix *msix = &fn->msix;
+	const unsigned words = pci_msix_pending_words(fn);
+
+	if (msix->count && bar == msix->table_bar &&
+		inside(at, len, msix->table_at, (uint64_t)msix->count * PCI_MSIX_ENTRY)) {
+		pthread_mutex_lock(&fn->lock);
+		if (is_good(at, len))
+			memcpy(data, (uint8_t *)msix->table + (at - msix->table_at), len);
+		pthread_mutex_unlock(&fn->lock);
+		return true;
+	}
+	if (msix->count && bar == msix->pba_bar && inside(at, len, msix->pba_at, words * 8ul)) {
+		uint64_t bits[PCI_MSIX_VECTORS / 64];
+
+		pthread_mutex_lock(&fn->lock);
+		pci_msix_pending(fn, bits);
+		pthread_mutex_unlock(&fn->lock);
+		if (is_good(at, len))
+			memcpy(data, (uint8_t *)bits + (at - msix->pba_at), len);
+		return true;
+	}
+	return false;
+}
+
+bool pci_msix_write(
+	struct vmm_pci_function *fn, unsigned bar, uint64_t at, const void *data, unsigned len)
+{
+	struct pci_msix *msix = &fn->msix;
+
+	if (!msix->count)
+		return false;
+	if (bar == msix->pba_bar && inside(at, len, msix->pba_at, pci_msix_pending_words(fn) * 8ul))
+		return true;
+	if (bar != msix->table_bar ||
+		!inside(at, len, msix->table_at, (uint64_t)msix->count * PCI_MSIX_ENTRY))
+		return false;
+	if (!is_good(at, len))
+		return true;
+
+	unsigned word = (unsigned)((at - msix->table_at) / 4);
+
+	pthread_mutex_lock(&fn->lock);
+	memcpy(&msix->table[word], data, len);
+	for (unsigned w = word; w < word + len / 4; w++) {
+		if (w % 4 == ENTRY_CONTROL)
+			msix->table[w] &= PCI_MSIX_MASKED;
+		update_vector(fn, w / 4, is_all_masked(fn));
+	}
+	pthread_mutex_unlock(&fn->lock);
+	return true;
+}
