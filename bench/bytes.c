@@ -4,8 +4,8 @@
  * measured in turns in one run. `./run bench-bytes --help`.
  */
 #include "bytes.h"
-#include "cli/bench.h"
-#include "cli/bench_ask.h"
+#include "testbed/bench/bench.h"
+#include "testbed/bench/ask.h"
 #include "number.h"
 
 #include <argp.h>

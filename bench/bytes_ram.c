@@ -4,8 +4,8 @@
  * over QMP in the same way, their memory filled by the same hand.
  */
 #include "bytes.h"
-#include "cli/bench.h"
-#include "cli/bench_ask.h"
+#include "testbed/bench/bench.h"
+#include "testbed/bench/ask.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

@@ -4,8 +4,8 @@
  * encrypted, round by round in one run. build/bench/tls [SECONDS [ROUNDS]]
  */
 #include "channel/frame.h"
-#include "cli/bench_ask.h"
-#include "cli/pki.h"
+#include "testbed/bench/ask.h"
+#include "testbed/pki.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -6,7 +6,7 @@
 #ifndef CLI_PLAN_VERB_H
 #define CLI_PLAN_VERB_H
 
-#include "cli/bench_bound.h"
+#include "testbed/bench/bound.h"
 #include "switchover/plan.h"
 
 #include <jansson.h>

@@ -5,7 +5,7 @@
 
 #include "../cm.h"
 #include "channel/conn.h"
-#include "cli/pki.h"
+#include "testbed/pki.h"
 
 #include <gnutls/gnutls.h>
 #include <stdio.h>

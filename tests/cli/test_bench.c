@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bench without machines: figures and verdicts from reports, rows, table, processes. */
 #include "../cm.h"
-#include "cli/bench.h"
+#include "testbed/bench/bench.h"
 #include "cli/qmp_client.h"
 
 #include <signal.h>

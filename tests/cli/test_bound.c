@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The lower bound: the figures of the design, and one test for each term. */
 #include "../cm.h"
-#include "cli/bench_bound.h"
+#include "testbed/bench/bound.h"
 
 #include "switchover/base.h"
 

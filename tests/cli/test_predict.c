@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bench's predictions: the model is asked for the row that was run, and says when it cannot. */
 #include "../cm.h"
-#include "cli/bench.h"
+#include "testbed/bench/bench.h"
 #include "cli/qmp_client.h"
 
 #include <math.h>

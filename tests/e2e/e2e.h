@@ -6,7 +6,7 @@
 #define TESTS_E2E_E2E_H
 
 #include "../cm.h"
-#include "cli/lab.h"
+#include "testbed/pair/pair.h"
 
 #include <stdio.h>
 #include <stdlib.h>

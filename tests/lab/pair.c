@@ -4,7 +4,7 @@
  */
 #include "pair.h"
 
-#include "cli/bench.h"
+#include "testbed/bench/bench.h"
 
 #include <stdio.h>
 #include <string.h>

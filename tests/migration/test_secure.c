@@ -2,8 +2,8 @@
 /* Migrations with TLS, and those that are refused without it: who is let in, who runs afterwards.
  */
 #include "channel/conn.h"
-#include "cli/bench_ask.h"
-#include "cli/pki.h"
+#include "testbed/bench/ask.h"
+#include "testbed/pki.h"
 #include "outcome.h"
 
 #include <arpa/inet.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The model: known answers, and what must hold for any devices and any link. */
 #include "../cm.h"
-#include "cli/bench_bound.h"
+#include "testbed/bench/bound.h"
 #include "analysis/internal.h"
 
 #include <math.h>

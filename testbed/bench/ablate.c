@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ablate.c - `bench --ablate`: the full pipeline against each of its parts switched off,
+ * and what each part is worth.
+ */
+#include "testbed/bench/bench.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define FULL "full pipeline"
+
+static struct bench_variant *add(
+	struct bench_variant *out, size_t *count, const struct bench_config *base, const char *name)
+{
+	struct bench_variant *v = &out[(*count)++];
+
+	*v = (struct bench_variant){.config = *base, .transitions = "parallel"};
+	snprintf(v->name, sizeof(v->name), "%s", name);
+	/* The handler is a row of its own: what is compared otherwise is without it. */
+	v->config.handler_cost_ms = 0;
+	return v;
+}
+
+size_t bench_variants(const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX])
+{
+	size_t count = 0;
+
+	add(out, &count, base, FULL);
+	add(out, &count, base, "--stream late")->config.stream = "late";
+	add(out, &count, base, "--finalise ram")->config.finalise = "ram";
+	add(out, &count, base, "--finalise late")->config.finalise = "late";
+	add(out, &count, base, "--config late")->config.config = "late";
+	/* The VMM's default is pass. */
+	if (base->join && !strcmp(base->join, "depth"))
+		add(out, &count, base, "--join pass")->config.join = "pass";
+	else
+		add(out, &count, base, "--join depth")->config.join = "depth";
+	add(out, &count, base, "serial")->transitions = "serial";
+	if (base->handler_cost_ms) {
+		char name[BENCH_NAME_MAX];
+
+		snprintf(name, sizeof(name), "--handler-cost %u", base->handler_cost_ms);
+		add(out, &count, base, name)->config.handler_cost_ms = base->handler_cost_ms;
+		snprintf(name, sizeof(name), "the same, serial");
+		struct bench_variant *v = add(out, &count, base, name);
+
+		v->config.handler_cost_ms = base->handler_cost_ms;
+		v->transitions = "serial";
+	}
+	return count;
+}
+
+bool bench_row_is_full(const struct bench_row *row)
+{
+	return !row->variant || !strcmp(row->variant, FULL);
+}
+
+static const struct bench_row *full_of(
+	const struct bench_row *rows, size_t count, const struct bench_row *row)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rows[i].vfs == row->vfs && bench_row_is_full(&rows[i]))
+			return rows[i].count ? &rows[i] : NULL;
+	return NULL;
+}
+
+bool bench_worth(const struct bench_row *rows, size_t count, const struct bench_row *row,
+	struct bench_worth *out)
+{
+	const struct bench_row *full = full_of(rows, count, row);
+
+	if (!row->variant || !row->count || !full)
+		return false;
+	double with = bench_blackout(full).median;
+
+	out->ms = bench_blackout(row).median - with;
+	out->percent = with > 0 ? 100 * out->ms / with : 0;
+	return true;
+}
+
+void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count)
+{
+	struct bench_worth worth;
+
+	fprintf(out, "%4s  %-18s  %9s  %21s\n", "VFs", "", "blackout", "longer than the full");
+	for (size_t i = 0; i < count; i++) {
+		if (!bench_worth(rows, count, &rows[i], &worth))
+			continue;
+		fprintf(out, "%4u  %-18s  %9.1f", rows[i].vfs, rows[i].variant,
+			bench_blackout(&rows[i]).median);
+		if (bench_row_is_full(&rows[i]))
+			putc('\n', out);
+		else
+			fprintf(out, "  %+8.1f ms  %+6.1f %%\n", worth.ms, worth.percent);
+	}
+}
+
+int bench_worth_json(
+	const struct bench_row *rows, size_t count, const struct bench_row *row, json_t *out)
+{
+	struct bench_worth worth;
+
+	if (!row->variant)
+		return 0;
+	if (json_object_set_new(out, "variant", json_string(row->variant)))
+		return -1;
+	if (!bench_worth(rows, count, row, &worth))
+		return 0;
+	return json_object_set_new(out, "worth_ms", json_real(worth.ms)) ||
+			       json_object_set_new(out, "worth_percent", json_real(worth.percent))
+		       ? -1
+		       : 0;
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * bench.c - `switchover bench`: rows of migrations, run by run, and what came of
+ * them as a table, as JSON and as a picture.
+ */
+#include "testbed/bench/bench.h"
+#include "cli/cli.h"
+#include "cli/costs.h"
+#include "testbed/faults/faults.h"
+#include "testbed/soak/soak.h"
+#include "cli/timeline_out.h"
+
+#include "switchover/timeline.h"
+
+#include <errno.h>
+#include <langinfo.h>
+#include <locale.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+struct bench {
+	struct bench_config config;
+	struct bench_variant variants[BENCH_VARIANTS_MAX]; /* with --ablate */
+	struct bench_row rows[BENCH_VARIANTS_MAX * BENCH_LIST_MAX];
+	size_t count;
+	unsigned done, broken; /* migrations */
+};
+
+static int add_row(struct bench *bench, const struct bench_config *config, unsigned vfs,
+	const char *transitions, const char *variant)
+{
+	struct bench_row *row = &bench->rows[bench->count++];
+
+	*row = (struct bench_row){.config = config,
+		.vfs = vfs,
+		.transitions = transitions,
+		.variant = variant,
+		.doorbell_period_us = bench_doorbell_period_us(config, vfs),
+		.doorbell_turns = bench_doorbell_turns(config, vfs)};
+	row->samples = calloc(config->runs, sizeof(row->samples[0]));
+	return row->samples ? 0 : -1;
+}
+
+static int make_rows(struct bench *bench)
+{
+	const struct bench_config *config = &bench->config;
+	size_t variants = config->ablate      ? bench_variants(config, bench->variants)
+			  : config->calibrate ? bench_calibrate_rows(config, bench->variants)
+					      : 0;
+	int rc = 0;
+
+	for (unsigned v = 0; v < config->vfs_count; v++) {
+		for (size_t i = 0; i < variants; i++)
+			rc |= add_row(bench, &bench->variants[i].config,
+				config->calibrate ? bench->variants[i].config.vfs[0]
+						  : config->vfs[v],
+				bench->variants[i].transitions, bench->variants[i].name);
+		for (unsigned t = 0; !variants && t < config->transitions_count; t++)
+			rc |= add_row(bench, config, config->vfs[v], config->transitions[t], NULL);
+	}
+	return rc;
+}
+
+static void free_rows(struct bench *bench)
+{
+	for (size_t r = 0; r < bench->count; r++) {
+		for (unsigned i = 0; i < bench->rows[r].count; i++)
+			bench_sample_free(&bench->rows[r].samples[i]);
+		free(bench->rows[r].samples);
+	}
+}
+
+static void progress(const struct bench *bench, unsigned run, const struct bench_row *row)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%u of %u migrations done; run %u: %u VF%s, %s    ", bench->done,
+			bench->config.runs * (unsigned)bench->count, run + 1, row->vfs,
+			row->vfs == 1 ? "" : "s", bench_row_name(row));
+}
+
+static void clear_progress(void)
+{
+	if (isatty(STDERR_FILENO))
+		fprintf(stderr, "\r%70s\r", "");
+}
+
+static int run_one(struct bench *bench, struct bench_row *row, struct swo_error *err)
+{
+	struct bench_sample *sample = &row->samples[row->count];
+
+	if (bench_migrate_once(row->config, row->vfs, row->transitions, sample, err))
+		return swo_error_prefix(err, "%u VF%s, %s", row->vfs, row->vfs == 1 ? "" : "s",
+			bench_row_name(row));
+	bench->done++;
+	if (!sample->whole) {
+		bench->broken++;
+		clear_progress();
+		fprintf(stderr, "switchover bench: %u VF%s, %s: not whole: %s\n", row->vfs,
+			row->vfs == 1 ? "" : "s", bench_row_name(row), sample->why_not);
+	}
+	if (bench->config.verbose)
+		fprintf(stderr, "%u %s: blackout %.1f ms, gap %.1f ms\n", row->vfs,
+			bench_row_name(row), sample->blackout_ms, sample->device_gap_ms);
+	/* A migration without a blackout did not take place: it would spoil the figures. */
+	if (sample->blackout_ms > 0)
+		row->count++;
+	else
+		bench_sample_free(sample);
+	return 0;
+}
+
+/* Run by run through all rows, so that whatever else the machine does hits all alike. */
+static int run_all(struct bench *bench, struct swo_error *err)
+{
+	for (unsigned run = 0; run < bench->config.runs; run++)
+		for (size_t r = 0; r < bench->count; r++) {
+			progress(bench, run, &bench->rows[r]);
+			if (run_one(bench, &bench->rows[r], err))
+				return -1;
+		}
+	for (size_t r = 0; !bench->config.calibrate && r < bench->count; r++)
+		if (bench->rows[r].count &&
+			bench_measure_wire(bench->rows[r].config, &bench->rows[r], err))
+			return -1;
+	return 0;
+}
+
+static int write_json(const struct bench *bench, struct swo_error *err)
+{
+	const char *path = bench->config.json;
+	FILE *out = fopen(path, "we");
+
+	if (!out)
+		return swo_error_set(err, SWO_E_IO, errno, "--json: open '%s'", path);
+	int rc = 0;
+	for (size_t r = 0; r < bench->count; r++) {
+		json_t *row = bench_row_json(&bench->config, &bench->rows[r]);
+
+		rc |= !row || bench_worth_json(bench->rows, bench->count, &bench->rows[r], row) ||
+		      json_dumpf(row, out, JSON_COMPACT | JSON_REAL_PRECISION(12)) ||
+		      putc('\n', out) == EOF;
+		json_decref(row);
+	}
+	rc |= fclose(out);
+	return rc ? swo_error_set(err, SWO_E_IO, errno, "--json: write '%s'", path) : 0;
+}
+
+static void print_picture(struct swo_timeline *timeline, const struct bench_row *row)
+{
+	uint64_t from = 0, to = 0;
+
+	swo_timeline_switchover(timeline, &from, &to);
+	printf("\nThe median run of %u VF%s, %s:\n\n", row->vfs, row->vfs == 1 ? "" : "s",
+		bench_row_name(row));
+	timeline_print(timeline, from, to);
+}
+
+/* The median run of the last row that has one: two files and the picture. */
+static int write_timeline(const struct bench *bench, struct swo_error *err)
+{
+	const struct bench_row *row = &bench->rows[bench->count - 1];
+	const struct bench_sample *run = bench_median_run(row);
+
+	if (!run || !run->timeline)
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "--timeline: the last row has no run to write");
+	struct swo_timeline *timeline = swo_timeline_new(SWO_SIDE_SOURCE, 65536);
+	int rc = timeline ? swo_timeline_add_json(
+				    timeline, run->timeline, strlen(run->timeline), 0, err)
+			  : swo_error_set(err, SWO_E_NO_MEMORY, 0, "--timeline");
+	if (!rc)
+		rc = timeline_write(timeline, bench->config.timeline, err);
+	if (!rc)
+		print_picture(timeline, row);
+	swo_timeline_free(timeline);
+	return rc ? -1 : 0;
+}
+
+/* Also after an interrupt: what was measured is shown. */
+static int show(const struct bench *bench, struct swo_error *err)
+{
+	if (bench->config.calibrate)
+		return bench_show_calibration(
+			stdout, &bench->config, bench->rows, bench->count, err);
+	bench_print_table(stdout, &bench->config, bench->rows, bench->count);
+	if (bench->config.json && write_json(bench, err))
+		return -1;
+	if (bench->config.timeline && write_timeline(bench, err))
+		return -1;
+	return 0;
+}
+
+/* What --faults and --soak do has options of its own. */
+static bool asks_for(int argc, char **argv, const char *option)
+{
+	for (int i = 1; i < argc; i++)
+		if (!strncmp(argv[i], option, strlen(option)))
+			return true;
+	return false;
+}
+
+int cmd_bench(int argc, char **argv)
+{
+	static struct bench bench;
+	struct swo_error err = {0};
+
+	if (asks_for(argc, argv, "--faults"))
+		return cmd_bench_faults(argc, argv);
+	if (asks_for(argc, argv, "--soak"))
+		return cmd_bench_soak(argc, argv);
+
+	setlocale(LC_CTYPE, "");
+	bench_parse_args(argc, argv, &bench.config);
+	swo_raise_open_files();
+	bench_proc_init();
+	if (bench.config.costs_file &&
+		costs_read(bench.config.costs_file, &bench.config.costs, &err)) {
+		fprintf(stderr, "switchover bench: %s\n", err.text);
+		return CLI_USAGE;
+	}
+	int rc = make_rows(&bench) ? swo_error_set(&err, SWO_E_NO_MEMORY, 0, "rows")
+				   : run_all(&bench, &err);
+	clear_progress();
+	if (rc)
+		fprintf(stderr, "switchover bench: %s\n", err.text);
+	/* What is calibrated is read by programs: a part of it would be wrong. */
+	if (bench.done && !(rc && bench.config.calibrate) && show(&bench, &err)) {
+		fprintf(stderr, "switchover bench: %s\n", err.text);
+		rc = -1;
+	}
+	if (bench.broken)
+		fprintf(stderr, "switchover bench: %u of %u migrations were not whole\n",
+			bench.broken, bench.done);
+	free_rows(&bench);
+	if (bench_interrupted)
+		return 128 + bench_interrupted;
+	return rc || bench.broken ? CLI_FAILED : CLI_OK;
+}

@@ -1,0 +1,246 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * gather.c - from what devices and monitors said to the figures of one
+ * migration, and the verdict whether it was whole. Pure: reads JSON, does no I/O.
+ */
+#include "testbed/bench/bench.h"
+#include "cli/qmp_client.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void bench_gathered_free(struct bench_gathered *g)
+{
+	json_decref(g->source_reports);
+	json_decref(g->target_reports);
+	json_decref(g->source_migrate);
+	json_decref(g->source_status);
+	json_decref(g->target_status);
+	json_decref(g->target_guest);
+	json_decref(g->target_ram);
+	json_decref(g->timeline);
+	*g = (struct bench_gathered){0};
+}
+
+void bench_sample_free(struct bench_sample *sample)
+{
+	free(sample->devices);
+	free(sample->timeline);
+	*sample = (struct bench_sample){0};
+}
+
+/* Adds a reason for which the migration was not whole. */
+static void not_whole(struct bench_sample *sample, const char *fmt, ...) SWO_PRINTF(2, 3);
+static void not_whole(struct bench_sample *sample, const char *fmt, ...)
+{
+	size_t used = strlen(sample->why_not);
+	va_list ap;
+
+	sample->whole = false;
+	if (used && used + 2 < sizeof(sample->why_not)) {
+		strcpy(sample->why_not + used, "; ");
+		used += 2;
+	}
+	va_start(ap, fmt);
+	vsnprintf(sample->why_not + used, sizeof(sample->why_not) - used, fmt, ap);
+	va_end(ap);
+}
+
+static uint64_t count_of(const json_t *report, const char *key)
+{
+	json_int_t value = json_integer_value(json_object_get(report, key));
+
+	return value > 0 ? (uint64_t)value : 0;
+}
+
+/* Counts of things that must not happen, summed into `total`; each is named when it did. */
+static void add_faults(struct bench_sample *sample, const char *side, const json_t *report,
+	const char *key, uint64_t *total)
+{
+	uint64_t value = count_of(report, key);
+
+	*total += value;
+	if (value)
+		not_whole(sample, "%s's %s: %s %llu", side, json_path_string(report, "device"), key,
+			(unsigned long long)value);
+}
+
+static void check_report(struct bench_sample *s, const char *side, const json_t *report)
+{
+	add_faults(s, side, report, "doorbells_lost", &s->doorbells_lost);
+	add_faults(s, side, report, "doorbells_repeated", &s->doorbells_repeated);
+	add_faults(s, side, report, "p2p_violations", &s->p2p_violations);
+	add_faults(s, side, report, "quiesce_violations", &s->quiesce_violations);
+	add_faults(s, side, report, "state_mismatches", &s->state_mismatches);
+	add_faults(s, side, report, "ram_mismatches", &s->ram_mismatches);
+}
+
+static void check_outcome(struct bench_sample *s, const struct bench_gathered *g)
+{
+	const char *status = json_path_string(g->source_migrate, "status");
+	const char *source = json_path_string(g->source_status, "status");
+	const char *target = json_path_string(g->target_status, "status");
+	const char *why = json_path_string(g->source_migrate, "error-desc");
+
+	if (strcmp(status, "completed"))
+		not_whole(s, "the migration's status is %s%s%s", status[0] ? status : "none",
+			why[0] ? ": " : "", why);
+	if (strcmp(target, "running"))
+		not_whole(s, "the target is %s", target[0] ? target : "silent");
+	if (!source[0] || !strcmp(source, "running"))
+		not_whole(s, "the source is %s", source[0] ? source : "silent");
+	if (json_path_number(g->target_guest, "error") != 0)
+		not_whole(s, "the guest reports error %.0f",
+			json_path_number(g->target_guest, "error"));
+	uint64_t seen = count_of(g->target_guest, "ram-mismatches");
+	uint64_t found = count_of(g->target_ram, "mismatches");
+	s->ram_mismatches += seen + found;
+	if (seen || found)
+		not_whole(s, "guest memory: %llu pages not as last written",
+			(unsigned long long)(seen + found));
+	uint64_t setbacks = count_of(g->target_guest, "inbox-setbacks");
+	s->state_mismatches += setbacks;
+	if (setbacks)
+		not_whole(s, "the guest saw a number in a device's BAR go back %llu times",
+			(unsigned long long)setbacks);
+	if (!count_of(g->target_ram, "pages") && !strcmp(status, "completed"))
+		not_whole(s, "no page of guest memory could be checked");
+}
+
+static double ms_between(uint64_t from, uint64_t to)
+{
+	return to > from ? (double)(to - from) / 1e6 : 0;
+}
+
+/* The blackout and the largest gap, from the devices' time stamps alone. */
+static void measure(struct bench_sample *s, const struct bench_gathered *g)
+{
+	uint64_t last = 0, first = UINT64_MAX;
+
+	for (unsigned i = 0; i < g->vfs; i++) {
+		const json_t *from = json_array_get(g->source_reports, i);
+		const json_t *to = json_array_get(g->target_reports, i);
+		uint64_t rung = count_of(from, "last_doorbell_ns");
+		uint64_t again = count_of(to, "first_doorbell_ns");
+		double gaps[] = {(double)count_of(from, "max_gap_ns") / 1e6,
+			(double)count_of(to, "max_gap_ns") / 1e6, ms_between(rung, again)};
+
+		check_report(s, "source", from);
+		check_report(s, "target", to);
+		if (!rung || !again)
+			not_whole(s, "vf%u was not rung on the %s", i, rung ? "target" : "source");
+		if (rung > last)
+			last = rung;
+		if (again && again < first)
+			first = again;
+		for (size_t k = 0; k < SWO_ARRAY_SIZE(gaps); k++)
+			if (gaps[k] > s->device_gap_ms)
+				s->device_gap_ms = gaps[k];
+	}
+	if (first != UINT64_MAX) {
+		s->last_doorbell_ns = last;
+		s->first_doorbell_ns = first;
+		s->blackout_ms = ms_between(last, first);
+		if (first <= last)
+			not_whole(s, "a device of the source was rung when the target already ran");
+	}
+	/* Ours says it in nanoseconds, too. */
+	s->switchover_ms = json_path(g->source_migrate, "x-downtime-ns")
+				   ? json_path_number(g->source_migrate, "x-downtime-ns") / 1e6
+				   : json_path_number(g->source_migrate, "downtime");
+	s->total_ms = json_path_number(g->source_migrate, "total-time");
+	s->estimate_ms = json_path_number(g->source_migrate, "x-expected-downtime-ns") / 1e6;
+}
+
+/* What the lower bound needs */
+
+/* Bytes of the source's spans of a kind (and device) that began after the stop. */
+static double bytes_after_stop(
+	const json_t *timeline, uint64_t stop_ns, const char *kind, const char *device)
+{
+	double bytes = 0;
+	size_t i;
+	json_t *span;
+
+	json_array_foreach (json_object_get(timeline, "spans"), i, span)
+		if (!strcmp(json_path_string(span, "side"), "source") &&
+			!strcmp(json_path_string(span, "kind"), kind) &&
+			!strcmp(json_path_string(span, "device"), device) &&
+			count_of(span, "start_ns") >= stop_ns)
+			bytes += (double)count_of(span, "bytes");
+	return bytes;
+}
+
+/* When the source's vCPUs stood still for the last time; without that nothing counts as before. */
+static uint64_t stop_time(const json_t *timeline)
+{
+	uint64_t stop = 0;
+	size_t i;
+	json_t *span;
+
+	json_array_foreach (json_object_get(timeline, "spans"), i, span) {
+		uint64_t start = count_of(span, "start_ns");
+
+		if (!strcmp(json_path_string(span, "side"), "source") &&
+			!strcmp(json_path_string(span, "kind"), "mark") &&
+			!strcmp(json_path_string(span, "name"), "vCPUs stopped") && start > stop)
+			stop = start;
+	}
+	return stop;
+}
+
+static struct bound_device bound_device(const struct bench_config *config, unsigned i,
+	const json_t *report, const json_t *timeline, uint64_t stop_ns)
+{
+	const json_t *p = json_object_get(report, "profile_values");
+	bool config_late = config->config && !strcmp(config->config, "late");
+
+	return (struct bound_device){
+		.quiesce_ms = json_path_number(p, "to_p2p_ms"),
+		.stop_ms = json_path_number(p, "to_stop_copy_ms"),
+		.config_ms = config_late ? json_path_number(p, "config_load_ms") : 0,
+		.finalise_ms = json_path_number(p, "resuming_to_stop_ms"),
+		.to_running_p2p_ms = json_path_number(p, "to_running_p2p_ms"),
+		.to_running_ms = json_path_number(p, "to_running_ms"),
+		.save_rate = json_path_number(p, "save_bytes_per_s"),
+		.load_rate = json_path_number(p, "load_bytes_per_s"),
+		.bytes = bytes_after_stop(
+			timeline, stop_ns, "stream", json_path_string(report, "device")),
+		.pf = bench_pf_of(config, i),
+	};
+}
+
+static void note_bound_inputs(
+	struct bench_sample *s, const struct bench_config *config, const struct bench_gathered *g)
+{
+	uint64_t stop_ns = stop_time(g->timeline);
+
+	s->devices = calloc(g->vfs, sizeof(*s->devices));
+	for (unsigned i = 0; s->devices && i < g->vfs; i++) {
+		const json_t *report = json_array_get(g->source_reports, i);
+
+		s->devices[i] = bound_device(config, i, report, g->timeline, stop_ns);
+		s->guesses |= json_is_true(json_path(report, "profile_values.guesses"));
+	}
+	s->finalise_late = config->finalise && !strcmp(config->finalise, "late");
+	s->ram_bytes = bytes_after_stop(g->timeline, stop_ns, "ram", "");
+	if (g->timeline)
+		s->timeline = json_dumps(g->timeline, JSON_COMPACT);
+}
+
+void bench_evaluate(const struct bench_config *config, const struct bench_gathered *g,
+	struct bench_sample *sample)
+{
+	sample->whole = true;
+	snprintf(sample->accel, sizeof(sample->accel), "%s",
+		json_path_string(g->target_guest, "accel"));
+	if (!sample->accel[0])
+		snprintf(sample->accel, sizeof(sample->accel), "%s", config->accel);
+	check_outcome(sample, g);
+	measure(sample, g);
+	note_bound_inputs(sample, config, g);
+	if (!sample->devices)
+		not_whole(sample, "no memory for the bound's inputs");
+}

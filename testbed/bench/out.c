@@ -1,0 +1,377 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * out.c - rows as a table like the published one, with spreads and bounds,
+ * and as JSON.
+ */
+#include "testbed/bench/bench.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static int compare(const void *va, const void *vb)
+{
+	double a = *(const double *)va, b = *(const double *)vb;
+
+	return a < b ? -1 : a > b;
+}
+
+struct bench_spread bench_spread_of(double *values, size_t count)
+{
+	if (!count)
+		return (struct bench_spread){0};
+	qsort(values, count, sizeof(*values), compare);
+	double middle =
+		count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
+	return (struct bench_spread){values[0], middle, values[count - 1]};
+}
+
+struct bound bench_bound_of(const struct bench_row *row, const struct bench_sample *sample)
+{
+	const struct bound_input input = {.devices = sample->devices,
+		.count = sample->devices ? row->vfs : 0,
+		.wire_rate = row->wire_rate,
+		.rtt_ms = row->rtt_ms,
+		.ram_bytes = sample->ram_bytes,
+		.finalise_late = sample->finalise_late};
+
+	return bound_of(&input);
+}
+
+struct bench_spread bench_spread_over(
+	const struct bench_row *row, bench_figure_fn figure, int which)
+{
+	double *values = calloc(row->count + 1, sizeof(*values));
+	struct bench_spread out = {0};
+
+	for (unsigned i = 0; values && i < row->count; i++)
+		values[i] = figure(row, &row->samples[i], which);
+	if (values)
+		out = bench_spread_of(values, row->count);
+	free(values);
+	return out;
+}
+
+enum figure { BLACKOUT, GAP, SWITCHOVER, BOUND, OVERHEAD };
+
+static double figure_of(const struct bench_row *row, const struct bench_sample *sample, int figure)
+{
+	switch ((enum figure)figure) {
+	case BLACKOUT:
+		return sample->blackout_ms;
+	case GAP:
+		return sample->device_gap_ms;
+	case SWITCHOVER:
+		return sample->switchover_ms;
+	case BOUND:
+		return bench_bound_of(row, sample).total_ms;
+	case OVERHEAD:
+		return sample->blackout_ms - bench_bound_of(row, sample).total_ms;
+	}
+	return 0;
+}
+
+static struct bench_spread spread(const struct bench_row *row, enum figure figure)
+{
+	return bench_spread_over(row, figure_of, figure);
+}
+
+const struct bench_sample *bench_median_run(const struct bench_row *row)
+{
+	double middle = spread(row, BLACKOUT).median;
+	const struct bench_sample *best = NULL;
+
+	for (unsigned i = 0; i < row->count; i++) {
+		const struct bench_sample *one = &row->samples[i];
+		double off = one->blackout_ms - middle,
+		       best_off = best ? best->blackout_ms - middle : 0;
+
+		if (!best || off * off < best_off * best_off)
+			best = one;
+	}
+	return best;
+}
+
+struct bench_spread bench_blackout(const struct bench_row *row)
+{
+	return spread(row, BLACKOUT);
+}
+
+const char *bench_row_name(const struct bench_row *row)
+{
+	return row->variant ? row->variant : row->transitions;
+}
+
+/* The table:
+ */
+
+static const struct bench_row *find_row(
+	const struct bench_row *rows, size_t count, unsigned vfs, const char *transitions)
+{
+	for (size_t i = 0; i < count; i++)
+		if (rows[i].vfs == vfs && !strcmp(rows[i].transitions, transitions))
+			return rows[i].count ? &rows[i] : NULL;
+	return NULL;
+}
+
+static void print_summary(
+	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
+{
+	static const char *const kinds[] = {"serial", "parallel"};
+
+	fprintf(out, "%-22s", "");
+	for (unsigned i = 0; i < config->vfs_count; i++)
+		fprintf(out, "%5u VF%c", config->vfs[i], config->vfs[i] == 1 ? ' ' : 's');
+	putc('\n', out);
+	for (size_t k = 0; k < SWO_ARRAY_SIZE(kinds); k++) {
+		bool any = false;
+
+		for (unsigned i = 0; i < config->vfs_count; i++)
+			any |= find_row(rows, count, config->vfs[i], kinds[k]) != NULL;
+		if (!any)
+			continue;
+		fprintf(out, "%-8s transitions  ", kinds[k]);
+		for (unsigned i = 0; i < config->vfs_count; i++) {
+			const struct bench_row *row =
+				find_row(rows, count, config->vfs[i], kinds[k]);
+
+			if (row)
+				fprintf(out, "%9.1f", spread(row, BLACKOUT).median);
+			else
+				fprintf(out, "%9s", "-");
+		}
+		putc('\n', out);
+	}
+	if (config->transitions_count < 2)
+		return;
+	fprintf(out, "%-22s", "improvement");
+	for (unsigned i = 0; i < config->vfs_count; i++) {
+		const struct bench_row *s = find_row(rows, count, config->vfs[i], kinds[0]);
+		const struct bench_row *p = find_row(rows, count, config->vfs[i], kinds[1]);
+		double serial = s ? spread(s, BLACKOUT).median : 0;
+
+		if (p && serial > 0)
+			/* + 0: a tiny loss is no "-0". */
+			fprintf(out, "%7.0f %%",
+				rint(100 * (serial - spread(p, BLACKOUT).median) / serial) + 0.0);
+		else
+			fprintf(out, "%9s", "-");
+	}
+	putc('\n', out);
+}
+
+static void print_spread(FILE *out, struct bench_spread s)
+{
+	fprintf(out, "  %7.1f %7.1f %7.1f", s.min, s.median, s.max);
+}
+
+static void print_details(FILE *out, const struct bench_row *rows, size_t count)
+{
+	/* Names of variants are longer. */
+	int width = count && rows[0].variant ? 18 : 8;
+
+	fprintf(out,
+		"\n%-*s  %-23s  %-23s  %7s  %-23s\n%-*s  %7s %7s %7s  %7s %7s %7s  %7s  %7s %7s "
+		"%7s\n",
+		width + 5, "ms", "       blackout", "      device gap", "lower",
+		"    over the bound", width + 5, "VFs", "min", "median", "max", "min", "median",
+		"max", "bound", "min", "median", "max");
+	for (size_t i = 0; i < count; i++) {
+		const struct bench_row *row = &rows[i];
+
+		if (!row->count)
+			continue;
+		fprintf(out, "%4u %-*s", row->vfs, width, bench_row_name(row));
+		print_spread(out, spread(row, BLACKOUT));
+		print_spread(out, spread(row, GAP));
+		fprintf(out, "  %7.1f", spread(row, BOUND).median);
+		print_spread(out, spread(row, OVERHEAD));
+		putc('\n', out);
+	}
+}
+
+/* The bound's terms for the median run of each number of VFs: they do not depend on the rest. */
+static void print_bounds(
+	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
+{
+	bool guesses = false;
+
+	fputs("\nlower bound = quiesce + data (limited by) + round trip + to RUNNING_P2P + to "
+	      "RUNNING\n",
+		out);
+	for (unsigned v = 0; v < config->vfs_count; v++) {
+		const struct bench_row *row = find_row(rows, count, config->vfs[v],
+			config->transitions[config->transitions_count - 1]);
+		const struct bench_sample *run = row ? bench_median_run(row) : NULL;
+		double bytes = 0;
+
+		if (!run || !run->devices)
+			continue;
+		struct bound b = bench_bound_of(row, run);
+		for (unsigned i = 0; i < row->vfs; i++)
+			bytes += run->devices[i].bytes;
+		guesses |= run->guesses;
+		fprintf(out, "%4u  %.1f = %.1f + %.1f (%s) + %.2f + %.1f + %.1f; ", row->vfs,
+			b.total_ms, b.quiesce_ms, b.data_ms, b.limited_by, b.rtt_ms,
+			b.to_running_p2p_ms, b.to_running_ms);
+		fprintf(out,
+			"after the stop %.0f KiB of devices, %.0f KiB of memory; wire %.0f MB/s\n",
+			bytes / 1024, run->ram_bytes / 1024, row->wire_rate / 1e6);
+	}
+	fprintf(out, "Profile %s: simulated%s.\n", config->profile,
+		guesses ? "; some of its figures are guesses (docs/bench.md)" : "");
+}
+
+/* What differs from the default. */
+static void print_switches(FILE *out, const struct bench_config *config)
+{
+	const struct {
+		const char *name, *value;
+	} words[] = {{"join", config->join}, {"stream", config->stream},
+		{"finalise", config->finalise}, {"config", config->config}, {"PF", config->pf}};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(words); i++)
+		if (words[i].value)
+			fprintf(out, "%s: %s\n", words[i].name, words[i].value);
+	if (config->pfs)
+		fprintf(out, "PFs: %u\n", config->pfs);
+	if (config->pf_arcs)
+		fputs("PFs take arcs one at a time\n", out);
+	if (config->root_ports)
+		fprintf(out, "root ports: %u\n", config->root_ports);
+	if (config->handler_cost_ms && !config->ablate)
+		fprintf(out, "an ordinary handler at each depth: %u ms\n", config->handler_cost_ms);
+}
+
+static void print_setting(
+	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
+{
+	const char *accel = count && rows[0].count ? rows[0].samples[0].accel : config->accel;
+
+	fprintf(out,
+		"Blackout in ms as the devices see it: last doorbell on the source to first on the "
+		"target.\n"
+		"Median of %u; %s, %u vCPUs, %s of memory%s, %u pages dirtied a second and vCPU, "
+		"%s%s%s%s, %u channel%s%s;\na doorbell every ",
+		config->runs, accel, config->vcpus, config->ram,
+		config->fill_ram ? ", all of it written" : "", config->dirty_rate, config->channel,
+		config->tls ? " with TLS (" : "", config->tls ? config->tls : "",
+		config->tls ? ")" : "", config->channels, config->channels == 1 ? "" : "s",
+		bench_hands_over(config) ? ", RAM handed over by descriptor" : "");
+	unsigned last = 0;
+	for (unsigned v = 0; v < config->vfs_count; v++) {
+		unsigned period = bench_doorbell_period_us(config, config->vfs[v]);
+		unsigned turns = bench_doorbell_turns(config, config->vfs[v]);
+
+		if (period != last)
+			fprintf(out, "%s%g ms", v ? ", " : "", period / 1000.0);
+		if (period != last && turns > 1)
+			fprintf(out, " (in %u turns)", turns);
+		last = period;
+	}
+	fputs(" a vCPU and device.\n", out);
+	print_switches(out, config);
+	putc('\n', out);
+}
+
+static void print_faults(FILE *out, const struct bench_row *rows, size_t count)
+{
+	uint64_t lost = 0, repeated = 0, p2p = 0, quiesce = 0, state = 0, ram = 0;
+	unsigned runs = 0;
+
+	for (size_t r = 0; r < count; r++)
+		for (unsigned i = 0; i < rows[r].count; i++, runs++) {
+			const struct bench_sample *s = &rows[r].samples[i];
+
+			lost += s->doorbells_lost;
+			repeated += s->doorbells_repeated;
+			p2p += s->p2p_violations;
+			quiesce += s->quiesce_violations;
+			state += s->state_mismatches;
+			ram += s->ram_mismatches;
+		}
+	fprintf(out,
+		"\n%u migrations: doorbells lost %llu, repeated %llu; violations of P2P %llu, of "
+		"quiescence %llu;\nmismatches in device state %llu, in memory %llu\n",
+		runs, (unsigned long long)lost, (unsigned long long)repeated,
+		(unsigned long long)p2p, (unsigned long long)quiesce, (unsigned long long)state,
+		(unsigned long long)ram);
+}
+
+void bench_print_table(
+	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
+{
+	print_setting(out, config, rows, count);
+	if (config->scale)
+		bench_print_scale(out, rows, count);
+	else if (config->ablate)
+		bench_print_ablation(out, rows, count);
+	else
+		print_summary(out, config, rows, count);
+	print_details(out, rows, count);
+	print_bounds(out, config, rows, count);
+	bench_print_predictions(out, rows, count);
+	bench_print_paths(out, rows, count);
+	print_faults(out, rows, count);
+}
+
+/* JSON */
+
+/* Microseconds are what the clock is good for here; more digits would only be noise. */
+static json_t *ms_json(double value)
+{
+	return json_real((double)(long long)(value * 1000 + (value < 0 ? -0.5 : 0.5)) / 1000);
+}
+
+static json_t *spread_json(struct bench_spread s)
+{
+	return json_pack("{s:o, s:o, s:o}", "min", ms_json(s.min), "median", ms_json(s.median),
+		"max", ms_json(s.max));
+}
+
+json_t *bench_row_json(const struct bench_config *config, const struct bench_row *row)
+{
+	uint64_t lost = 0, repeated = 0, p2p = 0, state = 0, ram = 0, rss = 0;
+	unsigned threads = 0;
+
+	for (unsigned i = 0; i < row->count; i++) {
+		const struct bench_sample *s = &row->samples[i];
+
+		lost += s->doorbells_lost;
+		repeated += s->doorbells_repeated;
+		p2p += s->p2p_violations;
+		state += s->state_mismatches;
+		ram += s->ram_mismatches;
+		threads = s->threads_max > threads ? s->threads_max : threads;
+		rss = s->rss_max_bytes > rss ? s->rss_max_bytes : rss;
+	}
+	json_t *out = json_pack(
+		"{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:i, s:o, s:o, s:o, s:o, s:o,"
+		" s:I, s:I, s:I, s:I, s:I, s:i, s:I}",
+		"vfs", (int)row->vfs, "transitions", row->transitions, "profile", config->profile,
+		"vmm", "switchover", "backend", config->backend, "accel",
+		row->count ? row->samples[0].accel : config->accel, "runs", (int)row->count,
+		"doorbell_period_ms", row->doorbell_period_us / 1000.0, "doorbell_turns",
+		(int)row->doorbell_turns, "blackout_ms", spread_json(spread(row, BLACKOUT)),
+		"device_gap_ms", spread_json(spread(row, GAP)), "switchover_ms",
+		spread_json(spread(row, SWITCHOVER)), "lower_bound_ms",
+		ms_json(spread(row, BOUND).median), "overhead_ms",
+		spread_json(spread(row, OVERHEAD)), "doorbells_lost", (json_int_t)lost,
+		"doorbells_repeated", (json_int_t)repeated, "p2p_violations", (json_int_t)p2p,
+		"state_mismatches", (json_int_t)state, "ram_mismatches", (json_int_t)ram,
+		"threads_max", (int)threads, "rss_max_bytes", (json_int_t)rss);
+	if (out)
+		json_object_set_new(
+			out, "handover", json_string(bench_hands_over(config) ? "fd" : "copy"));
+	if (out && config->fill_ram)
+		json_object_set_new(out, "fill_ram", json_true());
+	if (out && config->tls)
+		json_object_set_new(out, "tls", json_string(config->tls));
+	if (out && (bench_path_json(row, out) || bench_prediction_json(row, out) ||
+			   bench_scale_json(row, out))) {
+		json_decref(out);
+		return NULL;
+	}
+	return out;
+}

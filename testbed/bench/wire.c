@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * wire.c - asks bench/chain what plain sockets carry with a row's number of
+ * devices and bytes: the wire of the lower bound.
+ */
+#include "testbed/bench/bench.h"
+#include "cli/qmp_client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char *find_chain(void)
+{
+	static const char *const places[] = {"bench/chain", "../libexec/switchover/chain"};
+	static char path[4200];
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(places); i++) {
+		snprintf(path, sizeof(path), "%s/%s", bench_program_dir(), places[i]);
+		if (!access(path, X_OK))
+			return path;
+	}
+	return NULL;
+}
+
+/* What a device sends after the stop, in the middle of all runs and devices of the row. */
+static double typical_bytes(const struct bench_row *row)
+{
+	double sum = 0;
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < row->count; i++)
+		for (unsigned d = 0; row->samples[i].devices && d < row->vfs; d++, count++)
+			sum += row->samples[i].devices[d].bytes;
+	return count && sum >= count ? sum / count : 1;
+}
+
+int bench_measure_wire(
+	const struct bench_config *config, struct bench_row *row, struct swo_error *err)
+{
+	const char *chain = find_chain();
+	char command[4400];
+
+	if (!chain)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"bench/chain is not in '%s', so the wire of the lower bound is unknown; "
+			"build it",
+			bench_program_dir());
+	/* Few rounds are enough of what takes long; what is short is easily disturbed. */
+	double bytes = typical_bytes(row);
+	snprintf(command, sizeof(command),
+		"exec '%s' --devices %u --bytes %.0f --channel %s --channels %u --repeat %u", chain,
+		row->vfs, bytes, config->channel, config->channels,
+		bytes * row->vfs > (32 << 20) ? 5 : 25);
+	FILE *out = popen(command, "re");
+	if (!out)
+		return swo_error_set(err, SWO_E_IO, errno, "run bench/chain");
+	json_t *answer = json_loadf(out, JSON_DISABLE_EOF_CHECK, NULL);
+	int status = pclose(out);
+	/* A lower bound has to be one: the best that was seen counts, not the usual. */
+	row->wire_rate = json_path_number(answer, "bytes_per_s_best");
+	row->rtt_ms = json_path_number(answer, "rtt_ns") / 1e6;
+	json_decref(answer);
+	if (status || row->wire_rate <= 0)
+		return swo_error_set(err, SWO_E_IO, 0, "bench/chain failed with status %d", status);
+	return 0;
+}

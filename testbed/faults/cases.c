@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cases.c - the fault matrix as data: each arc, each stream and each moment of a
+ * migration, with each way in which it can go wrong.
+ */
+#include "testbed/faults/faults.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CASES_MAX 600
+
+#define STATUS "MIGRATION", "data.status"
+#define DEVICE "VFIO_MIGRATION", "data.device-state"
+
+/* A target's devices go through some states on their way to RESUMING, too: it begins when the last
+   one is there. */
+static const struct fault_moment first_resuming = {
+	"resuming", LAB_TARGET, DEVICE, "resuming", NULL};
+const struct fault_moment fault_moments[FAULT_MOMENTS] = {
+	{"setup", LAB_SOURCE, STATUS, "setup", NULL},
+	{"resuming", LAB_TARGET, DEVICE, "resuming", &first_resuming},
+	{"enter-precopy", LAB_SOURCE, DEVICE, "pre-copy", NULL},
+	{"precopy", LAB_SOURCE, STATUS, "active", NULL},
+	{"before-stop", LAB_SOURCE, STATUS, "device", NULL},
+	{"prepare", LAB_SOURCE, DEVICE, "pre-copy-p2p", NULL},
+	{"change", LAB_SOURCE, DEVICE, "stop-copy", NULL},
+	{"finalise", LAB_TARGET, DEVICE, "stop", &fault_moments[1]},
+	{"after-go", LAB_TARGET, DEVICE, "running-p2p", &fault_moments[1]},
+	{"start", LAB_TARGET, DEVICE, "running", &fault_moments[1]},
+};
+
+struct list {
+	struct fault_case *cases;
+	size_t count;
+};
+
+static struct fault_case *add(
+	struct list *list, enum lab_side side, const char *phase, const char *fault, int device)
+{
+	struct fault_case *c = &list->cases[list->count];
+
+	if (list->count + 1 < CASES_MAX)
+		list->count++;
+	*c = (struct fault_case){.side = side, .phase = phase, .fault = fault};
+	if (device >= 0) {
+		c->device = (unsigned)device;
+		snprintf(c->name, sizeof(c->name), "%s/%s/%s/vf%d", lab_side_name(side), phase,
+			fault, device);
+	} else {
+		snprintf(c->name, sizeof(c->name), "%s/%s/%s", lab_side_name(side), phase, fault);
+	}
+	return c;
+}
+
+/* Arcs */
+
+static const struct arc {
+	enum lab_side side;
+	const char *phase, *arc;
+	unsigned ends;	     /* when the arc does not come to pass */
+	const char *provoke; /* what makes the arc happen at all */
+	const char *option;
+	bool keeps; /* an arc that fails and stays costs the device nothing */
+	bool last;  /* what becomes of it is nobody's business any more */
+} arcs[] = {
+	{LAB_SOURCE, "setup", "RUNNING->PRE_COPY", FAULT_AT_SOURCE, NULL, NULL, true, false},
+	{LAB_SOURCE, "prepare", "PRE_COPY->PRE_COPY_P2P", FAULT_AT_SOURCE, NULL, NULL, true, false},
+	{LAB_SOURCE, "change", "PRE_COPY_P2P->STOP_COPY", FAULT_AT_SOURCE, NULL, NULL, true, false},
+	{LAB_SOURCE, "prepare-no-precopy", "RUNNING->RUNNING_P2P", FAULT_AT_SOURCE, NULL,
+		"--no-pre-copy", true, false},
+	{LAB_SOURCE, "change-no-precopy", "RUNNING_P2P->STOP", FAULT_AT_SOURCE, NULL,
+		"--no-pre-copy", true, false},
+	{LAB_SOURCE, "copy-no-precopy", "STOP->STOP_COPY", FAULT_AT_SOURCE, NULL, "--no-pre-copy",
+		true, false},
+	{LAB_SOURCE, "clean-up", "STOP_COPY->STOP", FAULT_AT_TARGET, NULL, NULL, false, true},
+	{LAB_SOURCE, "undo-precopy", "PRE_COPY->RUNNING", FAULT_AT_SOURCE, "load:fail@0", NULL,
+		false, false},
+	{LAB_SOURCE, "undo-copy", "STOP_COPY->STOP", FAULT_AT_SOURCE, "load:refuse", NULL, false,
+		false},
+	{LAB_SOURCE, "undo-stop", "STOP->RUNNING_P2P", FAULT_AT_SOURCE, "load:refuse", NULL, false,
+		false},
+	{LAB_SOURCE, "undo-p2p", "RUNNING_P2P->RUNNING", FAULT_AT_SOURCE, "load:refuse", NULL,
+		false, false},
+	{LAB_TARGET, "setup-p2p", "RUNNING->RUNNING_P2P", FAULT_AT_SOURCE, NULL, NULL, false,
+		false},
+	{LAB_TARGET, "setup-stop", "RUNNING_P2P->STOP", FAULT_AT_SOURCE, NULL, NULL, false, false},
+	{LAB_TARGET, "setup-resuming", "STOP->RESUMING", FAULT_AT_SOURCE, NULL, NULL, false, false},
+	{LAB_TARGET, "finalise", "RESUMING->STOP", FAULT_AT_SOURCE, NULL, NULL, false, false},
+	{LAB_TARGET, "after-go", "STOP->RUNNING_P2P", FAULT_AT_TARGET, NULL, NULL, false, false},
+	{LAB_TARGET, "start", "RUNNING_P2P->RUNNING", FAULT_AT_TARGET, NULL, NULL, false, false},
+};
+
+static const struct {
+	const char *fault, *before, *behind; /* the spec, but for the arc */
+	bool slow, dies;
+} arc_faults[] = {
+	{"arc-error-stay", "arc=", ":fail", false, false},
+	{"arc-error-ERROR", "arc=", ":error", false, false},
+	{"arc-hang", "arc=", ":hang", false, false},
+	{"arc-slow", "arc=", ":slow=150", true, false},
+	{"device-dies", "die@arc=", "", false, true},
+	{"socket-breaks", "socket:close@arc=", "", false, true},
+};
+
+static void add_arcs(struct list *list)
+{
+	for (size_t a = 0; a < SWO_ARRAY_SIZE(arcs); a++)
+		for (size_t f = 0; f < SWO_ARRAY_SIZE(arc_faults); f++)
+			for (int vf = 0; vf < FAULT_VFS; vf++) {
+				const struct arc *arc = &arcs[a];
+				bool slow = arc_faults[f].slow;
+				struct fault_case *c =
+					add(list, arc->side, arc->phase, arc_faults[f].fault, vf);
+
+				snprintf(c->spec, sizeof(c->spec), "%s%s%s", arc_faults[f].before,
+					arc->arc, arc_faults[f].behind);
+				c->provoke = arc->provoke;
+				c->simvf_option = arc->option;
+				c->ends = slow && !arc->provoke ? FAULT_AT_TARGET : arc->ends;
+				c->names = !slow && !arc->last;
+				c->sound =
+					slow || (!strcmp(arc_faults[f].fault, "arc-error-stay") &&
+							arc->keeps);
+				if (!slow && !arc_faults[f].dies && !arc->last && !arc->provoke)
+					snprintf(c->arc, sizeof(c->arc), "%s", arc->arc);
+				c->quick = vf == (int)((a + f) % 2) && (a + f) % 3 == 0;
+			}
+}
+
+/* Streams */
+
+static const struct {
+	enum lab_side side;
+	const char *phase, *fault, *spec;
+} streams[] = {
+	/* The first half of `even`'s 64 KiB goes before the stop, the rest after it. */
+	{LAB_SOURCE, "precopy", "stream-breaks-at-once", "save:break@0"},
+	{LAB_SOURCE, "precopy", "stream-breaks", "save:break@20000"},
+	{LAB_SOURCE, "streaming", "stream-breaks", "save:break@50000"},
+	{LAB_SOURCE, "precopy", "stream-short", "save:short@20000"},
+	{LAB_SOURCE, "streaming", "stream-short", "save:short@50000"},
+	/* All of it is 71160 bytes, or more when more has changed on the way. */
+	{LAB_SOURCE, "streaming", "stream-lacks-end", "save:short@71100"},
+	{LAB_SOURCE, "precopy", "header-corrupt", "save:corrupt@9"},
+	{LAB_SOURCE, "precopy", "stream-corrupt", "save:corrupt@20001"},
+	{LAB_SOURCE, "streaming", "stream-corrupt", "save:corrupt@50001"},
+	{LAB_SOURCE, "streaming", "registers-corrupt", "save:corrupt@70001"},
+	{LAB_SOURCE, "precopy", "device-dies-saving", "die@save=20000"},
+	{LAB_SOURCE, "streaming", "device-dies-saving", "die@save=50000"},
+	{LAB_SOURCE, "precopy", "socket-breaks-saving", "socket:close@save=20000"},
+	{LAB_SOURCE, "streaming", "socket-breaks-saving", "socket:close@save=50000"},
+	{LAB_TARGET, "precopy", "load-fails-at-once", "load:fail@0"},
+	{LAB_TARGET, "precopy", "load-fails", "load:fail@20000"},
+	{LAB_TARGET, "streaming", "load-fails", "load:fail@50000"},
+	{LAB_TARGET, "streaming", "load-lacks-memory", "load:fail@50000=ENOMEM"},
+	{LAB_TARGET, "finalise", "state-refused", "load:refuse"},
+	/* After GO, where a refusal cannot bring the VM back any more: why early is the default. */
+	{LAB_TARGET, "finalise-late", "state-refused", "load:refuse"},
+	{LAB_SOURCE, "finalise-late", "stream-corrupt", "save:corrupt@50001"},
+	{LAB_TARGET, "precopy", "device-dies-loading", "die@load=20000"},
+	{LAB_TARGET, "streaming", "device-dies-loading", "die@load=50000"},
+	{LAB_TARGET, "precopy", "socket-breaks-loading", "socket:close@load=20000"},
+	{LAB_TARGET, "streaming", "socket-breaks-loading", "socket:close@load=50000"},
+};
+
+static void add_streams(struct list *list)
+{
+	for (size_t s = 0; s < SWO_ARRAY_SIZE(streams); s++)
+		for (int vf = 0; vf < FAULT_VFS; vf++) {
+			struct fault_case *c =
+				add(list, streams[s].side, streams[s].phase, streams[s].fault, vf);
+
+			snprintf(c->spec, sizeof(c->spec), "%s", streams[s].spec);
+			bool late = !strcmp(streams[s].phase, "finalise-late");
+
+			c->finalise = late ? "late" : NULL;
+			c->ends = late ? FAULT_AT_TARGET : FAULT_AT_SOURCE;
+			c->names = true;
+			c->quick = vf == (int)(s % 2) && s % 4 == 1;
+		}
+}
+
+/* Moments */
+
+static const struct {
+	enum lab_side side;
+	const char *fault;
+	enum fault_kind kind;
+	unsigned ends;
+} strikes[] = {
+	{LAB_SOURCE, "killed", FAULT_KILL_VM, 0},
+	{LAB_TARGET, "killed", FAULT_KILL_VM, 0},
+	{LAB_SOURCE, "device-killed", FAULT_KILL_DEVICE, 0},
+	{LAB_TARGET, "device-killed", FAULT_KILL_DEVICE, 0},
+	{LAB_SOURCE, "channel-cut", FAULT_CUT, 0},
+	{LAB_SOURCE, "channel-cut-awhile", FAULT_CUT_AWHILE, 0},
+	{LAB_SOURCE, "channel-stalls", FAULT_STALL, 0},
+	{LAB_SOURCE, "channel-stalls-awhile", FAULT_STALL_AWHILE, FAULT_AT_TARGET},
+	{LAB_SOURCE, "control-byte-flipped", FAULT_FLIP_CONTROL, 0},
+	{LAB_SOURCE, "data-byte-flipped", FAULT_FLIP_DATA, 0},
+	{LAB_SOURCE, "channels-reordered", FAULT_REORDER, FAULT_AT_TARGET},
+	{LAB_SOURCE, "cancelled", FAULT_CANCEL, 0},
+	{LAB_TARGET, "cancelled", FAULT_CANCEL, 0},
+	{LAB_SOURCE, "out-of-memory", FAULT_NO_MEMORY, 0},
+	{LAB_TARGET, "out-of-memory", FAULT_NO_MEMORY, 0},
+	{LAB_SOURCE, "frozen-awhile", FAULT_FREEZE, FAULT_AT_TARGET},
+	{LAB_TARGET, "frozen-awhile", FAULT_FREEZE, FAULT_AT_TARGET},
+};
+
+static void add_moments(struct list *list)
+{
+	for (size_t s = 0; s < SWO_ARRAY_SIZE(strikes); s++)
+		for (size_t m = 0; m < FAULT_MOMENTS; m++) {
+			bool device = strikes[s].kind == FAULT_KILL_DEVICE;
+			struct fault_case *c = add(list, strikes[s].side, fault_moments[m].phase,
+				strikes[s].fault, device ? (int)(m % FAULT_VFS) : -1);
+
+			c->kind = strikes[s].kind;
+			c->moment = &fault_moments[m];
+			c->ends = strikes[s].ends;
+			c->quick = (s + m) % 16 == 0;
+		}
+}
+
+/* Those that have found something once. */
+static bool found_once(const char *name)
+{
+	static const char *const names[] = {"source/undo-precopy/arc-hang/vf0",
+		"target/after-go/arc-error-stay/vf0", "target/start/arc-error-stay/vf1",
+		"target/finalise/arc-hang/vf0", "target/resuming/out-of-memory"};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(names); i++)
+		if (!strcmp(names[i], name))
+			return true;
+	return false;
+}
+
+struct fault_case *fault_cases(size_t *count)
+{
+	struct list list = {.cases = calloc(CASES_MAX, sizeof(*list.cases))};
+
+	if (!list.cases)
+		return NULL;
+	add_arcs(&list);
+	add_streams(&list);
+	add_moments(&list);
+	for (size_t i = 0; i < list.count; i++)
+		list.cases[i].quick |= found_once(list.cases[i].name);
+	*count = list.count;
+	return list.cases;
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * faults.h - what the files of `switchover bench --faults` share: a case of the fault
+ * matrix, the list of all, the link between the machines, and how one case is run.
+ */
+#ifndef CLI_FAULTS_H
+#define CLI_FAULTS_H
+
+#include "testbed/pair/pair.h"
+
+#define FAULT_VFS 2 /* devices of a side */
+
+/* The moments at which a machine, a device or the link can be struck, in the order in which they
+   come: an event of one side's monitor, or the first one after another. */
+struct fault_moment {
+	const char *phase;
+	enum lab_side side;
+	const char *event, *key, *word;
+	const struct fault_moment *after;
+};
+#define FAULT_MOMENTS 10
+extern const struct fault_moment fault_moments[FAULT_MOMENTS];
+
+enum fault_kind {
+	FAULT_SPEC, /* a device does it by itself: simvf's own faults */
+	FAULT_KILL_VM,
+	FAULT_KILL_DEVICE,
+	FAULT_CUT,
+	FAULT_CUT_AWHILE,
+	FAULT_STALL,
+	FAULT_STALL_AWHILE,
+	FAULT_FLIP_CONTROL,
+	FAULT_FLIP_DATA,
+	FAULT_REORDER,
+	FAULT_CANCEL,
+	FAULT_NO_MEMORY,
+	FAULT_FREEZE,
+};
+
+/* Who may be found running in the end. Without any: whoever the status says, consistently. */
+enum { FAULT_AT_SOURCE = 1, FAULT_AT_TARGET = 2 };
+
+struct fault_case {
+	char name[80]; /* side/phase/fault/vfN */
+	enum lab_side side;
+	const char *phase;
+	const char *fault;
+	enum fault_kind kind;
+	unsigned device;		   /* FAULT_SPEC, FAULT_KILL_DEVICE */
+	char spec[72];			   /* FAULT_SPEC */
+	char arc[40];			   /* the error must name it; "": none */
+	const char *finalise;		   /* x-finalise; NULL: as it comes */
+	const char *provoke;		   /* of the target's other device; NULL: nothing */
+	const struct fault_moment *moment; /* the other kinds */
+	const char *simvf_option;	   /* for all devices; NULL: none */
+	unsigned ends;			   /* FAULT_AT_*; 0: either */
+	bool names;			   /* the error must name the device */
+	bool sound;			   /* the device must come out of it as it was */
+	bool quick;			   /* among those of an ordinary test run */
+};
+
+/* All cases, in order; NULL: no memory. free() it. */
+struct fault_case *fault_cases(size_t *count);
+
+/* One case (run.c, judge.c) */
+
+struct fault_result {
+	const char *outcome; /* at-source, at-target, in-doubt, nowhere; "" before it is known */
+	json_t *violations;  /* array of strings */
+	char error[400];     /* what the side that failed says */
+	double ms;
+};
+
+/*
+ * In a process of its own: it starts others, which die with it. *result is filled, always.
+ * handover: as struct bench_config has it.
+ */
+void fault_run(
+	const struct fault_case *c, const char *handover, struct fault_result *result, bool keep);
+
+struct fault_run {
+	const struct fault_case *c;
+	struct lab lab;
+	struct link *link;
+	struct fault_result *result;
+	bool source_gone, target_gone; /* killed by us */
+	bool link_gone;		       /* for good */
+	char status[LAB_STATUS_MAX];   /* query-migrate of the source at the end */
+};
+void fault_violation(struct fault_run *run, const char *fmt, ...) SWO_PRINTF(2, 3);
+/* A process that was not struck has ended: says so once. */
+bool fault_died(struct fault_run *run, enum lab_side side);
+bool fault_runs(struct fault_run *run, enum lab_side side);
+/* Who runs, and everything else that must hold; stops and ends the machines. */
+void fault_judge(struct fault_run *run);
+
+/* The link (link.c) */
+
+struct link;
+enum link_mode {
+	LINK_PASS,
+	LINK_CUT,	   /* every connection is dropped, and whoever comes */
+	LINK_STALL,	   /* nothing moves; connections stay */
+	LINK_REORDER,	   /* the connection that carried most waits, the others go ahead of it */
+	LINK_FLIP_CONTROL, /* one bit of what passes next there; then as LINK_PASS */
+	LINK_FLIP_DATA,	   /* the same on a channel of RAM and device state */
+};
+/* Listens on `path` and connects to `to` for each who comes. NULL: it could not. */
+struct link *link_start(const char *path, const char *to);
+void link_set(struct link *link, enum link_mode mode);
+void link_stop(struct link *link);
+
+int cmd_bench_faults(int argc, char **argv);
+
+#endif

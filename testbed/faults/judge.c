@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * judge.c - what must hold after every fault: one machine runs and never two did,
+ * nothing was lost, one clear error says what happened, and everybody ends when told to.
+ */
+#include "testbed/faults/faults.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define COME_UP_MS 4000	 /* a machine that is to run does */
+#define QUIT_MS	   12000 /* a machine that is told to end has, hung devices or not */
+
+struct books {
+	json_t *reports[LAB_SIDES][FAULT_VFS]; /* NULL: its device cannot be asked any more */
+};
+
+/* A corrupt stream loses its device on the other side, when nothing can abort any more. */
+static bool struck(const struct fault_run *run, enum lab_side side, unsigned i)
+{
+	return (run->c->kind == FAULT_SPEC || run->c->kind == FAULT_KILL_DEVICE) &&
+	       (run->c->side == side || run->c->finalise) && run->c->device == i;
+}
+
+/* Who runs */
+
+static bool comes_to_run(struct fault_run *run, enum lab_side side)
+{
+	swo_deadline deadline = swo_deadline_ms(COME_UP_MS);
+
+	while (!fault_runs(run, side)) {
+		if (fault_died(run, side) || swo_deadline_passed(deadline))
+			return false;
+		swo_sleep_until(swo_now_ns() + 10000000);
+	}
+	return true;
+}
+
+static void must_run(struct fault_run *run, enum lab_side side, const char *outcome)
+{
+	run->result->outcome = outcome;
+	if (!comes_to_run(run, side))
+		fault_violation(run, "the %s ought to run and does not", lab_side_name(side));
+}
+
+static void who_runs(struct fault_run *run)
+{
+	const char *status = run->status;
+
+	if (run->source_gone) {
+		/* If the target had taken GO it runs; if not, nobody does. */
+		swo_sleep_until(swo_now_ns() + 200000000);
+		run->result->outcome = fault_runs(run, LAB_TARGET) ? "at-target" : "nowhere";
+	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
+		must_run(run, LAB_SOURCE, "at-source");
+	} else if (!strcmp(status, "completed") && run->target_gone) {
+		run->result->outcome = "nowhere";
+	} else if (!strcmp(status, "completed")) {
+		must_run(run, LAB_TARGET, "at-target");
+	} else {
+		run->result->outcome = "in-doubt";
+		if (fault_runs(run, LAB_SOURCE))
+			fault_violation(run, "the source runs and is in doubt");
+	}
+	/* The target first: a source that took it back in between would be found out. */
+	bool target = fault_runs(run, LAB_TARGET), source = fault_runs(run, LAB_SOURCE);
+
+	if (target && source)
+		fault_violation(run, "both run");
+	unsigned ends = run->c->ends;
+	bool here = !strcmp(run->result->outcome, "at-source");
+	bool there = !strcmp(run->result->outcome, "at-target");
+
+	if (ends && !(here && (ends & FAULT_AT_SOURCE)) && !(there && (ends & FAULT_AT_TARGET)))
+		fault_violation(run, "it ended %s", run->result->outcome);
+}
+
+/* The books:
+ */
+
+/* For a side that runs: everything that still can rings on. */
+static void rings_on(struct fault_run *run, enum lab_side side)
+{
+	struct swo_error err = {0};
+	json_t *devices = lab_qmp(&run->lab, side, "x-query-devices", NULL, NULL);
+	uint64_t except = 0;
+	json_t *device;
+	size_t i;
+
+	json_array_foreach (devices, i, device) {
+		const char *health = json_path_string(device, "health");
+
+		if (!strcmp(health, "lost"))
+			except |= UINT64_C(1) << i;
+		if (!strcmp(health, "sound"))
+			continue;
+		if (!struck(run, side, (unsigned)i) || run->c->sound)
+			fault_violation(run, "the %s's %s is %s", lab_side_name(side),
+				json_path_string(device, "id"), health);
+	}
+	json_decref(devices);
+	/* A device that died without an arc to notice it by is one that nobody has missed yet. */
+	for (unsigned k = 0; k < FAULT_VFS; k++)
+		if (struck(run, side, k) && !run->c->sound)
+			except |= UINT64_C(1) << k;
+	if (lab_wait_for_doorbells(&run->lab, side, except, 20, COME_UP_MS, &err))
+		fault_violation(run, "%s", err.text);
+}
+
+static void read_books(struct fault_run *run, struct books *books)
+{
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+		for (unsigned i = 0; i < FAULT_VFS; i++) {
+			struct swo_error err = {0};
+
+			books->reports[side][i] = lab_report(&run->lab, side, i, &err);
+			if (!books->reports[side][i] && !struck(run, side, i))
+				fault_violation(
+					run, "%s's vf%u: %s", lab_side_name(side), i, err.text);
+		}
+}
+
+static void check_books(struct fault_run *run, const struct books *books)
+{
+	static const char *const never[] = {"doorbells_lost", "doorbells_repeated",
+		"p2p_violations", "quiesce_violations", "state_mismatches", "ram_mismatches"};
+
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+		for (unsigned i = 0; i < FAULT_VFS; i++) {
+			const json_t *report = books->reports[side][i];
+			/* What a reset has taken is not on its books any more. */
+			bool was_reset = json_path_number(report, "resets") > 0 ||
+					 (struck(run, LAB_SOURCE, i) && !run->c->sound) ||
+					 (struck(run, LAB_TARGET, i) && !run->c->sound);
+
+			for (size_t k = 0; k < SWO_ARRAY_SIZE(never); k++) {
+				double count = json_path_number(report, never[k]);
+				bool its_own = was_reset && k != 2 && k != 3;
+
+				if (count > 0 && !its_own)
+					fault_violation(run, "%s's vf%u: %s %.0f",
+						lab_side_name(side), i, never[k], count);
+			}
+		}
+}
+
+/* Never both, at no time: the devices themselves know when they were rung. */
+static void check_times(struct fault_run *run, const struct books *books)
+{
+	double last = 0, first = 0;
+
+	for (unsigned i = 0; i < FAULT_VFS; i++) {
+		double at = json_path_number(books->reports[LAB_SOURCE][i], "last_doorbell_ns");
+		double rung = json_path_number(books->reports[LAB_TARGET][i], "first_doorbell_ns");
+
+		if (at > last)
+			last = at;
+		if (rung > 0 && (first == 0 || rung < first))
+			first = rung;
+	}
+	if (first > 0 && first <= last)
+		fault_violation(run,
+			"both ran: the target was rung %.3f ms before the source was "
+			"rung last",
+			(last - first) / 1e6);
+	if (first > 0 && !strcmp(run->result->outcome, "at-source"))
+		fault_violation(run, "the target was rung, and the source runs");
+}
+
+/* What was saved is what was loaded, by the devices' own sums. */
+static void check_state(struct fault_run *run, const struct books *books)
+{
+	if (strcmp(run->result->outcome, "at-target") != 0)
+		return;
+	for (unsigned i = 0; i < FAULT_VFS; i++) {
+		const json_t *from = books->reports[LAB_SOURCE][i];
+		const json_t *to = books->reports[LAB_TARGET][i];
+
+		if (!from || !to || struck(run, LAB_SOURCE, i) || struck(run, LAB_TARGET, i))
+			continue;
+		if (strcmp(json_path_string(from, "state_hash"),
+			    json_path_string(to, "state_hash")))
+			fault_violation(run, "vf%u: state %s was saved and %s was loaded", i,
+				json_path_string(from, "state_hash"),
+				json_path_string(to, "state_hash"));
+	}
+}
+
+static void check_guest(struct fault_run *run, enum lab_side side)
+{
+	json_t *guest = lab_qmp(&run->lab, side, "x-query-guest", NULL, NULL);
+
+	if (json_path_number(guest, "ram-mismatches") != 0)
+		fault_violation(run, "the guest found %.0f pages not as it had written them",
+			json_path_number(guest, "ram-mismatches"));
+	json_decref(guest);
+
+	/* A lost device makes it an error, and the VM stops all the same. */
+	ask_qmp_do(&run->lab.ends[side].qmp, "stop", NULL, NULL);
+	struct swo_error err = {0};
+	json_t *ram = lab_qmp(&run->lab, side, "x-check-ram", NULL, &err);
+
+	if (!ram)
+		fault_violation(run, "%s", err.text);
+	else if (json_path_number(ram, "mismatches") != 0 || !(json_path_number(ram, "pages") > 0))
+		fault_violation(run, "guest memory: %.0f of %.0f pages are not as last written",
+			json_path_number(ram, "mismatches"), json_path_number(ram, "pages"));
+	json_decref(ram);
+}
+
+/* What is said:
+ */
+
+static void take_error(struct fault_run *run, enum lab_side side, char *out, size_t len)
+{
+	json_t *answer = fault_died(run, side)
+				 ? NULL
+				 : lab_qmp(&run->lab, side, "query-migrate", NULL, NULL);
+
+	snprintf(out, len, "%s", json_path_string(answer, "error-desc"));
+	json_decref(answer);
+}
+
+static void check_error(struct fault_run *run)
+{
+	const struct fault_case *c = run->c;
+	char text[600], name[16];
+
+	take_error(run, c->side, text, sizeof(text));
+	snprintf(run->result->error, sizeof(run->result->error), "%.390s", text);
+	if (!text[0] && c->names)
+		fault_violation(run, "the %s says no error", lab_side_name(c->side));
+	if (strchr(text, '\n'))
+		fault_violation(run, "more than one line: %s", text);
+	snprintf(name, sizeof(name), "vf%u", c->device);
+	if (text[0] && c->names && !strstr(text, name))
+		fault_violation(run, "the %s's error does not name %s: %s", lab_side_name(c->side),
+			name, text);
+	if (text[0] && c->arc[0] && !strstr(text, c->arc))
+		fault_violation(run, "the %s's error does not name %s: %s", lab_side_name(c->side),
+			c->arc, text);
+	take_error(run, LAB_SOURCE, text, sizeof(text));
+	if (!text[0] && !run->source_gone &&
+		(!strcmp(run->status, "failed") || !strcmp(run->status, "in-doubt")))
+		fault_violation(run, "the source does not say why it is %s", run->status);
+	if (text[0] && c->names && c->side == LAB_TARGET && !strstr(text, name))
+		fault_violation(run, "the source's error does not name %s: %s", name, text);
+}
+
+/* The end of all */
+
+static void must_end(struct fault_run *run, enum lab_side side)
+{
+	pid_t pid = bench_pid(run->lab.ends[side].vm);
+	swo_deadline deadline = swo_deadline_ms(QUIT_MS);
+	siginfo_t info = {0};
+
+	if (fault_died(run, side))
+		return;
+	ask_qmp_do(&run->lab.ends[side].qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
+	while (!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid) {
+		if (swo_deadline_passed(deadline)) {
+			fault_violation(run, "the %s does not quit in %d s", lab_side_name(side),
+				QUIT_MS / 1000);
+			return;
+		}
+		swo_sleep_until(swo_now_ns() + 5000000);
+	}
+	if (info.si_code != CLD_EXITED || info.si_status != 0)
+		fault_violation(run, "the %s ended with %s %d", lab_side_name(side),
+			info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
+}
+
+/* Does this process work in that directory, by its command line, and is it not one of ours? */
+static bool is_left(const struct lab *lab, const char *pid)
+{
+	char path[300], line[1000];
+	pid_t number = atoi(pid);
+
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+		if (bench_pid(lab->ends[side].vm) == number)
+			return false;
+		for (unsigned i = 0; i < lab->vfs; i++)
+			if (bench_pid(lab->ends[side].devs[i]) == number)
+				return false;
+	}
+	snprintf(path, sizeof(path), "/proc/%.20s/cmdline", pid);
+	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? 0 : read(fd, line, sizeof(line));
+
+	return len > 0 && memmem(line, (size_t)len, lab->dir, strlen(lab->dir));
+}
+
+static void check_left(struct fault_run *run)
+{
+	DIR *dir = opendir("/proc");
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)))
+		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
+			is_left(&run->lab, entry->d_name))
+			fault_violation(run, "process %s was left behind", entry->d_name);
+	if (dir)
+		closedir(dir);
+}
+
+void fault_judge(struct fault_run *run)
+{
+	struct books books = {0};
+
+	who_runs(run);
+	bool here = fault_runs(run, LAB_SOURCE), there = fault_runs(run, LAB_TARGET);
+
+	if (here || there)
+		rings_on(run, here ? LAB_SOURCE : LAB_TARGET);
+	read_books(run, &books);
+	check_times(run, &books);
+	check_state(run, &books);
+	if (here || there)
+		check_guest(run, here ? LAB_SOURCE : LAB_TARGET);
+	check_books(run, &books);
+	check_error(run);
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+		must_end(run, side);
+	check_left(run);
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+		for (unsigned i = 0; i < FAULT_VFS; i++)
+			json_decref(books.reports[side][i]);
+}

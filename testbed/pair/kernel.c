@@ -1,0 +1,160 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * kernel.c - the bench's devices when they are those of simvf.ko: one kernel holds both sides'.
+ * Told what to be, and asked what they saw, through sysfs (docs/kmod.md).
+ */
+#include "testbed/pair/pair.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SYSFS	 "/sys/devices/platform/simvf"
+#define TEXT_MAX 4096 /* what a file in sysfs can hold */
+
+bool lab_is_kernel(const struct lab *lab)
+{
+	return !strcmp(lab->config->backend, "kernel");
+}
+
+/* The hosts keep their devices when source and target change places. */
+static unsigned number_of(const struct lab *lab, enum lab_side side, unsigned i)
+{
+	bool second = (side == LAB_TARGET) != lab->turned;
+
+	return (second ? lab->vfs : 0) + i;
+}
+
+void lab_kernel_path(const struct lab *lab, enum lab_side side, unsigned i, char out[LAB_PATH_MAX])
+{
+	snprintf(out, LAB_PATH_MAX, "vfio,path=" SYSFS ".%u", number_of(lab, side, i));
+}
+
+static int fault(const char *path, struct swo_error *err)
+{
+	if (errno == ENOENT)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"there is no %s; load simvf.ko with devices=N, twice as many as the most "
+			"of --vfs",
+			path);
+	return swo_error_set(err, SWO_E_IO, errno, "%s", path);
+}
+
+int lab_kernel_put(const struct lab *lab, enum lab_side side, unsigned i, const char *file,
+	const char *text, struct swo_error *err)
+{
+	char path[LAB_PATH_MAX];
+	size_t len = strlen(text);
+
+	snprintf(path, sizeof(path), SYSFS ".%u/%s", number_of(lab, side, i), file);
+	swo_autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
+	if (fd < 0 || write(fd, text, len) != (ssize_t)len)
+		return fault(path, err);
+	return 0;
+}
+
+static int get(const struct lab *lab, enum lab_side side, unsigned i, const char *file,
+	char text[TEXT_MAX + 1], struct swo_error *err)
+{
+	char path[LAB_PATH_MAX];
+
+	snprintf(path, sizeof(path), SYSFS ".%u/%s", number_of(lab, side, i), file);
+	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t len = fd < 0 ? -1 : read(fd, text, TEXT_MAX);
+	if (len < 0)
+		return fault(path, err);
+	text[len] = '\0';
+	return 0;
+}
+
+int lab_kernel_prepare(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+{
+	int pf = bench_pf_of(lab->config, i);
+	char number[16], state[48];
+
+	/* Each side's firmware is its own: they are different hosts. Here 0 is none. */
+	snprintf(number, sizeof(number), "%d",
+		pf < 0 ? 0 : 1 + pf + (int)(number_of(lab, side, 0) ? lab->vfs : 0));
+	snprintf(state, sizeof(state), "state_bytes = %" PRIu64 "\n", lab->config->state_bytes);
+	return lab_kernel_put(lab, side, i, "profile", bench_profile_of(lab->config, i), err) ||
+			       (lab->config->state_bytes &&
+				       lab_kernel_put(lab, side, i, "profile", state, err)) ||
+			       lab_kernel_put(lab, side, i, "pf", number, err) ||
+			       lab_kernel_put(lab, side, i, "pf_arcs",
+				       lab->config->pf_arcs ? "1" : "0", err) ||
+			       lab_kernel_put(lab, side, i, "faults", "clear", err) ||
+			       (lab->simvf_option && !strncmp(lab->simvf_option, "--fault=", 8) &&
+				       lab_kernel_put(lab, side, i, "faults", lab->simvf_option + 8,
+					       err)) ||
+			       lab_kernel_put(lab, side, i, "reset_stats", "1", err)
+		       ? -1
+		       : 0;
+}
+
+/* "name value" lines. */
+static void add_counters(json_t *report, char *text)
+{
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *value = strchr(line, ' ');
+
+		if (!value)
+			continue;
+		*value++ = '\0';
+		json_object_set_new(
+			report, line, json_integer((json_int_t)strtoull(value, NULL, 10)));
+	}
+}
+
+/* "key = value" lines, in the units and by the names that a process' report has. */
+static json_t *profile_values(char *text)
+{
+	json_t *out = json_object();
+	char *save = NULL;
+
+	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
+		char *value = strstr(line, " = ");
+
+		if (!value || *line == '#')
+			continue;
+		*value = '\0';
+		double figure = strtod(value + 3, NULL);
+
+		if (!strcmp(line, "save_rate") || !strcmp(line, "load_rate")) {
+			char name[24];
+
+			snprintf(name, sizeof(name), "%.4s_bytes_per_s", line);
+			json_object_set_new(out, name, json_real(figure * 1e6));
+		} else {
+			json_object_set_new(out, line, json_real(figure));
+		}
+	}
+	return out;
+}
+
+json_t *lab_kernel_report(
+	const struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+{
+	char text[TEXT_MAX + 1], state[TEXT_MAX + 1], hash[TEXT_MAX + 1], profile[TEXT_MAX + 1];
+	char name[16];
+
+	if (get(lab, side, i, "counters", text, err) || get(lab, side, i, "state", state, err) ||
+		get(lab, side, i, "state_hash", hash, err) ||
+		get(lab, side, i, "profile", profile, err))
+		return NULL;
+	json_t *report = json_object();
+
+	state[strcspn(state, "\n")] = hash[strcspn(hash, "\n")] = '\0';
+	add_counters(report, text);
+	snprintf(name, sizeof(name), "vf%u", i);
+	json_object_set_new(report, "device", json_string(name));
+	json_object_set_new(report, "state_hash", json_string(hash));
+	json_object_set_new(report, "state", json_string(state));
+	json_object_set_new(report, "profile_values", profile_values(profile));
+	return report;
+}

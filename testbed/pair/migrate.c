@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * migrate.c - a migration between the two machines: its parameters, its begin and
+ * its end, all over QMP.
+ */
+#include "testbed/pair/pair.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static int set_parameters(struct lab *lab, enum lab_side side, struct swo_error *err)
+{
+	const struct bench_config *config = lab->config;
+	/* Far beyond what any profile needs: what is measured is not to be a refusal. */
+	json_t *parameters = json_pack(
+		"{s:i, s:i}", "downtime-limit", 60000, "multifd-channels", (int)config->channels);
+
+	if (config->max_bandwidth)
+		json_object_set_new(parameters, "max-bandwidth",
+			json_integer((json_int_t)config->max_bandwidth));
+	if (config->stream)
+		json_object_set_new(parameters, "x-stream", json_string(config->stream));
+	if (config->finalise)
+		json_object_set_new(parameters, "x-finalise", json_string(config->finalise));
+	if (config->config)
+		json_object_set_new(parameters, "x-config", json_string(config->config));
+	if (config->tls) {
+		json_object_set_new(parameters, "tls-creds", json_string(lab->dir));
+		json_object_set_new(parameters, "tls-hostname", json_string(LAB_TLS_HOST));
+	}
+	if (lab->parameters)
+		json_object_update(parameters, lab->parameters);
+	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-parameters", parameters, err);
+}
+
+/* As QEMU does, the monitor tells of a migration's status only when asked to. */
+static int want_events(struct lab *lab, enum lab_side side, struct swo_error *err)
+{
+	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-capabilities",
+		json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "events", "state", 1),
+		err);
+}
+
+#define SAMPLE_MS 50
+
+static bool is_end(const char *status)
+{
+	return !strcmp(status, "completed") || !strcmp(status, "failed") ||
+	       !strcmp(status, "cancelled") || !strcmp(status, "in-doubt");
+}
+
+/* An event tells of the end at once; asking now and then is for a monitor that sends none. */
+static bool has_ended(struct lab *lab, unsigned look, char *status)
+{
+	struct qmp *source = &lab->ends[LAB_SOURCE].qmp;
+	json_t *answer = qmp_event(source, swo_deadline_ms(50), NULL);
+	const char *word = json_path_string(answer, "data.status");
+
+	if (!is_end(word) && look % 20 == 19) {
+		json_decref(answer);
+		answer = ask_qmp(source, "query-migrate", NULL, NULL);
+		word = json_path_string(answer, "status");
+	}
+	bool ended = is_end(word);
+	if (ended)
+		snprintf(status, LAB_STATUS_MAX, "%s", word);
+	json_decref(answer);
+	return ended;
+}
+
+static void sample_processes(struct lab *lab)
+{
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+		bench_sample_process(
+			bench_pid(lab->ends[side].vm), &lab->threads_max, &lab->rss_max_bytes);
+}
+
+int lab_wait_end(struct lab *lab, uint64_t within_ms, char *status, struct swo_error *err)
+{
+	swo_deadline deadline = swo_deadline_ms(within_ms), next_sample = 0;
+
+	for (unsigned look = 0; !has_ended(lab, look, status); look++) {
+		/* Not at every event: it takes the CPU from those that it looks at. */
+		if (swo_deadline_passed(next_sample)) {
+			sample_processes(lab);
+			next_sample = swo_deadline_ms(SAMPLE_MS);
+		}
+		if (lab_check(lab, err))
+			return -1;
+		if (swo_deadline_passed(deadline))
+			return swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"the migration did not end in %llu s",
+				(unsigned long long)within_ms / 1000);
+	}
+	return 0;
+}
+
+int lab_migrate(struct lab *lab, struct swo_error *err)
+{
+	lab_say(lab, "migrating");
+	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+		if (want_events(lab, side, err) || set_parameters(lab, side, err))
+			return -1;
+	if (ask_qmp_do(&lab->ends[LAB_TARGET].qmp, "migrate-incoming",
+		    json_pack("{s:s}", "uri", lab->listen_uri), err))
+		return -1;
+	return ask_qmp_do(
+		&lab->ends[LAB_SOURCE].qmp, "migrate", json_pack("{s:s}", "uri", lab->uri), err);
+}
