@@ -4,7 +4,7 @@
  */
 #include "testbed/bench/bench.h"
 
-#include "cli/args.h"
+#include "cmd/common/args.h"
 
 #include <argp.h>
 #include <stdlib.h>

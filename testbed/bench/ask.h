@@ -6,7 +6,7 @@
 #ifndef CLI_BENCH_ASK_H
 #define CLI_BENCH_ASK_H
 
-#include "cli/qmp_client.h"
+#include "cmd/common/qmp_client.h"
 
 /* Connects to a device's control socket (a path by format), which may not be there yet. */
 int ask_open(struct json_sock *sock, struct swo_error *err, uint64_t deadline_ms, const char *fmt,

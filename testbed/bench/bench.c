@@ -4,11 +4,11 @@
  * them as a table, as JSON and as a picture.
  */
 #include "testbed/bench/bench.h"
-#include "cli/cli.h"
-#include "cli/costs.h"
+#include "cmd/common/cmd.h"
+#include "cmd/common/costs.h"
 #include "testbed/faults/faults.h"
 #include "testbed/soak/soak.h"
-#include "cli/timeline_out.h"
+#include "cmd/common/timeline_out.h"
 
 #include "switchover/timeline.h"
 

@@ -4,8 +4,8 @@
  * cost nothing: one and several of them without state, and the several with state.
  */
 #include "testbed/bench/bench.h"
-#include "cli/costs.h"
-#include "cli/qmp_client.h"
+#include "cmd/common/costs.h"
+#include "cmd/common/qmp_client.h"
 
 #include <stdio.h>
 #include <string.h>

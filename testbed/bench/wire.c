@@ -4,7 +4,7 @@
  * devices and bytes: the wire of the lower bound.
  */
 #include "testbed/bench/bench.h"
-#include "cli/qmp_client.h"
+#include "cmd/common/qmp_client.h"
 
 #include <errno.h>
 #include <stdio.h>

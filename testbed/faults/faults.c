@@ -5,7 +5,7 @@
  */
 #include "testbed/faults/faults.h"
 
-#include "cli/cli.h"
+#include "cmd/common/cmd.h"
 
 #include <argp.h>
 #include <errno.h>

@@ -4,7 +4,7 @@
  * the form in which a probe's are given to them (docs/plan.md).
  */
 #include "testbed/pair/pair.h"
-#include "cli/plan_verb.h"
+#include "cmd/plan/plan.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
  */
 #include "testbed/soak/soak.h"
 
-#include "cli/cli.h"
+#include "cmd/common/cmd.h"
 #include "testbed/pair/pair.h"
 
 #include <argp.h>

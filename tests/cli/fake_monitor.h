@@ -6,7 +6,7 @@
 #ifndef TESTS_CLI_FAKE_MONITOR_H
 #define TESTS_CLI_FAKE_MONITOR_H
 
-#include "cli/json_sock.h"
+#include "cmd/common/json_socket.h"
 
 /* What it does when a command comes: the steps are taken in order. */
 struct fake_step {

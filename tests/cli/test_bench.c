@@ -2,7 +2,7 @@
 /* The bench without machines: figures and verdicts from reports, rows, table, processes. */
 #include "../cm.h"
 #include "testbed/bench/bench.h"
-#include "cli/qmp_client.h"
+#include "cmd/common/qmp_client.h"
 
 #include <signal.h>
 #include <stdio.h>

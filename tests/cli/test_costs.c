@@ -2,7 +2,7 @@
 /* What the machinery costs: from the bench's rows to a file and back, and what is no such file. */
 #include "../cm.h"
 #include "testbed/bench/bench.h"
-#include "cli/costs.h"
+#include "cmd/common/costs.h"
 
 #include <stdlib.h>
 #include <string.h>

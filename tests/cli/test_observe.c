@@ -4,8 +4,8 @@
  * where the outage begins and ends, and what it does not take.
  */
 #include "../cm.h"
-#include "cli/event_record.h"
-#include "cli/observe.h"
+#include "cmd/common/event_record.h"
+#include "cmd/observe/observe.h"
 
 #include <stdio.h>
 #include <stdlib.h>

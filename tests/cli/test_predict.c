@@ -2,7 +2,7 @@
 /* The bench's predictions: the model is asked for the row that was run, and says when it cannot. */
 #include "../cm.h"
 #include "testbed/bench/bench.h"
-#include "cli/qmp_client.h"
+#include "cmd/common/qmp_client.h"
 
 #include <math.h>
 #include <string.h>

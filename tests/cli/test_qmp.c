@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The QMP client against monitors that behave, and that do not. */
 #include "../cm.h"
-#include "cli/qmp_client.h"
+#include "cmd/common/qmp_client.h"
 #include "fake_monitor.h"
 
 #include <stdio.h>

@@ -9,7 +9,7 @@
 
 #include "bed.h"
 
-#include "cli/qmp_client.h"
+#include "cmd/common/qmp_client.h"
 
 #define PAIR_DEVICES (BED_DEVICES / 2) /* a side */
 

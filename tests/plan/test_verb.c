@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The verb's inputs, what it advises, and what it prints. */
 #include "../cm.h"
-#include "cli/plan_verb.h"
+#include "cmd/plan/plan.h"
 
 #include <math.h>
 #include <stdlib.h>

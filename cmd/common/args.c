@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * args.c - reads numbers: digits only, nothing behind them, and within bounds.
+ */
+#include "cmd/common/args.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+uint64_t args_number(
+	struct argp_state *state, const char *name, const char *text, uint64_t min, uint64_t max)
+{
+	char *end;
+
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 10);
+
+	if (*text < '0' || *text > '9' || *end || errno || value < min || value > max)
+		argp_error(state, "--%s wants a number from %llu to %llu, not '%s'", name,
+			(unsigned long long)min, (unsigned long long)max, text);
+	return value;
+}

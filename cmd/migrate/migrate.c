@@ -1,0 +1,365 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * migrate.c - `switchover migrate`: drives a migration of a running machine
+ * over its QMP socket, ours or QEMU's, and says how it came out.
+ */
+#include "cmd/common/cmd.h"
+#include "cmd/common/event_record.h"
+#include "cmd/migrate/view.h"
+#include "cmd/common/qmp_client.h"
+#include "cmd/common/tls_args.h"
+
+#include <argp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define COMMAND_MS	 30000
+#define EXIT_INTERRUPTED 130
+
+struct request {
+	const char *qmp;
+	const char *uri;
+	const char *record; /* NULL: none */
+	json_t *parameters;
+	json_t *capabilities;
+	struct tls_args tls;
+	bool detach, json;
+	double timeout_s; /* 0: none */
+};
+
+/* The command line */
+
+/* "name=value" into an object; a value that reads as a number, true or false is one. */
+static int add_parameter(json_t *parameters, const char *text)
+{
+	const char *equals = strchr(text, '=');
+	char name[64];
+
+	if (!equals || equals == text || (size_t)(equals - text) >= sizeof(name))
+		return -1;
+	memcpy(name, text, (size_t)(equals - text));
+	name[equals - text] = 0;
+	json_t *value = json_loads(equals + 1, JSON_DECODE_ANY, NULL);
+	if (!json_is_number(value) && !json_is_boolean(value)) {
+		json_decref(value);
+		value = json_string(equals + 1);
+	}
+	return value ? json_object_set_new(parameters, name, value) : -1;
+}
+
+/* "name=on" or "name=off", as migrate-set-capabilities wants it. */
+static int add_capability(json_t *capabilities, const char *text)
+{
+	const char *equals = strchr(text, '=');
+
+	if (!equals || equals == text ||
+		(strcmp(equals + 1, "on") != 0 && strcmp(equals + 1, "off") != 0))
+		return -1;
+	return json_array_append_new(
+		capabilities, json_pack("{s:s%, s:b}", "capability", text, (size_t)(equals - text),
+				      "state", !strcmp(equals + 1, "on")));
+}
+
+enum {
+	OPT_QMP = 256,
+	OPT_PARAM,
+	OPT_CAPABILITY,
+	OPT_HANDOVER,
+	OPT_DETACH,
+	OPT_TIMEOUT,
+	OPT_RECORD,
+	OPT_JSON
+};
+
+static const struct argp_option options[] = {
+	{"qmp", OPT_QMP, "URI", 0, "The machine's monitor: unix:PATH or tcp:HOST:PORT", 0},
+	{"param", OPT_PARAM, "NAME=VALUE", 0, "Set a migration parameter first; may be repeated",
+		0},
+	{"capability", OPT_CAPABILITY, "NAME=on|off", 0,
+		"Set a migration capability first; may be repeated", 0},
+	{"handover", OPT_HANDOVER, "HOW", 0,
+		"RAM goes by copy, or, to a target on this host, by descriptor: copy or fd", 0},
+	{"detach", OPT_DETACH, NULL, 0, "Start it and leave", 0},
+	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "Cancel it if it takes longer", 0},
+	{"record", OPT_RECORD, "FILE", 0,
+		"Write the monitor's events there, for `switchover observe`", 0},
+	{"json", OPT_JSON, NULL, 0, "Print query-migrate's last answer instead of a sentence", 0},
+	{0},
+};
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct request *request = state->input;
+	char *end;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &request->tls;
+		break;
+	case OPT_QMP:
+		request->qmp = arg;
+		break;
+	case OPT_PARAM:
+		if (add_parameter(request->parameters, arg))
+			argp_error(state, "--param wants NAME=VALUE, not '%s'", arg);
+		break;
+	case OPT_CAPABILITY:
+		if (add_capability(request->capabilities, arg))
+			argp_error(state, "--capability wants NAME=on or NAME=off, not '%s'", arg);
+		break;
+	case OPT_HANDOVER:
+		if (strcmp(arg, "copy") != 0 && strcmp(arg, "fd") != 0)
+			argp_error(state, "--handover wants copy or fd, not '%s'", arg);
+		json_object_set_new(request->parameters, "x-handover", json_string(arg));
+		break;
+	case OPT_DETACH:
+		request->detach = true;
+		break;
+	case OPT_RECORD:
+		request->record = arg;
+		break;
+	case OPT_JSON:
+		request->json = true;
+		break;
+	case OPT_TIMEOUT:
+		request->timeout_s = strtod(arg, &end);
+		if (*end || end == arg || !(request->timeout_s > 0 && request->timeout_s < 1e6))
+			argp_error(state, "--timeout wants seconds, not '%s'", arg);
+		break;
+	case ARGP_KEY_ARG:
+		if (request->uri)
+			argp_error(state, "one URI, please; '%s' is a second one", arg);
+		request->uri = arg;
+		break;
+	case ARGP_KEY_END:
+		if (!request->uri)
+			argp_error(state, "where to? Give unix:PATH or tcp:HOST:PORT");
+		if (!request->qmp)
+			argp_error(state, "which machine? Give its monitor with --qmp");
+		break;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static const struct argp_child children[] = {{&tls_argp, 0, NULL, 0}, {0}};
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse_option,
+	.children = children,
+	.args_doc = "URI",
+	.doc = "Migrate a running machine to the target that listens at URI.\v"
+	       "Exit status: 0 completed; 1 failed or cancelled, the machine stays at the source; "
+	       "2 the command line makes no sense; 3 in doubt; 4 the monitor cannot be talked to; "
+	       "130 left by a second Ctrl-C. The first Ctrl-C cancels the migration.",
+};
+
+/* Interrupts */
+
+static volatile sig_atomic_t interrupts;
+
+static void on_signal(int sig)
+{
+	(void)sig;
+	if (interrupts++)
+		_exit(EXIT_INTERRUPTED);
+}
+
+static void catch_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_signal};
+
+	sigaction(SIGINT, &action, NULL);
+	sigaction(SIGTERM, &action, NULL);
+}
+
+/* The migration */
+
+/* Executes and forgets the answer. */
+static int command(struct qmp *qmp, const char *name, json_t *arguments, struct swo_error *err)
+{
+	json_t *answer = qmp_execute(qmp, name, arguments, swo_deadline_ms(COMMAND_MS), err);
+
+	json_decref(answer);
+	return answer ? 0 : -1;
+}
+
+static int start(struct qmp *qmp, const struct request *request, struct swo_error *err)
+{
+	if (json_array_size(request->capabilities) &&
+		command(qmp, "migrate-set-capabilities",
+			json_pack("{s:O}", "capabilities", request->capabilities), err))
+		return -1;
+	if (json_object_size(request->parameters) &&
+		command(qmp, "migrate-set-parameters", json_incref(request->parameters), err))
+		return -1;
+	return command(qmp, "migrate", json_pack("{s:s}", "uri", request->uri), err);
+}
+
+/* QEMU tells of a migration's progress only to those who ask for it. */
+static void want_events(json_t *capabilities)
+{
+	json_array_append_new(
+		capabilities, json_pack("{s:s, s:b}", "capability", "events", "state", 1));
+}
+
+struct watch {
+	uint64_t begun_ns;
+	bool terminal;
+	bool cancel_sent;
+};
+
+static void show_progress(const struct watch *watch, const json_t *info)
+{
+	char line[128];
+
+	if (!watch->terminal)
+		return;
+	view_progress(info, (double)(swo_now_ns() - watch->begun_ns) / 1e9, line, sizeof(line));
+	fprintf(stderr, "\r%-79.79s", line);
+}
+
+static void clear_progress(const struct watch *watch)
+{
+	if (watch->terminal)
+		fprintf(stderr, "\r%79s\r", "");
+}
+
+/* Asks for the end, once. Beyond the point of no return the monitor refuses: then it is waited for.
+ */
+static void cancel_if_wished(struct qmp *qmp, const struct request *request, struct watch *watch)
+{
+	struct swo_error err = {0};
+	double elapsed_s = (double)(swo_now_ns() - watch->begun_ns) / 1e9;
+	bool late = request->timeout_s > 0 && elapsed_s > request->timeout_s;
+
+	if (watch->cancel_sent || (!interrupts && !late))
+		return;
+	watch->cancel_sent = true;
+	clear_progress(watch);
+	fprintf(stderr, "switchover: %s: cancelling%s\n", interrupts ? "interrupted" : "timed out",
+		interrupts ? " (again to leave)" : "");
+	if (command(qmp, "migrate_cancel", NULL, &err))
+		fprintf(stderr, "switchover: %s; waiting for its end\n", err.text);
+}
+
+/* Waits for an event; true when one came. */
+static bool take_event(struct qmp *qmp, const struct event_record *record, unsigned wait_ms)
+{
+	json_t *event = qmp_event(qmp, swo_deadline_ms(wait_ms), NULL);
+
+	event_record_add(record, event);
+	json_decref(event);
+	return event != NULL;
+}
+
+/* Waits for the end. A new reference to the last answer; NULL: the monitor cannot be talked to. */
+static json_t *watch_it(struct qmp *qmp, const struct request *request,
+	const struct event_record *record, struct swo_error *err)
+{
+	struct watch watch = {.begun_ns = swo_now_ns(), .terminal = isatty(STDERR_FILENO)};
+
+	for (;;) {
+		json_t *info =
+			qmp_execute(qmp, "query-migrate", NULL, swo_deadline_ms(COMMAND_MS), err);
+
+		if (!info || view_state_of(info) != VIEW_RUNNING) {
+			clear_progress(&watch);
+			/* The last events come with the answer, or right behind it. */
+			while (record->out && take_event(qmp, record, 50))
+				;
+			return info;
+		}
+		show_progress(&watch, info);
+		json_decref(info);
+		cancel_if_wished(qmp, request, &watch);
+		/* An event may mean the end; without one it is time to ask again. */
+		take_event(qmp, record, 100);
+	}
+}
+
+static int report(const struct request *request, const json_t *info)
+{
+	static const int status[] = {
+		[VIEW_RUNNING] = CLI_UNREACHABLE,
+		[VIEW_COMPLETED] = CLI_OK,
+		[VIEW_FAILED] = CLI_FAILED,
+		[VIEW_CANCELLED] = CLI_FAILED,
+		[VIEW_IN_DOUBT] = CLI_IN_DOUBT,
+	};
+	enum view_state state = view_state_of(info);
+	char text[1024];
+
+	if (request->json) {
+		json_dumpf(info, stdout, JSON_COMPACT);
+		putchar('\n');
+	} else {
+		view_summary(info, text, sizeof(text));
+		fprintf(state == VIEW_COMPLETED ? stdout : stderr, "%s%s\n",
+			state == VIEW_COMPLETED ? "" : "switchover: ", text);
+	}
+	return status[state];
+}
+
+static int unreachable(const struct swo_error *err)
+{
+	fprintf(stderr, "switchover: %s\n", err->text);
+	return err->code == SWO_E_STATE	    ? CLI_FAILED
+	       : err->code == SWO_E_INVALID ? CLI_USAGE
+					    : CLI_UNREACHABLE;
+}
+
+static int migrate(const struct request *request)
+{
+	struct event_record record = {0};
+	struct swo_error err = {0};
+	struct qmp qmp;
+	json_t *info = NULL;
+	int status;
+
+	if (request->record && event_record_open(&record, request->record, &err)) {
+		fprintf(stderr, "switchover: %s\n", err.text);
+		return CLI_USAGE;
+	}
+	if (qmp_open(&qmp, request->qmp, false, swo_deadline_ms(COMMAND_MS), NULL, &err) ||
+		start(&qmp, request, &err)) {
+		status = unreachable(&err);
+	} else if (request->detach) {
+		status = CLI_OK;
+	} else if ((info = watch_it(&qmp, request, &record, &err))) {
+		status = report(request, info);
+	} else {
+		status = unreachable(&err);
+		fputs("switchover: what comes of the migration is not known here; ask the target "
+		      "before starting the machine again\n",
+			stderr);
+	}
+	json_decref(info);
+	qmp_close(&qmp);
+	if (event_record_close(&record, &err))
+		fprintf(stderr, "switchover: %s\n", err.text);
+	return status;
+}
+
+int cmd_migrate(int argc, char **argv)
+{
+	struct request request = {.parameters = json_object(), .capabilities = json_array()};
+	int status = CLI_USAGE;
+
+	if (!argp_parse(&argp, argc, argv, 0, NULL, &request)) {
+		catch_signals();
+		if (request.record)
+			want_events(request.capabilities);
+		status = tls_args_to_parameters(&request.tls, request.parameters)
+				 ? CLI_FAILED
+				 : migrate(&request);
+	}
+	json_decref(request.parameters);
+	json_decref(request.capabilities);
+	return status;
+}

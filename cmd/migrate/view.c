@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * view.c - query-migrate's answer as a progress line and as a summary.
+ */
+#include "cmd/migrate/view.h"
+
+#include "cmd/common/qmp_client.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum view_state view_state_of(const json_t *info)
+{
+	static const struct {
+		const char *status;
+		enum view_state state;
+	} ends[] = {
+		{"completed", VIEW_COMPLETED},
+		{"failed", VIEW_FAILED},
+		{"cancelled", VIEW_CANCELLED},
+		{"in-doubt", VIEW_IN_DOUBT},
+	};
+	const char *status = json_path_string(info, "status");
+
+	for (size_t i = 0; i < sizeof(ends) / sizeof(ends[0]); i++)
+		if (!strcmp(status, ends[i].status))
+			return ends[i].state;
+	return VIEW_RUNNING;
+}
+
+static const char *human_bytes(double bytes, char *out, size_t len)
+{
+	static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+	size_t unit = 0;
+
+	while (bytes >= 1024 && unit + 1 < sizeof(units) / sizeof(units[0])) {
+		bytes /= 1024;
+		unit++;
+	}
+	snprintf(out, len, unit ? "%.1f %s" : "%.0f %s", bytes, units[unit]);
+	return out;
+}
+
+void view_progress(const json_t *info, double elapsed_s, char *out, size_t len)
+{
+	char left[32], expected[48] = "";
+	const char *status = json_path_string(info, "status");
+	/* QEMU's mbps are megabits. */
+	double rate = json_path_number(info, "ram.mbps") / 8;
+
+	if (json_path(info, "expected-downtime"))
+		snprintf(expected, sizeof(expected), "  downtime about %.0f ms",
+			json_path_number(info, "expected-downtime"));
+	snprintf(out, len, "%-10s %6.1f s  %7.1f MB/s  %10s left%s", status[0] ? status : "none",
+		elapsed_s, rate,
+		human_bytes(json_path_number(info, "ram.remaining"), left, sizeof(left)), expected);
+}
+
+static void summary_completed(const json_t *info, char *out, size_t len)
+{
+	char ram[32], vfio[32], devices[64] = "";
+	double total_ms = json_path_number(info, "total-time");
+	double sent = json_path_number(info, "ram.transferred");
+	const json_t *state = json_path(info, "vfio.transferred");
+
+	if (state)
+		snprintf(devices, sizeof(devices), ", %s of device state",
+			human_bytes(json_number_value(state), vfio, sizeof(vfio)));
+	snprintf(out, len,
+		"completed: downtime %.0f ms, %.2f s in all; %s of memory in %.0f passes%s",
+		json_path_number(info, "downtime"), total_ms / 1000,
+		human_bytes(sent, ram, sizeof(ram)), json_path_number(info, "ram.dirty-sync-count"),
+		devices);
+}
+
+void view_summary(const json_t *info, char *out, size_t len)
+{
+	const char *why = json_path_string(info, "error-desc");
+
+	switch (view_state_of(info)) {
+	case VIEW_COMPLETED:
+		summary_completed(info, out, len);
+		break;
+	case VIEW_CANCELLED:
+		snprintf(out, len, "cancelled: the machine stays at the source");
+		break;
+	case VIEW_FAILED:
+		snprintf(out, len, "failed: %s; the machine stays at the source",
+			why[0] ? why : "the monitor gives no reason");
+		break;
+	case VIEW_IN_DOUBT:
+		snprintf(out, len,
+			"in doubt: %s. The source is parked and will not run by itself; see `man "
+			"switchover-resolve`",
+			why[0] ? why : "the target was told to go and did not answer");
+		break;
+	case VIEW_RUNNING:
+		snprintf(out, len, "not decided yet: status %s", json_path_string(info, "status"));
+		break;
+	}
+}

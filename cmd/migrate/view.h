@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * view.h - what a person sees of a migration: pure functions from
+ * query-migrate's answer (QEMU's shape) to text.
+ */
+#ifndef CLI_MIGRATE_VIEW_H
+#define CLI_MIGRATE_VIEW_H
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+enum view_state {
+	VIEW_RUNNING,	/* not decided yet */
+	VIEW_COMPLETED, /* the machine runs at the target */
+	VIEW_FAILED,	/* it does not, and stays at the source */
+	VIEW_CANCELLED,
+	VIEW_IN_DOUBT, /* GO was sent, nothing came back: the source is parked */
+};
+
+enum view_state view_state_of(const json_t *info);
+/* "active    812.5 MB/s    31.2 MiB left    stop in about 128 ms": no newline, < len. */
+void view_progress(const json_t *info, double elapsed_s, char *out, size_t len);
+/* One or two sentences at the end, without a newline. */
+void view_summary(const json_t *info, char *out, size_t len);
+
+#endif

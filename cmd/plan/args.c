@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * args.c - the command line of `switchover plan`.
+ */
+#include "cmd/plan/plan.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	OPT_PROFILE = 256,
+	OPT_PROBE,
+	OPT_TIMELINE,
+	OPT_VFS,
+	OPT_PFS,
+	OPT_PF_ARCS,
+	OPT_WIRE_RATE,
+	OPT_CHANNEL_RATE,
+	OPT_CHANNELS,
+	OPT_RTT,
+	OPT_RAM,
+	OPT_WINDOW,
+	OPT_COSTS,
+	OPT_TRANSITIONS,
+	OPT_JOIN,
+	OPT_STREAM,
+	OPT_FINALISE,
+	OPT_CONFIG,
+	OPT_JSON,
+	OPT_SAVE,
+};
+
+static const struct argp_option options[] = {
+	{NULL, 0, NULL, 0, "What it is about: one of these", 1},
+	{"profile", OPT_PROFILE, "NAME|FILE,...", 0,
+		"Devices as switchover-simvf knows them, taken in turn; mixed: four kinds (cx7)",
+		1},
+	{"probe", OPT_PROBE, "FILE", 0, "The figures of a host, as JSON", 1},
+	{"timeline", OPT_TIMELINE, "FILE", 0,
+		"A switchover that took place: print its critical path", 1},
+	{NULL, 0, NULL, 0, "The host", 2},
+	{"vfs", OPT_VFS, "N,N,...", 0, "Numbers of devices (1,4,16; of a probe: all it has)", 2},
+	{"pfs", OPT_PFS, "N", 0, "They are spread over N PFs (cx7: one, others: none)", 2},
+	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "A PF takes arcs one at a time, too", 2},
+	{"wire-rate", OPT_WIRE_RATE, "MB/s", 0, "What the link carries; 0: no limit (0)", 2},
+	{"channel-rate", OPT_CHANNEL_RATE, "MB/s", 0, "What one connection carries (0)", 2},
+	{"channels", OPT_CHANNELS, "N", 0, "Connections (2)", 2},
+	{"rtt-ms", OPT_RTT, "MS", 0, "Round trip (0)", 2},
+	{"ram-dirty-mb", OPT_RAM, "MB", 0, "Memory still to be sent when the vCPUs stop (0)", 2},
+	{"device-window", OPT_WINDOW, "MB", 0, "Bytes of a device under way (4.2); 0: no limit", 2},
+	{"costs", OPT_COSTS, "FILE", 0,
+		"What the machinery costs, as `switchover bench --calibrate` measures it (nothing)",
+		2},
+	{NULL, 0, NULL, 0, "Switches, as of `switchover bench`", 3},
+	{"transitions", OPT_TRANSITIONS, "HOW", 0, "serial or parallel (parallel)", 3},
+	{"join", OPT_JOIN, "WHEN", 0, "depth or pass (pass)", 3},
+	{"stream", OPT_STREAM, "WHEN", 0, "early or late (early)", 3},
+	{"finalise", OPT_FINALISE, "WHEN", 0, "early, ram or late (early)", 3},
+	{"config", OPT_CONFIG, "WHEN", 0, "early or late (early)", 3},
+	{NULL, 0, NULL, 0, "Output", 4},
+	{"json", OPT_JSON, NULL, 0, "One JSON object per number of devices and line", 4},
+	{"save-timeline", OPT_SAVE, "FILE", 0,
+		"Write the last prediction as a timeline, as `switchover bench --timeline` does",
+		4},
+	{0},
+};
+
+static double number(
+	struct argp_state *state, const char *name, const char *text, double min, double max)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end || !(value >= min && value <= max))
+		argp_error(
+			state, "--%s wants a number from %g to %g, not '%s'", name, min, max, text);
+	return value;
+}
+
+static unsigned whole(
+	struct argp_state *state, const char *name, const char *text, unsigned min, unsigned max)
+{
+	double value = number(state, name, text, min, max);
+
+	if ((double)(unsigned)value < value)
+		argp_error(state, "--%s wants a whole number, not '%s'", name, text);
+	return (unsigned)value;
+}
+
+/* Which of `words`, which end with NULL. */
+static int word(
+	struct argp_state *state, const char *name, const char *text, const char *const *words)
+{
+	for (int i = 0; words[i]; i++)
+		if (!strcmp(words[i], text))
+			return i;
+	argp_error(state, "--%s: '%s' is none of its words; see --help", name, text);
+	return 0;
+}
+
+static void parse_vfs(struct argp_state *state, struct plan_request *request, char *list)
+{
+	char *save = NULL;
+
+	request->vfs_count = 0;
+	for (char *one = strtok_r(list, ",", &save); one; one = strtok_r(NULL, ",", &save)) {
+		if (request->vfs_count == PLAN_LIST_MAX)
+			argp_error(state, "--vfs takes at most %d numbers", PLAN_LIST_MAX);
+		request->vfs[request->vfs_count++] = whole(state, "vfs", one, 1, SWO_DEVICES_MAX);
+	}
+	if (!request->vfs_count)
+		argp_error(state, "--vfs wants numbers, such as 1,4,16");
+}
+
+/* In millionths: of MB/s, bytes a second; of ms, ns. */
+static uint64_t millionths(struct argp_state *state, const char *name, const char *text, double max)
+{
+	return (uint64_t)(number(state, name, text, 0, max) * 1e6);
+}
+
+static bool parse_host(int key, char *text, struct argp_state *state, struct plan_request *r)
+{
+	struct swo_plan_setup *s = &r->setup;
+
+	switch (key) {
+	case OPT_VFS:
+		parse_vfs(state, r, text);
+		return true;
+	case OPT_PFS:
+		r->pfs = whole(state, "pfs", text, 1, SWO_DEVICES_MAX);
+		return true;
+	case OPT_PF_ARCS:
+		s->pf_arcs = true;
+		return true;
+	case OPT_WIRE_RATE:
+		s->wire_rate = millionths(state, "wire-rate", text, 1e6);
+		r->given.wire_rate = true;
+		return true;
+	case OPT_CHANNEL_RATE:
+		s->channel_rate = millionths(state, "channel-rate", text, 1e6);
+		r->given.channel_rate = true;
+		return true;
+	case OPT_CHANNELS:
+		s->channels = whole(state, "channels", text, 1, 16);
+		r->given.channels = true;
+		return true;
+	case OPT_RTT:
+		s->rtt_ns = millionths(state, "rtt-ms", text, 3.6e6);
+		r->given.rtt = true;
+		return true;
+	case OPT_RAM:
+		s->ram_bytes = millionths(state, "ram-dirty-mb", text, 1e6);
+		r->given.ram = true;
+		return true;
+	case OPT_COSTS:
+		r->costs = text;
+		return true;
+	case OPT_WINDOW:
+		s->window = millionths(state, "device-window", text, 1e6);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static bool parse_switch(int key, char *text, struct argp_state *state, struct plan_request *r)
+{
+	static const char *const transitions[] = {"serial", "parallel", NULL};
+	static const char *const joins[] = {"depth", "pass", NULL};
+	static const char *const whens[] = {"early", "ram", "late", NULL};
+	static const char *const ends[] = {"early", "late", NULL};
+	struct swo_plan_setup *s = &r->setup;
+
+	switch (key) {
+	case OPT_TRANSITIONS:
+		s->transitions = word(state, "transitions", text, transitions)
+					 ? SWO_TRANSITIONS_PARALLEL
+					 : SWO_TRANSITIONS_SERIAL;
+		break;
+	case OPT_JOIN:
+		s->join = word(state, "join", text, joins) ? SWO_JOIN_PASS : SWO_JOIN_DEPTH;
+		break;
+	case OPT_STREAM:
+		s->stream = word(state, "stream", text, ends) ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		break;
+	case OPT_FINALISE:
+		s->finalise = (enum swo_when)word(state, "finalise", text, whens);
+		break;
+	case OPT_CONFIG:
+		s->config = word(state, "config", text, ends) ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		break;
+	default:
+		return false;
+	}
+	r->asked = s->transitions != SWO_TRANSITIONS_PARALLEL || s->join != SWO_JOIN_PASS ||
+		   s->stream != SWO_WHEN_EARLY || s->finalise != SWO_WHEN_EARLY ||
+		   s->config != SWO_WHEN_EARLY;
+	return true;
+}
+
+static error_t parse_option(int key, char *text, struct argp_state *state)
+{
+	struct plan_request *r = state->input;
+
+	switch (key) {
+	case OPT_PROFILE:
+		r->profile = text;
+		return 0;
+	case OPT_PROBE:
+		r->probe = text;
+		return 0;
+	case OPT_TIMELINE:
+		r->timeline = text;
+		return 0;
+	case OPT_JSON:
+		r->json = true;
+		return 0;
+	case OPT_SAVE:
+		r->save_timeline = text;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s' is no option", text);
+		return EINVAL;
+	case ARGP_KEY_END:
+		if (!!r->profile + !!r->probe + !!r->timeline > 1)
+			argp_error(state, "--profile, --probe and --timeline exclude each other");
+		return 0;
+	default:
+		if (parse_host(key, text, state, r) || parse_switch(key, text, state, r))
+			return 0;
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse_option,
+	.doc = "Predict how long a VM with passthrough devices will stand still when it is "
+	       "migrated, "
+	       "say what that is made of, and what to change first; or say it of a switchover that "
+	       "took place.",
+};
+
+void plan_parse_args(int argc, char **argv, struct plan_request *request)
+{
+	*request = (struct plan_request){0};
+	swo_plan_setup_init(&request->setup);
+	argp_parse(&argp, argc, argv, 0, NULL, request);
+	if (!request->profile && !request->probe && !request->timeline)
+		request->profile = "cx7";
+}

@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * input.c - the devices of a plan: simvf's profiles, read by simvf's own parser, or the
+ * figures of a host as JSON, figure by figure by the same parser.
+ */
+#include "cmd/plan/plan.h"
+#include "server/server.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+static struct swo_plan_device device_of(const struct svf_profile *p)
+{
+	struct swo_plan_device d = {.to_p2p_ns = p->to_p2p_ns,
+		.to_stop_copy_ns = p->to_stop_copy_ns,
+		.resuming_to_stop_ns = p->resuming_to_stop_ns,
+		.to_running_p2p_ns = p->to_running_p2p_ns,
+		.to_running_ns = p->to_running_ns,
+		.config_load_ns = p->config_load_ns,
+		.state_bytes = p->state_bytes,
+		.precopy_bytes = p->state_bytes / 100 * p->precopy_percent +
+				 p->state_bytes % 100 * p->precopy_percent / 100,
+		.save_rate = p->save_rate,
+		.load_rate = p->load_rate,
+		.pf = -1};
+
+	return d;
+}
+
+/* Profiles:
+ */
+
+static int add_profile(const char *name, struct plan_input *input, struct swo_error *err)
+{
+	struct svf_profile profile;
+
+	if (input->count == PLAN_KINDS_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"--profile: more than %d kinds of devices", PLAN_KINDS_MAX);
+	if (srv_profile_load(name, &profile, err))
+		return -1;
+	struct swo_plan_device *d = &input->kinds[input->count++];
+
+	*d = device_of(&profile);
+	/* All VFs of it on one PF, as in the bench, unless --pfs says something else. */
+	if (!strcmp(name, "cx7"))
+		d->pf = 0;
+	input->guesses |= profile.guesses;
+	return 0;
+}
+
+int plan_read_profiles(const char *names, struct plan_input *input, struct swo_error *err)
+{
+	static const char mixed[] = "mixed-mlx5,mixed-qat,mixed-big,mixed-instant";
+	swo_autofree char *list = strdup(strcmp(names, "mixed") ? names : mixed);
+	char *save = NULL;
+
+	*input = (struct plan_input){0};
+	if (!list)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "--profile");
+	for (char *one = strtok_r(list, ",", &save); one; one = strtok_r(NULL, ",", &save))
+		if (add_profile(one, input, err))
+			return -1;
+	return input->count ? 0
+			    : swo_error_set(err, SWO_E_INVALID, 0, "--profile names no profile");
+}
+
+/* A probe:
+ */
+
+struct reading {
+	const char *path;
+	unsigned index;
+	struct svf_profile profile;
+	struct swo_plan_device *device;
+	long long pf, depth, precopy; /* -1: not there */
+};
+
+static int bad(const struct reading *r, const char *key, const char *why, struct swo_error *err)
+{
+	return swo_error_set(err, SWO_E_INVALID, 0, "--probe '%s': devices[%u]: %.60s: %s", r->path,
+		r->index, key, why);
+}
+
+/* As the text that a profile has for it. */
+static bool value_text(const json_t *value, char *text, size_t size)
+{
+	if (json_is_integer(value))
+		snprintf(text, size, "%lld", (long long)json_integer_value(value));
+	else if (json_is_real(value))
+		snprintf(text, size, "%.6f", json_real_value(value));
+	else if (json_is_string(value))
+		snprintf(text, size, "%s", json_string_value(value));
+	else
+		return false;
+	return true;
+}
+
+static int read_whole(struct reading *r, const char *key, const json_t *value, long long max,
+	long long *out, struct swo_error *err)
+{
+	if (!json_is_integer(value) || json_integer_value(value) < -1 ||
+		json_integer_value(value) > max)
+		return bad(r, key, "not a whole number, or out of bounds", err);
+	*out = json_integer_value(value);
+	return 0;
+}
+
+static int read_figure(
+	struct reading *r, const char *key, const json_t *value, struct swo_error *err)
+{
+	const char *why = "no good";
+	char text[64];
+
+	if (!strcmp(key, "pf"))
+		return read_whole(r, key, value, 100000, &r->pf, err);
+	if (!strcmp(key, "depth"))
+		return read_whole(r, key, value, 1000, &r->depth, err);
+	if (!strcmp(key, "precopy_bytes"))
+		return read_whole(r, key, value, (long long)SVF_STATE_MAX, &r->precopy, err);
+	if (!strcmp(key, "name"))
+		return json_is_string(value) ? 0 : bad(r, key, "not a text", err);
+	if (!value_text(value, text, sizeof(text)) ||
+		!svf_profile_set(&r->profile, key, text, &why))
+		return bad(r, key, why, err);
+	return 0;
+}
+
+static int read_device(struct reading *r, const json_t *object, struct swo_error *err)
+{
+	const char *name = json_string_value(json_object_get(object, "name")), *key;
+	json_t *value;
+
+	svf_profile_init(&r->profile);
+	r->profile.state_bytes = 0;
+	r->pf = r->depth = r->precopy = -1;
+	if (!json_is_object(object))
+		return bad(r, "it", "not an object", err);
+	json_object_foreach ((json_t *)object, key, value)
+		if (read_figure(r, key, value, err))
+			return -1;
+	*r->device = device_of(&r->profile);
+	snprintf(r->device->name, sizeof(r->device->name), "%s", name ? name : "");
+	r->device->pf = (int)r->pf;
+	r->device->depth = r->depth > 0 ? (int)r->depth : 0;
+	if (r->precopy >= 0)
+		r->device->precopy_bytes = (uint64_t)r->precopy;
+	if (r->device->precopy_bytes > r->device->state_bytes)
+		return bad(r, "precopy_bytes", "more than state_bytes", err);
+	return 0;
+}
+
+static int link_figure(const json_t *root, const char *path, const char *key, double max,
+	bool given, double unit, uint64_t *out, struct swo_error *err)
+{
+	const json_t *value = json_object_get(root, key);
+	double number = json_number_value(value);
+
+	if (!value || given)
+		return 0;
+	if (!json_is_number(value) || !(number >= 0 && number <= max))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"--probe '%s': %s is not a number from 0 to %.0f", path, key, max);
+	*out = (uint64_t)(number * unit);
+	return 0;
+}
+
+static int read_link(
+	const json_t *root, const char *path, struct plan_request *request, struct swo_error *err)
+{
+	struct swo_plan_setup *s = &request->setup;
+	uint64_t channels = s->channels;
+
+	if (link_figure(root, path, "wire_rate", 1e6, request->given.wire_rate, 1e6, &s->wire_rate,
+		    err) ||
+		link_figure(root, path, "channel_rate", 1e6, request->given.channel_rate, 1e6,
+			&s->channel_rate, err) ||
+		link_figure(
+			root, path, "channels", 16, request->given.channels, 1, &channels, err) ||
+		link_figure(
+			root, path, "rtt_ms", 3.6e6, request->given.rtt, 1e6, &s->rtt_ns, err) ||
+		link_figure(root, path, "ram_dirty_mb", 1e6, request->given.ram, 1e6, &s->ram_bytes,
+			err))
+		return -1;
+	s->channels = (unsigned)channels;
+	return 0;
+}
+
+static int check_keys(const json_t *root, const char *path, struct swo_error *err)
+{
+	static const char *const known[] = {"devices", "wire_rate", "channel_rate", "channels",
+		"rtt_ms", "ram_dirty_mb", "comment"};
+	const char *key;
+	json_t *value;
+
+	json_object_foreach ((json_t *)root, key, value) {
+		size_t i = 0;
+
+		while (i < SWO_ARRAY_SIZE(known) && strcmp(known[i], key) != 0)
+			i++;
+		if (i == SWO_ARRAY_SIZE(known))
+			return swo_error_set(err, SWO_E_INVALID, 0,
+				"--probe '%s': there is no figure '%.60s'; see docs/plan.md", path,
+				key);
+	}
+	return 0;
+}
+
+/* `switchover probe --json` writes them so; what else is in it, is not a plan's. */
+static bool is_probe(const json_t *root)
+{
+	const char *format = json_string_value(json_object_get(root, "format"));
+
+	return format && !strcmp(format, "switchover-probe");
+}
+
+/* Its name for it goes before the figures' own, of which there is none. */
+static int read_probed(struct reading *r, const json_t *object, struct swo_error *err)
+{
+	const json_t *figures = json_object_get(object, "figures");
+	const char *name = json_string_value(json_object_get(object, "name"));
+
+	if (!json_is_object(figures))
+		return bad(r, "figures", "not there: probe it with --exercise", err);
+	if (read_device(r, figures, err))
+		return -1;
+	snprintf(r->device->name, sizeof(r->device->name), "%s", name ? name : "");
+	return 0;
+}
+
+static int read_root(const json_t *root, const char *path, struct plan_input *input,
+	struct plan_request *request, struct swo_error *err)
+{
+	const json_t *devices = json_object_get(root, "devices");
+	struct reading r = {.path = path};
+
+	if (!json_array_size(devices) || json_array_size(devices) > PLAN_KINDS_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"--probe '%s': \"devices\" is not an array of 1 to %d devices", path,
+			PLAN_KINDS_MAX);
+	if (!is_probe(root) && check_keys(root, path, err))
+		return -1;
+	for (; r.index < json_array_size(devices); r.index++) {
+		r.device = &input->kinds[r.index];
+		const json_t *object = json_array_get(devices, r.index);
+
+		if ((is_probe(root) ? read_probed : read_device)(&r, object, err))
+			return -1;
+		input->guesses |= r.profile.guesses;
+	}
+	input->count = r.index;
+	return read_link(root, path, request, err);
+}
+
+int plan_read_probe(const char *path, struct plan_input *input, struct plan_request *request,
+	struct swo_error *err)
+{
+	FILE *file = fopen(path, "re");
+	json_error_t why;
+
+	*input = (struct plan_input){0};
+	if (!file)
+		return swo_error_set(err, SWO_E_IO, errno, "--probe: open '%s'", path);
+	json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &why);
+
+	fclose(file);
+	if (!root)
+		return swo_error_set(err, SWO_E_INVALID, 0, "--probe '%s', line %d: %s", path,
+			why.line, why.text);
+	int rc = read_root(root, path, input, request, err);
+
+	json_decref(root);
+	return rc;
+}
+
+/* As many as there shall be */
+
+void plan_make_devices(const struct plan_input *input, const struct plan_request *request,
+	struct swo_plan_device *devices, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct swo_plan_device *d = &devices[i];
+
+		*d = input->kinds[i % input->count];
+		/* A name stands for one device. */
+		if (i >= input->count || !d->name[0]) {
+			memset(d->name, 0, sizeof(d->name));
+			snprintf(d->name, sizeof(d->name), "vf%u", i);
+		}
+		if (request->pfs)
+			d->pf = (int)(i % request->pfs);
+	}
+}

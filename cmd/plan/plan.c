@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * plan.c - `switchover plan`: predictions for a host that there may not be yet, or the critical
+ * path of a switchover that took place.
+ */
+#include "cmd/common/cmd.h"
+#include "cmd/common/costs.h"
+#include "cmd/plan/plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TIMELINE_BYTES_MAX (256u << 20)
+#define TIMELINE_SPANS_MAX (1u << 18)
+#define PREDICTED_SPANS	   (SWO_DEVICES_MAX * 8 + 64)
+
+static int dump(json_t *object, struct swo_error *err)
+{
+	int rc = !object || json_dumpf(object, stdout, JSON_COMPACT | JSON_REAL_PRECISION(12)) ||
+		 putchar('\n') == EOF;
+
+	json_decref(object);
+	return rc ? swo_error_set(err, SWO_E_IO, 0, "the JSON could not be written") : 0;
+}
+
+/* One that took place:
+ */
+
+static int read_file(const char *path, struct swo_buf *text, struct swo_error *err)
+{
+	FILE *file = fopen(path, "re");
+	char part[65536];
+	size_t got;
+	int rc = 0;
+
+	if (!file)
+		return swo_error_set(err, SWO_E_IO, errno, "--timeline: open '%s'", path);
+	while (!rc && (got = fread(part, 1, sizeof(part), file)))
+		rc = swo_buf_append(text, part, got, err);
+	if (!rc && ferror(file))
+		rc = swo_error_set(err, SWO_E_IO, errno, "--timeline: read '%s'", path);
+	fclose(file);
+	return rc;
+}
+
+static int show_path(
+	const struct plan_request *request, struct swo_timeline *timeline, struct swo_error *err)
+{
+	struct swo_path path;
+	int rc = 0;
+
+	if (swo_critical_path(timeline, &path, err))
+		return swo_error_prefix(err, "'%s'", request->timeline);
+	if (request->json)
+		rc = dump(json_pack("{s:s, s:f, s:o}", "timeline", request->timeline, "blackout_ms",
+				  (double)(path.end_ns - path.start_ns) / 1e6, "critical_path",
+				  plan_path_json(&path)),
+			err);
+	else
+		plan_print_path(stdout, &path);
+	swo_path_free(&path);
+	return rc;
+}
+
+static int recorded(const struct plan_request *request, struct swo_error *err)
+{
+	struct swo_buf text = SWO_BUF_INIT(TIMELINE_BYTES_MAX);
+	struct swo_timeline *timeline = swo_timeline_new(SWO_SIDE_SOURCE, TIMELINE_SPANS_MAX);
+	size_t dropped;
+	int rc = timeline ? read_file(request->timeline, &text, err)
+			  : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a timeline");
+
+	if (!rc && swo_timeline_add_json(timeline, (const char *)text.data, text.len, 0, err))
+		rc = swo_error_prefix(err, "'%s'", request->timeline);
+	if (!rc)
+		rc = show_path(request, timeline, err);
+	swo_timeline_count(timeline, &dropped);
+	if (!rc && dropped)
+		fprintf(stderr, "switchover plan: %zu spans of this timeline were not kept\n",
+			dropped);
+	swo_timeline_free(timeline);
+	swo_buf_free(&text);
+	return rc;
+}
+
+/* Those that did not */
+
+static int save_timeline(const char *path, struct swo_timeline *timeline, struct swo_error *err)
+{
+	swo_autofree char *text = swo_timeline_to_json(timeline);
+	FILE *out;
+
+	if (!text)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "--save-timeline");
+	out = fopen(path, "we");
+	if (!out)
+		return swo_error_set(err, SWO_E_IO, errno, "--save-timeline: open '%s'", path);
+	int rc = fputs(text, out) == EOF;
+
+	rc |= fclose(out);
+	return rc ? swo_error_set(err, SWO_E_IO, errno, "--save-timeline: write '%s'", path) : 0;
+}
+
+static int answer_one(const struct plan_request *request, const struct plan_input *input,
+	unsigned vfs, struct plan_answer *answer, struct swo_error *err)
+{
+	swo_autofree struct swo_plan_device *devices = calloc(vfs, sizeof(*devices));
+	struct swo_plan_setup setup = request->setup;
+	struct swo_timeline *timeline =
+		request->save_timeline ? swo_timeline_new(SWO_SIDE_SOURCE, PREDICTED_SPANS) : NULL;
+	int rc = 0;
+
+	if (!devices || (request->save_timeline && !timeline))
+		rc = swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", vfs);
+	if (!rc) {
+		plan_make_devices(input, request, devices, vfs);
+		setup.devices = devices;
+		setup.count = vfs;
+		rc = plan_answer(&setup, answer, timeline, err);
+	}
+	if (!rc && timeline && save_timeline(request->save_timeline, timeline, err)) {
+		plan_answer_free(answer);
+		rc = -1;
+	}
+	swo_timeline_free(timeline);
+	return rc;
+}
+
+static int show(const struct plan_request *request, const struct plan_input *input,
+	const struct plan_answer *answers, unsigned count, struct swo_error *err)
+{
+	if (!request->json) {
+		plan_print(stdout, request, input, answers, count);
+		return 0;
+	}
+	for (unsigned i = 0; i < count; i++)
+		if (dump(plan_json(request, &answers[i]), err))
+			return -1;
+	return 0;
+}
+
+static void choose_numbers(struct plan_request *request, const struct plan_input *input)
+{
+	static const unsigned usual[] = {1, 4, 16};
+
+	if (request->vfs_count)
+		return;
+	if (request->probe) {
+		request->vfs[0] = input->count;
+		request->vfs_count = 1;
+		return;
+	}
+	memcpy(request->vfs, usual, sizeof(usual));
+	request->vfs_count = SWO_ARRAY_SIZE(usual);
+}
+
+static int predicted(struct plan_request *request, struct swo_error *err)
+{
+	static struct plan_answer answers[PLAN_LIST_MAX];
+	static struct plan_input input;
+	unsigned done = 0;
+	int rc = request->probe ? plan_read_probe(request->probe, &input, request, err)
+				: plan_read_profiles(request->profile, &input, err);
+
+	if (!rc && request->costs)
+		rc = costs_read(request->costs, &request->setup.costs, err);
+	choose_numbers(request, &input);
+	while (!rc && done < request->vfs_count) {
+		rc = answer_one(request, &input, request->vfs[done], &answers[done], err);
+		done += !rc;
+	}
+	if (!rc)
+		rc = show(request, &input, answers, done, err);
+	for (unsigned i = 0; i < done; i++)
+		plan_answer_free(&answers[i]);
+	return rc;
+}
+
+int cmd_plan(int argc, char **argv)
+{
+	struct plan_request request;
+	struct swo_error err = {0};
+
+	plan_parse_args(argc, argv, &request);
+	if (!(request.timeline ? recorded(&request, &err) : predicted(&request, &err)))
+		return CLI_OK;
+	fprintf(stderr, "switchover plan: %s\n", err.text);
+	return err.code == SWO_E_INVALID || err.code == SWO_E_PROTOCOL ? CLI_USAGE : CLI_FAILED;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * plan.h - what the files of `switchover plan` share: what is asked for, the devices that it
+ * is about, the predictions for one number of them.
+ */
+#ifndef CLI_PLAN_VERB_H
+#define CLI_PLAN_VERB_H
+
+#include "testbed/bench/bound.h"
+#include "switchover/plan.h"
+
+#include <jansson.h>
+#include <stdio.h>
+
+#define PLAN_LIST_MAX	 16
+#define PLAN_KINDS_MAX	 256 /* of devices, taken in turn */
+#define PLAN_CHANGES_MAX 32
+
+struct plan_request {
+	const char *profile, *probe, *timeline; /* one of them */
+	const char *costs;			/* file of what the machinery costs; NULL: none */
+	const char *save_timeline;		/* NULL: do not */
+	unsigned vfs[PLAN_LIST_MAX];
+	unsigned vfs_count; /* 0: as many as the probe has, or 1,4,16 */
+	unsigned pfs;	    /* spread over so many; 0: as profile or probe have it */
+	bool json;
+	struct swo_plan_setup setup; /* links, switches; no devices */
+	bool asked;		     /* the switches are not all as they are by default */
+	struct {		     /* what the command line set, which a probe does not */
+		bool wire_rate, channel_rate, channels, rtt, ram;
+	} given;
+};
+
+/* Ends the program on a bad command line. */
+void plan_parse_args(int argc, char **argv, struct plan_request *request);
+
+/* Devices (input.c) */
+
+struct plan_input {
+	struct swo_plan_device kinds[PLAN_KINDS_MAX];
+	unsigned count;
+	bool guesses; /* some figures are not measured */
+};
+
+/* Names of simvf's profiles or files of that form, separated by commas; "mixed": four kinds. */
+int plan_read_profiles(const char *names, struct plan_input *input, struct swo_error *err);
+/* The figures of a host (docs/plan.md); also the link's, where the command line has not set them.
+ */
+int plan_read_probe(const char *path, struct plan_input *input, struct plan_request *request,
+	struct swo_error *err);
+/* Fills count devices, kind after kind in turn. */
+void plan_make_devices(const struct plan_input *input, const struct plan_request *request,
+	struct swo_plan_device *devices, unsigned count);
+
+/* Predictions (advise.c):
+ */
+
+struct plan_change {
+	char what[128];
+	bool of_devices;      /* something for their makers; else a setting, or the host's layout */
+	uint64_t blackout_ns; /* with it */
+};
+
+struct plan_answer {
+	unsigned vfs;
+	struct bound bound;
+	uint64_t serial_ns, parallel_ns, pipelined_ns;
+	struct swo_plan_result result; /* as asked */
+	struct plan_change changes[PLAN_CHANGES_MAX];
+	unsigned
+		change_count; /* that gain something: settings and host, then devices; best first */
+};
+
+/*
+ * setup has its devices. serial and parallel: everything after the stop, as VMMs do it today;
+ * pipelined: the engine's defaults. timeline (may be NULL) takes the prediction.
+ */
+int plan_answer(const struct swo_plan_setup *setup, struct plan_answer *answer,
+	struct swo_timeline *timeline, struct swo_error *err);
+void plan_answer_free(struct plan_answer *answer);
+
+/* What is printed (out.c) */
+
+void plan_print(FILE *out, const struct plan_request *request, const struct plan_input *input,
+	const struct plan_answer *answers, unsigned count);
+void plan_print_path(FILE *out, const struct swo_path *path);
+/* New references; NULL: no memory. */
+json_t *plan_json(const struct plan_request *request, const struct plan_answer *answer);
+json_t *plan_path_json(const struct swo_path *path);
+
+#endif

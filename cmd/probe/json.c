@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * json.c - what a probe found, for programs. Keys: docs/probe.md.
+ */
+#include "cmd/probe/probe.h"
+
+#define FORMAT_VERSION 1
+
+static json_t *ms(uint64_t ns)
+{
+	return json_real((double)ns / 1e6);
+}
+
+static json_t *cost_json(const struct swo_probe_cost *cost)
+{
+	return json_pack("{s:I, s:o, s:o}", "n", (json_int_t)cost->count, "median_ms",
+		ms(cost->median), "max_ms", ms(cost->max));
+}
+
+static json_t *info_json(const struct swo_probe_info *info)
+{
+	json_t *regions = json_array(), *irqs = json_array();
+
+	for (unsigned i = 0; i < SWO_PROBE_REGIONS; i++)
+		if (info->regions[i].size)
+			json_array_append_new(
+				regions, json_pack("{s:i, s:I, s:i}", "index", i, "size",
+						 (json_int_t)info->regions[i].size, "flags",
+						 (int)info->regions[i].flags));
+	for (unsigned i = 0; i < SWO_PROBE_IRQS; i++)
+		if (info->irqs[i].count)
+			json_array_append_new(irqs, json_pack("{s:i, s:i}", "index", i, "count",
+							    (int)info->irqs[i].count));
+	return json_pack("{s:b, s:b, s:b, s:s, s:b, s:b, s:b, s:b, s:b, s:o, s:o, s:o}",
+		"stop_copy", !!(info->mig_flags & SWO_MIG_STOP_COPY), "p2p",
+		!!(info->mig_flags & SWO_MIG_P2P), "pre_copy",
+		!!(info->mig_flags & SWO_MIG_PRE_COPY), "state", swo_device_state_name(info->state),
+		"mig_data_size", !!(info->features & SWO_FEATURE_DATA_SIZE), "precopy_info",
+		!!(info->features & SWO_FEATURE_PRECOPY_INFO), "precopy_info_v2",
+		!!(info->features & SWO_FEATURE_PRECOPY_INFO_V2), "dma_log",
+		!!(info->features & SWO_FEATURE_DMA_LOG), "reset",
+		!!(info->features & SWO_FEATURE_RESET), "data_size",
+		info->has_data_size ? json_integer((json_int_t)info->data_size) : json_null(),
+		"regions", regions, "irqs", irqs);
+}
+
+static json_t *results_json(const struct swo_probe_device *device)
+{
+	json_t *results = json_array();
+
+	for (unsigned i = 0; i < device->result_count; i++) {
+		const struct swo_probe_result *r = &device->results[i];
+
+		json_array_append_new(results, json_pack("{s:s, s:s, s:i, s:s}", "name", r->name,
+						       "verdict", swo_verdict_name(r->verdict),
+						       "count", (int)r->count, "text", r->text));
+	}
+	return results;
+}
+
+static json_t *arcs_json(const struct swo_probe_device *device)
+{
+	json_t *arcs = json_array();
+
+	for (unsigned from = 0; from < SWO_DEVICE_STATES; from++)
+		for (unsigned to = 0; to < SWO_DEVICE_STATES; to++) {
+			if (!device->arcs[from][to].count)
+				continue;
+			json_t *arc = cost_json(&device->arcs[from][to]);
+
+			json_object_set_new(arc, "from",
+				json_string(swo_device_state_name((enum swo_device_state)from)));
+			json_object_set_new(arc, "to",
+				json_string(swo_device_state_name((enum swo_device_state)to)));
+			json_array_append_new(arcs, arc);
+		}
+	return arcs;
+}
+
+/* What `switchover plan --probe` reads:
+ */
+
+static void add_arc(json_t *figures, const char *key, const struct swo_probe_device *device,
+	enum swo_device_state from, enum swo_device_state to)
+{
+	const struct swo_probe_cost *cost = &device->arcs[from][to];
+
+	if (cost->count && !json_object_get(figures, key))
+		json_object_set_new(figures, key, ms(cost->median));
+}
+
+/* In MB/s, of what came before the arc that ends the transfer. */
+static void add_rate(json_t *figures, const char *key, const struct swo_probe_device *device,
+	const struct swo_probe_cost *cost)
+{
+	if (cost->count && cost->median && device->state_bytes)
+		json_object_set_new(figures, key,
+			json_real((double)device->state_bytes * 1e3 / (double)cost->median));
+}
+
+static json_t *figures_json(const struct swo_probe_device *device, bool shared)
+{
+	json_t *figures = json_object();
+
+	/* A migration goes by PRE_COPY where there is one. */
+	add_arc(figures, "to_p2p_ms", device, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P);
+	add_arc(figures, "to_p2p_ms", device, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P);
+	add_arc(figures, "to_stop_copy_ms", device, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY);
+	add_arc(figures, "to_stop_copy_ms", device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP);
+	add_arc(figures, "to_stop_copy_ms", device, SWO_DEVICE_RUNNING, SWO_DEVICE_STOP);
+	add_arc(figures, "resuming_to_stop_ms", device, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP);
+	add_arc(figures, "to_running_p2p_ms", device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P);
+	add_arc(figures, "to_running_ms", device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING);
+	add_arc(figures, "to_running_ms", device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING);
+	json_object_set_new(figures, "state_bytes", json_integer((json_int_t)device->state_bytes));
+	json_object_set_new(
+		figures, "precopy_bytes", json_integer((json_int_t)device->precopy_bytes));
+	add_rate(figures, "save_rate", device, &device->save);
+	add_rate(figures, "load_rate", device, &device->load);
+	if (shared)
+		json_object_set_new(figures, "pf", json_integer(0));
+	return figures;
+}
+
+static bool is_shared(const struct swo_probe_report *report)
+{
+	return report->save.sharing == SWO_SHARING_SERIALISED ||
+	       report->load.sharing == SWO_SHARING_SERIALISED;
+}
+
+static void add_exercise(json_t *to, const struct swo_probe_device *device)
+{
+	json_object_set_new(to, "lost", json_boolean(device->lost));
+	json_object_set_new(to, "results", results_json(device));
+	json_object_set_new(to, "arcs", arcs_json(device));
+	json_object_set_new(to, "reset", cost_json(&device->reset));
+	json_object_set_new(to, "state_bytes", json_integer((json_int_t)device->state_bytes));
+	json_object_set_new(to, "precopy_bytes", json_integer((json_int_t)device->precopy_bytes));
+	json_object_set_new(to, "save", cost_json(&device->save));
+	json_object_set_new(to, "load", cost_json(&device->load));
+}
+
+static json_t *sibling_json(const struct swo_probe_siblings *sib)
+{
+	return json_pack("{s:s, s:o, s:o, s:o}", "sharing", swo_sharing_name(sib->sharing),
+		"alone_max_ms", ms(sib->alone_max), "alone_sum_ms", ms(sib->alone_sum),
+		"parallel_ms", ms(sib->parallel));
+}
+
+json_t *probe_json(
+	const struct probe_device *devices, unsigned count, const struct swo_probe_report *report)
+{
+	json_t *list = json_array();
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct probe_device *d = &devices[i];
+		json_t *device = json_pack("{s:s, s:s, s:s}", "name", d->name, "device", d->spec,
+			"backend", d->ops->name);
+
+		if (d->described)
+			json_object_set_new(device, "offers", info_json(&d->info));
+		else
+			json_object_set_new(device, "error", json_string(d->err.text));
+		if (report) {
+			add_exercise(device, &report->devices[i]);
+			json_object_set_new(device, "figures",
+				figures_json(&report->devices[i], is_shared(report)));
+		}
+		json_array_append_new(list, device);
+	}
+	json_t *out = json_pack("{s:s, s:i, s:o}", "format", "switchover-probe", "version",
+		FORMAT_VERSION, "devices", list);
+
+	if (!out || !report)
+		return out;
+	json_object_set_new(out, "interrupted", json_boolean(report->interrupted));
+	json_object_set_new(out, "fails", json_integer(report->fails));
+	json_object_set_new(out, "risks", json_integer(report->risks));
+	if (report->device_count > 1)
+		json_object_set_new(out, "siblings",
+			json_pack("{s:o, s:o, s:o}", "quiesce", sibling_json(&report->quiesce),
+				"save", sibling_json(&report->save), "load",
+				sibling_json(&report->load)));
+	return out;
+}

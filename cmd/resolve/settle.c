@@ -1,0 +1,314 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * settle.c - one migration in doubt: who knows (an operator, the target, its
+ * journal), and where the word goes (the journal of a dead source, the monitor of a live one).
+ */
+#include "cmd/common/qmp_client.h"
+#include "cmd/resolve/resolve.h"
+#include "migration/ask.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ASK_MS	  5000
+#define QMP_MS	  30000
+#define SETTLE_MS 60000
+
+static void conclude(struct resolve_result *out, enum resolve_outcome outcome, const char *by,
+	const char *fmt, ...) SWO_PRINTF(4, 5);
+static void conclude(struct resolve_result *out, enum resolve_outcome outcome, const char *by,
+	const char *fmt, ...)
+{
+	va_list ap;
+
+	out->outcome = outcome;
+	snprintf(out->by, sizeof(out->by), "%s", by);
+	va_start(ap, fmt);
+	vsnprintf(out->text, sizeof(out->text), fmt, ap);
+	va_end(ap);
+}
+
+/* The target's journal:
+ */
+
+/* A directory, or the file itself. */
+static void target_path(const struct resolve_request *request, char *path, size_t room)
+{
+	struct stat st;
+
+	if (!stat(request->target_journal, &st) && S_ISDIR(st.st_mode))
+		snprintf(path, room, "%.400s/%.36s.target", request->target_journal, request->id);
+	else
+		snprintf(path, room, "%.450s", request->target_journal);
+}
+
+int resolve_proof(
+	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err)
+{
+	struct swo_journal_info info;
+	char path[512];
+
+	target_path(request, path, sizeof(path));
+	if (swo_journal_read(path, &info, err))
+		return -1;
+	if (info.damage.code != SWO_E_NONE) {
+		*err = info.damage;
+		return -1;
+	}
+	if (info.side != SWO_JOURNAL_TARGET || strcmp(info.id, request->id))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%.250s is not the target's journal of migration %s", path, request->id);
+	enum swo_journal_proof proof = swo_journal_proof(&info);
+
+	if (proof == SWO_JOURNAL_PROVES_IF_DEAD && request->fenced)
+		proof = SWO_JOURNAL_PROVES_NEVER;
+	switch (proof) {
+	case SWO_JOURNAL_PROVES_RAN:
+		conclude(out, RESOLVE_RUNS_THERE, "target-journal",
+			"the target's journal says '%s': the VM has run there",
+			swo_journal_event_name(info.last));
+		return 0;
+	case SWO_JOURNAL_PROVES_NEVER:
+		/* So that nobody over there takes it for open. */
+		if (info.last != SWO_JOURNAL_REFUSED &&
+			swo_journal_settle(
+				path, SWO_JOURNAL_REFUSED, "settled by switchover resolve", err))
+			return -1;
+		conclude(out, RESOLVE_RUN_HERE, "target-journal",
+			"the target's journal says '%s' and its process is dead: the VM never ran "
+			"there",
+			swo_journal_event_name(info.last));
+		return 0;
+	default:
+		conclude(out, RESOLVE_IN_DOUBT, "target-journal",
+			"the target's journal says '%s'%s", swo_journal_event_name(info.last),
+			info.last == SWO_JOURNAL_STARTING ? ": the VM may have run there"
+			: info.live ? " and its process lives: ask it (--uri), not its journal"
+				    : ", but that host has been restarted since, and its last "
+				      "words may be lost");
+		return 0;
+	}
+}
+
+/* The target:
+ */
+
+static int ask_target(const struct resolve_request *request, const struct swo_journal_info *info,
+	struct resolve_result *out, struct swo_error *err)
+{
+	struct swo_security security = {.insecure = request->tls.insecure};
+	struct ask ask = {.uri = request->uri ? request->uri : info->uri,
+		.security = &security,
+		.ticket = {.nonce = info->nonce},
+		.deadline_ms = ASK_MS};
+	char word[WIRE_TEXT_MAX + 1];
+	struct swo_error why = {0};
+
+	memcpy(ask.ticket.id, info->id, sizeof(ask.ticket.id));
+	if (!info->nonce)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"the journal has lost what the target would know this migration by: settle "
+			"it by --target-journal, --run-here or --runs-there");
+	if (request->tls.tls.creds[0] &&
+		swo_tls_creds_load(&request->tls.tls, false, &security.tls, err))
+		return -1;
+	int answer = migration_ask(&ask, word, &why);
+
+	swo_tls_creds_free(security.tls);
+	switch (answer) {
+	case WIRE_STARTED:
+		conclude(out, RESOLVE_RUNS_THERE, "target",
+			"the target says that the VM runs there");
+		return 0;
+	case WIRE_REFUSED:
+		conclude(out, RESOLVE_RUN_HERE, "target",
+			"the target says that it will never run the VM: %.200s", word);
+		return 0;
+	case WIRE_STARTING:
+		conclude(out, RESOLVE_IN_DOUBT, "target",
+			"the target says that it is starting the VM: ask again");
+		return 0;
+	default:
+		conclude(out, RESOLVE_IN_DOUBT, "", "%.400s", why.text);
+		return 0;
+	}
+}
+
+/* Whoever knows:
+ */
+
+static bool operator_speaks(const struct resolve_request *request, struct resolve_result *out)
+{
+	if (request->run_here)
+		conclude(out, RESOLVE_RUN_HERE, "operator",
+			"run here by an operator's word: the target has been fenced off");
+	else if (request->runs_there)
+		conclude(out, RESOLVE_RUNS_THERE, "operator",
+			"given up here by an operator's word: it runs on the target");
+	return request->run_here || request->runs_there;
+}
+
+static enum swo_journal_event word_for(const struct resolve_result *found)
+{
+	bool target = !strcmp(found->by, "target");
+
+	if (found->outcome == RESOLVE_RUN_HERE)
+		return target ? SWO_JOURNAL_REFUSED : SWO_JOURNAL_RUN_HERE;
+	return target ? SWO_JOURNAL_DONE : SWO_JOURNAL_RUNS_THERE;
+}
+
+/* Through the monitor */
+
+/* Until it is no longer in doubt; a new reference. */
+static json_t *wait_settled(struct qmp *qmp, struct swo_error *err)
+{
+	swo_deadline deadline = swo_deadline_ms(SETTLE_MS);
+
+	for (;;) {
+		json_t *info =
+			qmp_execute(qmp, "query-migrate", NULL, swo_deadline_ms(QMP_MS), err);
+
+		if (!info || strcmp(json_path_string(info, "status"), "in-doubt") != 0)
+			return info;
+		json_decref(info);
+		if (swo_deadline_passed(deadline)) {
+			swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"the source was told and is not done with it yet; look at its "
+				"query-migrate");
+			return NULL;
+		}
+		swo_sleep_until(swo_now_ns() + 20000000);
+	}
+}
+
+static int tell_source(struct qmp *qmp, struct resolve_result *out, struct swo_error *err)
+{
+	bool here = out->outcome == RESOLVE_RUN_HERE;
+	json_t *answer = qmp_execute(qmp, "x-migrate-resolve", json_pack("{s:b}", "run-here", here),
+		swo_deadline_ms(QMP_MS), err);
+
+	json_decref(answer);
+	answer = answer ? wait_settled(qmp, err) : NULL;
+	json_decref(answer);
+	return answer ? 0 : -1;
+}
+
+static int settle_live(const struct resolve_request *asked, struct qmp *qmp, const json_t *info,
+	struct resolve_result *out, struct swo_error *err)
+{
+	struct resolve_request request = *asked;
+	const char *status = json_path_string(info, "status");
+	const char *id = json_path_string(info, "x-id");
+
+	if (request.id && strcmp(request.id, id))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"that machine's migration is %.40s, not %.40s", *id ? id : "none",
+			request.id);
+	snprintf(out->id, sizeof(out->id), "%s", id);
+	request.id = out->id;
+	if (strcmp(status, "in-doubt")) {
+		conclude(out, RESOLVE_NOTHING, "source", "migration %s is not in doubt: it is %s",
+			*id ? id : "(none)", *status ? status : "not there");
+		return 0;
+	}
+	if (!operator_speaks(&request, out)) {
+		conclude(out, RESOLVE_IN_DOUBT, "source",
+			"migration %s is in doubt; its source lives and asks the target again and "
+			"again. If the target is gone, say what you know: --target-journal, "
+			"--run-here --fenced, or --runs-there",
+			id);
+		if (request.target_journal && resolve_proof(&request, out, err))
+			return -1;
+	}
+	return out->outcome == RESOLVE_IN_DOUBT ? 0 : tell_source(qmp, out, err);
+}
+
+int resolve_live(
+	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err)
+{
+	struct qmp qmp;
+	json_t *info = NULL;
+	int rc = -1;
+
+	if (!qmp_open(&qmp, request->qmp, false, swo_deadline_ms(QMP_MS), NULL, err))
+		info = qmp_execute(&qmp, "query-migrate", NULL, swo_deadline_ms(QMP_MS), err);
+	if (info)
+		rc = settle_live(request, &qmp, info, out, err);
+	json_decref(info);
+	qmp_close(&qmp);
+	return rc;
+}
+
+/* Through the journal */
+
+static int forget(const struct resolve_request *request, const struct swo_journal_info *info,
+	struct resolve_result *out, struct swo_error *err)
+{
+	if (info->live)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"the process of %.250s lives: its journal cannot be forgotten", info->path);
+	if (!swo_journal_is_settled(info) && info->last != SWO_JOURNAL_STARTED && !request->fenced)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"%.250s is not settled; to forget it all the same, fence the other side "
+			"off, and say so: --forget --fenced",
+			info->path);
+	if (unlink(info->path))
+		return swo_error_set(err, SWO_E_IO, errno, "cannot remove %.250s", info->path);
+	conclude(out, RESOLVE_FORGOTTEN, "operator", "%.250s is removed", info->path);
+	return 0;
+}
+
+static int settle_dead(const struct resolve_request *request, const struct swo_journal_info *info,
+	struct resolve_result *out, struct swo_error *err)
+{
+	if (!operator_speaks(request, out) &&
+		(request->target_journal ? resolve_proof(request, out, err)
+					 : ask_target(request, info, out, err)))
+		return -1;
+	if (out->outcome == RESOLVE_IN_DOUBT) {
+		size_t used = strlen(out->text);
+
+		snprintf(out->text + used, sizeof(out->text) - used,
+			". Migration %s stays in doubt", info->id);
+		return 0;
+	}
+	return swo_journal_settle(info->path, word_for(out), out->text, err);
+}
+
+int resolve_one(
+	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err)
+{
+	struct swo_journal_info info;
+	char path[512];
+
+	snprintf(out->id, sizeof(out->id), "%.36s", request->id);
+	snprintf(path, sizeof(path), "%.400s/%.36s.source", request->dir, request->id);
+	/* A target has a say in its own journal only: whether to keep it. */
+	if (access(path, F_OK) && request->forget)
+		snprintf(path, sizeof(path), "%.400s/%.36s.target", request->dir, request->id);
+	if (swo_journal_read(path, &info, err))
+		return -1;
+	if (request->forget)
+		return forget(request, &info, out, err);
+	if (info.damage.code != SWO_E_NONE) {
+		*err = info.damage;
+		return -1;
+	}
+	if (!resolve_is_open(&info)) {
+		conclude(out, RESOLVE_NOTHING, "source",
+			"migration %s is not in doubt: its journal "
+			"says '%s'",
+			info.id, swo_journal_event_name(info.last));
+		return 0;
+	}
+	if (info.live)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"the source of migration %s lives and asks the target by itself; to tell "
+			"it "
+			"what you know, give its monitor with --qmp",
+			info.id);
+	return settle_dead(request, &info, out, err);
+}

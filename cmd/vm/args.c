@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * args.c - the command line of `switchover vm`.
+ */
+#include "cmd/vm/args.h"
+
+#include "cmd/common/args.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+	OPT_NAME = 256,
+	OPT_ACCEL,
+	OPT_VCPUS,
+	OPT_RAM,
+	OPT_DEVICE,
+	OPT_VFIO,
+	OPT_ROOT_PORT,
+	OPT_QMP,
+	OPT_INCOMING,
+	OPT_TRANSITIONS,
+	OPT_JOIN,
+	OPT_PERIOD,
+	OPT_TURNS,
+	OPT_DIRTY_RATE,
+	OPT_DMA_PAGES,
+	OPT_DMA_RATE,
+	OPT_P2P_RATE,
+	OPT_IRQ_EVERY,
+	OPT_HANDLER_COST,
+	OPT_TIMELINE,
+	OPT_PIDFILE,
+	OPT_QUIET,
+	OPT_UUID,
+	OPT_JOURNAL,
+	OPT_JOURNAL_SYNC,
+	OPT_HANDOVER,
+	OPT_FILL_RAM,
+	OPT_COSTS,
+	OPT_PROBE,
+};
+
+static const struct argp_option options[] = {
+	{0, 0, 0, 0, "The machine:", 1},
+	{"name", OPT_NAME, "NAME", 0, "What it is called in messages (vm)", 1},
+	{"uuid", OPT_UUID, "UUID", 0,
+		"What it is known by in journals; without one, its --name if that is given", 1},
+	{"accel", OPT_ACCEL, "KIND", 0, "auto, kvm or native (auto: kvm where it works)", 1},
+	{"vcpus", OPT_VCPUS, "N", 0, "1 to 64 (1)", 1},
+	{"ram", OPT_RAM, "SIZE", 0, "Bytes, or with K, M, G; whole MiB (256M)", 1},
+	{"device", OPT_DEVICE, "vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]",
+		0,
+		"Pass a device through; may be repeated. Also ,arc-deadline=MS and "
+		",finalise=early|ram|late and ,migration-events=on|off",
+		1},
+	{"vfio", OPT_VFIO, "PATH[,id=NAME]...", 0,
+		"Pass a kernel VFIO device through: /dev/vfio/devices/vfioN, "
+		"/dev/vfio/GROUP[:NAME], "
+		"or its directory in sysfs; short for --device vfio,path=PATH",
+		1},
+	{"root-port", OPT_ROOT_PORT, "ID", 0,
+		"A PCI bridge that devices can lie behind (bus=ID); may be repeated", 1},
+	{0, 0, 0, 0, "Control:", 2},
+	{"qmp", OPT_QMP, "unix:PATH", 0, "Serve QMP there, for this user only", 2},
+	{"incoming", OPT_INCOMING, "URI|defer", 0,
+		"Wait for a migration on unix:PATH or tcp:HOST:PORT, or for migrate-incoming", 2},
+	{"paused", 'S', NULL, 0, "Do not start the guest; as a target, arrive paused", 2},
+	{"transitions", OPT_TRANSITIONS, "HOW", 0,
+		"Devices change state serial or parallel (parallel)", 2},
+	{"join", OPT_JOIN, "WHERE", 0,
+		"Parallel transitions are waited for at the end of their depth or pass (pass)", 2},
+	{"handover", OPT_HANDOVER, "HOW", 0,
+		"Migrations copy RAM, or hand it over by descriptor to a target on this host: copy "
+		"or fd (copy)",
+		2},
+	{"journal", OPT_JOURNAL, "DIR|none", 0,
+		"Keep the migrations' journals there (/var/lib/switchover for root, else "
+		"~/.local/state/switchover)",
+		2},
+	{"journal-sync", OPT_JOURNAL_SYNC, NULL, 0,
+		"Journals are to survive the host's death, not only this process's", 2},
+	{"probe", OPT_PROBE, "FILE", 0,
+		"What to expect of the devices before they were seen to do it: as for `switchover "
+		"plan`, by their names, or in turn where it has none of them",
+		2},
+	{"costs", OPT_COSTS, "FILE", 0,
+		"What the machinery costs, for the expected downtime: `switchover bench "
+		"--calibrate` writes it",
+		2},
+	{"timeline", OPT_TIMELINE, "FILE", 0,
+		"Write each migration's timeline there: .txt a picture, .chrome.json a Chrome "
+		"trace, "
+		"else JSON",
+		2},
+	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the process id there", 2},
+	{"quiet", OPT_QUIET, NULL, 0, "Say nothing but warnings and errors", 2},
+	{0, 0, 0, 0, "What the guest does:", 3},
+	{"doorbell-period-us", OPT_PERIOD, "US", 0,
+		"Each vCPU rings every device this often (1000)", 3},
+	{"doorbell-turns", OPT_TURNS, "N", 0,
+		"In so many turns, evenly spread over that time: not all devices at once (1)", 3},
+	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Each vCPU rewrites so many pages a second (1000)",
+		3},
+	{"dma-pages", OPT_DMA_PAGES, "N", 0, "Ring of each device's DMA engine (64; 0: off)", 3},
+	{"dma-rate", OPT_DMA_RATE, "N", 0, "Pages a second and device (100)", 3},
+	{"p2p-rate", OPT_P2P_RATE, "N", 0,
+		"Writes a second of each device into its sibling (100; 0: off)", 3},
+	{"irq-every", OPT_IRQ_EVERY, "N", 0, "An interrupt every so many doorbells (16; 0: never)",
+		3},
+	{0, 0, 0, 0, "Measuring:", 4},
+	{"fill-ram", OPT_FILL_RAM, NULL, 0, "Write every page of RAM before the guest starts", 4},
+	{"handler-cost", OPT_HANDLER_COST, "MS", 0,
+		"An ordinary run-state handler at each depth that takes so long", 4},
+	{0},
+};
+
+static uint64_t take_size(struct argp_state *state, const char *text)
+{
+	static const char units[] = "KMGT";
+	char *end;
+
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 10);
+	const char *unit = *end ? strchr(units, *end) : NULL;
+	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+
+	if (*text < '0' || *text > '9' || errno || (*end && (!unit || end[1])) ||
+		value > UINT64_MAX >> shift)
+		argp_error(state, "--ram wants a size as in 256M or 4G, not '%s'", text);
+	return (uint64_t)value << shift;
+}
+
+/* The index of `text` among the words. */
+static unsigned take_word(
+	struct argp_state *state, const char *name, const char *text, const char *const *words)
+{
+	char list[64] = "";
+
+	for (unsigned i = 0; words[i]; i++) {
+		if (!strcmp(words[i], text))
+			return i;
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
+			words[i]);
+	}
+	argp_error(state, "--%s is one of: %s; not '%s'", name, list, text);
+	return 0;
+}
+
+static void add_device(struct argp_state *state, struct vm_options *o, const char *text)
+{
+	struct swo_error err;
+
+	if (o->config.device_count == VMM_DEVICES_MAX)
+		argp_error(state, "a machine has %d devices at most", VMM_DEVICES_MAX);
+	else if (vmm_device_parse(text, &o->devices[o->config.device_count++], &err))
+		argp_error(state, "%s", err.text);
+}
+
+static void add_vfio(struct argp_state *state, struct vm_options *o, const char *path)
+{
+	char text[512];
+
+	if (*path && *path != ',' &&
+		(size_t)snprintf(text, sizeof(text), "vfio,path=%s", path) < sizeof(text))
+		add_device(state, o, text);
+	else
+		argp_error(state, "--vfio wants the path of a VFIO device, not '%.120s'", path);
+}
+
+static void add_root_port(struct argp_state *state, struct vm_options *o, const char *id)
+{
+	if (o->config.root_port_count == VM_ROOT_PORTS_MAX)
+		argp_error(state, "a machine has %d root ports at most", VM_ROOT_PORTS_MAX);
+	else
+		o->root_ports[o->config.root_port_count++] = id;
+}
+
+static error_t parse_guest(int key, char *arg, struct argp_state *state, struct vm_options *o)
+{
+	struct vmm_guest_params *guest = &o->config.guest;
+
+	switch (key) {
+	case OPT_PERIOD:
+		guest->doorbell_period_us =
+			(uint32_t)args_number(state, "doorbell-period-us", arg, 1, 10000000);
+		return 0;
+	case OPT_TURNS:
+		guest->doorbell_turns =
+			(uint32_t)args_number(state, "doorbell-turns", arg, 1, VMM_DEVICES_MAX);
+		return 0;
+	case OPT_DIRTY_RATE:
+		guest->dirty_pages_per_s =
+			(uint32_t)args_number(state, "dirty-rate", arg, 0, 100000000);
+		return 0;
+	case OPT_DMA_PAGES:
+		guest->dma_pages = (uint32_t)args_number(state, "dma-pages", arg, 0, 1000000);
+		return 0;
+	case OPT_DMA_RATE:
+		guest->dma_rate = (uint32_t)args_number(state, "dma-rate", arg, 0, 10000000);
+		return 0;
+	case OPT_P2P_RATE:
+		guest->p2p_rate = (uint32_t)args_number(state, "p2p-rate", arg, 0, 10000000);
+		return 0;
+	case OPT_IRQ_EVERY:
+		guest->irq_every = (uint32_t)args_number(state, "irq-every", arg, 0, 1000000000);
+		return 0;
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+}
+
+static error_t parse_machine(int key, char *arg, struct argp_state *state, struct vm_options *o)
+{
+	static const char *const accels[] = {"auto", "kvm", "native", NULL};
+	static const char *const transitions[] = {"serial", "parallel", NULL};
+	static const char *const handovers[] = {"copy", "fd", NULL};
+	static const char *const joins[] = {"depth", "pass", NULL};
+
+	switch (key) {
+	case OPT_NAME:
+		o->config.name = arg;
+		o->named = true;
+		return 0;
+	case OPT_ACCEL:
+		o->config.accel = (enum vmm_accel_kind)take_word(state, "accel", arg, accels);
+		return 0;
+	case OPT_VCPUS:
+		o->config.vcpus = (unsigned)args_number(state, "vcpus", arg, 1, VMM_VCPUS_MAX);
+		return 0;
+	case OPT_RAM:
+		o->config.ram_size = take_size(state, arg);
+		return 0;
+	case OPT_DEVICE:
+		add_device(state, o, arg);
+		return 0;
+	case OPT_VFIO:
+		add_vfio(state, o, arg);
+		return 0;
+	case OPT_ROOT_PORT:
+		add_root_port(state, o, arg);
+		return 0;
+	case OPT_TRANSITIONS:
+		o->config.transitions =
+			(enum swo_transitions)take_word(state, "transitions", arg, transitions);
+		return 0;
+	case OPT_JOIN:
+		o->config.join = (enum swo_join)take_word(state, "join", arg, joins);
+		return 0;
+	case OPT_FILL_RAM:
+		o->config.fill_ram = true;
+		return 0;
+	case OPT_HANDOVER:
+		o->config.handover =
+			(enum swo_handover)take_word(state, "handover", arg, handovers);
+		return 0;
+	case OPT_HANDLER_COST:
+		o->config.handler_cost_ms =
+			(unsigned)args_number(state, "handler-cost", arg, 0, 60000);
+		return 0;
+	default:
+		return parse_guest(key, arg, state, o);
+	}
+}
+
+static error_t parse_option(int key, char *arg, struct argp_state *state)
+{
+	struct vm_options *o = state->input;
+
+	switch (key) {
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = &o->tls;
+		return 0;
+	case OPT_QMP:
+		if (strncmp(arg, "unix:", 5) != 0)
+			argp_error(state, "--qmp wants unix:PATH, not '%s'", arg);
+		o->qmp = arg + 5;
+		return 0;
+	case OPT_INCOMING:
+		o->config.incoming = true;
+		o->incoming = strcmp(arg, "defer") ? arg : NULL;
+		return 0;
+	case 'S':
+		o->config.paused = true;
+		return 0;
+	case OPT_UUID:
+		if (vm_journal_check_uuid(arg))
+			argp_error(state, "--uuid %s, not '%s'", vm_journal_check_uuid(arg), arg);
+		o->journal.uuid = arg;
+		return 0;
+	case OPT_JOURNAL:
+		o->journal.dir = arg;
+		return 0;
+	case OPT_JOURNAL_SYNC:
+		o->journal.sync = true;
+		return 0;
+	case OPT_COSTS:
+		o->costs = arg;
+		return 0;
+	case OPT_PROBE:
+		o->probe = arg;
+		return 0;
+	case OPT_TIMELINE:
+		o->timeline = arg;
+		return 0;
+	case OPT_PIDFILE:
+		o->pidfile = arg;
+		return 0;
+	case OPT_QUIET:
+		o->quiet = true;
+		return 0;
+	case ARGP_KEY_ARG:
+		argp_error(state, "'%s': everything is an option here", arg);
+		return 0;
+	case ARGP_KEY_END:
+		if (o->config.incoming && !o->incoming && !o->qmp)
+			argp_error(state, "--incoming defer waits for a command: it needs --qmp");
+		return 0;
+	default:
+		return parse_machine(key, arg, state, o);
+	}
+}
+
+static const struct argp_child children[] = {{&tls_argp, 0, "Migrating:", 2}, {0}};
+
+static const struct argp argp = {
+	.options = options,
+	.parser = parse_option,
+	.children = children,
+	.doc = "Run a virtual machine with passthrough devices, or receive one.\v"
+	       "SIGTERM and SIGINT end it as `quit` does; while a migration is not settled, the "
+	       "second one does. Exit status: 0 ended when asked to; 1 something failed; 2 the "
+	       "command line makes no sense.",
+};
+
+void vm_parse_args(int argc, char **argv, struct vm_options *o)
+{
+	o->config = (struct vmm_machine_config){.name = "vm",
+		.vcpus = 1,
+		.ram_size = UINT64_C(256) << 20,
+		.transitions = SWO_TRANSITIONS_PARALLEL,
+		.join = SWO_JOIN_PASS,
+		.guest = {.doorbell_period_us = 1000,
+			.dirty_pages_per_s = 1000,
+			.dma_pages = 64,
+			.dma_rate = 100,
+			.p2p_rate = 100,
+			.irq_every = 16}};
+	/* argp ends the program itself on an error. */
+	argp_parse(&argp, argc, argv, 0, NULL, o);
+}

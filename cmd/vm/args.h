@@ -1,0 +1,30 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * args.h - the command line of `switchover vm`: what is asked for.
+ */
+#ifndef CLI_VM_ARGS_H
+#define CLI_VM_ARGS_H
+
+#include "cmd/common/tls_args.h"
+#include "cmd/vm/journal.h"
+#include "vmm/machine/machine.h"
+
+#define VM_ROOT_PORTS_MAX 30
+
+struct vm_options {
+	struct vmm_machine_config config;
+	struct vmm_device_config devices[VMM_DEVICES_MAX];
+	const char *root_ports[VM_ROOT_PORTS_MAX];
+	const char *qmp, *incoming, *timeline, *pidfile;
+	const char *costs, *probe; /* of switchover plan; NULL: nothing is expected */
+	struct tls_args tls;
+	bool quiet, named;
+	struct vm_journal journal;
+	struct swo_journal_config journal_config;
+};
+
+/* Fills *options, which is zeroed, with defaults and the command line; ends the program on a bad
+   one. */
+void vm_parse_args(int argc, char **argv, struct vm_options *options);
+
+#endif

@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * journal.h - the journal of `switchover vm`: from its options to a directory that can be
+ * used, and to the question whether this VM may be started at all.
+ */
+#ifndef CLI_VM_JOURNAL_H
+#define CLI_VM_JOURNAL_H
+
+#include "switchover/journal.h"
+
+struct vm_journal {
+	const char *dir;  /* --journal; NULL: the default, "none": no journal */
+	const char *uuid; /* --uuid, or NULL */
+	bool sync;	  /* --journal-sync */
+	char default_dir[400];
+};
+
+/* NULL, or what is wrong with the text of --uuid. */
+const char *vm_journal_check_uuid(const char *text);
+/*
+ * name: --name, or NULL when it was not given. Fills *out; out->dir NULL: none is kept. -1 when
+ * the directory that was asked for cannot be used, or when the VM must not be started here.
+ */
+int vm_journal_open(struct vm_journal *journal, const char *name, bool incoming,
+	struct swo_journal_config *out, struct swo_error *err);
+
+#endif
