@@ -71,8 +71,8 @@ make_initrd() {
 		[ -f "$program" ] && [ -x "$program" ] || continue
 		add_program "$program"
 	done
-	mkdir -p "$tree/lab/bin/bench"
-	add_program "$top/build/bench/chain" bench/
+	mkdir -p "$tree/lab/bin/testbed/yardstick"
+	add_program "$top/build/testbed/yardstick/chain" testbed/yardstick/
 	grep -E "^[a-z0-9-]+ $only" "$plan" >"$tree/lab/plan" ||
 		die "no step's name begins with '$only'"
 	(cd "$tree" && find . -print0 | cpio --quiet -0 -o -H newc | gzip -1) >"$lab/initrd.gz"

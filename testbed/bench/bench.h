@@ -146,7 +146,7 @@ struct bench_row {
 	const char *variant; /* what --ablate has switched; NULL: this is no such row */
 	struct bench_sample *samples;
 	unsigned count;
-	double wire_rate, rtt_ms; /* of bench/chain */
+	double wire_rate, rtt_ms; /* of testbed/yardstick/chain */
 	unsigned doorbell_period_us, doorbell_turns;
 };
 
@@ -261,7 +261,7 @@ int bench_scale_json(const struct bench_row *row, json_t *out);
 
 /* The wire (wire.c) */
 
-/* Runs bench/chain with the row's devices and bytes; fills wire_rate and rtt_ms. */
+/* Runs testbed/yardstick/chain with the row's devices and bytes; fills wire_rate and rtt_ms. */
 int bench_measure_wire(
 	const struct bench_config *config, struct bench_row *row, struct swo_error *err);
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wire.c - asks bench/chain what plain sockets carry with a row's number of
+ * wire.c - asks the yardstick (chain) what plain sockets carry with a row's number of
  * devices and bytes: the wire of the lower bound.
  */
-#include "testbed/bench/bench.h"
 #include "cmd/common/qmp_client.h"
+#include "testbed/bench/bench.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,7 +13,8 @@
 
 static const char *find_chain(void)
 {
-	static const char *const places[] = {"bench/chain", "../libexec/switchover/chain"};
+	static const char *const places[] = {
+		"testbed/yardstick/chain", "../libexec/switchover/chain"};
 	static char path[4200];
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(places); i++) {
@@ -44,7 +45,7 @@ int bench_measure_wire(
 
 	if (!chain)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"bench/chain is not in '%s', so the wire of the lower bound is unknown; "
+			"the yardstick (chain) is not in '%s', so the wire of the lower bound is unknown; "
 			"build it",
 			bench_program_dir());
 	/* Few rounds are enough of what takes long; what is short is easily disturbed. */
@@ -55,7 +56,7 @@ int bench_measure_wire(
 		bytes * row->vfs > (32 << 20) ? 5 : 25);
 	FILE *out = popen(command, "re");
 	if (!out)
-		return swo_error_set(err, SWO_E_IO, errno, "run bench/chain");
+		return swo_error_set(err, SWO_E_IO, errno, "run the yardstick (chain)");
 	json_t *answer = json_loadf(out, JSON_DISABLE_EOF_CHECK, NULL);
 	int status = pclose(out);
 	/* A lower bound has to be one: the best that was seen counts, not the usual. */
@@ -63,6 +64,7 @@ int bench_measure_wire(
 	row->rtt_ms = json_path_number(answer, "rtt_ns") / 1e6;
 	json_decref(answer);
 	if (status || row->wire_rate <= 0)
-		return swo_error_set(err, SWO_E_IO, 0, "bench/chain failed with status %d", status);
+		return swo_error_set(
+			err, SWO_E_IO, 0, "the yardstick (chain) failed with status %d", status);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * tls.c - what TLS costs on one channel: frames of RAM over tcp on loopback, plain and
- * encrypted, round by round in one run. build/bench/tls [SECONDS [ROUNDS]]
+ * encrypted, round by round in one run. build/testbed/yardstick/tls [SECONDS [ROUNDS]]
  */
 #include "channel/frame.h"
 #include "testbed/bench/ask.h"
