@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# qemu-packages.sh - sourced by lab/qemu: stock QEMU of another Debian release, in a root folder of its
+# qemu-packages.sh - sourced by kernel-lab/qemu: stock QEMU of another Debian release, in a root folder of its
 # own with its own libraries, and of that what the guest needs as an archive. Nothing is installed.
 
 # qemu_apt FOLDER COMMAND...: apt-get with lists, cache and status of its own; it checks Debian's signatures.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# packages.sh - sourced by lab/lab: a Debian kernel and its headers, downloaded and unpacked into the
+# packages.sh - sourced by kernel-lab/lab: a Debian kernel and its headers, downloaded and unpacked into the
 # build folder; nothing of it is installed.
 
 # Exit status 77 is a skip.

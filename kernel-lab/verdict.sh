@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# verdict.sh - sourced by lab/lab: reads what the guests sent home, and what their kernels had to say.
+# verdict.sh - sourced by kernel-lab/lab: reads what the guests sent home, and what their kernels had to say.
 
 trouble='WARNING:|BUG:|Oops|INFO: (possible|task|rcu)|possible (circular|recursive)|inconsistent lock|held lock freed'
 trouble+='|bad unlock|KASAN|general protection|Call Trace|Kernel panic'
@@ -14,7 +14,7 @@ rows() {
 	cat "$results"/*/rows*.out 2>/dev/null | grep '^{' || true
 }
 
-# lab/qemu has a table instead
+# kernel-lab/qemu has a table instead
 show_rows() {
 	rows
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# boot.sh - sourced by lab/lab and lab/qemu: boots a kernel under software emulation, and takes home
+# boot.sh - sourced by kernel-lab/lab and kernel-lab/qemu: boots a kernel under software emulation, and takes home
 # what its guest sends.
 
 # boot MODE LABEL KERNEL INITRD TO [MEGABYTES]: runs the plan's lines that begin with LABEL; what

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# kernel.sh - sourced by lab/lab for --full: a small kernel of our own, built from Debian's
+# kernel.sh - sourced by kernel-lab/lab for --full: a small kernel of our own, built from Debian's
 # linux-source, with iommufd, cdev, DMA logging and lockdep. Built once for a version and a fragment.
 
 # source_package: the newest source with all of migration v2
@@ -29,10 +29,10 @@ unpack_source() {
 configure() {
 	local line option
 	make -s -C "$1" tinyconfig >/dev/null || die "make tinyconfig failed"
-	"$1/scripts/kconfig/merge_config.sh" -m -O "$1" "$1/.config" "$top/lab/kernel.config" >/dev/null ||
-		die "lab/kernel.config cannot be merged"
+	"$1/scripts/kconfig/merge_config.sh" -m -O "$1" "$1/.config" "$top/kernel-lab/kernel.config" >/dev/null ||
+		die "kernel-lab/kernel.config cannot be merged"
 	make -s -C "$1" olddefconfig >/dev/null || die "make olddefconfig failed"
-	grep -E '^CONFIG_[A-Z0-9_]+=[ym]$' "$top/lab/kernel.config" | while read -r line; do
+	grep -E '^CONFIG_[A-Z0-9_]+=[ym]$' "$top/kernel-lab/kernel.config" | while read -r line; do
 		option=${line%%=*}
 		grep -q "^$option=" "$1/.config" || echo "lab: the kernel has no $option" >&2
 	done
@@ -46,7 +46,7 @@ build_kernel() {
 		package=$(source_package) || skip "there is no linux-source package here"
 	}
 	version=$(apt-cache show "$package" | sed -n 's/^Version: //p' | head -n 1)
-	key="$package $version $(sha256sum <"$top/lab/kernel.config")"
+	key="$package $version $(sha256sum <"$top/kernel-lab/kernel.config")"
 	[ "$(cat "$to/built" 2>/dev/null)" != "$key" ] || return 0
 	[ "$(cat "$to/unpacked" 2>/dev/null)" = "$package $version" ] || {
 		unpack_source "$to" "$package"

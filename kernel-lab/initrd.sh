@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# initrd.sh - sourced by lab/lab: builds simvf.ko, and puts it, what VFIO needs and the project's
+# initrd.sh - sourced by kernel-lab/lab: builds simvf.ko, and puts it, what VFIO needs and the project's
 # programs with their libraries into an initial RAM disk.
 
 # build_module HEADERS; the objects lie in a copy, so that the sources' folders stay clean
@@ -64,9 +64,9 @@ make_initrd() {
 	rm -rf "$tree"
 	mkdir -p "$tree/bin" "$tree/lab/bin" "$tree/lab/modules" "$tree/tmp"
 	cp "$(command -v busybox)" "$tree/bin/busybox"
-	cp "$top/lab/init" "$tree/init"
+	cp "$top/kernel-lab/init" "$tree/init"
 	add_modules "$1"
-	for program in "$top"/build/tests/lab/lab-* "$top/build/switchover" "$top/build/switchover-simvf" \
+	for program in "$top"/build/tests/kernel-lab/lab-* "$top/build/switchover" "$top/build/switchover-simvf" \
 		"$top/build/libswitchover-preload.so"; do
 		[ -f "$program" ] && [ -x "$program" ] || continue
 		add_program "$program"
