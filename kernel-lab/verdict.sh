@@ -61,7 +61,7 @@ verdict() {
 	done
 	[ -z "$1" ] || rows >"$1"
 	show_rows
-	# The last line is a program's to read: see tests/tally.
+	# The last line is a program's to read: see tests/support/tally.
 	printf '%d passed, %d failed, %d skipped\n' "$(($(tally '^ok ') - $(tally '^ok .*# SKIP')))" \
 		"$(tally '^not ok ')" "$(tally '^ok .*# SKIP')"
 	return $bad

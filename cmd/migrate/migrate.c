@@ -5,9 +5,9 @@
  */
 #include "cmd/common/cmd.h"
 #include "cmd/common/event_record.h"
-#include "cmd/migrate/view.h"
 #include "cmd/common/qmp_client.h"
 #include "cmd/common/tls_args.h"
+#include "cmd/migrate/view.h"
 
 #include <argp.h>
 #include <signal.h>

@@ -3,9 +3,9 @@
  * plan.c - `switchover plan`: predictions for a host that there may not be yet, or the critical
  * path of a switchover that took place.
  */
+#include "cmd/plan/plan.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/costs.h"
-#include "cmd/plan/plan.h"
 
 #include <errno.h>
 #include <stdlib.h>

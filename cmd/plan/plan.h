@@ -6,8 +6,8 @@
 #ifndef CLI_PLAN_VERB_H
 #define CLI_PLAN_VERB_H
 
-#include "testbed/bench/bound.h"
 #include "switchover/plan.h"
+#include "testbed/bench/bound.h"
 
 #include <jansson.h>
 #include <stdio.h>

@@ -3,8 +3,8 @@
  * predict.c - the model as others see it: its inputs checked, its schedule as a timeline of both
  * sides, and the critical path of that, found as that of a real one is.
  */
-#include "analysis/model.h"
 #include "analysis/internal.h"
+#include "analysis/model.h"
 
 #include <errno.h>
 #include <inttypes.h>

@@ -6,10 +6,10 @@
 #ifndef SIMVF_SERVER_H
 #define SIMVF_SERVER_H
 
-#include "model/model.h"
-#include "switchover/base.h"
 #include "device/vfio_user/message.h"
 #include "device/vfio_user/proto.h"
+#include "model/model.h"
+#include "switchover/base.h"
 
 #include <jansson.h>
 #include <signal.h>

@@ -6,9 +6,9 @@
 #include "testbed/bench/bench.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/costs.h"
+#include "cmd/common/timeline_out.h"
 #include "testbed/faults/faults.h"
 #include "testbed/soak/soak.h"
-#include "cmd/common/timeline_out.h"
 
 #include "switchover/timeline.h"
 

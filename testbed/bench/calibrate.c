@@ -3,9 +3,9 @@
  * calibrate.c - `bench --calibrate`: what the machinery costs by itself, from devices that
  * cost nothing: one and several of them without state, and the several with state.
  */
-#include "testbed/bench/bench.h"
 #include "cmd/common/costs.h"
 #include "cmd/common/qmp_client.h"
+#include "testbed/bench/bench.h"
 
 #include <stdio.h>
 #include <string.h>

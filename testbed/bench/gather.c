@@ -3,8 +3,8 @@
  * gather.c - from what devices and monitors said to the figures of one
  * migration, and the verdict whether it was whole. Pure: reads JSON, does no I/O.
  */
-#include "testbed/bench/bench.h"
 #include "cmd/common/qmp_client.h"
+#include "testbed/bench/bench.h"
 
 #include <stdarg.h>
 #include <stdio.h>

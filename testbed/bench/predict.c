@@ -3,8 +3,8 @@
  * predict.c - what was predicted beside what was measured: the model of `switchover plan`
  * with the run's profile, bytes, wire and switches, and the engine's own estimate at the stop.
  */
-#include "testbed/bench/bench.h"
 #include "cmd/common/costs.h"
+#include "testbed/bench/bench.h"
 
 #include "switchover/plan.h"
 

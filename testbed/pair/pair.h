@@ -8,8 +8,8 @@
 #ifndef CLI_LAB_H
 #define CLI_LAB_H
 
-#include "testbed/bench/bench.h"
 #include "testbed/bench/ask.h"
+#include "testbed/bench/bench.h"
 
 enum lab_side { LAB_SOURCE, LAB_TARGET, LAB_SIDES };
 
@@ -76,7 +76,7 @@ json_t *lab_report(struct lab *lab, enum lab_side side, unsigned i, struct swo_e
 /* An answer of a side's monitor; `arguments` may be NULL and is taken over. */
 json_t *lab_qmp(struct lab *lab, enum lab_side side, const char *command, json_t *arguments,
 	struct swo_error *err);
-/* What a probe would say of the devices, by their profiles, in the lab's directory (lab_probe.c).
+/* What a probe would say of the devices, by their profiles, in the lab's directory (tests/kernel-lab/probe.c).
  */
 #define LAB_PROBE "probe.json"
 int lab_write_probe(const struct lab *lab, struct swo_error *err);

@@ -3,8 +3,8 @@
  * probe.c - what the machines are told to expect of their devices: the profiles' figures, in
  * the form in which a probe's are given to them (docs/plan.md).
  */
-#include "testbed/pair/pair.h"
 #include "cmd/plan/plan.h"
+#include "testbed/pair/pair.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -4,9 +4,9 @@
  * measured in turns in one run. `./run bench-bytes --help`.
  */
 #include "bytes.h"
-#include "testbed/bench/bench.h"
-#include "testbed/bench/ask.h"
 #include "number.h"
+#include "testbed/bench/ask.h"
+#include "testbed/bench/bench.h"
 
 #include <argp.h>
 #include <errno.h>

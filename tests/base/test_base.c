@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The ground floor: errors, deadlines, workers, the bounded buffer. */
-#include "../cm.h"
 #include "switchover/base.h"
+#include "tests/support/cm.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* URIs, connections with deadlines, frames that arrive whole or not at all. */
-#include "../cm.h"
 #include "channel/frame.h"
 #include "channel/meter.h"
 #include "channel/tune.h"
 #include "channel/uri.h"
+#include "tests/support/cm.h"
 
 #include <arpa/inet.h>
 #include <netinet/tcp.h>

@@ -3,9 +3,9 @@
 #ifndef TESTS_CHANNEL_TLS_RIG_H
 #define TESTS_CHANNEL_TLS_RIG_H
 
-#include "../cm.h"
 #include "channel/conn.h"
 #include "testbed/pki.h"
+#include "tests/support/cm.h"
 
 #include <gnutls/gnutls.h>
 #include <stdio.h>

@@ -5,8 +5,8 @@
 #ifndef TESTS_E2E_E2E_H
 #define TESTS_E2E_E2E_H
 
-#include "../cm.h"
 #include "testbed/pair/pair.h"
+#include "tests/support/cm.h"
 
 #include <stdio.h>
 #include <stdlib.h>

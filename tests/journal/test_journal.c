@@ -3,8 +3,8 @@
  * The journals: what was written is read, what is damaged is named and never a yes, and what a
  * dead process has left proves no more than it can.
  */
-#include "../cm.h"
 #include "journal/internal.h"
+#include "tests/support/cm.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The native dirty sources report exactly the pages that were written. */
-#include "../cm.h"
 #include "switchover/memory.h"
+#include "tests/support/cm.h"
 
 #include <stdatomic.h>
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* DMA logs of devices, over a backend that is played here. */
-#include "../cm.h"
 #include "switchover/memory.h"
+#include "tests/support/cm.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* KVM's dirty log, of a vCPU in real mode that writes to given pages. */
-#include "../cm.h"
 #include "switchover/memory.h"
+#include "tests/support/cm.h"
 
 #include <fcntl.h>
 #include <linux/kvm.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Regions of guest memory, and the dirty bitmaps over them. */
-#include "../cm.h"
 #include "switchover/memory.h"
+#include "tests/support/cm.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

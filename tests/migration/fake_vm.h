@@ -6,8 +6,8 @@
 #ifndef TESTS_FAKE_VM_H
 #define TESTS_FAKE_VM_H
 
-#include "../cm.h"
 #include "switchover/migration.h"
+#include "tests/support/cm.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>

@@ -4,7 +4,7 @@
  */
 #include "frames.h"
 
-#include "../cm.h"
+#include "tests/support/cm.h"
 
 struct swo_channel dial(const char *uri)
 {

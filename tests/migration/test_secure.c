@@ -2,9 +2,9 @@
 /* Migrations with TLS, and those that are refused without it: who is let in, who runs afterwards.
  */
 #include "channel/conn.h"
+#include "outcome.h"
 #include "testbed/bench/ask.h"
 #include "testbed/pki.h"
-#include "outcome.h"
 
 #include <arpa/inet.h>
 

@@ -3,10 +3,10 @@
  * A VMM cannot tell the difference: thousands of random lives of a VM, with faults,
  * cancels, resets and unplugs, give it the same answers with the library as without.
  */
-#include "../cm.h"
 #include "ahead.h"
 #include "check.h"
 #include "played.h"
+#include "tests/support/cm.h"
 #include "vmm.h"
 
 #include "device/core/vfio_abi.h"

@@ -3,10 +3,10 @@
  * The patterns that are known: what is begun when, and that no device leaves P2P before
  * the VMM has taken all of them into it.
  */
-#include "../cm.h"
 #include "ahead.h"
 #include "check.h"
 #include "played.h"
+#include "tests/support/cm.h"
 #include "vmm.h"
 
 #include "device/core/vfio_abi.h"

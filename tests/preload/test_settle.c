@@ -3,11 +3,11 @@
  * What is not foreseen: faults, ways back, other calls, resets, descriptors that go and
  * come. It is honoured first, and nothing that was begun is left over.
  */
-#include "../cm.h"
 #include "ahead.h"
 #include "check.h"
 #include "fleet.h"
 #include "played.h"
+#include "tests/support/cm.h"
 #include "vmm.h"
 #include "worker.h"
 

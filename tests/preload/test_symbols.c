@@ -3,7 +3,7 @@
  * The library as it is used: `switchover exec` puts it in front of a program that calls
  * libc, and a played kernel behind.
  */
-#include "../cm.h"
+#include "tests/support/cm.h"
 
 #include <fcntl.h>
 #include <jansson.h>

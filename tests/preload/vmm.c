@@ -4,13 +4,13 @@
  */
 #include "vmm.h"
 
-#include "../cm.h"
 #include "ahead.h"
 #include "check.h"
 #include "played.h"
 #include "real.h"
 #include "say.h"
 #include "state.h"
+#include "tests/support/cm.h"
 #include "worker.h"
 
 #include <errno.h>

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The conformance run over the kernel backend, against a played kernel: verdicts that no
    simulated VF gives, for it notices everything. */
-#include "../cm.h"
 #include "device/core/vfio_abi.h"
-#include "fake_kernel.h"
 #include "switchover/probe.h"
+#include "tests/device/kernel/fake_kernel.h"
+#include "tests/support/cm.h"
 
 #include <errno.h>
 #include <stdio.h>

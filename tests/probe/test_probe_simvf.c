@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The conformance run against simulated VFs, good ones and such with faults put in: argv[1] is
    switchover-simvf, argv[2] switchover. */
-#include "../cm.h"
-#include "../simvf_process.h"
+#include "tests/support/cm.h"
+#include "tests/support/simvf_process.h"
 #include "verdicts.h"
 
 #include <jansson.h>

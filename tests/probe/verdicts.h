@@ -6,8 +6,8 @@
 #ifndef TESTS_PROBE_VERDICTS_H
 #define TESTS_PROBE_VERDICTS_H
 
-#include "../cm.h"
 #include "switchover/probe.h"
+#include "tests/support/cm.h"
 
 /* A conformance run of one device with this fault, none if NULL; the caller frees the report. */
 typedef struct swo_probe_report *(*verdicts_probe)(

@@ -7,8 +7,8 @@
 #ifndef SWO_TESTS_TRAIL_H
 #define SWO_TESTS_TRAIL_H
 
-#include "../cm.h"
 #include "switchover/runstate.h"
+#include "tests/support/cm.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,8 +6,8 @@
 #ifndef TESTS_SIMVF_RIG_H
 #define TESTS_SIMVF_RIG_H
 
-#include "../cm.h"
 #include "model/model.h"
+#include "tests/support/cm.h"
 
 #include <stdbool.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The firmware that siblings share: turns in the order they were asked for, across processes. */
-#include "../cm.h"
 #include "server/server.h"
+#include "tests/support/cm.h"
 
 #include <stdio.h>
 #include <stdlib.h>

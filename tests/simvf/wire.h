@@ -6,9 +6,9 @@
 #ifndef TESTS_SIMVF_WIRE_H
 #define TESTS_SIMVF_WIRE_H
 
-#include "../cm.h"
-#include "regs.h"
 #include "device/vfio_user/message.h"
+#include "regs.h"
+#include "tests/support/cm.h"
 
 #include <errno.h>
 #include <jansson.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The Chrome trace: a process a side, rows in which events nest, microseconds from zero. */
-#include "../cm.h"
 #include "sample.h"
+#include "tests/support/cm.h"
 
 #include <jansson.h>
 #include <stdlib.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The JSON form: there and back, shifted, and what is not one. */
-#include "../cm.h"
 #include "sample.h"
+#include "tests/support/cm.h"
 
 #include <inttypes.h>
 #include <stdio.h>

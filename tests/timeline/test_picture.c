@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The picture: rows, scale, legend, widths. */
-#include "../cm.h"
 #include "sample.h"
+#include "tests/support/cm.h"
 
 #include <stdio.h>
 #include <stdlib.h>

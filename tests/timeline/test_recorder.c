@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Recording: order, capacity, text, several threads. */
-#include "../cm.h"
 #include "sample.h"
+#include "tests/support/cm.h"
 
 #include <stdlib.h>
 #include <string.h>

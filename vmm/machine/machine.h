@@ -9,8 +9,8 @@
 #ifndef VMM_MACHINE_H
 #define VMM_MACHINE_H
 
-#include "vmm/accel/accel.h"
 #include "switchover/migration.h"
+#include "vmm/accel/accel.h"
 
 #include <jansson.h>
 

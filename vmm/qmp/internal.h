@@ -5,8 +5,8 @@
 #ifndef VMM_QMP_PRIV_H
 #define VMM_QMP_PRIV_H
 
-#include "qmp.h"
 #include "parser.h"
+#include "qmp.h"
 
 #define QMP_INPUT 16384
 

@@ -6,8 +6,8 @@
 #ifndef SWO_DEVICE_VFIO_USER_PRIV_H
 #define SWO_DEVICE_VFIO_USER_PRIV_H
 
-#include "switchover/device.h"
 #include "device/vfio_user/client.h"
+#include "switchover/device.h"
 
 #define VU_REGIONS_MAX 32
 #define VU_IRQS_MAX    32

@@ -9,8 +9,8 @@
 #ifndef SWO_VFIO_USER_MESSAGE_H
 #define SWO_VFIO_USER_MESSAGE_H
 
-#include "switchover/base.h"
 #include "device/vfio_user/proto.h"
+#include "switchover/base.h"
 
 #include <sys/types.h>
 #include <sys/uio.h>

@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `switchover migrate`, the program itself, against scripted monitors: exit statuses and words. */
+#include "fake_monitor.h"
+#include "tests/support/cm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CAPS                                                                                       \
+	{                                                                                          \
+		.command = "qmp_capabilities", .answer = "{\"return\": {}}"                        \
+	}
+#define START                                                                                      \
+	{                                                                                          \
+		.command = "migrate", .answer = "{\"return\": {}}"                                 \
+	}
+#define STATUS(text) "{\"return\": {\"status\": \"" text "\"}}"
+
+struct outcome {
+	int status;
+	char text[4096]; /* stdout and stderr */
+};
+
+static pid_t spawn(const char *const *args, int *out)
+{
+	int fds[2];
+	const char *argv[24] = {getenv("SWITCHOVER"), "migrate"};
+	size_t n = 2;
+
+	assert_non_null(argv[0]);
+	while (*args && n < 23)
+		argv[n++] = *args++;
+	assert_int_equal(pipe(fds), 0);
+	pid_t pid = fork();
+	if (pid == 0) {
+		dup2(fds[1], 1);
+		dup2(fds[1], 2);
+		close(fds[0]);
+		close(fds[1]);
+		execv(argv[0], (char *const *)argv);
+		_exit(127);
+	}
+	close(fds[1]);
+	*out = fds[0];
+	return pid;
+}
+
+static struct outcome finish(pid_t pid, int out)
+{
+	struct outcome outcome = {.status = -1};
+	size_t used = 0;
+	ssize_t got;
+
+	while ((got = read(out, outcome.text + used, sizeof(outcome.text) - 1 - used)) > 0)
+		used += (size_t)got;
+	close(out);
+	int status;
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	if (WIFEXITED(status))
+		outcome.status = WEXITSTATUS(status);
+	return outcome;
+}
+
+static struct outcome run(const struct fake_step *steps, size_t count, struct fake_monitor *fake,
+	const char *const *more)
+{
+	const char *args[20] = {"--qmp", fake->uri};
+	size_t n = 2;
+	int out;
+
+	fake_monitor_start(fake, steps, count);
+	while (more && *more)
+		args[n++] = *more++;
+	args[n] = "unix:/target";
+	pid_t pid = spawn(args, &out);
+	struct outcome outcome = finish(pid, out);
+	fake_monitor_stop(fake);
+	assert_string_equal(fake->unexpected, "");
+	return outcome;
+}
+
+static void a_completed_migration_exits_with_0_and_says_the_downtime(void **state)
+{
+	(void)state;
+	const struct fake_step steps[] = {CAPS, START,
+		{.command = "query-migrate", .answer = STATUS("setup")},
+		{.command = "query-migrate",
+			.before = "{\"event\": \"MIGRATION\", \"data\": {\"status\": \"active\"}}",
+			.answer = STATUS("active")},
+		{.command = "query-migrate",
+			.answer =
+				"{\"return\": {\"status\": \"completed\", \"downtime\": 127, "
+				"\"total-time\": 2500, \"ram\": {\"transferred\": 1048576, "
+				"\"dirty-sync-count\": 3}, \"vfio\": {\"transferred\": 65536}}}"}};
+	struct fake_monitor fake = {0};
+	struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, NULL);
+
+	assert_int_equal(outcome.status, 0);
+	assert_string_equal(outcome.text, "completed: downtime 127 ms, 2.50 s in all; 1.0 MiB of "
+					  "memory in 3 passes, 64.0 KiB of device state\n");
+	assert_string_equal(fake.arguments, "{\"uri\":\"unix:/target\"}\n");
+}
+
+static void parameters_and_capabilities_are_set_first_with_their_types(void **state)
+{
+	(void)state;
+	const struct fake_step steps[] = {CAPS,
+		{.command = "migrate-set-capabilities", .answer = "{\"return\": {}}"},
+		{.command = "migrate-set-parameters", .answer = "{\"return\": {}}"}, START};
+	const char *const more[] = {"--param", "downtime-limit=500", "--param", "tls-creds=1a",
+		"--param", "x-flag=true", "--capability", "events=on", "--detach", NULL};
+	struct fake_monitor fake = {0};
+	struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, more);
+
+	assert_int_equal(outcome.status, 0);
+	assert_string_equal(outcome.text, "");
+	assert_string_equal(fake.arguments,
+		"{\"capabilities\":[{\"capability\":\"events\",\"state\":true}]}\n"
+		"{\"downtime-limit\":500,\"tls-creds\":\"1a\",\"x-flag\":true}\n"
+		"{\"uri\":\"unix:/target\"}\n");
+}
+
+static void failed_cancelled_and_in_doubt_have_their_own_ends(void **state)
+{
+	(void)state;
+	const struct {
+		const char *answer;
+		int status;
+		const char *word;
+	} ends[] = {
+		{"{\"return\": {\"status\": \"failed\", \"error-desc\": \"vf0 said no\"}}", 1,
+			"failed: vf0 said no; the machine stays at the source"},
+		{STATUS("cancelled"), 1, "cancelled"},
+		{STATUS("in-doubt"), 3, "parked"},
+	};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(ends); i++) {
+		const struct fake_step steps[] = {
+			CAPS, START, {.command = "query-migrate", .answer = ends[i].answer}};
+		struct fake_monitor fake = {0};
+		struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, NULL);
+
+		assert_int_equal(outcome.status, ends[i].status);
+		assert_non_null(strstr(outcome.text, ends[i].word));
+	}
+}
+
+static void a_refused_start_fails_and_a_lost_monitor_is_unreachable(void **state)
+{
+	(void)state;
+	const struct fake_step refused[] = {CAPS,
+		{.command = "migrate",
+			.answer =
+				"{\"error\": {\"class\": \"GenericError\", \"desc\": \"busy\"}}"}};
+	const struct fake_step lost[] = {
+		CAPS, START, {.command = "query-migrate", .hang_up = true}};
+	struct fake_monitor fake = {0};
+	struct outcome outcome = run(refused, SWO_ARRAY_SIZE(refused), &fake, NULL);
+
+	assert_int_equal(outcome.status, 1);
+	assert_string_equal(outcome.text, "switchover: migrate: busy\n");
+	fake = (struct fake_monitor){0};
+	outcome = run(lost, SWO_ARRAY_SIZE(lost), &fake, NULL);
+	assert_int_equal(outcome.status, 4);
+	assert_non_null(strstr(outcome.text, "ask the target"));
+}
+
+static void json_output_is_the_monitors_last_answer(void **state)
+{
+	(void)state;
+	const struct fake_step steps[] = {
+		CAPS, START, {.command = "query-migrate", .answer = STATUS("completed")}};
+	const char *const more[] = {"--json", NULL};
+	struct fake_monitor fake = {0};
+	struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, more);
+
+	assert_int_equal(outcome.status, 0);
+	assert_string_equal(outcome.text, "{\"status\":\"completed\"}\n");
+}
+
+static void a_timeout_cancels_and_waits_for_the_end(void **state)
+{
+	(void)state;
+	const struct fake_step steps[] = {CAPS, START,
+		{.command = "query-migrate", .answer = STATUS("active"), .repeat = true},
+		{.command = "migrate_cancel", .answer = "{\"return\": {}}"},
+		{.command = "query-migrate", .answer = STATUS("cancelling")},
+		{.command = "query-migrate", .answer = STATUS("cancelled")}};
+	const char *const more[] = {"--timeout", "0.05", NULL};
+	struct fake_monitor fake = {0};
+	struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, more);
+
+	assert_int_equal(outcome.status, 1);
+	assert_non_null(strstr(outcome.text, "timed out: cancelling"));
+	assert_int_equal(fake.taken, SWO_ARRAY_SIZE(steps));
+}
+
+static void ctrl_c_cancels_and_a_second_one_leaves(void **state)
+{
+	(void)state;
+	const struct fake_step steps[] = {CAPS, START,
+		{.command = "query-migrate", .answer = STATUS("active"), .repeat = true},
+		{.command = "migrate_cancel", .answer = "{\"return\": {}}"},
+		{.command = "query-migrate", .answer = STATUS("cancelling"), .repeat = true}};
+	struct fake_monitor fake = {0};
+	char text[64] = "";
+	int out;
+
+	fake_monitor_start(&fake, steps, SWO_ARRAY_SIZE(steps));
+	const char *const args[] = {"--qmp", fake.uri, "unix:/target", NULL};
+	pid_t pid = spawn(args, &out);
+	/* Once it has asked for the status its handlers are in place. */
+	while (__atomic_load_n(&fake.taken, __ATOMIC_ACQUIRE) < 2)
+		usleep(1000);
+	kill(pid, SIGINT);
+	assert_true(read(out, text, sizeof(text) - 1) > 0);
+	assert_non_null(strstr(text, "interrupted"));
+	kill(pid, SIGINT);
+	assert_int_equal(finish(pid, out).status, 130);
+	fake_monitor_stop(&fake);
+}
+
+static void a_senseless_command_line_exits_with_2(void **state)
+{
+	(void)state;
+	const char *const lines[][6] = {
+		{"unix:/target"},
+		{"--qmp", "unix:/x"},
+		{"--qmp", "unix:/x", "--param", "novalue", "unix:/target"},
+		{"--qmp", "unix:/x", "--capability", "events=maybe", "unix:/target"},
+		{"--qmp", "unix:/x", "--timeout", "soon", "unix:/target"},
+		{"--qmp", "unix:/x", "unix:/target", "unix:/other"},
+		{"--qmp", "nonsense", "unix:/target"},
+	};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(lines); i++) {
+		const char *args[7] = {0};
+		int out;
+
+		memcpy(args, lines[i], sizeof(lines[i]));
+		pid_t pid = spawn(args, &out);
+		assert_int_equal(finish(pid, out).status, 2);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_completed_migration_exits_with_0_and_says_the_downtime),
+		cmocka_unit_test(parameters_and_capabilities_are_set_first_with_their_types),
+		cmocka_unit_test(failed_cancelled_and_in_doubt_have_their_own_ends),
+		cmocka_unit_test(a_refused_start_fails_and_a_lost_monitor_is_unreachable),
+		cmocka_unit_test(json_output_is_the_monitors_last_answer),
+		cmocka_unit_test(a_timeout_cancels_and_waits_for_the_end),
+		cmocka_unit_test(ctrl_c_cancels_and_a_second_one_leaves),
+		cmocka_unit_test(a_senseless_command_line_exits_with_2),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,283 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The verb's inputs, what it advises, and what it prints. */
+#include "cmd/plan/plan.h"
+#include "tests/support/cm.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MS UINT64_C(1000000)
+
+static char path[] = "/tmp/switchover-plan-XXXXXX";
+
+static void write_probe(const char *text)
+{
+	FILE *file = fopen(path, "we");
+
+	assert_non_null(file);
+	fputs(text, file);
+	assert_int_equal(fclose(file), 0);
+}
+
+static struct plan_request request_now(void)
+{
+	struct plan_request request = {.profile = "test"};
+
+	swo_plan_setup_init(&request.setup);
+	return request;
+}
+
+static void assert_refused(const char *text, const char *word)
+{
+	struct plan_request request = request_now();
+	static struct plan_input input;
+	struct swo_error err = {0};
+
+	write_probe(text);
+	assert_int_equal(plan_read_probe(path, &input, &request, &err), -1);
+	if (!strstr(err.text, word))
+		fail_msg("'%s' does not speak of '%s'", err.text, word);
+}
+
+static struct plan_answer answer_of(
+	const struct plan_input *input, const struct plan_request *request, unsigned vfs)
+{
+	struct swo_plan_device *devices = calloc(vfs, sizeof(*devices));
+	struct swo_plan_setup setup = request->setup;
+	struct plan_answer answer;
+	struct swo_error err = {0};
+
+	plan_make_devices(input, request, devices, vfs);
+	setup.devices = devices;
+	setup.count = vfs;
+	if (plan_answer(&setup, &answer, NULL, &err))
+		fail_msg("%s", err.text);
+	free(devices);
+	return answer;
+}
+
+static const struct plan_change *change_of(const struct plan_answer *answer, const char *word)
+{
+	for (unsigned i = 0; i < answer->change_count; i++)
+		if (strstr(answer->changes[i].what, word))
+			return &answer->changes[i];
+	return NULL;
+}
+
+static void profiles_are_read_by_name_in_turn_and_mixed_is_four(void **state)
+{
+	(void)state;
+	static struct plan_input input;
+	struct swo_error err = {0};
+
+	assert_int_equal(plan_read_profiles("even,cx7", &input, &err), 0);
+	assert_int_equal(input.count, 2);
+	assert_int_equal(input.kinds[0].to_stop_copy_ns, 40 * MS);
+	assert_int_equal(input.kinds[0].precopy_bytes, 32768);
+	assert_int_equal(input.kinds[1].save_rate, 400 * MS);
+	assert_int_equal(input.kinds[1].pf, 0);
+	assert_true(input.guesses);
+	assert_int_equal(plan_read_profiles("mixed", &input, &err), 0);
+	assert_int_equal(input.count, 4);
+	assert_int_equal(plan_read_profiles("nonesuch", &input, &err), -1);
+	assert_non_null(strstr(err.text, "nonesuch"));
+	assert_int_equal(plan_read_profiles(",", &input, &err), -1);
+}
+
+static void a_probe_gives_devices_and_link_but_the_command_line_wins(void **state)
+{
+	(void)state;
+	struct plan_request request = request_now();
+	static struct plan_input input;
+	struct swo_error err = {0};
+
+	request.setup.rtt_ns = 7;
+	request.given.rtt = true;
+	write_probe("{\"wire_rate\":1200,\"rtt_ms\":0.25,\"ram_dirty_mb\":20,\"channels\":4,"
+		    "\"devices\":[{\"name\":\"net0\",\"to_p2p_ms\":31.5,\"state_bytes\":\"1M\","
+		    "\"precopy_percent\":50,\"pf\":3,\"depth\":1},{\"save_rate\":12.5}]}");
+	if (plan_read_probe(path, &input, &request, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(input.count, 2);
+	assert_string_equal(input.kinds[0].name, "net0");
+	assert_int_equal(input.kinds[0].to_p2p_ns, 31500000);
+	assert_int_equal(input.kinds[0].precopy_bytes, 524288);
+	assert_int_equal(input.kinds[0].pf, 3);
+	assert_int_equal(input.kinds[0].depth, 1);
+	assert_int_equal(input.kinds[1].save_rate, 12500000);
+	assert_int_equal(input.kinds[1].pf, -1);
+	assert_int_equal(request.setup.wire_rate, 1200000000);
+	assert_int_equal(request.setup.rtt_ns, 7);
+	assert_int_equal(request.setup.channels, 4);
+	struct swo_plan_device devices[3];
+
+	request.pfs = 2;
+	plan_make_devices(&input, &request, devices, 3);
+	assert_string_equal(devices[0].name, "net0");
+	assert_string_equal(devices[1].name, "vf1");
+	assert_string_equal(devices[2].name, "vf2");
+	assert_int_equal(devices[2].to_p2p_ns, 31500000);
+	assert_int_equal(devices[1].pf, 1);
+}
+
+static void a_probe_that_is_wrong_is_refused_by_the_figure(void **state)
+{
+	(void)state;
+	assert_refused("", "line");
+	assert_refused("{}", "devices");
+	assert_refused("{\"devices\":[7]}", "devices[0]");
+	assert_refused("{\"devices\":[{},{\"to_p2p\":1}]}", "devices[1]: to_p2p");
+	assert_refused("{\"devices\":[{\"to_p2p_ms\":-1}]}", "to_p2p_ms");
+	assert_refused("{\"devices\":[{\"to_p2p_ms\":{}}]}", "to_p2p_ms");
+	assert_refused("{\"devices\":[{\"pf\":-2}]}", "pf");
+	assert_refused("{\"devices\":[{\"state_bytes\":1,\"precopy_bytes\":5000}]}", "precopy");
+	assert_refused("{\"devices\":[{}],\"wire\":1}", "'wire'");
+	assert_refused("{\"devices\":[{}],\"wire_rate\":-1}", "wire_rate");
+	assert_refused("{\"devices\":[{}],\"rtt_ms\":\"x\"}", "rtt_ms");
+}
+
+static void cx7_on_one_pf_is_told_to_take_two(void **state)
+{
+	(void)state;
+	struct plan_request request = request_now();
+	static struct plan_input input;
+	struct swo_error err = {0};
+
+	assert_int_equal(plan_read_profiles("cx7", &input, &err), 0);
+	struct plan_answer answer = answer_of(&input, &request, 16);
+
+	assert_string_equal(answer.changes[0].what, "put the VFs on 2 PFs");
+	double gain = (double)(answer.result.blackout_ns - answer.changes[0].blackout_ns) / 1e6;
+
+	assert_true(fabs(gain - 8 * 20 * 1.048576 / 0.4) < 2);
+	assert_string_equal(answer.bound.limited_by, "save of PF 0");
+	assert_true(answer.serial_ns > answer.parallel_ns);
+	assert_int_equal(answer.pipelined_ns, answer.result.blackout_ns);
+	/* Of a kind, no device is to blame. */
+	assert_null(change_of(&answer, "unplug"));
+	plan_answer_free(&answer);
+}
+
+static void each_setting_that_costs_something_is_advised_against(void **state)
+{
+	(void)state;
+	struct plan_request request = request_now();
+	static struct plan_input input;
+	struct swo_error err = {0};
+
+	assert_int_equal(plan_read_profiles("even", &input, &err), 0);
+	request.setup.transitions = SWO_TRANSITIONS_SERIAL;
+	struct plan_answer answer = answer_of(&input, &request, 4);
+
+	assert_non_null(strstr(answer.changes[0].what, "transitions=parallel"));
+	assert_int_equal(answer.changes[0].blackout_ns, 125 * MS);
+	plan_answer_free(&answer);
+
+	request = request_now();
+	request.setup.wire_rate = 1000 * MS;
+	request.setup.ram_bytes = 1000 * MS;
+	answer = answer_of(&input, &request, 4);
+	assert_non_null(strstr(answer.changes[0].what, "no memory"));
+	/* A wire of twice the rate saves half of it. */
+	const struct plan_change *wire = change_of(&answer, "wire");
+
+	assert_non_null(wire);
+	assert_true(llabs((long long)(answer.result.blackout_ns - wire->blackout_ns) -
+			    (long long)(500 * MS)) < (long long)(2 * MS));
+	assert_string_equal(answer.bound.limited_by, "memory on the wire");
+	assert_true(answer.bound.total_ms <= (double)answer.result.blackout_ns / 1e6 + 1e-6);
+	plan_answer_free(&answer);
+}
+
+static void the_device_that_costs_most_is_named(void **state)
+{
+	(void)state;
+	struct plan_request request = request_now();
+	static struct plan_input input;
+	struct swo_error err = {0};
+
+	assert_int_equal(plan_read_profiles("mixed", &input, &err), 0);
+	struct plan_answer answer = answer_of(&input, &request, 4);
+
+	/* The one with 64 MiB of state. */
+	assert_non_null(change_of(&answer, "unplug vf2"));
+	plan_answer_free(&answer);
+}
+
+static void what_nothing_can_improve_is_told_so(void **state)
+{
+	(void)state;
+	struct plan_request request = request_now();
+	static struct plan_input input;
+	struct swo_error err = {0};
+	char *text = NULL;
+	size_t len;
+
+	write_probe("{\"devices\":[{}]}");
+	assert_int_equal(plan_read_probe(path, &input, &request, &err), 0);
+	struct plan_answer answer = answer_of(&input, &request, 1);
+	FILE *out = open_memstream(&text, &len);
+
+	assert_int_equal(answer.change_count, 0);
+	plan_print(out, &request, &input, &answer, 1);
+	fclose(out);
+	assert_non_null(strstr(text, "No single change"));
+	free(text);
+	plan_answer_free(&answer);
+}
+
+static void the_json_has_the_path_and_the_path_adds_up(void **state)
+{
+	(void)state;
+	struct plan_request request = request_now();
+	static struct plan_input input;
+	struct swo_error err = {0};
+	double sum = 0;
+	size_t i;
+	json_t *step;
+
+	assert_int_equal(plan_read_profiles("mixed", &input, &err), 0);
+	struct plan_answer answer = answer_of(&input, &request, 8);
+	json_t *json = plan_json(&request, &answer);
+
+	assert_non_null(json);
+	json_array_foreach (json_object_get(json, "critical_path"), i, step)
+		sum += json_number_value(json_object_get(step, "ms"));
+	assert_true(fabs(sum - json_number_value(json_object_get(json, "blackout_ms"))) < 1e-3);
+	assert_int_equal(json_integer_value(json_object_get(json, "vfs")), 8);
+	assert_true(json_number_value(json_object_get(json, "lower_bound_ms")) <= sum);
+	assert_true(json_array_size(json_object_get(json, "changes")) > 0);
+	json_decref(json);
+	plan_answer_free(&answer);
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	int fd = mkstemp(path);
+
+	return fd < 0 ? -1 : close(fd);
+}
+
+static int end(void **state)
+{
+	(void)state;
+	return unlink(path);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(profiles_are_read_by_name_in_turn_and_mixed_is_four),
+		cmocka_unit_test(a_probe_gives_devices_and_link_but_the_command_line_wins),
+		cmocka_unit_test(a_probe_that_is_wrong_is_refused_by_the_figure),
+		cmocka_unit_test(cx7_on_one_pf_is_told_to_take_two),
+		cmocka_unit_test(each_setting_that_costs_something_is_advised_against),
+		cmocka_unit_test(the_device_that_costs_most_is_named),
+		cmocka_unit_test(what_nothing_can_improve_is_told_so),
+		cmocka_unit_test(the_json_has_the_path_and_the_path_adds_up),
+	};
+	return cmocka_run_group_tests(tests, begin, end);
+}

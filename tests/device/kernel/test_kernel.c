@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Opening, regions, interrupts and maps of the kernel backend, against a played kernel. */
+#include "device/core/vfio_abi.h"
+#include "fake_kernel.h"
+#include "tests/support/cm.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define OPS (&swo_vfio_kernel_ops)
+
+static struct swo_error err;
+
+#define MUST(call)                                                                                 \
+	do {                                                                                       \
+		if (call)                                                                          \
+			fail_msg("%s: %s", #call, err.text);                                       \
+	} while (0)
+#define FAILS(call, which)                                                                         \
+	do {                                                                                       \
+		assert_int_equal(call, -1);                                                        \
+		assert_int_equal(err.code, which);                                                 \
+	} while (0)
+
+static void *open_in(const char *path, struct swo_vfio_context *context)
+{
+	struct swo_vfio_kernel_params params = {.context = context, .sys = &fk_sys};
+	void *self;
+
+	MUST(swo_vfio_kernel_open("vf0", path, &params, &self, &err));
+	return self;
+}
+
+static int open_fails(const char *path)
+{
+	struct swo_vfio_kernel_params params = {.sys = &fk_sys};
+	void *self;
+
+	return swo_vfio_kernel_open("vf0", path, &params, &self, &err);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fk_init();
+	return 0;
+}
+
+/* Whatever a case did: the kernel has everything back. */
+static int teardown(void **state)
+{
+	(void)state;
+	return fk.open_fds || fk.map_count || fk.mmaps || fk.device[0].opens ||
+	       fk.device[1].opens || fk.device[0].logging;
+}
+
+/* Opening */
+
+static void a_device_opens_by_cdev_and_by_group(void **state)
+{
+	(void)state;
+	static const char *const paths[] = {"/dev/vfio/devices/vfio0", "/dev/vfio/5:dev0"};
+
+	for (unsigned i = 0; i < 2; i++) {
+		void *dev = open_in(paths[i], NULL);
+		enum swo_device_state now;
+		uint64_t flags;
+
+		MUST(OPS->get_mig_flags(dev, &flags, &err));
+		assert_int_equal(flags, 7);
+		MUST(OPS->get_state(dev, &now, &err));
+		assert_int_equal(now, SWO_DEVICE_RUNNING);
+		assert_int_equal(OPS->features(dev), SWO_FEATURE_DMA_LOG | SWO_FEATURE_DATA_SIZE |
+							     SWO_FEATURE_PRECOPY_INFO |
+							     SWO_FEATURE_RESET);
+		OPS->destroy(dev);
+	}
+}
+
+static void what_keeps_a_device_from_opening_is_said(void **state)
+{
+	(void)state;
+	FAILS(open_fails("/dev/vfio/devices/vfio7"), SWO_E_IO);
+	assert_non_null(strstr(err.text, "/dev/vfio/devices/vfio7"));
+	assert_non_null(strstr(err.text, "bound to a VFIO driver"));
+	FAILS(open_fails("/dev/vfio/5:other"), SWO_E_DEVICE);
+	assert_non_null(strstr(err.text, "no device of that name"));
+	FAILS(open_fails("/dev/vfio/noiommu-0"), SWO_E_INVALID);
+	FAILS(open_fails("/dev/vfio/5:"), SWO_E_INVALID);
+	FAILS(open_fails("/nowhere/at/all"), SWO_E_INVALID);
+	fk.group_not_viable = true;
+	FAILS(open_fails("/dev/vfio/5:dev0"), SWO_E_STATE);
+	assert_non_null(strstr(err.text, "not viable"));
+	fk.group_not_viable = false;
+	fk.no_iommufd = true;
+	FAILS(open_fails("/dev/vfio/devices/vfio0"), SWO_E_UNSUPPORTED);
+	assert_non_null(strstr(err.text, "by its group"));
+}
+
+static void each_step_of_opening_that_fails_gives_everything_back(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *path;
+		unsigned long request;
+	} steps[] = {
+		{"/dev/vfio/devices/vfio0", IOMMU_IOAS_ALLOC},
+		{"/dev/vfio/devices/vfio0", VFIO_DEVICE_BIND_IOMMUFD},
+		{"/dev/vfio/devices/vfio0", VFIO_DEVICE_ATTACH_IOMMUFD_PT},
+		{"/dev/vfio/devices/vfio0", VFIO_DEVICE_GET_INFO},
+		{"/dev/vfio/devices/vfio0", VFIO_DEVICE_GET_REGION_INFO},
+		{"/dev/vfio/devices/vfio0", VFIO_DEVICE_GET_IRQ_INFO},
+		{"/dev/vfio/5:dev0", VFIO_GROUP_GET_STATUS},
+		{"/dev/vfio/5:dev0", VFIO_GROUP_SET_CONTAINER},
+		{"/dev/vfio/5:dev0", VFIO_SET_IOMMU},
+		{"/dev/vfio/5:dev0", VFIO_GROUP_GET_DEVICE_FD},
+	};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(steps); i++) {
+		fk.fail_request = steps[i].request;
+		fk.fail_errno = EIO;
+		fk.fail_count = 1;
+		FAILS(open_fails(steps[i].path), SWO_E_DEVICE);
+		assert_int_equal(err.os_errno, EIO);
+		assert_int_equal(fk.fail_count, 0);
+		assert_int_equal(fk.open_fds, 0);
+		assert_int_equal(fk.device[0].opens, 0);
+	}
+}
+
+static void a_device_that_is_in_use_is_not_opened_twice(void **state)
+{
+	(void)state;
+	void *dev = open_in("/dev/vfio/devices/vfio0", NULL);
+
+	FAILS(open_fails("/dev/vfio/devices/vfio0"), SWO_E_DEVICE);
+	assert_non_null(strstr(err.text, "it is in use"));
+	FAILS(open_fails("/dev/vfio/5:dev0"), SWO_E_DEVICE);
+	OPS->destroy(dev);
+}
+
+static void groups_share_one_container(void **state)
+{
+	(void)state;
+	struct swo_vfio_context *context;
+
+	MUST(swo_vfio_context_new(&context, &err));
+	void *a = open_in("/dev/vfio/5:dev0", context);
+	void *b = open_in("/dev/vfio/6:dev1", context);
+
+	/* A container, two groups, two devices. */
+	assert_int_equal(fk.open_fds, 5);
+	assert_int_equal(fk.set_iommu_calls, 1);
+	OPS->destroy(a);
+	OPS->destroy(b);
+	/* Empty, it has forgotten its IOMMU, and is told anew. */
+	a = open_in("/dev/vfio/5:dev0", context);
+	assert_int_equal(fk.set_iommu_calls, 2);
+	OPS->destroy(a);
+	swo_vfio_context_unref(context);
+}
+
+/* Paths */
+
+static void put(const char *root, const char *path, bool is_dir)
+{
+	char full[300];
+
+	snprintf(full, sizeof(full), "%s/%s", root, path);
+	if (is_dir)
+		assert_int_equal(mkdir(full, 0700), 0);
+	else
+		fclose(fopen(full, "we"));
+}
+
+static void a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group(void **state)
+{
+	(void)state;
+	char root[] = "/tmp/swo-sysfs-XXXXXX", dev[64], sysfs[64], path[128], text[160];
+	struct vk_where where;
+
+	assert_non_null(mkdtemp(root));
+	snprintf(dev, sizeof(dev), "%s/dev", root);
+	snprintf(sysfs, sizeof(sysfs), "%s/sys", root);
+	struct vfio_sys sys = {.dev = dev, .sysfs = sysfs};
+	static const char *const dirs[] = {"dev", "dev/vfio", "dev/vfio/devices", "sys",
+		"sys/0000:65:00.1", "sys/kernel", "sys/kernel/iommu_groups",
+		"sys/kernel/iommu_groups/12", "sys/kernel/iommu_groups/12/devices",
+		"sys/kernel/iommu_groups/12/devices/0000:65:00.1"};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(dirs); i++)
+		put(root, dirs[i], true);
+	snprintf(path, sizeof(path), "%s/0000:65:00.1", sysfs);
+	FAILS(vk_resolve(&sys, "vf0", path, &where, &err), SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "neither a VFIO device nor an IOMMU group"));
+
+	snprintf(text, sizeof(text), "%s/iommu_group", path);
+	assert_int_equal(symlink("../../../kernel/iommu_groups/12", text), 0);
+	FAILS(vk_resolve(&sys, "vf0", path, &where, &err), SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "not bound"));
+	put(root, "dev/vfio/12", false);
+	MUST(vk_resolve(&sys, "vf0", path, &where, &err));
+	assert_false(where.by_cdev);
+	assert_string_equal(where.device, "0000:65:00.1");
+	assert_non_null(strstr(where.node, "/dev/vfio/12"));
+
+	/* A cdev without an iommufd is of no use. */
+	put(root, "sys/0000:65:00.1/vfio-dev", true);
+	put(root, "sys/0000:65:00.1/vfio-dev/vfio3", true);
+	put(root, "dev/vfio/devices/vfio3", false);
+	MUST(vk_resolve(&sys, "vf0", path, &where, &err));
+	assert_false(where.by_cdev);
+	put(root, "dev/iommu", false);
+	MUST(vk_resolve(&sys, "vf0", path, &where, &err));
+	assert_true(where.by_cdev);
+	assert_non_null(strstr(where.node, "/dev/vfio/devices/vfio3"));
+
+	/* A group alone is enough when it has one member. */
+	snprintf(text, sizeof(text), "%s/vfio/12", dev);
+	MUST(vk_resolve(&sys, "vf0", text, &where, &err));
+	assert_string_equal(where.device, "0000:65:00.1");
+	put(root, "sys/kernel/iommu_groups/12/devices/0000:65:00.2", true);
+	FAILS(vk_resolve(&sys, "vf0", text, &where, &err), SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "2 devices"));
+	snprintf(text, sizeof(text), "rm -r '%s'", root);
+	assert_int_equal(system(text), 0);
+}
+
+/* Regions and interrupts:
+ */
+
+static void regions_are_read_and_written_whole(void **state)
+{
+	(void)state;
+	void *dev = open_in("/dev/vfio/devices/vfio0", NULL);
+	struct swo_region_info info;
+	uint8_t buf[16] = {0}, back[16];
+	uint64_t offset, from, size;
+	int fd;
+
+	for (uint8_t i = 0; i < sizeof(buf); i++)
+		buf[i] = (uint8_t)(i + 1);
+	fk.interrupts = 3;
+	MUST(OPS->region_write(dev, 7, 64, buf, sizeof(buf), true, &err));
+	MUST(OPS->region_read(dev, 7, 64, back, sizeof(back), &err));
+	assert_memory_equal(buf, back, sizeof(buf));
+	FAILS(OPS->region_read(dev, 7, 250, back, 8, &err), SWO_E_INVALID);
+	FAILS(OPS->region_read(dev, 30, 0, back, 8, &err), SWO_E_INVALID);
+	MUST(OPS->region_info(dev, 8, &info, &err));
+	assert_int_equal(info.size, 0);
+	MUST(OPS->region_info(dev, 0, &info, &err));
+	assert_int_equal(info.flags, 7);
+	/* The larger of the two areas. */
+	MUST(OPS->region_fd(dev, 0, &fd, &offset, &from, &size, &err));
+	assert_int_equal(offset, 8192);
+	assert_int_equal(from, 8192);
+	assert_int_equal(size, 8192);
+	FAILS(OPS->region_fd(dev, 7, &fd, &offset, &from, &size, &err), SWO_E_UNSUPPORTED);
+	OPS->destroy(dev);
+}
+
+static void a_wrong_description_of_a_region_is_refused(void **state)
+{
+	(void)state;
+	struct {
+		struct vfio_region_info info;
+		struct vfio_region_info_cap_sparse_mmap sparse;
+		struct vfio_region_sparse_mmap_area area;
+	} good = {.info = {.argsz = sizeof(good),
+			  .flags = VFIO_REGION_INFO_FLAG_MMAP | VFIO_REGION_INFO_FLAG_CAPS,
+			  .size = 8192,
+			  .cap_offset = sizeof(good.info)},
+		.sparse = {.header = {.id = 1, .version = 1}, .nr_areas = 1},
+		.area = {.offset = 4096, .size = 4096}},
+	  bad;
+	struct vk_region region;
+
+	MUST(vk_parse_region("vf0", 0, &good, sizeof(good), &region, &err));
+	assert_int_equal(region.area_offset, 4096);
+	bad = good;
+	bad.area.size = 8192;
+	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	bad = good;
+	bad.sparse.nr_areas = 2;
+	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	bad = good;
+	bad.info.cap_offset = sizeof(bad) - 4;
+	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	bad = good;
+	bad.sparse.header.next = bad.info.cap_offset;
+	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	bad = good;
+	bad.info.size = UINT64_MAX;
+	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+}
+
+static void vectors_get_their_eventfds_and_lose_them(void **state)
+{
+	(void)state;
+	void *dev = open_in("/dev/vfio/devices/vfio0", NULL);
+	struct swo_irq_info info;
+
+	MUST(OPS->irq_info(dev, VFIO_PCI_MSIX_IRQ_INDEX, &info, &err));
+	assert_int_equal(info.count, 4);
+	/* What is not on need not be switched off; the kernel would refuse. */
+	MUST(OPS->set_irqs(dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, NULL, 0, &err));
+	MUST(OPS->set_irqs(dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, (int[]){11, 12, 13}, 3, &err));
+	MUST(OPS->set_irqs(dev, VFIO_PCI_MSIX_IRQ_INDEX, 1, (int[]){-1}, 1, &err));
+	assert_int_equal(fk.device[0].irq_fds[0], 11);
+	assert_int_equal(fk.device[0].irq_fds[1], -1);
+	assert_int_equal(fk.device[0].irq_fds[2], 13);
+	FAILS(OPS->set_irqs(dev, VFIO_PCI_MSIX_IRQ_INDEX, 3, (int[]){1, 2}, 2, &err),
+		SWO_E_INVALID);
+	MUST(OPS->set_irqs(dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, NULL, 0, &err));
+	assert_int_equal(fk.device[0].irqs_on, 0);
+	OPS->destroy(dev);
+}
+
+/* DMA maps:
+ */
+
+static uint8_t ram[65536];
+
+static void maps_are_made_and_taken_away(const char *path)
+{
+	void *dev = open_in(path, NULL);
+
+	MUST(OPS->dma_map(dev, 0x10000, 0x8000, -1, 0, ram, 3, &err));
+	assert_int_equal(fk.map_count, 1);
+	assert_int_equal(fk.maps[0].iova, 0x10000);
+	assert_int_equal(fk.maps[0].size, 0x8000);
+	assert_int_equal(fk.maps[0].vaddr, (uintptr_t)ram);
+	FAILS(OPS->dma_map(dev, 0x10000, 0x8000, -1, 0, ram, 3, &err), SWO_E_INVALID);
+	FAILS(OPS->dma_map(dev, 0x14000, 0x8000, -1, 0, ram, 3, &err), SWO_E_DEVICE);
+	FAILS(OPS->dma_map(dev, 0, 0, -1, 0, ram, 3, &err), SWO_E_INVALID);
+	FAILS(OPS->dma_map(dev, UINT64_MAX, 2, -1, 0, ram, 3, &err), SWO_E_INVALID);
+	FAILS(OPS->dma_unmap(dev, 0x10000, 0x4000, &err), SWO_E_INVALID);
+	MUST(OPS->dma_unmap(dev, 0x10000, 0x8000, &err));
+	assert_int_equal(fk.map_count, 0);
+	/* What is left is taken away with the device. */
+	MUST(OPS->dma_map(dev, 0, 0x8000, -1, 0, ram, 1, &err));
+	OPS->destroy(dev);
+}
+
+static void maps_come_and_go_by_both_ways(void **state)
+{
+	(void)state;
+	maps_are_made_and_taken_away("/dev/vfio/devices/vfio0");
+	maps_are_made_and_taken_away("/dev/vfio/5:dev0");
+}
+
+static void devices_that_share_a_context_map_once(void **state)
+{
+	(void)state;
+	static const char *const paths[2][2] = {
+		{"/dev/vfio/devices/vfio0", "/dev/vfio/devices/vfio1"},
+		{"/dev/vfio/5:dev0", "/dev/vfio/6:dev1"}};
+
+	for (unsigned i = 0; i < 2; i++) {
+		struct swo_vfio_context *context;
+
+		MUST(swo_vfio_context_new(&context, &err));
+		void *a = open_in(paths[i][0], context), *b = open_in(paths[i][1], context);
+
+		MUST(OPS->dma_map(a, 0, 0x8000, -1, 0, ram, 3, &err));
+		MUST(OPS->dma_map(b, 0, 0x8000, -1, 0, ram, 3, &err));
+		assert_int_equal(fk.map_count, 1);
+		MUST(OPS->dma_unmap(a, 0, 0x8000, &err));
+		assert_int_equal(fk.map_count, 1);
+		OPS->destroy(b);
+		assert_int_equal(fk.map_count, 0);
+		OPS->destroy(a);
+		swo_vfio_context_unref(context);
+	}
+}
+
+static void a_siblings_bar_is_mapped_by_its_fd(void **state)
+{
+	(void)state;
+	struct swo_vfio_context *context;
+	uint64_t offset, from, size;
+	int fd;
+
+	MUST(swo_vfio_context_new(&context, &err));
+	void *a = open_in("/dev/vfio/5:dev0", context), *b = open_in("/dev/vfio/6:dev1", context);
+
+	MUST(OPS->region_fd(b, 0, &fd, &offset, &from, &size, &err));
+	MUST(OPS->dma_map(a, 0x80000000, size, fd, offset, NULL, 3, &err));
+	assert_int_equal(fk.mmaps, 1);
+	assert_int_equal(fk.map_count, 1);
+	MUST(OPS->dma_unmap(a, 0x80000000, size, &err));
+	assert_int_equal(fk.mmaps, 0);
+	/* A kernel that does not take such memory says so, and nothing is left. */
+	fk.fail_request = VFIO_IOMMU_MAP_DMA;
+	fk.fail_errno = EFAULT;
+	fk.fail_count = 1;
+	FAILS(OPS->dma_map(a, 0x80000000, size, fd, offset, NULL, 3, &err), SWO_E_DEVICE);
+	assert_non_null(strstr(err.text, "cannot map that kind of memory"));
+	assert_int_equal(fk.mmaps, 0);
+	OPS->destroy(a);
+	OPS->destroy(b);
+	swo_vfio_context_unref(context);
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(a_device_opens_by_cdev_and_by_group),
+		CASE(what_keeps_a_device_from_opening_is_said),
+		CASE(each_step_of_opening_that_fails_gives_everything_back),
+		CASE(a_device_that_is_in_use_is_not_opened_twice),
+		CASE(groups_share_one_container),
+		CASE(a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group),
+		CASE(regions_are_read_and_written_whole),
+		CASE(a_wrong_description_of_a_region_is_refused),
+		CASE(vectors_get_their_eventfds_and_lose_them),
+		CASE(maps_come_and_go_by_both_ways),
+		CASE(devices_that_share_a_context_map_once),
+		CASE(a_siblings_bar_is_mapped_by_its_fd),
+	};
+
+	return cmocka_run_group_tests_name("vfio_kernel", tests, NULL, NULL);
+}

@@ -1,0 +1,434 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* One connection, many threads: deadlines, late replies, lost servers, doorbells beside a stream.
+ */
+#include "fake.h"
+#include "tests/support/cm.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define OPS (&swo_vfio_user_ops)
+
+static struct fake fake;
+static void *dev;
+static struct swo_error err;
+static struct swo_vfio_user_params params;
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_init(&fake);
+	dev = NULL;
+	memset(&err, 0, sizeof(err));
+	params = (struct swo_vfio_user_params){
+		.command_deadline_ms = 30000, .slow_deadline_ms = 30000};
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	if (dev)
+		OPS->destroy(dev);
+	fake_stop(&fake);
+	free(fake.data);
+	return 0;
+}
+
+#define MUST(call)                                                                                 \
+	do {                                                                                       \
+		if (call)                                                                          \
+			fail_msg("%s: %s", #call, err.text);                                       \
+	} while (0)
+
+static void connect_to_fake(void)
+{
+	assert_int_equal(fake_start(&fake), 0);
+	MUST(swo_vfio_user_connect("vf2", fake.path, &params, &dev, &err));
+}
+
+static void make_data(size_t len)
+{
+	fake.data = malloc(len);
+	fake.data_len = len;
+	for (size_t i = 0; i < len; i++)
+		fake.data[i] = (uint8_t)(i * 13 + i / 4099);
+}
+
+/* Deadlines */
+
+/* Keeps the first slow command's reply back, until the next command has come. */
+static struct fake_message kept;
+static bool keeping;
+static size_t send_early; /* of the kept reply, this much goes out at once */
+static uint8_t late[16 + 8 + 1048576];
+
+static bool keep_reply(struct fake *f, struct fake_message *m)
+{
+	bool slow = m->header.command == SWO_VU_MIG_DATA_READ || m->header.command == SWO_VU_RESET;
+
+	if (slow && !keeping) {
+		size_t payload = m->header.command == SWO_VU_RESET ? 0 : sizeof(late) - 16;
+		struct swo_vu_header header = swo_vu_reply_header(&m->header, payload, 0);
+		struct swo_vu_mig_data head = {.argsz = 8 + 1048576, .size = 1048576};
+
+		kept = *m;
+		keeping = true;
+		memset(late, 0xaa, sizeof(late));
+		memcpy(late, &header, sizeof(header));
+		memcpy(late + sizeof(header), &head, sizeof(head));
+		if (send_early)
+			fake_raw(f, late, send_early);
+		return true;
+	}
+	if (keeping && kept.header.size) {
+		struct swo_vu_header header;
+
+		memcpy(&header, late, sizeof(header));
+		fake_raw(f, late + send_early, header.size - send_early);
+		kept.header.size = 0;
+	}
+	return false;
+}
+
+static void time_out_and_go_on(size_t early)
+{
+	enum swo_device_state now;
+	uint8_t *buf = calloc(1, 1048576);
+	size_t got;
+
+	fake.hook = keep_reply;
+	keeping = false;
+	send_early = early;
+	params.slow_deadline_ms = 50;
+	connect_to_fake();
+	assert_int_equal(OPS->data_read(dev, buf, 1048576, &got, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	assert_non_null(strstr(err.text, "device vf2"));
+	memset(buf, 0x55, 1048576);
+	/* The late megabyte comes first, and must end nowhere. */
+	for (unsigned i = 0; i < 3; i++) {
+		MUST(OPS->get_state(dev, &now, &err));
+		assert_int_equal(now, SWO_DEVICE_RUNNING);
+	}
+	for (unsigned i = 0; i < 1048576; i++)
+		if (buf[i] != 0x55)
+			fail_msg("byte %u was written after the read had failed", i);
+	free(buf);
+}
+
+static void a_late_reply_is_dropped_and_the_connection_goes_on(void **state)
+{
+	(void)state;
+	time_out_and_go_on(0);
+}
+
+static void a_reply_given_up_in_its_header_is_dropped(void **state)
+{
+	(void)state;
+	time_out_and_go_on(9);
+}
+
+static void a_reply_given_up_in_its_body_is_dropped(void **state)
+{
+	(void)state;
+	time_out_and_go_on(50000);
+}
+
+static void a_late_bare_reply_is_dropped(void **state)
+{
+	(void)state;
+	enum swo_device_state now;
+
+	fake.hook = keep_reply;
+	keeping = false;
+	send_early = 0;
+	params.slow_deadline_ms = 20;
+	connect_to_fake();
+	assert_int_equal(OPS->reset(dev, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	MUST(OPS->get_state(dev, &now, &err));
+}
+
+static bool say_nothing(struct fake *f, struct fake_message *m)
+{
+	(void)f;
+	return m->header.command == SWO_VU_VERSION;
+}
+
+static void a_server_that_says_nothing_fails_connect_in_time(void **state)
+{
+	(void)state;
+	uint64_t start = swo_now_ns();
+
+	fake.hook = say_nothing;
+	params.command_deadline_ms = 30;
+	assert_int_equal(fake_start(&fake), 0);
+	assert_int_equal(swo_vfio_user_connect("vf2", fake.path, &params, &dev, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	assert_non_null(strstr(err.text, "VERSION"));
+	assert_in_range(swo_now_ns() - start, 30000000, UINT64_C(20000000000));
+}
+
+/* Takes no further message, until told. */
+static bool stuck, unstick;
+
+static bool get_stuck(struct fake *f, struct fake_message *m)
+{
+	(void)f;
+	if (m->header.command != SWO_VU_RESET)
+		return false;
+	__atomic_store_n(&stuck, true, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&unstick, __ATOMIC_ACQUIRE))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	return false;
+}
+
+static void a_server_that_reads_nothing_does_not_hold_a_writer(void **state)
+{
+	(void)state;
+	uint8_t *data = calloc(4, 1048576);
+	enum swo_device_state now;
+
+	fake.hook = get_stuck;
+	fake.caps.max_write = 1048576;
+	params.slow_deadline_ms = 50;
+	stuck = unstick = false;
+	connect_to_fake();
+	assert_int_equal(OPS->reset(dev, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	/* The socket is soon full, in the middle of a message: that cannot be mended. */
+	assert_int_equal(OPS->data_write(dev, data, 4 * 1048576, &err), -1);
+	assert_int_equal(err.code, SWO_E_TIMEOUT);
+	assert_int_equal(OPS->get_state(dev, &now, &err), -1);
+	assert_non_null(strstr(err.text, "given up"));
+	__atomic_store_n(&unstick, true, __ATOMIC_RELEASE);
+	free(data);
+}
+
+/* A lost server:
+ */
+
+static bool wait_for_three(struct fake *f, struct fake_message *m)
+{
+	static unsigned n;
+
+	if (m->header.command == SWO_VU_VERSION)
+		n = 0;
+	if (m->header.command != SWO_VU_REGION_READ)
+		return false;
+	if (++n == 3)
+		shutdown(f->sock, SHUT_RDWR);
+	return true;
+}
+
+static void *read_region(void *opaque)
+{
+	struct swo_error *why = opaque;
+	uint32_t value;
+
+	if (!OPS->region_read(dev, 0, 0, &value, 4, why))
+		why->code = SWO_E_NONE;
+	return NULL;
+}
+
+static void every_waiter_is_told_of_a_lost_server(void **state)
+{
+	(void)state;
+	struct swo_error why[3];
+	pthread_t threads[3];
+	uint32_t value = 0;
+
+	fake.hook = wait_for_three;
+	connect_to_fake();
+	for (unsigned i = 0; i < 3; i++)
+		MUST(swo_thread_start(&threads[i], "waiter", read_region, &why[i], &err));
+	for (unsigned i = 0; i < 3; i++) {
+		pthread_join(threads[i], NULL);
+		assert_int_equal(why[i].code, SWO_E_PEER_LOST);
+		assert_string_equal(
+			why[i].text, "device vf2: its vfio-user server closed the connection");
+	}
+	assert_int_equal(OPS->region_write(dev, 0, 0, &value, 4, true, &err), -1);
+	assert_int_equal(err.code, SWO_E_PEER_LOST);
+}
+
+/* All at once */
+
+#define RINGS 3000u
+#define BELLS 3
+
+static unsigned doorbells[BELLS], bad_doorbells;
+
+static bool count_doorbells(struct fake *f, struct fake_message *m)
+{
+	struct swo_vu_region_access access;
+	uint32_t value;
+
+	(void)f;
+	if (m->header.command != SWO_VU_REGION_WRITE)
+		return false;
+	memcpy(&access, m->body, sizeof(access));
+	memcpy(&value, m->body + sizeof(access), 4);
+	unsigned bell = (unsigned)(access.offset / 8) % BELLS;
+
+	if (value != ++doorbells[bell] || !(m->header.flags & SWO_VU_NO_REPLY))
+		bad_doorbells++;
+	return true;
+}
+
+struct ringer {
+	unsigned bell;
+	struct swo_error err;
+	int rc;
+};
+
+static void *ring(void *opaque)
+{
+	struct ringer *ringer = opaque;
+
+	for (uint32_t n = 1; n <= RINGS && !ringer->rc; n++)
+		ringer->rc = OPS->region_write(dev, 0, ringer->bell * 8, &n, 4, true, &ringer->err);
+	return NULL;
+}
+
+static void *ask_state(void *opaque)
+{
+	struct ringer *ringer = opaque;
+	enum swo_device_state now;
+
+	for (unsigned n = 0; n < 300 && !ringer->rc; n++)
+		ringer->rc = OPS->get_state(dev, &now, &ringer->err);
+	return NULL;
+}
+
+static void doorbells_and_questions_go_on_beside_a_stream(void **state)
+{
+	(void)state;
+	struct ringer ringers[BELLS + 2] = {{0}};
+	pthread_t threads[BELLS + 2];
+	size_t len = 8u << 20, done = 0, got = 1;
+	uint8_t *back = malloc(len + 1048576);
+
+	make_data(len);
+	memset(doorbells, 0, sizeof(doorbells));
+	bad_doorbells = 0;
+	fake.hook = count_doorbells;
+	fake.caps.twin_socket = true;
+	connect_to_fake();
+	for (unsigned i = 0; i < BELLS + 2; i++) {
+		ringers[i].bell = i;
+		MUST(swo_thread_start(
+			&threads[i], "test", i < BELLS ? ring : ask_state, &ringers[i], &err));
+	}
+	while (got) {
+		MUST(OPS->data_read(dev, back + done, 1048576, &got, &err));
+		done += got;
+	}
+	for (unsigned i = 0; i < BELLS + 2; i++) {
+		pthread_join(threads[i], NULL);
+		if (ringers[i].rc)
+			fail_msg("thread %u: %s", i, ringers[i].err.text);
+	}
+	assert_int_equal(done, len);
+	assert_memory_equal(back, fake.data, len);
+	enum swo_device_state now;
+	MUST(OPS->get_state(dev, &now, &err)); /* all posted writes are done before its reply */
+	assert_int_equal(bad_doorbells, 0);
+	for (unsigned i = 0; i < BELLS; i++)
+		assert_int_equal(doorbells[i], RINGS);
+	free(back);
+}
+
+/* The server writes guest memory all the time, on the twin, from a thread of its own. */
+static uint8_t guest[4096];
+
+static int guest_write(void *opaque, uint64_t addr, const void *buf, size_t len)
+{
+	(void)opaque;
+	memcpy(guest + addr, buf, len);
+	return 0;
+}
+
+static void *write_guest(void *opaque)
+{
+	int *rc = opaque;
+
+	for (uint32_t n = 0; n < 2000 && !*rc; n++)
+		*rc = fake_dma(&fake, fake.twin, true, n % 1000 * 4, &n, 4);
+	return NULL;
+}
+
+static void device_writes_go_on_beside_reports(void **state)
+{
+	(void)state;
+	int rc = 0;
+	pthread_t thread;
+	uint64_t page = 4096, bits = 0;
+
+	params.dma_write = guest_write;
+	fake.caps.twin_socket = true;
+	connect_to_fake();
+	MUST(OPS->dma_map(dev, 0, sizeof(guest), -1, 0, NULL, 3, &err));
+	MUST(OPS->dma_log_start(dev, &page, NULL, 0, &err));
+	assert_int_equal(swo_thread_start(&thread, "dma", write_guest, &rc, &err), 0);
+	for (unsigned i = 0; i < 200; i++) {
+		MUST(OPS->dma_log_report(dev, 0, 4096, 4096, &bits, &err));
+		MUST(OPS->dma_map(dev, 0x10000, 0x1000, -1, 0, NULL, 3, &err));
+		MUST(OPS->dma_unmap(dev, 0x10000, 0x1000, &err));
+	}
+	pthread_join(thread, NULL);
+	assert_int_equal(rc, 0);
+	MUST(OPS->dma_log_report(dev, 0, 4096, 4096, &bits, &err));
+	assert_int_equal(bits, 1);
+}
+
+static void connections_come_and_go_with_their_service_thread(void **state)
+{
+	(void)state;
+	struct fake more[3];
+	void *devs[3];
+
+	connect_to_fake();
+	for (unsigned round = 0; round < 3; round++) {
+		for (unsigned i = 0; i < 3; i++) {
+			fake_init(&more[i]);
+			more[i].caps.twin_socket = i & 1;
+			assert_int_equal(fake_start(&more[i]), 0);
+			MUST(swo_vfio_user_connect("more", more[i].path, NULL, &devs[i], &err));
+		}
+		if (dev)
+			OPS->destroy(dev);
+		dev = NULL;
+		for (unsigned i = 0; i < 3; i++) {
+			enum swo_device_state now;
+
+			MUST(OPS->get_state(devs[i], &now, &err));
+			OPS->destroy(devs[i]);
+			fake_stop(&more[i]);
+		}
+	}
+}
+
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(a_late_reply_is_dropped_and_the_connection_goes_on),
+		CASE(a_reply_given_up_in_its_header_is_dropped),
+		CASE(a_reply_given_up_in_its_body_is_dropped),
+		CASE(a_late_bare_reply_is_dropped),
+		CASE(a_server_that_says_nothing_fails_connect_in_time),
+		CASE(a_server_that_reads_nothing_does_not_hold_a_writer),
+		CASE(every_waiter_is_told_of_a_lost_server),
+		CASE(doorbells_and_questions_go_on_beside_a_stream),
+		CASE(device_writes_go_on_beside_reports),
+		CASE(connections_come_and_go_with_their_service_thread),
+	};
+
+	return cmocka_run_group_tests_name("vfio_user_connection", tests, NULL, NULL);
+}

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * rescue.c - two machines with kernel devices, whose migration fails: the source's devices
+ * must run on, with nothing lost, by their own counters.
+ */
+#include "tests/e2e/e2e.h"
+
+#include <unistd.h>
+
+#define VFS 2
+
+static const struct bench_config *config(void)
+{
+	static struct bench_config shared;
+
+	shared = e2e_config();
+	shared.backend = "kernel";
+	shared.ram = "16M";
+	shared.dirty_rate = 50;
+	shared.dma_pages = 8;
+	shared.doorbell_period_us = 5000;
+	return &shared;
+}
+
+static void begin(struct lab *lab)
+{
+	e2e_must(lab, lab_init(lab, config(), VFS, "parallel", err));
+	e2e_must(lab, lab_start(lab, err) || lab_boot(lab, err));
+}
+
+/* No reset, no lost doorbell, and it is rung on. */
+static void source_runs_on(struct lab *lab)
+{
+	char status[LAB_STATUS_MAX];
+
+	e2e_must(lab, lab_wait_end(lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "failed");
+	e2e_rings_on(lab, LAB_SOURCE, 0);
+	e2e_status(lab, LAB_SOURCE, status, sizeof(status));
+	assert_string_equal(status, "running");
+	for (unsigned i = 0; i < VFS; i++) {
+		struct swo_error err = {0};
+		json_t *report = lab_report(lab, LAB_SOURCE, i, &err);
+
+		if (!report)
+			e2e_fail(lab, "report", &err);
+		assert_string_equal(json_path_string(report, "state"), "RUNNING");
+		assert_true(json_path_number(report, "resets") == 0);
+		json_decref(report);
+	}
+	lab_free(lab, false);
+}
+
+static void kill_target_at(enum lab_side side, const char *state)
+{
+	static struct lab lab;
+
+	begin(&lab);
+	e2e_must(&lab, lab_migrate(&lab, err));
+	lab.deaths_expected = true;
+	e2e_await(&lab, side, E2E_DEVICE, state);
+	bench_kill(lab.ends[LAB_TARGET].vm);
+	source_runs_on(&lab);
+}
+
+static void source_runs_on_when_the_target_is_killed_in_precopy(void **state)
+{
+	(void)state;
+	kill_target_at(LAB_SOURCE, "pre-copy");
+}
+
+static void source_runs_on_when_the_target_is_killed_after_the_stop(void **state)
+{
+	(void)state;
+	kill_target_at(LAB_SOURCE, "pre-copy-p2p");
+}
+
+static void fail_arc(enum lab_side side, const char *fault)
+{
+	static struct lab lab;
+
+	begin(&lab);
+	e2e_must(&lab, lab_kernel_put(&lab, side, 1, "faults", fault, err));
+	e2e_must(&lab, lab_migrate(&lab, err));
+	source_runs_on(&lab);
+}
+
+static void source_runs_on_when_its_device_refuses_precopy(void **state)
+{
+	(void)state;
+	fail_arc(LAB_SOURCE, "arc=RUNNING->PRE_COPY:fail=EIO,x1");
+}
+
+static void source_runs_on_when_its_device_does_not_quiesce(void **state)
+{
+	(void)state;
+	fail_arc(LAB_SOURCE, "arc=PRE_COPY->PRE_COPY_P2P:fail=EIO,x1");
+}
+
+static void source_runs_on_when_its_device_does_not_stop(void **state)
+{
+	(void)state;
+	fail_arc(LAB_SOURCE, "arc=PRE_COPY_P2P->STOP_COPY:fail=EIO,x1");
+}
+
+static void source_runs_on_when_the_targets_device_refuses_the_state(void **state)
+{
+	(void)state;
+	fail_arc(LAB_TARGET, "arc=RESUMING->STOP:fail=EIO,x1");
+}
+
+static void source_runs_on_when_the_saved_state_is_corrupt(void **state)
+{
+	(void)state;
+	fail_arc(LAB_SOURCE, "save:corrupt@50000");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		e2e_test(source_runs_on_when_the_target_is_killed_in_precopy),
+		e2e_test(source_runs_on_when_the_target_is_killed_after_the_stop),
+		e2e_test(source_runs_on_when_its_device_refuses_precopy),
+		e2e_test(source_runs_on_when_its_device_does_not_quiesce),
+		e2e_test(source_runs_on_when_its_device_does_not_stop),
+		e2e_test(source_runs_on_when_the_targets_device_refuses_the_state),
+		e2e_test(source_runs_on_when_the_saved_state_is_corrupt),
+	};
+
+	bench_proc_init();
+	return cmocka_run_group_tests_name("rescue with simvf", tests, NULL, NULL);
+}

@@ -1,0 +1,308 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A guest runs, pauses, moves and is checked, under each accelerator: `test-accel kvm|native`. */
+#include "tests/support/cm.h"
+#include "vm.h"
+
+#include "guest/abi.h"
+#include "simvf/regs.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void the_guest_finds_its_devices_and_sets_them_up(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+
+	vm_boot(&vm, &fake, 3, VCPUS);
+	vm_resume(&vm, &fake);
+	await_doorbells(&fake, 3 * VCPUS);
+	vm_pause(&vm, &fake);
+	assert_int_equal(stats_of(&vm).devices, 3);
+	assert_int_equal(stats_of(&vm).error, 0);
+	for (unsigned i = 0; i < 3; i++) {
+		const struct fake_device *device = &fake.device[i];
+
+		assert_int_equal(device->command & 6, 6);
+		assert_true(device->msix_on);
+		assert_int_equal(
+			device->control, SIMVF_CONTROL_DMA | SIMVF_CONTROL_P2P | SIMVF_CONTROL_IRQ);
+		assert_int_equal(device->dma_pages, 8);
+		assert_non_null(swo_ram_host(vm.ram, device->dma_addr, 8 * SWO_PAGE_SIZE));
+		assert_int_equal(device->p2p_addr, fake_bar((i + 1) % 3, 2) + SIMVF_INBOX_SLOT(i));
+		for (unsigned v = 0; v < VCPUS; v++) {
+			assert_int_equal(device->msix[v * 4], 0xfee00000 | v << 12);
+			assert_int_equal(device->msix[v * 4 + 3] & 1, 0);
+		}
+		assert_int_equal(device->msix[VCPUS * 4 + 3] & 1, 1);
+	}
+	assert_true(fake.device[0].dma_addr + 8 * SWO_PAGE_SIZE <= fake.device[1].dma_addr);
+	expect_no_loss(&fake);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static void doorbells_come_in_order_and_memory_is_rewritten(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+
+	vm_boot(&vm, &fake, 2, VCPUS);
+	vm_resume(&vm, &fake);
+	await_doorbells(&fake, 600);
+	vm_pause(&vm, &fake);
+	struct vmm_guest_stats stats = stats_of(&vm);
+
+	assert_true(stats.rounds >= 149);
+	assert_true(stats.pages_dirtied > 0);
+	assert_int_equal(stats.error, 0);
+	expect_no_loss(&fake);
+	expect_agreement(&vm, &fake, VCPUS);
+	expect_whole_ram(&vm);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static void devices_that_are_rung_by_turns_get_every_number(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+
+	accel_turns = 2;
+	vm_boot(&vm, &fake, 3, VCPUS);
+	accel_turns = 0;
+	vm_resume(&vm, &fake);
+	await_doorbells(&fake, 300);
+	vm_pause(&vm, &fake);
+	struct vmm_guest_stats stats = stats_of(&vm);
+
+	/* A round of each vCPU may be half done. */
+	assert_in_range(stats.doorbells, 3 * (stats.rounds - VCPUS), 3 * stats.rounds);
+	assert_true(stats.rounds >= 100);
+	expect_no_loss(&fake);
+	expect_agreement(&vm, &fake, VCPUS);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static void interrupts_reach_the_guest_and_wait_while_masked(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+	struct swo_error err = {0};
+	swo_deadline hang = swo_deadline_ms(HANG_MS);
+	uint64_t one = 1;
+
+	vm_boot(&vm, &fake, 1, 1);
+	vm_resume(&vm, &fake);
+	await_doorbells(&fake, 40);
+	while (stats_of(&vm).irqs < 3 && !swo_deadline_passed(hang))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	assert_true(stats_of(&vm).irqs >= 3);
+
+	/* No more doorbells' interrupts: from here on only the test's own. */
+	pthread_mutex_lock(&fake.mutex);
+	fake.device[0].control = 0;
+	pthread_mutex_unlock(&fake.mutex);
+	await_doorbells(&fake, 20);
+	must(vmm_accel_msi_set(vm.accel, fake.device[0].handle[0], 0xfee00000, 0x40, true, &err),
+		&err);
+	uint64_t before = stats_of(&vm).irqs;
+
+	assert_int_equal(write(fake.device[0].eventfd[0], &one, 8), 8);
+	await_doorbells(&fake, 20);
+	assert_int_equal(stats_of(&vm).irqs, before);
+	must(vmm_accel_msi_set(vm.accel, fake.device[0].handle[0], 0xfee00000, 0x40, false, &err),
+		&err);
+	while (stats_of(&vm).irqs < before + 1 && !swo_deadline_passed(hang))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	assert_int_equal(stats_of(&vm).irqs, before + 1);
+	fake_detach(&fake);
+	assert_int_equal(vmm_accel_msi_set(vm.accel, 5, 0, 0, true, &err), -1);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static uint32_t inbox_reads(struct fake *fake)
+{
+	pthread_mutex_lock(&fake->mutex);
+	uint32_t reads = fake->inbox_reads;
+
+	pthread_mutex_unlock(&fake->mutex);
+	return reads;
+}
+
+static void await_looks(struct vm *vm, uint64_t more)
+{
+	uint64_t want = stats_of(vm).inbox_looks + more;
+	swo_deadline hang = swo_deadline_ms(HANG_MS);
+
+	while (stats_of(vm).inbox_looks < want && !swo_deadline_passed(hang))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	assert_true(stats_of(vm).inbox_looks >= want);
+}
+
+static void a_mapped_bar_is_read_without_the_bus_until_it_is_taken_away(void **state)
+{
+	(void)state;
+	static uint32_t page[SWO_PAGE_SIZE / 4] __attribute__((aligned(SWO_PAGE_SIZE)));
+	struct fake fake;
+	struct vm vm;
+	struct swo_error err = {0};
+
+	vm_boot(&vm, &fake, 2, 1);
+	vm_resume(&vm, &fake);
+	await_looks(&vm, 4);
+	assert_true(inbox_reads(&fake) >= 4);
+	assert_int_equal(stats_of(&vm).inbox_setbacks, 0);
+	memset(page, 0x11, sizeof(page));
+	for (unsigned i = 0; i < 2; i++)
+		must(vmm_accel_map(
+			     vm.accel, i, fake_bar(i, SIMVF_BAR_INBOX), SWO_PAGE_SIZE, page, &err),
+			&err);
+	await_looks(&vm, 4);
+	uint32_t trapped = inbox_reads(&fake);
+
+	await_looks(&vm, 20);
+	if (accel_kind == VMM_ACCEL_KVM) {
+		assert_int_equal(inbox_reads(&fake), trapped);
+		assert_int_equal(stats_of(&vm).inbox_setbacks, 0);
+		/* The guest reads that memory: a number that goes back is seen, once a device. */
+		memset(page, 0x10, sizeof(page));
+		await_looks(&vm, 8);
+		assert_int_equal(stats_of(&vm).inbox_setbacks, 2);
+	} else {
+		assert_true(inbox_reads(&fake) >= trapped + 20);
+	}
+	for (unsigned i = 0; i < 2; i++)
+		must(vmm_accel_map(vm.accel, i, fake_bar(i, SIMVF_BAR_INBOX), 0, NULL, &err), &err);
+	trapped = inbox_reads(&fake);
+	await_looks(&vm, 4);
+	assert_true(inbox_reads(&fake) >= trapped + 2);
+	vm_pause(&vm, &fake);
+	expect_no_loss(&fake);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static void no_doorbell_comes_after_a_pause_has_returned(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+
+	vm_boot(&vm, &fake, 4, VCPUS);
+	for (int i = 0; i < 30; i++) {
+		vm_resume(&vm, &fake);
+		await_doorbells(&fake, 8);
+		vm_pause(&vm, &fake);
+		uint64_t there = fake_doorbells(&fake);
+
+		swo_sleep_until(swo_now_ns() + 3000000);
+		assert_int_equal(fake_doorbells(&fake), there);
+		expect_agreement(&vm, &fake, VCPUS);
+		expect_whole_ram(&vm);
+	}
+	expect_no_loss(&fake);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static void a_damaged_word_in_ram_is_found(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+	uint64_t pages, mismatches;
+
+	vm_boot(&vm, &fake, 1, VCPUS);
+	vm_resume(&vm, &fake);
+	await_doorbells(&fake, 100);
+	vm_pause(&vm, &fake);
+	const struct guest_boot *boot = swo_ram_host(vm.ram, GUEST_BOOT_GPA, sizeof(*boot));
+	uint8_t *work = swo_ram_host(vm.ram, boot->work_gpa, 256 * SWO_PAGE_SIZE);
+
+	work[77 * SWO_PAGE_SIZE + 1234] ^= 0x10;
+	assert_int_equal(vmm_accel_check_ram(vm.accel, &pages, &mismatches, NULL), 0);
+	assert_int_equal(mismatches, 1);
+	for (unsigned i = 0; i < 256; i++)
+		work[i * SWO_PAGE_SIZE + 4095] ^= 1;
+	assert_int_equal(vmm_accel_check_ram(vm.accel, &pages, &mismatches, NULL), 0);
+	assert_int_equal(mismatches, 256);
+	/* The guest finds them too. */
+	vm_resume(&vm, &fake);
+	await_doorbells(&fake, 100);
+	assert_true(stats_of(&vm).ram_mismatches > 0);
+	vm_pause(&vm, &fake);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static void what_makes_no_sense_is_refused(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+	struct swo_error err = {0};
+	struct vmm_accel_config config = {.kind = accel_kind, .vcpus = 1, .guest = usual_work()};
+	struct vmm_accel *accel;
+
+	fake_init(&fake, 1);
+	vm_open(&vm, &fake, 1);
+	config.ram = vm.ram;
+	config.bus = fake_bus(&fake);
+	config.vcpus = 65;
+	assert_int_equal(vmm_accel_create(&config, &accel, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	config.vcpus = 0;
+	assert_int_equal(vmm_accel_create(&config, &accel, &err), -1);
+	config.vcpus = 1;
+	config.guest.doorbell_period_us = 0;
+	must(vmm_accel_create(&config, &accel, &err), &err);
+	assert_int_equal(vmm_accel_boot(accel, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	vmm_accel_free(accel);
+	config.guest.doorbell_period_us = 1000;
+	config.guest.doorbell_turns = 6; /* 166 us each */
+	must(vmm_accel_create(&config, &accel, &err), &err);
+	assert_int_equal(vmm_accel_boot(accel, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "in 6 turns"));
+	vmm_accel_free(accel);
+	config.ram = swo_ram_new();
+	assert_int_equal(vmm_accel_create(&config, &accel, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	swo_ram_free(config.ram);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_guest_finds_its_devices_and_sets_them_up),
+		cmocka_unit_test(doorbells_come_in_order_and_memory_is_rewritten),
+		cmocka_unit_test(devices_that_are_rung_by_turns_get_every_number),
+		cmocka_unit_test(interrupts_reach_the_guest_and_wait_while_masked),
+		cmocka_unit_test(a_mapped_bar_is_read_without_the_bus_until_it_is_taken_away),
+		cmocka_unit_test(no_doorbell_comes_after_a_pause_has_returned),
+		cmocka_unit_test(a_damaged_word_in_ram_is_found),
+		cmocka_unit_test(what_makes_no_sense_is_refused),
+	};
+
+	if (!accel_test_begins(argc, argv))
+		return argc == 2 ? 0 : 2;
+	return cmocka_run_group_tests_name(argv[1], tests, NULL, NULL);
+}

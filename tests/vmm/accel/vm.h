@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vm.h - a VM on the fake machine, and what a test of accelerators does with it. Test
+ * programs take the kind as their argument: `test-accel kvm|native`.
+ */
+#ifndef TESTS_ACCEL_VM_H
+#define TESTS_ACCEL_VM_H
+
+#include "fake.h"
+
+#define RAM_SIZE   (16u << 20)
+#define VCPUS	   2u
+#define PERIOD_US  2000u
+#define HANG_MS	   30000u
+#define DIRTY_RATE 500u
+
+extern enum vmm_accel_kind accel_kind;
+extern unsigned accel_turns; /* of a round of doorbells, of VMs that are opened from now on */
+/* Reads the kind; false when it cannot run here (and then says so in TAP), or is none. */
+bool accel_test_begins(int argc, char **argv);
+
+/* One VM: memory and an accelerator on the fake machine. */
+struct vm {
+	struct swo_ram *ram;
+	struct vmm_accel *accel;
+};
+
+struct vmm_guest_params usual_work(void);
+void must(int rc, const struct swo_error *err);
+void vm_open(struct vm *vm, struct fake *fake, unsigned vcpus);
+void vm_close(struct vm *vm);
+void vm_boot(struct vm *vm, struct fake *fake, unsigned devices, unsigned vcpus);
+void vm_pause(struct vm *vm, struct fake *fake);
+void vm_resume(struct vm *vm, struct fake *fake);
+struct vmm_guest_stats stats_of(struct vm *vm);
+/* Until that many doorbells more have come. */
+void await_doorbells(struct fake *fake, uint64_t more);
+void expect_no_loss(struct fake *fake);
+/* The running numbers that devices have seen and the guest's count agree, to the last one. */
+void expect_agreement(struct vm *vm, struct fake *fake, unsigned vcpus);
+void expect_whole_ram(struct vm *vm);
+/* To an open VM, what is marked dirty and the vCPUs; the two must be equal then. */
+void move_paused(struct vm *from, struct vm *to, struct fake *fake);
+/* Moves a running VM by its dirty log and its saved vCPUs; the devices stay where they are. */
+void move(struct vm *from, struct vm *to, struct fake *fake);
+
+#endif

@@ -1,0 +1,37 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * box.h - a machine with fake devices, run natively, and its monitor.
+ */
+#ifndef TESTS_VMM_BOX_H
+#define TESTS_VMM_BOX_H
+
+#include "tests/vmm/fake_device.h"
+#include "tests/vmm/qmp/qmp_talk.h"
+#include "vmm/machine/internal.h"
+#include "vmm/machine/qmp.h"
+
+#define BOX_DEVICES 2
+#define BOX_RAM	    (UINT64_C(16) << 20)
+
+struct box {
+	char dir[32], path[64];
+	pthread_mutex_t mutex;
+	struct qmp_server *server;
+	struct vmm_machine *machine;
+	struct fake_device fake[BOX_DEVICES];
+};
+
+/* Changes what a box is made with; NULL: nothing. */
+typedef void box_change(struct vmm_machine_config *config);
+
+void box_up(struct box *box, box_change *change);
+void box_down(struct box *box);
+/* The guest has rung every device some more. */
+void box_rings(struct box *box);
+void box_expect_status(struct talk *talk, const char *status, bool running);
+/* Asks query-migrate until its status is that. */
+void box_wait_migration(struct talk *talk, const char *status);
+/* {"execute": command, "arguments": {"uri": "unix:..."}} of a socket in `box`'s directory. */
+void box_uri_command(char text[256], const char *command, const struct box *box);
+
+#endif

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_machine.c - one machine by its monitor: stop and cont, devices that are slow or
+ * fail, parameters, what is refused when.
+ */
+#include "box.h"
+#include "tests/support/cm.h"
+
+#include <poll.h>
+#include <string.h>
+
+static void paused(struct vmm_machine_config *config)
+{
+	config->paused = true;
+}
+
+static void incoming(struct vmm_machine_config *config)
+{
+	config->incoming = true;
+}
+
+static void a_launched_guest_finds_its_devices_and_rings_them(void **state)
+{
+	struct box box;
+	struct talk talk;
+	json_t *ret;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	box_rings(&box);
+	box_expect_status(&talk, "running", true);
+	ret = talk_do(&talk, "{\"execute\": \"x-query-guest\"}");
+	assert_int_equal(json_integer_value(json_object_get(ret, "devices")), BOX_DEVICES);
+	assert_int_equal(json_integer_value(json_object_get(ret, "error")), 0);
+	assert_true(json_integer_value(json_object_get(ret, "doorbells")) > 0);
+	json_decref(ret);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void a_paused_machine_does_nothing_until_cont(void **state)
+{
+	struct box box;
+	struct talk talk;
+
+	(void)state;
+	box_up(&box, paused);
+	talk_open(&talk, box.path, true);
+	box_expect_status(&talk, "prelaunch", false);
+	assert_int_equal(fake_doorbells(&box.fake[0]), 0);
+	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
+	json_decref(talk_event(&talk, "RESUME"));
+	box_expect_status(&talk, "running", true);
+	box_rings(&box);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void stop_stops_vcpus_and_devices_and_cont_brings_them_back(void **state)
+{
+	struct box box;
+	struct talk talk;
+	json_t *ret;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	box_rings(&box);
+	talk_refused(&talk, "{\"execute\": \"x-check-ram\"}", "GenericError", "stop it first");
+	talk_refused(&talk, "{\"execute\": \"x-ram-hash\"}", "GenericError", "stop it first");
+	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
+	json_decref(talk_event(&talk, "STOP"));
+	box_expect_status(&talk, "paused", false);
+	assert_int_equal(fake_state(&box.fake[0]), SWO_DEVICE_STOP);
+	assert_int_equal(fake_state(&box.fake[1]), SWO_DEVICE_STOP);
+	ret = talk_do(&talk, "{\"execute\": \"x-check-ram\"}");
+	assert_true(json_integer_value(json_object_get(ret, "pages")) > 0);
+	assert_int_equal(json_integer_value(json_object_get(ret, "mismatches")), 0);
+	json_decref(ret);
+	ret = talk_do(&talk, "{\"execute\": \"x-ram-hash\"}");
+	assert_int_equal(json_string_length(json_object_get(ret, "hash")), 16);
+	json_decref(ret);
+	/* Twice is once. */
+	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
+	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
+	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
+	json_decref(talk_event(&talk, "RESUME"));
+	assert_int_equal(fake_state(&box.fake[0]), SWO_DEVICE_RUNNING);
+	box_rings(&box);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void the_monitor_answers_while_a_device_is_slow_to_stop(void **state)
+{
+	struct box box;
+	struct talk one, two;
+	struct pollfd pfd = {.events = POLLIN};
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&one, box.path, true);
+	talk_open(&two, box.path, true);
+	fake_hold(&box.fake[1], SWO_DEVICE_STOP);
+	talk_send(&one, "{\"execute\": \"stop\"}", 19);
+	fake_wait_held(&box.fake[1]);
+	/* Both its own and what other clients ask, short of another change. */
+	box_expect_status(&two, "running", true);
+	json_decref(talk_do(&two, "{\"execute\": \"x-query-devices\"}"));
+	json_decref(talk_do(&two, "{\"execute\": \"query-migrate-parameters\"}"));
+	json_decref(talk_do(&two, "{\"execute\": \"x-query-guest\"}"));
+	pfd.fd = one.fd;
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	fake_release(&box.fake[1]);
+	json_decref(talk_reply(&one));
+	box_expect_status(&two, "paused", false);
+	talk_close(&one);
+	talk_close(&two);
+	box_down(&box);
+}
+
+static void a_device_that_fails_a_plain_stop_is_told_of_and_the_vm_is_paused(void **state)
+{
+	struct box box;
+	struct talk talk;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	fake_fail(&box.fake[0], SWO_DEVICE_STOP);
+	talk_refused(&talk, "{\"execute\": \"stop\"}", "GenericError", "vf0");
+	box_expect_status(&talk, "paused", false);
+	assert_int_equal(fake_state(&box.fake[1]), SWO_DEVICE_STOP);
+	fake_fail(&box.fake[0], SWO_DEVICE_ERROR);
+	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
+	box_rings(&box);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void a_device_that_fails_the_switchovers_stop_leaves_the_vm_running(void **state)
+{
+	struct box box;
+	struct talk talk;
+	struct swo_error err;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	fake_fail(&box.fake[1], SWO_DEVICE_STOP_COPY);
+	assert_int_equal(machine_ops.stop(box.machine, &err), -1);
+	assert_non_null(strstr(err.text, "vf1"));
+	box_expect_status(&talk, "running", true);
+	assert_int_equal(fake_state(&box.fake[0]), SWO_DEVICE_RUNNING);
+	assert_int_equal(fake_state(&box.fake[1]), SWO_DEVICE_RUNNING);
+	box_rings(&box);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void a_device_that_fails_cont_leaves_the_vm_stopped(void **state)
+{
+	struct box box;
+	struct talk talk;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
+	fake_fail(&box.fake[1], SWO_DEVICE_RUNNING_P2P);
+	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "stays stopped");
+	box_expect_status(&talk, "paused", false);
+	fake_fail(&box.fake[1], SWO_DEVICE_ERROR);
+	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
+	box_rings(&box);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void a_users_stop_just_before_the_engines_is_respected(void **state)
+{
+	struct box box;
+	struct talk talk;
+	struct swo_error err;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
+	assert_int_equal(machine_ops.stop(box.machine, &err), -1);
+	assert_int_equal(err.code, SWO_E_STATE);
+	/* What the engine does next: it takes the stop back. */
+	assert_int_equal(machine_ops.start(box.machine, &err), 0);
+	box_expect_status(&talk, "paused", false);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void a_vcpu_that_cannot_go_on_ends_in_internal_error_for_good(void **state)
+{
+	struct box box;
+	struct talk talk;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	machine_vcpu_failed(box.machine, 0, "a test says so");
+	machine_vcpu_failed(box.machine, 0, "again");
+	json_decref(talk_event(&talk, "STOP"));
+	/* The answer comes after the job, on the same worker. */
+	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "broken");
+	box_expect_status(&talk, "internal-error", false);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void a_target_does_not_run_by_hand_and_takes_no_orders_of_a_source(void **state)
+{
+	struct box box;
+	struct talk talk;
+	char text[256];
+
+	(void)state;
+	box_up(&box, incoming);
+	talk_open(&talk, box.path, true);
+	box_expect_status(&talk, "inmigrate", false);
+	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "waits for a migration");
+	box_uri_command(text, "migrate", &box);
+	talk_refused(&talk, text, "GenericError", "waits for a migration");
+	box_uri_command(text, "migrate-incoming", &box);
+	json_decref(talk_do(&talk, text));
+	talk_refused(&talk, text, "GenericError", "already");
+	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "handed over");
+	box_expect_status(&talk, "inmigrate", false);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void what_is_no_target_takes_no_migration(void **state)
+{
+	struct box box;
+	struct talk talk;
+	char text[256];
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	box_uri_command(text, "migrate-incoming", &box);
+	talk_refused(&talk, text, "GenericError", "--incoming");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate\", \"arguments\": {\"uri\": \"carrier:pigeon\"}}",
+		"GenericError", "carrier");
+	talk_refused(&talk,
+		"{\"execute\": \"x-query-timeline\", \"arguments\": {\"format\": \"xml\"}}",
+		"GenericError", "'xml'");
+	json_t *ret = talk_do(&talk, "{\"execute\": \"query-migrate\"}");
+
+	assert_int_equal(json_object_size(ret), 0);
+	json_decref(ret);
+	json_decref(talk_do(&talk, "{\"execute\": \"migrate_cancel\"}"));
+	talk_refused(&talk,
+		"{\"execute\": \"x-migrate-resolve\", \"arguments\": {\"run-here\": true}}",
+		"GenericError", "no migration");
+	box_expect_status(&talk, "running", true);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static json_t *parameter(struct talk *talk, const char *name)
+{
+	json_t *ret = talk_do(talk, "{\"execute\": \"query-migrate-parameters\"}");
+	json_t *value = json_object_get(ret, name);
+
+	assert_non_null(value);
+	json_incref(value);
+	json_decref(ret);
+	return value;
+}
+
+static void expect_number(struct talk *talk, const char *name, json_int_t number)
+{
+	json_t *value = parameter(talk, name);
+
+	assert_int_equal(json_integer_value(value), number);
+	json_decref(value);
+}
+
+static void expect_word(struct talk *talk, const char *name, const char *word)
+{
+	json_t *value = parameter(talk, name);
+
+	assert_string_equal(json_string_value(value), word);
+	json_decref(value);
+}
+
+static void parameters_are_set_together_or_not_at_all(void **state)
+{
+	struct box box;
+	struct talk talk;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	json_decref(talk_do(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": 77, "
+		"\"multifd-channels\": 3, \"x-stream\": \"late\", \"x-finalise\": \"ram\", "
+		"\"x-transitions\": \"serial\", \"x-join\": \"depth\", \"x-commit-deadline-ms\": "
+		"500, "
+		"\"x-idle-deadline\": 700}}"));
+	expect_number(&talk, "downtime-limit", 77);
+	expect_number(&talk, "multifd-channels", 3);
+	expect_number(&talk, "x-commit-deadline-ms", 500);
+	expect_number(&talk, "x-idle-deadline-ms", 700);
+	expect_word(&talk, "x-stream", "late");
+	expect_word(&talk, "x-finalise", "ram");
+	expect_word(&talk, "x-transitions", "serial");
+	expect_word(&talk, "x-join", "depth");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": 1, "
+		"\"multifd-channels\": 99}}",
+		"GenericError", "channels");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": 1, "
+		"\"x-stream\": \"ram\"}}",
+		"GenericError", "stream");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": "
+		"\"1\"}}",
+		"GenericError", "expected: integer");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": "
+		"-1}}",
+		"GenericError", "downtime-limit");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"x-join\": \"never\"}}",
+		"GenericError", "'never'");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": 1, "
+		"\"x-nothing\": 1}}",
+		"GenericError", "'x-nothing'");
+	expect_number(&talk, "downtime-limit", 77);
+	/* The handlers follow: stop and cont still work. */
+	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
+	assert_int_equal(fake_state(&box.fake[1]), SWO_DEVICE_STOP);
+	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
+	box_rings(&box);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void only_real_capabilities_are_offered(void **state)
+{
+	struct box box;
+	struct talk talk;
+	json_t *ret;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	json_decref(talk_do(&talk,
+		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
+		"[{\"capability\": \"events\", \"state\": true}, {\"capability\": \"multifd\", "
+		"\"state\": false}]}}"));
+	ret = talk_do(&talk, "{\"execute\": \"query-migrate-capabilities\"}");
+	assert_int_equal(json_array_size(ret), 2);
+	for (size_t i = 0; i < 2; i++) {
+		json_t *entry = json_array_get(ret, i);
+
+		assert_int_equal(json_is_true(json_object_get(entry, "state")),
+			!strcmp(json_string_value(json_object_get(entry, "capability")), "events"));
+	}
+	json_decref(ret);
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
+		"[{\"capability\": \"pause-before-switchover\", \"state\": true}]}}",
+		"GenericError", "pause-before-switchover");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
+		"[1]}}",
+		"GenericError", "capability");
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void quit_wakes_who_waits_for_it(void **state)
+{
+	struct box box;
+	struct talk talk;
+	struct pollfd pfd = {.events = POLLIN};
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	pfd.fd = vmm_machine_quit_fd(box.machine);
+	assert_int_equal(poll(&pfd, 1, 0), 0);
+	json_decref(talk_do(&talk, "{\"execute\": \"quit\"}"));
+	assert_int_equal(poll(&pfd, 1, 0), 1);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void handlers_that_take_time_are_called_at_each_depth(void **state)
+{
+	struct box box;
+	struct talk talk;
+
+	(void)state;
+	box_up(&box, NULL);
+	talk_open(&talk, box.path, true);
+	assert_int_equal(box.machine->config.handler_cost_ms, 0);
+	box.machine->config.handler_cost_ms = 20;
+	struct swo_error err;
+
+	assert_int_equal(machine_handlers_add(box.machine, &err), 0);
+	uint64_t start = swo_now_ns();
+
+	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
+	/* Depths 0 and 1, one after the other: it cannot be less. */
+	assert_true(swo_now_ns() - start >= 40 * 1000000);
+	talk_close(&talk);
+	box_down(&box);
+}
+
+static void a_machine_that_cannot_be_is_refused_by_name(void **state)
+{
+	struct fake_device fake[2];
+	struct vmm_device_config devices[2] = {
+		{.id = "vf0", .slot = -1, .ops = &fake_ops, .self = &fake[0]},
+		{.id = "vf0", .slot = -1, .ops = &fake_ops, .self = &fake[1]}};
+	struct vmm_machine_config config = {.accel = VMM_ACCEL_NATIVE,
+		.vcpus = 1,
+		.ram_size = BOX_RAM,
+		.devices = devices,
+		.device_count = 2};
+	struct vmm_machine *machine;
+	struct swo_error err;
+
+	(void)state;
+	fake_init(&fake[0], "a");
+	fake_init(&fake[1], "b");
+	assert_int_equal(vmm_machine_create(&config, &machine, &err), -1);
+	assert_non_null(strstr(err.text, "vf0"));
+	assert_true(fake[0].destroyed && fake[1].destroyed);
+	fake_fini(&fake[0]);
+	fake_fini(&fake[1]);
+	config.device_count = 0;
+	config.vcpus = 65;
+	assert_int_equal(vmm_machine_create(&config, &machine, &err), -1);
+	assert_non_null(strstr(err.text, "65 vCPUs"));
+	config.vcpus = 1;
+	config.ram_size = 4096;
+	assert_int_equal(vmm_machine_create(&config, &machine, &err), -1);
+	assert_non_null(strstr(err.text, "RAM"));
+}
+
+static void a_device_option_says_what_it_means_or_is_refused(void **state)
+{
+	static const char *const bad[] = {"", "vfio-pci,host=1", "vfio-user",
+		"vfio-user,socket=", "vfio-user,socket=a,addr=20", "vfio-user,socket=a,addr=1.8",
+		"vfio-user,socket=a,addr=x", "vfio-user,socket=a,addr=1x",
+		"vfio-user,socket=a,what", "vfio-user,socket=a,colour=red",
+		"vfio-user,socket=a,id=01234567890123456789012345678901",
+		"vfio-user,socket=a,addr=-1", "vfio-user,socket=a,arc-deadline=9",
+		"vfio-user,socket=a,finalise=soon", "vfio", "vfio,path=", "vfio,socket=a",
+		"vfio,path=a,socket=b", "vfio-user,socket=a,path=b",
+		"vfio-user,socket=a,migration-events=yes"};
+	struct vmm_device_config device;
+	struct swo_error err;
+
+	(void)state;
+	assert_int_equal(
+		vmm_device_parse("vfio-user,socket=/a/b,id=x,bus=rp0,addr=1f.7", &device, &err), 0);
+	assert_string_equal(device.socket, "/a/b");
+	assert_string_equal(device.id, "x");
+	assert_string_equal(device.bus, "rp0");
+	assert_int_equal(device.slot, 31);
+	assert_int_equal(device.function, 7);
+	assert_int_equal(vmm_device_parse("vfio-user,socket=s", &device, &err), 0);
+	assert_int_equal(device.slot, -1);
+	assert_false(device.finalise_own);
+	assert_int_equal(vmm_device_parse("vfio-user,socket=s,arc-deadline=400,finalise=late",
+				 &device, &err),
+		0);
+	assert_int_equal(device.arc_deadline_ms, 400);
+	assert_true(device.finalise_own && device.finalise == SWO_WHEN_LATE);
+	assert_false(device.migration_events);
+	assert_int_equal(
+		vmm_device_parse("vfio-user,socket=s,migration-events=on", &device, &err), 0);
+	assert_true(device.migration_events);
+	assert_int_equal(
+		vmm_device_parse("vfio,path=/dev/vfio/7:0000:01:00.2,id=k", &device, &err), 0);
+	assert_string_equal(device.path, "/dev/vfio/7:0000:01:00.2");
+	assert_string_equal(device.socket, "");
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
+		assert_int_equal(vmm_device_parse(bad[i], &device, &err), -1);
+		assert_int_equal(err.code, SWO_E_INVALID);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_launched_guest_finds_its_devices_and_rings_them),
+		cmocka_unit_test(a_paused_machine_does_nothing_until_cont),
+		cmocka_unit_test(stop_stops_vcpus_and_devices_and_cont_brings_them_back),
+		cmocka_unit_test(the_monitor_answers_while_a_device_is_slow_to_stop),
+		cmocka_unit_test(a_device_that_fails_a_plain_stop_is_told_of_and_the_vm_is_paused),
+		cmocka_unit_test(a_device_that_fails_the_switchovers_stop_leaves_the_vm_running),
+		cmocka_unit_test(a_device_that_fails_cont_leaves_the_vm_stopped),
+		cmocka_unit_test(a_users_stop_just_before_the_engines_is_respected),
+		cmocka_unit_test(a_vcpu_that_cannot_go_on_ends_in_internal_error_for_good),
+		cmocka_unit_test(a_target_does_not_run_by_hand_and_takes_no_orders_of_a_source),
+		cmocka_unit_test(what_is_no_target_takes_no_migration),
+		cmocka_unit_test(parameters_are_set_together_or_not_at_all),
+		cmocka_unit_test(only_real_capabilities_are_offered),
+		cmocka_unit_test(quit_wakes_who_waits_for_it),
+		cmocka_unit_test(handlers_that_take_time_are_called_at_each_depth),
+		cmocka_unit_test(a_machine_that_cannot_be_is_refused_by_name),
+		cmocka_unit_test(a_device_option_says_what_it_means_or_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

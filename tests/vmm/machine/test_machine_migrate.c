@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_machine_migrate.c - two machines in one process hand a guest over, by their
+ * monitors; and what each may do before, during and after.
+ */
+#include "box.h"
+#include "tests/support/cm.h"
+
+#include <string.h>
+
+static void incoming(struct vmm_machine_config *config)
+{
+	config->incoming = true;
+}
+
+static void incoming_paused(struct vmm_machine_config *config)
+{
+	config->incoming = config->paused = true;
+}
+
+static void incoming_bigger(struct vmm_machine_config *config)
+{
+	config->incoming = true;
+	config->ram_size *= 2;
+}
+
+struct pair {
+	struct box source, target;
+	struct talk s, t;
+};
+
+static void listen_on(struct pair *pair)
+{
+	char text[256];
+
+	box_uri_command(text, "migrate-incoming", &pair->target);
+	json_decref(talk_do(&pair->t, text));
+}
+
+static void pair_up(struct pair *pair, box_change *target)
+{
+	static const char events[] =
+		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
+		"[{\"capability\": \"events\", \"state\": true}]}}";
+	static const char limit[] = "{\"execute\": \"migrate-set-parameters\", \"arguments\": "
+				    "{\"downtime-limit\": 60000, \"x-commit-deadline-ms\": "
+				    "30000}}";
+
+	box_up(&pair->source, NULL);
+	box_up(&pair->target, target);
+	talk_open(&pair->s, pair->source.path, true);
+	talk_open(&pair->t, pair->target.path, true);
+	json_decref(talk_do(&pair->s, events));
+	json_decref(talk_do(&pair->s, limit));
+	json_decref(talk_do(&pair->t, events));
+	box_rings(&pair->source);
+	listen_on(pair);
+}
+
+static void pair_down(struct pair *pair)
+{
+	talk_close(&pair->s);
+	talk_close(&pair->t);
+	box_down(&pair->source);
+	box_down(&pair->target);
+}
+
+static void migrate(struct pair *pair)
+{
+	char text[256];
+
+	box_uri_command(text, "migrate", &pair->target);
+	json_decref(talk_do(&pair->s, text));
+}
+
+static void expect_clean_ram(struct talk *talk)
+{
+	json_t *ret = talk_do(talk, "{\"execute\": \"x-check-ram\"}");
+
+	assert_true(json_integer_value(json_object_get(ret, "pages")) > 0);
+	assert_int_equal(json_integer_value(json_object_get(ret, "mismatches")), 0);
+	json_decref(ret);
+}
+
+static void expect_migration_events(struct talk *talk, const char *const *statuses)
+{
+	for (; *statuses; statuses++) {
+		json_t *event = talk_event(talk, "MIGRATION");
+
+		assert_string_equal(json_string_value(json_object_get(
+					    json_object_get(event, "data"), "status")),
+			*statuses);
+		json_decref(event);
+	}
+}
+
+/* The states that a device's VFIO_MIGRATION events tell of, up to `last`. */
+static void expect_device_states(struct talk *talk, const char *id, const char *const *states)
+{
+	while (*states) {
+		json_t *event = talk_event(talk, "VFIO_MIGRATION"),
+		       *data = json_object_get(event, "data");
+
+		if (!strcmp(json_string_value(json_object_get(data, "device-id")), id)) {
+			assert_string_equal(
+				json_string_value(json_object_get(data, "device-state")), *states);
+			states++;
+		}
+		json_decref(event);
+	}
+}
+
+static void a_guest_moves_whole_and_each_monitor_tells_its_side(void **state)
+{
+	static const char *const statuses[] = {"setup", "active", "device", "completed", NULL};
+	static const char *const states[] = {"pre-copy", "pre-copy-p2p", "stop-copy", "stop", NULL};
+	struct pair pair;
+	char text[256];
+	json_t *ret;
+
+	(void)state;
+	pair_up(&pair, incoming);
+	migrate(&pair);
+	expect_migration_events(&pair.s, statuses);
+	box_wait_migration(&pair.t, "completed");
+	expect_device_states(&pair.s, "vf1", states);
+	json_decref(talk_event(&pair.s, "STOP"));
+	json_decref(talk_event(&pair.t, "RESUME"));
+	box_expect_status(&pair.s, "postmigrate", false);
+	box_expect_status(&pair.t, "running", true);
+	box_rings(&pair.target);
+
+	/* It runs there, and nothing makes it run here. */
+	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "elsewhere");
+	box_uri_command(text, "migrate", &pair.target);
+	talk_refused(&pair.s, text, "GenericError", "elsewhere");
+	json_decref(talk_do(&pair.s, "{\"execute\": \"migrate_cancel\"}"));
+	assert_int_equal(fake_state(&pair.source.fake[0]), SWO_DEVICE_STOP);
+
+	ret = talk_do(&pair.s, "{\"execute\": \"query-migrate\"}");
+	assert_true(json_is_true(json_object_get(ret, "x-committed")));
+	assert_true(json_integer_value(json_object_get(ret, "x-downtime-ns")) > 0);
+	assert_int_equal(
+		json_integer_value(json_object_get(json_object_get(ret, "ram"), "total")), BOX_RAM);
+	json_decref(ret);
+
+	json_decref(talk_do(&pair.t, "{\"execute\": \"stop\"}"));
+	expect_clean_ram(&pair.t);
+	json_decref(talk_do(&pair.t, "{\"execute\": \"cont\"}"));
+	box_rings(&pair.target);
+	json_decref(talk_do(&pair.s, "{\"execute\": \"quit\"}"));
+	pair_down(&pair);
+}
+
+static void the_timeline_holds_both_sides_in_every_format(void **state)
+{
+	struct pair pair;
+	json_t *ret, *span;
+	unsigned sides = 0;
+	size_t i;
+
+	(void)state;
+	pair_up(&pair, incoming);
+	talk_refused(
+		&pair.s, "{\"execute\": \"x-query-timeline\"}", "GenericError", "no migration");
+	migrate(&pair);
+	box_wait_migration(&pair.s, "completed");
+	ret = talk_do(&pair.s, "{\"execute\": \"x-query-timeline\"}");
+	json_array_foreach (json_object_get(ret, "spans"), i, span)
+		sides |=
+			!strcmp(json_string_value(json_object_get(span, "side")), "source") ? 1 : 2;
+	assert_int_equal(sides, 3);
+	json_decref(ret);
+	ret = talk_do(&pair.s, "{\"execute\": \"x-query-timeline\", \"arguments\": {\"format\": "
+			       "\"picture\", \"columns\": 80}}");
+	assert_non_null(strstr(json_string_value(json_object_get(ret, "text")), "vf1"));
+	json_decref(ret);
+	ret = talk_do(&pair.s,
+		"{\"execute\": \"x-query-timeline\", \"arguments\": {\"format\": \"chrome\"}}");
+	json_decref(ret);
+	pair_down(&pair);
+}
+
+static void a_device_arrives_with_its_bars_and_interrupts(void **state)
+{
+	uint32_t latch = 0x80000000u | 1 << 11 | 0x18, moved = 0xf5000000, got = 0;
+	struct pair pair;
+
+	(void)state;
+	pair_up(&pair, incoming);
+	/* The inbox of vf0 moves, which its sibling must follow on both sides. */
+	vmm_pci_pio_write(pair.source.machine->pci, 0xcf8, &latch, 4);
+	vmm_pci_pio_write(pair.source.machine->pci, 0xcfc, &moved, 4);
+	migrate(&pair);
+	box_wait_migration(&pair.t, "completed");
+	vmm_pci_pio_read(pair.target.machine->pci, 0xcfc, &got, 4);
+	assert_int_equal(got, moved); /* the latch came along, too */
+	assert_true(
+		fake_has_map(&pair.target.fake[1], moved, 0x1000, pair.target.fake[0].inbox_fd));
+	assert_true(fake_writes(&pair.target.fake[0], 7, 4, NULL) >= 1);
+	pair_down(&pair);
+}
+
+static void a_target_that_is_to_be_paused_arrives_paused(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_up(&pair, incoming_paused);
+	migrate(&pair);
+	box_wait_migration(&pair.t, "completed");
+	box_expect_status(&pair.t, "paused", false);
+	expect_clean_ram(&pair.t);
+	json_decref(talk_do(&pair.t, "{\"execute\": \"cont\"}"));
+	box_rings(&pair.target);
+	pair_down(&pair);
+}
+
+static void a_machine_that_differs_is_refused_and_the_source_runs_on(void **state)
+{
+	struct pair pair;
+	json_t *ret;
+
+	(void)state;
+	pair_up(&pair, incoming_bigger);
+	migrate(&pair);
+	box_wait_migration(&pair.s, "failed");
+	ret = talk_do(&pair.s, "{\"execute\": \"query-migrate\"}");
+	assert_true(json_string_length(json_object_get(ret, "error-desc")) > 0);
+	json_decref(ret);
+	box_expect_status(&pair.s, "running", true);
+	box_rings(&pair.source);
+	talk_refused(&pair.t, "{\"execute\": \"cont\"}", "GenericError", "cannot be started");
+	pair_down(&pair);
+}
+
+static void a_cancelled_migration_leaves_the_source_as_it_was(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_up(&pair, incoming);
+	fake_hold(&pair.target.fake[0], SWO_DEVICE_RESUMING);
+	migrate(&pair);
+	fake_wait_held(&pair.target.fake[0]);
+	/* Under way: what it was begun with stays, a stop is allowed, cont is not. */
+	talk_refused(&pair.s,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"x-join\": \"depth\"}}",
+		"GenericError", "under way");
+	json_decref(talk_do(&pair.s, "{\"execute\": \"stop\"}"));
+	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "cancel");
+	json_decref(talk_do(&pair.s, "{\"execute\": \"migrate_cancel\"}"));
+	box_wait_migration(&pair.s, "cancelled");
+	fake_release(&pair.target.fake[0]);
+	box_expect_status(&pair.s, "paused", false);
+	json_decref(talk_do(&pair.s, "{\"execute\": \"cont\"}"));
+	box_rings(&pair.source);
+	box_expect_status(&pair.t, "inmigrate", false);
+	pair_down(&pair);
+}
+
+static void between_go_and_started_the_source_neither_runs_nor_quits(void **state)
+{
+	struct pair pair;
+	swo_deadline deadline = swo_deadline_ms(TALK_MS);
+	bool committed = false;
+
+	(void)state;
+	pair_up(&pair, incoming);
+	fake_hold(&pair.target.fake[1], SWO_DEVICE_RUNNING);
+	migrate(&pair);
+	while (!committed) {
+		json_t *ret = talk_do(&pair.s, "{\"execute\": \"query-migrate\"}");
+
+		committed = json_is_true(json_object_get(ret, "x-committed"));
+		json_decref(ret);
+		assert_false(swo_deadline_passed(deadline));
+	}
+	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "elsewhere");
+	talk_refused(&pair.s, "{\"execute\": \"quit\"}", "GenericError", "force");
+	talk_refused(&pair.s, "{\"execute\": \"migrate_cancel\"}", "GenericError", "no return");
+	talk_refused(&pair.s, "{\"execute\": \"stop\"}", "GenericError", "switched over");
+	json_decref(talk_do(&pair.s, "{\"execute\": \"quit\", \"arguments\": {\"force\": true}}"));
+	fake_wait_held(&pair.target.fake[1]);
+	fake_release(&pair.target.fake[1]);
+	box_wait_migration(&pair.s, "completed");
+	box_wait_migration(&pair.t, "completed");
+	box_expect_status(&pair.t, "running", true);
+	box_rings(&pair.target);
+	pair_down(&pair);
+}
+
+static void a_vm_that_arrived_can_go_on_to_a_third(void **state)
+{
+	static struct pair pair; /* big */
+	struct box third;
+	struct talk talk;
+	char text[256];
+
+	(void)state;
+	pair_up(&pair, incoming);
+	migrate(&pair);
+	box_wait_migration(&pair.t, "completed");
+	box_rings(&pair.target);
+	box_up(&third, incoming);
+	talk_open(&talk, third.path, true);
+	box_uri_command(text, "migrate-incoming", &third);
+	json_decref(talk_do(&talk, text));
+	box_uri_command(text, "migrate", &third);
+	json_decref(talk_do(&pair.t, text));
+	box_wait_migration(&talk, "completed");
+	box_wait_migration(&pair.t, "completed");
+	box_rings(&third);
+	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
+	expect_clean_ram(&talk);
+	talk_close(&talk);
+	box_down(&third);
+	pair_down(&pair);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_guest_moves_whole_and_each_monitor_tells_its_side),
+		cmocka_unit_test(the_timeline_holds_both_sides_in_every_format),
+		cmocka_unit_test(a_device_arrives_with_its_bars_and_interrupts),
+		cmocka_unit_test(a_target_that_is_to_be_paused_arrives_paused),
+		cmocka_unit_test(a_machine_that_differs_is_refused_and_the_source_runs_on),
+		cmocka_unit_test(a_cancelled_migration_leaves_the_source_as_it_was),
+		cmocka_unit_test(between_go_and_started_the_source_neither_runs_nor_quits),
+		cmocka_unit_test(a_vm_that_arrived_can_go_on_to_a_third),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
