@@ -3,8 +3,8 @@
  * pki.h - a throw-away certificate authority and pre-shared keys, for the bench and the
  * tests: what an operator makes with certtool and psktool.
  */
-#ifndef CLI_PKI_H
-#define CLI_PKI_H
+#ifndef TESTBED_PKI_H
+#define TESTBED_PKI_H
 
 #include "switchover/base.h"
 

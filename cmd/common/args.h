@@ -2,8 +2,8 @@
 /*
  * args.h - what the verbs' command lines have in common: options that are numbers.
  */
-#ifndef CLI_ARGS_H
-#define CLI_ARGS_H
+#ifndef CMD_COMMON_ARGS_H
+#define CMD_COMMON_ARGS_H
 
 #include <argp.h>
 #include <stdint.h>

@@ -3,8 +3,8 @@
  * cmd.h - the verbs of `switchover VERB`: one file a verb, one line a verb in
  * the table of main.c. A verb gets its own name as argv[0] and returns an exit status.
  */
-#ifndef CLI_CLI_H
-#define CLI_CLI_H
+#ifndef CMD_COMMON_CMD_H
+#define CMD_COMMON_CMD_H
 
 /* Exit statuses that every verb keeps to; argp's own errors end with CLI_USAGE too. */
 enum cli_exit {

@@ -3,8 +3,8 @@
  * costs.h - the file in which `switchover bench --calibrate` leaves what the machinery costs on a
  * host, for whoever predicts.
  */
-#ifndef CLI_COSTS_H
-#define CLI_COSTS_H
+#ifndef CMD_COMMON_COSTS_H
+#define CMD_COMMON_COSTS_H
 
 #include "switchover/migration.h"
 

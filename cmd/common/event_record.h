@@ -3,8 +3,8 @@
  * event_record.h - a monitor's events as a record that `switchover observe` brings
  * together with those of the devices.
  */
-#ifndef CLI_EVENT_RECORD_H
-#define CLI_EVENT_RECORD_H
+#ifndef CMD_COMMON_EVENT_RECORD_H
+#define CMD_COMMON_EVENT_RECORD_H
 
 #include "switchover/base.h"
 

@@ -5,8 +5,8 @@
  *
  * Threads: one at a time.
  */
-#ifndef CLI_JSON_SOCK_H
-#define CLI_JSON_SOCK_H
+#ifndef CMD_COMMON_JSON_SOCKET_H
+#define CMD_COMMON_JSON_SOCKET_H
 
 #include "switchover/base.h"
 

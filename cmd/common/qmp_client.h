@@ -5,8 +5,8 @@
  *
  * Threads: one at a time.
  */
-#ifndef CLI_QMP_CLIENT_H
-#define CLI_QMP_CLIENT_H
+#ifndef CMD_COMMON_QMP_CLIENT_H
+#define CMD_COMMON_QMP_CLIENT_H
 
 #include "cmd/common/json_socket.h"
 

@@ -3,8 +3,8 @@
  * timeline_out.h - a timeline as files and on the terminal, for the verbs that
  * have one to show.
  */
-#ifndef CLI_TIMELINE_OUT_H
-#define CLI_TIMELINE_OUT_H
+#ifndef CMD_COMMON_TIMELINE_OUT_H
+#define CMD_COMMON_TIMELINE_OUT_H
 
 #include "switchover/timeline.h"
 

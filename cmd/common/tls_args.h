@@ -2,8 +2,8 @@
 /*
  * tls_args.h - the options about TLS, which `vm` and `migrate` share.
  */
-#ifndef CLI_TLS_ARGS_H
-#define CLI_TLS_ARGS_H
+#ifndef CMD_COMMON_TLS_ARGS_H
+#define CMD_COMMON_TLS_ARGS_H
 
 #include "switchover/tls.h"
 

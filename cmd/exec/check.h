@@ -3,8 +3,8 @@
  * check.h - can a library be loaded in front of this program? Said before it is
  * started: a dynamic linker that ignores LD_PRELOAD does so without a word.
  */
-#ifndef CLI_EXEC_CHECK_H
-#define CLI_EXEC_CHECK_H
+#ifndef CMD_EXEC_CHECK_H
+#define CMD_EXEC_CHECK_H
 
 #include "switchover/base.h"
 

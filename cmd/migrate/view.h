@@ -3,8 +3,8 @@
  * view.h - what a person sees of a migration: pure functions from
  * query-migrate's answer (QEMU's shape) to text.
  */
-#ifndef CLI_MIGRATE_VIEW_H
-#define CLI_MIGRATE_VIEW_H
+#ifndef CMD_MIGRATE_VIEW_H
+#define CMD_MIGRATE_VIEW_H
 
 #include <jansson.h>
 #include <stdbool.h>

@@ -3,8 +3,8 @@
  * observe.h - what the records of `switchover exec` say: spans for a timeline, and
  * where the outage of a switchover went.
  */
-#ifndef CLI_OBSERVE_H
-#define CLI_OBSERVE_H
+#ifndef CMD_OBSERVE_OBSERVE_H
+#define CMD_OBSERVE_OBSERVE_H
 
 #include "switchover/timeline.h"
 

@@ -3,8 +3,8 @@
  * plan.h - what the files of `switchover plan` share: what is asked for, the devices that it
  * is about, the predictions for one number of them.
  */
-#ifndef CLI_PLAN_VERB_H
-#define CLI_PLAN_VERB_H
+#ifndef CMD_PLAN_PLAN_H
+#define CMD_PLAN_PLAN_H
 
 #include "switchover/plan.h"
 #include "testbed/bench/bound.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* probe.h - between the parts of `switchover probe`: a device as it was named, and writers. */
-#ifndef CLI_PROBE_H
-#define CLI_PROBE_H
+#ifndef CMD_PROBE_PROBE_H
+#define CMD_PROBE_PROBE_H
 
 #include "switchover/probe.h"
 

@@ -3,8 +3,8 @@
  * resolve.h - what the files of `switchover resolve` share: what is asked for, what was found
  * out, and how it is said.
  */
-#ifndef CLI_RESOLVE_H
-#define CLI_RESOLVE_H
+#ifndef CMD_RESOLVE_RESOLVE_H
+#define CMD_RESOLVE_RESOLVE_H
 
 #include "cmd/common/tls_args.h"
 #include "switchover/journal.h"

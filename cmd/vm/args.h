@@ -2,8 +2,8 @@
 /*
  * args.h - the command line of `switchover vm`: what is asked for.
  */
-#ifndef CLI_VM_ARGS_H
-#define CLI_VM_ARGS_H
+#ifndef CMD_VM_ARGS_H
+#define CMD_VM_ARGS_H
 
 #include "cmd/common/tls_args.h"
 #include "cmd/vm/journal.h"

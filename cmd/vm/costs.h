@@ -3,8 +3,8 @@
  * costs.h - what a machine is told to expect before it has seen anything: of its devices what a
  * probe says, of the machinery what was calibrated.
  */
-#ifndef CLI_VM_COSTS_H
-#define CLI_VM_COSTS_H
+#ifndef CMD_VM_COSTS_H
+#define CMD_VM_COSTS_H
 
 #include "vmm/machine/machine.h"
 

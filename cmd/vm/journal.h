@@ -3,8 +3,8 @@
  * journal.h - the journal of `switchover vm`: from its options to a directory that can be
  * used, and to the question whether this VM may be started at all.
  */
-#ifndef CLI_VM_JOURNAL_H
-#define CLI_VM_JOURNAL_H
+#ifndef CMD_VM_JOURNAL_H
+#define CMD_VM_JOURNAL_H
 
 #include "switchover/journal.h"
 

@@ -3,8 +3,8 @@
  * estimate.h - how long the stop would last: from bandwidth *and* from what the devices'
  * arcs have cost so far. Pure arithmetic.
  */
-#ifndef MIGRATION_ESTIMATE_H
-#define MIGRATION_ESTIMATE_H
+#ifndef ANALYSIS_ESTIMATE_H
+#define ANALYSIS_ESTIMATE_H
 
 #include "switchover/migration.h"
 

@@ -3,8 +3,8 @@
  * flow.h - bytes from sources to target, played event by event: every device's state through
  * save, channel, wire and load, and guest memory beside it. Knows no arcs.
  */
-#ifndef PLAN_FLOW_H
-#define PLAN_FLOW_H
+#ifndef ANALYSIS_FLOW_H
+#define ANALYSIS_FLOW_H
 
 #include "switchover/base.h"
 

@@ -3,8 +3,8 @@
  * internal.h - what the path and the model share: spans told apart by what they mean, and a
  * path over an array of them.
  */
-#ifndef PLAN_PLAN_PRIV_H
-#define PLAN_PLAN_PRIV_H
+#ifndef ANALYSIS_INTERNAL_H
+#define ANALYSIS_INTERNAL_H
 
 #include "switchover/plan.h"
 

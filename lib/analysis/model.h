@@ -3,8 +3,8 @@
  * model.h - the schedule of a switchover: when each device does what, when all is sent, READY,
  * running. Times in ns after "vCPUs stopped".
  */
-#ifndef PLAN_MODEL_H
-#define PLAN_MODEL_H
+#ifndef ANALYSIS_MODEL_H
+#define ANALYSIS_MODEL_H
 
 #include "analysis/flow.h"
 #include "switchover/plan.h"

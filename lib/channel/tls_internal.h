@@ -3,8 +3,8 @@
  * tls_internal.h - what the files of TLS share: a set of credentials, and a session while
  * hands are shaken.
  */
-#ifndef CHANNEL_TLS_PRIV_H
-#define CHANNEL_TLS_PRIV_H
+#ifndef CHANNEL_TLS_INTERNAL_H
+#define CHANNEL_TLS_INTERNAL_H
 
 #include "channel/tls.h"
 

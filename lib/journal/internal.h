@@ -3,8 +3,8 @@
  * internal.h - a journal's file, byte by byte: as many records as fit one after the
  * other, all there from the beginning, zero until written.
  */
-#ifndef JOURNAL_JOURNAL_PRIV_H
-#define JOURNAL_JOURNAL_PRIV_H
+#ifndef JOURNAL_INTERNAL_H
+#define JOURNAL_INTERNAL_H
 
 #include "switchover/journal.h"
 

@@ -3,8 +3,8 @@
  * internal.h - the inside of a conformance run: one session a device, whose every
  * call is made on a worker, with a deadline.
  */
-#ifndef SWO_PROBE_PRIV_H
-#define SWO_PROBE_PRIV_H
+#ifndef PROBE_INTERNAL_H
+#define PROBE_INTERNAL_H
 
 #include "switchover/probe.h"
 

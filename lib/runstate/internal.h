@@ -4,8 +4,8 @@
  * (depth, rank, registration). Shared by the list (handlers.c) and the passes
  * over it (change.c).
  */
-#ifndef SWO_RUNSTATE_PRIV_H
-#define SWO_RUNSTATE_PRIV_H
+#ifndef RUNSTATE_INTERNAL_H
+#define RUNSTATE_INTERNAL_H
 
 #include "switchover/runstate.h"
 

@@ -3,8 +3,8 @@
  * internal.h - what the recorder, the writers and the reader of a timeline
  * share with each other and with nobody else.
  */
-#ifndef TIMELINE_TIMELINE_PRIV_H
-#define TIMELINE_TIMELINE_PRIV_H
+#ifndef TIMELINE_INTERNAL_H
+#define TIMELINE_INTERNAL_H
 
 #include "switchover/timeline.h"
 

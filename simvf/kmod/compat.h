@@ -3,8 +3,8 @@
  * compat.h - where the kernels that simvf builds for differ, and nowhere else: 6.1,
  * 6.12, and what 7.x changed.
  */
-#ifndef SIMVF_COMPAT_H
-#define SIMVF_COMPAT_H
+#ifndef SIMVF_KMOD_COMPAT_H
+#define SIMVF_KMOD_COMPAT_H
 
 #include <linux/eventfd.h>
 #include <linux/hrtimer.h>

@@ -6,8 +6,8 @@
  * a stream's io_mutex (one read or write of the data_fd), lock (the model, for moments). User
  * memory is never touched under lock but for the device's own DMA.
  */
-#ifndef SIMVF_KMOD_H
-#define SIMVF_KMOD_H
+#ifndef SIMVF_KMOD_SIMVF_H
+#define SIMVF_KMOD_SIMVF_H
 
 #include <linux/hrtimer.h>
 #include <linux/list.h>

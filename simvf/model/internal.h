@@ -3,8 +3,8 @@
  * internal.h - what the model's own files share: words, hashes, the record types of
  * the stream. Nobody outside of this folder includes it.
  */
-#ifndef SIMVF_INTERNAL_H
-#define SIMVF_INTERNAL_H
+#ifndef SIMVF_MODEL_INTERNAL_H
+#define SIMVF_MODEL_INTERNAL_H
 
 #include "model.h"
 

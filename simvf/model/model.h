@@ -9,8 +9,8 @@
  * Threads: one at a time per device; only the inbox is written by others at any moment.
  * Errors: negative Linux errnos (SVF_E*).
  */
-#ifndef SIMVF_MODEL_H
-#define SIMVF_MODEL_H
+#ifndef SIMVF_MODEL_MODEL_H
+#define SIMVF_MODEL_MODEL_H
 
 #ifdef __KERNEL__
 #include <linux/types.h>

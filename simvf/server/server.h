@@ -3,8 +3,8 @@
  * server.h - the process around one simulated VF: a vfio-user connection, its memory
  * maps and eventfds, a control socket, a report. One thread; nothing in it blocks for long.
  */
-#ifndef SIMVF_SERVER_H
-#define SIMVF_SERVER_H
+#ifndef SIMVF_SERVER_SERVER_H
+#define SIMVF_SERVER_SERVER_H
 
 #include "device/vfio_user/message.h"
 #include "device/vfio_user/proto.h"

@@ -3,8 +3,8 @@
  * ask.h - questions to the devices' control sockets and to the machines'
  * monitors, with the bench's deadline and its interrupt.
  */
-#ifndef CLI_BENCH_ASK_H
-#define CLI_BENCH_ASK_H
+#ifndef TESTBED_BENCH_ASK_H
+#define TESTBED_BENCH_ASK_H
 
 #include "cmd/common/qmp_client.h"
 

@@ -3,8 +3,8 @@
  * bench.h - what the files of `switchover bench` share: what is asked for, what
  * one migration gave, and the rows they add up to.
  */
-#ifndef CLI_BENCH_H
-#define CLI_BENCH_H
+#ifndef TESTBED_BENCH_BENCH_H
+#define TESTBED_BENCH_BENCH_H
 
 #include "testbed/bench/bound.h"
 

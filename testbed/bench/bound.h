@@ -14,8 +14,8 @@
  * counts from the stop of the vCPUs on; and with `finalise_late` there is no barrier between
  * RESUMING->STOP and STOP->RUNNING_P2P: neither is in D, the largest sum of the two is after it.
  */
-#ifndef CLI_BENCH_BOUND_H
-#define CLI_BENCH_BOUND_H
+#ifndef TESTBED_BENCH_BOUND_H
+#define TESTBED_BENCH_BOUND_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -3,8 +3,8 @@
  * faults.h - what the files of `switchover bench --faults` share: a case of the fault
  * matrix, the list of all, the link between the machines, and how one case is run.
  */
-#ifndef CLI_FAULTS_H
-#define CLI_FAULTS_H
+#ifndef TESTBED_FAULTS_FAULTS_H
+#define TESTBED_FAULTS_FAULTS_H
 
 #include "testbed/pair/pair.h"
 

@@ -5,8 +5,8 @@
  *
  * Threads: the main one only, because processes die with the thread that started them.
  */
-#ifndef CLI_LAB_H
-#define CLI_LAB_H
+#ifndef TESTBED_PAIR_PAIR_H
+#define TESTBED_PAIR_PAIR_H
 
 #include "testbed/bench/ask.h"
 #include "testbed/bench/bench.h"

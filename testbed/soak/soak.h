@@ -3,8 +3,8 @@
  * soak.h - the many migrations of one VM: `switchover bench --soak N`. Its own options,
  * its own main.
  */
-#ifndef CLI_SOAK_H
-#define CLI_SOAK_H
+#ifndef TESTBED_SOAK_SOAK_H
+#define TESTBED_SOAK_SOAK_H
 
 int cmd_bench_soak(int argc, char **argv);
 

@@ -3,8 +3,8 @@
  * bytes.h - what bench/bytes measures: RAM of a machine that stands still, beside QEMU's in the
  * same run; and device state through the engine, beside plain sockets in the same run.
  */
-#ifndef BENCH_BYTES_H
-#define BENCH_BYTES_H
+#ifndef TESTBED_YARDSTICK_BYTES_H
+#define TESTBED_YARDSTICK_BYTES_H
 
 #include "switchover/base.h"
 

@@ -2,8 +2,8 @@
 /*
  * number.h - an option that is a number, for the yardsticks' command lines.
  */
-#ifndef BENCH_NUMBER_H
-#define BENCH_NUMBER_H
+#ifndef TESTBED_YARDSTICK_NUMBER_H
+#define TESTBED_YARDSTICK_NUMBER_H
 
 #include <argp.h>
 #include <inttypes.h>

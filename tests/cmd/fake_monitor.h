@@ -3,8 +3,8 @@
  * fake_monitor.h - a QMP monitor that follows a script, on a UNIX socket in a
  * directory of its own: one thread, one client.
  */
-#ifndef TESTS_CLI_FAKE_MONITOR_H
-#define TESTS_CLI_FAKE_MONITOR_H
+#ifndef TESTS_CMD_FAKE_MONITOR_H
+#define TESTS_CMD_FAKE_MONITOR_H
 
 #include "cmd/common/json_socket.h"
 

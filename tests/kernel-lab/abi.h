@@ -3,8 +3,8 @@
  * abi.h - what the kernel's interface has and linux-libc-dev 6.1 lacks, under names of our own.
  * Source: linux/vfio.h and linux/iommufd.h of 6.12.
  */
-#ifndef TESTS_LAB_ABI_H
-#define TESTS_LAB_ABI_H
+#ifndef TESTS_KERNEL_LAB_ABI_H
+#define TESTS_KERNEL_LAB_ABI_H
 
 #include <linux/vfio.h>
 #include <stdint.h>

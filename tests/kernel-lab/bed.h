@@ -3,8 +3,8 @@
  * bed.h - simvf.ko's devices as the lab's tests use them: raw ioctls, sysfs, one process, one
  * type1 container or, where the kernel has them, iommufd and cdev.
  */
-#ifndef TESTS_LAB_BED_H
-#define TESTS_LAB_BED_H
+#ifndef TESTS_KERNEL_LAB_BED_H
+#define TESTS_KERNEL_LAB_BED_H
 
 #include "model/model.h"
 #include "tests/support/cm.h"

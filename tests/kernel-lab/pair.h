@@ -4,8 +4,8 @@
  * measures and breaks. Whatever does not work fails the running test, with a sentence that says
  * why.
  */
-#ifndef TESTS_LAB_PAIR_H
-#define TESTS_LAB_PAIR_H
+#ifndef TESTS_KERNEL_LAB_PAIR_H
+#define TESTS_KERNEL_LAB_PAIR_H
 
 #include "bed.h"
 

@@ -3,8 +3,8 @@
  * fake_vm.h - a VM without a guest: RAM that a thread keeps writing to while it runs, devices whose
  * state is bytes, and switches that make any of it fail. For tests of the engine.
  */
-#ifndef TESTS_FAKE_VM_H
-#define TESTS_FAKE_VM_H
+#ifndef TESTS_MIGRATION_FAKE_VM_H
+#define TESTS_MIGRATION_FAKE_VM_H
 
 #include "switchover/migration.h"
 #include "tests/support/cm.h"

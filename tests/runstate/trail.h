@@ -4,8 +4,8 @@
  * handler, "x<" a slow one's launch, ">x" its join, "|" the end of a pass, and
  * "!" behind whatever failed.
  */
-#ifndef SWO_TESTS_TRAIL_H
-#define SWO_TESTS_TRAIL_H
+#ifndef TESTS_RUNSTATE_TRAIL_H
+#define TESTS_RUNSTATE_TRAIL_H
 
 #include "switchover/runstate.h"
 #include "tests/support/cm.h"

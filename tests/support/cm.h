@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* cm.h - cmocka, with the headers it wants before it, in the order it wants them. */
-#ifndef SWO_TESTS_CM_H
-#define SWO_TESTS_CM_H
+#ifndef TESTS_SUPPORT_CM_H
+#define TESTS_SUPPORT_CM_H
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -2,8 +2,8 @@
 /*
  * simvf_process.h - a switchover-simvf of its own for a test: it dies with the test.
  */
-#ifndef TESTS_SIMVF_PROCESS_H
-#define TESTS_SIMVF_PROCESS_H
+#ifndef TESTS_SUPPORT_SIMVF_PROCESS_H
+#define TESTS_SUPPORT_SIMVF_PROCESS_H
 
 #include <sys/types.h>
 

@@ -10,8 +10,8 @@
  * time. Bus callbacks and MSI functions come from vCPU threads, concurrently, and only while
  * resumed.
  */
-#ifndef VMM_ACCEL_H
-#define VMM_ACCEL_H
+#ifndef VMM_ACCEL_ACCEL_H
+#define VMM_ACCEL_ACCEL_H
 
 #include "switchover/base.h"
 #include "switchover/memory.h"

@@ -3,8 +3,8 @@
  * internal.h - what the accelerators share: the object behind struct vmm_accel, what
  * each kind implements, and the records of a saved state.
  */
-#ifndef VMM_ACCEL_INT_H
-#define VMM_ACCEL_INT_H
+#ifndef VMM_ACCEL_INTERNAL_H
+#define VMM_ACCEL_INTERNAL_H
 
 #include "accel.h"
 

@@ -3,8 +3,8 @@
  * kvm.h - the KVM accelerator inside: the VM, its vCPU threads, the state that is
  * saved, the interrupt routes.
  */
-#ifndef VMM_KVM_H
-#define VMM_KVM_H
+#ifndef VMM_ACCEL_KVM_H
+#define VMM_ACCEL_KVM_H
 
 #include "internal.h"
 

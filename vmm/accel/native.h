@@ -3,8 +3,8 @@
  * native.h - the native accelerator inside: threads of this process that do the
  * guest's work on the guest's memory.
  */
-#ifndef VMM_NATIVE_H
-#define VMM_NATIVE_H
+#ifndef VMM_ACCEL_NATIVE_H
+#define VMM_ACCEL_NATIVE_H
 
 #include "internal.h"
 

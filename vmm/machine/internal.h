@@ -5,8 +5,8 @@
  * Locks, in this order: run_lock, held for a whole change of the run state, however long
  * its devices take; then lock, held for moments, of the migration and its setup.
  */
-#ifndef VMM_MACHINE_PRIV_H
-#define VMM_MACHINE_PRIV_H
+#ifndef VMM_MACHINE_INTERNAL_H
+#define VMM_MACHINE_INTERNAL_H
 
 #include "machine.h"
 #include "vmm/pci/pci.h"

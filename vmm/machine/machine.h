@@ -6,8 +6,8 @@
  * Threads: any function may be called from any thread, but for create, launch and free.
  * Those marked slow may take as long as devices take; the others answer at once.
  */
-#ifndef VMM_MACHINE_H
-#define VMM_MACHINE_H
+#ifndef VMM_MACHINE_MACHINE_H
+#define VMM_MACHINE_MACHINE_H
 
 #include "switchover/migration.h"
 #include "vmm/accel/accel.h"

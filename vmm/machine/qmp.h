@@ -2,8 +2,8 @@
 /*
  * qmp.h - the QMP commands on a machine. docs/qmp.md describes them.
  */
-#ifndef VMM_QMP_MACHINE_H
-#define VMM_QMP_MACHINE_H
+#ifndef VMM_MACHINE_QMP_H
+#define VMM_MACHINE_QMP_H
 
 #include "machine.h"
 #include "vmm/qmp/qmp.h"

@@ -7,8 +7,8 @@
  * (what is decoded where, DMA maps), or then `msi_lock`. A device's own messages are sent
  * under either; MMIO takes none.
  */
-#ifndef VMM_PCI_PRIV_H
-#define VMM_PCI_PRIV_H
+#ifndef VMM_PCI_INTERNAL_H
+#define VMM_PCI_INTERNAL_H
 
 #include "pci.h"
 #include "regs.h"

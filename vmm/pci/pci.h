@@ -7,8 +7,8 @@
  * realizing is the machine's, on one thread. Afterwards mmio, pio, save and load may be
  * called from any thread at once; mmio takes no lock. Nothing is removed before free.
  */
-#ifndef VMM_PCI_H
-#define VMM_PCI_H
+#ifndef VMM_PCI_PCI_H
+#define VMM_PCI_PCI_H
 
 #include "switchover/base.h"
 #include "switchover/device.h"

@@ -2,8 +2,8 @@
 /*
  * internal.h - the QMP server from the inside: clients, and commands on the worker.
  */
-#ifndef VMM_QMP_PRIV_H
-#define VMM_QMP_PRIV_H
+#ifndef VMM_QMP_INTERNAL_H
+#define VMM_QMP_INTERNAL_H
 
 #include "parser.h"
 #include "qmp.h"

@@ -6,8 +6,8 @@
  * One thread serves all clients. A command that may take long is marked slow: it runs on a
  * worker, its client's next command waits for it, other clients do not.
  */
-#ifndef VMM_QMP_H
-#define VMM_QMP_H
+#ifndef VMM_QMP_QMP_H
+#define VMM_QMP_QMP_H
 
 #include "switchover/base.h"
 

@@ -3,8 +3,8 @@
  * internal.h - a device from the inside: one task at a time on its worker,
  * made of steps (an arc, a question, a reset), each with its own deadline.
  */
-#ifndef SWO_DEVICE_PRIV_H
-#define SWO_DEVICE_PRIV_H
+#ifndef DEVICE_CORE_INTERNAL_H
+#define DEVICE_CORE_INTERNAL_H
 
 #include "switchover/device.h"
 

@@ -6,8 +6,8 @@
  * Source: uapi linux/vfio.h and linux/iommufd.h of Linux 6.12 and 7.2. Where a later kernel has
  * appended to a structure, the older size is what we pass: every kernel takes it.
  */
-#ifndef SWO_DEVICE_VFIO_ABI_H
-#define SWO_DEVICE_VFIO_ABI_H
+#ifndef DEVICE_CORE_VFIO_ABI_H
+#define DEVICE_CORE_VFIO_ABI_H
 
 #include <assert.h>
 #include <linux/ioctl.h>

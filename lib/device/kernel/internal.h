@@ -3,8 +3,8 @@
  * internal.h - the inside of the kernel backend, shared by its files: paths,
  * containers and I/O address spaces, regions and interrupts, migration, DMA.
  */
-#ifndef SWO_DEVICE_VFIO_KERNEL_PRIV_H
-#define SWO_DEVICE_VFIO_KERNEL_PRIV_H
+#ifndef DEVICE_KERNEL_INTERNAL_H
+#define DEVICE_KERNEL_INTERNAL_H
 
 #include "switchover/device.h"
 

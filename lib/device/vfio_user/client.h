@@ -12,8 +12,8 @@
  * SWO_E_PROTOCOL) or, when the stream makes no sense any more, the connection: then every
  * command, waiting or to come, fails with that same error. Each error names the device.
  */
-#ifndef SWO_VFIO_USER_CLIENT_H
-#define SWO_VFIO_USER_CLIENT_H
+#ifndef DEVICE_VFIO_USER_CLIENT_H
+#define DEVICE_VFIO_USER_CLIENT_H
 
 #include "device/vfio_user/message.h"
 

@@ -3,8 +3,8 @@
  * client_internal.h - what client.c (commands and who reads) shares with
  * client_rx.c (what is read): the connection's inside.
  */
-#ifndef SWO_VFIO_USER_CLIENT_PRIV_H
-#define SWO_VFIO_USER_CLIENT_PRIV_H
+#ifndef DEVICE_VFIO_USER_CLIENT_INTERNAL_H
+#define DEVICE_VFIO_USER_CLIENT_INTERNAL_H
 
 #include "device/vfio_user/client.h"
 #include "device/vfio_user/service.h"

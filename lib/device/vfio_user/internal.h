@@ -3,8 +3,8 @@
  * internal.h - the inside of the vfio-user backend, shared by its files:
  * connecting, regions and interrupts, migration, DMA.
  */
-#ifndef SWO_DEVICE_VFIO_USER_PRIV_H
-#define SWO_DEVICE_VFIO_USER_PRIV_H
+#ifndef DEVICE_VFIO_USER_INTERNAL_H
+#define DEVICE_VFIO_USER_INTERNAL_H
 
 #include "device/vfio_user/client.h"
 #include "switchover/device.h"

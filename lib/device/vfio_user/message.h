@@ -6,8 +6,8 @@
  * The helpers that only build and parse do no I/O. Those that do I/O never block
  * past their deadline, whatever the socket's own mode, and raise no SIGPIPE.
  */
-#ifndef SWO_VFIO_USER_MESSAGE_H
-#define SWO_VFIO_USER_MESSAGE_H
+#ifndef DEVICE_VFIO_USER_MESSAGE_H
+#define DEVICE_VFIO_USER_MESSAGE_H
 
 #include "device/vfio_user/proto.h"
 #include "switchover/base.h"

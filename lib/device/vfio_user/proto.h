@@ -8,8 +8,8 @@
  * Where we go beyond it (P2P states, MIG_DATA_SIZE, "x-switchover"):
  * docs/vfio-user.md. Everything is in the host's byte order, packed.
  */
-#ifndef SWO_VFIO_USER_PROTO_H
-#define SWO_VFIO_USER_PROTO_H
+#ifndef DEVICE_VFIO_USER_PROTO_H
+#define DEVICE_VFIO_USER_PROTO_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -6,8 +6,8 @@
  * The thread starts with the first watch and is joined with the last. A watch fires at
  * most once for each time it was armed or kicked; its function runs on that thread.
  */
-#ifndef SWO_VFIO_USER_SERVICE_H
-#define SWO_VFIO_USER_SERVICE_H
+#ifndef DEVICE_VFIO_USER_SERVICE_H
+#define DEVICE_VFIO_USER_SERVICE_H
 
 #include "switchover/base.h"
 

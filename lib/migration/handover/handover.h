@@ -8,8 +8,8 @@
  * back only on REFUSED or an operator's word; the target takes it only on GO. A target
  * that answers REFUSED is in a final state from which it never starts.
  */
-#ifndef MIGRATION_HANDOVER_H
-#define MIGRATION_HANDOVER_H
+#ifndef MIGRATION_HANDOVER_HANDOVER_H
+#define MIGRATION_HANDOVER_HANDOVER_H
 
 #include "switchover/journal.h"
 

@@ -8,8 +8,8 @@
  * that word, by whoever comes first: the target, right before its first arc to a running state, or
  * the source (or a target that gives up), which forbids it for good.
  */
-#ifndef MIGRATION_SHARE_H
-#define MIGRATION_SHARE_H
+#ifndef MIGRATION_RAM_SHARE_H
+#define MIGRATION_RAM_SHARE_H
 
 #include "channel/fds.h"
 #include "switchover/migration.h"

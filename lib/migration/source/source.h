@@ -2,8 +2,8 @@
 /*
  * source.h - the source of a migration, as its parts see it.
  */
-#ifndef MIGRATION_SOURCE_H
-#define MIGRATION_SOURCE_H
+#ifndef MIGRATION_SOURCE_SOURCE_H
+#define MIGRATION_SOURCE_SOURCE_H
 
 #include "analysis/estimate.h"
 #include "migration/handover/handover.h"

@@ -3,8 +3,8 @@
  * state_send.h - a large device's state over all channels: cut into stripes, each sent by its
  * channel's worker while the device is read on.
  */
-#ifndef MIGRATION_STATE_SEND_H
-#define MIGRATION_STATE_SEND_H
+#ifndef MIGRATION_SOURCE_STATE_SEND_H
+#define MIGRATION_SOURCE_STATE_SEND_H
 
 #include "migration/internal.h"
 

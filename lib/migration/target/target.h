@@ -2,8 +2,8 @@
 /*
  * target.h - the target of a migration, as its parts see it.
  */
-#ifndef MIGRATION_TARGET_H
-#define MIGRATION_TARGET_H
+#ifndef MIGRATION_TARGET_TARGET_H
+#define MIGRATION_TARGET_TARGET_H
 
 #include "migration/handover/handover.h"
 #include "migration/hello.h"

@@ -3,8 +3,8 @@
  * fake.h - a backend in this process whose arcs do what a test's script says:
  * pass, fail, hang until released, or meet those of other devices.
  */
-#ifndef SWO_TESTS_FAKE_H
-#define SWO_TESTS_FAKE_H
+#ifndef TESTS_DEVICE_CORE_FAKE_H
+#define TESTS_DEVICE_CORE_FAKE_H
 
 #include "switchover/device.h"
 #include "tests/support/cm.h"

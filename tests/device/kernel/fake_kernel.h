@@ -3,8 +3,8 @@
  * fake_kernel.h - a kernel with two VFIO devices, played behind struct vfio_sys: by
  * cdev (vfio0, vfio1) and by group (5 and 6). It keeps the books and fails on demand.
  */
-#ifndef TESTS_DEVICE_FAKE_KERNEL_H
-#define TESTS_DEVICE_FAKE_KERNEL_H
+#ifndef TESTS_DEVICE_KERNEL_FAKE_KERNEL_H
+#define TESTS_DEVICE_KERNEL_FAKE_KERNEL_H
 
 #include "device/kernel/internal.h"
 

@@ -3,8 +3,8 @@
  * fake.h - a scripted vfio-user server in a thread of the test: well-behaved as it
  * stands, and bent by a test where that test needs it bent.
  */
-#ifndef SWO_TESTS_VFIO_USER_FAKE_H
-#define SWO_TESTS_VFIO_USER_FAKE_H
+#ifndef TESTS_DEVICE_VFIO_USER_FAKE_H
+#define TESTS_DEVICE_VFIO_USER_FAKE_H
 
 #include "device/vfio_user/message.h"
 #include "switchover/device.h"

@@ -3,8 +3,8 @@
  * fake.h - a machine for tests of accelerators: a bus with a few minimal
  * simulated VFs, one of them behind a bridge, that notes what the guest does.
  */
-#ifndef TESTS_ACCEL_FAKE_H
-#define TESTS_ACCEL_FAKE_H
+#ifndef TESTS_VMM_ACCEL_FAKE_H
+#define TESTS_VMM_ACCEL_FAKE_H
 
 #include "vmm/accel/accel.h"
 

@@ -3,8 +3,8 @@
  * vm.h - a VM on the fake machine, and what a test of accelerators does with it. Test
  * programs take the kind as their argument: `test-accel kvm|native`.
  */
-#ifndef TESTS_ACCEL_VM_H
-#define TESTS_ACCEL_VM_H
+#ifndef TESTS_VMM_ACCEL_VM_H
+#define TESTS_VMM_ACCEL_VM_H
 
 #include "fake.h"
 

@@ -2,8 +2,8 @@
 /*
  * box.h - a machine with fake devices, run natively, and its monitor.
  */
-#ifndef TESTS_VMM_BOX_H
-#define TESTS_VMM_BOX_H
+#ifndef TESTS_VMM_MACHINE_BOX_H
+#define TESTS_VMM_MACHINE_BOX_H
 
 #include "tests/vmm/fake_device.h"
 #include "tests/vmm/qmp/qmp_talk.h"

@@ -3,8 +3,8 @@
  * qmp_talk.h - a QMP client for tests: sends text as it is given, reads a message a
  * line, keeps events apart.
  */
-#ifndef TESTS_VMM_QMP_TALK_H
-#define TESTS_VMM_QMP_TALK_H
+#ifndef TESTS_VMM_QMP_QMP_TALK_H
+#define TESTS_VMM_QMP_QMP_TALK_H
 
 #include "switchover/base.h"
 
