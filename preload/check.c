@@ -4,7 +4,7 @@
  */
 #include "check.h"
 
-#include "say.h"
+#include "trace.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -12,7 +12,7 @@
 static char reason[256];
 static atomic_bool failed;
 
-void check_surprise(const char *fmt, const struct fleet_device *device, ...)
+void check_mismatch(const char *fmt, const struct tracked_device *device, ...)
 {
 	va_list args;
 

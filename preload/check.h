@@ -8,10 +8,10 @@
 #ifndef PRELOAD_CHECK_H
 #define PRELOAD_CHECK_H
 
-#include "fleet.h"
+#include "devices.h"
 
 /* Says once what it was, with the device's name in front (NULL: none), and switches off. */
-void check_surprise(const char *fmt, const struct fleet_device *device, ...)
+void check_mismatch(const char *fmt, const struct tracked_device *device, ...)
 	__attribute__((format(printf, 1, 3)));
 /* Switches off without a word: in a process where nothing may be begun anyway. */
 void check_give_up(const char *reason);

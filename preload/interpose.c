@@ -7,11 +7,11 @@
 #undef _FILE_OFFSET_BITS
 #undef _FORTIFY_SOURCE
 
-#include "ahead.h"
+#include "speculate.h"
 
 #include "check.h"
 #include "real.h"
-#include "say.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,7 +28,7 @@ static atomic_bool active;
 
 static bool is_ours(int fd)
 {
-	return fleet_kind(fd) != FLEET_OTHER;
+	return device_kind(fd) != FLEET_OTHER;
 }
 
 __attribute__((constructor)) static void load(void)
@@ -38,15 +38,15 @@ __attribute__((constructor)) static void load(void)
 	real_find();
 	const char *wrong = settings_read(&settings, program_invocation_name);
 
-	say_open(&settings);
+	trace_open(&settings);
 	if (wrong)
 		say("%s has a value that means nothing; see switchover-exec(1). Nothing is begun "
 		    "ahead",
 			wrong);
 	if (settings.off || (settings.vmm == FORESEE_NONE && !settings.observe))
 		return;
-	ahead_init(&settings);
-	pthread_atfork(ahead_fork_before, ahead_fork_parent, ahead_fork_child);
+	speculate_init(&settings);
+	pthread_atfork(speculate_fork_before, speculate_fork_parent, speculate_fork_child);
 	atomic_store(&active, true);
 }
 
@@ -62,15 +62,15 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 		real_find();
 		return real.ioctl(fd, request, arg);
 	}
-	return ahead_concerns(fd, request) ? ahead_ioctl(fd, request, arg)
-					   : real.ioctl(fd, request, arg);
+	return speculate_concerns(fd, request) ? speculate_ioctl(fd, request, arg)
+					       : real.ioctl(fd, request, arg);
 }
 
 EXPORT int close(int fd)
 {
 	real_find();
 	if (is_ours(fd))
-		ahead_close(fd);
+		speculate_close(fd);
 	return real.close(fd);
 }
 
@@ -78,14 +78,14 @@ EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	real_find();
 	if (!((unsigned)flags & CLOSE_RANGE_CLOEXEC))
-		ahead_close_range(first, last);
+		speculate_close_range(first, last);
 	return real.close_range(first, last, flags);
 }
 
 EXPORT void closefrom(int first)
 {
 	real_find();
-	ahead_close_range(first < 0 ? 0 : (unsigned)first, ~0u);
+	speculate_close_range(first < 0 ? 0 : (unsigned)first, ~0u);
 	real.closefrom(first);
 }
 
@@ -95,7 +95,7 @@ EXPORT int dup(int fd)
 	const int copy = real.dup(fd);
 
 	if (copy >= 0 && is_ours(fd))
-		ahead_dup(fd, copy);
+		speculate_dup(fd, copy);
 	return copy;
 }
 
@@ -104,7 +104,7 @@ EXPORT int dup(int fd)
 static void take_over(int fd, int copy)
 {
 	if (fd != copy && is_ours(copy))
-		ahead_close(copy);
+		speculate_close(copy);
 }
 
 EXPORT int dup2(int fd, int copy)
@@ -114,7 +114,7 @@ EXPORT int dup2(int fd, int copy)
 	const int rc = real.dup2(fd, copy);
 
 	if (rc >= 0 && fd != copy && is_ours(fd))
-		ahead_dup(fd, rc);
+		speculate_dup(fd, rc);
 	return rc;
 }
 
@@ -125,7 +125,7 @@ EXPORT int dup3(int fd, int copy, int flags)
 	const int rc = real.dup3(fd, copy, flags);
 
 	if (rc >= 0 && is_ours(fd))
-		ahead_dup(fd, rc);
+		speculate_dup(fd, rc);
 	return rc;
 }
 
@@ -141,7 +141,7 @@ EXPORT int fcntl(int fd, int command, ...)
 	const int rc = real.fcntl(fd, command, arg);
 
 	if (rc >= 0 && (command == F_DUPFD || command == F_DUPFD_CLOEXEC) && is_ours(fd))
-		ahead_dup(fd, rc);
+		speculate_dup(fd, rc);
 	return rc;
 }
 
@@ -156,31 +156,31 @@ EXPORT int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
 		if (!is_ours(fd))                                                                  \
 			return call;                                                               \
 		settle(fd);                                                                        \
-		const uint64_t start_ns = say_now();                                               \
+		const uint64_t start_ns = trace_now();                                             \
 		const ssize_t moved = call;                                                        \
                                                                                                    \
-		ahead_moved(fd, save, start_ns, moved);                                            \
+		speculate_moved(fd, save, start_ns, moved);                                        \
 		return moved;                                                                      \
 	} while (0)
 
 EXPORT ssize_t read(int fd, void *buf, size_t len)
 {
-	MOVE(fd, true, ahead_settle, real.read(fd, buf, len));
+	MOVE(fd, true, speculate_settle, real.read(fd, buf, len));
 }
 
 EXPORT ssize_t readv(int fd, const struct iovec *iov, int count)
 {
-	MOVE(fd, true, ahead_settle, real.readv(fd, iov, count));
+	MOVE(fd, true, speculate_settle, real.readv(fd, iov, count));
 }
 
 EXPORT ssize_t write(int fd, const void *buf, size_t len)
 {
-	MOVE(fd, false, ahead_settle_write, real.write(fd, buf, len));
+	MOVE(fd, false, speculate_settle_write, real.write(fd, buf, len));
 }
 
 EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 {
-	MOVE(fd, false, ahead_settle_write, real.writev(fd, iov, count));
+	MOVE(fd, false, speculate_settle_write, real.writev(fd, iov, count));
 }
 
 /* Of a device itself: its regions. */
@@ -188,7 +188,7 @@ EXPORT ssize_t pread(int fd, void *buf, size_t len, off_t offset)
 {
 	real_find();
 	if (is_ours(fd))
-		ahead_settle(fd);
+		speculate_settle(fd);
 	return real.pread(fd, buf, len, offset);
 }
 
@@ -196,7 +196,7 @@ EXPORT ssize_t pwrite(int fd, const void *buf, size_t len, off_t offset)
 {
 	real_find();
 	if (is_ours(fd))
-		ahead_settle(fd);
+		speculate_settle(fd);
 	return real.pwrite(fd, buf, len, offset);
 }
 
@@ -216,7 +216,7 @@ static void settle_all(const struct pollfd *fds, nfds_t count)
 		return;
 	for (nfds_t i = 0; i < count; i++)
 		if (is_ours(fds[i].fd))
-			ahead_settle(fds[i].fd);
+			speculate_settle(fds[i].fd);
 }
 
 EXPORT int poll(struct pollfd *fds, nfds_t count, int timeout)

@@ -24,7 +24,7 @@ const char *settings_read(struct settings *out, const char *program)
 		.off = mode && !strcmp(mode, "off"),
 		.observe_only = mode && !strcmp(mode, "observe"),
 		.verbose = verbose && !strcmp(verbose, "1"),
-		.vmm = foresee_vmm_of(program),
+		.vmm = pattern_vmm_of(program),
 		.log = value_of("SWITCHOVER_LOG"),
 		.observe = value_of("SWITCHOVER_OBSERVE"),
 	};
@@ -32,7 +32,7 @@ const char *settings_read(struct settings *out, const char *program)
 		out->off = true;
 		return "SWITCHOVER_PRELOAD";
 	}
-	if (vmm && strcmp(vmm, "auto") && !foresee_vmm_named(vmm, &out->vmm)) {
+	if (vmm && strcmp(vmm, "auto") && !pattern_vmm_named(vmm, &out->vmm)) {
 		out->off = true;
 		return "SWITCHOVER_VMM";
 	}

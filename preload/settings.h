@@ -12,13 +12,13 @@
 #ifndef PRELOAD_SETTINGS_H
 #define PRELOAD_SETTINGS_H
 
-#include "foresee.h"
+#include "patterns.h"
 
 struct settings {
 	bool off;
 	bool observe_only;
 	bool verbose;
-	enum foresee_vmm vmm;
+	enum pattern_vmm vmm;
 	const char *log;     /* NULL: standard error */
 	const char *observe; /* NULL: no */
 };

@@ -9,18 +9,18 @@
 #include "state.h"
 #include "worker.h"
 
-static bool has_p2p(const struct fleet_device *device)
+static bool has_p2p(const struct tracked_device *device)
 {
 	return device->flags & VFIO_MIGRATION_P2P;
 }
 
-static void learn(struct fleet_device *device)
+static void learn(struct tracked_device *device)
 {
 	if (device->state == FLEET_STATE_UNKNOWN && device->ahead == FLEET_IDLE && !device->calls)
 		device->state = state_get(device->fd);
 }
 
-static bool goes_along(const struct fleet_device *other, const struct fleet_device *asked)
+static bool goes_along(const struct tracked_device *other, const struct tracked_device *asked)
 {
 	return other != asked && other->ahead == FLEET_IDLE && !other->calls && !other->failed &&
 	       has_p2p(other) && other->state == asked->state;
@@ -39,21 +39,21 @@ static bool is_there(uint32_t state, uint32_t to)
  * No device leaves P2P, by our doing, while one that has P2P has not been asked into it. (What is
  * asked for counts: an arc of ours that is under way has been begun, but the VMM has not seen it.)
  */
-static bool barrier_allows(const struct fleet_device *asked, const struct foresee_arc *arc)
+static bool barrier_allows(const struct tracked_device *asked, const struct pattern_arc *arc)
 {
-	if (!arc->via && !foresee_leaves_p2p(arc->from, arc->to))
+	if (!arc->via && !pattern_leaves_p2p(arc->from, arc->to))
 		return true;
-	fleet_for_each(other)
+	devices_for_each(other)
 	{
 		if (other == asked || !has_p2p(other) || goes_along(other, asked))
 			continue;
-		if (!foresee_is_p2p(other->state) && !is_there(other->state, arc->to))
+		if (!pattern_is_p2p(other->state) && !is_there(other->state, arc->to))
 			return false;
 	}
 	return true;
 }
 
-static void await_all(struct fleet_device **taken, unsigned count)
+static void await_all(struct tracked_device **taken, unsigned count)
 {
 	for (unsigned i = 0; i < count; i++)
 		while (taken[i]->ahead == FLEET_WORKS)
@@ -62,7 +62,7 @@ static void await_all(struct fleet_device **taken, unsigned count)
 
 /* Back to where the VMM believes them. What was resuming cannot go back: it stays at the barrier,
    from which the arc that the VMM is going to ask for leads on all the same. */
-static void take_back(struct fleet_device **taken, unsigned count, uint32_t from)
+static void take_back(struct tracked_device **taken, unsigned count, uint32_t from)
 {
 	for (unsigned i = 0; i < count; i++)
 		if (taken[i]->result.rc == 0 && from != SWO_DEVICE_RESUMING)
@@ -70,27 +70,27 @@ static void take_back(struct fleet_device **taken, unsigned count, uint32_t from
 	await_all(taken, count);
 	for (unsigned i = 0; i < count; i++) {
 		taken[i]->state = taken[i]->result.rc ? FLEET_STATE_UNKNOWN : taken[i]->step;
-		fleet_set_ahead(taken[i], FLEET_IDLE);
+		devices_set_speculation(taken[i], FLEET_IDLE);
 	}
 	pthread_cond_broadcast(&fleet.changed);
 }
 
 /* Takes all to the barrier that the VMM leaves out. False: one does not get there. */
-static bool pass_barrier(struct fleet_device *asked, const struct foresee_arc *arc,
-	struct fleet_device **taken, unsigned count)
+static bool pass_barrier(struct tracked_device *asked, const struct pattern_arc *arc,
+	struct tracked_device **taken, unsigned count)
 {
-	struct fleet_result own;
+	struct device_result own;
 	const int fd = asked->fd;
 	bool all = true;
 
 	for (unsigned i = 0; i < count; i++)
 		worker_begin(taken[i], arc->from, arc->to, arc->via);
-	const unsigned tenancy = fleet_call_begin(asked);
+	const unsigned generation = devices_call_begin(asked);
 
 	pthread_mutex_unlock(&fleet.lock);
 	state_set(fd, arc->via, &own);
 	pthread_mutex_lock(&fleet.lock);
-	if (fleet_call_end(asked, tenancy))
+	if (devices_call_end(asked, generation))
 		asked->state = own.rc < 0 ? FLEET_STATE_UNKNOWN : arc->via;
 	await_all(taken, count);
 	for (unsigned i = 0; i < count; i++)
@@ -98,19 +98,19 @@ static bool pass_barrier(struct fleet_device *asked, const struct foresee_arc *a
 	return all && own.rc == 0;
 }
 
-unsigned siblings_begin(enum foresee_vmm vmm, struct fleet_device *device, uint32_t to)
+unsigned siblings_begin(enum pattern_vmm vmm, struct tracked_device *device, uint32_t to)
 {
-	struct fleet_device *taken[FLEET_DEVICES_MAX];
+	struct tracked_device *taken[FLEET_DEVICES_MAX];
 	unsigned count = 0;
 
 	if (fleet.count < 2 || !has_p2p(device) || device->calls)
 		return 0;
-	fleet_for_each(other) learn(other);
-	const struct foresee_arc *arc = foresee(vmm, device->state, to);
+	devices_for_each(other) learn(other);
+	const struct pattern_arc *arc = foresee(vmm, device->state, to);
 
 	if (!arc || !barrier_allows(device, arc))
 		return 0;
-	fleet_for_each(other)
+	devices_for_each(other)
 	{
 		if (!goes_along(other, device))
 			continue;

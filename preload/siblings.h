@@ -6,13 +6,13 @@
 #ifndef PRELOAD_SIBLINGS_H
 #define PRELOAD_SIBLINGS_H
 
-#include "fleet.h"
-#include "foresee.h"
+#include "devices.h"
+#include "patterns.h"
 
 /*
  * Before `device` is asked for `to`. With the lock held; it is let go while devices are taken to a
  * barrier that the VMM leaves out. Returns on how many others the arc has been begun.
  */
-unsigned siblings_begin(enum foresee_vmm vmm, struct fleet_device *device, uint32_t to);
+unsigned siblings_begin(enum pattern_vmm vmm, struct tracked_device *device, uint32_t to);
 
 #endif

@@ -6,11 +6,11 @@
 #include "state.h"
 
 #include "real.h"
-#include "say.h"
+#include "trace.h"
 
 #include <errno.h>
 
-void state_set(int fd, uint32_t state, struct fleet_result *out)
+void state_set(int fd, uint32_t state, struct device_result *out)
 {
 	struct state_request request = {
 		.header = {.argsz = sizeof(request),
@@ -18,10 +18,10 @@ void state_set(int fd, uint32_t state, struct fleet_result *out)
 		.mig = {.device_state = state, .data_fd = -1},
 	};
 
-	out->start_ns = say_now();
+	out->start_ns = trace_now();
 	out->rc = real.ioctl(fd, VFIO_DEVICE_FEATURE, &request);
 	out->error = out->rc < 0 ? errno : 0;
-	out->end_ns = say_now();
+	out->end_ns = trace_now();
 	out->data_fd = out->rc < 0 ? -1 : request.mig.data_fd;
 }
 

@@ -6,7 +6,7 @@
 #ifndef PRELOAD_STATE_H
 #define PRELOAD_STATE_H
 
-#include "fleet.h"
+#include "devices.h"
 
 #include "device/core/vfio_abi.h"
 
@@ -22,7 +22,7 @@ struct flags_request {
 };
 
 /* Without the lock: it takes as long as the device takes. */
-void state_set(int fd, uint32_t state, struct fleet_result *out);
+void state_set(int fd, uint32_t state, struct device_result *out);
 /* FLEET_STATE_UNKNOWN when the device does not say. */
 uint32_t state_get(int fd);
 /* False: it has no migration. */

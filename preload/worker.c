@@ -6,10 +6,10 @@
 #include "worker.h"
 
 #include "check.h"
-#include "foresee.h"
+#include "patterns.h"
 #include "real.h"
-#include "say.h"
 #include "state.h"
+#include "trace.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -34,54 +34,54 @@ static bool has_way_back(uint32_t from, uint32_t to)
 	}
 }
 
-static void take_back(struct fleet_device *device)
+static void take_back(struct tracked_device *device)
 {
-	struct fleet_result back;
+	struct device_result back;
 	const int fd = device->fd;
 	const int data_fd = device->result.data_fd;
 	const uint32_t from = device->from;
 
-	check_surprise("nobody asked for %s->%s, which was begun on it", device,
-		foresee_state_name(from), foresee_state_name(device->to));
+	check_mismatch("nobody asked for %s->%s, which was begun on it", device,
+		pattern_state_name(from), pattern_state_name(device->to));
 	if (device->result.rc < 0 || !has_way_back(from, device->to))
 		return;
-	fleet_set_ahead(device, FLEET_WORKS);
+	devices_set_speculation(device, FLEET_WORKS);
 	device->result.data_fd = -1;
 	if (data_fd >= 0)
-		fleet_forget(data_fd);
+		devices_forget(data_fd);
 	pthread_mutex_unlock(&fleet.lock);
 	if (data_fd >= 0)
 		real.close(data_fd);
 	state_set(fd, from, &back);
 	pthread_mutex_lock(&fleet.lock);
 	device->state = back.rc < 0 ? FLEET_STATE_UNKNOWN : from;
-	fleet_set_ahead(device, FLEET_IDLE);
+	devices_set_speculation(device, FLEET_IDLE);
 	pthread_cond_broadcast(&fleet.changed);
 }
 
-static void take_step(struct fleet_device *device)
+static void take_step(struct tracked_device *device)
 {
 	const int fd = device->fd;
 	const uint32_t step = device->step;
-	struct fleet_result result;
+	struct device_result result;
 
 	pthread_mutex_unlock(&fleet.lock);
 	state_set(fd, step, &result);
 	pthread_mutex_lock(&fleet.lock);
 	device->result = result;
-	fleet_session(device, result.data_fd);
-	fleet_set_ahead(device, step == device->to ? FLEET_DONE : FLEET_HELD);
+	devices_session(device, result.data_fd);
+	devices_set_speculation(device, step == device->to ? FLEET_DONE : FLEET_HELD);
 	pthread_cond_broadcast(&fleet.changed);
 }
 
 /* True when it is time to take back. */
-static bool wait_for_work(struct fleet_device *device)
+static bool wait_for_work(struct tracked_device *device)
 {
 	if (device->ahead != FLEET_DONE || check_failed()) {
 		pthread_cond_wait(&device->go, &fleet.lock);
 		return false;
 	}
-	const uint64_t now = say_now();
+	const uint64_t now = trace_now();
 	uint64_t until = (fleet.last_call_ns > device->result.end_ns ? fleet.last_call_ns
 								     : device->result.end_ns) +
 			 worker_patience_ns;
@@ -100,7 +100,7 @@ static bool wait_for_work(struct fleet_device *device)
 
 static void *worker(void *arg)
 {
-	struct fleet_device *device = arg;
+	struct tracked_device *device = arg;
 
 	pthread_mutex_lock(&fleet.lock);
 	while (!device->worker_quits) {
@@ -113,7 +113,7 @@ static void *worker(void *arg)
 	return NULL;
 }
 
-bool worker_ready(struct fleet_device *device)
+bool worker_ready(struct tracked_device *device)
 {
 	pthread_attr_t attr;
 	sigset_t all, kept;
@@ -136,23 +136,23 @@ bool worker_ready(struct fleet_device *device)
 	return true;
 }
 
-void worker_begin(struct fleet_device *device, uint32_t from, uint32_t to, uint32_t step)
+void worker_begin(struct tracked_device *device, uint32_t from, uint32_t to, uint32_t step)
 {
 	device->from = from;
 	device->to = to;
 	device->step = step;
-	device->result = (struct fleet_result){.data_fd = -1};
-	fleet_set_ahead(device, FLEET_WORKS);
+	device->result = (struct device_result){.data_fd = -1};
+	devices_set_speculation(device, FLEET_WORKS);
 	pthread_cond_signal(&device->go);
 }
 
-void worker_await(const struct fleet_device *device)
+void worker_await(const struct tracked_device *device)
 {
 	while (device->ahead == FLEET_WORKS || device->ahead == FLEET_HELD)
 		pthread_cond_wait(&fleet.changed, &fleet.lock);
 }
 
-void worker_end(struct fleet_device *device)
+void worker_end(struct tracked_device *device)
 {
 	if (!device->worker_runs)
 		return;

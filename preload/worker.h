@@ -7,17 +7,17 @@
 #ifndef PRELOAD_WORKER_H
 #define PRELOAD_WORKER_H
 
-#include "fleet.h"
+#include "devices.h"
 
 /* Is there a thread for it? Makes one; false: the process may have no more. */
-bool worker_ready(struct fleet_device *device);
+bool worker_ready(struct tracked_device *device);
 /* The device's thread asks for `step` now; from, to: the whole arc that the VMM is going to ask
  * for. */
-void worker_begin(struct fleet_device *device, uint32_t from, uint32_t to, uint32_t step);
+void worker_begin(struct tracked_device *device, uint32_t from, uint32_t to, uint32_t step);
 /* Until no thread of ours is at work on it, nor holds it at a barrier. */
-void worker_await(const struct fleet_device *device);
+void worker_await(const struct tracked_device *device);
 /* Ends the thread of a device that is idle or done. Lets the lock go meanwhile. */
-void worker_end(struct fleet_device *device);
+void worker_end(struct tracked_device *device);
 
 /*
  * A result that nobody asks for, while the VMM is in no VFIO call, is taken back after so long

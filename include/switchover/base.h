@@ -130,7 +130,7 @@ SWO_API bool swo_worker_destroy(struct swo_worker *worker, swo_deadline deadline
  * Memory that a thread which hangs may still touch: never freed, and on a list, so that those who
  * look for leaks, or into a core, can tell it from what was forgotten.
  */
-SWO_API void swo_leave_behind(void *what);
+SWO_API void swo_leak_hung(void *what);
 
 /* Log */
 
@@ -169,7 +169,7 @@ SWO_API void swo_buf_free(struct swo_buf *buf);
 
 /* Zeros, with their pages there already: what is allocated so costs no page fault in a downtime.
    Free it with free. NULL: no memory. */
-SWO_API void *swo_alloc_touched(size_t size);
+SWO_API void *swo_calloc_prefaulted(size_t size);
 
 /*
  * Raises this process's soft limit on open files to the hard one. What then still fails for want of

@@ -293,7 +293,7 @@ struct swo_arc_cost {
 SWO_API struct swo_arc_cost swo_device_arc_cost(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
 /* The sum of mean_ns on the way from one state to another by this device's legal arcs. */
-SWO_API uint64_t swo_device_way_ns(
+SWO_API uint64_t swo_device_path_ns(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
 
 /* What is expected of a device that nothing was learned of, by the word of a probe or of whoever

@@ -72,7 +72,7 @@ SWO_API int swo_ram_check_fds(struct swo_ram *ram, const int *fds, struct swo_er
 SWO_API int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err);
 SWO_API int swo_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err);
 SWO_API void swo_ram_take_over(struct swo_ram *ram);
-SWO_API void swo_ram_let_go(struct swo_ram *ram);
+SWO_API void swo_ram_release(struct swo_ram *ram);
 SWO_API bool swo_ram_is_writable(const struct swo_ram *ram);
 SWO_API bool swo_ram_is_gone(const struct swo_ram *ram);
 

@@ -112,7 +112,7 @@ static uint64_t parallel_ns(const struct estimate_input *in, uint64_t ram_bytes)
 	       to_p2p + to_running + machinery_ns(in);
 }
 
-struct estimate estimate_downtime(const struct estimate_input *in)
+struct estimate analysis_estimate_downtime(const struct estimate_input *in)
 {
 	struct estimate out = {.slowest = -1};
 	uint64_t worst = 0;

@@ -37,6 +37,6 @@ struct estimate {
 	int slowest;		 /* index of the device that costs most; -1: none */
 };
 
-struct estimate estimate_downtime(const struct estimate_input *in);
+struct estimate analysis_estimate_downtime(const struct estimate_input *in);
 
 #endif

@@ -62,7 +62,7 @@ struct play {
 	bool no_memory;
 };
 
-uint64_t flow_transfer_ns(uint64_t bytes, uint64_t rate)
+uint64_t analysis_flow_transfer_ns(uint64_t bytes, uint64_t rate)
 {
 	double ns = rate ? (double)bytes * 1e9 / (double)rate : 0;
 
@@ -70,13 +70,13 @@ uint64_t flow_transfer_ns(uint64_t bytes, uint64_t rate)
 	return (uint64_t)ns + ((double)(uint64_t)ns < ns);
 }
 
-uint64_t flow_reserve(uint64_t *busy_until, uint64_t earliest, uint64_t duration)
+uint64_t analysis_flow_reserve(uint64_t *busy_until, uint64_t earliest, uint64_t duration)
 {
 	*busy_until = (*busy_until > earliest ? *busy_until : earliest) + duration;
 	return *busy_until;
 }
 
-unsigned flow_pf_of(const struct flow_device *devices, unsigned i)
+unsigned analysis_flow_pf_of(const struct flow_device *devices, unsigned i)
 {
 	for (unsigned k = 0; devices[i].pf != FLOW_NOBODY && k < i; k++)
 		if (devices[k].pf == devices[i].pf)
@@ -161,7 +161,9 @@ static void save_on(struct play *p, unsigned i, uint64_t now)
 		return;
 	s->saving = true;
 	s->granted += bytes;
-	at(p, flow_reserve(&p->lanes[s->lane].save, now, flow_transfer_ns(bytes, d->save_rate)),
+	at(p,
+		analysis_flow_reserve(&p->lanes[s->lane].save, now,
+			analysis_flow_transfer_ns(bytes, d->save_rate)),
 		EV_SAVED, i, bytes);
 }
 
@@ -169,17 +171,17 @@ static void into_channel(
 	struct play *p, unsigned who, unsigned channel, uint64_t now, uint64_t bytes)
 {
 	at(p,
-		flow_reserve(
-			&p->channel[channel], now, flow_transfer_ns(bytes, p->flow->channel_rate)),
+		analysis_flow_reserve(&p->channel[channel], now,
+			analysis_flow_transfer_ns(bytes, p->flow->channel_rate)),
 		EV_IN_CHANNEL, who, bytes);
 }
 
 static void copy(struct play *p, unsigned i, uint64_t now, uint64_t bytes)
 {
-	uint64_t ns = flow_transfer_ns(bytes, p->flow->cpu_rate);
+	uint64_t ns = analysis_flow_transfer_ns(bytes, p->flow->cpu_rate);
 
 	if (ns)
-		at(p, flow_reserve(&p->cpu, now, ns), EV_COPIED, i, bytes);
+		at(p, analysis_flow_reserve(&p->cpu, now, ns), EV_COPIED, i, bytes);
 	else
 		into_channel(p, i, i % p->flow->channels, now, bytes);
 }
@@ -231,7 +233,9 @@ static void load_on(struct play *p, unsigned i, uint64_t now)
 	uint64_t bytes = smaller(p->grain, s->taken - s->loading_done);
 
 	s->loading = true;
-	at(p, flow_reserve(&p->lanes[s->lane].load, now, flow_transfer_ns(bytes, d->load_rate)),
+	at(p,
+		analysis_flow_reserve(&p->lanes[s->lane].load, now,
+			analysis_flow_transfer_ns(bytes, d->load_rate)),
 		EV_LOADED, i, bytes);
 }
 
@@ -283,8 +287,8 @@ static void happen(struct play *p, const struct event *e)
 		save_on(p, e->who, e->when);
 		break;
 	case EV_STREAM_DUE:
-		at(p, flow_reserve(&p->cpu, e->when, p->flow->stream_ns), EV_STREAM_OPEN, e->who,
-			0);
+		at(p, analysis_flow_reserve(&p->cpu, e->when, p->flow->stream_ns), EV_STREAM_OPEN,
+			e->who, 0);
 		break;
 	case EV_STREAM_OPEN:
 		s->stream_open = true;
@@ -305,8 +309,8 @@ static void happen(struct play *p, const struct event *e)
 		break;
 	case EV_IN_CHANNEL:
 		at(p,
-			flow_reserve(
-				&p->wire, e->when, flow_transfer_ns(e->bytes, p->flow->wire_rate)),
+			analysis_flow_reserve(&p->wire, e->when,
+				analysis_flow_transfer_ns(e->bytes, p->flow->wire_rate)),
 			EV_ON_WIRE, e->who, e->bytes);
 		break;
 	case EV_ON_WIRE:
@@ -340,7 +344,7 @@ static void begin(struct play *p)
 
 		total += d->bytes;
 		d->sent = d->loaded = d->load_start = UINT64_MAX;
-		p->states[i].lane = flow_pf_of(p->flow->devices, i);
+		p->states[i].lane = analysis_flow_pf_of(p->flow->devices, i);
 	}
 	p->grain = FLOW_GRAIN;
 	while (total / p->grain > GRAINS_MAX)
@@ -359,7 +363,7 @@ static void begin(struct play *p)
 	}
 }
 
-int flow_run(struct flow *flow, struct swo_error *err)
+int analysis_flow_run(struct flow *flow, struct swo_error *err)
 {
 	struct play p = {.flow = flow,
 		.states = calloc(flow->count + 1, sizeof(*p.states)),

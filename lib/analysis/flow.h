@@ -41,13 +41,13 @@ struct flow {
 };
 
 /* 0 without a rate. */
-uint64_t flow_transfer_ns(uint64_t bytes, uint64_t rate);
+uint64_t analysis_flow_transfer_ns(uint64_t bytes, uint64_t rate);
 /* Takes its turn behind what was reserved before; gives the end. */
-uint64_t flow_reserve(uint64_t *busy_until, uint64_t earliest, uint64_t duration);
+uint64_t analysis_flow_reserve(uint64_t *busy_until, uint64_t earliest, uint64_t duration);
 /* The first device that has the PF of device i: its engines stand for the PF's. */
-unsigned flow_pf_of(const struct flow_device *devices, unsigned i);
+unsigned analysis_flow_pf_of(const struct flow_device *devices, unsigned i);
 
 /* SWO_E_NO_MEMORY is all that can go wrong. */
-int flow_run(struct flow *flow, struct swo_error *err);
+int analysis_flow_run(struct flow *flow, struct swo_error *err);
 
 #endif

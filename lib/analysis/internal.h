@@ -42,10 +42,10 @@ enum plan_stage {
 	PLAN_STARTED,  /* target, mark */
 };
 
-enum plan_stage plan_stage_of(const struct swo_span *span);
+enum plan_stage analysis_stage_of(const struct swo_span *span);
 
 /* swo_critical_path, over spans that are anybody's. */
-int plan_path(
+int analysis_path(
 	const struct swo_span *spans, size_t count, struct swo_path *out, struct swo_error *err);
 
 #endif

@@ -68,7 +68,8 @@ static uint64_t walk(struct model *m, enum arc arc, unsigned i, uint64_t when)
 	uint64_t ns = cost(m, arc, i), end = when + ns;
 
 	if (m->setup->pf_arcs && device(m, i)->pf != FLOW_NOBODY)
-		end = flow_reserve(&m->lanes[flow_pf_of(m->flow.devices, i)], when, ns);
+		end = analysis_flow_reserve(
+			&m->lanes[analysis_flow_pf_of(m->flow.devices, i)], when, ns);
 	*period(m, arc, i) = (struct swo_plan_period){end - ns, end};
 	return end;
 }
@@ -76,7 +77,7 @@ static uint64_t walk(struct model *m, enum arc arc, unsigned i, uint64_t when)
 static uint64_t walk_in_pass(struct model *m, enum arc arc, unsigned i, uint64_t when)
 {
 	/* That of RESUMING->STOP is in what a stream costs. */
-	when = flow_reserve(&m->cpu, when, m->setup->costs.arc_ns);
+	when = analysis_flow_reserve(&m->cpu, when, m->setup->costs.arc_ns);
 	/* One launch takes a device that was not finalised all the way. */
 	if (arc == ARC_RELEASE && m->setup->finalise == SWO_WHEN_LATE)
 		when = walk(m, ARC_FINALISE, i, when);
@@ -142,7 +143,7 @@ static int streams(struct model *m, struct swo_error *err)
 			setup->config == SWO_WHEN_EARLY ? 0 : flow->latency_ns + d->config_load_ns;
 	}
 	flow->cpu_from = m->cpu;
-	if (flow_run(flow, err))
+	if (analysis_flow_run(flow, err))
 		return -1;
 	m->sent = larger(flow->ram_sent, m->machine_saved);
 	for (unsigned i = 0; i < setup->count; i++) {
@@ -203,7 +204,7 @@ static uint64_t finalise(struct model *m)
 /* The whole:
  */
 
-int model_run(struct model *m, struct swo_error *err)
+int analysis_model_run(struct model *m, struct swo_error *err)
 {
 	const struct swo_plan_setup *setup = m->setup;
 	uint64_t latency = m->flow.latency_ns;

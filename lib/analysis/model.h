@@ -24,6 +24,6 @@ struct model {
 	uint64_t released, resumed, started;
 };
 
-int model_run(struct model *m, struct swo_error *err);
+int analysis_model_run(struct model *m, struct swo_error *err);
 
 #endif

@@ -385,13 +385,13 @@ static int find_ends(const struct swo_span *spans, size_t count, uint64_t *from,
 	bool stopped = false, started = false;
 
 	for (size_t i = 0; i < count; i++)
-		if (plan_stage_of(&spans[i]) == PLAN_STARTED &&
+		if (analysis_stage_of(&spans[i]) == PLAN_STARTED &&
 			(!started || spans[i].end_ns > *to)) {
 			*to = spans[i].end_ns;
 			started = true;
 		}
 	for (size_t i = 0; started && i < count; i++)
-		if (plan_stage_of(&spans[i]) == PLAN_STOPPED && spans[i].start_ns <= *to &&
+		if (analysis_stage_of(&spans[i]) == PLAN_STOPPED && spans[i].start_ns <= *to &&
 			(!stopped || spans[i].start_ns > *from)) {
 			*from = spans[i].start_ns;
 			stopped = true;
@@ -407,7 +407,7 @@ static int find_ends(const struct swo_span *spans, size_t count, uint64_t *from,
 
 static void keep(struct walk *w, const struct swo_span *span, uint64_t to)
 {
-	struct item item = {.span = *span, .stage = plan_stage_of(span)};
+	struct item item = {.span = *span, .stage = analysis_stage_of(span)};
 
 	if (item.stage == PLAN_OTHER || span->end_ns < w->from || span->start_ns > to)
 		return;
@@ -440,7 +440,7 @@ static void turn_round(struct swo_path *path)
 	}
 }
 
-int plan_path(
+int analysis_path(
 	const struct swo_span *spans, size_t count, struct swo_path *out, struct swo_error *err)
 {
 	*out = (struct swo_path){0};
@@ -477,7 +477,7 @@ int swo_critical_path(struct swo_timeline *timeline, struct swo_path *out, struc
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a path over %zu spans", count);
 	while (got < count && swo_timeline_get(timeline, got, &spans[got]))
 		got++;
-	int rc = plan_path(spans, got, out, err);
+	int rc = analysis_path(spans, got, out, err);
 
 	free(spans);
 	return rc;

@@ -208,11 +208,11 @@ static int play(struct model *m, struct swo_plan_result *out, struct swo_timelin
 	if (!spans.list)
 		return swo_error_set(
 			err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", setup->count);
-	int rc = model_run(m, err);
+	int rc = analysis_model_run(m, err);
 
 	if (!rc) {
 		put_all(&spans, m);
-		rc = plan_path(spans.list, spans.count, &out->path, err);
+		rc = analysis_path(spans.list, spans.count, &out->path, err);
 	}
 	if (!rc && timeline)
 		rc = put_into(timeline, &spans, err);

@@ -59,7 +59,7 @@ static enum plan_stage named(const struct swo_span *span)
 	return PLAN_OTHER;
 }
 
-enum plan_stage plan_stage_of(const struct swo_span *span)
+enum plan_stage analysis_stage_of(const struct swo_span *span)
 {
 	if (span->kind == SWO_SPAN_ARC)
 		return arc_stage(span);

@@ -42,7 +42,7 @@ void swo_buf_free(struct swo_buf *buf)
 	buf->len = buf->room = 0;
 }
 
-void *swo_alloc_touched(size_t size)
+void *swo_calloc_prefaulted(size_t size)
 {
 	const long page = sysconf(_SC_PAGESIZE);
 	/* volatile, as they are zeros already */

@@ -55,7 +55,7 @@ static struct left_behind {
 	void *what;
 } * _Atomic all_left_behind;
 
-void swo_leave_behind(void *what)
+void swo_leak_hung(void *what)
 {
 	struct left_behind *left = malloc(sizeof(*left));
 
@@ -212,7 +212,7 @@ bool swo_worker_destroy(struct swo_worker *worker, swo_deadline deadline)
 
 	if (!ended) {
 		pthread_detach(worker->thread);
-		swo_leave_behind(worker);
+		swo_leak_hung(worker);
 		return false;
 	}
 	pthread_join(worker->thread, NULL);

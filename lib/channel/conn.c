@@ -211,7 +211,7 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 	}
 }
 
-int swo_listener_welcome(struct swo_listener *listener, struct swo_conn *conn,
+int swo_listener_handshake(struct swo_listener *listener, struct swo_conn *conn,
 	swo_deadline deadline, struct swo_error *err)
 {
 	if (!listener->security || !listener->security->tls)
@@ -265,19 +265,19 @@ static int await_connection(int fd, swo_deadline deadline)
 }
 
 static int connect_one(const struct sockaddr *address, socklen_t len, swo_deadline deadline,
-	struct swo_attempt *attempt, int *out)
+	struct swo_cancel *attempt, int *out)
 {
 	swo_autofd int fd =
 		socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return errno;
-	int error = swo_attempt_begin(attempt, fd) ? 0 : ECANCELED;
+	int error = swo_cancel_arm(attempt, fd) ? 0 : ECANCELED;
 
 	/* EAGAIN: a UNIX listener whose backlog is full; the caller tries again. */
 	if (!error && connect(fd, address, len))
 		error = errno == EINPROGRESS ? await_connection(fd, deadline) : errno;
-	if (!swo_attempt_over(attempt))
+	if (!swo_cancel_disarm(attempt))
 		error = ECANCELED;
 	if (error)
 		return error;
@@ -287,17 +287,17 @@ static int connect_one(const struct sockaddr *address, socklen_t len, swo_deadli
 }
 
 static int secure(struct swo_conn *conn, const struct swo_uri *uri,
-	const struct swo_security *security, swo_deadline deadline, struct swo_attempt *attempt,
+	const struct swo_security *security, swo_deadline deadline, struct swo_cancel *attempt,
 	struct swo_error *err)
 {
 	int rc = 0;
 
 	if (!security || !security->tls)
 		return 0;
-	if (swo_attempt_begin(attempt, conn->fd))
+	if (swo_cancel_arm(attempt, conn->fd))
 		rc = swo_tls_start(
 			conn->fd, security->tls, conn->peer, uri->host, deadline, &conn->tls, err);
-	if (swo_attempt_over(attempt))
+	if (swo_cancel_disarm(attempt))
 		return rc;
 	return swo_error_set(
 		err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", conn->peer);
@@ -310,7 +310,7 @@ int swo_conn_open(const char *uri, const struct swo_security *security, swo_dead
 }
 
 int swo_conn_attempt(const char *uri_text, const struct swo_security *security,
-	swo_deadline deadline, struct swo_attempt *attempt, struct swo_conn **out,
+	swo_deadline deadline, struct swo_cancel *attempt, struct swo_conn **out,
 	struct swo_error *err)
 {
 	struct swo_uri uri;
@@ -361,7 +361,7 @@ void swo_conn_shutdown(struct swo_conn *conn)
 	if (!conn)
 		return;
 	if (conn->tls)
-		swo_tls_bye(conn->tls);
+		swo_tls_close_notify(conn->tls);
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
@@ -370,7 +370,7 @@ void swo_conn_close(struct swo_conn *conn)
 	if (!conn)
 		return;
 	if (conn->tls)
-		swo_tls_bye(conn->tls);
+		swo_tls_close_notify(conn->tls);
 	swo_tls_free(conn->tls);
 	swo_close_fd(&conn->fd);
 	if (conn->fds)

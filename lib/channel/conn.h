@@ -10,7 +10,7 @@
 #ifndef CHANNEL_CONN_H
 #define CHANNEL_CONN_H
 
-#include "channel/attempt.h"
+#include "channel/cancel.h"
 #include "channel/tls.h"
 
 struct swo_listener;
@@ -33,7 +33,7 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 	struct swo_error *err);
 /* What remains to be done with an accepted connection: the TLS handshake, where there is to be one.
  */
-int swo_listener_welcome(struct swo_listener *listener, struct swo_conn *conn,
+int swo_listener_handshake(struct swo_listener *listener, struct swo_conn *conn,
 	swo_deadline deadline, struct swo_error *err);
 /* Any thread: this and every later accept returns SWO_E_CANCELLED. */
 void swo_listener_stop(struct swo_listener *listener);
@@ -42,10 +42,10 @@ void swo_listener_close(struct swo_listener *listener);
 /* With TLS, the handshake is over and each end has accepted the other. */
 int swo_conn_open(const char *uri, const struct swo_security *security, swo_deadline deadline,
 	struct swo_conn **out, struct swo_error *err);
-/* The same, which swo_attempt_end() on another thread turns into SWO_E_CANCELLED at once (but for
+/* The same, which swo_cancel_fire() on another thread turns into SWO_E_CANCELLED at once (but for
    the resolver, which has deadlines of its own). */
 int swo_conn_attempt(const char *uri, const struct swo_security *security, swo_deadline deadline,
-	struct swo_attempt *attempt, struct swo_conn **out, struct swo_error *err);
+	struct swo_cancel *attempt, struct swo_conn **out, struct swo_error *err);
 /* Takes over a connected stream socket. */
 int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_error *err);
 void swo_conn_shutdown(struct swo_conn *conn);

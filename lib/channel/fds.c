@@ -138,7 +138,7 @@ int swo_conn_attach_fds(
 	return 0;
 }
 
-int swo_conn_welcome_fds(struct swo_conn *conn, bool welcome, struct swo_error *err)
+int swo_conn_accept_fds(struct swo_conn *conn, bool welcome, struct swo_error *err)
 {
 	struct swo_fds *bag = bag_of(conn, err);
 

@@ -29,7 +29,7 @@ struct swo_fds {
  */
 int swo_conn_attach_fds(
 	struct swo_conn *conn, const int *fds, unsigned count, struct swo_error *err);
-int swo_conn_welcome_fds(struct swo_conn *conn, bool welcome, struct swo_error *err);
+int swo_conn_accept_fds(struct swo_conn *conn, bool welcome, struct swo_error *err);
 /* Exactly so many have come: they are the caller's now. Else all are closed, and it is an error. */
 int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct swo_error *err);
 /* Closes what came and nobody took; closing the connection does so, too. */

@@ -21,7 +21,7 @@ static int would_block(gnutls_session_t session, int os_errno)
 	return -1;
 }
 
-ssize_t tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
+ssize_t channel_tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
 {
 	struct swo_tls *tls = opaque;
 	struct tls_buffer *in = &tls->in;
@@ -45,7 +45,7 @@ ssize_t tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
 }
 
 /* Never full: whoever makes GnuTLS write has looked for RECORD_ROOM before. */
-ssize_t tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count)
+ssize_t channel_tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count)
 {
 	struct swo_tls *tls = opaque;
 	struct tls_buffer *out = &tls->out;
@@ -61,7 +61,7 @@ ssize_t tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count)
 	return (ssize_t)total;
 }
 
-int tls_flush(struct swo_tls *tls)
+int channel_tls_flush(struct swo_tls *tls)
 {
 	struct tls_buffer *out = &tls->out;
 
@@ -83,7 +83,7 @@ int tls_flush(struct swo_tls *tls)
 	return 0;
 }
 
-bool tls_wait_for(int fd, short events, swo_deadline deadline)
+bool channel_tls_wait_for(int fd, short events, swo_deadline deadline)
 {
 	struct pollfd pfd = {.fd = fd, .events = events};
 	int n;
@@ -111,7 +111,7 @@ int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, c
 			"'%s' has no host name to look for in the target's certificate: say it "
 			"with tls-hostname",
 			peer);
-	else if (!tls_shake_hands(tls, deadline, err))
+	else if (!channel_tls_handshake(tls, deadline, err))
 		tls->up = true;
 	if (!tls->up) {
 		swo_tls_free(tls);
@@ -167,11 +167,11 @@ static int send_some(
 		/* Never "again": there is room. */
 		if (rc <= 0) {
 			tls->up = false;
-			return tls_transfer_error(tls->session, &tls->party, (int)rc, err);
+			return channel_tls_transfer_error(tls->session, &tls->party, (int)rc, err);
 		}
 		drop_front(iov, count, (size_t)rc);
 	}
-	int failed = tls_flush(tls);
+	int failed = channel_tls_flush(tls);
 
 	if (!failed)
 		return 0;
@@ -189,7 +189,7 @@ static int recv_some(
 		drop_front(iov, count, (size_t)rc);
 	} else if (!rc || gnutls_error_is_fatal((int)rc)) {
 		tls->up = false;
-		return tls_transfer_error(tls->session, &tls->party, (int)rc, err);
+		return channel_tls_transfer_error(tls->session, &tls->party, (int)rc, err);
 	}
 	return 0;
 }
@@ -227,7 +227,7 @@ int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uin
 		if (!deadline || moved != seen)
 			deadline = swo_deadline_ms(stall_ms);
 		seen = moved;
-		if (!tls_wait_for(tls->fd, sending ? POLLOUT : POLLIN, deadline))
+		if (!channel_tls_wait_for(tls->fd, sending ? POLLOUT : POLLIN, deadline))
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"nothing moved on the connection '%s' for %llu ms", tls->party.peer,
 				(unsigned long long)stall_ms);
@@ -242,13 +242,13 @@ bool swo_tls_holds_data(struct swo_tls *tls)
 	return holds;
 }
 
-void swo_tls_bye(struct swo_tls *tls)
+void swo_tls_close_notify(struct swo_tls *tls)
 {
 	pthread_mutex_lock(&tls->lock);
 	/* Not in the middle of a record; and nothing more can be sent after it. */
 	if (tls->up && !tls->out.end) {
 		gnutls_bye(tls->session, GNUTLS_SHUT_WR);
-		tls_flush(tls);
+		channel_tls_flush(tls);
 		tls->up = false;
 	}
 	pthread_mutex_unlock(&tls->lock);

@@ -39,7 +39,7 @@ int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uin
 /* Has something been received that was not asked for yet? The socket does not tell. */
 bool swo_tls_holds_data(struct swo_tls *tls);
 /* Tells the peer that this was all, as far as that goes without waiting. Any thread. */
-void swo_tls_bye(struct swo_tls *tls);
+void swo_tls_close_notify(struct swo_tls *tls);
 void swo_tls_free(struct swo_tls *tls);
 
 #endif

@@ -19,7 +19,8 @@
 
 /* Files */
 
-void tls_path(const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM])
+void channel_tls_path(
+	const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM])
 {
 	snprintf(out, TLS_PATH_ROOM, "%s/%s", params->creds, file);
 }
@@ -28,7 +29,7 @@ static bool exists(const struct swo_tls_params *params, const char *file)
 {
 	char path[TLS_PATH_ROOM];
 
-	tls_path(params, file, path);
+	channel_tls_path(params, file, path);
 	return !access(path, F_OK);
 }
 
@@ -87,7 +88,7 @@ static int read_file(const struct swo_tls_params *params, const char *file, bool
 	char path[TLS_PATH_ROOM];
 	struct stat st;
 
-	tls_path(params, file, path);
+	channel_tls_path(params, file, path);
 	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0 || fstat(fd, &st))
@@ -158,7 +159,7 @@ static int check_own(struct swo_tls_creds *creds, const char *file, const gnutls
 	if (status)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"TLS credentials: '%s/%s' would be refused by the other side: %s",
-			creds->params.creds, file, tls_status_text(status));
+			creds->params.creds, file, channel_tls_status_text(status));
 	return 0;
 }
 

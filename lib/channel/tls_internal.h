@@ -43,17 +43,18 @@ struct tls_party {
 
 /* "ca-cert.pem" and so on in the directory of the credentials. */
 #define TLS_PATH_ROOM (SWO_TLS_PATH_MAX + 32)
-void tls_path(const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM]);
+void channel_tls_path(
+	const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM]);
 
 /* What the alert is for a certificate's status. */
-gnutls_alert_description_t tls_alert_of(unsigned status);
+gnutls_alert_description_t channel_tls_alert_of(unsigned status);
 /* "it has expired", for a status that is not 0. */
-const char *tls_status_text(unsigned status);
+const char *channel_tls_status_text(unsigned status);
 /* Fills *err for a handshake that failed with rc, so far as GnuTLS knows why. Returns -1. */
-int tls_handshake_error(
+int channel_tls_handshake_error(
 	gnutls_session_t session, const struct tls_party *party, int rc, struct swo_error *err);
 /* The same for a transfer. */
-int tls_transfer_error(
+int channel_tls_transfer_error(
 	gnutls_session_t session, const struct tls_party *party, int rc, struct swo_error *err);
 
 #define TLS_RECORD 16384	    /* bytes of plain text in the largest record */
@@ -78,12 +79,12 @@ struct swo_tls {
 };
 
 /* Steps of a session (tls.c), with its lock held or before anybody else has it. */
-ssize_t tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len);
-ssize_t tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count);
+ssize_t channel_tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len);
+ssize_t channel_tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count);
 /* Writes what the socket takes now. 0, or an errno. */
-int tls_flush(struct swo_tls *tls);
-bool tls_wait_for(int fd, short events, swo_deadline deadline);
+int channel_tls_flush(struct swo_tls *tls);
+bool channel_tls_wait_for(int fd, short events, swo_deadline deadline);
 /* Hands shaken, both content: 0 (tls_shake.c). */
-int tls_shake_hands(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err);
+int channel_tls_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err);
 
 #endif

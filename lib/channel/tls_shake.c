@@ -62,7 +62,7 @@ static int verify(gnutls_session_t session)
 		return rc;
 	if (status) {
 		*refusal = (struct tls_refusal){
-			.set = true, .status = status, .alert = tls_alert_of(status)};
+			.set = true, .status = status, .alert = channel_tls_alert_of(status)};
 		return GNUTLS_E_CERTIFICATE_ERROR;
 	}
 	if (!server || !authz[0])
@@ -92,8 +92,8 @@ static int configure(struct swo_tls *tls)
 		return rc;
 	gnutls_session_set_ptr(session, &tls->party);
 	gnutls_transport_set_ptr(session, tls);
-	gnutls_transport_set_pull_function(session, tls_pull);
-	gnutls_transport_set_vec_push_function(session, tls_push);
+	gnutls_transport_set_pull_function(session, channel_tls_pull);
+	gnutls_transport_set_vec_push_function(session, channel_tls_push);
 	if (psk)
 		return gnutls_credentials_set(session, GNUTLS_CRD_PSK,
 			creds->server ? (void *)creds->psk_server : (void *)creds->psk_client);
@@ -110,7 +110,7 @@ static bool step_wait(struct swo_tls *tls, swo_deadline deadline)
 {
 	bool writing = tls->out.start < tls->out.end;
 
-	return tls_wait_for(tls->fd, writing ? POLLIN | POLLOUT : POLLIN, deadline);
+	return channel_tls_wait_for(tls->fd, writing ? POLLIN | POLLOUT : POLLIN, deadline);
 }
 
 static bool again(int rc)
@@ -132,11 +132,11 @@ static void dismiss(struct swo_tls *tls)
 	size_t drained = 0;
 	ssize_t n;
 
-	if (tls_flush(tls))
+	if (channel_tls_flush(tls))
 		return;
 	shutdown(tls->fd, SHUT_WR);
 	/* Closing a socket with bytes unread resets it, and what was said last is lost. */
-	while (drained < 4 * TLS_BUFFER && tls_wait_for(tls->fd, POLLIN, deadline)) {
+	while (drained < 4 * TLS_BUFFER && channel_tls_wait_for(tls->fd, POLLIN, deadline)) {
 		n = recv(tls->fd, tls->in.data, sizeof(tls->in.data), MSG_DONTWAIT);
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
 			return;
@@ -146,7 +146,7 @@ static void dismiss(struct swo_tls *tls)
 
 static int refuse(struct swo_tls *tls, int rc, struct swo_error *err)
 {
-	tls_handshake_error(tls->session, &tls->party, rc, err);
+	channel_tls_handshake_error(tls->session, &tls->party, rc, err);
 	if (tls->party.refusal.set)
 		gnutls_alert_send(tls->session, GNUTLS_AL_FATAL, tls->party.refusal.alert);
 	else if (rc != GNUTLS_E_FATAL_ALERT_RECEIVED && rc != GNUTLS_E_PREMATURE_TERMINATION)
@@ -159,7 +159,7 @@ static int handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_erro
 {
 	for (;;) {
 		int rc = gnutls_handshake(tls->session);
-		int failed = tls_flush(tls);
+		int failed = channel_tls_flush(tls);
 
 		if (rc < 0 && !again(rc) && gnutls_error_is_fatal(rc))
 			return refuse(tls, rc, err);
@@ -182,8 +182,8 @@ static int say_welcome(struct swo_tls *tls, swo_deadline deadline, struct swo_er
 
 	if (rc != 1)
 		return refuse(tls, (int)rc, err);
-	while (!tls_flush(tls) && tls->out.end)
-		if (!tls_wait_for(tls->fd, POLLOUT, deadline))
+	while (!channel_tls_flush(tls) && tls->out.end)
+		if (!channel_tls_wait_for(tls->fd, POLLOUT, deadline))
 			return late(tls, err);
 	return 0;
 }
@@ -213,7 +213,7 @@ static int check_first_byte(struct swo_tls *tls, swo_deadline deadline, struct s
 		21, 3, 3, 0, 2, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE};
 	uint8_t first;
 
-	if (!tls_wait_for(tls->fd, POLLIN, deadline))
+	if (!channel_tls_wait_for(tls->fd, POLLIN, deadline))
 		return late(tls, err);
 	if (recv(tls->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || first == 22)
 		return 0; /* an end of it is the handshake's to see */
@@ -226,7 +226,7 @@ static int check_first_byte(struct swo_tls *tls, swo_deadline deadline, struct s
 		tls->party.peer);
 }
 
-int tls_shake_hands(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+int channel_tls_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
 {
 	const bool server = tls->party.creds->server;
 	const unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL;

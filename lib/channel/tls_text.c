@@ -36,7 +36,7 @@ static const struct {
 		"it was signed with an algorithm or key that is too weak"},
 };
 
-gnutls_alert_description_t tls_alert_of(unsigned status)
+gnutls_alert_description_t channel_tls_alert_of(unsigned status)
 {
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(statuses); i++)
 		if (status & statuses[i].bit)
@@ -44,7 +44,7 @@ gnutls_alert_description_t tls_alert_of(unsigned status)
 	return GNUTLS_A_BAD_CERTIFICATE;
 }
 
-const char *tls_status_text(unsigned status)
+const char *channel_tls_status_text(unsigned status)
 {
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(statuses); i++)
 		if (status & statuses[i].bit)
@@ -75,7 +75,7 @@ static int we_refused(const struct tls_party *party, struct swo_error *err)
 	return swo_error_set(err, SWO_E_PROTOCOL, 0,
 		"the certificate of %s '%s' is refused: %s (credentials in %s)",
 		party->creds->server ? "the caller" : "the target", party->peer,
-		tls_status_text(refusal->status), params->creds);
+		channel_tls_status_text(refusal->status), params->creds);
 }
 
 /* Why they refused us */
@@ -135,7 +135,7 @@ static int they_refused(
 		party->peer, gnutls_alert_get_name(alert), params->creds);
 }
 
-int tls_handshake_error(
+int channel_tls_handshake_error(
 	gnutls_session_t session, const struct tls_party *party, int rc, struct swo_error *err)
 {
 	const struct swo_tls_params *params = &party->creds->params;
@@ -182,7 +182,7 @@ int tls_handshake_error(
 		gnutls_strerror(rc), params->creds);
 }
 
-int tls_transfer_error(
+int channel_tls_transfer_error(
 	gnutls_session_t session, const struct tls_party *party, int rc, struct swo_error *err)
 {
 	switch (rc) {

@@ -15,7 +15,7 @@ static void or_word(uint64_t *word, uint64_t bits)
 	__atomic_fetch_or(word, bits, __ATOMIC_RELEASE);
 }
 
-void region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages)
+void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages)
 {
 	while (pages) {
 		unsigned bit = page % 64;
@@ -49,7 +49,7 @@ static uint64_t gather(const uint64_t *bitmap, uint64_t bits, int64_t from)
 	return left < 64 ? word & bit_run(0, left) : word;
 }
 
-void region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap)
+void memory_region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap)
 {
 	uint64_t pages = region_pages(region);
 
@@ -78,14 +78,14 @@ void swo_ram_mark(struct swo_ram *ram, uint64_t gpa, uint64_t len)
 		uint64_t to = (last < region_last ? last : region_last) - region->gpa;
 		uint64_t page = from >> SWO_PAGE_SHIFT;
 
-		region_mark(region, page, (to >> SWO_PAGE_SHIFT) - page + 1);
+		memory_region_mark(region, page, (to >> SWO_PAGE_SHIFT) - page + 1);
 	}
 }
 
 void swo_ram_mark_all(struct swo_ram *ram)
 {
 	for (unsigned i = 0; i < ram->count; i++)
-		region_mark(&ram->region[i], 0, region_pages(&ram->region[i]));
+		memory_region_mark(&ram->region[i], 0, region_pages(&ram->region[i]));
 }
 
 void swo_ram_clear_all(struct swo_ram *ram)

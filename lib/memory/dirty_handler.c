@@ -55,8 +55,8 @@ static void take_fault(struct handler_log *log, const struct uffd_msg *msg)
 	pthread_mutex_lock(&log->noting);
 	__atomic_fetch_or(
 		&log->written[index][page / 64], UINT64_C(1) << (page % 64), __ATOMIC_RELAXED);
-	int errnum =
-		uffd_protect(log->uffd, region->host + page * SWO_PAGE_SIZE, SWO_PAGE_SIZE, false);
+	int errnum = memory_uffd_protect(
+		log->uffd, region->host + page * SWO_PAGE_SIZE, SWO_PAGE_SIZE, false);
 
 	pthread_mutex_unlock(&log->noting);
 
@@ -95,7 +95,7 @@ static void handler_stop(void *self)
 	if (log->uffd < 0)
 		return;
 	/* Wakes who is in a fault, so no writer waits for the thread that ends now. */
-	uffd_unregister(log->uffd, log->ram);
+	memory_uffd_unregister(log->uffd, log->ram);
 	while (write(log->stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
 	pthread_join(log->thread, NULL);
@@ -116,8 +116,8 @@ static int handler_start(void *self, struct swo_error *err)
 
 	handler_stop(log);
 	forget_written(log);
-	log->uffd =
-		uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM, err);
+	log->uffd = memory_uffd_open(
+		UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM, err);
 	if (log->uffd < 0)
 		return -1;
 	log->stop_fd = eventfd(0, EFD_CLOEXEC);
@@ -126,16 +126,16 @@ static int handler_start(void *self, struct swo_error *err)
 		swo_close_fd(&log->uffd);
 		return -1;
 	}
-	if (uffd_register(log->uffd, log->ram, err) ||
+	if (memory_uffd_register(log->uffd, log->ram, err) ||
 		swo_thread_start(&log->thread, "swo-dirty", handler_main, log, err)) {
-		uffd_unregister(log->uffd, log->ram);
+		memory_uffd_unregister(log->uffd, log->ram);
 		swo_close_fd(&log->uffd);
 		swo_close_fd(&log->stop_fd);
 		return -1;
 	}
 	for (unsigned i = 0; i < log->ram->count; i++) {
 		const struct swo_ram_region *region = &log->ram->region[i];
-		int errnum = uffd_protect(log->uffd, region->host, region->size, true);
+		int errnum = memory_uffd_protect(log->uffd, region->host, region->size, true);
 
 		if (errnum) {
 			handler_stop(log);
@@ -150,10 +150,10 @@ static int handler_start(void *self, struct swo_error *err)
 static int rearm_run(struct handler_log *log, struct swo_ram_region *region, uint64_t page,
 	uint64_t pages, struct swo_error *err)
 {
-	int errnum = uffd_protect(
+	int errnum = memory_uffd_protect(
 		log->uffd, region->host + page * SWO_PAGE_SIZE, pages * SWO_PAGE_SIZE, true);
 
-	region_mark(region, page, pages);
+	memory_region_mark(region, page, pages);
 	if (errnum)
 		return swo_error_set(err, SWO_E_IO, errnum,
 			"userfaultfd: pages of '%s' cannot be write-protected", region->name);
@@ -217,10 +217,11 @@ static void handler_destroy(void *self)
 	free(log);
 }
 
-int dirty_handler_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err)
+int memory_dirty_handler_new(
+	struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err)
 {
-	swo_autofd int probe =
-		uffd_open(UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM, err);
+	swo_autofd int probe = memory_uffd_open(
+		UFFD_FEATURE_PAGEFAULT_FLAG_WP | UFFD_FEATURE_WP_HUGETLBFS_SHMEM, err);
 
 	if (probe < 0)
 		return -1;

@@ -87,7 +87,7 @@ static int kvm_log_collect(void *self, struct swo_ram *ram, struct swo_error *er
 	for (unsigned i = 0; i < ram->count; i++) {
 		if (get_log(log, i, err))
 			return -1;
-		region_mark_bitmap(&ram->region[i], log->bitmap);
+		memory_region_mark_bitmap(&ram->region[i], log->bitmap);
 	}
 	return 0;
 }

@@ -22,7 +22,7 @@ static int uffd_new(void)
 	return fd;
 }
 
-int uffd_open(uint64_t features, struct swo_error *err)
+int memory_uffd_open(uint64_t features, struct swo_error *err)
 {
 	swo_autofd int fd = uffd_new();
 
@@ -43,7 +43,7 @@ int uffd_open(uint64_t features, struct swo_error *err)
 	return keep;
 }
 
-int uffd_register(int uffd, struct swo_ram *ram, struct swo_error *err)
+int memory_uffd_register(int uffd, struct swo_ram *ram, struct swo_error *err)
 {
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct uffdio_register reg = {
@@ -60,7 +60,7 @@ int uffd_register(int uffd, struct swo_ram *ram, struct swo_error *err)
 	return 0;
 }
 
-void uffd_unregister(int uffd, struct swo_ram *ram)
+void memory_uffd_unregister(int uffd, struct swo_ram *ram)
 {
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct uffdio_range range = {
@@ -73,7 +73,7 @@ void uffd_unregister(int uffd, struct swo_ram *ram)
 	}
 }
 
-int uffd_protect(int uffd, const void *host, uint64_t len, bool protect)
+int memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect)
 {
 	struct uffdio_writeprotect wp = {
 		.range = {.start = (uintptr_t)host, .len = len},
@@ -93,7 +93,7 @@ int swo_dirty_native(struct swo_ram *ram, bool force_handler, struct swo_dirty_s
 	struct swo_error why = {0};
 
 	if (!force_handler) {
-		if (!dirty_scan_new(ram, out, &why))
+		if (!memory_dirty_scan_new(ram, out, &why))
 			return 0;
 		if (why.code != SWO_E_UNSUPPORTED) {
 			if (err)
@@ -101,5 +101,5 @@ int swo_dirty_native(struct swo_ram *ram, bool force_handler, struct swo_dirty_s
 			return -1;
 		}
 	}
-	return dirty_handler_new(ram, out, err);
+	return memory_dirty_handler_new(ram, out, err);
 }

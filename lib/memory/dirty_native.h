@@ -10,14 +10,15 @@
 #include "ram.h"
 
 /* A userfaultfd with these features, or -1 and *err (SWO_E_UNSUPPORTED: not in this kernel). */
-int uffd_open(uint64_t features, struct swo_error *err);
-int uffd_register(int uffd, struct swo_ram *ram, struct swo_error *err);
+int memory_uffd_open(uint64_t features, struct swo_error *err);
+int memory_uffd_register(int uffd, struct swo_ram *ram, struct swo_error *err);
 /* Also takes off all protection and wakes who waits in a fault. */
-void uffd_unregister(int uffd, struct swo_ram *ram);
+void memory_uffd_unregister(int uffd, struct swo_ram *ram);
 /* Protects or releases [host, host + len); release wakes the writer. 0 or an errno. */
-int uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
+int memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
 
-int dirty_scan_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err);
-int dirty_handler_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err);
+int memory_dirty_scan_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err);
+int memory_dirty_handler_new(
+	struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err);
 
 #endif

@@ -64,7 +64,7 @@ static int scan_region(struct scan_log *log, struct swo_ram_region *region,
 			return swo_error_set(err, SWO_E_IO, errno,
 				"pagemap scan of RAM region '%s'", region->name);
 		for (int i = 0; i < runs; i++)
-			region_mark(region,
+			memory_region_mark(region,
 				(log->runs[i].start - (uintptr_t)region->host) >> SWO_PAGE_SHIFT,
 				(log->runs[i].end - log->runs[i].start) >> SWO_PAGE_SHIFT);
 		if (arg.walk_end <= begin)
@@ -81,7 +81,7 @@ static void scan_stop(void *self)
 
 	if (log->uffd < 0)
 		return;
-	uffd_unregister(log->uffd, log->ram);
+	memory_uffd_unregister(log->uffd, log->ram);
 	swo_close_fd(&log->uffd);
 }
 
@@ -90,18 +90,18 @@ static int scan_start(void *self, struct swo_error *err)
 	struct scan_log *log = self;
 
 	scan_stop(log);
-	log->uffd = uffd_open(UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED |
-				      UFFD_FEATURE_WP_ASYNC,
+	log->uffd = memory_uffd_open(UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED |
+					     UFFD_FEATURE_WP_ASYNC,
 		err);
 	if (log->uffd < 0)
 		return -1;
-	if (uffd_register(log->uffd, log->ram, err)) {
+	if (memory_uffd_register(log->uffd, log->ram, err)) {
 		scan_stop(log);
 		return -1;
 	}
 	for (unsigned i = 0; i < log->ram->count; i++) {
 		const struct swo_ram_region *region = &log->ram->region[i];
-		int errnum = uffd_protect(log->uffd, region->host, region->size, true);
+		int errnum = memory_uffd_protect(log->uffd, region->host, region->size, true);
 
 		if (errnum) {
 			scan_stop(log);
@@ -144,11 +144,12 @@ static int probe(int pagemap_fd)
 	return ioctl(pagemap_fd, PAGEMAP_SCAN, &arg);
 }
 
-int dirty_scan_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err)
+int memory_dirty_scan_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err)
 {
-	swo_autofd int uffd = uffd_open(UFFD_FEATURE_WP_HUGETLBFS_SHMEM |
-						UFFD_FEATURE_WP_UNPOPULATED | UFFD_FEATURE_WP_ASYNC,
-		err);
+	swo_autofd int uffd =
+		memory_uffd_open(UFFD_FEATURE_WP_HUGETLBFS_SHMEM | UFFD_FEATURE_WP_UNPOPULATED |
+					 UFFD_FEATURE_WP_ASYNC,
+			err);
 	swo_autofd int pagemap_fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
 
 	if (uffd < 0)

@@ -37,8 +37,8 @@ static inline uint64_t bit_run(unsigned first, uint64_t count)
 }
 
 /* Marks pages [page, page + pages) of one region, which must hold them. */
-void region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages);
+void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages);
 /* ORs a bitmap of the whole region (bit 0 = its first page). */
-void region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap);
+void memory_region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap);
 
 #endif

@@ -130,7 +130,7 @@ void swo_ram_take_over(struct swo_ram *ram)
 	atomic_store(&ram->foreign, false);
 }
 
-void swo_ram_let_go(struct swo_ram *ram)
+void swo_ram_release(struct swo_ram *ram)
 {
 	atomic_store(&ram->foreign, true);
 	atomic_store(&ram->gone, true);

@@ -17,7 +17,7 @@
 static const char *const when_names[] = {"early", "ram", "late"};
 static const char *const handover_names[] = {"copy", "fd"};
 
-void hello_free(struct hello *hello)
+void migration_hello_free(struct hello *hello)
 {
 	free(hello->identity);
 	free(hello->layout);
@@ -36,7 +36,7 @@ static int dump(json_t *root, struct swo_buf *out, struct swo_error *err)
 	return rc;
 }
 
-int hello_format(const struct hello *hello, struct swo_buf *out, struct swo_error *err)
+int migration_hello_format(const struct hello *hello, struct swo_buf *out, struct swo_error *err)
 {
 	json_t *ram = json_array(), *devices = json_array();
 
@@ -181,7 +181,7 @@ static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 	return parse_devices(devices, out, err);
 }
 
-int hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err)
+int migration_hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err)
 {
 	json_error_t where;
 	json_t *root = json_loadb(data, len, 0, &where);
@@ -191,13 +191,13 @@ int hello_parse(const void *data, size_t len, struct hello *out, struct swo_erro
 		return bad(err, where.text);
 	int rc = parse_root(root, out, err);
 	if (rc)
-		hello_free(out);
+		migration_hello_free(out);
 	json_decref(root);
 	return rc;
 }
 
-int hello_ok_format(const struct hello_cost *costs, unsigned count, const struct hello_ok *ok,
-	struct swo_buf *out, struct swo_error *err)
+int migration_hello_ok_format(const struct migration_hello_cost *costs, unsigned count,
+	const struct migration_hello_ok *ok, struct swo_buf *out, struct swo_error *err)
 {
 	json_t *list = json_array();
 	char text[17];
@@ -214,8 +214,8 @@ int hello_ok_format(const struct hello_cost *costs, unsigned count, const struct
 		out, err);
 }
 
-int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsigned count,
-	struct hello_ok *out, struct swo_error *err)
+int migration_hello_ok_parse(const void *data, size_t len, struct migration_hello_cost *costs,
+	unsigned count, struct migration_hello_ok *out, struct swo_error *err)
 {
 	json_error_t where;
 	json_t *root = json_loadb(data, len, 0, &where);
@@ -237,7 +237,8 @@ int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsig
 		if (!rc && (a < 0 || b < 0 || c < 0))
 			rc = -1;
 		if (!rc)
-			costs[i] = (struct hello_cost){(uint64_t)a, (uint64_t)b, (uint64_t)c};
+			costs[i] = (struct migration_hello_cost){
+				(uint64_t)a, (uint64_t)b, (uint64_t)c};
 	}
 	json_decref(root);
 	if (rc)
@@ -246,7 +247,7 @@ int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsig
 	return 0;
 }
 
-int hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err)
+int migration_hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err)
 {
 	struct swo_buf layout = SWO_BUF_INIT(WIRE_HELLO_MAX / 2);
 
@@ -267,7 +268,7 @@ int hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error 
 	}
 	out->devices = calloc(vm->device_count ? vm->device_count : 1, sizeof(*out->devices));
 	if (!out->devices || !out->identity) {
-		hello_free(out);
+		migration_hello_free(out);
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
 	}
 	out->device_count = vm->device_count;
@@ -307,7 +308,7 @@ static int check_identity(
 static int check_ram(const struct hello *source, const struct hello *own, struct swo_error *err)
 {
 	for (unsigned i = 0; i < own->ram_count; i++) {
-		const struct hello_ram *a = &source->ram[i], *b = &own->ram[i];
+		const struct migration_hello_ram *a = &source->ram[i], *b = &own->ram[i];
 		char there[96], here[96];
 
 		snprintf(there, sizeof(there), "%s at %#" PRIx64 ", %" PRIu64 " bytes", a->name,
@@ -335,13 +336,14 @@ static int check_devices(const struct hello *source, const struct hello *own, st
 	return 0;
 }
 
-int hello_check(const struct hello *source, const struct swo_vm *vm, struct swo_error *err)
+int migration_hello_check(
+	const struct hello *source, const struct swo_vm *vm, struct swo_error *err)
 {
 	struct hello own;
 	char there[24], here[24];
 	int rc = 0;
 
-	if (hello_describe(vm, &own, err))
+	if (migration_hello_describe(vm, &own, err))
 		return -1;
 	rc = check_identity(source, &own, err);
 	if (!rc &&
@@ -357,6 +359,6 @@ int hello_check(const struct hello *source, const struct swo_vm *vm, struct swo_
 		rc = check_devices(source, &own, err);
 	if (!rc && strcmp(source->layout, own.layout))
 		rc = differs(err, "the machine", source->layout, own.layout);
-	hello_free(&own);
+	migration_hello_free(&own);
 	return rc;
 }

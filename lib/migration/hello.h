@@ -8,7 +8,7 @@
 
 #include "switchover/migration.h"
 
-/* What a source says of itself. Strings are owned by the struct: hello_free. */
+/* What a source says of itself. Strings are owned by the struct: migration_hello_free. */
 struct hello {
 	char id[40];
 	char *identity; /* of the VM; "": it has none */
@@ -19,13 +19,13 @@ struct hello {
 	enum swo_handover handover;
 	char *layout;
 	unsigned ram_count;
-	struct hello_ram {
+	struct migration_hello_ram {
 		char name[SWO_RAM_NAME_MAX];
 		uint64_t gpa;
 		uint64_t size;
 	} ram[SWO_RAM_REGIONS_MAX];
 	unsigned device_count;
-	struct hello_device {
+	struct migration_hello_device {
 		char name[32];
 		uint64_t mig_flags;
 		uint64_t window; /* bytes it may have in flight */
@@ -34,30 +34,31 @@ struct hello {
 };
 
 /* What a target answers per device: costs that it has learned, ns; 0: not known. */
-struct hello_cost {
+struct migration_hello_cost {
 	uint64_t finalise_ns; /* RESUMING->STOP */
 	uint64_t to_p2p_ns;   /* STOP->RUNNING_P2P */
 	uint64_t to_running_ns;
 };
 
-void hello_free(struct hello *hello);
-int hello_format(const struct hello *hello, struct swo_buf *out, struct swo_error *err);
+void migration_hello_free(struct hello *hello);
+int migration_hello_format(const struct hello *hello, struct swo_buf *out, struct swo_error *err);
 /* Trusts nothing; at most SWO_DEVICES_MAX devices. */
-int hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err);
+int migration_hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err);
 
 /* The target's answer, but for the costs, one a device. */
-struct hello_ok {
+struct migration_hello_ok {
 	uint64_t ticket;
 	enum swo_handover handover; /* what it has done; COPY: it may not know another way */
 };
-int hello_ok_format(const struct hello_cost *costs, unsigned count, const struct hello_ok *ok,
-	struct swo_buf *out, struct swo_error *err);
-int hello_ok_parse(const void *data, size_t len, struct hello_cost *costs, unsigned count,
-	struct hello_ok *out, struct swo_error *err);
+int migration_hello_ok_format(const struct migration_hello_cost *costs, unsigned count,
+	const struct migration_hello_ok *ok, struct swo_buf *out, struct swo_error *err);
+int migration_hello_ok_parse(const void *data, size_t len, struct migration_hello_cost *costs,
+	unsigned count, struct migration_hello_ok *out, struct swo_error *err);
 
 /* Describes `vm` (not id, channels, running, windows). */
-int hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err);
+int migration_hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err);
 /* Does what the source says fit this VM? The error says what differs, and on which side. */
-int hello_check(const struct hello *source, const struct swo_vm *vm, struct swo_error *err);
+int migration_hello_check(
+	const struct hello *source, const struct swo_vm *vm, struct swo_error *err);
 
 #endif

@@ -28,8 +28,8 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 			"%u devices are more than the %u supported", vm->device_count,
 			SWO_DEVICES_MAX);
 
-	share_init(&m->share);
-	if (share_check(vm, uri, &m->params, m->is_source, err))
+	ram_share_init(&m->share);
+	if (ram_share_check(vm, uri, &m->params, m->is_source, err))
 		return -1;
 	m->security.insecure = m->params.insecure;
 	if (m->params.tls.creds[0] &&
@@ -62,7 +62,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 void migration_fini(struct swo_migration *m)
 {
 	swo_journal_close(m->journal, m->journal_forget);
-	share_close(&m->share);
+	ram_share_close(&m->share);
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->mutex);
 	free(m->uri);

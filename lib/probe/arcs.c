@@ -22,31 +22,31 @@ static bool has(const struct session *s, enum swo_device_state state)
 static int prepare(struct session *s, enum swo_device_state from, const char *name)
 {
 	if (from == SWO_DEVICE_RESUMING) {
-		if (need_good(s, name))
+		if (probe_need_good(s, name))
 			return -1;
-		if (!load_state(s, s->good.data, s->good.len, 0))
+		if (!probe_load_state(s, s->good.data, s->good.len, 0))
 			return 0;
 	} else if (!reach(s, from)) {
 		return 0;
 	}
 	if (!s->lost)
-		note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
+		probe_note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
 			swo_device_state_name(from));
 	return -1;
 }
 
-void check_arcs(struct session *s)
+void probe_check_arcs(struct session *s)
 {
 	char name[72];
 
 	EACH_STATE(from)
 	EACH_STATE(to)
 	{
-		if (s->lost || !is_arc(s, from, to))
+		if (s->lost || !probe_is_arc(s, from, to))
 			continue;
-		arc_name(name, "arc", from, to);
+		probe_arc_name(name, "arc", from, to);
 		if (!prepare(s, from, name) && s->failures[from][to] < TRIES)
-			go_arc(s, to);
+			probe_go_arc(s, to);
 	}
 }
 
@@ -64,28 +64,29 @@ static bool goes_over_bad(
 	return false;
 }
 
-void check_combinations(struct session *s)
+void probe_check_combinations(struct session *s)
 {
 	char name[72];
 
 	EACH_STATE(from)
 	EACH_STATE(to)
 	{
-		if (s->lost || from == to || !is_legal(s, from, to) || is_arc(s, from, to))
+		if (s->lost || from == to || !probe_is_legal(s, from, to) ||
+			probe_is_arc(s, from, to))
 			continue;
-		arc_name(name, "combination", from, to);
+		probe_arc_name(name, "combination", from, to);
 		if (goes_over_bad(s, from, to)) {
-			note(s, SWO_VERDICT_SKIP, name, "an arc on its way fails");
+			probe_note(s, SWO_VERDICT_SKIP, name, "an arc on its way fails");
 			continue;
 		}
 		if (prepare(s, from, name))
 			continue;
-		if (!request_state(s, to)) {
-			note(s, SWO_VERDICT_PASS, name, "ok");
+		if (!probe_request_state(s, to)) {
+			probe_note(s, SWO_VERDICT_PASS, name, "ok");
 		} else if (!s->lost) {
-			note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)", s->call.err.text,
-				swo_device_state_name(s->state));
-			recover(s, arc_name(name, "recovery", from, to));
+			probe_note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)",
+				s->call.err.text, swo_device_state_name(s->state));
+			recover(s, probe_arc_name(name, "recovery", from, to));
 		}
 	}
 }
@@ -97,34 +98,34 @@ static void must_refuse(struct session *s, enum swo_device_state from, enum swo_
 {
 	char name[72];
 
-	arc_name(name, "illegal", from, to);
+	probe_arc_name(name, "illegal", from, to);
 	if (reach(s, from)) {
 		if (!s->lost)
-			note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
+			probe_note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
 				swo_device_state_name(from));
 		return;
 	}
 	s->call.op = OP_SET_STATE;
 	s->call.state = to;
-	int rc = perform(s, name);
+	int rc = probe_perform(s, name);
 	int why = s->call.err.os_errno;
 
-	if (s->lost || get_state(s))
+	if (s->lost || probe_get_state(s))
 		return;
 	if (!rc)
-		note(s, SWO_VERDICT_FAIL, name, "accepted, and it stands in %s",
+		probe_note(s, SWO_VERDICT_FAIL, name, "accepted, and it stands in %s",
 			swo_device_state_name(s->state));
 	else if (s->state != from)
-		note(s, SWO_VERDICT_FAIL, name, "refused, but it left %s for %s",
+		probe_note(s, SWO_VERDICT_FAIL, name, "refused, but it left %s for %s",
 			swo_device_state_name(from), swo_device_state_name(s->state));
 	else if (why != EINVAL)
-		note(s, SWO_VERDICT_RISK, name, "refused with errno %d (%s); the uAPI says EINVAL",
-			why, strerror(why));
+		probe_note(s, SWO_VERDICT_RISK, name,
+			"refused with errno %d (%s); the uAPI says EINVAL", why, strerror(why));
 	else
-		note(s, SWO_VERDICT_PASS, name, "EINVAL");
+		probe_note(s, SWO_VERDICT_PASS, name, "EINVAL");
 }
 
-void check_refusals(struct session *s)
+void probe_check_refusals(struct session *s)
 {
 	EACH_STATE(from)
 	{
@@ -136,23 +137,23 @@ void check_refusals(struct session *s)
 		must_refuse(s, from, (enum swo_device_state)SWO_DEVICE_STATES);
 		EACH_STATE(to)
 		{
-			if (from != to && !s->lost && !is_legal(s, from, to))
+			if (from != to && !s->lost && !probe_is_legal(s, from, to))
 				must_refuse(s, from, to);
 		}
 		/* And what must change nothing. */
 		snprintf(name, sizeof(name), "same.%s", swo_device_state_name(from));
 		if (s->lost || (s->state != from && reach(s, from)))
 			continue;
-		if (!request_state(s, from))
-			note(s, SWO_VERDICT_PASS, name, "ok");
+		if (!probe_request_state(s, from))
+			probe_note(s, SWO_VERDICT_PASS, name, "ok");
 		else if (!s->lost)
-			note(s, SWO_VERDICT_FAIL, name,
+			probe_note(s, SWO_VERDICT_FAIL, name,
 				"a request for the state it is in must be a no-op: %s",
 				s->call.err.text);
 	}
 }
 
-void check_resets(struct session *s)
+void probe_check_resets(struct session *s)
 {
 	EACH_STATE(from)
 	{
@@ -163,10 +164,10 @@ void check_resets(struct session *s)
 			continue;
 		if (reach(s, from)) {
 			if (!s->lost)
-				note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
+				probe_note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
 					swo_device_state_name(from));
 			continue;
 		}
-		reset_device(s);
+		probe_reset_device(s);
 	}
 }

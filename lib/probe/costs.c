@@ -19,7 +19,7 @@ static void read_ahead(struct session *s)
 	s->stream.len = 0;
 	s->call.op = OP_READ_ALL;
 	s->call.piece = 0;
-	s->read_ahead = !perform(s, "save.read");
+	s->read_ahead = !probe_perform(s, "save.read");
 }
 
 static void read_rest(struct session *s)
@@ -27,7 +27,7 @@ static void read_rest(struct session *s)
 	s->stream.len = 0;
 	s->call.op = OP_READ_ALL;
 	s->call.piece = 0;
-	if (s->read_ahead && !perform(s, "save.read") && s->stream.len &&
+	if (s->read_ahead && !probe_perform(s, "save.read") && s->stream.len &&
 		(!s->least_rest || s->stream.len < s->least_rest))
 		s->least_rest = s->stream.len;
 	s->read_ahead = false;
@@ -50,8 +50,9 @@ static void run_once(struct session *s)
 		else if (source[i] == SWO_DEVICE_STOP_COPY)
 			read_rest(s);
 	}
-	if (s->lost || save_state(s, 0) || load_state(s, s->good.data, s->good.len, 0) ||
-		go_arc(s, SWO_DEVICE_STOP))
+	if (s->lost || probe_save_state(s, 0) ||
+		probe_load_state(s, s->good.data, s->good.len, 0) ||
+		probe_go_arc(s, SWO_DEVICE_STOP))
 		return;
 	if (!has(s, SWO_DEVICE_RUNNING_P2P) || !reach(s, SWO_DEVICE_RUNNING_P2P))
 		reach(s, SWO_DEVICE_RUNNING);
@@ -65,8 +66,8 @@ static void judge_limit(struct session *s)
 	for (unsigned from = 0; limit && from < SWO_DEVICE_STATES; from++)
 		for (unsigned to = 0; to < SWO_DEVICE_STATES; to++)
 			if (s->arc_max[from][to] > limit)
-				note(s, SWO_VERDICT_FAIL,
-					arc_name(name, "cost", (enum swo_device_state)from,
+				probe_note(s, SWO_VERDICT_FAIL,
+					probe_arc_name(name, "cost", (enum swo_device_state)from,
 						(enum swo_device_state)to),
 					"%.1f ms; the limit is %llu ms",
 					(double)s->arc_max[from][to] / 1e6,
@@ -79,25 +80,25 @@ static void gather(struct session *s)
 	for (unsigned from = 0; from < SWO_DEVICE_STATES; from++)
 		for (unsigned to = 0; to < SWO_DEVICE_STATES; to++)
 			if (s->arcs[from][to].count)
-				s->out->arcs[from][to] = cost_of(&s->arcs[from][to]);
+				s->out->arcs[from][to] = probe_cost_of(&s->arcs[from][to]);
 }
 
-void measure_costs(struct session *s)
+void probe_measure_costs(struct session *s)
 {
 	gather(s);
 	memset(s->arcs, 0, sizeof(s->arcs));
 	s->saves.count = s->loads.count = s->resets.count = 0;
-	if (!need_good(s, "costs"))
+	if (!probe_need_good(s, "costs"))
 		for (unsigned i = 0; i < s->params.runs && !s->lost; i++)
 			run_once(s);
 	gather(s);
 	if (s->least_rest && s->least_rest < s->out->state_bytes)
 		s->out->precopy_bytes = s->out->state_bytes - s->least_rest;
-	s->out->save = cost_of(&s->saves);
-	s->out->load = cost_of(&s->loads);
+	s->out->save = probe_cost_of(&s->saves);
+	s->out->load = probe_cost_of(&s->loads);
 	if (!s->lost && !reach(s, SWO_DEVICE_RUNNING))
 		for (unsigned i = 0; i < s->params.runs && !s->lost; i++)
-			reset_device(s);
-	s->out->reset = cost_of(&s->resets);
+			probe_reset_device(s);
+	s->out->reset = probe_cost_of(&s->resets);
 	judge_limit(s);
 }

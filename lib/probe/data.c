@@ -18,45 +18,45 @@
 static int read_once(struct session *s, const char *what)
 {
 	s->call.op = OP_READ;
-	return perform(s, what);
+	return probe_perform(s, what);
 }
 
 static void must_not_read(struct session *s, const char *name, const char *where)
 {
 	if (!read_once(s, name))
-		note(s, SWO_VERDICT_FAIL, name, "a read %s gives %zu bytes instead of an error",
-			where, s->call.got);
+		probe_note(s, SWO_VERDICT_FAIL, name,
+			"a read %s gives %zu bytes instead of an error", where, s->call.got);
 	else if (!s->lost)
-		note(s, SWO_VERDICT_PASS, name, "refused");
+		probe_note(s, SWO_VERDICT_PASS, name, "refused");
 }
 
 static void check_ends(struct session *s)
 {
 	if (!reach(s, SWO_DEVICE_RUNNING))
 		must_not_read(s, "session.none", "without a session");
-	if (s->lost || save_state(s, 0))
+	if (s->lost || probe_save_state(s, 0))
 		return;
 	size_t whole = s->stream.len;
 
 	if (!read_once(s, "session.end")) {
 		if (s->call.got)
-			note(s, SWO_VERDICT_FAIL, "session.end",
+			probe_note(s, SWO_VERDICT_FAIL, "session.end",
 				"after the end of its state it has %zu bytes more", s->call.got);
 		else
-			note(s, SWO_VERDICT_PASS, "session.end", "the end stays the end");
+			probe_note(s, SWO_VERDICT_PASS, "session.end", "the end stays the end");
 	} else if (!s->lost) {
-		note(s, SWO_VERDICT_FAIL, "session.end", "a read at the end of its state fails: %s",
-			s->call.err.text);
+		probe_note(s, SWO_VERDICT_FAIL, "session.end",
+			"a read at the end of its state fails: %s", s->call.err.text);
 	}
-	if (s->lost || go_arc(s, SWO_DEVICE_STOP))
+	if (s->lost || probe_go_arc(s, SWO_DEVICE_STOP))
 		return;
 	must_not_read(s, "session.closed", "after STOP_COPY was left");
-	if (s->lost || save_state(s, 0))
+	if (s->lost || probe_save_state(s, 0))
 		return;
 	if (s->stream.len == whole)
-		note(s, SWO_VERDICT_PASS, "session.again", "%zu bytes", whole);
+		probe_note(s, SWO_VERDICT_PASS, "session.again", "%zu bytes", whole);
 	else
-		note(s, SWO_VERDICT_RISK, "session.again",
+		probe_note(s, SWO_VERDICT_RISK, "session.again",
 			"a second session of a stopped device has %zu bytes, the first had %zu",
 			s->stream.len, whole);
 }
@@ -66,16 +66,16 @@ static void must_load(struct session *s, const char *name, size_t piece)
 {
 	s->back = s->stream;
 	s->stream = (struct swo_buf)SWO_BUF_INIT(s->back.max);
-	int rc = load_state(s, s->back.data, s->back.len, piece);
+	int rc = probe_load_state(s, s->back.data, s->back.len, piece);
 
 	if (rc > 0) {
-		note(s, SWO_VERDICT_FAIL, name, "refused after %zu of %zu bytes: %s", s->call.got,
-			s->back.len, s->call.err.text);
-	} else if (!rc && !request_state(s, SWO_DEVICE_STOP)) {
-		note(s, SWO_VERDICT_PASS, name, "%zu bytes", s->back.len);
+		probe_note(s, SWO_VERDICT_FAIL, name, "refused after %zu of %zu bytes: %s",
+			s->call.got, s->back.len, s->call.err.text);
+	} else if (!rc && !probe_request_state(s, SWO_DEVICE_STOP)) {
+		probe_note(s, SWO_VERDICT_PASS, name, "%zu bytes", s->back.len);
 	} else if (!rc && !s->lost) {
-		note(s, SWO_VERDICT_FAIL, name, "RESUMING->STOP refuses %zu bytes: %s", s->back.len,
-			s->call.err.text);
+		probe_note(s, SWO_VERDICT_FAIL, name, "RESUMING->STOP refuses %zu bytes: %s",
+			s->back.len, s->call.err.text);
 	}
 	if (!s->lost && s->state == SWO_DEVICE_RESUMING)
 		recover(s, "recovery.load");
@@ -92,14 +92,14 @@ static int read_on(struct session *s, const char *name)
 {
 	s->call.op = OP_READ_ALL;
 	s->call.piece = 0;
-	if (!perform(s, name))
+	if (!probe_perform(s, name))
 		return 0;
 	if (s->lost)
 		return -1;
 	if (s->call.err.code == SWO_E_NO_MEMORY)
-		note(s, SWO_VERDICT_SKIP, name, "more state than this run may hold");
+		probe_note(s, SWO_VERDICT_SKIP, name, "more state than this run may hold");
 	else
-		note(s, SWO_VERDICT_FAIL, name, "reading in %s: %s",
+		probe_note(s, SWO_VERDICT_FAIL, name, "reading in %s: %s",
 			swo_device_state_name(s->state), s->call.err.text);
 	recover(s, "recovery.save.read");
 	return -1;
@@ -111,14 +111,15 @@ static void check_pre_copy(struct session *s)
 	bool p2p = s->flags & SWO_MIG_P2P;
 
 	if (!(s->flags & SWO_MIG_PRE_COPY)) {
-		note(s, SWO_VERDICT_SKIP, name, "it has no PRE_COPY");
+		probe_note(s, SWO_VERDICT_SKIP, name, "it has no PRE_COPY");
 		return;
 	}
-	if (reach(s, SWO_DEVICE_RUNNING) || go_arc(s, SWO_DEVICE_PRE_COPY))
+	if (reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY))
 		return;
 	s->stream.len = 0;
-	if (read_on(s, name) || (p2p && go_arc(s, SWO_DEVICE_PRE_COPY_P2P)) ||
-		(p2p && read_on(s, name)) || go_arc(s, SWO_DEVICE_STOP_COPY) || read_on(s, name))
+	if (read_on(s, name) || (p2p && probe_go_arc(s, SWO_DEVICE_PRE_COPY_P2P)) ||
+		(p2p && read_on(s, name)) || probe_go_arc(s, SWO_DEVICE_STOP_COPY) ||
+		read_on(s, name))
 		return;
 	must_load(s, name, 0);
 }
@@ -128,20 +129,20 @@ static void check_abort(struct session *s)
 {
 	static const char name[] = "session.abort";
 
-	if (reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_STOP_COPY) || read_once(s, name) ||
-		go_arc(s, SWO_DEVICE_STOP))
+	if (reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY) ||
+		read_once(s, name) || probe_go_arc(s, SWO_DEVICE_STOP))
 		return;
 	if (s->flags & SWO_MIG_PRE_COPY &&
-		(reach(s, SWO_DEVICE_RUNNING) || go_arc(s, SWO_DEVICE_PRE_COPY) ||
-			read_once(s, name) || go_arc(s, SWO_DEVICE_RUNNING)))
+		(reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY) ||
+			read_once(s, name) || probe_go_arc(s, SWO_DEVICE_RUNNING)))
 		return;
-	if (!save_state(s, 0))
+	if (!probe_save_state(s, 0))
 		must_load(s, name, 0);
 }
 
-void check_sessions(struct session *s)
+void probe_check_sessions(struct session *s)
 {
-	if (need_good(s, "session"))
+	if (probe_need_good(s, "session"))
 		return;
 	check_ends(s);
 	if (!s->lost)
@@ -157,28 +158,28 @@ static void must_not_load(
 	struct session *s, const char *name, const uint8_t *data, size_t len, const char *what)
 {
 	char back[72];
-	int rc = load_state(s, data, len, 0);
+	int rc = probe_load_state(s, data, len, 0);
 
 	snprintf(back, sizeof(back), "recovery.%s", name);
 	if (rc < 0)
 		return;
 	if (rc > 0) {
-		note(s, SWO_VERDICT_PASS, name, "%s refused by a write", what);
-	} else if (!request_state(s, SWO_DEVICE_STOP)) {
-		note(s, SWO_VERDICT_RISK, name,
+		probe_note(s, SWO_VERDICT_PASS, name, "%s refused by a write", what);
+	} else if (!probe_request_state(s, SWO_DEVICE_STOP)) {
+		probe_note(s, SWO_VERDICT_RISK, name,
 			"%s is not noticed: RESUMING->STOP takes it; whoever moves this device "
 			"must check lengths and hashes",
 			what);
 		/* What it holds now is nothing to go on with. */
-		reset_device(s);
+		probe_reset_device(s);
 		return;
 	} else if (s->lost) {
 		return;
 	} else {
-		note(s, SWO_VERDICT_PASS, name, "%s refused by RESUMING->STOP", what);
+		probe_note(s, SWO_VERDICT_PASS, name, "%s refused by RESUMING->STOP", what);
 	}
 	if (s->state != SWO_DEVICE_RESUMING && s->state != SWO_DEVICE_ERROR)
-		note(s, SWO_VERDICT_FAIL, back,
+		probe_note(s, SWO_VERDICT_FAIL, back,
 			"after a refused state it stands in %s, and neither in RESUMING nor in "
 			"ERROR",
 			swo_device_state_name(s->state));
@@ -219,7 +220,7 @@ static void check_bad_states(struct session *s)
 	uint32_t x = 12345;
 
 	if (!copy) {
-		note(s, SWO_VERDICT_SKIP, "data.corrupted", "not enough memory");
+		probe_note(s, SWO_VERDICT_SKIP, "data.corrupted", "not enough memory");
 		return;
 	}
 	memcpy(copy, s->good.data, len);
@@ -243,47 +244,48 @@ static void check_bad_states(struct session *s)
 static void check_pieces(struct session *s)
 {
 	if (s->good.len > ODD_MAX) {
-		note(s, SWO_VERDICT_SKIP, "data.short-reads", "its state is too large for it");
+		probe_note(
+			s, SWO_VERDICT_SKIP, "data.short-reads", "its state is too large for it");
 		return;
 	}
-	if (save_state(s, ODD_PIECE))
+	if (probe_save_state(s, ODD_PIECE))
 		return;
 	if (s->stream.len != s->good.len)
-		note(s, SWO_VERDICT_RISK, "data.short-reads",
+		probe_note(s, SWO_VERDICT_RISK, "data.short-reads",
 			"read in small pieces its state has %zu bytes, else %zu", s->stream.len,
 			s->good.len);
 	must_load(s, "data.short-reads", 0);
-	if (!s->lost && !save_state(s, 0))
+	if (!s->lost && !probe_save_state(s, 0))
 		must_load(s, "data.short-writes", ODD_PIECE);
 }
 
 static void check_identity(struct session *s)
 {
 	static const char name[] = "data.identity";
-	int rc = load_state(s, s->good.data, s->good.len, 0);
+	int rc = probe_load_state(s, s->good.data, s->good.len, 0);
 
 	if (rc > 0)
-		note(s, SWO_VERDICT_FAIL, name, "a state that it took before is refused: %s",
+		probe_note(s, SWO_VERDICT_FAIL, name, "a state that it took before is refused: %s",
 			s->call.err.text);
-	if (rc || go_arc(s, SWO_DEVICE_STOP) || save_state(s, 0))
+	if (rc || probe_go_arc(s, SWO_DEVICE_STOP) || probe_save_state(s, 0))
 		return;
 	if (s->stream.len == s->good.len && !memcmp(s->stream.data, s->good.data, s->good.len)) {
-		note(s, SWO_VERDICT_PASS, name, "%zu bytes, the same", s->good.len);
+		probe_note(s, SWO_VERDICT_PASS, name, "%zu bytes, the same", s->good.len);
 		return;
 	}
 	size_t at = 0, most = s->stream.len < s->good.len ? s->stream.len : s->good.len;
 
 	while (at < most && s->stream.data[at] == s->good.data[at])
 		at++;
-	note(s, SWO_VERDICT_RISK, name,
+	probe_note(s, SWO_VERDICT_RISK, name,
 		"saved, loaded and saved again its state differs from byte %zu on (%zu bytes, then "
 		"%zu)",
 		at, s->good.len, s->stream.len);
 }
 
-void check_data(struct session *s)
+void probe_check_data(struct session *s)
 {
-	if (need_good(s, "data"))
+	if (probe_need_good(s, "data"))
 		return;
 	check_pieces(s);
 	if (!s->lost)
@@ -291,7 +293,7 @@ void check_data(struct session *s)
 	if (!s->lost)
 		check_bad_states(s);
 	/* After all that it was made to refuse, a good one is still taken. */
-	if (s->lost || reach(s, SWO_DEVICE_RUNNING) || save_state(s, 0))
+	if (s->lost || reach(s, SWO_DEVICE_RUNNING) || probe_save_state(s, 0))
 		return;
 	must_load(s, "data.after-refusals", 0);
 	if (!s->lost)

@@ -25,19 +25,19 @@ static void check_data_size(struct session *s)
 	uint64_t stopped = 0;
 
 	if (!(s->out->info.features & SWO_FEATURE_DATA_SIZE) || !s->target.ops->data_size) {
-		note(s, SWO_VERDICT_SKIP, name, "not offered");
+		probe_note(s, SWO_VERDICT_SKIP, name, "not offered");
 		return;
 	}
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(states) && !s->lost; i++) {
 		if (!swo_device_state_supported(states[i], s->flags) || reach(s, states[i]))
 			continue;
 		s->call.op = OP_DATA_SIZE;
-		if (!perform(s, name)) {
-			note(s, SWO_VERDICT_PASS, name, "answered in every state");
+		if (!probe_perform(s, name)) {
+			probe_note(s, SWO_VERDICT_PASS, name, "answered in every state");
 			if (states[i] == SWO_DEVICE_STOP)
 				stopped = s->call.a;
 		} else if (!s->lost) {
-			note(s, SWO_VERDICT_FAIL, name,
+			probe_note(s, SWO_VERDICT_FAIL, name,
 				"in %s, though it may be asked anywhere: %s",
 				swo_device_state_name(states[i]), s->call.err.text);
 		}
@@ -45,11 +45,11 @@ static void check_data_size(struct session *s)
 	if (s->lost || !s->out->state_bytes || !stopped)
 		return;
 	if (stopped < s->out->state_bytes / 2 || stopped / 2 > s->out->state_bytes)
-		note(s, SWO_VERDICT_RISK, "data-size.estimate",
+		probe_note(s, SWO_VERDICT_RISK, "data-size.estimate",
 			"it says %llu bytes, and its state has %llu: no downtime can be foretold",
 			(unsigned long long)stopped, (unsigned long long)s->out->state_bytes);
 	else
-		note(s, SWO_VERDICT_PASS, "data-size.estimate", "%llu bytes for %llu",
+		probe_note(s, SWO_VERDICT_PASS, "data-size.estimate", "%llu bytes for %llu",
 			(unsigned long long)stopped, (unsigned long long)s->out->state_bytes);
 }
 
@@ -58,15 +58,15 @@ static void check_precopy_info(struct session *s)
 	static const char name[] = "precopy-info";
 
 	if (!(s->flags & SWO_MIG_PRE_COPY) || !s->target.ops->precopy_info) {
-		note(s, SWO_VERDICT_SKIP, name, "not offered");
+		probe_note(s, SWO_VERDICT_SKIP, name, "not offered");
 		return;
 	}
-	if (reach(s, SWO_DEVICE_RUNNING) || go_arc(s, SWO_DEVICE_PRE_COPY))
+	if (reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY))
 		return;
 	s->call.op = OP_PRECOPY_INFO;
-	if (perform(s, name)) {
+	if (probe_perform(s, name)) {
 		if (!s->lost)
-			note(s,
+			probe_note(s,
 				s->call.err.code == SWO_E_UNSUPPORTED ? SWO_VERDICT_SKIP
 								      : SWO_VERDICT_FAIL,
 				name, "%s", s->call.err.text);
@@ -77,20 +77,22 @@ static void check_precopy_info(struct session *s)
 	s->stream.len = 0;
 	s->call.op = OP_READ_ALL;
 	s->call.piece = 0;
-	if (perform(s, name))
+	if (probe_perform(s, name))
 		return;
 	s->call.op = OP_PRECOPY_INFO;
-	if (!perform(s, name) && s->call.a)
-		note(s, SWO_VERDICT_RISK, name,
+	if (!probe_perform(s, name) && s->call.a)
+		probe_note(s, SWO_VERDICT_RISK, name,
 			"all there was is read, and %llu initial bytes remain (of %llu)",
 			(unsigned long long)s->call.a, (unsigned long long)before);
 	else if (!s->lost && !s->call.rc)
-		note(s, SWO_VERDICT_PASS, name, "%llu initial bytes", (unsigned long long)before);
+		probe_note(s, SWO_VERDICT_PASS, name, "%llu initial bytes",
+			(unsigned long long)before);
 	if (s->lost || reach(s, SWO_DEVICE_STOP_COPY))
 		return;
 	s->call.op = OP_PRECOPY_INFO;
-	if (!perform(s, name))
-		note(s, SWO_VERDICT_FAIL, name, "answered in STOP_COPY, where it is not defined");
+	if (!probe_perform(s, name))
+		probe_note(s, SWO_VERDICT_FAIL, name,
+			"answered in STOP_COPY, where it is not defined");
 }
 
 /* DMA and config space:
@@ -103,10 +105,11 @@ static void judge(struct session *s, const char *name,
 	s->call.op = OP_FN;
 	s->call.fn = fn;
 	s->call.verdict = SWO_VERDICT_FAIL;
-	if (!perform(s, name))
-		note(s, SWO_VERDICT_PASS, name, "%s 0x%llx", unit, (unsigned long long)s->call.a);
+	if (!probe_perform(s, name))
+		probe_note(s, SWO_VERDICT_PASS, name, "%s 0x%llx", unit,
+			(unsigned long long)s->call.a);
 	else if (!s->lost)
-		note(s, s->call.verdict, name, "%s", s->call.err.text);
+		probe_note(s, s->call.verdict, name, "%s", s->call.err.text);
 }
 
 static int log_once(struct session *s, struct probe_call *c)
@@ -176,10 +179,10 @@ static void check_dma(struct session *s)
 		return;
 	s->call.b = 0;
 	judge(s, "dma-map", map_and_unmap, "bytes:");
-	if (s->lost || noted(s, "dma-map") != SWO_VERDICT_PASS)
+	if (s->lost || probe_noted(s, "dma-map") != SWO_VERDICT_PASS)
 		return;
 	if (!(s->out->info.features & SWO_FEATURE_DMA_LOG) || !ops->dma_log_start) {
-		note(s, SWO_VERDICT_SKIP, "dma-log",
+		probe_note(s, SWO_VERDICT_SKIP, "dma-log",
 			"not offered: all guest memory counts as dirty when it stops");
 		return;
 	}
@@ -207,7 +210,7 @@ static void check_config(struct session *s)
 		judge(s, "config-space", read_config, "vendor");
 }
 
-void check_extras(struct session *s)
+void probe_check_extras(struct session *s)
 {
 	check_data_size(s);
 	if (!s->lost)

@@ -39,7 +39,7 @@ struct probe_call {
 	size_t piece;
 	size_t got; /* or written */
 	uint64_t a, b;
-	/* Several calls that are judged as one; must not note anything itself. */
+	/* Several calls that are judged as one; must not probe_note anything itself. */
 	int (*fn)(struct session *s, struct probe_call *call);
 	enum swo_verdict verdict; /* of an fn that fails */
 	int rc;
@@ -81,40 +81,40 @@ struct session {
 };
 
 /* Session.c */
-int session_open(struct session *s, const struct swo_probe_target *target,
+int probe_session_open(struct session *s, const struct swo_probe_target *target,
 	const struct swo_probe_params *params, struct swo_probe_device *out, struct swo_error *err);
 /* Destroys the device, or leaves it behind. */
-void session_close(struct session *s);
+void probe_session_close(struct session *s);
 
 /* Adds a result, or another one to those of its name. */
-void note(struct session *s, enum swo_verdict verdict, const char *name, const char *fmt, ...)
+void probe_note(struct session *s, enum swo_verdict verdict, const char *name, const char *fmt, ...)
 	SWO_PRINTF(4, 5);
 /* "PREFIX.FROM->TO" */
-const char *arc_name(
+const char *probe_arc_name(
 	char room[72], const char *prefix, enum swo_device_state from, enum swo_device_state to);
-/* The verdict noted under a name, if any: PASS when there is none. */
-enum swo_verdict noted(const struct session *s, const char *name);
+/* The verdict probe_noted under a name, if any: PASS when there is none. */
+enum swo_verdict probe_noted(const struct session *s, const char *name);
 
-/* Makes the call set up in s->call: 0, or -1 with s->call.err. A call that hangs is noted. */
-int perform(struct session *s, const char *what);
+/* Makes the call set up in s->call: 0, or -1 with s->call.err. A call that hangs is probe_noted. */
+int probe_perform(struct session *s, const char *what);
 /* The two halves, for several devices at once. */
-void perform_start(struct session *s);
-int perform_end(struct session *s, const char *what);
+void probe_perform_start(struct session *s);
+int probe_perform_end(struct session *s, const char *what);
 
-int get_state(struct session *s);
+int probe_get_state(struct session *s);
 /* Any request, without judging it; reads the state back when it fails. */
-int request_state(struct session *s, enum swo_device_state to);
-int reset_device(struct session *s);
+int probe_request_state(struct session *s, enum swo_device_state to);
+int probe_reset_device(struct session *s);
 /* After an early end: to RUNNING, wherever it stands. */
-void leave_running(struct session *s);
+void probe_leave_running(struct session *s);
 void sample(struct samples *samples, uint64_t ns);
-struct swo_probe_cost cost_of(const struct samples *samples);
+struct swo_probe_cost probe_cost_of(const struct samples *samples);
 
 /* Walk.c */
-bool is_arc(const struct session *s, enum swo_device_state from, enum swo_device_state to);
-bool is_legal(const struct session *s, enum swo_device_state from, enum swo_device_state to);
+bool probe_is_arc(const struct session *s, enum swo_device_state from, enum swo_device_state to);
+bool probe_is_legal(const struct session *s, enum swo_device_state from, enum swo_device_state to);
 /* One single arc, judged; on failure the device is recovered, and that is judged, too. */
-int go_arc(struct session *s, enum swo_device_state to);
+int probe_go_arc(struct session *s, enum swo_device_state to);
 /* To a state, by arcs that work; a reset first where only that helps. */
 int reach(struct session *s, enum swo_device_state to);
 /* Back to RUNNING after something failed: by arcs, else by a reset. */
@@ -122,21 +122,22 @@ int recover(struct session *s, const char *name);
 
 /* Stream.c */
 /* Saves in STOP_COPY, by way of STOP, into s->stream. */
-int save_state(struct session *s, size_t piece);
+int probe_save_state(struct session *s, size_t piece);
 /* To RESUMING, and in with it. 0; 1: a write was refused; -1: RESUMING cannot be reached. */
-int load_state(struct session *s, const uint8_t *data, size_t len, size_t piece);
+int probe_load_state(struct session *s, const uint8_t *data, size_t len, size_t piece);
 /* A state that loads: saved, loaded and finalised at most twice. */
-int need_good(struct session *s, const char *for_check);
+int probe_need_good(struct session *s, const char *for_check);
 
 /* The checks */
-void check_arcs(struct session *s);
-void check_combinations(struct session *s);
-void check_refusals(struct session *s);
-void check_resets(struct session *s);
-void check_sessions(struct session *s);
-void check_data(struct session *s);
-void check_extras(struct session *s);
-void measure_costs(struct session *s);
-void check_siblings(struct session **sessions, unsigned count, struct swo_probe_report *report);
+void probe_check_arcs(struct session *s);
+void probe_check_combinations(struct session *s);
+void probe_check_refusals(struct session *s);
+void probe_check_resets(struct session *s);
+void probe_check_sessions(struct session *s);
+void probe_check_data(struct session *s);
+void probe_check_extras(struct session *s);
+void probe_measure_costs(struct session *s);
+void probe_check_siblings(
+	struct session **sessions, unsigned count, struct swo_probe_report *report);
 
 #endif

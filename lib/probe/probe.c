@@ -64,17 +64,17 @@ static void begin(struct session *s)
 	struct swo_error err;
 
 	if (swo_probe_describe(&s->target, &s->out->info, &err)) {
-		note(s, SWO_VERDICT_FAIL, "describe", "%s", err.text);
+		probe_note(s, SWO_VERDICT_FAIL, "describe", "%s", err.text);
 		s->lost = true;
 		return;
 	}
 	s->flags = s->out->info.mig_flags;
 	s->state = s->out->info.state;
 	if (s->state != SWO_DEVICE_RUNNING)
-		note(s, SWO_VERDICT_RISK, "start",
+		probe_note(s, SWO_VERDICT_RISK, "start",
 			"it stood in %s before this run; somebody left it so",
 			swo_device_state_name(s->state));
-	reset_device(s);
+	probe_reset_device(s);
 }
 
 static void run(struct session *s)
@@ -83,20 +83,20 @@ static void run(struct session *s)
 		const char *what;
 		void (*check)(struct session *s);
 	} checks[] = {
-		{"arcs", check_arcs},
-		{"combinations", check_combinations},
-		{"refusals", check_refusals},
-		{"resets", check_resets},
-		{"sessions", check_sessions},
-		{"data", check_data},
-		{"extras", check_extras},
-		{"costs", measure_costs},
+		{"arcs", probe_check_arcs},
+		{"combinations", probe_check_combinations},
+		{"refusals", probe_check_refusals},
+		{"resets", probe_check_resets},
+		{"sessions", probe_check_sessions},
+		{"data", probe_check_data},
+		{"extras", probe_check_extras},
+		{"costs", probe_measure_costs},
 	};
 
 	begin(s);
 	/* Before the rest: what it saves first is also loaded, whatever strikes once. */
 	if (!s->lost)
-		need_good(s, "load.finalise");
+		probe_need_good(s, "load.finalise");
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(checks); i++) {
 		tell(s, checks[i].what);
 		if (!s->lost)
@@ -127,7 +127,7 @@ static int open_all(struct session **s, const struct swo_probe_target *targets, 
 				targets[k].ops->destroy(targets[k].self);
 			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "probe");
 		}
-		if (session_open(s[i], &targets[i], params, &report->devices[i], err)) {
+		if (probe_session_open(s[i], &targets[i], params, &report->devices[i], err)) {
 			for (unsigned k = i + 1; k < n; k++)
 				targets[k].ops->destroy(targets[k].self);
 			return -1;
@@ -143,10 +143,10 @@ static void run_all(struct session **s, unsigned n, struct swo_probe_report *rep
 		report->interrupted = s[i]->stopped;
 	}
 	if (!report->interrupted)
-		check_siblings(s, n, report);
+		probe_check_siblings(s, n, report);
 	for (unsigned i = 0; i < n; i++) {
 		report->interrupted |= s[i]->stopped;
-		leave_running(s[i]);
+		probe_leave_running(s[i]);
 	}
 }
 
@@ -175,7 +175,7 @@ int swo_probe_exercise(const struct swo_probe_target *targets, unsigned n,
 		if (s[i]) {
 			if (!rc)
 				report->devices[i].lost = s[i]->lost;
-			session_close(s[i]);
+			probe_session_close(s[i]);
 		}
 	free(s);
 	if (rc)

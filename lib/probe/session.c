@@ -41,7 +41,7 @@ static struct swo_probe_result *add(struct session *s, const char *name)
 	return grown;
 }
 
-void note(struct session *s, enum swo_verdict verdict, const char *name, const char *fmt, ...)
+void probe_note(struct session *s, enum swo_verdict verdict, const char *name, const char *fmt, ...)
 {
 	struct swo_probe_result *result = find(s, name);
 	va_list args;
@@ -64,14 +64,14 @@ void note(struct session *s, enum swo_verdict verdict, const char *name, const c
 	va_end(args);
 }
 
-enum swo_verdict noted(const struct session *s, const char *name)
+enum swo_verdict probe_noted(const struct session *s, const char *name)
 {
 	const struct swo_probe_result *result = find(s, name);
 
 	return result ? result->verdict : SWO_VERDICT_PASS;
 }
 
-const char *arc_name(
+const char *probe_arc_name(
 	char room[72], const char *prefix, enum swo_device_state from, enum swo_device_state to)
 {
 	if ((unsigned)to < SWO_DEVICE_STATES)
@@ -95,7 +95,7 @@ static int compare(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-struct swo_probe_cost cost_of(const struct samples *samples)
+struct swo_probe_cost probe_cost_of(const struct samples *samples)
 {
 	struct swo_probe_cost cost = {.count = samples->count};
 	uint64_t sorted[SAMPLES_MAX];
@@ -200,7 +200,7 @@ static void run_call(void *opaque)
 /* From outside:
  */
 
-void perform_start(struct session *s)
+void probe_perform_start(struct session *s)
 {
 	struct probe_call *c = &s->call;
 
@@ -210,13 +210,13 @@ void perform_start(struct session *s)
 	swo_worker_submit(s->worker, &c->job);
 }
 
-int perform_end(struct session *s, const char *what)
+int probe_perform_end(struct session *s, const char *what)
 {
 	struct probe_call *c = &s->call;
 
 	if (!swo_job_wait(&c->job, swo_deadline_ms(s->params.deadline_ms))) {
 		s->lost = true;
-		note(s, SWO_VERDICT_FAIL, what, "hangs: no answer within %llu ms",
+		probe_note(s, SWO_VERDICT_FAIL, what, "hangs: no answer within %llu ms",
 			(unsigned long long)s->params.deadline_ms);
 		return -1;
 	}
@@ -224,7 +224,7 @@ int perform_end(struct session *s, const char *what)
 	if (c->rc && (c->err.code == SWO_E_TIMEOUT || c->err.code == SWO_E_PEER_LOST ||
 			     c->err.code == SWO_E_PROTOCOL)) {
 		s->lost = true;
-		note(s, SWO_VERDICT_FAIL, what, "%s%s",
+		probe_note(s, SWO_VERDICT_FAIL, what, "%s%s",
 			c->err.code == SWO_E_TIMEOUT ? "hangs: " : "", c->err.text);
 	}
 	return c->rc;
@@ -235,31 +235,31 @@ static bool shall_stop(struct session *s)
 	if (!s->params.stop || !s->params.stop(s->params.opaque))
 		return false;
 	s->lost = s->stopped = true;
-	note(s, SWO_VERDICT_SKIP, "interrupted", "the rest was not tried");
+	probe_note(s, SWO_VERDICT_SKIP, "interrupted", "the rest was not tried");
 	return true;
 }
 
-int perform(struct session *s, const char *what)
+int probe_perform(struct session *s, const char *what)
 {
 	if (s->lost || shall_stop(s))
 		return -1;
-	perform_start(s);
-	return perform_end(s, what);
+	probe_perform_start(s);
+	return probe_perform_end(s, what);
 }
 
-int get_state(struct session *s)
+int probe_get_state(struct session *s)
 {
 	s->call.op = OP_GET_STATE;
-	if (perform(s, "state")) {
+	if (probe_perform(s, "state")) {
 		if (!s->lost)
-			note(s, SWO_VERDICT_FAIL, "state", "%s", s->call.err.text);
+			probe_note(s, SWO_VERDICT_FAIL, "state", "%s", s->call.err.text);
 		return -1;
 	}
 	s->state = s->call.state;
 	return 0;
 }
 
-int request_state(struct session *s, enum swo_device_state to)
+int probe_request_state(struct session *s, enum swo_device_state to)
 {
 	char name[72];
 	struct swo_error why;
@@ -267,7 +267,7 @@ int request_state(struct session *s, enum swo_device_state to)
 
 	s->call.op = OP_SET_STATE;
 	s->call.state = to;
-	int rc = perform(s, arc_name(name, "arc", s->state, to));
+	int rc = probe_perform(s, probe_arc_name(name, "arc", s->state, to));
 
 	if (s->lost)
 		return -1;
@@ -276,7 +276,7 @@ int request_state(struct session *s, enum swo_device_state to)
 	end = s->call.end;
 	enum swo_device_state from = s->state;
 
-	if (get_state(s))
+	if (probe_get_state(s))
 		return -1;
 	s->call.err = why;
 	s->call.start = start;
@@ -291,7 +291,7 @@ int request_state(struct session *s, enum swo_device_state to)
 	return rc;
 }
 
-int reset_device(struct session *s)
+int probe_reset_device(struct session *s)
 {
 	char name[72];
 	enum swo_device_state from = s->state;
@@ -299,36 +299,36 @@ int reset_device(struct session *s)
 	snprintf(name, sizeof(name), "reset.%s", swo_device_state_name(from));
 	s->call.op = OP_RESET;
 	if (!s->target.ops->reset) {
-		note(s, SWO_VERDICT_SKIP, name, "the backend has no reset");
+		probe_note(s, SWO_VERDICT_SKIP, name, "the backend has no reset");
 		return -1;
 	}
-	if (perform(s, name)) {
+	if (probe_perform(s, name)) {
 		if (!s->lost)
-			note(s, SWO_VERDICT_FAIL, name, "%s", s->call.err.text);
+			probe_note(s, SWO_VERDICT_FAIL, name, "%s", s->call.err.text);
 		return -1;
 	}
 	uint64_t took = s->call.end - s->call.start;
 
-	if (get_state(s))
+	if (probe_get_state(s))
 		return -1;
 	if (s->state != SWO_DEVICE_RUNNING) {
-		note(s, SWO_VERDICT_FAIL, name, "a reset in %s left it in %s, not in RUNNING",
+		probe_note(s, SWO_VERDICT_FAIL, name, "a reset in %s left it in %s, not in RUNNING",
 			swo_device_state_name(from), swo_device_state_name(s->state));
 		return -1;
 	}
 	sample(&s->resets, took);
-	note(s, SWO_VERDICT_PASS, name, "RUNNING");
+	probe_note(s, SWO_VERDICT_PASS, name, "RUNNING");
 	return 0;
 }
 
-void leave_running(struct session *s)
+void probe_leave_running(struct session *s)
 {
 	if (!s->stopped)
 		return;
 	s->lost = s->stopped = false;
 	s->params.stop = NULL;
-	if (!get_state(s))
-		reset_device(s);
+	if (!probe_get_state(s))
+		probe_reset_device(s);
 }
 
 /* Life:
@@ -341,7 +341,7 @@ static size_t chunk_for(const struct swo_probe_target *t)
 	return !len ? 4096 : len > CHUNK_MAX ? CHUNK_MAX : len;
 }
 
-int session_open(struct session *s, const struct swo_probe_target *target,
+int probe_session_open(struct session *s, const struct swo_probe_target *target,
 	const struct swo_probe_params *params, struct swo_probe_device *out, struct swo_error *err)
 {
 	s->target = *target;
@@ -369,13 +369,13 @@ int session_open(struct session *s, const struct swo_probe_target *target,
 	return 0;
 }
 
-void session_close(struct session *s)
+void probe_session_close(struct session *s)
 {
 	/* What hangs may still write to all this. */
 	if (s->worker && !swo_worker_destroy(s->worker, swo_deadline_ms(s->lost ? 100 : 10000))) {
 		swo_log(SWO_LOG_WARN, "device %s: it still hangs; it is left behind",
 			s->target.name);
-		swo_leave_behind(s);
+		swo_leak_hung(s);
 		return;
 	}
 	if (s->target.ops && s->target.ops->destroy)

@@ -25,7 +25,7 @@ static void start_walk(struct session *s, const enum swo_device_state *path, uns
 	s->call.op = OP_WALK;
 	memcpy(s->call.path, path, len * sizeof(*path));
 	s->call.path_len = len;
-	perform_start(s);
+	probe_perform_start(s);
 }
 
 /* Ends what was started on each; *took: from the first beginning to the last end. */
@@ -35,9 +35,9 @@ static int end_all(struct session **s, unsigned count, const char *what, uint64_
 	int rc = 0;
 
 	for (unsigned i = 0; i < count; i++) {
-		if (perform_end(s[i], what)) {
+		if (probe_perform_end(s[i], what)) {
 			if (!s[i]->lost)
-				note(s[i], SWO_VERDICT_FAIL, what, "%s", s[i]->call.err.text);
+				probe_note(s[i], SWO_VERDICT_FAIL, what, "%s", s[i]->call.err.text);
 			rc = -1;
 			continue;
 		}
@@ -47,7 +47,7 @@ static int end_all(struct session **s, unsigned count, const char *what, uint64_
 	if (took && !rc)
 		*took = last - first;
 	for (unsigned i = 0; i < count; i++)
-		if (!s[i]->lost && get_state(s[i]))
+		if (!s[i]->lost && probe_get_state(s[i]))
 			rc = -1;
 	return rc;
 }
@@ -73,7 +73,7 @@ static int step_all(struct session **s, unsigned count, enum swo_device_state to
 		return -1;
 	for (unsigned i = 0; i < count; i++)
 		if (s[i]->state != to) {
-			note(s[i], SWO_VERDICT_FAIL, name,
+			probe_note(s[i], SWO_VERDICT_FAIL, name,
 				"asked for %s with its siblings, it is in %s",
 				swo_device_state_name(to), swo_device_state_name(s[i]->state));
 			return -1;
@@ -89,7 +89,7 @@ static void check_p2p(struct session **s, unsigned count)
 
 	for (unsigned i = 0; i < count; i++)
 		if (!(s[i]->flags & SWO_MIG_P2P)) {
-			note(s[i], SWO_VERDICT_RISK, "p2p.order",
+			probe_note(s[i], SWO_VERDICT_RISK, "p2p.order",
 				"without P2P it cannot be stopped together with devices that write "
 				"to it");
 			lacks = true;
@@ -100,7 +100,8 @@ static void check_p2p(struct session **s, unsigned count)
 		if (step_all(s, count, steps[i]))
 			return;
 	for (unsigned i = 0; i < count; i++)
-		note(s[i], SWO_VERDICT_PASS, "p2p.order", "all in P2P, all stopped, and back");
+		probe_note(
+			s[i], SWO_VERDICT_PASS, "p2p.order", "all in P2P, all stopped, and back");
 }
 
 /* Alone and together:
@@ -116,9 +117,9 @@ static int get_ready(struct session *s, enum work work)
 	case SAVE:
 		s->stream.len = 0;
 		/* From STOP: what PRE_COPY gave before would be missing. */
-		return reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_STOP_COPY) ? -1 : 0;
+		return reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY) ? -1 : 0;
 	default:
-		return reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_RESUMING) ? -1 : 0;
+		return reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_RESUMING) ? -1 : 0;
 	}
 }
 
@@ -141,7 +142,7 @@ static void begin(struct session *s, enum work work)
 		s->call.len = s->good.len;
 		break;
 	}
-	perform_start(s);
+	probe_perform_start(s);
 }
 
 static enum swo_sharing judge(const struct swo_probe_siblings *sib)
@@ -187,20 +188,20 @@ static void compare_work(struct session **s, unsigned count, enum work work, con
 		ok = ok && !measure(s, count, work, name, &together);
 	}
 	for (unsigned i = 0; i < count && ok; i++) {
-		uint64_t median = cost_of(&alone[i]).median;
+		uint64_t median = probe_cost_of(&alone[i]).median;
 
 		out->alone_sum += median;
 		out->alone_max = median > out->alone_max ? median : out->alone_max;
 	}
 	if (ok) {
-		out->parallel = cost_of(&together).median;
+		out->parallel = probe_cost_of(&together).median;
 		out->sharing = judge(out);
-		note(s[0], SWO_VERDICT_PASS, name, "%s", swo_sharing_name(out->sharing));
+		probe_note(s[0], SWO_VERDICT_PASS, name, "%s", swo_sharing_name(out->sharing));
 	}
 	free(alone);
 }
 
-void check_siblings(struct session **s, unsigned count, struct swo_probe_report *report)
+void probe_check_siblings(struct session **s, unsigned count, struct swo_probe_report *report)
 {
 	bool good = true;
 

@@ -13,12 +13,12 @@ static uint64_t ask_size(struct session *s)
 	if (!s->target.ops->data_size)
 		return 0;
 	s->call.op = OP_DATA_SIZE;
-	return perform(s, "data-size") ? 0 : s->call.a;
+	return probe_perform(s, "data-size") ? 0 : s->call.a;
 }
 
-int save_state(struct session *s, size_t piece)
+int probe_save_state(struct session *s, size_t piece)
 {
-	if (reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_STOP_COPY))
+	if (reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY))
 		return -1;
 	const uint64_t told = ask_size(s);
 
@@ -27,8 +27,8 @@ int save_state(struct session *s, size_t piece)
 	s->stream.len = 0;
 	s->call.op = OP_READ_ALL;
 	s->call.piece = piece;
-	if (!perform(s, "save.read")) {
-		note(s, SWO_VERDICT_PASS, "save.read", "%zu bytes", s->stream.len);
+	if (!probe_perform(s, "save.read")) {
+		probe_note(s, SWO_VERDICT_PASS, "save.read", "%zu bytes", s->stream.len);
 		if (!piece)
 			sample(&s->saves, s->call.end - s->call.start);
 		return 0;
@@ -37,29 +37,29 @@ int save_state(struct session *s, size_t piece)
 		return -1;
 	/* It says itself how much it has; a guess may be wrong, but not by so much. */
 	if (s->call.err.code == SWO_E_NO_MEMORY && told && s->call.got / 2 > told)
-		note(s, SWO_VERDICT_FAIL, "save.read",
+		probe_note(s, SWO_VERDICT_FAIL, "save.read",
 			"its state has no end: %zu bytes, and MIG_DATA_SIZE had said %llu",
 			s->call.got, (unsigned long long)told);
 	else if (s->call.err.code == SWO_E_NO_MEMORY)
-		note(s, SWO_VERDICT_SKIP, "save.read",
+		probe_note(s, SWO_VERDICT_SKIP, "save.read",
 			"its state is larger than the %llu bytes that this run may hold",
 			(unsigned long long)s->params.max_state);
 	else
-		note(s, SWO_VERDICT_FAIL, "save.read", "%s (after %zu bytes)", s->call.err.text,
-			s->stream.len);
+		probe_note(s, SWO_VERDICT_FAIL, "save.read", "%s (after %zu bytes)",
+			s->call.err.text, s->stream.len);
 	recover(s, "recovery.save.read");
 	return -1;
 }
 
-int load_state(struct session *s, const uint8_t *data, size_t len, size_t piece)
+int probe_load_state(struct session *s, const uint8_t *data, size_t len, size_t piece)
 {
-	if (reach(s, SWO_DEVICE_STOP) || go_arc(s, SWO_DEVICE_RESUMING))
+	if (reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_RESUMING))
 		return -1;
 	s->call.op = OP_WRITE_ALL;
 	s->call.data = data;
 	s->call.len = len;
 	s->call.piece = piece;
-	if (perform(s, "load.write"))
+	if (probe_perform(s, "load.write"))
 		return s->lost ? -1 : 1;
 	if (!piece && data == s->good.data)
 		sample(&s->loads, s->call.end - s->call.start);
@@ -69,39 +69,39 @@ int load_state(struct session *s, const uint8_t *data, size_t len, size_t piece)
 /* Saves, loads what was saved, and has the device finalise it. */
 static int try_good(struct session *s)
 {
-	if (save_state(s, 0))
+	if (probe_save_state(s, 0))
 		return -1;
 	s->good.len = 0;
 	if (swo_buf_append(&s->good, s->stream.data, s->stream.len, NULL)) {
-		note(s, SWO_VERDICT_SKIP, "load.write", "not enough memory for its state");
+		probe_note(s, SWO_VERDICT_SKIP, "load.write", "not enough memory for its state");
 		s->no_good = true;
 		return -1;
 	}
-	int rc = load_state(s, s->good.data, s->good.len, 0);
+	int rc = probe_load_state(s, s->good.data, s->good.len, 0);
 
 	if (rc > 0) {
-		note(s, SWO_VERDICT_FAIL, "load.write",
+		probe_note(s, SWO_VERDICT_FAIL, "load.write",
 			"the state that it saved itself is refused after %zu of %zu bytes: %s",
 			s->call.got, s->good.len, s->call.err.text);
 		recover(s, "recovery.load.write");
 	}
 	if (rc)
 		return -1;
-	note(s, SWO_VERDICT_PASS, "load.write", "%zu bytes", s->good.len);
-	if (go_arc(s, SWO_DEVICE_STOP)) {
+	probe_note(s, SWO_VERDICT_PASS, "load.write", "%zu bytes", s->good.len);
+	if (probe_go_arc(s, SWO_DEVICE_STOP)) {
 		/* Out of RESUMING only this leads: a failure speaks of the state, not the arc. */
 		s->failures[SWO_DEVICE_RESUMING][SWO_DEVICE_STOP] = 0;
-		note(s, SWO_VERDICT_FAIL, "load.finalise",
+		probe_note(s, SWO_VERDICT_FAIL, "load.finalise",
 			"RESUMING->STOP refuses the state that it saved itself (%zu bytes); what "
 			"it saves, or what it loads, is wrong",
 			s->good.len);
 		return -1;
 	}
-	note(s, SWO_VERDICT_PASS, "load.finalise", "ok");
+	probe_note(s, SWO_VERDICT_PASS, "load.finalise", "ok");
 	return 0;
 }
 
-int need_good(struct session *s, const char *for_check)
+int probe_need_good(struct session *s, const char *for_check)
 {
 	if (!s->no_good && !s->good.len) {
 		/* A fault may strike once; a device that always refuses is not asked for ever. */
@@ -117,6 +117,6 @@ int need_good(struct session *s, const char *for_check)
 	if (!s->no_good)
 		return 0;
 	if (!s->lost)
-		note(s, SWO_VERDICT_SKIP, for_check, "there is no state that it would load");
+		probe_note(s, SWO_VERDICT_SKIP, for_check, "there is no state that it would load");
 	return -1;
 }

@@ -8,14 +8,14 @@
 #include <stdio.h>
 #include <string.h>
 
-bool is_legal(const struct session *s, enum swo_device_state from, enum swo_device_state to)
+bool probe_is_legal(const struct session *s, enum swo_device_state from, enum swo_device_state to)
 {
 	enum swo_device_state next;
 
 	return !swo_device_next_state(from, to, s->flags, &next);
 }
 
-bool is_arc(const struct session *s, enum swo_device_state from, enum swo_device_state to)
+bool probe_is_arc(const struct session *s, enum swo_device_state from, enum swo_device_state to)
 {
 	enum swo_device_state next;
 
@@ -28,12 +28,12 @@ static int try_arc(struct session *s, enum swo_device_state to)
 	enum swo_device_state from = s->state;
 	char name[72];
 
-	arc_name(name, "arc", from, to);
-	if (request_state(s, to)) {
+	probe_arc_name(name, "arc", from, to);
+	if (probe_request_state(s, to)) {
 		s->failures[from][to]++;
 		if (!s->lost)
-			note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)", s->call.err.text,
-				swo_device_state_name(s->state));
+			probe_note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)",
+				s->call.err.text, swo_device_state_name(s->state));
 		return -1;
 	}
 	uint64_t took = s->call.end - s->call.start;
@@ -41,14 +41,15 @@ static int try_arc(struct session *s, enum swo_device_state to)
 	sample(&s->arcs[from][to], took);
 	if (took > s->arc_max[from][to])
 		s->arc_max[from][to] = took;
-	note(s, SWO_VERDICT_PASS, name, "ok");
+	probe_note(s, SWO_VERDICT_PASS, name, "ok");
 	return 0;
 }
 
 static bool usable(const struct session *s, enum swo_device_state from, enum swo_device_state to)
 {
 	/* Out of RESUMING with nothing loaded is a check of its own, and no way anywhere. */
-	return is_arc(s, from, to) && from != SWO_DEVICE_RESUMING && s->failures[from][to] < TRIES;
+	return probe_is_arc(s, from, to) && from != SWO_DEVICE_RESUMING &&
+	       s->failures[from][to] < TRIES;
 }
 
 /* The next arc on a shortest way, or ERROR when there is none. */
@@ -90,24 +91,27 @@ int recover(struct session *s, const char *name)
 			break;
 	}
 	if (!s->lost && s->state == SWO_DEVICE_RUNNING) {
-		note(s, SWO_VERDICT_PASS, name, "from %s by arcs", swo_device_state_name(from));
+		probe_note(
+			s, SWO_VERDICT_PASS, name, "from %s by arcs", swo_device_state_name(from));
 		return 0;
 	}
-	if (!s->lost && !reset_device(s)) {
-		note(s, SWO_VERDICT_PASS, name, "from %s by a reset", swo_device_state_name(from));
+	if (!s->lost && !probe_reset_device(s)) {
+		probe_note(s, SWO_VERDICT_PASS, name, "from %s by a reset",
+			swo_device_state_name(from));
 		return 0;
 	}
 	if (!s->stopped)
-		note(s, SWO_VERDICT_FAIL, name, "neither arcs nor a reset lead from %s to RUNNING",
+		probe_note(s, SWO_VERDICT_FAIL, name,
+			"neither arcs nor a reset lead from %s to RUNNING",
 			swo_device_state_name(from));
 	return -1;
 }
 
-int go_arc(struct session *s, enum swo_device_state to)
+int probe_go_arc(struct session *s, enum swo_device_state to)
 {
 	char name[72];
 
-	arc_name(name, "recovery", s->state, to);
+	probe_arc_name(name, "recovery", s->state, to);
 	if (!try_arc(s, to))
 		return 0;
 	if (!s->lost)
@@ -122,7 +126,7 @@ int reach(struct session *s, enum swo_device_state to)
 		if (s->state == to)
 			return 0;
 		if (s->state == SWO_DEVICE_ERROR || s->state == SWO_DEVICE_RESUMING) {
-			if (reset_device(s))
+			if (probe_reset_device(s))
 				return -1;
 			continue;
 		}
@@ -130,7 +134,7 @@ int reach(struct session *s, enum swo_device_state to)
 
 		if (next == SWO_DEVICE_ERROR)
 			return -1;
-		go_arc(s, next);
+		probe_go_arc(s, next);
 	}
 	return -1;
 }

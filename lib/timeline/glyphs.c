@@ -52,9 +52,9 @@ static int compare(const void *va, const void *vb)
 	return strcmp(a->name, b->name);
 }
 
-void glyphs_note(struct glyphs *glyphs, const struct swo_span *span)
+void timeline_glyphs_note(struct glyphs *glyphs, const struct swo_span *span)
 {
-	struct glyph *glyph = (struct glyph *)glyphs_find(glyphs, span);
+	struct glyph *glyph = (struct glyph *)timeline_glyphs_find(glyphs, span);
 	uint64_t length = span->end_ns - span->start_ns;
 
 	if (!has_line(span->kind))
@@ -99,7 +99,7 @@ static char pick(const struct glyphs *glyphs, const struct glyph *glyph)
 	return '?';
 }
 
-void glyphs_settle(struct glyphs *glyphs)
+void timeline_glyphs_settle(struct glyphs *glyphs)
 {
 	qsort(glyphs->all, glyphs->count, sizeof(glyphs->all[0]), compare);
 	for (size_t i = 0; i < glyphs->count; i++) {
@@ -116,7 +116,7 @@ void glyphs_settle(struct glyphs *glyphs)
 	}
 }
 
-const struct glyph *glyphs_find(const struct glyphs *glyphs, const struct swo_span *span)
+const struct glyph *timeline_glyphs_find(const struct glyphs *glyphs, const struct swo_span *span)
 {
 	for (size_t i = 0; i < glyphs->count; i++)
 		if (glyphs->all[i].kind == span->kind && !strcmp(glyphs->all[i].name, span->name))

@@ -27,10 +27,10 @@ struct glyphs {
 
 /* Counts a span in; arcs and work have a line for each name, streams, RAM and waits too, but
    share one sign. Words (phases, passes, marks) need no legend. */
-void glyphs_note(struct glyphs *glyphs, const struct swo_span *span);
+void timeline_glyphs_note(struct glyphs *glyphs, const struct swo_span *span);
 /* After the last note: orders the lines and hands out the letters. */
-void glyphs_settle(struct glyphs *glyphs);
+void timeline_glyphs_settle(struct glyphs *glyphs);
 /* NULL: it has none. */
-const struct glyph *glyphs_find(const struct glyphs *glyphs, const struct swo_span *span);
+const struct glyph *timeline_glyphs_find(const struct glyphs *glyphs, const struct swo_span *span);
 
 #endif

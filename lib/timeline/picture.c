@@ -161,7 +161,7 @@ static bool goes_above(const struct swo_span *a, const struct swo_span *b)
 
 static void put_glyph(const struct picture *p, const struct swo_span *span, bool begins)
 {
-	const struct glyph *glyph = glyphs_find(&p->glyphs, span);
+	const struct glyph *glyph = timeline_glyphs_find(&p->glyphs, span);
 	char letter = glyph ? glyph->letter : '?';
 
 	if (span->kind == SWO_SPAN_STREAM)
@@ -376,8 +376,8 @@ static int draw(struct picture *p, unsigned columns, size_t dropped)
 	p->width = columns - p->label_width;
 	for (size_t i = 0; i < p->count; i++)
 		if (inside(p, &p->spans[i]))
-			glyphs_note(&p->glyphs, &p->spans[i]);
-	glyphs_settle(&p->glyphs);
+			timeline_glyphs_note(&p->glyphs, &p->spans[i]);
+	timeline_glyphs_settle(&p->glyphs);
 	draw_scale(p);
 	if (draw_rows(p))
 		return -1;

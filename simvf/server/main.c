@@ -33,7 +33,7 @@ static void keep_pages(uint64_t state_bytes)
 	mallopt(M_MMAP_THRESHOLD, 32 << 20); /* glibc refuses more, and says so to nobody */
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
 	/* Twice both, as an answer's room grows by moving. */
-	free(swo_alloc_touched(4 * (size_t)(largest < SRV_BODY_MAX ? largest : SRV_BODY_MAX)));
+	free(swo_calloc_prefaulted(4 * (size_t)(largest < SRV_BODY_MAX ? largest : SRV_BODY_MAX)));
 }
 
 int main(int argc, char **argv)

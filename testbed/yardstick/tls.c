@@ -35,7 +35,7 @@ static void *receive(void *opaque)
 	if (!payload || swo_listener_accept(r->listener, swo_deadline_ms(10000), &r->conn, &r->err))
 		return payload;
 	swo_channel_init(&channel, r->conn, 10000);
-	if (!swo_listener_welcome(r->listener, r->conn, swo_deadline_ms(10000), &r->err))
+	if (!swo_listener_handshake(r->listener, r->conn, swo_deadline_ms(10000), &r->err))
 		while (!swo_channel_recv_header(&channel, &header, FRAME, 0, NULL) &&
 			!swo_channel_recv_payload(
 				&channel, &header, payload, header.length, NULL, 0, NULL))

@@ -18,7 +18,7 @@ static struct estimate of(unsigned count, bool serial, uint64_t ram_bytes)
 
 	for (unsigned i = 0; i < count; i++)
 		devices[i] = even;
-	return estimate_downtime(&(struct estimate_input){.devices = devices,
+	return analysis_estimate_downtime(&(struct estimate_input){.devices = devices,
 		.count = count,
 		.ram_bytes = ram_bytes,
 		.bandwidth = 1000000000,
@@ -62,11 +62,11 @@ static void the_slowest_device_is_named_and_none_when_there_is_none(void **state
 	struct estimate_input in = {.devices = devices, .count = 3, .bandwidth = 1000000000};
 
 	devices[1].bytes = 64000000;
-	assert_int_equal(estimate_downtime(&in).slowest, 1);
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 64) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).slowest, 1);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (125 + 64) * MS);
 	in.count = 0;
-	assert_int_equal(estimate_downtime(&in).slowest, -1);
-	assert_int_equal(estimate_downtime(&in).downtime_ns, 0);
+	assert_int_equal(analysis_estimate_downtime(&in).slowest, -1);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, 0);
 }
 
 static void a_device_that_saves_slower_than_the_wire_carries_sets_the_pace_of_its_stream(
@@ -78,12 +78,12 @@ static void a_device_that_saves_slower_than_the_wire_carries_sets_the_pace_of_it
 
 	devices[1].bytes = 20000000;
 	devices[1].rate = 400000000;
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 50) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (125 + 50) * MS);
 	in.serial = true;
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (250 + 50) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (250 + 50) * MS);
 	/* A wire that is slower still does. */
 	in.bandwidth = 100000000;
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (250 + 200) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (250 + 200) * MS);
 }
 
 static void devices_of_one_pf_take_turns_in_their_streams(void **state)
@@ -97,9 +97,9 @@ static void devices_of_one_pf_take_turns_in_their_streams(void **state)
 		devices[i].rate = 400000000;
 		devices[i].pf = (int)i % 2;
 	}
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 2 * 50) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (125 + 2 * 50) * MS);
 	in.serial = true;
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (4 * 125 + 2 * 50) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (4 * 125 + 2 * 50) * MS);
 }
 
 static void what_the_machinery_costs_is_added_and_holds_state_up(void **state)
@@ -111,15 +111,15 @@ static void what_the_machinery_costs_is_added_and_holds_state_up(void **state)
 		.bandwidth = 10000000000,
 		.costs = {.fixed_ns = 2 * MS, .arc_ns = MS, .stream_ns = 3 * MS}};
 
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 2 + 4 * (4 + 3)) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (125 + 2 + 4 * (4 + 3)) * MS);
 	in.costs.state_rate = 1000000000;
 	for (unsigned i = 0; i < 4; i++)
 		devices[i].bytes = 10000000;
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 40 + 2 + 28) * MS);
-	assert_int_equal(estimate_downtime(&in).irreducible_ns, (125 + 40 + 2 + 28) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (125 + 40 + 2 + 28) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).irreducible_ns, (125 + 40 + 2 + 28) * MS);
 	/* A wire that is slower has the last word. */
 	in.bandwidth = 500000000;
-	assert_int_equal(estimate_downtime(&in).downtime_ns, (125 + 80 + 2 + 28) * MS);
+	assert_int_equal(analysis_estimate_downtime(&in).downtime_ns, (125 + 80 + 2 + 28) * MS);
 }
 
 static void unknown_bandwidth_promises_nothing(void **state)
@@ -127,7 +127,7 @@ static void unknown_bandwidth_promises_nothing(void **state)
 	(void)state;
 	struct estimate_input in = {.ram_bytes = 4096};
 
-	assert_true(estimate_downtime(&in).downtime_ns > 1000000 * MS);
+	assert_true(analysis_estimate_downtime(&in).downtime_ns > 1000000 * MS);
 }
 
 int main(void)

@@ -87,7 +87,7 @@ static struct swo_path path_now(void)
 	struct swo_path path;
 	struct swo_error err = {0};
 
-	if (plan_path(spans, count, &path, &err))
+	if (analysis_path(spans, count, &path, &err))
 		fail_msg("%s", err.text);
 	/* Whatever it says, it adds up, and is a chain. */
 	uint64_t at = path.start_ns;
@@ -403,7 +403,7 @@ static void what_was_not_recorded_is_a_named_gap_and_it_still_adds_up(void **sta
 		const char *name = whole[left_out].name;
 
 		if (!strcmp(name, "vCPUs stopped") || !strcmp(name, "STARTED")) {
-			assert_int_equal(plan_path(spans, count, &path, &err), -1);
+			assert_int_equal(analysis_path(spans, count, &path, &err), -1);
 			assert_non_null(strstr(err.text, name));
 			continue;
 		}

@@ -102,7 +102,7 @@ static void *serve(void *opaque)
 	if (swo_listener_accept(serving->listener, swo_deadline_ms(RIG_MS), &rig->server_conn,
 		    &rig->server_error))
 		return NULL;
-	if (swo_listener_welcome(serving->listener, rig->server_conn, swo_deadline_ms(RIG_MS),
+	if (swo_listener_handshake(serving->listener, rig->server_conn, swo_deadline_ms(RIG_MS),
 		    &rig->server_error)) {
 		swo_conn_close(rig->server_conn);
 		rig->server_conn = NULL;

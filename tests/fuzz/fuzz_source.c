@@ -90,11 +90,11 @@ static void open_source(struct stage *stage)
 
 static void agree(struct stage *stage)
 {
-	struct hello_cost costs[DEVICES] = {0};
-	const struct hello_ok ok = {.ticket = 77};
+	struct migration_hello_cost costs[DEVICES] = {0};
+	const struct migration_hello_ok ok = {.ticket = 77};
 	struct swo_buf text = SWO_BUF_INIT(65536);
 
-	fuzz_check(!hello_ok_format(costs, DEVICES, &ok, &text, NULL));
+	fuzz_check(!migration_hello_ok_format(costs, DEVICES, &ok, &text, NULL));
 	peer_frame(&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, text.data,
 		text.len);
 	swo_buf_free(&text);
@@ -161,7 +161,7 @@ static void close_stage(struct stage *stage, bool ready)
 	swo_migration_free(stage->vm.migration);
 	stage->vm.migration = NULL;
 	fuzz_check(ready || fake_vm_runs(&stage->vm));
-	hello_free(&stage->hello);
+	migration_hello_free(&stage->hello);
 	fake_vm_close(&stage->vm);
 }
 
@@ -180,7 +180,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	open_source(&stage);
 	fuzz_check(take_call(&stage, &stage.control));
 	fuzz_check(hear(&stage.control, &header, text, sizeof(text)) && header.type == WIRE_HELLO);
-	fuzz_check(!hello_parse(text, header.length, &stage.hello, NULL));
+	fuzz_check(!migration_hello_parse(text, header.length, &stage.hello, NULL));
 	if (!(mode & 1))
 		agree(&stage);
 	while (peer_next(&in, &step, &header, payload))

@@ -134,12 +134,12 @@ static void say_hello(struct play *play)
 {
 	static uint8_t answer[65536];
 	struct swo_buf text = SWO_BUF_INIT(65536);
-	struct hello_cost costs[DEVICES];
-	struct hello_ok ok = {0};
+	struct migration_hello_cost costs[DEVICES];
+	struct migration_hello_ok ok = {0};
 	struct hello hello;
 	uint32_t len;
 
-	fuzz_check(!hello_describe(&play->vm.vm, &hello, NULL));
+	fuzz_check(!migration_hello_describe(&play->vm.vm, &hello, NULL));
 	strcpy(hello.id, id);
 	hello.channels = play->channels;
 	hello.running = true;
@@ -150,8 +150,8 @@ static void say_hello(struct play *play)
 		hello.devices[0].spread = true;
 		hello.devices[0].window = (size_t)CHANNELS_MAX * 4 * WIRE_STRIPE;
 	}
-	fuzz_check(!hello_format(&hello, &text, NULL));
-	hello_free(&hello);
+	fuzz_check(!migration_hello_format(&hello, &text, NULL));
+	migration_hello_free(&hello);
 	strcpy(play->ticket.id, id);
 	bool called = dial(play->uri, &play->control);
 	int fds[2] = {-1, -1};
@@ -162,7 +162,7 @@ static void say_hello(struct play *play)
 		peer_frame(&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data,
 			text.len) &&
 		await(&play->control, WIRE_HELLO_OK, answer, &len) &&
-		!hello_ok_parse(answer, len, costs, DEVICES, &ok, NULL)) {
+		!migration_hello_ok_parse(answer, len, costs, DEVICES, &ok, NULL)) {
 		play->ticket.nonce = ok.ticket;
 		open_data(play);
 	}

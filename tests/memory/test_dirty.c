@@ -239,12 +239,12 @@ static void no_write_beside_the_fault_handler_is_lost(void **state)
 }
 
 /* Linked in front of the real one, so that a fault can be held where it is answered. */
-int __real_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
-int __wrap_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
+int __real_memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
+int __wrap_memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
 
 static atomic_bool hold, held, collected;
 
-int __wrap_uffd_protect(int uffd, const void *host, uint64_t len, bool protect)
+int __wrap_memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect)
 {
 	if (!protect && atomic_load(&hold)) {
 		/* Whoever collects may have to wait for us: then we are let go by time. */
@@ -254,7 +254,7 @@ int __wrap_uffd_protect(int uffd, const void *host, uint64_t len, bool protect)
 		while (!atomic_load(&collected) && !swo_deadline_passed(enough))
 			swo_sleep_until(swo_now_ns() + 100000);
 	}
-	return __real_uffd_protect(uffd, host, len, protect);
+	return __real_memory_uffd_protect(uffd, host, len, protect);
 }
 
 static void *write_once(void *opaque)

@@ -29,7 +29,7 @@ struct swo_channel stage_take_call(struct stage *stage)
 	assert_int_equal(
 		swo_listener_accept(stage->listener, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
 	swo_channel_init(&channel, conn, STALL_MS);
-	assert_int_equal(swo_conn_welcome_fds(conn, true, NULL), 0);
+	assert_int_equal(swo_conn_accept_fds(conn, true, NULL), 0);
 	return channel;
 }
 
@@ -60,13 +60,13 @@ static void hash_it(struct fake_vm *vm)
 void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer)
 {
 	struct swo_migration_params params = fake_params();
-	struct hello_cost costs[2] = {0};
-	const struct hello_ok ok = {.ticket = 77, .handover = answer};
+	struct migration_hello_cost costs[2] = {0};
+	const struct migration_hello_ok ok = {.ticket = 77, .handover = answer};
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	static char bytes[65536];
 
 	memset(stage, 0, sizeof(*stage));
-	share_init(&stage->share);
+	ram_share_init(&stage->share);
 	fake_vm_open(&stage->vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
 	if (asked == SWO_HANDOVER_FD) {
 		stage->vm.hook = stage;
@@ -82,13 +82,15 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 		0);
 	stage->control = stage_take_call(stage);
 	assert_int_equal(next_frame(&stage->control, &stage->header, bytes), WIRE_HELLO);
-	assert_int_equal(hello_parse(bytes, stage->header.length, &stage->hello, NULL), 0);
+	assert_int_equal(
+		migration_hello_parse(bytes, stage->header.length, &stage->hello, NULL), 0);
 	assert_int_equal(stage->hello.handover, asked);
 	/* Its RAM fits any RAM of that size; this one is at hand. */
 	if (asked == SWO_HANDOVER_FD)
 		assert_int_equal(
-			share_take(&stage->share, stage->vm.vm.ram, stage->control.conn, NULL), 0);
-	assert_int_equal(hello_ok_format(costs, 2, &ok, &text, NULL), 0);
+			ram_share_take(&stage->share, stage->vm.vm.ram, stage->control.conn, NULL),
+			0);
+	assert_int_equal(migration_hello_ok_format(costs, 2, &ok, &text, NULL), 0);
 	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, text.data,
 		text.len);
 	swo_buf_free(&text);
@@ -144,6 +146,6 @@ void stage_close(struct stage *stage)
 	}
 	swo_channel_close(&stage->control);
 	swo_listener_close(stage->listener);
-	hello_free(&stage->hello);
-	share_close(&stage->share);
+	migration_hello_free(&stage->hello);
+	ram_share_close(&stage->share);
 }

@@ -73,8 +73,8 @@ static void open_flood(struct flood *flood)
 	struct swo_migration_params params = fake_params();
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	struct swo_frame_header header = {.type = WIRE_HELLO};
-	struct hello_cost costs[DEVICES];
-	struct hello_ok ok;
+	struct migration_hello_cost costs[DEVICES];
+	struct migration_hello_ok ok;
 	struct hello hello;
 
 	memset(flood, 0, sizeof(*flood));
@@ -87,20 +87,22 @@ static void open_flood(struct flood *flood)
 	assert_int_equal(swo_migration_receive(&flood->vm.vm, flood->uri, &params, NULL, NULL,
 				 &flood->vm.migration, NULL),
 		0);
-	assert_int_equal(hello_describe(&flood->vm.vm, &hello, NULL), 0);
+	assert_int_equal(migration_hello_describe(&flood->vm.vm, &hello, NULL), 0);
 	strcpy(hello.id, id);
 	hello.channels = 1;
 	hello.running = true;
 	for (unsigned i = 0; i < DEVICES; i++)
 		hello.devices[i].window = WINDOW;
-	assert_int_equal(hello_format(&hello, &text, NULL), 0);
-	hello_free(&hello);
+	assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
+	migration_hello_free(&hello);
 	flood->control = dial(flood->uri);
 	assert_int_equal(swo_channel_send(&flood->control, &header, text.data, text.len, NULL), 0);
 	swo_buf_free(&text);
 	await(flood, WIRE_HELLO_OK, &header);
 	strcpy(flood->ticket.id, id);
-	assert_int_equal(hello_ok_parse(flood->bytes, header.length, costs, DEVICES, &ok, NULL), 0);
+	assert_int_equal(
+		migration_hello_ok_parse(flood->bytes, header.length, costs, DEVICES, &ok, NULL),
+		0);
 	flood->ticket.nonce = ok.ticket;
 	memset(flood->bytes, 0x5a, 65536);
 	flood->data = dial(flood->uri);

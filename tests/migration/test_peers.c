@@ -52,7 +52,7 @@ static void describe_hello(struct play *play, struct hello *out)
 	struct swo_vm vm = play->vm.vm;
 
 	vm.identity = play->identity;
-	assert_int_equal(hello_describe(&vm, out, NULL), 0);
+	assert_int_equal(migration_hello_describe(&vm, out, NULL), 0);
 	strcpy(out->id, id);
 	out->channels = 1;
 	out->running = true;
@@ -78,8 +78,8 @@ static void await_attached(struct play *play)
 static void say_hello_of(struct play *play, bool spread)
 {
 	struct swo_buf text = SWO_BUF_INIT(65536);
-	struct hello_cost costs[2];
-	struct hello_ok ok;
+	struct migration_hello_cost costs[2];
+	struct migration_hello_ok ok;
 	struct hello hello;
 
 	describe_hello(play, &hello);
@@ -88,15 +88,16 @@ static void say_hello_of(struct play *play, bool spread)
 		hello.devices[0].spread = true;
 		hello.devices[0].window = 2 << 20;
 	}
-	assert_int_equal(hello_format(&hello, &text, NULL), 0);
-	hello_free(&hello);
+	assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
+	migration_hello_free(&hello);
 	play->control = dial(play->uri);
 	send_frame(
 		&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);
 	swo_buf_free(&text);
 	assert_int_equal(next_frame(&play->control, &play->header, play->text), WIRE_HELLO_OK);
 	strcpy(play->ticket.id, id);
-	assert_int_equal(hello_ok_parse(play->text, play->header.length, costs, 2, &ok, NULL), 0);
+	assert_int_equal(
+		migration_hello_ok_parse(play->text, play->header.length, costs, 2, &ok, NULL), 0);
 	play->ticket.nonce = ok.ticket;
 	play->data = dial(play->uri);
 	send_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH}, &play->ticket,
@@ -421,9 +422,9 @@ static void expect_dismissed(
 	describe_hello(play, &hello);
 	free(hello.identity);
 	hello.identity = strdup(vm);
-	assert_int_equal(hello_format(&hello, &text, NULL), 0);
+	assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
 	assert_int_equal(swo_buf_append(&text, "", 1, NULL), 0);
-	hello_free(&hello);
+	migration_hello_free(&hello);
 	char *at = strstr((char *)text.data, from);
 	assert_non_null(at);
 	memcpy(at, to, strlen(to));
@@ -520,8 +521,8 @@ static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **
 		describe_hello(&play, &hello);
 		strcpy(hello.id, "00000000-0000-4000-8000-000000000002");
 		text.len = 0;
-		assert_int_equal(hello_format(&hello, &text, NULL), 0);
-		hello_free(&hello);
+		assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
+		migration_hello_free(&hello);
 		struct swo_channel other = dial(play.uri);
 		send_frame(
 			&other, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);

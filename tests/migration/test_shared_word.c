@@ -55,7 +55,7 @@ static void a_source_whose_target_died_before_it_began_runs_again_by_itself(void
 	assert_true(fake_vm_runs(&stage.vm));
 	assert_int_equal(resumed_with, stage.hash);
 	/* And whatever is left of that target cannot begin. */
-	assert_false(share_begin(&stage.share));
+	assert_false(ram_share_begin(&stage.share));
 	stage_close(&stage);
 }
 
@@ -68,7 +68,7 @@ static void a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_liv
 	/* It says nothing: commit-deadline passes. */
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
 	assert_true(fake_vm_runs(&stage.vm));
-	assert_false(share_begin(&stage.share));
+	assert_false(ram_share_begin(&stage.share));
 	stage_close(&stage);
 }
 
@@ -79,7 +79,7 @@ static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
 	static struct stage stage;
 
 	play_to_go(&stage);
-	assert_true(share_begin(&stage.share));
+	assert_true(ram_share_begin(&stage.share));
 	die(&stage);
 	struct swo_migration_info info = stage_await_doubt(&stage);
 
@@ -186,12 +186,12 @@ static int say_hello(struct play *play, const int *fds, unsigned count)
 	struct hello hello;
 	struct swo_conn *conn;
 
-	assert_int_equal(hello_describe(&play->vm.vm, &hello, NULL), 0);
+	assert_int_equal(migration_hello_describe(&play->vm.vm, &hello, NULL), 0);
 	strcpy(hello.id, id);
 	hello.channels = 1;
 	hello.handover = SWO_HANDOVER_FD;
-	assert_int_equal(hello_format(&hello, &text, NULL), 0);
-	hello_free(&hello);
+	assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
+	migration_hello_free(&hello);
 	assert_int_equal(swo_conn_open(play->uri, NULL, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
 	swo_channel_init(&play->control, conn, STALL_MS);
 	assert_int_equal(swo_conn_attach_fds(conn, fds, count, NULL), 0);
@@ -302,30 +302,30 @@ static void of_two_processes_that_reach_for_the_word_one_has_it(void **state)
 		int ends[2], status;
 		char byte;
 
-		share_init(&here);
-		share_init(&there);
+		ram_share_init(&here);
+		ram_share_init(&there);
 		assert_int_equal(swo_ram_add(ram, "ram", 0, 65536, -1, NULL), 0);
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
 		assert_int_equal(swo_conn_adopt(ends[0], "a", &a, NULL), 0);
 		assert_int_equal(swo_conn_adopt(ends[1], "b", &b, NULL), 0);
-		assert_int_equal(swo_conn_welcome_fds(b, true, NULL), 0);
-		assert_int_equal(share_offer(&here, ram, a, NULL), 0);
+		assert_int_equal(swo_conn_accept_fds(b, true, NULL), 0);
+		assert_int_equal(ram_share_offer(&here, ram, a, NULL), 0);
 		struct iovec out = {.iov_base = &byte, .iov_len = 1}, in = out;
 		assert_int_equal(swo_conn_send(a, &out, 1, STALL_MS, NULL), 0);
 		assert_int_equal(swo_conn_recv(b, &in, 1, STALL_MS, NULL), 0);
-		assert_int_equal(share_take(&there, ram, b, NULL), 0);
+		assert_int_equal(ram_share_take(&there, ram, b, NULL), 0);
 		pid_t pid = fork();
 		if (!pid)
-			_exit(share_begin(&there) ? 7 : 8);
-		bool forbidden = share_forbid(&here);
+			_exit(ram_share_begin(&there) ? 7 : 8);
+		bool forbidden = ram_share_forbid(&here);
 		assert_int_equal(waitpid(pid, &status, 0), pid);
 		assert_true(WIFEXITED(status));
 		assert_int_equal(WEXITSTATUS(status), forbidden ? 8 : 7);
 		/* And it stays so. */
-		assert_int_equal(share_forbid(&there), forbidden);
-		assert_int_equal(share_begin(&here), !forbidden);
-		share_close(&here);
-		share_close(&there);
+		assert_int_equal(ram_share_forbid(&there), forbidden);
+		assert_int_equal(ram_share_begin(&here), !forbidden);
+		ram_share_close(&here);
+		ram_share_close(&there);
 		swo_conn_close(a);
 		swo_conn_close(b);
 		swo_ram_free(ram);

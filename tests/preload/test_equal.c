@@ -3,9 +3,9 @@
  * A VMM cannot tell the difference: thousands of random lives of a VM, with faults,
  * cancels, resets and unplugs, give it the same answers with the library as without.
  */
-#include "ahead.h"
 #include "check.h"
 #include "played.h"
+#include "speculate.h"
 #include "tests/support/cm.h"
 #include "vmm.h"
 
@@ -53,7 +53,7 @@ static void ask(struct life *life, unsigned index, uint32_t to)
 		return;
 	/* As QEMU: try a state that is safe, then reset. */
 	if (vmm_ask(&life->vmm, index, SWO_DEVICE_STOP) || roll(life, 2))
-		ahead_ioctl(life->vmm.fd[index], VFIO_DEVICE_RESET, NULL);
+		speculate_ioctl(life->vmm.fd[index], VFIO_DEVICE_RESET, NULL);
 }
 
 /* Of all in turn, now and then with a fault in one. */
@@ -86,7 +86,7 @@ static void cancelled_pass(struct life *life, uint32_t to)
 		if (life->vmm.fd[i] >= 0)
 			vmm_ask(&life->vmm, i, to);
 	if (roll(life, 4) == 0 && life->vmm.fd[some] >= 0)
-		ahead_ioctl(life->vmm.fd[some], VFIO_DEVICE_RESET, NULL);
+		speculate_ioctl(life->vmm.fd[some], VFIO_DEVICE_RESET, NULL);
 	if (roll(life, 8) == 0 && life->vmm.fd[some] >= 0)
 		vmm_close(&life->vmm, some);
 	for (unsigned i = 0; i < life->vmm.count; i++)
@@ -120,7 +120,7 @@ static void stop(struct life *life, bool copy)
 	continue_it(life);
 }
 
-static void live(struct life *life, enum foresee_vmm kind, unsigned seed)
+static void live(struct life *life, enum pattern_vmm kind, unsigned seed)
 {
 	life->seed = seed;
 	life->count = 0;
@@ -155,7 +155,7 @@ static void a_vmm_cannot_tell_the_difference(void **state)
 					without.answer[i]);
 		answers += with.count;
 	}
-	ahead_counts(&begun, &asked);
+	speculate_counts(&begun, &asked);
 	print_message("# %u lives, %u answers, %u arcs begun ahead, %u of them asked for\n", LIVES,
 		answers, begun, asked);
 	assert_true(asked > LIVES);

@@ -3,9 +3,9 @@
  * The patterns that are known: what is begun when, and that no device leaves P2P before
  * the VMM has taken all of them into it.
  */
-#include "ahead.h"
 #include "check.h"
 #include "played.h"
+#include "speculate.h"
 #include "tests/support/cm.h"
 #include "vmm.h"
 
@@ -20,7 +20,7 @@ static void counts(unsigned begun, unsigned asked)
 {
 	unsigned b, a;
 
-	ahead_counts(&b, &a);
+	speculate_counts(&b, &a);
 	assert_int_equal(b - begun_before, begun);
 	assert_int_equal(a - asked_before, asked);
 	begun_before = b;
@@ -37,7 +37,7 @@ static void nothing_surprised(void)
 static int fresh(void **state)
 {
 	(void)state;
-	ahead_counts(&begun_before, &asked_before);
+	speculate_counts(&begun_before, &asked_before);
 	return 0;
 }
 

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What is not foreseen: faults, ways back, other calls, resets, descriptors that go and
+ * What is not predicted: faults, ways back, other calls, resets, descriptors that go and
  * come. It is honoured first, and nothing that was begun is left over.
  */
-#include "ahead.h"
 #include "check.h"
-#include "fleet.h"
+#include "devices.h"
 #include "played.h"
+#include "speculate.h"
 #include "tests/support/cm.h"
 #include "vmm.h"
 #include "worker.h"
@@ -27,7 +27,7 @@ static unsigned begun(void)
 {
 	unsigned count, asked;
 
-	ahead_counts(&count, &asked);
+	speculate_counts(&count, &asked);
 	return count;
 }
 
@@ -150,10 +150,10 @@ static void writing_state_to_a_device_that_was_begun_is_a_surprise(void **state)
 
 	vmm_start(&vmm, FORESEE_QEMU, 2);
 	vmm_ask_all(&vmm, SWO_DEVICE_RESUMING);
-	ahead_settle_write(vmm.data_fd[1]);
+	speculate_settle_write(vmm.data_fd[1]);
 	assert_null(check_reason());
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_RUNNING_P2P), 0);
-	ahead_settle_write(vmm.data_fd[1]);
+	speculate_settle_write(vmm.data_fd[1]);
 	assert_non_null(strstr(check_reason(), "still being written"));
 	assert_int_equal(vmm_ask(&vmm, 1, SWO_DEVICE_RUNNING_P2P), 0);
 	vmm_end(&vmm);
@@ -185,7 +185,7 @@ static void get_state(struct caller *caller)
 
 static void read_region(struct caller *caller)
 {
-	ahead_settle(caller->vmm->fd[1]);
+	speculate_settle(caller->vmm->fd[1]);
 }
 
 static void close_it(struct caller *caller)
@@ -195,7 +195,7 @@ static void close_it(struct caller *caller)
 
 static void reset_it(struct caller *caller)
 {
-	if (ahead_ioctl(caller->vmm->fd[1], VFIO_DEVICE_RESET, NULL))
+	if (speculate_ioctl(caller->vmm->fd[1], VFIO_DEVICE_RESET, NULL))
 		abort();
 }
 
@@ -253,7 +253,7 @@ static void a_held_device_keeps_nobody_else_waiting(void **state)
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_RUNNING_P2P), 0);
 	assert_int_equal(vmm_ask(&vmm, 2, SWO_DEVICE_RUNNING_P2P), 0);
 	assert_int_equal(vmm_state(&vmm, 2), SWO_DEVICE_RUNNING_P2P);
-	ahead_settle(vmm.fd[0]);
+	speculate_settle(vmm.fd[0]);
 	played_hold(1, false);
 	assert_int_equal(vmm_ask(&vmm, 1, SWO_DEVICE_RUNNING_P2P), 0);
 	vmm_end(&vmm);
@@ -269,7 +269,7 @@ static void a_reset_drops_what_was_begun(void **state)
 	vmm_start(&vmm, FORESEE_QEMU, 3);
 	stand_still(&vmm);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_STOP_COPY), 0);
-	assert_int_equal(ahead_ioctl(vmm.fd[1], VFIO_DEVICE_RESET, NULL), 0);
+	assert_int_equal(speculate_ioctl(vmm.fd[1], VFIO_DEVICE_RESET, NULL), 0);
 	assert_int_equal(vmm_state(&vmm, 1), SWO_DEVICE_RUNNING);
 	assert_int_equal(vmm_ask(&vmm, 2, SWO_DEVICE_STOP_COPY), 0);
 	assert_int_equal(played_sessions(), 2);
@@ -288,7 +288,7 @@ static void a_hot_reset_drops_all_that_was_begun(void **state)
 	vmm_start(&vmm, FORESEE_QEMU, 3);
 	stand_still(&vmm);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_STOP_COPY), 0);
-	assert_int_equal(ahead_ioctl(vmm.fd[0], VFIO_DEVICE_PCI_HOT_RESET, NULL), 0);
+	assert_int_equal(speculate_ioctl(vmm.fd[0], VFIO_DEVICE_PCI_HOT_RESET, NULL), 0);
 	vmm_close_session(&vmm, 0);
 	assert_int_equal(played_sessions(), 0);
 	assert_int_equal(fleet.ahead, 0);
@@ -342,13 +342,13 @@ static void a_duplicate_is_the_same_device(void **state)
 	const int first = vmm.fd[1];
 
 	vmm.fd[1] = dup(first);
-	ahead_dup(first, vmm.fd[1]);
+	speculate_dup(first, vmm.fd[1]);
 	assert_int_equal(fleet.count, 2);
 	played_hold(1, true);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_RUNNING_P2P), 0);
 	/* Its first number goes while it is at work, and another one keeps it open. */
 	assert_true(played_inside(1));
-	ahead_close(first);
+	speculate_close(first);
 	close(first);
 	played_hold(1, false);
 	assert_int_equal(vmm_ask(&vmm, 1, SWO_DEVICE_RUNNING_P2P), 0);
@@ -401,15 +401,15 @@ static void a_child_begins_nothing_and_hangs_on_nothing(void **state)
 	played_hold(1, true);
 	assert_int_equal(vmm_ask(&vmm, 0, SWO_DEVICE_RUNNING_P2P), 0);
 	assert_true(played_inside(1));
-	ahead_fork_before();
+	speculate_fork_before();
 	const pid_t child = fork();
 
 	if (child == 0) {
-		ahead_fork_child();
-		ahead_settle(vmm.fd[1]); /* would wait for a thread that is not there */
+		speculate_fork_child();
+		speculate_settle(vmm.fd[1]); /* would wait for a thread that is not there */
 		_exit(check_reason() && fleet.ahead == 0 ? 0 : 1);
 	}
-	ahead_fork_parent();
+	speculate_fork_parent();
 	assert_true(child > 0);
 	assert_int_equal(waitpid(child, &status, 0), child);
 	assert_int_equal(status, 0);
@@ -424,8 +424,8 @@ static void close_in_vfork(const struct vmm *vmm)
 	const pid_t child = vfork();
 
 	if (child == 0) {
-		ahead_close(vmm->fd[0]);
-		ahead_close(vmm->fd[1]);
+		speculate_close(vmm->fd[0]);
+		speculate_close(vmm->fd[1]);
 		_exit(0);
 	}
 	assert_true(child > 0);

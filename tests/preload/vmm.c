@@ -4,19 +4,19 @@
  */
 #include "vmm.h"
 
-#include "ahead.h"
 #include "check.h"
 #include "played.h"
 #include "real.h"
-#include "say.h"
+#include "speculate.h"
 #include "state.h"
 #include "tests/support/cm.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-void vmm_start(struct vmm *vmm, enum foresee_vmm kind, unsigned count)
+void vmm_start(struct vmm *vmm, enum pattern_vmm kind, unsigned count)
 {
 	const struct settings settings = {.vmm = kind, .log = "/dev/null"};
 
@@ -25,8 +25,8 @@ void vmm_start(struct vmm *vmm, enum foresee_vmm kind, unsigned count)
 	played_reset();
 	check_reset();
 	worker_patience_ns = 60ull * 60 * 1000000000u;
-	say_open(&settings);
-	ahead_init(&settings);
+	trace_open(&settings);
+	speculate_init(&settings);
 	*vmm = (struct vmm){0};
 	for (unsigned i = 0; i < count; i++)
 		vmm_add(vmm, PLAYED_ALL);
@@ -41,7 +41,7 @@ void vmm_add(struct vmm *vmm, uint64_t flags)
 	const int fd = played_open(flags);
 
 	assert_true(fd >= 0);
-	assert_int_equal(ahead_ioctl(fd, VFIO_DEVICE_FEATURE, &request), 0);
+	assert_int_equal(speculate_ioctl(fd, VFIO_DEVICE_FEATURE, &request), 0);
 	assert_int_equal(request.migration.flags, flags);
 	vmm->fd[vmm->count] = fd;
 	vmm->data_fd[vmm->count++] = -1;
@@ -65,7 +65,7 @@ int vmm_ask(struct vmm *vmm, unsigned index, uint32_t to)
 		.mig = {.device_state = to, .data_fd = -1},
 	};
 
-	if (ahead_ioctl(vmm->fd[index], VFIO_DEVICE_FEATURE, &request) < 0) {
+	if (speculate_ioctl(vmm->fd[index], VFIO_DEVICE_FEATURE, &request) < 0) {
 		const int error = errno;
 
 		assert_int_equal(request.mig.data_fd, -1);
@@ -91,7 +91,7 @@ uint32_t vmm_state(struct vmm *vmm, unsigned index)
 			.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE},
 	};
 
-	assert_int_equal(ahead_ioctl(vmm->fd[index], VFIO_DEVICE_FEATURE, &request), 0);
+	assert_int_equal(speculate_ioctl(vmm->fd[index], VFIO_DEVICE_FEATURE, &request), 0);
 	return request.mig.device_state;
 }
 
@@ -99,7 +99,7 @@ void vmm_close_session(struct vmm *vmm, unsigned index)
 {
 	if (vmm->data_fd[index] < 0)
 		return;
-	ahead_close(vmm->data_fd[index]);
+	speculate_close(vmm->data_fd[index]);
 	close(vmm->data_fd[index]);
 	vmm->data_fd[index] = -1;
 }
@@ -107,7 +107,7 @@ void vmm_close_session(struct vmm *vmm, unsigned index)
 void vmm_close(struct vmm *vmm, unsigned index)
 {
 	vmm_close_session(vmm, index);
-	ahead_close(vmm->fd[index]);
+	speculate_close(vmm->fd[index]);
 	close(vmm->fd[index]);
 	vmm->fd[index] = -1;
 }

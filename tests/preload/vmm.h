@@ -6,7 +6,7 @@
 #ifndef TESTS_PRELOAD_VMM_H
 #define TESTS_PRELOAD_VMM_H
 
-#include "foresee.h"
+#include "patterns.h"
 
 #include <stdint.h>
 
@@ -20,7 +20,7 @@ struct vmm {
 
 /* A fresh library, a fresh kernel, and so many devices that are opened and asked for their
  * features. */
-void vmm_start(struct vmm *vmm, enum foresee_vmm kind, unsigned count);
+void vmm_start(struct vmm *vmm, enum pattern_vmm kind, unsigned count);
 /* Closes everything; fails the test if a session or an arc is left over. */
 void vmm_end(struct vmm *vmm);
 void vmm_add(struct vmm *vmm, uint64_t flags);

@@ -16,7 +16,7 @@ static uint64_t below(uint64_t n)
 	return (random_state >> 33) % n;
 }
 
-static void check_books(const struct rig *rig)
+static void check_counters(const struct rig *rig)
 {
 	const struct svf *dev = &rig->dev;
 	uint32_t early = 0, late = 0;
@@ -142,8 +142,8 @@ static void any_order_of_calls_keeps_the_books_right(void **state)
 		target = rig_new(&profile, seed % 4 ? 7 : 5, seed + 100);
 		for (unsigned i = 0; i < STEPS / 6; i++) {
 			step(source, target, &t);
-			check_books(source);
-			check_books(target);
+			check_counters(source);
+			check_counters(target);
 		}
 		/* and after all of it, they can still do their work */
 		svf_clear_faults(&source->dev);

@@ -223,7 +223,7 @@ static void kvm_free(struct vmm_accel *accel)
 
 	if (!kvm_vcpus_end(kvm)) {
 		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device and is left behind");
-		swo_leave_behind(accel);
+		swo_leak_hung(accel);
 		return;
 	}
 	for (unsigned i = 0; i < accel->config.vcpus; i++) {

@@ -228,7 +228,7 @@ static void native_free(struct vmm_accel *accel)
 
 	if (!end_threads(native)) {
 		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device and is left behind");
-		swo_leave_behind(native);
+		swo_leak_hung(native);
 		return;
 	}
 	pthread_cond_destroy(&native->changed);

@@ -200,7 +200,7 @@ void vmm_machine_free(struct vmm_machine *m)
 	if ((m->accel && vmm_accel_pause(m->accel, swo_deadline_ms(TEARDOWN_MS), &err)) ||
 		(m->worker && !swo_worker_destroy(m->worker, swo_deadline_ms(TEARDOWN_MS)))) {
 		swo_log(SWO_LOG_WARN, "%s: something hangs; its memory is left behind", m->name);
-		swo_leave_behind(m);
+		swo_leak_hung(m);
 		return;
 	}
 	vmm_pci_free(m->pci);

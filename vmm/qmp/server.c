@@ -365,7 +365,7 @@ void qmp_server_stop(struct qmp_server *server)
 	pthread_join(server->thread, NULL);
 	if (!swo_worker_idle_wait(server->config.worker, swo_deadline_ms(STOP_JOBS_MS))) {
 		swo_log(SWO_LOG_WARN, "QMP: a command hangs; it is left behind with its client");
-		swo_leave_behind(server);
+		swo_leak_hung(server);
 		return;
 	}
 	take_done(server);

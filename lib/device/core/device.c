@@ -93,7 +93,7 @@ void swo_device_destroy(struct swo_device *dev)
 			"device %s: its backend still hangs; it is left behind with its memory and "
 			"its thread",
 			dev->name);
-		swo_leave_behind(dev);
+		swo_leak_hung(dev);
 		return;
 	}
 	if (dev->ops->destroy)
@@ -171,7 +171,7 @@ uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words)
 	if (words > dev->dma_log_words) {
 		free(dev->dma_log_bits);
 		dev->dma_log_words = 0;
-		dev->dma_log_bits = swo_alloc_touched(words * sizeof(*dev->dma_log_bits));
+		dev->dma_log_bits = swo_calloc_prefaulted(words * sizeof(*dev->dma_log_bits));
 		if (!dev->dma_log_bits)
 			return NULL;
 		dev->dma_log_words = words;
@@ -273,7 +273,7 @@ struct swo_arc_cost swo_device_arc_cost(
 	return cost;
 }
 
-uint64_t swo_device_way_ns(
+uint64_t swo_device_path_ns(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to)
 {
 	uint64_t ns = 0;

@@ -15,7 +15,7 @@
 #define INTERRUPTS_MAX 1000
 #define FEATURE_MAX    64
 
-int vk_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg)
+int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg)
 {
 	int rc = -1;
 
@@ -28,7 +28,7 @@ int vk_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *
 	return rc >= 0 ? rc : -errno;
 }
 
-int vk_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len)
+int kernel_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len)
 {
 	union {
 		struct vfio_device_feature head;
@@ -41,14 +41,14 @@ int vk_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t 
 	f.head.argsz = (uint32_t)(sizeof(f.head) + len);
 	if (len)
 		memcpy(f.bytes + sizeof(f.head), data, len);
-	int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_FEATURE, &f);
+	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_FEATURE, &f);
 
 	if (rc >= 0 && len)
 		memcpy(data, f.bytes + sizeof(f.head), len);
 	return rc < 0 ? rc : 0;
 }
 
-bool vk_is_unsupported(int os_errno)
+bool kernel_is_unsupported(int os_errno)
 {
 	return os_errno == ENOTTY || os_errno == EINVAL || os_errno == EOPNOTSUPP ||
 	       os_errno == ENOSYS;
@@ -58,7 +58,7 @@ bool vk_is_unsupported(int os_errno)
 
 static bool has_feature(const struct vfio_kernel *vk, uint32_t flags)
 {
-	return !vk_feature(vk, flags | VFIO_DEVICE_FEATURE_PROBE, NULL, 0);
+	return !kernel_feature(vk, flags | VFIO_DEVICE_FEATURE_PROBE, NULL, 0);
 }
 
 /* Asked for once: PROBE changes nothing. */
@@ -77,7 +77,7 @@ static int opt_in(struct vfio_kernel *vk, struct swo_error *err)
 {
 	if (!vk->params.precopy_info_v2 || !vk->has_precopy_v2)
 		return 0;
-	int rc = vk_feature(
+	int rc = kernel_feature(
 		vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, NULL, 0);
 
 	if (!rc)
@@ -102,17 +102,17 @@ static int share_context(struct vfio_kernel *vk, struct swo_error *err)
 	return 0;
 }
 
-static void vk_destroy(void *self)
+static void kernel_destroy(void *self)
 {
 	struct vfio_kernel *vk = self;
 
-	vk_close_session(vk);
+	kernel_close_session(vk);
 	if (vk->fd >= 0 && vk->logging)
-		vk_dma_log_stop(vk, NULL);
+		kernel_dma_log_stop(vk, NULL);
 	if (vk->context) {
 		if (vk->space)
-			vk_dma_free(vk);
-		vk_detach(vk);
+			kernel_dma_free(vk);
+		kernel_detach(vk);
 		swo_vfio_context_unref(vk->context);
 	}
 	pthread_mutex_destroy(&vk->irq_lock);
@@ -136,7 +136,7 @@ static struct vfio_kernel *new_device(
 		vk->params.read_chunk = DEFAULT_CHUNK;
 	if (!vk->params.write_chunk)
 		vk->params.write_chunk = DEFAULT_CHUNK;
-	vk->sys = vk->params.sys ? vk->params.sys : &vfio_sys_host;
+	vk->sys = vk->params.sys ? vk->params.sys : &kernel_sys_host;
 	vk->fd = vk->data_fd = -1;
 	vk->state = SWO_DEVICE_RUNNING;
 	pthread_mutex_init(&vk->irq_lock, NULL);
@@ -148,25 +148,25 @@ int swo_vfio_kernel_open(const char *name, const char *path,
 	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err)
 {
 	struct vfio_kernel *vk = new_device(name, params, err);
-	struct vk_where where;
+	struct kernel_where where;
 
 	if (!vk)
 		return -1;
-	if (vk_resolve(vk->sys, name, path, &where, err) || share_context(vk, err) ||
-		vk_attach(vk, &where, err) || vk_read_info(vk, err)) {
-		vk_destroy(vk);
+	if (kernel_resolve(vk->sys, name, path, &where, err) || share_context(vk, err) ||
+		kernel_attach(vk, &where, err) || kernel_read_info(vk, err)) {
+		kernel_destroy(vk);
 		return -1;
 	}
 	find_features(vk);
 	if (opt_in(vk, err)) {
-		vk_destroy(vk);
+		kernel_destroy(vk);
 		return -1;
 	}
 	*self = vk;
 	return 0;
 }
 
-static uint32_t vk_features(void *self)
+static uint32_t kernel_features(void *self)
 {
 	const struct vfio_kernel *vk = self;
 
@@ -179,27 +179,27 @@ static uint32_t vk_features(void *self)
 
 const struct swo_device_ops swo_vfio_kernel_ops = {
 	.name = "kernel",
-	.get_mig_flags = vk_get_mig_flags,
-	.get_state = vk_get_state,
-	.set_state = vk_set_state,
-	.data_read = vk_data_read,
-	.data_write = vk_data_write,
-	.precopy_info = vk_precopy_info,
-	.data_size = vk_data_size,
-	.read_chunk = vk_read_chunk,
-	.write_chunk = vk_write_chunk,
-	.reset = vk_reset,
-	.dma_log_start = vk_dma_log_start,
-	.dma_log_stop = vk_dma_log_stop,
-	.dma_log_report = vk_dma_log_report,
-	.dma_map = vk_dma_map,
-	.dma_unmap = vk_dma_unmap,
-	.region_info = vk_region_info,
-	.region_read = vk_region_read,
-	.region_write = vk_region_write,
-	.region_fd = vk_region_fd,
-	.irq_info = vk_irq_info,
-	.set_irqs = vk_set_irqs,
-	.destroy = vk_destroy,
-	.features = vk_features,
+	.get_mig_flags = kernel_get_mig_flags,
+	.get_state = kernel_get_state,
+	.set_state = kernel_set_state,
+	.data_read = kernel_data_read,
+	.data_write = kernel_data_write,
+	.precopy_info = kernel_precopy_info,
+	.data_size = kernel_data_size,
+	.read_chunk = kernel_read_chunk,
+	.write_chunk = kernel_write_chunk,
+	.reset = kernel_reset,
+	.dma_log_start = kernel_dma_log_start,
+	.dma_log_stop = kernel_dma_log_stop,
+	.dma_log_report = kernel_dma_log_report,
+	.dma_map = kernel_dma_map,
+	.dma_unmap = kernel_dma_unmap,
+	.region_info = kernel_region_info,
+	.region_read = kernel_region_read,
+	.region_write = kernel_region_write,
+	.region_fd = kernel_region_fd,
+	.irq_info = kernel_irq_info,
+	.set_irqs = kernel_set_irqs,
+	.destroy = kernel_destroy,
+	.features = kernel_features,
 };

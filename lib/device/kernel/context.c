@@ -18,11 +18,11 @@ int swo_vfio_context_new(struct swo_vfio_context **out, struct swo_error *err)
 
 	if (!context)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "VFIO context");
-	context->sys = &vfio_sys_host;
+	context->sys = &kernel_sys_host;
 	context->users = 1;
 	pthread_mutex_init(&context->lock, NULL);
 	for (int i = 0; i < VK_SPACES; i++) {
-		context->spaces[i].kind = (enum vk_space_kind)i;
+		context->spaces[i].kind = (enum kernel_space_kind)i;
 		context->spaces[i].fd = -1;
 	}
 	*out = context;
@@ -44,7 +44,7 @@ void swo_vfio_context_unref(struct swo_vfio_context *context)
 			context->sys->close(context->spaces[i].fd);
 		/* Those whose taking away failed: nobody reaches their memory any more. */
 		while (context->spaces[i].maps) {
-			struct vk_map *map = context->spaces[i].maps;
+			struct kernel_map *map = context->spaces[i].maps;
 
 			context->spaces[i].maps = map->next;
 			if (map->ours)
@@ -95,7 +95,7 @@ static int failed(
 /* By cdev */
 
 /* With the context's lock held. */
-static int open_ioas(struct vfio_kernel *vk, struct vk_space *space, struct swo_error *err)
+static int open_ioas(struct vfio_kernel *vk, struct kernel_space *space, struct swo_error *err)
 {
 	struct iommu_ioas_alloc alloc = {.size = sizeof(alloc)};
 	char node[VK_PATH_MAX];
@@ -110,7 +110,7 @@ static int open_ioas(struct vfio_kernel *vk, struct vk_space *space, struct swo_
 			"device %s: cannot open %s, which a device opened by cdev needs "
 			"(CONFIG_IOMMUFD); open it by its group instead",
 			vk->name, node);
-	rc = vk_ioctl(vk, space->fd, IOMMU_IOAS_ALLOC, &alloc);
+	rc = kernel_ioctl(vk, space->fd, IOMMU_IOAS_ALLOC, &alloc);
 	if (rc >= 0) {
 		space->ioas = alloc.out_ioas_id;
 		return 0;
@@ -120,16 +120,17 @@ static int open_ioas(struct vfio_kernel *vk, struct vk_space *space, struct swo_
 	return failed(vk, rc, "IOMMU_IOAS_ALLOC", "", err);
 }
 
-static int attach_cdev(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err)
+static int attach_cdev(
+	struct vfio_kernel *vk, const struct kernel_where *where, struct swo_error *err)
 {
-	struct vk_space *space = &vk->context->spaces[VK_IOAS];
+	struct kernel_space *space = &vk->context->spaces[VK_IOAS];
 
 	if (open_ioas(vk, space, err) || open_node(vk, where->node, true, &vk->fd, err))
 		return -1;
 	struct vfio_device_bind_iommufd bind = {.argsz = VFIO_BIND_ARGSZ, .iommufd = space->fd};
 	struct vfio_device_attach_iommufd_pt attach = {
 		.argsz = VFIO_ATTACH_ARGSZ, .pt_id = space->ioas};
-	int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
 
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_DEVICE_BIND_IOMMUFD",
@@ -138,7 +139,7 @@ static int attach_cdev(struct vfio_kernel *vk, const struct vk_where *where, str
 			: rc == -EINVAL ? "; it is in use: somebody else has it bound"
 					: "",
 			err);
-	rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
+	rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
 			"; its IOMMU does not take the address space", err);
@@ -148,7 +149,7 @@ static int attach_cdev(struct vfio_kernel *vk, const struct vk_where *where, str
 
 /* By group */
 
-static int open_container(struct vfio_kernel *vk, struct vk_space *space, struct swo_error *err)
+static int open_container(struct vfio_kernel *vk, struct kernel_space *space, struct swo_error *err)
 {
 	char node[VK_PATH_MAX];
 
@@ -159,9 +160,9 @@ static int open_container(struct vfio_kernel *vk, struct vk_space *space, struct
 		return -1;
 	const char *lacks = NULL;
 
-	if (vk_ioctl(vk, space->fd, VFIO_GET_API_VERSION, NULL) != VFIO_API_VERSION)
+	if (kernel_ioctl(vk, space->fd, VFIO_GET_API_VERSION, NULL) != VFIO_API_VERSION)
 		lacks = "speaks another VFIO version";
-	else if (vk_ioctl(vk, space->fd, VFIO_CHECK_EXTENSION,
+	else if (kernel_ioctl(vk, space->fd, VFIO_CHECK_EXTENSION,
 			 (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU) <= 0)
 		lacks = "has no type1 IOMMU; load vfio_iommu_type1";
 	if (!lacks)
@@ -174,11 +175,11 @@ static int open_container(struct vfio_kernel *vk, struct vk_space *space, struct
 
 /* Into the container; the first group of one also chooses what kind of IOMMU it is. */
 static int join_container(
-	struct vfio_kernel *vk, struct vk_space *space, int group, struct swo_error *err)
+	struct vfio_kernel *vk, struct kernel_space *space, int group, struct swo_error *err)
 {
 	struct vfio_group_status status = {.argsz = sizeof(status)};
 	int32_t container = space->fd;
-	int rc = vk_ioctl(vk, group, VFIO_GROUP_GET_STATUS, &status);
+	int rc = kernel_ioctl(vk, group, VFIO_GROUP_GET_STATUS, &status);
 
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_GROUP_GET_STATUS", "", err);
@@ -187,13 +188,13 @@ static int join_container(
 			"device %s: its group is not viable: every device of it must be bound to a "
 			"VFIO driver, or to none",
 			vk->name);
-	rc = vk_ioctl(vk, group, VFIO_GROUP_SET_CONTAINER, &container);
+	rc = kernel_ioctl(vk, group, VFIO_GROUP_SET_CONTAINER, &container);
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_GROUP_SET_CONTAINER",
 			"; its IOMMU does not fit the container's other groups", err);
 	if (space->has_iommu)
 		return 0;
-	rc = vk_ioctl(vk, space->fd, VFIO_SET_IOMMU, (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU);
+	rc = kernel_ioctl(vk, space->fd, VFIO_SET_IOMMU, (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU);
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_SET_IOMMU",
 			rc == -EPERM ? "; the platform cannot isolate interrupts" : "", err);
@@ -201,9 +202,9 @@ static int join_container(
 	return 0;
 }
 
-static struct vk_group *find_group(struct swo_vfio_context *context, const char *node)
+static struct kernel_group *find_group(struct swo_vfio_context *context, const char *node)
 {
-	struct vk_group *group = context->groups;
+	struct kernel_group *group = context->groups;
 
 	while (group && strcmp(group->node, node) != 0)
 		group = group->next;
@@ -211,9 +212,9 @@ static struct vk_group *find_group(struct swo_vfio_context *context, const char 
 }
 
 /* With the context's lock held. */
-static void drop_group(struct swo_vfio_context *context, struct vk_group *group)
+static void drop_group(struct swo_vfio_context *context, struct kernel_group *group)
 {
-	struct vk_group **at = &context->groups;
+	struct kernel_group **at = &context->groups;
 
 	if (--group->users)
 		return;
@@ -228,9 +229,9 @@ static void drop_group(struct swo_vfio_context *context, struct vk_group *group)
 }
 
 static int use_group(
-	struct vfio_kernel *vk, const char *node, struct vk_space *space, struct swo_error *err)
+	struct vfio_kernel *vk, const char *node, struct kernel_space *space, struct swo_error *err)
 {
-	struct vk_group *group = find_group(vk->context, node);
+	struct kernel_group *group = find_group(vk->context, node);
 
 	if (group) {
 		group->users++;
@@ -252,14 +253,15 @@ static int use_group(
 	return join_container(vk, space, group->fd, err);
 }
 
-static int attach_group(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err)
+static int attach_group(
+	struct vfio_kernel *vk, const struct kernel_where *where, struct swo_error *err)
 {
-	struct vk_space *space = &vk->context->spaces[VK_TYPE1];
+	struct kernel_space *space = &vk->context->spaces[VK_TYPE1];
 
 	if (open_container(vk, space, err) || use_group(vk, where->node, space, err))
 		return -1;
 	vk->space = space;
-	int fd = vk_ioctl(vk, vk->group->fd, VFIO_GROUP_GET_DEVICE_FD, (void *)where->device);
+	int fd = kernel_ioctl(vk, vk->group->fd, VFIO_GROUP_GET_DEVICE_FD, (void *)where->device);
 
 	if (fd < 0) {
 		char what[VK_NAME_MAX + 64];
@@ -274,7 +276,7 @@ static int attach_group(struct vfio_kernel *vk, const struct vk_where *where, st
 	return 0;
 }
 
-int vk_attach(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err)
+int kernel_attach(struct vfio_kernel *vk, const struct kernel_where *where, struct swo_error *err)
 {
 	pthread_mutex_lock(&vk->context->lock);
 	int rc = where->by_cdev ? attach_cdev(vk, where, err) : attach_group(vk, where, err);
@@ -283,7 +285,7 @@ int vk_attach(struct vfio_kernel *vk, const struct vk_where *where, struct swo_e
 	return rc;
 }
 
-void vk_detach(struct vfio_kernel *vk)
+void kernel_detach(struct vfio_kernel *vk)
 {
 	pthread_mutex_lock(&vk->context->lock);
 	if (vk->fd >= 0)

@@ -14,7 +14,7 @@
 
 /* The kernel's calls */
 
-static int kernel_map(const struct vfio_kernel *vk, const struct vk_map *map)
+static int kernel_map(const struct vfio_kernel *vk, const struct kernel_map *map)
 {
 	if (vk->space->kind == VK_IOAS) {
 		struct iommu_ioas_map request = {.size = sizeof(request),
@@ -26,7 +26,7 @@ static int kernel_map(const struct vfio_kernel *vk, const struct vk_map *map)
 
 		request.flags |= map->prot & 1 ? IOMMU_IOAS_MAP_READABLE : 0u;
 		request.flags |= map->prot & 2 ? IOMMU_IOAS_MAP_WRITEABLE : 0u;
-		return vk_ioctl(vk, vk->space->fd, IOMMU_IOAS_MAP, &request);
+		return kernel_ioctl(vk, vk->space->fd, IOMMU_IOAS_MAP, &request);
 	}
 	struct vfio_iommu_type1_dma_map request = {.argsz = sizeof(request),
 		.vaddr = (uintptr_t)map->host,
@@ -35,10 +35,10 @@ static int kernel_map(const struct vfio_kernel *vk, const struct vk_map *map)
 
 	request.flags = map->prot & 1 ? VFIO_DMA_MAP_FLAG_READ : 0u;
 	request.flags |= map->prot & 2 ? VFIO_DMA_MAP_FLAG_WRITE : 0u;
-	return vk_ioctl(vk, vk->space->fd, VFIO_IOMMU_MAP_DMA, &request);
+	return kernel_ioctl(vk, vk->space->fd, VFIO_IOMMU_MAP_DMA, &request);
 }
 
-static int kernel_unmap(const struct vfio_kernel *vk, const struct vk_map *map)
+static int kernel_unmap(const struct vfio_kernel *vk, const struct kernel_map *map)
 {
 	if (vk->space->kind == VK_IOAS) {
 		struct iommu_ioas_unmap request = {.size = sizeof(request),
@@ -46,12 +46,12 @@ static int kernel_unmap(const struct vfio_kernel *vk, const struct vk_map *map)
 			.iova = map->iova,
 			.length = map->size};
 
-		return vk_ioctl(vk, vk->space->fd, IOMMU_IOAS_UNMAP, &request);
+		return kernel_ioctl(vk, vk->space->fd, IOMMU_IOAS_UNMAP, &request);
 	}
 	struct vfio_iommu_type1_dma_unmap request = {
 		.argsz = sizeof(request), .iova = map->iova, .size = map->size};
 
-	return vk_ioctl(vk, vk->space->fd, VFIO_IOMMU_UNMAP_DMA, &request);
+	return kernel_ioctl(vk, vk->space->fd, VFIO_IOMMU_UNMAP_DMA, &request);
 }
 
 static const char *map_advice(int why)
@@ -73,10 +73,10 @@ static const char *map_advice(int why)
 
 /* Shared maps, with the context's lock held */
 
-static int new_map(struct vfio_kernel *vk, const struct vk_map *wanted, struct vk_map **out,
+static int new_map(struct vfio_kernel *vk, const struct kernel_map *wanted, struct kernel_map **out,
 	struct swo_error *err)
 {
-	struct vk_map *map = malloc(sizeof(*map));
+	struct kernel_map *map = malloc(sizeof(*map));
 
 	if (!map)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: DMA map", vk->name);
@@ -110,17 +110,17 @@ static int new_map(struct vfio_kernel *vk, const struct vk_map *wanted, struct v
 		map_advice(-rc));
 }
 
-static bool is_same(const struct vk_map *a, const struct vk_map *b)
+static bool is_same(const struct kernel_map *a, const struct kernel_map *b)
 {
 	if (a->iova != b->iova || a->size != b->size || a->prot != b->prot)
 		return false;
 	return b->host ? a->host == b->host : a->ours && a->fd == b->fd && a->offset == b->offset;
 }
 
-static int get_map(struct vfio_kernel *vk, const struct vk_map *wanted, struct vk_map **out,
+static int get_map(struct vfio_kernel *vk, const struct kernel_map *wanted, struct kernel_map **out,
 	struct swo_error *err)
 {
-	for (struct vk_map *map = vk->space->maps; map; map = map->next)
+	for (struct kernel_map *map = vk->space->maps; map; map = map->next)
 		if (is_same(map, wanted)) {
 			map->users++;
 			*out = map;
@@ -129,9 +129,9 @@ static int get_map(struct vfio_kernel *vk, const struct vk_map *wanted, struct v
 	return new_map(vk, wanted, out, err);
 }
 
-static int put_map(struct vfio_kernel *vk, struct vk_map *map, struct swo_error *err)
+static int put_map(struct vfio_kernel *vk, struct kernel_map *map, struct swo_error *err)
 {
-	struct vk_map **at = &vk->space->maps;
+	struct kernel_map **at = &vk->space->maps;
 
 	if (map->users > 1) {
 		map->users--;
@@ -155,17 +155,17 @@ static int put_map(struct vfio_kernel *vk, struct vk_map *map, struct swo_error 
 /* The ops:
  */
 
-static bool is_own(const struct vfio_kernel *vk, const struct vk_map *wanted)
+static bool is_own(const struct vfio_kernel *vk, const struct kernel_map *wanted)
 {
-	for (const struct vk_own_map *own = vk->maps; own; own = own->next)
+	for (const struct kernel_own_map *own = vk->maps; own; own = own->next)
 		if (own->map->iova == wanted->iova)
 			return true;
 	return false;
 }
 
-static int add_own(struct vfio_kernel *vk, const struct vk_map *wanted, struct swo_error *err)
+static int add_own(struct vfio_kernel *vk, const struct kernel_map *wanted, struct swo_error *err)
 {
-	struct vk_own_map *own;
+	struct kernel_own_map *own;
 
 	if (is_own(vk, wanted))
 		return swo_error_set(err, SWO_E_INVALID, 0,
@@ -187,11 +187,11 @@ static int add_own(struct vfio_kernel *vk, const struct vk_map *wanted, struct s
 	return 0;
 }
 
-int vk_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
+int kernel_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
-	struct vk_map wanted = {.iova = iova,
+	struct kernel_map wanted = {.iova = iova,
 		.size = size,
 		.prot = prot & PROT_BITS,
 		.fd = fd,
@@ -210,9 +210,9 @@ int vk_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset
 	return rc;
 }
 
-static int drop_own(struct vfio_kernel *vk, struct vk_own_map **at, struct swo_error *err)
+static int drop_own(struct vfio_kernel *vk, struct kernel_own_map **at, struct swo_error *err)
 {
-	struct vk_own_map *own = *at;
+	struct kernel_own_map *own = *at;
 
 	pthread_mutex_lock(&vk->context->lock);
 	int rc = put_map(vk, own->map, err);
@@ -225,10 +225,10 @@ static int drop_own(struct vfio_kernel *vk, struct vk_own_map **at, struct swo_e
 	return 0;
 }
 
-int vk_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err)
+int kernel_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
-	struct vk_own_map **at = &vk->maps;
+	struct kernel_own_map **at = &vk->maps;
 	int rc;
 
 	pthread_mutex_lock(&vk->dma_lock);
@@ -244,7 +244,7 @@ int vk_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err
 	return rc;
 }
 
-void vk_dma_free(struct vfio_kernel *vk)
+void kernel_dma_free(struct vfio_kernel *vk)
 {
 	struct swo_error err;
 
@@ -253,7 +253,7 @@ void vk_dma_free(struct vfio_kernel *vk)
 			/* Closing the container takes it away; ours is not to be reused till then.
 			 */
 			swo_log(SWO_LOG_WARN, "%s", err.text);
-			struct vk_own_map *own = vk->maps;
+			struct kernel_own_map *own = vk->maps;
 
 			vk->maps = own->next;
 			free(own);

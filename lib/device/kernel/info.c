@@ -24,7 +24,7 @@ static int bad_region(const char *name, uint32_t index, const char *why, struct 
 
 /* Takes the largest area: with more than one, the others stay trapped. */
 static int parse_sparse(const char *name, uint32_t index, const uint8_t *info, size_t len,
-	size_t at, struct vk_region *region, struct swo_error *err)
+	size_t at, struct kernel_region *region, struct swo_error *err)
 {
 	struct vfio_region_info_cap_sparse_mmap sparse;
 
@@ -50,7 +50,7 @@ static int parse_sparse(const char *name, uint32_t index, const uint8_t *info, s
 }
 
 static int parse_caps(const char *name, uint32_t index, const uint8_t *info, size_t len,
-	uint32_t offset, struct vk_region *region, struct swo_error *err)
+	uint32_t offset, struct kernel_region *region, struct swo_error *err)
 {
 	for (unsigned n = 0; offset; n++) {
 		struct vfio_info_cap_header cap;
@@ -69,8 +69,8 @@ static int parse_caps(const char *name, uint32_t index, const uint8_t *info, siz
 	return 0;
 }
 
-int vk_parse_region(const char *name, uint32_t index, const void *data, size_t len,
-	struct vk_region *region, struct swo_error *err)
+int kernel_parse_region(const char *name, uint32_t index, const void *data, size_t len,
+	struct kernel_region *region, struct swo_error *err)
 {
 	struct vfio_region_info info;
 
@@ -79,7 +79,7 @@ int vk_parse_region(const char *name, uint32_t index, const void *data, size_t l
 	memcpy(&info, data, sizeof(info));
 	if (info.size > INT64_MAX || info.offset > INT64_MAX - info.size)
 		return bad_region(name, index, "its size or offset is absurd", err);
-	*region = (struct vk_region){
+	*region = (struct kernel_region){
 		.info = {.size = info.size,
 			.flags = info.flags &
 				 (VFIO_REGION_INFO_FLAG_READ | VFIO_REGION_INFO_FLAG_WRITE |
@@ -106,7 +106,7 @@ static int ask_region(struct vfio_kernel *vk, uint32_t index, uint8_t *data, uin
 
 	memset(data, 0, room);
 	memcpy(data, &info, sizeof(info));
-	int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_GET_REGION_INFO, data);
+	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_GET_REGION_INFO, data);
 
 	memcpy(&info, data, sizeof(info));
 	*need = info.argsz;
@@ -136,13 +136,13 @@ static int read_region(struct vfio_kernel *vk, uint32_t index, uint8_t *data, st
 			return bad_region(
 				vk->name, index, "it needs more than 64 KiB of description", err);
 	}
-	return vk_parse_region(vk->name, index, data, room, &vk->regions[index], err);
+	return kernel_parse_region(vk->name, index, data, room, &vk->regions[index], err);
 }
 
-int vk_read_info(struct vfio_kernel *vk, struct swo_error *err)
+int kernel_read_info(struct vfio_kernel *vk, struct swo_error *err)
 {
 	struct vfio_device_info info = {.argsz = sizeof(info)};
-	int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_GET_INFO, &info);
+	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_GET_INFO, &info);
 
 	if (rc < 0)
 		return swo_error_set(
@@ -157,13 +157,14 @@ int vk_read_info(struct vfio_kernel *vk, struct swo_error *err)
 	for (uint32_t i = 0; i < vk->region_count; i++)
 		if (read_region(vk, i, data, err))
 			return -1;
-	return vk_read_irqs(vk, err);
+	return kernel_read_irqs(vk, err);
 }
 
 /* The ops:
  */
 
-int vk_region_info(void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err)
+int kernel_region_info(
+	void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 
@@ -181,7 +182,7 @@ static int transfer(struct vfio_kernel *vk, uint32_t region, uint64_t offset, ui
 	bool is_read = flag == VFIO_REGION_INFO_FLAG_READ;
 	struct swo_region_info info = {0};
 
-	if (vk_region_info(vk, region, &info, err))
+	if (kernel_region_info(vk, region, &info, err))
 		return -1;
 	if (offset > info.size || len > info.size - offset || !(info.flags & flag))
 		return swo_error_set(err, SWO_E_INVALID, 0,
@@ -207,13 +208,13 @@ static int transfer(struct vfio_kernel *vk, uint32_t region, uint64_t offset, ui
 	return 0;
 }
 
-int vk_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
+int kernel_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
 	struct swo_error *err)
 {
 	return transfer(self, region, offset, buf, len, VFIO_REGION_INFO_FLAG_READ, err);
 }
 
-int vk_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
+int kernel_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
 	bool posted, struct swo_error *err)
 {
 	(void)posted; /* nobody's answer is waited for here */
@@ -221,15 +222,15 @@ int vk_region_write(void *self, uint32_t region, uint64_t offset, const void *bu
 		self, region, offset, (uint8_t *)buf, len, VFIO_REGION_INFO_FLAG_WRITE, err);
 }
 
-int vk_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset, uint64_t *region_offset,
-	uint64_t *size, struct swo_error *err)
+int kernel_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
+	uint64_t *region_offset, uint64_t *size, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	struct swo_region_info info = {0};
 
-	if (vk_region_info(vk, region, &info, err))
+	if (kernel_region_info(vk, region, &info, err))
 		return -1;
-	const struct vk_region *r = &vk->regions[region];
+	const struct kernel_region *r = &vk->regions[region];
 
 	if (!r->area_size)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,

@@ -31,21 +31,21 @@ struct vfio_sys {
 	const char *dev;   /* "/dev" */
 	const char *sysfs; /* "/sys" */
 };
-extern const struct vfio_sys vfio_sys_host;
+extern const struct vfio_sys kernel_sys_host;
 
 /* Vfio_kernel_path.c */
 
-struct vk_where {
+struct kernel_where {
 	bool by_cdev;
 	char node[VK_PATH_MAX];	  /* the cdev or the group's */
 	char device[VK_NAME_MAX]; /* by group: what the kernel calls the device */
 };
-int vk_resolve(const struct vfio_sys *sys, const char *name, const char *path,
-	struct vk_where *where, struct swo_error *err);
+int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *path,
+	struct kernel_where *where, struct swo_error *err);
 
 /* Vfio_kernel_context.c */
 
-struct vk_map {
+struct kernel_map {
 	uint64_t iova;
 	uint64_t size;
 	uint32_t prot;
@@ -54,53 +54,53 @@ struct vk_map {
 	void *host;
 	void *ours; /* mapped here, for the kernel wants an address; NULL: host is the caller's */
 	unsigned users;
-	struct vk_map *next;
+	struct kernel_map *next;
 };
 
-enum vk_space_kind { VK_TYPE1, VK_IOAS, VK_SPACES };
+enum kernel_space_kind { VK_TYPE1, VK_IOAS, VK_SPACES };
 
 /* What maps live in: a container or an I/O address space. */
-struct vk_space {
-	enum vk_space_kind kind;
+struct kernel_space {
+	enum kernel_space_kind kind;
 	int fd; /* /dev/vfio/vfio or /dev/iommu; -1 until needed */
 	uint32_t ioas;
 	bool has_iommu; /* container: SET_IOMMU is done */
-	struct vk_map *maps;
+	struct kernel_map *maps;
 };
 
 /* A group can be opened once only, but hold several devices. */
-struct vk_group {
+struct kernel_group {
 	char node[VK_PATH_MAX];
 	int fd;
 	unsigned users;
-	struct vk_group *next;
+	struct kernel_group *next;
 };
 
 struct swo_vfio_context {
 	const struct vfio_sys *sys;
 	pthread_mutex_t lock;
 	unsigned users;
-	struct vk_space spaces[VK_SPACES];
-	struct vk_group *groups;
+	struct kernel_space spaces[VK_SPACES];
+	struct kernel_group *groups;
 };
 
 struct vfio_kernel;
 /* Fills dev->fd, space and group. */
-int vk_attach(struct vfio_kernel *vk, const struct vk_where *where, struct swo_error *err);
-void vk_detach(struct vfio_kernel *vk);
+int kernel_attach(struct vfio_kernel *vk, const struct kernel_where *where, struct swo_error *err);
+void kernel_detach(struct vfio_kernel *vk);
 
 /* The device */
 
-struct vk_region {
+struct kernel_region {
 	struct swo_region_info info;
 	uint64_t fd_offset;
 	uint64_t area_offset; /* of the mappable part, in the region */
 	uint64_t area_size;   /* 0: none */
 };
 
-struct vk_own_map {
-	struct vk_map *map;
-	struct vk_own_map *next;
+struct kernel_own_map {
+	struct kernel_map *map;
+	struct kernel_own_map *next;
 };
 
 struct vfio_kernel {
@@ -108,13 +108,13 @@ struct vfio_kernel {
 	struct swo_vfio_kernel_params params;
 	const struct vfio_sys *sys;
 	struct swo_vfio_context *context;
-	struct vk_space *space;
-	struct vk_group *group; /* NULL: by cdev */
+	struct kernel_space *space;
+	struct kernel_group *group; /* NULL: by cdev */
 	int fd;
 
 	uint32_t device_flags; /* VFIO_DEVICE_FLAGS_* */
 	uint32_t region_count;
-	struct vk_region regions[VK_REGIONS_MAX];
+	struct kernel_region regions[VK_REGIONS_MAX];
 	uint32_t irq_count;
 	struct swo_irq_info irqs[VK_IRQS_MAX];
 	bool has_data_size;
@@ -130,7 +130,7 @@ struct vfio_kernel {
 	bool irq_on[VK_IRQS_MAX];
 
 	pthread_mutex_t dma_lock; /* own maps and the log */
-	struct vk_own_map *maps;
+	struct kernel_own_map *maps;
 	bool logging;
 	bool log_broken;       /* it can be started but not read: said once */
 	uint64_t probed_iova;  /* the page that the first look at the log was at ... */
@@ -139,60 +139,60 @@ struct vfio_kernel {
 };
 
 /* ioctl(2) again when a signal came between. Returns 0 or more, or -errno. */
-int vk_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg);
+int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg);
 /*
  * VFIO_DEVICE_FEATURE: `len` bytes of data go in and come back. Returns 0 or -errno. data NULL:
  * none.
  */
-int vk_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len);
+int kernel_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len);
 /* Does this errno mean that there is no such feature? */
-bool vk_is_unsupported(int os_errno);
+bool kernel_is_unsupported(int os_errno);
 
 /* info.c */
-int vk_read_info(struct vfio_kernel *vk, struct swo_error *err);
-int vk_region_info(
+int kernel_read_info(struct vfio_kernel *vk, struct swo_error *err);
+int kernel_region_info(
 	void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err);
-int vk_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
+int kernel_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
 	struct swo_error *err);
-int vk_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
+int kernel_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
 	bool posted, struct swo_error *err);
-int vk_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset, uint64_t *region_offset,
-	uint64_t *size, struct swo_error *err);
+int kernel_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
+	uint64_t *region_offset, uint64_t *size, struct swo_error *err);
 /* Parses a region's description, capabilities and all: pure. */
-int vk_parse_region(const char *name, uint32_t index, const void *info, size_t len,
-	struct vk_region *region, struct swo_error *err);
+int kernel_parse_region(const char *name, uint32_t index, const void *info, size_t len,
+	struct kernel_region *region, struct swo_error *err);
 
 /* irq.c */
-int vk_read_irqs(struct vfio_kernel *vk, struct swo_error *err);
-int vk_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
-int vk_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
+int kernel_read_irqs(struct vfio_kernel *vk, struct swo_error *err);
+int kernel_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
+int kernel_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
 	struct swo_error *err);
 
 /* migration.c */
-int vk_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
-int vk_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
-int vk_set_state(void *self, enum swo_device_state state, struct swo_error *err);
-int vk_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
-int vk_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
-int vk_precopy_info(
+int kernel_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
+int kernel_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
+int kernel_set_state(void *self, enum swo_device_state state, struct swo_error *err);
+int kernel_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
+int kernel_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
+int kernel_precopy_info(
 	void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err);
-int vk_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);
-size_t vk_read_chunk(void *self);
-size_t vk_write_chunk(void *self);
-int vk_reset(void *self, struct swo_error *err);
-void vk_close_session(struct vfio_kernel *vk);
+int kernel_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);
+size_t kernel_read_chunk(void *self);
+size_t kernel_write_chunk(void *self);
+int kernel_reset(void *self, struct swo_error *err);
+void kernel_close_session(struct vfio_kernel *vk);
 
 /* dma.c */
-int vk_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
+int kernel_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err);
-int vk_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
-void vk_dma_free(struct vfio_kernel *vk);
+int kernel_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
+void kernel_dma_free(struct vfio_kernel *vk);
 
 /* log.c */
-int vk_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+int kernel_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 	size_t count, struct swo_error *err);
-int vk_dma_log_stop(void *self, struct swo_error *err);
-int vk_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+int kernel_dma_log_stop(void *self, struct swo_error *err);
+int kernel_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
 	uint64_t *bitmap, struct swo_error *err);
 
 #endif

@@ -9,11 +9,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-int vk_read_irqs(struct vfio_kernel *vk, struct swo_error *err)
+int kernel_read_irqs(struct vfio_kernel *vk, struct swo_error *err)
 {
 	for (uint32_t i = 0; i < vk->irq_count; i++) {
 		struct vfio_irq_info info = {.argsz = sizeof(info), .index = i};
-		int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_GET_IRQ_INFO, &info);
+		int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_GET_IRQ_INFO, &info);
 
 		/* vfio-pci answers EINVAL for kinds that a device does not have (ERR, REQ). */
 		if (rc == -EINVAL || rc == -ENOTTY)
@@ -31,7 +31,7 @@ int vk_read_irqs(struct vfio_kernel *vk, struct swo_error *err)
 	return 0;
 }
 
-int vk_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err)
+int kernel_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 
@@ -62,7 +62,7 @@ static int send_set(struct vfio_kernel *vk, uint32_t index, uint32_t start, cons
 
 		memcpy(set->data + i * sizeof(fd), &fd, sizeof(fd));
 	}
-	int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_SET_IRQS, set);
+	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_SET_IRQS, set);
 
 	if (rc >= 0)
 		return 0;
@@ -74,14 +74,14 @@ static int send_set(struct vfio_kernel *vk, uint32_t index, uint32_t start, cons
 				       : "");
 }
 
-int vk_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
+int kernel_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
 	struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	struct swo_irq_info info = {0};
 	int rc = 0;
 
-	if (vk_irq_info(vk, index, &info, err))
+	if (kernel_irq_info(vk, index, &info, err))
 		return -1;
 	if (start > info.count || count > info.count - start)
 		return swo_error_set(err, SWO_E_INVALID, 0,

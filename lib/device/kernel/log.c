@@ -27,7 +27,7 @@ static int kernel_start(struct vfio_kernel *vk, uint64_t *page,
 {
 	struct vfio_device_feature_dma_logging_control control = {
 		.page_size = *page, .num_ranges = (uint32_t)count, .ranges = (uintptr_t)ranges};
-	int rc = vk_feature(vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+	int rc = kernel_feature(vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
 		&control, sizeof(control));
 
 	if (!rc)
@@ -37,7 +37,7 @@ static int kernel_start(struct vfio_kernel *vk, uint64_t *page,
 
 static int kernel_stop(struct vfio_kernel *vk)
 {
-	return vk_feature(
+	return kernel_feature(
 		vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP, NULL, 0);
 }
 
@@ -47,7 +47,7 @@ static int kernel_report(
 	struct vfio_device_feature_dma_logging_report report = {
 		.iova = iova, .length = length, .page_size = page, .bitmap = (uintptr_t)bitmap};
 
-	return vk_feature(vk, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+	return kernel_feature(vk, VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
 		&report, sizeof(report));
 }
 
@@ -67,7 +67,7 @@ static int gather(struct vfio_kernel *vk, const struct swo_dma_range *given, siz
 {
 	size_t count = given_count, n = 0;
 
-	for (const struct vk_own_map *own = given_count ? NULL : vk->maps; own; own = own->next)
+	for (const struct kernel_own_map *own = given_count ? NULL : vk->maps; own; own = own->next)
 		count++;
 	struct vfio_device_feature_dma_logging_range *ranges = calloc(count + 1, sizeof(*ranges));
 
@@ -79,7 +79,8 @@ static int gather(struct vfio_kernel *vk, const struct swo_dma_range *given, siz
 			ranges[n].iova = given[i].iova;
 			ranges[n++].length = given[i].length;
 		}
-	for (const struct vk_own_map *own = given_count ? NULL : vk->maps; own; own = own->next) {
+	for (const struct kernel_own_map *own = given_count ? NULL : vk->maps; own;
+		own = own->next) {
 		ranges[n].iova = own->map->iova;
 		ranges[n++].length = own->map->size;
 	}
@@ -157,8 +158,9 @@ static int start(struct vfio_kernel *vk, uint64_t *page_size, const struct swo_d
 		rc = kernel_start(vk, &page, ranges, count);
 	}
 	if (rc)
-		return swo_error_set(err, vk_is_unsupported(-rc) ? SWO_E_UNSUPPORTED : SWO_E_DEVICE,
-			-rc, "device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_START", vk->name);
+		return swo_error_set(err,
+			kernel_is_unsupported(-rc) ? SWO_E_UNSUPPORTED : SWO_E_DEVICE, -rc,
+			"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_START", vk->name);
 	if (!is_page_size(page)) {
 		kernel_stop(vk);
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -174,7 +176,7 @@ static int start(struct vfio_kernel *vk, uint64_t *page_size, const struct swo_d
 	return 0;
 }
 
-int vk_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+int kernel_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 	size_t count, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
@@ -194,7 +196,7 @@ int vk_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range
 	return rc;
 }
 
-int vk_dma_log_stop(void *self, struct swo_error *err)
+int kernel_dma_log_stop(void *self, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	int rc;
@@ -231,7 +233,7 @@ static void add_probed(
 		bitmap[bit / 64] |= UINT64_C(1) << bit % 64;
 }
 
-int vk_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+int kernel_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
 	uint64_t *bitmap, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;

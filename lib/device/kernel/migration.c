@@ -15,13 +15,13 @@
 #define GET(index) (VFIO_DEVICE_FEATURE_GET | (index))
 #define SET(index) (VFIO_DEVICE_FEATURE_SET | (index))
 
-int vk_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
+int kernel_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	struct vfio_device_feature_migration data = {0};
-	int rc = vk_feature(vk, GET(VFIO_DEVICE_FEATURE_MIGRATION), &data, sizeof(data));
+	int rc = kernel_feature(vk, GET(VFIO_DEVICE_FEATURE_MIGRATION), &data, sizeof(data));
 
-	if (rc && vk_is_unsupported(-rc))
+	if (rc && kernel_is_unsupported(-rc))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, -rc,
 			"device %s: its driver does not offer VFIO_DEVICE_FEATURE_MIGRATION; bind "
 			"the device to its migration driver (mlx5_vfio_pci, for instance) instead "
@@ -46,7 +46,7 @@ static bool has_session(enum swo_device_state state)
 	       state == SWO_DEVICE_STOP_COPY || state == SWO_DEVICE_RESUMING;
 }
 
-void vk_close_session(struct vfio_kernel *vk)
+void kernel_close_session(struct vfio_kernel *vk)
 {
 	if (vk->data_fd >= 0)
 		vk->sys->close(vk->data_fd);
@@ -57,16 +57,16 @@ static void arrived(struct vfio_kernel *vk, enum swo_device_state state)
 {
 	vk->state = state;
 	if (!has_session(state))
-		vk_close_session(vk);
+		kernel_close_session(vk);
 	if (state != SWO_DEVICE_RESUMING)
 		vk->write_failed = false;
 }
 
-int vk_get_state(void *self, enum swo_device_state *state, struct swo_error *err)
+int kernel_get_state(void *self, enum swo_device_state *state, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	struct vfio_device_feature_mig_state data = {.data_fd = -1};
-	int rc = vk_feature(vk, GET(VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE), &data, sizeof(data));
+	int rc = kernel_feature(vk, GET(VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE), &data, sizeof(data));
 
 	if (rc)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
@@ -80,7 +80,7 @@ int vk_get_state(void *self, enum swo_device_state *state, struct swo_error *err
 	return 0;
 }
 
-int vk_set_state(void *self, enum swo_device_state state, struct swo_error *err)
+int kernel_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	struct vfio_device_feature_mig_state data = {.device_state = state, .data_fd = -1};
@@ -91,36 +91,37 @@ int vk_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 			"device %s: a write of its state failed; only a reset leads out of "
 			"RESUMING now",
 			vk->name);
-	int rc = vk_feature(vk, SET(VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE), &data, sizeof(data));
+	int rc = kernel_feature(vk, SET(VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE), &data, sizeof(data));
 
 	if (rc)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
 			"device %s: SET VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE %s", vk->name,
 			swo_device_state_name(state));
 	if (data.data_fd >= 0) {
-		vk_close_session(vk);
+		kernel_close_session(vk);
 		vk->data_fd = data.data_fd;
 	}
 	arrived(vk, state);
 	return 0;
 }
 
-int vk_reset(void *self, struct swo_error *err)
+int kernel_reset(void *self, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	enum swo_device_state state;
-	int rc = vk_ioctl(vk, vk->fd, VFIO_DEVICE_RESET, NULL);
+	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_RESET, NULL);
 
 	if (rc < 0)
-		return swo_error_set(err, vk_is_unsupported(-rc) ? SWO_E_UNSUPPORTED : SWO_E_DEVICE,
-			-rc, "device %s: VFIO_DEVICE_RESET%s", vk->name,
-			vk_is_unsupported(-rc)
+		return swo_error_set(err,
+			kernel_is_unsupported(-rc) ? SWO_E_UNSUPPORTED : SWO_E_DEVICE, -rc,
+			"device %s: VFIO_DEVICE_RESET%s", vk->name,
+			kernel_is_unsupported(-rc)
 				? "; its driver offers none, closing and opening it is what is left"
 				: "");
-	vk_close_session(vk);
+	kernel_close_session(vk);
 	vk->write_failed = false;
 	/* Interrupts of a PCI device survive a reset; its migration state does not. */
-	return vk_get_state(vk, &state, err);
+	return kernel_get_state(vk, &state, err);
 }
 
 /* Data */
@@ -132,7 +133,7 @@ static int no_session(const struct vfio_kernel *vk, struct swo_error *err)
 		swo_device_state_name(vk->state));
 }
 
-int vk_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
+int kernel_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	bool pre_copy = vk->state == SWO_DEVICE_PRE_COPY || vk->state == SWO_DEVICE_PRE_COPY_P2P;
@@ -157,7 +158,7 @@ int vk_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_erro
 	return 0;
 }
 
-int vk_data_write(void *self, const void *buf, size_t len, struct swo_error *err)
+int kernel_data_write(void *self, const void *buf, size_t len, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	const uint8_t *data = buf;
@@ -186,7 +187,7 @@ int vk_data_write(void *self, const void *buf, size_t len, struct swo_error *err
 	return 0;
 }
 
-int vk_precopy_info(
+int kernel_precopy_info(
 	void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
@@ -194,7 +195,7 @@ int vk_precopy_info(
 
 	if (vk->data_fd < 0)
 		return no_session(vk, err);
-	int rc = vk_ioctl(vk, vk->data_fd, VFIO_MIG_GET_PRECOPY_INFO, &info);
+	int rc = kernel_ioctl(vk, vk->data_fd, VFIO_MIG_GET_PRECOPY_INFO, &info);
 
 	if (rc == -ENOTTY)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
@@ -214,7 +215,7 @@ int vk_precopy_info(
 	return 0;
 }
 
-int vk_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
+int kernel_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	struct vfio_device_feature_mig_data_size data = {0};
@@ -223,7 +224,7 @@ int vk_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"device %s: its kernel does not offer VFIO_DEVICE_FEATURE_MIG_DATA_SIZE",
 			vk->name);
-	int rc = vk_feature(vk, GET(VFIO_DEVICE_FEATURE_MIG_DATA_SIZE), &data, sizeof(data));
+	int rc = kernel_feature(vk, GET(VFIO_DEVICE_FEATURE_MIG_DATA_SIZE), &data, sizeof(data));
 
 	if (rc)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
@@ -232,12 +233,12 @@ int vk_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
 	return 0;
 }
 
-size_t vk_read_chunk(void *self)
+size_t kernel_read_chunk(void *self)
 {
 	return ((struct vfio_kernel *)self)->params.read_chunk;
 }
 
-size_t vk_write_chunk(void *self)
+size_t kernel_write_chunk(void *self)
 {
 	return ((struct vfio_kernel *)self)->params.write_chunk;
 }

@@ -48,7 +48,7 @@ static int list(const char *path, const char *prefix, char *first, size_t room)
 
 /* The only device of a group, when nobody said which. */
 static int find_member(const struct vfio_sys *sys, const char *name, const char *group, size_t len,
-	struct vk_where *where, struct swo_error *err)
+	struct kernel_where *where, struct swo_error *err)
 {
 	char path[VK_PATH_MAX];
 	int n = snprintf(path, sizeof(path), "%s/kernel/iommu_groups/%.*s/devices", sys->sysfs,
@@ -71,7 +71,7 @@ static int find_member(const struct vfio_sys *sys, const char *name, const char 
 }
 
 static int from_group(const struct vfio_sys *sys, const char *name, const char *path,
-	const char *group, struct vk_where *where, struct swo_error *err)
+	const char *group, struct kernel_where *where, struct swo_error *err)
 {
 	size_t len = strcspn(group, ":");
 
@@ -96,7 +96,7 @@ static int from_group(const struct vfio_sys *sys, const char *name, const char *
 }
 
 /* 1: there is a cdev, and an iommufd to go with it; 0: no. */
-static int try_cdev(const struct vfio_sys *sys, const char *device, struct vk_where *where)
+static int try_cdev(const struct vfio_sys *sys, const char *device, struct kernel_where *where)
 {
 	char dir[PATH_MAX + 16], vfio[VK_NAME_MAX], iommu[VK_PATH_MAX];
 
@@ -111,7 +111,7 @@ static int try_cdev(const struct vfio_sys *sys, const char *device, struct vk_wh
 }
 
 static int from_sysfs(const struct vfio_sys *sys, const char *name, const char *path,
-	struct vk_where *where, struct swo_error *err)
+	struct kernel_where *where, struct swo_error *err)
 {
 	char device[PATH_MAX], link[PATH_MAX + 16], group[PATH_MAX];
 
@@ -142,12 +142,12 @@ static int from_sysfs(const struct vfio_sys *sys, const char *name, const char *
 	return 0;
 }
 
-int vk_resolve(const struct vfio_sys *sys, const char *name, const char *path,
-	struct vk_where *where, struct swo_error *err)
+int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *path,
+	struct kernel_where *where, struct swo_error *err)
 {
 	char prefix[VK_PATH_MAX];
 
-	*where = (struct vk_where){0};
+	*where = (struct kernel_where){0};
 	snprintf(prefix, sizeof(prefix), "%s/vfio/", sys->dev);
 	size_t len = strlen(prefix);
 

@@ -35,7 +35,7 @@ static void *host_mmap(size_t len, int prot, int fd, off_t offset)
 	return mmap(NULL, len, prot, MAP_SHARED, fd, offset);
 }
 
-const struct vfio_sys vfio_sys_host = {
+const struct vfio_sys kernel_sys_host = {
 	.open = host_open,
 	.ioctl = host_ioctl,
 	.read = host_read,

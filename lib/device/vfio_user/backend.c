@@ -24,7 +24,7 @@
 /* Any server that offers less cannot even be read its config space from. */
 #define LEAST_XFER 64
 
-int vu_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
+int vfio_user_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
 	size_t request_len, void *reply, size_t reply_min, size_t reply_room, size_t *reply_len,
 	uint64_t deadline_ms, struct swo_error *err)
 {
@@ -42,7 +42,7 @@ int vu_command(struct vfio_user *vu, uint16_t command, const char *what, const v
 	return 0;
 }
 
-int vu_feature(struct vfio_user *vu, uint32_t flags, const char *what, const void *data,
+int vfio_user_feature(struct vfio_user *vu, uint32_t flags, const char *what, const void *data,
 	size_t data_len, void *reply, size_t reply_min, size_t reply_room, uint64_t deadline_ms,
 	struct swo_error *err)
 {
@@ -59,7 +59,7 @@ int vu_feature(struct vfio_user *vu, uint32_t flags, const char *what, const voi
 	return swo_vu_do(vu->client, &call, err);
 }
 
-bool vu_is_unsupported(const struct swo_error *err)
+bool vfio_user_is_unsupported(const struct swo_error *err)
 {
 	static const int numbers[] = {EINVAL, ENOTTY, ENOTSUP, EOPNOTSUPP, ENOSYS};
 
@@ -230,8 +230,8 @@ static int probe(struct vfio_user *vu, uint32_t flags, bool *has, struct swo_err
 	uint8_t slack[VU_REPLY_SLACK];
 	struct swo_error why;
 
-	*has = !vu_feature(vu, flags | SWO_VU_FEATURE_PROBE, "a PROBE of its features", NULL, 0,
-		slack, 0, sizeof(slack), vu->params.command_deadline_ms, &why);
+	*has = !vfio_user_feature(vu, flags | SWO_VU_FEATURE_PROBE, "a PROBE of its features", NULL,
+		0, slack, 0, sizeof(slack), vu->params.command_deadline_ms, &why);
 	if (*has || why.code == SWO_E_DEVICE)
 		return 0;
 	if (err)
@@ -241,7 +241,7 @@ static int probe(struct vfio_user *vu, uint32_t flags, bool *has, struct swo_err
 
 static int set_up(struct vfio_user *vu, struct swo_error *err)
 {
-	if (negotiate(vu, err) || vu_read_info(vu, err) ||
+	if (negotiate(vu, err) || vfio_user_read_info(vu, err) ||
 		probe(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_DATA_SIZE, &vu->has_data_size,
 			err) ||
 		probe(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_START, &vu->has_dma_log, err))
@@ -254,14 +254,14 @@ static int set_up(struct vfio_user *vu, struct swo_error *err)
 	return 0;
 }
 
-static void vu_destroy(void *self)
+static void vfio_user_destroy(void *self)
 {
 	struct vfio_user *vu = self;
 
 	if (vu->client)
 		swo_vu_client_close(vu->client);
-	vu_free_info(vu);
-	vu_dma_free(vu);
+	vfio_user_free_info(vu);
+	vfio_user_dma_free(vu);
 	swo_close_fd(&vu->dummy);
 	pthread_mutex_destroy(&vu->dma_job);
 	pthread_mutex_destroy(&vu->dma_lock);
@@ -290,17 +290,17 @@ int swo_vfio_user_connect(const char *name, const char *socket_path,
 		vu->regions[i].fd = -1;
 	if (open_socket(name, socket_path, swo_deadline_ms(vu->params.command_deadline_ms), &sock,
 		    err) ||
-		swo_vu_client_open(name, sock, vu_dma_access, vu, vu->params.command_deadline_ms,
-			&vu->client, err) ||
+		swo_vu_client_open(name, sock, vfio_user_dma_access, vu,
+			vu->params.command_deadline_ms, &vu->client, err) ||
 		set_up(vu, err)) {
-		vu_destroy(vu);
+		vfio_user_destroy(vu);
 		return -1;
 	}
 	*self = vu;
 	return 0;
 }
 
-static uint32_t vu_features(void *self)
+static uint32_t vfio_user_features(void *self)
 {
 	const struct vfio_user *vu = self;
 
@@ -310,31 +310,31 @@ static uint32_t vu_features(void *self)
 
 const struct swo_device_ops swo_vfio_user_ops = {
 	.name = "vfio-user",
-	.get_mig_flags = vu_get_mig_flags,
-	.get_state = vu_get_state,
-	.set_state = vu_set_state,
-	.data_read = vu_data_read,
-	.data_ask = vu_data_ask,
-	.data_write = vu_data_write,
-	.data_flush = vu_data_flush,
+	.get_mig_flags = vfio_user_get_mig_flags,
+	.get_state = vfio_user_get_state,
+	.set_state = vfio_user_set_state,
+	.data_read = vfio_user_data_read,
+	.data_ask = vfio_user_data_ask,
+	.data_write = vfio_user_data_write,
+	.data_flush = vfio_user_data_flush,
 	/* GET_PRECOPY_INFO does not exist in vfio-user. */
 	.precopy_info = NULL,
-	.data_size = vu_data_size,
-	.read_chunk = vu_read_chunk,
-	.write_chunk = vu_write_chunk,
-	.reset = vu_reset,
-	.dma_log_start = vu_dma_log_start,
-	.dma_log_stop = vu_dma_log_stop,
-	.dma_log_report = vu_dma_log_report,
-	.dma_map = vu_dma_map,
-	.dma_unmap = vu_dma_unmap,
-	.dma_map_many = vu_dma_map_many,
-	.region_info = vu_region_info,
-	.region_read = vu_region_read,
-	.region_write = vu_region_write,
-	.region_fd = vu_region_fd,
-	.irq_info = vu_irq_info,
-	.set_irqs = vu_set_irqs,
-	.destroy = vu_destroy,
-	.features = vu_features,
+	.data_size = vfio_user_data_size,
+	.read_chunk = vfio_user_read_chunk,
+	.write_chunk = vfio_user_write_chunk,
+	.reset = vfio_user_reset,
+	.dma_log_start = vfio_user_dma_log_start,
+	.dma_log_stop = vfio_user_dma_log_stop,
+	.dma_log_report = vfio_user_dma_log_report,
+	.dma_map = vfio_user_dma_map,
+	.dma_unmap = vfio_user_dma_unmap,
+	.dma_map_many = vfio_user_dma_map_many,
+	.region_info = vfio_user_region_info,
+	.region_read = vfio_user_region_read,
+	.region_write = vfio_user_region_write,
+	.region_fd = vfio_user_region_fd,
+	.irq_info = vfio_user_irq_info,
+	.set_irqs = vfio_user_set_irqs,
+	.destroy = vfio_user_destroy,
+	.features = vfio_user_features,
 };

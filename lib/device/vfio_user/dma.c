@@ -9,9 +9,9 @@
 #include <stdlib.h>
 
 /* With dma_lock held: the map that holds `addr`. */
-static struct vu_map *map_at(struct vfio_user *vu, uint64_t addr)
+static struct vfio_user_map *map_at(struct vfio_user *vu, uint64_t addr)
 {
-	for (struct vu_map *map = vu->maps; map; map = map->next)
+	for (struct vfio_user_map *map = vu->maps; map; map = map->next)
 		if (addr >= map->iova && addr - map->iova < map->size)
 			return map;
 	return NULL;
@@ -21,7 +21,7 @@ static struct vu_map *map_at(struct vfio_user *vu, uint64_t addr)
 static bool is_allowed(struct vfio_user *vu, uint64_t addr, uint64_t len, uint32_t prot)
 {
 	while (len) {
-		const struct vu_map *map = map_at(vu, addr);
+		const struct vfio_user_map *map = map_at(vu, addr);
 
 		if (!map || !(map->prot & prot))
 			return false;
@@ -35,7 +35,7 @@ static bool is_allowed(struct vfio_user *vu, uint64_t addr, uint64_t len, uint32
 	return true;
 }
 
-int vu_dma_access(void *opaque, bool write, uint64_t addr, void *buf, size_t len)
+int vfio_user_dma_access(void *opaque, bool write, uint64_t addr, void *buf, size_t len)
 {
 	struct vfio_user *vu = opaque;
 	uint32_t prot = write ? SWO_VU_DMA_PROT_WRITE : SWO_VU_DMA_PROT_READ;
@@ -51,25 +51,25 @@ int vu_dma_access(void *opaque, bool write, uint64_t addr, void *buf, size_t len
 		rc = vu->params.dma_read(vu->params.opaque, addr, buf, len);
 	/* After the write: a report in between would lose it the other way round. */
 	if (write && len && vu->logging)
-		vu_log_mark(vu, addr, len);
+		vfio_user_log_mark(vu, addr, len);
 	pthread_mutex_unlock(&vu->dma_lock);
 	return rc;
 }
 
 /* With dma_lock held. */
-static int add_map(struct vfio_user *vu, struct vu_map *map, struct swo_error *err)
+static int add_map(struct vfio_user *vu, struct vfio_user_map *map, struct swo_error *err)
 {
 	if (vu->map_count >= vu->max_maps)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"device %s: its server takes no more than %llu DMA maps", vu->name,
 			(unsigned long long)vu->max_maps);
-	for (const struct vu_map *m = vu->maps; m; m = m->next)
+	for (const struct vfio_user_map *m = vu->maps; m; m = m->next)
 		if (map->iova - m->iova < m->size || m->iova - map->iova < map->size)
 			return swo_error_set(err, SWO_E_INVALID, 0,
 				"device %s: DMA map 0x%llx+0x%llx overlaps 0x%llx+0x%llx", vu->name,
 				(unsigned long long)map->iova, (unsigned long long)map->size,
 				(unsigned long long)m->iova, (unsigned long long)m->size);
-	if (vu_log_add_map(vu, map, err))
+	if (vfio_user_log_add_map(vu, map, err))
 		return -1;
 	map->next = vu->maps;
 	vu->maps = map;
@@ -78,9 +78,9 @@ static int add_map(struct vfio_user *vu, struct vu_map *map, struct swo_error *e
 }
 
 /* With dma_lock held. */
-static void free_map(struct vfio_user *vu, struct vu_map *map)
+static void free_map(struct vfio_user *vu, struct vfio_user_map *map)
 {
-	for (struct vu_map **m = &vu->maps; *m; m = &(*m)->next)
+	for (struct vfio_user_map **m = &vu->maps; *m; m = &(*m)->next)
 		if (*m == map) {
 			*m = map->next;
 			vu->map_count--;
@@ -94,20 +94,20 @@ static void free_map(struct vfio_user *vu, struct vu_map *map)
 
 /* One DMA_MAP on its way. Not to be moved before it is finished. */
 struct mapping {
-	struct vu_map *map;
+	struct vfio_user_map *map;
 	struct swo_vu_dma_map request;
 	uint8_t slack[VU_REPLY_SLACK];
 	struct swo_vu_call call;
 };
 
-static void forget_map(struct vfio_user *vu, struct vu_map *map)
+static void forget_map(struct vfio_user *vu, struct vfio_user_map *map)
 {
 	pthread_mutex_lock(&vu->dma_lock);
 	free_map(vu, map);
 	pthread_mutex_unlock(&vu->dma_lock);
 }
 
-static struct vu_map *new_map(
+static struct vfio_user_map *new_map(
 	struct vfio_user *vu, const struct swo_dma_map *from, struct swo_error *err)
 {
 	if (!from->size || from->size - 1 > UINT64_MAX - from->iova) {
@@ -116,13 +116,13 @@ static struct vu_map *new_map(
 			(unsigned long long)from->iova, (unsigned long long)from->size);
 		return NULL;
 	}
-	struct vu_map *map = calloc(1, sizeof(*map));
+	struct vfio_user_map *map = calloc(1, sizeof(*map));
 
 	if (!map) {
 		swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: DMA map", vu->name);
 		return NULL;
 	}
-	*map = (struct vu_map){.iova = from->iova,
+	*map = (struct vfio_user_map){.iova = from->iova,
 		.size = from->size,
 		.prot = from->prot & (SWO_VU_DMA_PROT_READ | SWO_VU_DMA_PROT_WRITE),
 		.by_fd = from->fd >= 0 && vu->max_fds};
@@ -180,7 +180,8 @@ static int map_some(
 	return rc;
 }
 
-int vu_dma_map_many(void *self, const struct swo_dma_map *maps, size_t count, struct swo_error *err)
+int vfio_user_dma_map_many(
+	void *self, const struct swo_dma_map *maps, size_t count, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	int rc = 0;
@@ -193,13 +194,13 @@ int vu_dma_map_many(void *self, const struct swo_dma_map *maps, size_t count, st
 	return rc;
 }
 
-int vu_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
+int vfio_user_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err)
 {
 	const struct swo_dma_map map = {iova, size, fd, offset, prot};
 
 	(void)host; /* reached by fd, or by the callbacks of the parameters */
-	return vu_dma_map_many(self, &map, 1, err);
+	return vfio_user_dma_map_many(self, &map, 1, err);
 }
 
 static int unmap(struct vfio_user *vu, uint64_t iova, uint64_t size, struct swo_error *err)
@@ -208,14 +209,14 @@ static int unmap(struct vfio_user *vu, uint64_t iova, uint64_t size, struct swo_
 	uint8_t slack[VU_REPLY_SLACK];
 
 	pthread_mutex_lock(&vu->dma_lock);
-	struct vu_map *map = map_at(vu, iova);
+	struct vfio_user_map *map = map_at(vu, iova);
 
 	pthread_mutex_unlock(&vu->dma_lock);
 	if (!map || map->iova != iova || map->size != size)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"device %s: there is no DMA map 0x%llx+0x%llx", vu->name,
 			(unsigned long long)iova, (unsigned long long)size);
-	if (vu_command(vu, SWO_VU_DMA_UNMAP, NULL, &request, sizeof(request), slack, 0,
+	if (vfio_user_command(vu, SWO_VU_DMA_UNMAP, NULL, &request, sizeof(request), slack, 0,
 		    sizeof(slack), NULL, vu->params.command_deadline_ms, err))
 		return -1;
 	pthread_mutex_lock(&vu->dma_lock);
@@ -224,7 +225,7 @@ static int unmap(struct vfio_user *vu, uint64_t iova, uint64_t size, struct swo_
 	return 0;
 }
 
-int vu_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err)
+int vfio_user_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 
@@ -235,7 +236,7 @@ int vu_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err
 	return rc;
 }
 
-void vu_dma_free(struct vfio_user *vu)
+void vfio_user_dma_free(struct vfio_user *vu)
 {
 	while (vu->maps)
 		free_map(vu, vu->maps);

@@ -24,7 +24,7 @@ static int bad_region(const char *name, uint32_t index, const char *why, struct 
 
 /* Takes the largest area: with more than one, the others stay trapped. */
 static int parse_sparse(const char *name, uint32_t index, const uint8_t *payload, size_t len,
-	size_t at, struct vu_region *region, struct swo_error *err)
+	size_t at, struct vfio_user_region *region, struct swo_error *err)
 {
 	struct swo_vu_cap_sparse sparse;
 
@@ -50,7 +50,7 @@ static int parse_sparse(const char *name, uint32_t index, const uint8_t *payload
 }
 
 static int parse_caps(const char *name, uint32_t index, const uint8_t *payload, size_t len,
-	uint32_t offset, struct vu_region *region, struct swo_error *err)
+	uint32_t offset, struct vfio_user_region *region, struct swo_error *err)
 {
 	for (unsigned n = 0; offset; n++) {
 		struct swo_vu_cap cap;
@@ -71,8 +71,8 @@ static int parse_caps(const char *name, uint32_t index, const uint8_t *payload, 
 	return 0;
 }
 
-int vu_parse_region(const char *name, uint32_t index, const void *payload, size_t len,
-	struct vu_region *region, struct swo_error *err)
+int vfio_user_parse_region(const char *name, uint32_t index, const void *payload, size_t len,
+	struct vfio_user_region *region, struct swo_error *err)
 {
 	struct swo_vu_region_info info;
 
@@ -84,7 +84,7 @@ int vu_parse_region(const char *name, uint32_t index, const void *payload, size_
 	/* Offsets into a region and into files are signed in the end. */
 	if (info.size > INT64_MAX || info.offset > INT64_MAX - info.size)
 		return bad_region(name, index, "its size or offset is absurd", err);
-	*region = (struct vu_region){
+	*region = (struct vfio_user_region){
 		.info = {.size = info.size,
 			.flags = info.flags & (SWO_VU_REGION_READABLE | SWO_VU_REGION_WRITEABLE |
 						      SWO_VU_REGION_MMAP)},
@@ -99,7 +99,7 @@ int vu_parse_region(const char *name, uint32_t index, const void *payload, size_
 /* Asking */
 
 /* An fd that ends before the region does would kill whoever touches the mapping. */
-static int adopt_fd(struct vfio_user *vu, uint32_t index, struct vu_region *region,
+static int adopt_fd(struct vfio_user *vu, uint32_t index, struct vfio_user_region *region,
 	struct swo_vu_fds *fds, struct swo_error *err)
 {
 	struct stat st;
@@ -119,7 +119,7 @@ static int adopt_fd(struct vfio_user *vu, uint32_t index, struct vu_region *regi
 
 /* One question with room for `room` bytes; *need is what a whole answer takes. */
 static int ask_region(struct vfio_user *vu, uint32_t index, uint8_t *payload, uint32_t room,
-	uint32_t *need, struct vu_region *region, struct swo_error *err)
+	uint32_t *need, struct vfio_user_region *region, struct swo_error *err)
 {
 	struct swo_vu_region_info request = {.argsz = room, .index = index};
 	struct swo_vu_fds fds;
@@ -136,7 +136,7 @@ static int ask_region(struct vfio_user *vu, uint32_t index, uint8_t *payload, ui
 	int rc = 0;
 
 	if (*need <= room) {
-		rc = vu_parse_region(vu->name, index, payload, call.reply_len, region, err);
+		rc = vfio_user_parse_region(vu->name, index, payload, call.reply_len, region, err);
 		if (!rc)
 			rc = adopt_fd(vu, index, region, &fds, err);
 	}
@@ -167,7 +167,7 @@ static int read_irq(struct vfio_user *vu, uint32_t index, struct swo_error *err)
 	struct swo_vu_irq_info request = {.argsz = sizeof(request), .index = index};
 	struct swo_vu_irq_info reply;
 
-	if (vu_command(vu, SWO_VU_GET_IRQ_INFO, NULL, &request, sizeof(request), &reply,
+	if (vfio_user_command(vu, SWO_VU_GET_IRQ_INFO, NULL, &request, sizeof(request), &reply,
 		    sizeof(reply), sizeof(reply), NULL, vu->params.command_deadline_ms, err))
 		return -1;
 	if (reply.index != index || reply.count > VU_VECTORS_MAX)
@@ -180,13 +180,13 @@ static int read_irq(struct vfio_user *vu, uint32_t index, struct swo_error *err)
 	return 0;
 }
 
-int vu_read_info(struct vfio_user *vu, struct swo_error *err)
+int vfio_user_read_info(struct vfio_user *vu, struct swo_error *err)
 {
 	struct swo_vu_device_info request = {.argsz = sizeof(request)};
 	struct swo_vu_device_info info;
 
-	if (vu_command(vu, SWO_VU_GET_INFO, NULL, &request, sizeof(request), &info, sizeof(info),
-		    sizeof(info), NULL, vu->params.command_deadline_ms, err))
+	if (vfio_user_command(vu, SWO_VU_GET_INFO, NULL, &request, sizeof(request), &info,
+		    sizeof(info), sizeof(info), NULL, vu->params.command_deadline_ms, err))
 		return -1;
 	if (info.num_regions > VU_REGIONS_MAX || info.num_irqs > VU_IRQS_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -208,7 +208,7 @@ int vu_read_info(struct vfio_user *vu, struct swo_error *err)
 	return 0;
 }
 
-void vu_free_info(struct vfio_user *vu)
+void vfio_user_free_info(struct vfio_user *vu)
 {
 	for (uint32_t i = 0; i < VU_REGIONS_MAX; i++)
 		swo_close_fd(&vu->regions[i].fd);
@@ -216,7 +216,8 @@ void vu_free_info(struct vfio_user *vu)
 
 /* Regions */
 
-int vu_region_info(void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err)
+int vfio_user_region_info(
+	void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 
@@ -232,7 +233,7 @@ static int check_access(struct vfio_user *vu, uint32_t region, uint64_t offset, 
 {
 	struct swo_region_info info = {0};
 
-	if (vu_region_info(vu, region, &info, err))
+	if (vfio_user_region_info(vu, region, &info, err))
 		return -1;
 	if (offset > info.size || len > info.size - offset || !(info.flags & flag))
 		return swo_error_set(err, SWO_E_INVALID, 0,
@@ -242,7 +243,7 @@ static int check_access(struct vfio_user *vu, uint32_t region, uint64_t offset, 
 	return 0;
 }
 
-int vu_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
+int vfio_user_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
 	struct swo_error *err)
 {
 	struct vfio_user *vu = self;
@@ -295,8 +296,8 @@ static int write_piece(struct vfio_user *vu, const struct swo_vu_region_access *
 	return 0;
 }
 
-int vu_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
-	bool posted, struct swo_error *err)
+int vfio_user_region_write(void *self, uint32_t region, uint64_t offset, const void *buf,
+	uint32_t len, bool posted, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	const uint8_t *data = buf;
@@ -317,15 +318,15 @@ int vu_region_write(void *self, uint32_t region, uint64_t offset, const void *bu
 	return 0;
 }
 
-int vu_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset, uint64_t *region_offset,
-	uint64_t *size, struct swo_error *err)
+int vfio_user_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
+	uint64_t *region_offset, uint64_t *size, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	struct swo_region_info info = {0};
 
-	if (vu_region_info(vu, region, &info, err))
+	if (vfio_user_region_info(vu, region, &info, err))
 		return -1;
-	const struct vu_region *r = &vu->regions[region];
+	const struct vfio_user_region *r = &vu->regions[region];
 
 	if (r->fd < 0)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,

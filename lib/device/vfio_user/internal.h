@@ -16,7 +16,7 @@
 #define VU_SMALL_WRITE 32768u /* what every server is known to take whole */
 #define VU_REPLY_SLACK 32     /* room for payloads that some servers send and nobody needs */
 
-struct vu_region {
+struct vfio_user_region {
 	struct swo_region_info info;
 	int fd; /* -1: cannot be mapped */
 	uint64_t fd_offset;
@@ -25,25 +25,25 @@ struct vu_region {
 };
 
 /* A write whose acknowledgement is still to come. */
-struct vu_write {
+struct vfio_user_write {
 	struct swo_vu_call call;
 	uint8_t reply[VU_REPLY_SLACK];
 };
 
 /* A read that was asked for and not collected yet. */
-struct vu_read {
+struct vfio_user_read {
 	struct swo_vu_call call;
 	struct swo_vu_mig_data head;
 	void *buf;
 };
 
-struct vu_map {
+struct vfio_user_map {
 	uint64_t iova;
 	uint64_t size;
 	uint32_t prot;
 	bool by_fd;	   /* else the server reaches it by messages only, and keeps no log of it */
 	uint64_t *pending; /* while logging: dirty pages nobody was told of; bit 0 at iova */
-	struct vu_map *next;
+	struct vfio_user_map *next;
 };
 
 struct vfio_user {
@@ -61,23 +61,23 @@ struct vfio_user {
 	bool has_dma_log;
 
 	uint32_t region_count;
-	struct vu_region regions[VU_REGIONS_MAX];
+	struct vfio_user_region regions[VU_REGIONS_MAX];
 	uint32_t irq_count;
 	struct swo_irq_info irqs[VU_IRQS_MAX];
 	int dummy; /* eventfd nobody listens to; see DETACH_BY_DUMMY */
 
 	/* The worker's only. */
 	bool pre_copy; /* the last state asked for is PRE_COPY or PRE_COPY_P2P */
-	struct vu_write window[VU_WINDOW];
+	struct vfio_user_write window[VU_WINDOW];
 	unsigned window_first;
 	unsigned window_count;
-	struct vu_read reads[SWO_READS_AHEAD];
+	struct vfio_user_read reads[SWO_READS_AHEAD];
 	unsigned reads_first;
 	unsigned reads_count;
 
 	pthread_mutex_t dma_job;  /* one map, unmap, start, stop or report at a time */
 	pthread_mutex_t dma_lock; /* the maps and their pending bits: also the service thread's */
-	struct vu_map *maps;
+	struct vfio_user_map *maps;
 	uint64_t map_count;
 	bool logging;
 	uint64_t log_page;
@@ -86,68 +86,69 @@ struct vfio_user {
 };
 
 /* A command with a flat request; the reply's first `reply_min` to `reply_room` bytes matter. */
-int vu_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
+int vfio_user_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
 	size_t request_len, void *reply, size_t reply_min, size_t reply_room, size_t *reply_len,
 	uint64_t deadline_ms, struct swo_error *err);
 /*
  * DEVICE_FEATURE. `data` goes out after the 8 bytes of head, `reply` takes what comes after
  * them: at least reply_min bytes.
  */
-int vu_feature(struct vfio_user *vu, uint32_t flags, const char *what, const void *data,
+int vfio_user_feature(struct vfio_user *vu, uint32_t flags, const char *what, const void *data,
 	size_t data_len, void *reply, size_t reply_min, size_t reply_room, uint64_t deadline_ms,
 	struct swo_error *err);
 /* Does an error mean that the server has no such feature? */
-bool vu_is_unsupported(const struct swo_error *err);
+bool vfio_user_is_unsupported(const struct swo_error *err);
 
 /* info.c: at connect, and the ops. */
-int vu_read_info(struct vfio_user *vu, struct swo_error *err);
-void vu_free_info(struct vfio_user *vu);
-int vu_region_info(
+int vfio_user_read_info(struct vfio_user *vu, struct swo_error *err);
+void vfio_user_free_info(struct vfio_user *vu);
+int vfio_user_region_info(
 	void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err);
-int vu_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
+int vfio_user_region_read(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
 	struct swo_error *err);
-int vu_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
-	bool posted, struct swo_error *err);
-int vu_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset, uint64_t *region_offset,
-	uint64_t *size, struct swo_error *err);
-int vu_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
-int vu_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
+int vfio_user_region_write(void *self, uint32_t region, uint64_t offset, const void *buf,
+	uint32_t len, bool posted, struct swo_error *err);
+int vfio_user_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
+	uint64_t *region_offset, uint64_t *size, struct swo_error *err);
+int vfio_user_irq_info(
+	void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
+int vfio_user_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
 	struct swo_error *err);
 /* Parses the payload of a GET_REGION_INFO reply: pure. `file_size` bounds what may be mapped. */
-int vu_parse_region(const char *name, uint32_t index, const void *payload, size_t len,
-	struct vu_region *region, struct swo_error *err);
+int vfio_user_parse_region(const char *name, uint32_t index, const void *payload, size_t len,
+	struct vfio_user_region *region, struct swo_error *err);
 
 /* migration.c */
-int vu_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
-int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
-int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err);
-int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
-int vu_data_ask(void *self, void *buf, size_t len, struct swo_error *err);
-int vu_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
-int vu_data_flush(void *self, struct swo_error *err);
-int vu_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);
-size_t vu_read_chunk(void *self);
-size_t vu_write_chunk(void *self);
-int vu_reset(void *self, struct swo_error *err);
+int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
+int vfio_user_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
+int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_error *err);
+int vfio_user_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
+int vfio_user_data_ask(void *self, void *buf, size_t len, struct swo_error *err);
+int vfio_user_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
+int vfio_user_data_flush(void *self, struct swo_error *err);
+int vfio_user_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);
+size_t vfio_user_read_chunk(void *self);
+size_t vfio_user_write_chunk(void *self);
+int vfio_user_reset(void *self, struct swo_error *err);
 
 /* dma.c */
-swo_vu_dma_fn vu_dma_access;
-int vu_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
+swo_vu_dma_fn vfio_user_dma_access;
+int vfio_user_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err);
-int vu_dma_map_many(
+int vfio_user_dma_map_many(
 	void *self, const struct swo_dma_map *maps, size_t count, struct swo_error *err);
-int vu_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
-void vu_dma_free(struct vfio_user *vu);
+int vfio_user_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
+void vfio_user_dma_free(struct vfio_user *vu);
 
 /* log.c */
-int vu_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+int vfio_user_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 	size_t count, struct swo_error *err);
-int vu_dma_log_stop(void *self, struct swo_error *err);
-int vu_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+int vfio_user_dma_log_stop(void *self, struct swo_error *err);
+int vfio_user_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
 	uint64_t *bitmap, struct swo_error *err);
 /* With dma_lock held: gives a map its pending bits, when a log runs. */
-int vu_log_add_map(struct vfio_user *vu, struct vu_map *map, struct swo_error *err);
+int vfio_user_log_add_map(struct vfio_user *vu, struct vfio_user_map *map, struct swo_error *err);
 /* With dma_lock held: the server wrote there by message. */
-void vu_log_mark(struct vfio_user *vu, uint64_t addr, uint64_t len);
+void vfio_user_log_mark(struct vfio_user *vu, uint64_t addr, uint64_t len);
 
 #endif

@@ -5,7 +5,7 @@
  */
 #include "device/vfio_user/internal.h"
 
-int vu_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err)
+int vfio_user_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 
@@ -74,13 +74,13 @@ static int detach(
 	return 0;
 }
 
-int vu_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
+int vfio_user_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
 	struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	struct swo_irq_info info = {0};
 
-	if (vu_irq_info(vu, index, &info, err))
+	if (vfio_user_irq_info(vu, index, &info, err))
 		return -1;
 	if (start > info.count || count > info.count - start)
 		return swo_error_set(err, SWO_E_INVALID, 0,

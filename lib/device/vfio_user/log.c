@@ -101,7 +101,7 @@ static int no_memory(struct vfio_user *vu, struct swo_error *err)
 		err, SWO_E_NO_MEMORY, ENOMEM, "device %s: log of its DMA writes", vu->name);
 }
 
-int vu_log_add_map(struct vfio_user *vu, struct vu_map *map, struct swo_error *err)
+int vfio_user_log_add_map(struct vfio_user *vu, struct vfio_user_map *map, struct swo_error *err)
 {
 	if (!vu->logging)
 		return 0;
@@ -120,9 +120,9 @@ int vu_log_add_map(struct vfio_user *vu, struct vu_map *map, struct swo_error *e
 	return map->pending ? 0 : no_memory(vu, err);
 }
 
-void vu_log_mark(struct vfio_user *vu, uint64_t addr, uint64_t len)
+void vfio_user_log_mark(struct vfio_user *vu, uint64_t addr, uint64_t len)
 {
-	for (struct vu_map *map = vu->maps; map; map = map->next) {
+	for (struct vfio_user_map *map = vu->maps; map; map = map->next) {
 		uint64_t from = addr > map->iova ? addr - map->iova : 0;
 		uint64_t to = addr + len - 1 - map->iova;
 
@@ -139,7 +139,7 @@ void vu_log_mark(struct vfio_user *vu, uint64_t addr, uint64_t len)
 static void stop_tracking(struct vfio_user *vu)
 {
 	vu->logging = false;
-	for (struct vu_map *map = vu->maps; map; map = map->next) {
+	for (struct vfio_user_map *map = vu->maps; map; map = map->next) {
 		free(map->pending);
 		map->pending = NULL;
 	}
@@ -154,8 +154,8 @@ static int start_tracking(
 	stop_tracking(vu);
 	vu->logging = true;
 	vu->log_page = page;
-	for (struct vu_map *map = vu->maps; map && !rc; map = map->next) {
-		rc = vu_log_add_map(vu, map, err);
+	for (struct vfio_user_map *map = vu->maps; map && !rc; map = map->next) {
+		rc = vfio_user_log_add_map(vu, map, err);
 		if (!rc && all_dirty)
 			set_run(map->pending, 0, pages_of(map->size, page));
 	}
@@ -221,8 +221,9 @@ static int send_stop(struct vfio_user *vu, struct swo_error *err)
 {
 	uint8_t slack[VU_REPLY_SLACK];
 
-	return vu_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_STOP, "DMA_LOGGING_STOP",
-		NULL, 0, slack, 0, sizeof(slack), vu->params.command_deadline_ms, err);
+	return vfio_user_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_STOP,
+		"DMA_LOGGING_STOP", NULL, 0, slack, 0, sizeof(slack),
+		vu->params.command_deadline_ms, err);
 }
 
 static int log_start(struct vfio_user *vu, uint64_t *page_size, const struct swo_dma_range *ranges,
@@ -251,7 +252,7 @@ static int log_start(struct vfio_user *vu, uint64_t *page_size, const struct swo
 	return -1;
 }
 
-int vu_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+int vfio_user_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 	size_t count, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
@@ -263,7 +264,7 @@ int vu_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range
 	return rc;
 }
 
-int vu_dma_log_stop(void *self, struct swo_error *err)
+int vfio_user_dma_log_stop(void *self, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 
@@ -291,7 +292,7 @@ static int bad_report(struct vfio_user *vu, const struct swo_vu_log_report *aske
 }
 
 /* One question; the answer is added to the map's pending bits. */
-static int ask_log(struct vfio_user *vu, struct vu_map *map, uint64_t iova, uint64_t length,
+static int ask_log(struct vfio_user *vu, struct vfio_user_map *map, uint64_t iova, uint64_t length,
 	struct swo_error *err)
 {
 	uint64_t page = vu->log_page, bits = pages_of(length, page);
@@ -331,8 +332,8 @@ static int ask_log(struct vfio_user *vu, struct vu_map *map, uint64_t iova, uint
 }
 
 /* Asks for all of the map's offsets [from, to), or for more, if the server wants it so. */
-static int ask_map(
-	struct vfio_user *vu, struct vu_map *map, uint64_t from, uint64_t to, struct swo_error *err)
+static int ask_map(struct vfio_user *vu, struct vfio_user_map *map, uint64_t from, uint64_t to,
+	struct swo_error *err)
 {
 	uint64_t most = (uint64_t)vu->report_words * 64 * vu->log_page;
 
@@ -356,8 +357,8 @@ static int ask_map(
 
 /* Takes the map's offsets [from, to) out of its pending bits; `shift` is where the map's start
    lies relative to the caller's range. */
-static void take_pending(struct vfio_user *vu, struct vu_map *map, uint64_t from, uint64_t to,
-	uint64_t iova, uint64_t *bitmap)
+static void take_pending(struct vfio_user *vu, struct vfio_user_map *map, uint64_t from,
+	uint64_t to, uint64_t iova, uint64_t *bitmap)
 {
 	uint64_t page = vu->log_page;
 	bool aligned = from % page == 0 && (to % page == 0 || to == map->size) &&
@@ -398,7 +399,7 @@ static int log_report(struct vfio_user *vu, uint64_t iova, uint64_t length, uint
 	uint64_t last = iova + (length - 1);
 
 	/* Maps change only under dma_job, which is held; pending bits under dma_lock. */
-	for (struct vu_map *map = vu->maps; map; map = map->next) {
+	for (struct vfio_user_map *map = vu->maps; map; map = map->next) {
 		uint64_t map_last = map->iova + (map->size - 1);
 
 		if (map_last < iova || map->iova > last)
@@ -413,7 +414,7 @@ static int log_report(struct vfio_user *vu, uint64_t iova, uint64_t length, uint
 	return 0;
 }
 
-int vu_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
+int vfio_user_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
 	uint64_t *bitmap, struct swo_error *err)
 {
 	struct vfio_user *vu = self;

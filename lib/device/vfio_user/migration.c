@@ -8,15 +8,16 @@
 #include <errno.h>
 #include <stdio.h>
 
-int vu_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
+int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	struct swo_vu_mig_flags reply;
 	struct swo_error why;
 
-	if (vu_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIGRATION, "MIGRATION", NULL, 0,
-		    &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms, &why)) {
-		if (vu_is_unsupported(&why))
+	if (vfio_user_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIGRATION, "MIGRATION", NULL,
+		    0, &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms,
+		    &why)) {
+		if (vfio_user_is_unsupported(&why))
 			return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 				"device %s: its vfio-user server does not offer migration",
 				vu->name);
@@ -34,14 +35,14 @@ int vu_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 	return 0;
 }
 
-int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err)
+int vfio_user_get_state(void *self, enum swo_device_state *state, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	struct swo_vu_mig_state reply;
 
-	if (vu_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_STATE, "GET MIG_DEVICE_STATE",
-		    NULL, 0, &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms,
-		    err))
+	if (vfio_user_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_STATE,
+		    "GET MIG_DEVICE_STATE", NULL, 0, &reply, sizeof(reply), sizeof(reply),
+		    vu->params.command_deadline_ms, err))
 		return -1;
 	if (reply.device_state >= SWO_DEVICE_STATES)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -55,7 +56,7 @@ int vu_get_state(void *self, enum swo_device_state *state, struct swo_error *err
 
 static int finish_oldest(struct vfio_user *vu, struct swo_error *err)
 {
-	struct vu_write *write = &vu->window[vu->window_first];
+	struct vfio_user_write *write = &vu->window[vu->window_first];
 
 	vu->window_first = (vu->window_first + 1) % VU_WINDOW;
 	vu->window_count--;
@@ -78,7 +79,8 @@ static int drain(struct vfio_user *vu, struct swo_error *err)
 
 static int start_write(struct vfio_user *vu, const void *buf, uint32_t len, struct swo_error *err)
 {
-	struct vu_write *write = &vu->window[(vu->window_first + vu->window_count) % VU_WINDOW];
+	struct vfio_user_write *write =
+		&vu->window[(vu->window_first + vu->window_count) % VU_WINDOW];
 	struct swo_vu_mig_data head = {.argsz = (uint32_t)sizeof(head) + len, .size = len};
 
 	write->call = (struct swo_vu_call){.command = SWO_VU_MIG_DATA_WRITE,
@@ -91,7 +93,7 @@ static int start_write(struct vfio_user *vu, const void *buf, uint32_t len, stru
 	return 0;
 }
 
-int vu_data_write(void *self, const void *buf, size_t len, struct swo_error *err)
+int vfio_user_data_write(void *self, const void *buf, size_t len, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	const uint8_t *data = buf;
@@ -111,7 +113,7 @@ int vu_data_write(void *self, const void *buf, size_t len, struct swo_error *err
 	return 0;
 }
 
-int vu_data_flush(void *self, struct swo_error *err)
+int vfio_user_data_flush(void *self, struct swo_error *err)
 {
 	return drain(self, err);
 }
@@ -120,7 +122,8 @@ int vu_data_flush(void *self, struct swo_error *err)
 
 static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_error *err)
 {
-	struct vu_read *read = &vu->reads[(vu->reads_first + vu->reads_count) % SWO_READS_AHEAD];
+	struct vfio_user_read *read =
+		&vu->reads[(vu->reads_first + vu->reads_count) % SWO_READS_AHEAD];
 	uint32_t want = len < vu->read_chunk ? (uint32_t)len : vu->read_chunk;
 	struct swo_vu_mig_data head = {.argsz = (uint32_t)sizeof(head) + want, .size = want};
 
@@ -146,7 +149,7 @@ static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_er
 /* The oldest. */
 static int finish_read(struct vfio_user *vu, size_t *got, struct swo_error *err)
 {
-	struct vu_read *read = &vu->reads[vu->reads_first];
+	struct vfio_user_read *read = &vu->reads[vu->reads_first];
 	size_t want = read->call.reply[1].iov_len;
 
 	vu->reads_first = (vu->reads_first + 1) % SWO_READS_AHEAD;
@@ -177,7 +180,7 @@ static void forget_reads(struct vfio_user *vu)
 		finish_read(vu, &got, NULL);
 }
 
-int vu_data_ask(void *self, void *buf, size_t len, struct swo_error *err)
+int vfio_user_data_ask(void *self, void *buf, size_t len, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 
@@ -189,7 +192,7 @@ int vu_data_ask(void *self, void *buf, size_t len, struct swo_error *err)
 	return start_read(vu, buf, len, err);
 }
 
-int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
+int vfio_user_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 
@@ -203,7 +206,7 @@ int vu_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_erro
 
 /* The rest */
 
-int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)
+int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	struct swo_vu_mig_state request = {.device_state = state, .data_fd = UINT32_MAX};
@@ -216,11 +219,11 @@ int vu_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 		return -1;
 	snprintf(what, sizeof(what), "SET MIG_DEVICE_STATE %s", swo_device_state_name(state));
 	vu->pre_copy = state == SWO_DEVICE_PRE_COPY || state == SWO_DEVICE_PRE_COPY_P2P;
-	return vu_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE, what, &request,
+	return vfio_user_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE, what, &request,
 		sizeof(request), slack, 0, sizeof(slack), vu->params.slow_deadline_ms, err);
 }
 
-int vu_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
+int vfio_user_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	struct swo_vu_mig_data_size reply;
@@ -228,24 +231,25 @@ int vu_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
 	if (!vu->has_data_size)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"device %s: its vfio-user server does not offer MIG_DATA_SIZE", vu->name);
-	if (vu_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_DATA_SIZE, "MIG_DATA_SIZE", NULL,
-		    0, &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms, err))
+	if (vfio_user_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_DATA_SIZE,
+		    "MIG_DATA_SIZE", NULL, 0, &reply, sizeof(reply), sizeof(reply),
+		    vu->params.command_deadline_ms, err))
 		return -1;
 	*stop_copy_length = reply.stop_copy_length;
 	return 0;
 }
 
-size_t vu_read_chunk(void *self)
+size_t vfio_user_read_chunk(void *self)
 {
 	return ((struct vfio_user *)self)->read_chunk;
 }
 
-size_t vu_write_chunk(void *self)
+size_t vfio_user_write_chunk(void *self)
 {
 	return ((struct vfio_user *)self)->write_chunk;
 }
 
-int vu_reset(void *self, struct swo_error *err)
+int vfio_user_reset(void *self, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 	uint8_t slack[VU_REPLY_SLACK];
@@ -253,6 +257,6 @@ int vu_reset(void *self, struct swo_error *err)
 	/* Whatever went wrong with state data is over with this. */
 	forget_reads(vu);
 	drain(vu, NULL);
-	return vu_command(vu, SWO_VU_RESET, NULL, NULL, 0, slack, 0, sizeof(slack), NULL,
+	return vfio_user_command(vu, SWO_VU_RESET, NULL, NULL, 0, slack, 0, sizeof(slack), NULL,
 		vu->params.slow_deadline_ms, err);
 }

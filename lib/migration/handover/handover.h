@@ -34,20 +34,20 @@ enum source_state {
 };
 
 enum source_event {
-	SOURCE_EV_HELLO_OK,  /* the target has agreed and is ready to load */
-	SOURCE_EV_CONVERGED, /* the prediction is under the limit */
-	SOURCE_EV_ALL_SENT,  /* VM stopped, last byte handed to the channels */
-	SOURCE_EV_READY,     /* the target said READY */
-	SOURCE_EV_FAIL,	     /* anything failed here, a deadline passed, or ABORT came */
-	SOURCE_EV_CANCEL,    /* a user's wish */
-	SOURCE_EV_LOST,	     /* the connection is gone */
-	SOURCE_EV_STARTING,  /* the target has taken GO and is at it */
-	SOURCE_EV_STARTED,   /* the target runs */
-	SOURCE_EV_REFUSED,   /* the target will never run it */
-	SOURCE_EV_TIMEOUT,   /* STARTED did not come in time */
-	SOURCE_EV_RESUMED,   /* the VM is back as it was */
-	SOURCE_EV_WORD_RUN,  /* operator: the target is fenced off, run here */
-	SOURCE_EV_WORD_GONE, /* operator: it runs there, give it up here */
+	SOURCE_EV_HELLO_OK,	 /* the target has agreed and is ready to load */
+	SOURCE_EV_CONVERGED,	 /* the prediction is under the limit */
+	SOURCE_EV_ALL_SENT,	 /* VM stopped, last byte handed to the channels */
+	SOURCE_EV_READY,	 /* the target said READY */
+	SOURCE_EV_FAIL,		 /* anything failed here, a deadline passed, or ABORT came */
+	SOURCE_EV_CANCEL,	 /* a user's wish */
+	SOURCE_EV_LOST,		 /* the connection is gone */
+	SOURCE_EV_STARTING,	 /* the target has taken GO and is at it */
+	SOURCE_EV_STARTED,	 /* the target runs */
+	SOURCE_EV_REFUSED,	 /* the target will never run it */
+	SOURCE_EV_TIMEOUT,	 /* STARTED did not come in time */
+	SOURCE_EV_RESUMED,	 /* the VM is back as it was */
+	SOURCE_EV_OPERATOR_RUN,	 /* operator: the target is fenced off, run here */
+	SOURCE_EV_OPERATOR_GONE, /* operator: it runs there, give it up here */
 	SOURCE_EVENTS
 };
 

@@ -29,8 +29,8 @@ static_assert(ATOMIC_INT_LOCK_FREE == 2, "the word is in shared memory");
 /* What is asked of its memfd is what is asked of RAM's. */
 static const struct swo_ram_region page_region = {.name = "(handover)", .size = SWO_PAGE_SIZE};
 
-int share_check(const struct swo_vm *vm, const char *uri, const struct swo_migration_params *params,
-	bool is_source, struct swo_error *err)
+int ram_share_check(const struct swo_vm *vm, const char *uri,
+	const struct swo_migration_params *params, bool is_source, struct swo_error *err)
 {
 	struct swo_uri parsed;
 	int fds[SWO_RAM_REGIONS_MAX];
@@ -56,7 +56,7 @@ int share_check(const struct swo_vm *vm, const char *uri, const struct swo_migra
 	return is_source ? swo_ram_check_fds(vm->ram, fds, err) : 0;
 }
 
-void share_init(struct shared_ram *share)
+void ram_share_init(struct shared_ram *share)
 {
 	*share = (struct shared_ram){.fd = -1};
 	for (unsigned i = 0; i < SWO_RAM_REGIONS_MAX; i++)
@@ -95,12 +95,12 @@ static bool move_word(struct shared_ram *share, uint32_t from, uint32_t to)
 	return atomic_compare_exchange_strong(&share->page->word, &from, to) || from == to;
 }
 
-bool share_begin(struct shared_ram *share)
+bool ram_share_begin(struct shared_ram *share)
 {
 	return move_word(share, WORD_OPEN, WORD_BEGUN);
 }
 
-bool share_forbid(struct shared_ram *share)
+bool ram_share_forbid(struct shared_ram *share)
 {
 	return move_word(share, WORD_OPEN, WORD_FORBIDDEN);
 }
@@ -108,7 +108,7 @@ bool share_forbid(struct shared_ram *share)
 /* Going along:
  */
 
-int share_offer(
+int ram_share_offer(
 	struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn, struct swo_error *err)
 {
 	int fds[SWO_FDS_MAX];
@@ -134,24 +134,24 @@ static int check_taken(struct shared_ram *share, struct swo_ram *ram, struct swo
 	return 0;
 }
 
-int share_take(
+int ram_share_take(
 	struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn, struct swo_error *err)
 {
 	int fds[SWO_FDS_MAX];
 	unsigned count = swo_ram_count(ram);
 
 	/* By way of a question whether it could: a TCP connection says so in its own words. */
-	if (swo_conn_welcome_fds(conn, false, err) || swo_conn_take_fds(conn, fds, count + 1, err))
+	if (swo_conn_accept_fds(conn, false, err) || swo_conn_take_fds(conn, fds, count + 1, err))
 		return -1;
 	share->fd = fds[0];
 	memcpy(share->ram_fds, fds + 1, count * sizeof(*fds));
 	if (!check_taken(share, ram, err))
 		return 0;
-	share_close(share);
+	ram_share_close(share);
 	return -1;
 }
 
-int share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct swo_error *err)
+int ram_share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct swo_error *err)
 {
 	int rc = vm->ops->ram_reach(vm->opaque, false, err);
 
@@ -165,7 +165,7 @@ int share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct swo_er
 	return rc;
 }
 
-void share_let_go(struct shared_ram *share, const struct swo_vm *vm)
+void ram_share_release(struct shared_ram *share, const struct swo_vm *vm)
 {
 	struct swo_error err = {0};
 
@@ -174,10 +174,10 @@ void share_let_go(struct shared_ram *share, const struct swo_vm *vm)
 	/* A device that hangs cannot be told; by the uAPI it does not write where it is. */
 	if (vm->ops->ram_reach(vm->opaque, false, &err))
 		swo_log(SWO_LOG_WARN, "RAM stays in a device's reach: %s", err.text);
-	swo_ram_let_go(vm->ram);
+	swo_ram_release(vm->ram);
 }
 
-void share_close(struct shared_ram *share)
+void ram_share_close(struct shared_ram *share)
 {
 	if (share->page)
 		munmap(share->page, SWO_PAGE_SIZE);

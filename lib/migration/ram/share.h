@@ -20,28 +20,28 @@ struct shared_ram {
 	int ram_fds[SWO_RAM_REGIONS_MAX]; /* target: come, not adopted yet; -1: none */
 };
 
-void share_init(struct shared_ram *share);
+void ram_share_init(struct shared_ram *share);
 
 /* Can this VM's RAM go (or come) that way, by this URI? One sentence says what is in the way. */
-int share_check(const struct swo_vm *vm, const char *uri, const struct swo_migration_params *params,
-	bool is_source, struct swo_error *err);
+int ram_share_check(const struct swo_vm *vm, const char *uri,
+	const struct swo_migration_params *params, bool is_source, struct swo_error *err);
 
 /* Source: makes the page; its descriptor and RAM's go along with the next byte on `conn`. */
-int share_offer(struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn,
+int ram_share_offer(struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn,
 	struct swo_error *err);
 /* Target: takes what came along, and trusts none of it. */
-int share_take(struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn,
+int ram_share_take(struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn,
 	struct swo_error *err);
 /* Target: RAM is the source's from here on, out of our devices' reach for a moment; not to write.
  */
-int share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct swo_error *err);
+int ram_share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct swo_error *err);
 /* Either side: RAM is not ours (any more): nothing here can write it again. */
-void share_let_go(struct shared_ram *share, const struct swo_vm *vm);
-void share_close(struct shared_ram *share);
+void ram_share_release(struct shared_ram *share, const struct swo_vm *vm);
+void ram_share_close(struct shared_ram *share);
 
 /* Target: false when it has been forbidden. True as well where RAM is copied. */
-bool share_begin(struct shared_ram *share);
+bool ram_share_begin(struct shared_ram *share);
 /* Either: false when the target has begun. True from then on, and where RAM is copied. */
-bool share_forbid(struct shared_ram *share);
+bool ram_share_forbid(struct shared_ram *share);
 
 #endif

@@ -102,7 +102,7 @@ static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *
 		in.costs = s->m.params.costs;
 	if (in.bandwidth && !ram_done)
 		in.ram_bytes = swo_ram_dirty_pages(s->m.vm.ram) << SWO_PAGE_SHIFT;
-	uint64_t rest = estimate_downtime(&in).downtime_ns;
+	uint64_t rest = analysis_estimate_downtime(&in).downtime_ns;
 
 	*reason = find_reason(shares, in.count, in.bandwidth);
 	*weight_ns = *reason < 0 ? 0 : weight(&shares[*reason], in.bandwidth);

@@ -38,7 +38,7 @@ static enum source_event wait_for_answer(struct source *s)
 
 /* In doubt */
 
-static bool word_given(void *arg)
+static bool operator_decided(void *arg)
 {
 	struct source *s = arg;
 
@@ -50,7 +50,7 @@ static bool gives_up(void *arg)
 	struct source *s = arg;
 
 	pthread_mutex_lock(&s->m.mutex);
-	bool given = word_given(s);
+	bool given = operator_decided(s);
 	pthread_mutex_unlock(&s->m.mutex);
 	return given;
 }
@@ -61,7 +61,7 @@ static bool gives_up(void *arg)
  */
 static bool forbid(struct source *s)
 {
-	if (!s->m.share.page || !share_forbid(&s->m.share))
+	if (!s->m.share.page || !ram_share_forbid(&s->m.share))
 		return false;
 	pthread_mutex_lock(&s->m.mutex);
 	strcpy(s->word, "it had not begun to run the VM, and cannot any more");
@@ -152,14 +152,14 @@ static bool settle_doubt(struct source *s, enum source_event *event)
 		if (ask(s, event))
 			return true;
 		migration_wait_until(
-			m, word_given, s, true, swo_deadline_ms(pause), "an answer", NULL);
+			m, operator_decided, s, true, swo_deadline_ms(pause), "an answer", NULL);
 		pause = pause * 2 < ASK_LAST_PAUSE_MS ? pause * 2 : ASK_LAST_PAUSE_MS;
 
 		pthread_mutex_lock(&m->mutex);
 		bool spoke = s->operator_spoke, here = s->operator_run_here, quit = m->quit;
 		pthread_mutex_unlock(&m->mutex);
 		if (spoke) {
-			*event = here ? SOURCE_EV_WORD_RUN : SOURCE_EV_WORD_GONE;
+			*event = here ? SOURCE_EV_OPERATOR_RUN : SOURCE_EV_OPERATOR_GONE;
 			return true;
 		}
 		if (quit)
@@ -177,7 +177,7 @@ int source_resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 		rc = swo_error_set(err, SWO_E_STATE, 0,
 			"this migration is not in doubt (it is %s): there is nothing to resolve",
 			swo_migration_status_name(m->info.status));
-	else if (run_here && !share_forbid(&m->share))
+	else if (run_here && !ram_share_forbid(&m->share))
 		rc = swo_error_set(err, SWO_E_STATE, 0,
 			"the target has begun to run the VM in the RAM that both share "
 			"(handover=fd): "
@@ -234,7 +234,7 @@ void source_finish(struct source *s)
 			swo_device_wait(m->vm.devices[i], &err))
 			swo_log(SWO_LOG_WARN, "after the migration: %s", err.text);
 	source_logs_stop(s);
-	share_let_go(&m->share, &m->vm);
+	ram_share_release(&m->share, &m->vm);
 	m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_POSTMIGRATE);
 	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "clean-up");
 }
@@ -266,14 +266,14 @@ static void outcome(struct source *s, enum source_event event)
 	case SOURCE_EV_STARTED:
 		completed(s);
 		return;
-	case SOURCE_EV_WORD_GONE:
+	case SOURCE_EV_OPERATOR_GONE:
 		source_finish(s);
 		swo_error_set(&err, SWO_E_CANCELLED, 0,
 			"given up here by an operator's word: the VM is taken to run on the "
 			"target");
 		migration_end(m, SWO_MIGRATION_FAILED, &err);
 		return;
-	case SOURCE_EV_WORD_RUN:
+	case SOURCE_EV_OPERATOR_RUN:
 		swo_error_set(&err, SWO_E_CANCELLED, 0,
 			"the VM runs here again by an operator's word; the target must stay fenced "
 			"off");
@@ -283,7 +283,7 @@ static void outcome(struct source *s, enum source_event event)
 			&err, SWO_E_PEER_LOST, 0, "the target refused after GO: %.300s", s->word);
 		break;
 	}
-	source_bring_back(s, &err, false);
+	source_roll_back(s, &err, false);
 }
 
 void source_commit(struct source *s)

@@ -13,7 +13,7 @@ static uint64_t known(uint64_t told, uint64_t own)
 struct estimate_device source_device_costs(struct source *s, unsigned index)
 {
 	const struct source_device *sd = &s->devices[index];
-	const struct hello_cost *told = &s->costs[index];
+	const struct migration_hello_cost *told = &s->costs[index];
 	struct swo_device *dev = sd->dev;
 	struct swo_device_expected expected = swo_device_expected(dev);
 	const uint64_t flags = swo_device_mig_flags(dev);
@@ -28,11 +28,12 @@ struct estimate_device source_device_costs(struct source *s, unsigned index)
 		.rate = known(sd->rate, expected.rate),
 		/* A rate that was seen was seen beside the others of its PF. */
 		.pf = sd->rate ? -1 : expected.pf,
-		.quiesce_ns = swo_device_way_ns(dev, runs, quiet),
-		.stop_ns = swo_device_way_ns(dev, quiet, SWO_DEVICE_STOP_COPY),
+		.quiesce_ns = swo_device_path_ns(dev, runs, quiet),
+		.stop_ns = swo_device_path_ns(dev, quiet, SWO_DEVICE_STOP_COPY),
 		.finalise_ns = known(told->finalise_ns,
-			swo_device_way_ns(dev, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP)),
-		.to_p2p_ns = known(told->to_p2p_ns, swo_device_way_ns(dev, SWO_DEVICE_STOP, ready)),
+			swo_device_path_ns(dev, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP)),
+		.to_p2p_ns =
+			known(told->to_p2p_ns, swo_device_path_ns(dev, SWO_DEVICE_STOP, ready)),
 		.to_running_ns = known(
-			told->to_running_ns, swo_device_way_ns(dev, ready, SWO_DEVICE_RUNNING))};
+			told->to_running_ns, swo_device_path_ns(dev, ready, SWO_DEVICE_RUNNING))};
 }

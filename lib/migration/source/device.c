@@ -67,19 +67,19 @@ static int make_buffers(struct source *s, struct swo_error *err)
 {
 	const bool spread = spreads(s);
 
-	if (spread && state_send_create(&s->m, &s->state_send, err))
+	if (spread && source_state_send_create(&s->m, &s->state_send, err))
 		return -1;
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		struct source_device *sd = &s->devices[i];
 
 		if (spread && sd->stop_bytes >= SPREAD_MIN) {
-			if (state_lane_create(s->state_send, i, sd->chunk, &sd->lane, err))
+			if (source_lane_create(s->state_send, i, sd->chunk, &sd->lane, err))
 				return -1;
 			continue;
 		}
 		/* One is enough where nothing can be asked for ahead. */
 		for (unsigned b = 0; b < (sd->ops->data_ask ? SWO_READS_AHEAD : 1); b++) {
-			sd->bufs[b] = swo_alloc_touched(sd->chunk);
+			sd->bufs[b] = swo_calloc_prefaulted(sd->chunk);
 			if (!sd->bufs[b])
 				return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM,
 					"device %s: buffer", swo_device_name(sd->dev));
@@ -165,7 +165,7 @@ static int send_data(
 	if (wait_credit(sd, len, err))
 		return -1;
 	if (sd->lane) {
-		if (state_lane_send(sd->lane, sd->offset, len, &sd->sum, err))
+		if (source_lane_send(sd->lane, sd->offset, len, &sd->sum, err))
 			return -1;
 	} else {
 		if (swo_channel_send(&m->data[sd->channel], &header, buf, len, err))
@@ -211,7 +211,7 @@ static int read_device(struct source_device *sd, uint8_t **buf, size_t *got, str
 			swo_device_name(sd->dev));
 	uint64_t start = swo_now_ns();
 
-	*buf = sd->lane ? state_lane_buffer(sd->lane) : sd->bufs[sd->next_buf];
+	*buf = sd->lane ? source_lane_buffer(sd->lane) : sd->bufs[sd->next_buf];
 	int rc = collect(sd, *buf, got, err);
 
 	sd->read_ns += swo_now_ns() - start;
@@ -350,7 +350,7 @@ static int stream(struct source_device *sd, struct swo_error *err)
 		if (got == sd->chunk)
 			ask_ahead(sd);
 	} while (got || sd->asked);
-	if (sd->lane && state_lane_drain(sd->lane, &sd->sum, err))
+	if (sd->lane && source_lane_drain(sd->lane, &sd->sum, err))
 		return -1;
 	swo_timeline_span(sd->source->m.timeline, SWO_SPAN_STREAM, swo_device_name(sd->dev), start,
 		swo_now_ns(), sd->offset - before, "save");
@@ -428,8 +428,8 @@ void source_device_fini(struct source_device *sd)
 	for (unsigned i = 0; i < SWO_READS_AHEAD; i++)
 		free(sd->bufs[i]);
 	if (sd->lane)
-		state_lane_drain(sd->lane, &sd->sum, NULL);
-	state_lane_destroy(sd->lane);
+		source_lane_drain(sd->lane, &sd->sum, NULL);
+	source_lane_destroy(sd->lane);
 }
 
 static int send_config(struct source_device *sd, struct swo_error *err)

@@ -47,7 +47,7 @@ static struct estimate estimate(struct source *s)
 		devices[i] = source_device_costs(s, i);
 	pthread_mutex_unlock(&m->mutex);
 
-	struct estimate result = estimate_downtime(&in);
+	struct estimate result = analysis_estimate_downtime(&in);
 
 	free(devices);
 	pthread_mutex_lock(&m->mutex);

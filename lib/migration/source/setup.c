@@ -17,11 +17,11 @@
 static int take_hello_ok(
 	struct source *s, const uint8_t *payload, size_t len, struct swo_error *err)
 {
-	if (s->hello_ok)
+	if (s->migration_hello_ok)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0, "the target answered HELLO twice");
-	struct hello_ok ok;
+	struct migration_hello_ok ok;
 
-	if (hello_ok_parse(payload, len, s->costs, s->m.vm.device_count, &ok, err))
+	if (migration_hello_ok_parse(payload, len, s->costs, s->m.vm.device_count, &ok, err))
 		return -1;
 	if (ok.handover != s->m.params.handover)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
@@ -29,7 +29,7 @@ static int take_hello_ok(
 			"version of switchover): use handover=copy");
 	s->ticket.nonce = ok.ticket;
 	memcpy(s->ticket.id, s->m.info.id, sizeof(s->ticket.id));
-	s->hello_ok = true;
+	s->migration_hello_ok = true;
 	return 0;
 }
 
@@ -146,7 +146,7 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	struct hello hello;
 	struct swo_conn *conn;
 
-	if (hello_describe(&m->vm, &hello, err))
+	if (migration_hello_describe(&m->vm, &hello, err))
 		return -1;
 	strcpy(hello.id, m->info.id);
 	hello.channels = m->params.channels;
@@ -158,8 +158,8 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 		hello.devices[i].window = s->devices[i].window;
 		hello.devices[i].spread = s->devices[i].lane;
 	}
-	int rc = hello_format(&hello, &text, err);
-	hello_free(&hello);
+	int rc = migration_hello_format(&hello, &text, err);
+	migration_hello_free(&hello);
 
 	if (!rc)
 		rc = swo_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err);
@@ -167,7 +167,7 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 		swo_channel_init(&m->control, conn, m->params.idle_deadline_ms);
 		m->control_open = true;
 		if (source_shares(s))
-			rc = share_offer(&m->share, m->vm.ram, conn, err);
+			rc = ram_share_offer(&m->share, m->vm.ram, conn, err);
 	}
 	if (!rc)
 		rc = migration_control(m, WIRE_HELLO, text.data, text.len, err);
@@ -181,7 +181,7 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 
 static bool has_hello_ok(void *arg)
 {
-	return ((struct source *)arg)->hello_ok;
+	return ((struct source *)arg)->migration_hello_ok;
 }
 
 static int attach_channels(struct source *s, swo_deadline deadline, struct swo_error *err)

@@ -100,7 +100,7 @@ static int add_handlers(struct source *s, struct swo_error *err)
 }
 
 /* Devices that the stop did not take to STOP_COPY: those of a VM that was paused before. */
-static int stop_the_rest(struct source *s, struct swo_error *err)
+static int stop_remaining_devices(struct source *s, struct swo_error *err)
 {
 	struct swo_error later;
 	int rc = 0;
@@ -184,7 +184,7 @@ static int stop_and_send(struct source *s, struct swo_error *err)
 		if (source_configs_send(s, true, err))
 			return -1;
 	}
-	if (stop_the_rest(s, err))
+	if (stop_remaining_devices(s, err))
 		return -1;
 	if (m->params.stream == SWO_WHEN_LATE)
 		source_devices_stream(s);
@@ -208,7 +208,7 @@ static bool is_ready(void *arg)
 /* The way back:
  */
 
-static void quiet_jobs(struct source *s)
+static void drain_workers(struct source *s)
 {
 	atomic_store(&s->m.abort, true);
 	for (unsigned i = 0; i < s->m.data_open; i++)
@@ -248,7 +248,7 @@ static void devices_to(struct source *s, enum swo_device_state state)
 	}
 }
 
-static void add_device_words(struct source *s, struct swo_error *err)
+static void append_device_health(struct source *s, struct swo_error *err)
 {
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		enum swo_device_health health = swo_device_health(s->m.vm.devices[i]);
@@ -271,7 +271,7 @@ static bool reason_told(void *arg)
 }
 
 /* A channel that breaks is often the first sign of what the target is about to say. */
-static void hear_the_reason(struct source *s, struct swo_error *err)
+static void await_failure_reason(struct source *s, struct swo_error *err)
 {
 	if (!s->m.control_reader_runs)
 		return;
@@ -283,15 +283,15 @@ static void hear_the_reason(struct source *s, struct swo_error *err)
 	pthread_mutex_unlock(&s->m.mutex);
 }
 
-void source_bring_back(struct source *s, const struct swo_error *why, bool cancelled)
+void source_roll_back(struct source *s, const struct swo_error *why, bool cancelled)
 {
 	struct swo_migration *m = &s->m;
 	struct swo_error final = *why, err = {0};
 	uint64_t start = swo_now_ns();
 
 	/* Whatever that side still hears: it finds this before it could begin. */
-	share_forbid(&m->share);
-	quiet_jobs(s);
+	ram_share_forbid(&m->share);
+	drain_workers(s);
 	if (s->stopped_by_us) {
 		/* The VMM has already taken back a stop that failed. */
 		if (!source_vm_runs(s) && m->vm.ops->start(m->vm.opaque, &err)) {
@@ -309,8 +309,8 @@ void source_bring_back(struct source *s, const struct swo_error *why, bool cance
 	}
 	source_logs_stop(s);
 	if (why->code == SWO_E_PEER_LOST)
-		hear_the_reason(s, &final);
-	add_device_words(s, &final);
+		await_failure_reason(s, &final);
+	append_device_health(s, &final);
 	swo_timeline_span(
 		m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "back to running");
 	step(s, SOURCE_EV_RESUMED);
@@ -385,7 +385,7 @@ static void source_main(struct swo_migration *m)
 	if (cancelled)
 		swo_error_set(&err, SWO_E_CANCELLED, 0, "the migration was cancelled");
 	if (rc) {
-		source_bring_back(s, &err, cancelled);
+		source_roll_back(s, &err, cancelled);
 		migration_journal_note(m, SWO_JOURNAL_TAKEN_BACK, NULL);
 		m->journal_forget = true;
 	} else {
@@ -403,7 +403,7 @@ static void interrupt(struct swo_migration *m)
 	const bool abort = atomic_load(&m->abort);
 
 	if (abort)
-		swo_attempt_end(&((struct source *)m)->attempt);
+		swo_cancel_fire(&((struct source *)m)->attempt);
 	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
 	pthread_mutex_lock(&m->mutex);
 	if (abort)
@@ -447,7 +447,7 @@ static void source_free(struct swo_migration *m)
 		source_device_fini(&s->devices[i]);
 		pthread_cond_destroy(&s->devices[i].credit);
 	}
-	state_send_destroy(s->state_send);
+	source_state_send_destroy(s->state_send);
 	for (unsigned i = 0; i < m->data_open; i++)
 		swo_channel_close(&m->data[i]);
 	if (m->control_open)
@@ -483,7 +483,7 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 		return -1;
 	}
 	migration_make_id(s->m.info.id);
-	s->attempt = (struct swo_attempt)SWO_ATTEMPT_INIT;
+	s->attempt = (struct swo_cancel)SWO_ATTEMPT_INIT;
 	s->timeline_json = (struct swo_buf)SWO_BUF_INIT(WIRE_TIMELINE_MAX);
 	s->stop_job = (struct swo_job){.fn = source_stop_job, .opaque = s};
 	s->was_running = source_vm_runs(s);

@@ -61,9 +61,9 @@ struct source_device {
 struct source {
 	struct swo_migration m; /* first */
 	struct source_device *devices;
-	struct hello_cost *costs;
+	struct migration_hello_cost *costs;
 	struct ram_send *ram;		/* NULL: RAM is handed over by descriptor */
-	struct swo_attempt attempt;	/* to connect: a cancel ends it */
+	struct swo_cancel attempt;	/* to connect: a cancel ends it */
 	struct state_send *state_send;	/* NULL: no device is spread over the channels */
 	struct swo_worker *stop_worker; /* RAM passes while the migration's thread is in vm->stop */
 	struct swo_job stop_job;
@@ -83,7 +83,7 @@ struct source {
 	bool ram_done;
 	bool ram_kick;
 	bool all_launched; /* in the stop: every handler has been called once */
-	bool hello_ok;
+	bool migration_hello_ok;
 	bool clock_replied;
 	uint64_t clock_sent_ns, clock_target_ns, clock_back_ns;
 	bool ready;
@@ -154,6 +154,6 @@ void source_finish(struct source *s);
 /* One step of the handover; under the mutex. Returns the actions. */
 uint32_t source_event(struct source *s, enum source_event event);
 /* After REFUSED, an operator's word, or any failure before GO. */
-void source_bring_back(struct source *s, const struct swo_error *why, bool cancelled);
+void source_roll_back(struct source *s, const struct swo_error *why, bool cancelled);
 
 #endif

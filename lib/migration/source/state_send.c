@@ -37,7 +37,8 @@ struct state_lane {
 	} halves[2];
 };
 
-int state_send_create(struct swo_migration *m, struct state_send **out, struct swo_error *err)
+int source_state_send_create(
+	struct swo_migration *m, struct state_send **out, struct swo_error *err)
 {
 	struct state_send *send = calloc(1, sizeof(*send));
 
@@ -49,7 +50,7 @@ int state_send_create(struct swo_migration *m, struct state_send **out, struct s
 
 		snprintf(name, sizeof(name), "swo-state-%u", i);
 		if (swo_worker_create(name, &send->workers[i], err)) {
-			state_send_destroy(send);
+			source_state_send_destroy(send);
 			return -1;
 		}
 	}
@@ -57,7 +58,7 @@ int state_send_create(struct swo_migration *m, struct state_send **out, struct s
 	return 0;
 }
 
-void state_send_destroy(struct state_send *send)
+void source_state_send_destroy(struct state_send *send)
 {
 	if (!send)
 		return;
@@ -68,7 +69,7 @@ void state_send_destroy(struct state_send *send)
 	free(send);
 }
 
-int state_lane_create(struct state_send *send, unsigned device, size_t chunk,
+int source_lane_create(struct state_send *send, unsigned device, size_t chunk,
 	struct state_lane **out, struct swo_error *err)
 {
 	struct state_lane *lane = calloc(1, sizeof(*lane));
@@ -76,11 +77,11 @@ int state_lane_create(struct state_send *send, unsigned device, size_t chunk,
 	if (lane) {
 		lane->send = send;
 		lane->device = device;
-		lane->halves[0].data = swo_alloc_touched(chunk);
-		lane->halves[1].data = swo_alloc_touched(chunk);
+		lane->halves[0].data = swo_calloc_prefaulted(chunk);
+		lane->halves[1].data = swo_calloc_prefaulted(chunk);
 	}
 	if (!lane || !lane->halves[0].data || !lane->halves[1].data) {
-		state_lane_destroy(lane);
+		source_lane_destroy(lane);
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: buffers",
 			swo_device_name(send->m->vm.devices[device]));
 	}
@@ -88,7 +89,7 @@ int state_lane_create(struct state_send *send, unsigned device, size_t chunk,
 	return 0;
 }
 
-void state_lane_destroy(struct state_lane *lane)
+void source_lane_destroy(struct state_lane *lane)
 {
 	if (!lane)
 		return;
@@ -97,7 +98,7 @@ void state_lane_destroy(struct state_lane *lane)
 	free(lane);
 }
 
-uint8_t *state_lane_buffer(struct state_lane *lane)
+uint8_t *source_lane_buffer(struct state_lane *lane)
 {
 	return lane->halves[lane->current].data;
 }
@@ -130,7 +131,7 @@ static int finish(struct half *half, uint64_t *sum, struct swo_error *err)
 	return rc;
 }
 
-int state_lane_send(
+int source_lane_send(
 	struct state_lane *lane, uint64_t offset, size_t len, uint64_t *sum, struct swo_error *err)
 {
 	struct swo_migration *m = lane->send->m;
@@ -154,7 +155,7 @@ int state_lane_send(
 	return finish(&lane->halves[lane->current], sum, err);
 }
 
-int state_lane_drain(struct state_lane *lane, uint64_t *sum, struct swo_error *err)
+int source_lane_drain(struct state_lane *lane, uint64_t *sum, struct swo_error *err)
 {
 	struct swo_error later;
 	int rc = finish(&lane->halves[lane->current], sum, err);

@@ -11,25 +11,26 @@
 /* One worker a channel, for all devices that are spread. */
 struct state_send;
 
-int state_send_create(struct swo_migration *m, struct state_send **out, struct swo_error *err);
-void state_send_destroy(struct state_send *send);
+int source_state_send_create(
+	struct swo_migration *m, struct state_send **out, struct swo_error *err);
+void source_state_send_destroy(struct state_send *send);
 
 /* One device's: two buffers of `chunk` bytes, one being read into, one on its way. */
 struct state_lane;
 
-int state_lane_create(struct state_send *send, unsigned device, size_t chunk,
+int source_lane_create(struct state_send *send, unsigned device, size_t chunk,
 	struct state_lane **out, struct swo_error *err);
 /* After the last drain. */
-void state_lane_destroy(struct state_lane *lane);
+void source_lane_destroy(struct state_lane *lane);
 /* Where to read to. */
-uint8_t *state_lane_buffer(struct state_lane *lane);
+uint8_t *source_lane_buffer(struct state_lane *lane);
 /*
  * Sends `len` bytes of the buffer, which are at `offset` of the stream, and returns when the next
  * buffer is free. *sum grows by what has been sent meanwhile.
  */
-int state_lane_send(
+int source_lane_send(
 	struct state_lane *lane, uint64_t offset, size_t len, uint64_t *sum, struct swo_error *err);
 /* Returns when all is handed to the sockets. */
-int state_lane_drain(struct state_lane *lane, uint64_t *sum, struct swo_error *err);
+int source_lane_drain(struct state_lane *lane, uint64_t *sum, struct swo_error *err);
 
 #endif

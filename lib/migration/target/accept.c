@@ -38,13 +38,13 @@ static void take_hello(struct target *t, struct swo_channel *channel,
 	struct hello hello;
 
 	pthread_mutex_lock(&t->m.mutex);
-	bool busy = t->hello_seen || t->state != TARGET_SETUP;
+	bool busy = t->migration_hello_seen || t->state != TARGET_SETUP;
 	pthread_mutex_unlock(&t->m.mutex);
 	if (busy) {
 		turn_away(channel, "this target already has its migration");
 		return;
 	}
-	if (hello_parse(payload, header->length, &hello, &err)) {
+	if (migration_hello_parse(payload, header->length, &hello, &err)) {
 		turn_away(channel, err.text);
 		return;
 	}
@@ -54,7 +54,7 @@ static void take_hello(struct target *t, struct swo_channel *channel,
 	pthread_mutex_init(&t->m.control.send_lock, NULL);
 	t->m.control.stall_ms = t->m.params.idle_deadline_ms;
 	t->m.control_open = true;
-	t->hello_seen = true;
+	t->migration_hello_seen = true;
 	pthread_cond_broadcast(&t->m.changed);
 	pthread_mutex_unlock(&t->m.mutex);
 }
@@ -67,8 +67,9 @@ static void take_attach(struct target *t, struct swo_channel *channel,
 	int rc = 0;
 
 	pthread_mutex_lock(&t->m.mutex);
-	bool wanted = t->hello_taken && t->state == TARGET_LOADING && is_ours(t, header, payload) &&
-		      index < t->hello.channels && !t->readers[index].runs && !t->m.quit;
+	bool wanted = t->migration_hello_taken && t->state == TARGET_LOADING &&
+		      is_ours(t, header, payload) && index < t->hello.channels &&
+		      !t->readers[index].runs && !t->m.quit;
 
 	if (wanted) {
 		struct data_reader *reader = &t->readers[index];
@@ -101,7 +102,7 @@ static void take_ask(struct target *t, struct swo_channel *channel,
 	char word[WIRE_TEXT_MAX + 1] = "";
 
 	pthread_mutex_lock(&t->m.mutex);
-	bool ours = t->hello_taken && is_ours(t, header, payload);
+	bool ours = t->migration_hello_taken && is_ours(t, header, payload);
 
 	if (ours) {
 		/* READY turns into REFUSED here: from now on no GO can start it. */
@@ -155,10 +156,10 @@ static void take_words(struct target *t, struct swo_channel *channel,
 static int hear_caller(struct target *t, struct swo_channel *channel,
 	struct swo_frame_header *header, uint8_t **payload, struct swo_error *err)
 {
-	if (swo_listener_welcome(t->listener, channel->conn, swo_deadline_ms(HANDSHAKE_MS), err))
+	if (swo_listener_handshake(t->listener, channel->conn, swo_deadline_ms(HANDSHAKE_MS), err))
 		return -1;
 	/* A HELLO may bring RAM along; where it cannot, there is nothing to welcome. */
-	(void)swo_conn_welcome_fds(channel->conn, true, NULL);
+	(void)swo_conn_accept_fds(channel->conn, true, NULL);
 	if (swo_channel_recv_header(channel, header, WIRE_HELLO_MAX, 0, err))
 		return -1;
 	*payload = malloc((size_t)header->length + 1);
@@ -166,7 +167,7 @@ static int hear_caller(struct target *t, struct swo_channel *channel,
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "its first frame");
 	if (swo_channel_recv_payload(channel, header, *payload, header->length, NULL, 0, err))
 		return -1;
-	(void)swo_conn_welcome_fds(channel->conn, false, NULL);
+	(void)swo_conn_accept_fds(channel->conn, false, NULL);
 	if (header->type != WIRE_HELLO)
 		swo_conn_drop_fds(channel->conn);
 	return 0;

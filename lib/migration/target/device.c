@@ -40,7 +40,7 @@ int target_device_init(struct target *t, unsigned index, struct swo_error *err)
 			swo_device_name(td->dev), window, t->m.params.device_window);
 	td->window = window;
 	td->chunk = td->ops->write_chunk ? td->ops->write_chunk(td->backend) : WIRE_DEVICE_MAX;
-	td->ring = swo_alloc_touched(window);
+	td->ring = swo_calloc_prefaulted(window);
 	if (!td->ring)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: window of %" PRIu64,
 			swo_device_name(td->dev), window);

@@ -92,7 +92,7 @@ static void *control_reader(void *opaque)
 
 static bool has_hello(void *arg)
 {
-	return ((struct target *)arg)->hello_seen;
+	return ((struct target *)arg)->migration_hello_seen;
 }
 
 /* Whoever does not fit is told so, and the target goes on waiting for the one that does. */
@@ -106,8 +106,8 @@ static void dismiss(struct target *t, const struct swo_error *why)
 	struct swo_channel channel = t->m.control;
 
 	t->m.control_open = false;
-	hello_free(&t->hello);
-	t->hello_seen = false;
+	migration_hello_free(&t->hello);
+	t->migration_hello_seen = false;
 	pthread_mutex_unlock(&t->m.mutex);
 	pthread_mutex_init(&channel.send_lock, NULL);
 	swo_channel_send(&channel, &header, why->text, strlen(why->text), NULL);
@@ -124,7 +124,7 @@ static int take_ram_offer(struct target *t, struct swo_error *err)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"handover=fd: the target's VMM cannot have its RAM exchanged; use "
 			"handover=copy");
-	return share_take(&m->share, m->vm.ram, m->control.conn, err);
+	return ram_share_take(&m->share, m->vm.ram, m->control.conn, err);
 }
 
 int target_await_source(struct target *t, struct swo_error *err)
@@ -137,7 +137,7 @@ int target_await_source(struct target *t, struct swo_error *err)
 			m, has_hello, t, false, swo_deadline_ms(60000), "a source's HELLO", err))
 			if (err->code != SWO_E_TIMEOUT)
 				return -1;
-		if (!hello_check(&t->hello, &m->vm, err) && !take_ram_offer(t, err))
+		if (!migration_hello_check(&t->hello, &m->vm, err) && !take_ram_offer(t, err))
 			return 0;
 		dismiss(t, err);
 	}
@@ -147,7 +147,7 @@ static int answer_hello(struct target *t, struct swo_error *err)
 {
 	struct swo_migration *m = &t->m;
 	struct swo_buf text = SWO_BUF_INIT(WIRE_HELLO_MAX);
-	struct hello_cost *costs = calloc(m->vm.device_count + 1, sizeof(*costs));
+	struct migration_hello_cost *costs = calloc(m->vm.device_count + 1, sizeof(*costs));
 
 	if (!costs)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
@@ -162,8 +162,8 @@ static int answer_hello(struct target *t, struct swo_error *err)
 			swo_device_arc_cost(dev, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING)
 				.mean_ns;
 	}
-	struct hello_ok ok = {.ticket = t->ticket.nonce, .handover = t->hello.handover};
-	int rc = hello_ok_format(costs, m->vm.device_count, &ok, &text, err);
+	struct migration_hello_ok ok = {.ticket = t->ticket.nonce, .handover = t->hello.handover};
+	int rc = migration_hello_ok_format(costs, m->vm.device_count, &ok, &text, err);
 
 	if (!rc)
 		rc = migration_control(m, WIRE_HELLO_OK, text.data, text.len, err);
@@ -188,7 +188,7 @@ int target_open_sessions(struct target *t, struct swo_error *err)
 	if (swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err))
 		return -1;
 	m->control_reader_runs = true;
-	if (m->share.page && share_adopt(&m->share, &m->vm, err))
+	if (m->share.page && ram_share_adopt(&m->share, &m->vm, err))
 		return -1;
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		if (target_device_init(t, i, err))
@@ -197,7 +197,7 @@ int target_open_sessions(struct target *t, struct swo_error *err)
 		return -1;
 	target_devices_load(t);
 	pthread_mutex_lock(&m->mutex);
-	t->hello_taken = true;
+	t->migration_hello_taken = true;
 	pthread_mutex_unlock(&m->mutex);
 	return answer_hello(t, err);
 }

@@ -182,7 +182,7 @@ static int take_ram_over(struct target *t, struct swo_error *err)
 
 	if (!m->share.page)
 		return 0;
-	if (!share_begin(&m->share))
+	if (!ram_share_begin(&m->share))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"the source has taken the VM back before it was begun here");
 	swo_ram_take_over(m->vm.ram);
@@ -193,7 +193,7 @@ static void discard(struct target *t, const struct swo_error *why, bool cancelle
 {
 	struct swo_migration *m = &t->m;
 
-	share_forbid(&m->share);
+	ram_share_forbid(&m->share);
 	/* A source that never heard READY has nothing to ask about. */
 	m->journal_forget = !t->go.nonce;
 	migration_journal_note(m, target_record(TARGET_REFUSED), why->text);
@@ -220,7 +220,7 @@ static void discard(struct target *t, const struct swo_error *why, bool cancelle
 		if (swo_device_discard(dev, &err))
 			swo_log(SWO_LOG_WARN, "after a refused migration: %s", err.text);
 	}
-	share_let_go(&m->share, &m->vm);
+	ram_share_release(&m->share, &m->vm);
 	migration_watch(m, false);
 	migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, why);
 }
@@ -331,12 +331,12 @@ static void target_free(struct swo_migration *m)
 	if (!migration_devices_idle(m, swo_deadline_ms(FREE_MS))) {
 		swo_log(SWO_LOG_WARN,
 			"a device hangs: what its migration holds is left behind with it");
-		swo_leave_behind(t);
+		swo_leak_hung(t);
 		return;
 	}
 	for (unsigned i = 0; i < t->devices_made; i++)
 		target_device_fini(&t->devices[i]);
-	hello_free(&t->hello);
+	migration_hello_free(&t->hello);
 	swo_buf_free(&t->machine);
 	free(t->devices);
 	pthread_mutex_destroy(&t->greeting);

@@ -90,8 +90,8 @@ struct target {
 
 	/* under the mutex */
 	enum target_state state;
-	bool hello_seen;  /* a control connection is there and its HELLO was read */
-	bool hello_taken; /* it fits; ATTACH may come */
+	bool migration_hello_seen;  /* a control connection is there and its HELLO was read */
+	bool migration_hello_taken; /* it fits; ATTACH may come */
 	struct swo_buf machine;
 	bool machine_seen, machine_loaded;
 	bool end_all;

@@ -588,23 +588,23 @@ static void what_is_expected_of_a_device_holds_until_it_has_walked_the_arc(void 
 	struct fake *plain = scene_add(&s, SWO_MIG_STOP_COPY, SWO_DEVICE_RUNNING);
 
 	assert_int_equal(swo_device_expected(vf->dev).pf, -1);
-	assert_int_equal(swo_device_way_ns(vf->dev, run, copy), 0);
+	assert_int_equal(swo_device_path_ns(vf->dev, run, copy), 0);
 	swo_device_expect(vf->dev, &expected);
 	swo_device_expect(plain->dev, &expected);
 	assert_int_equal(swo_device_expected(vf->dev).rate, 400);
 	assert_int_equal(swo_device_arc_cost(vf->dev, run, p2p).count, 0);
 	assert_int_equal(
-		swo_device_way_ns(vf->dev, SWO_DEVICE_PRE_COPY, copy), expected.to_p2p_ns + 40);
-	assert_int_equal(swo_device_way_ns(vf->dev, run, copy), expected.to_p2p_ns + 40);
-	assert_int_equal(swo_device_way_ns(vf->dev, stop, run), 40);
-	assert_int_equal(swo_device_way_ns(vf->dev, SWO_DEVICE_RESUMING, stop), 20);
+		swo_device_path_ns(vf->dev, SWO_DEVICE_PRE_COPY, copy), expected.to_p2p_ns + 40);
+	assert_int_equal(swo_device_path_ns(vf->dev, run, copy), expected.to_p2p_ns + 40);
+	assert_int_equal(swo_device_path_ns(vf->dev, stop, run), 40);
+	assert_int_equal(swo_device_path_ns(vf->dev, SWO_DEVICE_RESUMING, stop), 20);
 	/* One that knows no P2P takes both halves in one arc; and there is no way to ERROR. */
-	assert_int_equal(swo_device_way_ns(plain->dev, run, copy), expected.to_p2p_ns + 40);
-	assert_int_equal(swo_device_way_ns(plain->dev, stop, run), 40);
-	assert_int_equal(swo_device_way_ns(vf->dev, run, SWO_DEVICE_ERROR), 0);
+	assert_int_equal(swo_device_path_ns(plain->dev, run, copy), expected.to_p2p_ns + 40);
+	assert_int_equal(swo_device_path_ns(plain->dev, stop, run), 40);
+	assert_int_equal(swo_device_path_ns(vf->dev, run, SWO_DEVICE_ERROR), 0);
 	/* What was seen counts more than any word. */
 	assert_int_equal(swo_device_set_state(vf->dev, p2p, NULL), 0);
-	assert_true(swo_device_way_ns(vf->dev, run, p2p) < expected.to_p2p_ns);
+	assert_true(swo_device_path_ns(vf->dev, run, p2p) < expected.to_p2p_ns);
 	scene_close(&s);
 }
 

@@ -181,7 +181,7 @@ static void a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group(void **state)
 {
 	(void)state;
 	char root[] = "/tmp/swo-sysfs-XXXXXX", dev[64], sysfs[64], path[128], text[160];
-	struct vk_where where;
+	struct kernel_where where;
 
 	assert_non_null(mkdtemp(root));
 	snprintf(dev, sizeof(dev), "%s/dev", root);
@@ -195,15 +195,15 @@ static void a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group(void **state)
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(dirs); i++)
 		put(root, dirs[i], true);
 	snprintf(path, sizeof(path), "%s/0000:65:00.1", sysfs);
-	FAILS(vk_resolve(&sys, "vf0", path, &where, &err), SWO_E_INVALID);
+	FAILS(kernel_resolve(&sys, "vf0", path, &where, &err), SWO_E_INVALID);
 	assert_non_null(strstr(err.text, "neither a VFIO device nor an IOMMU group"));
 
 	snprintf(text, sizeof(text), "%s/iommu_group", path);
 	assert_int_equal(symlink("../../../kernel/iommu_groups/12", text), 0);
-	FAILS(vk_resolve(&sys, "vf0", path, &where, &err), SWO_E_INVALID);
+	FAILS(kernel_resolve(&sys, "vf0", path, &where, &err), SWO_E_INVALID);
 	assert_non_null(strstr(err.text, "not bound"));
 	put(root, "dev/vfio/12", false);
-	MUST(vk_resolve(&sys, "vf0", path, &where, &err));
+	MUST(kernel_resolve(&sys, "vf0", path, &where, &err));
 	assert_false(where.by_cdev);
 	assert_string_equal(where.device, "0000:65:00.1");
 	assert_non_null(strstr(where.node, "/dev/vfio/12"));
@@ -212,19 +212,19 @@ static void a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group(void **state)
 	put(root, "sys/0000:65:00.1/vfio-dev", true);
 	put(root, "sys/0000:65:00.1/vfio-dev/vfio3", true);
 	put(root, "dev/vfio/devices/vfio3", false);
-	MUST(vk_resolve(&sys, "vf0", path, &where, &err));
+	MUST(kernel_resolve(&sys, "vf0", path, &where, &err));
 	assert_false(where.by_cdev);
 	put(root, "dev/iommu", false);
-	MUST(vk_resolve(&sys, "vf0", path, &where, &err));
+	MUST(kernel_resolve(&sys, "vf0", path, &where, &err));
 	assert_true(where.by_cdev);
 	assert_non_null(strstr(where.node, "/dev/vfio/devices/vfio3"));
 
 	/* A group alone is enough when it has one member. */
 	snprintf(text, sizeof(text), "%s/vfio/12", dev);
-	MUST(vk_resolve(&sys, "vf0", text, &where, &err));
+	MUST(kernel_resolve(&sys, "vf0", text, &where, &err));
 	assert_string_equal(where.device, "0000:65:00.1");
 	put(root, "sys/kernel/iommu_groups/12/devices/0000:65:00.2", true);
-	FAILS(vk_resolve(&sys, "vf0", text, &where, &err), SWO_E_INVALID);
+	FAILS(kernel_resolve(&sys, "vf0", text, &where, &err), SWO_E_INVALID);
 	assert_non_null(strstr(err.text, "2 devices"));
 	snprintf(text, sizeof(text), "rm -r '%s'", root);
 	assert_int_equal(system(text), 0);
@@ -277,25 +277,25 @@ static void a_wrong_description_of_a_region_is_refused(void **state)
 		.sparse = {.header = {.id = 1, .version = 1}, .nr_areas = 1},
 		.area = {.offset = 4096, .size = 4096}},
 	  bad;
-	struct vk_region region;
+	struct kernel_region region;
 
-	MUST(vk_parse_region("vf0", 0, &good, sizeof(good), &region, &err));
+	MUST(kernel_parse_region("vf0", 0, &good, sizeof(good), &region, &err));
 	assert_int_equal(region.area_offset, 4096);
 	bad = good;
 	bad.area.size = 8192;
-	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
 	bad = good;
 	bad.sparse.nr_areas = 2;
-	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
 	bad = good;
 	bad.info.cap_offset = sizeof(bad) - 4;
-	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
 	bad = good;
 	bad.sparse.header.next = bad.info.cap_offset;
-	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
 	bad = good;
 	bad.info.size = UINT64_MAX;
-	FAILS(vk_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
 }
 
 static void vectors_get_their_eventfds_and_lose_them(void **state)

@@ -62,7 +62,8 @@ static void whatever_settles_who_may_run_is_put_on_record(void **state)
 
 			assert_int_equal(news, (actions & ACT_JOURNAL) != 0);
 		}
-	assert_int_equal(source_record(SOURCE_RESUMING, SOURCE_EV_WORD_RUN), SWO_JOURNAL_RUN_HERE);
+	assert_int_equal(
+		source_record(SOURCE_RESUMING, SOURCE_EV_OPERATOR_RUN), SWO_JOURNAL_RUN_HERE);
 	assert_int_equal(source_record(SOURCE_RESUMING, SOURCE_EV_REFUSED), SWO_JOURNAL_REFUSED);
 	assert_int_equal(target_record(TARGET_STARTING), SWO_JOURNAL_STARTING);
 }
@@ -94,7 +95,7 @@ static void after_go_only_a_refusal_or_a_word_resumes_the_source(void **state)
 		bool from_doubt = source_step(&doubt, (enum source_event)e) & ACT_RESUME;
 
 		assert_int_equal(from_committed, e == SOURCE_EV_REFUSED);
-		assert_int_equal(from_doubt, e == SOURCE_EV_REFUSED || e == SOURCE_EV_WORD_RUN);
+		assert_int_equal(from_doubt, e == SOURCE_EV_REFUSED || e == SOURCE_EV_OPERATOR_RUN);
 	}
 	for (int e = 0; e < SOURCE_EVENTS; e++)
 		if (e != SOURCE_EV_REFUSED)

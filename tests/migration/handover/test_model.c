@@ -287,7 +287,7 @@ static void source_in_doubt_looks(struct edges *out, const struct world *w)
 		add(out, &next, false);
 		if (slip == SOURCE_TAKES_ANY_WORD && !w->target_lives) {
 			next = *w;
-			source_does(&next, SOURCE_EV_WORD_RUN);
+			source_does(&next, SOURCE_EV_OPERATOR_RUN);
 			next.word = true;
 			add_step(out, w, &next, true);
 		}
@@ -349,7 +349,7 @@ static void source_moves(struct edges *out, const struct world *w)
 		/* An operator's word is given only after fencing: the target is dead by then. */
 		if (!w->target_lives) {
 			next = *w;
-			source_does(&next, SOURCE_EV_WORD_RUN);
+			source_does(&next, SOURCE_EV_OPERATOR_RUN);
 			/* resolve gives it by itself if the target's journal proves it harmless. */
 			next.word = w->word || w->target_log >= LOG_STARTING;
 			add_step(out, w, &next, next.word != w->word);

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * attempt.c - shuts a socket down under whoever waits on it, which wakes poll(2) both while
+ * cancel.c - shuts a socket down under whoever waits on it, which wakes poll(2) both while
  * it connects and while it shakes hands.
  */
-#include "channel/attempt.h"
+#include "channel/cancel.h"
 
 #include <sys/socket.h>
 
-void swo_attempt_end(struct swo_attempt *attempt)
+void swo_cancel_fire(struct swo_cancel *attempt)
 {
 	pthread_mutex_lock(&attempt->lock);
 	attempt->ended = true;
@@ -16,7 +16,7 @@ void swo_attempt_end(struct swo_attempt *attempt)
 	pthread_mutex_unlock(&attempt->lock);
 }
 
-static bool set(struct swo_attempt *attempt, int fd)
+static bool set(struct swo_cancel *attempt, int fd)
 {
 	if (!attempt)
 		return true;
@@ -28,12 +28,12 @@ static bool set(struct swo_attempt *attempt, int fd)
 	return goes_on;
 }
 
-bool swo_attempt_begin(struct swo_attempt *attempt, int fd)
+bool swo_cancel_arm(struct swo_cancel *attempt, int fd)
 {
 	return set(attempt, fd);
 }
 
-bool swo_attempt_over(struct swo_attempt *attempt)
+bool swo_cancel_disarm(struct swo_cancel *attempt)
 {
 	return set(attempt, -1);
 }

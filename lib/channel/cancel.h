@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * attempt.h - an attempt to connect that another thread may put an end to: a cancel
+ * cancel.h - an attempt to connect that another thread may put an end to: a cancel
  * must not wait for a peer that says nothing.
  */
 #ifndef CHANNEL_ATTEMPT_H
@@ -9,7 +9,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 
-struct swo_attempt {
+struct swo_cancel {
 	pthread_mutex_t lock;
 	int fd; /* the socket that connects or shakes hands; -1: none does */
 	bool ended;
@@ -21,11 +21,11 @@ struct swo_attempt {
 	}
 
 /* Any thread, any time: whoever connects with it fails at once, now and later. */
-void swo_attempt_end(struct swo_attempt *attempt);
+void swo_cancel_fire(struct swo_cancel *attempt);
 
 /* For who connects; NULL is allowed. False: it has been ended. */
-bool swo_attempt_begin(struct swo_attempt *attempt, int fd);
+bool swo_cancel_arm(struct swo_cancel *attempt, int fd);
 /* Before the socket is closed or given away. False: it has been ended meanwhile. */
-bool swo_attempt_over(struct swo_attempt *attempt);
+bool swo_cancel_disarm(struct swo_cancel *attempt);
 
 #endif

@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ahead.c - what happens around each call of a VMM: registers devices, joins what was
- * begun ahead, settles what was not foreseen, and passes everything else on.
+ * speculate.c - what happens around each call of a VMM: registers devices, joins what was
+ * begun ahead, settles what was not predicted, and passes everything else on.
  */
-#include "ahead.h"
+#include "speculate.h"
 
 #include "check.h"
 #include "real.h"
-#include "say.h"
 #include "siblings.h"
 #include "state.h"
+#include "trace.h"
 #include "worker.h"
 
 #include <errno.h>
@@ -17,14 +17,14 @@
 #include <unistd.h>
 
 static struct {
-	enum foresee_vmm vmm;
+	enum pattern_vmm vmm;
 	bool observe_only, verbose;
 	pid_t pid;
 	bool failure; /* an arc has failed: the VMM may now do what it does then */
 	unsigned begun, asked;
 } self;
 
-void ahead_init(const struct settings *settings)
+void speculate_init(const struct settings *settings)
 {
 	self.vmm = settings->vmm;
 	self.observe_only = settings->observe_only;
@@ -32,7 +32,7 @@ void ahead_init(const struct settings *settings)
 	self.pid = getpid();
 }
 
-void ahead_counts(unsigned *begun, unsigned *asked)
+void speculate_counts(unsigned *begun, unsigned *asked)
 {
 	pthread_mutex_lock(&fleet.lock);
 	*begun = self.begun;
@@ -70,20 +70,20 @@ static void unlock(struct held held)
 
 /* Sessions, for the record */
 
-static void record_stream(struct fleet_device *device)
+static void record_stream(struct tracked_device *device)
 {
 	if (device->stream_bytes)
-		say_stream(device->name, device->stream_save, device->stream_start_ns,
+		trace_stream(device->name, device->stream_save, device->stream_start_ns,
 			device->stream_end_ns, device->stream_bytes);
 	device->stream_bytes = 0;
 }
 
-void ahead_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
+void speculate_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
 {
-	if (bytes <= 0 || fleet_kind(fd) != FLEET_DATA || !say_observes())
+	if (bytes <= 0 || device_kind(fd) != FLEET_DATA || !trace_observes())
 		return;
 	const struct held held = lock();
-	struct fleet_device *device = fleet_of(fd);
+	struct tracked_device *device = devices_of(fd);
 
 	if (device && device->used) {
 		if (device->stream_bytes && device->stream_save != save)
@@ -91,7 +91,7 @@ void ahead_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
 		if (!device->stream_bytes)
 			device->stream_start_ns = start_ns;
 		device->stream_save = save;
-		device->stream_end_ns = say_now();
+		device->stream_end_ns = trace_now();
 		device->stream_bytes += (uint64_t)bytes;
 	}
 	unlock(held);
@@ -99,40 +99,40 @@ void ahead_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
 
 /* What was begun ahead */
 
-static void record_arc(const struct fleet_device *device, uint32_t from, uint32_t to,
-	uint64_t asked_ns, const struct fleet_result *result, bool ahead)
+static void record_arc(const struct tracked_device *device, uint32_t from, uint32_t to,
+	uint64_t asked_ns, const struct device_result *result, bool ahead)
 {
-	if (!say_observes())
+	if (!trace_observes())
 		return;
-	say_arc(&(struct say_arc){
+	trace_arc(&(struct trace_arc){
 		.device = device->name,
 		.from = from,
 		.to = to,
 		.asked_ns = asked_ns,
 		.start_ns = result->start_ns,
 		.end_ns = result->end_ns,
-		.answered_ns = asked_ns ? say_now() : 0,
+		.answered_ns = asked_ns ? trace_now() : 0,
 		.error = result->error,
 		.ahead = ahead,
 	});
 }
 
 /* The device is where its arc led; the VMM never had the session that it opened. */
-static void drop(struct fleet_device *device)
+static void drop(struct tracked_device *device)
 {
-	const struct fleet_result *result = &device->result;
+	const struct device_result *result = &device->result;
 
 	record_arc(device, device->from, device->to, 0, result, true);
 	if (result->data_fd >= 0) {
-		fleet_forget(result->data_fd);
+		devices_forget(result->data_fd);
 		real.close(result->data_fd);
 	}
 	device->state = result->rc < 0 ? FLEET_STATE_UNKNOWN : device->to;
-	fleet_set_ahead(device, FLEET_IDLE);
+	devices_set_speculation(device, FLEET_IDLE);
 }
 
 /* Lets it end, and drops it. */
-static void end_ahead(struct fleet_device *device)
+static void end_ahead(struct tracked_device *device)
 {
 	worker_await(device);
 	if (device->ahead == FLEET_DONE)
@@ -144,19 +144,19 @@ static bool runs_or_will(uint32_t state)
 	return state == SWO_DEVICE_RUNNING || state == SWO_DEVICE_RUNNING_P2P;
 }
 
-/* Something else than foreseen was asked for. That is how a VMM goes back, or on after a failure;
+/* Something else than predicted was asked for. That is how a VMM goes back, or on after a failure;
    otherwise we did not know it as well as we believed. */
-static void settle_for(struct fleet_device *device, uint32_t to)
+static void settle_for(struct tracked_device *device, uint32_t to)
 {
 	if (!runs_or_will(to) && !self.failure)
-		check_surprise("%s was asked for where %s->%s was foreseen", device,
-			foresee_state_name(to), foresee_state_name(device->from),
-			foresee_state_name(device->to));
+		check_mismatch("%s was asked for where %s->%s was predicted", device,
+			pattern_state_name(to), pattern_state_name(device->from),
+			pattern_state_name(device->to));
 	drop(device);
 }
 
 /* What the VMM knows now of where its device is. */
-static void arrived(struct fleet_device *device, uint32_t to, const struct fleet_result *result)
+static void arrived(struct tracked_device *device, uint32_t to, const struct device_result *result)
 {
 	device->state = result->rc < 0 ? FLEET_STATE_UNKNOWN : to;
 	if (result->rc < 0)
@@ -165,21 +165,22 @@ static void arrived(struct fleet_device *device, uint32_t to, const struct fleet
 		device->failed = false;
 }
 
-static int answer(const struct fleet_result *result)
+static int answer(const struct device_result *result)
 {
 	errno = result->error;
 	return result->rc;
 }
 
-static int hand_over(struct fleet_device *device, struct state_request *request, uint64_t asked_ns)
+static int hand_over(
+	struct tracked_device *device, struct state_request *request, uint64_t asked_ns)
 {
-	const struct fleet_result result = device->result;
+	const struct device_result result = device->result;
 
 	self.asked++;
 	arrived(device, device->to, &result);
 	record_stream(device);
 	record_arc(device, device->from, device->to, asked_ns, &result, true);
-	fleet_set_ahead(device, FLEET_IDLE);
+	devices_set_speculation(device, FLEET_IDLE);
 	request->mig.data_fd = result.data_fd;
 	return answer(&result);
 }
@@ -188,21 +189,21 @@ static int hand_over(struct fleet_device *device, struct state_request *request,
 
 /* The VMM's own call, in the VMM's own buffer, with the lock let go. False: its device has gone
  * meanwhile. */
-static bool pass_on(struct fleet_device *device, int fd, unsigned long request, void *arg,
-	struct fleet_result *out)
+static bool pass_on(struct tracked_device *device, int fd, unsigned long request, void *arg,
+	struct device_result *out)
 {
-	const unsigned tenancy = fleet_call_begin(device);
+	const unsigned generation = devices_call_begin(device);
 
 	pthread_mutex_unlock(&fleet.lock);
-	out->start_ns = say_now();
+	out->start_ns = trace_now();
 	out->rc = real.ioctl(fd, request, arg);
 	out->error = out->rc < 0 ? errno : 0;
-	out->end_ns = say_now();
+	out->end_ns = trace_now();
 	pthread_mutex_lock(&fleet.lock);
-	return fleet_call_end(device, tenancy);
+	return devices_call_end(device, generation);
 }
 
-static void begin(struct fleet_device *device, uint32_t to)
+static void begin(struct tracked_device *device, uint32_t to)
 {
 	if (self.observe_only || check_failed())
 		return;
@@ -213,13 +214,13 @@ static void begin(struct fleet_device *device, uint32_t to)
 
 	self.begun += count;
 	if (count && self.verbose)
-		say("%s->%s of %s: begun on %u more", foresee_state_name(from),
-			foresee_state_name(to), device->name, count);
+		say("%s->%s of %s: begun on %u more", pattern_state_name(from),
+			pattern_state_name(to), device->name, count);
 }
 
-static int set_state(struct fleet_device *device, int fd, struct state_request *request)
+static int set_state(struct tracked_device *device, int fd, struct state_request *request)
 {
-	const uint64_t asked_ns = say_now();
+	const uint64_t asked_ns = trace_now();
 	const uint32_t to = request->mig.device_state;
 
 	worker_await(device);
@@ -230,7 +231,7 @@ static int set_state(struct fleet_device *device, int fd, struct state_request *
 	}
 	begin(device, to);
 
-	struct fleet_result result = {.data_fd = -1};
+	struct device_result result = {.data_fd = -1};
 	const uint32_t from = device->state;
 
 	record_stream(device);
@@ -238,7 +239,7 @@ static int set_state(struct fleet_device *device, int fd, struct state_request *
 		return answer(&result);
 	arrived(device, to, &result);
 	if (result.rc >= 0)
-		fleet_session(device, request->mig.data_fd);
+		devices_session(device, request->mig.data_fd);
 	record_arc(device, from, to, asked_ns, &result, false);
 	return answer(&result);
 }
@@ -246,32 +247,32 @@ static int set_state(struct fleet_device *device, int fd, struct state_request *
 /* After a reset a device is RUNNING, whatever was begun on it. If it had failed, the VMM is in the
    midst of something, and may or may not ask it again: it stays out of the pattern until it is
    asked to run. */
-static int reset(struct fleet_device *device, int fd, unsigned long request, void *arg)
+static int reset(struct tracked_device *device, int fd, unsigned long request, void *arg)
 {
-	struct fleet_result result;
+	struct device_result result;
 
 	end_ahead(device);
 	pass_on(device, fd, request, arg, &result);
 	device->state = result.rc < 0 ? FLEET_STATE_UNKNOWN : SWO_DEVICE_RUNNING;
-	say_mark(device->name, "reset");
+	trace_mark(device->name, "reset");
 	return answer(&result);
 }
 
 /* A hot reset takes whole groups of devices along: who knows which. */
-static int hot_reset(struct fleet_device *device, int fd, unsigned long request, void *arg)
+static int hot_reset(struct tracked_device *device, int fd, unsigned long request, void *arg)
 {
-	struct fleet_result result;
+	struct device_result result;
 
-	fleet_for_each(other) end_ahead(other);
+	devices_for_each(other) end_ahead(other);
 	pass_on(device, fd, request, arg, &result);
-	fleet_for_each(other) other->state = FLEET_STATE_UNKNOWN;
-	say_mark(device->name, "hot reset");
+	devices_for_each(other) other->state = FLEET_STATE_UNKNOWN;
+	trace_mark(device->name, "hot reset");
 	return answer(&result);
 }
 
-static int other_ioctl(struct fleet_device *device, int fd, unsigned long request, void *arg)
+static int other_ioctl(struct tracked_device *device, int fd, unsigned long request, void *arg)
 {
-	struct fleet_result result;
+	struct device_result result;
 
 	worker_await(device);
 	pass_on(device, fd, request, arg, &result);
@@ -297,13 +298,13 @@ static bool is_get_flags(unsigned long request, const void *arg)
 }
 
 /* Threads are made while the machine runs, not when it stops. */
-static struct fleet_device *enlist(int fd, uint64_t flags)
+static struct tracked_device *enlist(int fd, uint64_t flags)
 {
-	struct fleet_device *device = fleet_add(fd, flags);
+	struct tracked_device *device = devices_add(fd, flags);
 
 	if (device && fleet.count > 1 && !self.observe_only && !check_failed() &&
 		self.vmm != FORESEE_NONE)
-		fleet_for_each(other) worker_ready(other);
+		devices_for_each(other) worker_ready(other);
 	return device;
 }
 
@@ -315,7 +316,7 @@ static int get_flags(int fd, void *arg)
 	if (rc < 0)
 		return rc;
 	const struct held held = lock();
-	struct fleet_device *device = fleet_of(fd);
+	struct tracked_device *device = devices_of(fd);
 	struct vfio_device_feature_migration migration;
 
 	memcpy(&migration, ((struct vfio_device_feature *)arg)->data, sizeof(migration));
@@ -335,24 +336,24 @@ static int get_device_fd(int fd, const char *name)
 {
 	int device_fd = real.ioctl(fd, VFIO_GROUP_GET_DEVICE_FD, name);
 
-	if (device_fd >= 0 && fleet_kind(device_fd) == FLEET_OTHER) {
+	if (device_fd >= 0 && device_kind(device_fd) == FLEET_OTHER) {
 		const struct held held = lock();
 
-		fleet_name(device_fd, name);
+		devices_name(device_fd, name);
 		unlock(held);
 	}
 	return device_fd;
 }
 
-bool ahead_concerns(int fd, unsigned long request)
+bool speculate_concerns(int fd, unsigned long request)
 {
-	return fleet_kind(fd) != FLEET_OTHER || request == VFIO_DEVICE_FEATURE ||
+	return device_kind(fd) != FLEET_OTHER || request == VFIO_DEVICE_FEATURE ||
 	       request == VFIO_GROUP_GET_DEVICE_FD;
 }
 
 static int dispatch(int fd, unsigned long request, void *arg)
 {
-	struct fleet_device *device = fleet_of(fd);
+	struct tracked_device *device = devices_of(fd);
 
 	if (!device && is_set_state(request, arg)) {
 		/* A device that came into the process ready, over exec say. */
@@ -379,7 +380,7 @@ static int dispatch(int fd, unsigned long request, void *arg)
 	return other_ioctl(device, fd, request, arg);
 }
 
-int ahead_ioctl(int fd, unsigned long request, void *arg)
+int speculate_ioctl(int fd, unsigned long request, void *arg)
 {
 	if (!ours())
 		return real.ioctl(fd, request, arg);
@@ -387,7 +388,7 @@ int ahead_ioctl(int fd, unsigned long request, void *arg)
 		return get_device_fd(fd, arg);
 	if (is_get_flags(request, arg))
 		return get_flags(fd, arg);
-	if (fleet_kind(fd) == FLEET_OTHER && !is_set_state(request, arg))
+	if (device_kind(fd) == FLEET_OTHER && !is_set_state(request, arg))
 		return real.ioctl(fd, request, arg);
 	struct held held = lock();
 	const int rc = dispatch(fd, request, arg);
@@ -405,94 +406,94 @@ static void settle(int fd, bool write)
 	if (!atomic_load_explicit(&fleet.ahead, memory_order_acquire) || !ours())
 		return;
 	const struct held held = lock();
-	struct fleet_device *device = fleet_of(fd);
+	struct tracked_device *device = devices_of(fd);
 
 	if (device) {
 		worker_await(device);
 		/* It is at work, if only on another device's data. */
-		fleet.last_call_ns = say_now();
-		if (write && device->ahead == FLEET_DONE && fleet_kind(fd) == FLEET_DATA)
-			check_surprise(
-				"its state is still being written though %s->%s was foreseen",
-				device, foresee_state_name(device->from),
-				foresee_state_name(device->to));
+		fleet.last_call_ns = trace_now();
+		if (write && device->ahead == FLEET_DONE && device_kind(fd) == FLEET_DATA)
+			check_mismatch(
+				"its state is still being written though %s->%s was predicted",
+				device, pattern_state_name(device->from),
+				pattern_state_name(device->to));
 	}
 	unlock(held);
 }
 
-void ahead_settle(int fd)
+void speculate_settle(int fd)
 {
 	settle(fd, false);
 }
 
-void ahead_settle_write(int fd)
+void speculate_settle_write(int fd)
 {
 	settle(fd, true);
 }
 
-void ahead_close(int fd)
+void speculate_close(int fd)
 {
-	if (fleet_kind(fd) == FLEET_OTHER || !ours())
+	if (device_kind(fd) == FLEET_OTHER || !ours())
 		return;
 	const struct held held = lock();
-	struct fleet_device *device = fleet_of(fd);
+	struct tracked_device *device = devices_of(fd);
 
-	if (fleet_kind(fd) == FLEET_DATA) {
+	if (device_kind(fd) == FLEET_DATA) {
 		worker_await(device);
 		record_stream(device);
 		if (device->ahead == FLEET_DONE && device->result.data_fd == fd) {
-			check_surprise(
+			check_mismatch(
 				"a session that the VMM does not know of was closed", device);
 			device->result.data_fd = -1;
 		}
-		fleet_forget(fd);
+		devices_forget(fd);
 	} else if (device) {
 		/* Only its last descriptor ends it; until then the others keep it open. */
 		if (device->fds == 1)
 			end_ahead(device);
-		if (fleet_forget(fd)) {
+		if (devices_forget(fd)) {
 			worker_end(device);
-			fleet_remove(device);
+			devices_remove(device);
 		}
 	}
 	unlock(held);
 }
 
-void ahead_close_range(unsigned first, unsigned last)
+void speculate_close_range(unsigned first, unsigned last)
 {
-	for (int fd = (int)first; fd <= fleet_top() && (unsigned)fd <= last; fd++)
-		ahead_close(fd);
+	for (int fd = (int)first; fd <= devices_top() && (unsigned)fd <= last; fd++)
+		speculate_close(fd);
 }
 
-void ahead_dup(int fd, int copy)
+void speculate_dup(int fd, int copy)
 {
-	if (fleet_kind(fd) == FLEET_OTHER || !ours())
+	if (device_kind(fd) == FLEET_OTHER || !ours())
 		return;
 	const struct held held = lock();
 
-	fleet_alias(fd, copy);
+	devices_alias(fd, copy);
 	unlock(held);
 }
 
-void ahead_fork_before(void)
+void speculate_fork_before(void)
 {
 	pthread_mutex_lock(&fleet.lock);
 }
 
-void ahead_fork_parent(void)
+void speculate_fork_parent(void)
 {
 	pthread_mutex_unlock(&fleet.lock);
 }
 
-void ahead_fork_child(void)
+void speculate_fork_child(void)
 {
 	check_give_up("in a child process");
-	fleet_for_each(device)
+	devices_for_each(device)
 	{
 		device->worker_runs = false;
 		if (device->ahead == FLEET_WORKS || device->ahead == FLEET_HELD) {
 			device->state = FLEET_STATE_UNKNOWN;
-			fleet_set_ahead(device, FLEET_IDLE);
+			devices_set_speculation(device, FLEET_IDLE);
 		}
 	}
 	self.pid = getpid();

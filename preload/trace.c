@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * say.c - writes lines. No stdio streams and no allocation: this runs inside of a VMM's
+ * trace.c - writes lines. No stdio streams and no allocation: this runs inside of a VMM's
  * ioctl, perhaps with its sandbox on.
  */
-#include "say.h"
+#include "trace.h"
 
 #include "real.h"
 
@@ -22,7 +22,7 @@ static int message_fd = STDERR_FILENO;
 static int record_fd = -1;
 static const char *record_name;
 
-uint64_t say_now(void)
+uint64_t trace_now(void)
 {
 	struct timespec now;
 
@@ -82,7 +82,7 @@ static int open_named(const char *name, const char *what)
 	return high;
 }
 
-void say_open(const struct settings *settings)
+void trace_open(const struct settings *settings)
 {
 	if (settings->log) {
 		int fd = open_named(settings->log, "the log");
@@ -94,7 +94,7 @@ void say_open(const struct settings *settings)
 	record_name = settings->observe;
 }
 
-bool say_observes(void)
+bool trace_observes(void)
 {
 	return record_name != NULL;
 }
@@ -108,7 +108,7 @@ static void record_clocks(void)
 	clock_gettime(CLOCK_REALTIME, &wall);
 	const int len = snprintf(line, sizeof(line),
 		"{\"kind\":\"clock\",\"monotonic_ns\":%llu,\"realtime_ns\":%llu,\"pid\":%d}\n",
-		(unsigned long long)say_now(),
+		(unsigned long long)trace_now(),
 		(unsigned long long)wall.tv_sec * 1000000000u + (unsigned long long)wall.tv_nsec,
 		(int)getpid());
 
@@ -138,19 +138,19 @@ static void record(const char *fmt, ...)
 		put(record_fd, line, (size_t)len);
 }
 
-void say_arc(const struct say_arc *arc)
+void trace_arc(const struct trace_arc *arc)
 {
 	record("{\"kind\":\"arc\",\"device\":\"%s\",\"from\":\"%s\",\"to\":\"%s\",\"asked_ns\":%"
 	       "llu,"
 	       "\"start_ns\":%llu,\"end_ns\":%llu,\"answered_ns\":%llu,\"errno\":%d,\"ahead\":%s}"
 	       "\n",
-		arc->device, foresee_state_name(arc->from), foresee_state_name(arc->to),
+		arc->device, pattern_state_name(arc->from), pattern_state_name(arc->to),
 		(unsigned long long)arc->asked_ns, (unsigned long long)arc->start_ns,
 		(unsigned long long)arc->end_ns, (unsigned long long)arc->answered_ns, arc->error,
 		arc->ahead ? "true" : "false");
 }
 
-void say_stream(const char *device, bool save, uint64_t start_ns, uint64_t end_ns, uint64_t bytes)
+void trace_stream(const char *device, bool save, uint64_t start_ns, uint64_t end_ns, uint64_t bytes)
 {
 	record("{\"kind\":\"stream\",\"device\":\"%s\",\"name\":\"%s\",\"start_ns\":%llu,"
 	       "\"end_ns\":%llu,\"bytes\":%llu}\n",
@@ -158,8 +158,8 @@ void say_stream(const char *device, bool save, uint64_t start_ns, uint64_t end_n
 		(unsigned long long)end_ns, (unsigned long long)bytes);
 }
 
-void say_mark(const char *device, const char *what)
+void trace_mark(const char *device, const char *what)
 {
 	record("{\"kind\":\"mark\",\"device\":\"%s\",\"name\":\"%s\",\"start_ns\":%llu}\n", device,
-		what, (unsigned long long)say_now());
+		what, (unsigned long long)trace_now());
 }

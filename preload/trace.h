@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * say.h - messages for people, and the record of what every device did for
+ * trace.h - messages for people, and the record of what every device did for
  * `switchover observe`. Plain writes of whole lines: several threads may.
  */
 #ifndef PRELOAD_SAY_H
@@ -11,13 +11,13 @@
 #include <stddef.h>
 
 /* Opens what the settings name; what cannot be opened is said on standard error and left out. */
-void say_open(const struct settings *settings);
+void trace_open(const struct settings *settings);
 void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
-uint64_t say_now(void); /* CLOCK_MONOTONIC, ns */
+uint64_t trace_now(void); /* CLOCK_MONOTONIC, ns */
 
 /* One line of JSON a record; nothing unless it was asked for. */
-struct say_arc {
+struct trace_arc {
 	const char *device;
 	uint32_t from, to; /* from UINT32_MAX: not known */
 	uint64_t asked_ns; /* the VMM's request; 0: not asked for yet */
@@ -26,9 +26,10 @@ struct say_arc {
 	int error;	      /* errno; 0: it went well */
 	bool ahead;	      /* begun before the VMM asked */
 };
-bool say_observes(void);
-void say_arc(const struct say_arc *arc);
-void say_stream(const char *device, bool save, uint64_t start_ns, uint64_t end_ns, uint64_t bytes);
-void say_mark(const char *device, const char *what);
+bool trace_observes(void);
+void trace_arc(const struct trace_arc *arc);
+void trace_stream(
+	const char *device, bool save, uint64_t start_ns, uint64_t end_ns, uint64_t bytes);
+void trace_mark(const char *device, const char *what);
 
 #endif

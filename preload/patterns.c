@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * foresee.c - the tables. docs/preload.md argues each line of them: why the arc may
+ * patterns.c - the tables. docs/preload.md argues each line of them: why the arc may
  * begin on a device before the VMM asks for it there.
  */
-#include "foresee.h"
+#include "patterns.h"
 
 #include "device/core/vfio_abi.h"
 
@@ -24,7 +24,7 @@ enum {
  * then its handlers ask every device to leave it; so when it stops, continues, and takes a failed
  * stop back.
  */
-static const struct foresee_arc qemu[] = {
+static const struct pattern_arc qemu[] = {
 	{RUNNING, RUNNING_P2P, 0},
 	{PRE_COPY, PRE_COPY_P2P, 0},
 	{RUNNING_P2P, STOP, 0},
@@ -40,7 +40,7 @@ static const struct foresee_arc qemu[] = {
 
 /* Cloud Hypervisor (pause, snapshot, resume and live migration, its pull requests 8303 and 8528 of
    2026): one pass, and no stop at P2P. */
-static const struct foresee_arc cloud_hypervisor[] = {
+static const struct pattern_arc cloud_hypervisor[] = {
 	{RUNNING, STOP, RUNNING_P2P},
 	{STOP, STOP_COPY, 0},
 	{RESUMING, RUNNING, RUNNING_P2P},
@@ -49,7 +49,7 @@ static const struct foresee_arc cloud_hypervisor[] = {
 
 static const struct table {
 	const char *name;
-	const struct foresee_arc *arcs;
+	const struct pattern_arc *arcs;
 	unsigned count;
 } tables[] = {
 	[FORESEE_NONE] = {"none", NULL, 0},
@@ -58,7 +58,7 @@ static const struct table {
 		sizeof(cloud_hypervisor) / sizeof(*cloud_hypervisor)},
 };
 
-const struct foresee_arc *foresee(enum foresee_vmm vmm, uint32_t from, uint32_t to)
+const struct pattern_arc *foresee(enum pattern_vmm vmm, uint32_t from, uint32_t to)
 {
 	for (unsigned i = 0; i < tables[vmm].count; i++)
 		if (tables[vmm].arcs[i].from == from && tables[vmm].arcs[i].to == to)
@@ -66,7 +66,7 @@ const struct foresee_arc *foresee(enum foresee_vmm vmm, uint32_t from, uint32_t 
 	return NULL;
 }
 
-enum foresee_vmm foresee_vmm_of(const char *path)
+enum pattern_vmm pattern_vmm_of(const char *path)
 {
 	const char *slash = strrchr(path, '/');
 	const char *name = slash ? slash + 1 : path;
@@ -79,32 +79,32 @@ enum foresee_vmm foresee_vmm_of(const char *path)
 	return FORESEE_NONE;
 }
 
-bool foresee_vmm_named(const char *name, enum foresee_vmm *out)
+bool pattern_vmm_named(const char *name, enum pattern_vmm *out)
 {
 	for (unsigned i = 0; i < sizeof(tables) / sizeof(*tables); i++)
 		if (!strcmp(name, tables[i].name)) {
-			*out = (enum foresee_vmm)i;
+			*out = (enum pattern_vmm)i;
 			return true;
 		}
 	return false;
 }
 
-const char *foresee_vmm_name(enum foresee_vmm vmm)
+const char *pattern_vmm_name(enum pattern_vmm vmm)
 {
 	return tables[vmm].name;
 }
 
-bool foresee_is_p2p(uint32_t state)
+bool pattern_is_p2p(uint32_t state)
 {
 	return state == RUNNING_P2P || state == PRE_COPY_P2P;
 }
 
-bool foresee_leaves_p2p(uint32_t from, uint32_t to)
+bool pattern_leaves_p2p(uint32_t from, uint32_t to)
 {
-	return foresee_is_p2p(from) && !foresee_is_p2p(to);
+	return pattern_is_p2p(from) && !pattern_is_p2p(to);
 }
 
-const char *foresee_state_name(uint32_t state)
+const char *pattern_state_name(uint32_t state)
 {
 	static const char *const names[] = {"ERROR", "STOP", "RUNNING", "STOP_COPY", "RESUMING",
 		"RUNNING_P2P", "PRE_COPY", "PRE_COPY_P2P"};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ahead.h - begins on every device what a VMM asks of one, and hands the results over
+ * speculate.h - begins on every device what a VMM asks of one, and hands the results over
  * when it asks for them. docs/preload.md says why each step of it is legal.
  *
  * Errors are the kernel's: each call returns what the call it stands for would have, and
@@ -10,36 +10,36 @@
 #ifndef PRELOAD_AHEAD_H
 #define PRELOAD_AHEAD_H
 
-#include "fleet.h"
+#include "devices.h"
 #include "settings.h"
 
 #include <sys/types.h>
 
-void ahead_init(const struct settings *settings);
+void speculate_init(const struct settings *settings);
 
 /* May this ioctl concern a device? One comparison or two, for the many that do not. */
-bool ahead_concerns(int fd, unsigned long request);
+bool speculate_concerns(int fd, unsigned long request);
 /* The whole of an ioctl. */
-int ahead_ioctl(int fd, unsigned long request, void *arg);
+int speculate_ioctl(int fd, unsigned long request, void *arg);
 /* Before anything else is done with a descriptor of ours: what is under way there ends first. */
-void ahead_settle(int fd);
+void speculate_settle(int fd);
 /* Before data is written to a session, too: nothing may have been begun while the VMM still writes.
  */
-void ahead_settle_write(int fd);
+void speculate_settle_write(int fd);
 /* For the record: so many bytes went through a session since start_ns. */
-void ahead_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes);
+void speculate_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes);
 /* Before it is closed. */
-void ahead_close(int fd);
-void ahead_close_range(unsigned first, unsigned last);
-/* After it was duplicated; before, ahead_close(copy) for a number that is taken over. */
-void ahead_dup(int fd, int copy);
+void speculate_close(int fd);
+void speculate_close_range(unsigned first, unsigned last);
+/* After it was duplicated; before, speculate_close(copy) for a number that is taken over. */
+void speculate_dup(int fd, int copy);
 
 /* Around fork: a child has no threads of ours, and begins nothing. */
-void ahead_fork_before(void);
-void ahead_fork_parent(void);
-void ahead_fork_child(void);
+void speculate_fork_before(void);
+void speculate_fork_parent(void);
+void speculate_fork_child(void);
 
 /* How many arcs were begun ahead, and of these asked for later. For tests. */
-void ahead_counts(unsigned *begun, unsigned *asked);
+void speculate_counts(unsigned *begun, unsigned *asked);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fleet.h - the process' migratable VFIO devices: their file descriptors, their
+ * devices.h - the process' migratable VFIO devices: their file descriptors, their
  * states, and the data sessions that the VMM holds.
  *
  * One lock for all of it. It is held for bookkeeping only, never across a change of state.
@@ -19,34 +19,34 @@
 #define FLEET_STATE_UNKNOWN UINT32_MAX
 
 /* What one SET brought. */
-struct fleet_result {
+struct device_result {
 	int rc;
 	int error;
 	int data_fd; /* a session that it opened; -1: none */
 	uint64_t start_ns, end_ns;
 };
 
-enum fleet_ahead {
+enum devices_speculation {
 	FLEET_IDLE,  /* its state is what the VMM asked for last */
 	FLEET_WORKS, /* its worker changes its state, which the VMM has not asked for */
 	FLEET_HELD,  /* half way: waits for the others at a barrier */
 	FLEET_DONE,  /* all of it is done; the VMM will ask */
 };
 
-struct fleet_device {
+struct tracked_device {
 	bool used;
 	char name[64];
 	int fd;	      /* one of its descriptors, open */
 	unsigned fds; /* how many */
 	uint64_t flags;
 	uint32_t state;
-	bool failed;	  /* an arc failed, and it has not run since: it goes along with none */
-	unsigned calls;	  /* of the VMM, in the kernel now */
-	unsigned tenancy; /* tells a device from an earlier one of the same slot */
+	bool failed;	     /* an arc failed, and it has not run since: it goes along with none */
+	unsigned calls;	     /* of the VMM, in the kernel now */
+	unsigned generation; /* tells a device from an earlier one of the same slot */
 
-	enum fleet_ahead ahead;
-	uint32_t from, to, step; /* the foreseen arc; what the worker is to ask for now */
-	struct fleet_result result;
+	enum devices_speculation ahead;
+	uint32_t from, to, step; /* the predicted arc; what the worker is to ask for now */
+	struct device_result result;
 
 	pthread_t worker;
 	pthread_cond_t go; /* for the worker: there is a step, or an end */
@@ -60,7 +60,7 @@ struct fleet_device {
 struct fleet {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a step is over */
-	struct fleet_device device[FLEET_DEVICES_MAX];
+	struct tracked_device device[FLEET_DEVICES_MAX];
 	unsigned count;		/* in use */
 	unsigned calls;		/* of the VMM, in the kernel now, of all devices */
 	uint64_t last_call_ns;	/* its last one, or its last use of a session */
@@ -69,39 +69,39 @@ struct fleet {
 
 extern struct fleet fleet;
 
-enum fleet_kind { FLEET_OTHER, FLEET_DEVICE, FLEET_DATA };
+enum device_kind { FLEET_OTHER, FLEET_DEVICE, FLEET_DATA };
 
 /* One load: this is all that a read() of a file that is not ours pays. */
-extern _Atomic uint8_t fleet_kinds[FLEET_FDS_MAX];
-static inline enum fleet_kind fleet_kind(int fd)
+extern _Atomic uint8_t devices_kinds[FLEET_FDS_MAX];
+static inline enum device_kind device_kind(int fd)
 {
 	if (fd < 0 || fd >= FLEET_FDS_MAX)
 		return FLEET_OTHER;
-	return (enum fleet_kind)atomic_load_explicit(&fleet_kinds[fd], memory_order_acquire);
+	return (enum device_kind)atomic_load_explicit(&devices_kinds[fd], memory_order_acquire);
 }
 
 /* All below: with the lock held. */
-struct fleet_device *fleet_of(int fd); /* of a device's or a session's descriptor, or NULL */
+struct tracked_device *devices_of(int fd); /* of a device's or a session's descriptor, or NULL */
 /* A device, by a descriptor on which it has told its migration flags. NULL: no room. */
-struct fleet_device *fleet_add(int fd, uint64_t flags);
-void fleet_alias(int fd, int copy);
-void fleet_session(struct fleet_device *device, int data_fd);
+struct tracked_device *devices_add(int fd, uint64_t flags);
+void devices_alias(int fd, int copy);
+void devices_session(struct tracked_device *device, int data_fd);
 /* Before the descriptor is closed. True when it was its device's last: the caller ends that. */
-bool fleet_forget(int fd);
-void fleet_remove(struct fleet_device *device);
-void fleet_set_ahead(struct fleet_device *device, enum fleet_ahead ahead);
+bool devices_forget(int fd);
+void devices_remove(struct tracked_device *device);
+void devices_set_speculation(struct tracked_device *device, enum devices_speculation ahead);
 /*
  * A call of the VMM on this device, around letting go of the lock for as long as it takes. end:
- * with the tenancy that begin gave; false when the device has gone meanwhile.
+ * with the generation that begin gave; false when the device has gone meanwhile.
  */
-unsigned fleet_call_begin(struct fleet_device *device);
-bool fleet_call_end(struct fleet_device *device, unsigned tenancy);
-int fleet_top(void); /* no descriptor of ours is above it */
+unsigned devices_call_begin(struct tracked_device *device);
+bool devices_call_end(struct tracked_device *device, unsigned generation);
+int devices_top(void); /* no descriptor of ours is above it */
 /* Descriptors that VFIO_GROUP_GET_DEVICE_FD has named. */
-void fleet_name(int fd, const char *name);
+void devices_name(int fd, const char *name);
 
-#define fleet_for_each(dev)                                                                        \
-	for (struct fleet_device *dev = fleet.device; dev < fleet.device + FLEET_DEVICES_MAX;      \
+#define devices_for_each(dev)                                                                      \
+	for (struct tracked_device *dev = fleet.device; dev < fleet.device + FLEET_DEVICES_MAX;    \
 		dev++)                                                                             \
 		if (dev->used)
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fleet.c - which descriptor is whose. A device is recognised by the first migration
+ * devices.c - which descriptor is whose. A device is recognised by the first migration
  * feature that is asked of it, so it does not matter how the VMM came by it.
  */
-#include "fleet.h"
+#include "devices.h"
 
-#include "say.h"
+#include "trace.h"
 
 #include <ctype.h>
 #include <linux/kcmp.h>
@@ -18,7 +18,7 @@ struct fleet fleet = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.changed = PTHREAD_COND_INITIALIZER,
 };
-_Atomic uint8_t fleet_kinds[FLEET_FDS_MAX];
+_Atomic uint8_t devices_kinds[FLEET_FDS_MAX];
 static uint16_t owner[FLEET_FDS_MAX]; /* index of the device; meaningful where the kind is */
 static _Atomic int top = -1;
 
@@ -29,21 +29,21 @@ static struct {
 } names[NAMES_MAX]; /* of descriptors that are not devices of the fleet yet */
 static unsigned names_next;
 
-static void mark(int fd, enum fleet_kind kind, const struct fleet_device *device)
+static void mark(int fd, enum device_kind kind, const struct tracked_device *device)
 {
 	owner[fd] = (uint16_t)(device - fleet.device);
 	if (fd > top)
 		top = fd;
-	atomic_store_explicit(&fleet_kinds[fd], (uint8_t)kind, memory_order_release);
+	atomic_store_explicit(&devices_kinds[fd], (uint8_t)kind, memory_order_release);
 }
 
-struct fleet_device *fleet_of(int fd)
+struct tracked_device *devices_of(int fd)
 {
-	return fleet_kind(fd) == FLEET_OTHER ? NULL : &fleet.device[owner[fd]];
+	return device_kind(fd) == FLEET_OTHER ? NULL : &fleet.device[owner[fd]];
 }
 
 /* The name goes into records and messages: nothing but letters, digits and ":._-". */
-static void set_name(struct fleet_device *device, const char *name)
+static void set_name(struct tracked_device *device, const char *name)
 {
 	size_t at = 0;
 
@@ -54,7 +54,7 @@ static void set_name(struct fleet_device *device, const char *name)
 	device->name[at] = '\0';
 }
 
-static void find_name(struct fleet_device *device, int fd)
+static void find_name(struct tracked_device *device, int fd)
 {
 	char link[64], path[256], fallback[32];
 
@@ -93,20 +93,20 @@ static void find_name(struct fleet_device *device, int fd)
 }
 
 /* Have we got this open file already, under another number that came by a way we did not see? */
-static struct fleet_device *same_file(int fd)
+static struct tracked_device *same_file(int fd)
 {
 	const pid_t self = getpid();
 
-	fleet_for_each(device) if (syscall(SYS_kcmp, self, self, KCMP_FILE, fd, device->fd) ==
-				   0) return device;
+	devices_for_each(device) if (syscall(SYS_kcmp, self, self, KCMP_FILE, fd, device->fd) ==
+				     0) return device;
 	return NULL;
 }
 
-struct fleet_device *fleet_add(int fd, uint64_t flags)
+struct tracked_device *devices_add(int fd, uint64_t flags)
 {
 	if (fd < 0 || fd >= FLEET_FDS_MAX)
 		return NULL;
-	struct fleet_device *device = fleet_of(fd);
+	struct tracked_device *device = devices_of(fd);
 
 	if (device)
 		return device;
@@ -119,11 +119,11 @@ struct fleet_device *fleet_add(int fd, uint64_t flags)
 	for (device = fleet.device; device < fleet.device + FLEET_DEVICES_MAX; device++) {
 		if (device->used)
 			continue;
-		const unsigned tenancy = device->tenancy;
+		const unsigned generation = device->generation;
 
 		memset(device, 0, sizeof(*device));
 		device->used = true;
-		device->tenancy = tenancy + 1;
+		device->generation = generation + 1;
 		device->fd = fd;
 		device->fds = 1;
 		device->flags = flags;
@@ -133,48 +133,48 @@ struct fleet_device *fleet_add(int fd, uint64_t flags)
 		find_name(device, fd);
 		mark(fd, FLEET_DEVICE, device);
 		fleet.count++;
-		say_mark(device->name, "opened");
+		trace_mark(device->name, "opened");
 		return device;
 	}
 	return NULL;
 }
 
-void fleet_alias(int fd, int copy)
+void devices_alias(int fd, int copy)
 {
-	const enum fleet_kind kind = fleet_kind(fd);
+	const enum device_kind kind = device_kind(fd);
 
 	if (kind == FLEET_OTHER || copy < 0 || copy >= FLEET_FDS_MAX)
 		return;
-	struct fleet_device *device = fleet_of(fd);
+	struct tracked_device *device = devices_of(fd);
 
 	if (kind == FLEET_DEVICE)
 		device->fds++;
 	mark(copy, kind, device);
 }
 
-void fleet_session(struct fleet_device *device, int data_fd)
+void devices_session(struct tracked_device *device, int data_fd)
 {
 	if (data_fd >= 0 && data_fd < FLEET_FDS_MAX)
 		mark(data_fd, FLEET_DATA, device);
 }
 
 /* Another of its descriptors, when the one that we used goes. */
-static int another_fd(const struct fleet_device *device, int but)
+static int another_fd(const struct tracked_device *device, int but)
 {
 	for (int fd = 0; fd <= top; fd++)
-		if (fd != but && fleet_kind(fd) == FLEET_DEVICE && fleet_of(fd) == device)
+		if (fd != but && device_kind(fd) == FLEET_DEVICE && devices_of(fd) == device)
 			return fd;
 	return -1;
 }
 
-bool fleet_forget(int fd)
+bool devices_forget(int fd)
 {
-	const enum fleet_kind kind = fleet_kind(fd);
-	struct fleet_device *device = fleet_of(fd);
+	const enum device_kind kind = device_kind(fd);
+	struct tracked_device *device = devices_of(fd);
 
 	if (!device)
 		return false;
-	atomic_store_explicit(&fleet_kinds[fd], FLEET_OTHER, memory_order_release);
+	atomic_store_explicit(&devices_kinds[fd], FLEET_OTHER, memory_order_release);
 	if (kind != FLEET_DEVICE)
 		return false;
 	if (--device->fds == 0)
@@ -184,18 +184,19 @@ bool fleet_forget(int fd)
 	return false;
 }
 
-void fleet_remove(struct fleet_device *device)
+void devices_remove(struct tracked_device *device)
 {
-	say_mark(device->name, "closed");
+	trace_mark(device->name, "closed");
 	for (int fd = 0; fd <= top; fd++) /* sessions that outlive their device */
-		if (fleet_kind(fd) == FLEET_DATA && fleet_of(fd) == device)
-			atomic_store_explicit(&fleet_kinds[fd], FLEET_OTHER, memory_order_release);
-	fleet_set_ahead(device, FLEET_IDLE);
+		if (device_kind(fd) == FLEET_DATA && devices_of(fd) == device)
+			atomic_store_explicit(
+				&devices_kinds[fd], FLEET_OTHER, memory_order_release);
+	devices_set_speculation(device, FLEET_IDLE);
 	device->used = false;
 	fleet.count--;
 }
 
-void fleet_set_ahead(struct fleet_device *device, enum fleet_ahead ahead)
+void devices_set_speculation(struct tracked_device *device, enum devices_speculation ahead)
 {
 	if (device->ahead == FLEET_IDLE && ahead != FLEET_IDLE)
 		atomic_fetch_add_explicit(&fleet.ahead, 1, memory_order_release);
@@ -204,29 +205,29 @@ void fleet_set_ahead(struct fleet_device *device, enum fleet_ahead ahead)
 	device->ahead = ahead;
 }
 
-unsigned fleet_call_begin(struct fleet_device *device)
+unsigned devices_call_begin(struct tracked_device *device)
 {
 	device->calls++;
 	fleet.calls++;
-	return device->tenancy;
+	return device->generation;
 }
 
-bool fleet_call_end(struct fleet_device *device, unsigned tenancy)
+bool devices_call_end(struct tracked_device *device, unsigned generation)
 {
 	fleet.calls--;
-	fleet.last_call_ns = say_now();
-	if (device->tenancy != tenancy)
+	fleet.last_call_ns = trace_now();
+	if (device->generation != generation)
 		return false;
 	device->calls--;
 	return device->used;
 }
 
-int fleet_top(void)
+int devices_top(void)
 {
 	return top;
 }
 
-void fleet_name(int fd, const char *name)
+void devices_name(int fd, const char *name)
 {
 	names[names_next].fd = fd;
 	snprintf(names[names_next].name, sizeof(names[0].name), "%s", name);
