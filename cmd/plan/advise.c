@@ -58,7 +58,7 @@ static int find_bound(const struct swo_plan_setup *setup, struct bound *out, str
 		.rtt_ms = (double)setup->rtt_ns / 1e6,
 		.ram_bytes = (double)setup->ram_bytes};
 
-	*out = bound_of(&input);
+	*out = analysis_bound(&input);
 	free(devices);
 	return 0;
 }

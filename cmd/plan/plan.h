@@ -6,8 +6,8 @@
 #ifndef CMD_PLAN_PLAN_H
 #define CMD_PLAN_PLAN_H
 
+#include "analysis/bound.h"
 #include "switchover/plan.h"
-#include "testbed/bench/bound.h"
 
 #include <jansson.h>
 #include <stdio.h>

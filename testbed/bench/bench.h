@@ -6,7 +6,7 @@
 #ifndef TESTBED_BENCH_BENCH_H
 #define TESTBED_BENCH_BENCH_H
 
-#include "testbed/bench/bound.h"
+#include "analysis/bound.h"
 
 #include "switchover/migration.h"
 

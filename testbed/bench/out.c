@@ -36,7 +36,7 @@ struct bound bench_bound_of(const struct bench_row *row, const struct bench_samp
 		.ram_bytes = sample->ram_bytes,
 		.finalise_late = sample->finalise_late};
 
-	return bound_of(&input);
+	return analysis_bound(&input);
 }
 
 struct bench_spread bench_spread_over(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The model: known answers, and what must hold for any devices and any link. */
 #include "analysis/internal.h"
-#include "testbed/bench/bound.h"
+#include "analysis/bound.h"
 #include "tests/support/cm.h"
 
 #include <math.h>
@@ -104,7 +104,7 @@ static double bound_ms(const struct plan *plan)
 			.load_rate = (double)d->load_rate,
 			.pf = d->pf};
 	}
-	return bound_of(&input).total_ms;
+	return analysis_bound(&input).total_ms;
 }
 
 static void assert_near(double got, double wanted, double within)

@@ -14,8 +14,8 @@
  * counts from the stop of the vCPUs on; and with `finalise_late` there is no barrier between
  * RESUMING->STOP and STOP->RUNNING_P2P: neither is in D, the largest sum of the two is after it.
  */
-#ifndef TESTBED_BENCH_BOUND_H
-#define TESTBED_BENCH_BOUND_H
+#ifndef ANALYSIS_BOUND_H
+#define ANALYSIS_BOUND_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -49,6 +49,6 @@ struct bound {
 };
 
 /* Without devices only the round trip and the memory count. */
-struct bound bound_of(const struct bound_input *input);
+struct bound analysis_bound(const struct bound_input *input);
 
 #endif

@@ -2,7 +2,7 @@
 /*
  * bound.c - the lower bound of a switchover, as bound.h states it.
  */
-#include "testbed/bench/bound.h"
+#include "analysis/bound.h"
 
 #include <stdio.h>
 
@@ -86,7 +86,7 @@ static double device_ms(
 	       (in->finalise_late ? 0 : d->finalise_ms);
 }
 
-struct bound bound_of(const struct bound_input *in)
+struct bound analysis_bound(const struct bound_input *in)
 {
 	struct bound out = {.rtt_ms = in->rtt_ms};
 

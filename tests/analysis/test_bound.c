@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The lower bound: the figures of the design, and one test for each term. */
-#include "testbed/bench/bound.h"
+#include "analysis/bound.h"
 #include "tests/support/cm.h"
 
 #include "switchover/base.h"
@@ -31,7 +31,7 @@ static struct bound bound_n(
 		.wire_rate = wire,
 		.rtt_ms = rtt,
 		.ram_bytes = ram};
-	return bound_of(&input);
+	return analysis_bound(&input);
 }
 
 static void assert_near(double got, double wanted, double within)
@@ -138,9 +138,9 @@ static void finalised_late_a_devices_last_arcs_count_together_and_not_each_maxim
 
 	/* 80 + (10 + 60) + 50 + 20 with a barrier between them, 80 + 40 + (60 + 10) + 20 without.
 	 */
-	assert_near(bound_of(&input).total_ms, 220, 1e-9);
+	assert_near(analysis_bound(&input).total_ms, 220, 1e-9);
 	input.finalise_late = true;
-	struct bound b = bound_of(&input);
+	struct bound b = analysis_bound(&input);
 	assert_near(b.total_ms, 210, 1e-9);
 	assert_near(b.data_ms, 40, 1e-9);
 	assert_near(b.to_running_p2p_ms, 70, 1e-9);
@@ -200,7 +200,7 @@ static void no_schedule_that_keeps_the_barriers_beats_it(void **state)
 			.finalise_late = round % 2};
 		double best = best_schedule(
 			d, input.count, input.wire_rate, input.ram_bytes, input.finalise_late);
-		double bound = bound_of(&input).total_ms;
+		double bound = analysis_bound(&input).total_ms;
 
 		if (bound > best + 1e-6)
 			fail_msg("round %d: the bound is %f, a schedule takes %f", round, bound,
@@ -222,7 +222,7 @@ static void the_slowest_of_mixed_devices_counts_in_each_term(void **state)
 		{.pf = -1},
 	};
 	const struct bound_input input = {.devices = devices, .count = 4};
-	struct bound b = bound_of(&input);
+	struct bound b = analysis_bound(&input);
 
 	assert_near(b.quiesce_ms, 80, 1e-9);
 	assert_near(b.data_ms, 105, 1e-9);
@@ -241,9 +241,9 @@ static void two_pfs_take_half_the_time_of_one(void **state)
 		devices[i] =
 			(struct bound_device){.bytes = 100 * MB, .save_rate = 100 * MB, .pf = 7};
 	struct bound_input input = {.devices = devices, .count = 4};
-	assert_near(bound_of(&input).total_ms, 4000, 1e-9);
+	assert_near(analysis_bound(&input).total_ms, 4000, 1e-9);
 	devices[1].pf = devices[3].pf = 8;
-	assert_near(bound_of(&input).total_ms, 2000, 1e-9);
+	assert_near(analysis_bound(&input).total_ms, 2000, 1e-9);
 }
 
 static void without_devices_only_the_round_trip_and_memory_are_left(void **state)
@@ -251,9 +251,9 @@ static void without_devices_only_the_round_trip_and_memory_are_left(void **state
 	(void)state;
 	struct bound_input input = {.rtt_ms = 0.25, .wire_rate = 100 * MB};
 
-	assert_near(bound_of(&input).total_ms, 0.25, 1e-9);
+	assert_near(analysis_bound(&input).total_ms, 0.25, 1e-9);
 	input.ram_bytes = 5 * MB;
-	assert_near(bound_of(&input).total_ms, 50.25, 1e-9);
+	assert_near(analysis_bound(&input).total_ms, 50.25, 1e-9);
 }
 
 int main(void)
