@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * faults.h - what the files of `switchover bench --faults` share: a case of the fault
- * matrix, the list of all, the link between the machines, and how one case is run.
+ * matrix, the list of all, and how one case is run.
  */
 #ifndef TESTBED_FAULTS_FAULTS_H
 #define TESTBED_FAULTS_FAULTS_H
 
+#include "testbed/link.h"
 #include "testbed/pair/pair.h"
 
 #define FAULT_VFS 2 /* devices of a side */
@@ -93,22 +94,6 @@ bool fault_died(struct fault_run *run, enum lab_side side);
 bool fault_runs(struct fault_run *run, enum lab_side side);
 /* Who runs, and everything else that must hold; stops and ends the machines. */
 void fault_judge(struct fault_run *run);
-
-/* The link (link.c) */
-
-struct link;
-enum link_mode {
-	LINK_PASS,
-	LINK_CUT,	   /* every connection is dropped, and whoever comes */
-	LINK_STALL,	   /* nothing moves; connections stay */
-	LINK_REORDER,	   /* the connection that carried most waits, the others go ahead of it */
-	LINK_FLIP_CONTROL, /* one bit of what passes next there; then as LINK_PASS */
-	LINK_FLIP_DATA,	   /* the same on a channel of RAM and device state */
-};
-/* Listens on `path` and connects to `to` for each who comes. NULL: it could not. */
-struct link *link_start(const char *path, const char *to);
-void link_set(struct link *link, enum link_mode mode);
-void link_stop(struct link *link);
 
 int cmd_bench_faults(int argc, char **argv);
 

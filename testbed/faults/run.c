@@ -80,14 +80,8 @@ static int arm_all(struct fault_run *run, struct swo_error *err)
 
 static int put_between(struct fault_run *run, struct swo_error *err)
 {
-	char path[108];
-
-	snprintf(path, sizeof(path), "%s/link", run->lab.dir);
-	run->link = link_start(path, run->lab.listen_uri + strlen("unix:"));
-	if (!run->link)
-		return swo_error_set(err, SWO_E_IO, 0, "no link between the machines");
-	snprintf(run->lab.uri, sizeof(run->lab.uri), "unix:%s", path);
-	return 0;
+	run->link = lab_put_link(&run->lab, err);
+	return run->link ? 0 : -1;
 }
 
 /* The moment */
@@ -304,8 +298,7 @@ void fault_run(
 		await_end(&run);
 		fault_judge(&run);
 	}
-	if (run.link)
-		link_stop(run.link);
+	link_stop(run.link);
 	json_decref(run.lab.parameters);
 	result->ms = (double)(swo_now_ns() - start) / 1e6;
 	lab_free(&run.lab, keep || (json_array_size(result->violations) && !bench_interrupted));

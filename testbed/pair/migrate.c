@@ -95,6 +95,19 @@ int lab_wait_end(struct lab *lab, uint64_t within_ms, char *status, struct swo_e
 	return 0;
 }
 
+struct link *lab_put_link(struct lab *lab, struct swo_error *err)
+{
+	char uri[128];
+	bool local = !strncmp(lab->listen_uri, "unix:", 5);
+
+	snprintf(uri, sizeof(uri), "unix:%s/link", lab->dir);
+	struct link *link = link_start(local ? uri : "tcp:127.0.0.1:0", lab->listen_uri, err);
+
+	if (link)
+		snprintf(lab->uri, sizeof(lab->uri), "%s", link_uri(link));
+	return link;
+}
+
 int lab_migrate(struct lab *lab, struct swo_error *err)
 {
 	lab_say(lab, "migrating");

@@ -10,6 +10,7 @@
 
 #include "testbed/bench/ask.h"
 #include "testbed/bench/bench.h"
+#include "testbed/link.h"
 
 enum lab_side { LAB_SOURCE, LAB_TARGET, LAB_SIDES };
 
@@ -55,6 +56,8 @@ int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
 	const char *transitions, struct swo_error *err);
 /* Devices, then machines, connected to; both machines' monitors answer. */
 int lab_start(struct lab *lab, struct swo_error *err);
+/* Puts a link between the two: to be done before lab_migrate. The caller stops it. */
+struct link *lab_put_link(struct lab *lab, struct swo_error *err);
 /* Until the guest rings all devices of the source steadily; then their books are begun anew. */
 int lab_boot(struct lab *lab, struct swo_error *err);
 /* After a migration: its source ends, its target is to be the next source, and where the source was

@@ -4,7 +4,6 @@
  * deadline, at each moment of a migration. Before GO the guest runs on at the source with nothing
  * lost; never do both run; and where both live in the end, one does.
  */
-#include "cut.h"
 #include "e2e.h"
 
 #include <signal.h>
@@ -70,7 +69,7 @@ static void freeze(struct lab *lab, enum lab_side side)
 	assert_int_equal(kill(pid, SIGCONT), 0);
 }
 
-static void kill_victim(struct lab *lab, enum victim victim, struct cut *cut)
+static void kill_victim(struct lab *lab, enum victim victim, struct link *link)
 {
 	switch (victim) {
 	case TARGET_VM:
@@ -86,12 +85,12 @@ static void kill_victim(struct lab *lab, enum victim victim, struct cut *cut)
 		bench_kill(lab->ends[LAB_TARGET].devs[0]);
 		break;
 	case LINK:
-		cut_set(cut, false);
+		link_set(link, LINK_CUT);
 		break;
 	case LINK_FOR_A_WHILE:
-		cut_set(cut, false);
+		link_set(link, LINK_CUT);
 		usleep(300000);
-		cut_set(cut, true);
+		link_set(link, LINK_PASS);
 		break;
 	case TARGET_FROZEN:
 		freeze(lab, LAB_TARGET);
@@ -100,18 +99,6 @@ static void kill_victim(struct lab *lab, enum victim victim, struct cut *cut)
 		freeze(lab, LAB_SOURCE);
 		break;
 	}
-}
-
-/* Puts a link that can be cut between the two. */
-static struct cut *put_between(struct lab *lab)
-{
-	char path[108];
-
-	snprintf(path, sizeof(path), "%s/link", lab->dir);
-	struct cut *cut = cut_start(path, lab->listen_uri + strlen("unix:"));
-	assert_non_null(cut);
-	snprintf(lab->uri, sizeof(lab->uri), "unix:%s", path);
-	return cut;
 }
 
 static bool runs(struct lab *lab, enum lab_side side)
@@ -230,11 +217,11 @@ static void judge_dead_source(struct lab *lab, struct tally *tally)
 static void kill_at(enum victim victim, const struct moment *moment, struct tally *tally)
 {
 	static struct lab lab;
-	struct cut *cut = NULL;
+	struct link *link = NULL;
 
 	e2e_must(&lab, lab_init(&lab, config(), 2, "parallel", err));
 	if (victim == LINK || victim == LINK_FOR_A_WHILE)
-		cut = put_between(&lab);
+		e2e_must(&lab, !(link = lab_put_link(&lab, err)));
 	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err));
 	if (victim >= TARGET_FROZEN)
 		lab.parameters = json_pack("{s:i, s:i}", "x-commit-deadline-ms", PATIENCE_MS,
@@ -242,15 +229,17 @@ static void kill_at(enum victim victim, const struct moment *moment, struct tall
 	e2e_must(&lab, lab_migrate(&lab, err));
 	lab.deaths_expected = true;
 	wait_for_moment(&lab, moment);
-	kill_victim(&lab, victim, cut);
+	kill_victim(&lab, victim, link);
 	if (victim == SOURCE_VM)
 		judge_dead_source(&lab, tally);
 	else if (victim >= TARGET_FROZEN)
 		judge_both_alive(&lab, tally);
 	else
 		judge_living_source(&lab, victim, tally);
-	if (cut)
-		cut_stop(cut);
+	/* A cut with nothing to drop would have tried nothing. */
+	if (link)
+		assert_true(link_hits(link) > 0);
+	link_stop(link);
 	json_decref(lab.parameters);
 	lab_free(&lab, false);
 }

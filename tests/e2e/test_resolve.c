@@ -3,8 +3,8 @@
  * test_resolve.c - GO was sent and somebody died: what the journals, `switchover resolve` and a
  * new start make of it. Never do both run, and what is in doubt says so.
  */
-#include "cut.h"
 #include "e2e.h"
+#include "migration/wire.h"
 
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,7 +12,7 @@
 enum { OK = 0, FAILED = 1, USAGE = 2, IN_DOUBT = 3 };
 
 static struct lab lab;
-static struct cut *cut;
+static struct link *link_between;
 static char id[40];
 static char said[8192];
 
@@ -21,25 +21,20 @@ static char said[8192];
 
 static int teardown(void **state)
 {
-	if (cut)
-		cut_stop(cut);
-	cut = NULL;
+	link_stop(link_between);
+	link_between = NULL;
 	return e2e_teardown(state);
 }
 
 static void start_with(const char *simvf_option)
 {
 	static struct bench_config config;
-	char path[108];
 
 	config = e2e_config();
 	config.channels = 1;
 	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err));
-	snprintf(path, sizeof(path), "%s/link", lab.dir);
 	lab.simvf_option = simvf_option;
-	cut = cut_start(path, lab.listen_uri + strlen("unix:"));
-	assert_non_null(cut);
-	snprintf(lab.uri, sizeof(lab.uri), "unix:%s", path);
+	e2e_must(&lab, !(link_between = lab_put_link(&lab, err)));
 	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err));
 }
 
@@ -68,7 +63,7 @@ static void lose_go(void)
 	char status[LAB_STATUS_MAX];
 
 	start();
-	cut_at_go(cut);
+	link_at(link_between, WIRE_GO, LINK_CUT);
 	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "in-doubt");
 	take_id(LAB_SOURCE);
@@ -187,11 +182,32 @@ static void a_link_that_comes_back_settles_it_by_itself(void **state)
 {
 	(void)state;
 	lose_go();
-	cut_set(cut, true);
+	link_set(link_between, LINK_PASS);
 	await_running(LAB_SOURCE);
 	assert_false(runs(LAB_TARGET));
 	e2e_rings_on(&lab, LAB_SOURCE, 0);
 	expect(RESOLVE("--qmp=unix:%s/source.qmp", lab.dir), OK, "not in doubt");
+	lab_free(&lab, false);
+}
+
+/* GO arrives, the answer to it does not: the guest runs there, and here nobody knows. */
+static void a_started_that_is_lost_parks_the_source_until_the_link_is_back(void **state)
+{
+	(void)state;
+	char status[LAB_STATUS_MAX];
+
+	start();
+	link_at(link_between, WIRE_STARTED, LINK_CUT);
+	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "in-doubt");
+	assert_true(link_hits(link_between) > 0);
+	await_running(LAB_TARGET);
+	assert_false(runs(LAB_SOURCE));
+	link_set(link_between, LINK_PASS);
+	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "completed");
+	assert_false(runs(LAB_SOURCE));
+	e2e_rings_on(&lab, LAB_TARGET, 0);
 	lab_free(&lab, false);
 }
 
@@ -342,6 +358,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		resolve_test(a_parked_source_says_what_settles_it_and_does_nothing_by_itself),
 		resolve_test(a_link_that_comes_back_settles_it_by_itself),
+		resolve_test(a_started_that_is_lost_parks_the_source_until_the_link_is_back),
 		resolve_test(a_dead_source_whose_go_was_lost_is_settled_by_asking_the_target),
 		resolve_test(
 			a_living_source_is_settled_by_the_journal_of_a_target_that_never_started),

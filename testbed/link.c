@@ -1,0 +1,456 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * link.c - one thread, poll, a pair of sockets a connection. Frames are followed on the way, so
+ * that a fault can be struck at a message.
+ */
+#include "testbed/link.h"
+
+#include "channel/fds.h"
+#include "channel/frame.h"
+#include "channel/uri.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define PAIRS_MAX    64
+#define CHUNK	     65536
+#define MESSAGES_MAX 256
+#define NO_MESSAGE   MESSAGES_MAX
+
+/* One direction: what was read and not written yet. */
+struct flow {
+	uint8_t data[CHUNK];
+	size_t at, len;
+	struct swo_fds fds; /* descriptors that came along with it, to go along with it */
+	uint64_t carried;
+	bool ended;
+	/* Where in a frame its bytes are. */
+	uint8_t header[sizeof(struct swo_frame_header)];
+	size_t header_have;
+	uint64_t payload_left;
+	bool opaque; /* no frames of ours: TLS */
+};
+
+struct conn_pair {
+	unsigned order;	    /* of its coming: the first is the control connection */
+	int fds[2];	    /* the source's, the target's */
+	struct flow *flows; /* [0]: to the target, [1]: to the source */
+};
+
+struct address {
+	union {
+		struct sockaddr any;
+		struct sockaddr_un local;
+		struct sockaddr_storage room;
+	};
+	socklen_t len;
+};
+
+struct link {
+	struct address to;
+	char uri[128], path[108]; /* path: of a UNIX socket, to be removed */
+	int listen_fd, wake;
+	pthread_t thread;
+	pthread_mutex_t lock; /* over all that follows; the thread waits without it */
+	bool quits, changed;  /* changed: the mode, so that what poll says is old */
+	enum link_mode mode, mode_at;
+	unsigned message_at;
+	struct conn_pair pairs[PAIRS_MAX];
+	unsigned count, taken, hits;
+	unsigned seen[MESSAGES_MAX];
+};
+
+/* Pairs */
+
+static void drop_pair(struct conn_pair *pair)
+{
+	swo_close_fd(&pair->fds[0]);
+	swo_close_fd(&pair->fds[1]);
+	for (int i = 0; pair->flows && i < 2; i++)
+		swo_fds_drop(&pair->flows[i].fds);
+	free(pair->flows);
+}
+
+static void drop_all(struct link *link)
+{
+	while (link->count)
+		drop_pair(&link->pairs[--link->count]);
+}
+
+static void accept_pair(struct link *link)
+{
+	struct conn_pair pair = {
+		.fds = {accept4(link->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), -1}};
+
+	if (pair.fds[0] < 0)
+		return;
+	link->hits += link->mode == LINK_CUT;
+	pair.fds[1] = socket(link->to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	pair.flows = calloc(2, sizeof(*pair.flows));
+	if (link->mode == LINK_CUT || link->count == PAIRS_MAX || !pair.flows || pair.fds[1] < 0 ||
+		connect(pair.fds[1], &link->to.any, link->to.len)) {
+		drop_pair(&pair);
+		return;
+	}
+	fcntl(pair.fds[1], F_SETFL, fcntl(pair.fds[1], F_GETFL) | O_NONBLOCK);
+	pair.order = link->taken++;
+	pair.flows[0].fds.welcome = pair.flows[1].fds.welcome = link->to.any.sa_family == AF_UNIX;
+	link->pairs[link->count++] = pair;
+}
+
+/* Modes */
+
+/* The connection that waits while the others go ahead. */
+static unsigned busiest(const struct link *link)
+{
+	unsigned found = 0;
+
+	for (unsigned i = 1; i < link->count; i++)
+		if (link->pairs[i].flows[0].carried > link->pairs[found].flows[0].carried)
+			found = i;
+	return found;
+}
+
+static bool is_held(const struct link *link, unsigned i, int flow)
+{
+	return link->mode == LINK_STALL || (link->mode == LINK_STALL_TO_TARGET && flow == 0) ||
+	       (link->mode == LINK_STALL_TO_SOURCE && flow == 1) ||
+	       (link->mode == LINK_REORDER && i == busiest(link));
+}
+
+static void set_mode(struct link *link, enum link_mode mode)
+{
+	link->mode = mode;
+	link->changed = true;
+	for (unsigned i = 0; i < link->count; i++)
+		link->hits += mode == LINK_CUT || is_held(link, i, 0) || is_held(link, i, 1);
+	if (mode == LINK_CUT)
+		drop_all(link);
+}
+
+static void flip(struct link *link, const struct conn_pair *pair, struct flow *flow)
+{
+	if (link->mode != (pair->order ? LINK_FLIP_DATA : LINK_FLIP_CONTROL))
+		return;
+	flow->data[flow->len / 2] ^= 0x10;
+	link->hits++;
+	link->mode = LINK_PASS;
+}
+
+/* Messages */
+
+static void count_message(struct link *link, unsigned message)
+{
+	if (message >= MESSAGES_MAX)
+		return;
+	link->seen[message]++;
+	if (message == link->message_at) {
+		link->message_at = NO_MESSAGE;
+		set_mode(link, link->mode_at);
+	}
+}
+
+static void follow_frames(struct link *link, struct flow *flow)
+{
+	struct swo_frame_header header;
+	const uint8_t *data = flow->data;
+	size_t left = flow->len;
+
+	while (left && !flow->opaque) {
+		size_t n = sizeof(header) - flow->header_have;
+
+		if (flow->payload_left) {
+			n = left < flow->payload_left ? left : (size_t)flow->payload_left;
+			flow->payload_left -= n;
+		} else {
+			n = left < n ? left : n;
+			memcpy(flow->header + flow->header_have, data, n);
+			flow->header_have += n;
+		}
+		data += n;
+		left -= n;
+		if (flow->header_have < sizeof(header))
+			continue;
+		memcpy(&header, flow->header, sizeof(header));
+		flow->header_have = 0;
+		flow->payload_left = header.length;
+		flow->opaque = header.magic != SWO_FRAME_MAGIC;
+		if (flow->opaque)
+			return;
+		count_message(link, header.type);
+		/* The mode may have dropped this connection. */
+		if (link->mode == LINK_CUT)
+			return;
+	}
+}
+
+/* Moving */
+
+static ssize_t transfer(struct flow *flow, int fd, bool sending)
+{
+	struct iovec iov = {.iov_base = flow->data, .iov_len = CHUNK};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (!sending)
+		return swo_fds_transfer(&flow->fds, fd, &msg, false);
+	iov = (struct iovec){flow->data + flow->at, flow->len - flow->at};
+	memcpy(flow->fds.out, flow->fds.in, sizeof(flow->fds.in));
+	flow->fds.out_count = flow->fds.in_count;
+	ssize_t n = swo_fds_transfer(&flow->fds, fd, &msg, true);
+
+	if (n > 0)
+		swo_fds_drop(&flow->fds);
+	return n;
+}
+
+static bool is_over(ssize_t n)
+{
+	return n < 0 && errno != EAGAIN && errno != EINTR;
+}
+
+/* Moves what can be moved without waiting; false: this connection is over. */
+static bool move(struct link *link, unsigned i, int from)
+{
+	struct conn_pair *pair = &link->pairs[i];
+	struct flow *flow = &pair->flows[from];
+
+	if (is_held(link, i, from))
+		return true;
+	if (flow->at == flow->len && !flow->ended) {
+		ssize_t n = transfer(flow, pair->fds[from], false);
+
+		if (is_over(n))
+			return false;
+		if (n == 0) {
+			flow->ended = true;
+			shutdown(pair->fds[!from], SHUT_WR);
+		} else if (n > 0) {
+			flow->at = 0;
+			flow->len = (size_t)n;
+			flow->carried += (uint64_t)n;
+			follow_frames(link, flow);
+			if (link->changed)
+				return true;
+			flip(link, pair, flow);
+		}
+	}
+	if (flow->at < flow->len) {
+		ssize_t n = transfer(flow, pair->fds[!from], true);
+
+		if (is_over(n))
+			return false;
+		flow->at += n > 0 ? (size_t)n : 0;
+	}
+	return !(pair->flows[0].ended && pair->flows[1].ended);
+}
+
+static short events_of(const struct link *link, unsigned i, int end)
+{
+	const struct flow *in = &link->pairs[i].flows[end], *out = &link->pairs[i].flows[!end];
+	bool reads = in->at == in->len && !in->ended && !is_held(link, i, end);
+	bool writes = out->at < out->len && !is_held(link, i, !end);
+
+	return (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
+}
+
+/* A change of mode drops connections, or gives other things to wait for: it ends the round. */
+static void move_all(struct link *link, const struct pollfd *fds, unsigned count)
+{
+	for (unsigned i = count; i-- > 0 && !link->changed;)
+		if ((fds[2 * i].revents || fds[2 * i + 1].revents) &&
+			(!move(link, i, 0) || (!link->changed && !move(link, i, 1)))) {
+			drop_pair(&link->pairs[i]);
+			link->pairs[i] = link->pairs[--link->count];
+		}
+}
+
+static void *run_link(void *opaque)
+{
+	struct link *link = opaque;
+
+	pthread_mutex_lock(&link->lock);
+	while (!link->quits) {
+		struct pollfd fds[2 + 2 * PAIRS_MAX] = {{.fd = link->wake, .events = POLLIN},
+			{.fd = link->listen_fd, .events = POLLIN}};
+		unsigned count = link->count;
+		uint64_t wakes;
+
+		for (unsigned i = 0; i < 2 * count; i++) {
+			short events = events_of(link, i / 2, (int)(i % 2));
+
+			fds[2 + i] = (struct pollfd){
+				events ? link->pairs[i / 2].fds[i % 2] : -1, events, 0};
+		}
+		link->changed = false;
+		pthread_mutex_unlock(&link->lock);
+		int ready = poll(fds, 2 + 2 * count, -1);
+
+		pthread_mutex_lock(&link->lock);
+		if (ready > 0 && fds[0].revents && read(link->wake, &wakes, sizeof(wakes)) < 0)
+			continue;
+		if (ready <= 0 || link->changed)
+			continue;
+		move_all(link, fds + 2, count);
+		if (fds[1].revents)
+			accept_pair(link);
+	}
+	drop_all(link);
+	pthread_mutex_unlock(&link->lock);
+	return NULL;
+}
+
+/* Addresses */
+
+static int resolve(const char *text, struct address *out, struct swo_error *err)
+{
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *found;
+	struct swo_uri uri;
+
+	if (swo_uri_parse(text, &uri, err))
+		return -1;
+	*out = (struct address){.local.sun_family = AF_UNIX, .len = sizeof(out->local)};
+	if (uri.is_unix) {
+		snprintf(out->local.sun_path, sizeof(out->local.sun_path), "%s", uri.path);
+		return 0;
+	}
+	if (getaddrinfo(uri.host, uri.port, &hints, &found))
+		return swo_error_set(err, SWO_E_INVALID, 0, "'%s' is no address", text);
+	memcpy(&out->room, found->ai_addr, found->ai_addrlen);
+	out->len = found->ai_addrlen;
+	freeaddrinfo(found);
+	return 0;
+}
+
+static int name_uri(struct link *link, const struct address *bound)
+{
+	char host[64], port[8];
+
+	if (bound->any.sa_family == AF_UNIX) {
+		snprintf(link->path, sizeof(link->path), "%s", bound->local.sun_path);
+		snprintf(link->uri, sizeof(link->uri), "unix:%s", link->path);
+		return 0;
+	}
+	if (getnameinfo(&bound->any, bound->len, host, sizeof(host), port, sizeof(port),
+		    NI_NUMERICHOST | NI_NUMERICSERV))
+		return -1;
+	snprintf(link->uri, sizeof(link->uri),
+		bound->any.sa_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
+	return 0;
+}
+
+static int start_listening(struct link *link, const char *uri, struct swo_error *err)
+{
+	struct address at;
+	socklen_t len = sizeof(at.room);
+
+	if (resolve(uri, &at, err))
+		return -1;
+	link->listen_fd = socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (link->listen_fd < 0 || bind(link->listen_fd, &at.any, at.len) ||
+		listen(link->listen_fd, PAIRS_MAX) ||
+		(at.any.sa_family != AF_UNIX && getsockname(link->listen_fd, &at.any, &len)) ||
+		name_uri(link, &at))
+		return swo_error_set(err, SWO_E_IO, errno, "link: listen on '%s'", uri);
+	return 0;
+}
+
+/* Begin and end */
+
+static void free_link(struct link *link)
+{
+	swo_close_fd(&link->listen_fd);
+	swo_close_fd(&link->wake);
+	if (link->path[0])
+		unlink(link->path);
+	pthread_mutex_destroy(&link->lock);
+	free(link);
+}
+
+struct link *link_start(const char *listen_uri, const char *to_uri, struct swo_error *err)
+{
+	struct link *link = calloc(1, sizeof(*link));
+
+	if (!link) {
+		swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "link");
+		return NULL;
+	}
+	pthread_mutex_init(&link->lock, NULL);
+	link->listen_fd = -1;
+	link->message_at = NO_MESSAGE;
+	link->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	int rc = resolve(to_uri, &link->to, err) || start_listening(link, listen_uri, err);
+
+	if (!rc && (link->wake < 0 || pthread_create(&link->thread, NULL, run_link, link)))
+		rc = swo_error_set(err, SWO_E_NO_MEMORY, errno, "link: start its thread");
+	if (!rc)
+		return link;
+	free_link(link);
+	return NULL;
+}
+
+const char *link_uri(const struct link *link)
+{
+	return link->uri;
+}
+
+/* Ends a change made under the lock: the thread looks anew at what it waits for. */
+static void unlock_and_wake(struct link *link)
+{
+	const uint64_t one = 1;
+
+	pthread_mutex_unlock(&link->lock);
+	while (write(link->wake, &one, sizeof(one)) < 0 && errno == EINTR)
+		;
+}
+
+void link_set(struct link *link, enum link_mode mode)
+{
+	pthread_mutex_lock(&link->lock);
+	set_mode(link, mode);
+	unlock_and_wake(link);
+}
+
+void link_at(struct link *link, unsigned message, enum link_mode mode)
+{
+	pthread_mutex_lock(&link->lock);
+	link->message_at = message;
+	link->mode_at = mode;
+	pthread_mutex_unlock(&link->lock);
+}
+
+unsigned link_seen(struct link *link, unsigned message)
+{
+	pthread_mutex_lock(&link->lock);
+	unsigned seen = message < MESSAGES_MAX ? link->seen[message] : 0;
+
+	pthread_mutex_unlock(&link->lock);
+	return seen;
+}
+
+unsigned link_hits(struct link *link)
+{
+	pthread_mutex_lock(&link->lock);
+	unsigned hits = link->hits;
+
+	pthread_mutex_unlock(&link->lock);
+	return hits;
+}
+
+void link_stop(struct link *link)
+{
+	if (!link)
+		return;
+	pthread_mutex_lock(&link->lock);
+	link->quits = true;
+	unlock_and_wake(link);
+	pthread_join(link->thread, NULL);
+	free_link(link);
+}
