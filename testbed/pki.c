@@ -243,7 +243,7 @@ int pki_write_x509(const char *dir, const char *host, const char *client, struct
 		.to_s = DAY_S / 2,
 		.serial = 2};
 	struct pki_cert caller = {.name = client, .from_s = -60, .to_s = DAY_S / 2, .serial = 3};
-	struct pki *pki;
+	struct pki *pki = NULL;
 
 	if (pki_create(&pki, err))
 		return -1;

@@ -74,7 +74,7 @@ static double figure_of(const struct bench_row *row, const struct bench_sample *
 
 static struct bench_spread spread(const struct bench_row *row, enum figure figure)
 {
-	return bench_spread_over(row, figure_of, figure);
+	return bench_spread_over(row, figure_of, (int)figure);
 }
 
 const struct bench_sample *bench_median_run(const struct bench_row *row)
