@@ -15,7 +15,7 @@
 MODULE_DESCRIPTION("Simulated VFIO PCI devices that can be live-migrated, as mediated devices");
 MODULE_AUTHOR("The switchover project");
 MODULE_LICENSE("GPL");
-MODULE_VERSION("0.1.0");
+MODULE_VERSION(SIMVF_VERSION);
 
 static DEFINE_IDA(indices);
 /* The parent's: types are called by it, simvf_mdev-vf. */
