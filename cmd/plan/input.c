@@ -4,7 +4,7 @@
  * figures of a host as JSON, figure by figure by the same parser.
  */
 #include "cmd/plan/plan.h"
-#include "server/server.h"
+#include "simvf/profiles/named.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -19,8 +19,7 @@ static struct swo_plan_device device_of(const struct svf_profile *p)
 		.to_running_ns = p->to_running_ns,
 		.config_load_ns = p->config_load_ns,
 		.state_bytes = p->state_bytes,
-		.precopy_bytes = p->state_bytes / 100 * p->precopy_percent +
-				 p->state_bytes % 100 * p->precopy_percent / 100,
+		.precopy_bytes = svf_profile_precopy_bytes(p),
 		.save_rate = p->save_rate,
 		.load_rate = p->load_rate,
 		.pf = -1};
@@ -38,7 +37,7 @@ static int add_profile(const char *name, struct plan_input *input, struct swo_er
 	if (input->count == PLAN_KINDS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"--profile: more than %d kinds of devices", PLAN_KINDS_MAX);
-	if (srv_profile_load(name, &profile, err))
+	if (svf_profile_load(name, &profile, err))
 		return -1;
 	struct swo_plan_device *d = &input->kinds[input->count++];
 

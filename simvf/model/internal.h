@@ -6,6 +6,7 @@
 #ifndef SIMVF_MODEL_INTERNAL_H
 #define SIMVF_MODEL_INTERNAL_H
 
+#include "../profiles/text.h"
 #include "model.h"
 
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -132,11 +133,6 @@ bool svf_fault_waits(const struct svf *dev, unsigned where, unsigned what, uint6
 void svf_fault_corrupt(struct svf *dev, uint64_t offset, uint8_t *data, size_t len);
 /* Something counted (bytes, doorbells) went from `before` to `reached`: die or close there? */
 void svf_fault_events(struct svf *dev, unsigned where, uint64_t before, uint64_t reached);
-
-/* text.c */
-bool svf_text_number(const char **text, uint64_t *out);
-bool svf_text_is(const char *text, size_t len, const char *word);
-bool svf_text_equal(const char *a, const char *b);
 
 static inline bool svf_state_saves(unsigned state)
 {

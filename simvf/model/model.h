@@ -12,21 +12,7 @@
 #ifndef SIMVF_MODEL_MODEL_H
 #define SIMVF_MODEL_MODEL_H
 
-#ifdef __KERNEL__
-#include <linux/types.h>
-#ifndef UINT64_C
-#define UINT64_C(c) c##ULL
-#endif
-#ifndef UINT64_MAX
-#define UINT64_MAX (~UINT64_C(0))
-#define UINT32_MAX (~0u)
-#endif
-#else
-#include <stdbool.h>
-#include <stddef.h>
-#include <stdint.h>
-#endif
-
+#include "../profiles/profile.h"
 #include "../regs.h"
 
 /* asm-generic/errno-base.h */
@@ -62,14 +48,10 @@ enum svf_state {
 #define SVF_REGION_CONFIG 7
 #define SVF_CONFIG_SIZE	  256
 
-#define SVF_BLOCK	 4096u
-#define SVF_STATE_MAX	 (UINT64_C(16) << 30)
-#define SVF_GRANT	 (UINT64_C(1) << 20) /* what the engines, and a PF, do in one go */
-#define SVF_AHEAD	 (2 * SVF_GRANT) /* saved before it is read; taken before it is loaded */
-#define SVF_INBOX_WORDS	 (SIMVF_BAR_INBOX_SIZE / 8)
-#define SVF_LOG_CHUNKS	 4096 /* of 64 pages */
-#define SVF_FAULTS	 16
-#define SVF_PROFILE_NAME 32
+#define SVF_AHEAD	(2 * SVF_GRANT) /* saved before it is read; taken before it is loaded */
+#define SVF_INBOX_WORDS (SIMVF_BAR_INBOX_SIZE / 8)
+#define SVF_LOG_CHUNKS	4096 /* of 64 pages */
+#define SVF_FAULTS	16
 
 const char *svf_state_name(unsigned state);
 int svf_state_by_name(const char *name, size_t len); /* -1: no such state */
@@ -79,30 +61,6 @@ int svf_state_by_name(const char *name, size_t len); /* -1: no such state */
  * `to` itself when they are the same, or -SVF_EINVAL. Source: linux/vfio.h, migration v2.
  */
 int svf_next_state(unsigned from, unsigned to, unsigned mig_flags);
-
-/* Profile */
-
-struct svf_profile {
-	char name[SVF_PROFILE_NAME];
-	uint64_t to_p2p_ns;	       /* RUNNING->RUNNING_P2P, PRE_COPY->PRE_COPY_P2P */
-	uint64_t to_stop_copy_ns;      /* PRE_COPY_P2P->STOP_COPY, RUNNING_P2P->STOP */
-	uint64_t resuming_to_stop_ns;  /* after everything is loaded */
-	uint64_t to_running_p2p_ns;    /* STOP->RUNNING_P2P */
-	uint64_t to_running_ns;	       /* RUNNING_P2P->RUNNING, PRE_COPY_P2P->PRE_COPY */
-	uint64_t config_load_ns;       /* a write to PCI_COMMAND while it is restored */
-	uint64_t state_bytes;	       /* whole blocks */
-	uint64_t save_rate, load_rate; /* bytes a second; 0: as fast as it goes */
-	uint32_t precopy_percent;      /* of the state, that can be sent while running */
-	bool guesses;		       /* some of these are not measured */
-};
-
-void svf_profile_init(struct svf_profile *profile);
-/* One figure as text; false, with *why, when the key or the value is no good. */
-bool svf_profile_set(
-	struct svf_profile *profile, const char *key, const char *value, const char **why);
-/* "key = value" lines, # comments. On failure *line is where, *why what. */
-bool svf_profile_parse(struct svf_profile *profile, const char *text, size_t len, unsigned *line,
-	const char **why);
 
 /* Faults */
 

@@ -189,7 +189,7 @@ static error_t parse_profile(int key, char *arg, struct argp_state *state)
 	struct srv_args *a = state->input;
 	struct swo_error err;
 
-	if (key == OPT_PROFILE && srv_profile_load(arg, &a->profile, &err))
+	if (key == OPT_PROFILE && svf_profile_load(arg, &a->profile, &err))
 		argp_error(state, "%s", err.text);
 	return 0;
 }
@@ -211,7 +211,7 @@ void srv_args_parse(int argc, char **argv, struct srv_args *a)
 	memset(a, 0, sizeof(*a));
 	a->ready_fd = -1;
 	a->mig_flags = SVF_MIG_STOP_COPY | SVF_MIG_P2P | SVF_MIG_PRE_COPY;
-	if (srv_profile_load("instant", &a->profile, NULL))
+	if (svf_profile_load("instant", &a->profile, NULL))
 		svf_profile_init(&a->profile);
 	argp_parse(&first, argc, argv, ARGP_NO_ARGS, NULL, a);
 	argp_parse(&second, argc, argv, 0, NULL, a);

@@ -9,6 +9,7 @@
 #include "device/vfio_user/message.h"
 #include "device/vfio_user/proto.h"
 #include "model/model.h"
+#include "profiles/named.h"
 #include "switchover/base.h"
 
 #include <jansson.h>
@@ -110,10 +111,6 @@ struct srv {
 
 /* args.c: argp; exits by itself on a bad command line. */
 void srv_args_parse(int argc, char **argv, struct srv_args *args);
-
-/* profiles.c: one that is built in, or a file. */
-int srv_profile_load(const char *name, struct svf_profile *profile, struct swo_error *err);
-const char *srv_profile_names(void); /* "instant, even, ..." */
 
 /* server.c */
 int srv_open(struct srv *s, const struct srv_args *args, struct swo_error *err);

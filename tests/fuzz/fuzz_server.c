@@ -132,7 +132,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	int sv[2];
 
 	fuzz_take(&data, &size, &mode, 1);
-	fuzz_check(s && !srv_profile_load("even", &args.profile, NULL) && !make_socket(path));
+	fuzz_check(s && !svf_profile_load("even", &args.profile, NULL) && !make_socket(path));
 	args.profile.state_bytes = 16384;
 	args.mig_flags = 7;
 	args.ready_fd = -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Profiles: those that are built in have the figures of the design, and text is read strictly. */
 #include "rig.h"
-#include "server/server.h"
+#include "simvf/profiles/named.h"
 
 #include <stdio.h>
 #include <unistd.h>
@@ -12,29 +12,29 @@ static void built_in_profiles_have_their_figures(void **state)
 	struct svf_profile p;
 	struct swo_error err;
 
-	assert_int_equal(srv_profile_load("even", &p, &err), 0);
+	assert_int_equal(svf_profile_load("even", &p, &err), 0);
 	assert_string_equal(p.name, "even");
 	assert_int_equal(p.to_p2p_ns + p.to_stop_copy_ns + p.resuming_to_stop_ns +
 				 p.to_running_p2p_ns + p.to_running_ns,
 		125 * MS);
 	assert_int_equal(p.state_bytes, 65536);
 	assert_int_equal(p.precopy_percent, 50);
-	assert_int_equal(srv_profile_load("cx7", &p, &err), 0);
+	assert_int_equal(svf_profile_load("cx7", &p, &err), 0);
 	assert_int_equal(p.state_bytes, 20 << 20);
 	assert_int_equal(p.save_rate, 400000000);
 	assert_int_equal(p.load_rate, 420000000);
 	assert_int_equal(p.config_load_ns, 70 * MS);
 	assert_true(p.guesses);
-	assert_int_equal(srv_profile_load("instant", &p, &err), 0);
+	assert_int_equal(svf_profile_load("instant", &p, &err), 0);
 	assert_int_equal(p.to_p2p_ns + p.save_rate + p.precopy_percent, 0);
 	assert_int_equal(p.state_bytes, 1 << 20);
 	assert_false(p.guesses);
-	assert_int_equal(srv_profile_load("mixed-big", &p, &err), 0);
+	assert_int_equal(svf_profile_load("mixed-big", &p, &err), 0);
 	assert_int_equal(p.state_bytes, 64 << 20);
 	assert_int_equal(p.save_rate, 300000000);
-	assert_int_equal(srv_profile_load("mixed-mlx5", &p, &err), 0);
-	assert_int_equal(srv_profile_load("mixed-qat", &p, &err), 0);
-	assert_int_equal(srv_profile_load("mixed-instant", &p, &err), 0);
+	assert_int_equal(svf_profile_load("mixed-mlx5", &p, &err), 0);
+	assert_int_equal(svf_profile_load("mixed-qat", &p, &err), 0);
+	assert_int_equal(svf_profile_load("mixed-instant", &p, &err), 0);
 }
 
 static void an_unknown_profile_names_those_that_exist(void **state)
@@ -43,10 +43,10 @@ static void an_unknown_profile_names_those_that_exist(void **state)
 	struct svf_profile p;
 	struct swo_error err;
 
-	assert_int_equal(srv_profile_load("evn", &p, &err), -1);
+	assert_int_equal(svf_profile_load("evn", &p, &err), -1);
 	assert_non_null(strstr(err.text, "even"));
-	assert_int_equal(srv_profile_load("/does/not/exist.ini", &p, &err), -1);
-	assert_int_equal(srv_profile_load("/", &p, &err), -1);
+	assert_int_equal(svf_profile_load("/does/not/exist.ini", &p, &err), -1);
+	assert_int_equal(svf_profile_load("/", &p, &err), -1);
 }
 
 static void a_profile_may_be_a_file(void **state)
@@ -61,7 +61,7 @@ static void a_profile_may_be_a_file(void **state)
 	assert_true(fd >= 0);
 	assert_int_equal(write(fd, text, sizeof(text) - 1), sizeof(text) - 1);
 	close(fd);
-	assert_int_equal(srv_profile_load(path, &p, &err), 0);
+	assert_int_equal(svf_profile_load(path, &p, &err), 0);
 	assert_int_equal(p.to_p2p_ns, 1500000);
 	assert_int_equal(p.state_bytes, 3 << 20);
 	unlink(path);

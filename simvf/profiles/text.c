@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * text.c - the little that the model needs to read of text: numbers and words,
- * without a C library.
+ * text.c - numbers and words of profiles and faults, without a C library.
  */
-#include "internal.h"
+#include "text.h"
 
 bool svf_text_number(const char **text, uint64_t *out)
 {

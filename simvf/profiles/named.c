@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * profiles.c - finding a profile: one of simvf/profiles, which are built in, or a file
- * in the same form.
+ * named.c - a profile by name: one of this folder, which are built in, or a file of
+ * the same form.
  */
-#include "server.h"
+#include "named.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@ static const struct {
 #include "profiles.inc"
 };
 
-const char *srv_profile_names(void)
+const char *svf_profile_names(void)
 {
 	static char names[512];
 
@@ -50,7 +50,7 @@ static int parse(const char *name, const char *text, size_t len, struct svf_prof
 	return 0;
 }
 
-int srv_profile_load(const char *name, struct svf_profile *profile, struct swo_error *err)
+int svf_profile_load(const char *name, struct svf_profile *profile, struct swo_error *err)
 {
 	char *text = NULL;
 	size_t len;
@@ -64,7 +64,7 @@ int srv_profile_load(const char *name, struct svf_profile *profile, struct swo_e
 	if (!strchr(name, '/') && !strchr(name, '.'))
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"no profile '%s'; there are: %s, or the path of a file", name,
-			srv_profile_names());
+			svf_profile_names());
 	file = fopen(name, "re");
 	if (!file)
 		return swo_error_set(err, SWO_E_IO, errno, "profile '%s'", name);

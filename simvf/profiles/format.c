@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * profile.c - what a device's arcs, saving and loading cost, read from "key = value"
+ * format.c - what a device's arcs, saving and loading cost, read from "key = value"
  * text: the files in simvf/profiles, or a command line's options.
  */
-#include "internal.h"
+#include "text.h"
 
 enum unit { MILLISECONDS, BYTES, MEGABYTES_PER_SECOND, PERCENT };
 
@@ -29,8 +29,8 @@ static const struct figure {
 
 void svf_profile_init(struct svf_profile *profile)
 {
-	svf_zero(profile, sizeof(*profile));
-	svf_copy(profile->name, "custom", 7);
+	__builtin_memset(profile, 0, sizeof(*profile));
+	__builtin_memcpy(profile->name, "custom", 7);
 	profile->state_bytes = SVF_GRANT;
 }
 
@@ -143,7 +143,7 @@ static bool line_of(const char *line, size_t len, char *key, char *value, size_t
 			to--;
 		if (to - from >= room)
 			return false;
-		svf_copy(out, line + from, to - from);
+		__builtin_memcpy(out, line + from, to - from);
 		out[to - from] = 0;
 	}
 	return true;
