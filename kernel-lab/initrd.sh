@@ -66,8 +66,8 @@ make_initrd() {
 	cp "$(command -v busybox)" "$tree/bin/busybox"
 	cp "$top/kernel-lab/init" "$tree/init"
 	add_modules "$1"
-	for program in "$top"/build/tests/kernel-lab/lab-* "$top/build/switchover" "$top/build/switchover-simvf" \
-		"$top/build/libswitchover-preload.so"; do
+	for program in "$top"/build/tests/kernel-lab/lab-* "$top/build/switchover" "$top/build/switchover-bench" \
+		"$top/build/switchover-simvf" "$top/build/libswitchover-preload.so"; do
 		[ -f "$program" ] && [ -x "$program" ] || continue
 		add_program "$program"
 	done

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cmd.h - the verbs of `switchover VERB`: one file a verb, one line a verb in
- * the table of main.c. A verb gets its own name as argv[0] and returns an exit status.
+ * cmd.h - a program made of verbs, `switchover VERB` and `switchover-bench VERB`: the table of
+ * verbs, the exit statuses, and the dispatch. A verb gets its own name as argv[0] and returns an
+ * exit status.
  */
 #ifndef CMD_COMMON_CMD_H
 #define CMD_COMMON_CMD_H
@@ -9,19 +10,28 @@
 /* Exit statuses that every verb keeps to; argp's own errors end with CLI_USAGE too. */
 enum cli_exit {
 	CLI_OK = 0,
-	CLI_FAILED = 1,	     /* it was tried, and did not come out well */
-	CLI_USAGE = 2,	     /* the command line makes no sense */
-	CLI_IN_DOUBT = 3,    /* migrate, resolve: GO was sent and nobody answered */
-	CLI_UNREACHABLE = 4, /* migrate, resolve: the VMM cannot be talked to */
+	CLI_FAILED = 1,	     /* the operation failed */
+	CLI_USAGE = 2,	     /* invalid usage */
+	CLI_IN_DOUBT = 3,    /* migrate, resolve: GO was sent, STARTED not received */
+	CLI_UNREACHABLE = 4, /* migrate, resolve: the VMM does not answer */
 };
 
-int cmd_migrate(int argc, char **argv);
-int cmd_bench(int argc, char **argv);
-int cmd_resolve(int argc, char **argv);
-int cmd_exec(int argc, char **argv);
-int cmd_observe(int argc, char **argv);
-int cmd_plan(int argc, char **argv);
-int cmd_vm(int argc, char **argv);
-int cmd_probe(int argc, char **argv);
+struct cmd_verb {
+	const char *name;
+	int (*run)(int argc, char **argv); /* NULL: left out of this build */
+	const char *what;		   /* one line of --help */
+	const char *option;		   /* the build option that leaves it out; NULL: none */
+};
+
+struct cmd_program {
+	const char *name;
+	const char *what;  /* the second line of --help */
+	const char *notes; /* the last lines of --help; NULL: none */
+	const struct cmd_verb *verbs;
+	unsigned count;
+};
+
+/* Runs the verb that argv[1] names, or --help or --version; an exit status. */
+int cmd_dispatch(const struct cmd_program *program, int argc, char **argv);
 
 #endif

@@ -59,7 +59,7 @@ static int figure(const json_t *root, const char *path, const char *key, double 
 
 	if (!json_is_number(value) || !(number >= 0 && number <= max))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"costs '%s': %s is not a number from 0 to %.0f", path, key, max);
+			"--costs '%s': %s is not a number from 0 to %.0f", path, key, max);
 	*out = (uint64_t)llrint(number * unit);
 	return 0;
 }
@@ -72,7 +72,7 @@ static int read_object(
 	if (!format || strcmp(format, FORMAT) != 0 ||
 		json_integer_value(json_object_get(root, "version")) != 1)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"'%s' is not a file of costs: `switchover bench --calibrate` writes one",
+			"--costs '%s': not a file of costs; `switchover-bench calibrate` writes one",
 			path);
 	if (figure(root, path, "fixed_ms", MS_MAX, 1e6, &out->fixed_ns, err) ||
 		figure(root, path, "arc_ms", MS_MAX, 1e6, &out->arc_ns, err) ||
@@ -81,7 +81,7 @@ static int read_object(
 		return -1;
 	if (out->state_rate && (double)out->state_rate < RATE_MIN * 1e6)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"costs '%s': state_rate is below %.1f MB/s; 0 means no limit", path,
+			"--costs '%s': state_rate is below %.1f MB/s; 0 means no limit", path,
 			RATE_MIN);
 	return 0;
 }
@@ -93,13 +93,13 @@ int costs_read(const char *path, struct swo_costs *out, struct swo_error *err)
 
 	*out = (struct swo_costs){0};
 	if (!file)
-		return swo_error_set(err, SWO_E_IO, errno, "costs: open '%s'", path);
+		return swo_error_set(err, SWO_E_IO, errno, "--costs: open '%s'", path);
 	json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &why);
 
 	fclose(file);
 	if (!root)
-		return swo_error_set(
-			err, SWO_E_INVALID, 0, "costs '%s', line %d: %s", path, why.line, why.text);
+		return swo_error_set(err, SWO_E_INVALID, 0, "--costs '%s', line %d: %s", path,
+			why.line, why.text);
 	int rc = read_object(root, path, out, err);
 
 	json_decref(root);

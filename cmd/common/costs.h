@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * costs.h - the file in which `switchover bench --calibrate` leaves what the machinery costs on a
+ * costs.h - the file in which `switchover-bench calibrate` leaves the engine overhead of a
  * host, for whoever predicts.
  */
 #ifndef CMD_COMMON_COSTS_H

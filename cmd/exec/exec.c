@@ -4,6 +4,7 @@
  * preload library in front of it, or says why that cannot work.
  */
 #include "cmd/common/cmd.h"
+#include "cmd/common/verbs.h"
 #include "cmd/exec/check.h"
 
 #include <argp.h>

@@ -7,6 +7,7 @@
 #include "cmd/common/event_record.h"
 #include "cmd/common/qmp_client.h"
 #include "cmd/common/tls_args.h"
+#include "cmd/common/verbs.h"
 #include "cmd/migrate/view.h"
 
 #include <argp.h>

@@ -7,6 +7,7 @@
 
 #include "cmd/common/cmd.h"
 #include "cmd/common/timeline_out.h"
+#include "cmd/common/verbs.h"
 
 #include <argp.h>
 #include <stdio.h>

@@ -6,6 +6,7 @@
 #include "cmd/plan/plan.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/costs.h"
+#include "cmd/common/verbs.h"
 
 #include <errno.h>
 #include <stdlib.h>

@@ -7,6 +7,7 @@
 
 #include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
+#include "cmd/common/verbs.h"
 
 #include <argp.h>
 #include <signal.h>

@@ -6,6 +6,7 @@
 #include "cmd/resolve/resolve.h"
 
 #include "cmd/common/cmd.h"
+#include "cmd/common/verbs.h"
 
 #include <argp.h>
 #include <stdlib.h>

@@ -88,8 +88,8 @@ static const struct argp_option options[] = {
 		"plan`, by their names, or in turn where it has none of them",
 		2},
 	{"costs", OPT_COSTS, "FILE", 0,
-		"What the machinery costs, for the expected downtime: `switchover bench "
-		"--calibrate` writes it",
+		"Engine overhead, for the expected downtime: `switchover-bench calibrate` writes "
+		"the file",
 		2},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
 		"Write each migration's timeline there: .txt a picture, .chrome.json a Chrome "
@@ -120,18 +120,11 @@ static const struct argp_option options[] = {
 
 static uint64_t take_size(struct argp_state *state, const char *text)
 {
-	static const char units[] = "KMGT";
-	char *end;
+	uint64_t bytes = 0;
 
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-	const char *unit = *end ? strchr(units, *end) : NULL;
-	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
-
-	if (*text < '0' || *text > '9' || errno || (*end && (!unit || end[1])) ||
-		value > UINT64_MAX >> shift)
-		argp_error(state, "--ram wants a size as in 256M or 4G, not '%s'", text);
-	return (uint64_t)value << shift;
+	if (!args_size_of(text, &bytes))
+		argp_error(state, "--ram: expected a size as in 256M or 4G, got '%s'", text);
+	return bytes;
 }
 
 /* The index of `text` among the words. */

@@ -4,6 +4,7 @@
  * for `quit`, and for what is worth a line on stderr.
  */
 #include "cmd/common/cmd.h"
+#include "cmd/common/verbs.h"
 #include "cmd/vm/args.h"
 #include "cmd/vm/costs.h"
 #include "vmm/machine/qmp.h"

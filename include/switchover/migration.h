@@ -94,7 +94,7 @@ struct swo_vm {
 
 /*
  * What the machinery costs on a host beside what its devices take: threads, messages, copies. The
- * CPUs are taken as one that does one thing at a time. `switchover bench --calibrate` measures
+ * CPUs are taken as one that does one thing at a time. `switchover-bench calibrate` measures
  * it; all 0: nothing is known, and nothing is added.
  */
 struct swo_costs {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ablate.c - `bench --ablate`: the full pipeline against each of its parts switched off,
+ * ablate.c - `switchover-bench ablate`: the full pipeline against each of its parts switched off,
  * and what each part is worth.
  */
 #include "testbed/bench/bench.h"

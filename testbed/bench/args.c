@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * args.c - the command line of `switchover bench`.
+ * args.c - the options of the verbs that measure: run, ablate, scale, calibrate. What is said here is
+ * checked by itself only; config.c checks what depends on something else.
  */
 #include "testbed/bench/bench.h"
 
 #include "cmd/common/args.h"
+#include "cmd/common/cmd.h"
 
 #include <argp.h>
 #include <stdlib.h>
@@ -16,9 +18,8 @@ enum {
 	OPT_PROFILE,
 	OPT_BACKEND,
 	OPT_RUNS,
-	OPT_ABLATE,
-	OPT_SCALE,
-	OPT_CALIBRATE,
+	OPT_MAX_VFS,
+	OPT_OUTPUT,
 	OPT_COSTS,
 	OPT_PROBED,
 	OPT_ACCEL,
@@ -50,80 +51,99 @@ enum {
 	OPT_TIMELINE,
 };
 
-static const struct argp_option options[] = {
+/* Of a verb alone, or with another default */
+
+static const struct argp_option run_options[] = {
 	{NULL, 0, NULL, 0, "Rows: one for each number of VFs and kind of transitions", 1},
 	{"vfs", OPT_VFS, "N,N,...", 0, "Numbers of devices (1,2,4)", 1},
 	{"transitions", OPT_TRANSITIONS, "LIST", 0, "serial, parallel or both (serial,parallel)",
 		1},
 	{"runs", OPT_RUNS, "N", 0, "Migrations a row (5)", 1},
-	{"ablate", OPT_ABLATE, NULL, 0,
-		"Instead of transitions: the full pipeline against each of its parts switched off, "
-		"and with --handler-cost against a slow ordinary handler",
+	{0},
+};
+static const struct argp_option ablate_options[] = {
+	{NULL, 0, NULL, 0, "Rows: the full pipeline and each of its parts switched off", 1},
+	{"vfs", OPT_VFS, "N,N,...", 0, "Numbers of devices (1,2,4)", 1},
+	{"runs", OPT_RUNS, "N", 0, "Migrations a row (5)", 1},
+	{0},
+};
+static const struct argp_option scale_options[] = {
+	{NULL, 0, NULL, 0, "Rows: one for each number of VFs", 1},
+	{"max-vfs", OPT_MAX_VFS, "N", 0, "Numbers of devices: 1, 2, 4 ... N (128)", 1},
+	{"vfs", OPT_VFS, "N,N,...", 0, "These numbers instead", 1},
+	{"transitions", OPT_TRANSITIONS, "LIST", 0, "serial, parallel or both (parallel)", 1},
+	{"runs", OPT_RUNS, "N", 0, "Migrations a row (1)", 1},
+	{0},
+};
+static const struct argp_option calibrate_options[] = {
+	{NULL, 0, NULL, 0, "Rows: 1 and N devices without state, and N with 4 MiB each", 1},
+	{"output", OPT_OUTPUT, "FILE", 0,
+		"Write the overhead to FILE, for --costs here and of switchover plan (required)",
 		1},
-	{"scale", OPT_SCALE, "N", OPTION_ARG_OPTIONAL,
-		"Instead of --vfs and transitions: 1, 2, 4 ... N VFs (128), parallel, once each "
-		"unless --runs says otherwise, and by how much everything grows",
-		1},
-	{"calibrate", OPT_CALIBRATE, "FILE", 0,
-		"Instead of all that: measure what the machinery costs on this host, with devices "
-		"that cost nothing, 1 and 8 (--vfs says another number), 9 runs unless --runs "
-		"follows; write it for --costs here and of switchover plan",
-		1},
-	{"costs", OPT_COSTS, "FILE", 0,
-		"What --calibrate wrote: the predictions and the source's estimate count it in", 1},
-	{"probed", OPT_PROBED, NULL, 0,
-		"The machines are told what the profile says of the devices, as a probe would: "
-		"what "
-		"does the source's own estimate make of it?",
-		1},
+	{"vfs", OPT_VFS, "N", 0, "Number of devices (8)", 1},
+	{"runs", OPT_RUNS, "N", 0, "Migrations a row (9)", 1},
+	{0},
+};
+
+/* Of all verbs */
+
+static const struct argp_option common_options[] = {
 	{"profile", OPT_PROFILE, "NAME", 0,
-		"Of the devices: even, cx7, instant, another of simvf's, or mixed: four kinds in "
-		"turn (even)",
+		"Profile of the devices: even, cx7, instant, another of switchover-simvf's, a "
+		"file, or mixed: four kinds in turn (even; calibrate: instant)",
 		1},
 	{"backend", OPT_BACKEND, "KIND", 0,
-		"Devices are processes, or those of simvf.ko in this kernel: vfio-user or kernel "
+		"vfio-user: devices are processes; kernel: devices of simvf.ko in this kernel "
 		"(vfio-user)",
 		1},
+	{"costs", OPT_COSTS, "FILE", 0,
+		"Count in the engine overhead of this file, which calibrate wrote, in predictions "
+		"and in the source's estimate",
+		1},
+	{"probed", OPT_PROBED, NULL, 0,
+		"Give the machines the profile's figures, as a probe of the devices would", 1},
 	{NULL, 0, NULL, 0, "The machine", 2},
 	{"accel", OPT_ACCEL, "KIND", 0, "auto, kvm or native (auto)", 2},
 	{"vcpus", OPT_VCPUS, "N", 0, "vCPUs (2)", 2},
 	{"ram", OPT_RAM, "SIZE", 0, "Guest memory (256M)", 2},
-	{"fill-ram", OPT_FILL_RAM, NULL, 0, "All of it is written before the guest starts", 2},
+	{"fill-ram", OPT_FILL_RAM, NULL, 0, "Write every page of it before the guest starts", 2},
 	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Pages each vCPU writes a second (200)", 2},
 	{"dma-pages", OPT_DMA_PAGES, "N", 0, "Ring of each device's DMA engine (64)", 2},
 	{"dma-rate", OPT_DMA_RATE, "N", 0, "Pages each device writes a second (100)", 2},
 	{"p2p-rate", OPT_P2P_RATE, "N", 0, "Writes to a sibling's BAR a second (100)", 2},
 	{"irq-every", OPT_IRQ_EVERY, "N", 0, "An interrupt every N doorbells (16)", 2},
 	{"doorbell-period-us", OPT_DOORBELL, "US", 0,
-		"Each vCPU rings each device so often (1000 up to 4 VFs, then 250 a VF)", 2},
-	{"handler-cost", OPT_HANDLER_COST, "MS", 0, "An ordinary handler at each depth costs this",
+		"Period of the doorbells of each vCPU on each device (1000 up to 4 VFs, then 250 a VF)",
 		2},
-	{"pf", OPT_PF, "NAME", 0, "All devices of a side are on one PF of this name", 2},
-	{"pfs", OPT_PFS, "N", 0, "They are spread over N PFs (cx7: one PF unless said)", 2},
-	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "A PF takes arcs one at a time, too", 2},
-	{"root-ports", OPT_ROOT_PORTS, "N", 0, "Devices lie behind N root ports in turn (0)", 2},
+	{"handler-cost", OPT_HANDLER_COST, "MS", 0,
+		"Add an ordinary handler of this cost at each depth", 2},
+	{"pf", OPT_PF, "NAME", 0, "Put all devices of a side on one PF of this name", 2},
+	{"pfs", OPT_PFS, "N", 0, "Spread them over N PFs (cx7: 1, else no PF)", 2},
+	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "Let a PF serialise arcs, not only data", 2},
+	{"root-ports", OPT_ROOT_PORTS, "N", 0, "Put devices behind N root ports in turn (0)", 2},
 	{NULL, 0, NULL, 0, "The migration", 3},
 	{"channel", OPT_CHANNEL, "KIND", 0, "unix or tcp (unix)", 3},
 	{"tls", OPT_TLS, "KIND", 0,
-		"Encrypted, with throw-away certificates or a shared key: x509 or psk; over tcp "
-		"unless "
-		"--channel says otherwise",
+		"Encrypt, with throw-away certificates or a shared key: x509 or psk; over tcp "
+		"unless --channel is given",
 		3},
 	{"channels", OPT_CHANNELS, "N", 0, "Connections (2)", 3},
 	{"handover", OPT_HANDOVER, "HOW", 0,
-		"RAM is copied, or handed over by descriptor: copy or fd (copy)", 3},
-	{"join", OPT_JOIN, "WHEN", 0, "A device is joined at the end of its depth or pass", 3},
-	{"stream", OPT_STREAM, "WHEN", 0, "A device's state goes early, or late: after all stopped",
+		"Copy RAM, or hand it over by descriptor: copy or fd (copy)", 3},
+	{"join", OPT_JOIN, "WHEN", 0,
+		"Join a device at the end of its depth or of the pass: depth or pass (pass)", 3},
+	{"stream", OPT_STREAM, "WHEN", 0,
+		"Send a device's state early, or late, after all have stopped (early)", 3},
+	{"finalise", OPT_FINALISE, "WHEN", 0, "Time of RESUMING->STOP: early, ram or late (early)",
 		3},
-	{"finalise", OPT_FINALISE, "WHEN", 0, "RESUMING->STOP: early, ram or late", 3},
-	{"config", OPT_CONFIG, "WHEN", 0, "Config is applied early or late", 3},
+	{"config", OPT_CONFIG, "WHEN", 0, "Apply config early or late (early)", 3},
 	{NULL, 0, NULL, 0, "Output", 4},
 	{"json", OPT_JSON, "FILE", 0, "Write a JSON object per row", 4},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
 		"Write the timeline of the median run of the last row, beside it a Chrome trace",
 		4},
 	{"keep", OPT_KEEP, NULL, 0, "Keep logs and sockets of every run", 4},
-	{"verbose", OPT_VERBOSE, NULL, 0, "Say what happens", 4},
+	{"verbose", OPT_VERBOSE, NULL, 0, "Print each step", 4},
 	{0},
 };
 
@@ -134,7 +154,7 @@ static unsigned number(
 }
 
 /* One of the words of `choices`, which are separated by spaces. */
-static const char *word(
+static const char *choice(
 	struct argp_state *state, const char *name, const char *text, const char *choices)
 {
 	size_t len = strlen(text);
@@ -142,7 +162,7 @@ static const char *word(
 	for (const char *at = choices; len && (at = strstr(at, text)); at += len)
 		if ((at == choices || at[-1] == ' ') && (at[len] == ' ' || !at[len]))
 			return text;
-	argp_error(state, "--%s wants one of: %s; not '%s'", name, choices, text);
+	argp_error(state, "--%s: expected one of: %s; got '%s'", name, choices, text);
 	return text;
 }
 
@@ -157,7 +177,7 @@ static void parse_vfs(struct argp_state *state, struct bench_config *config, cha
 		config->vfs[config->vfs_count++] = number(state, "vfs", one, 1, BENCH_VFS_MAX);
 	}
 	if (!config->vfs_count)
-		argp_error(state, "--vfs wants numbers, as in 1,2,4");
+		argp_error(state, "--vfs: expected numbers, as in 1,2,4; got '%s'", list);
 }
 
 static void parse_transitions(struct argp_state *state, struct bench_config *config, char *list)
@@ -167,12 +187,12 @@ static void parse_transitions(struct argp_state *state, struct bench_config *con
 	config->transitions_count = 0;
 	for (char *one = strtok_r(list, ",", &save); one; one = strtok_r(NULL, ",", &save)) {
 		if (config->transitions_count == 2)
-			argp_error(state, "--transitions takes serial, parallel or both");
+			argp_error(state, "--transitions: at most serial and parallel");
 		config->transitions[config->transitions_count++] =
-			word(state, "transitions", one, "serial parallel");
+			choice(state, "transitions", one, "serial parallel");
 	}
 	if (!config->transitions_count)
-		argp_error(state, "--transitions takes serial, parallel or both");
+		argp_error(state, "--transitions: expected serial, parallel or both");
 }
 
 static error_t parse_machine(int key, char *arg, struct argp_state *state)
@@ -181,7 +201,7 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case OPT_ACCEL:
-		config->accel = word(state, "accel", arg, "auto kvm native");
+		config->accel = choice(state, "accel", arg, "auto kvm native");
 		break;
 	case OPT_VCPUS:
 		config->vcpus = number(state, "vcpus", arg, 1, 64);
@@ -237,28 +257,28 @@ static error_t parse_migration(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case OPT_CHANNEL:
-		config->channel = word(state, "channel", arg, "unix tcp");
+		config->channel = choice(state, "channel", arg, "unix tcp");
 		break;
 	case OPT_TLS:
-		config->tls = word(state, "tls", arg, "x509 psk");
+		config->tls = choice(state, "tls", arg, "x509 psk");
 		break;
 	case OPT_CHANNELS:
 		config->channels = number(state, "channels", arg, 1, 16);
 		break;
 	case OPT_HANDOVER:
-		config->handover = word(state, "handover", arg, "copy fd");
+		config->handover = choice(state, "handover", arg, "copy fd");
 		break;
 	case OPT_JOIN:
-		config->join = word(state, "join", arg, "depth pass");
+		config->join = choice(state, "join", arg, "depth pass");
 		break;
 	case OPT_STREAM:
-		config->stream = word(state, "stream", arg, "early late");
+		config->stream = choice(state, "stream", arg, "early late");
 		break;
 	case OPT_FINALISE:
-		config->finalise = word(state, "finalise", arg, "early ram late");
+		config->finalise = choice(state, "finalise", arg, "early ram late");
 		break;
 	case OPT_CONFIG:
-		config->config = word(state, "config", arg, "early late");
+		config->config = choice(state, "config", arg, "early late");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -266,7 +286,7 @@ static error_t parse_migration(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static error_t parse_option(int key, char *arg, struct argp_state *state)
+static error_t parse_rows(int key, char *arg, struct argp_state *state)
 {
 	struct bench_config *config = state->input;
 
@@ -274,28 +294,37 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_VFS:
 		parse_vfs(state, config, arg);
 		break;
+	case OPT_MAX_VFS:
+		bench_scale_vfs(config, number(state, "max-vfs", arg, 1, BENCH_VFS_MAX));
+		break;
 	case OPT_TRANSITIONS:
 		parse_transitions(state, config, arg);
-		break;
-	case OPT_PROFILE:
-		config->profile = arg;
-		break;
-	case OPT_BACKEND:
-		config->backend = word(state, "backend", arg, "vfio-user kernel");
 		break;
 	case OPT_RUNS:
 		config->runs = number(state, "runs", arg, 1, 1000);
 		break;
-	case OPT_ABLATE:
-		config->ablate = true;
+	case OPT_OUTPUT:
+		config->output = arg;
 		break;
-	case OPT_SCALE:
-		config->scale = true;
-		bench_scale_vfs(config, arg ? number(state, "scale", arg, 1, BENCH_VFS_MAX) : 128);
+	case ARGP_KEY_INIT:
+		state->child_inputs[0] = config;
 		break;
-	case OPT_CALIBRATE:
-		config->calibrate = arg;
-		bench_calibrate_defaults(config);
+	default:
+		return ARGP_ERR_UNKNOWN;
+	}
+	return 0;
+}
+
+static error_t parse_common(int key, char *arg, struct argp_state *state)
+{
+	struct bench_config *config = state->input;
+
+	switch (key) {
+	case OPT_PROFILE:
+		config->profile = arg;
+		break;
+	case OPT_BACKEND:
+		config->backend = choice(state, "backend", arg, "vfio-user kernel");
 		break;
 	case OPT_PROBED:
 		config->probed = true;
@@ -316,25 +345,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		config->verbose = true;
 		break;
 	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is not an option", arg);
-		break;
-	case ARGP_KEY_END:
-		if (!config->channel)
-			config->channel = config->tls ? "tcp" : "unix";
-		if (bench_hands_over(config) &&
-			(config->tls || strcmp(config->channel, "unix") != 0))
-			argp_error(state, "--handover fd needs --channel unix, and no --tls");
-		if (config->pf && config->pfs)
-			argp_error(state, "--pf and --pfs exclude each other");
-		if (config->scale + config->ablate + !!config->calibrate > 1)
-			argp_error(state, "--scale, --ablate and --calibrate exclude each other");
-		if (config->calibrate && (config->vfs_count != 1 || config->vfs[0] < 2))
-			argp_error(state, "--calibrate wants one number of VFs, from 2 on");
-		if (config->calibrate && strcmp(config->profile, "instant") != 0)
-			argp_error(state, "--calibrate is of devices that cost nothing: instant");
-		if (config->ablate && (config->stream || config->finalise || config->config))
-			argp_error(state,
-				"--ablate itself switches --stream, --finalise and --config");
+		argp_error(state, "unexpected argument '%s'", arg);
 		break;
 	default:
 		if (!parse_machine(key, arg, state))
@@ -344,76 +355,49 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static const struct argp argp = {
-	.options = options,
-	.parser = parse_option,
-	.doc = "Start machines with simulated devices, migrate them, check that nothing was lost, "
-	       "and measure from outside how long the guest stood still.\v"
-	       "Rows are interleaved run by run. Exit status: 0 when every migration was whole, 1 "
-	       "when one was not or something failed, 2 when the command line makes no sense.",
+static const struct argp common = {.options = common_options, .parser = parse_common};
+static const struct argp_child children[] = {{&common, 0, NULL, 0}, {0}};
+
+#define DOC_END                                                                                      \
+	"\vRows are interleaved run by run. Exit status: 0 when every migration passed its checks, " \
+	"1 when one did not or something failed, 2 on invalid usage."
+
+static const struct argp verbs[] = {
+	[BENCH_RUN] = {run_options, parse_rows, NULL,
+		"Start machines with simulated devices, migrate them, check that nothing was lost, "
+		"and measure from outside how long the guest stood still." DOC_END,
+		children, NULL, NULL},
+	[BENCH_ABLATE] = {ablate_options, parse_rows, NULL,
+		"Measure what each part of the pipeline gains: the full pipeline against each of "
+		"its parts switched off, and with --handler-cost against a slow ordinary "
+		"handler." DOC_END,
+		children, NULL, NULL},
+	[BENCH_SCALE] = {scale_options, parse_rows, NULL,
+		"Measure what grows with the number of devices: threads, memory, open files, "
+		"times." DOC_END,
+		children, NULL, NULL},
+	[BENCH_CALIBRATE] = {calibrate_options, parse_rows, NULL,
+		"Measure the engine overhead on this host, with devices that cost nothing, and "
+		"write it to a file." DOC_END,
+		children, NULL, NULL},
 };
 
-void bench_defaults(struct bench_config *config)
-{
-	*config = (struct bench_config){
-		.vfs = {1, 2, 4},
-		.vfs_count = 3,
-		.transitions = {"serial", "parallel"},
-		.transitions_count = 2,
-		.profile = "even",
-		.backend = "vfio-user",
-		.runs = 5,
-		.accel = "auto",
-		.channel = "unix",
-		.channels = 2,
-		.ram = "256M",
-		.vcpus = 2,
-		.dirty_rate = 200,
-		.dma_pages = 64,
-		.dma_rate = 100,
-		.p2p_rate = 100,
-		.irq_every = 16,
-	};
-}
-
-void bench_parse_args(int argc, char **argv, struct bench_config *config)
+static void set_defaults(enum bench_kind kind, struct bench_config *config)
 {
 	bench_defaults(config);
-	config->channel = NULL; /* by --tls, unless said */
+	config->kind = kind;
+	config->channel = NULL; /* by --tls, unless given */
+	if (kind == BENCH_SCALE)
+		bench_scale_defaults(config);
+	if (kind == BENCH_CALIBRATE)
+		bench_calibrate_defaults(config);
+}
+
+void bench_parse_args(enum bench_kind kind, int argc, char **argv, struct bench_config *config)
+{
+	set_defaults(kind, config);
 	/* argp ends the program itself on an error, with CLI_USAGE. */
-	argp_parse(&argp, argc, argv, 0, NULL, config);
-}
-
-bool bench_hands_over(const struct bench_config *config)
-{
-	return config->handover && !strcmp(config->handover, "fd");
-}
-
-unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vfs)
-{
-	if (config->doorbell_period_us)
-		return config->doorbell_period_us;
-	/* A doorbell is an exit and a message to another process: more devices, more of them. */
-	return vfs <= 4 ? 1000 : 250 * vfs;
-}
-
-unsigned bench_doorbell_turns(const struct bench_config *config, unsigned vfs)
-{
-	return config->doorbell_period_us ? 1 : (vfs + 3) / 4;
-}
-
-const char *bench_profile_of(const struct bench_config *config, unsigned i)
-{
-	static const char *const mixed[] = {
-		"mixed-mlx5", "mixed-qat", "mixed-big", "mixed-instant"};
-
-	return strcmp(config->profile, "mixed") ? config->profile
-						: mixed[i % SWO_ARRAY_SIZE(mixed)];
-}
-
-int bench_pf_of(const struct bench_config *config, unsigned i)
-{
-	if (config->pfs)
-		return (int)(i % config->pfs);
-	return config->pf || !strcmp(config->profile, "cx7") ? 0 : -1;
+	argp_parse(&verbs[kind], argc, argv, 0, NULL, config);
+	if (!config->channel)
+		config->channel = config->tls ? "tcp" : "unix";
 }

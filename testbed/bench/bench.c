@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench.c - `switchover bench`: rows of migrations, run by run, and what came of
- * them as a table, as JSON and as a picture.
+ * bench.c - the verbs that measure: rows of migrations, run by run, and their results as
+ * a table, as JSON and as a picture.
  */
 #include "testbed/bench/bench.h"
 #include "cmd/common/cmd.h"
-#include "cmd/common/costs.h"
 #include "cmd/common/timeline_out.h"
-#include "testbed/faults/faults.h"
-#include "testbed/soak/soak.h"
+#include "testbed/verbs.h"
 
 #include "switchover/timeline.h"
 
@@ -22,8 +20,9 @@
 #include <unistd.h>
 
 struct bench {
+	const char *name; /* for messages */
 	struct bench_config config;
-	struct bench_variant variants[BENCH_VARIANTS_MAX]; /* with --ablate */
+	struct bench_variant variants[BENCH_VARIANTS_MAX]; /* with ablate, calibrate */
 	struct bench_row rows[BENCH_VARIANTS_MAX * BENCH_LIST_MAX];
 	size_t count;
 	unsigned done, broken; /* migrations */
@@ -47,16 +46,16 @@ static int add_row(struct bench *bench, const struct bench_config *config, unsig
 static int make_rows(struct bench *bench)
 {
 	const struct bench_config *config = &bench->config;
-	size_t variants = config->ablate      ? bench_variants(config, bench->variants)
-			  : config->calibrate ? bench_calibrate_rows(config, bench->variants)
-					      : 0;
+	bool calibrates = config->kind == BENCH_CALIBRATE;
+	size_t variants = calibrates ? bench_calibrate_rows(config, bench->variants)
+			  : config->kind == BENCH_ABLATE ? bench_variants(config, bench->variants)
+							 : 0;
 	int rc = 0;
 
 	for (unsigned v = 0; v < config->vfs_count; v++) {
 		for (size_t i = 0; i < variants; i++)
 			rc |= add_row(bench, &bench->variants[i].config,
-				config->calibrate ? bench->variants[i].config.vfs[0]
-						  : config->vfs[v],
+				calibrates ? bench->variants[i].config.vfs[0] : config->vfs[v],
 				bench->variants[i].transitions, bench->variants[i].name);
 		for (unsigned t = 0; !variants && t < config->transitions_count; t++)
 			rc |= add_row(bench, config, config->vfs[v], config->transitions[t], NULL);
@@ -98,7 +97,7 @@ static int run_one(struct bench *bench, struct bench_row *row, struct swo_error 
 	if (!sample->whole) {
 		bench->broken++;
 		clear_progress();
-		fprintf(stderr, "switchover bench: %u VF%s, %s: not whole: %s\n", row->vfs,
+		fprintf(stderr, "%s: %u VF%s, %s: failed checks: %s\n", bench->name, row->vfs,
 			row->vfs == 1 ? "" : "s", bench_row_name(row), sample->why_not);
 	}
 	if (bench->config.verbose)
@@ -121,7 +120,7 @@ static int run_all(struct bench *bench, struct swo_error *err)
 			if (run_one(bench, &bench->rows[r], err))
 				return -1;
 		}
-	for (size_t r = 0; !bench->config.calibrate && r < bench->count; r++)
+	for (size_t r = 0; bench->config.kind != BENCH_CALIBRATE && r < bench->count; r++)
 		if (bench->rows[r].count &&
 			bench_measure_wire(bench->rows[r].config, &bench->rows[r], err))
 			return -1;
@@ -182,7 +181,7 @@ static int write_timeline(const struct bench *bench, struct swo_error *err)
 /* Also after an interrupt: what was measured is shown. */
 static int show(const struct bench *bench, struct swo_error *err)
 {
-	if (bench->config.calibrate)
+	if (bench->config.kind == BENCH_CALIBRATE)
 		return bench_show_calibration(
 			stdout, &bench->config, bench->rows, bench->count, err);
 	bench_print_table(stdout, &bench->config, bench->rows, bench->count);
@@ -193,49 +192,64 @@ static int show(const struct bench *bench, struct swo_error *err)
 	return 0;
 }
 
-/* What --faults and --soak do has options of its own. */
-static bool asks_for(int argc, char **argv, const char *option)
+static int measure(struct bench *bench, struct swo_error *err)
 {
-	for (int i = 1; i < argc; i++)
-		if (!strncmp(argv[i], option, strlen(option)))
-			return true;
-	return false;
+	const struct bench_config *config = &bench->config;
+	int rc = make_rows(bench) ? swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for rows")
+				  : run_all(bench, err);
+
+	clear_progress();
+	if (rc)
+		fprintf(stderr, "%s: %s\n", bench->name, err->text);
+	/* A calibration is read by programs: a part of it would be wrong. */
+	if (bench->done && !(rc && config->kind == BENCH_CALIBRATE) && show(bench, err)) {
+		fprintf(stderr, "%s: %s\n", bench->name, err->text);
+		rc = -1;
+	}
+	if (bench->broken)
+		fprintf(stderr, "%s: %u of %u migrations failed checks\n", bench->name,
+			bench->broken, bench->done);
+	free_rows(bench);
+	return rc;
 }
 
-int cmd_bench(int argc, char **argv)
+static int run_verb(enum bench_kind kind, int argc, char **argv)
 {
 	static struct bench bench;
 	struct swo_error err = {0};
 
-	if (asks_for(argc, argv, "--faults"))
-		return cmd_bench_faults(argc, argv);
-	if (asks_for(argc, argv, "--soak"))
-		return cmd_bench_soak(argc, argv);
-
 	setlocale(LC_CTYPE, "");
-	bench_parse_args(argc, argv, &bench.config);
+	bench.name = argv[0];
+	bench_parse_args(kind, argc, argv, &bench.config);
+	if (bench_check(&bench.config, &err)) {
+		fprintf(stderr, "%s: %s\n", bench.name, err.text);
+		return err.code == SWO_E_INVALID ? CLI_USAGE : CLI_FAILED;
+	}
 	swo_raise_open_files();
 	bench_proc_init();
-	if (bench.config.costs_file &&
-		costs_read(bench.config.costs_file, &bench.config.costs, &err)) {
-		fprintf(stderr, "switchover bench: %s\n", err.text);
-		return CLI_USAGE;
-	}
-	int rc = make_rows(&bench) ? swo_error_set(&err, SWO_E_NO_MEMORY, 0, "rows")
-				   : run_all(&bench, &err);
-	clear_progress();
-	if (rc)
-		fprintf(stderr, "switchover bench: %s\n", err.text);
-	/* What is calibrated is read by programs: a part of it would be wrong. */
-	if (bench.done && !(rc && bench.config.calibrate) && show(&bench, &err)) {
-		fprintf(stderr, "switchover bench: %s\n", err.text);
-		rc = -1;
-	}
-	if (bench.broken)
-		fprintf(stderr, "switchover bench: %u of %u migrations were not whole\n",
-			bench.broken, bench.done);
-	free_rows(&bench);
+	int rc = measure(&bench, &err);
+
 	if (bench_interrupted)
 		return 128 + bench_interrupted;
 	return rc || bench.broken ? CLI_FAILED : CLI_OK;
+}
+
+int bench_cmd_run(int argc, char **argv)
+{
+	return run_verb(BENCH_RUN, argc, argv);
+}
+
+int bench_cmd_ablate(int argc, char **argv)
+{
+	return run_verb(BENCH_ABLATE, argc, argv);
+}
+
+int bench_cmd_scale(int argc, char **argv)
+{
+	return run_verb(BENCH_SCALE, argc, argv);
+}
+
+int bench_cmd_calibrate(int argc, char **argv)
+{
+	return run_verb(BENCH_CALIBRATE, argc, argv);
 }

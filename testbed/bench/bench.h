@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench.h - what the files of `switchover bench` share: what is asked for, what
- * one migration gave, and the rows they add up to.
+ * bench.h - what the verbs that measure share: what is asked for, what one migration
+ * gave, and the rows they add up to.
  */
 #ifndef TESTBED_BENCH_BENCH_H
 #define TESTBED_BENCH_BENCH_H
@@ -17,9 +17,12 @@
 #define BENCH_LIST_MAX 16
 #define BENCH_VFS_MAX  256
 
-/* What is asked for (args.c) */
+/* What is asked for (args.c, config.c) */
+
+enum bench_kind { BENCH_RUN, BENCH_ABLATE, BENCH_SCALE, BENCH_CALIBRATE };
 
 struct bench_config {
+	enum bench_kind kind;
 	unsigned vfs[BENCH_LIST_MAX];
 	unsigned vfs_count;
 	const char *transitions[2]; /* "serial", "parallel" */
@@ -44,20 +47,28 @@ struct bench_config {
 	unsigned handler_cost_ms;
 	unsigned doorbell_period_us; /* 0: by the number of VFs */
 	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
-	bool scale;		     /* numbers of VFs double: what does each doubling cost? */
-	bool ablate;		     /* each part of the pipeline switched off in turn */
-	const char *calibrate;	/* file for what the machinery costs; NULL: that is not asked */
-	uint64_t state_bytes;	/* of each device, whatever the profile says; 0: as it says */
-	const char *costs_file; /* what was calibrated; NULL: nothing */
-	struct swo_costs costs; /* from there */
-	bool probed;		/* the machines are told what the devices take */
+	const char *output;	     /* of calibrate: the file for the engine overhead */
+	uint64_t state_bytes;	     /* of each device, whatever the profile says; 0: as it says */
+	const char *costs_file;	     /* what was calibrated; NULL: nothing */
+	struct swo_costs costs;	     /* from there */
+	bool probed;		     /* the machines are told what the devices take */
 	bool keep, verbose;
 	const char *json, *timeline; /* files to write; NULL: none */
 };
 
 void bench_defaults(struct bench_config *config);
-/* Fills *config with defaults and the command line; ends the program on a bad one. */
-void bench_parse_args(int argc, char **argv, struct bench_config *config);
+/* Fills *config with a verb's defaults and the command line; ends the program on invalid usage. */
+void bench_parse_args(enum bench_kind kind, int argc, char **argv, struct bench_config *config);
+/*
+ * Everything that can be known before a process is started: options that exclude each other,
+ * profiles, sizes, files to read and to write, programs and devices. Reads config->costs.
+ * SWO_E_INVALID is invalid usage. The error names the option. Leaves no file behind.
+ */
+int bench_check(struct bench_config *config, struct swo_error *err);
+/* SWO_E_INVALID when simvf.ko has fewer devices than these (testbed/pair/kernel.c). */
+int bench_check_kernel(unsigned devices, struct swo_error *err);
+/* SWO_E_IO, naming the option, when this file cannot be written; it is not changed. NULL: fine. */
+int bench_check_output(const char *option, const char *path, struct swo_error *err);
 bool bench_hands_over(const struct bench_config *config); /* RAM, by descriptor */
 unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vfs);
 /* In so many turns, so that some device is rung every millisecond with any number of VFs. */
@@ -140,10 +151,10 @@ void bench_evaluate(const struct bench_config *config, const struct bench_gather
 /* Rows, table and JSON (out.c) */
 
 struct bench_row {
-	const struct bench_config *config; /* its own with --ablate */
+	const struct bench_config *config; /* its own with ablate */
 	unsigned vfs;
 	const char *transitions;
-	const char *variant; /* what --ablate has switched; NULL: this is no such row */
+	const char *variant; /* what ablate has switched; NULL: this is no such row */
 	struct bench_sample *samples;
 	unsigned count;
 	double wire_rate, rtt_ms; /* of testbed/yardstick/chain */
@@ -220,7 +231,7 @@ struct bench_variant {
 /* The full pipeline first, then each with one thing changed; how many. */
 size_t bench_variants(
 	const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX]);
-/* True of every row without --ablate. */
+/* True of every row but those of ablate. */
 bool bench_row_is_full(const struct bench_row *row);
 
 /* How much longer the median blackout is than that of the full pipeline with as many VFs. */
@@ -231,7 +242,7 @@ struct bench_worth {
 bool bench_worth(const struct bench_row *rows, size_t count, const struct bench_row *row,
 	struct bench_worth *out);
 void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count);
-/* Adds "variant", "worth_ms" and "worth_percent" to a row of --ablate. */
+/* Adds "variant", "worth_ms" and "worth_percent" to a row of ablate. */
 int bench_worth_json(
 	const struct bench_row *rows, size_t count, const struct bench_row *row, json_t *out);
 
@@ -245,13 +256,14 @@ size_t bench_calibrate_rows(
 /* SWO_E_STATE when the runs of these rows say nothing. */
 int bench_calibrate(
 	const struct bench_row *rows, size_t count, struct swo_costs *out, struct swo_error *err);
-/* Prints it, and writes config->calibrate. */
+/* Prints it, and writes config->output. */
 int bench_show_calibration(FILE *out, const struct bench_config *config,
 	const struct bench_row *rows, size_t count, struct swo_error *err);
 
 /* How it grows (scale.c):
  */
 
+void bench_scale_defaults(struct bench_config *config);
 /* 1, 2, 4 ... up to `most`, into config->vfs. */
 void bench_scale_vfs(struct bench_config *config, unsigned most);
 /* What grows with the number of VFs, of each row, and by how much since the row before. */
@@ -261,6 +273,8 @@ int bench_scale_json(const struct bench_row *row, json_t *out);
 
 /* The wire (wire.c) */
 
+/* The path of the yardstick; NULL: it is not there. */
+const char *bench_find_chain(struct swo_error *err);
 /* Runs testbed/yardstick/chain with the row's devices and bytes; fills wire_rate and rtt_ms. */
 int bench_measure_wire(
 	const struct bench_config *config, struct bench_row *row, struct swo_error *err);

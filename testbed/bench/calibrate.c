@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * calibrate.c - `bench --calibrate`: what the machinery costs by itself, from devices that
+ * calibrate.c - `switchover-bench calibrate`: the engine overhead by itself, from devices that
  * cost nothing: one and several of them without state, and the several with state.
  */
 #include "cmd/common/costs.h"
@@ -84,7 +84,7 @@ int bench_calibrate(
 {
 	*out = (struct swo_costs){0};
 	if (count != ROWS || !rows[ONE].count || !rows[SEVERAL].count || !rows[STATE].count)
-		return swo_error_set(err, SWO_E_STATE, 0, "--calibrate: a row has no runs");
+		return swo_error_set(err, SWO_E_STATE, 0, "calibrate: a row has no runs");
 	double one = bench_blackout(&rows[ONE]).median;
 	double several = bench_blackout(&rows[SEVERAL]).median;
 	double more = rows[SEVERAL].vfs - rows[ONE].vfs, each = (several - one) / more;
@@ -96,7 +96,7 @@ int bench_calibrate(
 
 	if (each <= 0 || state_ms <= 0 || bytes <= 0)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"--calibrate: %u devices took %.1f ms, one %.1f, and %u with state %.1f: "
+			"calibrate: %u devices took %.1f ms, one %.1f, and %u with state %.1f: "
 			"too much else goes on; try again, or with more --runs",
 			rows[SEVERAL].vfs, several, one, rows[STATE].vfs, several + state_ms);
 	/* The timeline says how it is divided, the devices how much it is. */
@@ -148,12 +148,12 @@ int bench_show_calibration(FILE *out, const struct bench_config *config,
 	if (bench_calibrate(rows, count, &costs, err))
 		return -1;
 	json_t *measured = how(config, rows);
-	int rc = costs_write(config->calibrate, &costs, measured, err);
+	int rc = costs_write(config->output, &costs, measured, err);
 
 	json_decref(measured);
 	costs_text(&costs, text, sizeof(text));
 	if (!rc)
-		fprintf(out, "What the machinery costs here: %s\nWritten to %s.\n", text,
-			config->calibrate);
+		fprintf(out, "The engine overhead here: %s\nWritten to %s.\n", text,
+			config->output);
 	return rc;
 }

@@ -240,7 +240,7 @@ static void print_switches(FILE *out, const struct bench_config *config)
 		fputs("PFs take arcs one at a time\n", out);
 	if (config->root_ports)
 		fprintf(out, "root ports: %u\n", config->root_ports);
-	if (config->handler_cost_ms && !config->ablate)
+	if (config->handler_cost_ms && config->kind != BENCH_ABLATE)
 		fprintf(out, "an ordinary handler at each depth: %u ms\n", config->handler_cost_ms);
 }
 
@@ -303,9 +303,9 @@ void bench_print_table(
 	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
 {
 	print_setting(out, config, rows, count);
-	if (config->scale)
+	if (config->kind == BENCH_SCALE)
 		bench_print_scale(out, rows, count);
-	else if (config->ablate)
+	else if (config->kind == BENCH_ABLATE)
 		bench_print_ablation(out, rows, count);
 	else
 		print_summary(out, config, rows, count);

@@ -96,7 +96,8 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 		sample->files_max = lab->files_max;
 		sample->start_ms = lab->start_ms;
 	}
-	lab_free(lab, config->keep || ((rc || !sample->whole) && !bench_interrupted));
+	/* Failed checks are a finding, and the logs its evidence; a failure leaves nothing. */
+	lab_free(lab, config->keep || (!rc && !sample->whole && !bench_interrupted));
 	bench_gathered_free(&gathered);
 	free(lab);
 	return rc ? -1 : 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * scale.c - `bench --scale`: as the number of VFs doubles, what becomes of threads, memory,
+ * scale.c - `switchover-bench scale`: as the number of VFs doubles, what becomes of threads, memory,
  * files and times.
  */
 #include "testbed/bench/bench.h"
@@ -17,6 +17,11 @@ void bench_scale_vfs(struct bench_config *config, unsigned most)
 	for (; n < most && config->vfs_count < BENCH_LIST_MAX - 1; n *= 2)
 		config->vfs[config->vfs_count++] = n;
 	config->vfs[config->vfs_count++] = most;
+}
+
+void bench_scale_defaults(struct bench_config *config)
+{
+	bench_scale_vfs(config, 128);
 	config->transitions[0] = "parallel";
 	config->transitions_count = 1;
 	config->runs = 1;

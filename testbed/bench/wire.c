@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wire.c - asks the yardstick (chain) what plain sockets carry with a row's number of
- * devices and bytes: the wire of the lower bound.
+ * wire.c - measures with the yardstick (chain) what plain sockets carry with a row's number
+ * of devices and bytes: the wire of the lower bound.
  */
 #include "cmd/common/qmp_client.h"
 #include "testbed/bench/bench.h"
@@ -11,7 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
-static const char *find_chain(void)
+const char *bench_find_chain(struct swo_error *err)
 {
 	static const char *const places[] = {
 		"testbed/yardstick/chain", "../libexec/switchover/chain"};
@@ -22,6 +22,10 @@ static const char *find_chain(void)
 		if (!access(path, X_OK))
 			return path;
 	}
+	swo_error_set(err, SWO_E_IO, 0,
+		"the yardstick (chain), which measures the wire of the lower bound, is neither "
+		"'%s/%s' nor '%s'",
+		bench_program_dir(), places[0], path);
 	return NULL;
 }
 
@@ -40,14 +44,11 @@ static double typical_bytes(const struct bench_row *row)
 int bench_measure_wire(
 	const struct bench_config *config, struct bench_row *row, struct swo_error *err)
 {
-	const char *chain = find_chain();
+	const char *chain = bench_find_chain(err);
 	char command[4400];
 
 	if (!chain)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"the yardstick (chain) is not in '%s', so the wire of the lower bound is unknown; "
-			"build it",
-			bench_program_dir());
+		return -1;
 	/* Few rounds are enough of what takes long; what is short is easily disturbed. */
 	double bytes = typical_bytes(row);
 	snprintf(command, sizeof(command),

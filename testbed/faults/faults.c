@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * faults.c - `switchover bench --faults`: all cases of the fault matrix, several at once, each
+ * faults.c - `switchover-bench faults`: all cases of the fault matrix, several at once, each
  * in a process of its own, and a row for each.
  */
 #include "testbed/faults/faults.h"
 
+#include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
+#include "testbed/verbs.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -19,6 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define PROGRAM	 "switchover-bench faults"
 #define JOBS_MAX 64
 #define CASE_MS	 90000 /* no case takes so long: it hangs */
 #define ROW_MAX	 16384
@@ -52,8 +55,7 @@ struct matrix {
  */
 
 enum {
-	OPT_FAULTS = 256,
-	OPT_JSON,
+	OPT_JSON = 256,
 	OPT_ONLY,
 	OPT_HANDOVER,
 	OPT_LIST,
@@ -65,34 +67,31 @@ enum {
 };
 
 static const struct argp_option arguments[] = {
-	{"faults", OPT_FAULTS, NULL, 0, "Run the fault matrix (this)", 0},
-	{"only", OPT_ONLY, "PATTERN", 0, "Those whose name fits, as in 'source/*/arc-hang/*'", 0},
-	{"handover", OPT_HANDOVER, "HOW", 0, "RAM goes by copy or by descriptor: copy or fd (copy)",
-		0},
-	{"quick", OPT_QUICK, NULL, 0, "A part of them: some of each kind", 0},
-	{"list", OPT_LIST, NULL, 0, "Only print their names", 0},
-	{"jobs", OPT_JOBS, "N", 0, "So many at once (2)", 0},
+	{"only", OPT_ONLY, "PATTERN", 0,
+		"Run the cases whose name matches, as in 'source/*/arc-hang/*'", 0},
+	{"handover", OPT_HANDOVER, "HOW", 0,
+		"Copy RAM, or hand it over by descriptor: copy or fd (copy)", 0},
+	{"quick", OPT_QUICK, NULL, 0, "Run a part of the cases: some of each kind", 0},
+	{"list", OPT_LIST, NULL, 0, "Print the names and run nothing", 0},
+	{"jobs", OPT_JOBS, "N", 0, "Run N cases at once (2)", 0},
 	{"json", OPT_JSON, "FILE", 0, "Write a JSON object per case", 0},
-	{"tap", OPT_TAP, NULL, 0, "Print them as a test protocol", 0},
+	{"tap", OPT_TAP, NULL, 0, "Print TAP", 0},
 	{"keep", OPT_KEEP, NULL, 0, "Keep logs and sockets of every case", 0},
-	{"verbose", OPT_VERBOSE, NULL, 0, "A line for every case", 0},
+	{"verbose", OPT_VERBOSE, NULL, 0, "Print a line for every case", 0},
 	{0},
 };
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct options *o = state->input;
-	char *end;
 
 	switch (key) {
-	case OPT_FAULTS:
-		return 0;
 	case OPT_ONLY:
 		o->only = arg;
 		return 0;
 	case OPT_HANDOVER:
 		if (strcmp(arg, "copy") != 0 && strcmp(arg, "fd") != 0)
-			argp_error(state, "--handover wants copy or fd, not '%s'", arg);
+			argp_error(state, "--handover: expected copy or fd, got '%s'", arg);
 		o->handover = arg;
 		return 0;
 	case OPT_JSON:
@@ -114,13 +113,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		o->verbose = true;
 		return 0;
 	case OPT_JOBS:
-		o->jobs = (unsigned)strtoul(arg, &end, 10);
-		if (*end || *arg < '0' || *arg > '9' || !o->jobs || o->jobs > JOBS_MAX)
-			argp_error(state, "--jobs wants a number from 1 to %d, not '%s'", JOBS_MAX,
-				arg);
+		o->jobs = (unsigned)args_number(state, "jobs", arg, 1, JOBS_MAX);
 		return 0;
 	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is not an option", arg);
+		argp_error(state, "unexpected argument '%s'", arg);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -130,10 +126,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 static const struct argp argp = {
 	.options = arguments,
 	.parser = parse_option,
-	.doc = "Let everything go wrong that can, one thing at a time, in migrations of real "
-	       "processes, and check each time that one machine runs, that two never did, and that "
-	       "nothing was lost.\vExit status: 0 when no case has a violation, 1 when one has, 2 "
-	       "when the command line makes no sense.",
+	.doc = "Run the fault matrix: migrations of real processes with one fault each. Check that "
+	       "the VM runs once, never on both hosts, and that nothing was lost.\vExit status: 0 "
+	       "when no case has a violation, 1 when one has or something failed, 2 on invalid "
+	       "usage.",
 };
 
 /* A sanitizer's own allocator ends the process when it finds no memory. */
@@ -369,12 +365,12 @@ static int run_matrix(struct matrix *m)
 	for (size_t i = 0; i < m->count; i++)
 		m->planned += chosen(&m->options, &m->cases[i]);
 	if (!m->planned) {
-		fprintf(stderr, "switchover bench: no case fits '%s'; --list names them\n",
+		fprintf(stderr, PROGRAM ": no case matches --only '%s'; --list names them\n",
 			m->options.only);
 		return CLI_USAGE;
 	}
 	if (m->options.json && !(m->json = fopen(m->options.json, "we"))) {
-		fprintf(stderr, "switchover bench: --json: open '%s': %s\n", m->options.json,
+		fprintf(stderr, PROGRAM ": --json: open '%s': %s\n", m->options.json,
 			strerror(errno));
 		return CLI_FAILED;
 	}
@@ -385,9 +381,9 @@ static int run_matrix(struct matrix *m)
 
 	clear_line();
 	if (rc)
-		fprintf(stderr, "switchover bench: %s\n", err.text);
+		fprintf(stderr, PROGRAM ": %s\n", err.text);
 	if (m->json && fclose(m->json)) {
-		fprintf(stderr, "switchover bench: --json: write '%s': %s\n", m->options.json,
+		fprintf(stderr, PROGRAM ": --json: write '%s': %s\n", m->options.json,
 			strerror(errno));
 		rc = -1;
 	}
@@ -399,7 +395,7 @@ static int run_matrix(struct matrix *m)
 	return rc || m->bad ? CLI_FAILED : CLI_OK;
 }
 
-int cmd_bench_faults(int argc, char **argv)
+int fault_cmd(int argc, char **argv)
 {
 	static struct matrix m;
 
@@ -407,7 +403,7 @@ int cmd_bench_faults(int argc, char **argv)
 	argp_parse(&argp, argc, argv, 0, NULL, &m.options);
 	m.cases = fault_cases(&m.count);
 	if (!m.cases) {
-		fputs("switchover bench: no memory\n", stderr);
+		fputs(PROGRAM ": no memory\n", stderr);
 		return CLI_FAILED;
 	}
 	int status = m.options.list ? list(&m) : run_matrix(&m);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * faults.h - what the files of `switchover bench --faults` share: a case of the fault
+ * faults.h - what the files of `switchover-bench faults` share: a case of the fault
  * matrix, the list of all, and how one case is run.
  */
 #ifndef TESTBED_FAULTS_FAULTS_H
@@ -94,7 +94,5 @@ bool fault_died(struct fault_run *run, enum lab_side side);
 bool fault_runs(struct fault_run *run, enum lab_side side);
 /* Who runs, and everything else that must hold; stops and ends the machines. */
 void fault_judge(struct fault_run *run);
-
-int cmd_bench_faults(int argc, char **argv);
 
 #endif

@@ -38,10 +38,18 @@ static int fault(const char *path, struct swo_error *err)
 {
 	if (errno == ENOENT)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"there is no %s; load simvf.ko with devices=N, twice as many as the most "
+			"no device '%s'; load simvf.ko with devices=N, N at least twice the largest "
 			"of --vfs",
 			path);
 	return swo_error_set(err, SWO_E_IO, errno, "%s", path);
+}
+
+int bench_check_kernel(unsigned devices, struct swo_error *err)
+{
+	char path[LAB_PATH_MAX];
+
+	snprintf(path, sizeof(path), SYSFS ".%u", devices - 1);
+	return access(path, F_OK) ? fault(path, err) : 0;
 }
 
 int lab_kernel_put(const struct lab *lab, enum lab_side side, unsigned i, const char *file,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * soak.c - `switchover bench --soak N`: one VM with four devices goes back and forth between two
+ * soak.c - `switchover-bench soak`: one VM with four devices goes back and forth between two
  * hosts N times; nothing may be lost on the way, and nothing may grow.
  */
-#include "testbed/soak/soak.h"
-
+#include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
 #include "testbed/pair/pair.h"
+#include "testbed/verbs.h"
 
 #include <argp.h>
 #include <errno.h>
@@ -31,6 +31,7 @@ struct soak {
 	unsigned hops, done;
 	double *values[SERIES];
 	const char *json;
+	bool keep;
 };
 
 /* Counting:
@@ -98,7 +99,7 @@ static double slope(const double *values, unsigned count)
 /* One hop:
  */
 
-static int check_books(struct soak *soak, struct swo_error *err)
+static int check_counters(struct soak *soak, struct swo_error *err)
 {
 	static const char *const never[] = {"doorbells_lost", "doorbells_repeated",
 		"p2p_violations", "quiesce_violations", "state_mismatches", "ram_mismatches",
@@ -142,7 +143,7 @@ static int hop(struct soak *soak, struct swo_error *err)
 	json_decref(answer);
 	if (strcmp(status, "completed") != 0 ||
 		lab_wait_for_doorbells(lab, LAB_TARGET, 0, 20, END_MS, err) ||
-		check_books(soak, err))
+		check_counters(soak, err))
 		return -1;
 	count_all(soak);
 	soak->done++;
@@ -181,7 +182,7 @@ static int run(struct soak *soak, struct swo_error *err)
 	return rc || check_memory(soak, err) ? -1 : 0;
 }
 
-/* What is said */
+/* Results */
 
 static int show(const struct soak *soak, bool whole, struct swo_error *err)
 {
@@ -210,49 +211,50 @@ static int show(const struct soak *soak, bool whole, struct swo_error *err)
 
 /* The command line */
 
-enum { OPT_SOAK = 256, OPT_JSON, OPT_PROFILE };
+enum { OPT_HOPS = 256, OPT_JSON, OPT_KEEP, OPT_PROFILE };
 
 static const struct argp_option arguments[] = {
-	{"soak", OPT_SOAK, "N", 0, "Migrate one VM with four devices back and forth, N times", 0},
-	{"profile", OPT_PROFILE, "NAME", 0, "Of the devices (instant)", 0},
+	{"hops", OPT_HOPS, "N", 0, "Migrate N times (100)", 0},
+	{"profile", OPT_PROFILE, "NAME", 0, "Profile of the devices (instant)", 0},
 	{"json", OPT_JSON, "FILE", 0, "Write a JSON object", 0},
+	{"keep", OPT_KEEP, NULL, 0, "Keep logs and sockets", 0},
 	{0},
 };
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct soak *soak = state->input;
-	char *end;
 
 	switch (key) {
-	case OPT_SOAK:
-		soak->hops = (unsigned)strtoul(arg, &end, 10);
-		if (*end || *arg < '0' || *arg > '9' || !soak->hops || soak->hops > HOPS_MAX)
-			argp_error(state, "--soak wants a number from 1 to %d, not '%s'", HOPS_MAX,
-				arg);
+	case OPT_HOPS:
+		soak->hops = (unsigned)args_number(state, "hops", arg, 1, HOPS_MAX);
 		return 0;
 	case OPT_JSON:
 		soak->json = arg;
+		return 0;
+	case OPT_KEEP:
+		soak->keep = true;
 		return 0;
 	case OPT_PROFILE:
 		soak->config.profile = arg;
 		return 0;
 	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is not an option", arg);
+		argp_error(state, "unexpected argument '%s'", arg);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
 }
 
-static const struct argp argp = {.options = arguments,
+static const struct argp argp = {
+	.options = arguments,
 	.parser = parse_option,
-	.doc = "One VM with four devices migrates back and forth between two hosts; after each hop "
-	       "nothing may be lost, and at the end it is said what has grown.\vExit status: 0 "
-	       "when "
-	       "all hops were whole, 1 when one was not, 2 when the command line makes no sense."};
+	.doc = "Migrate one VM with four devices back and forth between two hosts. Check after each "
+	       "hop that nothing was lost, and report what has grown.\vExit status: 0 when all hops "
+	       "passed their checks, 1 when one did not or something failed, 2 on invalid usage.",
+};
 
-int cmd_bench_soak(int argc, char **argv)
+int soak_cmd(int argc, char **argv)
 {
 	static struct soak soak;
 	struct swo_error err = {0};
@@ -263,6 +265,7 @@ int cmd_bench_soak(int argc, char **argv)
 	soak.config.ram = "32M";
 	soak.config.vcpus = 1;
 	soak.config.profile = "instant";
+	soak.hops = 100;
 	argp_parse(&argp, argc, argv, 0, NULL, &soak);
 	for (unsigned s = 0; s < SERIES; s++)
 		if (!(soak.values[s] = calloc(soak.hops + 1, sizeof(double))))
@@ -270,13 +273,13 @@ int cmd_bench_soak(int argc, char **argv)
 	bench_proc_init();
 	if (run(&soak, &err)) {
 		rc = -1;
-		fprintf(stderr, "switchover bench: hop %u: %s\n", soak.done + 1, err.text);
+		fprintf(stderr, "switchover-bench soak: hop %u: %s\n", soak.done + 1, err.text);
 	}
 	if (show(&soak, !rc, &err)) {
 		rc = -1;
-		fprintf(stderr, "switchover bench: %s\n", err.text);
+		fprintf(stderr, "switchover-bench soak: %s\n", err.text);
 	}
-	lab_free(&soak.lab, rc && !bench_interrupted);
+	lab_free(&soak.lab, soak.keep);
 	for (unsigned s = 0; s < SERIES; s++)
 		free(soak.values[s]);
 	if (bench_interrupted)

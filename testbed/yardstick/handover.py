@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """
-handover.py SWITCHOVER HOW RUNS RAM... - how long a guest stands still, and how long its whole move
+handover.py BENCH HOW RUNS RAM... - how long a guest stands still, and how long its whole move
 takes, by the size of its RAM, untouched and all written; the rows interleaved run by run.
 HOW: copy or fd. Prints a table in Markdown: min, median, max.
 """
@@ -13,9 +13,9 @@ import sys
 import tempfile
 
 
-def migrate(switchover, how, ram, fill, where):
+def migrate(bench, how, ram, fill, where):
     row, timeline = os.path.join(where, "row"), os.path.join(where, "timeline")
-    command = [switchover, "bench", "--profile", "instant", "--vfs", "1", "--transitions", "parallel",
+    command = [bench, "run", "--profile", "instant", "--vfs", "1", "--transitions", "parallel",
                "--runs", "1", "--handover", how, "--ram", ram, "--json", row, "--timeline", timeline]
     subprocess.run(command + (["--fill-ram"] if fill else []), check=True, stdout=subprocess.DEVNULL)
     with open(row) as file:
@@ -34,12 +34,12 @@ def spread(values, digits):
 def main():
     if len(sys.argv) < 5 or sys.argv[2] not in ("copy", "fd") or not sys.argv[3].isdigit():
         sys.exit(__doc__.strip())
-    switchover, how, runs = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    bench, how, runs = sys.argv[1], sys.argv[2], int(sys.argv[3])
     rows = {(ram, fill): [] for ram in sys.argv[4:] for fill in (False, True)}
     with tempfile.TemporaryDirectory() as where:
         for _ in range(runs):
             for ram, fill in rows:
-                rows[ram, fill].append(migrate(switchover, how, ram, fill, where))
+                rows[ram, fill].append(migrate(bench, how, ram, fill, where))
     print("| RAM | handover | blackout, ms | from `migrate` to STARTED, ms |\n|---|---|---|---|")
     for (ram, fill), samples in rows.items():
         print(f"| {ram}{', all written' if fill else ''} | {how} "

@@ -59,7 +59,7 @@ static int fresh(void **state)
 	(void)state;
 	bench_defaults(&config);
 	bench_calibrate_defaults(&config);
-	config.calibrate = path;
+	config.output = path;
 	assert_int_equal(bench_calibrate_rows(&config, variants), 3);
 	make_row(0, 3 + 1.2, 0.4, 4096);
 	make_row(1, 3 + 8 * 1.2, 8 * 0.4, 4096);
@@ -184,9 +184,9 @@ static void what_is_no_file_of_costs_is_refused_with_its_name(void **state)
 
 	assert_refused("", "line");
 	assert_refused("{", "line");
-	assert_refused("[]", "--calibrate");
-	assert_refused("{\"devices\": []}", "--calibrate");
-	assert_refused("{\"format\": \"switchover-costs\", \"version\": 2}", "--calibrate");
+	assert_refused("[]", "switchover-bench calibrate");
+	assert_refused("{\"devices\": []}", "switchover-bench calibrate");
+	assert_refused("{\"format\": \"switchover-costs\", \"version\": 2}", "switchover-bench calibrate");
 	assert_refused("{\"format\": \"switchover-costs\", \"version\": 1}", "fixed_ms");
 	assert_refused(
 		"{\"format\": \"switchover-costs\", \"version\": 1, \"fixed_ms\": -1}", "fixed_ms");

@@ -1,7 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# test_bench.sh SWITCHOVER: the command itself: what it writes, and that nothing outlives it. TAP.
-switchover=$1
+# test_bench.sh SWITCHOVER: switchover-bench as a program: what it writes, and that nothing outlives it. TAP.
+build=$(cd "$(dirname "$1")" && pwd)
+switchover=$build/switchover
+program=$build/switchover-bench
 . "$(dirname "$0")/tap.sh"
 
 # Processes that were started for this directory.
@@ -12,7 +14,7 @@ left() {
 
 # Waits until a guest is being migrated or about to be, and says which process the bench is.
 start() {
-	"$switchover" bench --accel native --ram 64M --vcpus 1 --vfs 2 --transitions parallel \
+	"$program" run --accel native --ram 64M --vcpus 1 --vfs 2 --transitions parallel \
 		--runs 50 >"$dir/out" 2>&1 &
 	bench=$!
 	tries=0
@@ -32,8 +34,8 @@ gone() {
 	[ "$(left)" -eq 0 ]
 }
 
-echo 1..8
-"$switchover" bench --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
+echo 1..20
+"$program" run --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
 	--profile instant --runs 1 --json "$dir/rows" --timeline "$dir/line.json" >"$dir/out" 2>&1
 status=$?
 [ $status = 0 ] && [ "$(wc -l <"$dir/rows")" = 4 ] &&
@@ -59,7 +61,7 @@ result $? "nothing else is left in the directory"
 
 # Arcs of 125 ms are large against what the machine adds, which may be much on a busy one; much shorter
 # than its arcs no run can be.
-"$switchover" bench --accel native --ram 64M --vcpus 1 --vfs 1,4 --transitions serial,parallel \
+"$program" run --accel native --ram 64M --vcpus 1 --vfs 1,4 --transitions serial,parallel \
 	--profile even --runs 1 --json "$dir/even" >"$dir/out" 2>&1
 awk 'function after(key) { return substr($0, index($0, key) + length(key)) + 0 }
 	{
@@ -93,6 +95,45 @@ gone
 result $? "when it is killed outright no process outlives it"
 rm -rf "$dir"/switchover-lab.*
 
-"$switchover" bench --accel native --profile nope --vfs 1 --runs 1 >"$dir/out" 2>&1
-[ $? = 1 ] && grep -q "nope" "$dir/out" && gone
-result $? "a device that does not start is named with its own words, and the status is 1"
+# refuses STATUS TEXT SENTENCE ARGUMENT...: nothing is started, no file and no folder is left.
+refuses() {
+	wanted=$1 text=$2 sentence=$3
+	shift 3
+	before=$(ls "$dir")
+	"$program" "$@" >"$dir/out" 2>&1
+	[ $? = "$wanted" ] && grep -qe "$text" "$dir/out" && [ "$(wc -l <"$dir/out")" = 1 ] &&
+		[ "$(ls "$dir")" = "$before" ] && gone
+	result $? "$sentence"
+}
+
+: >"$dir/out"
+refuses 2 "--profile: no profile 'nope'" "a profile that does not exist is refused, and nothing is started" \
+	run --profile nope
+refuses 2 "--ram: expected whole MiB" "a size of RAM that no machine can have is refused" run --ram 7M
+refuses 1 "--json: open '$dir/none/rows'" "a file that cannot be written is refused before anything is measured" \
+	run --json "$dir/none/rows"
+refuses 1 "--timeline: open '$dir'" "a directory is no timeline" run --timeline "$dir"
+refuses 2 "same file" "two outputs in one file are refused" run --json "$dir/x" --timeline "$dir/x"
+refuses 1 "--costs: open '$dir/none'" "a file of costs that is not there is refused" run --costs "$dir/none"
+refuses 2 "--output is required" "calibrate without a file is refused" calibrate
+refuses 2 "one number from 2" "calibrate takes one number of devices" calibrate --output "$dir/x" --vfs 1,2
+refuses 2 "leave them out" "ablate does not take the switches that it tries itself" ablate --stream late
+refuses 2 "--backend kernel: no device" "devices that this kernel does not have are refused" \
+	run --backend kernel --vfs 256
+
+# A folder of programs of which one is missing, or does not start.
+mkdir -p "$dir/p/testbed/yardstick"
+cp "$program" "$dir/p/"
+program="$dir/p/switchover-bench"
+refuses 1 "the program '$dir/p/switchover'" "a program that is not there is named" run
+ln -s "$switchover" "$dir/p/switchover"
+ln -s "$build/testbed/yardstick/chain" "$dir/p/testbed/yardstick/chain"
+ln -s /bin/false "$dir/p/switchover-simvf"
+refuses 1 "device vf0 ended by itself with status 1" "a device that does not start is named, and leaves nothing" \
+	run --vfs 1 --runs 1 --ram 64M
+rm "$dir/p/switchover-simvf"
+ln -s "$build/switchover-simvf" "$dir/p/switchover-simvf"
+rm "$dir/p/switchover"
+ln -s /bin/false "$dir/p/switchover"
+refuses 1 "source ended by itself with status 1" "a machine that does not start is named, and leaves nothing" \
+	run --vfs 1 --runs 1 --ram 64M --accel native

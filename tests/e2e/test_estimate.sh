@@ -1,17 +1,17 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# test_estimate.sh SWITCHOVER: what is predicted and what the source expects, against what is
+# test_estimate.sh BENCH: what is predicted and what the source expects, against what is
 # measured, on a machine that was calibrated a moment before. TAP.
 #
 # Bounds: a prediction may be off by 10 % where arcs or devices' rates are what counts. Where
 # the machinery is all there is (instant), medians of the same row differed by up to a half between
 # two runs on the machine for which this was written: there it may be off by a factor of two.
-switchover=$1
+bench=$1
 . "$(dirname "$0")/tap.sh"
 
 # PROFILE VFS LEAST MOST: both ratios of each row lie between; rows are one a line of JSON.
 keeps_its_word() {
-	"$switchover" bench --profile "$1" --vfs "$2" --transitions parallel --runs 3 \
+	"$bench" run --profile "$1" --vfs "$2" --transitions parallel --runs 3 \
 		--costs "$dir/costs.json" --probed --json "$dir/rows" >"$dir/out" 2>&1 || return 1
 	rows=$(echo "$2" | tr , '\n' | wc -l)
 	[ "$(wc -l <"$dir/rows")" = "$rows" ] || return 1
@@ -23,7 +23,7 @@ keeps_its_word() {
 }
 
 echo 1..5
-"$switchover" bench --calibrate "$dir/costs.json" >"$dir/out" 2>&1 && [ -s "$dir/costs.json" ]
+"$bench" calibrate --output "$dir/costs.json" >"$dir/out" 2>&1 && [ -s "$dir/costs.json" ]
 calibrated=$?
 # Only noise is no fault of the code: then there is nothing to predict with.
 if [ $calibrated != 0 ] && grep -q 'too much else goes on' "$dir/out"; then

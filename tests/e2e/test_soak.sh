@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# test_soak.sh SWITCHOVER HOPS: one VM goes back and forth, and nothing is lost on the way. TAP.
+# test_soak.sh BENCH HOPS: one VM goes back and forth, and nothing is lost on the way. TAP.
 dir=$(mktemp -d /tmp/swt.XXXXXX) || exit 99
 trap 'rm -rf "$dir"' EXIT
 echo 1..2
-"$1" bench --soak "$2" --json "$dir/row" >"$dir/out" 2>&1
+"$1" soak --hops "$2" --json "$dir/row" >"$dir/out" 2>&1
 status=$?
 sed 's/^/# /' "$dir/out"
 [ $status = 0 ] && grep -q "\"hops\":$2,.*\"whole\":true" "$dir/row" && echo "ok 1 - every hop is whole" ||

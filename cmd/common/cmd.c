@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * cmd.c - finds the verb and hands over to it, whatever the verbs do.
+ */
+#include "cmd/common/cmd.h"
+
+#include <argp.h>
+#include <stdio.h>
+#include <string.h>
+
+static void usage(const struct cmd_program *program, FILE *to)
+{
+	fprintf(to, "Usage: %s VERB [OPTION...]\n%s\n\n", program->name, program->what);
+	for (unsigned i = 0; i < program->count; i++)
+		fprintf(to, "  %-10s %s%s\n", program->verbs[i].name, program->verbs[i].what,
+			program->verbs[i].run ? "" : " (not in this build)");
+	fprintf(to,
+		"\n  --help     Print this text; `%s VERB --help` prints a verb's options\n"
+		"  --version  Print the version\n",
+		program->name);
+	if (program->notes)
+		fputs(program->notes, to);
+}
+
+static int run_verb(
+	const struct cmd_program *program, const struct cmd_verb *verb, int argc, char **argv)
+{
+	/* argp and getopt name the program by argv[0] in what they print. */
+	static char name[64];
+
+	if (!verb->run) {
+		fprintf(stderr, "%s: the verb '%s' was left out of this build (-D%s=false)\n",
+			program->name, verb->name, verb->option);
+		return CLI_USAGE;
+	}
+	snprintf(name, sizeof(name), "%s %s", program->name, verb->name);
+	argv[1] = name;
+	return verb->run(argc - 1, argv + 1);
+}
+
+int cmd_dispatch(const struct cmd_program *program, int argc, char **argv)
+{
+	argp_err_exit_status = CLI_USAGE;
+	if (argc < 2) {
+		usage(program, stderr);
+		return CLI_USAGE;
+	}
+	if (!strcmp(argv[1], "--help") || !strcmp(argv[1], "-h") || !strcmp(argv[1], "help")) {
+		usage(program, stdout);
+		return CLI_OK;
+	}
+	if (!strcmp(argv[1], "--version") || !strcmp(argv[1], "-V")) {
+		printf("%s " SWO_VERSION "\n", program->name);
+		return CLI_OK;
+	}
+	for (unsigned i = 0; i < program->count; i++)
+		if (!strcmp(argv[1], program->verbs[i].name))
+			return run_verb(program, &program->verbs[i], argc, argv);
+	fprintf(stderr, "%s: unknown verb '%s'; `%s --help` lists the verbs\n", program->name,
+		argv[1], program->name);
+	return CLI_USAGE;
+}

@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * check.c - what can be known to be wrong before a process is started.
+ */
+#include "testbed/bench/bench.h"
+
+#include "cmd/common/args.h"
+#include "cmd/common/costs.h"
+#include "simvf/profiles/named.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MIB	    (UINT64_C(1) << 20)
+#define RAM_MIN	    (8 * MIB) /* of switchover vm */
+#define MIXED_KINDS 4
+
+static int invalid(struct swo_error *err, const char *text)
+{
+	return swo_error_set(err, SWO_E_INVALID, 0, "%s", text);
+}
+
+static int check_combinations(const struct bench_config *config, struct swo_error *err)
+{
+	bool kernel = !strcmp(config->backend, "kernel");
+
+	if (config->pf && config->pfs)
+		return invalid(err, "--pf and --pfs exclude each other");
+	if (bench_hands_over(config) && strcmp(config->channel, "unix") != 0)
+		return invalid(err, "--handover fd needs --channel unix");
+	if (bench_hands_over(config) && config->tls)
+		return invalid(err, "--handover fd and --tls exclude each other");
+	if (kernel && (config->pf || config->pf_arcs))
+		return invalid(err, "--pf and --pf-arcs need --backend vfio-user");
+	if (config->kind == BENCH_ABLATE && (config->stream || config->finalise || config->config))
+		return invalid(err,
+			"ablate itself switches --stream, --finalise and --config: leave them out");
+	if (config->kind != BENCH_CALIBRATE)
+		return 0;
+	if (!config->output)
+		return invalid(err, "--output is required: the file for the engine overhead");
+	if (config->vfs_count != 1 || config->vfs[0] < 2)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"--vfs: expected one number from 2 to %d", BENCH_VFS_MAX);
+	if (strcmp(config->profile, "instant") != 0)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"--profile: calibrate needs devices that cost nothing, instant; got '%s'",
+			config->profile);
+	return 0;
+}
+
+static int check_ram(const struct bench_config *config, struct swo_error *err)
+{
+	uint64_t bytes;
+
+	if (!args_size_of(config->ram, &bytes) || bytes < RAM_MIN || bytes % MIB)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"--ram: expected whole MiB from 8M on, as in 256M or 4G; got '%s'",
+			config->ram);
+	return 0;
+}
+
+static int check_profile(const struct bench_config *config, struct swo_error *err)
+{
+	struct svf_profile profile;
+
+	for (unsigned i = 0; i < MIXED_KINDS; i++)
+		if (svf_profile_load(bench_profile_of(config, i), &profile, err))
+			return swo_error_prefix(err, "--profile");
+	return 0;
+}
+
+int bench_check_output(const char *option, const char *path, struct swo_error *err)
+{
+	if (!path)
+		return 0;
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+	bool created = fd >= 0;
+
+	if (!created && errno == EEXIST)
+		fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0)
+		return swo_error_set(err, SWO_E_IO, errno, "%s: open '%s'", option, path);
+	close(fd);
+	if (created)
+		unlink(path);
+	return 0;
+}
+
+static int check_files(struct bench_config *config, struct swo_error *err)
+{
+	if (config->costs_file && costs_read(config->costs_file, &config->costs, err))
+		return -1;
+	if (config->json && config->timeline && !strcmp(config->json, config->timeline))
+		return invalid(err, "--json and --timeline name the same file");
+	if (config->output && config->json && !strcmp(config->json, config->output))
+		return invalid(err, "--json and --output name the same file");
+	return bench_check_output("--output", config->output, err) ||
+			       bench_check_output("--json", config->json, err) ||
+			       bench_check_output("--timeline", config->timeline, err)
+		       ? -1
+		       : 0;
+}
+
+static int check_program(const char *name, struct swo_error *err)
+{
+	char path[4200];
+
+	snprintf(path, sizeof(path), "%s/%s", bench_program_dir(), name);
+	return access(path, X_OK) ? swo_error_set(err, SWO_E_IO, errno, "the program '%s'", path)
+				  : 0;
+}
+
+static int check_host(const struct bench_config *config, struct swo_error *err)
+{
+	bool kernel = !strcmp(config->backend, "kernel");
+	unsigned most = 0;
+
+	for (unsigned i = 0; i < config->vfs_count; i++)
+		most = config->vfs[i] > most ? config->vfs[i] : most;
+	if (!strcmp(config->accel, "kvm") && access("/dev/kvm", R_OK | W_OK))
+		return swo_error_set(err, SWO_E_IO, errno, "--accel kvm: open '/dev/kvm'");
+	if (kernel && bench_check_kernel(2 * most, err))
+		return swo_error_prefix(err, "--backend kernel");
+	if (check_program("switchover", err) || (!kernel && check_program("switchover-simvf", err)))
+		return -1;
+	/* calibrate needs no lower bound. */
+	return config->kind == BENCH_CALIBRATE || bench_find_chain(err) ? 0 : -1;
+}
+
+int bench_check(struct bench_config *config, struct swo_error *err)
+{
+	return check_combinations(config, err) || check_ram(config, err) ||
+			       check_profile(config, err) || check_files(config, err) ||
+			       check_host(config, err)
+		       ? -1
+		       : 0;
+}
