@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check.c - remembers the first surprise.
+ * check.c - stores the first mismatch and disables speculation.
  */
 #include "check.h"
 
@@ -24,9 +24,8 @@ void check_mismatch(const char *fmt, const struct tracked_device *device, ...)
 	vsnprintf(reason + len, sizeof(reason) - (size_t)len, fmt, args);
 	va_end(args);
 	atomic_store_explicit(&failed, true, memory_order_release);
-	say("%s: from now on every device changes state only when the VMM asks. Please report "
-	    "this, "
-	    "with the VMM's version",
+	trace_message("%s: speculation is disabled: each device now changes state only when the "
+		      "VMM requests it. Report this, with the version of the VMM",
 		reason);
 }
 

@@ -1,22 +1,25 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check.h - the self-check: after the first thing that should not have happened
- * nothing is begun ahead any more in this process.
+ * check.h - the self-check: after the first unexpected event, this process starts no more arcs
+ * speculatively.
  *
- * All calls but check_reason: with the fleet's lock held.
+ * All calls except check_reason() require the devices lock.
  */
 #ifndef PRELOAD_CHECK_H
 #define PRELOAD_CHECK_H
 
 #include "devices.h"
 
-/* Says once what it was, with the device's name in front (NULL: none), and switches off. */
+/*
+ * Logs the mismatch once, prefixed with the device's name (NULL: none), and disables
+ * speculation.
+ */
 void check_mismatch(const char *fmt, const struct tracked_device *device, ...)
 	__attribute__((format(printf, 1, 3)));
-/* Switches off without a word: in a process where nothing may be begun anyway. */
+/* Disables speculation silently, in a process that must not speculate anyway. */
 void check_give_up(const char *reason);
 bool check_failed(void);
-/* What it was, or NULL. */
+/* The stored mismatch, or NULL. */
 const char *check_reason(void);
 /* For tests. */
 void check_reset(void);

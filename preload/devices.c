@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * devices.c - which descriptor is whose. A device is recognised by the first migration
- * feature that is asked of it, so it does not matter how the VMM came by it.
+ * devices.c - maps file descriptors to devices. A device is recognised by the first migration
+ * feature that the VMM requests on it, so it does not matter how the VMM got the descriptor.
  */
 #include "devices.h"
 
@@ -14,24 +14,25 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-struct fleet fleet = {
+struct devices devices = {
 	.lock = PTHREAD_MUTEX_INITIALIZER,
 	.changed = PTHREAD_COND_INITIALIZER,
 };
-_Atomic uint8_t devices_kinds[FLEET_FDS_MAX];
-static uint16_t owner[FLEET_FDS_MAX]; /* index of the device; meaningful where the kind is */
+_Atomic uint8_t devices_kinds[TRACKED_FDS_MAX];
+static uint16_t owner
+	[TRACKED_FDS_MAX]; /* index of the device; valid if devices_kinds[fd] is not FD_OTHER */
 static _Atomic int top = -1;
 
 #define NAMES_MAX 32
 static struct {
 	int fd;
 	char name[64];
-} names[NAMES_MAX]; /* of descriptors that are not devices of the fleet yet */
+} names[NAMES_MAX]; /* of descriptors that are not yet tracked */
 static unsigned names_next;
 
 static void mark(int fd, enum device_kind kind, const struct tracked_device *device)
 {
-	owner[fd] = (uint16_t)(device - fleet.device);
+	owner[fd] = (uint16_t)(device - devices.device);
 	if (fd > top)
 		top = fd;
 	atomic_store_explicit(&devices_kinds[fd], (uint8_t)kind, memory_order_release);
@@ -39,10 +40,10 @@ static void mark(int fd, enum device_kind kind, const struct tracked_device *dev
 
 struct tracked_device *devices_of(int fd)
 {
-	return device_kind(fd) == FLEET_OTHER ? NULL : &fleet.device[owner[fd]];
+	return device_kind(fd) == FD_OTHER ? NULL : &devices.device[owner[fd]];
 }
 
-/* The name goes into records and messages: nothing but letters, digits and ":._-". */
+/* The name appears in records and messages: only letters, digits and ":._-". */
 static void set_name(struct tracked_device *device, const char *name)
 {
 	size_t at = 0;
@@ -64,7 +65,7 @@ static void find_name(struct tracked_device *device, int fd)
 			names[i].name[0] = '\0';
 			return;
 		}
-	/* A cdev: /dev/vfio/devices/vfioN; its bus address is where sysfs says it is. */
+	/* A cdev, /dev/vfio/devices/vfioN: sysfs has its bus address. */
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	ssize_t len = readlink(link, path, sizeof(path) - 1);
 	const char *slash = NULL;
@@ -92,7 +93,10 @@ static void find_name(struct tracked_device *device, int fd)
 	set_name(device, fallback);
 }
 
-/* Have we got this open file already, under another number that came by a way we did not see? */
+/*
+ * Finds an open file that is already tracked under another number, duplicated in a way that is
+ * not intercepted (SCM_RIGHTS, for example).
+ */
 static struct tracked_device *same_file(int fd)
 {
 	const pid_t self = getpid();
@@ -104,7 +108,7 @@ static struct tracked_device *same_file(int fd)
 
 struct tracked_device *devices_add(int fd, uint64_t flags)
 {
-	if (fd < 0 || fd >= FLEET_FDS_MAX)
+	if (fd < 0 || fd >= TRACKED_FDS_MAX)
 		return NULL;
 	struct tracked_device *device = devices_of(fd);
 
@@ -112,11 +116,11 @@ struct tracked_device *devices_add(int fd, uint64_t flags)
 		return device;
 	device = same_file(fd);
 	if (device) {
-		mark(fd, FLEET_DEVICE, device);
+		mark(fd, FD_DEVICE, device);
 		device->fds++;
 		return device;
 	}
-	for (device = fleet.device; device < fleet.device + FLEET_DEVICES_MAX; device++) {
+	for (device = devices.device; device < devices.device + TRACKED_MAX; device++) {
 		if (device->used)
 			continue;
 		const unsigned generation = device->generation;
@@ -127,12 +131,12 @@ struct tracked_device *devices_add(int fd, uint64_t flags)
 		device->fd = fd;
 		device->fds = 1;
 		device->flags = flags;
-		device->state = FLEET_STATE_UNKNOWN;
+		device->state = STATE_UNKNOWN;
 		device->result.data_fd = -1;
 		pthread_cond_init(&device->go, NULL);
 		find_name(device, fd);
-		mark(fd, FLEET_DEVICE, device);
-		fleet.count++;
+		mark(fd, FD_DEVICE, device);
+		devices.count++;
 		trace_mark(device->name, "opened");
 		return device;
 	}
@@ -143,39 +147,39 @@ void devices_alias(int fd, int copy)
 {
 	const enum device_kind kind = device_kind(fd);
 
-	if (kind == FLEET_OTHER || copy < 0 || copy >= FLEET_FDS_MAX)
+	if (kind == FD_OTHER || copy < 0 || copy >= TRACKED_FDS_MAX)
 		return;
 	struct tracked_device *device = devices_of(fd);
 
-	if (kind == FLEET_DEVICE)
+	if (kind == FD_DEVICE)
 		device->fds++;
 	mark(copy, kind, device);
 }
 
 void devices_session(struct tracked_device *device, int data_fd)
 {
-	if (data_fd >= 0 && data_fd < FLEET_FDS_MAX)
-		mark(data_fd, FLEET_DATA, device);
+	if (data_fd >= 0 && data_fd < TRACKED_FDS_MAX)
+		mark(data_fd, FD_DATA, device);
 }
 
-/* Another of its descriptors, when the one that we used goes. */
+/* Another descriptor of the device, when the one in use is closed. */
 static int another_fd(const struct tracked_device *device, int but)
 {
 	for (int fd = 0; fd <= top; fd++)
-		if (fd != but && device_kind(fd) == FLEET_DEVICE && devices_of(fd) == device)
+		if (fd != but && device_kind(fd) == FD_DEVICE && devices_of(fd) == device)
 			return fd;
 	return -1;
 }
 
-bool devices_forget(int fd)
+bool devices_drop(int fd)
 {
 	const enum device_kind kind = device_kind(fd);
 	struct tracked_device *device = devices_of(fd);
 
 	if (!device)
 		return false;
-	atomic_store_explicit(&devices_kinds[fd], FLEET_OTHER, memory_order_release);
-	if (kind != FLEET_DEVICE)
+	atomic_store_explicit(&devices_kinds[fd], FD_OTHER, memory_order_release);
+	if (kind != FD_DEVICE)
 		return false;
 	if (--device->fds == 0)
 		return true;
@@ -187,35 +191,34 @@ bool devices_forget(int fd)
 void devices_remove(struct tracked_device *device)
 {
 	trace_mark(device->name, "closed");
-	for (int fd = 0; fd <= top; fd++) /* sessions that outlive their device */
-		if (device_kind(fd) == FLEET_DATA && devices_of(fd) == device)
-			atomic_store_explicit(
-				&devices_kinds[fd], FLEET_OTHER, memory_order_release);
-	devices_set_speculation(device, FLEET_IDLE);
+	for (int fd = 0; fd <= top; fd++) /* sessions that were not closed before their device */
+		if (device_kind(fd) == FD_DATA && devices_of(fd) == device)
+			atomic_store_explicit(&devices_kinds[fd], FD_OTHER, memory_order_release);
+	devices_set_speculation(device, SPECULATION_NONE);
 	device->used = false;
-	fleet.count--;
+	devices.count--;
 }
 
-void devices_set_speculation(struct tracked_device *device, enum devices_speculation ahead)
+void devices_set_speculation(struct tracked_device *device, enum devices_speculation speculation)
 {
-	if (device->ahead == FLEET_IDLE && ahead != FLEET_IDLE)
-		atomic_fetch_add_explicit(&fleet.ahead, 1, memory_order_release);
-	if (device->ahead != FLEET_IDLE && ahead == FLEET_IDLE)
-		atomic_fetch_sub_explicit(&fleet.ahead, 1, memory_order_release);
-	device->ahead = ahead;
+	if (device->speculation == SPECULATION_NONE && speculation != SPECULATION_NONE)
+		atomic_fetch_add_explicit(&devices.speculating, 1, memory_order_release);
+	if (device->speculation != SPECULATION_NONE && speculation == SPECULATION_NONE)
+		atomic_fetch_sub_explicit(&devices.speculating, 1, memory_order_release);
+	device->speculation = speculation;
 }
 
 unsigned devices_call_begin(struct tracked_device *device)
 {
 	device->calls++;
-	fleet.calls++;
+	devices.calls++;
 	return device->generation;
 }
 
 bool devices_call_end(struct tracked_device *device, unsigned generation)
 {
-	fleet.calls--;
-	fleet.last_call_ns = trace_now();
+	devices.calls--;
+	devices.last_call_ns = trace_now();
 	if (device->generation != generation)
 		return false;
 	device->calls--;

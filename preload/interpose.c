@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * interpose.c - the symbols that stand in front of libc's. For a descriptor that is no
- * VFIO device's each costs one load and one comparison.
+ * interpose.c - the symbols that replace those of libc. For a descriptor that is no VFIO
+ * device's each costs one load and one comparison.
  */
-/* Both forms of each name are defined here: no header may make one out of the other. */
+/* Both forms of each name are defined here, so no header may map one to the other. */
 #undef _FILE_OFFSET_BITS
 #undef _FORTIFY_SOURCE
 
@@ -28,7 +28,7 @@ static atomic_bool active;
 
 static bool is_ours(int fd)
 {
-	return device_kind(fd) != FLEET_OTHER;
+	return device_kind(fd) != FD_OTHER;
 }
 
 __attribute__((constructor)) static void load(void)
@@ -40,10 +40,9 @@ __attribute__((constructor)) static void load(void)
 
 	trace_open(&settings);
 	if (wrong)
-		say("%s has a value that means nothing; see switchover-exec(1). Nothing is begun "
-		    "ahead",
+		trace_message("%s: invalid value; see switchover-exec(1). Speculation is disabled",
 			wrong);
-	if (settings.off || (settings.vmm == FORESEE_NONE && !settings.observe))
+	if (settings.off || (settings.vmm == VMM_NONE && !settings.observe))
 		return;
 	speculate_init(&settings);
 	pthread_atfork(speculate_fork_before, speculate_fork_parent, speculate_fork_child);
@@ -99,8 +98,10 @@ EXPORT int dup(int fd)
 	return copy;
 }
 
-/* A number that is taken over is closed by that; one that then is not, because the call fails,
-   makes itself known again with its next change of state. */
+/*
+ * A number that dup2() takes over is closed by it. If the call then fails, the device is
+ * tracked again at its next change of state.
+ */
 static void take_over(int fd, int copy)
 {
 	if (fd != copy && is_ours(copy))
@@ -145,7 +146,7 @@ EXPORT int fcntl(int fd, int command, ...)
 	return rc;
 }
 
-/* What programs with a 64-bit off_t call. */
+/* Called by programs with a 64-bit off_t. */
 EXPORT int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
 
 /* Data */
@@ -183,7 +184,7 @@ EXPORT ssize_t writev(int fd, const struct iovec *iov, int count)
 	MOVE(fd, false, speculate_settle_write, real.writev(fd, iov, count));
 }
 
-/* Of a device itself: its regions. */
+/* The device's own regions. */
 EXPORT ssize_t pread(int fd, void *buf, size_t len, off_t offset)
 {
 	real_find();
@@ -212,7 +213,7 @@ EXPORT ssize_t pwrite64(int fd, const void *buf, size_t len, off64_t offset)
 
 static void settle_all(const struct pollfd *fds, nfds_t count)
 {
-	if (!atomic_load_explicit(&fleet.ahead, memory_order_acquire))
+	if (!atomic_load_explicit(&devices.speculating, memory_order_acquire))
 		return;
 	for (nfds_t i = 0; i < count; i++)
 		if (is_ours(fds[i].fd))
@@ -234,7 +235,7 @@ EXPORT int ppoll(
 	return real.ppoll(fds, count, timeout, mask);
 }
 
-/* What a VMM that was built with _FORTIFY_SOURCE calls instead */
+/* Called instead by a VMM that was built with _FORTIFY_SOURCE. */
 
 void __chk_fail(void) __attribute__((noreturn));
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * patterns.c - the tables. docs/preload.md argues each line of them: why the arc may
- * begin on a device before the VMM asks for it there.
+ * patterns.c - the tables. docs/preload.md gives the reason for each line: why the arc may
+ * start on a device before the VMM requests it there.
  */
 #include "patterns.h"
 
@@ -20,9 +20,9 @@ enum {
 };
 
 /*
- * QEMU (hw/vfio/migration.c, 8.2 to 11.1): its prepare handlers ask every device for a P2P state,
- * then its handlers ask every device to leave it; so when it stops, continues, and takes a failed
- * stop back.
+ * QEMU (hw/vfio/migration.c, 8.2 to 11.1): the prepare handlers move each device to a P2P
+ * state, then the handlers move each device out of it. This applies to stop, to continue, and
+ * to the roll-back of a failed stop.
  */
 static const struct pattern_arc qemu[] = {
 	{RUNNING, RUNNING_P2P, 0},
@@ -38,8 +38,10 @@ static const struct pattern_arc qemu[] = {
 	{RUNNING_P2P, RUNNING, 0},
 };
 
-/* Cloud Hypervisor (pause, snapshot, resume and live migration, its pull requests 8303 and 8528 of
-   2026): one pass, and no stop at P2P. */
+/*
+ * Cloud Hypervisor (pause, snapshot, resume and live migration, its pull requests 8303 and 8528
+ * of 2026): one pass, without a P2P stop.
+ */
 static const struct pattern_arc cloud_hypervisor[] = {
 	{RUNNING, STOP, RUNNING_P2P},
 	{STOP, STOP_COPY, 0},
@@ -52,13 +54,13 @@ static const struct table {
 	const struct pattern_arc *arcs;
 	unsigned count;
 } tables[] = {
-	[FORESEE_NONE] = {"none", NULL, 0},
-	[FORESEE_QEMU] = {"qemu", qemu, sizeof(qemu) / sizeof(*qemu)},
-	[FORESEE_CLOUD_HYPERVISOR] = {"cloud-hypervisor", cloud_hypervisor,
+	[VMM_NONE] = {"none", NULL, 0},
+	[VMM_QEMU] = {"qemu", qemu, sizeof(qemu) / sizeof(*qemu)},
+	[VMM_CLOUD_HYPERVISOR] = {"cloud-hypervisor", cloud_hypervisor,
 		sizeof(cloud_hypervisor) / sizeof(*cloud_hypervisor)},
 };
 
-const struct pattern_arc *foresee(enum pattern_vmm vmm, uint32_t from, uint32_t to)
+const struct pattern_arc *pattern_find(enum pattern_vmm vmm, uint32_t from, uint32_t to)
 {
 	for (unsigned i = 0; i < tables[vmm].count; i++)
 		if (tables[vmm].arcs[i].from == from && tables[vmm].arcs[i].to == to)
@@ -73,10 +75,10 @@ enum pattern_vmm pattern_vmm_of(const char *path)
 
 	if (!strncmp(name, "qemu-system-", 12) || !strncmp(name, "qemu-kvm", 8) ||
 		!strcmp(name, "kvm"))
-		return FORESEE_QEMU;
+		return VMM_QEMU;
 	if (!strncmp(name, "cloud-hypervisor", 16))
-		return FORESEE_CLOUD_HYPERVISOR;
-	return FORESEE_NONE;
+		return VMM_CLOUD_HYPERVISOR;
+	return VMM_NONE;
 }
 
 bool pattern_vmm_named(const char *name, enum pattern_vmm *out)

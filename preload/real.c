@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * real.c - looks up the next library's functions, once.
+ * real.c - resolves the next library's functions, once.
  */
 #include "real.h"
 
@@ -16,7 +16,7 @@ void real_find(void)
 {
 	if (atomic_load_explicit(&found, memory_order_acquire))
 		return;
-		/* Twice at once does no harm: both find the same. */
+		/* Two threads may do this at once: both find the same functions. */
 #define FIND(name)                                                                                 \
 	do {                                                                                       \
 		void *symbol = dlsym(RTLD_NEXT, #name);                                            \

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * real.h - the functions that we stand in front of, as the next library has them.
- * Tests put a played kernel here.
+ * real.h - the interposed functions as the next library defines them. Tests put a simulated
+ * kernel here.
  */
 #ifndef PRELOAD_REAL_H
 #define PRELOAD_REAL_H
@@ -34,8 +34,10 @@ struct real {
 
 extern struct real real;
 
-/* Fills `real`; may be called early and often: a constructor of another library may be ahead of
-   ours. A function that is nowhere stays NULL. */
+/*
+ * Fills `real`. May be called early and repeatedly: another library's constructor may run
+ * before ours. A function that does not exist stays NULL.
+ */
 void real_find(void);
 
 #endif

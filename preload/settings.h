@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * settings.h - what the environment says. `switchover exec` sets it; so may libvirt's
- * domain XML or a systemd unit.
+ * settings.h - the settings in the environment, set by `switchover exec`, by libvirt's domain XML
+ * or by a systemd unit.
  *
- *   SWITCHOVER_PRELOAD  on (default), observe: only look, off: not even that
+ *   SWITCHOVER_PRELOAD  on (default), observe (only record), off
  *   SWITCHOVER_VMM      auto (default: by the program's name), qemu, cloud-hypervisor, none
  *   SWITCHOVER_LOG      a file for messages (default: standard error)
- *   SWITCHOVER_OBSERVE  a file for what every device did; "%p" in it is the process' id
- *   SWITCHOVER_VERBOSE  1: also say when arcs were begun ahead
+ *   SWITCHOVER_OBSERVE  a file for the record of each device; "%p" in it is the process ID
+ *   SWITCHOVER_VERBOSE  1: also log when arcs are started speculatively
  */
 #ifndef PRELOAD_SETTINGS_H
 #define PRELOAD_SETTINGS_H
@@ -23,8 +23,10 @@ struct settings {
 	const char *observe; /* NULL: no */
 };
 
-/* A value that means nothing is said aloud by the caller: returns its name, or NULL. Whatever is
-   wrong switches everything off: a VMM must run as if we were not there. */
+/*
+ * Returns the name of a variable with an invalid value, for the caller to report, or NULL. An
+ * invalid value disables everything: the VMM must then run as if the library were not loaded.
+ */
 const char *settings_read(struct settings *out, const char *program);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * siblings.h - when a VMM asks one device for an arc: on which others it is begun too,
- * and whether the P2P barrier allows that.
+ * siblings.h - when a VMM requests an arc on one device: on which other devices it is started
+ * too, and whether the P2P barrier allows that.
  */
 #ifndef PRELOAD_SIBLINGS_H
 #define PRELOAD_SIBLINGS_H
@@ -10,9 +10,10 @@
 #include "patterns.h"
 
 /*
- * Before `device` is asked for `to`. With the lock held; it is let go while devices are taken to a
- * barrier that the VMM leaves out. Returns on how many others the arc has been begun.
+ * Called before `device` is set to `to`, with the lock held; the lock is released while devices
+ * move to a barrier that the VMM leaves out. Returns the number of other devices on which the
+ * arc was started.
  */
-unsigned siblings_begin(enum pattern_vmm vmm, struct tracked_device *device, uint32_t to);
+unsigned siblings_start(enum pattern_vmm vmm, struct tracked_device *device, uint32_t to);
 
 #endif

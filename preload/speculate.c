@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * speculate.c - what happens around each call of a VMM: registers devices, joins what was
- * begun ahead, settles what was not predicted, and passes everything else on.
+ * speculate.c - what happens around each call of a VMM: registers devices, returns the results
+ * of arcs that were started speculatively, drops those that were not requested, and passes all
+ * other calls on.
  */
 #include "speculate.h"
 
@@ -20,8 +21,8 @@ static struct {
 	enum pattern_vmm vmm;
 	bool observe_only, verbose;
 	pid_t pid;
-	bool failure; /* an arc has failed: the VMM may now do what it does then */
-	unsigned begun, asked;
+	bool failure; /* an arc failed: the VMM may now roll back */
+	unsigned started, requested;
 } self;
 
 void speculate_init(const struct settings *settings)
@@ -32,16 +33,19 @@ void speculate_init(const struct settings *settings)
 	self.pid = getpid();
 }
 
-void speculate_counts(unsigned *begun, unsigned *asked)
+void speculate_counts(unsigned *started, unsigned *requested)
 {
-	pthread_mutex_lock(&fleet.lock);
-	*begun = self.begun;
-	*asked = self.asked;
-	pthread_mutex_unlock(&fleet.lock);
+	pthread_mutex_lock(&devices.lock);
+	*started = self.started;
+	*requested = self.requested;
+	pthread_mutex_unlock(&devices.lock);
 }
 
-/* A child of vfork shares our memory until it execs: what it closes there, we keep. */
-static bool ours(void)
+/*
+ * A child of vfork() shares the parent's memory until it execs: its close() calls must not be
+ * recorded.
+ */
+static bool in_parent(void)
 {
 	return getpid() == self.pid;
 }
@@ -50,25 +54,27 @@ struct held {
 	int cancel, error;
 };
 
-/* Waiting must not be a cancellation point where the call that it stands for is none, and what we
-   do beside a call must not touch its errno. */
+/*
+ * Waiting must not be a cancellation point where the intercepted call is none, and must not
+ * change errno.
+ */
 static struct held lock(void)
 {
 	struct held held = {.error = errno};
 
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &held.cancel);
-	pthread_mutex_lock(&fleet.lock);
+	pthread_mutex_lock(&devices.lock);
 	return held;
 }
 
 static void unlock(struct held held)
 {
-	pthread_mutex_unlock(&fleet.lock);
+	pthread_mutex_unlock(&devices.lock);
 	pthread_setcancelstate(held.cancel, NULL);
 	errno = held.error;
 }
 
-/* Sessions, for the record */
+/* Sessions, for the trace */
 
 static void record_stream(struct tracked_device *device)
 {
@@ -80,7 +86,7 @@ static void record_stream(struct tracked_device *device)
 
 void speculate_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
 {
-	if (bytes <= 0 || device_kind(fd) != FLEET_DATA || !trace_observes())
+	if (bytes <= 0 || device_kind(fd) != FD_DATA || !trace_observes())
 		return;
 	const struct held held = lock();
 	struct tracked_device *device = devices_of(fd);
@@ -97,7 +103,7 @@ void speculate_moved(int fd, bool save, uint64_t start_ns, ssize_t bytes)
 	unlock(held);
 }
 
-/* What was begun ahead */
+/* Speculative arcs */
 
 static void record_arc(const struct tracked_device *device, uint32_t from, uint32_t to,
 	uint64_t asked_ns, const struct device_result *result, bool ahead)
@@ -117,26 +123,26 @@ static void record_arc(const struct tracked_device *device, uint32_t from, uint3
 	});
 }
 
-/* The device is where its arc led; the VMM never had the session that it opened. */
-static void drop(struct tracked_device *device)
+/* Records the end state of the arc. The session that it opened, unseen by the VMM, is closed. */
+static void drop_result(struct tracked_device *device)
 {
 	const struct device_result *result = &device->result;
 
 	record_arc(device, device->from, device->to, 0, result, true);
 	if (result->data_fd >= 0) {
-		devices_forget(result->data_fd);
+		devices_drop(result->data_fd);
 		real.close(result->data_fd);
 	}
-	device->state = result->rc < 0 ? FLEET_STATE_UNKNOWN : device->to;
-	devices_set_speculation(device, FLEET_IDLE);
+	device->state = result->rc < 0 ? STATE_UNKNOWN : device->to;
+	devices_set_speculation(device, SPECULATION_NONE);
 }
 
-/* Lets it end, and drops it. */
-static void end_ahead(struct tracked_device *device)
+/* Waits for the arc to end, and drops its result. */
+static void cancel_speculation(struct tracked_device *device)
 {
 	worker_await(device);
-	if (device->ahead == FLEET_DONE)
-		drop(device);
+	if (device->speculation == SPECULATION_DONE)
+		drop_result(device);
 }
 
 static bool runs_or_will(uint32_t state)
@@ -144,21 +150,23 @@ static bool runs_or_will(uint32_t state)
 	return state == SWO_DEVICE_RUNNING || state == SWO_DEVICE_RUNNING_P2P;
 }
 
-/* Something else than predicted was asked for. That is how a VMM goes back, or on after a failure;
-   otherwise we did not know it as well as we believed. */
-static void settle_for(struct tracked_device *device, uint32_t to)
+/*
+ * The VMM requested another state than predicted. This is normal for a roll-back, and after a
+ * failure; otherwise the prediction is wrong for this VMM.
+ */
+static void resolve_mismatch(struct tracked_device *device, uint32_t to)
 {
 	if (!runs_or_will(to) && !self.failure)
-		check_mismatch("%s was asked for where %s->%s was predicted", device,
-			pattern_state_name(to), pattern_state_name(device->from),
-			pattern_state_name(device->to));
-	drop(device);
+		check_mismatch("%s requested, %s->%s predicted", device, pattern_state_name(to),
+			pattern_state_name(device->from), pattern_state_name(device->to));
+	drop_result(device);
 }
 
-/* What the VMM knows now of where its device is. */
-static void arrived(struct tracked_device *device, uint32_t to, const struct device_result *result)
+/* Records the state that the VMM sees. */
+static void record_state(
+	struct tracked_device *device, uint32_t to, const struct device_result *result)
 {
-	device->state = result->rc < 0 ? FLEET_STATE_UNKNOWN : to;
+	device->state = result->rc < 0 ? STATE_UNKNOWN : to;
 	if (result->rc < 0)
 		device->failed = self.failure = true;
 	else if (to == SWO_DEVICE_RUNNING)
@@ -171,50 +179,52 @@ static int answer(const struct device_result *result)
 	return result->rc;
 }
 
-static int hand_over(
+static int return_result(
 	struct tracked_device *device, struct state_request *request, uint64_t asked_ns)
 {
 	const struct device_result result = device->result;
 
-	self.asked++;
-	arrived(device, device->to, &result);
+	self.requested++;
+	record_state(device, device->to, &result);
 	record_stream(device);
 	record_arc(device, device->from, device->to, asked_ns, &result, true);
-	devices_set_speculation(device, FLEET_IDLE);
+	devices_set_speculation(device, SPECULATION_NONE);
 	request->mig.data_fd = result.data_fd;
 	return answer(&result);
 }
 
 /* Ioctls */
 
-/* The VMM's own call, in the VMM's own buffer, with the lock let go. False: its device has gone
- * meanwhile. */
-static bool pass_on(struct tracked_device *device, int fd, unsigned long request, void *arg,
+/*
+ * Issues the VMM's own call with its own buffer and without the lock. False: the device was
+ * removed meanwhile.
+ */
+static bool call_kernel(struct tracked_device *device, int fd, unsigned long request, void *arg,
 	struct device_result *out)
 {
 	const unsigned generation = devices_call_begin(device);
 
-	pthread_mutex_unlock(&fleet.lock);
+	pthread_mutex_unlock(&devices.lock);
 	out->start_ns = trace_now();
 	out->rc = real.ioctl(fd, request, arg);
 	out->error = out->rc < 0 ? errno : 0;
 	out->end_ns = trace_now();
-	pthread_mutex_lock(&fleet.lock);
+	pthread_mutex_lock(&devices.lock);
 	return devices_call_end(device, generation);
 }
 
-static void begin(struct tracked_device *device, uint32_t to)
+static void start_siblings(struct tracked_device *device, uint32_t to)
 {
 	if (self.observe_only || check_failed())
 		return;
-	if (!atomic_load_explicit(&fleet.ahead, memory_order_relaxed))
+	if (!atomic_load_explicit(&devices.speculating, memory_order_relaxed))
 		self.failure = false;
 	const uint32_t from = device->state;
-	const unsigned count = siblings_begin(self.vmm, device, to);
+	const unsigned count = siblings_start(self.vmm, device, to);
 
-	self.begun += count;
+	self.started += count;
 	if (count && self.verbose)
-		say("%s->%s of %s: begun on %u more", pattern_state_name(from),
+		trace_message("%s->%s of %s: started on %u more", pattern_state_name(from),
 			pattern_state_name(to), device->name, count);
 }
 
@@ -224,48 +234,50 @@ static int set_state(struct tracked_device *device, int fd, struct state_request
 	const uint32_t to = request->mig.device_state;
 
 	worker_await(device);
-	if (device->ahead == FLEET_DONE) {
+	if (device->speculation == SPECULATION_DONE) {
 		if (device->to == to)
-			return hand_over(device, request, asked_ns);
-		settle_for(device, to);
+			return return_result(device, request, asked_ns);
+		resolve_mismatch(device, to);
 	}
-	begin(device, to);
+	start_siblings(device, to);
 
 	struct device_result result = {.data_fd = -1};
 	const uint32_t from = device->state;
 
 	record_stream(device);
-	if (!pass_on(device, fd, VFIO_DEVICE_FEATURE, request, &result))
+	if (!call_kernel(device, fd, VFIO_DEVICE_FEATURE, request, &result))
 		return answer(&result);
-	arrived(device, to, &result);
+	record_state(device, to, &result);
 	if (result.rc >= 0)
 		devices_session(device, request->mig.data_fd);
 	record_arc(device, from, to, asked_ns, &result, false);
 	return answer(&result);
 }
 
-/* After a reset a device is RUNNING, whatever was begun on it. If it had failed, the VMM is in the
-   midst of something, and may or may not ask it again: it stays out of the pattern until it is
-   asked to run. */
+/*
+ * After a reset a device is RUNNING, whatever arc was in progress. A device that failed stays
+ * excluded until the VMM sets it to RUNNING: the VMM may be in the middle of its error
+ * handling.
+ */
 static int reset(struct tracked_device *device, int fd, unsigned long request, void *arg)
 {
 	struct device_result result;
 
-	end_ahead(device);
-	pass_on(device, fd, request, arg, &result);
-	device->state = result.rc < 0 ? FLEET_STATE_UNKNOWN : SWO_DEVICE_RUNNING;
+	cancel_speculation(device);
+	call_kernel(device, fd, request, arg, &result);
+	device->state = result.rc < 0 ? STATE_UNKNOWN : SWO_DEVICE_RUNNING;
 	trace_mark(device->name, "reset");
 	return answer(&result);
 }
 
-/* A hot reset takes whole groups of devices along: who knows which. */
+/* A hot reset affects whole groups of devices, which are not known here. */
 static int hot_reset(struct tracked_device *device, int fd, unsigned long request, void *arg)
 {
 	struct device_result result;
 
-	devices_for_each(other) end_ahead(other);
-	pass_on(device, fd, request, arg, &result);
-	devices_for_each(other) other->state = FLEET_STATE_UNKNOWN;
+	devices_for_each(other) cancel_speculation(other);
+	call_kernel(device, fd, request, arg, &result);
+	devices_for_each(other) other->state = STATE_UNKNOWN;
 	trace_mark(device->name, "hot reset");
 	return answer(&result);
 }
@@ -275,7 +287,7 @@ static int other_ioctl(struct tracked_device *device, int fd, unsigned long requ
 	struct device_result result;
 
 	worker_await(device);
-	pass_on(device, fd, request, arg, &result);
+	call_kernel(device, fd, request, arg, &result);
 	return answer(&result);
 }
 
@@ -297,18 +309,18 @@ static bool is_get_flags(unsigned long request, const void *arg)
 	       header->flags == (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION);
 }
 
-/* Threads are made while the machine runs, not when it stops. */
-static struct tracked_device *enlist(int fd, uint64_t flags)
+/* Creates threads while the VM runs, not when it stops. */
+static struct tracked_device *track_device(int fd, uint64_t flags)
 {
 	struct tracked_device *device = devices_add(fd, flags);
 
-	if (device && fleet.count > 1 && !self.observe_only && !check_failed() &&
-		self.vmm != FORESEE_NONE)
+	if (device && devices.count > 1 && !self.observe_only && !check_failed() &&
+		self.vmm != VMM_NONE)
 		devices_for_each(other) worker_ready(other);
 	return device;
 }
 
-/* The first thing that any VMM asks of a device that it may migrate. */
+/* The first request of any VMM on a device that may migrate. */
 static int get_flags(int fd, void *arg)
 {
 	int rc = real.ioctl(fd, VFIO_DEVICE_FEATURE, arg);
@@ -321,22 +333,22 @@ static int get_flags(int fd, void *arg)
 
 	memcpy(&migration, ((struct vfio_device_feature *)arg)->data, sizeof(migration));
 	if (!device)
-		device = enlist(fd, migration.flags);
-	else if (device->ahead == FLEET_IDLE)
+		device = track_device(fd, migration.flags);
+	else if (device->speculation == SPECULATION_NONE)
 		device->state =
-			FLEET_STATE_UNKNOWN; /* a number used again, by a way that we do not see */
+			STATE_UNKNOWN; /* a number that was reused without an intercepted call */
 	if (!device)
-		say("more than %d devices: fd %d goes its own way", FLEET_DEVICES_MAX, fd);
+		trace_message("more than %d devices: fd %d is not tracked", TRACKED_MAX, fd);
 	unlock(held);
 	return rc;
 }
 
-/* How the VMM calls its device: in a group by name. */
+/* In a VFIO group the VMM opens a device by name. */
 static int get_device_fd(int fd, const char *name)
 {
 	int device_fd = real.ioctl(fd, VFIO_GROUP_GET_DEVICE_FD, name);
 
-	if (device_fd >= 0 && device_kind(device_fd) == FLEET_OTHER) {
+	if (device_fd >= 0 && device_kind(device_fd) == FD_OTHER) {
 		const struct held held = lock();
 
 		devices_name(device_fd, name);
@@ -347,7 +359,7 @@ static int get_device_fd(int fd, const char *name)
 
 bool speculate_concerns(int fd, unsigned long request)
 {
-	return device_kind(fd) != FLEET_OTHER || request == VFIO_DEVICE_FEATURE ||
+	return device_kind(fd) != FD_OTHER || request == VFIO_DEVICE_FEATURE ||
 	       request == VFIO_GROUP_GET_DEVICE_FD;
 }
 
@@ -356,18 +368,18 @@ static int dispatch(int fd, unsigned long request, void *arg)
 	struct tracked_device *device = devices_of(fd);
 
 	if (!device && is_set_state(request, arg)) {
-		/* A device that came into the process ready, over exec say. */
+		/* A device that was opened before exec, for example. */
 		uint64_t flags;
 		const bool migrates = state_flags(fd, &flags);
 
-		device = migrates ? enlist(fd, flags) : NULL;
+		device = migrates ? track_device(fd, flags) : NULL;
 	}
 	if (!device || !device->used) {
-		pthread_mutex_unlock(&fleet.lock);
+		pthread_mutex_unlock(&devices.lock);
 		const int rc = real.ioctl(fd, request, arg);
 		const int error = errno;
 
-		pthread_mutex_lock(&fleet.lock);
+		pthread_mutex_lock(&devices.lock);
 		errno = error;
 		return rc;
 	}
@@ -382,13 +394,13 @@ static int dispatch(int fd, unsigned long request, void *arg)
 
 int speculate_ioctl(int fd, unsigned long request, void *arg)
 {
-	if (!ours())
+	if (!in_parent())
 		return real.ioctl(fd, request, arg);
 	if (request == VFIO_GROUP_GET_DEVICE_FD && arg)
 		return get_device_fd(fd, arg);
 	if (is_get_flags(request, arg))
 		return get_flags(fd, arg);
-	if (device_kind(fd) == FLEET_OTHER && !is_set_state(request, arg))
+	if (device_kind(fd) == FD_OTHER && !is_set_state(request, arg))
 		return real.ioctl(fd, request, arg);
 	struct held held = lock();
 	const int rc = dispatch(fd, request, arg);
@@ -399,24 +411,22 @@ int speculate_ioctl(int fd, unsigned long request, void *arg)
 	return rc;
 }
 
-/* Everything else */
+/* All other calls */
 
 static void settle(int fd, bool write)
 {
-	if (!atomic_load_explicit(&fleet.ahead, memory_order_acquire) || !ours())
+	if (!atomic_load_explicit(&devices.speculating, memory_order_acquire) || !in_parent())
 		return;
 	const struct held held = lock();
 	struct tracked_device *device = devices_of(fd);
 
 	if (device) {
 		worker_await(device);
-		/* It is at work, if only on another device's data. */
-		fleet.last_call_ns = trace_now();
-		if (write && device->ahead == FLEET_DONE && device_kind(fd) == FLEET_DATA)
-			check_mismatch(
-				"its state is still being written though %s->%s was predicted",
-				device, pattern_state_name(device->from),
-				pattern_state_name(device->to));
+		/* The VMM is active, if only on another device's data. */
+		devices.last_call_ns = trace_now();
+		if (write && device->speculation == SPECULATION_DONE && device_kind(fd) == FD_DATA)
+			check_mismatch("write to the data session, %s->%s predicted", device,
+				pattern_state_name(device->from), pattern_state_name(device->to));
 	}
 	unlock(held);
 }
@@ -433,26 +443,26 @@ void speculate_settle_write(int fd)
 
 void speculate_close(int fd)
 {
-	if (device_kind(fd) == FLEET_OTHER || !ours())
+	if (device_kind(fd) == FD_OTHER || !in_parent())
 		return;
 	const struct held held = lock();
 	struct tracked_device *device = devices_of(fd);
 
-	if (device_kind(fd) == FLEET_DATA) {
+	if (device_kind(fd) == FD_DATA) {
 		worker_await(device);
 		record_stream(device);
-		if (device->ahead == FLEET_DONE && device->result.data_fd == fd) {
+		if (device->speculation == SPECULATION_DONE && device->result.data_fd == fd) {
 			check_mismatch(
-				"a session that the VMM does not know of was closed", device);
+				"close of a data session that the VMM has not received", device);
 			device->result.data_fd = -1;
 		}
-		devices_forget(fd);
+		devices_drop(fd);
 	} else if (device) {
-		/* Only its last descriptor ends it; until then the others keep it open. */
+		/* The device stays open until its last descriptor is closed. */
 		if (device->fds == 1)
-			end_ahead(device);
-		if (devices_forget(fd)) {
-			worker_end(device);
+			cancel_speculation(device);
+		if (devices_drop(fd)) {
+			worker_stop(device);
 			devices_remove(device);
 		}
 	}
@@ -467,7 +477,7 @@ void speculate_close_range(unsigned first, unsigned last)
 
 void speculate_dup(int fd, int copy)
 {
-	if (device_kind(fd) == FLEET_OTHER || !ours())
+	if (device_kind(fd) == FD_OTHER || !in_parent())
 		return;
 	const struct held held = lock();
 
@@ -477,12 +487,12 @@ void speculate_dup(int fd, int copy)
 
 void speculate_fork_before(void)
 {
-	pthread_mutex_lock(&fleet.lock);
+	pthread_mutex_lock(&devices.lock);
 }
 
 void speculate_fork_parent(void)
 {
-	pthread_mutex_unlock(&fleet.lock);
+	pthread_mutex_unlock(&devices.lock);
 }
 
 void speculate_fork_child(void)
@@ -491,12 +501,13 @@ void speculate_fork_child(void)
 	devices_for_each(device)
 	{
 		device->worker_runs = false;
-		if (device->ahead == FLEET_WORKS || device->ahead == FLEET_HELD) {
-			device->state = FLEET_STATE_UNKNOWN;
-			devices_set_speculation(device, FLEET_IDLE);
+		if (device->speculation == SPECULATION_RUNS ||
+			device->speculation == SPECULATION_HELD) {
+			device->state = STATE_UNKNOWN;
+			devices_set_speculation(device, SPECULATION_NONE);
 		}
 	}
 	self.pid = getpid();
-	pthread_cond_init(&fleet.changed, NULL);
-	pthread_mutex_unlock(&fleet.lock);
+	pthread_cond_init(&devices.changed, NULL);
+	pthread_mutex_unlock(&devices.lock);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * state.c - asks the kernel. The kernel's answers go through as they are: whoever
- * begins an arc ahead of a VMM must have nothing to add to them.
+ * state.c - sets and reads the device state. Results of the kernel are passed on unchanged, so
+ * that a speculative arc looks like the VMM's own.
  */
 #include "state.h"
 
@@ -33,7 +33,7 @@ uint32_t state_get(int fd)
 	};
 
 	if (real.ioctl(fd, VFIO_DEVICE_FEATURE, &request) < 0)
-		return FLEET_STATE_UNKNOWN;
+		return STATE_UNKNOWN;
 	return request.mig.device_state;
 }
 

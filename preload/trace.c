@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * trace.c - writes lines. No stdio streams and no allocation: this runs inside of a VMM's
- * ioctl, perhaps with its sandbox on.
+ * ioctl, possibly inside its sandbox.
  */
 #include "trace.h"
 
@@ -16,7 +16,7 @@
 #include <unistd.h>
 
 #define LINE_MAX_LEN 512
-#define FD_FLOOR     256 /* out of the way of programs that count on low numbers */
+#define FD_FLOOR     256 /* for programs that rely on low numbers */
 
 static int message_fd = STDERR_FILENO;
 static int record_fd = -1;
@@ -39,7 +39,7 @@ static void put(int fd, const char *line, size_t len)
 	errno = kept;
 }
 
-void say(const char *fmt, ...)
+void trace_message(const char *fmt, ...)
 {
 	char line[LINE_MAX_LEN];
 	int head = snprintf(line, sizeof(line), "switchover-preload[%d]: ", (int)getpid());
@@ -58,7 +58,10 @@ void say(const char *fmt, ...)
 	put(message_fd, line, end);
 }
 
-/* "%p" becomes our process id, so that source and target on one host do not meet in one file. */
+/*
+ * "%p" is replaced by the process ID, so that source and target on one host use different
+ * files.
+ */
 static int open_named(const char *name, const char *what)
 {
 	char path[4096];
@@ -71,7 +74,8 @@ static int open_named(const char *name, const char *what)
 	if (len > 0 && (size_t)len < sizeof(path))
 		fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0) {
-		say("cannot open %s '%s': %s; going on without it", what, name, strerror(errno));
+		trace_message("cannot open %s '%s': %s; continuing without it", what, name,
+			strerror(errno));
 		return -1;
 	}
 	int high = real.fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
@@ -85,12 +89,12 @@ static int open_named(const char *name, const char *what)
 void trace_open(const struct settings *settings)
 {
 	if (settings->log) {
-		int fd = open_named(settings->log, "the log");
+		int fd = open_named(settings->log, "log file");
 
 		if (fd >= 0)
 			message_fd = fd;
 	}
-	/* Opened with the first device: most processes that inherit the variable have none. */
+	/* Opened for the first device: most processes that inherit the variable have none. */
 	record_name = settings->observe;
 }
 
@@ -99,7 +103,7 @@ bool trace_observes(void)
 	return record_name != NULL;
 }
 
-/* By this two hosts' records are brought together. */
+/* Aligns the records of two hosts. */
 static void record_clocks(void)
 {
 	char line[LINE_MAX_LEN];
@@ -124,7 +128,7 @@ static void record(const char *fmt, ...)
 	if (record_fd < 0) {
 		if (!record_name)
 			return;
-		record_fd = open_named(record_name, "the record");
+		record_fd = open_named(record_name, "record file");
 		if (record_fd < 0) {
 			record_name = NULL;
 			return;

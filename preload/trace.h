@@ -1,30 +1,33 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * trace.h - messages for people, and the record of what every device did for
- * `switchover observe`. Plain writes of whole lines: several threads may.
+ * trace.h - messages, and the record of each device for `switchover observe`. Plain writes of
+ * complete lines: thread-safe.
  */
-#ifndef PRELOAD_SAY_H
-#define PRELOAD_SAY_H
+#ifndef PRELOAD_TRACE_H
+#define PRELOAD_TRACE_H
 
 #include "settings.h"
 
 #include <stddef.h>
 
-/* Opens what the settings name; what cannot be opened is said on standard error and left out. */
+/*
+ * Opens the files of the settings. A file that cannot be opened is reported on standard error
+ * and left out.
+ */
 void trace_open(const struct settings *settings);
-void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void trace_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 uint64_t trace_now(void); /* CLOCK_MONOTONIC, ns */
 
-/* One line of JSON a record; nothing unless it was asked for. */
+/* Each record is one line of JSON; nothing unless recording is on. */
 struct trace_arc {
 	const char *device;
-	uint32_t from, to; /* from UINT32_MAX: not known */
-	uint64_t asked_ns; /* the VMM's request; 0: not asked for yet */
+	uint32_t from, to; /* from UINT32_MAX: unknown */
+	uint64_t asked_ns; /* the VMM's request; 0: not requested yet */
 	uint64_t start_ns, end_ns;
-	uint64_t answered_ns; /* when the VMM had its answer */
-	int error;	      /* errno; 0: it went well */
-	bool ahead;	      /* begun before the VMM asked */
+	uint64_t answered_ns; /* the VMM's call returned */
+	int error;	      /* errno; 0: success */
+	bool ahead;	      /* started before the VMM's request */
 };
 bool trace_observes(void);
 void trace_arc(const struct trace_arc *arc);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * worker.c - waits for a step, takes it, keeps the result. All signals are blocked:
- * they are the VMM's.
+ * worker.c - waits for a step, runs it, keeps the result. All signals are blocked: they belong
+ * to the VMM.
  */
 #include "worker.h"
 
@@ -19,7 +19,10 @@
 
 uint64_t worker_patience_ns = 30 * 1000000000ull;
 
-/* Only arcs after which nothing is lost: no data session ended, none that the VMM has not seen. */
+/*
+ * Only arcs that lose nothing: they end no data session and open none that the VMM has not
+ * seen.
+ */
 static bool has_way_back(uint32_t from, uint32_t to)
 {
 	switch (from) {
@@ -41,22 +44,22 @@ static void take_back(struct tracked_device *device)
 	const int data_fd = device->result.data_fd;
 	const uint32_t from = device->from;
 
-	check_mismatch("nobody asked for %s->%s, which was begun on it", device,
-		pattern_state_name(from), pattern_state_name(device->to));
+	check_mismatch("%s->%s was started, and not requested", device, pattern_state_name(from),
+		pattern_state_name(device->to));
 	if (device->result.rc < 0 || !has_way_back(from, device->to))
 		return;
-	devices_set_speculation(device, FLEET_WORKS);
+	devices_set_speculation(device, SPECULATION_RUNS);
 	device->result.data_fd = -1;
 	if (data_fd >= 0)
-		devices_forget(data_fd);
-	pthread_mutex_unlock(&fleet.lock);
+		devices_drop(data_fd);
+	pthread_mutex_unlock(&devices.lock);
 	if (data_fd >= 0)
 		real.close(data_fd);
 	state_set(fd, from, &back);
-	pthread_mutex_lock(&fleet.lock);
-	device->state = back.rc < 0 ? FLEET_STATE_UNKNOWN : from;
-	devices_set_speculation(device, FLEET_IDLE);
-	pthread_cond_broadcast(&fleet.changed);
+	pthread_mutex_lock(&devices.lock);
+	device->state = back.rc < 0 ? STATE_UNKNOWN : from;
+	devices_set_speculation(device, SPECULATION_NONE);
+	pthread_cond_broadcast(&devices.changed);
 }
 
 static void take_step(struct tracked_device *device)
@@ -65,36 +68,36 @@ static void take_step(struct tracked_device *device)
 	const uint32_t step = device->step;
 	struct device_result result;
 
-	pthread_mutex_unlock(&fleet.lock);
+	pthread_mutex_unlock(&devices.lock);
 	state_set(fd, step, &result);
-	pthread_mutex_lock(&fleet.lock);
+	pthread_mutex_lock(&devices.lock);
 	device->result = result;
 	devices_session(device, result.data_fd);
-	devices_set_speculation(device, step == device->to ? FLEET_DONE : FLEET_HELD);
-	pthread_cond_broadcast(&fleet.changed);
+	devices_set_speculation(device, step == device->to ? SPECULATION_DONE : SPECULATION_HELD);
+	pthread_cond_broadcast(&devices.changed);
 }
 
-/* True when it is time to take back. */
+/* True if an unrequested result must be undone. */
 static bool wait_for_work(struct tracked_device *device)
 {
-	if (device->ahead != FLEET_DONE || check_failed()) {
-		pthread_cond_wait(&device->go, &fleet.lock);
+	if (device->speculation != SPECULATION_DONE || check_failed()) {
+		pthread_cond_wait(&device->go, &devices.lock);
 		return false;
 	}
 	const uint64_t now = trace_now();
-	uint64_t until = (fleet.last_call_ns > device->result.end_ns ? fleet.last_call_ns
-								     : device->result.end_ns) +
+	uint64_t until = (devices.last_call_ns > device->result.end_ns ? devices.last_call_ns
+								       : device->result.end_ns) +
 			 worker_patience_ns;
 
 	if (now >= until) {
-		if (!fleet.calls)
+		if (!devices.calls)
 			return true;
 		until = now + worker_patience_ns;
 	}
 	const struct timespec at = {
 		.tv_sec = (time_t)(until / 1000000000u), .tv_nsec = (long)(until % 1000000000u)};
 
-	pthread_cond_clockwait(&device->go, &fleet.lock, CLOCK_MONOTONIC, &at);
+	pthread_cond_clockwait(&device->go, &devices.lock, CLOCK_MONOTONIC, &at);
 	return false;
 }
 
@@ -102,14 +105,14 @@ static void *worker(void *arg)
 {
 	struct tracked_device *device = arg;
 
-	pthread_mutex_lock(&fleet.lock);
+	pthread_mutex_lock(&devices.lock);
 	while (!device->worker_quits) {
-		if (device->ahead == FLEET_WORKS)
+		if (device->speculation == SPECULATION_RUNS)
 			take_step(device);
 		else if (wait_for_work(device))
 			take_back(device);
 	}
-	pthread_mutex_unlock(&fleet.lock);
+	pthread_mutex_unlock(&devices.lock);
 	return NULL;
 }
 
@@ -136,30 +139,30 @@ bool worker_ready(struct tracked_device *device)
 	return true;
 }
 
-void worker_begin(struct tracked_device *device, uint32_t from, uint32_t to, uint32_t step)
+void worker_start(struct tracked_device *device, uint32_t from, uint32_t to, uint32_t step)
 {
 	device->from = from;
 	device->to = to;
 	device->step = step;
 	device->result = (struct device_result){.data_fd = -1};
-	devices_set_speculation(device, FLEET_WORKS);
+	devices_set_speculation(device, SPECULATION_RUNS);
 	pthread_cond_signal(&device->go);
 }
 
 void worker_await(const struct tracked_device *device)
 {
-	while (device->ahead == FLEET_WORKS || device->ahead == FLEET_HELD)
-		pthread_cond_wait(&fleet.changed, &fleet.lock);
+	while (device->speculation == SPECULATION_RUNS || device->speculation == SPECULATION_HELD)
+		pthread_cond_wait(&devices.changed, &devices.lock);
 }
 
-void worker_end(struct tracked_device *device)
+void worker_stop(struct tracked_device *device)
 {
 	if (!device->worker_runs)
 		return;
 	device->worker_quits = true;
 	pthread_cond_signal(&device->go);
-	pthread_mutex_unlock(&fleet.lock);
+	pthread_mutex_unlock(&devices.lock);
 	pthread_join(device->worker, NULL);
-	pthread_mutex_lock(&fleet.lock);
+	pthread_mutex_lock(&devices.lock);
 	device->worker_runs = false;
 }

@@ -1,27 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * worker.h - one thread a device, that changes its state ahead of the VMM.
+ * worker.h - one thread per device that changes its state before the VMM requests it.
  *
- * All calls: with the fleet's lock held.
+ * All calls require the devices lock.
  */
 #ifndef PRELOAD_WORKER_H
 #define PRELOAD_WORKER_H
 
 #include "devices.h"
 
-/* Is there a thread for it? Makes one; false: the process may have no more. */
+/* True if the device has a thread; creates one. False: the thread cannot be created. */
 bool worker_ready(struct tracked_device *device);
-/* The device's thread asks for `step` now; from, to: the whole arc that the VMM is going to ask
- * for. */
-void worker_begin(struct tracked_device *device, uint32_t from, uint32_t to, uint32_t step);
-/* Until no thread of ours is at work on it, nor holds it at a barrier. */
+/*
+ * Makes the device's thread set `step` now; from, to: the whole arc that the VMM is expected to
+ * request.
+ */
+void worker_start(struct tracked_device *device, uint32_t from, uint32_t to, uint32_t step);
+/* Waits until no worker runs an arc on the device, nor holds it at a barrier. */
 void worker_await(const struct tracked_device *device);
-/* Ends the thread of a device that is idle or done. Lets the lock go meanwhile. */
-void worker_end(struct tracked_device *device);
+/* Ends the thread of a device without an arc in progress. Releases the lock meanwhile. */
+void worker_stop(struct tracked_device *device);
 
 /*
- * A result that nobody asks for, while the VMM is in no VFIO call, is taken back after so long
- * where the uAPI has a way back: a device must not stay in a state that its VMM does not know of.
+ * An arc that the VMM does not request within this time, while it is in no VFIO call, is undone
+ * where the uAPI has an arc back: a device must not stay in a state that its VMM has not
+ * requested.
  */
 extern uint64_t worker_patience_ns;
 

@@ -204,7 +204,7 @@ unsigned pair_surprises(const struct pair *pair)
 
 	for (unsigned side = 0; side < PAIR_SIDES; side++)
 		count += show_log(pair, side,
-			"from now on every device changes state only when the VMM asks");
+			"each device now changes state only when the VMM requests it");
 	return count;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * static_program.c - a program without a dynamic linker, in front of which nothing can
- * be loaded.
+ * static_program.c - a program without a dynamic linker, into which nothing can be preloaded.
  */
 int main(void)
 {

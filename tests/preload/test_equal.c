@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A VMM cannot tell the difference: thousands of random lives of a VM, with faults,
- * cancels, resets and unplugs, give it the same answers with the library as without.
+ * A VMM sees no difference: thousands of random histories of a VM, with faults, cancels, resets
+ * and unplugs, produce the same results with the library as without.
  */
 #include "check.h"
-#include "played.h"
+#include "fake_vfio.h"
 #include "speculate.h"
 #include "tests/support/cm.h"
 #include "vmm.h"
@@ -41,31 +41,31 @@ static void note_states(struct life *life)
 	for (unsigned i = 0; i < life->vmm.count; i++)
 		if (life->vmm.fd[i] >= 0)
 			note(life, vmm_state(&life->vmm, i));
-	note(life, played_sessions());
+	note(life, fake_vfio_sessions());
 }
 
 static void ask(struct life *life, unsigned index, uint32_t to)
 {
-	const int error = vmm_ask(&life->vmm, index, to);
+	const int error = vmm_set(&life->vmm, index, to);
 
 	note(life, (uint32_t)error);
 	if (!error)
 		return;
-	/* As QEMU: try a state that is safe, then reset. */
-	if (vmm_ask(&life->vmm, index, SWO_DEVICE_STOP) || roll(life, 2))
+	/* As QEMU does: try a safe state, then reset. */
+	if (vmm_set(&life->vmm, index, SWO_DEVICE_STOP) || roll(life, 2))
 		speculate_ioctl(life->vmm.fd[index], VFIO_DEVICE_RESET, NULL);
 }
 
-/* Of all in turn, now and then with a fault in one. */
+/* On all devices in turn, sometimes with a fault in one. */
 static void pass(struct life *life, uint32_t to)
 {
 	if (roll(life, 8) == 0)
-		played_fail(roll(life, life->vmm.count), to, 1 + (int)roll(life, 30), 1);
+		fake_vfio_fail(roll(life, life->vmm.count), to, 1 + (int)roll(life, 30), 1);
 	for (unsigned i = 0; i < life->vmm.count; i++)
 		if (life->vmm.fd[i] >= 0)
 			ask(life, i, to);
 	for (unsigned i = 0; i < life->vmm.count; i++)
-		played_fail(i, to, 0, 0);
+		fake_vfio_fail(i, to, 0, 0);
 	note_states(life);
 }
 
@@ -77,21 +77,21 @@ static void continue_it(struct life *life)
 		vmm_close_session(&life->vmm, i);
 }
 
-/* Only some are asked, no matter for what; then everything goes back. */
+/* Sets only some devices to a state; then all are rolled back. */
 static void cancelled_pass(struct life *life, uint32_t to)
 {
 	const unsigned some = roll(life, life->vmm.count);
 
 	for (unsigned i = 0; i < some; i++)
 		if (life->vmm.fd[i] >= 0)
-			vmm_ask(&life->vmm, i, to);
+			vmm_set(&life->vmm, i, to);
 	if (roll(life, 4) == 0 && life->vmm.fd[some] >= 0)
 		speculate_ioctl(life->vmm.fd[some], VFIO_DEVICE_RESET, NULL);
 	if (roll(life, 8) == 0 && life->vmm.fd[some] >= 0)
 		vmm_close(&life->vmm, some);
 	for (unsigned i = 0; i < life->vmm.count; i++)
 		if (life->vmm.fd[i] >= 0)
-			vmm_ask(&life->vmm, i, SWO_DEVICE_RUNNING_P2P);
+			vmm_set(&life->vmm, i, SWO_DEVICE_RUNNING_P2P);
 	for (unsigned i = 0; i < life->vmm.count; i++)
 		vmm_close_session(&life->vmm, i);
 	note_states(life);
@@ -126,7 +126,7 @@ static void live(struct life *life, enum pattern_vmm kind, unsigned seed)
 	life->count = 0;
 	vmm_start(&life->vmm, kind, 2 + roll(life, 4));
 	for (unsigned event = 0; event < 6; event++) {
-		if (roll(life, 5) == 0) { /* it came in by migration */
+		if (roll(life, 5) == 0) { /* an incoming migration */
 			pass(life, SWO_DEVICE_RESUMING);
 			continue_it(life);
 		} else {
@@ -136,15 +136,15 @@ static void live(struct life *life, enum pattern_vmm kind, unsigned seed)
 	vmm_end(&life->vmm);
 }
 
-static void a_vmm_cannot_tell_the_difference(void **state)
+static void a_vmm_sees_no_difference(void **state)
 {
 	static struct life with, without;
 	unsigned begun, asked, answers = 0;
 
 	(void)state;
 	for (unsigned seed = 1; seed <= LIVES; seed++) {
-		live(&without, FORESEE_NONE, seed);
-		live(&with, FORESEE_QEMU, seed);
+		live(&without, VMM_NONE, seed);
+		live(&with, VMM_QEMU, seed);
 		if (check_reason())
 			fail_msg("life %u: %s", seed, check_reason());
 		if (with.count != without.count)
@@ -156,15 +156,15 @@ static void a_vmm_cannot_tell_the_difference(void **state)
 		answers += with.count;
 	}
 	speculate_counts(&begun, &asked);
-	print_message("# %u lives, %u answers, %u arcs begun ahead, %u of them asked for\n", LIVES,
-		answers, begun, asked);
+	print_message("# %u histories, %u results, %u speculative arcs, %u of them requested\n",
+		LIVES, answers, begun, asked);
 	assert_true(asked > LIVES);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_vmm_cannot_tell_the_difference),
+		cmocka_unit_test(a_vmm_sees_no_difference),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The library as it is used: `switchover exec` puts it in front of a program that calls
- * libc, and a played kernel behind.
+ * The library as it is used: `switchover exec` preloads it into a program that calls libc, with
+ * a simulated kernel behind.
  */
 #include "tests/support/cm.h"
 
@@ -19,7 +19,7 @@
 
 static char dir[] = "/tmp/swo-preload-XXXXXX";
 
-/* Its exit status; what it said, standard error too, is in `output`. */
+/* Returns the exit status; `output` has standard output and standard error. */
 static char output[OUTPUT_MAX];
 static int run(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 static int run(const char *fmt, ...)
@@ -42,44 +42,44 @@ static int run(const char *fmt, ...)
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void says(const char *what)
+static void output_has(const char *what)
 {
 	if (!strstr(output, what))
-		fail_msg("not said: %s; but: %s", what, output);
+		fail_msg("expected: %s; got: %s", what, output);
 }
 
 #define EXEC SWITCHOVER " exec "
 
-static void a_vmm_sees_what_it_would_see_without(void **state)
+static void a_vmm_sees_the_same_results_as_without(void **state)
 {
 	(void)state;
 	static char without[OUTPUT_MAX];
 
-	assert_int_equal(run("%s 4", PLAYED_VMM), 0);
+	assert_int_equal(run("%s 4", FAKE_VMM), 0);
 	strcpy(without, output);
-	says("0 late, 0 sessions, P2P broken");
-	assert_int_equal(run(EXEC "--vmm qemu -- %s 4", PLAYED_VMM), 0);
+	output_has("0 late, 0 sessions, P2P broken");
+	assert_int_equal(run(EXEC "--vmm qemu -- %s 4", FAKE_VMM), 0);
 	assert_string_equal(output, without);
 }
 
 static void its_devices_change_state_at_once(void **state)
 {
 	(void)state;
-	assert_int_equal(run(EXEC "--vmm qemu -- %s 4 4", PLAYED_VMM), 0);
-	says("0 late, 0 sessions");
+	assert_int_equal(run(EXEC "--vmm qemu -- %s 4 4", FAKE_VMM), 0);
+	output_has("0 late, 0 sessions");
 }
 
-/* The meeting is one that nobody keeps alone: without this, the case above could not fail. */
+/* A serial VMM is late at the barrier: without this, the case above could not fail. */
 static void without_the_library_they_do_not(void **state)
 {
 	(void)state;
-	assert_int_equal(run("PLAYED_PATIENCE_MS=50 %s 2 2", PLAYED_VMM), 0);
-	says("4 late");
+	assert_int_equal(run("FAKE_VFIO_PATIENCE_MS=50 %s 2 2", FAKE_VMM), 0);
+	output_has("4 late");
 	assert_int_equal(
-		run("SWITCHOVER_PRELOAD=off PLAYED_PATIENCE_MS=50 " EXEC "--vmm qemu -- %s 2 2",
-			PLAYED_VMM),
+		run("SWITCHOVER_PRELOAD=off FAKE_VFIO_PATIENCE_MS=50 " EXEC "--vmm qemu -- %s 2 2",
+			FAKE_VMM),
 		0);
-	says("4 late");
+	output_has("4 late");
 }
 
 struct records {
@@ -122,10 +122,10 @@ static struct records read_records(const char *name)
 	return records;
 }
 
-static void everything_is_on_record(void **state)
+static void every_arc_is_recorded(void **state)
 {
 	(void)state;
-	assert_int_equal(run(EXEC "--vmm qemu --record %s/acts -- %s 3", dir, PLAYED_VMM), 0);
+	assert_int_equal(run(EXEC "--vmm qemu --record %s/acts -- %s 3", dir, FAKE_VMM), 0);
 	const struct records acts = read_records("acts");
 
 	assert_int_equal(acts.opened, 3);
@@ -135,14 +135,14 @@ static void everything_is_on_record(void **state)
 	assert_int_equal(acts.streams, 6);
 }
 
-static void observing_measures_and_does_nothing(void **state)
+static void observing_records_and_starts_no_arc(void **state)
 {
 	(void)state;
 	assert_int_equal(
-		run("PLAYED_PATIENCE_MS=50 " EXEC "--vmm qemu --observe %s/looks -- %s 3 2", dir,
-			PLAYED_VMM),
+		run("FAKE_VFIO_PATIENCE_MS=50 " EXEC "--vmm qemu --observe %s/looks -- %s 3 2", dir,
+			FAKE_VMM),
 		0);
-	says("6 late");
+	output_has("6 late");
 	const struct records looks = read_records("looks");
 
 	assert_int_equal(looks.arcs, 3 * 7);
@@ -161,23 +161,23 @@ static void a_process_without_devices_leaves_no_record(void **state)
 	assert_int_equal(access(path, F_OK), -1);
 }
 
-static void a_record_that_cannot_be_written_is_said_and_left_out(void **state)
+static void a_record_that_cannot_be_written_is_reported_and_left_out(void **state)
 {
 	(void)state;
-	assert_int_equal(run(EXEC "--vmm qemu --record /nonexistent/x -- %s 2", PLAYED_VMM), 0);
-	says("cannot open the record '/nonexistent/x': No such file");
-	says("0 late, 0 sessions");
+	assert_int_equal(run(EXEC "--vmm qemu --record /nonexistent/x -- %s 2", FAKE_VMM), 0);
+	output_has("cannot open record file '/nonexistent/x': No such file");
+	output_has("0 late, 0 sessions");
 }
 
-static void a_setting_that_means_nothing_is_said_and_switches_off(void **state)
+static void an_invalid_setting_is_reported_and_disables_the_library(void **state)
 {
 	(void)state;
-	assert_int_equal(run("SWITCHOVER_VMM=qmeu LD_PRELOAD=%s %s 2", PRELOAD_LIB, PLAYED_VMM), 0);
-	says("SWITCHOVER_VMM has a value that means nothing");
-	says("0 sessions");
+	assert_int_equal(run("SWITCHOVER_VMM=qmeu LD_PRELOAD=%s %s 2", PRELOAD_LIB, FAKE_VMM), 0);
+	output_has("SWITCHOVER_VMM: invalid value");
+	output_has("0 sessions");
 }
 
-/* What cannot be started so, before it is */
+/* Programs that cannot be started are refused before the exec. */
 
 static void put_file(const char *name, const void *bytes, size_t len, mode_t mode)
 {
@@ -195,10 +195,10 @@ static void put_file(const char *name, const void *bytes, size_t len, mode_t mod
 static void refused(const char *name, const char *why)
 {
 	assert_int_equal(run(EXEC "--vmm qemu -- %s/%s", dir, name), 126);
-	says(why);
+	output_has(why);
 }
 
-static void what_cannot_be_started_so_is_said_at_the_start(void **state)
+static void a_program_that_cannot_be_preloaded_is_refused_at_the_start(void **state)
 {
 	(void)state;
 	char self[1 << 16];
@@ -207,14 +207,14 @@ static void what_cannot_be_started_so_is_said_at_the_start(void **state)
 
 	close(fd);
 	assert_true(len > 4096);
-	put_file("text", "hello, world, this is no program at all: it is a text, and a long one\n",
-		70, 0700);
+	put_file("text", "hello, world, this is not a program but a text, and a long one\n", 70,
+		0700);
 	refused("text", "neither an ELF program nor a script");
 	put_file("script", "#!/bin/sh\nexit 9\n", 17, 0700);
 	assert_int_equal(run(EXEC "-- %s/script", dir), 9);
 	put_file("loop", "#!./loop\n", 9, 0700);
 	assert_int_equal(run("cd %s && " EXEC "-- ./loop", dir), 126);
-	says("too many interpreters");
+	output_has("too many interpreters");
 	put_file("closed", self, (size_t)len, 0600);
 	refused("closed", "Permission denied");
 	self[18] = (char)0xf3; /* e_machine: RISC-V */
@@ -228,7 +228,7 @@ static void what_cannot_be_started_so_is_said_at_the_start(void **state)
 #endif
 	assert_int_equal(run(EXEC "-- %s/nosuch", dir), 126 + 1);
 	assert_int_equal(run(EXEC "-- nosuch-program-anywhere"), 127);
-	says("no program 'nosuch-program-anywhere' in PATH");
+	output_has("no program 'nosuch-program-anywhere' in PATH");
 	assert_int_equal(run(EXEC "--library %s/nosuch.so -- true", dir), 126);
 	assert_int_equal(run(EXEC), 2);
 	assert_int_equal(run(EXEC "--vmm vmware -- true"), 2);
@@ -239,7 +239,7 @@ static void a_static_program_is_refused(void **state)
 {
 	(void)state;
 	assert_int_equal(run(EXEC "-- %s", STATIC_PROGRAM), 126);
-	says("statically linked");
+	output_has("statically linked");
 }
 
 static void a_sandbox_that_kills_is_refused(void **state)
@@ -256,7 +256,7 @@ static int make_dir(void **state)
 {
 	(void)state;
 #ifdef __SANITIZE_ADDRESS__
-	/* Whoever preloads a library into a sanitized program comes before the sanitizer. */
+	/* A library that is preloaded into a sanitized program comes before the sanitizer. */
 	setenv("ASAN_OPTIONS", "verify_asan_link_order=0:detect_leaks=0", 1);
 #endif
 	return mkdtemp(dir) ? 0 : -1;
@@ -271,15 +271,15 @@ static int remove_dir(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_vmm_sees_what_it_would_see_without),
+		cmocka_unit_test(a_vmm_sees_the_same_results_as_without),
 		cmocka_unit_test(its_devices_change_state_at_once),
 		cmocka_unit_test(without_the_library_they_do_not),
-		cmocka_unit_test(everything_is_on_record),
-		cmocka_unit_test(observing_measures_and_does_nothing),
+		cmocka_unit_test(every_arc_is_recorded),
+		cmocka_unit_test(observing_records_and_starts_no_arc),
 		cmocka_unit_test(a_process_without_devices_leaves_no_record),
-		cmocka_unit_test(a_record_that_cannot_be_written_is_said_and_left_out),
-		cmocka_unit_test(a_setting_that_means_nothing_is_said_and_switches_off),
-		cmocka_unit_test(what_cannot_be_started_so_is_said_at_the_start),
+		cmocka_unit_test(a_record_that_cannot_be_written_is_reported_and_left_out),
+		cmocka_unit_test(an_invalid_setting_is_reported_and_disables_the_library),
+		cmocka_unit_test(a_program_that_cannot_be_preloaded_is_refused_at_the_start),
 		cmocka_unit_test(a_static_program_is_refused),
 		cmocka_unit_test(a_sandbox_that_kills_is_refused),
 	};

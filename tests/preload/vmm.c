@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vmm.c - the played VMM. It goes where the library's symbols would have taken it.
+ * vmm.c - the simulated VMM. It calls the functions that the library's symbols call.
  */
 #include "vmm.h"
 
 #include "check.h"
-#include "played.h"
+#include "fake_vfio.h"
 #include "real.h"
 #include "speculate.h"
 #include "state.h"
@@ -21,15 +21,15 @@ void vmm_start(struct vmm *vmm, enum pattern_vmm kind, unsigned count)
 	const struct settings settings = {.vmm = kind, .log = "/dev/null"};
 
 	real_find();
-	real.ioctl = played_ioctl;
-	played_reset();
+	real.ioctl = fake_vfio_ioctl;
+	fake_vfio_reset();
 	check_reset();
 	worker_patience_ns = 60ull * 60 * 1000000000u;
 	trace_open(&settings);
 	speculate_init(&settings);
 	*vmm = (struct vmm){0};
 	for (unsigned i = 0; i < count; i++)
-		vmm_add(vmm, PLAYED_ALL);
+		vmm_add(vmm, FAKE_VFIO_ALL);
 }
 
 void vmm_add(struct vmm *vmm, uint64_t flags)
@@ -38,7 +38,7 @@ void vmm_add(struct vmm *vmm, uint64_t flags)
 		.header = {.argsz = sizeof(request),
 			.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION},
 	};
-	const int fd = played_open(flags);
+	const int fd = fake_vfio_open(flags);
 
 	assert_true(fd >= 0);
 	assert_int_equal(speculate_ioctl(fd, VFIO_DEVICE_FEATURE, &request), 0);
@@ -52,12 +52,12 @@ void vmm_end(struct vmm *vmm)
 	for (unsigned i = 0; i < vmm->count; i++)
 		if (vmm->fd[i] >= 0)
 			vmm_close(vmm, i);
-	assert_int_equal(played_sessions(), 0);
-	assert_int_equal(fleet.count, 0);
-	assert_int_equal(fleet.ahead, 0);
+	assert_int_equal(fake_vfio_sessions(), 0);
+	assert_int_equal(devices.count, 0);
+	assert_int_equal(devices.speculating, 0);
 }
 
-int vmm_ask(struct vmm *vmm, unsigned index, uint32_t to)
+int vmm_set(struct vmm *vmm, unsigned index, uint32_t to)
 {
 	struct state_request request = {
 		.header = {.argsz = sizeof(request),
@@ -78,10 +78,10 @@ int vmm_ask(struct vmm *vmm, unsigned index, uint32_t to)
 	return 0;
 }
 
-void vmm_ask_all(struct vmm *vmm, uint32_t to)
+void vmm_set_all(struct vmm *vmm, uint32_t to)
 {
 	for (unsigned i = 0; i < vmm->count; i++)
-		assert_int_equal(vmm_ask(vmm, i, to), 0);
+		assert_int_equal(vmm_set(vmm, i, to), 0);
 }
 
 uint32_t vmm_state(struct vmm *vmm, unsigned index)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vmm.h - what a VMM does to its devices, through ahead.h as interpose.c would call it,
- * onto played.h.
+ * vmm.h - what a VMM does to its devices: calls speculate.h as interpose.c does, on top of
+ * fake_vfio.h.
  */
 #ifndef TESTS_PRELOAD_VMM_H
 #define TESTS_PRELOAD_VMM_H
@@ -18,17 +18,19 @@ struct vmm {
 	int data_fd[VMM_DEVICES_MAX];
 };
 
-/* A fresh library, a fresh kernel, and so many devices that are opened and asked for their
- * features. */
+/*
+ * A new library state, a new kernel, and so many devices that are opened and whose features are
+ * read.
+ */
 void vmm_start(struct vmm *vmm, enum pattern_vmm kind, unsigned count);
 /* Closes everything; fails the test if a session or an arc is left over. */
 void vmm_end(struct vmm *vmm);
 void vmm_add(struct vmm *vmm, uint64_t flags);
 
-/* 0 or an errno. A session that comes is kept, one that was there is closed. */
-int vmm_ask(struct vmm *vmm, unsigned index, uint32_t to);
-/* Of each in turn; fails the test when one refuses. */
-void vmm_ask_all(struct vmm *vmm, uint32_t to);
+/* 0 or an errno. A new session is kept, a previous one is closed. */
+int vmm_set(struct vmm *vmm, unsigned index, uint32_t to);
+/* On each device in turn; fails the test when one refuses. */
+void vmm_set_all(struct vmm *vmm, uint32_t to);
 uint32_t vmm_state(struct vmm *vmm, unsigned index);
 void vmm_close_session(struct vmm *vmm, unsigned index);
 void vmm_close(struct vmm *vmm, unsigned index);

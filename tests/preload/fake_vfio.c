@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * played.c - a kernel with PLAYED_MAX VFIO devices in it. A device is a memfd, a
- * session one end of a pipe whose other end tells whether it is still open.
+ * fake_vfio.c - a simulated kernel with FAKE_VFIO_MAX VFIO devices. A device is a memfd, a session is
+ * one end of a pipe whose other end shows whether it is still open.
  */
-#include "played.h"
+#include "fake_vfio.h"
 
 #include "device/core/vfio_abi.h"
 
@@ -22,7 +22,7 @@
 #define SESSIONS_MAX 4096
 
 struct device {
-	ino_t inode; /* all that its duplicates have in common */
+	ino_t inode; /* identifies its duplicates */
 	uint64_t flags;
 	uint32_t state;
 	uint32_t fail_to;
@@ -35,36 +35,36 @@ struct device {
 static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
-	struct device device[PLAYED_MAX];
+	struct device device[FAKE_VFIO_MAX];
 	unsigned count;
 	unsigned meet, met, missed, violations;
-	int session[SESSIONS_MAX]; /* the pipes' read ends */
+	int session[SESSIONS_MAX]; /* the read ends of the pipes */
 	unsigned sessions;
-} played = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
+} fake_vfio = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-void played_reset(void)
+void fake_vfio_reset(void)
 {
-	pthread_mutex_lock(&played.lock);
-	for (unsigned i = 0; i < played.sessions; i++)
-		close(played.session[i]);
-	memset(played.device, 0, sizeof(played.device));
-	played.count = played.sessions = 0;
-	played.meet = played.met = played.missed = played.violations = 0;
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_lock(&fake_vfio.lock);
+	for (unsigned i = 0; i < fake_vfio.sessions; i++)
+		close(fake_vfio.session[i]);
+	memset(fake_vfio.device, 0, sizeof(fake_vfio.device));
+	fake_vfio.count = fake_vfio.sessions = 0;
+	fake_vfio.meet = fake_vfio.met = fake_vfio.missed = fake_vfio.violations = 0;
+	pthread_mutex_unlock(&fake_vfio.lock);
 }
 
-int played_open(uint64_t flags)
+int fake_vfio_open(uint64_t flags)
 {
 	struct stat st;
-	int fd = memfd_create("played", MFD_CLOEXEC);
+	int fd = memfd_create("fake_vfio", MFD_CLOEXEC);
 
 	if (fd < 0 || fstat(fd, &st))
 		return -1;
-	pthread_mutex_lock(&played.lock);
-	struct device *device = &played.device[played.count++];
+	pthread_mutex_lock(&fake_vfio.lock);
+	struct device *device = &fake_vfio.device[fake_vfio.count++];
 
 	*device = (struct device){.inode = st.st_ino, .flags = flags, .state = SWO_DEVICE_RUNNING};
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_unlock(&fake_vfio.lock);
 	return fd;
 }
 
@@ -74,9 +74,9 @@ static struct device *device_of(int fd)
 
 	if (fstat(fd, &st))
 		return NULL;
-	for (unsigned i = 0; i < played.count; i++)
-		if (played.device[i].inode == st.st_ino)
-			return &played.device[i];
+	for (unsigned i = 0; i < fake_vfio.count; i++)
+		if (fake_vfio.device[i].inode == st.st_ino)
+			return &fake_vfio.device[i];
 	return NULL;
 }
 
@@ -91,18 +91,17 @@ static bool takes_dma(uint32_t state)
 	       state == SWO_DEVICE_PRE_COPY_P2P;
 }
 
-/* The rule of linux/vfio.h: nobody may begin P2P DMA while a device is there that does not take it.
- */
+/* The rule of linux/vfio.h: no device may start P2P DMA while another one cannot accept it. */
 static void watch(void)
 {
 	bool begins = false, refuses = false;
 
-	for (unsigned i = 0; i < played.count; i++) {
-		begins = begins || may_begin_dma(played.device[i].state);
-		refuses = refuses || !takes_dma(played.device[i].state);
+	for (unsigned i = 0; i < fake_vfio.count; i++) {
+		begins = begins || may_begin_dma(fake_vfio.device[i].state);
+		refuses = refuses || !takes_dma(fake_vfio.device[i].state);
 	}
 	if (begins && refuses)
-		played.violations++;
+		fake_vfio.violations++;
 }
 
 static bool in_session(uint32_t state)
@@ -115,21 +114,21 @@ static int open_session(bool save)
 {
 	int ends[2];
 
-	if (played.sessions == SESSIONS_MAX || pipe2(ends, O_CLOEXEC))
+	if (fake_vfio.sessions == SESSIONS_MAX || pipe2(ends, O_CLOEXEC))
 		return -1;
-	/* Ours is the end on which the other's close shows: POLLHUP or POLLERR. */
+	/* The end that is kept here reports the other's close: POLLHUP or POLLERR. */
 	const int ours = fcntl(ends[save ? 1 : 0], F_DUPFD_CLOEXEC, 500);
 
-	if (save && write(ours, "a played device's state", 23) != 23)
+	if (save && write(ours, "simulated device state", 23) != 23)
 		return -1;
 	close(ends[save ? 1 : 0]);
-	played.session[played.sessions++] = ours;
+	fake_vfio.session[fake_vfio.sessions++] = ours;
 	return ends[save ? 0 : 1];
 }
 
 static void meet(void)
 {
-	const char *patience = getenv("PLAYED_PATIENCE_MS");
+	const char *patience = getenv("FAKE_VFIO_PATIENCE_MS");
 	const long ms = patience ? atol(patience) : 10000;
 	struct timespec until;
 
@@ -137,18 +136,18 @@ static void meet(void)
 	until.tv_nsec += ms % 1000 * 1000000;
 	until.tv_sec += ms / 1000 + until.tv_nsec / 1000000000;
 	until.tv_nsec %= 1000000000;
-	played.met++;
-	pthread_cond_broadcast(&played.changed);
-	const unsigned round = (played.met - 1) / played.meet;
+	fake_vfio.met++;
+	pthread_cond_broadcast(&fake_vfio.changed);
+	const unsigned round = (fake_vfio.met - 1) / fake_vfio.meet;
 
-	while (played.met < (round + 1) * played.meet)
-		if (pthread_cond_timedwait(&played.changed, &played.lock, &until)) {
-			played.missed++;
-			played.met = (round + 1) * played.meet;
+	while (fake_vfio.met < (round + 1) * fake_vfio.meet)
+		if (pthread_cond_timedwait(&fake_vfio.changed, &fake_vfio.lock, &until)) {
+			fake_vfio.missed++;
+			fake_vfio.met = (round + 1) * fake_vfio.meet;
 		}
 }
 
-/* Along single arcs, as vfio_mig_get_next_state() leads. */
+/* Along single arcs, as vfio_mig_get_next_state() does. */
 static int walk(struct device *device, uint32_t to, int *data_fd)
 {
 	const uint32_t start = device->state;
@@ -180,15 +179,15 @@ static int set_state(struct device *device, struct vfio_device_feature_mig_state
 {
 	device->sets++;
 	device->inside++;
-	pthread_cond_broadcast(&played.changed);
-	if (played.meet)
+	pthread_cond_broadcast(&fake_vfio.changed);
+	if (fake_vfio.meet)
 		meet();
 	while (device->hold)
-		pthread_cond_wait(&played.changed, &played.lock);
+		pthread_cond_wait(&fake_vfio.changed, &fake_vfio.lock);
 	const int error = walk(device, mig->device_state, &mig->data_fd);
 
 	device->inside--;
-	pthread_cond_broadcast(&played.changed);
+	pthread_cond_broadcast(&fake_vfio.changed);
 	errno = error;
 	return error ? -1 : 0;
 }
@@ -212,7 +211,7 @@ static int feature(struct device *device, struct vfio_device_feature *header)
 	}
 }
 
-int played_ioctl(int fd, unsigned long request, ...)
+int fake_vfio_ioctl(int fd, unsigned long request, ...)
 {
 	va_list args;
 
@@ -220,7 +219,7 @@ int played_ioctl(int fd, unsigned long request, ...)
 	void *arg = va_arg(args, void *);
 
 	va_end(args);
-	pthread_mutex_lock(&played.lock);
+	pthread_mutex_lock(&fake_vfio.lock);
 	struct device *device = device_of(fd);
 	int rc = -1;
 
@@ -231,111 +230,111 @@ int played_ioctl(int fd, unsigned long request, ...)
 		device->state = SWO_DEVICE_RUNNING;
 		rc = 0;
 	} else if (device && request == VFIO_DEVICE_PCI_HOT_RESET) {
-		for (unsigned i = 0; i < played.count; i++)
-			played.device[i].state = SWO_DEVICE_RUNNING;
+		for (unsigned i = 0; i < fake_vfio.count; i++)
+			fake_vfio.device[i].state = SWO_DEVICE_RUNNING;
 		rc = 0;
 	}
 	const int kept = errno;
 
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_unlock(&fake_vfio.lock);
 	errno = kept;
 	return rc;
 }
 
-/* The test's own view */
+/* The test's view */
 
 #define LOCKED(type, expression)                                                                   \
 	do {                                                                                       \
-		pthread_mutex_lock(&played.lock);                                                  \
+		pthread_mutex_lock(&fake_vfio.lock);                                               \
 		const type value = (expression);                                                   \
                                                                                                    \
-		pthread_mutex_unlock(&played.lock);                                                \
+		pthread_mutex_unlock(&fake_vfio.lock);                                             \
 		return value;                                                                      \
 	} while (0)
 
-uint32_t played_state(unsigned index)
+uint32_t fake_vfio_state(unsigned index)
 {
-	LOCKED(uint32_t, played.device[index].state);
+	LOCKED(uint32_t, fake_vfio.device[index].state);
 }
 
-unsigned played_sets(unsigned index)
+unsigned fake_vfio_sets(unsigned index)
 {
-	LOCKED(unsigned, played.device[index].sets);
+	LOCKED(unsigned, fake_vfio.device[index].sets);
 }
 
-unsigned played_missed(void)
+unsigned fake_vfio_missed(void)
 {
-	LOCKED(unsigned, played.missed);
+	LOCKED(unsigned, fake_vfio.missed);
 }
 
-unsigned played_violations(void)
+unsigned fake_vfio_violations(void)
 {
-	LOCKED(unsigned, played.violations);
+	LOCKED(unsigned, fake_vfio.violations);
 }
 
-void played_forget_violations(void)
+void fake_vfio_forget_violations(void)
 {
-	pthread_mutex_lock(&played.lock);
-	played.violations = 0;
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_lock(&fake_vfio.lock);
+	fake_vfio.violations = 0;
+	pthread_mutex_unlock(&fake_vfio.lock);
 }
 
-void played_put(unsigned index, uint32_t state)
+void fake_vfio_put(unsigned index, uint32_t state)
 {
-	pthread_mutex_lock(&played.lock);
-	played.device[index].state = state;
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_lock(&fake_vfio.lock);
+	fake_vfio.device[index].state = state;
+	pthread_mutex_unlock(&fake_vfio.lock);
 }
 
-void played_fail(unsigned index, uint32_t to, int error, unsigned times)
+void fake_vfio_fail(unsigned index, uint32_t to, int error, unsigned times)
 {
-	pthread_mutex_lock(&played.lock);
-	played.device[index].fail_to = to;
-	played.device[index].fail_errno = error;
-	played.device[index].fail_times = times;
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_lock(&fake_vfio.lock);
+	fake_vfio.device[index].fail_to = to;
+	fake_vfio.device[index].fail_errno = error;
+	fake_vfio.device[index].fail_times = times;
+	pthread_mutex_unlock(&fake_vfio.lock);
 }
 
-void played_hold(unsigned index, bool hold)
+void fake_vfio_hold(unsigned index, bool hold)
 {
-	pthread_mutex_lock(&played.lock);
-	played.device[index].hold = hold;
-	pthread_cond_broadcast(&played.changed);
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_lock(&fake_vfio.lock);
+	fake_vfio.device[index].hold = hold;
+	pthread_cond_broadcast(&fake_vfio.changed);
+	pthread_mutex_unlock(&fake_vfio.lock);
 }
 
-bool played_inside(unsigned index)
+bool fake_vfio_inside(unsigned index)
 {
 	struct timespec until;
 	bool inside = true;
 
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += 10;
-	pthread_mutex_lock(&played.lock);
-	while (inside && !played.device[index].inside)
-		inside = !pthread_cond_timedwait(&played.changed, &played.lock, &until);
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_lock(&fake_vfio.lock);
+	while (inside && !fake_vfio.device[index].inside)
+		inside = !pthread_cond_timedwait(&fake_vfio.changed, &fake_vfio.lock, &until);
+	pthread_mutex_unlock(&fake_vfio.lock);
 	return inside;
 }
 
-void played_meet(unsigned count)
+void fake_vfio_meet(unsigned count)
 {
-	pthread_mutex_lock(&played.lock);
-	played.meet = count;
-	played.met = 0;
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_lock(&fake_vfio.lock);
+	fake_vfio.meet = count;
+	fake_vfio.met = 0;
+	pthread_mutex_unlock(&fake_vfio.lock);
 }
 
-unsigned played_sessions(void)
+unsigned fake_vfio_sessions(void)
 {
 	unsigned open = 0;
 
-	pthread_mutex_lock(&played.lock);
-	for (unsigned i = 0; i < played.sessions; i++) {
-		struct pollfd end = {.fd = played.session[i]};
+	pthread_mutex_lock(&fake_vfio.lock);
+	for (unsigned i = 0; i < fake_vfio.sessions; i++) {
+		struct pollfd end = {.fd = fake_vfio.session[i]};
 
 		open += poll(&end, 1, 0) == 0;
 	}
-	pthread_mutex_unlock(&played.lock);
+	pthread_mutex_unlock(&fake_vfio.lock);
 	return open;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * played_vmm.c - a program that migrates played devices as QEMU does, by libc's own names,
- * and knows nothing of the library. What it saw is its output.
+ * fake_vmm.c - a program that migrates simulated devices as QEMU does, through libc's
+ * symbols, without any reference to the library. It prints what it observed.
  */
-#include "played.h"
+#include "fake_vfio.h"
 
 #include "device/core/vfio_abi.h"
 
@@ -57,11 +57,11 @@ static void open_devices(void)
 				.flags = VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_MIGRATION},
 		};
 
-		fd[i] = played_open(PLAYED_ALL);
+		fd[i] = fake_vfio_open(FAKE_VFIO_ALL);
 		if (ioctl(fd[i], VFIO_DEVICE_FEATURE, &request))
 			exit(1);
 	}
-	/* The first moves to another number, under which it goes on. */
+	/* The first is duplicated to another number, which is used from here on. */
 	const int moved = fcntl(fd[0], F_DUPFD_CLOEXEC, 100);
 
 	close(fd[0]);
@@ -77,7 +77,7 @@ static void read_state(unsigned index)
 	printf("%zd bytes\n", read(data_fd[index], state, sizeof(state)));
 }
 
-/* Neither a child's exec nor its end is anything to the devices of its parent. */
+/* A child's exec or exit does not affect its parent's devices. */
 static void have_a_child(void)
 {
 	int status = -1;
@@ -101,11 +101,11 @@ int main(int argc, char **argv)
 	open_devices();
 	pass(SWO_DEVICE_PRE_COPY);
 	have_a_child();
-	/* Only devices that change state at once get through where they have to meet. */
-	played_meet(argc > 2 ? (unsigned)atoi(argv[2]) : 0);
+	/* Only devices that change state in parallel pass at once. */
+	fake_vfio_meet(argc > 2 ? (unsigned)atoi(argv[2]) : 0);
 	pass(SWO_DEVICE_PRE_COPY_P2P);
 	pass(SWO_DEVICE_STOP_COPY);
-	played_meet(0);
+	fake_vfio_meet(0);
 	for (unsigned i = 0; i < count; i++)
 		read_state(i);
 	for (unsigned i = 0; i < count; i++)
@@ -117,7 +117,7 @@ int main(int argc, char **argv)
 	close_range((unsigned)data_fd[0], (unsigned)data_fd[count - 1], 0);
 	pass(SWO_DEVICE_RUNNING_P2P);
 	pass(SWO_DEVICE_RUNNING);
-	printf("%u late, %u sessions, P2P broken %u times\n", played_missed(), played_sessions(),
-		played_violations());
+	printf("%u late, %u sessions, P2P broken %u times\n", fake_vfio_missed(),
+		fake_vfio_sessions(), fake_vfio_violations());
 	return 0;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * played_lib.c - played.h as a library, between a program (and what is loaded in front of it)
- * and libc: it gets the ioctls that the kernel would.
+ * fake_vfio_lib.c - fake_vfio.h as a library between a program (with the libraries preloaded into it)
+ * and libc: it receives the ioctls instead of the kernel.
  */
-#include "played.h"
+#include "fake_vfio.h"
 
 #include <dlfcn.h>
 #include <errno.h>
@@ -22,7 +22,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	void *arg = va_arg(args, void *);
 
 	va_end(args);
-	const int rc = played_ioctl(fd, request, arg);
+	const int rc = fake_vfio_ioctl(fd, request, arg);
 
 	if (rc == 0 || errno != ENOTTY)
 		return rc;
