@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * abi.h - what the guest and the VMM agree on: where things lie in the first RAM
- * region, the boot page (VMM to guest), and the status the guest keeps in RAM, so
- * that it migrates. Freestanding. All numbers little-endian, all times microseconds.
+ * abi.h - the ABI between the guest and the VMM: the layout of the first RAM region, the boot
+ * page (VMM to guest), and the status that the guest keeps in RAM, so that it migrates.
+ * Freestanding. All numbers little-endian, all times microseconds.
  *
- * The guest sees the first 4 GiB, identity-mapped. RAM begins at 0 in one region of at least
+ * The guest sees the first 4 GiB, identity-mapped. RAM starts at 0 in one region of at least
  * GUEST_RAM_MIN bytes; BARs and bus numbers are assigned before it runs.
  */
 #ifndef GUEST_ABI_H
@@ -25,7 +25,7 @@
 #define GUEST_TABLES_GPA  0x10000u /* page tables: PML4, PDPT, 4 page directories */
 #define GUEST_IMAGE_GPA	  0x100000u
 #define GUEST_IMAGE_MAX	  0x80000u
-#define GUEST_STACKS_GPA  0x200000u /* one page a vCPU */
+#define GUEST_STACKS_GPA  0x200000u /* one page per vCPU */
 #define GUEST_HEAP_GPA	  0x400000u /* versions, working set, DMA rings: see guest_boot */
 #define GUEST_RAM_MIN	  0x800000u
 #define GUEST_ADDRESS_END 0x100000000ull
@@ -38,17 +38,17 @@ struct guest_boot {
 	uint32_t version;
 	uint32_t vcpus;
 	uint32_t period_us; /* of the tick */
-	uint32_t turns;	    /* ticks that a round of doorbells takes: each rings its share */
+	uint32_t turns;	    /* ticks per round of doorbells: each rings a share */
 	uint32_t spare;
 	uint32_t dirty_pages_per_s; /* of each vCPU */
-	uint32_t dma_pages;	    /* wanted ring of each device */
+	uint32_t dma_pages;	    /* requested ring size of each device */
 	uint32_t dma_rate;
 	uint32_t p2p_rate;
 	uint32_t irq_every;
-	uint64_t versions_gpa; /* u64 [work_pages]: the version each page holds */
+	uint64_t versions_gpa; /* u64 [work_pages]: the version of each page */
 	uint64_t work_gpa;
 	uint64_t work_pages;
-	uint64_t dma_gpa; /* shared out among the devices */
+	uint64_t dma_gpa; /* divided among the devices */
 	uint64_t dma_room_pages;
 };
 
@@ -56,14 +56,14 @@ enum guest_error {
 	GUEST_OK,
 	GUEST_E_BOOT_PAGE,	  /* magic or version of the boot page */
 	GUEST_E_EXCEPTION,	  /* detail: vector; address: rip */
-	GUEST_E_TOO_MANY_DEVICES, /* detail: how many fit */
+	GUEST_E_TOO_MANY_DEVICES, /* detail: the maximum */
 	GUEST_E_BAD_DEVICE,	  /* detail: bus/device/function; its registers are not a VF's */
 	GUEST_E_NO_MSIX,	  /* detail: bus/device/function */
 	GUEST_E_RAM,		  /* native: an address in the tables is not RAM; address: which */
 };
 
 struct guest_status {
-	uint32_t configured; /* 1 once vCPU 0 has found and set up the devices */
+	uint32_t configured; /* 1 once vCPU 0 has set up the devices */
 	uint32_t devices;
 	uint32_t error; /* enum guest_error: the first one */
 	uint32_t detail;
@@ -71,28 +71,28 @@ struct guest_status {
 };
 
 /*
- * Written by its vCPU only, except irqs by its interrupt handler; first to most by the VMM at boot,
- * so that the guest need not divide in every tick.
+ * Written by its vCPU only, except irqs by its interrupt handler; first to most by the VMM at
+ * boot, so that the guest need not divide in each tick.
  */
 struct guest_vcpu {
-	uint64_t rounds; /* begun; also the running number that it rings at every device */
+	uint64_t rounds; /* rounds started; also the sequence number written to each doorbell */
 	uint64_t doorbells;
 	uint64_t pages_dirtied;
 	uint64_t ram_mismatches;
 	uint64_t irqs;
-	uint64_t pending;      /* ticks that are due */
+	uint64_t pending;      /* ticks due */
 	uint64_t cursor;       /* next page of its share to rewrite */
-	uint64_t credit;       /* millionths of a page that it may rewrite */
+	uint64_t credit;       /* rewrite budget, in millionths of a page */
 	uint64_t busy_page;    /* 1 + the page being rewritten now; 0: none */
 	uint64_t busy_version; /* the version that page will have */
 	uint64_t first;	       /* its share of the working set: pages [first, end) */
 	uint64_t end;
-	uint64_t earned;       /* credit that a tick brings */
-	uint64_t most;	       /* credit that can be saved up */
-	uint64_t inbox_cursor; /* the device whose inbox is looked at next; vCPU 0 only */
+	uint64_t earned;       /* credit per tick */
+	uint64_t most;	       /* maximum credit */
+	uint64_t inbox_cursor; /* the device whose inbox is checked next; vCPU 0 only */
 	uint64_t inbox_looks;
-	uint64_t inbox_setbacks; /* a number there was less than at the last look */
-	uint64_t turn; /* of the round: rung next are the devices turn, turn + turns, ... */
+	uint64_t inbox_setbacks; /* a number was lower than at the last check */
+	uint64_t turn;		 /* in the round: the next devices are turn, turn + turns, ... */
 	uint64_t spare[14];
 };
 #define GUEST_VCPU_IRQS	   32
@@ -105,7 +105,7 @@ struct guest_device {
 	uint32_t bdf;	   /* bus << 8 | device << 3 | function */
 	uint32_t msix_cap; /* offset in config space */
 	uint32_t vectors;  /* in its MSI-X table */
-	uint32_t seen;	   /* the number that its neighbour had written into its inbox */
+	uint32_t seen;	   /* the last number that its neighbour wrote into its inbox */
 	uint32_t spare[6];
 };
 
@@ -122,13 +122,14 @@ static_assert(
 	"guest layout");
 static_assert(GUEST_STACKS_GPA + GUEST_VCPUS_MAX * GUEST_PAGE <= GUEST_HEAP_GPA, "guest layout");
 
-/* What rewriting one page costs of a vCPU's credit. */
+/* The credit that rewriting one page costs. */
 #define GUEST_CREDIT_PAGE 1000000u
 
 /*
- * A page of the working set that holds version v > 0: the first two words name the page and the
- * version, one in the middle and the last one depend on both, the rest are never written. Few
- * words, because some hosts emulate the guest's instructions one by one. Version 0: all zeros.
+ * A page of the working set with version v > 0: the first two words are the page number and the
+ * version, one in the middle and the last one depend on both, the rest are never written. Only
+ * four words, because some hosts emulate the guest's instructions one by one. Version 0: all
+ * zeros.
  */
 #define GUEST_WORD_MIDDLE 256
 #define GUEST_WORD_LAST	  511

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * metal.c - the bare-metal guest: where each vCPU begins, interrupts, the tick.
+ * metal.c - the bare-metal guest: the entry point of each vCPU, interrupts, the tick.
  *
- * The VMM starts every vCPU here in 64-bit mode with paging on, interrupts off, its own
- * stack, its number as the first argument, and GS based at its struct guest_vcpu. The
- * tick is the local APIC's timer; between ticks the vCPU halts.
+ * The VMM starts every vCPU here in 64-bit mode with paging on, interrupts off, its own stack,
+ * its number as the first argument, and GS based at its struct guest_vcpu. The tick is the
+ * local APIC's timer; between ticks the vCPU halts.
  */
 #include "work.h"
 
@@ -54,7 +54,7 @@ static const uint64_t gdt[] = {0, 0x00af9b000000ffffull, 0x00cf93000000ffffull};
 
 _Noreturn void guest_entry(uint64_t vcpu) __attribute__((section(".text.entry")));
 
-/* A macro: an interrupt handler may call only what saves all registers. */
+/* A macro: an interrupt handler may only call functions that save all registers. */
 #define END_OF_INTERRUPT()                                                                         \
 	__asm__ volatile("movl $0, %0" : "=m"(*(volatile uint32_t *)(uintptr_t)APIC_EOI))
 
@@ -168,7 +168,7 @@ _Noreturn void guest_entry(uint64_t vcpu)
 		guest_configure(0);
 	start_timer(boot->period_us);
 	for (;;) {
-		/* sti lets one more instruction pass: no tick can slip in before the hlt. */
+		/* sti takes effect after one more instruction: no tick can occur before the hlt. */
 		__asm__ volatile("cli" : : : "memory");
 		while (!GUEST_GET(me->pending))
 			__asm__ volatile("sti; hlt; cli" : : : "memory");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * pci.c - the guest finds its devices and sets them up: PCI configuration mechanism #1,
- * bus 0 and the buses behind bridges. Numbers: PCI Local Bus 3.0, MSI-X in chapter 6.8.
+ * pci.c - finds the guest's devices and sets them up: PCI configuration mechanism #1, bus 0 and
+ * the buses behind bridges. Numbers: PCI Local Bus 3.0, MSI-X in chapter 6.8.
  */
 #include "work.h"
 
@@ -75,7 +75,7 @@ static uint32_t find_cap(struct guest_env *env, uint32_t bdf, uint32_t id)
 
 	if (!(config_read(env, bdf, PCI_COMMAND) & PCI_STATUS_CAPS))
 		return 0;
-	/* At most as many as fit: a list may be a ring. */
+	/* Bounded: the capability list may be cyclic. */
 	for (unsigned i = 0; at && i < 48; i++) {
 		uint32_t head = config_read(env, bdf, at);
 
@@ -138,7 +138,7 @@ static void scan_slot(struct guest_env *env, uint32_t bdf, uint32_t *buses)
 			scan_function(env, bdf | function, buses);
 }
 
-/* A bridge's secondary bus has a higher number than its own, so one way up sees all. */
+/* A bridge's secondary bus has a higher number than its own, so one ascending pass finds all. */
 static void scan_buses(struct guest_env *env)
 {
 	uint32_t buses[8] = {1};

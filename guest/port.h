@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * port.h - how the guest's work reaches memory, ports and time: on bare metal by
- * instructions (GUEST_METAL), in the native accelerator by functions of the VMM.
+ * port.h - the guest's access to memory, ports and time: by instructions on bare metal
+ * (GUEST_METAL), by functions of the VMM in the native accelerator.
  */
 #ifndef GUEST_PORT_H
 #define GUEST_PORT_H
@@ -12,8 +12,8 @@
 struct guest_env;
 
 /*
- * Writes guest memory. A migration reads that memory beside it and relies on the dirty log, not on
- * an order between threads, which ThreadSanitizer cannot know.
+ * Writes guest memory. A migration reads that memory concurrently and relies on the dirty log,
+ * not on an order between threads; ThreadSanitizer would report it.
  */
 #ifdef GUEST_METAL
 #define GUEST_WRITER
@@ -21,10 +21,10 @@ struct guest_env;
 #define GUEST_WRITER __attribute__((no_sanitize("thread")))
 #endif
 
-/* Other threads of the VMM look at these words while the guest runs. */
+/* Other threads of the VMM read these words while the guest runs. */
 #define GUEST_GET(field)	__atomic_load_n(&(field), __ATOMIC_RELAXED)
 #define GUEST_SET(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELAXED)
-/* What was written before is seen by who finds the field set. */
+/* A release store: earlier writes are visible to a reader that finds the field set. */
 #define GUEST_PUBLISH(field, value) __atomic_store_n(&(field), (value), __ATOMIC_RELEASE)
 
 #ifdef GUEST_METAL
@@ -75,8 +75,9 @@ static inline void guest_mmio_write64(struct guest_env *env, uint64_t gpa, uint6
 #else
 
 /*
- * Never NULL: an address that is not RAM, or no multiple of 8, gives scratch memory and sets
- * GUEST_E_RAM: the tables may come from a migration's peer. len is at most GUEST_RAM_SPAN.
+ * Never NULL: an address that is not RAM, or no multiple of 8, returns scratch memory and sets
+ * GUEST_E_RAM, since the tables may come from a migration's peer. len is at most
+ * GUEST_RAM_SPAN.
  */
 #define GUEST_RAM_SPAN 8192
 void *guest_ram(struct guest_env *env, uint64_t gpa, uint64_t len);
@@ -88,7 +89,7 @@ void guest_mmio_write64(struct guest_env *env, uint64_t gpa, uint64_t value);
 
 #endif
 
-/* Is there time left in this tick for work other than doorbells? */
+/* True if this tick has time left for work other than doorbells. */
 bool guest_may_work(struct guest_env *env, unsigned vcpu);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * work.c - a tick of one vCPU: doorbells of the devices whose turn it is first, then rewriting
- * pages of the working set at a set rate for as long as there is time.
+ * work.c - a tick of one vCPU: first the doorbells of the devices that are due, then pages of
+ * the working set, rewritten at a set rate for as long as there is time.
  *
  * Every instruction counts: some hosts emulate them one by one.
  */
@@ -9,7 +9,7 @@
 
 #include "../simvf/regs.h"
 
-/* Every `turns`th device from `first` on; returns how many that were. */
+/* Rings every `turns`th device from `first` on; returns the number of devices. */
 GUEST_WRITER static uint64_t ring(struct guest_env *env, unsigned vcpu, uint32_t devices,
 	uint64_t first, uint64_t turns, uint64_t number)
 {
@@ -23,8 +23,8 @@ GUEST_WRITER static uint64_t ring(struct guest_env *env, unsigned vcpu, uint32_t
 }
 
 /*
- * What its neighbour writes into a device's inbox only grows, whatever becomes of both meanwhile:
- * one device a tick.
+ * The number in a device's inbox only increases, whatever happens to its neighbour: checked for
+ * one device per tick.
  */
 GUEST_WRITER static void look_at_inbox(
 	struct guest_env *env, struct guest_vcpu *me, uint32_t devices)
@@ -54,7 +54,7 @@ static bool page_holds(const uint64_t *words, uint64_t page, uint64_t version)
 	       words[GUEST_WORD_LAST] == guest_page_word(page, version, GUEST_WORD_LAST);
 }
 
-/* The VMM may look at any moment between two instructions: busy_* says what is half done. */
+/* The VMM may read between any two instructions: busy_* describes the write in progress. */
 GUEST_WRITER static void rewrite_page(
 	struct guest_env *env, const struct guest_boot *boot, struct guest_vcpu *me, uint64_t page)
 {
@@ -75,7 +75,7 @@ GUEST_WRITER static void rewrite_page(
 	GUEST_SET(me->pages_dirtied, me->pages_dirtied + 1);
 }
 
-/* Apart, so that a tick without rewriting does not save registers for it. */
+/* Not inlined, so that a tick without rewriting does not save registers for it. */
 __attribute__((noinline)) GUEST_WRITER static void rewrite_pages(
 	struct guest_env *env, const struct guest_boot *boot, struct guest_vcpu *me, unsigned vcpu)
 {
@@ -102,8 +102,8 @@ GUEST_WRITER void guest_tick(struct guest_env *env, unsigned vcpu)
 
 	if (devices > GUEST_DEVICES_MAX)
 		devices = GUEST_DEVICES_MAX;
-	/* Counted first: where it stops half-way, some devices have the last number, none a later.
-	 */
+	/* Counted first: if it stops half-way, some devices have the last number and none a later
+	   one. */
 	GUEST_SET(me->rounds, number);
 	GUEST_SET(me->doorbells, me->doorbells + ring(env, vcpu, devices, turn, turns, number));
 	me->turn = turn + 1;

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# initrd.sh - sourced by kernel-lab/lab: builds simvf.ko, and puts it, what VFIO needs and the project's
-# programs with their libraries into an initial RAM disk.
+# initrd.sh - sourced by kernel-lab/lab: builds simvf.ko, and packs it, the VFIO modules and the
+# project's programs with their libraries into an initial RAM disk.
 
-# build_module HEADERS; the objects lie in a copy, so that the sources' folders stay clean
+# build_module HEADERS; the objects are built in a copy, so that the source folders stay clean
 build_module() {
 	make -s -C "$top/simvf/kmod" stage TO="$lab/module.new" || die "cannot copy simvf/"
-	# Files that did not change keep their time, and are not compiled again.
+	# Unchanged files keep their time, and are not compiled again.
 	mkdir -p "$lab/module"
 	(cd "$lab/module.new" && find . -type f -print0 | while IFS= read -r -d '' file; do
 		mkdir -p "$lab/module/$(dirname "$file")"
@@ -26,7 +26,7 @@ build_module() {
 	fi
 }
 
-# add_program PROGRAM [FOLDER]: into /lab/bin or a folder of it, with its libraries where they are here
+# add_program PROGRAM [FOLDER]: into /lab/bin or a folder of it, with its libraries at the same paths as here
 add_program() {
 	local library
 	cp "$1" "$tree/lab/bin/${2:-}"
@@ -36,7 +36,7 @@ add_program() {
 		done
 }
 
-# add_modules FOLDER: those of VFIO and KVM from a kernel's folder, as far as they are not built in
+# add_modules FOLDER: the modules of VFIO and KVM from a kernel's folder that are not built in
 add_modules() {
 	local name file
 	: >"$tree/lab/modules/order"
@@ -51,7 +51,7 @@ add_modules() {
 	done
 	cp "$lab/module/kmod/simvf.ko" "$tree/lab/modules/"
 	echo "simvf devices=16" >>"$tree/lab/modules/order"
-	# Another kernel's may lie there still.
+	# A module of another kernel may still be there.
 	if grep -q '^mdev$' "$tree/lab/modules/order"; then
 		cp "$lab/module/kmod/simvf_mdev.ko" "$tree/lab/modules/"
 		echo simvf_mdev >>"$tree/lab/modules/order"
@@ -74,6 +74,6 @@ make_initrd() {
 	mkdir -p "$tree/lab/bin/testbed/yardstick"
 	add_program "$top/build/testbed/yardstick/chain" testbed/yardstick/
 	grep -E "^[a-z0-9-]+ $only" "$plan" >"$tree/lab/plan" ||
-		die "no step's name begins with '$only'"
+		die "--only '$only': no step's name begins with it"
 	(cd "$tree" && find . -print0 | cpio --quiet -0 -o -H newc | gzip -1) >"$lab/initrd.gz"
 }

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# kernel.sh - sourced by kernel-lab/lab for --full: a small kernel of our own, built from Debian's
+# kernel.sh - sourced by kernel-lab/lab for --full: a small kernel, built from Debian's
 # linux-source, with iommufd, cdev, DMA logging and lockdep. Built once for a version and a fragment.
 
 # source_package: the newest source with all of migration v2
@@ -19,13 +19,13 @@ unpack_source() {
 	download "$to/deb" "$package" || skip "no network for packages: apt-get download $package failed"
 	dpkg-deb -x "$to"/deb/*.deb "$to/deb"
 	archive=$(find "$to/deb" -name 'linux-source-*.tar.xz' | head -n 1)
-	[ -n "$archive" ] || die "$package holds no linux-source-*.tar.xz"
+	[ -n "$archive" ] || die "$package: no linux-source-*.tar.xz in it"
 	mkdir -p "$to/linux"
-	tar -C "$to/linux" --strip-components=1 -xf "$archive" || die "$archive does not unpack"
+	tar -C "$to/linux" --strip-components=1 -xf "$archive" || die "cannot unpack $archive"
 	rm -r "$to/deb"
 }
 
-# Every line of the fragment has to survive, or the kernel is not the one that was asked for.
+# Reports each line of the fragment that the configuration lost.
 configure() {
 	local line option
 	make -s -C "$1" tinyconfig >/dev/null || die "make tinyconfig failed"
@@ -56,7 +56,7 @@ build_kernel() {
 	echo "lab: building $package $version; this takes ten minutes or more, once" >&2
 	nice -n 19 make -s -j"${JOBS:-$(nproc)}" -C "$to/linux" bzImage modules >"$to/log" 2>&1 || {
 		tail -n 30 "$to/log" >&2
-		die "the kernel does not build; see $to/log"
+		die "building the kernel failed; see $to/log"
 	}
 	cp "$to/linux/arch/x86/boot/bzImage" "$to/bzImage"
 	echo "$key" >"$to/built"

@@ -13,8 +13,8 @@ depends() {
 	apt-cache depends --important "$1" 2>/dev/null | sed -n "s/^ *|*Depends: \($2[^ ]*\).*/\1/p" | head -n 1
 }
 
-# The ABI, such as 6.12.117+deb12-cloud-amd64, of the newest kernel with all of migration v2. The
-# metapackages know: the archive's names move with every security update.
+# The ABI, such as 6.12.117+deb12-cloud-amd64, of the newest kernel with all of migration v2, from the
+# metapackages: the names in the archive change with each security update.
 find_abi() {
 	local meta image
 	for meta in linux-image-6.12-cloud-amd64 linux-image-cloud-amd64; do
@@ -26,7 +26,7 @@ find_abi() {
 	return 1
 }
 
-# fetch ROOT: unpacks image, headers and kbuild there; prints the ABI
+# fetch ROOT: unpacks image, headers and kbuild into ROOT; prints the ABI
 fetch() {
 	local root=$1 abi base version
 	command -v apt-get >/dev/null || skip "this is not a Debian: there is no apt-get to fetch a kernel with"
@@ -53,7 +53,7 @@ fetch() {
 	}
 	local deb
 	for deb in "$root"/debs/*.deb; do
-		dpkg-deb -x "$deb" "$root" || die "$deb does not unpack"
+		dpkg-deb -x "$deb" "$root" || die "cannot unpack $deb"
 	done
 	rm -r "$root/debs"
 	fix_headers "$root" "$abi"
@@ -67,7 +67,7 @@ download() {
 	(cd "$to" && apt-get -qq -o APT::Sandbox::User=root download "$@" >&2)
 }
 
-# Headers that are not installed: paths point into ROOT, and without vmlinux no BTF is asked for.
+# Headers that are not installed: makes paths point into ROOT, and removes vmlinux, so that no BTF is built.
 fix_headers() {
 	local headers=$1/usr/src/linux-headers-$2
 	sed -i "s#/usr/src/#$1/usr/src/#" "$headers/Makefile"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# qemu-packages.sh - sourced by kernel-lab/qemu: stock QEMU of another Debian release, in a root folder of its
-# own with its own libraries, and of that what the guest needs as an archive. Nothing is installed.
+# qemu-packages.sh - sourced by kernel-lab/qemu: stock QEMU of another Debian release, in a separate
+# root folder with its libraries, and an archive of the files that the guest needs. Nothing is installed.
 
-# qemu_apt FOLDER COMMAND...: apt-get with lists, cache and status of its own; it checks Debian's signatures.
+# qemu_apt FOLDER COMMAND...: apt-get with separate lists, cache and status; Debian's signatures are checked.
 qemu_apt() {
 	local at=$1
 	shift
@@ -33,23 +33,23 @@ fetch_qemu() {
 	END
 	echo "lab: fetching QEMU of Debian $suite" >&2
 	qemu_apt "$at" update || return 1
-	# The last two are the libraries of `switchover` that QEMU does not use itself.
+	# The last two are libraries that `switchover` needs and QEMU does not.
 	qemu_apt "$at" --yes --download-only install qemu-system-x86 seabios libjansson4 libxxhash0 || return 1
 	for deb in "$at"/cache/archives/*.deb; do
-		dpkg-deb -x "$deb" "$at/root" || die "$deb does not unpack"
+		dpkg-deb -x "$deb" "$at/root" || die "cannot unpack $deb"
 	done
 	rm -r "$at/cache"
 	touch "$at/done"
 }
 
-# qemu_program ROOT TREE PROGRAM: copies what it is linked with, and the program when it is QEMU's
+# qemu_program ROOT TREE PROGRAM: copies its libraries, and the program itself if it is QEMU's
 qemu_program() {
 	local root=$1 tree=$2 libraries=$1/usr/lib/x86_64-linux-gnu library name
 	"$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$libraries" --list "$3" |
 		sed -n 's/.*=> \(\/[^ ]*\) .*/\1/p' |
 		while read -r library; do
 			name=$(basename "$library")
-			[ -e "$libraries/$name" ] || die "$3 wants $name, which Debian's QEMU does not bring"
+			[ -e "$libraries/$name" ] || die "$3 needs $name, which Debian's QEMU packages do not have"
 			cp -L "$libraries/$name" "$tree/usr/lib/x86_64-linux-gnu/"
 		done
 }
@@ -66,6 +66,6 @@ pack_qemu() {
 	cp "$root"/usr/share/qemu/{kvmvapic,linuxboot_dma}.bin "$tree/usr/share/qemu/"
 	qemu_program "$root" "$tree" "$root/usr/bin/qemu-system-x86_64"
 	qemu_program "$root" "$tree" "$top/build/switchover"
-	# Not packed tightly: emulated, unpacking takes longer than reading.
+	# Fast compression: under emulation, unpacking takes longer than reading.
 	(cd "$all" && find . -print0 | cpio --quiet -0 -o -H newc) >"$2"
 }

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# verdict.sh - sourced by kernel-lab/lab: reads what the guests sent home, and what their kernels had to say.
+# verdict.sh - sourced by kernel-lab/lab: evaluates the results of the guests, and the logs of their
+# kernels.
 
 trouble='WARNING:|BUG:|Oops|INFO: (possible|task|rcu)|possible (circular|recursive)|inconsistent lock|held lock freed'
 trouble+='|bad unlock|KASAN|general protection|Call Trace|Kernel panic'
@@ -9,7 +10,7 @@ tally() {
 	cat "$results"/*/*.out 2>/dev/null | grep -cE "$1" || true
 }
 
-# The rows that steps called rows... printed, whatever else they had to say.
+# The rows in the output of the steps rows..., without other lines.
 rows() {
 	cat "$results"/*/rows*.out 2>/dev/null | grep '^{' || true
 }
@@ -24,10 +25,10 @@ judge() {
 	local at=$results/$1 bad=0 name status start end
 	if [ ! -s "$at/status" ]; then
 		tail -n 40 "$at/console" >&2
-		echo "lab: FAILED: nothing came back from the guest; its console is ${at#"$top"/}/console" >&2
+		echo "lab: FAILED: no results from the guest; its console is ${at#"$top"/}/console" >&2
 		return 1
 	fi
-	[ -e "$at/steps" ] || return 0 # --only left nothing for this boot
+	[ -e "$at/steps" ] || return 0 # --only selected no step for this boot
 	while read -r name status start end; do
 		printf '%-24s %-20s %s %6.2f s\n' "$1" "$name" "$(outcome "$status")" \
 			"$(echo "$end $start" | awk '{print $1 - $2}')"
@@ -38,7 +39,7 @@ judge() {
 		fi
 	done <"$at/steps"
 	if grep -nE "$trouble" "$at/console" "$at/dmesg" >&2; then
-		echo "lab: FAILED: the kernel complained; see ${at#"$top"/}/dmesg" >&2
+		echo "lab: FAILED: the kernel logged a warning; see ${at#"$top"/}/dmesg" >&2
 		bad=1
 	fi
 	[ "$(cat "$at/status")" = 0 ] || bad=1
@@ -61,7 +62,7 @@ verdict() {
 	done
 	[ -z "$1" ] || rows >"$1"
 	show_rows
-	# The last line is a program's to read: see tests/support/tally.
+	# The last line is read by programs: see tests/support/tally.
 	printf '%d passed, %d failed, %d skipped\n' "$(($(tally '^ok ') - $(tally '^ok .*# SKIP')))" \
 		"$(tally '^not ok ')" "$(tally '^ok .*# SKIP')"
 	return $bad

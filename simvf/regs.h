@@ -7,7 +7,7 @@
 #ifndef SIMVF_REGS_H
 #define SIMVF_REGS_H
 
-#define SIMVF_PCI_VENDOR 0x1234 /* not assigned to anyone */
+#define SIMVF_PCI_VENDOR 0x1234 /* not assigned to any vendor */
 #define SIMVF_PCI_DEVICE 0x5356 /* "SV" */
 #define SIMVF_PCI_CLASS	 0xff0000
 
@@ -34,29 +34,29 @@
 #define SIMVF_REG_P2P_ADDR  0x020 /* u64: guest physical address of the sibling's inbox slot */
 #define SIMVF_REG_P2P_RATE  0x028 /* writes a second */
 #define SIMVF_REG_DOORBELLS 0x040 /* ro u64: doorbells received */
-#define SIMVF_REG_LOST	    0x048 /* ro u64: running numbers that never came */
-#define SIMVF_REG_REPEATED  0x050 /* ro u64: running numbers that came again */
+#define SIMVF_REG_LOST	    0x048 /* ro u64: sequence numbers that were skipped */
+#define SIMVF_REG_REPEATED  0x050 /* ro u64: sequence numbers that were repeated */
 #define SIMVF_REG_IRQS	    0x058 /* ro u64: interrupts sent */
 #define SIMVF_REG_DMA_SEQ   0x060 /* ro u64: pages written by the DMA engine */
 #define SIMVF_REG_P2P_SEQ   0x068 /* ro u64: writes done by the P2P engine */
 
-/* One doorbell a vCPU: a u64 running number, 1, 2, 3, ... (0 is never rung). */
+/* One doorbell per vCPU: a u64 sequence number, 1, 2, 3, ... (0 is never rung). */
 #define SIMVF_DOORBELL(vcpu) (0x1000 + 8 * (vcpu))
 #define SIMVF_DOORBELLS	     64
 
 /*
  * A page written by the DMA engine: 512 u64 words. Page number N (0, 1, 2, ... since the device
- * was made) goes to ring page N % DMA_PAGES and holds SIMVF_DMA_WORD(seed, N, i) in word i;
- * `seed` is word 0's business: word 0 is N + 1, word 1 is the device's seed, the rest follow.
+ * was created) is written to ring page N % DMA_PAGES and has SIMVF_DMA_WORD(seed, N, i) in word
+ * i. Word 0 is N + 1, word 1 is the device's seed, the rest follow from both.
  */
 #define SIMVF_DMA_WORD(seed, n, i)                                                                 \
 	((((unsigned long long)(seed)) ^ ((unsigned long long)(n)*0x9e3779b97f4a7c15ull)) +        \
 		(unsigned long long)(i)*0xbf58476d1ce4e5b9ull)
 
-/* BAR 2: the inbox, one u64 running number per sender; mappable, also by siblings. */
+/* BAR 2: the inbox, one u64 sequence number per sender; mappable, also by siblings. */
 #define SIMVF_BAR_INBOX	     2
 #define SIMVF_BAR_INBOX_SIZE 0x1000
-#define SIMVF_INBOX_SLOT(i)  (64 * (i)) /* a slot a cache line */
+#define SIMVF_INBOX_SLOT(i)  (64 * (i)) /* one cache line per slot */
 #define SIMVF_INBOX_SLOTS    64
 
 /* BAR 4: MSI-X table and pending bits; trapped. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * compat.h - where the kernels that simvf builds for differ, and nowhere else: 6.1,
- * 6.12, and what 7.x changed.
+ * compat.h - all differences between the kernels that simvf builds for: 6.1, 6.12, and what 7.x
+ * changed.
  */
 #ifndef SIMVF_KMOD_COMPAT_H
 #define SIMVF_KMOD_COMPAT_H

@@ -25,7 +25,7 @@ static int open_device(struct vfio_device *vdev)
 	mutex_lock(&dev->lock);
 	resets = dev->model->stats.resets;
 	svf_reset(dev->model, ktime_get_ns());
-	dev->model->stats.resets = resets; /* nobody asked for this one */
+	dev->model->stats.resets = resets; /* not requested by user space */
 	dev->owner = current->tgid;
 	dev->open = true;
 	mutex_unlock(&dev->lock);
@@ -80,7 +80,7 @@ static ssize_t read_region(struct vfio_device *vdev, char __user *buf, size_t co
 	return done;
 }
 
-/* Restoring the config space takes time, which is the caller's. */
+/* Restoring the config space takes time, which the caller waits for. */
 static int await(struct simvf *dev, u64 due)
 {
 	while (ktime_get_ns() < due)

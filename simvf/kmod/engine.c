@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * engine.c - time and surroundings for the model: a timer and a work that let its engines
- * run, guest memory by vfio_dma_rw, and the PF whose firmware several devices share.
+ * engine.c - time and environment for the model: a timer and a work item that run its engines,
+ * guest memory by vfio_dma_rw, and the PF whose firmware several devices share.
  */
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -10,14 +10,15 @@
 #include "simvf.h"
 
 #define SLACK_NS    20000
-#define LATE_NS	    50000 /* the least time between two looks at something that is overdue */
+#define LATE_NS	    50000 /* the least time between two checks of an overdue event */
 #define KMALLOC_MAX 65536
 
 /* Guest memory */
 
 /*
- * From the work there is no mm, and any process's memory can be reached. What a register access
- * or an arc finds overdue is done in the caller's context, which then has to be the mapping's.
+ * The work item has no mm, and can reach any process's memory. Events that are overdue at a
+ * register access or an arc run in the caller's context, whose mm must then be that of the
+ * mapping.
  */
 static int dma_read(void *opaque, uint64_t addr, void *buf, size_t len)
 {
@@ -47,7 +48,7 @@ static bool irq(void *opaque, unsigned int vector)
 	return simvf_irq_raise(opaque, vector);
 }
 
-/* Faults that end a process or a connection are refused when they are set: there is neither. */
+/* Faults that end a process or a connection are refused when they are set: neither exists here. */
 static void event(void *opaque, enum svf_event what)
 {
 }
@@ -145,7 +146,7 @@ static void run(struct work_struct *work)
 	if (dev->open) {
 		svf_run(dev->model, ktime_get_ns());
 		dev->changes++;
-		/* What is due at once, such as an arc's end, is somebody else's to do. */
+		/* An event that is due at once, such as an arc's end, is handled by the waiting thread. */
 		arm(dev, ktime_get_ns() + LATE_NS);
 	}
 	mutex_unlock(&dev->lock);
@@ -158,7 +159,7 @@ void simvf_engine_init(struct simvf *dev)
 	INIT_WORK(&dev->work, run);
 }
 
-/* dev->open is false already, so that nobody starts them again. */
+/* dev->open is false already, so that no other thread starts them again. */
 void simvf_engine_stop(struct simvf *dev)
 {
 	hrtimer_cancel(&dev->timer);

@@ -33,7 +33,7 @@ bool simvf_irq_raise(struct simvf *dev, unsigned int vector)
 	return true;
 }
 
-/* All or nothing: the fds are looked up before the first vector changes. */
+/* All or none: the fds are looked up before the first vector changes. */
 static int set_eventfds(struct simvf *dev, const struct vfio_irq_set *set, const s32 *fds)
 {
 	struct eventfd_ctx *fresh[SIMVF_MSIX_VECTORS] = {};

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * main.c - the module: its parameters, devices' registration with VFIO, and the platform devices
- * that stand for VFs. No IOMMU is needed: memory is reached through VFIO.
+ * main.c - the module: its parameters, the devices' registration with VFIO, and the platform
+ * devices that represent VFs. No IOMMU is needed: memory is accessed through VFIO.
  */
 #include <linux/module.h>
 #include <linux/platform_device.h>
@@ -24,35 +24,35 @@ MODULE_IMPORT_NS(IOMMUFD);
 
 static unsigned int devices = 2;
 module_param(devices, uint, 0444);
-MODULE_PARM_DESC(devices, "How many devices there are, 1 to 256 (2)");
+MODULE_PARM_DESC(devices, "Number of devices, 1 to 256 (2)");
 
 static char *profile = "instant";
 module_param(profile, charp, 0444);
-MODULE_PARM_DESC(profile, "What the devices cost: instant, even, cx7, mixed-mlx5, mixed-qat, "
+MODULE_PARM_DESC(profile, "Costs of the devices: instant, even, cx7, mixed-mlx5, mixed-qat, "
 			  "mixed-big or mixed-instant (instant)");
 
 static unsigned int mig_flags = 7;
 module_param(mig_flags, uint, 0444);
 MODULE_PARM_DESC(mig_flags, "Migration features: 1 STOP_COPY (always), 2 P2P, 4 PRE_COPY, as far "
-			    "as the kernel knows them (7)");
+			    "as the kernel supports them (7)");
 
 static unsigned int pfs;
 module_param(pfs, uint, 0444);
-MODULE_PARM_DESC(pfs, "Physical functions that the devices are dealt to in turn; devices of one "
-		      "save and load one after another; 0: none is shared (0)");
+MODULE_PARM_DESC(pfs, "Number of physical functions, assigned to the devices in turn; devices of "
+		      "one PF save and load one after another; 0: none is shared (0)");
 
 static bool pf_arcs;
 module_param(pf_arcs, bool, 0444);
-MODULE_PARM_DESC(pf_arcs, "Arcs of devices of one PF take turns too (N)");
+MODULE_PARM_DESC(pf_arcs, "Run arcs of devices of one PF one at a time too (N)");
 
 static bool precopy_zero;
 module_param(precopy_zero, bool, 0444);
 MODULE_PARM_DESC(precopy_zero,
-	"In PRE_COPY, a read with nothing to give returns 0 as some drivers do, not ENOMSG (N)");
+	"In PRE_COPY, return 0 for a read without data, as some drivers do, not ENOMSG (N)");
 
 static unsigned long long seed = 1;
 module_param(seed, ullong, 0444);
-MODULE_PARM_DESC(seed, "What the state's bytes depend on; device N has seed + N (1)");
+MODULE_PARM_DESC(seed, "Seed of the state's bytes; device N has seed + N (1)");
 
 /* Figures of the profile, one by one. */
 #define FIGURE(name, text)                                                                         \
@@ -94,7 +94,7 @@ static int read_costs(void)
 	unsigned int i;
 
 	if (!simvf_profile_named(&costs, profile)) {
-		pr_err("simvf: there is no profile '%s'\n", profile);
+		pr_err("simvf: unknown profile '%s'\n", profile);
 		return -EINVAL;
 	}
 	for (i = 0; i < ARRAY_SIZE(figures); i++) {
@@ -123,7 +123,7 @@ struct simvf *simvf_create(struct device *parent, unsigned int index)
 	ret = simvf_model_make(dev, &costs, seed + dev->index, dev->vdev.migration_flags, pf_arcs);
 	if (ret)
 		goto put;
-	/* Before it is registered: the attributes are there as soon as probe returns. */
+	/* Before registration: the attributes exist as soon as probe returns. */
 	dev_set_drvdata(parent, dev);
 	simvf_peers_add(dev);
 	ret = vfio_register_emulated_iommu_dev(&dev->vdev);
@@ -194,7 +194,8 @@ static int __init simvf_init(void)
 	int ret;
 
 	if (!devices || devices > SIMVF_DEVICES_MAX || pfs > SIMVF_PFS) {
-		pr_err("simvf: devices is 1 to %u, pfs 0 to %u\n", SIMVF_DEVICES_MAX, SIMVF_PFS);
+		pr_err("simvf: expected devices 1 to %u, pfs 0 to %u\n", SIMVF_DEVICES_MAX,
+			SIMVF_PFS);
 		return -EINVAL;
 	}
 	ret = read_costs();
@@ -209,7 +210,8 @@ static int __init simvf_init(void)
 		ret = PTR_ERR_OR_ZERO(pdev);
 		if (!ret) {
 			platform_devices[i] = pdev;
-			if (!platform_get_drvdata(pdev)) { /* the core hides what probe returned */
+			if (!platform_get_drvdata(
+				    pdev)) { /* the core hides the return value of probe */
 				ret = -ENODEV;
 				i++;
 			}

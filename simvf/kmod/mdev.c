@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * mdev.c - simvf_mdev.ko: the same devices as mediated ones, made by a UUID in sysfs. QEMU takes a
- * device without an IOMMU by iommufd only from the mdev bus. A module of its own, since not every
- * kernel has that bus.
+ * mdev.c - simvf_mdev.ko: the same devices as mediated devices, created by a UUID in sysfs.
+ * QEMU accepts a device without an IOMMU through iommufd only from the mdev bus. A separate
+ * module, since not every kernel has that bus.
  */
 #include <linux/device.h>
 #include <linux/idr.h>
@@ -18,14 +18,14 @@ MODULE_LICENSE("GPL");
 MODULE_VERSION(SIMVF_VERSION);
 
 static DEFINE_IDA(indices);
-/* The parent's: types are called by it, simvf_mdev-vf. */
+/* The parent device: type names begin with its name, simvf_mdev-vf. */
 static struct class class = {.name = "simvf_mdev"};
 static struct device *root;
 static struct mdev_parent parent;
 
 static int probe(struct mdev_device *mdev)
 {
-	/* Beyond the platform devices: seeds and PFs go by the index. */
+	/* Indices after the platform devices: seeds and PFs follow the index. */
 	int index =
 		ida_alloc_range(&indices, SIMVF_DEVICES_MAX, 2 * SIMVF_DEVICES_MAX - 1, GFP_KERNEL);
 	struct simvf *dev;

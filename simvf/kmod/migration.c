@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * migration.c - the migration state: one arc at a time, along the core's table, each timed;
- * and whether siblings keep the P2P order.
+ * migration.c - the migration state: one arc at a time, along the core's table, each timed; and
+ * the check that siblings keep the P2P order.
  */
 #include <linux/file.h>
 #include <linux/sched.h>
@@ -50,8 +50,9 @@ static bool siblings(const struct simvf *a, const struct simvf *b)
 }
 
 /*
- * Stopping, all are in a P2P state before any stops; starting, all are before any moves. Looks
- * at the others without their locks: whoever keeps the order has waited for them.
+ * When stopping, all devices are in a P2P state before any stops; when starting, all are before
+ * any leaves it. Reads the others' states without their locks: a user that keeps the order has
+ * waited for them.
  */
 static void watch_order(struct simvf *dev, unsigned int from, unsigned int to)
 {
@@ -94,13 +95,13 @@ static void arc_ended(struct simvf *dev, unsigned int from, unsigned int to)
 		simvf_stream_end(dev);
 }
 
-/* One single arc. lock is held, but not while the arc takes its time. */
+/* One single arc. The lock is held, but not for the duration of the arc. */
 static int walk(struct simvf *dev, unsigned int to)
 {
 	unsigned int from = dev->model->state;
 	int ret = svf_set_state(dev->model, to, ktime_get_ns());
 
-	if (ret == -SVF_EBUSY) /* somebody was killed in the middle of an arc */
+	if (ret == -SVF_EBUSY) /* a caller was killed in the middle of an arc */
 		return ret;
 	while (ret == SVF_PENDING) {
 		u64 due = dev->model->walk.due;
@@ -154,10 +155,10 @@ static struct file *set_state(struct vfio_device *vdev, enum vfio_device_mig_sta
 		enum vfio_device_mig_state next;
 		int ret = -EINVAL;
 
-		/* the core warns about a driver that asks it for the way out of ERROR */
+		/* the core warns about a driver that requests an arc out of ERROR */
 		if (dev->model->state != SVF_ERROR)
 			ret = vfio_mig_get_next_state(vdev, dev->model->state, wanted, &next);
-		/* A session that is opened on the way is the last thing on it. */
+		/* The arc that opens a session is the last one of its path. */
 		if (file)
 			fput(file);
 		file = ret ? ERR_PTR(ret) : arc(dev, next);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * profile.c - what the devices cost: the profiles of ../profiles, built in, and how they
- * are written and read as text in sysfs.
+ * profile.c - the costs of the devices: the profiles of ../profiles, built in, and their text
+ * format in sysfs.
  */
 #include <linux/ctype.h>
 #include <linux/kernel.h>
@@ -38,7 +38,7 @@ bool simvf_profile_named(struct svf_profile *profile, const char *name)
 	return false;
 }
 
-/* A profile's name, or "key = value" lines. */
+/* The name of a profile, or "key = value" lines. */
 int simvf_profile_change(struct svf_profile *profile, const char *text, size_t len)
 {
 	struct svf_profile changed = *profile;
@@ -79,7 +79,7 @@ static int show_rate(char *buf, int at, const char *key, u64 rate)
 	return sysfs_emit_at(buf, at, "%s = %llu.%06u\n", key, mb, rest);
 }
 
-/* In the form that can be written back. */
+/* In the format that can be written back. */
 ssize_t simvf_profile_show(const struct svf_profile *profile, char *buf)
 {
 	int at = sysfs_emit(buf, "# %s\n", profile->name);

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * simvf.h - what the module's files share: the device, its locks, and who wakes whom.
+ * simvf.h - shared by the module's files: the device, its locks, and which functions wake which
+ * waiters.
  *
- * Locks, outermost first: state_mutex (a whole SET of the migration state, reset, open, close),
- * a stream's io_mutex (one read or write of the data_fd), lock (the model, for moments). User
- * memory is never touched under lock but for the device's own DMA.
+ * Locks, outermost first: state_mutex (a SET of the migration state, reset, open, close), a
+ * stream's io_mutex (one read or write of the data_fd), lock (the model, briefly). User memory
+ * is never accessed under lock except by the device's own DMA.
  */
 #ifndef SIMVF_KMOD_SIMVF_H
 #define SIMVF_KMOD_SIMVF_H
@@ -25,7 +26,7 @@
 struct platform_device;
 struct simvf_stream;
 
-struct simvf_arc_sums { /* what the model's own statistics lack */
+struct simvf_arc_sums { /* not in the model's own statistics */
 	u64 max_ns, sum_ns;
 };
 
@@ -41,17 +42,17 @@ struct simvf {
 	struct mutex state_mutex;
 	struct mutex lock;
 	wait_queue_head_t wait;
-	unsigned int changes; /* counts what those in `wait` may be waiting for */
+	unsigned int changes; /* counts events that a thread in `wait` may be waiting for */
 
 	struct svf *model;
 	void *memory; /* of the model */
 	struct page *inbox;
 	struct eventfd_ctx *irq[SIMVF_MSIX_VECTORS];
-	struct simvf_stream *stream; /* the session that is open; not owned */
+	struct simvf_stream *stream; /* the open session; not owned */
 
 	bool open;
-	pid_t owner; /* tgid of who opened it */
-	u32 p2p_set; /* siblings of one VM; 0: those that the same process opened */
+	pid_t owner; /* tgid of the process that opened it */
+	u32 p2p_set; /* siblings of one VM; 0: devices that the same process opened */
 	u32 pf;	     /* 1..SIMVF_PFS, or 0 for none */
 	bool precopy_zero;
 
@@ -73,7 +74,7 @@ static inline void *simvf_inbox(struct simvf *dev)
 	return page_address(dev->inbox);
 }
 
-/* main.c: on this parent, whose driver data it becomes; also for simvf_mdev.ko */
+/* main.c: creates a device on this parent as its driver data; also for simvf_mdev.ko. */
 struct simvf *simvf_create(struct device *parent, unsigned int index);
 void simvf_destroy(struct simvf *dev);
 
@@ -94,10 +95,10 @@ void simvf_model_free(struct simvf *dev);
 void simvf_engine_init(struct simvf *dev);
 void simvf_engine_stop(struct simvf *dev);
 void simvf_kick(struct simvf *dev);    /* lock is held: have the engines run when it is time */
-void simvf_changed(struct simvf *dev); /* lock is held: kick, and wake all who wait */
+void simvf_changed(struct simvf *dev); /* lock is held: kick, and wake all waiters */
 /*
- * Sleeps until `until` (ns) or until something has changed since `changes` was read under lock.
- * mode: TASK_KILLABLE or TASK_INTERRUPTIBLE. -EINTR when a signal came that counts in it.
+ * Sleeps until `until` (ns) or until something changes after `changes` was read under lock.
+ * mode: TASK_KILLABLE or TASK_INTERRUPTIBLE. -EINTR on a signal that the mode accepts.
  */
 int simvf_sleep(struct simvf *dev, u64 until, unsigned int changes, unsigned int mode);
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * stream.c - a data session: the data_fd by which the state is read or written. It may
- * outlive the session and the opening of its device, and then says -ENODEV.
+ * stream.c - a data session: the data_fd by which the state is read or written. It may outlive
+ * the session and the opening of its device; calls then fail with ENODEV.
  */
 #include <linux/anon_inodes.h>
 #include <linux/file.h>
@@ -23,9 +23,9 @@ struct simvf_stream {
 	u8 *piece; /* under io_mutex */
 };
 
-/* Reading and writing, a piece at a time */
+/* Reads and writes, a piece at a time */
 
-/* -EAGAIN: nothing yet; go on after a sleep until *until. lock is held. */
+/* -EAGAIN: no data yet; continue after a sleep until *until. lock is held. */
 static int try_read(struct simvf_stream *stream, size_t len, size_t *got, u64 *until)
 {
 	struct svf *model = stream->dev->model;
@@ -134,7 +134,7 @@ static ssize_t write_some(
 	}
 }
 
-/* The first piece's error is the caller's; a later one comes back at the next call. */
+/* An error in the first piece is returned; a later one is returned by the next call. */
 static ssize_t stream_read(struct file *file, char __user *buf, size_t len, loff_t *pos)
 {
 	struct simvf_stream *stream = file->private_data;

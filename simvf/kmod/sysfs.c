@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * sysfs.c - a device's knobs and counters, in /sys/devices/platform/simvf.N, or where its mediated
- * device is: its profile, its PF, its faults, and what it saw. docs/kmod.md says what they mean.
+ * sysfs.c - a device's settings and counters, in /sys/devices/platform/simvf.N, or in the
+ * folder of its mediated device: profile, PF, faults, counters. docs/kmod.md describes them.
  */
 #include <linux/device.h>
 #include <linux/export.h>
@@ -29,7 +29,10 @@ static ssize_t profile_show(struct device *device, struct device_attribute *attr
 	return len;
 }
 
-/* Size and pre-copyable part make another device of it, so nobody may have it open. */
+/*
+ * A change of the size or of the pre-copy share replaces the device's model, so it must not be
+ * open.
+ */
 static int change_profile(struct simvf *dev, const char *text, size_t len)
 {
 	const struct svf_config *config = &dev->model->config;
@@ -49,7 +52,7 @@ static int change_profile(struct simvf *dev, const char *text, size_t len)
 		dev, &profile, config->seed, config->mig_flags, config->arcs_reserve);
 	if (ret)
 		return ret;
-	/* the new model knows of no faults and has walked no arcs */
+	/* the new model has no faults and no arcs in progress */
 	memset(dev->faults, 0, sizeof(dev->faults));
 	memset(dev->sums, 0, sizeof(dev->sums));
 	return 0;
@@ -130,7 +133,7 @@ static int add_fault(struct simvf *dev, const char *spec)
 	/* The VFIO core refuses illegal arcs itself. */
 	if (fault.what == SVF_DIE || fault.what == SVF_CLOSE || fault.where == SVF_AT_ILLEGAL)
 		return -EOPNOTSUPP;
-	/* The place that svf_add_fault takes: the first that is not used. */
+	/* The slot that svf_add_fault uses: the first free one. */
 	for (i = 0; i < SVF_FAULTS && dev->model->faults[i].used; i++)
 		;
 	if (svf_add_fault(dev->model, &fault))
@@ -174,7 +177,7 @@ static ssize_t release_store(
 }
 static DEVICE_ATTR_WO(release);
 
-/* What it saw */
+/* Counters */
 
 static ssize_t state_show(struct device *device, struct device_attribute *attr, char *buf)
 {

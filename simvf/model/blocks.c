@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * blocks.c - the internal state: blocks of 4 KiB whose content is a function of the
- * device's seed, the block's number and its version, so that every byte can be
- * checked anywhere while only the versions are stored.
+ * blocks.c - the internal state: blocks of 4 KiB whose content is a function of the device's
+ * seed, the block's number and its version. Only the versions are stored, and every byte can be
+ * checked on either host.
  */
 #include "internal.h"
 
@@ -13,7 +13,7 @@ static uint64_t base_of(const struct svf *dev, uint32_t block, uint32_t version)
 	return svf_mix(dev->seed ^ svf_mix(((uint64_t)version << 32) | block));
 }
 
-/* Short, because saving and checking live on it: no word depends on another one. */
+/* Short, because saving and checking depend on its speed: no word depends on another. */
 static inline uint64_t content(uint64_t base, uint64_t i)
 {
 	uint64_t x = base + i * STEP;

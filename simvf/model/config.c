@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * config.c - PCI configuration space: an endpoint with three BARs and MSI-X. It is the
- * VMM's to save and restore; restoring PCI_COMMAND costs the time of the profile.
+ * config.c - PCI configuration space: an endpoint with three BARs and MSI-X. The VMM saves and
+ * restores it; restoring PCI_COMMAND takes the time set in the profile.
  */
 #include "internal.h"
 
@@ -63,7 +63,7 @@ void svf_pci_reset(struct svf *dev)
 	dev->command_seen = false;
 }
 
-/* Which bits of a byte a write changes. */
+/* The bits of a byte that a write changes. */
 static uint8_t writable(unsigned at)
 {
 	if (at >= PCI_COMMAND && at < PCI_COMMAND + 2)

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * engines.c - what the device does by itself while it runs: writing pages of guest
- * RAM, and numbers into a sibling's inbox. Time that it stood still is never made up for.
+ * engines.c - what the device does without a request while it runs: it writes pages of guest
+ * RAM, and numbers into a sibling's inbox. Events missed while it was stopped are dropped.
  */
 #include "internal.h"
 
 #define SECOND	UINT64_C(1000000000)
-#define AT_ONCE 64 /* events that one call works off, so that it stays short */
+#define AT_ONCE 64 /* the most events one call processes, to bound its time */
 
 enum { TOUCH_DMA = 1000, TOUCH_P2P = 1001 };
 
@@ -65,7 +65,7 @@ static void dma_page(struct svf *dev)
 	uint64_t number = r->dma_seq;
 	uint64_t addr = r->dma_addr + number % r->dma_pages * SVF_BLOCK;
 
-	/* The page's last number lies in RAM that may have been moved between hosts since. */
+	/* The page's previous number is in RAM that may have moved to another host since. */
 	if (number - r->dma_base >= r->dma_pages) {
 		if (c->ops->dma_read(c->opaque, addr, dev->page, SVF_BLOCK))
 			dev->stats.dma_errors++;
@@ -74,7 +74,7 @@ static void dma_page(struct svf *dev)
 	}
 	for (uint64_t i = 0; i < SVF_BLOCK / 8; i++)
 		dev->page[i] = page_word(dev, number, i);
-	/* Logged before it is written, and also when the write fails half-way. */
+	/* Logged before the write, since a failed write may have written a part. */
 	svf_log_page(dev, addr);
 	if (addr % SVF_BLOCK)
 		svf_log_page(dev, addr + SVF_BLOCK - 1);
@@ -101,7 +101,7 @@ static void p2p_number(struct svf *dev)
 	svf_blocks_touch(dev, TOUCH_P2P, r->p2p_seq);
 }
 
-/* Events due by now; the rest of what is overdue is dropped. */
+/* Processes the events that are due; the rest of what is overdue is dropped. */
 static unsigned due(uint64_t *next, uint64_t period, uint64_t now)
 {
 	uint64_t events;

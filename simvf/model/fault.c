@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * fault.c - faults on demand: reading their specs, and finding the one that sits on
- * an arc, at a place in a stream, or at a doorbell. Grammar: docs/simvf.md.
+ * fault.c - injected faults: parses their specs, and finds the fault for an arc, an offset in a
+ * stream, or a doorbell. Grammar: docs/simvf.md.
  */
 #include "internal.h"
 
@@ -13,7 +13,7 @@ static bool fail(const char **why, const char *text)
 	return false;
 }
 
-/* Takes `word` off the front of *p. */
+/* Consumes `word` at the start of *p. */
 static bool word(const char **p, const char *text)
 {
 	size_t i = 0;
@@ -88,16 +88,16 @@ static bool arc_fault(const char **p, struct svf_fault *f, const char **why)
 	else if (word(p, "slow"))
 		f->what = SVF_SLOW;
 	else
-		return fail(why, "an arc can: fail, error, hang, slow=MS, die");
+		return fail(why, "expected fail, error, hang, slow=MS or die after the arc");
 	if (f->what == SVF_SLOW) {
 		if (!word(p, "=") || !svf_text_number(p, &ms) || ms > 3600 * 1000)
-			return fail(why, "slow needs milliseconds: slow=MS, at most an hour");
+			return fail(why, "expected slow=MS, at most 3600000 ms");
 		f->arg = ms * MS;
 		return true;
 	}
 	if (f->what == SVF_HANG || f->what == SVF_DIE || error_number(p, f))
 		return true;
-	return fail(why, "an errno is a number up to 4095, or a name such as EIO");
+	return fail(why, "expected an errno: a number up to 4095, or a name such as EIO");
 }
 
 static bool stream_fault(const char **p, struct svf_fault *f, const char **why)
@@ -136,9 +136,9 @@ static bool stream_fault(const char **p, struct svf_fault *f, const char **why)
 	}
 	if (word(p, "@")) {
 		if (!svf_text_number(p, &f->at))
-			return fail(why, "@ needs a number of bytes");
+			return fail(why, "expected a number of bytes after @");
 	} else if (needs_at) {
-		return fail(why, "save:short and save:corrupt need @BYTES");
+		return fail(why, "expected @BYTES after save:short and save:corrupt");
 	}
 	return error_number(p, f) || fail(why, "not an errno");
 }
@@ -154,8 +154,9 @@ static bool event_fault(const char **p, struct svf_fault *f, const char **why)
 	else if (word(p, "doorbell="))
 		f->where = SVF_AT_DOORBELL;
 	else
-		return fail(why, "an event is arc=A->B, save=BYTES, load=BYTES or doorbell=N");
-	return svf_text_number(p, &f->at) || fail(why, "an event needs a number");
+		return fail(
+			why, "expected an event: arc=A->B, save=BYTES, load=BYTES or doorbell=N");
+	return svf_text_number(p, &f->at) || fail(why, "expected a number after the event");
 }
 
 bool svf_fault_parse(const char *spec, struct svf_fault *out, const char **why)
@@ -182,18 +183,17 @@ bool svf_fault_parse(const char *spec, struct svf_fault *out, const char **why)
 		f.what = SVF_CLOSE;
 		ok = event_fault(&p, &f, why);
 	} else {
-		return fail(why,
-			"a fault begins with arc=, save:, load:, illegal:, die@ or socket:close@");
+		return fail(why, "expected arc=, save:, load:, illegal:, die@ or socket:close@");
 	}
 	if (!ok)
 		return false;
 	if (word(&p, ",x")) {
 		if (!svf_text_number(&p, &f.left) || !f.left)
-			return fail(why, ",xN needs a number of times, 1 or more");
+			return fail(why, "expected a count of 1 or more after ,x");
 		f.limited = true;
 	}
 	if (*p)
-		return fail(why, "there is something after its end");
+		return fail(why, "unexpected text after the fault");
 	*out = f;
 	return true;
 }

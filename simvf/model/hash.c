@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * hash.c - the stream's checksum: 64-bit words in four independent lanes, so
- * that it runs near memory speed without any help of the machine.
+ * hash.c - the stream's checksum: 64-bit words in four independent lanes, so that it runs near
+ * memory speed without special instructions.
  */
 #include "internal.h"
 

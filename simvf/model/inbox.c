@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * inbox.c - BAR 2, into which siblings write at any time: who does so while the
- * device is stopped has broken the barrier, and is found out here.
+ * inbox.c - BAR 2, into which siblings write at any time. A write while the device is stopped
+ * violates the P2P barrier, and is counted here.
  */
 #include "internal.h"
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * internal.h - what the model's own files share: words, hashes, the record types of
- * the stream. Nobody outside of this folder includes it.
+ * internal.h - private to this folder: words, hashes, the record types of the stream.
  */
 #ifndef SIMVF_MODEL_INTERNAL_H
 #define SIMVF_MODEL_INTERNAL_H
@@ -17,7 +16,7 @@
 #define SVF_VERSION 1u
 #define SVF_KIND    0x46564953u /* "SIVF" */
 
-/* The stream's first bytes. */
+/* The first bytes of the stream. */
 struct svf_header {
 	uint64_t magic;
 	uint32_t version, kind;
@@ -29,7 +28,7 @@ struct svf_header {
 
 enum { SVF_REC_BLOCK = 1, SVF_REC_REGS = 2, SVF_REC_END = 3 };
 
-/* index of an END record: records before it; version: bytes before it. */
+/* index of an END record: the number of records before it; version: the number of bytes. */
 struct svf_end {
 	uint64_t chain; /* of the checksums of header and records, in order */
 	uint64_t state_hash;
@@ -60,7 +59,7 @@ static inline uint64_t svf_word(const void *p)
 	return word;
 }
 
-/* A finaliser: every bit of the result depends on every bit of x. */
+/* A finaliser: each bit of the result depends on each bit of x. */
 static inline uint64_t svf_mix(uint64_t x)
 {
 	x ^= x >> 32;
@@ -75,7 +74,7 @@ static inline uint64_t svf_chain(uint64_t chain, uint64_t next)
 	return svf_mix(chain * UINT64_C(0x9e3779b97f4a7c15) + next + 1);
 }
 
-/* len: whole words. */
+/* len: a multiple of 8 bytes. */
 uint64_t svf_hash(uint64_t seed, const void *data, size_t len);
 uint64_t svf_record_checksum(const struct svf_record *record, const void *payload);
 
@@ -88,7 +87,7 @@ void svf_blocks_empty(struct svf *dev);
 void svf_block_set(struct svf *dev, uint32_t block, uint32_t version);
 /* One event (a doorbell, a page of DMA, a P2P write) changes one block. */
 void svf_blocks_touch(struct svf *dev, uint64_t kind, uint64_t number);
-bool svf_block_take(struct svf *dev, uint32_t block); /* true when it was dirty */
+bool svf_block_take(struct svf *dev, uint32_t block); /* true if it was dirty */
 
 /* engines.c */
 void svf_engines_start(struct svf *dev, uint64_t now);
@@ -100,7 +99,7 @@ void svf_save_pump(struct svf *dev, uint64_t now);
 void svf_load_open(struct svf *dev);
 void svf_load_pump(struct svf *dev, uint64_t now);
 int svf_load_finish(struct svf *dev);
-/* Time that `bytes` take at `rate`, behind whoever shares the lane. */
+/* The time that `bytes` take at `rate`, after the devices that share the lane. */
 uint64_t svf_grant_end(
 	struct svf *dev, enum svf_lane lane, uint64_t start, uint64_t bytes, uint64_t rate);
 
@@ -123,15 +122,15 @@ void svf_inbox_get(const struct svf *dev, uint64_t *words);
 
 /* fault.c: the first fault that fits and has hits left; counts the hit. NULL: none. */
 struct svf_fault *svf_fault_arc(struct svf *dev, unsigned from, unsigned to, unsigned what);
-/* A fault at a stream that has reached `bytes`; *limit is lowered to the nearest one ahead. */
+/* A fault at a stream that has reached `bytes`; *limit is lowered to the next fault ahead. */
 struct svf_fault *svf_fault_stream(
 	struct svf *dev, unsigned where, unsigned what, uint64_t bytes, uint64_t *limit);
-/* One that sits nowhere in particular. */
+/* A fault without a place. */
 struct svf_fault *svf_fault_at(struct svf *dev, unsigned where, unsigned what);
-/* Would it strike? Nothing is used up. */
+/* True if the fault would trigger; its count stays. */
 bool svf_fault_waits(const struct svf *dev, unsigned where, unsigned what, uint64_t bytes);
 void svf_fault_corrupt(struct svf *dev, uint64_t offset, uint8_t *data, size_t len);
-/* Something counted (bytes, doorbells) went from `before` to `reached`: die or close there? */
+/* A count (bytes, doorbells) went from `before` to `reached`: triggers die and close faults. */
 void svf_fault_events(struct svf *dev, unsigned where, uint64_t before, uint64_t reached);
 
 static inline bool svf_state_saves(unsigned state)

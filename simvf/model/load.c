@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * load.c - taking a saved stream, in pieces of any size: every record is checked as it
- * comes, and RESUMING->STOP accepts nothing but the whole of it. It is not trusted.
+ * load.c - loads a saved stream, in pieces of any size. The stream is not trusted: each record
+ * is checked, and RESUMING->STOP fails unless the stream is complete.
  */
 #include "internal.h"
 
@@ -14,7 +14,7 @@ void svf_load_open(struct svf *dev)
 	svf_blocks_empty(dev);
 }
 
-/* Works off what was taken, a grant at a time. */
+/* Processes received bytes, a grant at a time. */
 void svf_load_pump(struct svf *dev, uint64_t now)
 {
 	struct svf_load *l = &dev->load;
@@ -109,7 +109,7 @@ static bool take_record(struct svf *dev, const uint8_t *data)
 	return good;
 }
 
-/* Length of what begins at `data`, of which `have` bytes are there; 0: nothing that we know. */
+/* The length of the element at `data`, of which `have` bytes have arrived; 0: unknown. */
 static size_t needed(const struct svf_load *l, const uint8_t *data, size_t have)
 {
 	struct svf_record r;
@@ -141,7 +141,7 @@ static bool take(struct svf *dev, const uint8_t *data, size_t len)
 	while (len) {
 		size_t need, n;
 
-		if (l->end) /* nothing may follow */
+		if (l->end) /* no data after the end */
 			return false;
 		if (!l->stage_len) {
 			need = needed(l, data, len);
@@ -209,7 +209,7 @@ int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now)
 	return 0;
 }
 
-/* A device that does not look: it goes on with whatever there is. */
+/* A device without checks: it continues with any data. */
 static int finish_anything(struct svf *dev)
 {
 	svf_inbox_compare(dev);
@@ -226,7 +226,7 @@ int svf_load_finish(struct svf *dev)
 	if (l->lax || (!l->failed && (!l->end || l->stage_len) &&
 			      svf_fault_at(dev, SVF_AT_LOAD, SVF_LAX)))
 		return finish_anything(dev);
-	/* A stream that ends too early is as bad as a wrong one; both leave only a reset. */
+	/* A stream that ends early is an error like a malformed one; both require a reset. */
 	if (l->failed || !l->end || l->stage_len) {
 		l->failed = true;
 		return -SVF_EINVAL;

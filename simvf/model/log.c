@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * log.c - which pages of guest memory the DMA engine wrote. A hash of 64-page chunks: a
- * ring of a quarter of a million pages fits; beyond it everything counts as dirty.
+ * log.c - records which pages of guest memory the DMA engine wrote, in a hash of 64-page
+ * chunks. It holds a ring of 262144 pages; beyond that every page counts as dirty.
  */
 #include "internal.h"
 
@@ -20,7 +20,8 @@ void svf_log_stop(struct svf *dev)
 void svf_log_page(struct svf *dev, uint64_t addr)
 {
 	uint64_t page = addr / SVF_BLOCK, key = page / 64 + 1;
-	uint64_t at = key; /* neighbours in memory are neighbours here: a ring fills it densely */
+	uint64_t at =
+		key; /* adjacent chunks get adjacent slots, so that a ring fills the table densely */
 
 	if (!dev->log.on || dev->log.all)
 		return;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * model.c - the device as a whole: making it, making it new again, and the hash by which
- * two of them can be compared.
+ * model.c - creates and resets the device, and computes the hash by which two devices are
+ * compared.
  */
 #include "internal.h"
 
@@ -12,7 +12,7 @@ static uint64_t dirty_words(uint64_t state_bytes)
 
 size_t svf_memory_size(uint64_t state_bytes)
 {
-	/* a word more, so that there is always something to point to */
+	/* one extra word, so that the pointer is valid for zero blocks */
 	return (size_t)(dirty_words(state_bytes) * 8 + state_bytes / SVF_BLOCK * 4 + 8);
 }
 

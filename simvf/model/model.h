@@ -2,10 +2,10 @@
 /*
  * model.h - the simulated VF as a device: PCI config space, registers, internal state, the
  * migration states and the saved stream, its costs in time and its faults. Freestanding: no
- * libc, no clock, no memory of its own; a server or a kernel module puts it to work.
+ * libc, no clock, no allocation; a server and a kernel module use it.
  *
- * Time: every call is given CLOCK_MONOTONIC's now, in ns. Nothing ever waits: a call that needs
- * time returns SVF_PENDING, and svf_next() says when to call again.
+ * Time: each call takes the current CLOCK_MONOTONIC in ns. No call waits: one that needs
+ * time returns SVF_PENDING, and svf_next() returns when to call again.
  * Threads: one at a time per device; only the inbox is written by others at any moment.
  * Errors: negative Linux errnos (SVF_E*).
  */
@@ -22,7 +22,7 @@
 #define SVF_EBUSY   16
 #define SVF_EINVAL  22
 #define SVF_ENOSPC  28
-#define SVF_PENDING 1 /* not an error: not done yet, see svf_next */
+#define SVF_PENDING 1 /* not an error: in progress, see svf_next */
 
 #define SVF_NEVER UINT64_MAX
 
@@ -48,7 +48,7 @@ enum svf_state {
 #define SVF_REGION_CONFIG 7
 #define SVF_CONFIG_SIZE	  256
 
-#define SVF_AHEAD	(2 * SVF_GRANT) /* saved before it is read; taken before it is loaded */
+#define SVF_AHEAD	(2 * SVF_GRANT) /* saved before read, or accepted before loaded */
 #define SVF_INBOX_WORDS (SIMVF_BAR_INBOX_SIZE / 8)
 #define SVF_LOG_CHUNKS	4096 /* of 64 pages */
 #define SVF_FAULTS	16
@@ -57,7 +57,7 @@ const char *svf_state_name(unsigned state);
 int svf_state_by_name(const char *name, size_t len); /* -1: no such state */
 
 /*
- * The next single arc on the way from `from` to `to` for a device with these flags: the state,
+ * The next single arc on the path from `from` to `to` for a device with these flags: the state,
  * `to` itself when they are the same, or -SVF_EINVAL. Source: linux/vfio.h, migration v2.
  */
 int svf_next_state(unsigned from, unsigned to, unsigned mig_flags);
@@ -69,11 +69,11 @@ enum svf_fault_what {
 	SVF_FAIL,     /* the call fails, the device stays where it is */
 	SVF_TO_ERROR, /* the arc fails and leaves the device in ERROR */
 	SVF_HANG,     /* the arc does not end before svf_release */
-	SVF_SLOW,     /* the arc takes so much longer */
+	SVF_SLOW,     /* the arc takes this much longer */
 	SVF_SHORT,    /* the saved stream ends early */
 	SVF_CORRUPT,  /* a bit of the saved stream flips */
 	SVF_ENDLESS,  /* the saved stream has no end */
-	SVF_LAX,      /* whatever is loaded is taken */
+	SVF_LAX,      /* any loaded data is accepted */
 	SVF_LOSE,     /* part of what is loaded is lost */
 	SVF_DIE,      /* ops->event(SVF_EVENT_DIE) */
 	SVF_CLOSE,    /* ops->event(SVF_EVENT_CLOSE) */
@@ -91,10 +91,10 @@ struct svf_fault {
 	uint64_t hits;
 };
 
-/* false, with *why, when the spec is no good. The grammar is in docs/simvf.md. */
+/* false, with *why, if the spec is invalid. The grammar is in docs/simvf.md. */
 bool svf_fault_parse(const char *spec, struct svf_fault *out, const char **why);
 
-/* What the device needs of its surroundings */
+/* The environment of the device */
 
 enum svf_event { SVF_EVENT_DIE, SVF_EVENT_CLOSE };
 enum svf_lane { SVF_LANE_SAVE, SVF_LANE_LOAD, SVF_LANE_ARC, SVF_LANES };
@@ -105,12 +105,12 @@ struct svf_ops {
 	int (*dma_write)(void *opaque, uint64_t addr, const void *buf, size_t len);
 	/* One 8-byte store into a sibling's memory. */
 	int (*p2p_write)(void *opaque, uint64_t addr, uint64_t value);
-	/* true when somebody listens to that vector. */
+	/* True if an eventfd is set for that vector. */
 	bool (*irq)(void *opaque, unsigned vector);
 	void (*event)(void *opaque, enum svf_event event);
 	/*
-	 * Optional: the firmware that the device shares with its siblings. Takes its turn behind
-	 * what others have reserved, not before `earliest`, and gives the end of `duration`.
+	 * Optional: the firmware that the device shares with its siblings. Reserves `duration` after
+	 * earlier reservations, not before `earliest`, and returns the end.
 	 */
 	uint64_t (*reserve)(void *opaque, enum svf_lane lane, uint64_t earliest, uint64_t duration);
 };
@@ -145,19 +145,19 @@ struct svf_stats {
 	struct svf_arc_stats arcs[SVF_STATES][SVF_STATES];
 };
 
-/* The device; fields may be read, and are changed by the model only */
+/* The device; fields may be read, and are changed by the model only. */
 
-/* What the guest programmed and the device counts: saved as it is here. Little-endian. */
+/* What the guest programmed and the device counts: saved in this layout. Little-endian. */
 struct svf_regs {
 	uint32_t control, irq_every, dma_pages, dma_rate, p2p_rate, zero;
 	uint64_t dma_addr, p2p_addr;
 	uint64_t doorbells, lost, repeated, irqs, dma_seq, dma_base, p2p_seq;
-	uint32_t dma_addr_low, p2p_addr_low; /* low halves waiting for their high ones */
+	uint32_t dma_addr_low, p2p_addr_low; /* low halves written, high halves pending */
 	uint64_t last[SIMVF_DOORBELLS];
 	uint32_t low[SIMVF_DOORBELLS];
 };
 
-struct svf_record { /* in front of everything in the stream but its header */
+struct svf_record { /* precedes all data in the stream except the header */
 	uint32_t type, length;
 	uint64_t index, version;
 	uint64_t checksum; /* of the three words before it and of the payload */
@@ -177,7 +177,7 @@ struct svf_engine { /* of saving or loading: one grant at a time */
 struct svf_save {
 	bool open, header_sent, regs_sent, end_sent, wrapped;
 	struct svf_engine engine;
-	uint64_t ready; /* bytes produced and not yet read */
+	uint64_t ready; /* bytes produced, not yet read */
 	uint64_t bytes, records, chain, state_hash;
 	uint32_t cursor, stage_len, stage_pos;
 	uint8_t stage[SVF_STAGE];
@@ -185,9 +185,9 @@ struct svf_save {
 
 struct svf_load {
 	bool open, failed, header, regs, end;
-	bool lax; /* it was wrong, and nobody minds */
+	bool lax; /* malformed data was accepted (SVF_LAX) */
 	struct svf_engine engine;
-	uint64_t queued; /* bytes taken and not yet loaded */
+	uint64_t queued; /* bytes accepted, not yet loaded */
 	uint64_t bytes, records, chain, state_hash;
 	uint32_t blocks, stage_len;
 	uint8_t stage[SVF_STAGE];
@@ -233,23 +233,23 @@ struct svf {
 	struct svf_load load;
 	struct svf_log log;
 	struct svf_fault faults[SVF_FAULTS];
-	uint64_t inbox_still[SVF_INBOX_WORDS]; /* as it was when the device stopped */
+	uint64_t inbox_still[SVF_INBOX_WORDS]; /* its content when the device stopped */
 	uint64_t inbox_seen[SIMVF_INBOX_SLOTS];
 	uint64_t page[SVF_BLOCK / 8];
 };
 
-/* config.memory may be uninitialised. -SVF_EINVAL when a figure is out of bounds. */
+/* config.memory may be uninitialised. -SVF_EINVAL if a figure is out of bounds. */
 int svf_init(struct svf *dev, const struct svf_config *config, uint64_t now);
-/* RUNNING, and as new: state, registers, inbox, config space, log. A pending walk is over. */
+/* RUNNING, with the initial state, registers, inbox, config space and log. Ends a pending path. */
 void svf_reset(struct svf *dev, uint64_t now);
 
-/* Lets the engines do what is due. Call it whenever svf_next() has come, or earlier. */
+/* Lets the engines do what is due. Call it at the time of svf_next(), or earlier. */
 void svf_run(struct svf *dev, uint64_t now);
-/* When svf_run or svf_advance has something to do, or a pending read or write to go on. */
+/* The next time at which svf_run, svf_advance, or a pending read or write has work to do. */
 uint64_t svf_next(const struct svf *dev);
 
 /*
- * BARs and config space. A write is in force at once; *done_ns is when it may be answered
+ * BARs and config space. A write takes effect at once; *done_ns is when it may be acknowledged
  * (config restore takes time). -SVF_EINVAL outside of a region.
  */
 int svf_region_read(
@@ -259,23 +259,24 @@ int svf_region_write(struct svf *dev, unsigned region, uint64_t offset, const vo
 uint64_t svf_region_size(unsigned region); /* 0: no such region */
 
 /*
- * Walks to a state, arc by arc. 0: there; SVF_PENDING: call svf_advance when it is time; an
- * error: the device stands at the arc that failed. -SVF_EBUSY while a walk is pending.
+ * Goes to a state, arc by arc. 0: reached; SVF_PENDING: call svf_advance when it is due; an
+ * error: the device is in the state before the arc that failed. -SVF_EBUSY while a change is
+ * pending.
  */
 int svf_set_state(struct svf *dev, unsigned state, uint64_t now);
 int svf_advance(struct svf *dev, uint64_t now);
 bool svf_walking(const struct svf *dev);
-/* Ends what SVF_HANG holds. */
+/* Ends an arc that SVF_HANG holds. */
 void svf_release(struct svf *dev, uint64_t now);
 
 /*
- * The saved stream. *got grows. 0: that was all there is (in PRE_COPY: now); SVF_PENDING: more is
- * coming, call again with the same buffer and *got as it is.
+ * Reads the saved stream; *got grows. 0: no more data (in PRE_COPY: for now); SVF_PENDING: more
+ * will follow, call again with the same buffer and *got unchanged.
  */
 int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now);
-/* All of it is taken, or (SVF_PENDING) none of it yet. After an error only a reset helps. */
+/* Accepts all bytes, or (SVF_PENDING) none of them yet. After an error only a reset helps. */
 int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now);
-/* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: what would be left to send if the device stopped now. */
+/* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: the bytes to send if the device stopped now. */
 uint64_t svf_stop_copy_length(const struct svf *dev);
 /* VFIO_MIG_GET_PRECOPY_INFO; -SVF_EINVAL outside of PRE_COPY and PRE_COPY_P2P. */
 int svf_precopy_info(const struct svf *dev, uint64_t *initial_bytes, uint64_t *dirty_bytes);
@@ -287,8 +288,8 @@ void svf_log_start(struct svf *dev);
 void svf_log_stop(struct svf *dev);
 /*
  * Sets bit n of `bitmap` for each dirty page of page_size bytes (a power of two, at least
- * SVF_BLOCK) at iova + n * page_size, and forgets it. The caller's bitmap is zeroed and large
- * enough.
+ * SVF_BLOCK) at iova + n * page_size, and clears the page in the log. The caller's bitmap is
+ * zeroed and large enough.
  */
 int svf_log_report(
 	struct svf *dev, uint64_t iova, uint64_t length, uint64_t page_size, uint64_t *bitmap);
@@ -296,7 +297,7 @@ int svf_log_report(
 int svf_add_fault(struct svf *dev, const struct svf_fault *fault); /* -SVF_ENOSPC */
 void svf_clear_faults(struct svf *dev);
 void svf_reset_stats(struct svf *dev);
-/* Counts what siblings wrote to the inbox since the last look. */
+/* Counts the siblings' writes to the inbox since the last call. */
 void svf_look_at_inbox(struct svf *dev);
 
 #endif

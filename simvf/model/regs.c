@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * regs.c - the BARs as the guest sees them: registers, doorbells and their check, the
- * inbox by trapped accesses, the MSI-X table.
+ * regs.c - the BARs as the guest sees them: registers, doorbells and their check, the inbox by
+ * trapped accesses, the MSI-X table.
  */
 #include "internal.h"
 
@@ -102,7 +102,7 @@ static void doorbell(struct svf *dev, unsigned vcpu, uint64_t number, uint64_t n
 	}
 }
 
-/* A ring that is set anew has nothing in it yet that could be compared. */
+/* A newly set ring has no content to compare with. */
 static void new_ring(struct svf *dev, uint64_t now)
 {
 	dev->regs.dma_base = dev->regs.dma_seq;
@@ -166,7 +166,7 @@ static void write32(struct svf *dev, uint64_t offset, uint32_t value, uint64_t n
 	}
 }
 
-/* The registers' shadow in dwords: what is unaligned reads well and writes nothing. */
+/* The registers' shadow in dwords: unaligned reads work, unaligned writes are ignored. */
 static void read_words(const struct svf *dev, uint64_t offset, uint8_t *out, size_t len,
 	uint32_t (*read)(const struct svf *dev, uint64_t offset))
 {
@@ -197,7 +197,7 @@ static bool within(unsigned region, uint64_t offset, size_t len)
 	return offset <= size && len <= size - offset;
 }
 
-/* The VMM restores MSI-X at any time; the rest of the BARs is the guest's, which must be still. */
+/* The VMM restores MSI-X at any time; the guest must not access the rest of a stopped device. */
 static void watch_quiet(struct svf *dev, unsigned region)
 {
 	if ((region == SIMVF_BAR_REGS || region == SIMVF_BAR_INBOX) &&

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * save.c - the saved stream: a header, the blocks that changed, at last the registers and
- * an end that vouches for all of it. Produced ahead of its reader at the profile's rate.
+ * save.c - the saved stream: a header, the changed blocks, then the registers and an end record
+ * with the checksum of everything. Produced ahead of its reader at the profile's rate.
  */
 #include "internal.h"
 
@@ -20,7 +20,7 @@ void svf_save_close(struct svf *dev)
 	dev->save.engine.grant_bytes = 0;
 }
 
-/* Bytes that the stream still has as things stand, the half-read record included. */
+/* The bytes that the stream still has at present, the half-read record included. */
 static uint64_t pending(const struct svf *dev)
 {
 	const struct svf_save *s = &dev->save;
@@ -64,7 +64,7 @@ int svf_precopy_info(const struct svf *dev, uint64_t *initial_bytes, uint64_t *d
 	return 0;
 }
 
-/* One grant after another, while there is something to save and room ahead of the reader. */
+/* One grant after another, while there is data to save and space ahead of the reader. */
 void svf_save_pump(struct svf *dev, uint64_t now)
 {
 	struct svf_save *s = &dev->save;
@@ -130,7 +130,7 @@ static size_t put_block(struct svf *dev, uint8_t *out)
 			s->cursor = 0;
 			s->wrapped = true;
 		}
-		/* whole words of clean blocks at once: a wide state is mostly clean */
+		/* skip 64 clean blocks at once: a large state is mostly clean */
 		if (s->cursor % 64 == 0 && !dev->dirty[s->cursor / 64])
 			s->cursor += 64;
 		else if (svf_block_take(dev, s->cursor++))
@@ -148,7 +148,7 @@ static size_t put_regs(struct svf *dev, uint8_t *out)
 	uint8_t *payload = out + sizeof(record);
 
 	svf_copy(payload, &dev->regs, sizeof(dev->regs));
-	/* what the inbox held when the device stopped: the live one must not have changed */
+	/* the inbox as of the stop: the live one must not have changed */
 	svf_copy(payload + sizeof(dev->regs), dev->inbox_still, sizeof(dev->inbox_still));
 	dev->save.regs_sent = true;
 	dev->save.state_hash = dev->stats.state_hash = svf_state_hash(dev);
@@ -169,7 +169,7 @@ static size_t put_end(struct svf *dev, uint8_t *out)
 	return put_record(dev, &record, out);
 }
 
-/* The next record to `out`, which has room for any; there is one. */
+/* Writes the next record to `out`, which has space for any; there is one. */
 static size_t put_next(struct svf *dev, uint8_t *out)
 {
 	struct svf_save *s = &dev->save;
@@ -183,7 +183,7 @@ static size_t put_next(struct svf *dev, uint8_t *out)
 	return put_end(dev, out);
 }
 
-/* Up to `len` bytes of what is pending. */
+/* Copies up to `len` bytes of pending data. */
 static size_t produce(struct svf *dev, uint8_t *out, size_t len)
 {
 	struct svf_save *s = &dev->save;
@@ -225,7 +225,7 @@ int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
 		struct svf_fault *fault;
 		size_t n;
 
-		/* What was read before it goes out first; the next read finds it. */
+		/* Bytes read before the fault are returned first; the next read reports it. */
 		if (*got && (svf_fault_waits(dev, SVF_AT_SAVE, SVF_FAIL, s->bytes) ||
 				    svf_fault_waits(dev, SVF_AT_SAVE, SVF_SHORT, s->bytes)))
 			return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * states.c - the migration states and which arc comes next on the way to another
- * one. Source: linux/vfio.h, "VFIO migration v2".
+ * states.c - the migration states, and the next arc on the path to another state. Source:
+ * linux/vfio.h, "VFIO migration v2".
  */
 #include "internal.h"
 
@@ -31,7 +31,7 @@ int svf_state_by_name(const char *name, size_t len)
 
 #define BIT(state) (1u << SVF_##state)
 
-/* Single arcs; those around the P2P states close up for a device without them. */
+/* Single arcs. For a device without P2P, those around the P2P states are merged. */
 static const uint8_t arcs_p2p[SVF_STATES] = {
 	[SVF_RUNNING] = BIT(RUNNING_P2P) | BIT(PRE_COPY),
 	[SVF_RUNNING_P2P] = BIT(RUNNING) | BIT(STOP) | BIT(PRE_COPY_P2P),
@@ -74,11 +74,11 @@ int svf_next_state(unsigned from, unsigned to, unsigned mig_flags)
 		return (int)to;
 	if (from == SVF_STOP_COPY && svf_state_saves(to))
 		return -SVF_EINVAL;
-	/* A data session may not be opened and closed on the way: only within the saving
+	/* A data session may not be opened and closed along the path: only within the saving
 	   group may a path lead through it. */
 	if (!svf_state_saves(from) || !svf_state_saves(to))
 		inner &= ~(BIT(PRE_COPY) | BIT(PRE_COPY_P2P) | BIT(STOP_COPY));
-	/* Backwards from `to`, a ring at a time, until it touches a neighbour of `from`. */
+	/* Breadth-first, backwards from `to`, until a neighbour of `from` is reached. */
 	reached = 1u << to;
 	for (unsigned ring = 0; ring < SVF_STATES; ring++) {
 		unsigned hit = arcs[from] & reached & (inner | (1u << to));

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * walk.c - going from one migration state to another: how long each arc takes, what
- * it does to the device, and what happens when a fault sits on it.
+ * walk.c - goes from one migration state to another: the time of each arc, its effect on the
+ * device, and its injected faults.
  */
 #include "internal.h"
 
@@ -12,7 +12,7 @@ static uint64_t arc_cost(const struct svf *dev, unsigned from, unsigned to)
 	if (svf_state_moves(from)) {
 		if (to == SVF_RUNNING_P2P || to == SVF_PRE_COPY_P2P)
 			return p->to_p2p_ns;
-		if (svf_state_stopped(to)) /* a device without P2P does both at once */
+		if (svf_state_stopped(to)) /* a device without P2P merges both arcs */
 			return p->to_p2p_ns + p->to_stop_copy_ns;
 		return 0;
 	}
@@ -36,7 +36,7 @@ static uint64_t arc_cost(const struct svf *dev, unsigned from, unsigned to)
 	}
 }
 
-/* Only now, since what is before the arc's own work (loading) may take its time. */
+/* Called late, since the work before the arc's own (loading) may take its time. */
 static void set_due(struct svf *dev, uint64_t now)
 {
 	struct svf_walk *walk = &dev->walk;
@@ -139,7 +139,7 @@ static int end_arc(struct svf *dev, uint64_t now)
 	} else {
 		stats->count++;
 	}
-	/* The engines stood still during the arc when it leads away; they never catch up. */
+	/* The engines are stopped during an arc out of a running state; they do not catch up. */
 	if (svf_state_moves(dev->state) && (ret || !were_on))
 		svf_engines_start(dev, now);
 	return ret;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * embed.c - a build tool: writes files to stdout as a C table of names and texts, so
- * that the profiles are in the program and the files stay the truth.
+ * embed.c - a build tool: writes files to stdout as a C table of names and texts, so that the
+ * program contains the profiles and the files stay the only source.
  */
 #include <stdio.h>
 #include <string.h>

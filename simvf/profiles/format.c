@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * format.c - what a device's arcs, saving and loading cost, read from "key = value"
- * text: the files in simvf/profiles, or a command line's options.
+ * format.c - the costs of a device's arcs, of saving and of loading, parsed from "key = value"
+ * text: the files in simvf/profiles, or command-line options.
  */
 #include "text.h"
 
@@ -91,26 +91,26 @@ bool svf_profile_set(
 	while (f < end && !svf_text_equal(f->key, key))
 		f++;
 	if (f == end)
-		return refuse(why, "no such figure");
+		return refuse(why, "unknown key");
 	switch (f->unit) {
 	case MILLISECONDS: /* a millionth of a millisecond is a nanosecond */
 		if (!decimal(&value, &number) || number > HOUR_MS * 1000000)
-			return refuse(why, "not a number of milliseconds, 0 to an hour");
+			return refuse(why, "expected milliseconds, 0 to 3600000");
 		break;
 	case MEGABYTES_PER_SECOND:
 		if (!decimal(&value, &number) || number > RATE_MAX * 1000000)
-			return refuse(why, "not a rate in MB/s, 0 (no limit) to 1000000");
+			return refuse(why, "expected a rate in MB/s, 0 (no limit) to 1000000");
 		break;
 	case BYTES:
 		if (!bytes(&value, &number))
-			return refuse(why, "not a size of at most 16G, such as 20M or 65536");
+			return refuse(why, "expected a size of at most 16G, such as 20M or 65536");
 		break;
 	default:
 		if (!svf_text_number(&value, &number) || number > 100)
-			return refuse(why, "not a percentage, 0 to 100");
+			return refuse(why, "expected a percentage, 0 to 100");
 	}
 	if (*value)
-		return refuse(why, "there is something after the number");
+		return refuse(why, "unexpected text after the number");
 	if (f->unit == PERCENT)
 		*(uint32_t *)((char *)profile + f->at) = (uint32_t)number;
 	else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * named.c - a profile by name: one of this folder, which are built in, or a file of
- * the same form.
+ * named.c - finds a profile by name: one of this folder, which are built in, or a file in the
+ * same format.
  */
 #include "named.h"
 
@@ -63,7 +63,7 @@ int svf_profile_load(const char *name, struct svf_profile *profile, struct swo_e
 				name, built_in[i].text, strlen(built_in[i].text), profile, err);
 	if (!strchr(name, '/') && !strchr(name, '.'))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"no profile '%s'; there are: %s, or the path of a file", name,
+			"unknown profile '%s'; expected one of %s, or a file", name,
 			svf_profile_names());
 	file = fopen(name, "re");
 	if (!file)
@@ -72,7 +72,7 @@ int svf_profile_load(const char *name, struct svf_profile *profile, struct swo_e
 	len = text ? fread(text, 1, FILE_MAX, file) : 0;
 	if (!text || ferror(file) || len == FILE_MAX)
 		rc = swo_error_set(err, SWO_E_INVALID, 0,
-			"profile '%s' cannot be read, or is longer than %d bytes", name, FILE_MAX);
+			"cannot read profile '%s', or it is longer than %d bytes", name, FILE_MAX);
 	else
 		rc = parse(name, text, len, profile, err);
 	fclose(file);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * text.c - numbers and words of profiles and faults, without a C library.
+ * text.c - numbers and words of profiles and faults, parsed without a C library.
  */
 #include "text.h"
 

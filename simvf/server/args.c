@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * args.c - the command line, by argp. What is wrong in it ends the program here, with
- * one sentence.
+ * args.c - the command line, by argp. An invalid option ends the program with one line.
  */
 #include "server.h"
 
@@ -27,66 +26,69 @@ enum {
 	OPT_NO_TWIN,
 	OPT_READY_FD,
 	OPT_QUIET,
-	OPT_FIGURES, /* and those behind it, in the order of `figures` */
+	OPT_FIGURES, /* and the following ones, in the order of `figures` */
 };
 
-/* The profile's keys, each an option. */
+/* The keys of the profile, each an option. */
 static const char *const figures[] = {"to_p2p_ms", "to_stop_copy_ms", "resuming_to_stop_ms",
 	"to_running_p2p_ms", "to_running_ms", "config_load_ms", "state_bytes", "save_rate",
 	"load_rate", "precopy_percent"};
 
 static const struct argp_option options[] = {
 	{"socket", 's', "PATH", 0, "Serve vfio-user on this UNIX socket (required)", 1},
-	{"control", OPT_CONTROL, "PATH", 0, "Take JSON commands on this UNIX socket", 1},
-	{"report", OPT_REPORT, "FILE", 0, "Write the report there at the end", 1},
-	{"name", OPT_NAME, "NAME", 0, "The device's name in reports (default: of the socket)", 1},
-	{"seed", OPT_SEED, "N", 0, "What the device's data are made from (default: of the name)",
+	{"control", OPT_CONTROL, "PATH", 0, "Accept JSON commands on this UNIX socket", 1},
+	{"report", OPT_REPORT, "FILE", 0, "Write the report to FILE at the end", 1},
+	{"name", OPT_NAME, "NAME", 0, "Set the device's name in reports (default: the socket's)",
 		1},
-	{"ready-fd", OPT_READY_FD, "N", 0, "Write one byte there once the sockets listen", 1},
-	{"quiet", OPT_QUIET, NULL, 0, "No summary at the end", 1},
-	{"profile", OPT_PROFILE, "NAME|FILE", 0, "What things cost (default: instant)", 2},
+	{"seed", OPT_SEED, "N", 0, "Set the seed of the device's data (default: from the name)", 1},
+	{"ready-fd", OPT_READY_FD, "N", 0, "Write one byte to descriptor N once the sockets listen",
+		1},
+	{"quiet", OPT_QUIET, NULL, 0, "Print no summary at the end", 1},
+	{"profile", OPT_PROFILE, "NAME|FILE", 0, "Set the costs (default: instant)", 2},
 	{"to-p2p-ms", OPT_FIGURES + 0, "MS", 0, "RUNNING->RUNNING_P2P", 3},
 	{"to-stop-copy-ms", OPT_FIGURES + 1, "MS", 0, "PRE_COPY_P2P->STOP_COPY", 3},
 	{"resuming-to-stop-ms", OPT_FIGURES + 2, "MS", 0, "RESUMING->STOP", 3},
 	{"to-running-p2p-ms", OPT_FIGURES + 3, "MS", 0, "STOP->RUNNING_P2P", 3},
 	{"to-running-ms", OPT_FIGURES + 4, "MS", 0, "RUNNING_P2P->RUNNING", 3},
 	{"config-load-ms", OPT_FIGURES + 5, "MS", 0, "Restoring PCI_COMMAND", 3},
-	{"state-size", OPT_FIGURES + 6, "BYTES", 0, "Internal state; K, M, G; whole 4K blocks", 3},
-	{"save-rate", OPT_FIGURES + 7, "MB/S", 0, "0: no limit", 3},
-	{"load-rate", OPT_FIGURES + 8, "MB/S", 0, "0: no limit", 3},
-	{"precopy-percent", OPT_FIGURES + 9, "N", 0, "Of the state, sent while running", 3},
-	{"pf", OPT_PF, "NAME", 0, "Share save and load rates with the devices of this PF", 4},
-	{"pf-dir", OPT_PF_DIR, "DIR", 0, "Where PFs are found ($XDG_RUNTIME_DIR, or /tmp)", 4},
-	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "The PF takes arcs one at a time, too", 4},
+	{"state-size", OPT_FIGURES + 6, "BYTES", 0,
+		"Size of the internal state, in 4K blocks; suffixes K, M, G", 3},
+	{"save-rate", OPT_FIGURES + 7, "MB/S", 0, "Rate of saving (0: no limit)", 3},
+	{"load-rate", OPT_FIGURES + 8, "MB/S", 0, "Rate of loading (0: no limit)", 3},
+	{"precopy-percent", OPT_FIGURES + 9, "N", 0, "Share of the state that PRE_COPY sends", 3},
+	{"pf", OPT_PF, "NAME", 0, "Share the save and load rates with other devices of this PF", 4},
+	{"pf-dir", OPT_PF_DIR, "DIR", 0,
+		"Directory of the PF files (default: $XDG_RUNTIME_DIR, or /tmp)", 4},
+	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "Run arcs one at a time per PF, too", 4},
 	{"no-p2p", OPT_NO_P2P, NULL, 0, "Do not offer the P2P states", 5},
 	{"no-pre-copy", OPT_NO_PRE_COPY, NULL, 0, "Do not offer PRE_COPY", 5},
 	{"no-data-size", OPT_NO_DATA_SIZE, NULL, 0, "Do not offer MIG_DATA_SIZE", 5},
 	{"no-twin-socket", OPT_NO_TWIN, NULL, 0, "Do not offer a second socket", 5},
-	{"fault", OPT_FAULT, "SPEC", 0, "Fail on purpose, see below; may be repeated", 6},
+	{"fault", OPT_FAULT, "SPEC", 0, "Inject a fault, see below; may be repeated", 6},
 	{0},
 };
 
 static const char doc[] =
 	"A simulated passthrough device behind the vfio-user protocol."
 	"\v"
-	"Faults (SPEC), each may end in ,xN: only N times\n"
+	"Faults (SPEC); a suffix ,xN limits a fault to N times\n"
 	"  arc=FROM->TO:fail[=ERRNO]  the arc fails, the device stays; FROM, TO: a state or *\n"
 	"  arc=FROM->TO:error[=ERRNO] the arc fails and leaves the device in ERROR\n"
-	"  arc=FROM->TO:hang          it does not end before {\"cmd\":\"release\"}\n"
-	"  arc=FROM->TO:slow=MS       it takes so much longer\n"
-	"  save:break[@BYTES]         reading the state fails once so much was read\n"
-	"  save:short@BYTES           the state ends there\n"
-	"  save:corrupt@BYTES         a bit of that byte is wrong\n"
+	"  arc=FROM->TO:hang          the arc blocks until {\"cmd\":\"release\"}\n"
+	"  arc=FROM->TO:slow=MS       the arc takes MS ms longer\n"
+	"  save:break[@BYTES]         reading the state fails after BYTES\n"
+	"  save:short@BYTES           the state ends after BYTES\n"
+	"  save:corrupt@BYTES         one bit of that byte is flipped\n"
 	"  save:endless               the state has no end\n"
-	"  load:fail[@BYTES]          writing the state fails there\n"
+	"  load:fail[@BYTES]          writing the state fails after BYTES\n"
 	"  load:refuse                RESUMING->STOP fails\n"
-	"  load:lax                   a state that is wrong is taken\n"
-	"  load:lose                  a part of what is loaded is lost\n"
-	"  illegal:fail=ERRNO         an illegal arc is refused so, not with EINVAL\n"
-	"  die@EVENT                  the process ends, status 3\n"
+	"  load:lax                   a malformed state is accepted\n"
+	"  load:lose                  part of the loaded state is lost\n"
+	"  illegal:fail=ERRNO         an illegal arc fails with ERRNO, not EINVAL\n"
+	"  die@EVENT                  the process exits with status 3\n"
 	"  socket:close@EVENT         the connection is closed\n"
 	"EVENT: arc=FROM->TO, save=BYTES, load=BYTES, doorbell=N\n\n"
-	"Time is in milliseconds, rates in 1000000 bytes a second.";
+	"Times are in milliseconds, rates in 1000000 bytes/s.";
 
 static void set_figure(struct srv_args *a, unsigned i, const char *value, struct argp_state *state)
 {
@@ -112,7 +114,7 @@ static uint64_t number(const char *text, uint64_t max, const char *what, struct 
 	unsigned long long value = strtoull(text, &end, 0);
 
 	if (end == text || *end || *text == '-' || value > max)
-		argp_error(state, "%s '%s' is not a number up to %llu", what, text,
+		argp_error(state, "invalid %s '%s': expected a number up to %llu", what, text,
 			(unsigned long long)max);
 	return value;
 }
@@ -142,7 +144,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		a->seed = number(arg, UINT64_MAX, "--seed", state);
 		a->have_seed = true;
 		return 0;
-	case OPT_PROFILE: /* was read before the figures that override it */
+	case OPT_PROFILE: /* already read, before the figures that override it */
 		return 0;
 	case OPT_PF:
 		a->pf = arg;
@@ -176,14 +178,14 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_END:
 		if (!a->socket)
-			argp_error(state, "--socket PATH is needed");
+			argp_error(state, "missing --socket PATH");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
 }
 
-/* Only the profile: whatever its place, the figures on the command line come after it. */
+/* Reads only the profile, so that figures on the command line override it wherever they are. */
 static error_t parse_profile(int key, char *arg, struct argp_state *state)
 {
 	struct srv_args *a = state->input;

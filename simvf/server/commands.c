@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * commands.c - from a whole message to its answer: negotiation, dispatch, and the one
- * command that may be waiting for the device.
+ * commands.c - from a complete message to its reply: negotiation, dispatch, and the one command
+ * that may be waiting for the device.
  */
 #include "server.h"
 
@@ -61,7 +61,7 @@ static int reset(struct srv *s, const struct srv_message *m, uint64_t now)
 
 static int dispatch(struct srv *s, struct srv_message *m, uint64_t now)
 {
-	/* An acknowledgement needs room too: handlers below rely on a small one. */
+	/* An acknowledgement needs a buffer too: the handlers rely on a small one. */
 	if (!srv_reply_room(&s->conn, 256))
 		return -ENOMEM;
 	if (m->header.command == SWO_VU_VERSION)
@@ -111,7 +111,7 @@ void srv_command(struct srv *s, struct srv_message *m, uint64_t now)
 {
 	int rc;
 
-	if (swo_vu_is_reply(&m->header)) { /* to a command that we gave up */
+	if (swo_vu_is_reply(&m->header)) { /* to a command of ours that timed out */
 		srv_message_free(m);
 		return;
 	}
@@ -130,7 +130,7 @@ void srv_progress(struct srv *s, uint64_t now)
 	struct srv_message *m = op->message;
 	int rc = 0;
 
-	/* An arc whose client has gone is the device's own business. */
+	/* An arc continues when its client has disconnected. */
 	if (op->kind != SRV_OP_ARC && svf_walking(s->dev))
 		svf_advance(s->dev, now);
 	switch (op->kind) {
@@ -142,7 +142,7 @@ void srv_progress(struct srv *s, uint64_t now)
 			return;
 		break;
 	case SRV_OP_READ:
-		/* What came before stays: it goes on behind *got by itself. */
+		/* Earlier bytes stay: the model appends at *got. */
 		rc = svf_read(s->dev,
 			srv_reply_room(&s->conn, sizeof(struct swo_vu_mig_data) + op->want) +
 				sizeof(struct swo_vu_mig_data),

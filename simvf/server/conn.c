@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn.c - one client's socket: messages received in pieces as they come, with the fds
- * that belong to them, and one reply at a time sent as the client takes it.
+ * conn.c - one client's socket: receives messages in pieces together with their fds, and sends
+ * one reply at a time.
  */
 #include "server.h"
 
@@ -62,7 +62,7 @@ void srv_conn_drop(struct srv *s)
 	svf_log_stop(s->dev);
 }
 
-/* Keeps what fits; the rest, and anything that is not fds, is closed or ignored. */
+/* Keeps the fds that fit; closes the others and ignores other control data. */
 static void take_fds(struct msghdr *msg, struct swo_vu_fds *fds)
 {
 	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
@@ -82,7 +82,7 @@ static void take_fds(struct msghdr *msg, struct swo_vu_fds *fds)
 	}
 }
 
-/* 1: some bytes came; 0: none now; -1: the end. */
+/* 1: received some bytes; 0: none available; -1: end of the connection. */
 static int receive_some(struct srv_conn *c, void *buf, size_t len, size_t *got)
 {
 	union {
@@ -140,7 +140,7 @@ static int receive_header(struct srv *s, struct srv_conn *c)
 		m->body = malloc(m->len + 1);
 		return m->body ? 1 : -1;
 	}
-	/* Nothing that begins like this can be followed; too long a body can be read past. */
+	/* A malformed header ends the connection; a body that is too long is skipped. */
 	if (m->header.size < sizeof(m->header) || c->awaiting ||
 		(m->header.flags & SWO_VU_TYPE_MASK) != SWO_VU_COMMAND)
 		return -1;
@@ -149,7 +149,7 @@ static int receive_header(struct srv *s, struct srv_conn *c)
 	return 1;
 }
 
-/* One step: 1 with a whole message in c->in, 2 after one was read past, else as above. */
+/* One step: 1 with a complete message in c->in, 2 after one was skipped, else as above. */
 static int receive_step(struct srv *s, struct srv_conn *c)
 {
 	struct srv_message *m;

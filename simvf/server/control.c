@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * control.c - the control socket: one JSON object a line in, one out. For bench and the
- * tests: reports, faults at run time, letting go of a hung arc.
+ * control.c - the control socket: one JSON object per line in, one out. For the bench and the
+ * tests: reports, faults at run time, releasing a hung arc.
  */
 #include "server.h"
 
@@ -51,11 +51,11 @@ static json_t *fault(struct srv *s, json_t *command)
 	struct svf_fault f;
 
 	if (!spec)
-		return failure("a fault needs its \"spec\", a string", NULL);
+		return failure("\"spec\" of the fault: expected a string", NULL);
 	if (!svf_fault_parse(spec, &f, &why))
-		return failure("bad fault spec", why);
+		return failure("invalid fault spec", why);
 	if (svf_add_fault(s->dev, &f))
-		return failure("too many faults; clear-faults first", NULL);
+		return failure("too many faults; send clear-faults first", NULL);
 	return json_object();
 }
 
@@ -85,7 +85,7 @@ static json_t *obey(struct srv *s, json_t *command)
 static int answer(struct srv *s, struct srv_control *c, const char *line, size_t len)
 {
 	json_t *command = json_loadb(line, len, JSON_REJECT_DUPLICATES, NULL);
-	json_t *reply = command ? obey(s, command) : failure("that is not a JSON object", NULL);
+	json_t *reply = command ? obey(s, command) : failure("expected a JSON object", NULL);
 	char *text = reply ? json_dumps(reply, JSON_COMPACT) : NULL;
 	int rc = -1;
 

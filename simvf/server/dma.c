@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dma.c - the device's way to guest memory and to its siblings: mapped where the client
- * gave an fd, by DMA_READ and DMA_WRITE messages where it did not.
+ * dma.c - the device's access to guest memory and to its siblings: mapped where the client
+ * passed an fd, by DMA_READ and DMA_WRITE messages otherwise.
  */
 #include "server.h"
 
@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #define PAGE	    4096u
-#define ANSWER_MS   2000 /* a client that does not answer a DMA message by then has failed it */
+#define ANSWER_MS   2000 /* timeout for the reply to a DMA message */
 #define KNOWN_FLAGS 15u	 /* READ, WRITE, and two that a client may set and that need nothing */
 
-/* A client may cut off the file under a map: then the access fails, not the process. */
+/* A client may truncate the file under a map: then the access fails, not the process. */
 static volatile sig_atomic_t copying;
 static sigjmp_buf copy_failed;
 
@@ -27,7 +27,7 @@ static void on_bus_error(int signo)
 	if (copying) {
 		sigset_t this;
 
-		/* not by sigsetjmp, which would cost a system call at every copy */
+		/* not sigsetjmp, which costs a system call for each copy */
 		sigemptyset(&this);
 		sigaddset(&this, signo);
 		sigprocmask(SIG_UNBLOCK, &this, NULL);
@@ -73,7 +73,7 @@ static bool is_at(const struct srv_map *map, uint64_t addr)
 	return addr >= map->iova && addr - map->iova < map->size;
 }
 
-/* Devices use the same map over and over. */
+/* Successive accesses usually use the same map. */
 static struct srv_map *find(struct srv *s, uint64_t addr)
 {
 	if (s->map_last < s->map_count && is_at(&s->maps[s->map_last], addr))
@@ -103,7 +103,7 @@ static int await_on_twin(struct srv *s, uint16_t id, void *buf, size_t room, siz
 	return 0;
 }
 
-/* Without a twin the answer comes between commands, which have to wait for their turn. */
+/* Without a twin socket the reply arrives between commands, which are queued meanwhile. */
 static int await_on_main(struct srv *s, uint16_t id, void *buf, size_t room, size_t *len)
 {
 	swo_deadline deadline = swo_deadline_ms(ANSWER_MS);
@@ -152,7 +152,7 @@ static int by_message(struct srv *s, uint64_t addr, uint8_t *data, size_t len, b
 	size_t got = 0;
 	int rc;
 
-	/* In the middle of a reply nothing else may be sent on the same socket. */
+	/* No other message may be sent on this socket in the middle of a reply. */
 	if (c->fd < 0 || c->doomed || (c->twin < 0 && srv_conn_sending(c)))
 		return -EIO;
 	if (len > PAGE || len > c->peer.max_data_xfer)
@@ -167,7 +167,7 @@ static int by_message(struct srv *s, uint64_t addr, uint8_t *data, size_t len, b
 		rc = await_on_main(s, header.id, answer, sizeof(answer), &got);
 	c->awaiting = false;
 	if (rc == -EIO || rc == -ETIMEDOUT)
-		c->doomed = true; /* a late answer would be taken for that of another question */
+		c->doomed = true; /* a late reply would be taken for that of another request */
 	if (!rc && !write) {
 		if (got != sizeof(access) + len)
 			return -EIO;
@@ -176,7 +176,7 @@ static int by_message(struct srv *s, uint64_t addr, uint8_t *data, size_t len, b
 	return rc;
 }
 
-/* What the device calls */
+/* Called by the device */
 
 static int dma(struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool write)
 {
@@ -215,7 +215,7 @@ static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 	return dma(opaque, addr, (uint8_t *)(uintptr_t)buf, len, true);
 }
 
-/* Never by messages: two devices of one thread each would wait for each other. */
+/* Never by messages: two devices with one thread each would wait for each other. */
 static int p2p_write(void *opaque, uint64_t addr, uint64_t value)
 {
 	struct srv_map *map = find(opaque, addr);
@@ -294,7 +294,7 @@ static int map_fd(struct srv_map *map, int fd, uint64_t offset)
 	return 0;
 }
 
-/* 1: the very same map is there already; 0: free. */
+/* 1: the same map exists already; 0: free. */
 static int overlap(const struct srv *s, const struct srv_map *map)
 {
 	for (unsigned i = 0; i < s->map_count; i++) {

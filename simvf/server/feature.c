@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * feature.c - DEVICE_FEATURE and the migration data: the wire's side of states, the
- * DMA log and the stream.
+ * feature.c - DEVICE_FEATURE and the migration data: the protocol side of states, the DMA log
+ * and the stream.
  */
 #include "server.h"
 
@@ -28,7 +28,7 @@ static uint32_t methods_of(const struct srv *s, uint32_t index)
 	}
 }
 
-/* A GET's answer: cut to the room that the client has; the argsz says what it needs. */
+/* The reply to a GET: truncated to the client's buffer; argsz has the required size. */
 static int answer(struct srv *s, const struct swo_vu_feature *request, const void *data, size_t len)
 {
 	struct swo_vu_feature f = {.argsz = (uint32_t)(sizeof(f) + len), .flags = request->flags};
@@ -58,7 +58,7 @@ static int set_state(struct srv *s, const struct srv_message *m, uint64_t now)
 	if (m->len != sizeof(struct swo_vu_feature) + sizeof(state))
 		return -EINVAL;
 	memcpy(&state, m->body + sizeof(struct swo_vu_feature), sizeof(state));
-	/* the answer first: the model may close the connection, or end the process */
+	/* reply first: the model may close the connection, or end the process */
 	rc = echo(s, m);
 	if (rc < 0)
 		return rc;
@@ -89,7 +89,7 @@ static int log_start(struct srv *s, const struct srv_message *m)
 		return rc;
 	start.page_size = SVF_BLOCK;
 	memcpy(s->conn.reply + sizeof(struct swo_vu_header) + head, &start, sizeof(start));
-	/* All of memory is logged, whatever the ranges: a report may ask for any of it. */
+	/* All of memory is logged, whatever the ranges: a report may request any range. */
 	svf_log_start(s->dev);
 	return rc;
 }
@@ -120,8 +120,10 @@ static int log_report(
 	memcpy(reply, &f, sizeof(f));
 	memcpy(reply + sizeof(f), &report, sizeof(report));
 	if (feature->argsz < head + bytes)
-		return feature->argsz < head ? -EINVAL : (int)head; /* ask again: nothing is lost */
-	/* 48 bytes into an allocation, with its header: where words may lie */
+		return feature->argsz < head
+			       ? -EINVAL
+			       : (int)head; /* the client repeats the request: nothing is lost */
+	/* 48 bytes into an allocation, with its header: aligned for words */
 	memset(reply + head, 0, bytes);
 	rc = svf_log_report(s->dev, report.iova, report.length, report.page_size,
 		(uint64_t *)(void *)(reply + head));
@@ -188,7 +190,7 @@ void srv_mig_data_reply(struct srv *s, const struct swo_vu_header *request)
 {
 	struct swo_vu_mig_data data = {
 		.argsz = (uint32_t)(sizeof(data) + s->op.got), .size = (uint32_t)s->op.got};
-	/* There are clients that need the padding: it is left out for those only who say so. */
+	/* Some clients need the padding: it is left out only for clients that negotiate it. */
 	const size_t len = s->conn.peer.exact_reads ? s->op.got : s->op.want;
 	uint8_t *reply = srv_reply_room(&s->conn, sizeof(data) + len);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * loop.c - the one thread: sockets, and the times at which the device has something to
- * do. While a command waits for the device, those behind it wait in the socket.
+ * loop.c - the one thread: sockets, and the device's timers. While a command waits for the
+ * device, later ones wait in the socket.
  */
 #include "server.h"
 
@@ -29,14 +29,14 @@ void srv_signals(void)
 	sigemptyset(&ends);
 	sigaddset(&ends, SIGTERM);
 	sigaddset(&ends, SIGINT);
-	/* only while it waits, so that none gets lost between the look and the wait */
+	/* only during the wait, so that no signal is lost before it */
 	sigprocmask(SIG_BLOCK, &ends, &waiting_mask);
 	sigdelset(&waiting_mask, SIGTERM);
 	sigdelset(&waiting_mask, SIGINT);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
 	signal(SIGPIPE, SIG_IGN);
-	/* arcs are milliseconds: the default slack of 50 us would be seen in every figure */
+	/* arcs take milliseconds: the default slack of 50 us would show in each figure */
 	prctl(PR_SET_TIMERSLACK, 1000UL);
 }
 
@@ -60,7 +60,7 @@ static struct srv_message *next_deferred(struct srv_conn *c)
 	return m;
 }
 
-/* false: there may be more right now. */
+/* false: there may be more input. */
 static bool serve_client(struct srv *s)
 {
 	for (unsigned n = 0; n < IN_A_ROW && may_take_commands(s); n++) {
@@ -130,7 +130,7 @@ void srv_loop(struct srv *s)
 		srv_progress(s, swo_now_ns());
 		srv_conn_flush(s);
 		idle = serve_client(s);
-		/* A client that goes while its command waits will not read the answer. */
+		/* A client that disconnects while its command waits will not read the reply. */
 		if (s->op.kind != SRV_OP_NONE &&
 			(fds[CLIENT].revents & (POLLRDHUP | POLLHUP | POLLERR)))
 			s->conn.doomed = true;
@@ -145,7 +145,7 @@ void srv_loop(struct srv *s)
 				srv_control_serve(
 					s, &s->controls[i], fds[FIRST_CONTROL + i].revents);
 	}
-	/* the "quit" is answered */
+	/* the "quit" has been acknowledged */
 	for (unsigned i = 0; i < SRV_CONTROLS; i++)
 		if (s->controls[i].fd >= 0)
 			srv_control_serve(s, &s->controls[i], 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * main.c - switchover-simvf: serves one simulated VF until it is told to end, then
- * says what it saw.
+ * main.c - switchover-simvf: serves one simulated VF until it is terminated, then prints a
+ * summary.
  */
 #include "server.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static void say_ready(int fd)
+static void signal_ready(int fd)
 {
 	if (fd < 0)
 		return;
@@ -20,19 +20,19 @@ static void say_ready(int fd)
 }
 
 /*
- * A message's memory is given back when it is answered. With its pages, the next one would have
- * them faulted in again, which takes longer than to copy them: a fifth of the CPUs with 128
- * devices. And those of the largest message and its answer are there before the device's first:
- * hardware has its buffers before it stops, so their faults must not count as time that a device
- * takes.
+ * Keeps freed pages. A message's buffer is freed after its reply; if the pages were returned to
+ * the kernel, the next one would fault them in again, which takes longer than the copy: a fifth
+ * of the CPU time with 128 devices. The pages of the largest message and its reply are faulted
+ * in before the first message: hardware has its buffers before it stops, so their faults must
+ * not count as the device's time.
  */
 static void keep_pages(uint64_t state_bytes)
 {
 	uint64_t largest = state_bytes + state_bytes / 16 + SRV_BODY_MAX - SRV_DATA_MAX;
 
-	mallopt(M_MMAP_THRESHOLD, 32 << 20); /* glibc refuses more, and says so to nobody */
+	mallopt(M_MMAP_THRESHOLD, 32 << 20); /* glibc ignores larger values */
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
-	/* Twice both, as an answer's room grows by moving. */
+	/* Twice both, since a reply buffer grows by moving. */
 	free(swo_calloc_prefaulted(4 * (size_t)(largest < SRV_BODY_MAX ? largest : SRV_BODY_MAX)));
 }
 
@@ -51,7 +51,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	keep_pages(args.profile.state_bytes);
-	say_ready(args.ready_fd);
+	signal_ready(args.ready_fd);
 	srv_loop(&s);
 	if (args.report && srv_report_write(&s, args.report, &err)) {
 		fprintf(stderr, "switchover-simvf: %s\n", err.text);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * pf.c - the firmware that VFs of one physical function share, across processes: a small
- * file that says until when each lane is taken. Reserving is one addition under a
- * short flock; a process that dies leaves a reservation that simply passes.
+ * pf.c - the firmware that the VFs of one physical function share, across processes: a small
+ * file with the time until which each lane is reserved. A reservation is one addition under a
+ * short flock; that of a process that died just expires.
  */
 #include "server.h"
 
@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 struct shared {
-	char boot[40]; /* times of another boot mean nothing */
+	char boot[40]; /* times of another boot are invalid */
 	uint64_t busy_until[SVF_LANES];
 };
 

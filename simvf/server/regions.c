@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * regions.c - what the device is made of, as vfio-user asks for it: info, regions and
- * their accesses, interrupts.
+ * regions.c - device info, regions and their accesses, and interrupts, as vfio-user requests
+ * them.
  */
 #include "server.h"
 
@@ -27,7 +27,7 @@ int srv_get_info(struct srv *s, const struct srv_message *m)
 	return sizeof(info);
 }
 
-/* The inbox: all of it may be mapped, which the capability says once more. */
+/* The inbox: all of it may be mapped, which the capability repeats. */
 struct inbox_info {
 	struct swo_vu_region_info info;
 	struct swo_vu_cap_sparse sparse;
@@ -121,7 +121,7 @@ bool srv_irq_raise(struct srv *s, unsigned vector)
 
 	if (room.fd < 0)
 		return false;
-	/* A full eventfd is as good as a raised one, and must not stop the device. */
+	/* A full eventfd is signalled already, and must not stop the device. */
 	if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT))
 		return write(room.fd, &one, sizeof(one)) == (ssize_t)sizeof(one);
 	return !room.revents;

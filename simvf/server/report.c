@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * report.c - what this device saw, as JSON: the names are those that bench and the tests
- * read (docs/simvf.md).
+ * report.c - the device's counters as JSON; docs/simvf.md describes the members.
  */
 #include "server.h"
 
@@ -65,7 +64,7 @@ static json_t *profile_values(const struct svf_profile *p)
 		"guesses", p->guesses);
 }
 
-/* The last number of each vCPU that ever rang. */
+/* The last number of each vCPU that rang a doorbell. */
 static json_t *doorbell_numbers(const struct svf *dev)
 {
 	unsigned count = SIMVF_DOORBELLS;

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server.c - putting the parts together: the device and its memory, the sockets, the
- * PF; and taking them down again.
+ * server.c - creates and destroys the parts: the device and its memory, the sockets, the PF.
  */
 #include "server.h"
 
@@ -15,7 +14,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-/* A socket that nobody answers at is a dead server's and may go; anything else stays. */
+/* A socket without a listener belongs to a dead server and is removed; anything else is kept. */
 static int clear_path(const struct sockaddr_un *addr, struct swo_error *err)
 {
 	struct stat st;
@@ -64,7 +63,7 @@ static int make_inbox(struct srv *s, struct swo_error *err)
 	s->inbox_fd = memfd_create("switchover-simvf-inbox", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (s->inbox_fd < 0 || ftruncate(s->inbox_fd, SIMVF_BAR_INBOX_SIZE))
 		return swo_error_set(err, SWO_E_IO, errno, "inbox");
-	/* whoever gets it cannot cut it off under us */
+	/* a client that receives the fd cannot truncate the file */
 	fcntl(s->inbox_fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL);
 	s->inbox = mmap(
 		NULL, SIMVF_BAR_INBOX_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, s->inbox_fd, 0);
@@ -91,7 +90,8 @@ static int make_device(struct srv *s, struct swo_error *err)
 	if (!s->dev || !s->memory)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "device");
 	if (svf_init(s->dev, &config, swo_now_ns()))
-		return swo_error_set(err, SWO_E_INVALID, 0, "the profile's figures make no device");
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "invalid profile: its figures are out of bounds");
 	for (unsigned i = 0; i < a->fault_count; i++)
 		svf_add_fault(s->dev, &a->faults[i]);
 	return 0;
@@ -111,7 +111,7 @@ int srv_open(struct srv *s, const struct srv_args *args, struct swo_error *err)
 		return -1;
 	if (args->pf && srv_pf_open(args->pf_dir, args->pf, &s->pf, err))
 		return -1;
-	/* Whoever finds the control socket may count on the device's. */
+	/* The control socket comes last: once it exists, the device's does too. */
 	if (srv_listen(args->socket, &s->listen_fd, err))
 		return -1;
 	return args->control ? srv_listen(args->control, &s->control_fd, err) : 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server.h - the process around one simulated VF: a vfio-user connection, its memory
- * maps and eventfds, a control socket, a report. One thread; nothing in it blocks for long.
+ * server.h - the process around one simulated VF: a vfio-user connection, its memory maps and
+ * eventfds, a control socket, a report. One thread; no call blocks for long.
  */
 #ifndef SIMVF_SERVER_SERVER_H
 #define SIMVF_SERVER_SERVER_H
@@ -15,7 +15,7 @@
 #include <jansson.h>
 #include <signal.h>
 
-/* What we take: the largest body, the largest read of device state, of a dirty bitmap. */
+/* Limits: the largest body, the largest read of device state, of a dirty bitmap. */
 #define SRV_DATA_MAX	(1u << 20)
 #define SRV_BODY_MAX	(SRV_DATA_MAX + 4096)
 #define SRV_READ_MAX	(4u << 20)
@@ -36,7 +36,7 @@ struct srv_args {
 	int ready_fd; /* -1: none */
 };
 
-/* One message that came in; owns body and fds. */
+/* One received message; owns body and fds. */
 struct srv_message {
 	struct srv_message *next;
 	struct swo_vu_header header;
@@ -46,12 +46,12 @@ struct srv_message {
 };
 
 struct srv_conn {
-	int fd;	  /* -1: nobody is connected */
-	int twin; /* for our own commands; -1: they go over fd */
+	int fd;	  /* -1: no client */
+	int twin; /* for commands to the client; -1: they use fd */
 	bool negotiated;
-	bool doomed;   /* to be dropped once what is being sent is out */
-	bool cut;      /* and not another byte before */
-	bool awaiting; /* the answer to a command of ours */
+	bool doomed;   /* close after the current reply */
+	bool cut;      /* close without sending more */
+	bool awaiting; /* the reply to a command to the client */
 	struct swo_vu_caps peer;
 	uint16_t next_id;
 	/* receiving */
@@ -60,18 +60,18 @@ struct srv_conn {
 	uint64_t skip; /* bytes of a refused body still to come */
 	struct srv_message *deferred, **deferred_end;
 	unsigned deferred_count;
-	/* sending: one reply at a time; `reply` starts with room for its header */
+	/* sending: one reply at a time; `reply` begins with space for its header */
 	uint8_t *reply;
 	size_t reply_room, out_len, out_pos;
 };
 
 struct srv_map {
 	uint64_t iova, size;
-	uint8_t *host; /* NULL: by messages only */
+	uint8_t *host; /* NULL: accessed by messages only */
 	uint32_t prot;
 };
 
-/* A command that is not answered yet. */
+/* A command without its reply yet. */
 enum srv_op_kind { SRV_OP_NONE, SRV_OP_ARC, SRV_OP_READ, SRV_OP_WRITE, SRV_OP_DELAY };
 
 struct srv_op {
@@ -109,13 +109,13 @@ struct srv {
 	bool quit;
 };
 
-/* args.c: argp; exits by itself on a bad command line. */
+/* args.c: argp; exits on an invalid command line. */
 void srv_args_parse(int argc, char **argv, struct srv_args *args);
 
 /* server.c */
 int srv_open(struct srv *s, const struct srv_args *args, struct swo_error *err);
 void srv_close(struct srv *s);
-/* A listening, owner-only UNIX socket; refuses a path that somebody listens on. */
+/* A listening, owner-only UNIX socket; refuses a path on which a process listens. */
 int srv_listen(const char *path, int *out, struct swo_error *err);
 
 /* loop.c: until SIGTERM, SIGINT or a "quit". */
@@ -125,14 +125,17 @@ void srv_loop(struct srv *s);
 /* conn.c */
 void srv_conn_init(struct srv_conn *c);
 void srv_conn_accept(struct srv *s);
-/* Drops maps, eventfds, the log; a walk goes on by itself. */
+/* Drops maps, eventfds, the log; an arc in progress continues. */
 void srv_conn_drop(struct srv *s);
-/* The next whole message: 1 and *out (the caller's), 0: not there yet, -1: the end. */
+/* The next complete message: 1 and *out (owned by the caller), 0: incomplete, -1: the end. */
 int srv_conn_receive(struct srv *s, struct srv_message **out);
 void srv_message_free(struct srv_message *m);
-/* Room for a reply's payload of so many bytes, zeroed; NULL: no memory. */
+/* Space for a reply's payload of so many bytes, zeroed; NULL: no memory. */
 uint8_t *srv_reply_room(struct srv_conn *c, size_t payload);
-/* Answers: error 0 with `payload` bytes, or an errno. Honours NO_REPLY. fds stay the caller's. */
+/*
+ * Replies: error 0 with `payload` bytes, or an errno. Honours NO_REPLY. The caller keeps the
+ * fds.
+ */
 void srv_reply(struct srv *s, const struct swo_vu_header *request, size_t payload, int error,
 	const int *fds, unsigned fd_count);
 void srv_conn_flush(struct srv *s);
@@ -141,14 +144,14 @@ static inline bool srv_conn_sending(const struct srv_conn *c)
 	return c->out_pos < c->out_len;
 }
 
-/* commands.c: does it and answers it, or leaves it in s->op. Takes the message. */
+/* commands.c: executes it and replies, or leaves it in s->op. Takes ownership of the message. */
 void srv_command(struct srv *s, struct srv_message *m, uint64_t now);
-/* Goes on with s->op. */
+/* Continues s->op. */
 void srv_progress(struct srv *s, uint64_t now);
 
 /*
- * Each handler: >= 0: success with so many bytes of payload in the reply room; -errno; or
- * SRV_LATER: it has set s->op (but its message), or answered by itself.
+ * Each handler returns >= 0: success with so many bytes of payload in the reply; -errno; or
+ * SRV_LATER: it has set s->op (except its message), or has replied.
  */
 #define SRV_LATER INT32_MIN
 /* regions.c */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * freestanding.c - the model linked with nothing but these four functions, which gcc and
- * the kernel have: that it links is the test, that it runs is a bonus. No libc here.
+ * freestanding.c - links the model with only these four functions, which gcc and the kernel
+ * provide. The link is the test; it runs, too. No libc here.
  */
 #include "model/model.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rig.h - a simulated VF on the bench: the model with a clock that the test turns, RAM
- * of a few pages, and a record of what it asked of its surroundings.
+ * rig.h - a simulated VF in a test: the model with a clock that the test advances, RAM of a few
+ * pages, and a record of its requests to the environment.
  */
 #ifndef TESTS_SIMVF_RIG_H
 #define TESTS_SIMVF_RIG_H
@@ -15,14 +15,14 @@
 
 #define MS	  UINT64_C(1000000)
 #define RIG_RAM	  (16 * 4096)
-#define RIG_STEPS 100000 /* a device that needs more is stuck */
+#define RIG_STEPS 100000 /* more steps mean a hang */
 
 struct rig {
 	struct svf dev;
 	void *memory;
 	uint64_t now;
 	uint64_t inbox[SVF_INBOX_WORDS];
-	uint64_t sibling[SVF_INBOX_WORDS]; /* where P2P goes */
+	uint64_t sibling[SVF_INBOX_WORDS]; /* the target of P2P writes */
 	uint8_t ram[RIG_RAM];
 	uint64_t reads, writes, irqs[SIMVF_MSIX_VECTORS], dies, closes;
 };
@@ -113,7 +113,7 @@ static inline struct svf_profile rig_profile(uint64_t state_bytes, uint32_t prec
 	return profile;
 }
 
-/* Turns the clock to whatever the device waits for. */
+/* Advances the clock to the next event of the device. */
 static inline void rig_wait(struct rig *rig)
 {
 	uint64_t next = svf_next(&rig->dev);
@@ -124,7 +124,7 @@ static inline void rig_wait(struct rig *rig)
 	svf_run(&rig->dev, rig->now);
 }
 
-/* Lets `ns` pass, with everything that falls due in between at its time. */
+/* Advances the clock by `ns`, with every event at its due time. */
 static inline void rig_pass(struct rig *rig, uint64_t ns)
 {
 	uint64_t end = rig->now + ns;
@@ -147,7 +147,7 @@ static inline int rig_go(struct rig *rig, unsigned state)
 	return rc;
 }
 
-/* One read as a server does it; -errno or the number of bytes. */
+/* One read as a server does it: -errno or the number of bytes. */
 static inline long rig_read(struct rig *rig, void *buf, size_t len)
 {
 	size_t got = 0;
@@ -180,7 +180,7 @@ struct bytes {
 	size_t len, room;
 };
 
-/* Reads until 0, in pieces of `chunk`, behind what is there already. */
+/* Reads until 0, in pieces of `chunk`, appending to the stream. */
 static inline long rig_read_all(struct rig *rig, struct bytes *out, size_t chunk)
 {
 	for (;;) {

@@ -49,7 +49,7 @@ static void lost_and_repeated_doorbells_are_counted_per_vcpu(void **state)
 	rig_doorbell(rig, 1, 2);
 	assert_int_equal(rig->dev.stats.lost, 2);
 	assert_int_equal(rig_get(rig, SIMVF_REG_DOORBELLS, 8), 7);
-	/* halves: nothing counts before the high one */
+	/* halves: the write takes effect with the high one */
 	rig_set(rig, SIMVF_DOORBELL(1), 3, 4);
 	assert_int_equal(rig->dev.stats.doorbells, 7);
 	rig_set(rig, SIMVF_DOORBELL(1) + 4, 0, 4);
@@ -132,14 +132,14 @@ static void the_dma_engine_writes_its_pattern_at_its_rate(void **state)
 	assert_int_equal(rig->ram[0], 0);
 	assert_int_equal(rig->ram[5 * 4096], 0);
 	assert_int_equal(rig->dev.stats.ram_mismatches, 0);
-	/* time that it overslept is not made up for page by page */
+	/* missed pages are not written later */
 	rig->now += 60000 * MS;
 	svf_run(&rig->dev, rig->now);
 	assert_in_range(rig->dev.stats.dma_pages, 11, 200);
 	rig_free(rig);
 }
 
-static void a_page_that_is_not_as_it_was_written_is_found(void **state)
+static void a_page_with_another_content_than_written_is_found(void **state)
 {
 	(void)state;
 	struct rig *rig = fresh();
@@ -153,7 +153,7 @@ static void a_page_that_is_not_as_it_was_written_is_found(void **state)
 	assert_int_equal(rig->dev.stats.ram_mismatches, 1);
 	rig_pass(rig, 8 * MS);
 	assert_int_equal(rig->dev.stats.ram_mismatches, 1);
-	/* a ring that is made anew may hold anything */
+	/* a new ring may have any content */
 	memset(rig->ram, 0, sizeof(rig->ram));
 	rig_set(rig, SIMVF_REG_DMA_PAGES, 3, 4);
 	rig_pass(rig, 8 * MS);
@@ -223,7 +223,7 @@ static void a_log_that_overflows_calls_everything_dirty(void **state)
 	uint64_t bits = 0;
 
 	svf_log_start(&rig->dev);
-	/* pages too far apart to be one ring: each fills a chunk of the log, and the write fails */
+	/* pages too far apart to be one ring: each uses a chunk of the log, and the write fails */
 	rig_set(rig, SIMVF_REG_DMA_PAGES, 1, 4);
 	rig_set(rig, SIMVF_REG_DMA_RATE, 1000, 4);
 	rig_set(rig, SIMVF_REG_CONTROL, SIMVF_CONTROL_DMA, 4);
@@ -266,14 +266,14 @@ static void a_write_into_a_stopped_devices_inbox_is_a_violation(void **state)
 
 	rig->inbox[SIMVF_INBOX_SLOT(1) / 8] = 5;
 	assert_int_equal(rig_go(rig, SVF_RUNNING_P2P), 0);
-	rig->inbox[SIMVF_INBOX_SLOT(1) / 8] = 6; /* outstanding: still right */
+	rig->inbox[SIMVF_INBOX_SLOT(1) / 8] = 6; /* writes outstanding: correct */
 	assert_int_equal(rig_go(rig, SVF_STOP), 0);
 	assert_int_equal(rig_go(rig, SVF_RUNNING), 0);
 	assert_int_equal(rig->dev.stats.p2p_violations, 0);
 	assert_int_equal(rig->dev.stats.p2p_received, 6);
 	assert_int_equal(rig_go(rig, SVF_STOP_COPY), 0);
 	rig->inbox[SIMVF_INBOX_SLOT(1) / 8] = 7;
-	rig->inbox[3] = 1; /* between the slots, too */
+	rig->inbox[3] = 1; /* between the slots: a violation too */
 	assert_int_equal(rig_go(rig, SVF_RUNNING), 0);
 	assert_int_equal(rig->dev.stats.p2p_violations, 2);
 	rig_free(rig);
@@ -348,7 +348,7 @@ static void restoring_the_command_costs_once_and_again_when_it_changes(void **st
 	struct rig *rig = fresh();
 
 	rig->dev.config.profile.config_load_ns = 70 * MS;
-	assert_int_equal(config_cost(rig, 4, 7, 2), 0); /* a running guest pays nothing */
+	assert_int_equal(config_cost(rig, 4, 7, 2), 0); /* no cost while running */
 	assert_int_equal(rig_go(rig, SVF_RESUMING), 0);
 	assert_int_equal(config_cost(rig, 0x10, 0xfe000000, 4), 0);
 	assert_int_equal(config_cost(rig, 4, 6, 2), 70 * MS);
@@ -371,7 +371,7 @@ int main(void)
 		cmocka_unit_test(the_largest_gap_between_doorbells_is_kept),
 		cmocka_unit_test(interrupts_follow_every_nth_doorbell_of_their_vcpu),
 		cmocka_unit_test(the_dma_engine_writes_its_pattern_at_its_rate),
-		cmocka_unit_test(a_page_that_is_not_as_it_was_written_is_found),
+		cmocka_unit_test(a_page_with_another_content_than_written_is_found),
 		cmocka_unit_test(dma_stops_with_the_p2p_states_and_never_catches_up),
 		cmocka_unit_test(the_log_has_each_page_once_and_at_any_page_size),
 		cmocka_unit_test(a_log_that_overflows_calls_everything_dirty),

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The firmware that siblings share: turns in the order they were asked for, across processes. */
+/*
+ * The firmware that siblings share: reservations in the order of the requests, across
+ * processes.
+ */
 #include "server/server.h"
 #include "tests/support/cm.h"
 
@@ -31,7 +34,7 @@ static void turns_follow_each_other_and_lanes_do_not_wait_for_lanes(void **state
 	assert_int_equal(srv_pf_reserve(one, SVF_LANE_SAVE, 1050, 50), 1150);
 	assert_int_equal(srv_pf_reserve(two, SVF_LANE_LOAD, 1000, 50), 1050);
 	assert_int_equal(srv_pf_reserve(one, SVF_LANE_ARC, 1000, 5), 1005);
-	/* nothing is owed for the time that nobody asked */
+	/* idle time is not accumulated */
 	assert_int_equal(srv_pf_reserve(two, SVF_LANE_SAVE, 9000, 50), 9050);
 	srv_pf_close(one);
 	srv_pf_close(two);
@@ -48,7 +51,7 @@ static void pfs_of_other_names_are_others(void **state)
 	srv_pf_close(target);
 }
 
-static void a_process_that_dies_holds_nobody_up(void **state)
+static void a_dead_process_blocks_no_other(void **state)
 {
 	(void)state;
 	struct srv_pf *pf = open_pf("dies");
@@ -70,7 +73,7 @@ static void a_process_that_dies_holds_nobody_up(void **state)
 	srv_pf_close(pf);
 }
 
-static void times_of_another_boot_are_forgotten(void **state)
+static void times_of_another_boot_are_ignored(void **state)
 {
 	(void)state;
 	struct srv_pf *pf = open_pf("boot");
@@ -119,8 +122,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(turns_follow_each_other_and_lanes_do_not_wait_for_lanes),
 		cmocka_unit_test(pfs_of_other_names_are_others),
-		cmocka_unit_test(a_process_that_dies_holds_nobody_up),
-		cmocka_unit_test(times_of_another_boot_are_forgotten),
+		cmocka_unit_test(a_dead_process_blocks_no_other),
+		cmocka_unit_test(times_of_another_boot_are_ignored),
 		cmocka_unit_test(names_cannot_leave_the_directory),
 	};
 

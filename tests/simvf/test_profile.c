@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Profiles: those that are built in have the figures of the design, and text is read strictly. */
+/* Profiles: the built-in ones have the figures of the design, and text is parsed strictly. */
 #include "rig.h"
 #include "simvf/profiles/named.h"
 
@@ -94,10 +94,10 @@ static void text_is_read_strictly(void **state)
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(good); i++)
 		if (!understood(good[i]))
-			fail_msg("'%s' was not understood", good[i]);
+			fail_msg("'%s' was rejected", good[i]);
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(bad); i++)
 		if (understood(bad[i]))
-			fail_msg("'%s' was understood", bad[i]);
+			fail_msg("'%s' was accepted", bad[i]);
 }
 
 static void an_error_names_its_line(void **state)

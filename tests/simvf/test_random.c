@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Two devices worked on in any order by a client that knows no rules: the model's own books
- * stay right, and after all of it the devices still migrate.
+ * Two devices, driven in any order by a client that follows no rules: the model's counters stay
+ * consistent, and the devices still migrate afterwards.
  */
 #include "model/internal.h"
 #include "rig.h"
@@ -77,7 +77,7 @@ static void add_a_fault(struct rig *rig)
 	svf_add_fault(&rig->dev, &fault);
 }
 
-/* What the client has read and not yet written. */
+/* Bytes that the client has read and not yet written. */
 struct transfer {
 	uint8_t data[20000];
 	size_t len;
@@ -125,7 +125,7 @@ static void step(struct rig *source, struct rig *target, struct transfer *t)
 	}
 }
 
-static void any_order_of_calls_keeps_the_books_right(void **state)
+static void any_order_of_calls_keeps_the_counters_right(void **state)
 {
 	(void)state;
 	for (uint64_t seed = 1; seed <= 6; seed++) {
@@ -145,7 +145,7 @@ static void any_order_of_calls_keeps_the_books_right(void **state)
 			check_counters(source);
 			check_counters(target);
 		}
-		/* and after all of it, they can still do their work */
+		/* the devices still work afterwards */
 		svf_clear_faults(&source->dev);
 		svf_clear_faults(&target->dev);
 		svf_release(&source->dev, source->now);
@@ -169,7 +169,7 @@ static void any_order_of_calls_keeps_the_books_right(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(any_order_of_calls_keeps_the_books_right),
+		cmocka_unit_test(any_order_of_calls_keeps_the_counters_right),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,8 +11,10 @@
 #define P SVF_PRE_COPY
 #define K SVF_PRE_COPY_P2P
 
-/* The first step from row to column with everything on offer, ERROR for a refusal. Facts of the
-   uAPI, written down by hand and not by the model's search. */
+/*
+ * The first step from row to column with all features offered, ERROR for a refusal. Facts of
+ * the uAPI, written by hand and not by the model's search.
+ */
 static const unsigned first_step[8][8] = {
 	/*       E  S  R  C  L  Q  P  K */
 	[E] = {E, E, E, E, E, E, E, E},
@@ -61,7 +63,7 @@ static void every_pair_takes_the_uapis_next_arc_under_all_flags(void **state)
 	assert_int_equal(svf_next_state(R, UINT32_MAX, 7), -SVF_EINVAL);
 }
 
-/* Into a state by legal arcs; RESUMING is left with a good stream loaded. */
+/* Goes into a state by legal arcs; RESUMING has a valid stream loaded. */
 static void put_into(struct rig *rig, unsigned state)
 {
 	struct bytes stream = {0};
@@ -76,7 +78,7 @@ static void put_into(struct rig *rig, unsigned state)
 	free(stream.data);
 }
 
-static void a_walk_arrives_where_the_table_says_or_does_not_begin(void **state)
+static void a_path_ends_where_the_table_leads_or_does_not_start(void **state)
 {
 	(void)state;
 	struct svf_profile profile = rig_profile(8 * 4096, 50);
@@ -169,10 +171,10 @@ static uint64_t reserve(void *opaque, enum svf_lane lane, uint64_t earliest, uin
 		return earliest + duration;
 	reserved_at = earliest;
 	reserved_for = duration;
-	return earliest + 7 * MS + duration; /* behind somebody else's */
+	return earliest + 7 * MS + duration; /* after another reservation */
 }
 
-static void arcs_take_their_turn_in_a_shared_lane_only_when_told_to(void **state)
+static void arcs_share_a_lane_only_if_configured(void **state)
 {
 	(void)state;
 	struct svf_profile profile = slow_profile();
@@ -276,7 +278,7 @@ static void an_arc_can_end_the_process_or_the_connection(void **state)
 	rig_free(rig);
 }
 
-static void a_fault_spec_is_understood_or_refused_as_a_whole(void **state)
+static void a_fault_spec_is_accepted_or_refused_completely(void **state)
 {
 	(void)state;
 	static const char *const good[] = {"arc=PRE_COPY_P2P->STOP_COPY:fail",
@@ -303,7 +305,7 @@ static void a_fault_spec_is_understood_or_refused_as_a_whole(void **state)
 		const char *why = NULL;
 
 		if (svf_fault_parse(bad[i], &fault, &why))
-			fail_msg("'%s' was understood", bad[i]);
+			fail_msg("'%s' was accepted", bad[i]);
 		assert_non_null(why);
 	}
 }
@@ -312,16 +314,16 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_pair_takes_the_uapis_next_arc_under_all_flags),
-		cmocka_unit_test(a_walk_arrives_where_the_table_says_or_does_not_begin),
+		cmocka_unit_test(a_path_ends_where_the_table_leads_or_does_not_start),
 		cmocka_unit_test(reset_in_any_state_gives_a_running_device_like_new),
 		cmocka_unit_test(arcs_cost_what_the_profile_says),
-		cmocka_unit_test(arcs_take_their_turn_in_a_shared_lane_only_when_told_to),
+		cmocka_unit_test(arcs_share_a_lane_only_if_configured),
 		cmocka_unit_test(a_failing_arc_leaves_the_device_where_it_stands),
 		cmocka_unit_test(an_arc_into_error_is_left_by_reset_only),
 		cmocka_unit_test(a_hung_arc_ends_when_it_is_released),
 		cmocka_unit_test(a_slow_arc_takes_so_much_longer),
 		cmocka_unit_test(an_arc_can_end_the_process_or_the_connection),
-		cmocka_unit_test(a_fault_spec_is_understood_or_refused_as_a_whole),
+		cmocka_unit_test(a_fault_spec_is_accepted_or_refused_completely),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The saved stream: whole and checkable after a load, refused when anything about it is
- * wrong, whatever the sizes of the pieces; what PRE_COPY sends, and at what rate.
+ * The saved stream: complete and verified after a load, rejected if any part is malformed, for
+ * any size of the pieces; what PRE_COPY sends, and at what rate.
  */
 #include "model/internal.h"
 #include "rig.h"
 
 #define SEED   1
-#define TARGET 99 /* another device's */
+#define TARGET 99 /* another device's seed */
 #define BLOCK  (32 + 4096)
 #define HEADER 64
 #define ENDING (32 + 16)
@@ -55,7 +55,7 @@ static struct bytes saved(struct rig *rig, size_t chunk)
 	return stream;
 }
 
-/* Does a device take these bytes as its state? */
+/* True if a device accepts these bytes as its state. */
 static bool accepted(const uint8_t *data, size_t len, size_t chunk, uint64_t blocks)
 {
 	struct rig *rig = resuming(blocks);
@@ -111,7 +111,7 @@ static void the_target_goes_on_counting_where_the_source_stopped(void **state)
 	assert_int_equal(target->dev.stats.lost, 1);
 	assert_int_equal(target->dev.stats.repeated, 1);
 	assert_int_equal(rig_get(target, SIMVF_REG_DOORBELLS, 8), 104);
-	/* vCPU 63 skipped five numbers at the source, which the device's own counter kept */
+	/* vCPU 63 skipped five numbers at the source; the device's counter includes them */
 	assert_int_equal(rig_get(target, SIMVF_REG_LOST, 8), 6);
 	free(stream.data);
 	rig_free(source);
@@ -133,7 +133,7 @@ static void a_truncated_stream_is_refused_wherever_it_is_cut(void **state)
 	rig_free(source);
 }
 
-static void a_truncated_stream_is_not_called_a_mismatch(void **state)
+static void a_truncated_stream_is_not_a_mismatch(void **state)
 {
 	(void)state;
 	struct rig *source = worked(2, 0), *target = resuming(2);
@@ -168,7 +168,7 @@ static void a_well_formed_stream_without_one_of_the_blocks_is_refused(void **sta
 	struct bytes stream = {0};
 
 	assert_int_equal(rig_go(source, SVF_STOP_COPY), 0);
-	assert_true(svf_block_take(&source->dev, 2)); /* as if it had been sent */
+	assert_true(svf_block_take(&source->dev, 2)); /* marked as sent */
 	assert_int_equal(rig_read_all(source, &stream, 4096), 0);
 	assert_int_equal(rig_write_all(target, stream.data, stream.len, 4096), -SVF_EINVAL);
 	free(stream.data);
@@ -285,7 +285,7 @@ static void pre_copy_sends_its_part_then_only_what_changed(void **state)
 	assert_int_equal(dirty, HEADER);
 	assert_int_equal(rig_read_all(source, &stream, 5000), 0);
 	assert_int_equal(stream.len, HEADER + 32 * BLOCK);
-	/* nothing changes, nothing comes */
+	/* no change, no data */
 	rig_pass(source, 5000 * MS);
 	assert_int_equal(rig_read_all(source, &stream, 5000), 0);
 	assert_int_equal(stream.len, HEADER + 32 * BLOCK);
@@ -299,7 +299,7 @@ static void pre_copy_sends_its_part_then_only_what_changed(void **state)
 	assert_int_equal(rig_read_all(source, &stream, 5000), 0);
 	assert_int_equal(stream.len - at, dirty);
 	assert_in_range(dirty, BLOCK, 9 * BLOCK);
-	/* a block that changes while half of its record is read comes once more */
+	/* a block that changes while half of its record is read is sent again */
 	rig_doorbell(source, 0, 60);
 	assert_int_equal(rig_go(source, SVF_PRE_COPY_P2P), 0);
 	at = stream.len;
@@ -341,7 +341,7 @@ static void changes_in_the_middle_of_pre_copy_reads_arrive_whole(void **state)
 	rig_free(target);
 }
 
-static void a_session_that_was_left_starts_anew(void **state)
+static void an_aborted_session_starts_over(void **state)
 {
 	(void)state;
 	struct rig *source = worked(8, 50);
@@ -435,7 +435,7 @@ static void add_fault(struct rig *rig, const char *spec)
 	assert_int_equal(svf_add_fault(&rig->dev, &fault), 0);
 }
 
-static void faults_break_cut_and_corrupt_the_stream_where_they_say(void **state)
+static void faults_break_cut_and_corrupt_the_stream_at_their_offset(void **state)
 {
 	(void)state;
 	struct rig *rig = worked(4, 0);
@@ -471,7 +471,7 @@ static void faults_break_cut_and_corrupt_the_stream_where_they_say(void **state)
 	rig_free(rig);
 }
 
-static void faults_refuse_the_load_where_they_say(void **state)
+static void faults_refuse_the_load_at_their_offset(void **state)
 {
 	(void)state;
 	struct rig *source = worked(4, 0), *target = resuming(4);
@@ -522,7 +522,7 @@ int main(void)
 		cmocka_unit_test(what_is_saved_loads_and_saves_the_same_in_pieces_of_any_size),
 		cmocka_unit_test(the_target_goes_on_counting_where_the_source_stopped),
 		cmocka_unit_test(a_truncated_stream_is_refused_wherever_it_is_cut),
-		cmocka_unit_test(a_truncated_stream_is_not_called_a_mismatch),
+		cmocka_unit_test(a_truncated_stream_is_not_a_mismatch),
 		cmocka_unit_test(a_flip_in_the_registers_fails_the_write_that_brings_it),
 		cmocka_unit_test(a_well_formed_stream_without_one_of_the_blocks_is_refused),
 		cmocka_unit_test(an_extended_stream_is_refused),
@@ -532,12 +532,12 @@ int main(void)
 		cmocka_unit_test(a_refused_load_is_over_until_a_reset),
 		cmocka_unit_test(pre_copy_sends_its_part_then_only_what_changed),
 		cmocka_unit_test(changes_in_the_middle_of_pre_copy_reads_arrive_whole),
-		cmocka_unit_test(a_session_that_was_left_starts_anew),
+		cmocka_unit_test(an_aborted_session_starts_over),
 		cmocka_unit_test(a_stopped_device_does_not_change),
 		cmocka_unit_test(saving_and_loading_take_the_time_of_their_rates),
 		cmocka_unit_test(a_device_saves_ahead_of_its_reader_but_not_far),
-		cmocka_unit_test(faults_break_cut_and_corrupt_the_stream_where_they_say),
-		cmocka_unit_test(faults_refuse_the_load_where_they_say),
+		cmocka_unit_test(faults_break_cut_and_corrupt_the_stream_at_their_offset),
+		cmocka_unit_test(faults_refuse_the_load_at_their_offset),
 		cmocka_unit_test(events_in_the_stream_end_the_process_once_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

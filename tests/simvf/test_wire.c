@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The server as a client sees it on the wire: good messages, bad ones, and what it does meanwhile.
+/*
+ * The server as a client sees it on the socket: valid messages, malformed ones, and concurrent
+ * device activity.
  */
 #include "wire.h"
 
@@ -26,7 +28,7 @@ static void it_describes_a_pci_device(void **state)
 	assert_int_equal(region.size, SIMVF_BAR_INBOX_SIZE);
 	assert_int_equal(region.flags, 15);
 	assert_int_equal(region.cap_offset, 32);
-	region.argsz = sizeof(region); /* no room for the capability: no fd either */
+	region.argsz = sizeof(region); /* no space for the capability: no fd either */
 	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
 	assert_int_equal(c.fds.count, 0);
 	assert_int_equal(c.len, 32);
@@ -112,7 +114,7 @@ static void features_are_probed_got_and_set_as_they_are_offered(void **state)
 	wire_stop(&less);
 }
 
-static void who_says_so_gets_state_without_padding(void **state)
+static void a_client_that_negotiates_it_gets_state_without_padding(void **state)
 {
 	(void)state;
 	static const char version[] = "\0\0\2\0{\"capabilities\":{\"max_data_xfer_size\":1048576,"
@@ -179,7 +181,7 @@ static void a_device_migrates_between_two_processes_with_nothing_lost(void **sta
 	wire_stop(&b);
 }
 
-static void a_read_that_waits_in_its_middle_for_the_save_rate_is_whole(void **state)
+static void a_read_that_waits_for_the_save_rate_is_complete(void **state)
 {
 	(void)state;
 	struct server a = wire_start("a", "--state-size", "5M", "--save-rate", "200", NULL);
@@ -188,7 +190,7 @@ static void a_read_that_waits_in_its_middle_for_the_save_rate_is_whole(void **st
 
 	assert_int_equal(wire_set_state(&target, RESUMING), 0);
 	assert_int_equal(wire_set_state(&source, STOP_COPY), 0);
-	/* No divisor of a grant: what is ready ends in the middle of a reply. */
+	/* Not a divisor of a grant: the ready bytes end in the middle of a reply. */
 	stream_all(&source, &target, 700001);
 	assert_int_equal(wire_set_state(&target, RUNNING), 0);
 	assert_int_equal(wire_counter(&b, "state_mismatches"), 0);
@@ -233,14 +235,14 @@ static void a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released
 	wire_tell(&s, "{\"cmd\":\"release\"}");
 	assert_int_equal(wire_receive(&c), 0);
 	assert_int_equal(wire_state(&c), RUNNING_P2P);
-	/* and one whose client has gone: the next one may reset the device */
+	/* an arc whose client has disconnected: the next client may reset the device */
 	assert_int_equal(wire_set_state(&c, RUNNING), 0);
 	wire_tell(&s, "{\"cmd\":\"fault\",\"spec\":\"arc=RUNNING->RUNNING_P2P:hang\"}");
 	wire_send(&c, SWO_VU_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
 	wire_close(&c);
 	c = wire_connect(&s, false);
 	while (wire_set_state(&c, RUNNING_P2P) != EBUSY)
-		; /* the first is still on its way in, or hangs and this one is refused */
+		; /* the first command is not received yet, or hangs and this one is refused */
 	assert_int_equal(wire_ask(&c, SWO_VU_RESET, NULL, 0), 0);
 	wire_tell(&s, "{\"cmd\":\"clear-faults\"}");
 	assert_int_equal(wire_set_state(&c, RUNNING_P2P), 0);
@@ -279,7 +281,7 @@ static void faults_reach_the_wire(void **state)
 	assert_int_equal(recv(c.fd, &nothing, 1, 0), 0);
 	status = wire_wait(&s);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
-	unlink(s.socket); /* who dies does not tidy up */
+	unlink(s.socket); /* a killed server leaves its socket */
 	unlink(s.control);
 	wire_close(&c);
 }
@@ -297,7 +299,7 @@ static void interrupts_reach_their_eventfds_until_they_are_taken_away(void **sta
 		.count = 2};
 	uint64_t value;
 
-	for (unsigned i = 0; i < 2; i++) { /* a pipe does for an eventfd: 8 bytes come */
+	for (unsigned i = 0; i < 2; i++) { /* a pipe instead of an eventfd: it receives 8 bytes */
 		assert_int_equal(pipe(pipes[i]), 0);
 		events[i] = pipes[i][1];
 	}
@@ -310,7 +312,7 @@ static void interrupts_reach_their_eventfds_until_they_are_taken_away(void **sta
 	for (uint64_t n = 1; n <= 4; n++)
 		for (unsigned vcpu = 0; vcpu < 3; vcpu++)
 			wire_doorbell(&c, vcpu, n);
-	assert_int_equal(wire_get(&c, SIMVF_REG_IRQS, 8), 4); /* nobody listens to vector 0 */
+	assert_int_equal(wire_get(&c, SIMVF_REG_IRQS, 8), 4); /* no eventfd on vector 0 */
 	for (unsigned i = 0; i < 2; i++)
 		for (unsigned times = 0; times < 2; times++)
 			assert_int_equal(read(pipes[i][0], &value, 8), 8);
@@ -320,7 +322,7 @@ static void interrupts_reach_their_eventfds_until_they_are_taken_away(void **sta
 	assert_int_equal(wire_ask(&c, SWO_VU_SET_IRQS, &set, sizeof(set)), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		close(pipes[i][1]);
-		assert_int_equal(read(pipes[i][0], &value, 8), 0); /* the server let go of it */
+		assert_int_equal(read(pipes[i][0], &value, 8), 0); /* the server closed it */
 		close(pipes[i][0]);
 	}
 	set.start = 16;
@@ -393,9 +395,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(it_describes_a_pci_device),
 		cmocka_unit_test(it_negotiates_first_and_only_once_and_closes_on_another_major),
 		cmocka_unit_test(features_are_probed_got_and_set_as_they_are_offered),
-		cmocka_unit_test(who_says_so_gets_state_without_padding),
+		cmocka_unit_test(a_client_that_negotiates_it_gets_state_without_padding),
 		cmocka_unit_test(a_device_migrates_between_two_processes_with_nothing_lost),
-		cmocka_unit_test(a_read_that_waits_in_its_middle_for_the_save_rate_is_whole),
+		cmocka_unit_test(a_read_that_waits_for_the_save_rate_is_complete),
 		cmocka_unit_test(a_disconnect_keeps_the_devices_state),
 		cmocka_unit_test(
 			a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released),

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What nobody should send to the server: it answers or closes, and goes on. */
+/* Malformed and unexpected messages: the server replies or closes, and continues. */
 #include "wire.h"
 
-static void every_command_of_every_small_length_is_answered_once(void **state)
+static void every_command_of_every_small_length_is_replied_to_once(void **state)
 {
 	(void)state;
 	struct server s = wire_start("lengths", NULL);
@@ -21,7 +21,7 @@ static void every_command_of_every_small_length_is_answered_once(void **state)
 	wire_stop(&s);
 }
 
-static void too_long_a_message_is_refused_and_read_past(void **state)
+static void a_message_that_is_too_long_is_refused_and_skipped(void **state)
 {
 	(void)state;
 	struct server s = wire_start("long", NULL);
@@ -72,7 +72,7 @@ static void noise_closes_the_connection_at_most(void **state)
 		c = round % 2 ? wire_connect(&s, false) : wire_connect_raw(&s);
 		for (size_t i = 0; i < len; i++)
 			noise[i] = (uint8_t)(rand() % (round % 3 ? 256 : 20));
-		if (round % 4 == 1) { /* a header that is believed, before a body that is noise */
+		if (round % 4 == 1) { /* a valid header before a random body */
 			struct swo_vu_header header = swo_vu_command_header(
 				1, (uint16_t)(1 + rand() % 18), len - len % 4, rand() % 2);
 
@@ -88,7 +88,7 @@ static void noise_closes_the_connection_at_most(void **state)
 	wire_stop(&s);
 }
 
-static void fds_that_nobody_asked_for_are_closed(void **state)
+static void unexpected_fds_are_closed(void **state)
 {
 	(void)state;
 	struct server s = wire_start("fds", NULL);
@@ -132,11 +132,11 @@ static void bad_lines_on_the_control_socket_are_answered(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_command_of_every_small_length_is_answered_once),
-		cmocka_unit_test(too_long_a_message_is_refused_and_read_past),
+		cmocka_unit_test(every_command_of_every_small_length_is_replied_to_once),
+		cmocka_unit_test(a_message_that_is_too_long_is_refused_and_skipped),
 		cmocka_unit_test(a_message_may_come_byte_by_byte),
 		cmocka_unit_test(noise_closes_the_connection_at_most),
-		cmocka_unit_test(fds_that_nobody_asked_for_are_closed),
+		cmocka_unit_test(unexpected_fds_are_closed),
 		cmocka_unit_test(bad_lines_on_the_control_socket_are_answered),
 	};
 

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The server and memory: DMA by maps and by messages, its log, siblings' BARs, PFs that are shared.
- */
+/* The server and memory: DMA by maps and by messages, its log, the siblings' BARs, shared PFs. */
 #include "wire.h"
 
 static void start_dma(struct client *c, uint64_t address, unsigned pages, unsigned rate)
@@ -49,7 +48,7 @@ static void dma_goes_through_a_mapped_fd_and_into_the_log(void **state)
 	assert_int_equal(wire_feature(&c, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_DMA_LOG_REPORT,
 				 &report, sizeof(report), sizeof(report)),
 		0);
-	assert_int_equal(c.len, 32); /* no room for the bitmap: nothing is lost */
+	assert_int_equal(c.len, 32); /* no space for the bitmap: the log is kept */
 	for (unsigned times = 0; times < 2; times++) {
 		assert_int_equal(
 			wire_feature(&c, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_DMA_LOG_REPORT,
@@ -87,7 +86,7 @@ static void a_file_cut_off_under_its_map_fails_the_access_not_the_server(void **
 	wire_stop(&s);
 }
 
-/* Answers one DMA message that came on `fd`, out of `ram`, which begins at 0x100000. */
+/* Replies to one DMA message on `fd` from `ram`, which starts at 0x100000. */
 static void serve_dma(int fd, struct swo_vu_header *header, uint8_t *body, uint8_t *ram)
 {
 	struct swo_vu_dma_access access;
@@ -126,7 +125,7 @@ static void dma_by_messages(bool twin)
 		assert_false(swo_vu_is_reply(&header));
 		serve_dma(fd, &header, body, ram);
 		served++;
-		if (served == 5) /* in the middle of it all a doorbell, which must wait its turn */
+		if (served == 5) /* a doorbell between DMA messages, which must be queued */
 			wire_doorbell(&c, 0, 1);
 	}
 	assert_int_equal(((uint64_t *)ram)[1], 9);

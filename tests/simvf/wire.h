@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wire.h - the smallest vfio-user client there is, for talking to a switchover-simvf
- * process that the test started; and its control socket.
+ * wire.h - a minimal vfio-user client for a switchover-simvf process that the test started, and
+ * for its control socket.
  */
 #ifndef TESTS_SIMVF_WIRE_H
 #define TESTS_SIMVF_WIRE_H
@@ -23,10 +23,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PATIENCE_MS 30000 /* only a hang takes so long */
+#define PATIENCE_MS 30000 /* only a hang takes this long */
 #define CHUNK	    (1u << 20)
 
-/* linux/vfio.h, as a client that knows nothing of the model has them */
+/* The layouts of linux/vfio.h, independent of the model. */
 #define STOP	    1
 #define RUNNING	    2
 #define STOP_COPY   3
@@ -45,7 +45,7 @@ struct server {
 struct client {
 	int fd, twin;
 	uint16_t id;
-	uint8_t *reply; /* payload of the last one */
+	uint8_t *reply; /* payload of the last reply */
 	size_t len;
 	struct swo_vu_fds fds;
 };
@@ -101,7 +101,7 @@ static inline int wire_wait(struct server *s)
 	return status;
 }
 
-/* Ends it, and it must have been alive and well. */
+/* Terminates the server and checks that it exits with success. */
 static inline void wire_stop(struct server *s)
 {
 	int status;
@@ -178,7 +178,7 @@ static inline void wire_send(struct client *c, uint16_t command, const void *bod
 		swo_vu_send(c->fd, pieces, len ? 2 : 1, fds, fd_count, soon(), NULL, NULL), 0);
 }
 
-/* The next reply: 0 or its errno. */
+/* Receives the next reply: 0 or its errno. */
 static inline int wire_receive(struct client *c)
 {
 	struct swo_vu_header header;
@@ -264,7 +264,7 @@ static inline uint32_t wire_state(struct client *c)
 	return body.device_state;
 }
 
-/* -errno, or how many bytes of c->reply + 8 are state. */
+/* -errno, or the number of state bytes at c->reply + 8. */
 static inline long wire_read(struct client *c, uint32_t size)
 {
 	struct swo_vu_mig_data body = {.argsz = 8 + size, .size = size};
@@ -319,7 +319,7 @@ static inline uint64_t wire_get(struct client *c, uint64_t reg, uint32_t len)
 	return value;
 }
 
-/* As a guest does: posted. */
+/* A posted write, as a guest does. */
 static inline void wire_doorbell(struct client *c, unsigned vcpu, uint64_t number)
 {
 	uint8_t body[24];
@@ -340,7 +340,7 @@ static inline int wire_map(struct client *c, uint64_t address, uint64_t size, in
 	return wire_receive(c);
 }
 
-/* The program's only argument is the server. */
+/* The program's only argument is the path of the server. */
 static inline bool wire_begin(int argc, char **argv)
 {
 	if (argc != 2) {
@@ -353,7 +353,7 @@ static inline bool wire_begin(int argc, char **argv)
 	return mkdtemp(wire_dir);
 }
 
-/* Something left behind is a failure, too. */
+/* A file left behind is a failure, too. */
 static inline int wire_end(int failed)
 {
 	if (rmdir(wire_dir))
