@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * named.h - a profile by name. Without the kernel module: it needs a C library.
+ * named.h - finds a profile by name. Not for the kernel module: it needs a C library.
  */
 #ifndef SIMVF_PROFILES_NAMED_H
 #define SIMVF_PROFILES_NAMED_H
@@ -9,7 +9,7 @@
 
 #include "switchover/base.h"
 
-/* One that is built in, or the path of a file. SWO_E_INVALID names it, the line and the reason. */
+/* A built-in profile, or the path of a file. SWO_E_INVALID names the profile, line and reason. */
 int svf_profile_load(const char *name, struct svf_profile *profile, struct swo_error *err);
 /* "instant, even, ..." */
 const char *svf_profile_names(void);
