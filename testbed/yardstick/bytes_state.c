@@ -6,6 +6,7 @@
 #include "bytes.h"
 #include "channel/conn.h"
 #include "switchover/migration.h"
+#include "testbed/fake_device.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -51,112 +52,14 @@ static struct bytes_speed watch_stop(const struct watch *watch, uint64_t bytes)
 		cpu_seconds() - watch->cpu};
 }
 
-/* Devices that are memory:
- */
-
-struct device {
-	enum swo_device_state state;
-	uint8_t *memory;
-	size_t size, at;
-	struct swo_device *dev;
-};
+/* A VM that is nothing but devices that are memory */
 
 struct vm {
 	struct swo_vm vm;
-	struct device devices[DEVICES_MAX];
+	struct fake_device devices[DEVICES_MAX];
 	struct swo_device *table[DEVICES_MAX];
 	struct swo_migration *migration;
 };
-
-static int get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
-{
-	(void)self, (void)err;
-	*flags = SWO_MIG_STOP_COPY;
-	return 0;
-}
-
-static int get_state(void *self, enum swo_device_state *state, struct swo_error *err)
-{
-	(void)err;
-	*state = ((struct device *)self)->state;
-	return 0;
-}
-
-static int set_state(void *self, enum swo_device_state to, struct swo_error *err)
-{
-	struct device *d = self;
-
-	if (d->state == SWO_DEVICE_RESUMING && to != d->state && d->at != d->size)
-		return swo_error_set(err, SWO_E_DEVICE, EINVAL, "its state is not whole");
-	d->state = to;
-	if (to == SWO_DEVICE_RESUMING || to == SWO_DEVICE_STOP_COPY)
-		d->at = 0;
-	return 0;
-}
-
-static int data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
-{
-	struct device *d = self;
-
-	(void)err;
-	*got = len < d->size - d->at ? len : d->size - d->at;
-	memcpy(buf, d->memory + d->at, *got);
-	d->at += *got;
-	return 0;
-}
-
-static int data_write(void *self, const void *buf, size_t len, struct swo_error *err)
-{
-	struct device *d = self;
-
-	if (len > d->size - d->at)
-		return swo_error_set(err, SWO_E_DEVICE, ENOSPC, "too much state");
-	memcpy(d->memory + d->at, buf, len);
-	d->at += len;
-	return 0;
-}
-
-static int data_size(void *self, uint64_t *bytes, struct swo_error *err)
-{
-	(void)err;
-	*bytes = ((struct device *)self)->size;
-	return 0;
-}
-
-static size_t chunk(void *self)
-{
-	(void)self;
-	return CHUNK;
-}
-
-static int reset(void *self, struct swo_error *err)
-{
-	(void)err;
-	((struct device *)self)->state = SWO_DEVICE_RUNNING;
-	return 0;
-}
-
-static void destroy(void *self)
-{
-	(void)self;
-}
-
-static const struct swo_device_ops device_ops = {
-	.name = "memory",
-	.get_mig_flags = get_mig_flags,
-	.get_state = get_state,
-	.set_state = set_state,
-	.data_read = data_read,
-	.data_write = data_write,
-	.data_size = data_size,
-	.read_chunk = chunk,
-	.write_chunk = chunk,
-	.reset = reset,
-	.destroy = destroy,
-};
-
-/* A VM that is nothing but them:
- */
 
 static int nothing_out(void *vm, struct swo_buf *out, struct swo_error *err)
 {
@@ -210,19 +113,32 @@ static const struct swo_vm_ops vm_ops = {
 	.config_load = config_in,
 };
 
-static int add_device(struct vm *vm, unsigned i, size_t size, uint8_t fill, struct swo_error *err)
+/* What a kernel's device can do: its reads are not asked for ahead. */
+static const struct swo_device_ops *device_ops(void)
+{
+	static struct swo_device_ops ops;
+
+	ops = fake_device_ops;
+	ops.data_ask = NULL;
+	return &ops;
+}
+
+static int add_device(struct vm *vm, unsigned i, size_t size, struct swo_error *err)
 {
 	const struct swo_device_params params = {0};
-	struct device *d = &vm->devices[i];
+	struct fake_device *d = &vm->devices[i];
 	char name[16];
 
 	snprintf(name, sizeof(name), "vf%u", i);
-	*d = (struct device){.state = SWO_DEVICE_RUNNING, .memory = malloc(size), .size = size};
-	if (!d->memory)
+	fake_device_init(d, name, NULL);
+	d->flags = SWO_MIG_STOP_COPY;
+	d->chunk = CHUNK;
+	if (!fake_device_give_state(d, size, (uint8_t)(2 * i + 3)))
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "state of %zu bytes", size);
-	for (size_t at = 0; at < size; at++)
-		d->memory[at] = (uint8_t)(fill ? at * fill + (at >> 12) : 0xee);
-	if (swo_device_create(name, &device_ops, d, &params, &d->dev, err))
+	/* Mapped before, and compared after the clock was looked at. */
+	memset(d->loaded, 0xee, size);
+	d->expected = NULL;
+	if (swo_device_create(name, device_ops(), d, &params, &d->dev, err))
 		return -1;
 	vm->table[i] = d->dev;
 	vm->vm.device_count = i + 1;
@@ -247,8 +163,7 @@ static int open_vm(
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a VM");
 	rc = swo_ram_add(vm->vm.ram, "ram", 0, RAM_SIZE, -1, err);
 	for (unsigned i = 0; i < s->devices && !rc; i++)
-		rc = add_device(
-			vm, i, s->state / s->devices, running ? (uint8_t)(2 * i + 3) : 0, err);
+		rc = add_device(vm, i, s->state / s->devices, err);
 	return rc;
 }
 
@@ -256,11 +171,14 @@ static void close_vm(struct vm *vm)
 {
 	swo_migration_free(vm->migration);
 	for (unsigned i = 0; i < DEVICES_MAX; i++) {
-		if (vm->devices[i].dev) {
-			swo_device_unfollow(vm->devices[i].dev);
-			swo_device_destroy(vm->devices[i].dev);
+		struct fake_device *d = &vm->devices[i];
+
+		if (d->dev) {
+			swo_device_unfollow(d->dev);
+			swo_device_destroy(d->dev);
 		}
-		free(vm->devices[i].memory);
+		if (d->group)
+			fake_device_fini(d);
 	}
 	swo_runstate_free(vm->vm.runstate);
 	swo_ram_free(vm->vm.ram);
@@ -303,8 +221,10 @@ static int migrate(const struct bytes_setting *s, struct vm *source, struct vm *
 		return -1;
 	*speed = watch_stop(&watch, s->state);
 	for (unsigned i = 0; i < s->devices; i++)
-		if (memcmp(source->devices[i].memory, target->devices[i].memory,
-			    source->devices[i].size))
+		if (memcmp(source->devices[i].saved, target->devices[i].loaded,
+			    source->devices[i].size) ||
+			atomic_load(&source->devices[i].offences) ||
+			atomic_load(&target->devices[i].offences))
 			return swo_error_set(err, SWO_E_CORRUPT, 0,
 				"device %u: its state differs after the migration", i);
 	return 0;

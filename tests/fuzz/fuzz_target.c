@@ -81,9 +81,8 @@ static bool await(struct swo_channel *channel, int type, uint8_t text[65536], ui
 		*len = header.length;
 		if (header.type == type)
 			return true;
-		if (header.type == WIRE_ABORT)
-			if (header.type == WIRE_REFUSED || header.type == WIRE_ABORT)
-				return false;
+		if (header.type == WIRE_REFUSED || header.type == WIRE_ABORT)
+			return false;
 	}
 }
 
@@ -186,18 +185,13 @@ static void send_state(struct play *play, unsigned device, size_t len)
 {
 	struct swo_frame_header header = {
 		.type = WIRE_DEVICE, .device = device, .offset = play->sent[device]};
-	uint8_t bytes[DEVICE_SIZE];
 
 	if (len > DEVICE_SIZE - play->sent[device] || !len)
 		len = DEVICE_SIZE - play->sent[device];
 	if (!len || !data_of(play, device, false)->conn)
 		return;
-	for (size_t i = 0; i < len; i++) {
-		size_t at = play->sent[device] + i;
-
-		bytes[i] = (uint8_t)(play->vm.devices[device].seed + at * 131 + (at >> 8));
-	}
-	swo_channel_send(data_of(play, device, false), &header, bytes, len, NULL);
+	swo_channel_send(data_of(play, device, false), &header,
+		play->vm.devices[device].saved + play->sent[device], len, NULL);
 	play->chain[device] = migration_sum(play->chain[device], header.checksum);
 	play->sent[device] += len;
 }

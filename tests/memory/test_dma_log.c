@@ -1,117 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* DMA logs of devices, over a backend that is played here. */
+/* DMA logs of devices. */
 #include "switchover/memory.h"
+#include "testbed/fake_device.h"
 #include "tests/support/cm.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define PAGES(n) ((n)*SWO_PAGE_SIZE)
-
-/* What the device wrote (pages by number), and how it answers. */
-struct player {
-	uint64_t page_size; /* that it chooses; 0: what was asked */
-	bool refuse_start;
-	bool fail_report;
-	bool on;
-	size_t ranges;
-	struct swo_dma_range range[SWO_RAM_REGIONS_MAX];
-	uint64_t chosen;
-	uint64_t written[8];
-	size_t count;
-};
-
-static int get_flags(void *self, uint64_t *flags, struct swo_error *err)
-{
-	(void)self;
-	(void)err;
-	*flags = SWO_MIG_STOP_COPY;
-	return 0;
-}
-
-static int get_state(void *self, enum swo_device_state *state, struct swo_error *err)
-{
-	(void)self;
-	(void)err;
-	*state = SWO_DEVICE_RUNNING;
-	return 0;
-}
-
-static int set_state(void *self, enum swo_device_state state, struct swo_error *err)
-{
-	(void)self;
-	(void)state;
-	(void)err;
-	return 0;
-}
-
-static int log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
-	size_t count, struct swo_error *err)
-{
-	struct player *player = self;
-
-	if (player->refuse_start)
-		return swo_error_set(err, SWO_E_DEVICE, EIO, "no");
-	player->on = true;
-	player->ranges = count;
-	memcpy(player->range, ranges, count * sizeof(*ranges));
-	if (player->page_size)
-		*page_size = player->page_size;
-	player->chosen = *page_size;
-	return 0;
-}
-
-static int log_stop(void *self, struct swo_error *err)
-{
-	(void)err;
-	((struct player *)self)->on = false;
-	return 0;
-}
-
-static int log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
-	uint64_t *bitmap, struct swo_error *err)
-{
-	struct player *player = self;
-
-	if (player->fail_report)
-		return swo_error_set(err, SWO_E_DEVICE, EIO, "no report");
-	assert_true(player->on);
-	assert_int_equal(page_size, player->chosen);
-	assert_int_equal(iova % page_size, 0);
-	assert_int_equal(length % page_size, 0);
-	for (size_t i = 0; i < player->count; i++) {
-		uint64_t at = PAGES(player->written[i]) - iova;
-
-		if (PAGES(player->written[i]) >= iova && at < length)
-			bitmap[at / page_size / 64] |= UINT64_C(1) << (at / page_size % 64);
-	}
-	return 0;
-}
-
-static void destroy(void *self)
-{
-	(void)self;
-}
-
-static const struct swo_device_ops with_log = {
-	.name = "played",
-	.get_mig_flags = get_flags,
-	.get_state = get_state,
-	.set_state = set_state,
-	.dma_log_start = log_start,
-	.dma_log_stop = log_stop,
-	.dma_log_report = log_report,
-	.destroy = destroy,
-};
-
-static const struct swo_device_ops without_log = {
-	.name = "played",
-	.get_mig_flags = get_flags,
-	.get_state = get_state,
-	.set_state = set_state,
-	.destroy = destroy,
-};
 
 static unsigned warnings;
 
@@ -125,24 +21,31 @@ static void count_warning(void *opaque, enum swo_log_level level, const char *te
 struct setting {
 	struct swo_ram *ram;
 	struct swo_device *dev;
-	struct player player;
+	struct fake_device fake;
 };
 
-static void open_setting(struct setting *s, const struct swo_device_ops *ops)
+static void open_setting(struct setting *s, bool has_log)
 {
+	static struct swo_device_ops without_log;
 	struct swo_error err = {0};
 
 	warnings = 0;
 	s->ram = swo_ram_new();
 	assert_int_equal(swo_ram_add(s->ram, "low", 0, PAGES(100), -1, NULL), 0);
 	assert_int_equal(swo_ram_add(s->ram, "high", PAGES(1001), PAGES(70), -1, NULL), 0);
-	if (swo_device_create("vf0", ops, &s->player, NULL, &s->dev, &err))
+	fake_device_init(&s->fake, "vf0", NULL);
+	without_log = fake_device_ops;
+	without_log.dma_log_start = NULL;
+	if (swo_device_create("vf0", has_log ? &fake_device_ops : &without_log, &s->fake, NULL,
+		    &s->dev, &err))
 		fail_msg("%s", err.text);
 }
 
 static void close_setting(struct setting *s)
 {
 	swo_device_destroy(s->dev);
+	assert_int_equal(atomic_load(&s->fake.offences), 0);
+	fake_device_fini(&s->fake);
 	swo_ram_free(s->ram);
 }
 
@@ -157,31 +60,39 @@ static bool is_dirty(struct swo_ram *ram, uint64_t page)
 static void a_device_is_asked_for_all_of_ram_and_believed(void **state)
 {
 	(void)state;
-	struct setting s = {.player = {.written = {3, 99, 1001, 1070, 500}, .count = 5}};
+	static const uint64_t written[] = {
+		PAGES(3), PAGES(99), PAGES(1001), PAGES(1070), PAGES(500)};
+	struct setting s;
 	bool logged = false;
 
-	open_setting(&s, &with_log);
+	open_setting(&s, true);
+	s.fake.written = written;
+	s.fake.written_count = 5;
 	assert_int_equal(swo_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	assert_true(logged);
-	assert_int_equal(s.player.ranges, 2);
-	assert_int_equal(s.player.range[1].iova, PAGES(1001));
-	assert_int_equal(s.player.range[1].length, PAGES(70));
+	assert_int_equal(s.fake.log_range_count, 2);
+	assert_int_equal(s.fake.log_ranges[1].iova, PAGES(1001));
+	assert_int_equal(s.fake.log_ranges[1].length, PAGES(70));
 	assert_int_equal(swo_dma_log_collect(s.dev, s.ram, NULL), 0);
 	assert_int_equal(swo_ram_dirty_pages(s.ram), 4);
 	for (size_t i = 0; i < 4; i++)
-		assert_true(is_dirty(s.ram, s.player.written[i]));
+		assert_true(is_dirty(s.ram, written[i] / SWO_PAGE_SIZE));
 	swo_dma_log_stop(s.dev);
-	assert_false(s.player.on);
+	assert_false(s.fake.log_on);
 	close_setting(&s);
 }
 
 static void larger_pages_of_a_device_are_all_of_their_pages(void **state)
 {
 	(void)state;
-	struct setting s = {.player = {.page_size = PAGES(16), .written = {5, 1008}, .count = 2}};
+	static const uint64_t written[] = {PAGES(5), PAGES(1008)};
+	struct setting s;
 	bool logged = false;
 
-	open_setting(&s, &with_log);
+	open_setting(&s, true);
+	s.fake.log_page = PAGES(16);
+	s.fake.written = written;
+	s.fake.written_count = 2;
 	assert_int_equal(swo_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	assert_true(logged);
 	assert_int_equal(swo_dma_log_collect(s.dev, s.ram, NULL), 0);
@@ -193,39 +104,42 @@ static void larger_pages_of_a_device_are_all_of_their_pages(void **state)
 	close_setting(&s);
 }
 
-static void expect_no_log(const struct swo_device_ops *ops, struct player player, unsigned warned)
+static void expect_no_log(bool has_log, bool fails, uint64_t page_size, unsigned warned)
 {
-	struct setting s = {.player = player};
+	struct setting s;
 	bool logged = true;
 
-	open_setting(&s, ops);
+	open_setting(&s, has_log);
+	s.fake.fail_log_start = fails;
+	s.fake.log_page = page_size;
 	assert_int_equal(swo_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	assert_false(logged);
 	assert_int_equal(warnings, warned);
 	assert_int_equal(swo_dma_log_collect(s.dev, s.ram, NULL), 0);
 	assert_int_equal(swo_ram_dirty_pages(s.ram), 170);
 	swo_dma_log_stop(s.dev);
-	assert_false(s.player.on);
+	assert_false(s.fake.log_on);
 	close_setting(&s);
 }
 
 static void without_a_log_all_of_ram_is_dirty(void **state)
 {
 	(void)state;
-	expect_no_log(&without_log, (struct player){0}, 0);
-	expect_no_log(&with_log, (struct player){.refuse_start = true}, 1);
-	expect_no_log(&with_log, (struct player){.page_size = 2048}, 1);
-	expect_no_log(&with_log, (struct player){.page_size = PAGES(3)}, 1);
-	expect_no_log(&with_log, (struct player){.page_size = UINT64_C(1) << 63}, 1);
+	expect_no_log(false, false, 0, 0);
+	expect_no_log(true, true, 0, 1);
+	expect_no_log(true, false, 2048, 1);
+	expect_no_log(true, false, PAGES(3), 1);
+	expect_no_log(true, false, UINT64_C(1) << 63, 1);
 }
 
 static void a_failing_report_marks_all_and_says_so_once(void **state)
 {
 	(void)state;
-	struct setting s = {.player = {.fail_report = true}};
+	struct setting s;
 	bool logged = false;
 
-	open_setting(&s, &with_log);
+	open_setting(&s, true);
+	s.fake.fail_log_report = true;
 	assert_int_equal(swo_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	for (int i = 0; i < 3; i++) {
 		swo_ram_clear_all(s.ram);

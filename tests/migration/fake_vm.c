@@ -13,186 +13,14 @@
 
 #define RAM_SIZE (6u << 20)
 
-/* Devices */
-
-static uint8_t byte_at(const struct fake_device *d, size_t i)
+/* No vCPU may run when a device is told to be quiet. */
+static void check_quiet(struct fake_device *d, enum swo_device_state to)
 {
-	return (uint8_t)(d->seed + i * 131 + (i >> 8));
+	struct fake_vm *vm = d->opaque;
+
+	if (to == SWO_DEVICE_STOP_COPY && d->state != to && fake_vm_runs(vm))
+		atomic_fetch_add(&vm->offences, 1);
 }
-
-static int get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
-{
-	(void)err;
-	*flags = ((struct fake_device *)self)->flags;
-	return 0;
-}
-
-static int get_state(void *self, enum swo_device_state *state, struct swo_error *err)
-{
-	(void)err;
-	*state = ((struct fake_device *)self)->state;
-	return 0;
-}
-
-static bool saving(enum swo_device_state state)
-{
-	return state == SWO_DEVICE_PRE_COPY || state == SWO_DEVICE_PRE_COPY_P2P ||
-	       state == SWO_DEVICE_STOP_COPY;
-}
-
-static int set_state(void *self, enum swo_device_state to, struct swo_error *err)
-{
-	struct fake_device *d = self;
-	enum swo_device_state from = d->state;
-
-	if (from == to)
-		return 0;
-	if (d->fail_arc && from == d->fail_from && to == d->fail_to) {
-		d->fail_arc = false;
-		return swo_error_set(err, SWO_E_DEVICE, EIO, "the fake says no");
-	}
-	/* Answers that are under way would come into memory that nobody keeps for them. */
-	if (d->asked[0])
-		atomic_fetch_add(&d->vm->offences, 1);
-	/* No vCPU may run when a device is told to be quiet. */
-	if (to == SWO_DEVICE_STOP_COPY && fake_vm_runs(d->vm))
-		atomic_fetch_add(&d->vm->offences, 1);
-	if (d->hang_arc && from == d->fail_from && to == d->fail_to)
-		while (!atomic_load(&d->release))
-			swo_sleep_until(swo_now_ns() + 1000000);
-	if (saving(to) && !saving(from))
-		d->read_at = 0;
-	if (to == SWO_DEVICE_RESUMING)
-		d->loaded_len = 0;
-	if (from == SWO_DEVICE_RESUMING) {
-		d->loaded_ok = d->loaded_len == d->size && !d->refuse;
-		for (size_t i = 0; d->loaded_ok && i < d->size; i++)
-			d->loaded_ok = d->loaded[i] == byte_at(d, i);
-		if (!d->loaded_ok)
-			return swo_error_set(err, SWO_E_DEVICE, EINVAL, "this state is not mine");
-	}
-	d->state = to;
-	return 0;
-}
-
-static int data_ask(void *self, void *buf, size_t len, struct swo_error *err)
-{
-	struct fake_device *d = self;
-	unsigned i = 0;
-
-	while (i < SWO_READS_AHEAD && d->asked[i])
-		i++;
-	(void)len;
-	if (d->state != SWO_DEVICE_STOP_COPY || i == SWO_READS_AHEAD) {
-		atomic_fetch_add(&d->vm->offences, 1);
-		return swo_error_set(err, SWO_E_INVALID, 0, "device %s: asked wrongly", d->name);
-	}
-	d->asked[i] = buf;
-	return 0;
-}
-
-static int data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
-{
-	struct fake_device *d = self;
-	/* Half of it may go before the stop. */
-	size_t end = d->state == SWO_DEVICE_STOP_COPY ? d->size : d->size / 2;
-	size_t n = d->read_at < end ? end - d->read_at : 0;
-
-	if (d->asked[0]) {
-		if (d->asked[0] != buf)
-			atomic_fetch_add(&d->vm->offences, 1);
-		memmove(d->asked, d->asked + 1, sizeof(d->asked) - sizeof(d->asked[0]));
-		d->asked[SWO_READS_AHEAD - 1] = NULL;
-	}
-	if (n > len)
-		n = len;
-	if (d->fail_read_at && d->read_at + n >= d->fail_read_at)
-		return swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: read", d->name);
-	for (size_t i = 0; i < n; i++)
-		((uint8_t *)buf)[i] = byte_at(d, d->read_at + i);
-	d->read_at += n;
-	*got = n;
-	return 0;
-}
-
-static int data_write(void *self, const void *buf, size_t len, struct swo_error *err)
-{
-	struct fake_device *d = self;
-
-	if (d->fail_write_at && d->loaded_len + len >= d->fail_write_at)
-		return swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: write", d->name);
-	if (d->loaded_len + len > d->size)
-		return swo_error_set(err, SWO_E_DEVICE, ENOSPC, "device %s: too much", d->name);
-	memcpy(d->loaded + d->loaded_len, buf, len);
-	d->loaded_len += len;
-	return 0;
-}
-
-static int data_size(void *self, uint64_t *bytes, struct swo_error *err)
-{
-	(void)err;
-	*bytes = ((struct fake_device *)self)->size;
-	return 0;
-}
-
-static size_t chunk(void *self)
-{
-	(void)self;
-	return 48 << 10;
-}
-
-static int reset(void *self, struct swo_error *err)
-{
-	struct fake_device *d = self;
-
-	(void)err;
-	d->resets++;
-	d->state = SWO_DEVICE_RUNNING;
-	return 0;
-}
-
-static int dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
-	size_t count, struct swo_error *err)
-{
-	(void)self, (void)page_size, (void)ranges, (void)count, (void)err;
-	return 0;
-}
-
-static int dma_log_stop(void *self, struct swo_error *err)
-{
-	(void)self, (void)err;
-	return 0;
-}
-
-static int dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
-	uint64_t *bitmap, struct swo_error *err)
-{
-	(void)self, (void)iova, (void)length, (void)page_size, (void)bitmap, (void)err;
-	return 0;
-}
-
-static void destroy(void *self)
-{
-	(void)self;
-}
-
-static const struct swo_device_ops device_ops = {
-	.name = "fake",
-	.get_mig_flags = get_mig_flags,
-	.get_state = get_state,
-	.set_state = set_state,
-	.data_read = data_read,
-	.data_ask = data_ask,
-	.data_write = data_write,
-	.data_size = data_size,
-	.read_chunk = chunk,
-	.write_chunk = chunk,
-	.reset = reset,
-	.dma_log_start = dma_log_start,
-	.dma_log_stop = dma_log_stop,
-	.dma_log_report = dma_log_report,
-	.destroy = destroy,
-};
 
 /* The "vCPU" and its log */
 
@@ -387,17 +215,14 @@ static void add_device(struct fake_vm *vm, unsigned i, size_t size)
 {
 	struct fake_device *d = &vm->devices[i];
 	const struct swo_device_params params = {.arc_deadline_ms = 2000};
+	char name[16];
 
-	snprintf(d->name, sizeof(d->name), "vf%u", i);
-	d->vm = vm;
-	d->index = i;
-	d->flags = SWO_MIG_STOP_COPY | SWO_MIG_P2P | SWO_MIG_PRE_COPY;
-	d->state = SWO_DEVICE_RUNNING;
-	d->size = size;
-	d->seed = (uint8_t)(17 * i + 1);
-	d->loaded = malloc(size + 1);
-	assert_non_null(d->loaded);
-	assert_int_equal(swo_device_create(d->name, &device_ops, d, &params, &d->dev, NULL), 0);
+	snprintf(name, sizeof(name), "vf%u", i);
+	fake_device_init(d, name, NULL);
+	assert_true(fake_device_give_state(d, size, (uint8_t)(17 * i + 1)));
+	d->opaque = vm;
+	d->inside_arc = check_quiet;
+	assert_int_equal(swo_device_create(name, &fake_device_ops, d, &params, &d->dev, NULL), 0);
 	assert_int_equal(swo_device_follow(d->dev, vm->vm.runstate, 1, vm->vm.transitions,
 				 SWO_JOIN_PASS, NULL),
 		0);
@@ -443,10 +268,14 @@ void fake_vm_close(struct fake_vm *vm)
 	pthread_mutex_unlock(&vm->mutex);
 	pthread_join(vm->writer, NULL);
 	for (unsigned i = 0; i < vm->vm.device_count; i++) {
-		atomic_store(&vm->devices[i].release, true);
-		swo_device_unfollow(vm->devices[i].dev);
-		swo_device_destroy(vm->devices[i].dev);
-		free(vm->devices[i].loaded);
+		struct fake_device *d = &vm->devices[i];
+
+		fake_release(d);
+		swo_device_unfollow(d->dev);
+		swo_device_destroy(d->dev);
+		assert_true(d->destroyed);
+		assert_int_equal(atomic_load(&d->offences), 0);
+		fake_device_fini(d);
 	}
 	swo_runstate_free(vm->vm.runstate);
 	swo_ram_free(vm->vm.ram);

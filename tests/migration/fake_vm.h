@@ -7,40 +7,13 @@
 #define TESTS_MIGRATION_FAKE_VM_H
 
 #include "switchover/migration.h"
+#include "testbed/fake_device.h"
 #include "tests/support/cm.h"
 
 #include <stdatomic.h>
 #include <stdbool.h>
 
-#define FAKE_GUARD_MS	 30000 /* ends a hanging test; decides none */
 #define FAKE_DEVICES_MAX 8
-
-struct fake_vm;
-
-struct fake_device {
-	struct fake_vm *vm;
-	unsigned index;
-	char name[16];
-	uint64_t flags;
-	enum swo_device_state state;
-	size_t size;			    /* of its state */
-	uint8_t seed;			    /* what its bytes are made of */
-	size_t read_at;			    /* in a saving session */
-	const void *asked[SWO_READS_AHEAD]; /* oldest first; NULL: none */
-	uint8_t *loaded;		    /* in a resuming one */
-	size_t loaded_len;
-	bool loaded_ok; /* RESUMING->STOP found the whole */
-	int resets;
-	/* switches */
-	enum swo_device_state fail_from, fail_to; /* this arc fails, once */
-	bool fail_arc;
-	bool hang_arc; /* that arc hangs instead, until `release` */
-	atomic_bool release;
-	size_t fail_read_at;  /* a read fails from this byte on; 0: never */
-	size_t fail_write_at; /* likewise a write */
-	bool refuse;	      /* RESUMING->STOP says no */
-	struct swo_device *dev;
-};
 
 struct fake_vm {
 	struct swo_vm vm;

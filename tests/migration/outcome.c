@@ -49,7 +49,5 @@ void fail_arc(struct fake_vm *source, struct fake_vm *target, const struct faili
 {
 	struct fake_device *d = &(arc->at_target ? target : source)->devices[1];
 
-	d->fail_arc = true;
-	d->fail_from = arc->from;
-	d->fail_to = arc->to;
+	fake_script(d, arc->from, arc->to, FAKE_FAIL, 1);
 }

@@ -332,15 +332,14 @@ static void a_cancel_at_either_side_leaves_ram_with_the_source(void **state)
 
 		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 		/* Until the cancel is in, the target does not become READY. */
-		pair.target.devices[0].hang_arc = true;
-		pair.target.devices[0].fail_from = SWO_DEVICE_RESUMING;
-		pair.target.devices[0].fail_to = SWO_DEVICE_STOP;
+		fake_script(&pair.target.devices[0], SWO_DEVICE_RESUMING, SWO_DEVICE_STOP,
+			FAKE_HANG, 1);
 		fake_migrate(&pair.source, &pair.target, &pair.params);
 		while (!pair.at_stop)
 			swo_sleep_until(swo_now_ns() + 1000000);
 		who = at_target ? &pair.target : &pair.source;
 		assert_int_equal(swo_migration_cancel(who->migration, NULL), 0);
-		atomic_store(&pair.target.devices[0].release, true);
+		fake_release(&pair.target.devices[0]);
 		fake_end(&pair.source);
 		fake_end(&pair.target);
 		assert_true(fake_vm_runs(&pair.source));
@@ -357,9 +356,8 @@ static void a_failure_after_go_leaves_ram_with_the_target(void **state)
 	struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
-	pair.target.devices[1].fail_arc = true;
-	pair.target.devices[1].fail_from = SWO_DEVICE_RUNNING_P2P;
-	pair.target.devices[1].fail_to = SWO_DEVICE_RUNNING;
+	fake_script(
+		&pair.target.devices[1], SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, FAKE_FAIL, 1);
 	fake_migrate(&pair.source, &pair.target, &pair.params);
 	expect_moved(&pair, true);
 	assert_int_equal(pair.target.devices[1].state, SWO_DEVICE_RUNNING);

@@ -42,9 +42,8 @@ static void fail_at_the_target(struct fake_vm *source, struct fake_vm *target)
 
 static void fail_at_the_source(struct fake_vm *source, struct fake_vm *target)
 {
-	source->devices[2].fail_from = SWO_DEVICE_PRE_COPY_P2P;
-	source->devices[2].fail_to = SWO_DEVICE_STOP_COPY;
-	source->devices[2].fail_arc = true;
+	fake_script(
+		&source->devices[2], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 1);
 	fake_migrate(source, target, NULL);
 	assert_int_equal(fake_end(source).status, SWO_MIGRATION_FAILED);
 	assert_int_equal(fake_end(target).status, SWO_MIGRATION_FAILED);

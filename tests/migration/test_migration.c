@@ -398,9 +398,8 @@ static void a_hung_arc_at_the_source_is_left_behind_and_the_rest_runs_on(void **
 	struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
-	pair.source.devices[1].hang_arc = true;
-	pair.source.devices[1].fail_from = SWO_DEVICE_PRE_COPY_P2P;
-	pair.source.devices[1].fail_to = SWO_DEVICE_STOP_COPY;
+	fake_script(&pair.source.devices[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY,
+		FAKE_HANG, 1);
 	fake_migrate(&pair.source, &pair.target, NULL);
 	struct swo_migration_info info = fake_end(&pair.source);
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
@@ -423,9 +422,7 @@ static void a_stop_that_lasts_over_the_ceiling_is_given_up_and_names_who_was_wai
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 	params.downtime_ceiling_ms = 1500;
-	pair.target.devices[1].hang_arc = true;
-	pair.target.devices[1].fail_from = SWO_DEVICE_RESUMING;
-	pair.target.devices[1].fail_to = SWO_DEVICE_STOP;
+	fake_script(&pair.target.devices[1], SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	fake_migrate(&pair.source, &pair.target, &params);
 	struct swo_migration_info info = fake_end(&pair.source);
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
@@ -435,7 +432,7 @@ static void a_stop_that_lasts_over_the_ceiling_is_given_up_and_names_who_was_wai
 	assert_true(info.projected_downtime_ns >= UINT64_C(1500000000));
 	assert_false(info.committed);
 	assert_true(fake_vm_runs(&pair.source));
-	atomic_store(&pair.target.devices[1].release, true);
+	fake_release(&pair.target.devices[1]);
 	fake_end(&pair.target);
 	assert_false(fake_vm_runs(&pair.target));
 	for (unsigned i = 0; i < 3; i++)
@@ -447,14 +444,11 @@ static void a_stop_that_lasts_over_the_ceiling_is_given_up_and_names_who_was_wai
 static void teach_slowness(struct fake_device *d, uint64_t ms)
 {
 	assert_int_equal(swo_device_set_state(d->dev, SWO_DEVICE_PRE_COPY, NULL), 0);
-	d->hang_arc = true;
-	d->fail_from = SWO_DEVICE_PRE_COPY;
-	d->fail_to = SWO_DEVICE_PRE_COPY_P2P;
+	fake_script(d, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, FAKE_HANG, 1);
 	assert_int_equal(swo_device_launch(d->dev, SWO_DEVICE_PRE_COPY_P2P, NULL), 0);
 	swo_sleep_until(swo_now_ns() + ms * 1000000);
-	atomic_store(&d->release, true);
+	fake_release(d);
 	assert_int_equal(swo_device_wait(d->dev, NULL), 0);
-	d->hang_arc = false;
 	assert_int_equal(swo_device_set_state(d->dev, SWO_DEVICE_RUNNING, NULL), 0);
 }
 
@@ -501,9 +495,8 @@ static void a_device_that_fails_to_start_over_there_is_reset_and_reported(void *
 	struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
-	pair.target.devices[2].fail_arc = true;
-	pair.target.devices[2].fail_from = SWO_DEVICE_RUNNING_P2P;
-	pair.target.devices[2].fail_to = SWO_DEVICE_RUNNING;
+	fake_script(
+		&pair.target.devices[2], SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, FAKE_FAIL, 1);
 	fake_migrate(&pair.source, &pair.target, NULL);
 	struct swo_migration_info info = fake_end(&pair.source);
 	assert_int_equal(info.status, SWO_MIGRATION_COMPLETED);

@@ -252,20 +252,18 @@ static void send_state(struct play *play, bool truncated)
 	uint64_t counter = 5;
 
 	for (unsigned i = 0; i < 2; i++) {
-		char bytes[1000];
+		const struct fake_device *d = &play->vm.devices[i];
 		uint64_t hash;
 
-		for (unsigned j = 0; j < sizeof(bytes); j++)
-			bytes[j] = (char)(play->vm.devices[i].seed + j * 131 + (j >> 8));
 		send_frame(&play->control,
 			(struct swo_frame_header){.type = WIRE_CONFIG, .device = i, .pass = 1}, "c",
 			1);
 		header = (struct swo_frame_header){.type = WIRE_DEVICE, .device = i};
-		swo_channel_send(&play->data, &header, bytes, sizeof(bytes), NULL);
+		swo_channel_send(&play->data, &header, d->saved, d->size, NULL);
 		hash = migration_sum(0, header.checksum);
 		header = (struct swo_frame_header){.type = WIRE_DEVICE_END,
 			.device = i,
-			.offset = sizeof(bytes) + truncated,
+			.offset = d->size + truncated,
 			.pass = 1};
 		swo_channel_send(&play->data, &header, &hash, sizeof(hash), NULL);
 	}

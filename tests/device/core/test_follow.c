@@ -3,14 +3,14 @@
  * Devices that follow the run state: which arcs a stop and a start mean, what
  * overlaps and what must not, the P2P barrier, and failures taken back.
  */
-#include "fake.h"
+#include "scene.h"
 
 static const enum swo_on_error rollback = SWO_ON_ERROR_ROLLBACK;
 
-static struct fake *add(struct scene *s, uint64_t flags, enum swo_device_state state,
+static struct fake_device *add(struct scene *s, uint64_t flags, enum swo_device_state state,
 	enum swo_transitions transitions, enum swo_join join_at)
 {
-	struct fake *vf = scene_add(s, flags, state);
+	struct fake_device *vf = scene_add(s, flags, state);
 
 	assert_int_equal(swo_device_follow(vf->dev, s->rs, 1, transitions, join_at, NULL), 0);
 	return vf;
@@ -46,7 +46,7 @@ static void arcs_of_a_plain_stop_and_start(enum swo_transitions transitions)
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, transitions, SWO_JOIN_DEPTH);
+	add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, transitions, SWO_JOIN_DEPTH);
 	changes(&s, SWO_RUN_STATE_PAUSED, "vf0:RUNNING>RUNNING_P2P vf0:RUNNING_P2P>STOP ");
 	changes(&s, SWO_RUN_STATE_RUNNING, "vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	scene_close(&s);
@@ -71,14 +71,14 @@ static void arcs_of_a_switchover(enum swo_transitions transitions)
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, transitions, SWO_JOIN_PASS);
+	add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, transitions, SWO_JOIN_PASS);
 	changes(&s, SWO_RUN_STATE_FINISH_MIGRATE,
 		"vf0:PRE_COPY>PRE_COPY_P2P vf0:PRE_COPY_P2P>STOP_COPY ");
 	changes(&s, SWO_RUN_STATE_POSTMIGRATE, "");
 	scene_close(&s);
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, transitions, SWO_JOIN_PASS);
+	add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, transitions, SWO_JOIN_PASS);
 	changes(&s, SWO_RUN_STATE_FINISH_MIGRATE,
 		"vf0:RUNNING>RUNNING_P2P vf0:RUNNING_P2P>STOP vf0:STOP>STOP_COPY ");
 	changes(&s, SWO_RUN_STATE_RUNNING,
@@ -91,7 +91,7 @@ static void arcs_of_a_switchover(enum swo_transitions transitions)
 	scene_close(&s);
 
 	open_at(&s, SWO_RUN_STATE_INMIGRATE);
-	add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING, transitions, SWO_JOIN_PASS);
+	add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING, transitions, SWO_JOIN_PASS);
 	changes(&s, SWO_RUN_STATE_RUNNING,
 		"vf0:RESUMING>STOP vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	scene_close(&s);
@@ -110,7 +110,7 @@ static void an_open_session_stops_at_stop_copy_even_on_a_plain_stop(void **state
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
+	add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
 	changes(&s, SWO_RUN_STATE_PAUSED, "vf0:PRE_COPY>PRE_COPY_P2P vf0:PRE_COPY_P2P>STOP_COPY ");
 	scene_close(&s);
 }
@@ -121,9 +121,9 @@ static void a_stop_leaves_a_stopped_device_where_it_is(void **state)
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	add(&s, ALL_FLAGS, SWO_DEVICE_STOP, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
-	add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
-	add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
+	add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
+	add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
+	add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
 	changes(&s, SWO_RUN_STATE_PAUSED, "");
 	scene_close(&s);
 }
@@ -134,16 +134,17 @@ static void all_arcs_meet(
 	struct scene *s, enum swo_device_state from, enum swo_device_state to, int vfs)
 {
 	for (int i = 0; i < vfs; i++)
-		fake_script(&s->vf[i], from, to, DO_MEET, 1);
+		fake_script(&s->vf[i], from, to, FAKE_MEET, 1);
 }
 
 static void have_met(struct scene *s, int vfs)
 {
-	pthread_mutex_lock(&s->mutex);
-	assert_int_equal(s->meeting.here, vfs);
-	assert_false(s->meeting.failed);
-	s->meeting = (struct meeting){.want = vfs};
-	pthread_mutex_unlock(&s->mutex);
+	pthread_mutex_lock(&s->group.mutex);
+	assert_int_equal(s->group.here, vfs);
+	assert_false(s->group.missed);
+	s->group.want = vfs;
+	s->group.here = 0;
+	pthread_mutex_unlock(&s->group.mutex);
 }
 
 /*
@@ -159,9 +160,9 @@ static void parallel_arcs_overlap_in_every_pass_and_direction(void **state)
 	for (int join_at = SWO_JOIN_DEPTH; join_at <= SWO_JOIN_PASS; join_at++) {
 		open_at(&s, SWO_RUN_STATE_RUNNING);
 		for (int i = 0; i < VFS; i++)
-			add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL,
+			add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL,
 				(enum swo_join)join_at);
-		s.meeting.want = VFS;
+		s.group.want = VFS;
 		all_arcs_meet(&s, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, VFS);
 		assert_int_equal(
 			swo_runstate_change(s.rs, SWO_RUN_STATE_FINISH_MIGRATE, rollback, NULL), 0);
@@ -189,13 +190,13 @@ static void join_at_pass_overlaps_devices_of_different_depths(void **state)
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
 	for (int i = 0; i < 3; i++) {
-		struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
+		struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
 
 		assert_int_equal(swo_device_follow(vf->dev, s.rs, i, SWO_TRANSITIONS_PARALLEL,
 					 SWO_JOIN_PASS, NULL),
 			0);
 	}
-	s.meeting.want = 3;
+	s.group.want = 3;
 	all_arcs_meet(&s, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, 3);
 	assert_int_equal(swo_runstate_change(s.rs, SWO_RUN_STATE_PAUSED, rollback, NULL), 0);
 	scene_close(&s);
@@ -208,24 +209,25 @@ static void serial_arcs_never_overlap_and_keep_the_lists_order(void **state)
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
 	for (int i = 0; i < 3; i++)
-		add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
+		add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_SERIAL,
+			SWO_JOIN_DEPTH);
 	changes(&s, SWO_RUN_STATE_FINISH_MIGRATE,
 		"vf2:PRE_COPY>PRE_COPY_P2P vf1:PRE_COPY>PRE_COPY_P2P vf0:PRE_COPY>PRE_COPY_P2P "
 		"vf2:PRE_COPY_P2P>STOP_COPY vf1:PRE_COPY_P2P>STOP_COPY "
 		"vf0:PRE_COPY_P2P>STOP_COPY ");
-	assert_int_equal(s.arcs_at_once, 1);
+	assert_int_equal(s.group.arcs_at_once, 1);
 	scene_close(&s);
 }
 
 /* An ordinary handler that ends only when an arc of the device has begun beside it. */
 static int meet_the_arc(void *opaque, bool running, enum swo_run_state to, struct swo_error *err)
 {
-	struct fake *vf = opaque;
+	struct fake_device *vf = opaque;
 
 	(void)running;
 	(void)to;
 	(void)err;
-	fake_await_hang(vf);
+	assert_true(fake_await_hang(vf));
 	fake_release(vf);
 	return 0;
 }
@@ -236,8 +238,8 @@ static void an_ordinary_handler_of_the_depth_runs_beside_the_arc(void **state)
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	struct fake *vf =
-		add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_DEPTH);
+	struct fake_device *vf = add(
+		&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_DEPTH);
 	struct swo_handler_desc sibling = {.name = "sibling",
 		.depth = 1,
 		.prepare = meet_the_arc,
@@ -245,11 +247,11 @@ static void an_ordinary_handler_of_the_depth_runs_beside_the_arc(void **state)
 		.opaque = vf};
 	assert_int_equal(swo_runstate_add(s.rs, &sibling, NULL, NULL), 0);
 	/* Each arc hangs until the sibling was called: a join before it would never end. */
-	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, DO_HANG, 1);
+	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	changes(&s, SWO_RUN_STATE_PAUSED, "vf0:RUNNING>RUNNING_P2P vf0:RUNNING_P2P>STOP ");
-	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, DO_HANG, 1);
+	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, FAKE_HANG, 1);
 	changes(&s, SWO_RUN_STATE_RUNNING, "vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	scene_close(&s);
 }
@@ -267,11 +269,11 @@ static bool is_quiet(enum swo_device_state state)
  * Inside each arc, before it is done: who leaves the P2P states downwards, or upwards, must
  * find every device in a state without peer-to-peer DMA, respectively out of STOP.
  */
-static void check_barrier(struct fake *fake, enum swo_device_state to)
+static void check_barrier(struct fake_device *fake, enum swo_device_state to)
 {
-	struct scene *s = fake->scene;
+	struct scene *s = fake->opaque;
 
-	pthread_mutex_lock(&s->mutex);
+	pthread_mutex_lock(&s->group.mutex);
 	for (int i = 0; i < s->vfs; i++) {
 		enum swo_device_state other = s->vf[i].state;
 
@@ -281,7 +283,7 @@ static void check_barrier(struct fake *fake, enum swo_device_state to)
 			other != SWO_DEVICE_RUNNING_P2P && other != SWO_DEVICE_PRE_COPY_P2P)
 			violations++;
 	}
-	pthread_mutex_unlock(&s->mutex);
+	pthread_mutex_unlock(&s->group.mutex);
 }
 
 struct changer {
@@ -302,16 +304,17 @@ static void *change_thread(void *opaque)
  * All devices but one are through their first arc, and have nothing else to do: whatever
  * they begin now, they begin ahead of the barrier.
  */
-static void change_with_one_held_back(struct scene *s, enum swo_run_state to, struct fake *slow)
+static void change_with_one_held_back(
+	struct scene *s, enum swo_run_state to, struct fake_device *slow)
 {
 	struct changer changer = {.scene = s, .to = to};
 	pthread_t thread;
 
 	assert_int_equal(swo_thread_start(&thread, "changer", change_thread, &changer, NULL), 0);
-	fake_await_hang(slow);
+	assert_true(fake_await_hang(slow));
 	for (int i = 0; i < s->vfs; i++)
 		if (&s->vf[i] != slow)
-			fake_await_settled(&s->vf[i]);
+			scene_await_settled(&s->vf[i]);
 	fake_release(slow);
 	pthread_join(thread, NULL);
 	assert_int_equal(changer.rc, 0);
@@ -324,12 +327,12 @@ static void barrier_holds(enum swo_transitions transitions, enum swo_join join_a
 	open_at(&s, SWO_RUN_STATE_RUNNING);
 	violations = 0;
 	for (int i = 0; i < 3; i++)
-		add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, transitions, join_at)->inside_arc =
+		add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, transitions, join_at)->inside_arc =
 			check_barrier;
-	fake_script(&s.vf[slow], SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, DO_HANG, 1);
+	fake_script(&s.vf[slow], SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, FAKE_HANG, 1);
 	change_with_one_held_back(&s, SWO_RUN_STATE_FINISH_MIGRATE, &s.vf[slow]);
 	assert_int_equal(violations, 0);
-	fake_script(&s.vf[slow], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	fake_script(&s.vf[slow], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
 	change_with_one_held_back(&s, SWO_RUN_STATE_RUNNING, &s.vf[slow]);
 	assert_int_equal(violations, 0);
 	scene_close(&s);
@@ -353,9 +356,10 @@ static void the_barrier_holds_for_a_target_that_resumes(void **state)
 	open_at(&s, SWO_RUN_STATE_INMIGRATE);
 	violations = 0;
 	for (int i = 0; i < 3; i++)
-		add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS)
+		add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING, SWO_TRANSITIONS_PARALLEL,
+			SWO_JOIN_PASS)
 			->inside_arc = check_barrier;
-	fake_script(&s.vf[1], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	fake_script(&s.vf[1], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
 	change_with_one_held_back(&s, SWO_RUN_STATE_RUNNING, &s.vf[1]);
 	assert_int_equal(violations, 0);
 	scene_close(&s);
@@ -369,14 +373,15 @@ static void the_barrier_holds_on_the_way_back_too(void **state)
 	open_at(&s, SWO_RUN_STATE_RUNNING);
 	violations = 0;
 	for (int i = 0; i < 3; i++)
-		add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS)
+		add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL,
+			SWO_JOIN_PASS)
 			->inside_arc = check_barrier;
-	fake_script(&s.vf[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_FAIL, 1);
+	fake_script(&s.vf[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 1);
 	/* On the way back every device waits for the others at each side of the barrier. */
-	fake_script(&s.vf[0], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_MEET, 1);
-	fake_script(&s.vf[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_RUNNING_P2P, DO_MEET, 1);
-	fake_script(&s.vf[2], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_MEET, 1);
-	s.meeting.want = 3;
+	fake_script(&s.vf[0], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_MEET, 1);
+	fake_script(&s.vf[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_RUNNING_P2P, FAKE_MEET, 1);
+	fake_script(&s.vf[2], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_MEET, 1);
+	s.group.want = 3;
 	fails(&s, SWO_RUN_STATE_FINISH_MIGRATE, SWO_E_DEVICE);
 	assert_int_equal(violations, 0);
 	for (int i = 0; i < 3; i++) {
@@ -393,15 +398,15 @@ static void a_failed_stop_ends_with_every_device_running(void **state)
 	(void)state;
 	static const struct {
 		enum swo_device_state from, to;
-		enum deed deed;
+		enum fake_deed deed;
 		int resets;
 	} at[] = {
-		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, DO_FAIL, 0},
-		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, DO_FAIL_THERE, 0},
-		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, DO_BREAK, 1},
-		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_FAIL, 0},
-		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_FAIL_THERE, 0},
-		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_BREAK, 1},
+		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, FAKE_FAIL, 0},
+		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, FAKE_FAIL_THERE, 0},
+		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, FAKE_BREAK, 1},
+		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 0},
+		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL_THERE, 0},
+		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_BREAK, 1},
 	};
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(at); i++)
@@ -410,8 +415,8 @@ static void a_failed_stop_ends_with_every_device_running(void **state)
 
 			open_at(&s, SWO_RUN_STATE_RUNNING);
 			for (int n = 0; n < 3; n++)
-				add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, (enum swo_transitions)mode,
-					SWO_JOIN_PASS);
+				add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY,
+					(enum swo_transitions)mode, SWO_JOIN_PASS);
 			fake_script(&s.vf[1], at[i].from, at[i].to, at[i].deed, 1);
 			fails(&s, SWO_RUN_STATE_FINISH_MIGRATE, SWO_E_DEVICE);
 			for (int n = 0; n < 3; n++) {
@@ -436,10 +441,10 @@ static void a_start_that_takes_back_recovers_instead_of_failing_again(void **sta
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	struct fake *vf =
-		add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, DO_FAIL, 1);
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, DO_FAIL, 0);
+	struct fake_device *vf = add(
+		&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_FAIL, 1);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, FAKE_FAIL, 0);
 	fails(&s, SWO_RUN_STATE_PAUSED, SWO_E_DEVICE);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
@@ -453,9 +458,10 @@ static void one_that_is_taken_back_for_anothers_failure_is_recovered_too(void **
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
 	for (int i = 0; i < 2; i++)
-		add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
-	fake_script(&s.vf[0], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_FAIL, 1);
-	fake_script(&s.vf[1], SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_BREAK, 1);
+		add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL,
+			SWO_JOIN_PASS);
+	fake_script(&s.vf[0], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 1);
+	fake_script(&s.vf[1], SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, FAKE_BREAK, 1);
 	fails(&s, SWO_RUN_STATE_PAUSED, SWO_E_DEVICE);
 	assert_int_equal(swo_device_state(s.vf[1].dev), SWO_DEVICE_RUNNING);
 	assert_int_equal(swo_device_health(s.vf[1].dev), SWO_DEVICE_WAS_RESET);
@@ -469,11 +475,11 @@ static void a_source_that_goes_on_after_a_switchover_recovers_its_devices(void *
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	struct fake *vf =
-		add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
+	struct fake_device *vf = add(
+		&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
 	assert_int_equal(
 		swo_runstate_change(s.rs, SWO_RUN_STATE_FINISH_MIGRATE, rollback, NULL), 0);
-	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_BREAK, 1);
+	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, FAKE_BREAK, 1);
 	assert_int_equal(swo_runstate_change(s.rs, SWO_RUN_STATE_RUNNING, rollback, NULL), 0);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
@@ -486,8 +492,8 @@ static void a_device_that_takes_state_is_never_recovered_away_by_a_start(void **
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_FINISH_MIGRATE);
-	struct fake *vf =
-		add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
+	struct fake_device *vf = add(
+		&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
 	changes(&s, SWO_RUN_STATE_RUNNING,
 		"vf0:RESUMING>STOP vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	assert_int_equal(vf->resets, 0);
@@ -500,10 +506,10 @@ static void an_ordinary_start_that_fails_resets_nothing(void **state)
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	struct fake *vf =
-		add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
+	struct fake_device *vf =
+		add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH);
 	changes(&s, SWO_RUN_STATE_PAUSED, "vf0:RUNNING>RUNNING_P2P vf0:RUNNING_P2P>STOP ");
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, DO_FAIL, 1);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, FAKE_FAIL, 1);
 	fails(&s, SWO_RUN_STATE_RUNNING, SWO_E_DEVICE);
 	/* Taken back to where it was stopped; another try may do better. */
 	scene_expect(&s, "vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING vf0:RUNNING_P2P>STOP ");
@@ -518,9 +524,9 @@ static void a_device_whose_stop_failed_on_a_plain_stop_is_recovered_by_the_start
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	struct fake *vf =
-		add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_DEPTH);
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, DO_BREAK, 1);
+	struct fake_device *vf = add(
+		&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_DEPTH);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_BREAK, 1);
 	assert_int_equal(
 		swo_runstate_change(s.rs, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, NULL), -1);
 	assert_int_equal(swo_runstate_get(s.rs), SWO_RUN_STATE_PAUSED);
@@ -536,11 +542,11 @@ static void a_lost_device_is_left_out_and_the_others_go_on(void **state)
 	struct scene s;
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	struct fake *lost =
-		add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
-	struct fake *sound =
-		add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
-	fake_script(lost, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, DO_LOSE, 1);
+	struct fake_device *lost = add(
+		&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
+	struct fake_device *sound = add(
+		&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
+	fake_script(lost, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, FAKE_LOSE, 1);
 	fails(&s, SWO_RUN_STATE_PAUSED, SWO_E_PEER_LOST);
 	assert_int_equal(swo_device_state(sound->dev), SWO_DEVICE_RUNNING);
 	assert_int_equal(swo_device_health(lost->dev), SWO_DEVICE_LOST);
@@ -559,11 +565,12 @@ static void a_hung_arc_does_not_keep_the_others_from_going_back(void **state)
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
 	for (int i = 0; i < 3; i++)
-		add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
-	fake_script(&s.vf[2], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_HANG, 1);
+		add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY, SWO_TRANSITIONS_PARALLEL,
+			SWO_JOIN_PASS);
+	fake_script(&s.vf[2], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_HANG, 1);
 	assert_int_equal(swo_thread_start(&thread, "changer", change_thread, &changer, NULL), 0);
-	fake_await_hang(&s.vf[2]);
-	fake_hasten(&s.vf[2], true);
+	assert_true(fake_await_hang(&s.vf[2]));
+	scene_hasten(&s.vf[2], true);
 	pthread_join(thread, NULL);
 	assert_int_equal(changer.rc, -1);
 	assert_int_equal(swo_device_health(s.vf[2].dev), SWO_DEVICE_LOST);
@@ -573,7 +580,7 @@ static void a_hung_arc_does_not_keep_the_others_from_going_back(void **state)
 	}
 	/* "If the arc ends later, it is driven to RUNNING." */
 	fake_release(&s.vf[2]);
-	fake_await_settled(&s.vf[2]);
+	scene_await_settled(&s.vf[2]);
 	assert_int_equal(swo_device_state(s.vf[2].dev), SWO_DEVICE_RUNNING);
 	scene_close(&s);
 }
@@ -587,8 +594,8 @@ static void a_device_follows_once_and_may_stop_following(void **state)
 	struct swo_error err = {0};
 
 	open_at(&s, SWO_RUN_STATE_RUNNING);
-	struct fake *vf =
-		add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
+	struct fake_device *vf = add(
+		&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_PASS);
 	assert_int_equal(
 		swo_device_follow(vf->dev, s.rs, 0, SWO_TRANSITIONS_SERIAL, SWO_JOIN_DEPTH, &err),
 		-1);

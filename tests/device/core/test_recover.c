@@ -3,12 +3,12 @@
  * Recovery: legal arcs first, stopping short for a barrier, a reset as the last
  * resort, and devices that keep their state across it.
  */
-#include "fake.h"
+#include "scene.h"
 
 #include "device/core/internal.h"
 
-static void recovers(struct scene *s, struct fake *vf, bool stop_short, enum swo_device_state end,
-	const char *by)
+static void recovers(struct scene *s, struct fake_device *vf, bool stop_short,
+	enum swo_device_state end, const char *by)
 {
 	assert_int_equal(swo_device_recover(vf->dev, stop_short, NULL), 0);
 	assert_int_equal(swo_device_state(vf->dev), end);
@@ -35,7 +35,7 @@ static void every_state_goes_back_by_legal_arcs(void **state)
 		struct scene s;
 
 		scene_open(&s);
-		struct fake *vf = scene_add(&s, ALL_FLAGS, way[i].from);
+		struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, way[i].from);
 		recovers(&s, vf, false, SWO_DEVICE_RUNNING, way[i].by);
 		assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
 		scene_close(&s);
@@ -48,15 +48,15 @@ static void it_may_stop_short_for_a_barrier(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY);
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING_P2P, "vf0:STOP_COPY>STOP vf0:STOP>RUNNING_P2P ");
 	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "vf0:RUNNING_P2P>RUNNING ");
 	/* What runs already passes no barrier, and is not sent back to one. */
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "");
 
-	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY_P2P);
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY_P2P);
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING_P2P, "vf1:PRE_COPY_P2P>RUNNING_P2P ");
-	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY);
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY);
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "vf2:PRE_COPY>RUNNING ");
 	vf = scene_add(&s, SWO_MIG_STOP_COPY, SWO_DEVICE_STOP_COPY);
 	recovers(&s, vf, true, SWO_DEVICE_STOP, "vf3:STOP_COPY>STOP ");
@@ -70,11 +70,11 @@ static void it_believes_the_device_and_not_its_memory(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY);
 	/* A reset from the device's own side. */
-	pthread_mutex_lock(&s.mutex);
+	pthread_mutex_lock(&s.group.mutex);
 	vf->state = SWO_DEVICE_RUNNING;
-	pthread_mutex_unlock(&s.mutex);
+	pthread_mutex_unlock(&s.group.mutex);
 	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "");
 	scene_close(&s);
 }
@@ -85,8 +85,8 @@ static void an_arc_that_fails_once_is_tried_again_before_any_reset(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, DO_FAIL, 1);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, FAKE_FAIL, 1);
 	recovers(&s, vf, false, SWO_DEVICE_RUNNING,
 		"vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING vf0:RUNNING_P2P>RUNNING ");
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
@@ -99,8 +99,8 @@ static void a_reset_is_the_last_resort_and_is_reported(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING_P2P);
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, DO_FAIL, 0);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING_P2P);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, FAKE_FAIL, 0);
 	recovers(&s, vf, false, SWO_DEVICE_RUNNING,
 		"vf0:RUNNING_P2P>RUNNING vf0:RUNNING_P2P>RUNNING vf0:reset ");
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
@@ -118,10 +118,10 @@ static void out_of_error_and_out_of_resuming_a_reset_leads_at_once(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_ERROR);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_ERROR);
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "vf0:reset ");
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
-	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING);
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
 	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "vf1:reset ");
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
 	scene_close(&s);
@@ -133,8 +133,8 @@ static void an_arc_back_that_breaks_the_device_leads_to_a_reset(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
-	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_BREAK, 0);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY);
+	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, FAKE_BREAK, 0);
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "vf0:STOP_COPY>STOP vf0:reset ");
 	scene_close(&s);
 }
@@ -145,22 +145,22 @@ static void a_server_that_keeps_its_state_across_reset_goes_on_by_arcs(void **st
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING);
-	vf->reset_way = RESET_KEEPS;
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
+	vf->reset = FAKE_RESET_KEEPS;
 	recovers(&s, vf, false, SWO_DEVICE_RUNNING,
 		"vf0:reset vf0:RESUMING>STOP vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
 
-	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
-	vf->reset_way = RESET_KEEPS;
-	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_FAIL, 2);
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY);
+	vf->reset = FAKE_RESET_KEEPS;
+	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, FAKE_FAIL, 2);
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING_P2P,
 		"vf1:STOP_COPY>STOP vf1:STOP_COPY>STOP vf1:reset vf1:STOP_COPY>STOP "
 		"vf1:STOP>RUNNING_P2P ");
 	scene_close(&s);
 }
 
-static void loses(struct fake *vf, enum swo_error_code code)
+static void loses(struct fake_device *vf, enum swo_error_code code)
 {
 	struct swo_error err = {0};
 
@@ -176,23 +176,23 @@ static void when_nothing_helps_the_device_is_lost(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_ERROR);
-	vf->reset_way = RESET_FAILS;
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_ERROR);
+	vf->reset = FAKE_RESET_FAILS;
 	loses(vf, SWO_E_DEVICE);
 
-	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_ERROR);
-	vf->reset_way = RESET_KEEPS;
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_ERROR);
+	vf->reset = FAKE_RESET_KEEPS;
 	loses(vf, SWO_E_STATE);
 
-	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
-	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_LOSE, 0);
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
+	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_LOSE, 0);
 	loses(vf, SWO_E_PEER_LOST);
 	assert_int_equal(vf->resets, 0);
 
-	vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
-	pthread_mutex_lock(&s.mutex);
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
+	pthread_mutex_lock(&s.group.mutex);
 	vf->gone = true;
-	pthread_mutex_unlock(&s.mutex);
+	pthread_mutex_unlock(&s.group.mutex);
 	loses(vf, SWO_E_PEER_LOST);
 	scene_close(&s);
 }
@@ -203,8 +203,8 @@ static void a_device_that_does_not_say_where_it_stands_is_reset(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
-	vf->hush_state = true;
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
+	vf->mute_state = true;
 	/* After the reset it still does not say: there is nothing to go by. */
 	loses(vf, SWO_E_DEVICE);
 	assert_int_equal(vf->resets, 1);
@@ -218,17 +218,17 @@ static void a_hung_arc_on_the_way_back_has_the_arcs_deadline(void **state)
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
-	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
+	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
 	assert_int_equal(
 		swo_device_begin(vf->dev, TASK_RECOVER, SWO_DEVICE_RUNNING, false, NULL), 0);
-	fake_await_hang(vf);
-	fake_hasten(vf, true);
+	assert_true(fake_await_hang(vf));
+	scene_hasten(vf, true);
 	assert_int_equal(swo_device_end(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
 	fake_release(vf);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
 	scene_close(&s);
 }

@@ -3,7 +3,7 @@
  * A device and its walks: arc by arc on its worker, deadlines and hung arcs,
  * arrival, learned costs, and what becomes of failures.
  */
-#include "fake.h"
+#include "scene.h"
 
 #include "device/core/internal.h"
 
@@ -15,13 +15,13 @@ static void a_device_is_asked_what_it_can_do_and_where_it_stands(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
 	void *self;
 	assert_string_equal(swo_device_name(vf->dev), "vf0");
-	assert_int_equal(swo_device_mig_flags(vf->dev), ALL_FLAGS);
+	assert_int_equal(swo_device_mig_flags(vf->dev), FAKE_FLAGS_ALL);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RESUMING);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
-	assert_ptr_equal(swo_device_backend(vf->dev, &self), &fake_ops);
+	assert_ptr_equal(swo_device_backend(vf->dev, &self), &fake_device_ops);
 	assert_ptr_equal(self, vf);
 	assert_int_equal(swo_device_data_deadline_ms(vf->dev), 30000);
 	scene_close(&s);
@@ -35,26 +35,26 @@ static void a_device_that_cannot_migrate_is_refused_and_let_go(void **state)
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	struct fake vf = {.scene = &s, .name = "none", .flags = SWO_MIG_P2P};
-	assert_int_equal(swo_device_create("none", &fake_ops, &vf, NULL, &dev, &err), -1);
+	struct fake_device *vf = scene_prepare(&s, "none", SWO_MIG_P2P, SWO_DEVICE_RUNNING);
+	assert_int_equal(swo_device_create("none", &fake_device_ops, vf, NULL, &dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "none"));
-	assert_true(vf.destroyed);
+	assert_true(vf->destroyed);
 
-	vf = (struct fake){.scene = &s, .name = "mute", .flags = ALL_FLAGS, .hush_state = true};
-	assert_int_equal(swo_device_create("mute", &fake_ops, &vf, NULL, &dev, &err), -1);
+	scene_prepare(&s, "mute", FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING)->mute_state = true;
+	assert_int_equal(swo_device_create("mute", &fake_device_ops, vf, NULL, &dev, &err), -1);
 	assert_int_equal(err.os_errno, EIO);
-	assert_true(vf.destroyed);
+	assert_true(vf->destroyed);
 
-	vf = (struct fake){.scene = &s, .name = "odd", .flags = ALL_FLAGS, .odd_state = true};
-	assert_int_equal(swo_device_create("odd", &fake_ops, &vf, NULL, &dev, &err), -1);
+	scene_prepare(&s, "odd", FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING)->odd_state = true;
+	assert_int_equal(swo_device_create("odd", &fake_device_ops, vf, NULL, &dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_PROTOCOL);
 
-	struct swo_device_ops poor = {.name = "poor", .destroy = fake_ops.destroy};
-	vf = (struct fake){.scene = &s};
-	assert_int_equal(swo_device_create("x", &poor, &vf, NULL, &dev, &err), -1);
+	struct swo_device_ops poor = {.name = "poor", .destroy = fake_device_ops.destroy};
+	scene_prepare(&s, "x", FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+	assert_int_equal(swo_device_create("x", &poor, vf, NULL, &dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_INVALID);
-	assert_true(vf.destroyed);
+	assert_true(vf->destroyed);
 	scene_close(&s);
 }
 
@@ -64,7 +64,7 @@ static void a_walk_asks_for_every_arc_singly(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP_COPY, NULL), 0);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_STOP_COPY);
 	scene_expect(&s, "vf0:RUNNING>RUNNING_P2P vf0:RUNNING_P2P>STOP vf0:STOP>STOP_COPY ");
@@ -86,7 +86,7 @@ static void a_pair_that_the_uapi_refuses_is_an_error_and_touches_nothing(void **
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_PRE_COPY, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_ERROR, &err), -1);
@@ -104,13 +104,13 @@ static void one_walk_at_a_time_and_none_to_wait_for_is_an_error(void **state)
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
 	assert_int_equal(swo_device_wait(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 
-	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING_P2P, NULL), 0);
-	fake_await_hang(vf);
+	assert_true(fake_await_hang(vf));
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_STOP, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	assert_int_equal(swo_device_recover(vf->dev, false, &err), -1);
@@ -130,19 +130,19 @@ static void a_failed_arc_is_named_and_the_state_read_back(void **state)
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY);
-	fake_script(vf, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_FAIL, 1);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY);
+	fake_script(vf, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 1);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP_COPY, &err), -1);
 	assert_string_equal(
 		err.text, "device vf0: PRE_COPY_P2P->STOP_COPY: refuses: Device or resource busy");
 	assert_int_equal(err.code, SWO_E_DEVICE);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_PRE_COPY_P2P);
 
-	fake_script(vf, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_FAIL_THERE, 1);
+	fake_script(vf, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL_THERE, 1);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP_COPY, &err), -1);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_STOP_COPY);
 
-	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_BREAK, 1);
+	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, FAKE_BREAK, 1);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP, &err), -1);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_ERROR);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
@@ -157,8 +157,8 @@ static void a_backend_that_is_gone_is_a_lost_device(void **state)
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
-	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, DO_LOSE, 1);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, FAKE_LOSE, 1);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_RUNNING_P2P, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
@@ -168,9 +168,9 @@ static void a_backend_that_is_gone_is_a_lost_device(void **state)
 	assert_int_equal(swo_device_refresh(vf->dev, &err), -1);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
 	/* It is there again, as a server that came back would be. */
-	pthread_mutex_lock(&s.mutex);
+	pthread_mutex_lock(&s.group.mutex);
 	vf->gone = false;
-	pthread_mutex_unlock(&s.mutex);
+	pthread_mutex_unlock(&s.group.mutex);
 	assert_int_equal(swo_device_refresh(vf->dev, &err), 0);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_RUNNING_P2P, &err), 0);
@@ -180,13 +180,13 @@ static void a_backend_that_is_gone_is_a_lost_device(void **state)
 /* Deadlines */
 
 /* Walks until something on the way hangs, and gives it up. */
-static void walk_into_hang(struct fake *vf, enum swo_device_state to, struct swo_error *err)
+static void walk_into_hang(struct fake_device *vf, enum swo_device_state to, struct swo_error *err)
 {
 	assert_int_equal(swo_device_launch(vf->dev, to, NULL), 0);
-	fake_await_hang(vf);
-	fake_hasten(vf, true);
+	assert_true(fake_await_hang(vf));
+	scene_hasten(vf, true);
 	assert_int_equal(swo_device_wait(vf->dev, err), -1);
-	fake_hasten(vf, false);
+	scene_hasten(vf, false);
 }
 
 static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
@@ -196,8 +196,8 @@ static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, DO_HANG, 1);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	walk_into_hang(vf, SWO_DEVICE_STOP_COPY, &err);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_non_null(strstr(err.text, "device vf0: RUNNING_P2P->STOP "));
@@ -209,7 +209,7 @@ static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
 	assert_int_equal(swo_device_refresh(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	fake_release(vf);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	scene_close(&s);
 }
 
@@ -219,11 +219,11 @@ static void a_hung_arc_that_ends_goes_no_further_and_back_to_running(void **stat
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
-	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
 	walk_into_hang(vf, SWO_DEVICE_STOP_COPY, NULL);
 	fake_release(vf);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	scene_expect(&s, "vf0:RUNNING>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
 	assert_int_equal(vf->resets, 0);
@@ -240,12 +240,12 @@ static void a_hung_arc_that_ends_on_a_target_is_reset(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
 	swo_device_set_settle(vf->dev, SWO_SETTLE_RESET);
-	fake_script(vf, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, DO_HANG, 1);
+	fake_script(vf, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	walk_into_hang(vf, SWO_DEVICE_STOP, NULL);
 	fake_release(vf);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	scene_expect(&s, "vf0:RESUMING>STOP vf0:reset ");
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
@@ -259,13 +259,13 @@ static void a_device_that_hangs_for_ever_is_left_behind(void **state)
 	static struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
-	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
 	walk_into_hang(vf, SWO_DEVICE_RUNNING_P2P, NULL);
 	swo_device_destroy(vf->dev);
-	pthread_mutex_lock(&s.mutex);
+	pthread_mutex_lock(&s.group.mutex);
 	assert_false(vf->destroyed);
-	pthread_mutex_unlock(&s.mutex);
+	pthread_mutex_unlock(&s.group.mutex);
 }
 
 static void a_device_that_hangs_when_asked_what_it_can_do_is_left_behind(void **state)
@@ -277,8 +277,9 @@ static void a_device_that_hangs_when_asked_what_it_can_do_is_left_behind(void **
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	s.vf[0] = (struct fake){.scene = &s, .name = "vf0", .flags = ALL_FLAGS, .hang_flags = true};
-	assert_int_equal(swo_device_create("vf0", &fake_ops, &s.vf[0], &params, &dev, &err), -1);
+	scene_prepare(&s, "vf0", FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING)->hang_flags = true;
+	assert_int_equal(
+		swo_device_create("vf0", &fake_device_ops, &s.vf[0], &params, &dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 }
 
@@ -290,7 +291,7 @@ static void age(struct swo_device *dev)
 	pthread_mutex_unlock(&dev->mutex);
 }
 
-static void age_inside_p2p(struct fake *fake, enum swo_device_state to)
+static void age_inside_p2p(struct fake_device *fake, enum swo_device_state to)
 {
 	if (to == SWO_DEVICE_RUNNING_P2P)
 		age(fake->dev);
@@ -302,24 +303,24 @@ static void the_deadline_starts_anew_at_each_arc(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
 	vf->inside_arc = age_inside_p2p;
-	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, DO_HANG, 1);
+	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_STOP, NULL), 0);
-	fake_await_hang(vf);
+	assert_true(fake_await_hang(vf));
 	fake_release(vf);
 	assert_int_equal(swo_device_wait(vf->dev, NULL), 0);
 
 	/* And it counts: the same with the last arc that old is too late. */
-	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING_P2P, NULL), 0);
-	fake_await_hang(vf);
+	assert_true(fake_await_hang(vf));
 	struct swo_error err = {0};
 	assert_int_equal(swo_device_wait(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_non_null(strstr(err.text, "STOP->RUNNING_P2P"));
 	fake_release(vf);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	scene_close(&s);
 }
 
@@ -332,18 +333,18 @@ static void stand_at_gate(void *opaque)
 {
 	struct gate *gate = opaque;
 
-	pthread_mutex_lock(&gate->scene->mutex);
+	pthread_mutex_lock(&gate->scene->group.mutex);
 	while (!gate->open)
-		pthread_cond_wait(&gate->scene->changed, &gate->scene->mutex);
-	pthread_mutex_unlock(&gate->scene->mutex);
+		pthread_cond_wait(&gate->scene->group.changed, &gate->scene->group.mutex);
+	pthread_mutex_unlock(&gate->scene->group.mutex);
 }
 
 static void open_gate(struct gate *gate)
 {
-	pthread_mutex_lock(&gate->scene->mutex);
+	pthread_mutex_lock(&gate->scene->group.mutex);
 	gate->open = true;
-	pthread_cond_broadcast(&gate->scene->changed);
-	pthread_mutex_unlock(&gate->scene->mutex);
+	pthread_cond_broadcast(&gate->scene->group.changed);
+	pthread_mutex_unlock(&gate->scene->group.mutex);
 }
 
 static void time_in_the_queue_is_not_the_arcs(void **state)
@@ -352,16 +353,16 @@ static void time_in_the_queue_is_not_the_arcs(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
 	struct gate gate = {.scene = &s};
 	struct swo_job job = {.fn = stand_at_gate, .opaque = &gate};
 
-	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, DO_HANG, 1);
+	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
 	swo_worker_submit(swo_device_worker(vf->dev), &job);
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING_P2P, NULL), 0);
 	age(vf->dev);
 	open_gate(&gate);
-	fake_await_hang(vf);
+	assert_true(fake_await_hang(vf));
 	fake_release(vf);
 	assert_int_equal(swo_device_wait(vf->dev, NULL), 0);
 	scene_close(&s);
@@ -374,20 +375,20 @@ static void time_in_the_queue_is_bounded_too(void **state)
 	struct swo_error err = {0};
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
 	struct gate gate = {.scene = &s};
 	struct swo_job job = {.fn = stand_at_gate, .opaque = &gate};
 
 	swo_worker_submit(swo_device_worker(vf->dev), &job);
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_STOP_COPY, NULL), 0);
-	fake_hasten(vf, true);
+	scene_hasten(vf, true);
 	assert_int_equal(swo_device_wait(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_non_null(strstr(err.text, "busy with another job"));
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
 	scene_expect(&s, "");
 	open_gate(&gate);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	/* What it was asked for is not done late; it is only brought back. */
 	scene_expect(&s, "vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	scene_close(&s);
@@ -396,7 +397,7 @@ static void time_in_the_queue_is_bounded_too(void **state)
 /* Arrival */
 
 struct stream {
-	struct fake *fake;
+	struct fake_device *fake;
 	struct gate gate;
 	bool began;
 	bool on_worker;
@@ -410,10 +411,10 @@ static void run_stream(void *opaque)
 
 	stream->on_worker = swo_worker_is_current(swo_device_worker(stream->fake->dev));
 	stream->found = swo_device_state(stream->fake->dev);
-	pthread_mutex_lock(&stream->gate.scene->mutex);
+	pthread_mutex_lock(&stream->gate.scene->group.mutex);
 	stream->began = true;
-	pthread_cond_broadcast(&stream->gate.scene->changed);
-	pthread_mutex_unlock(&stream->gate.scene->mutex);
+	pthread_cond_broadcast(&stream->gate.scene->group.changed);
+	pthread_mutex_unlock(&stream->gate.scene->group.mutex);
 	stand_at_gate(&stream->gate);
 }
 
@@ -423,7 +424,7 @@ static void the_waiter_is_let_go_before_the_arrival_function_ends(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY_P2P);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY_P2P);
 	struct stream stream = {.fake = vf, .gate.scene = &s};
 
 	swo_device_on_arrival(vf->dev, SWO_DEVICE_STOP_COPY, run_stream, &stream);
@@ -446,24 +447,24 @@ static void only_the_state_that_was_walked_to_counts_as_arrival(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
 	struct stream stream = {.fake = vf, .gate = {&s, true}};
 
 	swo_device_on_arrival(vf->dev, SWO_DEVICE_STOP, run_stream, &stream);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP_COPY, NULL), 0);
-	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, DO_FAIL, 1);
+	fake_script(vf, SWO_DEVICE_STOP_COPY, SWO_DEVICE_STOP, FAKE_FAIL, 1);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP, NULL), -1);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	assert_false(stream.began);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP, NULL), 0);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	assert_true(stream.began);
 
 	stream.began = false;
 	swo_device_on_arrival(vf->dev, SWO_DEVICE_STOP, NULL, NULL);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_RUNNING_P2P, NULL), 0);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP, NULL), 0);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	assert_false(stream.began);
 	scene_close(&s);
 }
@@ -474,14 +475,14 @@ static void nothing_arrives_when_the_waiter_has_given_up(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
 	struct stream stream = {.fake = vf, .gate = {&s, true}};
 
 	swo_device_on_arrival(vf->dev, SWO_DEVICE_STOP_COPY, run_stream, &stream);
-	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_STOP_COPY, DO_HANG, 1);
+	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_STOP_COPY, FAKE_HANG, 1);
 	walk_into_hang(vf, SWO_DEVICE_STOP_COPY, NULL);
 	fake_release(vf);
-	fake_await_settled(vf);
+	scene_await_settled(vf);
 	assert_false(stream.began);
 	scene_close(&s);
 }
@@ -502,7 +503,7 @@ static void a_job_of_the_worker_may_walk_right_there(void **state)
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RESUMING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
 	struct stream stream = {.fake = vf, .rc = 7};
 	struct swo_job job = {.fn = finalise, .opaque = &stream};
 
@@ -527,7 +528,7 @@ static void a_job_of_the_worker_gives_way_to_a_walk_that_waits_for_it(void **sta
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_STOP_COPY);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY);
 	struct stream stream = {.fake = vf, .gate.scene = &s};
 	struct swo_job job = {.fn = finalise_after_gate, .opaque = &stream};
 
@@ -547,12 +548,12 @@ static void costs_are_learned_per_arc_and_only_from_arcs_that_passed(void **stat
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
 	struct swo_arc_cost cost;
 	const enum swo_device_state run = SWO_DEVICE_RUNNING, p2p = SWO_DEVICE_RUNNING_P2P;
 
 	assert_int_equal(swo_device_arc_cost(vf->dev, run, p2p).count, 0);
-	fake_script(vf, run, p2p, DO_FAIL, 1);
+	fake_script(vf, run, p2p, FAKE_FAIL, 1);
 	assert_int_equal(swo_device_set_state(vf->dev, p2p, NULL), -1);
 	assert_int_equal(swo_device_arc_cost(vf->dev, run, p2p).count, 0);
 	for (int i = 0; i < 3; i++) {
@@ -584,8 +585,8 @@ static void what_is_expected_of_a_device_holds_until_it_has_walked_the_arc(void 
 	struct scene s;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_RUNNING);
-	struct fake *plain = scene_add(&s, SWO_MIG_STOP_COPY, SWO_DEVICE_RUNNING);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+	struct fake_device *plain = scene_add(&s, SWO_MIG_STOP_COPY, SWO_DEVICE_RUNNING);
 
 	assert_int_equal(swo_device_expected(vf->dev).pf, -1);
 	assert_int_equal(swo_device_path_ns(vf->dev, run, copy), 0);
@@ -616,9 +617,9 @@ static void every_arc_is_on_the_timeline_under_its_name(void **state)
 	struct swo_span span;
 
 	scene_open(&s);
-	struct fake *vf = scene_add(&s, ALL_FLAGS, SWO_DEVICE_PRE_COPY);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY);
 	swo_device_set_timeline(vf->dev, timeline);
-	fake_script(vf, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, DO_FAIL, 1);
+	fake_script(vf, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 1);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP_COPY, NULL), -1);
 	swo_device_set_timeline(vf->dev, NULL);
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP_COPY, NULL), 0);

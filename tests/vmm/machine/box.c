@@ -44,9 +44,9 @@ void box_up(struct box *box, box_change *change)
 	talk_make_dir(box->dir);
 	snprintf(box->path, sizeof(box->path), "%s/qmp", box->dir);
 	for (unsigned i = 0; i < BOX_DEVICES; i++) {
-		fake_init(&box->fake[i], ids[i]);
+		fake_pci_init(&box->fake[i], ids[i]);
 		devices[i] = (struct vmm_device_config){.slot = -1,
-			.ops = &fake_ops,
+			.ops = fake_pci_ops(),
 			.self = &box->fake[i],
 			.migration_events = true};
 		strcpy(devices[i].id, ids[i]);
@@ -72,8 +72,8 @@ void box_down(struct box *box)
 	qmp_server_stop(server);
 	vmm_machine_free(box->machine);
 	for (unsigned i = 0; i < BOX_DEVICES; i++) {
-		assert_true(box->fake[i].destroyed);
-		fake_fini(&box->fake[i]);
+		assert_true(box->fake[i].device.destroyed);
+		fake_pci_fini(&box->fake[i]);
 	}
 	talk_remove_dir(box->dir);
 	pthread_mutex_destroy(&box->mutex);
@@ -84,9 +84,9 @@ void box_rings(struct box *box)
 	swo_deadline deadline = swo_deadline_ms(TALK_MS);
 
 	for (unsigned i = 0; i < BOX_DEVICES; i++) {
-		uint64_t before = fake_doorbells(&box->fake[i]);
+		uint64_t before = fake_pci_doorbells(&box->fake[i]);
 
-		while (fake_doorbells(&box->fake[i]) < before + 5) {
+		while (fake_pci_doorbells(&box->fake[i]) < before + 5) {
 			assert_false(swo_deadline_passed(deadline));
 			swo_sleep_until(swo_now_ns() + 1000000);
 		}

@@ -5,7 +5,7 @@
 #ifndef TESTS_VMM_MACHINE_BOX_H
 #define TESTS_VMM_MACHINE_BOX_H
 
-#include "tests/vmm/fake_device.h"
+#include "tests/vmm/fake_pci.h"
 #include "tests/vmm/qmp/qmp_talk.h"
 #include "vmm/machine/internal.h"
 #include "vmm/machine/qmp.h"
@@ -18,7 +18,7 @@ struct box {
 	pthread_mutex_t mutex;
 	struct qmp_server *server;
 	struct vmm_machine *machine;
-	struct fake_device fake[BOX_DEVICES];
+	struct fake_pci fake[BOX_DEVICES];
 };
 
 /* Changes what a box is made with; NULL: nothing. */

@@ -48,7 +48,7 @@ static void a_paused_machine_does_nothing_until_cont(void **state)
 	box_up(&box, paused);
 	talk_open(&talk, box.path, true);
 	box_expect_status(&talk, "prelaunch", false);
-	assert_int_equal(fake_doorbells(&box.fake[0]), 0);
+	assert_int_equal(fake_pci_doorbells(&box.fake[0]), 0);
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	json_decref(talk_event(&talk, "RESUME"));
 	box_expect_status(&talk, "running", true);
@@ -72,8 +72,8 @@ static void stop_stops_vcpus_and_devices_and_cont_brings_them_back(void **state)
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
 	json_decref(talk_event(&talk, "STOP"));
 	box_expect_status(&talk, "paused", false);
-	assert_int_equal(fake_state(&box.fake[0]), SWO_DEVICE_STOP);
-	assert_int_equal(fake_state(&box.fake[1]), SWO_DEVICE_STOP);
+	assert_int_equal(fake_state(&box.fake[0].device), SWO_DEVICE_STOP);
+	assert_int_equal(fake_state(&box.fake[1].device), SWO_DEVICE_STOP);
 	ret = talk_do(&talk, "{\"execute\": \"x-check-ram\"}");
 	assert_true(json_integer_value(json_object_get(ret, "pages")) > 0);
 	assert_int_equal(json_integer_value(json_object_get(ret, "mismatches")), 0);
@@ -86,7 +86,7 @@ static void stop_stops_vcpus_and_devices_and_cont_brings_them_back(void **state)
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	json_decref(talk_event(&talk, "RESUME"));
-	assert_int_equal(fake_state(&box.fake[0]), SWO_DEVICE_RUNNING);
+	assert_int_equal(fake_state(&box.fake[0].device), SWO_DEVICE_RUNNING);
 	box_rings(&box);
 	talk_close(&talk);
 	box_down(&box);
@@ -102,9 +102,9 @@ static void the_monitor_answers_while_a_device_is_slow_to_stop(void **state)
 	box_up(&box, NULL);
 	talk_open(&one, box.path, true);
 	talk_open(&two, box.path, true);
-	fake_hold(&box.fake[1], SWO_DEVICE_STOP);
+	fake_script(&box.fake[1].device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	talk_send(&one, "{\"execute\": \"stop\"}", 19);
-	fake_wait_held(&box.fake[1]);
+	assert_true(fake_await_hang(&box.fake[1].device));
 	/* Both its own and what other clients ask, short of another change. */
 	box_expect_status(&two, "running", true);
 	json_decref(talk_do(&two, "{\"execute\": \"x-query-devices\"}"));
@@ -112,7 +112,7 @@ static void the_monitor_answers_while_a_device_is_slow_to_stop(void **state)
 	json_decref(talk_do(&two, "{\"execute\": \"x-query-guest\"}"));
 	pfd.fd = one.fd;
 	assert_int_equal(poll(&pfd, 1, 0), 0);
-	fake_release(&box.fake[1]);
+	fake_release(&box.fake[1].device);
 	json_decref(talk_reply(&one));
 	box_expect_status(&two, "paused", false);
 	talk_close(&one);
@@ -128,11 +128,11 @@ static void a_device_that_fails_a_plain_stop_is_told_of_and_the_vm_is_paused(voi
 	(void)state;
 	box_up(&box, NULL);
 	talk_open(&talk, box.path, true);
-	fake_fail(&box.fake[0], SWO_DEVICE_STOP);
+	fake_script(&box.fake[0].device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_FAIL, 0);
 	talk_refused(&talk, "{\"execute\": \"stop\"}", "GenericError", "vf0");
 	box_expect_status(&talk, "paused", false);
-	assert_int_equal(fake_state(&box.fake[1]), SWO_DEVICE_STOP);
-	fake_fail(&box.fake[0], SWO_DEVICE_ERROR);
+	assert_int_equal(fake_state(&box.fake[1].device), SWO_DEVICE_STOP);
+	fake_script(&box.fake[0].device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_PASS, 0);
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	box_rings(&box);
 	talk_close(&talk);
@@ -148,12 +148,12 @@ static void a_device_that_fails_the_switchovers_stop_leaves_the_vm_running(void 
 	(void)state;
 	box_up(&box, NULL);
 	talk_open(&talk, box.path, true);
-	fake_fail(&box.fake[1], SWO_DEVICE_STOP_COPY);
+	fake_script(&box.fake[1].device, SWO_DEVICE_STOP, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 0);
 	assert_int_equal(machine_ops.stop(box.machine, &err), -1);
 	assert_non_null(strstr(err.text, "vf1"));
 	box_expect_status(&talk, "running", true);
-	assert_int_equal(fake_state(&box.fake[0]), SWO_DEVICE_RUNNING);
-	assert_int_equal(fake_state(&box.fake[1]), SWO_DEVICE_RUNNING);
+	assert_int_equal(fake_state(&box.fake[0].device), SWO_DEVICE_RUNNING);
+	assert_int_equal(fake_state(&box.fake[1].device), SWO_DEVICE_RUNNING);
 	box_rings(&box);
 	talk_close(&talk);
 	box_down(&box);
@@ -168,10 +168,10 @@ static void a_device_that_fails_cont_leaves_the_vm_stopped(void **state)
 	box_up(&box, NULL);
 	talk_open(&talk, box.path, true);
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
-	fake_fail(&box.fake[1], SWO_DEVICE_RUNNING_P2P);
+	fake_script(&box.fake[1].device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_FAIL, 0);
 	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "stays stopped");
 	box_expect_status(&talk, "paused", false);
-	fake_fail(&box.fake[1], SWO_DEVICE_ERROR);
+	fake_script(&box.fake[1].device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_PASS, 0);
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	box_rings(&box);
 	talk_close(&talk);
@@ -342,7 +342,7 @@ static void parameters_are_set_together_or_not_at_all(void **state)
 	expect_number(&talk, "downtime-limit", 77);
 	/* The handlers follow: stop and cont still work. */
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
-	assert_int_equal(fake_state(&box.fake[1]), SWO_DEVICE_STOP);
+	assert_int_equal(fake_state(&box.fake[1].device), SWO_DEVICE_STOP);
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	box_rings(&box);
 	talk_close(&talk);
@@ -424,10 +424,10 @@ static void handlers_that_take_time_are_called_at_each_depth(void **state)
 
 static void a_machine_that_cannot_be_is_refused_by_name(void **state)
 {
-	struct fake_device fake[2];
+	struct fake_pci fake[2];
 	struct vmm_device_config devices[2] = {
-		{.id = "vf0", .slot = -1, .ops = &fake_ops, .self = &fake[0]},
-		{.id = "vf0", .slot = -1, .ops = &fake_ops, .self = &fake[1]}};
+		{.id = "vf0", .slot = -1, .ops = fake_pci_ops(), .self = &fake[0]},
+		{.id = "vf0", .slot = -1, .ops = fake_pci_ops(), .self = &fake[1]}};
 	struct vmm_machine_config config = {.accel = VMM_ACCEL_NATIVE,
 		.vcpus = 1,
 		.ram_size = BOX_RAM,
@@ -437,13 +437,13 @@ static void a_machine_that_cannot_be_is_refused_by_name(void **state)
 	struct swo_error err;
 
 	(void)state;
-	fake_init(&fake[0], "a");
-	fake_init(&fake[1], "b");
+	fake_pci_init(&fake[0], "a");
+	fake_pci_init(&fake[1], "b");
 	assert_int_equal(vmm_machine_create(&config, &machine, &err), -1);
 	assert_non_null(strstr(err.text, "vf0"));
-	assert_true(fake[0].destroyed && fake[1].destroyed);
-	fake_fini(&fake[0]);
-	fake_fini(&fake[1]);
+	assert_true(fake[0].device.destroyed && fake[1].device.destroyed);
+	fake_pci_fini(&fake[0]);
+	fake_pci_fini(&fake[1]);
 	config.device_count = 0;
 	config.vcpus = 65;
 	assert_int_equal(vmm_machine_create(&config, &machine, &err), -1);

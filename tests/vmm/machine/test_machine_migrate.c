@@ -135,7 +135,7 @@ static void a_guest_moves_whole_and_each_monitor_tells_its_side(void **state)
 	box_uri_command(text, "migrate", &pair.target);
 	talk_refused(&pair.s, text, "GenericError", "elsewhere");
 	json_decref(talk_do(&pair.s, "{\"execute\": \"migrate_cancel\"}"));
-	assert_int_equal(fake_state(&pair.source.fake[0]), SWO_DEVICE_STOP);
+	assert_int_equal(fake_state(&pair.source.fake[0].device), SWO_DEVICE_STOP);
 
 	ret = talk_do(&pair.s, "{\"execute\": \"query-migrate\"}");
 	assert_true(json_is_true(json_object_get(ret, "x-committed")));
@@ -195,9 +195,9 @@ static void a_device_arrives_with_its_bars_and_interrupts(void **state)
 	box_wait_migration(&pair.t, "completed");
 	vmm_pci_pio_read(pair.target.machine->pci, 0xcfc, &got, 4);
 	assert_int_equal(got, moved); /* the latch came along, too */
-	assert_true(
-		fake_has_map(&pair.target.fake[1], moved, 0x1000, pair.target.fake[0].inbox_fd));
-	assert_true(fake_writes(&pair.target.fake[0], 7, 4, NULL) >= 1);
+	assert_true(fake_has_map(
+		&pair.target.fake[1].device, moved, 0x1000, pair.target.fake[0].inbox_fd));
+	assert_true(fake_pci_writes(&pair.target.fake[0], 7, 4, NULL) >= 1);
 	pair_down(&pair);
 }
 
@@ -240,9 +240,10 @@ static void a_cancelled_migration_leaves_the_source_as_it_was(void **state)
 
 	(void)state;
 	pair_up(&pair, incoming);
-	fake_hold(&pair.target.fake[0], SWO_DEVICE_RESUMING);
+	fake_script(
+		&pair.target.fake[0].device, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, FAKE_HANG, 1);
 	migrate(&pair);
-	fake_wait_held(&pair.target.fake[0]);
+	assert_true(fake_await_hang(&pair.target.fake[0].device));
 	/* Under way: what it was begun with stays, a stop is allowed, cont is not. */
 	talk_refused(&pair.s,
 		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"x-join\": \"depth\"}}",
@@ -251,7 +252,7 @@ static void a_cancelled_migration_leaves_the_source_as_it_was(void **state)
 	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "cancel");
 	json_decref(talk_do(&pair.s, "{\"execute\": \"migrate_cancel\"}"));
 	box_wait_migration(&pair.s, "cancelled");
-	fake_release(&pair.target.fake[0]);
+	fake_release(&pair.target.fake[0].device);
 	box_expect_status(&pair.s, "paused", false);
 	json_decref(talk_do(&pair.s, "{\"execute\": \"cont\"}"));
 	box_rings(&pair.source);
@@ -267,7 +268,8 @@ static void between_go_and_started_the_source_neither_runs_nor_quits(void **stat
 
 	(void)state;
 	pair_up(&pair, incoming);
-	fake_hold(&pair.target.fake[1], SWO_DEVICE_RUNNING);
+	fake_script(&pair.target.fake[1].device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING,
+		FAKE_HANG, 1);
 	migrate(&pair);
 	while (!committed) {
 		json_t *ret = talk_do(&pair.s, "{\"execute\": \"query-migrate\"}");
@@ -281,8 +283,8 @@ static void between_go_and_started_the_source_neither_runs_nor_quits(void **stat
 	talk_refused(&pair.s, "{\"execute\": \"migrate_cancel\"}", "GenericError", "no return");
 	talk_refused(&pair.s, "{\"execute\": \"stop\"}", "GenericError", "switched over");
 	json_decref(talk_do(&pair.s, "{\"execute\": \"quit\", \"arguments\": {\"force\": true}}"));
-	fake_wait_held(&pair.target.fake[1]);
-	fake_release(&pair.target.fake[1]);
+	assert_true(fake_await_hang(&pair.target.fake[1].device));
+	fake_release(&pair.target.fake[1].device);
 	box_wait_migration(&pair.s, "completed");
 	box_wait_migration(&pair.t, "completed");
 	box_expect_status(&pair.t, "running", true);

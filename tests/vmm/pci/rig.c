@@ -74,7 +74,7 @@ void rig_add(struct rig *rig, const char *name, const char *bus)
 {
 	unsigned i = rig->count++;
 	struct vmm_pci_device_desc desc = {
-		.id = name, .ops = &fake_ops, .self = &rig->fake[i], .bus = bus, .slot = -1};
+		.id = name, .ops = fake_pci_ops(), .self = &rig->fake[i], .bus = bus, .slot = -1};
 	struct swo_error err;
 
 	assert_int_equal(vmm_pci_add_device(rig->pci, &desc, &rig->fn[i], &err), 0);
@@ -96,7 +96,7 @@ void rig_up(struct rig *rig, unsigned devices, unsigned behind)
 	if (behind)
 		assert_int_equal(vmm_pci_add_root_port(rig->pci, "rp0", &err), 0);
 	for (unsigned i = 0; i < devices; i++) {
-		fake_init(&rig->fake[i], names[i]);
+		fake_pci_init(&rig->fake[i], names[i]);
 		rig_add(rig, names[i], i + behind >= devices ? "rp0" : NULL);
 	}
 	rig_end(rig);
@@ -110,7 +110,7 @@ void rig_down(struct rig *rig)
 	for (unsigned i = 0; i < RIG_DEVICES; i++)
 		assert_int_equal(rig->map[i].size, 0);
 	for (unsigned i = 0; i < rig->count; i++)
-		fake_fini(&rig->fake[i]);
+		fake_pci_fini(&rig->fake[i]);
 	swo_ram_free(rig->ram);
 }
 

@@ -5,7 +5,7 @@
 #ifndef TESTS_VMM_PCI_RIG_H
 #define TESTS_VMM_PCI_RIG_H
 
-#include "tests/vmm/fake_device.h"
+#include "tests/vmm/fake_pci.h"
 #include "vmm/pci/pci.h"
 
 #define RIG_DEVICES 4
@@ -25,7 +25,7 @@ struct rig_map {
 struct rig {
 	struct swo_ram *ram;
 	struct vmm_pci *pci;
-	struct fake_device fake[RIG_DEVICES];
+	struct fake_pci fake[RIG_DEVICES];
 	struct vmm_pci_function *fn[RIG_DEVICES];
 	unsigned count;
 	struct rig_msi msi[RIG_DEVICES * FAKE_VECTORS];
@@ -37,7 +37,7 @@ struct rig {
 
 /* `behind`: that many of the devices, the last ones, lie behind root port "rp0". */
 void rig_up(struct rig *rig, unsigned devices, unsigned behind);
-/* The same in steps: the bus, a device that fake_init() has made, and then the rest. */
+/* The same in steps: the bus, a device that fake_pci_init() has made, and then the rest. */
 void rig_begin(struct rig *rig);
 void rig_add(struct rig *rig, const char *name, const char *bus);
 void rig_end(struct rig *rig);

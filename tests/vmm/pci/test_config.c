@@ -103,7 +103,7 @@ static void bars_are_aligned_apart_and_in_their_bridge_s_window(void **state)
 		assert_true(end[i] - 1 <= ((uint64_t)(window >> 16 & 0xfff0) << 16 | 0xfffff));
 	}
 	/* The device knows, too. */
-	assert_int_equal(fake_writes(&rig.fake[0], 7, 0x10, &(uint64_t){0}), 1);
+	assert_int_equal(fake_pci_writes(&rig.fake[0], 7, 0x10, &(uint64_t){0}), 1);
 	rig_down(&rig);
 }
 
@@ -121,10 +121,10 @@ static void mmio_reaches_the_bar_it_hits_while_memory_decoding_is_on(void **stat
 	assert_int_equal(rig_mmio_read(&rig, bar + 8, 4), 8);
 	assert_int_equal(rig_mmio_read(&rig, bar + SIMVF_BAR_REGS_SIZE - 4, 4), 0xfffc);
 	rig_mmio_write(&rig, bar + 0x1000, 77, 8);
-	assert_int_equal(fake_writes(&rig.fake[1], 0, 0x1000, &last), 1);
+	assert_int_equal(fake_pci_writes(&rig.fake[1], 0, 0x1000, &last), 1);
 	assert_int_equal(last, 77);
 	assert_true(rig.fake[1].writes[rig.fake[1].write_count - 1].posted);
-	assert_int_equal(fake_writes(&rig.fake[0], 0, 0x1000, NULL), 0);
+	assert_int_equal(fake_pci_writes(&rig.fake[0], 0, 0x1000, NULL), 0);
 	assert_int_equal(rig_mmio_read(&rig, 0xd0000000, 8), UINT64_MAX);
 	rig_mmio_write(&rig, 0xd0000000, 1, 4);
 	rig_down(&rig);
@@ -165,8 +165,8 @@ static void of_overlapping_bars_the_lower_one_answers(void **state)
 	rig_config_write(&rig, 1 << 3, 0x10, 0xf0000000, 4);
 	rig_config_write(&rig, 2 << 3, 0x18, 0xf0008000, 4); /* the inbox, in the middle */
 	rig_mmio_write(&rig, 0xf0008000, 5, 4);
-	assert_int_equal(fake_writes(&rig.fake[0], 0, 0x8000, NULL), 1);
-	assert_int_equal(fake_writes(&rig.fake[1], 2, 0, NULL), 0);
+	assert_int_equal(fake_pci_writes(&rig.fake[0], 0, 0x8000, NULL), 1);
+	assert_int_equal(fake_pci_writes(&rig.fake[1], 2, 0, NULL), 0);
 	rig_down(&rig);
 }
 
@@ -184,7 +184,7 @@ static void what_the_vmm_does_not_stand_in_for_is_the_device_s(void **state)
 	/* What lies in a capability is the device's. */
 	assert_int_equal(rig_config_read(&rig, 8, 0x64, 4), 0xdeadbeef);
 	rig_config_write(&rig, 8, 0x64, 0x12345678, 4);
-	assert_int_equal(fake_writes(&rig.fake[0], 7, 0x64, &last), 1);
+	assert_int_equal(fake_pci_writes(&rig.fake[0], 7, 0x64, &last), 1);
 	assert_int_equal(last, 0x12345678);
 	assert_int_equal(rig_config_read(&rig, 8, 0x64, 4), 0x12345678);
 	/* Status is the device's, command ours. */
@@ -224,7 +224,7 @@ static void devices_behind_a_root_port_answer_on_its_secondary_bus(void **state)
 
 static void devices_fill_slots_then_functions_a_clash_is_refused_by_name(void **state)
 {
-	struct fake_device fake[40];
+	struct fake_pci fake[40];
 	struct vmm_pci_function *fn;
 	struct vmm_pci *pci;
 	struct vmm_msi_ops msi = {0};
@@ -236,10 +236,10 @@ static void devices_fill_slots_then_functions_a_clash_is_refused_by_name(void **
 	assert_int_equal(vmm_pci_create(ram, &msi, &(struct vmm_map_ops){0}, &pci, &err), 0);
 	for (unsigned i = 0; i < 40; i++) {
 		struct vmm_pci_device_desc desc = {
-			.id = id, .ops = &fake_ops, .self = &fake[i], .slot = -1};
+			.id = id, .ops = fake_pci_ops(), .self = &fake[i], .slot = -1};
 
 		snprintf(id, sizeof(id), "d%u", i);
-		fake_init(&fake[i], "fake");
+		fake_pci_init(&fake[i], "fake");
 		assert_int_equal(vmm_pci_add_device(pci, &desc, &fn, &err), 0);
 		vmm_pci_address(fn, address);
 		if (i == 30)
@@ -249,11 +249,11 @@ static void devices_fill_slots_then_functions_a_clash_is_refused_by_name(void **
 	}
 
 	struct vmm_pci_device_desc again = {
-		.id = "d0", .ops = &fake_ops, .self = &fake[0], .slot = -1};
+		.id = "d0", .ops = fake_pci_ops(), .self = &fake[0], .slot = -1};
 	struct vmm_pci_device_desc taken = {
-		.id = "x", .ops = &fake_ops, .self = &fake[0], .slot = 1};
+		.id = "x", .ops = fake_pci_ops(), .self = &fake[0], .slot = 1};
 	struct vmm_pci_device_desc bus = {
-		.id = "y", .ops = &fake_ops, .self = &fake[0], .bus = "rp9"};
+		.id = "y", .ops = fake_pci_ops(), .self = &fake[0], .bus = "rp9"};
 
 	assert_int_equal(vmm_pci_add_device(pci, &again, &fn, &err), -1);
 	assert_non_null(strstr(err.text, "'d0'"));
@@ -263,7 +263,7 @@ static void devices_fill_slots_then_functions_a_clash_is_refused_by_name(void **
 	assert_non_null(strstr(err.text, "'rp9'"));
 	vmm_pci_free(pci);
 	for (unsigned i = 0; i < 40; i++)
-		fake_fini(&fake[i]);
+		fake_pci_fini(&fake[i]);
 	swo_ram_free(ram);
 }
 
@@ -274,11 +274,12 @@ static void every_device_can_reach_ram_and_its_siblings_mappable_bars(void **sta
 	(void)state;
 	rig_up(&rig, 3, 1);
 	for (unsigned i = 0; i < 3; i++) {
-		assert_int_equal(rig.fake[i].map_count, 3); /* RAM and two siblings */
-		assert_true(fake_has_map(&rig.fake[i], 0, 1 << 20, swo_ram_region(rig.ram, 0)->fd));
+		assert_int_equal(rig.fake[i].device.map_count, 3); /* RAM and two siblings */
+		assert_true(fake_has_map(
+			&rig.fake[i].device, 0, 1 << 20, swo_ram_region(rig.ram, 0)->fd));
 		for (unsigned j = 0; j < 3; j++)
-			assert_int_equal(fake_has_map(&rig.fake[i], rig_bar(&rig, j, 2), 0x1000,
-						 rig.fake[j].inbox_fd),
+			assert_int_equal(fake_has_map(&rig.fake[i].device, rig_bar(&rig, j, 2),
+						 0x1000, rig.fake[j].inbox_fd),
 				i != j);
 	}
 	rig_down(&rig);
@@ -298,18 +299,18 @@ static void dma_maps_follow_a_bar_that_moves_and_only_then(void **state)
 	rig_enable(&rig, 0);
 	rig_config_write(&rig, 8, 0x18, 0xffffffff, 4);
 	rig_config_write(&rig, 8, 0x18, old, 4);
-	assert_int_equal(rig.fake[1].unmap_calls, 0);
-	assert_int_equal(rig.fake[1].map_calls, 3);
+	assert_int_equal(rig.fake[1].device.unmap_calls, 0);
+	assert_int_equal(rig.fake[1].device.map_calls, 3);
 	/* A move is followed, by the siblings only. */
 	rig_config_write(&rig, 8, 0x18, 0xf2000000, 4);
-	assert_true(fake_has_map(&rig.fake[1], 0xf2000000, 0x1000, rig.fake[0].inbox_fd));
-	assert_false(fake_has_map(&rig.fake[1], old, 0x1000, rig.fake[0].inbox_fd));
-	assert_true(fake_has_map(&rig.fake[2], 0xf2000000, 0x1000, rig.fake[0].inbox_fd));
-	assert_int_equal(rig.fake[0].unmap_calls, 0);
+	assert_true(fake_has_map(&rig.fake[1].device, 0xf2000000, 0x1000, rig.fake[0].inbox_fd));
+	assert_false(fake_has_map(&rig.fake[1].device, old, 0x1000, rig.fake[0].inbox_fd));
+	assert_true(fake_has_map(&rig.fake[2].device, 0xf2000000, 0x1000, rig.fake[0].inbox_fd));
+	assert_int_equal(rig.fake[0].device.unmap_calls, 0);
 	/* Onto a sibling that is switched off: its map makes room. */
 	rig_config_write(&rig, 8, 0x18, other, 4);
-	assert_true(fake_has_map(&rig.fake[2], other, 0x1000, rig.fake[0].inbox_fd));
-	assert_int_equal(rig.fake[2].map_count, 2);
+	assert_true(fake_has_map(&rig.fake[2].device, other, 0x1000, rig.fake[0].inbox_fd));
+	assert_int_equal(rig.fake[2].device.map_count, 2);
 	rig_down(&rig);
 }
 
@@ -357,7 +358,7 @@ static void while_a_bar_moves_its_neighbours_lose_no_write(void **state)
 		atomic_store(&ringer[i].quit, true);
 		pthread_join(thread[i], NULL);
 	}
-	assert_int_equal(fake_doorbells(&rig.fake[1]), ringer[0].rung + ringer[1].rung);
+	assert_int_equal(fake_pci_doorbells(&rig.fake[1]), ringer[0].rung + ringer[1].rung);
 	rig_down(&rig);
 }
 

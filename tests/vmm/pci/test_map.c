@@ -10,7 +10,7 @@
 
 #define INBOX 0x18 /* the BAR's register */
 
-static uint64_t in_memory(struct fake_device *fake, uint64_t at)
+static uint64_t in_memory(struct fake_pci *fake, uint64_t at)
 {
 	uint64_t word = 0;
 
@@ -38,7 +38,7 @@ static void a_mapped_bar_is_reached_in_its_memory_not_through_the_backend(void *
 	/* The last bytes, and over the end. */
 	assert_int_equal(rig_mmio_read(&rig, inbox + SIMVF_BAR_INBOX_SIZE - 8, 8), 0);
 	assert_true(rig_mmio_read(&rig, inbox + SIMVF_BAR_INBOX_SIZE - 4, 8) == UINT64_MAX);
-	assert_int_equal(fake_writes(&rig.fake[0], 2, 64, NULL), 0);
+	assert_int_equal(fake_pci_writes(&rig.fake[0], 2, 64, NULL), 0);
 	assert_int_equal(rig.fake[0].reads, reads);
 	rig_down(&rig);
 }
@@ -114,12 +114,12 @@ static void what_the_accelerator_does_not_take_is_trapped(void **state)
 /* One device whose MSI-X table and pending bits lie at these offsets of its mappable BAR. */
 static void with_msix_within(struct rig *rig, uint32_t table, uint32_t pba, uint64_t size)
 {
-	struct fake_device *fake = &rig->fake[0];
+	struct fake_pci *fake = &rig->fake[0];
 
 	table |= SIMVF_BAR_INBOX;
 	pba |= SIMVF_BAR_INBOX;
 	rig_begin(rig);
-	fake_init(fake, "vf0");
+	fake_pci_init(fake, "vf0");
 	fake->inbox_size = size;
 	assert_int_equal(ftruncate(fake->inbox_fd, (off_t)size), 0);
 	memcpy(fake->config + 0x44, &table, sizeof(table));

@@ -114,7 +114,7 @@ static void the_table_reads_back_and_never_reaches_the_device(void **state)
 	set_entry(&rig, 15, 0x1234567800ull, 0xabcd, 0xffffffff);
 	assert_int_equal(rig_mmio_read(&rig, at + 15 * 16, 8), 0x1234567800ull);
 	assert_int_equal(rig_mmio_read(&rig, at + 15 * 16 + 8, 8), 0x10000abcdull);
-	assert_int_equal(fake_writes(&rig.fake[0], 4, 15 * 16, NULL), 0);
+	assert_int_equal(fake_pci_writes(&rig.fake[0], 4, 15 * 16, NULL), 0);
 	/* Odd accesses do nothing. */
 	rig_mmio_write(&rig, at + 15 * 16, 0, 2);
 	rig_mmio_write(&rig, at + 15 * 16 + 2, 0, 4);
@@ -122,7 +122,7 @@ static void the_table_reads_back_and_never_reaches_the_device(void **state)
 	assert_int_equal(rig_mmio_read(&rig, at + 15 * 16 + 1, 2), 0xffff);
 	/* Next to the table the device is asked. */
 	rig_mmio_write(&rig, at + 0x400, 9, 4);
-	assert_int_equal(fake_writes(&rig.fake[0], 4, 0x400, NULL), 1);
+	assert_int_equal(fake_pci_writes(&rig.fake[0], 4, 0x400, NULL), 1);
 	rig_down(&rig);
 }
 

@@ -62,8 +62,9 @@ static void a_loaded_device_looks_to_the_guest_as_the_saved_one_did(void **state
 	assert_int_equal(target.msi[2].data, 0x55);
 	assert_true(target.msi[1].masked);
 	/* The BAR that had moved is mapped where it is now. */
-	assert_true(fake_has_map(&target.fake[1], 0xf3000000, 0x1000, target.fake[0].inbox_fd));
-	assert_int_equal(target.fake[1].map_count, 2);
+	assert_true(
+		fake_has_map(&target.fake[1].device, 0xf3000000, 0x1000, target.fake[0].inbox_fd));
+	assert_int_equal(target.fake[1].device.map_count, 2);
 	swo_buf_free(&buf);
 	rig_down(&source);
 	rig_down(&target);
@@ -83,11 +84,11 @@ static void the_command_is_written_last_and_once_a_session(void **state)
 	vmm_pci_begin_load(target.pci);
 	assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
 
-	struct fake_device *fake = &target.fake[0];
+	struct fake_pci *fake = &target.fake[0];
 	unsigned writes = fake->write_count;
 
 	assert_int_equal(fake->writes[writes - 1].offset, 4);
-	assert_int_equal(fake_writes(fake, 7, 4, NULL), 1);
+	assert_int_equal(fake_pci_writes(fake, 7, 4, NULL), 1);
 	/* The same again: the device hears nothing. */
 	assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
 	assert_int_equal(fake->write_count, writes);
@@ -97,11 +98,11 @@ static void the_command_is_written_last_and_once_a_session(void **state)
 	save(&source, 0, &buf);
 	assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
 	assert_int_equal(fake->write_count, writes + 1);
-	assert_int_equal(fake_writes(fake, 7, 4, NULL), 2);
+	assert_int_equal(fake_pci_writes(fake, 7, 4, NULL), 2);
 	/* A new session forgets. */
 	vmm_pci_begin_load(target.pci);
 	assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
-	assert_int_equal(fake_writes(fake, 7, 4, NULL), 3);
+	assert_int_equal(fake_pci_writes(fake, 7, 4, NULL), 3);
 	swo_buf_free(&buf);
 	rig_down(&source);
 	rig_down(&target);
@@ -265,8 +266,9 @@ static void different_devices_load_at_once(void **state)
 	}
 	for (unsigned i = 0; i < 4; i++)
 		for (unsigned j = 0; j < 4; j++)
-			assert_int_equal(fake_has_map(&target.fake[i], 0xf4000000 + j * 0x1000,
-						 0x1000, target.fake[j].inbox_fd),
+			assert_int_equal(
+				fake_has_map(&target.fake[i].device, 0xf4000000 + j * 0x1000,
+					0x1000, target.fake[j].inbox_fd),
 				i != j);
 	for (unsigned i = 0; i < 4; i++)
 		swo_buf_free(&buf[i]);

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fake_device.h - a device in this process for whoever needs a `struct swo_device_ops`: its arcs
+ * do what a script says (pass, fail, break, hang, meet those of other devices), its state is bytes,
+ * its DMA log and maps are kept to be looked at. As strict as a driver: single arcs of the uAPI
+ * only, data in the states that have a session, one call at a time on one thread. What breaks a
+ * rule is an offence, counted, for the test's end to look at.
+ */
+#ifndef TESTBED_FAKE_DEVICE_H
+#define TESTBED_FAKE_DEVICE_H
+
+#include "switchover/device.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define FAKE_GUARD_MS	30000 /* ends a test that would hang; decides none */
+#define FAKE_FLAGS_ALL	(SWO_MIG_STOP_COPY | SWO_MIG_P2P | SWO_MIG_PRE_COPY)
+#define FAKE_MAPS_MAX	64
+#define FAKE_RANGES_MAX 16
+
+/* What an arc does. */
+enum fake_deed {
+	FAKE_PASS,
+	FAKE_FAIL,	 /* and stay */
+	FAKE_FAIL_THERE, /* return an error, but have gone there all the same */
+	FAKE_BREAK,	 /* fail into ERROR */
+	FAKE_HANG,	 /* until fake_release, then pass */
+	FAKE_MEET,	 /* wait until group->want devices are inside an arc, then pass */
+	FAKE_LOSE,	 /* the backend is gone from now on */
+};
+
+enum fake_reset { FAKE_RESET_RUNS, FAKE_RESET_KEEPS, FAKE_RESET_FAILS };
+
+/* What devices that are looked at together share. */
+struct fake_group {
+	pthread_mutex_t mutex;
+	pthread_cond_t changed;
+	int want, here; /* FAKE_MEET: proves that arcs overlap */
+	bool missed;	/* the guard ended it */
+	int arcs_now, arcs_at_once;
+};
+
+struct fake_map {
+	uint64_t iova, size, offset;
+	int fd;
+};
+
+struct fake_device {
+	char name[16];
+	struct swo_device *dev; /* the test's to make */
+	void *opaque;		/* the test's own */
+	struct fake_group *group, own;
+	uint64_t flags;
+	enum swo_device_state
+		state; /* under the group's mutex, as all that is not said otherwise */
+
+	/* -- the script -- */
+	struct fake_script {
+		enum fake_deed deed;
+		int times; /* how often, then FAKE_PASS; 0: always */
+	} script[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
+	enum fake_reset reset;
+	bool mute_state; /* get_state fails */
+	bool odd_state;	 /* get_state answers nonsense */
+	bool hang_flags; /* get_mig_flags hangs */
+	bool gone;
+	bool released;
+	int hanging;
+	/* As an arc begins, before it is judged: unlocked. And each call, under the mutex. */
+	void (*inside_arc)(struct fake_device *fake, enum swo_device_state to);
+	void (*record)(struct fake_device *fake, const char *what);
+
+	/* -- state as bytes: the worker's, not under the mutex -- */
+	size_t size;		 /* half of it may go in PRE_COPY */
+	size_t chunk;		 /* of a read or write */
+	bool owns_state;	 /* by fake_device_give_state */
+	const uint8_t *saved;	 /* what is read */
+	uint8_t *loaded;	 /* what was written */
+	const uint8_t *expected; /* what must have been written, or it is refused; NULL: anything */
+	size_t read_at, loaded_len;
+	const void *asked[SWO_READS_AHEAD]; /* oldest first; NULL: none */
+	size_t fail_read_at;		    /* a read fails from this byte on; 0: never */
+	size_t fail_write_at;		    /* likewise a write */
+	bool refuse;			    /* RESUMING->STOP fails */
+	bool loaded_ok;			    /* it found the whole */
+
+	/* -- the DMA log and maps -- */
+	bool log_on, fail_log_start, fail_log_report;
+	uint64_t log_page; /* that it chooses; 0: what was asked for. Then: that of the log */
+	struct swo_dma_range log_ranges[FAKE_RANGES_MAX];
+	size_t log_range_count;
+	const uint64_t *written; /* addresses, which every report has; NULL: none */
+	size_t written_count;
+	struct fake_map maps[FAKE_MAPS_MAX];
+	unsigned map_count, map_calls, unmap_calls;
+
+	/* -- what was done to it -- */
+	int resets;
+	int inside; /* calls at this moment: more than one is an offence */
+	pthread_t caller;
+	bool called;
+	atomic_int offences;
+	bool destroyed;
+};
+
+/* All of the functions but those of regions and interrupts. */
+extern const struct swo_device_ops fake_device_ops;
+
+void fake_group_init(struct fake_group *group);
+void fake_group_fini(struct fake_group *group);
+
+/* In RUNNING, with all flags and no state. `group` NULL: by itself. */
+void fake_device_init(struct fake_device *fake, const char *name, struct fake_group *group);
+/* After the device is destroyed. */
+void fake_device_fini(struct fake_device *fake);
+/* Memory for so much state, made of `seed`; what is loaded must be of the same. fini frees it.
+   False: no memory. */
+bool fake_device_give_state(struct fake_device *fake, size_t size, uint8_t seed);
+
+enum swo_device_state fake_state(struct fake_device *fake);
+void fake_script(struct fake_device *fake, enum swo_device_state from, enum swo_device_state to,
+	enum fake_deed deed, int times);
+/* Waits until something of this device hangs; false: it did not. */
+bool fake_await_hang(struct fake_device *fake);
+void fake_release(struct fake_device *fake);
+bool fake_has_map(struct fake_device *fake, uint64_t iova, uint64_t size, int fd);
+
+#endif
