@@ -11,26 +11,6 @@
 
 #define CASES_MAX 600
 
-#define STATUS "MIGRATION", "data.status"
-#define DEVICE "VFIO_MIGRATION", "data.device-state"
-
-/* A target's devices go through some states on their way to RESUMING, too: it begins when the last
-   one is there. */
-static const struct fault_moment first_resuming = {
-	"resuming", LAB_TARGET, DEVICE, "resuming", NULL};
-const struct fault_moment fault_moments[FAULT_MOMENTS] = {
-	{"setup", LAB_SOURCE, STATUS, "setup", NULL},
-	{"resuming", LAB_TARGET, DEVICE, "resuming", &first_resuming},
-	{"enter-precopy", LAB_SOURCE, DEVICE, "pre-copy", NULL},
-	{"precopy", LAB_SOURCE, STATUS, "active", NULL},
-	{"before-stop", LAB_SOURCE, STATUS, "device", NULL},
-	{"prepare", LAB_SOURCE, DEVICE, "pre-copy-p2p", NULL},
-	{"change", LAB_SOURCE, DEVICE, "stop-copy", NULL},
-	{"finalise", LAB_TARGET, DEVICE, "stop", &fault_moments[1]},
-	{"after-go", LAB_TARGET, DEVICE, "running-p2p", &fault_moments[1]},
-	{"start", LAB_TARGET, DEVICE, "running", &fault_moments[1]},
-};
-
 struct list {
 	struct fault_case *cases;
 	size_t count;
@@ -212,13 +192,13 @@ static const struct {
 static void add_moments(struct list *list)
 {
 	for (size_t s = 0; s < SWO_ARRAY_SIZE(strikes); s++)
-		for (size_t m = 0; m < FAULT_MOMENTS; m++) {
+		for (size_t m = 0; m < MOMENTS; m++) {
 			bool device = strikes[s].kind == FAULT_KILL_DEVICE;
-			struct fault_case *c = add(list, strikes[s].side, fault_moments[m].phase,
+			struct fault_case *c = add(list, strikes[s].side, moments[m].name,
 				strikes[s].fault, device ? (int)(m % FAULT_VFS) : -1);
 
 			c->kind = strikes[s].kind;
-			c->moment = &fault_moments[m];
+			c->moment = &moments[m];
 			c->ends = strikes[s].ends;
 			c->quick = (s + m) % 16 == 0;
 		}

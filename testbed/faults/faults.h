@@ -7,20 +7,10 @@
 #define TESTBED_FAULTS_FAULTS_H
 
 #include "testbed/link.h"
+#include "testbed/moments.h"
 #include "testbed/pair/pair.h"
 
 #define FAULT_VFS 2 /* devices of a side */
-
-/* The moments at which a machine, a device or the link can be struck, in the order in which they
-   come: an event of one side's monitor, or the first one after another. */
-struct fault_moment {
-	const char *phase;
-	enum lab_side side;
-	const char *event, *key, *word;
-	const struct fault_moment *after;
-};
-#define FAULT_MOMENTS 10
-extern const struct fault_moment fault_moments[FAULT_MOMENTS];
 
 enum fault_kind {
 	FAULT_SPEC, /* a device does it by itself: simvf's own faults */
@@ -47,17 +37,17 @@ struct fault_case {
 	const char *phase;
 	const char *fault;
 	enum fault_kind kind;
-	unsigned device;		   /* FAULT_SPEC, FAULT_KILL_DEVICE */
-	char spec[72];			   /* FAULT_SPEC */
-	char arc[40];			   /* the error must name it; "": none */
-	const char *finalise;		   /* x-finalise; NULL: as it comes */
-	const char *provoke;		   /* of the target's other device; NULL: nothing */
-	const struct fault_moment *moment; /* the other kinds */
-	const char *simvf_option;	   /* for all devices; NULL: none */
-	unsigned ends;			   /* FAULT_AT_*; 0: either */
-	bool names;			   /* the error must name the device */
-	bool sound;			   /* the device must come out of it as it was */
-	bool quick;			   /* among those of an ordinary test run */
+	unsigned device;	     /* FAULT_SPEC, FAULT_KILL_DEVICE */
+	char spec[72];		     /* FAULT_SPEC */
+	char arc[40];		     /* the error must name it; "": none */
+	const char *finalise;	     /* x-finalise; NULL: as it comes */
+	const char *provoke;	     /* of the target's other device; NULL: nothing */
+	const struct moment *moment; /* the other kinds */
+	const char *simvf_option;    /* for all devices; NULL: none */
+	unsigned ends;		     /* FAULT_AT_*; 0: either */
+	bool names;		     /* the error must name the device */
+	bool sound;		     /* the device must come out of it as it was */
+	bool quick;		     /* among those of an ordinary test run */
 };
 
 /* All cases, in order; NULL: no memory. free() it. */

@@ -86,30 +86,6 @@ static int put_between(struct fault_run *run, struct swo_error *err)
 
 /* The moment */
 
-static bool event_is(const json_t *event, const struct fault_moment *moment)
-{
-	return !strcmp(json_path_string(event, "event"), moment->event) &&
-	       !strcmp(json_path_string(event, moment->key), moment->word);
-}
-
-static int wait_for(struct fault_run *run, const struct fault_moment *moment, struct swo_error *err)
-{
-	swo_deadline guard = swo_deadline_ms(GUARD_MS);
-	bool found = false;
-
-	if (moment->after && wait_for(run, moment->after, err))
-		return -1;
-	while (!found) {
-		json_t *event = qmp_event(&run->lab.ends[moment->side].qmp, guard, err);
-
-		if (!event)
-			return swo_error_prefix(err, "waiting for %s", moment->word);
-		found = event_is(event, moment);
-		json_decref(event);
-	}
-	return 0;
-}
-
 /* For a while no further memory is to be had: what is mapped now is all there is. */
 static void starve(pid_t pid)
 {
@@ -263,7 +239,7 @@ static int until_struck(struct fault_run *run, struct swo_error *err)
 	if (arm_all(run, err) || lab_migrate(&run->lab, err))
 		return -1;
 	run->lab.deaths_expected = true;
-	if (run->c->moment && wait_for(run, run->c->moment, err))
+	if (run->c->moment && moment_await(&run->lab, run->c->moment, GUARD_MS, err))
 		return -1;
 	strike(run);
 	return 0;

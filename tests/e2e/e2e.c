@@ -55,22 +55,9 @@ void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const ch
 		fail_msg("not whole: %s", sample->why_not);
 }
 
-void e2e_await(
-	struct lab *lab, enum lab_side side, const char *event, const char *path, const char *word)
+void e2e_await(struct lab *lab, const char *moment)
 {
-	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
-	struct swo_error err = {0};
-	bool found = false;
-
-	while (!found) {
-		json_t *one = qmp_event(&lab->ends[side].qmp, guard, &err);
-
-		if (!one)
-			e2e_fail(lab, word, &err);
-		found = !strcmp(json_path_string(one, "event"), event) &&
-			!strcmp(json_path_string(one, path), word);
-		json_decref(one);
-	}
+	e2e_must(lab, moment_await(lab, moment_named(moment), E2E_GUARD_MS, err));
 }
 
 void e2e_status(struct lab *lab, enum lab_side side, char *out, size_t len)

@@ -5,6 +5,7 @@
 #ifndef TESTS_E2E_E2E_H
 #define TESTS_E2E_E2E_H
 
+#include "testbed/moments.h"
 #include "testbed/pair/pair.h"
 #include "tests/support/cm.h"
 
@@ -37,11 +38,8 @@ void e2e_need_kvm(void);
 void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample);
 
-/* Waits for an event of a side: its name, and a word in its data, by the path of that. */
-#define E2E_STATUS "MIGRATION", "data.status"
-#define E2E_DEVICE "VFIO_MIGRATION", "data.device-state"
-void e2e_await(
-	struct lab *lab, enum lab_side side, const char *event, const char *path, const char *word);
+/* Waits for a moment, by its name. */
+void e2e_await(struct lab *lab, const char *moment);
 
 /* query-status of a side; "" when its monitor does not answer (any more). */
 void e2e_status(struct lab *lab, enum lab_side side, char *out, size_t len);

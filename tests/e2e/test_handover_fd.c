@@ -128,11 +128,12 @@ static char *hash_of(struct lab *lab, enum lab_side side)
 static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(void **state)
 {
 	(void)state;
-	/* "stop" is where its device has agreed: READY and perhaps GO come right behind it. */
-	static const char *const moments[] = {"resuming", "resuming", "stop", "stop", "stop"};
+	/* "finalise" is where its device has agreed: READY and perhaps GO come right behind it. */
+	static const char *const at[] = {
+		"resuming", "resuming", "finalise", "finalise", "finalise"};
 	unsigned back = 0;
 
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(moments); i++) {
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(at); i++) {
 		struct bench_config config = config_fd();
 		char status[LAB_STATUS_MAX];
 		static struct lab lab;
@@ -146,9 +147,7 @@ static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(v
 		char *before = hash_of(&lab, LAB_SOURCE);
 
 		e2e_must(&lab, lab_migrate(&lab, err));
-		e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "resuming");
-		if (strcmp(moments[i], "resuming") != 0)
-			e2e_await(&lab, LAB_TARGET, E2E_DEVICE, moments[i]);
+		e2e_await(&lab, at[i]);
 		bench_kill(lab.ends[LAB_TARGET].vm);
 		e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
 		/* Never in doubt about a paused VM: nothing of it can have run. */
@@ -180,9 +179,8 @@ static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_so
 			       lab_boot(&lab, err));
 	lab.deaths_expected = true;
 	e2e_must(&lab, lab_migrate(&lab, err));
-	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "resuming");
 	/* On its way to running, which takes 15 ms more: begun, and not started. */
-	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "running-p2p");
+	e2e_await(&lab, "after-go");
 	bench_kill(lab.ends[LAB_TARGET].vm);
 	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "in-doubt");
@@ -211,8 +209,7 @@ static void a_target_that_is_frozen_before_go_and_thawed_later_does_not_run(void
 	lab.parameters =
 		json_pack("{s:i, s:i}", "x-commit-deadline-ms", 300, "x-idle-deadline-ms", 1000);
 	e2e_must(&lab, lab_migrate(&lab, err));
-	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "resuming");
-	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "stop");
+	e2e_await(&lab, "finalise");
 	kill(bench_pid(lab.ends[LAB_TARGET].vm), SIGSTOP);
 	/* Before its READY, or behind it, or when it had begun. */
 	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));

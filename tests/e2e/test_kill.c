@@ -9,26 +9,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-/* The moments, in the order in which they come: an event of one side, or the first one after
-   another: a target's device goes through some states on its way to RESUMING, too. */
-static const struct moment {
-	enum lab_side side;
-	const char *event, *key, *word;
-	const struct moment *after;
-} resuming = {LAB_TARGET, E2E_DEVICE, "resuming", NULL},
-  moments[] = {
-	  {LAB_SOURCE, E2E_STATUS, "setup", NULL},
-	  {LAB_TARGET, E2E_DEVICE, "resuming", NULL},
-	  {LAB_SOURCE, E2E_DEVICE, "pre-copy", NULL},
-	  {LAB_SOURCE, E2E_STATUS, "active", NULL},
-	  {LAB_SOURCE, E2E_STATUS, "device", NULL},
-	  {LAB_SOURCE, E2E_DEVICE, "pre-copy-p2p", NULL},
-	  {LAB_SOURCE, E2E_DEVICE, "stop-copy", NULL},
-	  {LAB_TARGET, E2E_DEVICE, "stop", &resuming},
-	  {LAB_TARGET, E2E_DEVICE, "running-p2p", &resuming},
-	  {LAB_TARGET, E2E_DEVICE, "running", &resuming},
-};
-
 enum victim {
 	TARGET_VM,
 	SOURCE_VM,
@@ -51,13 +31,6 @@ static const struct bench_config *config(void)
 	shared = e2e_config();
 	shared.channels = 1;
 	return &shared;
-}
-
-static void wait_for_moment(struct lab *lab, const struct moment *moment)
-{
-	if (moment->after)
-		wait_for_moment(lab, moment->after);
-	e2e_await(lab, moment->side, moment->event, moment->key, moment->word);
 }
 
 static void freeze(struct lab *lab, enum lab_side side)
@@ -214,7 +187,7 @@ static void judge_dead_source(struct lab *lab, struct tally *tally)
 		e2e_rings_on(lab, LAB_TARGET, 0);
 }
 
-static void kill_at(enum victim victim, const struct moment *moment, struct tally *tally)
+static void kill_at(enum victim victim, const char *moment, struct tally *tally)
 {
 	static struct lab lab;
 	struct link *link = NULL;
@@ -228,7 +201,7 @@ static void kill_at(enum victim victim, const struct moment *moment, struct tall
 			"x-idle-deadline-ms", PATIENCE_MS);
 	e2e_must(&lab, lab_migrate(&lab, err));
 	lab.deaths_expected = true;
-	wait_for_moment(&lab, moment);
+	e2e_await(&lab, moment);
 	kill_victim(&lab, victim, link);
 	if (victim == SOURCE_VM)
 		judge_dead_source(&lab, tally);
@@ -248,10 +221,10 @@ static void kill_at_each_moment(enum victim victim)
 {
 	struct tally tally = {0};
 
-	for (size_t m = 0; m < SWO_ARRAY_SIZE(moments); m++) {
-		print_message("# at %s's %s %s\n", lab_side_name(moments[m].side), moments[m].event,
-			moments[m].word);
-		kill_at(victim, &moments[m], &tally);
+	for (size_t m = 0; m < MOMENTS; m++) {
+		print_message("# at '%s', the %s's %s\n", moments[m].name,
+			lab_side_name(moments[m].side), moments[m].word);
+		kill_at(victim, moments[m].name, &tally);
 	}
 	/* The moments must lie on both sides of GO, or half of the rules was not tried. */
 	assert_true(tally.at_source > 0);

@@ -75,8 +75,7 @@ static void until_the_target_starts(void)
 {
 	start_with("--fault=arc=RUNNING_P2P->RUNNING:slow=700,x2");
 	e2e_must(&lab, lab_migrate(&lab, err));
-	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "resuming");
-	e2e_await(&lab, LAB_TARGET, E2E_DEVICE, "running-p2p");
+	e2e_await(&lab, "after-go");
 	take_id(LAB_TARGET);
 	lab.deaths_expected = true;
 }

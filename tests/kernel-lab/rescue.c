@@ -51,14 +51,14 @@ static void source_runs_on(struct lab *lab)
 	lab_free(lab, false);
 }
 
-static void kill_target_at(enum lab_side side, const char *state)
+static void kill_target_at(const char *moment)
 {
 	static struct lab lab;
 
 	begin(&lab);
 	e2e_must(&lab, lab_migrate(&lab, err));
 	lab.deaths_expected = true;
-	e2e_await(&lab, side, E2E_DEVICE, state);
+	e2e_await(&lab, moment);
 	bench_kill(lab.ends[LAB_TARGET].vm);
 	source_runs_on(&lab);
 }
@@ -66,13 +66,13 @@ static void kill_target_at(enum lab_side side, const char *state)
 static void source_runs_on_when_the_target_is_killed_in_precopy(void **state)
 {
 	(void)state;
-	kill_target_at(LAB_SOURCE, "pre-copy");
+	kill_target_at("enter-precopy");
 }
 
 static void source_runs_on_when_the_target_is_killed_after_the_stop(void **state)
 {
 	(void)state;
-	kill_target_at(LAB_SOURCE, "pre-copy-p2p");
+	kill_target_at("prepare");
 }
 
 static void fail_arc(enum lab_side side, const char *fault)

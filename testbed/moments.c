@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * moments.c - the table, and how a moment is waited for.
+ */
+#include "testbed/moments.h"
+
+#include <string.h>
+
+#define STATUS "MIGRATION", "data.status"
+#define DEVICE "VFIO_MIGRATION", "data.device-state"
+
+/* A target's devices go through some states on their way to RESUMING, too: what comes after is
+   looked for from there. */
+const struct moment moments[MOMENTS] = {
+	{"setup", LAB_SOURCE, STATUS, "setup", NULL},
+	{"resuming", LAB_TARGET, DEVICE, "resuming", NULL},
+	{"enter-precopy", LAB_SOURCE, DEVICE, "pre-copy", NULL},
+	{"precopy", LAB_SOURCE, STATUS, "active", NULL},
+	{"before-stop", LAB_SOURCE, STATUS, "device", NULL},
+	{"prepare", LAB_SOURCE, DEVICE, "pre-copy-p2p", NULL},
+	{"change", LAB_SOURCE, DEVICE, "stop-copy", NULL},
+	{"finalise", LAB_TARGET, DEVICE, "stop", &moments[1]},
+	{"after-go", LAB_TARGET, DEVICE, "running-p2p", &moments[1]},
+	{"start", LAB_TARGET, DEVICE, "running", &moments[1]},
+};
+
+const struct moment *moment_named(const char *name)
+{
+	for (unsigned i = 0; i < MOMENTS; i++)
+		if (!strcmp(moments[i].name, name))
+			return &moments[i];
+	return NULL;
+}
+
+static bool is_moment(const json_t *event, const struct moment *moment)
+{
+	return !strcmp(json_path_string(event, "event"), moment->event) &&
+	       !strcmp(json_path_string(event, moment->key), moment->word);
+}
+
+static int await_until(
+	struct lab *lab, const struct moment *moment, swo_deadline deadline, struct swo_error *err)
+{
+	bool found = false;
+
+	if (moment->after && await_until(lab, moment->after, deadline, err))
+		return -1;
+	while (!found) {
+		json_t *event = qmp_event(&lab->ends[moment->side].qmp, deadline, err);
+
+		if (!event)
+			return swo_error_prefix(err, "waiting for the %s's %s (moment '%s')",
+				lab_side_name(moment->side), moment->word, moment->name);
+		found = is_moment(event, moment);
+		json_decref(event);
+	}
+	return 0;
+}
+
+int moment_await(
+	struct lab *lab, const struct moment *moment, uint64_t within_ms, struct swo_error *err)
+{
+	return await_until(lab, moment, swo_deadline_ms(within_ms), err);
+}

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * moments.h - the moments of a migration at which a machine, a device or the link is struck: the
+ * fault matrix, the end-to-end tests and the kernel lab strike at these and no others.
+ */
+#ifndef TESTBED_MOMENTS_H
+#define TESTBED_MOMENTS_H
+
+#include "testbed/pair/pair.h"
+
+/* An event of one side's monitor, or the first one after another moment. */
+struct moment {
+	const char *name;
+	enum lab_side side;
+	const char *event, *key, *word;
+	const struct moment *after;
+};
+
+/* In the order in which they come: on both sides of GO. */
+#define MOMENTS 10
+extern const struct moment moments[MOMENTS];
+
+/* NULL: there is none of that name. */
+const struct moment *moment_named(const char *name);
+/* Takes events until it comes. What came before the call and was not taken yet counts, too. */
+int moment_await(
+	struct lab *lab, const struct moment *moment, uint64_t within_ms, struct swo_error *err);
+
+#endif
