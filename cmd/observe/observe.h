@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * observe.h - what the records of `switchover exec` say: spans for a timeline, and
+ * observe.h - what the records of `switchover exec` contain: spans for a timeline, and
  * where the outage of a switchover went.
  */
 #ifndef CMD_OBSERVE_OBSERVE_H
@@ -14,7 +14,9 @@
 
 struct observed_arc {
 	enum swo_side side;
-	char device[32], from[16], to[16];
+	char device[32];
+	enum swo_device_state from, to;
+	char name[40]; /* "A->B"; of a state that this program does not know, its only name */
 	uint64_t asked_ns, start_ns, end_ns, answered_ns; /* asked 0: never asked for */
 	int error;
 	bool ahead;
@@ -39,6 +41,7 @@ int observed_read(struct observed *observed, const char *path, const enum swo_si
 struct observed_pass {
 	enum swo_side side;
 	char name[40];
+	enum swo_device_state to;
 	uint64_t from_ns, to_ns;
 	unsigned arcs, ahead, failed;
 	uint64_t sum_ns;    /* of its arcs, as if one after another */

@@ -9,14 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-static bool begins_dma(const char *state)
+static bool begins_dma(enum swo_device_state state)
 {
-	return !strcmp(state, "RUNNING") || !strcmp(state, "PRE_COPY");
+	return state == SWO_DEVICE_RUNNING || state == SWO_DEVICE_PRE_COPY;
 }
 
-static bool is_p2p(const char *state)
+static bool is_p2p(enum swo_device_state state)
 {
-	return !strcmp(state, "RUNNING_P2P") || !strcmp(state, "PRE_COPY_P2P");
+	return state == SWO_DEVICE_RUNNING_P2P || state == SWO_DEVICE_PRE_COPY_P2P;
 }
 
 static int by_start(const void *a, const void *b)
@@ -29,12 +29,12 @@ static int by_start(const void *a, const void *b)
 /* The end of it all: the target's last arc to RUNNING, or without a target the source's last to
  * STOP_COPY. */
 static bool find_end(const struct observed_arc *arcs, size_t count, enum swo_side side,
-	const char *to, uint64_t *out)
+	enum swo_device_state to, uint64_t *out)
 {
 	bool found = false;
 
 	for (size_t i = 0; i < count; i++)
-		if (arcs[i].side == side && !strcmp(arcs[i].to, to) && !arcs[i].error &&
+		if (arcs[i].side == side && arcs[i].to == to && !arcs[i].error &&
 			(!found || arcs[i].end_ns > *out)) {
 			*out = arcs[i].end_ns;
 			found = true;
@@ -70,9 +70,9 @@ static bool find_stop(const struct observed_arc *arcs, size_t count, uint64_t en
 static bool find_start(const struct observed_arc *arcs, size_t count, uint64_t *out)
 {
 	for (size_t i = count; i-- > 0;)
-		if (arcs[i].side == SWO_SIDE_TARGET && !strcmp(arcs[i].to, "RESUMING")) {
+		if (arcs[i].side == SWO_SIDE_TARGET && arcs[i].to == SWO_DEVICE_RESUMING) {
 			for (; i < count; i++)
-				if (is_p2p(arcs[i].to) || !strcmp(arcs[i].to, "RUNNING")) {
+				if (is_p2p(arcs[i].to) || arcs[i].to == SWO_DEVICE_RUNNING) {
 					*out = arcs[i].start_ns;
 					return true;
 				}
@@ -96,18 +96,17 @@ static void add_to_pass(struct observed_pass *pass, const struct observed_arc *a
 static void add_arc(struct observed_outage *out, const struct observed_arc *arc)
 {
 	struct observed_pass *last = out->count ? &out->passes[out->count - 1] : NULL;
-	char name[40];
 
-	snprintf(name, sizeof(name), "%s->%s", arc->from, arc->to);
 	/* Devices in other states go the same way in the same pass: only the end counts. */
-	if (!last || last->side != arc->side ||
-		strcmp(strstr(last->name, "->"), strstr(name, "->"))) {
+	if (!last || last->side != arc->side || last->to != arc->to) {
 		if (out->count == OBSERVED_PASSES_MAX)
 			return;
 		last = &out->passes[out->count++];
-		*last = (struct observed_pass){
-			.side = arc->side, .from_ns = arc->start_ns, .to_ns = arc->end_ns};
-		snprintf(last->name, sizeof(last->name), "%s", name);
+		*last = (struct observed_pass){.side = arc->side,
+			.to = arc->to,
+			.from_ns = arc->start_ns,
+			.to_ns = arc->end_ns};
+		snprintf(last->name, sizeof(last->name), "%s", arc->name);
 	}
 	add_to_pass(last, arc);
 }
@@ -143,8 +142,9 @@ int observed_outage(
 	*out = (struct observed_outage){0};
 	if (count)
 		qsort(arcs, count, sizeof(*arcs), by_start);
-	const bool arrived = find_end(arcs, count, SWO_SIDE_TARGET, "RUNNING", &end);
-	const bool left = arrived || find_end(arcs, count, SWO_SIDE_SOURCE, "STOP_COPY", &end);
+	const bool arrived = find_end(arcs, count, SWO_SIDE_TARGET, SWO_DEVICE_RUNNING, &end);
+	const bool left =
+		arrived || find_end(arcs, count, SWO_SIDE_SOURCE, SWO_DEVICE_STOP_COPY, &end);
 
 	if (!left || (!find_stop(arcs, count, end, &out->from_ns) &&
 			     !(arrived && find_start(arcs, count, &out->from_ns))))

@@ -9,9 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SAME_CLOCK_NS                                                                              \
-	1000000 /* two records of one host differ by what NTP has slewed meanwhile                 \
-		 */
+#define SAME_CLOCK_NS 1000000 /* two records of one host differ by what NTP has slewed meanwhile */
 
 int observed_init(struct observed *observed, struct swo_error *err)
 {
@@ -77,16 +75,26 @@ static int keep_arc(struct file *file, const struct observed_arc *arc)
 	return 0;
 }
 
+/* By its text: another program may have written it. */
+static void keep_span(struct file *file, enum swo_span_kind kind, const char *device,
+	const char *name, uint64_t start, uint64_t end, uint64_t bytes)
+{
+	struct swo_span span = {.kind = kind, .start_ns = start, .end_ns = end, .bytes = bytes};
+
+	snprintf(span.device, sizeof(span.device), "%s", device);
+	snprintf(span.name, sizeof(span.name), "%s", name);
+	swo_timeline_record(file->spans, &span);
+}
+
 static bool read_arc(struct file *file, json_t *line)
 {
 	struct observed_arc arc = {0};
+	char from[16], to[16], from_to[48];
 	uint64_t error;
-	char name[48];
 
 	if (!get_text(line, "device", arc.device, sizeof(arc.device)) ||
-		!get_text(line, "from", arc.from, sizeof(arc.from)) ||
-		!get_text(line, "to", arc.to, sizeof(arc.to)) ||
-		!get_ns(line, "asked_ns", &arc.asked_ns) ||
+		!get_text(line, "from", from, sizeof(from)) ||
+		!get_text(line, "to", to, sizeof(to)) || !get_ns(line, "asked_ns", &arc.asked_ns) ||
 		!get_ns(line, "start_ns", &arc.start_ns) || !get_ns(line, "end_ns", &arc.end_ns) ||
 		!get_ns(line, "answered_ns", &arc.answered_ns) || !get_ns(line, "errno", &error) ||
 		error > 4095 || arc.end_ns < arc.start_ns ||
@@ -94,12 +102,14 @@ static bool read_arc(struct file *file, json_t *line)
 		return false;
 	arc.error = (int)error;
 	arc.ahead = json_is_true(json_object_get(line, "ahead"));
-	snprintf(name, sizeof(name), "%s->%s%s", arc.from, arc.to, arc.error ? " failed" : "");
-	swo_timeline_span(
-		file->spans, SWO_SPAN_ARC, arc.device, arc.start_ns, arc.end_ns, 0, "%s", name);
-	if (!strcmp(arc.to, "RESUMING"))
+	arc.from = swo_device_state_parse(from, strlen(from));
+	arc.to = swo_device_state_parse(to, strlen(to));
+	snprintf(arc.name, sizeof(arc.name), "%s->%s", from, to);
+	snprintf(from_to, sizeof(from_to), "%s%s", arc.name, arc.error ? " failed" : "");
+	keep_span(file, SWO_SPAN_ARC, arc.device, from_to, arc.start_ns, arc.end_ns, 0);
+	if (arc.to == SWO_DEVICE_RESUMING)
 		file->resumes = true;
-	if (!strcmp(arc.to, "STOP_COPY") || !strcmp(arc.to, "PRE_COPY"))
+	if (arc.to == SWO_DEVICE_STOP_COPY || arc.to == SWO_DEVICE_PRE_COPY)
 		file->saves = true;
 	return keep_arc(file, &arc) == 0;
 }
@@ -113,7 +123,7 @@ static bool read_stream(struct file *file, json_t *line)
 		!get_text(line, "name", name, sizeof(name)) || !get_ns(line, "start_ns", &start) ||
 		!get_ns(line, "end_ns", &end) || !get_ns(line, "bytes", &bytes) || end < start)
 		return false;
-	swo_timeline_span(file->spans, SWO_SPAN_STREAM, device, start, end, bytes, "%s", name);
+	keep_span(file, SWO_SPAN_STREAM, device, name, start, end, bytes);
 	return true;
 }
 
@@ -127,7 +137,7 @@ static bool read_mark(struct file *file, json_t *line)
 		return false;
 	if (json_object_get(line, "device") && !get_text(line, "device", device, sizeof(device)))
 		return false;
-	swo_timeline_span(file->spans, SWO_SPAN_MARK, device, at, at, 0, "%s", name);
+	keep_span(file, SWO_SPAN_MARK, device, name, at, at, 0);
 	return true;
 }
 
@@ -168,6 +178,7 @@ static int read_lines(struct file *file, const char *path, struct swo_error *err
 	FILE *in = fopen(path, "re");
 	char line[2048];
 	unsigned number = 0;
+	size_t dropped;
 	int rc = 0;
 
 	if (!in)
@@ -188,6 +199,10 @@ static int read_lines(struct file *file, const char *path, struct swo_error *err
 	if (!rc && ferror(in))
 		rc = swo_error_set(err, SWO_E_IO, errno, "read '%s'", path);
 	fclose(in);
+	swo_timeline_count(file->spans, &dropped);
+	if (!rc && dropped)
+		rc = swo_error_set(err, SWO_E_INVALID, 0, "'%s' has more than %d lines", path,
+			OBSERVE_SPANS_MAX);
 	return rc;
 }
 
@@ -209,33 +224,18 @@ static uint64_t shifted(uint64_t ns, int64_t offset)
 	return offset < 0 && ns < (uint64_t)-offset ? 0 : ns + (uint64_t)offset;
 }
 
-/* The spans as JSON, of this side; NULL: no memory. */
-static char *spans_of(struct swo_timeline *spans, enum swo_side side)
-{
-	struct swo_timeline *sided = swo_timeline_new(side, OBSERVE_SPANS_MAX);
-	struct swo_span span;
-
-	for (size_t i = 0; sided && swo_timeline_get(spans, i, &span); i++)
-		swo_timeline_span(sided, span.kind, span.device, span.start_ns, span.end_ns,
-			span.bytes, "%s", span.name);
-	char *json = sided ? swo_timeline_to_json(sided) : NULL;
-
-	swo_timeline_free(sided);
-	return json;
-}
-
 static int merge(
 	struct observed *observed, struct file *file, enum swo_side side, struct swo_error *err)
 {
 	const int64_t offset = offset_of(observed, file);
-	swo_autofree char *json = spans_of(file->spans, side);
 	struct observed_arc *grown =
 		realloc(observed->arcs, (observed->count + file->count + 1) * sizeof(*grown));
 
-	if (grown)
-		observed->arcs = grown;
-	if (!grown || !json)
+	struct swo_span span;
+
+	if (!grown)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "the records");
+	observed->arcs = grown;
 	for (size_t i = 0; i < file->count; i++) {
 		struct observed_arc *arc = &observed->arcs[observed->count++];
 
@@ -247,7 +247,13 @@ static int merge(
 		arc->end_ns = shifted(arc->end_ns, offset);
 		arc->answered_ns = shifted(arc->answered_ns, offset);
 	}
-	return swo_timeline_add_json(observed->timeline, json, strlen(json), offset, err);
+	for (size_t i = 0; swo_timeline_get(file->spans, i, &span); i++) {
+		span.side = side;
+		span.start_ns = shifted(span.start_ns, offset);
+		span.end_ns = shifted(span.end_ns, offset);
+		swo_timeline_add(observed->timeline, &span);
+	}
+	return 0;
 }
 
 int observed_read(struct observed *observed, const char *path, const enum swo_side *side,

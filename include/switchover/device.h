@@ -3,8 +3,6 @@
  * device.h - a migratable device: its states and arcs, the worker that walks
  * them, their timing, deadlines and recovery. What lies behind (a kernel VFIO
  * device, a vfio-user server) is known only by a table of functions.
- *
- * Rules of the states: the kernel's uapi linux/vfio.h, "VFIO migration v2".
  */
 #ifndef SWITCHOVER_DEVICE_H
 #define SWITCHOVER_DEVICE_H
@@ -12,28 +10,15 @@
 #include "switchover/base.h"
 #include "switchover/runstate.h"
 #include "switchover/timeline.h"
+#include "switchover/vfio.h"
 
 /* States and arcs */
-
-/* Numbers are ABI: enum vfio_device_mig_state. */
-enum swo_device_state {
-	SWO_DEVICE_ERROR = 0,
-	SWO_DEVICE_STOP = 1,
-	SWO_DEVICE_RUNNING = 2,
-	SWO_DEVICE_STOP_COPY = 3,
-	SWO_DEVICE_RESUMING = 4,
-	SWO_DEVICE_RUNNING_P2P = 5,
-	SWO_DEVICE_PRE_COPY = 6,
-	SWO_DEVICE_PRE_COPY_P2P = 7,
-};
-#define SWO_DEVICE_STATES 8
 
 /* VFIO_DEVICE_FEATURE_MIGRATION flags. */
 #define SWO_MIG_STOP_COPY (UINT64_C(1) << 0)
 #define SWO_MIG_P2P	  (UINT64_C(1) << 1)
 #define SWO_MIG_PRE_COPY  (UINT64_C(1) << 2)
 
-SWO_API const char *swo_device_state_name(enum swo_device_state state); /* "PRE_COPY_P2P" */
 /* Does a device with these flags have this state at all? ERROR: yes. */
 SWO_API bool swo_device_state_supported(enum swo_device_state state, uint64_t mig_flags);
 /*

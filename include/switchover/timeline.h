@@ -13,12 +13,13 @@
 #define SWITCHOVER_TIMELINE_H
 
 #include "switchover/base.h"
+#include "switchover/vfio.h"
 
 enum swo_side { SWO_SIDE_SOURCE, SWO_SIDE_TARGET };
 
 enum swo_span_kind {
 	SWO_SPAN_PHASE,	 /* setup, pre-copy, stop, commit, ... */
-	SWO_SPAN_PASS,	 /* a runstate pass (prepare, change), a RAM pass */
+	SWO_SPAN_PASS,	 /* a runstate pass (prepare, change) */
 	SWO_SPAN_ARC,	 /* one arc of one device: "PRE_COPY->PRE_COPY_P2P" */
 	SWO_SPAN_STREAM, /* device state: save on the source, load on the target */
 	SWO_SPAN_WAIT,	 /* a barrier, a join, a round trip */
@@ -27,11 +28,58 @@ enum swo_span_kind {
 	SWO_SPAN_MARK,	 /* a point in time: start_ns == end_ns */
 };
 
+/*
+ * What a span or a mark records. Kind and text of each are in one table (lib/timeline/names.c);
+ * the text is what the JSON has, and reading it gives the same event again.
+ */
+enum swo_event {
+	SWO_EVENT_OTHER, /* free text: of another version or another program */
+	/* Phases */
+	SWO_EVENT_SETUP,
+	SWO_EVENT_PRECOPY,
+	SWO_EVENT_STOP,
+	SWO_EVENT_ROLL_BACK,
+	SWO_EVENT_CLEAN_UP,
+	SWO_EVENT_START,
+	/* Passes over the handlers of the run state */
+	SWO_EVENT_STOP_PREPARE,
+	SWO_EVENT_STOP_CHANGE,
+	SWO_EVENT_START_PREPARE,
+	SWO_EVENT_START_CHANGE,
+	/* Of one device */
+	SWO_EVENT_ARC,	 /* with from, to, failed */
+	SWO_EVENT_RESET, /* with from, failed */
+	SWO_EVENT_CONFIG_LOAD,
+	SWO_EVENT_PRECOPY_STREAM,
+	SWO_EVENT_SAVE,
+	SWO_EVENT_LOAD,
+	/* Of the migration */
+	SWO_EVENT_RAM_PASS, /* with number */
+	SWO_EVENT_LAST_RAM_PASS,
+	SWO_EVENT_MACHINE_STATE, /* vCPU and board state */
+	SWO_EVENT_JOURNAL,
+	SWO_EVENT_JOURNAL_SYNC,
+	SWO_EVENT_VCPUS_PAUSE,
+	SWO_EVENT_VCPUS_RESUME,
+	SWO_EVENT_WAIT_READY,
+	SWO_EVENT_WAIT_STARTED,
+	/* Marks */
+	SWO_EVENT_VCPUS_STOPPED,
+	SWO_EVENT_READY,
+	SWO_EVENT_GO,
+	SWO_EVENT_STARTED,
+};
+#define SWO_EVENTS (SWO_EVENT_STARTED + 1)
+
 struct swo_span {
 	enum swo_side side;
 	enum swo_span_kind kind;
-	char name[48];
-	char device[32]; /* "" when it belongs to no device */
+	enum swo_event event;
+	enum swo_device_state from, to; /* of an arc; from: of a reset, too */
+	bool failed;			/* an arc or a reset */
+	uint64_t number;		/* of a RAM pass */
+	char name[48];			/* the text */
+	char device[32];		/* "" when it belongs to no device */
 	uint64_t start_ns;
 	uint64_t end_ns;
 	uint64_t bytes; /* moved by it; 0 when that has no meaning */
@@ -46,11 +94,19 @@ SWO_API void swo_timeline_free(struct swo_timeline *timeline);
 SWO_API void swo_timeline_clear(struct swo_timeline *timeline);
 
 /* A NULL timeline is allowed everywhere below and records nothing. */
-SWO_API void swo_timeline_span(struct swo_timeline *timeline, enum swo_span_kind kind,
-	const char *device, uint64_t start_ns, uint64_t end_ns, uint64_t bytes, const char *fmt,
-	...) SWO_PRINTF(7, 8);
-SWO_API void swo_timeline_mark(
-	struct swo_timeline *timeline, const char *device, const char *fmt, ...) SWO_PRINTF(3, 4);
+
+/* device may be NULL: none. An event that takes more than that is recorded with the call below. */
+SWO_API void swo_timeline_span(struct swo_timeline *timeline, enum swo_event event,
+	const char *device, uint64_t start_ns, uint64_t end_ns, uint64_t bytes);
+/* Now. */
+SWO_API void swo_timeline_mark(struct swo_timeline *timeline, enum swo_event event);
+/*
+ * Any span. Its side is the timeline's, its kind and its text those of its event; of
+ * SWO_EVENT_OTHER both are the span's own, and are looked up in the table first.
+ */
+SWO_API void swo_timeline_record(struct swo_timeline *timeline, const struct swo_span *span);
+/* The same, of the side that the span has: what was recorded elsewhere, or predicted. */
+SWO_API void swo_timeline_add(struct swo_timeline *timeline, const struct swo_span *span);
 
 /* Spans recorded so far; *dropped (may be NULL) how many did not fit. */
 SWO_API size_t swo_timeline_count(struct swo_timeline *timeline, size_t *dropped);

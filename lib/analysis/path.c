@@ -3,7 +3,7 @@
  * path.c - the critical path: back from STARTED to "vCPUs stopped", at each point the span whose
  * end enabled the next. What enables what is the schedule of migration/ (docs/migration.md).
  */
-#include "analysis/internal.h"
+#include "switchover/plan.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,9 +15,32 @@
 
 #define NOTHING "nothing recorded"
 
+/* What a span is to the switchover. */
+enum stage {
+	STAGE_OTHER,
+	STAGE_STOPPED,	     /* source, mark */
+	STAGE_QUIESCE,	     /* source, arcs to a P2P state */
+	STAGE_STOP,	     /* source, arcs to STOP and STOP_COPY */
+	STAGE_SAVED,	     /* source, a device's stream */
+	STAGE_RAM,	     /* source */
+	STAGE_MACHINE_SAVED, /* source */
+	STAGE_SENT,	     /* source: all is sent; the wait for READY begins */
+	STAGE_CONFIGURED,    /* target */
+	STAGE_LOADED,	     /* target, a device's stream */
+	STAGE_MACHINE_LOADED,
+	STAGE_FINALISE, /* target, RESUMING->STOP */
+	STAGE_READY,	/* target, mark */
+	STAGE_GO_SENT,	/* source, mark */
+	STAGE_GO,	/* target, mark */
+	STAGE_RELEASE,	/* target, STOP->RUNNING_P2P */
+	STAGE_RUN,	/* target, arcs to RUNNING */
+	STAGE_RESUMED,	/* target */
+	STAGE_STARTED,	/* target, mark */
+};
+
 struct item {
 	struct swo_span span; /* cut to the interval */
-	enum plan_stage stage;
+	enum stage stage;
 	bool used;
 };
 
@@ -31,6 +54,63 @@ struct walk {
 	struct swo_span at; /* what came after it: a gap is its wait */
 	struct swo_path *path;
 };
+
+/* Stages */
+
+/* An arc that failed enabled nothing. */
+static enum stage arc_stage(const struct swo_span *span)
+{
+	const bool source = span->side == SWO_SIDE_SOURCE;
+
+	if (span->failed)
+		return STAGE_OTHER;
+	switch (span->to) {
+	case SWO_DEVICE_PRE_COPY_P2P:
+		return source ? STAGE_QUIESCE : STAGE_OTHER;
+	case SWO_DEVICE_RUNNING_P2P:
+		return source ? STAGE_QUIESCE : STAGE_RELEASE;
+	case SWO_DEVICE_STOP_COPY:
+		return source ? STAGE_STOP : STAGE_OTHER;
+	case SWO_DEVICE_STOP:
+		return source ? STAGE_STOP : STAGE_FINALISE;
+	case SWO_DEVICE_RUNNING:
+		return source ? STAGE_OTHER : STAGE_RUN;
+	default:
+		return STAGE_OTHER;
+	}
+}
+
+static enum stage stage_of(const struct swo_span *span)
+{
+	const bool source = span->side == SWO_SIDE_SOURCE;
+
+	switch (span->event) {
+	case SWO_EVENT_ARC:
+		return arc_stage(span);
+	case SWO_EVENT_VCPUS_STOPPED:
+		return source ? STAGE_STOPPED : STAGE_OTHER;
+	case SWO_EVENT_SAVE:
+		return source ? STAGE_SAVED : STAGE_OTHER;
+	case SWO_EVENT_WAIT_READY:
+		return source ? STAGE_SENT : STAGE_OTHER;
+	case SWO_EVENT_MACHINE_STATE:
+		return source ? STAGE_MACHINE_SAVED : STAGE_MACHINE_LOADED;
+	case SWO_EVENT_GO:
+		return source ? STAGE_GO_SENT : STAGE_GO;
+	case SWO_EVENT_CONFIG_LOAD:
+		return source ? STAGE_OTHER : STAGE_CONFIGURED;
+	case SWO_EVENT_LOAD:
+		return source ? STAGE_OTHER : STAGE_LOADED;
+	case SWO_EVENT_READY:
+		return source ? STAGE_OTHER : STAGE_READY;
+	case SWO_EVENT_VCPUS_RESUME:
+		return source ? STAGE_OTHER : STAGE_RESUMED;
+	case SWO_EVENT_STARTED:
+		return source ? STAGE_OTHER : STAGE_STARTED;
+	default:
+		return span->kind == SWO_SPAN_RAM && source ? STAGE_RAM : STAGE_OTHER;
+	}
+}
 
 /* Putting the chain together, last step first */
 
@@ -89,7 +169,7 @@ static bool better(const struct item *one, const struct item *other)
 }
 
 /* The last of its stage that ended in (after, until]; of `device`, unless that is NULL. */
-static struct item *find(struct walk *w, enum plan_stage stage, const char *device, uint64_t until)
+static struct item *find(struct walk *w, enum stage stage, const char *device, uint64_t until)
 {
 	struct item *best = NULL;
 
@@ -127,8 +207,8 @@ static bool waited_for(uint64_t ended, const struct item *own)
  * Back through a wave: an arc began with its wave, or after an arc of its own device, or (one
  * device at a time, or one depth at a time) after another's.
  */
-static void wave(struct walk *w, struct item *arc, enum plan_stage stage, enum plan_stage below,
-	const char *gap)
+static void wave(
+	struct walk *w, struct item *arc, enum stage stage, enum stage below, const char *gap)
 {
 	while (arc) {
 		take(w, arc, gap);
@@ -153,17 +233,17 @@ static void wave(struct walk *w, struct item *arc, enum plan_stage stage, enum p
 
 static void stop_of_vm(struct walk *w)
 {
-	struct item *arc = find(w, PLAN_QUIESCE, NULL, w->cursor);
+	struct item *arc = find(w, STAGE_QUIESCE, NULL, w->cursor);
 
 	/* A VM without P2P devices has no such arcs. */
 	if (arc)
-		wave(w, arc, PLAN_QUIESCE, PLAN_STOPPED, "joining the prepare pass");
+		wave(w, arc, STAGE_QUIESCE, STAGE_STOPPED, "joining the prepare pass");
 }
 
 static void stop_of(struct walk *w, struct item *arc, const char *gap)
 {
 	if (arc)
-		wave(w, arc, PLAN_STOP, PLAN_QUIESCE, gap);
+		wave(w, arc, STAGE_STOP, STAGE_QUIESCE, gap);
 	else
 		w->missing = w->devices;
 	stop_of_vm(w);
@@ -179,8 +259,8 @@ static void saving(struct walk *w, struct item *save, const char *gap)
 	memcpy(device, save->span.device, sizeof(device));
 	take(w, save, gap);
 	uint64_t start = save->span.start_ns;
-	struct item *own = find(w, PLAN_STOP, device, start);
-	struct item *last = find(w, PLAN_STOP, NULL, start);
+	struct item *own = find(w, STAGE_STOP, device, start);
+	struct item *last = find(w, STAGE_STOP, NULL, start);
 
 	if (last && !near(own, start) && waited_for(last->span.end_ns, own))
 		stop_of(w, last, "waiting until all devices have stopped");
@@ -194,8 +274,8 @@ static void saving(struct walk *w, struct item *save, const char *gap)
  */
 static void loading(struct walk *w, struct item *load, const char *gap)
 {
-	struct item *save = find(w, PLAN_SAVED, load->span.device, UINT64_MAX);
-	struct item *config = find(w, PLAN_CONFIGURED, load->span.device, load->span.end_ns);
+	struct item *save = find(w, STAGE_SAVED, load->span.device, UINT64_MAX);
+	struct item *config = find(w, STAGE_CONFIGURED, load->span.device, load->span.end_ns);
 	struct item *cause = later(save, config);
 
 	load->used = true;
@@ -209,7 +289,7 @@ static void loading(struct walk *w, struct item *load, const char *gap)
 		saving(w, save, "wire");
 	} else {
 		w->missing = w->devices;
-		stop_of(w, find(w, PLAN_STOP, load->span.device, w->cursor), NOTHING);
+		stop_of(w, find(w, STAGE_STOP, load->span.device, w->cursor), NOTHING);
 	}
 }
 
@@ -221,8 +301,8 @@ static void ram_passes(struct walk *w, struct item *pass)
 
 	while (pass) {
 		take(w, pass, gap);
-		struct item *stop = find(w, PLAN_STOP, NULL, pass->span.start_ns);
-		struct item *before = find(w, PLAN_RAM, NULL, pass->span.start_ns);
+		struct item *stop = find(w, STAGE_STOP, NULL, pass->span.start_ns);
+		struct item *before = find(w, STAGE_RAM, NULL, pass->span.start_ns);
 
 		gap = "collecting dirty pages";
 		if (stop && later(stop, before) == stop) {
@@ -237,18 +317,18 @@ static void ram_passes(struct walk *w, struct item *pass)
 static void machine_saved(struct walk *w, struct item *machine, const char *gap)
 {
 	take(w, machine, gap);
-	stop_of(w, find(w, PLAN_STOP, NULL, w->cursor), "joining the change pass");
+	stop_of(w, find(w, STAGE_STOP, NULL, w->cursor), "joining the change pass");
 }
 
 static void all_sent(struct walk *w)
 {
-	struct item *ram = find(w, PLAN_RAM, NULL, w->cursor);
-	struct item *save = find(w, PLAN_SAVED, NULL, w->cursor);
-	struct item *machine = find(w, PLAN_MACHINE_SAVED, NULL, w->cursor);
+	struct item *ram = find(w, STAGE_RAM, NULL, w->cursor);
+	struct item *save = find(w, STAGE_SAVED, NULL, w->cursor);
+	struct item *machine = find(w, STAGE_MACHINE_SAVED, NULL, w->cursor);
 	struct item *last = later(save, later(machine, ram));
 
 	if (!last)
-		stop_of(w, find(w, PLAN_STOP, NULL, w->cursor), "joining the change pass");
+		stop_of(w, find(w, STAGE_STOP, NULL, w->cursor), "joining the change pass");
 	else if (last == save)
 		saving(w, save, "ending the channels");
 	else if (last == machine)
@@ -276,7 +356,7 @@ static struct item *sent_before(struct walk *w, uint64_t until)
 	for (size_t i = 0; i < w->count; i++) {
 		struct item *item = &w->items[i];
 
-		if (item->stage == PLAN_SENT && !item->used && item->span.start_ns <= until &&
+		if (item->stage == STAGE_SENT && !item->used && item->span.start_ns <= until &&
 			(!best || item->span.start_ns > best->span.start_ns))
 			best = item;
 	}
@@ -288,8 +368,8 @@ static void finalising(struct walk *w, struct item *arc, const char *gap)
 	for (;;) {
 		take(w, arc, gap);
 		uint64_t start = arc->span.start_ns;
-		struct item *own = find(w, PLAN_LOADED, arc->span.device, start);
-		struct item *turn = find(w, PLAN_FINALISE, NULL, start);
+		struct item *own = find(w, STAGE_LOADED, arc->span.device, start);
+		struct item *turn = find(w, STAGE_FINALISE, NULL, start);
 		struct item *sent = sent_before(w, start);
 		bool prompt = near(own, start);
 
@@ -314,9 +394,9 @@ static void finalising(struct walk *w, struct item *arc, const char *gap)
 static void ready(struct walk *w)
 {
 	const char *const agreeing = "agreeing that all is in";
-	struct item *arc = find(w, PLAN_FINALISE, NULL, w->cursor);
-	struct item *load = find(w, PLAN_LOADED, NULL, w->cursor);
-	struct item *machine = find(w, PLAN_MACHINE_LOADED, NULL, w->cursor);
+	struct item *arc = find(w, STAGE_FINALISE, NULL, w->cursor);
+	struct item *load = find(w, STAGE_LOADED, NULL, w->cursor);
+	struct item *machine = find(w, STAGE_MACHINE_LOADED, NULL, w->cursor);
 	struct item *sent = sent_before(w, w->cursor);
 	struct item *last = later(arc, later(load, machine));
 
@@ -330,7 +410,7 @@ static void ready(struct walk *w)
 	} else if (last == load) {
 		loading(w, load, agreeing);
 	} else {
-		struct item *saved = find(w, PLAN_MACHINE_SAVED, NULL, machine->span.end_ns);
+		struct item *saved = find(w, STAGE_MACHINE_SAVED, NULL, machine->span.end_ns);
 
 		take(w, machine, agreeing);
 		if (saved)
@@ -342,7 +422,7 @@ static void ready(struct walk *w)
 
 /* The whole */
 
-static void mark(struct walk *w, enum plan_stage stage, const char *gap)
+static void mark(struct walk *w, enum stage stage, const char *gap)
 {
 	struct item *item = find(w, stage, NULL, UINT64_MAX);
 
@@ -354,26 +434,26 @@ static void mark(struct walk *w, enum plan_stage stage, const char *gap)
 
 static void walk_back(struct walk *w)
 {
-	struct item *resumed = find(w, PLAN_RESUMED, NULL, w->cursor);
+	struct item *resumed = find(w, STAGE_RESUMED, NULL, w->cursor);
 	const char *gap = "resuming the vCPUs";
 
 	if (resumed) {
 		take(w, resumed, "reporting STARTED");
 		gap = "joining the change pass";
 	}
-	struct item *run = find(w, PLAN_RUN, NULL, w->cursor);
+	struct item *run = find(w, STAGE_RUN, NULL, w->cursor);
 
 	if (run)
-		wave(w, run, PLAN_RUN, PLAN_RELEASE, gap);
+		wave(w, run, STAGE_RUN, STAGE_RELEASE, gap);
 	else
 		w->missing = w->devices;
-	struct item *release = find(w, PLAN_RELEASE, NULL, w->cursor);
+	struct item *release = find(w, STAGE_RELEASE, NULL, w->cursor);
 
 	if (release)
-		wave(w, release, PLAN_RELEASE, PLAN_GO, "joining the prepare pass");
-	mark(w, PLAN_GO, "beginning the start");
-	mark(w, PLAN_GO_SENT, "wire");
-	mark(w, PLAN_READY, "wire");
+		wave(w, release, STAGE_RELEASE, STAGE_GO, "joining the prepare pass");
+	mark(w, STAGE_GO, "beginning the start");
+	mark(w, STAGE_GO_SENT, "wire");
+	mark(w, STAGE_READY, "wire");
 	ready(w);
 	gap_to(w, w->from, w->devices ? "beginning the stop" : "stopping");
 }
@@ -385,13 +465,12 @@ static int find_ends(const struct swo_span *spans, size_t count, uint64_t *from,
 	bool stopped = false, started = false;
 
 	for (size_t i = 0; i < count; i++)
-		if (analysis_stage_of(&spans[i]) == PLAN_STARTED &&
-			(!started || spans[i].end_ns > *to)) {
+		if (stage_of(&spans[i]) == STAGE_STARTED && (!started || spans[i].end_ns > *to)) {
 			*to = spans[i].end_ns;
 			started = true;
 		}
 	for (size_t i = 0; started && i < count; i++)
-		if (analysis_stage_of(&spans[i]) == PLAN_STOPPED && spans[i].start_ns <= *to &&
+		if (stage_of(&spans[i]) == STAGE_STOPPED && spans[i].start_ns <= *to &&
 			(!stopped || spans[i].start_ns > *from)) {
 			*from = spans[i].start_ns;
 			stopped = true;
@@ -400,16 +479,16 @@ static int find_ends(const struct swo_span *spans, size_t count, uint64_t *from,
 		return 0;
 	return swo_error_set(err, SWO_E_INVALID, 0,
 		"this timeline holds no completed switchover: it has no mark '%s' %s",
-		started ? PLAN_MARK_STOPPED : PLAN_MARK_STARTED,
+		started ? "vCPUs stopped" : "STARTED",
 		started ? "before STARTED (was the VM paused when it was migrated?)"
 			: "of the target (did the migration fail, or is this one side only?)");
 }
 
 static void keep(struct walk *w, const struct swo_span *span, uint64_t to)
 {
-	struct item item = {.span = *span, .stage = analysis_stage_of(span)};
+	struct item item = {.span = *span, .stage = stage_of(span)};
 
-	if (item.stage == PLAN_OTHER || span->end_ns < w->from || span->start_ns > to)
+	if (item.stage == STAGE_OTHER || span->end_ns < w->from || span->start_ns > to)
 		return;
 	if (item.span.start_ns < w->from)
 		item.span.start_ns = w->from;
@@ -422,12 +501,12 @@ static void keep(struct walk *w, const struct swo_span *span, uint64_t to)
 /* With --finalise late, RESUMING->STOP belongs to the start. */
 static void place_late_arcs(struct walk *w)
 {
-	struct item *go = find(w, PLAN_GO, NULL, UINT64_MAX);
+	struct item *go = find(w, STAGE_GO, NULL, UINT64_MAX);
 
 	for (size_t i = 0; go && i < w->count; i++)
-		if (w->items[i].stage == PLAN_FINALISE &&
+		if (w->items[i].stage == STAGE_FINALISE &&
 			w->items[i].span.start_ns >= go->span.start_ns)
-			w->items[i].stage = PLAN_RELEASE;
+			w->items[i].stage = STAGE_RELEASE;
 }
 
 static void turn_round(struct swo_path *path)
@@ -440,7 +519,7 @@ static void turn_round(struct swo_path *path)
 	}
 }
 
-int analysis_path(
+static int path_of(
 	const struct swo_span *spans, size_t count, struct swo_path *out, struct swo_error *err)
 {
 	*out = (struct swo_path){0};
@@ -477,7 +556,7 @@ int swo_critical_path(struct swo_timeline *timeline, struct swo_path *out, struc
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a path over %zu spans", count);
 	while (got < count && swo_timeline_get(timeline, got, &spans[got]))
 		got++;
-	int rc = analysis_path(spans, got, out, err);
+	int rc = path_of(spans, got, out, err);
 
 	free(spans);
 	return rc;

@@ -3,7 +3,6 @@
  * predict.c - the model as others see it: its inputs checked, its schedule as a timeline of both
  * sides, and the critical path of that, found as that of a real one is.
  */
-#include "analysis/internal.h"
 #include "analysis/model.h"
 
 #include <errno.h>
@@ -92,131 +91,125 @@ static int check(const struct swo_plan_setup *setup, struct swo_error *err)
 
 /* As spans */
 
-struct spans {
-	struct swo_span *list;
-	size_t count;
-};
-
-static void put(struct spans *to, enum swo_side side, enum swo_span_kind kind, const char *device,
-	const char *name, uint64_t start, uint64_t end, uint64_t bytes)
+static struct swo_span span_of(
+	enum swo_side side, enum swo_event event, uint64_t start, uint64_t end, uint64_t bytes)
 {
-	struct swo_span *span = &to->list[to->count++];
-
-	*span = (struct swo_span){.side = side,
-		.kind = kind,
+	return (struct swo_span){.side = side,
+		.event = event,
 		.start_ns = ZERO_NS + start,
-		.end_ns = ZERO_NS + (end > start ? end : start),
+		.end_ns = ZERO_NS + end,
 		.bytes = bytes};
-	snprintf(span->name, sizeof(span->name), "%s", name);
-	snprintf(span->device, sizeof(span->device), "%s", device);
 }
 
-static void put_mark(struct spans *to, enum swo_side side, const char *name, uint64_t when)
+static void put(struct swo_timeline *to, enum swo_side side, enum swo_event event, uint64_t start,
+	uint64_t end, uint64_t bytes)
 {
-	put(to, side, SWO_SPAN_MARK, "", name, when, when, 0);
+	const struct swo_span span = span_of(side, event, start, end, bytes);
+
+	swo_timeline_add(to, &span);
 }
 
-static void put_period(struct spans *to, enum swo_side side, enum swo_span_kind kind,
-	const struct swo_plan_device *d, const char *name, const struct swo_plan_period *period,
-	uint64_t bytes)
+static void put_of_device(struct swo_timeline *to, const char *device, struct swo_span span)
 {
-	put(to, side, kind, d->name, name, period->start_ns, period->end_ns, bytes);
+	snprintf(span.device, sizeof(span.device), "%s", device);
+	swo_timeline_add(to, &span);
 }
 
-static void put_device(struct spans *to, const struct model *m, unsigned i)
+static void put_arc(struct swo_timeline *to, enum swo_side side, const char *device,
+	enum swo_device_state from, enum swo_device_state state,
+	const struct swo_plan_period *period)
+{
+	struct swo_span span = span_of(side, SWO_EVENT_ARC, period->start_ns, period->end_ns, 0);
+
+	span.from = from;
+	span.to = state;
+	put_of_device(to, device, span);
+}
+
+static void put_mark(
+	struct swo_timeline *to, enum swo_side side, enum swo_event event, uint64_t when)
+{
+	put(to, side, event, when, when, 0);
+}
+
+static void put_device(struct swo_timeline *to, const struct model *m, unsigned i)
 {
 	const enum swo_side src = SWO_SIDE_SOURCE, dst = SWO_SIDE_TARGET;
 	const struct swo_plan_schedule *s = &m->schedules[i];
 	const struct swo_plan_device *d = &m->setup->devices[i];
-	const struct swo_plan_period config = {
-		m->flow.latency_ns, m->flow.latency_ns + d->config_load_ns};
-	uint64_t bytes = m->flow.devices[i].bytes;
+	uint64_t bytes = m->flow.devices[i].bytes, latency = m->flow.latency_ns;
 
-	put_period(to, src, SWO_SPAN_ARC, d, "PRE_COPY->PRE_COPY_P2P", &s->to_p2p, 0);
-	put_period(to, src, SWO_SPAN_ARC, d, "PRE_COPY_P2P->STOP_COPY", &s->to_stop_copy, 0);
-	put_period(to, src, SWO_SPAN_STREAM, d, PLAN_SAVE, &s->save, bytes);
+	put_arc(to, src, d->name, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, &s->to_p2p);
+	put_arc(to, src, d->name, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, &s->to_stop_copy);
+	put_of_device(
+		to, d->name, span_of(src, SWO_EVENT_SAVE, s->save.start_ns, s->save.end_ns, bytes));
 	if (m->setup->config != SWO_WHEN_EARLY && d->config_load_ns)
-		put_period(to, dst, SWO_SPAN_WORK, d, PLAN_CONFIG, &config, 0);
-	put_period(to, dst, SWO_SPAN_STREAM, d, PLAN_LOAD, &s->load, bytes);
-	put_period(to, dst, SWO_SPAN_ARC, d, "RESUMING->STOP", &s->resuming_to_stop, 0);
-	put_period(to, dst, SWO_SPAN_ARC, d, "STOP->RUNNING_P2P", &s->to_running_p2p, 0);
-	put_period(to, dst, SWO_SPAN_ARC, d, "RUNNING_P2P->RUNNING", &s->to_running, 0);
+		put_of_device(to, d->name,
+			span_of(dst, SWO_EVENT_CONFIG_LOAD, latency, latency + d->config_load_ns,
+				0));
+	put_of_device(
+		to, d->name, span_of(dst, SWO_EVENT_LOAD, s->load.start_ns, s->load.end_ns, bytes));
+	put_arc(to, dst, d->name, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, &s->resuming_to_stop);
+	put_arc(to, dst, d->name, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, &s->to_running_p2p);
+	put_arc(to, dst, d->name, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, &s->to_running);
 }
 
-static void put_all(struct spans *to, const struct model *m)
+static void put_all(struct swo_timeline *to, const struct model *m)
 {
 	const enum swo_side src = SWO_SIDE_SOURCE, dst = SWO_SIDE_TARGET;
 
-	put_mark(to, src, PLAN_MARK_STOPPED, 0);
-	put(to, src, SWO_SPAN_PASS, "", "stop: prepare pass", m->begun, m->quiesced, 0);
-	put(to, src, SWO_SPAN_PASS, "", "stop: change pass", m->quiesced, m->stopped, 0);
+	put_mark(to, src, SWO_EVENT_VCPUS_STOPPED, 0);
+	put(to, src, SWO_EVENT_STOP_PREPARE, m->begun, m->quiesced, 0);
+	put(to, src, SWO_EVENT_STOP_CHANGE, m->quiesced, m->stopped, 0);
 	if (m->setup->ram_bytes)
-		put(to, src, SWO_SPAN_RAM, "", "last RAM pass", 0, m->flow.ram_sent,
-			m->setup->ram_bytes);
+		put(to, src, SWO_EVENT_LAST_RAM_PASS, 0, m->flow.ram_sent, m->setup->ram_bytes);
 	for (unsigned i = 0; i < m->setup->count; i++)
 		put_device(to, m, i);
 	if (m->setup->machine_ns) {
-		put(to, src, SWO_SPAN_WORK, "", PLAN_MACHINE, m->stopped, m->machine_saved, 0);
-		put(to, dst, SWO_SPAN_WORK, "", PLAN_MACHINE, m->machine_saved + m->flow.latency_ns,
+		put(to, src, SWO_EVENT_MACHINE_STATE, m->stopped, m->machine_saved, 0);
+		put(to, dst, SWO_EVENT_MACHINE_STATE, m->machine_saved + m->flow.latency_ns,
 			m->machine_loaded, 0);
 	}
-	put(to, src, SWO_SPAN_WAIT, "", PLAN_WAIT_READY, m->sent, m->go_sent, 0);
-	put_mark(to, dst, PLAN_MARK_READY, m->ready);
-	put_mark(to, src, PLAN_MARK_GO, m->go_sent);
-	put_mark(to, dst, PLAN_MARK_GO, m->go);
-	put(to, dst, SWO_SPAN_PASS, "", "start: prepare pass", m->go, m->released, 0);
-	put(to, dst, SWO_SPAN_PASS, "", "start: change pass", m->released, m->resumed, 0);
+	put(to, src, SWO_EVENT_WAIT_READY, m->sent, m->go_sent, 0);
+	put_mark(to, dst, SWO_EVENT_READY, m->ready);
+	put_mark(to, src, SWO_EVENT_GO, m->go_sent);
+	put_mark(to, dst, SWO_EVENT_GO, m->go);
+	put(to, dst, SWO_EVENT_START_PREPARE, m->go, m->released, 0);
+	put(to, dst, SWO_EVENT_START_CHANGE, m->released, m->resumed, 0);
 	if (m->started > m->resumed)
-		put(to, dst, SWO_SPAN_WORK, "", PLAN_RESUME, m->resumed, m->started, 0);
-	put_mark(to, dst, PLAN_MARK_STARTED, m->started);
-}
-
-/* A timeline records one side by itself; the other's comes as it does from a peer. */
-static int put_into(struct swo_timeline *timeline, const struct spans *from, struct swo_error *err)
-{
-	int rc = 0;
-
-	for (int side = SWO_SIDE_SOURCE; !rc && side <= SWO_SIDE_TARGET; side++) {
-		struct swo_timeline *part = swo_timeline_new((enum swo_side)side, from->count);
-
-		for (size_t i = 0; i < from->count; i++) {
-			const struct swo_span *span = &from->list[i];
-
-			if ((int)span->side == side)
-				swo_timeline_span(part, span->kind, span->device, span->start_ns,
-					span->end_ns, span->bytes, "%s", span->name);
-		}
-		char *text = part ? swo_timeline_to_json(part) : NULL;
-
-		rc = text ? swo_timeline_add_json(timeline, text, strlen(text), 0, err)
-			  : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a predicted timeline");
-		free(text);
-		swo_timeline_free(part);
-	}
-	return rc;
+		put(to, dst, SWO_EVENT_VCPUS_RESUME, m->resumed, m->started, 0);
+	put_mark(to, dst, SWO_EVENT_STARTED, m->started);
 }
 
 /* The whole */
 
-static int play(struct model *m, struct swo_plan_result *out, struct swo_timeline *timeline,
+static void copy_side(struct swo_timeline *to, struct swo_timeline *from, enum swo_side side)
+{
+	struct swo_span span;
+
+	for (size_t i = 0; swo_timeline_get(from, i, &span); i++)
+		if (span.side == side)
+			swo_timeline_add(to, &span);
+}
+
+static int predict(struct model *m, struct swo_plan_result *out, struct swo_timeline *timeline,
 	struct swo_error *err)
 {
-	const struct swo_plan_setup *setup = m->setup;
-	struct spans spans = {.list = calloc((size_t)setup->count * SPANS_DEVICE + SPANS_BASE,
-				      sizeof(*spans.list))};
+	const size_t room = (size_t)m->setup->count * SPANS_DEVICE + SPANS_BASE;
+	struct swo_timeline *spans = swo_timeline_new(SWO_SIDE_SOURCE, room);
 
-	if (!spans.list)
+	if (!spans)
 		return swo_error_set(
-			err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", setup->count);
+			err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", m->setup->count);
 	int rc = analysis_model_run(m, err);
 
 	if (!rc) {
-		put_all(&spans, m);
-		rc = analysis_path(spans.list, spans.count, &out->path, err);
+		put_all(spans, m);
+		copy_side(timeline, spans, SWO_SIDE_SOURCE);
+		copy_side(timeline, spans, SWO_SIDE_TARGET);
+		rc = swo_critical_path(spans, &out->path, err);
 	}
-	if (!rc && timeline)
-		rc = put_into(timeline, &spans, err);
-	free(spans.list);
+	swo_timeline_free(spans);
 	out->blackout_ns = m->started;
 	out->ready_ns = m->ready;
 	return rc;
@@ -277,7 +270,7 @@ int swo_plan_run(const struct swo_plan_setup *setup, struct swo_plan_result *out
 			err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", setup->count);
 	} else {
 		set_flow(&m);
-		rc = play(&m, out, timeline, err);
+		rc = predict(&m, out, timeline, err);
 	}
 	free(m.order);
 	free(m.lanes);

@@ -108,8 +108,9 @@ int migration_journal(struct swo_migration *m, enum swo_journal_event event, uin
 		return 0;
 	int rc = swo_journal_write(m->journal, event, nonce, text, err);
 
-	swo_timeline_span(m->timeline, SWO_SPAN_WORK, "", start, swo_now_ns(), 0, "journal%s",
-		swo_journal_is_sync(m->journal) ? " sync" : "");
+	swo_timeline_span(m->timeline,
+		swo_journal_is_sync(m->journal) ? SWO_EVENT_JOURNAL_SYNC : SWO_EVENT_JOURNAL, "",
+		start, swo_now_ns(), 0);
 	return rc;
 }
 
@@ -287,10 +288,14 @@ static void watch_device(void *opaque, enum swo_device_state state)
 static void watch_pass(
 	void *opaque, enum swo_pass pass, bool running, uint64_t start_ns, uint64_t end_ns)
 {
+	static const enum swo_event events[2][2] = {
+		{SWO_EVENT_STOP_PREPARE, SWO_EVENT_STOP_CHANGE},
+		{SWO_EVENT_START_PREPARE, SWO_EVENT_START_CHANGE},
+	};
 	struct swo_migration *m = opaque;
 
-	swo_timeline_span(m->timeline, SWO_SPAN_PASS, "", start_ns, end_ns, 0, "%s: %s pass",
-		running ? "start" : "stop", pass == SWO_PASS_PREPARE ? "prepare" : "change");
+	swo_timeline_span(
+		m->timeline, events[running][pass != SWO_PASS_PREPARE], "", start_ns, end_ns, 0);
 }
 
 void migration_watch(struct swo_migration *m, bool on)

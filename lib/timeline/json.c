@@ -104,7 +104,8 @@ static int parse_span(
 		return bad(err, "a span ends before it starts");
 	out->start_ns = shift(out->start_ns, offset);
 	out->end_ns = shift(out->end_ns, offset);
-	timeline_span_text(out, device, name);
+	snprintf(out->device, sizeof(out->device), "%s", device);
+	snprintf(out->name, sizeof(out->name), "%s", name);
 	return 0;
 }
 
@@ -128,7 +129,7 @@ static int add_parsed(
 	/* All are good: now they count. */
 	for (size_t i = 0; i < json_array_size(spans); i++)
 		if (!parse_span(json_array_get(spans, i), offset, &span, NULL))
-			timeline_add(timeline, &span);
+			swo_timeline_add(timeline, &span);
 	timeline_add_dropped(timeline, (size_t)dropped);
 	return 0;
 }

@@ -3,7 +3,6 @@
  * picture.c - a timeline as text: a row per side and device, a scale in
  * milliseconds, a legend that says how long each arc took.
  */
-#include "timeline/glyphs.h"
 #include "timeline/internal.h"
 
 #include <stdio.h>
@@ -23,6 +22,22 @@ struct row {
 	char label[sizeof(((struct swo_span *)0)->device)];
 };
 
+/* One line of the legend: spans that share a letter. */
+struct glyph {
+	char letter;
+	struct swo_span first; /* of them */
+	size_t count;
+	uint64_t min_ns, max_ns;
+	uint64_t bytes;
+};
+
+#define GLYPHS_MAX 40 /* distinct names; more share '?' */
+
+struct glyphs {
+	struct glyph all[GLYPHS_MAX];
+	size_t count;
+};
+
 struct picture {
 	const struct swo_span *spans;
 	size_t count;
@@ -34,6 +49,136 @@ struct picture {
 	struct glyphs glyphs;
 	FILE *out;
 };
+
+/* Letters: the usual arcs always have the same ones, what else comes takes one that is free. */
+
+/* The arcs of a migration, in the order in which they happen. */
+static const struct {
+	enum swo_device_state from, to;
+	char letter;
+} usual[] = {
+	{SWO_DEVICE_RUNNING, SWO_DEVICE_PRE_COPY, 'C'},
+	{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, 'P'},
+	{SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, 'P'},
+	{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, 'S'},
+	{SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, 'S'},
+	{SWO_DEVICE_STOP, SWO_DEVICE_STOP_COPY, 'T'},
+	{SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, 'L'},
+	{SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, 'F'},
+	{SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, 'Q'},
+	{SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, 'R'},
+};
+
+static bool has_line(enum swo_span_kind kind)
+{
+	return kind == SWO_SPAN_ARC || kind == SWO_SPAN_WORK || kind == SWO_SPAN_STREAM ||
+	       kind == SWO_SPAN_RAM || kind == SWO_SPAN_WAIT;
+}
+
+static size_t usual_place(const struct glyph *glyph)
+{
+	const struct swo_span *arc = &glyph->first;
+	size_t i = 0;
+
+	if (arc->event != SWO_EVENT_ARC || arc->failed)
+		return SWO_ARRAY_SIZE(usual);
+	while (i < SWO_ARRAY_SIZE(usual) && (usual[i].from != arc->from || usual[i].to != arc->to))
+		i++;
+	return i;
+}
+
+static int compare(const void *va, const void *vb)
+{
+	const struct glyph *a = va, *b = vb;
+
+	if (a->first.kind != b->first.kind)
+		return a->first.kind < b->first.kind ? -1 : 1;
+	size_t pa = usual_place(a), pb = usual_place(b);
+	if (pa != pb)
+		return pa < pb ? -1 : 1;
+	return strcmp(a->first.name, b->first.name);
+}
+
+/* NULL: it has none. */
+static struct glyph *find_glyph(struct glyphs *glyphs, const struct swo_span *span)
+{
+	for (size_t i = 0; i < glyphs->count; i++)
+		if (glyphs->all[i].first.kind == span->kind &&
+			!strcmp(glyphs->all[i].first.name, span->name))
+			return &glyphs->all[i];
+	return NULL;
+}
+
+/*
+ * Counts a span in. Arcs and work have a line for each name; streams, RAM and waits too, but
+ * share one sign. Phases, passes and marks are words and need no legend.
+ */
+static void note_glyph(struct glyphs *glyphs, const struct swo_span *span)
+{
+	struct glyph *glyph = find_glyph(glyphs, span);
+	uint64_t length = span->end_ns - span->start_ns;
+
+	if (!has_line(span->kind))
+		return;
+	if (!glyph) {
+		if (glyphs->count == GLYPHS_MAX)
+			return;
+		glyph = &glyphs->all[glyphs->count++];
+		glyph->first = *span;
+		glyph->min_ns = UINT64_MAX;
+	}
+	glyph->count++;
+	glyph->bytes += span->bytes;
+	if (length < glyph->min_ns)
+		glyph->min_ns = length;
+	if (length > glyph->max_ns)
+		glyph->max_ns = length;
+}
+
+static bool is_free(const struct glyphs *glyphs, char letter)
+{
+	for (size_t i = 0; i < glyphs->count; i++)
+		if (glyphs->all[i].letter == letter)
+			return false;
+	return letter != 'm'; /* memory's */
+}
+
+static char pick(const struct glyphs *glyphs, const struct glyph *glyph)
+{
+	static const char others[] = "abcdefghijklnopqrstuvwxyzABDEGHIJKMNOUVWXYZ0123456789";
+	size_t place = usual_place(glyph);
+	char first = (char)(glyph->first.name[0] | 0x20);
+
+	if (place < SWO_ARRAY_SIZE(usual) && is_free(glyphs, usual[place].letter))
+		return usual[place].letter;
+	if (glyph->first.kind == SWO_SPAN_WORK && first >= 'a' && first <= 'z' &&
+		is_free(glyphs, first))
+		return first;
+	for (const char *other = others; *other; other++)
+		if (is_free(glyphs, *other))
+			return *other;
+	return '?';
+}
+
+/* After the last one: orders the lines and hands out the letters. */
+static void assign_letters(struct glyphs *glyphs)
+{
+	qsort(glyphs->all, glyphs->count, sizeof(glyphs->all[0]), compare);
+	for (size_t i = 0; i < glyphs->count; i++) {
+		struct glyph *glyph = &glyphs->all[i];
+
+		if (glyph->first.kind == SWO_SPAN_STREAM)
+			glyph->letter = '=';
+		else if (glyph->first.kind == SWO_SPAN_RAM)
+			glyph->letter = 'm';
+		else if (glyph->first.kind == SWO_SPAN_WAIT)
+			glyph->letter = '.';
+		else
+			glyph->letter = pick(glyphs, glyph);
+	}
+}
+
+/* Rows and columns */
 
 static bool inside(const struct picture *p, const struct swo_span *span)
 {
@@ -159,9 +304,9 @@ static bool goes_above(const struct swo_span *a, const struct swo_span *b)
 	return a->end_ns - a->start_ns < b->end_ns - b->start_ns;
 }
 
-static void put_glyph(const struct picture *p, const struct swo_span *span, bool begins)
+static void put_glyph(struct picture *p, const struct swo_span *span, bool begins)
 {
-	const struct glyph *glyph = timeline_glyphs_find(&p->glyphs, span);
+	const struct glyph *glyph = find_glyph(&p->glyphs, span);
 	char letter = glyph ? glyph->letter : '?';
 
 	if (span->kind == SWO_SPAN_STREAM)
@@ -316,7 +461,7 @@ static void draw_legend(const struct picture *p)
 	unsigned name_width = 0;
 
 	for (size_t i = 0; i < p->glyphs.count; i++) {
-		unsigned len = (unsigned)strlen(p->glyphs.all[i].name);
+		unsigned len = (unsigned)strlen(p->glyphs.all[i].first.name);
 
 		name_width = len > name_width ? len : name_width;
 	}
@@ -330,7 +475,7 @@ static void draw_legend(const struct picture *p)
 		char letter[2] = {g->letter, 0};
 
 		fprintf(p->out, "  %s  %-6s %-*s %4zux  %8.1f", sign ? sign : letter,
-			timeline_kind_name(g->kind), (int)name_width, g->name, g->count,
+			timeline_kind_name(g->first.kind), (int)name_width, g->first.name, g->count,
 			(double)g->min_ns / 1e6);
 		if (g->count > 1)
 			fprintf(p->out, " .. %6.1f", (double)g->max_ns / 1e6);
@@ -376,8 +521,8 @@ static int draw(struct picture *p, unsigned columns, size_t dropped)
 	p->width = columns - p->label_width;
 	for (size_t i = 0; i < p->count; i++)
 		if (inside(p, &p->spans[i]))
-			timeline_glyphs_note(&p->glyphs, &p->spans[i]);
-	timeline_glyphs_settle(&p->glyphs);
+			note_glyph(&p->glyphs, &p->spans[i]);
+	assign_letters(&p->glyphs);
 	draw_scale(p);
 	if (draw_rows(p))
 		return -1;

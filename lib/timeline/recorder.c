@@ -60,16 +60,14 @@ static void make_printable(char *text)
 			*text = '?';
 }
 
-bool timeline_add(struct swo_timeline *timeline, const struct swo_span *span)
+static void keep(struct swo_timeline *timeline, const struct swo_span *span)
 {
 	pthread_mutex_lock(&timeline->lock);
-	bool fits = timeline->count < timeline->capacity;
-	if (fits)
+	if (timeline->count < timeline->capacity)
 		timeline->spans[timeline->count++] = *span;
 	else
 		timeline->dropped++;
 	pthread_mutex_unlock(&timeline->lock);
-	return fits;
 }
 
 void timeline_add_dropped(struct swo_timeline *timeline, size_t dropped)
@@ -80,52 +78,53 @@ void timeline_add_dropped(struct swo_timeline *timeline, size_t dropped)
 	pthread_mutex_unlock(&timeline->lock);
 }
 
-void timeline_span_text(struct swo_span *span, const char *device, const char *name)
-{
-	snprintf(span->device, sizeof(span->device), "%s", device ? device : "");
-	snprintf(span->name, sizeof(span->name), "%s", name);
-	make_printable(span->device);
-	make_printable(span->name);
-}
-
-static void record(struct swo_timeline *timeline, struct swo_span *span, const char *device,
-	const char *fmt, va_list ap)
-{
-	char name[sizeof(span->name)];
-
-	vsnprintf(name, sizeof(name), fmt, ap);
-	timeline_span_text(span, device, name);
-	span->side = timeline->side;
-	timeline_add(timeline, span);
-}
-
-void swo_timeline_span(struct swo_timeline *timeline, enum swo_span_kind kind, const char *device,
-	uint64_t start_ns, uint64_t end_ns, uint64_t bytes, const char *fmt, ...)
+void swo_timeline_add(struct swo_timeline *timeline, const struct swo_span *span)
 {
 	if (!timeline)
 		return;
-	struct swo_span span = {.kind = kind,
-		.start_ns = start_ns,
-		.end_ns = end_ns < start_ns ? start_ns : end_ns,
-		.bytes = bytes};
-	va_list ap;
+	struct swo_span own = *span;
 
-	va_start(ap, fmt);
-	record(timeline, &span, device, fmt, ap);
-	va_end(ap);
+	if (own.end_ns < own.start_ns)
+		own.end_ns = own.start_ns;
+	/* The caller may have filled both to the last byte. */
+	own.device[sizeof(own.device) - 1] = own.name[sizeof(own.name) - 1] = 0;
+	make_printable(own.device);
+	if ((unsigned)own.event >= SWO_EVENTS)
+		own.event = SWO_EVENT_OTHER;
+	if (own.event != SWO_EVENT_OTHER) {
+		timeline_set_name(&own);
+	} else {
+		make_printable(own.name);
+		timeline_find_event(&own);
+	}
+	keep(timeline, &own);
 }
 
-void swo_timeline_mark(struct swo_timeline *timeline, const char *device, const char *fmt, ...)
+void swo_timeline_record(struct swo_timeline *timeline, const struct swo_span *span)
 {
 	if (!timeline)
 		return;
+	struct swo_span own = *span;
+
+	own.side = timeline->side;
+	swo_timeline_add(timeline, &own);
+}
+
+void swo_timeline_span(struct swo_timeline *timeline, enum swo_event event, const char *device,
+	uint64_t start_ns, uint64_t end_ns, uint64_t bytes)
+{
+	struct swo_span span = {
+		.event = event, .start_ns = start_ns, .end_ns = end_ns, .bytes = bytes};
+
+	snprintf(span.device, sizeof(span.device), "%s", device ? device : "");
+	swo_timeline_record(timeline, &span);
+}
+
+void swo_timeline_mark(struct swo_timeline *timeline, enum swo_event event)
+{
 	uint64_t now = swo_now_ns();
-	struct swo_span span = {.kind = SWO_SPAN_MARK, .start_ns = now, .end_ns = now};
-	va_list ap;
 
-	va_start(ap, fmt);
-	record(timeline, &span, device, fmt, ap);
-	va_end(ap);
+	swo_timeline_span(timeline, event, NULL, now, now, 0);
 }
 
 size_t swo_timeline_count(struct swo_timeline *timeline, size_t *dropped)
@@ -186,8 +185,9 @@ bool swo_timeline_switchover(struct swo_timeline *timeline, uint64_t *from_ns, u
 	for (size_t i = 0; i < count; i++) {
 		const struct swo_span *span = &spans[i];
 
-		if (span->side == SWO_SIDE_TARGET && span->kind == SWO_SPAN_ARC &&
-			strstr(span->name, "->RUNNING") && (!started || span->end_ns > to)) {
+		if (span->side == SWO_SIDE_TARGET && span->event == SWO_EVENT_ARC &&
+			(span->to == SWO_DEVICE_RUNNING || span->to == SWO_DEVICE_RUNNING_P2P) &&
+			(!started || span->end_ns > to)) {
 			to = span->end_ns;
 			started = true;
 		}
@@ -195,8 +195,7 @@ bool swo_timeline_switchover(struct swo_timeline *timeline, uint64_t *from_ns, u
 	for (size_t i = 0; i < count; i++) {
 		const struct swo_span *span = &spans[i];
 
-		if (span->side == SWO_SIDE_SOURCE && span->kind == SWO_SPAN_PASS &&
-			!strncmp(span->name, TIMELINE_STOP_PASS, strlen(TIMELINE_STOP_PASS)) &&
+		if (span->side == SWO_SIDE_SOURCE && span->event == SWO_EVENT_STOP_PREPARE &&
 			(!started || span->start_ns < to) && (!stopped || span->start_ns > from)) {
 			from = span->start_ns;
 			stopped = true;

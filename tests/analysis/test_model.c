@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The model: known answers, and what must hold for any devices and any link. */
-#include "analysis/internal.h"
 #include "analysis/bound.h"
+#include "switchover/plan.h"
 #include "tests/support/cm.h"
 
 #include <math.h>

@@ -228,7 +228,7 @@ static void durable_records_are_spans_of_their_own(void **state)
 	assert_int_equal(fake_end(&source).status, SWO_MIGRATION_COMPLETED);
 	fake_end(&target);
 	for (size_t i = 0; swo_timeline_get(timeline, i, &span); i++)
-		found += !strcmp(span.name, "journal sync");
+		found += span.event == SWO_EVENT_JOURNAL_SYNC;
 	assert_int_equal(found, 2); /* COMMITTED, DONE */
 	close_pair();
 	swo_timeline_free(timeline);

@@ -5,6 +5,8 @@
 
 #include "timeline/internal.h"
 
+#include <stdio.h>
+
 #define MS	    1000000ull
 #define SAMPLE_ZERO 5000000000ull
 
@@ -17,8 +19,9 @@ static inline void sample_put(struct swo_timeline *t, enum swo_side side, enum s
 		.end_ns = SAMPLE_ZERO + to_ms * MS,
 		.bytes = bytes};
 
-	timeline_span_text(&span, device, name);
-	timeline_add(t, &span);
+	snprintf(span.device, sizeof(span.device), "%s", device);
+	snprintf(span.name, sizeof(span.name), "%s", name);
+	swo_timeline_add(t, &span);
 }
 
 /* Stop at 100 ms, GO at 190, running at 230. */

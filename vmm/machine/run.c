@@ -18,14 +18,13 @@ static bool is_running(struct vmm_machine *m)
 }
 
 /* Only what belongs to a migration goes into its timeline. */
-static void note(struct vmm_machine *m, uint64_t from, const char *what)
+static void note(struct vmm_machine *m, uint64_t from, enum swo_event event)
 {
 	pthread_mutex_lock(&m->lock);
 	bool migrating = m->migration && !swo_migration_wait(m->migration, swo_now_ns());
 
 	if (migrating)
-		swo_timeline_span(
-			m->timeline, SWO_SPAN_WORK, "", from, swo_now_ns(), 0, "%s", what);
+		swo_timeline_span(m->timeline, event, "", from, swo_now_ns(), 0);
 	pthread_mutex_unlock(&m->lock);
 }
 
@@ -39,7 +38,7 @@ int machine_start(struct vmm_machine *m, enum swo_on_error on_error, struct swo_
 	uint64_t from = swo_now_ns();
 
 	vmm_accel_resume(m->accel);
-	note(m, from, "vCPUs resume");
+	note(m, from, SWO_EVENT_VCPUS_RESUME);
 	machine_event(m, "RESUME", NULL);
 	return rc;
 }
@@ -54,7 +53,7 @@ int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_er
 		vmm_accel_resume(m->accel);
 		return swo_error_prefix(err, "the vCPUs do not pause; the VM runs on");
 	}
-	note(m, from, "vCPUs pause");
+	note(m, from, SWO_EVENT_VCPUS_PAUSE);
 
 	int rc = swo_runstate_change(m->runstate, state, on_error, err);
 

@@ -1,27 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * states.c - the migration states and the arcs between them, as tables. Rules:
+ * states.c - which states a device has, and the arcs between them, as tables. Rules:
  * the kernel's uapi linux/vfio.h, "VFIO migration v2"; no code path elsewhere
  * knows which arc is legal.
  */
 #include "switchover/device.h"
-
-const char *swo_device_state_name(enum swo_device_state state)
-{
-	static const char *const names[SWO_DEVICE_STATES] = {
-		[SWO_DEVICE_ERROR] = "ERROR",
-		[SWO_DEVICE_STOP] = "STOP",
-		[SWO_DEVICE_RUNNING] = "RUNNING",
-		[SWO_DEVICE_STOP_COPY] = "STOP_COPY",
-		[SWO_DEVICE_RESUMING] = "RESUMING",
-		[SWO_DEVICE_RUNNING_P2P] = "RUNNING_P2P",
-		[SWO_DEVICE_PRE_COPY] = "PRE_COPY",
-		[SWO_DEVICE_PRE_COPY_P2P] = "PRE_COPY_P2P",
-	};
-	if ((size_t)state >= SWO_DEVICE_STATES)
-		return "unknown";
-	return names[state];
-}
 
 bool swo_device_state_supported(enum swo_device_state state, uint64_t mig_flags)
 {

@@ -5,6 +5,8 @@
  */
 #include "device/core/internal.h"
 
+#include <stdio.h>
+
 int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err)
 {
@@ -73,13 +75,23 @@ static void learn(struct swo_arc_cost *cost, uint64_t ns)
 	cost->count++;
 }
 
+static void record(struct swo_device *dev, struct swo_span span)
+{
+	snprintf(span.device, sizeof(span.device), "%s", dev->name);
+	swo_timeline_record(dev->timeline, &span);
+}
+
 static void arc_ended(struct swo_device *dev, enum swo_device_state from, enum swo_device_state to,
 	bool failed, uint64_t start, uint64_t end)
 {
 	pthread_mutex_lock(&dev->mutex);
 	/* Under the mutex, so that a timeline that was taken away is not written to. */
-	swo_timeline_span(dev->timeline, SWO_SPAN_ARC, dev->name, start, end, 0, "%s->%s%s",
-		swo_device_state_name(from), swo_device_state_name(to), failed ? " failed" : "");
+	record(dev, (struct swo_span){.event = SWO_EVENT_ARC,
+			    .from = from,
+			    .to = to,
+			    .failed = failed,
+			    .start_ns = start,
+			    .end_ns = end});
 	if (!failed) {
 		dev->state = to;
 		learn(&dev->cost[from][to], end - start);
@@ -147,8 +159,11 @@ int swo_device_reset(struct swo_device *dev, struct task *task, struct swo_error
 	int rc = dev->ops->reset(dev->self, err);
 
 	pthread_mutex_lock(&dev->mutex);
-	swo_timeline_span(dev->timeline, SWO_SPAN_WORK, dev->name, start, swo_now_ns(), 0,
-		"reset from %s%s", swo_device_state_name(state), rc ? " failed" : "");
+	record(dev, (struct swo_span){.event = SWO_EVENT_RESET,
+			    .from = state,
+			    .failed = rc,
+			    .start_ns = start,
+			    .end_ns = swo_now_ns()});
 	if (!rc && dev->health == SWO_DEVICE_SOUND)
 		dev->health = SWO_DEVICE_WAS_RESET;
 	pthread_mutex_unlock(&dev->mutex);

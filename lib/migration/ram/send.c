@@ -6,7 +6,6 @@
 #include "migration/ram/send.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -239,8 +238,11 @@ int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct s
 		}
 	}
 	add_up(send);
-	swo_timeline_span(send->m->timeline, SWO_SPAN_RAM, "", start, swo_now_ns(), after - before,
-		"RAM pass %" PRIu64, send->pass);
+	swo_timeline_record(send->m->timeline, &(struct swo_span){.event = SWO_EVENT_RAM_PASS,
+						       .number = send->pass,
+						       .start_ns = start,
+						       .end_ns = swo_now_ns(),
+						       .bytes = after - before});
 	if (bytes)
 		*bytes = after - before;
 	return rc;

@@ -236,7 +236,7 @@ void source_finish(struct source *s)
 	source_logs_stop(s);
 	ram_share_release(&m->share, &m->vm);
 	m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_POSTMIGRATE);
-	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "clean-up");
+	swo_timeline_span(m->timeline, SWO_EVENT_CLEAN_UP, "", start, swo_now_ns(), 0);
 }
 
 static void completed(struct source *s)
@@ -292,7 +292,7 @@ void source_commit(struct source *s)
 	uint64_t start = swo_now_ns();
 
 	/* It counts as sent from here on, whatever this returns. */
-	swo_timeline_mark(m->timeline, "", "GO");
+	swo_timeline_mark(m->timeline, SWO_EVENT_GO);
 	migration_control(m, WIRE_GO, &s->go, sizeof(s->go), NULL);
 
 	enum source_event event = wait_for_answer(s);
@@ -301,7 +301,7 @@ void source_commit(struct source *s)
 	if (event == SOURCE_EV_STARTED && s->vcpus_stopped_ns)
 		m->info.downtime_ns = swo_now_ns() - s->vcpus_stopped_ns;
 	pthread_mutex_unlock(&m->mutex);
-	swo_timeline_span(m->timeline, SWO_SPAN_WAIT, "", start, swo_now_ns(), 0, "GO to STARTED");
+	swo_timeline_span(m->timeline, SWO_EVENT_WAIT_STARTED, "", start, swo_now_ns(), 0);
 	step_on_record(s, event);
 
 	if (event == SOURCE_EV_LOST || event == SOURCE_EV_TIMEOUT) {

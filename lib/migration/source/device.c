@@ -288,9 +288,8 @@ static void precopy_job(void *opaque)
 			return;
 		}
 		if (sd->offset > before)
-			swo_timeline_span(sd->source->m.timeline, SWO_SPAN_STREAM,
-				swo_device_name(sd->dev), start, swo_now_ns(), sd->offset - before,
-				"pre-copy");
+			swo_timeline_span(sd->source->m.timeline, SWO_EVENT_PRECOPY_STREAM,
+				swo_device_name(sd->dev), start, swo_now_ns(), sd->offset - before);
 		learn_rate(sd, sd->offset - before, sd->read_ns - read_before);
 	} else {
 		/* Nothing is offered before the stop: nothing to wait for either. */
@@ -352,8 +351,8 @@ static int stream(struct source_device *sd, struct swo_error *err)
 	} while (got || sd->asked);
 	if (sd->lane && source_lane_drain(sd->lane, &sd->sum, err))
 		return -1;
-	swo_timeline_span(sd->source->m.timeline, SWO_SPAN_STREAM, swo_device_name(sd->dev), start,
-		swo_now_ns(), sd->offset - before, "save");
+	swo_timeline_span(sd->source->m.timeline, SWO_EVENT_SAVE, swo_device_name(sd->dev), start,
+		swo_now_ns(), sd->offset - before);
 	return send_end_when_due(sd, true, err);
 }
 

@@ -52,7 +52,7 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	pthread_mutex_lock(&s->m.mutex);
 	s->vcpus_stopped_ns = swo_now_ns();
 	pthread_mutex_unlock(&s->m.mutex);
-	swo_timeline_mark(s->m.timeline, "", "vCPUs stopped");
+	swo_timeline_mark(s->m.timeline, SWO_EVENT_VCPUS_STOPPED);
 	swo_worker_submit(s->stop_worker, &s->stop_job);
 	/* All of it is yet to be loaded; otherwise what has changed can wait for the arcs. */
 	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, true, err) : 0;
@@ -123,8 +123,8 @@ static int send_machine(struct source *s, struct swo_error *err)
 
 	if (!rc)
 		rc = migration_control(&s->m, WIRE_MACHINE, state.data, state.len, err);
-	swo_timeline_span(s->m.timeline, SWO_SPAN_WORK, "", start, swo_now_ns(), state.len,
-		"vCPU and board state");
+	swo_timeline_span(
+		s->m.timeline, SWO_EVENT_MACHINE_STATE, "", start, swo_now_ns(), state.len);
 	swo_buf_free(&state);
 	return rc;
 }
@@ -177,7 +177,7 @@ static int stop_and_send(struct source *s, struct swo_error *err)
 		s->stopped_by_us = true;
 		if (m->vm.ops->stop(m->vm.opaque, err))
 			return -1;
-		swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "stop");
+		swo_timeline_span(m->timeline, SWO_EVENT_STOP, "", start, swo_now_ns(), 0);
 	} else {
 		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_FINISH_MIGRATE);
 		swo_worker_submit(s->stop_worker, &s->stop_job);
@@ -311,8 +311,7 @@ void source_roll_back(struct source *s, const struct swo_error *why, bool cancel
 	if (why->code == SWO_E_PEER_LOST)
 		await_failure_reason(s, &final);
 	append_device_health(s, &final);
-	swo_timeline_span(
-		m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "back to running");
+	swo_timeline_span(m->timeline, SWO_EVENT_ROLL_BACK, "", start, swo_now_ns(), 0);
 	step(s, SOURCE_EV_RESUMED);
 	/* Only now: a peer that does not read must not keep the VM from resuming. */
 	if (m->control_open)
@@ -334,13 +333,13 @@ static int until_ready(struct source *s, struct swo_error *err)
 	pthread_mutex_lock(&m->mutex);
 	m->info.setup_ns = swo_now_ns() - begin;
 	pthread_mutex_unlock(&m->mutex);
-	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", begin, swo_now_ns(), 0, "setup");
+	swo_timeline_span(m->timeline, SWO_EVENT_SETUP, "", begin, swo_now_ns(), 0);
 
 	migration_set_status(m, SWO_MIGRATION_ACTIVE);
 	begin = swo_now_ns();
 	if (source_precopy(s, err) || source_ceiling_check(s, err))
 		return -1;
-	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", begin, swo_now_ns(), 0, "pre-copy");
+	swo_timeline_span(m->timeline, SWO_EVENT_PRECOPY, "", begin, swo_now_ns(), 0);
 	step(s, SOURCE_EV_CONVERGED);
 
 	if (stop_and_send(s, err))
@@ -350,8 +349,7 @@ static int until_ready(struct source *s, struct swo_error *err)
 	if (source_ceiling_wait(s, is_ready, "the target's READY", switchover_deadline(s), err) ||
 		source_ceiling_check(s, err))
 		return -1;
-	swo_timeline_span(
-		m->timeline, SWO_SPAN_WAIT, "", begin, swo_now_ns(), 0, "waiting for READY");
+	swo_timeline_span(m->timeline, SWO_EVENT_WAIT_READY, "", begin, swo_now_ns(), 0);
 	return 0;
 }
 

@@ -117,8 +117,8 @@ static int load_config(struct target_device *td, struct swo_error *err)
 	pthread_mutex_unlock(&td->mutex);
 	int rc = m->vm.ops->config_load(m->vm.opaque, td->index, config.data, config.len, err);
 
-	swo_timeline_span(m->timeline, SWO_SPAN_WORK, swo_device_name(td->dev), start, swo_now_ns(),
-		config.len, "config");
+	swo_timeline_span(m->timeline, SWO_EVENT_CONFIG_LOAD, swo_device_name(td->dev), start,
+		swo_now_ns(), config.len);
 	swo_buf_free(&config);
 	pthread_mutex_lock(&td->mutex);
 	td->config_loaded = generation;
@@ -252,8 +252,8 @@ static void load_job(void *opaque)
 		migration_fail(m, &err);
 		return;
 	}
-	swo_timeline_span(m->timeline, SWO_SPAN_STREAM, swo_device_name(td->dev), start,
-		swo_now_ns(), bytes, "load");
+	swo_timeline_span(
+		m->timeline, SWO_EVENT_LOAD, swo_device_name(td->dev), start, swo_now_ns(), bytes);
 
 	bool alone = goes_on_alone(td);
 

@@ -23,8 +23,8 @@ static int load_machine(struct target *t, struct swo_error *err)
 		return 0;
 	if (m->vm.ops->machine_load(m->vm.opaque, t->machine.data, t->machine.len, err))
 		return -1;
-	swo_timeline_span(m->timeline, SWO_SPAN_WORK, "", start, swo_now_ns(), t->machine.len,
-		"vCPU and board state");
+	swo_timeline_span(
+		m->timeline, SWO_EVENT_MACHINE_STATE, "", start, swo_now_ns(), t->machine.len);
 	/*
 	 * Nothing is left to do here before GO that could touch RAM; and it may cost a moment,
 	 * which is one of waiting for the devices.

@@ -49,7 +49,7 @@ static enum target_event await_go(struct target *t, struct swo_error *err)
 	if (migration_journal(m, target_record(TARGET_READY), t->go.nonce, NULL, err))
 		return TARGET_EV_FAIL;
 	step(t, TARGET_EV_LOADED);
-	swo_timeline_mark(m->timeline, "", "READY");
+	swo_timeline_mark(m->timeline, SWO_EVENT_READY);
 	/* If this does not get through, the source will give up, or ask. */
 	migration_control(m, WIRE_READY, &t->go, sizeof(t->go), NULL);
 
@@ -125,7 +125,7 @@ static void start_vm(struct target *t, struct swo_error *err)
 				swo_log(SWO_LOG_ERROR, "%s", err->text);
 		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
 	}
-	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "start");
+	swo_timeline_span(m->timeline, SWO_EVENT_START, "", start, swo_now_ns(), 0);
 }
 
 static void send_timeline(struct target *t)
@@ -150,7 +150,7 @@ static void go(struct target *t)
 	struct swo_migration *m = &t->m;
 	struct swo_error err = {0};
 
-	swo_timeline_mark(m->timeline, "", "GO");
+	swo_timeline_mark(m->timeline, SWO_EVENT_GO);
 	start_vm(t, &err);
 	pthread_mutex_lock(&m->mutex);
 	note_devices(t, err.text);
@@ -158,7 +158,7 @@ static void go(struct target *t)
 	pthread_mutex_unlock(&m->mutex);
 	migration_journal_note(m, target_record(TARGET_STARTED), t->word);
 	migration_control(m, WIRE_STARTED, t->word, strlen(t->word), NULL);
-	swo_timeline_mark(m->timeline, "", "STARTED");
+	swo_timeline_mark(m->timeline, SWO_EVENT_STARTED);
 	migration_watch(m, false);
 	migration_end(m, SWO_MIGRATION_COMPLETED, t->word[0] ? &err : NULL);
 	send_timeline(t);
@@ -238,7 +238,7 @@ static int until_loaded(struct target *t, struct swo_error *err)
 
 	if (target_open_sessions(t, err))
 		return -1;
-	swo_timeline_span(m->timeline, SWO_SPAN_PHASE, "", start, swo_now_ns(), 0, "setup");
+	swo_timeline_span(m->timeline, SWO_EVENT_SETUP, "", start, swo_now_ns(), 0);
 	migration_set_status(m, SWO_MIGRATION_ACTIVE);
 	return target_load(t, err);
 }

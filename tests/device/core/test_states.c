@@ -222,8 +222,16 @@ static void states_have_the_uapis_names_and_numbers(void **state)
 	static const char *const names[] = {"ERROR", "STOP", "RUNNING", "STOP_COPY", "RESUMING",
 		"RUNNING_P2P", "PRE_COPY", "PRE_COPY_P2P"};
 
-	for (int i = 0; i < SWO_DEVICE_STATES; i++)
+	for (int i = 0; i < SWO_DEVICE_STATES; i++) {
 		assert_string_equal(swo_device_state_name((enum swo_device_state)i), names[i]);
+		assert_int_equal(swo_device_state_parse(names[i], strlen(names[i])), i);
+		/* Neither a beginning of a name nor more than one. */
+		assert_int_equal(
+			swo_device_state_parse(names[i], strlen(names[i]) - 1), SWO_DEVICE_STATES);
+	}
+	assert_int_equal(swo_device_state_parse("STOP_COPY", 4), SWO_DEVICE_STOP);
+	assert_int_equal(swo_device_state_parse("stop", 4), SWO_DEVICE_STATES);
+	assert_int_equal(swo_device_state_parse("", 0), SWO_DEVICE_STATES);
 }
 
 int main(void)
