@@ -12,16 +12,16 @@
 /* A target's devices go through some states on their way to RESUMING, too: what comes after is
    looked for from there. */
 const struct moment moments[MOMENTS] = {
-	{"setup", LAB_SOURCE, STATUS, "setup", NULL},
-	{"resuming", LAB_TARGET, DEVICE, "resuming", NULL},
-	{"enter-precopy", LAB_SOURCE, DEVICE, "pre-copy", NULL},
-	{"precopy", LAB_SOURCE, STATUS, "active", NULL},
-	{"before-stop", LAB_SOURCE, STATUS, "device", NULL},
-	{"prepare", LAB_SOURCE, DEVICE, "pre-copy-p2p", NULL},
-	{"change", LAB_SOURCE, DEVICE, "stop-copy", NULL},
-	{"finalise", LAB_TARGET, DEVICE, "stop", &moments[1]},
-	{"after-go", LAB_TARGET, DEVICE, "running-p2p", &moments[1]},
-	{"start", LAB_TARGET, DEVICE, "running", &moments[1]},
+	{"setup", PAIR_SOURCE, STATUS, "setup", NULL},
+	{"resuming", PAIR_TARGET, DEVICE, "resuming", NULL},
+	{"enter-precopy", PAIR_SOURCE, DEVICE, "pre-copy", NULL},
+	{"precopy", PAIR_SOURCE, STATUS, "active", NULL},
+	{"before-stop", PAIR_SOURCE, STATUS, "device", NULL},
+	{"prepare", PAIR_SOURCE, DEVICE, "pre-copy-p2p", NULL},
+	{"change", PAIR_SOURCE, DEVICE, "stop-copy", NULL},
+	{"finalise", PAIR_TARGET, DEVICE, "stop", &moments[1]},
+	{"after-go", PAIR_TARGET, DEVICE, "running-p2p", &moments[1]},
+	{"start", PAIR_TARGET, DEVICE, "running", &moments[1]},
 };
 
 const struct moment *moment_named(const char *name)
@@ -38,19 +38,19 @@ static bool is_moment(const json_t *event, const struct moment *moment)
 	       !strcmp(json_path_string(event, moment->key), moment->word);
 }
 
-static int await_until(
-	struct lab *lab, const struct moment *moment, swo_deadline deadline, struct swo_error *err)
+static int await_until(struct pair *pair, const struct moment *moment, swo_deadline deadline,
+	struct swo_error *err)
 {
 	bool found = false;
 
-	if (moment->after && await_until(lab, moment->after, deadline, err))
+	if (moment->after && await_until(pair, moment->after, deadline, err))
 		return -1;
 	while (!found) {
-		json_t *event = qmp_event(&lab->ends[moment->side].qmp, deadline, err);
+		json_t *event = qmp_event(&pair->ends[moment->side].qmp, deadline, err);
 
 		if (!event)
 			return swo_error_prefix(err, "waiting for the %s's %s (moment '%s')",
-				lab_side_name(moment->side), moment->word, moment->name);
+				pair_side_name(moment->side), moment->word, moment->name);
 		found = is_moment(event, moment);
 		json_decref(event);
 	}
@@ -58,7 +58,7 @@ static int await_until(
 }
 
 int moment_await(
-	struct lab *lab, const struct moment *moment, uint64_t within_ms, struct swo_error *err)
+	struct pair *pair, const struct moment *moment, uint64_t within_ms, struct swo_error *err)
 {
-	return await_until(lab, moment, swo_deadline_ms(within_ms), err);
+	return await_until(pair, moment, swo_deadline_ms(within_ms), err);
 }

@@ -11,7 +11,7 @@
 /* An event of one side's monitor, or the first one after another moment. */
 struct moment {
 	const char *name;
-	enum lab_side side;
+	enum pair_side side;
 	const char *event, *key, *word;
 	const struct moment *after;
 };
@@ -24,6 +24,6 @@ extern const struct moment moments[MOMENTS];
 const struct moment *moment_named(const char *name);
 /* Takes events until it comes. What came before the call and was not taken yet counts, too. */
 int moment_await(
-	struct lab *lab, const struct moment *moment, uint64_t within_ms, struct swo_error *err);
+	struct pair *pair, const struct moment *moment, uint64_t within_ms, struct swo_error *err);
 
 #endif

@@ -13,31 +13,32 @@
 #define RESUME_MS  120000
 #define SETTLE_MS  300 /* the guest runs so long before and after, to show that it does */
 
-static void look_at_files(struct lab *lab)
+static void look_at_files(struct pair *pair)
 {
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
-		bench_sample_files(bench_pid(lab->ends[side].vm), &lab->files_max);
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
+		bench_sample_files(bench_pid(pair->ends[side].vm), &pair->files_max);
 }
 
-static int migrate(struct lab *lab, struct swo_error *err)
+static int migrate(struct pair *pair, struct swo_error *err)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
-	if (lab_start(lab, err) || lab_boot(lab, err))
+	if (pair_start(pair, err) || pair_boot(pair, err))
 		return -1;
-	look_at_files(lab);
-	if (bench_sleep_ms(SETTLE_MS, err) || lab_migrate(lab, err) ||
-		lab_wait_end(lab, MIGRATE_MS, status, err))
+	look_at_files(pair);
+	if (bench_sleep_ms(SETTLE_MS, err) || pair_migrate(pair, err) ||
+		pair_wait_end(pair, MIGRATE_MS, status, err))
 		return -1;
-	look_at_files(lab);
+	look_at_files(pair);
 	return 0;
 }
 
-static int gather_reports(struct lab *lab, enum lab_side side, json_t **out, struct swo_error *err)
+static int gather_reports(
+	struct pair *pair, enum pair_side side, json_t **out, struct swo_error *err)
 {
 	*out = json_array();
-	for (unsigned i = 0; i < lab->vfs; i++) {
-		json_t *report = lab_report(lab, side, i, err);
+	for (unsigned i = 0; i < pair->vfs; i++) {
+		json_t *report = pair_report(pair, side, i, err);
 
 		if (!report || json_array_append_new(*out, report))
 			return -1;
@@ -46,59 +47,59 @@ static int gather_reports(struct lab *lab, enum lab_side side, json_t **out, str
 }
 
 /* The target's side of a completed migration: it runs on, is stopped, and its memory checked. */
-static int gather_target(struct lab *lab, struct bench_gathered *g, struct swo_error *err)
+static int gather_target(struct pair *pair, struct bench_gathered *g, struct swo_error *err)
 {
-	if (lab_wait_for_doorbells(lab, LAB_TARGET, 0, 20, RESUME_MS, err) ||
+	if (pair_wait_for_doorbells(pair, PAIR_TARGET, 0, 20, RESUME_MS, err) ||
 		bench_sleep_ms(SETTLE_MS, err) ||
-		!(g->target_status = lab_qmp(lab, LAB_TARGET, "query-status", NULL, err)) ||
-		!(g->target_guest = lab_qmp(lab, LAB_TARGET, "x-query-guest", NULL, err)) ||
-		ask_qmp_do(&lab->ends[LAB_TARGET].qmp, "stop", NULL, err) ||
-		!(g->target_ram = lab_qmp(lab, LAB_TARGET, "x-check-ram", NULL, err)))
+		!(g->target_status = pair_qmp(pair, PAIR_TARGET, "query-status", NULL, err)) ||
+		!(g->target_guest = pair_qmp(pair, PAIR_TARGET, "x-query-guest", NULL, err)) ||
+		ask_qmp_do(&pair->ends[PAIR_TARGET].qmp, "stop", NULL, err) ||
+		!(g->target_ram = pair_qmp(pair, PAIR_TARGET, "x-check-ram", NULL, err)))
 		return -1;
 	return 0;
 }
 
-static int gather(struct lab *lab, struct bench_gathered *g, struct swo_error *err)
+static int gather(struct pair *pair, struct bench_gathered *g, struct swo_error *err)
 {
-	g->vfs = lab->vfs;
-	if (!(g->source_migrate = lab_qmp(lab, LAB_SOURCE, "query-migrate", NULL, err)) ||
-		!(g->source_status = lab_qmp(lab, LAB_SOURCE, "query-status", NULL, err)) ||
-		!(g->timeline = ask_timeline(&lab->ends[LAB_SOURCE].qmp, err)))
+	g->vfs = pair->vfs;
+	if (!(g->source_migrate = pair_qmp(pair, PAIR_SOURCE, "query-migrate", NULL, err)) ||
+		!(g->source_status = pair_qmp(pair, PAIR_SOURCE, "query-status", NULL, err)) ||
+		!(g->timeline = ask_timeline(&pair->ends[PAIR_SOURCE].qmp, err)))
 		return -1;
 	/* When it did not complete, the evaluation says so: the rest is not there to be asked. */
 	if (!strcmp(json_path_string(g->source_migrate, "status"), "completed") &&
-		gather_target(lab, g, err))
+		gather_target(pair, g, err))
 		return -1;
-	return gather_reports(lab, LAB_SOURCE, &g->source_reports, err) ||
-	       gather_reports(lab, LAB_TARGET, &g->target_reports, err);
+	return gather_reports(pair, PAIR_SOURCE, &g->source_reports, err) ||
+	       gather_reports(pair, PAIR_TARGET, &g->target_reports, err);
 }
 
 int bench_migrate_once(const struct bench_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample, struct swo_error *err)
 {
-	struct lab *lab = malloc(sizeof(*lab));
+	struct pair *pair = malloc(sizeof(*pair));
 	struct bench_gathered gathered = {0};
 
 	*sample = (struct bench_sample){0};
-	if (!lab)
+	if (!pair)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a migration");
-	int rc = lab_init(lab, config, vfs, transitions, err);
+	int rc = pair_init(pair, config, vfs, transitions, err);
 
-	lab->quiet_devices = true;
-	rc = rc || migrate(lab, err) || gather(lab, &gathered, err);
+	pair->quiet_devices = true;
+	rc = rc || migrate(pair, err) || gather(pair, &gathered, err);
 	if (rc) {
 		/* A process that died says more than the one that missed it. */
 		bench_check_alive(err);
 	} else {
 		bench_evaluate(config, &gathered, sample);
-		sample->threads_max = lab->threads_max;
-		sample->rss_max_bytes = lab->rss_max_bytes;
-		sample->files_max = lab->files_max;
-		sample->start_ms = lab->start_ms;
+		sample->threads_max = pair->threads_max;
+		sample->rss_max_bytes = pair->rss_max_bytes;
+		sample->files_max = pair->files_max;
+		sample->start_ms = pair->start_ms;
 	}
 	/* Failed checks are a finding, and the logs its evidence; a failure leaves nothing. */
-	lab_free(lab, config->keep || (!rc && !sample->whole && !bench_interrupted));
+	pair_free(pair, config->keep || (!rc && !sample->whole && !bench_interrupted));
 	bench_gathered_free(&gathered);
-	free(lab);
+	free(pair);
 	return rc ? -1 : 0;
 }

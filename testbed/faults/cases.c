@@ -17,7 +17,7 @@ struct list {
 };
 
 static struct fault_case *add(
-	struct list *list, enum lab_side side, const char *phase, const char *fault, int device)
+	struct list *list, enum pair_side side, const char *phase, const char *fault, int device)
 {
 	struct fault_case *c = &list->cases[list->count];
 
@@ -26,10 +26,10 @@ static struct fault_case *add(
 	*c = (struct fault_case){.side = side, .phase = phase, .fault = fault};
 	if (device >= 0) {
 		c->device = (unsigned)device;
-		snprintf(c->name, sizeof(c->name), "%s/%s/%s/vf%d", lab_side_name(side), phase,
+		snprintf(c->name, sizeof(c->name), "%s/%s/%s/vf%d", pair_side_name(side), phase,
 			fault, device);
 	} else {
-		snprintf(c->name, sizeof(c->name), "%s/%s/%s", lab_side_name(side), phase, fault);
+		snprintf(c->name, sizeof(c->name), "%s/%s/%s", pair_side_name(side), phase, fault);
 	}
 	return c;
 }
@@ -37,7 +37,7 @@ static struct fault_case *add(
 /* Arcs */
 
 static const struct arc {
-	enum lab_side side;
+	enum pair_side side;
 	const char *phase, *arc;
 	unsigned ends;	     /* when the arc does not come to pass */
 	const char *provoke; /* what makes the arc happen at all */
@@ -45,31 +45,34 @@ static const struct arc {
 	bool keeps; /* an arc that fails and stays costs the device nothing */
 	bool last;  /* what becomes of it is nobody's business any more */
 } arcs[] = {
-	{LAB_SOURCE, "setup", "RUNNING->PRE_COPY", FAULT_AT_SOURCE, NULL, NULL, true, false},
-	{LAB_SOURCE, "prepare", "PRE_COPY->PRE_COPY_P2P", FAULT_AT_SOURCE, NULL, NULL, true, false},
-	{LAB_SOURCE, "change", "PRE_COPY_P2P->STOP_COPY", FAULT_AT_SOURCE, NULL, NULL, true, false},
-	{LAB_SOURCE, "prepare-no-precopy", "RUNNING->RUNNING_P2P", FAULT_AT_SOURCE, NULL,
+	{PAIR_SOURCE, "setup", "RUNNING->PRE_COPY", FAULT_AT_SOURCE, NULL, NULL, true, false},
+	{PAIR_SOURCE, "prepare", "PRE_COPY->PRE_COPY_P2P", FAULT_AT_SOURCE, NULL, NULL, true,
+		false},
+	{PAIR_SOURCE, "change", "PRE_COPY_P2P->STOP_COPY", FAULT_AT_SOURCE, NULL, NULL, true,
+		false},
+	{PAIR_SOURCE, "prepare-no-precopy", "RUNNING->RUNNING_P2P", FAULT_AT_SOURCE, NULL,
 		"--no-pre-copy", true, false},
-	{LAB_SOURCE, "change-no-precopy", "RUNNING_P2P->STOP", FAULT_AT_SOURCE, NULL,
+	{PAIR_SOURCE, "change-no-precopy", "RUNNING_P2P->STOP", FAULT_AT_SOURCE, NULL,
 		"--no-pre-copy", true, false},
-	{LAB_SOURCE, "copy-no-precopy", "STOP->STOP_COPY", FAULT_AT_SOURCE, NULL, "--no-pre-copy",
+	{PAIR_SOURCE, "copy-no-precopy", "STOP->STOP_COPY", FAULT_AT_SOURCE, NULL, "--no-pre-copy",
 		true, false},
-	{LAB_SOURCE, "clean-up", "STOP_COPY->STOP", FAULT_AT_TARGET, NULL, NULL, false, true},
-	{LAB_SOURCE, "undo-precopy", "PRE_COPY->RUNNING", FAULT_AT_SOURCE, "load:fail@0", NULL,
+	{PAIR_SOURCE, "clean-up", "STOP_COPY->STOP", FAULT_AT_TARGET, NULL, NULL, false, true},
+	{PAIR_SOURCE, "undo-precopy", "PRE_COPY->RUNNING", FAULT_AT_SOURCE, "load:fail@0", NULL,
 		false, false},
-	{LAB_SOURCE, "undo-copy", "STOP_COPY->STOP", FAULT_AT_SOURCE, "load:refuse", NULL, false,
+	{PAIR_SOURCE, "undo-copy", "STOP_COPY->STOP", FAULT_AT_SOURCE, "load:refuse", NULL, false,
 		false},
-	{LAB_SOURCE, "undo-stop", "STOP->RUNNING_P2P", FAULT_AT_SOURCE, "load:refuse", NULL, false,
+	{PAIR_SOURCE, "undo-stop", "STOP->RUNNING_P2P", FAULT_AT_SOURCE, "load:refuse", NULL, false,
 		false},
-	{LAB_SOURCE, "undo-p2p", "RUNNING_P2P->RUNNING", FAULT_AT_SOURCE, "load:refuse", NULL,
+	{PAIR_SOURCE, "undo-p2p", "RUNNING_P2P->RUNNING", FAULT_AT_SOURCE, "load:refuse", NULL,
 		false, false},
-	{LAB_TARGET, "setup-p2p", "RUNNING->RUNNING_P2P", FAULT_AT_SOURCE, NULL, NULL, false,
+	{PAIR_TARGET, "setup-p2p", "RUNNING->RUNNING_P2P", FAULT_AT_SOURCE, NULL, NULL, false,
 		false},
-	{LAB_TARGET, "setup-stop", "RUNNING_P2P->STOP", FAULT_AT_SOURCE, NULL, NULL, false, false},
-	{LAB_TARGET, "setup-resuming", "STOP->RESUMING", FAULT_AT_SOURCE, NULL, NULL, false, false},
-	{LAB_TARGET, "finalise", "RESUMING->STOP", FAULT_AT_SOURCE, NULL, NULL, false, false},
-	{LAB_TARGET, "after-go", "STOP->RUNNING_P2P", FAULT_AT_TARGET, NULL, NULL, false, false},
-	{LAB_TARGET, "start", "RUNNING_P2P->RUNNING", FAULT_AT_TARGET, NULL, NULL, false, false},
+	{PAIR_TARGET, "setup-stop", "RUNNING_P2P->STOP", FAULT_AT_SOURCE, NULL, NULL, false, false},
+	{PAIR_TARGET, "setup-resuming", "STOP->RESUMING", FAULT_AT_SOURCE, NULL, NULL, false,
+		false},
+	{PAIR_TARGET, "finalise", "RESUMING->STOP", FAULT_AT_SOURCE, NULL, NULL, false, false},
+	{PAIR_TARGET, "after-go", "STOP->RUNNING_P2P", FAULT_AT_TARGET, NULL, NULL, false, false},
+	{PAIR_TARGET, "start", "RUNNING_P2P->RUNNING", FAULT_AT_TARGET, NULL, NULL, false, false},
 };
 
 static const struct {
@@ -112,37 +115,37 @@ static void add_arcs(struct list *list)
 /* Streams */
 
 static const struct {
-	enum lab_side side;
+	enum pair_side side;
 	const char *phase, *fault, *spec;
 } streams[] = {
 	/* The first half of `even`'s 64 KiB goes before the stop, the rest after it. */
-	{LAB_SOURCE, "precopy", "stream-breaks-at-once", "save:break@0"},
-	{LAB_SOURCE, "precopy", "stream-breaks", "save:break@20000"},
-	{LAB_SOURCE, "streaming", "stream-breaks", "save:break@50000"},
-	{LAB_SOURCE, "precopy", "stream-short", "save:short@20000"},
-	{LAB_SOURCE, "streaming", "stream-short", "save:short@50000"},
+	{PAIR_SOURCE, "precopy", "stream-breaks-at-once", "save:break@0"},
+	{PAIR_SOURCE, "precopy", "stream-breaks", "save:break@20000"},
+	{PAIR_SOURCE, "streaming", "stream-breaks", "save:break@50000"},
+	{PAIR_SOURCE, "precopy", "stream-short", "save:short@20000"},
+	{PAIR_SOURCE, "streaming", "stream-short", "save:short@50000"},
 	/* All of it is 71160 bytes, or more when more has changed on the way. */
-	{LAB_SOURCE, "streaming", "stream-lacks-end", "save:short@71100"},
-	{LAB_SOURCE, "precopy", "header-corrupt", "save:corrupt@9"},
-	{LAB_SOURCE, "precopy", "stream-corrupt", "save:corrupt@20001"},
-	{LAB_SOURCE, "streaming", "stream-corrupt", "save:corrupt@50001"},
-	{LAB_SOURCE, "streaming", "registers-corrupt", "save:corrupt@70001"},
-	{LAB_SOURCE, "precopy", "device-dies-saving", "die@save=20000"},
-	{LAB_SOURCE, "streaming", "device-dies-saving", "die@save=50000"},
-	{LAB_SOURCE, "precopy", "socket-breaks-saving", "socket:close@save=20000"},
-	{LAB_SOURCE, "streaming", "socket-breaks-saving", "socket:close@save=50000"},
-	{LAB_TARGET, "precopy", "load-fails-at-once", "load:fail@0"},
-	{LAB_TARGET, "precopy", "load-fails", "load:fail@20000"},
-	{LAB_TARGET, "streaming", "load-fails", "load:fail@50000"},
-	{LAB_TARGET, "streaming", "load-lacks-memory", "load:fail@50000=ENOMEM"},
-	{LAB_TARGET, "finalise", "state-refused", "load:refuse"},
+	{PAIR_SOURCE, "streaming", "stream-lacks-end", "save:short@71100"},
+	{PAIR_SOURCE, "precopy", "header-corrupt", "save:corrupt@9"},
+	{PAIR_SOURCE, "precopy", "stream-corrupt", "save:corrupt@20001"},
+	{PAIR_SOURCE, "streaming", "stream-corrupt", "save:corrupt@50001"},
+	{PAIR_SOURCE, "streaming", "registers-corrupt", "save:corrupt@70001"},
+	{PAIR_SOURCE, "precopy", "device-dies-saving", "die@save=20000"},
+	{PAIR_SOURCE, "streaming", "device-dies-saving", "die@save=50000"},
+	{PAIR_SOURCE, "precopy", "socket-breaks-saving", "socket:close@save=20000"},
+	{PAIR_SOURCE, "streaming", "socket-breaks-saving", "socket:close@save=50000"},
+	{PAIR_TARGET, "precopy", "load-fails-at-once", "load:fail@0"},
+	{PAIR_TARGET, "precopy", "load-fails", "load:fail@20000"},
+	{PAIR_TARGET, "streaming", "load-fails", "load:fail@50000"},
+	{PAIR_TARGET, "streaming", "load-lacks-memory", "load:fail@50000=ENOMEM"},
+	{PAIR_TARGET, "finalise", "state-refused", "load:refuse"},
 	/* After GO, where a refusal cannot bring the VM back any more: why early is the default. */
-	{LAB_TARGET, "finalise-late", "state-refused", "load:refuse"},
-	{LAB_SOURCE, "finalise-late", "stream-corrupt", "save:corrupt@50001"},
-	{LAB_TARGET, "precopy", "device-dies-loading", "die@load=20000"},
-	{LAB_TARGET, "streaming", "device-dies-loading", "die@load=50000"},
-	{LAB_TARGET, "precopy", "socket-breaks-loading", "socket:close@load=20000"},
-	{LAB_TARGET, "streaming", "socket-breaks-loading", "socket:close@load=50000"},
+	{PAIR_TARGET, "finalise-late", "state-refused", "load:refuse"},
+	{PAIR_SOURCE, "finalise-late", "stream-corrupt", "save:corrupt@50001"},
+	{PAIR_TARGET, "precopy", "device-dies-loading", "die@load=20000"},
+	{PAIR_TARGET, "streaming", "device-dies-loading", "die@load=50000"},
+	{PAIR_TARGET, "precopy", "socket-breaks-loading", "socket:close@load=20000"},
+	{PAIR_TARGET, "streaming", "socket-breaks-loading", "socket:close@load=50000"},
 };
 
 static void add_streams(struct list *list)
@@ -165,28 +168,28 @@ static void add_streams(struct list *list)
 /* Moments */
 
 static const struct {
-	enum lab_side side;
+	enum pair_side side;
 	const char *fault;
 	enum fault_kind kind;
 	unsigned ends;
 } strikes[] = {
-	{LAB_SOURCE, "killed", FAULT_KILL_VM, 0},
-	{LAB_TARGET, "killed", FAULT_KILL_VM, 0},
-	{LAB_SOURCE, "device-killed", FAULT_KILL_DEVICE, 0},
-	{LAB_TARGET, "device-killed", FAULT_KILL_DEVICE, 0},
-	{LAB_SOURCE, "channel-cut", FAULT_CUT, 0},
-	{LAB_SOURCE, "channel-cut-awhile", FAULT_CUT_AWHILE, 0},
-	{LAB_SOURCE, "channel-stalls", FAULT_STALL, 0},
-	{LAB_SOURCE, "channel-stalls-awhile", FAULT_STALL_AWHILE, FAULT_AT_TARGET},
-	{LAB_SOURCE, "control-byte-flipped", FAULT_FLIP_CONTROL, 0},
-	{LAB_SOURCE, "data-byte-flipped", FAULT_FLIP_DATA, 0},
-	{LAB_SOURCE, "channels-reordered", FAULT_REORDER, FAULT_AT_TARGET},
-	{LAB_SOURCE, "cancelled", FAULT_CANCEL, 0},
-	{LAB_TARGET, "cancelled", FAULT_CANCEL, 0},
-	{LAB_SOURCE, "out-of-memory", FAULT_NO_MEMORY, 0},
-	{LAB_TARGET, "out-of-memory", FAULT_NO_MEMORY, 0},
-	{LAB_SOURCE, "frozen-awhile", FAULT_FREEZE, FAULT_AT_TARGET},
-	{LAB_TARGET, "frozen-awhile", FAULT_FREEZE, FAULT_AT_TARGET},
+	{PAIR_SOURCE, "killed", FAULT_KILL_VM, 0},
+	{PAIR_TARGET, "killed", FAULT_KILL_VM, 0},
+	{PAIR_SOURCE, "device-killed", FAULT_KILL_DEVICE, 0},
+	{PAIR_TARGET, "device-killed", FAULT_KILL_DEVICE, 0},
+	{PAIR_SOURCE, "channel-cut", FAULT_CUT, 0},
+	{PAIR_SOURCE, "channel-cut-awhile", FAULT_CUT_AWHILE, 0},
+	{PAIR_SOURCE, "channel-stalls", FAULT_STALL, 0},
+	{PAIR_SOURCE, "channel-stalls-awhile", FAULT_STALL_AWHILE, FAULT_AT_TARGET},
+	{PAIR_SOURCE, "control-byte-flipped", FAULT_FLIP_CONTROL, 0},
+	{PAIR_SOURCE, "data-byte-flipped", FAULT_FLIP_DATA, 0},
+	{PAIR_SOURCE, "channels-reordered", FAULT_REORDER, FAULT_AT_TARGET},
+	{PAIR_SOURCE, "cancelled", FAULT_CANCEL, 0},
+	{PAIR_TARGET, "cancelled", FAULT_CANCEL, 0},
+	{PAIR_SOURCE, "out-of-memory", FAULT_NO_MEMORY, 0},
+	{PAIR_TARGET, "out-of-memory", FAULT_NO_MEMORY, 0},
+	{PAIR_SOURCE, "frozen-awhile", FAULT_FREEZE, FAULT_AT_TARGET},
+	{PAIR_TARGET, "frozen-awhile", FAULT_FREEZE, FAULT_AT_TARGET},
 };
 
 static void add_moments(struct list *list)

@@ -152,7 +152,7 @@ static bool chosen(const struct options *o, const struct fault_case *c)
 static json_t *row_of(const struct fault_case *c, const struct fault_result *result)
 {
 	return json_pack("{s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:f}", "case", c->name, "side",
-		lab_side_name(c->side), "phase", c->phase, "fault", c->fault, "outcome",
+		pair_side_name(c->side), "phase", c->phase, "fault", c->fault, "outcome",
 		result->outcome, "violations", result->violations, "error", result->error, "ms",
 		result->ms);
 }

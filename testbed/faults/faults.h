@@ -33,7 +33,7 @@ enum { FAULT_AT_SOURCE = 1, FAULT_AT_TARGET = 2 };
 
 struct fault_case {
 	char name[80]; /* side/phase/fault/vfN */
-	enum lab_side side;
+	enum pair_side side;
 	const char *phase;
 	const char *fault;
 	enum fault_kind kind;
@@ -71,17 +71,17 @@ void fault_run(
 
 struct fault_run {
 	const struct fault_case *c;
-	struct lab lab;
+	struct pair pair;
 	struct link *link;
 	struct fault_result *result;
 	bool source_gone, target_gone; /* killed by us */
 	bool link_gone;		       /* for good */
-	char status[LAB_STATUS_MAX];   /* query-migrate of the source at the end */
+	char status[PAIR_STATUS_MAX];  /* query-migrate of the source at the end */
 };
 void fault_violation(struct fault_run *run, const char *fmt, ...) SWO_PRINTF(2, 3);
 /* A process that was not struck has ended: says so once. */
-bool fault_died(struct fault_run *run, enum lab_side side);
-bool fault_runs(struct fault_run *run, enum lab_side side);
+bool fault_died(struct fault_run *run, enum pair_side side);
+bool fault_runs(struct fault_run *run, enum pair_side side);
 /* Who runs, and everything else that must hold; stops and ends the machines. */
 void fault_judge(struct fault_run *run);
 

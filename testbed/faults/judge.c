@@ -18,11 +18,11 @@
 #define QUIT_MS	   12000 /* a machine that is told to end has, hung devices or not */
 
 struct books {
-	json_t *reports[LAB_SIDES][FAULT_VFS]; /* NULL: its device cannot be asked any more */
+	json_t *reports[PAIR_SIDES][FAULT_VFS]; /* NULL: its device cannot be asked any more */
 };
 
 /* A corrupt stream loses its device on the other side, when nothing can abort any more. */
-static bool struck(const struct fault_run *run, enum lab_side side, unsigned i)
+static bool struck(const struct fault_run *run, enum pair_side side, unsigned i)
 {
 	return (run->c->kind == FAULT_SPEC || run->c->kind == FAULT_KILL_DEVICE) &&
 	       (run->c->side == side || run->c->finalise) && run->c->device == i;
@@ -30,7 +30,7 @@ static bool struck(const struct fault_run *run, enum lab_side side, unsigned i)
 
 /* Who runs */
 
-static bool comes_to_run(struct fault_run *run, enum lab_side side)
+static bool comes_to_run(struct fault_run *run, enum pair_side side)
 {
 	swo_deadline deadline = swo_deadline_ms(COME_UP_MS);
 
@@ -42,11 +42,11 @@ static bool comes_to_run(struct fault_run *run, enum lab_side side)
 	return true;
 }
 
-static void must_run(struct fault_run *run, enum lab_side side, const char *outcome)
+static void must_run(struct fault_run *run, enum pair_side side, const char *outcome)
 {
 	run->result->outcome = outcome;
 	if (!comes_to_run(run, side))
-		fault_violation(run, "the %s ought to run and does not", lab_side_name(side));
+		fault_violation(run, "the %s ought to run and does not", pair_side_name(side));
 }
 
 static void who_runs(struct fault_run *run)
@@ -56,20 +56,20 @@ static void who_runs(struct fault_run *run)
 	if (run->source_gone) {
 		/* If the target had taken GO it runs; if not, nobody does. */
 		swo_sleep_until(swo_now_ns() + 200000000);
-		run->result->outcome = fault_runs(run, LAB_TARGET) ? "at-target" : "nowhere";
+		run->result->outcome = fault_runs(run, PAIR_TARGET) ? "at-target" : "nowhere";
 	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
-		must_run(run, LAB_SOURCE, "at-source");
+		must_run(run, PAIR_SOURCE, "at-source");
 	} else if (!strcmp(status, "completed") && run->target_gone) {
 		run->result->outcome = "nowhere";
 	} else if (!strcmp(status, "completed")) {
-		must_run(run, LAB_TARGET, "at-target");
+		must_run(run, PAIR_TARGET, "at-target");
 	} else {
 		run->result->outcome = "in-doubt";
-		if (fault_runs(run, LAB_SOURCE))
+		if (fault_runs(run, PAIR_SOURCE))
 			fault_violation(run, "the source runs and is in doubt");
 	}
 	/* The target first: a source that took it back in between would be found out. */
-	bool target = fault_runs(run, LAB_TARGET), source = fault_runs(run, LAB_SOURCE);
+	bool target = fault_runs(run, PAIR_TARGET), source = fault_runs(run, PAIR_SOURCE);
 
 	if (target && source)
 		fault_violation(run, "both run");
@@ -85,10 +85,10 @@ static void who_runs(struct fault_run *run)
  */
 
 /* For a side that runs: everything that still can rings on. */
-static void rings_on(struct fault_run *run, enum lab_side side)
+static void rings_on(struct fault_run *run, enum pair_side side)
 {
 	struct swo_error err = {0};
-	json_t *devices = lab_qmp(&run->lab, side, "x-query-devices", NULL, NULL);
+	json_t *devices = pair_qmp(&run->pair, side, "x-query-devices", NULL, NULL);
 	uint64_t except = 0;
 	json_t *device;
 	size_t i;
@@ -101,7 +101,7 @@ static void rings_on(struct fault_run *run, enum lab_side side)
 		if (!strcmp(health, "sound"))
 			continue;
 		if (!struck(run, side, (unsigned)i) || run->c->sound)
-			fault_violation(run, "the %s's %s is %s", lab_side_name(side),
+			fault_violation(run, "the %s's %s is %s", pair_side_name(side),
 				json_path_string(device, "id"), health);
 	}
 	json_decref(devices);
@@ -109,20 +109,20 @@ static void rings_on(struct fault_run *run, enum lab_side side)
 	for (unsigned k = 0; k < FAULT_VFS; k++)
 		if (struck(run, side, k) && !run->c->sound)
 			except |= UINT64_C(1) << k;
-	if (lab_wait_for_doorbells(&run->lab, side, except, 20, COME_UP_MS, &err))
+	if (pair_wait_for_doorbells(&run->pair, side, except, 20, COME_UP_MS, &err))
 		fault_violation(run, "%s", err.text);
 }
 
 static void read_books(struct fault_run *run, struct books *books)
 {
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < FAULT_VFS; i++) {
 			struct swo_error err = {0};
 
-			books->reports[side][i] = lab_report(&run->lab, side, i, &err);
+			books->reports[side][i] = pair_report(&run->pair, side, i, &err);
 			if (!books->reports[side][i] && !struck(run, side, i))
 				fault_violation(
-					run, "%s's vf%u: %s", lab_side_name(side), i, err.text);
+					run, "%s's vf%u: %s", pair_side_name(side), i, err.text);
 		}
 }
 
@@ -131,13 +131,13 @@ static void check_books(struct fault_run *run, const struct books *books)
 	static const char *const never[] = {"doorbells_lost", "doorbells_repeated",
 		"p2p_violations", "quiesce_violations", "state_mismatches", "ram_mismatches"};
 
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < FAULT_VFS; i++) {
 			const json_t *report = books->reports[side][i];
 			/* What a reset has taken is not on its books any more. */
 			bool was_reset = json_path_number(report, "resets") > 0 ||
-					 (struck(run, LAB_SOURCE, i) && !run->c->sound) ||
-					 (struck(run, LAB_TARGET, i) && !run->c->sound);
+					 (struck(run, PAIR_SOURCE, i) && !run->c->sound) ||
+					 (struck(run, PAIR_TARGET, i) && !run->c->sound);
 
 			for (size_t k = 0; k < SWO_ARRAY_SIZE(never); k++) {
 				double count = json_path_number(report, never[k]);
@@ -145,7 +145,7 @@ static void check_books(struct fault_run *run, const struct books *books)
 
 				if (count > 0 && !its_own)
 					fault_violation(run, "%s's vf%u: %s %.0f",
-						lab_side_name(side), i, never[k], count);
+						pair_side_name(side), i, never[k], count);
 			}
 		}
 }
@@ -156,8 +156,8 @@ static void check_times(struct fault_run *run, const struct books *books)
 	double last = 0, first = 0;
 
 	for (unsigned i = 0; i < FAULT_VFS; i++) {
-		double at = json_path_number(books->reports[LAB_SOURCE][i], "last_doorbell_ns");
-		double rung = json_path_number(books->reports[LAB_TARGET][i], "first_doorbell_ns");
+		double at = json_path_number(books->reports[PAIR_SOURCE][i], "last_doorbell_ns");
+		double rung = json_path_number(books->reports[PAIR_TARGET][i], "first_doorbell_ns");
 
 		if (at > last)
 			last = at;
@@ -179,10 +179,10 @@ static void check_state(struct fault_run *run, const struct books *books)
 	if (strcmp(run->result->outcome, "at-target") != 0)
 		return;
 	for (unsigned i = 0; i < FAULT_VFS; i++) {
-		const json_t *from = books->reports[LAB_SOURCE][i];
-		const json_t *to = books->reports[LAB_TARGET][i];
+		const json_t *from = books->reports[PAIR_SOURCE][i];
+		const json_t *to = books->reports[PAIR_TARGET][i];
 
-		if (!from || !to || struck(run, LAB_SOURCE, i) || struck(run, LAB_TARGET, i))
+		if (!from || !to || struck(run, PAIR_SOURCE, i) || struck(run, PAIR_TARGET, i))
 			continue;
 		if (strcmp(json_path_string(from, "state_hash"),
 			    json_path_string(to, "state_hash")))
@@ -192,9 +192,9 @@ static void check_state(struct fault_run *run, const struct books *books)
 	}
 }
 
-static void check_guest(struct fault_run *run, enum lab_side side)
+static void check_guest(struct fault_run *run, enum pair_side side)
 {
-	json_t *guest = lab_qmp(&run->lab, side, "x-query-guest", NULL, NULL);
+	json_t *guest = pair_qmp(&run->pair, side, "x-query-guest", NULL, NULL);
 
 	if (json_path_number(guest, "ram-mismatches") != 0)
 		fault_violation(run, "the guest found %.0f pages not as it had written them",
@@ -202,9 +202,9 @@ static void check_guest(struct fault_run *run, enum lab_side side)
 	json_decref(guest);
 
 	/* A lost device makes it an error, and the VM stops all the same. */
-	ask_qmp_do(&run->lab.ends[side].qmp, "stop", NULL, NULL);
+	ask_qmp_do(&run->pair.ends[side].qmp, "stop", NULL, NULL);
 	struct swo_error err = {0};
-	json_t *ram = lab_qmp(&run->lab, side, "x-check-ram", NULL, &err);
+	json_t *ram = pair_qmp(&run->pair, side, "x-check-ram", NULL, &err);
 
 	if (!ram)
 		fault_violation(run, "%s", err.text);
@@ -217,11 +217,11 @@ static void check_guest(struct fault_run *run, enum lab_side side)
 /* What is said:
  */
 
-static void take_error(struct fault_run *run, enum lab_side side, char *out, size_t len)
+static void take_error(struct fault_run *run, enum pair_side side, char *out, size_t len)
 {
 	json_t *answer = fault_died(run, side)
 				 ? NULL
-				 : lab_qmp(&run->lab, side, "query-migrate", NULL, NULL);
+				 : pair_qmp(&run->pair, side, "query-migrate", NULL, NULL);
 
 	snprintf(out, len, "%s", json_path_string(answer, "error-desc"));
 	json_decref(answer);
@@ -235,66 +235,66 @@ static void check_error(struct fault_run *run)
 	take_error(run, c->side, text, sizeof(text));
 	snprintf(run->result->error, sizeof(run->result->error), "%.390s", text);
 	if (!text[0] && c->names)
-		fault_violation(run, "the %s says no error", lab_side_name(c->side));
+		fault_violation(run, "the %s says no error", pair_side_name(c->side));
 	if (strchr(text, '\n'))
 		fault_violation(run, "more than one line: %s", text);
 	snprintf(name, sizeof(name), "vf%u", c->device);
 	if (text[0] && c->names && !strstr(text, name))
-		fault_violation(run, "the %s's error does not name %s: %s", lab_side_name(c->side),
+		fault_violation(run, "the %s's error does not name %s: %s", pair_side_name(c->side),
 			name, text);
 	if (text[0] && c->arc[0] && !strstr(text, c->arc))
-		fault_violation(run, "the %s's error does not name %s: %s", lab_side_name(c->side),
+		fault_violation(run, "the %s's error does not name %s: %s", pair_side_name(c->side),
 			c->arc, text);
-	take_error(run, LAB_SOURCE, text, sizeof(text));
+	take_error(run, PAIR_SOURCE, text, sizeof(text));
 	if (!text[0] && !run->source_gone &&
 		(!strcmp(run->status, "failed") || !strcmp(run->status, "in-doubt")))
 		fault_violation(run, "the source does not say why it is %s", run->status);
-	if (text[0] && c->names && c->side == LAB_TARGET && !strstr(text, name))
+	if (text[0] && c->names && c->side == PAIR_TARGET && !strstr(text, name))
 		fault_violation(run, "the source's error does not name %s: %s", name, text);
 }
 
 /* The end of all */
 
-static void must_end(struct fault_run *run, enum lab_side side)
+static void must_end(struct fault_run *run, enum pair_side side)
 {
-	pid_t pid = bench_pid(run->lab.ends[side].vm);
+	pid_t pid = bench_pid(run->pair.ends[side].vm);
 	swo_deadline deadline = swo_deadline_ms(QUIT_MS);
 	siginfo_t info = {0};
 
 	if (fault_died(run, side))
 		return;
-	ask_qmp_do(&run->lab.ends[side].qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
+	ask_qmp_do(&run->pair.ends[side].qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
 	while (!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid) {
 		if (swo_deadline_passed(deadline)) {
-			fault_violation(run, "the %s does not quit in %d s", lab_side_name(side),
+			fault_violation(run, "the %s does not quit in %d s", pair_side_name(side),
 				QUIT_MS / 1000);
 			return;
 		}
 		swo_sleep_until(swo_now_ns() + 5000000);
 	}
 	if (info.si_code != CLD_EXITED || info.si_status != 0)
-		fault_violation(run, "the %s ended with %s %d", lab_side_name(side),
+		fault_violation(run, "the %s ended with %s %d", pair_side_name(side),
 			info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
 }
 
 /* Does this process work in that directory, by its command line, and is it not one of ours? */
-static bool is_left(const struct lab *lab, const char *pid)
+static bool is_left(const struct pair *pair, const char *pid)
 {
 	char path[300], line[1000];
 	pid_t number = atoi(pid);
 
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
-		if (bench_pid(lab->ends[side].vm) == number)
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
+		if (bench_pid(pair->ends[side].vm) == number)
 			return false;
-		for (unsigned i = 0; i < lab->vfs; i++)
-			if (bench_pid(lab->ends[side].devs[i]) == number)
+		for (unsigned i = 0; i < pair->vfs; i++)
+			if (bench_pid(pair->ends[side].devs[i]) == number)
 				return false;
 	}
 	snprintf(path, sizeof(path), "/proc/%.20s/cmdline", pid);
 	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t len = fd < 0 ? 0 : read(fd, line, sizeof(line));
 
-	return len > 0 && memmem(line, (size_t)len, lab->dir, strlen(lab->dir));
+	return len > 0 && memmem(line, (size_t)len, pair->dir, strlen(pair->dir));
 }
 
 static void check_left(struct fault_run *run)
@@ -304,7 +304,7 @@ static void check_left(struct fault_run *run)
 
 	while (dir && (entry = readdir(dir)))
 		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
-			is_left(&run->lab, entry->d_name))
+			is_left(&run->pair, entry->d_name))
 			fault_violation(run, "process %s was left behind", entry->d_name);
 	if (dir)
 		closedir(dir);
@@ -315,21 +315,21 @@ void fault_judge(struct fault_run *run)
 	struct books books = {0};
 
 	who_runs(run);
-	bool here = fault_runs(run, LAB_SOURCE), there = fault_runs(run, LAB_TARGET);
+	bool here = fault_runs(run, PAIR_SOURCE), there = fault_runs(run, PAIR_TARGET);
 
 	if (here || there)
-		rings_on(run, here ? LAB_SOURCE : LAB_TARGET);
+		rings_on(run, here ? PAIR_SOURCE : PAIR_TARGET);
 	read_books(run, &books);
 	check_times(run, &books);
 	check_state(run, &books);
 	if (here || there)
-		check_guest(run, here ? LAB_SOURCE : LAB_TARGET);
+		check_guest(run, here ? PAIR_SOURCE : PAIR_TARGET);
 	check_books(run, &books);
 	check_error(run);
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		must_end(run, side);
 	check_left(run);
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < FAULT_VFS; i++)
 			json_decref(books.reports[side][i]);
 }

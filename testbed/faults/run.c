@@ -27,30 +27,30 @@ void fault_violation(struct fault_run *run, const char *fmt, ...)
 	json_array_append_new(run->result->violations, json_string(text));
 }
 
-bool fault_died(struct fault_run *run, enum lab_side side)
+bool fault_died(struct fault_run *run, enum pair_side side)
 {
-	bool *gone = side == LAB_SOURCE ? &run->source_gone : &run->target_gone;
+	bool *gone = side == PAIR_SOURCE ? &run->source_gone : &run->target_gone;
 	siginfo_t info = {0};
 
 	if (*gone)
 		return true;
 	/* It is left to be reaped by whoever started it. */
-	if (waitid(P_PID, (id_t)bench_pid(run->lab.ends[side].vm), &info,
+	if (waitid(P_PID, (id_t)bench_pid(run->pair.ends[side].vm), &info,
 		    WEXITED | WNOHANG | WNOWAIT) ||
 		!info.si_pid)
 		return false;
 	*gone = true;
-	fault_violation(run, "the %s ended by itself: %s %d", lab_side_name(side),
+	fault_violation(run, "the %s ended by itself: %s %d", pair_side_name(side),
 		info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
 	return true;
 }
 
 /* Before */
 
-static int arm(struct fault_run *run, enum lab_side side, unsigned device, const char *spec,
+static int arm(struct fault_run *run, enum pair_side side, unsigned device, const char *spec,
 	struct swo_error *err)
 {
-	struct json_sock *sock = &run->lab.ends[side].controls[device];
+	struct json_sock *sock = &run->pair.ends[side].controls[device];
 	json_t *question = json_pack("{s:s, s:s}", "cmd", "fault", "spec", spec);
 	int rc = json_sock_send(sock, question, swo_deadline_ms(GUARD_MS), err);
 	json_t *answer =
@@ -75,12 +75,12 @@ static int arm_all(struct fault_run *run, struct swo_error *err)
 	if (arm(run, c->side, c->device, c->spec, err))
 		return -1;
 	/* The other one, so that what is said of the faulty one is its own doing. */
-	return c->provoke ? arm(run, LAB_TARGET, (c->device + 1) % FAULT_VFS, c->provoke, err) : 0;
+	return c->provoke ? arm(run, PAIR_TARGET, (c->device + 1) % FAULT_VFS, c->provoke, err) : 0;
 }
 
 static int put_between(struct fault_run *run, struct swo_error *err)
 {
-	run->link = lab_put_link(&run->lab, err);
+	run->link = pair_put_link(&run->pair, err);
 	return run->link ? 0 : -1;
 }
 
@@ -128,15 +128,15 @@ static void bad_link(struct fault_run *run, enum link_mode mode, bool awhile)
 
 static void strike(struct fault_run *run)
 {
-	struct lab_end *end = &run->lab.ends[run->c->side];
+	struct pair_end *end = &run->pair.ends[run->c->side];
 
 	switch (run->c->kind) {
 	case FAULT_SPEC:
 		break;
 	case FAULT_KILL_VM:
 		bench_kill(end->vm);
-		run->source_gone |= run->c->side == LAB_SOURCE;
-		run->target_gone |= run->c->side == LAB_TARGET;
+		run->source_gone |= run->c->side == PAIR_SOURCE;
+		run->target_gone |= run->c->side == PAIR_TARGET;
 		break;
 	case FAULT_KILL_DEVICE:
 		bench_kill(end->devs[run->c->device]);
@@ -172,15 +172,15 @@ static void strike(struct fault_run *run)
 
 /* The end */
 
-bool fault_runs(struct fault_run *run, enum lab_side side)
+bool fault_runs(struct fault_run *run, enum pair_side side)
 {
 	if (fault_died(run, side))
 		return false;
-	json_t *answer = lab_qmp(&run->lab, side, "query-status", NULL, NULL);
+	json_t *answer = pair_qmp(&run->pair, side, "query-status", NULL, NULL);
 	bool runs = !strcmp(json_path_string(answer, "status"), "running");
 
 	if (!answer && !fault_died(run, side))
-		fault_violation(run, "the %s's monitor does not answer", lab_side_name(side));
+		fault_violation(run, "the %s's monitor does not answer", pair_side_name(side));
 	json_decref(answer);
 	return runs;
 }
@@ -196,8 +196,8 @@ static void await_end(struct fault_run *run)
 {
 	swo_deadline guard = swo_deadline_ms(GUARD_MS);
 
-	while (!fault_died(run, LAB_SOURCE)) {
-		json_t *answer = lab_qmp(&run->lab, LAB_SOURCE, "query-migrate", NULL, NULL);
+	while (!fault_died(run, PAIR_SOURCE)) {
+		json_t *answer = pair_qmp(&run->pair, PAIR_SOURCE, "query-migrate", NULL, NULL);
 
 		snprintf(
 			run->status, sizeof(run->status), "%s", json_path_string(answer, "status"));
@@ -214,7 +214,7 @@ static void await_end(struct fault_run *run)
 				GUARD_MS / 1000, run->status);
 			return;
 		}
-		fault_died(run, LAB_TARGET);
+		fault_died(run, PAIR_TARGET);
 		swo_sleep_until(swo_now_ns() + 5000000);
 	}
 }
@@ -232,14 +232,14 @@ static void configure(struct bench_config *config)
 
 static int until_struck(struct fault_run *run, struct swo_error *err)
 {
-	if (lab_start(&run->lab, err) || lab_boot(&run->lab, err))
+	if (pair_start(&run->pair, err) || pair_boot(&run->pair, err))
 		return -1;
 	if (run->c->kind != FAULT_SPEC && put_between(run, err))
 		return -1;
-	if (arm_all(run, err) || lab_migrate(&run->lab, err))
+	if (arm_all(run, err) || pair_migrate(&run->pair, err))
 		return -1;
-	run->lab.deaths_expected = true;
-	if (run->c->moment && moment_await(&run->lab, run->c->moment, GUARD_MS, err))
+	run->pair.deaths_expected = true;
+	if (run->c->moment && moment_await(&run->pair, run->c->moment, GUARD_MS, err))
 		return -1;
 	strike(run);
 	return 0;
@@ -258,11 +258,11 @@ void fault_run(
 	config.handover = handover;
 	run = (struct fault_run){.c = c, .result = result};
 	*result = (struct fault_result){.outcome = "", .violations = json_array()};
-	int rc = lab_init(&run.lab, &config, FAULT_VFS, "parallel", &err);
+	int rc = pair_init(&run.pair, &config, FAULT_VFS, "parallel", &err);
 
-	run.lab.simvf_option = c->simvf_option;
-	run.lab.device_options = ",arc-deadline=400";
-	run.lab.parameters = json_pack("{s:i, s:i, s:i, s:i}", "x-setup-deadline-ms", 4000,
+	run.pair.simvf_option = c->simvf_option;
+	run.pair.device_options = ",arc-deadline=400";
+	run.pair.parameters = json_pack("{s:i, s:i, s:i, s:i}", "x-setup-deadline-ms", 4000,
 		"x-switchover-deadline-ms", 4000, "x-commit-deadline-ms", 2000,
 		"x-idle-deadline-ms", 1500);
 	if (!rc)
@@ -275,7 +275,7 @@ void fault_run(
 		fault_judge(&run);
 	}
 	link_stop(run.link);
-	json_decref(run.lab.parameters);
+	json_decref(run.pair.parameters);
 	result->ms = (double)(swo_now_ns() - start) / 1e6;
-	lab_free(&run.lab, keep || (json_array_size(result->violations) && !bench_interrupted));
+	pair_free(&run.pair, keep || (json_array_size(result->violations) && !bench_interrupted));
 }

@@ -16,22 +16,23 @@
 #define SYSFS	 "/sys/devices/platform/simvf"
 #define TEXT_MAX 4096 /* what a file in sysfs can hold */
 
-bool lab_is_kernel(const struct lab *lab)
+bool pair_is_kernel(const struct pair *pair)
 {
-	return !strcmp(lab->config->backend, "kernel");
+	return !strcmp(pair->config->backend, "kernel");
 }
 
 /* The hosts keep their devices when source and target change places. */
-static unsigned number_of(const struct lab *lab, enum lab_side side, unsigned i)
+static unsigned number_of(const struct pair *pair, enum pair_side side, unsigned i)
 {
-	bool second = (side == LAB_TARGET) != lab->turned;
+	bool second = (side == PAIR_TARGET) != pair->turned;
 
-	return (second ? lab->vfs : 0) + i;
+	return (second ? pair->vfs : 0) + i;
 }
 
-void lab_kernel_path(const struct lab *lab, enum lab_side side, unsigned i, char out[LAB_PATH_MAX])
+void pair_kernel_path(
+	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_PATH_MAX])
 {
-	snprintf(out, LAB_PATH_MAX, "vfio,path=" SYSFS ".%u", number_of(lab, side, i));
+	snprintf(out, PAIR_PATH_MAX, "vfio,path=" SYSFS ".%u", number_of(pair, side, i));
 }
 
 static int fault(const char *path, struct swo_error *err)
@@ -46,31 +47,31 @@ static int fault(const char *path, struct swo_error *err)
 
 int bench_check_kernel(unsigned devices, struct swo_error *err)
 {
-	char path[LAB_PATH_MAX];
+	char path[PAIR_PATH_MAX];
 
 	snprintf(path, sizeof(path), SYSFS ".%u", devices - 1);
 	return access(path, F_OK) ? fault(path, err) : 0;
 }
 
-int lab_kernel_put(const struct lab *lab, enum lab_side side, unsigned i, const char *file,
+int pair_kernel_put(const struct pair *pair, enum pair_side side, unsigned i, const char *file,
 	const char *text, struct swo_error *err)
 {
-	char path[LAB_PATH_MAX];
+	char path[PAIR_PATH_MAX];
 	size_t len = strlen(text);
 
-	snprintf(path, sizeof(path), SYSFS ".%u/%s", number_of(lab, side, i), file);
+	snprintf(path, sizeof(path), SYSFS ".%u/%s", number_of(pair, side, i), file);
 	swo_autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, len) != (ssize_t)len)
 		return fault(path, err);
 	return 0;
 }
 
-static int get(const struct lab *lab, enum lab_side side, unsigned i, const char *file,
+static int get(const struct pair *pair, enum pair_side side, unsigned i, const char *file,
 	char text[TEXT_MAX + 1], struct swo_error *err)
 {
-	char path[LAB_PATH_MAX];
+	char path[PAIR_PATH_MAX];
 
-	snprintf(path, sizeof(path), SYSFS ".%u/%s", number_of(lab, side, i), file);
+	snprintf(path, sizeof(path), SYSFS ".%u/%s", number_of(pair, side, i), file);
 	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t len = fd < 0 ? -1 : read(fd, text, TEXT_MAX);
 	if (len < 0)
@@ -79,26 +80,26 @@ static int get(const struct lab *lab, enum lab_side side, unsigned i, const char
 	return 0;
 }
 
-int lab_kernel_prepare(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
-	int pf = bench_pf_of(lab->config, i);
+	int pf = bench_pf_of(pair->config, i);
 	char number[16], state[48];
 
 	/* Each side's firmware is its own: they are different hosts. Here 0 is none. */
 	snprintf(number, sizeof(number), "%d",
-		pf < 0 ? 0 : 1 + pf + (int)(number_of(lab, side, 0) ? lab->vfs : 0));
-	snprintf(state, sizeof(state), "state_bytes = %" PRIu64 "\n", lab->config->state_bytes);
-	return lab_kernel_put(lab, side, i, "profile", bench_profile_of(lab->config, i), err) ||
-			       (lab->config->state_bytes &&
-				       lab_kernel_put(lab, side, i, "profile", state, err)) ||
-			       lab_kernel_put(lab, side, i, "pf", number, err) ||
-			       lab_kernel_put(lab, side, i, "pf_arcs",
-				       lab->config->pf_arcs ? "1" : "0", err) ||
-			       lab_kernel_put(lab, side, i, "faults", "clear", err) ||
-			       (lab->simvf_option && !strncmp(lab->simvf_option, "--fault=", 8) &&
-				       lab_kernel_put(lab, side, i, "faults", lab->simvf_option + 8,
-					       err)) ||
-			       lab_kernel_put(lab, side, i, "reset_stats", "1", err)
+		pf < 0 ? 0 : 1 + pf + (int)(number_of(pair, side, 0) ? pair->vfs : 0));
+	snprintf(state, sizeof(state), "state_bytes = %" PRIu64 "\n", pair->config->state_bytes);
+	return pair_kernel_put(pair, side, i, "profile", bench_profile_of(pair->config, i), err) ||
+			       (pair->config->state_bytes &&
+				       pair_kernel_put(pair, side, i, "profile", state, err)) ||
+			       pair_kernel_put(pair, side, i, "pf", number, err) ||
+			       pair_kernel_put(pair, side, i, "pf_arcs",
+				       pair->config->pf_arcs ? "1" : "0", err) ||
+			       pair_kernel_put(pair, side, i, "faults", "clear", err) ||
+			       (pair->simvf_option && !strncmp(pair->simvf_option, "--fault=", 8) &&
+				       pair_kernel_put(pair, side, i, "faults",
+					       pair->simvf_option + 8, err)) ||
+			       pair_kernel_put(pair, side, i, "reset_stats", "1", err)
 		       ? -1
 		       : 0;
 }
@@ -145,15 +146,15 @@ static json_t *profile_values(char *text)
 	return out;
 }
 
-json_t *lab_kernel_report(
-	const struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+json_t *pair_kernel_report(
+	const struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
 	char text[TEXT_MAX + 1], state[TEXT_MAX + 1], hash[TEXT_MAX + 1], profile[TEXT_MAX + 1];
 	char name[16];
 
-	if (get(lab, side, i, "counters", text, err) || get(lab, side, i, "state", state, err) ||
-		get(lab, side, i, "state_hash", hash, err) ||
-		get(lab, side, i, "profile", profile, err))
+	if (get(pair, side, i, "counters", text, err) || get(pair, side, i, "state", state, err) ||
+		get(pair, side, i, "state_hash", hash, err) ||
+		get(pair, side, i, "profile", profile, err))
 		return NULL;
 	json_t *report = json_object();
 

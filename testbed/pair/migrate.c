@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <string.h>
 
-static int set_parameters(struct lab *lab, enum lab_side side, struct swo_error *err)
+static int set_parameters(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
-	const struct bench_config *config = lab->config;
+	const struct bench_config *config = pair->config;
 	/* Far beyond what any profile needs: what is measured is not to be a refusal. */
 	json_t *parameters = json_pack(
 		"{s:i, s:i}", "downtime-limit", 60000, "multifd-channels", (int)config->channels);
@@ -25,18 +25,18 @@ static int set_parameters(struct lab *lab, enum lab_side side, struct swo_error 
 	if (config->config)
 		json_object_set_new(parameters, "x-config", json_string(config->config));
 	if (config->tls) {
-		json_object_set_new(parameters, "tls-creds", json_string(lab->dir));
-		json_object_set_new(parameters, "tls-hostname", json_string(LAB_TLS_HOST));
+		json_object_set_new(parameters, "tls-creds", json_string(pair->dir));
+		json_object_set_new(parameters, "tls-hostname", json_string(PAIR_TLS_HOST));
 	}
-	if (lab->parameters)
-		json_object_update(parameters, lab->parameters);
-	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-parameters", parameters, err);
+	if (pair->parameters)
+		json_object_update(parameters, pair->parameters);
+	return ask_qmp_do(&pair->ends[side].qmp, "migrate-set-parameters", parameters, err);
 }
 
 /* As QEMU does, the monitor tells of a migration's status only when asked to. */
-static int want_events(struct lab *lab, enum lab_side side, struct swo_error *err)
+static int want_events(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
-	return ask_qmp_do(&lab->ends[side].qmp, "migrate-set-capabilities",
+	return ask_qmp_do(&pair->ends[side].qmp, "migrate-set-capabilities",
 		json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "events", "state", 1),
 		err);
 }
@@ -50,9 +50,9 @@ static bool is_end(const char *status)
 }
 
 /* An event tells of the end at once; asking now and then is for a monitor that sends none. */
-static bool has_ended(struct lab *lab, unsigned look, char *status)
+static bool has_ended(struct pair *pair, unsigned look, char *status)
 {
-	struct qmp *source = &lab->ends[LAB_SOURCE].qmp;
+	struct qmp *source = &pair->ends[PAIR_SOURCE].qmp;
 	json_t *answer = qmp_event(source, swo_deadline_ms(50), NULL);
 	const char *word = json_path_string(answer, "data.status");
 
@@ -63,29 +63,29 @@ static bool has_ended(struct lab *lab, unsigned look, char *status)
 	}
 	bool ended = is_end(word);
 	if (ended)
-		snprintf(status, LAB_STATUS_MAX, "%s", word);
+		snprintf(status, PAIR_STATUS_MAX, "%s", word);
 	json_decref(answer);
 	return ended;
 }
 
-static void sample_processes(struct lab *lab)
+static void sample_processes(struct pair *pair)
 {
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		bench_sample_process(
-			bench_pid(lab->ends[side].vm), &lab->threads_max, &lab->rss_max_bytes);
+			bench_pid(pair->ends[side].vm), &pair->threads_max, &pair->rss_max_bytes);
 }
 
-int lab_wait_end(struct lab *lab, uint64_t within_ms, char *status, struct swo_error *err)
+int pair_wait_end(struct pair *pair, uint64_t within_ms, char *status, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(within_ms), next_sample = 0;
 
-	for (unsigned look = 0; !has_ended(lab, look, status); look++) {
+	for (unsigned look = 0; !has_ended(pair, look, status); look++) {
 		/* Not at every event: it takes the CPU from those that it looks at. */
 		if (swo_deadline_passed(next_sample)) {
-			sample_processes(lab);
+			sample_processes(pair);
 			next_sample = swo_deadline_ms(SAMPLE_MS);
 		}
-		if (lab_check(lab, err))
+		if (pair_check(pair, err))
 			return -1;
 		if (swo_deadline_passed(deadline))
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
@@ -95,28 +95,28 @@ int lab_wait_end(struct lab *lab, uint64_t within_ms, char *status, struct swo_e
 	return 0;
 }
 
-struct link *lab_put_link(struct lab *lab, struct swo_error *err)
+struct link *pair_put_link(struct pair *pair, struct swo_error *err)
 {
 	char uri[128];
-	bool local = !strncmp(lab->listen_uri, "unix:", 5);
+	bool local = !strncmp(pair->listen_uri, "unix:", 5);
 
-	snprintf(uri, sizeof(uri), "unix:%s/link", lab->dir);
-	struct link *link = link_start(local ? uri : "tcp:127.0.0.1:0", lab->listen_uri, err);
+	snprintf(uri, sizeof(uri), "unix:%s/link", pair->dir);
+	struct link *link = link_start(local ? uri : "tcp:127.0.0.1:0", pair->listen_uri, err);
 
 	if (link)
-		snprintf(lab->uri, sizeof(lab->uri), "%s", link_uri(link));
+		snprintf(pair->uri, sizeof(pair->uri), "%s", link_uri(link));
 	return link;
 }
 
-int lab_migrate(struct lab *lab, struct swo_error *err)
+int pair_migrate(struct pair *pair, struct swo_error *err)
 {
-	lab_say(lab, "migrating");
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
-		if (want_events(lab, side, err) || set_parameters(lab, side, err))
+	pair_say(pair, "migrating");
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
+		if (want_events(pair, side, err) || set_parameters(pair, side, err))
 			return -1;
-	if (ask_qmp_do(&lab->ends[LAB_TARGET].qmp, "migrate-incoming",
-		    json_pack("{s:s}", "uri", lab->listen_uri), err))
+	if (ask_qmp_do(&pair->ends[PAIR_TARGET].qmp, "migrate-incoming",
+		    json_pack("{s:s}", "uri", pair->listen_uri), err))
 		return -1;
 	return ask_qmp_do(
-		&lab->ends[LAB_SOURCE].qmp, "migrate", json_pack("{s:s}", "uri", lab->uri), err);
+		&pair->ends[PAIR_SOURCE].qmp, "migrate", json_pack("{s:s}", "uri", pair->uri), err);
 }

@@ -61,123 +61,123 @@ static int spawn_args(struct args *args, const char *name, const char *log, stru
 	return handle;
 }
 
-const char *lab_side_name(enum lab_side side)
+const char *pair_side_name(enum pair_side side)
 {
-	return side == LAB_SOURCE ? "source" : "target";
+	return side == PAIR_SOURCE ? "source" : "target";
 }
 
 /* The host that plays this part now: what lies in the directory is named after it. */
-static const char *host_of(const struct lab *lab, enum lab_side side)
+static const char *host_of(const struct pair *pair, enum pair_side side)
 {
-	return lab_side_name(lab->turned ? (enum lab_side) !side : side);
+	return pair_side_name(pair->turned ? (enum pair_side) !side : side);
 }
 
-static int start_device(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+static int start_device(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
-	const struct bench_config *config = lab->config;
-	const char *s = host_of(lab, side);
+	const struct bench_config *config = pair->config;
+	const char *s = host_of(pair, side);
 	struct args args = {.count = 0};
 	char log[128], name[32];
 	int pf = bench_pf_of(config, i);
 
-	if (lab_is_kernel(lab))
-		return lab_kernel_prepare(lab, side, i, err);
+	if (pair_is_kernel(pair))
+		return pair_kernel_prepare(pair, side, i, err);
 	arg(&args, "%s/switchover-simvf", bench_program_dir());
-	arg(&args, "--socket=%s/%s-vf%u", lab->dir, s, i);
-	arg(&args, "--control=%s/%s-vf%u.ctl", lab->dir, s, i);
+	arg(&args, "--socket=%s/%s-vf%u", pair->dir, s, i);
+	arg(&args, "--control=%s/%s-vf%u.ctl", pair->dir, s, i);
 	arg(&args, "--name=vf%u", i);
 	arg(&args, "--profile=%s", bench_profile_of(config, i));
 	arg(&args, "--quiet");
 	if (config->state_bytes)
 		arg(&args, "--state-size=%" PRIu64, config->state_bytes);
-	if (lab->simvf_option)
-		arg(&args, "%s", lab->simvf_option);
+	if (pair->simvf_option)
+		arg(&args, "%s", pair->simvf_option);
 	if (pf >= 0) {
 		/* Each side's firmware is its own: they are different hosts. */
 		arg(&args, "--pf=%s-%s-%d", config->pf ? config->pf : "pf", s, pf);
-		arg(&args, "--pf-dir=%s", lab->dir);
+		arg(&args, "--pf-dir=%s", pair->dir);
 	}
 	if (config->pf_arcs)
 		arg(&args, "--pf-arcs");
 	snprintf(name, sizeof(name), "%s's device vf%u", s, i);
-	snprintf(log, sizeof(log), "%s/%s-vf%u.log", lab->dir, s, i);
-	lab->ends[side].devs[i] = spawn_args(&args, name, log, err);
-	return lab->ends[side].devs[i] < 0 ? -1 : 0;
+	snprintf(log, sizeof(log), "%s/%s-vf%u.log", pair->dir, s, i);
+	pair->ends[side].devs[i] = spawn_args(&args, name, log, err);
+	return pair->ends[side].devs[i] < 0 ? -1 : 0;
 }
 
 /* What both machines have in common. */
-static void machine_args(const struct lab *lab, enum lab_side side, struct args *args)
+static void machine_args(const struct pair *pair, enum pair_side side, struct args *args)
 {
-	const struct bench_config *config = lab->config;
+	const struct bench_config *config = pair->config;
 
 	arg(args, "%s/switchover", bench_program_dir());
 	arg(args, "vm");
 	arg(args, "--accel=%s", config->accel);
 	arg(args, "--vcpus=%u", config->vcpus);
 	arg(args, "--ram=%s", config->ram);
-	arg(args, "--qmp=unix:%s/%s.qmp", lab->dir, host_of(lab, side));
-	arg(args, "--journal=%s", lab->dir);
-	arg(args, "--uuid=" LAB_UUID);
+	arg(args, "--qmp=unix:%s/%s.qmp", pair->dir, host_of(pair, side));
+	arg(args, "--journal=%s", pair->dir);
+	arg(args, "--uuid=" PAIR_UUID);
 	arg(args, "--quiet");
 	if (config->fill_ram)
 		arg(args, "--fill-ram");
 	if (config->handover)
 		arg(args, "--handover=%s", config->handover);
-	arg(args, "--transitions=%s", lab->transitions);
+	arg(args, "--transitions=%s", pair->transitions);
 	if (config->join)
 		arg(args, "--join=%s", config->join);
-	arg(args, "--doorbell-period-us=%u", bench_doorbell_period_us(config, lab->vfs));
-	arg(args, "--doorbell-turns=%u", bench_doorbell_turns(config, lab->vfs));
+	arg(args, "--doorbell-period-us=%u", bench_doorbell_period_us(config, pair->vfs));
+	arg(args, "--doorbell-turns=%u", bench_doorbell_turns(config, pair->vfs));
 	arg(args, "--dirty-rate=%u", config->dirty_rate);
 	arg(args, "--dma-pages=%u", config->dma_pages);
 	arg(args, "--dma-rate=%u", config->dma_rate);
 	/* One device has no sibling to write to. */
-	arg(args, "--p2p-rate=%u", lab->vfs > 1 ? config->p2p_rate : 0);
+	arg(args, "--p2p-rate=%u", pair->vfs > 1 ? config->p2p_rate : 0);
 	arg(args, "--irq-every=%u", config->irq_every);
 	if (config->costs_file)
 		arg(args, "--costs=%s", config->costs_file);
 	if (config->probed)
-		arg(args, "--probe=%s/" LAB_PROBE, lab->dir);
+		arg(args, "--probe=%s/" PAIR_PROBE, pair->dir);
 	if (config->handler_cost_ms)
 		arg(args, "--handler-cost=%u", config->handler_cost_ms);
 }
 
-static int start_machine(struct lab *lab, enum lab_side side, struct swo_error *err)
+static int start_machine(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
 	struct args args = {.count = 0};
-	char log[128], bus[24] = "", path[LAB_PATH_MAX];
+	char log[128], bus[24] = "", path[PAIR_PATH_MAX];
 
-	machine_args(lab, side, &args);
-	for (unsigned i = 0; i < lab->config->root_ports; i++)
+	machine_args(pair, side, &args);
+	for (unsigned i = 0; i < pair->config->root_ports; i++)
 		arg(&args, "--root-port=rp%u", i);
-	for (unsigned i = 0; i < lab->vfs; i++) {
+	for (unsigned i = 0; i < pair->vfs; i++) {
 		arg(&args, "--device");
-		if (lab->config->root_ports)
-			snprintf(bus, sizeof(bus), ",bus=rp%u", i % lab->config->root_ports);
-		if (lab_is_kernel(lab))
-			lab_kernel_path(lab, side, i, path);
+		if (pair->config->root_ports)
+			snprintf(bus, sizeof(bus), ",bus=rp%u", i % pair->config->root_ports);
+		if (pair_is_kernel(pair))
+			pair_kernel_path(pair, side, i, path);
 		else
-			snprintf(path, sizeof(path), "vfio-user,socket=%s/%s-vf%u", lab->dir,
-				host_of(lab, side), i);
+			snprintf(path, sizeof(path), "vfio-user,socket=%s/%s-vf%u", pair->dir,
+				host_of(pair, side), i);
 		arg(&args, "%s,id=vf%u%s%s%s", path, i, bus,
-			lab->quiet_devices ? "" : ",migration-events=on",
-			lab->device_options ? lab->device_options : "");
+			pair->quiet_devices ? "" : ",migration-events=on",
+			pair->device_options ? pair->device_options : "");
 	}
-	if (side == LAB_TARGET)
+	if (side == PAIR_TARGET)
 		arg(&args, "--incoming=defer");
-	snprintf(log, sizeof(log), "%s/%s.log", lab->dir, host_of(lab, side));
-	lab->ends[side].vm = spawn_args(&args, lab_side_name(side), log, err);
-	return lab->ends[side].vm < 0 ? -1 : 0;
+	snprintf(log, sizeof(log), "%s/%s.log", pair->dir, host_of(pair, side));
+	pair->ends[side].vm = spawn_args(&args, pair_side_name(side), log, err);
+	return pair->ends[side].vm < 0 ? -1 : 0;
 }
 
 /* One directory serves both ends: the names of the files keep them apart. */
-static int make_credentials(struct lab *lab, struct swo_error *err)
+static int make_credentials(struct pair *pair, struct swo_error *err)
 {
-	if (!lab->config->tls)
+	if (!pair->config->tls)
 		return 0;
-	return !strcmp(lab->config->tls, "psk")
-		       ? pki_write_psk(lab->dir, "qemu", err)
-		       : pki_write_x509(lab->dir, LAB_TLS_HOST, "source.example", err);
+	return !strcmp(pair->config->tls, "psk")
+		       ? pki_write_psk(pair->dir, "qemu", err)
+		       : pki_write_x509(pair->dir, PAIR_TLS_HOST, "source.example", err);
 }
 
 /* A port that was free a moment ago; the next migration asks anew. */
@@ -193,76 +193,77 @@ static int free_port(struct swo_error *err)
 	return ntohs(addr.sin_port);
 }
 
-static int choose_uri(struct lab *lab, struct swo_error *err)
+static int choose_uri(struct pair *pair, struct swo_error *err)
 {
-	if (!strcmp(lab->config->channel, "unix")) {
-		snprintf(lab->listen_uri, sizeof(lab->listen_uri), "unix:%s/migration", lab->dir);
+	if (!strcmp(pair->config->channel, "unix")) {
+		snprintf(
+			pair->listen_uri, sizeof(pair->listen_uri), "unix:%s/migration", pair->dir);
 	} else {
 		int port = free_port(err);
 
 		if (port < 0)
 			return -1;
-		snprintf(lab->listen_uri, sizeof(lab->listen_uri), "tcp:127.0.0.1:%d", port);
+		snprintf(pair->listen_uri, sizeof(pair->listen_uri), "tcp:127.0.0.1:%d", port);
 	}
-	strcpy(lab->uri, lab->listen_uri);
+	strcpy(pair->uri, pair->listen_uri);
 	return 0;
 }
 
 /* Steps */
 
-void lab_say(const struct lab *lab, const char *what)
+void pair_say(const struct pair *pair, const char *what)
 {
-	if (lab->config->verbose)
-		fprintf(stderr, "%u %s: %s\n", lab->vfs, lab->transitions, what);
+	if (pair->config->verbose)
+		fprintf(stderr, "%u %s: %s\n", pair->vfs, pair->transitions, what);
 }
 
 /* Tries again and again, but no longer than those who are to answer live. */
-static int open_control(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+static int open_control(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(START_MS);
 
-	while (ask_open(&lab->ends[side].controls[i], err, RETRY_MS, "%s/%s-vf%u.ctl", lab->dir,
-		lab_side_name(side), i))
+	while (ask_open(&pair->ends[side].controls[i], err, RETRY_MS, "%s/%s-vf%u.ctl", pair->dir,
+		pair_side_name(side), i))
 		if (swo_deadline_passed(deadline) || bench_check_alive(err))
 			return -1;
 	return 0;
 }
 
-static int open_monitor(struct lab *lab, enum lab_side side, struct swo_error *err)
+static int open_monitor(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(START_MS);
 	char uri[128];
 
-	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", lab->dir, host_of(lab, side));
-	while (ask_qmp_open(&lab->ends[side].qmp, uri, RETRY_MS, err))
+	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", pair->dir, host_of(pair, side));
+	while (ask_qmp_open(&pair->ends[side].qmp, uri, RETRY_MS, err))
 		if (swo_deadline_passed(deadline) || bench_check_alive(err))
 			return -1;
 	return 0;
 }
 
-int lab_start(struct lab *lab, struct swo_error *err)
+int pair_start(struct pair *pair, struct swo_error *err)
 {
-	lab_say(lab, "starting devices and machines");
-	if (lab->config->probed && lab_write_probe(lab, err))
+	pair_say(pair, "starting devices and machines");
+	if (pair->config->probed && pair_write_probe(pair, err))
 		return -1;
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
-		for (unsigned i = 0; i < lab->vfs; i++)
-			if (start_device(lab, side, i, err))
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
+		for (unsigned i = 0; i < pair->vfs; i++)
+			if (start_device(pair, side, i, err))
 				return -1;
-		if (lab_is_kernel(lab))
+		if (pair_is_kernel(pair))
 			continue;
-		for (unsigned i = 0; i < lab->vfs; i++)
-			if (open_control(lab, side, i, err))
+		for (unsigned i = 0; i < pair->vfs; i++)
+			if (open_control(pair, side, i, err))
 				return -1;
 	}
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
 		uint64_t from_ns = swo_now_ns();
 
-		if (start_machine(lab, side, err) || open_monitor(lab, side, err))
+		if (start_machine(pair, side, err) || open_monitor(pair, side, err))
 			return -1;
 		double ms = (double)(swo_now_ns() - from_ns) / 1e6;
 
-		lab->start_ms = ms > lab->start_ms ? ms : lab->start_ms;
+		pair->start_ms = ms > pair->start_ms ? ms : pair->start_ms;
 	}
 	return 0;
 }
@@ -277,9 +278,9 @@ static void forget_events(struct qmp *qmp)
 }
 
 /* Ends the machine that has given its VM away, in its own way. */
-static int end_source(struct lab *lab, struct swo_error *err)
+static int end_source(struct pair *pair, struct swo_error *err)
 {
-	struct lab_end *end = &lab->ends[LAB_SOURCE];
+	struct pair_end *end = &pair->ends[PAIR_SOURCE];
 	swo_deadline deadline = swo_deadline_ms(START_MS);
 	siginfo_t info = {0};
 
@@ -300,34 +301,35 @@ static int end_source(struct lab *lab, struct swo_error *err)
 	return 0;
 }
 
-int lab_turn(struct lab *lab, struct swo_error *err)
+int pair_turn(struct pair *pair, struct swo_error *err)
 {
-	if (end_source(lab, err))
+	if (end_source(pair, err))
 		return -1;
-	struct lab_end end = lab->ends[LAB_SOURCE];
+	struct pair_end end = pair->ends[PAIR_SOURCE];
 
-	lab->ends[LAB_SOURCE] = lab->ends[LAB_TARGET];
-	lab->ends[LAB_TARGET] = end;
-	lab->turned = !lab->turned;
-	forget_events(&lab->ends[LAB_SOURCE].qmp);
-	snprintf(lab->listen_uri, sizeof(lab->listen_uri), "unix:%s/migration-%s", lab->dir,
-		host_of(lab, LAB_TARGET));
-	strcpy(lab->uri, lab->listen_uri);
-	return start_machine(lab, LAB_TARGET, err) || open_monitor(lab, LAB_TARGET, err) ? -1 : 0;
+	pair->ends[PAIR_SOURCE] = pair->ends[PAIR_TARGET];
+	pair->ends[PAIR_TARGET] = end;
+	pair->turned = !pair->turned;
+	forget_events(&pair->ends[PAIR_SOURCE].qmp);
+	snprintf(pair->listen_uri, sizeof(pair->listen_uri), "unix:%s/migration-%s", pair->dir,
+		host_of(pair, PAIR_TARGET));
+	strcpy(pair->uri, pair->listen_uri);
+	return start_machine(pair, PAIR_TARGET, err) || open_monitor(pair, PAIR_TARGET, err) ? -1
+											     : 0;
 }
 
-int lab_check(struct lab *lab, struct swo_error *err)
+int pair_check(struct pair *pair, struct swo_error *err)
 {
-	if (!lab->deaths_expected)
+	if (!pair->deaths_expected)
 		return bench_check_alive(err);
 	return bench_interrupted ? swo_error_set(err, SWO_E_CANCELLED, 0, "interrupted") : 0;
 }
 
 /* -1: no answer. */
 static double count_doorbells(
-	struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+	struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
-	json_t *report = lab_report(lab, side, i, err);
+	json_t *report = pair_report(pair, side, i, err);
 	double count = report ? json_path_number(report, "doorbells") : -1;
 
 	json_decref(report);
@@ -335,11 +337,11 @@ static double count_doorbells(
 }
 
 /* Until one device has heard so many. */
-static int wait_for_device(struct lab *lab, enum lab_side side, unsigned i, double wanted,
+static int wait_for_device(struct pair *pair, enum pair_side side, unsigned i, double wanted,
 	swo_deadline deadline, struct swo_error *err)
 {
 	for (;;) {
-		double count = count_doorbells(lab, side, i, err);
+		double count = count_doorbells(pair, side, i, err);
 
 		if (count < 0)
 			return -1;
@@ -349,8 +351,8 @@ static int wait_for_device(struct lab *lab, enum lab_side side, unsigned i, doub
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"the guest on the %s does not ring device vf%u steadily "
 				"(%.0f doorbells so far)",
-				lab_side_name(side), i, count);
-		if (lab_check(lab, err))
+				pair_side_name(side), i, count);
+		if (pair_check(pair, err))
 			return -1;
 		swo_sleep_until(swo_now_ns() + 10000000);
 	}
@@ -361,7 +363,7 @@ static bool is_excepted(uint64_t except, unsigned i)
 	return i < 64 && except >> i & 1;
 }
 
-int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, uint64_t except, unsigned more,
+int pair_wait_for_doorbells(struct pair *pair, enum pair_side side, uint64_t except, unsigned more,
 	uint64_t within_ms, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(within_ms);
@@ -369,33 +371,33 @@ int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, uint64_t except,
 
 	/* All at first: they are rung together, and so need not be waited for one after the other.
 	 */
-	for (unsigned i = 0; i < lab->vfs; i++)
-		if (!is_excepted(except, i) && (first[i] = count_doorbells(lab, side, i, err)) < 0)
+	for (unsigned i = 0; i < pair->vfs; i++)
+		if (!is_excepted(except, i) && (first[i] = count_doorbells(pair, side, i, err)) < 0)
 			return -1;
-	for (unsigned i = 0; i < lab->vfs; i++)
+	for (unsigned i = 0; i < pair->vfs; i++)
 		if (!is_excepted(except, i) &&
-			wait_for_device(lab, side, i, first[i] + more, deadline, err))
+			wait_for_device(pair, side, i, first[i] + more, deadline, err))
 			return -1;
 	return 0;
 }
 
-int lab_boot(struct lab *lab, struct swo_error *err)
+int pair_boot(struct pair *pair, struct swo_error *err)
 {
-	uint64_t within_ms = BOOT_MS + (uint64_t)lab->vfs * BOOT_EACH_MS;
+	uint64_t within_ms = BOOT_MS + (uint64_t)pair->vfs * BOOT_EACH_MS;
 
-	lab_say(lab, "waiting for the guest");
+	pair_say(pair, "waiting for the guest");
 	/* Until the last device is found the first ones may be rung irregularly. */
-	if (lab_wait_for_doorbells(lab, LAB_SOURCE, 0, 50, within_ms, err) ||
-		lab_wait_for_doorbells(lab, LAB_SOURCE, 0, 50, within_ms, err))
+	if (pair_wait_for_doorbells(pair, PAIR_SOURCE, 0, 50, within_ms, err) ||
+		pair_wait_for_doorbells(pair, PAIR_SOURCE, 0, 50, within_ms, err))
 		return -1;
 	/* Gaps while the guest came up are not the migration's. */
-	for (unsigned i = 0; i < lab->vfs; i++) {
-		if (lab_is_kernel(lab)) {
-			if (lab_kernel_put(lab, LAB_SOURCE, i, "reset_stats", "1", err))
+	for (unsigned i = 0; i < pair->vfs; i++) {
+		if (pair_is_kernel(pair)) {
+			if (pair_kernel_put(pair, PAIR_SOURCE, i, "reset_stats", "1", err))
 				return -1;
 			continue;
 		}
-		json_t *answer = ask(&lab->ends[LAB_SOURCE].controls[i], "reset-stats", err);
+		json_t *answer = ask(&pair->ends[PAIR_SOURCE].controls[i], "reset-stats", err);
 
 		if (!answer)
 			return -1;
@@ -404,29 +406,29 @@ int lab_boot(struct lab *lab, struct swo_error *err)
 	return 0;
 }
 
-json_t *lab_report(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err)
+json_t *pair_report(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
-	if (lab_is_kernel(lab))
-		return lab_kernel_report(lab, side, i, err);
-	return ask(&lab->ends[side].controls[i], "report", err);
+	if (pair_is_kernel(pair))
+		return pair_kernel_report(pair, side, i, err);
+	return ask(&pair->ends[side].controls[i], "report", err);
 }
 
-json_t *lab_qmp(struct lab *lab, enum lab_side side, const char *command, json_t *arguments,
+json_t *pair_qmp(struct pair *pair, enum pair_side side, const char *command, json_t *arguments,
 	struct swo_error *err)
 {
-	return ask_qmp(&lab->ends[side].qmp, command, arguments, err);
+	return ask_qmp(&pair->ends[side].qmp, command, arguments, err);
 }
 
 /* Begin and end */
 
-int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
+int pair_init(struct pair *pair, const struct bench_config *config, unsigned vfs,
 	const char *transitions, struct swo_error *err)
 {
 	const char *tmp = getenv("TMPDIR");
 
-	*lab = (struct lab){.config = config, .vfs = vfs, .transitions = transitions};
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
-		struct lab_end *end = &lab->ends[side];
+	*pair = (struct pair){.config = config, .vfs = vfs, .transitions = transitions};
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
+		struct pair_end *end = &pair->ends[side];
 
 		end->vm = -1;
 		end->qmp.sock = (struct json_sock)JSON_SOCK_INIT;
@@ -438,29 +440,29 @@ int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
 	/* A socket's path has little room: a long TMPDIR is not for us. */
 	if (!tmp || strlen(tmp) > 20)
 		tmp = "/tmp";
-	snprintf(lab->dir, sizeof(lab->dir), "%s/switchover-lab.XXXXXX", tmp);
-	if (!mkdtemp(lab->dir)) {
-		lab->dir[0] = 0;
+	snprintf(pair->dir, sizeof(pair->dir), "%s/switchover-pair.XXXXXX", tmp);
+	if (!mkdtemp(pair->dir)) {
+		pair->dir[0] = 0;
 		return swo_error_set(err, SWO_E_IO, errno, "make a directory in %s", tmp);
 	}
-	return choose_uri(lab, err) || make_credentials(lab, err) ? -1 : 0;
+	return choose_uri(pair, err) || make_credentials(pair, err) ? -1 : 0;
 }
 
-void lab_free(struct lab *lab, bool keep)
+void pair_free(struct pair *pair, bool keep)
 {
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
-		struct lab_end *end = &lab->ends[side];
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
+		struct pair_end *end = &pair->ends[side];
 
-		for (unsigned i = 0; i < lab->vfs; i++)
+		for (unsigned i = 0; i < pair->vfs; i++)
 			json_sock_close(&end->controls[i]);
 		qmp_close(&end->qmp);
 	}
 	/* All at once: their ends overlap. */
 	bench_kill_all();
-	if (!lab->dir[0])
+	if (!pair->dir[0])
 		return;
 	if (keep)
-		fprintf(stderr, "switchover: logs and sockets are in %s\n", lab->dir);
+		fprintf(stderr, "switchover: logs and sockets are in %s\n", pair->dir);
 	else
-		ask_remove_dir(lab->dir);
+		ask_remove_dir(pair->dir);
 }

@@ -12,23 +12,23 @@
 #include "testbed/bench/bench.h"
 #include "testbed/link.h"
 
-enum lab_side { LAB_SOURCE, LAB_TARGET, LAB_SIDES };
+enum pair_side { PAIR_SOURCE, PAIR_TARGET, PAIR_SIDES };
 
-struct lab_end {
+struct pair_end {
 	int vm; /* process handles; -1: not started */
 	int devs[BENCH_VFS_MAX];
 	struct qmp qmp;
 	struct json_sock controls[BENCH_VFS_MAX];
 };
 
-struct lab {
+struct pair {
 	const struct bench_config *config;
 	unsigned vfs;
 	const char *transitions;
 	char dir[64];
 	char listen_uri[128]; /* where the target listens */
 	char uri[128];	      /* where the source sends to: the same, unless something is between */
-	struct lab_end ends[LAB_SIDES];
+	struct pair_end ends[PAIR_SIDES];
 	bool turned; /* the target's host is the first one's, and the other way round */
 	const char *simvf_option;   /* for every device; NULL: none */
 	bool quiet_devices;	    /* no events of devices: a figure is taken */
@@ -41,65 +41,66 @@ struct lab {
 	double start_ms;    /* of the slower machine: until its monitor answers */
 };
 
-/* What both machines are known by in the journals, which are in the lab's directory. */
-#define LAB_UUID "6c6162ab-0000-4000-8000-000000000001"
+/* What both machines are known by in the journals, which are in the pair's directory. */
+#define PAIR_UUID "6c6162ab-0000-4000-8000-000000000001"
 
-const char *lab_side_name(enum lab_side side);
+const char *pair_side_name(enum pair_side side);
 
-#define LAB_TLS_HOST "target.example"
+#define PAIR_TLS_HOST "target.example"
 
 /* With --verbose. */
-void lab_say(const struct lab *lab, const char *what);
+void pair_say(const struct pair *pair, const char *what);
 
-/* Sets everything to "not started" and makes the directory. lab_free also after a failure. */
-int lab_init(struct lab *lab, const struct bench_config *config, unsigned vfs,
+/* Sets everything to "not started" and makes the directory. pair_free also after a failure. */
+int pair_init(struct pair *pair, const struct bench_config *config, unsigned vfs,
 	const char *transitions, struct swo_error *err);
 /* Devices, then machines, connected to; both machines' monitors answer. */
-int lab_start(struct lab *lab, struct swo_error *err);
-/* Puts a link between the two: to be done before lab_migrate. The caller stops it. */
-struct link *lab_put_link(struct lab *lab, struct swo_error *err);
+int pair_start(struct pair *pair, struct swo_error *err);
+/* Puts a link between the two: to be done before pair_migrate. The caller stops it. */
+struct link *pair_put_link(struct pair *pair, struct swo_error *err);
 /* Until the guest rings all devices of the source steadily; then their books are begun anew. */
-int lab_boot(struct lab *lab, struct swo_error *err);
+int pair_boot(struct pair *pair, struct swo_error *err);
 /* After a migration: its source ends, its target is to be the next source, and where the source was
    a new machine waits. The devices stay. UNIX sockets only. */
-int lab_turn(struct lab *lab, struct swo_error *err);
+int pair_turn(struct pair *pair, struct swo_error *err);
 /* An error when a process has died that should not have, or on an interrupt. */
-int lab_check(struct lab *lab, struct swo_error *err);
+int pair_check(struct pair *pair, struct swo_error *err);
 /* Sets the parameters on both sides, lets the target listen and the source begin. */
-int lab_migrate(struct lab *lab, struct swo_error *err);
-#define LAB_STATUS_MAX 32
+int pair_migrate(struct pair *pair, struct swo_error *err);
+#define PAIR_STATUS_MAX 32
 /* Until query-migrate of the source names an end, which is copied to status. */
-int lab_wait_end(struct lab *lab, uint64_t within_ms, char *status, struct swo_error *err);
+int pair_wait_end(struct pair *pair, uint64_t within_ms, char *status, struct swo_error *err);
 /* Until every device of a side, but those in `except` (a bit each), has heard `more` doorbells more
    than at the first look. */
-int lab_wait_for_doorbells(struct lab *lab, enum lab_side side, uint64_t except, unsigned more,
+int pair_wait_for_doorbells(struct pair *pair, enum pair_side side, uint64_t except, unsigned more,
 	uint64_t within_ms, struct swo_error *err);
 /* A device's report; a new reference. */
-json_t *lab_report(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err);
+json_t *pair_report(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err);
 /* An answer of a side's monitor; `arguments` may be NULL and is taken over. */
-json_t *lab_qmp(struct lab *lab, enum lab_side side, const char *command, json_t *arguments,
+json_t *pair_qmp(struct pair *pair, enum pair_side side, const char *command, json_t *arguments,
 	struct swo_error *err);
-/* What a probe would say of the devices, by their profiles, in the lab's directory (tests/kernel-lab/probe.c).
+/* What a probe would say of the devices, by their profiles, in the pair's directory (tests/kernel-lab/probe.c).
  */
-#define LAB_PROBE "probe.json"
-int lab_write_probe(const struct lab *lab, struct swo_error *err);
+#define PAIR_PROBE "probe.json"
+int pair_write_probe(const struct pair *pair, struct swo_error *err);
 
 /* Devices of simvf.ko instead of processes (kernel.c) */
 
-#define LAB_PATH_MAX 200
+#define PAIR_PATH_MAX 200
 
-bool lab_is_kernel(const struct lab *lab);
+bool pair_is_kernel(const struct pair *pair);
 /* A side's device i is simvf.N with N = i, on the target beyond those of the source. */
-int lab_kernel_prepare(struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err);
+int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err);
 /* As --device has it, without what follows. */
-void lab_kernel_path(const struct lab *lab, enum lab_side side, unsigned i, char out[LAB_PATH_MAX]);
+void pair_kernel_path(
+	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_PATH_MAX]);
 /* Writes to one of its files in sysfs. */
-int lab_kernel_put(const struct lab *lab, enum lab_side side, unsigned i, const char *file,
+int pair_kernel_put(const struct pair *pair, enum pair_side side, unsigned i, const char *file,
 	const char *text, struct swo_error *err);
-json_t *lab_kernel_report(
-	const struct lab *lab, enum lab_side side, unsigned i, struct swo_error *err);
+json_t *pair_kernel_report(
+	const struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err);
 
 /* Kills everything; removes the directory unless it is to be kept, which is then said. */
-void lab_free(struct lab *lab, bool keep);
+void pair_free(struct pair *pair, bool keep);
 
 #endif

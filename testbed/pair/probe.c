@@ -23,31 +23,31 @@ static json_t *device_json(const struct svf_profile *p, unsigned i, int pf)
 		"load_rate", (double)p->load_rate / 1e6, "pf", pf);
 }
 
-static json_t *devices_json(const struct lab *lab, struct swo_error *err)
+static json_t *devices_json(const struct pair *pair, struct swo_error *err)
 {
 	struct svf_profile profile;
 	json_t *list = json_array();
 
-	for (unsigned i = 0; list && i < lab->vfs; i++)
-		if (svf_profile_load(bench_profile_of(lab->config, i), &profile, err) ||
+	for (unsigned i = 0; list && i < pair->vfs; i++)
+		if (svf_profile_load(bench_profile_of(pair->config, i), &profile, err) ||
 			json_array_append_new(
-				list, device_json(&profile, i, bench_pf_of(lab->config, i)))) {
+				list, device_json(&profile, i, bench_pf_of(pair->config, i)))) {
 			json_decref(list);
 			list = NULL;
 		}
 	return list;
 }
 
-int lab_write_probe(const struct lab *lab, struct swo_error *err)
+int pair_write_probe(const struct pair *pair, struct swo_error *err)
 {
-	char path[LAB_PATH_MAX];
-	json_t *devices = devices_json(lab, err);
+	char path[PAIR_PATH_MAX];
+	json_t *devices = devices_json(pair, err);
 
 	if (!devices)
 		return -1;
 	json_t *probe = json_pack("{s:o}", "devices", devices);
 
-	snprintf(path, sizeof(path), "%s/" LAB_PROBE, lab->dir);
+	snprintf(path, sizeof(path), "%s/" PAIR_PROBE, pair->dir);
 	int rc = !probe || json_dump_file(probe, path, JSON_REAL_PRECISION(12));
 
 	json_decref(probe);

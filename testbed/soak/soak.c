@@ -26,7 +26,7 @@ static const char *const series_names[SERIES] = {
 	"vm_rss_kb", "vm_fds", "device_rss_kb", "device_fds", "blackout_ms"};
 
 struct soak {
-	struct lab lab;
+	struct pair pair;
 	struct bench_config config;
 	unsigned hops, done;
 	double *values[SERIES];
@@ -62,13 +62,13 @@ static double open_fds(pid_t pid)
 
 static void count_all(struct soak *soak)
 {
-	pid_t vm = bench_pid(soak->lab.ends[LAB_TARGET].vm);
+	pid_t vm = bench_pid(soak->pair.ends[PAIR_TARGET].vm);
 
 	soak->values[VM_RSS][soak->done] = resident_kb(vm);
 	soak->values[VM_FDS][soak->done] = open_fds(vm);
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < SOAK_VFS; i++) {
-			pid_t device = bench_pid(soak->lab.ends[side].devs[i]);
+			pid_t device = bench_pid(soak->pair.ends[side].devs[i]);
 
 			soak->values[DEVICE_RSS][soak->done] += resident_kb(device);
 			soak->values[DEVICE_FDS][soak->done] += open_fds(device);
@@ -105,9 +105,9 @@ static int check_counters(struct soak *soak, struct swo_error *err)
 		"p2p_violations", "quiesce_violations", "state_mismatches", "ram_mismatches",
 		"resets"};
 
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++)
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < SOAK_VFS; i++) {
-			json_t *report = lab_report(&soak->lab, side, i, err);
+			json_t *report = pair_report(&soak->pair, side, i, err);
 
 			if (!report)
 				return -1;
@@ -117,7 +117,7 @@ static int check_counters(struct soak *soak, struct swo_error *err)
 				if (count > 0) {
 					json_decref(report);
 					return swo_error_set(err, SWO_E_CORRUPT, 0,
-						"%s's vf%u: %s %.0f", lab_side_name(side), i,
+						"%s's vf%u: %s %.0f", pair_side_name(side), i,
 						never[k], count);
 				}
 			}
@@ -128,12 +128,12 @@ static int check_counters(struct soak *soak, struct swo_error *err)
 
 static int hop(struct soak *soak, struct swo_error *err)
 {
-	char status[LAB_STATUS_MAX];
-	struct lab *lab = &soak->lab;
+	char status[PAIR_STATUS_MAX];
+	struct pair *pair = &soak->pair;
 
-	if (lab_migrate(lab, err) || lab_wait_end(lab, END_MS, status, err))
+	if (pair_migrate(pair, err) || pair_wait_end(pair, END_MS, status, err))
 		return -1;
-	json_t *answer = lab_qmp(lab, LAB_SOURCE, "query-migrate", NULL, err);
+	json_t *answer = pair_qmp(pair, PAIR_SOURCE, "query-migrate", NULL, err);
 	if (!answer)
 		return -1;
 	soak->values[BLACKOUT][soak->done] = json_path_number(answer, "x-downtime-ns") / 1e6;
@@ -142,18 +142,18 @@ static int hop(struct soak *soak, struct swo_error *err)
 			json_path_string(answer, "error-desc"));
 	json_decref(answer);
 	if (strcmp(status, "completed") != 0 ||
-		lab_wait_for_doorbells(lab, LAB_TARGET, 0, 20, END_MS, err) ||
+		pair_wait_for_doorbells(pair, PAIR_TARGET, 0, 20, END_MS, err) ||
 		check_counters(soak, err))
 		return -1;
 	count_all(soak);
 	soak->done++;
-	return soak->done < soak->hops ? lab_turn(lab, err) : 0;
+	return soak->done < soak->hops ? pair_turn(pair, err) : 0;
 }
 
 static int check_memory(struct soak *soak, struct swo_error *err)
 {
-	ask_qmp_do(&soak->lab.ends[LAB_TARGET].qmp, "stop", NULL, NULL);
-	json_t *ram = lab_qmp(&soak->lab, LAB_TARGET, "x-check-ram", NULL, err);
+	ask_qmp_do(&soak->pair.ends[PAIR_TARGET].qmp, "stop", NULL, NULL);
+	json_t *ram = pair_qmp(&soak->pair, PAIR_TARGET, "x-check-ram", NULL, err);
 
 	if (!ram)
 		return -1;
@@ -167,10 +167,10 @@ static int check_memory(struct soak *soak, struct swo_error *err)
 
 static int run(struct soak *soak, struct swo_error *err)
 {
-	struct lab *lab = &soak->lab;
+	struct pair *pair = &soak->pair;
 	bool terminal = isatty(STDERR_FILENO);
-	int rc = lab_init(lab, &soak->config, SOAK_VFS, "parallel", err) || lab_start(lab, err) ||
-		 lab_boot(lab, err);
+	int rc = pair_init(pair, &soak->config, SOAK_VFS, "parallel", err) ||
+		 pair_start(pair, err) || pair_boot(pair, err);
 
 	while (!rc && soak->done < soak->hops) {
 		rc = hop(soak, err);
@@ -279,7 +279,7 @@ int soak_cmd(int argc, char **argv)
 		rc = -1;
 		fprintf(stderr, "switchover-bench soak: %s\n", err.text);
 	}
-	lab_free(&soak.lab, soak.keep);
+	pair_free(&soak.pair, soak.keep);
 	for (unsigned s = 0; s < SERIES; s++)
 		free(soak.values[s]);
 	if (bench_interrupted)

@@ -26,12 +26,12 @@ struct bench_config e2e_config(void)
 	return config;
 }
 
-void e2e_fail(struct lab *lab, const char *what, const struct swo_error *err)
+void e2e_fail(struct pair *pair, const char *what, const struct swo_error *err)
 {
 	char text[600];
 
 	snprintf(text, sizeof(text), "%.150s: %s", what, err->text);
-	lab_free(lab, true);
+	pair_free(pair, true);
 	fail_msg("%s", text);
 	abort(); /* not reached; fail_msg does not return */
 }
@@ -55,40 +55,40 @@ void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const ch
 		fail_msg("not whole: %s", sample->why_not);
 }
 
-void e2e_await(struct lab *lab, const char *moment)
+void e2e_await(struct pair *pair, const char *moment)
 {
-	e2e_must(lab, moment_await(lab, moment_named(moment), E2E_GUARD_MS, err));
+	e2e_must(pair, moment_await(pair, moment_named(moment), E2E_GUARD_MS, err));
 }
 
-void e2e_status(struct lab *lab, enum lab_side side, char *out, size_t len)
+void e2e_status(struct pair *pair, enum pair_side side, char *out, size_t len)
 {
-	json_t *answer = lab_qmp(lab, side, "query-status", NULL, NULL);
+	json_t *answer = pair_qmp(pair, side, "query-status", NULL, NULL);
 
 	snprintf(out, len, "%s", json_path_string(answer, "status"));
 	json_decref(answer);
 }
 
-void e2e_rings_on(struct lab *lab, enum lab_side side, unsigned except)
+void e2e_rings_on(struct pair *pair, enum pair_side side, unsigned except)
 {
 	static const char *const never[] = {"doorbells_lost", "doorbells_repeated",
 		"quiesce_violations", "p2p_violations", "state_mismatches", "ram_mismatches"};
 
-	e2e_must(lab, lab_wait_for_doorbells(lab, side, except, 20, E2E_GUARD_MS, err));
-	for (unsigned i = 0; i < lab->vfs; i++) {
+	e2e_must(pair, pair_wait_for_doorbells(pair, side, except, 20, E2E_GUARD_MS, err));
+	for (unsigned i = 0; i < pair->vfs; i++) {
 		if (except >> i & 1)
 			continue;
 		struct swo_error err = {0};
-		json_t *report = lab_report(lab, side, i, &err);
+		json_t *report = pair_report(pair, side, i, &err);
 
 		if (!report)
-			e2e_fail(lab, "report", &err);
+			e2e_fail(pair, "report", &err);
 		for (size_t k = 0; k < SWO_ARRAY_SIZE(never); k++)
 			if (json_path_number(report, never[k]) != 0) {
 				swo_error_set(&err, SWO_E_CORRUPT, 0, "%s's vf%u: %s %.0f",
-					lab_side_name(side), i, never[k],
+					pair_side_name(side), i, never[k],
 					json_path_number(report, never[k]));
 				json_decref(report);
-				e2e_fail(lab, "the books", &err);
+				e2e_fail(pair, "the books", &err);
 			}
 		json_decref(report);
 	}

@@ -22,14 +22,14 @@ int e2e_teardown(void **state);
 /* A small machine, quick to boot: native, 64 MiB, one vCPU. */
 struct bench_config e2e_config(void);
 /* Fails the case, saying why, and keeps the logs. */
-#define e2e_must(lab, what)                                                                        \
+#define e2e_must(pair, what)                                                                       \
 	do {                                                                                       \
 		struct swo_error err_ = {0};                                                       \
 		struct swo_error *err = &err_;                                                     \
 		if (what)                                                                          \
-			e2e_fail(lab, #what, err);                                                 \
+			e2e_fail(pair, #what, err);                                                \
 	} while (0)
-void e2e_fail(struct lab *lab, const char *what, const struct swo_error *err)
+void e2e_fail(struct pair *pair, const char *what, const struct swo_error *err)
 	__attribute__((noreturn));
 
 /* Skips the case, by name, where /dev/kvm cannot be used. */
@@ -39,12 +39,12 @@ void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const ch
 	struct bench_sample *sample);
 
 /* Waits for a moment, by its name. */
-void e2e_await(struct lab *lab, const char *moment);
+void e2e_await(struct pair *pair, const char *moment);
 
 /* query-status of a side; "" when its monitor does not answer (any more). */
-void e2e_status(struct lab *lab, enum lab_side side, char *out, size_t len);
+void e2e_status(struct pair *pair, enum pair_side side, char *out, size_t len);
 /* Every device of the side but those in `except` (a bit each) rings on, and lost or repeated
  * nothing. */
-void e2e_rings_on(struct lab *lab, enum lab_side side, unsigned except);
+void e2e_rings_on(struct pair *pair, enum pair_side side, unsigned except);
 
 #endif

@@ -85,7 +85,7 @@ rm "$dir/even" "$dir/plan"
 start
 kill -INT $bench
 wait $bench
-[ $? = 130 ] && gone && ! ls -d "$dir"/switchover-lab.* >/dev/null 2>&1
+[ $? = 130 ] && gone && ! ls -d "$dir"/switchover-pair.* >/dev/null 2>&1
 result $? "an interrupt ends it with 130, and every process and file with it"
 
 start
@@ -93,7 +93,7 @@ kill -KILL $bench
 wait $bench 2>/dev/null
 gone
 result $? "when it is killed outright no process outlives it"
-rm -rf "$dir"/switchover-lab.*
+rm -rf "$dir"/switchover-pair.*
 
 # refuses STATUS TEXT SENTENCE ARGUMENT...: nothing is started, no file and no folder is left.
 refuses() {

@@ -18,20 +18,20 @@
 /* A freeze is there every time; what else runs on this machine is not. */
 #define ATTEMPTS 3
 
-static struct lab lab;
+static struct pair pair;
 
 static void start(unsigned vfs)
 {
 	static struct bench_config config;
 
 	config = e2e_config();
-	e2e_must(&lab, lab_init(&lab, &config, vfs, "parallel", err) || lab_start(&lab, err) ||
-			       lab_boot(&lab, err));
+	e2e_must(&pair, pair_init(&pair, &config, vfs, "parallel", err) || pair_start(&pair, err) ||
+				pair_boot(&pair, err));
 }
 
-static void tell_device(enum lab_side side, unsigned i, json_t *message)
+static void tell_device(enum pair_side side, unsigned i, json_t *message)
 {
-	struct json_sock *sock = &lab.ends[side].controls[i];
+	struct json_sock *sock = &pair.ends[side].controls[i];
 	struct swo_error err = {0};
 	json_t *answer = NULL;
 
@@ -39,24 +39,24 @@ static void tell_device(enum lab_side side, unsigned i, json_t *message)
 		answer = json_sock_recv(sock, swo_deadline_ms(E2E_GUARD_MS), NULL, &err);
 	json_decref(message);
 	if (!answer || json_object_get(answer, "error"))
-		e2e_fail(&lab, "a device's fault", &err);
+		e2e_fail(&pair, "a device's fault", &err);
 	json_decref(answer);
 }
 
-static void set_fault(enum lab_side side, unsigned i, const char *spec)
+static void set_fault(enum pair_side side, unsigned i, const char *spec)
 {
 	tell_device(side, i, json_pack("{s:s, s:s}", "cmd", "fault", "spec", spec));
 }
 
-static void release(enum lab_side side, unsigned i)
+static void release(enum pair_side side, unsigned i)
 {
 	tell_device(side, i, json_pack("{s:s}", "cmd", "release"));
 }
 
 static void set_ceiling(unsigned ms)
 {
-	e2e_must(&lab, ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "migrate-set-parameters",
-			       json_pack("{s:i}", "x-downtime-ceiling-ms", (int)ms), err));
+	e2e_must(&pair, ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "migrate-set-parameters",
+				json_pack("{s:i}", "x-downtime-ceiling-ms", (int)ms), err));
 }
 
 /* Who asks all the while:
@@ -98,16 +98,16 @@ static void *keep_asking(void *opaque)
 	return NULL;
 }
 
-static struct asker askers[LAB_SIDES];
+static struct asker askers[PAIR_SIDES];
 
 static void begin_asking(void)
 {
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
 		struct asker *asker = &askers[side];
 
 		memset(asker, 0, sizeof(*asker));
-		snprintf(asker->uri, sizeof(asker->uri), "unix:%s/%s.qmp", lab.dir,
-			lab_side_name(side));
+		snprintf(asker->uri, sizeof(asker->uri), "unix:%s/%s.qmp", pair.dir,
+			pair_side_name(side));
 		assert_int_equal(pthread_create(&asker->thread, NULL, keep_asking, asker), 0);
 	}
 }
@@ -117,7 +117,7 @@ static bool end_asking(void)
 {
 	bool good = true;
 
-	for (enum lab_side side = LAB_SOURCE; side < LAB_SIDES; side++) {
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
 		struct asker *asker = &askers[side];
 
 		atomic_store(&asker->stop, true);
@@ -125,7 +125,7 @@ static bool end_asking(void)
 		assert_false(asker->failed);
 		assert_true(asker->answers > 20);
 		print_message("# the %s answered %u times, the slowest took %.1f ms\n",
-			lab_side_name(side), asker->answers, (double)asker->longest_ns / 1e6);
+			pair_side_name(side), asker->answers, (double)asker->longest_ns / 1e6);
 		good = good && asker->longest_ns < UINT64_C(1000000) * ANSWER_MS * SLOWNESS;
 	}
 	return good;
@@ -136,18 +136,18 @@ static bool end_asking(void)
 
 static void expect_source_runs_on(void)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
-	e2e_status(&lab, LAB_SOURCE, status, sizeof(status));
+	e2e_status(&pair, PAIR_SOURCE, status, sizeof(status));
 	assert_string_equal(status, "running");
-	e2e_status(&lab, LAB_TARGET, status, sizeof(status));
+	e2e_status(&pair, PAIR_TARGET, status, sizeof(status));
 	assert_string_not_equal(status, "running");
-	e2e_rings_on(&lab, LAB_SOURCE, 0);
+	e2e_rings_on(&pair, PAIR_SOURCE, 0);
 }
 
 static void expect_report(const char *device, const char *words)
 {
-	json_t *info = lab_qmp(&lab, LAB_SOURCE, "query-migrate", NULL, NULL);
+	json_t *info = pair_qmp(&pair, PAIR_SOURCE, "query-migrate", NULL, NULL);
 	const char *why = json_path_string(info, "error-desc");
 
 	if (!strstr(why, words) || !strstr(why, device))
@@ -159,22 +159,23 @@ static void expect_report(const char *device, const char *words)
 
 static bool a_slow_and_a_hung_device(void)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
 	start(3);
-	set_fault(LAB_SOURCE, 0, "arc=PRE_COPY_P2P->STOP_COPY:slow=400");
-	set_fault(LAB_TARGET, 1, "arc=RESUMING->STOP:hang");
+	set_fault(PAIR_SOURCE, 0, "arc=PRE_COPY_P2P->STOP_COPY:slow=400");
+	set_fault(PAIR_TARGET, 1, "arc=RESUMING->STOP:hang");
 	set_ceiling(2500);
 	begin_asking();
-	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_must(
+		&pair, pair_migrate(&pair, err) || pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "failed");
 	/* The target still has its hung arc, and the guest runs on. */
 	usleep(500000);
 	expect_source_runs_on();
 	bool good = end_asking();
 	expect_report("vf1", "downtime-ceiling of 2500 ms");
-	release(LAB_TARGET, 1);
-	lab_free(&lab, false);
+	release(PAIR_TARGET, 1);
+	pair_free(&pair, false);
 	return good;
 }
 
@@ -187,19 +188,19 @@ static void both_monitors_answer_in_time_whatever_hangs_and_the_ceiling_ends_it(
 
 static bool a_hung_arc_that_ends_after_all(void)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
 	start(2);
-	set_fault(LAB_SOURCE, 1, "arc=PRE_COPY->PRE_COPY_P2P:hang");
+	set_fault(PAIR_SOURCE, 1, "arc=PRE_COPY->PRE_COPY_P2P:hang");
 	begin_asking();
-	e2e_must(&lab, lab_migrate(&lab, err));
+	e2e_must(&pair, pair_migrate(&pair, err));
 	sleep(2);
-	release(LAB_SOURCE, 1);
-	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	release(PAIR_SOURCE, 1);
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "completed");
 	bool good = end_asking();
-	e2e_rings_on(&lab, LAB_TARGET, 0);
-	lab_free(&lab, false);
+	e2e_rings_on(&pair, PAIR_TARGET, 0);
+	pair_free(&pair, false);
 	return good;
 }
 
@@ -213,16 +214,17 @@ static void both_monitors_answer_in_time_while_the_stop_waits_for_a_device(void 
 static void a_stop_that_has_lasted_too_long_for_a_slow_device_is_taken_back(void **state)
 {
 	(void)state;
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
 	start(3);
-	set_fault(LAB_SOURCE, 2, "arc=PRE_COPY_P2P->STOP_COPY:slow=3000");
+	set_fault(PAIR_SOURCE, 2, "arc=PRE_COPY_P2P->STOP_COPY:slow=3000");
 	set_ceiling(2000);
-	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_must(
+		&pair, pair_migrate(&pair, err) || pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "failed");
 	expect_report("vf2", "the stop had lasted");
 	expect_source_runs_on();
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 int main(void)

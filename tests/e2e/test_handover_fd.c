@@ -67,14 +67,15 @@ static void a_target_that_was_told_has_no_ram_of_its_own(void **state)
 	(void)state;
 	for (unsigned fd = 0; fd < 2; fd++) {
 		struct bench_config config = fd ? config_fd() : e2e_config();
-		static struct lab lab;
+		static struct pair pair;
 
 		config.ram = "256M";
-		e2e_must(&lab, lab_init(&lab, &config, 1, "parallel", err) || lab_start(&lab, err));
-		unsigned long kib = resident_kib(bench_pid(lab.ends[LAB_TARGET].vm));
+		e2e_must(&pair,
+			pair_init(&pair, &config, 1, "parallel", err) || pair_start(&pair, err));
+		unsigned long kib = resident_kib(bench_pid(pair.ends[PAIR_TARGET].vm));
 
 		assert_int_equal(kib > 200 << 10, !fd);
-		lab_free(&lab, false);
+		pair_free(&pair, false);
 	}
 }
 
@@ -83,41 +84,41 @@ static void ram_can_be_handed_on_again_and_again(void **state)
 {
 	(void)state;
 	struct bench_config config = config_fd();
-	char status[LAB_STATUS_MAX];
-	static struct lab lab;
+	char status[PAIR_STATUS_MAX];
+	static struct pair pair;
 
-	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err) || lab_start(&lab, err) ||
-			       lab_boot(&lab, err));
+	e2e_must(&pair, pair_init(&pair, &config, 2, "parallel", err) || pair_start(&pair, err) ||
+				pair_boot(&pair, err));
 	for (int hop = 0; hop < 4; hop++) {
-		e2e_must(&lab,
-			lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+		e2e_must(&pair, pair_migrate(&pair, err) ||
+					pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 		assert_string_equal(status, "completed");
-		e2e_rings_on(&lab, LAB_TARGET, 0);
+		e2e_rings_on(&pair, PAIR_TARGET, 0);
 		if (hop < 3)
-			e2e_must(&lab, lab_turn(&lab, err));
+			e2e_must(&pair, pair_turn(&pair, err));
 	}
 	struct swo_error why = {0};
-	json_decref(lab_qmp(&lab, LAB_TARGET, "stop", NULL, &why));
-	json_t *ram = lab_qmp(&lab, LAB_TARGET, "x-check-ram", NULL, &why);
+	json_decref(pair_qmp(&pair, PAIR_TARGET, "stop", NULL, &why));
+	json_t *ram = pair_qmp(&pair, PAIR_TARGET, "x-check-ram", NULL, &why);
 
 	assert_true(json_path_number(ram, "pages") > 0);
 	assert_true(json_path_number(ram, "mismatches") == 0);
 	json_decref(ram);
 	/* Where it was it is not any more, and the answer says so. */
-	assert_null(lab_qmp(&lab, LAB_SOURCE, "x-check-ram", NULL, &why));
+	assert_null(pair_qmp(&pair, PAIR_SOURCE, "x-check-ram", NULL, &why));
 	assert_non_null(strstr(why.text, "it was handed over"));
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 /* Killed */
 
-static char *hash_of(struct lab *lab, enum lab_side side)
+static char *hash_of(struct pair *pair, enum pair_side side)
 {
 	struct swo_error err = {0};
-	json_t *answer = lab_qmp(lab, side, "x-ram-hash", NULL, &err);
+	json_t *answer = pair_qmp(pair, side, "x-ram-hash", NULL, &err);
 
 	if (!answer)
-		e2e_fail(lab, "x-ram-hash", &err);
+		e2e_fail(pair, "x-ram-hash", &err);
 	char *text = strdup(json_path_string(answer, "hash"));
 
 	json_decref(answer);
@@ -135,34 +136,34 @@ static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(v
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(at); i++) {
 		struct bench_config config = config_fd();
-		char status[LAB_STATUS_MAX];
-		static struct lab lab;
+		char status[PAIR_STATUS_MAX];
+		static struct pair pair;
 
-		e2e_must(&lab, lab_init(&lab, &config, 1, "parallel", err) ||
-				       lab_start(&lab, err) || lab_boot(&lab, err));
-		lab.deaths_expected = true;
-		lab.parameters = json_pack(
+		e2e_must(&pair, pair_init(&pair, &config, 1, "parallel", err) ||
+					pair_start(&pair, err) || pair_boot(&pair, err));
+		pair.deaths_expected = true;
+		pair.parameters = json_pack(
 			"{s:i, s:i}", "x-commit-deadline-ms", 1000, "x-idle-deadline-ms", 1000);
-		json_decref(lab_qmp(&lab, LAB_SOURCE, "stop", NULL, NULL));
-		char *before = hash_of(&lab, LAB_SOURCE);
+		json_decref(pair_qmp(&pair, PAIR_SOURCE, "stop", NULL, NULL));
+		char *before = hash_of(&pair, PAIR_SOURCE);
 
-		e2e_must(&lab, lab_migrate(&lab, err));
-		e2e_await(&lab, at[i]);
-		bench_kill(lab.ends[LAB_TARGET].vm);
-		e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+		e2e_must(&pair, pair_migrate(&pair, err));
+		e2e_await(&pair, at[i]);
+		bench_kill(pair.ends[PAIR_TARGET].vm);
+		e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 		/* Never in doubt about a paused VM: nothing of it can have run. */
 		if (!strcmp(status, "failed")) {
-			char *after = hash_of(&lab, LAB_SOURCE);
+			char *after = hash_of(&pair, PAIR_SOURCE);
 
 			assert_string_equal(before, after);
 			free(after);
 			back++;
-			e2e_must(&lab, ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "cont", NULL, err));
-			e2e_rings_on(&lab, LAB_SOURCE, 0);
+			e2e_must(&pair, ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "cont", NULL, err));
+			e2e_rings_on(&pair, PAIR_SOURCE, 0);
 		}
 		free(before);
-		json_decref(lab.parameters);
-		lab_free(&lab, false);
+		json_decref(pair.parameters);
+		pair_free(&pair, false);
 	}
 	assert_true(back >= 2);
 }
@@ -171,59 +172,59 @@ static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_so
 {
 	(void)state;
 	struct bench_config config = config_fd();
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 	struct swo_error why = {0};
-	static struct lab lab;
+	static struct pair pair;
 
-	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err) || lab_start(&lab, err) ||
-			       lab_boot(&lab, err));
-	lab.deaths_expected = true;
-	e2e_must(&lab, lab_migrate(&lab, err));
+	e2e_must(&pair, pair_init(&pair, &config, 2, "parallel", err) || pair_start(&pair, err) ||
+				pair_boot(&pair, err));
+	pair.deaths_expected = true;
+	e2e_must(&pair, pair_migrate(&pair, err));
 	/* On its way to running, which takes 15 ms more: begun, and not started. */
-	e2e_await(&lab, "after-go");
-	bench_kill(lab.ends[LAB_TARGET].vm);
-	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_await(&pair, "after-go");
+	bench_kill(pair.ends[PAIR_TARGET].vm);
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "in-doubt");
-	assert_null(lab_qmp(
-		&lab, LAB_SOURCE, "x-migrate-resolve", json_pack("{s:b}", "run-here", 1), &why));
+	assert_null(pair_qmp(
+		&pair, PAIR_SOURCE, "x-migrate-resolve", json_pack("{s:b}", "run-here", 1), &why));
 	if (!strstr(why.text, "has begun to run the VM in the RAM that both share"))
 		fail_msg("%s", why.text);
-	assert_null(lab_qmp(&lab, LAB_SOURCE, "cont", NULL, &why));
-	json_decref(lab_qmp(
-		&lab, LAB_SOURCE, "x-migrate-resolve", json_pack("{s:b}", "run-here", 0), &why));
-	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	assert_null(pair_qmp(&pair, PAIR_SOURCE, "cont", NULL, &why));
+	json_decref(pair_qmp(
+		&pair, PAIR_SOURCE, "x-migrate-resolve", json_pack("{s:b}", "run-here", 0), &why));
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "failed");
-	assert_null(lab_qmp(&lab, LAB_SOURCE, "cont", NULL, &why));
-	lab_free(&lab, false);
+	assert_null(pair_qmp(&pair, PAIR_SOURCE, "cont", NULL, &why));
+	pair_free(&pair, false);
 }
 
 static void a_target_that_is_frozen_before_go_and_thawed_later_does_not_run(void **state)
 {
 	(void)state;
 	struct bench_config config = config_fd();
-	char status[LAB_STATUS_MAX];
-	static struct lab lab;
+	char status[PAIR_STATUS_MAX];
+	static struct pair pair;
 
-	e2e_must(&lab, lab_init(&lab, &config, 1, "parallel", err) || lab_start(&lab, err) ||
-			       lab_boot(&lab, err));
-	lab.parameters =
+	e2e_must(&pair, pair_init(&pair, &config, 1, "parallel", err) || pair_start(&pair, err) ||
+				pair_boot(&pair, err));
+	pair.parameters =
 		json_pack("{s:i, s:i}", "x-commit-deadline-ms", 300, "x-idle-deadline-ms", 1000);
-	e2e_must(&lab, lab_migrate(&lab, err));
-	e2e_await(&lab, "finalise");
-	kill(bench_pid(lab.ends[LAB_TARGET].vm), SIGSTOP);
+	e2e_must(&pair, pair_migrate(&pair, err));
+	e2e_await(&pair, "finalise");
+	kill(bench_pid(pair.ends[PAIR_TARGET].vm), SIGSTOP);
 	/* Before its READY, or behind it, or when it had begun. */
-	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
-	kill(bench_pid(lab.ends[LAB_TARGET].vm), SIGCONT);
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
+	kill(bench_pid(pair.ends[PAIR_TARGET].vm), SIGCONT);
 	if (!strcmp(status, "in-doubt"))
-		e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
-	e2e_rings_on(&lab, strcmp(status, "completed") ? LAB_SOURCE : LAB_TARGET, 0);
-	char source[LAB_STATUS_MAX], target[LAB_STATUS_MAX];
+		e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
+	e2e_rings_on(&pair, strcmp(status, "completed") ? PAIR_SOURCE : PAIR_TARGET, 0);
+	char source[PAIR_STATUS_MAX], target[PAIR_STATUS_MAX];
 
-	e2e_status(&lab, LAB_TARGET, target, sizeof(target));
-	e2e_status(&lab, LAB_SOURCE, source, sizeof(source));
+	e2e_status(&pair, PAIR_TARGET, target, sizeof(target));
+	e2e_status(&pair, PAIR_SOURCE, source, sizeof(source));
 	assert_int_not_equal(!strcmp(source, "running"), !strcmp(target, "running"));
-	json_decref(lab.parameters);
-	lab_free(&lab, false);
+	json_decref(pair.parameters);
+	pair_free(&pair, false);
 }
 
 int main(void)

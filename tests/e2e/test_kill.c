@@ -33,29 +33,29 @@ static const struct bench_config *config(void)
 	return &shared;
 }
 
-static void freeze(struct lab *lab, enum lab_side side)
+static void freeze(struct pair *pair, enum pair_side side)
 {
-	pid_t pid = bench_pid(lab->ends[side].vm);
+	pid_t pid = bench_pid(pair->ends[side].vm);
 
 	assert_int_equal(kill(pid, SIGSTOP), 0);
 	usleep(FROZEN_MS * 1000);
 	assert_int_equal(kill(pid, SIGCONT), 0);
 }
 
-static void kill_victim(struct lab *lab, enum victim victim, struct link *link)
+static void kill_victim(struct pair *pair, enum victim victim, struct link *link)
 {
 	switch (victim) {
 	case TARGET_VM:
-		bench_kill(lab->ends[LAB_TARGET].vm);
+		bench_kill(pair->ends[PAIR_TARGET].vm);
 		break;
 	case SOURCE_VM:
-		bench_kill(lab->ends[LAB_SOURCE].vm);
+		bench_kill(pair->ends[PAIR_SOURCE].vm);
 		break;
 	case SOURCE_DEVICE:
-		bench_kill(lab->ends[LAB_SOURCE].devs[0]);
+		bench_kill(pair->ends[PAIR_SOURCE].devs[0]);
 		break;
 	case TARGET_DEVICE:
-		bench_kill(lab->ends[LAB_TARGET].devs[0]);
+		bench_kill(pair->ends[PAIR_TARGET].devs[0]);
 		break;
 	case LINK:
 		link_set(link, LINK_CUT);
@@ -66,28 +66,28 @@ static void kill_victim(struct lab *lab, enum victim victim, struct link *link)
 		link_set(link, LINK_PASS);
 		break;
 	case TARGET_FROZEN:
-		freeze(lab, LAB_TARGET);
+		freeze(pair, PAIR_TARGET);
 		break;
 	case SOURCE_FROZEN:
-		freeze(lab, LAB_SOURCE);
+		freeze(pair, PAIR_SOURCE);
 		break;
 	}
 }
 
-static bool runs(struct lab *lab, enum lab_side side)
+static bool runs(struct pair *pair, enum pair_side side)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
-	e2e_status(lab, side, status, sizeof(status));
+	e2e_status(pair, side, status, sizeof(status));
 	return !strcmp(status, "running");
 }
 
 /* Until a side runs, or for so long. */
-static bool comes_to_run(struct lab *lab, enum lab_side side, uint64_t within_ms)
+static bool comes_to_run(struct pair *pair, enum pair_side side, uint64_t within_ms)
 {
 	swo_deadline deadline = swo_deadline_ms(within_ms);
 
-	while (!runs(lab, side)) {
+	while (!runs(pair, side)) {
 		if (swo_deadline_passed(deadline))
 			return false;
 		usleep(20000);
@@ -96,16 +96,16 @@ static bool comes_to_run(struct lab *lab, enum lab_side side, uint64_t within_ms
 }
 
 /* Devices that cannot be asked any more. */
-static unsigned dead_devices(enum victim victim, enum lab_side side)
+static unsigned dead_devices(enum victim victim, enum pair_side side)
 {
-	return (victim == SOURCE_DEVICE && side == LAB_SOURCE) ||
-	       (victim == TARGET_DEVICE && side == LAB_TARGET);
+	return (victim == SOURCE_DEVICE && side == PAIR_SOURCE) ||
+	       (victim == TARGET_DEVICE && side == PAIR_TARGET);
 }
 
-static void never_both(struct lab *lab)
+static void never_both(struct pair *pair)
 {
 	/* The target first: a source that took it back in between would be found out. */
-	bool target = runs(lab, LAB_TARGET), source = runs(lab, LAB_SOURCE);
+	bool target = runs(pair, PAIR_TARGET), source = runs(pair, PAIR_SOURCE);
 
 	assert_false(target && source);
 }
@@ -116,105 +116,105 @@ struct tally {
 };
 
 /* The source lives: what it says must be what is. */
-static void judge_living_source(struct lab *lab, enum victim victim, struct tally *tally)
+static void judge_living_source(struct pair *pair, enum victim victim, struct tally *tally)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
-	e2e_must(lab, lab_wait_end(lab, E2E_GUARD_MS, status, err));
+	e2e_must(pair, pair_wait_end(pair, E2E_GUARD_MS, status, err));
 	print_message("#     %s\n", status);
 	if (victim == LINK_FOR_A_WHILE && !strcmp(status, "in-doubt")) {
 		/* Both live and can talk again: it must come out by itself. */
 		tally->in_doubt++;
 		swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
 
-		while (!runs(lab, LAB_SOURCE) && !runs(lab, LAB_TARGET)) {
+		while (!runs(pair, PAIR_SOURCE) && !runs(pair, PAIR_TARGET)) {
 			assert_false(swo_deadline_passed(guard));
 			usleep(20000);
 		}
-		never_both(lab);
+		never_both(pair);
 		return;
 	}
 	if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
 		tally->at_source++;
-		assert_true(comes_to_run(lab, LAB_SOURCE, E2E_GUARD_MS));
-		e2e_rings_on(lab, LAB_SOURCE, dead_devices(victim, LAB_SOURCE));
-		assert_false(runs(lab, LAB_TARGET));
+		assert_true(comes_to_run(pair, PAIR_SOURCE, E2E_GUARD_MS));
+		e2e_rings_on(pair, PAIR_SOURCE, dead_devices(victim, PAIR_SOURCE));
+		assert_false(runs(pair, PAIR_TARGET));
 	} else if (!strcmp(status, "in-doubt")) {
 		tally->in_doubt++;
 		assert_true(victim == TARGET_VM || victim == LINK);
-		assert_false(runs(lab, LAB_SOURCE));
+		assert_false(runs(pair, PAIR_SOURCE));
 	} else {
 		tally->at_target++;
 		assert_string_equal(status, "completed");
-		assert_false(runs(lab, LAB_SOURCE));
+		assert_false(runs(pair, PAIR_SOURCE));
 		if (victim != TARGET_VM) {
-			assert_true(comes_to_run(lab, LAB_TARGET, E2E_GUARD_MS));
-			e2e_rings_on(lab, LAB_TARGET, dead_devices(victim, LAB_TARGET));
+			assert_true(comes_to_run(pair, PAIR_TARGET, E2E_GUARD_MS));
+			e2e_rings_on(pair, PAIR_TARGET, dead_devices(victim, PAIR_TARGET));
 		}
 	}
-	never_both(lab);
+	never_both(pair);
 }
 
 /* Both live and can talk: whatever each made of the other's silence, one comes to run. */
-static void judge_both_alive(struct lab *lab, struct tally *tally)
+static void judge_both_alive(struct pair *pair, struct tally *tally)
 {
 	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
 	do
-		e2e_must(lab, lab_wait_end(lab, E2E_GUARD_MS, status, err));
+		e2e_must(pair, pair_wait_end(pair, E2E_GUARD_MS, status, err));
 	while (!strcmp(status, "in-doubt") && !swo_deadline_passed(guard));
 	bool at_target = !strcmp(status, "completed");
 
 	print_message("#     %s\n", status);
-	assert_true(comes_to_run(lab, at_target ? LAB_TARGET : LAB_SOURCE, E2E_GUARD_MS));
-	never_both(lab);
-	e2e_rings_on(lab, at_target ? LAB_TARGET : LAB_SOURCE, 0);
-	never_both(lab);
+	assert_true(comes_to_run(pair, at_target ? PAIR_TARGET : PAIR_SOURCE, E2E_GUARD_MS));
+	never_both(pair);
+	e2e_rings_on(pair, at_target ? PAIR_TARGET : PAIR_SOURCE, 0);
+	never_both(pair);
 	tally->at_target += at_target;
 	tally->at_source += !at_target;
 }
 
 /* The source is gone. If the target had taken GO it runs, whole; if not, nobody does. */
-static void judge_dead_source(struct lab *lab, struct tally *tally)
+static void judge_dead_source(struct pair *pair, struct tally *tally)
 {
-	bool taken = comes_to_run(lab, LAB_TARGET, 1000);
+	bool taken = comes_to_run(pair, PAIR_TARGET, 1000);
 
 	print_message("#     the target %s\n", taken ? "runs" : "does not run");
 	tally->at_source += !taken;
 	tally->at_target += taken;
 	if (taken)
-		e2e_rings_on(lab, LAB_TARGET, 0);
+		e2e_rings_on(pair, PAIR_TARGET, 0);
 }
 
 static void kill_at(enum victim victim, const char *moment, struct tally *tally)
 {
-	static struct lab lab;
+	static struct pair pair;
 	struct link *link = NULL;
 
-	e2e_must(&lab, lab_init(&lab, config(), 2, "parallel", err));
+	e2e_must(&pair, pair_init(&pair, config(), 2, "parallel", err));
 	if (victim == LINK || victim == LINK_FOR_A_WHILE)
-		e2e_must(&lab, !(link = lab_put_link(&lab, err)));
-	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err));
+		e2e_must(&pair, !(link = pair_put_link(&pair, err)));
+	e2e_must(&pair, pair_start(&pair, err) || pair_boot(&pair, err));
 	if (victim >= TARGET_FROZEN)
-		lab.parameters = json_pack("{s:i, s:i}", "x-commit-deadline-ms", PATIENCE_MS,
+		pair.parameters = json_pack("{s:i, s:i}", "x-commit-deadline-ms", PATIENCE_MS,
 			"x-idle-deadline-ms", PATIENCE_MS);
-	e2e_must(&lab, lab_migrate(&lab, err));
-	lab.deaths_expected = true;
-	e2e_await(&lab, moment);
-	kill_victim(&lab, victim, link);
+	e2e_must(&pair, pair_migrate(&pair, err));
+	pair.deaths_expected = true;
+	e2e_await(&pair, moment);
+	kill_victim(&pair, victim, link);
 	if (victim == SOURCE_VM)
-		judge_dead_source(&lab, tally);
+		judge_dead_source(&pair, tally);
 	else if (victim >= TARGET_FROZEN)
-		judge_both_alive(&lab, tally);
+		judge_both_alive(&pair, tally);
 	else
-		judge_living_source(&lab, victim, tally);
+		judge_living_source(&pair, victim, tally);
 	/* A cut with nothing to drop would have tried nothing. */
 	if (link)
 		assert_true(link_hits(link) > 0);
 	link_stop(link);
-	json_decref(lab.parameters);
-	lab_free(&lab, false);
+	json_decref(pair.parameters);
+	pair_free(&pair, false);
 }
 
 static void kill_at_each_moment(enum victim victim)
@@ -223,7 +223,7 @@ static void kill_at_each_moment(enum victim victim)
 
 	for (size_t m = 0; m < MOMENTS; m++) {
 		print_message("# at '%s', the %s's %s\n", moments[m].name,
-			lab_side_name(moments[m].side), moments[m].word);
+			pair_side_name(moments[m].side), moments[m].word);
 		kill_at(victim, moments[m].name, &tally);
 	}
 	/* The moments must lie on both sides of GO, or half of the rules was not tried. */

@@ -129,13 +129,13 @@ static void kvm_four_vfs_and_two_vcpus_migrate_whole(void **state)
 }
 
 /* The text of x-ram-hash. */
-static void ram_hash(struct lab *lab, enum lab_side side, char *out, size_t len)
+static void ram_hash(struct pair *pair, enum pair_side side, char *out, size_t len)
 {
 	struct swo_error err = {0};
-	json_t *answer = lab_qmp(lab, side, "x-ram-hash", NULL, &err);
+	json_t *answer = pair_qmp(pair, side, "x-ram-hash", NULL, &err);
 
 	if (!answer)
-		e2e_fail(lab, "x-ram-hash", &err);
+		e2e_fail(pair, "x-ram-hash", &err);
 	snprintf(out, len, "%s", json_path_string(answer, "hash"));
 	json_decref(answer);
 }
@@ -144,47 +144,49 @@ static void a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on(
 {
 	(void)state;
 	struct bench_config config = e2e_config();
-	char status[LAB_STATUS_MAX], here[64], there[64];
-	static struct lab lab;
+	char status[PAIR_STATUS_MAX], here[64], there[64];
+	static struct pair pair;
 
-	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err) || lab_start(&lab, err) ||
-			       lab_boot(&lab, err) ||
-			       ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "stop", NULL, err));
-	ram_hash(&lab, LAB_SOURCE, here, sizeof(here));
-	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_must(&pair, pair_init(&pair, &config, 2, "parallel", err) || pair_start(&pair, err) ||
+				pair_boot(&pair, err) ||
+				ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "stop", NULL, err));
+	ram_hash(&pair, PAIR_SOURCE, here, sizeof(here));
+	e2e_must(
+		&pair, pair_migrate(&pair, err) || pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "completed");
-	ram_hash(&lab, LAB_TARGET, there, sizeof(there));
+	ram_hash(&pair, PAIR_TARGET, there, sizeof(there));
 	assert_true(here[0]);
 	assert_string_equal(here, there);
-	e2e_status(&lab, LAB_TARGET, status, sizeof(status));
+	e2e_status(&pair, PAIR_TARGET, status, sizeof(status));
 	assert_string_equal(status, "paused");
-	e2e_must(&lab, ask_qmp_do(&lab.ends[LAB_TARGET].qmp, "cont", NULL, err));
-	e2e_rings_on(&lab, LAB_TARGET, 0);
+	e2e_must(&pair, ask_qmp_do(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, err));
+	e2e_rings_on(&pair, PAIR_TARGET, 0);
 	/* The source has given it away for good. */
 	struct swo_error err = {0};
-	assert_int_equal(ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "cont", NULL, &err), -1);
-	lab_free(&lab, false);
+	assert_int_equal(ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "cont", NULL, &err), -1);
+	pair_free(&pair, false);
 }
 
 static void a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost(void **state)
 {
 	(void)state;
 	struct bench_config config = e2e_config();
-	char status[LAB_STATUS_MAX];
-	static struct lab lab;
+	char status[PAIR_STATUS_MAX];
+	static struct pair pair;
 
 	config.max_bandwidth = 1000000; /* so it cannot be over before it is cancelled */
-	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err) || lab_start(&lab, err) ||
-			       lab_boot(&lab, err) || lab_migrate(&lab, err) ||
-			       ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, "migrate_cancel", NULL, err) ||
-			       lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_must(&pair,
+		pair_init(&pair, &config, 2, "parallel", err) || pair_start(&pair, err) ||
+			pair_boot(&pair, err) || pair_migrate(&pair, err) ||
+			ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "migrate_cancel", NULL, err) ||
+			pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "cancelled");
-	e2e_status(&lab, LAB_SOURCE, status, sizeof(status));
+	e2e_status(&pair, PAIR_SOURCE, status, sizeof(status));
 	assert_string_equal(status, "running");
-	e2e_rings_on(&lab, LAB_SOURCE, 0);
-	e2e_status(&lab, LAB_TARGET, status, sizeof(status));
+	e2e_rings_on(&pair, PAIR_SOURCE, 0);
+	e2e_status(&pair, PAIR_TARGET, status, sizeof(status));
 	assert_string_not_equal(status, "running");
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 int main(void)

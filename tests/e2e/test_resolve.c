@@ -11,7 +11,7 @@
 
 enum { OK = 0, FAILED = 1, USAGE = 2, IN_DOUBT = 3 };
 
-static struct lab lab;
+static struct pair pair;
 static struct link *link_between;
 static char id[40];
 static char said[8192];
@@ -32,24 +32,24 @@ static void start_with(const char *simvf_option)
 
 	config = e2e_config();
 	config.channels = 1;
-	e2e_must(&lab, lab_init(&lab, &config, 2, "parallel", err));
-	lab.simvf_option = simvf_option;
-	e2e_must(&lab, !(link_between = lab_put_link(&lab, err)));
-	e2e_must(&lab, lab_start(&lab, err) || lab_boot(&lab, err));
+	e2e_must(&pair, pair_init(&pair, &config, 2, "parallel", err));
+	pair.simvf_option = simvf_option;
+	e2e_must(&pair, !(link_between = pair_put_link(&pair, err)));
+	e2e_must(&pair, pair_start(&pair, err) || pair_boot(&pair, err));
 }
 
-static void read_id(struct lab *of, enum lab_side side, char out[40])
+static void read_id(struct pair *of, enum pair_side side, char out[40])
 {
-	json_t *info = lab_qmp(of, side, "query-migrate", NULL, NULL);
+	json_t *info = pair_qmp(of, side, "query-migrate", NULL, NULL);
 
 	snprintf(out, 40, "%s", json_path_string(info, "x-id"));
 	json_decref(info);
 	assert_int_equal(strlen(out), 36);
 }
 
-static void take_id(enum lab_side side)
+static void take_id(enum pair_side side)
 {
-	read_id(&lab, side, id);
+	read_id(&pair, side, id);
 }
 
 static void start(void)
@@ -60,35 +60,36 @@ static void start(void)
 /* GO was sent, is lost, and nobody can be asked: the source is parked. */
 static void lose_go(void)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
 	start();
 	link_at(link_between, WIRE_GO, LINK_CUT);
-	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_must(
+		&pair, pair_migrate(&pair, err) || pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "in-doubt");
-	take_id(LAB_SOURCE);
-	lab.deaths_expected = true;
+	take_id(PAIR_SOURCE);
+	pair.deaths_expected = true;
 }
 
 /* The target has taken GO and is about to run, for as long as it takes to kill somebody. */
 static void until_the_target_starts(void)
 {
 	start_with("--fault=arc=RUNNING_P2P->RUNNING:slow=700,x2");
-	e2e_must(&lab, lab_migrate(&lab, err));
-	e2e_await(&lab, "after-go");
-	take_id(LAB_TARGET);
-	lab.deaths_expected = true;
+	e2e_must(&pair, pair_migrate(&pair, err));
+	e2e_await(&pair, "after-go");
+	take_id(PAIR_TARGET);
+	pair.deaths_expected = true;
 }
 
-static bool runs(enum lab_side side)
+static bool runs(enum pair_side side)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
-	e2e_status(&lab, side, status, sizeof(status));
+	e2e_status(&pair, side, status, sizeof(status));
 	return !strcmp(status, "running");
 }
 
-static void await_running(enum lab_side side)
+static void await_running(enum pair_side side)
 {
 	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
 
@@ -128,14 +129,14 @@ static void expect(int status, int wanted, const char *words)
 		fail_msg("status %d, wanted %d with '%s': %s", status, wanted, words, said);
 }
 
-#define RESOLVE(options, ...) run("resolve --journal=%s " options, lab.dir, __VA_ARGS__)
+#define RESOLVE(options, ...) run("resolve --journal=%s " options, pair.dir, __VA_ARGS__)
 
 /* A start of the same VM: refused, naming the migration; or not refused. */
 static void expect_start(bool may)
 {
-	int status = run("vm --uuid=" LAB_UUID " --accel=native --ram=64M --journal=%s "
+	int status = run("vm --uuid=" PAIR_UUID " --accel=native --ram=64M --journal=%s "
 			 "--device=vfio-user,socket=%s/not-there",
-		lab.dir, lab.dir);
+		pair.dir, pair.dir);
 
 	assert_int_equal(status, FAILED);
 	/* A journal that lets it go leads to the next obstacle: a device that is not there. */
@@ -155,26 +156,27 @@ static void a_parked_source_says_what_settles_it_and_does_nothing_by_itself(void
 	struct swo_error err = {0};
 
 	lose_go();
-	json_t *info = lab_qmp(&lab, LAB_SOURCE, "query-migrate", NULL, NULL);
+	json_t *info = pair_qmp(&pair, PAIR_SOURCE, "query-migrate", NULL, NULL);
 	const char *why = json_path_string(info, "error-desc");
 	assert_non_null(strstr(why, id));
 	assert_non_null(strstr(why, "switchover resolve --journal="));
 	assert_non_null(strstr(why, "--fenced"));
 	json_decref(info);
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(refused); i++) {
-		assert_int_equal(ask_qmp_do(&lab.ends[LAB_SOURCE].qmp, refused[i], NULL, &err), -1);
+		assert_int_equal(
+			ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, refused[i], NULL, &err), -1);
 		assert_int_equal(err.code, SWO_E_STATE);
-		assert_false(runs(LAB_SOURCE));
+		assert_false(runs(PAIR_SOURCE));
 	}
 	/* A target never starts before GO, whoever says so. */
-	assert_int_equal(ask_qmp_do(&lab.ends[LAB_TARGET].qmp, "cont", NULL, &err), -1);
-	assert_false(runs(LAB_TARGET));
+	assert_int_equal(ask_qmp_do(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, &err), -1);
+	assert_false(runs(PAIR_TARGET));
 	expect(RESOLVE("%s", ""), IN_DOUBT, "is in doubt; to settle it");
 	expect(RESOLVE("%s", id), FAILED, "--qmp");
-	expect(RESOLVE("--qmp=unix:%s/source.qmp %s", lab.dir, id), IN_DOUBT, "in doubt");
+	expect(RESOLVE("--qmp=unix:%s/source.qmp %s", pair.dir, id), IN_DOUBT, "in doubt");
 	expect(RESOLVE("%s --run-here", id), USAGE, "fence");
 	expect_start(false);
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 static void a_link_that_comes_back_settles_it_by_itself(void **state)
@@ -182,47 +184,48 @@ static void a_link_that_comes_back_settles_it_by_itself(void **state)
 	(void)state;
 	lose_go();
 	link_set(link_between, LINK_PASS);
-	await_running(LAB_SOURCE);
-	assert_false(runs(LAB_TARGET));
-	e2e_rings_on(&lab, LAB_SOURCE, 0);
-	expect(RESOLVE("--qmp=unix:%s/source.qmp", lab.dir), OK, "not in doubt");
-	lab_free(&lab, false);
+	await_running(PAIR_SOURCE);
+	assert_false(runs(PAIR_TARGET));
+	e2e_rings_on(&pair, PAIR_SOURCE, 0);
+	expect(RESOLVE("--qmp=unix:%s/source.qmp", pair.dir), OK, "not in doubt");
+	pair_free(&pair, false);
 }
 
 /* GO arrives, the answer to it does not: the guest runs there, and here nobody knows. */
 static void a_started_that_is_lost_parks_the_source_until_the_link_is_back(void **state)
 {
 	(void)state;
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
 	start();
 	link_at(link_between, WIRE_STARTED, LINK_CUT);
-	e2e_must(&lab, lab_migrate(&lab, err) || lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_must(
+		&pair, pair_migrate(&pair, err) || pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "in-doubt");
 	assert_true(link_hits(link_between) > 0);
-	await_running(LAB_TARGET);
-	assert_false(runs(LAB_SOURCE));
+	await_running(PAIR_TARGET);
+	assert_false(runs(PAIR_SOURCE));
 	link_set(link_between, LINK_PASS);
-	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "completed");
-	assert_false(runs(LAB_SOURCE));
-	e2e_rings_on(&lab, LAB_TARGET, 0);
-	lab_free(&lab, false);
+	assert_false(runs(PAIR_SOURCE));
+	e2e_rings_on(&pair, PAIR_TARGET, 0);
+	pair_free(&pair, false);
 }
 
 static void a_dead_source_whose_go_was_lost_is_settled_by_asking_the_target(void **state)
 {
 	(void)state;
 	lose_go();
-	bench_kill(lab.ends[LAB_SOURCE].vm);
+	bench_kill(pair.ends[PAIR_SOURCE].vm);
 	expect_start(false);
 	/* Nobody answers where the journal says; its word is not guessed. */
 	expect(RESOLVE("%s", id), IN_DOUBT, "stays in doubt");
 	expect_start(false);
-	expect(RESOLVE("%s --uri=%s --json", id, lab.listen_uri), OK, "\"outcome\":\"run-here\"");
-	assert_false(runs(LAB_TARGET));
+	expect(RESOLVE("%s --uri=%s --json", id, pair.listen_uri), OK, "\"outcome\":\"run-here\"");
+	assert_false(runs(PAIR_TARGET));
 	expect_start(true);
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 static void a_living_source_is_settled_by_the_journal_of_a_target_that_never_started(void **state)
@@ -230,49 +233,50 @@ static void a_living_source_is_settled_by_the_journal_of_a_target_that_never_sta
 	(void)state;
 	lose_go();
 	/* As long as that target lives it could still be told to go. */
-	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", lab.dir, lab.dir, id),
+	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", pair.dir, pair.dir, id),
 		IN_DOUBT, "lives");
-	assert_false(runs(LAB_SOURCE));
-	bench_kill(lab.ends[LAB_TARGET].vm);
-	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", lab.dir, lab.dir, id), OK,
-		"never ran there");
-	await_running(LAB_SOURCE);
-	e2e_rings_on(&lab, LAB_SOURCE, 0);
-	lab_free(&lab, false);
+	assert_false(runs(PAIR_SOURCE));
+	bench_kill(pair.ends[PAIR_TARGET].vm);
+	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", pair.dir, pair.dir, id),
+		OK, "never ran there");
+	await_running(PAIR_SOURCE);
+	e2e_rings_on(&pair, PAIR_SOURCE, 0);
+	pair_free(&pair, false);
 }
 
 static void with_both_dead_the_target_s_journal_still_knows(void **state)
 {
 	(void)state;
 	lose_go();
-	bench_kill(lab.ends[LAB_SOURCE].vm);
-	bench_kill(lab.ends[LAB_TARGET].vm);
+	bench_kill(pair.ends[PAIR_SOURCE].vm);
+	bench_kill(pair.ends[PAIR_TARGET].vm);
 	expect_start(false);
-	expect(RESOLVE("--target-journal=%s %s", lab.dir, id), OK, "never ran there");
+	expect(RESOLVE("--target-journal=%s %s", pair.dir, id), OK, "never ran there");
 	expect_start(true);
 	/* It holds on the other side, too: nothing is open any more. */
 	expect(RESOLVE("%s", "--json"), OK, "\"state\":\"refused\"");
 	expect(RESOLVE("%s", "--prune"), OK, "2 removed");
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 /* The id of one migration, and the address or journal of another's target. */
 static void another_migration_s_target_settles_nothing(void **state)
 {
 	(void)state;
-	static struct lab other;
+	static struct pair other;
 	static struct bench_config config;
-	char status[LAB_STATUS_MAX], theirs[40];
+	char status[PAIR_STATUS_MAX], theirs[40];
 
 	config = e2e_config();
-	e2e_must(&other, lab_init(&other, &config, 1, "parallel", err) || lab_start(&other, err) ||
-				 lab_boot(&other, err) || lab_migrate(&other, err) ||
-				 lab_wait_end(&other, E2E_GUARD_MS, status, err));
+	e2e_must(&other, pair_init(&other, &config, 1, "parallel", err) ||
+				 pair_start(&other, err) || pair_boot(&other, err) ||
+				 pair_migrate(&other, err) ||
+				 pair_wait_end(&other, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "completed");
-	read_id(&other, LAB_TARGET, theirs);
+	read_id(&other, PAIR_TARGET, theirs);
 
 	lose_go();
-	bench_kill(lab.ends[LAB_SOURCE].vm);
+	bench_kill(pair.ends[PAIR_SOURCE].vm);
 	/* One that runs, and is somebody else's: it must be neither a yes nor a no. */
 	expect(RESOLVE("%s --uri=%s", id, other.listen_uri), IN_DOUBT, "stays in doubt");
 	expect(RESOLVE("%s --target-journal=%s/%s.target", id, other.dir, theirs), FAILED,
@@ -281,10 +285,10 @@ static void another_migration_s_target_settles_nothing(void **state)
 	expect(RESOLVE("%s --target-journal=%s", id, other.dir), FAILED, id);
 	expect_start(false);
 	/* The right one still can. */
-	expect(RESOLVE("%s --uri=%s", id, lab.listen_uri), OK, "never run");
+	expect(RESOLVE("%s --uri=%s", id, pair.listen_uri), OK, "never run");
 	expect_start(true);
-	lab_free(&lab, false);
-	lab_free(&other, false);
+	pair_free(&pair, false);
+	pair_free(&other, false);
 }
 
 static void a_damaged_journal_is_named_and_settles_nothing(void **state)
@@ -293,61 +297,61 @@ static void a_damaged_journal_is_named_and_settles_nothing(void **state)
 	char path[256];
 
 	lose_go();
-	bench_kill(lab.ends[LAB_SOURCE].vm);
-	bench_kill(lab.ends[LAB_TARGET].vm);
-	snprintf(path, sizeof(path), "%s/%s.target", lab.dir, id);
+	bench_kill(pair.ends[PAIR_SOURCE].vm);
+	bench_kill(pair.ends[PAIR_TARGET].vm);
+	snprintf(path, sizeof(path), "%s/%s.target", pair.dir, id);
 	assert_int_equal(truncate(path, 600), 0);
-	expect(RESOLVE("--target-journal=%s %s", lab.dir, id), FAILED, path);
+	expect(RESOLVE("--target-journal=%s %s", pair.dir, id), FAILED, path);
 	expect_start(false);
-	snprintf(path, sizeof(path), "%s/%s.source", lab.dir, id);
+	snprintf(path, sizeof(path), "%s/%s.source", pair.dir, id);
 	assert_int_equal(truncate(path, 600), 0);
 	expect(RESOLVE("%s --run-here --fenced", id), FAILED, path);
 	expect(RESOLVE("%s", ""), FAILED, "damaged");
 	expect_start(false);
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 static void a_source_killed_after_go_is_never_started_while_the_target_runs(void **state)
 {
 	(void)state;
 	until_the_target_starts();
-	bench_kill(lab.ends[LAB_SOURCE].vm);
-	await_running(LAB_TARGET);
+	bench_kill(pair.ends[PAIR_SOURCE].vm);
+	await_running(PAIR_TARGET);
 	expect_start(false);
-	expect(RESOLVE("--uri=%s %s", lab.listen_uri, id), OK, "runs there");
+	expect(RESOLVE("--uri=%s %s", pair.listen_uri, id), OK, "runs there");
 	expect_start(false);
-	e2e_rings_on(&lab, LAB_TARGET, 0);
-	assert_true(runs(LAB_TARGET));
+	e2e_rings_on(&pair, PAIR_TARGET, 0);
+	assert_true(runs(PAIR_TARGET));
 	expect(RESOLVE("%s", id), OK, "not in doubt");
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 static void a_target_killed_while_it_starts_is_left_to_the_operator(void **state)
 {
 	(void)state;
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
 	until_the_target_starts();
-	bench_kill(lab.ends[LAB_TARGET].vm);
-	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	bench_kill(pair.ends[PAIR_TARGET].vm);
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	if (!strcmp(status, "completed")) {
 		/* It was quicker than we: STARTED had been said. Then it is over. */
-		lab_free(&lab, false);
+		pair_free(&pair, false);
 		skip();
 	}
 	assert_string_equal(status, "in-doubt");
-	int rc = RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", lab.dir, lab.dir, id);
+	int rc = RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", pair.dir, pair.dir, id);
 	if (rc == IN_DOUBT) {
 		expect(rc, IN_DOUBT, "may have run there");
-		assert_false(runs(LAB_SOURCE));
-		expect(RESOLVE("--qmp=unix:%s/source.qmp --run-here --fenced %s", lab.dir, id), OK,
+		assert_false(runs(PAIR_SOURCE));
+		expect(RESOLVE("--qmp=unix:%s/source.qmp --run-here --fenced %s", pair.dir, id), OK,
 			"operator");
-		await_running(LAB_SOURCE);
+		await_running(PAIR_SOURCE);
 	} else {
 		expect(rc, OK, "has run there");
-		assert_false(runs(LAB_SOURCE));
+		assert_false(runs(PAIR_SOURCE));
 	}
-	lab_free(&lab, false);
+	pair_free(&pair, false);
 }
 
 #define resolve_test(f) cmocka_unit_test_teardown(f, teardown)

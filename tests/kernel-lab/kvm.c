@@ -7,7 +7,7 @@
 
 #define VFS 2
 
-static void begin(struct lab *lab, struct bench_config *config, const char *handover)
+static void begin(struct pair *pair, struct bench_config *config, const char *handover)
 {
 	*config = e2e_config();
 	config->backend = "kernel";
@@ -18,17 +18,17 @@ static void begin(struct lab *lab, struct bench_config *config, const char *hand
 	config->dma_pages = 8;
 	config->irq_every = 2;
 	config->doorbell_period_us = 10000;
-	e2e_must(lab, lab_init(lab, config, VFS, "parallel", err));
-	e2e_must(lab, lab_start(lab, err) || lab_boot(lab, err));
+	e2e_must(pair, pair_init(pair, config, VFS, "parallel", err));
+	e2e_must(pair, pair_start(pair, err) || pair_boot(pair, err));
 }
 
-static double guest_count(struct lab *lab, enum lab_side side, const char *what)
+static double guest_count(struct pair *pair, enum pair_side side, const char *what)
 {
 	struct swo_error err = {0};
-	json_t *answer = lab_qmp(lab, side, "x-query-guest", NULL, &err);
+	json_t *answer = pair_qmp(pair, side, "x-query-guest", NULL, &err);
 
 	if (!answer)
-		e2e_fail(lab, "x-query-guest", &err);
+		e2e_fail(pair, "x-query-guest", &err);
 	assert_string_equal(json_path_string(answer, "accel"), "kvm");
 	assert_true(json_path_number(answer, "error") == 0);
 	double count = json_path_number(answer, what);
@@ -38,18 +38,18 @@ static double guest_count(struct lab *lab, enum lab_side side, const char *what)
 }
 
 /* Waits for the guest to count more of it. */
-static void goes_on(struct lab *lab, enum lab_side side, const char *what)
+static void goes_on(struct pair *pair, enum pair_side side, const char *what)
 {
 	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
-	double before = guest_count(lab, side, what);
+	double before = guest_count(pair, side, what);
 
-	while (guest_count(lab, side, what) <= before) {
+	while (guest_count(pair, side, what) <= before) {
 		if (swo_deadline_passed(guard)) {
 			struct swo_error err = {0};
 
 			swo_error_set(
 				&err, SWO_E_TIMEOUT, 0, "%s: no more than %.0f", what, before);
-			e2e_fail(lab, lab_side_name(side), &err);
+			e2e_fail(pair, pair_side_name(side), &err);
 		}
 		swo_sleep_until(swo_now_ns() + 5000000);
 	}
@@ -57,22 +57,22 @@ static void goes_on(struct lab *lab, enum lab_side side, const char *what)
 
 static void moves_whole(const char *handover)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 	static struct bench_config config;
-	static struct lab lab;
+	static struct pair pair;
 
-	begin(&lab, &config, handover);
-	goes_on(&lab, LAB_SOURCE, "irqs");
-	goes_on(&lab, LAB_SOURCE, "inbox-looks");
-	e2e_must(&lab, lab_migrate(&lab, err));
-	e2e_must(&lab, lab_wait_end(&lab, E2E_GUARD_MS, status, err));
+	begin(&pair, &config, handover);
+	goes_on(&pair, PAIR_SOURCE, "irqs");
+	goes_on(&pair, PAIR_SOURCE, "inbox-looks");
+	e2e_must(&pair, pair_migrate(&pair, err));
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "completed");
-	e2e_rings_on(&lab, LAB_TARGET, 0);
-	goes_on(&lab, LAB_TARGET, "irqs");
-	goes_on(&lab, LAB_TARGET, "inbox-looks");
-	assert_true(guest_count(&lab, LAB_TARGET, "inbox-setbacks") == 0);
-	assert_true(guest_count(&lab, LAB_TARGET, "ram-mismatches") == 0);
-	lab_free(&lab, false);
+	e2e_rings_on(&pair, PAIR_TARGET, 0);
+	goes_on(&pair, PAIR_TARGET, "irqs");
+	goes_on(&pair, PAIR_TARGET, "inbox-looks");
+	assert_true(guest_count(&pair, PAIR_TARGET, "inbox-setbacks") == 0);
+	assert_true(guest_count(&pair, PAIR_TARGET, "ram-mismatches") == 0);
+	pair_free(&pair, false);
 }
 
 static void a_guest_moves_whole_and_its_interrupts_and_mapped_bars_go_on(void **state)

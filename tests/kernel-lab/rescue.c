@@ -22,45 +22,45 @@ static const struct bench_config *config(void)
 	return &shared;
 }
 
-static void begin(struct lab *lab)
+static void begin(struct pair *pair)
 {
-	e2e_must(lab, lab_init(lab, config(), VFS, "parallel", err));
-	e2e_must(lab, lab_start(lab, err) || lab_boot(lab, err));
+	e2e_must(pair, pair_init(pair, config(), VFS, "parallel", err));
+	e2e_must(pair, pair_start(pair, err) || pair_boot(pair, err));
 }
 
 /* No reset, no lost doorbell, and it is rung on. */
-static void source_runs_on(struct lab *lab)
+static void source_runs_on(struct pair *pair)
 {
-	char status[LAB_STATUS_MAX];
+	char status[PAIR_STATUS_MAX];
 
-	e2e_must(lab, lab_wait_end(lab, E2E_GUARD_MS, status, err));
+	e2e_must(pair, pair_wait_end(pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "failed");
-	e2e_rings_on(lab, LAB_SOURCE, 0);
-	e2e_status(lab, LAB_SOURCE, status, sizeof(status));
+	e2e_rings_on(pair, PAIR_SOURCE, 0);
+	e2e_status(pair, PAIR_SOURCE, status, sizeof(status));
 	assert_string_equal(status, "running");
 	for (unsigned i = 0; i < VFS; i++) {
 		struct swo_error err = {0};
-		json_t *report = lab_report(lab, LAB_SOURCE, i, &err);
+		json_t *report = pair_report(pair, PAIR_SOURCE, i, &err);
 
 		if (!report)
-			e2e_fail(lab, "report", &err);
+			e2e_fail(pair, "report", &err);
 		assert_string_equal(json_path_string(report, "state"), "RUNNING");
 		assert_true(json_path_number(report, "resets") == 0);
 		json_decref(report);
 	}
-	lab_free(lab, false);
+	pair_free(pair, false);
 }
 
 static void kill_target_at(const char *moment)
 {
-	static struct lab lab;
+	static struct pair pair;
 
-	begin(&lab);
-	e2e_must(&lab, lab_migrate(&lab, err));
-	lab.deaths_expected = true;
-	e2e_await(&lab, moment);
-	bench_kill(lab.ends[LAB_TARGET].vm);
-	source_runs_on(&lab);
+	begin(&pair);
+	e2e_must(&pair, pair_migrate(&pair, err));
+	pair.deaths_expected = true;
+	e2e_await(&pair, moment);
+	bench_kill(pair.ends[PAIR_TARGET].vm);
+	source_runs_on(&pair);
 }
 
 static void source_runs_on_when_the_target_is_killed_in_precopy(void **state)
@@ -75,44 +75,44 @@ static void source_runs_on_when_the_target_is_killed_after_the_stop(void **state
 	kill_target_at("prepare");
 }
 
-static void fail_arc(enum lab_side side, const char *fault)
+static void fail_arc(enum pair_side side, const char *fault)
 {
-	static struct lab lab;
+	static struct pair pair;
 
-	begin(&lab);
-	e2e_must(&lab, lab_kernel_put(&lab, side, 1, "faults", fault, err));
-	e2e_must(&lab, lab_migrate(&lab, err));
-	source_runs_on(&lab);
+	begin(&pair);
+	e2e_must(&pair, pair_kernel_put(&pair, side, 1, "faults", fault, err));
+	e2e_must(&pair, pair_migrate(&pair, err));
+	source_runs_on(&pair);
 }
 
 static void source_runs_on_when_its_device_refuses_precopy(void **state)
 {
 	(void)state;
-	fail_arc(LAB_SOURCE, "arc=RUNNING->PRE_COPY:fail=EIO,x1");
+	fail_arc(PAIR_SOURCE, "arc=RUNNING->PRE_COPY:fail=EIO,x1");
 }
 
 static void source_runs_on_when_its_device_does_not_quiesce(void **state)
 {
 	(void)state;
-	fail_arc(LAB_SOURCE, "arc=PRE_COPY->PRE_COPY_P2P:fail=EIO,x1");
+	fail_arc(PAIR_SOURCE, "arc=PRE_COPY->PRE_COPY_P2P:fail=EIO,x1");
 }
 
 static void source_runs_on_when_its_device_does_not_stop(void **state)
 {
 	(void)state;
-	fail_arc(LAB_SOURCE, "arc=PRE_COPY_P2P->STOP_COPY:fail=EIO,x1");
+	fail_arc(PAIR_SOURCE, "arc=PRE_COPY_P2P->STOP_COPY:fail=EIO,x1");
 }
 
 static void source_runs_on_when_the_targets_device_refuses_the_state(void **state)
 {
 	(void)state;
-	fail_arc(LAB_TARGET, "arc=RESUMING->STOP:fail=EIO,x1");
+	fail_arc(PAIR_TARGET, "arc=RESUMING->STOP:fail=EIO,x1");
 }
 
 static void source_runs_on_when_the_saved_state_is_corrupt(void **state)
 {
 	(void)state;
-	fail_arc(LAB_SOURCE, "save:corrupt@50000");
+	fail_arc(PAIR_SOURCE, "save:corrupt@50000");
 }
 
 int main(void)
