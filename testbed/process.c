@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * process.c - the processes of a bench: started with a log each, watched, and
+ * process.c - the processes of the testbed: started with a log each, watched, and
  * killed whatever happens.
  */
-#include "testbed/bench/bench.h"
+#include "testbed/process.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define PROCS_MAX (2 * BENCH_VFS_MAX + 8)
+#define PROCS_MAX 520 /* 256 devices of either side, and the machines */
 
 static struct proc {
 	pid_t pid; /* 0: free */

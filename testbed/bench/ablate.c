@@ -3,12 +3,10 @@
  * ablate.c - `switchover-bench ablate`: the full pipeline against each of its parts switched off,
  * and what each part is worth.
  */
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define FULL "full pipeline"
 
 static struct bench_variant *add(
 	struct bench_variant *out, size_t *count, const struct bench_config *base, const char *name)
@@ -26,7 +24,7 @@ size_t bench_variants(const struct bench_config *base, struct bench_variant out[
 {
 	size_t count = 0;
 
-	add(out, &count, base, FULL);
+	add(out, &count, base, BENCH_FULL);
 	add(out, &count, base, "--stream late")->config.stream = "late";
 	add(out, &count, base, "--finalise ram")->config.finalise = "ram";
 	add(out, &count, base, "--finalise late")->config.finalise = "late";
@@ -49,11 +47,6 @@ size_t bench_variants(const struct bench_config *base, struct bench_variant out[
 		v->transitions = "serial";
 	}
 	return count;
-}
-
-bool bench_row_is_full(const struct bench_row *row)
-{
-	return !row->variant || !strcmp(row->variant, FULL);
 }
 
 static const struct bench_row *full_of(

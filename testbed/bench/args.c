@@ -3,7 +3,8 @@
  * args.c - the options of the verbs that measure: run, ablate, scale, calibrate. What is said here is
  * checked by itself only; config.c checks what depends on something else.
  */
-#include "testbed/bench/bench.h"
+#include "testbed/bench/config.h"
+#include "testbed/bench/report.h"
 
 #include "cmd/common/args.h"
 #include "cmd/common/cmd.h"

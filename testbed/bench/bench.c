@@ -3,9 +3,10 @@
  * bench.c - the verbs that measure: rows of migrations, run by run, and their results as
  * a table, as JSON and as a picture.
  */
-#include "testbed/bench/bench.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/timeline_out.h"
+#include "testbed/bench/report.h"
+#include "testbed/process.h"
 #include "testbed/verbs.h"
 
 #include "switchover/timeline.h"

@@ -5,7 +5,7 @@
  */
 #include "cmd/common/costs.h"
 #include "cmd/common/qmp_client.h"
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -2,7 +2,9 @@
 /*
  * check.c - what can be known to be wrong before a process is started.
  */
-#include "testbed/bench/bench.h"
+#include "testbed/bench/config.h"
+#include "testbed/bench/row.h"
+#include "testbed/process.h"
 
 #include "cmd/common/args.h"
 #include "cmd/common/costs.h"

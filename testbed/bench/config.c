@@ -2,7 +2,7 @@
 /*
  * config.c - what a measurement is of: the defaults of each verb, and what follows from them.
  */
-#include "testbed/bench/bench.h"
+#include "testbed/bench/config.h"
 
 #include <string.h>
 

@@ -4,7 +4,7 @@
  * migration, and the verdict whether it was whole. Pure: reads JSON, does no I/O.
  */
 #include "cmd/common/qmp_client.h"
-#include "testbed/bench/bench.h"
+#include "testbed/bench/sample.h"
 
 #include <stdarg.h>
 #include <stdio.h>

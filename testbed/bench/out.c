@@ -1,110 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * out.c - rows as a table like the published one, with spreads and bounds,
- * and as JSON.
+ * out.c - rows as a table like the published one, with spreads and bounds, and as JSON.
  */
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
 
 #include <math.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
-static int compare(const void *va, const void *vb)
-{
-	double a = *(const double *)va, b = *(const double *)vb;
-
-	return a < b ? -1 : a > b;
-}
-
-struct bench_spread bench_spread_of(double *values, size_t count)
-{
-	if (!count)
-		return (struct bench_spread){0};
-	qsort(values, count, sizeof(*values), compare);
-	double middle =
-		count % 2 ? values[count / 2] : (values[count / 2 - 1] + values[count / 2]) / 2;
-	return (struct bench_spread){values[0], middle, values[count - 1]};
-}
-
-struct bound bench_bound_of(const struct bench_row *row, const struct bench_sample *sample)
-{
-	const struct bound_input input = {.devices = sample->devices,
-		.count = sample->devices ? row->vfs : 0,
-		.wire_rate = row->wire_rate,
-		.rtt_ms = row->rtt_ms,
-		.ram_bytes = sample->ram_bytes,
-		.finalise_late = sample->finalise_late};
-
-	return analysis_bound(&input);
-}
-
-struct bench_spread bench_spread_over(
-	const struct bench_row *row, bench_figure_fn figure, int which)
-{
-	double *values = calloc(row->count + 1, sizeof(*values));
-	struct bench_spread out = {0};
-
-	for (unsigned i = 0; values && i < row->count; i++)
-		values[i] = figure(row, &row->samples[i], which);
-	if (values)
-		out = bench_spread_of(values, row->count);
-	free(values);
-	return out;
-}
-
-enum figure { BLACKOUT, GAP, SWITCHOVER, BOUND, OVERHEAD };
-
-static double figure_of(const struct bench_row *row, const struct bench_sample *sample, int figure)
-{
-	switch ((enum figure)figure) {
-	case BLACKOUT:
-		return sample->blackout_ms;
-	case GAP:
-		return sample->device_gap_ms;
-	case SWITCHOVER:
-		return sample->switchover_ms;
-	case BOUND:
-		return bench_bound_of(row, sample).total_ms;
-	case OVERHEAD:
-		return sample->blackout_ms - bench_bound_of(row, sample).total_ms;
-	}
-	return 0;
-}
-
-static struct bench_spread spread(const struct bench_row *row, enum figure figure)
-{
-	return bench_spread_over(row, figure_of, (int)figure);
-}
-
-const struct bench_sample *bench_median_run(const struct bench_row *row)
-{
-	double middle = spread(row, BLACKOUT).median;
-	const struct bench_sample *best = NULL;
-
-	for (unsigned i = 0; i < row->count; i++) {
-		const struct bench_sample *one = &row->samples[i];
-		double off = one->blackout_ms - middle,
-		       best_off = best ? best->blackout_ms - middle : 0;
-
-		if (!best || off * off < best_off * best_off)
-			best = one;
-	}
-	return best;
-}
-
-struct bench_spread bench_blackout(const struct bench_row *row)
-{
-	return spread(row, BLACKOUT);
-}
-
-const char *bench_row_name(const struct bench_row *row)
-{
-	return row->variant ? row->variant : row->transitions;
-}
-
-/* The table:
- */
+/* Table */
 
 static const struct bench_row *find_row(
 	const struct bench_row *rows, size_t count, unsigned vfs, const char *transitions)
@@ -137,7 +41,7 @@ static void print_summary(
 				find_row(rows, count, config->vfs[i], kinds[k]);
 
 			if (row)
-				fprintf(out, "%9.1f", spread(row, BLACKOUT).median);
+				fprintf(out, "%9.1f", bench_row_spread(row, BENCH_BLACKOUT).median);
 			else
 				fprintf(out, "%9s", "-");
 		}
@@ -149,12 +53,14 @@ static void print_summary(
 	for (unsigned i = 0; i < config->vfs_count; i++) {
 		const struct bench_row *s = find_row(rows, count, config->vfs[i], kinds[0]);
 		const struct bench_row *p = find_row(rows, count, config->vfs[i], kinds[1]);
-		double serial = s ? spread(s, BLACKOUT).median : 0;
+		double serial = s ? bench_row_spread(s, BENCH_BLACKOUT).median : 0;
 
 		if (p && serial > 0)
 			/* + 0: a tiny loss is no "-0". */
 			fprintf(out, "%7.0f %%",
-				rint(100 * (serial - spread(p, BLACKOUT).median) / serial) + 0.0);
+				rint(100 * (serial - bench_row_spread(p, BENCH_BLACKOUT).median) /
+					serial) +
+					0.0);
 		else
 			fprintf(out, "%9s", "-");
 	}
@@ -183,10 +89,10 @@ static void print_details(FILE *out, const struct bench_row *rows, size_t count)
 		if (!row->count)
 			continue;
 		fprintf(out, "%4u %-*s", row->vfs, width, bench_row_name(row));
-		print_spread(out, spread(row, BLACKOUT));
-		print_spread(out, spread(row, GAP));
-		fprintf(out, "  %7.1f", spread(row, BOUND).median);
-		print_spread(out, spread(row, OVERHEAD));
+		print_spread(out, bench_row_spread(row, BENCH_BLACKOUT));
+		print_spread(out, bench_row_spread(row, BENCH_GAP));
+		fprintf(out, "  %7.1f", bench_row_spread(row, BENCH_BOUND).median);
+		print_spread(out, bench_row_spread(row, BENCH_OVERHEAD));
 		putc('\n', out);
 	}
 }
@@ -353,14 +259,15 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		"vmm", "switchover", "backend", config->backend, "accel",
 		row->count ? row->samples[0].accel : config->accel, "runs", (int)row->count,
 		"doorbell_period_ms", row->doorbell_period_us / 1000.0, "doorbell_turns",
-		(int)row->doorbell_turns, "blackout_ms", spread_json(spread(row, BLACKOUT)),
-		"device_gap_ms", spread_json(spread(row, GAP)), "switchover_ms",
-		spread_json(spread(row, SWITCHOVER)), "lower_bound_ms",
-		ms_json(spread(row, BOUND).median), "overhead_ms",
-		spread_json(spread(row, OVERHEAD)), "doorbells_lost", (json_int_t)lost,
-		"doorbells_repeated", (json_int_t)repeated, "p2p_violations", (json_int_t)p2p,
-		"state_mismatches", (json_int_t)state, "ram_mismatches", (json_int_t)ram,
-		"threads_max", (int)threads, "rss_max_bytes", (json_int_t)rss);
+		(int)row->doorbell_turns, "blackout_ms",
+		spread_json(bench_row_spread(row, BENCH_BLACKOUT)), "device_gap_ms",
+		spread_json(bench_row_spread(row, BENCH_GAP)), "switchover_ms",
+		spread_json(bench_row_spread(row, BENCH_SWITCHOVER)), "lower_bound_ms",
+		ms_json(bench_row_spread(row, BENCH_BOUND).median), "overhead_ms",
+		spread_json(bench_row_spread(row, BENCH_OVERHEAD)), "doorbells_lost",
+		(json_int_t)lost, "doorbells_repeated", (json_int_t)repeated, "p2p_violations",
+		(json_int_t)p2p, "state_mismatches", (json_int_t)state, "ram_mismatches",
+		(json_int_t)ram, "threads_max", (int)threads, "rss_max_bytes", (json_int_t)rss);
 	if (out)
 		json_object_set_new(
 			out, "handover", json_string(bench_hands_over(config) ? "fd" : "copy"));

@@ -3,7 +3,7 @@
  * path.c - the critical path of a measured run, from doorbell to doorbell: the engine's
  * own chain of spans, with its ends put where the devices saw them.
  */
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
 
 #include "switchover/plan.h"
 

@@ -4,7 +4,7 @@
  * with the run's profile, bytes, wire and switches, and the engine's own estimate at the stop.
  */
 #include "cmd/common/costs.h"
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
 
 #include "switchover/plan.h"
 

@@ -3,6 +3,7 @@
  * run.c - one migration of the bench: the guest boots, is migrated, runs on
  * a little; then everybody is asked what they saw.
  */
+#include "testbed/bench/sample.h"
 #include "testbed/pair/pair.h"
 
 #include <stdio.h>

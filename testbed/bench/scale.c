@@ -3,7 +3,7 @@
  * scale.c - `switchover-bench scale`: as the number of VFs doubles, what becomes of threads, memory,
  * files and times.
  */
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
 
 #include <stdio.h>
 

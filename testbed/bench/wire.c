@@ -4,7 +4,8 @@
  * of devices and bytes: the wire of the lower bound.
  */
 #include "cmd/common/qmp_client.h"
-#include "testbed/bench/bench.h"
+#include "testbed/bench/row.h"
+#include "testbed/process.h"
 
 #include <errno.h>
 #include <stdio.h>

@@ -8,8 +8,9 @@
 #ifndef TESTBED_PAIR_PAIR_H
 #define TESTBED_PAIR_PAIR_H
 
-#include "testbed/bench/ask.h"
-#include "testbed/bench/bench.h"
+#include "testbed/ask.h"
+#include "testbed/bench/config.h"
+#include "testbed/process.h"
 #include "testbed/link.h"
 
 enum pair_side { PAIR_SOURCE, PAIR_TARGET, PAIR_SIDES };

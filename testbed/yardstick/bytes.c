@@ -5,8 +5,8 @@
  */
 #include "bytes.h"
 #include "number.h"
-#include "testbed/bench/ask.h"
-#include "testbed/bench/bench.h"
+#include "testbed/ask.h"
+#include "testbed/process.h"
 
 #include <argp.h>
 #include <errno.h>

@@ -4,8 +4,8 @@
  * over QMP in the same way, their memory filled by the same hand.
  */
 #include "bytes.h"
-#include "testbed/bench/ask.h"
-#include "testbed/bench/bench.h"
+#include "testbed/ask.h"
+#include "testbed/process.h"
 
 #include <arpa/inet.h>
 #include <dirent.h>

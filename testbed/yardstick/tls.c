@@ -4,7 +4,7 @@
  * encrypted, round by round in one run. build/testbed/yardstick/tls [SECONDS [ROUNDS]]
  */
 #include "channel/frame.h"
-#include "testbed/bench/ask.h"
+#include "testbed/ask.h"
 #include "testbed/pki.h"
 
 #include <stdio.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* What the machinery costs: from the bench's rows to a file and back, and what is no such file. */
 #include "cmd/common/costs.h"
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
 #include "tests/support/cm.h"
 
 #include <stdlib.h>

@@ -5,6 +5,7 @@
 #ifndef TESTS_E2E_E2E_H
 #define TESTS_E2E_E2E_H
 
+#include "testbed/bench/sample.h"
 #include "testbed/moments.h"
 #include "testbed/pair/pair.h"
 #include "tests/support/cm.h"

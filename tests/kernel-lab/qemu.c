@@ -6,7 +6,8 @@
  */
 #include "pair.h"
 
-#include "testbed/bench/bench.h"
+#include "testbed/bench/row.h"
+#include "testbed/process.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  */
 #include "pair.h"
 
-#include "testbed/bench/bench.h"
+#include "testbed/process.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -3,7 +3,7 @@
  */
 #include "channel/conn.h"
 #include "outcome.h"
-#include "testbed/bench/ask.h"
+#include "testbed/ask.h"
 #include "testbed/pki.h"
 
 #include <arpa/inet.h>

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bench without machines: figures and verdicts from reports, rows, table, processes. */
 #include "cmd/common/qmp_client.h"
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
+#include "testbed/process.h"
 #include "tests/support/cm.h"
 
 #include <signal.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The bench's predictions: the model is asked for the row that was run, and says when it cannot. */
 #include "cmd/common/qmp_client.h"
-#include "testbed/bench/bench.h"
+#include "testbed/bench/report.h"
 #include "tests/support/cm.h"
 
 #include <math.h>

@@ -2,9 +2,9 @@
 /*
  * ask.c - asks devices and monitors, and clears up after a run.
  */
-#include "testbed/bench/ask.h"
+#include "testbed/ask.h"
 
-#include "testbed/bench/bench.h"
+#include "testbed/process.h"
 
 #include <dirent.h>
 #include <stdarg.h>

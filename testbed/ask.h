@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * ask.h - questions to the devices' control sockets and to the machines'
- * monitors, with the bench's deadline and its interrupt.
+ * monitors, with a deadline and an interrupt.
  */
-#ifndef TESTBED_BENCH_ASK_H
-#define TESTBED_BENCH_ASK_H
+#ifndef TESTBED_ASK_H
+#define TESTBED_ASK_H
 
 #include "cmd/common/qmp_client.h"
 
