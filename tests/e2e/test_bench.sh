@@ -107,7 +107,7 @@ refuses() {
 }
 
 : >"$dir/out"
-refuses 2 "--profile: no profile 'nope'" "a profile that does not exist is refused, and nothing is started" \
+refuses 2 "--profile: .*'nope'" "a profile that does not exist is refused, and nothing is started" \
 	run --profile nope
 refuses 2 "--ram: expected whole MiB" "a size of RAM that no machine can have is refused" run --ram 7M
 refuses 1 "--json: open '$dir/none/rows'" "a file that cannot be written is refused before anything is measured" \
