@@ -1,40 +1,63 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * args.c - reads numbers: digits only, nothing behind them, and within bounds.
+ * args.c - see args.h.
  */
 #include "cmd/common/args.h"
 
-#include <errno.h>
-#include <stdlib.h>
+#include "base/number.h"
+
+#include <stdio.h>
 #include <string.h>
+
+/* argp_error does not return unless a caller has asked argp for that. */
+static void option_error(struct argp_state *state, const char *name, const struct swo_error *err)
+{
+	argp_error(state, "--%s%s", name, err->text);
+}
 
 uint64_t args_number(
 	struct argp_state *state, const char *name, const char *text, uint64_t min, uint64_t max)
 {
-	char *end;
+	struct swo_error err;
+	uint64_t value = min;
 
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-
-	if (*text < '0' || *text > '9' || *end || errno || value < min || value > max)
-		argp_error(state, "--%s: expected a number from %llu to %llu, got '%s'", name,
-			(unsigned long long)min, (unsigned long long)max, text);
+	if (base_number("", text, min, max, &value, &err))
+		option_error(state, name, &err);
 	return value;
 }
 
-bool args_size_of(const char *text, uint64_t *out)
+uint64_t args_size(struct argp_state *state, const char *name, const char *text)
 {
-	static const char units[] = "KMGT";
-	char *end;
+	struct swo_error err;
+	uint64_t value = 0;
 
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-	const char *unit = *end ? strchr(units, *end) : NULL;
-	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	if (base_size("", text, 0, UINT64_MAX, &value, &err))
+		option_error(state, name, &err);
+	return value;
+}
 
-	if (*text < '0' || *text > '9' || errno || (*end && (!unit || end[1])) ||
-		value > UINT64_MAX >> shift)
-		return false;
-	*out = (uint64_t)value << shift;
-	return true;
+double args_real(
+	struct argp_state *state, const char *name, const char *text, double min, double max)
+{
+	struct swo_error err;
+	double value = min;
+
+	if (base_real("", text, min, max, &value, &err))
+		option_error(state, name, &err);
+	return value;
+}
+
+unsigned args_word(
+	struct argp_state *state, const char *name, const char *text, const char *const *words)
+{
+	char list[128] = "";
+
+	for (unsigned i = 0; words[i]; i++) {
+		if (!strcmp(words[i], text))
+			return i;
+		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
+			words[i]);
+	}
+	argp_error(state, "--%s: expected one of %s; got '%s'", name, list, text);
+	return 0;
 }

@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * args.h - what the verbs' options have in common: numbers and sizes.
+ * args.h - what the verbs' command lines have in common: options that are numbers, sizes or one of
+ * a few words. What is none is argp's error, which names the option.
  */
 #ifndef CMD_COMMON_ARGS_H
 #define CMD_COMMON_ARGS_H
 
 #include <argp.h>
-#include <stdbool.h>
 #include <stdint.h>
 
-/* A whole number from min to max, or argp's error, which names the option. */
+/* A whole number from min to max. */
 uint64_t args_number(
 	struct argp_state *state, const char *name, const char *text, uint64_t min, uint64_t max);
-/* Bytes, or a number with K, M, G or T. */
-bool args_size_of(const char *text, uint64_t *out);
+/* In bytes, as in 4096, 256M or 4G. */
+uint64_t args_size(struct argp_state *state, const char *name, const char *text);
+/* With a fraction or without. */
+double args_real(
+	struct argp_state *state, const char *name, const char *text, double min, double max);
+/* The index of `text` among `words`, which end with NULL. */
+unsigned args_word(
+	struct argp_state *state, const char *name, const char *text, const char *const *words);
 
 #endif

@@ -5,129 +5,59 @@
  */
 #include "cmd/common/json_socket.h"
 
-#include "channel/uri.h"
+#include "base/net.h"
+#include "base/poll.h"
 
 #include <errno.h>
-#include <netdb.h>
-#include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
-#include <unistd.h>
 
 #define RETRY_NS 5000000ull
-/* How long a wait may last before the interrupt flag is looked at again. */
-#define SLICE_MS 50
-
-static bool interrupted(const volatile int *interrupt)
-{
-	return interrupt && *interrupt;
-}
-
 /* 0: ready; -1 with *err: deadline, interrupt or poll failed. */
 static int wait_for(const struct json_sock *sock, short events, swo_deadline deadline,
 	const volatile int *interrupt, const char *what, struct swo_error *err)
 {
-	for (;;) {
-		struct pollfd pfd = {.fd = sock->fd, .events = events};
-		int left = swo_deadline_poll_ms(deadline);
+	int rc = base_wait_fd(sock->fd, events, deadline, interrupt);
 
-		if (interrupted(interrupt))
-			return swo_error_set(
-				err, SWO_E_CANCELLED, 0, "%s: interrupted", sock->peer);
-		int rc = poll(&pfd, 1, interrupt && left > SLICE_MS ? SLICE_MS : left);
-		if (rc > 0)
-			return 0;
-		if (rc < 0 && errno != EINTR)
-			return swo_error_set(err, SWO_E_IO, errno, "%s: poll", sock->peer);
-		if (swo_deadline_passed(deadline))
-			return swo_error_set(
-				err, SWO_E_TIMEOUT, 0, "%s: %s in time", sock->peer, what);
-	}
+	if (rc == ECANCELED)
+		return swo_error_set(err, SWO_E_CANCELLED, 0, "%s: interrupted", sock->peer);
+	if (rc == ETIMEDOUT)
+		return swo_error_set(err, SWO_E_TIMEOUT, 0, "%s: %s in time", sock->peer, what);
+	return rc ? swo_error_set(err, SWO_E_IO, rc, "%s: poll", sock->peer) : 0;
 }
 
-static int finish_connect(struct json_sock *sock, swo_deadline deadline,
-	const volatile int *interrupt, struct swo_error *err)
+/* Nobody listens there yet. */
+static bool is_absent(int error)
 {
-	int error = 0;
-	socklen_t len = sizeof(error);
-
-	if (wait_for(sock, POLLOUT, deadline, interrupt, "did not accept the connection", err))
-		return -1;
-	if (getsockopt(sock->fd, SOL_SOCKET, SO_ERROR, &error, &len))
-		error = errno;
-	if (error)
-		return swo_error_set(err, SWO_E_IO, error, "connect to %s", sock->peer);
-	return 0;
-}
-
-static int connect_to(struct json_sock *sock, const struct sockaddr *addr, socklen_t len,
-	swo_deadline deadline, const volatile int *interrupt, struct swo_error *err)
-{
-	sock->fd = socket(addr->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (sock->fd < 0)
-		return swo_error_set(err, SWO_E_IO, errno, "socket for %s", sock->peer);
-	if (!connect(sock->fd, addr, len))
-		return 0;
-	if (errno == EINPROGRESS)
-		return finish_connect(sock, deadline, interrupt, err);
-	/* A UNIX socket whose backlog is full says EAGAIN. */
-	return swo_error_set(err, SWO_E_IO, errno, "connect to %s", sock->peer);
-}
-
-static int connect_unix(struct json_sock *sock, const struct swo_uri *uri, swo_deadline deadline,
-	const volatile int *interrupt, struct swo_error *err)
-{
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-
-	memcpy(addr.sun_path, uri->path, sizeof(addr.sun_path));
-	return connect_to(sock, (struct sockaddr *)&addr, sizeof(addr), deadline, interrupt, err);
-}
-
-static int connect_tcp(struct json_sock *sock, const struct swo_uri *uri, swo_deadline deadline,
-	const volatile int *interrupt, struct swo_error *err)
-{
-	const struct addrinfo hints = {.ai_socktype = SOCK_STREAM};
-	struct addrinfo *found = NULL;
-	int rc = getaddrinfo(uri->host[0] ? uri->host : NULL, uri->port, &hints, &found);
-
-	if (rc)
-		return swo_error_set(
-			err, SWO_E_IO, 0, "look up %s: %s", sock->peer, gai_strerror(rc));
-	rc = -1;
-	for (const struct addrinfo *one = found; rc && one; one = one->ai_next) {
-		swo_close_fd(&sock->fd);
-		rc = connect_to(sock, one->ai_addr, one->ai_addrlen, deadline, interrupt, err);
-	}
-	freeaddrinfo(found);
-	return rc;
+	return error == ENOENT || error == ECONNREFUSED || error == EAGAIN;
 }
 
 int json_sock_open(struct json_sock *sock, const char *text, bool wait, swo_deadline deadline,
 	const volatile int *interrupt, struct swo_error *err)
 {
-	struct swo_uri uri;
+	struct base_cancel cancel = BASE_CANCEL_INIT;
+	struct base_address addresses[BASE_ADDRESSES_MAX];
+	struct base_uri uri;
+	int count, rc;
 
 	*sock = (struct json_sock)JSON_SOCK_INIT;
 	snprintf(sock->peer, sizeof(sock->peer), "%s", text);
-	if (swo_uri_parse(text, &uri, err))
+	cancel.interrupt = interrupt;
+	if (base_uri_parse(text, &uri, err))
 		return -1;
-	for (;;) {
-		struct swo_error why = {0};
-		int rc = uri.is_unix ? connect_unix(sock, &uri, deadline, interrupt, &why)
-				     : connect_tcp(sock, &uri, deadline, interrupt, &why);
-
-		if (!rc)
-			return 0;
-		swo_close_fd(&sock->fd);
-		bool not_yet = why.os_errno == ENOENT || why.os_errno == ECONNREFUSED ||
-			       why.os_errno == EAGAIN;
-		if (!wait || !not_yet || swo_deadline_passed(deadline) || interrupted(interrupt))
-			return swo_error_set(err, why.code, 0, "%s", why.text);
+	count = base_resolve(&uri, false, addresses, err);
+	if (count < 0)
+		return swo_error_prefix(err, "%s", sock->peer);
+	while ((rc = base_connect(addresses, (unsigned)count, deadline, &cancel, &sock->fd)) &&
+		wait && is_absent(rc) && !swo_deadline_passed(deadline))
 		swo_sleep_until(swo_now_ns() + RETRY_NS);
-	}
+	if (rc == ECANCELED)
+		return swo_error_set(err, SWO_E_CANCELLED, 0, "%s: interrupted", sock->peer);
+	if (rc == ETIMEDOUT)
+		return swo_error_set(err, SWO_E_TIMEOUT, 0,
+			"%s: did not accept the connection in time", sock->peer);
+	return rc ? swo_error_set(err, SWO_E_IO, rc, "connect to %s", sock->peer) : 0;
 }
 
 void json_sock_close(struct json_sock *sock)

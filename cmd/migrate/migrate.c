@@ -3,6 +3,7 @@
  * migrate.c - `switchover migrate`: drives a migration of a running machine
  * over its QMP socket, ours or QEMU's, and says how it came out.
  */
+#include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/event_record.h"
 #include "cmd/common/qmp_client.h"
@@ -94,7 +95,6 @@ static const struct argp_option options[] = {
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
 	struct request *request = state->input;
-	char *end;
 
 	switch (key) {
 	case ARGP_KEY_INIT:
@@ -126,9 +126,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		request->json = true;
 		break;
 	case OPT_TIMEOUT:
-		request->timeout_s = strtod(arg, &end);
-		if (*end || end == arg || !(request->timeout_s > 0 && request->timeout_s < 1e6))
-			argp_error(state, "--timeout wants seconds, not '%s'", arg);
+		request->timeout_s = args_real(state, "timeout", arg, 0.001, 1e6);
 		break;
 	case ARGP_KEY_ARG:
 		if (request->uri)

@@ -4,6 +4,8 @@
  */
 #include "cmd/plan/plan.h"
 
+#include "cmd/common/args.h"
+
 #include <argp.h>
 #include <errno.h>
 #include <stdlib.h>
@@ -66,39 +68,6 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static double number(
-	struct argp_state *state, const char *name, const char *text, double min, double max)
-{
-	char *end;
-	double value = strtod(text, &end);
-
-	if (end == text || *end || !(value >= min && value <= max))
-		argp_error(
-			state, "--%s wants a number from %g to %g, not '%s'", name, min, max, text);
-	return value;
-}
-
-static unsigned whole(
-	struct argp_state *state, const char *name, const char *text, unsigned min, unsigned max)
-{
-	double value = number(state, name, text, min, max);
-
-	if ((double)(unsigned)value < value)
-		argp_error(state, "--%s wants a whole number, not '%s'", name, text);
-	return (unsigned)value;
-}
-
-/* Which of `words`, which end with NULL. */
-static int word(
-	struct argp_state *state, const char *name, const char *text, const char *const *words)
-{
-	for (int i = 0; words[i]; i++)
-		if (!strcmp(words[i], text))
-			return i;
-	argp_error(state, "--%s: '%s' is none of its words; see --help", name, text);
-	return 0;
-}
-
 static void parse_vfs(struct argp_state *state, struct plan_request *request, char *list)
 {
 	char *save = NULL;
@@ -107,7 +76,8 @@ static void parse_vfs(struct argp_state *state, struct plan_request *request, ch
 	for (char *one = strtok_r(list, ",", &save); one; one = strtok_r(NULL, ",", &save)) {
 		if (request->vfs_count == PLAN_LIST_MAX)
 			argp_error(state, "--vfs takes at most %d numbers", PLAN_LIST_MAX);
-		request->vfs[request->vfs_count++] = whole(state, "vfs", one, 1, SWO_DEVICES_MAX);
+		request->vfs[request->vfs_count++] =
+			(unsigned)args_number(state, "vfs", one, 1, SWO_DEVICES_MAX);
 	}
 	if (!request->vfs_count)
 		argp_error(state, "--vfs wants numbers, such as 1,4,16");
@@ -116,7 +86,7 @@ static void parse_vfs(struct argp_state *state, struct plan_request *request, ch
 /* In millionths: of MB/s, bytes a second; of ms, ns. */
 static uint64_t millionths(struct argp_state *state, const char *name, const char *text, double max)
 {
-	return (uint64_t)(number(state, name, text, 0, max) * 1e6);
+	return (uint64_t)(args_real(state, name, text, 0, max) * 1e6);
 }
 
 static bool parse_host(int key, char *text, struct argp_state *state, struct plan_request *r)
@@ -128,7 +98,7 @@ static bool parse_host(int key, char *text, struct argp_state *state, struct pla
 		parse_vfs(state, r, text);
 		return true;
 	case OPT_PFS:
-		r->pfs = whole(state, "pfs", text, 1, SWO_DEVICES_MAX);
+		r->pfs = (unsigned)args_number(state, "pfs", text, 1, SWO_DEVICES_MAX);
 		return true;
 	case OPT_PF_ARCS:
 		s->pf_arcs = true;
@@ -142,7 +112,7 @@ static bool parse_host(int key, char *text, struct argp_state *state, struct pla
 		r->given.channel_rate = true;
 		return true;
 	case OPT_CHANNELS:
-		s->channels = whole(state, "channels", text, 1, 16);
+		s->channels = (unsigned)args_number(state, "channels", text, 1, 16);
 		r->given.channels = true;
 		return true;
 	case OPT_RTT:
@@ -174,21 +144,21 @@ static bool parse_switch(int key, char *text, struct argp_state *state, struct p
 
 	switch (key) {
 	case OPT_TRANSITIONS:
-		s->transitions = word(state, "transitions", text, transitions)
+		s->transitions = args_word(state, "transitions", text, transitions)
 					 ? SWO_TRANSITIONS_PARALLEL
 					 : SWO_TRANSITIONS_SERIAL;
 		break;
 	case OPT_JOIN:
-		s->join = word(state, "join", text, joins) ? SWO_JOIN_PASS : SWO_JOIN_DEPTH;
+		s->join = args_word(state, "join", text, joins) ? SWO_JOIN_PASS : SWO_JOIN_DEPTH;
 		break;
 	case OPT_STREAM:
-		s->stream = word(state, "stream", text, ends) ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		s->stream = args_word(state, "stream", text, ends) ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
 		break;
 	case OPT_FINALISE:
-		s->finalise = (enum swo_when)word(state, "finalise", text, whens);
+		s->finalise = (enum swo_when)args_word(state, "finalise", text, whens);
 		break;
 	case OPT_CONFIG:
-		s->config = word(state, "config", text, ends) ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		s->config = args_word(state, "config", text, ends) ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
 		break;
 	default:
 		return false;

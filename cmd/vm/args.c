@@ -118,31 +118,6 @@ static const struct argp_option options[] = {
 	{0},
 };
 
-static uint64_t take_size(struct argp_state *state, const char *text)
-{
-	uint64_t bytes = 0;
-
-	if (!args_size_of(text, &bytes))
-		argp_error(state, "--ram: expected a size as in 256M or 4G, got '%s'", text);
-	return bytes;
-}
-
-/* The index of `text` among the words. */
-static unsigned take_word(
-	struct argp_state *state, const char *name, const char *text, const char *const *words)
-{
-	char list[64] = "";
-
-	for (unsigned i = 0; words[i]; i++) {
-		if (!strcmp(words[i], text))
-			return i;
-		snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%s", i ? ", " : "",
-			words[i]);
-	}
-	argp_error(state, "--%s is one of: %s; not '%s'", name, list, text);
-	return 0;
-}
-
 static void add_device(struct argp_state *state, struct vm_options *o, const char *text)
 {
 	struct swo_error err;
@@ -219,13 +194,13 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 		o->named = true;
 		return 0;
 	case OPT_ACCEL:
-		o->config.accel = (enum vmm_accel_kind)take_word(state, "accel", arg, accels);
+		o->config.accel = (enum vmm_accel_kind)args_word(state, "accel", arg, accels);
 		return 0;
 	case OPT_VCPUS:
 		o->config.vcpus = (unsigned)args_number(state, "vcpus", arg, 1, VMM_VCPUS_MAX);
 		return 0;
 	case OPT_RAM:
-		o->config.ram_size = take_size(state, arg);
+		o->config.ram_size = args_size(state, "ram", arg);
 		return 0;
 	case OPT_DEVICE:
 		add_device(state, o, arg);
@@ -238,17 +213,17 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 		return 0;
 	case OPT_TRANSITIONS:
 		o->config.transitions =
-			(enum swo_transitions)take_word(state, "transitions", arg, transitions);
+			(enum swo_transitions)args_word(state, "transitions", arg, transitions);
 		return 0;
 	case OPT_JOIN:
-		o->config.join = (enum swo_join)take_word(state, "join", arg, joins);
+		o->config.join = (enum swo_join)args_word(state, "join", arg, joins);
 		return 0;
 	case OPT_FILL_RAM:
 		o->config.fill_ram = true;
 		return 0;
 	case OPT_HANDOVER:
 		o->config.handover =
-			(enum swo_handover)take_word(state, "handover", arg, handovers);
+			(enum swo_handover)args_word(state, "handover", arg, handovers);
 		return 0;
 	case OPT_HANDLER_COST:
 		o->config.handler_cost_ms =

@@ -4,30 +4,24 @@
  */
 #include "channel/conn.h"
 
+#include "base/poll.h"
 #include "channel/fds.h"
-#include "channel/peer.h"
 #include "channel/tune.h"
-#include "channel/uri.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <netdb.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 struct swo_listener {
 	int fd;
 	int stop_fd;
 	const struct swo_security *security;
-	struct swo_uri uri;
+	struct base_uri uri;
 	char name[300];
 };
 
@@ -38,33 +32,21 @@ struct swo_conn {
 	char peer[300];
 };
 
-static int resolve(const struct swo_uri *uri, const char *name, bool passive, struct addrinfo **out,
-	struct swo_error *err)
-{
-	struct addrinfo hints = {.ai_family = AF_UNSPEC,
-		.ai_socktype = SOCK_STREAM,
-		.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0)};
-	int rc = getaddrinfo(uri->host[0] ? uri->host : NULL, uri->port, &hints, out);
-
-	if (rc)
-		return swo_error_set(err, SWO_E_INVALID, 0, "cannot resolve the host in '%s': %s",
-			name, gai_strerror(rc));
-	return 0;
-}
-
 /* Every address that a name has counts: which of them answers is not ours to choose. */
-static int check_plain(const struct addrinfo *list, const char *name,
+static int check_plain(const struct base_address *addresses, int count, const char *name,
 	const struct swo_security *security, struct swo_error *err)
 {
 	char host[NI_MAXHOST] = "?";
+	int i = 0;
 
 	if (security && (security->tls || security->insecure))
 		return 0;
-	while (list && swo_address_is_local(list->ai_addr))
-		list = list->ai_next;
-	if (!list)
+	while (i < count && swo_address_is_local(&addresses[i].any))
+		i++;
+	if (i >= count)
 		return 0;
-	getnameinfo(list->ai_addr, list->ai_addrlen, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
+	getnameinfo(
+		&addresses[i].any, addresses[i].len, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
 	return swo_error_set(err, SWO_E_INVALID, 0,
 		"'%s' would carry the VM's memory over the network unencrypted (%s is not "
 		"loopback): "
@@ -73,60 +55,31 @@ static int check_plain(const struct addrinfo *list, const char *name,
 		name, host);
 }
 
-static struct sockaddr_un unix_address(const struct swo_uri *uri)
+/* The addresses of a URI that may be used as it is secured: how many, or -1. */
+static int resolve(const struct base_uri *uri, const char *name,
+	const struct swo_security *security, bool passive,
+	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err)
 {
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	int count = base_resolve(uri, passive, out, err);
 
-	memcpy(address.sun_path, uri->path, sizeof(address.sun_path));
-	return address;
+	if (count < 0)
+		return swo_error_prefix(err, "'%s'", name);
+	return check_plain(out, count, name, security, err) ? -1 : count;
 }
 
-static int listen_unix(struct swo_listener *listener, struct swo_error *err)
+static int listen_at(struct swo_listener *listener, struct swo_error *err)
 {
-	struct sockaddr_un address = unix_address(&listener->uri);
-	swo_autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct base_address addresses[BASE_ADDRESSES_MAX];
+	int rc;
 
-	if (fd < 0)
-		return swo_error_set(err, SWO_E_IO, errno, "socket for '%s'", listener->name);
-	/* The mode of the socket file: nobody else may even connect. */
-	fchmod(fd, 0600);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)))
-		return swo_error_set(err, SWO_E_IO, errno, "cannot listen on '%s'%s",
-			listener->name,
-			errno == EADDRINUSE ? " (remove a stale socket file first)" : "");
-	if (chmod(listener->uri.path, 0600) || listen(fd, 64)) {
-		int saved = errno;
-
-		unlink(listener->uri.path);
-		return swo_error_set(err, SWO_E_IO, saved, "cannot listen on '%s'", listener->name);
-	}
-	listener->fd = fd;
-	fd = -1;
-	return 0;
-}
-
-static int listen_tcp(struct swo_listener *listener, struct swo_error *err)
-{
-	struct addrinfo *list;
-	int on = 1;
-
-	if (resolve(&listener->uri, listener->name, true, &list, err))
+	if (resolve(&listener->uri, listener->name, listener->security, true, addresses, err) < 0)
 		return -1;
-	if (check_plain(list, listener->name, listener->security, err)) {
-		freeaddrinfo(list);
-		return -1;
-	}
-	int fd = socket(list->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	int failed = fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) ||
-		     bind(fd, list->ai_addr, list->ai_addrlen) || listen(fd, 64);
-	int saved = errno;
-	freeaddrinfo(list);
-	if (failed) {
-		swo_close_fd(&fd);
-		return swo_error_set(err, SWO_E_IO, saved, "cannot listen on '%s'", listener->name);
-	}
-	listener->fd = fd;
-	return 0;
+	rc = base_listen(&addresses[0], 64, &listener->fd);
+	if (!rc)
+		return 0;
+	return swo_error_set(err, SWO_E_IO, rc, "cannot listen on '%s'%s", listener->name,
+		listener->uri.is_unix && rc == EADDRINUSE ? " (remove a stale socket file first)"
+							  : "");
 }
 
 int swo_listener_open(const char *uri, const struct swo_security *security,
@@ -139,14 +92,14 @@ int swo_listener_open(const char *uri, const struct swo_security *security,
 	listener->fd = listener->stop_fd = -1;
 	listener->security = security;
 	snprintf(listener->name, sizeof(listener->name), "%s", uri);
-	if (swo_uri_parse(uri, &listener->uri, err))
+	if (base_uri_parse(uri, &listener->uri, err))
 		goto fail;
 	listener->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (listener->stop_fd < 0) {
 		swo_error_set(err, SWO_E_NO_MEMORY, errno, "eventfd for '%s'", uri);
 		goto fail;
 	}
-	if (listener->uri.is_unix ? listen_unix(listener, err) : listen_tcp(listener, err))
+	if (listen_at(listener, err))
 		goto fail;
 	*out = listener;
 	return 0;
@@ -171,43 +124,48 @@ static void name_caller(const struct swo_listener *listener, int fd, char *out, 
 		snprintf(out, size, strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
 }
 
+/* Takes one of those who wait: a descriptor, or -1 with errno. */
+static int accept_ours(const struct swo_listener *listener)
+{
+	int fd = base_accept(listener->fd);
+
+	if (fd < 0 || !listener->uri.is_unix || base_peer_is_ours(fd))
+		return fd;
+	swo_log(SWO_LOG_WARN, "another user's connection to '%s' was dropped", listener->name);
+	close(fd);
+	errno = EAGAIN;
+	return -1;
+}
+
 int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, struct swo_conn **out,
 	struct swo_error *err)
 {
+	char name[NI_MAXHOST + 16];
+
 	for (;;) {
 		struct pollfd fds[] = {{.fd = listener->fd, .events = POLLIN},
 			{.fd = listener->stop_fd, .events = POLLIN}};
-		int n = poll(fds, 2, swo_deadline_poll_ms(deadline));
+		int n = base_poll(fds, 2, deadline);
 
-		if (n < 0 && errno != EINTR)
+		if (n < 0)
 			return swo_error_set(
 				err, SWO_E_IO, errno, "waiting on '%s'", listener->name);
 		if (fds[1].revents)
 			return swo_error_set(err, SWO_E_CANCELLED, 0,
 				"'%s' does not listen any more", listener->name);
-		if (n > 0) {
-			int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-
-			if (fd >= 0 && listener->uri.is_unix && !swo_peer_is_ours(fd)) {
-				swo_log(SWO_LOG_WARN,
-					"another user's connection to '%s' was dropped",
-					listener->name);
-				close(fd);
-				continue;
-			}
-			if (fd >= 0) {
-				char name[NI_MAXHOST + 16];
-
-				name_caller(listener, fd, name, sizeof(name));
-				return swo_conn_adopt(fd, name, out, err);
-			}
-			if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
-				return swo_error_set(
-					err, SWO_E_IO, errno, "accept on '%s'", listener->name);
-		}
-		if (swo_deadline_passed(deadline))
+		if (!n)
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"nobody connected to '%s' in time", listener->name);
+
+		int fd = accept_ours(listener);
+
+		if (fd >= 0) {
+			name_caller(listener, fd, name, sizeof(name));
+			return swo_conn_adopt(fd, name, out, err);
+		}
+		if (errno != EAGAIN)
+			return swo_error_set(
+				err, SWO_E_IO, errno, "accept on '%s'", listener->name);
 	}
 }
 
@@ -252,52 +210,18 @@ int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_e
 	return 0;
 }
 
-static int await_connection(int fd, swo_deadline deadline)
-{
-	struct pollfd pfd = {.fd = fd, .events = POLLOUT};
-	int error = 0;
-	socklen_t size = sizeof(error);
-
-	if (poll(&pfd, 1, swo_deadline_poll_ms(deadline)) <= 0)
-		return ETIMEDOUT;
-	getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size);
-	return error;
-}
-
-static int connect_one(const struct sockaddr *address, socklen_t len, swo_deadline deadline,
-	struct swo_cancel *attempt, int *out)
-{
-	swo_autofd int fd =
-		socket(address->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (fd < 0)
-		return errno;
-	int error = swo_cancel_arm(attempt, fd) ? 0 : ECANCELED;
-
-	/* EAGAIN: a UNIX listener whose backlog is full; the caller tries again. */
-	if (!error && connect(fd, address, len))
-		error = errno == EINPROGRESS ? await_connection(fd, deadline) : errno;
-	if (!swo_cancel_disarm(attempt))
-		error = ECANCELED;
-	if (error)
-		return error;
-	*out = fd;
-	fd = -1;
-	return 0;
-}
-
-static int secure(struct swo_conn *conn, const struct swo_uri *uri,
-	const struct swo_security *security, swo_deadline deadline, struct swo_cancel *attempt,
+static int secure(struct swo_conn *conn, const struct base_uri *uri,
+	const struct swo_security *security, swo_deadline deadline, struct base_cancel *attempt,
 	struct swo_error *err)
 {
 	int rc = 0;
 
 	if (!security || !security->tls)
 		return 0;
-	if (swo_cancel_arm(attempt, conn->fd))
+	if (base_cancel_arm(attempt, conn->fd))
 		rc = swo_tls_start(
 			conn->fd, security->tls, conn->peer, uri->host, deadline, &conn->tls, err);
-	if (swo_cancel_disarm(attempt))
+	if (base_cancel_disarm(attempt))
 		return rc;
 	return swo_error_set(
 		err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", conn->peer);
@@ -310,37 +234,19 @@ int swo_conn_open(const char *uri, const struct swo_security *security, swo_dead
 }
 
 int swo_conn_attempt(const char *uri_text, const struct swo_security *security,
-	swo_deadline deadline, struct swo_cancel *attempt, struct swo_conn **out,
+	swo_deadline deadline, struct base_cancel *attempt, struct swo_conn **out,
 	struct swo_error *err)
 {
-	struct swo_uri uri;
-	int fd = -1, rc;
+	struct base_address addresses[BASE_ADDRESSES_MAX];
+	struct base_uri uri;
+	int fd = -1, count, rc;
 
-	if (swo_uri_parse(uri_text, &uri, err))
+	if (base_uri_parse(uri_text, &uri, err))
 		return -1;
-	if (uri.is_unix) {
-		struct sockaddr_un address = unix_address(&uri);
-
-		do {
-			rc = connect_one((struct sockaddr *)&address, sizeof(address), deadline,
-				attempt, &fd);
-			if (rc == EAGAIN)
-				swo_sleep_until(swo_now_ns() + 1000000);
-		} while (rc == EAGAIN && !swo_deadline_passed(deadline));
-	} else {
-		struct addrinfo *list;
-
-		if (resolve(&uri, uri_text, false, &list, err))
-			return -1;
-		if (check_plain(list, uri_text, security, err)) {
-			freeaddrinfo(list);
-			return -1;
-		}
-		rc = EHOSTUNREACH;
-		for (struct addrinfo *ai = list; ai && rc; ai = ai->ai_next)
-			rc = connect_one(ai->ai_addr, ai->ai_addrlen, deadline, attempt, &fd);
-		freeaddrinfo(list);
-	}
+	count = resolve(&uri, uri_text, security, false, addresses, err);
+	if (count < 0)
+		return -1;
+	rc = base_connect(addresses, (unsigned)count, deadline, attempt, &fd);
 	if (rc == ECANCELED)
 		return swo_error_set(
 			err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", uri_text);
@@ -389,11 +295,6 @@ int swo_conn_fd(const struct swo_conn *conn)
 	return conn->fd;
 }
 
-struct swo_fds **swo_conn_fds(struct swo_conn *conn)
-{
-	return &conn->fds;
-}
-
 bool swo_conn_has_tls(const struct swo_conn *conn)
 {
 	return conn->tls;
@@ -404,28 +305,7 @@ bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline)
 	if (conn->tls && swo_tls_holds_data(conn->tls))
 		return true;
 
-	struct pollfd pfd = {.fd = conn->fd, .events = POLLIN};
-	int n;
-
-	do
-		n = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
-	while (n < 0 && errno == EINTR && !swo_deadline_passed(deadline));
-	return n > 0;
-}
-
-/* Drops `done` bytes from the front of the vector; returns what is left of it. */
-static unsigned advance(struct iovec **iov, unsigned count, size_t done)
-{
-	while (count && done >= (*iov)->iov_len) {
-		done -= (*iov)->iov_len;
-		(*iov)++;
-		count--;
-	}
-	if (count) {
-		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + done;
-		(*iov)->iov_len -= done;
-	}
-	return count;
+	return !base_wait_fd(conn->fd, POLLIN, deadline, NULL);
 }
 
 static int lost(const struct swo_conn *conn, int os_errno, struct swo_error *err)
@@ -442,7 +322,7 @@ static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, ui
 
 	if (conn->tls)
 		return swo_tls_transfer(conn->tls, iov, count, stall_ms, sending, err);
-	count = advance(&iov, count, 0);
+	count = base_iov_advance(&iov, count, 0);
 	while (count) {
 		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
 		ssize_t n = conn->fds ? swo_fds_transfer(conn->fds, conn->fd, &msg, sending)
@@ -450,7 +330,7 @@ static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, ui
 				      : recvmsg(conn->fd, &msg, 0);
 
 		if (n > 0) {
-			count = advance(&iov, count, (size_t)n);
+			count = base_iov_advance(&iov, count, (size_t)n);
 			deadline = 0;
 			continue;
 		}
@@ -463,15 +343,14 @@ static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, ui
 		if (!deadline)
 			deadline = swo_deadline_ms(stall_ms);
 
-		struct pollfd pfd = {.fd = conn->fd, .events = sending ? POLLOUT : POLLIN};
-		int ready = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
+		int rc = base_wait_fd(conn->fd, sending ? POLLOUT : POLLIN, deadline, NULL);
 
-		if (!ready)
+		if (rc == ETIMEDOUT)
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"nothing moved on the connection '%s' for %llu ms", conn->peer,
 				(unsigned long long)stall_ms);
-		if (ready < 0 && errno != EINTR)
-			return swo_error_set(err, SWO_E_IO, errno, "poll on '%s'", conn->peer);
+		if (rc)
+			return swo_error_set(err, SWO_E_IO, rc, "poll on '%s'", conn->peer);
 	}
 	return 0;
 }
@@ -486,4 +365,84 @@ int swo_conn_recv(struct swo_conn *conn, struct iovec *iov, unsigned count, uint
 	struct swo_error *err)
 {
 	return transfer(conn, iov, count, stall_ms, false, err);
+}
+
+/* Descriptors that travel along */
+
+static bool is_unix(int fd)
+{
+	int domain = 0;
+	socklen_t len = sizeof(domain);
+
+	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX;
+}
+
+static struct swo_fds *bag_of(struct swo_conn *conn, struct swo_error *err)
+{
+	if (!is_unix(conn->fd) || conn->tls) {
+		swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"'%s' carries no descriptors: only a unix: connection without TLS does",
+			conn->peer);
+		return NULL;
+	}
+	if (!conn->fds)
+		conn->fds = calloc(1, sizeof(*conn->fds));
+	if (!conn->fds)
+		swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "connection '%s'", conn->peer);
+	return conn->fds;
+}
+
+int swo_conn_attach_fds(
+	struct swo_conn *conn, const int *fds, unsigned count, struct swo_error *err)
+{
+	struct swo_fds *bag = bag_of(conn, err);
+
+	if (!bag)
+		return -1;
+	if (!base_peer_is_ours(conn->fd))
+		return swo_error_set(err, SWO_E_PEER_LOST, 0,
+			"another user's process listens on '%s': it gets no descriptors",
+			conn->peer);
+	if (count > SWO_FDS_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%u descriptors are more than the %d that can go at once", count,
+			SWO_FDS_MAX);
+	if (count)
+		memcpy(bag->out, fds, count * sizeof(*fds));
+	bag->out_count = count;
+	return 0;
+}
+
+int swo_conn_accept_fds(struct swo_conn *conn, bool welcome, struct swo_error *err)
+{
+	struct swo_fds *bag = bag_of(conn, err);
+
+	if (!bag)
+		return -1;
+	bag->welcome = welcome;
+	return 0;
+}
+
+int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct swo_error *err)
+{
+	struct swo_fds *bag = conn->fds;
+
+	if (!bag || bag->cut || bag->in_count != count) {
+		swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"%u descriptors came over '%s', %u were to come (is something in between "
+			"that does not pass them on?)",
+			bag ? bag->in_count : 0, conn->peer, count);
+		swo_conn_drop_fds(conn);
+		return -1;
+	}
+	if (count)
+		memcpy(fds, bag->in, count * sizeof(*fds));
+	bag->in_count = 0;
+	return 0;
+}
+
+void swo_conn_drop_fds(struct swo_conn *conn)
+{
+	if (conn->fds)
+		swo_fds_drop(conn->fds);
 }

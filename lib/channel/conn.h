@@ -10,7 +10,7 @@
 #ifndef CHANNEL_CONN_H
 #define CHANNEL_CONN_H
 
-#include "channel/cancel.h"
+#include "base/net.h"
 #include "channel/tls.h"
 
 struct swo_listener;
@@ -42,10 +42,10 @@ void swo_listener_close(struct swo_listener *listener);
 /* With TLS, the handshake is over and each end has accepted the other. */
 int swo_conn_open(const char *uri, const struct swo_security *security, swo_deadline deadline,
 	struct swo_conn **out, struct swo_error *err);
-/* The same, which swo_cancel_fire() on another thread turns into SWO_E_CANCELLED at once (but for
+/* The same, which base_cancel_fire() on another thread turns into SWO_E_CANCELLED at once (but for
    the resolver, which has deadlines of its own). */
 int swo_conn_attempt(const char *uri, const struct swo_security *security, swo_deadline deadline,
-	struct swo_cancel *attempt, struct swo_conn **out, struct swo_error *err);
+	struct base_cancel *attempt, struct swo_conn **out, struct swo_error *err);
 /* Takes over a connected stream socket. */
 int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_error *err);
 void swo_conn_shutdown(struct swo_conn *conn);
@@ -54,8 +54,6 @@ const char *swo_conn_peer(const struct swo_conn *conn);
 bool swo_conn_has_tls(const struct swo_conn *conn);
 /* The socket, which stays the connection's: for tests, and for options that only a socket has. */
 int swo_conn_fd(const struct swo_conn *conn);
-/* Where fds.c keeps what it knows of this connection; NULL until it is asked to. */
-struct swo_fds **swo_conn_fds(struct swo_conn *conn);
 
 /* Waits until there is something to receive (or an end of it): true; false at the deadline. */
 bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline);
@@ -69,5 +67,19 @@ int swo_conn_send(struct swo_conn *conn, struct iovec *iov, unsigned count, uint
 	struct swo_error *err);
 int swo_conn_recv(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
 	struct swo_error *err);
+
+/*
+ * Descriptors that travel along. Both need a UNIX socket without TLS (SWO_E_UNSUPPORTED elsewhere).
+ * attach: they go along with the next byte that is sent, to a process of this user (or root's) only,
+ * and stay the caller's. welcome: what comes along from now on is kept; at first, and after false,
+ * the kernel closes it.
+ */
+int swo_conn_attach_fds(
+	struct swo_conn *conn, const int *fds, unsigned count, struct swo_error *err);
+int swo_conn_accept_fds(struct swo_conn *conn, bool welcome, struct swo_error *err);
+/* Exactly so many have come: they are the caller's now. Else all are closed, and it is an error. */
+int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct swo_error *err);
+/* Closes what came and nobody took; closing the connection does so, too. */
+void swo_conn_drop_fds(struct swo_conn *conn);
 
 #endif

@@ -1,17 +1,47 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls.c - a TLS session on a connected socket: whole sends and receives with deadlines, the
- * goodbye. GnuTLS sees buffers; only these files touch the socket.
+ * tls.c - a TLS session on a connected socket: the handshake, whole sends and receives with
+ * deadlines, close_notify. GnuTLS sees buffers; only this file touches the socket.
  */
+#include "base/net.h"
+#include "base/poll.h"
 #include "channel/tls_internal.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#define TLS_RECORD  16384	     /* bytes of plain text in the largest record */
+#define TLS_BUFFER  (8 * TLS_RECORD) /* of cipher text, each way: one system call for several */
 #define RECORD_ROOM (2 * TLS_RECORD) /* a record encrypted, with a key update before it */
+
+#define DRAIN_MS 300 /* how long a refused peer may take to read the alert */
+
+/* Both ends are ours: TLS 1.3 is what there is. */
+#define PRIORITY_X509 "NORMAL:-VERS-ALL:+VERS-TLS1.3"
+/* A shared key goes with SHA-256 suites: of these AES, which hosts have in hardware, before
+ * ChaCha20. */
+#define PRIORITY_PSK                                                                               \
+	PRIORITY_X509 ":-KX-ALL:+ECDHE-PSK:+DHE-PSK:-CHACHA20-POLY1305:+CHACHA20-POLY1305"
+
+struct tls_buffer {
+	uint8_t data[TLS_BUFFER];
+	size_t start, end;
+};
+
+struct swo_tls {
+	int fd;
+	gnutls_session_t session;
+	struct tls_party party;
+	pthread_mutex_t lock;
+	/* under it */
+	bool up; /* the handshake is over, and nothing has failed since */
+	bool eof;
+	uint64_t moved; /* bytes of cipher text, both ways */
+	struct tls_buffer in, out;
+	uint8_t stage[TLS_RECORD];
+};
 
 /* The socket */
 
@@ -21,7 +51,7 @@ static int would_block(gnutls_session_t session, int os_errno)
 	return -1;
 }
 
-ssize_t channel_tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
+static ssize_t pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
 {
 	struct swo_tls *tls = opaque;
 	struct tls_buffer *in = &tls->in;
@@ -45,7 +75,7 @@ ssize_t channel_tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
 }
 
 /* Never full: whoever makes GnuTLS write has looked for RECORD_ROOM before. */
-ssize_t channel_tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count)
+static ssize_t push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count)
 {
 	struct swo_tls *tls = opaque;
 	struct tls_buffer *out = &tls->out;
@@ -61,7 +91,7 @@ ssize_t channel_tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int
 	return (ssize_t)total;
 }
 
-int channel_tls_flush(struct swo_tls *tls)
+static int flush(struct swo_tls *tls)
 {
 	struct tls_buffer *out = &tls->out;
 
@@ -83,15 +113,239 @@ int channel_tls_flush(struct swo_tls *tls)
 	return 0;
 }
 
-bool channel_tls_wait_for(int fd, short events, swo_deadline deadline)
+static bool wait_for(int fd, short events, swo_deadline deadline)
 {
-	struct pollfd pfd = {.fd = fd, .events = events};
-	int n;
+	return !base_wait_fd(fd, events, deadline, NULL);
+}
 
-	do
-		n = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
-	while (n < 0 && errno == EINTR && !swo_deadline_passed(deadline));
-	return n > 0;
+/* The handshake */
+
+/* The distinguished name of the peer's certificate, or "". */
+static void peer_name(gnutls_session_t session, char out[SWO_TLS_NAME_MAX])
+{
+	unsigned count = 0;
+	const gnutls_datum_t *chain = gnutls_certificate_get_peers(session, &count);
+	gnutls_datum_t name = {0};
+	gnutls_x509_crt_t crt;
+
+	out[0] = 0;
+	if (!count || gnutls_x509_crt_init(&crt))
+		return;
+	if (!gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) &&
+		!gnutls_x509_crt_get_dn2(crt, &name)) {
+		/* One that does not fit is nobody's. */
+		if (name.size < SWO_TLS_NAME_MAX) {
+			memcpy(out, name.data, name.size);
+			out[name.size] = 0;
+		}
+		gnutls_free(name.data);
+	}
+	gnutls_x509_crt_deinit(crt);
+}
+
+/* GnuTLS has the peer's certificates: is it who it is to be? */
+static int verify(gnutls_session_t session)
+{
+	struct tls_party *party = gnutls_session_get_ptr(session);
+	const bool server = party->creds->server;
+	const char *authz = party->creds->params.authz;
+	gnutls_typed_vdata_st data[2] = {
+		{.type = GNUTLS_DT_KEY_PURPOSE_OID,
+			.data = (unsigned char *)(server ? GNUTLS_KP_TLS_WWW_CLIENT
+							 : GNUTLS_KP_TLS_WWW_SERVER)},
+		{.type = GNUTLS_DT_DNS_HOSTNAME, .data = (unsigned char *)(uintptr_t)party->host}};
+	struct tls_refusal *refusal = &party->refusal;
+	char name[SWO_TLS_NAME_MAX];
+	unsigned status = 0;
+	int rc = gnutls_certificate_verify_peers(session, data, server ? 1 : 2, &status);
+
+	if (rc < 0)
+		return rc;
+	if (status) {
+		*refusal = (struct tls_refusal){
+			.set = true, .status = status, .alert = channel_tls_alert_of(status)};
+		return GNUTLS_E_CERTIFICATE_ERROR;
+	}
+	if (!server || !authz[0])
+		return 0;
+	peer_name(session, name);
+	if (!strcmp(name, authz))
+		return 0;
+	*refusal = (struct tls_refusal){.set = true, .alert = GNUTLS_A_ACCESS_DENIED};
+	memcpy(refusal->identity, name, sizeof(name));
+	return GNUTLS_E_CERTIFICATE_ERROR;
+}
+
+static bool is_address(const char *host)
+{
+	return strchr(host, ':') || !host[strspn(host, "0123456789.")];
+}
+
+static int configure(struct swo_tls *tls)
+{
+	const struct swo_tls_creds *creds = tls->party.creds;
+	const bool psk = creds->params.kind == SWO_TLS_PSK;
+	gnutls_session_t session = tls->session;
+	const char *host = tls->party.host;
+	int rc = gnutls_priority_set_direct(session, psk ? PRIORITY_PSK : PRIORITY_X509, NULL);
+
+	if (rc)
+		return rc;
+	gnutls_session_set_ptr(session, &tls->party);
+	gnutls_transport_set_ptr(session, tls);
+	gnutls_transport_set_pull_function(session, pull);
+	gnutls_transport_set_vec_push_function(session, push);
+	if (psk)
+		return gnutls_credentials_set(session, GNUTLS_CRD_PSK,
+			creds->server ? (void *)creds->psk_server : (void *)creds->psk_client);
+	gnutls_session_set_verify_function(session, verify);
+	if (creds->server)
+		gnutls_certificate_server_set_request(session, GNUTLS_CERT_REQUIRE);
+	else if (!is_address(host))
+		gnutls_server_name_set(session, GNUTLS_NAME_DNS, host, strlen(host));
+	return gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, creds->x509);
+}
+
+/* Waits until GnuTLS can go on. false: the deadline has passed. */
+static bool step_wait(struct swo_tls *tls, swo_deadline deadline)
+{
+	bool writing = tls->out.start < tls->out.end;
+
+	return wait_for(tls->fd, writing ? POLLIN | POLLOUT : POLLIN, deadline);
+}
+
+static bool again(int rc)
+{
+	return rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED;
+}
+
+static int late(const struct swo_tls *tls, struct swo_error *err)
+{
+	return swo_error_set(err, SWO_E_TIMEOUT, 0,
+		"the TLS handshake with '%s' did not come to an end in time (does it speak TLS?)",
+		tls->party.peer);
+}
+
+/* The alert to a peer that is refused must arrive before the socket is closed. */
+static void drain(struct swo_tls *tls)
+{
+	swo_deadline deadline = swo_deadline_ms(DRAIN_MS);
+	size_t drained = 0;
+	ssize_t n;
+
+	if (flush(tls))
+		return;
+	shutdown(tls->fd, SHUT_WR);
+	/* Closing a socket with bytes unread resets it, and what was sent last is lost. */
+	while (drained < 4 * TLS_BUFFER && wait_for(tls->fd, POLLIN, deadline)) {
+		n = recv(tls->fd, tls->in.data, sizeof(tls->in.data), MSG_DONTWAIT);
+		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
+			return;
+		drained += n > 0 ? (size_t)n : 0;
+	}
+}
+
+static int refuse(struct swo_tls *tls, int rc, struct swo_error *err)
+{
+	channel_tls_handshake_error(tls->session, &tls->party, rc, err);
+	if (tls->party.refusal.set)
+		gnutls_alert_send(tls->session, GNUTLS_AL_FATAL, tls->party.refusal.alert);
+	else if (rc != GNUTLS_E_FATAL_ALERT_RECEIVED && rc != GNUTLS_E_PREMATURE_TERMINATION)
+		gnutls_alert_send_appropriate(tls->session, rc);
+	drain(tls);
+	return -1;
+}
+
+static int run_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+{
+	for (;;) {
+		int rc = gnutls_handshake(tls->session);
+		int failed = flush(tls);
+
+		if (rc < 0 && !again(rc) && gnutls_error_is_fatal(rc))
+			return refuse(tls, rc, err);
+		if (failed)
+			return refuse(tls, GNUTLS_E_PREMATURE_TERMINATION, err);
+		if (!rc && tls->out.start == tls->out.end)
+			return 0;
+		if (!step_wait(tls, deadline))
+			return late(tls, err);
+	}
+}
+
+/*
+ * In TLS 1.3 a client is done before the server has looked at its certificate. One byte from the
+ * server says that it has, so that a refusal is the handshake's error and not a later one's.
+ */
+static int send_verified(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+{
+	ssize_t rc = gnutls_record_send(tls->session, "+", 1);
+
+	if (rc != 1)
+		return refuse(tls, (int)rc, err);
+	while (!flush(tls) && tls->out.end)
+		if (!wait_for(tls->fd, POLLOUT, deadline))
+			return late(tls, err);
+	return 0;
+}
+
+static int await_verified(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+{
+	char word = 0;
+
+	for (;;) {
+		ssize_t rc = gnutls_record_recv(tls->session, &word, 1);
+
+		if (rc == 1)
+			return 0;
+		if (rc == 0)
+			return refuse(tls, GNUTLS_E_PREMATURE_TERMINATION, err);
+		if (gnutls_error_is_fatal((int)rc))
+			return refuse(tls, (int)rc, err);
+		if (!step_wait(tls, deadline))
+			return late(tls, err);
+	}
+}
+
+/* Whoever begins with anything but a TLS record is told, in TLS's words, that this is not it. */
+static int check_first_byte(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+{
+	static const uint8_t alert[] = {
+		21, 3, 3, 0, 2, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE};
+	uint8_t first;
+
+	if (!wait_for(tls->fd, POLLIN, deadline))
+		return late(tls, err);
+	if (recv(tls->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || first == 22)
+		return 0; /* an end of it is the handshake's to see */
+	memcpy(tls->out.data, alert, sizeof(alert));
+	tls->out.end = sizeof(alert);
+	drain(tls);
+	return swo_error_set(err, SWO_E_PROTOCOL, 0,
+		"the caller '%s' does not speak TLS, which is required here: give the source TLS "
+		"credentials (tls-creds) too",
+		tls->party.peer);
+}
+
+static int tls_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+{
+	const bool server = tls->party.creds->server;
+	const unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL;
+	int rc;
+
+	if (server && check_first_byte(tls, deadline, err))
+		return -1;
+	/* A client whose CA the server does not list shows its certificate all the same: the server
+	   can then say what is wrong with it. */
+	rc = gnutls_init(&tls->session,
+		flags | (server ? GNUTLS_SERVER : GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT));
+	if (!rc)
+		rc = configure(tls);
+	if (rc)
+		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "a TLS session with '%s': %s",
+			tls->party.peer, gnutls_strerror(rc));
+	return run_handshake(tls, deadline, err) ||
+	       (server ? send_verified : await_verified)(tls, deadline, err);
 }
 
 int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, const char *host,
@@ -111,7 +365,7 @@ int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, c
 			"'%s' has no host name to look for in the target's certificate: say it "
 			"with tls-hostname",
 			peer);
-	else if (!channel_tls_handshake(tls, deadline, err))
+	else if (!tls_handshake(tls, deadline, err))
 		tls->up = true;
 	if (!tls->up) {
 		swo_tls_free(tls);
@@ -142,19 +396,6 @@ static const void *next_piece(
 	return tls->stage;
 }
 
-static void drop_front(struct iovec **iov, unsigned *count, size_t done)
-{
-	while (*count && done >= (*iov)->iov_len) {
-		done -= (*iov)->iov_len;
-		(*iov)++;
-		(*count)--;
-	}
-	if (*count) {
-		(*iov)->iov_base = (uint8_t *)(*iov)->iov_base + done;
-		(*iov)->iov_len -= done;
-	}
-}
-
 /* Encrypts what there is room for and writes what the socket takes. With the lock held. */
 static int send_some(
 	struct swo_tls *tls, struct iovec **iov, unsigned *count, struct swo_error *err)
@@ -169,9 +410,9 @@ static int send_some(
 			tls->up = false;
 			return channel_tls_transfer_error(tls->session, &tls->party, (int)rc, err);
 		}
-		drop_front(iov, count, (size_t)rc);
+		*count = base_iov_advance(iov, *count, (size_t)rc);
 	}
-	int failed = channel_tls_flush(tls);
+	int failed = flush(tls);
 
 	if (!failed)
 		return 0;
@@ -186,7 +427,7 @@ static int recv_some(
 	ssize_t rc = gnutls_record_recv(tls->session, (*iov)->iov_base, (*iov)->iov_len);
 
 	if (rc > 0) {
-		drop_front(iov, count, (size_t)rc);
+		*count = base_iov_advance(iov, *count, (size_t)rc);
 	} else if (!rc || gnutls_error_is_fatal((int)rc)) {
 		tls->up = false;
 		return channel_tls_transfer_error(tls->session, &tls->party, (int)rc, err);
@@ -200,7 +441,7 @@ int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uin
 	swo_deadline deadline = 0; /* read the clock only when we must wait */
 	uint64_t seen = 0;
 
-	drop_front(&iov, &count, 0);
+	count = base_iov_advance(&iov, count, 0);
 	if (!count)
 		return 0;
 	for (;;) {
@@ -227,7 +468,7 @@ int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uin
 		if (!deadline || moved != seen)
 			deadline = swo_deadline_ms(stall_ms);
 		seen = moved;
-		if (!channel_tls_wait_for(tls->fd, sending ? POLLOUT : POLLIN, deadline))
+		if (!wait_for(tls->fd, sending ? POLLOUT : POLLIN, deadline))
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"nothing moved on the connection '%s' for %llu ms", tls->party.peer,
 				(unsigned long long)stall_ms);
@@ -248,7 +489,7 @@ void swo_tls_close_notify(struct swo_tls *tls)
 	/* Not in the middle of a record; and nothing more can be sent after it. */
 	if (tls->up && !tls->out.end) {
 		gnutls_bye(tls->session, GNUTLS_SHUT_WR);
-		channel_tls_flush(tls);
+		flush(tls);
 		tls->up = false;
 	}
 	pthread_mutex_unlock(&tls->lock);

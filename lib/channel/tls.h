@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * tls.h - TLS under a connection: credentials, the handshake, and a transfer that looks
- * like the socket's own. The one place, with its three files, that knows GnuTLS.
+ * like the socket's own. The one place, with tls_creds.c and tls_text.c, that uses GnuTLS.
  *
  * Threads: credentials may be shared by any number of sessions. A session is one sender's
- * and one receiver's at the same time, and any thread's who says goodbye: each step holds its
+ * and one receiver's at the same time, and any thread's that sends close_notify: each step holds its
  * lock, and no step waits. (GnuTLS allows a sender beside a receiver only as long as no key is
  * updated, and it does that by itself after 2^24 records; see docs/channel.md.)
  */

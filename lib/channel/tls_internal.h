@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls_internal.h - what the files of TLS share: a set of credentials, and a session while
- * hands are shaken.
+ * tls_internal.h - what the files of TLS share: a set of credentials, the two ends of a handshake
+ * (tls.c), and the sentences for what fails (tls_text.c).
  */
 #ifndef CHANNEL_TLS_INTERNAL_H
 #define CHANNEL_TLS_INTERNAL_H
@@ -33,7 +33,7 @@ struct tls_refusal {
 	gnutls_alert_description_t alert;
 };
 
-/* One who shakes hands, for the sentences (tls_text.c). */
+/* One end of a handshake, for the sentences. */
 struct tls_party {
 	const struct swo_tls_creds *creds;
 	const char *peer;
@@ -56,35 +56,5 @@ int channel_tls_handshake_error(
 /* The same for a transfer. */
 int channel_tls_transfer_error(
 	gnutls_session_t session, const struct tls_party *party, int rc, struct swo_error *err);
-
-#define TLS_RECORD 16384	    /* bytes of plain text in the largest record */
-#define TLS_BUFFER (8 * TLS_RECORD) /* of cipher text, each way: one system call for several */
-
-struct tls_buffer {
-	uint8_t data[TLS_BUFFER];
-	size_t start, end;
-};
-
-struct swo_tls {
-	int fd;
-	gnutls_session_t session;
-	struct tls_party party;
-	pthread_mutex_t lock;
-	/* under it */
-	bool up; /* hands were shaken, and nothing has failed since */
-	bool eof;
-	uint64_t moved; /* bytes of cipher text, both ways */
-	struct tls_buffer in, out;
-	uint8_t stage[TLS_RECORD];
-};
-
-/* Steps of a session (tls.c), with its lock held or before anybody else has it. */
-ssize_t channel_tls_pull(gnutls_transport_ptr_t opaque, void *data, size_t len);
-ssize_t channel_tls_push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count);
-/* Writes what the socket takes now. 0, or an errno. */
-int channel_tls_flush(struct swo_tls *tls);
-bool channel_tls_wait_for(int fd, short events, swo_deadline deadline);
-/* Hands shaken, both content: 0 (tls_shake.c). */
-int channel_tls_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err);
 
 #endif

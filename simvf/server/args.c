@@ -4,6 +4,8 @@
  */
 #include "server.h"
 
+#include "base/number.h"
+
 #include <argp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,12 +112,11 @@ static void add_fault(struct srv_args *a, const char *spec, struct argp_state *s
 
 static uint64_t number(const char *text, uint64_t max, const char *what, struct argp_state *state)
 {
-	char *end;
-	unsigned long long value = strtoull(text, &end, 0);
+	struct swo_error err;
+	uint64_t value = 0;
 
-	if (end == text || *end || *text == '-' || value > max)
-		argp_error(state, "invalid %s '%s': expected a number up to %llu", what, text,
-			(unsigned long long)max);
+	if (base_number(what, text, 0, max, &value, &err))
+		argp_error(state, "%s", err.text);
 	return value;
 }
 

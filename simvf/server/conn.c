@@ -5,10 +5,11 @@
  */
 #include "server.h"
 
+#include "base/net.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 void srv_conn_init(struct srv_conn *c)
@@ -31,7 +32,7 @@ void srv_message_free(struct srv_message *m)
 void srv_conn_accept(struct srv *s)
 {
 	struct srv_conn *c = &s->conn;
-	int fd = accept4(s->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = base_accept(s->listen_fd);
 
 	if (fd < 0)
 		return;
@@ -62,44 +63,18 @@ void srv_conn_drop(struct srv *s)
 	svf_log_stop(s->dev);
 }
 
-/* Keeps the fds that fit; closes the others and ignores other control data. */
-static void take_fds(struct msghdr *msg, struct swo_vu_fds *fds)
-{
-	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg); cmsg; cmsg = CMSG_NXTHDR(msg, cmsg)) {
-		size_t bytes = cmsg->cmsg_len - CMSG_LEN(0);
-
-		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t at = 0; at + sizeof(int) <= bytes; at += sizeof(int)) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(cmsg) + at, sizeof(fd));
-			if (fds->count < SWO_VU_FDS_MAX)
-				fds->fd[fds->count++] = fd;
-			else
-				close(fd);
-		}
-	}
-}
-
-/* 1: received some bytes; 0: none available; -1: end of the connection. */
+/* 1: some bytes came; 0: none now; -1: the end. */
 static int receive_some(struct srv_conn *c, void *buf, size_t len, size_t *got)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(SWO_VU_FDS_MAX * sizeof(int))];
-	} control;
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
-	struct msghdr msg = {.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = control.bytes,
-		.msg_controllen = sizeof(control.bytes)};
-	ssize_t n = recvmsg(c->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	struct swo_vu_fds *fds = &c->in->fds;
+	bool cut = false; /* what does not fit is closed, and not missed */
+	ssize_t n = base_recv_fds(
+		c->fd, &msg, fds->fd, SWO_VU_FDS_MAX, &fds->count, &cut, MSG_DONTWAIT);
 
 	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -1;
-	if (msg.msg_controllen)
-		take_fds(&msg, &c->in->fds);
+		return errno == EAGAIN ? 0 : -1;
 	*got = (size_t)n;
 	return n ? 1 : -1;
 }
@@ -217,28 +192,13 @@ uint8_t *srv_reply_room(struct srv_conn *c, size_t payload)
 
 static void send_some(struct srv_conn *c, const int *fds, unsigned fd_count)
 {
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(SWO_VU_FDS_MAX * sizeof(int))];
-	} control;
 	struct iovec iov = {.iov_base = c->reply + c->out_pos, .iov_len = c->out_len - c->out_pos};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	ssize_t n;
+	ssize_t n = base_send_fds(c->fd, &msg, fds, fd_count, MSG_DONTWAIT);
 
-	if (fd_count) {
-		memset(&control, 0, sizeof(control));
-		msg.msg_control = control.bytes;
-		msg.msg_controllen = CMSG_SPACE(fd_count * sizeof(int));
-		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
-		memcpy(CMSG_DATA(cmsg), fds, fd_count * sizeof(int));
-	}
-	n = sendmsg(c->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
 	if (n >= 0)
 		c->out_pos += (size_t)n;
-	else if (fd_count || (errno != EAGAIN && errno != EINTR))
+	else if (fd_count || errno != EAGAIN)
 		c->doomed = c->cut = true; /* fds cannot be sent later, without their first byte */
 	if (c->cut)
 		c->out_pos = c->out_len;

@@ -5,6 +5,8 @@
  */
 #include "server.h"
 
+#include "base/net.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
@@ -28,7 +30,7 @@ void srv_control_accept(struct srv *s)
 
 		if (c->fd >= 0)
 			continue;
-		c->fd = accept4(s->control_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		c->fd = base_accept(s->control_fd);
 		if (c->fd < 0)
 			return;
 		c->in = malloc(SRV_CONTROL_MAX);

@@ -5,8 +5,9 @@
  */
 #include "server.h"
 
+#include "base/poll.h"
+
 #include <errno.h>
-#include <poll.h>
 #include <setjmp.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,14 +111,13 @@ static int await_on_main(struct srv *s, uint16_t id, void *buf, size_t room, siz
 	struct srv_conn *c = &s->conn;
 
 	while (!swo_deadline_passed(deadline) && c->deferred_count < SRV_DEFERRED) {
-		struct pollfd wait = {.fd = c->fd, .events = POLLIN};
 		struct srv_message *m;
 		int rc = srv_conn_receive(s, &m), error = 0;
 
 		if (rc < 0)
 			return -EIO;
 		if (!rc) {
-			poll(&wait, 1, swo_deadline_poll_ms(deadline));
+			base_wait_fd(c->fd, POLLIN, deadline, NULL);
 			continue;
 		}
 		if (!swo_vu_is_reply(&m->header) || m->header.id != id) {

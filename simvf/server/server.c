@@ -4,58 +4,26 @@
  */
 #include "server.h"
 
+#include "base/net.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
-
-/* A socket without a listener belongs to a dead server and is removed; anything else is kept. */
-static int clear_path(const struct sockaddr_un *addr, struct swo_error *err)
-{
-	struct stat st;
-	swo_autofd int probe = -1;
-
-	if (lstat(addr->sun_path, &st))
-		return 0;
-	probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (!S_ISSOCK(st.st_mode) ||
-		!connect(probe, (const struct sockaddr *)addr, sizeof(*addr)) || errno == EAGAIN)
-		return swo_error_set(err, SWO_E_INVALID, 0, "'%s' is in use; choose another path",
-			addr->sun_path);
-	unlink(addr->sun_path);
-	return 0;
-}
 
 int srv_listen(const char *path, int *out, struct swo_error *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	swo_autofd int fd = -1;
-	mode_t mask;
-	int rc;
+	struct base_address address;
 
-	if (strlen(path) >= sizeof(addr.sun_path))
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"socket path '%s' is longer than %zu bytes", path,
-			sizeof(addr.sun_path) - 1);
-	strcpy(addr.sun_path, path);
-	if (clear_path(&addr, err))
+	if (base_unix_unlink_stale(path, err) || base_unix_address(path, &address, err))
 		return -1;
-	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (fd < 0)
-		return swo_error_set(err, SWO_E_IO, errno, "socket");
-	mask = umask(0177);
-	rc = bind(fd, (struct sockaddr *)&addr, sizeof(addr));
-	umask(mask);
-	if (rc || listen(fd, 16))
-		return swo_error_set(err, SWO_E_IO, errno, "cannot listen on '%s'", path);
-	*out = fd;
-	fd = -1;
-	return 0;
+
+	int rc = base_listen(&address, 16, out);
+
+	return rc ? swo_error_set(err, SWO_E_IO, rc, "cannot listen on '%s'", path) : 0;
 }
 
 static int make_inbox(struct srv *s, struct swo_error *err)

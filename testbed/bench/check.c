@@ -6,7 +6,7 @@
 #include "testbed/bench/row.h"
 #include "testbed/process.h"
 
-#include "cmd/common/args.h"
+#include "base/number.h"
 #include "cmd/common/costs.h"
 #include "simvf/profiles/named.h"
 
@@ -58,7 +58,7 @@ static int check_ram(const struct bench_config *config, struct swo_error *err)
 {
 	uint64_t bytes;
 
-	if (!args_size_of(config->ram, &bytes) || bytes < RAM_MIN || bytes % MIB)
+	if (base_size("--ram", config->ram, RAM_MIN, UINT64_MAX, &bytes, NULL) || bytes % MIB)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"--ram: expected whole MiB from 8M on, as in 256M or 4G; got '%s'",
 			config->ram);

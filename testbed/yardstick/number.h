@@ -5,19 +5,19 @@
 #ifndef TESTBED_YARDSTICK_NUMBER_H
 #define TESTBED_YARDSTICK_NUMBER_H
 
+#include "base/number.h"
+
 #include <argp.h>
 #include <inttypes.h>
-#include <stdlib.h>
 
 static inline uint64_t number(
 	struct argp_state *state, const char *text, uint64_t min, uint64_t max)
 {
-	char *end;
-	unsigned long long value = strtoull(text, &end, 10);
+	struct swo_error err;
+	uint64_t value = min;
 
-	if (*end || text[0] < '0' || text[0] > '9' || value < min || value > max)
-		argp_error(
-			state, "'%s' is not a number from %" PRIu64 " to %" PRIu64, text, min, max);
+	if (base_number("invalid usage", text, min, max, &value, &err))
+		argp_error(state, "%s", err.text);
 	return value;
 }
 

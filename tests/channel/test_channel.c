@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* URIs, connections with deadlines, frames that arrive whole or not at all. */
+#include "base/uri.h"
 #include "channel/frame.h"
 #include "channel/meter.h"
 #include "channel/tune.h"
-#include "channel/uri.h"
 #include "tests/support/cm.h"
 
 #include <arpa/inet.h>
@@ -20,18 +20,18 @@
 static void good_uris_are_taken_apart(void **state)
 {
 	(void)state;
-	struct swo_uri uri;
+	struct base_uri uri;
 
-	assert_int_equal(swo_uri_parse("unix:/run/vm.sock", &uri, NULL), 0);
+	assert_int_equal(base_uri_parse("unix:/run/vm.sock", &uri, NULL), 0);
 	assert_true(uri.is_unix);
 	assert_string_equal(uri.path, "/run/vm.sock");
-	assert_int_equal(swo_uri_parse("tcp:host.example:4444", &uri, NULL), 0);
+	assert_int_equal(base_uri_parse("tcp:host.example:4444", &uri, NULL), 0);
 	assert_false(uri.is_unix);
 	assert_string_equal(uri.host, "host.example");
 	assert_string_equal(uri.port, "4444");
-	assert_int_equal(swo_uri_parse("tcp:[::1]:0", &uri, NULL), 0);
+	assert_int_equal(base_uri_parse("tcp:[::1]:0", &uri, NULL), 0);
 	assert_string_equal(uri.host, "::1");
-	assert_int_equal(swo_uri_parse("tcp::65535", &uri, NULL), 0);
+	assert_int_equal(base_uri_parse("tcp::65535", &uri, NULL), 0);
 	assert_string_equal(uri.host, "");
 }
 
@@ -46,20 +46,20 @@ static void bad_uris_are_refused_with_the_reason(void **state)
 		{"tcp:host:-1", "not a port"}, {"tcp:host:80x", "not a port"},
 		{"tcp:host: 80", "not a port"}, {"tcp:::1:80", "brackets"}, {"tcp:[::1:80", "']'"}};
 	struct swo_error err;
-	struct swo_uri uri;
+	struct base_uri uri;
 	char path[200] = "unix:";
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
-		assert_int_equal(swo_uri_parse(bad[i].uri, &uri, &err), -1);
+		assert_int_equal(base_uri_parse(bad[i].uri, &uri, &err), -1);
 		assert_int_equal(err.code, SWO_E_INVALID);
 		if (!strstr(err.text, bad[i].words))
 			fail_msg(
 				"'%s': '%s' does not say '%s'", bad[i].uri, err.text, bad[i].words);
 	}
 	memset(path + 5, 'x', 108);
-	assert_int_equal(swo_uri_parse(path, &uri, &err), -1);
+	assert_int_equal(base_uri_parse(path, &uri, &err), -1);
 	path[5 + 107] = 0;
-	assert_int_equal(swo_uri_parse(path, &uri, &err), 0);
+	assert_int_equal(base_uri_parse(path, &uri, &err), 0);
 }
 
 static void pair(struct swo_channel *a, struct swo_channel *b, uint64_t stall_ms)

@@ -5,6 +5,8 @@
  */
 #include "internal.h"
 
+#include "base/number.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,21 +26,18 @@ static int bad(struct swo_error *err, const char *text, const char *why)
 
 static int parse_addr(const char *value, struct vmm_device_config *out)
 {
-	char *end;
-	unsigned long slot = strtoul(value, &end, 16), function = 0;
+	uint64_t slot, function = 0;
 
-	if (end == value || slot > 31 || *value == '-')
+	if (base_digits(&value, 16, &slot) || slot > 31)
 		return -1;
-	if (*end == '.') {
-		const char *at = end + 1;
-
-		function = strtoul(at, &end, 16);
-		if (end == at || function > 7)
+	if (*value == '.') {
+		value++;
+		if (base_digits(&value, 16, &function) || function > 7)
 			return -1;
 	}
 	out->slot = (int)slot;
 	out->function = (int)function;
-	return *end ? -1 : 0;
+	return *value ? -1 : 0;
 }
 
 static int take_text(char *to, size_t room, const char *value)
@@ -51,13 +50,7 @@ static int take_text(char *to, size_t room, const char *value)
 
 static int parse_deadline(const char *value, struct vmm_device_config *out)
 {
-	char *end;
-	unsigned long long ms = strtoull(value, &end, 10);
-
-	if (*value < '0' || *value > '9' || *end || ms < 10 || ms > 3600 * 1000)
-		return -1;
-	out->arc_deadline_ms = ms;
-	return 0;
+	return base_number("arc-deadline", value, 10, 3600 * 1000, &out->arc_deadline_ms, NULL);
 }
 
 static int parse_finalise(const char *value, struct vmm_device_config *out)

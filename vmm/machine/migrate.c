@@ -5,7 +5,7 @@
  */
 #include "internal.h"
 
-#include "channel/uri.h"
+#include "base/uri.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -183,10 +183,10 @@ static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct 
 static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 	int (*check)(struct vmm_machine *m, struct swo_error *err), struct swo_error *err)
 {
-	struct swo_uri parsed;
+	struct base_uri parsed;
 
 	/* The engine would say so too, but after the command was answered. */
-	if (swo_uri_parse(uri, &parsed, err))
+	if (base_uri_parse(uri, &parsed, err))
 		return -1;
 	pthread_mutex_lock(&m->lock);
 	int rc = check(m, err);

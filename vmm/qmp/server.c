@@ -5,7 +5,7 @@
  */
 #include "internal.h"
 
-#include "channel/peer.h"
+#include "base/net.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -13,9 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -122,10 +120,10 @@ static void take_done(struct qmp_server *server)
 
 static void accept_client(struct qmp_server *server)
 {
-	int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	int fd = base_accept(server->listen_fd);
 	struct qmp_client *client;
 
-	if (fd >= 0 && !swo_peer_is_ours(fd)) {
+	if (fd >= 0 && !base_peer_is_ours(fd)) {
 		swo_log(SWO_LOG_WARN, "QMP: another user's connection was dropped");
 		swo_close_fd(&fd);
 	}
@@ -261,48 +259,23 @@ static void *serve(void *opaque)
 
 /* The socket */
 
-static int is_in_use(const struct sockaddr_un *addr)
-{
-	swo_autofd int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	return fd < 0 || !connect(fd, (const struct sockaddr *)addr, sizeof(*addr)) ||
-	       errno != ECONNREFUSED;
-}
-
-static int make_way(const struct sockaddr_un *addr, struct swo_error *err)
-{
-	struct stat st;
-
-	if (lstat(addr->sun_path, &st))
-		return 0;
-	if (!S_ISSOCK(st.st_mode) || is_in_use(addr))
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"QMP: %s is in use; choose another path, or end what listens there",
-			addr->sun_path);
-	unlink(addr->sun_path);
-	return 0;
-}
-
 static int open_socket(struct qmp_server *server, struct swo_error *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	struct base_address address;
 	struct stat st;
 
-	memcpy(addr.sun_path, server->path, sizeof(addr.sun_path));
-	if (make_way(&addr, err))
-		return -1;
-	server->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* The mode of a socket's file comes from its fd: nobody gets in before a chmod. */
-	if (server->listen_fd < 0 || fchmod(server->listen_fd, 0600) ||
-		bind(server->listen_fd, (struct sockaddr *)&addr, sizeof(addr)))
+	if (base_unix_unlink_stale(server->path, err) ||
+		base_unix_address(server->path, &address, err))
+		return swo_error_prefix(err, "QMP");
+
+	int rc = base_listen(&address, QMP_CLIENTS_MAX, &server->listen_fd);
+
+	if (rc)
 		return swo_error_set(
-			err, SWO_E_IO, errno, "QMP: cannot make the socket %s", server->path);
+			err, SWO_E_IO, rc, "QMP: cannot make the socket %s", server->path);
 	if (lstat(server->path, &st))
 		return swo_error_set(err, SWO_E_IO, errno, "QMP: %s", server->path);
 	server->inode = st.st_ino;
-	if (listen(server->listen_fd, QMP_CLIENTS_MAX))
-		return swo_error_set(
-			err, SWO_E_IO, errno, "QMP: cannot listen on %s", server->path);
 	return 0;
 }
 

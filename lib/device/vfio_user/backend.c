@@ -5,23 +5,22 @@
  */
 #include "device/vfio_user/internal.h"
 
+#include "base/net.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define COMMAND_MS     5000
-#define SLOW_MS	       120000
-#define SEND_ROOM      1048576
-#define VERSION_ROOM   16384
-#define BACKLOG_NAP_NS UINT64_C(2000000)
-/* Any server that offers less cannot even be read its config space from. */
+#define COMMAND_MS   5000
+#define SLOW_MS	     120000
+#define SEND_ROOM    1048576
+#define VERSION_ROOM 16384
+
 #define LEAST_XFER 64
 
 int vfio_user_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
@@ -75,37 +74,21 @@ bool vfio_user_is_unsupported(const struct swo_error *err)
 static int open_socket(
 	const char *name, const char *path, swo_deadline deadline, int *out, struct swo_error *err)
 {
-	struct sockaddr_un addr = {.sun_family = AF_UNIX};
-	size_t len = strlen(path);
-
-	if (!len || len >= sizeof(addr.sun_path))
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: socket path '%s' is empty or longer than %zu bytes", name, path,
-			sizeof(addr.sun_path) - 1);
-	memcpy(addr.sun_path, path, len + 1);
-	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	if (sock < 0)
-		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "device %s: socket", name);
-	/* Doorbells queue here while a server of one thread is busy with an arc; as much as the
-	   system allows. */
+	struct base_address address;
 	int room = SEND_ROOM;
 
-	setsockopt(sock, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	while (connect(sock, (struct sockaddr *)&addr, sizeof(addr))) {
-		int why = errno;
+	if (base_unix_address(path, &address, err))
+		return swo_error_prefix(err, "device %s", name);
 
-		/* EAGAIN: its backlog is full, and poll cannot tell when that is over. */
-		if ((why == EAGAIN || why == EINTR) && !swo_deadline_passed(deadline)) {
-			swo_sleep_until(swo_now_ns() + BACKLOG_NAP_NS);
-			continue;
-		}
-		close(sock);
-		return swo_error_set(err, why == EAGAIN ? SWO_E_TIMEOUT : SWO_E_IO, why,
+	int rc = base_connect(&address, 1, deadline, NULL, out);
+
+	if (rc)
+		return swo_error_set(err, rc == EAGAIN ? SWO_E_TIMEOUT : SWO_E_IO, rc,
 			"device %s: cannot connect to vfio-user server '%s'; is it running", name,
 			path);
-	}
-	*out = sock;
+	/* Doorbells queue here while a server of one thread is busy with an arc; as much as the
+	   system allows. */
+	setsockopt(*out, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	return 0;
 }
 

@@ -5,8 +5,9 @@
  */
 #include "device/vfio_user/client_internal.h"
 
+#include "base/poll.h"
+
 #include <errno.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -268,12 +269,12 @@ static void take_reading(struct swo_vu_client *client)
 /* Without the lock: until there is something to read, or the deadline. */
 static bool wait_readable(struct swo_vu_client *client, swo_deadline deadline)
 {
-	struct pollfd pfd = {.fd = client->rx.sock, .events = POLLIN};
-
 	pthread_mutex_unlock(&client->lock);
-	int rc = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
+
+	int rc = base_wait_fd(client->rx.sock, POLLIN, deadline, NULL);
+
 	pthread_mutex_lock(&client->lock);
-	return rc > 0 || !swo_deadline_passed(deadline);
+	return !rc || !swo_deadline_passed(deadline);
 }
 
 /* With the lock held: reads for all until `call` is done or its deadline is over. */

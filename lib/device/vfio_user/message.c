@@ -5,11 +5,11 @@
  */
 #include "device/vfio_user/message.h"
 
+#include "base/poll.h"
+
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define PIECES_MAX 8
@@ -53,23 +53,15 @@ int swo_vu_fds_take(struct swo_vu_fds *fds, unsigned i)
 	return fd;
 }
 
-/* Waits until `sock` is ready for `events` (or broken, which the next call will tell). */
 static int wait_ready(int sock, short events, swo_deadline deadline, struct swo_error *err)
 {
-	struct pollfd pfd = {.fd = sock, .events = events};
+	int rc = base_wait_fd(sock, events, deadline, NULL);
 
-	for (;;) {
-		int rc = poll(&pfd, 1, swo_deadline_poll_ms(deadline));
-
-		if (rc > 0)
-			return 0;
-		if (rc < 0 && errno != EINTR)
-			return swo_error_set(err, SWO_E_IO, errno, "poll a vfio-user socket");
-		if (swo_deadline_passed(deadline))
-			return swo_error_set(err, SWO_E_TIMEOUT, 0,
-				events == POLLOUT ? "the vfio-user peer takes no data"
-						  : "the vfio-user peer sends no data");
-	}
+	if (rc == ETIMEDOUT)
+		return swo_error_set(err, SWO_E_TIMEOUT, 0,
+			events == POLLOUT ? "the vfio-user peer takes no data"
+					  : "the vfio-user peer sends no data");
+	return rc ? swo_error_set(err, SWO_E_IO, rc, "poll a vfio-user socket") : 0;
 }
 
 static int send_failed(struct swo_error *err)
@@ -80,52 +72,11 @@ static int send_failed(struct swo_error *err)
 	return swo_error_set(err, SWO_E_IO, errno, "send a vfio-user message");
 }
 
-/* Drops `n` sent bytes from the front of what is still to go. */
-static void advance(struct msghdr *msg, size_t n)
-{
-	while (n && n >= msg->msg_iov->iov_len) {
-		n -= msg->msg_iov->iov_len;
-		msg->msg_iov++;
-		msg->msg_iovlen--;
-	}
-	if (n) {
-		msg->msg_iov->iov_base = (char *)msg->msg_iov->iov_base + n;
-		msg->msg_iov->iov_len -= n;
-	}
-}
-
-static int send_all(int sock, struct msghdr *msg, size_t left, swo_deadline deadline, size_t *sent,
-	struct swo_error *err)
-{
-	while (left) {
-		ssize_t n = sendmsg(sock, msg, MSG_NOSIGNAL | MSG_DONTWAIT);
-
-		if (n < 0) {
-			if (errno == EINTR)
-				continue;
-			if (errno != EAGAIN)
-				return send_failed(err);
-			if (wait_ready(sock, POLLOUT, deadline, err))
-				return -1;
-			continue;
-		}
-		*sent += (size_t)n;
-		left -= (size_t)n;
-		advance(msg, (size_t)n);
-		/* The fds have gone with the first byte. */
-		msg->msg_control = NULL;
-		msg->msg_controllen = 0;
-	}
-	return 0;
-}
-
 int swo_vu_send(int sock, const struct iovec *pieces, unsigned count, const int *fds,
 	unsigned fd_count, swo_deadline deadline, size_t *sent, struct swo_error *err)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SWO_VU_FDS_MAX)] = {0};
-	struct iovec iov[PIECES_MAX];
-	struct msghdr msg = {.msg_iov = iov};
-	size_t total = 0, ignored;
+	struct iovec iov[PIECES_MAX], *left = iov;
+	size_t ignored;
 
 	if (!sent)
 		sent = &ignored;
@@ -134,47 +85,23 @@ int swo_vu_send(int sock, const struct iovec *pieces, unsigned count, const int 
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"a vfio-user message of %u pieces with %u fds; at most %d and %d fit",
 			count, fd_count, PIECES_MAX, SWO_VU_FDS_MAX);
-	for (unsigned i = 0; i < count; i++)
-		if (pieces[i].iov_len) {
-			iov[msg.msg_iovlen++] = pieces[i];
-			total += pieces[i].iov_len;
-		}
-	if (fd_count) {
-		msg.msg_control = control;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * fd_count);
-		struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
+	memcpy(iov, pieces, count * sizeof(*pieces));
+	count = base_iov_advance(&left, count, 0);
+	while (count) {
+		struct msghdr msg = {.msg_iov = left, .msg_iovlen = count};
+		ssize_t n = base_send_fds(sock, &msg, fds, fd_count, MSG_DONTWAIT);
 
-		cmsg->cmsg_level = SOL_SOCKET;
-		cmsg->cmsg_type = SCM_RIGHTS;
-		cmsg->cmsg_len = CMSG_LEN(sizeof(int) * fd_count);
-		memcpy(CMSG_DATA(cmsg), fds, sizeof(int) * fd_count);
-	}
-	return send_all(sock, &msg, total, deadline, sent, err);
-}
-
-/* Moves the fds of one recvmsg to `fds`; closes those that do not fit: -1. */
-static int collect_fds(struct msghdr *msg, struct swo_vu_fds *fds)
-{
-	int rc = msg->msg_flags & MSG_CTRUNC ? -1 : 0;
-
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		size_t n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-
-		for (size_t i = 0; i < n; i++) {
-			int fd;
-
-			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-			if (fds->count < SWO_VU_FDS_MAX) {
-				fds->fd[fds->count++] = fd;
-			} else {
-				close(fd);
-				rc = -1;
-			}
+		if (n >= 0) {
+			*sent += (size_t)n;
+			count = base_iov_advance(&left, count, (size_t)n);
+			fd_count = 0; /* they have gone with the first byte */
+		} else if (errno != EAGAIN) {
+			return send_failed(err);
+		} else if (wait_ready(sock, POLLOUT, deadline, err)) {
+			return -1;
 		}
 	}
-	return rc;
+	return 0;
 }
 
 /* Fds were dropped: there were too many of them, or no descriptor was free here to be one. */
@@ -200,24 +127,23 @@ static int recv_failed(ssize_t n, struct swo_error *err)
 ssize_t swo_vu_recv_now(int sock, struct iovec *pieces, unsigned count, struct swo_vu_fds *fds,
 	struct swo_error *err)
 {
-	_Alignas(struct cmsghdr) char control[CMSG_SPACE(sizeof(int) * SWO_VU_FDS_MAX)];
-	struct msghdr msg = {.msg_iov = pieces,
-		.msg_iovlen = count,
-		.msg_control = fds ? control : NULL,
-		.msg_controllen = fds ? sizeof(control) : 0};
+	struct msghdr msg = {.msg_iov = pieces, .msg_iovlen = count};
+	bool cut = false;
 	ssize_t n;
 
-	do {
-		/* Without room for control data the kernel closes any fds itself. */
-		n = recvmsg(sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	} while (n < 0 && errno == EINTR);
+	/* Without room for control data the kernel closes any fds itself. */
+	if (fds)
+		n = base_recv_fds(
+			sock, &msg, fds->fd, SWO_VU_FDS_MAX, &fds->count, &cut, MSG_DONTWAIT);
+	else
+		do
+			n = recvmsg(sock, &msg, MSG_DONTWAIT);
+		while (n < 0 && errno == EINTR);
 	if (n < 0 && errno == EAGAIN)
 		return 0;
 	if (n <= 0)
 		return recv_failed(n, err);
-	if (fds && collect_fds(&msg, fds))
-		return fds_cut(sock, err);
-	return n;
+	return cut ? fds_cut(sock, err) : n;
 }
 
 /* Reads into buf[done..len); returns when some bytes came. */

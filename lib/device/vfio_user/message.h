@@ -9,6 +9,7 @@
 #ifndef DEVICE_VFIO_USER_MESSAGE_H
 #define DEVICE_VFIO_USER_MESSAGE_H
 
+#include "base/net.h"
 #include "device/vfio_user/proto.h"
 #include "switchover/base.h"
 
@@ -86,7 +87,7 @@ int swo_vu_version_parse(
 
 /* Sending and receiving */
 
-#define SWO_VU_FDS_MAX 64 /* in one message, either way */
+#define SWO_VU_FDS_MAX BASE_FDS_MAX /* in one message, either way */
 
 /* Fds that came with a message; they belong to whoever holds this. */
 struct swo_vu_fds {

@@ -5,7 +5,7 @@
  */
 #include "migration/ram/share.h"
 
-#include "channel/uri.h"
+#include "base/uri.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -32,12 +32,12 @@ static const struct swo_ram_region page_region = {.name = "(handover)", .size = 
 int ram_share_check(const struct swo_vm *vm, const char *uri,
 	const struct swo_migration_params *params, bool is_source, struct swo_error *err)
 {
-	struct swo_uri parsed;
+	struct base_uri parsed;
 	int fds[SWO_RAM_REGIONS_MAX];
 
 	if (params->handover != SWO_HANDOVER_FD)
 		return 0;
-	if (swo_uri_parse(uri, &parsed, err))
+	if (base_uri_parse(uri, &parsed, err))
 		return -1;
 	if (!parsed.is_unix)
 		return swo_error_set(err, SWO_E_INVALID, 0,

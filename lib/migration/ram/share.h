@@ -11,6 +11,7 @@
 #ifndef MIGRATION_RAM_SHARE_H
 #define MIGRATION_RAM_SHARE_H
 
+#include "channel/conn.h"
 #include "channel/fds.h"
 #include "switchover/migration.h"
 

@@ -401,7 +401,7 @@ static void interrupt(struct swo_migration *m)
 	const bool abort = atomic_load(&m->abort);
 
 	if (abort)
-		swo_cancel_fire(&((struct source *)m)->attempt);
+		base_cancel_fire(&((struct source *)m)->attempt);
 	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
 	pthread_mutex_lock(&m->mutex);
 	if (abort)
@@ -481,7 +481,7 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 		return -1;
 	}
 	migration_make_id(s->m.info.id);
-	s->attempt = (struct swo_cancel)SWO_ATTEMPT_INIT;
+	s->attempt = (struct base_cancel)BASE_CANCEL_INIT;
 	s->timeline_json = (struct swo_buf)SWO_BUF_INIT(WIRE_TIMELINE_MAX);
 	s->stop_job = (struct swo_job){.fn = source_stop_job, .opaque = s};
 	s->was_running = source_vm_runs(s);

@@ -63,7 +63,7 @@ struct source {
 	struct source_device *devices;
 	struct migration_hello_cost *costs;
 	struct ram_send *ram;		/* NULL: RAM is handed over by descriptor */
-	struct swo_cancel attempt;	/* to connect: a cancel ends it */
+	struct base_cancel attempt;	/* to connect: a cancel ends it */
 	struct state_send *state_send;	/* NULL: no device is spread over the channels */
 	struct swo_worker *stop_worker; /* RAM passes while the migration's thread is in vm->stop */
 	struct swo_job stop_job;

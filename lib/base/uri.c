@@ -2,13 +2,14 @@
 /*
  * uri.c - parses "unix:PATH", "tcp:HOST:PORT" and "tcp:[V6]:PORT".
  */
-#include "channel/uri.h"
+#include "base/uri.h"
 
-#include <stdlib.h>
+#include "base/number.h"
+
 #include <string.h>
 
 static int parse_unix(
-	const char *text, const char *path, struct swo_uri *out, struct swo_error *err)
+	const char *text, const char *path, struct base_uri *out, struct swo_error *err)
 {
 	size_t len = strlen(path);
 
@@ -25,7 +26,8 @@ static int parse_unix(
 	return 0;
 }
 
-static int parse_tcp(const char *text, const char *rest, struct swo_uri *out, struct swo_error *err)
+static int parse_tcp(
+	const char *text, const char *rest, struct base_uri *out, struct swo_error *err)
 {
 	const char *colon = strrchr(rest, ':');
 	const char *host = rest;
@@ -48,9 +50,10 @@ static int parse_tcp(const char *text, const char *rest, struct swo_uri *out, st
 		return swo_error_set(
 			err, SWO_E_INVALID, 0, "the host name in '%s' is too long", text);
 
-	char *end;
-	unsigned long port = strtoul(colon + 1, &end, 10);
-	if (*end || colon[1] < '0' || colon[1] > '9' || strlen(colon + 1) >= sizeof(out->port) ||
+	const char *end = colon + 1;
+	uint64_t port;
+
+	if (base_digits(&end, 10, &port) || *end || strlen(colon + 1) >= sizeof(out->port) ||
 		port > 65535)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"'%s' is not a port number (0..65535) in '%s'", colon + 1, text);
@@ -59,7 +62,7 @@ static int parse_tcp(const char *text, const char *rest, struct swo_uri *out, st
 	return 0;
 }
 
-int swo_uri_parse(const char *text, struct swo_uri *out, struct swo_error *err)
+int base_uri_parse(const char *text, struct base_uri *out, struct swo_error *err)
 {
 	memset(out, 0, sizeof(*out));
 	if (!strncmp(text, "unix:", 5))

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * uri.h - where a migration goes: "unix:PATH" or "tcp:HOST:PORT".
+ * uri.h - where a migration or a monitor is: "unix:PATH" or "tcp:HOST:PORT".
  */
-#ifndef CHANNEL_URI_H
-#define CHANNEL_URI_H
+#ifndef BASE_URI_H
+#define BASE_URI_H
 
 #include "switchover/base.h"
 
-struct swo_uri {
+struct base_uri {
 	bool is_unix;
 	char path[108]; /* unix: as long as sockaddr_un takes */
 	char host[256]; /* tcp: a name or address, without brackets; "" means any */
@@ -15,6 +15,6 @@ struct swo_uri {
 };
 
 /* SWO_E_INVALID with the reason and an example. */
-int swo_uri_parse(const char *text, struct swo_uri *out, struct swo_error *err);
+int base_uri_parse(const char *text, struct base_uri *out, struct swo_error *err);
 
 #endif

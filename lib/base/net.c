@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * net.c - the one place that calls connect(2), bind(2) and accept(2), and that reads SCM_RIGHTS.
+ */
+#include "base/net.h"
+
+#include "base/poll.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Nothing reports when a UNIX listener's backlog has room again. */
+#define BACKLOG_NAP_NS 1000000
+
+/* Addresses */
+
+int base_unix_address(const char *path, struct base_address *out, struct swo_error *err)
+{
+	const size_t len = strlen(path);
+
+	*out = (struct base_address){
+		.un.sun_family = AF_UNIX, .len = (socklen_t)sizeof(struct sockaddr_un)};
+	if (!len || len >= sizeof(out->un.sun_path))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"socket path '%s' is empty or longer than %zu bytes", path,
+			sizeof(out->un.sun_path) - 1);
+	memcpy(out->un.sun_path, path, len + 1);
+	return 0;
+}
+
+int base_resolve(const struct base_uri *uri, bool passive,
+	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err)
+{
+	const struct addrinfo hints = {.ai_family = AF_UNSPEC,
+		.ai_socktype = SOCK_STREAM,
+		.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0)};
+	struct addrinfo *list;
+	int count = 0;
+
+	if (uri->is_unix)
+		return base_unix_address(uri->path, out, err) ? -1 : 1;
+
+	int rc = getaddrinfo(uri->host[0] ? uri->host : NULL, uri->port, &hints, &list);
+
+	if (rc)
+		return swo_error_set(err, SWO_E_INVALID, 0, "cannot resolve the host '%s': %s",
+			uri->host, gai_strerror(rc));
+	for (const struct addrinfo *ai = list; ai && count < BASE_ADDRESSES_MAX; ai = ai->ai_next)
+		if (ai->ai_addrlen <= sizeof(out->in6)) {
+			memcpy(&out[count].any, ai->ai_addr, ai->ai_addrlen);
+			out[count++].len = ai->ai_addrlen;
+		}
+	freeaddrinfo(list);
+	return count ? count
+		     : swo_error_set(
+			       err, SWO_E_INVALID, 0, "the host '%s' has no address", uri->host);
+}
+
+/* Connect */
+
+void base_cancel_fire(struct base_cancel *cancel)
+{
+	pthread_mutex_lock(&cancel->lock);
+	cancel->fired = true;
+	/* Wakes poll(2) both while it connects and while it shakes hands. */
+	if (cancel->fd >= 0)
+		shutdown(cancel->fd, SHUT_RDWR);
+	pthread_mutex_unlock(&cancel->lock);
+}
+
+static bool cancel_set(struct base_cancel *cancel, int fd)
+{
+	if (!cancel)
+		return true;
+	pthread_mutex_lock(&cancel->lock);
+	cancel->fd = fd;
+
+	const bool goes_on = !cancel->fired;
+
+	pthread_mutex_unlock(&cancel->lock);
+	return goes_on;
+}
+
+bool base_cancel_arm(struct base_cancel *cancel, int fd)
+{
+	return cancel_set(cancel, fd);
+}
+
+bool base_cancel_disarm(struct base_cancel *cancel)
+{
+	return cancel_set(cancel, -1);
+}
+
+/* What becomes of a connect(2) that has begun. */
+static int finish(int fd, swo_deadline deadline, const volatile int *interrupt)
+{
+	int error = base_wait_fd(fd, POLLOUT, deadline, interrupt);
+	socklen_t size = sizeof(error);
+
+	if (!error && getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &size))
+		error = errno;
+	return error;
+}
+
+static int connect_one(const struct base_address *address, swo_deadline deadline,
+	struct base_cancel *cancel, int *out)
+{
+	const volatile int *interrupt = cancel ? cancel->interrupt : NULL;
+	swo_autofd int fd =
+		socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (fd < 0)
+		return errno;
+	int error = base_cancel_arm(cancel, fd) ? 0 : ECANCELED;
+
+	if (!error && connect(fd, &address->any, address->len))
+		error = errno == EINPROGRESS || errno == EINTR ? finish(fd, deadline, interrupt)
+							       : errno;
+	if (!base_cancel_disarm(cancel) || (interrupt && *interrupt))
+		error = ECANCELED;
+	if (error)
+		return error;
+	*out = fd;
+	fd = -1;
+	return 0;
+}
+
+int base_connect(const struct base_address *addresses, unsigned count, swo_deadline deadline,
+	struct base_cancel *cancel, int *out)
+{
+	int error = EHOSTUNREACH;
+
+	for (unsigned i = 0; i < count && error && error != ECANCELED;) {
+		error = connect_one(&addresses[i], deadline, cancel, out);
+		if (error != EAGAIN || swo_deadline_passed(deadline))
+			i++;
+		else
+			swo_sleep_until(swo_now_ns() + BACKLOG_NAP_NS);
+	}
+	return error;
+}
+
+/* Listen */
+
+int base_listen(const struct base_address *address, int backlog, int *out)
+{
+	const bool is_unix = address->any.sa_family == AF_UNIX;
+	swo_autofd int fd =
+		socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int on = 1;
+
+	if (fd < 0)
+		return errno;
+	/* The mode of a socket's file comes from its descriptor: nobody gets in before a chmod. */
+	if ((is_unix ? fchmod(fd, 0600)
+		     : setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on))) ||
+		bind(fd, &address->any, address->len))
+		return errno;
+	if (listen(fd, backlog)) {
+		int saved = errno;
+
+		if (is_unix)
+			unlink(address->un.sun_path);
+		return saved;
+	}
+	*out = fd;
+	fd = -1;
+	return 0;
+}
+
+int base_unix_unlink_stale(const char *path, struct swo_error *err)
+{
+	struct base_address address;
+	struct stat st;
+
+	if (base_unix_address(path, &address, err))
+		return -1;
+	if (lstat(path, &st))
+		return 0;
+
+	swo_autofd int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	if (!S_ISSOCK(st.st_mode) || probe < 0 || !connect(probe, &address.any, address.len) ||
+		errno != ECONNREFUSED)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"'%s' is in use; choose another path, or end what listens there", path);
+	unlink(path);
+	return 0;
+}
+
+int base_accept(int listen_fd)
+{
+	int fd;
+
+	do
+		fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	while (fd < 0 && (errno == EINTR || errno == ECONNABORTED));
+	return fd;
+}
+
+bool base_peer_is_ours(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	/* As they were when it connected (unix(7)). */
+	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && len == sizeof(peer) &&
+	       (peer.uid == geteuid() || peer.uid == 0);
+}
+
+/* Descriptors that travel along */
+
+union control {
+	struct cmsghdr align;
+	char bytes[CMSG_SPACE(BASE_FDS_MAX * sizeof(int))];
+};
+
+ssize_t base_send_fds(int sock, struct msghdr *msg, const int *fds, unsigned count, int flags)
+{
+	union control control = {0};
+	ssize_t n;
+
+	if (count > BASE_FDS_MAX) {
+		errno = EINVAL;
+		return -1;
+	}
+	msg->msg_control = count ? control.bytes : NULL;
+	msg->msg_controllen = count ? CMSG_SPACE(count * sizeof(int)) : 0;
+	if (count) {
+		struct cmsghdr *head = CMSG_FIRSTHDR(msg);
+
+		head->cmsg_level = SOL_SOCKET;
+		head->cmsg_type = SCM_RIGHTS;
+		head->cmsg_len = CMSG_LEN(count * sizeof(int));
+		memcpy(CMSG_DATA(head), fds, count * sizeof(int));
+	}
+	do
+		n = sendmsg(sock, msg, flags | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	msg->msg_control = NULL;
+	msg->msg_controllen = 0;
+	return n;
+}
+
+ssize_t base_recv_fds(int sock, struct msghdr *msg, int *fds, unsigned room, unsigned *count,
+	bool *cut, int flags)
+{
+	union control control;
+	ssize_t n;
+
+	do {
+		msg->msg_control = control.bytes;
+		msg->msg_controllen = sizeof(control.bytes);
+		n = recvmsg(sock, msg, flags | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n >= 0 && msg->msg_flags & MSG_CTRUNC)
+		*cut = true;
+	for (struct cmsghdr *head = n < 0 ? NULL : CMSG_FIRSTHDR(msg); head;
+		head = CMSG_NXTHDR(msg, head)) {
+		if (head->cmsg_level != SOL_SOCKET || head->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t at = 0; CMSG_LEN(at + sizeof(int)) <= head->cmsg_len;
+			at += sizeof(int)) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(head) + at, sizeof(fd));
+			if (*count < room) {
+				fds[(*count)++] = fd;
+			} else {
+				close(fd);
+				*cut = true;
+			}
+		}
+	}
+	msg->msg_control = NULL;
+	msg->msg_controllen = 0;
+	return n;
+}
+
+/* Parts of messages */
+
+unsigned base_iov_advance(struct iovec **iov, unsigned count, size_t done)
+{
+	while (count && done >= (*iov)->iov_len) {
+		done -= (*iov)->iov_len;
+		(*iov)++;
+		count--;
+	}
+	if (count) {
+		(*iov)->iov_base = (char *)(*iov)->iov_base + done;
+		(*iov)->iov_len -= done;
+	}
+	return count;
+}
