@@ -5,23 +5,21 @@
  */
 #include "testbed/link.h"
 
-#include "channel/fds.h"
+#include "base/net.h"
 #include "channel/frame.h"
-#include "channel/uri.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <netdb.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define PAIRS_MAX    64
 #define CHUNK	     65536
+#define CONNECT_MS   10000
 #define MESSAGES_MAX 256
 #define NO_MESSAGE   MESSAGES_MAX
 
@@ -29,7 +27,8 @@
 struct flow {
 	uint8_t data[CHUNK];
 	size_t at, len;
-	struct swo_fds fds; /* descriptors that came along with it, to go along with it */
+	int fds[BASE_FDS_MAX]; /* descriptors that came along with it, to go along with it */
+	unsigned fd_count;
 	uint64_t carried;
 	bool ended;
 	/* Where in a frame its bytes are. */
@@ -45,17 +44,8 @@ struct conn_pair {
 	struct flow *flows; /* [0]: to the target, [1]: to the source */
 };
 
-struct address {
-	union {
-		struct sockaddr any;
-		struct sockaddr_un local;
-		struct sockaddr_storage room;
-	};
-	socklen_t len;
-};
-
 struct link {
-	struct address to;
+	struct base_address to;
 	char uri[128], path[108]; /* path: of a UNIX socket, to be removed */
 	int listen_fd, wake;
 	pthread_t thread;
@@ -70,12 +60,18 @@ struct link {
 
 /* Pairs */
 
+static void drop_fds(struct flow *flow)
+{
+	while (flow->fd_count)
+		close(flow->fds[--flow->fd_count]);
+}
+
 static void drop_pair(struct conn_pair *pair)
 {
 	swo_close_fd(&pair->fds[0]);
 	swo_close_fd(&pair->fds[1]);
 	for (int i = 0; pair->flows && i < 2; i++)
-		swo_fds_drop(&pair->flows[i].fds);
+		drop_fds(&pair->flows[i]);
 	free(pair->flows);
 }
 
@@ -87,22 +83,18 @@ static void drop_all(struct link *link)
 
 static void accept_pair(struct link *link)
 {
-	struct conn_pair pair = {
-		.fds = {accept4(link->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), -1}};
+	struct conn_pair pair = {.fds = {base_accept(link->listen_fd), -1}};
 
 	if (pair.fds[0] < 0)
 		return;
 	link->hits += link->mode == LINK_CUT;
-	pair.fds[1] = socket(link->to.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	pair.flows = calloc(2, sizeof(*pair.flows));
-	if (link->mode == LINK_CUT || link->count == PAIRS_MAX || !pair.flows || pair.fds[1] < 0 ||
-		connect(pair.fds[1], &link->to.any, link->to.len)) {
+	if (link->mode == LINK_CUT || link->count == PAIRS_MAX || !pair.flows ||
+		base_connect(&link->to, 1, swo_deadline_ms(CONNECT_MS), NULL, &pair.fds[1])) {
 		drop_pair(&pair);
 		return;
 	}
-	fcntl(pair.fds[1], F_SETFL, fcntl(pair.fds[1], F_GETFL) | O_NONBLOCK);
 	pair.order = link->taken++;
-	pair.flows[0].fds.welcome = pair.flows[1].fds.welcome = link->to.any.sa_family == AF_UNIX;
 	link->pairs[link->count++] = pair;
 }
 
@@ -199,15 +191,16 @@ static ssize_t transfer(struct flow *flow, int fd, bool sending)
 	struct iovec iov = {.iov_base = flow->data, .iov_len = CHUNK};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
 
-	if (!sending)
-		return swo_fds_transfer(&flow->fds, fd, &msg, false);
+	if (!sending) {
+		bool cut = false;
+
+		return base_recv_fds(fd, &msg, flow->fds, BASE_FDS_MAX, &flow->fd_count, &cut, 0);
+	}
 	iov = (struct iovec){flow->data + flow->at, flow->len - flow->at};
-	memcpy(flow->fds.out, flow->fds.in, sizeof(flow->fds.in));
-	flow->fds.out_count = flow->fds.in_count;
-	ssize_t n = swo_fds_transfer(&flow->fds, fd, &msg, true);
+	ssize_t n = base_send_fds(fd, &msg, flow->fds, flow->fd_count, 0);
 
 	if (n > 0)
-		swo_fds_drop(&flow->fds);
+		drop_fds(flow);
 	return n;
 }
 
@@ -309,57 +302,32 @@ static void *run_link(void *opaque)
 
 /* Addresses */
 
-static int resolve(const char *text, struct address *out, struct swo_error *err)
+static int resolve(const char *text, struct base_address *out, struct swo_error *err)
 {
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_NUMERICHOST}, *found;
-	struct swo_uri uri;
+	struct base_address all[BASE_ADDRESSES_MAX];
+	struct base_uri uri;
 
-	if (swo_uri_parse(text, &uri, err))
+	if (base_uri_parse(text, &uri, err) || base_resolve(&uri, false, all, err) < 0)
 		return -1;
-	*out = (struct address){.local.sun_family = AF_UNIX, .len = sizeof(out->local)};
-	if (uri.is_unix) {
-		snprintf(out->local.sun_path, sizeof(out->local.sun_path), "%s", uri.path);
-		return 0;
-	}
-	if (getaddrinfo(uri.host, uri.port, &hints, &found))
-		return swo_error_set(err, SWO_E_INVALID, 0, "'%s' is no address", text);
-	memcpy(&out->room, found->ai_addr, found->ai_addrlen);
-	out->len = found->ai_addrlen;
-	freeaddrinfo(found);
-	return 0;
-}
-
-static int name_uri(struct link *link, const struct address *bound)
-{
-	char host[64], port[8];
-
-	if (bound->any.sa_family == AF_UNIX) {
-		snprintf(link->path, sizeof(link->path), "%s", bound->local.sun_path);
-		snprintf(link->uri, sizeof(link->uri), "unix:%s", link->path);
-		return 0;
-	}
-	if (getnameinfo(&bound->any, bound->len, host, sizeof(host), port, sizeof(port),
-		    NI_NUMERICHOST | NI_NUMERICSERV))
-		return -1;
-	snprintf(link->uri, sizeof(link->uri),
-		bound->any.sa_family == AF_INET6 ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
+	*out = all[0];
 	return 0;
 }
 
 static int start_listening(struct link *link, const char *uri, struct swo_error *err)
 {
-	struct address at;
-	socklen_t len = sizeof(at.room);
+	struct base_address at;
 
 	if (resolve(uri, &at, err))
 		return -1;
-	link->listen_fd = socket(at.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (link->listen_fd < 0 || bind(link->listen_fd, &at.any, at.len) ||
-		listen(link->listen_fd, PAIRS_MAX) ||
-		(at.any.sa_family != AF_UNIX && getsockname(link->listen_fd, &at.any, &len)) ||
-		name_uri(link, &at))
-		return swo_error_set(err, SWO_E_IO, errno, "link: listen on '%s'", uri);
-	return 0;
+
+	int rc = base_listen(&at, PAIRS_MAX, &link->listen_fd);
+
+	if (!rc && at.any.sa_family == AF_UNIX)
+		snprintf(link->path, sizeof(link->path), "%s", at.un.sun_path);
+	if (!rc && getsockname(link->listen_fd, &at.any, &at.len))
+		rc = errno;
+	base_address_uri(&at, link->uri, sizeof(link->uri));
+	return rc ? swo_error_set(err, SWO_E_IO, rc, "link: listen on '%s'", uri) : 0;
 }
 
 /* Begin and end */

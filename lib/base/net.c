@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <netdb.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,6 +30,20 @@ int base_unix_address(const char *path, struct base_address *out, struct swo_err
 			sizeof(out->un.sun_path) - 1);
 	memcpy(out->un.sun_path, path, len + 1);
 	return 0;
+}
+
+void base_address_uri(const struct base_address *address, char *out, size_t size)
+{
+	char host[NI_MAXHOST] = "?", port[8] = "?";
+
+	if (address->any.sa_family == AF_UNIX) {
+		snprintf(out, size, "unix:%.*s", (int)sizeof(address->un.sun_path),
+			address->un.sun_path);
+		return;
+	}
+	getnameinfo(&address->any, address->len, host, sizeof(host), port, sizeof(port),
+		NI_NUMERICHOST | NI_NUMERICSERV);
+	snprintf(out, size, strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
 }
 
 int base_resolve(const struct base_uri *uri, bool passive,

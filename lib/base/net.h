@@ -29,6 +29,8 @@ struct base_address {
 #define BASE_ADDRESSES_MAX 16
 
 int base_unix_address(const char *path, struct base_address *out, struct swo_error *err);
+/* The URI that names it, with its numbers. */
+void base_address_uri(const struct base_address *address, char *out, size_t size);
 /* How many addresses a URI has, at least 1, or -1. passive: to listen there. */
 int base_resolve(const struct base_uri *uri, bool passive,
 	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err);

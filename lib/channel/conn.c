@@ -5,7 +5,6 @@
 #include "channel/conn.h"
 
 #include "base/poll.h"
-#include "channel/fds.h"
 #include "channel/tune.h"
 
 #include <errno.h>
@@ -16,6 +15,16 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
+
+/* What is to go with the next byte, and what has come. */
+struct fd_bag {
+	int out[SWO_FDS_MAX]; /* borrowed; go with the next byte that is sent */
+	unsigned out_count;
+	bool welcome; /* what comes along is kept; else the kernel drops it */
+	int in[SWO_FDS_MAX];
+	unsigned in_count;
+	bool cut; /* more came than there is room for */
+};
 
 struct swo_listener {
 	int fd;
@@ -28,7 +37,7 @@ struct swo_listener {
 struct swo_conn {
 	int fd;
 	struct swo_tls *tls; /* NULL: plain */
-	struct swo_fds *fds; /* NULL: no descriptors go or come */
+	struct fd_bag *fds;  /* NULL: no descriptors go or come */
 	char peer[300];
 };
 
@@ -112,16 +121,12 @@ fail:
 /* Who calls, for messages: over tcp that says more than where. */
 static void name_caller(const struct swo_listener *listener, int fd, char *out, size_t size)
 {
-	struct sockaddr_storage address;
-	socklen_t len = sizeof(address);
-	char host[NI_MAXHOST], port[8];
+	struct base_address address = {.len = sizeof(address.in6)};
 
-	if (listener->uri.is_unix || getpeername(fd, (struct sockaddr *)&address, &len) ||
-		getnameinfo((struct sockaddr *)&address, len, host, sizeof(host), port,
-			sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV))
+	if (listener->uri.is_unix || getpeername(fd, &address.any, &address.len))
 		snprintf(out, size, "%s", listener->name);
 	else
-		snprintf(out, size, strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
+		base_address_uri(&address, out, size);
 }
 
 /* Takes one of those who wait: a descriptor, or -1 with errno. */
@@ -271,6 +276,14 @@ void swo_conn_shutdown(struct swo_conn *conn)
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
+/* Closes what has come and was not taken. */
+static void bag_drop(struct fd_bag *bag)
+{
+	while (bag->in_count)
+		close(bag->in[--bag->in_count]);
+	bag->cut = false;
+}
+
 void swo_conn_close(struct swo_conn *conn)
 {
 	if (!conn)
@@ -280,7 +293,7 @@ void swo_conn_close(struct swo_conn *conn)
 	swo_tls_free(conn->tls);
 	swo_close_fd(&conn->fd);
 	if (conn->fds)
-		swo_fds_drop(conn->fds);
+		bag_drop(conn->fds);
 	free(conn->fds);
 	free(conn);
 }
@@ -308,6 +321,22 @@ bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline)
 	return !base_wait_fd(conn->fd, POLLIN, deadline, NULL);
 }
 
+/* sendmsg or recvmsg of `msg`, with what is to go or may come along. */
+static ssize_t transfer_with_fds(struct fd_bag *bag, int fd, struct msghdr *msg, bool sending)
+{
+	if (!sending)
+		return bag->welcome ? base_recv_fds(fd, msg, bag->in, SWO_FDS_MAX, &bag->in_count,
+					      &bag->cut, 0)
+				    : recvmsg(fd, msg, 0);
+
+	ssize_t n = base_send_fds(fd, msg, bag->out, bag->out_count, 0);
+
+	/* They belong to the first byte: with any part of the message they are gone. */
+	if (n > 0)
+		bag->out_count = 0;
+	return n;
+}
+
 static int lost(const struct swo_conn *conn, int os_errno, struct swo_error *err)
 {
 	return swo_error_set(err, SWO_E_PEER_LOST, os_errno,
@@ -325,7 +354,7 @@ static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, ui
 	count = base_iov_advance(&iov, count, 0);
 	while (count) {
 		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
-		ssize_t n = conn->fds ? swo_fds_transfer(conn->fds, conn->fd, &msg, sending)
+		ssize_t n = conn->fds ? transfer_with_fds(conn->fds, conn->fd, &msg, sending)
 			    : sending ? sendmsg(conn->fd, &msg, MSG_NOSIGNAL)
 				      : recvmsg(conn->fd, &msg, 0);
 
@@ -377,7 +406,7 @@ static bool is_unix(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX;
 }
 
-static struct swo_fds *bag_of(struct swo_conn *conn, struct swo_error *err)
+static struct fd_bag *bag_of(struct swo_conn *conn, struct swo_error *err)
 {
 	if (!is_unix(conn->fd) || conn->tls) {
 		swo_error_set(err, SWO_E_UNSUPPORTED, 0,
@@ -395,7 +424,7 @@ static struct swo_fds *bag_of(struct swo_conn *conn, struct swo_error *err)
 int swo_conn_attach_fds(
 	struct swo_conn *conn, const int *fds, unsigned count, struct swo_error *err)
 {
-	struct swo_fds *bag = bag_of(conn, err);
+	struct fd_bag *bag = bag_of(conn, err);
 
 	if (!bag)
 		return -1;
@@ -415,7 +444,7 @@ int swo_conn_attach_fds(
 
 int swo_conn_accept_fds(struct swo_conn *conn, bool welcome, struct swo_error *err)
 {
-	struct swo_fds *bag = bag_of(conn, err);
+	struct fd_bag *bag = bag_of(conn, err);
 
 	if (!bag)
 		return -1;
@@ -425,7 +454,7 @@ int swo_conn_accept_fds(struct swo_conn *conn, bool welcome, struct swo_error *e
 
 int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct swo_error *err)
 {
-	struct swo_fds *bag = conn->fds;
+	struct fd_bag *bag = conn->fds;
 
 	if (!bag || bag->cut || bag->in_count != count) {
 		swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -444,5 +473,5 @@ int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct sw
 void swo_conn_drop_fds(struct swo_conn *conn)
 {
 	if (conn->fds)
-		swo_fds_drop(conn->fds);
+		bag_drop(conn->fds);
 }

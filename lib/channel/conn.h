@@ -13,6 +13,9 @@
 #include "base/net.h"
 #include "channel/tls.h"
 
+/* How many descriptors may travel along at once: as many as one RAM has regions, and one more. */
+#define SWO_FDS_MAX 17
+
 struct swo_listener;
 struct swo_conn;
 

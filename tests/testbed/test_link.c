@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* test_link.c - each fault of the link has its effect, that effect alone, and is counted. */
-#include "channel/fds.h"
+#include "channel/conn.h"
 #include "migration/wire.h"
 #include "testbed/link.h"
 #include "tests/support/cm.h"

@@ -12,7 +12,6 @@
 #define MIGRATION_RAM_SHARE_H
 
 #include "channel/conn.h"
-#include "channel/fds.h"
 #include "switchover/migration.h"
 
 struct shared_ram {
