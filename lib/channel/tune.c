@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tune.c - see tune.h. Both figures and the algorithm were measured (docs/bench.md, "Bytes").
+ * tune.c - see tune.h. Both figures and the algorithm were measured (docs/results.md, "Bytes").
  */
 #include "channel/tune.h"
 

@@ -126,7 +126,7 @@ static void print_bounds(
 			bytes / 1024, run->ram_bytes / 1024, row->wire_rate / 1e6);
 	}
 	fprintf(out, "Profile %s: simulated%s.\n", config->profile,
-		guesses ? "; some of its figures are guesses (docs/bench.md)" : "");
+		guesses ? "; some of its figures are guesses (docs/simvf.md)" : "");
 }
 
 /* What differs from the default. */
