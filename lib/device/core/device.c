@@ -179,22 +179,6 @@ uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words)
 	return dev->dma_log_bits;
 }
 
-enum swo_device_state swo_device_state(struct swo_device *dev)
-{
-	pthread_mutex_lock(&dev->mutex);
-	enum swo_device_state state = dev->state;
-	pthread_mutex_unlock(&dev->mutex);
-	return state;
-}
-
-enum swo_device_health swo_device_health(struct swo_device *dev)
-{
-	pthread_mutex_lock(&dev->mutex);
-	enum swo_device_health health = dev->health;
-	pthread_mutex_unlock(&dev->mutex);
-	return health;
-}
-
 int swo_device_launch(struct swo_device *dev, enum swo_device_state state, struct swo_error *err)
 {
 	return swo_device_begin(dev, TASK_WALK, state, false, err);

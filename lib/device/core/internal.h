@@ -114,11 +114,4 @@ void swo_device_mark_lost(struct swo_device *dev);
 int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err);
 
-/* Recovery (recover.c): on the worker */
-
-int swo_device_run_recovery(struct swo_device *dev, struct task *task, struct swo_error *err);
-int swo_device_run_discard(struct swo_device *dev, struct task *task, struct swo_error *err);
-/* A hung arc has ended after all: drive the device to where it does no harm. */
-void swo_device_run_settling(struct swo_device *dev);
-
 #endif

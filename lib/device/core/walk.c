@@ -1,11 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * walk.c - the single steps of a device: an arc, the question for its state, a
- * reset. On the device's worker only: nobody else calls the backend for these.
+ * walk.c - where a device stands, and its single steps: an arc, the question for its state, a
+ * reset. Steps run on the device's worker only: nobody else calls the backend for these.
  */
 #include "device/core/internal.h"
 
 #include <stdio.h>
+
+enum swo_device_state swo_device_state(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	enum swo_device_state state = dev->state;
+	pthread_mutex_unlock(&dev->mutex);
+	return state;
+}
+
+enum swo_device_health swo_device_health(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	enum swo_device_health health = dev->health;
+	pthread_mutex_unlock(&dev->mutex);
+	return health;
+}
 
 int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err)

@@ -11,48 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define DEFAULT_CHUNK  1048576u
-#define INTERRUPTS_MAX 1000
-#define FEATURE_MAX    64
-
-int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg)
-{
-	int rc = -1;
-
-	/* A driver may give up a wait that nobody asked it to: not for ever, though. */
-	for (int i = 0; i < INTERRUPTS_MAX; i++) {
-		rc = vk->sys->ioctl(fd, request, arg);
-		if (rc >= 0 || errno != EINTR)
-			break;
-	}
-	return rc >= 0 ? rc : -errno;
-}
-
-int kernel_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len)
-{
-	union {
-		struct vfio_device_feature head;
-		uint64_t align;
-		uint8_t bytes[sizeof(struct vfio_device_feature) + FEATURE_MAX];
-	} f = {.head = {.flags = flags}};
-
-	if (len > FEATURE_MAX)
-		return -E2BIG;
-	f.head.argsz = (uint32_t)(sizeof(f.head) + len);
-	if (len)
-		memcpy(f.bytes + sizeof(f.head), data, len);
-	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_FEATURE, &f);
-
-	if (rc >= 0 && len)
-		memcpy(data, f.bytes + sizeof(f.head), len);
-	return rc < 0 ? rc : 0;
-}
-
-bool kernel_is_unsupported(int os_errno)
-{
-	return os_errno == ENOTTY || os_errno == EINVAL || os_errno == EOPNOTSUPP ||
-	       os_errno == ENOSYS;
-}
+#define DEFAULT_CHUNK 1048576u
 
 /* Opening */
 
@@ -130,6 +89,8 @@ static struct vfio_kernel *new_device(
 		return NULL;
 	}
 	snprintf(vk->name, sizeof(vk->name), "%s", name);
+	vk->regions.device = vk->name;
+	vk->regions.from = "driver";
 	if (params)
 		vk->params = *params;
 	if (!vk->params.read_chunk)

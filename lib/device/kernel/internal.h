@@ -6,15 +6,12 @@
 #ifndef DEVICE_KERNEL_INTERNAL_H
 #define DEVICE_KERNEL_INTERNAL_H
 
-#include "switchover/device.h"
+#include "device/core/regions.h"
 
 #include <sys/types.h>
 
-#define VK_REGIONS_MAX 64
-#define VK_IRQS_MAX    32
-#define VK_VECTORS_MAX 4096
-#define VK_PATH_MAX    256
-#define VK_NAME_MAX    256
+#define VK_PATH_MAX 256
+#define VK_NAME_MAX 256
 
 /*
  * The system's calls, so that tests can play a kernel. As in libc: -1 and errno; read and write
@@ -33,7 +30,7 @@ struct vfio_sys {
 };
 extern const struct vfio_sys kernel_sys_host;
 
-/* Vfio_kernel_path.c */
+/* path.c */
 
 struct kernel_where {
 	bool by_cdev;
@@ -43,7 +40,7 @@ struct kernel_where {
 int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *path,
 	struct kernel_where *where, struct swo_error *err);
 
-/* Vfio_kernel_context.c */
+/* context.c */
 
 struct kernel_map {
 	uint64_t iova;
@@ -91,13 +88,6 @@ void kernel_detach(struct vfio_kernel *vk);
 
 /* The device */
 
-struct kernel_region {
-	struct swo_region_info info;
-	uint64_t fd_offset;
-	uint64_t area_offset; /* of the mappable part, in the region */
-	uint64_t area_size;   /* 0: none */
-};
-
 struct kernel_own_map {
 	struct kernel_map *map;
 	struct kernel_own_map *next;
@@ -113,10 +103,7 @@ struct vfio_kernel {
 	int fd;
 
 	uint32_t device_flags; /* VFIO_DEVICE_FLAGS_* */
-	uint32_t region_count;
-	struct kernel_region regions[VK_REGIONS_MAX];
-	uint32_t irq_count;
-	struct swo_irq_info irqs[VK_IRQS_MAX];
+	struct device_regions regions;
 	bool has_data_size;
 	bool has_dma_log;
 	bool has_precopy_v2;
@@ -127,7 +114,7 @@ struct vfio_kernel {
 	bool write_failed; /* only a reset helps */
 
 	pthread_mutex_t irq_lock;
-	bool irq_on[VK_IRQS_MAX];
+	bool irq_on[DEVICE_IRQS_MAX];
 
 	pthread_mutex_t dma_lock; /* own maps and the log */
 	struct kernel_own_map *maps;
@@ -138,6 +125,7 @@ struct vfio_kernel {
 	bool probed_was_dirty; /* ... what that look took out of the log */
 };
 
+/* sys.c */
 /* ioctl(2) again when a signal came between. Returns 0 or more, or -errno. */
 int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg);
 /*
@@ -158,12 +146,6 @@ int kernel_region_write(void *self, uint32_t region, uint64_t offset, const void
 	bool posted, struct swo_error *err);
 int kernel_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
 	uint64_t *region_offset, uint64_t *size, struct swo_error *err);
-/* Parses a region's description, capabilities and all: pure. */
-int kernel_parse_region(const char *name, uint32_t index, const void *info, size_t len,
-	struct kernel_region *region, struct swo_error *err);
-
-/* irq.c */
-int kernel_read_irqs(struct vfio_kernel *vk, struct swo_error *err);
 int kernel_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
 int kernel_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
 	struct swo_error *err);

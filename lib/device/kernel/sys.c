@@ -1,14 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sys.c - the system's calls as the table that the kernel backend goes
- * through.
+ * sys.c - the system's calls as the table that the kernel backend goes through, and the two
+ * that need more than a call: an ioctl that a signal ends, and a feature.
  */
+#include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
 
+#include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#define INTERRUPTS_MAX 1000
+#define FEATURE_MAX    64
 
 static int host_open(const char *path, int flags)
 {
@@ -46,3 +52,44 @@ const struct vfio_sys kernel_sys_host = {
 	.dev = "/dev",
 	.sysfs = "/sys",
 };
+
+/* Calls on a device */
+
+int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg)
+{
+	int rc = -1;
+
+	/* A driver may give up a wait that nobody asked it to: not for ever, though. */
+	for (int i = 0; i < INTERRUPTS_MAX; i++) {
+		rc = vk->sys->ioctl(fd, request, arg);
+		if (rc >= 0 || errno != EINTR)
+			break;
+	}
+	return rc >= 0 ? rc : -errno;
+}
+
+int kernel_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len)
+{
+	union {
+		struct vfio_device_feature head;
+		uint64_t align;
+		uint8_t bytes[sizeof(struct vfio_device_feature) + FEATURE_MAX];
+	} f = {.head = {.flags = flags}};
+
+	if (len > FEATURE_MAX)
+		return -E2BIG;
+	f.head.argsz = (uint32_t)(sizeof(f.head) + len);
+	if (len)
+		memcpy(f.bytes + sizeof(f.head), data, len);
+	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_FEATURE, &f);
+
+	if (rc >= 0 && len)
+		memcpy(data, f.bytes + sizeof(f.head), len);
+	return rc < 0 ? rc : 0;
+}
+
+bool kernel_is_unsupported(int os_errno)
+{
+	return os_errno == ENOTTY || os_errno == EINVAL || os_errno == EOPNOTSUPP ||
+	       os_errno == ENOSYS;
+}

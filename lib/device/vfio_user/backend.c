@@ -23,52 +23,6 @@
 
 #define LEAST_XFER 64
 
-int vfio_user_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
-	size_t request_len, void *reply, size_t reply_min, size_t reply_room, size_t *reply_len,
-	uint64_t deadline_ms, struct swo_error *err)
-{
-	struct swo_vu_call call = {.command = command,
-		.what = what,
-		.request = {{(void *)request, request_len}},
-		.reply = {{reply, reply_room}},
-		.reply_min = reply_min,
-		.deadline = swo_deadline_ms(deadline_ms)};
-
-	if (swo_vu_do(vu->client, &call, err))
-		return -1;
-	if (reply_len)
-		*reply_len = call.reply_len;
-	return 0;
-}
-
-int vfio_user_feature(struct vfio_user *vu, uint32_t flags, const char *what, const void *data,
-	size_t data_len, void *reply, size_t reply_min, size_t reply_room, uint64_t deadline_ms,
-	struct swo_error *err)
-{
-	size_t most = data_len > reply_room ? data_len : reply_room;
-	struct swo_vu_feature head = {.argsz = (uint32_t)(sizeof(head) + most), .flags = flags};
-	struct swo_vu_feature back;
-	struct swo_vu_call call = {.command = SWO_VU_DEVICE_FEATURE,
-		.what = what,
-		.request = {{&head, sizeof(head)}, {(void *)data, data_len}},
-		.reply = {{&back, sizeof(back)}, {reply, reply_room}},
-		.reply_min = reply_min ? sizeof(back) + reply_min : 0,
-		.deadline = swo_deadline_ms(deadline_ms)};
-
-	return swo_vu_do(vu->client, &call, err);
-}
-
-bool vfio_user_is_unsupported(const struct swo_error *err)
-{
-	static const int numbers[] = {EINVAL, ENOTTY, ENOTSUP, EOPNOTSUPP, ENOSYS};
-
-	if (err->code == SWO_E_DEVICE)
-		for (unsigned i = 0; i < SWO_ARRAY_SIZE(numbers); i++)
-			if (err->os_errno == numbers[i])
-				return true;
-	return false;
-}
-
 /* Connecting */
 
 static int open_socket(
@@ -260,6 +214,8 @@ int swo_vfio_user_connect(const char *name, const char *socket_path,
 	if (!vu)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", name);
 	snprintf(vu->name, sizeof(vu->name), "%s", name);
+	vu->regions.device = vu->name;
+	vu->regions.from = "server";
 	if (params)
 		vu->params = *params;
 	if (!vu->params.command_deadline_ms)
@@ -269,8 +225,8 @@ int swo_vfio_user_connect(const char *name, const char *socket_path,
 	vu->dummy = -1;
 	pthread_mutex_init(&vu->dma_job, NULL);
 	pthread_mutex_init(&vu->dma_lock, NULL);
-	for (unsigned i = 0; i < VU_REGIONS_MAX; i++)
-		vu->regions[i].fd = -1;
+	for (unsigned i = 0; i < DEVICE_REGIONS_MAX; i++)
+		vu->regions.region[i].fd = -1;
 	if (open_socket(name, socket_path, swo_deadline_ms(vu->params.command_deadline_ms), &sock,
 		    err) ||
 		swo_vu_client_open(name, sock, vfio_user_dma_access, vu,

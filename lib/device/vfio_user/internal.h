@@ -6,23 +6,12 @@
 #ifndef DEVICE_VFIO_USER_INTERNAL_H
 #define DEVICE_VFIO_USER_INTERNAL_H
 
+#include "device/core/regions.h"
 #include "device/vfio_user/client.h"
-#include "switchover/device.h"
 
-#define VU_REGIONS_MAX 32
-#define VU_IRQS_MAX    32
-#define VU_VECTORS_MAX 4096
 #define VU_WINDOW      4      /* MIG_DATA_WRITEs on their way at once */
 #define VU_SMALL_WRITE 32768u /* what every server is known to take whole */
 #define VU_REPLY_SLACK 32     /* room for payloads that some servers send and nobody needs */
-
-struct vfio_user_region {
-	struct swo_region_info info;
-	int fd; /* -1: cannot be mapped */
-	uint64_t fd_offset;
-	uint64_t area_offset; /* of the mappable part, in the region */
-	uint64_t area_size;
-};
 
 /* A write whose acknowledgement is still to come. */
 struct vfio_user_write {
@@ -60,10 +49,7 @@ struct vfio_user {
 	bool has_data_size;
 	bool has_dma_log;
 
-	uint32_t region_count;
-	struct vfio_user_region regions[VU_REGIONS_MAX];
-	uint32_t irq_count;
-	struct swo_irq_info irqs[VU_IRQS_MAX];
+	struct device_regions regions;
 	int dummy; /* eventfd nobody listens to; see DETACH_BY_DUMMY */
 
 	/* The worker's only. */
@@ -84,6 +70,8 @@ struct vfio_user {
 	uint64_t *report; /* a reply's bitmap */
 	size_t report_words;
 };
+
+/* request.c */
 
 /* A command with a flat request; the reply's first `reply_min` to `reply_room` bytes matter. */
 int vfio_user_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
@@ -114,10 +102,6 @@ int vfio_user_irq_info(
 	void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
 int vfio_user_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
 	struct swo_error *err);
-/* Parses the payload of a GET_REGION_INFO reply: pure. `file_size` bounds what may be mapped. */
-int vfio_user_parse_region(const char *name, uint32_t index, const void *payload, size_t len,
-	struct vfio_user_region *region, struct swo_error *err);
-
 /* migration.c */
 int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
 int vfio_user_get_state(void *self, enum swo_device_state *state, struct swo_error *err);

@@ -277,25 +277,25 @@ static void a_wrong_description_of_a_region_is_refused(void **state)
 		.sparse = {.header = {.id = 1, .version = 1}, .nr_areas = 1},
 		.area = {.offset = 4096, .size = 4096}},
 	  bad;
-	struct kernel_region region;
+	static struct device_regions all = {.device = "vf0", .from = "driver"};
 
-	MUST(kernel_parse_region("vf0", 0, &good, sizeof(good), &region, &err));
-	assert_int_equal(region.area_offset, 4096);
+	MUST(device_region_parse(&all, 0, &good, sizeof(good), &err));
+	assert_int_equal(all.region[0].area_offset, 4096);
 	bad = good;
 	bad.area.size = 8192;
-	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(device_region_parse(&all, 0, &bad, sizeof(bad), &err), SWO_E_PROTOCOL);
 	bad = good;
 	bad.sparse.nr_areas = 2;
-	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(device_region_parse(&all, 0, &bad, sizeof(bad), &err), SWO_E_PROTOCOL);
 	bad = good;
 	bad.info.cap_offset = sizeof(bad) - 4;
-	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(device_region_parse(&all, 0, &bad, sizeof(bad), &err), SWO_E_PROTOCOL);
 	bad = good;
 	bad.sparse.header.next = bad.info.cap_offset;
-	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(device_region_parse(&all, 0, &bad, sizeof(bad), &err), SWO_E_PROTOCOL);
 	bad = good;
 	bad.info.size = UINT64_MAX;
-	FAILS(kernel_parse_region("vf0", 0, &bad, sizeof(bad), &region, &err), SWO_E_PROTOCOL);
+	FAILS(device_region_parse(&all, 0, &bad, sizeof(bad), &err), SWO_E_PROTOCOL);
 }
 
 static void vectors_get_their_eventfds_and_lose_them(void **state)

@@ -71,14 +71,14 @@ static void fuzz_stream(const uint8_t *data, size_t size)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct swo_vu_caps caps;
-	struct vfio_user_region region;
+	static struct device_regions all = {.device = "fuzz", .from = "server"};
 
 	swo_vu_version_parse(data, size, &caps, NULL);
 	if (size >= 12) {
 		uint32_t index;
 
 		memcpy(&index, data + 8, sizeof(index));
-		vfio_user_parse_region("fuzz", index, data, size, &region, NULL);
+		device_region_parse(&all, index % DEVICE_REGIONS_MAX, data, size, NULL);
 	}
 	fuzz_stream(data, size);
 	return 0;
