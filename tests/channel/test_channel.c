@@ -80,7 +80,7 @@ static void unpair(struct swo_channel *a, struct swo_channel *b)
 	swo_channel_close(b);
 }
 
-static void what_is_this_hosts_own_is_known_by_its_address(void **state)
+static void an_address_of_this_host_is_recognised(void **state)
 {
 	(void)state;
 	static const struct {
@@ -114,7 +114,7 @@ static int buffer_of(int fd, int option)
 	return size;
 }
 
-static void sockets_within_a_host_keep_little_under_way_and_pace_nothing(void **state)
+static void sockets_within_a_host_have_small_buffers_and_no_pacing(void **state)
 {
 	(void)state;
 	struct sockaddr_in address = {
@@ -154,7 +154,7 @@ static void *send_it(void *opaque)
 	return NULL;
 }
 
-static void a_frame_of_any_size_arrives_whole_in_one_piece_or_two(void **state)
+static void a_frame_of_any_size_arrives_complete_in_one_piece_or_two(void **state)
 {
 	(void)state;
 	const size_t sizes[] = {0, 1, 4096, (1 << 20) + 3, SWO_FRAME_PAYLOAD_MAX};
@@ -250,7 +250,7 @@ static void a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost(void **state)
 	free(bytes);
 }
 
-static void a_frame_longer_than_agreed_is_refused_before_any_of_it_is_read(void **state)
+static void a_frame_longer_than_negotiated_is_refused_before_it_is_read(void **state)
 {
 	(void)state;
 	struct swo_frame_header header = {.type = 1};
@@ -391,7 +391,7 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 	}
 }
 
-static void the_rate_of_channels_is_that_of_the_slowest_part_of_what_they_carried(void **state)
+static void the_rate_of_channels_is_that_of_their_slowest_part(void **state)
 {
 	(void)state;
 	struct swo_meter before[2] = {{.bytes = 5, .busy_ns = 7}}, after[2];
@@ -442,18 +442,17 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(good_uris_are_taken_apart),
 		cmocka_unit_test(bad_uris_are_refused_with_the_reason),
-		cmocka_unit_test(what_is_this_hosts_own_is_known_by_its_address),
-		cmocka_unit_test(sockets_within_a_host_keep_little_under_way_and_pace_nothing),
-		cmocka_unit_test(a_frame_of_any_size_arrives_whole_in_one_piece_or_two),
+		cmocka_unit_test(an_address_of_this_host_is_recognised),
+		cmocka_unit_test(sockets_within_a_host_have_small_buffers_and_no_pacing),
+		cmocka_unit_test(a_frame_of_any_size_arrives_complete_in_one_piece_or_two),
 		cmocka_unit_test(any_flipped_bit_of_header_or_payload_is_noticed),
 		cmocka_unit_test(a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost),
-		cmocka_unit_test(a_frame_longer_than_agreed_is_refused_before_any_of_it_is_read),
+		cmocka_unit_test(a_frame_longer_than_negotiated_is_refused_before_it_is_read),
 		cmocka_unit_test(a_unix_listener_is_its_owners_alone_and_cleans_up),
 		cmocka_unit_test(another_user_is_dropped_even_where_the_sockets_mode_lets_him_in),
 		cmocka_unit_test(plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted),
 		cmocka_unit_test(plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted),
-		cmocka_unit_test(
-			the_rate_of_channels_is_that_of_the_slowest_part_of_what_they_carried),
+		cmocka_unit_test(the_rate_of_channels_is_that_of_their_slowest_part),
 		cmocka_unit_test(only_frames_that_are_large_enough_are_metered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -118,7 +118,7 @@ static void frames_pass_and_what_is_left_in_a_buffer_counts_as_readable(void **s
 	rig_close(&rig);
 }
 
-static void nothing_of_it_can_be_read_on_the_way(void **state)
+static void no_plaintext_is_sent(void **state)
 {
 	(void)state;
 	static const char secret[] = "nobody else may read this";
@@ -183,7 +183,7 @@ static int receive_one(struct swo_conn *conn, uint64_t stall_ms, struct swo_erro
 	return swo_conn_recv(conn, &iov, 1, stall_ms, err);
 }
 
-static void an_orderly_end_and_a_cut_can_be_told_apart(void **state)
+static void an_orderly_close_and_a_lost_connection_are_distinguished(void **state)
 {
 	(void)state;
 	struct swo_error err;
@@ -206,7 +206,7 @@ static void an_orderly_end_and_a_cut_can_be_told_apart(void **state)
 	rig_close(&rig);
 }
 
-static void a_byte_that_was_changed_on_the_way_is_noticed(void **state)
+static void a_byte_that_was_changed_in_transit_is_detected(void **state)
 {
 	(void)state;
 	/* A record of the right form, of bytes that nobody encrypted. */
@@ -254,7 +254,7 @@ static void *shut_down(void *opaque)
 	return NULL;
 }
 
-static void a_shutdown_wakes_who_is_blocked(void **state)
+static void a_shutdown_wakes_blocked_threads(void **state)
 {
 	(void)state;
 	struct swo_error err;
@@ -368,7 +368,7 @@ static void only_the_one_that_authz_names_is_let_in(void **state)
 	rig_close(&rig);
 }
 
-static void who_shows_no_certificate_or_an_expired_one_is_told_so(void **state)
+static void a_peer_with_no_certificate_or_an_expired_one_gets_an_alert(void **state)
 {
 	(void)state;
 	struct serving serving;
@@ -463,7 +463,7 @@ static void a_key_that_others_can_read_is_refused(void **state)
 	rig_close(&rig);
 }
 
-static void a_shared_key_has_to_be_the_same_and_known(void **state)
+static void a_shared_key_has_to_match(void **state)
 {
 	(void)state;
 	struct rig rig;
@@ -510,7 +510,7 @@ static void certificates_on_one_end_and_a_shared_key_on_the_other_do_not_meet(vo
 	rig_close(&x509);
 }
 
-static void a_plain_end_and_one_with_tls_both_hear_what_is_wrong(void **state)
+static void a_plain_peer_and_one_with_tls_both_report_the_mismatch(void **state)
 {
 	(void)state;
 	struct swo_frame_header header = {.type = 1};
@@ -562,23 +562,23 @@ int main(void)
 		cmocka_unit_test(with_certificates_both_ways_at_once_all_arrives),
 		cmocka_unit_test(with_a_shared_key_both_ways_at_once_all_arrives),
 		cmocka_unit_test(frames_pass_and_what_is_left_in_a_buffer_counts_as_readable),
-		cmocka_unit_test(nothing_of_it_can_be_read_on_the_way),
+		cmocka_unit_test(no_plaintext_is_sent),
 		cmocka_unit_test(a_peer_that_renews_its_keys_and_wants_ours_renewed_is_followed),
-		cmocka_unit_test(an_orderly_end_and_a_cut_can_be_told_apart),
-		cmocka_unit_test(a_byte_that_was_changed_on_the_way_is_noticed),
+		cmocka_unit_test(an_orderly_close_and_a_lost_connection_are_distinguished),
+		cmocka_unit_test(a_byte_that_was_changed_in_transit_is_detected),
 		cmocka_unit_test(a_stalled_peer_is_a_timeout_in_either_direction),
-		cmocka_unit_test(a_shutdown_wakes_who_is_blocked),
+		cmocka_unit_test(a_shutdown_wakes_blocked_threads),
 		cmocka_unit_test(a_certificate_of_another_ca_is_refused_by_either_end),
 		cmocka_unit_test(a_host_name_that_the_certificate_does_not_carry_is_refused),
 		cmocka_unit_test(a_revoked_certificate_is_refused),
 		cmocka_unit_test(only_the_one_that_authz_names_is_let_in),
-		cmocka_unit_test(who_shows_no_certificate_or_an_expired_one_is_told_so),
+		cmocka_unit_test(a_peer_with_no_certificate_or_an_expired_one_gets_an_alert),
 		cmocka_unit_test(
 			credentials_that_cannot_work_are_refused_by_their_file_before_any_connection),
 		cmocka_unit_test(a_key_that_others_can_read_is_refused),
-		cmocka_unit_test(a_shared_key_has_to_be_the_same_and_known),
+		cmocka_unit_test(a_shared_key_has_to_match),
 		cmocka_unit_test(certificates_on_one_end_and_a_shared_key_on_the_other_do_not_meet),
-		cmocka_unit_test(a_plain_end_and_one_with_tls_both_hear_what_is_wrong),
+		cmocka_unit_test(a_plain_peer_and_one_with_tls_both_report_the_mismatch),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,7 +97,7 @@ static struct swo_journal_info look(enum swo_journal_side side)
 	return info;
 }
 
-static void what_was_written_is_read(void **state)
+static void a_written_record_is_read_back(void **state)
 {
 	(void)state;
 	struct swo_journal *journal = begin(SWO_JOURNAL_SOURCE);
@@ -157,7 +157,7 @@ static void without_space_there_is_an_error_and_no_journal(void **state)
 	free(list);
 }
 
-static void an_id_that_is_none_never_becomes_a_path(void **state)
+static void an_invalid_id_never_becomes_a_path(void **state)
 {
 	(void)state;
 	static const char *const bad[] = {"", "x", "../../../../../../etc/passwd-aaaaaaaa",
@@ -302,7 +302,7 @@ static void expect_damage(const char *what)
 		-1);
 }
 
-static void any_flipped_byte_of_a_record_is_found_and_never_a_yes(void **state)
+static void any_flipped_byte_of_a_record_is_detected_and_never_proves_anything(void **state)
 {
 	(void)state;
 	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
@@ -326,7 +326,7 @@ static void any_flipped_byte_of_a_record_is_found_and_never_a_yes(void **state)
 	assert_int_equal(swo_journal_may_boot(dir, "db", NULL), 0);
 }
 
-static void any_other_length_is_found_and_never_a_yes(void **state)
+static void any_other_length_is_detected_and_never_proves_anything(void **state)
 {
 	(void)state;
 	static const off_t lengths[] = {
@@ -370,7 +370,7 @@ static void a_lost_or_moved_record_is_found(void **state)
 /* Who may touch it:
  */
 
-static void what_others_may_write_is_no_journal(void **state)
+static void a_journal_that_others_may_write_is_refused(void **state)
 {
 	(void)state;
 	struct swo_journal_info info;
@@ -542,7 +542,7 @@ static void a_vm_that_may_run_elsewhere_is_not_started_and_the_error_says_what_s
 	}
 }
 
-static void a_word_settles_the_journal_of_a_dead_process_and_only_that(void **state)
+static void an_operator_resolves_the_journal_of_a_dead_process_only(void **state)
 {
 	(void)state;
 	struct swo_journal *journal;
@@ -586,24 +586,24 @@ static void only_settled_journals_of_the_same_vm_are_forgotten(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		journal_test(what_was_written_is_read),
+		journal_test(a_written_record_is_read_back),
 		journal_test(it_has_all_its_room_and_its_mode_before_it_is_needed),
 		journal_test(without_space_there_is_an_error_and_no_journal),
-		journal_test(an_id_that_is_none_never_becomes_a_path),
+		journal_test(an_invalid_id_never_becomes_a_path),
 		journal_test(a_migration_has_one_journal_a_side),
 		journal_test(of_many_processes_that_begin_a_journal_one_does),
 		journal_test(where_one_may_not_write_there_is_an_error_and_no_journal),
 		journal_test(records_come_in_an_order_that_makes_sense_or_not_at_all),
-		journal_test(any_flipped_byte_of_a_record_is_found_and_never_a_yes),
-		journal_test(any_other_length_is_found_and_never_a_yes),
+		journal_test(any_flipped_byte_of_a_record_is_detected_and_never_proves_anything),
+		journal_test(any_other_length_is_detected_and_never_proves_anything),
 		journal_test(a_lost_or_moved_record_is_found),
-		journal_test(what_others_may_write_is_no_journal),
+		journal_test(a_journal_that_others_may_write_is_refused),
 		journal_test(the_directory_is_its_owners_alone),
 		journal_test(a_target_s_journal_proves_no_more_than_it_can),
 		journal_test(after_the_host_s_death_only_a_durable_journal_is_complete),
 		journal_test(
 			a_vm_that_may_run_elsewhere_is_not_started_and_the_error_says_what_settles_it),
-		journal_test(a_word_settles_the_journal_of_a_dead_process_and_only_that),
+		journal_test(an_operator_resolves_the_journal_of_a_dead_process_only),
 		journal_test(only_settled_journals_of_the_same_vm_are_forgotten),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,7 +57,7 @@ static bool is_dirty(struct swo_ram *ram, uint64_t page)
 	return swo_ram_region(ram, region)->dirty[at / 64] >> (at % 64) & 1;
 }
 
-static void a_device_is_asked_for_all_of_ram_and_believed(void **state)
+static void a_device_reports_for_all_of_ram(void **state)
 {
 	(void)state;
 	static const uint64_t written[] = {
@@ -132,7 +132,7 @@ static void without_a_log_all_of_ram_is_dirty(void **state)
 	expect_no_log(true, false, UINT64_C(1) << 63, 1);
 }
 
-static void a_failing_report_marks_all_and_says_so_once(void **state)
+static void a_failing_report_marks_all_and_is_logged_once(void **state)
 {
 	(void)state;
 	struct setting s;
@@ -154,10 +154,10 @@ static void a_failing_report_marks_all_and_says_so_once(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_device_is_asked_for_all_of_ram_and_believed),
+		cmocka_unit_test(a_device_reports_for_all_of_ram),
 		cmocka_unit_test(larger_pages_of_a_device_are_all_of_their_pages),
 		cmocka_unit_test(without_a_log_all_of_ram_is_dirty),
-		cmocka_unit_test(a_failing_report_marks_all_and_says_so_once),
+		cmocka_unit_test(a_failing_report_marks_all_and_is_logged_once),
 	};
 
 	swo_log_set(SWO_LOG_WARN, count_warning, NULL);

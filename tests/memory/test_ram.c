@@ -70,7 +70,7 @@ static void there_is_room_for_sixteen_regions_and_no_more(void **state)
 	swo_ram_free(ram);
 }
 
-static void a_new_regions_file_cannot_be_resized_by_who_gets_it(void **state)
+static void a_new_regions_file_cannot_be_resized_by_its_receiver(void **state)
 {
 	(void)state;
 	struct swo_ram *ram = one_region(4);
@@ -353,7 +353,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(regions_that_make_no_sense_are_refused),
 		cmocka_unit_test(there_is_room_for_sixteen_regions_and_no_more),
-		cmocka_unit_test(a_new_regions_file_cannot_be_resized_by_who_gets_it),
+		cmocka_unit_test(a_new_regions_file_cannot_be_resized_by_its_receiver),
 		cmocka_unit_test(a_given_fd_is_mapped_and_stays_the_callers_on_failure),
 		cmocka_unit_test(an_address_is_found_only_within_one_region),
 		cmocka_unit_test(runs_are_found_across_word_borders_and_cut_to_size),

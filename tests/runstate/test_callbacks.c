@@ -156,7 +156,7 @@ static void a_handler_added_during_a_pass_counts_from_the_next_one(void **state)
 	trail_close(&t);
 }
 
-static void a_slow_handler_added_in_its_own_depth_is_not_met_halfway(void **state)
+static void a_slow_handler_added_in_its_own_depth_is_not_called_halfway(void **state)
 {
 	(void)state;
 	struct trail t;
@@ -457,7 +457,7 @@ int main(void)
 		cmocka_unit_test(a_slow_handler_that_removes_itself_in_launch_is_joined_once),
 		cmocka_unit_test(a_slow_handler_that_removes_itself_in_join_is_joined_once),
 		cmocka_unit_test(a_handler_added_during_a_pass_counts_from_the_next_one),
-		cmocka_unit_test(a_slow_handler_added_in_its_own_depth_is_not_met_halfway),
+		cmocka_unit_test(a_slow_handler_added_in_its_own_depth_is_not_called_halfway),
 		cmocka_unit_test(a_nested_change_is_refused),
 		cmocka_unit_test(a_concurrent_change_is_refused),
 		cmocka_unit_test(removal_from_another_thread_waits_for_the_join),

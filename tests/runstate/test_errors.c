@@ -140,7 +140,7 @@ static void handlers_without_that_callback_were_not_called(void **state)
 	trail_close(&t);
 }
 
-static void an_error_on_the_way_back_stops_nothing_and_hides_nothing(void **state)
+static void an_error_during_roll_back_stops_and_hides_nothing(void **state)
 {
 	(void)state;
 	struct cast c;
@@ -200,7 +200,7 @@ static int wordless(void *opaque, bool running, enum swo_run_state to, struct sw
 	return -1;
 }
 
-static void a_callback_that_fails_without_a_word_is_named(void **state)
+static void a_callback_that_fails_without_a_text_is_named(void **state)
 {
 	(void)state;
 	struct trail t;
@@ -247,10 +247,10 @@ int main(void)
 		cmocka_unit_test(a_failed_launch_is_never_joined),
 		cmocka_unit_test(slow_handlers_go_back_in_parallel_too),
 		cmocka_unit_test(handlers_without_that_callback_were_not_called),
-		cmocka_unit_test(an_error_on_the_way_back_stops_nothing_and_hides_nothing),
+		cmocka_unit_test(an_error_during_roll_back_stops_and_hides_nothing),
 		cmocka_unit_test(continue_calls_everyone_and_reports_the_first_and_the_rest),
 		cmocka_unit_test(continue_goes_on_after_a_failed_launch),
-		cmocka_unit_test(a_callback_that_fails_without_a_word_is_named),
+		cmocka_unit_test(a_callback_that_fails_without_a_text_is_named),
 		cmocka_unit_test(one_that_was_removed_is_not_taken_back),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

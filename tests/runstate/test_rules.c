@@ -81,7 +81,7 @@ static void callbacks_learn_the_direction_and_the_new_state(void **state)
 	trail_close(&t);
 }
 
-static void between_two_stopped_states_nobody_is_called(void **state)
+static void between_two_stopped_states_no_handler_is_called(void **state)
 {
 	(void)state;
 	struct trail t;
@@ -223,7 +223,7 @@ int main(void)
 		cmocka_unit_test(stop_is_the_exact_reverse_ties_included),
 		cmocka_unit_test(every_prepare_comes_before_any_change),
 		cmocka_unit_test(callbacks_learn_the_direction_and_the_new_state),
-		cmocka_unit_test(between_two_stopped_states_nobody_is_called),
+		cmocka_unit_test(between_two_stopped_states_no_handler_is_called),
 		cmocka_unit_test(a_slow_handler_surrounds_every_rank_of_its_depth),
 		cmocka_unit_test(a_slow_handler_is_joined_after_every_sibling_handler_of_its_depth),
 		cmocka_unit_test(join_at_depth_lets_no_other_depth_in_between),

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * accel.c - choosing an accelerator, and the rules that hold for either: what may be
- * asked when.
+ * accel.c - selects an accelerator, and checks the order of calls for both kinds.
  */
 #include "internal.h"
 
@@ -11,8 +10,9 @@ int vmm_accel_create(
 	struct swo_error why = {0};
 
 	if (!config->vcpus || config->vcpus > GUEST_VCPUS_MAX)
-		return swo_error_set(err, SWO_E_INVALID, 0, "%u vCPUs: 1 to %d are possible",
-			config->vcpus, GUEST_VCPUS_MAX);
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"invalid number of vCPUs: %u, expected 1 to %d", config->vcpus,
+			GUEST_VCPUS_MAX);
 	if (!swo_ram_host(config->ram, 0, GUEST_RAM_MIN))
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"the guest needs one RAM region at address 0 of at least %u MiB",
@@ -22,7 +22,7 @@ int vmm_accel_create(
 	if (!accel_kvm_new(config, out, &why))
 		return 0;
 	if (config->kind == VMM_ACCEL_AUTO && why.code == SWO_E_UNSUPPORTED) {
-		swo_log(SWO_LOG_INFO, "%s; the native accelerator is used", why.text);
+		swo_log(SWO_LOG_INFO, "%s; using the native accelerator", why.text);
 		return accel_native_new(config, out, err);
 	}
 	if (err)
@@ -44,7 +44,8 @@ const char *vmm_accel_name(const struct vmm_accel *accel)
 int vmm_accel_boot(struct vmm_accel *accel, struct swo_error *err)
 {
 	if (!accel->paused || accel->entered)
-		return swo_error_set(err, SWO_E_STATE, 0, "the guest was booted or loaded before");
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "the guest has already been booted or loaded");
 	if (accel_guest_load(accel, err) || accel->ops->boot(accel, err))
 		return -1;
 	accel->entered = true;
@@ -54,7 +55,8 @@ int vmm_accel_boot(struct vmm_accel *accel, struct swo_error *err)
 void vmm_accel_resume(struct vmm_accel *accel)
 {
 	if (!accel->entered) {
-		swo_log(SWO_LOG_ERROR, "the vCPUs have nothing to run: neither booted nor loaded");
+		swo_log(SWO_LOG_ERROR,
+			"cannot resume the vCPUs: the guest has been neither booted nor loaded");
 		return;
 	}
 	accel->paused = false;
@@ -74,14 +76,16 @@ int vmm_accel_pause(struct vmm_accel *accel, swo_deadline deadline, struct swo_e
 int vmm_accel_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err)
 {
 	if (!accel->paused)
-		return swo_error_set(err, SWO_E_STATE, 0, "vCPUs can be saved only while paused");
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"cannot save the vCPUs: they are running; pause them first");
 	return accel->ops->save(accel, out, err);
 }
 
 int vmm_accel_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_error *err)
 {
 	if (!accel->paused)
-		return swo_error_set(err, SWO_E_STATE, 0, "vCPUs can be loaded only while paused");
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"cannot load the vCPUs: they are running; pause them first");
 	if (accel->ops->load(accel, data, len, err))
 		return -1;
 	accel->entered = true;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * blob.c - the bytes of a saved accelerator: a head and tagged records. What is
- * read here came over a network: every length is checked before it is used.
+ * blob.c - the saved state of an accelerator: a header and tagged records. It arrives over a
+ * network: every length is checked before use.
  */
 #include "internal.h"
 
@@ -59,16 +59,15 @@ int blob_open(struct blob_reader *reader, const void *data, size_t len, uint32_t
 
 	if (len < sizeof(start) || len > BLOB_SIZE_MAX ||
 		memcmp(data, blob_magic, sizeof(blob_magic)))
-		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"vCPU state: %zu bytes that are not a saved state", len);
+		return swo_error_set(
+			err, SWO_E_CORRUPT, 0, "malformed vCPU state: no header in %zu bytes", len);
 	memcpy(&start, data, sizeof(start));
 	if (start.version != BLOB_VERSION)
-		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"vCPU state: version %u, this program reads %u", start.version,
-			BLOB_VERSION);
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "vCPU state: version %u, expected %u",
+			start.version, BLOB_VERSION);
 	if (start.kind != kind || start.vcpus != vcpus)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"vCPU state: of %u vCPUs under %s accelerator, this VM has %u under %s",
+			"vCPU state: %u vCPUs of the %s accelerator, expected %u of %s",
 			start.vcpus, kind_name(start.kind), vcpus, kind_name(kind));
 	reader->at = (const uint8_t *)data + sizeof(start);
 	reader->left = len - sizeof(start);
@@ -82,18 +81,20 @@ int blob_next(struct blob_reader *reader, struct blob_record *record, const void
 	if (!reader->records) {
 		if (reader->left)
 			return swo_error_set(err, SWO_E_CORRUPT, 0,
-				"vCPU state: %zu bytes after its end", reader->left);
+				"malformed vCPU state: %zu bytes after the last record",
+				reader->left);
 		return 0;
 	}
 	if (reader->left < sizeof(*record))
-		return swo_error_set(err, SWO_E_CORRUPT, 0, "vCPU state: it is cut short");
+		return swo_error_set(
+			err, SWO_E_CORRUPT, 0, "truncated vCPU state: incomplete record header");
 	memcpy(record, reader->at, sizeof(*record));
 	if (record->length > reader->left - sizeof(*record))
-		return swo_error_set(
-			err, SWO_E_CORRUPT, 0, "vCPU state: record %u is cut short", record->tag);
+		return swo_error_set(err, SWO_E_CORRUPT, 0,
+			"truncated vCPU state: incomplete record %u", record->tag);
 	if (record->zero)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"vCPU state: record %u has a damaged head", record->tag);
+			"malformed vCPU state: header of record %u", record->tag);
 	*data = reader->at + sizeof(*record);
 	reader->at += sizeof(*record) + record->length;
 	reader->left -= sizeof(*record) + record->length;

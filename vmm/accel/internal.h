@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - what the accelerators share: the object behind struct vmm_accel, what
- * each kind implements, and the records of a saved state.
+ * internal.h - shared by the accelerators: the object behind struct vmm_accel, the operations
+ * of each kind, and the records of a saved state.
  */
 #ifndef VMM_ACCEL_INTERNAL_H
 #define VMM_ACCEL_INTERNAL_H
@@ -12,7 +12,7 @@
 
 struct accel_ops {
 	const char *name;
-	/* Frees itself, also when only half made. */
+	/* Frees the object, also a partly created one. */
 	void (*free)(struct vmm_accel *accel);
 	/* The image and the boot page are in RAM: sets the vCPUs to the entry. */
 	int (*boot)(struct vmm_accel *accel, struct swo_error *err);
@@ -32,16 +32,16 @@ struct accel_ops {
 		struct swo_error *err);
 };
 
-/* Each kind has this first in its own struct. */
+/* Each kind embeds this first in its own struct. */
 struct vmm_accel {
 	const struct accel_ops *ops;
 	struct vmm_accel_config config;
 	struct swo_ram *ram;
-	bool entered; /* booted or loaded: there is something to run */
-	bool paused;  /* all vCPUs are out of the guest */
+	bool entered; /* booted or loaded */
+	bool paused;  /* all vCPUs have left the guest */
 };
 
-/* SWO_E_UNSUPPORTED when there is no usable /dev/kvm. */
+/* SWO_E_UNSUPPORTED if /dev/kvm is not usable. */
 int accel_kvm_new(
 	const struct vmm_accel_config *config, struct vmm_accel **out, struct swo_error *err);
 int accel_native_new(
@@ -55,9 +55,9 @@ int accel_guest_load(struct vmm_accel *accel, struct swo_error *err);
 /* Records of a saved state (blob.c) */
 
 /*
- * "SWOVCPUS", u32 version, u32 kind, u32 vcpus, u32 records; then each record: u32 tag, u32 index,
- * u32 length, u32 zero, the bytes. All little-endian. A reader knows every tag it meets; it checks
- * lengths itself.
+ * "SWOVCPUS", u32 version, u32 kind, u32 vcpus, u32 records; then each record: u32 tag, u32
+ * index, u32 length, u32 zero, the bytes. All little-endian. A reader rejects unknown tags and
+ * checks the lengths.
  */
 #define BLOB_KIND_KVM	 1u
 #define BLOB_KIND_NATIVE 2u
@@ -70,7 +70,7 @@ struct blob_record {
 	uint32_t zero;
 };
 
-/* Writes the head; records are counted by the caller beforehand. */
+/* Writes the header; the caller has counted the records. */
 int blob_head(struct swo_buf *out, uint32_t kind, uint32_t vcpus, uint32_t records,
 	struct swo_error *err);
 int blob_put(struct swo_buf *out, uint32_t tag, uint32_t index, const void *data, size_t length,
@@ -79,12 +79,12 @@ int blob_put(struct swo_buf *out, uint32_t tag, uint32_t index, const void *data
 struct blob_reader {
 	const uint8_t *at;
 	size_t left;
-	uint32_t records; /* still to come */
+	uint32_t records; /* remaining */
 };
-/* Checks head, kind and number of vCPUs. */
+/* Checks header, kind and number of vCPUs. */
 int blob_open(struct blob_reader *reader, const void *data, size_t len, uint32_t kind,
 	uint32_t vcpus, struct swo_error *err);
-/* 1 and a record, 0 at a proper end, -1 and SWO_E_CORRUPT. *data points into the blob. */
+/* 1 and a record, 0 at the end, -1 and SWO_E_CORRUPT. *data points into the blob. */
 int blob_next(struct blob_reader *reader, struct blob_record *record, const void **data,
 	struct swo_error *err);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kvm.c - the KVM accelerator: making the VM and its vCPUs, and their first state.
+ * kvm.c - the KVM accelerator: creates the VM and its vCPUs, and sets their initial state.
  * Interface: the kernel's Documentation/virt/kvm/api.rst.
  */
 #include "kvm.h"
@@ -15,14 +15,17 @@
 
 #define CPUID_MAX 256
 
-/* Three pages and one that Intel hosts need in the guest's space, just under the firmware's. */
+/*
+ * Three pages, plus one that Intel hosts need in the guest's address space, just below the
+ * firmware.
+ */
 #define TSS_GPA		 0xfffbd000ul
 #define IDENTITY_MAP_GPA 0xfffbc000ull
 
 static int unsupported(struct swo_error *err, int errnum, const char *what)
 {
 	return swo_error_set(err, SWO_E_UNSUPPORTED, errnum,
-		"KVM: %s; use the native accelerator where /dev/kvm does not work", what);
+		"KVM: %s; use the native accelerator (--accel native)", what);
 }
 
 static int open_kvm(struct kvm *kvm, struct swo_error *err)
@@ -47,10 +50,10 @@ static int open_kvm(struct kvm *kvm, struct swo_error *err)
 	if (kvm->kvm_fd < 0)
 		return unsupported(err, errno, "/dev/kvm");
 	if (ioctl(kvm->kvm_fd, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return unsupported(err, 0, "not the API version that all kernels have had");
+		return unsupported(err, 0, "unknown API version");
 	kvm->vm_fd = ioctl(kvm->kvm_fd, KVM_CREATE_VM, 0);
 	if (kvm->vm_fd < 0)
-		return unsupported(err, errno, "no VM can be created");
+		return unsupported(err, errno, "cannot create a VM");
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(needed); i++)
 		if (ioctl(kvm->vm_fd, KVM_CHECK_EXTENSION, needed[i].cap) <= 0)
 			return unsupported(err, 0, needed[i].name);
@@ -74,20 +77,23 @@ static int set_up_vm(struct kvm *kvm, struct swo_error *err)
 
 	if (ioctl(kvm->vm_fd, KVM_SET_TSS_ADDR, TSS_GPA) ||
 		ioctl(kvm->vm_fd, KVM_SET_IDENTITY_MAP_ADDR, &identity))
-		return swo_error_set(err, SWO_E_IO, errno, "KVM: setting the TSS address");
+		return swo_error_set(err, SWO_E_IO, errno, "KVM: cannot set the TSS address");
 	if (ioctl(kvm->vm_fd, KVM_CREATE_IRQCHIP, 0))
-		return unsupported(err, errno, "the interrupt controller cannot be created");
+		return unsupported(err, errno, "cannot create the interrupt controller");
 	for (unsigned i = 0; i < swo_ram_count(ram); i++) {
 		const struct swo_ram_region *region = swo_ram_region(ram, i);
 
 		if (set_slot(kvm, i, region->gpa, region->size, region->host))
 			return swo_error_set(err, SWO_E_IO, errno,
-				"KVM: RAM region '%s' cannot be a memory slot", region->name);
+				"KVM: cannot set a memory slot for RAM region '%s'", region->name);
 	}
 	return 0;
 }
 
-/* The host's, without nested virtualisation (whose state is not saved), with the APIC's number. */
+/*
+ * The host's CPUID, without nested virtualisation (whose state is not saved), with the vCPU's
+ * APIC ID.
+ */
 static int set_cpuid(struct kvm *kvm, struct kvm_vcpu *vcpu, struct swo_error *err)
 {
 	swo_autofree struct kvm_cpuid2 *cpuid =
@@ -120,12 +126,12 @@ static int create_vcpu(struct kvm *kvm, struct kvm_vcpu *vcpu, struct swo_error 
 	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, vcpu->index);
 	if (vcpu->fd < 0)
 		return swo_error_set(
-			err, SWO_E_NO_MEMORY, errno, "KVM: vCPU %u cannot be created", vcpu->index);
+			err, SWO_E_NO_MEMORY, errno, "KVM: cannot create vCPU %u", vcpu->index);
 	vcpu->run = mmap(NULL, kvm->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
 	if (vcpu->run == MAP_FAILED) {
 		vcpu->run = NULL;
-		return swo_error_set(
-			err, SWO_E_NO_MEMORY, errno, "KVM: vCPU %u: its run page", vcpu->index);
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno,
+			"KVM: cannot map the run page of vCPU %u", vcpu->index);
 	}
 	return set_cpuid(kvm, vcpu, err);
 }
@@ -135,7 +141,8 @@ static int create_vcpus(struct kvm *kvm, struct swo_error *err)
 	int size = ioctl(kvm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
 
 	if (size < (int)sizeof(struct kvm_run))
-		return swo_error_set(err, SWO_E_IO, 0, "KVM: a run page of %d bytes", size);
+		return swo_error_set(
+			err, SWO_E_IO, 0, "KVM: run page of %d bytes, too small", size);
 	kvm->run_size = (size_t)size;
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++) {
 		kvm->vcpus[i].kvm = kvm;
@@ -162,7 +169,7 @@ static void set_segment(struct kvm_segment *segment, uint16_t selector, bool cod
 	};
 }
 
-/* 64-bit mode at once: what guest/metal.c expects at its entry. */
+/* 64-bit mode at once, which guest/metal.c expects at its entry. */
 static int boot_vcpu(struct kvm_vcpu *vcpu, struct swo_error *err)
 {
 	struct kvm_mp_state runnable = {.mp_state = KVM_MP_STATE_RUNNABLE};
@@ -186,8 +193,8 @@ static int boot_vcpu(struct kvm_vcpu *vcpu, struct swo_error *err)
 	sregs.efer = 0x500; /* LME LMA */
 	if (ioctl(vcpu->fd, KVM_SET_SREGS, &sregs) || ioctl(vcpu->fd, KVM_SET_REGS, &regs) ||
 		ioctl(vcpu->fd, KVM_SET_MP_STATE, &runnable))
-		return swo_error_set(
-			err, SWO_E_IO, errno, "KVM: vCPU %u: its first state", vcpu->index);
+		return swo_error_set(err, SWO_E_IO, errno,
+			"KVM: cannot set the initial state of vCPU %u", vcpu->index);
 	return 0;
 }
 
@@ -199,13 +206,13 @@ static int kvm_boot(struct vmm_accel *accel, struct swo_error *err)
 	return 0;
 }
 
-/* RAM has the first slots. */
+/* RAM uses the first slots. */
 static int kvm_map(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t size, void *host,
 	struct swo_error *err)
 {
 	if (!set_slot(kvm_of(accel), swo_ram_count(accel->ram) + slot, gpa, size, host))
 		return 0;
-	return swo_error_set(err, SWO_E_IO, errno, "KVM: memory slot %u at 0x%llx",
+	return swo_error_set(err, SWO_E_IO, errno, "KVM: cannot set memory slot %u at 0x%llx",
 		swo_ram_count(accel->ram) + slot, (unsigned long long)gpa);
 }
 
@@ -222,7 +229,7 @@ static void kvm_free(struct vmm_accel *accel)
 	struct kvm *kvm = kvm_of(accel);
 
 	if (!kvm_vcpus_end(kvm)) {
-		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device and is left behind");
+		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device; leaking it");
 		swo_leak_hung(accel);
 		return;
 	}

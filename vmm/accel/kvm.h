@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kvm.h - the KVM accelerator inside: the VM, its vCPU threads, the state that is
- * saved, the interrupt routes.
+ * kvm.h - private to the KVM accelerator: the VM, its vCPU threads, the saved state, the
+ * interrupt routes.
  */
 #ifndef VMM_ACCEL_KVM_H
 #define VMM_ACCEL_KVM_H
@@ -25,7 +25,7 @@ struct kvm_vcpu {
 	pthread_t thread;
 	bool started;
 	bool parked;
-	bool dead; /* cannot go on; bus.failed was told */
+	bool dead; /* cannot continue; bus.failed was called */
 };
 
 struct kvm_vector {
@@ -43,13 +43,13 @@ struct kvm {
 	int vm_fd;
 	size_t run_size;
 	uint32_t xsave_size;
-	uint32_t msr_count; /* of those that are saved, what this host has */
+	uint32_t msr_count; /* number of saved MSRs that this host has */
 	uint32_t msrs[KVM_MSRS_MAX];
 	struct kvm_vcpu *vcpus;
 
 	pthread_mutex_t mutex;
 	pthread_cond_t changed; /* run, quit, parked, exited */
-	bool run;		/* atomic: vCPUs look at it without the mutex */
+	bool run;		/* atomic: vCPUs read it without the mutex */
 	bool quit;
 	unsigned parked;
 	unsigned exited;
@@ -59,7 +59,7 @@ struct kvm {
 	pthread_mutex_t msi_mutex;
 	unsigned msi_count;
 	struct kvm_vector msis[KVM_MSIS_MAX];
-	struct kvm_irq_routing *routes; /* room for all of them */
+	struct kvm_irq_routing *routes; /* allocated for all routes */
 };
 
 static inline struct kvm *kvm_of(struct vmm_accel *accel)
@@ -67,23 +67,23 @@ static inline struct kvm *kvm_of(struct vmm_accel *accel)
 	return (struct kvm *)accel;
 }
 
-/* Kvm_vcpu.c: threads */
+/* kvm_vcpu.c: threads */
 
 int kvm_vcpus_start(struct kvm *kvm, struct swo_error *err);
-/* false: a thread hangs in a device's callback and keeps what it may touch. */
+/* false: a thread hangs in a device's callback, and its memory must be kept. */
 bool kvm_vcpus_end(struct kvm *kvm);
 void kvm_resume(struct vmm_accel *accel);
 int kvm_pause(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *err);
 
-/* Kvm_state.c: what is saved */
+/* kvm_state.c: the saved state */
 
-/* Allocates what save and load need, so that they need nothing in the downtime. */
+/* Allocates the buffers of save and load, so that neither allocates during the downtime. */
 int kvm_state_prepare(struct kvm *kvm, struct swo_error *err);
 void kvm_state_free(struct kvm *kvm);
 int kvm_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err);
 int kvm_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_error *err);
 
-/* Kvm_msi.c: interrupts */
+/* kvm_msi.c: interrupts */
 
 int kvm_msi_prepare(struct kvm *kvm, struct swo_error *err);
 int kvm_msi_add(struct vmm_accel *accel, int eventfd, unsigned *handle, struct swo_error *err);

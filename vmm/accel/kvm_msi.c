@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kvm_msi.c - interrupts under KVM: each vector's eventfd is an irqfd on a GSI of its
- * own, and the routing table says what message that GSI is.
+ * kvm_msi.c - interrupts under KVM: each vector's eventfd is an irqfd on a separate GSI, and
+ * the routing table maps that GSI to the message.
  *
- * A masked vector has no irqfd: its eventfd keeps the count, and KVM looks at it when
- * the irqfd comes back. Its route stays, so that masking costs no new table.
+ * A masked vector has no irqfd: its eventfd keeps the count, and KVM checks it when the irqfd
+ * is attached again. Its route stays, so that masking needs no new table.
  */
 #include "kvm.h"
 
@@ -17,11 +17,12 @@ int kvm_msi_prepare(struct kvm *kvm, struct swo_error *err)
 	kvm->routes =
 		calloc(1, sizeof(*kvm->routes) + KVM_MSIS_MAX * sizeof(kvm->routes->entries[0]));
 	if (!kvm->routes)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "KVM: interrupt routes");
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "KVM: out of memory for interrupt routes");
 	return 0;
 }
 
-/* The table is always set as a whole. The guest has no device on the I/O APIC's pins. */
+/* KVM only sets complete tables. The guest has no device on the I/O APIC's pins. */
 static int set_routes(struct kvm *kvm, struct swo_error *err)
 {
 	struct kvm_irq_routing *table = kvm->routes;
@@ -41,7 +42,8 @@ static int set_routes(struct kvm *kvm, struct swo_error *err)
 		};
 	}
 	if (ioctl(kvm->vm_fd, KVM_SET_GSI_ROUTING, table))
-		return swo_error_set(err, SWO_E_IO, errno, "KVM: %u interrupt routes", table->nr);
+		return swo_error_set(
+			err, SWO_E_IO, errno, "KVM: cannot set %u interrupt routes", table->nr);
 	return 0;
 }
 
@@ -54,8 +56,8 @@ static int set_irqfd(struct kvm *kvm, unsigned handle, bool on, struct swo_error
 	};
 
 	if (ioctl(kvm->vm_fd, KVM_IRQFD, &irqfd))
-		return swo_error_set(
-			err, SWO_E_IO, errno, "KVM: interrupt vector %u: irqfd", handle);
+		return swo_error_set(err, SWO_E_IO, errno,
+			"KVM: cannot set the irqfd of interrupt vector %u", handle);
 	return 0;
 }
 
@@ -83,7 +85,7 @@ int kvm_msi_add(struct vmm_accel *accel, int eventfd, unsigned *handle, struct s
 	return 0;
 }
 
-/* Under the mutex. A masked vector's message is only noted: the guest writes it in pieces. */
+/* With the mutex held. A masked vector's message is only stored: the guest writes it in parts. */
 static int apply(struct kvm *kvm, unsigned handle, uint64_t addr, uint32_t data, bool masked,
 	struct swo_error *err)
 {
@@ -125,8 +127,7 @@ int kvm_msi_set(struct vmm_accel *accel, unsigned handle, uint64_t addr, uint32_
 	if (handle < kvm->msi_count && kvm->msis[handle].used)
 		rc = apply(kvm, handle, addr, data, masked, err);
 	else
-		rc = swo_error_set(
-			err, SWO_E_INVALID, 0, "there is no interrupt vector %u", handle);
+		rc = swo_error_set(err, SWO_E_INVALID, 0, "unknown interrupt vector %u", handle);
 	pthread_mutex_unlock(&kvm->msi_mutex);
 	return rc;
 }
@@ -140,7 +141,7 @@ void kvm_msi_del(struct vmm_accel *accel, unsigned handle)
 	if (handle < kvm->msi_count && kvm->msis[handle].used) {
 		if (!kvm->msis[handle].masked && set_irqfd(kvm, handle, false, &err))
 			swo_log(SWO_LOG_WARN, "%s", err.text);
-		/* The route of a GSI that nothing raises does no harm; the next table drops it. */
+		/* The route of an unused GSI is harmless; the next table drops it. */
 		kvm->msis[handle].used = false;
 	}
 	pthread_mutex_unlock(&kvm->msi_mutex);

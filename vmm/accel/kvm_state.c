@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kvm_state.c - all that KVM knows of the vCPUs and the interrupt controllers: read, put
- * into records, read from records, set.
+ * kvm_state.c - KVM's state of the vCPUs and the interrupt controllers: reads it, writes it to
+ * records, parses records, sets it.
  *
- * A record holds one struct of KVM's ABI (linux/kvm.h, asm/kvm.h), whose sizes are
- * asserted here. Loading first checks everything, then keeps what was, then sets; if
- * the kernel refuses a value, what was is set again.
+ * A record contains one struct of KVM's ABI (linux/kvm.h, asm/kvm.h), whose size is asserted
+ * here. Loading first checks all records, then saves the previous state, then sets the new one;
+ * if the kernel rejects a value, the previous state is restored.
  */
 #include "kvm.h"
 
@@ -26,7 +26,7 @@ static_assert(sizeof(struct kvm_clock_data) == 48, "KVM ABI");
 static_assert(sizeof(struct kvm_msr_entry) == 16, "KVM ABI");
 static_assert(sizeof(struct kvm_xsave) == 4096, "KVM ABI");
 
-/* Intel SDM volume 4, AMD64 volume 2 appendix A, and KVM's own (asm/kvm_para.h). */
+/* Sources: Intel SDM volume 4, AMD64 volume 2 appendix A, and asm/kvm_para.h for KVM's own. */
 static const uint32_t msr_list[] = {
 	0x10,	    /* TSC */
 	0x3b,	    /* TSC_ADJUST */
@@ -55,7 +55,7 @@ static const uint32_t msr_list[] = {
 static_assert(MSRS <= KVM_MSRS_MAX, "kvm.h");
 #define MSR_TSC_DEADLINE 0x6e0
 
-/* struct kvm_msrs with room for all of them. */
+/* struct kvm_msrs with space for all of them. */
 struct msr_block {
 	uint32_t nmsrs;
 	uint32_t pad;
@@ -110,13 +110,13 @@ struct part_info {
 			sizeof(((struct vcpu_state *)0)->field)                                    \
 	}
 
-/* In the order in which they can be set: sregs hold the APIC's base, the rest builds on it. */
+/* In the order in which they can be set: sregs have the APIC's base, on which the rest depends. */
 static const struct part_info parts[VCPU_PARTS] = {
 	[PART_SREGS] = PART(sregs, SREGS),
 	[PART_REGS] = PART(regs, REGS),
 	[PART_XCRS] = PART(xcrs, XCRS),
-	[PART_XSAVE] = PART(xsave, XSAVE), /* its size is the host's */
-	[PART_MSRS] = PART(msrs, MSRS),	   /* so is the number of these */
+	[PART_XSAVE] = PART(xsave, XSAVE), /* size depends on the host */
+	[PART_MSRS] = PART(msrs, MSRS),	   /* count depends on the host */
 	[PART_LAPIC] = PART(lapic, LAPIC),
 	[PART_EVENTS] = PART(events, VCPU_EVENTS),
 	[PART_DEBUGREGS] = PART(debugregs, DEBUGREGS),
@@ -133,7 +133,7 @@ static void *part_of(struct vcpu_state *state, unsigned part)
 	return (uint8_t *)state + parts[part].offset;
 }
 
-/* Reading from the kernel */
+/* Read from the kernel */
 
 static int get_msrs(struct kvm_vcpu *vcpu, struct msr_block *block)
 {
@@ -160,21 +160,21 @@ static int get_state(struct kvm *kvm, struct kvm_state *state, struct swo_error 
 		for (unsigned part = 0; part < VCPU_PARTS; part++)
 			if (get_part(&kvm->vcpus[i], &state->vcpu[i], part))
 				return swo_error_set(err, SWO_E_IO, errno,
-					"KVM: vCPU %u: reading its %s", i, parts[part].name);
+					"KVM: vCPU %u: cannot read its %s", i, parts[part].name);
 	for (unsigned i = 0; i < IRQCHIPS; i++) {
 		state->chip[i].chip_id = i;
 		if (ioctl(kvm->vm_fd, KVM_GET_IRQCHIP, &state->chip[i]))
-			return swo_error_set(
-				err, SWO_E_IO, errno, "KVM: reading interrupt controller %u", i);
+			return swo_error_set(err, SWO_E_IO, errno,
+				"KVM: cannot read interrupt controller %u", i);
 	}
 	if (ioctl(kvm->vm_fd, KVM_GET_CLOCK, &state->clock))
-		return swo_error_set(err, SWO_E_IO, errno, "KVM: reading the clock");
+		return swo_error_set(err, SWO_E_IO, errno, "KVM: cannot read the clock");
 	return 0;
 }
 
-/* Setting in the kernel */
+/* Set in the kernel */
 
-/* KVM stops at the first that this host lacks: it may be skipped if it was zero. */
+/* KVM stops at the first MSR that this host lacks: it may be skipped if its value is zero. */
 static int set_msrs(struct kvm_vcpu *vcpu, const struct msr_block *block, bool deadline)
 {
 	struct msr_block now = {0};
@@ -212,23 +212,22 @@ static int set_state(struct kvm *kvm, struct kvm_state *state, struct swo_error 
 {
 	state->clock.flags = 0;
 	if (ioctl(kvm->vm_fd, KVM_SET_CLOCK, &state->clock))
-		return swo_error_set(err, SWO_E_CORRUPT, errno, "KVM refuses the clock");
+		return swo_error_set(err, SWO_E_CORRUPT, errno, "KVM: cannot set the clock");
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
 		for (unsigned part = 0; part < VCPU_PARTS; part++)
 			if (set_part(&kvm->vcpus[i], &state->vcpu[i], part))
 				return swo_error_set(err, SWO_E_CORRUPT, errno,
-					"KVM refuses the %s of vCPU %u", parts[part].name, i);
+					"KVM: cannot set the %s of vCPU %u", parts[part].name, i);
 	for (unsigned i = 0; i < IRQCHIPS; i++) {
 		state->chip[i].chip_id = i;
 		if (ioctl(kvm->vm_fd, KVM_SET_IRQCHIP, &state->chip[i]))
 			return swo_error_set(err, SWO_E_CORRUPT, errno,
-				"KVM refuses interrupt controller %u", i);
+				"KVM: cannot set interrupt controller %u", i);
 	}
 	return 0;
 }
 
-/* Records:
- */
+/* Records */
 
 static int put_part(const struct kvm *kvm, struct swo_buf *out, struct vcpu_state *state,
 	unsigned vcpu, unsigned part, struct swo_error *err)
@@ -259,7 +258,7 @@ int kvm_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err
 	return blob_put(out, TAG_CLOCK, 0, &state->clock, sizeof(state->clock), err);
 }
 
-/* What has come: a bit a record, so that each comes once and all do. */
+/* Received records: one bit each, so that each arrives exactly once. */
 struct seen {
 	uint32_t parts[GUEST_VCPUS_MAX];
 	uint32_t chips;
@@ -340,17 +339,17 @@ static int take_blob(struct kvm *kvm, struct kvm_state *state, const void *data,
 	while ((more = blob_next(&reader, &record, &bytes, err)) > 0)
 		if (!take_record(kvm, state, &seen, &record, bytes))
 			return swo_error_set(err, SWO_E_CORRUPT, 0,
-				"vCPU state: record 0x%x/%u of %u bytes is not what this host "
-				"takes",
+				"vCPU state: unexpected record 0x%x/%u of %u bytes on this host",
 				record.tag, record.index, record.length);
 	if (more < 0)
 		return -1;
-	bool whole = seen.clock && seen.chips == (1u << IRQCHIPS) - 1;
+	bool complete = seen.clock && seen.chips == (1u << IRQCHIPS) - 1;
 
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
-		whole = whole && seen.parts[i] == (1u << VCPU_PARTS) - 1;
-	if (!whole)
-		return swo_error_set(err, SWO_E_CORRUPT, 0, "vCPU state: parts of it are missing");
+		complete = complete && seen.parts[i] == (1u << VCPU_PARTS) - 1;
+	if (!complete)
+		return swo_error_set(
+			err, SWO_E_CORRUPT, 0, "incomplete vCPU state: records are missing");
 	return 0;
 }
 
@@ -360,14 +359,15 @@ int kvm_load(struct vmm_accel *accel, const void *data, size_t len, struct swo_e
 
 	if (take_blob(kvm, kvm->incoming, data, len, err))
 		return -1;
-	/* A VM that never ran is as it was when it was made: no need to ask in the downtime. */
+	/* A VM that never ran has its initial state, which need not be read during the downtime. */
 	if (accel->entered && get_state(kvm, kvm->backup, err))
 		return -1;
 	if (set_state(kvm, kvm->incoming, err)) {
 		struct swo_error again = {0};
 
 		if (set_state(kvm, kvm->backup, &again))
-			swo_log(SWO_LOG_ERROR, "after a refused vCPU state: %s", again.text);
+			swo_log(SWO_LOG_ERROR,
+				"cannot restore the state before the failed load: %s", again.text);
 		return -1;
 	}
 	for (unsigned i = 0; i < accel->config.vcpus; i++)
@@ -395,8 +395,8 @@ int kvm_state_prepare(struct kvm *kvm, struct swo_error *err)
 		xsave > (int)sizeof(struct kvm_xsave) ? (uint32_t)xsave : sizeof(struct kvm_xsave);
 	if (kvm->xsave_size > KVM_XSAVE_MAX)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"KVM: %u bytes of extended registers, more than the %u that are saved",
-			kvm->xsave_size, KVM_XSAVE_MAX);
+			"KVM: xsave area of %u bytes, at most %u supported", kvm->xsave_size,
+			KVM_XSAVE_MAX);
 	if (posix_memalign((void **)&kvm->incoming, 64, size) ||
 		posix_memalign((void **)&kvm->backup, 64, size))
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "KVM: vCPU state");

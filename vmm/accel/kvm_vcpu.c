@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kvm_vcpu.c - the vCPU threads: running the guest, handing exits to the buses,
- * stopping within microseconds with no exit half done.
+ * kvm_vcpu.c - the vCPU threads: they run the guest, dispatch exits to the buses, and stop
+ * within microseconds with every exit completed.
  *
- * A stop is a signal that is blocked everywhere but inside KVM_RUN: if it comes before, it
- * stays pending and KVM_RUN returns at once, so it needs no handler and cannot be missed.
+ * The stop signal is blocked except inside KVM_RUN: if it arrives earlier, it stays pending and
+ * KVM_RUN returns at once, so it needs no handler and cannot be missed.
  */
 #include "kvm.h"
 
@@ -16,7 +16,7 @@
 
 #define KICK		 SIGUSR1
 #define EXIT_DEADLINE_MS 5000
-/* Fragments of one instruction's accesses: a string instruction may have a few. */
+/* The most fragments of one instruction's accesses: a string instruction may have a few. */
 #define COMPLETE_MAX 64
 
 static void die(struct kvm_vcpu *vcpu, const char *why)
@@ -56,12 +56,12 @@ static void handle_odd_exit(struct kvm_vcpu *vcpu)
 			run->internal.suberror, regs.rip);
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
-		snprintf(why, sizeof(why), "the processor refuses the vCPU's state, reason 0x%llx",
+		snprintf(why, sizeof(why), "KVM_EXIT_FAIL_ENTRY: hardware reason 0x%llx",
 			run->fail_entry.hardware_entry_failure_reason);
 		break;
 	default:
-		snprintf(why, sizeof(why), "KVM exit %u that nobody handles, at rip 0x%llx",
-			run->exit_reason, regs.rip);
+		snprintf(why, sizeof(why), "unhandled KVM exit %u at rip 0x%llx", run->exit_reason,
+			regs.rip);
 	}
 	die(vcpu, why);
 }
@@ -101,7 +101,7 @@ static void eat_kick(void)
 		;
 }
 
-/* One KVM_RUN and its exit; false when it was interrupted. */
+/* One KVM_RUN and its exit; false if it was interrupted. */
 static bool run_once(struct kvm_vcpu *vcpu)
 {
 	if (!ioctl(vcpu->fd, KVM_RUN, 0)) {
@@ -115,15 +115,16 @@ static bool run_once(struct kvm_vcpu *vcpu)
 	if (errno != EAGAIN) {
 		char why[160];
 
-		snprintf(why, sizeof(why), "KVM_RUN fails: errno %d", errno);
+		snprintf(why, sizeof(why), "KVM_RUN failed: errno %d", errno);
 		die(vcpu, why);
 	}
 	return true;
 }
 
 /*
- * KVM finishes an MMIO or PIO instruction only at the next KVM_RUN: with immediate_exit that
- * one does so and runs no further. Else a saved doorbell would be rung again elsewhere.
+ * KVM completes an MMIO or PIO instruction only at the next KVM_RUN: with immediate_exit that
+ * call does so and runs no further. Otherwise a saved doorbell would be rung again on the
+ * target.
  */
 static void complete_exit(struct kvm_vcpu *vcpu)
 {
@@ -132,7 +133,7 @@ static void complete_exit(struct kvm_vcpu *vcpu)
 	vcpu->run->immediate_exit = 1;
 	while (!vcpu->dead && run_once(vcpu))
 		if (!--left)
-			die(vcpu, "an instruction's accesses do not end");
+			die(vcpu, "an instruction has more than the supported number of accesses");
 	vcpu->run->immediate_exit = 0;
 }
 
@@ -150,7 +151,7 @@ static void park(struct kvm *kvm, struct kvm_vcpu *vcpu)
 		kvm->parked++;
 		pthread_cond_broadcast(&kvm->changed);
 	}
-	/* For as long as the VM is paused. */
+	/* Waits while the VM is paused. */
 	pthread_cond_wait(&kvm->changed, &kvm->mutex);
 }
 
@@ -179,7 +180,7 @@ static void *vcpu_main(void *opaque)
 	return NULL;
 }
 
-/* Under the mutex. */
+/* With the mutex held. */
 static void stop_all(struct kvm *kvm)
 {
 	__atomic_store_n(&kvm->run, false, __ATOMIC_RELAXED);
@@ -216,13 +217,13 @@ int kvm_pause(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *
 	pthread_mutex_unlock(&kvm->mutex);
 	if (!done)
 		return swo_error_set(err, SWO_E_TIMEOUT, 0,
-			"vCPU %u does not stop: it waits for a device", stuck);
+			"timed out stopping vCPU %u: it waits for a device", stuck);
 	return 0;
 }
 
 static int set_signal_mask(struct kvm_vcpu *vcpu, struct swo_error *err)
 {
-	/* The kernel's sigset: 8 bytes, one bit a signal. All are blocked but the kick. */
+	/* The kernel's sigset: 8 bytes, one bit per signal. All but the kick are blocked. */
 	struct {
 		uint32_t len;
 		uint64_t set;
@@ -231,8 +232,8 @@ static int set_signal_mask(struct kvm_vcpu *vcpu, struct swo_error *err)
 	static_assert(sizeof(struct kvm_signal_mask) == sizeof(mask.len), "KVM ABI");
 
 	if (ioctl(vcpu->fd, KVM_SET_SIGNAL_MASK, &mask))
-		return swo_error_set(
-			err, SWO_E_IO, errno, "KVM: vCPU %u: its signal mask", vcpu->index);
+		return swo_error_set(err, SWO_E_IO, errno,
+			"KVM: cannot set the signal mask of vCPU %u", vcpu->index);
 	return 0;
 }
 
@@ -248,7 +249,7 @@ int kvm_vcpus_start(struct kvm *kvm, struct swo_error *err)
 			return -1;
 		vcpu->started = true;
 	}
-	/* Paused means parked: wait, so that a pause need not. */
+	/* Wait until the thread is parked, so that a pause need not. */
 	return kvm_pause(&kvm->accel, swo_deadline_ms(EXIT_DEADLINE_MS), err);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * native.c - the native accelerator: a thread a vCPU ticks on an absolute clock and does
- * the guest's work. All that the guest knows is in its RAM, so there is next to
- * nothing to save; a pause comes between two ticks.
+ * native.c - the native accelerator: one thread per vCPU ticks on an absolute clock and does
+ * the guest's work. The guest's state is in its RAM, so there is almost nothing to save; a
+ * pause takes effect between two ticks.
  */
 #include "native.h"
 
@@ -22,7 +22,7 @@ static struct native *native_of(struct vmm_accel *accel)
 
 /* The vCPU threads */
 
-/* From RAM, which a peer may have filled: kept within what the guest accepts. */
+/* From RAM, which a migration's peer may have filled: limited to what the guest accepts. */
 static uint64_t period_ns(struct guest_env *vcpu)
 {
 	const struct guest_boot *boot = guest_ram(vcpu, GUEST_BOOT_GPA, sizeof(*boot));
@@ -52,7 +52,7 @@ static void park(struct native *native, struct guest_env *vcpu)
 		native->parked++;
 		pthread_cond_broadcast(&native->changed);
 	}
-	/* For as long as the VM is paused. */
+	/* Waits while the VM is paused. */
 	pthread_cond_wait(&native->changed, &native->mutex);
 }
 
@@ -62,7 +62,7 @@ static void *vcpu_main(void *opaque)
 	struct native *native = vcpu->native;
 	uint64_t due = 0;
 
-	/* The kernel's default slack of 50 us would be jitter of every tick. */
+	/* The kernel's default timer slack of 50 us would add jitter to each tick. */
 	prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
 	pthread_mutex_lock(&native->mutex);
 	while (!native->quit) {
@@ -83,7 +83,7 @@ static void *vcpu_main(void *opaque)
 		uint64_t period = period_ns(vcpu), now = swo_now_ns();
 
 		tick(vcpu, now, period);
-		/* A tick that was missed is not made up for. */
+		/* Missed ticks are dropped. */
 		due = due + period > now ? due + period : now + period;
 		pthread_mutex_lock(&native->mutex);
 	}
@@ -131,7 +131,7 @@ static int native_pause(struct vmm_accel *accel, swo_deadline deadline, struct s
 	pthread_mutex_unlock(&native->mutex);
 	if (!done)
 		return swo_error_set(err, SWO_E_TIMEOUT, 0,
-			"vCPU %u does not stop: it waits for a device", stuck);
+			"timed out stopping vCPU %u: it waits for a device", stuck);
 	return 0;
 }
 
@@ -176,7 +176,7 @@ static int native_load(struct vmm_accel *accel, const void *data, size_t len, st
 		if (record.tag != RECORD_VCPU || record.index >= vcpus || found[record.index] ||
 			record.length != sizeof(struct native_vcpu_record))
 			return swo_error_set(err, SWO_E_CORRUPT, 0,
-				"vCPU state: record %u of vCPU %u makes no sense", record.tag,
+				"malformed vCPU state: record %u of vCPU %u", record.tag,
 				record.index);
 		found[record.index] = bytes;
 		seen++;
@@ -184,8 +184,8 @@ static int native_load(struct vmm_accel *accel, const void *data, size_t len, st
 	if (more < 0)
 		return -1;
 	if (seen != vcpus)
-		return swo_error_set(
-			err, SWO_E_CORRUPT, 0, "vCPU state: of %u vCPUs, not of %u", seen, vcpus);
+		return swo_error_set(err, SWO_E_CORRUPT, 0,
+			"vCPU state: records of %u vCPUs, expected %u", seen, vcpus);
 	pthread_mutex_lock(&native->mutex);
 	for (unsigned i = 0; i < vcpus; i++)
 		__builtin_memcpy(&native->vcpus[i].pending_irqs, found[i], sizeof(uint64_t));
@@ -199,7 +199,7 @@ static int native_dirty_source(
 	return swo_dirty_native(accel->ram, false, out, err);
 }
 
-/* A thread that hangs in a device's callback keeps what it may still touch. */
+/* The memory of a thread that hangs in a device's callback must be kept. */
 static bool end_threads(struct native *native)
 {
 	swo_deadline deadline = swo_deadline_ms(EXIT_DEADLINE_MS);
@@ -227,7 +227,7 @@ static void native_free(struct vmm_accel *accel)
 	struct native *native = native_of(accel);
 
 	if (!end_threads(native)) {
-		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device and is left behind");
+		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device; leaking it");
 		swo_leak_hung(native);
 		return;
 	}
@@ -264,7 +264,7 @@ static int start_threads(struct native *native, struct swo_error *err)
 			return -1;
 		vcpu->started = true;
 	}
-	/* Paused means parked: wait, so that a pause need not. */
+	/* Wait until the thread is parked, so that a pause need not. */
 	return native_pause(&native->accel, swo_deadline_ms(EXIT_DEADLINE_MS), err);
 }
 
@@ -277,7 +277,8 @@ int accel_native_new(
 	if (!native || !vcpus) {
 		free(native);
 		free(vcpus);
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "native accelerator");
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "native accelerator: out of memory");
 	}
 	native->accel = (struct vmm_accel){
 		.ops = &native_ops, .config = *config, .ram = config->ram, .paused = true};

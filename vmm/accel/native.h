@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * native.h - the native accelerator inside: threads of this process that do the
- * guest's work on the guest's memory.
+ * native.h - private to the native accelerator: threads of this process that do the guest's
+ * work on the guest's memory.
  */
 #ifndef VMM_ACCEL_NATIVE_H
 #define VMM_ACCEL_NATIVE_H
@@ -12,15 +12,15 @@
 
 #define NATIVE_MSIS_MAX 4096
 
-/* One a vCPU; also what the guest's work is handed as its environment. */
+/* One per vCPU; also the environment that the guest's work receives. */
 struct guest_env {
 	struct native *native;
 	unsigned index;
 	pthread_t thread;
 	bool started;
 	bool parked;
-	uint64_t work_until_ns; /* within a tick: then only the next round of doorbells counts */
-	uint64_t pending_irqs;	/* taken from eventfds at a save; delivered at resume */
+	uint64_t work_until_ns; /* end of the tick's time for other work than doorbells */
+	uint64_t pending_irqs;	/* read from eventfds at a save; delivered at resume */
 	uint64_t scratch[GUEST_RAM_SPAN / 8];
 };
 
@@ -49,12 +49,12 @@ struct native {
 	struct native_msi msis[NATIVE_MSIS_MAX];
 };
 
-/* Native_msi.c */
+/* native_msi.c */
 
 int native_msi_start(struct native *native, struct swo_error *err);
-/* quit is set; waits for the thread, which never blocks for long. */
+/* quit is set; joins the thread, which never blocks for long. */
 void native_msi_end(struct native *native);
-/* Under the mutex: takes what eventfds hold into pending_irqs; delivers pending_irqs. */
+/* With the mutex held: move counts from eventfds to pending_irqs; deliver pending_irqs. */
 void native_msi_drain(struct native *native);
 void native_msi_deliver_pending(struct native *native);
 int native_msi_add(struct vmm_accel *accel, int eventfd, unsigned *handle, struct swo_error *err);

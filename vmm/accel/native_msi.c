@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * native_msi.c - interrupts of the native accelerator: one thread polls the devices'
- * eventfds and counts in the guest's memory, as the guest's handler does.
+ * native_msi.c - interrupts of the native accelerator: one thread polls the devices' eventfds
+ * and counts in the guest's memory, as the guest's handler does.
  *
- * Guest memory does not change while the VM is paused: an interrupt then stays in its
- * eventfd, or, once it was saved, with its vCPU.
+ * Guest memory does not change while the VM is paused: an interrupt then stays in its eventfd,
+ * or, after a save, with its vCPU.
  */
 #include "native.h"
 
@@ -24,7 +24,7 @@ GUEST_WRITER static void count_irqs(struct native *native, unsigned vcpu, uint64
 	__atomic_fetch_add(&me->irqs, count, __ATOMIC_RELAXED);
 }
 
-/* What the eventfd holds; false when it holds nothing. */
+/* Reads the eventfd; false if it is zero. */
 static bool take_eventfd(int eventfd, uint64_t *count)
 {
 	struct pollfd fd = {.fd = eventfd, .events = POLLIN};
@@ -33,7 +33,10 @@ static bool take_eventfd(int eventfd, uint64_t *count)
 	       read(eventfd, count, sizeof(*count)) == sizeof(*count);
 }
 
-/* The vCPU a message is for: its APIC id, bits 12..19 of the address (Intel SDM 3, 11.11.1). */
+/*
+ * The vCPU that a message addresses: its APIC ID, bits 12..19 of the address (Intel SDM 3,
+ * 11.11.1).
+ */
 static bool msi_vcpu(const struct native *native, const struct native_msi *msi, unsigned *vcpu)
 {
 	*vcpu = (unsigned)(msi->addr >> 12) & 0xff;
@@ -60,7 +63,7 @@ static void *msi_main(void *opaque)
 		struct epoll_event events[64];
 
 		if (!native->run) {
-			/* For as long as the VM is paused. */
+			/* Waits while the VM is paused. */
 			pthread_cond_wait(&native->changed, &native->mutex);
 			continue;
 		}
@@ -68,7 +71,7 @@ static void *msi_main(void *opaque)
 		int count = epoll_wait(native->epoll_fd, events, SWO_ARRAY_SIZE(events), -1);
 
 		pthread_mutex_lock(&native->mutex);
-		/* Paused meanwhile: they stay in their eventfds, and epoll tells of them again. */
+		/* Paused meanwhile: they stay in their eventfds, and epoll reports them again. */
 		for (int i = 0; i < count && native->run; i++)
 			if (events[i].data.u32 != WAKE)
 				deliver(native, events[i].data.u32);
@@ -177,8 +180,7 @@ int native_msi_set(struct vmm_accel *accel, unsigned handle, uint64_t addr, uint
 	}
 	pthread_mutex_unlock(&native->mutex);
 	if (!valid)
-		return swo_error_set(
-			err, SWO_E_INVALID, 0, "there is no interrupt vector %u", handle);
+		return swo_error_set(err, SWO_E_INVALID, 0, "unknown interrupt vector %u", handle);
 	if (rc)
 		return swo_error_set(err, SWO_E_IO, rc, "interrupt vector %u: epoll", handle);
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * native_port.c - how the guest's work, run by the native accelerator, reaches guest
- * memory and the machine's buses.
+ * native_port.c - access to guest memory and the machine's buses for the guest's work in the
+ * native accelerator.
  */
 #include "native.h"
 

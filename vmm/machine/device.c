@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * device.c - the machine's passthrough devices: what an option says, connecting,
- * their place in the bus and among the handlers of the run state.
+ * device.c - the machine's passthrough devices: parses --device, connects them, adds them to
+ * the bus and to the handlers of the run state.
  */
 #include "internal.h"
 
@@ -17,8 +17,8 @@
 static int bad(struct swo_error *err, const char *text, const char *why)
 {
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"--device '%.120s': %s; it is "
-		"vfio-user,socket=PATH or vfio,path=PATH, and then "
+		"--device '%.120s': %s; expected "
+		"vfio-user,socket=PATH or vfio,path=PATH, then "
 		"[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]"
 		"[,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off]",
 		text, why);
@@ -77,35 +77,34 @@ static int parse_pair(char *pair, struct vmm_device_config *out, const char **wh
 {
 	char *value = strchr(pair, '=');
 
-	*why = "every further part is KEY=VALUE";
+	*why = "KEY without =VALUE";
 	if (!value)
 		return -1;
 	*value++ = '\0';
-	*why = "socket= wants a path of up to 107 bytes";
+	*why = "socket= must be a path of up to 107 bytes";
 	if (!strcmp(pair, "socket"))
 		return take_text(out->socket, sizeof(out->socket), value);
-	*why = "path= wants a path of up to 255 bytes";
+	*why = "path= must be a path of up to 255 bytes";
 	if (!strcmp(pair, "path"))
 		return take_text(out->path, sizeof(out->path), value);
-	*why = "id= and bus= want names of up to 31 bytes";
+	*why = "id= and bus= must be names of up to 31 bytes";
 	if (!strcmp(pair, "id"))
 		return take_text(out->id, sizeof(out->id), value);
 	if (!strcmp(pair, "bus"))
 		return take_text(out->bus, sizeof(out->bus), value);
-	*why = "addr= wants a slot from 0 to 1f, in hexadecimal, and perhaps .FUNCTION from 0 to 7";
+	*why = "addr= must be a slot from 0 to 1f, in hexadecimal, optionally with .FUNCTION from 0 to 7";
 	if (!strcmp(pair, "addr"))
 		return parse_addr(value, out);
-	*why = "arc-deadline= wants milliseconds from 10 to 3600000";
+	*why = "arc-deadline= must be milliseconds from 10 to 3600000";
 	if (!strcmp(pair, "arc-deadline"))
 		return parse_deadline(value, out);
-	*why = "finalise= wants early, ram or late";
+	*why = "finalise= must be early, ram or late";
 	if (!strcmp(pair, "finalise"))
 		return parse_finalise(value, out);
-	*why = "migration-events= wants on or off";
+	*why = "migration-events= must be on or off";
 	if (!strcmp(pair, "migration-events"))
 		return parse_on(value, &out->migration_events);
-	*why = "there are no keys but socket, path, id, bus, addr, arc-deadline, finalise and "
-	       "migration-events";
+	*why = "unknown key";
 	return -1;
 }
 
@@ -116,24 +115,24 @@ int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo
 
 	*out = (struct vmm_device_config){.slot = -1};
 	if (strlen(text) >= sizeof(copy))
-		return bad(err, text, "it is too long");
+		return bad(err, text, "longer than 511 bytes");
 	strcpy(copy, text);
 	part = strtok_r(copy, ",", &save);
 	bool kernel = part && !strcmp(part, "vfio");
 
 	if (!part || (!kernel && strcmp(part, "vfio-user") != 0))
-		return bad(err, text, "this machine takes vfio-user and kernel vfio devices only");
+		return bad(err, text, "unknown kind of device");
 	while ((part = strtok_r(NULL, ",", &save)))
 		if (parse_pair(part, out, &why))
 			return bad(err, text, why);
 	if (kernel ? !*out->path : !*out->socket)
 		return bad(err, text, kernel ? "path= is missing" : "socket= is missing");
 	if (kernel ? *out->socket : *out->path)
-		return bad(err, text, "socket= is of vfio-user, path= of vfio");
+		return bad(err, text, "socket= is for vfio-user, path= for vfio");
 	return 0;
 }
 
-/* Connecting */
+/* Connecting to devices */
 
 static int dma_read(void *opaque, uint64_t addr, void *buf, size_t len)
 {
@@ -149,14 +148,14 @@ static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 {
 	void *host = swo_ram_host(opaque, addr, len);
 
-	/* Handed over, it is another's until GO, and another's after it. */
+	/* RAM that is handed over belongs to the source until GO, and to the target afterwards. */
 	if (!host || !swo_ram_is_writable(opaque))
 		return EFAULT;
 	memcpy(host, buf, len);
 	return 0;
 }
 
-/* They share one container, or address space: RAM is mapped once for all. */
+/* Kernel devices share one container, or address space: RAM is mapped once for all. */
 static int open_kernel(
 	struct vmm_machine *m, const char *id, const char *path, void **self, struct swo_error *err)
 {
@@ -238,8 +237,7 @@ void machine_devices_free(struct vmm_machine *m)
 	free(m->device_list);
 }
 
-/* Handlers:
- */
+/* Handlers */
 
 int machine_devices_follow(
 	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err)
@@ -255,7 +253,10 @@ int machine_devices_follow(
 	return 0;
 }
 
-/* Stands for what a VMM does at that depth besides its passthrough devices. */
+/*
+ * Simulates the run state handlers that a VMM has at that depth besides its passthrough
+ * devices.
+ */
 static int take_time(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
 	const struct vmm_machine *m = opaque;

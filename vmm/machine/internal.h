@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - the machine from the inside.
+ * internal.h - private to the machine.
  *
- * Locks, in this order: run_lock, held for a whole change of the run state, however long
- * its devices take; then lock, held for moments, of the migration and its setup.
+ * Locks, in this order: run_lock, held for a complete change of the run state, however long its
+ * devices take; then lock, held briefly, for the migration and its setup.
  */
 #ifndef VMM_MACHINE_INTERNAL_H
 #define VMM_MACHINE_INTERNAL_H
@@ -17,70 +17,69 @@ struct machine_device {
 	struct swo_device *dev;
 	struct vmm_pci_function *fn;
 	enum swo_when finalise;
-	bool finalise_own; /* as --device said; else as the migration says */
+	bool finalise_own; /* set by --device; otherwise the migration's setting applies */
 	bool migration_events;
 };
 
 struct vmm_machine {
 	char name[64];
-	struct vmm_machine_config config; /* its pointers are not kept, but for the callbacks */
+	struct vmm_machine_config config; /* its pointers are not kept, except the callbacks */
 	struct swo_ram *ram;
 	struct swo_runstate *runstate;
 	struct vmm_accel *accel;
 	struct vmm_pci *pci;
-	struct swo_vfio_context *vfio; /* of all kernel devices; NULL: there are none */
+	struct swo_vfio_context *vfio; /* of all kernel devices; NULL: none */
 	struct machine_device *devices;
-	struct swo_device **device_list; /* the same, as the migration wants them */
+	struct swo_device **device_list; /* the same, in the migration's format */
 	unsigned device_count;
 	struct swo_worker *worker;
 	int quit_fd;
 
 	pthread_mutex_t run_lock;
-	bool stop_refused; /* the engine's stop came after a user's: there is nothing to take back
-			    */
+	bool stop_refused; /* the engine stopped after a user's stop: no roll-back */
 
-	atomic_bool failing; /* a vCPU could not go on: the VM is broken for good */
+	atomic_bool failing; /* a vCPU failed: the VM cannot continue */
 	struct swo_job fail_job;
 	char fail_text[200];
 
 	pthread_mutex_t lock;
 	struct vmm_migration_setup setup;
-	atomic_bool events; /* setup.events, for who must not take the lock */
+	atomic_bool events; /* setup.events, for threads that must not take the lock */
 	struct swo_migration *migration;
 	bool is_source;
 	struct swo_dirty_source cpu_dirty; /* of the migration; self NULL: none */
 	struct swo_timeline *timeline;
-	bool changing; /* a migration is being set up or tidied away */
+	bool changing; /* a migration is being set up or freed */
 };
 
-/* Machine.c */
+/* machine.c */
 void machine_event(struct vmm_machine *m, const char *name, json_t *data);
 
-/* Machine_device.c */
+/* device.c */
 int machine_devices_connect(
 	struct vmm_machine *m, const struct vmm_device_config *configs, struct swo_error *err);
 void machine_devices_free(struct vmm_machine *m);
-/* With run_lock held, or before anybody else knows the machine. */
+/* With run_lock held, or before another thread has the machine. */
 int machine_devices_follow(
 	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err);
 int machine_handlers_add(struct vmm_machine *m, struct swo_error *err);
 
-/* Machine_run.c */
+/* run.c */
 /* struct vmm_bus.failed */
 void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why);
-/* Both with run_lock held; halt of a VM that runs. */
+/* Both with run_lock held; halt: of a VM that runs. */
 int machine_start(struct vmm_machine *m, enum swo_on_error on_error, struct swo_error *err);
 
 int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_error on_error,
 	struct swo_error *err);
 
-/* Machine_ops.c */
+/* ops.c */
 extern const struct swo_vm_ops machine_ops;
 
-/* Machine_migrate.c */
-/* Cancels what can be, frees it. */
+/* migrate.c */
+/* Cancels the migration if possible, and frees it. */
 void machine_migration_end(struct vmm_machine *m);
-/* Why the VM may not be started by hand; 0 when it may. */
+/* The reason why the VM may not be started by hand; 0 if it may be. */
 int machine_may_cont(struct vmm_machine *m, struct swo_error *err);
 /* With `lock` held. */
 bool machine_is_migrating(struct vmm_machine *m);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * machine.c - putting a machine together, and taking it apart.
+ * machine.c - creates and frees a machine.
  */
 #include "internal.h"
 
@@ -27,15 +27,16 @@ void machine_event(struct vmm_machine *m, const char *name, json_t *data)
 static int check(const struct vmm_machine_config *config, struct swo_error *err)
 {
 	if (!config->vcpus || config->vcpus > VMM_VCPUS_MAX)
-		return swo_error_set(err, SWO_E_INVALID, 0, "%u vCPUs: a machine has 1 to %d",
-			config->vcpus, VMM_VCPUS_MAX);
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"invalid number of vCPUs: %u, expected 1 to %d", config->vcpus,
+			VMM_VCPUS_MAX);
 	if (config->ram_size % MIB || config->ram_size < RAM_MIN || config->ram_size > RAM_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%llu bytes of RAM: a machine has whole MiB, from %llu MiB to %llu MiB",
+			"invalid RAM size: %llu bytes, expected a multiple of 1 MiB from %llu MiB to %llu MiB",
 			(unsigned long long)config->ram_size, (unsigned long long)(RAM_MIN / MIB),
 			(unsigned long long)(RAM_MAX / MIB));
 	if (config->device_count > VMM_DEVICES_MAX)
-		return swo_error_set(err, SWO_E_INVALID, 0, "%u devices: a machine has up to %d",
+		return swo_error_set(err, SWO_E_INVALID, 0, "too many devices: %u, at most %d",
 			config->device_count, VMM_DEVICES_MAX);
 	return 0;
 }
@@ -52,7 +53,7 @@ static int make_ram(struct vmm_machine *m, struct swo_error *err)
 	if (m->config.ram_size > low &&
 		swo_ram_add(m->ram, "ram-high", VMM_RAM_HIGH, m->config.ram_size - low, -1, err))
 		return -1;
-	/* First touches are slow: a target has them now, not while a source waits. */
+	/* Page faults are slow: a target takes them now, not while a source waits. */
 	return m->config.incoming && m->config.handover == SWO_HANDOVER_COPY
 		       ? swo_ram_populate(m->ram, err)
 		       : 0;
@@ -80,7 +81,10 @@ static int map(
 	return vmm_accel_map(opaque, slot, gpa, size, host, err);
 }
 
-/* The bus is made after the accelerator, which wants to know it: so one goes by way of m. */
+/*
+ * The bus is created after the accelerator, which needs its address: hence the detour through
+ * m.
+ */
 static void mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len)
 {
 	vmm_pci_mmio_read(((struct vmm_machine *)opaque)->pci, gpa, data, len);
@@ -129,7 +133,7 @@ static int assemble(struct vmm_machine *m, struct swo_error *err)
 
 	m->runstate = swo_runstate_new(state);
 	if (!m->runstate)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "run state");
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "run state: out of memory");
 	m->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (m->quit_fd < 0)
 		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "eventfd");
@@ -189,7 +193,7 @@ int vmm_machine_launch(struct vmm_machine *m, struct swo_error *err)
 	return rc;
 }
 
-/* From the outside in: who may still use something goes before it. */
+/* In the order of use: a thread that may use an object ends before it is freed. */
 void vmm_machine_free(struct vmm_machine *m)
 {
 	struct swo_error err;
@@ -199,7 +203,7 @@ void vmm_machine_free(struct vmm_machine *m)
 	machine_migration_end(m);
 	if ((m->accel && vmm_accel_pause(m->accel, swo_deadline_ms(TEARDOWN_MS), &err)) ||
 		(m->worker && !swo_worker_destroy(m->worker, swo_deadline_ms(TEARDOWN_MS)))) {
-		swo_log(SWO_LOG_WARN, "%s: something hangs; its memory is left behind", m->name);
+		swo_log(SWO_LOG_WARN, "%s: a thread hangs; leaking its memory", m->name);
 		swo_leak_hung(m);
 		return;
 	}

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * migrate.c - the migration a machine is in, or was in last: beginning one,
- * being asked about it, tidying it away.
+ * migrate.c - the machine's current or last migration: starts it, queries it, frees it.
  */
 #include "internal.h"
 
@@ -22,7 +21,7 @@ bool machine_is_migrating(struct vmm_machine *m)
 
 	if (m->changing || !m->migration)
 		return m->changing;
-	/* Who was told of the end must find it ended: that is a matter of microseconds. */
+	/* The end has been reported, so it must be visible: this takes microseconds. */
 	swo_migration_info(m->migration, &info);
 	if (info.status == SWO_MIGRATION_COMPLETED || info.status == SWO_MIGRATION_FAILED ||
 		info.status == SWO_MIGRATION_CANCELLED)
@@ -30,13 +29,13 @@ bool machine_is_migrating(struct vmm_machine *m)
 	return !swo_migration_wait(m->migration, deadline);
 }
 
-/* What it tells us */
+/* Callbacks of the migration */
 
 static void tell_status(void *opaque, enum swo_migration_status status)
 {
 	struct vmm_machine *m = opaque;
 
-	/* No lock here: this may come from within a call that was made with it held. */
+	/* No lock here: the callback may run inside a call that was made with it held. */
 	if (atomic_load(&m->events))
 		machine_event(m, "MIGRATION",
 			json_pack("{s:s}", "status", swo_migration_status_name(status)));
@@ -59,7 +58,7 @@ static void tell_device(void *opaque, unsigned index, enum swo_device_state stat
 	struct vmm_machine *m = opaque;
 	const char *id = swo_device_name(m->devices[index].dev);
 
-	/* On the device's way, and a reader woken for each: only for those who want it. */
+	/* Costs time on the device's path, and wakes a reader for each: off by default. */
 	if (m->devices[index].migration_events && (unsigned)state < SWO_DEVICE_STATES &&
 		names[state])
 		machine_event(m, "VFIO_MIGRATION",
@@ -67,8 +66,7 @@ static void tell_device(void *opaque, unsigned index, enum swo_device_state stat
 				"/machine/peripheral/", id, "device-state", names[state]));
 }
 
-/* Beginning one:
- */
+/* Starting a migration */
 
 static int check_source(struct vmm_machine *m, struct swo_error *err)
 {
@@ -76,32 +74,32 @@ static int check_source(struct vmm_machine *m, struct swo_error *err)
 
 	if (machine_is_migrating(m))
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"a migration is under way; cancel it, or wait for its end");
+			"a migration is in progress; cancel it, or wait for its end");
 	if (state == SWO_RUN_STATE_INMIGRATE)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"this VM waits for a migration itself: there is nothing to send yet");
+			"this VM is waiting for an incoming migration: there is nothing to send yet");
 	if (m->migration && !swo_migration_may_run(m->migration))
 		return swo_error_set(
-			err, SWO_E_STATE, 0, "this VM has been migrated: it runs elsewhere");
+			err, SWO_E_STATE, 0, "this VM has been migrated: it runs on the target");
 	if (state == SWO_RUN_STATE_INTERNAL_ERROR)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"this VM is broken (internal-error) and cannot be moved");
+			"this VM cannot be migrated: its state is internal-error");
 	return 0;
 }
 
 static int check_target(struct vmm_machine *m, struct swo_error *err)
 {
 	if (!m->config.incoming)
-		return swo_error_set(err, SWO_E_STATE, 0,
-			"this VM was not started to take a migration (--incoming)");
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "this VM was not started with --incoming");
 	if (m->migration || m->changing)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"this VM has a migration already, or had one; start a new one to try "
+			"this VM already has or had an incoming migration; start a new VM to try "
 			"again");
 	return 0;
 }
 
-/* With `lock` let go: tidies the last one away. Nobody else does while `changing`. */
+/* With `lock` released: frees the last migration. No other thread does while `changing` is set. */
 static void tidy(struct vmm_machine *m)
 {
 	struct swo_migration *old = m->migration;
@@ -140,7 +138,7 @@ static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)
 	tidy(m);
 	if (!timeline)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a timeline");
-	/* Handlers look at it while they change the run state. */
+	/* Handlers read it while they change the run state. */
 	pthread_mutex_lock(&m->run_lock);
 	pthread_mutex_lock(&m->lock);
 	swo_timeline_free(m->timeline);
@@ -185,7 +183,7 @@ static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 {
 	struct base_uri parsed;
 
-	/* The engine would say so too, but after the command was answered. */
+	/* The engine would fail too, but only after the reply to the command. */
 	if (base_uri_parse(uri, &parsed, err))
 		return -1;
 	pthread_mutex_lock(&m->lock);
@@ -213,15 +211,14 @@ int vmm_machine_incoming(struct vmm_machine *m, const char *uri, struct swo_erro
 	return begin_checked(m, uri, false, check_target, err);
 }
 
-/* During one, and after:
- */
+/* During a migration, and after it */
 
 int vmm_machine_cancel(struct vmm_machine *m, struct swo_error *err)
 {
 	int rc = 0;
 
 	pthread_mutex_lock(&m->lock);
-	/* As in QEMU, cancelling nothing is no error. */
+	/* As in QEMU, cancelling without a migration is no error. */
 	if (m->migration && machine_is_migrating(m))
 		rc = swo_migration_cancel(m->migration, err);
 	pthread_mutex_unlock(&m->lock);
@@ -232,12 +229,12 @@ int vmm_machine_resolve(struct vmm_machine *m, bool run_here, struct swo_error *
 {
 	struct swo_migration *migration;
 
-	/* Only this worker's other commands tidy it away. */
+	/* Only other commands on this worker free it. */
 	pthread_mutex_lock(&m->lock);
 	migration = m->migration;
 	pthread_mutex_unlock(&m->lock);
 	if (!migration)
-		return swo_error_set(err, SWO_E_STATE, 0, "there is no migration to settle");
+		return swo_error_set(err, SWO_E_STATE, 0, "there is no migration in doubt");
 	return swo_migration_resolve(migration, run_here, err);
 }
 
@@ -261,7 +258,7 @@ bool vmm_machine_migration_wait(struct vmm_machine *m, swo_deadline deadline)
 		pthread_mutex_unlock(&m->lock);
 		if (!migrating || swo_deadline_passed(deadline))
 			return !migrating;
-		/* Not under the lock: queries go on. */
+		/* Not under the lock, so that queries continue. */
 		swo_sleep_until(swo_deadline_min(deadline, swo_deadline_ms(1)));
 	}
 }
@@ -274,17 +271,17 @@ int machine_may_cont(struct vmm_machine *m, struct swo_error *err)
 	pthread_mutex_lock(&m->lock);
 	if (state == SWO_RUN_STATE_INTERNAL_ERROR || state == SWO_RUN_STATE_SHUTDOWN ||
 		atomic_load(&m->failing))
-		why = "it is broken or has ended, and only a new one can run";
+		why = "it has failed or ended; start a new VM";
 	else if (!m->migration && state == SWO_RUN_STATE_INMIGRATE)
-		why = "it waits for a migration to bring it";
+		why = "it is waiting for an incoming migration";
 	else if (m->migration && !swo_migration_may_run(m->migration))
-		why = m->is_source ? "it runs elsewhere, or may do so (see query-migrate)"
-				   : "it has not been handed over to this side";
+		why = m->is_source ? "it runs on the target, or may do so (see query-migrate)"
+				   : "the source has not sent GO";
 	else if (machine_is_migrating(m))
-		why = "it is being migrated; cancel that, or wait for its end";
+		why = "a migration is in progress; cancel it, or wait for its end";
 	pthread_mutex_unlock(&m->lock);
 	if (why)
-		return swo_error_set(err, SWO_E_STATE, 0, "the VM cannot be started here: %s", why);
+		return swo_error_set(err, SWO_E_STATE, 0, "cannot start the VM: %s", why);
 	return 0;
 }
 
@@ -341,12 +338,12 @@ int vmm_machine_set_setup(
 
 	if (rc)
 		return -1;
-	/* The lock keeps a migration from beginning, run_lock the run state from changing. */
+	/* The lock prevents a migration from starting, run_lock the run state from changing. */
 	pthread_mutex_lock(&m->run_lock);
 	pthread_mutex_lock(&m->lock);
 	if (machine_is_migrating(m) && !is_same(setup, &m->setup))
 		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"a migration is under way; what it was begun with cannot change");
+			"a migration is in progress; its parameters cannot change");
 	if (!rc && (setup->transitions != m->setup.transitions || setup->join != m->setup.join))
 		rc = machine_devices_follow(m, setup, err);
 	if (!rc) {
@@ -368,7 +365,7 @@ int vmm_machine_timeline(struct vmm_machine *m, enum vmm_timeline_format format,
 	*out = NULL;
 	pthread_mutex_lock(&m->lock);
 	if (!m->timeline)
-		rc = swo_error_set(err, SWO_E_STATE, 0, "there has been no migration yet");
+		rc = swo_error_set(err, SWO_E_STATE, 0, "no migration yet");
 	else if (format == VMM_TIMELINE_CHROME)
 		*out = swo_timeline_to_chrome(m->timeline);
 	else if (format == VMM_TIMELINE_PICTURE)
@@ -377,6 +374,6 @@ int vmm_machine_timeline(struct vmm_machine *m, enum vmm_timeline_format format,
 		*out = swo_timeline_to_json(m->timeline);
 	pthread_mutex_unlock(&m->lock);
 	if (!rc && !*out)
-		rc = swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "the timeline");
+		rc = swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "out of memory for the timeline");
 	return rc;
 }

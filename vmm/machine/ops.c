@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ops.c - what the migration engine asks of the machine (struct swo_vm_ops), and
- * the format of the machine's own state: vCPUs and board.
+ * ops.c - the machine's callbacks for the migration engine (struct swo_vm_ops), and the format
+ * of the machine's own state: vCPUs and board.
  */
 #include "internal.h"
 
@@ -48,11 +48,11 @@ static int stop(void *vm, struct swo_error *err)
 	int rc;
 
 	pthread_mutex_lock(&m->run_lock);
-	/* Between the engine's look and this call a user's `stop` may have come. */
+	/* A user's `stop` may have come between the engine's check and this call. */
 	m->stop_refused = swo_runstate_get(m->runstate) != SWO_RUN_STATE_RUNNING;
 	if (m->stop_refused)
 		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"the VM was stopped by hand just before the switchover");
+			"the VM was stopped by a user just before the switchover");
 	else
 		rc = machine_halt(m, SWO_RUN_STATE_FINISH_MIGRATE, SWO_ON_ERROR_ROLLBACK, err);
 	pthread_mutex_unlock(&m->run_lock);
@@ -66,9 +66,9 @@ static int start(void *vm, struct swo_error *err)
 
 	pthread_mutex_lock(&m->run_lock);
 	if (m->stop_refused)
-		m->stop_refused = false; /* it was the user who stopped it: it stays so */
+		m->stop_refused = false; /* a user stopped the VM: it stays stopped */
 	else if (atomic_load(&m->failing))
-		rc = swo_error_set(err, SWO_E_STATE, 0, "a vCPU could not go on: %s", m->fail_text);
+		rc = swo_error_set(err, SWO_E_STATE, 0, "a vCPU failed: %s", m->fail_text);
 	else if (swo_runstate_get(m->runstate) != SWO_RUN_STATE_RUNNING)
 		rc = machine_start(m, SWO_ON_ERROR_CONTINUE, err);
 	pthread_mutex_unlock(&m->run_lock);
@@ -81,19 +81,19 @@ static void set_state(void *vm, enum swo_run_state state)
 	struct swo_error err;
 
 	pthread_mutex_lock(&m->run_lock);
-	/* A broken VM stays one, whatever becomes of its migration. */
+	/* A failed VM stays failed, whatever the outcome of its migration. */
 	if (swo_runstate_get(m->runstate) != SWO_RUN_STATE_INTERNAL_ERROR &&
 		swo_runstate_change(m->runstate, state, SWO_ON_ERROR_CONTINUE, &err))
 		swo_log(SWO_LOG_ERROR, "%s: %s", m->name, err.text);
 	pthread_mutex_unlock(&m->run_lock);
 }
 
-/* VCPUs and board */
+/* vCPUs and board */
 
 #define MACHINE_MAGIC	0x434d5753u /* "SWMC" */
 #define MACHINE_VERSION 1
 
-/* Then the accelerator's bytes, then the board's; each checks its own. */
+/* Followed by the accelerator's bytes and the board's; each checks its own. */
 struct machine_wire {
 	uint32_t magic;
 	uint32_t version;
@@ -125,17 +125,16 @@ static int machine_load(void *vm, const void *data, size_t len, struct swo_error
 	struct machine_wire wire;
 
 	if (len < sizeof(wire))
-		return swo_error_set(err, SWO_E_CORRUPT, 0, "the machine's state is cut short");
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "truncated machine state");
 	memcpy(&wire, bytes, sizeof(wire));
 	len -= sizeof(wire);
 	if (wire.magic != MACHINE_MAGIC || wire.accel_length > len ||
 		wire.board_length != len - wire.accel_length)
 		return swo_error_set(
-			err, SWO_E_CORRUPT, 0, "the machine's state was damaged on the way");
+			err, SWO_E_CORRUPT, 0, "malformed machine state: the hash does not match");
 	if (wire.version != MACHINE_VERSION)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"the machine's state has version %u, this program reads %d", wire.version,
-			MACHINE_VERSION);
+			"machine state: version %u, expected %d", wire.version, MACHINE_VERSION);
 	bytes += sizeof(wire);
 	if (vmm_accel_load(m->accel, bytes, wire.accel_length, err))
 		return -1;
@@ -170,14 +169,15 @@ static int ram_reach(void *vm, bool reach, struct swo_error *err)
 	struct swo_error later;
 	int rc = 0;
 
-	/* One that fails must not keep it from the others. */
+	/* A failure must not prevent the call for the others. */
 	for (unsigned i = 0; i < m->device_count; i++) {
 		struct machine_device *device = &m->devices[i];
 
-		/* One that hangs would not answer, and we would wait for it. */
+		/* A hanging device would not reply, and this thread would wait for it. */
 		if (swo_device_health(device->dev) == SWO_DEVICE_LOST) {
 			rc = swo_error_set(rc ? &later : err, SWO_E_DEVICE, 0,
-				"device %s is lost and is not told", swo_device_name(device->dev));
+				"device %s is lost: not announcing the migration to it",
+				swo_device_name(device->dev));
 			continue;
 		}
 		if (vmm_pci_reach_ram(device->fn, reach, rc ? &later : err))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp.c - the table of commands, and those that do something.
+ * qmp.c - the table of commands, and the commands that change something.
  */
 #include "qmp.h"
 

@@ -12,7 +12,7 @@
 int qmp_machine_serve(struct vmm_machine *machine, const char *path, struct qmp_server **out,
 	struct swo_error *err);
 
-/* Between its files */
+/* Shared by the QMP files */
 
 typedef int qmp_run(void *opaque, json_t *args, json_t **ret, struct swo_error *err);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp_params.c - migration parameters and capabilities by their QMP names. QEMU's
- * where it has one, else x- and the name of the field in migration.h.
+ * qmp_params.c - migration parameters and capabilities by their QMP names: QEMU's where it has
+ * one, otherwise x- and the name of the field in migration.h.
  */
 #include "qmp.h"
 
@@ -62,7 +62,7 @@ static const char *const join_words[] = {"depth", "pass", NULL};
 static const char *const handover_words[] = {"copy", "fd", NULL};
 static const char *const tls_kind_words[] = {"auto", "x509", "psk", NULL};
 
-/* The words of a kind by their enumeration's values; NULL: it is a number. */
+/* The names of an enumeration's values; NULL: the parameter is a number. */
 static const char *const *words_of(enum param_kind kind)
 {
 	switch (kind) {
@@ -81,7 +81,7 @@ static const char *const *words_of(enum param_kind kind)
 	}
 }
 
-/* Times may be written without their -ms, as QEMU writes its own. */
+/* Times may be written without -ms, as QEMU writes its own. */
 static const struct param *find(const char *name)
 {
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(params); i++) {
@@ -200,7 +200,7 @@ static int take_bool(
 	return 0;
 }
 
-/* As QEMU's StrOrNull: null is no string at all. */
+/* As QEMU's StrOrNull: null means no string. */
 static int take_string(struct vmm_migration_setup *setup, const struct param *param,
 	const json_t *value, struct swo_error *err)
 {
@@ -278,8 +278,7 @@ int qmp_query_parameters(void *opaque, json_t *args, json_t **ret, struct swo_er
 	return 0;
 }
 
-/* Capabilities:
- */
+/* Capabilities */
 
 static bool *capability(struct vmm_migration_setup *setup, const char *name)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp_query.c - commands that only ask: status, migration, guest, RAM, timeline,
- * devices. Members are QEMU's where it has them.
+ * qmp_query.c - the query commands: status, migration, guest, RAM, timeline, devices. Members
+ * are QEMU's where it has them.
  */
 #include "qmp.h"
 
@@ -31,7 +31,7 @@ int qmp_query_status(void *opaque, json_t *args, json_t **ret, struct swo_error 
 	return 0;
 }
 
-/* Query-migrate */
+/* query-migrate */
 
 static void put_times(json_t *ret, const struct swo_migration_info *info)
 {
@@ -80,7 +80,7 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 
 	(void)args;
 	(void)err;
-	/* As in QEMU: nothing to say when there has been none. */
+	/* As in QEMU: empty if there has been no migration. */
 	if (!vmm_machine_migration_info(opaque, &info))
 		return 0;
 	*ret = json_pack("{s:s, s:s, s:b}", "status", swo_migration_status_name(info.status),
@@ -99,8 +99,7 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 	return 0;
 }
 
-/* Guest:
- */
+/* Guest */
 
 int qmp_query_guest(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
@@ -143,14 +142,13 @@ int qmp_ram_hash(void *opaque, json_t *args, json_t **ret, struct swo_error *err
 	(void)args;
 	if (vmm_machine_ram_hash(opaque, &hash, err))
 		return -1;
-	/* As text: half of all hashes are no JSON integers. */
+	/* As text: half of all hashes exceed JSON's integers. */
 	snprintf(text, sizeof(text), "%016" PRIx64, hash);
 	*ret = json_pack("{s:s}", "hash", text);
 	return 0;
 }
 
-/* Timeline:
- */
+/* Timeline */
 
 static int take_format(const json_t *args, enum vmm_timeline_format *format, struct swo_error *err)
 {
@@ -166,7 +164,7 @@ static int take_format(const json_t *args, enum vmm_timeline_format *format, str
 			return 0;
 		}
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"Parameter 'format' does not accept value '%.60s'; it is json, chrome or picture",
+		"Parameter 'format' does not accept value '%.60s'; expected json, chrome or picture",
 		json_string_value(value));
 }
 
@@ -201,7 +199,7 @@ int qmp_query_timeline(void *opaque, json_t *args, json_t **ret, struct swo_erro
 		*ret = json_loads(text, JSON_DECODE_ANY, &error);
 	free(text);
 	if (!*ret)
-		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for the timeline");
+		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "out of memory for the timeline");
 	return 0;
 }
 

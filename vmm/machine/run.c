@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * run.c - starting and stopping by hand: stop, cont, quit, a vCPU that
- * cannot go on; and what can be asked of a VM that stands still.
+ * run.c - starting and stopping by hand: stop, cont, quit, a vCPU that fails; and the queries
+ * of a stopped VM.
  */
 #include "internal.h"
 
@@ -17,7 +17,7 @@ static bool is_running(struct vmm_machine *m)
 	return swo_runstate_get(m->runstate) == SWO_RUN_STATE_RUNNING;
 }
 
-/* Only what belongs to a migration goes into its timeline. */
+/* Only changes that belong to a migration are recorded in its timeline. */
 static void note(struct vmm_machine *m, uint64_t from, enum swo_event event)
 {
 	pthread_mutex_lock(&m->lock);
@@ -28,7 +28,7 @@ static void note(struct vmm_machine *m, uint64_t from, enum swo_event event)
 	pthread_mutex_unlock(&m->lock);
 }
 
-/* With run_lock held. The devices first: a vCPU must not touch one that is not there yet. */
+/* With run_lock held. Devices first: a vCPU must not access a stopped device. */
 int machine_start(struct vmm_machine *m, enum swo_on_error on_error, struct swo_error *err)
 {
 	int rc = swo_runstate_change(m->runstate, SWO_RUN_STATE_RUNNING, on_error, err);
@@ -51,7 +51,7 @@ int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_er
 
 	if (vmm_accel_pause(m->accel, swo_deadline_ms(PAUSE_MS), err)) {
 		vmm_accel_resume(m->accel);
-		return swo_error_prefix(err, "the vCPUs do not pause; the VM runs on");
+		return swo_error_prefix(err, "cannot pause the vCPUs; the VM continues to run");
 	}
 	note(m, from, SWO_EVENT_VCPUS_PAUSE);
 
@@ -73,7 +73,7 @@ static int stop_refused(struct vmm_machine *m, struct swo_error *err)
 
 	if (vmm_machine_migration_info(m, &info) && info.status == SWO_MIGRATION_DEVICE)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the VM is being switched over; stop it where it runs afterwards");
+			"a switchover is in progress; stop the VM on the host where it runs afterwards");
 	return 0;
 }
 
@@ -87,7 +87,7 @@ int vmm_machine_stop(struct vmm_machine *m, struct swo_error *err)
 	if (is_running(m)) {
 		rc = machine_halt(m, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, err);
 		if (rc && !is_running(m))
-			swo_error_prefix(err, "the VM is paused, but");
+			swo_error_prefix(err, "the VM is paused, with an error");
 	} else {
 		rc = stop_refused(m, err);
 	}
@@ -109,7 +109,7 @@ int vmm_machine_cont(struct vmm_machine *m, struct swo_error *err)
 	return rc;
 }
 
-/* A vCPU that cannot go on */
+/* A vCPU that fails */
 
 static void fail(void *opaque)
 {
@@ -118,7 +118,7 @@ static void fail(void *opaque)
 	int rc;
 
 	swo_log(SWO_LOG_ERROR, "%s: %s", m->name, m->fail_text);
-	/* A VM that is broken is not worth moving. */
+	/* A failed VM must not be migrated. */
 	if (vmm_machine_cancel(m, &err))
 		swo_log(SWO_LOG_DEBUG, "%s", err.text);
 	pthread_mutex_lock(&m->run_lock);
@@ -132,14 +132,14 @@ static void fail(void *opaque)
 	pthread_mutex_unlock(&m->run_lock);
 }
 
-/* From a vCPU's thread, which cannot wait for itself. */
+/* Called by a vCPU's thread, which cannot wait for itself. */
 void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why)
 {
 	struct vmm_machine *m = opaque;
 
 	if (atomic_exchange(&m->failing, true))
 		return;
-	snprintf(m->fail_text, sizeof(m->fail_text), "vCPU %u cannot go on: %s", vcpu, why);
+	snprintf(m->fail_text, sizeof(m->fail_text), "vCPU %u failed: %s", vcpu, why);
 	m->fail_job.fn = fail;
 	m->fail_job.opaque = m;
 	swo_worker_submit(m->worker, &m->fail_job);
@@ -158,10 +158,8 @@ static int quit_refused(struct vmm_machine *m, struct swo_error *err)
 	if (!is_source || !vmm_machine_migration_info(m, &info) || !info.committed)
 		return 0;
 	return swo_error_set(err, SWO_E_STATE, 0,
-		"the migration %s has passed its point of no return and is not settled (%s): this "
-		"may "
-		"be the only whole copy of the VM; settle it with x-migrate-resolve, or quit by "
-		"force",
+		"migration %s is past its point of no return and in doubt (%s): this may be the only "
+		"copy of the VM; resolve it with x-migrate-resolve, or quit with force",
 		info.id, swo_migration_status_name(info.status));
 }
 
@@ -176,7 +174,7 @@ int vmm_machine_quit(struct vmm_machine *m, bool force, struct swo_error *err)
 	return 0;
 }
 
-/* Looking */
+/* Queries */
 
 int vmm_machine_guest_stats(
 	struct vmm_machine *m, struct vmm_guest_stats *out, struct swo_error *err)
@@ -187,11 +185,11 @@ int vmm_machine_guest_stats(
 static int check_still(struct vmm_machine *m, struct swo_error *err)
 {
 	if (is_running(m))
-		return swo_error_set(
-			err, SWO_E_STATE, 0, "the VM is running, and so is its RAM; stop it first");
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"the VM is running and changes its RAM; stop it first");
 	if (swo_ram_is_gone(m->ram))
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the VM's RAM is not here any more: it was handed over (handover=fd)");
+			"the VM's RAM was handed over to the target (handover=fd)");
 	return 0;
 }
 

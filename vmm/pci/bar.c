@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bar.c - where BARs lie: the addresses given out before the guest runs, and
- * what becomes of a BAR that the guest moves.
+ * bar.c - the addresses of BARs: those assigned before the guest runs, and the effect of a BAR
+ * that the guest moves.
  */
 #include "internal.h"
 
@@ -28,7 +28,7 @@ void pci_bar_set_address(struct vmm_pci_function *fn, unsigned bar, uint64_t add
 		pci_put(fn->shadow, PCI_BAR(bar + 1), (uint32_t)(address >> 32), 4);
 }
 
-/* Not where RAM is, nor where a guest's sizing puts it for a moment. */
+/* Not decoded over RAM, nor where a guest's sizing writes it temporarily. */
 static bool is_usable(const struct vmm_pci_function *fn, uint64_t address, uint64_t size)
 {
 	if (!address || address > UINT64_MAX - size)
@@ -75,7 +75,7 @@ struct wish {
 	unsigned order;
 };
 
-/* Big ones first: nothing is wasted on alignment. */
+/* Largest first, so that alignment wastes no space. */
 static int compare_wishes(const void *a, const void *b)
 {
 	const struct wish *x = a, *y = b;
@@ -125,7 +125,7 @@ static void assign_port(struct vmm_pci_function *port, unsigned number, uint64_t
 {
 	port->bus_number = number;
 	port->shadow[PCI_BUS_SECONDARY] = port->shadow[PCI_BUS_SUBORDINATE] = (uint8_t)number;
-	/* A base above the limit says that nothing is behind. */
+	/* A base above the limit means an empty window. */
 	pci_put(port->shadow, PCI_MEMORY_BASE, (uint32_t)(from >> 16) & 0xfff0, 2);
 	pci_put(port->shadow, PCI_MEMORY_LIMIT, (uint32_t)((to - 1) >> 16) & 0xfff0, 2);
 	pci_put(port->shadow, PCI_COMMAND, PCI_COMMAND_MEMORY | 0x4, 2);

@@ -1,20 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bridge.c - the machine's own functions, the host bridge and the root
- * ports: their headers, and saving them with the rest of the board.
+ * bridge.c - the machine's own functions, the host bridge and the root ports: their headers,
+ * and their part of the saved board.
  */
 #include "internal.h"
 
 #include <string.h>
 #include <xxhash.h>
 
-#define OWN_VENDOR  0x1234 /* not assigned to anyone */
+#define OWN_VENDOR  0x1234 /* not assigned to any vendor */
 #define HOST_DEVICE 0x5342
 #define PORT_DEVICE 0x5350
 
 /*
- * Behind a port memory is decoded wherever a device's BARs say: its base and limit are kept for
- * the guest, and filter nothing. There is no I/O and no prefetchable window.
+ * Memory behind a port is decoded wherever a device's BARs are: the port's base and limit are
+ * kept for the guest, and filter nothing. There is no I/O and no prefetchable window.
  */
 void pci_bridge_init_header(struct vmm_pci_function *fn)
 {
@@ -44,7 +44,8 @@ void pci_bridge_init_header(struct vmm_pci_function *fn)
 struct board_wire {
 	uint32_t magic;
 	uint16_t version;
-	uint16_t functions; /* of the machine's own; a header each follows, then a hash */
+	uint16_t
+		functions; /* the machine's own functions; a header for each follows, then a hash */
 	uint32_t config_address;
 	uint32_t zero;
 };
@@ -76,7 +77,7 @@ int vmm_pci_board_save(struct vmm_pci *pci, struct swo_buf *out, struct swo_erro
 	return swo_buf_append(out, &hash, sizeof(hash), err);
 }
 
-/* What the guest cannot write must be as it is here. */
+/* Bits that the guest cannot write must match. */
 static bool header_fits(const struct vmm_pci_function *fn, const uint8_t *header)
 {
 	for (unsigned i = 0; i < PCI_HEADER_SIZE; i++)
@@ -92,30 +93,29 @@ static int board_check(struct vmm_pci *pci, const uint8_t *data, size_t len, str
 	uint64_t hash;
 
 	if (len < sizeof(wire) + sizeof(hash))
-		return swo_error_set(err, SWO_E_CORRUPT, 0, "PCI board: its state is cut short");
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "PCI board: truncated state");
 	memcpy(&wire, data, sizeof(wire));
 	memcpy(&hash, data + len - sizeof(hash), sizeof(hash));
 	if (wire.magic != BOARD_MAGIC || XXH3_64bits(data, len - sizeof(hash)) != hash)
-		return swo_error_set(
-			err, SWO_E_CORRUPT, 0, "PCI board: its state was damaged on the way");
+		return swo_error_set(err, SWO_E_CORRUPT, 0,
+			"PCI board: malformed state: the hash does not match");
 	if (wire.version != BOARD_VERSION)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"PCI board: its state has version %u, this program reads %d", wire.version,
-			BOARD_VERSION);
+			"PCI board: state version %u, expected %d", wire.version, BOARD_VERSION);
 	if (len != sizeof(wire) + wire.functions * (size_t)PCI_HEADER_SIZE + sizeof(hash))
 		return swo_error_set(
-			err, SWO_E_CORRUPT, 0, "PCI board: its state has the wrong length");
+			err, SWO_E_CORRUPT, 0, "PCI board: malformed state: wrong length");
 	for (struct vmm_pci_function *fn = next_own(pci->first); fn; fn = next_own(fn->next)) {
 		if (!wire.functions-- || !header_fits(fn, data + at))
 			return swo_error_set(err, SWO_E_INVALID, 0,
-				"PCI board: '%s' is another one on the source; start both sides "
+				"PCI board: '%s' differs from the source's; start both sides "
 				"with the same root ports",
 				fn->id);
 		at += PCI_HEADER_SIZE;
 	}
 	if (wire.functions)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"PCI board: the source has more root ports than this side");
+			"PCI board: the source has more root ports than the target");
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * config.c - accesses to a function's configuration space: what the VMM
- * stands in for comes from the shadow, the rest from the device.
+ * config.c - accesses to a function's configuration space: emulated fields come from the
+ * shadow, the others from the device.
  */
 #include "internal.h"
 
@@ -10,7 +10,7 @@
 void pci_complain(struct vmm_pci_function *fn, const struct swo_error *err)
 {
 	if (!atomic_exchange(&fn->complained, true))
-		swo_log(SWO_LOG_WARN, "device %s does not answer the guest any more: %s", fn->id,
+		swo_log(SWO_LOG_WARN, "device %s: accesses of the guest fail: %s", fn->id,
 			err->text);
 }
 
@@ -59,7 +59,7 @@ int pci_config_push(struct vmm_pci_function *fn, unsigned at, unsigned len, stru
 		fn->self, VFIO_PCI_CONFIG_REGION, at, fn->shadow + at, len, false, err);
 }
 
-/* Takes a write over into the shadow; `bytes` is then what the device is to be told. */
+/* Applies a write to the shadow; `bytes` is then what is written to the device. */
 static bool take_over(
 	struct vmm_pci_function *fn, unsigned at, uint8_t *bytes, unsigned len, bool *tell)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * device.c - what a passthrough device says it is: reads its header, BARs,
- * capabilities and regions once, checks them, and lays out what the VMM stands in for.
+ * device.c - reads a passthrough device's header, BARs, capabilities and regions once, checks
+ * them, and sets up the emulated fields.
  */
 #include "internal.h"
 
@@ -10,7 +10,10 @@
 
 #define BAR_SIZE_MAX (UINT64_C(1) << 32) /* more would not fit below 4 GiB anyway */
 
-/* Cached, so that a guest reads it without asking the device; the status is the device's. */
+/*
+ * Cached, so that the guest reads it without a device access; the status is read from the
+ * device.
+ */
 static int read_config(struct vmm_pci_function *fn, struct swo_error *err)
 {
 	struct swo_region_info info;
@@ -19,14 +22,14 @@ static int read_config(struct vmm_pci_function *fn, struct swo_error *err)
 		return -1;
 	if (info.size < PCI_CONFIG_SIZE)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
-			"device %s: its configuration space has %llu bytes; it is not a PCI device",
-			fn->id, (unsigned long long)info.size);
+			"device %s: configuration space of %llu bytes; not a PCI device", fn->id,
+			(unsigned long long)info.size);
 	if (fn->ops->region_read(
 		    fn->self, VFIO_PCI_CONFIG_REGION, 0, fn->shadow, PCI_CONFIG_SIZE, err))
 		return -1;
 	if (fn->shadow[PCI_HEADER_TYPE] & ~PCI_HEADER_MULTI)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
-			"device %s: header type %u is not an endpoint's; only endpoints can be "
+			"device %s: header type %u, expected 0: only endpoints can be "
 			"passed through",
 			fn->id, fn->shadow[PCI_HEADER_TYPE] & ~PCI_HEADER_MULTI & 0xff);
 	return 0;
@@ -58,8 +61,7 @@ static void find_mappable(struct vmm_pci_function *fn, unsigned index, uint32_t 
 	}
 	if (fd < 0 || !size || from % SWO_PAGE_SIZE || size % SWO_PAGE_SIZE || from > bar->size ||
 		size > bar->size - from) {
-		swo_log(SWO_LOG_WARN,
-			"device %s: BAR %u: its mappable part makes no sense and is not used",
+		swo_log(SWO_LOG_WARN, "device %s: BAR %u: ignoring its invalid mappable part",
 			fn->id, index);
 		return;
 	}
@@ -81,19 +83,19 @@ static int probe_bar(struct vmm_pci_function *fn, unsigned index, struct swo_err
 	if (!info.size)
 		return 0;
 	if (flags & PCI_BAR_IO) {
-		swo_log(SWO_LOG_WARN, "device %s: BAR %u is I/O space, which this machine hides",
+		swo_log(SWO_LOG_WARN, "device %s: BAR %u is I/O space: hidden from the guest",
 			fn->id, index);
 		return 0;
 	}
 	if (info.size > BAR_SIZE_MAX)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
-			"device %s: BAR %u has %llu bytes; this machine takes up to %llu", fn->id,
-			index, (unsigned long long)info.size, (unsigned long long)BAR_SIZE_MAX);
+			"device %s: BAR %u of %llu bytes, at most %llu supported", fn->id, index,
+			(unsigned long long)info.size, (unsigned long long)BAR_SIZE_MAX);
 	if ((flags & PCI_BAR_TYPE) == PCI_BAR_64) {
 		if (index + 1 == PCI_BARS)
 			return swo_error_set(err, SWO_E_DEVICE, 0,
-				"device %s: BAR %u is 64 bits wide, but the last one", fn->id,
-				index);
+				"device %s: BAR %u is 64-bit, without a BAR for its high half",
+				fn->id, index);
 		bar->wide = true;
 	}
 	bar->region_size = info.size;
@@ -138,8 +140,8 @@ static int probe_msix(struct vmm_pci_function *fn, uint8_t cap, struct swo_error
 }
 
 /*
- * Keeps the list, less what this machine does not do: MSI. Ids and links are the VMM's; what
- * lies behind them the device answers for, but for MSI-X.
+ * Keeps the list of capabilities except MSI, which this machine does not support. IDs and links
+ * come from the VMM, the bytes after them from the device, except for MSI-X.
  */
 static int probe_caps(struct vmm_pci_function *fn, struct swo_error *err)
 {
@@ -157,8 +159,7 @@ static int probe_caps(struct vmm_pci_function *fn, struct swo_error *err)
 			(id == PCI_CAP_ID_MSIX &&
 				(fn->msix.count || at > PCI_CONFIG_SIZE - PCI_MSIX_CAP_LEN)))
 			return swo_error_set(err, SWO_E_DEVICE, 0,
-				"device %s: its list of capabilities is broken at 0x%x", fn->id,
-				at);
+				"device %s: malformed list of capabilities at 0x%x", fn->id, at);
 		seen[at] = 1;
 		if (id == PCI_CAP_ID_MSIX && probe_msix(fn, (uint8_t)at, err))
 			return -1;
@@ -178,7 +179,7 @@ int pci_device_probe(struct vmm_pci_function *fn, struct swo_error *err)
 	if (!fn->ops->region_info || !fn->ops->region_read || !fn->ops->region_write ||
 		!fn->ops->irq_info || !fn->ops->set_irqs)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its backend '%s' offers no regions or interrupts", fn->id,
+			"device %s: backend '%s' has no regions or interrupts", fn->id,
 			fn->ops->name);
 	if (read_config(fn, err))
 		return -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dma.c - what devices may reach: all RAM, and their siblings' mappable BARs at
- * the addresses the guest knows them by.
+ * dma.c - what devices may access by DMA: all RAM, and their siblings' mappable BARs at their
+ * guest addresses.
  */
 #include "internal.h"
 
@@ -46,11 +46,11 @@ int vmm_pci_reach_ram(struct vmm_pci_function *fn, bool reach, struct swo_error 
 		return 0;
 	if (!fn->ops->dma_unmap)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its backend cannot unmap RAM", fn->id);
+			"device %s: the backend cannot unmap RAM", fn->id);
 	return (reach ? map_ram : unmap_ram)(fn, err);
 }
 
-/* A device without DMA is none the worse; one that reaches no sibling only lacks P2P. */
+/* A device without DMA works as well; one that cannot access a sibling only lacks P2P. */
 static void complain(struct vmm_pci_function *fn, const struct vmm_pci_function *sibling,
 	const struct swo_error *err)
 {
@@ -60,7 +60,7 @@ static void complain(struct vmm_pci_function *fn, const struct vmm_pci_function 
 	fn->map_complained = true;
 }
 
-/* MAP_ONE: only to those that do not take many at once. */
+/* MAP_ONE: only for devices that cannot take many maps at once. */
 enum how { UNMAP, MAP, MAP_ONE };
 
 static void for_siblings(
@@ -91,7 +91,7 @@ static void unmap(struct vmm_pci_function *owner, struct pci_bar *bar)
 	bar->mapped = BAR_NOWHERE;
 }
 
-/* Takes away every other BAR's map that is in the way of one at `at`. */
+/* Removes the map of every other BAR that overlaps one at `at`. */
 static void make_room(struct vmm_pci *pci, const struct pci_bar *moving, uint64_t at)
 {
 	uint64_t from = at + moving->fd_from, to = from + moving->fd_size;
@@ -108,8 +108,8 @@ static void make_room(struct vmm_pci *pci, const struct pci_bar *moving, uint64_
 }
 
 /*
- * A BAR stays mapped where it was while the guest has it switched off or sizes it: that costs
- * nothing, and most often it comes back there.
+ * A BAR stays mapped where it was while the guest disables or sizes it: that costs nothing, and
+ * most often the BAR returns to that address.
  */
 void pci_dma_update(struct vmm_pci *pci)
 {
@@ -129,7 +129,10 @@ void pci_dma_update(struct vmm_pci *pci)
 		}
 }
 
-/* With the bus lock held: every BAR at its present address. How many siblings reach. */
+/*
+ * With the bus lock held: every BAR at its present address. Returns the number of siblings'
+ * BARs.
+ */
 static size_t place_bars(struct vmm_pci *pci)
 {
 	size_t count = 0;
@@ -144,7 +147,7 @@ static size_t place_bars(struct vmm_pci *pci)
 	return count;
 }
 
-/* All siblings' BARs to one device; `maps` has room for them. */
+/* All siblings' BARs for one device; `maps` is large enough. */
 static void map_all_to(struct vmm_pci_function *fn, struct swo_dma_map *maps)
 {
 	struct vmm_pci_function *sibling = pci_next_device(fn->pci->first);
@@ -167,7 +170,7 @@ static void map_all_to(struct vmm_pci_function *fn, struct swo_dma_map *maps)
 	}
 }
 
-/* With the bus lock held: n devices have n * (n - 1) maps, so that none waits for the next. */
+/* With the bus lock held: n devices have n * (n - 1) maps, which are requested in parallel. */
 static int map_siblings(struct vmm_pci *pci, struct swo_error *err)
 {
 	size_t count = place_bars(pci);
@@ -175,12 +178,13 @@ static int map_siblings(struct vmm_pci *pci, struct swo_error *err)
 	struct vmm_pci_function *fn;
 
 	if (!maps)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "DMA maps of %zu BARs", count);
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM,
+			"out of memory for DMA maps of %zu BARs", count);
 	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
 		if (fn->ops->dma_map_many)
 			map_all_to(fn, maps);
 	free(maps);
-	/* One at a time, to those that cannot otherwise. */
+	/* One at a time, for devices that cannot take many. */
 	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
 		for (unsigned i = 0; i < PCI_BARS; i++)
 			if (fn->bar[i].fd >= 0)

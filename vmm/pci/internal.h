@@ -1,11 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - the PCI bus from the inside: functions and their locks, windows,
- * MSI-X vectors.
+ * internal.h - private to the PCI bus: functions and their locks, windows, MSI-X vectors.
  *
- * Locks, in this order: a function's `lock` (its shadow, its MSI-X), then the bus's `lock`
- * (what is decoded where, DMA maps), or then `msi_lock`. A device's own messages are sent
- * under either; MMIO takes none.
+ * Locks, in this order: a function's `lock` (its shadow, its MSI-X), then either the bus's
+ * `lock` (decoded addresses, DMA maps) or `msi_lock`. A device's own messages are sent under
+ * either; MMIO takes none.
  */
 #ifndef VMM_PCI_INTERNAL_H
 #define VMM_PCI_INTERNAL_H
@@ -20,26 +19,26 @@
 #define PCI_ID_MAX  32
 
 struct pci_bar {
-	uint64_t region_size; /* what the device has behind it; 0: no such BAR */
-	uint64_t size;	      /* what the guest sees: a power of two, a page or more */
+	uint64_t region_size; /* size of the device's region; 0: no such BAR */
+	uint64_t size;	      /* size for the guest: a power of two, a page or more */
 	bool wide;	      /* 64-bit: the next BAR is its high half */
 
 	/* Bus lock. */
-	uint64_t decoded; /* where it is decoded, BAR_NOWHERE: nowhere */
-	bool answers;	  /* there, and no other BAR lies over it */
+	uint64_t decoded; /* decoded address; BAR_NOWHERE: none */
+	bool answers;	  /* decoded, and not covered by another BAR */
 
-	/* Set at add: how siblings reach it; fd < 0: they do not. The fd is the backend's. */
+	/* Set at add: how siblings access it; fd < 0: not at all. The backend owns the fd. */
 	int fd;
 	uint64_t fd_offset;
-	uint64_t fd_from; /* where in the BAR the mappable part begins */
+	uint64_t fd_from; /* offset of the mappable part in the BAR */
 	uint64_t fd_size;
-	uint64_t mapped; /* bus lock: address of the BAR at which siblings have it mapped */
+	uint64_t mapped; /* bus lock: address at which siblings have it mapped */
 
-	/* Set at add: the part of that which needs no trap, mapped here; NULL: none. */
+	/* Set at add: the part of it that needs no trap, mapped here; NULL: none. */
 	uint8_t *host;
 	uint64_t host_from, host_size;
 	unsigned map_slot;
-	uint64_t given; /* bus lock: address of the BAR at which the accelerator has it */
+	uint64_t given; /* bus lock: address at which the accelerator has it mapped */
 	bool map_complained;
 };
 
@@ -47,7 +46,7 @@ struct pci_vector {
 	int eventfd;
 	unsigned handle;
 	bool added;
-	/* What `handle` was last told. */
+	/* The last state set on `handle`. */
 	uint64_t addr;
 	uint32_t data;
 	bool masked;
@@ -58,7 +57,7 @@ struct pci_msix {
 	uint8_t cap;	/* offset in configuration space */
 	unsigned table_bar, pba_bar;
 	uint32_t table_at, pba_at; /* offsets in those */
-	uint32_t *table;	   /* 4 words a vector */
+	uint32_t *table;	   /* 4 words per vector */
 	struct pci_vector *vectors;
 };
 
@@ -73,30 +72,30 @@ struct vmm_pci_function {
 	struct vmm_pci_function *next; /* in order of adding */
 	enum pci_kind kind;
 	char id[PCI_ID_MAX];
-	struct vmm_pci_function *port; /* it is behind this one; NULL: on bus 0 */
+	struct vmm_pci_function *port; /* the port above it; NULL: on bus 0 */
 	unsigned slot, function;
 
 	pthread_mutex_t lock;
-	uint8_t shadow[PCI_CONFIG_SIZE]; /* what the guest reads where `ours` is set */
+	uint8_t shadow[PCI_CONFIG_SIZE]; /* read by the guest where `ours` is set */
 	uint8_t ours[PCI_CONFIG_SIZE];	 /* 0xff: from the shadow, 0: from the device */
 	uint8_t wmask[PCI_CONFIG_SIZE];	 /* bits of the shadow that the guest may change */
 
 	/* Root ports. */
 	struct pci_bus behind;
-	unsigned bus_number; /* given out at realize */
+	unsigned bus_number; /* assigned at realize */
 
 	/* Devices. */
 	const struct swo_device_ops *ops;
 	void *self;
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msix msix;
-	atomic_bool complained; /* of its not answering: once is enough */
+	atomic_bool complained; /* a failed access was logged: once is enough */
 	bool map_complained;
-	bool loaded; /* this session has: */
+	bool loaded; /* in this session: */
 	uint16_t loaded_command;
 };
 
-/* Where MMIO goes. Read without a lock: see mmio.c. */
+/* Routes MMIO. Read without a lock: see mmio.c. */
 struct pci_window {
 	_Atomic uint64_t start, end;
 	_Atomic(struct vmm_pci_function *) fn;
@@ -116,7 +115,7 @@ struct vmm_pci {
 	struct vmm_pci_function **last;
 	bool realized;
 
-	atomic_uint windows_seq; /* odd while they change */
+	atomic_uint windows_seq; /* odd during a change */
 	atomic_uint window_count;
 	unsigned window_room;
 	struct pci_window *windows;
@@ -137,68 +136,71 @@ static inline void pci_put(uint8_t *config, unsigned at, uint32_t value, unsigne
 		config[at + i] = (uint8_t)(value >> 8 * i);
 }
 
-/* Pci.c */
+/* pci.c */
 struct vmm_pci_function *pci_function_new(
 	struct vmm_pci *pci, enum pci_kind kind, const char *id, struct swo_error *err);
 void pci_function_free(struct vmm_pci_function *fn);
-struct vmm_pci_function *pci_next_device(struct vmm_pci_function *fn); /* fn itself counts */
+struct vmm_pci_function *pci_next_device(struct vmm_pci_function *fn); /* fn itself included */
 
-/* Pci_bridge.c */
+/* bridge.c */
 /* Of the host bridge, or of a root port. */
 void pci_bridge_init_header(struct vmm_pci_function *fn);
 
-/* Pci_device.c: what a device is, as it says itself */
+/* device.c: the device's properties, as it reports them */
 int pci_device_probe(struct vmm_pci_function *fn, struct swo_error *err);
 
-/* Pci_config.c */
-/* `at` and `len` lie within one aligned double word. */
+/* config.c */
+/* `at` and `len` are within one aligned double word. */
 uint32_t pci_config_read(struct vmm_pci_function *fn, unsigned at, unsigned len);
 void pci_config_write(struct vmm_pci_function *fn, unsigned at, uint32_t value, unsigned len);
 /* Writes part of the shadow to the device. */
 int pci_config_push(struct vmm_pci_function *fn, unsigned at, unsigned len, struct swo_error *err);
-/* Says once that a device does not answer. */
+/* Logs once that accesses to a device fail. */
 void pci_complain(struct vmm_pci_function *fn, const struct swo_error *err);
 
-/* Pci_bar.c: addresses, as the shadow has them */
+/* bar.c: addresses, as in the shadow */
 uint64_t pci_bar_address(const struct vmm_pci_function *fn, unsigned bar);
 void pci_bar_set_address(struct vmm_pci_function *fn, unsigned bar, uint64_t address);
 int pci_bars_assign(struct vmm_pci *pci, struct swo_error *err);
-/* The function's lock is held: takes its BARs and PCI_COMMAND over into windows and DMA maps. */
+/* With the function's lock held: applies its BARs and PCI_COMMAND to windows and DMA maps. */
 void pci_bars_changed(struct vmm_pci_function *fn);
 
-/* Pci_mmio.c */
+/* mmio.c */
 int pci_windows_init(struct vmm_pci *pci, struct swo_error *err);
-/* The bus lock is held: makes the windows anew from what is decoded. */
+/* With the bus lock held: rebuilds the windows from the decoded addresses. */
 void pci_windows_update(struct vmm_pci *pci);
 
-/* Pci_dma.c */
+/* dma.c */
 /* Maps RAM and every BAR at its present address, for every device. */
 int pci_dma_init(struct vmm_pci *pci, struct swo_error *err);
-/* The bus lock is held: BARs may have moved. */
+/* With the bus lock held: BARs may have moved. */
 void pci_dma_update(struct vmm_pci *pci);
 
-/* Pci_map.c: BARs that need no trap */
-/* Maps what can be mapped; the MSI-X capability is known. */
+/* map.c: BARs that need no trap */
+/* Maps what can be mapped, once the MSI-X capability has been read. */
 void pci_map_init(struct vmm_pci_function *fn);
 void pci_map_free(struct vmm_pci_function *fn);
-/* The bus lock is held: the windows have changed. */
+/* With the bus lock held: the windows have changed. */
 void pci_map_update(struct vmm_pci *pci);
-/* true when the access was to the mapped part, and has been done. */
+/* true if the access was to the mapped part, and has been done. */
 bool pci_map_read(const struct pci_bar *bar, uint64_t at, void *data, unsigned len);
 bool pci_map_write(const struct pci_bar *bar, uint64_t at, const void *data, unsigned len);
 
-/* Pci_msix.c */
+/* msix.c */
 int pci_msix_init(struct vmm_pci_function *fn, struct swo_error *err);
 int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err);
 void pci_msix_free(struct vmm_pci_function *fn);
-/* The function's lock is held: enable, mask or the table has changed. */
+/* With the function's lock held: enable, mask or the table has changed. */
 void pci_msix_update(struct vmm_pci_function *fn);
-/* true when the access was to the table or the pending bits, and has been done. */
+/* true if the access was to the table or the pending bits, and has been done. */
 bool pci_msix_read(
 	struct vmm_pci_function *fn, unsigned bar, uint64_t at, void *data, unsigned len);
 bool pci_msix_write(
 	struct vmm_pci_function *fn, unsigned bar, uint64_t at, const void *data, unsigned len);
-/* The function's lock is held: bit v of bits[v / 64] for each vector that waits to be unmasked. */
+/*
+ * With the function's lock held: bit v of bits[v / 64] for each masked vector with a pending
+ * interrupt.
+ */
 void pci_msix_pending(struct vmm_pci_function *fn, uint64_t *bits);
 void pci_msix_set_pending(struct vmm_pci_function *fn, const uint64_t *bits);
 static inline unsigned pci_msix_pending_words(const struct vmm_pci_function *fn)

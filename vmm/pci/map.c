@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * map.c - BARs that the guest reaches without the VMM: the part of one that can be mapped is
- * mapped here, and given to the accelerator while it answers there and nowhere else.
+ * map.c - BARs that the guest accesses without the VMM: the mappable part of a BAR is mapped
+ * here, and given to the accelerator while the BAR is decoded there and not covered.
  */
 #include "internal.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* Leaves out the pages of [at, at + len): what remains is the larger side of them. */
+/* Leaves out the pages of [at, at + len): the larger remaining side is kept. */
 static void leave_out(struct pci_bar *bar, uint64_t at, uint64_t len)
 {
 	uint64_t from = at & ~(uint64_t)(SWO_PAGE_SIZE - 1);
@@ -34,7 +34,7 @@ static void map_here(struct vmm_pci_function *fn, unsigned index)
 
 	bar->host_from = bar->fd_from;
 	bar->host_size = bar->fd_size;
-	/* Those are the VMM's: an access to them must come here. */
+	/* Emulated by the VMM: an access to them must be trapped. */
 	if (fn->msix.count && fn->msix.table_bar == index)
 		leave_out(bar, fn->msix.table_at, (uint64_t)fn->msix.count * PCI_MSIX_ENTRY);
 	if (fn->msix.count && fn->msix.pba_bar == index)
@@ -98,7 +98,7 @@ void pci_map_update(struct vmm_pci *pci)
 
 	if (!pci->map.map)
 		return;
-	/* Two may change places: first all are taken. */
+	/* Two BARs may swap addresses: first remove all. */
 	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
 		for (unsigned i = 0; i < PCI_BARS; i++)
 			if (wanted(&fn->bar[i]) != fn->bar[i].given)
@@ -125,7 +125,7 @@ void pci_map_free(struct vmm_pci_function *fn)
 	}
 }
 
-/* Accesses that come to the VMM all the same */
+/* Accesses that are trapped all the same */
 
 static uint8_t *mapped_at(const struct pci_bar *bar, uint64_t at, unsigned len)
 {
@@ -134,7 +134,7 @@ static uint8_t *mapped_at(const struct pci_bar *bar, uint64_t at, unsigned len)
 	return bar->host + (at - bar->host_from);
 }
 
-/* Another process may access them at the same moment: each is one access, as on a bus. */
+/* Another process may access them at the same time: each is one access, as on a bus. */
 bool pci_map_read(const struct pci_bar *bar, uint64_t at, void *data, unsigned len)
 {
 	const uint8_t *from = mapped_at(bar, at, len);

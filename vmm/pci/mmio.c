@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * mmio.c - from a guest address to a device's BAR. vCPUs ring doorbells by the
- * hundred thousand, BARs move about never: readers take no lock.
+ * mmio.c - from a guest address to a device's BAR. vCPUs ring doorbells very often and BARs
+ * rarely move: readers take no lock.
  */
 #include "internal.h"
 
@@ -53,7 +53,7 @@ static unsigned collect(struct vmm_pci *pci, struct range *ranges)
 					bar->decoded, bar->decoded + bar->size, fn, i};
 		}
 	qsort(ranges, count, sizeof(*ranges), compare_ranges);
-	/* Where a guest lets two overlap, the lower one answers. */
+	/* Where two BARs overlap, the lower one is accessed. */
 	for (unsigned i = 0; i < count; i++)
 		if (!kept || ranges[i].start >= ranges[kept - 1].end) {
 			ranges[i].fn->bar[ranges[i].bar].answers = true;
@@ -63,8 +63,8 @@ static unsigned collect(struct vmm_pci *pci, struct range *ranges)
 }
 
 /*
- * A sequence lock. The stores between the odd and the even number are releases, the
- * readers' loads acquires: a reader that sees any of the new values sees the odd number too.
+ * A sequence lock. The stores between the odd and the even number are releases, the readers'
+ * loads acquires: a reader that reads any of the new values reads the odd number too.
  */
 void pci_windows_update(struct vmm_pci *pci)
 {
@@ -72,7 +72,7 @@ void pci_windows_update(struct vmm_pci *pci)
 	unsigned seq = atomic_load_explicit(&pci->windows_seq, memory_order_relaxed);
 
 	if (!ranges) {
-		swo_log(SWO_LOG_ERROR, "PCI: no memory to move a BAR; it stays where it was");
+		swo_log(SWO_LOG_ERROR, "PCI: out of memory to move a BAR; it stays where it was");
 		return;
 	}
 	unsigned count = collect(pci, ranges);
@@ -123,7 +123,7 @@ static bool find(struct vmm_pci *pci, uint64_t gpa, unsigned len, struct found *
 
 		if (seq & 1 || atomic_load_explicit(&pci->windows_seq, memory_order_relaxed) != seq)
 			continue;
-		/* The BAR may be bigger than what is behind it. */
+		/* The BAR may be larger than the device's region. */
 		return hit && found->at + len <= found->fn->bar[found->bar].region_size;
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * msix.c - MSI-X on the guest's side (PCI Local Bus 3.0, 6.8.2): the table and
- * the pending bits, and what of them the accelerator must know about each eventfd.
+ * msix.c - MSI-X on the guest's side (PCI Local Bus 3.0, 6.8.2): the table, the pending bits,
+ * and the accelerator's settings for each eventfd.
  */
 #include "internal.h"
 
@@ -39,16 +39,17 @@ static int connect_vector(
 	vector->eventfd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (vector->eventfd < 0)
 		return swo_error_set(err, SWO_E_NO_MEMORY, errno,
-			"device %s: eventfd for an interrupt; raise the limit on open files "
+			"device %s: cannot create an eventfd for an interrupt; raise the limit on open files "
 			"(ulimit -n)",
 			fn->id);
 	pthread_mutex_lock(&fn->pci->msi_lock);
 	vector->added = !msi->add(msi->opaque, vector->eventfd, &vector->handle, err);
 	pthread_mutex_unlock(&fn->pci->msi_lock);
-	return vector->added ? 0 : swo_error_prefix(err, "device %s: interrupt", fn->id);
+	return vector->added ? 0
+			     : swo_error_prefix(err, "device %s: cannot add an interrupt", fn->id);
 }
 
-/* All vectors at once, before anything runs: unmasking one must not need the device. */
+/* All vectors at once, before the VM runs: unmasking one must not need the device. */
 int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err)
 {
 	struct pci_msix *msix = &fn->msix;
@@ -93,7 +94,7 @@ static void update_vector(struct vmm_pci_function *fn, unsigned v, bool all_mask
 	struct swo_error err;
 	int rc;
 
-	/* Changing a route is dear, so only what matters changes one. */
+	/* Changing a route is expensive, so it is only done if the message has changed. */
 	if (masked ? vector->masked
 		   : !vector->masked && vector->addr == addr && vector->data == data)
 		return;
@@ -124,7 +125,7 @@ void pci_msix_update(struct vmm_pci_function *fn)
 		update_vector(fn, v, all_masked);
 }
 
-/* Pending: an eventfd that nobody takes keeps what was signalled */
+/* Pending: an eventfd that is not polled keeps its count */
 
 void pci_msix_pending(struct vmm_pci_function *fn, uint64_t *bits)
 {
@@ -134,7 +135,7 @@ void pci_msix_pending(struct vmm_pci_function *fn, uint64_t *bits)
 	for (unsigned v = 0; v < fn->msix.count; v++) {
 		struct pollfd pfd = {.fd = fn->msix.vectors[v].eventfd, .events = POLLIN};
 
-		/* One that is not masked is the accelerator's, which delivers it. */
+		/* The accelerator delivers an interrupt that is not masked. */
 		if (!all_masked && !(fn->msix.table[4 * v + ENTRY_CONTROL] & PCI_MSIX_MASKED))
 			continue;
 		if (poll(&pfd, 1, 0) == 1 && (pfd.revents & POLLIN))
@@ -163,7 +164,7 @@ static bool inside(uint64_t at, unsigned len, uint32_t from, uint64_t size)
 	return at >= from && at - from < size && len <= size - (at - from);
 }
 
-/* Double words only, alone or in pairs; a guest that does anything else gets nothing. */
+/* Double words only, alone or in pairs; other accesses read 0 and write nothing. */
 static bool is_good(uint64_t at, unsigned len)
 {
 	return !(at % 4) && (len == 4 || len == 8);

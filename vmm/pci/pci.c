@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * pci.c - the bus: its functions and their places, configuration mechanism #1
- * (PCI Local Bus 3.0, 3.2.2.3.2), and what makes it ready to run.
+ * pci.c - the bus: its functions and their slots, configuration mechanism #1 (PCI Local Bus
+ * 3.0, 3.2.2.3.2), and realize.
  */
 #include "internal.h"
 
@@ -12,7 +12,7 @@
 
 #define ADDRESS_ENABLE 0x80000000u
 
-/* Functions and their places */
+/* Functions and their slots */
 
 struct vmm_pci_function *pci_function_new(
 	struct vmm_pci *pci, enum pci_kind kind, const char *id, struct swo_error *err)
@@ -24,8 +24,7 @@ struct vmm_pci_function *pci_function_new(
 	}
 	for (struct vmm_pci_function *fn = pci->first; fn; fn = fn->next)
 		if (!strcmp(fn->id, id)) {
-			swo_error_set(err, SWO_E_INVALID, 0,
-				"PCI: there are two of id '%s'; give each its own", id);
+			swo_error_set(err, SWO_E_INVALID, 0, "PCI: duplicate id '%s'", id);
 			return NULL;
 		}
 
@@ -70,7 +69,7 @@ static void append(struct vmm_pci *pci, struct pci_bus *bus, struct vmm_pci_func
 	pci->last = &fn->next;
 }
 
-/* Whole slots first; when they are used up, further functions of the first ones. */
+/* First function 0 of each slot; when all are used, further functions of the first slots. */
 static int find_place(const struct pci_bus *bus, struct vmm_pci_function *fn)
 {
 	for (unsigned function = 0; function < PCI_FUNCTIONS; function++)
@@ -93,16 +92,16 @@ static int take_place(const struct pci_bus *bus, struct vmm_pci_function *fn, in
 	if (slot < 0) {
 		if (find_place(bus, fn))
 			return swo_error_set(err, SWO_E_INVALID, 0,
-				"PCI: no room for '%s' on its bus; put it behind another root port",
+				"PCI: no free slot for '%s' on its bus; put it behind another root port",
 				fn->id);
 		return 0;
 	}
 	if (slot >= PCI_SLOTS || function < 0 || function >= PCI_FUNCTIONS)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"PCI: '%s' at %d.%d: slots are 0 to %d, functions 0 to %d", fn->id, slot,
-			function, PCI_SLOTS - 1, PCI_FUNCTIONS - 1);
+			"PCI: '%s' at %d.%d: expected slots 0 to %d, functions 0 to %d", fn->id,
+			slot, function, PCI_SLOTS - 1, PCI_FUNCTIONS - 1);
 	if (bus->at[slot][function])
-		return swo_error_set(err, SWO_E_INVALID, 0, "PCI: '%s' at %d.%d: '%s' is there",
+		return swo_error_set(err, SWO_E_INVALID, 0, "PCI: '%s' at %d.%d: used by '%s'",
 			fn->id, slot, function, bus->at[slot][function]->id);
 	fn->slot = (unsigned)slot;
 	fn->function = (unsigned)function;
@@ -161,7 +160,7 @@ static int check_open(const struct vmm_pci *pci, const char *id, struct swo_erro
 {
 	if (pci->realized)
 		return swo_error_set(
-			err, SWO_E_STATE, 0, "PCI: '%s' comes too late: the bus is in use", id);
+			err, SWO_E_STATE, 0, "PCI: cannot add '%s': the bus is in use", id);
 	return 0;
 }
 
@@ -195,8 +194,8 @@ static int find_bus(struct vmm_pci *pci, const struct vmm_pci_device_desc *desc,
 			*bus = &port->behind;
 			return 0;
 		}
-	return swo_error_set(err, SWO_E_INVALID, 0,
-		"PCI: '%s' wants bus '%.40s', but no root port has that id", desc->id, desc->bus);
+	return swo_error_set(err, SWO_E_INVALID, 0, "PCI: '%s': no root port has the id '%.40s'",
+		desc->id, desc->bus);
 }
 
 int vmm_pci_add_device(struct vmm_pci *pci, const struct vmm_pci_device_desc *desc,
@@ -222,7 +221,7 @@ int vmm_pci_add_device(struct vmm_pci *pci, const struct vmm_pci_device_desc *de
 	return 0;
 }
 
-/* A guest looks no further when function 0 is not there. */
+/* A guest does not probe further functions if function 0 is missing. */
 static int check_functions(const struct vmm_pci *pci, struct swo_error *err)
 {
 	for (const struct vmm_pci_function *fn = pci->first; fn; fn = fn->next) {
@@ -230,7 +229,7 @@ static int check_functions(const struct vmm_pci *pci, struct swo_error *err)
 
 		if (!bus->at[fn->slot][0])
 			return swo_error_set(err, SWO_E_INVALID, 0,
-				"PCI: '%s' is at %u.%u, but there is no %u.0; a guest would not "
+				"PCI: '%s' is at %u.%u, without a function %u.0: a guest would not "
 				"find it",
 				fn->id, fn->slot, fn->function, fn->slot);
 	}
@@ -301,7 +300,7 @@ static struct vmm_pci_function *route(struct vmm_pci *pci, uint32_t address)
 	return NULL;
 }
 
-/* The function and offset that an access of `len` bytes to the data port is for, or NULL. */
+/* The function and offset that an access of `len` bytes to the data port addresses, or NULL. */
 static struct vmm_pci_function *addressed(
 	struct vmm_pci *pci, uint16_t port, unsigned len, unsigned *at)
 {

@@ -14,7 +14,7 @@
 #define PCI_SLOTS	   32
 #define PCI_FUNCTIONS	   8
 #define PCI_BUSES	   256
-#define PCI_MSIX_VECTORS   2048 /* what the capability can say */
+#define PCI_MSIX_VECTORS   2048 /* the maximum in the capability */
 #define PCI_CONFIG_ADDRESS 0xcf8
 #define PCI_CONFIG_DATA	   0xcfc
 

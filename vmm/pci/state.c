@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * state.c - a device's configuration as bytes for a migration, and back: the
- * one place that knows their format. Little-endian, as both ends are x86.
+ * state.c - a device's configuration as bytes for a migration, and back: the only place with
+ * their format. Little-endian, as both ends are x86.
  */
 #include "internal.h"
 
@@ -11,7 +11,10 @@
 #define STATE_MAGIC   0x43505753u /* "SWPC" */
 #define STATE_VERSION 1
 
-/* Then: 16 bytes of MSI-X table a vector, the pending bits as u64 words, XXH3 of all before. */
+/*
+ * Followed by 16 bytes of MSI-X table per vector, the pending bits as u64 words, XXH3 of all
+ * before.
+ */
 struct state_wire {
 	uint32_t magic;
 	uint16_t version;
@@ -82,7 +85,7 @@ int vmm_pci_save(struct vmm_pci_function *fn, struct swo_buf *out, struct swo_er
 	int rc = append(fn, out, err);
 
 	pthread_mutex_unlock(&fn->lock);
-	return rc ? swo_error_prefix(err, "device %s: saving its configuration", fn->id) : 0;
+	return rc ? swo_error_prefix(err, "device %s: cannot save its configuration", fn->id) : 0;
 }
 
 /* Loading */
@@ -96,14 +99,14 @@ static int check_bars(
 
 		if (wire->size[i] != bar->size)
 			return swo_error_set(err, SWO_E_INVALID, 0,
-				"device %s: its BAR %u has %llu bytes on the source and %llu here; "
+				"device %s: BAR %u of %llu bytes, expected %llu: "
 				"they are different devices",
 				fn->id, i, (unsigned long long)wire->size[i],
 				(unsigned long long)bar->size);
 		if ((!bar->size && address) || (bar->size && address & (bar->size - 1)) ||
 			(!bar->wide && address > UINT32_MAX))
 			return swo_error_set(err, SWO_E_CORRUPT, 0,
-				"device %s: its configuration has BAR %u at 0x%llx, where it "
+				"device %s: malformed configuration: BAR %u at 0x%llx, where it "
 				"cannot be",
 				fn->id, i, (unsigned long long)address);
 	}
@@ -119,19 +122,21 @@ static int check_msix(const struct vmm_pci_function *fn, const struct state_wire
 
 	if ((wire->msix_flags ^ msix_flags(fn)) & ~writable)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"device %s: its configuration has MSI-X flags 0x%x, which make no sense",
-			fn->id, wire->msix_flags);
+			"device %s: malformed configuration: MSI-X flags 0x%x", fn->id,
+			wire->msix_flags);
 	for (unsigned v = 0; v < count; v++)
 		if (pci_get(rest + v * PCI_MSIX_ENTRY, 12, 4) & ~(uint32_t)PCI_MSIX_MASKED)
 			return swo_error_set(err, SWO_E_CORRUPT, 0,
-				"device %s: entry %u of its MSI-X table makes no sense", fn->id, v);
+				"device %s: malformed configuration: MSI-X table entry %u", fn->id,
+				v);
 	if (count)
 		memcpy(&last,
 			rest + (size_t)count * PCI_MSIX_ENTRY + (count - 1) / 64 * sizeof(last),
 			sizeof(last));
 	if (count % 64 && last >> count % 64)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"device %s: interrupts are pending that it does not have", fn->id);
+			"device %s: malformed configuration: pending bits beyond its vectors",
+			fn->id);
 	return 0;
 }
 
@@ -142,27 +147,27 @@ static int check(const struct vmm_pci_function *fn, const uint8_t *data, size_t 
 
 	if (len < sizeof(*wire) + sizeof(hash))
 		return swo_error_set(
-			err, SWO_E_CORRUPT, 0, "device %s: its configuration is cut short", fn->id);
+			err, SWO_E_CORRUPT, 0, "device %s: truncated configuration", fn->id);
 	memcpy(wire, data, sizeof(*wire));
 	memcpy(&hash, data + len - sizeof(hash), sizeof(hash));
 	if (wire->magic != STATE_MAGIC || wire->length != len ||
 		XXH3_64bits(data, len - sizeof(hash)) != hash)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"device %s: its configuration was damaged on the way", fn->id);
+			"device %s: malformed configuration: the hash does not match", fn->id);
 	if (wire->version != STATE_VERSION)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its configuration has version %u, this program reads %d",
-			fn->id, wire->version, STATE_VERSION);
+			"device %s: configuration version %u, expected %d", fn->id, wire->version,
+			STATE_VERSION);
 	if (wire->vendor != pci_get(fn->shadow, PCI_VENDOR_ID, 2) ||
 		wire->device != pci_get(fn->shadow, PCI_DEVICE_ID, 2) ||
 		wire->vectors != fn->msix.count || len != state_length(fn))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: the source has %04x:%04x with %u vectors there; this one is "
+			"device %s: the source has %04x:%04x with %u vectors; this is "
 			"another device",
 			fn->id, wire->vendor, wire->device, wire->vectors);
 	if (wire->command & ~PCI_COMMAND_BITS || wire->zero)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"device %s: its configuration has reserved bits set", fn->id);
+			"device %s: malformed configuration: reserved bits set", fn->id);
 	if (check_bars(fn, wire, err))
 		return -1;
 	return check_msix(fn, wire, data + sizeof(*wire), err);
@@ -202,7 +207,7 @@ static int load_msix(struct vmm_pci_function *fn, const struct state_wire *wire,
 	return 0;
 }
 
-/* Last of all: it is what makes a device take its configuration up, at a price. */
+/* Last: this write makes a device apply its configuration, which takes time. */
 static int load_command(
 	struct vmm_pci_function *fn, const struct state_wire *wire, struct swo_error *err)
 {
@@ -225,7 +230,7 @@ static int load(struct vmm_pci_function *fn, const struct state_wire *wire, cons
 	if (load_bars(fn, wire, err) || load_msix(fn, wire, rest, err) ||
 		load_command(fn, wire, err)) {
 		fn->loaded = false;
-		return swo_error_prefix(err, "device %s: loading its configuration", fn->id);
+		return swo_error_prefix(err, "device %s: cannot load its configuration", fn->id);
 	}
 	fn->loaded = true;
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * client.c - one connection: bytes in to requests, replies and events to bytes
- * out. Never blocks, and holds no more than it may.
+ * client.c - one connection: input to requests, replies and events to output. Never blocks, and
+ * bounds its memory.
  */
 #include "internal.h"
 
@@ -20,7 +20,7 @@ struct qmp_client *qmp_client_new(int fd)
 	client->fd = fd;
 	client->output = (struct swo_buf)SWO_BUF_INIT(QMP_OUTPUT_MAX);
 	qmp_parser_init(&client->parser);
-	qmp_client_say(client, qmp_greeting());
+	qmp_client_send(client, qmp_greeting());
 	return client;
 }
 
@@ -42,17 +42,18 @@ void qmp_client_append(struct qmp_client *client, const void *text, size_t len)
 		client->output.len = client->output_at = 0;
 	if (!swo_buf_append(&client->output, text, len, &err))
 		return;
-	swo_log(SWO_LOG_WARN, "QMP: a client leaves its replies unread and is dropped");
+	swo_log(SWO_LOG_WARN,
+		"QMP: closing the connection of a client that does not read its replies");
 	client->mute = client->last = true;
 }
 
-void qmp_client_say(struct qmp_client *client, json_t *message)
+void qmp_client_send(struct qmp_client *client, json_t *message)
 {
 	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
 
 	json_decref(message);
 	if (!text) {
-		swo_log(SWO_LOG_ERROR, "QMP: no memory for a reply; its client is dropped");
+		swo_log(SWO_LOG_ERROR, "QMP: out of memory for a reply; closing the connection");
 		client->mute = client->last = true;
 		return;
 	}
@@ -113,7 +114,7 @@ void qmp_client_work(struct qmp_server *server, struct qmp_client *client)
 		json_decref(message);
 		client->last = parsed == QMP_PARSED_FATAL;
 		if (reply)
-			qmp_client_say(client, reply);
+			qmp_client_send(client, reply);
 	}
 }
 

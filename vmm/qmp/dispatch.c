@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dispatch.c - one request: is it well-formed, may it come now, which command is
- * it, are its arguments what that takes; then the command, here or on the worker.
- * Shapes and error classes: QEMU's docs/interop/qmp-spec.
+ * dispatch.c - one request: checks its form, whether it is allowed now, the command and its
+ * arguments; then runs the command, here or on the worker. Formats and error classes: QEMU's
+ * docs/interop/qmp-spec.
  */
 #include "internal.h"
 
@@ -32,11 +32,11 @@ json_t *qmp_error(const char *class, const char *fmt, ...)
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	/* What came from outside may not be UTF-8. */
+	/* Text from outside may not be UTF-8. */
 	json_t *desc = json_string(text);
 
 	return json_pack("{s:s, s:o}", "class", class, "desc",
-		desc ? desc : json_string("the error's text cannot be shown"));
+		desc ? desc : json_string("the text of the error is not UTF-8"));
 }
 
 json_t *qmp_reply(json_t *ret, json_t *error, json_t *id)
@@ -52,7 +52,7 @@ json_t *qmp_reply(json_t *ret, json_t *error, json_t *id)
 	return reply;
 }
 
-/* The request's form */
+/* The form of the request */
 
 static json_t *check_members(json_t *message)
 {
@@ -132,8 +132,7 @@ static json_t *check_args(const struct qmp_command *command, json_t *args)
 	return NULL;
 }
 
-/* The server's own commands:
- */
+/* The server's own commands */
 
 static const char *const own[] = {"qmp_capabilities", "query-commands", "query-version"};
 
@@ -149,7 +148,7 @@ static json_t *list_commands(const struct qmp_server *server)
 	return list;
 }
 
-/* true when the name is one of ours; then *ret or *error is set. */
+/* true if the name is a command of the server; then *ret or *error is set. */
 static bool run_own(struct qmp_server *server, struct qmp_client *client, const char *name,
 	json_t *args, json_t **ret, json_t **error)
 {
@@ -175,8 +174,7 @@ static bool run_own(struct qmp_server *server, struct qmp_client *client, const 
 	return true;
 }
 
-/* Running:
- */
+/* Running a command */
 
 static json_t *run(const struct qmp_command *command, void *opaque, json_t *args, json_t *id)
 {
@@ -204,7 +202,7 @@ static json_t *begin_job(struct qmp_server *server, struct qmp_client *client,
 	struct qmp_job *job = calloc(1, sizeof(*job));
 
 	if (!job)
-		return qmp_reply(NULL, qmp_error("GenericError", "no memory"), id);
+		return qmp_reply(NULL, qmp_error("GenericError", "out of memory"), id);
 	*job = (struct qmp_job){.job = {.fn = run_job, .opaque = job},
 		.server = server,
 		.client = client,

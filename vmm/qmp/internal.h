@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - the QMP server from the inside: clients, and commands on the worker.
+ * internal.h - private to the QMP server: clients, and commands on the worker.
  */
 #ifndef VMM_QMP_INTERNAL_H
 #define VMM_QMP_INTERNAL_H
@@ -12,7 +12,7 @@
 
 struct qmp_client;
 
-/* A slow command. Its client lives until it is done. */
+/* A slow command. Its client stays until the command is done. */
 struct qmp_job {
 	struct swo_job job;
 	struct qmp_server *server;
@@ -20,16 +20,16 @@ struct qmp_job {
 	const struct qmp_command *command;
 	json_t *args, *id;
 	json_t *reply;
-	struct qmp_job *next; /* in the server's list of those that are done */
+	struct qmp_job *next; /* in the server's list of finished commands */
 };
 
 struct qmp_client {
 	struct qmp_client *next;
 	int fd;
 	bool negotiated;
-	bool eof;  /* nothing more will come */
-	bool mute; /* nothing can be sent any more; what it asked for is done all the same */
-	bool last; /* close it when the output is out */
+	bool eof;  /* the client has closed its end */
+	bool mute; /* sending failed; requests are still executed */
+	bool last; /* close after the pending output */
 	struct qmp_parser parser;
 	char input[QMP_INPUT];
 	size_t input_at, input_len; /* not parsed yet */
@@ -41,39 +41,39 @@ struct qmp_client {
 struct qmp_server {
 	struct qmp_config config;
 	char path[108];
-	uint64_t inode; /* of our socket: only that is removed */
+	uint64_t inode; /* of the server's socket: only that is removed */
 	int listen_fd, wake_fd;
 	pthread_t thread;
 	struct qmp_client *clients;
 	unsigned client_count;
 
-	pthread_mutex_t mutex; /* of all below */
-	struct swo_buf events; /* lines for everybody */
+	pthread_mutex_t mutex; /* for all below */
+	struct swo_buf events; /* lines for every client */
 	unsigned events_lost;
 	struct qmp_job *done;
 	bool quit;
 };
 
-/* Qmp_dispatch.c */
+/* dispatch.c */
 json_t *qmp_greeting(void);
-/* The reply, or NULL when a job was begun. */
+/* The reply, or NULL if a job was started. */
 json_t *qmp_dispatch(struct qmp_server *server, struct qmp_client *client, json_t *message);
-/* {"return": ret} or {"error": error}, with the id; takes both over, borrows `id`. */
+/* {"return": ret} or {"error": error}, with the id; takes ownership of both, borrows `id`. */
 json_t *qmp_reply(json_t *ret, json_t *error, json_t *id);
 
-/* Qmp_client.c */
+/* client.c */
 struct qmp_client *qmp_client_new(int fd);
 void qmp_client_free(struct qmp_client *client);
-void qmp_client_say(struct qmp_client *client, json_t *message); /* takes it over */
+void qmp_client_send(struct qmp_client *client, json_t *message); /* takes ownership */
 void qmp_client_append(struct qmp_client *client, const void *text, size_t len);
 void qmp_client_read(struct qmp_client *client);
 void qmp_client_write(struct qmp_client *client);
-/* Runs what has come in, up to a slow command. */
+/* Executes the received requests, up to a slow command. */
 void qmp_client_work(struct qmp_server *server, struct qmp_client *client);
-/* true when nothing is left to do for it. */
+/* true if the client is finished and can be freed. */
 bool qmp_client_finished(const struct qmp_client *client);
 
-/* Qmp_server.c */
+/* server.c */
 void qmp_job_done(struct qmp_job *job); /* from the worker */
 
 #endif

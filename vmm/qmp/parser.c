@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * parser.c - finds where an object ends by its brackets, one byte at a time, and
- * lets jansson judge what is inside.
+ * parser.c - finds the end of an object by its brackets, one byte at a time, and passes it to
+ * jansson.
  */
 #include "parser.h"
 
@@ -27,7 +27,7 @@ static void begin_afresh(struct qmp_parser *parser)
 	parser->in_string = parser->escaped = parser->skipping = false;
 }
 
-/* true when `c` closed the outermost bracket. */
+/* true if `c` closed the outermost bracket. */
 static bool scan(struct qmp_parser *parser, char c)
 {
 	if (parser->in_string) {
@@ -63,7 +63,7 @@ static enum qmp_parsed judge(struct qmp_parser *parser, json_t **message, char w
 
 	begin_afresh(parser);
 	if (!value) {
-		snprintf(why, 256, "not valid JSON: %.160s (byte %d)", error.text, error.position);
+		snprintf(why, 256, "invalid JSON: %.160s (byte %d)", error.text, error.position);
 		return QMP_PARSED_BAD;
 	}
 	*message = value;
@@ -75,7 +75,7 @@ static bool is_space(char c)
 	return c == ' ' || c == '\t' || c == '\r' || c == '\n';
 }
 
-/* One byte; true when there is something to say, in *parsed. */
+/* One byte; true if there is a result in *parsed. */
 static bool take(
 	struct qmp_parser *parser, char c, enum qmp_parsed *parsed, json_t **message, char why[256])
 {
@@ -89,12 +89,12 @@ static bool take(
 		return false;
 	if (!parser->depth && c != '{' && c != '[') {
 		parser->skipping = true;
-		snprintf(why, 256, "a request is a JSON object; the rest of the line is ignored");
+		snprintf(why, 256, "expected a JSON object; ignoring the rest of the line");
 		*parsed = QMP_PARSED_BAD;
 		return true;
 	}
 	if (swo_buf_append(&parser->buf, &c, 1, &err)) {
-		snprintf(why, 256, "a request may have %u bytes at most", QMP_REQUEST_MAX);
+		snprintf(why, 256, "request longer than %u bytes", QMP_REQUEST_MAX);
 		*parsed = QMP_PARSED_FATAL;
 		return true;
 	}
@@ -103,7 +103,7 @@ static bool take(
 		return true;
 	}
 	if (parser->depth > QMP_DEPTH_MAX) {
-		snprintf(why, 256, "a request may be nested %d deep at most", QMP_DEPTH_MAX);
+		snprintf(why, 256, "request nested more than %d levels deep", QMP_DEPTH_MAX);
 		*parsed = QMP_PARSED_FATAL;
 		return true;
 	}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp.h - a server that speaks QMP as QEMU does, over a UNIX socket: greeting,
- * negotiation, ids, error classes, events. What the commands are is the caller's table.
+ * qmp.h - a QMP server as in QEMU, over a UNIX socket: greeting, negotiation, ids, error
+ * classes, events. The caller supplies the table of commands.
  *
  * One thread serves all clients. A command that may take long is marked slow: it runs on a
- * worker, its client's next command waits for it, other clients do not.
+ * worker; the client's next command waits for it, other clients do not.
  */
 #ifndef VMM_QMP_QMP_H
 #define VMM_QMP_QMP_H
@@ -29,11 +29,11 @@ struct qmp_arg {
 struct qmp_command {
 	const char *name;
 	const struct qmp_arg *args; /* checked before run; NULL: takes none */
-	bool any_args;		    /* whatever there is, run checks it itself */
+	bool any_args;		    /* arguments are checked by run */
 	bool slow;		    /* on the worker, else on the server's thread */
 	/*
-	 * args: an object, never NULL. *ret: a new reference, or left NULL for {}. An error
-	 * becomes a GenericError with its text.
+	 * args: an object, never NULL. *ret: a new reference, or NULL for {}. An error is sent
+	 * as a GenericError with its text.
 	 */
 	int (*run)(void *opaque, json_t *args, json_t **ret, struct swo_error *err);
 };
@@ -41,27 +41,29 @@ struct qmp_command {
 struct qmp_server;
 
 struct qmp_config {
-	const char *path; /* of the socket: made with mode 0600, removed by free */
+	const char *path; /* of the socket: created with mode 0600, removed by free */
 	const struct qmp_command *commands;
 	size_t command_count;
-	void *opaque;		   /* of the commands */
-	struct swo_worker *worker; /* of the slow ones */
+	void *opaque;		   /* for the commands */
+	struct swo_worker *worker; /* for slow commands */
 };
 
 /*
- * Listens before it returns. qmp_capabilities, query-version and query-commands are the server's
- * own. A socket left behind at the path by a process that is gone is replaced.
+ * Listens before it returns. The server itself implements qmp_capabilities, query-version and
+ * query-commands. A socket of a dead process at the path is replaced.
  */
 int qmp_server_start(
 	const struct qmp_config *config, struct qmp_server **out, struct swo_error *err);
-/* What is queued for clients goes out first, as far as they read; slow commands are waited for. */
+/* Sends pending output first, as far as clients read it; waits for slow commands. */
 void qmp_server_stop(struct qmp_server *server);
 
-/* Tells every client that has negotiated. Any thread; never blocks. Takes `data` over; may be NULL.
+/*
+ * Sends an event to every client that has negotiated. Any thread; never blocks. Takes ownership
+ * of `data`, which may be NULL.
  */
 void qmp_server_event(struct qmp_server *server, const char *name, json_t *data);
 
-/* {"class", "desc"} in the words of QMP. */
+/* {"class", "desc"} in QMP's format. */
 json_t *qmp_error(const char *class, const char *fmt, ...) SWO_PRINTF(2, 3);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * server.c - the socket and the loop: who has something to say, who has room
- * to listen, which slow commands are done, what happened meanwhile.
+ * server.c - the socket and the event loop: clients' input and output, finished slow commands,
+ * queued events.
  */
 #include "internal.h"
 
@@ -26,11 +26,10 @@ static void wake(struct qmp_server *server)
 	const uint64_t one = 1;
 
 	if (write(server->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		swo_log(SWO_LOG_ERROR, "QMP: cannot wake its thread: %s", strerror(errno));
+		swo_log(SWO_LOG_ERROR, "QMP: cannot wake the server thread: %s", strerror(errno));
 }
 
-/* From other threads:
- */
+/* From other threads */
 
 void qmp_server_event(struct qmp_server *server, const char *name, json_t *data)
 {
@@ -52,7 +51,8 @@ void qmp_server_event(struct qmp_server *server, const char *name, json_t *data)
 		swo_buf_append(&server->events, "\r\n", 2, &err)) {
 		server->events.len = before;
 		if (!server->events_lost++)
-			swo_log(SWO_LOG_WARN, "QMP: events come faster than they can be told");
+			swo_log(SWO_LOG_WARN,
+				"QMP: dropping events: they are queued faster than sent");
 	}
 	pthread_mutex_unlock(&server->mutex);
 	free(text);
@@ -108,10 +108,10 @@ static void take_done(struct qmp_server *server)
 	while (job) {
 		struct qmp_job *next = job->next;
 
-		/* Its function has returned only when the worker says so. */
+		/* The job is finished only when the worker reports it. */
 		swo_job_wait(&job->job, swo_deadline_ms(STOP_JOBS_MS));
 		job->client->job = NULL;
-		qmp_client_say(job->client, job->reply);
+		qmp_client_send(job->client, job->reply);
 		job->reply = NULL;
 		free_job(job);
 		job = next;
@@ -124,7 +124,7 @@ static void accept_client(struct qmp_server *server)
 	struct qmp_client *client;
 
 	if (fd >= 0 && !base_peer_is_ours(fd)) {
-		swo_log(SWO_LOG_WARN, "QMP: another user's connection was dropped");
+		swo_log(SWO_LOG_WARN, "QMP: closed the connection of another user");
 		swo_close_fd(&fd);
 	}
 	client = fd < 0 ? NULL : qmp_client_new(fd);
@@ -133,7 +133,7 @@ static void accept_client(struct qmp_server *server)
 		swo_close_fd(&fd);
 		return;
 	}
-	/* At the end, so that the poll set of this round still fits the list. */
+	/* Appended, so that the poll set of this round still matches the list. */
 	struct qmp_client **at = &server->clients;
 
 	while (*at)
@@ -168,7 +168,7 @@ static short wanted(const struct qmp_client *client)
 	return events;
 }
 
-/* fds: wake, listen, then one a client. Returns how many. */
+/* fds: wake, listen, then one per client. Returns their number. */
 static nfds_t fill_pollfds(const struct qmp_server *server, struct pollfd *fds)
 {
 	nfds_t count = 2;
@@ -178,7 +178,7 @@ static nfds_t fill_pollfds(const struct qmp_server *server, struct pollfd *fds)
 		.fd = server->client_count < QMP_CLIENTS_MAX ? server->listen_fd : -1,
 		.events = POLLIN};
 	for (const struct qmp_client *client = server->clients; client; client = client->next)
-		/* A hang-up of one from which nothing is wanted would wake us for ever. */
+		/* POLLHUP of a client with no requested events would wake the loop forever. */
 		fds[count++] = (struct pollfd){
 			.fd = wanted(client) ? client->fd : -1, .events = wanted(client)};
 	return count;
@@ -210,7 +210,7 @@ static bool is_quitting(struct qmp_server *server)
 	return quit;
 }
 
-/* A command that runs yet counts: `quit` itself makes the server stop before it has its answer. */
+/* A running command still counts: `quit` itself stops the server before its reply is sent. */
 static bool is_all_said(const struct qmp_server *server)
 {
 	for (const struct qmp_client *client = server->clients; client; client = client->next)
@@ -305,8 +305,8 @@ int qmp_server_start(
 
 	if (!*config->path || strlen(config->path) >= sizeof(server->path))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"QMP: a socket's path has 1 to %zu bytes, not '%.120s'",
-			sizeof(server->path) - 1, config->path);
+			"QMP: invalid socket path '%.120s': expected 1 to %zu bytes", config->path,
+			sizeof(server->path) - 1);
 	server = calloc(1, sizeof(*server));
 	if (!server)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "QMP");
@@ -337,7 +337,7 @@ void qmp_server_stop(struct qmp_server *server)
 	wake(server);
 	pthread_join(server->thread, NULL);
 	if (!swo_worker_idle_wait(server->config.worker, swo_deadline_ms(STOP_JOBS_MS))) {
-		swo_log(SWO_LOG_WARN, "QMP: a command hangs; it is left behind with its client");
+		swo_log(SWO_LOG_WARN, "QMP: a command hangs; leaking it with its client");
 		swo_leak_hung(server);
 		return;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * guest.c - the guest as the VMM sees it: its image and boot page put into RAM,
- * its status and its working set read out of RAM.
+ * guest.c - the guest as the VMM sees it: writes its image and boot page to RAM, reads its
+ * status and its working set.
  */
 #include "vmm/accel/internal.h"
 
@@ -35,7 +35,7 @@ static uint64_t pages_of(uint64_t bytes)
 	return bytes / GUEST_PAGE;
 }
 
-/* Shares the heap out: first a version a page and the pages, at the end the DMA rings. */
+/* Divides the heap: a version per page, the pages, and at the end the DMA rings. */
 static void lay_out(struct guest_boot *boot, const struct vmm_guest_params *params, uint64_t ram)
 {
 	uint64_t end = pages_of(ram < GUEST_ADDRESS_END ? ram : GUEST_ADDRESS_END);
@@ -46,7 +46,7 @@ static void lay_out(struct guest_boot *boot, const struct vmm_guest_params *para
 	if (dma > heap / 4)
 		dma = heap / 4;
 	heap -= dma;
-	/* Each page of work needs 8 bytes of version, and the versions whole pages. */
+	/* Each page of the working set needs 8 bytes of version; the versions fill whole pages. */
 	if (work > (heap - 1) * 512 / 513)
 		work = (heap - 1) * 512 / 513;
 	boot->versions_gpa = GUEST_HEAP_GPA;
@@ -56,7 +56,7 @@ static void lay_out(struct guest_boot *boot, const struct vmm_guest_params *para
 	boot->dma_room_pages = dma;
 }
 
-/* Each vCPU's even share of the pages, and its rate; some ticks' credit may be saved up. */
+/* Each vCPU's equal share of the pages, and its rate; credit accumulates over a few ticks. */
 static void share_out(struct guest_vcpu *vcpus, const struct guest_boot *boot)
 {
 	const uint64_t hold = 4;
@@ -86,8 +86,8 @@ int accel_guest_load(struct vmm_accel *accel, struct swo_error *err)
 
 	if (params->doorbell_period_us / turns < 200 || params->doorbell_period_us > 4000000)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"a doorbell period of %u us in %u turns: 200 to 4000000 are possible, and "
-			"200 or more a turn",
+			"invalid doorbell period: %u us in %u turns, expected 200 to 4000000 us, and "
+			"at least 200 us per turn",
 			params->doorbell_period_us, turns);
 
 	uint64_t size = 0;
@@ -115,15 +115,15 @@ int accel_guest_load(struct vmm_accel *accel, struct swo_error *err)
 	};
 	lay_out(boot, params, size);
 	share_out((struct guest_vcpu *)(ram + GUEST_VCPU_GPA), boot);
-	/* The pages themselves are zero in fresh memory, which is what version 0 says. */
+	/* The pages are zero in new memory, which is version 0. */
 	for (uint64_t i = 0; i < boot->work_pages; i++)
 		if (((uint64_t *)(ram + boot->versions_gpa))[i])
 			return swo_error_set(err, SWO_E_STATE, 0,
-				"the guest can be booted only once in the same memory");
+				"the guest has already been booted in this memory");
 	return 0;
 }
 
-/* A page that means nothing to the guest: its first word is its address, plus one. */
+/* A page without meaning to the guest: its first word is its address, plus one. */
 static void fill_pages(struct swo_ram *ram, uint64_t from, uint64_t end)
 {
 	for (uint64_t at = from; at < end; at += GUEST_PAGE) {
@@ -156,7 +156,7 @@ int vmm_accel_fill_ram(struct vmm_accel *accel, struct swo_error *err)
 
 	if (!accel->paused || !accel->entered || !low)
 		return swo_error_set(
-			err, SWO_E_STATE, 0, "RAM can be filled only of a guest that was booted");
+			err, SWO_E_STATE, 0, "cannot fill RAM: the guest has not been booted");
 
 	const struct guest_boot *boot = (const struct guest_boot *)(low + GUEST_BOOT_GPA);
 
@@ -199,7 +199,7 @@ int vmm_accel_guest_stats(
 	return 0;
 }
 
-/* 0, or the version that this page may hold beside the one in the table. */
+/* 0, or the version that this page may have besides the one in the table. */
 static uint64_t busy_version(const struct guest_vcpu *vcpus, unsigned count, uint64_t page)
 {
 	for (unsigned i = 0; i < count; i++)
@@ -208,7 +208,10 @@ static uint64_t busy_version(const struct guest_vcpu *vcpus, unsigned count, uin
 	return 0;
 }
 
-/* `other` 0: all words of one version. Else a vCPU was stopped within: each word of either. */
+/*
+ * `other` 0: all words of one version. Otherwise a vCPU was stopped in the middle: each word of
+ * either.
+ */
 static bool page_is_whole(const uint64_t *words, uint64_t page, uint64_t version, uint64_t other)
 {
 	for (unsigned i = 0; i < GUEST_PAGE / 8; i++)
@@ -224,7 +227,8 @@ int vmm_accel_check_ram(
 	const uint8_t *ram = swo_ram_host(accel->ram, 0, GUEST_RAM_MIN);
 
 	if (!accel->paused)
-		return swo_error_set(err, SWO_E_STATE, 0, "RAM can be checked only while paused");
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"cannot check RAM: the vCPUs are running; pause them first");
 	if (!ram)
 		return swo_error_set(err, SWO_E_INVALID, 0, "the VM has no RAM at address 0");
 
@@ -234,15 +238,14 @@ int vmm_accel_check_ram(
 
 	if (boot->magic != GUEST_BOOT_MAGIC || count > GUEST_ADDRESS_END / GUEST_PAGE ||
 		boot->versions_gpa % 8 || boot->work_gpa % 8)
-		return swo_error_set(
-			err, SWO_E_CORRUPT, 0, "the guest's boot page is not what it was");
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "the guest's boot page has changed");
 
 	const uint64_t *versions = swo_ram_host(accel->ram, boot->versions_gpa, count * 8);
 	const uint64_t *work = swo_ram_host(accel->ram, boot->work_gpa, count * GUEST_PAGE);
 
 	if (!versions || !work)
 		return swo_error_set(
-			err, SWO_E_CORRUPT, 0, "the guest's working set is not within RAM");
+			err, SWO_E_CORRUPT, 0, "the guest's working set is outside RAM");
 	*pages = count;
 	*mismatches = 0;
 	for (uint64_t page = 0; page < count; page++)

@@ -202,7 +202,7 @@ static void join_at_pass_overlaps_devices_of_different_depths(void **state)
 	scene_close(&s);
 }
 
-static void serial_arcs_never_overlap_and_keep_the_lists_order(void **state)
+static void serial_arcs_never_overlap_and_keep_list_order(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -365,7 +365,7 @@ static void the_barrier_holds_for_a_target_that_resumes(void **state)
 	scene_close(&s);
 }
 
-static void the_barrier_holds_on_the_way_back_too(void **state)
+static void the_barrier_holds_during_roll_back_too(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -486,7 +486,7 @@ static void a_source_that_goes_on_after_a_switchover_recovers_its_devices(void *
 	scene_close(&s);
 }
 
-static void a_device_that_takes_state_is_never_recovered_away_by_a_start(void **state)
+static void a_resuming_device_is_never_reset_by_a_start(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -622,17 +622,17 @@ int main(void)
 		cmocka_unit_test(a_stop_leaves_a_stopped_device_where_it_is),
 		cmocka_unit_test(parallel_arcs_overlap_in_every_pass_and_direction),
 		cmocka_unit_test(join_at_pass_overlaps_devices_of_different_depths),
-		cmocka_unit_test(serial_arcs_never_overlap_and_keep_the_lists_order),
+		cmocka_unit_test(serial_arcs_never_overlap_and_keep_list_order),
 		cmocka_unit_test(an_ordinary_handler_of_the_depth_runs_beside_the_arc),
 		cmocka_unit_test(
 			no_device_stops_before_all_are_in_p2p_and_none_runs_before_all_are),
 		cmocka_unit_test(the_barrier_holds_for_a_target_that_resumes),
-		cmocka_unit_test(the_barrier_holds_on_the_way_back_too),
+		cmocka_unit_test(the_barrier_holds_during_roll_back_too),
 		cmocka_unit_test(a_failed_stop_ends_with_every_device_running),
 		cmocka_unit_test(a_start_that_takes_back_recovers_instead_of_failing_again),
 		cmocka_unit_test(one_that_is_taken_back_for_anothers_failure_is_recovered_too),
 		cmocka_unit_test(a_source_that_goes_on_after_a_switchover_recovers_its_devices),
-		cmocka_unit_test(a_device_that_takes_state_is_never_recovered_away_by_a_start),
+		cmocka_unit_test(a_resuming_device_is_never_reset_by_a_start),
 		cmocka_unit_test(an_ordinary_start_that_fails_resets_nothing),
 		cmocka_unit_test(
 			a_device_whose_stop_failed_on_a_plain_stop_is_recovered_by_the_start),

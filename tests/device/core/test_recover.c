@@ -64,7 +64,7 @@ static void it_may_stop_short_for_a_barrier(void **state)
 	scene_close(&s);
 }
 
-static void it_believes_the_device_and_not_its_memory(void **state)
+static void the_state_is_read_from_the_device_and_not_cached(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -197,7 +197,7 @@ static void when_nothing_helps_the_device_is_lost(void **state)
 	scene_close(&s);
 }
 
-static void a_device_that_does_not_say_where_it_stands_is_reset(void **state)
+static void a_device_that_does_not_report_its_state_is_reset(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -211,7 +211,7 @@ static void a_device_that_does_not_say_where_it_stands_is_reset(void **state)
 	scene_close(&s);
 }
 
-static void a_hung_arc_on_the_way_back_has_the_arcs_deadline(void **state)
+static void a_hung_arc_during_roll_back_has_the_arcs_deadline(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -238,15 +238,15 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_state_goes_back_by_legal_arcs),
 		cmocka_unit_test(it_may_stop_short_for_a_barrier),
-		cmocka_unit_test(it_believes_the_device_and_not_its_memory),
+		cmocka_unit_test(the_state_is_read_from_the_device_and_not_cached),
 		cmocka_unit_test(an_arc_that_fails_once_is_tried_again_before_any_reset),
 		cmocka_unit_test(a_reset_is_the_last_resort_and_is_reported),
 		cmocka_unit_test(out_of_error_and_out_of_resuming_a_reset_leads_at_once),
 		cmocka_unit_test(an_arc_back_that_breaks_the_device_leads_to_a_reset),
 		cmocka_unit_test(a_server_that_keeps_its_state_across_reset_goes_on_by_arcs),
 		cmocka_unit_test(when_nothing_helps_the_device_is_lost),
-		cmocka_unit_test(a_device_that_does_not_say_where_it_stands_is_reset),
-		cmocka_unit_test(a_hung_arc_on_the_way_back_has_the_arcs_deadline),
+		cmocka_unit_test(a_device_that_does_not_report_its_state_is_reset),
+		cmocka_unit_test(a_hung_arc_during_roll_back_has_the_arcs_deadline),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -89,7 +89,7 @@ static void distances(int from, int to, uint64_t flags, int dist[SWO_DEVICE_STAT
 
 /* The cases */
 
-static void every_pair_goes_the_shortest_way_allowed(void **state)
+static void every_pair_takes_the_shortest_legal_path(void **state)
 {
 	(void)state;
 	int pairs = 0;
@@ -174,7 +174,7 @@ static void every_walk_arrives(void **state)
 			}
 }
 
-static void what_is_no_state_has_no_way_and_no_name(void **state)
+static void an_invalid_state_has_no_path_and_no_name(void **state)
 {
 	(void)state;
 	enum swo_device_state next;
@@ -237,10 +237,10 @@ static void states_have_the_uapis_names_and_numbers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(every_pair_goes_the_shortest_way_allowed),
+		cmocka_unit_test(every_pair_takes_the_shortest_legal_path),
 		cmocka_unit_test(with_every_flag_the_table_is_the_kernels),
 		cmocka_unit_test(every_walk_arrives),
-		cmocka_unit_test(what_is_no_state_has_no_way_and_no_name),
+		cmocka_unit_test(an_invalid_state_has_no_path_and_no_name),
 		cmocka_unit_test(flags_decide_which_states_there_are),
 		cmocka_unit_test(states_have_the_uapis_names_and_numbers),
 	};

@@ -9,7 +9,7 @@
 
 #include <errno.h>
 
-static void a_device_is_asked_what_it_can_do_and_where_it_stands(void **state)
+static void a_device_is_probed_for_its_features_and_state(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -58,7 +58,7 @@ static void a_device_that_cannot_migrate_is_refused_and_let_go(void **state)
 	scene_close(&s);
 }
 
-static void a_walk_asks_for_every_arc_singly(void **state)
+static void a_path_requests_each_arc_separately(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -268,7 +268,7 @@ static void a_device_that_hangs_for_ever_is_left_behind(void **state)
 	pthread_mutex_unlock(&s.group.mutex);
 }
 
-static void a_device_that_hangs_when_asked_what_it_can_do_is_left_behind(void **state)
+static void a_device_that_hangs_in_the_probe_is_leaked(void **state)
 {
 	(void)state;
 	static struct scene s;
@@ -297,7 +297,7 @@ static void age_inside_p2p(struct fake_device *fake, enum swo_device_state to)
 		age(fake->dev);
 }
 
-static void the_deadline_starts_anew_at_each_arc(void **state)
+static void the_deadline_restarts_at_each_arc(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -522,7 +522,7 @@ static void finalise_after_gate(void *opaque)
 	stream->rc = swo_device_set_state(stream->fake->dev, SWO_DEVICE_STOP, NULL);
 }
 
-static void a_job_of_the_worker_gives_way_to_a_walk_that_waits_for_it(void **state)
+static void a_job_of_the_worker_yields_to_a_waiting_path(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -570,7 +570,7 @@ static void costs_are_learned_per_arc_and_only_from_arcs_that_passed(void **stat
 	scene_close(&s);
 }
 
-static void what_is_expected_of_a_device_holds_until_it_has_walked_the_arc(void **state)
+static void an_expected_state_holds_until_the_device_has_taken_the_arc(void **state)
 {
 	(void)state;
 	const struct swo_device_expected expected = {.to_p2p_ns = UINT64_C(1000000000000),
@@ -639,9 +639,9 @@ static void every_arc_is_on_the_timeline_under_its_name(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_device_is_asked_what_it_can_do_and_where_it_stands),
+		cmocka_unit_test(a_device_is_probed_for_its_features_and_state),
 		cmocka_unit_test(a_device_that_cannot_migrate_is_refused_and_let_go),
-		cmocka_unit_test(a_walk_asks_for_every_arc_singly),
+		cmocka_unit_test(a_path_requests_each_arc_separately),
 		cmocka_unit_test(a_pair_that_the_uapi_refuses_is_an_error_and_touches_nothing),
 		cmocka_unit_test(one_walk_at_a_time_and_none_to_wait_for_is_an_error),
 		cmocka_unit_test(a_failed_arc_is_named_and_the_state_read_back),
@@ -650,17 +650,17 @@ int main(void)
 		cmocka_unit_test(a_hung_arc_that_ends_goes_no_further_and_back_to_running),
 		cmocka_unit_test(a_hung_arc_that_ends_on_a_target_is_reset),
 		cmocka_unit_test(a_device_that_hangs_for_ever_is_left_behind),
-		cmocka_unit_test(a_device_that_hangs_when_asked_what_it_can_do_is_left_behind),
-		cmocka_unit_test(the_deadline_starts_anew_at_each_arc),
+		cmocka_unit_test(a_device_that_hangs_in_the_probe_is_leaked),
+		cmocka_unit_test(the_deadline_restarts_at_each_arc),
 		cmocka_unit_test(time_in_the_queue_is_not_the_arcs),
 		cmocka_unit_test(time_in_the_queue_is_bounded_too),
 		cmocka_unit_test(the_waiter_is_let_go_before_the_arrival_function_ends),
 		cmocka_unit_test(only_the_state_that_was_walked_to_counts_as_arrival),
 		cmocka_unit_test(nothing_arrives_when_the_waiter_has_given_up),
 		cmocka_unit_test(a_job_of_the_worker_may_walk_right_there),
-		cmocka_unit_test(a_job_of_the_worker_gives_way_to_a_walk_that_waits_for_it),
+		cmocka_unit_test(a_job_of_the_worker_yields_to_a_waiting_path),
 		cmocka_unit_test(costs_are_learned_per_arc_and_only_from_arcs_that_passed),
-		cmocka_unit_test(what_is_expected_of_a_device_holds_until_it_has_walked_the_arc),
+		cmocka_unit_test(an_expected_state_holds_until_the_device_has_taken_the_arc),
 		cmocka_unit_test(every_arc_is_on_the_timeline_under_its_name),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

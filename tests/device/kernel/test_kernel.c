@@ -81,7 +81,7 @@ static void a_device_opens_by_cdev_and_by_group(void **state)
 	}
 }
 
-static void what_keeps_a_device_from_opening_is_said(void **state)
+static void the_reason_of_a_failed_open_is_reported(void **state)
 {
 	(void)state;
 	FAILS(open_fails("/dev/vfio/devices/vfio7"), SWO_E_IO);
@@ -233,7 +233,7 @@ static void a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group(void **state)
 /* Regions and interrupts:
  */
 
-static void regions_are_read_and_written_whole(void **state)
+static void regions_are_read_and_written_completely(void **state)
 {
 	(void)state;
 	void *dev = open_in("/dev/vfio/devices/vfio0", NULL);
@@ -346,7 +346,7 @@ static void maps_are_made_and_taken_away(const char *path)
 	OPS->destroy(dev);
 }
 
-static void maps_come_and_go_by_both_ways(void **state)
+static void maps_are_added_and_removed_by_both_interfaces(void **state)
 {
 	(void)state;
 	maps_are_made_and_taken_away("/dev/vfio/devices/vfio0");
@@ -412,15 +412,15 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(a_device_opens_by_cdev_and_by_group),
-		CASE(what_keeps_a_device_from_opening_is_said),
+		CASE(the_reason_of_a_failed_open_is_reported),
 		CASE(each_step_of_opening_that_fails_gives_everything_back),
 		CASE(a_device_that_is_in_use_is_not_opened_twice),
 		CASE(groups_share_one_container),
 		CASE(a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group),
-		CASE(regions_are_read_and_written_whole),
+		CASE(regions_are_read_and_written_completely),
 		CASE(a_wrong_description_of_a_region_is_refused),
 		CASE(vectors_get_their_eventfds_and_lose_them),
-		CASE(maps_come_and_go_by_both_ways),
+		CASE(maps_are_added_and_removed_by_both_interfaces),
 		CASE(devices_that_share_a_context_map_once),
 		CASE(a_siblings_bar_is_mapped_by_its_fd),
 	};

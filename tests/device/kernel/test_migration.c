@@ -109,7 +109,7 @@ static void a_session_carries_the_state(void **state)
 	state_moves_from_one_device_to_another();
 }
 
-static void a_zero_in_pre_copy_means_nothing_now_as_enomsg_does(void **state)
+static void a_zero_in_pre_copy_means_no_data_for_now_like_enomsg(void **state)
 {
 	(void)state;
 	fk.returns_zero = true;
@@ -234,7 +234,7 @@ static void a_session_that_ends_in_error_is_closed(void **state)
 	OPS->destroy(a);
 }
 
-static void a_device_without_a_feature_says_so(void **state)
+static void a_missing_feature_is_reported(void **state)
 {
 	(void)state;
 	uint64_t value, other;
@@ -253,7 +253,7 @@ static void a_device_without_a_feature_says_so(void **state)
 	OPS->destroy(a);
 }
 
-static void precopy_info_v2_is_opted_in_only_when_asked_for_and_known(void **state)
+static void precopy_info_v2_is_enabled_only_if_requested_and_supported(void **state)
 {
 	(void)state;
 	OPS->destroy(open_device(0, true));
@@ -270,7 +270,7 @@ static void precopy_info_v2_is_opted_in_only_when_asked_for_and_known(void **sta
 
 /* The DMA log */
 
-static void the_log_tells_what_was_written_and_its_first_look_loses_nothing(void **state)
+static void the_log_reports_writes_and_its_first_report_loses_none(void **state)
 {
 	(void)state;
 	static const struct swo_dma_range range = {0, 64 * 4096};
@@ -346,7 +346,7 @@ static void ranges_that_are_too_many_become_one(void **state)
 	OPS->destroy(a);
 }
 
-static void the_devices_page_size_is_told_or_refused(void **state)
+static void the_devices_page_size_is_reported_or_refused(void **state)
 {
 	(void)state;
 	static const struct swo_dma_range range = {0, 64 * 4096};
@@ -402,19 +402,19 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(a_session_carries_the_state),
-		CASE(a_zero_in_pre_copy_means_nothing_now_as_enomsg_does),
+		CASE(a_zero_in_pre_copy_means_no_data_for_now_like_enomsg),
 		CASE(short_and_interrupted_calls_are_gone_on_with),
 		CASE(there_is_nothing_to_read_or_write_without_a_session),
 		CASE(a_failed_read_names_the_device_and_the_errno),
 		CASE(after_a_failed_write_only_a_reset_helps),
 		CASE(a_refused_arc_has_its_errno_and_the_state_can_be_read_back),
 		CASE(a_session_that_ends_in_error_is_closed),
-		CASE(a_device_without_a_feature_says_so),
-		CASE(precopy_info_v2_is_opted_in_only_when_asked_for_and_known),
-		CASE(the_log_tells_what_was_written_and_its_first_look_loses_nothing),
+		CASE(a_missing_feature_is_reported),
+		CASE(precopy_info_v2_is_enabled_only_if_requested_and_supported),
+		CASE(the_log_reports_writes_and_its_first_report_loses_none),
 		CASE(a_log_that_cannot_report_is_found_out_at_its_start),
 		CASE(ranges_that_are_too_many_become_one),
-		CASE(the_devices_page_size_is_told_or_refused),
+		CASE(the_devices_page_size_is_reported_or_refused),
 		CASE(the_device_recovers_from_a_failed_arc),
 	};
 

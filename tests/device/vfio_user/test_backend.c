@@ -148,7 +148,7 @@ static void a_promised_twin_socket_must_be_there(void **state)
 	assert_non_null(strstr(err.text, "twin"));
 }
 
-static void nobody_there_is_told_with_the_path(void **state)
+static void a_missing_server_is_reported_with_the_path(void **state)
 {
 	(void)state;
 	assert_int_equal(fake_start(&fake), 0);
@@ -176,7 +176,7 @@ static void a_server_without_migration_is_unsupported(void **state)
 	assert_int_equal(err.code, SWO_E_UNSUPPORTED);
 }
 
-static void flags_are_those_offered_and_known(void **state)
+static void flags_are_those_offered_and_supported(void **state)
 {
 	(void)state;
 	uint64_t flags;
@@ -295,7 +295,7 @@ static void eventfds_go_in_slices_the_server_can_take(void **state)
 		swo_close_fd(&fds[i]);
 }
 
-static void vectors_are_taken_away_directly_where_that_works(void **state)
+static void vectors_are_removed_directly_where_supported(void **state)
 {
 	(void)state;
 	int none[3] = {-1, -1, -1};
@@ -399,7 +399,7 @@ static void connect_stopped(uint8_t *data, size_t len)
 	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
 }
 
-static void reads_that_were_asked_for_are_collected_in_their_order(void **state)
+static void requested_reads_are_collected_in_order(void **state)
 {
 	(void)state;
 	uint8_t data[5000], one[2000], two[2000], word[8];
@@ -442,7 +442,7 @@ static void no_answer_comes_after_the_next_arc(void **state)
 	assert_memory_equal(two, data + 2000, sizeof(two));
 }
 
-static void an_unknown_server_is_not_asked_ahead(void **state)
+static void an_unknown_server_gets_no_early_requests(void **state)
 {
 	(void)state;
 	uint8_t one[2000];
@@ -460,7 +460,7 @@ static bool nothing_now(struct fake *f, struct fake_message *m)
 	return true;
 }
 
-static void enomsg_means_nothing_now_in_pre_copy_and_an_error_else(void **state)
+static void enomsg_means_no_data_for_now_in_pre_copy_and_an_error_otherwise(void **state)
 {
 	(void)state;
 	uint8_t byte;
@@ -521,7 +521,7 @@ static bool hold_writes(struct fake *f, struct fake_message *m)
 	return true;
 }
 
-static void four_writes_are_on_their_way_at_once(void **state)
+static void four_writes_are_in_flight_at_once(void **state)
 {
 	(void)state;
 	uint8_t *data = calloc(8, 32768);
@@ -690,7 +690,7 @@ static bool dma_after_doorbell(struct fake *f, struct fake_message *m)
 	return true;
 }
 
-static void the_server_is_heard_when_nobody_waits(void **state)
+static void messages_of_the_server_are_read_without_a_waiter(void **state)
 {
 	(void)state;
 	uint32_t value = 1;
@@ -744,7 +744,7 @@ static void start_log(uint64_t page, uint64_t expected)
 	assert_int_equal(page, expected);
 }
 
-static void reports_begin_at_a_maps_base_and_keep_what_was_not_asked_for(void **state)
+static void reports_start_at_a_maps_base_and_keep_the_unrequested_part(void **state)
 {
 	(void)state;
 	uint64_t bits[2] = {0};
@@ -768,7 +768,7 @@ static void reports_begin_at_a_maps_base_and_keep_what_was_not_asked_for(void **
 	assert_int_equal(err.code, SWO_E_STATE);
 }
 
-static void a_report_over_two_maps_asks_for_each(void **state)
+static void a_report_over_two_maps_requests_each(void **state)
 {
 	(void)state;
 	uint64_t bits[3] = {0};
@@ -783,7 +783,7 @@ static void a_report_over_two_maps_asks_for_each(void **state)
 	assert_int_equal(err.code, SWO_E_INVALID);
 }
 
-static void a_known_server_is_asked_for_just_the_range(void **state)
+static void a_known_server_gets_a_request_for_the_exact_range(void **state)
 {
 	(void)state;
 	uint64_t bits = 0;
@@ -796,7 +796,7 @@ static void a_known_server_is_asked_for_just_the_range(void **state)
 	assert_int_equal(bits, 5);
 }
 
-static void every_bit_of_a_long_report_is_told_once(void **state)
+static void every_bit_of_a_long_report_is_reported_once(void **state)
 {
 	(void)state;
 	static const uint64_t dirty[2] = {UINT64_C(1) << 63 | 1, UINT64_C(1) << 35 | 4};
@@ -908,35 +908,35 @@ int main(void)
 		CASE(extra_capabilities_of_libvfio_user_are_tolerated),
 		CASE(other_versions_are_refused),
 		CASE(a_promised_twin_socket_must_be_there),
-		CASE(nobody_there_is_told_with_the_path),
+		CASE(a_missing_server_is_reported_with_the_path),
 		CASE(a_server_without_migration_is_unsupported),
-		CASE(flags_are_those_offered_and_known),
+		CASE(flags_are_those_offered_and_supported),
 		CASE(precopy_can_be_discarded),
 		CASE(region_accesses_reach_the_device_and_posted_ones_in_order),
 		CASE(a_mappable_area_can_be_mapped),
 		CASE(a_file_shorter_than_its_area_is_refused),
 		CASE(eventfds_go_in_slices_the_server_can_take),
-		CASE(vectors_are_taken_away_directly_where_that_works),
+		CASE(vectors_are_removed_directly_where_supported),
 		CASE(states_are_set_and_read_back),
 		CASE(a_refusal_carries_the_servers_errno),
 		CASE(padded_reads_give_the_bytes_and_then_the_end),
 		CASE(exact_reads_give_the_bytes_and_then_the_end),
-		CASE(reads_that_were_asked_for_are_collected_in_their_order),
+		CASE(requested_reads_are_collected_in_order),
 		CASE(no_answer_comes_after_the_next_arc),
-		CASE(an_unknown_server_is_not_asked_ahead),
-		CASE(enomsg_means_nothing_now_in_pre_copy_and_an_error_else),
+		CASE(an_unknown_server_gets_no_early_requests),
+		CASE(enomsg_means_no_data_for_now_in_pre_copy_and_an_error_otherwise),
 		CASE(writes_arrive_in_order_in_chunks_the_server_takes),
-		CASE(four_writes_are_on_their_way_at_once),
+		CASE(four_writes_are_in_flight_at_once),
 		CASE(a_refused_write_fails_the_next_call_at_the_latest),
 		CASE(maps_carry_one_fd_and_its_offset),
 		CASE(many_maps_are_made_in_order_up_to_the_first_that_cannot_be),
 		CASE(the_server_reaches_guest_memory_while_its_reply_is_awaited),
 		CASE(the_server_reaches_guest_memory_by_the_twin_socket),
-		CASE(the_server_is_heard_when_nobody_waits),
-		CASE(reports_begin_at_a_maps_base_and_keep_what_was_not_asked_for),
-		CASE(a_report_over_two_maps_asks_for_each),
-		CASE(a_known_server_is_asked_for_just_the_range),
-		CASE(every_bit_of_a_long_report_is_told_once),
+		CASE(messages_of_the_server_are_read_without_a_waiter),
+		CASE(reports_start_at_a_maps_base_and_keep_the_unrequested_part),
+		CASE(a_report_over_two_maps_requests_each),
+		CASE(a_known_server_gets_a_request_for_the_exact_range),
+		CASE(every_bit_of_a_long_report_is_reported_once),
 		CASE(success_without_a_bitmap_means_all_is_dirty),
 		CASE(a_page_size_of_the_servers_choice_makes_all_dirty_once),
 		CASE(an_odd_page_size_is_refused),

@@ -159,7 +159,7 @@ static bool say_nothing(struct fake *f, struct fake_message *m)
 	return m->header.command == SWO_VU_VERSION;
 }
 
-static void a_server_that_says_nothing_fails_connect_in_time(void **state)
+static void a_silent_server_fails_connect_by_the_deadline(void **state)
 {
 	(void)state;
 	uint64_t start = swo_now_ns();
@@ -235,7 +235,7 @@ static void *read_region(void *opaque)
 	return NULL;
 }
 
-static void every_waiter_is_told_of_a_lost_server(void **state)
+static void every_waiter_is_woken_by_a_lost_server(void **state)
 {
 	(void)state;
 	struct swo_error why[3];
@@ -422,9 +422,9 @@ int main(void)
 		CASE(a_reply_given_up_in_its_header_is_dropped),
 		CASE(a_reply_given_up_in_its_body_is_dropped),
 		CASE(a_late_bare_reply_is_dropped),
-		CASE(a_server_that_says_nothing_fails_connect_in_time),
+		CASE(a_silent_server_fails_connect_by_the_deadline),
 		CASE(a_server_that_reads_nothing_does_not_hold_a_writer),
-		CASE(every_waiter_is_told_of_a_lost_server),
+		CASE(every_waiter_is_woken_by_a_lost_server),
 		CASE(doorbells_and_questions_go_on_beside_a_stream),
 		CASE(device_writes_go_on_beside_reports),
 		CASE(connections_come_and_go_with_their_service_thread),

@@ -368,7 +368,7 @@ static bool send_stray(struct fake *f, struct fake_message *m)
 	return true;
 }
 
-static void what_nobody_asked_for_ends_the_connection(void **state)
+static void an_unexpected_reply_closes_the_connection(void **state)
 {
 	(void)state;
 	for (stray = 0; stray < SWO_ARRAY_SIZE(strays); stray++) {
@@ -393,7 +393,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_malformed_reply_is_one_clear_error),
-		cmocka_unit_test(what_nobody_asked_for_ends_the_connection),
+		cmocka_unit_test(an_unexpected_reply_closes_the_connection),
 	};
 
 	return cmocka_run_group_tests_name("vfio_user_malformed", tests, NULL, NULL);

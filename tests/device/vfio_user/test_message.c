@@ -32,7 +32,7 @@ static int unpair(void **state)
 	return 0;
 }
 
-static void a_message_arrives_whole_with_its_fds(void **state)
+static void a_message_arrives_complete_with_its_fds(void **state)
 {
 	int *sv = *state, pipes[2];
 	char data[] = "payload";
@@ -86,7 +86,7 @@ static void *send_big(void *opaque)
 	return NULL;
 }
 
-static void a_message_larger_than_the_socket_buffer_stays_whole(void **state)
+static void a_message_larger_than_the_socket_buffer_arrives_complete(void **state)
 {
 	int *sv = *state;
 	struct big_send big = {.sock = sv[0], .size = 1 << 20};
@@ -106,7 +106,7 @@ static void a_message_larger_than_the_socket_buffer_stays_whole(void **state)
 	free(body);
 }
 
-static void a_full_socket_times_out_and_says_how_much_has_gone(void **state)
+static void a_full_socket_times_out_and_reports_the_bytes_sent(void **state)
 {
 	int *sv = *state;
 	size_t room = 1 << 20, sent;
@@ -163,7 +163,7 @@ static unsigned open_fds(void)
 	return n;
 }
 
-static void fds_nobody_wants_are_closed(void **state)
+static void unexpected_fds_are_closed(void **state)
 {
 	int *sv = *state, many[SWO_VU_FDS_MAX + 8];
 	struct swo_vu_header h = swo_vu_command_header(1, SWO_VU_RESET, 4, false);
@@ -203,7 +203,7 @@ static void fds_nobody_wants_are_closed(void **state)
 	assert_int_equal(open_fds(), before);
 }
 
-static void a_header_is_believed_only_within_bounds(void **state)
+static void a_header_is_accepted_only_within_bounds(void **state)
 {
 	(void)state;
 	static const struct {
@@ -285,7 +285,7 @@ static int parse_text(const char *text, size_t len, struct swo_vu_caps *caps, st
 	return swo_vu_version_parse(payload, 4 + len, caps, err);
 }
 
-static void version_defaults_hold_for_what_is_not_said(void **state)
+static void missing_version_members_have_their_defaults(void **state)
 {
 	(void)state;
 	static const char *const texts[] = {"{}", "{\"capabilities\":{}}",
@@ -339,19 +339,20 @@ static void a_bad_version_payload_is_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(a_message_arrives_whole_with_its_fds, pair, unpair),
 		cmocka_unit_test_setup_teardown(
-			a_message_larger_than_the_socket_buffer_stays_whole, pair, unpair),
+			a_message_arrives_complete_with_its_fds, pair, unpair),
 		cmocka_unit_test_setup_teardown(
-			a_full_socket_times_out_and_says_how_much_has_gone, pair, unpair),
+			a_message_larger_than_the_socket_buffer_arrives_complete, pair, unpair),
+		cmocka_unit_test_setup_teardown(
+			a_full_socket_times_out_and_reports_the_bytes_sent, pair, unpair),
 		cmocka_unit_test_setup_teardown(
 			a_closed_peer_is_lost_without_a_signal, pair, unpair),
 		cmocka_unit_test_setup_teardown(half_a_header_times_out_as_broken, pair, unpair),
-		cmocka_unit_test_setup_teardown(fds_nobody_wants_are_closed, pair, unpair),
-		cmocka_unit_test(a_header_is_believed_only_within_bounds),
+		cmocka_unit_test_setup_teardown(unexpected_fds_are_closed, pair, unpair),
+		cmocka_unit_test(a_header_is_accepted_only_within_bounds),
 		cmocka_unit_test(a_reply_echoes_its_request),
 		cmocka_unit_test(version_capabilities_survive_the_wire),
-		cmocka_unit_test(version_defaults_hold_for_what_is_not_said),
+		cmocka_unit_test(missing_version_members_have_their_defaults),
 		cmocka_unit_test(a_bad_version_payload_is_refused),
 	};
 

@@ -189,7 +189,7 @@ static void set(struct vf *vf, enum swo_device_state state)
 	assert_int_equal(now, state);
 }
 
-static void a_device_moves_between_two_servers_with_all_it_knows(void **state)
+static void a_device_moves_between_two_servers_with_its_complete_state(void **state)
 {
 	(void)state;
 	struct vf a = {0}, b = {0};
@@ -395,7 +395,7 @@ static void a_killed_server_is_lost_at_once(void **state)
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
-		CASE(a_device_moves_between_two_servers_with_all_it_knows),
+		CASE(a_device_moves_between_two_servers_with_its_complete_state),
 		CASE(a_refused_state_is_an_error_of_the_arc),
 		CASE(the_log_has_what_was_written_to_mapped_memory),
 		CASE(the_log_has_what_was_written_by_message_on_the_twin),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* fake.c - the fake machine's buses: configuration space, BARs, doorbells. */
+/* fake.c - the buses of the fake machine: configuration space, BARs, doorbells. */
 #include "fake.h"
 
 #include "simvf/regs.h"

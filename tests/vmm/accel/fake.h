@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fake.h - a machine for tests of accelerators: a bus with a few minimal
- * simulated VFs, one of them behind a bridge, that notes what the guest does.
+ * fake.h - a machine for tests of accelerators: a bus with a few minimal simulated VFs, one of
+ * them behind a bridge, that records the guest's accesses.
  */
 #ifndef TESTS_VMM_ACCEL_FAKE_H
 #define TESTS_VMM_ACCEL_FAKE_H
@@ -13,7 +13,7 @@
 #define FAKE_VECTORS 8
 
 struct fake_device {
-	uint64_t last[FAKE_VCPUS]; /* the last running number of each doorbell */
+	uint64_t last[FAKE_VCPUS]; /* the last sequence number of each doorbell */
 	uint64_t lost, repeated;
 	uint64_t dma_addr, p2p_addr;
 	uint32_t dma_pages, dma_rate, p2p_rate, irq_every, control;
@@ -29,13 +29,13 @@ struct fake {
 	unsigned devices;
 	uint32_t config_address;
 	struct fake_device device[FAKE_DEVICES];
-	struct vmm_accel *accel; /* may change: a machine that moves keeps its devices */
+	struct vmm_accel *accel; /* may change: a migrated machine keeps its devices */
 	struct swo_ram *ram;
-	bool stopped; /* no doorbell may come now */
+	bool stopped; /* no doorbell may be rung now */
 	uint64_t while_stopped;
 	uint64_t doorbells;
-	uint64_t strays;      /* accesses to nothing */
-	uint32_t inbox_reads; /* each gives the next number */
+	uint64_t strays;      /* unclaimed accesses */
+	uint32_t inbox_reads; /* each returns the next number */
 	uint64_t accesses;    /* other than doorbells */
 	uint64_t gap_max_ns;  /* between doorbells of vCPU 0 at device 0 */
 	uint64_t at_ns;
@@ -49,7 +49,7 @@ struct fake {
 void fake_init(struct fake *fake, unsigned devices);
 void fake_free(struct fake *fake);
 struct vmm_bus fake_bus(struct fake *fake);
-/* Masks and unmasks every vector at the fake's present accelerator, as its tables say. */
+/* Masks and unmasks every vector at the fake's current accelerator, as its tables are. */
 int fake_attach(struct fake *fake, struct vmm_accel *accel, struct swo_error *err);
 void fake_detach(struct fake *fake);
 uint64_t fake_doorbells(struct fake *fake);
@@ -57,7 +57,7 @@ uint64_t fake_doorbells(struct fake *fake);
 /* Configuration space and registers by device (fake_device.c). */
 uint32_t fake_config_read(struct fake *fake, uint32_t address);
 void fake_config_write(struct fake *fake, uint32_t address, uint32_t value);
-/* Where BAR `bar` of device `i` lies. */
+/* The address of BAR `bar` of device `i`. */
 uint64_t fake_bar(unsigned i, unsigned bar);
 
 #endif

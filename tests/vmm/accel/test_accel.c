@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A guest runs, pauses, moves and is checked, under each accelerator: `test-accel kvm|native`. */
+/*
+ * A guest runs, pauses, migrates and is checked, under each accelerator: `test-accel
+ * kvm|native`.
+ */
 #include "tests/support/cm.h"
 #include "vm.h"
 
@@ -83,7 +86,7 @@ static void devices_that_are_rung_by_turns_get_every_number(void **state)
 	vm_pause(&vm, &fake);
 	struct vmm_guest_stats stats = stats_of(&vm);
 
-	/* A round of each vCPU may be half done. */
+	/* Each vCPU may be in the middle of a round. */
 	assert_in_range(stats.doorbells, 3 * (stats.rounds - VCPUS), 3 * stats.rounds);
 	assert_true(stats.rounds >= 100);
 	expect_no_loss(&fake);
@@ -93,7 +96,7 @@ static void devices_that_are_rung_by_turns_get_every_number(void **state)
 	fake_free(&fake);
 }
 
-static void interrupts_reach_the_guest_and_wait_while_masked(void **state)
+static void interrupts_reach_the_guest_and_stay_pending_while_masked(void **state)
 {
 	(void)state;
 	struct fake fake;
@@ -109,7 +112,7 @@ static void interrupts_reach_the_guest_and_wait_while_masked(void **state)
 		swo_sleep_until(swo_now_ns() + 1000000);
 	assert_true(stats_of(&vm).irqs >= 3);
 
-	/* No more doorbells' interrupts: from here on only the test's own. */
+	/* No more interrupts by doorbells: from here on only those of the test. */
 	pthread_mutex_lock(&fake.mutex);
 	fake.device[0].control = 0;
 	pthread_mutex_unlock(&fake.mutex);
@@ -151,7 +154,7 @@ static void await_looks(struct vm *vm, uint64_t more)
 	assert_true(stats_of(vm).inbox_looks >= want);
 }
 
-static void a_mapped_bar_is_read_without_the_bus_until_it_is_taken_away(void **state)
+static void a_mapped_bar_is_read_without_the_bus_until_it_is_unmapped(void **state)
 {
 	(void)state;
 	static uint32_t page[SWO_PAGE_SIZE / 4] __attribute__((aligned(SWO_PAGE_SIZE)));
@@ -176,7 +179,7 @@ static void a_mapped_bar_is_read_without_the_bus_until_it_is_taken_away(void **s
 	if (accel_kind == VMM_ACCEL_KVM) {
 		assert_int_equal(inbox_reads(&fake), trapped);
 		assert_int_equal(stats_of(&vm).inbox_setbacks, 0);
-		/* The guest reads that memory: a number that goes back is seen, once a device. */
+		/* The guest reads that memory: a number that decreases is counted, once per device. */
 		memset(page, 0x10, sizeof(page));
 		await_looks(&vm, 8);
 		assert_int_equal(stats_of(&vm).inbox_setbacks, 2);
@@ -240,7 +243,7 @@ static void a_damaged_word_in_ram_is_found(void **state)
 		work[i * SWO_PAGE_SIZE + 4095] ^= 1;
 	assert_int_equal(vmm_accel_check_ram(vm.accel, &pages, &mismatches, NULL), 0);
 	assert_int_equal(mismatches, 256);
-	/* The guest finds them too. */
+	/* The guest reads the mapping too. */
 	vm_resume(&vm, &fake);
 	await_doorbells(&fake, 100);
 	assert_true(stats_of(&vm).ram_mismatches > 0);
@@ -250,7 +253,7 @@ static void a_damaged_word_in_ram_is_found(void **state)
 	fake_free(&fake);
 }
 
-static void what_makes_no_sense_is_refused(void **state)
+static void invalid_configurations_are_refused(void **state)
 {
 	(void)state;
 	struct fake fake;
@@ -295,11 +298,11 @@ int main(int argc, char **argv)
 		cmocka_unit_test(the_guest_finds_its_devices_and_sets_them_up),
 		cmocka_unit_test(doorbells_come_in_order_and_memory_is_rewritten),
 		cmocka_unit_test(devices_that_are_rung_by_turns_get_every_number),
-		cmocka_unit_test(interrupts_reach_the_guest_and_wait_while_masked),
-		cmocka_unit_test(a_mapped_bar_is_read_without_the_bus_until_it_is_taken_away),
+		cmocka_unit_test(interrupts_reach_the_guest_and_stay_pending_while_masked),
+		cmocka_unit_test(a_mapped_bar_is_read_without_the_bus_until_it_is_unmapped),
 		cmocka_unit_test(no_doorbell_comes_after_a_pause_has_returned),
 		cmocka_unit_test(a_damaged_word_in_ram_is_found),
-		cmocka_unit_test(what_makes_no_sense_is_refused),
+		cmocka_unit_test(invalid_configurations_are_refused),
 	};
 
 	if (!accel_test_begins(argc, argv))

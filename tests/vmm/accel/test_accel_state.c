@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A guest's state moves between VMs, whole and once, under each accelerator. */
+/* A guest's state moves between VMs, completely and once, under each accelerator. */
 #include "tests/support/cm.h"
 #include "vm.h"
 
@@ -63,12 +63,12 @@ static void a_source_that_was_saved_can_go_on(void **state)
 	fake_free(&fake);
 }
 
-/* Holds a vCPU inside a doorbell's callback until told. */
+/* Holds a vCPU inside a doorbell's callback until released. */
 struct gate {
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	bool armed, inside, open;
-	unsigned pass; /* so many may pass before one is held */
+	unsigned pass; /* so many pass before one is held */
 };
 
 static void gate_pass(void *opaque)
@@ -103,7 +103,7 @@ static void gate_catch(struct gate *gate)
 	pthread_mutex_lock(&gate->mutex);
 	while (!gate->inside)
 		if (swo_cond_wait(&gate->changed, &gate->mutex, hang))
-			fail_msg("no access came");
+			fail_msg("timed out waiting for an access");
 	pthread_mutex_unlock(&gate->mutex);
 }
 
@@ -116,8 +116,8 @@ static void gate_open(struct gate *gate)
 }
 
 /*
- * A vCPU is in an access's callback when the stop is asked for: the pause fails while it is held
- * there. Then its instruction must be complete, or it does the access again elsewhere.
+ * A vCPU is in an access's callback when the stop is requested: the pause fails while it is
+ * held there. Then its instruction must be complete, or it repeats the access on the target.
  */
 static void move_from_within(struct vm *vm, struct fake *fake, struct gate *gate)
 {
@@ -136,7 +136,7 @@ static void move_from_within(struct vm *vm, struct fake *fake, struct gate *gate
 	*vm = next;
 }
 
-static void a_doorbell_under_way_at_the_pause_is_rung_once(void **state)
+static void a_doorbell_in_progress_at_the_pause_is_rung_once(void **state)
 {
 	(void)state;
 	struct fake fake;
@@ -163,7 +163,10 @@ static void a_doorbell_under_way_at_the_pause_is_rung_once(void **state)
 	fake_free(&fake);
 }
 
-/* How many accesses it takes the guest to set up its device when it is moved so many times. */
+/*
+ * The number of accesses with which the guest sets up its device when it is moved so many
+ * times.
+ */
 static uint64_t accesses_of_set_up(unsigned moves)
 {
 	struct fake fake;
@@ -189,7 +192,7 @@ static uint64_t accesses_of_set_up(unsigned moves)
 	return fake.accesses;
 }
 
-static void a_port_access_under_way_at_the_pause_is_done_once(void **state)
+static void a_port_access_in_progress_at_the_pause_is_done_once(void **state)
 {
 	(void)state;
 	assert_int_equal(accesses_of_set_up(10), accesses_of_set_up(0));
@@ -223,7 +226,7 @@ static void a_damaged_state_is_refused_and_changes_nothing(void **state)
 	memcpy(copy, good.data, good.len);
 	copy[good.len] = 0;
 	assert_int_equal(vmm_accel_load(vm.accel, copy, good.len + 1, &err), -1);
-	for (size_t at = 0; at < 24 + 16; at++) { /* the head, and that of the first record */
+	for (size_t at = 0; at < 24 + 16; at++) { /* the header, and that of the first record */
 		memcpy(copy, good.data, good.len);
 		copy[at] ^= 0x40;
 		assert_int_equal(vmm_accel_load(vm.accel, copy, good.len, &err), -1);
@@ -249,8 +252,8 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_vm_moves_with_nothing_lost_or_repeated),
 		cmocka_unit_test(a_source_that_was_saved_can_go_on),
-		cmocka_unit_test(a_doorbell_under_way_at_the_pause_is_rung_once),
-		cmocka_unit_test(a_port_access_under_way_at_the_pause_is_done_once),
+		cmocka_unit_test(a_doorbell_in_progress_at_the_pause_is_rung_once),
+		cmocka_unit_test(a_port_access_in_progress_at_the_pause_is_done_once),
 		cmocka_unit_test(a_damaged_state_is_refused_and_changes_nothing),
 	};
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vm.c - a VM on the fake machine: opened, run, paused, moved, checked. */
+/* vm.c - a VM on the fake machine: opened, run, paused, migrated, checked. */
 #include "vm.h"
 #include "tests/support/cm.h"
 
@@ -97,7 +97,7 @@ void await_doorbells(struct fake *fake, uint64_t more)
 
 	while (fake_doorbells(fake) < want) {
 		if (swo_deadline_passed(hang) || fake->failed)
-			fail_msg("only %llu doorbells came; %s",
+			fail_msg("only %llu doorbells; %s",
 				(unsigned long long)fake_doorbells(fake), fake->why);
 		swo_sleep_until(swo_now_ns() + 1000000);
 	}
@@ -123,7 +123,7 @@ void expect_agreement(struct vm *vm, struct fake *fake, unsigned vcpus)
 			const struct guest_vcpu *vcpu = swo_ram_host(
 				vm->ram, GUEST_VCPU_GPA + v * sizeof(*vcpu), sizeof(*vcpu));
 
-			/* A vCPU may stand between counting and ringing. */
+			/* A vCPU may be between counting and ringing. */
 			assert_in_range(
 				fake->device[i].last[v] + 1, vcpu->rounds, vcpu->rounds + 1);
 			sum += fake->device[i].last[v];
@@ -189,7 +189,7 @@ void move(struct vm *from, struct vm *to, struct fake *fake)
 	move_paused(from, to, fake);
 }
 
-/* Says why and ends the program when this kind cannot run here. */
+/* Prints the reason and exits if this kind cannot run here. */
 static bool usable(void)
 {
 	struct vmm_accel_config config = {.kind = accel_kind, .vcpus = 1, .ram = swo_ram_new()};

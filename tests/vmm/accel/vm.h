@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vm.h - a VM on the fake machine, and what a test of accelerators does with it. Test
- * programs take the kind as their argument: `test-accel kvm|native`.
+ * vm.h - a VM on the fake machine, and the operations of the accelerator tests. Test programs
+ * take the kind as their argument: `test-accel kvm|native`.
  */
 #ifndef TESTS_VMM_ACCEL_VM_H
 #define TESTS_VMM_ACCEL_VM_H
@@ -15,8 +15,8 @@
 #define DIRTY_RATE 500u
 
 extern enum vmm_accel_kind accel_kind;
-extern unsigned accel_turns; /* of a round of doorbells, of VMs that are opened from now on */
-/* Reads the kind; false when it cannot run here (and then says so in TAP), or is none. */
+extern unsigned accel_turns; /* ticks per round of doorbells, for VMs that are opened from now on */
+/* Reads the kind; false if it cannot run here (with a TAP skip), or is unknown. */
 bool accel_test_begins(int argc, char **argv);
 
 /* One VM: memory and an accelerator on the fake machine. */
@@ -33,15 +33,15 @@ void vm_boot(struct vm *vm, struct fake *fake, unsigned devices, unsigned vcpus)
 void vm_pause(struct vm *vm, struct fake *fake);
 void vm_resume(struct vm *vm, struct fake *fake);
 struct vmm_guest_stats stats_of(struct vm *vm);
-/* Until that many doorbells more have come. */
+/* Waits for that many more doorbells. */
 void await_doorbells(struct fake *fake, uint64_t more);
 void expect_no_loss(struct fake *fake);
-/* The running numbers that devices have seen and the guest's count agree, to the last one. */
+/* The sequence numbers that the devices received match the guest's count, up to the last one. */
 void expect_agreement(struct vm *vm, struct fake *fake, unsigned vcpus);
 void expect_whole_ram(struct vm *vm);
-/* To an open VM, what is marked dirty and the vCPUs; the two must be equal then. */
+/* Copies the dirty pages and the vCPUs to an open VM; the two must then be equal. */
 void move_paused(struct vm *from, struct vm *to, struct fake *fake);
-/* Moves a running VM by its dirty log and its saved vCPUs; the devices stay where they are. */
+/* Moves a running VM by its dirty log and its saved vCPUs; the devices stay. */
 void move(struct vm *from, struct vm *to, struct fake *fake);
 
 #endif

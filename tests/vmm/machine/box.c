@@ -112,7 +112,8 @@ void box_wait_migration(struct talk *talk, const char *status)
 		bool there = now && !strcmp(now, status);
 
 		if (!there && swo_deadline_passed(deadline))
-			fail_msg("the migration is %s, not %s", now ? now : "none", status);
+			fail_msg("status of the migration: %s, expected %s", now ? now : "none",
+				status);
 		json_decref(ret);
 		if (there)
 			return;

@@ -21,15 +21,15 @@ struct box {
 	struct fake_pci fake[BOX_DEVICES];
 };
 
-/* Changes what a box is made with; NULL: nothing. */
+/* Changes the configuration of a box; NULL: nothing. */
 typedef void box_change(struct vmm_machine_config *config);
 
 void box_up(struct box *box, box_change *change);
 void box_down(struct box *box);
-/* The guest has rung every device some more. */
+/* Waits until the guest has rung every device some more. */
 void box_rings(struct box *box);
 void box_expect_status(struct talk *talk, const char *status, bool running);
-/* Asks query-migrate until its status is that. */
+/* Repeats query-migrate until its status is this. */
 void box_wait_migration(struct talk *talk, const char *status);
 /* {"execute": command, "arguments": {"uri": "unix:..."}} of a socket in `box`'s directory. */
 void box_uri_command(char text[256], const char *command, const struct box *box);

@@ -81,7 +81,7 @@ static void stop_stops_vcpus_and_devices_and_cont_brings_them_back(void **state)
 	ret = talk_do(&talk, "{\"execute\": \"x-ram-hash\"}");
 	assert_int_equal(json_string_length(json_object_get(ret, "hash")), 16);
 	json_decref(ret);
-	/* Twice is once. */
+	/* Idempotent. */
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
@@ -105,7 +105,7 @@ static void the_monitor_answers_while_a_device_is_slow_to_stop(void **state)
 	fake_script(&box.fake[1].device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	talk_send(&one, "{\"execute\": \"stop\"}", 19);
 	assert_true(fake_await_hang(&box.fake[1].device));
-	/* Both its own and what other clients ask, short of another change. */
+	/* Both its own queries and those of other clients, except another change. */
 	box_expect_status(&two, "running", true);
 	json_decref(talk_do(&two, "{\"execute\": \"x-query-devices\"}"));
 	json_decref(talk_do(&two, "{\"execute\": \"query-migrate-parameters\"}"));
@@ -120,7 +120,7 @@ static void the_monitor_answers_while_a_device_is_slow_to_stop(void **state)
 	box_down(&box);
 }
 
-static void a_device_that_fails_a_plain_stop_is_told_of_and_the_vm_is_paused(void **state)
+static void a_device_that_fails_a_plain_stop_is_reported_and_the_vm_is_paused(void **state)
 {
 	struct box box;
 	struct talk talk;
@@ -190,7 +190,7 @@ static void a_users_stop_just_before_the_engines_is_respected(void **state)
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
 	assert_int_equal(machine_ops.stop(box.machine, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
-	/* What the engine does next: it takes the stop back. */
+	/* Next the engine rolls the stop back. */
 	assert_int_equal(machine_ops.start(box.machine, &err), 0);
 	box_expect_status(&talk, "paused", false);
 	talk_close(&talk);
@@ -205,17 +205,17 @@ static void a_vcpu_that_cannot_go_on_ends_in_internal_error_for_good(void **stat
 	(void)state;
 	box_up(&box, NULL);
 	talk_open(&talk, box.path, true);
-	machine_vcpu_failed(box.machine, 0, "a test says so");
+	machine_vcpu_failed(box.machine, 0, "injected by a test");
 	machine_vcpu_failed(box.machine, 0, "again");
 	json_decref(talk_event(&talk, "STOP"));
-	/* The answer comes after the job, on the same worker. */
-	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "broken");
+	/* The reply follows the job, on the same worker. */
+	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "failed or ended");
 	box_expect_status(&talk, "internal-error", false);
 	talk_close(&talk);
 	box_down(&box);
 }
 
-static void a_target_does_not_run_by_hand_and_takes_no_orders_of_a_source(void **state)
+static void a_target_refuses_cont_and_the_commands_of_a_source(void **state)
 {
 	struct box box;
 	struct talk talk;
@@ -225,19 +225,20 @@ static void a_target_does_not_run_by_hand_and_takes_no_orders_of_a_source(void *
 	box_up(&box, incoming);
 	talk_open(&talk, box.path, true);
 	box_expect_status(&talk, "inmigrate", false);
-	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "waits for a migration");
+	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError",
+		"waiting for an incoming migration");
 	box_uri_command(text, "migrate", &box);
-	talk_refused(&talk, text, "GenericError", "waits for a migration");
+	talk_refused(&talk, text, "GenericError", "waiting for an incoming migration");
 	box_uri_command(text, "migrate-incoming", &box);
 	json_decref(talk_do(&talk, text));
 	talk_refused(&talk, text, "GenericError", "already");
-	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "handed over");
+	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "has not sent GO");
 	box_expect_status(&talk, "inmigrate", false);
 	talk_close(&talk);
 	box_down(&box);
 }
 
-static void what_is_no_target_takes_no_migration(void **state)
+static void a_vm_without_incoming_refuses_a_migration(void **state)
 {
 	struct box box;
 	struct talk talk;
@@ -383,7 +384,7 @@ static void only_real_capabilities_are_offered(void **state)
 	box_down(&box);
 }
 
-static void quit_wakes_who_waits_for_it(void **state)
+static void quit_wakes_a_waiter(void **state)
 {
 	struct box box;
 	struct talk talk;
@@ -416,13 +417,13 @@ static void handlers_that_take_time_are_called_at_each_depth(void **state)
 	uint64_t start = swo_now_ns();
 
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
-	/* Depths 0 and 1, one after the other: it cannot be less. */
+	/* Depths 0 and 1, one after the other: the minimum. */
 	assert_true(swo_now_ns() - start >= 40 * 1000000);
 	talk_close(&talk);
 	box_down(&box);
 }
 
-static void a_machine_that_cannot_be_is_refused_by_name(void **state)
+static void an_invalid_machine_is_refused_with_the_reason(void **state)
 {
 	struct fake_pci fake[2];
 	struct vmm_device_config devices[2] = {
@@ -447,14 +448,14 @@ static void a_machine_that_cannot_be_is_refused_by_name(void **state)
 	config.device_count = 0;
 	config.vcpus = 65;
 	assert_int_equal(vmm_machine_create(&config, &machine, &err), -1);
-	assert_non_null(strstr(err.text, "65 vCPUs"));
+	assert_non_null(strstr(err.text, "vCPUs: 65"));
 	config.vcpus = 1;
 	config.ram_size = 4096;
 	assert_int_equal(vmm_machine_create(&config, &machine, &err), -1);
 	assert_non_null(strstr(err.text, "RAM"));
 }
 
-static void a_device_option_says_what_it_means_or_is_refused(void **state)
+static void a_device_option_is_parsed_or_refused(void **state)
 {
 	static const char *const bad[] = {"", "vfio-pci,host=1", "vfio-user",
 		"vfio-user,socket=", "vfio-user,socket=a,addr=20", "vfio-user,socket=a,addr=1.8",
@@ -505,19 +506,19 @@ int main(void)
 		cmocka_unit_test(a_paused_machine_does_nothing_until_cont),
 		cmocka_unit_test(stop_stops_vcpus_and_devices_and_cont_brings_them_back),
 		cmocka_unit_test(the_monitor_answers_while_a_device_is_slow_to_stop),
-		cmocka_unit_test(a_device_that_fails_a_plain_stop_is_told_of_and_the_vm_is_paused),
+		cmocka_unit_test(a_device_that_fails_a_plain_stop_is_reported_and_the_vm_is_paused),
 		cmocka_unit_test(a_device_that_fails_the_switchovers_stop_leaves_the_vm_running),
 		cmocka_unit_test(a_device_that_fails_cont_leaves_the_vm_stopped),
 		cmocka_unit_test(a_users_stop_just_before_the_engines_is_respected),
 		cmocka_unit_test(a_vcpu_that_cannot_go_on_ends_in_internal_error_for_good),
-		cmocka_unit_test(a_target_does_not_run_by_hand_and_takes_no_orders_of_a_source),
-		cmocka_unit_test(what_is_no_target_takes_no_migration),
+		cmocka_unit_test(a_target_refuses_cont_and_the_commands_of_a_source),
+		cmocka_unit_test(a_vm_without_incoming_refuses_a_migration),
 		cmocka_unit_test(parameters_are_set_together_or_not_at_all),
 		cmocka_unit_test(only_real_capabilities_are_offered),
-		cmocka_unit_test(quit_wakes_who_waits_for_it),
+		cmocka_unit_test(quit_wakes_a_waiter),
 		cmocka_unit_test(handlers_that_take_time_are_called_at_each_depth),
-		cmocka_unit_test(a_machine_that_cannot_be_is_refused_by_name),
-		cmocka_unit_test(a_device_option_says_what_it_means_or_is_refused),
+		cmocka_unit_test(an_invalid_machine_is_refused_with_the_reason),
+		cmocka_unit_test(a_device_option_is_parsed_or_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_machine_migrate.c - two machines in one process hand a guest over, by their
+ * test_machine_migrate.c - two machines in one process migrate a guest, controlled by their
  * monitors; and what each may do before, during and after.
  */
 #include "box.h"
@@ -94,7 +94,7 @@ static void expect_migration_events(struct talk *talk, const char *const *status
 	}
 }
 
-/* The states that a device's VFIO_MIGRATION events tell of, up to `last`. */
+/* The states in a device's VFIO_MIGRATION events, up to `last`. */
 static void expect_device_states(struct talk *talk, const char *id, const char *const *states)
 {
 	while (*states) {
@@ -110,7 +110,7 @@ static void expect_device_states(struct talk *talk, const char *id, const char *
 	}
 }
 
-static void a_guest_moves_whole_and_each_monitor_tells_its_side(void **state)
+static void a_guest_moves_completely_and_each_monitor_reports_its_side(void **state)
 {
 	static const char *const statuses[] = {"setup", "active", "device", "completed", NULL};
 	static const char *const states[] = {"pre-copy", "pre-copy-p2p", "stop-copy", "stop", NULL};
@@ -130,10 +130,10 @@ static void a_guest_moves_whole_and_each_monitor_tells_its_side(void **state)
 	box_expect_status(&pair.t, "running", true);
 	box_rings(&pair.target);
 
-	/* It runs there, and nothing makes it run here. */
-	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "elsewhere");
+	/* It runs on the target, and no command starts it here. */
+	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "on the target");
 	box_uri_command(text, "migrate", &pair.target);
-	talk_refused(&pair.s, text, "GenericError", "elsewhere");
+	talk_refused(&pair.s, text, "GenericError", "on the target");
 	json_decref(talk_do(&pair.s, "{\"execute\": \"migrate_cancel\"}"));
 	assert_int_equal(fake_state(&pair.source.fake[0].device), SWO_DEVICE_STOP);
 
@@ -188,13 +188,13 @@ static void a_device_arrives_with_its_bars_and_interrupts(void **state)
 
 	(void)state;
 	pair_up(&pair, incoming);
-	/* The inbox of vf0 moves, which its sibling must follow on both sides. */
+	/* The inbox of vf0 moves, and its sibling must be remapped on both hosts. */
 	vmm_pci_pio_write(pair.source.machine->pci, 0xcf8, &latch, 4);
 	vmm_pci_pio_write(pair.source.machine->pci, 0xcfc, &moved, 4);
 	migrate(&pair);
 	box_wait_migration(&pair.t, "completed");
 	vmm_pci_pio_read(pair.target.machine->pci, 0xcfc, &got, 4);
-	assert_int_equal(got, moved); /* the latch came along, too */
+	assert_int_equal(got, moved); /* the latch was migrated, too */
 	assert_true(fake_has_map(
 		&pair.target.fake[1].device, moved, 0x1000, pair.target.fake[0].inbox_fd));
 	assert_true(fake_pci_writes(&pair.target.fake[0], 7, 4, NULL) >= 1);
@@ -230,7 +230,7 @@ static void a_machine_that_differs_is_refused_and_the_source_runs_on(void **stat
 	json_decref(ret);
 	box_expect_status(&pair.s, "running", true);
 	box_rings(&pair.source);
-	talk_refused(&pair.t, "{\"execute\": \"cont\"}", "GenericError", "cannot be started");
+	talk_refused(&pair.t, "{\"execute\": \"cont\"}", "GenericError", "cannot start the VM");
 	pair_down(&pair);
 }
 
@@ -244,10 +244,10 @@ static void a_cancelled_migration_leaves_the_source_as_it_was(void **state)
 		&pair.target.fake[0].device, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, FAKE_HANG, 1);
 	migrate(&pair);
 	assert_true(fake_await_hang(&pair.target.fake[0].device));
-	/* Under way: what it was begun with stays, a stop is allowed, cont is not. */
+	/* In progress: its parameters stay, a stop is allowed, cont is not. */
 	talk_refused(&pair.s,
 		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"x-join\": \"depth\"}}",
-		"GenericError", "under way");
+		"GenericError", "in progress");
 	json_decref(talk_do(&pair.s, "{\"execute\": \"stop\"}"));
 	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "cancel");
 	json_decref(talk_do(&pair.s, "{\"execute\": \"migrate_cancel\"}"));
@@ -278,10 +278,11 @@ static void between_go_and_started_the_source_neither_runs_nor_quits(void **stat
 		json_decref(ret);
 		assert_false(swo_deadline_passed(deadline));
 	}
-	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "elsewhere");
+	talk_refused(&pair.s, "{\"execute\": \"cont\"}", "GenericError", "on the target");
 	talk_refused(&pair.s, "{\"execute\": \"quit\"}", "GenericError", "force");
 	talk_refused(&pair.s, "{\"execute\": \"migrate_cancel\"}", "GenericError", "no return");
-	talk_refused(&pair.s, "{\"execute\": \"stop\"}", "GenericError", "switched over");
+	talk_refused(
+		&pair.s, "{\"execute\": \"stop\"}", "GenericError", "a switchover is in progress");
 	json_decref(talk_do(&pair.s, "{\"execute\": \"quit\", \"arguments\": {\"force\": true}}"));
 	assert_true(fake_await_hang(&pair.target.fake[1].device));
 	fake_release(&pair.target.fake[1].device);
@@ -323,7 +324,7 @@ static void a_vm_that_arrived_can_go_on_to_a_third(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_guest_moves_whole_and_each_monitor_tells_its_side),
+		cmocka_unit_test(a_guest_moves_completely_and_each_monitor_reports_its_side),
 		cmocka_unit_test(the_timeline_holds_both_sides_in_every_format),
 		cmocka_unit_test(a_device_arrives_with_its_bars_and_interrupts),
 		cmocka_unit_test(a_target_that_is_to_be_paused_arrives_paused),

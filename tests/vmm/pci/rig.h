@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rig.h - a bus with fake devices on it, and the accesses of a guest.
+ * rig.h - a bus with fake devices, and the accesses of a guest.
  */
 #ifndef TESTS_VMM_PCI_RIG_H
 #define TESTS_VMM_PCI_RIG_H
@@ -19,7 +19,7 @@ struct rig_msi {
 };
 
 struct rig_map {
-	uint64_t gpa, size; /* size 0: not there */
+	uint64_t gpa, size; /* size 0: not mapped */
 };
 
 struct rig {
@@ -31,11 +31,11 @@ struct rig {
 	struct rig_msi msi[RIG_DEVICES * FAKE_VECTORS];
 	unsigned msi_count;
 	struct rig_map map[RIG_DEVICES];
-	unsigned map_clashes; /* two at one address at once */
+	unsigned map_clashes; /* two maps at one address at once */
 	bool map_refuses;
 };
 
-/* `behind`: that many of the devices, the last ones, lie behind root port "rp0". */
+/* `behind`: so many of the devices, the last ones, are behind root port "rp0". */
 void rig_up(struct rig *rig, unsigned devices, unsigned behind);
 /* The same in steps: the bus, a device that fake_pci_init() has made, and then the rest. */
 void rig_begin(struct rig *rig);
@@ -47,7 +47,7 @@ uint32_t rig_config_read(struct rig *rig, unsigned bdf, unsigned at, unsigned le
 void rig_config_write(struct rig *rig, unsigned bdf, unsigned at, uint32_t value, unsigned len);
 uint64_t rig_mmio_read(struct rig *rig, uint64_t gpa, unsigned len);
 void rig_mmio_write(struct rig *rig, uint64_t gpa, uint64_t value, unsigned len);
-/* Bus, slot and function from the address that the bus gives the device. */
+/* Bus, slot and function from the address that the bus reports for the device. */
 unsigned rig_bdf(struct rig *rig, unsigned device);
 uint32_t rig_bar(struct rig *rig, unsigned device, unsigned bar);
 /* Sets PCI_COMMAND to memory and bus mastering. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_config.c - what a guest sees of the bus: the configuration mechanism, BARs
- * and where they answer, root ports.
+ * test_config.c - the bus as a guest sees it: the configuration mechanism, BARs and their
+ * addresses, root ports.
  */
 #include "rig.h"
 #include "tests/support/cm.h"
@@ -12,7 +12,7 @@
 #include <stdio.h>
 #include <string.h>
 
-static void a_guest_finds_what_is_there_and_all_ones_elsewhere(void **state)
+static void a_guest_finds_the_functions_and_all_ones_elsewhere(void **state)
 {
 	struct rig rig;
 
@@ -30,7 +30,7 @@ static void a_guest_finds_what_is_there_and_all_ones_elsewhere(void **state)
 	rig_down(&rig);
 }
 
-static void the_address_port_takes_double_words_the_data_port_what_fits_and_is_enabled(void **state)
+static void the_address_port_takes_double_words_and_the_data_port_any_size_if_enabled(void **state)
 {
 	uint32_t value = 0x80000000u | 1 << 11, got = 0;
 	struct rig rig;
@@ -53,7 +53,7 @@ static void the_address_port_takes_double_words_the_data_port_what_fits_and_is_e
 	rig_down(&rig);
 }
 
-static void a_bar_written_with_ones_tells_its_size(void **state)
+static void a_bar_written_with_ones_reads_its_size(void **state)
 {
 	static const uint32_t sizes[6] = {
 		SIMVF_BAR_REGS_SIZE, 0, SIMVF_BAR_INBOX_SIZE, 0, SIMVF_BAR_MSIX_SIZE, 0};
@@ -102,7 +102,7 @@ static void bars_are_aligned_apart_and_in_their_bridge_s_window(void **state)
 		assert_true(start[i] >= (uint64_t)(window & 0xfff0) << 16);
 		assert_true(end[i] - 1 <= ((uint64_t)(window >> 16 & 0xfff0) << 16 | 0xfffff));
 	}
-	/* The device knows, too. */
+	/* The write reached the device, too. */
 	assert_int_equal(fake_pci_writes(&rig.fake[0], 7, 0x10, &(uint64_t){0}), 1);
 	rig_down(&rig);
 }
@@ -130,7 +130,7 @@ static void mmio_reaches_the_bar_it_hits_while_memory_decoding_is_on(void **stat
 	rig_down(&rig);
 }
 
-static void a_moved_bar_answers_at_its_new_address_only_never_over_ram(void **state)
+static void a_moved_bar_is_decoded_at_its_new_address_only_never_over_ram(void **state)
 {
 	struct rig rig;
 
@@ -146,7 +146,7 @@ static void a_moved_bar_answers_at_its_new_address_only_never_over_ram(void **st
 	/* Byte by byte works too. */
 	rig_config_write(&rig, 8, 0x13, 0xf1, 1);
 	assert_int_equal(rig_mmio_read(&rig, 0xf1000010, 4), 0x10);
-	/* Over RAM or the interrupt controllers nothing answers. */
+	/* A BAR over RAM or the interrupt controllers is not decoded. */
 	rig_config_write(&rig, 8, 0x10, 0x10000, 4);
 	assert_int_equal(rig_mmio_read(&rig, 0x10010, 4), 0xffffffff);
 	rig_config_write(&rig, 8, 0x10, 0xfee00000, 4);
@@ -163,35 +163,35 @@ static void of_overlapping_bars_the_lower_one_answers(void **state)
 	rig_enable(&rig, 0);
 	rig_enable(&rig, 1);
 	rig_config_write(&rig, 1 << 3, 0x10, 0xf0000000, 4);
-	rig_config_write(&rig, 2 << 3, 0x18, 0xf0008000, 4); /* the inbox, in the middle */
+	rig_config_write(&rig, 2 << 3, 0x18, 0xf0008000, 4); /* the inbox, in the middle of it */
 	rig_mmio_write(&rig, 0xf0008000, 5, 4);
 	assert_int_equal(fake_pci_writes(&rig.fake[0], 0, 0x8000, NULL), 1);
 	assert_int_equal(fake_pci_writes(&rig.fake[1], 2, 0, NULL), 0);
 	rig_down(&rig);
 }
 
-static void what_the_vmm_does_not_stand_in_for_is_the_device_s(void **state)
+static void fields_that_are_not_emulated_are_read_from_the_device(void **state)
 {
 	struct rig rig;
 	uint64_t last;
 
 	(void)state;
 	rig_up(&rig, 1, 0);
-	/* The list of capabilities goes on without MSI. */
+	/* The list of capabilities continues without MSI. */
 	assert_int_equal(rig_config_read(&rig, 8, 0x34, 1), 0x40);
 	assert_int_equal(rig_config_read(&rig, 8, 0x40, 2), 0x6011);
 	assert_int_equal(rig_config_read(&rig, 8, 0x60, 2), 0x0009);
-	/* What lies in a capability is the device's. */
+	/* The bytes of a capability come from the device. */
 	assert_int_equal(rig_config_read(&rig, 8, 0x64, 4), 0xdeadbeef);
 	rig_config_write(&rig, 8, 0x64, 0x12345678, 4);
 	assert_int_equal(fake_pci_writes(&rig.fake[0], 7, 0x64, &last), 1);
 	assert_int_equal(last, 0x12345678);
 	assert_int_equal(rig_config_read(&rig, 8, 0x64, 4), 0x12345678);
-	/* Status is the device's, command ours. */
+	/* Status comes from the device, command from the shadow. */
 	rig_config_write(&rig, 8, 4, 0xffff, 2);
 	assert_int_equal(rig_config_read(&rig, 8, 4, 4), 0x00100547);
 	assert_int_equal(rig_config_read(&rig, 8, 0x3d, 1), 0); /* no pin */
-	/* What cannot be written is not. */
+	/* Read-only fields keep their values. */
 	unsigned before = rig.fake[0].write_count;
 
 	rig_config_write(&rig, 8, 0, 0, 4);
@@ -215,7 +215,7 @@ static void devices_behind_a_root_port_answer_on_its_secondary_bus(void **state)
 	assert_int_equal(vmm_pci_depth(rig.fn[0]), 1);
 	assert_int_equal(vmm_pci_depth(rig.fn[1]), 2);
 	assert_int_equal(rig_config_read(&rig, 1 << 8, 0, 4), 0x53561234);
-	/* A guest that renumbers buses finds them there. */
+	/* After renumbering, the guest finds the devices on the new bus. */
 	rig_config_write(&rig, 1 << 3, 0x19, 0x0707, 2);
 	assert_int_equal(rig_config_read(&rig, 1 << 8, 0, 4), 0xffffffff);
 	assert_int_equal(rig_config_read(&rig, 7 << 8 | 1 << 3, 0, 4), 0x53561234);
@@ -258,7 +258,7 @@ static void devices_fill_slots_then_functions_a_clash_is_refused_by_name(void **
 	assert_int_equal(vmm_pci_add_device(pci, &again, &fn, &err), -1);
 	assert_non_null(strstr(err.text, "'d0'"));
 	assert_int_equal(vmm_pci_add_device(pci, &taken, &fn, &err), -1);
-	assert_non_null(strstr(err.text, "'d0' is there"));
+	assert_non_null(strstr(err.text, "used by 'd0'"));
 	assert_int_equal(vmm_pci_add_device(pci, &bus, &fn, &err), -1);
 	assert_non_null(strstr(err.text, "'rp9'"));
 	vmm_pci_free(pci);
@@ -307,7 +307,7 @@ static void dma_maps_follow_a_bar_that_moves_and_only_then(void **state)
 	assert_false(fake_has_map(&rig.fake[1].device, old, 0x1000, rig.fake[0].inbox_fd));
 	assert_true(fake_has_map(&rig.fake[2].device, 0xf2000000, 0x1000, rig.fake[0].inbox_fd));
 	assert_int_equal(rig.fake[0].device.unmap_calls, 0);
-	/* Onto a sibling that is switched off: its map makes room. */
+	/* Onto a disabled sibling: its map is removed. */
 	rig_config_write(&rig, 8, 0x18, other, 4);
 	assert_true(fake_has_map(&rig.fake[2].device, other, 0x1000, rig.fake[0].inbox_fd));
 	assert_int_equal(rig.fake[2].device.map_count, 2);
@@ -325,7 +325,7 @@ static void *ring(void *opaque)
 	struct ringer *ringer = opaque;
 
 	while (!atomic_load(&ringer->quit)) {
-		/* vf1 stays where it is; vf0 is at either place, or for a moment at none. */
+		/* vf1 stays; vf0 is at either address, or briefly at none. */
 		rig_mmio_write(ringer->rig, 0xf8000000 + 0x1000, 1, 8);
 		rig_mmio_write(ringer->rig, 0xf9000000 + 0x1000, 1, 8);
 		rig_mmio_write(ringer->rig, 0xfa000000 + 0x1000, 1, 8);
@@ -365,15 +365,15 @@ static void while_a_bar_moves_its_neighbours_lose_no_write(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_guest_finds_what_is_there_and_all_ones_elsewhere),
+		cmocka_unit_test(a_guest_finds_the_functions_and_all_ones_elsewhere),
 		cmocka_unit_test(
-			the_address_port_takes_double_words_the_data_port_what_fits_and_is_enabled),
-		cmocka_unit_test(a_bar_written_with_ones_tells_its_size),
+			the_address_port_takes_double_words_and_the_data_port_any_size_if_enabled),
+		cmocka_unit_test(a_bar_written_with_ones_reads_its_size),
 		cmocka_unit_test(bars_are_aligned_apart_and_in_their_bridge_s_window),
 		cmocka_unit_test(mmio_reaches_the_bar_it_hits_while_memory_decoding_is_on),
-		cmocka_unit_test(a_moved_bar_answers_at_its_new_address_only_never_over_ram),
+		cmocka_unit_test(a_moved_bar_is_decoded_at_its_new_address_only_never_over_ram),
 		cmocka_unit_test(of_overlapping_bars_the_lower_one_answers),
-		cmocka_unit_test(what_the_vmm_does_not_stand_in_for_is_the_device_s),
+		cmocka_unit_test(fields_that_are_not_emulated_are_read_from_the_device),
 		cmocka_unit_test(devices_behind_a_root_port_answer_on_its_secondary_bus),
 		cmocka_unit_test(devices_fill_slots_then_functions_a_clash_is_refused_by_name),
 		cmocka_unit_test(every_device_can_reach_ram_and_its_siblings_mappable_bars),

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* BARs that a guest reaches without a trap: what is mapped, and where the accelerator has it. */
+/* BARs that a guest accesses without a trap: what is mapped, and the accelerator's mappings. */
 #include "rig.h"
 #include "tests/support/cm.h"
 
@@ -35,7 +35,7 @@ static void a_mapped_bar_is_reached_in_its_memory_not_through_the_backend(void *
 	rig_mmio_write(&rig, inbox + 67, 0xee, 1);
 	assert_int_equal(rig_mmio_read(&rig, inbox + 64, 4), 0xeebbccdd);
 	assert_int_equal(rig_mmio_read(&rig, inbox + 66, 2), 0xeebb);
-	/* The last bytes, and over the end. */
+	/* The last bytes, and beyond the end. */
 	assert_int_equal(rig_mmio_read(&rig, inbox + SIMVF_BAR_INBOX_SIZE - 8, 8), 0);
 	assert_true(rig_mmio_read(&rig, inbox + SIMVF_BAR_INBOX_SIZE - 4, 8) == UINT64_MAX);
 	assert_int_equal(fake_pci_writes(&rig.fake[0], 2, 64, NULL), 0);
@@ -70,7 +70,7 @@ static void the_accelerator_has_it_where_it_answers_and_nowhere_else(void **stat
 	rig_down(&rig);
 }
 
-static void one_that_lies_over_another_s_bar_is_trapped(void **state)
+static void a_bar_over_another_is_trapped(void **state)
 {
 	struct rig rig;
 
@@ -83,7 +83,7 @@ static void one_that_lies_over_another_s_bar_is_trapped(void **state)
 	assert_int_equal(rig.map[1].size, 0);
 	rig_config_write(&rig, 2 << 3, INBOX, 0xf4000000, 4);
 	assert_true(rig.map[1].gpa == 0xf4000000 && rig.map[1].size);
-	/* One onto the other: only one of them is left, and never two at once. */
+	/* One over the other: only one is mapped, and never both at once. */
 	rig_config_write(&rig, 1 << 3, INBOX, 0xf4000000, 4);
 	assert_true(!rig.map[0].size != !rig.map[1].size);
 	rig_config_write(&rig, 2 << 3, INBOX, 0xf5000000, 4);
@@ -93,7 +93,7 @@ static void one_that_lies_over_another_s_bar_is_trapped(void **state)
 	rig_down(&rig);
 }
 
-static void what_the_accelerator_does_not_take_is_trapped(void **state)
+static void a_bar_that_the_accelerator_refuses_is_trapped(void **state)
 {
 	struct rig rig;
 
@@ -111,7 +111,7 @@ static void what_the_accelerator_does_not_take_is_trapped(void **state)
 	rig_down(&rig);
 }
 
-/* One device whose MSI-X table and pending bits lie at these offsets of its mappable BAR. */
+/* One device whose MSI-X table and pending bits are at these offsets of its mappable BAR. */
 static void with_msix_within(struct rig *rig, uint32_t table, uint32_t pba, uint64_t size)
 {
 	struct fake_pci *fake = &rig->fake[0];
@@ -134,7 +134,7 @@ static void the_pages_of_an_msix_table_stay_the_vmm_s(void **state)
 	struct rig rig;
 
 	(void)state;
-	with_msix_within(&rig, 0x0, 0x800, 0x4000); /* first page: what is behind is mapped */
+	with_msix_within(&rig, 0x0, 0x800, 0x4000); /* first page: the rest is mapped */
 	assert_true(rig.map[0].gpa == rig_bar(&rig, 0, 2) + 0x1000);
 	assert_int_equal(rig.map[0].size, 0x3000);
 	rig_mmio_write(&rig, rig_bar(&rig, 0, 2) + 8, 0x4242, 4); /* vector 0's data */
@@ -163,8 +163,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_mapped_bar_is_reached_in_its_memory_not_through_the_backend),
 		cmocka_unit_test(the_accelerator_has_it_where_it_answers_and_nowhere_else),
-		cmocka_unit_test(one_that_lies_over_another_s_bar_is_trapped),
-		cmocka_unit_test(what_the_accelerator_does_not_take_is_trapped),
+		cmocka_unit_test(a_bar_over_another_is_trapped),
+		cmocka_unit_test(a_bar_that_the_accelerator_refuses_is_trapped),
 		cmocka_unit_test(the_pages_of_an_msix_table_stay_the_vmm_s),
 	};
 

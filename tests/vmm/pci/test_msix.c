@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_msix.c - MSI-X as a guest programs it, and what the accelerator is told.
+ * test_msix.c - MSI-X as a guest programs it, and the resulting calls of the accelerator.
  */
 #include "rig.h"
 #include "tests/support/cm.h"
@@ -64,7 +64,7 @@ static void a_vector_is_delivered_once_it_is_unmasked_and_msix_enabled(void **st
 	rig_down(&rig);
 }
 
-static void either_mask_takes_a_vector_off(void **state)
+static void either_mask_detaches_a_vector(void **state)
 {
 	struct rig rig;
 
@@ -86,7 +86,7 @@ static void either_mask_takes_a_vector_off(void **state)
 	rig_down(&rig);
 }
 
-static void what_does_not_change_a_route_costs_the_accelerator_nothing(void **state)
+static void an_unchanged_message_sets_no_route(void **state)
 {
 	struct rig rig;
 
@@ -115,12 +115,12 @@ static void the_table_reads_back_and_never_reaches_the_device(void **state)
 	assert_int_equal(rig_mmio_read(&rig, at + 15 * 16, 8), 0x1234567800ull);
 	assert_int_equal(rig_mmio_read(&rig, at + 15 * 16 + 8, 8), 0x10000abcdull);
 	assert_int_equal(fake_pci_writes(&rig.fake[0], 4, 15 * 16, NULL), 0);
-	/* Odd accesses do nothing. */
+	/* Unaligned accesses do nothing. */
 	rig_mmio_write(&rig, at + 15 * 16, 0, 2);
 	rig_mmio_write(&rig, at + 15 * 16 + 2, 0, 4);
 	assert_int_equal(rig_mmio_read(&rig, at + 15 * 16, 4), 0x34567800);
 	assert_int_equal(rig_mmio_read(&rig, at + 15 * 16 + 1, 2), 0xffff);
-	/* Next to the table the device is asked. */
+	/* Accesses beside the table go to the device. */
 	rig_mmio_write(&rig, at + 0x400, 9, 4);
 	assert_int_equal(fake_pci_writes(&rig.fake[0], 4, 0x400, NULL), 1);
 	rig_down(&rig);
@@ -141,7 +141,7 @@ static void a_masked_interrupt_is_pending(void **state)
 	assert_int_equal(rig_mmio_read(&rig, at, 8), 1 << 5);
 	rig_mmio_write(&rig, at, 0, 8); /* read-only */
 	assert_int_equal(rig_mmio_read(&rig, at, 4), 1 << 5);
-	/* Unmasked, it is the accelerator's to deliver. */
+	/* Unmasked: the accelerator delivers it. */
 	set_entry(&rig, 5, 0xfee00000, 5, 0);
 	assert_int_equal(rig_mmio_read(&rig, at, 8), 0);
 	rig_down(&rig);
@@ -153,8 +153,8 @@ int main(void)
 		cmocka_unit_test(
 			every_vector_has_an_eventfd_that_the_device_and_the_accelerator_share),
 		cmocka_unit_test(a_vector_is_delivered_once_it_is_unmasked_and_msix_enabled),
-		cmocka_unit_test(either_mask_takes_a_vector_off),
-		cmocka_unit_test(what_does_not_change_a_route_costs_the_accelerator_nothing),
+		cmocka_unit_test(either_mask_detaches_a_vector),
+		cmocka_unit_test(an_unchanged_message_sets_no_route),
 		cmocka_unit_test(the_table_reads_back_and_never_reaches_the_device),
 		cmocka_unit_test(a_masked_interrupt_is_pending),
 	};

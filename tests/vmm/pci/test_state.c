@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_state.c - a device's configuration and the board, saved on one bus and
- * loaded on another; and everything damaged refused.
+ * test_state.c - a device's configuration and the board, saved on one bus and loaded on
+ * another; every damaged copy is refused.
  */
 #include "rig.h"
 #include "tests/support/cm.h"
@@ -31,7 +31,7 @@ static void save(struct rig *rig, unsigned device, struct swo_buf *out)
 	assert_int_equal(vmm_pci_save(rig->fn[device], out, &err), 0);
 }
 
-/* Everything a guest could tell by looking. */
+/* All values that a guest can read. */
 static void look(struct rig *rig, uint32_t out[64 + 64])
 {
 	for (unsigned i = 0; i < 64; i++)
@@ -61,7 +61,7 @@ static void a_loaded_device_looks_to_the_guest_as_the_saved_one_did(void **state
 	assert_int_equal(target.msi[2].addr, 0xfee03000);
 	assert_int_equal(target.msi[2].data, 0x55);
 	assert_true(target.msi[1].masked);
-	/* The BAR that had moved is mapped where it is now. */
+	/* The moved BAR is mapped at its new address. */
 	assert_true(
 		fake_has_map(&target.fake[1].device, 0xf3000000, 0x1000, target.fake[0].inbox_fd));
 	assert_int_equal(target.fake[1].device.map_count, 2);
@@ -89,17 +89,17 @@ static void the_command_is_written_last_and_once_a_session(void **state)
 
 	assert_int_equal(fake->writes[writes - 1].offset, 4);
 	assert_int_equal(fake_pci_writes(fake, 7, 4, NULL), 1);
-	/* The same again: the device hears nothing. */
+	/* The same again: no write to the device. */
 	assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
 	assert_int_equal(fake->write_count, writes);
-	/* Another command: only that. */
+	/* Another command: only the command is written. */
 	swo_buf_free(&buf);
 	rig_config_write(&source, 8, 4, 2, 2);
 	save(&source, 0, &buf);
 	assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
 	assert_int_equal(fake->write_count, writes + 1);
 	assert_int_equal(fake_pci_writes(fake, 7, 4, NULL), 2);
-	/* A new session forgets. */
+	/* A new session writes everything again. */
 	vmm_pci_begin_load(target.pci);
 	assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
 	assert_int_equal(fake_pci_writes(fake, 7, 4, NULL), 3);
@@ -108,7 +108,7 @@ static void the_command_is_written_last_and_once_a_session(void **state)
 	rig_down(&target);
 }
 
-static void saving_twice_gives_the_same_bytes_and_asks_no_device(void **state)
+static void saving_twice_gives_the_same_bytes_and_accesses_no_device(void **state)
 {
 	struct swo_buf one, two;
 	struct rig rig;
@@ -175,7 +175,7 @@ static void cut_or_flipped_anywhere_it_is_refused_and_nothing_changes(void **sta
 	look(&target, after);
 	assert_memory_equal(before, after, sizeof(before));
 	assert_int_equal(target.fake[0].write_count, writes);
-	/* Whole, it is taken: what was refused was the damage. */
+	/* The undamaged copy is accepted: the refusals were due to the damage. */
 	assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
 	swo_buf_free(&buf);
 	rig_down(&source);
@@ -189,7 +189,7 @@ static void reseal(struct swo_buf *buf)
 	memcpy(buf->data + buf->len - 8, &hash, 8);
 }
 
-static void a_well_sealed_lie_is_refused_too(void **state)
+static void invalid_values_with_a_correct_hash_are_refused(void **state)
 {
 	/* Offsets of version, vectors, vendor, command, MSI-X flags, reserved, BAR 0 and 1's
 	   address, BAR 2's size, control of table entry 0, a bit beyond the last vector. */
@@ -330,10 +330,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_loaded_device_looks_to_the_guest_as_the_saved_one_did),
 		cmocka_unit_test(the_command_is_written_last_and_once_a_session),
-		cmocka_unit_test(saving_twice_gives_the_same_bytes_and_asks_no_device),
+		cmocka_unit_test(saving_twice_gives_the_same_bytes_and_accesses_no_device),
 		cmocka_unit_test(pending_interrupts_arrive_and_stale_ones_go),
 		cmocka_unit_test(cut_or_flipped_anywhere_it_is_refused_and_nothing_changes),
-		cmocka_unit_test(a_well_sealed_lie_is_refused_too),
+		cmocka_unit_test(invalid_values_with_a_correct_hash_are_refused),
 		cmocka_unit_test(different_devices_load_at_once),
 		cmocka_unit_test(the_board_goes_along_and_damage_is_refused),
 		cmocka_unit_test(a_board_with_other_ports_is_refused),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp_talk.h - a QMP client for tests: sends text as it is given, reads a message a
- * line, keeps events apart.
+ * qmp_talk.h - a QMP client for tests: sends text unchanged, reads one message per line, keeps
+ * events separately.
  */
 #ifndef TESTS_VMM_QMP_QMP_TALK_H
 #define TESTS_VMM_QMP_QMP_TALK_H
@@ -10,7 +10,7 @@
 
 #include <jansson.h>
 
-#define TALK_MS 20000 /* a guard against hanging, nothing more */
+#define TALK_MS 20000 /* only guards against a hang */
 
 struct talk {
 	int fd;
@@ -19,24 +19,24 @@ struct talk {
 	json_t *events; /* an array */
 };
 
-/* Connects and takes the greeting; negotiates unless told not to. */
+/* Connects and reads the greeting; negotiates unless `negotiate` is false. */
 void talk_open(struct talk *talk, const char *path, bool negotiate);
 void talk_close(struct talk *talk);
 void talk_send(struct talk *talk, const char *text, size_t len);
-/* The next message of any kind; NULL when the server has closed. */
+/* The next message of any kind; NULL if the server has closed. */
 json_t *talk_next(struct talk *talk);
-/* The next that is no event. */
+/* The next message that is no event. */
 json_t *talk_reply(struct talk *talk);
-/* Sends and gives the reply. */
+/* Sends and returns the reply. */
 json_t *talk_ask(struct talk *talk, const char *text);
-/* The "return" of it, which must be there. */
+/* The "return" of the reply, which must exist. */
 json_t *talk_do(struct talk *talk, const char *text);
-/* Checks that it is an error of this class whose text has `part` in it. */
+/* Checks that the reply is an error of this class whose text contains `part`. */
 void talk_refused(struct talk *talk, const char *text, const char *class, const char *part);
-/* The next event of that name, past or to come. */
+/* The next event of that name, already received or not. */
 json_t *talk_event(struct talk *talk, const char *name);
 
-/* A directory for sockets, removed with everything in it. */
+/* A directory for sockets, removed with its content. */
 void talk_make_dir(char dir[32]);
 void talk_remove_dir(const char *dir);
 

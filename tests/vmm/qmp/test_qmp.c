@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_qmp.c - conversations with a QMP server: greeting, negotiation, ids, requests
- * cut anywhere, garbage, events, slow commands beside quick ones.
+ * test_qmp.c - conversations with a QMP server: greeting, negotiation, ids, split requests,
+ * garbage, events, slow commands beside quick ones.
  */
 #include "qmp_talk.h"
 #include "tests/support/cm.h"
@@ -252,15 +252,15 @@ static void requests_may_come_together_and_are_answered_in_order(void **state)
 	talk_close(&talk);
 }
 
-static void malformed_requests_get_the_right_error_and_harm_nobody(void **state)
+static void malformed_requests_get_the_right_error_and_affect_no_other_client(void **state)
 {
 	struct rig *rig = *state;
 	struct talk talk;
 
 	talk_open(&talk, rig->path, true);
 	talk_refused(&talk, "hello there\n", "GenericError", "JSON object");
-	talk_refused(&talk, "{\"execute\": }", "GenericError", "not valid JSON");
-	talk_refused(&talk, "{]", "GenericError", "not valid JSON");
+	talk_refused(&talk, "{\"execute\": }", "GenericError", "invalid JSON");
+	talk_refused(&talk, "{]", "GenericError", "invalid JSON");
 	talk_refused(&talk, "[1, 2]", "GenericError", "must be a JSON object");
 	talk_refused(&talk, "{}", "GenericError", "lacks member 'execute'");
 	talk_refused(&talk, "{\"execute\": 1}", "GenericError", "must be a string");
@@ -269,10 +269,10 @@ static void malformed_requests_get_the_right_error_and_harm_nobody(void **state)
 	talk_refused(&talk, "{\"execute\": \"nothing\", \"what\": 1}", "GenericError",
 		"'what' is unexpected");
 	talk_refused(&talk, "{\"execute\": \"nothing\", \"execute\": \"nothing\"}", "GenericError",
-		"not valid JSON");
-	talk_refused(&talk, "{\"execute\": \"\\ud800\"}", "GenericError", "not valid JSON");
-	talk_refused(&talk, "{\"execute\": \"n\xc3\x28\"}", "GenericError", "not valid JSON");
-	/* An open string does not swallow the next request after a flush. */
+		"invalid JSON");
+	talk_refused(&talk, "{\"execute\": \"\\ud800\"}", "GenericError", "invalid JSON");
+	talk_refused(&talk, "{\"execute\": \"n\xc3\x28\"}", "GenericError", "invalid JSON");
+	/* An unterminated string does not consume the next request after a flush. */
 	talk_send(&talk, "{\"execute\": \"not", 16);
 	json_decref(talk_do(&talk, "\xff{\"execute\": \"nothing\"}"));
 	talk_close(&talk);
@@ -316,7 +316,7 @@ static void a_request_too_long_or_too_deep_ends_its_connection_only(void **state
 	talk_open(&talk, rig->path, true);
 	memset(text, 'x', sizeof(text));
 	memcpy(text, "{\"execute\": \"", 13);
-	/* The server may close before it has taken all of it. */
+	/* The server may close before it has read all of it. */
 	for (size_t at = 0; at < sizeof(text);) {
 		ssize_t sent = send(talk.fd, text + at, sizeof(text) - at, MSG_NOSIGNAL);
 
@@ -369,7 +369,7 @@ static void events_go_to_every_client_that_has_negotiated(void **state)
 		assert_null(json_object_get(event, "data"));
 		json_decref(event);
 	}
-	/* The third hears its own reply first. */
+	/* The third client receives its own reply first. */
 	json_decref(talk_do(&mute, "{\"execute\": \"qmp_capabilities\"}"));
 	assert_int_equal(json_array_size(mute.events), 0);
 	talk_close(&one);
@@ -377,7 +377,7 @@ static void events_go_to_every_client_that_has_negotiated(void **state)
 	talk_close(&mute);
 }
 
-static void a_slow_command_delays_its_client_and_nobody_else(void **state)
+static void a_slow_command_delays_only_its_client(void **state)
 {
 	struct rig *rig = *state;
 	struct talk one, two;
@@ -400,7 +400,7 @@ static void a_slow_command_delays_its_client_and_nobody_else(void **state)
 	talk_close(&two);
 }
 
-static void a_client_may_leave_while_its_command_runs(void **state)
+static void a_client_may_disconnect_while_its_command_runs(void **state)
 {
 	struct rig *rig = *state;
 	struct talk one, two;
@@ -416,7 +416,7 @@ static void a_client_may_leave_while_its_command_runs(void **state)
 	talk_close(&two);
 }
 
-static void the_server_ends_while_clients_are_there(void **state)
+static void the_server_stops_with_connected_clients(void **state)
 {
 	struct rig *rig = *state;
 	struct talk one, two;
@@ -441,7 +441,7 @@ static void *stop_server(void *opaque)
 	return NULL;
 }
 
-/* As with `quit`, which makes its own server stop. */
+/* Like `quit`, which stops its own server. */
 static void a_command_that_runs_when_the_server_ends_is_still_answered(void **state)
 {
 	struct rig *rig = *state;
@@ -458,7 +458,7 @@ static void a_command_that_runs_when_the_server_ends_is_still_answered(void **st
 			swo_cond_wait(&rig->changed, &rig->mutex, swo_deadline_ms(TALK_MS)), 0);
 	pthread_mutex_unlock(&rig->mutex);
 	assert_int_equal(pthread_create(&stopper, NULL, stop_server, rig), 0);
-	swo_sleep_until(swo_now_ns() + 20000000); /* for the server to see it */
+	swo_sleep_until(swo_now_ns() + 20000000); /* for the server to notice it */
 	pthread_mutex_lock(&rig->mutex);
 	rig->released = true;
 	pthread_cond_broadcast(&rig->changed);
@@ -472,7 +472,7 @@ static void a_command_that_runs_when_the_server_ends_is_still_answered(void **st
 	talk_close(&talk);
 }
 
-static void query_commands_lists_what_there_is(void **state)
+static void query_commands_lists_all_commands(void **state)
 {
 	struct rig *rig = *state;
 	struct talk talk;
@@ -503,7 +503,7 @@ static void a_path_in_use_is_refused_and_a_stale_one_replaced(void **state)
 
 	assert_int_equal(qmp_server_start(&config, &second, &err), -1);
 	assert_non_null(strstr(err.text, "in use"));
-	/* What a process that was killed leaves behind. */
+	/* The socket of a killed process. */
 	snprintf(path, sizeof(path), "%s/stale", rig->dir);
 	struct qmp_config stale = {.path = path, .worker = rig->worker};
 
@@ -514,7 +514,7 @@ static void a_path_in_use_is_refused_and_a_stale_one_replaced(void **state)
 	assert_int_equal(access(longer, F_OK), 0);
 	assert_int_equal(qmp_server_start(&stale, &second, &err), 0);
 	qmp_server_stop(second);
-	/* Never a file that is no socket. */
+	/* A file that is not a socket is never replaced. */
 	FILE *file = fopen(path, "w");
 
 	fclose(file);
@@ -527,7 +527,7 @@ static void a_path_in_use_is_refused_and_a_stale_one_replaced(void **state)
 	assert_int_equal(qmp_server_start(&stale, &second, &err), -1);
 }
 
-/* Deterministic noise: whatever comes in, the parser ends every feed within bounds. */
+/* Deterministic noise: for any input, the parser ends every feed within bounds. */
 static void the_parser_survives_noise_and_stays_within_bounds(void **state)
 {
 	static const char alphabet[] = "{}[]\":,\\ \n\xff"
@@ -578,15 +578,15 @@ int main(void)
 		CASE(any_id_comes_back_as_it_was),
 		CASE(a_request_may_come_byte_by_byte),
 		CASE(requests_may_come_together_and_are_answered_in_order),
-		CASE(malformed_requests_get_the_right_error_and_harm_nobody),
+		CASE(malformed_requests_get_the_right_error_and_affect_no_other_client),
 		CASE(unknown_commands_and_wrong_arguments_are_refused),
 		CASE(a_request_too_long_or_too_deep_ends_its_connection_only),
 		CASE(events_go_to_every_client_that_has_negotiated),
-		CASE(a_slow_command_delays_its_client_and_nobody_else),
-		CASE(a_client_may_leave_while_its_command_runs),
-		CASE(the_server_ends_while_clients_are_there),
+		CASE(a_slow_command_delays_only_its_client),
+		CASE(a_client_may_disconnect_while_its_command_runs),
+		CASE(the_server_stops_with_connected_clients),
 		CASE(a_command_that_runs_when_the_server_ends_is_still_answered),
-		CASE(query_commands_lists_what_there_is),
+		CASE(query_commands_lists_all_commands),
 		CASE(a_path_in_use_is_refused_and_a_stale_one_replaced),
 		cmocka_unit_test(the_parser_survives_noise_and_stays_within_bounds),
 	};
