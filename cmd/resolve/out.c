@@ -14,7 +14,8 @@ bool resolve_is_open(const struct swo_journal_info *info)
 		return true;
 	if (info->side == SWO_JOURNAL_SOURCE)
 		return info->last == SWO_JOURNAL_COMMITTED || info->last == SWO_JOURNAL_IN_DOUBT ||
-		       (info->last == SWO_JOURNAL_BEGIN && !info->live && !info->complete);
+		       (info->last == SWO_JOURNAL_BEGIN && !info->live &&
+			       !(info->complete && info->original));
 	return !info->live &&
 	       (info->last == SWO_JOURNAL_READY || info->last == SWO_JOURNAL_STARTING);
 }
@@ -38,6 +39,7 @@ static json_t *describe(const struct swo_journal_info *info)
 	json_object_set_new(o, "vm", json_string(info->vm));
 	json_object_set_new(o, "uri", json_string(info->uri));
 	json_object_set_new(o, "complete", json_boolean(info->complete));
+	json_object_set_new(o, "original", json_boolean(info->original));
 	json_object_set_new(o, "time", json_real((double)info->time_ns / 1e9));
 	if (info->text[0])
 		json_object_set_new(o, "text", json_string(info->text));

@@ -64,8 +64,9 @@ static void check(struct argp_state *state, const struct resolve_request *r)
 	else if (r->run_here && !r->fenced)
 		argp_error(state, "--run-here can make the VM run twice: fence the target off "
 				  "first, and say so with --fenced");
-	else if (r->fenced && !r->run_here && !r->forget && !r->target_journal)
-		argp_error(state, "--fenced goes with --run-here, --target-journal or --forget");
+	else if (r->fenced && !r->run_here && !r->forget && !r->target_journal && !r->prune)
+		argp_error(state, "--fenced goes with --run-here, --target-journal, --forget or "
+				  "--prune");
 	else if (r->prune && (r->id || r->qmp || words))
 		argp_error(state, "--prune stands alone");
 	else if (r->forget && r->qmp)
@@ -162,16 +163,18 @@ static int list(const struct resolve_request *request, struct swo_error *err)
 
 static int prune(const struct resolve_request *request, struct swo_error *err)
 {
-	struct swo_journal_info *list;
-	size_t count, removed = 0;
+	size_t removed, kept;
 
-	if (swo_journal_list(request->dir, &list, &count, err))
+	if (swo_journal_prune(request->dir, request->fenced, &removed, &kept, err))
 		return CLI_FAILED;
-	for (size_t i = 0; i < count; i++)
-		if (swo_journal_is_settled(&list[i]) && !unlink(list[i].path))
-			removed++;
-	free(list);
-	printf(request->json ? "{\"removed\":%zu}\n" : "%zu removed\n", removed);
+	if (request->json)
+		printf("{\"removed\":%zu,\"kept\":%zu}\n", removed, kept);
+	else
+		printf("%zu removed\n", removed);
+	if (kept && !request->json)
+		printf("%zu kept: each keeps a VM that has moved away from being started here "
+		       "again (with --fenced they are removed, too)\n",
+			kept);
 	return CLI_OK;
 }
 

@@ -61,11 +61,7 @@ int resolve_proof(
 	if (info.side != SWO_JOURNAL_TARGET || strcmp(info.id, request->id))
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"%.250s is not the target's journal of migration %s", path, request->id);
-	enum swo_journal_proof proof = swo_journal_proof(&info);
-
-	if (proof == SWO_JOURNAL_PROVES_IF_DEAD && request->fenced)
-		proof = SWO_JOURNAL_PROVES_NEVER;
-	switch (proof) {
+	switch (swo_journal_proof(&info, request->fenced)) {
 	case SWO_JOURNAL_PROVES_RAN:
 		conclude(out, RESOLVE_RUNS_THERE, "target-journal",
 			"the target's journal says '%s': the VM has run there",
@@ -84,11 +80,23 @@ int resolve_proof(
 		return 0;
 	default:
 		conclude(out, RESOLVE_IN_DOUBT, "target-journal",
-			"the target's journal says '%s'%s", swo_journal_event_name(info.last),
+			"the target's journal records '%s'%s%s%s",
+			swo_journal_event_name(info.last),
 			info.last == SWO_JOURNAL_STARTING ? ": the VM may have run there"
-			: info.live ? " and its process lives: ask it (--uri), not its journal"
-				    : ", but that host has been restarted since, and its last "
-				      "words may be lost");
+			: info.live ? ", and its process lives: ask it (--uri), not its journal"
+			: !info.complete
+				? ", but that host was restarted since, and later records may be "
+				  "lost"
+			: !info.original ? ", which proves nothing: "
+					 : ", but whether its process is dead cannot be seen from "
+					   "this host",
+			info.live || !info.complete || info.original ||
+					info.last == SWO_JOURNAL_STARTING
+				? ""
+				: info.origin,
+			info.live || !info.complete || info.last == SWO_JOURNAL_STARTING
+				? ""
+				: "; once the target is off, add --fenced");
 		return 0;
 	}
 }
@@ -255,6 +263,11 @@ static int forget(const struct resolve_request *request, const struct swo_journa
 			"%.250s is not settled; to forget it all the same, fence the other side "
 			"off, and say so: --forget --fenced",
 			info->path);
+	if (swo_journal_is_guard(info) && !request->fenced)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"%.250s keeps VM '%.60s', which has moved away, from being started here; "
+			"if it runs nowhere else any more, add --fenced",
+			info->path, info->vm);
 	if (unlink(info->path))
 		return swo_error_set(err, SWO_E_IO, errno, "cannot remove %.250s", info->path);
 	conclude(out, RESOLVE_FORGOTTEN, "operator", "%.250s is removed", info->path);

@@ -181,6 +181,17 @@ static error_t parse_guest(int key, char *arg, struct argp_state *state, struct 
 	}
 }
 
+/* A machine that could never be migrated, or never be found again, is not started. */
+static void check_identity(
+	const struct argp_state *state, const char *option, const char *uuid, const char *name)
+{
+	char identity[SWO_JOURNAL_VM_MAX];
+	struct swo_error err = {0};
+
+	if (swo_vm_identity(uuid, name, identity, &err))
+		argp_error(state, "%s: %s", option, err.text);
+}
+
 static error_t parse_machine(int key, char *arg, struct argp_state *state, struct vm_options *o)
 {
 	static const char *const accels[] = {"auto", "kvm", "native", NULL};
@@ -190,6 +201,7 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 
 	switch (key) {
 	case OPT_NAME:
+		check_identity(state, "--name", NULL, arg);
 		o->config.name = arg;
 		o->named = true;
 		return 0;
@@ -255,8 +267,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		o->config.paused = true;
 		return 0;
 	case OPT_UUID:
-		if (vm_journal_check_uuid(arg))
-			argp_error(state, "--uuid %s, not '%s'", vm_journal_check_uuid(arg), arg);
+		check_identity(state, "--uuid", arg, NULL);
 		o->journal.uuid = arg;
 		return 0;
 	case OPT_JOURNAL:

@@ -7,23 +7,15 @@
 
 #include <string.h>
 
-const char *vm_journal_check_uuid(const char *text)
-{
-	if (strlen(text) != 36 || strspn(text, "0123456789abcdefABCDEF-") != 36)
-		return "wants a UUID as uuidgen prints it";
-	for (unsigned i = 0; i < 36; i++)
-		if ((text[i] == '-') != (i == 8 || i == 13 || i == 18 || i == 23))
-			return "wants a UUID as uuidgen prints it";
-	return NULL;
-}
-
 int vm_journal_open(struct vm_journal *journal, const char *name, bool incoming,
 	struct swo_journal_config *out, struct swo_error *err)
 {
 	bool asked = journal->dir != NULL;
 
 	*out = (struct swo_journal_config){.dir = journal->dir, .sync = journal->sync};
-	out->vm = journal->uuid ? journal->uuid : name ? name : "";
+	if (swo_vm_identity(journal->uuid, name, journal->identity, err))
+		return -1;
+	out->vm = journal->identity;
 	if (asked && !strcmp(journal->dir, "none")) {
 		out->dir = NULL;
 		return 0;
@@ -34,6 +26,15 @@ int vm_journal_open(struct vm_journal *journal, const char *name, bool incoming,
 	if (!out->dir || swo_journal_prepare_dir(out->dir, !asked, err)) {
 		if (asked)
 			return swo_error_prefix(err, "--journal");
+		struct swo_error why = *err;
+
+		/* Where no journal can be read, nobody knows whether it was moved away. */
+		if (*out->vm && !incoming)
+			return swo_error_set(err, SWO_E_STATE, 0,
+				"VM '%.60s' is not started: its journals cannot be examined: "
+				"%.300s; name another folder with --journal=DIR, or start it "
+				"unchecked with --journal=none",
+				out->vm, why.text);
 		swo_log(SWO_LOG_WARN,
 			"no journal is kept, so a death in doubt has to be settled by hand: %s; "
 			"choose with --journal=DIR, or --journal=none",
@@ -42,7 +43,5 @@ int vm_journal_open(struct vm_journal *journal, const char *name, bool incoming,
 		return 0;
 	}
 	/* A target is brought by a migration; it does not start what may run elsewhere. */
-	if (incoming || !*out->vm)
-		return 0;
-	return swo_journal_may_boot(out->dir, out->vm, err);
+	return incoming ? 0 : swo_journal_may_boot(out->dir, out->vm, err);
 }

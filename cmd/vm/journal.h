@@ -13,13 +13,14 @@ struct vm_journal {
 	const char *uuid; /* --uuid, or NULL */
 	bool sync;	  /* --journal-sync */
 	char default_dir[400];
+	char identity[SWO_JOURNAL_VM_MAX]; /* from uuid or the name; "": it has none */
 };
 
-/* NULL, or what is wrong with the text of --uuid. */
-const char *vm_journal_check_uuid(const char *text);
 /*
- * name: --name, or NULL when it was not given. Fills *out; out->dir NULL: none is kept. -1 when
- * the directory that was asked for cannot be used, or when the VM must not be started here.
+ * name: --name, or NULL when it was not given. Fills journal->identity and *out; out->dir NULL:
+ * none is kept. -1 when the identity is invalid, when the directory that was asked for cannot be
+ * used, or when the VM must not be started here: also when it has an identity and its journals
+ * could not be examined.
  */
 int vm_journal_open(struct vm_journal *journal, const char *name, bool incoming,
 	struct swo_journal_config *out, struct swo_error *err);

@@ -261,7 +261,7 @@ static int run(struct vm_options *o)
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
 		return CLI_FAILED;
 	}
-	o->config.uuid = o->journal.uuid;
+	o->config.uuid = o->journal.uuid ? o->journal.identity : NULL;
 	o->config.journal = o->journal_config.dir ? &o->journal_config : NULL;
 	if (vmm_machine_create(&o->config, &machine, &err)) {
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);

@@ -33,13 +33,23 @@ enum swo_journal_event {
 #define SWO_JOURNAL_VM_MAX   128
 #define SWO_JOURNAL_TEXT_MAX 256
 
+/*
+ * The identity of a VM, for journals and HELLO alike: the canonical form of its UUID (lower case,
+ * no braces, no "urn:uuid:"), else its name, else "". Both arguments may be NULL. SWO_E_INVALID for
+ * a UUID that is none and for a name that is too long to be recorded.
+ */
+SWO_API int swo_vm_identity(const char *uuid, const char *name, char out[SWO_JOURNAL_VM_MAX],
+	struct swo_error *err);
+/* UUIDs are equal in any form, names to the letter. "" is nobody's: it equals nothing. */
+SWO_API bool swo_vm_identity_equal(const char *a, const char *b);
+
 SWO_API const char *swo_journal_event_name(enum swo_journal_event event);
 SWO_API const char *swo_journal_side_name(enum swo_journal_side side);
 
 /* Where journals are kept, whose they are, and how durable. Strings are the caller's. */
 struct swo_journal_config {
 	const char *dir;
-	const char *vm; /* what the machine is known by: its UUID or its name; "": nothing */
+	const char *vm; /* swo_vm_identity(); "": none, nothing is looked up by it */
 	bool sync;	/* records survive the host, not only the process */
 };
 
@@ -50,7 +60,7 @@ struct swo_journal_config {
 SWO_API int swo_journal_default_dir(char *out, size_t room, struct swo_error *err);
 /*
  * Makes it (0700; with its parents when asked) if it is not there. SWO_E_INVALID when it is
- * another user's or others may write to it.
+ * another user's, others may write to it, or its path is too long.
  */
 SWO_API int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_error *err);
 
@@ -91,6 +101,13 @@ struct swo_journal_info {
 	 */
 	bool complete;
 	bool here; /* written on this host since it was started: `live` means something */
+	/*
+	 * Is this the file that was written, and not a copy of it or one that was moved? Only the
+	 * file itself shows that no later record exists. A journal of version 0.1 does not record
+	 * which file it is: `original` is false, and `origin` says why.
+	 */
+	bool original;
+	char origin[96]; /* why `original` is false */
 	struct swo_error damage; /* code other than NONE: only path, side and id hold; vm if set */
 };
 
@@ -110,19 +127,31 @@ enum swo_journal_proof {
 	SWO_JOURNAL_PROVES_NOTHING, /* it may have run there, or may still */
 	SWO_JOURNAL_PROVES_NEVER,   /* it never ran there and never will */
 	SWO_JOURNAL_PROVES_RAN,	    /* it was started there */
-	/* Never, if its process is dead: that cannot be seen from here (another boot, or a copy).
-	 */
-	SWO_JOURNAL_PROVES_IF_DEAD,
+	/* With `fenced` it would prove something: that the process is dead, or that this is the
+	   whole journal, cannot be seen from here. */
+	SWO_JOURNAL_PROVES_IF_FENCED,
 };
-SWO_API enum swo_journal_proof swo_journal_proof(const struct swo_journal_info *target);
-/* Does it still matter to anybody? */
+/*
+ * fenced: the operator asserts that the target's process is dead and that `target` is all that it
+ * wrote. Not even that makes up for records that may have died with its host.
+ */
+SWO_API enum swo_journal_proof swo_journal_proof(
+	const struct swo_journal_info *target, bool fenced);
+/* Is nothing left to find out or to decide? What cannot be proved is not settled. */
 SWO_API bool swo_journal_is_settled(const struct swo_journal_info *info);
+/* Is it what keeps a VM that has moved away from being started here? Settled ones may be. */
+SWO_API bool swo_journal_is_guard(const struct swo_journal_info *info);
 /*
  * May the VM known as `vm` be started from nothing on this host? SWO_E_STATE names the migration
  * and what settles it; a damaged journal that may be this VM's is never a yes.
  */
 SWO_API int swo_journal_may_boot(const char *dir, const char *vm, struct swo_error *err);
-/* Removes settled journals of this VM, but for migration `keep_id`: it runs here now. */
+/* Removes settled journals of this VM, but for migration `keep_id`: it runs here now. With an
+   empty identity, none. */
 SWO_API void swo_journal_forget_settled(const char *dir, const char *vm, const char *keep_id);
+/* Removes all settled journals, guards only when asked. Counts what it removed and which guards it
+   kept. */
+SWO_API int swo_journal_prune(const char *dir, bool guards, size_t *removed, size_t *kept,
+	struct swo_error *err);
 
 #endif

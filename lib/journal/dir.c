@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dir.c - the directory of the journals: where it is when nobody says, and that it is
- * its owner's alone.
+ * dir.c - the directory of the journals: its default, that it is its owner's alone, and what is in
+ * it. It is opened once, checked, and only then used, by its descriptor.
  */
 #include "journal/internal.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -48,17 +49,42 @@ static int make_parents(const char *dir, struct swo_error *err)
 
 int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_error *err)
 {
-	struct stat st;
-
 	if (parents && make_parents(dir, err))
 		return -1;
 	if (mkdir(dir, 0700) && errno != EEXIST)
 		return swo_error_set(
 			err, SWO_E_IO, errno, "cannot make the directory %.250s for journals", dir);
 
-	swo_autofd int fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	swo_autofd int fd = -1;
 
-	if (fd < 0 || fstat(fd, &st))
+	return journal_dir_open(dir, &fd, err);
+}
+
+/* Names of journals are all of one length. */
+#define NAME_LEN (JOURNAL_ID_LEN + sizeof(".source") - 1)
+
+int journal_path(const char *dir, const char *name, char out[512], struct swo_error *err)
+{
+	int n = snprintf(out, 512, "%s/%s", dir, name);
+
+	if (n < 0 || n >= 512)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%.100s... cannot hold journals: its path has %zu bytes, at most %zu", dir,
+			strlen(dir), 512 - 2 - NAME_LEN);
+	return 0;
+}
+
+int journal_dir_open(const char *dir, int *fd, struct swo_error *err)
+{
+	static const char longest[] = "00000000-0000-4000-8000-000000000000.source";
+	char path[512];
+	struct stat st;
+
+	*fd = -1;
+	if (journal_path(dir, longest, path, err))
+		return -1;
+	*fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (*fd < 0 || fstat(*fd, &st))
 		return swo_error_set(err, SWO_E_IO, errno, "cannot use %.250s for journals", dir);
 	if (st.st_uid != geteuid() || (st.st_mode & 022))
 		return swo_error_set(err, SWO_E_INVALID, 0,
@@ -66,4 +92,51 @@ int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_error *err
 			dir,
 			st.st_uid != geteuid() ? "it is another user's" : "others may write to it");
 	return 0;
+}
+
+/* Always an info: what cannot be read is damaged. False: it is no journal, or was removed. */
+static bool read_entry(int dir_fd, const char *dir, const char *name, struct swo_journal_info *out)
+{
+	struct swo_error err = {0};
+	enum swo_journal_side side;
+	char id[40], path[512];
+
+	if (!journal_parse_name(name, id, &side))
+		return false;
+	if (!journal_path(dir, name, path, &err) && !journal_read(dir_fd, name, path, out, &err))
+		return true;
+	if (err.os_errno == ENOENT)
+		return false;
+	memset(out, 0, sizeof(*out));
+	strcpy(out->id, id);
+	out->side = side;
+	snprintf(out->path, sizeof(out->path), "%s", path);
+	out->damage = err;
+	return true;
+}
+
+int journal_dir_walk(const char *dir, int (*each)(int dir_fd, struct swo_journal_info *, void *),
+	void *opaque, struct swo_error *err)
+{
+	struct swo_journal_info info;
+	const struct dirent *entry;
+	int fd, rc = 0;
+
+	if (journal_dir_open(dir, &fd, err))
+		return -1;
+	DIR *stream = fdopendir(fd);
+
+	if (!stream) {
+		swo_close_fd(&fd);
+		return swo_error_set(
+			err, SWO_E_IO, errno, "cannot look for journals in %.250s", dir);
+	}
+	for (errno = 0; !rc && (entry = readdir(stream)); errno = 0)
+		if (read_entry(dirfd(stream), dir, entry->d_name, &info))
+			rc = each(dirfd(stream), &info, opaque);
+	/* A directory that could not be read to its end may hold anything. */
+	if (!rc && errno)
+		rc = swo_error_set(err, SWO_E_IO, errno, "cannot look for journals in %.250s", dir);
+	closedir(stream);
+	return rc;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - a journal's file, byte by byte: as many records as fit one after the
- * other, all there from the beginning, zero until written.
+ * internal.h - a journal's file, byte by byte: as many records as fit one after the other, zero
+ * until written, and in the last sector which file that is.
  */
 #ifndef JOURNAL_INTERNAL_H
 #define JOURNAL_INTERNAL_H
@@ -12,8 +12,10 @@
 
 #define JOURNAL_MAGIC	0x4a4f5753u /* "SWOJ" */
 #define JOURNAL_VERSION 1
-#define JOURNAL_RECORDS 16
+#define JOURNAL_RECORDS 15
 #define JOURNAL_ID_LEN	36
+
+#define JOURNAL_ORIGIN_MAGIC 0x4f4f5753u /* "SWOO" */
 
 /* Little-endian, as on the machines that it is for. */
 struct journal_record {
@@ -33,12 +35,32 @@ struct journal_record {
 	uint64_t hash; /* XXH3 of all before it */
 };
 static_assert(sizeof(struct journal_record) == 512, "one record, one sector, no holes");
-#define JOURNAL_BYTES (JOURNAL_RECORDS * sizeof(struct journal_record))
+
+/* Which file this is, and whose: written once, when it is made. Version 0.1 left it zero. */
+struct journal_origin {
+	uint32_t magic;
+	uint32_t version;
+	uint64_t device; /* st_dev; numbers of devices change when the host starts */
+	uint64_t inode;
+	uint64_t start_time; /* of the process: /proc/PID/stat, field 22 */
+	uint32_t pid;
+	uint8_t zero[4];
+	char name[48]; /* ID.source or ID.target */
+	char boot_id[40];
+	uint8_t rest[376];
+	uint64_t hash; /* XXH3 of all before it */
+};
+static_assert(sizeof(struct journal_origin) == 512, "one sector, no holes");
+#define JOURNAL_BYTES                                                                              \
+	(JOURNAL_RECORDS * sizeof(struct journal_record) + sizeof(struct journal_origin))
 
 struct journal_file {
 	struct journal_record records[JOURNAL_RECORDS];
+	struct journal_origin origin;
 	unsigned count;
+	char vm[SWO_JOURNAL_VM_MAX]; /* as far as it is legible, also in a damaged one */
 };
+static_assert(offsetof(struct journal_file, count) == JOURNAL_BYTES, "read as one piece");
 
 uint64_t journal_hash(const struct journal_record *record);
 /* "" when the kernel does not say. */
@@ -58,7 +80,34 @@ void journal_seal(struct journal_record *record, unsigned sequence, enum swo_jou
 /* Writes one record to its place, and makes it durable when asked to. */
 int journal_put(int fd, const char *path, const struct journal_record *record, bool sync,
 	struct swo_error *err);
-/* Opens without following a link; SWO_E_INVALID for what is no journal of ours. */
-int journal_open(const char *path, int flags, int *fd, struct swo_error *err);
+/* Opens without following a link; SWO_E_INVALID for what is no journal of ours. `path` is for
+   messages, `name` is relative to dir_fd. */
+int journal_open(
+	int dir_fd, const char *name, const char *path, int flags, int *fd, struct swo_error *err);
+
+/* Origin (origin.c) */
+
+/* Of an open file, made by this process. */
+int journal_origin_write(int fd, const char *name, const char *path, struct swo_error *err);
+/* NULL when it is sound, or is not there. */
+const char *journal_origin_fault(const struct journal_origin *origin);
+/* Sets original, origin and, where the process that wrote it is seen to live, live. */
+void journal_origin_check(
+	const struct journal_file *file, int fd, const char *name, struct swo_journal_info *out);
+
+/* swo_journal_read(), relative to a directory (read.c). */
+int journal_read(int dir_fd, const char *name, const char *path, struct swo_journal_info *out,
+	struct swo_error *err);
+
+/* Directory (dir.c) */
+
+/* Opens it once, and checks that it is its owner's alone. */
+int journal_dir_open(const char *dir, int *fd, struct swo_error *err);
+/* DIR/NAME; SWO_E_INVALID when that is too long for an info. */
+int journal_path(const char *dir, const char *name, char out[512], struct swo_error *err);
+/* What `each` gives other than 0 ends the walk and is returned. A journal that is not readable is
+   one that is damaged. */
+int journal_dir_walk(const char *dir, int (*each)(int dir_fd, struct swo_journal_info *, void *),
+	void *opaque, struct swo_error *err);
 
 #endif

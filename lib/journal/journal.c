@@ -7,10 +7,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -35,10 +37,23 @@ static int write_whole(struct swo_journal *j, struct swo_error *err)
 			(ssize_t)sizeof(none))
 			return swo_error_set(err, SWO_E_IO, errno ? errno : ENOSPC,
 				"cannot make room for the journal %.250s", j->path);
+	if (journal_origin_write(j->fd, j->name, j->path, err))
+		return -1;
 	if (j->sync && (fsync(j->fd) || fsync(j->dir_fd)))
 		return swo_error_set(
 			err, SWO_E_IO, errno, "cannot make the journal %.250s durable", j->path);
 	return 0;
+}
+
+/* On a file system that copies on write, room that was made is found only where it is not copied. */
+static void write_in_place(int fd)
+{
+	int flags;
+
+	if (!ioctl(fd, FS_IOC_GETFLAGS, &flags)) {
+		flags |= FS_NOCOW_FL;
+		(void)ioctl(fd, FS_IOC_SETFLAGS, &flags); /* only such file systems know it */
+	}
 }
 
 /* Under a name of its own first: who looks finds a whole journal, or none. */
@@ -53,7 +68,7 @@ static int make_file(struct swo_journal *j, struct swo_error *err)
 		j->dir_fd, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (j->fd < 0 || fchmod(j->fd, 0600) || flock(j->fd, LOCK_EX | LOCK_NB))
 		swo_error_set(err, SWO_E_IO, errno, "cannot make the journal %.250s", j->path);
-	else if (write_whole(j, err))
+	else if (write_in_place(j->fd), write_whole(j, err))
 		;
 	else if (linkat(j->dir_fd, temporary, j->dir_fd, j->name, 0))
 		swo_error_set(err, errno == EEXIST ? SWO_E_STATE : SWO_E_IO, errno,
@@ -84,9 +99,9 @@ int swo_journal_create(const struct swo_journal_config *config, enum swo_journal
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "journal");
 	pthread_mutex_init(&j->lock, NULL);
 	j->fd = -1;
+	j->dir_fd = -1;
 	j->sync = config->sync;
 	snprintf(j->name, sizeof(j->name), "%s.%s", id, swo_journal_side_name(side));
-	snprintf(j->path, sizeof(j->path), "%.400s/%s", config->dir, j->name);
 	j->record = (struct journal_record){.magic = JOURNAL_MAGIC,
 		.version = JOURNAL_VERSION,
 		.side = (uint16_t)side,
@@ -96,10 +111,8 @@ int swo_journal_create(const struct swo_journal_config *config, enum swo_journal
 	journal_boot_id(j->record.boot_id);
 	journal_seal(&j->record, 0, SWO_JOURNAL_BEGIN, 0, uri);
 
-	j->dir_fd = open(config->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (j->dir_fd < 0) {
-		swo_error_set(err, SWO_E_IO, errno, "cannot open %.250s for journals", config->dir);
-	} else if (!make_file(j, err)) {
+	if (!journal_path(config->dir, j->name, j->path, err) &&
+		!journal_dir_open(config->dir, &j->dir_fd, err) && !make_file(j, err)) {
 		*out = j;
 		return 0;
 	}

@@ -5,7 +5,6 @@
  */
 #include "journal/internal.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -13,20 +12,6 @@
 #include <string.h>
 #include <sys/file.h>
 #include <unistd.h>
-
-#define JOURNALS_MAX 4096
-
-static int name_parts(
-	const char *path, char id[40], enum swo_journal_side *side, struct swo_error *err)
-{
-	const char *slash = strrchr(path, '/');
-
-	if (strlen(path) >= sizeof(((struct swo_journal_info *)0)->path) ||
-		!journal_parse_name(slash ? slash + 1 : path, id, side))
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%.250s is no journal: those are called ID.source and ID.target", path);
-	return 0;
-}
 
 /* Was it written on this host, and since that was started? */
 static bool is_here(const struct journal_record *record)
@@ -59,28 +44,54 @@ static void fill(struct swo_journal_info *out, const struct journal_file *file)
 	out->here = is_here(last);
 }
 
-int swo_journal_read(const char *path, struct swo_journal_info *out, struct swo_error *err)
+int journal_read(int dir_fd, const char *name, const char *path, struct swo_journal_info *out,
+	struct swo_error *err)
 {
 	struct journal_file *file;
 	swo_autofd int fd = -1;
 
 	memset(out, 0, sizeof(*out));
-	if (name_parts(path, out->id, &out->side, err))
-		return -1;
-	strcpy(out->path, path);
-	if (journal_open(path, O_RDONLY, &fd, err))
+	if (!journal_parse_name(name, out->id, &out->side))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%.250s is not a journal: those are named ID.source and ID.target", path);
+	snprintf(out->path, sizeof(out->path), "%s", path);
+	if (journal_open(dir_fd, name, path, O_RDONLY, &fd, err))
 		return -1;
 	file = malloc(sizeof(*file));
 	if (!file)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "journal");
-	/* The lock before the content: who is dead now writes nothing more. */
-	out->live = flock(fd, LOCK_SH | LOCK_NB) && errno == EWOULDBLOCK;
-	if (!journal_load(fd, path, out->id, out->side, file, &out->damage))
+	/* The lock before the content: who is dead now writes nothing more. Only who gets it knows
+	   that its process is dead. */
+	out->live = flock(fd, LOCK_SH | LOCK_NB) != 0;
+	if (!journal_load(fd, path, out->id, out->side, file, &out->damage)) {
 		fill(out, file);
-	else if (file->count)
-		strcpy(out->vm, file->records[0].vm);
+		journal_origin_check(file, fd, name, out);
+	}
+	strcpy(out->vm, file->vm);
 	free(file);
 	return 0;
+}
+
+int swo_journal_read(const char *path, struct swo_journal_info *out, struct swo_error *err)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (strlen(path) >= sizeof(out->path))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"the path of the journal %.100s... has %zu bytes, at most %zu", path,
+			strlen(path), sizeof(out->path) - 1);
+	/* The file that is named is read, whatever the folder is. */
+	swo_autofd int dir_fd = -1;
+	if (slash) {
+		char dir[sizeof(out->path)];
+
+		snprintf(dir, sizeof(dir), "%.*s", slash == path ? 1 : (int)(slash - path), path);
+		dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+		if (dir_fd < 0)
+			return swo_error_set(
+				err, SWO_E_IO, errno, "cannot open the journal %.250s", path);
+	}
+	return journal_read(slash ? dir_fd : AT_FDCWD, slash ? slash + 1 : path, path, out, err);
 }
 
 static int by_path(const void *a, const void *b)
@@ -89,65 +100,50 @@ static int by_path(const void *a, const void *b)
 		((const struct swo_journal_info *)b)->path);
 }
 
-static int add(struct swo_journal_info **list, size_t *count, size_t *room, const char *dir,
-	const char *name, struct swo_error *err)
-{
-	struct swo_journal_info info;
-	enum swo_journal_side side;
-	struct swo_error local = {0};
-	char path[sizeof(info.path)];
+struct listing {
+	struct swo_journal_info *list;
+	size_t count, room;
+};
 
-	if (!journal_parse_name(name, info.id, &side))
-		return 0;
-	if (*count == *room) {
-		size_t more = *room ? 2 * *room : 16;
-		struct swo_journal_info *grown =
-			*room >= JOURNALS_MAX ? NULL : realloc(*list, more * sizeof(**list));
+static int add(int dir_fd, struct swo_journal_info *info, void *opaque)
+{
+	struct listing *listing = opaque;
+
+	(void)dir_fd;
+	if (listing->count == listing->room) {
+		size_t room = listing->room ? 2 * listing->room : 16;
+		struct swo_journal_info *grown = reallocarray(listing->list, room, sizeof(*info));
 
 		if (!grown)
-			return swo_error_set(err, SWO_E_NO_MEMORY, 0,
-				"%.200s holds too many journals; remove settled ones with "
-				"`switchover resolve --prune`",
-				dir);
-		*list = grown;
-		*room = more;
+			return -1;
+		listing->list = grown;
+		listing->room = room;
 	}
-	snprintf(path, sizeof(path), "%.400s/%s", dir, name);
-	if (swo_journal_read(path, &info, &local)) {
-		/* Removed meanwhile; anything else is a journal that cannot be trusted. */
-		if (local.os_errno == ENOENT)
-			return 0;
-		journal_parse_name(name, info.id, &info.side);
-		strcpy(info.path, path);
-		info.damage = local;
-	}
-	(*list)[(*count)++] = info;
+	listing->list[listing->count++] = *info;
 	return 0;
 }
 
 int swo_journal_list(
 	const char *dir, struct swo_journal_info **out, size_t *count, struct swo_error *err)
 {
-	DIR *stream = opendir(dir);
-	size_t room = 0;
-	int rc = 0;
+	struct listing listing = {0};
+	struct swo_error local = {0};
 
 	*out = NULL;
 	*count = 0;
-	if (!stream)
-		return swo_error_set(
-			err, SWO_E_IO, errno, "cannot look for journals in %.250s", dir);
-	for (const struct dirent *entry; !rc && (entry = readdir(stream));)
-		rc = add(out, count, &room, dir, entry->d_name, err);
-	closedir(stream);
-	if (rc) {
-		free(*out);
-		*out = NULL;
-		*count = 0;
-	} else if (*count) {
-		qsort(*out, *count, sizeof(**out), by_path);
+	if (journal_dir_walk(dir, add, &listing, &local)) {
+		if (local.code == SWO_E_NONE)
+			swo_error_set(&local, SWO_E_NO_MEMORY, ENOMEM, "list of journals");
+		free(listing.list);
+		if (err)
+			*err = local;
+		return -1;
 	}
-	return rc;
+	if (listing.count)
+		qsort(listing.list, listing.count, sizeof(*listing.list), by_path);
+	*out = listing.list;
+	*count = listing.count;
+	return 0;
 }
 
 int swo_journal_settle(
@@ -159,8 +155,12 @@ int swo_journal_settle(
 	swo_autofd int fd = -1;
 	char id[40];
 	int rc;
+	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 
-	if (name_parts(path, id, &side, err) || journal_open(path, O_RDWR, &fd, err))
+	if (!journal_parse_name(name, id, &side))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%.250s is not a journal: those are named ID.source and ID.target", path);
+	if (journal_open(AT_FDCWD, path, path, O_RDWR, &fd, err))
 		return -1;
 	if (flock(fd, LOCK_EX | LOCK_NB))
 		return swo_error_set(err, SWO_E_STATE, 0,
@@ -170,11 +170,15 @@ int swo_journal_settle(
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "journal");
 	rc = journal_load(fd, path, id, side, file, err);
 	if (!rc) {
+		struct swo_journal_info info = {0};
+
 		record = file->records[file->count - 1];
+		info.here = is_here(&record);
+		journal_origin_check(file, fd, name, &info);
 		if (!journal_may_follow(side, record.event, event) ||
 			file->count == JOURNAL_RECORDS ||
 			(side == SWO_JOURNAL_SOURCE && record.event == SWO_JOURNAL_BEGIN &&
-				is_complete(&record)))
+				is_complete(&record) && info.original))
 			rc = swo_error_set(err, SWO_E_STATE, 0,
 				"the journal %.250s says '%s': there is nothing to settle", path,
 				swo_journal_event_name((enum swo_journal_event)record.event));

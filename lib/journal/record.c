@@ -102,6 +102,12 @@ static bool is_text(const char *field, size_t room)
 	return memchr(field, 0, room) != NULL;
 }
 
+static bool is_legible(const struct journal_record *r)
+{
+	return r->magic == JOURNAL_MAGIC && r->hash == journal_hash(r) &&
+	       r->version == JOURNAL_VERSION && is_text(r->vm, sizeof(r->vm));
+}
+
 /* NULL when it is sound. */
 static const char *fault_of(const struct journal_record *r, const struct journal_record *first,
 	unsigned sequence, const char *id, enum swo_journal_side side, unsigned last)
@@ -153,16 +159,20 @@ int journal_load(int fd, const char *path, const char *id, enum swo_journal_side
 	unsigned last = SWO_JOURNAL_NOTHING;
 
 	out->count = 0;
+	out->vm[0] = 0;
 	if (fstat(fd, &st))
 		return swo_error_set(err, SWO_E_IO, errno, "journal %.250s", path);
 	if (st.st_size != (off_t)JOURNAL_BYTES)
 		return damaged(err, path, "it has not the length of a journal");
-	ssize_t got = read_all(fd, out->records, JOURNAL_BYTES);
+	ssize_t got = read_all(fd, out, JOURNAL_BYTES);
 	if (got < 0)
 		return swo_error_set(err, SWO_E_IO, errno, "cannot read the journal %.250s", path);
 	if (got != (ssize_t)JOURNAL_BYTES)
 		return damaged(err, path, "it has not the length of a journal");
 
+	/* Whose it is may be legible although the rest is not. */
+	if (is_legible(&out->records[0]))
+		strcpy(out->vm, out->records[0].vm);
 	for (unsigned i = 0; i < JOURNAL_RECORDS; i++) {
 		const struct journal_record *r = &out->records[i];
 
@@ -176,14 +186,19 @@ int journal_load(int fd, const char *path, const char *id, enum swo_journal_side
 		last = r->event;
 		out->count++;
 	}
-	return out->count ? 0 : damaged(err, path, "it has no record");
+	if (!out->count)
+		return damaged(err, path, "it has no record");
+	const char *fault = journal_origin_fault(&out->origin);
+
+	return fault ? damaged(err, path, fault) : 0;
 }
 
-int journal_open(const char *path, int flags, int *fd, struct swo_error *err)
+int journal_open(
+	int dir_fd, const char *name, const char *path, int flags, int *fd, struct swo_error *err)
 {
 	struct stat st;
 
-	*fd = open(path, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
+	*fd = openat(dir_fd, name, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
 	if (*fd < 0)
 		return swo_error_set(err, SWO_E_IO, errno, "cannot open the journal %.250s", path);
 	if (fstat(*fd, &st) || !S_ISREG(st.st_mode) || (st.st_mode & 022) ||

@@ -6,29 +6,41 @@
 #include "journal/internal.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-enum swo_journal_proof swo_journal_proof(const struct swo_journal_info *target)
+/* Could records be missing behind the last one of this file, the dead process's host apart? */
+static bool may_go_on(const struct swo_journal_info *info)
 {
+	return !info->here || !info->original;
+}
+
+enum swo_journal_proof swo_journal_proof(const struct swo_journal_info *target, bool fenced)
+{
+	enum swo_journal_proof proof;
+
 	if (target->damage.code != SWO_E_NONE || target->side != SWO_JOURNAL_TARGET)
 		return SWO_JOURNAL_PROVES_NOTHING;
 	switch (target->last) {
 	case SWO_JOURNAL_STARTED:
 	case SWO_JOURNAL_DONE:
-		return SWO_JOURNAL_PROVES_RAN;
+		proof = SWO_JOURNAL_PROVES_RAN;
+		break;
 	case SWO_JOURNAL_REFUSED:
-		return SWO_JOURNAL_PROVES_NEVER;
+		proof = SWO_JOURNAL_PROVES_NEVER;
+		break;
 	case SWO_JOURNAL_BEGIN:
 	case SWO_JOURNAL_READY:
-		/* Who lives may still start it; what died with its host may have been STARTING. */
+		/* A living process may still start it; a host that died may have lost STARTING. */
 		if (target->live || !target->complete)
 			return SWO_JOURNAL_PROVES_NOTHING;
-		return target->here ? SWO_JOURNAL_PROVES_NEVER : SWO_JOURNAL_PROVES_IF_DEAD;
+		return may_go_on(target) && !fenced ? SWO_JOURNAL_PROVES_IF_FENCED
+						    : SWO_JOURNAL_PROVES_NEVER;
 	default:
 		return SWO_JOURNAL_PROVES_NOTHING;
 	}
+	/* These two are final. What is no original may be anybody's work all the same. */
+	return target->original || fenced ? proof : SWO_JOURNAL_PROVES_IF_FENCED;
 }
 
 bool swo_journal_is_settled(const struct swo_journal_info *info)
@@ -36,6 +48,9 @@ bool swo_journal_is_settled(const struct swo_journal_info *info)
 	if (info->damage.code != SWO_E_NONE || info->live)
 		return false;
 	switch (info->last) {
+	case SWO_JOURNAL_BEGIN:
+		/* That nothing came after it is what a file has to prove. */
+		return info->complete && info->original;
 	case SWO_JOURNAL_COMMITTED:
 	case SWO_JOURNAL_IN_DOUBT:
 	case SWO_JOURNAL_READY:
@@ -48,84 +63,192 @@ bool swo_journal_is_settled(const struct swo_journal_info *info)
 	}
 }
 
-static int no(struct swo_error *err, const struct swo_journal_info *info, const char *dir,
-	const char *what, const char *option)
+bool swo_journal_is_guard(const struct swo_journal_info *info)
 {
-	return swo_error_set(err, SWO_E_STATE, 0,
-		"VM '%.60s' is not started: migration %s %s; look with `switchover resolve "
-		"--journal %.100s %s%s`",
-		info->vm, info->id, what, dir, info->id, option);
+	return info->side == SWO_JOURNAL_SOURCE && info->damage.code == SWO_E_NONE &&
+	       (info->last == SWO_JOURNAL_DONE || info->last == SWO_JOURNAL_RUNS_THERE);
 }
 
-static int source_lets(const struct swo_journal_info *info, const char *dir, struct swo_error *err)
+/* Booting */
+
+struct boot {
+	const char *dir, *vm;
+	struct swo_error *err;
+};
+
+/* A path as a shell takes it; as it is where nothing has to be quoted. */
+static void quote(const char *path, char *out, size_t room)
+{
+	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+				    "/._-+,:@%";
+	size_t n = 0;
+
+	if (!path[strspn(path, plain)]) {
+		snprintf(out, room, "%s", path);
+		return;
+	}
+	out[n++] = '\'';
+	for (; *path && n + 6 < room; path++)
+		if (*path == '\'')
+			n += (size_t)snprintf(out + n, room - n, "'\\''");
+		else
+			out[n++] = *path;
+	out[n++] = '\'';
+	out[n] = 0;
+}
+
+/* Names a command that only shows what is known. */
+static int refuse(const struct boot *boot, const struct swo_journal_info *info, const char *what)
+{
+	char dir[600];
+
+	quote(boot->dir, dir, sizeof(dir));
+	/* A command that is cut off is worse than none. */
+	if (strlen(dir) > 100)
+		return swo_error_set(boot->err, SWO_E_STATE, 0,
+			"VM '%.60s' is not started: migration %s %s; see `switchover resolve` with "
+			"the same --journal",
+			boot->vm, info->id, what);
+	return swo_error_set(boot->err, SWO_E_STATE, 0,
+		"VM '%.60s' is not started: migration %s %s; see `switchover resolve "
+		"--journal=%s`",
+		boot->vm, info->id, what, dir);
+}
+
+/* Did the VM come to this host, in the same migration, and has it ended here? */
+static bool came_here(int dir_fd, const struct swo_journal_info *source)
+{
+	struct swo_journal_info target;
+	char name[48];
+
+	snprintf(name, sizeof(name), "%s.target", source->id);
+	return !journal_read(dir_fd, name, name, &target, NULL) &&
+	       target.damage.code == SWO_E_NONE && !target.live && target.here && target.original &&
+	       (target.last == SWO_JOURNAL_STARTED || target.last == SWO_JOURNAL_DONE);
+}
+
+static int source_lets(int dir_fd, const struct swo_journal_info *info, const struct boot *boot)
 {
 	switch (info->last) {
 	case SWO_JOURNAL_COMMITTED:
 	case SWO_JOURNAL_IN_DOUBT:
-		return no(err, info, dir, "is in doubt: the VM may run on the target", "");
+		return refuse(boot, info, "is in doubt: the VM may run on the target");
 	case SWO_JOURNAL_DONE:
 	case SWO_JOURNAL_RUNS_THERE:
-		return no(err, info, dir, "has moved it to the target", " --forget");
+		return came_here(dir_fd, info) ? 0
+					       : refuse(boot, info, "has moved it to the target");
 	case SWO_JOURNAL_BEGIN:
-		/* Without sync the word COMMITTED may have died with the host. */
-		return info->complete
-			       ? 0
-			       : no(err, info, dir, "was under way when this host went down", "");
+		/* Without sync the record COMMITTED may have died with the host. */
+		if (!info->complete)
+			return refuse(boot, info, "was under way when this host went down");
+		if (!info->original) {
+			char what[160];
+
+			snprintf(what, sizeof(what),
+				"was under way, and this journal may not be all of it (%s)",
+				info->origin);
+			return refuse(boot, info, what);
+		}
+		return 0;
 	default:
 		return 0;
 	}
 }
 
-static int target_lets(const struct swo_journal_info *info, const char *dir, struct swo_error *err)
+static int target_lets(const struct swo_journal_info *info, const struct boot *boot)
 {
 	/* One that was started here and is dead may be started again; one that was refused, too. */
 	if (info->last == SWO_JOURNAL_READY)
-		return no(err, info, dir, "brought it here and was never settled", "");
+		return refuse(boot, info, "brought it here and was never settled");
 	return 0;
 }
 
-static int one_lets(
-	const struct swo_journal_info *info, const char *dir, const char *vm, struct swo_error *err)
+static int one_lets(int dir_fd, struct swo_journal_info *info, void *opaque)
 {
-	/* Whose it is may still be legible; if not, it may be anybody's. */
-	if (info->vm[0] && strcmp(info->vm, vm))
-		return 0;
-	if (info->damage.code != SWO_E_NONE)
-		return swo_error_set(err, SWO_E_CORRUPT, 0,
+	const struct boot *boot = opaque;
+	bool never = info->side == SWO_JOURNAL_TARGET && info->last == SWO_JOURNAL_REFUSED;
+
+	/* Whose it is may still be legible; if not, it may be this one's. */
+	if (info->damage.code != SWO_E_NONE &&
+		(!info->vm[0] || swo_vm_identity_equal(info->vm, boot->vm)))
+		return swo_error_set(boot->err, SWO_E_CORRUPT, 0,
 			"VM '%.60s' is not started: %.250s; if it is not this VM's, move it away",
-			vm, info->damage.text);
-	if (strcmp(info->vm, vm))
+			boot->vm, info->damage.text);
+	if (!swo_vm_identity_equal(info->vm, boot->vm))
 		return 0;
-	if (info->live && info->last != SWO_JOURNAL_REFUSED)
-		return no(err, info, dir, "is held by another process on this host", "");
-	return info->side == SWO_JOURNAL_SOURCE ? source_lets(info, dir, err)
-						: target_lets(info, dir, err);
+	/* A target that refused will never run it; a source that was refused does. */
+	if (info->live && !never)
+		return refuse(boot, info, "is held by another process on this host");
+	return info->side == SWO_JOURNAL_SOURCE ? source_lets(dir_fd, info, boot)
+						: target_lets(info, boot);
 }
 
 int swo_journal_may_boot(const char *dir, const char *vm, struct swo_error *err)
 {
-	struct swo_journal_info *list;
-	size_t count;
-	int rc = 0;
+	struct boot boot = {.dir = dir, .vm = vm, .err = err};
 
-	if (swo_journal_list(dir, &list, &count, err))
-		return -1;
-	for (size_t i = 0; i < count && !rc; i++)
-		rc = one_lets(&list[i], dir, vm, err);
-	free(list);
-	return rc;
+	return *vm ? journal_dir_walk(dir, one_lets, &boot, err) : 0;
+}
+
+/* Removing */
+
+static int forget(const struct swo_journal_info *info, int dir_fd)
+{
+	return unlinkat(dir_fd, strrchr(info->path, '/') + 1, 0);
+}
+
+struct forgetting {
+	const char *vm, *keep_id;
+};
+
+static int forget_one(int dir_fd, struct swo_journal_info *info, void *opaque)
+{
+	const struct forgetting *what = opaque;
+
+	if (swo_journal_is_settled(info) && swo_vm_identity_equal(info->vm, what->vm) &&
+		strcmp(info->id, what->keep_id))
+		(void)forget(info, dir_fd);
+	return 0;
 }
 
 void swo_journal_forget_settled(const char *dir, const char *vm, const char *keep_id)
 {
-	struct swo_journal_info *list;
-	size_t count;
+	struct forgetting what = {.vm = vm, .keep_id = keep_id};
 
-	if (swo_journal_list(dir, &list, &count, NULL))
-		return;
-	for (size_t i = 0; i < count; i++)
-		if (swo_journal_is_settled(&list[i]) && !strcmp(list[i].vm, vm) &&
-			strcmp(list[i].id, keep_id))
-			unlink(list[i].path);
-	free(list);
+	if (*vm)
+		(void)journal_dir_walk(dir, forget_one, &what, NULL);
+}
+
+struct pruning {
+	enum swo_journal_side side;
+	bool guards;
+	size_t removed, kept;
+};
+
+static int prune_one(int dir_fd, struct swo_journal_info *info, void *opaque)
+{
+	struct pruning *pruning = opaque;
+
+	if (info->side != pruning->side || !swo_journal_is_settled(info))
+		return 0;
+	if (swo_journal_is_guard(info) && !pruning->guards && !came_here(dir_fd, info))
+		pruning->kept++;
+	else if (!forget(info, dir_fd))
+		pruning->removed++;
+	return 0;
+}
+
+int swo_journal_prune(
+	const char *dir, bool guards, size_t *removed, size_t *kept, struct swo_error *err)
+{
+	struct pruning pruning = {.side = SWO_JOURNAL_SOURCE, .guards = guards};
+	int rc = journal_dir_walk(dir, prune_one, &pruning, err);
+
+	/* The targets' afterwards: they are what a source's is judged by. */
+	pruning.side = SWO_JOURNAL_TARGET;
+	if (!rc)
+		rc = journal_dir_walk(dir, prune_one, &pruning, err);
+	*removed = pruning.removed;
+	*kept = pruning.kept;
+	return rc;
 }

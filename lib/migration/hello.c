@@ -292,7 +292,7 @@ static int differs(struct swo_error *err, const char *what, const char *there, c
 static int check_identity(
 	const struct hello *source, const struct hello *own, struct swo_error *err)
 {
-	if (!*own->identity || !strcasecmp(source->identity, own->identity))
+	if (!*own->identity || swo_vm_identity_equal(source->identity, own->identity))
 		return 0;
 	if (!*source->identity)
 		return swo_error_set(err, SWO_E_INVALID, 0,

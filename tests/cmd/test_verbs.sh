@@ -49,7 +49,7 @@ check "resolve explains itself" 0 "Exit status" resolve --help
 check "to run here without fencing is refused" 2 "fence the target off" resolve --run-here 00000000-0000-4000-8000-000000000001
 check "a word without a migration is refused" 2 "which migration" resolve --runs-there
 check "an id that is none is refused" 2 "no migration's id" resolve ../../etc/passwd
-check "a machine's UUID that is none is refused" 2 "--uuid wants" vm --uuid x
+check "a machine's UUID that is none is refused" 2 "is not a UUID as uuidgen prints it" vm --uuid x
 # The options of 0.1 choose the verb.
 check "bench says what it starts" 0 'starting `switchover-bench run`' bench --help
 check "bench --faults" 0 'starting `switchover-bench faults`' bench --faults --help

@@ -296,7 +296,7 @@ static void expect_damage(const char *what)
 	assert_false(swo_journal_is_settled(&info));
 	info = look(SWO_JOURNAL_SOURCE);
 	info.side = SWO_JOURNAL_TARGET;
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 	assert_int_equal(
 		swo_journal_settle(path_of(SWO_JOURNAL_SOURCE), SWO_JOURNAL_RUN_HERE, "", NULL),
 		-1);
@@ -434,22 +434,22 @@ static void a_target_s_journal_proves_no_more_than_it_can(void **state)
 
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY);
 	info = look(SWO_JOURNAL_TARGET);
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NEVER);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NEVER);
 	info.live = true;
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_STARTING);
 	info = look(SWO_JOURNAL_TARGET);
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_STARTING, SWO_JOURNAL_STARTED);
 	info = look(SWO_JOURNAL_TARGET);
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_RAN);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_RAN);
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_STARTING, SWO_JOURNAL_REFUSED);
 	info = look(SWO_JOURNAL_TARGET);
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NEVER);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NEVER);
 	/* A source's proves nothing about the target. */
 	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
 	info = look(SWO_JOURNAL_SOURCE);
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 }
 
 /* As if the host had been started anew since. */
@@ -478,7 +478,7 @@ static void after_the_host_s_death_only_a_durable_journal_is_complete(void **sta
 	info = look(SWO_JOURNAL_TARGET);
 	assert_int_equal(info.damage.code, SWO_E_NONE);
 	assert_false(info.complete);
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NOTHING);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 	/* The same of a source that had only begun: COMMITTED may be missing. */
 	empty_dir();
 	swo_journal_close(begin(SWO_JOURNAL_SOURCE), false);
@@ -492,11 +492,11 @@ static void after_the_host_s_death_only_a_durable_journal_is_complete(void **sta
 	info = look(SWO_JOURNAL_TARGET);
 	assert_true(info.complete);
 	/* It may be a copy from a host that lives: the lock says nothing here. */
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_IF_DEAD);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_IF_FENCED);
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_REFUSED);
 	age(SWO_JOURNAL_TARGET);
 	info = look(SWO_JOURNAL_TARGET);
-	assert_int_equal(swo_journal_proof(&info), SWO_JOURNAL_PROVES_NEVER);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NEVER);
 }
 
 static void a_vm_that_may_run_elsewhere_is_not_started_and_the_error_says_what_settles_it(

@@ -113,6 +113,9 @@ static void go_and_starting_are_on_record_before_anything_starts(void **state)
 	close_pair();
 	assert_int_equal(look(info.id, SWO_JOURNAL_SOURCE).last, SWO_JOURNAL_DONE);
 	assert_int_equal(look(info.id, SWO_JOURNAL_TARGET).last, SWO_JOURNAL_DONE);
+	/* It came here, and has ended here; without the target's journal it has moved away. */
+	assert_int_equal(swo_journal_may_boot(dir, "fake", NULL), 0);
+	assert_int_equal(unlink(look(info.id, SWO_JOURNAL_TARGET).path), 0);
 	assert_int_equal(swo_journal_may_boot(dir, "fake", NULL), -1);
 }
 

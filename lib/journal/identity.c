@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * identity.c - what a VM is known by: one rule, for journals and for HELLO.
+ */
+#include "switchover/journal.h"
+
+#include <ctype.h>
+#include <stdio.h>
+#include <string.h>
+
+#define UUID_LEN 36
+
+/* A UUID in any of its forms, as uuidgen prints it; false when it is none. */
+static bool canonical_uuid(const char *text, char out[UUID_LEN + 1])
+{
+	size_t len;
+
+	if (!strncasecmp(text, "urn:uuid:", strlen("urn:uuid:")))
+		text += strlen("urn:uuid:");
+	len = strlen(text);
+	if (len == UUID_LEN + 2 && text[0] == '{' && text[len - 1] == '}')
+		text++;
+	else if (len != UUID_LEN)
+		return false;
+	for (unsigned i = 0; i < UUID_LEN; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
+			return false;
+		out[i] = (char)tolower((unsigned char)text[i]);
+	}
+	out[UUID_LEN] = 0;
+	return true;
+}
+
+int swo_vm_identity(
+	const char *uuid, const char *name, char out[SWO_JOURNAL_VM_MAX], struct swo_error *err)
+{
+	char canonical[UUID_LEN + 1];
+
+	if (uuid) {
+		if (!canonical_uuid(uuid, canonical))
+			return swo_error_set(err, SWO_E_INVALID, 0,
+				"'%.60s' is not a UUID as uuidgen prints it", uuid);
+		strcpy(out, canonical);
+		return 0;
+	}
+	if (!name)
+		name = "";
+	if (strlen(name) >= SWO_JOURNAL_VM_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"VM name: %zu bytes, at most %d; a longer one cannot be migrated",
+			strlen(name), SWO_JOURNAL_VM_MAX - 1);
+	strcpy(out, canonical_uuid(name, canonical) ? canonical : name);
+	return 0;
+}
+
+bool swo_vm_identity_equal(const char *a, const char *b)
+{
+	char one[UUID_LEN + 1], other[UUID_LEN + 1];
+
+	if (!*a || !*b)
+		return false;
+	if (canonical_uuid(a, one) && canonical_uuid(b, other))
+		return !strcmp(one, other);
+	return !strcmp(a, b);
+}
