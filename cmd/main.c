@@ -40,8 +40,10 @@ static const struct cmd_verb verbs[] = {
 static const struct cmd_program program = {
 	.name = "switchover",
 	.what = "Live migration for virtual machines with passthrough devices.",
+#ifdef HAVE_BENCH
 	.notes = "\nswitchover-bench starts machines and devices, migrates, checks and measures;\n"
 		 "switchover-simvf is a simulated device. Each has a man page.\n",
+#endif
 	.verbs = verbs,
 	.count = SWO_ARRAY_SIZE(verbs),
 };
