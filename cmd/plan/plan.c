@@ -158,21 +158,24 @@ static void choose_numbers(struct plan_request *request, const struct plan_input
 
 static int predicted(struct plan_request *request, struct swo_error *err)
 {
-	static struct plan_answer answers[PLAN_LIST_MAX];
-	static struct plan_input input;
+	swo_autofree struct plan_answer *answers = calloc(PLAN_LIST_MAX, sizeof(*answers));
+	swo_autofree struct plan_input *input = calloc(1, sizeof(*input));
 	unsigned done = 0;
-	int rc = request->probe ? plan_read_probe(request->probe, &input, request, err)
-				: plan_read_profiles(request->profile, &input, err);
+
+	if (!answers || !input)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a plan");
+	int rc = request->probe ? plan_read_probe(request->probe, input, request, err)
+				: plan_read_profiles(request->profile, input, err);
 
 	if (!rc && request->costs)
 		rc = costs_read(request->costs, &request->setup.costs, err);
-	choose_numbers(request, &input);
+	choose_numbers(request, input);
 	while (!rc && done < request->vfs_count) {
-		rc = answer_one(request, &input, request->vfs[done], &answers[done], err);
+		rc = answer_one(request, input, request->vfs[done], &answers[done], err);
 		done += !rc;
 	}
 	if (!rc)
-		rc = show(request, &input, answers, done, err);
+		rc = show(request, input, answers, done, err);
 	for (unsigned i = 0; i < done; i++)
 		plan_answer_free(&answers[i]);
 	return rc;

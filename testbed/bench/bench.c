@@ -222,7 +222,9 @@ static int run_verb(enum bench_kind kind, int argc, char **argv)
 	setlocale(LC_CTYPE, "");
 	bench.name = argv[0];
 	bench_parse_args(kind, argc, argv, &bench.config);
-	if (bench_check(&bench.config, &err)) {
+	/* calibrate has no lower bound. */
+	if (bench_check(&bench.config, &err) ||
+		(kind != BENCH_CALIBRATE && !bench_find_chain(&err))) {
 		fprintf(stderr, "%s: %s\n", bench.name, err.text);
 		return err.code == SWO_E_INVALID ? CLI_USAGE : CLI_FAILED;
 	}

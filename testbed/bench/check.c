@@ -3,7 +3,6 @@
  * check.c - what can be known to be wrong before a process is started.
  */
 #include "testbed/bench/config.h"
-#include "testbed/bench/row.h"
 #include "testbed/process.h"
 
 #include "base/number.h"
@@ -131,10 +130,10 @@ static int check_host(const struct bench_config *config, struct swo_error *err)
 		return swo_error_set(err, SWO_E_IO, errno, "--accel kvm: open '/dev/kvm'");
 	if (kernel && bench_check_kernel(2 * most, err))
 		return swo_error_prefix(err, "--backend kernel");
-	if (check_program("switchover", err) || (!kernel && check_program("switchover-simvf", err)))
-		return -1;
-	/* calibrate needs no lower bound. */
-	return config->kind == BENCH_CALIBRATE || bench_find_chain(err) ? 0 : -1;
+	return check_program("switchover", err) ||
+			       (!kernel && check_program("switchover-simvf", err))
+		       ? -1
+		       : 0;
 }
 
 int bench_check(struct bench_config *config, struct swo_error *err)

@@ -395,12 +395,27 @@ static int run_matrix(struct matrix *m)
 	return rc || m->bad ? CLI_FAILED : CLI_OK;
 }
 
+static int check(const struct options *o, struct swo_error *err)
+{
+	struct bench_config config;
+
+	bench_defaults(&config);
+	config.json = o->json;
+	config.handover = o->handover;
+	return bench_check(&config, err);
+}
+
 int fault_cmd(int argc, char **argv)
 {
 	static struct matrix m;
+	struct swo_error err = {0};
 
 	m.options.jobs = 2;
 	argp_parse(&argp, argc, argv, 0, NULL, &m.options);
+	if (!m.options.list && check(&m.options, &err)) {
+		fprintf(stderr, PROGRAM ": %s\n", err.text);
+		return err.code == SWO_E_INVALID ? CLI_USAGE : CLI_FAILED;
+	}
 	m.cases = fault_cases(&m.count);
 	if (!m.cases) {
 		fputs(PROGRAM ": no memory\n", stderr);

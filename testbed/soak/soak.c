@@ -15,6 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define PROGRAM	 "switchover-bench soak"
 #define SOAK_VFS 4
 #define END_MS	 60000
 #define HOPS_MAX 1000000
@@ -30,8 +31,7 @@ struct soak {
 	struct bench_config config;
 	unsigned hops, done;
 	double *values[SERIES];
-	const char *json;
-	bool keep;
+	bool started; /* from here on a failure is a finding */
 };
 
 /* Counting:
@@ -172,6 +172,7 @@ static int run(struct soak *soak, struct swo_error *err)
 	int rc = pair_init(pair, &soak->config, SOAK_VFS, "parallel", err) ||
 		 pair_start(pair, err) || pair_boot(pair, err);
 
+	soak->started = !rc;
 	while (!rc && soak->done < soak->hops) {
 		rc = hop(soak, err);
 		if (terminal)
@@ -204,9 +205,10 @@ static int show(const struct soak *soak, bool whole, struct swo_error *err)
 	if (whole)
 		puts("doorbells lost 0, repeated 0; violations 0; mismatches in state 0, in memory "
 		     "0");
-	int rc = soak->json ? json_dump_file(row, soak->json, JSON_COMPACT) : 0;
+	int rc = soak->config.json ? json_dump_file(row, soak->config.json, JSON_COMPACT) : 0;
 	json_decref(row);
-	return rc ? swo_error_set(err, SWO_E_IO, errno, "--json: write '%s'", soak->json) : 0;
+	return rc ? swo_error_set(err, SWO_E_IO, errno, "--json: write '%s'", soak->config.json)
+		  : 0;
 }
 
 /* The command line */
@@ -230,10 +232,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		soak->hops = (unsigned)args_number(state, "hops", arg, 1, HOPS_MAX);
 		return 0;
 	case OPT_JSON:
-		soak->json = arg;
+		soak->config.json = arg;
 		return 0;
 	case OPT_KEEP:
-		soak->keep = true;
+		soak->config.keep = true;
 		return 0;
 	case OPT_PROFILE:
 		soak->config.profile = arg;
@@ -267,19 +269,23 @@ int soak_cmd(int argc, char **argv)
 	soak.config.profile = "instant";
 	soak.hops = 100;
 	argp_parse(&argp, argc, argv, 0, NULL, &soak);
+	if (bench_check(&soak.config, &err)) {
+		fprintf(stderr, PROGRAM ": %s\n", err.text);
+		return err.code == SWO_E_INVALID ? CLI_USAGE : CLI_FAILED;
+	}
 	for (unsigned s = 0; s < SERIES; s++)
 		if (!(soak.values[s] = calloc(soak.hops + 1, sizeof(double))))
 			return CLI_FAILED;
 	bench_proc_init();
 	if (run(&soak, &err)) {
 		rc = -1;
-		fprintf(stderr, "switchover-bench soak: hop %u: %s\n", soak.done + 1, err.text);
+		fprintf(stderr, PROGRAM ": hop %u: %s\n", soak.done + 1, err.text);
 	}
 	if (show(&soak, !rc, &err)) {
 		rc = -1;
-		fprintf(stderr, "switchover-bench soak: %s\n", err.text);
+		fprintf(stderr, PROGRAM ": %s\n", err.text);
 	}
-	pair_free(&soak.pair, soak.keep);
+	pair_free(&soak.pair, soak.config.keep || (rc && soak.started && !bench_interrupted));
 	for (unsigned s = 0; s < SERIES; s++)
 		free(soak.values[s]);
 	if (bench_interrupted)

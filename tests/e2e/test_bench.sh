@@ -34,7 +34,7 @@ gone() {
 	[ "$(left)" -eq 0 ]
 }
 
-echo 1..20
+echo 1..23
 "$program" run --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
 	--profile instant --runs 1 --json "$dir/rows" --timeline "$dir/line.json" >"$dir/out" 2>&1
 status=$?
@@ -118,6 +118,11 @@ refuses 1 "--costs: open '$dir/none'" "a file of costs that is not there is refu
 refuses 2 "--output is required" "calibrate without a file is refused" calibrate
 refuses 2 "one number from 2" "calibrate takes one number of devices" calibrate --output "$dir/x" --vfs 1,2
 refuses 2 "leave them out" "ablate does not take the switches that it tries itself" ablate --stream late
+refuses 1 "--json: open '$dir/none/row'" "soak does not start when it could not write its row" \
+	soak --hops 2 --json "$dir/none/row"
+refuses 2 "--profile: .*'nope'" "soak refuses a profile that does not exist" soak --profile nope
+refuses 1 "--json: open '$dir/none/row'" "no fault case runs when its row could not be written" \
+	faults --only 'source/*' --json "$dir/none/row"
 refuses 2 "--backend kernel: no device" "devices that this kernel does not have are refused" \
 	run --backend kernel --vfs 256
 
