@@ -292,13 +292,15 @@ static int report(const struct request *request, const json_t *info)
 		[VIEW_IN_DOUBT] = CLI_IN_DOUBT,
 	};
 	enum view_state state = view_state_of(info);
-	char text[1024];
+	char raw[1024], text[1024];
 
 	if (request->json) {
 		json_dumpf(info, stdout, JSON_COMPACT);
 		putchar('\n');
 	} else {
-		view_summary(info, text, sizeof(text));
+		/* Any VMM may have answered. */
+		view_summary(info, raw, sizeof(raw));
+		swo_escape(raw, text, sizeof(text));
 		fprintf(state == VIEW_COMPLETED ? stdout : stderr, "%s%s\n",
 			state == VIEW_COMPLETED ? "" : "switchover: ", text);
 	}

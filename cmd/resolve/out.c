@@ -25,6 +25,17 @@ static const char *state_of(const struct swo_journal_info *info)
 	return info->damage.code != SWO_E_NONE ? "damaged" : swo_journal_event_name(info->last);
 }
 
+/* A journal's texts came with a migration, from its peer. */
+static void make_printable(struct swo_journal_info *info)
+{
+	struct swo_journal_info raw = *info;
+
+	swo_escape(raw.path, info->path, sizeof(info->path));
+	swo_escape(raw.vm, info->vm, sizeof(info->vm));
+	swo_escape(raw.uri, info->uri, sizeof(info->uri));
+	swo_escape(raw.text, info->text, sizeof(info->text));
+}
+
 static json_t *describe(const struct swo_journal_info *info)
 {
 	json_t *o = json_pack("{s:s, s:s, s:s, s:s, s:b, s:b}", "id", info->id, "side",
@@ -35,7 +46,6 @@ static json_t *describe(const struct swo_journal_info *info)
 		json_object_set_new(o, "error", json_string(info->damage.text));
 		return o;
 	}
-	/* Texts that are no UTF-8 are left out. */
 	json_object_set_new(o, "vm", json_string(info->vm));
 	json_object_set_new(o, "uri", json_string(info->uri));
 	json_object_set_new(o, "complete", json_boolean(info->complete));
@@ -67,8 +77,10 @@ static void print_line(FILE *out, const struct swo_journal_info *info)
 }
 
 void resolve_print_list(FILE *out, const struct resolve_request *request,
-	const struct swo_journal_info *list, size_t count)
+	struct swo_journal_info *list, size_t count)
 {
+	for (size_t i = 0; i < count; i++)
+		make_printable(&list[i]);
 	if (request->json) {
 		json_t *array = json_array();
 

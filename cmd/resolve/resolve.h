@@ -50,7 +50,7 @@ int resolve_proof(
 
 /* out.c */
 void resolve_print_list(FILE *out, const struct resolve_request *request,
-	const struct swo_journal_info *list, size_t count);
+	struct swo_journal_info *list, size_t count);
 void resolve_print_result(
 	FILE *out, const struct resolve_request *request, const struct resolve_result *result);
 /* Is it one that somebody has to settle? */

@@ -22,13 +22,16 @@ static void conclude(struct resolve_result *out, enum resolve_outcome outcome, c
 static void conclude(struct resolve_result *out, enum resolve_outcome outcome, const char *by,
 	const char *fmt, ...)
 {
+	char text[sizeof(out->text)];
 	va_list ap;
 
 	out->outcome = outcome;
 	snprintf(out->by, sizeof(out->by), "%s", by);
 	va_start(ap, fmt);
-	vsnprintf(out->text, sizeof(out->text), fmt, ap);
+	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
+	/* It may quote a target or a journal. */
+	swo_escape(text, out->text, sizeof(out->text));
 }
 
 /* The target's journal:

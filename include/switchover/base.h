@@ -145,6 +145,13 @@ typedef void swo_log_sink(void *opaque, enum swo_log_level level, const char *te
 SWO_API void swo_log_set(enum swo_log_level most_verbose, swo_log_sink *sink, void *opaque);
 SWO_API void swo_log(enum swo_log_level level, const char *fmt, ...) SWO_PRINTF(2, 3);
 
+/*
+ * Copies text that may come from outside, for a terminal or a log: control characters, bytes that
+ * are not UTF-8 and marks that reorder a line become \xNN. The result is UTF-8, of one line, and cut
+ * to `room` between characters. Errors and logs pass through it.
+ */
+SWO_API void swo_escape(const char *text, char *out, size_t room);
+
 /* Small things */
 
 #define SWO_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))

@@ -38,11 +38,13 @@ int swo_error_set(
 	err->code = code;
 	err->os_errno = os_errno;
 	char reason[128];
-	if (os_errno)
-		snprintf(err->text, sizeof(err->text), "%.*s: %s", (int)(sizeof(text) - 130), text,
+	swo_escape(text, err->text, os_errno ? sizeof(text) - 130 : sizeof(text));
+	if (os_errno) {
+		size_t used = strlen(err->text);
+
+		snprintf(err->text + used, sizeof(err->text) - used, ": %s",
 			reason_of(os_errno, reason, sizeof(reason)));
-	else
-		memcpy(err->text, text, sizeof(text));
+	}
 	return -1;
 }
 
@@ -57,10 +59,9 @@ int swo_error_prefix(struct swo_error *err, const char *fmt, ...)
 	vsnprintf(head, sizeof(head), fmt, ap);
 	va_end(ap);
 
-	char text[sizeof(err->text)];
-	memcpy(text, err->text, sizeof(text));
-	snprintf(err->text, sizeof(err->text), "%s: %.*s", head,
-		(int)(sizeof(text) - strlen(head) - 3), text);
+	char text[2 * sizeof(err->text)];
+	snprintf(text, sizeof(text), "%s: %s", head, err->text);
+	swo_escape(text, err->text, sizeof(err->text));
 	return -1;
 }
 

@@ -24,11 +24,12 @@ void swo_log(enum swo_log_level level, const char *fmt, ...)
 	if (level > log_level)
 		return;
 
-	char text[1024];
+	char raw[1024], text[1024];
 	va_list ap;
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
+	swo_escape(raw, text, sizeof(text));
 	if (log_sink)
 		log_sink(log_opaque, level, text);
 	else

@@ -55,6 +55,56 @@ static void error_may_be_ignored_and_may_quote_itself(void **state)
 	assert_string_equal(err.text, "outer: inner");
 }
 
+static void what_comes_from_outside_is_printed_as_one_harmless_line(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *in, *out;
+	} cases[] = {
+		{"plain", "plain"},
+		{"a\nswitchover: info: completed", "a\\x0aswitchover: info: completed"},
+		{"\x1b]0;title\x07", "\\x1b]0;title\\x07"},
+		{"\x7f\r\t", "\\x7f\\x0d\\x09"},
+		{"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80",
+			"gr\xc3\xbc\xc3\x9f \xe2\x82\xac \xf0\x9f\x98\x80"},
+		{"\xff\xfe", "\\xff\\xfe"},
+		{"\xc0\xaf", "\\xc0\\xaf"},
+		{"\xed\xa0\x80!", "\\xed\\xa0\\x80!"},
+		{"\xf5\x80\x80\x80!", "\\xf5\\x80\\x80\\x80!"},
+		{"\xc2\x9b"
+		 "31m",
+			"\\xc2\\x9b"
+			"31m"},
+		{"\xe2\x80\xae"
+		 "txt",
+			"\\xe2\\x80\\xae"
+			"txt"},
+		{"cut \xe2\x82", "cut "},
+	};
+	char out[64];
+	struct swo_error err = {0};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
+		swo_escape(cases[i].in, out, sizeof(out));
+		assert_string_equal(out, cases[i].out);
+		/* What was made harmless once stays as it is. */
+		char again[64];
+
+		swo_escape(out, again, sizeof(again));
+		assert_string_equal(again, out);
+		swo_error_set(&err, SWO_E_PROTOCOL, 0, "%s", cases[i].in);
+		assert_string_equal(err.text, cases[i].out);
+	}
+	/* It ends between characters, whatever room there is. */
+	for (size_t room = 1; room < 10; room++) {
+		memset(out, 'x', sizeof(out));
+		swo_escape("\xe2\x82\xac\n\xc3\xbc", out, room);
+		assert_true(strlen(out) < room);
+		assert_true(strlen(out) == 0 || strlen(out) == 3 || strlen(out) == 7 ||
+			    strlen(out) == 9);
+	}
+}
+
 static void every_error_code_has_a_name(void **state)
 {
 	(void)state;
@@ -156,6 +206,7 @@ int main(void)
 		cmocka_unit_test(error_text_carries_the_errno),
 		cmocka_unit_test(an_error_for_want_of_descriptors_names_the_limit),
 		cmocka_unit_test(error_may_be_ignored_and_may_quote_itself),
+		cmocka_unit_test(what_comes_from_outside_is_printed_as_one_harmless_line),
 		cmocka_unit_test(every_error_code_has_a_name),
 		cmocka_unit_test(a_deadline_saturates_and_passes),
 		cmocka_unit_test(a_worker_runs_jobs_in_order_and_first_jobs_first),

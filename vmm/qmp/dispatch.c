@@ -26,17 +26,15 @@ json_t *qmp_greeting(void)
 
 json_t *qmp_error(const char *class, const char *fmt, ...)
 {
-	char text[512];
+	char raw[512], text[512];
 	va_list ap;
 
 	va_start(ap, fmt);
-	vsnprintf(text, sizeof(text), fmt, ap);
+	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
-	/* Text from outside may not be UTF-8. */
-	json_t *desc = json_string(text);
-
-	return json_pack("{s:s, s:o}", "class", class, "desc",
-		desc ? desc : json_string("the text of the error is not UTF-8"));
+	/* Text from outside may not be UTF-8, and then would be no JSON string. */
+	swo_escape(raw, text, sizeof(text));
+	return json_pack("{s:s, s:s}", "class", class, "desc", text);
 }
 
 json_t *qmp_reply(json_t *ret, json_t *error, json_t *id)
