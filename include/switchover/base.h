@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * base.h - the ground floor: errors as values, clocks and deadlines, worker
- * threads. Knows nothing of devices, run states or migrations.
+ * base.h - errors as values, clocks and deadlines, worker threads. Does not depend on devices,
+ * run states or migrations.
  */
 #ifndef SWITCHOVER_BASE_H
 #define SWITCHOVER_BASE_H
@@ -18,61 +18,60 @@
 /* Errors */
 
 /*
- * What kind of thing went wrong: enough for a program to decide, while `text`
- * is one sentence for a person: what failed, on which device or peer, and what
- * to do about it.
+ * The kind of an error, for a program to decide on; `text` is for a person: what failed, on
+ * which device or peer, the values, and what to do about it.
  */
 enum swo_error_code {
 	SWO_E_NONE = 0,
-	SWO_E_INVALID,	   /* an argument, option, file or config makes no sense */
-	SWO_E_NO_MEMORY,   /* memory, threads or file descriptors ran out */
-	SWO_E_IO,	   /* a system call failed; os_errno says how */
+	SWO_E_INVALID,	   /* an argument, option, file or config is invalid */
+	SWO_E_NO_MEMORY,   /* out of memory, threads or file descriptors */
+	SWO_E_IO,	   /* a system call failed with os_errno */
 	SWO_E_TIMEOUT,	   /* a deadline passed */
-	SWO_E_PROTOCOL,	   /* a peer sent what the protocol does not allow */
-	SWO_E_STATE,	   /* right request, wrong moment */
-	SWO_E_CANCELLED,   /* somebody asked for it to stop */
+	SWO_E_PROTOCOL,	   /* a peer violated the protocol */
+	SWO_E_STATE,	   /* a request that is not allowed in this state */
+	SWO_E_CANCELLED,   /* the operation was cancelled */
 	SWO_E_PEER_LOST,   /* the other end closed or broke the connection */
 	SWO_E_DEVICE,	   /* a device refused or failed; os_errno is its errno */
-	SWO_E_UNSUPPORTED, /* the device, kernel or peer does not offer this */
-	SWO_E_CORRUPT,	   /* bytes arrived, but not the ones that were sent */
+	SWO_E_UNSUPPORTED, /* the device, kernel or peer does not support this */
+	SWO_E_CORRUPT,	   /* received bytes differ from the ones that were sent */
 };
 
 struct swo_error {
 	enum swo_error_code code;
-	int os_errno; /* 0 when no errno belongs to it */
+	int os_errno; /* 0 if there is none */
 	char text[400];
 };
 
 /*
- * Fills *err (which may be NULL) and returns -1, so that a failing line reads
- * `return swo_error_set(err, ...)`. os_errno, when not 0, is appended to the
- * text as ": strerror"; EMFILE also names the limit and what raises it. Always overwrites: an error
- * is set once, where it happens. Thread-safe.
+ * Fills *err (which may be NULL) and returns -1, so that a failing line reads `return
+ * swo_error_set(err, ...)`. os_errno, if not 0, is appended to the text as ": strerror"; EMFILE
+ * also names the limit and how to raise it. Always overwrites: an error is set once, where it
+ * happens. Thread-safe.
  */
 SWO_API int swo_error_set(struct swo_error *err, enum swo_error_code code, int os_errno,
 	const char *fmt, ...) SWO_PRINTF(4, 5);
-/* Puts "context: " before the text of an error that was set; returns -1. */
+/* Prepends "context: " to the text of an error that was set; returns -1. */
 SWO_API int swo_error_prefix(struct swo_error *err, const char *fmt, ...) SWO_PRINTF(2, 3);
 SWO_API const char *swo_error_code_name(enum swo_error_code code);
 
 /* Clocks and deadlines */
 
-/* CLOCK_MONOTONIC in nanoseconds. Every time in this library is one of these. */
+/* CLOCK_MONOTONIC in nanoseconds, the clock of all times in this library. */
 SWO_API uint64_t swo_now_ns(void);
 
-/* An absolute time on that clock. There is deliberately no "for ever". */
+/* An absolute time on that clock. There is no infinite deadline, on purpose. */
 typedef uint64_t swo_deadline;
 
 SWO_API swo_deadline swo_deadline_ms(uint64_t milliseconds_from_now);
 SWO_API bool swo_deadline_passed(swo_deadline deadline);
 /* Remaining time for poll(2): rounded up, 0 when passed, at most INT_MAX. */
 SWO_API int swo_deadline_poll_ms(swo_deadline deadline);
-/* The earlier of two. */
+/* The earlier of the two. */
 static inline swo_deadline swo_deadline_min(swo_deadline a, swo_deadline b)
 {
 	return a < b ? a : b;
 }
-/* Sleeps until the time has come, or returns at once when it has passed. */
+/* Sleeps until `deadline`; returns at once if it has passed. */
 SWO_API void swo_sleep_until(uint64_t when_ns);
 
 /* A condition variable on CLOCK_MONOTONIC. Returns 0, or an errno. */
@@ -83,18 +82,17 @@ SWO_API int swo_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex, swo_dead
 /* Threads */
 
 /*
- * Starts a named thread with every signal blocked (drivers wait interruptibly:
- * a stray signal must not end an arc). name: at most 15 bytes are kept.
+ * Starts a named thread with every signal blocked (drivers wait interruptibly: a stray signal
+ * must not abort an arc). name: at most 15 bytes are kept.
  */
 SWO_API int swo_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), void *opaque,
 	struct swo_error *err);
 
 /*
- * A worker: one thread that runs jobs one after another, in the order in which
- * they were submitted. A device has exactly one, so two migration jobs can never
- * work on one device at a time.
+ * A worker: one thread that runs jobs one after another, in the order of submission. A device
+ * has exactly one, so two migration jobs never run on one device concurrently.
  *
- * A job is the caller's memory and must live until it is done. `fn` runs on the
+ * The caller owns a job's memory, which must stay until the job is done. `fn` runs on the
  * worker's thread. Any thread may submit, wait and poll.
  */
 struct swo_worker;
@@ -111,24 +109,24 @@ struct swo_job {
 SWO_API int swo_worker_create(const char *name, struct swo_worker **out, struct swo_error *err);
 /* `job` must not be pending. Never fails, never allocates, never blocks for long. */
 SWO_API void swo_worker_submit(struct swo_worker *worker, struct swo_job *job);
-/* Submits before anything that is queued (not before what is running). */
+/* Submits ahead of queued jobs (the running job continues). */
 SWO_API void swo_worker_submit_first(struct swo_worker *worker, struct swo_job *job);
-/* true when the job is done; false when the deadline passed first. */
+/* true when the job is done; false if the deadline passed first. */
 SWO_API bool swo_job_wait(struct swo_job *job, swo_deadline deadline);
 SWO_API bool swo_job_done(struct swo_job *job);
 /* true once the worker has nothing queued or running. */
 SWO_API bool swo_worker_idle_wait(struct swo_worker *worker, swo_deadline deadline);
 SWO_API bool swo_worker_is_current(const struct swo_worker *worker);
 /*
- * Finishes what is queued, then ends the thread and frees the worker: returns
- * true. When that is not done by the deadline (a driver hangs in a job), the
- * thread is left behind, with its memory, and false is returned.
+ * Finishes queued jobs, then ends the thread and frees the worker: returns true. If that is not
+ * done by the deadline (a driver hangs in a job), the thread and its memory are leaked, and
+ * false is returned.
  */
 SWO_API bool swo_worker_destroy(struct swo_worker *worker, swo_deadline deadline);
 
 /*
- * Memory that a thread which hangs may still touch: never freed, and on a list, so that those who
- * look for leaks, or into a core, can tell it from what was forgotten.
+ * Memory that a hung thread may still access: never freed, and kept on a list, so that a leak
+ * checker, or a person with a core dump, can distinguish it from a leak.
  */
 SWO_API void swo_leak_hung(void *what);
 
@@ -137,9 +135,9 @@ SWO_API void swo_leak_hung(void *what);
 enum swo_log_level { SWO_LOG_ERROR, SWO_LOG_WARN, SWO_LOG_INFO, SWO_LOG_DEBUG };
 
 /*
- * The library's only voice. Default: ERROR and WARN to stderr as
- * "switchover: LEVEL: text". `sink` may be NULL to restore that. Set it before
- * other threads use the library; it is called from any thread.
+ * The library's only output. Default: ERROR and WARN to stderr as "switchover: LEVEL: text".
+ * NULL as `sink` restores that. Set it before other threads use the library; it is called from
+ * any thread.
  */
 typedef void swo_log_sink(void *opaque, enum swo_log_level level, const char *text);
 SWO_API void swo_log_set(enum swo_log_level most_verbose, swo_log_sink *sink, void *opaque);
@@ -152,7 +150,7 @@ SWO_API void swo_log(enum swo_log_level level, const char *fmt, ...) SWO_PRINTF(
  */
 SWO_API void swo_escape(const char *text, char *out, size_t room);
 
-/* Small things */
+/* Utilities */
 
 #define SWO_ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -174,13 +172,15 @@ SWO_API int swo_buf_append(
 	struct swo_buf *buf, const void *data, size_t len, struct swo_error *err);
 SWO_API void swo_buf_free(struct swo_buf *buf);
 
-/* Zeros, with their pages there already: what is allocated so costs no page fault in a downtime.
-   Free it with free. NULL: no memory. */
+/*
+ * Allocates zeroed memory with its pages faulted in, so that its use causes no page fault
+ * during the downtime. Free it with free(). NULL: no memory.
+ */
 SWO_API void *swo_calloc_prefaulted(size_t size);
 
 /*
- * Raises this process's soft limit on open files to the hard one. What then still fails for want of
- * a descriptor (EMFILE) names the limit in its error: see swo_error_set.
+ * Raises this process's soft limit on open files to the hard one. A later failure for want of a
+ * descriptor (EMFILE) names the limit in its error: see swo_error_set.
  */
 SWO_API void swo_raise_open_files(void);
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * device.h - a migratable device: its states and arcs, the worker that walks
- * them, their timing, deadlines and recovery. What lies behind (a kernel VFIO
- * device, a vfio-user server) is known only by a table of functions.
+ * device.h - a migratable device: its states and arcs, the worker that takes it along them,
+ * their timing, deadlines and recovery. The backend (a kernel VFIO device, a vfio-user server)
+ * is a table of functions.
  */
 #ifndef SWITCHOVER_DEVICE_H
 #define SWITCHOVER_DEVICE_H
@@ -19,12 +19,12 @@
 #define SWO_MIG_P2P	  (UINT64_C(1) << 1)
 #define SWO_MIG_PRE_COPY  (UINT64_C(1) << 2)
 
-/* Does a device with these flags have this state at all? ERROR: yes. */
+/* True if a device with these flags has this state. ERROR: always. */
 SWO_API bool swo_device_state_supported(enum swo_device_state state, uint64_t mig_flags);
 /*
- * The next single arc on the way from `from` to `to`: returns 0 and *next, or -1
- * when the uAPI does not allow the pair (from or to ERROR, STOP_COPY->PRE_COPY(_P2P), a
- * state that the flags leave out). from == to gives *next == to. A pure table.
+ * The next single arc on the path from `from` to `to`: returns 0 and *next, or -1 if the uAPI
+ * does not allow the pair (from or to ERROR, STOP_COPY->PRE_COPY(_P2P), a state that the flags
+ * exclude). from == to gives *next == to. A pure table.
  */
 SWO_API int swo_device_next_state(enum swo_device_state from, enum swo_device_state to,
 	uint64_t mig_flags, enum swo_device_state *next);
@@ -46,7 +46,7 @@ struct swo_dma_range {
 	uint64_t length;
 };
 
-/* What dma_map takes; there is no host address. */
+/* The arguments of dma_map; there is no host address. */
 struct swo_dma_map {
 	uint64_t iova;
 	uint64_t size;
@@ -58,14 +58,13 @@ struct swo_dma_map {
 #define SWO_READS_AHEAD 2
 
 /*
- * What a device is reached by. Every function blocks until done, has a deadline of
- * its own where the medium allows one, returns 0 or -1 with *err set, and names
- * the device in *err. `self` is the backend's object.
+ * The operations of a backend. Every function blocks until done, has a deadline of its own
+ * where the medium allows one, returns 0 or -1 with *err set, and names the device in *err.
+ * `self` is the backend's object.
  *
- * Migration functions (the first group) are called by the device's worker only.
- * The others may be called from any thread at any time, also beside a migration
- * job; after `destroy` none is. An optional function that is NULL, or fails with
- * SWO_E_UNSUPPORTED, is not offered.
+ * Only the device's worker calls the migration functions (the first group). The others may be
+ * called from any thread at any time, also during a migration job; none after `destroy`. An
+ * optional function that is NULL, or fails with SWO_E_UNSUPPORTED, is not offered.
  */
 struct swo_device_ops {
 	const char *name; /* "vfio-user", "kernel" */
@@ -78,21 +77,21 @@ struct swo_device_ops {
 	int (*set_state)(void *self, enum swo_device_state state, struct swo_error *err);
 	/*
 	 * Reads up to `len` bytes of state: *got > 0 bytes; *got == 0 is the end in STOP_COPY,
-	 * and "nothing at the moment" in PRE_COPY (both -ENOMSG and a read of 0).
+	 * and "no data for now" in PRE_COPY (both -ENOMSG and a read of 0).
 	 */
 	int (*data_read)(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
 	/*
-	 * For a backend whose device is far away: asks in STOP_COPY for what a data_read of the
-	 * same `buf` and `len` will collect later, so that others can be waited for meanwhile. So
-	 * many of them as SWO_READS_AHEAD may be open, and are collected in the order in which
-	 * they were asked for, also after an error: `buf` must stay until then. Optional.
+	 * For a remote backend: sends in STOP_COPY the request whose reply a data_read of the
+	 * same `buf` and `len` will collect later, so that the caller can wait for other
+	 * devices meanwhile. Up to SWO_READS_AHEAD requests may be open; they are collected in
+	 * the order of the requests, also after an error: `buf` must stay until then. Optional.
 	 */
 	int (*data_ask)(void *self, void *buf, size_t len, struct swo_error *err);
-	/* Writes all of it, or fails (and then only a reset helps). */
+	/* Writes all of it, or fails (after which only a reset helps). */
 	int (*data_write)(void *self, const void *buf, size_t len, struct swo_error *err);
 	/*
-	 * For a backend that answers data_write before the device has taken the data: waits until
-	 * it has, and fails if it did not. Optional. Leaving a state implies it.
+	 * For a backend whose data_write returns before the device has read the data: waits
+	 * until it has, and fails if it did not. Optional. Leaving a state implies it.
 	 */
 	int (*data_flush)(void *self, struct swo_error *err);
 	/* VFIO_MIG_GET_PRECOPY_INFO; optional. PRE_COPY states only. */
@@ -100,13 +99,13 @@ struct swo_device_ops {
 		void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err);
 	/* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE; optional; any state. */
 	int (*data_size)(void *self, uint64_t *stop_copy_length, struct swo_error *err);
-	/* Largest data_read / data_write that is good for this peer, in bytes. */
+	/* The largest data_read / data_write that is useful for this peer, in bytes. */
 	size_t (*read_chunk)(void *self);
 	size_t (*write_chunk)(void *self);
 	/* Resets: RUNNING afterwards on a kernel device; a vfio-user server may keep its state. */
 	int (*reset)(void *self, struct swo_error *err);
 
-	/* -- DMA: optional log of what the device wrote to guest memory -- */
+	/* -- DMA: optional log of the device's writes to guest memory -- */
 	/* *page_size: a hint in, the device's choice out. ranges 0: everything mapped. */
 	int (*dma_log_start)(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 		size_t count, struct swo_error *err);
@@ -117,12 +116,14 @@ struct swo_device_ops {
 	 */
 	int (*dma_log_report)(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
 		uint64_t *bitmap, struct swo_error *err);
-	/* Lets the device reach [iova, iova+size) at fd+offset; prot: 1 read, 2 write. */
+	/* Maps [iova, iova+size) at fd+offset for the device; prot: 1 read, 2 write. */
 	int (*dma_map)(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset,
 		void *host, uint32_t prot, struct swo_error *err);
 	int (*dma_unmap)(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
-	/* As many dma_maps, without waiting for one before the next is asked for. Optional. On
-	   failure the first error; some of the others may have been made. */
+	/*
+	 * Several dma_maps, requested without waiting in between. Optional. On failure the
+	 * first error; some of the others may have succeeded.
+	 */
 	int (*dma_map_many)(
 		void *self, const struct swo_dma_map *maps, size_t count, struct swo_error *err);
 
@@ -131,30 +132,34 @@ struct swo_device_ops {
 		void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err);
 	int (*region_read)(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
 		struct swo_error *err);
-	/* posted: need not wait for the device's answer; order is kept all the same. */
+	/* posted: need not wait for the device's reply; the order is kept. */
 	int (*region_write)(void *self, uint32_t region, uint64_t offset, const void *buf,
 		uint32_t len, bool posted, struct swo_error *err);
-	/* The fd, offset and size by which a region's mmappable part can be mapped; optional. The
-	   fd stays the backend's. region_offset: where in the region that part begins. */
+	/*
+	 * The fd, offset and size for mapping a region's mappable part; optional. The backend
+	 * keeps the fd. region_offset: the offset of that part in the region.
+	 */
 	int (*region_fd)(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
 		uint64_t *region_offset, uint64_t *size, struct swo_error *err);
 	int (*irq_info)(
 		void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err);
-	/* One eventfd per vector from `start`; fd -1 takes a vector away; count 0: disable all. The
-	   fds stay the caller's. */
+	/*
+	 * One eventfd per vector from `start`; fd -1 removes a vector; count 0: disable all.
+	 * The caller keeps the fds.
+	 */
 	int (*set_irqs)(void *self, uint32_t index, uint32_t start, const int *fds, uint32_t count,
 		struct swo_error *err);
 
 	void (*destroy)(void *self);
 
-	/* SWO_FEATURE_* of what the device says it has; asks nothing that changes it. Optional. */
+	/* SWO_FEATURE_* as reported by the device; sends no request that changes it. Optional. */
 	uint32_t (*features)(void *self);
 };
 
-/* What a device offers beyond its migration flags, before anything of it was tried. */
+/* A device's features beyond its migration flags, as reported, before any is used. */
 #define SWO_FEATURE_DMA_LOG	    0x1u
 #define SWO_FEATURE_DATA_SIZE	    0x2u
-#define SWO_FEATURE_PRECOPY_INFO    0x4u /* known for sure in PRE_COPY only */
+#define SWO_FEATURE_PRECOPY_INFO    0x4u /* only certain in PRE_COPY */
 #define SWO_FEATURE_PRECOPY_INFO_V2 0x8u
 #define SWO_FEATURE_RESET	    0x10u
 
@@ -163,20 +168,20 @@ struct swo_device_ops {
 struct swo_device;
 
 struct swo_device_params {
-	uint64_t arc_deadline_ms;      /* each arc, as its waiter sees it; 0: 30000 */
+	uint64_t arc_deadline_ms;      /* for each arc; 0: 30000 */
 	uint64_t data_deadline_ms;     /* one read or write of state; 0: 30000 */
 	struct swo_timeline *timeline; /* arcs are recorded here; may be NULL */
 };
 
 /*
- * Takes over `self` (also on failure: it is destroyed then). Starts the device's worker,
- * and asks for flags and state. Errors: what the backend said.
+ * Takes ownership of `self` (also on failure: it is destroyed then). Starts the device's
+ * worker, and reads flags and state. Errors are those of the backend.
  */
 SWO_API int swo_device_create(const char *name, const struct swo_device_ops *ops, void *self,
 	const struct swo_device_params *params, struct swo_device **out, struct swo_error *err);
 /*
- * Waits for the worker; a device whose arc hangs is left behind with its memory and its
- * thread, and that is logged.
+ * Waits for the worker; a device with a hung arc is leaked, with its memory and its thread, and
+ * that is logged.
  */
 SWO_API void swo_device_destroy(struct swo_device *dev);
 
@@ -184,111 +189,114 @@ SWO_API const char *swo_device_name(const struct swo_device *dev);
 SWO_API uint64_t swo_device_mig_flags(const struct swo_device *dev);
 SWO_API const struct swo_device_ops *swo_device_backend(const struct swo_device *dev, void **self);
 SWO_API struct swo_worker *swo_device_worker(struct swo_device *dev);
-/* How long one read or write of its state may take: for whoever streams it. */
+/* The deadline of one read or write of the device's state. */
 SWO_API uint64_t swo_device_data_deadline_ms(const struct swo_device *dev);
-/* How long one arc may take. */
+/* The deadline of one arc. */
 SWO_API uint64_t swo_device_arc_deadline_ms(const struct swo_device *dev);
 SWO_API void swo_device_set_timeline(struct swo_device *dev, struct swo_timeline *timeline);
 
-/* The state after the last arc that ended, without asking the device. */
+/* The state after the last completed arc; does not access the device. */
 SWO_API enum swo_device_state swo_device_state(struct swo_device *dev);
 
-/* What became of a device beyond what was asked; sticky until cleared by swo_device_refresh. */
+/* The device's health beyond its state; sticky until swo_device_refresh clears it. */
 enum swo_device_health {
 	SWO_DEVICE_SOUND,
-	SWO_DEVICE_WAS_RESET, /* recovery took its state away */
-	SWO_DEVICE_LOST,      /* an arc hangs, or its backend is gone */
+	SWO_DEVICE_WAS_RESET, /* recovery reset it, and its state is lost */
+	SWO_DEVICE_LOST,      /* an arc hangs, or the backend has failed */
 };
 SWO_API enum swo_device_health swo_device_health(struct swo_device *dev);
 
 /*
- * Walks to `state` arc by arc, on the device's worker: launch queues it and returns at once
- * (it never allocates), wait joins it. One walk at a time: SWO_E_STATE else. A walk whose
- * arc passes its deadline returns SWO_E_TIMEOUT and marks the device LOST; if that arc ends
- * later, the device is driven to where it does no harm (see `settle`). After a failed arc the
- * state is read back; nothing else is done about it.
+ * Goes to `state` arc by arc, on the device's worker: launch queues the path and returns at
+ * once (it never allocates), wait joins it. One path at a time: otherwise SWO_E_STATE. If an
+ * arc passes its deadline, wait returns SWO_E_TIMEOUT and the device is marked LOST; if that
+ * arc ends later, the device goes to a harmless state (see `settle`). After a failed arc the
+ * state is read back; nothing else is done.
+ *
  * An error names the device and the arc: "device vf2: PRE_COPY_P2P->STOP_COPY: ...".
  */
 SWO_API int swo_device_launch(
 	struct swo_device *dev, enum swo_device_state state, struct swo_error *err);
 SWO_API int swo_device_wait(struct swo_device *dev, struct swo_error *err);
 /*
- * Both in one. On the device's own worker (in a job, or an arrival function) it walks right
- * there: no deadline but the backend's, and no arrival function is called.
+ * Launch and wait. On the device's own worker (in a job, or an arrival function) the path runs
+ * synchronously: no deadline but the backend's, and no arrival function is called.
  */
 SWO_API int swo_device_set_state(
 	struct swo_device *dev, enum swo_device_state state, struct swo_error *err);
 
 /*
- * `fn` runs on the worker right after a walk has arrived in `state`, after the waiter was
- * let go: the device streams as soon as it has stopped, and a join never waits for the
- * stream. Set before the walk is launched; fn NULL takes it away. One per state. A later
- * walk queues behind `fn`, for at most the arc deadline: so fn must end when it is told to.
+ * `fn` runs on the worker right after the device has reached `state`, after the waiter was
+ * woken: the device streams as soon as it has stopped, and a join never waits for the stream.
+ * Set it before launch; fn NULL removes it. One per state. A later path queues behind `fn`, for
+ * at most the arc deadline: so fn must end when requested.
  */
 SWO_API void swo_device_on_arrival(struct swo_device *dev, enum swo_device_state state,
 	void (*fn)(void *opaque), void *opaque);
 
 /*
- * Told of every state that this device has reached, on its worker, before the waiter is let go.
- * One observer at a time; fn NULL takes it away. Set it while no walk is under way.
+ * Called for every state that this device has reached, on its worker, before the waiter is
+ * woken. One observer at a time; fn NULL removes it. Set it while no path is in progress.
  */
 SWO_API void swo_device_observe(struct swo_device *dev,
 	void (*fn)(void *opaque, enum swo_device_state state), void *opaque);
 
 /*
- * Back to RUNNING: along legal arcs first; reset as the last resort, which is logged and sets
- * WAS_RESET. Reads the state first, so it is right after anything. Blocks, with the arcs'
- * deadlines. stop_short: leave the device in RUNNING_P2P (or STOP without P2P) so that a
- * barrier can follow. Fails only when the device is lost.
+ * Returns to RUNNING: along legal arcs first; by a reset as the last resort, which is logged
+ * and sets WAS_RESET. Reads the state first, so it is correct after any failure. Blocks, with
+ * the arcs' deadlines. stop_short: leave the device in RUNNING_P2P (or STOP without P2P) so
+ * that a barrier can follow. Fails only if the device is lost.
  */
 SWO_API int swo_device_recover(struct swo_device *dev, bool stop_short, struct swo_error *err);
 
 /*
- * Takes the device's state away: a reset, and by legal arcs to RUNNING where a reset alone does not
- * lead there. For a target that gives up: what was loaded must not start to run. Sets WAS_RESET.
+ * Discards the device's state: a reset, then legal arcs to RUNNING if the reset does not lead
+ * there. For a target that aborts: loaded state must not start to run. Sets WAS_RESET.
  */
 SWO_API int swo_device_discard(struct swo_device *dev, struct swo_error *err);
 
-/* The page size of the device's DMA log, kept for whoever reports from it; 0: no log is on. */
+/* The page size of the device's DMA log, for reports; 0: no log is active. */
 SWO_API void swo_device_set_dma_log_page(struct swo_device *dev, uint64_t page_size);
 SWO_API uint64_t swo_device_dma_log_page(struct swo_device *dev);
 /*
- * So many words, all 0, for the bitmaps of whoever reports from it: one thread at a time, which
- * leaves them all 0. They stay until more are asked for. NULL: no memory.
+ * A buffer of `words` zero words for the bitmap of a report: for one thread at a time, which
+ * leaves them all 0. Kept until more are requested. NULL: no memory.
  */
 SWO_API uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words);
 
-/* Where a hung arc is driven if it ends after all: RUNNING (source) or reset (target). */
+/* The state for a device whose hung arc ends after all: RUNNING (source) or reset (target). */
 enum swo_settle { SWO_SETTLE_RUN, SWO_SETTLE_RESET };
 SWO_API void swo_device_set_settle(struct swo_device *dev, enum swo_settle settle);
 
-/* Asks the device for its state and forgets old health: before a new migration. */
+/* Reads the device's state and clears old health: before a new migration. */
 SWO_API int swo_device_refresh(struct swo_device *dev, struct swo_error *err);
 
 /*
- * Learned costs of one arc, from every time this device walked it. Zeros when never, but for
- * mean_ns, which is what is expected of it then.
+ * Measured costs of one arc over all runs of this device. Zeros if it never ran, except
+ * mean_ns, which then is the expected cost.
  */
 struct swo_arc_cost {
 	uint64_t count;
 	uint64_t last_ns;
 	uint64_t max_ns;
-	uint64_t mean_ns; /* weighted to the recent ones */
+	uint64_t mean_ns; /* weighted towards recent runs */
 };
 SWO_API struct swo_arc_cost swo_device_arc_cost(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
-/* The sum of mean_ns on the way from one state to another by this device's legal arcs. */
+/* The sum of mean_ns on the path from one state to another by this device's legal arcs. */
 SWO_API uint64_t swo_device_path_ns(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
 
-/* What is expected of a device that nothing was learned of, by the word of a probe or of whoever
-   knows it. Times in ns, rates in bytes a second; 0: nothing is. */
+/*
+ * Expected costs of a device without measurements, from a probe or from the caller. Times in
+ * ns, rates in bytes/s; 0: none.
+ */
 struct swo_device_expected {
 	uint64_t to_p2p_ns,
 		to_stop_copy_ns; /* from PRE_COPY, or from RUNNING where there is none */
 	uint64_t resuming_to_stop_ns, to_running_p2p_ns, to_running_ns;
-	uint64_t rate; /* of saving or of loading its state, whichever is the slower */
-	int pf;	       /* devices of one number share that rate; -1: with nobody */
+	uint64_t rate; /* of saving or of loading its state, the slower of the two */
+	int pf;	       /* devices with the same number share that rate; -1: not shared */
 };
 SWO_API void swo_device_expect(struct swo_device *dev, const struct swo_device_expected *expected);
 /* All 0 and -1 before that. */
@@ -298,22 +306,22 @@ SWO_API struct swo_device_expected swo_device_expected(struct swo_device *dev);
 
 enum swo_transitions {
 	SWO_TRANSITIONS_SERIAL,	  /* each arc inside the device's handler: one device at a time */
-	SWO_TRANSITIONS_PARALLEL, /* launched and joined: see swo_slow_desc */
+	SWO_TRANSITIONS_PARALLEL, /* launched, then joined: see swo_slow_desc */
 };
 
 /*
- * Lets the device follow the VM's run state:
+ * Makes the device follow the VM's run state:
  *
  *   stop   prepare: ->RUNNING_P2P, or ->PRE_COPY_P2P from PRE_COPY (without P2P: nothing)
- *          change:  ->STOP_COPY when the new state is FINISH_MIGRATE or a data session is open (the
+ *          change:  ->STOP_COPY if the new state is FINISH_MIGRATE or a data session is open (the
  *                   device was in PRE_COPY), else ->STOP
- *   start  prepare: ->RUNNING_P2P, by way of STOP (without P2P: nothing)
+ *   start  prepare: ->RUNNING_P2P, through STOP (without P2P: nothing)
  *          change:  ->RUNNING
  *
- * On a stop, a device that is stopped already is not run again for the prepare pass. A start
- * that takes back a failed stop, or a stop for FINISH_MIGRATE, recovers the device
+ * On a stop, the prepare pass does not run a device that is already stopped. A start
+ * that rolls back a failed stop, or a stop for FINISH_MIGRATE, recovers the device
  * (swo_device_recover) instead of failing again; never one in RESUMING, which would lose its
- * state by that. A lost device is skipped, with a warning.
+ * state. A lost device is skipped, with a warning.
  */
 SWO_API int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, int depth,
 	enum swo_transitions transitions, enum swo_join join_at, struct swo_error *err);
@@ -322,18 +330,18 @@ SWO_API void swo_device_unfollow(struct swo_device *dev);
 /* Backends that come with the library */
 
 /*
- * What some servers need to be treated with; see docs/vfio-user.md. The client chooses by what a
- * server says of itself; more can be forced on.
+ * Workarounds for some servers; see docs/vfio-user.md. The client selects them by the server's
+ * version; more can be forced on.
  */
-#define SWO_VFIO_USER_DISCARD_PRECOPY	0x1u /* its PRE_COPY is not to be used */
-#define SWO_VFIO_USER_SMALL_WRITES	0x2u /* no message to it above 32 KiB of data */
+#define SWO_VFIO_USER_DISCARD_PRECOPY	0x1u /* do not use its PRE_COPY */
+#define SWO_VFIO_USER_SMALL_WRITES	0x2u /* no message above 32 KiB of data */
 #define SWO_VFIO_USER_REPORT_PER_REGION 0x4u /* DMA log: only from a mapping's base on */
-#define SWO_VFIO_USER_DETACH_BY_DUMMY	0x8u /* cannot take away a vector in the middle */
+#define SWO_VFIO_USER_DETACH_BY_DUMMY	0x8u /* cannot remove a vector in the middle */
 
 struct swo_vfio_user_params {
 	uint64_t command_deadline_ms; /* every command but SET state, RESET and data; 0: 5000 */
 	uint64_t slow_deadline_ms;    /* those; 0: 120000. Longer than any arc deadline */
-	size_t read_chunk;	      /* 0: chosen from what the peer offers */
+	size_t read_chunk;	      /* 0: selected from the peer's limits */
 	size_t write_chunk;	      /* 0: likewise; 32 KiB for an unknown peer */
 	/* Guest memory for DMA_READ/DMA_WRITE messages of servers that do not mmap: copies between
 	   `buf` and [addr, addr + len); returns 0, or an errno for the reply. Called on the
@@ -347,17 +355,17 @@ struct swo_vfio_user_params {
 extern SWO_API const struct swo_device_ops swo_vfio_user_ops;
 /*
  * Connects to a vfio-user server's socket, negotiates, and reads regions and interrupts. The
- * server is not trusted: nothing it sends can do more than fail this device.
+ * server is not trusted: a malformed message fails this device and nothing else.
  * *self is for swo_device_create (or swo_vfio_user_ops.destroy).
  */
 SWO_API int swo_vfio_user_connect(const char *name, const char *socket_path,
 	const struct swo_vfio_user_params *params, void **self, struct swo_error *err);
 
 /*
- * Where kernel devices of one VM keep their DMA maps: one container for devices reached by group,
- * one I/O address space for those reached by cdev, each made when the first device needs it. What
- * several devices map at the same place is mapped once. Counted: the maker and every device hold
- * it.
+ * The DMA maps of the kernel devices of one VM: one container for devices opened by group, one I/O
+ * address space for those opened by cdev, each created for the first device that needs it. The same
+ * map of several devices is made once. Reference-counted: the creator and every device have a
+ * reference.
  */
 struct swo_vfio_context;
 
@@ -367,11 +375,11 @@ SWO_API void swo_vfio_context_unref(struct swo_vfio_context *context); /* NULL: 
 struct vfio_sys;
 
 struct swo_vfio_kernel_params {
-	struct swo_vfio_context *context; /* NULL: one of its own */
+	struct swo_vfio_context *context; /* NULL: a private one */
 	size_t read_chunk;		  /* 0: 1 MiB */
 	size_t write_chunk;		  /* 0: 1 MiB */
-	bool precopy_info_v2;		  /* opt in: initial_bytes may rise again (Linux 7.2) */
-	const struct vfio_sys *sys;	  /* tests: instead of the system's calls; NULL */
+	bool precopy_info_v2;		  /* enable: initial_bytes may rise again (Linux 7.2) */
+	const struct vfio_sys *sys;	  /* tests: replaces the system calls; NULL */
 };
 
 extern SWO_API const struct swo_device_ops swo_vfio_kernel_ops;
@@ -379,11 +387,11 @@ extern SWO_API const struct swo_device_ops swo_vfio_kernel_ops;
  * Opens a kernel VFIO device. path is one of
  *
  *   /dev/vfio/devices/vfioN   by cdev and iommufd
- *   /dev/vfio/N[:NAME]        by group and type1 container; NAME is needed when the group has more
+ *   /dev/vfio/N[:NAME]        by group and type1 container; NAME is needed if the group has more
  *                             than one device
- *   a device's path in sysfs  by cdev where there is one, else by group
+ *   a device's path in sysfs  by cdev if there is one, otherwise by group
  *
- * A hung driver hangs its caller: no call here has a deadline of its own.
+ * A hung driver hangs its caller: no call here has a deadline.
  * *self is for swo_device_create (or swo_vfio_kernel_ops.destroy).
  */
 SWO_API int swo_vfio_kernel_open(const char *name, const char *path,

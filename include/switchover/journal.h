@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * journal.h - what a migration leaves on disk so that the death of a process does not
- * make anybody guess who may run the VM: one file per migration and side.
+ * journal.h - the on-disk record of a migration, from which it can be determined after the
+ * death of a process where the VM may run: one file per migration and side.
  *
- * A record is on file before what it tells of happens: COMMITTED before the first byte of GO,
- * STARTING before the target's first arc to a running state. So a target's journal whose process
- * is dead and which has no STARTING proves that nothing ever ran there.
+ * A record is written before the event that it stands for: COMMITTED before the first byte of
+ * GO, STARTING before the target's first arc to a running state. So the journal of a dead
+ * target process without STARTING proves that the VM never ran there.
  */
 #ifndef SWITCHOVER_JOURNAL_H
 #define SWITCHOVER_JOURNAL_H
@@ -16,17 +16,17 @@ enum swo_journal_side { SWO_JOURNAL_SOURCE, SWO_JOURNAL_TARGET };
 
 enum swo_journal_event {
 	SWO_JOURNAL_NOTHING,
-	SWO_JOURNAL_BEGIN,	/* who, and where to; both sides */
-	SWO_JOURNAL_COMMITTED,	/* source: GO counts as sent; nonce: the ticket for ASK */
+	SWO_JOURNAL_BEGIN,	/* migration and peer; both sides */
+	SWO_JOURNAL_COMMITTED,	/* source: GO counts as sent; nonce: authenticates ASK */
 	SWO_JOURNAL_IN_DOUBT,	/* source: parked */
-	SWO_JOURNAL_TAKEN_BACK, /* source: GO was not sent after all */
-	SWO_JOURNAL_REFUSED,	/* it will never run on the target; both sides */
-	SWO_JOURNAL_DONE,	/* it runs on the target, and the source knows; both sides */
-	SWO_JOURNAL_RUN_HERE,	/* source: an operator's word, or what the target's journal says */
-	SWO_JOURNAL_RUNS_THERE, /* source: the same, the other way */
-	SWO_JOURNAL_READY,	/* target: READY is about to be sent; nonce: what GO must carry */
-	SWO_JOURNAL_STARTING,	/* target: GO was taken */
-	SWO_JOURNAL_STARTED,	/* target: it runs */
+	SWO_JOURNAL_TAKEN_BACK, /* source: GO was not sent */
+	SWO_JOURNAL_REFUSED,	/* the VM will never run on the target; both sides */
+	SWO_JOURNAL_DONE, /* the VM runs on the target, acknowledged to the source; both sides */
+	SWO_JOURNAL_RUN_HERE,	/* source: decided by an operator, or by the target's journal */
+	SWO_JOURNAL_RUNS_THERE, /* source: likewise: the VM runs on the target */
+	SWO_JOURNAL_READY,	/* target: READY is about to be sent; nonce: expected in GO */
+	SWO_JOURNAL_STARTING,	/* target: GO was received */
+	SWO_JOURNAL_STARTED,	/* target: the VM runs */
 	SWO_JOURNAL_EVENTS
 };
 
@@ -36,31 +36,31 @@ enum swo_journal_event {
 /*
  * The identity of a VM, for journals and HELLO alike: the canonical form of its UUID (lower case,
  * no braces, no "urn:uuid:"), else its name, else "". Both arguments may be NULL. SWO_E_INVALID for
- * a UUID that is none and for a name that is too long to be recorded.
+ * a malformed UUID and for a name that is too long to be recorded.
  */
-SWO_API int swo_vm_identity(const char *uuid, const char *name, char out[SWO_JOURNAL_VM_MAX],
-	struct swo_error *err);
-/* UUIDs are equal in any form, names to the letter. "" is nobody's: it equals nothing. */
+SWO_API int swo_vm_identity(
+	const char *uuid, const char *name, char out[SWO_JOURNAL_VM_MAX], struct swo_error *err);
+/* UUIDs are equal in any form, names byte by byte. "" identifies no VM: it equals nothing. */
 SWO_API bool swo_vm_identity_equal(const char *a, const char *b);
 
 SWO_API const char *swo_journal_event_name(enum swo_journal_event event);
 SWO_API const char *swo_journal_side_name(enum swo_journal_side side);
 
-/* Where journals are kept, whose they are, and how durable. Strings are the caller's. */
+/* Directory, VM and durability of journals. The caller owns the strings. */
 struct swo_journal_config {
 	const char *dir;
 	const char *vm; /* swo_vm_identity(); "": none, nothing is looked up by it */
-	bool sync;	/* records survive the host, not only the process */
+	bool sync;	/* records survive a crash of the host, not only of the process */
 };
 
 /*
- * The directory when nobody named one. It must survive a restart of the host: /var/lib/switchover
- * for root, else $XDG_STATE_HOME/switchover or ~/.local/state/switchover.
+ * The default directory. It must survive a reboot: /var/lib/switchover for root, otherwise
+ * $XDG_STATE_HOME/switchover or ~/.local/state/switchover.
  */
 SWO_API int swo_journal_default_dir(char *out, size_t room, struct swo_error *err);
 /*
- * Makes it (0700; with its parents when asked) if it is not there. SWO_E_INVALID when it is
- * another user's, others may write to it, or its path is too long.
+ * Creates the directory (0700; on request with its parents) if it does not exist. SWO_E_INVALID
+ * if another user owns it, others may write to it, or its path is too long.
  */
 SWO_API int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_error *err);
 
@@ -69,18 +69,18 @@ SWO_API int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_er
 struct swo_journal;
 
 /*
- * Makes DIR/ID.source or DIR/ID.target with room for all its records, so that none of them can
- * fail for want of space. Fails when that migration has one already. Held locked while open:
- * that is how others know that its process lives.
+ * Creates DIR/ID.source or DIR/ID.target with space for all its records, so that none fails
+ * with ENOSPC. Fails if that migration already has one. The file is locked while it is open:
+ * other processes find by the lock that this one is alive.
  */
 SWO_API int swo_journal_create(const struct swo_journal_config *config, enum swo_journal_side side,
 	const char *id, const char *uri, struct swo_journal **out, struct swo_error *err);
-/* Any thread. A NULL journal takes everything and keeps nothing. */
+/* Any thread. A NULL journal accepts every record and stores none. */
 SWO_API int swo_journal_write(struct swo_journal *journal, enum swo_journal_event event,
 	uint64_t nonce, const char *text, struct swo_error *err);
 SWO_API bool swo_journal_is_sync(const struct swo_journal *journal);
-/* With `forget` the file goes too: it says nothing that anybody could need. */
-SWO_API void swo_journal_close(struct swo_journal *journal, bool forget);
+/* With `remove` the file is deleted too: it is of no further use. */
+SWO_API void swo_journal_close(struct swo_journal *journal, bool remove);
 
 /* Reading */
 
@@ -94,64 +94,64 @@ struct swo_journal_info {
 	uint64_t time_ns; /* of the last record; CLOCK_REALTIME */
 	uint64_t nonce;	  /* of COMMITTED or READY */
 	char text[SWO_JOURNAL_TEXT_MAX];
-	bool live; /* the process that writes it lives */
+	bool live; /* the process that writes it is alive */
 	/*
-	 * No later record can be missing: it was written since this host was started, or with
-	 * sync. Otherwise the last records may have died with the host.
+	 * No later record can be missing: it was written since the last boot, or with sync.
+	 * Otherwise the last records may have been lost in a crash of the host.
 	 */
 	bool complete;
-	bool here; /* written on this host since it was started: `live` means something */
+	bool here; /* written on this host since its last boot: `live` is valid */
 	/*
-	 * Is this the file that was written, and not a copy of it or one that was moved? Only the
-	 * file itself shows that no later record exists. A journal of version 0.1 does not record
-	 * which file it is: `original` is false, and `origin` says why.
+	 * True for the file that was written, as opposed to a copy or a moved file. Only the file
+	 * itself shows that no later record exists. A journal of version 0.1 does not record which
+	 * file it is: `original` is false, and `origin` has the reason.
 	 */
 	bool original;
-	char origin[96]; /* why `original` is false */
+	char origin[96];	 /* why `original` is false */
 	struct swo_error damage; /* code other than NONE: only path, side and id hold; vm if set */
 };
 
-/* -1 only when it cannot be opened; a damaged one is read, and says so. */
+/* -1 only if it cannot be opened; a damaged one is read, with `damage` set. */
 SWO_API int swo_journal_read(const char *path, struct swo_journal_info *out, struct swo_error *err);
 /* All of a directory, ordered by path; free() the array. */
 SWO_API int swo_journal_list(
 	const char *dir, struct swo_journal_info **out, size_t *count, struct swo_error *err);
-/* Appends a word to a journal whose process is dead, and makes it durable. */
+/* Appends an operator's decision to the journal of a dead process, and syncs it. */
 SWO_API int swo_journal_settle(
 	const char *path, enum swo_journal_event event, const char *text, struct swo_error *err);
 
-/* What it means */
+/* Interpretation */
 
-/* What a target's journal proves about its side. */
+/* What a target's journal proves about the VM on that side. */
 enum swo_journal_proof {
-	SWO_JOURNAL_PROVES_NOTHING, /* it may have run there, or may still */
-	SWO_JOURNAL_PROVES_NEVER,   /* it never ran there and never will */
-	SWO_JOURNAL_PROVES_RAN,	    /* it was started there */
-	/* With `fenced` it would prove something: that the process is dead, or that this is the
-	   whole journal, cannot be seen from here. */
+	SWO_JOURNAL_PROVES_NOTHING, /* the VM may have run there, or may run */
+	SWO_JOURNAL_PROVES_NEVER,   /* the VM never ran there and never will */
+	SWO_JOURNAL_PROVES_RAN,	    /* the VM was started there */
+	/* Proves something only with `fenced`: that the process is dead, or that this is the complete
+	   journal, cannot be determined here. */
 	SWO_JOURNAL_PROVES_IF_FENCED,
 };
 /*
  * fenced: the operator asserts that the target's process is dead and that `target` is all that it
- * wrote. Not even that makes up for records that may have died with its host.
+ * wrote. That does not replace records that may have been lost in a crash of its host.
  */
 SWO_API enum swo_journal_proof swo_journal_proof(
 	const struct swo_journal_info *target, bool fenced);
-/* Is nothing left to find out or to decide? What cannot be proved is not settled. */
+/* True if nothing is left to determine or decide. An unprovable outcome is not settled. */
 SWO_API bool swo_journal_is_settled(const struct swo_journal_info *info);
-/* Is it what keeps a VM that has moved away from being started here? Settled ones may be. */
+/* True if it prevents a VM that has moved away from being started here. It may be settled. */
 SWO_API bool swo_journal_is_guard(const struct swo_journal_info *info);
 /*
- * May the VM known as `vm` be started from nothing on this host? SWO_E_STATE names the migration
- * and what settles it; a damaged journal that may be this VM's is never a yes.
+ * True if the VM with this name or UUID may be booted on this host. SWO_E_STATE names the
+ * migration and how to resolve it; a damaged journal that may be this VM's always forbids it.
  */
 SWO_API int swo_journal_may_boot(const char *dir, const char *vm, struct swo_error *err);
-/* Removes settled journals of this VM, but for migration `keep_id`: it runs here now. With an
-   empty identity, none. */
-SWO_API void swo_journal_forget_settled(const char *dir, const char *vm, const char *keep_id);
-/* Removes all settled journals, guards only when asked. Counts what it removed and which guards it
-   kept. */
-SWO_API int swo_journal_prune(const char *dir, bool guards, size_t *removed, size_t *kept,
-	struct swo_error *err);
+/* Removes settled journals of this VM, except that of migration `keep_id`: the VM runs here now.
+   With an empty identity, none. */
+SWO_API void swo_journal_remove_settled(const char *dir, const char *vm, const char *keep_id);
+/* Removes all settled journals, guards only on request. Returns the numbers of removed journals
+   and of kept guards. */
+SWO_API int swo_journal_prune(
+	const char *dir, bool guards, size_t *removed, size_t *kept, struct swo_error *err);
 
 #endif

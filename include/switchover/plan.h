@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * plan.h - where the time of a switchover goes: the critical path of one that took place,
- * and a model of the same schedule for one that has not.
+ * plan.h - the critical path of a switchover that took place, and a model of the same schedule
+ * for one that has not.
  *
- * Threads: every function may be called from any thread, each with arguments of its own.
+ * Threads: every function may be called from any thread, with separate arguments.
  */
 #ifndef SWITCHOVER_PLAN_H
 #define SWITCHOVER_PLAN_H
@@ -17,20 +17,20 @@
 /* The critical path */
 
 /*
- * One piece of the chain. A gap is time that no span on the chain covers; its name says what
- * went on: "joining the prepare pass", "wire", ...
+ * One step of the path. A gap is time that no span on the path covers; its name is its cause:
+ * "joining the prepare pass", "wire", ...
  */
 struct swo_path_step {
 	bool gap;
-	enum swo_side side;	 /* a gap has side and device of what waited */
+	enum swo_side side;	 /* of a gap: side and device of the waiter */
 	enum swo_span_kind kind; /* of a gap: SWO_SPAN_WAIT */
 	char name[48];
 	char device[32];
-	uint64_t start_ns; /* only the part that is on the path: a span may have begun earlier */
+	uint64_t start_ns; /* only the part on the path: the span may have started earlier */
 	uint64_t end_ns;
 };
 
-/* From "vCPUs stopped" to "STARTED": each step begins where the one before it ends. */
+/* From "vCPUs stopped" to "STARTED": each step starts where the one before it ends. */
 struct swo_path {
 	uint64_t start_ns;
 	uint64_t end_ns;
@@ -41,10 +41,10 @@ struct swo_path {
 #define SWO_PATH_STEPS_MAX 4096
 
 /*
- * The chain of spans that made the last switchover in `timeline` (both sides, one clock) last as
- * long as it did: back from STARTED, at each point the span whose end enabled what follows.
- * Adds up to end_ns - start_ns exactly, whatever is missing. SWO_E_INVALID when the timeline holds
- * no completed switchover. Free *out with swo_path_free.
+ * The path of spans that determined the length of the last switchover in `timeline` (both
+ * sides, one clock): back from STARTED, at each point the span whose end enabled what follows.
+ * Adds up to end_ns - start_ns exactly, even if spans are missing. SWO_E_INVALID if the
+ * timeline has no completed switchover. Free *out with swo_path_free.
  */
 SWO_API int swo_critical_path(
 	struct swo_timeline *timeline, struct swo_path *out, struct swo_error *err);
@@ -52,12 +52,12 @@ SWO_API void swo_path_free(struct swo_path *path);
 
 /* The model */
 
-/* What one device costs. Times in ns, rates in bytes a second, 0: no limit. */
+/* The costs of one device. Times in ns, rates in bytes/s, 0: no limit. */
 struct swo_plan_device {
 	char name[32];
 	uint64_t to_p2p_ns;	      /* PRE_COPY->PRE_COPY_P2P */
 	uint64_t to_stop_copy_ns;     /* PRE_COPY_P2P->STOP_COPY */
-	uint64_t resuming_to_stop_ns; /* RESUMING->STOP, once all is loaded */
+	uint64_t resuming_to_stop_ns; /* RESUMING->STOP, after all is loaded */
 	uint64_t to_running_p2p_ns;   /* STOP->RUNNING_P2P */
 	uint64_t to_running_ns;	      /* RUNNING_P2P->RUNNING */
 	uint64_t config_load_ns;
@@ -65,14 +65,14 @@ struct swo_plan_device {
 	uint64_t precopy_bytes; /* of these, sent and loaded before the stop */
 	uint64_t save_rate;
 	uint64_t load_rate;
-	int pf;	   /* devices of one number take turns in saving and in loading; -1: with nobody */
+	int pf; /* devices with the same number save and load one after another; -1: not shared */
 	int depth; /* in the device tree; 0 is the root */
 };
 
 struct swo_plan_setup {
 	const struct swo_plan_device *devices;
 	unsigned count;	       /* at most SWO_DEVICES_MAX */
-	uint64_t wire_rate;    /* of all channels together; bytes a second, 0: no limit */
+	uint64_t wire_rate;    /* of all channels together; bytes/s, 0: no limit */
 	uint64_t channel_rate; /* of one channel; 0: no limit of its own */
 	unsigned channels;     /* 1..16 */
 	uint64_t rtt_ns;       /* of the link */
@@ -82,17 +82,20 @@ struct swo_plan_setup {
 	enum swo_transitions transitions;
 	enum swo_join join;
 	enum swo_when stream, finalise, config; /* as in struct swo_migration_params */
-	bool pf_arcs;				/* devices of one PF take turns in arcs, too */
-	struct swo_costs costs;			/* of the machinery, on both sides together */
+	bool pf_arcs;				/* devices of one PF also run arcs one at a time */
+	struct swo_costs costs;			/* engine overhead, of both sides together */
 };
-/* Parallel and early in everything, 2 channels and the engine's window; no devices, no limits. */
+/*
+ * Parallel and early for all parameters, 2 channels and the engine's window; no devices, no
+ * limits.
+ */
 SWO_API void swo_plan_setup_init(struct swo_plan_setup *setup);
 
 struct swo_plan_period {
 	uint64_t start_ns, end_ns;
 };
 
-/* When one device does what, in ns after "vCPUs stopped". */
+/* The periods of one device, in ns after "vCPUs stopped". */
 struct swo_plan_schedule {
 	struct swo_plan_period to_p2p, to_stop_copy;
 	struct swo_plan_period save; /* read and sent */
@@ -103,16 +106,16 @@ struct swo_plan_schedule {
 struct swo_plan_result {
 	uint64_t blackout_ns;		     /* "vCPUs stopped" to "STARTED" */
 	uint64_t ready_ns;		     /* READY, on the same scale */
-	struct swo_plan_schedule *schedules; /* one a device */
+	struct swo_plan_schedule *schedules; /* one per device */
 	unsigned count;
 	struct swo_path path; /* adds up to blackout_ns */
 };
 
 /*
- * Plays the schedule of src/migration with these costs: arcs, streams in grants of 1 MiB through
- * save, channel, wire and load, the last RAM pass beside them, READY and GO. Pure: no clock, no
- * chance. timeline may be NULL; else a prediction is added to it, both sides, times from 1 s on.
- * Free *out with swo_plan_free.
+ * Simulates the schedule of lib/migration with these costs: arcs, streams in grants of 1 MiB
+ * through save, channel, wire and load, the last RAM pass in parallel, READY and GO. Pure: no
+ * clock, no randomness. timeline may be NULL; otherwise a prediction is added to it, both
+ * sides, times from 1 s on. Free *out with swo_plan_free.
  */
 SWO_API int swo_plan_run(const struct swo_plan_setup *setup, struct swo_plan_result *out,
 	struct swo_timeline *timeline, struct swo_error *err);

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * probe.h - what a migratable device supports, and whether it does what linux/vfio.h
- * asks of it: a conformance run over any backend, with costs.
+ * probe.h - what a migratable device supports, and whether it follows linux/vfio.h: a
+ * conformance run over any backend, with costs.
  *
- * Names of checks and what they mean: docs/probe.md. They are kept, for programs.
+ * docs/probe.md lists the names of checks. They are stable, for programs.
  */
 #ifndef SWITCHOVER_PROBE_H
 #define SWITCHOVER_PROBE_H
@@ -13,7 +13,7 @@
 #define SWO_PROBE_REGIONS 9
 #define SWO_PROBE_IRQS	  5
 
-/* What can be known without changing anything. */
+/* Properties that can be read without changing the device. */
 struct swo_probe_info {
 	uint64_t mig_flags;
 	uint32_t features; /* SWO_FEATURE_* */
@@ -30,7 +30,7 @@ struct swo_probe_target {
 	void *self;
 };
 
-/* Fails when the device cannot migrate, or does not answer. */
+/* Fails if the device cannot migrate, or does not respond. */
 SWO_API int swo_probe_describe(
 	const struct swo_probe_target *target, struct swo_probe_info *out, struct swo_error *err);
 
@@ -38,8 +38,8 @@ SWO_API int swo_probe_describe(
 
 enum swo_verdict {
 	SWO_VERDICT_PASS,
-	SWO_VERDICT_SKIP, /* could not be tried; the text says why */
-	SWO_VERDICT_RISK, /* allowed, or common, and dangerous to who relies on it */
+	SWO_VERDICT_SKIP, /* could not be run; the text has the reason */
+	SWO_VERDICT_RISK, /* allowed, or common, but dangerous for a VMM that relies on it */
 	SWO_VERDICT_FAIL,
 };
 SWO_API const char *swo_verdict_name(enum swo_verdict verdict); /* "pass" */
@@ -47,11 +47,11 @@ SWO_API const char *swo_verdict_name(enum swo_verdict verdict); /* "pass" */
 struct swo_probe_result {
 	char name[72]; /* "arc.RUNNING->RUNNING_P2P" */
 	enum swo_verdict verdict;
-	unsigned count; /* times that it was tried; the verdict is the worst */
+	unsigned count; /* number of runs; the verdict is the worst */
 	char text[400];
 };
 
-/* All in nanoseconds; zeros when never measured. */
+/* All in nanoseconds; zeros if never measured. */
 struct swo_probe_cost {
 	unsigned count;
 	uint64_t median;
@@ -62,20 +62,20 @@ struct swo_probe_device {
 	char name[64];
 	char backend[16];
 	struct swo_probe_info info;
-	bool lost; /* it hung or went away: the rest was not tried */
+	bool lost; /* it hung or disconnected: the rest was not run */
 	struct swo_probe_result *results;
 	unsigned result_count;
 	struct swo_probe_cost arcs[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	struct swo_probe_cost reset;
-	uint64_t state_bytes; /* of a whole state, saved while stopped */
-	/* Of those, what need not be saved any more when PRE_COPY gave all it had; 0: not known. */
+	uint64_t state_bytes; /* of the complete state, saved while stopped */
+	/* The part that is no longer saved after a complete PRE_COPY; 0: unknown. */
 	uint64_t precopy_bytes;
 	struct swo_probe_cost save, load;
 };
 
-/* What several devices make of working at once. */
+/* The effect of several devices working concurrently. */
 enum swo_sharing {
-	SWO_SHARING_UNKNOWN, /* too short to tell, or not measured */
+	SWO_SHARING_UNKNOWN, /* too short to measure, or not measured */
 	SWO_SHARING_INDEPENDENT,
 	SWO_SHARING_PARTLY,
 	SWO_SHARING_SERIALISED,
@@ -84,7 +84,7 @@ SWO_API const char *swo_sharing_name(enum swo_sharing sharing);
 
 struct swo_probe_siblings {
 	enum swo_sharing sharing;
-	uint64_t alone_max; /* ns: the slowest alone, */
+	uint64_t alone_max; /* ns: the slowest alone,*/
 	uint64_t alone_sum; /* one after another, */
 	uint64_t parallel;  /* and all at once; medians */
 };
@@ -94,25 +94,25 @@ struct swo_probe_report {
 	struct swo_probe_device *devices;
 	struct swo_probe_siblings quiesce, save, load; /* zeros for a single device */
 	unsigned fails, risks;			       /* of all devices */
-	bool interrupted;			       /* by `stop`: not all was tried */
+	bool interrupted;			       /* by `stop`: some checks were not run */
 };
 
 struct swo_probe_params {
 	unsigned runs;	      /* for costs; 0: 5 */
-	uint64_t deadline_ms; /* of one call: longer counts as hanging; 0: 10000 */
+	uint64_t deadline_ms; /* for one call: longer counts as a hang; 0: 10000 */
 	uint64_t limit_ms;    /* an arc that takes longer is a failure; 0: none */
-	uint64_t max_state;   /* bytes; a larger state is not tried to load; 0: 256 MiB */
-	/* Told what is begun; may be NULL. */
+	uint64_t max_state;   /* bytes; a larger state is not loaded; 0: 256 MiB */
+	/* Called when a step starts; may be NULL. */
 	void (*progress)(void *opaque, const char *device, const char *what);
-	/* Asked before each call: true ends the run early; may be NULL. */
+	/* Called before each call of the device: true ends the run early; may be NULL. */
 	bool (*stop)(void *opaque);
 	void *opaque;
 };
 
 /*
  * Changes the state of every device many times and resets them; they must not be in use, and
- * what they hold is lost. At the end, also an early one, they run. Takes over the devices, also on
- * failure, and destroys them, but for one that hangs: it is left behind, with its thread.
+ * their state is lost. At the end, also an early one, they run. Takes ownership of the devices,
+ * also on failure, and destroys them, except one that hangs: it is leaked, with its thread.
  *
  * Succeeds whatever the devices do: see the report. The caller frees it.
  */

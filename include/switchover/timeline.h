@@ -1,13 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * timeline.h - what happened when: spans and marks on CLOCK_MONOTONIC, of both
- * sides of a migration on one clock. Written as JSON (our own, readable by
- * people and programs), as a Chrome trace (chrome://tracing, Perfetto), and as
- * a picture for the terminal.
+ * timeline.h - spans and marks on CLOCK_MONOTONIC, of both sides of a migration on one clock.
+ * Written as JSON (an own format, readable by people and programs), as a Chrome trace
+ * (chrome://tracing, Perfetto), and as a picture for the terminal.
  *
- * Threads: every function may be called from any thread. Recording takes one
- * short lock and no allocation up to the capacity given at creation, so it can
- * be used between stop and start; what does not fit is counted, not stored.
+ * Threads: every function may be called from any thread. Recording takes one short lock and no
+ * allocation up to the capacity given at creation, so it can be used between stop and start;
+ * further spans are counted, not stored.
  */
 #ifndef SWITCHOVER_TIMELINE_H
 #define SWITCHOVER_TIMELINE_H
@@ -30,7 +29,7 @@ enum swo_span_kind {
 
 /*
  * What a span or a mark records. Kind and text of each are in one table (lib/timeline/names.c);
- * the text is what the JSON has, and reading it gives the same event again.
+ * the text is the JSON's, and parsing it yields the same event.
  */
 enum swo_event {
 	SWO_EVENT_OTHER, /* free text: of another version or another program */
@@ -79,10 +78,10 @@ struct swo_span {
 	bool failed;			/* an arc or a reset */
 	uint64_t number;		/* of a RAM pass */
 	char name[48];			/* the text */
-	char device[32];		/* "" when it belongs to no device */
+	char device[32];		/* "" for none */
 	uint64_t start_ns;
 	uint64_t end_ns;
-	uint64_t bytes; /* moved by it; 0 when that has no meaning */
+	uint64_t bytes; /* bytes moved; 0 if not applicable */
 };
 
 struct swo_timeline;
@@ -90,12 +89,12 @@ struct swo_timeline;
 /* capacity: spans kept. NULL: no memory. */
 SWO_API struct swo_timeline *swo_timeline_new(enum swo_side side, size_t capacity);
 SWO_API void swo_timeline_free(struct swo_timeline *timeline);
-/* Forgets all spans; keeps the memory. */
+/* Removes all spans; keeps the memory. */
 SWO_API void swo_timeline_clear(struct swo_timeline *timeline);
 
 /* A NULL timeline is allowed everywhere below and records nothing. */
 
-/* device may be NULL: none. An event that takes more than that is recorded with the call below. */
+/* device may be NULL: none. Events with more members are recorded with the call below. */
 SWO_API void swo_timeline_span(struct swo_timeline *timeline, enum swo_event event,
 	const char *device, uint64_t start_ns, uint64_t end_ns, uint64_t bytes);
 /* Now. */

@@ -153,11 +153,11 @@ bool swo_journal_is_sync(const struct swo_journal *j)
 	return j && j->sync;
 }
 
-void swo_journal_close(struct swo_journal *j, bool forget)
+void swo_journal_close(struct swo_journal *j, bool remove)
 {
 	if (!j)
 		return;
-	if (forget)
+	if (remove)
 		unlinkat(j->dir_fd, j->name, 0);
 	swo_close_fd(&j->fd);
 	swo_close_fd(&j->dir_fd);

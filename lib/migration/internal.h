@@ -35,7 +35,7 @@ struct swo_migration {
 	struct shared_ram share; /* of RAM, where it is handed over by descriptor */
 
 	struct swo_journal *journal; /* NULL: none is kept */
-	bool journal_forget;	     /* nobody will need it */
+	bool journal_remove;	     /* nobody will need it */
 
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;

@@ -61,7 +61,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 
 void migration_fini(struct swo_migration *m)
 {
-	swo_journal_close(m->journal, m->journal_forget);
+	swo_journal_close(m->journal, m->journal_remove);
 	ram_share_close(&m->share);
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->mutex);
@@ -95,7 +95,7 @@ int migration_journal_open(struct swo_migration *m, struct swo_error *err)
 		    m->info.id, m->uri, &m->journal, err))
 		return -1;
 	if (m->is_source)
-		swo_journal_forget_settled(config->dir, config->vm, m->info.id);
+		swo_journal_remove_settled(config->dir, config->vm, m->info.id);
 	return 0;
 }
 

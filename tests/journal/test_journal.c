@@ -571,13 +571,13 @@ static void only_settled_journals_of_the_same_vm_are_forgotten(void **state)
 {
 	(void)state;
 	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_DONE);
-	swo_journal_forget_settled(dir, "db", "");
-	swo_journal_forget_settled(dir, "web", id);
+	swo_journal_remove_settled(dir, "db", "");
+	swo_journal_remove_settled(dir, "web", id);
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), 0);
-	swo_journal_forget_settled(dir, "web", "");
+	swo_journal_remove_settled(dir, "web", "");
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), -1);
 	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED);
-	swo_journal_forget_settled(dir, "web", "");
+	swo_journal_remove_settled(dir, "web", "");
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), 0);
 }
 

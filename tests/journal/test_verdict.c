@@ -346,7 +346,7 @@ static void machines_without_identity_share_nothing(void **state)
 	struct way refused = {SWO_JOURNAL_TARGET, SWO_JOURNAL_REFUSED, false, true, true, false};
 
 	make(ID, "", &refused);
-	swo_journal_forget_settled(dir, "", OTHER);
+	swo_journal_remove_settled(dir, "", OTHER);
 	assert_int_equal(access(path_of(ID, SWO_JOURNAL_TARGET), F_OK), 0);
 	make(OTHER, "", &moved);
 	assert_int_equal(swo_journal_may_boot(dir, "", NULL), 0);

@@ -385,7 +385,7 @@ static void source_main(struct swo_migration *m)
 	if (rc) {
 		source_roll_back(s, &err, cancelled);
 		migration_journal_note(m, SWO_JOURNAL_TAKEN_BACK, NULL);
-		m->journal_forget = true;
+		m->journal_remove = true;
 	} else {
 		source_commit(s);
 	}

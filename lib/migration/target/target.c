@@ -163,7 +163,7 @@ static void go(struct target *t)
 	migration_end(m, SWO_MIGRATION_COMPLETED, t->word[0] ? &err : NULL);
 	send_timeline(t);
 	if (m->journal)
-		swo_journal_forget_settled(m->vm.journal->dir, m->vm.journal->vm, m->info.id);
+		swo_journal_remove_settled(m->vm.journal->dir, m->vm.journal->vm, m->info.id);
 
 	/* The listener stays until the source knows: it may have to ask. */
 	while (migration_wait_until(m, is_settled, t, true, swo_deadline_ms(60000), "DONE", NULL))
@@ -195,7 +195,7 @@ static void discard(struct target *t, const struct swo_error *why, bool cancelle
 
 	ram_share_forbid(&m->share);
 	/* A source that never heard READY has nothing to ask about. */
-	m->journal_forget = !t->go.nonce;
+	m->journal_remove = !t->go.nonce;
 	migration_journal_note(m, target_record(TARGET_REFUSED), why->text);
 	/* The word first: the source's VM waits for it. */
 	if (m->control_open)
