@@ -5,7 +5,8 @@
  */
 #include "cmd/common/qmp_client.h"
 #include "cmd/resolve/resolve.h"
-#include "migration/ask.h"
+
+#include "switchover/migration.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -110,42 +111,40 @@ int resolve_proof(
 static int ask_target(const struct resolve_request *request, const struct swo_journal_info *info,
 	struct resolve_result *out, struct swo_error *err)
 {
-	struct swo_security security = {.insecure = request->tls.insecure};
-	struct ask ask = {.uri = request->uri ? request->uri : info->uri,
-		.security = &security,
-		.ticket = {.nonce = info->nonce},
+	struct swo_migration_query query = {.size = sizeof(query),
+		.uri = request->uri ? request->uri : info->uri,
+		.id = info->id,
+		.nonce = info->nonce,
+		.insecure = request->tls.insecure,
+		.tls = &request->tls.tls,
 		.deadline_ms = ASK_MS};
-	char word[WIRE_TEXT_MAX + 1];
-	struct swo_error why = {0};
+	enum swo_migration_answer answer;
+	char reason[SWO_REASON_MAX + 1];
 
-	memcpy(ask.ticket.id, info->id, sizeof(ask.ticket.id));
 	if (!info->nonce)
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"the journal has lost what the target would know this migration by: settle "
 			"it by --target-journal, --run-here or --runs-there");
-	if (request->tls.tls.creds[0] &&
-		swo_tls_creds_load(&request->tls.tls, false, &security.tls, err))
+	if (swo_migration_query(&query, &answer, reason, err))
 		return -1;
-	int answer = migration_ask(&ask, word, &why);
-
-	swo_tls_creds_free(security.tls);
 	switch (answer) {
-	case WIRE_STARTED:
+	case SWO_ANSWER_STARTED:
 		conclude(out, RESOLVE_RUNS_THERE, "target",
 			"the target says that the VM runs there");
-		return 0;
-	case WIRE_REFUSED:
-		conclude(out, RESOLVE_RUN_HERE, "target",
-			"the target says that it will never run the VM: %.200s", word);
-		return 0;
-	case WIRE_STARTING:
+		break;
+	case SWO_ANSWER_STARTING:
 		conclude(out, RESOLVE_IN_DOUBT, "target",
 			"the target says that it is starting the VM: ask again");
-		return 0;
-	default:
-		conclude(out, RESOLVE_IN_DOUBT, "", "%.400s", why.text);
-		return 0;
+		break;
+	case SWO_ANSWER_REFUSED:
+		conclude(out, RESOLVE_RUN_HERE, "target",
+			"the target says that it will never run the VM: %.200s", reason);
+		break;
+	case SWO_ANSWER_NONE:
+		conclude(out, RESOLVE_IN_DOUBT, "", "%.400s", reason);
+		break;
 	}
+	return 0;
 }
 
 /* Whoever knows:

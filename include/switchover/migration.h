@@ -224,4 +224,29 @@ SWO_API bool swo_migration_wait(struct swo_migration *migration, swo_deadline de
  */
 SWO_API void swo_migration_free(struct swo_migration *migration);
 
+/*
+ * Requests from a target whether it took GO, for a source that is dead: on a connection of its own,
+ * with what the source's journal has recorded. It changes nothing, save that a target that was only
+ * READY refuses by this.
+ */
+enum swo_migration_answer {
+	SWO_ANSWER_NONE, /* no answer, or one that does not know this migration; see the reason */
+	SWO_ANSWER_STARTED,  /* the VM runs there */
+	SWO_ANSWER_STARTING, /* GO was taken, the VM does not run yet: repeat */
+	SWO_ANSWER_REFUSED,  /* the VM will never run there; the reason says why */
+};
+struct swo_migration_query {
+	size_t size; /* of this structure */
+	const char *uri;
+	const char *id; /* of the migration */
+	uint64_t nonce; /* swo_journal_info's */
+	bool insecure;	/* tcp: to another host without TLS */
+	unsigned deadline_ms;
+	const struct swo_tls_params *tls; /* NULL: none */
+};
+#define SWO_REASON_MAX 1024
+/* -1: a field of the query is invalid, or the credentials cannot be used. */
+SWO_API int swo_migration_query(const struct swo_migration_query *query,
+	enum swo_migration_answer *answer, char reason[SWO_REASON_MAX + 1], struct swo_error *err);
+
 #endif

@@ -4,6 +4,9 @@
  */
 #include "migration/ask.h"
 
+#include "switchover/migration.h"
+
+#include <stdio.h>
 #include <string.h>
 
 /* How soon a wish to give up is noticed. */
@@ -59,4 +62,53 @@ int migration_ask(const struct ask *ask, char word[WIRE_TEXT_MAX + 1], struct sw
 		answer = take_answer(ask, &channel, word, err);
 	swo_channel_close(&channel);
 	return answer;
+}
+
+static int check_query(const struct swo_migration_query *query, struct swo_error *err)
+{
+	if (query->size != sizeof(*query))
+		return swo_error_set(err, SWO_E_INVALID, 0, "query: size is %zu, expected %zu",
+			query->size, sizeof(*query));
+	if (!query->uri || !query->id || strlen(query->id) != WIRE_ID_LEN)
+		return swo_error_set(err, SWO_E_INVALID, 0, "query: uri or id is missing");
+	return query->nonce ? 0 : swo_error_set(err, SWO_E_INVALID, 0, "query: nonce is 0");
+}
+
+int swo_migration_query(const struct swo_migration_query *query, enum swo_migration_answer *answer,
+	char reason[SWO_REASON_MAX + 1], struct swo_error *err)
+{
+	static_assert(SWO_REASON_MAX == WIRE_TEXT_MAX, "a reason is a text of the wire");
+	struct swo_security security = {0};
+	struct ask ask = {.security = &security};
+
+	reason[0] = 0;
+	if (check_query(query, err))
+		return -1;
+	security.insecure = query->insecure;
+	if (query->tls && query->tls->creds[0] &&
+		swo_tls_creds_load(query->tls, false, &security.tls, err))
+		return -1;
+	ask.uri = query->uri;
+	ask.deadline_ms = query->deadline_ms;
+	ask.ticket.nonce = query->nonce;
+	memcpy(ask.ticket.id, query->id, WIRE_ID_LEN);
+	struct swo_error why = {0};
+	int word = migration_ask(&ask, reason, &why);
+
+	swo_tls_creds_free(security.tls);
+	switch (word) {
+	case WIRE_STARTED:
+		*answer = SWO_ANSWER_STARTED;
+		return 0;
+	case WIRE_STARTING:
+		*answer = SWO_ANSWER_STARTING;
+		return 0;
+	case WIRE_REFUSED:
+		*answer = SWO_ANSWER_REFUSED;
+		return 0;
+	default:
+		*answer = SWO_ANSWER_NONE;
+		snprintf(reason, SWO_REASON_MAX + 1, "%s", why.text);
+		return 0;
+	}
 }

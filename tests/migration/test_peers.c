@@ -340,6 +340,64 @@ static void a_go_with_another_nonce_is_refused(void **state)
 	close_play(&play);
 }
 
+static void a_query_of_another_process_gets_the_targets_answer(void **state)
+{
+	(void)state;
+	static struct play play;
+	char reason[SWO_REASON_MAX + 1];
+	enum swo_migration_answer answer;
+	struct swo_error err = {0};
+
+	open_target(&play);
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	struct swo_migration_query query = {.size = sizeof(query),
+		.uri = play.uri,
+		.id = id,
+		.nonce = play.ticket.nonce ^ 1,
+		.deadline_ms = 5000};
+
+	/* Not this migration's: no answer, and nothing changes. */
+	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
+	assert_int_equal(answer, SWO_ANSWER_NONE);
+	assert_true(reason[0] != 0);
+	query.nonce = play.ticket.nonce;
+	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
+	assert_int_equal(answer, SWO_ANSWER_REFUSED);
+	close_play(&play);
+
+	/* Nobody listens any more. */
+	query.deadline_ms = 100;
+	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
+	assert_int_equal(answer, SWO_ANSWER_NONE);
+}
+
+static void a_query_that_lacks_something_is_invalid(void **state)
+{
+	(void)state;
+	const struct swo_migration_query good = {.size = sizeof(good),
+		.uri = "unix:/nonexistent/socket",
+		.id = "00000000-0000-4000-8000-000000000001",
+		.nonce = 1,
+		.deadline_ms = 100};
+	struct swo_migration_query bad[5] = {good, good, good, good, good};
+	char reason[SWO_REASON_MAX + 1];
+	enum swo_migration_answer answer;
+
+	bad[0].size--;
+	bad[1].uri = NULL;
+	bad[2].id = NULL;
+	bad[3].id = "short";
+	bad[4].nonce = 0;
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
+		struct swo_error err = {0};
+
+		assert_int_equal(swo_migration_query(&bad[i], &answer, reason, &err), -1);
+		assert_int_equal(err.code, SWO_E_INVALID);
+	}
+}
+
 static void a_ready_target_outlives_its_connection_and_refuses_when_asked(void **state)
 {
 	(void)state;
@@ -652,6 +710,8 @@ int main(void)
 			a_truncated_device_stream_is_refused_before_the_device_sees_its_end),
 		cmocka_unit_test(a_ready_target_starts_on_go_only_and_answers_a_second_go_alike),
 		cmocka_unit_test(a_go_with_another_nonce_is_refused),
+		cmocka_unit_test(a_query_of_another_process_gets_the_targets_answer),
+		cmocka_unit_test(a_query_that_lacks_something_is_invalid),
 		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_when_asked),
 		cmocka_unit_test(a_ready_target_refuses_when_go_never_comes),
 		cmocka_unit_test(strangers_do_not_disturb_a_waiting_target),
