@@ -5,6 +5,7 @@
  */
 #include "patterns.h"
 
+#include "base/state_names.h"
 #include "device/core/vfio_abi.h"
 
 #include <string.h>
@@ -108,8 +109,7 @@ bool pattern_leaves_p2p(uint32_t from, uint32_t to)
 
 const char *pattern_state_name(uint32_t state)
 {
-	static const char *const names[] = {"ERROR", "STOP", "RUNNING", "STOP_COPY", "RESUMING",
-		"RUNNING_P2P", "PRE_COPY", "PRE_COPY_P2P"};
+	static const char *const names[] = STATE_NAMES;
 
 	return state < sizeof(names) / sizeof(*names) ? names[state] : "?";
 }

@@ -4,18 +4,11 @@
  */
 #include "switchover/vfio.h"
 
+#include "base/state_names.h"
+
 #include <string.h>
 
-static const char *const names[SWO_DEVICE_STATES] = {
-	[SWO_DEVICE_ERROR] = "ERROR",
-	[SWO_DEVICE_STOP] = "STOP",
-	[SWO_DEVICE_RUNNING] = "RUNNING",
-	[SWO_DEVICE_STOP_COPY] = "STOP_COPY",
-	[SWO_DEVICE_RESUMING] = "RESUMING",
-	[SWO_DEVICE_RUNNING_P2P] = "RUNNING_P2P",
-	[SWO_DEVICE_PRE_COPY] = "PRE_COPY",
-	[SWO_DEVICE_PRE_COPY_P2P] = "PRE_COPY_P2P",
-};
+static const char *const names[SWO_DEVICE_STATES] = STATE_NAMES;
 
 const char *swo_device_state_name(enum swo_device_state state)
 {

@@ -5,16 +5,9 @@
  */
 #include "internal.h"
 
-static const char *const names[SVF_STATES] = {
-	[SVF_ERROR] = "ERROR",
-	[SVF_STOP] = "STOP",
-	[SVF_RUNNING] = "RUNNING",
-	[SVF_STOP_COPY] = "STOP_COPY",
-	[SVF_RESUMING] = "RESUMING",
-	[SVF_RUNNING_P2P] = "RUNNING_P2P",
-	[SVF_PRE_COPY] = "PRE_COPY",
-	[SVF_PRE_COPY_P2P] = "PRE_COPY_P2P",
-};
+#include "base/state_names.h"
+
+static const char *const names[SVF_STATES] = STATE_NAMES;
 
 const char *svf_state_name(unsigned state)
 {

@@ -5,6 +5,7 @@
  */
 #include "internal.h"
 
+#include <linux/vfio.h>
 #include <string.h>
 
 void pci_complain(struct vmm_pci_function *fn, const struct swo_error *err)
@@ -38,8 +39,8 @@ uint32_t pci_config_read(struct vmm_pci_function *fn, unsigned at, unsigned len)
 	struct swo_error err;
 
 	memset(bytes, 0xff, sizeof(bytes));
-	if (!is_ours(fn, at, len) &&
-		fn->ops->region_read(fn->self, VFIO_PCI_CONFIG_REGION, at, bytes, len, &err)) {
+	if (!is_ours(fn, at, len) && fn->ops->region_read(fn->self, VFIO_PCI_CONFIG_REGION_INDEX,
+					     at, bytes, len, &err)) {
 		pci_complain(fn, &err);
 		memset(bytes, 0xff, sizeof(bytes));
 	}
@@ -56,7 +57,7 @@ uint32_t pci_config_read(struct vmm_pci_function *fn, unsigned at, unsigned len)
 int pci_config_push(struct vmm_pci_function *fn, unsigned at, unsigned len, struct swo_error *err)
 {
 	return fn->ops->region_write(
-		fn->self, VFIO_PCI_CONFIG_REGION, at, fn->shadow + at, len, false, err);
+		fn->self, VFIO_PCI_CONFIG_REGION_INDEX, at, fn->shadow + at, len, false, err);
 }
 
 /* Applies a write to the shadow; `bytes` is then what is written to the device. */
@@ -98,8 +99,8 @@ void pci_config_write(struct vmm_pci_function *fn, unsigned at, uint32_t value, 
 	bool changed = take_over(fn, at, bytes, len, &tell);
 
 	if (fn->kind == PCI_KIND_DEVICE) {
-		if (tell && fn->ops->region_write(
-				    fn->self, VFIO_PCI_CONFIG_REGION, at, bytes, len, false, &err))
+		if (tell && fn->ops->region_write(fn->self, VFIO_PCI_CONFIG_REGION_INDEX, at, bytes,
+				    len, false, &err))
 			pci_complain(fn, &err);
 		if (changed && (touches(at, len, PCI_COMMAND, 2) ||
 				       touches(at, len, PCI_BAR(0), 4 * PCI_BARS)))

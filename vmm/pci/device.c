@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <linux/vfio.h>
 #include <string.h>
 
 #define BAR_SIZE_MAX (UINT64_C(1) << 32) /* more would not fit below 4 GiB anyway */
@@ -18,14 +19,14 @@ static int read_config(struct vmm_pci_function *fn, struct swo_error *err)
 {
 	struct swo_region_info info;
 
-	if (fn->ops->region_info(fn->self, VFIO_PCI_CONFIG_REGION, &info, err))
+	if (fn->ops->region_info(fn->self, VFIO_PCI_CONFIG_REGION_INDEX, &info, err))
 		return -1;
 	if (info.size < PCI_CONFIG_SIZE)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
 			"device %s: configuration space of %llu bytes; not a PCI device", fn->id,
 			(unsigned long long)info.size);
 	if (fn->ops->region_read(
-		    fn->self, VFIO_PCI_CONFIG_REGION, 0, fn->shadow, PCI_CONFIG_SIZE, err))
+		    fn->self, VFIO_PCI_CONFIG_REGION_INDEX, 0, fn->shadow, PCI_CONFIG_SIZE, err))
 		return -1;
 	if (fn->shadow[PCI_HEADER_TYPE] & ~PCI_HEADER_MULTI)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
@@ -51,7 +52,7 @@ static void find_mappable(struct vmm_pci_function *fn, unsigned index, uint32_t 
 	struct swo_error err;
 	int fd;
 
-	if (!(flags & VFIO_REGION_FLAG_MMAP) || !fn->ops->region_fd)
+	if (!(flags & VFIO_REGION_INFO_FLAG_MMAP) || !fn->ops->region_fd)
 		return;
 	if (fn->ops->region_fd(fn->self, index, &fd, &offset, &from, &size, &err)) {
 		if (err.code != SWO_E_UNSUPPORTED)
@@ -116,7 +117,7 @@ static int probe_msix(struct vmm_pci_function *fn, uint8_t cap, struct swo_error
 	unsigned count = (pci_get(fn->shadow, cap + PCI_MSIX_FLAGS, 2) & PCI_MSIX_COUNT) + 1;
 	struct swo_irq_info irq;
 
-	if (fn->ops->irq_info(fn->self, VFIO_PCI_MSIX_IRQ, &irq, err))
+	if (fn->ops->irq_info(fn->self, VFIO_PCI_MSIX_IRQ_INDEX, &irq, err))
 		return -1;
 	msix->table_bar = table & PCI_MSIX_BIR;
 	msix->pba_bar = pba & PCI_MSIX_BIR;

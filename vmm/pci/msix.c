@@ -6,6 +6,7 @@
 #include "internal.h"
 
 #include <errno.h>
+#include <linux/vfio.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -65,7 +66,7 @@ int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err)
 			return -1;
 		fds[v] = msix->vectors[v].eventfd;
 	}
-	return fn->ops->set_irqs(fn->self, VFIO_PCI_MSIX_IRQ, 0, fds, msix->count, err);
+	return fn->ops->set_irqs(fn->self, VFIO_PCI_MSIX_IRQ_INDEX, 0, fds, msix->count, err);
 }
 
 void pci_msix_free(struct vmm_pci_function *fn)

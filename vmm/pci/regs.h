@@ -64,11 +64,4 @@
 #define PCI_MSIX_ENTRY	 16 /* bytes: address low, high, data, control */
 #define PCI_MSIX_MASKED	 0x1
 
-/* linux/vfio.h: VFIO_PCI_*_REGION_INDEX, VFIO_PCI_*_IRQ_INDEX, VFIO_REGION_INFO_FLAG_*. */
-#define VFIO_PCI_CONFIG_REGION 7
-#define VFIO_PCI_MSIX_IRQ      2
-#define VFIO_REGION_FLAG_READ  1
-#define VFIO_REGION_FLAG_WRITE 2
-#define VFIO_REGION_FLAG_MMAP  4
-
 #endif
