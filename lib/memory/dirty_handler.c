@@ -5,6 +5,7 @@
  * Linux 5.19 (write protection of shared memory, pages not yet there included).
  */
 #include "dirty_native.h"
+#include "uffd.h"
 #include "uffd_abi.h"
 
 #include <errno.h>

@@ -1,21 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dirty_native.h - what the two ways to log writes through our own mapping share:
- * a userfaultfd on all regions. dirty_scan.c asks the kernel which pages lost
- * their protection; dirty_handler.c has a thread that takes each fault.
+ * dirty_native.h - the two ways to log writes through our own mapping; dirty_native.c chooses.
  */
 #ifndef MEMORY_DIRTY_NATIVE_H
 #define MEMORY_DIRTY_NATIVE_H
 
 #include "ram.h"
-
-/* A userfaultfd with these features, or -1 and *err (SWO_E_UNSUPPORTED: not in this kernel). */
-int memory_uffd_open(uint64_t features, struct swo_error *err);
-int memory_uffd_register(int uffd, struct swo_ram *ram, struct swo_error *err);
-/* Also takes off all protection and wakes who waits in a fault. */
-void memory_uffd_unregister(int uffd, struct swo_ram *ram);
-/* Protects or releases [host, host + len); release wakes the writer. 0 or an errno. */
-int memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
 
 int memory_dirty_scan_new(struct swo_ram *ram, struct swo_dirty_source *out, struct swo_error *err);
 int memory_dirty_handler_new(

@@ -5,6 +5,7 @@
  * and PAGEMAP_SCAN lists the lifted pages and protects them again. Linux 6.7.
  */
 #include "dirty_native.h"
+#include "uffd.h"
 #include "uffd_abi.h"
 
 #include <errno.h>

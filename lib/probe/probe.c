@@ -15,13 +15,6 @@ const char *swo_verdict_name(enum swo_verdict verdict)
 	return (unsigned)verdict < SWO_ARRAY_SIZE(names) ? names[verdict] : "unknown";
 }
 
-const char *swo_sharing_name(enum swo_sharing sharing)
-{
-	static const char *const names[] = {"unknown", "independent", "partly", "serialised"};
-
-	return (unsigned)sharing < SWO_ARRAY_SIZE(names) ? names[sharing] : "unknown";
-}
-
 /* Describing */
 
 int swo_probe_describe(

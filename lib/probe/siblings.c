@@ -9,6 +9,13 @@
 #include <stdlib.h>
 #include <string.h>
 
+const char *swo_sharing_name(enum swo_sharing sharing)
+{
+	static const char *const names[] = {"unknown", "independent", "partly", "serialised"};
+
+	return (unsigned)sharing < SWO_ARRAY_SIZE(names) ? names[sharing] : "unknown";
+}
+
 /* Shorter than this, the clock and the scheduler decide. */
 #define LEAST_NS UINT64_C(2000000)
 

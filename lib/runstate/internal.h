@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * internal.h - how registrations are kept: one list of places, ordered by
- * (depth, rank, registration). Shared by the list (handlers.c) and the passes
- * over it (change.c).
+ * (depth, rank, registration). For runstate.c and its tests.
  */
 #ifndef RUNSTATE_INTERNAL_H
 #define RUNSTATE_INTERNAL_H
@@ -59,10 +58,5 @@ struct swo_runstate {
 	bool running;
 	enum swo_run_state to;
 };
-
-/* Joins a launched handler that is being removed, and logs its error. Mutex held. */
-void swo_runstate_join_removed(struct swo_runstate *rs, struct swo_handler *handler);
-/* Frees what was removed, unless a change still walks the list. Mutex held. */
-void swo_runstate_reap(struct swo_runstate *rs);
 
 #endif

@@ -145,15 +145,3 @@ uint64_t svf_next(const struct svf *dev)
 		next = svf_min(next, dev->load.engine.grant_end);
 	return next;
 }
-
-uint64_t svf_grant_end(
-	struct svf *dev, enum svf_lane lane, uint64_t start, uint64_t bytes, uint64_t rate)
-{
-	const struct svf_config *c = &dev->config;
-	/* bytes <= SVF_GRANT, so that the product fits */
-	uint64_t duration = bytes * SECOND / rate;
-
-	if (c->ops->reserve)
-		return c->ops->reserve(c->opaque, lane, start, duration);
-	return start + duration;
-}

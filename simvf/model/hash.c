@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
  * hash.c - the stream's checksum: 64-bit words in four independent lanes, so that it runs near
- * memory speed without special instructions.
+ * memory speed without special instructions. Also the hash by which two devices are compared.
  */
 #include "internal.h"
 
@@ -35,4 +35,14 @@ uint64_t svf_record_checksum(const struct svf_record *record, const void *payloa
 	uint64_t sum = svf_hash(SVF_KIND, record, offsetof(struct svf_record, checksum));
 
 	return svf_hash(sum, payload, record->length);
+}
+
+uint64_t svf_state_hash(const struct svf *dev)
+{
+	const uint64_t *inbox = dev->inbox_still;
+	uint64_t hash = svf_hash(dev->seed, &dev->regs, sizeof(dev->regs));
+
+	hash = svf_hash(hash, inbox, sizeof(dev->inbox_still));
+	hash = svf_chain(hash, dev->version_sum);
+	return svf_chain(hash, dev->blocks);
 }

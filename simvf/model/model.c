@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only */
 /*
- * model.c - creates and resets the device, and computes the hash by which two devices are
- * compared.
+ * model.c - creates and resets the device.
  */
 #include "internal.h"
 
@@ -55,16 +54,6 @@ void svf_reset(struct svf *dev, uint64_t now)
 	svf_blocks_fresh(dev);
 	svf_engines_start(dev, now);
 	dev->stats.resets++;
-}
-
-uint64_t svf_state_hash(const struct svf *dev)
-{
-	const uint64_t *inbox = dev->inbox_still;
-	uint64_t hash = svf_hash(dev->seed, &dev->regs, sizeof(dev->regs));
-
-	hash = svf_hash(hash, inbox, sizeof(dev->inbox_still));
-	hash = svf_chain(hash, dev->version_sum);
-	return svf_chain(hash, dev->blocks);
 }
 
 void svf_reset_stats(struct svf *dev)

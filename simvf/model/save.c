@@ -21,6 +21,18 @@ void svf_save_close(struct svf *dev)
 }
 
 /* The bytes that the stream still has at present, the half-read record included. */
+uint64_t svf_grant_end(
+	struct svf *dev, enum svf_lane lane, uint64_t start, uint64_t bytes, uint64_t rate)
+{
+	const struct svf_config *c = &dev->config;
+	/* bytes <= SVF_GRANT, so that the product fits */
+	uint64_t duration = bytes * UINT64_C(1000000000) / rate;
+
+	if (c->ops->reserve)
+		return c->ops->reserve(c->opaque, lane, start, duration);
+	return start + duration;
+}
+
 static uint64_t pending(const struct svf *dev)
 {
 	const struct svf_save *s = &dev->save;

@@ -41,28 +41,6 @@ void srv_conn_accept(struct srv *s)
 	swo_vu_caps_init(&c->peer);
 }
 
-void srv_conn_drop(struct srv *s)
-{
-	struct srv_conn *c = &s->conn;
-
-	swo_close_fd(&c->fd);
-	swo_close_fd(&c->twin);
-	srv_message_free(c->in);
-	while (c->deferred) {
-		struct srv_message *m = c->deferred;
-
-		c->deferred = m->next;
-		srv_message_free(m);
-	}
-	free(c->reply);
-	srv_conn_init(c);
-	srv_message_free(s->op.message);
-	s->op = (struct srv_op){0};
-	srv_dma_drop(s);
-	srv_irqs_drop(s);
-	svf_log_stop(s->dev);
-}
-
 /* 1: some bytes came; 0: none now; -1: the end. */
 static int receive_some(struct srv_conn *c, void *buf, size_t len, size_t *got)
 {

@@ -12,6 +12,28 @@
 
 #define IN_A_ROW 64 /* messages before timers and the control socket get a turn */
 
+void srv_conn_drop(struct srv *s)
+{
+	struct srv_conn *c = &s->conn;
+
+	swo_close_fd(&c->fd);
+	swo_close_fd(&c->twin);
+	srv_message_free(c->in);
+	while (c->deferred) {
+		struct srv_message *m = c->deferred;
+
+		c->deferred = m->next;
+		srv_message_free(m);
+	}
+	free(c->reply);
+	srv_conn_init(c);
+	srv_message_free(s->op.message);
+	s->op = (struct srv_op){0};
+	srv_dma_drop(s);
+	srv_irqs_drop(s);
+	svf_log_stop(s->dev);
+}
+
 static volatile sig_atomic_t told_to_end;
 static sigset_t waiting_mask;
 

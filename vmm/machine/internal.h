@@ -52,9 +52,6 @@ struct vmm_machine {
 	bool changing; /* a migration is being set up or freed */
 };
 
-/* machine.c */
-void machine_event(struct vmm_machine *m, const char *name, json_t *data);
-
 /* device.c */
 int machine_devices_connect(
 	struct vmm_machine *m, const struct vmm_device_config *configs, struct swo_error *err);
@@ -64,12 +61,15 @@ int machine_devices_follow(
 	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err);
 int machine_handlers_add(struct vmm_machine *m, struct swo_error *err);
 
-/* run.c */
+/* machine.c */
 /* struct vmm_bus.failed */
 void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why);
-/* Both with run_lock held; halt: of a VM that runs. */
-int machine_start(struct vmm_machine *m, enum swo_on_error on_error, struct swo_error *err);
 
+/* run.c */
+void machine_event(struct vmm_machine *m, const char *name, json_t *data);
+bool machine_is_running(struct vmm_machine *m);
+/* Both with run_lock held; halt of a VM that runs. */
+int machine_start(struct vmm_machine *m, enum swo_on_error on_error, struct swo_error *err);
 int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_error on_error,
 	struct swo_error *err);
 

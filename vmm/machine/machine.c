@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * machine.c - creates and frees a machine.
+ * machine.c - putting a machine together, what is done with it by hand (stop, cont, quit), a vCPU
+ * that cannot go on, and taking it apart.
  */
 #include "internal.h"
 
@@ -15,14 +16,6 @@
 #define RAM_MIN	    (8 * MIB)
 #define RAM_MAX	    (UINT64_C(1) << 40)
 #define TEARDOWN_MS 10000
-
-void machine_event(struct vmm_machine *m, const char *name, json_t *data)
-{
-	if (m->config.event)
-		m->config.event(m->config.opaque, name, data);
-	else
-		json_decref(data);
-}
 
 static int check(const struct vmm_machine_config *config, struct swo_error *err)
 {
@@ -104,6 +97,44 @@ static void pio_write(void *opaque, uint16_t port, const void *data, unsigned le
 {
 	vmm_pci_pio_write(((struct vmm_machine *)opaque)->pci, port, data, len);
 }
+
+/* A vCPU that fails */
+
+static void fail(void *opaque)
+{
+	struct vmm_machine *m = opaque;
+	struct swo_error err;
+	int rc;
+
+	swo_log(SWO_LOG_ERROR, "%s: %s", m->name, m->fail_text);
+	/* A failed VM must not be migrated. */
+	if (vmm_machine_cancel(m, &err))
+		swo_log(SWO_LOG_DEBUG, "%s", err.text);
+	pthread_mutex_lock(&m->run_lock);
+	if (machine_is_running(m))
+		rc = machine_halt(m, SWO_RUN_STATE_INTERNAL_ERROR, SWO_ON_ERROR_CONTINUE, &err);
+	else
+		rc = swo_runstate_change(
+			m->runstate, SWO_RUN_STATE_INTERNAL_ERROR, SWO_ON_ERROR_CONTINUE, &err);
+	if (rc)
+		swo_log(SWO_LOG_ERROR, "%s: %s", m->name, err.text);
+	pthread_mutex_unlock(&m->run_lock);
+}
+
+/* Called by a vCPU's thread, which cannot wait for itself. */
+void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why)
+{
+	struct vmm_machine *m = opaque;
+
+	if (atomic_exchange(&m->failing, true))
+		return;
+	snprintf(m->fail_text, sizeof(m->fail_text), "vCPU %u failed: %s", vcpu, why);
+	m->fail_job.fn = fail;
+	m->fail_job.opaque = m;
+	swo_worker_submit(m->worker, &m->fail_job);
+}
+
+/* The parts */
 
 static int make_board(struct vmm_machine *m, struct swo_error *err)
 {
@@ -191,6 +222,79 @@ int vmm_machine_launch(struct vmm_machine *m, struct swo_error *err)
 
 	pthread_mutex_unlock(&m->run_lock);
 	return rc;
+}
+
+/* By hand */
+
+static int stop_refused(struct vmm_machine *m, struct swo_error *err)
+{
+	struct swo_migration_info info;
+
+	if (vmm_machine_migration_info(m, &info) && info.status == SWO_MIGRATION_DEVICE)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"a switchover is in progress; stop the VM on the host where it runs afterwards");
+	return 0;
+}
+
+int vmm_machine_stop(struct vmm_machine *m, struct swo_error *err)
+{
+	int rc = 0;
+
+	if (stop_refused(m, err))
+		return -1;
+	pthread_mutex_lock(&m->run_lock);
+	if (machine_is_running(m)) {
+		rc = machine_halt(m, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, err);
+		if (rc && !machine_is_running(m))
+			swo_error_prefix(err, "the VM is paused, with an error");
+	} else {
+		rc = stop_refused(m, err);
+	}
+	pthread_mutex_unlock(&m->run_lock);
+	return rc;
+}
+
+int vmm_machine_cont(struct vmm_machine *m, struct swo_error *err)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&m->run_lock);
+	if (!machine_is_running(m)) {
+		rc = machine_may_cont(m, err);
+		if (!rc && machine_start(m, SWO_ON_ERROR_ROLLBACK, err))
+			rc = swo_error_prefix(err, "the VM stays stopped");
+	}
+	pthread_mutex_unlock(&m->run_lock);
+	return rc;
+}
+
+/* The end */
+
+static int quit_refused(struct vmm_machine *m, struct swo_error *err)
+{
+	struct swo_migration_info info;
+	bool is_source;
+
+	pthread_mutex_lock(&m->lock);
+	is_source = m->is_source && machine_is_migrating(m);
+	pthread_mutex_unlock(&m->lock);
+	if (!is_source || !vmm_machine_migration_info(m, &info) || !info.committed)
+		return 0;
+	return swo_error_set(err, SWO_E_STATE, 0,
+		"migration %s is past its point of no return and in doubt (%s): this may be the only "
+		"copy of the VM; resolve it with x-migrate-resolve, or quit with force",
+		info.id, swo_migration_status_name(info.status));
+}
+
+int vmm_machine_quit(struct vmm_machine *m, bool force, struct swo_error *err)
+{
+	const uint64_t one = 1;
+
+	if (!force && quit_refused(m, err))
+		return -1;
+	if (write(m->quit_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		return swo_error_set(err, SWO_E_IO, errno, "quit");
+	return 0;
 }
 
 /* In the order of use: a thread that may use an object ends before it is freed. */

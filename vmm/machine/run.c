@@ -1,20 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * run.c - starting and stopping by hand: stop, cont, quit, a vCPU that fails; and the queries
- * of a stopped VM.
+ * run.c - starting and stopping the guest, and what can be queried of a VM that stands still.
  */
 #include "internal.h"
 
-#include <errno.h>
-#include <stdio.h>
-#include <string.h>
-#include <unistd.h>
-
 #define PAUSE_MS 10000
 
-static bool is_running(struct vmm_machine *m)
+bool machine_is_running(struct vmm_machine *m)
 {
 	return swo_runstate_get(m->runstate) == SWO_RUN_STATE_RUNNING;
+}
+
+void machine_event(struct vmm_machine *m, const char *name, json_t *data)
+{
+	if (m->config.event)
+		m->config.event(m->config.opaque, name, data);
+	else
+		json_decref(data);
 }
 
 /* Only changes that belong to a migration are recorded in its timeline. */
@@ -33,7 +35,7 @@ int machine_start(struct vmm_machine *m, enum swo_on_error on_error, struct swo_
 {
 	int rc = swo_runstate_change(m->runstate, SWO_RUN_STATE_RUNNING, on_error, err);
 
-	if (!is_running(m))
+	if (!machine_is_running(m))
 		return -1;
 	uint64_t from = swo_now_ns();
 
@@ -57,121 +59,12 @@ int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_er
 
 	int rc = swo_runstate_change(m->runstate, state, on_error, err);
 
-	if (is_running(m)) {
+	if (machine_is_running(m)) {
 		vmm_accel_resume(m->accel);
 		return -1;
 	}
 	machine_event(m, "STOP", NULL);
 	return rc;
-}
-
-/* By hand */
-
-static int stop_refused(struct vmm_machine *m, struct swo_error *err)
-{
-	struct swo_migration_info info;
-
-	if (vmm_machine_migration_info(m, &info) && info.status == SWO_MIGRATION_DEVICE)
-		return swo_error_set(err, SWO_E_STATE, 0,
-			"a switchover is in progress; stop the VM on the host where it runs afterwards");
-	return 0;
-}
-
-int vmm_machine_stop(struct vmm_machine *m, struct swo_error *err)
-{
-	int rc = 0;
-
-	if (stop_refused(m, err))
-		return -1;
-	pthread_mutex_lock(&m->run_lock);
-	if (is_running(m)) {
-		rc = machine_halt(m, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, err);
-		if (rc && !is_running(m))
-			swo_error_prefix(err, "the VM is paused, with an error");
-	} else {
-		rc = stop_refused(m, err);
-	}
-	pthread_mutex_unlock(&m->run_lock);
-	return rc;
-}
-
-int vmm_machine_cont(struct vmm_machine *m, struct swo_error *err)
-{
-	int rc = 0;
-
-	pthread_mutex_lock(&m->run_lock);
-	if (!is_running(m)) {
-		rc = machine_may_cont(m, err);
-		if (!rc && machine_start(m, SWO_ON_ERROR_ROLLBACK, err))
-			rc = swo_error_prefix(err, "the VM stays stopped");
-	}
-	pthread_mutex_unlock(&m->run_lock);
-	return rc;
-}
-
-/* A vCPU that fails */
-
-static void fail(void *opaque)
-{
-	struct vmm_machine *m = opaque;
-	struct swo_error err;
-	int rc;
-
-	swo_log(SWO_LOG_ERROR, "%s: %s", m->name, m->fail_text);
-	/* A failed VM must not be migrated. */
-	if (vmm_machine_cancel(m, &err))
-		swo_log(SWO_LOG_DEBUG, "%s", err.text);
-	pthread_mutex_lock(&m->run_lock);
-	if (is_running(m))
-		rc = machine_halt(m, SWO_RUN_STATE_INTERNAL_ERROR, SWO_ON_ERROR_CONTINUE, &err);
-	else
-		rc = swo_runstate_change(
-			m->runstate, SWO_RUN_STATE_INTERNAL_ERROR, SWO_ON_ERROR_CONTINUE, &err);
-	if (rc)
-		swo_log(SWO_LOG_ERROR, "%s: %s", m->name, err.text);
-	pthread_mutex_unlock(&m->run_lock);
-}
-
-/* Called by a vCPU's thread, which cannot wait for itself. */
-void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why)
-{
-	struct vmm_machine *m = opaque;
-
-	if (atomic_exchange(&m->failing, true))
-		return;
-	snprintf(m->fail_text, sizeof(m->fail_text), "vCPU %u failed: %s", vcpu, why);
-	m->fail_job.fn = fail;
-	m->fail_job.opaque = m;
-	swo_worker_submit(m->worker, &m->fail_job);
-}
-
-/* The end */
-
-static int quit_refused(struct vmm_machine *m, struct swo_error *err)
-{
-	struct swo_migration_info info;
-	bool is_source;
-
-	pthread_mutex_lock(&m->lock);
-	is_source = m->is_source && machine_is_migrating(m);
-	pthread_mutex_unlock(&m->lock);
-	if (!is_source || !vmm_machine_migration_info(m, &info) || !info.committed)
-		return 0;
-	return swo_error_set(err, SWO_E_STATE, 0,
-		"migration %s is past its point of no return and in doubt (%s): this may be the only "
-		"copy of the VM; resolve it with x-migrate-resolve, or quit with force",
-		info.id, swo_migration_status_name(info.status));
-}
-
-int vmm_machine_quit(struct vmm_machine *m, bool force, struct swo_error *err)
-{
-	const uint64_t one = 1;
-
-	if (!force && quit_refused(m, err))
-		return -1;
-	if (write(m->quit_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		return swo_error_set(err, SWO_E_IO, errno, "quit");
-	return 0;
 }
 
 /* Queries */
@@ -184,7 +77,7 @@ int vmm_machine_guest_stats(
 
 static int check_still(struct vmm_machine *m, struct swo_error *err)
 {
-	if (is_running(m))
+	if (machine_is_running(m))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"the VM is running and changes its RAM; stop it first");
 	if (swo_ram_is_gone(m->ram))

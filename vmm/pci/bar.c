@@ -11,14 +11,6 @@
 
 #define PORT_WINDOW (UINT64_C(1) << 20) /* granularity of a bridge's memory window */
 
-uint64_t pci_bar_address(const struct vmm_pci_function *fn, unsigned bar)
-{
-	uint64_t low = pci_get(fn->shadow, PCI_BAR(bar), 4) & ~(uint32_t)PCI_BAR_FLAGS;
-	uint64_t high = fn->bar[bar].wide ? pci_get(fn->shadow, PCI_BAR(bar + 1), 4) : 0;
-
-	return high << 32 | low;
-}
-
 void pci_bar_set_address(struct vmm_pci_function *fn, unsigned bar, uint64_t address)
 {
 	uint32_t flags = pci_get(fn->shadow, PCI_BAR(bar), 4) & PCI_BAR_FLAGS;

@@ -8,13 +8,6 @@
 #include <linux/vfio.h>
 #include <string.h>
 
-void pci_complain(struct vmm_pci_function *fn, const struct swo_error *err)
-{
-	if (!atomic_exchange(&fn->complained, true))
-		swo_log(SWO_LOG_WARN, "device %s: accesses of the guest fail: %s", fn->id,
-			err->text);
-}
-
 static bool is_ours(const struct vmm_pci_function *fn, unsigned at, unsigned len)
 {
 	for (unsigned i = at; i < at + len; i++)
@@ -52,12 +45,6 @@ uint32_t pci_config_read(struct vmm_pci_function *fn, unsigned at, unsigned len)
 	if (at <= PCI_HEADER_TYPE && at + len > PCI_HEADER_TYPE && has_siblings(fn))
 		bytes[PCI_HEADER_TYPE - at] |= PCI_HEADER_MULTI;
 	return pci_get(bytes, 0, len);
-}
-
-int pci_config_push(struct vmm_pci_function *fn, unsigned at, unsigned len, struct swo_error *err)
-{
-	return fn->ops->region_write(
-		fn->self, VFIO_PCI_CONFIG_REGION_INDEX, at, fn->shadow + at, len, false, err);
 }
 
 /* Applies a write to the shadow; `bytes` is then what is written to the device. */

@@ -203,3 +203,16 @@ int pci_device_probe(struct vmm_pci_function *fn, struct swo_error *err)
 	pci_map_init(fn);
 	return pci_msix_init(fn, err);
 }
+
+int pci_config_push(struct vmm_pci_function *fn, unsigned at, unsigned len, struct swo_error *err)
+{
+	return fn->ops->region_write(
+		fn->self, VFIO_PCI_CONFIG_REGION_INDEX, at, fn->shadow + at, len, false, err);
+}
+
+void pci_complain(struct vmm_pci_function *fn, const struct swo_error *err)
+{
+	if (!atomic_exchange(&fn->complained, true))
+		swo_log(SWO_LOG_WARN, "device %s: accesses of the guest fail: %s", fn->id,
+			err->text);
+}

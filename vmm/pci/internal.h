@@ -136,11 +136,27 @@ static inline void pci_put(uint8_t *config, unsigned at, uint32_t value, unsigne
 		config[at + i] = (uint8_t)(value >> 8 * i);
 }
 
+/* The first device from fn on, which counts. */
+static inline struct vmm_pci_function *pci_next_device(struct vmm_pci_function *fn)
+{
+	while (fn && fn->kind != PCI_KIND_DEVICE)
+		fn = fn->next;
+	return fn;
+}
+
+/* As the shadow has it. */
+static inline uint64_t pci_bar_address(const struct vmm_pci_function *fn, unsigned bar)
+{
+	uint64_t low = pci_get(fn->shadow, PCI_BAR(bar), 4) & ~(uint32_t)PCI_BAR_FLAGS;
+	uint64_t high = fn->bar[bar].wide ? pci_get(fn->shadow, PCI_BAR(bar + 1), 4) : 0;
+
+	return high << 32 | low;
+}
+
 /* pci.c */
 struct vmm_pci_function *pci_function_new(
 	struct vmm_pci *pci, enum pci_kind kind, const char *id, struct swo_error *err);
 void pci_function_free(struct vmm_pci_function *fn);
-struct vmm_pci_function *pci_next_device(struct vmm_pci_function *fn); /* fn itself included */
 
 /* bridge.c */
 /* Of the host bridge, or of a root port. */
@@ -148,18 +164,17 @@ void pci_bridge_init_header(struct vmm_pci_function *fn);
 
 /* device.c: the device's properties, as it reports them */
 int pci_device_probe(struct vmm_pci_function *fn, struct swo_error *err);
-
-/* config.c */
-/* `at` and `len` are within one aligned double word. */
-uint32_t pci_config_read(struct vmm_pci_function *fn, unsigned at, unsigned len);
-void pci_config_write(struct vmm_pci_function *fn, unsigned at, uint32_t value, unsigned len);
 /* Writes part of the shadow to the device. */
 int pci_config_push(struct vmm_pci_function *fn, unsigned at, unsigned len, struct swo_error *err);
 /* Logs once that accesses to a device fail. */
 void pci_complain(struct vmm_pci_function *fn, const struct swo_error *err);
 
+/* config.c */
+/* `at` and `len` are within one aligned double word. */
+uint32_t pci_config_read(struct vmm_pci_function *fn, unsigned at, unsigned len);
+void pci_config_write(struct vmm_pci_function *fn, unsigned at, uint32_t value, unsigned len);
+
 /* bar.c: addresses, as in the shadow */
-uint64_t pci_bar_address(const struct vmm_pci_function *fn, unsigned bar);
 void pci_bar_set_address(struct vmm_pci_function *fn, unsigned bar, uint64_t address);
 int pci_bars_assign(struct vmm_pci *pci, struct swo_error *err);
 /* With the function's lock held: applies its BARs and PCI_COMMAND to windows and DMA maps. */

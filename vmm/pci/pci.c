@@ -55,13 +55,6 @@ void pci_function_free(struct vmm_pci_function *fn)
 	free(fn);
 }
 
-struct vmm_pci_function *pci_next_device(struct vmm_pci_function *fn)
-{
-	while (fn && fn->kind != PCI_KIND_DEVICE)
-		fn = fn->next;
-	return fn;
-}
-
 static void append(struct vmm_pci *pci, struct pci_bus *bus, struct vmm_pci_function *fn)
 {
 	bus->at[fn->slot][fn->function] = fn;

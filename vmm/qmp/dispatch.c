@@ -6,9 +6,11 @@
  */
 #include "internal.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static json_t *version(void)
 {
@@ -186,12 +188,34 @@ static json_t *run(const struct qmp_command *command, void *opaque, json_t *args
 	return qmp_reply(ret, NULL, id);
 }
 
+void qmp_wake(struct qmp_server *server)
+{
+	const uint64_t one = 1;
+
+	if (write(server->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
+		swo_log(SWO_LOG_ERROR, "QMP: cannot wake the server thread: %s", strerror(errno));
+}
+
+/* From the worker. */
+static void job_done(struct qmp_job *job)
+{
+	struct qmp_server *server = job->server;
+	struct qmp_job **at = &server->done;
+
+	pthread_mutex_lock(&server->mutex);
+	while (*at)
+		at = &(*at)->next;
+	*at = job;
+	qmp_wake(server);
+	pthread_mutex_unlock(&server->mutex);
+}
+
 static void run_job(void *opaque)
 {
 	struct qmp_job *job = opaque;
 
 	job->reply = run(job->command, job->server->config.opaque, job->args, job->id);
-	qmp_job_done(job);
+	job_done(job);
 }
 
 static json_t *begin_job(struct qmp_server *server, struct qmp_client *client,

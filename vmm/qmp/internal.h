@@ -55,6 +55,8 @@ struct qmp_server {
 };
 
 /* dispatch.c */
+/* Any thread: ends the wait of the server's thread. */
+void qmp_wake(struct qmp_server *server);
 json_t *qmp_greeting(void);
 /* The reply, or NULL if a job was started. */
 json_t *qmp_dispatch(struct qmp_server *server, struct qmp_client *client, json_t *message);
@@ -72,8 +74,5 @@ void qmp_client_write(struct qmp_client *client);
 void qmp_client_work(struct qmp_server *server, struct qmp_client *client);
 /* true if the client is finished and can be freed. */
 bool qmp_client_finished(const struct qmp_client *client);
-
-/* server.c */
-void qmp_job_done(struct qmp_job *job); /* from the worker */
 
 #endif

@@ -21,14 +21,6 @@
 #define STOP_FLUSH_MS 500
 #define STOP_JOBS_MS  60000
 
-static void wake(struct qmp_server *server)
-{
-	const uint64_t one = 1;
-
-	if (write(server->wake_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
-		swo_log(SWO_LOG_ERROR, "QMP: cannot wake the server thread: %s", strerror(errno));
-}
-
 /* From other threads */
 
 void qmp_server_event(struct qmp_server *server, const char *name, json_t *data)
@@ -56,20 +48,7 @@ void qmp_server_event(struct qmp_server *server, const char *name, json_t *data)
 	}
 	pthread_mutex_unlock(&server->mutex);
 	free(text);
-	wake(server);
-}
-
-void qmp_job_done(struct qmp_job *job)
-{
-	struct qmp_server *server = job->server;
-	struct qmp_job **at = &server->done;
-
-	pthread_mutex_lock(&server->mutex);
-	while (*at)
-		at = &(*at)->next;
-	*at = job;
-	wake(server);
-	pthread_mutex_unlock(&server->mutex);
+	qmp_wake(server);
 }
 
 /* The loop */
@@ -334,7 +313,7 @@ void qmp_server_stop(struct qmp_server *server)
 	pthread_mutex_lock(&server->mutex);
 	server->quit = true;
 	pthread_mutex_unlock(&server->mutex);
-	wake(server);
+	qmp_wake(server);
 	pthread_join(server->thread, NULL);
 	if (!swo_worker_idle_wait(server->config.worker, swo_deadline_ms(STOP_JOBS_MS))) {
 		swo_log(SWO_LOG_WARN, "QMP: a command hangs; leaking it with its client");
