@@ -210,6 +210,12 @@ int pki_issue(
 
 int pki_revoke(const struct pki *pki, const char *dir, unsigned char serial, struct swo_error *err)
 {
+	return pki_revoke_between(pki, dir, serial, -60, DAY_S, err);
+}
+
+int pki_revoke_between(const struct pki *pki, const char *dir, unsigned char serial, int from_s,
+	int to_s, struct swo_error *err)
+{
 	const time_t now = time(NULL);
 	gnutls_datum_t pem = {0};
 	gnutls_x509_crl_t crl;
@@ -219,9 +225,9 @@ int pki_revoke(const struct pki *pki, const char *dir, unsigned char serial, str
 		return failed(rc, "ca-crl.pem", err);
 	rc = gnutls_x509_crl_set_version(crl, 2);
 	if (!rc)
-		rc = gnutls_x509_crl_set_this_update(crl, now - 60);
+		rc = gnutls_x509_crl_set_this_update(crl, now + from_s);
 	if (!rc)
-		rc = gnutls_x509_crl_set_next_update(crl, now + DAY_S);
+		rc = gnutls_x509_crl_set_next_update(crl, now + to_s);
 	if (!rc)
 		rc = gnutls_x509_crl_set_number(crl, "\1", 1);
 	if (!rc)

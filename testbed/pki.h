@@ -28,6 +28,9 @@ int pki_issue(
 	const struct pki *pki, const char *dir, const struct pki_cert *cert, struct swo_error *err);
 /* DIR/ca-crl.pem, which revokes one serial. */
 int pki_revoke(const struct pki *pki, const char *dir, unsigned char serial, struct swo_error *err);
+/* The same, valid between these, seconds from now. */
+int pki_revoke_between(const struct pki *pki, const char *dir, unsigned char serial, int from_s,
+	int to_s, struct swo_error *err);
 
 /* All that both ends on this host need: a CA, a server for `host`, a client of this name. */
 int pki_write_x509(const char *dir, const char *host, const char *client, struct swo_error *err);

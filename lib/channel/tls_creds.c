@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #define FILE_MAX  (1 << 20)
@@ -25,12 +26,43 @@ void channel_tls_path(
 	snprintf(out, TLS_PATH_ROOM, "%s/%s", params->creds, file);
 }
 
-static bool exists(const struct swo_tls_params *params, const char *file)
+/* A link that leads nowhere is there, too. */
+static int exists(
+	const struct swo_tls_creds *creds, const char *file, bool *out, struct swo_error *err)
 {
-	char path[TLS_PATH_ROOM];
+	struct stat st;
 
-	channel_tls_path(params, file, path);
-	return !access(path, F_OK);
+	*out = !fstatat(creds->dir_fd, file, &st, AT_SYMLINK_NOFOLLOW);
+	if (*out || errno == ENOENT)
+		return 0;
+	return swo_error_set(err, SWO_E_INVALID, errno, "TLS credentials: cannot examine '%s/%s'",
+		creds->params.creds, file);
+}
+
+/* Whoever may write to it decides who is trusted. */
+static int check_owner(const char *path, const struct stat *st, struct swo_error *err)
+{
+	if (st->st_uid != geteuid() && st->st_uid != 0)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"TLS credentials: '%s' belongs to user %u; it must belong to user %u or to root",
+			path, (unsigned)st->st_uid, (unsigned)geteuid());
+	if (st->st_mode & 022)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"TLS credentials: others may write to '%s' (mode %04o); 'chmod go-w' it",
+			path, st->st_mode & 07777);
+	return 0;
+}
+
+/* Opened once: its files are looked for in what was checked. */
+static int open_dir(struct swo_tls_creds *creds, struct swo_error *err)
+{
+	struct stat st;
+
+	creds->dir_fd = open(creds->params.creds, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (creds->dir_fd < 0 || fstat(creds->dir_fd, &st))
+		return swo_error_set(err, SWO_E_INVALID, errno,
+			"TLS credentials: cannot open the directory '%s'", creds->params.creds);
+	return check_owner(creds->params.creds, &st, err);
 }
 
 /* Others may read it: then it is no secret. The owner's group may be meant to, if root made it. */
@@ -82,14 +114,15 @@ static int read_all(int fd, const char *path, gnutls_datum_t *out, struct swo_er
 }
 
 /* NUL-terminated beyond its size; wipe it. */
-static int read_file(const struct swo_tls_params *params, const char *file, bool secret,
+static int read_file(const struct swo_tls_creds *creds, const char *file, bool secret,
 	gnutls_datum_t *out, struct swo_error *err)
 {
 	char path[TLS_PATH_ROOM];
 	struct stat st;
 
-	channel_tls_path(params, file, path);
-	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+	channel_tls_path(&creds->params, file, path);
+	swo_autofd int fd =
+		openat(creds->dir_fd, file, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
 	if (fd < 0 || fstat(fd, &st))
 		return swo_error_set(
@@ -97,7 +130,7 @@ static int read_file(const struct swo_tls_params *params, const char *file, bool
 	if (!S_ISREG(st.st_mode))
 		return swo_error_set(
 			err, SWO_E_INVALID, 0, "TLS credentials: '%s' is not a file", path);
-	if (secret && check_secret(path, &st, err))
+	if ((secret && check_secret(path, &st, err)) || check_owner(path, &st, err))
 		return -1;
 	if (read_all(fd, path, out, err)) {
 		wipe(out);
@@ -115,25 +148,79 @@ static int bad_file(const struct swo_tls_params *params, const char *file, const
 
 /* X.509 */
 
+/* GnuTLS takes any list for what it says it is: signature and date are looked at here. */
+static int check_crl(struct swo_tls_creds *creds, const gnutls_datum_t *ca,
+	const gnutls_datum_t *pem, struct swo_error *err)
+{
+	static const char file[] = "ca-crl.pem";
+	gnutls_x509_crt_t *issuers = NULL;
+	gnutls_x509_crl_t *lists = NULL;
+	unsigned issuer_count = 0, count = 0, status = 0;
+	const char *why = NULL;
+	int rc = gnutls_x509_crt_list_import2(&issuers, &issuer_count, ca, GNUTLS_X509_FMT_PEM, 0);
+
+	if (rc >= 0)
+		rc = gnutls_x509_crl_list_import2(&lists, &count, pem, GNUTLS_X509_FMT_PEM, 0);
+	if (rc >= 0 && !count)
+		why = "there is no list in it";
+	for (unsigned i = 0; rc >= 0 && !why && i < count; i++) {
+		const time_t now = time(NULL), next = gnutls_x509_crl_get_next_update(lists[i]);
+
+		rc = gnutls_x509_crl_verify(lists[i], issuers, issuer_count, 0, &status);
+		/* What is out of date is said first: it is the usual case. */
+		if (next != (time_t)-1 && next < now)
+			why = "it has expired (nextUpdate): fetch the current list";
+		else if (gnutls_x509_crl_get_this_update(lists[i]) > now)
+			why = "it is of the future: is the clock right?";
+		else if (rc >= 0 && status)
+			why = "ca-cert.pem has not signed it";
+	}
+	for (unsigned i = 0; i < count; i++)
+		gnutls_x509_crl_deinit(lists[i]);
+	for (unsigned i = 0; i < issuer_count; i++)
+		gnutls_x509_crt_deinit(issuers[i]);
+	gnutls_free(lists);
+	gnutls_free(issuers);
+	if (!why && rc < 0)
+		why = gnutls_strerror(rc);
+	return why ? bad_file(&creds->params, file, why, err) : 0;
+}
+
+static int take_crl(struct swo_tls_creds *creds, const gnutls_datum_t *ca, struct swo_error *err)
+{
+	gnutls_datum_t pem = {0};
+	bool there;
+
+	if (exists(creds, "ca-crl.pem", &there, err))
+		return -1;
+	if (!there)
+		return 0;
+	if (read_file(creds, "ca-crl.pem", false, &pem, err))
+		return -1;
+	int rc = check_crl(creds, ca, &pem, err);
+
+	if (!rc && (rc = gnutls_certificate_set_x509_crl_mem(
+			    creds->x509, &pem, GNUTLS_X509_FMT_PEM)) < 0)
+		bad_file(&creds->params, "ca-crl.pem", gnutls_strerror(rc), err);
+	wipe(&pem);
+	return rc < 0 ? -1 : 0;
+}
+
 static int take_ca(struct swo_tls_creds *creds, struct swo_error *err)
 {
 	gnutls_datum_t pem = {0};
 
-	if (read_file(&creds->params, "ca-cert.pem", false, &pem, err))
+	if (read_file(creds, "ca-cert.pem", false, &pem, err))
 		return -1;
 	int rc = gnutls_certificate_set_x509_trust_mem(creds->x509, &pem, GNUTLS_X509_FMT_PEM);
 
-	wipe(&pem);
 	if (rc <= 0)
-		return bad_file(&creds->params, "ca-cert.pem",
+		bad_file(&creds->params, "ca-cert.pem",
 			rc ? gnutls_strerror(rc) : "there is no certificate in it", err);
-	if (!exists(&creds->params, "ca-crl.pem"))
-		return 0;
-	if (read_file(&creds->params, "ca-crl.pem", false, &pem, err))
-		return -1;
-	rc = gnutls_certificate_set_x509_crl_mem(creds->x509, &pem, GNUTLS_X509_FMT_PEM);
+	else
+		rc = take_crl(creds, &pem, err) ? -1 : 1;
 	wipe(&pem);
-	return rc < 0 ? bad_file(&creds->params, "ca-crl.pem", gnutls_strerror(rc), err) : 0;
+	return rc > 0 ? 0 : -1;
 }
 
 /* A certificate that the other end is sure to refuse is better refused here, by its file's name. */
@@ -170,8 +257,8 @@ static int take_own(struct swo_tls_creds *creds, struct swo_error *err)
 	gnutls_datum_t cert = {0}, key = {0};
 	int rc = -1;
 
-	if (!read_file(&creds->params, cert_file, false, &cert, err) &&
-		!read_file(&creds->params, key_file, true, &key, err) &&
+	if (!read_file(creds, cert_file, false, &cert, err) &&
+		!read_file(creds, key_file, true, &key, err) &&
 		!check_own(creds, cert_file, &cert, err)) {
 		rc = gnutls_certificate_set_x509_key_mem2(
 			creds->x509, &cert, &key, GNUTLS_X509_FMT_PEM, NULL, 0);
@@ -246,7 +333,7 @@ static int take_keys(struct swo_tls_creds *creds, struct swo_error *err)
 	gnutls_datum_t file = {0};
 	int rc = 0;
 
-	if (read_file(&creds->params, "keys.psk", true, &file, err))
+	if (read_file(creds, "keys.psk", true, &file, err))
 		return -1;
 	if (memchr(file.data, 0, file.size))
 		rc = bad_file(&creds->params, "keys.psk", "it is not a text file", err);
@@ -330,12 +417,15 @@ static int load_psk(struct swo_tls_creds *creds, struct swo_error *err)
 /* Either:
  */
 
-static int choose_kind(struct swo_tls_params *params, struct swo_error *err)
+static int choose_kind(struct swo_tls_creds *creds, struct swo_error *err)
 {
-	bool psk = exists(params, "keys.psk"), x509 = exists(params, "ca-cert.pem");
+	struct swo_tls_params *params = &creds->params;
+	bool psk, x509;
 
 	if (params->kind != SWO_TLS_AUTO)
 		return 0;
+	if (exists(creds, "keys.psk", &psk, err) || exists(creds, "ca-cert.pem", &x509, err))
+		return -1;
 	if (psk == x509)
 		return swo_error_set(err, SWO_E_INVALID, 0, "TLS credentials: '%s' has %s; %s",
 			params->creds,
@@ -356,11 +446,13 @@ int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct 
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
 	creds->params = *params;
 	creds->server = server;
-	if (choose_kind(&creds->params, err) ||
+	creds->dir_fd = -1;
+	if (open_dir(creds, err) || choose_kind(creds, err) ||
 		(creds->params.kind == SWO_TLS_X509 ? load_x509 : load_psk)(creds, err)) {
 		swo_tls_creds_free(creds);
 		return -1;
 	}
+	swo_close_fd(&creds->dir_fd);
 	*out = creds;
 	return 0;
 }
@@ -369,6 +461,7 @@ void swo_tls_creds_free(struct swo_tls_creds *creds)
 {
 	if (!creds)
 		return;
+	swo_close_fd(&creds->dir_fd);
 	if (creds->x509)
 		gnutls_certificate_free_credentials(creds->x509);
 	if (creds->psk_client)

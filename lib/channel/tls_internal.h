@@ -14,6 +14,7 @@
 struct swo_tls_creds {
 	struct swo_tls_params params; /* kind is never AUTO */
 	bool server;
+	int dir_fd; /* while they are loaded; -1 */
 	gnutls_certificate_credentials_t x509;
 	gnutls_psk_client_credentials_t psk_client;
 	gnutls_psk_server_credentials_t psk_server;

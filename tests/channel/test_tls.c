@@ -343,6 +343,81 @@ static void a_revoked_certificate_is_refused(void **state)
 	rig_close(&rig);
 }
 
+static void a_revocation_list_that_proves_nothing_is_refused_where_it_lies(void **state)
+{
+	(void)state;
+	struct rig rig;
+	struct pki *other;
+	char path[128];
+
+	rig_open_x509(&rig);
+	snprintf(path, sizeof(path), "%s/ca-crl.pem", rig.server_dir);
+	/* Of another CA. */
+	assert_int_equal(pki_create(&other, NULL), 0);
+	assert_int_equal(pki_revoke(other, rig.server_dir, 3, NULL), 0);
+	rig_load_badly(&rig.server, true, "ca-crl.pem': ca-cert.pem has not signed it");
+	pki_free(other);
+	/* Out of date, and of the future. */
+	assert_int_equal(pki_revoke_between(rig.pki, rig.server_dir, 3, -120, -60, NULL), 0);
+	rig_load_badly(&rig.server, true, "it has expired (nextUpdate)");
+	assert_int_equal(pki_revoke_between(rig.pki, rig.server_dir, 3, 3600, 7200, NULL), 0);
+	rig_load_badly(&rig.server, true, "it is of the future");
+	/* Changed by a bit, in its signature. */
+	assert_int_equal(pki_revoke(rig.pki, rig.server_dir, 3, NULL), 0);
+	FILE *file = fopen(path, "r+e");
+
+	assert_non_null(file);
+	assert_int_equal(fseek(file, -60, SEEK_END), 0);
+	int c = fgetc(file);
+
+	assert_int_equal(fseek(file, -60, SEEK_END), 0);
+	fputc(c == 'A' ? 'B' : 'A', file);
+	fclose(file);
+	rig_load_badly(&rig.server, true, "ca-crl.pem");
+	/* No list, a link that leads nowhere, a folder. */
+	rig_write(rig.server_dir, "ca-crl.pem", "", 0644);
+	rig_load_badly(&rig.server, true, "ca-crl.pem");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(symlink("/nowhere/at-all", path), 0);
+	rig_load_badly(&rig.server, true, "ca-crl.pem': No such file");
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(mkdir(path, 0700), 0);
+	rig_load_badly(&rig.server, true, "is not a file");
+	assert_int_equal(rmdir(path), 0);
+	rig_meet_well(&rig);
+	rig_part(&rig);
+	rig_close(&rig);
+}
+
+static void credentials_that_others_may_write_are_refused(void **state)
+{
+	(void)state;
+	static const char *const files[] = {"ca-cert.pem", "ca-crl.pem", "server-cert.pem"};
+	struct rig rig;
+	char path[128];
+
+	rig_open_x509(&rig);
+	assert_int_equal(pki_revoke(rig.pki, rig.server_dir, 4, NULL), 0);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(files); i++) {
+		snprintf(path, sizeof(path), "%s/%s", rig.server_dir, files[i]);
+		assert_int_equal(chmod(path, 0664), 0);
+		rig_load_badly(&rig.server, true, files[i]);
+		rig_load_badly(&rig.server, true, "others may write to");
+		assert_int_equal(chmod(path, 0644), 0);
+		if (geteuid() == 0) {
+			assert_int_equal(chown(path, 12345, (gid_t)-1), 0);
+			rig_load_badly(&rig.server, true, "belongs to user 12345");
+			assert_int_equal(chown(path, 0, (gid_t)-1), 0);
+		}
+	}
+	assert_int_equal(chmod(rig.server_dir, 0777), 0);
+	rig_load_badly(&rig.server, true, "others may write to");
+	assert_int_equal(chmod(rig.server_dir, 0755), 0);
+	rig_meet_well(&rig);
+	rig_part(&rig);
+	rig_close(&rig);
+}
+
 static void only_the_one_that_authz_names_is_let_in(void **state)
 {
 	(void)state;
@@ -571,6 +646,8 @@ int main(void)
 		cmocka_unit_test(a_certificate_of_another_ca_is_refused_by_either_end),
 		cmocka_unit_test(a_host_name_that_the_certificate_does_not_carry_is_refused),
 		cmocka_unit_test(a_revoked_certificate_is_refused),
+		cmocka_unit_test(a_revocation_list_that_proves_nothing_is_refused_where_it_lies),
+		cmocka_unit_test(credentials_that_others_may_write_are_refused),
 		cmocka_unit_test(only_the_one_that_authz_names_is_let_in),
 		cmocka_unit_test(a_peer_with_no_certificate_or_an_expired_one_gets_an_alert),
 		cmocka_unit_test(
