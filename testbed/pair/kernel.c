@@ -13,7 +13,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define SYSFS	 "/sys/devices/platform/simvf"
+#define PLATFORM "/sys/bus/platform/devices/simvf"
 #define TEXT_MAX 4096 /* what a file in sysfs can hold */
 
 bool pair_is_kernel(const struct pair *pair)
@@ -22,17 +22,21 @@ bool pair_is_kernel(const struct pair *pair)
 }
 
 /* The hosts keep their devices when source and target change places. */
-static unsigned number_of(const struct pair *pair, enum pair_side side, unsigned i)
+unsigned pair_kernel_number(const struct pair *pair, enum pair_side side, unsigned i)
 {
 	bool second = (side == PAIR_TARGET) != pair->turned;
 
 	return (second ? pair->vfs : 0) + i;
 }
 
+/* A mediated device is named as tests/kernel-lab/bed.c makes it. */
 void pair_kernel_path(
 	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_PATH_MAX])
 {
-	snprintf(out, PAIR_PATH_MAX, "vfio,path=" SYSFS ".%u", number_of(pair, side, i));
+	snprintf(out, PAIR_PATH_MAX,
+		pair->vmm->cdev ? "/sys/bus/mdev/devices/51d5f000-0000-4000-8000-%012x"
+				: PLATFORM ".%u",
+		pair_kernel_number(pair, side, i));
 }
 
 static int fault(const char *path, struct swo_error *err)
@@ -49,17 +53,26 @@ int bench_check_kernel(unsigned devices, struct swo_error *err)
 {
 	char path[PAIR_PATH_MAX];
 
-	snprintf(path, sizeof(path), SYSFS ".%u", devices - 1);
+	snprintf(path, sizeof(path), PLATFORM ".%u", devices - 1);
 	return access(path, F_OK) ? fault(path, err) : 0;
+}
+
+static void file_path(const struct pair *pair, enum pair_side side, unsigned i, const char *file,
+	char out[2 * PAIR_PATH_MAX])
+{
+	char device[PAIR_PATH_MAX];
+
+	pair_kernel_path(pair, side, i, device);
+	snprintf(out, 2 * PAIR_PATH_MAX, "%s/%s", device, file);
 }
 
 int pair_kernel_put(const struct pair *pair, enum pair_side side, unsigned i, const char *file,
 	const char *text, struct swo_error *err)
 {
-	char path[PAIR_PATH_MAX];
+	char path[2 * PAIR_PATH_MAX];
 	size_t len = strlen(text);
 
-	snprintf(path, sizeof(path), SYSFS ".%u/%s", number_of(pair, side, i), file);
+	file_path(pair, side, i, file, path);
 	swo_autofd int fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, text, len) != (ssize_t)len)
 		return fault(path, err);
@@ -69,9 +82,9 @@ int pair_kernel_put(const struct pair *pair, enum pair_side side, unsigned i, co
 static int get(const struct pair *pair, enum pair_side side, unsigned i, const char *file,
 	char text[TEXT_MAX + 1], struct swo_error *err)
 {
-	char path[PAIR_PATH_MAX];
+	char path[2 * PAIR_PATH_MAX];
 
-	snprintf(path, sizeof(path), SYSFS ".%u/%s", number_of(pair, side, i), file);
+	file_path(pair, side, i, file, path);
 	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
 	ssize_t len = fd < 0 ? -1 : read(fd, text, TEXT_MAX);
 	if (len < 0)
@@ -87,7 +100,7 @@ int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, stru
 
 	/* Each side's firmware is its own: they are different hosts. Here 0 is none. */
 	snprintf(number, sizeof(number), "%d",
-		pf < 0 ? 0 : 1 + pf + (int)(number_of(pair, side, 0) ? pair->vfs : 0));
+		pf < 0 ? 0 : 1 + pf + (int)(pair_kernel_number(pair, side, 0) ? pair->vfs : 0));
 	snprintf(state, sizeof(state), "state_bytes = %" PRIu64 "\n", pair->config->state_bytes);
 	return pair_kernel_put(pair, side, i, "profile", bench_profile_of(pair->config, i), err) ||
 			       (pair->config->state_bytes &&

@@ -33,11 +33,12 @@ static int set_parameters(struct pair *pair, enum pair_side side, struct swo_err
 	return ask_qmp_do(&pair->ends[side].qmp, "migrate-set-parameters", parameters, err);
 }
 
-/* As QEMU does, the monitor tells of a migration's status only when asked to. */
-static int want_events(struct pair *pair, enum pair_side side, struct swo_error *err)
+/* As QEMU does, the monitor reports a migration's status only when asked to. */
+static int set_capabilities(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
 	return ask_qmp_do(&pair->ends[side].qmp, "migrate-set-capabilities",
-		json_pack("{s:[{s:s, s:b}]}", "capabilities", "capability", "events", "state", 1),
+		json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability", "events",
+			"state", 1, "capability", "multifd", "state", (int)pair->vmm->multifd),
 		err);
 }
 
@@ -50,15 +51,15 @@ static bool is_end(const char *status)
 }
 
 /* An event tells of the end at once; asking now and then is for a monitor that sends none. */
-static bool has_ended(struct pair *pair, unsigned look, char *status)
+static bool has_ended(struct pair *pair, enum pair_side side, unsigned look, char *status)
 {
-	struct qmp *source = &pair->ends[PAIR_SOURCE].qmp;
-	json_t *answer = qmp_event(source, swo_deadline_ms(50), NULL);
+	struct qmp *qmp = &pair->ends[side].qmp;
+	json_t *answer = qmp_event(qmp, swo_deadline_ms(50), NULL);
 	const char *word = json_path_string(answer, "data.status");
 
 	if (!is_end(word) && look % 20 == 19) {
 		json_decref(answer);
-		answer = ask_qmp(source, "query-migrate", NULL, NULL);
+		answer = ask_qmp(qmp, "query-migrate", NULL, NULL);
 		word = json_path_string(answer, "status");
 	}
 	bool ended = is_end(word);
@@ -75,11 +76,12 @@ static void sample_processes(struct pair *pair)
 			bench_pid(pair->ends[side].vm), &pair->threads_max, &pair->rss_max_bytes);
 }
 
-int pair_wait_end(struct pair *pair, uint64_t within_ms, char *status, struct swo_error *err)
+int pair_wait_side(struct pair *pair, enum pair_side side, uint64_t within_ms, char *status,
+	struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(within_ms), next_sample = 0;
 
-	for (unsigned look = 0; !has_ended(pair, look, status); look++) {
+	for (unsigned look = 0; !has_ended(pair, side, look, status); look++) {
 		/* Not at every event: it takes the CPU from those that it looks at. */
 		if (swo_deadline_passed(next_sample)) {
 			sample_processes(pair);
@@ -95,6 +97,11 @@ int pair_wait_end(struct pair *pair, uint64_t within_ms, char *status, struct sw
 	return 0;
 }
 
+int pair_wait_end(struct pair *pair, uint64_t within_ms, char *status, struct swo_error *err)
+{
+	return pair_wait_side(pair, PAIR_SOURCE, within_ms, status, err);
+}
+
 struct link *pair_put_link(struct pair *pair, struct swo_error *err)
 {
 	char uri[128];
@@ -108,15 +115,23 @@ struct link *pair_put_link(struct pair *pair, struct swo_error *err)
 	return link;
 }
 
+int pair_listen(struct pair *pair, struct swo_error *err)
+{
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
+		if (set_capabilities(pair, side, err) || set_parameters(pair, side, err))
+			return -1;
+	return ask_qmp_do(&pair->ends[PAIR_TARGET].qmp, "migrate-incoming",
+		json_pack("{s:s}", "uri", pair->listen_uri), err);
+}
+
+int pair_send(struct pair *pair, struct swo_error *err)
+{
+	return ask_qmp_do(
+		&pair->ends[PAIR_SOURCE].qmp, "migrate", json_pack("{s:s}", "uri", pair->uri), err);
+}
+
 int pair_migrate(struct pair *pair, struct swo_error *err)
 {
 	pair_say(pair, "migrating");
-	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
-		if (want_events(pair, side, err) || set_parameters(pair, side, err))
-			return -1;
-	if (ask_qmp_do(&pair->ends[PAIR_TARGET].qmp, "migrate-incoming",
-		    json_pack("{s:s}", "uri", pair->listen_uri), err))
-		return -1;
-	return ask_qmp_do(
-		&pair->ends[PAIR_SOURCE].qmp, "migrate", json_pack("{s:s}", "uri", pair->uri), err);
+	return pair_listen(pair, err) || pair_send(pair, err) ? -1 : 0;
 }

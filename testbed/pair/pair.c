@@ -3,14 +3,13 @@
  * pair.c - two machines and their devices as processes: started, booted, migrated
  * over QMP, ended.
  */
-#include "testbed/pair/pair.h"
+#include "testbed/pair/vmm.h"
 
 #include "testbed/pki.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <netinet/in.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,51 +22,14 @@
 #define BOOT_MS	     120000 /* until the guest rings every device: KVM may have to emulate it ... */
 #define BOOT_EACH_MS 4000   /* ... and then each device adds seconds */
 
-/* Arguments of the processes */
-
-#define ARGS_MAX (32 + 2 * BENCH_VFS_MAX)
-
-struct args {
-	const char *argv[ARGS_MAX + 1];
-	size_t count;
-	bool failed;
-};
-
-static void arg(struct args *args, const char *fmt, ...) SWO_PRINTF(2, 3);
-static void arg(struct args *args, const char *fmt, ...)
-{
-	char *text;
-	va_list ap;
-
-	va_start(ap, fmt);
-	int rc = vasprintf(&text, fmt, ap);
-	va_end(ap);
-	if (rc < 0 || args->count == ARGS_MAX) {
-		args->failed = true;
-		if (rc >= 0)
-			free(text);
-		return;
-	}
-	args->argv[args->count++] = text;
-}
-
-static int spawn_args(struct args *args, const char *name, const char *log, struct swo_error *err)
-{
-	int handle = args->failed ? swo_error_set(err, SWO_E_NO_MEMORY, 0, "arguments of %s", name)
-				  : bench_spawn(name, args->argv, log, err);
-
-	for (size_t i = 0; i < args->count; i++)
-		free((char *)args->argv[i]);
-	return handle;
-}
+/* Processes */
 
 const char *pair_side_name(enum pair_side side)
 {
 	return side == PAIR_SOURCE ? "source" : "target";
 }
 
-/* The host that plays this part now: what lies in the directory is named after it. */
-static const char *host_of(const struct pair *pair, enum pair_side side)
+const char *pair_host(const struct pair *pair, enum pair_side side)
 {
 	return pair_side_name(pair->turned ? (enum pair_side) !side : side);
 }
@@ -75,98 +37,44 @@ static const char *host_of(const struct pair *pair, enum pair_side side)
 static int start_device(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
 	const struct bench_config *config = pair->config;
-	const char *s = host_of(pair, side);
-	struct args args = {.count = 0};
+	const char *s = pair_host(pair, side);
+	struct pair_args args = {.count = 0};
 	char log[128], name[32];
 	int pf = bench_pf_of(config, i);
 
 	if (pair_is_kernel(pair))
 		return pair_kernel_prepare(pair, side, i, err);
-	arg(&args, "%s/switchover-simvf", bench_program_dir());
-	arg(&args, "--socket=%s/%s-vf%u", pair->dir, s, i);
-	arg(&args, "--control=%s/%s-vf%u.ctl", pair->dir, s, i);
-	arg(&args, "--name=vf%u", i);
-	arg(&args, "--profile=%s", bench_profile_of(config, i));
-	arg(&args, "--quiet");
+	pair_arg(&args, "%s/switchover-simvf", bench_program_dir());
+	pair_arg(&args, "--socket=%s/%s-vf%u", pair->dir, s, i);
+	pair_arg(&args, "--control=%s/%s-vf%u.ctl", pair->dir, s, i);
+	pair_arg(&args, "--name=vf%u", i);
+	pair_arg(&args, "--profile=%s", bench_profile_of(config, i));
+	pair_arg(&args, "--quiet");
 	if (config->state_bytes)
-		arg(&args, "--state-size=%" PRIu64, config->state_bytes);
+		pair_arg(&args, "--state-size=%" PRIu64, config->state_bytes);
 	if (pair->simvf_option)
-		arg(&args, "%s", pair->simvf_option);
+		pair_arg(&args, "%s", pair->simvf_option);
 	if (pf >= 0) {
 		/* Each side's firmware is its own: they are different hosts. */
-		arg(&args, "--pf=%s-%s-%d", config->pf ? config->pf : "pf", s, pf);
-		arg(&args, "--pf-dir=%s", pair->dir);
+		pair_arg(&args, "--pf=%s-%s-%d", config->pf ? config->pf : "pf", s, pf);
+		pair_arg(&args, "--pf-dir=%s", pair->dir);
 	}
 	if (config->pf_arcs)
-		arg(&args, "--pf-arcs");
+		pair_arg(&args, "--pf-arcs");
 	snprintf(name, sizeof(name), "%s's device vf%u", s, i);
 	snprintf(log, sizeof(log), "%s/%s-vf%u.log", pair->dir, s, i);
-	pair->ends[side].devs[i] = spawn_args(&args, name, log, err);
+	pair->ends[side].devs[i] = pair_args_spawn(&args, name, log, err);
 	return pair->ends[side].devs[i] < 0 ? -1 : 0;
-}
-
-/* What both machines have in common. */
-static void machine_args(const struct pair *pair, enum pair_side side, struct args *args)
-{
-	const struct bench_config *config = pair->config;
-
-	arg(args, "%s/switchover", bench_program_dir());
-	arg(args, "vm");
-	arg(args, "--accel=%s", config->accel);
-	arg(args, "--vcpus=%u", config->vcpus);
-	arg(args, "--ram=%s", config->ram);
-	arg(args, "--qmp=unix:%s/%s.qmp", pair->dir, host_of(pair, side));
-	arg(args, "--journal=%s", pair->dir);
-	arg(args, "--uuid=" PAIR_UUID);
-	arg(args, "--quiet");
-	if (config->fill_ram)
-		arg(args, "--fill-ram");
-	if (config->handover)
-		arg(args, "--handover=%s", config->handover);
-	arg(args, "--transitions=%s", pair->transitions);
-	if (config->join)
-		arg(args, "--join=%s", config->join);
-	arg(args, "--doorbell-period-us=%u", bench_doorbell_period_us(config, pair->vfs));
-	arg(args, "--doorbell-turns=%u", bench_doorbell_turns(config, pair->vfs));
-	arg(args, "--dirty-rate=%u", config->dirty_rate);
-	arg(args, "--dma-pages=%u", config->dma_pages);
-	arg(args, "--dma-rate=%u", config->dma_rate);
-	/* One device has no sibling to write to. */
-	arg(args, "--p2p-rate=%u", pair->vfs > 1 ? config->p2p_rate : 0);
-	arg(args, "--irq-every=%u", config->irq_every);
-	if (config->costs_file)
-		arg(args, "--costs=%s", config->costs_file);
-	if (config->probed)
-		arg(args, "--probe=%s/" PAIR_PROBE, pair->dir);
-	if (config->handler_cost_ms)
-		arg(args, "--handler-cost=%u", config->handler_cost_ms);
 }
 
 static int start_machine(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
-	struct args args = {.count = 0};
-	char log[128], bus[24] = "", path[PAIR_PATH_MAX];
+	struct pair_args args = {.count = 0};
+	char log[128];
 
-	machine_args(pair, side, &args);
-	for (unsigned i = 0; i < pair->config->root_ports; i++)
-		arg(&args, "--root-port=rp%u", i);
-	for (unsigned i = 0; i < pair->vfs; i++) {
-		arg(&args, "--device");
-		if (pair->config->root_ports)
-			snprintf(bus, sizeof(bus), ",bus=rp%u", i % pair->config->root_ports);
-		if (pair_is_kernel(pair))
-			pair_kernel_path(pair, side, i, path);
-		else
-			snprintf(path, sizeof(path), "vfio-user,socket=%s/%s-vf%u", pair->dir,
-				host_of(pair, side), i);
-		arg(&args, "%s,id=vf%u%s%s%s", path, i, bus,
-			pair->quiet_devices ? "" : ",migration-events=on",
-			pair->device_options ? pair->device_options : "");
-	}
-	if (side == PAIR_TARGET)
-		arg(&args, "--incoming=defer");
-	snprintf(log, sizeof(log), "%s/%s.log", pair->dir, host_of(pair, side));
-	pair->ends[side].vm = spawn_args(&args, pair_side_name(side), log, err);
+	pair_vmm_args(pair, side, &args);
+	snprintf(log, sizeof(log), "%s/%s.log", pair->dir, pair_host(pair, side));
+	pair->ends[side].vm = pair_args_spawn(&args, pair_side_name(side), log, err);
 	return pair->ends[side].vm < 0 ? -1 : 0;
 }
 
@@ -180,8 +88,7 @@ static int make_credentials(struct pair *pair, struct swo_error *err)
 		       : pki_write_x509(pair->dir, PAIR_TLS_HOST, "source.example", err);
 }
 
-/* A port that was free a moment ago; the next migration asks anew. */
-static int free_port(struct swo_error *err)
+int pair_free_port(struct swo_error *err)
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof(addr);
@@ -199,7 +106,7 @@ static int choose_uri(struct pair *pair, struct swo_error *err)
 		snprintf(
 			pair->listen_uri, sizeof(pair->listen_uri), "unix:%s/migration", pair->dir);
 	} else {
-		int port = free_port(err);
+		int port = pair_free_port(err);
 
 		if (port < 0)
 			return -1;
@@ -234,11 +141,19 @@ static int open_monitor(struct pair *pair, enum pair_side side, struct swo_error
 	swo_deadline deadline = swo_deadline_ms(START_MS);
 	char uri[128];
 
-	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", pair->dir, host_of(pair, side));
-	while (ask_qmp_open(&pair->ends[side].qmp, uri, RETRY_MS, err))
+	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", pair->dir, pair_host(pair, side));
+	while (ask_qmp_open(&pair->ends[side].qmp, uri, RETRY_MS, err)) {
+		/* QEMU serves one client at a time: not this one any more. */
+		qmp_close(&pair->ends[side].qmp);
 		if (swo_deadline_passed(deadline) || bench_check_alive(err))
 			return -1;
+	}
 	return 0;
+}
+
+int pair_start_machine(struct pair *pair, enum pair_side side, struct swo_error *err)
+{
+	return start_machine(pair, side, err) || open_monitor(pair, side, err) ? -1 : 0;
 }
 
 int pair_start(struct pair *pair, struct swo_error *err)
@@ -259,7 +174,7 @@ int pair_start(struct pair *pair, struct swo_error *err)
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
 		uint64_t from_ns = swo_now_ns();
 
-		if (start_machine(pair, side, err) || open_monitor(pair, side, err))
+		if (pair_start_machine(pair, side, err))
 			return -1;
 		double ms = (double)(swo_now_ns() - from_ns) / 1e6;
 
@@ -312,7 +227,7 @@ int pair_turn(struct pair *pair, struct swo_error *err)
 	pair->turned = !pair->turned;
 	forget_events(&pair->ends[PAIR_SOURCE].qmp);
 	snprintf(pair->listen_uri, sizeof(pair->listen_uri), "unix:%s/migration-%s", pair->dir,
-		host_of(pair, PAIR_TARGET));
+		pair_host(pair, PAIR_TARGET));
 	strcpy(pair->uri, pair->listen_uri);
 	return start_machine(pair, PAIR_TARGET, err) || open_monitor(pair, PAIR_TARGET, err) ? -1
 											     : 0;
@@ -426,7 +341,10 @@ int pair_init(struct pair *pair, const struct bench_config *config, unsigned vfs
 {
 	const char *tmp = getenv("TMPDIR");
 
-	*pair = (struct pair){.config = config, .vfs = vfs, .transitions = transitions};
+	*pair = (struct pair){.vmm = pair_vmm_named("switchover"),
+		.config = config,
+		.vfs = vfs,
+		.transitions = transitions};
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
 		struct pair_end *end = &pair->ends[side];
 

@@ -22,7 +22,23 @@ struct pair_end {
 	struct json_sock controls[BENCH_VFS_MAX];
 };
 
+/* What the machines are: this project's VMM, or QEMU in one of several ways (vmm.c). */
+struct pair_vmm {
+	const char *name;
+	const char *const *prefix;  /* before its own command line; NULL: nothing */
+	const char *const *options; /* QEMU's machine */
+	bool ours;
+	bool multifd;  /* the capability; QEMU: for the devices' state, too */
+	bool cdev;     /* devices by iommufd, which QEMU does with mediated devices */
+	bool memfd;    /* the source's RAM can be reached from outside */
+	bool prealloc; /* the target's is there from the start */
+};
+/* NULL: there is none of that name. */
+const struct pair_vmm *pair_vmm_named(const char *name);
+
 struct pair {
+	const struct pair_vmm *vmm; /* ours, unless it is changed before the start */
+	const char *qemu;	    /* program; NULL: where Debian has it */
 	const struct bench_config *config;
 	unsigned vfs;
 	const char *transitions;
@@ -31,7 +47,9 @@ struct pair {
 	char uri[128];	      /* where the source sends to: the same, unless something is between */
 	struct pair_end ends[PAIR_SIDES];
 	bool turned; /* the target's host is the first one's, and the other way round */
-	const char *simvf_option;   /* for every device; NULL: none */
+	const char *simvf_option; /* for every device; NULL: none */
+	bool paused;		  /* the guest never runs */
+	bool no_journal;
 	bool quiet_devices;	    /* no events of devices: a figure is taken */
 	const char *device_options; /* for every --device, from its comma on; NULL: none */
 	json_t *parameters;	    /* of the migration, beyond config's; NULL: none; borrowed */
@@ -46,9 +64,13 @@ struct pair {
 #define PAIR_UUID "6c6162ab-0000-4000-8000-000000000001"
 
 const char *pair_side_name(enum pair_side side);
+/* The host that plays this part now: what lies in the directory is named after it. */
+const char *pair_host(const struct pair *pair, enum pair_side side);
 
 #define PAIR_TLS_HOST "target.example"
 
+/* A port of 127.0.0.1 that was free a moment ago; -1: *err. */
+int pair_free_port(struct swo_error *err);
 /* With --verbose. */
 void pair_say(const struct pair *pair, const char *what);
 
@@ -57,6 +79,8 @@ int pair_init(struct pair *pair, const struct bench_config *config, unsigned vfs
 	const char *transitions, struct swo_error *err);
 /* Devices, then machines, connected to; both machines' monitors answer. */
 int pair_start(struct pair *pair, struct swo_error *err);
+/* The machine of a side alone, in place of one that has ended. */
+int pair_start_machine(struct pair *pair, enum pair_side side, struct swo_error *err);
 /* Puts a link between the two: to be done before pair_migrate. The caller stops it. */
 struct link *pair_put_link(struct pair *pair, struct swo_error *err);
 /* Until the guest rings all devices of the source steadily; then their books are begun anew. */
@@ -68,9 +92,15 @@ int pair_turn(struct pair *pair, struct swo_error *err);
 int pair_check(struct pair *pair, struct swo_error *err);
 /* Sets the parameters on both sides, lets the target listen and the source begin. */
 int pair_migrate(struct pair *pair, struct swo_error *err);
+/* The same in two steps: the latter is the source's `migrate` alone. */
+int pair_listen(struct pair *pair, struct swo_error *err);
+int pair_send(struct pair *pair, struct swo_error *err);
 #define PAIR_STATUS_MAX 32
 /* Until query-migrate of the source names an end, which is copied to status. */
 int pair_wait_end(struct pair *pair, uint64_t within_ms, char *status, struct swo_error *err);
+/* The same of either side. */
+int pair_wait_side(struct pair *pair, enum pair_side side, uint64_t within_ms, char *status,
+	struct swo_error *err);
 /* Until every device of a side, but those in `except` (a bit each), has heard `more` doorbells more
    than at the first look. */
 int pair_wait_for_doorbells(struct pair *pair, enum pair_side side, uint64_t except, unsigned more,
@@ -92,7 +122,8 @@ int pair_write_probe(const struct pair *pair, struct swo_error *err);
 bool pair_is_kernel(const struct pair *pair);
 /* A side's device i is simvf.N with N = i, on the target beyond those of the source. */
 int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err);
-/* As --device has it, without what follows. */
+unsigned pair_kernel_number(const struct pair *pair, enum pair_side side, unsigned i);
+/* Its folder in sysfs. */
 void pair_kernel_path(
 	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_PATH_MAX]);
 /* Writes to one of its files in sysfs. */

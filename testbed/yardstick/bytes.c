@@ -224,15 +224,21 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-/* Beside us where $SWITCHOVER says so, one up in a build. */
-static void find_switchover(struct bytes_setting *s)
+/* Two folders up in a build, unless $SWITCHOVER says where. */
+static void find_switchover(void)
 {
 	char path[420];
+	ssize_t len = readlink("/proc/self/exe", path, 380);
 
-	snprintf(s->bin, sizeof(s->bin), "%.390s", bench_program_dir());
-	snprintf(path, sizeof(path), "%s/switchover", s->bin);
-	if (access(path, X_OK))
-		snprintf(s->bin, sizeof(s->bin), "%.390s/..", bench_program_dir());
+	for (int up = 0; len > 0 && up < 3; up++) {
+		const char *slash = memrchr(path, '/', (size_t)len);
+
+		len = slash ? slash - path : 0;
+	}
+	if (len > 0) {
+		strcpy(path + len, "/switchover");
+		setenv("SWITCHOVER", path, false);
+	}
 }
 
 int main(int argc, char **argv)
@@ -260,7 +266,7 @@ int main(int argc, char **argv)
 			a.setting.qemu);
 		return 2;
 	}
-	find_switchover(&a.setting);
+	find_switchover();
 	if (!mkdtemp(a.setting.dir)) {
 		fprintf(stderr, "bytes: mkdtemp '%s': %s\n", a.setting.dir, strerror(errno));
 		return 1;

@@ -16,8 +16,7 @@ struct bytes_setting {
 	unsigned channels, rounds, devices;
 	bool tcp, no_qemu;
 	const char *qemu;
-	char bin[400]; /* where `switchover` lies */
-	char dir[64];  /* sockets and logs */
+	char dir[64]; /* sockets */
 };
 
 /* Who carries RAM. */
@@ -45,8 +44,5 @@ int bytes_state_engine(
  * (channel/tune.h), else with large buffers and the system's congestion control. */
 int bytes_state_plain(const struct bytes_setting *s, bool tuned, struct bytes_speed *speed,
 	struct swo_error *err);
-
-/* A port of 127.0.0.1 that was free a moment ago. */
-int bytes_free_port(int *port, struct swo_error *err);
 
 #endif

@@ -4,10 +4,9 @@
  * over QMP in the same way, their memory filled by the same hand.
  */
 #include "bytes.h"
-#include "testbed/ask.h"
+#include "testbed/pair/pair.h"
 #include "testbed/process.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -16,7 +15,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,29 +22,8 @@
 #define PAGE	 4096
 #define BLOCK	 (1u << 20)
 #define GUARD_MS 120000
-#define ARGS_MAX 40
 
 const char *const bytes_who_names[BYTES_WHO_COUNT] = {"switchover", "qemu", "qemu-prealloc"};
-
-struct end {
-	int handle; /* process; -1: none */
-	struct qmp qmp;
-	char sock[128];
-};
-
-int bytes_free_port(int *port, struct swo_error *err)
-{
-	struct sockaddr_in address = {
-		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	socklen_t len = sizeof(address);
-	swo_autofd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-	if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) ||
-		getsockname(fd, (struct sockaddr *)&address, &len))
-		return swo_error_set(err, SWO_E_IO, errno, "a free port of 127.0.0.1");
-	*port = ntohs(address.sin_port);
-	return 0;
-}
 
 /* Memory, from outside */
 
@@ -196,163 +173,93 @@ static int compare(pid_t source, pid_t target, uint64_t size, struct swo_error *
 
 /* Machines */
 
-static int start_ours(
-	const struct bytes_setting *s, struct end *end, bool target, struct swo_error *err)
-{
-	char program[420], ram[40], qmp[160], log[160];
-	/* What a guest has written lies in the page tables of its machine. */
-	const char *argv[ARGS_MAX] = {program, "vm", "--paused", "--quiet", "--ram", ram, "--qmp",
-		qmp, "--journal", "none", target ? "--incoming" : "--fill-ram",
-		target ? "defer" : NULL};
-
-	snprintf(program, sizeof(program), "%s/switchover", s->bin);
-	snprintf(ram, sizeof(ram), "%" PRIu64, s->ram);
-	snprintf(qmp, sizeof(qmp), "unix:%s", end->sock);
-	snprintf(log, sizeof(log), "%s.log", end->sock);
-	end->handle = bench_spawn(target ? "target" : "source", argv, log, err);
-	return end->handle < 0 ? -1 : 0;
-}
-
-static int start_qemu(const struct bytes_setting *s, bool prealloc, struct end *end, bool target,
-	struct swo_error *err)
-{
-	char backend[128], qmp[160], log[160], size[40];
-	const char *argv[ARGS_MAX] = {s->qemu, "-machine", "q35,accel=kvm:tcg,memory-backend=ram",
-		"-m", size, "-object", backend, "-nodefaults", "-display", "none", "-S", "-qmp",
-		qmp, target ? "-incoming" : NULL, "defer"};
-
-	/*
-	 * The source's can be filled from outside, and is mapped as if a guest had written to it;
-	 * the target's is what `-m` alone gives.
-	 */
-	if (target)
-		snprintf(backend, sizeof(backend), "memory-backend-ram,id=ram,size=%" PRIu64 "%s",
-			s->ram, prealloc ? ",prealloc=on" : "");
-	else
-		snprintf(backend, sizeof(backend),
-			"memory-backend-memfd,id=ram,share=on,prealloc=on,size=%" PRIu64, s->ram);
-	snprintf(size, sizeof(size), "%" PRIu64 "M", s->ram >> 20);
-	snprintf(qmp, sizeof(qmp), "unix:%s,server=on,wait=off", end->sock);
-	snprintf(log, sizeof(log), "%s.log", end->sock);
-	end->handle = bench_spawn(target ? "qemu target" : "qemu source", argv, log, err);
-	return end->handle < 0 ? -1 : 0;
-}
-
-static int talk(struct end *end, struct swo_error *err)
-{
-	char uri[160];
-
-	snprintf(uri, sizeof(uri), "unix:%s", end->sock);
-	return ask_qmp_open(&end->qmp, uri, GUARD_MS, err);
-}
-
-/* multifd, as many channels, no limit on the bandwidth: the same words to both. */
-static int tune(const struct bytes_setting *s, struct end *end, struct swo_error *err)
-{
-	if (ask_qmp_do(&end->qmp, "migrate-set-capabilities",
-		    json_pack("{s:[{s:s,s:b},{s:s,s:b}]}", "capabilities", "capability", "multifd",
-			    "state", 1, "capability", "events", "state", 1),
-		    err))
-		return -1;
-	return ask_qmp_do(&end->qmp, "migrate-set-parameters",
-		json_pack("{s:I,s:I}", "multifd-channels", (json_int_t)s->channels, "max-bandwidth",
-			(json_int_t)1 << 50),
-		err);
-}
-
-/* Until MIGRATION says completed or failed. */
-static int await_end(struct end *end, const char *who, struct swo_error *err)
-{
-	const swo_deadline deadline = swo_deadline_ms(GUARD_MS);
-
-	for (;;) {
-		json_t *event = qmp_event(&end->qmp, deadline, err);
-
-		if (!event)
-			return -1;
-		const bool ours = !strcmp(json_path_string(event, "event"), "MIGRATION");
-		char status[32];
-
-		snprintf(status, sizeof(status), "%s",
-			ours ? json_path_string(event, "data.status") : "");
-		json_decref(event);
-		if (!strcmp(status, "completed"))
-			return 0;
-		if (!strcmp(status, "failed") || !strcmp(status, "cancelled"))
-			return swo_error_set(err, SWO_E_STATE, 0,
-				"%s: the migration %s (its log is %s.log)", who, status, end->sock);
-	}
-}
-
 /* Of all its threads so far, those that are gone too. */
-static int cpu_seconds(const struct end *end, double *seconds, struct swo_error *err)
+static int add_cpu_seconds(
+	const struct pair *pair, enum pair_side side, double *seconds, struct swo_error *err)
 {
+	pid_t pid = bench_pid(pair->ends[side].vm);
 	struct timespec t;
 	clockid_t clock;
-	int rc = clock_getcpuclockid(bench_pid(end->handle), &clock);
+	int rc = clock_getcpuclockid(pid, &clock);
 
 	if (!rc && clock_gettime(clock, &t))
 		rc = errno;
 	if (rc)
-		return swo_error_set(
-			err, SWO_E_IO, rc, "the CPU time of %d", (int)bench_pid(end->handle));
-	*seconds = (double)t.tv_sec + (double)t.tv_nsec / 1e9;
+		return swo_error_set(err, SWO_E_IO, rc, "the CPU time of %d", (int)pid);
+	*seconds += (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 	return 0;
 }
 
-static int measure(const struct bytes_setting *s, bool ours, struct end *ends,
-	struct bytes_speed *speed, struct swo_error *err)
+static int cpu_seconds(const struct pair *pair, double *seconds, struct swo_error *err)
 {
-	double before[2], after[2];
-	char uri[160];
-	int port;
+	*seconds = 0;
+	return add_cpu_seconds(pair, PAIR_SOURCE, seconds, err) ||
+			       add_cpu_seconds(pair, PAIR_TARGET, seconds, err)
+		       ? -1
+		       : 0;
+}
 
-	if (talk(&ends[0], err) || talk(&ends[1], err) ||
-		fill(bench_pid(ends[0].handle), s->ram, err) || tune(s, &ends[0], err) ||
-		tune(s, &ends[1], err))
+static int await_completed(struct pair *pair, enum pair_side side, struct swo_error *err)
+{
+	char status[PAIR_STATUS_MAX];
+
+	if (pair_wait_side(pair, side, GUARD_MS, status, err))
 		return -1;
-	if (s->tcp) {
-		if (bytes_free_port(&port, err))
-			return -1;
-		snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%d", port);
-	} else {
-		snprintf(uri, sizeof(uri), "unix:%s.mig", ends[1].sock);
-	}
-	if (ask_qmp_do(&ends[1].qmp, "migrate-incoming", json_pack("{s:s}", "uri", uri), err))
-		return -1;
-	if (cpu_seconds(&ends[0], &before[0], err) || cpu_seconds(&ends[1], &before[1], err))
+	if (!strcmp(status, "completed"))
+		return 0;
+	return swo_error_set(err, SWO_E_STATE, 0, "%s: the migration %s (its log is in %s)",
+		pair_side_name(side), status, pair->dir);
+}
+
+static int measure(
+	struct pair *pair, uint64_t ram, struct bytes_speed *speed, struct swo_error *err)
+{
+	double before, after;
+
+	if (pair_start(pair, err) || fill(bench_pid(pair->ends[PAIR_SOURCE].vm), ram, err) ||
+		pair_listen(pair, err) || cpu_seconds(pair, &before, err))
 		return -1;
 	const uint64_t start = swo_now_ns();
 
-	if (ask_qmp_do(&ends[0].qmp, "migrate", json_pack("{s:s}", "uri", uri), err) ||
-		await_end(&ends[0], "source", err) || await_end(&ends[1], "target", err))
+	if (pair_send(pair, err) || await_completed(pair, PAIR_SOURCE, err) ||
+		await_completed(pair, PAIR_TARGET, err))
 		return -1;
-	speed->rate = (double)s->ram * 1e9 / (double)(swo_now_ns() - start);
-	if (cpu_seconds(&ends[0], &after[0], err) || cpu_seconds(&ends[1], &after[1], err))
+	speed->rate = (double)ram * 1e9 / (double)(swo_now_ns() - start);
+	if (cpu_seconds(pair, &after, err))
 		return -1;
-	speed->cpu = after[0] - before[0] + after[1] - before[1];
-	return ours ? compare(bench_pid(ends[0].handle), bench_pid(ends[1].handle), s->ram, err)
-		    : 0;
+	speed->cpu = after - before;
+	if (!pair->vmm->ours)
+		return 0;
+	return compare(bench_pid(pair->ends[PAIR_SOURCE].vm), bench_pid(pair->ends[PAIR_TARGET].vm),
+		ram, err);
 }
 
 int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_speed *speed,
 	struct swo_error *err)
 {
-	struct end ends[2] = {{.handle = -1, .qmp.sock = JSON_SOCK_INIT},
-		{.handle = -1, .qmp.sock = JSON_SOCK_INIT}};
-	const bool ours = who == BYTES_SWITCHOVER;
-	static unsigned number;
-	int rc = 0;
+	static const char *const vmms[BYTES_WHO_COUNT] = {
+		"switchover", "qemu-ram", "qemu-ram-prealloc"};
+	static struct pair pair;
+	struct bench_config config;
+	char ram[24];
 
-	for (int i = 0; i < 2 && !rc; i++) {
-		snprintf(ends[i].sock, sizeof(ends[i].sock), "%s/%u", s->dir, number++);
-		rc = ours ? start_ours(s, &ends[i], i, err)
-			  : start_qemu(s, who == BYTES_QEMU_PREALLOC, &ends[i], i, err);
-	}
-	rc = rc || measure(s, ours, ends, speed, err) ? -1 : 0;
-	for (int i = 0; i < 2; i++) {
-		qmp_close(&ends[i].qmp);
-		bench_kill(ends[i].handle);
-	}
+	bench_defaults(&config);
+	snprintf(ram, sizeof(ram), "%" PRIu64, s->ram);
+	config.ram = ram;
+	config.vcpus = 1;
+	config.doorbell_period_us = 1000;
+	/* What a guest has written lies in the page tables of its machine. */
+	config.fill_ram = true;
+	config.channel = s->tcp ? "tcp" : "unix";
+	config.channels = s->channels;
+	config.max_bandwidth = UINT64_C(1) << 50;
+	int rc = pair_init(&pair, &config, 0, "parallel", err);
+
+	pair.vmm = pair_vmm_named(vmms[who]);
+	pair.qemu = s->qemu;
+	pair.paused = pair.no_journal = true;
+	if (!rc)
+		rc = measure(&pair, s->ram, speed, err);
+	pair_free(&pair, rc && !bench_interrupted);
 	return rc;
 }

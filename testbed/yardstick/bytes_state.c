@@ -7,6 +7,7 @@
 #include "channel/conn.h"
 #include "switchover/migration.h"
 #include "testbed/fake_device.h"
+#include "testbed/pair/pair.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -202,12 +203,12 @@ static int migrate(const struct bytes_setting *s, struct vm *source, struct vm *
 {
 	struct swo_migration_params params;
 	char uri[160];
-	int port;
+	int port = 0;
 
 	swo_migration_params_init(&params);
 	params.downtime_limit_ms = GUARD_MS;
 	params.channels = s->channels;
-	if (s->tcp && bytes_free_port(&port, err))
+	if (s->tcp && (port = pair_free_port(err)) < 0)
 		return -1;
 	snprintf(uri, sizeof(uri), "unix:%s/state", s->dir);
 	if (s->tcp)
@@ -285,9 +286,9 @@ static int connect_stream(
 {
 	struct swo_listener *listener;
 	char uri[160];
-	int port;
+	int port = 0;
 
-	if (s->tcp && bytes_free_port(&port, err))
+	if (s->tcp && (port = pair_free_port(err)) < 0)
 		return -1;
 	snprintf(uri, sizeof(uri), "unix:%s/plain", s->dir);
 	if (s->tcp)
