@@ -4,6 +4,7 @@
  */
 #include "testbed/moments.h"
 
+#include <ctype.h>
 #include <string.h>
 
 #define STATUS "MIGRATION", "data.status"
@@ -61,4 +62,27 @@ int moment_await(
 	struct pair *pair, const struct moment *moment, uint64_t within_ms, struct swo_error *err)
 {
 	return await_until(pair, moment, swo_deadline_ms(within_ms), err);
+}
+
+/* "pre-copy" in an event is "PRE_COPY" in a report. */
+static bool is_state(const char *reported, const char *word)
+{
+	for (; *reported && *word; reported++, word++)
+		if (*reported != (*word == '-' ? '_' : toupper((unsigned char)*word)))
+			return false;
+	return *reported == *word;
+}
+
+bool moment_is_now(
+	struct pair *pair, const struct moment *moment, unsigned i, struct swo_error *err)
+{
+	if (strcmp(moment->event, "VFIO_MIGRATION") != 0) {
+		swo_error_set(err, SWO_E_INVALID, 0, "'%s' is not a device's moment", moment->name);
+		return false;
+	}
+	json_t *report = pair_report(pair, moment->side, i, err);
+	bool is = is_state(json_path_string(report, "state"), moment->word);
+
+	json_decref(report);
+	return is;
 }

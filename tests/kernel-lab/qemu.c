@@ -4,10 +4,9 @@
  * project's library, and the project's own VMM, and prints a JSON row for every number of devices.
  * Reads rows as a table, too.
  */
-#include "pair.h"
+#include "held.h"
 
 #include "testbed/bench/row.h"
-#include "testbed/process.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -15,7 +14,7 @@
 
 #define RUNS_MAX 25
 
-static struct pair pair;
+static struct held held;
 static const struct pair_vmm *vmm;
 static const char *profile;
 static unsigned runs, count;
@@ -29,15 +28,15 @@ struct sample {
 
 static uint64_t both(const char *counter)
 {
-	return pair_counter(&pair, PAIR_SOURCE, counter) +
-	       pair_counter(&pair, PAIR_TARGET, counter);
+	return held_counter(&held, PAIR_SOURCE, counter) +
+	       held_counter(&held, PAIR_TARGET, counter);
 }
 
 /* One migration */
 
 static void ask_version(struct sample *sample)
 {
-	json_t *version = pair_ask(&pair, PAIR_SOURCE, "query-version", NULL);
+	json_t *version = held_ask(&held, PAIR_SOURCE, "query-version", NULL);
 
 	assert_non_null(version);
 	snprintf(sample->version, sizeof(sample->version), "%g.%g.%g %s",
@@ -48,24 +47,24 @@ static void ask_version(struct sample *sample)
 
 static void migrate(struct sample *sample)
 {
-	pair_start(&pair, vmm, count, profile);
+	held_start(&held, vmm, count, profile);
 	ask_version(sample);
-	pair_precopy(&pair);
+	held_precopy(&held);
 	uint64_t resets = both("resets");
-	pair_switch(&pair);
-	pair_handed_over(&pair);
-	assert_string_equal(pair_outcome(&pair), "completed");
-	assert_true(pair_runs(&pair, PAIR_TARGET, 10000));
-	json_t *info = pair_ask(&pair, PAIR_SOURCE, "query-migrate", NULL);
+	held_switch(&held);
+	held_handed_over(&held);
+	assert_string_equal(held_outcome(&held), "completed");
+	assert_true(held_runs(&held, PAIR_TARGET, 10000));
+	json_t *info = held_ask(&held, PAIR_SOURCE, "query-migrate", NULL);
 	sample->downtime_ms = json_path_number(info, "downtime");
 	json_decref(info);
-	sample->outage_ms = pair_outage_ms(&pair);
-	sample->order_violations = pair_order_violations(&pair);
+	sample->outage_ms = held_outage_ms(&held);
+	sample->order_violations = held_order_violations(&held);
 	sample->p2p_violations = both("p2p_violations");
 	sample->state_mismatches = both("state_mismatches");
 	sample->resets = both("resets") - resets;
-	sample->state_equal = pair_state_equal(&pair);
-	pair_stop(&pair);
+	sample->state_equal = held_state_equal(&held);
+	held_stop(&held);
 }
 
 /* A row */
@@ -121,7 +120,7 @@ static void row(void **state)
 
 static int teardown(void **state)
 {
-	pair_stop(&pair);
+	held_stop(&held);
 	return bed_teardown(state);
 }
 
@@ -130,10 +129,10 @@ static int rows(char **counts)
 	const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(row, teardown)};
 	int failed = 0;
 
-	pair_init();
+	bench_proc_init();
 	for (; *counts; counts++) {
 		count = (unsigned)atoi(*counts);
-		if (count < 1 || count > PAIR_DEVICES)
+		if (count < 1 || count > HELD_DEVICES)
 			return 2;
 		failed |= cmocka_run_group_tests_name("rows", tests, NULL, NULL);
 	}

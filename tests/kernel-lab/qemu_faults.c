@@ -3,9 +3,7 @@
  * qemu_faults.c - what can go wrong while stock QEMU migrates simvf.ko devices: every case
  * is run with QEMU as it is and with QEMU under the library, which must end as well, or better.
  */
-#include "pair.h"
-
-#include "testbed/process.h"
+#include "held.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -13,7 +11,7 @@
 #define DEVICES	   3
 #define SETTLES_MS 10000
 
-static struct pair pair;
+static struct held held;
 static const struct pair_vmm *other; /* than plain QEMU */
 
 /* How a case ended. */
@@ -45,7 +43,7 @@ struct scenario {
 
 static void tell(enum pair_side side, const char *command)
 {
-	ended.refused |= !pair_tell(&pair, side, command, NULL);
+	ended.refused |= !held_tell(&held, side, command, NULL);
 }
 
 static void cancel(void)
@@ -84,13 +82,13 @@ static void reset_source(void)
 static void unplug_source(void)
 {
 	ended.refused |=
-		!pair_tell(&pair, PAIR_SOURCE, "device_del", json_pack("{s:s}", "id", "vf1"));
+		!held_tell(&held, PAIR_SOURCE, "device_del", json_pack("{s:s}", "id", "vf1"));
 }
 
 /* The last that plain QEMU asks is held up in its arc to STOP_COPY. */
 static void in_the_middle(void)
 {
-	pair_await(PAIR_SOURCE, 0, "PRE_COPY_P2P");
+	held_await(&held, "prepare", 0);
 	swo_sleep_until(swo_deadline_ms(300));
 }
 
@@ -103,28 +101,28 @@ static void cancel_in_the_middle(void)
 static void kill_target(void)
 {
 	in_the_middle();
-	pair_kill(&pair, PAIR_TARGET);
+	held_kill(&held, PAIR_TARGET);
 }
 
 static void kill_source(void)
 {
 	in_the_middle();
-	pair_kill(&pair, PAIR_SOURCE);
+	held_kill(&held, PAIR_SOURCE);
 }
 
 static void await_end(void)
 {
 	snprintf(ended.status, sizeof(ended.status), "%s",
-		pair.ends[PAIR_SOURCE].process < 0 ? "" : pair_outcome(&pair));
+		held_killed(&held, PAIR_SOURCE) ? "" : held_outcome(&held));
 }
 
 static void try_again(void)
 {
 	assert_string_not_equal(ended.status, "completed");
-	assert_true(pair_runs(&pair, PAIR_SOURCE, SETTLES_MS));
-	pair_new_target(&pair);
-	pair_precopy(&pair);
-	pair_switch(&pair);
+	assert_true(held_runs(&held, PAIR_SOURCE, SETTLES_MS));
+	held_new_target(&held);
+	held_precopy(&held);
+	held_switch(&held);
 	await_end();
 }
 
@@ -137,23 +135,23 @@ static void settle(void)
 	for (unsigned side = 0; side < PAIR_SIDES; side++) {
 		bool expected = (side == PAIR_TARGET) == over;
 
-		ended.runs[side] = pair.ends[side].process >= 0 &&
-				   pair_runs(&pair, side, expected ? SETTLES_MS : 0);
-		ended.alive[side] = pair.ends[side].process >= 0 && pair_alive(&pair, side);
+		ended.runs[side] = !held_killed(&held, side) &&
+				   held_runs(&held, side, expected ? SETTLES_MS : 0);
+		ended.alive[side] = !held_killed(&held, side) && held_alive(&held, side);
 	}
 }
 
 static void gather(const uint64_t resets[PAIR_SIDES])
 {
 	for (unsigned side = 0; side < PAIR_SIDES; side++) {
-		ended.resets[side] = pair_counter(&pair, side, "resets") - resets[side];
-		ended.running[side] = ended.runs[side] ? pair_count_in(&pair, side, "RUNNING") : 0;
-		ended.p2p_violations += pair_counter(&pair, side, "p2p_violations");
-		ended.state_mismatches += pair_counter(&pair, side, "state_mismatches");
+		ended.resets[side] = held_counter(&held, side, "resets") - resets[side];
+		ended.running[side] = ended.runs[side] ? held_count_in(&held, side, "RUNNING") : 0;
+		ended.p2p_violations += held_counter(&held, side, "p2p_violations");
+		ended.state_mismatches += held_counter(&held, side, "state_mismatches");
 	}
-	ended.order_violations = pair_order_violations(&pair);
-	ended.surprises = pair_surprises(&pair);
-	ended.state_equal = !strcmp(ended.status, "completed") && pair_state_equal(&pair);
+	ended.order_violations = held_order_violations(&held);
+	ended.surprises = held_surprises(&held);
+	ended.state_equal = !strcmp(ended.status, "completed") && held_state_equal(&held);
 }
 
 static void print(const struct scenario *s)
@@ -161,9 +159,9 @@ static void print(const struct scenario *s)
 	json_t *out = json_pack(
 		"{s:s, s:s, s:s, s:b, s:b, s:b, s:b, s:b, s:i, s:i, s:I, s:I, s:I, s:I, "
 		"s:I, s:b, s:i}",
-		"case", s->says, "vmm", pair.vmm->name, "migration", ended.status, "source_alive",
-		(int)ended.alive[0], "target_alive", (int)ended.alive[1], "source_runs",
-		(int)ended.runs[0], "target_runs", (int)ended.runs[1], "refused",
+		"case", s->says, "vmm", held.pair.vmm->name, "migration", ended.status,
+		"source_alive", (int)ended.alive[0], "target_alive", (int)ended.alive[1],
+		"source_runs", (int)ended.runs[0], "target_runs", (int)ended.runs[1], "refused",
 		(int)ended.refused, "source_devices_running", (int)ended.running[0],
 		"target_devices_running", (int)ended.running[1], "source_resets",
 		(json_int_t)ended.resets[0], "target_resets", (json_int_t)ended.resets[1],
@@ -183,21 +181,22 @@ static struct outcome run(const struct scenario *s, const struct pair_vmm *vmm)
 	uint64_t resets[PAIR_SIDES];
 
 	ended = (struct outcome){.refused = false};
-	pair_start(&pair, vmm, DEVICES, "even");
+	held_start(&held, vmm, DEVICES, "even");
 	if (s->before)
 		s->before();
 	/* A machine that stands has no pre-copy. */
 	if (s->before == pause_source)
-		pair_begin(&pair);
+		held_begin(&held);
 	else
-		pair_precopy(&pair);
+		held_precopy(&held);
 	for (unsigned side = 0; side < PAIR_SIDES; side++)
-		resets[side] = pair_counter(&pair, side, "resets");
+		resets[side] = held_counter(&held, side, "resets");
 	if (s->fault)
-		assert_int_equal(bed_put(pair_device(s->side, s->device), "faults", s->fault), 0);
+		assert_int_equal(
+			bed_put(held_device(&held, s->side, s->device), "faults", s->fault), 0);
 	if (s->early)
 		s->early();
-	pair_switch(&pair);
+	held_switch(&held);
 	if (s->late)
 		s->late();
 	await_end();
@@ -206,7 +205,7 @@ static struct outcome run(const struct scenario *s, const struct pair_vmm *vmm)
 	settle();
 	gather(resets);
 	print(s);
-	pair_stop(&pair);
+	held_stop(&held);
 	return ended;
 }
 
@@ -257,7 +256,7 @@ static void compare(void **state)
 static int teardown(void **state)
 {
 	(void)state;
-	pair_stop(&pair);
+	held_stop(&held);
 	return bed_teardown(NULL);
 }
 
@@ -337,6 +336,6 @@ int main(int argc, char **argv)
 			.initial_state = (void *)&scenarios[i]};
 	if (argc > 2)
 		cmocka_set_test_filter(argv[2]);
-	pair_init();
+	bench_proc_init();
 	return cmocka_run_group_tests_name("faults", tests, NULL, NULL) ? 1 : 0;
 }
