@@ -94,5 +94,5 @@ void migration_read_control(struct swo_migration *m, control_handler *handle)
 	m->lost_error = err;
 	pthread_mutex_unlock(&m->mutex);
 	migration_wake(m);
-	m->ops->lost(m);
+	migration_raise(m, m->handover.table->lost, &err);
 }

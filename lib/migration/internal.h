@@ -6,6 +6,7 @@
 #ifndef MIGRATION_INTERNAL_H
 #define MIGRATION_INTERNAL_H
 
+#include "migration/handover/handover.h"
 #include "migration/ram/share.h"
 #include "migration/wire.h"
 #include "switchover/migration.h"
@@ -13,9 +14,9 @@
 #include <stdatomic.h>
 
 /*
- * One lock and one condition for everything that threads tell each other. Readers and jobs
- * leave a note under the lock and wake whoever waits; only the migration's own thread
- * steps the handover and acts.
+ * Who may run the VM is the handover's: whatever bears on it is raised there by the thread that
+ * finds it out. For everything else that threads have for each other there is one lock and one
+ * condition: readers and jobs leave a note under the lock and wake whoever waits.
  */
 struct swo_migration {
 	bool is_source;
@@ -27,7 +28,8 @@ struct swo_migration {
 	struct swo_security security; /* of all connections; the credentials are ours */
 	pthread_t thread;
 	const struct migration_ops *ops;
-	struct device_watch { /* one a device, for the observer */
+	struct handover handover; /* its lock is never taken with the mutex held */
+	struct device_watch {	  /* one a device, for the observer */
 		struct swo_migration *m;
 		unsigned index;
 	} * watches;
@@ -43,8 +45,10 @@ struct swo_migration {
 	/* under the mutex */
 	struct swo_migration_info info;
 	struct swo_error failure; /* the first one; code NONE: none */
-	bool cancel_asked;
-	bool quit; /* free waits for the thread */
+	struct swo_error reason;  /* that came with the latest step that had one */
+	bool given_up;		  /* it is taken back, or refused: for whatever reason */
+	bool cancelled;		  /* for that one */
+	bool quit;		  /* free waits for the thread */
 	bool ended;
 	bool lost; /* the control connection is gone; lost_error says how */
 	struct swo_error lost_error;
@@ -62,19 +66,17 @@ struct swo_migration {
 
 struct migration_ops {
 	void (*main)(struct swo_migration *m);
-	bool (*may_run)(struct swo_migration *m); /* with the mutex held */
 	int (*resolve)(struct swo_migration *m, bool run_here, struct swo_error *err);
 	/* With the mutex held: wakes who waits on anything but `changed`; optional. */
 	void (*wake)(struct swo_migration *m);
 	/* Any thread: make whatever blocks the migration's thread return. */
 	void (*interrupt)(struct swo_migration *m);
-	/* The control connection was lost: on its reader's thread, after m->lost was set. */
-	void (*lost)(struct swo_migration *m);
 	void (*free)(struct swo_migration *m);
 };
 
 /* Fills *m (zeroed by the caller); the caller starts the thread with migration_run. */
 int migration_init(struct swo_migration *m, const struct migration_ops *ops,
+	const struct handover_table *table, const struct handover_ops *handover,
 	const struct swo_vm *vm, const char *uri, const struct swo_migration_params *params,
 	const struct swo_migration_observer *observer, struct swo_timeline *timeline,
 	struct swo_error *err);
@@ -83,23 +85,29 @@ int migration_run(struct swo_migration *m, struct swo_error *err);
 
 /* Begins the journal of m->info.id, and forgets settled ones of this VM (it is here). */
 int migration_journal_open(struct swo_migration *m, struct swo_error *err);
-/* Puts a word on record; what that costs is in the timeline. */
-int migration_journal(struct swo_migration *m, enum swo_journal_event event, uint64_t nonce,
-	const char *text, struct swo_error *err);
-/* The same where nothing depends on it: a failure is a warning. */
-void migration_journal_note(
-	struct swo_migration *m, enum swo_journal_event event, const char *text);
+/* For handover_ops.record: what it costs is in the timeline, and a failure in the log. */
+int migration_record(struct swo_migration *m, enum swo_journal_event record, uint64_t nonce,
+	const struct handover_cause *cause, struct swo_error *err);
+/* For handover_ops.entered. give_up: nothing that is under way here is of use any more. */
+void migration_entered(
+	struct swo_migration *m, unsigned event, const struct handover_cause *cause, bool give_up);
+enum handover_outcome migration_raise(
+	struct swo_migration *m, unsigned event, const struct swo_error *why);
+/* Performs what is due until nothing is. On the migration's thread. */
+void migration_perform(struct swo_migration *m);
 
 /* A random (version 4) UUID as text. */
 void migration_make_id(char id[40]);
 uint64_t migration_random(void);
 unsigned migration_threads(void);
 
-/* Keeps the first failure, sets abort, wakes everyone. Any thread. */
+/* Keeps the first failure, sets abort, wakes everyone, raises `fail`. Any thread, no lock held. */
 void migration_fail(struct swo_migration *m, const struct swo_error *err);
 /* Has anything happened that ends the migration before GO? Fills *err with what. Any thread. */
 bool migration_broken(struct swo_migration *m, struct swo_error *err);
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status);
+/* Before anything is undone: the observer hears of a cancel, if that is why, in its place. */
+void migration_report_cancel(struct swo_migration *m);
 /* The last word: status, end time, ended. */
 void migration_end(
 	struct swo_migration *m, enum swo_migration_status status, const struct swo_error *err);

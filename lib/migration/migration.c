@@ -13,6 +13,7 @@
 #include <xxhash.h>
 
 int migration_init(struct swo_migration *m, const struct migration_ops *ops,
+	const struct handover_table *table, const struct handover_ops *handover,
 	const struct swo_vm *vm, const char *uri, const struct swo_migration_params *params,
 	const struct swo_migration_observer *observer, struct swo_timeline *timeline,
 	struct swo_error *err)
@@ -54,6 +55,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 		memcpy(m->vm.devices, vm->devices, vm->device_count * sizeof(*vm->devices));
 	pthread_mutex_init(&m->mutex, NULL);
 	swo_cond_init(&m->changed);
+	handover_init(&m->handover, table, handover, m);
 	m->info.start_ns = swo_now_ns();
 	m->info.ram_total = swo_ram_size(vm->ram);
 	return 0;
@@ -63,6 +65,7 @@ void migration_fini(struct swo_migration *m)
 {
 	swo_journal_close(m->journal, m->journal_remove);
 	ram_share_close(&m->share);
+	handover_fini(&m->handover);
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->mutex);
 	free(m->uri);
@@ -88,38 +91,41 @@ int migration_run(struct swo_migration *m, struct swo_error *err)
 int migration_journal_open(struct swo_migration *m, struct swo_error *err)
 {
 	const struct swo_journal_config *config = m->vm.journal;
+	struct swo_journal *journal;
 
 	if (!config)
 		return 0;
 	if (swo_journal_create(config, m->is_source ? SWO_JOURNAL_SOURCE : SWO_JOURNAL_TARGET,
-		    m->info.id, m->uri, &m->journal, err))
+		    m->info.id, m->uri, &journal, err))
 		return -1;
+	/* A cancel on another thread may have something to record from here on. */
+	pthread_mutex_lock(&m->mutex);
+	m->journal = journal;
+	pthread_mutex_unlock(&m->mutex);
 	if (m->is_source)
 		swo_journal_remove_settled(config->dir, config->vm, m->info.id);
 	return 0;
 }
 
-int migration_journal(struct swo_migration *m, enum swo_journal_event event, uint64_t nonce,
-	const char *text, struct swo_error *err)
+int migration_record(struct swo_migration *m, enum swo_journal_event record, uint64_t nonce,
+	const struct handover_cause *cause, struct swo_error *err)
 {
 	uint64_t start = swo_now_ns();
 
-	if (!m->journal)
+	pthread_mutex_lock(&m->mutex);
+	struct swo_journal *journal = m->journal;
+	pthread_mutex_unlock(&m->mutex);
+	if (!journal)
 		return 0;
-	int rc = swo_journal_write(m->journal, event, nonce, text, err);
+	int rc = swo_journal_write(
+		journal, record, nonce, cause && cause->why ? cause->why->text : NULL, err);
 
 	swo_timeline_span(m->timeline,
-		swo_journal_is_sync(m->journal) ? SWO_EVENT_JOURNAL_SYNC : SWO_EVENT_JOURNAL, "",
+		swo_journal_is_sync(journal) ? SWO_EVENT_JOURNAL_SYNC : SWO_EVENT_JOURNAL, "",
 		start, swo_now_ns(), 0);
+	if (rc)
+		swo_log(SWO_LOG_WARN, "%s", err->text);
 	return rc;
-}
-
-void migration_journal_note(struct swo_migration *m, enum swo_journal_event event, const char *text)
-{
-	struct swo_error err;
-
-	if (migration_journal(m, event, 0, text, &err))
-		swo_log(SWO_LOG_WARN, "%s", err.text);
 }
 
 uint64_t migration_random(void)
@@ -175,6 +181,37 @@ void migration_wake(struct swo_migration *m)
 	pthread_mutex_unlock(&m->mutex);
 }
 
+void migration_entered(
+	struct swo_migration *m, unsigned event, const struct handover_cause *cause, bool give_up)
+{
+	pthread_mutex_lock(&m->mutex);
+	m->info.committed = handover_committed(&m->handover);
+	if (cause && cause->why)
+		m->reason = *cause->why;
+	m->given_up = m->given_up || give_up;
+	if (event == m->handover.table->cancel) {
+		m->cancelled = true;
+		m->info.status = SWO_MIGRATION_CANCELLING;
+	}
+	if (give_up)
+		atomic_store(&m->abort, true);
+	wake_locked(m);
+	pthread_mutex_unlock(&m->mutex);
+}
+
+enum handover_outcome migration_raise(
+	struct swo_migration *m, unsigned event, const struct swo_error *why)
+{
+	return handover_raise(
+		&m->handover, event, &(struct handover_cause){.why = why}, &(struct swo_error){0});
+}
+
+void migration_perform(struct swo_migration *m)
+{
+	while (handover_perform(&m->handover))
+		;
+}
+
 void migration_fail(struct swo_migration *m, const struct swo_error *err)
 {
 	pthread_mutex_lock(&m->mutex);
@@ -184,6 +221,8 @@ void migration_fail(struct swo_migration *m, const struct swo_error *err)
 	atomic_store(&m->abort, true);
 	wake_locked(m);
 	pthread_mutex_unlock(&m->mutex);
+	if (err->code != SWO_E_CANCELLED)
+		migration_raise(m, m->handover.table->fail, err);
 }
 
 /* With the mutex held. The cause before the symptom: a failure here often cuts the connection. */
@@ -193,7 +232,7 @@ static bool broken_locked(struct swo_migration *m, struct swo_error *err)
 		*err = m->failure;
 		return true;
 	}
-	if (m->cancel_asked || m->quit) {
+	if (m->cancelled || m->quit) {
 		swo_error_set(err, SWO_E_CANCELLED, 0, "the migration was cancelled");
 		return true;
 	}
@@ -201,7 +240,9 @@ static bool broken_locked(struct swo_migration *m, struct swo_error *err)
 		*err = m->lost_error;
 		return true;
 	}
-	return false;
+	if (m->given_up)
+		*err = m->reason;
+	return m->given_up;
 }
 
 bool migration_broken(struct swo_migration *m, struct swo_error *err)
@@ -214,15 +255,32 @@ bool migration_broken(struct swo_migration *m, struct swo_error *err)
 	return broken;
 }
 
+static bool is_final(enum swo_migration_status status)
+{
+	return status == SWO_MIGRATION_COMPLETED || status == SWO_MIGRATION_FAILED ||
+	       status == SWO_MIGRATION_CANCELLED;
+}
+
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status)
 {
 	pthread_mutex_lock(&m->mutex);
-	bool news = m->info.status != status;
-	m->info.status = status;
+	/* What was on its way when a cancel came is not news any more. */
+	bool news = m->info.status != status && (!m->cancelled || is_final(status));
+	if (news)
+		m->info.status = status;
 	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
 	if (news && m->observer.status)
 		m->observer.status(m->observer.opaque, status);
+}
+
+void migration_report_cancel(struct swo_migration *m)
+{
+	pthread_mutex_lock(&m->mutex);
+	const bool cancelled = m->cancelled;
+	pthread_mutex_unlock(&m->mutex);
+	if (cancelled && m->observer.status)
+		m->observer.status(m->observer.opaque, SWO_MIGRATION_CANCELLING);
 }
 
 void migration_end(
@@ -335,39 +393,32 @@ void swo_migration_info(struct swo_migration *m, struct swo_migration_info *out)
 	pthread_mutex_unlock(&m->mutex);
 }
 
-static bool is_final(enum swo_migration_status status)
+static enum handover_outcome cancel(struct swo_migration *m)
 {
-	return status == SWO_MIGRATION_COMPLETED || status == SWO_MIGRATION_FAILED ||
-	       status == SWO_MIGRATION_CANCELLED;
+	struct swo_error why;
+
+	swo_error_set(&why, SWO_E_CANCELLED, 0, "the migration was cancelled%s",
+		m->is_source ? "" : " at the target");
+	return migration_raise(m, m->handover.table->cancel, &why);
 }
 
 int swo_migration_cancel(struct swo_migration *m, struct swo_error *err)
 {
-	bool news = false;
-	int rc = 0;
-
-	pthread_mutex_lock(&m->mutex);
-	if (m->ended || is_final(m->info.status)) {
-		rc = swo_error_set(
-			err, SWO_E_STATE, 0, "the migration has ended: nothing to cancel");
-	} else if (m->info.committed) {
-		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"the migration has passed its point of no return and cannot be cancelled");
-	} else {
-		/* At once: set later, it could replace the status of an end that was quicker. */
-		news = m->info.status != SWO_MIGRATION_CANCELLING;
-		m->info.status = SWO_MIGRATION_CANCELLING;
-		m->cancel_asked = true;
+	if (cancel(m) == HANDOVER_IGNORED) {
+		pthread_mutex_lock(&m->mutex);
+		const bool committed = m->info.committed;
+		const bool over = m->ended || is_final(m->info.status);
+		pthread_mutex_unlock(&m->mutex);
+		if (over)
+			return swo_error_set(
+				err, SWO_E_STATE, 0, "the migration has ended: nothing to cancel");
+		if (committed)
+			return swo_error_set(err, SWO_E_STATE, 0,
+				"the migration has passed its point of no return and cannot be "
+				"cancelled");
 	}
-	pthread_cond_broadcast(&m->changed);
-	pthread_mutex_unlock(&m->mutex);
-	if (!rc) {
-		if (news && m->observer.status)
-			m->observer.status(m->observer.opaque, SWO_MIGRATION_CANCELLING);
-		atomic_store(&m->abort, true);
-		m->ops->interrupt(m);
-	}
-	return rc;
+	m->ops->interrupt(m);
+	return 0;
 }
 
 int swo_migration_resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
@@ -377,10 +428,7 @@ int swo_migration_resolve(struct swo_migration *m, bool run_here, struct swo_err
 
 bool swo_migration_may_run(struct swo_migration *m)
 {
-	pthread_mutex_lock(&m->mutex);
-	bool may = m->ops->may_run(m);
-	pthread_mutex_unlock(&m->mutex);
-	return may;
+	return handover_may_run(&m->handover);
 }
 
 bool swo_migration_wait(struct swo_migration *m, swo_deadline deadline)
@@ -398,10 +446,9 @@ void swo_migration_free(struct swo_migration *m)
 {
 	if (!m)
 		return;
+	cancel(m);
 	pthread_mutex_lock(&m->mutex);
 	m->quit = true;
-	if (!m->info.committed)
-		atomic_store(&m->abort, true);
 	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
 	m->ops->interrupt(m);

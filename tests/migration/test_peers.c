@@ -213,7 +213,7 @@ static void control_frames_that_do_not_belong_are_refused_by_name(void **state)
 		{{.type = WIRE_END_ALL}, 3, "END_ALL"},
 		{{.type = WIRE_CONFIG, .device = 7}, 3, "device 7"},
 		{{.type = WIRE_PING}, 5000, "at most"},
-		{{.type = WIRE_GO}, 3, "GO of 3 bytes"},
+		{{.type = WIRE_GO}, 3, "malformed GO: 3 bytes"},
 		{{.type = WIRE_ABORT}, 5, "the source gave up"},
 	};
 	static char zeros[70000];

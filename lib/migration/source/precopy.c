@@ -137,11 +137,6 @@ static int too_slow(struct source *s, const struct estimate *e, struct swo_error
 		s->m.params.downtime_limit_ms, e->irreducible_ns / 1000000, name);
 }
 
-bool source_vm_runs(struct source *s)
-{
-	return swo_runstate_get(s->m.vm.runstate) == SWO_RUN_STATE_RUNNING;
-}
-
 /*
  * The limit is met. The first round is the longest and leaves most behind; what a short one more
  * leaves behind is worth it, as each byte less after the stop is time less, and so is the next for

@@ -57,7 +57,11 @@ static int take_ready(struct source *s, const struct swo_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	if (header->length != sizeof(s->go))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "READY of %u bytes", header->length);
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"malformed READY: %u bytes, expected %zu", header->length, sizeof(s->go));
+	/* The first one stands: the migration's thread may be sending GO by it. */
+	if (s->ready)
+		return 0;
 	memcpy(&s->go, payload, sizeof(s->go));
 	if (strncmp(s->go.id, s->m.info.id, sizeof(s->go.id)))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0, "READY for another migration");
@@ -82,26 +86,12 @@ static int handle_locked(struct source *s, const struct swo_frame_header *header
 		return take_device_word(s, header, err);
 	case WIRE_READY:
 		return take_ready(s, header, payload, err);
-	case WIRE_STARTING:
-		s->starting = true;
-		return 0;
-	case WIRE_STARTED:
-		/* Its first word stands, here and below: the migration's thread may be reading it.
-		 */
-		if (!s->started)
-			snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
-		s->started = true;
-		return 0;
-	case WIRE_ABORT: /* turned away at the door: it never was this target's business */
-		if (s->m.info.committed)
-			return 0;
-		/* fallthrough */
-	case WIRE_REFUSED:
-		if (!s->refused)
-			snprintf(s->word, sizeof(s->word), "%s", (const char *)payload);
-		s->refused = true;
+	case WIRE_STARTING: /* it is at it: what is waited for is STARTED */
 		return 0;
 	case WIRE_TIMELINE:
+		/* The first one stands, here too. */
+		if (s->timeline_in)
+			return 0;
 		s->timeline_in = true;
 		return swo_buf_append(&s->timeline_json, payload, header->length, err);
 	default:
@@ -111,23 +101,76 @@ static int handle_locked(struct source *s, const struct swo_frame_header *header
 	}
 }
 
+/* The first refusal stands. */
+static struct swo_error keep_refusal(struct source *s, const char *text)
+{
+	pthread_mutex_lock(&s->m.mutex);
+	if (s->refusal.code == SWO_E_NONE)
+		swo_error_set(&s->refusal, SWO_E_PEER_LOST, 0, "the target refused%s: %.300s",
+			s->m.info.committed ? " after GO" : "", text);
+	const struct swo_error why = s->refusal;
+	pthread_mutex_unlock(&s->m.mutex);
+	return why;
+}
+
+void source_take_refused(struct source *s, const char *text)
+{
+	const struct swo_error why = keep_refusal(s, text);
+
+	migration_raise(&s->m, SOURCE_EV_REFUSED, &why);
+}
+
+void source_take_started(struct source *s, const char *text)
+{
+	struct swo_error why;
+
+	pthread_mutex_lock(&s->m.mutex);
+	if (!s->started_ns)
+		s->started_ns = swo_now_ns();
+	pthread_mutex_unlock(&s->m.mutex);
+	if (text[0])
+		swo_error_set(
+			&why, SWO_E_DEVICE, 0, "the VM runs on the target, but: %.300s", text);
+	migration_raise(&s->m, SOURCE_EV_STARTED, text[0] ? &why : NULL);
+}
+
+/* What bears on who runs is a step of the handover, whose table knows what it means now. */
+static bool handle_step(
+	struct source *s, const struct swo_frame_header *header, const uint8_t *payload)
+{
+	switch (header->type) {
+	case WIRE_STARTED:
+		source_take_started(s, (const char *)payload);
+		return true;
+	case WIRE_REFUSED:
+		source_take_refused(s, (const char *)payload);
+		return true;
+	case WIRE_ABORT:
+		/* After GO it explains nothing that comes. */
+		if (!handover_committed(&s->m.handover)) {
+			const struct swo_error why = keep_refusal(s, (const char *)payload);
+
+			migration_raise(&s->m, SOURCE_EV_ABORT, &why);
+		}
+		return true;
+	default:
+		return false;
+	}
+}
+
 static int handle(struct swo_migration *m, const struct swo_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	struct source *s = (struct source *)m;
 
+	if (handle_step(s, header, payload))
+		return 0;
 	pthread_mutex_lock(&m->mutex);
 	int rc = handle_locked(s, header, payload, err);
-	/* Before GO a refusal is a failure like any other; after it, the commit reads it. */
-	bool refused_early = s->refused && !m->info.committed;
 	/* Of which there are thousands a second, and each has one who waits for it at the most. */
 	if (header->type != WIRE_CREDIT)
 		pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
-	if (refused_early) {
-		swo_error_set(err, SWO_E_PEER_LOST, 0, "the target refused: %.300s", s->word);
-		migration_fail(m, err);
-	}
 	return rc;
 }
 

@@ -1,327 +1,378 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source.c - the source's thread: setup, pre-copy, the stop, READY; and the way back when anything
- * fails before GO. It alone steps the handover; others only leave notes.
+ * source.c - the source of a migration: its life, its thread, and what it does for each step of the
+ * handover. From GO on nothing that fails here may run the VM: only the target's REFUSED or an
+ * operator does. Without an answer the source is parked, and asks.
  */
 #include "migration/source/source.h"
 
+#include "migration/ask.h"
+
 #include <errno.h>
-#include <inttypes.h>
-#include <limits.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* How long a failure waits for the other side's explanation; the VM runs again by then. */
-#define REASON_WAIT_MS 500
+#define ASK_FIRST_PAUSE_MS 200
+#define ASK_LAST_PAUSE_MS  5000
+#define TIMELINE_WAIT_MS   3000
 
-uint32_t source_event(struct source *s, enum source_event event)
+/* Waiting for a step */
+
+struct stay {
+	struct swo_migration *m;
+	enum source_state state;
+};
+
+static bool has_left(void *arg)
 {
-	uint32_t actions = source_step(&s->state, event);
+	const struct stay *stay = arg;
 
-	s->m.info.committed = source_committed(s->state);
-	return actions;
+	return !handover_is(&stay->m->handover, stay->state);
 }
 
-static void step(struct source *s, enum source_event event)
+static bool has_left_or_quits(void *arg)
 {
-	pthread_mutex_lock(&s->m.mutex);
-	source_event(s, event);
-	pthread_mutex_unlock(&s->m.mutex);
-}
-
-/* The stop */
-
-/*
- * First of all handlers when the VM stops (deepest, and highest): the vCPUs stand still, so what
- * they wrote last can go while the devices are still on their way.
- */
-static int on_stop(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
-{
-	struct source *s = opaque;
-
-	(void)state;
-	if (running)
-		return 0;
-	/*
-	 * A `stop` by somebody else comes on their thread, perhaps in the middle of a pass; our own
-	 * thread notices it between two passes and does the rest then.
-	 */
-	if (!pthread_equal(pthread_self(), s->m.thread))
-		return 0;
-	pthread_mutex_lock(&s->m.mutex);
-	s->vcpus_stopped_ns = swo_now_ns();
-	pthread_mutex_unlock(&s->m.mutex);
-	swo_timeline_mark(s->m.timeline, SWO_EVENT_VCPUS_STOPPED);
-	swo_worker_submit(s->stop_worker, &s->stop_job);
-	/* All of it is yet to be loaded; otherwise what has changed can wait for the arcs. */
-	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, true, err) : 0;
-}
-
-/*
- * Last of all handlers when the VM stops: by now every device has been told to. And first when a
- * stop is taken back: streams must let go of the workers.
- */
-static int on_last(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
-{
-	struct source *s = opaque;
-
-	(void)state;
-	if (running)
-		atomic_store(&s->m.abort, true);
-	pthread_mutex_lock(&s->m.mutex);
-	s->all_launched = !running;
-	pthread_mutex_unlock(&s->m.mutex);
-	migration_wake(&s->m);
-	if (running || s->m.params.config == SWO_WHEN_LATE ||
-		!pthread_equal(pthread_self(), s->m.thread))
-		return 0;
-	return source_configs_send(s, true, err);
-}
-
-static int add_handlers(struct source *s, struct swo_error *err)
-{
-	const struct swo_handler_desc stop = {.name = "migration: last RAM",
-		.depth = INT_MAX,
-		.rank = SWO_RANK_MAX,
-		.prepare = on_stop,
-		.change = source_on_barrier,
-		.opaque = s};
-	const struct swo_handler_desc last = {.name = "migration: all are told",
-		.depth = 0,
-		.rank = SWO_RANK_MIN,
-		.prepare = on_last,
-		.opaque = s};
-
-	if (swo_runstate_add(s->m.vm.runstate, &stop, &s->on_stop, err) ||
-		swo_runstate_add(s->m.vm.runstate, &last, &s->on_last, err))
-		return -1;
-	return 0;
-}
-
-/* Devices that the stop did not take to STOP_COPY: those of a VM that was paused before. */
-static int stop_remaining_devices(struct source *s, struct swo_error *err)
-{
-	struct swo_error later;
-	int rc = 0;
-
-	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
-		struct swo_device *dev = s->m.vm.devices[i];
-
-		if (swo_device_state(dev) != SWO_DEVICE_STOP_COPY &&
-			swo_device_set_state(dev, SWO_DEVICE_STOP_COPY, rc ? &later : err))
-			rc = -1;
-	}
-	return rc;
-}
-
-static int send_machine(struct source *s, struct swo_error *err)
-{
-	struct swo_buf state = SWO_BUF_INIT(SWO_MACHINE_STATE_MAX);
-	uint64_t start = swo_now_ns();
-	int rc = s->m.vm.ops->machine_save(s->m.vm.opaque, &state, err);
-
-	if (!rc)
-		rc = migration_control(&s->m, WIRE_MACHINE, state.data, state.len, err);
-	swo_timeline_span(
-		s->m.timeline, SWO_EVENT_MACHINE_STATE, "", start, swo_now_ns(), state.len);
-	swo_buf_free(&state);
-	return rc;
-}
-
-static bool all_out(void *arg)
-{
-	struct source *s = arg;
-
-	return s->ram_done && s->ended == s->m.vm.device_count;
-}
-
-static int send_end(struct source *s, struct swo_error *err)
-{
-	struct wire_end end = {.running = s->stopped_by_us};
-
-	for (unsigned i = 0; i < s->m.data_open; i++) {
-		struct swo_channel *channel = &s->m.data[i];
-		/* Nobody else sends any more: the counters stand still. */
-		struct wire_totals totals = {
-			.frames = channel->frames_sent, .bytes = channel->bytes_sent};
-		struct swo_frame_header header = {.type = WIRE_FIN, .device = i};
-
-		end.all.frames += totals.frames;
-		end.all.bytes += totals.bytes;
-		if (swo_channel_send(channel, &header, &totals, sizeof(totals), err))
-			return -1;
-	}
-	return migration_control(&s->m, WIRE_END_ALL, &end, sizeof(end), err);
-}
-
-/* Until when READY must have come, counted from the stop. */
-static swo_deadline switchover_deadline(struct source *s)
-{
-	uint64_t ms = s->m.params.switchover_deadline_ms;
-
-	pthread_mutex_lock(&s->m.mutex);
-	uint64_t from = s->vcpus_stopped_ns ? s->vcpus_stopped_ns : swo_now_ns();
-	pthread_mutex_unlock(&s->m.mutex);
-	return from + ms * 1000000;
-}
-
-static int stop_and_send(struct source *s, struct swo_error *err)
-{
-	struct swo_migration *m = &s->m;
-
-	migration_set_status(m, SWO_MIGRATION_DEVICE);
-	if (source_vm_runs(s)) {
-		uint64_t start = swo_now_ns();
-
-		s->stopped_by_us = true;
-		if (m->vm.ops->stop(m->vm.opaque, err))
-			return -1;
-		swo_timeline_span(m->timeline, SWO_EVENT_STOP, "", start, swo_now_ns(), 0);
-	} else {
-		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_FINISH_MIGRATE);
-		swo_worker_submit(s->stop_worker, &s->stop_job);
-		if (source_configs_send(s, true, err))
-			return -1;
-	}
-	if (stop_remaining_devices(s, err))
-		return -1;
-	if (m->params.stream == SWO_WHEN_LATE)
-		source_devices_stream(s);
-	if (send_machine(s, err))
-		return -1;
-	pthread_mutex_lock(&m->mutex);
-	m->info.threads_max = migration_threads();
-	pthread_mutex_unlock(&m->mutex);
-	if (source_ceiling_check(s, err) ||
-		source_ceiling_wait(s, all_out, "the sending of all device state and RAM",
-			switchover_deadline(s), err))
-		return -1;
-	return send_end(s, err);
+	return has_left(arg) || ((struct stay *)arg)->m->quit;
 }
 
 static bool is_ready(void *arg)
 {
-	return ((struct source *)arg)->ready;
+	struct source *s = arg;
+
+	return s->ready;
 }
 
-/* The way back:
+/* SENT: READY, and nothing in its way. */
+static void await_ready(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	struct stay stay = {m, SOURCE_SENT};
+	struct swo_error err = {0};
+	uint64_t start = swo_now_ns();
+
+	if (source_ceiling_wait(
+		    s, is_ready, "the target's READY", source_switchover_deadline(s), &err) ||
+		source_ceiling_check(s, &err)) {
+		migration_raise(m, SOURCE_EV_FAIL, &err);
+		return;
+	}
+	swo_timeline_span(m->timeline, SWO_EVENT_WAIT_READY, "", start, swo_now_ns(), 0);
+	if (migration_raise(m, SOURCE_EV_READY, NULL) == HANDOVER_GAVE_WAY)
+		while (migration_wait_until(
+			m, has_left, &stay, true, swo_deadline_ms(1000), "the next step", NULL))
+			;
+}
+
+/* COMMITTED: STARTED, REFUSED or the loss of the connection, each of which is a step. */
+static void await_answer(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	struct stay stay = {m, SOURCE_COMMITTED};
+	struct swo_error err = {0};
+	uint64_t start = swo_now_ns();
+
+	if (migration_wait_until(m, has_left, &stay, true,
+		    swo_deadline_ms(m->params.commit_deadline_ms), "STARTED", &err))
+		migration_raise(m, SOURCE_EV_TIMEOUT, &err);
+	swo_timeline_span(m->timeline, SWO_EVENT_WAIT_STARTED, "", start, swo_now_ns(), 0);
+}
+
+/* In doubt */
+
+static bool gives_up(void *arg)
+{
+	struct stay *stay = arg;
+
+	pthread_mutex_lock(&stay->m->mutex);
+	bool over = has_left_or_quits(stay);
+	pthread_mutex_unlock(&stay->m->mutex);
+	return over;
+}
+
+/* Asks on a connection of its own; an answer is a step. */
+static void ask(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	struct stay stay = {m, SOURCE_IN_DOUBT};
+	struct ask question = {.uri = m->uri,
+		.security = &m->security,
+		.ticket = s->ticket,
+		.deadline_ms = m->params.idle_deadline_ms,
+		.give_up = gives_up,
+		.opaque = &stay};
+	char text[WIRE_TEXT_MAX + 1];
+	int answer = migration_ask(&question, text, NULL);
+
+	if (answer == WIRE_STARTED)
+		source_take_started(s, text);
+	else if (answer == WIRE_REFUSED)
+		source_take_refused(s, text);
+}
+
+/* One sentence: what is, and what settles it. */
+static void describe_doubt(struct source *s, struct swo_error *err)
+{
+	const struct swo_journal_config *journal = s->m.vm.journal;
+
+	if (s->m.share.page) {
+		swo_error_set(err, SWO_E_TIMEOUT, 0,
+			"migration %s is in doubt: the target has begun to run the VM, in the RAM "
+			"that both share (handover=fd), and has not confirmed it; it is asked on "
+			"and on. If it is gone for good so is the VM: give it up here: switchover "
+			"resolve%s%.90s %s --qmp=URI --runs-there",
+			s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
+			s->m.info.id);
+		return;
+	}
+	swo_error_set(err, SWO_E_TIMEOUT, 0,
+		"migration %s is in doubt: the target was told to run the VM and has not confirmed "
+		"it; the VM is parked here and the target is asked again and again. If that host "
+		"is gone for good, fence it off and settle it: switchover resolve%s%.90s %s "
+		"--qmp=URI --run-here --fenced",
+		s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
+		s->m.info.id);
+}
+
+/*
+ * Where both share RAM they share a word, too, and who comes first there has it: no answer is
+ * needed, not even a target that lives.
  */
-
-static void drain_workers(struct source *s)
+static void park(struct source *s)
 {
-	atomic_store(&s->m.abort, true);
-	for (unsigned i = 0; i < s->m.data_open; i++)
-		swo_channel_shutdown(&s->m.data[i]);
-	migration_wake(&s->m);
-	if (s->stop_worker)
-		swo_worker_idle_wait(
-			s->stop_worker, swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
-	/* A device whose arc hangs keeps its worker; it is lost, and the others go on. */
-	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		if (swo_device_health(s->m.vm.devices[i]) != SWO_DEVICE_LOST)
-			swo_worker_idle_wait(swo_device_worker(s->m.vm.devices[i]),
-				swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
+	struct swo_migration *m = &s->m;
+	struct swo_error err = {0};
+
+	if (m->share.page && ram_share_forbid(&m->share)) {
+		source_take_refused(s, "it had not begun to run the VM, and cannot any more");
+		return;
+	}
+	describe_doubt(s, &err);
+	swo_log(SWO_LOG_WARN, "%s", err.text);
+	pthread_mutex_lock(&m->mutex);
+	m->info.error = err;
+	pthread_mutex_unlock(&m->mutex);
+	migration_set_status(m, SWO_MIGRATION_IN_DOUBT);
 }
 
-/* All at once; whoever fails is recovered, reset as a last resort. */
-static void devices_to(struct source *s, enum swo_device_state state)
+/* IN_DOUBT: until it is settled. false: the process gives up on us (quit by force). */
+static bool settle_doubt(struct source *s)
 {
-	struct swo_error err;
+	struct swo_migration *m = &s->m;
+	struct stay stay = {m, SOURCE_IN_DOUBT};
+	uint64_t pause = ASK_FIRST_PAUSE_MS;
 
-	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
-		struct swo_device *dev = s->m.vm.devices[i];
-
-		s->devices[i].walking = swo_device_health(dev) != SWO_DEVICE_LOST &&
-					swo_device_state(dev) != state &&
-					!swo_device_launch(dev, state, &err);
+	while (!gives_up(&stay)) {
+		ask(s);
+		migration_wait_until(m, has_left_or_quits, &stay, true, swo_deadline_ms(pause),
+			"an answer", NULL);
+		pause = pause * 2 < ASK_LAST_PAUSE_MS ? pause * 2 : ASK_LAST_PAUSE_MS;
 	}
-	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
-		struct swo_device *dev = s->m.vm.devices[i];
-
-		if (s->devices[i].walking)
-			swo_device_wait(dev, &err);
-		if (swo_device_health(dev) == SWO_DEVICE_LOST || swo_device_state(dev) == state)
-			continue;
-		if (state != SWO_DEVICE_RUNNING || swo_device_recover(dev, false, &err))
-			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
-	}
+	return has_left(&stay);
 }
 
-static void append_device_health(struct source *s, struct swo_error *err)
+/* An operator's decision, from any thread. */
+static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
 {
-	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
-		enum swo_device_health health = swo_device_health(s->m.vm.devices[i]);
-		char text[sizeof(err->text)];
+	struct source *s = (struct source *)m;
+	struct swo_error why;
 
-		if (health == SWO_DEVICE_SOUND)
-			continue;
-		memcpy(text, err->text, sizeof(text));
-		snprintf(err->text, sizeof(err->text), "%.300s; device %s %s", text,
-			swo_device_name(s->m.vm.devices[i]),
-			health == SWO_DEVICE_LOST ? "is lost" : "had to be reset");
+	if (!handover_is(&m->handover, SOURCE_IN_DOUBT)) {
+		pthread_mutex_lock(&m->mutex);
+		const char *status = swo_migration_status_name(m->info.status);
+		pthread_mutex_unlock(&m->mutex);
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"this migration is not in doubt (it is %s): there is nothing to resolve",
+			status);
 	}
+	if (run_here && !ram_share_forbid(&s->m.share))
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"the target has begun to run the VM in the RAM that both share "
+			"(handover=fd): what is here is not what was stopped, and cannot run; it "
+			"can only be given up here (run-here false)");
+	if (run_here)
+		swo_error_set(&why, SWO_E_CANCELLED, 0,
+			"the VM runs here again by an operator's decision; the target must stay "
+			"fenced off");
+	else
+		swo_error_set(&why, SWO_E_CANCELLED, 0,
+			"given up here by an operator's decision: the VM is taken to run on the "
+			"target");
+	if (migration_raise(m, run_here ? SOURCE_EV_OPERATOR_RUN : SOURCE_EV_OPERATOR_GONE, &why) !=
+		HANDOVER_TAKEN)
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "this migration has been resolved meanwhile");
+	return 0;
 }
 
-static bool reason_told(void *arg)
+/* Steps */
+
+static int record(void *opaque, enum swo_journal_event event, const struct handover_cause *cause,
+	struct swo_error *err)
+{
+	struct source *s = opaque;
+
+	return migration_record(
+		&s->m, event, event == SWO_JOURNAL_COMMITTED ? s->ticket.nonce : 0, cause, err);
+}
+
+static void entered(
+	void *opaque, unsigned state, unsigned event, const struct handover_cause *cause)
+{
+	struct source *s = opaque;
+
+	pthread_mutex_lock(&s->m.mutex);
+	s->doubted = s->doubted || state == SOURCE_IN_DOUBT;
+	if (state == SOURCE_COMPLETED && !s->doubted && s->vcpus_stopped_ns)
+		s->m.info.downtime_ns = s->started_ns - s->vcpus_stopped_ns;
+	pthread_mutex_unlock(&s->m.mutex);
+	migration_entered(
+		&s->m, event, cause, state == SOURCE_TAKE_BACK || state == SOURCE_RESUMING);
+}
+
+static void stop_vm(struct source *s)
+{
+	struct swo_error err = {0};
+
+	if (source_stop(s, &err))
+		migration_raise(&s->m, SOURCE_EV_FAIL, &err);
+	else
+		migration_raise(&s->m, SOURCE_EV_ALL_SENT, NULL);
+}
+
+static void send_end(struct source *s)
+{
+	struct swo_error err = {0};
+
+	if (source_send_end(s, &err))
+		migration_raise(&s->m, SOURCE_EV_FAIL, &err);
+}
+
+static void send_go(struct source *s)
+{
+	/* It counts as sent from here on, whatever this returns. */
+	swo_timeline_mark(s->m.timeline, SWO_EVENT_GO);
+	migration_control(&s->m, WIRE_GO, &s->go, sizeof(s->go), NULL);
+}
+
+static void roll_back(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+
+	pthread_mutex_lock(&m->mutex);
+	struct swo_error why = m->reason;
+
+	/* What broke first says more than what broke because of it. */
+	if (handover_is(&m->handover, SOURCE_TAKE_BACK)) {
+		m->journal_remove = true;
+		if (!m->cancelled && m->failure.code != SWO_E_NONE)
+			why = m->failure;
+	}
+	pthread_mutex_unlock(&m->mutex);
+	migration_report_cancel(m);
+	source_roll_back(s, &why);
+	migration_raise(m, SOURCE_EV_RESUMED, &why);
+}
+
+/* A peer that does not read must not keep the VM from resuming: this comes after that. */
+static void send_abort(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+
+	pthread_mutex_lock(&m->mutex);
+	const struct swo_error why = m->reason;
+	pthread_mutex_unlock(&m->mutex);
+	if (m->control_open)
+		migration_control(m, WIRE_ABORT, why.text, strlen(why.text), NULL);
+}
+
+static bool has_timeline(void *arg)
 {
 	struct source *s = arg;
 
-	return s->refused || s->m.lost;
+	return s->timeline_in || s->m.lost;
 }
 
-/* A channel that breaks is often the first sign of what the target is about to say. */
-static void await_failure_reason(struct source *s, struct swo_error *err)
-{
-	if (!s->m.control_reader_runs)
-		return;
-	migration_wait_until(
-		&s->m, reason_told, s, true, swo_deadline_ms(REASON_WAIT_MS), "a reason", NULL);
-	pthread_mutex_lock(&s->m.mutex);
-	if (s->refused)
-		swo_error_set(err, SWO_E_PEER_LOST, 0, "the target refused: %.300s", s->word);
-	pthread_mutex_unlock(&s->m.mutex);
-}
-
-void source_roll_back(struct source *s, const struct swo_error *why, bool cancelled)
+static void merge_timeline(struct source *s)
 {
 	struct swo_migration *m = &s->m;
-	struct swo_error final = *why, err = {0};
-	uint64_t start = swo_now_ns();
+	struct swo_error err = {0};
 
-	/* Whatever that side still hears: it finds this before it could begin. */
-	ram_share_forbid(&m->share);
-	drain_workers(s);
-	if (s->stopped_by_us) {
-		/* The VMM has already taken back a stop that failed. */
-		if (!source_vm_runs(s) && m->vm.ops->start(m->vm.opaque, &err)) {
-			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
-			swo_error_set(&final, why->code, 0, "%.180s; and on resuming: %.180s",
-				why->text, err.text);
-		}
-	}
-	if (source_vm_runs(s)) {
-		/* Also those that a stop which failed half way had not reached. */
-		devices_to(s, SWO_DEVICE_RUNNING);
-	} else if (!s->stopped_by_us) {
-		devices_to(s, SWO_DEVICE_STOP);
-		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
-	}
-	source_logs_stop(s);
-	if (why->code == SWO_E_PEER_LOST)
-		await_failure_reason(s, &final);
-	append_device_health(s, &final);
-	swo_timeline_span(m->timeline, SWO_EVENT_ROLL_BACK, "", start, swo_now_ns(), 0);
-	step(s, SOURCE_EV_RESUMED);
-	/* Only now: a peer that does not read must not keep the VM from resuming. */
-	if (m->control_open)
-		migration_control(m, WIRE_ABORT, why->text, strlen(why->text), NULL);
-	migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, &final);
+	if (!m->timeline)
+		return;
+	if (migration_wait_until(m, has_timeline, s, true, swo_deadline_ms(TIMELINE_WAIT_MS),
+		    "the target's timeline", &err) ||
+		!s->timeline_in)
+		return;
+	if (swo_timeline_add_json(m->timeline, (const char *)s->timeline_json.data,
+		    s->timeline_json.len, -s->clock_offset_ns, &err))
+		swo_log(SWO_LOG_WARN, "the target's timeline is left out: %s", err.text);
 }
+
+static void send_done(struct source *s)
+{
+	merge_timeline(s);
+	if (s->m.control_open)
+		migration_control(&s->m, WIRE_DONE, NULL, 0, NULL);
+}
+
+static void report(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+
+	pthread_mutex_lock(&m->mutex);
+	const struct swo_error why = m->reason;
+	const bool cancelled = m->cancelled;
+	pthread_mutex_unlock(&m->mutex);
+	if (handover_is(&m->handover, SOURCE_COMPLETED))
+		migration_end(m, SWO_MIGRATION_COMPLETED, why.code != SWO_E_NONE ? &why : NULL);
+	else
+		migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, &why);
+}
+
+static void perform(void *opaque, enum handover_action action, void *answer_to)
+{
+	struct source *s = opaque;
+
+	(void)answer_to;
+	switch (action) {
+	case ACT_STOP_VM:
+		stop_vm(s);
+		break;
+	case ACT_SEND_END:
+		send_end(s);
+		break;
+	case ACT_SEND_GO:
+		send_go(s);
+		break;
+	case ACT_PARK:
+		park(s);
+		break;
+	case ACT_ROLL_BACK:
+		roll_back(s);
+		break;
+	case ACT_SEND_ABORT:
+		send_abort(s);
+		break;
+	case ACT_SEND_DONE:
+		send_done(s);
+		break;
+	case ACT_CLEAN_UP:
+		source_finish(s);
+		break;
+	case ACT_REPORT:
+		report(s);
+		break;
+	default: /* a target's */
+		break;
+	}
+}
+
+static const struct handover_ops source_handover = {
+	.record = record, .entered = entered, .perform = perform};
 
 /* The thread */
 
-static int until_ready(struct source *s, struct swo_error *err)
+static int until_converged(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
 	uint64_t begin = swo_now_ns();
@@ -329,7 +380,7 @@ static int until_ready(struct source *s, struct swo_error *err)
 	migration_set_status(m, SWO_MIGRATION_SETUP);
 	if (source_setup(s, err))
 		return -1;
-	step(s, SOURCE_EV_HELLO_OK);
+	migration_raise(m, SOURCE_EV_HELLO_OK, NULL);
 	pthread_mutex_lock(&m->mutex);
 	m->info.setup_ns = swo_now_ns() - begin;
 	pthread_mutex_unlock(&m->mutex);
@@ -340,16 +391,6 @@ static int until_ready(struct source *s, struct swo_error *err)
 	if (source_precopy(s, err) || source_ceiling_check(s, err))
 		return -1;
 	swo_timeline_span(m->timeline, SWO_EVENT_PRECOPY, "", begin, swo_now_ns(), 0);
-	step(s, SOURCE_EV_CONVERGED);
-
-	if (stop_and_send(s, err))
-		return -1;
-	step(s, SOURCE_EV_ALL_SENT);
-	begin = swo_now_ns();
-	if (source_ceiling_wait(s, is_ready, "the target's READY", switchover_deadline(s), err) ||
-		source_ceiling_check(s, err))
-		return -1;
-	swo_timeline_span(m->timeline, SWO_EVENT_WAIT_READY, "", begin, swo_now_ns(), 0);
 	return 0;
 }
 
@@ -357,44 +398,24 @@ static void source_main(struct swo_migration *m)
 {
 	struct source *s = (struct source *)m;
 	struct swo_error err = {0};
-	int rc = until_ready(s, &err);
 
-	/* On record first: whoever finds that record must think that GO was sent. */
-	if (!rc)
-		rc = migration_journal(m, source_record(SOURCE_COMMITTED, SOURCE_EV_READY),
-			s->ticket.nonce, NULL, &err);
-	/* The point of no return: whether it is passed is decided under the lock that a cancel
-	 * takes. */
-	pthread_mutex_lock(&m->mutex);
-	if (!rc && (m->cancel_asked || m->quit))
-		rc = swo_error_set(&err, SWO_E_CANCELLED, 0, "the migration was cancelled");
-	if (!rc && m->failure.code != SWO_E_NONE)
-		rc = -1;
-	bool cancelled = m->cancel_asked || m->quit;
-	source_event(s, !rc	    ? SOURCE_EV_READY
-			: cancelled ? SOURCE_EV_CANCEL
-			: m->lost   ? SOURCE_EV_LOST
-				    : SOURCE_EV_FAIL);
-	/* What broke first says more than what broke because of it. */
-	if (rc && !cancelled && m->failure.code != SWO_E_NONE)
-		err = m->failure;
-	pthread_mutex_unlock(&m->mutex);
-
-	if (cancelled)
-		swo_error_set(&err, SWO_E_CANCELLED, 0, "the migration was cancelled");
-	if (rc) {
-		source_roll_back(s, &err, cancelled);
-		migration_journal_note(m, SWO_JOURNAL_TAKEN_BACK, NULL);
-		m->journal_remove = true;
-	} else {
-		source_commit(s);
+	if (until_converged(s, &err))
+		migration_raise(m, SOURCE_EV_FAIL, &err);
+	else
+		migration_raise(m, SOURCE_EV_CONVERGED, NULL);
+	while (!handover_final(&m->handover)) {
+		migration_perform(m);
+		if (handover_is(&m->handover, SOURCE_SENT))
+			await_ready(s);
+		else if (handover_is(&m->handover, SOURCE_COMMITTED))
+			await_answer(s);
+		else if (handover_is(&m->handover, SOURCE_IN_DOUBT) && !settle_doubt(s))
+			return; /* parked to the end of the process: never run here */
 	}
+	migration_perform(m);
 }
 
-static bool may_run(struct swo_migration *m)
-{
-	return source_may_run(((struct source *)m)->state);
-}
+/* Life */
 
 static void interrupt(struct swo_migration *m)
 {
@@ -417,12 +438,6 @@ static void wake(struct swo_migration *m)
 
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		pthread_cond_broadcast(&s->devices[i].credit);
-}
-
-static void lost(struct swo_migration *m)
-{
-	/* Before GO the senders learn by their own sockets; after it nothing of this matters. */
-	(void)m;
 }
 
 static void source_free(struct swo_migration *m)
@@ -459,11 +474,9 @@ static void source_free(struct swo_migration *m)
 
 static const struct migration_ops source_ops = {
 	.main = source_main,
-	.may_run = may_run,
-	.resolve = source_resolve,
+	.resolve = resolve,
 	.wake = wake,
 	.interrupt = interrupt,
-	.lost = lost,
 	.free = source_free,
 };
 
@@ -476,7 +489,8 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 	if (!s)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "migration");
 	s->m.is_source = true;
-	if (migration_init(&s->m, &source_ops, vm, uri, params, observer, timeline, err)) {
+	if (migration_init(&s->m, &source_ops, &handover_source, &source_handover, vm, uri, params,
+		    observer, timeline, err)) {
 		free(s);
 		return -1;
 	}
@@ -495,7 +509,7 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 		goto fail;
 	}
 	migration_watch(&s->m, true);
-	if (add_handlers(s, err) || migration_run(&s->m, err))
+	if (source_add_handlers(s, err) || migration_run(&s->m, err))
 		goto fail;
 	*out = &s->m;
 	return 0;

@@ -75,7 +75,6 @@ struct source {
 	uint64_t wire_bandwidth;
 
 	/* under the mutex */
-	enum source_state state;
 	uint64_t vcpus_stopped_ns; /* 0: they run, or did not when we came */
 	bool config_final;
 	unsigned arrived; /* devices in STOP_COPY whose DMA log was collected */
@@ -85,19 +84,24 @@ struct source {
 	bool all_launched; /* in the stop: every handler has been called once */
 	bool migration_hello_ok;
 	bool clock_replied;
-	uint64_t clock_sent_ns, clock_target_ns, clock_back_ns;
+	uint64_t clock_target_ns, clock_back_ns;
 	bool ready;
 	struct wire_go go;
-	struct wire_go ticket; /* what ATTACH and ASK must carry */
-	bool starting, started, refused;
+	struct wire_go ticket;	  /* what ATTACH and ASK must carry */
+	uint64_t started_ns;	  /* when STARTED came */
+	bool doubted;		  /* it was in doubt meanwhile */
+	struct swo_error refusal; /* what came with REFUSED or ABORT; code NONE: neither came */
 	struct swo_buf timeline_json;
 	bool timeline_in;
-	char word[WIRE_TEXT_MAX + 1]; /* the target's, with STARTED or REFUSED */
-	bool operator_spoke, operator_run_here;
 
 	int64_t clock_offset_ns; /* target's clock minus ours */
 	uint64_t rtt_ns;
 };
+
+static inline bool source_vm_runs(const struct source *s)
+{
+	return swo_runstate_get(s->m.vm.runstate) == SWO_RUN_STATE_RUNNING;
+}
 
 /* cost.c */
 /* What is known of a device, with the mutex held: seen here, told by the target, or expected. */
@@ -129,10 +133,12 @@ void source_stop_job(void *opaque);
 
 /* setup.c */
 int source_setup(struct source *s, struct swo_error *err);
+/* STARTED or REFUSED, with the target's text: a step of the handover. Any thread. */
+void source_take_started(struct source *s, const char *text);
+void source_take_refused(struct source *s, const char *text);
 
 /* precopy.c: returns 0 when it is time to stop. */
 int source_precopy(struct source *s, struct swo_error *err);
-bool source_vm_runs(struct source *s);
 
 /* ceiling.c */
 /* SWO_E_TIMEOUT when the stop has lasted, or would last, longer than downtime-ceiling. */
@@ -143,17 +149,17 @@ int source_on_barrier(void *opaque, bool running, enum swo_run_state state, stru
 int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
 	swo_deadline deadline, struct swo_error *err);
 
-/* commit.c: from READY on. */
-void source_commit(struct source *s);
-/* An operator's word, from any thread. */
-int source_resolve(struct swo_migration *m, bool run_here, struct swo_error *err);
-/* Asks the target's devices' cleanup and the end of it all, when it runs over there. */
+/* stop.c */
+int source_add_handlers(struct source *s, struct swo_error *err);
+/* Stops the VM; returns when all that was left has been handed to the channels. */
+int source_stop(struct source *s, struct swo_error *err);
+/* The channels' totals, and the end. */
+int source_send_end(struct source *s, struct swo_error *err);
+/* Until when READY must have come, counted from the stop. */
+swo_deadline source_switchover_deadline(struct source *s);
+/* The VM and its devices are as they were; what is worth knowing of them is added to *why. */
+void source_roll_back(struct source *s, struct swo_error *why);
+/* Devices to STOP, RAM let go of: it runs over there. */
 void source_finish(struct source *s);
-
-/* source.c */
-/* One step of the handover; under the mutex. Returns the actions. */
-uint32_t source_event(struct source *s, enum source_event event);
-/* After REFUSED, an operator's word, or any failure before GO. */
-void source_roll_back(struct source *s, const struct swo_error *why, bool cancelled);
 
 #endif

@@ -38,7 +38,7 @@ static void take_hello(struct target *t, struct swo_channel *channel,
 	struct hello hello;
 
 	pthread_mutex_lock(&t->m.mutex);
-	bool busy = t->migration_hello_seen || t->state != TARGET_SETUP;
+	bool busy = t->migration_hello_seen || !handover_is(&t->m.handover, TARGET_SETUP);
 	pthread_mutex_unlock(&t->m.mutex);
 	if (busy) {
 		turn_away(channel, "this target already has its migration");
@@ -67,7 +67,7 @@ static void take_attach(struct target *t, struct swo_channel *channel,
 	int rc = 0;
 
 	pthread_mutex_lock(&t->m.mutex);
-	bool wanted = t->migration_hello_taken && t->state == TARGET_LOADING &&
+	bool wanted = t->migration_hello_taken && handover_is(&t->m.handover, TARGET_LOADING) &&
 		      is_ours(t, header, payload) && index < t->hello.channels &&
 		      !t->readers[index].runs && !t->m.quit;
 
@@ -98,37 +98,20 @@ static void take_attach(struct target *t, struct swo_channel *channel,
 static void take_ask(struct target *t, struct swo_channel *channel,
 	const struct swo_frame_header *header, const uint8_t *payload)
 {
-	struct swo_frame_header answer = {0};
-	char word[WIRE_TEXT_MAX + 1] = "";
+	struct swo_error why;
+	const struct handover_cause cause = {.why = &why, .answer_to = channel};
 
 	pthread_mutex_lock(&t->m.mutex);
 	bool ours = t->migration_hello_taken && is_ours(t, header, payload);
-
-	if (ours) {
-		/* READY turns into REFUSED here: from now on no GO can start it. */
-		if (target_event(t, TARGET_EV_ASK) & ACT_SEND_REFUSED && !t->word[0])
-			strcpy(t->word, "the source asked before GO had come");
-		answer.type = t->state == TARGET_STARTED   ? WIRE_STARTED
-			      : t->state == TARGET_REFUSED ? WIRE_REFUSED
-							   : WIRE_STARTING;
-		memcpy(word, t->word, sizeof(word));
-		pthread_cond_broadcast(&t->m.changed);
-	}
 	pthread_mutex_unlock(&t->m.mutex);
 	/* Of another migration we know nothing, and so say nothing: the source stays in doubt. */
 	if (!ours) {
 		turn_away(channel, "asked about a migration that this target does not know");
 		return;
 	}
-	if (answer.type == WIRE_REFUSED)
-		migration_journal_note(&t->m, SWO_JOURNAL_REFUSED, word);
-	if (!swo_channel_send(channel, &answer, word, strlen(word), NULL) &&
-		answer.type != WIRE_STARTING) {
-		pthread_mutex_lock(&t->m.mutex);
-		t->settled = true;
-		pthread_cond_broadcast(&t->m.changed);
-		pthread_mutex_unlock(&t->m.mutex);
-	}
+	/* READY turns into REFUSED by this: from then on no GO can start it. */
+	swo_error_set(&why, SWO_E_PEER_LOST, 0, "the source asked before GO had come");
+	handover_raise(&t->m.handover, TARGET_EV_ASK, &cause, NULL);
 	swo_channel_close(channel);
 }
 

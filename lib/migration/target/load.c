@@ -68,23 +68,19 @@ int target_load(struct target *t, struct swo_error *err)
 			return -1;
 
 		pthread_mutex_lock(&m->mutex);
-		bool all = everything_is_in(t), aborted = t->aborted;
+		bool all = everything_is_in(t);
 		bool busy = (t->machine_seen && !t->machine_loaded) || target_devices_due(t, ram);
 		bool same =
 			t->end.all.frames == t->fins.frames && t->end.all.bytes == t->fins.bytes;
 
 		/* Nothing happened since we looked: wait until something does. */
-		if (!all && !aborted && !busy && m->failure.code == SWO_E_NONE &&
-			!m->cancel_asked && !m->quit && !m->lost && ram == ram_is_in(t))
+		if (!all && !busy && m->failure.code == SWO_E_NONE && !m->given_up && !m->quit &&
+			!m->lost && ram == ram_is_in(t))
 			swo_cond_wait(&m->changed, &m->mutex,
 				swo_deadline_min(
 					swo_deadline_ms(TICK_MS), target_devices_overdue(t)));
-		aborted = t->aborted;
 		pthread_mutex_unlock(&m->mutex);
 
-		if (aborted)
-			return swo_error_set(err, SWO_E_PEER_LOST, 0, "the source gave up: %.300s",
-				t->abort_word);
 		if (all && !same)
 			return swo_error_set(err, SWO_E_CORRUPT, 0,
 				"the channels' sums are not those that the source has sent");

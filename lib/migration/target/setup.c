@@ -15,15 +15,29 @@
 static int take_go(struct target *t, const struct swo_frame_header *header, const uint8_t *payload,
 	struct swo_error *err)
 {
-	struct wire_go go;
+	struct handover_cause cause = {.answer_to = &t->m.control};
+	struct swo_error why;
 
-	if (header->length != sizeof(go))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "GO of %u bytes", header->length);
-	memcpy(&go, payload, sizeof(go));
-	bool right = !memcmp(&go, &t->go, sizeof(go)) && t->go.nonce;
+	if (header->length != sizeof(t->go))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "malformed GO: %u bytes, expected %zu",
+			header->length, sizeof(t->go));
+	pthread_mutex_lock(&t->m.mutex);
+	const bool right = t->go.nonce && !memcmp(payload, &t->go, sizeof(t->go));
+	pthread_mutex_unlock(&t->m.mutex);
 
-	t->go_seen = t->go_seen || right;
-	t->bad_go = t->bad_go || !right;
+	swo_error_set(&why, SWO_E_PROTOCOL, 0, "a GO came that is not for this migration");
+	cause.why = right ? NULL : &why;
+	handover_raise(&t->m.handover, right ? TARGET_EV_GO : TARGET_EV_BAD_GO, &cause, NULL);
+	return 0;
+}
+
+static int take_abort(struct target *t, const uint8_t *payload)
+{
+	struct swo_error why;
+
+	swo_error_set(
+		&why, SWO_E_PEER_LOST, 0, "the source gave up: %.300s", (const char *)payload);
+	migration_raise(&t->m, TARGET_EV_ABORT, &why);
 	return 0;
 }
 
@@ -42,17 +56,6 @@ static int handle_locked(struct target *t, const struct swo_frame_header *header
 		memcpy(&t->end, payload, sizeof(t->end));
 		t->end_all = true;
 		return 0;
-	case WIRE_GO:
-		return take_go(t, header, payload, err);
-	case WIRE_ABORT:
-		/* Its first word stands: the migration's thread may be reading it. */
-		if (!t->aborted)
-			snprintf(t->abort_word, sizeof(t->abort_word), "%s", (const char *)payload);
-		t->aborted = true;
-		return 0;
-	case WIRE_DONE:
-		t->settled = true;
-		return 0;
 	default:
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"the source sent a frame of type %u on the control connection",
@@ -60,24 +63,44 @@ static int handle_locked(struct target *t, const struct swo_frame_header *header
 	}
 }
 
-static int handle(struct swo_migration *m, const struct swo_frame_header *header,
+static int take_frame(struct swo_migration *m, const struct swo_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	struct target *t = (struct target *)m;
 	struct swo_frame_header reply = {
 		.type = WIRE_CLOCK_REPLY, .offset = header->offset, .pass = swo_now_ns()};
 
-	if (header->type == WIRE_CLOCK)
+	switch (header->type) {
+	case WIRE_CLOCK:
 		return swo_channel_send(&m->control, &reply, NULL, 0, err);
-	if (header->type == WIRE_CONFIG)
+	case WIRE_CONFIG:
 		return target_device_config(t, header, payload, err);
+	/* What bears on who runs is a step of the handover, whose table knows what it means. */
+	case WIRE_GO:
+		return take_go(t, header, payload, err);
+	case WIRE_ABORT:
+		return take_abort(t, payload);
+	case WIRE_DONE:
+		migration_raise(m, TARGET_EV_DONE, NULL);
+		return 0;
+	default:
+		break;
+	}
 	pthread_mutex_lock(&m->mutex);
 	int rc = handle_locked(t, header, payload, err);
-	bool failed = rc && t->state == TARGET_LOADING;
 
 	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
-	if (failed)
+	return rc;
+}
+
+static int handle(struct swo_migration *m, const struct swo_frame_header *header,
+	const uint8_t *payload, struct swo_error *err)
+{
+	int rc = take_frame(m, header, payload, err);
+
+	/* Once it is ready, garbage is worth no more than a connection that is lost. */
+	if (rc && handover_is(&m->handover, TARGET_LOADING))
 		migration_fail(m, err);
 	return rc;
 }
@@ -177,7 +200,6 @@ int target_open_sessions(struct target *t, struct swo_error *err)
 	struct swo_migration *m = &t->m;
 
 	pthread_mutex_lock(&m->mutex);
-	target_event(t, TARGET_EV_HELLO);
 	memcpy(m->info.id, t->hello.id, sizeof(m->info.id));
 	pthread_mutex_unlock(&m->mutex);
 	memcpy(t->go.id, t->hello.id, sizeof(t->go.id));

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target.c - the target's thread: load, say READY, and run the VM on GO and on nothing else.
+ * target.c - the target of a migration: its life, its thread, and what it does for each step of the
+ * handover. It runs the VM on GO and on nothing else.
  */
 #include "migration/target/target.h"
 
@@ -11,73 +12,51 @@
 
 #define FREE_MS 1000 /* for devices to come to rest, at the very end */
 
-uint32_t target_event(struct target *t, enum target_event event)
-{
-	uint32_t actions = target_step(&t->state, event);
+/* Loading */
 
-	t->m.info.committed = t->state == TARGET_STARTING || t->state == TARGET_STARTED;
-	return actions;
-}
-
-static uint32_t step(struct target *t, enum target_event event)
+/* A failure; the first one that was found says more than what came of it. */
+static void fail(struct target *t, struct swo_error *err)
 {
 	pthread_mutex_lock(&t->m.mutex);
-	uint32_t actions = target_event(t, event);
+	if (t->m.failure.code != SWO_E_NONE)
+		*err = t->m.failure;
 	pthread_mutex_unlock(&t->m.mutex);
-	return actions;
-}
-/* READY and GO */
-
-static bool decided(void *arg)
-{
-	struct target *t = arg;
-
-	return t->go_seen || t->bad_go || t->aborted || t->state == TARGET_REFUSED ||
-	       t->m.cancel_asked || t->m.quit || t->m.failure.code != SWO_E_NONE;
+	migration_raise(&t->m, TARGET_EV_FAIL, err);
 }
 
-static enum target_event await_go(struct target *t, struct swo_error *err)
+static void load(struct target *t)
 {
 	struct swo_migration *m = &t->m;
+	struct swo_error err = {0};
+	uint64_t start = swo_now_ns();
 
+	if (target_open_sessions(t, &err)) {
+		fail(t, &err);
+		return;
+	}
+	swo_timeline_span(m->timeline, SWO_EVENT_SETUP, "", start, swo_now_ns(), 0);
+	migration_set_status(m, SWO_MIGRATION_ACTIVE);
+	if (target_load(t, &err)) {
+		fail(t, &err);
+		return;
+	}
 	/* The nonce is made only now: nobody can know it before we are ready. */
 	pthread_mutex_lock(&m->mutex);
 	do
 		t->go.nonce = migration_random();
 	while (!t->go.nonce);
 	pthread_mutex_unlock(&m->mutex);
-	if (migration_journal(m, target_record(TARGET_READY), t->go.nonce, NULL, err))
-		return TARGET_EV_FAIL;
-	step(t, TARGET_EV_LOADED);
-	swo_timeline_mark(m->timeline, SWO_EVENT_READY);
-	/* If this does not get through, the source will give up, or ask. */
-	migration_control(m, WIRE_READY, &t->go, sizeof(t->go), NULL);
-
-	int rc = migration_wait_until(
-		m, decided, t, true, swo_deadline_ms(m->params.commit_deadline_ms), "GO", err);
-
-	pthread_mutex_lock(&m->mutex);
-	enum target_event event = TARGET_EV_FAIL;
-
-	if (m->cancel_asked || m->quit) {
-		event = TARGET_EV_CANCEL;
-		swo_error_set(err, SWO_E_CANCELLED, 0, "the migration was cancelled at the target");
-	} else if (m->failure.code != SWO_E_NONE) {
-		*err = m->failure;
-	} else if (t->aborted) {
-		event = TARGET_EV_ABORT;
-		swo_error_set(err, SWO_E_PEER_LOST, 0, "the source gave up: %.300s", t->abort_word);
-	} else if (t->state == TARGET_REFUSED) {
-		swo_error_set(err, SWO_E_PEER_LOST, 0, "%.300s", t->word);
-	} else if (t->bad_go) {
-		event = TARGET_EV_BAD_GO;
-		swo_error_set(err, SWO_E_PROTOCOL, 0, "a GO came that is not for this migration");
-	} else if (!rc) {
-		event = TARGET_EV_GO;
-	}
-	pthread_mutex_unlock(&m->mutex);
-	return event;
+	migration_raise(m, TARGET_EV_LOADED, NULL);
 }
+
+static void send_ready(struct target *t)
+{
+	swo_timeline_mark(t->m.timeline, SWO_EVENT_READY);
+	/* If this does not get through, the source will give up, or ask. */
+	migration_control(&t->m, WIRE_READY, &t->go, sizeof(t->go), NULL);
+}
+
+/* Starting */
 
 /* A device that did not make it is put into some sound state; the VM goes on without its state. */
 static void mend_devices(struct target *t)
@@ -94,19 +73,23 @@ static void mend_devices(struct target *t)
 	}
 }
 
-static void note_devices(struct target *t, const char *head)
+/* What went wrong all the same; false: nothing did. */
+static bool describe_devices(struct target *t, struct swo_error *err)
 {
-	size_t used = (size_t)snprintf(t->word, sizeof(t->word), "%.300s", head);
+	size_t used = strlen(err->text);
 
 	for (unsigned i = 0; i < t->m.vm.device_count; i++) {
 		enum swo_device_health health = swo_device_health(t->m.vm.devices[i]);
 
-		if (health == SWO_DEVICE_SOUND || used >= sizeof(t->word))
+		if (health == SWO_DEVICE_SOUND || used >= sizeof(err->text))
 			continue;
-		used += (size_t)snprintf(t->word + used, sizeof(t->word) - used, "%sdevice %s %s",
-			used ? "; " : "", swo_device_name(t->m.vm.devices[i]),
+		used += (size_t)snprintf(err->text + used, sizeof(err->text) - used,
+			"%sdevice %s %s", used ? "; " : "", swo_device_name(t->m.vm.devices[i]),
 			health == SWO_DEVICE_LOST ? "is lost" : "was reset, its state is gone");
 	}
+	if (used && err->code == SWO_E_NONE)
+		err->code = SWO_E_DEVICE;
+	return used;
 }
 
 static void start_vm(struct target *t, struct swo_error *err)
@@ -138,43 +121,6 @@ static void send_timeline(struct target *t)
 	free(text);
 }
 
-static bool is_settled(void *arg)
-{
-	struct target *t = arg;
-
-	return t->settled || t->m.quit;
-}
-
-static void go(struct target *t)
-{
-	struct swo_migration *m = &t->m;
-	struct swo_error err = {0};
-
-	swo_timeline_mark(m->timeline, SWO_EVENT_GO);
-	start_vm(t, &err);
-	pthread_mutex_lock(&m->mutex);
-	note_devices(t, err.text);
-	target_event(t, TARGET_EV_STARTED);
-	pthread_mutex_unlock(&m->mutex);
-	migration_journal_note(m, target_record(TARGET_STARTED), t->word);
-	migration_control(m, WIRE_STARTED, t->word, strlen(t->word), NULL);
-	swo_timeline_mark(m->timeline, SWO_EVENT_STARTED);
-	migration_watch(m, false);
-	migration_end(m, SWO_MIGRATION_COMPLETED, t->word[0] ? &err : NULL);
-	send_timeline(t);
-	if (m->journal)
-		swo_journal_remove_settled(m->vm.journal->dir, m->vm.journal->vm, m->info.id);
-
-	/* The listener stays until the source knows: it may have to ask. */
-	while (migration_wait_until(m, is_settled, t, true, swo_deadline_ms(60000), "DONE", NULL))
-		;
-	pthread_mutex_lock(&m->mutex);
-	const bool settled = t->settled;
-	pthread_mutex_unlock(&m->mutex);
-	if (settled)
-		migration_journal_note(m, SWO_JOURNAL_DONE, NULL);
-}
-
 /* The last thing before the first arc: RAM that both share is ours from here on. */
 static int take_ram_over(struct target *t, struct swo_error *err)
 {
@@ -189,18 +135,48 @@ static int take_ram_over(struct target *t, struct swo_error *err)
 	return 0;
 }
 
-static void discard(struct target *t, const struct swo_error *why, bool cancelled)
+static void start(struct target *t)
+{
+	struct swo_migration *m = &t->m;
+	struct swo_error err = {0};
+
+	swo_timeline_mark(m->timeline, SWO_EVENT_GO);
+	if (take_ram_over(t, &err)) {
+		migration_raise(m, TARGET_EV_START_FAILED, &err);
+		return;
+	}
+	start_vm(t, &err);
+	migration_raise(m, TARGET_EV_STARTED, describe_devices(t, &err) ? &err : NULL);
+}
+
+/* Answers: on the connection of the question, else on the control connection */
+
+static void answer(struct target *t, enum wire_type type, void *to)
+{
+	struct swo_frame_header header = {.type = (uint16_t)type};
+	struct swo_channel *channel = to ? to : &t->m.control;
+	char text[WIRE_TEXT_MAX + 1];
+
+	pthread_mutex_lock(&t->m.mutex);
+	const bool open = to || t->m.control_open;
+	memcpy(text, t->text, sizeof(text));
+	pthread_mutex_unlock(&t->m.mutex);
+	if (open)
+		swo_channel_send(channel, &header, text, strlen(text), NULL);
+	if (type == WIRE_STARTED)
+		swo_timeline_mark(t->m.timeline, SWO_EVENT_STARTED);
+}
+
+/* The end */
+
+static void discard(struct target *t)
 {
 	struct swo_migration *m = &t->m;
 
+	migration_report_cancel(m);
 	ram_share_forbid(&m->share);
 	/* A source that never heard READY has nothing to ask about. */
 	m->journal_remove = !t->go.nonce;
-	migration_journal_note(m, target_record(TARGET_REFUSED), why->text);
-	/* The word first: the source's VM waits for it. */
-	if (m->control_open)
-		migration_control(m, WIRE_REFUSED, why->text, strlen(why->text), NULL);
-	atomic_store(&m->abort, true);
 	pthread_mutex_lock(&m->mutex);
 	for (unsigned i = 0; i < m->data_open; i++)
 		if (t->readers[i].runs)
@@ -221,67 +197,139 @@ static void discard(struct target *t, const struct swo_error *why, bool cancelle
 			swo_log(SWO_LOG_WARN, "after a refused migration: %s", err.text);
 	}
 	ram_share_release(&m->share, &m->vm);
-	migration_watch(m, false);
-	migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, why);
 }
 
-/* The thread */
-
-static int until_loaded(struct target *t, struct swo_error *err)
+static void report(struct target *t)
 {
 	struct swo_migration *m = &t->m;
 
-	migration_set_status(m, SWO_MIGRATION_SETUP);
-	if (target_await_source(t, err))
-		return -1;
-	uint64_t start = swo_now_ns();
+	pthread_mutex_lock(&m->mutex);
+	const struct swo_error why = m->reason;
+	const bool refused = m->given_up, cancelled = m->cancelled;
+	pthread_mutex_unlock(&m->mutex);
+	migration_watch(m, false);
+	if (refused) {
+		migration_end(m, cancelled ? SWO_MIGRATION_CANCELLED : SWO_MIGRATION_FAILED, &why);
+		return;
+	}
+	migration_end(m, SWO_MIGRATION_COMPLETED, why.code != SWO_E_NONE ? &why : NULL);
+	send_timeline(t);
+	if (m->journal)
+		swo_journal_remove_settled(m->vm.journal->dir, m->vm.journal->vm, m->info.id);
+}
 
-	if (target_open_sessions(t, err))
-		return -1;
-	swo_timeline_span(m->timeline, SWO_EVENT_SETUP, "", start, swo_now_ns(), 0);
-	migration_set_status(m, SWO_MIGRATION_ACTIVE);
-	return target_load(t, err);
+/* Steps */
+
+static int record(void *opaque, enum swo_journal_event event, const struct handover_cause *cause,
+	struct swo_error *err)
+{
+	struct target *t = opaque;
+
+	return migration_record(
+		&t->m, event, event == SWO_JOURNAL_READY ? t->go.nonce : 0, cause, err);
+}
+
+static void entered(
+	void *opaque, unsigned state, unsigned event, const struct handover_cause *cause)
+{
+	struct target *t = opaque;
+
+	/* What goes with STARTED or REFUSED, however often that is asked for. */
+	pthread_mutex_lock(&t->m.mutex);
+	if (cause && cause->why && (state == TARGET_STARTED || state == TARGET_REFUSED))
+		snprintf(t->text, sizeof(t->text), "%s", cause->why->text);
+	pthread_mutex_unlock(&t->m.mutex);
+	migration_entered(&t->m, event, cause, state == TARGET_REFUSED);
+	if (state == TARGET_REFUSED)
+		target_devices_wake(t);
+}
+
+static void perform(void *opaque, enum handover_action action, void *answer_to)
+{
+	struct target *t = opaque;
+
+	switch (action) {
+	case ACT_LOAD:
+		load(t);
+		break;
+	case ACT_SEND_READY:
+		send_ready(t);
+		break;
+	case ACT_START:
+		start(t);
+		break;
+	case ACT_SEND_STARTING:
+		answer(t, WIRE_STARTING, answer_to);
+		break;
+	case ACT_SEND_STARTED:
+		answer(t, WIRE_STARTED, answer_to);
+		break;
+	case ACT_SEND_REFUSED:
+		answer(t, WIRE_REFUSED, answer_to);
+		break;
+	case ACT_DISCARD:
+		discard(t);
+		break;
+	case ACT_REPORT:
+		report(t);
+		break;
+	default: /* a source's */
+		break;
+	}
+}
+
+static const struct handover_ops target_handover = {
+	.record = record, .entered = entered, .perform = perform};
+
+/* The thread */
+
+static bool is_not_ready(void *arg)
+{
+	return !handover_is(&((struct target *)arg)->m.handover, TARGET_READY);
+}
+
+/* READY: GO, or whatever else ends it, is a step. */
+static void await_go(struct target *t)
+{
+	struct swo_migration *m = &t->m;
+	struct swo_error err = {0};
+
+	if (migration_wait_until(m, is_not_ready, t, true,
+		    swo_deadline_ms(m->params.commit_deadline_ms), "GO", &err))
+		migration_raise(m, TARGET_EV_FAIL, &err);
+}
+
+static bool is_settled(void *arg)
+{
+	struct target *t = arg;
+
+	return handover_is(&t->m.handover, TARGET_SETTLED) || t->m.quit;
 }
 
 static void target_main(struct swo_migration *m)
 {
 	struct target *t = (struct target *)m;
 	struct swo_error err = {0};
-	enum target_event event;
 
-	if (until_loaded(t, &err)) {
-		pthread_mutex_lock(&m->mutex);
-		bool cancelled = m->cancel_asked || m->quit;
-
-		if (!cancelled && m->failure.code != SWO_E_NONE)
-			err = m->failure;
-		pthread_mutex_unlock(&m->mutex);
-		event = cancelled ? TARGET_EV_CANCEL : TARGET_EV_FAIL;
-	} else {
-		event = await_go(t, &err);
-	}
-	pthread_mutex_lock(&m->mutex);
-	if (event != TARGET_EV_GO)
-		memcpy(t->word, err.text, strlen(err.text) + 1);
-	pthread_mutex_unlock(&m->mutex);
-	/* An ASK may have come in between: then GO finds REFUSED, and starts nothing. */
-	uint32_t actions = step(t, event);
-
-	/* What is not on record does not start: nobody could tell later that it did. */
-	if ((actions & ACT_JOURNAL) && (actions & ACT_START) &&
-		(migration_journal(m, target_record(TARGET_STARTING), 0, NULL, &err) ||
-			take_ram_over(t, &err)))
-		actions = step(t, TARGET_EV_START_FAILED);
-	if (actions & ACT_START)
-		go(t);
+	migration_set_status(m, SWO_MIGRATION_SETUP);
+	if (target_await_source(t, &err))
+		fail(t, &err);
 	else
-		discard(t, &err, event == TARGET_EV_CANCEL);
+		migration_raise(m, TARGET_EV_HELLO, NULL);
+	while (!handover_final(&m->handover)) {
+		migration_perform(m);
+		if (handover_is(&m->handover, TARGET_READY))
+			await_go(t);
+		/* The listener stays until the source knows: it may have to ask. */
+		else if (handover_is(&m->handover, TARGET_STARTED) &&
+			 !migration_wait_until(
+				 m, is_settled, t, true, swo_deadline_ms(60000), "DONE", NULL))
+			break;
+	}
+	migration_perform(m);
 }
 
-static bool may_run(struct swo_migration *m)
-{
-	return target_may_run(((struct target *)m)->state);
-}
+/* Life */
 
 static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
 {
@@ -295,12 +343,6 @@ static void interrupt(struct swo_migration *m)
 {
 	/* Our thread sees why, and wakes and stops all others in its own order. */
 	migration_wake(m);
-}
-
-static void lost(struct swo_migration *m)
-{
-	/* Before READY a lost source is the end of it; the main thread sees m->lost. */
-	(void)m;
 }
 
 static void target_free(struct swo_migration *m)
@@ -347,10 +389,8 @@ static void target_free(struct swo_migration *m)
 
 static const struct migration_ops target_ops = {
 	.main = target_main,
-	.may_run = may_run,
 	.resolve = resolve,
 	.interrupt = interrupt,
-	.lost = lost,
 	.free = target_free,
 };
 
@@ -362,7 +402,8 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 
 	if (!t)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "migration");
-	if (migration_init(&t->m, &target_ops, vm, uri, params, observer, timeline, err)) {
+	if (migration_init(&t->m, &target_ops, &handover_target, &target_handover, vm, uri, params,
+		    observer, timeline, err)) {
 		free(t);
 		return -1;
 	}

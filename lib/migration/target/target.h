@@ -89,7 +89,6 @@ struct target {
 	struct wire_go ticket; /* what ATTACH and ASK must carry */
 
 	/* under the mutex */
-	enum target_state state;
 	bool migration_hello_seen;  /* a control connection is there and its HELLO was read */
 	bool migration_hello_taken; /* it fits; ATTACH may come */
 	struct swo_buf machine;
@@ -98,12 +97,7 @@ struct target {
 	struct wire_end end;
 	struct wire_totals fins;
 	unsigned fin_count;
-	bool aborted; /* by the source; abort_word */
-	char abort_word[WIRE_TEXT_MAX + 1];
-	bool go_seen, bad_go;
-	unsigned asks;		      /* ASK connections that wait for an answer */
-	bool settled;		      /* the source knows: DONE */
-	char word[WIRE_TEXT_MAX + 1]; /* with STARTED or REFUSED */
+	char text[WIRE_TEXT_MAX + 1]; /* of STARTED or REFUSED */
 };
 
 /* device.c */
@@ -148,8 +142,5 @@ int target_load(struct target *t, struct swo_error *err);
 void *target_data_reader(void *opaque);
 /* accept.c */
 void *target_acceptor(void *opaque);
-
-/* Under the mutex: one step of the handover. */
-uint32_t target_event(struct target *t, enum target_event event);
 
 #endif

@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * stop.c - the VM's stop with all that is sent in it, the way back from there, and what is left to
+ * do when the VM runs on the target.
+ */
+#include "migration/source/source.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+/* How long a failure waits for the other side's explanation; the VM runs again by then. */
+#define REASON_WAIT_MS 500
+
+/* The stop */
+
+/*
+ * First of all handlers when the VM stops (deepest, and highest): the vCPUs stand still, so what
+ * they wrote last can go while the devices are still on their way.
+ */
+static int on_stop(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	struct source *s = opaque;
+
+	(void)state;
+	if (running)
+		return 0;
+	/*
+	 * A `stop` by somebody else comes on their thread, perhaps in the middle of a pass; our own
+	 * thread notices it between two passes and does the rest then.
+	 */
+	if (!pthread_equal(pthread_self(), s->m.thread))
+		return 0;
+	pthread_mutex_lock(&s->m.mutex);
+	s->vcpus_stopped_ns = swo_now_ns();
+	pthread_mutex_unlock(&s->m.mutex);
+	swo_timeline_mark(s->m.timeline, SWO_EVENT_VCPUS_STOPPED);
+	swo_worker_submit(s->stop_worker, &s->stop_job);
+	/* All of it is yet to be loaded; otherwise what has changed can wait for the arcs. */
+	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, true, err) : 0;
+}
+
+/*
+ * Last of all handlers when the VM stops: by now every device has been told to. And first when a
+ * stop is taken back: streams must let go of the workers.
+ */
+static int on_last(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	struct source *s = opaque;
+
+	(void)state;
+	if (running)
+		atomic_store(&s->m.abort, true);
+	pthread_mutex_lock(&s->m.mutex);
+	s->all_launched = !running;
+	pthread_mutex_unlock(&s->m.mutex);
+	migration_wake(&s->m);
+	if (running || s->m.params.config == SWO_WHEN_LATE ||
+		!pthread_equal(pthread_self(), s->m.thread))
+		return 0;
+	return source_configs_send(s, true, err);
+}
+
+int source_add_handlers(struct source *s, struct swo_error *err)
+{
+	const struct swo_handler_desc stop = {.name = "migration: last RAM",
+		.depth = INT_MAX,
+		.rank = SWO_RANK_MAX,
+		.prepare = on_stop,
+		.change = source_on_barrier,
+		.opaque = s};
+	const struct swo_handler_desc last = {.name = "migration: all are told",
+		.depth = 0,
+		.rank = SWO_RANK_MIN,
+		.prepare = on_last,
+		.opaque = s};
+
+	if (swo_runstate_add(s->m.vm.runstate, &stop, &s->on_stop, err) ||
+		swo_runstate_add(s->m.vm.runstate, &last, &s->on_last, err))
+		return -1;
+	return 0;
+}
+
+/* Devices that the stop did not take to STOP_COPY: those of a VM that was paused before. */
+static int stop_remaining_devices(struct source *s, struct swo_error *err)
+{
+	struct swo_error later;
+	int rc = 0;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct swo_device *dev = s->m.vm.devices[i];
+
+		if (swo_device_state(dev) != SWO_DEVICE_STOP_COPY &&
+			swo_device_set_state(dev, SWO_DEVICE_STOP_COPY, rc ? &later : err))
+			rc = -1;
+	}
+	return rc;
+}
+
+static int send_machine(struct source *s, struct swo_error *err)
+{
+	struct swo_buf state = SWO_BUF_INIT(SWO_MACHINE_STATE_MAX);
+	uint64_t start = swo_now_ns();
+	int rc = s->m.vm.ops->machine_save(s->m.vm.opaque, &state, err);
+
+	if (!rc)
+		rc = migration_control(&s->m, WIRE_MACHINE, state.data, state.len, err);
+	swo_timeline_span(
+		s->m.timeline, SWO_EVENT_MACHINE_STATE, "", start, swo_now_ns(), state.len);
+	swo_buf_free(&state);
+	return rc;
+}
+
+static bool all_out(void *arg)
+{
+	struct source *s = arg;
+
+	return s->ram_done && s->ended == s->m.vm.device_count;
+}
+
+int source_send_end(struct source *s, struct swo_error *err)
+{
+	struct wire_end end = {.running = s->stopped_by_us};
+
+	for (unsigned i = 0; i < s->m.data_open; i++) {
+		struct swo_channel *channel = &s->m.data[i];
+		/* Nobody else sends any more: the counters stand still. */
+		struct wire_totals totals = {
+			.frames = channel->frames_sent, .bytes = channel->bytes_sent};
+		struct swo_frame_header header = {.type = WIRE_FIN, .device = i};
+
+		end.all.frames += totals.frames;
+		end.all.bytes += totals.bytes;
+		if (swo_channel_send(channel, &header, &totals, sizeof(totals), err))
+			return -1;
+	}
+	return migration_control(&s->m, WIRE_END_ALL, &end, sizeof(end), err);
+}
+
+swo_deadline source_switchover_deadline(struct source *s)
+{
+	uint64_t ms = s->m.params.switchover_deadline_ms;
+
+	pthread_mutex_lock(&s->m.mutex);
+	uint64_t from = s->vcpus_stopped_ns ? s->vcpus_stopped_ns : swo_now_ns();
+	pthread_mutex_unlock(&s->m.mutex);
+	return from + ms * 1000000;
+}
+
+int source_stop(struct source *s, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+
+	migration_set_status(m, SWO_MIGRATION_DEVICE);
+	if (source_vm_runs(s)) {
+		uint64_t start = swo_now_ns();
+
+		s->stopped_by_us = true;
+		if (m->vm.ops->stop(m->vm.opaque, err))
+			return -1;
+		swo_timeline_span(m->timeline, SWO_EVENT_STOP, "", start, swo_now_ns(), 0);
+	} else {
+		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_FINISH_MIGRATE);
+		swo_worker_submit(s->stop_worker, &s->stop_job);
+		if (source_configs_send(s, true, err))
+			return -1;
+	}
+	if (stop_remaining_devices(s, err))
+		return -1;
+	if (m->params.stream == SWO_WHEN_LATE)
+		source_devices_stream(s);
+	if (send_machine(s, err))
+		return -1;
+	pthread_mutex_lock(&m->mutex);
+	m->info.threads_max = migration_threads();
+	pthread_mutex_unlock(&m->mutex);
+	if (source_ceiling_check(s, err) ||
+		source_ceiling_wait(s, all_out, "the sending of all device state and RAM",
+			source_switchover_deadline(s), err))
+		return -1;
+	return 0;
+}
+
+/* The way back */
+
+static void drain_workers(struct source *s)
+{
+	atomic_store(&s->m.abort, true);
+	for (unsigned i = 0; i < s->m.data_open; i++)
+		swo_channel_shutdown(&s->m.data[i]);
+	migration_wake(&s->m);
+	if (s->stop_worker)
+		swo_worker_idle_wait(
+			s->stop_worker, swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
+	/* A device whose arc hangs keeps its worker; it is lost, and the others go on. */
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		if (swo_device_health(s->m.vm.devices[i]) != SWO_DEVICE_LOST)
+			swo_worker_idle_wait(swo_device_worker(s->m.vm.devices[i]),
+				swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
+}
+
+/* All at once; whoever fails is recovered, reset as a last resort. */
+static void devices_to(struct source *s, enum swo_device_state state)
+{
+	struct swo_error err;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct swo_device *dev = s->m.vm.devices[i];
+
+		s->devices[i].walking = swo_device_health(dev) != SWO_DEVICE_LOST &&
+					swo_device_state(dev) != state &&
+					!swo_device_launch(dev, state, &err);
+	}
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct swo_device *dev = s->m.vm.devices[i];
+
+		if (s->devices[i].walking)
+			swo_device_wait(dev, &err);
+		if (swo_device_health(dev) == SWO_DEVICE_LOST || swo_device_state(dev) == state)
+			continue;
+		if (state != SWO_DEVICE_RUNNING || swo_device_recover(dev, false, &err))
+			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
+	}
+}
+
+static void append_device_health(struct source *s, struct swo_error *err)
+{
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		enum swo_device_health health = swo_device_health(s->m.vm.devices[i]);
+		char text[sizeof(err->text)];
+
+		if (health == SWO_DEVICE_SOUND)
+			continue;
+		memcpy(text, err->text, sizeof(text));
+		snprintf(err->text, sizeof(err->text), "%.300s; device %s %s", text,
+			swo_device_name(s->m.vm.devices[i]),
+			health == SWO_DEVICE_LOST ? "is lost" : "had to be reset");
+	}
+}
+
+static bool has_reason(void *arg)
+{
+	struct source *s = arg;
+
+	return s->refusal.code != SWO_E_NONE || s->m.lost;
+}
+
+/* A channel that breaks is often the first sign of what the target is about to say. */
+static void await_failure_reason(struct source *s, struct swo_error *err)
+{
+	if (!s->m.control_reader_runs)
+		return;
+	migration_wait_until(
+		&s->m, has_reason, s, true, swo_deadline_ms(REASON_WAIT_MS), "a reason", NULL);
+	pthread_mutex_lock(&s->m.mutex);
+	if (s->refusal.code != SWO_E_NONE)
+		*err = s->refusal;
+	pthread_mutex_unlock(&s->m.mutex);
+}
+
+void source_roll_back(struct source *s, struct swo_error *why)
+{
+	struct swo_migration *m = &s->m;
+	const bool before_go = handover_is(&m->handover, SOURCE_TAKE_BACK);
+	const struct swo_error first = *why;
+	struct swo_error err = {0};
+	uint64_t start = swo_now_ns();
+
+	/* Whatever that side still hears: it finds this before it could begin. */
+	ram_share_forbid(&m->share);
+	drain_workers(s);
+	if (s->stopped_by_us) {
+		/* The VMM has already taken back a stop that failed. */
+		if (!source_vm_runs(s) && m->vm.ops->start(m->vm.opaque, &err)) {
+			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
+			swo_error_set(why, first.code, 0, "%.180s; and on resuming: %.180s",
+				first.text, err.text);
+		}
+	}
+	if (source_vm_runs(s)) {
+		/* Also those that a stop which failed half way had not reached. */
+		devices_to(s, SWO_DEVICE_RUNNING);
+	} else if (!s->stopped_by_us) {
+		devices_to(s, SWO_DEVICE_STOP);
+		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
+	}
+	source_logs_stop(s);
+	if (before_go && first.code == SWO_E_PEER_LOST)
+		await_failure_reason(s, why);
+	append_device_health(s, why);
+	swo_timeline_span(m->timeline, SWO_EVENT_ROLL_BACK, "", start, swo_now_ns(), 0);
+}
+
+/* It runs over there */
+
+void source_finish(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_error err = {0};
+	uint64_t start = swo_now_ns();
+
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		if (swo_device_health(m->vm.devices[i]) != SWO_DEVICE_LOST &&
+			swo_device_launch(m->vm.devices[i], SWO_DEVICE_STOP, &err))
+			swo_log(SWO_LOG_WARN, "after the migration: %s", err.text);
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		if (swo_device_health(m->vm.devices[i]) != SWO_DEVICE_LOST &&
+			swo_device_wait(m->vm.devices[i], &err))
+			swo_log(SWO_LOG_WARN, "after the migration: %s", err.text);
+	source_logs_stop(s);
+	ram_share_release(&m->share, &m->vm);
+	m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_POSTMIGRATE);
+	swo_timeline_span(m->timeline, SWO_EVENT_CLEAN_UP, "", start, swo_now_ns(), 0);
+}
