@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * error.c - errors as values: a code for programs, a sentence for people.
+ * error.c - errors as values: a code for programs, a text for people.
  */
 #include "switchover/base.h"
 
@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-/* What the errno says; of a limit that can be raised also which, and how. */
+/* The text of an errno; for a limit that can be raised also the limit, and how to raise it. */
 static const char *reason_of(int os_errno, char *room, size_t len)
 {
 	struct rlimit limit;

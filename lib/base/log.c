@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log.c - the library's only voice, with a sink its user can take over.
+ * log.c - the library's only output, with a sink that its user can replace.
  */
 #include "switchover/base.h"
 

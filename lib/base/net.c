@@ -13,7 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Nothing reports when a UNIX listener's backlog has room again. */
+/* No event reports that a UNIX listener's backlog has space again. */
 #define BACKLOG_NAP_NS 1000000
 
 /* Addresses */
@@ -80,7 +80,7 @@ void base_cancel_fire(struct base_cancel *cancel)
 {
 	pthread_mutex_lock(&cancel->lock);
 	cancel->fired = true;
-	/* Wakes poll(2) both while it connects and while it shakes hands. */
+	/* Wakes poll(2) both during the connect and during the handshake. */
 	if (cancel->fd >= 0)
 		shutdown(cancel->fd, SHUT_RDWR);
 	pthread_mutex_unlock(&cancel->lock);
@@ -109,7 +109,7 @@ bool base_cancel_disarm(struct base_cancel *cancel)
 	return cancel_set(cancel, -1);
 }
 
-/* What becomes of a connect(2) that has begun. */
+/* The outcome of a connect(2) in progress. */
 static int finish(int fd, swo_deadline deadline, const volatile int *interrupt)
 {
 	int error = base_wait_fd(fd, POLLOUT, deadline, interrupt);
@@ -169,7 +169,7 @@ int base_listen(const struct base_address *address, int backlog, int *out)
 
 	if (fd < 0)
 		return errno;
-	/* The mode of a socket's file comes from its descriptor: nobody gets in before a chmod. */
+	/* A socket's file takes its mode from the descriptor: no other user can connect before a chmod. */
 	if ((is_unix ? fchmod(fd, 0600)
 		     : setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on))) ||
 		bind(fd, &address->any, address->len))
@@ -201,7 +201,8 @@ int base_unix_unlink_stale(const char *path, struct swo_error *err)
 	if (!S_ISSOCK(st.st_mode) || probe < 0 || !connect(probe, &address.any, address.len) ||
 		errno != ECONNREFUSED)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"'%s' is in use; choose another path, or end what listens there", path);
+			"'%s' is in use; choose another path, or stop the process that listens on it",
+			path);
 	unlink(path);
 	return 0;
 }
@@ -221,12 +222,12 @@ bool base_peer_is_ours(int fd)
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
 
-	/* As they were when it connected (unix(7)). */
+	/* The credentials at the time of connect (unix(7)). */
 	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && len == sizeof(peer) &&
 	       (peer.uid == geteuid() || peer.uid == 0);
 }
 
-/* Descriptors that travel along */
+/* Passed descriptors */
 
 union control {
 	struct cmsghdr align;

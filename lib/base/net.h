@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * net.h - stream sockets: addresses, connect and listen with deadlines, descriptors that travel
- * along. Every socket made here is non-blocking and closed on exec.
+ * net.h - stream sockets: addresses, connect and listen with deadlines, descriptor passing.
+ * Every socket created here is non-blocking and closed on exec.
  */
 #ifndef BASE_NET_H
 #define BASE_NET_H
@@ -25,25 +25,25 @@ struct base_address {
 	socklen_t len;
 };
 
-/* No name has more addresses that are worth an attempt. */
+/* More addresses of a name are not tried. */
 #define BASE_ADDRESSES_MAX 16
 
 int base_unix_address(const char *path, struct base_address *out, struct swo_error *err);
-/* The URI that names it, with its numbers. */
+/* The URI of the address, in numeric form. */
 void base_address_uri(const struct base_address *address, char *out, size_t size);
-/* How many addresses a URI has, at least 1, or -1. passive: to listen there. */
+/* The number of addresses of a URI, at least 1, or -1. passive: for listening. */
 int base_resolve(const struct base_uri *uri, bool passive,
 	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err);
 
 /* Connect */
 
 /*
- * What ends an attempt to connect before its deadline: base_cancel_fire() on another thread, or a
- * flag that a signal handler sets. A cancel must not wait for a peer that does not answer.
+ * Aborts an attempt to connect before its deadline: base_cancel_fire() on another thread, or a
+ * flag that a signal handler sets. A cancel must not wait for a peer that does not respond.
  */
 struct base_cancel {
 	pthread_mutex_t lock;
-	int fd; /* the socket that connects or shakes hands; -1: none */
+	int fd; /* the socket in connect or handshake; -1: none */
 	bool fired;
 	const volatile int *interrupt; /* NULL: none */
 };
@@ -52,51 +52,58 @@ struct base_cancel {
 		.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1                                        \
 	}
 
-/* Any thread, any time: what it was armed for fails at once, now and later. */
+/* Any thread, any time: the armed operation fails at once, and so do later ones. */
 void base_cancel_fire(struct base_cancel *cancel);
-/* From now on it shuts `fd` down. NULL is allowed, as in what follows. False: it was fired. */
+/*
+ * From now on base_cancel_fire() shuts `fd` down. NULL is allowed, as below. False: already
+ * fired.
+ */
 bool base_cancel_arm(struct base_cancel *cancel, int fd);
-/* Before the socket is closed or handed on. False: it was fired meanwhile. */
+/* Before the socket is closed or passed on. False: it was fired meanwhile. */
 bool base_cancel_disarm(struct base_cancel *cancel);
 
 /*
- * Tries the addresses in turn, and one whose backlog is full until the deadline. 0 and *out, or an
- * errno: ETIMEDOUT, ECANCELED, what connect(2) or the last attempt reported.
+ * Tries the addresses in turn, and retries one with a full backlog until the deadline. 0 and
+ * *out, or an errno: ETIMEDOUT, ECANCELED, or that of connect(2) in the last attempt.
  */
 int base_connect(const struct base_address *addresses, unsigned count, swo_deadline deadline,
 	struct base_cancel *cancel, int *out);
 
 /* Listen */
 
-/* 0 and *out, or an errno. A UNIX socket's file is its owner's alone (0600). */
+/* 0 and *out, or an errno. A UNIX socket's file is accessible to its owner only (0600). */
 int base_listen(const struct base_address *address, int backlog, int *out);
-/* Removes a UNIX socket at which nobody listens; what else is there is an error (in use). */
+/* Removes a UNIX socket without a listener; any other file is an error (in use). */
 int base_unix_unlink_stale(const char *path, struct swo_error *err);
 /* A connection, or -1 with errno. */
 int base_accept(int listen_fd);
 /*
- * The process at the other end of a UNIX socket is this user's, or root's. A socket's mode keeps
- * others out already, unless somebody changes it, or hands a connection on.
+ * True if the process at the other end of a UNIX socket belongs to this user or to root. The
+ * socket's mode excludes other users already, unless it is changed, or a connection is passed
+ * on.
  */
 bool base_peer_is_ours(int fd);
 
-/* Descriptors that travel along (SCM_RIGHTS) */
+/* Descriptor passing (SCM_RIGHTS) */
 
-/* As many as one message carries at most, either way. */
+/* The most descriptors in one message, in either direction. */
 #define BASE_FDS_MAX 64
 
-/* sendmsg(2) without SIGPIPE, with `count` fds: they are gone with the first byte. */
+/* sendmsg(2) without SIGPIPE, with `count` fds: they are sent with the first byte. */
 ssize_t base_send_fds(int sock, struct msghdr *msg, const int *fds, unsigned count, int flags);
 /*
- * recvmsg(2) that appends what comes along to fds[*count], up to `room` in all. True in *cut: more
- * came, and is closed. Neither does *cut become false here, nor are fds closed that came before.
+ * recvmsg(2) that appends received descriptors to fds[*count], up to `room` in total. Sets *cut
+ * if there were more, which are closed. It never clears *cut, nor closes earlier fds.
  */
 ssize_t base_recv_fds(int sock, struct msghdr *msg, int *fds, unsigned room, unsigned *count,
 	bool *cut, int flags);
 
 /* Parts of messages */
 
-/* Drops `done` bytes from the front of a vector, and empty pieces; returns what is left of it. */
+/*
+ * Drops `done` bytes from the front of a vector, and empty pieces; returns the remaining number
+ * of pieces.
+ */
 unsigned base_iov_advance(struct iovec **iov, unsigned count, size_t done);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * number.c - strtoull and strtod accept signs, spaces and what follows; options and fields do not.
+ * number.c - strtoull and strtod accept signs, spaces and trailing text; options and fields do
+ * not.
  */
 #include "base/number.h"
 
@@ -72,7 +73,7 @@ int base_size(const char *what, const char *text, uint64_t min, uint64_t max, ui
 int base_real(const char *what, const char *text, double min, double max, double *out,
 	struct swo_error *err)
 {
-	/* The digits decide; strtod alone would also take " 1", "0x1p3", "nan" and "inf". */
+	/* Checks the characters first: strtod would also accept " 1", "0x1p3", "nan" and "inf". */
 	const size_t len = strspn(text, "0123456789.eE+-");
 	char *end;
 	double value = strtod(text, &end);

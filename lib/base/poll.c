@@ -6,7 +6,7 @@
 
 #include <errno.h>
 
-/* How long a wait may last before the interrupt flag is read again. */
+/* The longest wait before the interrupt flag is read again. */
 #define SLICE_MS 50
 
 int base_poll(struct pollfd *fds, unsigned count, swo_deadline deadline)
@@ -16,7 +16,7 @@ int base_poll(struct pollfd *fds, unsigned count, swo_deadline deadline)
 
 		if (n > 0 || (n < 0 && errno != EINTR))
 			return n;
-		/* poll's own clock may be ahead of ours by a part of a millisecond. */
+		/* poll(2) may return a fraction of a millisecond early. */
 		if (swo_deadline_passed(deadline))
 			return 0;
 	}

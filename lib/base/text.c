@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * text.c - makes text that came from outside safe to print: a terminal's escape sequences, forged
- * log lines and bytes that are not UTF-8 become visible.
+ * text.c - makes text from outside safe to print: a terminal's escape sequences, forged log
+ * lines and bytes that are not UTF-8 become visible.
  */
 #include "switchover/base.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* Length of the UTF-8 sequence at `in`: 0, it is invalid; -1, it is cut off by the end of the text.
- */
+/* The length of the UTF-8 sequence at `in`: 0: invalid; -1: truncated by the end of the text. */
 static int sequence_length(const unsigned char *in)
 {
 	static const unsigned least[] = {0, 0, 0x80, 0x800, 0x10000};
@@ -30,10 +29,10 @@ static int sequence_length(const unsigned char *in)
 			return 0;
 		code = code << 6 | (in[i] & 0x3f);
 	}
-	/* Overlong forms, surrogates, and what is beyond Unicode. */
+	/* Overlong forms, surrogates, and code points beyond Unicode. */
 	if (code < least[len] || (code >= 0xd800 && code < 0xe000) || code > 0x10ffff)
 		return 0;
-	/* C1 controls: some terminals obey them. Marks that turn the order of a line around. */
+	/* C1 controls, which some terminals execute, and marks that reverse the order of a line. */
 	if (code < 0xa0 || (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069))
 		return 0;
 	return len;
@@ -50,7 +49,7 @@ void swo_escape(const char *text, char *out, size_t room)
 		int len = *in < 0x20 || *in == 0x7f ? 0 : sequence_length(in);
 
 		if (len < 0)
-			break; /* the text was cut here, before it came to us */
+			break; /* the text was truncated here by its sender */
 		if (n + (len ? (size_t)len : 4) >= room)
 			break;
 		if (len) {

@@ -15,7 +15,7 @@ static int parse_unix(
 
 	if (!len)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"'%s' has no path; write unix:/path/to/socket", text);
+			"'%s': missing path; expected unix:/path/to/socket", text);
 	if (len >= sizeof(out->path))
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"the socket path in '%s' is longer than the %zu bytes a UNIX socket can "
@@ -34,17 +34,17 @@ static int parse_tcp(
 
 	if (!colon || !colon[1])
 		return swo_error_set(
-			err, SWO_E_INVALID, 0, "'%s' has no port; write tcp:HOST:PORT", text);
+			err, SWO_E_INVALID, 0, "'%s': missing port; expected tcp:HOST:PORT", text);
 	size_t len = (size_t)(colon - host);
 	if (len && host[0] == '[') {
 		if (host[len - 1] != ']')
 			return swo_error_set(err, SWO_E_INVALID, 0,
-				"'%s' lacks a ']'; write tcp:[ADDRESS]:PORT", text);
+				"'%s': missing ']'; expected tcp:[ADDRESS]:PORT", text);
 		host++;
 		len -= 2;
 	} else if (memchr(host, ':', len)) {
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"'%s': an IPv6 address needs brackets; write tcp:[ADDRESS]:PORT", text);
+			"'%s': IPv6 address without brackets; expected tcp:[ADDRESS]:PORT", text);
 	}
 	if (len >= sizeof(out->host))
 		return swo_error_set(
@@ -56,7 +56,7 @@ static int parse_tcp(
 	if (base_digits(&end, 10, &port) || *end || strlen(colon + 1) >= sizeof(out->port) ||
 		port > 65535)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"'%s' is not a port number (0..65535) in '%s'", colon + 1, text);
+			"invalid port '%s' in '%s': expected 0 to 65535", colon + 1, text);
 	memcpy(out->host, host, len);
 	strcpy(out->port, colon + 1);
 	return 0;
@@ -70,5 +70,5 @@ int base_uri_parse(const char *text, struct base_uri *out, struct swo_error *err
 	if (!strncmp(text, "tcp:", 4))
 		return parse_tcp(text, text + 4, out, err);
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"'%.100s' is not a migration URI; write unix:PATH or tcp:HOST:PORT", text);
+		"invalid URI '%.100s': expected unix:PATH or tcp:HOST:PORT", text);
 }

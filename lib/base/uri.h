@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * uri.h - where a migration or a monitor is: "unix:PATH" or "tcp:HOST:PORT".
+ * uri.h - the address of a migration or a monitor: "unix:PATH" or "tcp:HOST:PORT".
  */
 #ifndef BASE_URI_H
 #define BASE_URI_H
@@ -9,7 +9,7 @@
 
 struct base_uri {
 	bool is_unix;
-	char path[108]; /* unix: as long as sockaddr_un takes */
+	char path[108]; /* unix: the limit of sockaddr_un */
 	char host[256]; /* tcp: a name or address, without brackets; "" means any */
 	char port[6];	/* tcp: decimal */
 };

@@ -14,8 +14,7 @@ int swo_buf_append(struct swo_buf *buf, const void *data, size_t len, struct swo
 {
 	if (len > buf->max - buf->len)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0,
-			"buffer is limited to %zu bytes and %zu more would pass that", buf->max,
-			len);
+			"buffer full: limit of %zu bytes, %zu more needed", buf->max, len);
 	if (len > buf->room - buf->len) {
 		size_t room = buf->room ? buf->room : 256;
 
@@ -45,7 +44,7 @@ void swo_buf_free(struct swo_buf *buf)
 void *swo_calloc_prefaulted(size_t size)
 {
 	const long page = sysconf(_SC_PAGESIZE);
-	/* volatile, as they are zeros already */
+	/* volatile, since writing zeros to zeroed memory could be optimised out */
 	volatile char *memory = calloc(1, size);
 
 	for (size_t at = 0; memory && at < size; at += (size_t)page)

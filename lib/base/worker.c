@@ -49,7 +49,7 @@ int swo_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), v
 	return 0;
 }
 
-/* Newest first; nothing ever leaves it. */
+/* Newest first; entries are never removed. */
 static struct left_behind {
 	struct left_behind *next;
 	void *what;
@@ -69,7 +69,7 @@ void swo_leak_hung(void *what)
 
 struct swo_worker {
 	pthread_mutex_t mutex;
-	pthread_cond_t changed; /* a job was queued or finished, or quit was asked */
+	pthread_cond_t changed; /* a job was queued or finished, or quit was set */
 	pthread_t thread;
 	struct swo_job *head;
 	struct swo_job *tail;
@@ -108,7 +108,7 @@ static void *worker_main(void *opaque)
 		} else if (worker->quit) {
 			break;
 		} else {
-			/* Idle for as long as nobody has work: the one wait without a deadline. */
+			/* Idle until a job is submitted: the only wait without a deadline. */
 			pthread_cond_wait(&worker->changed, &worker->mutex);
 		}
 	}

@@ -1,16 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dirty.c - the dirty bitmaps: marking from any thread, taking runs of pages.
- * A mark releases and a take acquires, so that who takes a page also sees what
- * the marker knew of it.
+ * dirty.c - the dirty bitmaps: marking from any thread, taking runs of pages. A mark releases
+ * and a take acquires, so that a thread that takes a page also sees the writes before the mark.
  */
 #include "ram.h"
 
 static void or_word(uint64_t *word, uint64_t bits)
 {
 	/*
-	 * Not skipped when the bits are set already: only the read-modify-write orders what was
-	 * written to the page before a take that clears the bit at this moment.
+	 * Not skipped if the bits are already set: only the read-modify-write orders the write to
+	 * the page before a take that clears the bit concurrently.
 	 */
 	__atomic_fetch_or(word, bits, __ATOMIC_RELEASE);
 }
@@ -27,7 +26,7 @@ void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t p
 	}
 }
 
-/* 64 bits of a bitmap of `bits` bits from bit `from` on, which may be below 0; zeros outside. */
+/* 64 bits of a bitmap of `bits` bits from bit `from` on, which may be negative; zeros outside. */
 static uint64_t gather(const uint64_t *bitmap, uint64_t bits, int64_t from)
 {
 	if (from <= -64 || (from >= 0 && (uint64_t)from >= bits))
@@ -109,7 +108,7 @@ void swo_ram_mark_bitmap(struct swo_ram *ram, uint64_t gpa, const uint64_t *bitm
 
 		if (first >= region_first + total || region_first >= first + pages)
 			continue;
-		/* Only the words of the region that the bitmap reaches. */
+		/* Only the words of the region that the bitmap covers. */
 		uint64_t begin = first > region_first ? first - region_first : 0;
 		uint64_t end = first + pages - region_first;
 
@@ -141,7 +140,10 @@ uint64_t swo_ram_dirty_pages(struct swo_ram *ram)
 	return count;
 }
 
-/* Takes the run of ones that begins at `bit`, at most `max` long; 0 when that bit is clear. */
+/*
+ * Clears the run of ones that begins at `bit`, at most `max` long; returns its length, 0 if
+ * that bit is clear.
+ */
 static unsigned take_in_word(uint64_t *word, unsigned bit, uint64_t max)
 {
 	uint64_t old = __atomic_load_n(word, __ATOMIC_RELAXED);
@@ -160,7 +162,7 @@ static unsigned take_in_word(uint64_t *word, unsigned bit, uint64_t max)
 	return run;
 }
 
-/* The first dirty page at or after `page`; `pages` or more when there is none before it. */
+/* The first dirty page at or after `page`; `pages` or more if there is none before it. */
 static uint64_t find_dirty(const struct swo_ram_region *region, uint64_t page, uint64_t pages)
 {
 	if (page >= pages)
@@ -195,7 +197,7 @@ bool swo_ram_take(struct swo_ram *ram, unsigned index, uint64_t *page, uint64_t 
 			return false;
 		if (max_pages > end - at)
 			max_pages = end - at;
-		/* 0 when another thread was faster: look on from there. */
+		/* 0 if another thread was faster: continue from there. */
 		got = take_in_word(&region->dirty[at / 64], at % 64, max_pages);
 	}
 	*page = at;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dirty_handler.c - writes through our own mapping by userfaultfd write protection
- * with a thread that takes each fault, notes the page and lifts the protection.
- * Linux 5.19 (write protection of shared memory, pages not yet there included).
+ * dirty_handler.c - logs writes through this process's own mapping by userfaultfd write
+ * protection, with a thread that handles each fault, records the page and removes the
+ * protection. Linux 5.19 (write protection of shared memory, including pages that are not yet
+ * populated).
  */
 #include "dirty_native.h"
 #include "uffd.h"
@@ -17,9 +18,9 @@
 struct handler_log {
 	struct swo_ram *ram;
 	/*
-	 * A page is noted and released as one, as a collect sees it. Noted alone, it could be
-	 * collected, protected anew (it still is) and read by the one side before the other
-	 * releases it for the write: of which nothing would be known.
+	 * Recording and releasing a page is atomic with regard to a collect. If it were only
+	 * recorded, a collect could take it, protect it again (it still is) and have it read before
+	 * the handler releases it for the write, which would then be lost.
 	 */
 	pthread_mutex_t noting;
 	uint64_t *written[SWO_RAM_REGIONS_MAX]; /* by fault, since the last collect */
@@ -61,9 +62,9 @@ static void take_fault(struct handler_log *log, const struct uffd_msg *msg)
 
 	pthread_mutex_unlock(&log->noting);
 
-	/* ENOENT: the region was unregistered meanwhile, which wakes the writer too. */
+	/* ENOENT: the region was unregistered meanwhile, which also wakes the writer. */
 	if (errnum && errnum != ENOENT)
-		swo_log(SWO_LOG_ERROR, "userfaultfd: a page of '%s' cannot be released (errno %d)",
+		swo_log(SWO_LOG_ERROR, "userfaultfd: cannot release a page of '%s' (errno %d)",
 			region->name, errnum);
 }
 
@@ -95,7 +96,7 @@ static void handler_stop(void *self)
 
 	if (log->uffd < 0)
 		return;
-	/* Wakes who is in a fault, so no writer waits for the thread that ends now. */
+	/* Wakes writers in a fault, so that none waits for the thread that ends now. */
 	memory_uffd_unregister(log->uffd, log->ram);
 	while (write(log->stop_fd, &one, sizeof(one)) < 0 && errno == EINTR)
 		;
@@ -123,7 +124,7 @@ static int handler_start(void *self, struct swo_error *err)
 		return -1;
 	log->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (log->stop_fd < 0) {
-		swo_error_set(err, SWO_E_NO_MEMORY, errno, "userfaultfd: eventfd");
+		swo_error_set(err, SWO_E_NO_MEMORY, errno, "userfaultfd: cannot create an eventfd");
 		swo_close_fd(&log->uffd);
 		return -1;
 	}
@@ -141,13 +142,13 @@ static int handler_start(void *self, struct swo_error *err)
 		if (errnum) {
 			handler_stop(log);
 			return swo_error_set(err, SWO_E_IO, errnum,
-				"userfaultfd: region '%s' cannot be write-protected", region->name);
+				"userfaultfd: cannot write-protect region '%s'", region->name);
 		}
 	}
 	return 0;
 }
 
-/* Protects one run of pages again, then hands it on: what is written later faults anew. */
+/* Protects one run of pages again, then marks it: a later write faults again. */
 static int rearm_run(struct handler_log *log, struct swo_ram_region *region, uint64_t page,
 	uint64_t pages, struct swo_error *err)
 {
@@ -157,11 +158,14 @@ static int rearm_run(struct handler_log *log, struct swo_ram_region *region, uin
 	memory_region_mark(region, page, pages);
 	if (errnum)
 		return swo_error_set(err, SWO_E_IO, errnum,
-			"userfaultfd: pages of '%s' cannot be write-protected", region->name);
+			"userfaultfd: cannot write-protect pages of '%s'", region->name);
 	return 0;
 }
 
-/* Without a bit, nothing has been released that is not noted later: no need to wait for anybody. */
+/*
+ * Without a set bit, no page has been released that is not recorded later: no need for the
+ * lock.
+ */
 static uint64_t take_word(struct handler_log *log, unsigned index, size_t word)
 {
 	uint64_t *written = &log->written[index][word];
@@ -179,7 +183,7 @@ static int handler_collect(void *self, struct swo_ram *ram, struct swo_error *er
 	struct handler_log *log = self;
 
 	if (log->uffd < 0)
-		return swo_error_set(err, SWO_E_STATE, 0, "userfaultfd: the log is not on");
+		return swo_error_set(err, SWO_E_STATE, 0, "userfaultfd: the log is not enabled");
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
 		uint64_t run = 0, length = 0;

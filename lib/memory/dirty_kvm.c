@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dirty_kvm.c - what vCPUs wrote, from KVM's dirty log. Slot number = region
- * index: the log's bitmap then has the same bits as the region's.
+ * dirty_kvm.c - writes of vCPUs, from KVM's dirty log. Slot number = region index: the log's
+ * bitmap then has the same bits as the region's.
  */
 #include "ram.h"
 
@@ -14,7 +14,7 @@
 struct kvm_log {
 	struct swo_ram *ram;
 	int vm_fd;
-	uint64_t *bitmap; /* as large as the largest region needs */
+	uint64_t *bitmap; /* of the size that the largest region needs */
 	bool on;
 };
 
@@ -41,7 +41,7 @@ static int get_log(struct kvm_log *log, unsigned index, struct swo_error *err)
 	struct kvm_dirty_log request = {.slot = index, .dirty_bitmap = log->bitmap};
 
 	if (ioctl(log->vm_fd, KVM_GET_DIRTY_LOG, &request))
-		return swo_error_set(err, SWO_E_IO, errno, "KVM dirty log of '%s': reading",
+		return swo_error_set(err, SWO_E_IO, errno, "KVM dirty log of '%s': cannot read it",
 			log->ram->region[index].name);
 	return 0;
 }
@@ -56,7 +56,7 @@ static void kvm_log_stop(void *self)
 	for (unsigned i = 0; i < log->ram->count; i++) {
 		struct swo_error err = {0};
 
-		if (set_slot(log, i, false, "switching off", &err))
+		if (set_slot(log, i, false, "cannot disable it", &err))
 			swo_log(SWO_LOG_WARN, "%s", err.text);
 	}
 }
@@ -68,8 +68,8 @@ static int kvm_log_start(void *self, struct swo_error *err)
 
 	log->on = true;
 	for (unsigned i = 0; i < log->ram->count; i++) {
-		/* KVM makes a new, empty log when it is switched on; an old one must be emptied. */
-		if (set_slot(log, i, true, "switching on", err) ||
+		/* KVM creates a new, empty log when it is enabled; an old one must be cleared. */
+		if (set_slot(log, i, true, "cannot enable it", err) ||
 			(was_on && get_log(log, i, err))) {
 			kvm_log_stop(log);
 			return -1;
@@ -83,7 +83,7 @@ static int kvm_log_collect(void *self, struct swo_ram *ram, struct swo_error *er
 	struct kvm_log *log = self;
 
 	if (!log->on)
-		return swo_error_set(err, SWO_E_STATE, 0, "KVM dirty log: it is not on");
+		return swo_error_set(err, SWO_E_STATE, 0, "KVM dirty log: it is not enabled");
 	for (unsigned i = 0; i < ram->count; i++) {
 		if (get_log(log, i, err))
 			return -1;

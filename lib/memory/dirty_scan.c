@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dirty_scan.c - writes through our own mapping by asynchronous write protection:
- * the kernel lifts a page's protection at the first write without telling anyone,
- * and PAGEMAP_SCAN lists the lifted pages and protects them again. Linux 6.7.
+ * dirty_scan.c - logs writes through this process's own mapping by asynchronous write
+ * protection: the kernel removes a page's protection at the first write without a notification,
+ * and PAGEMAP_SCAN lists these pages and protects them again. Linux 6.7.
  */
 #include "dirty_native.h"
 #include "uffd.h"
@@ -28,14 +28,14 @@ struct scan_filter {
 	uint64_t mask;
 };
 
-/* Pages whose protection was lifted by a write. */
+/* Pages that lost their protection by a write. */
 static const struct scan_filter filter_written = {0, PAGE_IS_WRITTEN};
 /*
- * Pages that are not mapped at all. A protected page never is so: where nothing is mapped
- * the protection leaves a mark in the page table (which counts as SWAPPED). So this
- * one was written, and then the kernel dropped the mapping, as it may for shared
- * memory. Kernels so far count it as WRITTEN in the scan above, for single entries and not for a
- * table that is gone as a whole; that is not promised anywhere, so it is asked for by name.
+ * Pages that are not mapped at all. A protected page always has a mark in the page table, even
+ * if nothing is mapped (which counts as SWAPPED). So such a page was written, and then the
+ * kernel dropped the mapping, as it may for shared memory. Kernels so far report it as WRITTEN
+ * in the scan above for single entries, but not for a missing table; as that is not documented,
+ * the scan requests these pages explicitly.
  */
 static const struct scan_filter filter_dropped = {
 	PAGE_IS_PRESENT | PAGE_IS_SWAPPED, PAGE_IS_PRESENT | PAGE_IS_SWAPPED};
@@ -70,7 +70,7 @@ static int scan_region(struct scan_log *log, struct swo_ram_region *region,
 				(log->runs[i].end - log->runs[i].start) >> SWO_PAGE_SHIFT);
 		if (arg.walk_end <= begin)
 			return swo_error_set(err, SWO_E_IO, 0,
-				"pagemap scan of RAM region '%s' does not go on", region->name);
+				"pagemap scan of RAM region '%s' made no progress", region->name);
 		begin = arg.walk_end;
 	}
 	return 0;
@@ -107,7 +107,7 @@ static int scan_start(void *self, struct swo_error *err)
 		if (errnum) {
 			scan_stop(log);
 			return swo_error_set(err, SWO_E_IO, errnum,
-				"userfaultfd: region '%s' cannot be write-protected", region->name);
+				"userfaultfd: cannot write-protect region '%s'", region->name);
 		}
 	}
 	return 0;
@@ -118,7 +118,7 @@ static int scan_collect(void *self, struct swo_ram *ram, struct swo_error *err)
 	struct scan_log *log = self;
 
 	if (log->uffd < 0)
-		return swo_error_set(err, SWO_E_STATE, 0, "pagemap scan: the log is not on");
+		return swo_error_set(err, SWO_E_STATE, 0, "pagemap scan: the log is not enabled");
 	for (unsigned i = 0; i < ram->count; i++)
 		if (scan_region(log, &ram->region[i], &filter_written, err) ||
 			scan_region(log, &ram->region[i], &filter_dropped, err))
@@ -135,7 +135,7 @@ static void scan_destroy(void *self)
 	free(log);
 }
 
-/* A scan of nothing tells whether the kernel knows the ioctl. */
+/* An empty scan tests whether the kernel supports the ioctl. */
 static int probe(int pagemap_fd)
 {
 	struct pm_scan_arg arg = {.size = sizeof(arg),

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dma_log.c - what a device wrote by DMA: its own log, or, without one, all that
- * it can reach, which is all of RAM.
+ * dma_log.c - a device's DMA writes: its own log, or, without one, all of RAM, to which it can
+ * write.
  *
- * Memory cannot tell when a device has stopped: whoever collects decides when to ask one
- * that has no log (once, after it is in STOP or STOP_COPY).
+ * Memory has no record of when a device has stopped: the caller decides when to collect from
+ * one without a log (once, after it is in STOP or STOP_COPY).
  */
 #include "ram.h"
 
 #include <errno.h>
 #include <inttypes.h>
 
-/* Larger pages than this say next to nothing. */
+/* A log with larger pages is of no use. */
 #define LOG_PAGE_MAX (UINT64_C(1) << 30)
 
 int swo_dma_log_start(
@@ -33,7 +33,7 @@ int swo_dma_log_start(
 	if (ops->dma_log_start(backend, &page_size, ranges, ram->count, &why)) {
 		if (why.code != SWO_E_UNSUPPORTED)
 			swo_log(SWO_LOG_WARN,
-				"device %s: its DMA log cannot be started (%s); all guest memory "
+				"device %s: cannot start its DMA log (%s); all guest memory "
 				"counts as dirty when it stops",
 				swo_device_name(dev), why.text);
 		return 0;
@@ -41,8 +41,8 @@ int swo_dma_log_start(
 	if (page_size < SWO_PAGE_SIZE || page_size > LOG_PAGE_MAX ||
 		(page_size & (page_size - 1))) {
 		swo_log(SWO_LOG_WARN,
-			"device %s: it logs DMA in pages of %" PRIu64
-			" bytes, which no guest memory has; all guest memory counts as dirty when "
+			"device %s: its DMA log has pages of %" PRIu64
+			" bytes, which guest memory does not have; all guest memory counts as dirty when "
 			"it stops",
 			swo_device_name(dev), page_size);
 		if (ops->dma_log_stop)
@@ -54,7 +54,7 @@ int swo_dma_log_start(
 	return 0;
 }
 
-/* Marks what a bitmap of pages of the device's size says. */
+/* Marks the pages in a bitmap of pages of the device's size. */
 static void mark(struct swo_ram *ram, uint64_t gpa, const uint64_t *bitmap, uint64_t pages,
 	uint64_t page_size)
 {
@@ -67,7 +67,7 @@ static void mark(struct swo_ram *ram, uint64_t gpa, const uint64_t *bitmap, uint
 			swo_ram_mark(ram, gpa + i * page_size, page_size);
 }
 
-/* A region in one go: some servers report only from where a mapping begins. */
+/* One report for a whole region: some servers only report from the start of a mapping. */
 static int collect_region(struct swo_device *dev, struct swo_ram *ram,
 	const struct swo_ram_region *region, uint64_t page_size, struct swo_error *err)
 {
@@ -78,12 +78,12 @@ static int collect_region(struct swo_device *dev, struct swo_ram *ram,
 	uint64_t *bitmap = swo_device_dma_log_bits(dev, bitmap_words(pages));
 
 	if (!bitmap)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "its bitmap");
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "bitmap of its DMA log");
 	int rc = ops->dma_log_report(backend, iova, pages * page_size, page_size, bitmap, err);
 
 	if (!rc)
 		mark(ram, iova, bitmap, pages, page_size);
-	/* Few words are not 0 yet, and whole pages of them need not be written. */
+	/* Most words are 0, and pages of zeros need not be written. */
 	for (size_t w = 0; w < bitmap_words(pages); w++)
 		if (bitmap[w])
 			bitmap[w] = 0;
@@ -96,7 +96,7 @@ int swo_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_
 	struct swo_error why = {0};
 
 	(void)err;
-	/* No log: it may have written anywhere since the beginning. */
+	/* No log: the device may have written to any page since the start. */
 	if (!page_size) {
 		swo_ram_mark_all(ram);
 		return 0;
@@ -107,7 +107,7 @@ int swo_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_
 		/* The kernel may offer a log and then fail to report: everything is dirty, now and
 		   from now on (docs/memory.md). */
 		swo_log(SWO_LOG_WARN,
-			"device %s: its DMA log cannot be read (%s); all guest memory counts as "
+			"device %s: cannot read its DMA log (%s); all guest memory counts as "
 			"dirty",
 			swo_device_name(dev), why.text);
 		swo_device_set_dma_log_page(dev, 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ram.c - guest memory as a table of regions, each a memfd that other
- * processes (devices) may map too.
+ * ram.c - guest memory as a table of regions, each a memfd that other processes (devices) may
+ * map too.
  */
 #include "ram.h"
 
@@ -41,24 +41,24 @@ static int check_region(const struct swo_ram *ram, const char *name, uint64_t gp
 {
 	if (ram->count == SWO_RAM_REGIONS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"RAM region '%.31s': there are %d regions already, which is the most", name,
+			"RAM region '%.31s': too many regions, at most %d", name,
 			SWO_RAM_REGIONS_MAX);
 	if (!*name || strlen(name) >= SWO_RAM_NAME_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"RAM region '%.31s': a name has 1 to %d characters", name,
+			"RAM region '%.31s': expected a name of 1 to %d characters", name,
 			SWO_RAM_NAME_MAX - 1);
 	if (!size || size % SWO_PAGE_SIZE || gpa % SWO_PAGE_SIZE || size > UINT64_MAX - gpa ||
 		size > SIZE_MAX / 2)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"RAM region '%s': 0x%" PRIx64 " bytes at 0x%" PRIx64
-			" are not whole pages of the address space",
+			" are not aligned to pages, or exceed the address space",
 			name, size, gpa);
 	for (unsigned i = 0; i < ram->count; i++) {
 		const struct swo_ram_region *other = &ram->region[i];
 
 		if (!strcmp(other->name, name))
-			return swo_error_set(err, SWO_E_INVALID, 0,
-				"RAM region '%s': there is one of that name already", name);
+			return swo_error_set(
+				err, SWO_E_INVALID, 0, "RAM region '%s': duplicate name", name);
 		if (gpa < other->gpa + other->size && other->gpa < gpa + size)
 			return swo_error_set(err, SWO_E_INVALID, 0,
 				"RAM region '%s' at 0x%" PRIx64 " overlaps '%s'", name, gpa,
@@ -68,20 +68,21 @@ static int check_region(const struct swo_ram *ram, const char *name, uint64_t gp
 }
 
 /*
- * Sealed against shrinking: the fd goes to device processes, and one that truncates
- * it would kill us with SIGBUS.
+ * Sealed against shrinking: the fd is passed to device processes, and one that truncates it
+ * would kill this process with SIGBUS.
  */
 static int new_memfd(const char *name, uint64_t size, struct swo_error *err)
 {
 	swo_autofd int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	if (fd < 0)
-		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "RAM region '%s': memfd", name);
+		return swo_error_set(err, SWO_E_NO_MEMORY, errno,
+			"RAM region '%s': cannot create a memfd", name);
 	if (ftruncate(fd, (off_t)size))
 		return swo_error_set(err, SWO_E_NO_MEMORY, errno,
-			"RAM region '%s': cannot make it %" PRIu64 " bytes", name, size);
+			"RAM region '%s': cannot resize it to %" PRIu64 " bytes", name, size);
 	if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return swo_error_set(err, SWO_E_IO, errno, "RAM region '%s': sealing", name);
+		return swo_error_set(err, SWO_E_IO, errno, "RAM region '%s': cannot seal it", name);
 
 	int keep = fd;
 
@@ -94,10 +95,11 @@ static int check_foreign_fd(const char *name, int fd, uint64_t size, struct swo_
 	struct stat st;
 
 	if (fstat(fd, &st))
-		return swo_error_set(err, SWO_E_INVALID, errno, "RAM region '%s': its fd", name);
+		return swo_error_set(err, SWO_E_INVALID, errno,
+			"RAM region '%s': cannot read the size of its fd", name);
 	if (st.st_size < 0 || (uint64_t)st.st_size < size)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"RAM region '%s': its file has %jd bytes, %" PRIu64 " are needed", name,
+			"RAM region '%s': file of %jd bytes, expected at least %" PRIu64, name,
 			(intmax_t)st.st_size, size);
 	return 0;
 }
@@ -126,7 +128,8 @@ int swo_ram_add(struct swo_ram *ram, const char *name, uint64_t gpa, uint64_t si
 	void *host = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
 	if (host == MAP_FAILED)
-		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "RAM region '%s': mapping", name);
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, errno, "RAM region '%s': cannot map it", name);
 
 	struct swo_ram_region *region = &ram->region[ram->count++];
 
@@ -179,10 +182,10 @@ int swo_ram_populate(struct swo_ram *ram, struct swo_error *err)
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
 
-		/* EINVAL: a kernel without it; the memory comes page by page, later, then. */
+		/* EINVAL: not supported by the kernel; pages are then faulted in later, one by one. */
 		if (madvise(region->host, region->size, MADV_POPULATE_WRITE) && errno != EINVAL)
 			return swo_error_set(err, SWO_E_NO_MEMORY, errno,
-				"RAM region '%s': %" PRIu64 " bytes could not be had", region->name,
+				"RAM region '%s': cannot populate %" PRIu64 " bytes", region->name,
 				region->size);
 	}
 	return 0;
@@ -190,7 +193,7 @@ int swo_ram_populate(struct swo_ram *ram, struct swo_error *err)
 
 bool swo_page_is_zero(const void *page)
 {
-	/* GCC's vectors, so that a compiler need not be clever; any alignment will do. */
+	/* GCC's vector types, so that every compiler vectorises it; any alignment. */
 	typedef uint64_t lanes __attribute__((vector_size(16), aligned(1), may_alias));
 	const lanes *p = page;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ram.h - what the files of this room share: the table of regions behind
- * struct swo_ram, and the arithmetic of its bitmaps.
+ * ram.h - private to this folder: the table of regions behind struct swo_ram, and the
+ * arithmetic of its bitmaps.
  */
 #ifndef MEMORY_RAM_H
 #define MEMORY_RAM_H
@@ -13,8 +13,8 @@
 struct swo_ram {
 	struct swo_ram_region region[SWO_RAM_REGIONS_MAX];
 	unsigned count;
-	atomic_bool foreign; /* not ours to write: not yet, or not any more */
-	atomic_bool gone;    /* let go of */
+	atomic_bool foreign; /* read-only here: not yet taken over, or handed over */
+	atomic_bool gone;    /* released */
 };
 
 static inline uint64_t region_pages(const struct swo_ram_region *region)
@@ -22,13 +22,13 @@ static inline uint64_t region_pages(const struct swo_ram_region *region)
 	return region->size >> SWO_PAGE_SHIFT;
 }
 
-/* Words of a bitmap of so many bits. */
+/* The number of words of a bitmap of so many bits. */
 static inline size_t bitmap_words(uint64_t bits)
 {
 	return (size_t)((bits + 63) / 64);
 }
 
-/* `count` (1..64) set bits from bit `first` on; what passes bit 63 is cut. */
+/* `count` (1..64) set bits from bit `first` on; bits beyond 63 are dropped. */
 static inline uint64_t bit_run(unsigned first, uint64_t count)
 {
 	uint64_t ones = count >= 64 ? UINT64_MAX : (UINT64_C(1) << count) - 1;
@@ -36,9 +36,9 @@ static inline uint64_t bit_run(unsigned first, uint64_t count)
 	return ones << first;
 }
 
-/* Marks pages [page, page + pages) of one region, which must hold them. */
+/* Marks pages [page, page + pages) of one region, which must contain them. */
 void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages);
-/* ORs a bitmap of the whole region (bit 0 = its first page). */
+/* ORs a bitmap of the complete region (bit 0 = its first page). */
 void memory_region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ram_share.c - RAM that changes hands without being copied: another process's memfds come to
- * lie where our own regions lay, may be read at first, then written; or what lay there is let go.
+ * ram_share.c - RAM that changes owner without a copy: maps another process's memfds at the
+ * addresses of the regions, read-only at first, then writable; or releases the regions.
  */
 #include "ram.h"
 
@@ -19,7 +19,7 @@
 static int unfit(struct swo_error *err, const struct swo_ram_region *region, const char *why)
 {
 	return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-		"RAM region '%s' cannot be handed over by descriptor: %s", region->name, why);
+		"cannot hand over RAM region '%s' by descriptor: %s", region->name, why);
 }
 
 int swo_ram_check_fd(const struct swo_ram_region *region, int fd, struct swo_error *err)
@@ -35,13 +35,13 @@ int swo_ram_check_fd(const struct swo_ram_region *region, int fd, struct swo_err
 		return unfit(err, region, "its memfd cannot be written");
 	if (st.st_size < 0 || (uint64_t)st.st_size != region->size)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"RAM region '%s' cannot be handed over by descriptor: its memfd has %jd "
-			"bytes, the region %" PRIu64,
+			"cannot hand over RAM region '%s' by descriptor: memfd of %jd "
+			"bytes, expected %" PRIu64,
 			region->name, (intmax_t)st.st_size, region->size);
 	return 0;
 }
 
-/* The same memory twice would be one page at two addresses of the guest. */
+/* The same memory twice would be one page at two guest addresses. */
 static bool is_twice(const int *fds, unsigned count)
 {
 	struct stat a, b;
@@ -61,7 +61,7 @@ int swo_ram_check_fds(struct swo_ram *ram, const int *fds, struct swo_error *err
 			return -1;
 	if (is_twice(fds, ram->count))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"RAM cannot be handed over by descriptor: two regions are the same memfd");
+			"cannot hand over RAM by descriptor: two regions have the same memfd");
 	return 0;
 }
 
@@ -77,28 +77,28 @@ int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err)
 
 	if (swo_ram_check_fds(ram, fds, err))
 		return -1;
-	/* Elsewhere first: what cannot be mapped must not cost what is there. */
+	/* Mapped elsewhere first: a failure must not destroy the current content. */
 	for (unsigned i = 0; i < ram->count; i++) {
 		at[i] = mmap(
 			NULL, ram->region[i].size, PROT_READ | PROT_WRITE, MAP_SHARED, fds[i], 0);
 		if (at[i] == MAP_FAILED) {
 			swo_error_set(err, SWO_E_NO_MEMORY, errno,
-				"RAM region '%s': mapping what was handed over",
+				"RAM region '%s': cannot map the received memfd",
 				ram->region[i].name);
 			unmap(ram, at, i);
 			return -1;
 		}
 	}
-	/* Said before it is so. */
+	/* Set before the change. */
 	atomic_store(&ram->foreign, true);
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
 
-		/* In its place: whoever knows the address (KVM, say) finds the new pages there. */
+		/* Moved to the region's address: users of that address (KVM, for example) find the new pages. */
 		if (mremap(at[i], region->size, region->size, MREMAP_MAYMOVE | MREMAP_FIXED,
 			    region->host) == MAP_FAILED) {
 			swo_error_set(err, SWO_E_NO_MEMORY, errno,
-				"RAM region '%s': moving what was handed over to its place",
+				"RAM region '%s': cannot move the received memory to its address",
 				region->name);
 			unmap(ram, at + i, 1);
 			return -1;
@@ -115,12 +115,12 @@ int swo_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err)
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
 
-		/* No page is mapped then, so that taking it off again takes next to no time. */
+		/* No page is mapped then, so that removing the protection again takes almost no time. */
 		if (on)
 			(void)madvise(region->host, region->size, MADV_DONTNEED);
 		if (mprotect(region->host, region->size, PROT_READ | (on ? 0 : PROT_WRITE)))
 			return swo_error_set(err, SWO_E_NO_MEMORY, errno,
-				"RAM region '%s': its protection cannot be changed", region->name);
+				"RAM region '%s': cannot change its protection", region->name);
 	}
 	return 0;
 }
@@ -137,13 +137,13 @@ void swo_ram_release(struct swo_ram *ram)
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
 
-		/* Zeros that nobody can write, of no cost: an address that is still in use, by a
-		   query say, must not be a hole. */
+		/* Read-only zeros, at no cost: an address that is still used, by a query for example,
+		   must not be a hole. */
 		if (mmap(region->host, region->size, PROT_READ,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1,
 			    0) == MAP_FAILED) {
 			swo_log(SWO_LOG_ERROR,
-				"RAM region '%s' is not let go: %m; it can only be read from now "
+				"cannot release RAM region '%s': %m; it is read-only from now "
 				"on",
 				region->name);
 			(void)mprotect(region->host, region->size, PROT_READ);

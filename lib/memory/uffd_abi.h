@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * uffd_abi.h - the part of the kernel's userfaultfd and pagemap interface that
- * headers before Linux 6.7 lack. Numbers: the kernel's uapi linux/fs.h (PAGEMAP_SCAN)
- * and linux/userfaultfd.h, as of Linux 6.7; they are ABI.
+ * uffd_abi.h - the part of the kernel's userfaultfd and pagemap interface that headers before
+ * Linux 6.7 lack. Numbers: the kernel's uapi linux/fs.h (PAGEMAP_SCAN) and linux/userfaultfd.h,
+ * as of Linux 6.7; they are ABI.
  */
 #ifndef MEMORY_UFFD_ABI_H
 #define MEMORY_UFFD_ABI_H

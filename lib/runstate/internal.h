@@ -21,8 +21,8 @@ struct place {
 };
 
 /*
- * An ordinary handler has one place, a slow one two. A place is never taken out of
- * the list while a change is under way, so a walk can stand on it across a callback.
+ * An ordinary handler has one place, a slow one two. No place is removed from the list during a
+ * change, so the iteration can keep a pointer to it across a callback.
  */
 struct swo_handler {
 	struct place place[2];
@@ -30,12 +30,12 @@ struct swo_handler {
 	struct swo_handler_desc ordinary;
 	struct swo_slow_desc slowly;
 	char *name;
-	uint64_t first_pass; /* counts from this pass on */
-	uint64_t met_in;     /* the last pass in which one of its places was met */
-	bool called;	     /* in this change; so a rollback takes it back */
-	bool launched;	     /* and not yet joined */
-	bool busy;	     /* a callback of it is running */
-	bool removed;	     /* waits for the end of the change to be freed */
+	uint64_t first_pass; /* called from this pass on */
+	uint64_t met_in;     /* the last pass that reached one of its places */
+	bool called;	     /* in this change; so a rollback includes it */
+	bool launched;	     /* launched and not yet joined */
+	bool busy;	     /* its callback is running */
+	bool removed;	     /* freed at the end of the change */
 	unsigned waiters;    /* other threads in swo_runstate_remove */
 	struct swo_handler *next_removed;
 };
@@ -50,7 +50,7 @@ struct swo_runstate {
 	enum swo_run_state state;
 	uint64_t pass_id;
 
-	/* the change under way */
+	/* the change in progress */
 	bool changing;
 	pthread_t changer;
 	bool in_pass;

@@ -202,8 +202,8 @@ int swo_runstate_add_slow(struct swo_runstate *rs, const struct swo_slow_desc *d
 /* One direction's two passes: over every handler, or over those that were called. */
 struct sweep {
 	struct swo_runstate *rs;
-	bool taking_back;   /* only those that were called */
-	bool stop_at_error; /* call nobody after the first */
+	bool taking_back;   /* only the called handlers */
+	bool stop_at_error; /* call no handler after the first error */
 	unsigned errors;
 	struct swo_error first;
 };
@@ -216,12 +216,12 @@ static void note_error(struct sweep *sweep, const struct swo_error *err)
 		swo_log(SWO_LOG_WARN, "%s", err->text);
 }
 
-/* A callback that failed without a word must not look like one that did not fail. */
+/* A callback that fails without a text must still yield an error. */
 static void name_error(
 	const struct swo_runstate *rs, const struct swo_handler *handler, struct swo_error *err)
 {
 	if (err->code == SWO_E_NONE)
-		swo_error_set(err, SWO_E_STATE, 0, "failed and gave no reason");
+		swo_error_set(err, SWO_E_STATE, 0, "failed without a reason");
 	swo_error_prefix(err, "%s (%s) of '%s'", rs->running ? "start" : "stop",
 		rs->pass == SWO_PASS_PREPARE ? "prepare" : "change", handler->name);
 }
@@ -238,8 +238,8 @@ static int call_out(
 }
 
 /*
- * Calls one callback: with the mutex let go, observed, and known to be under way. What
- * call_out reads of *rs is written by this same thread only.
+ * Calls one callback: without the mutex, observed, and marked as in progress. Only this thread
+ * writes the members of *rs that call_out reads.
  */
 static int call(
 	struct swo_runstate *rs, struct swo_handler *handler, bool join, struct swo_error *err)
@@ -297,7 +297,7 @@ static void launch(struct sweep *sweep, struct swo_handler *handler)
 		return;
 	}
 	handler->launched = true;
-	/* Removed from within its own launch: there was nothing to join yet. */
+	/* Removed by its own launch: there was nothing to join yet. */
 	if (handler->removed)
 		join_removed(sweep->rs, handler);
 }
@@ -318,7 +318,7 @@ static void visit(struct sweep *sweep, struct swo_handler *handler)
 {
 	struct swo_runstate *rs = sweep->rs;
 
-	/* Whichever of a slow handler's places comes first launches, the other joins. */
+	/* The first of a slow handler's places launches, the other joins. */
 	if (handler->slow && handler->met_in == rs->pass_id) {
 		if (handler->launched && handler->slowly.join_at == SWO_JOIN_DEPTH)
 			join(sweep, handler);
@@ -406,7 +406,7 @@ static void take_back(struct swo_runstate *rs)
 
 	sweep_to(&back, rs->state);
 	if (report(&back, &err))
-		swo_log(SWO_LOG_ERROR, "run state: taking back a failed change to '%s': %s",
+		swo_log(SWO_LOG_ERROR, "run state: rolling back a failed change to '%s': %s",
 			swo_run_state_name(rs->state), err.text);
 }
 
@@ -424,7 +424,7 @@ int swo_runstate_change(struct swo_runstate *rs, enum swo_run_state state,
 	if (rs->changing) {
 		pthread_mutex_unlock(&rs->mutex);
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"run state: a change is under way; '%s' must wait until it is done",
+			"run state: cannot change to '%s': another change is in progress",
 			swo_run_state_name(state));
 	}
 	if (starts_or_stops(rs, state)) {

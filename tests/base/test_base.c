@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The ground floor: errors, deadlines, workers, the bounded buffer. */
+/* lib/base: errors, deadlines, workers, the bounded buffer. */
 #include "switchover/base.h"
 #include "tests/support/cm.h"
 
@@ -45,7 +45,7 @@ static void error_may_be_ignored_and_may_quote_itself(void **state)
 	struct swo_error err = {0};
 	char longish[1000];
 
-	assert_int_equal(swo_error_set(NULL, SWO_E_IO, 0, "nobody listens"), -1);
+	assert_int_equal(swo_error_set(NULL, SWO_E_IO, 0, "no listener"), -1);
 	memset(longish, 'x', sizeof(longish) - 1);
 	longish[sizeof(longish) - 1] = 0;
 	swo_error_set(&err, SWO_E_IO, EIO, "%s", longish);
@@ -87,7 +87,7 @@ static void what_comes_from_outside_is_printed_as_one_harmless_line(void **state
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
 		swo_escape(cases[i].in, out, sizeof(out));
 		assert_string_equal(out, cases[i].out);
-		/* What was made harmless once stays as it is. */
+		/* Idempotent. */
 		char again[64];
 
 		swo_escape(out, again, sizeof(again));
@@ -95,7 +95,7 @@ static void what_comes_from_outside_is_printed_as_one_harmless_line(void **state
 		swo_error_set(&err, SWO_E_PROTOCOL, 0, "%s", cases[i].in);
 		assert_string_equal(err.text, cases[i].out);
 	}
-	/* It ends between characters, whatever room there is. */
+	/* It ends between characters, for any size of the buffer. */
 	for (size_t room = 1; room < 10; room++) {
 		memset(out, 'x', sizeof(out));
 		swo_escape("\xe2\x82\xac\n\xc3\xbc", out, room);
@@ -163,7 +163,7 @@ static void a_worker_runs_jobs_in_order_and_first_jobs_first(void **state)
 	__atomic_store_n(&go, true, __ATOMIC_RELEASE);
 	for (int i = 0; i < 3; i++)
 		assert_true(swo_job_wait(&job[i], swo_deadline_ms(10000)));
-	/* The gate may not have been taken yet when job 2 went before it. */
+	/* The gate's job may not have started when job 2 was queued before it. */
 	assert_true(r[2].seen < r[0].seen);
 	assert_true(r[0].seen < r[1].seen);
 	assert_true(swo_worker_idle_wait(worker, swo_deadline_ms(10000)));
@@ -173,7 +173,7 @@ static void a_worker_runs_jobs_in_order_and_first_jobs_first(void **state)
 static void a_hanging_worker_is_left_behind(void **state)
 {
 	(void)state;
-	/* Static: the thread outlives this function by design. */
+	/* Static: the thread outlives this function. */
 	static bool go;
 	static struct swo_job gate = {.fn = block_until_set, .opaque = &go};
 	struct swo_worker *worker;

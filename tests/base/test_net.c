@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sockets with deadlines: addresses, connect, listen, descriptors that travel along. */
+/* Sockets with deadlines: addresses, connect, listen, descriptor passing. */
 #include "base/net.h"
 #include "base/poll.h"
 #include "tests/support/cm.h"
@@ -107,7 +107,7 @@ static void the_next_address_is_tried(void **state)
 	assert_true(listener >= 0 && fd >= 0);
 }
 
-/* The backlog of 0 takes one; the second waits for room. */
+/* A backlog of 0 accepts one; the second waits for space. */
 static void a_full_backlog_is_waited_for_until_the_deadline(void **state)
 {
 	(void)state;
@@ -134,7 +134,7 @@ static void a_cancel_ends_an_attempt_now_and_later(void **state)
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	assert_true(base_cancel_arm(&cancel, pair[0]));
 	base_cancel_fire(&cancel);
-	/* Shut down: readable at once, and the end of it. */
+	/* Shut down: readable at once, with EOF. */
 	assert_int_equal(base_wait_fd(pair[0], POLLIN, swo_deadline_ms(2000), NULL), 0);
 	assert_int_equal(read(pair[0], &(char){0}, 1), 0);
 	assert_false(base_cancel_disarm(&cancel));
@@ -220,7 +220,7 @@ static void descriptors_travel_and_what_does_not_fit_is_closed(void **state)
 	assert_int_equal(count, 3);
 	assert_false(cut);
 	assert_true(fcntl(fds[2], F_GETFD) & FD_CLOEXEC);
-	/* One fits yet. */
+	/* One more fits. */
 	send_some(pair[0], 3);
 	assert_int_equal(receive(pair[1], fds, 4, &count, &cut), 1);
 	assert_int_equal(count, 4);
@@ -229,7 +229,7 @@ static void descriptors_travel_and_what_does_not_fit_is_closed(void **state)
 		close(fds[--count]);
 	close(pair[0]);
 	close(pair[1]);
-	/* None was left open. */
+	/* No descriptor was left open. */
 	int after = dup(STDIN_FILENO);
 	assert_int_equal(after, before);
 	close(after);

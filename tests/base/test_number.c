@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Numbers in text: digits, nothing behind them, within bounds, and an error that names the option. */
+/* Numbers in text: digits, no trailing text, within bounds, and an error that names the option. */
 #include "base/number.h"
 #include "tests/support/cm.h"
 

@@ -40,11 +40,12 @@ static void bad_uris_are_refused_with_the_reason(void **state)
 	(void)state;
 	static const struct {
 		const char *uri, *words;
-	} bad[] = {{"", "write unix:PATH or tcp:HOST:PORT"}, {"unix:", "no path"},
-		{"exec:rm", "write unix:PATH or tcp:HOST:PORT"}, {"tcp:host", "no port"},
-		{"tcp:host:", "no port"}, {"tcp:host:65536", "not a port"},
-		{"tcp:host:-1", "not a port"}, {"tcp:host:80x", "not a port"},
-		{"tcp:host: 80", "not a port"}, {"tcp:::1:80", "brackets"}, {"tcp:[::1:80", "']'"}};
+	} bad[] = {{"", "expected unix:PATH or tcp:HOST:PORT"}, {"unix:", "missing path"},
+		{"exec:rm", "expected unix:PATH or tcp:HOST:PORT"}, {"tcp:host", "missing port"},
+		{"tcp:host:", "missing port"}, {"tcp:host:65536", "invalid port"},
+		{"tcp:host:-1", "invalid port"}, {"tcp:host:80x", "invalid port"},
+		{"tcp:host: 80", "invalid port"}, {"tcp:::1:80", "brackets"},
+		{"tcp:[::1:80", "']'"}};
 	struct swo_error err;
 	struct base_uri uri;
 	char path[200] = "unix:";

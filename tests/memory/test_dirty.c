@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The native dirty sources report exactly the pages that were written. */
+/* The native dirty sources report exactly the written pages. */
 #include "switchover/memory.h"
 #include "tests/support/cm.h"
 
@@ -12,7 +12,7 @@
 #define PAGES(n) ((n)*SWO_PAGE_SIZE)
 #define NPAGES	 200 /* of the first region: no multiple of 64 */
 
-/* Writes through our own mapping */
+/* Writes through the process's own mapping */
 
 struct native {
 	struct swo_ram *ram;
@@ -41,7 +41,7 @@ static void touch(struct swo_ram *ram, uint64_t page)
 	*(volatile uint8_t *)swo_ram_host(ram, PAGES(page) + page % 4096, 1) += 1;
 }
 
-/* What is dirty now, and nothing else; leaves the bitmaps clear. */
+/* Checks that exactly these pages are dirty; clears the bitmaps. */
 static void expect_dirty(struct swo_ram *ram, const uint64_t *pages, size_t count)
 {
 	assert_int_equal(swo_ram_dirty_pages(ram), count);
@@ -68,7 +68,7 @@ static void check_exact(bool force_handler)
 	static const uint64_t writes[] = {0, 63, 64, 65, 127, 199, 1000, 1069};
 
 	native_open(&n, force_handler);
-	/* Some pages are there before the log is on, some are not; neither counts. */
+	/* Some pages are populated before the log is enabled; none counts. */
 	for (uint64_t page = 60; page < 70; page++)
 		touch(n.ram, page);
 	assert_int_equal(n.source.start(n.source.self, NULL), 0);
@@ -117,7 +117,7 @@ static void check_dropped(bool force_handler)
 	assert_int_equal(n.source.start(n.source.self, NULL), 0);
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(written); i++)
 		touch(n.ram, written[i]);
-	/* What reclaim may do at any time: the page stays in the file, the mapping goes. */
+	/* As reclaim may do at any time: the page stays in the file, the mapping is dropped. */
 	for (unsigned i = 0; i < 2; i++)
 		assert_int_equal(madvise(swo_ram_region(n.ram, i)->host,
 					 swo_ram_region(n.ram, i)->size, MADV_DONTNEED),
@@ -130,7 +130,10 @@ static void check_dropped(bool force_handler)
 	native_close(&n);
 }
 
-/* All of several page tables is written and then dropped, so that the tables may go as well. */
+/*
+ * All pages of several page tables are written and then dropped, so that the tables may be
+ * freed too.
+ */
 static void check_dropped_tables(bool force_handler)
 {
 	const uint64_t pages = 2048;
@@ -201,7 +204,7 @@ static void copy_dirty(struct swo_ram *ram, uint64_t *copy)
 	}
 }
 
-/* Copying the dirty pages, pass after pass, beside a writer ends with an equal copy. */
+/* Copying the dirty pages, pass after pass, concurrently with a writer ends with an equal copy. */
 static void check_race(bool force_handler)
 {
 	struct native n;
@@ -238,7 +241,7 @@ static void no_write_beside_the_fault_handler_is_lost(void **state)
 	check_race(true);
 }
 
-/* Linked in front of the real one, so that a fault can be held where it is answered. */
+/* Linked in front of the real one, so that a fault can be held while it is handled. */
 int __real_memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
 int __wrap_memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect);
 
@@ -247,7 +250,7 @@ static atomic_bool hold, held, collected;
 int __wrap_memory_uffd_protect(int uffd, const void *host, uint64_t len, bool protect)
 {
 	if (!protect && atomic_load(&hold)) {
-		/* Whoever collects may have to wait for us: then we are let go by time. */
+		/* The collecting thread may have to wait for this one: then the hold ends by timeout. */
 		const swo_deadline enough = swo_deadline_ms(200);
 
 		atomic_store(&held, true);
@@ -278,7 +281,7 @@ static void a_write_whose_page_is_collected_before_it_happens_is_not_lost(void *
 	while (!atomic_load(&held) && !swo_deadline_passed(hang))
 		swo_sleep_until(swo_now_ns() + 100000);
 	assert_true(atomic_load(&held));
-	/* Its fault is noted and the page not released yet. */
+	/* Its fault is recorded and the page not released yet. */
 	collect(&n);
 	copy_dirty(n.ram, copy);
 	atomic_store(&collected, true);
@@ -290,7 +293,7 @@ static void a_write_whose_page_is_collected_before_it_happens_is_not_lost(void *
 	native_close(&n);
 }
 
-static void a_writer_in_a_fault_is_let_go_when_the_log_stops(void **state)
+static void a_writer_in_a_fault_is_released_when_the_log_stops(void **state)
 {
 	(void)state;
 	struct native n;
@@ -320,7 +323,7 @@ int main(void)
 		cmocka_unit_test(no_write_beside_the_native_log_is_lost),
 		cmocka_unit_test(no_write_beside_the_fault_handler_is_lost),
 		cmocka_unit_test(a_write_whose_page_is_collected_before_it_happens_is_not_lost),
-		cmocka_unit_test(a_writer_in_a_fault_is_let_go_when_the_log_stops),
+		cmocka_unit_test(a_writer_in_a_fault_is_released_when_the_log_stops),
 	};
 	struct swo_ram *ram = swo_ram_new();
 	struct swo_dirty_source source;

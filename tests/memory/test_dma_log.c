@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* DMA logs of devices. */
+/* The DMA logs of devices. */
 #include "switchover/memory.h"
 #include "testbed/fake_device.h"
 #include "tests/support/cm.h"

@@ -30,7 +30,7 @@ static void kvm_close(struct kvm *k)
 	swo_ram_free(k->ram);
 }
 
-/* A real-mode VM with two slots; false when there is no KVM here. */
+/* A real-mode VM with two slots; false without KVM. */
 static bool kvm_open(struct kvm *k)
 {
 	*k = (struct kvm){.vm_fd = -1, .vcpu_fd = -1, .kvm_fd = open("/dev/kvm", O_RDWR)};
@@ -59,7 +59,7 @@ static bool kvm_open(struct kvm *k)
 	return true;
 }
 
-/* Has the vCPU write one byte to each page: mov ax, seg; mov ds, ax; mov byte [0], 1 ... hlt. */
+/* Makes the vCPU write one byte to each page: mov ax, seg; mov ds, ax; mov byte [0], 1 ... hlt. */
 static void kvm_write_pages(struct kvm *k, const uint64_t *pages, size_t count)
 {
 	uint8_t *code = swo_ram_host(k->ram, 0x1000, 4096);

@@ -307,7 +307,7 @@ static void each_page_is_taken_by_one_taker_only(void **state)
 	while (swo_ram_take(ram, 0, &page, UINT64_MAX, 7, &pages)) {
 		assert_true(pages <= 7);
 		sum += pages;
-		page = 0; /* from the start again: nothing may come twice */
+		page = 0; /* from the start again: no page may be taken twice */
 	}
 	assert_int_equal(sum, 1000);
 	swo_ram_free(ram);

@@ -242,7 +242,7 @@ static void descriptors_that_are_not_the_vms_ram_are_refused_and_closed(void **s
 	expect_refused(&play, NULL, 0, "0 descriptors came");
 	expect_refused(&play, (int[]){word}, 1, "1 descriptors came");
 	expect_refused(&play, many, SWO_FDS_MAX, "17 descriptors came");
-	expect_refused(&play, (int[]){word, small}, 2, "bytes, the region");
+	expect_refused(&play, (int[]){word, small}, 2, "bytes, expected");
 	expect_refused(&play, (int[]){word, loose}, 2, "not sealed against shrinking");
 	expect_refused(&play, (int[]){word, stiff}, 2, "cannot be written");
 	expect_refused(&play, (int[]){word, readable}, 2, "cannot be written");
@@ -285,7 +285,7 @@ static void two_regions_of_one_memory_are_refused(void **state)
 	assert_int_equal(swo_ram_add(two, "a", 0, size, -1, NULL), 0);
 	assert_int_equal(swo_ram_add(two, "b", 1 << 20, size, -1, NULL), 0);
 	assert_int_equal(swo_ram_check_fds(two, (int[]){ram, ram}, &err), -1);
-	assert_non_null(strstr(err.text, "two regions are the same memfd"));
+	assert_non_null(strstr(err.text, "two regions have the same memfd"));
 	swo_ram_free(two);
 	close(ram);
 }

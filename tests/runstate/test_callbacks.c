@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Handlers that are added and removed while a change is under way, from inside
- * a callback and from other threads; nested and concurrent changes; observers.
+ * Handlers that are added and removed during a change, from inside a callback and from other
+ * threads; nested and concurrent changes; observers.
  */
 #include "trail.h"
 
@@ -195,7 +195,7 @@ static void a_nested_change_is_refused(void **state)
 	trail_close(&t);
 }
 
-/* Another thread that does one thing to the run state while a callback holds it open. */
+/* Another thread that does one thing to the run state while a callback holds the change. */
 struct intruder {
 	struct swo_runstate *rs;
 	struct swo_handler *removes;
@@ -257,7 +257,7 @@ static bool somebody_waits(struct swo_runstate *rs, const struct swo_handler *ha
 	return waits;
 }
 
-/* Returns once the other thread stands in swo_runstate_remove; the guard ends a failing test. */
+/* Returns once the other thread waits in swo_runstate_remove; the guard ends a failing test. */
 static void begin_removal(struct actor *self)
 {
 	swo_deadline guard = swo_deadline_ms(20000);
@@ -296,12 +296,12 @@ static void removal_from_another_thread_waits_for_the_join(void **state)
 	trail_close(&t);
 }
 
-/* Comes and goes on a thread of its own while the state changes. */
+/* Added and removed by its own thread while the state changes. */
 struct visitor {
 	struct swo_runstate *rs;
 	pthread_t thread;
 	int slow;
-	int in_flight; /* launched and not joined: never but 0 or 1 */
+	int in_flight; /* launched and not joined: always 0 or 1 */
 	int calls;
 	bool wrong;
 };
@@ -357,7 +357,7 @@ static void *come_and_go(void *opaque)
 
 		if (!rc)
 			swo_runstate_remove(visitor->rs, handler);
-		/* After a removal nobody calls any more: whatever is touched now is ours. */
+		/* After a removal there are no more calls: only this thread accesses it. */
 		visitor->wrong |= rc || visitor->in_flight != 0;
 		visitor->calls = 0;
 	}

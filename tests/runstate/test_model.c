@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Thousands of random handler sets against a plain model: an array that is
- * sorted anew for each pass, turned round for a stop, and played through.
+ * Thousands of random handler sets against a plain model: an array that is sorted for each
+ * pass, reversed for a stop, and simulated.
  */
 #include "switchover/runstate.h"
 #include "tests/support/cm.h"
@@ -71,7 +71,7 @@ static uint32_t roll(uint32_t sides)
 	return seed % sides;
 }
 
-/* The real thing */
+/* The implementation */
 
 static void enlist(struct world *w, int id);
 
@@ -192,7 +192,7 @@ static void model_enlist(struct world *w, int id, int from_pass)
 	w->part[id].order = w->orders++;
 }
 
-/* Plays one call; true when it fails. */
+/* Simulates one call; true if it fails. */
 static bool model_call(struct world *w, int id, enum swo_pass pass, bool running, char kind)
 {
 	struct part *p = &w->part[id];
@@ -217,14 +217,14 @@ static bool model_call(struct world *w, int id, enum swo_pass pass, bool running
 		return true;
 	if (kind == '<') {
 		p->launched = true;
-		/* Whoever removes itself while launching has its join at once. */
+		/* A handler that removes itself while launching is joined at once. */
 		if (!p->enlisted)
 			model_call(w, id, pass, running, '>');
 	}
 	return false;
 }
 
-/* One pass; returns how many errors counted, and stops after the first if asked to. */
+/* One pass; returns the number of errors, and stops after the first if requested. */
 static int model_pass(struct world *w, enum swo_pass pass, bool running, bool called_only,
 	bool stop, int *culprit)
 {
@@ -260,7 +260,7 @@ static int model_pass(struct world *w, enum swo_pass pass, bool running, bool ca
 	return errors;
 }
 
-/* Returns the id of the part whose error is reported, or -1. */
+/* Returns the ID of the part whose error is reported, or -1. */
 static int model_change(struct world *w, bool running, bool rollback)
 {
 	int culprit = -1, nobody = -1;
@@ -305,7 +305,7 @@ static void make_part(struct world *w, int id, uint32_t spice)
 			p->victim = (int)roll((uint32_t)w->parts);
 		else
 			p->novice = (int)roll((uint32_t)w->parts);
-		/* It would come back with what it was launched for still under way. */
+		/* It would return with its launched work still in progress. */
 		if (p->novice == id)
 			p->novice = -1;
 	}

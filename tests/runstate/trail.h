@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * trail.h - what was called, in order, as one line of text: "a" an ordinary
- * handler, "x<" a slow one's launch, ">x" its join, "|" the end of a pass, and
- * "!" behind whatever failed.
+ * trail.h - the calls, in order, as one line of text: "a" an ordinary handler, "x<" a slow
+ * one's launch, ">x" its join, "|" the end of a pass, and "!" after a failed call.
  */
 #ifndef TESTS_RUNSTATE_TRAIL_H
 #define TESTS_RUNSTATE_TRAIL_H
@@ -23,7 +22,7 @@ struct trail {
 	char text[4096];
 };
 
-/* Which of its calls fail, or do something of the test's. */
+/* The calls that fail, or that run the test's function. */
 enum when {
 	NEVER,
 	AT_PREPARE = 1 << 0, /* of an ordinary handler, or a launch */
@@ -36,9 +35,9 @@ struct actor {
 	struct trail *trail;
 	const char *name;
 	struct swo_handler *handler;
-	unsigned fails;	      /* enum when bits, on stop only */
+	unsigned fails;	      /* bits of enum when, on stop only */
 	unsigned fails_start; /* the same, on start */
-	unsigned acts;	      /* `act` is called at these, once */
+	unsigned acts;	      /* `act` is called once at these */
 	void (*act)(struct actor *self);
 	struct actor *other; /* for `act` */
 	bool last_running;
@@ -107,7 +106,7 @@ static inline void trail_pass(
 	trail_add(opaque, "", "|", "", false);
 }
 
-/* What the library says of failures that a case brings about itself. */
+/* The log of failures that a case causes itself. */
 static inline void trail_hush(void *opaque, enum swo_log_level level, const char *text)
 {
 	(void)opaque;
@@ -161,7 +160,7 @@ static inline void trail_slow(struct trail *trail, struct actor *actor, const ch
 	assert_int_equal(swo_runstate_add_slow(trail->rs, &desc, &actor->handler, NULL), 0);
 }
 
-/* Changes the state and compares the trail of that change alone. */
+/* Changes the state and compares the trail of that change only. */
 static inline void trail_expect(struct trail *trail, enum swo_run_state state,
 	enum swo_on_error on_error, int rc, const char *expected)
 {

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* cm.h - cmocka, with the headers it wants before it, in the order it wants them. */
+/* cm.h - cmocka, after the headers that it needs. */
 #ifndef TESTS_SUPPORT_CM_H
 #define TESTS_SUPPORT_CM_H
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * simvf_process.c - forks, executes, and reads the byte that says that it is ready.
+ * simvf_process.c - forks, executes, and reads the byte that reports readiness.
  */
 #include "simvf_process.h"
 
@@ -37,7 +37,7 @@ pid_t simvf_process_start(const char *program, const char *socket, const char *c
 
 	assert_true(pid >= 0);
 	if (!pid) {
-		/* A test that fails leaves no process behind. */
+		/* A failing test leaves no process behind. */
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		execv(program, (char *const *)(uintptr_t)argv);
 		_exit(127);
@@ -46,7 +46,7 @@ pid_t simvf_process_start(const char *program, const char *socket, const char *c
 	struct pollfd pfd = {.fd = ready[0], .events = POLLIN};
 
 	if (poll(&pfd, 1, 30000) != 1 || read(ready[0], &byte, 1) != 1)
-		fail_msg("%s does not start", program);
+		fail_msg("cannot start %s", program);
 	close(ready[0]);
 	return pid;
 }

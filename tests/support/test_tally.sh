@@ -1,18 +1,18 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-3-Clause
-# test_tally.sh TALLY: the count at the end of `./run test`, on made-up logs of meson. Speaks TAP.
+# test_tally.sh TALLY: the count at the end of `./run test`, with generated logs of meson. Prints TAP.
 tally=$1
 dir=$(mktemp -d) || exit 99
 trap 'rm -rf "$dir"' EXIT
 number=0
 
-# case NAME WANTED_STATUS WANTED_TEXT MESON_STATUS; the log comes on stdin
+# case NAME WANTED_STATUS WANTED_TEXT MESON_STATUS; the log is read from stdin
 check() {
 	number=$((number + 1))
 	cat >"$dir/log"
-	said=$("$tally" "$dir/log" "$4")
+	output=$("$tally" "$dir/log" "$4")
 	status=$?
-	case $said in
+	case $output in
 	*"$3"*) found=yes ;;
 	*) found=no ;;
 	esac
@@ -20,7 +20,7 @@ check() {
 		echo "ok $number - $1"
 	else
 		echo "not ok $number - $1"
-		echo "status $status, said: $said" | sed "s/^/# /"
+		echo "status $status, output: $output" | sed "s/^/# /"
 	fi
 }
 

@@ -17,8 +17,7 @@ int kvm_msi_prepare(struct kvm *kvm, struct swo_error *err)
 	kvm->routes =
 		calloc(1, sizeof(*kvm->routes) + KVM_MSIS_MAX * sizeof(kvm->routes->entries[0]));
 	if (!kvm->routes)
-		return swo_error_set(
-			err, SWO_E_NO_MEMORY, ENOMEM, "KVM: out of memory for interrupt routes");
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "KVM: interrupt routes");
 	return 0;
 }
 

@@ -277,8 +277,7 @@ int accel_native_new(
 	if (!native || !vcpus) {
 		free(native);
 		free(vcpus);
-		return swo_error_set(
-			err, SWO_E_NO_MEMORY, ENOMEM, "native accelerator: out of memory");
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "native accelerator");
 	}
 	native->accel = (struct vmm_accel){
 		.ops = &native_ops, .config = *config, .ram = config->ram, .paused = true};

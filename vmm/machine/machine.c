@@ -164,7 +164,7 @@ static int assemble(struct vmm_machine *m, struct swo_error *err)
 
 	m->runstate = swo_runstate_new(state);
 	if (!m->runstate)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "run state: out of memory");
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "run state");
 	m->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (m->quit_fd < 0)
 		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "eventfd");

@@ -374,6 +374,6 @@ int vmm_machine_timeline(struct vmm_machine *m, enum vmm_timeline_format format,
 		*out = swo_timeline_to_json(m->timeline);
 	pthread_mutex_unlock(&m->lock);
 	if (!rc && !*out)
-		rc = swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "out of memory for the timeline");
+		rc = swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "the timeline");
 	return rc;
 }

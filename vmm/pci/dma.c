@@ -178,8 +178,7 @@ static int map_siblings(struct vmm_pci *pci, struct swo_error *err)
 	struct vmm_pci_function *fn;
 
 	if (!maps)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM,
-			"out of memory for DMA maps of %zu BARs", count);
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "DMA maps of %zu BARs", count);
 	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
 		if (fn->ops->dma_map_many)
 			map_all_to(fn, maps);
