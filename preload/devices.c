@@ -19,8 +19,12 @@ struct devices devices = {
 	.changed = PTHREAD_COND_INITIALIZER,
 };
 _Atomic uint8_t devices_kinds[TRACKED_FDS_MAX];
-static uint16_t owner
-	[TRACKED_FDS_MAX]; /* index of the device; valid if devices_kinds[fd] is not FD_OTHER */
+/*
+ * The index of the device; meaningful where the kind is. Both tables are BSS on purpose: pages that
+ * are never touched cost no memory, and nothing is allocated in a call of the VMM or after a fork.
+ */
+static uint8_t owner[TRACKED_FDS_MAX];
+_Static_assert(TRACKED_MAX <= UINT8_MAX + 1, "an index fits owner[]");
 static _Atomic int top = -1;
 
 #define NAMES_MAX 32
@@ -32,7 +36,7 @@ static unsigned names_next;
 
 static void mark(int fd, enum device_kind kind, const struct tracked_device *device)
 {
-	owner[fd] = (uint16_t)(device - devices.device);
+	owner[fd] = (uint8_t)(device - devices.device);
 	if (fd > top)
 		top = fd;
 	atomic_store_explicit(&devices_kinds[fd], (uint8_t)kind, memory_order_release);
