@@ -6,7 +6,6 @@
 
 #include <errno.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -47,24 +46,6 @@ int swo_thread_start(pthread_t *thread, const char *name, void *(*fn)(void *), v
 			"cannot start thread '%s'; raise the limit on processes (ulimit -u)", name);
 	}
 	return 0;
-}
-
-/* Newest first; entries are never removed. */
-static struct left_behind {
-	struct left_behind *next;
-	void *what;
-} * _Atomic all_left_behind;
-
-void swo_leak_hung(void *what)
-{
-	struct left_behind *left = malloc(sizeof(*left));
-
-	if (!left)
-		return;
-	left->what = what;
-	left->next = atomic_load(&all_left_behind);
-	while (!atomic_compare_exchange_weak(&all_left_behind, &left->next, left))
-		;
 }
 
 struct swo_worker {

@@ -49,6 +49,14 @@ void swo_channel_init(struct swo_channel *channel, struct swo_conn *conn, uint64
 	pthread_mutex_init(&channel->send_lock, NULL);
 }
 
+void swo_channel_move(struct swo_channel *to, struct swo_channel *from)
+{
+	*to = *from;
+	pthread_mutex_init(&to->send_lock, NULL);
+	pthread_mutex_destroy(&from->send_lock);
+	from->conn = NULL;
+}
+
 void swo_channel_close(struct swo_channel *channel)
 {
 	if (!channel->conn)

@@ -54,6 +54,8 @@ struct swo_channel {
 
 /* Takes over conn. */
 void swo_channel_init(struct swo_channel *channel, struct swo_conn *conn, uint64_t stall_ms);
+/* `from`, which nobody sends or receives on, is then as after swo_channel_close. */
+void swo_channel_move(struct swo_channel *to, struct swo_channel *from);
 void swo_channel_close(struct swo_channel *channel);
 void swo_channel_shutdown(struct swo_channel *channel);
 

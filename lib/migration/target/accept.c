@@ -50,8 +50,7 @@ static void take_hello(struct target *t, struct swo_channel *channel,
 	}
 	pthread_mutex_lock(&t->m.mutex);
 	t->hello = hello;
-	t->m.control = *channel;
-	pthread_mutex_init(&t->m.control.send_lock, NULL);
+	swo_channel_move(&t->m.control, channel);
 	t->m.control.stall_ms = t->m.params.idle_deadline_ms;
 	t->m.control_open = true;
 	t->migration_hello_seen = true;
@@ -74,8 +73,7 @@ static void take_attach(struct target *t, struct swo_channel *channel,
 	if (wanted) {
 		struct data_reader *reader = &t->readers[index];
 
-		t->m.data[index] = *channel;
-		pthread_mutex_init(&t->m.data[index].send_lock, NULL);
+		swo_channel_move(&t->m.data[index], channel);
 		t->m.data[index].stall_ms = t->m.params.idle_deadline_ms;
 		if (t->m.data_open <= index)
 			t->m.data_open = index + 1;

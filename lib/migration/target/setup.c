@@ -126,13 +126,13 @@ static void dismiss(struct target *t, const struct swo_error *why)
 	swo_log(SWO_LOG_WARN, "a source was turned away: %s", why->text);
 	/* Whoever has heard it may try again at once, and finds nobody in the way. */
 	pthread_mutex_lock(&t->m.mutex);
-	struct swo_channel channel = t->m.control;
+	struct swo_channel channel;
 
+	swo_channel_move(&channel, &t->m.control);
 	t->m.control_open = false;
 	migration_hello_free(&t->hello);
 	t->migration_hello_seen = false;
 	pthread_mutex_unlock(&t->m.mutex);
-	pthread_mutex_init(&channel.send_lock, NULL);
 	swo_channel_send(&channel, &header, why->text, strlen(why->text), NULL);
 	swo_channel_close(&channel);
 }
