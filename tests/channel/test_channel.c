@@ -372,8 +372,8 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 	/* Of RFC 5737 and 3849: nobody is there, and nobody is asked. */
 	static const char *const far[] = {"tcp:192.0.2.1:9", "tcp:[2001:db8::1]:9",
 		"tcp:[::ffff:192.0.2.1]:9", "tcp:255.255.255.255:9"};
-	static const char *const near[] = {"tcp:127.0.0.1:9", "tcp:localhost:9",
-		"tcp:[::ffff:127.0.0.1]:9", "tcp:[::1]:9", "tcp::9"};
+	static const char *const near[] = {
+		"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", ""};
 	struct swo_error err = {0};
 	struct swo_conn *conn;
 
@@ -384,10 +384,19 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 		assert_non_null(strstr(err.text, "is not loopback"));
 		assert_non_null(strstr(err.text, "insecure"));
 	}
-	/* These are tried, and nobody listens (or, of ::1, there is no such address here). */
+	/* These are tried, and nobody listens (or, of ::1, there is no such address here): the
+	   port is taken all the while. */
+	struct sockaddr_in taken = {.sin_family = AF_INET};
+	socklen_t len = sizeof(taken);
+	swo_autofd int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (struct sockaddr *)&taken, len), 0);
+	assert_int_equal(getsockname(fd, (struct sockaddr *)&taken, &len), 0);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(near); i++) {
-		assert_int_equal(
-			swo_conn_open(near[i], NULL, swo_deadline_ms(20000), &conn, &err), -1);
+		char uri[64];
+
+		snprintf(uri, sizeof(uri), "tcp:%s:%u", near[i], ntohs(taken.sin_port));
+		assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(20000), &conn, &err), -1);
 		assert_null(strstr(err.text, "is not loopback"));
 	}
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* TLS on a connection: who is let in, who is not and what both are told, and what goes through. */
+#include "tests/support/blocked.h"
 #include "tls_rig.h"
 
 #include "channel/frame.h"
@@ -248,10 +249,12 @@ static void a_stalled_peer_is_a_timeout_in_either_direction(void **state)
 static void *shut_down(void *opaque)
 {
 	struct rig *rig = opaque;
+	blocked_tid receiver = getpid(); /* the main thread */
 
-	swo_sleep_until(swo_now_ns() + 20000000);
+	bool blocked = blocked_await(&receiver);
+
 	swo_conn_shutdown(rig->client_conn);
-	return NULL;
+	return blocked ? rig : NULL;
 }
 
 static void a_shutdown_wakes_blocked_threads(void **state)
@@ -266,7 +269,10 @@ static void a_shutdown_wakes_blocked_threads(void **state)
 	assert_int_equal(pthread_create(&thread, NULL, shut_down, &rig), 0);
 	assert_int_equal(receive_one(rig.client_conn, RIG_MS, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
-	pthread_join(thread, NULL);
+	void *blocked;
+
+	pthread_join(thread, &blocked);
+	assert_non_null(blocked);
 	rig_part(&rig);
 	rig_close(&rig);
 }

@@ -7,6 +7,7 @@
 #include "devices.h"
 #include "fake_vfio.h"
 #include "speculate.h"
+#include "tests/support/blocked.h"
 #include "tests/support/cm.h"
 #include "vmm.h"
 #include "worker.h"
@@ -165,6 +166,7 @@ struct caller {
 	struct vmm *vmm;
 	void (*call)(struct caller *caller);
 	pthread_t thread;
+	blocked_tid tid;
 	atomic_bool over;
 };
 
@@ -172,6 +174,7 @@ static void *run_caller(void *arg)
 {
 	struct caller *caller = arg;
 
+	atomic_store(&caller->tid, gettid());
 	caller->call(caller);
 	atomic_store(&caller->over, true);
 	return NULL;
@@ -199,10 +202,7 @@ static void reset_it(struct caller *caller)
 		abort();
 }
 
-/*
- * The call must not return while the speculative arc still runs. The sleep gives a wrong call
- * the time to return; a correct one is never too slow for it.
- */
+/* The call must not return while the speculative arc still runs. */
 static void waits(void (*call)(struct caller *))
 {
 	struct vmm vmm;
@@ -213,7 +213,7 @@ static void waits(void (*call)(struct caller *))
 	assert_int_equal(vmm_set(&vmm, 0, SWO_DEVICE_RUNNING_P2P), 0);
 	assert_true(fake_vfio_inside(1));
 	assert_int_equal(pthread_create(&caller.thread, NULL, run_caller, &caller), 0);
-	nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+	assert_true(blocked_await(&caller.tid));
 	assert_false(atomic_load(&caller.over));
 	fake_vfio_hold(1, false);
 	assert_int_equal(pthread_join(caller.thread, NULL), 0);

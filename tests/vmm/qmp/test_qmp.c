@@ -4,6 +4,7 @@
  * garbage, events, slow commands beside quick ones.
  */
 #include "qmp_talk.h"
+#include "tests/support/blocked.h"
 #include "tests/support/cm.h"
 #include "vmm/qmp/parser.h"
 #include "vmm/qmp/qmp.h"
@@ -22,6 +23,7 @@ struct rig {
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
 	bool started, released;
+	blocked_tid stopper;
 	unsigned calls;
 };
 
@@ -437,6 +439,7 @@ static void *stop_server(void *opaque)
 {
 	struct rig *rig = opaque;
 
+	atomic_store(&rig->stopper, gettid());
 	qmp_server_stop(rig->server);
 	return NULL;
 }
@@ -458,7 +461,8 @@ static void a_command_that_runs_when_the_server_ends_is_still_answered(void **st
 			swo_cond_wait(&rig->changed, &rig->mutex, swo_deadline_ms(TALK_MS)), 0);
 	pthread_mutex_unlock(&rig->mutex);
 	assert_int_equal(pthread_create(&stopper, NULL, stop_server, rig), 0);
-	swo_sleep_until(swo_now_ns() + 20000000); /* for the server to notice it */
+	/* The server has noticed it, and waits for the command. */
+	assert_true(blocked_await(&rig->stopper));
 	pthread_mutex_lock(&rig->mutex);
 	rig->released = true;
 	pthread_cond_broadcast(&rig->changed);
