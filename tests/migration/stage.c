@@ -6,6 +6,9 @@
 
 #include <string.h>
 
+const struct swo_journal_config *stage_journal;
+struct swo_timeline *stage_timeline;
+
 /* What comes over the data channel; RAM that is handed over has its own way. */
 static void *drain(void *opaque)
 {
@@ -68,6 +71,7 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 	memset(stage, 0, sizeof(*stage));
 	ram_share_init(&stage->share);
 	fake_vm_open(&stage->vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	stage->vm.vm.journal = stage_journal;
 	if (asked == SWO_HANDOVER_FD) {
 		stage->vm.hook = stage;
 		stage->vm.on_save = hash_it;
@@ -77,8 +81,8 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 	params.commit_deadline_ms = 200;
 	params.handover = asked;
 	assert_int_equal(swo_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
-	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL, NULL,
-				 &stage->vm.migration, NULL),
+	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL,
+				 stage_timeline, &stage->vm.migration, NULL),
 		0);
 	stage->control = stage_take_call(stage);
 	assert_int_equal(next_frame(&stage->control, &stage->header, bytes), WIRE_HELLO);
@@ -96,9 +100,8 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 	swo_buf_free(&text);
 }
 
-void stage_play_to_go(struct stage *stage)
+void stage_play_to_ready(struct stage *stage)
 {
-	struct wire_go go = {.nonce = 42};
 	static char text[65536];
 
 	/* Eight probes come before the data channel; both are served as they come. */
@@ -116,10 +119,19 @@ void stage_play_to_go(struct stage *stage)
 	int type;
 	while ((type = next_control(stage, text)) != WIRE_END_ALL)
 		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
-	memcpy(go.id, stage->hello.id, sizeof(go.id));
-	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &go, sizeof(go));
+	stage->go = (struct wire_go){.nonce = 42};
+	memcpy(stage->go.id, stage->hello.id, sizeof(stage->go.id));
+	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &stage->go,
+		sizeof(stage->go));
+}
+
+void stage_play_to_go(struct stage *stage)
+{
+	static char text[65536];
+
+	stage_play_to_ready(stage);
 	assert_int_equal(next_control(stage, text), WIRE_GO);
-	assert_memory_equal(text, &go, sizeof(go));
+	assert_memory_equal(text, &stage->go, sizeof(stage->go));
 }
 
 struct swo_migration_info stage_await_doubt(struct stage *stage)

@@ -11,6 +11,10 @@
 #include "migration/hello.h"
 #include "migration/ram/share.h"
 
+/* Of the sources under test; NULL: they keep none. */
+extern const struct swo_journal_config *stage_journal;
+extern struct swo_timeline *stage_timeline;
+
 struct stage {
 	struct fake_vm vm;
 	char uri[128];
@@ -18,6 +22,7 @@ struct stage {
 	struct swo_channel control, data;
 	struct hello hello;
 	struct swo_frame_header header;
+	struct wire_go go;	 /* what READY has sent */
 	struct shared_ram share; /* where RAM is handed over */
 	pthread_t drain;
 	uint64_t hash; /* of RAM, when the source stood still; only where it is handed over */
@@ -25,7 +30,8 @@ struct stage {
 
 /* Up to the source's HELLO, which asks for `asked`, and an answer that says `answer`. */
 void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer);
-/* From there as far as GO. */
+/* From there as far as READY, which is sent; and as far as GO, which is received. */
+void stage_play_to_ready(struct stage *stage);
 void stage_play_to_go(struct stage *stage);
 struct swo_channel stage_take_call(struct stage *stage);
 struct swo_migration_info stage_await_doubt(struct stage *stage);

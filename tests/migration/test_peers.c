@@ -323,6 +323,74 @@ static void a_ready_target_starts_on_go_only_and_answers_a_second_go_alike(void 
 	close_play(&play);
 }
 
+static atomic_bool may_start;
+
+static void hold_start(struct fake_vm *vm)
+{
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+
+	(void)vm;
+	while (!atomic_load(&may_start) && !swo_deadline_passed(guard))
+		swo_sleep_until(swo_now_ns() + 1000000);
+}
+
+static void ask(struct play *play, enum wire_type answer)
+{
+	struct swo_channel channel = dial(play->uri);
+
+	send_frame(&channel, (struct swo_frame_header){.type = WIRE_ASK}, &play->ticket,
+		sizeof(play->ticket));
+	assert_int_equal(next_frame(&channel, &play->header, play->text), answer);
+	swo_channel_close(&channel);
+}
+
+static void a_target_that_is_starting_answers_a_second_go_and_a_question(void **state)
+{
+	(void)state;
+	static struct play play;
+	struct wire_go go;
+
+	atomic_store(&may_start, false);
+	open_target(&play);
+	play.vm.on_start = hold_start;
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	memcpy(&go, play.text, sizeof(go));
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTING);
+	ask(&play, WIRE_STARTING);
+	/* And it is not put off by what means nothing any more. */
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_ABORT}, "no", 2);
+	assert_int_equal(swo_migration_cancel(play.vm.migration, NULL), -1);
+	atomic_store(&may_start, true);
+	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
+	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_COMPLETED);
+	/* Once more: the same answer. The timeline may come in between. */
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
+	ask(&play, WIRE_STARTED);
+	assert_int_equal(atomic_load(&play.vm.starts), 1);
+	close_play(&play);
+}
+
+static void a_second_abort_changes_nothing(void **state)
+{
+	(void)state;
+	static struct play play;
+
+	open_target(&play);
+	say_hello(&play);
+	send_state(&play, false);
+	await_ready(&play);
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_ABORT}, "first", 5);
+	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_ABORT}, "second", 6);
+	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_REFUSED);
+	expect_refusal(&play, "the source gave up: first");
+	close_play(&play);
+}
+
 static void a_go_with_another_nonce_is_refused(void **state)
 {
 	(void)state;
@@ -668,6 +736,71 @@ static void a_source_in_doubt_completes_when_the_target_says_started(void **stat
 	stage_close(&stage);
 }
 
+static void a_source_in_doubt_completes_by_a_late_started_on_its_first_connection(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	play_to_go(&stage);
+	await_doubt(&stage);
+	/* Nobody answers its questions. */
+	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_STARTED}, NULL, 0);
+	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_COMPLETED);
+	assert_false(fake_vm_runs(&stage.vm));
+	stage_close(&stage);
+}
+
+static void started_before_go_means_nothing(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	stage_open(&stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
+	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_STARTED}, NULL, 0);
+	stage_play_to_go(&stage);
+	await_doubt(&stage);
+	answer_ask(&stage, WIRE_REFUSED);
+	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
+	assert_true(fake_vm_runs(&stage.vm));
+	stage_close(&stage);
+}
+
+/* Whatever is repeated, and however large: the first one counts, and nothing is read twice. */
+static void what_a_target_repeats_changes_nothing(void **state)
+{
+	(void)state;
+	static const char first[] = "{\"version\":1,\"clock\":\"CLOCK_MONOTONIC\",\"dropped\":0,"
+				    "\"spans\":[]}";
+	static char large[500000];
+	static struct stage stage;
+
+	memset(large, ' ', sizeof(large));
+	stage_timeline = swo_timeline_new(SWO_SIDE_SOURCE, 1000);
+	stage_open(&stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
+	stage_play_to_ready(&stage);
+	struct wire_go other = stage.go;
+
+	other.nonce = 43;
+	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_READY}, &other,
+		sizeof(other));
+	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_STARTED}, NULL, 0);
+	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_STARTED}, "again", 5);
+	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_TIMELINE}, first,
+		strlen(first));
+	for (int i = 0; i < 6; i++)
+		send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_TIMELINE}, large,
+			sizeof(large));
+	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_REFUSED}, "no", 2);
+	struct swo_migration_info info = fake_end(&stage.vm);
+
+	/* STARTED may come before GO was sent, and means nothing then. */
+	if (info.status != SWO_MIGRATION_COMPLETED)
+		assert_string_equal(info.error.text, "the target refused after GO: no");
+	stage_close(&stage);
+	swo_timeline_free(stage_timeline);
+	stage_timeline = NULL;
+}
+
 static void a_source_in_doubt_runs_again_when_the_target_refused(void **state)
 {
 	(void)state;
@@ -709,6 +842,8 @@ int main(void)
 		cmocka_unit_test(
 			a_truncated_device_stream_is_refused_before_the_device_sees_its_end),
 		cmocka_unit_test(a_ready_target_starts_on_go_only_and_answers_a_second_go_alike),
+		cmocka_unit_test(a_target_that_is_starting_answers_a_second_go_and_a_question),
+		cmocka_unit_test(a_second_abort_changes_nothing),
 		cmocka_unit_test(a_go_with_another_nonce_is_refused),
 		cmocka_unit_test(a_query_of_another_process_gets_the_targets_answer),
 		cmocka_unit_test(a_query_that_lacks_something_is_invalid),
@@ -721,6 +856,10 @@ int main(void)
 		cmocka_unit_test(a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it),
 		cmocka_unit_test(a_source_whose_target_dies_after_go_is_parked_until_told),
 		cmocka_unit_test(a_source_in_doubt_completes_when_the_target_says_started),
+		cmocka_unit_test(
+			a_source_in_doubt_completes_by_a_late_started_on_its_first_connection),
+		cmocka_unit_test(started_before_go_means_nothing),
+		cmocka_unit_test(what_a_target_repeats_changes_nothing),
 		cmocka_unit_test(a_source_in_doubt_runs_again_when_the_target_refused),
 		cmocka_unit_test(after_go_an_abort_from_the_target_does_not_resume_the_source),
 	};

@@ -3,7 +3,9 @@
  * The engine and its journals: each record is there before what it tells of, and what cannot be put
  * on record does not happen.
  */
-#include "fake_vm.h"
+#include "stage.h"
+
+#include "migration/internal.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -11,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define RECORD 512 /* bytes; the file is full-size from the beginning */
@@ -197,6 +200,64 @@ static void a_source_that_cannot_record_go_does_not_send_it_and_runs_on(void **s
 	assert_int_equal(count_files(), 0);
 }
 
+/* Called before a record is written at this place of a journal. */
+static off_t hooked_at = -1;
+static void (*record_hook)(void);
+
+/* In the library's place: what is written meanwhile is what this is about. */
+ssize_t pwrite64(int fd, const void *data, size_t len, off_t at)
+{
+	if (record_hook && at == hooked_at && len == RECORD) {
+		void (*hook)(void) = record_hook;
+
+		record_hook = NULL;
+		hook();
+	}
+	return (ssize_t)syscall(SYS_pwrite64, fd, data, len, at);
+}
+
+static struct stage stage;
+static bool loss_was_known;
+
+static void lose_the_target(void)
+{
+	struct swo_migration *m = stage.vm.migration;
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+
+	swo_channel_shutdown(&stage.control);
+	while (!loss_was_known && !swo_deadline_passed(guard)) {
+		pthread_mutex_lock(&m->mutex);
+		loss_was_known = m->lost;
+		pthread_mutex_unlock(&m->mutex);
+	}
+	/* It is about to be raised: it waits for the record, and is given way to. */
+	while (!atomic_load(&m->handover.coming) && !swo_deadline_passed(guard))
+		sched_yield();
+}
+
+static void a_target_lost_while_go_is_being_recorded_does_not_get_go(void **state)
+{
+	(void)state;
+	loss_was_known = false;
+	stage_journal = &config;
+	stage_open(&stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
+	hooked_at = RECORD; /* COMMITTED */
+	record_hook = lose_the_target;
+	stage_play_to_ready(&stage);
+	struct swo_migration_info info = fake_end(&stage.vm);
+
+	assert_null(record_hook);
+	assert_true(loss_was_known);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_false(info.committed);
+	assert_true(fake_vm_runs(&stage.vm));
+	assert_true(swo_migration_may_run(stage.vm.migration));
+	assert_int_equal(look(info.id, SWO_JOURNAL_SOURCE).last, SWO_JOURNAL_TAKEN_BACK);
+	stage_close(&stage);
+	stage_journal = NULL;
+	assert_int_equal(count_files(), 0);
+}
+
 static void without_room_for_a_journal_nothing_begins(void **state)
 {
 	(void)state;
@@ -247,6 +308,7 @@ int main(void)
 		records_test(a_target_that_cannot_record_starting_refuses_and_the_source_runs_on),
 		records_test(a_target_that_cannot_record_ready_is_never_ready),
 		records_test(a_source_that_cannot_record_go_does_not_send_it_and_runs_on),
+		records_test(a_target_lost_while_go_is_being_recorded_does_not_get_go),
 		records_test(without_room_for_a_journal_nothing_begins),
 		records_test(durable_records_are_spans_of_their_own),
 	};
