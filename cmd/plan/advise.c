@@ -30,37 +30,13 @@ static int predict(const struct swo_plan_setup *setup, uint64_t *ns, struct swo_
 	return 0;
 }
 
-/* The bound:
- */
-
-static int find_bound(const struct swo_plan_setup *setup, struct bound *out, struct swo_error *err)
+/* Of any schedule: a setting that puts a device's work later does not count against it. */
+static struct swo_plan_bound bound_of(const struct swo_plan_setup *setup)
 {
-	struct bound_device *devices = calloc(setup->count + 1, sizeof(*devices));
+	struct swo_plan_setup early = *setup;
 
-	if (!devices)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "the bound");
-	for (unsigned i = 0; i < setup->count; i++) {
-		const struct swo_plan_device *d = &setup->devices[i];
-
-		devices[i] = (struct bound_device){.quiesce_ms = (double)d->to_p2p_ns / 1e6,
-			.stop_ms = (double)d->to_stop_copy_ns / 1e6,
-			.finalise_ms = (double)d->resuming_to_stop_ns / 1e6,
-			.to_running_p2p_ms = (double)d->to_running_p2p_ns / 1e6,
-			.to_running_ms = (double)d->to_running_ns / 1e6,
-			.bytes = (double)(d->state_bytes - d->precopy_bytes),
-			.save_rate = (double)d->save_rate,
-			.load_rate = (double)d->load_rate,
-			.pf = d->pf};
-	}
-	const struct bound_input input = {.devices = devices,
-		.count = setup->count,
-		.wire_rate = (double)setup->wire_rate,
-		.rtt_ms = (double)setup->rtt_ns / 1e6,
-		.ram_bytes = (double)setup->ram_bytes};
-
-	*out = analysis_bound(&input);
-	free(devices);
-	return 0;
+	early.config = early.finalise = SWO_WHEN_EARLY;
+	return swo_plan_lower_bound(&early);
 }
 
 /* Changes:
@@ -129,17 +105,17 @@ static unsigned split_pfs(struct host *host)
 
 	/* Numbers first doubled, so that the new ones are free. */
 	for (unsigned i = 0; i < count; i++)
-		if (host->devices[i].pf >= 0)
-			host->devices[i].pf *= 2;
+		if (host->devices[i].costs.pf >= 0)
+			host->devices[i].costs.pf *= 2;
 	for (unsigned i = 0; i < count; i++) {
 		unsigned turn = 0;
 
-		if (host->devices[i].pf < 0)
+		if (host->devices[i].costs.pf < 0)
 			continue;
 		for (unsigned k = 0; k < i; k++)
-			turn += host->devices[k].pf >= 0 &&
-				host->devices[k].pf / 2 == host->devices[i].pf / 2;
-		host->devices[i].pf += (int)(turn % 2);
+			turn += host->devices[k].costs.pf >= 0 &&
+				host->devices[k].costs.pf / 2 == host->devices[i].costs.pf / 2;
+		host->devices[i].costs.pf += (int)(turn % 2);
 		pfs += turn < 2;
 	}
 	return pfs;
@@ -165,23 +141,22 @@ static void weigh_host(struct advising *a)
 	s->ram_bytes = 0;
 	weigh(a, "stop when no memory is left to send");
 	/* What comes once is mostly waiting for each other. */
-	s->costs.arc_ns /= 2;
-	s->costs.stream_ns /= 2;
-	s->costs.state_rate *= 2;
-	weigh(a, "have twice the CPUs for the machinery");
+	s->overhead.arc_ns /= 2;
+	s->overhead.stream_ns /= 2;
+	s->overhead.state_rate *= 2;
+	weigh(a, "have twice the CPUs for the engine");
 }
 
-/* But for their names and PFs. */
+/* Except in names and PFs. */
 static bool all_alike(const struct swo_plan_setup *setup)
 {
-	for (unsigned i = 1; i < setup->count; i++) {
-		struct swo_plan_device d = setup->devices[i];
+	const struct swo_plan_device *first = &setup->devices[0];
 
-		memcpy(d.name, setup->devices[0].name, sizeof(d.name));
-		d.pf = setup->devices[0].pf;
-		if (memcmp(&d, &setup->devices[0], sizeof(d)) != 0)
+	for (unsigned i = 1; i < setup->count; i++)
+		if (setup->devices[i].depth != first->depth ||
+			memcmp(&setup->devices[i].costs, &first->costs,
+				offsetof(struct swo_device_costs, pf)) != 0)
 			return false;
-	}
 	return true;
 }
 
@@ -218,19 +193,19 @@ static void weigh_each(struct advising *a)
 static void weigh_state(struct advising *a)
 {
 	for (unsigned i = 0; i < a->setup->count; i++)
-		a->host.devices[i].precopy_bytes = a->host.devices[i].state_bytes;
+		a->host.devices[i].costs.precopy_bytes = a->host.devices[i].costs.state_bytes;
 	weigh(a, "have devices whose whole state can be sent before the stop");
 	for (unsigned i = 0; i < a->setup->count; i++) {
-		a->host.devices[i].save_rate *= 2;
-		a->host.devices[i].load_rate *= 2;
+		a->host.devices[i].costs.save_rate *= 2;
+		a->host.devices[i].costs.load_rate *= 2;
 	}
 	weigh(a, "have devices that save and load twice as fast");
 }
 
-static uint64_t *arc_of(struct swo_plan_device *d, unsigned arc)
+static uint64_t *arc_of(struct swo_device_costs *c, unsigned arc)
 {
-	uint64_t *const arcs[] = {&d->to_p2p_ns, &d->to_stop_copy_ns, &d->resuming_to_stop_ns,
-		&d->to_running_p2p_ns, &d->to_running_ns};
+	uint64_t *const arcs[] = {&c->running_to_p2p_ns, &c->p2p_to_stop_ns,
+		&c->resuming_to_stop_ns, &c->stop_to_p2p_ns, &c->p2p_to_running_ns};
 
 	return arcs[arc];
 }
@@ -242,7 +217,7 @@ static void weigh_arcs(struct advising *a)
 
 	for (unsigned arc = 0; arc < SWO_ARRAY_SIZE(names); arc++) {
 		for (unsigned i = 0; i < a->setup->count; i++)
-			*arc_of(&a->host.devices[i], arc) /= 2;
+			*arc_of(&a->host.devices[i].costs, arc) /= 2;
 		weigh(a, "halve %s of every device", names[arc]);
 	}
 }
@@ -291,8 +266,8 @@ int plan_answer(const struct swo_plan_setup *setup, struct plan_answer *answer,
 	pipelined.stream = pipelined.finalise = pipelined.config = SWO_WHEN_EARLY;
 	pipelined.join = SWO_JOIN_PASS;
 	pipelined.transitions = late.transitions = SWO_TRANSITIONS_PARALLEL;
-	if (find_bound(setup, &answer->bound, err) ||
-		predict(&pipelined, &answer->pipelined_ns, err) ||
+	answer->bound = bound_of(setup);
+	if (predict(&pipelined, &answer->pipelined_ns, err) ||
 		predict(&late, &answer->parallel_ns, err))
 		return -1;
 	late.transitions = SWO_TRANSITIONS_SERIAL;

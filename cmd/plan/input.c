@@ -10,21 +10,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static struct swo_plan_device device_of(const struct svf_profile *p)
+static struct swo_device_costs costs_of(const struct svf_profile *p)
 {
-	struct swo_plan_device d = {.to_p2p_ns = p->to_p2p_ns,
-		.to_stop_copy_ns = p->to_stop_copy_ns,
+	return (struct swo_device_costs){.running_to_p2p_ns = p->to_p2p_ns,
+		.p2p_to_stop_ns = p->to_stop_copy_ns,
 		.resuming_to_stop_ns = p->resuming_to_stop_ns,
-		.to_running_p2p_ns = p->to_running_p2p_ns,
-		.to_running_ns = p->to_running_ns,
+		.stop_to_p2p_ns = p->to_running_p2p_ns,
+		.p2p_to_running_ns = p->to_running_ns,
 		.config_load_ns = p->config_load_ns,
 		.state_bytes = p->state_bytes,
 		.precopy_bytes = svf_profile_precopy_bytes(p),
 		.save_rate = p->save_rate,
 		.load_rate = p->load_rate,
 		.pf = -1};
-
-	return d;
 }
 
 /* Profiles:
@@ -41,10 +39,10 @@ static int add_profile(const char *name, struct plan_input *input, struct swo_er
 		return -1;
 	struct swo_plan_device *d = &input->kinds[input->count++];
 
-	*d = device_of(&profile);
+	*d = (struct swo_plan_device){.costs = costs_of(&profile)};
 	/* All VFs of it on one PF, as in the bench, unless --pfs says something else. */
 	if (!strcmp(name, "cx7"))
-		d->pf = 0;
+		d->costs.pf = 0;
 	input->guesses |= profile.guesses;
 	return 0;
 }
@@ -139,13 +137,13 @@ static int read_device(struct reading *r, const json_t *object, struct swo_error
 	json_object_foreach ((json_t *)object, key, value)
 		if (read_figure(r, key, value, err))
 			return -1;
-	*r->device = device_of(&r->profile);
+	*r->device = (struct swo_plan_device){.costs = costs_of(&r->profile)};
 	snprintf(r->device->name, sizeof(r->device->name), "%s", name ? name : "");
-	r->device->pf = (int)r->pf;
+	r->device->costs.pf = (int)r->pf;
 	r->device->depth = r->depth > 0 ? (int)r->depth : 0;
 	if (r->precopy >= 0)
-		r->device->precopy_bytes = (uint64_t)r->precopy;
-	if (r->device->precopy_bytes > r->device->state_bytes)
+		r->device->costs.precopy_bytes = (uint64_t)r->precopy;
+	if (r->device->costs.precopy_bytes > r->device->costs.state_bytes)
 		return bad(r, "precopy_bytes", "more than state_bytes", err);
 	return 0;
 }
@@ -288,6 +286,6 @@ void plan_make_devices(const struct plan_input *input, const struct plan_request
 			snprintf(d->name, sizeof(d->name), "vf%u", i);
 		}
 		if (request->pfs)
-			d->pf = (int)(i % request->pfs);
+			d->costs.pf = (int)(i % request->pfs);
 	}
 }

@@ -2,7 +2,7 @@
 /*
  * out.c - predictions, critical paths and what to change, as text and as JSON.
  */
-#include "cmd/common/costs.h"
+#include "cmd/common/overhead.h"
 #include "cmd/plan/plan.h"
 
 #include <string.h>
@@ -41,8 +41,8 @@ static void print_inputs(
 	if (request->costs) {
 		char text[160];
 
-		costs_text(&s->costs, text, sizeof(text));
-		fprintf(out, "Machinery as of %s: %s.\n", request->costs, text);
+		overhead_text(&s->overhead, text, sizeof(text));
+		fprintf(out, "Engine overhead of %s: %s.\n", request->costs, text);
 	}
 	if (input->guesses)
 		fputs("Some of the devices' figures are guesses (docs/simvf.md).\n", out);
@@ -57,7 +57,7 @@ static void print_table(FILE *out, const struct plan_request *request,
 	for (unsigned i = 0; i < count; i++) {
 		const struct plan_answer *a = &answers[i];
 
-		fprintf(out, "%4u %9.1f %9.1f %9.1f %10.1f", a->vfs, a->bound.total_ms,
+		fprintf(out, "%4u %9.1f %9.1f %9.1f %10.1f", a->vfs, ms(a->bound.total_ns),
 			ms(a->serial_ns), ms(a->parallel_ns), ms(a->pipelined_ns));
 		if (request->asked)
 			fprintf(out, " %10.1f", ms(a->result.blackout_ns));
@@ -175,8 +175,8 @@ json_t *plan_json(const struct plan_request *request, const struct plan_answer *
 	return json_pack("{s:i, s:s, s:f, s:s, s:f, s:f, s:f, s:f, s:f, s:o, s:o}", "vfs",
 		(int)a->vfs, request->probe ? "probe" : "profile",
 		request->probe ? request->probe : request->profile, "lower_bound_ms",
-		a->bound.total_ms, "limited_by", a->bound.limited_by, "serial_ms", ms(a->serial_ns),
-		"parallel_ms", ms(a->parallel_ns), "pipelined_ms", ms(a->pipelined_ns),
-		"blackout_ms", ms(a->result.blackout_ns), "ready_ms", ms(a->result.ready_ns),
-		"critical_path", path, "changes", changes);
+		ms(a->bound.total_ns), "limited_by", a->bound.limited_by, "serial_ms",
+		ms(a->serial_ns), "parallel_ms", ms(a->parallel_ns), "pipelined_ms",
+		ms(a->pipelined_ns), "blackout_ms", ms(a->result.blackout_ns), "ready_ms",
+		ms(a->result.ready_ns), "critical_path", path, "changes", changes);
 }

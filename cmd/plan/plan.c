@@ -5,7 +5,7 @@
  */
 #include "cmd/plan/plan.h"
 #include "cmd/common/cmd.h"
-#include "cmd/common/costs.h"
+#include "cmd/common/overhead.h"
 #include "cmd/common/verbs.h"
 
 #include <errno.h>
@@ -168,7 +168,7 @@ static int predicted(struct plan_request *request, struct swo_error *err)
 				: plan_read_profiles(request->profile, input, err);
 
 	if (!rc && request->costs)
-		rc = costs_read(request->costs, &request->setup.costs, err);
+		rc = overhead_read(request->costs, &request->setup.overhead, err);
 	choose_numbers(request, input);
 	while (!rc && done < request->vfs_count) {
 		rc = answer_one(request, input, request->vfs[done], &answers[done], err);

@@ -6,7 +6,6 @@
 #ifndef CMD_PLAN_PLAN_H
 #define CMD_PLAN_PLAN_H
 
-#include "analysis/bound.h"
 #include "switchover/plan.h"
 
 #include <jansson.h>
@@ -18,7 +17,7 @@
 
 struct plan_request {
 	const char *profile, *probe, *timeline; /* one of them */
-	const char *costs;			/* file of what the machinery costs; NULL: none */
+	const char *costs;			/* file of the engine's overhead; NULL: none */
 	const char *save_timeline;		/* NULL: do not */
 	unsigned vfs[PLAN_LIST_MAX];
 	unsigned vfs_count; /* 0: as many as the probe has, or 1,4,16 */
@@ -63,7 +62,7 @@ struct plan_change {
 
 struct plan_answer {
 	unsigned vfs;
-	struct bound bound;
+	struct swo_plan_bound bound;
 	uint64_t serial_ns, parallel_ns, pipelined_ns;
 	struct swo_plan_result result; /* as asked */
 	struct plan_change changes[PLAN_CHANGES_MAX];

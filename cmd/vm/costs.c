@@ -3,32 +3,12 @@
  * costs.c - see costs.h. The files are those of `switchover plan`.
  */
 #include "cmd/vm/costs.h"
-#include "cmd/common/costs.h"
+#include "cmd/common/overhead.h"
 #include "cmd/plan/plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-
-static uint64_t slower(uint64_t a, uint64_t b)
-{
-	if (!a || !b)
-		return a ? a : b;
-	return a < b ? a : b;
-}
-
-static void expect(struct swo_device *dev, const struct swo_plan_device *kind)
-{
-	const struct swo_device_expected expected = {.to_p2p_ns = kind->to_p2p_ns,
-		.to_stop_copy_ns = kind->to_stop_copy_ns,
-		.resuming_to_stop_ns = kind->resuming_to_stop_ns,
-		.to_running_p2p_ns = kind->to_running_p2p_ns,
-		.to_running_ns = kind->to_running_ns,
-		.rate = slower(kind->save_rate, kind->load_rate),
-		.pf = kind->pf};
-
-	swo_device_expect(dev, &expected);
-}
 
 static const struct swo_plan_device *named(const struct plan_input *input, const char *name)
 {
@@ -38,7 +18,7 @@ static const struct swo_plan_device *named(const struct plan_input *input, const
 	return NULL;
 }
 
-static void tell_devices(struct vmm_machine *machine, const struct plan_input *input)
+static void expect_of_each(struct vmm_machine *machine, const struct plan_input *input)
 {
 	unsigned count = vmm_machine_device_count(machine);
 	bool by_name = false;
@@ -51,11 +31,11 @@ static void tell_devices(struct vmm_machine *machine, const struct plan_input *i
 							     : &input->kinds[i % input->count];
 
 		if (kind)
-			expect(dev, kind);
+			swo_device_expect(dev, &kind->costs);
 	}
 }
 
-static int tell_of_devices(struct vmm_machine *machine, const char *probe, struct swo_error *err)
+static int expect_of_devices(struct vmm_machine *machine, const char *probe, struct swo_error *err)
 {
 	struct plan_input *input = calloc(1, sizeof(*input));
 	/* Of the link the machine finds out by itself. */
@@ -64,18 +44,18 @@ static int tell_of_devices(struct vmm_machine *machine, const char *probe, struc
 			       : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "--probe");
 
 	if (!rc)
-		tell_devices(machine, input);
+		expect_of_each(machine, input);
 	free(link);
 	free(input);
 	return rc;
 }
 
-static int tell_of_machinery(struct vmm_machine *machine, const char *costs, struct swo_error *err)
+static int set_overhead(struct vmm_machine *machine, const char *costs, struct swo_error *err)
 {
 	struct vmm_migration_setup setup;
 
 	vmm_machine_get_setup(machine, &setup);
-	if (costs_read(costs, &setup.params.costs, err))
+	if (overhead_read(costs, &setup.params.overhead, err))
 		return -1;
 	return vmm_machine_set_setup(machine, &setup, err);
 }
@@ -83,7 +63,7 @@ static int tell_of_machinery(struct vmm_machine *machine, const char *costs, str
 int vm_costs_tell(
 	struct vmm_machine *machine, const char *costs, const char *probe, struct swo_error *err)
 {
-	if (probe && tell_of_devices(machine, probe, err))
+	if (probe && expect_of_devices(machine, probe, err))
 		return -1;
-	return costs ? tell_of_machinery(machine, costs, err) : 0;
+	return costs ? set_overhead(machine, costs, err) : 0;
 }

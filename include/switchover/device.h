@@ -271,9 +271,12 @@ SWO_API void swo_device_set_settle(struct swo_device *dev, enum swo_settle settl
 /* Reads the device's state and clears old health: before a new migration. */
 SWO_API int swo_device_refresh(struct swo_device *dev, struct swo_error *err);
 
+/* A figure that is not known. 0 is a known figure. */
+#define SWO_UNKNOWN UINT64_MAX
+
 /*
- * Measured costs of one arc over all runs of this device. Zeros if it never ran, except
- * mean_ns, which then is the expected cost.
+ * Measured costs of one arc over all runs of this device. last_ns and max_ns are 0 if it never
+ * ran; mean_ns then is the expected cost, or SWO_UNKNOWN.
  */
 struct swo_arc_cost {
 	uint64_t count;
@@ -283,24 +286,32 @@ struct swo_arc_cost {
 };
 SWO_API struct swo_arc_cost swo_device_arc_cost(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
-/* The sum of mean_ns on the path from one state to another by this device's legal arcs. */
-SWO_API uint64_t swo_device_path_ns(
-	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to);
 
-/*
- * Expected costs of a device without measurements, from a probe or from the caller. Times in
- * ns, rates in bytes/s; 0: none.
- */
-struct swo_device_expected {
-	uint64_t to_p2p_ns,
-		to_stop_copy_ns; /* from PRE_COPY, or from RUNNING where there is none */
-	uint64_t resuming_to_stop_ns, to_running_p2p_ns, to_running_ns;
-	uint64_t rate; /* of saving or of loading its state, the slower of the two */
-	int pf;	       /* devices with the same number share that rate; -1: not shared */
+/* The costs of a switchover of one device, from whatever source. Each may be SWO_UNKNOWN. */
+struct swo_device_costs {
+	uint64_t running_to_p2p_ns;   /* source: from PRE_COPY, or from RUNNING without PRE_COPY */
+	uint64_t p2p_to_stop_ns;      /* to STOP_COPY */
+	uint64_t resuming_to_stop_ns; /* target, after all is loaded */
+	uint64_t stop_to_p2p_ns;
+	uint64_t p2p_to_running_ns;
+	uint64_t config_load_ns;
+	uint64_t state_bytes;
+	uint64_t precopy_bytes; /* of these, sent and loaded before the stop */
+	uint64_t save_rate;	/* bytes/s; 0: no limit */
+	uint64_t load_rate;
+	int pf; /* devices with the same number save and load one after another; -1: not shared */
 };
-SWO_API void swo_device_expect(struct swo_device *dev, const struct swo_device_expected *expected);
-/* All 0 and -1 before that. */
-SWO_API struct swo_device_expected swo_device_expected(struct swo_device *dev);
+/* All unknown, on no PF. */
+SWO_API void swo_device_costs_init(struct swo_device_costs *costs);
+
+/* Sets the expected costs, from a probe or from the caller: they apply to arcs that never ran. */
+SWO_API void swo_device_expect(struct swo_device *dev, const struct swo_device_costs *expected);
+/*
+ * The known costs of a device: arcs as measured, else as expected; the rest as expected. Without
+ * P2P states p2p_to_stop_ns is the whole stop and p2p_to_running_ns the whole start; the other
+ * halves are 0.
+ */
+SWO_API struct swo_device_costs swo_device_known_costs(struct swo_device *dev);
 
 /* Following the run state */
 

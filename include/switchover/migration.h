@@ -101,20 +101,23 @@ struct swo_vm {
  * are modelled as one that does one thing at a time. `switchover-bench calibrate` measures it;
  * all 0: unknown, and nothing is added.
  */
-struct swo_costs {
+struct swo_engine_overhead {
 	uint64_t fixed_ns;   /* per switchover */
 	uint64_t arc_ns;     /* per arc of each device */
 	uint64_t stream_ns;  /* per stream and load of each device, of any length */
 	uint64_t state_rate; /* device state, bytes/s; 0: no limit */
 };
 
+#define SWO_DEFAULT_CHANNELS	  2
+#define SWO_DEFAULT_DEVICE_WINDOW (4u << 20)
+
 struct swo_migration_params {
 	uint64_t downtime_limit_ms;   /* stop once the prediction is below; default 300 */
 	uint64_t downtime_ceiling_ms; /* abort if the stop lasts longer; 0: none */
 	uint64_t max_bandwidth;	      /* bytes/s before the stop; 0: no limit */
 	unsigned channels;	      /* connections, 1..16; default 2 */
-	size_t device_window; /* bytes in flight per device, see swo_migration_window; 4 MiB */
-	enum swo_when stream; /* EARLY: once the device has stopped; LATE: once all have */
+	size_t device_window;	      /* bytes in flight per device; large ones share it; 4 MiB */
+	enum swo_when stream;	      /* EARLY: once the device has stopped; LATE: once all have */
 	enum swo_when
 		finalise; /* RESUMING->STOP EARLY: at the device's END; RAM: once RAM is complete;
 				   LATE: after GO, where a refusal can no longer abort */
@@ -126,15 +129,9 @@ struct swo_migration_params {
 	struct swo_tls_params tls;	 /* both sides or none; default none */
 	bool insecure;			 /* allow plain TCP to another host; default false */
 	enum swo_handover handover;	 /* the source's applies; default COPY */
-	struct swo_costs costs;		 /* the source's apply, to its predictions; default none */
+	struct swo_engine_overhead overhead; /* the source's, in its predictions; default none */
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
-/*
- * The window of each device when `large` devices (of more than SWO_SHARED_WINDOW) share a
- * device-window.
- */
-#define SWO_SHARED_WINDOW (UINT64_C(1) << 20)
-SWO_API uint64_t swo_migration_window(uint64_t device_window, unsigned large);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */
 SWO_API int swo_migration_params_check(
 	const struct swo_migration_params *params, struct swo_error *err);

@@ -52,20 +52,10 @@ SWO_API void swo_path_free(struct swo_path *path);
 
 /* The model */
 
-/* The costs of one device. Times in ns, rates in bytes/s, 0: no limit. */
+/* Unknown costs take no time and set no limit. */
 struct swo_plan_device {
 	char name[32];
-	uint64_t to_p2p_ns;	      /* PRE_COPY->PRE_COPY_P2P */
-	uint64_t to_stop_copy_ns;     /* PRE_COPY_P2P->STOP_COPY */
-	uint64_t resuming_to_stop_ns; /* RESUMING->STOP, after all is loaded */
-	uint64_t to_running_p2p_ns;   /* STOP->RUNNING_P2P */
-	uint64_t to_running_ns;	      /* RUNNING_P2P->RUNNING */
-	uint64_t config_load_ns;
-	uint64_t state_bytes;
-	uint64_t precopy_bytes; /* of these, sent and loaded before the stop */
-	uint64_t save_rate;
-	uint64_t load_rate;
-	int pf; /* devices with the same number save and load one after another; -1: not shared */
+	struct swo_device_costs costs;
 	int depth; /* in the device tree; 0 is the root */
 };
 
@@ -77,13 +67,13 @@ struct swo_plan_setup {
 	unsigned channels;     /* 1..16 */
 	uint64_t rtt_ns;       /* of the link */
 	uint64_t ram_bytes;    /* dirty when the vCPUs stop */
-	uint64_t window;       /* device-window: see swo_migration_window; 0: no limit */
+	uint64_t window;       /* device-window; 0: no limit */
 	uint64_t machine_ns;   /* saving and loading vCPU and board state */
 	enum swo_transitions transitions;
 	enum swo_join join;
 	enum swo_when stream, finalise, config; /* as in struct swo_migration_params */
 	bool pf_arcs;				/* devices of one PF also run arcs one at a time */
-	struct swo_costs costs;			/* engine overhead, of both sides together */
+	struct swo_engine_overhead overhead;	/* of both sides together */
 };
 /*
  * Parallel and early for all parameters, 2 channels and the engine's window; no devices, no
@@ -97,10 +87,10 @@ struct swo_plan_period {
 
 /* The periods of one device, in ns after "vCPUs stopped". */
 struct swo_plan_schedule {
-	struct swo_plan_period to_p2p, to_stop_copy;
+	struct swo_plan_period running_to_p2p, p2p_to_stop;
 	struct swo_plan_period save; /* read and sent */
 	struct swo_plan_period load;
-	struct swo_plan_period resuming_to_stop, to_running_p2p, to_running;
+	struct swo_plan_period resuming_to_stop, stop_to_p2p, p2p_to_running;
 };
 
 struct swo_plan_result {
@@ -112,7 +102,7 @@ struct swo_plan_result {
 };
 
 /*
- * Simulates the schedule of lib/migration with these costs: arcs, streams in grants of 1 MiB
+ * Simulates the schedule of lib/migration with these costs: arcs, streams in chunks of 1 MiB
  * through save, channel, wire and load, the last RAM pass in parallel, READY and GO. Pure: no
  * clock, no randomness. timeline may be NULL; otherwise a prediction is added to it, both
  * sides, times from 1 s on. Free *out with swo_plan_free.
@@ -120,5 +110,33 @@ struct swo_plan_result {
 SWO_API int swo_plan_run(const struct swo_plan_setup *setup, struct swo_plan_result *out,
 	struct swo_timeline *timeline, struct swo_error *err);
 SWO_API void swo_plan_free(struct swo_plan_result *result);
+
+/* The lower bound */
+
+struct swo_plan_bound {
+	uint64_t total_ns; /* the sum of the next five */
+	uint64_t quiesce_ns, data_ns, rtt_ns, start_ns, run_ns;
+	char limited_by[48]; /* the largest term of data_ns: "device 3", "save of PF 0" */
+};
+
+/*
+ * The least time that a switchover can take with these devices and this link:
+ *
+ *   LB = max running_to_p2p + D + round trip + max stop_to_p2p + max p2p_to_running
+ *   D  = the largest of: each device's max(p2p_to_stop + path, config - max running_to_p2p) +
+ *        resuming_to_stop;
+ *        each shared resource's min p2p_to_stop + bytes/rate + min resuming_to_stop over its
+ *        users; a resource is the wire, a PF's save or a PF's load;
+ *        (bytes of devices and memory)/wire - max running_to_p2p.
+ *   path = bytes / min(save, load, wire); bytes: of state sent after the stop
+ *
+ * A formula, not a run of the model: it holds for every schedule, also for those that the model
+ * does not have. So memory and a late config, which need no stopped device, count from the stop of
+ * the vCPUs on. With a late finalise there is no barrier between RESUMING->STOP and
+ * STOP->RUNNING_P2P: neither is in D, and start_ns is the largest sum of the two. Overhead,
+ * channels, window and the other switches do not count. Without devices only the round trip and
+ * the memory do.
+ */
+SWO_API struct swo_plan_bound swo_plan_lower_bound(const struct swo_plan_setup *setup);
 
 #endif

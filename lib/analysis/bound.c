@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bound.c - the lower bound of a switchover, as bound.h states it.
+ * bound.c - the lower bound of a switchover, as plan.h states it.
  */
-#include "analysis/bound.h"
+#include "analysis/model.h"
 
 #include <stdio.h>
 
@@ -16,100 +16,134 @@ static double smaller(double a, double b)
 	return a < b ? a : b;
 }
 
-/* Rates of 0 know no limit. */
+/* A rate of 0 is no limit. */
 static double slower(double a, double b)
 {
-	if (a <= 0 || b <= 0)
-		return larger(a, b);
-	return smaller(a, b);
+	return a > 0 && b > 0 ? smaller(a, b) : larger(a, b);
 }
 
-static double transfer_ms(double bytes, double rate)
+static double transfer_ns(double bytes, double rate)
 {
-	return rate > 0 ? bytes / rate * 1e3 : 0;
+	return rate > 0 ? bytes / rate * 1e9 : 0;
 }
 
-static double path_ms(const struct bound_input *in, const struct bound_device *d)
+static double after_stop(const struct swo_device_costs *c)
 {
-	return transfer_ms(d->bytes, slower(slower(d->save_rate, d->load_rate), in->wire_rate));
+	return (double)(c->state_bytes - c->precopy_bytes);
 }
 
-static void take(struct bound *out, double ms, const char *what, int number)
+/* The terms, in ns. */
+struct terms {
+	const struct swo_plan_setup *setup;
+	double quiesce, data, start, run;
+	char limited_by[sizeof(((struct swo_plan_bound *)0)->limited_by)];
+};
+
+static struct swo_device_costs device(const struct terms *t, unsigned i)
 {
-	if (ms <= out->data_ms)
+	return analysis_known(&t->setup->devices[i].costs);
+}
+
+static double finalise(const struct terms *t, const struct swo_device_costs *c)
+{
+	return t->setup->finalise == SWO_WHEN_LATE ? 0 : (double)c->resuming_to_stop_ns;
+}
+
+static void take(struct terms *t, double ns, const char *what, int number)
+{
+	if (ns <= t->data)
 		return;
-	out->data_ms = ms;
-	if (number < 0)
-		snprintf(out->limited_by, sizeof(out->limited_by), "%s", what);
+	t->data = ns;
+	if (number >= 0)
+		snprintf(t->limited_by, sizeof(t->limited_by), "%s %d", what, number);
 	else
-		snprintf(out->limited_by, sizeof(out->limited_by), "%s %d", what, number);
+		snprintf(t->limited_by, sizeof(t->limited_by), "%s", what);
 }
 
 enum resource { WIRE, PF_SAVE, PF_LOAD };
 
-/* min stop + the time that all bytes take + min finalise, over the users of a resource. */
-static double resource_ms(const struct bound_input *in, enum resource resource, int pf)
+/* Nothing can pass it before its first user has stopped, and its last user has to finalise. */
+static double resource_ns(const struct terms *t, enum resource resource, int pf)
 {
-	double busy = 0, stop = 0, finalise = 0;
+	double stop = 0, last = 0, busy = 0;
 	bool any = false;
 
-	for (size_t i = 0; i < in->count; i++) {
-		const struct bound_device *d = &in->devices[i];
+	for (unsigned i = 0; i < t->setup->count; i++) {
+		const struct swo_device_costs c = device(t, i);
 
-		if (resource != WIRE && d->pf != pf)
+		if (resource != WIRE && c.pf != pf)
 			continue;
-		stop = any ? smaller(stop, d->stop_ms) : d->stop_ms;
-		finalise = any ? smaller(finalise, d->finalise_ms) : d->finalise_ms;
-		busy += transfer_ms(d->bytes, resource == WIRE	    ? in->wire_rate
-					      : resource == PF_SAVE ? d->save_rate
-								    : d->load_rate);
+		stop = any ? smaller(stop, (double)c.p2p_to_stop_ns) : (double)c.p2p_to_stop_ns;
+		last = any ? smaller(last, finalise(t, &c)) : finalise(t, &c);
+		busy += transfer_ns(after_stop(&c), (double)(resource == WIRE ? t->setup->wire_rate
+							     : resource == PF_SAVE ? c.save_rate
+										   : c.load_rate));
 		any = true;
 	}
-	return any ? stop + busy + (in->finalise_late ? 0 : finalise) : 0;
+	return any ? stop + busy + last : 0;
 }
 
 /* Memory need not wait for any device to stop, and no device's finalise for memory. */
-static double wire_with_ram_ms(const struct bound_input *in, double quiesce_ms)
+static double wire_with_ram_ns(const struct terms *t)
 {
-	double bytes = in->ram_bytes;
+	double bytes = (double)t->setup->ram_bytes;
 
-	for (size_t i = 0; i < in->count; i++)
-		bytes += in->devices[i].bytes;
-	return transfer_ms(bytes, in->wire_rate) - quiesce_ms;
+	for (unsigned i = 0; i < t->setup->count; i++) {
+		const struct swo_device_costs c = device(t, i);
+
+		bytes += after_stop(&c);
+	}
+	return transfer_ns(bytes, (double)t->setup->wire_rate) - t->quiesce;
 }
 
 /* The target applies a config while the source's arcs are still on: only its rest counts. */
-static double device_ms(
-	const struct bound_input *in, const struct bound_device *d, double quiesce_ms)
+static double device_ns(const struct terms *t, const struct swo_device_costs *c)
 {
-	return larger(d->stop_ms + path_ms(in, d), d->config_ms - quiesce_ms) +
-	       (in->finalise_late ? 0 : d->finalise_ms);
+	const double rate = slower(
+		slower((double)c->save_rate, (double)c->load_rate), (double)t->setup->wire_rate);
+	const double config =
+		t->setup->config == SWO_WHEN_EARLY ? 0 : (double)c->config_load_ns - t->quiesce;
+
+	return larger((double)c->p2p_to_stop_ns + transfer_ns(after_stop(c), rate), config) +
+	       finalise(t, c);
 }
 
-struct bound analysis_bound(const struct bound_input *in)
+static uint64_t whole(double ns)
 {
-	struct bound out = {.rtt_ms = in->rtt_ms};
+	return ns > 0 ? (uint64_t)(ns + 0.5) : 0;
+}
 
-	for (size_t i = 0; i < in->count; i++) {
-		const struct bound_device *d = &in->devices[i];
+struct swo_plan_bound swo_plan_lower_bound(const struct swo_plan_setup *setup)
+{
+	struct terms t = {.setup = setup};
 
-		out.quiesce_ms = larger(out.quiesce_ms, d->quiesce_ms);
-		out.to_running_p2p_ms = larger(out.to_running_p2p_ms,
-			d->to_running_p2p_ms + (in->finalise_late ? d->finalise_ms : 0));
-		out.to_running_ms = larger(out.to_running_ms, d->to_running_ms);
+	for (unsigned i = 0; i < setup->count; i++) {
+		const struct swo_device_costs c = device(&t, i);
+		const double late = (double)c.resuming_to_stop_ns - finalise(&t, &c);
+
+		t.quiesce = larger(t.quiesce, (double)c.running_to_p2p_ns);
+		t.start = larger(t.start, (double)c.stop_to_p2p_ns + late);
+		t.run = larger(t.run, (double)c.p2p_to_running_ns);
 	}
-	for (size_t i = 0; i < in->count; i++) {
-		const struct bound_device *d = &in->devices[i];
+	for (unsigned i = 0; i < setup->count; i++) {
+		const struct swo_device_costs c = device(&t, i);
 
-		take(&out, device_ms(in, d, out.quiesce_ms), "device", (int)i);
-		if (d->pf >= 0) {
-			take(&out, resource_ms(in, PF_SAVE, d->pf), "save of PF", d->pf);
-			take(&out, resource_ms(in, PF_LOAD, d->pf), "load of PF", d->pf);
+		take(&t, device_ns(&t, &c), "device", (int)i);
+		if (c.pf >= 0) {
+			take(&t, resource_ns(&t, PF_SAVE, c.pf), "save of PF", c.pf);
+			take(&t, resource_ns(&t, PF_LOAD, c.pf), "load of PF", c.pf);
 		}
 	}
-	take(&out, resource_ms(in, WIRE, -1), "the wire", -1);
-	take(&out, wire_with_ram_ms(in, out.quiesce_ms), "memory on the wire", -1);
-	out.total_ms = out.quiesce_ms + out.data_ms + out.rtt_ms + out.to_running_p2p_ms +
-		       out.to_running_ms;
+	take(&t, resource_ns(&t, WIRE, -1), "the wire", -1);
+	take(&t, wire_with_ram_ns(&t), "memory on the wire", -1);
+
+	struct swo_plan_bound out = {.quiesce_ns = whole(t.quiesce),
+		.data_ns = whole(t.data),
+		.rtt_ns = setup->rtt_ns,
+		.start_ns = whole(t.start),
+		.run_ns = whole(t.run)};
+
+	snprintf(out.limited_by, sizeof(out.limited_by), "%s", t.limited_by);
+	out.total_ns = out.quiesce_ns + out.data_ns + out.rtt_ns + out.start_ns + out.run_ns;
 	return out;
 }

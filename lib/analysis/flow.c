@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * flow.c - the events of flow.h. Every engine, channel and the wire is a queue: who asks first
- * is served first, a grain at a time.
+ * flow.c - the simulation. Every engine, channel and the wire is a queue: first come, first
+ * served, a chunk at a time.
  */
 #include "analysis/flow.h"
 
 #include <errno.h>
 #include <stdlib.h>
-
-/* More grains than this are not worth their while: they are made larger. */
-#define GRAINS_MAX (1u << 18)
 
 enum event_type {
 	EV_SAVE_OPEN,
@@ -44,16 +41,16 @@ struct state {
 	uint64_t read;	   /* and handed to the channel */
 	uint64_t arrived;  /* at the target */
 	uint64_t taken;	   /* by the device there */
-	uint64_t credited; /* as the source knows */
+	uint64_t credited; /* as the source has received it */
 	uint64_t loading_done;
 	unsigned lane; /* its own, or that of its PF */
 };
 
-struct play {
+struct sim {
 	struct flow *flow;
 	struct state *states;
 	struct lane *lanes;
-	uint64_t grain, ahead;
+	uint64_t chunk, ram_chunk, ahead;
 	uint64_t channel[FLOW_CHANNELS_MAX], wire, cpu;
 	uint64_t ram_left[FLOW_CHANNELS_MAX];
 	struct event *heap;
@@ -66,7 +63,7 @@ uint64_t analysis_flow_transfer_ns(uint64_t bytes, uint64_t rate)
 {
 	double ns = rate ? (double)bytes * 1e9 / (double)rate : 0;
 
-	/* Rounded up: a thousand grains must not be faster than the wire. */
+	/* Rounded up: a thousand chunks must not be faster than the wire. */
 	return (uint64_t)ns + ((double)(uint64_t)ns < ns);
 }
 
@@ -96,58 +93,58 @@ static bool before(const struct event *a, const struct event *b)
 	return a->when != b->when ? a->when < b->when : a->number < b->number;
 }
 
-static void swap(struct play *p, size_t a, size_t b)
+static void swap(struct sim *sim, size_t a, size_t b)
 {
-	struct event event = p->heap[a];
+	struct event event = sim->heap[a];
 
-	p->heap[a] = p->heap[b];
-	p->heap[b] = event;
+	sim->heap[a] = sim->heap[b];
+	sim->heap[b] = event;
 }
 
-static void at(struct play *p, uint64_t when, enum event_type type, unsigned who, uint64_t bytes)
+static void event_push(
+	struct sim *sim, uint64_t when, enum event_type type, unsigned who, uint64_t bytes)
 {
-	if (p->events == p->room) {
-		size_t room = p->room ? p->room * 2 : 256;
-		struct event *grown = realloc(p->heap, room * sizeof(*grown));
+	if (sim->events == sim->room) {
+		size_t room = sim->room ? sim->room * 2 : 256;
+		struct event *grown = realloc(sim->heap, room * sizeof(*grown));
 
 		if (!grown) {
-			p->no_memory = true;
+			sim->no_memory = true;
 			return;
 		}
-		p->heap = grown;
-		p->room = room;
+		sim->heap = grown;
+		sim->room = room;
 	}
-	size_t i = p->events++;
+	size_t i = sim->events++;
 
-	p->heap[i] = (struct event){when, p->next_number++, type, who, bytes};
-	for (; i && before(&p->heap[i], &p->heap[(i - 1) / 2]); i = (i - 1) / 2)
-		swap(p, i, (i - 1) / 2);
+	sim->heap[i] = (struct event){when, sim->next_number++, type, who, bytes};
+	for (; i && before(&sim->heap[i], &sim->heap[(i - 1) / 2]); i = (i - 1) / 2)
+		swap(sim, i, (i - 1) / 2);
 }
 
-static struct event next(struct play *p)
+static struct event event_pop(struct sim *sim)
 {
-	struct event first = p->heap[0];
+	struct event first = sim->heap[0];
 	size_t i = 0, child;
 
-	p->heap[0] = p->heap[--p->events];
-	while ((child = 2 * i + 1) < p->events) {
-		if (child + 1 < p->events && before(&p->heap[child + 1], &p->heap[child]))
+	sim->heap[0] = sim->heap[--sim->events];
+	while ((child = 2 * i + 1) < sim->events) {
+		if (child + 1 < sim->events && before(&sim->heap[child + 1], &sim->heap[child]))
 			child++;
-		if (!before(&p->heap[child], &p->heap[i]))
+		if (!before(&sim->heap[child], &sim->heap[i]))
 			break;
-		swap(p, i, child);
+		swap(sim, i, child);
 		i = child;
 	}
 	return first;
 }
 
-/* A device:
- */
+/* Devices */
 
-static void save_on(struct play *p, unsigned i, uint64_t now)
+static void save_on(struct sim *sim, unsigned i, uint64_t now)
 {
-	const struct flow_device *d = &p->flow->devices[i];
-	struct state *s = &p->states[i];
+	const struct flow_device *d = &sim->flow->devices[i];
+	struct state *s = &sim->states[i];
 
 	if (!s->save_open || s->saving || s->granted == d->bytes)
 		return;
@@ -155,232 +152,240 @@ static void save_on(struct play *p, unsigned i, uint64_t now)
 		s->granted = s->ready = d->bytes;
 		return;
 	}
-	uint64_t bytes = smaller(p->grain, d->bytes - s->granted);
+	uint64_t bytes = smaller(sim->chunk, d->bytes - s->granted);
 
-	if (s->granted - s->read + bytes > p->ahead)
+	if (s->granted - s->read + bytes > sim->ahead)
 		return;
 	s->saving = true;
 	s->granted += bytes;
-	at(p,
-		analysis_flow_reserve(&p->lanes[s->lane].save, now,
+	event_push(sim,
+		analysis_flow_reserve(&sim->lanes[s->lane].save, now,
 			analysis_flow_transfer_ns(bytes, d->save_rate)),
 		EV_SAVED, i, bytes);
 }
 
 static void into_channel(
-	struct play *p, unsigned who, unsigned channel, uint64_t now, uint64_t bytes)
+	struct sim *sim, unsigned who, unsigned channel, uint64_t now, uint64_t bytes)
 {
-	at(p,
-		analysis_flow_reserve(&p->channel[channel], now,
-			analysis_flow_transfer_ns(bytes, p->flow->channel_rate)),
+	event_push(sim,
+		analysis_flow_reserve(&sim->channel[channel], now,
+			analysis_flow_transfer_ns(bytes, sim->flow->channel_rate)),
 		EV_IN_CHANNEL, who, bytes);
 }
 
-static void copy(struct play *p, unsigned i, uint64_t now, uint64_t bytes)
+static void copy(struct sim *sim, unsigned i, uint64_t now, uint64_t bytes)
 {
-	uint64_t ns = analysis_flow_transfer_ns(bytes, p->flow->cpu_rate);
+	uint64_t ns = analysis_flow_transfer_ns(bytes, sim->flow->cpu_rate);
 
 	if (ns)
-		at(p, analysis_flow_reserve(&p->cpu, now, ns), EV_COPIED, i, bytes);
+		event_push(sim, analysis_flow_reserve(&sim->cpu, now, ns), EV_COPIED, i, bytes);
 	else
-		into_channel(p, i, i % p->flow->channels, now, bytes);
+		into_channel(sim, i, i % sim->flow->channels, now, bytes);
 }
 
-static void send_on(struct play *p, unsigned i, uint64_t now)
+static void send_on(struct sim *sim, unsigned i, uint64_t now)
 {
-	struct flow_device *d = &p->flow->devices[i];
-	struct state *s = &p->states[i];
+	struct flow_device *d = &sim->flow->devices[i];
+	struct state *s = &sim->states[i];
 
 	if (!s->stream_open || s->sending)
 		return;
 	if (s->read == d->bytes) {
 		/* The end mark, which comes behind the data. */
 		d->sent = now;
-		at(p, now + p->flow->latency_ns, EV_ARRIVED, i, 0);
+		event_push(sim, now + sim->flow->latency_ns, EV_ARRIVED, i, 0);
 		return;
 	}
-	uint64_t bytes = smaller(p->grain, s->ready - s->read);
+	uint64_t bytes = smaller(sim->chunk, s->ready - s->read);
 
-	if (!bytes || (p->flow->window && s->read > s->credited &&
-			      s->read + bytes > s->credited + p->flow->window))
+	if (!bytes || (sim->flow->window && s->read > s->credited &&
+			      s->read + bytes > s->credited + sim->flow->window))
 		return;
 	s->sending = true;
 	s->read += bytes;
-	copy(p, i, now, bytes);
-	save_on(p, i, now);
+	copy(sim, i, now, bytes);
+	save_on(sim, i, now);
 }
 
-static void load_on(struct play *p, unsigned i, uint64_t now)
+static void load_on(struct sim *sim, unsigned i, uint64_t now)
 {
-	struct flow_device *d = &p->flow->devices[i];
-	struct state *s = &p->states[i];
+	struct flow_device *d = &sim->flow->devices[i];
+	struct state *s = &sim->states[i];
 
 	while (s->load_open && s->taken < s->arrived) {
-		uint64_t bytes = smaller(p->grain, s->arrived - s->taken);
+		uint64_t bytes = smaller(sim->chunk, s->arrived - s->taken);
 
-		if (d->load_rate && s->taken - s->loading_done + bytes > p->ahead)
+		if (d->load_rate && s->taken - s->loading_done + bytes > sim->ahead)
 			break;
 		s->taken += bytes;
-		at(p, now + p->flow->latency_ns, EV_CREDIT, i, bytes);
+		event_push(sim, now + sim->flow->latency_ns, EV_CREDIT, i, bytes);
 		if (!d->load_rate)
 			s->loading_done = s->taken;
 	}
 	if (s->load_open && s->loading_done == d->bytes && d->sent != UINT64_MAX &&
-		now >= d->sent + p->flow->latency_ns && d->loaded == UINT64_MAX)
+		now >= d->sent + sim->flow->latency_ns && d->loaded == UINT64_MAX)
 		d->loaded = now;
 	if (!d->load_rate || s->loading || s->loading_done == s->taken)
 		return;
-	uint64_t bytes = smaller(p->grain, s->taken - s->loading_done);
+	uint64_t bytes = smaller(sim->chunk, s->taken - s->loading_done);
 
 	s->loading = true;
-	at(p,
-		analysis_flow_reserve(&p->lanes[s->lane].load, now,
+	event_push(sim,
+		analysis_flow_reserve(&sim->lanes[s->lane].load, now,
 			analysis_flow_transfer_ns(bytes, d->load_rate)),
 		EV_LOADED, i, bytes);
 }
 
-/* Guest memory:
- */
+/* Guest memory */
 
-static void ram_on(struct play *p, unsigned channel, uint64_t now)
+static void ram_on(struct sim *sim, unsigned channel, uint64_t now)
 {
-	uint64_t bytes = smaller(p->grain, p->ram_left[channel]);
+	uint64_t bytes = smaller(sim->ram_chunk, sim->ram_left[channel]);
 
 	if (!bytes)
 		return;
-	p->ram_left[channel] -= bytes;
-	into_channel(p, p->flow->count + channel, channel, now, bytes);
+	sim->ram_left[channel] -= bytes;
+	into_channel(sim, sim->flow->count + channel, channel, now, bytes);
 }
 
-static void ram_begin(struct play *p)
+static void ram_begin(struct sim *sim)
 {
-	uint64_t rest = p->flow->ram_bytes;
+	uint64_t rest = sim->flow->ram_bytes;
 
-	for (unsigned c = 0; c < p->flow->channels; c++) {
-		p->ram_left[c] = rest / (p->flow->channels - c);
-		rest -= p->ram_left[c];
-		ram_on(p, c, 0);
+	for (unsigned c = 0; c < sim->flow->channels; c++) {
+		sim->ram_left[c] = rest / (sim->flow->channels - c);
+		rest -= sim->ram_left[c];
+		ram_on(sim, c, 0);
 	}
 }
 
 /* The whole */
 
-static void left(struct play *p, const struct event *e)
+static void left(struct sim *sim, const struct event *e)
 {
-	if (e->who >= p->flow->count) {
-		p->flow->ram_sent = e->when;
-		ram_on(p, e->who - p->flow->count, e->when);
+	if (e->who >= sim->flow->count) {
+		sim->flow->ram_sent = e->when;
+		ram_on(sim, e->who - sim->flow->count, e->when);
 		return;
 	}
-	p->states[e->who].sending = false;
-	at(p, e->when + p->flow->latency_ns, EV_ARRIVED, e->who, e->bytes);
-	send_on(p, e->who, e->when);
+	sim->states[e->who].sending = false;
+	event_push(sim, e->when + sim->flow->latency_ns, EV_ARRIVED, e->who, e->bytes);
+	send_on(sim, e->who, e->when);
 }
 
-static void happen(struct play *p, const struct event *e)
+static void event_dispatch(struct sim *sim, const struct event *e)
 {
-	struct state *s = e->who < p->flow->count ? &p->states[e->who] : NULL;
+	struct state *s = e->who < sim->flow->count ? &sim->states[e->who] : NULL;
 
 	switch (e->type) {
 	case EV_SAVE_OPEN:
 		s->save_open = true;
-		save_on(p, e->who, e->when);
+		save_on(sim, e->who, e->when);
 		break;
 	case EV_STREAM_DUE:
-		at(p, analysis_flow_reserve(&p->cpu, e->when, p->flow->stream_ns), EV_STREAM_OPEN,
-			e->who, 0);
+		event_push(sim, analysis_flow_reserve(&sim->cpu, e->when, sim->flow->stream_ns),
+			EV_STREAM_OPEN, e->who, 0);
 		break;
 	case EV_STREAM_OPEN:
 		s->stream_open = true;
-		send_on(p, e->who, e->when);
+		send_on(sim, e->who, e->when);
 		break;
 	case EV_LOAD_OPEN:
 		s->load_open = true;
-		load_on(p, e->who, e->when);
+		load_on(sim, e->who, e->when);
 		break;
 	case EV_SAVED:
 		s->saving = false;
 		s->ready += e->bytes;
-		send_on(p, e->who, e->when);
-		save_on(p, e->who, e->when);
+		send_on(sim, e->who, e->when);
+		save_on(sim, e->who, e->when);
 		break;
 	case EV_COPIED:
-		into_channel(p, e->who, e->who % p->flow->channels, e->when, e->bytes);
+		into_channel(sim, e->who, e->who % sim->flow->channels, e->when, e->bytes);
 		break;
 	case EV_IN_CHANNEL:
-		at(p,
-			analysis_flow_reserve(&p->wire, e->when,
-				analysis_flow_transfer_ns(e->bytes, p->flow->wire_rate)),
+		event_push(sim,
+			analysis_flow_reserve(&sim->wire, e->when,
+				analysis_flow_transfer_ns(e->bytes, sim->flow->wire_rate)),
 			EV_ON_WIRE, e->who, e->bytes);
 		break;
 	case EV_ON_WIRE:
-		left(p, e);
+		left(sim, e);
 		break;
 	case EV_ARRIVED:
 		if (e->bytes && !s->arrived)
-			p->flow->devices[e->who].load_start = e->when;
+			sim->flow->devices[e->who].load_start = e->when;
 		s->arrived += e->bytes;
-		load_on(p, e->who, e->when);
+		load_on(sim, e->who, e->when);
 		break;
 	case EV_CREDIT:
 		s->credited += e->bytes;
-		if (s->read < p->flow->devices[e->who].bytes)
-			send_on(p, e->who, e->when);
+		if (s->read < sim->flow->devices[e->who].bytes)
+			send_on(sim, e->who, e->when);
 		break;
 	case EV_LOADED:
 		s->loading = false;
 		s->loading_done += e->bytes;
-		load_on(p, e->who, e->when);
+		load_on(sim, e->who, e->when);
 		break;
 	}
 }
 
-static void begin(struct play *p)
+static uint64_t chunk_of(uint64_t bytes, uint64_t chunks_max)
 {
-	uint64_t total = p->flow->ram_bytes;
+	uint64_t chunk = FLOW_CHUNK;
 
-	for (unsigned i = 0; i < p->flow->count; i++) {
-		struct flow_device *d = &p->flow->devices[i];
+	while (bytes / chunk > chunks_max)
+		chunk *= 2;
+	return chunk;
+}
+
+static void begin(struct sim *sim)
+{
+	const struct flow *flow = sim->flow;
+	uint64_t total = 0;
+
+	for (unsigned i = 0; i < sim->flow->count; i++) {
+		struct flow_device *d = &sim->flow->devices[i];
 
 		total += d->bytes;
 		d->sent = d->loaded = d->load_start = UINT64_MAX;
-		p->states[i].lane = analysis_flow_pf_of(p->flow->devices, i);
+		sim->states[i].lane = analysis_flow_pf_of(sim->flow->devices, i);
 	}
-	p->grain = FLOW_GRAIN;
-	while (total / p->grain > GRAINS_MAX)
-		p->grain *= 2;
-	p->ahead = 2 * p->grain;
-	p->flow->ram_sent = 0;
-	p->cpu = p->flow->cpu_from;
-	ram_begin(p);
-	for (unsigned i = 0; i < p->flow->count; i++) {
-		const struct flow_device *d = &p->flow->devices[i];
+	sim->chunk = chunk_of(total, flow->chunks_max);
+	sim->ram_chunk = chunk_of(flow->ram_bytes, flow->chunks_max);
+	sim->ahead = 2 * sim->chunk;
+	sim->flow->ram_sent = 0;
+	sim->cpu = sim->flow->cpu_from;
+	ram_begin(sim);
+	for (unsigned i = 0; i < sim->flow->count; i++) {
+		const struct flow_device *d = &sim->flow->devices[i];
 
-		at(p, d->save_from, EV_SAVE_OPEN, i, 0);
-		at(p, d->stream_from > d->save_from ? d->stream_from : d->save_from,
-			p->flow->stream_ns ? EV_STREAM_DUE : EV_STREAM_OPEN, i, 0);
-		at(p, d->load_from, EV_LOAD_OPEN, i, 0);
+		event_push(sim, d->save_from, EV_SAVE_OPEN, i, 0);
+		event_push(sim, d->stream_from > d->save_from ? d->stream_from : d->save_from,
+			sim->flow->stream_ns ? EV_STREAM_DUE : EV_STREAM_OPEN, i, 0);
+		event_push(sim, d->load_from, EV_LOAD_OPEN, i, 0);
 	}
 }
 
 int analysis_flow_run(struct flow *flow, struct swo_error *err)
 {
-	struct play p = {.flow = flow,
-		.states = calloc(flow->count + 1, sizeof(*p.states)),
-		.lanes = calloc(flow->count + 1, sizeof(*p.lanes))};
+	struct sim sim = {.flow = flow,
+		.states = calloc(flow->count + 1, sizeof(*sim.states)),
+		.lanes = calloc(flow->count + 1, sizeof(*sim.lanes))};
 
-	p.no_memory = !p.states || !p.lanes;
-	if (!p.no_memory)
-		begin(&p);
-	while (p.events && !p.no_memory) {
-		struct event e = next(&p);
+	sim.no_memory = !sim.states || !sim.lanes;
+	if (!sim.no_memory)
+		begin(&sim);
+	while (sim.events && !sim.no_memory) {
+		struct event e = event_pop(&sim);
 
-		happen(&p, &e);
+		event_dispatch(&sim, &e);
 	}
-	free(p.heap);
-	free(p.lanes);
-	free(p.states);
-	return p.no_memory ? swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices",
-				     flow->count)
-			   : 0;
+	free(sim.heap);
+	free(sim.lanes);
+	free(sim.states);
+	return sim.no_memory ? swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices",
+				       flow->count)
+			     : 0;
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * flow.h - bytes from sources to target, played event by event: every device's state through
- * save, channel, wire and load, and guest memory beside it. Knows no arcs.
+ * flow.h - simulates bytes on their way from source to target, event by event: every device's
+ * state through save, channel, wire and load, and guest memory beside it. It has no arcs.
  */
 #ifndef ANALYSIS_FLOW_H
 #define ANALYSIS_FLOW_H
 
 #include "switchover/base.h"
 
-#define FLOW_GRAIN	  (UINT64_C(1) << 20) /* what an engine, a channel, the wire do in one go */
+#define FLOW_CHUNK	  (UINT64_C(1) << 20) /* what an engine, a channel, the wire do in one go */
 #define FLOW_CHANNELS_MAX 16
 #define FLOW_NOBODY	  (-1)
 
@@ -33,6 +33,7 @@ struct flow {
 	uint64_t latency_ns; /* one way */
 	uint64_t window;     /* bytes of a device sent and not taken; 0: no limit */
 	uint64_t ram_bytes;  /* sent from 0 on, over all channels */
+	uint64_t chunks_max; /* of state, and of memory: rather than more, larger ones */
 	uint64_t stream_ns;  /* of the CPU, to begin a device's stream */
 	uint64_t cpu_rate;   /* bytes of state a second that the CPU moves; 0: no limit */
 	uint64_t cpu_from;   /* it has other things to do before */

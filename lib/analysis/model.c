@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * model.c - the schedule of runstate/, device/ and migration/, in figures: passes and their
- * barriers, one worker a device, READY when all is in, GO, the start.
+ * model.c - solves the schedule of runstate/, device/ and migration/: passes and their barriers,
+ * one worker a device, READY when all is in, GO, the start.
  */
 #include "analysis/model.h"
+#include "analysis/estimate.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,9 +19,9 @@ static uint64_t larger(uint64_t a, uint64_t b)
 	return a > b ? a : b;
 }
 
-static const struct swo_plan_device *device(const struct model *m, unsigned i)
+static const struct swo_device_costs *costs_of(const struct model *m, unsigned i)
 {
-	return &m->setup->devices[i];
+	return &m->devices[i].costs;
 }
 
 /* Arcs */
@@ -30,69 +32,69 @@ static struct swo_plan_period *period(struct model *m, enum arc arc, unsigned i)
 
 	switch (arc) {
 	case ARC_QUIESCE:
-		return &s->to_p2p;
+		return &s->running_to_p2p;
 	case ARC_STOP:
-		return &s->to_stop_copy;
+		return &s->p2p_to_stop;
 	case ARC_FINALISE:
 		return &s->resuming_to_stop;
 	case ARC_RELEASE:
-		return &s->to_running_p2p;
+		return &s->stop_to_p2p;
 	case ARC_RUN:
 		break;
 	}
-	return &s->to_running;
+	return &s->p2p_to_running;
 }
 
 static uint64_t cost(const struct model *m, enum arc arc, unsigned i)
 {
-	const struct swo_plan_device *d = device(m, i);
+	const struct swo_device_costs *c = costs_of(m, i);
 
 	switch (arc) {
 	case ARC_QUIESCE:
-		return d->to_p2p_ns;
+		return c->running_to_p2p_ns;
 	case ARC_STOP:
-		return d->to_stop_copy_ns;
+		return c->p2p_to_stop_ns;
 	case ARC_FINALISE:
-		return d->resuming_to_stop_ns;
+		return c->resuming_to_stop_ns;
 	case ARC_RELEASE:
-		return d->to_running_p2p_ns;
+		return c->stop_to_p2p_ns;
 	case ARC_RUN:
 		break;
 	}
-	return d->to_running_ns;
+	return c->p2p_to_running_ns;
 }
 
 /* One arc that is launched at `when`; gives its end. */
-static uint64_t walk(struct model *m, enum arc arc, unsigned i, uint64_t when)
+static uint64_t run_arc(struct model *m, enum arc arc, unsigned i, uint64_t when)
 {
 	uint64_t ns = cost(m, arc, i), end = when + ns;
 
-	if (m->setup->pf_arcs && device(m, i)->pf != FLOW_NOBODY)
+	if (m->setup.pf_arcs && costs_of(m, i)->pf != FLOW_NOBODY)
 		end = analysis_flow_reserve(
 			&m->lanes[analysis_flow_pf_of(m->flow.devices, i)], when, ns);
 	*period(m, arc, i) = (struct swo_plan_period){end - ns, end};
 	return end;
 }
 
-static uint64_t walk_in_pass(struct model *m, enum arc arc, unsigned i, uint64_t when)
+static uint64_t arc_in_pass(struct model *m, enum arc arc, unsigned i, uint64_t when)
 {
 	/* That of RESUMING->STOP is in what a stream costs. */
-	when = analysis_flow_reserve(&m->cpu, when, m->setup->costs.arc_ns);
+	when = analysis_flow_reserve(&m->cpu, when, m->setup.overhead.arc_ns);
 	/* One launch takes a device that was not finalised all the way. */
-	if (arc == ARC_RELEASE && m->setup->finalise == SWO_WHEN_LATE)
-		when = walk(m, ARC_FINALISE, i, when);
-	return walk(m, arc, i, when);
+	if (arc == ARC_RELEASE && m->setup.finalise == SWO_WHEN_LATE)
+		when = run_arc(m, ARC_FINALISE, i, when);
+	return run_arc(m, arc, i, when);
 }
 
 /* The handlers' order: going down the deepest first and the last added first, and back. */
 static void put_in_order(struct model *m, bool down)
 {
-	unsigned n = m->setup->count;
+	unsigned n = m->setup.count;
 
 	for (unsigned i = 0; i < n; i++) {
 		unsigned at = i;
 
-		for (; at && device(m, m->order[at - 1])->depth > device(m, i)->depth; at--)
+		for (; at && m->devices[m->order[at - 1]].depth > m->devices[i].depth; at--)
 			m->order[at] = m->order[at - 1];
 		m->order[at] = i;
 	}
@@ -107,18 +109,18 @@ static void put_in_order(struct model *m, bool down)
 /* A pass of the run state that begins at `from`; gives its end: the barrier. */
 static uint64_t pass(struct model *m, enum arc arc, uint64_t from)
 {
-	const struct swo_plan_setup *setup = m->setup;
+	const struct swo_plan_setup *setup = &m->setup;
 	uint64_t launch = from, end = from;
 
 	memset(m->lanes, 0, setup->count * sizeof(*m->lanes));
 	for (unsigned k = 0; k < setup->count; k++) {
 		unsigned i = m->order[k];
-		bool deeper = k && device(m, i)->depth != device(m, m->order[k - 1])->depth;
+		bool deeper = k && m->devices[i].depth != m->devices[m->order[k - 1]].depth;
 
 		if (setup->transitions == SWO_TRANSITIONS_SERIAL ||
 			(deeper && setup->join == SWO_JOIN_DEPTH))
 			launch = end;
-		end = larger(end, walk_in_pass(m, arc, i, launch));
+		end = larger(end, arc_in_pass(m, arc, i, launch));
 	}
 	return end;
 }
@@ -127,20 +129,20 @@ static uint64_t pass(struct model *m, enum arc arc, uint64_t from)
 
 static int streams(struct model *m, struct swo_error *err)
 {
-	const struct swo_plan_setup *setup = m->setup;
+	const struct swo_plan_setup *setup = &m->setup;
 	struct flow *flow = &m->flow;
 
 	for (unsigned i = 0; i < setup->count; i++) {
-		const struct swo_plan_device *d = device(m, i);
 		struct swo_plan_schedule *s = &m->schedules[i];
 		struct flow_device *f = &flow->devices[i];
 
-		f->save_from = s->to_stop_copy.end_ns;
+		f->save_from = s->p2p_to_stop.end_ns;
 		f->stream_from =
-			setup->stream == SWO_WHEN_EARLY ? s->to_stop_copy.end_ns : m->stopped;
+			setup->stream == SWO_WHEN_EARLY ? s->p2p_to_stop.end_ns : m->stopped;
 		/* The config goes when the vCPUs stand still; the worker loads it first. */
-		f->load_from =
-			setup->config == SWO_WHEN_EARLY ? 0 : flow->latency_ns + d->config_load_ns;
+		f->load_from = setup->config == SWO_WHEN_EARLY
+				       ? 0
+				       : flow->latency_ns + costs_of(m, i)->config_load_ns;
 	}
 	flow->cpu_from = m->cpu;
 	if (analysis_flow_run(flow, err))
@@ -159,17 +161,16 @@ static int streams(struct model *m, struct swo_error *err)
 	return 0;
 }
 
-/* RESUMING->STOP:
- */
+/* RESUMING->STOP */
 
 /* The one of those not yet begun that is loaded first. */
 static unsigned next_loaded(const struct model *m)
 {
-	unsigned best = m->setup->count;
+	unsigned best = m->setup.count;
 
-	for (unsigned i = 0; i < m->setup->count; i++)
+	for (unsigned i = 0; i < m->setup.count; i++)
 		if (m->schedules[i].resuming_to_stop.end_ns == NOT_YET &&
-			(best == m->setup->count ||
+			(best == m->setup.count ||
 				m->schedules[i].load.end_ns < m->schedules[best].load.end_ns))
 			best = i;
 	return best;
@@ -177,7 +178,7 @@ static unsigned next_loaded(const struct model *m)
 
 static uint64_t finalise(struct model *m)
 {
-	const struct swo_plan_setup *setup = m->setup;
+	const struct swo_plan_setup *setup = &m->setup;
 	uint64_t all_in = m->sent + m->flow.latency_ns, end = 0;
 	unsigned i;
 
@@ -196,21 +197,20 @@ static uint64_t finalise(struct model *m)
 			launch = larger(launch, all_in);
 		if (setup->transitions == SWO_TRANSITIONS_SERIAL)
 			launch = larger(launch, end);
-		end = larger(end, walk(m, ARC_FINALISE, i, launch));
+		end = larger(end, run_arc(m, ARC_FINALISE, i, launch));
 	}
 	return end;
 }
 
-/* The whole:
- */
+/* The whole */
 
-int analysis_model_run(struct model *m, struct swo_error *err)
+static int solve(struct model *m, struct swo_error *err)
 {
-	const struct swo_plan_setup *setup = m->setup;
+	const struct swo_plan_setup *setup = &m->setup;
 	uint64_t latency = m->flow.latency_ns;
 
 	/* Half of what comes once is before the passes, half behind them. */
-	m->begun = setup->costs.fixed_ns / 2;
+	m->begun = setup->overhead.fixed_ns / 2;
 	put_in_order(m, true);
 	m->quiesced = pass(m, ARC_QUIESCE, m->begun);
 	m->stopped = pass(m, ARC_STOP, m->quiesced);
@@ -224,6 +224,124 @@ int analysis_model_run(struct model *m, struct swo_error *err)
 	put_in_order(m, false);
 	m->released = pass(m, ARC_RELEASE, m->go);
 	m->resumed = pass(m, ARC_RUN, m->released);
-	m->started = m->resumed + setup->costs.fixed_ns - m->begun;
+	m->started = m->resumed + setup->overhead.fixed_ns - m->begun;
 	return 0;
+}
+
+/* Inputs */
+
+static uint64_t time_of(uint64_t ns)
+{
+	return ns == SWO_UNKNOWN ? 0 : ns < MODEL_TIME_MAX_NS ? ns : MODEL_TIME_MAX_NS;
+}
+
+static uint64_t bytes_of(uint64_t bytes)
+{
+	return bytes == SWO_UNKNOWN ? 0 : bytes < MODEL_BYTES_MAX ? bytes : MODEL_BYTES_MAX;
+}
+
+static uint64_t rate_of(uint64_t rate)
+{
+	if (!rate || rate == SWO_UNKNOWN)
+		return 0;
+	return larger(rate, MODEL_RATE_MIN);
+}
+
+struct swo_device_costs analysis_known(const struct swo_device_costs *c)
+{
+	const uint64_t state = bytes_of(c->state_bytes), precopy = bytes_of(c->precopy_bytes);
+
+	return (struct swo_device_costs){.running_to_p2p_ns = time_of(c->running_to_p2p_ns),
+		.p2p_to_stop_ns = time_of(c->p2p_to_stop_ns),
+		.resuming_to_stop_ns = time_of(c->resuming_to_stop_ns),
+		.stop_to_p2p_ns = time_of(c->stop_to_p2p_ns),
+		.p2p_to_running_ns = time_of(c->p2p_to_running_ns),
+		.config_load_ns = time_of(c->config_load_ns),
+		.state_bytes = state,
+		.precopy_bytes = precopy < state ? precopy : state,
+		.save_rate = rate_of(c->save_rate),
+		.load_rate = rate_of(c->load_rate),
+		.pf = c->pf};
+}
+
+/*
+ * What is under way lies in the source's caches, and in the target's: with more of it, each byte is
+ * fetched from memory once more on either side, which costs more than a window that is full at
+ * times.
+ */
+uint64_t analysis_window(uint64_t window, unsigned large)
+{
+	const uint64_t share = large ? window / large : window;
+
+	if (share > ANALYSIS_SHARED_WINDOW)
+		return share;
+	return window < ANALYSIS_SHARED_WINDOW ? window : ANALYSIS_SHARED_WINDOW;
+}
+
+static uint64_t window_of_each(const struct swo_plan_setup *setup)
+{
+	unsigned large = 0;
+
+	for (unsigned i = 0; i < setup->count; i++)
+		large += setup->devices[i].costs.state_bytes > ANALYSIS_SHARED_WINDOW;
+	return setup->window ? analysis_window(setup->window, large) : 0;
+}
+
+static void set_flow(struct model *m, uint64_t chunks_max)
+{
+	const struct swo_plan_setup *setup = &m->setup;
+	struct flow_device *devices = m->flow.devices;
+
+	m->flow = (struct flow){.devices = devices,
+		.count = setup->count,
+		.channels = setup->channels,
+		.channel_rate = rate_of(setup->channel_rate),
+		.wire_rate = rate_of(setup->wire_rate),
+		.latency_ns = time_of(setup->rtt_ns) / 2,
+		.window = window_of_each(setup),
+		.ram_bytes = bytes_of(setup->ram_bytes),
+		.chunks_max = chunks_max,
+		.stream_ns = setup->overhead.stream_ns,
+		.cpu_rate = rate_of(setup->overhead.state_rate)};
+	for (unsigned i = 0; i < setup->count; i++) {
+		const struct swo_device_costs *c = costs_of(m, i);
+
+		devices[i] = (struct flow_device){.bytes = c->state_bytes - c->precopy_bytes,
+			.save_rate = c->save_rate,
+			.load_rate = c->load_rate,
+			.pf = c->pf};
+	}
+}
+
+int analysis_model_run(struct model *m, const struct swo_plan_setup *setup, uint64_t chunks_max,
+	struct swo_error *err)
+{
+	const size_t n = (size_t)setup->count + 1;
+
+	*m = (struct model){.setup = *setup,
+		.devices = calloc(n, sizeof(*m->devices)),
+		.schedules = calloc(n, sizeof(*m->schedules)),
+		.order = calloc(n, sizeof(*m->order)),
+		.lanes = calloc(n, sizeof(*m->lanes)),
+		.flow = {.devices = calloc(n, sizeof(*m->flow.devices))}};
+	if (!m->devices || !m->schedules || !m->order || !m->lanes || !m->flow.devices)
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", setup->count);
+	for (unsigned i = 0; i < setup->count; i++) {
+		m->devices[i] = setup->devices[i];
+		m->devices[i].costs = analysis_known(&setup->devices[i].costs);
+	}
+	m->setup.devices = m->devices;
+	set_flow(m, chunks_max);
+	return solve(m, err);
+}
+
+void analysis_model_free(struct model *m)
+{
+	free(m->devices);
+	free(m->schedules);
+	free(m->order);
+	free(m->lanes);
+	free(m->flow.devices);
+	*m = (struct model){0};
 }

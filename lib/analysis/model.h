@@ -9,14 +9,19 @@
 #include "analysis/flow.h"
 #include "switchover/plan.h"
 
+#define MODEL_TIME_MAX_NS (UINT64_C(86400) * 1000000000)
+#define MODEL_BYTES_MAX	  (UINT64_C(1) << 44)
+#define MODEL_RATE_MIN	  UINT64_C(100000)
+#define MODEL_CHUNKS_MAX  (1u << 18)
+
 struct model {
-	const struct swo_plan_setup *setup;
-	struct swo_plan_schedule *schedules; /* one a device; the caller's */
-	unsigned *order;		     /* room for one a device; the caller's */
-	uint64_t *lanes;		     /* the same: who takes turns in arcs */
-	struct flow flow;		     /* devices: one a device; the caller's */
-	uint64_t cpu;			     /* busy until then, with arcs */
-	/* out: */
+	struct swo_plan_setup setup;	     /* with the devices below */
+	struct swo_plan_device *devices;     /* nothing is unknown of them */
+	struct swo_plan_schedule *schedules; /* one a device */
+	unsigned *order;		     /* of the handlers */
+	uint64_t *lanes;		     /* of arcs: who takes turns */
+	struct flow flow;
+	uint64_t cpu;		    /* busy until then, with arcs */
 	uint64_t begun;		    /* the first pass */
 	uint64_t quiesced, stopped; /* ends of the passes */
 	uint64_t sent, machine_saved, machine_loaded;
@@ -24,6 +29,14 @@ struct model {
 	uint64_t released, resumed, started;
 };
 
-int analysis_model_run(struct model *m, struct swo_error *err);
+/* The costs with 0 for what is unknown. */
+struct swo_device_costs analysis_known(const struct swo_device_costs *costs);
+/*
+ * Solves the schedule. Figures beyond the limits above count as the limits. chunks_max: of state
+ * and of memory, see flow.h. SWO_E_NO_MEMORY is all that can go wrong; free *m in any case.
+ */
+int analysis_model_run(struct model *m, const struct swo_plan_setup *setup, uint64_t chunks_max,
+	struct swo_error *err);
+void analysis_model_free(struct model *m);
 
 #endif

@@ -196,7 +196,49 @@ int migration_hello_parse(const void *data, size_t len, struct hello *out, struc
 	return rc;
 }
 
-int migration_hello_ok_format(const struct migration_hello_cost *costs, unsigned count,
+/* The costs on the wire. */
+static const struct {
+	const char *key;
+	size_t offset;
+} told_costs[] = {
+	{"resuming_to_stop_ns", offsetof(struct swo_device_costs, resuming_to_stop_ns)},
+	{"stop_to_p2p_ns", offsetof(struct swo_device_costs, stop_to_p2p_ns)},
+	{"p2p_to_running_ns", offsetof(struct swo_device_costs, p2p_to_running_ns)},
+};
+
+static json_t *costs_json(const struct swo_device_costs *costs)
+{
+	json_t *object = json_object();
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(told_costs); i++) {
+		uint64_t ns;
+
+		memcpy(&ns, (const char *)costs + told_costs[i].offset, sizeof(ns));
+		if (ns <= INT64_MAX)
+			json_object_set_new(
+				object, told_costs[i].key, json_integer((json_int_t)ns));
+	}
+	return object;
+}
+
+static int parse_costs(const json_t *object, struct swo_device_costs *out)
+{
+	swo_device_costs_init(out);
+	if (!json_is_object(object))
+		return -1;
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(told_costs); i++) {
+		const json_t *value = json_object_get(object, told_costs[i].key);
+		const uint64_t ns = (uint64_t)json_integer_value(value);
+
+		if (value && (!json_is_integer(value) || json_integer_value(value) < 0))
+			return -1;
+		if (value)
+			memcpy((char *)out + told_costs[i].offset, &ns, sizeof(ns));
+	}
+	return 0;
+}
+
+int migration_hello_ok_format(const struct swo_device_costs *costs, unsigned count,
 	const struct migration_hello_ok *ok, struct swo_buf *out, struct swo_error *err)
 {
 	json_t *list = json_array();
@@ -206,15 +248,13 @@ int migration_hello_ok_format(const struct migration_hello_cost *costs, unsigned
 	snprintf(text, sizeof(text), "%016" PRIx64, ok->ticket);
 
 	for (unsigned i = 0; i < count; i++)
-		json_array_append_new(list, json_pack("[I, I, I]", (json_int_t)costs[i].finalise_ns,
-						    (json_int_t)costs[i].to_p2p_ns,
-						    (json_int_t)costs[i].to_running_ns));
+		json_array_append_new(list, costs_json(&costs[i]));
 	return dump(json_pack("{s:i, s:s, s:s, s:o}", "version", SWO_WIRE_VERSION, "ticket", text,
 			    "handover", handover_names[ok->handover], "costs", list),
 		out, err);
 }
 
-int migration_hello_ok_parse(const void *data, size_t len, struct migration_hello_cost *costs,
+int migration_hello_ok_parse(const void *data, size_t len, struct swo_device_costs *costs,
 	unsigned count, struct migration_hello_ok *out, struct swo_error *err)
 {
 	json_error_t where;
@@ -230,16 +270,8 @@ int migration_hello_ok_parse(const void *data, size_t len, struct migration_hell
 
 	if (json_array_size(list) != count)
 		rc = -1;
-	for (unsigned i = 0; !rc && i < count; i++) {
-		json_int_t a, b, c;
-
-		rc = json_unpack(json_array_get(list, i), "[I, I, I]", &a, &b, &c);
-		if (!rc && (a < 0 || b < 0 || c < 0))
-			rc = -1;
-		if (!rc)
-			costs[i] = (struct migration_hello_cost){
-				(uint64_t)a, (uint64_t)b, (uint64_t)c};
-	}
+	for (unsigned i = 0; !rc && i < count; i++)
+		rc = parse_costs(json_array_get(list, i), &costs[i]);
 	json_decref(root);
 	if (rc)
 		return swo_error_set(

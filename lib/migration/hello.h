@@ -33,26 +33,22 @@ struct hello {
 	} * devices;
 };
 
-/* What a target answers per device: costs that it has learned, ns; 0: not known. */
-struct migration_hello_cost {
-	uint64_t finalise_ns; /* RESUMING->STOP */
-	uint64_t to_p2p_ns;   /* STOP->RUNNING_P2P */
-	uint64_t to_running_ns;
-};
-
 void migration_hello_free(struct hello *hello);
 int migration_hello_format(const struct hello *hello, struct swo_buf *out, struct swo_error *err);
 /* Trusts nothing; at most SWO_DEVICES_MAX devices. */
 int migration_hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err);
 
-/* The target's answer, but for the costs, one a device. */
+/*
+ * The target's answer. Beside it go the costs of each device's arcs on the target; what is not
+ * known of them is left out, and the rest of the structure is not sent.
+ */
 struct migration_hello_ok {
 	uint64_t ticket;
 	enum swo_handover handover; /* what it has done; COPY: it may not know another way */
 };
-int migration_hello_ok_format(const struct migration_hello_cost *costs, unsigned count,
+int migration_hello_ok_format(const struct swo_device_costs *costs, unsigned count,
 	const struct migration_hello_ok *ok, struct swo_buf *out, struct swo_error *err);
-int migration_hello_ok_parse(const void *data, size_t len, struct migration_hello_cost *costs,
+int migration_hello_ok_parse(const void *data, size_t len, struct swo_device_costs *costs,
 	unsigned count, struct migration_hello_ok *out, struct swo_error *err);
 
 /* Describes `vm` (not id, channels, running, windows). */

@@ -9,26 +9,12 @@
 #include <inttypes.h>
 #include <string.h>
 
-/*
- * What is under way lies in the source's caches, and in the target's: with more of it, each byte is
- * fetched from memory once more on either side, which costs more than a window that is full at
- * times.
- */
-uint64_t swo_migration_window(uint64_t window, unsigned large)
-{
-	const uint64_t share = large ? window / large : window;
-
-	return share > SWO_SHARED_WINDOW    ? share
-	       : window < SWO_SHARED_WINDOW ? window
-					    : SWO_SHARED_WINDOW;
-}
-
 void swo_migration_params_init(struct swo_migration_params *params)
 {
 	*params = (struct swo_migration_params){
 		.downtime_limit_ms = 300,
-		.channels = 2,
-		.device_window = 4 << 20,
+		.channels = SWO_DEFAULT_CHANNELS,
+		.device_window = SWO_DEFAULT_DEVICE_WINDOW,
 		.stream = SWO_WHEN_EARLY,
 		.finalise = SWO_WHEN_EARLY,
 		.config = SWO_WHEN_EARLY,
@@ -78,9 +64,9 @@ int swo_migration_params_check(const struct swo_migration_params *p, struct swo_
 		in_range("setup-deadline", p->setup_deadline_ms, 100, day_ms, err) ||
 		in_range("switchover-deadline", p->switchover_deadline_ms, 100, day_ms, err) ||
 		in_range("commit-deadline", p->commit_deadline_ms, 100, day_ms, err) ||
-		in_range("costs.fixed", p->costs.fixed_ns, 0, day_ms * 1000000, err) ||
-		in_range("costs.arc", p->costs.arc_ns, 0, day_ms * 1000000, err) ||
-		in_range("costs.stream", p->costs.stream_ns, 0, day_ms * 1000000, err) ||
+		in_range("overhead.fixed", p->overhead.fixed_ns, 0, day_ms * 1000000, err) ||
+		in_range("overhead.arc", p->overhead.arc_ns, 0, day_ms * 1000000, err) ||
+		in_range("overhead.stream", p->overhead.stream_ns, 0, day_ms * 1000000, err) ||
 		check_tls(&p->tls, err) ||
 		in_range("idle-deadline", p->idle_deadline_ms, 100, day_ms, err))
 		return -1;

@@ -3,7 +3,7 @@
  * calibrate.c - `switchover-bench calibrate`: the engine overhead by itself, from devices that
  * cost nothing: one and several of them without state, and the several with state.
  */
-#include "cmd/common/costs.h"
+#include "cmd/common/overhead.h"
 #include "cmd/common/qmp_client.h"
 #include "testbed/bench/report.h"
 
@@ -47,21 +47,17 @@ size_t bench_calibrate_rows(
 static double start_passes(
 	const struct bench_row *row, const struct bench_sample *sample, int unused)
 {
-	json_t *timeline = sample->timeline ? json_loads(sample->timeline, 0, NULL) : NULL;
-	double ms = 0;
-	size_t i;
-	json_t *span;
+	struct swo_timeline *timeline = bench_sample_timeline(sample, NULL);
+	struct swo_span span;
+	uint64_t ns = 0;
 
 	(void)row, (void)unused;
-	json_array_foreach (json_object_get(timeline, "spans"), i, span)
-		if (!strcmp(json_path_string(span, "side"), "target") &&
-			!strcmp(json_path_string(span, "kind"), "pass") &&
-			!strncmp(json_path_string(span, "name"), "start: ", 7))
-			ms += (json_path_number(span, "end_ns") -
-				      json_path_number(span, "start_ns")) /
-			      1e6;
-	json_decref(timeline);
-	return ms;
+	for (size_t i = 0; swo_timeline_get(timeline, i, &span); i++)
+		if (span.side == SWO_SIDE_TARGET && (span.event == SWO_EVENT_START_PREPARE ||
+							    span.event == SWO_EVENT_START_CHANGE))
+			ns += span.end_ns - span.start_ns;
+	swo_timeline_free(timeline);
+	return (double)ns / 1e6;
 }
 
 static double bytes_of(const struct bench_row *row)
@@ -70,7 +66,7 @@ static double bytes_of(const struct bench_row *row)
 	double bytes = 0;
 
 	for (unsigned i = 0; run && run->devices && i < row->vfs; i++)
-		bytes += run->devices[i].bytes;
+		bytes += (double)run->devices[i].costs.state_bytes;
 	return bytes;
 }
 
@@ -79,10 +75,10 @@ static double less(double a, double b)
 	return a < b ? a : b;
 }
 
-int bench_calibrate(
-	const struct bench_row *rows, size_t count, struct swo_costs *out, struct swo_error *err)
+int bench_calibrate(const struct bench_row *rows, size_t count, struct swo_engine_overhead *out,
+	struct swo_error *err)
 {
-	*out = (struct swo_costs){0};
+	*out = (struct swo_engine_overhead){0};
 	if (count != ROWS || !rows[ONE].count || !rows[SEVERAL].count || !rows[STATE].count)
 		return swo_error_set(err, SWO_E_STATE, 0, "calibrate: a row has no runs");
 	double one = bench_blackout(&rows[ONE]).median;
@@ -139,19 +135,19 @@ static void print_row(FILE *out, const struct bench_row *row)
 int bench_show_calibration(FILE *out, const struct bench_config *config,
 	const struct bench_row *rows, size_t count, struct swo_error *err)
 {
-	struct swo_costs costs;
+	struct swo_engine_overhead overhead;
 	char text[160];
 
 	fprintf(out, "Blackout in ms of devices that cost nothing: min, median, max\n");
 	for (size_t i = 0; i < count; i++)
 		print_row(out, &rows[i]);
-	if (bench_calibrate(rows, count, &costs, err))
+	if (bench_calibrate(rows, count, &overhead, err))
 		return -1;
 	json_t *measured = how(config, rows);
-	int rc = costs_write(config->output, &costs, measured, err);
+	int rc = overhead_write(config->output, &overhead, measured, err);
 
 	json_decref(measured);
-	costs_text(&costs, text, sizeof(text));
+	overhead_text(&overhead, text, sizeof(text));
 	if (!rc)
 		fprintf(out, "The engine overhead here: %s\nWritten to %s.\n", text,
 			config->output);

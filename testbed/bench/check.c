@@ -6,7 +6,7 @@
 #include "testbed/process.h"
 
 #include "base/number.h"
-#include "cmd/common/costs.h"
+#include "cmd/common/overhead.h"
 #include "simvf/profiles/named.h"
 
 #include <errno.h>
@@ -97,7 +97,7 @@ int bench_check_output(const char *option, const char *path, struct swo_error *e
 
 static int check_files(struct bench_config *config, struct swo_error *err)
 {
-	if (config->costs_file && costs_read(config->costs_file, &config->costs, err))
+	if (config->costs_file && overhead_read(config->costs_file, &config->overhead, err))
 		return -1;
 	if (config->json && config->timeline && !strcmp(config->json, config->timeline))
 		return invalid(err, "--json and --timeline name the same file");

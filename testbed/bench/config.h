@@ -42,8 +42,8 @@ struct bench_config {
 	const char *output;	     /* of calibrate: the file for the engine overhead */
 	uint64_t state_bytes;	     /* of each device, whatever the profile says; 0: as it says */
 	const char *costs_file;	     /* what was calibrated; NULL: nothing */
-	struct swo_costs costs;	     /* from there */
-	bool probed;		     /* the machines are told what the devices take */
+	struct swo_engine_overhead overhead; /* from there */
+	bool probed;			     /* the machines are told what the devices take */
 	bool keep, verbose;
 	const char *json, *timeline; /* files to write; NULL: none */
 };

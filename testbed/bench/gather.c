@@ -6,10 +6,13 @@
 #include "cmd/common/qmp_client.h"
 #include "testbed/bench/sample.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define SPANS_MAX 65536
 
 void bench_gathered_free(struct bench_gathered *g)
 {
@@ -156,78 +159,93 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 
 /* What the lower bound needs */
 
-/* Bytes of the source's spans of a kind (and device) that began after the stop. */
-static double bytes_after_stop(
-	const json_t *timeline, uint64_t stop_ns, const char *kind, const char *device)
+/* Of the source, of a kind (and device), begun after the stop. */
+static uint64_t bytes_after_stop(struct swo_timeline *timeline, uint64_t stop_ns,
+	enum swo_span_kind kind, const char *device)
 {
-	double bytes = 0;
-	size_t i;
-	json_t *span;
+	struct swo_span span;
+	uint64_t bytes = 0;
 
-	json_array_foreach (json_object_get(timeline, "spans"), i, span)
-		if (!strcmp(json_path_string(span, "side"), "source") &&
-			!strcmp(json_path_string(span, "kind"), kind) &&
-			!strcmp(json_path_string(span, "device"), device) &&
-			count_of(span, "start_ns") >= stop_ns)
-			bytes += (double)count_of(span, "bytes");
+	for (size_t i = 0; swo_timeline_get(timeline, i, &span); i++)
+		if (span.side == SWO_SIDE_SOURCE && span.kind == kind &&
+			!strcmp(span.device, device) && span.start_ns >= stop_ns)
+			bytes += span.bytes;
 	return bytes;
 }
 
 /* When the source's vCPUs stood still for the last time; without that nothing counts as before. */
-static uint64_t stop_time(const json_t *timeline)
+static uint64_t stop_time(struct swo_timeline *timeline)
 {
+	struct swo_span span;
 	uint64_t stop = 0;
-	size_t i;
-	json_t *span;
 
-	json_array_foreach (json_object_get(timeline, "spans"), i, span) {
-		uint64_t start = count_of(span, "start_ns");
-
-		if (!strcmp(json_path_string(span, "side"), "source") &&
-			!strcmp(json_path_string(span, "kind"), "mark") &&
-			!strcmp(json_path_string(span, "name"), "vCPUs stopped") && start > stop)
-			stop = start;
-	}
+	for (size_t i = 0; swo_timeline_get(timeline, i, &span); i++)
+		if (span.side == SWO_SIDE_SOURCE && span.event == SWO_EVENT_VCPUS_STOPPED &&
+			span.start_ns > stop)
+			stop = span.start_ns;
 	return stop;
 }
 
-static struct bound_device bound_device(const struct bench_config *config, unsigned i,
-	const json_t *report, const json_t *timeline, uint64_t stop_ns)
+static uint64_t ns_of(const json_t *profile, const char *key)
+{
+	return (uint64_t)llrint(json_path_number(profile, key) * 1e6);
+}
+
+/* All devices lie equally deep: how deep does not matter to the model. */
+static struct swo_plan_device device_of(const struct bench_config *config, unsigned i,
+	const json_t *report, struct swo_timeline *timeline, uint64_t stop_ns)
 {
 	const json_t *p = json_object_get(report, "profile_values");
-	bool config_late = config->config && !strcmp(config->config, "late");
+	struct swo_plan_device d = {
+		.costs = {.running_to_p2p_ns = ns_of(p, "to_p2p_ms"),
+			.p2p_to_stop_ns = ns_of(p, "to_stop_copy_ms"),
+			.resuming_to_stop_ns = ns_of(p, "resuming_to_stop_ms"),
+			.stop_to_p2p_ns = ns_of(p, "to_running_p2p_ms"),
+			.p2p_to_running_ns = ns_of(p, "to_running_ms"),
+			.config_load_ns = ns_of(p, "config_load_ms"),
+			.save_rate = count_of(p, "save_bytes_per_s"),
+			.load_rate = count_of(p, "load_bytes_per_s"),
+			.state_bytes = bytes_after_stop(timeline, stop_ns, SWO_SPAN_STREAM,
+				json_path_string(report, "device")),
+			.pf = bench_pf_of(config, i)}};
 
-	return (struct bound_device){
-		.quiesce_ms = json_path_number(p, "to_p2p_ms"),
-		.stop_ms = json_path_number(p, "to_stop_copy_ms"),
-		.config_ms = config_late ? json_path_number(p, "config_load_ms") : 0,
-		.finalise_ms = json_path_number(p, "resuming_to_stop_ms"),
-		.to_running_p2p_ms = json_path_number(p, "to_running_p2p_ms"),
-		.to_running_ms = json_path_number(p, "to_running_ms"),
-		.save_rate = json_path_number(p, "save_bytes_per_s"),
-		.load_rate = json_path_number(p, "load_bytes_per_s"),
-		.bytes = bytes_after_stop(
-			timeline, stop_ns, "stream", json_path_string(report, "device")),
-		.pf = bench_pf_of(config, i),
-	};
+	snprintf(d.name, sizeof(d.name), "vf%u", i);
+	return d;
 }
 
 static void note_bound_inputs(
 	struct bench_sample *s, const struct bench_config *config, const struct bench_gathered *g)
 {
-	uint64_t stop_ns = stop_time(g->timeline);
+	if (g->timeline)
+		s->timeline = json_dumps(g->timeline, JSON_COMPACT);
+
+	struct swo_timeline *timeline = bench_sample_timeline(s, NULL);
+	uint64_t stop_ns = stop_time(timeline);
 
 	s->devices = calloc(g->vfs, sizeof(*s->devices));
 	for (unsigned i = 0; s->devices && i < g->vfs; i++) {
 		const json_t *report = json_array_get(g->source_reports, i);
 
-		s->devices[i] = bound_device(config, i, report, g->timeline, stop_ns);
+		s->devices[i] = device_of(config, i, report, timeline, stop_ns);
 		s->guesses |= json_is_true(json_path(report, "profile_values.guesses"));
 	}
-	s->finalise_late = config->finalise && !strcmp(config->finalise, "late");
-	s->ram_bytes = bytes_after_stop(g->timeline, stop_ns, "ram", "");
-	if (g->timeline)
-		s->timeline = json_dumps(g->timeline, JSON_COMPACT);
+	s->ram_bytes = bytes_after_stop(timeline, stop_ns, SWO_SPAN_RAM, "");
+	swo_timeline_free(timeline);
+}
+
+struct swo_timeline *bench_sample_timeline(const struct bench_sample *sample, struct swo_error *err)
+{
+	struct swo_timeline *timeline = swo_timeline_new(SWO_SIDE_SOURCE, SPANS_MAX);
+
+	if (!timeline)
+		swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a timeline");
+	else if (!sample->timeline)
+		swo_error_set(err, SWO_E_INVALID, 0, "this run has no timeline");
+	else if (!swo_timeline_add_json(
+			 timeline, sample->timeline, strlen(sample->timeline), 0, err))
+		return timeline;
+	swo_timeline_free(timeline);
+	return NULL;
 }
 
 void bench_evaluate(const struct bench_config *config, const struct bench_gathered *g,

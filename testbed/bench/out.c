@@ -97,6 +97,11 @@ static void print_details(FILE *out, const struct bench_row *rows, size_t count)
 	}
 }
 
+static double ms(uint64_t ns)
+{
+	return (double)ns / 1e6;
+}
+
 /* The bound's terms for the median run of each number of VFs: they do not depend on the rest. */
 static void print_bounds(
 	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
@@ -114,16 +119,16 @@ static void print_bounds(
 
 		if (!run || !run->devices)
 			continue;
-		struct bound b = bench_bound_of(row, run);
+		struct swo_plan_bound b = bench_bound_of(row, run);
 		for (unsigned i = 0; i < row->vfs; i++)
-			bytes += run->devices[i].bytes;
+			bytes += (double)run->devices[i].costs.state_bytes;
 		guesses |= run->guesses;
 		fprintf(out, "%4u  %.1f = %.1f + %.1f (%s) + %.2f + %.1f + %.1f; ", row->vfs,
-			b.total_ms, b.quiesce_ms, b.data_ms, b.limited_by, b.rtt_ms,
-			b.to_running_p2p_ms, b.to_running_ms);
+			ms(b.total_ns), ms(b.quiesce_ns), ms(b.data_ns), b.limited_by, ms(b.rtt_ns),
+			ms(b.start_ns), ms(b.run_ns));
 		fprintf(out,
 			"after the stop %.0f KiB of devices, %.0f KiB of memory; wire %.0f MB/s\n",
-			bytes / 1024, run->ram_bytes / 1024, row->wire_rate / 1e6);
+			bytes / 1024, (double)run->ram_bytes / 1024, row->wire_rate / 1e6);
 	}
 	fprintf(out, "Profile %s: simulated%s.\n", config->profile,
 		guesses ? "; some of its figures are guesses (docs/simvf.md)" : "");

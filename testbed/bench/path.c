@@ -11,8 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SPANS_MAX 65536
-#define SMALL_MS  0.05 /* pieces below are summed up in one line of the text */
+#define SMALL_MS 0.05 /* pieces below are summed up in one line of the text */
 
 static void add(struct bench_path *out, const char *side, const char *span, const char *device,
 	uint64_t from, uint64_t to)
@@ -49,18 +48,14 @@ static void place(struct bench_path *out, const struct swo_path *path, uint64_t 
 
 int bench_path_of(const struct bench_sample *sample, struct bench_path *out, struct swo_error *err)
 {
-	struct swo_timeline *timeline = swo_timeline_new(SWO_SIDE_SOURCE, SPANS_MAX);
+	struct swo_timeline *timeline = bench_sample_timeline(sample, err);
 	struct swo_path path = {0};
-	int rc = -1;
 
 	*out = (struct bench_path){0};
 	if (!timeline)
-		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a critical path");
-	if (!sample->timeline)
-		swo_error_set(err, SWO_E_INVALID, 0, "this run has no timeline");
-	else if (!swo_timeline_add_json(
-			 timeline, sample->timeline, strlen(sample->timeline), 0, err))
-		rc = swo_critical_path(timeline, &path, err);
+		return -1;
+	int rc = swo_critical_path(timeline, &path, err);
+
 	swo_timeline_free(timeline);
 	if (rc)
 		return -1;

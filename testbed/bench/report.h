@@ -76,16 +76,15 @@ void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count)
 int bench_worth_json(
 	const struct bench_row *rows, size_t count, const struct bench_row *row, json_t *out);
 
-/* What the machinery costs (calibrate.c):
- */
+/* The engine overhead (calibrate.c) */
 
 void bench_calibrate_defaults(struct bench_config *config);
 /* The rows that it takes; how many. */
 size_t bench_calibrate_rows(
 	const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX]);
 /* SWO_E_STATE when the runs of these rows say nothing. */
-int bench_calibrate(
-	const struct bench_row *rows, size_t count, struct swo_costs *out, struct swo_error *err);
+int bench_calibrate(const struct bench_row *rows, size_t count, struct swo_engine_overhead *out,
+	struct swo_error *err);
 /* Prints it, and writes config->output. */
 int bench_show_calibration(FILE *out, const struct bench_config *config,
 	const struct bench_row *rows, size_t count, struct swo_error *err);

@@ -4,6 +4,7 @@
  */
 #include "testbed/bench/row.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,16 +25,61 @@ struct bench_spread bench_spread_of(double *values, size_t count)
 	return (struct bench_spread){values[0], middle, values[count - 1]};
 }
 
-struct bound bench_bound_of(const struct bench_row *row, const struct bench_sample *sample)
+static uint64_t whole(double value)
 {
-	const struct bound_input input = {.devices = sample->devices,
-		.count = sample->devices ? row->vfs : 0,
-		.wire_rate = row->wire_rate,
-		.rtt_ms = row->rtt_ms,
-		.ram_bytes = sample->ram_bytes,
-		.finalise_late = sample->finalise_late};
+	return value > 0 ? (uint64_t)llrint(value) : 0;
+}
 
-	return analysis_bound(&input);
+static bool is(const char *value, const char *word)
+{
+	return value && !strcmp(value, word);
+}
+
+static enum swo_when when_of(const char *value)
+{
+	if (is(value, "late"))
+		return SWO_WHEN_LATE;
+	return is(value, "ram") ? SWO_WHEN_RAM : SWO_WHEN_EARLY;
+}
+
+static void take_switches(const struct bench_row *row, struct swo_plan_setup *setup)
+{
+	const struct bench_config *config = row->config;
+
+	if (is(row->transitions, "serial"))
+		setup->transitions = SWO_TRANSITIONS_SERIAL;
+	if (!config)
+		return;
+	if (config->channels)
+		setup->channels = config->channels;
+	if (is(config->join, "depth"))
+		setup->join = SWO_JOIN_DEPTH;
+	setup->stream = when_of(config->stream);
+	setup->finalise = when_of(config->finalise);
+	setup->config = when_of(config->config);
+	setup->pf_arcs = config->pf_arcs;
+	setup->overhead = config->overhead;
+}
+
+struct swo_plan_setup bench_setup_of(const struct bench_row *row, const struct bench_sample *sample)
+{
+	struct swo_plan_setup setup;
+
+	swo_plan_setup_init(&setup);
+	setup.devices = sample->devices;
+	setup.count = sample->devices ? row->vfs : 0;
+	setup.wire_rate = whole(row->wire_rate);
+	setup.rtt_ns = whole(row->rtt_ms * 1e6);
+	setup.ram_bytes = sample->ram_bytes;
+	take_switches(row, &setup);
+	return setup;
+}
+
+struct swo_plan_bound bench_bound_of(const struct bench_row *row, const struct bench_sample *sample)
+{
+	const struct swo_plan_setup setup = bench_setup_of(row, sample);
+
+	return swo_plan_lower_bound(&setup);
 }
 
 struct bench_spread bench_spread_over(
@@ -50,6 +96,11 @@ struct bench_spread bench_spread_over(
 	return out;
 }
 
+static double bound_ms(const struct bench_row *row, const struct bench_sample *sample)
+{
+	return (double)bench_bound_of(row, sample).total_ns / 1e6;
+}
+
 static double figure_of(const struct bench_row *row, const struct bench_sample *sample, int figure)
 {
 	switch ((enum bench_figure)figure) {
@@ -60,9 +111,9 @@ static double figure_of(const struct bench_row *row, const struct bench_sample *
 	case BENCH_SWITCHOVER:
 		return sample->switchover_ms;
 	case BENCH_BOUND:
-		return bench_bound_of(row, sample).total_ms;
+		return bound_ms(row, sample);
 	case BENCH_OVERHEAD:
-		return sample->blackout_ms - bench_bound_of(row, sample).total_ms;
+		return sample->blackout_ms - bound_ms(row, sample);
 	}
 	return 0;
 }

@@ -29,7 +29,11 @@ typedef double (*bench_figure_fn)(
 	const struct bench_row *row, const struct bench_sample *sample, int which);
 struct bench_spread bench_spread_over(
 	const struct bench_row *row, bench_figure_fn figure, int which);
-struct bound bench_bound_of(const struct bench_row *row, const struct bench_sample *sample);
+/* The run as the model and the bound take it: its devices, bytes, wire and switches. */
+struct swo_plan_setup bench_setup_of(
+	const struct bench_row *row, const struct bench_sample *sample);
+struct swo_plan_bound bench_bound_of(
+	const struct bench_row *row, const struct bench_sample *sample);
 /* The run whose blackout is the median one; NULL without runs. */
 const struct bench_sample *bench_median_run(const struct bench_row *row);
 

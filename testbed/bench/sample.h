@@ -8,7 +8,7 @@
 
 #include "testbed/bench/config.h"
 
-#include "analysis/bound.h"
+#include "switchover/plan.h"
 
 #include <jansson.h>
 
@@ -26,11 +26,11 @@ struct bench_sample {
 	unsigned files_max; /* open files of either machine, before and after */
 	double start_ms;    /* of the slower machine: from its start until its monitor answers */
 	double total_ms;    /* query-migrate's total-time */
-	struct bound_device *devices; /* with the bytes sent after the stop; vfs of them */
-	double ram_bytes;	      /* sent after the stop */
-	bool finalise_late;	      /* an input of the bound, too */
-	bool guesses;		      /* the profile contains some */
-	char *timeline;		      /* JSON, or NULL */
+	struct swo_plan_device
+		*devices;   /* vfs of them; their state: what was sent after the stop */
+	uint64_t ram_bytes; /* sent after the stop */
+	bool guesses;	    /* the profile contains some */
+	char *timeline;	    /* JSON, or NULL */
 };
 
 /* Starts everything, migrates, gathers, checks, ends everything. -1: it could not be done or was
@@ -38,6 +38,9 @@ struct bench_sample {
 int bench_migrate_once(const struct bench_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample, struct swo_error *err);
 void bench_sample_free(struct bench_sample *sample);
+/* Its timeline, to be freed by the caller; NULL: there is none, it is not one, or no memory. */
+struct swo_timeline *bench_sample_timeline(
+	const struct bench_sample *sample, struct swo_error *err);
 
 /* Turns what was gathered (arrays of device reports of both sides, QMP answers) into figures. Pure.
  */

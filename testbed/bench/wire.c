@@ -38,7 +38,7 @@ static double typical_bytes(const struct bench_row *row)
 
 	for (unsigned i = 0; i < row->count; i++)
 		for (unsigned d = 0; row->samples[i].devices && d < row->vfs; d++, count++)
-			sum += row->samples[i].devices[d].bytes;
+			sum += (double)row->samples[i].devices[d].costs.state_bytes;
 	return count && sum >= count ? sum / count : 1;
 }
 

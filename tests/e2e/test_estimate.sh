@@ -4,7 +4,7 @@
 # measured, on a machine that was calibrated a moment before. TAP.
 #
 # Bounds: a prediction may be off by 10 % where arcs or devices' rates are what counts. Where
-# the machinery is all there is (instant), medians of the same row differed by up to a half between
+# engine overhead is all there is (instant), medians of the same row differed by up to a half between
 # two runs on the machine for which this was written: there it may be off by a factor of two.
 bench=$1
 . "$(dirname "$0")/tap.sh"
@@ -33,7 +33,7 @@ if [ $calibrated != 0 ] && grep -q 'too much else goes on' "$dir/out"; then
 	done
 	exit 0
 fi
-result $calibrated "what the machinery costs is measured and written"
+result $calibrated "the engine overhead is measured and written"
 keeps_its_word even 1,4,16 0.9 1.1
 result $? "arcs: even with 1, 4 and 16 devices takes what was predicted and expected, within 10 %"
 keeps_its_word cx7 1,4 0.9 1.1
@@ -41,4 +41,4 @@ result $? "one PF's rate: cx7 with 1 and 4 devices takes what was predicted and 
 keeps_its_word mixed 1,4 0.9 1.1
 result $? "four kinds: mixed with 1 and 4 devices takes what was predicted and expected, within 10 %"
 keeps_its_word instant 1,4 0.5 2
-result $? "machinery alone: instant with 1 and 4 devices takes what was predicted, within a factor of two"
+result $? "engine overhead alone: instant with 1 and 4 devices takes what was predicted, within a factor of two"

@@ -8,7 +8,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct migration_hello_cost costs[4];
+	struct swo_device_costs costs[4];
 	struct hello hello;
 	struct migration_hello_ok ok;
 	uint8_t count = 0;

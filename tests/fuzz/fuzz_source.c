@@ -90,7 +90,7 @@ static void open_source(struct stage *stage)
 
 static void agree(struct stage *stage)
 {
-	struct migration_hello_cost costs[DEVICES] = {0};
+	struct swo_device_costs costs[DEVICES] = {0};
 	const struct migration_hello_ok ok = {.ticket = 77};
 	struct swo_buf text = SWO_BUF_INIT(65536);
 

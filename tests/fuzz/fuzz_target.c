@@ -133,7 +133,7 @@ static void say_hello(struct play *play)
 {
 	static uint8_t answer[65536];
 	struct swo_buf text = SWO_BUF_INIT(65536);
-	struct migration_hello_cost costs[DEVICES];
+	struct swo_device_costs costs[DEVICES];
 	struct migration_hello_ok ok = {0};
 	struct hello hello;
 	uint32_t len;

@@ -63,7 +63,7 @@ static void hash_it(struct fake_vm *vm)
 void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer)
 {
 	struct swo_migration_params params = fake_params();
-	struct migration_hello_cost costs[2] = {0};
+	struct swo_device_costs costs[2] = {0};
 	const struct migration_hello_ok ok = {.ticket = 77, .handover = answer};
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	static char bytes[65536];

@@ -73,7 +73,7 @@ static void open_flood(struct flood *flood)
 	struct swo_migration_params params = fake_params();
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	struct swo_frame_header header = {.type = WIRE_HELLO};
-	struct migration_hello_cost costs[DEVICES];
+	struct swo_device_costs costs[DEVICES];
 	struct migration_hello_ok ok;
 	struct hello hello;
 

@@ -78,7 +78,7 @@ static void await_attached(struct play *play)
 static void say_hello_of(struct play *play, bool spread)
 {
 	struct swo_buf text = SWO_BUF_INIT(65536);
-	struct migration_hello_cost costs[2];
+	struct swo_device_costs costs[2];
 	struct migration_hello_ok ok;
 	struct hello hello;
 

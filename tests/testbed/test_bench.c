@@ -47,14 +47,15 @@ static struct bench_gathered sound(void)
 	g.target_status = json_pack("{s:s}", "status", "running");
 	g.target_guest = json_pack("{s:i, s:i}", "error", 0, "ram-mismatches", 0);
 	g.target_ram = json_pack("{s:i, s:i}", "pages", 1000, "mismatches", 0);
-	g.timeline = json_pack("{s:[o, o, o, o, o, o, o]}", "spans",
+	g.timeline = json_pack("{s:i, s:s, s:i, s:[o, o, o, o, o, o, o]}", "version", 1, "clock",
+		"CLOCK_MONOTONIC", "dropped", 0, "spans",
 		span("source", "stream", "pre-copy", "vf0", 900 * MS, 7777),
 		span("source", "mark", "vCPUs stopped", "", 1002 * MS, 0),
 		span("source", "stream", "save", "vf0", 1040 * MS, 1000),
 		span("source", "stream", "save", "vf1", 1041 * MS, 3000),
 		span("target", "stream", "load", "vf1", 1041 * MS, 3000),
-		span("source", "ram", "pass 1", "", 800 * MS, 999),
-		span("source", "ram", "last pass", "", 1003 * MS, 4096));
+		span("source", "ram", "RAM pass 1", "", 800 * MS, 999),
+		span("source", "ram", "RAM pass 2", "", 1003 * MS, 4096));
 	return g;
 }
 
@@ -86,9 +87,11 @@ static void a_sound_migration_is_whole_and_measured_by_the_devices(void **state)
 	assert_true(s.device_gap_ms == 140.0);
 	assert_true(s.switchover_ms == 128.0);
 	assert_true(s.guesses);
-	assert_true(s.devices[0].bytes == 1000 && s.devices[1].bytes == 3000);
+	assert_true(
+		s.devices[0].costs.state_bytes == 1000 && s.devices[1].costs.state_bytes == 3000);
 	assert_true(s.ram_bytes == 4096);
-	assert_true(s.devices[0].quiesce_ms == 25 && s.devices[1].config_ms == 0);
+	assert_true(s.devices[0].costs.running_to_p2p_ns == 25 * MS &&
+		    s.devices[1].costs.config_load_ns == 70 * MS);
 	bench_sample_free(&s);
 	bench_gathered_free(&g);
 }
@@ -161,14 +164,14 @@ static void a_spread_is_minimum_median_and_maximum(void **state)
 	assert_true(s.min == 0 && s.median == 0 && s.max == 0);
 }
 
-static const struct bound_device even = {.quiesce_ms = 25,
-	.stop_ms = 40,
-	.finalise_ms = 20,
-	.to_running_p2p_ms = 25,
-	.to_running_ms = 15,
-	.pf = -1};
+static const struct swo_plan_device even = {.costs = {.running_to_p2p_ns = 25 * MS,
+						    .p2p_to_stop_ns = 40 * MS,
+						    .resuming_to_stop_ns = 20 * MS,
+						    .stop_to_p2p_ns = 25 * MS,
+						    .p2p_to_running_ns = 15 * MS,
+						    .pf = -1}};
 
-static void fill(struct bench_sample *s, struct bound_device *devices, double blackout)
+static void fill(struct bench_sample *s, struct swo_plan_device *devices, double blackout)
 {
 	*s = (struct bench_sample){.whole = true,
 		.accel = "native",
@@ -190,7 +193,7 @@ static void a_row_has_exactly_the_fields_that_were_promised(void **state)
 		"total_ms", "doorbell_period_ms", "doorbell_turns", "vmm", "backend", "handover",
 		"critical_path", "critical_path_sum_ms", "critical_path_error", "predicted_ms",
 		"predicted_ratio", "estimated_ms", "estimated_ratio"};
-	struct bound_device devices[2] = {even, even};
+	struct swo_plan_device devices[2] = {even, even};
 	struct bench_sample samples[3];
 	struct bench_row row = {.vfs = 2,
 		.transitions = "parallel",
@@ -305,7 +308,7 @@ static void a_run_without_a_timeline_has_no_critical_path_and_says_so(void **sta
 static void the_table_shows_medians_side_by_side_and_the_improvement(void **state)
 {
 	(void)state;
-	struct bound_device devices[4] = {even, even, even, even};
+	struct swo_plan_device devices[4] = {even, even, even, even};
 	const double blackouts[] = {250, 130, 500, 131};
 	struct bench_sample samples[4][3];
 	struct bench_row rows[4];
@@ -364,7 +367,7 @@ static void an_ablation_switches_one_thing_at_a_time_off(void **state)
 static void the_worth_of_a_part_is_what_its_row_takes_longer_than_the_full(void **state)
 {
 	(void)state;
-	struct bound_device devices[4] = {even, even, even, even};
+	struct swo_plan_device devices[4] = {even, even, even, even};
 	struct bench_sample samples[3][3];
 	struct bench_row rows[3] = {{.vfs = 2, .variant = "full pipeline"},
 		{.vfs = 2, .variant = "--stream late"}, {.vfs = 4, .variant = "--stream late"}};

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the machinery costs: from the bench's rows to a file and back, and what is no such file. */
-#include "cmd/common/costs.h"
+/* The engine overhead: from the bench's rows to a file and back, and what is no such file. */
+#include "cmd/common/overhead.h"
 #include "testbed/bench/report.h"
 #include "tests/support/cm.h"
 
@@ -15,22 +15,22 @@ static char path[] = "/tmp/switchover-costs-XXXXXX";
 static struct bench_config config;
 static struct bench_variant variants[BENCH_VARIANTS_MAX];
 static struct bench_sample samples[3][3];
-static struct bound_device devices[3][8];
+static struct swo_plan_device devices[3][8];
 static struct bench_row rows[3];
 
 /* A run whose start passes, 1 ms apart from each other, took so long. */
 static char *timeline(double start_ms)
 {
-	char *text = malloc(512);
+	char *text = malloc(1024);
 
 	assert_non_null(text);
-	snprintf(text, 512,
-		"{\"spans\":[{\"side\":\"source\",\"kind\":\"pass\",\"name\":\"stop: prepare "
-		"pass\",\"start_ns\":0,\"end_ns\":9000000},"
+	snprintf(text, 1024,
+		"{\"version\":1,\"clock\":\"CLOCK_MONOTONIC\",\"dropped\":0,\"spans\":[{\"side\":\"source\",\"kind\":\"pass\",\"name\":\"stop: prepare "
+		"pass\",\"start_ns\":0,\"end_ns\":9000000,\"device\":\"\",\"bytes\":0},"
 		"{\"side\":\"target\",\"kind\":\"pass\",\"name\":\"start: prepare pass\","
-		"\"start_ns\":0,\"end_ns\":%.0f},"
+		"\"start_ns\":0,\"end_ns\":%.0f,\"device\":\"\",\"bytes\":0},"
 		"{\"side\":\"target\",\"kind\":\"pass\",\"name\":\"start: change pass\","
-		"\"start_ns\":1000000,\"end_ns\":%.0f}]}",
+		"\"start_ns\":1000000,\"end_ns\":%.0f,\"device\":\"\",\"bytes\":0}]}",
 		start_ms * 5e5, start_ms * 5e5 + 1e6);
 	return text;
 }
@@ -38,7 +38,7 @@ static char *timeline(double start_ms)
 static void make_row(unsigned r, double blackout_ms, double start_ms, double bytes)
 {
 	for (unsigned i = 0; i < 8; i++)
-		devices[r][i].bytes = bytes;
+		devices[r][i].costs.state_bytes = (uint64_t)bytes;
 	for (int i = 0; i < 3; i++)
 		samples[r][i] = (struct bench_sample){.whole = true,
 			.accel = "native",
@@ -82,18 +82,18 @@ static void assert_near(uint64_t got, double wanted)
 		fail_msg("%llu is not %.0f", (unsigned long long)got, wanted);
 }
 
-static void rows_of_one_and_several_devices_with_and_without_state_give_the_costs(void **state)
+static void rows_of_one_and_several_devices_with_and_without_state_give_the_overhead(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
-	struct swo_costs costs;
+	struct swo_engine_overhead overhead;
 
-	if (bench_calibrate(rows, 3, &costs, &err))
+	if (bench_calibrate(rows, 3, &overhead, &err))
 		fail_msg("%s", err.text);
-	assert_near(costs.fixed_ns, 3e6);
-	assert_near(costs.arc_ns, 0.2e6);
-	assert_near(costs.stream_ns, 0.4e6);
-	assert_near(costs.state_rate, 8e9);
+	assert_near(overhead.fixed_ns, 3e6);
+	assert_near(overhead.arc_ns, 0.2e6);
+	assert_near(overhead.stream_ns, 0.4e6);
+	assert_near(overhead.state_rate, 8e9);
 }
 
 static void the_rows_are_of_devices_that_cost_nothing(void **state)
@@ -111,35 +111,35 @@ static void passes_that_are_longer_than_all_a_device_costs_are_cut_to_that(void 
 {
 	(void)state;
 	struct swo_error err = {0};
-	struct swo_costs costs;
+	struct swo_engine_overhead overhead;
 
 	over(state);
 	make_row(0, 4, 1, 4096);
 	make_row(1, 4 + 7 * 0.4, 30, 4096);
 	make_row(2, 20, 30, 4096 + 4e6);
-	assert_int_equal(bench_calibrate(rows, 3, &costs, &err), 0);
-	assert_near(costs.arc_ns, 0.1e6);
-	assert_true(costs.stream_ns < 1000);
+	assert_int_equal(bench_calibrate(rows, 3, &overhead, &err), 0);
+	assert_near(overhead.arc_ns, 0.1e6);
+	assert_true(overhead.stream_ns < 1000);
 }
 
 static void runs_that_contradict_each_other_are_an_error_and_write_nothing(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
-	struct swo_costs costs;
+	struct swo_engine_overhead overhead;
 	FILE *null = fopen("/dev/null", "we");
 
 	over(state);
 	make_row(0, 12, 1, 4096);
 	make_row(1, 11, 2, 4096);
 	make_row(2, 20, 2, 4096 + 4e6);
-	assert_int_equal(bench_calibrate(rows, 3, &costs, &err), -1);
+	assert_int_equal(bench_calibrate(rows, 3, &overhead, &err), -1);
 	assert_non_null(strstr(err.text, "too much else goes on"));
 	unlink(path);
 	assert_int_equal(bench_show_calibration(null, &config, rows, 3, &err), -1);
 	assert_int_equal(access(path, F_OK), -1);
 	rows[1].count = 0;
-	assert_int_equal(bench_calibrate(rows, 3, &costs, &err), -1);
+	assert_int_equal(bench_calibrate(rows, 3, &overhead, &err), -1);
 	assert_non_null(strstr(err.text, "no runs"));
 	fclose(null);
 }
@@ -150,43 +150,45 @@ static void what_is_written_is_read_again(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
-	struct swo_costs costs;
+	struct swo_engine_overhead overhead;
 	FILE *null = fopen("/dev/null", "we");
 
-	if (bench_show_calibration(null, &config, rows, 3, &err) || costs_read(path, &costs, &err))
+	if (bench_show_calibration(null, &config, rows, 3, &err) ||
+		overhead_read(path, &overhead, &err))
 		fail_msg("%s", err.text);
-	assert_near(costs.fixed_ns, 3e6);
-	assert_near(costs.arc_ns, 0.2e6);
-	assert_near(costs.stream_ns, 0.4e6);
-	assert_near(costs.state_rate, 8e9);
+	assert_near(overhead.fixed_ns, 3e6);
+	assert_near(overhead.arc_ns, 0.2e6);
+	assert_near(overhead.stream_ns, 0.4e6);
+	assert_near(overhead.state_rate, 8e9);
 	fclose(null);
 }
 
 static void assert_refused(const char *text, const char *word)
 {
 	struct swo_error err = {0};
-	struct swo_costs costs;
+	struct swo_engine_overhead overhead;
 	FILE *file = fopen(path, "we");
 
 	assert_non_null(file);
 	fputs(text, file);
 	assert_int_equal(fclose(file), 0);
-	assert_int_equal(costs_read(path, &costs, &err), -1);
+	assert_int_equal(overhead_read(path, &overhead, &err), -1);
 	if (!strstr(err.text, word) || !strstr(err.text, path))
 		fail_msg("'%s' does not speak of '%s'", err.text, word);
 }
 
-static void what_is_no_file_of_costs_is_refused_with_its_name(void **state)
+static void what_is_no_file_of_overhead_is_refused_with_its_name(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
-	struct swo_costs costs;
+	struct swo_engine_overhead overhead;
 
 	assert_refused("", "line");
 	assert_refused("{", "line");
 	assert_refused("[]", "switchover-bench calibrate");
 	assert_refused("{\"devices\": []}", "switchover-bench calibrate");
-	assert_refused("{\"format\": \"switchover-costs\", \"version\": 2}", "switchover-bench calibrate");
+	assert_refused(
+		"{\"format\": \"switchover-costs\", \"version\": 2}", "switchover-bench calibrate");
 	assert_refused("{\"format\": \"switchover-costs\", \"version\": 1}", "fixed_ms");
 	assert_refused(
 		"{\"format\": \"switchover-costs\", \"version\": 1, \"fixed_ms\": -1}", "fixed_ms");
@@ -199,7 +201,7 @@ static void what_is_no_file_of_costs_is_refused_with_its_name(void **state)
 	assert_refused("{\"format\": \"switchover-costs\", \"version\": 1, \"fixed_ms\": 1, "
 		       "\"arc_ms\": 1, \"stream_ms\": 1, \"state_rate\": 0.01}",
 		"state_rate");
-	assert_int_equal(costs_read("/does/not/exist", &costs, &err), -1);
+	assert_int_equal(overhead_read("/does/not/exist", &overhead, &err), -1);
 	assert_non_null(strstr(err.text, "/does/not/exist"));
 }
 
@@ -207,7 +209,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(
-			rows_of_one_and_several_devices_with_and_without_state_give_the_costs,
+			rows_of_one_and_several_devices_with_and_without_state_give_the_overhead,
 			fresh, over),
 		cmocka_unit_test_setup_teardown(
 			the_rows_are_of_devices_that_cost_nothing, fresh, over),
@@ -218,7 +220,7 @@ int main(void)
 			runs_that_contradict_each_other_are_an_error_and_write_nothing, fresh,
 			over),
 		cmocka_unit_test_setup_teardown(what_is_written_is_read_again, fresh, over),
-		cmocka_unit_test(what_is_no_file_of_costs_is_refused_with_its_name),
+		cmocka_unit_test(what_is_no_file_of_overhead_is_refused_with_its_name),
 	};
 	int fd = mkstemp(path);
 

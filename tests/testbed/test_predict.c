@@ -7,8 +7,10 @@
 #include <math.h>
 #include <string.h>
 
+#define MS UINT64_C(1000000)
+
 /* Two devices as in the profile "even"; the runs took 127, 128 and 129 ms. */
-static struct bound_device devices[2];
+static struct swo_plan_device devices[2];
 static struct bench_sample samples[3];
 static struct bench_config config;
 static struct bench_row row;
@@ -17,12 +19,12 @@ static int fresh(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 2; i++)
-		devices[i] = (struct bound_device){.quiesce_ms = 25,
-			.stop_ms = 40,
-			.finalise_ms = 20,
-			.to_running_p2p_ms = 25,
-			.to_running_ms = 15,
-			.pf = -1};
+		devices[i] = (struct swo_plan_device){.costs = {.running_to_p2p_ns = 25 * MS,
+							      .p2p_to_stop_ns = 40 * MS,
+							      .resuming_to_stop_ns = 20 * MS,
+							      .stop_to_p2p_ns = 25 * MS,
+							      .p2p_to_running_ns = 15 * MS,
+							      .pf = -1}};
 	for (int i = 0; i < 3; i++)
 		samples[i] = (struct bench_sample){.whole = true,
 			.blackout_ms = 127 + i,
@@ -67,14 +69,14 @@ static void config_after_the_stop_and_shared_pfs_are_predicted_too(void **state)
 	(void)state;
 	/* From the stop on 200 ms of config, then 20 + 25 + 15. */
 	config.config = "late";
-	devices[0].config_ms = devices[1].config_ms = 200;
+	devices[0].costs.config_load_ns = devices[1].costs.config_load_ns = 200 * MS;
 	assert_predicts(260);
 	config.config = NULL;
 	assert_predicts(125);
 	/* Arcs of one PF in turn are as long as serial ones, but for what overlaps on the target.
 	 */
 	config.pf_arcs = true;
-	devices[0].pf = devices[1].pf = 0;
+	devices[0].costs.pf = devices[1].costs.pf = 0;
 	assert_predicts(230);
 }
 
@@ -82,30 +84,30 @@ static void bytes_and_the_wire_of_the_run_count(void **state)
 {
 	(void)state;
 	/* 10 MB of each over 1000 MB/s: the second one's last byte leaves 20 ms after the stop. */
-	devices[0].bytes = devices[1].bytes = 10e6;
+	devices[0].costs.state_bytes = devices[1].costs.state_bytes = 10000000;
 	row.wire_rate = 1e9;
 	struct swo_error err = {0};
 	double with, without;
 
 	assert_int_equal(bench_predict(&row, &with, &err), 0);
-	devices[0].bytes = devices[1].bytes = 0;
+	devices[0].costs.state_bytes = devices[1].costs.state_bytes = 0;
 	assert_int_equal(bench_predict(&row, &without, &err), 0);
 	assert_true(with - without > 19 && with - without < 22);
 	/* So does memory, where the arcs do not hide it. */
 	for (int i = 0; i < 3; i++)
-		samples[i].ram_bytes = 300e6;
+		samples[i].ram_bytes = 300000000;
 	assert_int_equal(bench_predict(&row, &with, &err), 0);
 	assert_true(with > 300);
 }
 
-static void what_the_machinery_costs_is_in_the_prediction_and_beside_it(void **state)
+static void the_engine_overhead_is_in_the_prediction_and_beside_it(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
 	double with, without;
 
 	assert_int_equal(bench_predict(&row, &without, &err), 0);
-	config.costs = (struct swo_costs){.fixed_ns = 2000000, .arc_ns = 500000};
+	config.overhead = (struct swo_engine_overhead){.fixed_ns = 2000000, .arc_ns = 500000};
 	config.costs_file = "costs.json";
 	assert_int_equal(bench_predict(&row, &with, &err), 0);
 	/* Both devices' arcs in three passes; those of the second hide the launch of the stop. */
@@ -162,7 +164,7 @@ int main(void)
 			config_after_the_stop_and_shared_pfs_are_predicted_too, fresh),
 		cmocka_unit_test_setup(bytes_and_the_wire_of_the_run_count, fresh),
 		cmocka_unit_test_setup(
-			what_the_machinery_costs_is_in_the_prediction_and_beside_it, fresh),
+			the_engine_overhead_is_in_the_prediction_and_beside_it, fresh),
 		cmocka_unit_test_setup(
 			what_the_model_does_not_know_is_not_predicted_and_named, fresh),
 		cmocka_unit_test_setup(

@@ -43,7 +43,7 @@ static struct swo_device *new_device(const char *name, const struct swo_device_o
 	if (!params)
 		params = &defaults;
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
-	dev->expected.pf = -1;
+	swo_device_costs_init(&dev->expected);
 	dev->ops = ops;
 	dev->self = self;
 	dev->arc_deadline_ms = or_default(params->arc_deadline_ms);
@@ -216,36 +216,49 @@ void swo_device_set_settle(struct swo_device *dev, enum swo_settle settle)
 	pthread_mutex_unlock(&dev->mutex);
 }
 
-static uint64_t expected_ns(const struct swo_device_expected *expected, enum swo_device_state from,
-	enum swo_device_state to)
+void swo_device_costs_init(struct swo_device_costs *costs)
 {
+	*costs = (struct swo_device_costs){SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN,
+		SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, -1};
+}
+
+/* Of two of which one may not be known; what is known of them. */
+static uint64_t sum_known(uint64_t a, uint64_t b)
+{
+	if (a == SWO_UNKNOWN || b == SWO_UNKNOWN)
+		return a == SWO_UNKNOWN ? b : a;
+	return a + b;
+}
+
+static uint64_t expected_ns(
+	const struct swo_device_costs *c, enum swo_device_state from, enum swo_device_state to)
+{
+	const uint64_t stop = sum_known(c->running_to_p2p_ns, c->p2p_to_stop_ns),
+		       start = sum_known(c->stop_to_p2p_ns, c->p2p_to_running_ns);
 	const struct {
 		enum swo_device_state from, to;
 		uint64_t ns;
-	} arcs[] = {{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, expected->to_p2p_ns},
-		{SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, expected->to_p2p_ns},
-		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, expected->to_stop_copy_ns},
-		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_STOP_COPY,
-			expected->to_p2p_ns + expected->to_stop_copy_ns},
-		{SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, expected->to_stop_copy_ns},
-		{SWO_DEVICE_RUNNING, SWO_DEVICE_STOP,
-			expected->to_p2p_ns + expected->to_stop_copy_ns},
-		{SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, expected->resuming_to_stop_ns},
-		{SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, expected->to_running_p2p_ns},
-		{SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, expected->to_running_ns},
-		{SWO_DEVICE_STOP, SWO_DEVICE_RUNNING,
-			expected->to_running_p2p_ns + expected->to_running_ns}};
+	} arcs[] = {{SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, c->running_to_p2p_ns},
+		{SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, c->running_to_p2p_ns},
+		{SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, c->p2p_to_stop_ns},
+		{SWO_DEVICE_PRE_COPY, SWO_DEVICE_STOP_COPY, stop},
+		{SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, c->p2p_to_stop_ns},
+		{SWO_DEVICE_RUNNING, SWO_DEVICE_STOP, stop},
+		{SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, c->resuming_to_stop_ns},
+		{SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, c->stop_to_p2p_ns},
+		{SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, c->p2p_to_running_ns},
+		{SWO_DEVICE_STOP, SWO_DEVICE_RUNNING, start}};
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(arcs); i++)
 		if (arcs[i].from == from && arcs[i].to == to)
 			return arcs[i].ns;
-	return 0;
+	return SWO_UNKNOWN;
 }
 
 struct swo_arc_cost swo_device_arc_cost(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to)
 {
-	struct swo_arc_cost cost = {0};
+	struct swo_arc_cost cost = {.mean_ns = SWO_UNKNOWN};
 
 	if ((unsigned)from >= SWO_DEVICE_STATES || (unsigned)to >= SWO_DEVICE_STATES)
 		return cost;
@@ -257,33 +270,46 @@ struct swo_arc_cost swo_device_arc_cost(
 	return cost;
 }
 
-uint64_t swo_device_path_ns(
+/* The known arcs on the way from one state to another. */
+static uint64_t path_ns(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to)
 {
-	uint64_t ns = 0;
+	uint64_t ns = from == to ? 0 : SWO_UNKNOWN;
 	enum swo_device_state next;
 
-	/* No way is longer than there are states. */
+	/* No path is longer than there are states. */
 	for (int hops = 0; from != to && hops < SWO_DEVICE_STATES; hops++, from = next) {
 		if (swo_device_next_state(from, to, dev->mig_flags, &next))
-			return 0;
-		ns += swo_device_arc_cost(dev, from, next).mean_ns;
+			return SWO_UNKNOWN;
+		ns = sum_known(ns, swo_device_arc_cost(dev, from, next).mean_ns);
 	}
 	return ns;
 }
 
-void swo_device_expect(struct swo_device *dev, const struct swo_device_expected *expected)
+struct swo_device_costs swo_device_known_costs(struct swo_device *dev)
+{
+	const bool session = dev->mig_flags & SWO_MIG_PRE_COPY, p2p = dev->mig_flags & SWO_MIG_P2P;
+	const enum swo_device_state runs = session ? SWO_DEVICE_PRE_COPY : SWO_DEVICE_RUNNING;
+	const enum swo_device_state quiet = !p2p      ? runs
+					    : session ? SWO_DEVICE_PRE_COPY_P2P
+						      : SWO_DEVICE_RUNNING_P2P;
+	const enum swo_device_state ready = p2p ? SWO_DEVICE_RUNNING_P2P : SWO_DEVICE_STOP;
+
+	pthread_mutex_lock(&dev->mutex);
+	struct swo_device_costs costs = dev->expected;
+	pthread_mutex_unlock(&dev->mutex);
+
+	costs.running_to_p2p_ns = path_ns(dev, runs, quiet);
+	costs.p2p_to_stop_ns = path_ns(dev, quiet, SWO_DEVICE_STOP_COPY);
+	costs.resuming_to_stop_ns = path_ns(dev, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP);
+	costs.stop_to_p2p_ns = path_ns(dev, SWO_DEVICE_STOP, ready);
+	costs.p2p_to_running_ns = path_ns(dev, ready, SWO_DEVICE_RUNNING);
+	return costs;
+}
+
+void swo_device_expect(struct swo_device *dev, const struct swo_device_costs *expected)
 {
 	pthread_mutex_lock(&dev->mutex);
 	dev->expected = *expected;
 	pthread_mutex_unlock(&dev->mutex);
-}
-
-struct swo_device_expected swo_device_expected(struct swo_device *dev)
-{
-	pthread_mutex_lock(&dev->mutex);
-	struct swo_device_expected expected = dev->expected;
-
-	pthread_mutex_unlock(&dev->mutex);
-	return expected;
 }

@@ -77,7 +77,7 @@ struct swo_device {
 	uint64_t *dma_log_bits; /* whoever collects */
 	size_t dma_log_words;
 	struct swo_arc_cost cost[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
-	struct swo_device_expected expected;
+	struct swo_device_costs expected;
 
 	struct task task;
 	bool active; /* `task` was begun and is not yet waited for */

@@ -11,7 +11,7 @@
 
 /* One device's share: what its arcs have taken in this stop, and what is still to come. */
 struct share {
-	struct estimate_device rest;
+	struct swo_device_costs rest;
 	uint64_t spent_ns;
 	bool pending; /* something of it must happen before READY */
 };
@@ -36,15 +36,15 @@ static struct share share_of(struct source *s, unsigned i, bool stopping)
 		(stopping && (state == SWO_DEVICE_PRE_COPY_P2P || state == SWO_DEVICE_RUNNING_P2P));
 
 	if (quiet)
-		spend(sd->dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P, &share.rest.quiesce_ns,
-			&share.spent_ns);
+		spend(sd->dev, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P,
+			&share.rest.running_to_p2p_ns, &share.spent_ns);
 	if (stopped)
-		spend(sd->dev, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, &share.rest.stop_ns,
-			&share.spent_ns);
+		spend(sd->dev, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY,
+			&share.rest.p2p_to_stop_ns, &share.spent_ns);
 	if (sd->streamed)
-		share.rest.bytes = 0;
+		share.rest.state_bytes = 0;
 	if (sd->agreed)
-		share.rest.finalise_ns = 0;
+		share.rest.resuming_to_stop_ns = 0;
 	share.pending =
 		!stopped || !sd->streamed || (!sd->agreed && s->m.params.finalise != SWO_WHEN_LATE);
 	return share;
@@ -52,11 +52,7 @@ static struct share share_of(struct source *s, unsigned i, bool stopping)
 
 static uint64_t weight(const struct share *share, uint64_t bandwidth)
 {
-	const struct estimate_device *r = &share->rest;
-
-	return share->spent_ns + r->quiesce_ns + r->stop_ns + r->finalise_ns + r->to_p2p_ns +
-	       r->to_running_ns +
-	       (bandwidth ? (uint64_t)((double)r->bytes * 1e9 / (double)bandwidth) : 0);
+	return share->spent_ns + analysis_device_ns(&share->rest, bandwidth);
 }
 
 /* The heaviest of those that are waited for; of all when none is. -1: there are no devices. */
@@ -75,40 +71,46 @@ static int find_reason(const struct share *shares, unsigned count, uint64_t band
 	return reason;
 }
 
-/* What is still to come; *reason: which device's doing it is, *weight_ns: how much of the whole. */
+/*
+ * What is still to come; *reason: which device's doing it is, *weight_ns: how much of the whole.
+ * 0 without the memory for it.
+ */
 static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *weight_ns)
 {
-	unsigned count = s->m.vm.device_count;
+	const unsigned count = s->m.vm.device_count;
+	const uint64_t bandwidth = s->wire_bandwidth;
 	struct share *shares = calloc(count + 1, sizeof(*shares));
-	struct estimate_device *devices = calloc(count + 1, sizeof(*devices));
-	struct estimate_input in = {.devices = devices,
-		.count = shares && devices ? count : 0,
-		.bandwidth = s->wire_bandwidth,
-		.rtt_ns = s->rtt_ns,
-		.serial = s->m.vm.transitions == SWO_TRANSITIONS_SERIAL};
+	struct swo_plan_device *devices = calloc(count + 1, sizeof(*devices));
+	struct estimate rest = {0};
 
-	pthread_mutex_lock(&s->m.mutex);
-	for (unsigned i = 0; i < in.count; i++) {
-		shares[i] = share_of(s, i, stopping);
-		devices[i] = shares[i].rest;
-		/* Of a link that is not known nothing is predicted. */
-		if (!in.bandwidth)
-			devices[i].bytes = 0;
+	*reason = -1;
+	*weight_ns = 0;
+	if (shares && devices) {
+		pthread_mutex_lock(&s->m.mutex);
+		struct swo_plan_setup setup = source_plan(s, devices, bandwidth);
+
+		for (unsigned i = 0; i < count; i++) {
+			shares[i] = share_of(s, i, stopping);
+			/* Of a link that is not known nothing is predicted. */
+			if (!bandwidth)
+				shares[i].rest.state_bytes = 0;
+			devices[i].costs = shares[i].rest;
+		}
+		bool ram_done = s->ram_done;
+		pthread_mutex_unlock(&s->m.mutex);
+
+		/* How much of it is over already nobody knows. */
+		if (stopping)
+			setup.overhead = (struct swo_engine_overhead){0};
+		if (bandwidth && !ram_done)
+			setup.ram_bytes = swo_ram_dirty_pages(s->m.vm.ram) << SWO_PAGE_SHIFT;
+		analysis_estimate_downtime(&setup, &rest, NULL);
+		*reason = find_reason(shares, count, bandwidth);
+		*weight_ns = *reason < 0 ? 0 : weight(&shares[*reason], bandwidth);
 	}
-	bool ram_done = s->ram_done;
-	pthread_mutex_unlock(&s->m.mutex);
-	/* How much of it is over already nobody knows. */
-	if (!stopping)
-		in.costs = s->m.params.costs;
-	if (in.bandwidth && !ram_done)
-		in.ram_bytes = swo_ram_dirty_pages(s->m.vm.ram) << SWO_PAGE_SHIFT;
-	uint64_t rest = analysis_estimate_downtime(&in).downtime_ns;
-
-	*reason = find_reason(shares, in.count, in.bandwidth);
-	*weight_ns = *reason < 0 ? 0 : weight(&shares[*reason], in.bandwidth);
 	free(devices);
 	free(shares);
-	return rest;
+	return rest.downtime_ns;
 }
 
 static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int reason,

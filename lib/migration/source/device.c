@@ -94,8 +94,9 @@ static uint64_t window_of_each(const struct source *s)
 	unsigned large = 0;
 
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		large += !s->devices[i].stop_bytes || s->devices[i].stop_bytes > SWO_SHARED_WINDOW;
-	return swo_migration_window(s->m.params.device_window, large);
+		large += !s->devices[i].stop_bytes ||
+			 s->devices[i].stop_bytes > ANALYSIS_SHARED_WINDOW;
+	return analysis_window(s->m.params.device_window, large);
 }
 
 int source_devices_measure(struct source *s, struct swo_error *err)

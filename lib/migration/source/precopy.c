@@ -6,6 +6,7 @@
 #include "channel/meter.h"
 #include "migration/source/source.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
 
@@ -29,33 +30,29 @@ static uint64_t bandwidth(const struct source *s)
 
 /* The estimate */
 
-static struct estimate estimate(struct source *s)
+static int estimate(struct source *s, struct estimate *out, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
-	unsigned count = m->vm.device_count;
-	struct estimate_device *devices = calloc(count + 1, sizeof(*devices));
-	struct estimate_input in = {.devices = devices,
-		.count = devices ? count : 0,
-		.ram_bytes = swo_ram_dirty_pages(m->vm.ram) << SWO_PAGE_SHIFT,
-		.bandwidth = bandwidth(s),
-		.rtt_ns = s->rtt_ns,
-		.serial = m->vm.transitions == SWO_TRANSITIONS_SERIAL,
-		.costs = m->params.costs};
+	struct swo_plan_device *devices = calloc(m->vm.device_count + 1, sizeof(*devices));
 
+	if (!devices)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "the estimate of the downtime");
 	pthread_mutex_lock(&m->mutex);
-	for (unsigned i = 0; i < in.count; i++)
-		devices[i] = source_device_costs(s, i);
+	struct swo_plan_setup setup = source_plan(s, devices, bandwidth(s));
 	pthread_mutex_unlock(&m->mutex);
 
-	struct estimate result = analysis_estimate_downtime(&in);
+	setup.ram_bytes = swo_ram_dirty_pages(m->vm.ram) << SWO_PAGE_SHIFT;
+	int rc = analysis_estimate_downtime(&setup, out, err);
 
 	free(devices);
+	if (rc)
+		return -1;
 	pthread_mutex_lock(&m->mutex);
-	m->info.predicted_downtime_ns = result.downtime_ns;
-	m->info.bandwidth = in.bandwidth;
-	m->info.ram_dirty_pages = in.ram_bytes >> SWO_PAGE_SHIFT;
+	m->info.predicted_downtime_ns = out->downtime_ns;
+	m->info.bandwidth = setup.wire_rate;
+	m->info.ram_dirty_pages = setup.ram_bytes >> SWO_PAGE_SHIFT;
 	pthread_mutex_unlock(&m->mutex);
-	return result;
+	return 0;
 }
 
 /* Pre-copy */
@@ -158,6 +155,7 @@ int source_precopy(struct source *s, struct swo_error *err)
 {
 	const uint64_t limit_ns = s->m.params.downtime_limit_ms * 1000000;
 	uint64_t bytes, left = UINT64_MAX;
+	struct estimate e;
 	unsigned settling = 0;
 
 	for (;;) {
@@ -171,10 +169,8 @@ int source_precopy(struct source *s, struct swo_error *err)
 		if (migration_wait_until(&s->m, initial_loaded, s, false,
 			    swo_deadline_ms(s->m.params.setup_deadline_ms),
 			    "the loading of the devices' initial data", err) ||
-			source_dirty_collect(s, err))
+			source_dirty_collect(s, err) || estimate(s, &e, err))
 			return -1;
-
-		struct estimate e = estimate(s);
 
 		if (e.downtime_ns <= limit_ns) {
 			if (!another_pays(s, &e, settling++, left))

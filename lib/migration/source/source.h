@@ -61,7 +61,7 @@ struct source_device {
 struct source {
 	struct swo_migration m; /* first */
 	struct source_device *devices;
-	struct migration_hello_cost *costs;
+	struct swo_device_costs *costs; /* of the target's arcs, as it reports them */
 	struct ram_send *ram;		/* NULL: RAM is handed over by descriptor */
 	struct base_cancel attempt;	/* to connect: a cancel ends it */
 	struct state_send *state_send;	/* NULL: no device is spread over the channels */
@@ -105,7 +105,13 @@ static inline bool source_vm_runs(const struct source *s)
 
 /* cost.c */
 /* What is known of a device, with the mutex held: seen here, told by the target, or expected. */
-struct estimate_device source_device_costs(struct source *s, unsigned index);
+struct swo_device_costs source_device_costs(struct source *s, unsigned index);
+/*
+ * The switchover as it is known now, for the solver: all but the memory. With the mutex held;
+ * devices has room for one a device; wire_rate 0: not known.
+ */
+struct swo_plan_setup source_plan(
+	struct source *s, struct swo_plan_device *devices, uint64_t wire_rate);
 
 /* device.c */
 int source_device_init(struct source *s, unsigned index, struct swo_error *err);

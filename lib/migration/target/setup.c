@@ -170,21 +170,12 @@ static int answer_hello(struct target *t, struct swo_error *err)
 {
 	struct swo_migration *m = &t->m;
 	struct swo_buf text = SWO_BUF_INIT(WIRE_HELLO_MAX);
-	struct migration_hello_cost *costs = calloc(m->vm.device_count + 1, sizeof(*costs));
+	struct swo_device_costs *costs = calloc(m->vm.device_count + 1, sizeof(*costs));
 
 	if (!costs)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
-	for (unsigned i = 0; i < m->vm.device_count; i++) {
-		struct swo_device *dev = m->vm.devices[i];
-
-		costs[i].finalise_ns =
-			swo_device_arc_cost(dev, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP).mean_ns;
-		costs[i].to_p2p_ns =
-			swo_device_arc_cost(dev, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P).mean_ns;
-		costs[i].to_running_ns =
-			swo_device_arc_cost(dev, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING)
-				.mean_ns;
-	}
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		costs[i] = swo_device_known_costs(m->vm.devices[i]);
 	struct migration_hello_ok ok = {.ticket = t->ticket.nonce, .handover = t->hello.handover};
 	int rc = migration_hello_ok_format(costs, m->vm.device_count, &ok, &text, err);
 

@@ -573,39 +573,65 @@ static void costs_are_learned_per_arc_and_only_from_arcs_that_passed(void **stat
 static void an_expected_state_holds_until_the_device_has_taken_the_arc(void **state)
 {
 	(void)state;
-	const struct swo_device_expected expected = {.to_p2p_ns = UINT64_C(1000000000000),
-		.to_stop_copy_ns = 40,
-		.resuming_to_stop_ns = 20,
-		.to_running_p2p_ns = 25,
-		.to_running_ns = 15,
-		.rate = 400,
-		.pf = 3};
+	const uint64_t long_ns = UINT64_C(1000000000000);
 	const enum swo_device_state run = SWO_DEVICE_RUNNING, p2p = SWO_DEVICE_RUNNING_P2P,
-				    stop = SWO_DEVICE_STOP, copy = SWO_DEVICE_STOP_COPY;
+				    stop = SWO_DEVICE_STOP;
+	struct swo_device_costs expected, known;
 	struct scene s;
 
+	swo_device_costs_init(&expected);
+	expected.running_to_p2p_ns = long_ns;
+	expected.p2p_to_stop_ns = 40;
+	expected.resuming_to_stop_ns = 20;
+	expected.stop_to_p2p_ns = 25;
+	expected.p2p_to_running_ns = 15;
+	expected.save_rate = 400;
+	expected.pf = 3;
 	scene_open(&s);
 	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+	struct fake_device *no_precopy =
+		scene_add(&s, SWO_MIG_STOP_COPY | SWO_MIG_P2P, SWO_DEVICE_RUNNING);
 	struct fake_device *plain = scene_add(&s, SWO_MIG_STOP_COPY, SWO_DEVICE_RUNNING);
 
-	assert_int_equal(swo_device_expected(vf->dev).pf, -1);
-	assert_int_equal(swo_device_path_ns(vf->dev, run, copy), 0);
+	known = swo_device_known_costs(vf->dev);
+	assert_int_equal(known.pf, -1);
+	assert_int_equal(known.running_to_p2p_ns, SWO_UNKNOWN);
+	assert_int_equal(known.p2p_to_stop_ns, SWO_UNKNOWN);
+	assert_int_equal(known.save_rate, SWO_UNKNOWN);
+	assert_int_equal(swo_device_arc_cost(vf->dev, run, p2p).mean_ns, SWO_UNKNOWN);
+	/* What there is not costs nothing. */
+	assert_int_equal(swo_device_known_costs(plain->dev).running_to_p2p_ns, 0);
+	assert_int_equal(swo_device_known_costs(plain->dev).stop_to_p2p_ns, 0);
+
 	swo_device_expect(vf->dev, &expected);
+	swo_device_expect(no_precopy->dev, &expected);
 	swo_device_expect(plain->dev, &expected);
-	assert_int_equal(swo_device_expected(vf->dev).rate, 400);
 	assert_int_equal(swo_device_arc_cost(vf->dev, run, p2p).count, 0);
-	assert_int_equal(
-		swo_device_path_ns(vf->dev, SWO_DEVICE_PRE_COPY, copy), expected.to_p2p_ns + 40);
-	assert_int_equal(swo_device_path_ns(vf->dev, run, copy), expected.to_p2p_ns + 40);
-	assert_int_equal(swo_device_path_ns(vf->dev, stop, run), 40);
-	assert_int_equal(swo_device_path_ns(vf->dev, SWO_DEVICE_RESUMING, stop), 20);
-	/* One that knows no P2P takes both halves in one arc; and there is no way to ERROR. */
-	assert_int_equal(swo_device_path_ns(plain->dev, run, copy), expected.to_p2p_ns + 40);
-	assert_int_equal(swo_device_path_ns(plain->dev, stop, run), 40);
-	assert_int_equal(swo_device_path_ns(vf->dev, run, SWO_DEVICE_ERROR), 0);
-	/* What was seen counts more than any word. */
-	assert_int_equal(swo_device_set_state(vf->dev, p2p, NULL), 0);
-	assert_true(swo_device_path_ns(vf->dev, run, p2p) < expected.to_p2p_ns);
+	assert_int_equal(swo_device_arc_cost(vf->dev, run, p2p).mean_ns, long_ns);
+	known = swo_device_known_costs(vf->dev);
+	assert_memory_equal(&known, &expected, offsetof(struct swo_device_costs, pf));
+	assert_int_equal(known.pf, 3);
+	known = swo_device_known_costs(no_precopy->dev);
+	assert_memory_equal(&known, &expected, offsetof(struct swo_device_costs, pf));
+	assert_int_equal(known.pf, 3);
+	/* One that has no P2P takes both halves in one arc. */
+	known = swo_device_known_costs(plain->dev);
+	assert_int_equal(known.p2p_to_stop_ns, long_ns + 40);
+	assert_int_equal(known.resuming_to_stop_ns, 20);
+	assert_int_equal(known.p2p_to_running_ns, 40);
+	assert_int_equal(swo_device_arc_cost(vf->dev, run, SWO_DEVICE_ERROR).mean_ns, SWO_UNKNOWN);
+
+	/* What was seen counts more than what was expected, and only for its own arc. */
+	assert_int_equal(swo_device_set_state(no_precopy->dev, p2p, NULL), 0);
+	known = swo_device_known_costs(no_precopy->dev);
+	assert_true(known.running_to_p2p_ns < long_ns);
+	assert_int_equal(known.p2p_to_stop_ns, 40);
+	/* STOP->STOP_COPY, of which nothing is expected, comes on top when it is known. */
+	assert_int_equal(swo_device_set_state(no_precopy->dev, SWO_DEVICE_STOP_COPY, NULL), 0);
+	known = swo_device_known_costs(no_precopy->dev);
+	assert_int_equal(known.p2p_to_stop_ns,
+		swo_device_arc_cost(no_precopy->dev, p2p, stop).mean_ns +
+			swo_device_arc_cost(no_precopy->dev, stop, SWO_DEVICE_STOP_COPY).mean_ns);
 	scene_close(&s);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * costs.c - see costs.h. Times in ms and a rate in MB/s, as in the profiles of devices.
+ * overhead.c - see overhead.h. Times in ms and a rate in MB/s, as in the profiles of devices.
  */
-#include "cmd/common/costs.h"
+#include "cmd/common/overhead.h"
 
 #include <errno.h>
 #include <math.h>
@@ -19,26 +19,26 @@ static double ms(uint64_t ns)
 	return rint((double)ns / 1e3) / 1e3;
 }
 
-json_t *costs_json(const struct swo_costs *costs)
+json_t *overhead_json(const struct swo_engine_overhead *overhead)
 {
-	return json_pack("{s:f, s:f, s:f, s:f}", "fixed_ms", ms(costs->fixed_ns), "arc_ms",
-		ms(costs->arc_ns), "stream_ms", ms(costs->stream_ns), "state_rate",
-		rint((double)costs->state_rate / 1e5) / 10);
+	return json_pack("{s:f, s:f, s:f, s:f}", "fixed_ms", ms(overhead->fixed_ns), "arc_ms",
+		ms(overhead->arc_ns), "stream_ms", ms(overhead->stream_ns), "state_rate",
+		rint((double)overhead->state_rate / 1e5) / 10);
 }
 
-void costs_text(const struct swo_costs *costs, char *text, size_t size)
+void overhead_text(const struct swo_engine_overhead *overhead, char *text, size_t size)
 {
 	snprintf(text, size,
 		"%.2f ms once, %.3f an arc, %.3f a device's stream, %.0f MB/s of state%s",
-		ms(costs->fixed_ns), ms(costs->arc_ns), ms(costs->stream_ns),
-		(double)costs->state_rate / 1e6, costs->state_rate ? "" : " (no limit)");
+		ms(overhead->fixed_ns), ms(overhead->arc_ns), ms(overhead->stream_ns),
+		(double)overhead->state_rate / 1e6, overhead->state_rate ? "" : " (no limit)");
 }
 
-int costs_write(const char *path, const struct swo_costs *costs, const json_t *measured,
-	struct swo_error *err)
+int overhead_write(const char *path, const struct swo_engine_overhead *overhead,
+	const json_t *measured, struct swo_error *err)
 {
 	json_t *object = json_pack("{s:s, s:i}", "format", FORMAT, "version", 1);
-	json_t *figures = costs_json(costs);
+	json_t *figures = overhead_json(overhead);
 	int rc = !object || !figures || json_object_update(object, figures) ||
 		 (measured && json_object_set(object, "measured", (json_t *)(uintptr_t)measured));
 
@@ -64,8 +64,8 @@ static int figure(const json_t *root, const char *path, const char *key, double 
 	return 0;
 }
 
-static int read_object(
-	const json_t *root, const char *path, struct swo_costs *out, struct swo_error *err)
+static int read_object(const json_t *root, const char *path, struct swo_engine_overhead *out,
+	struct swo_error *err)
 {
 	const char *format = json_string_value(json_object_get(root, "format"));
 
@@ -86,12 +86,12 @@ static int read_object(
 	return 0;
 }
 
-int costs_read(const char *path, struct swo_costs *out, struct swo_error *err)
+int overhead_read(const char *path, struct swo_engine_overhead *out, struct swo_error *err)
 {
 	FILE *file = fopen(path, "re");
 	json_error_t why;
 
-	*out = (struct swo_costs){0};
+	*out = (struct swo_engine_overhead){0};
 	if (!file)
 		return swo_error_set(err, SWO_E_IO, errno, "--costs: open '%s'", path);
 	json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &why);
