@@ -57,7 +57,12 @@ int json_sock_open(struct json_sock *sock, const char *text, bool wait, swo_dead
 	if (rc == ETIMEDOUT)
 		return swo_error_set(err, SWO_E_TIMEOUT, 0,
 			"%s: did not accept the connection in time", sock->peer);
-	return rc ? swo_error_set(err, SWO_E_IO, rc, "connect to %s", sock->peer) : 0;
+	if (!rc)
+		return 0;
+	char what[300];
+
+	snprintf(what, sizeof(what), "connect to %.200s", sock->peer);
+	return base_connect_error(err, SWO_E_IO, rc, what);
 }
 
 void json_sock_close(struct json_sock *sock)

@@ -4,11 +4,21 @@
  */
 #include "cmd/common/tls_args.h"
 
+#include "base/number.h"
+
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_CREDS = 0x7400, OPT_KIND, OPT_HOSTNAME, OPT_AUTHZ, OPT_USERNAME, OPT_INSECURE };
+enum {
+	OPT_CREDS = 0x7400,
+	OPT_KIND,
+	OPT_HOSTNAME,
+	OPT_AUTHZ,
+	OPT_USERNAME,
+	OPT_INSECURE,
+	OPT_PEER_UID
+};
 
 static const char *const kinds[] = {"auto", "x509", "psk"};
 
@@ -25,6 +35,10 @@ static const struct argp_option options[] = {
 	{"insecure", OPT_INSECURE, NULL, 0,
 		"Let a migration over tcp leave this host unencrypted, on a network that is "
 		"trusted",
+		0},
+	{"peer-uid", OPT_PEER_UID, "UID", 0,
+		"UNIX sockets: accept another user's process at the other end, besides this "
+		"user's and root's",
 		0},
 	{0},
 };
@@ -46,6 +60,17 @@ static enum swo_tls_kind take_kind(struct argp_state *state, const char *text)
 			return (enum swo_tls_kind)i;
 	argp_error(state, "--tls-kind is one of: auto, x509, psk; not '%s'", text);
 	return SWO_TLS_AUTO;
+}
+
+static void take_uid(const struct argp_state *state, const char *text)
+{
+	struct swo_error err = {0};
+	uint64_t uid;
+
+	/* The last one means "none". */
+	if (base_number("--peer-uid", text, 0, (uid_t)-2, &uid, &err))
+		argp_error(state, "%s", err.text);
+	swo_peer_uid_allow((uid_t)uid);
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -71,6 +96,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_INSECURE:
 		args->insecure = true;
+		return 0;
+	case OPT_PEER_UID:
+		take_uid(state, arg);
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define SWO_API		 __attribute__((visibility("default")))
 #define SWO_PRINTF(f, a) __attribute__((format(printf, f, a)))
@@ -149,6 +150,12 @@ SWO_API void swo_log(enum swo_log_level level, const char *fmt, ...) SWO_PRINTF(
  * to `room` between characters. Errors and logs pass through it.
  */
 SWO_API void swo_escape(const char *text, char *out, size_t room);
+
+/*
+ * UNIX sockets: besides the processes of this user and of root, those of `uid` may connect and may
+ * be connected to. Set it before other threads use the library.
+ */
+SWO_API void swo_peer_uid_allow(uid_t uid);
 
 /* Utilities */
 

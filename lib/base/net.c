@@ -136,6 +136,8 @@ static int connect_one(const struct base_address *address, swo_deadline deadline
 							       : errno;
 	if (!base_cancel_disarm(cancel) || (interrupt && *interrupt))
 		error = ECANCELED;
+	if (!error && address->any.sa_family == AF_UNIX && !base_peer_is_ours(fd))
+		error = EOWNERDEAD;
 	if (error)
 		return error;
 	*out = fd;
@@ -156,6 +158,16 @@ int base_connect(const struct base_address *addresses, unsigned count, swo_deadl
 			swo_sleep_until(swo_now_ns() + BACKLOG_NAP_NS);
 	}
 	return error;
+}
+
+int base_connect_error(struct swo_error *err, enum swo_error_code code, int rc, const char *what)
+{
+	if (rc != EOWNERDEAD)
+		return swo_error_set(err, code, rc, "%s", what);
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"%s: another user's process listens there; if that is meant, allow its user with "
+		"--peer-uid",
+		what);
 }
 
 /* Listen */
@@ -217,6 +229,15 @@ int base_accept(int listen_fd)
 	return fd;
 }
 
+static bool any_allowed;
+static uid_t allowed_uid;
+
+void swo_peer_uid_allow(uid_t uid)
+{
+	allowed_uid = uid;
+	any_allowed = true;
+}
+
 bool base_peer_is_ours(int fd)
 {
 	struct ucred peer;
@@ -224,7 +245,7 @@ bool base_peer_is_ours(int fd)
 
 	/* The credentials at the time of connect (unix(7)). */
 	return !getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) && len == sizeof(peer) &&
-	       (peer.uid == geteuid() || peer.uid == 0);
+	       (peer.uid == geteuid() || peer.uid == 0 || (any_allowed && peer.uid == allowed_uid));
 }
 
 /* Passed descriptors */

@@ -64,10 +64,14 @@ bool base_cancel_disarm(struct base_cancel *cancel);
 
 /*
  * Tries the addresses in turn, and retries one with a full backlog until the deadline. 0 and
- * *out, or an errno: ETIMEDOUT, ECANCELED, or that of connect(2) in the last attempt.
+ * *out, or an errno: ETIMEDOUT, ECANCELED, EOWNERDEAD if the process that listens at a UNIX socket
+ * belongs to another user, or that of connect(2) in the last attempt.
  */
 int base_connect(const struct base_address *addresses, unsigned count, swo_deadline deadline,
 	struct base_cancel *cancel, int *out);
+
+/* SWO_E_INVALID and the remedy for EOWNERDEAD, otherwise `code` and the text of rc; after `what`. */
+int base_connect_error(struct swo_error *err, enum swo_error_code code, int rc, const char *what);
 
 /* Listen */
 
@@ -78,9 +82,8 @@ int base_unix_unlink_stale(const char *path, struct swo_error *err);
 /* A connection, or -1 with errno. */
 int base_accept(int listen_fd);
 /*
- * True if the process at the other end of a UNIX socket belongs to this user or to root. The
- * socket's mode excludes other users already, unless it is changed, or a connection is passed
- * on.
+ * True if the process at the other end of a UNIX socket belongs to this user, to root, or to the
+ * user that swo_peer_uid_allow() names. The path is no proof: any process may have bound it first.
  */
 bool base_peer_is_ours(int fd);
 

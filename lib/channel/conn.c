@@ -238,6 +238,15 @@ int swo_conn_open(const char *uri, const struct swo_security *security, swo_dead
 	return swo_conn_attempt(uri, security, deadline, NULL, out, err);
 }
 
+static int connect_failed(struct swo_error *err, int rc, const char *uri)
+{
+	char what[300];
+
+	snprintf(what, sizeof(what), "cannot connect to '%.200s'%s", uri,
+		rc == EOWNERDEAD ? "" : " (is the target listening?)");
+	return base_connect_error(err, SWO_E_PEER_LOST, rc, what);
+}
+
 int swo_conn_attempt(const char *uri_text, const struct swo_security *security,
 	swo_deadline deadline, struct base_cancel *attempt, struct swo_conn **out,
 	struct swo_error *err)
@@ -256,8 +265,7 @@ int swo_conn_attempt(const char *uri_text, const struct swo_security *security,
 		return swo_error_set(
 			err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", uri_text);
 	if (rc)
-		return swo_error_set(err, SWO_E_PEER_LOST, rc,
-			"cannot connect to '%s' (is the target listening?)", uri_text);
+		return connect_failed(err, rc, uri_text);
 	if (swo_conn_adopt(fd, uri_text, out, err))
 		return -1;
 	if (!secure(*out, &uri, security, deadline, attempt, err))

@@ -6,10 +6,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static char dir[] = "/tmp/test-net-XXXXXX";
@@ -94,6 +96,64 @@ static void connecting_names_what_is_wrong(void **state)
 	unlink(address.un.sun_path);
 	assert_int_equal(base_connect(&address, 1, swo_deadline_ms(2000), NULL, &fd), ENOENT);
 	assert_int_equal(fd, -1);
+}
+
+/* A process of another user listens at the path until it is killed. */
+static pid_t listen_as(uid_t uid, const char *folder, struct base_address *address)
+{
+	char path[80], byte;
+	int ready[2];
+
+	snprintf(path, sizeof(path), "%s/s", folder);
+	assert_int_equal(base_unix_address(path, address, NULL), 0);
+	assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
+	pid_t child = fork();
+
+	if (!child) {
+		int fd;
+
+		if (setuid(uid) || base_listen(address, 4, &fd) || write(ready[1], "x", 1) != 1)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	assert_int_equal(read(ready[0], &byte, 1), 1);
+	close(ready[0]);
+	close(ready[1]);
+	return child;
+}
+
+static void what_another_user_listens_at_is_connected_to_only_when_allowed(void **state)
+{
+	(void)state;
+	enum { OTHER = 54321 };
+	char folder[] = "/tmp/switchover-net.XXXXXX";
+	struct base_address address;
+	struct swo_error err = {0};
+	int fd = -1;
+
+	if (geteuid() != 0)
+		skip();
+	assert_non_null(mkdtemp(folder));
+	assert_int_equal(chown(folder, OTHER, (gid_t)-1), 0);
+	pid_t child = listen_as(OTHER, folder, &address);
+	int rc = base_connect(&address, 1, swo_deadline_ms(10000), NULL, &fd);
+
+	assert_int_equal(rc, EOWNERDEAD);
+	base_connect_error(&err, SWO_E_IO, rc, "connect to unix:/x");
+	assert_int_equal(err.code, SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "another user's process"));
+	assert_non_null(strstr(err.text, "--peer-uid"));
+	/* Another one's permission is no permission. */
+	swo_peer_uid_allow(OTHER + 1);
+	assert_int_equal(base_connect(&address, 1, swo_deadline_ms(10000), NULL, &fd), EOWNERDEAD);
+	swo_peer_uid_allow(OTHER);
+	assert_int_equal(base_connect(&address, 1, swo_deadline_ms(10000), NULL, &fd), 0);
+	close(fd);
+	kill(child, SIGKILL);
+	waitpid(child, NULL, 0);
+	unlink(address.un.sun_path);
+	rmdir(folder);
 }
 
 static void the_next_address_is_tried(void **state)
@@ -269,6 +329,7 @@ int main(void)
 		cmocka_unit_test(a_uri_resolves_to_addresses),
 		cmocka_unit_test(a_listener_of_a_path_is_its_owners_alone_and_connects),
 		cmocka_unit_test(connecting_names_what_is_wrong),
+		cmocka_unit_test(what_another_user_listens_at_is_connected_to_only_when_allowed),
 		cmocka_unit_test(the_next_address_is_tried),
 		cmocka_unit_test(a_full_backlog_is_waited_for_until_the_deadline),
 		cmocka_unit_test(a_cancel_ends_an_attempt_now_and_later),

@@ -36,10 +36,14 @@ static int open_socket(
 
 	int rc = base_connect(&address, 1, deadline, NULL, out);
 
-	if (rc)
-		return swo_error_set(err, rc == EAGAIN ? SWO_E_TIMEOUT : SWO_E_IO, rc,
-			"device %s: cannot connect to vfio-user server '%s'; is it running", name,
-			path);
+	if (rc) {
+		char what[300];
+
+		snprintf(what, sizeof(what),
+			"device %.60s: cannot connect to vfio-user server '%.150s'%s", name, path,
+			rc == EOWNERDEAD ? "" : "; is it running");
+		return base_connect_error(err, rc == EAGAIN ? SWO_E_TIMEOUT : SWO_E_IO, rc, what);
+	}
 	/* Doorbells queue here while a server of one thread is busy with an arc; as much as the
 	   system allows. */
 	setsockopt(*out, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
