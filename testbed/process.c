@@ -25,21 +25,21 @@ static struct proc {
 	char log[160];
 } procs[PROCS_MAX];
 
-volatile int bench_interrupted;
+volatile int process_interrupted;
 
 static void on_signal(int sig)
 {
-	bench_interrupted = sig;
+	process_interrupted = sig;
 }
 
-void bench_proc_init(void)
+void process_init(void)
 {
 	struct sigaction action = {.sa_handler = on_signal};
 
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
-	atexit(bench_kill_all);
+	atexit(process_kill_all);
 }
 
 /* The child's part between fork and exec. */
@@ -59,7 +59,7 @@ static void become(const char *const *argv, int log, pid_t parent)
 	_exit(127);
 }
 
-int bench_spawn(const char *name, const char *const *argv, const char *log, struct swo_error *err)
+int process_spawn(const char *name, const char *const *argv, const char *log, struct swo_error *err)
 {
 	pid_t parent = getpid();
 	int handle = 0;
@@ -83,12 +83,12 @@ int bench_spawn(const char *name, const char *const *argv, const char *log, stru
 	return handle;
 }
 
-pid_t bench_pid(int handle)
+pid_t process_pid(int handle)
 {
 	return procs[handle].pid;
 }
 
-void bench_kill(int handle)
+void process_kill(int handle)
 {
 	if (handle < 0 || !procs[handle].pid)
 		return;
@@ -98,14 +98,14 @@ void bench_kill(int handle)
 	procs[handle].pid = 0;
 }
 
-void bench_kill_all(void)
+void process_kill_all(void)
 {
 	/* All signals first: their ends overlap. */
 	for (int i = 0; i < PROCS_MAX; i++)
 		if (procs[i].pid)
 			kill(procs[i].pid, SIGKILL);
 	for (int i = 0; i < PROCS_MAX; i++)
-		bench_kill(i);
+		process_kill(i);
 }
 
 /* The last line of a log, which is where a dying program says why. */
@@ -145,9 +145,9 @@ static int describe_end(const struct proc *proc, int status, struct swo_error *e
 		proc->name, WEXITSTATUS(status), words);
 }
 
-int bench_check_alive(struct swo_error *err)
+int process_check_alive(struct swo_error *err)
 {
-	if (bench_interrupted)
+	if (process_interrupted)
 		return swo_error_set(err, SWO_E_CANCELLED, 0, "interrupted");
 	for (int i = 0; i < PROCS_MAX; i++) {
 		int status;
@@ -160,12 +160,12 @@ int bench_check_alive(struct swo_error *err)
 	return 0;
 }
 
-int bench_sleep_ms(unsigned ms, struct swo_error *err)
+int process_sleep_ms(unsigned ms, struct swo_error *err)
 {
 	swo_deadline until = swo_deadline_ms(ms);
 
 	for (;;) {
-		if (bench_check_alive(err))
+		if (process_check_alive(err))
 			return -1;
 		if (swo_deadline_passed(until))
 			return 0;
@@ -173,7 +173,7 @@ int bench_sleep_ms(unsigned ms, struct swo_error *err)
 	}
 }
 
-const char *bench_program_dir(void)
+const char *process_program_dir(void)
 {
 	static char path[4096];
 
@@ -191,7 +191,7 @@ const char *bench_program_dir(void)
 	return path;
 }
 
-void bench_sample_process(pid_t pid, unsigned *threads, uint64_t *rss)
+void process_sample(pid_t pid, unsigned *threads, uint64_t *rss)
 {
 	char path[64], line[256];
 	unsigned long long value;
@@ -209,7 +209,7 @@ void bench_sample_process(pid_t pid, unsigned *threads, uint64_t *rss)
 	fclose(file);
 }
 
-void bench_sample_files(pid_t pid, unsigned *files)
+void process_sample_files(pid_t pid, unsigned *files)
 {
 	char path[64];
 	unsigned count = 0;

@@ -13,28 +13,29 @@
 #include <sys/types.h>
 
 /* Ctrl-C and SIGTERM: everything is wound up. Set by a signal handler. */
-extern volatile int bench_interrupted;
+extern volatile int process_interrupted;
 /* Catches the signals and kills what is left at exit. Once. */
-void bench_proc_init(void);
+void process_init(void);
 /*
  * Starts argv (NULL-terminated) with its output in `log`; it dies with this process. `name` is
  * for messages. Returns a handle >= 0, or -1.
  */
-int bench_spawn(const char *name, const char *const *argv, const char *log, struct swo_error *err);
-pid_t bench_pid(int handle);
+int process_spawn(
+	const char *name, const char *const *argv, const char *log, struct swo_error *err);
+pid_t process_pid(int handle);
 /* Kills and reaps one, or all. */
-void bench_kill(int handle);
-void bench_kill_all(void);
+void process_kill(int handle);
+void process_kill_all(void);
 /* SWO_E_PEER_LOST, naming it, when one has ended by itself; SWO_E_CANCELLED on a signal. */
-int bench_check_alive(struct swo_error *err);
+int process_check_alive(struct swo_error *err);
 /* Sleeps so long, with both checks. */
-int bench_sleep_ms(unsigned ms, struct swo_error *err);
+int process_sleep_ms(unsigned ms, struct swo_error *err);
 /* The directory of `switchover`, and of those that lie beside it: this program's, or the one that
    $SWITCHOVER names (the tests are elsewhere). */
-const char *bench_program_dir(void);
+const char *process_program_dir(void);
 /* Threads and peak resident bytes of a process; what cannot be read leaves *both alone. */
-void bench_sample_process(pid_t pid, unsigned *threads, uint64_t *rss);
+void process_sample(pid_t pid, unsigned *threads, uint64_t *rss);
 /* The same for its open files: too dear to be done while something is measured. */
-void bench_sample_files(pid_t pid, unsigned *files);
+void process_sample_files(pid_t pid, unsigned *files);
 
 #endif

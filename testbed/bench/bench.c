@@ -95,11 +95,11 @@ static int run_one(struct bench *bench, struct bench_row *row, struct swo_error 
 		return swo_error_prefix(err, "%u VF%s, %s", row->vfs, row->vfs == 1 ? "" : "s",
 			bench_row_name(row));
 	bench->done++;
-	if (!sample->whole) {
+	if (!sample->passed) {
 		bench->broken++;
 		clear_progress();
 		fprintf(stderr, "%s: %u VF%s, %s: failed checks: %s\n", bench->name, row->vfs,
-			row->vfs == 1 ? "" : "s", bench_row_name(row), sample->why_not);
+			row->vfs == 1 ? "" : "s", bench_row_name(row), sample->failed_checks);
 	}
 	if (bench->config.verbose)
 		fprintf(stderr, "%u %s: blackout %.1f ms, gap %.1f ms\n", row->vfs,
@@ -229,11 +229,11 @@ static int run_verb(enum bench_kind kind, int argc, char **argv)
 		return err.code == SWO_E_INVALID ? CLI_USAGE : CLI_FAILED;
 	}
 	swo_raise_open_files();
-	bench_proc_init();
+	process_init();
 	int rc = measure(&bench, &err);
 
-	if (bench_interrupted)
-		return 128 + bench_interrupted;
+	if (process_interrupted)
+		return 128 + process_interrupted;
 	return rc || bench.broken ? CLI_FAILED : CLI_OK;
 }
 

@@ -114,7 +114,7 @@ static int check_program(const char *name, struct swo_error *err)
 {
 	char path[4200];
 
-	snprintf(path, sizeof(path), "%s/%s", bench_program_dir(), name);
+	snprintf(path, sizeof(path), "%s/%s", process_program_dir(), name);
 	return access(path, X_OK) ? swo_error_set(err, SWO_E_IO, errno, "the program '%s'", path)
 				  : 0;
 }

@@ -35,19 +35,19 @@ void bench_sample_free(struct bench_sample *sample)
 }
 
 /* Adds a reason for which the migration was not whole. */
-static void not_whole(struct bench_sample *sample, const char *fmt, ...) SWO_PRINTF(2, 3);
-static void not_whole(struct bench_sample *sample, const char *fmt, ...)
+static void fail_check(struct bench_sample *sample, const char *fmt, ...) SWO_PRINTF(2, 3);
+static void fail_check(struct bench_sample *sample, const char *fmt, ...)
 {
-	size_t used = strlen(sample->why_not);
+	size_t used = strlen(sample->failed_checks);
 	va_list ap;
 
-	sample->whole = false;
-	if (used && used + 2 < sizeof(sample->why_not)) {
-		strcpy(sample->why_not + used, "; ");
+	sample->passed = false;
+	if (used && used + 2 < sizeof(sample->failed_checks)) {
+		strcpy(sample->failed_checks + used, "; ");
 		used += 2;
 	}
 	va_start(ap, fmt);
-	vsnprintf(sample->why_not + used, sizeof(sample->why_not) - used, fmt, ap);
+	vsnprintf(sample->failed_checks + used, sizeof(sample->failed_checks) - used, fmt, ap);
 	va_end(ap);
 }
 
@@ -66,8 +66,8 @@ static void add_faults(struct bench_sample *sample, const char *side, const json
 
 	*total += value;
 	if (value)
-		not_whole(sample, "%s's %s: %s %llu", side, json_path_string(report, "device"), key,
-			(unsigned long long)value);
+		fail_check(sample, "%s's %s: %s %llu", side, json_path_string(report, "device"),
+			key, (unsigned long long)value);
 }
 
 static void check_report(struct bench_sample *s, const char *side, const json_t *report)
@@ -88,28 +88,28 @@ static void check_outcome(struct bench_sample *s, const struct bench_gathered *g
 	const char *why = json_path_string(g->source_migrate, "error-desc");
 
 	if (strcmp(status, "completed"))
-		not_whole(s, "the migration's status is %s%s%s", status[0] ? status : "none",
+		fail_check(s, "the migration's status is %s%s%s", status[0] ? status : "none",
 			why[0] ? ": " : "", why);
 	if (strcmp(target, "running"))
-		not_whole(s, "the target is %s", target[0] ? target : "silent");
+		fail_check(s, "the target is %s", target[0] ? target : "silent");
 	if (!source[0] || !strcmp(source, "running"))
-		not_whole(s, "the source is %s", source[0] ? source : "silent");
+		fail_check(s, "the source is %s", source[0] ? source : "silent");
 	if (json_path_number(g->target_guest, "error") != 0)
-		not_whole(s, "the guest reports error %.0f",
+		fail_check(s, "the guest reports error %.0f",
 			json_path_number(g->target_guest, "error"));
 	uint64_t seen = count_of(g->target_guest, "ram-mismatches");
 	uint64_t found = count_of(g->target_ram, "mismatches");
 	s->ram_mismatches += seen + found;
 	if (seen || found)
-		not_whole(s, "guest memory: %llu pages not as last written",
+		fail_check(s, "guest memory: %llu pages not as last written",
 			(unsigned long long)(seen + found));
 	uint64_t setbacks = count_of(g->target_guest, "inbox-setbacks");
 	s->state_mismatches += setbacks;
 	if (setbacks)
-		not_whole(s, "the guest saw a number in a device's BAR go back %llu times",
+		fail_check(s, "the guest saw a number in a device's BAR go back %llu times",
 			(unsigned long long)setbacks);
 	if (!count_of(g->target_ram, "pages") && !strcmp(status, "completed"))
-		not_whole(s, "no page of guest memory could be checked");
+		fail_check(s, "no page of guest memory could be checked");
 }
 
 static double ms_between(uint64_t from, uint64_t to)
@@ -133,7 +133,7 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 		check_report(s, "source", from);
 		check_report(s, "target", to);
 		if (!rung || !again)
-			not_whole(s, "vf%u was not rung on the %s", i, rung ? "target" : "source");
+			fail_check(s, "vf%u was not rung on the %s", i, rung ? "target" : "source");
 		if (rung > last)
 			last = rung;
 		if (again && again < first)
@@ -147,7 +147,8 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 		s->first_doorbell_ns = first;
 		s->blackout_ms = ms_between(last, first);
 		if (first <= last)
-			not_whole(s, "a device of the source was rung when the target already ran");
+			fail_check(
+				s, "a device of the source was rung when the target already ran");
 	}
 	/* Ours says it in nanoseconds, too. */
 	s->switchover_ms = json_path(g->source_migrate, "x-downtime-ns")
@@ -251,7 +252,7 @@ struct swo_timeline *bench_sample_timeline(const struct bench_sample *sample, st
 void bench_evaluate(const struct bench_config *config, const struct bench_gathered *g,
 	struct bench_sample *sample)
 {
-	sample->whole = true;
+	sample->passed = true;
 	snprintf(sample->accel, sizeof(sample->accel), "%s",
 		json_path_string(g->target_guest, "accel"));
 	if (!sample->accel[0])
@@ -260,5 +261,5 @@ void bench_evaluate(const struct bench_config *config, const struct bench_gather
 	measure(sample, g);
 	note_bound_inputs(sample, config, g);
 	if (!sample->devices)
-		not_whole(sample, "no memory for the bound's inputs");
+		fail_check(sample, "no memory for the bound's inputs");
 }

@@ -17,7 +17,7 @@
 static void look_at_files(struct pair *pair)
 {
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
-		bench_sample_files(bench_pid(pair->ends[side].vm), &pair->files_max);
+		process_sample_files(process_pid(pair->ends[side].vm), &pair->files_max);
 }
 
 static int migrate(struct pair *pair, struct swo_error *err)
@@ -27,7 +27,7 @@ static int migrate(struct pair *pair, struct swo_error *err)
 	if (pair_start(pair, err) || pair_boot(pair, err))
 		return -1;
 	look_at_files(pair);
-	if (bench_sleep_ms(SETTLE_MS, err) || pair_migrate(pair, err) ||
+	if (process_sleep_ms(SETTLE_MS, err) || pair_migrate(pair, err) ||
 		pair_wait_end(pair, MIGRATE_MS, status, err))
 		return -1;
 	look_at_files(pair);
@@ -51,10 +51,10 @@ static int gather_reports(
 static int gather_target(struct pair *pair, struct bench_gathered *g, struct swo_error *err)
 {
 	if (pair_wait_for_doorbells(pair, PAIR_TARGET, 0, 20, RESUME_MS, err) ||
-		bench_sleep_ms(SETTLE_MS, err) ||
+		process_sleep_ms(SETTLE_MS, err) ||
 		!(g->target_status = pair_qmp(pair, PAIR_TARGET, "query-status", NULL, err)) ||
 		!(g->target_guest = pair_qmp(pair, PAIR_TARGET, "x-query-guest", NULL, err)) ||
-		ask_qmp_do(&pair->ends[PAIR_TARGET].qmp, "stop", NULL, err) ||
+		monitor_command(&pair->ends[PAIR_TARGET].qmp, "stop", NULL, err) ||
 		!(g->target_ram = pair_qmp(pair, PAIR_TARGET, "x-check-ram", NULL, err)))
 		return -1;
 	return 0;
@@ -65,7 +65,7 @@ static int gather(struct pair *pair, struct bench_gathered *g, struct swo_error 
 	g->vfs = pair->vfs;
 	if (!(g->source_migrate = pair_qmp(pair, PAIR_SOURCE, "query-migrate", NULL, err)) ||
 		!(g->source_status = pair_qmp(pair, PAIR_SOURCE, "query-status", NULL, err)) ||
-		!(g->timeline = ask_timeline(&pair->ends[PAIR_SOURCE].qmp, err)))
+		!(g->timeline = monitor_timeline(&pair->ends[PAIR_SOURCE].qmp, err)))
 		return -1;
 	/* When it did not complete, the evaluation says so: the rest is not there to be asked. */
 	if (!strcmp(json_path_string(g->source_migrate, "status"), "completed") &&
@@ -90,7 +90,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 	rc = rc || migrate(pair, err) || gather(pair, &gathered, err);
 	if (rc) {
 		/* A process that died says more than the one that missed it. */
-		bench_check_alive(err);
+		process_check_alive(err);
 	} else {
 		bench_evaluate(config, &gathered, sample);
 		sample->threads_max = pair->threads_max;
@@ -99,7 +99,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 		sample->start_ms = pair->start_ms;
 	}
 	/* Failed checks are a finding, and the logs its evidence; a failure leaves nothing. */
-	pair_free(pair, config->keep || (!rc && !sample->whole && !bench_interrupted));
+	pair_free(pair, config->keep || (!rc && !sample->passed && !process_interrupted));
 	bench_gathered_free(&gathered);
 	free(pair);
 	return rc ? -1 : 0;

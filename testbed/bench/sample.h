@@ -13,8 +13,8 @@
 #include <jansson.h>
 
 struct bench_sample {
-	bool whole;
-	char why_not[600];
+	bool passed; /* all checks */
+	char failed_checks[600];
 	char accel[16];
 	double blackout_ms, device_gap_ms, switchover_ms;
 	double estimate_ms; /* the source's, when it stopped; 0: it said none */
@@ -34,7 +34,7 @@ struct bench_sample {
 };
 
 /* Starts everything, migrates, gathers, checks, ends everything. -1: it could not be done or was
-   interrupted; what was measured but is not whole is 0 with sample->whole false. */
+   interrupted; what was measured but is not whole is 0 with sample->passed false. */
 int bench_migrate_once(const struct bench_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample, struct swo_error *err);
 void bench_sample_free(struct bench_sample *sample);

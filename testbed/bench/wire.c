@@ -19,14 +19,14 @@ const char *bench_find_chain(struct swo_error *err)
 	static char path[4200];
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(places); i++) {
-		snprintf(path, sizeof(path), "%s/%s", bench_program_dir(), places[i]);
+		snprintf(path, sizeof(path), "%s/%s", process_program_dir(), places[i]);
 		if (!access(path, X_OK))
 			return path;
 	}
 	swo_error_set(err, SWO_E_IO, 0,
 		"the yardstick (chain), which measures the wire of the lower bound, is neither "
 		"'%s/%s' nor '%s'",
-		bench_program_dir(), places[0], path);
+		process_program_dir(), places[0], path);
 	return NULL;
 }
 

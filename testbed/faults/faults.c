@@ -163,7 +163,7 @@ static void run_case(const struct options *o, const struct fault_case *c, int fd
 	struct fault_result result;
 
 	prctl(PR_SET_PDEATHSIG, SIGTERM);
-	bench_proc_init();
+	process_init();
 	fault_run(c, o->handover, &result, o->keep);
 	json_t *row = row_of(c, &result);
 	char *text = row ? json_dumps(row, JSON_COMPACT) : NULL;
@@ -257,7 +257,7 @@ static void end(struct matrix *m, struct slot *slot)
 	while (waitpid(slot->pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	slot->c = NULL;
-	if (bench_interrupted) {
+	if (process_interrupted) {
 		json_decref(row);
 		return;
 	}
@@ -313,7 +313,7 @@ static int fill(struct matrix *m, struct swo_error *err)
 	for (unsigned i = 0; i < m->options.jobs; i++) {
 		while (m->next < m->count && !chosen(&m->options, &m->cases[m->next]))
 			m->next++;
-		if (m->next == m->count || bench_interrupted)
+		if (m->next == m->count || process_interrupted)
 			return 0;
 		if (!m->slots[i].c && begin(m, &m->slots[i], &m->cases[m->next++], err))
 			return -1;
@@ -324,7 +324,7 @@ static int fill(struct matrix *m, struct swo_error *err)
 /* All slots may be empty at once, with cases still to come: they end when they like. */
 static bool goes_on(const struct matrix *m)
 {
-	if (m->done < m->planned && !bench_interrupted)
+	if (m->done < m->planned && !process_interrupted)
 		return true;
 	for (unsigned i = 0; i < m->options.jobs; i++)
 		if (m->slots[i].c)
@@ -341,10 +341,10 @@ static int run_all(struct matrix *m, struct swo_error *err)
 		if (fill(m, err))
 			return -1;
 		hear_all(m);
-		for (unsigned i = 0; bench_interrupted && !told && i < m->options.jobs; i++)
+		for (unsigned i = 0; process_interrupted && !told && i < m->options.jobs; i++)
 			if (m->slots[i].c)
 				kill(m->slots[i].pid, SIGTERM);
-		told = bench_interrupted;
+		told = process_interrupted;
 	} while (goes_on(m));
 	return 0;
 }
@@ -374,7 +374,7 @@ static int run_matrix(struct matrix *m)
 			strerror(errno));
 		return CLI_FAILED;
 	}
-	bench_proc_init();
+	process_init();
 	if (m->options.tap)
 		printf("1..%u\n", m->planned);
 	int rc = run_all(m, &err);
@@ -390,8 +390,8 @@ static int run_matrix(struct matrix *m)
 	printf("%s%u of %u cases, %u with violations; %.1f s, %.2f s a case of its own\n",
 		m->options.tap ? "# " : "", m->done, m->planned, m->bad,
 		(double)(swo_now_ns() - start) / 1e9, m->done ? m->ms / 1e3 / m->done : 0);
-	if (bench_interrupted)
-		return 128 + bench_interrupted;
+	if (process_interrupted)
+		return 128 + process_interrupted;
 	return rc || m->bad ? CLI_FAILED : CLI_OK;
 }
 

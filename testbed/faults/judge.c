@@ -202,7 +202,7 @@ static void check_guest(struct fault_run *run, enum pair_side side)
 	json_decref(guest);
 
 	/* A lost device makes it an error, and the VM stops all the same. */
-	ask_qmp_do(&run->pair.ends[side].qmp, "stop", NULL, NULL);
+	monitor_command(&run->pair.ends[side].qmp, "stop", NULL, NULL);
 	struct swo_error err = {0};
 	json_t *ram = pair_qmp(&run->pair, side, "x-check-ram", NULL, &err);
 
@@ -257,13 +257,13 @@ static void check_error(struct fault_run *run)
 
 static void must_end(struct fault_run *run, enum pair_side side)
 {
-	pid_t pid = bench_pid(run->pair.ends[side].vm);
+	pid_t pid = process_pid(run->pair.ends[side].vm);
 	swo_deadline deadline = swo_deadline_ms(QUIT_MS);
 	siginfo_t info = {0};
 
 	if (fault_died(run, side))
 		return;
-	ask_qmp_do(&run->pair.ends[side].qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
+	monitor_command(&run->pair.ends[side].qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
 	while (!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid) {
 		if (swo_deadline_passed(deadline)) {
 			fault_violation(run, "the %s does not quit in %d s", pair_side_name(side),
@@ -284,10 +284,10 @@ static bool is_left(const struct pair *pair, const char *pid)
 	pid_t number = atoi(pid);
 
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++) {
-		if (bench_pid(pair->ends[side].vm) == number)
+		if (process_pid(pair->ends[side].vm) == number)
 			return false;
 		for (unsigned i = 0; i < pair->vfs; i++)
-			if (bench_pid(pair->ends[side].devs[i]) == number)
+			if (process_pid(pair->ends[side].devs[i]) == number)
 				return false;
 	}
 	snprintf(path, sizeof(path), "/proc/%.20s/cmdline", pid);

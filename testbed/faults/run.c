@@ -35,7 +35,7 @@ bool fault_died(struct fault_run *run, enum pair_side side)
 	if (*gone)
 		return true;
 	/* It is left to be reaped by whoever started it. */
-	if (waitid(P_PID, (id_t)bench_pid(run->pair.ends[side].vm), &info,
+	if (waitid(P_PID, (id_t)process_pid(run->pair.ends[side].vm), &info,
 		    WEXITED | WNOHANG | WNOWAIT) ||
 		!info.si_pid)
 		return false;
@@ -55,7 +55,7 @@ static int arm(struct fault_run *run, enum pair_side side, unsigned device, cons
 	int rc = json_sock_send(sock, question, swo_deadline_ms(GUARD_MS), err);
 	json_t *answer =
 		rc ? NULL
-		   : json_sock_recv(sock, swo_deadline_ms(GUARD_MS), &bench_interrupted, err);
+		   : json_sock_recv(sock, swo_deadline_ms(GUARD_MS), &process_interrupted, err);
 
 	json_decref(question);
 	if (answer && json_path_string(answer, "error")[0])
@@ -134,12 +134,12 @@ static void strike(struct fault_run *run)
 	case FAULT_SPEC:
 		break;
 	case FAULT_KILL_VM:
-		bench_kill(end->vm);
+		process_kill(end->vm);
 		run->source_gone |= run->c->side == PAIR_SOURCE;
 		run->target_gone |= run->c->side == PAIR_TARGET;
 		break;
 	case FAULT_KILL_DEVICE:
-		bench_kill(end->devs[run->c->device]);
+		process_kill(end->devs[run->c->device]);
 		break;
 	case FAULT_CUT:
 	case FAULT_CUT_AWHILE:
@@ -159,13 +159,13 @@ static void strike(struct fault_run *run)
 		link_set(run->link, LINK_FLIP_DATA);
 		break;
 	case FAULT_CANCEL: /* too late is an error, and as good */
-		ask_qmp_do(&end->qmp, "migrate_cancel", NULL, NULL);
+		monitor_command(&end->qmp, "migrate_cancel", NULL, NULL);
 		break;
 	case FAULT_NO_MEMORY:
-		starve(bench_pid(end->vm));
+		starve(process_pid(end->vm));
 		break;
 	case FAULT_FREEZE:
-		freeze(bench_pid(end->vm));
+		freeze(process_pid(end->vm));
 		break;
 	}
 }
@@ -207,7 +207,7 @@ static void await_end(struct fault_run *run)
 
 		if (ended(run->status) && (may_doubt || strcmp(run->status, "in-doubt") != 0))
 			return;
-		if (bench_interrupted)
+		if (process_interrupted)
 			return;
 		if (swo_deadline_passed(guard)) {
 			fault_violation(run, "after %d s the migration is still %s",
@@ -268,7 +268,7 @@ void fault_run(
 	if (!rc)
 		rc = until_struck(&run, &err);
 	if (rc) {
-		bench_check_alive(&err);
+		process_check_alive(&err);
 		fault_violation(&run, "not come to the moment: %s", err.text);
 	} else {
 		await_end(&run);
@@ -277,5 +277,5 @@ void fault_run(
 	link_stop(run.link);
 	json_decref(run.pair.parameters);
 	result->ms = (double)(swo_now_ns() - start) / 1e6;
-	pair_free(&run.pair, keep || (json_array_size(result->violations) && !bench_interrupted));
+	pair_free(&run.pair, keep || (json_array_size(result->violations) && !process_interrupted));
 }

@@ -30,13 +30,13 @@ static int set_parameters(struct pair *pair, enum pair_side side, struct swo_err
 	}
 	if (pair->parameters)
 		json_object_update(parameters, pair->parameters);
-	return ask_qmp_do(&pair->ends[side].qmp, "migrate-set-parameters", parameters, err);
+	return monitor_command(&pair->ends[side].qmp, "migrate-set-parameters", parameters, err);
 }
 
 /* As QEMU does, the monitor reports a migration's status only when asked to. */
 static int set_capabilities(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
-	return ask_qmp_do(&pair->ends[side].qmp, "migrate-set-capabilities",
+	return monitor_command(&pair->ends[side].qmp, "migrate-set-capabilities",
 		json_pack("{s:[{s:s, s:b}, {s:s, s:b}]}", "capabilities", "capability", "events",
 			"state", 1, "capability", "multifd", "state", (int)pair->vmm->multifd),
 		err);
@@ -59,7 +59,7 @@ static bool has_ended(struct pair *pair, enum pair_side side, unsigned look, cha
 
 	if (!is_end(word) && look % 20 == 19) {
 		json_decref(answer);
-		answer = ask_qmp(qmp, "query-migrate", NULL, NULL);
+		answer = monitor_execute(qmp, "query-migrate", NULL, NULL);
 		word = json_path_string(answer, "status");
 	}
 	bool ended = is_end(word);
@@ -72,8 +72,8 @@ static bool has_ended(struct pair *pair, enum pair_side side, unsigned look, cha
 static void sample_processes(struct pair *pair)
 {
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
-		bench_sample_process(
-			bench_pid(pair->ends[side].vm), &pair->threads_max, &pair->rss_max_bytes);
+		process_sample(
+			process_pid(pair->ends[side].vm), &pair->threads_max, &pair->rss_max_bytes);
 }
 
 int pair_wait_side(struct pair *pair, enum pair_side side, uint64_t within_ms, char *status,
@@ -120,13 +120,13 @@ int pair_listen(struct pair *pair, struct swo_error *err)
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		if (set_capabilities(pair, side, err) || set_parameters(pair, side, err))
 			return -1;
-	return ask_qmp_do(&pair->ends[PAIR_TARGET].qmp, "migrate-incoming",
+	return monitor_command(&pair->ends[PAIR_TARGET].qmp, "migrate-incoming",
 		json_pack("{s:s}", "uri", pair->listen_uri), err);
 }
 
 int pair_send(struct pair *pair, struct swo_error *err)
 {
-	return ask_qmp_do(
+	return monitor_command(
 		&pair->ends[PAIR_SOURCE].qmp, "migrate", json_pack("{s:s}", "uri", pair->uri), err);
 }
 

@@ -44,7 +44,7 @@ static int start_device(struct pair *pair, enum pair_side side, unsigned i, stru
 
 	if (pair_is_kernel(pair))
 		return pair_kernel_prepare(pair, side, i, err);
-	pair_arg(&args, "%s/switchover-simvf", bench_program_dir());
+	pair_arg(&args, "%s/switchover-simvf", process_program_dir());
 	pair_arg(&args, "--socket=%s/%s-vf%u", pair->dir, s, i);
 	pair_arg(&args, "--control=%s/%s-vf%u.ctl", pair->dir, s, i);
 	pair_arg(&args, "--name=vf%u", i);
@@ -129,9 +129,9 @@ static int open_control(struct pair *pair, enum pair_side side, unsigned i, stru
 {
 	swo_deadline deadline = swo_deadline_ms(START_MS);
 
-	while (ask_open(&pair->ends[side].controls[i], err, RETRY_MS, "%s/%s-vf%u.ctl", pair->dir,
-		pair_side_name(side), i))
-		if (swo_deadline_passed(deadline) || bench_check_alive(err))
+	while (control_open(&pair->ends[side].controls[i], err, RETRY_MS, "%s/%s-vf%u.ctl",
+		pair->dir, pair_side_name(side), i))
+		if (swo_deadline_passed(deadline) || process_check_alive(err))
 			return -1;
 	return 0;
 }
@@ -142,10 +142,10 @@ static int open_monitor(struct pair *pair, enum pair_side side, struct swo_error
 	char uri[128];
 
 	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", pair->dir, pair_host(pair, side));
-	while (ask_qmp_open(&pair->ends[side].qmp, uri, RETRY_MS, err)) {
+	while (monitor_open(&pair->ends[side].qmp, uri, RETRY_MS, err)) {
 		/* QEMU serves one client at a time: not this one any more. */
 		qmp_close(&pair->ends[side].qmp);
-		if (swo_deadline_passed(deadline) || bench_check_alive(err))
+		if (swo_deadline_passed(deadline) || process_check_alive(err))
 			return -1;
 	}
 	return 0;
@@ -199,16 +199,16 @@ static int end_source(struct pair *pair, struct swo_error *err)
 	swo_deadline deadline = swo_deadline_ms(START_MS);
 	siginfo_t info = {0};
 
-	if (ask_qmp_do(&end->qmp, "quit", NULL, err))
+	if (monitor_command(&end->qmp, "quit", NULL, err))
 		return -1;
-	while (!waitid(P_PID, (id_t)bench_pid(end->vm), &info, WEXITED | WNOHANG | WNOWAIT) &&
+	while (!waitid(P_PID, (id_t)process_pid(end->vm), &info, WEXITED | WNOHANG | WNOWAIT) &&
 		!info.si_pid) {
 		if (swo_deadline_passed(deadline))
 			return swo_error_set(err, SWO_E_TIMEOUT, 0, "the source does not quit");
 		swo_sleep_until(swo_now_ns() + 1000000);
 	}
 	qmp_close(&end->qmp);
-	bench_kill(end->vm);
+	process_kill(end->vm);
 	end->vm = -1;
 	if (info.si_code != CLD_EXITED || info.si_status)
 		return swo_error_set(err, SWO_E_PEER_LOST, 0, "the source ended with %s %d",
@@ -236,8 +236,8 @@ int pair_turn(struct pair *pair, struct swo_error *err)
 int pair_check(struct pair *pair, struct swo_error *err)
 {
 	if (!pair->deaths_expected)
-		return bench_check_alive(err);
-	return bench_interrupted ? swo_error_set(err, SWO_E_CANCELLED, 0, "interrupted") : 0;
+		return process_check_alive(err);
+	return process_interrupted ? swo_error_set(err, SWO_E_CANCELLED, 0, "interrupted") : 0;
 }
 
 /* -1: no answer. */
@@ -312,7 +312,8 @@ int pair_boot(struct pair *pair, struct swo_error *err)
 				return -1;
 			continue;
 		}
-		json_t *answer = ask(&pair->ends[PAIR_SOURCE].controls[i], "reset-stats", err);
+		json_t *answer =
+			control_request(&pair->ends[PAIR_SOURCE].controls[i], "reset-stats", err);
 
 		if (!answer)
 			return -1;
@@ -325,13 +326,13 @@ json_t *pair_report(struct pair *pair, enum pair_side side, unsigned i, struct s
 {
 	if (pair_is_kernel(pair))
 		return pair_kernel_report(pair, side, i, err);
-	return ask(&pair->ends[side].controls[i], "report", err);
+	return control_request(&pair->ends[side].controls[i], "report", err);
 }
 
 json_t *pair_qmp(struct pair *pair, enum pair_side side, const char *command, json_t *arguments,
 	struct swo_error *err)
 {
-	return ask_qmp(&pair->ends[side].qmp, command, arguments, err);
+	return monitor_execute(&pair->ends[side].qmp, command, arguments, err);
 }
 
 /* Begin and end */
@@ -376,11 +377,11 @@ void pair_free(struct pair *pair, bool keep)
 		qmp_close(&end->qmp);
 	}
 	/* All at once: their ends overlap. */
-	bench_kill_all();
+	process_kill_all();
 	if (!pair->dir[0])
 		return;
 	if (keep)
 		fprintf(stderr, "switchover: logs and sockets are in %s\n", pair->dir);
 	else
-		ask_remove_dir(pair->dir);
+		control_remove_dir(pair->dir);
 }

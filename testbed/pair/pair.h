@@ -8,10 +8,10 @@
 #ifndef TESTBED_PAIR_PAIR_H
 #define TESTBED_PAIR_PAIR_H
 
-#include "testbed/ask.h"
 #include "testbed/bench/config.h"
-#include "testbed/process.h"
+#include "testbed/control.h"
 #include "testbed/link.h"
+#include "testbed/process.h"
 
 enum pair_side { PAIR_SOURCE, PAIR_TARGET, PAIR_SIDES };
 

@@ -76,7 +76,7 @@ int pair_args_spawn(
 	struct pair_args *args, const char *name, const char *log, struct swo_error *err)
 {
 	int handle = args->failed ? swo_error_set(err, SWO_E_NO_MEMORY, 0, "arguments of %s", name)
-				  : bench_spawn(name, args->argv, log, err);
+				  : process_spawn(name, args->argv, log, err);
 
 	for (size_t i = 0; i < args->count; i++)
 		free((char *)args->argv[i]);
@@ -95,7 +95,7 @@ static void add_ours(const struct pair *pair, enum pair_side side, struct pair_a
 {
 	const struct bench_config *config = pair->config;
 
-	pair_arg(args, "%s/switchover", bench_program_dir());
+	pair_arg(args, "%s/switchover", process_program_dir());
 	pair_arg(args, "vm");
 	pair_arg(args, "--accel=%s", config->accel);
 	pair_arg(args, "--vcpus=%u", config->vcpus);

@@ -17,7 +17,7 @@ struct pair_args {
 };
 
 void pair_arg(struct pair_args *args, const char *fmt, ...) SWO_PRINTF(2, 3);
-/* Starts it (bench_spawn) and frees the arguments. */
+/* Starts it (process_spawn) and frees the arguments. */
 int pair_args_spawn(
 	struct pair_args *args, const char *name, const char *log, struct swo_error *err);
 /* The whole command line of a side's machine. */

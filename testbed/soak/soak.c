@@ -56,19 +56,19 @@ static double open_fds(pid_t pid)
 {
 	unsigned count = 0;
 
-	bench_sample_files(pid, &count);
+	process_sample_files(pid, &count);
 	return count;
 }
 
 static void count_all(struct soak *soak)
 {
-	pid_t vm = bench_pid(soak->pair.ends[PAIR_TARGET].vm);
+	pid_t vm = process_pid(soak->pair.ends[PAIR_TARGET].vm);
 
 	soak->values[VM_RSS][soak->done] = resident_kb(vm);
 	soak->values[VM_FDS][soak->done] = open_fds(vm);
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < SOAK_VFS; i++) {
-			pid_t device = bench_pid(soak->pair.ends[side].devs[i]);
+			pid_t device = process_pid(soak->pair.ends[side].devs[i]);
 
 			soak->values[DEVICE_RSS][soak->done] += resident_kb(device);
 			soak->values[DEVICE_FDS][soak->done] += open_fds(device);
@@ -152,7 +152,7 @@ static int hop(struct soak *soak, struct swo_error *err)
 
 static int check_memory(struct soak *soak, struct swo_error *err)
 {
-	ask_qmp_do(&soak->pair.ends[PAIR_TARGET].qmp, "stop", NULL, NULL);
+	monitor_command(&soak->pair.ends[PAIR_TARGET].qmp, "stop", NULL, NULL);
 	json_t *ram = pair_qmp(&soak->pair, PAIR_TARGET, "x-check-ram", NULL, err);
 
 	if (!ram)
@@ -276,7 +276,7 @@ int soak_cmd(int argc, char **argv)
 	for (unsigned s = 0; s < SERIES; s++)
 		if (!(soak.values[s] = calloc(soak.hops + 1, sizeof(double))))
 			return CLI_FAILED;
-	bench_proc_init();
+	process_init();
 	if (run(&soak, &err)) {
 		rc = -1;
 		fprintf(stderr, PROGRAM ": hop %u: %s\n", soak.done + 1, err.text);
@@ -285,10 +285,10 @@ int soak_cmd(int argc, char **argv)
 		rc = -1;
 		fprintf(stderr, PROGRAM ": %s\n", err.text);
 	}
-	pair_free(&soak.pair, soak.config.keep || (rc && soak.started && !bench_interrupted));
+	pair_free(&soak.pair, soak.config.keep || (rc && soak.started && !process_interrupted));
 	for (unsigned s = 0; s < SERIES; s++)
 		free(soak.values[s]);
-	if (bench_interrupted)
-		return 128 + bench_interrupted;
+	if (process_interrupted)
+		return 128 + process_interrupted;
 	return rc ? CLI_FAILED : CLI_OK;
 }

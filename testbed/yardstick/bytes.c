@@ -5,7 +5,7 @@
  */
 #include "bytes.h"
 #include "number.h"
-#include "testbed/ask.h"
+#include "testbed/control.h"
 #include "testbed/process.h"
 
 #include <argp.h>
@@ -271,14 +271,14 @@ int main(int argc, char **argv)
 		fprintf(stderr, "bytes: mkdtemp '%s': %s\n", a.setting.dir, strerror(errno));
 		return 1;
 	}
-	bench_proc_init();
+	process_init();
 	if (a.setting.state)
 		rc = state_rows(&a, &err);
 	if (!rc && a.setting.ram)
 		rc = ram_rows(&a, &err);
 	if (rc)
 		fprintf(stderr, "bytes: %s\n", err.text);
-	bench_kill_all();
-	ask_remove_dir(a.setting.dir);
+	process_kill_all();
+	control_remove_dir(a.setting.dir);
 	return rc ? 1 : 0;
 }

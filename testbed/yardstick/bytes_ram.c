@@ -177,7 +177,7 @@ static int compare(pid_t source, pid_t target, uint64_t size, struct swo_error *
 static int add_cpu_seconds(
 	const struct pair *pair, enum pair_side side, double *seconds, struct swo_error *err)
 {
-	pid_t pid = bench_pid(pair->ends[side].vm);
+	pid_t pid = process_pid(pair->ends[side].vm);
 	struct timespec t;
 	clockid_t clock;
 	int rc = clock_getcpuclockid(pid, &clock);
@@ -216,7 +216,7 @@ static int measure(
 {
 	double before, after;
 
-	if (pair_start(pair, err) || fill(bench_pid(pair->ends[PAIR_SOURCE].vm), ram, err) ||
+	if (pair_start(pair, err) || fill(process_pid(pair->ends[PAIR_SOURCE].vm), ram, err) ||
 		pair_listen(pair, err) || cpu_seconds(pair, &before, err))
 		return -1;
 	const uint64_t start = swo_now_ns();
@@ -230,8 +230,8 @@ static int measure(
 	speed->cpu = after - before;
 	if (!pair->vmm->ours)
 		return 0;
-	return compare(bench_pid(pair->ends[PAIR_SOURCE].vm), bench_pid(pair->ends[PAIR_TARGET].vm),
-		ram, err);
+	return compare(process_pid(pair->ends[PAIR_SOURCE].vm),
+		process_pid(pair->ends[PAIR_TARGET].vm), ram, err);
 }
 
 int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_speed *speed,
@@ -260,6 +260,6 @@ int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_sp
 	pair.paused = pair.no_journal = true;
 	if (!rc)
 		rc = measure(&pair, s->ram, speed, err);
-	pair_free(&pair, rc && !bench_interrupted);
+	pair_free(&pair, rc && !process_interrupted);
 	return rc;
 }

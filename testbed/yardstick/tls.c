@@ -4,7 +4,7 @@
  * encrypted, round by round in one run. build/testbed/yardstick/tls [SECONDS [ROUNDS]]
  */
 #include "channel/frame.h"
-#include "testbed/ask.h"
+#include "testbed/control.h"
 #include "testbed/pki.h"
 
 #include <stdio.h>
@@ -127,7 +127,7 @@ int main(int argc, char **argv)
 			rates[k][round] = measure(kinds[k], dir, seconds, &err);
 			rc = rates[k][round] < 0;
 		}
-	ask_remove_dir(dir);
+	control_remove_dir(dir);
 	if (rc) {
 		fprintf(stderr, "tls: %s\n", err.text);
 		return 1;

@@ -10,7 +10,7 @@
 int e2e_teardown(void **state)
 {
 	(void)state;
-	bench_kill_all();
+	process_kill_all();
 	return 0;
 }
 
@@ -51,8 +51,8 @@ void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const ch
 
 	if (bench_migrate_once(config, vfs, transitions, sample, &err))
 		fail_msg("%s", err.text);
-	if (!sample->whole)
-		fail_msg("not whole: %s", sample->why_not);
+	if (!sample->passed)
+		fail_msg("not whole: %s", sample->failed_checks);
 }
 
 void e2e_await(struct pair *pair, const char *moment)

@@ -55,7 +55,7 @@ static void release(enum pair_side side, unsigned i)
 
 static void set_ceiling(unsigned ms)
 {
-	e2e_must(&pair, ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "migrate-set-parameters",
+	e2e_must(&pair, monitor_command(&pair.ends[PAIR_SOURCE].qmp, "migrate-set-parameters",
 				json_pack("{s:i}", "x-downtime-ceiling-ms", (int)ms), err));
 }
 
@@ -234,6 +234,6 @@ int main(void)
 		e2e_test(both_monitors_answer_in_time_while_the_stop_waits_for_a_device),
 		e2e_test(a_stop_that_has_lasted_too_long_for_a_slow_device_is_taken_back),
 	};
-	bench_proc_init();
+	process_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

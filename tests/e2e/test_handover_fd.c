@@ -72,7 +72,7 @@ static void a_target_that_was_told_has_no_ram_of_its_own(void **state)
 		config.ram = "256M";
 		e2e_must(&pair,
 			pair_init(&pair, &config, 1, "parallel", err) || pair_start(&pair, err));
-		unsigned long kib = resident_kib(bench_pid(pair.ends[PAIR_TARGET].vm));
+		unsigned long kib = resident_kib(process_pid(pair.ends[PAIR_TARGET].vm));
 
 		assert_int_equal(kib > 200 << 10, !fd);
 		pair_free(&pair, false);
@@ -149,7 +149,7 @@ static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(v
 
 		e2e_must(&pair, pair_migrate(&pair, err));
 		e2e_await(&pair, at[i]);
-		bench_kill(pair.ends[PAIR_TARGET].vm);
+		process_kill(pair.ends[PAIR_TARGET].vm);
 		e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 		/* Never in doubt about a paused VM: nothing of it can have run. */
 		if (!strcmp(status, "failed")) {
@@ -158,7 +158,8 @@ static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(v
 			assert_string_equal(before, after);
 			free(after);
 			back++;
-			e2e_must(&pair, ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "cont", NULL, err));
+			e2e_must(&pair,
+				monitor_command(&pair.ends[PAIR_SOURCE].qmp, "cont", NULL, err));
 			e2e_rings_on(&pair, PAIR_SOURCE, 0);
 		}
 		free(before);
@@ -182,7 +183,7 @@ static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_so
 	e2e_must(&pair, pair_migrate(&pair, err));
 	/* On its way to running, which takes 15 ms more: begun, and not started. */
 	e2e_await(&pair, "after-go");
-	bench_kill(pair.ends[PAIR_TARGET].vm);
+	process_kill(pair.ends[PAIR_TARGET].vm);
 	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "in-doubt");
 	assert_null(pair_qmp(
@@ -211,10 +212,10 @@ static void a_target_that_is_frozen_before_go_and_thawed_later_does_not_run(void
 		json_pack("{s:i, s:i}", "x-commit-deadline-ms", 300, "x-idle-deadline-ms", 1000);
 	e2e_must(&pair, pair_migrate(&pair, err));
 	e2e_await(&pair, "finalise");
-	kill(bench_pid(pair.ends[PAIR_TARGET].vm), SIGSTOP);
+	kill(process_pid(pair.ends[PAIR_TARGET].vm), SIGSTOP);
 	/* Before its READY, or behind it, or when it had begun. */
 	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
-	kill(bench_pid(pair.ends[PAIR_TARGET].vm), SIGCONT);
+	kill(process_pid(pair.ends[PAIR_TARGET].vm), SIGCONT);
 	if (!strcmp(status, "in-doubt"))
 		e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	e2e_rings_on(&pair, strcmp(status, "completed") ? PAIR_SOURCE : PAIR_TARGET, 0);
@@ -239,6 +240,6 @@ int main(void)
 		e2e_test(a_target_that_is_frozen_before_go_and_thawed_later_does_not_run),
 	};
 
-	bench_proc_init();
+	process_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

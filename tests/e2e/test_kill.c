@@ -35,7 +35,7 @@ static const struct bench_config *config(void)
 
 static void freeze(struct pair *pair, enum pair_side side)
 {
-	pid_t pid = bench_pid(pair->ends[side].vm);
+	pid_t pid = process_pid(pair->ends[side].vm);
 
 	assert_int_equal(kill(pid, SIGSTOP), 0);
 	usleep(FROZEN_MS * 1000);
@@ -46,16 +46,16 @@ static void kill_victim(struct pair *pair, enum victim victim, struct link *link
 {
 	switch (victim) {
 	case TARGET_VM:
-		bench_kill(pair->ends[PAIR_TARGET].vm);
+		process_kill(pair->ends[PAIR_TARGET].vm);
 		break;
 	case SOURCE_VM:
-		bench_kill(pair->ends[PAIR_SOURCE].vm);
+		process_kill(pair->ends[PAIR_SOURCE].vm);
 		break;
 	case SOURCE_DEVICE:
-		bench_kill(pair->ends[PAIR_SOURCE].devs[0]);
+		process_kill(pair->ends[PAIR_SOURCE].devs[0]);
 		break;
 	case TARGET_DEVICE:
-		bench_kill(pair->ends[PAIR_TARGET].devs[0]);
+		process_kill(pair->ends[PAIR_TARGET].devs[0]);
 		break;
 	case LINK:
 		link_set(link, LINK_CUT);
@@ -291,6 +291,6 @@ int main(void)
 		e2e_test(the_target_is_frozen_at_ten_moments_and_one_runs_when_it_is_back),
 		e2e_test(the_source_is_frozen_at_ten_moments_and_one_runs_when_it_is_back),
 	};
-	bench_proc_init();
+	process_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

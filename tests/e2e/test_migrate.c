@@ -149,7 +149,7 @@ static void a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on(
 
 	e2e_must(&pair, pair_init(&pair, &config, 2, "parallel", err) || pair_start(&pair, err) ||
 				pair_boot(&pair, err) ||
-				ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "stop", NULL, err));
+				monitor_command(&pair.ends[PAIR_SOURCE].qmp, "stop", NULL, err));
 	ram_hash(&pair, PAIR_SOURCE, here, sizeof(here));
 	e2e_must(
 		&pair, pair_migrate(&pair, err) || pair_wait_end(&pair, E2E_GUARD_MS, status, err));
@@ -159,11 +159,11 @@ static void a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on(
 	assert_string_equal(here, there);
 	e2e_status(&pair, PAIR_TARGET, status, sizeof(status));
 	assert_string_equal(status, "paused");
-	e2e_must(&pair, ask_qmp_do(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, err));
+	e2e_must(&pair, monitor_command(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, err));
 	e2e_rings_on(&pair, PAIR_TARGET, 0);
 	/* The source has given it away for good. */
 	struct swo_error err = {0};
-	assert_int_equal(ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "cont", NULL, &err), -1);
+	assert_int_equal(monitor_command(&pair.ends[PAIR_SOURCE].qmp, "cont", NULL, &err), -1);
 	pair_free(&pair, false);
 }
 
@@ -178,7 +178,7 @@ static void a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lo
 	e2e_must(&pair,
 		pair_init(&pair, &config, 2, "parallel", err) || pair_start(&pair, err) ||
 			pair_boot(&pair, err) || pair_migrate(&pair, err) ||
-			ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, "migrate_cancel", NULL, err) ||
+			monitor_command(&pair.ends[PAIR_SOURCE].qmp, "migrate_cancel", NULL, err) ||
 			pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	assert_string_equal(status, "cancelled");
 	e2e_status(&pair, PAIR_SOURCE, status, sizeof(status));
@@ -204,6 +204,6 @@ int main(void)
 		e2e_test(a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on),
 		e2e_test(a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost),
 	};
-	bench_proc_init();
+	process_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

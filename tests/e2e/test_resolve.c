@@ -108,7 +108,7 @@ static int run(const char *fmt, ...)
 {
 	char command[2048];
 	va_list ap;
-	int used = snprintf(command, sizeof(command), "%s/switchover ", bench_program_dir());
+	int used = snprintf(command, sizeof(command), "%s/switchover ", process_program_dir());
 
 	va_start(ap, fmt);
 	used += vsnprintf(command + used, sizeof(command) - (size_t)used, fmt, ap);
@@ -119,7 +119,8 @@ static int run(const char *fmt, ...)
 	size_t got = fread(said, 1, sizeof(said) - 1, pipe);
 	said[got] = 0;
 	int status = pclose(pipe);
-	print_message("# %s: %d\n", command + strlen(bench_program_dir()) + 1, WEXITSTATUS(status));
+	print_message(
+		"# %s: %d\n", command + strlen(process_program_dir()) + 1, WEXITSTATUS(status));
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
@@ -164,12 +165,12 @@ static void a_parked_source_says_what_settles_it_and_does_nothing_by_itself(void
 	json_decref(info);
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(refused); i++) {
 		assert_int_equal(
-			ask_qmp_do(&pair.ends[PAIR_SOURCE].qmp, refused[i], NULL, &err), -1);
+			monitor_command(&pair.ends[PAIR_SOURCE].qmp, refused[i], NULL, &err), -1);
 		assert_int_equal(err.code, SWO_E_STATE);
 		assert_false(runs(PAIR_SOURCE));
 	}
 	/* A target never starts before GO, whoever says so. */
-	assert_int_equal(ask_qmp_do(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, &err), -1);
+	assert_int_equal(monitor_command(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, &err), -1);
 	assert_false(runs(PAIR_TARGET));
 	expect(RESOLVE("%s", ""), IN_DOUBT, "is in doubt; to settle it");
 	expect(RESOLVE("%s", id), FAILED, "--qmp");
@@ -217,7 +218,7 @@ static void a_dead_source_whose_go_was_lost_is_settled_by_asking_the_target(void
 {
 	(void)state;
 	lose_go();
-	bench_kill(pair.ends[PAIR_SOURCE].vm);
+	process_kill(pair.ends[PAIR_SOURCE].vm);
 	expect_start(false);
 	/* Nobody answers where the journal says; its word is not guessed. */
 	expect(RESOLVE("%s", id), IN_DOUBT, "stays in doubt");
@@ -236,7 +237,7 @@ static void a_living_source_is_settled_by_the_journal_of_a_target_that_never_sta
 	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", pair.dir, pair.dir, id),
 		IN_DOUBT, "lives");
 	assert_false(runs(PAIR_SOURCE));
-	bench_kill(pair.ends[PAIR_TARGET].vm);
+	process_kill(pair.ends[PAIR_TARGET].vm);
 	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", pair.dir, pair.dir, id),
 		OK, "never ran there");
 	await_running(PAIR_SOURCE);
@@ -248,8 +249,8 @@ static void with_both_dead_the_target_s_journal_still_knows(void **state)
 {
 	(void)state;
 	lose_go();
-	bench_kill(pair.ends[PAIR_SOURCE].vm);
-	bench_kill(pair.ends[PAIR_TARGET].vm);
+	process_kill(pair.ends[PAIR_SOURCE].vm);
+	process_kill(pair.ends[PAIR_TARGET].vm);
 	expect_start(false);
 	expect(RESOLVE("--target-journal=%s %s", pair.dir, id), OK, "never ran there");
 	expect_start(true);
@@ -276,7 +277,7 @@ static void another_migration_s_target_settles_nothing(void **state)
 	read_id(&other, PAIR_TARGET, theirs);
 
 	lose_go();
-	bench_kill(pair.ends[PAIR_SOURCE].vm);
+	process_kill(pair.ends[PAIR_SOURCE].vm);
 	/* One that runs, and is somebody else's: it must be neither a yes nor a no. */
 	expect(RESOLVE("%s --uri=%s", id, other.listen_uri), IN_DOUBT, "stays in doubt");
 	expect(RESOLVE("%s --target-journal=%s/%s.target", id, other.dir, theirs), FAILED,
@@ -297,8 +298,8 @@ static void a_damaged_journal_is_named_and_settles_nothing(void **state)
 	char path[256];
 
 	lose_go();
-	bench_kill(pair.ends[PAIR_SOURCE].vm);
-	bench_kill(pair.ends[PAIR_TARGET].vm);
+	process_kill(pair.ends[PAIR_SOURCE].vm);
+	process_kill(pair.ends[PAIR_TARGET].vm);
 	snprintf(path, sizeof(path), "%s/%s.target", pair.dir, id);
 	assert_int_equal(truncate(path, 600), 0);
 	expect(RESOLVE("--target-journal=%s %s", pair.dir, id), FAILED, path);
@@ -315,7 +316,7 @@ static void a_source_killed_after_go_is_never_started_while_the_target_runs(void
 {
 	(void)state;
 	until_the_target_starts();
-	bench_kill(pair.ends[PAIR_SOURCE].vm);
+	process_kill(pair.ends[PAIR_SOURCE].vm);
 	await_running(PAIR_TARGET);
 	expect_start(false);
 	expect(RESOLVE("--uri=%s %s", pair.listen_uri, id), OK, "runs there");
@@ -332,7 +333,7 @@ static void a_target_killed_while_it_starts_is_left_to_the_operator(void **state
 	char status[PAIR_STATUS_MAX];
 
 	until_the_target_starts();
-	bench_kill(pair.ends[PAIR_TARGET].vm);
+	process_kill(pair.ends[PAIR_TARGET].vm);
 	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	if (!strcmp(status, "completed")) {
 		/* It was quicker than we: STARTED had been said. Then it is over. */
@@ -371,6 +372,6 @@ int main(void)
 		resolve_test(a_source_killed_after_go_is_never_started_while_the_target_runs),
 		resolve_test(a_target_killed_while_it_starts_is_left_to_the_operator),
 	};
-	bench_proc_init();
+	process_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,7 @@ static void sleep_or_fail(unsigned ms)
 {
 	struct swo_error err;
 
-	if (bench_sleep_ms(ms, &err))
+	if (process_sleep_ms(ms, &err))
 		fail_msg("%s", err.text);
 }
 
@@ -127,7 +127,7 @@ void held_start(struct held *held, const struct pair_vmm *vmm, unsigned count, c
 
 void held_kill(struct held *held, enum pair_side side)
 {
-	bench_kill(held->pair.ends[side].vm);
+	process_kill(held->pair.ends[side].vm);
 	held->pair.ends[side].vm = -1;
 }
 

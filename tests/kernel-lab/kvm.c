@@ -96,6 +96,6 @@ int main(void)
 		e2e_test(a_guest_whose_memory_moves_by_descriptor_does_as_well),
 	};
 
-	bench_proc_init();
+	process_init();
 	return cmocka_run_group_tests_name("KVM with simvf", tests, NULL, NULL);
 }

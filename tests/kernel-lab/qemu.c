@@ -129,7 +129,7 @@ static int rows(char **counts)
 	const struct CMUnitTest tests[] = {cmocka_unit_test_teardown(row, teardown)};
 	int failed = 0;
 
-	bench_proc_init();
+	process_init();
 	for (; *counts; counts++) {
 		count = (unsigned)atoi(*counts);
 		if (count < 1 || count > HELD_DEVICES)

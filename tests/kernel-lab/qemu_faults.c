@@ -336,6 +336,6 @@ int main(int argc, char **argv)
 			.initial_state = (void *)&scenarios[i]};
 	if (argc > 2)
 		cmocka_set_test_filter(argv[2]);
-	bench_proc_init();
+	process_init();
 	return cmocka_run_group_tests_name("faults", tests, NULL, NULL) ? 1 : 0;
 }

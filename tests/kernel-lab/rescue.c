@@ -59,7 +59,7 @@ static void kill_target_at(const char *moment)
 	e2e_must(&pair, pair_migrate(&pair, err));
 	pair.deaths_expected = true;
 	e2e_await(&pair, moment);
-	bench_kill(pair.ends[PAIR_TARGET].vm);
+	process_kill(pair.ends[PAIR_TARGET].vm);
 	source_runs_on(&pair);
 }
 
@@ -127,6 +127,6 @@ int main(void)
 		e2e_test(source_runs_on_when_the_saved_state_is_corrupt),
 	};
 
-	bench_proc_init();
+	process_init();
 	return cmocka_run_group_tests_name("rescue with simvf", tests, NULL, NULL);
 }

@@ -3,7 +3,7 @@
  */
 #include "channel/conn.h"
 #include "outcome.h"
-#include "testbed/ask.h"
+#include "testbed/control.h"
 #include "testbed/pki.h"
 
 #include <arpa/inet.h>
@@ -49,11 +49,11 @@ static int remove_dirs(void **state)
 {
 	struct dirs *d = *state;
 
-	ask_remove_dir(d->ours);
-	ask_remove_dir(d->theirs);
-	ask_remove_dir(d->psk);
-	ask_remove_dir(d->other_psk);
-	ask_remove_dir(d->top);
+	control_remove_dir(d->ours);
+	control_remove_dir(d->theirs);
+	control_remove_dir(d->psk);
+	control_remove_dir(d->other_psk);
+	control_remove_dir(d->top);
 	free(d);
 	return 0;
 }

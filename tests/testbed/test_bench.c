@@ -79,8 +79,8 @@ static void a_sound_migration_is_whole_and_measured_by_the_devices(void **state)
 	struct bench_sample s = {0};
 
 	bench_evaluate(&config, &g, &s);
-	assert_string_equal(s.why_not, "");
-	assert_true(s.whole);
+	assert_string_equal(s.failed_checks, "");
+	assert_true(s.passed);
 	assert_true(s.blackout_ms == 129.0);
 	assert_true(s.last_doorbell_ns == 1001 * MS && s.first_doorbell_ns == 1130 * MS);
 	/* The largest gap was seen on the target after the switch. */
@@ -105,9 +105,9 @@ static void assert_spoilt(size_t where, int device, const char *key, json_t *val
 
 	json_object_set_new(device < 0 ? place : json_array_get(place, (size_t)device), key, value);
 	bench_evaluate(&config, &g, &s);
-	assert_false(s.whole);
-	if (!strstr(s.why_not, why))
-		fail_msg("'%s' does not say '%s'", s.why_not, why);
+	assert_false(s.passed);
+	if (!strstr(s.failed_checks, why))
+		fail_msg("'%s' does not say '%s'", s.failed_checks, why);
 	bench_sample_free(&s);
 	bench_gathered_free(&g);
 }
@@ -146,7 +146,7 @@ static void answers_that_are_missing_are_not_taken_for_good_ones(void **state)
 	struct bench_sample s = {0};
 
 	bench_evaluate(&config, &g, &s);
-	assert_false(s.whole);
+	assert_false(s.passed);
 	assert_true(s.blackout_ms == 0);
 	bench_sample_free(&s);
 }
@@ -173,7 +173,7 @@ static const struct swo_plan_device even = {.costs = {.running_to_p2p_ns = 25 * 
 
 static void fill(struct bench_sample *s, struct swo_plan_device *devices, double blackout)
 {
-	*s = (struct bench_sample){.whole = true,
+	*s = (struct bench_sample){.passed = true,
 		.accel = "native",
 		.blackout_ms = blackout,
 		.device_gap_ms = blackout + 1,
@@ -401,7 +401,7 @@ static void assert_ends(const char *words)
 	struct swo_error err = {0};
 	swo_deadline guard = swo_deadline_ms(20000);
 
-	while (!bench_check_alive(&err)) {
+	while (!process_check_alive(&err)) {
 		assert_false(swo_deadline_passed(guard));
 		usleep(1000);
 	}
@@ -420,11 +420,11 @@ static void a_process_that_ends_is_named_with_its_last_words(void **state)
 	char log[] = "/tmp/switchover-test-log.XXXXXX";
 
 	close(mkstemp(log));
-	assert_true(bench_spawn("the talker", says, log, NULL) >= 0);
+	assert_true(process_spawn("the talker", says, log, NULL) >= 0);
 	assert_ends("the talker ended by itself with status 3: no such device");
-	assert_true(bench_spawn("the mute", dies, log, NULL) >= 0);
+	assert_true(process_spawn("the mute", dies, log, NULL) >= 0);
 	assert_ends("the mute was killed by signal 9");
-	assert_true(bench_spawn("the absent", none, log, NULL) >= 0);
+	assert_true(process_spawn("the absent", none, log, NULL) >= 0);
 	assert_ends("cannot run /no/such/program");
 	unlink(log);
 }
@@ -435,20 +435,20 @@ static void what_is_killed_is_gone_and_the_rest_lives_on(void **state)
 	const char *const sleeps[] = {"/bin/sleep", "100", NULL};
 	struct swo_error err = {0};
 
-	int one = bench_spawn("one", sleeps, "/dev/null", &err);
-	int two = bench_spawn("two", sleeps, "/dev/null", &err);
+	int one = process_spawn("one", sleeps, "/dev/null", &err);
+	int two = process_spawn("two", sleeps, "/dev/null", &err);
 	assert_true(one >= 0 && two >= 0 && one != two);
-	pid_t first = bench_pid(one), second = bench_pid(two);
-	bench_kill(one);
+	pid_t first = process_pid(one), second = process_pid(two);
+	process_kill(one);
 	assert_int_equal(kill(first, 0), -1);
 	assert_int_equal(kill(second, 0), 0);
-	assert_int_equal(bench_check_alive(&err), 0);
+	assert_int_equal(process_check_alive(&err), 0);
 	unsigned threads = 0;
 	uint64_t rss = 0;
-	bench_sample_process(second, &threads, &rss);
+	process_sample(second, &threads, &rss);
 	assert_true(threads > 0);
 	assert_true(rss > 0);
-	bench_kill_all();
+	process_kill_all();
 	assert_int_equal(kill(second, 0), -1);
 }
 

@@ -40,7 +40,7 @@ static void make_row(unsigned r, double blackout_ms, double start_ms, double byt
 	for (unsigned i = 0; i < 8; i++)
 		devices[r][i].costs.state_bytes = (uint64_t)bytes;
 	for (int i = 0; i < 3; i++)
-		samples[r][i] = (struct bench_sample){.whole = true,
+		samples[r][i] = (struct bench_sample){.passed = true,
 			.accel = "native",
 			.blackout_ms = blackout_ms + i - 1,
 			.devices = devices[r],

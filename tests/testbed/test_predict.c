@@ -26,7 +26,7 @@ static int fresh(void **state)
 							      .p2p_to_running_ns = 15 * MS,
 							      .pf = -1}};
 	for (int i = 0; i < 3; i++)
-		samples[i] = (struct bench_sample){.whole = true,
+		samples[i] = (struct bench_sample){.passed = true,
 			.blackout_ms = 127 + i,
 			.estimate_ms = 60 + i,
 			.devices = devices};

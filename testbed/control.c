@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ask.c - asks devices and monitors, and clears up after a run.
+ * control.c - requests to devices and monitors, and clearing up after a run.
  */
-#include "testbed/ask.h"
+#include "testbed/control.h"
 
 #include "testbed/process.h"
 
@@ -14,7 +14,7 @@
 
 #define ANSWER_MS 60000
 
-int ask_open(
+int control_open(
 	struct json_sock *sock, struct swo_error *err, uint64_t deadline_ms, const char *fmt, ...)
 {
 	char uri[160] = "unix:";
@@ -24,10 +24,10 @@ int ask_open(
 	vsnprintf(uri + 5, sizeof(uri) - 5, fmt, ap);
 	va_end(ap);
 	return json_sock_open(
-		sock, uri, true, swo_deadline_ms(deadline_ms), &bench_interrupted, err);
+		sock, uri, true, swo_deadline_ms(deadline_ms), &process_interrupted, err);
 }
 
-json_t *ask(struct json_sock *sock, const char *cmd, struct swo_error *err)
+json_t *control_request(struct json_sock *sock, const char *cmd, struct swo_error *err)
 {
 	json_t *question = json_pack("{s:s}", "cmd", cmd);
 	json_t *answer = NULL;
@@ -35,7 +35,8 @@ json_t *ask(struct json_sock *sock, const char *cmd, struct swo_error *err)
 	if (!question)
 		swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a command");
 	else if (!json_sock_send(sock, question, swo_deadline_ms(ANSWER_MS), err))
-		answer = json_sock_recv(sock, swo_deadline_ms(ANSWER_MS), &bench_interrupted, err);
+		answer =
+			json_sock_recv(sock, swo_deadline_ms(ANSWER_MS), &process_interrupted, err);
 	json_decref(question);
 	const char *error = json_path_string(answer, "error");
 	if (error[0]) {
@@ -46,12 +47,13 @@ json_t *ask(struct json_sock *sock, const char *cmd, struct swo_error *err)
 	return answer;
 }
 
-int ask_qmp_open(struct qmp *qmp, const char *uri, uint64_t deadline_ms, struct swo_error *err)
+int monitor_open(struct qmp *qmp, const char *uri, uint64_t deadline_ms, struct swo_error *err)
 {
-	return qmp_open(qmp, uri, true, swo_deadline_ms(deadline_ms), &bench_interrupted, err);
+	return qmp_open(qmp, uri, true, swo_deadline_ms(deadline_ms), &process_interrupted, err);
 }
 
-json_t *ask_qmp(struct qmp *qmp, const char *command, json_t *arguments, struct swo_error *err)
+json_t *monitor_execute(
+	struct qmp *qmp, const char *command, json_t *arguments, struct swo_error *err)
 {
 	json_t *answer = qmp_execute(qmp, command, arguments, swo_deadline_ms(ANSWER_MS), err);
 
@@ -60,18 +62,18 @@ json_t *ask_qmp(struct qmp *qmp, const char *command, json_t *arguments, struct 
 	return answer;
 }
 
-int ask_qmp_do(struct qmp *qmp, const char *command, json_t *arguments, struct swo_error *err)
+int monitor_command(struct qmp *qmp, const char *command, json_t *arguments, struct swo_error *err)
 {
-	json_t *answer = ask_qmp(qmp, command, arguments, err);
+	json_t *answer = monitor_execute(qmp, command, arguments, err);
 
 	json_decref(answer);
 	return answer ? 0 : -1;
 }
 
-json_t *ask_timeline(struct qmp *qmp, struct swo_error *err)
+json_t *monitor_timeline(struct qmp *qmp, struct swo_error *err)
 {
 	json_t *answer =
-		ask_qmp(qmp, "x-query-timeline", json_pack("{s:s}", "format", "json"), err);
+		monitor_execute(qmp, "x-query-timeline", json_pack("{s:s}", "format", "json"), err);
 	/* A text, in "text" or by itself, or the object at once. */
 	const char *text = json_string_value(
 		json_is_object(answer) ? json_object_get(answer, "text") : answer);
@@ -86,7 +88,7 @@ json_t *ask_timeline(struct qmp *qmp, struct swo_error *err)
 	return timeline;
 }
 
-void ask_remove_dir(const char *dir)
+void control_remove_dir(const char *dir)
 {
 	DIR *open_dir = opendir(dir);
 	const struct dirent *entry;
