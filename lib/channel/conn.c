@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * conn.c - stream sockets with deadlines: UNIX and TCP behind one face.
+ * conn.c - stream sockets with deadlines: UNIX and TCP behind one interface.
  */
 #include "channel/conn.h"
 
@@ -16,14 +16,14 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-/* What is to go with the next byte, and what has come. */
+/* Descriptors to send with the next byte, and received ones. */
 struct fd_bag {
-	int out[SWO_FDS_MAX]; /* borrowed; go with the next byte that is sent */
+	int out[SWO_FDS_MAX]; /* borrowed; sent with the next byte */
 	unsigned out_count;
-	bool welcome; /* what comes along is kept; else the kernel drops it */
+	bool accept_fds; /* received descriptors are kept; otherwise the kernel drops them */
 	int in[SWO_FDS_MAX];
 	unsigned in_count;
-	bool cut; /* more came than there is room for */
+	bool cut; /* more were received than fit */
 };
 
 struct swo_listener {
@@ -37,11 +37,11 @@ struct swo_listener {
 struct swo_conn {
 	int fd;
 	struct swo_tls *tls; /* NULL: plain */
-	struct fd_bag *fds;  /* NULL: no descriptors go or come */
+	struct fd_bag *fds;  /* NULL: no descriptors are sent or received */
 	char peer[300];
 };
 
-/* Every address that a name has counts: which of them answers is not ours to choose. */
+/* Every address of a name must qualify: which of them connects cannot be chosen here. */
 static int check_plain(const struct base_address *addresses, int count, const char *name,
 	const struct swo_security *security, struct swo_error *err)
 {
@@ -57,14 +57,13 @@ static int check_plain(const struct base_address *addresses, int count, const ch
 	getnameinfo(
 		&addresses[i].any, addresses[i].len, host, sizeof(host), NULL, 0, NI_NUMERICHOST);
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"'%s' would carry the VM's memory over the network unencrypted (%s is not "
-		"loopback): "
-		"give both sides TLS credentials (tls-creds), or, on a network that you trust, say "
-		"insecure to both",
+		"refusing to send the VM's memory to '%s' unencrypted (%s is not "
+		"loopback): give both sides TLS credentials (tls-creds), or, on a trusted network, set "
+		"insecure on both",
 		name, host);
 }
 
-/* The addresses of a URI that may be used as it is secured: how many, or -1. */
+/* Counts the addresses of a URI, if it may be used with its protection; otherwise -1. */
 static int resolve(const struct base_uri *uri, const char *name,
 	const struct swo_security *security, bool passive,
 	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err)
@@ -118,7 +117,7 @@ fail:
 	return -1;
 }
 
-/* Who calls, for messages: over tcp that says more than where. */
+/* The peer's name for messages: over TCP it includes the address. */
 static void name_caller(const struct swo_listener *listener, int fd, char *out, size_t size)
 {
 	struct base_address address = {.len = sizeof(address.in6)};
@@ -129,14 +128,14 @@ static void name_caller(const struct swo_listener *listener, int fd, char *out, 
 		base_address_uri(&address, out, size);
 }
 
-/* Takes one of those who wait: a descriptor, or -1 with errno. */
+/* Accepts a pending connection: a descriptor, or -1 with errno. */
 static int accept_ours(const struct swo_listener *listener)
 {
 	int fd = base_accept(listener->fd);
 
 	if (fd < 0 || !listener->uri.is_unix || base_peer_is_ours(fd))
 		return fd;
-	swo_log(SWO_LOG_WARN, "another user's connection to '%s' was dropped", listener->name);
+	swo_log(SWO_LOG_WARN, "closed the connection of another user to '%s'", listener->name);
 	close(fd);
 	errno = EAGAIN;
 	return -1;
@@ -153,14 +152,14 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 		int n = base_poll(fds, 2, deadline);
 
 		if (n < 0)
-			return swo_error_set(
-				err, SWO_E_IO, errno, "waiting on '%s'", listener->name);
+			return swo_error_set(err, SWO_E_IO, errno,
+				"cannot wait for a connection on '%s'", listener->name);
 		if (fds[1].revents)
 			return swo_error_set(err, SWO_E_CANCELLED, 0,
-				"'%s' does not listen any more", listener->name);
+				"the listener on '%s' was stopped", listener->name);
 		if (!n)
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
-				"nobody connected to '%s' in time", listener->name);
+				"timed out waiting for a connection on '%s'", listener->name);
 
 		int fd = accept_ours(listener);
 
@@ -169,8 +168,8 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 			return swo_conn_adopt(fd, name, out, err);
 		}
 		if (errno != EAGAIN)
-			return swo_error_set(
-				err, SWO_E_IO, errno, "accept on '%s'", listener->name);
+			return swo_error_set(err, SWO_E_IO, errno,
+				"cannot accept a connection on '%s'", listener->name);
 	}
 }
 
@@ -284,7 +283,7 @@ void swo_conn_shutdown(struct swo_conn *conn)
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
-/* Closes what has come and was not taken. */
+/* Closes received descriptors that were not taken. */
 static void bag_drop(struct fd_bag *bag)
 {
 	while (bag->in_count)
@@ -329,17 +328,17 @@ bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline)
 	return !base_wait_fd(conn->fd, POLLIN, deadline, NULL);
 }
 
-/* sendmsg or recvmsg of `msg`, with what is to go or may come along. */
+/* sendmsg or recvmsg of `msg`, with the descriptors to send or receive. */
 static ssize_t transfer_with_fds(struct fd_bag *bag, int fd, struct msghdr *msg, bool sending)
 {
 	if (!sending)
-		return bag->welcome ? base_recv_fds(fd, msg, bag->in, SWO_FDS_MAX, &bag->in_count,
-					      &bag->cut, 0)
-				    : recvmsg(fd, msg, 0);
+		return bag->accept_fds ? base_recv_fds(fd, msg, bag->in, SWO_FDS_MAX,
+						 &bag->in_count, &bag->cut, 0)
+				       : recvmsg(fd, msg, 0);
 
 	ssize_t n = base_send_fds(fd, msg, bag->out, bag->out_count, 0);
 
-	/* They belong to the first byte: with any part of the message they are gone. */
+	/* Sent with the first byte: any part of the message includes them. */
 	if (n > 0)
 		bag->out_count = 0;
 	return n;
@@ -384,8 +383,8 @@ static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, ui
 
 		if (rc == ETIMEDOUT)
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
-				"nothing moved on the connection '%s' for %llu ms", conn->peer,
-				(unsigned long long)stall_ms);
+				"timed out on the connection '%s': no progress for %llu ms",
+				conn->peer, (unsigned long long)stall_ms);
 		if (rc)
 			return swo_error_set(err, SWO_E_IO, rc, "poll on '%s'", conn->peer);
 	}
@@ -404,7 +403,7 @@ int swo_conn_recv(struct swo_conn *conn, struct iovec *iov, unsigned count, uint
 	return transfer(conn, iov, count, stall_ms, false, err);
 }
 
-/* Descriptors that travel along */
+/* Passed descriptors */
 
 static bool is_unix(int fd)
 {
@@ -418,7 +417,7 @@ static struct fd_bag *bag_of(struct swo_conn *conn, struct swo_error *err)
 {
 	if (!is_unix(conn->fd) || conn->tls) {
 		swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"'%s' carries no descriptors: only a unix: connection without TLS does",
+			"cannot pass descriptors over '%s': only over a unix: connection without TLS",
 			conn->peer);
 		return NULL;
 	}
@@ -438,25 +437,24 @@ int swo_conn_attach_fds(
 		return -1;
 	if (!base_peer_is_ours(conn->fd))
 		return swo_error_set(err, SWO_E_PEER_LOST, 0,
-			"another user's process listens on '%s': it gets no descriptors",
+			"refusing to pass descriptors over '%s': the listener is another user's process",
 			conn->peer);
 	if (count > SWO_FDS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%u descriptors are more than the %d that can go at once", count,
-			SWO_FDS_MAX);
+			"too many descriptors: %u, at most %d per message", count, SWO_FDS_MAX);
 	if (count)
 		memcpy(bag->out, fds, count * sizeof(*fds));
 	bag->out_count = count;
 	return 0;
 }
 
-int swo_conn_accept_fds(struct swo_conn *conn, bool welcome, struct swo_error *err)
+int swo_conn_accept_fds(struct swo_conn *conn, bool on, struct swo_error *err)
 {
 	struct fd_bag *bag = bag_of(conn, err);
 
 	if (!bag)
 		return -1;
-	bag->welcome = welcome;
+	bag->accept_fds = on;
 	return 0;
 }
 
@@ -466,9 +464,9 @@ int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct sw
 
 	if (!bag || bag->cut || bag->in_count != count) {
 		swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"%u descriptors came over '%s', %u were to come (is something in between "
-			"that does not pass them on?)",
-			bag ? bag->in_count : 0, conn->peer, count);
+			"descriptors received over '%s': %u, expected %u (a proxy in between may not "
+			"pass them on)",
+			conn->peer, bag ? bag->in_count : 0, count);
 		swo_conn_drop_fds(conn);
 		return -1;
 	}

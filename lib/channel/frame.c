@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * frame.c - frames over a connection: whole, checksummed, bounded.
+ * frame.c - frames over a connection: complete, checksummed, bounded.
  */
 #include "channel/frame.h"
 
@@ -9,11 +9,11 @@
 #include <endian.h>
 #include <stddef.h>
 #include <string.h>
-/* The state on the stack: XXH3_state_t is declared in full only then. */
+/* The state is on the stack; XXH3_state_t is only then completely declared. */
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
 #ifdef HAVE_XXH_DISPATCH
-/* The same functions, in the widest form that this CPU has. */
+/* The same functions, in the widest variant that this CPU supports. */
 #include <xxh_x86dispatch.h>
 #endif
 
@@ -75,8 +75,7 @@ int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *heade
 	const void *payload, size_t len, struct swo_error *err)
 {
 	if (len > SWO_FRAME_PAYLOAD_MAX)
-		return swo_error_set(
-			err, SWO_E_INVALID, 0, "a frame of %zu bytes is too large", len);
+		return swo_error_set(err, SWO_E_INVALID, 0, "frame too large: %zu bytes", len);
 	header->magic = SWO_FRAME_MAGIC;
 	header->length = (uint32_t)len;
 	header->checksum = swo_frame_checksum(header, payload);
@@ -96,18 +95,18 @@ int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *heade
 		channel->frames_sent++;
 		channel->bytes_sent += sizeof(*header) + len;
 	} else {
-		/* Half a frame may be out: nothing sensible can follow it on this connection. */
+		/* Part of a frame may have been sent: the connection cannot be used any more. */
 		swo_conn_shutdown(channel->conn);
 	}
 	pthread_mutex_unlock(&channel->send_lock);
 	return rc;
 }
 
-/* The first two bytes of TLS's records, as they come into `magic`. */
+/* The first two bytes of a TLS record, as they are read into `magic`. */
 #define TLS_ALERT     0x0315
 #define TLS_HANDSHAKE 0x0316
 
-/* A plain end that hears a TLS one: say so rather than what it looks like. Keeps *err otherwise. */
+/* A plain end that receives a TLS record: reports that instead. Keeps *err otherwise. */
 static int explain_tls(
 	struct swo_channel *channel, const struct swo_frame_header *header, struct swo_error *err)
 {
@@ -116,7 +115,7 @@ static int explain_tls(
 	if (swo_conn_has_tls(channel->conn) || (start != TLS_ALERT && start != TLS_HANDSHAKE))
 		return -1;
 	return swo_error_set(err, SWO_E_PROTOCOL, 0,
-		"the other side of '%s' speaks TLS and this side does not: give this side TLS "
+		"the peer on '%s' uses TLS and this side does not: give this side TLS "
 		"credentials (tls-creds) too",
 		swo_conn_peer(channel->conn));
 }
@@ -133,11 +132,11 @@ int swo_channel_recv_header(struct swo_channel *channel, struct swo_frame_header
 		return explain_tls(channel, header, err);
 	if (header->magic != SWO_FRAME_MAGIC)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"what came over '%s' is not a migration stream (magic %08x)",
+			"malformed frame on '%s': magic %08x; not a migration stream",
 			swo_conn_peer(channel->conn), header->magic);
 	if (header->length > max_payload)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"a frame of type %u and %u bytes came over '%s', at most %u were expected",
+			"malformed frame of type %u: %u bytes on '%s', expected at most %u",
 			header->type, header->length, swo_conn_peer(channel->conn), max_payload);
 	return 0;
 }
@@ -152,7 +151,7 @@ int swo_channel_recv_payload(struct swo_channel *channel, const struct swo_frame
 		return -1;
 	if (swo_frame_checksum2(header, first, first_len, second, second_len) != header->checksum)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"a frame of type %u (device %u, offset %llu) came over '%s' with a wrong "
+			"corrupt frame of type %u (device %u, offset %llu) on '%s': wrong "
 			"checksum",
 			header->type, header->device, (unsigned long long)header->offset,
 			swo_conn_peer(channel->conn));

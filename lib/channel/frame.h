@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * frame.h - the unit that travels: a header, a payload, a checksum over both. The
- * one place that knows the wire format of a migration.
+ * frame.h - the unit of transfer: a header, a payload, a checksum over both. The only place
+ * with the frame format of a migration.
  */
 #ifndef CHANNEL_FRAME_H
 #define CHANNEL_FRAME_H
@@ -11,7 +11,7 @@
 #include <assert.h>
 
 /*
- * On the wire, little-endian. What device, offset, pass and flags mean depends on the
+ * On the wire, little-endian. The meaning of device, offset, pass and flags depends on the
  * type, see migration/wire.h.
  */
 struct swo_frame_header {
@@ -31,28 +31,28 @@ static_assert(sizeof(struct swo_frame_header) == 40, "the header is 40 bytes on 
 
 /* The checksum of a header whose other fields are set, and its payload in one piece. */
 uint64_t swo_frame_checksum(const struct swo_frame_header *header, const void *payload);
-/* The same for a payload in two pieces (a ring buffer's wrap). */
+/* Likewise for a payload in two pieces (a wrapped ring buffer). */
 uint64_t swo_frame_checksum2(const struct swo_frame_header *header, const void *first,
 	size_t first_len, const void *second, size_t second_len);
 
 /*
- * A connection that carries whole frames. Sends are serialised by its lock, so any
- * thread may send; one thread receives.
+ * A connection that carries complete frames. Sends are serialised by its lock, so any thread
+ * may send; one thread receives.
  */
 struct swo_channel {
 	struct swo_conn *conn;
 	pthread_mutex_t send_lock;
 	uint64_t stall_ms;
-	/* Counted under send_lock, for the peer to compare at the end. */
+	/* Counted under send_lock, compared by the peer at the end. */
 	uint64_t frames_sent;
 	uint64_t bytes_sent;
 	uint64_t large_bytes, large_ns; /* for meter.h */
-	/* The receiver's own. */
+	/* Used by the receiver only. */
 	uint64_t frames_received;
 	uint64_t bytes_received;
 };
 
-/* Takes over conn. */
+/* Takes ownership of conn. */
 void swo_channel_init(struct swo_channel *channel, struct swo_conn *conn, uint64_t stall_ms);
 /* `from`, which nobody sends or receives on, is then as after swo_channel_close. */
 void swo_channel_move(struct swo_channel *to, struct swo_channel *from);
@@ -60,16 +60,16 @@ void swo_channel_close(struct swo_channel *channel);
 void swo_channel_shutdown(struct swo_channel *channel);
 
 /*
- * Fills magic, length and checksum, and sends. *checksum (may be NULL) is what was sent, for
- * a hash over a stream of frames.
+ * Fills magic, length and checksum, and sends. *checksum (may be NULL) is the frame's checksum,
+ * for a hash over a stream of frames.
  */
 int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *header,
 	const void *payload, size_t len, struct swo_error *err);
 
 /*
- * Receives a header and checks magic and length (at most max_payload); the payload must be received
- * next, in one or two pieces of exactly header->length bytes, which also checks the checksum:
- * SWO_E_CORRUPT. stall_ms 0: the channel's own.
+ * Receives a header and checks magic and length (at most max_payload); the payload must be
+ * received next, in one or two pieces of exactly header->length bytes in total, which also
+ * checks the checksum: SWO_E_CORRUPT. stall_ms 0: the channel's.
  */
 int swo_channel_recv_header(struct swo_channel *channel, struct swo_frame_header *header,
 	uint32_t max_payload, uint64_t stall_ms, struct swo_error *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * meter.c - see meter.h. A send that ends in a large socket buffer says nothing about the wire
- * behind it; TCP knows from its acknowledgements.
+ * meter.c - see meter.h. A send that ends in a large socket buffer does not measure the wire
+ * behind it; TCP's acknowledgements do.
  */
 #include "channel/meter.h"
 

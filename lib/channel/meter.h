@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * meter.h - how fast channels carry bytes while they carry any. Only frames that are large enough
- * for it count: a small one costs a wake-up of the other side, whatever the wire.
+ * meter.h - the rate of channels while they send. Only large frames count: a small one costs a
+ * wake-up of the receiver, whatever the wire.
  */
 #ifndef CHANNEL_METER_H
 #define CHANNEL_METER_H
@@ -10,17 +10,17 @@
 
 #define SWO_METER_FRAME_MIN (64u << 10) /* of payload */
 
-/* Since the channel was made. */
+/* Since the channel was created. */
 struct swo_meter {
 	uint64_t bytes;
-	uint64_t busy_ns;  /* in sends of them */
-	uint64_t tcp_rate; /* as TCP has seen it, bytes a second; 0: no TCP, or it does not say */
+	uint64_t busy_ns;  /* time in their sends */
+	uint64_t tcp_rate; /* measured by TCP, bytes/s; 0: no TCP, or not available */
 };
 struct swo_meter swo_meter_read(struct swo_channel *channel);
 
 /*
- * Bytes a second over `count` channels side by side, between two readings of each; 0 when fewer
- * than `least` bytes went. A channel that did not take part is not believed to be any faster.
+ * Bytes/s over `count` parallel channels, between two readings of each; 0 if fewer than `least`
+ * bytes were sent. A channel that did not send is not assumed to be faster.
  */
 uint64_t swo_meter_rate(const struct swo_meter *before, const struct swo_meter *after,
 	unsigned count, uint64_t least);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * no_tls.c - in place of TLS in a build without it: credentials are refused, so that a migration
- * that wants them fails before it connects.
+ * no_tls.c - replaces TLS in a build without it: credentials are refused, so that a migration
+ * that needs them fails before it connects.
  */
 #include "channel/tls.h"
 
 static int refuse(struct swo_error *err)
 {
 	return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-		"TLS was left out of this build (-Dtls=false); unset tls-creds to migrate without");
+		"this build has no TLS (-Dtls=false); unset tls-creds to migrate without it");
 }
 
 int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct swo_tls_creds **out,

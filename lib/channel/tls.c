@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls.c - a TLS session on a connected socket: the handshake, whole sends and receives with
- * deadlines, close_notify. GnuTLS sees buffers; only this file touches the socket.
+ * tls.c - a TLS session on a connected socket: the handshake, complete sends and receives with
+ * deadlines, close_notify. GnuTLS reads and writes buffers; only this file accesses the socket.
  */
 #include "base/net.h"
 #include "base/poll.h"
@@ -12,16 +12,16 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define TLS_RECORD  16384	     /* bytes of plain text in the largest record */
-#define TLS_BUFFER  (8 * TLS_RECORD) /* of cipher text, each way: one system call for several */
+#define TLS_RECORD 16384 /* bytes of plain text in the largest record */
+#define TLS_BUFFER                                                                                 \
+	(8 * TLS_RECORD) /* of cipher text, in each direction: one system call for several records */
 #define RECORD_ROOM (2 * TLS_RECORD) /* a record encrypted, with a key update before it */
 
-#define DRAIN_MS 300 /* how long a refused peer may take to read the alert */
+#define DRAIN_MS 300 /* the time a refused peer gets to read the alert */
 
-/* Both ends are ours: TLS 1.3 is what there is. */
+/* Both ends are this library: TLS 1.3 is the only version. */
 #define PRIORITY_X509 "NORMAL:-VERS-ALL:+VERS-TLS1.3"
-/* A shared key goes with SHA-256 suites: of these AES, which hosts have in hardware, before
- * ChaCha20. */
+/* A shared key goes with SHA-256 suites: AES, which hosts have in hardware, before ChaCha20. */
 #define PRIORITY_PSK                                                                               \
 	PRIORITY_X509 ":-KX-ALL:+ECDHE-PSK:+DHE-PSK:-CHACHA20-POLY1305:+CHACHA20-POLY1305"
 
@@ -35,10 +35,10 @@ struct swo_tls {
 	gnutls_session_t session;
 	struct tls_party party;
 	pthread_mutex_t lock;
-	/* under it */
-	bool up; /* the handshake is over, and nothing has failed since */
+	/* for the following */
+	bool up; /* the handshake is complete, and no call has failed since */
 	bool eof;
-	uint64_t moved; /* bytes of cipher text, both ways */
+	uint64_t moved; /* bytes of cipher text, both directions */
 	struct tls_buffer in, out;
 	uint8_t stage[TLS_RECORD];
 };
@@ -74,7 +74,7 @@ static ssize_t pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
 	return (ssize_t)len;
 }
 
-/* Never full: whoever makes GnuTLS write has looked for RECORD_ROOM before. */
+/* Never full: callers check for RECORD_ROOM before they make GnuTLS write. */
 static ssize_t push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count)
 {
 	struct swo_tls *tls = opaque;
@@ -133,7 +133,7 @@ static void peer_name(gnutls_session_t session, char out[SWO_TLS_NAME_MAX])
 		return;
 	if (!gnutls_x509_crt_import(crt, &chain[0], GNUTLS_X509_FMT_DER) &&
 		!gnutls_x509_crt_get_dn2(crt, &name)) {
-		/* One that does not fit is nobody's. */
+		/* A name that does not fit matches none. */
 		if (name.size < SWO_TLS_NAME_MAX) {
 			memcpy(out, name.data, name.size);
 			out[name.size] = 0;
@@ -143,7 +143,7 @@ static void peer_name(gnutls_session_t session, char out[SWO_TLS_NAME_MAX])
 	gnutls_x509_crt_deinit(crt);
 }
 
-/* GnuTLS has the peer's certificates: is it who it is to be? */
+/* Called when GnuTLS has the peer's certificates: checks the peer's identity. */
 static int verify(gnutls_session_t session)
 {
 	struct tls_party *party = gnutls_session_get_ptr(session);
@@ -206,7 +206,7 @@ static int configure(struct swo_tls *tls)
 	return gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, creds->x509);
 }
 
-/* Waits until GnuTLS can go on. false: the deadline has passed. */
+/* Waits until GnuTLS can continue. false: the deadline has passed. */
 static bool step_wait(struct swo_tls *tls, swo_deadline deadline)
 {
 	bool writing = tls->out.start < tls->out.end;
@@ -222,8 +222,7 @@ static bool again(int rc)
 static int late(const struct swo_tls *tls, struct swo_error *err)
 {
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
-		"the TLS handshake with '%s' did not come to an end in time (does it speak TLS?)",
-		tls->party.peer);
+		"timed out in the TLS handshake with '%s' (does it use TLS?)", tls->party.peer);
 }
 
 /* The alert to a peer that is refused must arrive before the socket is closed. */
@@ -236,7 +235,7 @@ static void drain(struct swo_tls *tls)
 	if (flush(tls))
 		return;
 	shutdown(tls->fd, SHUT_WR);
-	/* Closing a socket with bytes unread resets it, and what was sent last is lost. */
+	/* Closing a socket with unread bytes resets it, and the last bytes sent are lost. */
 	while (drained < 4 * TLS_BUFFER && wait_for(tls->fd, POLLIN, deadline)) {
 		n = recv(tls->fd, tls->in.data, sizeof(tls->in.data), MSG_DONTWAIT);
 		if (n == 0 || (n < 0 && errno != EAGAIN && errno != EINTR))
@@ -274,8 +273,9 @@ static int run_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_
 }
 
 /*
- * In TLS 1.3 a client is done before the server has looked at its certificate. One byte from the
- * server says that it has, so that a refusal is the handshake's error and not a later one's.
+ * In TLS 1.3 a client has finished before the server has checked its certificate. One byte from
+ * the server confirms the check, so that a refusal is an error of the handshake and not of a
+ * later call.
  */
 static int send_verified(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
 {
@@ -307,7 +307,7 @@ static int await_verified(struct swo_tls *tls, swo_deadline deadline, struct swo
 	}
 }
 
-/* Whoever begins with anything but a TLS record is told, in TLS's words, that this is not it. */
+/* A peer that starts with anything but a TLS record gets an alert. */
 static int check_first_byte(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
 {
 	static const uint8_t alert[] = {
@@ -317,12 +317,12 @@ static int check_first_byte(struct swo_tls *tls, swo_deadline deadline, struct s
 	if (!wait_for(tls->fd, POLLIN, deadline))
 		return late(tls, err);
 	if (recv(tls->fd, &first, 1, MSG_PEEK | MSG_DONTWAIT) != 1 || first == 22)
-		return 0; /* an end of it is the handshake's to see */
+		return 0; /* EOF is detected by the handshake */
 	memcpy(tls->out.data, alert, sizeof(alert));
 	tls->out.end = sizeof(alert);
 	drain(tls);
 	return swo_error_set(err, SWO_E_PROTOCOL, 0,
-		"the caller '%s' does not speak TLS, which is required here: give the source TLS "
+		"the source '%s' does not use TLS, which is required here: give the source TLS "
 		"credentials (tls-creds) too",
 		tls->party.peer);
 }
@@ -335,15 +335,16 @@ static int tls_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_
 
 	if (server && check_first_byte(tls, deadline, err))
 		return -1;
-	/* A client whose CA the server does not list shows its certificate all the same: the server
-	   can then say what is wrong with it. */
+	/* A client sends its certificate even if the server does not list its CA: the server can then
+	   report the reason. */
 	rc = gnutls_init(&tls->session,
 		flags | (server ? GNUTLS_SERVER : GNUTLS_CLIENT | GNUTLS_FORCE_CLIENT_CERT));
 	if (!rc)
 		rc = configure(tls);
 	if (rc)
-		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "a TLS session with '%s': %s",
-			tls->party.peer, gnutls_strerror(rc));
+		return swo_error_set(err, SWO_E_NO_MEMORY, 0,
+			"cannot create a TLS session with '%s': %s", tls->party.peer,
+			gnutls_strerror(rc));
 	return run_handshake(tls, deadline, err) ||
 	       (server ? send_verified : await_verified)(tls, deadline, err);
 }
@@ -362,7 +363,7 @@ int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, c
 		.host = creds->params.hostname[0] ? creds->params.hostname : host};
 	if (!creds->server && creds->params.kind == SWO_TLS_X509 && !tls->party.host[0])
 		swo_error_set(err, SWO_E_INVALID, 0,
-			"'%s' has no host name to look for in the target's certificate: say it "
+			"'%s' has no host name to check the target's certificate for: set it "
 			"with tls-hostname",
 			peer);
 	else if (!tls_handshake(tls, deadline, err))
@@ -377,7 +378,7 @@ int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, c
 
 /* Transfers */
 
-/* Up to a record's worth from the front: in place when it lies there in one piece. */
+/* Up to one record from the front: in place if it is in one piece. */
 static const void *next_piece(
 	struct swo_tls *tls, const struct iovec *iov, unsigned count, size_t *len)
 {
@@ -396,7 +397,7 @@ static const void *next_piece(
 	return tls->stage;
 }
 
-/* Encrypts what there is room for and writes what the socket takes. With the lock held. */
+/* Encrypts as much as fits and writes as much as the socket accepts. With the lock held. */
 static int send_some(
 	struct swo_tls *tls, struct iovec **iov, unsigned *count, struct swo_error *err)
 {
@@ -405,7 +406,7 @@ static int send_some(
 		const void *piece = next_piece(tls, *iov, *count, &len);
 		ssize_t rc = gnutls_record_send(tls->session, piece, len);
 
-		/* Never "again": there is room. */
+		/* Never GNUTLS_E_AGAIN: there is space. */
 		if (rc <= 0) {
 			tls->up = false;
 			return channel_tls_transfer_error(tls->session, &tls->party, (int)rc, err);
@@ -452,8 +453,7 @@ int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uin
 		int rc = sending ? send_some(tls, &iov, &count, err)
 				 : recv_some(tls, &iov, &count, err);
 		bool owed = sending && tls->out.end;
-		/* A record that carried no data of ours (a key update) may lie before one that
-		 * does. */
+		/* A record without data (a key update) may precede one with data. */
 		bool more = !sending && tls->in.start < tls->in.end;
 		uint64_t moved = tls->moved;
 		pthread_mutex_unlock(&tls->lock);
@@ -461,8 +461,7 @@ int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uin
 			return -1;
 		if (!count && !owed)
 			return 0;
-		/* Goes on at once after progress: only a socket that has had enough is waited for.
-		 */
+		/* Continues at once after progress: waits only for a full socket. */
 		if (!owed && (more || count != before || iov->iov_len != left))
 			continue;
 		if (!deadline || moved != seen)
@@ -470,8 +469,8 @@ int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uin
 		seen = moved;
 		if (!wait_for(tls->fd, sending ? POLLOUT : POLLIN, deadline))
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
-				"nothing moved on the connection '%s' for %llu ms", tls->party.peer,
-				(unsigned long long)stall_ms);
+				"timed out on the connection '%s': no progress for %llu ms",
+				tls->party.peer, (unsigned long long)stall_ms);
 	}
 }
 
@@ -486,7 +485,7 @@ bool swo_tls_holds_data(struct swo_tls *tls)
 void swo_tls_close_notify(struct swo_tls *tls)
 {
 	pthread_mutex_lock(&tls->lock);
-	/* Not in the middle of a record; and nothing more can be sent after it. */
+	/* Not in the middle of a record; and no data can be sent after it. */
 	if (tls->up && !tls->out.end) {
 		gnutls_bye(tls->session, GNUTLS_SHUT_WR);
 		flush(tls);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls.h - TLS under a connection: credentials, the handshake, and a transfer that looks
- * like the socket's own. The one place, with tls_creds.c and tls_text.c, that uses GnuTLS.
+ * tls.h - TLS under a connection: credentials, the handshake, and a transfer with the interface
+ * of the socket's. Only this, tls_creds.c and tls_text.c use GnuTLS.
  *
- * Threads: credentials may be shared by any number of sessions. A session is one sender's
- * and one receiver's at the same time, and any thread's that sends close_notify: each step holds its
- * lock, and no step waits. (GnuTLS allows a sender beside a receiver only as long as no key is
- * updated, and it does that by itself after 2^24 records; see docs/channel.md.)
+ * Threads: credentials may be shared by any number of sessions. A session may be used by one
+ * sender and one receiver concurrently, and by any thread that sends close_notify: each step
+ * holds its lock, and no step waits. (GnuTLS allows a concurrent sender and receiver only as
+ * long as no key is updated, which it does on its own after 2^24 records; see docs/channel.md.)
  */
 #ifndef CHANNEL_TLS_H
 #define CHANNEL_TLS_H
@@ -19,16 +19,16 @@ struct swo_tls_creds;
 struct swo_tls;
 
 /*
- * Reads and checks the directory for one end: the target serves, the source is its client.
- * SWO_E_INVALID names the file and what is wrong with it.
+ * Reads and checks the directory for one end: the target is the server, the source its client.
+ * SWO_E_INVALID names the file and the reason.
  */
 int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct swo_tls_creds **out,
 	struct swo_error *err);
 void swo_tls_creds_free(struct swo_tls_creds *creds);
 
 /*
- * Shakes hands on a connected, non-blocking socket, which stays the caller's. When it returns
- * 0, both ends have accepted each other. host: who a client believes to talk to, unless the
+ * TLS handshake on a connected, non-blocking socket, which the caller owns. When it returns 0,
+ * both ends have accepted each other. host: the peer that a client expects, unless the
  * credentials name another. peer: for messages. Both must outlive the session.
  */
 int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, const char *host,
@@ -36,9 +36,9 @@ int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, c
 /* As swo_conn_send and swo_conn_recv. */
 int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uint64_t stall_ms,
 	bool sending, struct swo_error *err);
-/* Has something been received that was not asked for yet? The socket does not tell. */
+/* True if decrypted data is buffered. poll(2) on the socket does not report it. */
 bool swo_tls_holds_data(struct swo_tls *tls);
-/* Tells the peer that this was all, as far as that goes without waiting. Any thread. */
+/* Sends close_notify, as far as possible without waiting. Any thread. */
 void swo_tls_close_notify(struct swo_tls *tls);
 void swo_tls_free(struct swo_tls *tls);
 

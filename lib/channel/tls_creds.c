@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls_creds.c - reads a directory of TLS credentials, and says before any connection what
- * is wrong with them: a missing file, a key that others can read, a certificate that has expired.
+ * tls_creds.c - reads a directory of TLS credentials, and reports before any connection what is
+ * wrong with them: a missing file, a key that others can read, an expired certificate.
  */
 #include "channel/tls_internal.h"
 
@@ -26,7 +26,7 @@ void channel_tls_path(
 	snprintf(out, TLS_PATH_ROOM, "%s/%s", params->creds, file);
 }
 
-/* A link that leads nowhere is there, too. */
+/* A dangling link exists, too. */
 static int exists(
 	const struct swo_tls_creds *creds, const char *file, bool *out, struct swo_error *err)
 {
@@ -39,21 +39,21 @@ static int exists(
 		creds->params.creds, file);
 }
 
-/* Whoever may write to it decides who is trusted. */
+/* A user that can write to the directory decides which peers are trusted. */
 static int check_owner(const char *path, const struct stat *st, struct swo_error *err)
 {
 	if (st->st_uid != geteuid() && st->st_uid != 0)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"TLS credentials: '%s' belongs to user %u; it must belong to user %u or to root",
-			path, (unsigned)st->st_uid, (unsigned)geteuid());
+			"TLS credentials: '%s' belongs to user %u, expected user %u or root", path,
+			(unsigned)st->st_uid, (unsigned)geteuid());
 	if (st->st_mode & 022)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"TLS credentials: others may write to '%s' (mode %04o); 'chmod go-w' it",
+			"TLS credentials: others may write to '%s' (mode %04o); run 'chmod go-w' on it",
 			path, st->st_mode & 07777);
 	return 0;
 }
 
-/* Opened once: its files are looked for in what was checked. */
+/* Opened once: its files are opened relative to the checked directory. */
 static int open_dir(struct swo_tls_creds *creds, struct swo_error *err)
 {
 	struct stat st;
@@ -65,7 +65,7 @@ static int open_dir(struct swo_tls_creds *creds, struct swo_error *err)
 	return check_owner(creds->params.creds, &st, err);
 }
 
-/* Others may read it: then it is no secret. The owner's group may be meant to, if root made it. */
+/* A key that others can read is no secret. The owner's group may read it if root created it. */
 static int check_secret(const char *path, const struct stat *st, struct swo_error *err)
 {
 	unsigned bad = st->st_mode & (st->st_uid == geteuid() ? 077 : 07);
@@ -73,7 +73,7 @@ static int check_secret(const char *path, const struct stat *st, struct swo_erro
 	if (!bad)
 		return 0;
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"the key file '%s' (mode %04o) can be read by others: make a new key if it may "
+		"others can read the key file '%s' (mode %04o): create a new key if it may "
 		"have "
 		"leaked, and 'chmod 600' the file",
 		path, st->st_mode & 07777);
@@ -113,7 +113,7 @@ static int read_all(int fd, const char *path, gnutls_datum_t *out, struct swo_er
 	return 0;
 }
 
-/* NUL-terminated beyond its size; wipe it. */
+/* NUL-terminated beyond its size; the caller wipes it. */
 static int read_file(const struct swo_tls_creds *creds, const char *file, bool secret,
 	gnutls_datum_t *out, struct swo_error *err)
 {
@@ -148,7 +148,7 @@ static int bad_file(const struct swo_tls_params *params, const char *file, const
 
 /* X.509 */
 
-/* GnuTLS takes any list for what it says it is: signature and date are looked at here. */
+/* GnuTLS accepts any list whatever its signature and date: they are checked here. */
 static int check_crl(struct swo_tls_creds *creds, const gnutls_datum_t *ca,
 	const gnutls_datum_t *pem, struct swo_error *err)
 {
@@ -162,16 +162,16 @@ static int check_crl(struct swo_tls_creds *creds, const gnutls_datum_t *ca,
 	if (rc >= 0)
 		rc = gnutls_x509_crl_list_import2(&lists, &count, pem, GNUTLS_X509_FMT_PEM, 0);
 	if (rc >= 0 && !count)
-		why = "there is no list in it";
+		why = "no list in it";
 	for (unsigned i = 0; rc >= 0 && !why && i < count; i++) {
 		const time_t now = time(NULL), next = gnutls_x509_crl_get_next_update(lists[i]);
 
 		rc = gnutls_x509_crl_verify(lists[i], issuers, issuer_count, 0, &status);
-		/* What is out of date is said first: it is the usual case. */
+		/* The date first: an outdated list is the usual case. */
 		if (next != (time_t)-1 && next < now)
 			why = "it has expired (nextUpdate): fetch the current list";
 		else if (gnutls_x509_crl_get_this_update(lists[i]) > now)
-			why = "it is of the future: is the clock right?";
+			why = "it is not valid yet (thisUpdate): check the clock";
 		else if (rc >= 0 && status)
 			why = "ca-cert.pem has not signed it";
 	}
@@ -216,14 +216,14 @@ static int take_ca(struct swo_tls_creds *creds, struct swo_error *err)
 
 	if (rc <= 0)
 		bad_file(&creds->params, "ca-cert.pem",
-			rc ? gnutls_strerror(rc) : "there is no certificate in it", err);
+			rc ? gnutls_strerror(rc) : "no certificate in it", err);
 	else
 		rc = take_crl(creds, &pem, err) ? -1 : 1;
 	wipe(&pem);
 	return rc > 0 ? 0 : -1;
 }
 
-/* A certificate that the other end is sure to refuse is better refused here, by its file's name. */
+/* A certificate that the peer would refuse is refused here, with its file's name. */
 static int check_own(struct swo_tls_creds *creds, const char *file, const gnutls_datum_t *pem,
 	struct swo_error *err)
 {
@@ -245,8 +245,8 @@ static int check_own(struct swo_tls_creds *creds, const char *file, const gnutls
 		return bad_file(&creds->params, file, gnutls_strerror(rc), err);
 	if (status)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"TLS credentials: '%s/%s' would be refused by the other side: %s",
-			creds->params.creds, file, channel_tls_status_text(status));
+			"TLS credentials: the peer would refuse '%s/%s': %s", creds->params.creds,
+			file, channel_tls_status_text(status));
 	return 0;
 }
 
@@ -298,7 +298,7 @@ static int take_line(struct swo_tls_creds *creds, char *text, unsigned line, str
 	char *colon = strchr(text, ':');
 
 	if (!colon || colon == text)
-		return bad_line(creds, line, "it is not \"username:hexkey\"", err);
+		return bad_line(creds, line, "expected \"username:hexkey\"", err);
 	if (colon - text >= SWO_TLS_NAME_MAX)
 		return bad_line(creds, line, "the user name is too long", err);
 	*colon = 0;
@@ -348,7 +348,7 @@ static int take_keys(struct swo_tls_creds *creds, struct swo_error *err)
 	}
 	wipe(&file);
 	if (!rc && !creds->key_count)
-		rc = bad_file(&creds->params, "keys.psk", "there is no key in it", err);
+		rc = bad_file(&creds->params, "keys.psk", "no key in it", err);
 	return rc;
 }
 
@@ -360,7 +360,7 @@ static const struct tls_psk_key *find_key(const struct swo_tls_creds *creds, con
 	return NULL;
 }
 
-/* GnuTLS asks for the key of whoever calls. It frees what it gets. */
+/* GnuTLS's callback for the key of a client. GnuTLS frees it. */
 static int give_key(gnutls_session_t session, const char *username, gnutls_datum_t *out)
 {
 	struct tls_party *party = gnutls_session_get_ptr(session);
@@ -387,13 +387,13 @@ static int choose_identity(struct swo_tls_creds *creds, struct swo_error *err)
 
 	if (!username[0] && creds->key_count > 1)
 		return bad_file(&creds->params, "keys.psk",
-			"it has several keys; say with x-tls-username which one this side is", err);
+			"it has several keys; select one with x-tls-username", err);
 	const struct tls_psk_key *key = username[0] ? find_key(creds, username) : &creds->keys[0];
 
 	if (!key)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"TLS credentials: '%s/keys.psk' has no line for '%s'", creds->params.creds,
-			username);
+			"TLS credentials: no line for '%s' in '%s/keys.psk'", username,
+			creds->params.creds);
 	if (gnutls_psk_set_client_credentials(
 		    creds->psk_client, key->username, &key->key, GNUTLS_PSK_KEY_RAW))
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
@@ -414,8 +414,7 @@ static int load_psk(struct swo_tls_creds *creds, struct swo_error *err)
 	return 0;
 }
 
-/* Either:
- */
+/* X.509 or pre-shared keys */
 
 static int choose_kind(struct swo_tls_creds *creds, struct swo_error *err)
 {
@@ -431,7 +430,7 @@ static int choose_kind(struct swo_tls_creds *creds, struct swo_error *err)
 			params->creds,
 			psk ? "both ca-cert.pem and keys.psk"
 			    : "neither ca-cert.pem (X.509) nor keys.psk (pre-shared keys)",
-			psk ? "say with x-tls-kind whether x509 or psk is meant"
+			psk ? "select one with x-tls-kind (x509 or psk)"
 			    : "is it the right directory?");
 	params->kind = psk ? SWO_TLS_PSK : SWO_TLS_X509;
 	return 0;

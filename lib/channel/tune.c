@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tune.c - see tune.h. Both figures and the algorithm were measured (docs/results.md, "Bytes").
+ * tune.c - see tune.h. The sizes and the algorithm were measured (docs/results.md, "Bytes").
  */
 #include "channel/tune.h"
 
@@ -8,10 +8,12 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
-/* Several frames: a network has to be kept full over a round trip. */
+/* Several frames: a network must be kept full over a round trip. */
 #define FAR_BUFFER (2 << 20)
-/* Within a host nothing is under way but what waits here, and that should still lie in the caches
-   when it is taken. */
+/*
+ * Within a host only the buffered bytes are in flight, and they should still be in the caches
+ * when they are read.
+ */
 #define LOCAL_BUFFER (512 << 10)
 
 bool swo_address_is_local(const struct sockaddr *address)
@@ -42,7 +44,7 @@ static bool peer_is_local(int fd)
 void swo_socket_tune(int fd)
 {
 	/* Others pace what they send, with timers and in small segments; here no path can be
-	   congested. This one every kernel has, and lets everybody choose. */
+	   congested. Every kernel has this one, and allows every user to select it. */
 	static const char local_algorithm[] = "reno";
 	const bool local = peer_is_local(fd);
 	int size = local ? LOCAL_BUFFER : FAR_BUFFER, on = 1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - how registrations are kept: one list of places, ordered by
- * (depth, rank, registration). For runstate.c and its tests.
+ * internal.h - the registrations: one list of places, ordered by (depth, rank, registration).
+ * For runstate.c and its tests.
  */
 #ifndef RUNSTATE_INTERNAL_H
 #define RUNSTATE_INTERNAL_H

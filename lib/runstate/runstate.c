@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * runstate.c - one list of registrations, ordered by (depth, rank, registration), safe to change
- * from inside a callback and from other threads; and a change of the run state: two passes over
- * the list in one direction, and, when that is to be taken back, two in the other.
+ * runstate.c - the list of registrations, ordered by (depth, rank, registration), safe to
+ * change from inside a callback and from other threads; and a change of the run state: two
+ * passes over the list in one direction, and, to roll back, two in the other.
  */
 #include "runstate/internal.h"
 
@@ -61,7 +61,10 @@ static void take_out_handler(struct swo_runstate *rs, struct swo_handler *handle
 		take_out(rs, &handler->place[1]);
 }
 
-/* Frees what was removed, unless a change still walks the list. Mutex held. */
+/*
+ * Frees removed registrations, unless a change still iterates over the list. With the mutex
+ * held.
+ */
 static void reap(struct swo_runstate *rs)
 {
 	struct swo_handler **link = &rs->removed;
@@ -104,7 +107,7 @@ static bool goes_before(const struct place *a, const struct place *b)
 	return a->rank < b->rank;
 }
 
-/* Behind its equals, so that ties stay in order of registration. */
+/* After its equals, so that ties stay in order of registration. */
 static void put_in(struct swo_runstate *rs, struct place *place)
 {
 	struct place *after = rs->last;
@@ -155,11 +158,11 @@ int swo_runstate_add(struct swo_runstate *rs, const struct swo_handler_desc *des
 {
 	if (desc->depth < 0)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"handler '%s': depth %d; a depth is 0 (a root) or more", desc->name,
+			"handler '%s': depth %d, expected 0 (a root) or more", desc->name,
 			desc->depth);
 	if (desc->rank < SWO_RANK_MIN || desc->rank > SWO_RANK_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"handler '%s': rank %d is not in %d..%d", desc->name, desc->rank,
+			"handler '%s': rank %d, expected %d to %d", desc->name, desc->rank,
 			SWO_RANK_MIN, SWO_RANK_MAX);
 
 	struct swo_handler *handler = new_handler(desc->name, err);
@@ -178,11 +181,11 @@ int swo_runstate_add_slow(struct swo_runstate *rs, const struct swo_slow_desc *d
 {
 	if (desc->depth < 0)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"slow handler '%s': depth %d; a depth is 0 (a root) or more", desc->name,
+			"slow handler '%s': depth %d, expected 0 (a root) or more", desc->name,
 			desc->depth);
 	if (!desc->launch || !desc->join)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"slow handler '%s': needs both launch and join", desc->name);
+			"slow handler '%s': launch or join is NULL", desc->name);
 
 	struct swo_handler *handler = new_handler(desc->name, err);
 	if (!handler)
@@ -199,7 +202,7 @@ int swo_runstate_add_slow(struct swo_runstate *rs, const struct swo_slow_desc *d
 
 /* A change */
 
-/* One direction's two passes: over every handler, or over those that were called. */
+/* The two passes of one direction: over every handler, or over the called ones. */
 struct sweep {
 	struct swo_runstate *rs;
 	bool taking_back;   /* only the called handlers */
@@ -264,7 +267,7 @@ static int call(
 	return rc ? -1 : 0;
 }
 
-/* Joins a launched handler that is being removed, and logs its error. Mutex held. */
+/* Joins a launched handler that is being removed, and logs its error. With the mutex held. */
 static void join_removed(struct swo_runstate *rs, struct swo_handler *handler)
 {
 	struct swo_error err;

@@ -36,7 +36,7 @@ static int check_combinations(const struct bench_config *config, struct swo_erro
 		return invalid(err, "--handover fd and --tls exclude each other");
 #ifndef HAVE_TLS
 	if (config->tls)
-		return invalid(err, "--tls: TLS was left out of this build (-Dtls=false)");
+		return invalid(err, "--tls: this build has no TLS (-Dtls=false)");
 #endif
 	if (kernel && (config->pf || config->pf_arcs))
 		return invalid(err, "--pf and --pf-arcs need --backend vfio-user");

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* URIs, connections with deadlines, frames that arrive whole or not at all. */
+/* URIs, connections with deadlines, frames that arrive completely or not at all. */
 #include "base/uri.h"
 #include "channel/frame.h"
 #include "channel/meter.h"
@@ -54,8 +54,8 @@ static void bad_uris_are_refused_with_the_reason(void **state)
 		assert_int_equal(base_uri_parse(bad[i].uri, &uri, &err), -1);
 		assert_int_equal(err.code, SWO_E_INVALID);
 		if (!strstr(err.text, bad[i].words))
-			fail_msg(
-				"'%s': '%s' does not say '%s'", bad[i].uri, err.text, bad[i].words);
+			fail_msg("'%s': error '%s' without '%s'", bad[i].uri, err.text,
+				bad[i].words);
 	}
 	memset(path + 5, 'x', 108);
 	assert_int_equal(base_uri_parse(path, &uri, &err), -1);
@@ -105,7 +105,7 @@ static void an_address_of_this_host_is_recognised(void **state)
 	}
 }
 
-/* As the kernel counts, which is twice what was asked for, within its own limit. */
+/* As the kernel counts, which is twice the requested size, within its own limit. */
 static int buffer_of(int fd, int option)
 {
 	int size = 0;
@@ -217,7 +217,7 @@ static void any_flipped_bit_of_header_or_payload_is_noticed(void **state)
 		if (!rc && header.length == sizeof(in))
 			rc = swo_channel_recv_payload(&b, &header, in, sizeof(in), NULL, 0, &err);
 		else if (!rc)
-			rc = -1; /* another length: the reader asks for that many bytes, and fails
+			rc = -1; /* another length: the reader reads that many bytes, and fails
 				  */
 		assert_int_equal(rc, -1);
 		unpair(&a, &b);
@@ -266,7 +266,7 @@ static void a_frame_longer_than_negotiated_is_refused_before_it_is_read(void **s
 	unpair(&a, &b);
 }
 
-/* Connects as nobody; the status is 0 when it was let in and then dropped without a word. */
+/* Connects as another user; the status is 0 if it was accepted and then closed. */
 static pid_t connect_as_nobody(const char *path)
 {
 	pid_t pid = fork();
@@ -296,7 +296,7 @@ static void another_user_is_dropped_even_where_the_sockets_mode_lets_him_in(void
 	int status;
 
 	if (geteuid() != 0)
-		skip(); /* only root can become somebody else */
+		skip(); /* only root can change its user */
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	snprintf(uri, sizeof(uri), "unix:%s", path);
@@ -304,7 +304,7 @@ static void another_user_is_dropped_even_where_the_sockets_mode_lets_him_in(void
 	assert_int_equal(chmod(dir, 0755) || chmod(path, 0666), 0);
 	pid_t pid = connect_as_nobody(path);
 	assert_true(pid > 0);
-	/* He is dropped on the way to the deadline, whenever he comes. */
+	/* Its connection is closed before the deadline, whenever it arrives. */
 	while (waitpid(pid, &status, WNOHANG) == 0)
 		assert_int_equal(
 			swo_listener_accept(listener, swo_deadline_ms(20), &conn, &err), -1);
@@ -369,7 +369,7 @@ static void plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted(voi
 static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(void **state)
 {
 	(void)state;
-	/* Of RFC 5737 and 3849: nobody is there, and nobody is asked. */
+	/* Of RFC 5737 and 3849: unused addresses, to which no packet is sent. */
 	static const char *const far[] = {"tcp:192.0.2.1:9", "tcp:[2001:db8::1]:9",
 		"tcp:[::ffff:192.0.2.1]:9", "tcp:255.255.255.255:9"};
 	static const char *const near[] = {
@@ -408,14 +408,14 @@ static void the_rate_of_channels_is_that_of_their_slowest_part(void **state)
 
 	memcpy(after, before, sizeof(after));
 	assert_int_equal(swo_meter_rate(before, after, 2, 1), 0);
-	/* One after the other they would have taken longer: no credit for being two. */
+	/* Not concurrent: two channels count no more than one. */
 	after[0].bytes += 1000;
 	after[0].busy_ns += 1000;
 	assert_int_equal(swo_meter_rate(before, after, 2, 1), 1000000000);
 	assert_int_equal(swo_meter_rate(before, after, 2, 1001), 0);
 	after[1] = (struct swo_meter){.bytes = 1000, .busy_ns = 2000};
 	assert_int_equal(swo_meter_rate(before, after, 2, 1), 1000000000);
-	/* What lies in a socket's buffer has not been carried. */
+	/* Bytes in a socket's buffer have not been sent. */
 	after[0].tcp_rate = 100000000;
 	assert_int_equal(swo_meter_rate(before, after, 2, 1), 200000000);
 	after[0].tcp_rate = 100000000000;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* TLS on a connection: who is let in, who is not and what both are told, and what goes through. */
+/* TLS on a connection: accepted and refused peers, the errors of both, and the transfer. */
 #include "tests/support/blocked.h"
 #include "tls_rig.h"
 
@@ -8,7 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 
-/* What goes through */
+/* Transfers */
 
 #define LOAD (5 << 20)
 
@@ -111,7 +111,7 @@ static void frames_pass_and_what_is_left_in_a_buffer_counts_as_readable(void **s
 		assert_memory_equal(text, "frames", 6);
 	}
 	assert_false(swo_conn_readable(b.conn, swo_deadline_ms(0)));
-	/* Frames without a payload: there is nothing to be waited for. */
+	/* Frames without a payload: no data to wait for. */
 	assert_int_equal(swo_channel_send(&a, &header, NULL, 0, NULL), 0);
 	assert_int_equal(swo_channel_recv_header(&b, &header, 6, 0, NULL), 0);
 	assert_int_equal(swo_channel_recv_payload(&b, &header, text, 0, NULL, 0, NULL), 0);
@@ -122,7 +122,7 @@ static void frames_pass_and_what_is_left_in_a_buffer_counts_as_readable(void **s
 static void no_plaintext_is_sent(void **state)
 {
 	(void)state;
-	static const char secret[] = "nobody else may read this";
+	static const char secret[] = "a secret of this VM's memory";
 	struct iovec iov = {(char *)(uintptr_t)secret, sizeof(secret)};
 	uint8_t wire[4096];
 	struct rig rig;
@@ -172,8 +172,7 @@ static void a_peer_that_renews_its_keys_and_wants_ours_renewed_is_followed(void 
 	rig_close(&rig);
 }
 
-/* How it ends:
- */
+/* The end of a session */
 
 static int receive_one(struct swo_conn *conn, uint64_t stall_ms, struct swo_error *err)
 {
@@ -199,10 +198,10 @@ static void an_orderly_close_and_a_lost_connection_are_distinguished(void **stat
 	rig_part(&rig);
 
 	rig_meet_well(&rig);
-	shutdown(swo_conn_fd(rig.client_conn), SHUT_RDWR); /* as anybody on the way can */
+	shutdown(swo_conn_fd(rig.client_conn), SHUT_RDWR); /* as any host on the path can */
 	assert_int_equal(receive_one(rig.server_conn, RIG_MS, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
-	expect_words(&err, "without TLS's goodbye");
+	expect_words(&err, "without close_notify");
 	rig_part(&rig);
 	rig_close(&rig);
 }
@@ -210,7 +209,7 @@ static void an_orderly_close_and_a_lost_connection_are_distinguished(void **stat
 static void a_byte_that_was_changed_in_transit_is_detected(void **state)
 {
 	(void)state;
-	/* A record of the right form, of bytes that nobody encrypted. */
+	/* A well-formed record of bytes that are not encrypted. */
 	static const uint8_t forged[] = {23, 3, 3, 0, 20, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13,
 		14, 15, 16, 17, 18, 19, 20};
 	struct swo_error err;
@@ -277,7 +276,7 @@ static void a_shutdown_wakes_blocked_threads(void **state)
 	rig_close(&rig);
 }
 
-/* Who is not let in */
+/* Refused peers */
 
 static void reissue(struct rig *rig, bool server, bool for_server, int from_s, int to_s)
 {
@@ -300,11 +299,11 @@ static void a_certificate_of_another_ca_is_refused_by_either_end(void **state)
 
 	rig_open_x509(&rig);
 	rig_open_x509(&other);
-	/* The source trusts only the other CA, and the target's certificate is not of that one. */
+	/* The source trusts only the other CA, which did not sign the target's certificate. */
 	strcpy(rig.client.creds, other.client_dir);
-	rig_meet_badly(&rig, "not signed by a CA that is known there",
+	rig_meet_badly(&rig, "not signed by a CA that the peer has",
 		"the certificate of the target 'unix:");
-	/* The source trusts both, the target does not know who signed the source's. */
+	/* The source trusts both, the target does not have the CA of the source's certificate. */
 	snprintf(path, sizeof(path), "%s/ca-cert.pem", rig.client_dir);
 	FILE *in = fopen(path, "r");
 	assert_non_null(in);
@@ -315,7 +314,7 @@ static void a_certificate_of_another_ca_is_refused_by_either_end(void **state)
 	assert_non_null(out);
 	assert_true(fputs(ours, out) >= 0);
 	fclose(out);
-	rig_meet_badly(&rig, "CA of ca-cert.pem", "refuses our certificate /tmp/");
+	rig_meet_badly(&rig, "CA of ca-cert.pem", "refused this side's certificate /tmp/");
 	expect_words(&rig.client_error, "client-cert.pem: it is not signed by a CA");
 	rig_close(&other);
 	rig_close(&rig);
@@ -331,7 +330,7 @@ static void a_host_name_that_the_certificate_does_not_carry_is_refused(void **st
 	rig_meet_badly(&rig, "another host name", "not for the host \"elsewhere.example\"");
 	expect_words(&rig.client_error, "tls-hostname");
 	rig.client.hostname[0] = 0;
-	rig_meet_badly(&rig, NULL, "no host name to look for");
+	rig_meet_badly(&rig, NULL, "no host name to check");
 	rig_close(&rig);
 }
 
@@ -363,11 +362,11 @@ static void a_revocation_list_that_proves_nothing_is_refused_where_it_lies(void 
 	assert_int_equal(pki_revoke(other, rig.server_dir, 3, NULL), 0);
 	rig_load_badly(&rig.server, true, "ca-crl.pem': ca-cert.pem has not signed it");
 	pki_free(other);
-	/* Out of date, and of the future. */
+	/* Expired, and not valid yet. */
 	assert_int_equal(pki_revoke_between(rig.pki, rig.server_dir, 3, -120, -60, NULL), 0);
 	rig_load_badly(&rig.server, true, "it has expired (nextUpdate)");
 	assert_int_equal(pki_revoke_between(rig.pki, rig.server_dir, 3, 3600, 7200, NULL), 0);
-	rig_load_badly(&rig.server, true, "it is of the future");
+	rig_load_badly(&rig.server, true, "it is not valid yet (thisUpdate)");
 	/* Changed by a bit, in its signature. */
 	assert_int_equal(pki_revoke(rig.pki, rig.server_dir, 3, NULL), 0);
 	FILE *file = fopen(path, "r+e");
@@ -380,7 +379,7 @@ static void a_revocation_list_that_proves_nothing_is_refused_where_it_lies(void 
 	fputc(c == 'A' ? 'B' : 'A', file);
 	fclose(file);
 	rig_load_badly(&rig.server, true, "ca-crl.pem");
-	/* No list, a link that leads nowhere, a folder. */
+	/* No list, a dangling link, a folder. */
 	rig_write(rig.server_dir, "ca-crl.pem", "", 0644);
 	rig_load_badly(&rig.server, true, "ca-crl.pem");
 	assert_int_equal(unlink(path), 0);
@@ -430,8 +429,8 @@ static void only_the_one_that_authz_names_is_let_in(void **state)
 	struct rig rig;
 
 	rig_open_x509(&rig);
-	strcpy(rig.server.authz, "CN=somebody");
-	rig_meet_badly(&rig, "tls-authz lets in only \"CN=somebody\"", "lets in somebody else");
+	strcpy(rig.server.authz, "CN=other");
+	rig_meet_badly(&rig, "tls-authz allows only \"CN=other\"", "(by its tls-authz)");
 	/* The name is given as it has to be written. */
 	const char *quoted = strstr(rig.server_error.text, "is \"");
 	assert_non_null(quoted);
@@ -441,8 +440,8 @@ static void only_the_one_that_authz_names_is_let_in(void **state)
 	rig_part(&rig);
 	rig_close(&rig);
 	rig_open_psk(&rig);
-	strcpy(rig.server.authz, "somebody");
-	rig_meet_badly(&rig, "is \"qemu\", but tls-authz lets in only \"somebody\"", NULL);
+	strcpy(rig.server.authz, "other");
+	rig_meet_badly(&rig, "is \"qemu\", tls-authz allows only \"other\"", NULL);
 	strcpy(rig.server.authz, "qemu");
 	rig_meet_well(&rig);
 	rig_part(&rig);
@@ -463,7 +462,7 @@ static void a_peer_with_no_certificate_or_an_expired_one_gets_an_alert(void **st
 		serve_begin(&serving, &rig);
 		raw_open(&raw, &rig, with);
 		assert_int_equal(gnutls_handshake(raw.session), 0);
-		/* The target's answer, which is what ours waits for. */
+		/* The target's reply, which the client waits for. */
 		assert_int_equal(
 			gnutls_record_recv(raw.session, &word, 1), GNUTLS_E_FATAL_ALERT_RECEIVED);
 		assert_int_equal(gnutls_alert_get(raw.session),
@@ -471,7 +470,7 @@ static void a_peer_with_no_certificate_or_an_expired_one_gets_an_alert(void **st
 		serve_end(&serving);
 		assert_null(rig.server_conn);
 		expect_words(
-			&rig.server_error, with ? "it has expired" : "has shown no certificate");
+			&rig.server_error, with ? "it has expired" : "has sent no certificate");
 		raw_close(&raw);
 		rig_part(&rig);
 	}
@@ -487,14 +486,14 @@ static void credentials_that_cannot_work_are_refused_by_their_file_before_any_co
 
 	rig_open_x509(&rig);
 	reissue(&rig, true, true, -100, -50);
-	rig_load_badly(&rig.server, true, "server-cert.pem' would be refused");
+	rig_load_badly(&rig.server, true, "the peer would refuse");
 	rig_load_badly(&rig.server, true, "expired");
 	reissue(&rig, true, true, 1000, 2000);
 	rig_load_badly(&rig.server, true, "not valid yet");
 	reissue(&rig, true, false, -100, 1000);
-	rig_load_badly(&rig.server, true, "not made for this end");
+	rig_load_badly(&rig.server, true, "not for this end");
 	reissue(&rig, false, true, -100, 1000);
-	rig_load_badly(&rig.client, false, "not made for this end");
+	rig_load_badly(&rig.client, false, "not for this end");
 	rig_write(rig.client_dir, "client-cert.pem", "nonsense", 0644);
 	rig_load_badly(&rig.client, false, "client-cert.pem");
 	snprintf(path, sizeof(path), "%s/client-cert.pem", rig.client_dir);
@@ -507,7 +506,7 @@ static void credentials_that_cannot_work_are_refused_by_their_file_before_any_co
 	rig_load_badly(&rig.client, false, "neither ca-cert.pem");
 	rig_close(&rig);
 
-	/* Another's key beside the right certificate. */
+	/* The key of another certificate. */
 	rig_open_x509(&rig);
 	rig_open_x509(&other);
 	snprintf(path, sizeof(path), "%s/server-key.pem", rig.server_dir);
@@ -540,7 +539,7 @@ static void a_key_that_others_can_read_is_refused(void **state)
 	rig_open_psk(&rig);
 	snprintf(path, sizeof(path), "%s/keys.psk", rig.client_dir);
 	assert_int_equal(chmod(path, 0644), 0);
-	rig_load_badly(&rig.client, false, "keys.psk' (mode 0644) can be read by others");
+	rig_load_badly(&rig.client, false, "keys.psk' (mode 0644)");
 	rig_close(&rig);
 }
 
@@ -551,18 +550,18 @@ static void a_shared_key_has_to_match(void **state)
 
 	rig_open_psk(&rig);
 	rig_write(rig.client_dir, "keys.psk", "qemu:ffffffffffffffffffffffffffffffff\n", 0600);
-	rig_meet_badly(&rig, "does not have the key", "does not know the key of \"qemu\"");
+	rig_meet_badly(&rig, "does not have the key", "does not have the key of \"qemu\"");
 	rig_write(
 		rig.client_dir, "keys.psk", "bob:000102030405060708090a0b0c0d0e0f10111213\n", 0600);
-	rig_meet_badly(&rig, "is \"bob\", who is not in", "the key of \"bob\"");
-	/* Several keys at either end: the source has to say which it uses. */
+	rig_meet_badly(&rig, "\"bob\" is not in", "the key of \"bob\"");
+	/* Several keys at either end: the source has to select one. */
 	rig_write(rig.client_dir, "keys.psk",
 		"# two\n\nalice:ffffffffffffffffffffffffffffffff\n"
 		"qemu:000102030405060708090a0b0c0d0e0f10111213\n",
 		0600);
 	rig_load_badly(&rig.client, false, "several keys");
-	strcpy(rig.client.username, "nobody");
-	rig_load_badly(&rig.client, false, "no line for 'nobody'");
+	strcpy(rig.client.username, "carol");
+	rig_load_badly(&rig.client, false, "no line for 'carol'");
 	strcpy(rig.client.username, "qemu");
 	rig_meet_well(&rig);
 	rig_part(&rig);
@@ -608,11 +607,11 @@ static void a_plain_peer_and_one_with_tls_both_report_the_mismatch(void **state)
 	swo_channel_init(&channel, conn, RIG_MS);
 	assert_int_equal(swo_channel_send(&channel, &header, "hello", 5, NULL), 0);
 	assert_int_equal(swo_channel_recv_header(&channel, &header, 0, 0, &err), -1);
-	expect_words(&err, "speaks TLS and this side does not");
+	expect_words(&err, "uses TLS and this side does not");
 	swo_channel_close(&channel);
 	serve_end(&serving);
 	assert_null(rig.server_conn);
-	expect_words(&rig.server_error, "does not speak TLS");
+	expect_words(&rig.server_error, "does not use TLS");
 	rig_part(&rig);
 
 	/* The target is plain: it reads a frame and finds a handshake. */
@@ -628,9 +627,9 @@ static void a_plain_peer_and_one_with_tls_both_report_the_mismatch(void **state)
 		swo_tls_start(fds[0], security.tls, "tls", "", swo_deadline_ms(50), &tls, &err),
 		-1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
-	expect_words(&err, "does it speak TLS?");
+	expect_words(&err, "does it use TLS?");
 	assert_int_equal(swo_channel_recv_header(&channel, &header, 0, 0, &err), -1);
-	expect_words(&err, "speaks TLS and this side does not");
+	expect_words(&err, "uses TLS and this side does not");
 	swo_channel_close(&channel);
 	close(fds[0]);
 	swo_tls_creds_free(security.tls);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tls_rig.c - two ends that meet with credentials from two directories. */
+/* tls_rig.c - two ends that connect with credentials from two directories. */
 #include "tls_rig.h"
 
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 void expect_words(const struct swo_error *err, const char *words)
 {
 	if (!strstr(err->text, words))
-		fail_msg("'%s' does not say '%s'", err->text, words);
+		fail_msg("error '%s' without '%s'", err->text, words);
 }
 
 void rig_write(const char *dir, const char *file, const char *text, unsigned mode)
@@ -185,7 +185,7 @@ void rig_load_badly(const struct swo_tls_params *params, bool server, const char
 	expect_words(&err, words);
 }
 
-/* Callers that are not ours */
+/* Clients that are not this library */
 
 void raw_open(struct raw *raw, const struct rig *rig, bool with_certificate)
 {

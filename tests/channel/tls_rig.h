@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* tls_rig.h - two directories of credentials, and the two ends that meet with them. */
+/* tls_rig.h - two directories of credentials, and the two ends that connect with them. */
 #ifndef TESTS_CHANNEL_TLS_RIG_H
 #define TESTS_CHANNEL_TLS_RIG_H
 
@@ -13,40 +13,40 @@
 #include <string.h>
 #include <unistd.h>
 
-#define RIG_MS 20000 /* a hang guard, no measure */
+#define RIG_MS 20000 /* only guards against a hang */
 
 struct rig {
 	char dir[64], server_dir[96], client_dir[96], uri[96];
 	struct pki *pki;
 	struct swo_tls_params server, client;
-	/* of the last meeting */
+	/* of the last connection */
 	struct swo_conn *server_conn, *client_conn;
 	struct swo_error server_error, client_error;
 	struct swo_security server_security, client_security;
 };
 
-/* Good certificates for "target.example" and "source.example" in both directories. */
+/* Valid certificates for "target.example" and "source.example" in both directories. */
 void rig_open_x509(struct rig *rig);
 /* One key, of "qemu", in both. */
 void rig_open_psk(struct rig *rig);
 void rig_close(struct rig *rig);
 
-/* Both ends load their credentials and meet over a UNIX socket; an end without is plain. */
+/* Both ends load their credentials and connect over a UNIX socket; an end without is plain. */
 void rig_meet(struct rig *rig);
 void rig_part(struct rig *rig);
-/* Meets, and both are content. */
+/* Connects, and both ends succeed. */
 void rig_meet_well(struct rig *rig);
-/* Meets, and both say why not in these words. NULL: whatever it says. */
+/* Connects, and both fail with errors that contain these texts. NULL: any text. */
 void rig_meet_badly(struct rig *rig, const char *server_words, const char *client_words);
-/* The credentials are refused where they lie. */
+/* Loading the credentials fails. */
 void rig_load_badly(const struct swo_tls_params *params, bool server, const char *words);
 
 void rig_write(const char *dir, const char *file, const char *text, unsigned mode);
 void expect_words(const struct swo_error *err, const char *words);
 
 /*
- * A caller that is not ours: GnuTLS with the client's certificate as it is (no check here), or
- * none. Its session is blocking; the handshake is the caller's.
+ * A client that is not this library: GnuTLS with the client's certificate (unchecked here), or
+ * none. Its session is blocking; the caller does the handshake.
  */
 struct raw {
 	int fd;
@@ -55,7 +55,7 @@ struct raw {
 };
 void raw_open(struct raw *raw, const struct rig *rig, bool with_certificate);
 void raw_close(struct raw *raw);
-/* A listener's accept and welcome on a thread of its own, beside a raw caller. */
+/* A listener's accept and handshake on its own thread, for a raw client. */
 struct serving {
 	struct rig *rig;
 	struct swo_listener *listener;

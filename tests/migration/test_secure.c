@@ -281,7 +281,7 @@ static void a_source_with_another_key_is_turned_away_and_the_right_one_still_tak
 {
 	const struct dirs *d = *state;
 
-	turns_away(d->psk, d->other_psk, "does not know the key of \"qemu\"");
+	turns_away(d->psk, d->other_psk, "does not have the key of \"qemu\"");
 }
 
 static void a_plain_source_is_turned_away_by_a_target_with_tls_and_the_right_one_still_taken(
@@ -289,7 +289,7 @@ static void a_plain_source_is_turned_away_by_a_target_with_tls_and_the_right_one
 {
 	const struct dirs *d = *state;
 
-	turns_away(d->ours, NULL, "speaks TLS and this side does not");
+	turns_away(d->ours, NULL, "uses TLS and this side does not");
 }
 
 static void a_source_with_tls_does_not_talk_to_a_plain_target_and_the_right_one_still_taken(

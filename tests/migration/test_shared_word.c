@@ -239,9 +239,9 @@ static void descriptors_that_are_not_the_vms_ram_are_refused_and_closed(void **s
 		many[i] = word;
 	unsigned before = fake_entries("/proc/self/fd");
 
-	expect_refused(&play, NULL, 0, "0 descriptors came");
-	expect_refused(&play, (int[]){word}, 1, "1 descriptors came");
-	expect_refused(&play, many, SWO_FDS_MAX, "17 descriptors came");
+	expect_refused(&play, NULL, 0, ": 0, expected 2");
+	expect_refused(&play, (int[]){word}, 1, ": 1, expected 2");
+	expect_refused(&play, many, SWO_FDS_MAX, ": 17, expected 2");
 	expect_refused(&play, (int[]){word, small}, 2, "bytes, expected");
 	expect_refused(&play, (int[]){word, loose}, 2, "not sealed against shrinking");
 	expect_refused(&play, (int[]){word, stiff}, 2, "cannot be written");
