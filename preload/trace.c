@@ -12,6 +12,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -71,8 +72,20 @@ static int open_named(const char *name, const char *what)
 		     : snprintf(path, sizeof(path), "%s", name);
 	int fd = -1;
 
+	/* O_NONBLOCK: a FIFO without a reader must not hang the VMM at its start. */
 	if (len > 0 && (size_t)len < sizeof(path))
-		fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0600);
+		fd = open(path,
+			O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK |
+				O_NOCTTY,
+			0600);
+	struct stat st;
+
+	if (fd >= 0 && (fstat(fd, &st) || !S_ISREG(st.st_mode) || st.st_uid != geteuid())) {
+		trace_message("%s '%s' is not a regular file of this user; continuing without it",
+			what, name);
+		real.close(fd);
+		return -1;
+	}
 	if (fd < 0) {
 		trace_message("cannot open %s '%s': %s; continuing without it", what, name,
 			strerror(errno));

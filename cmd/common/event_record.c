@@ -4,6 +4,7 @@
  * (docs/preload.md).
  */
 #include "cmd/common/event_record.h"
+#include "cmd/common/file.h"
 
 #include "cmd/common/qmp_client.h"
 
@@ -15,9 +16,8 @@ int event_record_open(struct event_record *record, const char *path, struct swo_
 {
 	struct timespec wall;
 
-	record->out = fopen(path, "we");
-	if (!record->out)
-		return swo_error_set(err, SWO_E_IO, errno, "--record: open '%s'", path);
+	if (create_file("--record", path, &record->out, err))
+		return -1;
 	const uint64_t now = swo_now_ns();
 
 	clock_gettime(CLOCK_REALTIME, &wall);

@@ -3,6 +3,7 @@
  * timeline_out.c - writes and draws timelines.
  */
 #include "cmd/common/timeline_out.h"
+#include "cmd/common/file.h"
 
 #include <errno.h>
 #include <langinfo.h>
@@ -13,12 +14,13 @@
 
 static int write_text(const char *path, const char *text, struct swo_error *err)
 {
-	FILE *out = fopen(path, "we");
+	FILE *out;
 
-	if (!out || fputs(text, out) == EOF) {
+	if (create_file("--timeline", path, &out, err))
+		return -1;
+	if (fputs(text, out) == EOF) {
 		swo_error_set(err, SWO_E_IO, errno, "--timeline: write '%s'", path);
-		if (out)
-			fclose(out);
+		fclose(out);
 		return -1;
 	}
 	return fclose(out) ? swo_error_set(err, SWO_E_IO, errno, "--timeline: write '%s'", path)

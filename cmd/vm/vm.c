@@ -4,6 +4,7 @@
  * for `quit`, and for what is worth a line on stderr.
  */
 #include "cmd/common/cmd.h"
+#include "cmd/common/file.h"
 #include "cmd/common/verbs.h"
 #include "cmd/vm/args.h"
 #include "cmd/vm/costs.h"
@@ -102,12 +103,17 @@ static void write_timeline(const struct vm_options *o, struct vmm_machine *machi
 		return;
 	}
 
-	FILE *file = fopen(o->timeline, "we");
-	bool bad = !file || fputs(text, file) < 0;
+	FILE *file;
 
-	if ((file && fclose(file)) || bad)
-		swo_log(SWO_LOG_WARN, "--timeline: cannot write %s: %s", o->timeline,
-			strerror(errno));
+	if (create_file("--timeline", o->timeline, &file, &err)) {
+		swo_log(SWO_LOG_WARN, "%s", err.text);
+	} else {
+		bool bad = fputs(text, file) < 0;
+
+		if (fclose(file) || bad)
+			swo_log(SWO_LOG_WARN, "--timeline: cannot write %s: %s", o->timeline,
+				strerror(errno));
+	}
 	free(text);
 }
 
@@ -189,11 +195,15 @@ static void loop(
 
 static int write_pidfile(const char *path, struct swo_error *err)
 {
-	FILE *file = path ? fopen(path, "we") : NULL;
+	FILE *file;
 
 	if (!path)
 		return 0;
-	if (!file || fprintf(file, "%d\n", (int)getpid()) < 0 || fclose(file))
+	if (create_file("--pidfile", path, &file, err))
+		return -1;
+	bool bad = fprintf(file, "%d\n", (int)getpid()) < 0;
+
+	if (fclose(file) || bad)
 		return swo_error_set(err, SWO_E_IO, errno, "--pidfile: cannot write %s", path);
 	return 0;
 }

@@ -169,6 +169,25 @@ static void a_record_that_cannot_be_written_is_reported_and_left_out(void **stat
 	output_has("0 late, 0 sessions");
 }
 
+static void a_fifo_as_log_or_record_does_not_hang_the_vmm(void **state)
+{
+	(void)state;
+	char path[64];
+
+	snprintf(path, sizeof(path), "%s/fifo", dir);
+	assert_int_equal(mkfifo(path, 0600), 0);
+	assert_int_equal(run("timeout 20 " EXEC "--vmm qemu --log %s -- %s 2", path, FAKE_VMM), 0);
+	output_has("cannot open log file");
+	output_has("0 late, 0 sessions");
+	/* With a reader it opens, and is refused all the same. */
+	assert_int_equal(run("exec 9<>%s; timeout 20 " EXEC "--vmm qemu --record %s -- %s 2", path,
+				 path, FAKE_VMM),
+		0);
+	output_has("is not a regular file of this user");
+	output_has("0 late, 0 sessions");
+	assert_int_equal(unlink(path), 0);
+}
+
 static void an_invalid_setting_is_reported_and_disables_the_library(void **state)
 {
 	(void)state;
@@ -278,6 +297,7 @@ int main(void)
 		cmocka_unit_test(observing_records_and_starts_no_arc),
 		cmocka_unit_test(a_process_without_devices_leaves_no_record),
 		cmocka_unit_test(a_record_that_cannot_be_written_is_reported_and_left_out),
+		cmocka_unit_test(a_fifo_as_log_or_record_does_not_hang_the_vmm),
 		cmocka_unit_test(an_invalid_setting_is_reported_and_disables_the_library),
 		cmocka_unit_test(a_program_that_cannot_be_preloaded_is_refused_at_the_start),
 		cmocka_unit_test(a_static_program_is_refused),

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * file.c - files that an option names, to be written.
+ */
+#include "cmd/common/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+int create_file(const char *what, const char *path, FILE **out, struct swo_error *err)
+{
+	struct stat st;
+	/* O_NONBLOCK: a FIFO without a reader fails at once. */
+	swo_autofd int fd = open(
+		path, O_WRONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY, 0600);
+
+	if (fd < 0)
+		return swo_error_set(err, SWO_E_IO, errno, "%s: cannot write '%s'%s", what, path,
+			errno == ELOOP ? " (a symbolic link)" : "");
+	if (fstat(fd, &st))
+		return swo_error_set(err, SWO_E_IO, errno, "%s: cannot write '%s'", what, path);
+	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
+		return swo_error_set(err, SWO_E_INVALID, 0, "%s: '%s' is not %s; name another file",
+			what, path, S_ISREG(st.st_mode) ? "a file of this user" : "a regular file");
+	if (ftruncate(fd, 0) || !(*out = fdopen(fd, "w")))
+		return swo_error_set(err, SWO_E_IO, errno, "%s: cannot write '%s'", what, path);
+	fd = -1;
+	return 0;
+}
