@@ -19,6 +19,23 @@ struct host {
 	struct swo_plan_device *devices;
 };
 
+void plan_make_devices(const struct device_kinds *kinds, const struct plan_request *request,
+	struct swo_plan_device *devices, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++) {
+		struct swo_plan_device *d = &devices[i];
+
+		*d = kinds->kinds[i % kinds->count];
+		/* A name stands for one device. */
+		if (i >= kinds->count || !d->name[0]) {
+			memset(d->name, 0, sizeof(d->name));
+			snprintf(d->name, sizeof(d->name), "vf%u", i);
+		}
+		if (request->pfs)
+			d->costs.pf = (int)(i % request->pfs);
+	}
+}
+
 static int predict(const struct swo_plan_setup *setup, uint64_t *ns, struct swo_error *err)
 {
 	struct swo_plan_result result;
@@ -190,14 +207,21 @@ static void weigh_each(struct advising *a)
 
 /* Changes of devices */
 
+/* What is not known stays so. */
+static void change(uint64_t *figure, double factor)
+{
+	if (*figure != SWO_UNKNOWN)
+		*figure = (uint64_t)((double)*figure * factor);
+}
+
 static void weigh_state(struct advising *a)
 {
 	for (unsigned i = 0; i < a->setup->count; i++)
 		a->host.devices[i].costs.precopy_bytes = a->host.devices[i].costs.state_bytes;
 	weigh(a, "have devices whose whole state can be sent before the stop");
 	for (unsigned i = 0; i < a->setup->count; i++) {
-		a->host.devices[i].costs.save_rate *= 2;
-		a->host.devices[i].costs.load_rate *= 2;
+		change(&a->host.devices[i].costs.save_rate, 2);
+		change(&a->host.devices[i].costs.load_rate, 2);
 	}
 	weigh(a, "have devices that save and load twice as fast");
 }
@@ -217,7 +241,7 @@ static void weigh_arcs(struct advising *a)
 
 	for (unsigned arc = 0; arc < SWO_ARRAY_SIZE(names); arc++) {
 		for (unsigned i = 0; i < a->setup->count; i++)
-			*arc_of(&a->host.devices[i].costs, arc) /= 2;
+			change(arc_of(&a->host.devices[i].costs, arc), 0.5);
 		weigh(a, "halve %s of every device", names[arc]);
 	}
 }

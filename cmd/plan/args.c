@@ -220,3 +220,19 @@ void plan_parse_args(int argc, char **argv, struct plan_request *request)
 	if (!request->profile && !request->probe && !request->timeline)
 		request->profile = "cx7";
 }
+
+void plan_take_link(struct plan_request *request, const struct probe_link *link)
+{
+	struct swo_plan_setup *s = &request->setup;
+
+	if (!request->given.wire_rate && link->wire_rate != SWO_UNKNOWN)
+		s->wire_rate = link->wire_rate;
+	if (!request->given.channel_rate && link->channel_rate != SWO_UNKNOWN)
+		s->channel_rate = link->channel_rate;
+	if (!request->given.channels && link->channels != SWO_UNKNOWN)
+		s->channels = (unsigned)link->channels;
+	if (!request->given.rtt && link->rtt_ns != SWO_UNKNOWN)
+		s->rtt_ns = link->rtt_ns;
+	if (!request->given.ram && link->ram_bytes != SWO_UNKNOWN)
+		s->ram_bytes = link->ram_bytes;
+}

@@ -27,7 +27,7 @@ static void print_rate(FILE *out, const char *what, uint64_t rate)
 }
 
 static void print_inputs(
-	FILE *out, const struct plan_request *request, const struct plan_input *input)
+	FILE *out, const struct plan_request *request, const struct device_kinds *kinds)
 {
 	const struct swo_plan_setup *s = &request->setup;
 
@@ -44,7 +44,7 @@ static void print_inputs(
 		overhead_text(&s->overhead, text, sizeof(text));
 		fprintf(out, "Engine overhead of %s: %s.\n", request->costs, text);
 	}
-	if (input->guesses)
+	if (kinds->guesses)
 		fputs("Some of the devices' figures are guesses (docs/simvf.md).\n", out);
 }
 
@@ -115,10 +115,10 @@ static void print_changes(FILE *out, const struct plan_answer *a)
 		fputs("No single change would make it shorter.\n", out);
 }
 
-void plan_print(FILE *out, const struct plan_request *request, const struct plan_input *input,
+void plan_print(FILE *out, const struct plan_request *request, const struct device_kinds *kinds,
 	const struct plan_answer *answers, unsigned count)
 {
-	print_inputs(out, request, input);
+	print_inputs(out, request, kinds);
 	print_table(out, request, answers, count);
 	for (unsigned i = 0; i < count; i++) {
 		fprintf(out, "\n%u VF%s, critical path:\n", answers[i].vfs,

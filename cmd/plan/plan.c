@@ -103,7 +103,7 @@ static int save_timeline(const char *path, struct swo_timeline *timeline, struct
 	return rc ? swo_error_set(err, SWO_E_IO, errno, "--save-timeline: write '%s'", path) : 0;
 }
 
-static int answer_one(const struct plan_request *request, const struct plan_input *input,
+static int answer_one(const struct plan_request *request, const struct device_kinds *kinds,
 	unsigned vfs, struct plan_answer *answer, struct swo_error *err)
 {
 	swo_autofree struct swo_plan_device *devices = calloc(vfs, sizeof(*devices));
@@ -115,7 +115,7 @@ static int answer_one(const struct plan_request *request, const struct plan_inpu
 	if (!devices || (request->save_timeline && !timeline))
 		rc = swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a plan of %u devices", vfs);
 	if (!rc) {
-		plan_make_devices(input, request, devices, vfs);
+		plan_make_devices(kinds, request, devices, vfs);
 		setup.devices = devices;
 		setup.count = vfs;
 		rc = plan_answer(&setup, answer, timeline, err);
@@ -128,11 +128,11 @@ static int answer_one(const struct plan_request *request, const struct plan_inpu
 	return rc;
 }
 
-static int show(const struct plan_request *request, const struct plan_input *input,
+static int show(const struct plan_request *request, const struct device_kinds *kinds,
 	const struct plan_answer *answers, unsigned count, struct swo_error *err)
 {
 	if (!request->json) {
-		plan_print(stdout, request, input, answers, count);
+		plan_print(stdout, request, kinds, answers, count);
 		return 0;
 	}
 	for (unsigned i = 0; i < count; i++)
@@ -141,14 +141,14 @@ static int show(const struct plan_request *request, const struct plan_input *inp
 	return 0;
 }
 
-static void choose_numbers(struct plan_request *request, const struct plan_input *input)
+static void choose_numbers(struct plan_request *request, const struct device_kinds *kinds)
 {
 	static const unsigned usual[] = {1, 4, 16};
 
 	if (request->vfs_count)
 		return;
 	if (request->probe) {
-		request->vfs[0] = input->count;
+		request->vfs[0] = kinds->count;
 		request->vfs_count = 1;
 		return;
 	}
@@ -159,23 +159,27 @@ static void choose_numbers(struct plan_request *request, const struct plan_input
 static int predicted(struct plan_request *request, struct swo_error *err)
 {
 	swo_autofree struct plan_answer *answers = calloc(PLAN_LIST_MAX, sizeof(*answers));
-	swo_autofree struct plan_input *input = calloc(1, sizeof(*input));
+	swo_autofree struct device_kinds *kinds = calloc(1, sizeof(*kinds));
 	unsigned done = 0;
 
-	if (!answers || !input)
+	if (!answers || !kinds)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a plan");
-	int rc = request->probe ? plan_read_probe(request->probe, input, request, err)
-				: plan_read_profiles(request->profile, input, err);
+	struct probe_link link;
+	int rc = request->probe ? device_costs_read_probe(request->probe, kinds, &link, err)
+				: device_costs_read_profiles(request->profile, kinds, err);
+
+	if (!rc && request->probe)
+		plan_take_link(request, &link);
 
 	if (!rc && request->costs)
 		rc = overhead_read(request->costs, &request->setup.overhead, err);
-	choose_numbers(request, input);
+	choose_numbers(request, kinds);
 	while (!rc && done < request->vfs_count) {
-		rc = answer_one(request, input, request->vfs[done], &answers[done], err);
+		rc = answer_one(request, kinds, request->vfs[done], &answers[done], err);
 		done += !rc;
 	}
 	if (!rc)
-		rc = show(request, input, answers, done, err);
+		rc = show(request, kinds, answers, done, err);
 	for (unsigned i = 0; i < done; i++)
 		plan_answer_free(&answers[i]);
 	return rc;

@@ -6,13 +6,12 @@
 #ifndef CMD_PLAN_PLAN_H
 #define CMD_PLAN_PLAN_H
 
-#include "switchover/plan.h"
+#include "cmd/common/device_costs.h"
 
 #include <jansson.h>
 #include <stdio.h>
 
 #define PLAN_LIST_MAX	 16
-#define PLAN_KINDS_MAX	 256 /* of devices, taken in turn */
 #define PLAN_CHANGES_MAX 32
 
 struct plan_request {
@@ -32,27 +31,14 @@ struct plan_request {
 
 /* Ends the program on a bad command line. */
 void plan_parse_args(int argc, char **argv, struct plan_request *request);
+/* Takes what the command line has not set. */
+void plan_take_link(struct plan_request *request, const struct probe_link *link);
 
-/* Devices (input.c) */
+/* Predictions (advise.c) */
 
-struct plan_input {
-	struct swo_plan_device kinds[PLAN_KINDS_MAX];
-	unsigned count;
-	bool guesses; /* some figures are not measured */
-};
-
-/* Names of simvf's profiles or files of that form, separated by commas; "mixed": four kinds. */
-int plan_read_profiles(const char *names, struct plan_input *input, struct swo_error *err);
-/* The figures of a host (docs/plan.md); also the link's, where the command line has not set them.
- */
-int plan_read_probe(const char *path, struct plan_input *input, struct plan_request *request,
-	struct swo_error *err);
 /* Fills count devices, kind after kind in turn. */
-void plan_make_devices(const struct plan_input *input, const struct plan_request *request,
+void plan_make_devices(const struct device_kinds *kinds, const struct plan_request *request,
 	struct swo_plan_device *devices, unsigned count);
-
-/* Predictions (advise.c):
- */
 
 struct plan_change {
 	char what[128];
@@ -80,7 +66,7 @@ void plan_answer_free(struct plan_answer *answer);
 
 /* What is printed (out.c) */
 
-void plan_print(FILE *out, const struct plan_request *request, const struct plan_input *input,
+void plan_print(FILE *out, const struct plan_request *request, const struct device_kinds *kinds,
 	const struct plan_answer *answers, unsigned count);
 void plan_print_path(FILE *out, const struct swo_path *path);
 /* New references; NULL: no memory. */

@@ -2,6 +2,7 @@
 /*
  * json.c - what a probe found, for programs. Keys: docs/probe.md.
  */
+#include "cmd/common/device_costs.h"
 #include "cmd/probe/probe.h"
 
 #define FORMAT_VERSION 1
@@ -77,49 +78,47 @@ static json_t *arcs_json(const struct swo_probe_device *device)
 	return arcs;
 }
 
-/* What `switchover plan --probe` reads:
- */
+/* What `switchover plan --probe` reads */
 
-static void add_arc(json_t *figures, const char *key, const struct swo_probe_device *device,
-	enum swo_device_state from, enum swo_device_state to)
+static uint64_t median(const struct swo_probe_device *device, enum swo_device_state from,
+	enum swo_device_state to, uint64_t otherwise)
 {
 	const struct swo_probe_cost *cost = &device->arcs[from][to];
 
-	if (cost->count && !json_object_get(figures, key))
-		json_object_set_new(figures, key, ms(cost->median));
+	return cost->count ? cost->median : otherwise;
 }
 
-/* In MB/s, of what came before the arc that ends the transfer. */
-static void add_rate(json_t *figures, const char *key, const struct swo_probe_device *device,
-	const struct swo_probe_cost *cost)
+/* Of what came before the arc that ends the transfer. */
+static uint64_t rate(const struct swo_probe_device *device, const struct swo_probe_cost *cost)
 {
-	if (cost->count && cost->median && device->state_bytes)
-		json_object_set_new(figures, key,
-			json_real((double)device->state_bytes * 1e3 / (double)cost->median));
+	if (!cost->count || !cost->median || !device->state_bytes)
+		return SWO_UNKNOWN;
+	return (uint64_t)((double)device->state_bytes * 1e9 / (double)cost->median);
 }
 
 static json_t *figures_json(const struct swo_probe_device *device, bool shared)
 {
-	json_t *figures = json_object();
+	struct swo_plan_device d = {0};
+	struct swo_device_costs *c = &d.costs;
+	const enum swo_device_state run = SWO_DEVICE_RUNNING, p2p = SWO_DEVICE_RUNNING_P2P,
+				    stop = SWO_DEVICE_STOP, pre_copy = SWO_DEVICE_PRE_COPY,
+				    pre_copy_p2p = SWO_DEVICE_PRE_COPY_P2P;
 
 	/* A migration goes by PRE_COPY where there is one. */
-	add_arc(figures, "to_p2p_ms", device, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P);
-	add_arc(figures, "to_p2p_ms", device, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P);
-	add_arc(figures, "to_stop_copy_ms", device, SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY);
-	add_arc(figures, "to_stop_copy_ms", device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP);
-	add_arc(figures, "to_stop_copy_ms", device, SWO_DEVICE_RUNNING, SWO_DEVICE_STOP);
-	add_arc(figures, "resuming_to_stop_ms", device, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP);
-	add_arc(figures, "to_running_p2p_ms", device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P);
-	add_arc(figures, "to_running_ms", device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING);
-	add_arc(figures, "to_running_ms", device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING);
-	json_object_set_new(figures, "state_bytes", json_integer((json_int_t)device->state_bytes));
-	json_object_set_new(
-		figures, "precopy_bytes", json_integer((json_int_t)device->precopy_bytes));
-	add_rate(figures, "save_rate", device, &device->save);
-	add_rate(figures, "load_rate", device, &device->load);
-	if (shared)
-		json_object_set_new(figures, "pf", json_integer(0));
-	return figures;
+	swo_device_costs_init(c);
+	c->running_to_p2p_ns =
+		median(device, pre_copy, pre_copy_p2p, median(device, run, p2p, SWO_UNKNOWN));
+	c->p2p_to_stop_ns = median(device, pre_copy_p2p, SWO_DEVICE_STOP_COPY,
+		median(device, p2p, stop, median(device, run, stop, SWO_UNKNOWN)));
+	c->resuming_to_stop_ns = median(device, SWO_DEVICE_RESUMING, stop, SWO_UNKNOWN);
+	c->stop_to_p2p_ns = median(device, stop, p2p, SWO_UNKNOWN);
+	c->p2p_to_running_ns = median(device, p2p, run, median(device, stop, run, SWO_UNKNOWN));
+	c->state_bytes = device->state_bytes;
+	c->precopy_bytes = device->precopy_bytes;
+	c->save_rate = rate(device, &device->save);
+	c->load_rate = rate(device, &device->load);
+	c->pf = shared ? 0 : -1;
+	return device_costs_json(&d);
 }
 
 static bool is_shared(const struct swo_probe_report *report)

@@ -3,32 +3,32 @@
  * costs.c - see costs.h. The files are those of `switchover plan`.
  */
 #include "cmd/vm/costs.h"
+#include "cmd/common/device_costs.h"
 #include "cmd/common/overhead.h"
-#include "cmd/plan/plan.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-static const struct swo_plan_device *named(const struct plan_input *input, const char *name)
+static const struct swo_plan_device *named(const struct device_kinds *kinds, const char *name)
 {
-	for (unsigned i = 0; i < input->count; i++)
-		if (!strcmp(input->kinds[i].name, name))
-			return &input->kinds[i];
+	for (unsigned i = 0; i < kinds->count; i++)
+		if (!strcmp(kinds->kinds[i].name, name))
+			return &kinds->kinds[i];
 	return NULL;
 }
 
-static void expect_of_each(struct vmm_machine *machine, const struct plan_input *input)
+static void expect_of_each(struct vmm_machine *machine, const struct device_kinds *kinds)
 {
 	unsigned count = vmm_machine_device_count(machine);
 	bool by_name = false;
 
 	for (unsigned i = 0; i < count; i++)
-		by_name |= named(input, swo_device_name(vmm_machine_device(machine, i))) != NULL;
+		by_name |= named(kinds, swo_device_name(vmm_machine_device(machine, i))) != NULL;
 	for (unsigned i = 0; i < count; i++) {
 		struct swo_device *dev = vmm_machine_device(machine, i);
-		const struct swo_plan_device *kind = by_name ? named(input, swo_device_name(dev))
-							     : &input->kinds[i % input->count];
+		const struct swo_plan_device *kind = by_name ? named(kinds, swo_device_name(dev))
+							     : &kinds->kinds[i % kinds->count];
 
 		if (kind)
 			swo_device_expect(dev, &kind->costs);
@@ -37,17 +37,15 @@ static void expect_of_each(struct vmm_machine *machine, const struct plan_input 
 
 static int expect_of_devices(struct vmm_machine *machine, const char *probe, struct swo_error *err)
 {
-	struct plan_input *input = calloc(1, sizeof(*input));
-	/* Of the link the machine finds out by itself. */
-	struct plan_request *link = calloc(1, sizeof(*link));
-	int rc = input && link ? plan_read_probe(probe, input, link, err)
-			       : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "--probe");
+	swo_autofree struct device_kinds *kinds = calloc(1, sizeof(*kinds));
 
-	if (!rc)
-		expect_of_each(machine, input);
-	free(link);
-	free(input);
-	return rc;
+	if (!kinds)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "--probe");
+	/* The machine measures the link by itself. */
+	if (device_costs_read_probe(probe, kinds, NULL, err))
+		return -1;
+	expect_of_each(machine, kinds);
+	return 0;
 }
 
 static int set_overhead(struct vmm_machine *machine, const char *costs, struct swo_error *err)

@@ -31,18 +31,17 @@ static struct plan_request request_now(void)
 
 static void assert_refused(const char *text, const char *word)
 {
-	struct plan_request request = request_now();
-	static struct plan_input input;
+	static struct device_kinds input;
 	struct swo_error err = {0};
 
 	write_probe(text);
-	assert_int_equal(plan_read_probe(path, &input, &request, &err), -1);
+	assert_int_equal(device_costs_read_probe(path, &input, NULL, &err), -1);
 	if (!strstr(err.text, word))
 		fail_msg("'%s' does not speak of '%s'", err.text, word);
 }
 
 static struct plan_answer answer_of(
-	const struct plan_input *input, const struct plan_request *request, unsigned vfs)
+	const struct device_kinds *input, const struct plan_request *request, unsigned vfs)
 {
 	struct swo_plan_device *devices = calloc(vfs, sizeof(*devices));
 	struct swo_plan_setup setup = request->setup;
@@ -69,37 +68,42 @@ static const struct plan_change *change_of(const struct plan_answer *answer, con
 static void profiles_are_read_by_name_in_turn_and_mixed_is_four(void **state)
 {
 	(void)state;
-	static struct plan_input input;
+	static struct device_kinds input;
 	struct swo_error err = {0};
 
-	assert_int_equal(plan_read_profiles("even,cx7", &input, &err), 0);
+	assert_int_equal(device_costs_read_profiles("even,cx7", &input, &err), 0);
 	assert_int_equal(input.count, 2);
 	assert_int_equal(input.kinds[0].costs.p2p_to_stop_ns, 40 * MS);
 	assert_int_equal(input.kinds[0].costs.precopy_bytes, 32768);
 	assert_int_equal(input.kinds[1].costs.save_rate, 400 * MS);
 	assert_int_equal(input.kinds[1].costs.pf, 0);
 	assert_true(input.guesses);
-	assert_int_equal(plan_read_profiles("mixed", &input, &err), 0);
+	assert_int_equal(device_costs_read_profiles("mixed", &input, &err), 0);
 	assert_int_equal(input.count, 4);
-	assert_int_equal(plan_read_profiles("nonesuch", &input, &err), -1);
+	assert_int_equal(device_costs_read_profiles("nonesuch", &input, &err), -1);
 	assert_non_null(strstr(err.text, "nonesuch"));
-	assert_int_equal(plan_read_profiles(",", &input, &err), -1);
+	assert_int_equal(device_costs_read_profiles(",", &input, &err), -1);
 }
 
 static void a_probe_gives_devices_and_link_but_the_command_line_wins(void **state)
 {
 	(void)state;
 	struct plan_request request = request_now();
-	static struct plan_input input;
+	static struct device_kinds input;
 	struct swo_error err = {0};
+
+	struct probe_link link;
 
 	request.setup.rtt_ns = 7;
 	request.given.rtt = true;
 	write_probe("{\"wire_rate\":1200,\"rtt_ms\":0.25,\"ram_dirty_mb\":20,\"channels\":4,"
 		    "\"devices\":[{\"name\":\"net0\",\"to_p2p_ms\":31.5,\"state_bytes\":\"1M\","
 		    "\"precopy_percent\":50,\"pf\":3,\"depth\":1},{\"save_rate\":12.5}]}");
-	if (plan_read_probe(path, &input, &request, &err))
+	if (device_costs_read_probe(path, &input, &link, &err))
 		fail_msg("%s", err.text);
+	plan_take_link(&request, &link);
+	assert_int_equal(link.rtt_ns, 250000);
+	assert_int_equal(link.channel_rate, SWO_UNKNOWN);
 	assert_int_equal(input.count, 2);
 	assert_string_equal(input.kinds[0].name, "net0");
 	assert_int_equal(input.kinds[0].costs.running_to_p2p_ns, 31500000);
@@ -108,6 +112,8 @@ static void a_probe_gives_devices_and_link_but_the_command_line_wins(void **stat
 	assert_int_equal(input.kinds[0].depth, 1);
 	assert_int_equal(input.kinds[1].costs.save_rate, 12500000);
 	assert_int_equal(input.kinds[1].costs.pf, -1);
+	assert_int_equal(input.kinds[1].costs.running_to_p2p_ns, SWO_UNKNOWN);
+	assert_int_equal(input.kinds[1].costs.load_rate, SWO_UNKNOWN);
 	assert_int_equal(request.setup.wire_rate, 1200000000);
 	assert_int_equal(request.setup.rtt_ns, 7);
 	assert_int_equal(request.setup.channels, 4);
@@ -120,6 +126,35 @@ static void a_probe_gives_devices_and_link_but_the_command_line_wins(void **stat
 	assert_string_equal(devices[2].name, "vf2");
 	assert_int_equal(devices[2].costs.running_to_p2p_ns, 31500000);
 	assert_int_equal(devices[1].costs.pf, 1);
+}
+
+static void a_device_that_was_written_to_a_probe_is_read_as_it_was(void **state)
+{
+	(void)state;
+	static struct device_kinds profiles, back;
+	struct swo_error err = {0};
+
+	assert_int_equal(device_costs_read_profiles("cx7,even", &profiles, &err), 0);
+	strcpy(profiles.kinds[0].name, "a");
+	profiles.kinds[0].depth = 2;
+	profiles.kinds[1].costs.p2p_to_stop_ns = SWO_UNKNOWN;
+	json_t *probe = json_pack("{s:[o, o]}", "devices", device_costs_json(&profiles.kinds[0]),
+		device_costs_json(&profiles.kinds[1]));
+	char *text = json_dumps(probe, JSON_REAL_PRECISION(12));
+
+	write_probe(text);
+	if (device_costs_read_probe(path, &back, NULL, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(back.count, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_string_equal(back.kinds[i].name, profiles.kinds[i].name);
+		assert_memory_equal(&back.kinds[i].costs, &profiles.kinds[i].costs,
+			offsetof(struct swo_device_costs, pf));
+		assert_int_equal(back.kinds[i].costs.pf, profiles.kinds[i].costs.pf);
+		assert_int_equal(back.kinds[i].depth, profiles.kinds[i].depth);
+	}
+	free(text);
+	json_decref(probe);
 }
 
 static void a_probe_that_is_wrong_is_refused_by_the_figure(void **state)
@@ -142,10 +177,10 @@ static void cx7_on_one_pf_is_told_to_take_two(void **state)
 {
 	(void)state;
 	struct plan_request request = request_now();
-	static struct plan_input input;
+	static struct device_kinds input;
 	struct swo_error err = {0};
 
-	assert_int_equal(plan_read_profiles("cx7", &input, &err), 0);
+	assert_int_equal(device_costs_read_profiles("cx7", &input, &err), 0);
 	struct plan_answer answer = answer_of(&input, &request, 16);
 
 	assert_string_equal(answer.changes[0].what, "put the VFs on 2 PFs");
@@ -164,10 +199,10 @@ static void each_setting_that_costs_something_is_advised_against(void **state)
 {
 	(void)state;
 	struct plan_request request = request_now();
-	static struct plan_input input;
+	static struct device_kinds input;
 	struct swo_error err = {0};
 
-	assert_int_equal(plan_read_profiles("even", &input, &err), 0);
+	assert_int_equal(device_costs_read_profiles("even", &input, &err), 0);
 	request.setup.transitions = SWO_TRANSITIONS_SERIAL;
 	struct plan_answer answer = answer_of(&input, &request, 4);
 
@@ -195,10 +230,10 @@ static void the_device_that_costs_most_is_named(void **state)
 {
 	(void)state;
 	struct plan_request request = request_now();
-	static struct plan_input input;
+	static struct device_kinds input;
 	struct swo_error err = {0};
 
-	assert_int_equal(plan_read_profiles("mixed", &input, &err), 0);
+	assert_int_equal(device_costs_read_profiles("mixed", &input, &err), 0);
 	struct plan_answer answer = answer_of(&input, &request, 4);
 
 	/* The one with 64 MiB of state. */
@@ -210,13 +245,13 @@ static void what_nothing_can_improve_is_told_so(void **state)
 {
 	(void)state;
 	struct plan_request request = request_now();
-	static struct plan_input input;
+	static struct device_kinds input;
 	struct swo_error err = {0};
 	char *text = NULL;
 	size_t len;
 
 	write_probe("{\"devices\":[{}]}");
-	assert_int_equal(plan_read_probe(path, &input, &request, &err), 0);
+	assert_int_equal(device_costs_read_probe(path, &input, NULL, &err), 0);
 	struct plan_answer answer = answer_of(&input, &request, 1);
 	FILE *out = open_memstream(&text, &len);
 
@@ -232,13 +267,13 @@ static void the_json_has_the_path_and_the_path_adds_up(void **state)
 {
 	(void)state;
 	struct plan_request request = request_now();
-	static struct plan_input input;
+	static struct device_kinds input;
 	struct swo_error err = {0};
 	double sum = 0;
 	size_t i;
 	json_t *step;
 
-	assert_int_equal(plan_read_profiles("mixed", &input, &err), 0);
+	assert_int_equal(device_costs_read_profiles("mixed", &input, &err), 0);
 	struct plan_answer answer = answer_of(&input, &request, 8);
 	json_t *json = plan_json(&request, &answer);
 
@@ -272,6 +307,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(profiles_are_read_by_name_in_turn_and_mixed_is_four),
 		cmocka_unit_test(a_probe_gives_devices_and_link_but_the_command_line_wins),
+		cmocka_unit_test(a_device_that_was_written_to_a_probe_is_read_as_it_was),
 		cmocka_unit_test(a_probe_that_is_wrong_is_refused_by_the_figure),
 		cmocka_unit_test(cx7_on_one_pf_is_told_to_take_two),
 		cmocka_unit_test(each_setting_that_costs_something_is_advised_against),

@@ -1,14 +1,66 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * input.c - the devices of a plan: simvf's profiles, read by simvf's own parser, or the
+ * device_costs.c - the costs of devices: simvf's profiles, read by their own parser, or the
  * figures of a host as JSON, figure by figure by the same parser.
  */
-#include "cmd/plan/plan.h"
+#include "cmd/common/device_costs.h"
 #include "simvf/profiles/named.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+
+/* The members of the file; 1 there is `unit` in the structure. */
+static const struct {
+	const char *key;
+	size_t offset;
+	double unit;
+} members[] = {
+	{"to_p2p_ms", offsetof(struct swo_device_costs, running_to_p2p_ns), 1e6},
+	{"to_stop_copy_ms", offsetof(struct swo_device_costs, p2p_to_stop_ns), 1e6},
+	{"resuming_to_stop_ms", offsetof(struct swo_device_costs, resuming_to_stop_ns), 1e6},
+	{"to_running_p2p_ms", offsetof(struct swo_device_costs, stop_to_p2p_ns), 1e6},
+	{"to_running_ms", offsetof(struct swo_device_costs, p2p_to_running_ns), 1e6},
+	{"config_load_ms", offsetof(struct swo_device_costs, config_load_ns), 1e6},
+	{"state_bytes", offsetof(struct swo_device_costs, state_bytes), 1},
+	{"precopy_bytes", offsetof(struct swo_device_costs, precopy_bytes), 1},
+	{"save_rate", offsetof(struct swo_device_costs, save_rate), 1e6},
+	{"load_rate", offsetof(struct swo_device_costs, load_rate), 1e6},
+};
+
+static uint64_t *figure_of(struct swo_device_costs *costs, size_t i)
+{
+	return (uint64_t *)((char *)costs + members[i].offset);
+}
+
+json_t *device_costs_json(const struct swo_plan_device *device)
+{
+	struct swo_device_costs costs = device->costs;
+	json_t *object = json_object();
+	int rc = object ? 0 : -1;
+
+	if (device->name[0])
+		rc |= json_object_set_new(object, "name", json_string(device->name));
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(members); i++) {
+		const uint64_t value = *figure_of(&costs, i);
+
+		if (value == SWO_UNKNOWN)
+			continue;
+		rc |= json_object_set_new(object, members[i].key,
+			members[i].unit > 1 ? json_real((double)value / members[i].unit)
+					    : json_integer((json_int_t)value));
+	}
+	if (costs.pf >= 0)
+		rc |= json_object_set_new(object, "pf", json_integer(costs.pf));
+	if (device->depth)
+		rc |= json_object_set_new(object, "depth", json_integer(device->depth));
+	if (rc) {
+		json_decref(object);
+		return NULL;
+	}
+	return object;
+}
 
 static struct swo_device_costs costs_of(const struct svf_profile *p)
 {
@@ -25,46 +77,43 @@ static struct swo_device_costs costs_of(const struct svf_profile *p)
 		.pf = -1};
 }
 
-/* Profiles:
- */
+/* Profiles */
 
-static int add_profile(const char *name, struct plan_input *input, struct swo_error *err)
+static int add_profile(const char *name, struct device_kinds *out, struct swo_error *err)
 {
 	struct svf_profile profile;
 
-	if (input->count == PLAN_KINDS_MAX)
+	if (out->count == DEVICE_KINDS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"--profile: more than %d kinds of devices", PLAN_KINDS_MAX);
+			"--profile: more than %d kinds of devices", DEVICE_KINDS_MAX);
 	if (svf_profile_load(name, &profile, err))
 		return -1;
-	struct swo_plan_device *d = &input->kinds[input->count++];
+	struct swo_plan_device *d = &out->kinds[out->count++];
 
 	*d = (struct swo_plan_device){.costs = costs_of(&profile)};
 	/* All VFs of it on one PF, as in the bench, unless --pfs says something else. */
 	if (!strcmp(name, "cx7"))
 		d->costs.pf = 0;
-	input->guesses |= profile.guesses;
+	out->guesses |= profile.guesses;
 	return 0;
 }
 
-int plan_read_profiles(const char *names, struct plan_input *input, struct swo_error *err)
+int device_costs_read_profiles(const char *names, struct device_kinds *out, struct swo_error *err)
 {
 	static const char mixed[] = "mixed-mlx5,mixed-qat,mixed-big,mixed-instant";
 	swo_autofree char *list = strdup(strcmp(names, "mixed") ? names : mixed);
 	char *save = NULL;
 
-	*input = (struct plan_input){0};
+	*out = (struct device_kinds){0};
 	if (!list)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "--profile");
 	for (char *one = strtok_r(list, ",", &save); one; one = strtok_r(NULL, ",", &save))
-		if (add_profile(one, input, err))
+		if (add_profile(one, out, err))
 			return -1;
-	return input->count ? 0
-			    : swo_error_set(err, SWO_E_INVALID, 0, "--profile names no profile");
+	return out->count ? 0 : swo_error_set(err, SWO_E_INVALID, 0, "--profile names no profile");
 }
 
-/* A probe:
- */
+/* A probe */
 
 struct reading {
 	const char *path;
@@ -138,23 +187,29 @@ static int read_device(struct reading *r, const json_t *object, struct swo_error
 		if (read_figure(r, key, value, err))
 			return -1;
 	*r->device = (struct swo_plan_device){.costs = costs_of(&r->profile)};
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(members); i++)
+		if (!json_object_get(object, members[i].key))
+			*figure_of(&r->device->costs, i) = SWO_UNKNOWN;
 	snprintf(r->device->name, sizeof(r->device->name), "%s", name ? name : "");
 	r->device->costs.pf = (int)r->pf;
 	r->device->depth = r->depth > 0 ? (int)r->depth : 0;
 	if (r->precopy >= 0)
 		r->device->costs.precopy_bytes = (uint64_t)r->precopy;
-	if (r->device->costs.precopy_bytes > r->device->costs.state_bytes)
+	else if (json_object_get(object, "precopy_percent"))
+		r->device->costs.precopy_bytes = svf_profile_precopy_bytes(&r->profile);
+	if (r->precopy > 0 && (uint64_t)r->precopy > r->profile.state_bytes)
 		return bad(r, "precopy_bytes", "more than state_bytes", err);
 	return 0;
 }
 
 static int link_figure(const json_t *root, const char *path, const char *key, double max,
-	bool given, double unit, uint64_t *out, struct swo_error *err)
+	double unit, uint64_t *out, struct swo_error *err)
 {
 	const json_t *value = json_object_get(root, key);
 	double number = json_number_value(value);
 
-	if (!value || given)
+	*out = SWO_UNKNOWN;
+	if (!value)
 		return 0;
 	if (!json_is_number(value) || !(number >= 0 && number <= max))
 		return swo_error_set(err, SWO_E_INVALID, 0,
@@ -164,23 +219,14 @@ static int link_figure(const json_t *root, const char *path, const char *key, do
 }
 
 static int read_link(
-	const json_t *root, const char *path, struct plan_request *request, struct swo_error *err)
+	const json_t *root, const char *path, struct probe_link *out, struct swo_error *err)
 {
-	struct swo_plan_setup *s = &request->setup;
-	uint64_t channels = s->channels;
-
-	if (link_figure(root, path, "wire_rate", 1e6, request->given.wire_rate, 1e6, &s->wire_rate,
-		    err) ||
-		link_figure(root, path, "channel_rate", 1e6, request->given.channel_rate, 1e6,
-			&s->channel_rate, err) ||
-		link_figure(
-			root, path, "channels", 16, request->given.channels, 1, &channels, err) ||
-		link_figure(
-			root, path, "rtt_ms", 3.6e6, request->given.rtt, 1e6, &s->rtt_ns, err) ||
-		link_figure(root, path, "ram_dirty_mb", 1e6, request->given.ram, 1e6, &s->ram_bytes,
-			err))
+	if (link_figure(root, path, "wire_rate", 1e6, 1e6, &out->wire_rate, err) ||
+		link_figure(root, path, "channel_rate", 1e6, 1e6, &out->channel_rate, err) ||
+		link_figure(root, path, "channels", 16, 1, &out->channels, err) ||
+		link_figure(root, path, "rtt_ms", 3.6e6, 1e6, &out->rtt_ns, err) ||
+		link_figure(root, path, "ram_dirty_mb", 1e6, 1e6, &out->ram_bytes, err))
 		return -1;
-	s->channels = (unsigned)channels;
 	return 0;
 }
 
@@ -226,37 +272,38 @@ static int read_probed(struct reading *r, const json_t *object, struct swo_error
 	return 0;
 }
 
-static int read_root(const json_t *root, const char *path, struct plan_input *input,
-	struct plan_request *request, struct swo_error *err)
+static int read_root(const json_t *root, const char *path, struct device_kinds *out,
+	struct probe_link *link, struct swo_error *err)
 {
 	const json_t *devices = json_object_get(root, "devices");
 	struct reading r = {.path = path};
 
-	if (!json_array_size(devices) || json_array_size(devices) > PLAN_KINDS_MAX)
+	if (!json_array_size(devices) || json_array_size(devices) > DEVICE_KINDS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"--probe '%s': \"devices\" is not an array of 1 to %d devices", path,
-			PLAN_KINDS_MAX);
+			DEVICE_KINDS_MAX);
 	if (!is_probe(root) && check_keys(root, path, err))
 		return -1;
 	for (; r.index < json_array_size(devices); r.index++) {
-		r.device = &input->kinds[r.index];
+		r.device = &out->kinds[r.index];
 		const json_t *object = json_array_get(devices, r.index);
 
 		if ((is_probe(root) ? read_probed : read_device)(&r, object, err))
 			return -1;
-		input->guesses |= r.profile.guesses;
+		out->guesses |= r.profile.guesses;
 	}
-	input->count = r.index;
-	return read_link(root, path, request, err);
+	out->count = r.index;
+	return read_link(root, path, link, err);
 }
 
-int plan_read_probe(const char *path, struct plan_input *input, struct plan_request *request,
-	struct swo_error *err)
+int device_costs_read_probe(
+	const char *path, struct device_kinds *out, struct probe_link *link, struct swo_error *err)
 {
 	FILE *file = fopen(path, "re");
+	struct probe_link ignored;
 	json_error_t why;
 
-	*input = (struct plan_input){0};
+	*out = (struct device_kinds){0};
 	if (!file)
 		return swo_error_set(err, SWO_E_IO, errno, "--probe: open '%s'", path);
 	json_t *root = json_loadf(file, JSON_REJECT_DUPLICATES, &why);
@@ -265,27 +312,8 @@ int plan_read_probe(const char *path, struct plan_input *input, struct plan_requ
 	if (!root)
 		return swo_error_set(err, SWO_E_INVALID, 0, "--probe '%s', line %d: %s", path,
 			why.line, why.text);
-	int rc = read_root(root, path, input, request, err);
+	int rc = read_root(root, path, out, link ? link : &ignored, err);
 
 	json_decref(root);
 	return rc;
-}
-
-/* As many as there shall be */
-
-void plan_make_devices(const struct plan_input *input, const struct plan_request *request,
-	struct swo_plan_device *devices, unsigned count)
-{
-	for (unsigned i = 0; i < count; i++) {
-		struct swo_plan_device *d = &devices[i];
-
-		*d = input->kinds[i % input->count];
-		/* A name stands for one device. */
-		if (i >= input->count || !d->name[0]) {
-			memset(d->name, 0, sizeof(d->name));
-			snprintf(d->name, sizeof(d->name), "vf%u", i);
-		}
-		if (request->pfs)
-			d->costs.pf = (int)(i % request->pfs);
-	}
 }
