@@ -68,7 +68,7 @@ int process_spawn(const char *name, const char *const *argv, const char *log, st
 		handle++;
 	if (handle == PROCS_MAX)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0,
-			"no more than %d processes at a time; ask for fewer --vfs", PROCS_MAX);
+			"no more than %d processes at a time; use fewer --vfs", PROCS_MAX);
 	swo_autofd int fd = open(log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return swo_error_set(err, SWO_E_IO, errno, "%s: open its log '%s'", name, log);
@@ -108,7 +108,7 @@ void process_kill_all(void)
 		process_kill(i);
 }
 
-/* The last line of a log, which is where a dying program says why. */
+/* The last line of a log, where a program that ends prints the reason. */
 static void last_words(const char *path, char *out, size_t len)
 {
 	swo_autofd int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -125,7 +125,7 @@ static void last_words(const char *path, char *out, size_t len)
 	if (got <= 0)
 		return;
 	tail[got] = 0;
-	/* argp says after its complaint where to find help. */
+	/* argp prints a line about --help behind its error. */
 	char *advice = strstr(tail, "\nTry `");
 	if (advice)
 		*advice = 0;

@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* argp_error does not return unless a caller has asked argp for that. */
+/* argp_error does not return unless a caller has set that flag of argp. */
 static void option_error(struct argp_state *state, const char *name, const struct swo_error *err)
 {
 	argp_error(state, "--%s%s", name, err->text);

@@ -27,7 +27,7 @@ static int wait_for(const struct json_sock *sock, short events, swo_deadline dea
 	return rc ? swo_error_set(err, SWO_E_IO, rc, "%s: poll", sock->peer) : 0;
 }
 
-/* Nobody listens there yet. */
+/* No process listens there yet. */
 static bool is_absent(int error)
 {
 	return error == ENOENT || error == ECONNREFUSED || error == EAGAIN;
@@ -102,7 +102,7 @@ int json_sock_send(
 
 	if (!text)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a command");
-	/* In one piece: a monitor that is told to quit takes the last brace for it, and may be gone
+	/* In one piece: a monitor that receives quit takes the last brace for it, and may be gone
 	   before a newline that comes later. Instead of the terminating 0, which is not sent. */
 	const size_t len = strlen(text);
 
@@ -110,7 +110,7 @@ int json_sock_send(
 	return send_all(sock, text, len + 1, deadline, err);
 }
 
-/* Hands out what has been received up to the next newline; NULL, without an error: not whole. */
+/* Hands out what has been received up to the next newline; NULL, without an error: incomplete. */
 static json_t *take_line(struct json_sock *sock, bool *have_line, struct swo_error *err)
 {
 	char *data = (char *)sock->in.data, *start = data + sock->used;

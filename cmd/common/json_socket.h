@@ -39,7 +39,7 @@ void json_sock_close(struct json_sock *sock);
 int json_sock_send(
 	struct json_sock *sock, const json_t *value, swo_deadline deadline, struct swo_error *err);
 /*
- * The next value, a new reference. NULL: SWO_E_TIMEOUT (nothing is lost, ask again),
+ * The next value, a new reference. NULL: SWO_E_TIMEOUT (nothing is lost, call again),
  * SWO_E_PEER_LOST, SWO_E_PROTOCOL (not JSON, or a line beyond the limit), SWO_E_CANCELLED.
  */
 json_t *json_sock_recv(struct json_sock *sock, swo_deadline deadline, const volatile int *interrupt,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * args.c - the options of the verbs that measure: run, ablate, scale, calibrate. What is said here is
- * checked by itself only; config.c checks what depends on something else.
+ * args.c - the options of the verbs that measure: run, ablate, scale, calibrate. Each value is
+ * checked by itself; check.c checks what depends on other options or on the host.
  */
 #include "testbed/bench/config.h"
 #include "testbed/bench/report.h"

@@ -95,7 +95,7 @@ int bench_calibrate(const struct bench_row *rows, size_t count, struct swo_engin
 			"calibrate: %u devices took %.1f ms, one %.1f, and %u with state %.1f: "
 			"too much else goes on; try again, or with more --runs",
 			rows[SEVERAL].vfs, several, one, rows[STATE].vfs, several + state_ms);
-	/* The timeline says how it is divided, the devices how much it is. */
+	/* The division comes from the timeline, the sum from the devices. */
 	arc = arc > 0 ? less(arc, each / ARCS) : 0;
 	double stream = each - ARCS * arc, fixed = one - each;
 

@@ -29,7 +29,7 @@ struct bench_config {
 	const char *handover;			       /* copy, fd; NULL: the default, copy */
 	const char *join, *stream, *finalise, *config; /* NULL: the VMM's default */
 	const char *pf;				       /* all on this one; NULL: by the profile */
-	unsigned pfs;				       /* spread over so many; 0: not asked */
+	unsigned pfs; /* spread over so many; 0: option not given */
 	bool pf_arcs;
 	unsigned root_ports; /* devices lie behind so many, in turn; 0: on the root bus */
 	const char *ram;     /* as the VMM takes it */
@@ -40,10 +40,10 @@ struct bench_config {
 	unsigned doorbell_period_us; /* 0: by the number of VFs */
 	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
 	const char *output;	     /* of calibrate: the file for the engine overhead */
-	uint64_t state_bytes;	     /* of each device, whatever the profile says; 0: as it says */
-	const char *costs_file;	     /* what was calibrated; NULL: nothing */
+	uint64_t state_bytes;	/* of each device, instead of the profile's; 0: the profile's */
+	const char *costs_file; /* what was calibrated; NULL: nothing */
 	struct swo_engine_overhead overhead; /* from there */
-	bool probed;			     /* the machines are told what the devices take */
+	bool probed;			     /* the machines get the profile's figures as a probe */
 	bool keep, verbose;
 	const char *json, *timeline; /* files to write; NULL: none */
 };

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gather.c - from what devices and monitors said to the figures of one
- * migration, and the verdict whether it was whole. Pure: reads JSON, does no I/O.
+ * gather.c - from the reports of devices and monitors to the figures of one migration and the
+ * verdict whether it passed its checks. Pure: reads JSON, does no I/O.
  */
 #include "cmd/common/qmp_client.h"
 #include "testbed/bench/sample.h"
@@ -34,7 +34,7 @@ void bench_sample_free(struct bench_sample *sample)
 	*sample = (struct bench_sample){0};
 }
 
-/* Adds a reason for which the migration was not whole. */
+/* Adds a check that failed. */
 static void fail_check(struct bench_sample *sample, const char *fmt, ...) SWO_PRINTF(2, 3);
 static void fail_check(struct bench_sample *sample, const char *fmt, ...)
 {
@@ -150,7 +150,7 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 			fail_check(
 				s, "a device of the source was rung when the target already ran");
 	}
-	/* Ours says it in nanoseconds, too. */
+	/* Our VMM reports it in nanoseconds, too. */
 	s->switchover_ms = json_path(g->source_migrate, "x-downtime-ns")
 				   ? json_path_number(g->source_migrate, "x-downtime-ns") / 1e6
 				   : json_path_number(g->source_migrate, "downtime");
@@ -160,7 +160,7 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 
 /* What the lower bound needs */
 
-/* Of the source, of a kind (and device), begun after the stop. */
+/* Of the source, of a kind (and device), started after the stop. */
 static uint64_t bytes_after_stop(struct swo_timeline *timeline, uint64_t stop_ns,
 	enum swo_span_kind kind, const char *device)
 {

@@ -123,7 +123,7 @@ int bench_path_json(const struct bench_row *row, json_t *out)
 	struct swo_error err = {0};
 	bool none;
 
-	/* Without one the chain is empty and adds up to nothing; then it says why. */
+	/* Without one the chain is empty and adds up to nothing; the reason goes into the row. */
 	if (run)
 		none = bench_path_of(run, &path, &err) != 0;
 	else

@@ -23,7 +23,7 @@ int bench_predict(const struct bench_row *row, double *ms, struct swo_error *err
 		return swo_error_set(err, SWO_E_INVALID, 0, "no run to predict");
 	if (row->config && row->config->handler_cost_ms)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"the model knows no ordinary handlers (--handler-cost)");
+			"the model has no ordinary handlers (--handler-cost)");
 
 	const struct swo_plan_setup setup = bench_setup_of(row, run);
 	struct swo_plan_result result;

@@ -41,7 +41,7 @@ int bench_path_json(const struct bench_row *row, json_t *out);
 /* What was predicted (predict.c) */
 
 /* The model's blackout for the median run: with its profile, wire and the bytes that it sent
-   after the stop. -1: there is no such run, or the model does not know what it was asked to do. */
+   after the stop. -1: there is no such run, or the model does not cover the row's options. */
 int bench_predict(const struct bench_row *row, double *ms, struct swo_error *err);
 /* The source's own estimate when it stopped, median of the runs; 0: none. */
 double bench_estimate(const struct bench_row *row);
@@ -82,7 +82,7 @@ void bench_calibrate_defaults(struct bench_config *config);
 /* The rows that it takes; how many. */
 size_t bench_calibrate_rows(
 	const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX]);
-/* SWO_E_STATE when the runs of these rows say nothing. */
+/* SWO_E_STATE when the runs of these rows contradict each other. */
 int bench_calibrate(const struct bench_row *rows, size_t count, struct swo_engine_overhead *out,
 	struct swo_error *err);
 /* Prints it, and writes config->output. */

@@ -46,7 +46,7 @@ enum bench_figure {
 };
 struct bench_spread bench_row_spread(const struct bench_row *row, enum bench_figure figure);
 struct bench_spread bench_blackout(const struct bench_row *row);
-/* What tells it from the other rows of so many VFs: "parallel", "--stream late". */
+/* What distinguishes it from the other rows of so many VFs: "parallel", "--stream late". */
 const char *bench_row_name(const struct bench_row *row);
 #define BENCH_FULL "full pipeline" /* the variant that ablate compares with */
 /* True of every row but the other variants of ablate. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * run.c - one migration of the bench: the guest boots, is migrated, runs on
- * a little; then everybody is asked what they saw.
+ * a little; then the reports of all devices and machines are collected.
  */
 #include "testbed/bench/sample.h"
 #include "testbed/pair/pair.h"
@@ -67,7 +67,7 @@ static int gather(struct pair *pair, struct bench_gathered *g, struct swo_error 
 		!(g->source_status = pair_qmp(pair, PAIR_SOURCE, "query-status", NULL, err)) ||
 		!(g->timeline = monitor_timeline(&pair->ends[PAIR_SOURCE].qmp, err)))
 		return -1;
-	/* When it did not complete, the evaluation says so: the rest is not there to be asked. */
+	/* When it did not complete, that fails a check: there is no more to collect. */
 	if (!strcmp(json_path_string(g->source_migrate, "status"), "completed") &&
 		gather_target(pair, g, err))
 		return -1;
@@ -89,7 +89,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 	pair->quiet_devices = true;
 	rc = rc || migrate(pair, err) || gather(pair, &gathered, err);
 	if (rc) {
-		/* A process that died says more than the one that missed it. */
+		/* The log of a process that died explains more than the error of its peer. */
 		process_check_alive(err);
 	} else {
 		bench_evaluate(config, &gathered, sample);

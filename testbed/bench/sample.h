@@ -17,7 +17,7 @@ struct bench_sample {
 	char failed_checks[600];
 	char accel[16];
 	double blackout_ms, device_gap_ms, switchover_ms;
-	double estimate_ms; /* the source's, when it stopped; 0: it said none */
+	double estimate_ms;			      /* the source's, when it stopped; 0: none */
 	uint64_t last_doorbell_ns, first_doorbell_ns; /* the ends of the blackout */
 	uint64_t doorbells_lost, doorbells_repeated, p2p_violations, quiesce_violations;
 	uint64_t state_mismatches, ram_mismatches, resets;
@@ -34,11 +34,11 @@ struct bench_sample {
 };
 
 /* Starts everything, migrates, gathers, checks, ends everything. -1: it could not be done or was
-   interrupted; what was measured but is not whole is 0 with sample->passed false. */
+   interrupted; a migration that failed checks is 0 with sample->passed false. */
 int bench_migrate_once(const struct bench_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample, struct swo_error *err);
 void bench_sample_free(struct bench_sample *sample);
-/* Its timeline, to be freed by the caller; NULL: there is none, it is not one, or no memory. */
+/* Its timeline, to be freed by the caller; NULL: there is none, it is malformed, or no memory. */
 struct swo_timeline *bench_sample_timeline(
 	const struct bench_sample *sample, struct swo_error *err);
 

@@ -43,7 +43,7 @@ static const struct arc {
 	const char *provoke; /* what makes the arc happen at all */
 	const char *option;
 	bool keeps; /* an arc that fails and stays costs the device nothing */
-	bool last;  /* what becomes of it is nobody's business any more */
+	bool last;  /* the migration is over for it */
 } arcs[] = {
 	{PAIR_SOURCE, "setup", "RUNNING->PRE_COPY", FAULT_AT_SOURCE, NULL, NULL, true, false},
 	{PAIR_SOURCE, "prepare", "PRE_COPY->PRE_COPY_P2P", FAULT_AT_SOURCE, NULL, NULL, true,

@@ -28,7 +28,7 @@ enum fault_kind {
 	FAULT_FREEZE,
 };
 
-/* Who may be found running in the end. Without any: whoever the status says, consistently. */
+/* Where the VM may run in the end. Without any: on the side that the status names. */
 enum { FAULT_AT_SOURCE = 1, FAULT_AT_TARGET = 2 };
 
 struct fault_case {
@@ -58,7 +58,7 @@ struct fault_case *fault_cases(size_t *count);
 struct fault_result {
 	const char *outcome; /* at-source, at-target, in-doubt, nowhere; "" before it is known */
 	json_t *violations;  /* array of strings */
-	char error[400];     /* what the side that failed says */
+	char error[400];     /* of the side that failed */
 	double ms;
 };
 
@@ -79,7 +79,7 @@ struct fault_run {
 	char status[PAIR_STATUS_MAX];  /* query-migrate of the source at the end */
 };
 void fault_violation(struct fault_run *run, const char *fmt, ...) SWO_PRINTF(2, 3);
-/* A process that was not struck has ended: says so once. */
+/* A process that was not struck has ended: adds that once. */
 bool fault_died(struct fault_run *run, enum pair_side side);
 bool fault_runs(struct fault_run *run, enum pair_side side);
 /* Who runs, and everything else that must hold; stops and ends the machines. */

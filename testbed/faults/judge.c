@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * judge.c - what must hold after every fault: one machine runs and never two did,
- * nothing was lost, one clear error says what happened, and everybody ends when told to.
+ * nothing was lost, one clear error names the cause, and every process ends on quit.
  */
 #include "testbed/faults/faults.h"
 
@@ -15,10 +15,10 @@
 #include <unistd.h>
 
 #define COME_UP_MS 4000	 /* a machine that is to run does */
-#define QUIT_MS	   12000 /* a machine that is told to end has, hung devices or not */
+#define QUIT_MS	   12000 /* for a machine to end, hung devices or not */
 
-struct books {
-	json_t *reports[PAIR_SIDES][FAULT_VFS]; /* NULL: its device cannot be asked any more */
+struct counters {
+	json_t *reports[PAIR_SIDES][FAULT_VFS]; /* NULL: its device does not answer any more */
 };
 
 /* A corrupt stream loses its device on the other side, when nothing can abort any more. */
@@ -54,7 +54,7 @@ static void who_runs(struct fault_run *run)
 	const char *status = run->status;
 
 	if (run->source_gone) {
-		/* If the target had taken GO it runs; if not, nobody does. */
+		/* If the target had taken GO it runs; if not, neither side does. */
 		swo_sleep_until(swo_now_ns() + 200000000);
 		run->result->outcome = fault_runs(run, PAIR_TARGET) ? "at-target" : "nowhere";
 	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
@@ -81,8 +81,7 @@ static void who_runs(struct fault_run *run)
 		fault_violation(run, "it ended %s", run->result->outcome);
 }
 
-/* The books:
- */
+/* Counters */
 
 /* For a side that runs: everything that still can rings on. */
 static void rings_on(struct fault_run *run, enum pair_side side)
@@ -105,7 +104,7 @@ static void rings_on(struct fault_run *run, enum pair_side side)
 				json_path_string(device, "id"), health);
 	}
 	json_decref(devices);
-	/* A device that died without an arc to notice it by is one that nobody has missed yet. */
+	/* A device that died without an arc in progress has not been missed yet. */
 	for (unsigned k = 0; k < FAULT_VFS; k++)
 		if (struck(run, side, k) && !run->c->sound)
 			except |= UINT64_C(1) << k;
@@ -113,28 +112,28 @@ static void rings_on(struct fault_run *run, enum pair_side side)
 		fault_violation(run, "%s", err.text);
 }
 
-static void read_books(struct fault_run *run, struct books *books)
+static void read_counters(struct fault_run *run, struct counters *counters)
 {
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < FAULT_VFS; i++) {
 			struct swo_error err = {0};
 
-			books->reports[side][i] = pair_report(&run->pair, side, i, &err);
-			if (!books->reports[side][i] && !struck(run, side, i))
+			counters->reports[side][i] = pair_report(&run->pair, side, i, &err);
+			if (!counters->reports[side][i] && !struck(run, side, i))
 				fault_violation(
 					run, "%s's vf%u: %s", pair_side_name(side), i, err.text);
 		}
 }
 
-static void check_books(struct fault_run *run, const struct books *books)
+static void check_counters(struct fault_run *run, const struct counters *counters)
 {
 	static const char *const never[] = {"doorbells_lost", "doorbells_repeated",
 		"p2p_violations", "quiesce_violations", "state_mismatches", "ram_mismatches"};
 
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < FAULT_VFS; i++) {
-			const json_t *report = books->reports[side][i];
-			/* What a reset has taken is not on its books any more. */
+			const json_t *report = counters->reports[side][i];
+			/* A reset has cleared its counters. */
 			bool was_reset = json_path_number(report, "resets") > 0 ||
 					 (struck(run, PAIR_SOURCE, i) && !run->c->sound) ||
 					 (struck(run, PAIR_TARGET, i) && !run->c->sound);
@@ -150,14 +149,15 @@ static void check_books(struct fault_run *run, const struct books *books)
 		}
 }
 
-/* Never both, at no time: the devices themselves know when they were rung. */
-static void check_times(struct fault_run *run, const struct books *books)
+/* Never both, at no time: by the devices' own time stamps. */
+static void check_times(struct fault_run *run, const struct counters *counters)
 {
 	double last = 0, first = 0;
 
 	for (unsigned i = 0; i < FAULT_VFS; i++) {
-		double at = json_path_number(books->reports[PAIR_SOURCE][i], "last_doorbell_ns");
-		double rung = json_path_number(books->reports[PAIR_TARGET][i], "first_doorbell_ns");
+		double at = json_path_number(counters->reports[PAIR_SOURCE][i], "last_doorbell_ns");
+		double rung =
+			json_path_number(counters->reports[PAIR_TARGET][i], "first_doorbell_ns");
 
 		if (at > last)
 			last = at;
@@ -174,13 +174,13 @@ static void check_times(struct fault_run *run, const struct books *books)
 }
 
 /* What was saved is what was loaded, by the devices' own sums. */
-static void check_state(struct fault_run *run, const struct books *books)
+static void check_state(struct fault_run *run, const struct counters *counters)
 {
 	if (strcmp(run->result->outcome, "at-target") != 0)
 		return;
 	for (unsigned i = 0; i < FAULT_VFS; i++) {
-		const json_t *from = books->reports[PAIR_SOURCE][i];
-		const json_t *to = books->reports[PAIR_TARGET][i];
+		const json_t *from = counters->reports[PAIR_SOURCE][i];
+		const json_t *to = counters->reports[PAIR_TARGET][i];
 
 		if (!from || !to || struck(run, PAIR_SOURCE, i) || struck(run, PAIR_TARGET, i))
 			continue;
@@ -214,7 +214,7 @@ static void check_guest(struct fault_run *run, enum pair_side side)
 	json_decref(ram);
 }
 
-/* What is said:
+/* Errors:
  */
 
 static void take_error(struct fault_run *run, enum pair_side side, char *out, size_t len)
@@ -235,7 +235,7 @@ static void check_error(struct fault_run *run)
 	take_error(run, c->side, text, sizeof(text));
 	snprintf(run->result->error, sizeof(run->result->error), "%.390s", text);
 	if (!text[0] && c->names)
-		fault_violation(run, "the %s says no error", pair_side_name(c->side));
+		fault_violation(run, "the %s reports no error", pair_side_name(c->side));
 	if (strchr(text, '\n'))
 		fault_violation(run, "more than one line: %s", text);
 	snprintf(name, sizeof(name), "vf%u", c->device);
@@ -248,7 +248,7 @@ static void check_error(struct fault_run *run)
 	take_error(run, PAIR_SOURCE, text, sizeof(text));
 	if (!text[0] && !run->source_gone &&
 		(!strcmp(run->status, "failed") || !strcmp(run->status, "in-doubt")))
-		fault_violation(run, "the source does not say why it is %s", run->status);
+		fault_violation(run, "the source gives no reason why it is %s", run->status);
 	if (text[0] && c->names && c->side == PAIR_TARGET && !strstr(text, name))
 		fault_violation(run, "the source's error does not name %s: %s", name, text);
 }
@@ -312,24 +312,24 @@ static void check_left(struct fault_run *run)
 
 void fault_judge(struct fault_run *run)
 {
-	struct books books = {0};
+	struct counters counters = {0};
 
 	who_runs(run);
 	bool here = fault_runs(run, PAIR_SOURCE), there = fault_runs(run, PAIR_TARGET);
 
 	if (here || there)
 		rings_on(run, here ? PAIR_SOURCE : PAIR_TARGET);
-	read_books(run, &books);
-	check_times(run, &books);
-	check_state(run, &books);
+	read_counters(run, &counters);
+	check_times(run, &counters);
+	check_state(run, &counters);
 	if (here || there)
 		check_guest(run, here ? PAIR_SOURCE : PAIR_TARGET);
-	check_books(run, &books);
+	check_counters(run, &counters);
 	check_error(run);
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		must_end(run, side);
 	check_left(run);
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < FAULT_VFS; i++)
-			json_decref(books.reports[side][i]);
+			json_decref(counters.reports[side][i]);
 }

@@ -34,7 +34,7 @@ bool fault_died(struct fault_run *run, enum pair_side side)
 
 	if (*gone)
 		return true;
-	/* It is left to be reaped by whoever started it. */
+	/* WNOWAIT: process.c reaps it. */
 	if (waitid(P_PID, (id_t)process_pid(run->pair.ends[side].vm), &info,
 		    WEXITED | WNOHANG | WNOWAIT) ||
 		!info.si_pid)
@@ -74,7 +74,7 @@ static int arm_all(struct fault_run *run, struct swo_error *err)
 		return 0;
 	if (arm(run, c->side, c->device, c->spec, err))
 		return -1;
-	/* The other one, so that what is said of the faulty one is its own doing. */
+	/* The other one, so that an error that names the faulty one comes from its fault. */
 	return c->provoke ? arm(run, PAIR_TARGET, (c->device + 1) % FAULT_VFS, c->provoke, err) : 0;
 }
 
@@ -191,7 +191,7 @@ static bool ended(const char *status)
 	       !strcmp(status, "cancelled") || !strcmp(status, "in-doubt");
 }
 
-/* Asks rather than listens: events may have been taken on the way to the moment. */
+/* Polls, for events may have been taken on the way to the moment. */
 static void await_end(struct fault_run *run)
 {
 	swo_deadline guard = swo_deadline_ms(GUARD_MS);

@@ -96,7 +96,7 @@ static void a_sound_migration_is_whole_and_measured_by_the_devices(void **state)
 	bench_gathered_free(&g);
 }
 
-/* Puts one value in one place of a sound migration; it must no longer be whole, and say why. */
+/* Puts one value in one place of a sound migration; a check must fail, and name it. */
 static void assert_spoilt(size_t where, int device, const char *key, json_t *value, const char *why)
 {
 	struct bench_gathered g = sound();
@@ -107,7 +107,7 @@ static void assert_spoilt(size_t where, int device, const char *key, json_t *val
 	bench_evaluate(&config, &g, &s);
 	assert_false(s.passed);
 	if (!strstr(s.failed_checks, why))
-		fail_msg("'%s' does not say '%s'", s.failed_checks, why);
+		fail_msg("'%s' does not contain '%s'", s.failed_checks, why);
 	bench_sample_free(&s);
 	bench_gathered_free(&g);
 }
@@ -353,7 +353,7 @@ static void an_ablation_switches_one_thing_at_a_time_off(void **state)
 		for (size_t k = 0; k < i; k++)
 			assert_string_not_equal(v->name, variants[k].name);
 	}
-	/* Whatever join was asked for is the full pipeline's, and the other one is the row. */
+	/* The join that was given is the full pipeline's, and the other one is the row. */
 	base.join = "depth";
 	base.handler_cost_ms = 10;
 	assert_int_equal(bench_variants(&base, variants), 9);
@@ -407,7 +407,7 @@ static void assert_ends(const char *words)
 	}
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 	if (!strstr(err.text, words))
-		fail_msg("'%s' does not say '%s'", err.text, words);
+		fail_msg("'%s' does not contain '%s'", err.text, words);
 }
 
 static void a_process_that_ends_is_named_with_its_last_words(void **state)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The bench's predictions: the model is asked for the row that was run, and says when it cannot. */
+/* The bench's predictions: of the row that was run, or an error that names what is not covered. */
 #include "cmd/common/qmp_client.h"
 #include "testbed/bench/report.h"
 #include "tests/support/cm.h"

@@ -29,7 +29,7 @@ check "no hop" 2 "--hops: expected" soak --hops 0
 
 program=$1
 check "help of switchover names the program" 0 "switchover-bench starts" --help
-check "bench says what it starts" 0 'starting `switchover-bench run`' bench --help
+check "bench prints what it starts" 0 'starting `switchover-bench run`' bench --help
 check "bench --faults" 0 'starting `switchover-bench faults`' bench --faults --help
 check "bench --soak N" 2 "--hops: expected" bench --soak 0
 check "bench --soak=N" 2 "--hops: expected" bench --soak=x
