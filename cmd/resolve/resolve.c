@@ -119,7 +119,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		if (r->id)
 			argp_error(state, "one migration, please; '%s' is a second one", arg);
 		else if (strlen(arg) != 36 || strspn(arg, "0123456789abcdef-") != 36)
-			argp_error(state, "'%s' is no migration's id", arg);
+			argp_error(state, "'%s' is not a migration ID", arg);
 		r->id = arg;
 		return 0;
 	case ARGP_KEY_END:

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dir.c - the directory of the journals: its default, that it is its owner's alone, and what is in
- * it. It is opened once, checked, and only then used, by its descriptor.
+ * dir.c - the directory of the journals: its default, the check of its owner, and its content.
+ * It is opened once, checked, and only then used, by its descriptor.
  */
 #include "journal/internal.h"
 
@@ -27,7 +27,7 @@ int swo_journal_default_dir(char *out, size_t room, struct swo_error *err)
 		n = snprintf(out, room, "%s/.local/state/switchover", home);
 	if (n < 0 || (size_t)n >= room)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"there is no place for journals: HOME is not set; name a directory");
+			"no directory for journals: HOME is not set; set one explicitly");
 	return 0;
 }
 
@@ -41,7 +41,7 @@ static int make_parents(const char *dir, struct swo_error *err)
 		*at = 0;
 		if (mkdir(path, 0700) && errno != EEXIST)
 			return swo_error_set(err, SWO_E_IO, errno,
-				"cannot make %.200s for the journals in %.150s", path, dir);
+				"cannot create %.200s for the journals in %.150s", path, dir);
 		*at = '/';
 	}
 	return 0;
@@ -52,8 +52,8 @@ int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_error *err
 	if (parents && make_parents(dir, err))
 		return -1;
 	if (mkdir(dir, 0700) && errno != EEXIST)
-		return swo_error_set(
-			err, SWO_E_IO, errno, "cannot make the directory %.250s for journals", dir);
+		return swo_error_set(err, SWO_E_IO, errno,
+			"cannot create the directory %.250s for journals", dir);
 
 	swo_autofd int fd = -1;
 
@@ -90,11 +90,14 @@ int journal_dir_open(const char *dir, int *fd, struct swo_error *err)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"%.200s cannot hold journals: %s; it must be this user's alone (chmod 700)",
 			dir,
-			st.st_uid != geteuid() ? "it is another user's" : "others may write to it");
+			st.st_uid != geteuid() ? "another user owns it" : "others may write to it");
 	return 0;
 }
 
-/* Always an info: what cannot be read is damaged. False: it is no journal, or was removed. */
+/*
+ * Always fills an info: an unreadable journal is damaged. False: not a journal, or it was
+ * removed.
+ */
 static bool read_entry(int dir_fd, const char *dir, const char *name, struct swo_journal_info *out)
 {
 	struct swo_error err = {0};
@@ -129,14 +132,14 @@ int journal_dir_walk(const char *dir, int (*each)(int dir_fd, struct swo_journal
 	if (!stream) {
 		swo_close_fd(&fd);
 		return swo_error_set(
-			err, SWO_E_IO, errno, "cannot look for journals in %.250s", dir);
+			err, SWO_E_IO, errno, "cannot list the journals in %.250s", dir);
 	}
 	for (errno = 0; !rc && (entry = readdir(stream)); errno = 0)
 		if (read_entry(dirfd(stream), dir, entry->d_name, &info))
 			rc = each(dirfd(stream), &info, opaque);
-	/* A directory that could not be read to its end may hold anything. */
+	/* A directory that was not read completely may contain any journal. */
 	if (!rc && errno)
-		rc = swo_error_set(err, SWO_E_IO, errno, "cannot look for journals in %.250s", dir);
+		rc = swo_error_set(err, SWO_E_IO, errno, "cannot list the journals in %.250s", dir);
 	closedir(stream);
 	return rc;
 }

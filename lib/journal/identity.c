@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * identity.c - what a VM is known by: one rule, for journals and for HELLO.
+ * identity.c - the identity of a VM: one rule, for journals and for HELLO.
  */
 #include "switchover/journal.h"
 
@@ -10,7 +10,7 @@
 
 #define UUID_LEN 36
 
-/* A UUID in any of its forms, as uuidgen prints it; false when it is none. */
+/* A UUID in any of its forms, as uuidgen prints it; false if it is malformed. */
 static bool canonical_uuid(const char *text, char out[UUID_LEN + 1])
 {
 	size_t len;
@@ -41,7 +41,7 @@ int swo_vm_identity(
 	if (uuid) {
 		if (!canonical_uuid(uuid, canonical))
 			return swo_error_set(err, SWO_E_INVALID, 0,
-				"'%.60s' is not a UUID as uuidgen prints it", uuid);
+				"malformed UUID '%.60s': expected the format of uuidgen", uuid);
 		strcpy(out, canonical);
 		return 0;
 	}

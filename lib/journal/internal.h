@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - a journal's file, byte by byte: as many records as fit one after the other, zero
- * until written, and in the last sector which file that is.
+ * internal.h - the format of a journal's file: as many records as fit one after the other, zero
+ * until written, and in the last sector the identity of the file.
  */
 #ifndef JOURNAL_INTERNAL_H
 #define JOURNAL_INTERNAL_H
@@ -36,7 +36,7 @@ struct journal_record {
 };
 static_assert(sizeof(struct journal_record) == 512, "one record, one sector, no holes");
 
-/* Which file this is, and whose: written once, when it is made. Version 0.1 left it zero. */
+/* The identity of this file: written once, when it is created. Version 0.1 left it zero. */
 struct journal_origin {
 	uint32_t magic;
 	uint32_t version;
@@ -58,40 +58,42 @@ struct journal_file {
 	struct journal_record records[JOURNAL_RECORDS];
 	struct journal_origin origin;
 	unsigned count;
-	char vm[SWO_JOURNAL_VM_MAX]; /* as far as it is legible, also in a damaged one */
+	char vm[SWO_JOURNAL_VM_MAX]; /* as far as it is readable, also in a damaged one */
 };
 static_assert(offsetof(struct journal_file, count) == JOURNAL_BYTES, "read as one piece");
 
 uint64_t journal_hash(const struct journal_record *record);
-/* "" when the kernel does not say. */
+/* "" if the kernel does not report it. */
 void journal_boot_id(char out[40]);
-/* 36 characters of a UUID and nothing else: it becomes a file's name. */
+/* 36 characters of a UUID and nothing else: it becomes the name of a file. */
 bool journal_is_id(const char *id);
-/* May `next` follow `last` on this side? */
+/* True if `next` may follow `last` on this side. */
 bool journal_may_follow(enum swo_journal_side side, unsigned last, unsigned next);
 /* "ID.source" or "ID.target": true, with both parts. */
 bool journal_parse_name(const char *name, char id[40], enum swo_journal_side *side);
-/* Reads and checks the whole of an open file; the name says what must be in it. */
+/* Reads and checks an open file completely; the name determines the expected content. */
 int journal_load(int fd, const char *path, const char *id, enum swo_journal_side side,
 	struct journal_file *out, struct swo_error *err);
-/* Fills what every record has, and its hash; text may be NULL. */
+/* Fills the common members of every record, and its hash; text may be NULL. */
 void journal_seal(struct journal_record *record, unsigned sequence, enum swo_journal_event event,
 	uint64_t nonce, const char *text);
-/* Writes one record to its place, and makes it durable when asked to. */
+/* Writes one record to its place, and syncs it on request. */
 int journal_put(int fd, const char *path, const struct journal_record *record, bool sync,
 	struct swo_error *err);
-/* Opens without following a link; SWO_E_INVALID for what is no journal of ours. `path` is for
-   messages, `name` is relative to dir_fd. */
+/*
+ * Opens without following a link; SWO_E_INVALID for a file that is no journal of this user.
+ * `path` is for messages, `name` is relative to dir_fd.
+ */
 int journal_open(
 	int dir_fd, const char *name, const char *path, int flags, int *fd, struct swo_error *err);
 
 /* Origin (origin.c) */
 
-/* Of an open file, made by this process. */
+/* Of an open file, created by this process. */
 int journal_origin_write(int fd, const char *name, const char *path, struct swo_error *err);
-/* NULL when it is sound, or is not there. */
+/* NULL if it is valid or missing, otherwise the fault. */
 const char *journal_origin_fault(const struct journal_origin *origin);
-/* Sets original, origin and, where the process that wrote it is seen to live, live. */
+/* Sets original, origin and, if the process that wrote it is found alive, live. */
 void journal_origin_check(
 	const struct journal_file *file, int fd, const char *name, struct swo_journal_info *out);
 
@@ -101,12 +103,14 @@ int journal_read(int dir_fd, const char *name, const char *path, struct swo_jour
 
 /* Directory (dir.c) */
 
-/* Opens it once, and checks that it is its owner's alone. */
+/* Opens it once, and checks that only its owner can write to it. */
 int journal_dir_open(const char *dir, int *fd, struct swo_error *err);
 /* DIR/NAME; SWO_E_INVALID when that is too long for an info. */
 int journal_path(const char *dir, const char *name, char out[512], struct swo_error *err);
-/* What `each` gives other than 0 ends the walk and is returned. A journal that is not readable is
-   one that is damaged. */
+/*
+ * A result of `each` other than 0 ends the iteration and is returned. An unreadable journal
+ * counts as damaged.
+ */
 int journal_dir_walk(const char *dir, int (*each)(int dir_fd, struct swo_journal_info *, void *),
 	void *opaque, struct swo_error *err);
 

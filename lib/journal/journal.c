@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * journal.c - the journal that a migration writes: made whole before it is needed, held
- * locked as long as its process lives.
+ * journal.c - the journal that a migration writes: created completely before it is needed,
+ * locked as long as its process is alive.
  */
 #include "journal/internal.h"
 
@@ -31,32 +31,35 @@ static int write_whole(struct swo_journal *j, struct swo_error *err)
 
 	if (journal_put(j->fd, j->path, &j->record, false, err))
 		return -1;
-	/* Real blocks: a hole would have to find its space when it is least wanted. */
+	/* Allocated blocks: writing to a hole could fail with ENOSPC later. */
 	for (unsigned i = 1; i < JOURNAL_RECORDS; i++)
 		if (pwrite(j->fd, &none, sizeof(none), (off_t)(i * sizeof(none))) !=
 			(ssize_t)sizeof(none))
 			return swo_error_set(err, SWO_E_IO, errno ? errno : ENOSPC,
-				"cannot make room for the journal %.250s", j->path);
+				"cannot allocate space for the journal %.250s", j->path);
 	if (journal_origin_write(j->fd, j->name, j->path, err))
 		return -1;
 	if (j->sync && (fsync(j->fd) || fsync(j->dir_fd)))
 		return swo_error_set(
-			err, SWO_E_IO, errno, "cannot make the journal %.250s durable", j->path);
+			err, SWO_E_IO, errno, "cannot sync the journal %.250s", j->path);
 	return 0;
 }
 
-/* On a file system that copies on write, room that was made is found only where it is not copied. */
+/*
+ * On a copy-on-write file system, allocated space is only used if copying is disabled for the
+ * file.
+ */
 static void write_in_place(int fd)
 {
 	int flags;
 
 	if (!ioctl(fd, FS_IOC_GETFLAGS, &flags)) {
 		flags |= FS_NOCOW_FL;
-		(void)ioctl(fd, FS_IOC_SETFLAGS, &flags); /* only such file systems know it */
+		(void)ioctl(fd, FS_IOC_SETFLAGS, &flags); /* only such file systems support it */
 	}
 }
 
-/* Under a name of its own first: who looks finds a whole journal, or none. */
+/* Created under a temporary name first: readers find a complete journal, or none. */
 static int make_file(struct swo_journal *j, struct swo_error *err)
 {
 	char temporary[80];
@@ -67,16 +70,15 @@ static int make_file(struct swo_journal *j, struct swo_error *err)
 	j->fd = openat(
 		j->dir_fd, temporary, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	if (j->fd < 0 || fchmod(j->fd, 0600) || flock(j->fd, LOCK_EX | LOCK_NB))
-		swo_error_set(err, SWO_E_IO, errno, "cannot make the journal %.250s", j->path);
+		swo_error_set(err, SWO_E_IO, errno, "cannot create the journal %.250s", j->path);
 	else if (write_in_place(j->fd), write_whole(j, err))
 		;
 	else if (linkat(j->dir_fd, temporary, j->dir_fd, j->name, 0))
 		swo_error_set(err, errno == EEXIST ? SWO_E_STATE : SWO_E_IO, errno,
-			"cannot make the journal %.250s%s", j->path,
-			errno == EEXIST ? " (that migration was here before)" : "");
+			"cannot create the journal %.250s%s", j->path,
+			errno == EEXIST ? " (that migration already has one here)" : "");
 	else if (j->sync && fsync(j->dir_fd))
-		swo_error_set(
-			err, SWO_E_IO, errno, "cannot make the journal %.250s durable", j->path);
+		swo_error_set(err, SWO_E_IO, errno, "cannot sync the journal %.250s", j->path);
 	else
 		rc = 0;
 	unlinkat(j->dir_fd, temporary, 0);
@@ -89,8 +91,7 @@ int swo_journal_create(const struct swo_journal_config *config, enum swo_journal
 	struct swo_journal *j;
 
 	if (!journal_is_id(id))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"'%.40s' is no migration's id: it cannot have a journal", id);
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "'%.40s' is not a migration ID", id);
 	if (strlen(config->vm) >= SWO_JOURNAL_VM_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"a VM's name has at most %d bytes in a journal", SWO_JOURNAL_VM_MAX - 1);
@@ -131,7 +132,7 @@ int swo_journal_write(struct swo_journal *j, enum swo_journal_event event, uint6
 	pthread_mutex_lock(&j->lock);
 	record = j->record;
 	if (record.event == event) {
-		/* Whoever says it again may rely on it all the same. */
+		/* A repeated record is synced as well. */
 		rc = 0;
 	} else if (!journal_may_follow((enum swo_journal_side)record.side, record.event, event) ||
 		   record.sequence + 1 >= JOURNAL_RECORDS) {

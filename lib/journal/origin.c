@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * origin.c - which file a journal is, and which process wrote it: what tells a journal from a
- * copy of it, whose original may have got further.
+ * origin.c - the identity of a journal's file, and of the process that wrote it: distinguishes
+ * a journal from a copy, whose original may have further records.
  */
 #include "journal/internal.h"
 
@@ -19,7 +19,7 @@ static uint64_t origin_hash(const struct journal_origin *origin)
 	return XXH3_64bits(origin, offsetof(struct journal_origin, hash));
 }
 
-/* When the process began, in ticks since the host did; 0: there is no such process. */
+/* The start time of a process, in ticks since boot; 0: there is no such process. */
 static uint64_t start_time(uint32_t pid)
 {
 	char path[40], text[1024];
@@ -32,7 +32,7 @@ static uint64_t start_time(uint32_t pid)
 	if (got <= 0)
 		return 0;
 	text[got] = 0;
-	/* Field 2 is the name, in parentheses, and may hold anything; 22 is the start. */
+	/* Field 2 is the name, in parentheses, of any characters; 22 is the start time. */
 	const char *at = strrchr(text, ')');
 
 	for (unsigned field = 2; at && field < 22; field++)
@@ -58,7 +58,7 @@ int journal_origin_write(int fd, const char *name, const char *path, struct swo_
 		    (off_t)(JOURNAL_RECORDS * sizeof(struct journal_record))) !=
 		(ssize_t)sizeof(origin))
 		return swo_error_set(err, SWO_E_IO, errno ? errno : ENOSPC,
-			"cannot make room for the journal %.250s", path);
+			"cannot allocate space for the journal %.250s", path);
 	return 0;
 }
 
@@ -88,13 +88,13 @@ void journal_origin_check(
 		snprintf(out->origin, sizeof(out->origin), "it is a copy: on another file system");
 	else
 		out->original = true;
-	/* A copy is not locked, whoever wrote the original. */
+	/* A copy is not locked, even if the process of the original is alive. */
 	if (!out->original && out->here && origin->start_time &&
 		start_time(origin->pid) == origin->start_time)
 		out->live = true;
 }
 
-/* NULL when it is sound, or is not there. */
+/* NULL if it is valid or missing, otherwise the fault. */
 const char *journal_origin_fault(const struct journal_origin *origin)
 {
 	static const struct journal_origin none;
@@ -104,9 +104,9 @@ const char *journal_origin_fault(const struct journal_origin *origin)
 	if (origin->magic != JOURNAL_ORIGIN_MAGIC || origin->hash != origin_hash(origin))
 		return "its origin has a wrong checksum";
 	if (origin->version != 1)
-		return "another version of switchover has written it";
+		return "it was written by another version of switchover";
 	if (!memchr(origin->name, 0, sizeof(origin->name)) ||
 		!memchr(origin->boot_id, 0, sizeof(origin->boot_id)))
-		return "a text has no end";
+		return "a text is not terminated";
 	return NULL;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * read.c - a journal as others see it: its last word, whether its process lives, and the
- * word that an operator adds when it does not.
+ * read.c - reads a journal: its last record, whether its process is alive, and the decision
+ * that an operator appends if it is not.
  */
 #include "journal/internal.h"
 
@@ -13,7 +13,7 @@
 #include <sys/file.h>
 #include <unistd.h>
 
-/* Was it written on this host, and since that was started? */
+/* True if it was written on this host since its last boot. */
 static bool is_here(const struct journal_record *record)
 {
 	char boot_id[40];
@@ -22,7 +22,7 @@ static bool is_here(const struct journal_record *record)
 	return boot_id[0] && !strcmp(boot_id, record->boot_id);
 }
 
-/* Can no record behind this one have died with the host? */
+/* True if no later record can have been lost in a crash of the host. */
 static bool is_complete(const struct journal_record *last)
 {
 	return last->sync || is_here(last);
@@ -53,15 +53,16 @@ int journal_read(int dir_fd, const char *name, const char *path, struct swo_jour
 	memset(out, 0, sizeof(*out));
 	if (!journal_parse_name(name, out->id, &out->side))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%.250s is not a journal: those are named ID.source and ID.target", path);
+			"%.250s is not a journal: expected a name of the form ID.source or ID.target",
+			path);
 	snprintf(out->path, sizeof(out->path), "%s", path);
 	if (journal_open(dir_fd, name, path, O_RDONLY, &fd, err))
 		return -1;
 	file = malloc(sizeof(*file));
 	if (!file)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "journal");
-	/* The lock before the content: who is dead now writes nothing more. Only who gets it knows
-	   that its process is dead. */
+	/* The lock before the content: a dead process writes nothing more. Only a successful lock
+	   proves that the process is dead. */
 	out->live = flock(fd, LOCK_SH | LOCK_NB) != 0;
 	if (!journal_load(fd, path, out->id, out->side, file, &out->damage)) {
 		fill(out, file);
@@ -80,7 +81,7 @@ int swo_journal_read(const char *path, struct swo_journal_info *out, struct swo_
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"the path of the journal %.100s... has %zu bytes, at most %zu", path,
 			strlen(path), sizeof(out->path) - 1);
-	/* The file that is named is read, whatever the folder is. */
+	/* The named file is read without a check of its directory. */
 	swo_autofd int dir_fd = -1;
 	if (slash) {
 		char dir[sizeof(out->path)];
@@ -159,12 +160,13 @@ int swo_journal_settle(
 
 	if (!journal_parse_name(name, id, &side))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%.250s is not a journal: those are named ID.source and ID.target", path);
+			"%.250s is not a journal: expected a name of the form ID.source or ID.target",
+			path);
 	if (journal_open(AT_FDCWD, path, path, O_RDWR, &fd, err))
 		return -1;
 	if (flock(fd, LOCK_EX | LOCK_NB))
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the process of the journal %.250s lives: tell it over QMP", path);
+			"the process of the journal %.250s is alive: resolve it over QMP", path);
 	file = malloc(sizeof(*file));
 	if (!file)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "journal");
@@ -180,11 +182,11 @@ int swo_journal_settle(
 			(side == SWO_JOURNAL_SOURCE && record.event == SWO_JOURNAL_BEGIN &&
 				is_complete(&record) && info.original))
 			rc = swo_error_set(err, SWO_E_STATE, 0,
-				"the journal %.250s says '%s': there is nothing to settle", path,
+				"the journal %.250s ends with '%s': nothing to resolve", path,
 				swo_journal_event_name((enum swo_journal_event)record.event));
 	}
 	if (!rc) {
-		/* boot_id and sync tell how much of the file can be missing: from now on, none. */
+		/* boot_id and sync determine whether records can be missing: from now on, none. */
 		record.sync = 1;
 		journal_seal(&record, file->count, event, 0, text);
 		rc = journal_put(fd, path, &record, true, err);

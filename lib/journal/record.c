@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * record.c - a journal's records: what a sound one looks like, which may follow
- * which, how one gets to its place.
+ * record.c - the records of a journal: their validity, their order, and writing them.
  */
 #include "journal/internal.h"
 
@@ -16,12 +15,12 @@
 
 #define BIT(event) (1u << SWO_JOURNAL_##event)
 
-/* What may follow what; 0: it is final. */
+/* The allowed next records; 0: final. */
 static const uint16_t follows[2][SWO_JOURNAL_EVENTS] = {
 	[SWO_JOURNAL_SOURCE] =
 		{
 			[SWO_JOURNAL_NOTHING] = BIT(BEGIN),
-			/* The words: where COMMITTED may have died with its host. */
+			/* The operator's decisions: COMMITTED may have been lost in a crash of the host. */
 			[SWO_JOURNAL_BEGIN] =
 				BIT(COMMITTED) | BIT(TAKEN_BACK) | BIT(RUN_HERE) | BIT(RUNS_THERE),
 			[SWO_JOURNAL_COMMITTED] = BIT(IN_DOUBT) | BIT(TAKEN_BACK) | BIT(REFUSED) |
@@ -93,7 +92,7 @@ bool journal_parse_name(const char *name, char id[40], enum swo_journal_side *si
 static int damaged(struct swo_error *err, const char *path, const char *what)
 {
 	return swo_error_set(err, SWO_E_CORRUPT, 0,
-		"the journal %.250s is damaged (%s): it does not say who may run the VM", path,
+		"the journal %.250s is damaged (%s): it does not prove where the VM may run", path,
 		what);
 }
 
@@ -108,24 +107,24 @@ static bool is_legible(const struct journal_record *r)
 	       r->version == JOURNAL_VERSION && is_text(r->vm, sizeof(r->vm));
 }
 
-/* NULL when it is sound. */
+/* NULL if it is valid, otherwise the fault. */
 static const char *fault_of(const struct journal_record *r, const struct journal_record *first,
 	unsigned sequence, const char *id, enum swo_journal_side side, unsigned last)
 {
 	if (r->magic != JOURNAL_MAGIC)
-		return "a record is not one";
+		return "a record has no magic number";
 	if (r->hash != journal_hash(r))
 		return "a record has a wrong checksum";
 	if (r->version != JOURNAL_VERSION)
-		return "another version of switchover has written it";
+		return "it was written by another version of switchover";
 	if (!is_text(r->id, sizeof(r->id)) || !is_text(r->vm, sizeof(r->vm)) ||
 		!is_text(r->text, sizeof(r->text)) || !is_text(r->boot_id, sizeof(r->boot_id)))
-		return "a text has no end";
+		return "a text is not terminated";
 	if (r->sequence != sequence || strcmp(r->id, id) || r->side != side ||
 		strcmp(r->vm, first->vm))
-		return "a record belongs elsewhere";
+		return "a record is of another migration, side or place";
 	if (!journal_may_follow(side, last, r->event))
-		return "its records do not follow from each other";
+		return "its records are out of order";
 	return NULL;
 }
 
@@ -163,14 +162,14 @@ int journal_load(int fd, const char *path, const char *id, enum swo_journal_side
 	if (fstat(fd, &st))
 		return swo_error_set(err, SWO_E_IO, errno, "journal %.250s", path);
 	if (st.st_size != (off_t)JOURNAL_BYTES)
-		return damaged(err, path, "it has not the length of a journal");
+		return damaged(err, path, "wrong length");
 	ssize_t got = read_all(fd, out, JOURNAL_BYTES);
 	if (got < 0)
 		return swo_error_set(err, SWO_E_IO, errno, "cannot read the journal %.250s", path);
 	if (got != (ssize_t)JOURNAL_BYTES)
-		return damaged(err, path, "it has not the length of a journal");
+		return damaged(err, path, "wrong length");
 
-	/* Whose it is may be legible although the rest is not. */
+	/* The VM may be readable although the rest is not. */
 	if (is_legible(&out->records[0]))
 		strcpy(out->vm, out->records[0].vm);
 	for (unsigned i = 0; i < JOURNAL_RECORDS; i++) {
@@ -178,7 +177,7 @@ int journal_load(int fd, const char *path, const char *id, enum swo_journal_side
 
 		if (is_empty(r))
 			continue;
-		const char *fault = i != out->count ? "there is a hole before a record"
+		const char *fault = i != out->count ? "a record is missing before another"
 						    : fault_of(r, out->records, i, id, side, last);
 
 		if (fault)
@@ -187,7 +186,7 @@ int journal_load(int fd, const char *path, const char *id, enum swo_journal_side
 		out->count++;
 	}
 	if (!out->count)
-		return damaged(err, path, "it has no record");
+		return damaged(err, path, "no record");
 	const char *fault = journal_origin_fault(&out->origin);
 
 	return fault ? damaged(err, path, fault) : 0;
@@ -205,7 +204,8 @@ int journal_open(
 		(st.st_uid != geteuid() && st.st_uid != 0)) {
 		swo_close_fd(fd);
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%.250s is no journal of ours: others own it or may write to it", path);
+			"%.250s is not a journal of this user: others own it or may write to it",
+			path);
 	}
 	return 0;
 }
@@ -240,7 +240,6 @@ int journal_put(int fd, const char *path, const struct journal_record *record, b
 		return swo_error_set(err, SWO_E_IO, n < 0 ? errno : ENOSPC,
 			"cannot write to the journal %.250s", path);
 	if (sync && fdatasync(fd))
-		return swo_error_set(
-			err, SWO_E_IO, errno, "cannot make the journal %.250s durable", path);
+		return swo_error_set(err, SWO_E_IO, errno, "cannot sync the journal %.250s", path);
 	return 0;
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * verdict.c - what journals mean: what a target's proves, whether a VM may be started
- * from nothing, and which of them nobody needs any more.
+ * verdict.c - the interpretation of journals: what a target's journal proves, whether a VM may
+ * be booted, and which journals may be removed.
  */
 #include "journal/internal.h"
 
@@ -9,7 +9,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* Could records be missing behind the last one of this file, the dead process's host apart? */
+/*
+ * True if records may be missing at the end of this file, apart from a crash of the process'
+ * host.
+ */
 static bool may_go_on(const struct swo_journal_info *info)
 {
 	return !info->here || !info->original;
@@ -31,7 +34,7 @@ enum swo_journal_proof swo_journal_proof(const struct swo_journal_info *target, 
 		break;
 	case SWO_JOURNAL_BEGIN:
 	case SWO_JOURNAL_READY:
-		/* A living process may still start it; a host that died may have lost STARTING. */
+		/* A live process may still start the VM; a crashed host may have lost STARTING. */
 		if (target->live || !target->complete)
 			return SWO_JOURNAL_PROVES_NOTHING;
 		return may_go_on(target) && !fenced ? SWO_JOURNAL_PROVES_IF_FENCED
@@ -39,7 +42,7 @@ enum swo_journal_proof swo_journal_proof(const struct swo_journal_info *target, 
 	default:
 		return SWO_JOURNAL_PROVES_NOTHING;
 	}
-	/* These two are final. What is no original may be anybody's work all the same. */
+	/* These two are final, but only in an original file. */
 	return target->original || fenced ? proof : SWO_JOURNAL_PROVES_IF_FENCED;
 }
 
@@ -49,14 +52,14 @@ bool swo_journal_is_settled(const struct swo_journal_info *info)
 		return false;
 	switch (info->last) {
 	case SWO_JOURNAL_BEGIN:
-		/* That nothing came after it is what a file has to prove. */
+		/* Proves something only if there is no later record. */
 		return info->complete && info->original;
 	case SWO_JOURNAL_COMMITTED:
 	case SWO_JOURNAL_IN_DOUBT:
 	case SWO_JOURNAL_READY:
 	case SWO_JOURNAL_STARTING:
 		return false;
-	case SWO_JOURNAL_STARTED: /* its source may still want to know */
+	case SWO_JOURNAL_STARTED: /* its source may still request the outcome */
 		return false;
 	default:
 		return true;
@@ -76,7 +79,7 @@ struct boot {
 	struct swo_error *err;
 };
 
-/* A path as a shell takes it; as it is where nothing has to be quoted. */
+/* A path quoted for a shell; unchanged if it needs no quotes. */
 static void quote(const char *path, char *out, size_t room)
 {
 	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
@@ -97,13 +100,13 @@ static void quote(const char *path, char *out, size_t room)
 	out[n] = 0;
 }
 
-/* Names a command that only shows what is known. */
+/* Names a command that only shows the state. */
 static int refuse(const struct boot *boot, const struct swo_journal_info *info, const char *what)
 {
 	char dir[600];
 
 	quote(boot->dir, dir, sizeof(dir));
-	/* A command that is cut off is worse than none. */
+	/* A truncated command is worse than none. */
 	if (strlen(dir) > 100)
 		return swo_error_set(boot->err, SWO_E_STATE, 0,
 			"VM '%.60s' is not started: migration %s %s; see `switchover resolve` with "
@@ -115,7 +118,7 @@ static int refuse(const struct boot *boot, const struct swo_journal_info *info, 
 		boot->vm, info->id, what, dir);
 }
 
-/* Did the VM come to this host, in the same migration, and has it ended here? */
+/* True if the VM came to this host in the same migration, and has ended here. */
 static bool came_here(int dir_fd, const struct swo_journal_info *source)
 {
 	struct swo_journal_info target;
@@ -138,14 +141,14 @@ static int source_lets(int dir_fd, const struct swo_journal_info *info, const st
 		return came_here(dir_fd, info) ? 0
 					       : refuse(boot, info, "has moved it to the target");
 	case SWO_JOURNAL_BEGIN:
-		/* Without sync the record COMMITTED may have died with the host. */
+		/* Without sync the record COMMITTED may have been lost in a crash of the host. */
 		if (!info->complete)
-			return refuse(boot, info, "was under way when this host went down");
+			return refuse(boot, info, "was in progress when this host went down");
 		if (!info->original) {
 			char what[160];
 
 			snprintf(what, sizeof(what),
-				"was under way, and this journal may not be all of it (%s)",
+				"was in progress, and this journal may be incomplete (%s)",
 				info->origin);
 			return refuse(boot, info, what);
 		}
@@ -157,9 +160,9 @@ static int source_lets(int dir_fd, const struct swo_journal_info *info, const st
 
 static int target_lets(const struct swo_journal_info *info, const struct boot *boot)
 {
-	/* One that was started here and is dead may be started again; one that was refused, too. */
+	/* A VM that was started here and is dead may be started again; a refused one, too. */
 	if (info->last == SWO_JOURNAL_READY)
-		return refuse(boot, info, "brought it here and was never settled");
+		return refuse(boot, info, "brought it here and was never resolved");
 	return 0;
 }
 
@@ -168,11 +171,11 @@ static int one_lets(int dir_fd, struct swo_journal_info *info, void *opaque)
 	const struct boot *boot = opaque;
 	bool never = info->side == SWO_JOURNAL_TARGET && info->last == SWO_JOURNAL_REFUSED;
 
-	/* Whose it is may still be legible; if not, it may be this one's. */
+	/* Its VM may be readable; if not, it may be this one. */
 	if (info->damage.code != SWO_E_NONE &&
 		(!info->vm[0] || swo_vm_identity_equal(info->vm, boot->vm)))
 		return swo_error_set(boot->err, SWO_E_CORRUPT, 0,
-			"VM '%.60s' is not started: %.250s; if it is not this VM's, move it away",
+			"VM '%.60s' is not started: %.250s; if it is of another VM, move it away",
 			boot->vm, info->damage.text);
 	if (!swo_vm_identity_equal(info->vm, boot->vm))
 		return 0;
@@ -244,7 +247,7 @@ int swo_journal_prune(
 	struct pruning pruning = {.side = SWO_JOURNAL_SOURCE, .guards = guards};
 	int rc = journal_dir_walk(dir, prune_one, &pruning, err);
 
-	/* The targets' afterwards: they are what a source's is judged by. */
+	/* The targets' journals last: the sources' are judged by them. */
 	pruning.side = SWO_JOURNAL_TARGET;
 	if (!rc)
 		rc = journal_dir_walk(dir, prune_one, &pruning, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The journals: what was written is read, what is damaged is named and never a yes, and what a
- * dead process has left proves no more than it can.
+ * The journals: records are read back, damage is reported and never allows anything, and the
+ * journal of a dead process proves no more than it can.
  */
 #include "journal/internal.h"
 #include "tests/support/cm.h"
@@ -73,7 +73,7 @@ static void put(struct swo_journal *journal, enum swo_journal_event event)
 		fail_msg("%s", err.text);
 }
 
-/* The journal of a process that got so far and died. */
+/* The journal of a process that died at this point. */
 static void leave(enum swo_journal_side side, const enum swo_journal_event *events, size_t count)
 {
 	empty_dir();
@@ -232,7 +232,7 @@ static void where_one_may_not_write_there_is_an_error_and_no_journal(void **stat
 	struct stat before, after;
 
 	if (geteuid())
-		skip(); /* it takes root to be somebody else */
+		skip(); /* only root can change its user */
 	assert_int_equal(chown(dir, NOBODY, NOBODY), 0);
 	assert_int_equal(chmod(dir, 0500), 0);
 	assert_int_equal(stat(dir, &before), 0);
@@ -271,12 +271,12 @@ static void records_come_in_an_order_that_makes_sense_or_not_at_all(void **state
 	assert_int_equal(swo_journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
 	put(journal, SWO_JOURNAL_READY);
 	put(journal, SWO_JOURNAL_REFUSED);
-	/* Said twice is said once; refused is refused. */
+	/* A repeated record is written once; a refused one never. */
 	put(journal, SWO_JOURNAL_REFUSED);
 	assert_int_equal(swo_journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
 	swo_journal_close(journal, false);
 	assert_int_equal(look(SWO_JOURNAL_TARGET).last, SWO_JOURNAL_REFUSED);
-	/* None is kept: everything goes. */
+	/* Without a journal every record is accepted. */
 	assert_int_equal(swo_journal_write(NULL, SWO_JOURNAL_STARTING, 0, "", NULL), 0);
 }
 
@@ -288,7 +288,7 @@ static void expect_damage(const char *what)
 	struct swo_error err = {0};
 
 	if (info.damage.code != SWO_E_CORRUPT)
-		fail_msg("not found: %s", what);
+		fail_msg("not detected: %s", what);
 	assert_non_null(strstr(info.damage.text, id));
 	assert_int_equal(swo_journal_may_boot(dir, "web", &err), -1);
 	assert_int_equal(err.code, SWO_E_CORRUPT);
@@ -319,10 +319,10 @@ static void any_flipped_byte_of_a_record_is_detected_and_never_proves_anything(v
 		assert_int_equal(pwrite(fd, &byte, 1, at), 1);
 	}
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
-	/* And behind the records, where nothing may be. */
+	/* After the records, where only zeros are allowed. */
 	assert_int_equal(pwrite(fd, "x", 1, JOURNAL_BYTES - 1), 1);
 	expect_damage("rubbish at the end");
-	/* Its first record still says whose it is. */
+	/* Its first record still has the VM. */
 	assert_int_equal(swo_journal_may_boot(dir, "db", NULL), 0);
 }
 
@@ -359,7 +359,7 @@ static void a_lost_or_moved_record_is_found(void **state)
 		assert_int_equal(pwrite(fd, r, sizeof(r), 0), sizeof(r));
 		expect_damage("a lost record");
 	}
-	/* A journal under another's name. */
+	/* A journal under the name of another. */
 	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
 	char other[128];
 	strcpy(other, path_of(SWO_JOURNAL_TARGET));
@@ -367,8 +367,7 @@ static void a_lost_or_moved_record_is_found(void **state)
 	assert_int_equal(look(SWO_JOURNAL_TARGET).damage.code, SWO_E_CORRUPT);
 }
 
-/* Who may touch it:
- */
+/* Permissions */
 
 static void a_journal_that_others_may_write_is_refused(void **state)
 {
@@ -389,7 +388,7 @@ static void a_journal_that_others_may_write_is_refused(void **state)
 	assert_int_equal(swo_journal_read(path_of(SWO_JOURNAL_SOURCE), &info, &err), -1);
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), -1);
 
-	/* A pipe must not make anybody wait. */
+	/* A pipe must not block the reader. */
 	unlink(path_of(SWO_JOURNAL_SOURCE));
 	assert_int_equal(mkfifo(path_of(SWO_JOURNAL_SOURCE), 0600), 0);
 	assert_int_equal(swo_journal_read(path_of(SWO_JOURNAL_SOURCE), &info, &err), -1);
@@ -424,8 +423,7 @@ static void the_directory_is_its_owners_alone(void **state)
 	assert_int_equal(swo_journal_prepare_dir(sub, false, NULL), -1);
 }
 
-/* What it means:
- */
+/* Interpretation */
 
 static void a_target_s_journal_proves_no_more_than_it_can(void **state)
 {
@@ -446,13 +444,13 @@ static void a_target_s_journal_proves_no_more_than_it_can(void **state)
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_STARTING, SWO_JOURNAL_REFUSED);
 	info = look(SWO_JOURNAL_TARGET);
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NEVER);
-	/* A source's proves nothing about the target. */
+	/* A source's journal proves nothing about the target. */
 	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_REFUSED);
 	info = look(SWO_JOURNAL_SOURCE);
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 }
 
-/* As if the host had been started anew since. */
+/* As if the host had been rebooted since. */
 static void age(enum swo_journal_side side)
 {
 	struct journal_record r;
@@ -479,7 +477,7 @@ static void after_the_host_s_death_only_a_durable_journal_is_complete(void **sta
 	assert_int_equal(info.damage.code, SWO_E_NONE);
 	assert_false(info.complete);
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
-	/* The same of a source that had only begun: COMMITTED may be missing. */
+	/* Likewise for a source after BEGIN: COMMITTED may be missing. */
 	empty_dir();
 	swo_journal_close(begin(SWO_JOURNAL_SOURCE), false);
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
@@ -491,7 +489,7 @@ static void after_the_host_s_death_only_a_durable_journal_is_complete(void **sta
 	age(SWO_JOURNAL_TARGET);
 	info = look(SWO_JOURNAL_TARGET);
 	assert_true(info.complete);
-	/* It may be a copy from a host that lives: the lock says nothing here. */
+	/* It may be a copy from another host that runs: the lock proves nothing here. */
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_IF_FENCED);
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_REFUSED);
 	age(SWO_JOURNAL_TARGET);
@@ -537,7 +535,7 @@ static void a_vm_that_may_run_elsewhere_is_not_started_and_the_error_says_what_s
 			assert_non_null(strstr(err.text, id));
 			assert_non_null(strstr(err.text, "switchover resolve"));
 		}
-		/* Another VM has nothing to do with it. */
+		/* Another VM is not affected. */
 		assert_int_equal(swo_journal_may_boot(dir, "db", NULL), 0);
 	}
 }
@@ -559,9 +557,9 @@ static void an_operator_resolves_the_journal_of_a_dead_process_only(void **state
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "fenced", &err), 0);
 	assert_string_equal(look(SWO_JOURNAL_SOURCE).text, "fenced");
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
-	/* Said once, it holds. */
+	/* A decision is final. */
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUNS_THERE, "", NULL), -1);
-	/* Nothing was in doubt: there is nothing to say. */
+	/* Not in doubt: nothing to decide. */
 	empty_dir();
 	swo_journal_close(begin(SWO_JOURNAL_SOURCE), false);
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "", NULL), -1);

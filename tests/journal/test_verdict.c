@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What journals prove, over the whole product of side, last record, living or dead process, this
- * boot of the host or another, synced or not, the file itself or a copy of it; and what guards a
- * VM that has moved away. The files are made by processes of their own, which live or die.
+ * What journals prove, over the complete product of side, last record, live or dead process,
+ * this boot of the host or another, synced or not, the file itself or a copy of it; and what
+ * guards a VM that has moved away. The files are written by separate processes, which are alive
+ * or dead.
  */
 #include "journal/internal.h"
 #include "tests/support/cm.h"
@@ -84,7 +85,7 @@ static const char *path_of(const char *id, enum swo_journal_side side)
 	return path;
 }
 
-/* As if the host had been started again since. */
+/* As if the host had been rebooted since. */
 static void age(const char *path)
 {
 	struct journal_record r;
@@ -111,11 +112,11 @@ static void copy(const char *path)
 
 	assert_int_equal(read(from, bytes, sizeof(bytes)), sizeof(bytes));
 	assert_int_equal(write(to, bytes, sizeof(bytes)), sizeof(bytes));
-	/* `from` is open still, so its inode is not given out again. */
+	/* `from` is still open, so its inode is not reused. */
 	assert_int_equal(rename(other, path), 0);
 }
 
-/* Makes the journal in a process of its own; its pid while it lives, else 0. */
+/* Writes the journal in a separate process; returns its pid while it is alive, else 0. */
 static pid_t make(const char *id, const char *vm, const struct way *way)
 {
 	struct swo_journal_config config = {
@@ -172,7 +173,7 @@ static struct swo_journal_info look(const char *id, enum swo_journal_side side)
 	return info;
 }
 
-/* The rules, said again in another form. */
+/* The rules, restated in another form. */
 
 static bool is_final_of_target(enum swo_journal_event last)
 {
@@ -233,7 +234,7 @@ static unsigned check(const struct way *w)
 {
 	pid_t child = make(ID, UUID, w);
 	struct swo_journal_info info = look(ID, w->side);
-	/* A copy is not locked; on the host that wrote it the process is seen all the same. */
+	/* A copy is not locked; on the host that wrote it the process is found all the same. */
 	bool live = w->live && (w->here || !w->copied);
 	char what[160];
 
@@ -254,7 +255,7 @@ static unsigned check(const struct way *w)
 		fail_msg("%s: settled %d", what, swo_journal_is_settled(&info));
 	if (!swo_journal_may_boot(dir, UUID, NULL) != expected_boot(w, &info))
 		fail_msg("%s: may boot %d", what, !expected_boot(w, &info));
-	/* Nothing is removed that is not settled, and no guard. */
+	/* No unsettled journal and no guard is removed. */
 	size_t removed, kept;
 
 	assert_int_equal(swo_journal_prune(dir, false, &removed, &kept, NULL), 0);
@@ -292,7 +293,7 @@ static void every_combination_proves_what_it_can_and_no_more(void **state)
 					.here = bits & 4,
 					.copied = bits & 8};
 
-				/* What was written since the host started is all there. */
+				/* All records since the last boot are there. */
 				if (way.here && !way.complete)
 					continue;
 				count += check(&way);
@@ -361,11 +362,11 @@ static void what_moved_within_one_host_and_ended_there_is_started_again(void **s
 	assert_int_equal(swo_journal_may_boot(dir, UUID, NULL), -1);
 	make(ID, UUID, &arrived);
 	assert_int_equal(swo_journal_may_boot(dir, UUID, NULL), 0);
-	/* Whichever is met first in the folder, neither is left to stand in the way. */
+	/* In any order of the directory, neither is left. */
 	assert_int_equal(swo_journal_prune(dir, false, &removed, &kept, NULL), 0);
 	assert_int_equal(removed, 2);
 	assert_int_equal(kept, 0);
-	/* While it lives there, it is held. */
+	/* While its process is alive, it is held. */
 	struct way living = arrived;
 
 	living.live = true;
@@ -412,7 +413,7 @@ static void any_number_of_journals_is_looked_through(void **state)
 
 	make(ID, UUID, &refused);
 	snprintf(first, sizeof(first), "%s", path_of(ID, SWO_JOURNAL_SOURCE));
-	/* Links, for speed: each is damaged, for its records carry another id; its VM is legible. */
+	/* Links, for speed: each is damaged, since its records have another ID; its VM is readable. */
 	for (unsigned i = 0; i < MANY; i++) {
 		snprintf(other, sizeof(other), "%s/00000000-0000-4000-9000-%012x.source", dir, i);
 		assert_int_equal(link(first, other), 0);
@@ -434,7 +435,7 @@ static void a_folder_that_cannot_be_examined_lets_nothing_start(void **state)
 
 	snprintf(path, sizeof(path), "%s/not-there", dir);
 	assert_int_equal(swo_journal_may_boot(path, UUID, NULL), -1);
-	/* What has no identity needs no folder. */
+	/* A VM without identity needs no directory. */
 	assert_int_equal(swo_journal_may_boot(path, "", NULL), 0);
 	memset(path, 'x', sizeof(path) - 1);
 	path[0] = '/';
