@@ -32,7 +32,7 @@ struct flow {
 	uint64_t carried;
 	bool ended;
 	/* Where in a frame its bytes are. */
-	uint8_t header[sizeof(struct swo_frame_header)];
+	uint8_t header[sizeof(struct channel_frame_header)];
 	size_t header_have;
 	uint64_t payload_left;
 	bool opaque; /* no frames of ours: TLS */
@@ -152,7 +152,7 @@ static void count_message(struct link *link, unsigned message)
 
 static void follow_frames(struct link *link, struct flow *flow)
 {
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	const uint8_t *data = flow->data;
 	size_t left = flow->len;
 
@@ -174,7 +174,7 @@ static void follow_frames(struct link *link, struct flow *flow)
 		memcpy(&header, flow->header, sizeof(header));
 		flow->header_have = 0;
 		flow->payload_left = header.length;
-		flow->opaque = header.magic != SWO_FRAME_MAGIC;
+		flow->opaque = header.magic != CHANNEL_FRAME_MAGIC;
 		if (flow->opaque)
 			return;
 		count_message(link, header.type);

@@ -18,39 +18,39 @@
 
 /* Descriptors to send with the next byte, and received ones. */
 struct fd_bag {
-	int out[SWO_FDS_MAX]; /* borrowed; sent with the next byte */
+	int out[CHANNEL_FDS_MAX]; /* borrowed; sent with the next byte */
 	unsigned out_count;
 	bool accept_fds; /* received descriptors are kept; otherwise the kernel drops them */
-	int in[SWO_FDS_MAX];
+	int in[CHANNEL_FDS_MAX];
 	unsigned in_count;
 	bool cut; /* more were received than fit */
 };
 
-struct swo_listener {
+struct channel_listener {
 	int fd;
 	int stop_fd;
-	const struct swo_security *security;
+	const struct channel_security *security;
 	struct base_uri uri;
 	char name[300];
 };
 
-struct swo_conn {
+struct channel_conn {
 	int fd;
-	struct swo_tls *tls; /* NULL: plain */
-	struct fd_bag *fds;  /* NULL: no descriptors are sent or received */
+	struct channel_tls *tls; /* NULL: plain */
+	struct fd_bag *fds;	 /* NULL: no descriptors are sent or received */
 	char peer[300];
 };
 
 /* Every address of a name must qualify: which of them connects cannot be chosen here. */
 static int check_plain(const struct base_address *addresses, int count, const char *name,
-	const struct swo_security *security, struct swo_error *err)
+	const struct channel_security *security, struct swo_error *err)
 {
 	char host[NI_MAXHOST] = "?";
 	int i = 0;
 
 	if (security && (security->tls || security->insecure))
 		return 0;
-	while (i < count && swo_address_is_local(&addresses[i].any))
+	while (i < count && channel_address_is_local(&addresses[i].any))
 		i++;
 	if (i >= count)
 		return 0;
@@ -65,7 +65,7 @@ static int check_plain(const struct base_address *addresses, int count, const ch
 
 /* Counts the addresses of a URI, if it may be used with its protection; otherwise -1. */
 static int resolve(const struct base_uri *uri, const char *name,
-	const struct swo_security *security, bool passive,
+	const struct channel_security *security, bool passive,
 	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err)
 {
 	int count = base_resolve(uri, passive, out, err);
@@ -75,7 +75,7 @@ static int resolve(const struct base_uri *uri, const char *name,
 	return check_plain(out, count, name, security, err) ? -1 : count;
 }
 
-static int listen_at(struct swo_listener *listener, struct swo_error *err)
+static int listen_at(struct channel_listener *listener, struct swo_error *err)
 {
 	struct base_address addresses[BASE_ADDRESSES_MAX];
 	int rc;
@@ -90,10 +90,10 @@ static int listen_at(struct swo_listener *listener, struct swo_error *err)
 							  : "");
 }
 
-int swo_listener_open(const char *uri, const struct swo_security *security,
-	struct swo_listener **out, struct swo_error *err)
+int channel_listener_open(const char *uri, const struct channel_security *security,
+	struct channel_listener **out, struct swo_error *err)
 {
-	struct swo_listener *listener = calloc(1, sizeof(*listener));
+	struct channel_listener *listener = calloc(1, sizeof(*listener));
 
 	if (!listener)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "listener '%s'", uri);
@@ -118,7 +118,7 @@ fail:
 }
 
 /* The peer's name for messages: over TCP it includes the address. */
-static void name_caller(const struct swo_listener *listener, int fd, char *out, size_t size)
+static void name_caller(const struct channel_listener *listener, int fd, char *out, size_t size)
 {
 	struct base_address address = {.len = sizeof(address.in6)};
 
@@ -129,7 +129,7 @@ static void name_caller(const struct swo_listener *listener, int fd, char *out, 
 }
 
 /* Accepts a pending connection: a descriptor, or -1 with errno. */
-static int accept_ours(const struct swo_listener *listener)
+static int accept_ours(const struct channel_listener *listener)
 {
 	int fd = base_accept(listener->fd);
 
@@ -141,8 +141,8 @@ static int accept_ours(const struct swo_listener *listener)
 	return -1;
 }
 
-int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, struct swo_conn **out,
-	struct swo_error *err)
+int channel_listener_accept(struct channel_listener *listener, swo_deadline deadline,
+	struct channel_conn **out, struct swo_error *err)
 {
 	char name[NI_MAXHOST + 16];
 
@@ -165,7 +165,7 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 
 		if (fd >= 0) {
 			name_caller(listener, fd, name, sizeof(name));
-			return swo_conn_adopt(fd, name, out, err);
+			return channel_conn_adopt(fd, name, out, err);
 		}
 		if (errno != EAGAIN)
 			return swo_error_set(err, SWO_E_IO, errno,
@@ -173,21 +173,21 @@ int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, st
 	}
 }
 
-int swo_listener_handshake(struct swo_listener *listener, struct swo_conn *conn,
+int channel_listener_handshake(struct channel_listener *listener, struct channel_conn *conn,
 	swo_deadline deadline, struct swo_error *err)
 {
 	if (!listener->security || !listener->security->tls)
 		return 0;
-	return swo_tls_start(
+	return channel_tls_start(
 		conn->fd, listener->security->tls, conn->peer, "", deadline, &conn->tls, err);
 }
 
-void swo_listener_stop(struct swo_listener *listener)
+void channel_listener_stop(struct channel_listener *listener)
 {
 	eventfd_write(listener->stop_fd, 1);
 }
 
-void swo_listener_close(struct swo_listener *listener)
+void channel_listener_close(struct channel_listener *listener)
 {
 	if (!listener)
 		return;
@@ -198,24 +198,24 @@ void swo_listener_close(struct swo_listener *listener)
 	free(listener);
 }
 
-int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_error *err)
+int channel_conn_adopt(int fd, const char *peer, struct channel_conn **out, struct swo_error *err)
 {
-	struct swo_conn *conn = calloc(1, sizeof(*conn));
+	struct channel_conn *conn = calloc(1, sizeof(*conn));
 
 	if (!conn) {
 		swo_close_fd(&fd);
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "connection '%s'", peer);
 	}
 	fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
-	swo_socket_tune(fd);
+	channel_tune(fd);
 	conn->fd = fd;
 	snprintf(conn->peer, sizeof(conn->peer), "%s", peer);
 	*out = conn;
 	return 0;
 }
 
-static int secure(struct swo_conn *conn, const struct base_uri *uri,
-	const struct swo_security *security, swo_deadline deadline, struct base_cancel *attempt,
+static int secure(struct channel_conn *conn, const struct base_uri *uri,
+	const struct channel_security *security, swo_deadline deadline, struct base_cancel *attempt,
 	struct swo_error *err)
 {
 	int rc = 0;
@@ -223,7 +223,7 @@ static int secure(struct swo_conn *conn, const struct base_uri *uri,
 	if (!security || !security->tls)
 		return 0;
 	if (base_cancel_arm(attempt, conn->fd))
-		rc = swo_tls_start(
+		rc = channel_tls_start(
 			conn->fd, security->tls, conn->peer, uri->host, deadline, &conn->tls, err);
 	if (base_cancel_disarm(attempt))
 		return rc;
@@ -231,10 +231,10 @@ static int secure(struct swo_conn *conn, const struct base_uri *uri,
 		err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", conn->peer);
 }
 
-int swo_conn_open(const char *uri, const struct swo_security *security, swo_deadline deadline,
-	struct swo_conn **out, struct swo_error *err)
+int channel_conn_open(const char *uri, const struct channel_security *security,
+	swo_deadline deadline, struct channel_conn **out, struct swo_error *err)
 {
-	return swo_conn_attempt(uri, security, deadline, NULL, out, err);
+	return channel_conn_attempt(uri, security, deadline, NULL, out, err);
 }
 
 static int connect_failed(struct swo_error *err, int rc, const char *uri)
@@ -246,8 +246,8 @@ static int connect_failed(struct swo_error *err, int rc, const char *uri)
 	return base_connect_error(err, SWO_E_PEER_LOST, rc, what);
 }
 
-int swo_conn_attempt(const char *uri_text, const struct swo_security *security,
-	swo_deadline deadline, struct base_cancel *attempt, struct swo_conn **out,
+int channel_conn_attempt(const char *uri_text, const struct channel_security *security,
+	swo_deadline deadline, struct base_cancel *attempt, struct channel_conn **out,
 	struct swo_error *err)
 {
 	struct base_address addresses[BASE_ADDRESSES_MAX];
@@ -265,21 +265,21 @@ int swo_conn_attempt(const char *uri_text, const struct swo_security *security,
 			err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", uri_text);
 	if (rc)
 		return connect_failed(err, rc, uri_text);
-	if (swo_conn_adopt(fd, uri_text, out, err))
+	if (channel_conn_adopt(fd, uri_text, out, err))
 		return -1;
 	if (!secure(*out, &uri, security, deadline, attempt, err))
 		return 0;
-	swo_conn_close(*out);
+	channel_conn_close(*out);
 	*out = NULL;
 	return -1;
 }
 
-void swo_conn_shutdown(struct swo_conn *conn)
+void channel_conn_shutdown(struct channel_conn *conn)
 {
 	if (!conn)
 		return;
 	if (conn->tls)
-		swo_tls_close_notify(conn->tls);
+		channel_tls_close_notify(conn->tls);
 	shutdown(conn->fd, SHUT_RDWR);
 }
 
@@ -291,13 +291,13 @@ static void bag_drop(struct fd_bag *bag)
 	bag->cut = false;
 }
 
-void swo_conn_close(struct swo_conn *conn)
+void channel_conn_close(struct channel_conn *conn)
 {
 	if (!conn)
 		return;
 	if (conn->tls)
-		swo_tls_close_notify(conn->tls);
-	swo_tls_free(conn->tls);
+		channel_tls_close_notify(conn->tls);
+	channel_tls_free(conn->tls);
 	swo_close_fd(&conn->fd);
 	if (conn->fds)
 		bag_drop(conn->fds);
@@ -305,24 +305,24 @@ void swo_conn_close(struct swo_conn *conn)
 	free(conn);
 }
 
-const char *swo_conn_peer(const struct swo_conn *conn)
+const char *channel_conn_peer(const struct channel_conn *conn)
 {
 	return conn->peer;
 }
 
-int swo_conn_fd(const struct swo_conn *conn)
+int channel_conn_fd(const struct channel_conn *conn)
 {
 	return conn->fd;
 }
 
-bool swo_conn_has_tls(const struct swo_conn *conn)
+bool channel_conn_has_tls(const struct channel_conn *conn)
 {
 	return conn->tls;
 }
 
-bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline)
+bool channel_conn_readable(struct channel_conn *conn, swo_deadline deadline)
 {
-	if (conn->tls && swo_tls_holds_data(conn->tls))
+	if (conn->tls && channel_tls_holds_data(conn->tls))
 		return true;
 
 	return !base_wait_fd(conn->fd, POLLIN, deadline, NULL);
@@ -332,7 +332,7 @@ bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline)
 static ssize_t transfer_with_fds(struct fd_bag *bag, int fd, struct msghdr *msg, bool sending)
 {
 	if (!sending)
-		return bag->accept_fds ? base_recv_fds(fd, msg, bag->in, SWO_FDS_MAX,
+		return bag->accept_fds ? base_recv_fds(fd, msg, bag->in, CHANNEL_FDS_MAX,
 						 &bag->in_count, &bag->cut, 0)
 				       : recvmsg(fd, msg, 0);
 
@@ -344,20 +344,20 @@ static ssize_t transfer_with_fds(struct fd_bag *bag, int fd, struct msghdr *msg,
 	return n;
 }
 
-static int lost(const struct swo_conn *conn, int os_errno, struct swo_error *err)
+static int lost(const struct channel_conn *conn, int os_errno, struct swo_error *err)
 {
 	return swo_error_set(err, SWO_E_PEER_LOST, os_errno,
 		"the connection '%s' was closed by the %s", conn->peer,
 		os_errno ? "system" : "other side");
 }
 
-static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
+static int transfer(struct channel_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
 	bool sending, struct swo_error *err)
 {
 	swo_deadline deadline = 0; /* read the clock only when we must wait */
 
 	if (conn->tls)
-		return swo_tls_transfer(conn->tls, iov, count, stall_ms, sending, err);
+		return channel_tls_transfer(conn->tls, iov, count, stall_ms, sending, err);
 	count = base_iov_advance(&iov, count, 0);
 	while (count) {
 		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
@@ -391,14 +391,14 @@ static int transfer(struct swo_conn *conn, struct iovec *iov, unsigned count, ui
 	return 0;
 }
 
-int swo_conn_send(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
-	struct swo_error *err)
+int channel_conn_send(struct channel_conn *conn, struct iovec *iov, unsigned count,
+	uint64_t stall_ms, struct swo_error *err)
 {
 	return transfer(conn, iov, count, stall_ms, true, err);
 }
 
-int swo_conn_recv(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
-	struct swo_error *err)
+int channel_conn_recv(struct channel_conn *conn, struct iovec *iov, unsigned count,
+	uint64_t stall_ms, struct swo_error *err)
 {
 	return transfer(conn, iov, count, stall_ms, false, err);
 }
@@ -413,7 +413,7 @@ static bool is_unix(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX;
 }
 
-static struct fd_bag *bag_of(struct swo_conn *conn, struct swo_error *err)
+static struct fd_bag *bag_of(struct channel_conn *conn, struct swo_error *err)
 {
 	if (!is_unix(conn->fd) || conn->tls) {
 		swo_error_set(err, SWO_E_UNSUPPORTED, 0,
@@ -428,8 +428,8 @@ static struct fd_bag *bag_of(struct swo_conn *conn, struct swo_error *err)
 	return conn->fds;
 }
 
-int swo_conn_attach_fds(
-	struct swo_conn *conn, const int *fds, unsigned count, struct swo_error *err)
+int channel_conn_attach_fds(
+	struct channel_conn *conn, const int *fds, unsigned count, struct swo_error *err)
 {
 	struct fd_bag *bag = bag_of(conn, err);
 
@@ -439,16 +439,16 @@ int swo_conn_attach_fds(
 		return swo_error_set(err, SWO_E_PEER_LOST, 0,
 			"refusing to pass descriptors over '%s': the listener is another user's process",
 			conn->peer);
-	if (count > SWO_FDS_MAX)
+	if (count > CHANNEL_FDS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"too many descriptors: %u, at most %d per message", count, SWO_FDS_MAX);
+			"too many descriptors: %u, at most %d per message", count, CHANNEL_FDS_MAX);
 	if (count)
 		memcpy(bag->out, fds, count * sizeof(*fds));
 	bag->out_count = count;
 	return 0;
 }
 
-int swo_conn_accept_fds(struct swo_conn *conn, bool on, struct swo_error *err)
+int channel_conn_accept_fds(struct channel_conn *conn, bool on, struct swo_error *err)
 {
 	struct fd_bag *bag = bag_of(conn, err);
 
@@ -458,7 +458,8 @@ int swo_conn_accept_fds(struct swo_conn *conn, bool on, struct swo_error *err)
 	return 0;
 }
 
-int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct swo_error *err)
+int channel_conn_take_fds(
+	struct channel_conn *conn, int *fds, unsigned count, struct swo_error *err)
 {
 	struct fd_bag *bag = conn->fds;
 
@@ -467,7 +468,7 @@ int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct sw
 			"descriptors received over '%s': %u, expected %u (a proxy in between may not "
 			"pass them on)",
 			conn->peer, bag ? bag->in_count : 0, count);
-		swo_conn_drop_fds(conn);
+		channel_conn_drop_fds(conn);
 		return -1;
 	}
 	if (count)
@@ -476,7 +477,7 @@ int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct sw
 	return 0;
 }
 
-void swo_conn_drop_fds(struct swo_conn *conn)
+void channel_conn_drop_fds(struct channel_conn *conn)
 {
 	if (conn->fds)
 		bag_drop(conn->fds);

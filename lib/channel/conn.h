@@ -4,7 +4,7 @@
  * deadline.
  *
  * Threads: one sender at a time (see frame.h for the lock), one receiver at a time,
- * concurrently. swo_conn_shutdown may be called from any thread at any time and makes blocked
+ * concurrently. channel_conn_shutdown may be called from any thread at any time and makes blocked
  * calls return SWO_E_PEER_LOST.
  */
 #ifndef CHANNEL_CONN_H
@@ -14,63 +14,64 @@
 #include "channel/tls.h"
 
 /* The most descriptors that can be passed at once: one per region of a RAM, and one more. */
-#define SWO_FDS_MAX 17
+#define CHANNEL_FDS_MAX 17
 
-struct swo_listener;
-struct swo_conn;
+struct channel_listener;
+struct channel_conn;
 
 /*
  * The protection of connections. Without TLS, TCP is limited to this host, unless `insecure` is
  * set for a trusted network. NULL instead of the structure: neither. It must outlive its users.
  */
-struct swo_security {
-	struct swo_tls_creds *tls; /* NULL: none */
+struct channel_security {
+	struct channel_tls_creds *tls; /* NULL: none */
 	bool insecure;
 };
 
 /* Listens on a URI; a UNIX socket is accessible to its owner only and is removed at close. */
-int swo_listener_open(const char *uri, const struct swo_security *security,
-	struct swo_listener **out, struct swo_error *err);
+int channel_listener_open(const char *uri, const struct channel_security *security,
+	struct channel_listener **out, struct swo_error *err);
 /* SWO_E_TIMEOUT if there was no connection by the deadline; SWO_E_CANCELLED after a stop. */
-int swo_listener_accept(struct swo_listener *listener, swo_deadline deadline, struct swo_conn **out,
-	struct swo_error *err);
+int channel_listener_accept(struct channel_listener *listener, swo_deadline deadline,
+	struct channel_conn **out, struct swo_error *err);
 /* The TLS handshake on an accepted connection, if there is one. */
-int swo_listener_handshake(struct swo_listener *listener, struct swo_conn *conn,
+int channel_listener_handshake(struct channel_listener *listener, struct channel_conn *conn,
 	swo_deadline deadline, struct swo_error *err);
 /* Any thread: this and every later accept returns SWO_E_CANCELLED. */
-void swo_listener_stop(struct swo_listener *listener);
-void swo_listener_close(struct swo_listener *listener);
+void channel_listener_stop(struct channel_listener *listener);
+void channel_listener_close(struct channel_listener *listener);
 
 /* With TLS, the handshake is complete and each end has accepted the other. */
-int swo_conn_open(const char *uri, const struct swo_security *security, swo_deadline deadline,
-	struct swo_conn **out, struct swo_error *err);
+int channel_conn_open(const char *uri, const struct channel_security *security,
+	swo_deadline deadline, struct channel_conn **out, struct swo_error *err);
 /*
  * Likewise; base_cancel_fire() on another thread makes it fail with SWO_E_CANCELLED at once
  * (except in the resolver, which has its own deadlines).
  */
-int swo_conn_attempt(const char *uri, const struct swo_security *security, swo_deadline deadline,
-	struct base_cancel *attempt, struct swo_conn **out, struct swo_error *err);
+int channel_conn_attempt(const char *uri, const struct channel_security *security,
+	swo_deadline deadline, struct base_cancel *attempt, struct channel_conn **out,
+	struct swo_error *err);
 /* Takes ownership of a connected stream socket. */
-int swo_conn_adopt(int fd, const char *peer, struct swo_conn **out, struct swo_error *err);
-void swo_conn_shutdown(struct swo_conn *conn);
-void swo_conn_close(struct swo_conn *conn);
-const char *swo_conn_peer(const struct swo_conn *conn);
-bool swo_conn_has_tls(const struct swo_conn *conn);
+int channel_conn_adopt(int fd, const char *peer, struct channel_conn **out, struct swo_error *err);
+void channel_conn_shutdown(struct channel_conn *conn);
+void channel_conn_close(struct channel_conn *conn);
+const char *channel_conn_peer(const struct channel_conn *conn);
+bool channel_conn_has_tls(const struct channel_conn *conn);
 /* The socket, which the connection owns: for tests, and for socket options. */
-int swo_conn_fd(const struct swo_conn *conn);
+int channel_conn_fd(const struct channel_conn *conn);
 
 /* Waits until there is data to receive (or EOF): true; false at the deadline. */
-bool swo_conn_readable(struct swo_conn *conn, swo_deadline deadline);
+bool channel_conn_readable(struct channel_conn *conn, swo_deadline deadline);
 
 /*
  * Sends or receives everything, or fails: SWO_E_TIMEOUT if there is no progress for stall_ms,
  * SWO_E_PEER_LOST if the other end has closed. `iov` is consumed. The complete transfer has no
  * other limit: a slow link is not an error, a stalled one is.
  */
-int swo_conn_send(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
-	struct swo_error *err);
-int swo_conn_recv(struct swo_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
-	struct swo_error *err);
+int channel_conn_send(struct channel_conn *conn, struct iovec *iov, unsigned count,
+	uint64_t stall_ms, struct swo_error *err);
+int channel_conn_recv(struct channel_conn *conn, struct iovec *iov, unsigned count,
+	uint64_t stall_ms, struct swo_error *err);
 
 /*
  * Descriptor passing, over a UNIX socket without TLS (otherwise SWO_E_UNSUPPORTED). attach:
@@ -78,15 +79,16 @@ int swo_conn_recv(struct swo_conn *conn, struct iovec *iov, unsigned count, uint
  * them. accept_fds: received descriptors are kept from now on; initially, and after false, the
  * kernel closes them.
  */
-int swo_conn_attach_fds(
-	struct swo_conn *conn, const int *fds, unsigned count, struct swo_error *err);
-int swo_conn_accept_fds(struct swo_conn *conn, bool on, struct swo_error *err);
+int channel_conn_attach_fds(
+	struct channel_conn *conn, const int *fds, unsigned count, struct swo_error *err);
+int channel_conn_accept_fds(struct channel_conn *conn, bool on, struct swo_error *err);
 /*
  * The received descriptors, if there are exactly `count`: the caller owns them. Otherwise all
  * are closed, and it is an error.
  */
-int swo_conn_take_fds(struct swo_conn *conn, int *fds, unsigned count, struct swo_error *err);
+int channel_conn_take_fds(
+	struct channel_conn *conn, int *fds, unsigned count, struct swo_error *err);
 /* Closes received descriptors that were not taken; closing the connection does so too. */
-void swo_conn_drop_fds(struct swo_conn *conn);
+void channel_conn_drop_fds(struct channel_conn *conn);
 
 #endif

@@ -21,10 +21,10 @@
 #error "the frame header is written as it lies in memory: little-endian hosts only"
 #endif
 
-uint64_t swo_frame_checksum2(const struct swo_frame_header *header, const void *first,
+uint64_t channel_frame_checksum2(const struct channel_frame_header *header, const void *first,
 	size_t first_len, const void *second, size_t second_len)
 {
-	uint64_t seed = XXH3_64bits(header, offsetof(struct swo_frame_header, checksum));
+	uint64_t seed = XXH3_64bits(header, offsetof(struct channel_frame_header, checksum));
 
 	if (!second_len)
 		return XXH3_64bits_withSeed(first, first_len, seed);
@@ -36,12 +36,12 @@ uint64_t swo_frame_checksum2(const struct swo_frame_header *header, const void *
 	return XXH3_64bits_digest(&state);
 }
 
-uint64_t swo_frame_checksum(const struct swo_frame_header *header, const void *payload)
+uint64_t channel_frame_checksum(const struct channel_frame_header *header, const void *payload)
 {
-	return swo_frame_checksum2(header, payload, header->length, NULL, 0);
+	return channel_frame_checksum2(header, payload, header->length, NULL, 0);
 }
 
-void swo_channel_init(struct swo_channel *channel, struct swo_conn *conn, uint64_t stall_ms)
+void channel_init(struct channel *channel, struct channel_conn *conn, uint64_t stall_ms)
 {
 	memset(channel, 0, sizeof(*channel));
 	channel->conn = conn;
@@ -49,7 +49,7 @@ void swo_channel_init(struct swo_channel *channel, struct swo_conn *conn, uint64
 	pthread_mutex_init(&channel->send_lock, NULL);
 }
 
-void swo_channel_move(struct swo_channel *to, struct swo_channel *from)
+void channel_move(struct channel *to, struct channel *from)
 {
 	*to = *from;
 	pthread_mutex_init(&to->send_lock, NULL);
@@ -57,37 +57,37 @@ void swo_channel_move(struct swo_channel *to, struct swo_channel *from)
 	from->conn = NULL;
 }
 
-void swo_channel_close(struct swo_channel *channel)
+void channel_close(struct channel *channel)
 {
 	if (!channel->conn)
 		return;
-	swo_conn_close(channel->conn);
+	channel_conn_close(channel->conn);
 	channel->conn = NULL;
 	pthread_mutex_destroy(&channel->send_lock);
 }
 
-void swo_channel_shutdown(struct swo_channel *channel)
+void channel_shutdown(struct channel *channel)
 {
-	swo_conn_shutdown(channel->conn);
+	channel_conn_shutdown(channel->conn);
 }
 
-int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *header,
-	const void *payload, size_t len, struct swo_error *err)
+int channel_send(struct channel *channel, struct channel_frame_header *header, const void *payload,
+	size_t len, struct swo_error *err)
 {
-	if (len > SWO_FRAME_PAYLOAD_MAX)
+	if (len > CHANNEL_FRAME_PAYLOAD_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0, "frame too large: %zu bytes", len);
-	header->magic = SWO_FRAME_MAGIC;
+	header->magic = CHANNEL_FRAME_MAGIC;
 	header->length = (uint32_t)len;
-	header->checksum = swo_frame_checksum(header, payload);
+	header->checksum = channel_frame_checksum(header, payload);
 
 	struct iovec iov[2] = {{.iov_base = header, .iov_len = sizeof(*header)},
 		{.iov_base = (void *)(uintptr_t)payload, .iov_len = len}};
 
 	pthread_mutex_lock(&channel->send_lock);
-	uint64_t start = len >= SWO_METER_FRAME_MIN ? swo_now_ns() : 0;
-	int rc = swo_conn_send(channel->conn, iov, 2, channel->stall_ms, err);
+	uint64_t start = len >= CHANNEL_METER_FRAME_MIN ? swo_now_ns() : 0;
+	int rc = channel_conn_send(channel->conn, iov, 2, channel->stall_ms, err);
 
-	if (len >= SWO_METER_FRAME_MIN) {
+	if (len >= CHANNEL_METER_FRAME_MIN) {
 		channel->large_bytes += len;
 		channel->large_ns += swo_now_ns() - start;
 	}
@@ -96,7 +96,7 @@ int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *heade
 		channel->bytes_sent += sizeof(*header) + len;
 	} else {
 		/* Part of a frame may have been sent: the connection cannot be used any more. */
-		swo_conn_shutdown(channel->conn);
+		channel_conn_shutdown(channel->conn);
 	}
 	pthread_mutex_unlock(&channel->send_lock);
 	return rc;
@@ -108,53 +108,55 @@ int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *heade
 
 /* A plain end that receives a TLS record: reports that instead. Keeps *err otherwise. */
 static int explain_tls(
-	struct swo_channel *channel, const struct swo_frame_header *header, struct swo_error *err)
+	struct channel *channel, const struct channel_frame_header *header, struct swo_error *err)
 {
 	uint32_t start = header->magic & 0xffff;
 
-	if (swo_conn_has_tls(channel->conn) || (start != TLS_ALERT && start != TLS_HANDSHAKE))
+	if (channel_conn_has_tls(channel->conn) || (start != TLS_ALERT && start != TLS_HANDSHAKE))
 		return -1;
 	return swo_error_set(err, SWO_E_PROTOCOL, 0,
 		"the peer on '%s' uses TLS and this side does not: give this side TLS "
 		"credentials (tls-creds) too",
-		swo_conn_peer(channel->conn));
+		channel_conn_peer(channel->conn));
 }
 
-int swo_channel_recv_header(struct swo_channel *channel, struct swo_frame_header *header,
+int channel_recv_header(struct channel *channel, struct channel_frame_header *header,
 	uint32_t max_payload, uint64_t stall_ms, struct swo_error *err)
 {
 	struct iovec iov = {.iov_base = header, .iov_len = sizeof(*header)};
 
-	*header = (struct swo_frame_header){0};
-	if (swo_conn_recv(channel->conn, &iov, 1, stall_ms ? stall_ms : channel->stall_ms, err))
+	*header = (struct channel_frame_header){0};
+	if (channel_conn_recv(channel->conn, &iov, 1, stall_ms ? stall_ms : channel->stall_ms, err))
 		return explain_tls(channel, header, err);
 	if ((header->magic & 0xffff) == TLS_HANDSHAKE)
 		return explain_tls(channel, header, err);
-	if (header->magic != SWO_FRAME_MAGIC)
+	if (header->magic != CHANNEL_FRAME_MAGIC)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"malformed frame on '%s': magic %08x; not a migration stream",
-			swo_conn_peer(channel->conn), header->magic);
+			channel_conn_peer(channel->conn), header->magic);
 	if (header->length > max_payload)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"malformed frame of type %u: %u bytes on '%s', expected at most %u",
-			header->type, header->length, swo_conn_peer(channel->conn), max_payload);
+			header->type, header->length, channel_conn_peer(channel->conn),
+			max_payload);
 	return 0;
 }
 
-int swo_channel_recv_payload(struct swo_channel *channel, const struct swo_frame_header *header,
+int channel_recv_payload(struct channel *channel, const struct channel_frame_header *header,
 	void *first, size_t first_len, void *second, size_t second_len, struct swo_error *err)
 {
 	struct iovec iov[2] = {{.iov_base = first, .iov_len = first_len},
 		{.iov_base = second, .iov_len = second_len}};
 
-	if (swo_conn_recv(channel->conn, iov, 2, channel->stall_ms, err))
+	if (channel_conn_recv(channel->conn, iov, 2, channel->stall_ms, err))
 		return -1;
-	if (swo_frame_checksum2(header, first, first_len, second, second_len) != header->checksum)
+	if (channel_frame_checksum2(header, first, first_len, second, second_len) !=
+		header->checksum)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
 			"corrupt frame of type %u (device %u, offset %llu) on '%s': wrong "
 			"checksum",
 			header->type, header->device, (unsigned long long)header->offset,
-			swo_conn_peer(channel->conn));
+			channel_conn_peer(channel->conn));
 	channel->frames_received++;
 	channel->bytes_received += sizeof(*header) + header->length;
 	return 0;

@@ -14,7 +14,7 @@
  * On the wire, little-endian. The meaning of device, offset, pass and flags depends on the
  * type, see migration/wire.h.
  */
-struct swo_frame_header {
+struct channel_frame_header {
 	uint32_t magic;
 	uint16_t type;
 	uint16_t flags;
@@ -24,23 +24,23 @@ struct swo_frame_header {
 	uint64_t pass;
 	uint64_t checksum; /* XXH3 of the payload, seeded with XXH3 of the fields before */
 };
-static_assert(sizeof(struct swo_frame_header) == 40, "the header is 40 bytes on the wire");
+static_assert(sizeof(struct channel_frame_header) == 40, "the header is 40 bytes on the wire");
 
-#define SWO_FRAME_MAGIC	      0x464f5753u /* "SWOF" */
-#define SWO_FRAME_PAYLOAD_MAX (16u << 20)
+#define CHANNEL_FRAME_MAGIC	  0x464f5753u /* "SWOF" */
+#define CHANNEL_FRAME_PAYLOAD_MAX (16u << 20)
 
 /* The checksum of a header whose other fields are set, and its payload in one piece. */
-uint64_t swo_frame_checksum(const struct swo_frame_header *header, const void *payload);
+uint64_t channel_frame_checksum(const struct channel_frame_header *header, const void *payload);
 /* Likewise for a payload in two pieces (a wrapped ring buffer). */
-uint64_t swo_frame_checksum2(const struct swo_frame_header *header, const void *first,
+uint64_t channel_frame_checksum2(const struct channel_frame_header *header, const void *first,
 	size_t first_len, const void *second, size_t second_len);
 
 /*
  * A connection that carries complete frames. Sends are serialised by its lock, so any thread
  * may send; one thread receives.
  */
-struct swo_channel {
-	struct swo_conn *conn;
+struct channel {
+	struct channel_conn *conn;
 	pthread_mutex_t send_lock;
 	uint64_t stall_ms;
 	/* Counted under send_lock, compared by the peer at the end. */
@@ -53,27 +53,27 @@ struct swo_channel {
 };
 
 /* Takes ownership of conn. */
-void swo_channel_init(struct swo_channel *channel, struct swo_conn *conn, uint64_t stall_ms);
-/* `from`, which nobody sends or receives on, is then as after swo_channel_close. */
-void swo_channel_move(struct swo_channel *to, struct swo_channel *from);
-void swo_channel_close(struct swo_channel *channel);
-void swo_channel_shutdown(struct swo_channel *channel);
+void channel_init(struct channel *channel, struct channel_conn *conn, uint64_t stall_ms);
+/* `from`, which nobody sends or receives on, is then as after channel_close. */
+void channel_move(struct channel *to, struct channel *from);
+void channel_close(struct channel *channel);
+void channel_shutdown(struct channel *channel);
 
 /*
  * Fills magic, length and checksum, and sends. *checksum (may be NULL) is the frame's checksum,
  * for a hash over a stream of frames.
  */
-int swo_channel_send(struct swo_channel *channel, struct swo_frame_header *header,
-	const void *payload, size_t len, struct swo_error *err);
+int channel_send(struct channel *channel, struct channel_frame_header *header, const void *payload,
+	size_t len, struct swo_error *err);
 
 /*
  * Receives a header and checks magic and length (at most max_payload); the payload must be
  * received next, in one or two pieces of exactly header->length bytes in total, which also
  * checks the checksum: SWO_E_CORRUPT. stall_ms 0: the channel's.
  */
-int swo_channel_recv_header(struct swo_channel *channel, struct swo_frame_header *header,
+int channel_recv_header(struct channel *channel, struct channel_frame_header *header,
 	uint32_t max_payload, uint64_t stall_ms, struct swo_error *err);
-int swo_channel_recv_payload(struct swo_channel *channel, const struct swo_frame_header *header,
+int channel_recv_payload(struct channel *channel, const struct channel_frame_header *header,
 	void *first, size_t first_len, void *second, size_t second_len, struct swo_error *err);
 
 #endif

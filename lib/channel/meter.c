@@ -22,17 +22,17 @@ static uint64_t tcp_rate(int fd)
 	return info.tcpi_delivery_rate;
 }
 
-struct swo_meter swo_meter_read(struct swo_channel *channel)
+struct channel_meter channel_meter_read(struct channel *channel)
 {
 	pthread_mutex_lock(&channel->send_lock);
-	struct swo_meter meter = {.bytes = channel->large_bytes, .busy_ns = channel->large_ns};
+	struct channel_meter meter = {.bytes = channel->large_bytes, .busy_ns = channel->large_ns};
 
 	pthread_mutex_unlock(&channel->send_lock);
-	meter.tcp_rate = tcp_rate(swo_conn_fd(channel->conn));
+	meter.tcp_rate = tcp_rate(channel_conn_fd(channel->conn));
 	return meter;
 }
 
-uint64_t swo_meter_rate(const struct swo_meter *before, const struct swo_meter *after,
+uint64_t channel_meter_rate(const struct channel_meter *before, const struct channel_meter *after,
 	unsigned count, uint64_t least)
 {
 	double bytes = 0, busy_ns = 1;

@@ -8,21 +8,21 @@
 
 #include "channel/frame.h"
 
-#define SWO_METER_FRAME_MIN (64u << 10) /* of payload */
+#define CHANNEL_METER_FRAME_MIN (64u << 10) /* of payload */
 
 /* Since the channel was created. */
-struct swo_meter {
+struct channel_meter {
 	uint64_t bytes;
 	uint64_t busy_ns;  /* time in their sends */
 	uint64_t tcp_rate; /* measured by TCP, bytes/s; 0: no TCP, or not available */
 };
-struct swo_meter swo_meter_read(struct swo_channel *channel);
+struct channel_meter channel_meter_read(struct channel *channel);
 
 /*
  * Bytes/s over `count` parallel channels, between two readings of each; 0 if fewer than `least`
  * bytes were sent. A channel that did not send is not assumed to be faster.
  */
-uint64_t swo_meter_rate(const struct swo_meter *before, const struct swo_meter *after,
+uint64_t channel_meter_rate(const struct channel_meter *before, const struct channel_meter *after,
 	unsigned count, uint64_t least);
 
 #endif

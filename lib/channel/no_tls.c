@@ -11,46 +11,46 @@ static int refuse(struct swo_error *err)
 		"this build has no TLS (-Dtls=false); unset tls-creds to migrate without it");
 }
 
-int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct swo_tls_creds **out,
-	struct swo_error *err)
+int channel_tls_creds_load(const struct swo_tls_params *params, bool server,
+	struct channel_tls_creds **out, struct swo_error *err)
 {
 	(void)params, (void)server;
 	*out = NULL;
 	return refuse(err);
 }
 
-void swo_tls_creds_free(struct swo_tls_creds *creds)
+void channel_tls_creds_free(struct channel_tls_creds *creds)
 {
 	(void)creds;
 }
 
-int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, const char *host,
-	swo_deadline deadline, struct swo_tls **out, struct swo_error *err)
+int channel_tls_start(int fd, const struct channel_tls_creds *creds, const char *peer,
+	const char *host, swo_deadline deadline, struct channel_tls **out, struct swo_error *err)
 {
 	(void)fd, (void)creds, (void)peer, (void)host, (void)deadline;
 	*out = NULL;
 	return refuse(err);
 }
 
-int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uint64_t stall_ms,
-	bool sending, struct swo_error *err)
+int channel_tls_transfer(struct channel_tls *tls, struct iovec *iov, unsigned count,
+	uint64_t stall_ms, bool sending, struct swo_error *err)
 {
 	(void)tls, (void)iov, (void)count, (void)stall_ms, (void)sending;
 	return refuse(err);
 }
 
-bool swo_tls_holds_data(struct swo_tls *tls)
+bool channel_tls_holds_data(struct channel_tls *tls)
 {
 	(void)tls;
 	return false;
 }
 
-void swo_tls_close_notify(struct swo_tls *tls)
+void channel_tls_close_notify(struct channel_tls *tls)
 {
 	(void)tls;
 }
 
-void swo_tls_free(struct swo_tls *tls)
+void channel_tls_free(struct channel_tls *tls)
 {
 	(void)tls;
 }

@@ -30,7 +30,7 @@ struct tls_buffer {
 	size_t start, end;
 };
 
-struct swo_tls {
+struct channel_tls {
 	int fd;
 	gnutls_session_t session;
 	struct tls_party party;
@@ -53,7 +53,7 @@ static int would_block(gnutls_session_t session, int os_errno)
 
 static ssize_t pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
 {
-	struct swo_tls *tls = opaque;
+	struct channel_tls *tls = opaque;
 	struct tls_buffer *in = &tls->in;
 
 	if (in->start == in->end) {
@@ -77,7 +77,7 @@ static ssize_t pull(gnutls_transport_ptr_t opaque, void *data, size_t len)
 /* Never full: callers check for RECORD_ROOM before they make GnuTLS write. */
 static ssize_t push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int count)
 {
-	struct swo_tls *tls = opaque;
+	struct channel_tls *tls = opaque;
 	struct tls_buffer *out = &tls->out;
 	size_t total = 0;
 
@@ -91,7 +91,7 @@ static ssize_t push(gnutls_transport_ptr_t opaque, const giovec_t *iov, int coun
 	return (ssize_t)total;
 }
 
-static int flush(struct swo_tls *tls)
+static int flush(struct channel_tls *tls)
 {
 	struct tls_buffer *out = &tls->out;
 
@@ -181,9 +181,9 @@ static bool is_address(const char *host)
 	return strchr(host, ':') || !host[strspn(host, "0123456789.")];
 }
 
-static int configure(struct swo_tls *tls)
+static int configure(struct channel_tls *tls)
 {
-	const struct swo_tls_creds *creds = tls->party.creds;
+	const struct channel_tls_creds *creds = tls->party.creds;
 	const bool psk = creds->params.kind == SWO_TLS_PSK;
 	gnutls_session_t session = tls->session;
 	const char *host = tls->party.host;
@@ -207,7 +207,7 @@ static int configure(struct swo_tls *tls)
 }
 
 /* Waits until GnuTLS can continue. false: the deadline has passed. */
-static bool step_wait(struct swo_tls *tls, swo_deadline deadline)
+static bool step_wait(struct channel_tls *tls, swo_deadline deadline)
 {
 	bool writing = tls->out.start < tls->out.end;
 
@@ -219,14 +219,14 @@ static bool again(int rc)
 	return rc == GNUTLS_E_AGAIN || rc == GNUTLS_E_INTERRUPTED;
 }
 
-static int late(const struct swo_tls *tls, struct swo_error *err)
+static int late(const struct channel_tls *tls, struct swo_error *err)
 {
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"timed out in the TLS handshake with '%s' (does it use TLS?)", tls->party.peer);
 }
 
 /* The alert to a peer that is refused must arrive before the socket is closed. */
-static void drain(struct swo_tls *tls)
+static void drain(struct channel_tls *tls)
 {
 	swo_deadline deadline = swo_deadline_ms(DRAIN_MS);
 	size_t drained = 0;
@@ -244,7 +244,7 @@ static void drain(struct swo_tls *tls)
 	}
 }
 
-static int refuse(struct swo_tls *tls, int rc, struct swo_error *err)
+static int refuse(struct channel_tls *tls, int rc, struct swo_error *err)
 {
 	channel_tls_handshake_error(tls->session, &tls->party, rc, err);
 	if (tls->party.refusal.set)
@@ -255,7 +255,7 @@ static int refuse(struct swo_tls *tls, int rc, struct swo_error *err)
 	return -1;
 }
 
-static int run_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+static int run_handshake(struct channel_tls *tls, swo_deadline deadline, struct swo_error *err)
 {
 	for (;;) {
 		int rc = gnutls_handshake(tls->session);
@@ -277,7 +277,7 @@ static int run_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_
  * the server confirms the check, so that a refusal is an error of the handshake and not of a
  * later call.
  */
-static int send_verified(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+static int send_verified(struct channel_tls *tls, swo_deadline deadline, struct swo_error *err)
 {
 	ssize_t rc = gnutls_record_send(tls->session, "+", 1);
 
@@ -289,7 +289,7 @@ static int send_verified(struct swo_tls *tls, swo_deadline deadline, struct swo_
 	return 0;
 }
 
-static int await_verified(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+static int await_verified(struct channel_tls *tls, swo_deadline deadline, struct swo_error *err)
 {
 	char word = 0;
 
@@ -308,7 +308,7 @@ static int await_verified(struct swo_tls *tls, swo_deadline deadline, struct swo
 }
 
 /* A peer that starts with anything but a TLS record gets an alert. */
-static int check_first_byte(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+static int check_first_byte(struct channel_tls *tls, swo_deadline deadline, struct swo_error *err)
 {
 	static const uint8_t alert[] = {
 		21, 3, 3, 0, 2, GNUTLS_AL_FATAL, GNUTLS_A_UNEXPECTED_MESSAGE};
@@ -327,7 +327,7 @@ static int check_first_byte(struct swo_tls *tls, swo_deadline deadline, struct s
 		tls->party.peer);
 }
 
-static int tls_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_error *err)
+static int tls_handshake(struct channel_tls *tls, swo_deadline deadline, struct swo_error *err)
 {
 	const bool server = tls->party.creds->server;
 	const unsigned flags = GNUTLS_NONBLOCK | GNUTLS_NO_TICKETS | GNUTLS_NO_SIGNAL;
@@ -349,10 +349,10 @@ static int tls_handshake(struct swo_tls *tls, swo_deadline deadline, struct swo_
 	       (server ? send_verified : await_verified)(tls, deadline, err);
 }
 
-int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, const char *host,
-	swo_deadline deadline, struct swo_tls **out, struct swo_error *err)
+int channel_tls_start(int fd, const struct channel_tls_creds *creds, const char *peer,
+	const char *host, swo_deadline deadline, struct channel_tls **out, struct swo_error *err)
 {
-	struct swo_tls *tls = calloc(1, sizeof(*tls));
+	struct channel_tls *tls = calloc(1, sizeof(*tls));
 
 	if (!tls)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a TLS session with '%s'", peer);
@@ -369,7 +369,7 @@ int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, c
 	else if (!tls_handshake(tls, deadline, err))
 		tls->up = true;
 	if (!tls->up) {
-		swo_tls_free(tls);
+		channel_tls_free(tls);
 		return -1;
 	}
 	*out = tls;
@@ -380,7 +380,7 @@ int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, c
 
 /* Up to one record from the front: in place if it is in one piece. */
 static const void *next_piece(
-	struct swo_tls *tls, const struct iovec *iov, unsigned count, size_t *len)
+	struct channel_tls *tls, const struct iovec *iov, unsigned count, size_t *len)
 {
 	*len = 0;
 	if (iov->iov_len >= TLS_RECORD || count == 1) {
@@ -399,7 +399,7 @@ static const void *next_piece(
 
 /* Encrypts as much as fits and writes as much as the socket accepts. With the lock held. */
 static int send_some(
-	struct swo_tls *tls, struct iovec **iov, unsigned *count, struct swo_error *err)
+	struct channel_tls *tls, struct iovec **iov, unsigned *count, struct swo_error *err)
 {
 	while (*count && sizeof(tls->out.data) - tls->out.end >= RECORD_ROOM) {
 		size_t len;
@@ -423,7 +423,7 @@ static int send_some(
 }
 
 static int recv_some(
-	struct swo_tls *tls, struct iovec **iov, unsigned *count, struct swo_error *err)
+	struct channel_tls *tls, struct iovec **iov, unsigned *count, struct swo_error *err)
 {
 	ssize_t rc = gnutls_record_recv(tls->session, (*iov)->iov_base, (*iov)->iov_len);
 
@@ -436,8 +436,8 @@ static int recv_some(
 	return 0;
 }
 
-int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uint64_t stall_ms,
-	bool sending, struct swo_error *err)
+int channel_tls_transfer(struct channel_tls *tls, struct iovec *iov, unsigned count,
+	uint64_t stall_ms, bool sending, struct swo_error *err)
 {
 	swo_deadline deadline = 0; /* read the clock only when we must wait */
 	uint64_t seen = 0;
@@ -474,7 +474,7 @@ int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uin
 	}
 }
 
-bool swo_tls_holds_data(struct swo_tls *tls)
+bool channel_tls_holds_data(struct channel_tls *tls)
 {
 	pthread_mutex_lock(&tls->lock);
 	bool holds = tls->in.start < tls->in.end || gnutls_record_check_pending(tls->session) > 0;
@@ -482,7 +482,7 @@ bool swo_tls_holds_data(struct swo_tls *tls)
 	return holds;
 }
 
-void swo_tls_close_notify(struct swo_tls *tls)
+void channel_tls_close_notify(struct channel_tls *tls)
 {
 	pthread_mutex_lock(&tls->lock);
 	/* Not in the middle of a record; and no data can be sent after it. */
@@ -494,7 +494,7 @@ void swo_tls_close_notify(struct swo_tls *tls)
 	pthread_mutex_unlock(&tls->lock);
 }
 
-void swo_tls_free(struct swo_tls *tls)
+void channel_tls_free(struct channel_tls *tls)
 {
 	if (!tls)
 		return;

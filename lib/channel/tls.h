@@ -15,31 +15,31 @@
 
 #include <sys/uio.h>
 
-struct swo_tls_creds;
-struct swo_tls;
+struct channel_tls_creds;
+struct channel_tls;
 
 /*
  * Reads and checks the directory for one end: the target is the server, the source its client.
  * SWO_E_INVALID names the file and the reason.
  */
-int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct swo_tls_creds **out,
-	struct swo_error *err);
-void swo_tls_creds_free(struct swo_tls_creds *creds);
+int channel_tls_creds_load(const struct swo_tls_params *params, bool server,
+	struct channel_tls_creds **out, struct swo_error *err);
+void channel_tls_creds_free(struct channel_tls_creds *creds);
 
 /*
  * TLS handshake on a connected, non-blocking socket, which the caller owns. When it returns 0,
  * both ends have accepted each other. host: the peer that a client expects, unless the
  * credentials name another. peer: for messages. Both must outlive the session.
  */
-int swo_tls_start(int fd, const struct swo_tls_creds *creds, const char *peer, const char *host,
-	swo_deadline deadline, struct swo_tls **out, struct swo_error *err);
-/* As swo_conn_send and swo_conn_recv. */
-int swo_tls_transfer(struct swo_tls *tls, struct iovec *iov, unsigned count, uint64_t stall_ms,
-	bool sending, struct swo_error *err);
+int channel_tls_start(int fd, const struct channel_tls_creds *creds, const char *peer,
+	const char *host, swo_deadline deadline, struct channel_tls **out, struct swo_error *err);
+/* As channel_conn_send and channel_conn_recv. */
+int channel_tls_transfer(struct channel_tls *tls, struct iovec *iov, unsigned count,
+	uint64_t stall_ms, bool sending, struct swo_error *err);
 /* True if decrypted data is buffered. poll(2) on the socket does not report it. */
-bool swo_tls_holds_data(struct swo_tls *tls);
+bool channel_tls_holds_data(struct channel_tls *tls);
 /* Sends close_notify, as far as possible without waiting. Any thread. */
-void swo_tls_close_notify(struct swo_tls *tls);
-void swo_tls_free(struct swo_tls *tls);
+void channel_tls_close_notify(struct channel_tls *tls);
+void channel_tls_free(struct channel_tls *tls);
 
 #endif

@@ -28,7 +28,7 @@ void channel_tls_path(
 
 /* A dangling link exists, too. */
 static int exists(
-	const struct swo_tls_creds *creds, const char *file, bool *out, struct swo_error *err)
+	const struct channel_tls_creds *creds, const char *file, bool *out, struct swo_error *err)
 {
 	struct stat st;
 
@@ -54,7 +54,7 @@ static int check_owner(const char *path, const struct stat *st, struct swo_error
 }
 
 /* Opened once: its files are opened relative to the checked directory. */
-static int open_dir(struct swo_tls_creds *creds, struct swo_error *err)
+static int open_dir(struct channel_tls_creds *creds, struct swo_error *err)
 {
 	struct stat st;
 
@@ -114,7 +114,7 @@ static int read_all(int fd, const char *path, gnutls_datum_t *out, struct swo_er
 }
 
 /* NUL-terminated beyond its size; the caller wipes it. */
-static int read_file(const struct swo_tls_creds *creds, const char *file, bool secret,
+static int read_file(const struct channel_tls_creds *creds, const char *file, bool secret,
 	gnutls_datum_t *out, struct swo_error *err)
 {
 	char path[TLS_PATH_ROOM];
@@ -149,7 +149,7 @@ static int bad_file(const struct swo_tls_params *params, const char *file, const
 /* X.509 */
 
 /* GnuTLS accepts any list whatever its signature and date: they are checked here. */
-static int check_crl(struct swo_tls_creds *creds, const gnutls_datum_t *ca,
+static int check_crl(struct channel_tls_creds *creds, const gnutls_datum_t *ca,
 	const gnutls_datum_t *pem, struct swo_error *err)
 {
 	static const char file[] = "ca-crl.pem";
@@ -186,7 +186,8 @@ static int check_crl(struct swo_tls_creds *creds, const gnutls_datum_t *ca,
 	return why ? bad_file(&creds->params, file, why, err) : 0;
 }
 
-static int take_crl(struct swo_tls_creds *creds, const gnutls_datum_t *ca, struct swo_error *err)
+static int take_crl(
+	struct channel_tls_creds *creds, const gnutls_datum_t *ca, struct swo_error *err)
 {
 	gnutls_datum_t pem = {0};
 	bool there;
@@ -206,7 +207,7 @@ static int take_crl(struct swo_tls_creds *creds, const gnutls_datum_t *ca, struc
 	return rc < 0 ? -1 : 0;
 }
 
-static int take_ca(struct swo_tls_creds *creds, struct swo_error *err)
+static int take_ca(struct channel_tls_creds *creds, struct swo_error *err)
 {
 	gnutls_datum_t pem = {0};
 
@@ -224,7 +225,7 @@ static int take_ca(struct swo_tls_creds *creds, struct swo_error *err)
 }
 
 /* A certificate that the peer would refuse is refused here, with its file's name. */
-static int check_own(struct swo_tls_creds *creds, const char *file, const gnutls_datum_t *pem,
+static int check_own(struct channel_tls_creds *creds, const char *file, const gnutls_datum_t *pem,
 	struct swo_error *err)
 {
 	gnutls_typed_vdata_st purpose = {.type = GNUTLS_DT_KEY_PURPOSE_OID,
@@ -250,7 +251,7 @@ static int check_own(struct swo_tls_creds *creds, const char *file, const gnutls
 	return 0;
 }
 
-static int take_own(struct swo_tls_creds *creds, struct swo_error *err)
+static int take_own(struct channel_tls_creds *creds, struct swo_error *err)
 {
 	const char *cert_file = creds->server ? "server-cert.pem" : "client-cert.pem";
 	const char *key_file = creds->server ? "server-key.pem" : "client-key.pem";
@@ -276,7 +277,7 @@ static int take_own(struct swo_tls_creds *creds, struct swo_error *err)
 	return rc;
 }
 
-static int load_x509(struct swo_tls_creds *creds, struct swo_error *err)
+static int load_x509(struct channel_tls_creds *creds, struct swo_error *err)
 {
 	if (gnutls_certificate_allocate_credentials(&creds->x509))
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
@@ -285,15 +286,16 @@ static int load_x509(struct swo_tls_creds *creds, struct swo_error *err)
 
 /* Pre-shared keys */
 
-static int bad_line(
-	const struct swo_tls_creds *creds, unsigned line, const char *why, struct swo_error *err)
+static int bad_line(const struct channel_tls_creds *creds, unsigned line, const char *why,
+	struct swo_error *err)
 {
 	return swo_error_set(err, SWO_E_INVALID, 0,
 		"TLS credentials: '%s/keys.psk', line %u: %s (psktool makes such a file)",
 		creds->params.creds, line, why);
 }
 
-static int take_line(struct swo_tls_creds *creds, char *text, unsigned line, struct swo_error *err)
+static int take_line(
+	struct channel_tls_creds *creds, char *text, unsigned line, struct swo_error *err)
 {
 	char *colon = strchr(text, ':');
 
@@ -328,7 +330,7 @@ static int take_line(struct swo_tls_creds *creds, char *text, unsigned line, str
 	return 0;
 }
 
-static int take_keys(struct swo_tls_creds *creds, struct swo_error *err)
+static int take_keys(struct channel_tls_creds *creds, struct swo_error *err)
 {
 	gnutls_datum_t file = {0};
 	int rc = 0;
@@ -352,7 +354,8 @@ static int take_keys(struct swo_tls_creds *creds, struct swo_error *err)
 	return rc;
 }
 
-static const struct tls_psk_key *find_key(const struct swo_tls_creds *creds, const char *username)
+static const struct tls_psk_key *find_key(
+	const struct channel_tls_creds *creds, const char *username)
 {
 	for (unsigned i = 0; i < creds->key_count; i++)
 		if (!strcmp(creds->keys[i].username, username))
@@ -381,7 +384,7 @@ static int give_key(gnutls_session_t session, const char *username, gnutls_datum
 	return 0;
 }
 
-static int choose_identity(struct swo_tls_creds *creds, struct swo_error *err)
+static int choose_identity(struct channel_tls_creds *creds, struct swo_error *err)
 {
 	const char *username = creds->params.username;
 
@@ -401,7 +404,7 @@ static int choose_identity(struct swo_tls_creds *creds, struct swo_error *err)
 	return 0;
 }
 
-static int load_psk(struct swo_tls_creds *creds, struct swo_error *err)
+static int load_psk(struct channel_tls_creds *creds, struct swo_error *err)
 {
 	if (creds->server ? gnutls_psk_allocate_server_credentials(&creds->psk_server)
 			  : gnutls_psk_allocate_client_credentials(&creds->psk_client))
@@ -416,7 +419,7 @@ static int load_psk(struct swo_tls_creds *creds, struct swo_error *err)
 
 /* X.509 or pre-shared keys */
 
-static int choose_kind(struct swo_tls_creds *creds, struct swo_error *err)
+static int choose_kind(struct channel_tls_creds *creds, struct swo_error *err)
 {
 	struct swo_tls_params *params = &creds->params;
 	bool psk, x509;
@@ -436,10 +439,10 @@ static int choose_kind(struct swo_tls_creds *creds, struct swo_error *err)
 	return 0;
 }
 
-int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct swo_tls_creds **out,
-	struct swo_error *err)
+int channel_tls_creds_load(const struct swo_tls_params *params, bool server,
+	struct channel_tls_creds **out, struct swo_error *err)
 {
-	struct swo_tls_creds *creds = calloc(1, sizeof(*creds));
+	struct channel_tls_creds *creds = calloc(1, sizeof(*creds));
 
 	if (!creds)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
@@ -448,7 +451,7 @@ int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct 
 	creds->dir_fd = -1;
 	if (open_dir(creds, err) || choose_kind(creds, err) ||
 		(creds->params.kind == SWO_TLS_X509 ? load_x509 : load_psk)(creds, err)) {
-		swo_tls_creds_free(creds);
+		channel_tls_creds_free(creds);
 		return -1;
 	}
 	swo_close_fd(&creds->dir_fd);
@@ -456,7 +459,7 @@ int swo_tls_creds_load(const struct swo_tls_params *params, bool server, struct 
 	return 0;
 }
 
-void swo_tls_creds_free(struct swo_tls_creds *creds)
+void channel_tls_creds_free(struct channel_tls_creds *creds)
 {
 	if (!creds)
 		return;

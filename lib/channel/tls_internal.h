@@ -11,7 +11,7 @@
 #include <gnutls/gnutls.h>
 #include <gnutls/x509.h>
 
-struct swo_tls_creds {
+struct channel_tls_creds {
 	struct swo_tls_params params; /* kind is never AUTO */
 	bool server;
 	int dir_fd; /* open during loading; otherwise -1 */
@@ -36,7 +36,7 @@ struct tls_refusal {
 
 /* One end of a handshake, for the texts. */
 struct tls_party {
-	const struct swo_tls_creds *creds;
+	const struct channel_tls_creds *creds;
 	const char *peer;
 	const char *host;
 	struct tls_refusal refusal;

@@ -16,7 +16,7 @@
  */
 #define LOCAL_BUFFER (512 << 10)
 
-bool swo_address_is_local(const struct sockaddr *address)
+bool channel_address_is_local(const struct sockaddr *address)
 {
 	if (address->sa_family == AF_UNIX)
 		return true;
@@ -38,10 +38,10 @@ static bool peer_is_local(int fd)
 	socklen_t len = sizeof(address);
 
 	return !getpeername(fd, (struct sockaddr *)&address, &len) &&
-	       swo_address_is_local((struct sockaddr *)&address);
+	       channel_address_is_local((struct sockaddr *)&address);
 }
 
-void swo_socket_tune(int fd)
+void channel_tune(int fd)
 {
 	/* Others pace what they send, with timers and in small segments; here no path can be
 	   congested. Every kernel has this one, and allows every user to select it. */

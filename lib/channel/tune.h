@@ -10,8 +10,8 @@
 #include <sys/socket.h>
 
 /* An address of this host: a UNIX address, or loopback (127/8, ::1). */
-bool swo_address_is_local(const struct sockaddr *address);
+bool channel_address_is_local(const struct sockaddr *address);
 /* For a connected stream socket. Failures are ignored: the socket works without the options. */
-void swo_socket_tune(int fd);
+void channel_tune(int fd);
 
 #endif

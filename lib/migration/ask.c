@@ -12,12 +12,13 @@
 /* How soon a wish to give up is noticed. */
 #define LOOK_MS 50
 
-static int answer_comes(const struct ask *ask, struct swo_conn *conn, struct swo_error *err)
+static int answer_comes(const struct ask *ask, struct channel_conn *conn, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(ask->deadline_ms);
 
 	do {
-		if (swo_conn_readable(conn, swo_deadline_min(deadline, swo_deadline_ms(LOOK_MS))))
+		if (channel_conn_readable(
+			    conn, swo_deadline_min(deadline, swo_deadline_ms(LOOK_MS))))
 			return 0;
 		if (ask->give_up && ask->give_up(ask->opaque))
 			return swo_error_set(err, SWO_E_CANCELLED, 0, "the question was given up");
@@ -26,13 +27,13 @@ static int answer_comes(const struct ask *ask, struct swo_conn *conn, struct swo
 		err, SWO_E_TIMEOUT, 0, "the target at '%.200s' does not answer", ask->uri);
 }
 
-static int take_answer(const struct ask *ask, struct swo_channel *channel,
-	char word[WIRE_TEXT_MAX + 1], struct swo_error *err)
+static int take_answer(const struct ask *ask, struct channel *channel, char word[WIRE_TEXT_MAX + 1],
+	struct swo_error *err)
 {
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 
-	if (swo_channel_recv_header(channel, &header, WIRE_TEXT_MAX, 0, err) ||
-		swo_channel_recv_payload(channel, &header, word, header.length, NULL, 0, err))
+	if (channel_recv_header(channel, &header, WIRE_TEXT_MAX, 0, err) ||
+		channel_recv_payload(channel, &header, word, header.length, NULL, 0, err))
 		return -1;
 	word[header.length] = 0;
 	switch (header.type) {
@@ -49,18 +50,19 @@ static int take_answer(const struct ask *ask, struct swo_channel *channel,
 
 int migration_ask(const struct ask *ask, char word[WIRE_TEXT_MAX + 1], struct swo_error *err)
 {
-	struct swo_frame_header header = {.type = WIRE_ASK};
-	struct swo_channel channel;
-	struct swo_conn *conn;
+	struct channel_frame_header header = {.type = WIRE_ASK};
+	struct channel channel;
+	struct channel_conn *conn;
 	int answer = -1;
 
-	if (swo_conn_open(ask->uri, ask->security, swo_deadline_ms(ask->deadline_ms), &conn, err))
+	if (channel_conn_open(
+		    ask->uri, ask->security, swo_deadline_ms(ask->deadline_ms), &conn, err))
 		return -1;
-	swo_channel_init(&channel, conn, ask->deadline_ms);
-	if (!swo_channel_send(&channel, &header, &ask->ticket, sizeof(ask->ticket), err) &&
+	channel_init(&channel, conn, ask->deadline_ms);
+	if (!channel_send(&channel, &header, &ask->ticket, sizeof(ask->ticket), err) &&
 		!answer_comes(ask, conn, err))
 		answer = take_answer(ask, &channel, word, err);
-	swo_channel_close(&channel);
+	channel_close(&channel);
 	return answer;
 }
 
@@ -78,7 +80,7 @@ int swo_migration_query(const struct swo_migration_query *query, enum swo_migrat
 	char reason[SWO_REASON_MAX + 1], struct swo_error *err)
 {
 	static_assert(SWO_REASON_MAX == WIRE_TEXT_MAX, "a reason is a text of the wire");
-	struct swo_security security = {0};
+	struct channel_security security = {0};
 	struct ask ask = {.security = &security};
 
 	reason[0] = 0;
@@ -86,7 +88,7 @@ int swo_migration_query(const struct swo_migration_query *query, enum swo_migrat
 		return -1;
 	security.insecure = query->insecure;
 	if (query->tls && query->tls->creds[0] &&
-		swo_tls_creds_load(query->tls, false, &security.tls, err))
+		channel_tls_creds_load(query->tls, false, &security.tls, err))
 		return -1;
 	ask.uri = query->uri;
 	ask.deadline_ms = query->deadline_ms;
@@ -95,7 +97,7 @@ int swo_migration_query(const struct swo_migration_query *query, enum swo_migrat
 	struct swo_error why = {0};
 	int word = migration_ask(&ask, reason, &why);
 
-	swo_tls_creds_free(security.tls);
+	channel_tls_creds_free(security.tls);
 	switch (word) {
 	case WIRE_STARTED:
 		*answer = SWO_ANSWER_STARTED;

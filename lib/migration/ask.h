@@ -10,7 +10,7 @@
 
 struct ask {
 	const char *uri;
-	const struct swo_security *security; /* as the migration's own connections */
+	const struct channel_security *security; /* as the migration's own connections */
 	struct wire_go ticket;
 	uint64_t deadline_ms;
 	/* Looked at while the answer is waited for; true ends that. May be NULL. */

@@ -11,9 +11,9 @@
 int migration_control(struct swo_migration *m, enum wire_type type, const void *payload, size_t len,
 	struct swo_error *err)
 {
-	struct swo_frame_header header = {.type = (uint16_t)type};
+	struct channel_frame_header header = {.type = (uint16_t)type};
 
-	return swo_channel_send(&m->control, &header, payload, len, err);
+	return channel_send(&m->control, &header, payload, len, err);
 }
 
 /* How large a payload of this type may be. */
@@ -36,9 +36,9 @@ static uint32_t payload_max(uint16_t type)
 
 static int read_frame(struct swo_migration *m, control_handler *handle, struct swo_error *err)
 {
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 
-	if (swo_channel_recv_header(&m->control, &header, SWO_FRAME_PAYLOAD_MAX, 0, err))
+	if (channel_recv_header(&m->control, &header, CHANNEL_FRAME_PAYLOAD_MAX, 0, err))
 		return -1;
 	if (header.length > payload_max(header.type))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -50,7 +50,7 @@ static int read_frame(struct swo_migration *m, control_handler *handle, struct s
 	if (!payload)
 		return swo_error_set(
 			err, SWO_E_NO_MEMORY, ENOMEM, "control frame of %u bytes", header.length);
-	if (swo_channel_recv_payload(&m->control, &header, payload, header.length, NULL, 0, err))
+	if (channel_recv_payload(&m->control, &header, payload, header.length, NULL, 0, err))
 		return -1;
 	payload[header.length] = 0;
 	if (header.type == WIRE_PING)
@@ -74,21 +74,21 @@ void migration_read_control(struct swo_migration *m, control_handler *handle)
 			if (deaf && err.code != SWO_E_PEER_LOST)
 				break;
 		}
-		if (swo_conn_readable(m->control.conn, swo_deadline_ms(quarter_ms))) {
+		if (channel_conn_readable(m->control.conn, swo_deadline_ms(quarter_ms))) {
 			if (read_frame(m, handle, &err))
 				break;
 			heard = swo_now_ns();
 		} else if (swo_now_ns() - heard > m->params.idle_deadline_ms * 1000000) {
 			swo_error_set(&err, SWO_E_PEER_LOST, 0,
 				"nothing was heard from the other side of '%s' for %llu ms",
-				swo_conn_peer(m->control.conn),
+				channel_conn_peer(m->control.conn),
 				(unsigned long long)m->params.idle_deadline_ms);
 			break;
 		}
 	}
 
 	/* Whoever sends must not wait for a peer that is gone. */
-	swo_channel_shutdown(&m->control);
+	channel_shutdown(&m->control);
 	pthread_mutex_lock(&m->mutex);
 	m->lost = true;
 	m->lost_error = err;

@@ -51,7 +51,7 @@ int migration_hello_format(const struct hello *hello, struct swo_buf *out, struc
 					 "window", (json_int_t)hello->devices[i].window, "spread",
 					 hello->devices[i].spread));
 	return dump(json_pack("{s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:o, s:o}", "version",
-			    SWO_WIRE_VERSION, "id", hello->id, "vm", hello->identity, "channels",
+			    WIRE_VERSION, "id", hello->id, "vm", hello->identity, "channels",
 			    (int)hello->channels, "running", hello->running, "finalise",
 			    when_names[hello->finalise], "config", when_names[hello->config],
 			    "handover", handover_names[hello->handover], "layout", hello->layout,
@@ -156,10 +156,10 @@ static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 
 	if (json_unpack(root, "{s:i}", "version", &version))
 		return bad(err, "no version");
-	if (version != SWO_WIRE_VERSION)
+	if (version != WIRE_VERSION)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"the source speaks version %d of the migration protocol, this side %d",
-			version, SWO_WIRE_VERSION);
+			version, WIRE_VERSION);
 	if (json_unpack(root, "{s:s, s?s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "id", &id, "vm",
 		    &identity, "channels", &channels, "running", &running, "finalise", &finalise,
 		    "config", &config, "layout", &layout, "ram", &ram, "devices", &devices))
@@ -249,7 +249,7 @@ int migration_hello_ok_format(const struct swo_device_costs *costs, unsigned cou
 
 	for (unsigned i = 0; i < count; i++)
 		json_array_append_new(list, costs_json(&costs[i]));
-	return dump(json_pack("{s:i, s:s, s:s, s:o}", "version", SWO_WIRE_VERSION, "ticket", text,
+	return dump(json_pack("{s:i, s:s, s:s, s:o}", "version", WIRE_VERSION, "ticket", text,
 			    "handover", handover_names[ok->handover], "costs", list),
 		out, err);
 }

@@ -25,7 +25,7 @@ struct swo_migration {
 	struct swo_migration_observer observer;
 	struct swo_timeline *timeline;
 	char *uri;
-	struct swo_security security; /* of all connections; the credentials are ours */
+	struct channel_security security; /* of all connections; the credentials are ours */
 	pthread_t thread;
 	const struct migration_ops *ops;
 	struct handover handover; /* its lock is never taken with the mutex held */
@@ -56,11 +56,11 @@ struct swo_migration {
 	/* Jobs and senders look at this and end soon once it is set. */
 	atomic_bool abort;
 
-	struct swo_channel control;
+	struct channel control;
 	bool control_open;
 	pthread_t control_reader;
 	bool control_reader_runs;
-	struct swo_channel data[WIRE_CHANNELS_MAX];
+	struct channel data[WIRE_CHANNELS_MAX];
 	unsigned data_open;
 };
 
@@ -129,7 +129,7 @@ int migration_control(struct swo_migration *m, enum wire_type type, const void *
  * `handle` (payload NUL-terminated beyond its length), ends on an error or when handle fails, and
  * then marks the connection lost.
  */
-typedef int control_handler(struct swo_migration *m, const struct swo_frame_header *header,
+typedef int control_handler(struct swo_migration *m, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err);
 void migration_read_control(struct swo_migration *m, control_handler *handle);
 

@@ -34,7 +34,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 		return -1;
 	m->security.insecure = m->params.insecure;
 	if (m->params.tls.creds[0] &&
-		swo_tls_creds_load(&m->params.tls, !m->is_source, &m->security.tls, err))
+		channel_tls_creds_load(&m->params.tls, !m->is_source, &m->security.tls, err))
 		return -1;
 	m->ops = ops;
 	m->vm = *vm;
@@ -48,7 +48,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 		free(m->uri);
 		free(m->vm.devices);
 		free(m->watches);
-		swo_tls_creds_free(m->security.tls);
+		channel_tls_creds_free(m->security.tls);
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "migration");
 	}
 	if (vm->device_count)
@@ -71,7 +71,7 @@ void migration_fini(struct swo_migration *m)
 	free(m->uri);
 	free(m->vm.devices);
 	free(m->watches);
-	swo_tls_creds_free(m->security.tls);
+	channel_tls_creds_free(m->security.tls);
 }
 
 static void *migration_thread(void *opaque)

@@ -10,7 +10,7 @@
 
 #include "channel/frame.h"
 
-#define SWO_WIRE_VERSION 3
+#define WIRE_VERSION 3
 
 enum wire_type {
 	/* -- control, source -> target -- */

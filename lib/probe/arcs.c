@@ -26,7 +26,7 @@ static int prepare(struct session *s, enum swo_device_state from, const char *na
 			return -1;
 		if (!probe_load_state(s, s->good.data, s->good.len, 0))
 			return 0;
-	} else if (!reach(s, from)) {
+	} else if (!probe_reach(s, from)) {
 		return 0;
 	}
 	if (!s->lost)
@@ -86,7 +86,7 @@ void probe_check_combinations(struct session *s)
 		} else if (!s->lost) {
 			probe_note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)",
 				s->call.err.text, swo_device_state_name(s->state));
-			recover(s, probe_arc_name(name, "recovery", from, to));
+			probe_recover(s, probe_arc_name(name, "recovery", from, to));
 		}
 	}
 }
@@ -99,7 +99,7 @@ static void must_refuse(struct session *s, enum swo_device_state from, enum swo_
 	char name[72];
 
 	probe_arc_name(name, "illegal", from, to);
-	if (reach(s, from)) {
+	if (probe_reach(s, from)) {
 		if (!s->lost)
 			probe_note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
 				swo_device_state_name(from));
@@ -142,7 +142,7 @@ void probe_check_refusals(struct session *s)
 		}
 		/* And what must change nothing. */
 		snprintf(name, sizeof(name), "same.%s", swo_device_state_name(from));
-		if (s->lost || (s->state != from && reach(s, from)))
+		if (s->lost || (s->state != from && probe_reach(s, from)))
 			continue;
 		if (!probe_request_state(s, from))
 			probe_note(s, SWO_VERDICT_PASS, name, "ok");
@@ -162,7 +162,7 @@ void probe_check_resets(struct session *s)
 		snprintf(name, sizeof(name), "reset.%s", swo_device_state_name(from));
 		if (s->lost || !has(s, from))
 			continue;
-		if (reach(s, from)) {
+		if (probe_reach(s, from)) {
 			if (!s->lost)
 				probe_note(s, SWO_VERDICT_SKIP, name, "%s cannot be reached",
 					swo_device_state_name(from));

@@ -43,7 +43,7 @@ static void run_once(struct session *s)
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(source) && !s->lost; i++) {
 		if (!has(s, source[i]))
 			continue;
-		if (reach(s, source[i]))
+		if (probe_reach(s, source[i]))
 			return;
 		if (source[i] == SWO_DEVICE_PRE_COPY)
 			read_ahead(s);
@@ -54,8 +54,8 @@ static void run_once(struct session *s)
 		probe_load_state(s, s->good.data, s->good.len, 0) ||
 		probe_go_arc(s, SWO_DEVICE_STOP))
 		return;
-	if (!has(s, SWO_DEVICE_RUNNING_P2P) || !reach(s, SWO_DEVICE_RUNNING_P2P))
-		reach(s, SWO_DEVICE_RUNNING);
+	if (!has(s, SWO_DEVICE_RUNNING_P2P) || !probe_reach(s, SWO_DEVICE_RUNNING_P2P))
+		probe_reach(s, SWO_DEVICE_RUNNING);
 }
 
 static void judge_limit(struct session *s)
@@ -96,7 +96,7 @@ void probe_measure_costs(struct session *s)
 		s->out->precopy_bytes = s->out->state_bytes - s->least_rest;
 	s->out->save = probe_cost_of(&s->saves);
 	s->out->load = probe_cost_of(&s->loads);
-	if (!s->lost && !reach(s, SWO_DEVICE_RUNNING))
+	if (!s->lost && !probe_reach(s, SWO_DEVICE_RUNNING))
 		for (unsigned i = 0; i < s->params.runs && !s->lost; i++)
 			probe_reset_device(s);
 	s->out->reset = probe_cost_of(&s->resets);

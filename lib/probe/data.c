@@ -32,7 +32,7 @@ static void must_not_read(struct session *s, const char *name, const char *where
 
 static void check_ends(struct session *s)
 {
-	if (!reach(s, SWO_DEVICE_RUNNING))
+	if (!probe_reach(s, SWO_DEVICE_RUNNING))
 		must_not_read(s, "session.none", "without a session");
 	if (s->lost || probe_save_state(s, 0))
 		return;
@@ -78,7 +78,7 @@ static void must_load(struct session *s, const char *name, size_t piece)
 			s->back.len, s->call.err.text);
 	}
 	if (!s->lost && s->state == SWO_DEVICE_RESUMING)
-		recover(s, "recovery.load");
+		probe_recover(s, "recovery.load");
 	/* A call that hangs may still look at it. */
 	if (s->lost)
 		return;
@@ -101,7 +101,7 @@ static int read_on(struct session *s, const char *name)
 	else
 		probe_note(s, SWO_VERDICT_FAIL, name, "reading in %s: %s",
 			swo_device_state_name(s->state), s->call.err.text);
-	recover(s, "recovery.save.read");
+	probe_recover(s, "recovery.save.read");
 	return -1;
 }
 
@@ -114,7 +114,7 @@ static void check_pre_copy(struct session *s)
 		probe_note(s, SWO_VERDICT_SKIP, name, "it has no PRE_COPY");
 		return;
 	}
-	if (reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY))
+	if (probe_reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY))
 		return;
 	s->stream.len = 0;
 	if (read_on(s, name) || (p2p && probe_go_arc(s, SWO_DEVICE_PRE_COPY_P2P)) ||
@@ -129,11 +129,11 @@ static void check_abort(struct session *s)
 {
 	static const char name[] = "session.abort";
 
-	if (reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY) ||
+	if (probe_reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY) ||
 		read_once(s, name) || probe_go_arc(s, SWO_DEVICE_STOP))
 		return;
 	if (s->flags & SWO_MIG_PRE_COPY &&
-		(reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY) ||
+		(probe_reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY) ||
 			read_once(s, name) || probe_go_arc(s, SWO_DEVICE_RUNNING)))
 		return;
 	if (!probe_save_state(s, 0))
@@ -183,7 +183,7 @@ static void must_not_load(
 			"after a refused state it stands in %s, and neither in RESUMING nor in "
 			"ERROR",
 			swo_device_state_name(s->state));
-	recover(s, back);
+	probe_recover(s, back);
 }
 
 static void check_cut(struct session *s)
@@ -293,9 +293,9 @@ void probe_check_data(struct session *s)
 	if (!s->lost)
 		check_bad_states(s);
 	/* After all that it was made to refuse, a good one is still taken. */
-	if (s->lost || reach(s, SWO_DEVICE_RUNNING) || probe_save_state(s, 0))
+	if (s->lost || probe_reach(s, SWO_DEVICE_RUNNING) || probe_save_state(s, 0))
 		return;
 	must_load(s, "data.after-refusals", 0);
 	if (!s->lost)
-		reach(s, SWO_DEVICE_RUNNING);
+		probe_reach(s, SWO_DEVICE_RUNNING);
 }

@@ -29,7 +29,7 @@ static void check_data_size(struct session *s)
 		return;
 	}
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(states) && !s->lost; i++) {
-		if (!swo_device_state_supported(states[i], s->flags) || reach(s, states[i]))
+		if (!swo_device_state_supported(states[i], s->flags) || probe_reach(s, states[i]))
 			continue;
 		s->call.op = OP_DATA_SIZE;
 		if (!probe_perform(s, name)) {
@@ -61,7 +61,7 @@ static void check_precopy_info(struct session *s)
 		probe_note(s, SWO_VERDICT_SKIP, name, "not offered");
 		return;
 	}
-	if (reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY))
+	if (probe_reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY))
 		return;
 	s->call.op = OP_PRECOPY_INFO;
 	if (probe_perform(s, name)) {
@@ -87,7 +87,7 @@ static void check_precopy_info(struct session *s)
 	else if (!s->lost && !s->call.rc)
 		probe_note(s, SWO_VERDICT_PASS, name, "%llu initial bytes",
 			(unsigned long long)before);
-	if (s->lost || reach(s, SWO_DEVICE_STOP_COPY))
+	if (s->lost || probe_reach(s, SWO_DEVICE_STOP_COPY))
 		return;
 	s->call.op = OP_PRECOPY_INFO;
 	if (!probe_perform(s, name))
@@ -175,7 +175,7 @@ static void check_dma(struct session *s)
 {
 	const struct swo_device_ops *ops = s->target.ops;
 
-	if (!ops->dma_map || !ops->dma_unmap || reach(s, SWO_DEVICE_RUNNING))
+	if (!ops->dma_map || !ops->dma_unmap || probe_reach(s, SWO_DEVICE_RUNNING))
 		return;
 	s->call.b = 0;
 	judge(s, "dma-map", map_and_unmap, "bytes:");
@@ -206,7 +206,7 @@ static int read_config(struct session *s, struct probe_call *c)
 static void check_config(struct session *s)
 {
 	if (s->out->info.regions[CONFIG_REGION].size && s->target.ops->region_read &&
-		!reach(s, SWO_DEVICE_RUNNING))
+		!probe_reach(s, SWO_DEVICE_RUNNING))
 		judge(s, "config-space", read_config, "vendor");
 }
 

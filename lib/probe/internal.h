@@ -107,7 +107,7 @@ int probe_request_state(struct session *s, enum swo_device_state to);
 int probe_reset_device(struct session *s);
 /* After an early end: to RUNNING, wherever it stands. */
 void probe_leave_running(struct session *s);
-void sample(struct samples *samples, uint64_t ns);
+void probe_sample(struct samples *samples, uint64_t ns);
 struct swo_probe_cost probe_cost_of(const struct samples *samples);
 
 /* Walk.c */
@@ -116,9 +116,9 @@ bool probe_is_legal(const struct session *s, enum swo_device_state from, enum sw
 /* One single arc, judged; on failure the device is recovered, and that is judged, too. */
 int probe_go_arc(struct session *s, enum swo_device_state to);
 /* To a state, by arcs that work; a reset first where only that helps. */
-int reach(struct session *s, enum swo_device_state to);
+int probe_reach(struct session *s, enum swo_device_state to);
 /* Back to RUNNING after something failed: by arcs, else by a reset. */
-int recover(struct session *s, const char *name);
+int probe_recover(struct session *s, const char *name);
 
 /* Stream.c */
 /* Saves in STOP_COPY, by way of STOP, into s->stream. */

@@ -82,7 +82,7 @@ const char *probe_arc_name(
 	return room;
 }
 
-void sample(struct samples *samples, uint64_t ns)
+void probe_sample(struct samples *samples, uint64_t ns)
 {
 	if (samples->count < SAMPLES_MAX)
 		samples->ns[samples->count++] = ns;
@@ -316,7 +316,7 @@ int probe_reset_device(struct session *s)
 			swo_device_state_name(from), swo_device_state_name(s->state));
 		return -1;
 	}
-	sample(&s->resets, took);
+	probe_sample(&s->resets, took);
 	probe_note(s, SWO_VERDICT_PASS, name, "RUNNING");
 	return 0;
 }

@@ -62,7 +62,7 @@ static int end_all(struct session **s, unsigned count, const char *what, uint64_
 static int reach_all(struct session **s, unsigned count, enum swo_device_state to)
 {
 	for (unsigned i = 0; i < count; i++)
-		if (reach(s[i], to))
+		if (probe_reach(s[i], to))
 			return -1;
 	return 0;
 }
@@ -120,13 +120,15 @@ static int get_ready(struct session *s, enum work work)
 {
 	switch (work) {
 	case QUIESCE:
-		return reach(s, SWO_DEVICE_RUNNING);
+		return probe_reach(s, SWO_DEVICE_RUNNING);
 	case SAVE:
 		s->stream.len = 0;
 		/* From STOP: what PRE_COPY gave before would be missing. */
-		return reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY) ? -1 : 0;
+		return probe_reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY) ? -1
+												: 0;
 	default:
-		return reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_RESUMING) ? -1 : 0;
+		return probe_reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_RESUMING) ? -1
+											       : 0;
 	}
 }
 
@@ -177,7 +179,7 @@ static int measure(struct session **s, unsigned count, enum work work, const cha
 		begin(s[i], work);
 	if (end_all(s, count, name, &took))
 		return -1;
-	sample(samples, took);
+	probe_sample(samples, took);
 	return 0;
 }
 
@@ -225,5 +227,5 @@ void probe_check_siblings(struct session **s, unsigned count, struct swo_probe_r
 		compare_work(s, count, LOAD, "siblings.load", &report->load);
 	for (unsigned i = 0; i < count; i++)
 		if (!s[i]->lost)
-			reach(s[i], SWO_DEVICE_RUNNING);
+			probe_reach(s[i], SWO_DEVICE_RUNNING);
 }

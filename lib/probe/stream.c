@@ -18,7 +18,7 @@ static uint64_t ask_size(struct session *s)
 
 int probe_save_state(struct session *s, size_t piece)
 {
-	if (reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY))
+	if (probe_reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY))
 		return -1;
 	const uint64_t told = ask_size(s);
 
@@ -30,7 +30,7 @@ int probe_save_state(struct session *s, size_t piece)
 	if (!probe_perform(s, "save.read")) {
 		probe_note(s, SWO_VERDICT_PASS, "save.read", "%zu bytes", s->stream.len);
 		if (!piece)
-			sample(&s->saves, s->call.end - s->call.start);
+			probe_sample(&s->saves, s->call.end - s->call.start);
 		return 0;
 	}
 	if (s->lost)
@@ -47,13 +47,13 @@ int probe_save_state(struct session *s, size_t piece)
 	else
 		probe_note(s, SWO_VERDICT_FAIL, "save.read", "%s (after %zu bytes)",
 			s->call.err.text, s->stream.len);
-	recover(s, "recovery.save.read");
+	probe_recover(s, "recovery.save.read");
 	return -1;
 }
 
 int probe_load_state(struct session *s, const uint8_t *data, size_t len, size_t piece)
 {
-	if (reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_RESUMING))
+	if (probe_reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_RESUMING))
 		return -1;
 	s->call.op = OP_WRITE_ALL;
 	s->call.data = data;
@@ -62,7 +62,7 @@ int probe_load_state(struct session *s, const uint8_t *data, size_t len, size_t 
 	if (probe_perform(s, "load.write"))
 		return s->lost ? -1 : 1;
 	if (!piece && data == s->good.data)
-		sample(&s->loads, s->call.end - s->call.start);
+		probe_sample(&s->loads, s->call.end - s->call.start);
 	return 0;
 }
 
@@ -83,7 +83,7 @@ static int try_good(struct session *s)
 		probe_note(s, SWO_VERDICT_FAIL, "load.write",
 			"the state that it saved itself is refused after %zu of %zu bytes: %s",
 			s->call.got, s->good.len, s->call.err.text);
-		recover(s, "recovery.load.write");
+		probe_recover(s, "recovery.load.write");
 	}
 	if (rc)
 		return -1;

@@ -38,7 +38,7 @@ static int try_arc(struct session *s, enum swo_device_state to)
 	}
 	uint64_t took = s->call.end - s->call.start;
 
-	sample(&s->arcs[from][to], took);
+	probe_sample(&s->arcs[from][to], took);
 	if (took > s->arc_max[from][to])
 		s->arc_max[from][to] = took;
 	probe_note(s, SWO_VERDICT_PASS, name, "ok");
@@ -76,7 +76,7 @@ static enum swo_device_state next_on_way(const struct session *s, enum swo_devic
 	return SWO_DEVICE_ERROR;
 }
 
-int recover(struct session *s, const char *name)
+int probe_recover(struct session *s, const char *name)
 {
 	enum swo_device_state from = s->state, next;
 
@@ -115,11 +115,11 @@ int probe_go_arc(struct session *s, enum swo_device_state to)
 	if (!try_arc(s, to))
 		return 0;
 	if (!s->lost)
-		recover(s, name);
+		probe_recover(s, name);
 	return -1;
 }
 
-int reach(struct session *s, enum swo_device_state to)
+int probe_reach(struct session *s, enum swo_device_state to)
 {
 	/* Every failure takes one try away from one arc: there is an end to it. */
 	while (!s->lost) {

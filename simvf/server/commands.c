@@ -13,20 +13,20 @@ static int version(struct srv *s, const struct srv_message *m)
 {
 	struct srv_conn *c = &s->conn;
 	struct swo_buf out = SWO_BUF_INIT(4096);
-	struct swo_vu_caps caps;
+	struct vfio_user_caps caps;
 	int pair[2] = {-1, -1};
 	uint8_t *room;
 
 	if (c->negotiated)
 		return -EINVAL;
-	if (swo_vu_version_parse(m->body, m->len, &c->peer, NULL) ||
-		c->peer.major != SWO_VU_MAJOR) {
+	if (vfio_user_version_parse(m->body, m->len, &c->peer, NULL) ||
+		c->peer.major != VFIO_USER_MAJOR) {
 		c->doomed = true;
 		return -EINVAL;
 	}
-	swo_vu_caps_init(&caps);
-	caps.minor = c->peer.minor < SWO_VU_MINOR ? c->peer.minor : SWO_VU_MINOR;
-	caps.max_msg_fds = SWO_VU_FDS_MAX;
+	vfio_user_caps_init(&caps);
+	caps.minor = c->peer.minor < VFIO_USER_MINOR ? c->peer.minor : VFIO_USER_MINOR;
+	caps.max_msg_fds = VFIO_USER_FDS_MAX;
 	caps.max_data_xfer = SRV_DATA_MAX;
 	caps.max_dma_maps = SRV_MAPS_MAX;
 	caps.write_multiple = true;
@@ -36,7 +36,7 @@ static int version(struct srv *s, const struct srv_message *m)
 		caps.twin_socket = true;
 		caps.twin_fd_index = 0;
 	}
-	if (swo_vu_version_build(&caps, &out, NULL) || !(room = srv_reply_room(c, out.len))) {
+	if (vfio_user_version_build(&caps, &out, NULL) || !(room = srv_reply_room(c, out.len))) {
 		swo_close_fd(&pair[0]);
 		swo_close_fd(&pair[1]);
 		swo_buf_free(&out);
@@ -64,45 +64,45 @@ static int dispatch(struct srv *s, struct srv_message *m, uint64_t now)
 	/* An acknowledgement needs a buffer too: the handlers rely on a small one. */
 	if (!srv_reply_room(&s->conn, 256))
 		return -ENOMEM;
-	if (m->header.command == SWO_VU_VERSION)
+	if (m->header.command == VFIO_USER_VERSION)
 		return version(s, m);
 	if (!s->conn.negotiated)
 		return -EINVAL;
 	switch (m->header.command) {
-	case SWO_VU_DMA_MAP:
+	case VFIO_USER_DMA_MAP:
 		return srv_dma_map(s, m);
-	case SWO_VU_DMA_UNMAP:
+	case VFIO_USER_DMA_UNMAP:
 		return srv_dma_unmap(s, m);
-	case SWO_VU_GET_INFO:
+	case VFIO_USER_GET_INFO:
 		return srv_get_info(s, m);
-	case SWO_VU_GET_REGION_INFO:
+	case VFIO_USER_GET_REGION_INFO:
 		return srv_get_region_info(s, m);
-	case SWO_VU_GET_REGION_IO_FDS:
+	case VFIO_USER_GET_REGION_IO_FDS:
 		return srv_get_region_io_fds(s, m);
-	case SWO_VU_GET_IRQ_INFO:
+	case VFIO_USER_GET_IRQ_INFO:
 		return srv_get_irq_info(s, m);
-	case SWO_VU_SET_IRQS:
+	case VFIO_USER_SET_IRQS:
 		return srv_set_irqs(s, m);
-	case SWO_VU_REGION_READ:
+	case VFIO_USER_REGION_READ:
 		return srv_region_read(s, m, now);
-	case SWO_VU_REGION_WRITE:
+	case VFIO_USER_REGION_WRITE:
 		return srv_region_write(s, m, now);
-	case SWO_VU_REGION_WRITE_MULTI:
+	case VFIO_USER_REGION_WRITE_MULTI:
 		return srv_region_write_multi(s, m, now);
-	case SWO_VU_RESET:
+	case VFIO_USER_RESET:
 		return reset(s, m, now);
-	case SWO_VU_DEVICE_FEATURE:
+	case VFIO_USER_DEVICE_FEATURE:
 		return srv_device_feature(s, m, now);
-	case SWO_VU_MIG_DATA_READ:
+	case VFIO_USER_MIG_DATA_READ:
 		return srv_mig_data_read(s, m, now);
-	case SWO_VU_MIG_DATA_WRITE:
+	case VFIO_USER_MIG_DATA_WRITE:
 		return srv_mig_data_write(s, m, now);
 	default:
 		return -EINVAL;
 	}
 }
 
-static void answer(struct srv *s, const struct swo_vu_header *request, int rc)
+static void answer(struct srv *s, const struct vfio_user_header *request, int rc)
 {
 	srv_reply(s, request, rc < 0 ? 0 : (size_t)rc, rc < 0 ? -rc : 0, NULL, 0);
 }
@@ -111,7 +111,7 @@ void srv_command(struct srv *s, struct srv_message *m, uint64_t now)
 {
 	int rc;
 
-	if (swo_vu_is_reply(&m->header)) { /* to a command of ours that timed out */
+	if (vfio_user_is_reply(&m->header)) { /* to a command of ours that timed out */
 		srv_message_free(m);
 		return;
 	}
@@ -144,15 +144,15 @@ void srv_progress(struct srv *s, uint64_t now)
 	case SRV_OP_READ:
 		/* Earlier bytes stay: the model appends at *got. */
 		rc = svf_read(s->dev,
-			srv_reply_room(&s->conn, sizeof(struct swo_vu_mig_data) + op->want) +
-				sizeof(struct swo_vu_mig_data),
+			srv_reply_room(&s->conn, sizeof(struct vfio_user_mig_data) + op->want) +
+				sizeof(struct vfio_user_mig_data),
 			op->want, &op->got, now);
 		if (rc == SVF_PENDING)
 			return;
 		break;
 	case SRV_OP_WRITE:
-		rc = svf_write(s->dev, m->body + sizeof(struct swo_vu_mig_data),
-			m->len - sizeof(struct swo_vu_mig_data), now);
+		rc = svf_write(s->dev, m->body + sizeof(struct vfio_user_mig_data),
+			m->len - sizeof(struct vfio_user_mig_data), now);
 		if (rc == SVF_PENDING)
 			return;
 		break;

@@ -24,7 +24,7 @@ void srv_message_free(struct srv_message *m)
 {
 	if (!m)
 		return;
-	swo_vu_fds_close(&m->fds);
+	vfio_user_fds_close(&m->fds);
 	free(m->body);
 	free(m);
 }
@@ -38,7 +38,7 @@ void srv_conn_accept(struct srv *s)
 		return;
 	srv_conn_init(c);
 	c->fd = fd;
-	swo_vu_caps_init(&c->peer);
+	vfio_user_caps_init(&c->peer);
 }
 
 /* 1: some bytes came; 0: none now; -1: the end. */
@@ -46,10 +46,10 @@ static int receive_some(struct srv_conn *c, void *buf, size_t len, size_t *got)
 {
 	struct iovec iov = {.iov_base = buf, .iov_len = len};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-	struct swo_vu_fds *fds = &c->in->fds;
+	struct vfio_user_fds *fds = &c->in->fds;
 	bool cut = false; /* what does not fit is closed, and not missed */
 	ssize_t n = base_recv_fds(
-		c->fd, &msg, fds->fd, SWO_VU_FDS_MAX, &fds->count, &cut, MSG_DONTWAIT);
+		c->fd, &msg, fds->fd, VFIO_USER_FDS_MAX, &fds->count, &cut, MSG_DONTWAIT);
 
 	if (n < 0)
 		return errno == EAGAIN ? 0 : -1;
@@ -88,17 +88,17 @@ static int receive_header(struct srv *s, struct srv_conn *c)
 	}
 	if (m->len || m->body || c->skip)
 		return 1;
-	if (!swo_vu_header_check(&m->header, SRV_BODY_MAX, &err)) {
-		m->len = swo_vu_payload(&m->header);
+	if (!vfio_user_header_check(&m->header, SRV_BODY_MAX, &err)) {
+		m->len = vfio_user_payload(&m->header);
 		m->body = malloc(m->len + 1);
 		return m->body ? 1 : -1;
 	}
 	/* A malformed header ends the connection; a body that is too long is skipped. */
 	if (m->header.size < sizeof(m->header) || c->awaiting ||
-		(m->header.flags & SWO_VU_TYPE_MASK) != SWO_VU_COMMAND)
+		(m->header.flags & VFIO_USER_TYPE_MASK) != VFIO_USER_COMMAND)
 		return -1;
 	srv_reply(s, &m->header, 0, EINVAL, NULL, 0);
-	c->skip = swo_vu_payload(&m->header);
+	c->skip = vfio_user_payload(&m->header);
 	return 1;
 }
 
@@ -155,7 +155,7 @@ int srv_conn_receive(struct srv *s, struct srv_message **out)
 
 uint8_t *srv_reply_room(struct srv_conn *c, size_t payload)
 {
-	size_t need = sizeof(struct swo_vu_header) + payload;
+	size_t need = sizeof(struct vfio_user_header) + payload;
 
 	if (need > c->reply_room) {
 		uint8_t *bigger = realloc(c->reply, need);
@@ -165,7 +165,7 @@ uint8_t *srv_reply_room(struct srv_conn *c, size_t payload)
 		c->reply = bigger;
 		c->reply_room = need;
 	}
-	return c->reply + sizeof(struct swo_vu_header);
+	return c->reply + sizeof(struct vfio_user_header);
 }
 
 static void send_some(struct srv_conn *c, const int *fds, unsigned fd_count)
@@ -190,19 +190,19 @@ void srv_conn_flush(struct srv *s)
 		send_some(&s->conn, NULL, 0);
 }
 
-void srv_reply(struct srv *s, const struct swo_vu_header *request, size_t payload, int error,
+void srv_reply(struct srv *s, const struct vfio_user_header *request, size_t payload, int error,
 	const int *fds, unsigned fd_count)
 {
 	struct srv_conn *c = &s->conn;
-	struct swo_vu_header header;
+	struct vfio_user_header header;
 
-	if (c->fd < 0 || c->cut || (request->flags & SWO_VU_NO_REPLY))
+	if (c->fd < 0 || c->cut || (request->flags & VFIO_USER_NO_REPLY))
 		return;
 	if (!srv_reply_room(c, error ? 0 : payload)) {
 		c->doomed = true;
 		return;
 	}
-	header = swo_vu_reply_header(request, payload, error);
+	header = vfio_user_reply_header(request, payload, error);
 	memcpy(c->reply, &header, sizeof(header));
 	c->out_len = header.size;
 	c->out_pos = 0;

@@ -92,14 +92,14 @@ static struct srv_map *find(struct srv *s, uint64_t addr)
 static int await_on_twin(struct srv *s, uint16_t id, void *buf, size_t room, size_t *len)
 {
 	swo_deadline deadline = swo_deadline_ms(ANSWER_MS);
-	struct swo_vu_header header;
+	struct vfio_user_header header;
 
 	do {
-		if (swo_vu_recv(s->conn.twin, &header, buf, room, NULL, deadline, NULL))
+		if (vfio_user_recv(s->conn.twin, &header, buf, room, NULL, deadline, NULL))
 			return -EIO;
-	} while (!swo_vu_is_reply(&header) || header.id != id);
-	*len = swo_vu_payload(&header);
-	if (header.flags & SWO_VU_ERROR)
+	} while (!vfio_user_is_reply(&header) || header.id != id);
+	*len = vfio_user_payload(&header);
+	if (header.flags & VFIO_USER_ERROR)
 		return header.error && header.error < 4096 ? -(int)header.error : -EIO;
 	return 0;
 }
@@ -120,13 +120,13 @@ static int await_on_main(struct srv *s, uint16_t id, void *buf, size_t room, siz
 			base_wait_fd(c->fd, POLLIN, deadline, NULL);
 			continue;
 		}
-		if (!swo_vu_is_reply(&m->header) || m->header.id != id) {
+		if (!vfio_user_is_reply(&m->header) || m->header.id != id) {
 			*c->deferred_end = m;
 			c->deferred_end = &m->next;
 			c->deferred_count++;
 			continue;
 		}
-		if (m->header.flags & SWO_VU_ERROR)
+		if (m->header.flags & VFIO_USER_ERROR)
 			error = m->header.error && m->header.error < 4096 ? (int)m->header.error
 									  : EIO;
 		else if (m->len > room)
@@ -142,11 +142,11 @@ static int await_on_main(struct srv *s, uint16_t id, void *buf, size_t room, siz
 static int by_message(struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool write)
 {
 	struct srv_conn *c = &s->conn;
-	uint8_t answer[sizeof(struct swo_vu_dma_access) + PAGE];
-	struct swo_vu_dma_access access = {.address = addr, .count = len};
-	struct swo_vu_header header =
-		swo_vu_command_header(c->next_id++, write ? SWO_VU_DMA_WRITE : SWO_VU_DMA_READ,
-			sizeof(access) + (write ? len : 0), false);
+	uint8_t answer[sizeof(struct vfio_user_dma_access) + PAGE];
+	struct vfio_user_dma_access access = {.address = addr, .count = len};
+	struct vfio_user_header header = vfio_user_command_header(c->next_id++,
+		write ? VFIO_USER_DMA_WRITE : VFIO_USER_DMA_READ,
+		sizeof(access) + (write ? len : 0), false);
 	const struct iovec pieces[] = {
 		{&header, sizeof(header)}, {&access, sizeof(access)}, {data, len}};
 	size_t got = 0;
@@ -158,7 +158,7 @@ static int by_message(struct srv *s, uint64_t addr, uint8_t *data, size_t len, b
 	if (len > PAGE || len > c->peer.max_data_xfer)
 		return -EINVAL;
 	c->awaiting = true;
-	if (swo_vu_send(c->twin >= 0 ? c->twin : c->fd, pieces, write ? 3 : 2, NULL, 0,
+	if (vfio_user_send(c->twin >= 0 ? c->twin : c->fd, pieces, write ? 3 : 2, NULL, 0,
 		    swo_deadline_ms(ANSWER_MS), NULL, NULL))
 		rc = -EIO;
 	else if (c->twin >= 0)
@@ -186,7 +186,8 @@ static int dma(struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool wri
 		size_t n;
 		int rc;
 
-		if (!map || !(map->prot & (write ? SWO_VU_DMA_PROT_WRITE : SWO_VU_DMA_PROT_READ)))
+		if (!map ||
+			!(map->prot & (write ? VFIO_USER_DMA_PROT_WRITE : VFIO_USER_DMA_PROT_READ)))
 			return -EFAULT;
 		in = addr - map->iova;
 		n = len < map->size - in ? len : (size_t)(map->size - in);
@@ -220,7 +221,7 @@ static int p2p_write(void *opaque, uint64_t addr, uint64_t value)
 {
 	struct srv_map *map = find(opaque, addr);
 
-	if (!map || !map->host || !(map->prot & SWO_VU_DMA_PROT_WRITE) || addr % 8 ||
+	if (!map || !map->host || !(map->prot & VFIO_USER_DMA_PROT_WRITE) || addr % 8 ||
 		map->size - (addr - map->iova) < 8)
 		return -EFAULT;
 	return store(map->host + (addr - map->iova), value);
@@ -277,8 +278,8 @@ void srv_dma_drop(struct srv *s)
 
 static int map_fd(struct srv_map *map, int fd, uint64_t offset)
 {
-	int prot = (map->prot & SWO_VU_DMA_PROT_READ ? PROT_READ : 0) |
-		   (map->prot & SWO_VU_DMA_PROT_WRITE ? PROT_READ | PROT_WRITE : 0);
+	int prot = (map->prot & VFIO_USER_DMA_PROT_READ ? PROT_READ : 0) |
+		   (map->prot & VFIO_USER_DMA_PROT_WRITE ? PROT_READ | PROT_WRITE : 0);
 	struct stat st;
 	void *host;
 
@@ -310,7 +311,7 @@ static int overlap(const struct srv *s, const struct srv_map *map)
 
 int srv_dma_map(struct srv *s, struct srv_message *m)
 {
-	struct swo_vu_dma_map request;
+	struct vfio_user_dma_map request;
 	struct srv_map map;
 	int rc;
 
@@ -350,7 +351,7 @@ int srv_dma_map(struct srv *s, struct srv_message *m)
 
 int srv_dma_unmap(struct srv *s, const struct srv_message *m)
 {
-	struct swo_vu_dma_unmap request;
+	struct vfio_user_dma_unmap request;
 
 	if (m->len != sizeof(request))
 		return -EINVAL;

@@ -8,30 +8,32 @@
 #include <errno.h>
 #include <string.h>
 
-#define METHODS (SWO_VU_FEATURE_GET | SWO_VU_FEATURE_SET)
+#define METHODS (VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_SET)
 
 static uint32_t methods_of(const struct srv *s, uint32_t index)
 {
 	switch (index) {
-	case SWO_VU_FEATURE_MIGRATION:
-	case SWO_VU_FEATURE_DMA_LOG_REPORT:
-		return SWO_VU_FEATURE_GET;
-	case SWO_VU_FEATURE_MIG_STATE:
+	case VFIO_USER_FEATURE_MIGRATION:
+	case VFIO_USER_FEATURE_DMA_LOG_REPORT:
+		return VFIO_USER_FEATURE_GET;
+	case VFIO_USER_FEATURE_MIG_STATE:
 		return METHODS;
-	case SWO_VU_FEATURE_DMA_LOG_START:
-	case SWO_VU_FEATURE_DMA_LOG_STOP:
-		return SWO_VU_FEATURE_SET;
-	case SWO_VU_FEATURE_MIG_DATA_SIZE:
-		return s->args->no_data_size ? 0 : SWO_VU_FEATURE_GET;
+	case VFIO_USER_FEATURE_DMA_LOG_START:
+	case VFIO_USER_FEATURE_DMA_LOG_STOP:
+		return VFIO_USER_FEATURE_SET;
+	case VFIO_USER_FEATURE_MIG_DATA_SIZE:
+		return s->args->no_data_size ? 0 : VFIO_USER_FEATURE_GET;
 	default:
 		return 0;
 	}
 }
 
 /* The reply to a GET: truncated to the client's buffer; argsz has the required size. */
-static int answer(struct srv *s, const struct swo_vu_feature *request, const void *data, size_t len)
+static int answer(
+	struct srv *s, const struct vfio_user_feature *request, const void *data, size_t len)
 {
-	struct swo_vu_feature f = {.argsz = (uint32_t)(sizeof(f) + len), .flags = request->flags};
+	struct vfio_user_feature f = {
+		.argsz = (uint32_t)(sizeof(f) + len), .flags = request->flags};
 	size_t room = request->argsz - sizeof(f);
 	uint8_t *reply = srv_reply_room(&s->conn, sizeof(f) + len);
 
@@ -52,12 +54,12 @@ static int echo(struct srv *s, const struct srv_message *m)
 
 static int set_state(struct srv *s, const struct srv_message *m, uint64_t now)
 {
-	struct swo_vu_mig_state state;
+	struct vfio_user_mig_state state;
 	int rc;
 
-	if (m->len != sizeof(struct swo_vu_feature) + sizeof(state))
+	if (m->len != sizeof(struct vfio_user_feature) + sizeof(state))
 		return -EINVAL;
-	memcpy(&state, m->body + sizeof(struct swo_vu_feature), sizeof(state));
+	memcpy(&state, m->body + sizeof(struct vfio_user_feature), sizeof(state));
 	/* reply first: the model may close the connection, or end the process */
 	rc = echo(s, m);
 	if (rc < 0)
@@ -73,33 +75,33 @@ static int set_state(struct srv *s, const struct srv_message *m, uint64_t now)
 
 static int log_start(struct srv *s, const struct srv_message *m)
 {
-	struct swo_vu_log_start start;
-	const size_t head = sizeof(struct swo_vu_feature);
+	struct vfio_user_log_start start;
+	const size_t head = sizeof(struct vfio_user_feature);
 	int rc;
 
 	if (m->len < head + sizeof(start))
 		return -EINVAL;
 	memcpy(&start, m->body + head, sizeof(start));
 	if (m->len != head + sizeof(start) +
-				(uint64_t)start.num_ranges * sizeof(struct swo_vu_dma_range) ||
+				(uint64_t)start.num_ranges * sizeof(struct vfio_user_dma_range) ||
 		s->dev->log.on)
 		return -EINVAL;
 	rc = echo(s, m);
 	if (rc < 0)
 		return rc;
 	start.page_size = SVF_BLOCK;
-	memcpy(s->conn.reply + sizeof(struct swo_vu_header) + head, &start, sizeof(start));
+	memcpy(s->conn.reply + sizeof(struct vfio_user_header) + head, &start, sizeof(start));
 	/* All of memory is logged, whatever the ranges: a report may request any range. */
 	svf_log_start(s->dev);
 	return rc;
 }
 
 static int log_report(
-	struct srv *s, const struct srv_message *m, const struct swo_vu_feature *feature)
+	struct srv *s, const struct srv_message *m, const struct vfio_user_feature *feature)
 {
-	const size_t head = sizeof(*feature) + sizeof(struct swo_vu_log_report);
-	struct swo_vu_log_report report;
-	struct swo_vu_feature f = *feature;
+	const size_t head = sizeof(*feature) + sizeof(struct vfio_user_log_report);
+	struct vfio_user_log_report report;
+	struct vfio_user_feature f = *feature;
 	uint64_t pages, bytes;
 	uint8_t *reply;
 	int rc;
@@ -130,18 +132,18 @@ static int log_report(
 	return rc ? rc : (int)(head + bytes);
 }
 
-static int get(struct srv *s, const struct srv_message *m, const struct swo_vu_feature *f)
+static int get(struct srv *s, const struct srv_message *m, const struct vfio_user_feature *f)
 {
-	struct swo_vu_mig_flags flags = {.flags = s->dev->config.mig_flags};
-	struct swo_vu_mig_state state = {.device_state = s->dev->state, .data_fd = UINT32_MAX};
-	struct swo_vu_mig_data_size size = {.stop_copy_length = svf_stop_copy_length(s->dev)};
+	struct vfio_user_mig_flags flags = {.flags = s->dev->config.mig_flags};
+	struct vfio_user_mig_state state = {.device_state = s->dev->state, .data_fd = UINT32_MAX};
+	struct vfio_user_mig_data_size size = {.stop_copy_length = svf_stop_copy_length(s->dev)};
 
-	switch (f->flags & SWO_VU_FEATURE_INDEX) {
-	case SWO_VU_FEATURE_MIGRATION:
+	switch (f->flags & VFIO_USER_FEATURE_INDEX) {
+	case VFIO_USER_FEATURE_MIGRATION:
 		return answer(s, f, &flags, sizeof(flags));
-	case SWO_VU_FEATURE_MIG_STATE:
+	case VFIO_USER_FEATURE_MIG_STATE:
 		return answer(s, f, &state, sizeof(state));
-	case SWO_VU_FEATURE_MIG_DATA_SIZE:
+	case VFIO_USER_FEATURE_MIG_DATA_SIZE:
 		return answer(s, f, &size, sizeof(size));
 	default:
 		return log_report(s, m, f);
@@ -149,12 +151,12 @@ static int get(struct srv *s, const struct srv_message *m, const struct swo_vu_f
 }
 
 static int set(
-	struct srv *s, const struct srv_message *m, const struct swo_vu_feature *f, uint64_t now)
+	struct srv *s, const struct srv_message *m, const struct vfio_user_feature *f, uint64_t now)
 {
-	switch (f->flags & SWO_VU_FEATURE_INDEX) {
-	case SWO_VU_FEATURE_MIG_STATE:
+	switch (f->flags & VFIO_USER_FEATURE_INDEX) {
+	case VFIO_USER_FEATURE_MIG_STATE:
 		return set_state(s, m, now);
-	case SWO_VU_FEATURE_DMA_LOG_START:
+	case VFIO_USER_FEATURE_DMA_LOG_START:
 		return log_start(s, m);
 	default:
 		svf_log_stop(s->dev);
@@ -164,31 +166,31 @@ static int set(
 
 int srv_device_feature(struct srv *s, const struct srv_message *m, uint64_t now)
 {
-	struct swo_vu_feature f;
+	struct vfio_user_feature f;
 	uint32_t methods, offered;
 
 	if (m->len < sizeof(f))
 		return -EINVAL;
 	memcpy(&f, m->body, sizeof(f));
 	methods = f.flags & METHODS;
-	offered = methods_of(s, f.flags & SWO_VU_FEATURE_INDEX);
+	offered = methods_of(s, f.flags & VFIO_USER_FEATURE_INDEX);
 	if (f.argsz < sizeof(f) ||
-		(f.flags & ~(SWO_VU_FEATURE_INDEX | METHODS | SWO_VU_FEATURE_PROBE)))
+		(f.flags & ~(VFIO_USER_FEATURE_INDEX | METHODS | VFIO_USER_FEATURE_PROBE)))
 		return -EINVAL;
 	if (!offered || (methods & ~offered))
 		return -ENOTTY;
-	if (f.flags & SWO_VU_FEATURE_PROBE)
+	if (f.flags & VFIO_USER_FEATURE_PROBE)
 		return echo(s, m);
-	if (methods == SWO_VU_FEATURE_GET)
+	if (methods == VFIO_USER_FEATURE_GET)
 		return get(s, m, &f);
-	if (methods == SWO_VU_FEATURE_SET)
+	if (methods == VFIO_USER_FEATURE_SET)
 		return set(s, m, &f, now);
 	return -EINVAL;
 }
 
-void srv_mig_data_reply(struct srv *s, const struct swo_vu_header *request)
+void srv_mig_data_reply(struct srv *s, const struct vfio_user_header *request)
 {
-	struct swo_vu_mig_data data = {
+	struct vfio_user_mig_data data = {
 		.argsz = (uint32_t)(sizeof(data) + s->op.got), .size = (uint32_t)s->op.got};
 	/* Some clients need the padding: it is left out only for clients that negotiate it. */
 	const size_t len = s->conn.peer.exact_reads ? s->op.got : s->op.want;
@@ -201,7 +203,7 @@ void srv_mig_data_reply(struct srv *s, const struct swo_vu_header *request)
 
 int srv_mig_data_read(struct srv *s, const struct srv_message *m, uint64_t now)
 {
-	struct swo_vu_mig_data data;
+	struct vfio_user_mig_data data;
 	uint8_t *reply;
 	int rc;
 
@@ -227,7 +229,7 @@ int srv_mig_data_read(struct srv *s, const struct srv_message *m, uint64_t now)
 
 int srv_mig_data_write(struct srv *s, const struct srv_message *m, uint64_t now)
 {
-	struct swo_vu_mig_data data;
+	struct vfio_user_mig_data data;
 	int rc;
 
 	if (m->len < sizeof(data))

@@ -12,57 +12,57 @@
 
 int srv_get_info(struct srv *s, const struct srv_message *m)
 {
-	struct swo_vu_device_info info;
+	struct vfio_user_device_info info;
 
 	if (m->len != sizeof(info))
 		return -EINVAL;
 	memcpy(&info, m->body, sizeof(info));
 	if (info.argsz < sizeof(info))
 		return -EINVAL;
-	info = (struct swo_vu_device_info){.argsz = sizeof(info),
-		.flags = SWO_VU_DEVICE_RESET | SWO_VU_DEVICE_PCI,
-		.num_regions = SWO_VU_PCI_REGIONS,
-		.num_irqs = SWO_VU_PCI_IRQS};
+	info = (struct vfio_user_device_info){.argsz = sizeof(info),
+		.flags = VFIO_USER_DEVICE_RESET | VFIO_USER_DEVICE_PCI,
+		.num_regions = VFIO_USER_PCI_REGIONS,
+		.num_irqs = VFIO_USER_PCI_IRQS};
 	memcpy(srv_reply_room(&s->conn, sizeof(info)), &info, sizeof(info));
 	return sizeof(info);
 }
 
 /* The inbox: all of it may be mapped, which the capability repeats. */
 struct inbox_info {
-	struct swo_vu_region_info info;
-	struct swo_vu_cap_sparse sparse;
-	struct swo_vu_sparse_area area;
-} SWO_VU_PACKED;
+	struct vfio_user_region_info info;
+	struct vfio_user_cap_sparse sparse;
+	struct vfio_user_sparse_area area;
+} VFIO_USER_PACKED;
 
 int srv_get_region_info(struct srv *s, const struct srv_message *m)
 {
 	struct inbox_info all = {0};
-	struct swo_vu_region_info *info = &all.info;
+	struct vfio_user_region_info *info = &all.info;
 	uint32_t asked;
 
 	if (m->len != sizeof(*info))
 		return -EINVAL;
 	memcpy(info, m->body, sizeof(*info));
 	asked = info->argsz;
-	if (asked < sizeof(*info) || info->index >= SWO_VU_PCI_REGIONS)
+	if (asked < sizeof(*info) || info->index >= VFIO_USER_PCI_REGIONS)
 		return -EINVAL;
-	*info = (struct swo_vu_region_info){
+	*info = (struct vfio_user_region_info){
 		.argsz = sizeof(*info), .index = info->index, .size = svf_region_size(info->index)};
 	if (info->size)
-		info->flags = SWO_VU_REGION_READABLE | SWO_VU_REGION_WRITEABLE;
+		info->flags = VFIO_USER_REGION_READABLE | VFIO_USER_REGION_WRITEABLE;
 	if (info->index != SIMVF_BAR_INBOX) {
 		memcpy(srv_reply_room(&s->conn, sizeof(*info)), info, sizeof(*info));
 		return sizeof(*info);
 	}
 	info->argsz = sizeof(all);
-	info->flags |= SWO_VU_REGION_MMAP | SWO_VU_REGION_CAPS;
+	info->flags |= VFIO_USER_REGION_MMAP | VFIO_USER_REGION_CAPS;
 	if (asked < sizeof(all)) {
 		memcpy(srv_reply_room(&s->conn, sizeof(*info)), info, sizeof(*info));
 		return sizeof(*info);
 	}
 	info->cap_offset = offsetof(struct inbox_info, sparse);
-	all.sparse.header.id = SWO_VU_CAP_SPARSE_MMAP;
-	all.sparse.header.version = SWO_VU_CAP_SPARSE_MMAP_VERSION;
+	all.sparse.header.id = VFIO_USER_CAP_SPARSE_MMAP;
+	all.sparse.header.version = VFIO_USER_CAP_SPARSE_MMAP_VERSION;
 	all.sparse.nr_areas = 1;
 	all.area.size = info->size;
 	memcpy(srv_reply_room(&s->conn, sizeof(all)), &all, sizeof(all));
@@ -79,7 +79,7 @@ int srv_get_region_io_fds(struct srv *s, const struct srv_message *m)
 	if (m->len != sizeof(none))
 		return -EINVAL;
 	memcpy(&none, m->body, sizeof(none));
-	if (none.argsz < sizeof(none) || none.flags || none.index >= SWO_VU_PCI_REGIONS)
+	if (none.argsz < sizeof(none) || none.flags || none.index >= VFIO_USER_PCI_REGIONS)
 		return -EINVAL;
 	none.argsz = sizeof(none);
 	none.count = 0;
@@ -89,20 +89,20 @@ int srv_get_region_io_fds(struct srv *s, const struct srv_message *m)
 
 static uint32_t irq_count(uint32_t index)
 {
-	return index == SWO_VU_PCI_MSIX ? SIMVF_MSIX_VECTORS : 0;
+	return index == VFIO_USER_PCI_MSIX ? SIMVF_MSIX_VECTORS : 0;
 }
 
 int srv_get_irq_info(struct srv *s, const struct srv_message *m)
 {
-	struct swo_vu_irq_info info;
+	struct vfio_user_irq_info info;
 
 	if (m->len != sizeof(info))
 		return -EINVAL;
 	memcpy(&info, m->body, sizeof(info));
-	if (info.argsz < sizeof(info) || info.index >= SWO_VU_PCI_IRQS)
+	if (info.argsz < sizeof(info) || info.index >= VFIO_USER_PCI_IRQS)
 		return -EINVAL;
 	info.argsz = sizeof(info);
-	info.flags = SWO_VU_IRQ_EVENTFD;
+	info.flags = VFIO_USER_IRQ_EVENTFD;
 	info.count = irq_count(info.index);
 	memcpy(srv_reply_room(&s->conn, sizeof(info)), &info, sizeof(info));
 	return sizeof(info);
@@ -127,21 +127,21 @@ bool srv_irq_raise(struct srv *s, unsigned vector)
 	return !room.revents;
 }
 
-static int set_eventfds(struct srv *s, const struct swo_vu_irq_set *set, struct srv_message *m)
+static int set_eventfds(struct srv *s, const struct vfio_user_irq_set *set, struct srv_message *m)
 {
 	if (m->fds.count && m->fds.count != set->count)
 		return -EINVAL;
 	for (unsigned i = 0; i < set->count; i++) {
 		swo_close_fd(&s->irq[set->start + i]);
 		if (m->fds.count)
-			s->irq[set->start + i] = swo_vu_fds_take(&m->fds, i);
+			s->irq[set->start + i] = vfio_user_fds_take(&m->fds, i);
 	}
 	return 0;
 }
 
 int srv_set_irqs(struct srv *s, struct srv_message *m)
 {
-	struct swo_vu_irq_set set;
+	struct vfio_user_irq_set set;
 	uint32_t data, action;
 	size_t bools = 0;
 
@@ -150,22 +150,23 @@ int srv_set_irqs(struct srv *s, struct srv_message *m)
 	memcpy(&set, m->body, sizeof(set));
 	data = set.flags & 7;
 	action = set.flags & ~7u;
-	if (data == SWO_VU_IRQ_DATA_BOOL)
+	if (data == VFIO_USER_IRQ_DATA_BOOL)
 		bools = set.count;
 	if (m->len != sizeof(set) + bools || set.argsz < sizeof(set) + bools ||
-		set.index >= SWO_VU_PCI_IRQS || set.start > irq_count(set.index) ||
-		set.count > irq_count(set.index) - set.start || action != SWO_VU_IRQ_ACTION_TRIGGER)
+		set.index >= VFIO_USER_PCI_IRQS || set.start > irq_count(set.index) ||
+		set.count > irq_count(set.index) - set.start ||
+		action != VFIO_USER_IRQ_ACTION_TRIGGER)
 		return -EINVAL;
 	switch (data) {
-	case SWO_VU_IRQ_DATA_EVENTFD:
+	case VFIO_USER_IRQ_DATA_EVENTFD:
 		return set_eventfds(s, &set, m);
-	case SWO_VU_IRQ_DATA_NONE:
-		if (!set.count && set.index == SWO_VU_PCI_MSIX)
+	case VFIO_USER_IRQ_DATA_NONE:
+		if (!set.count && set.index == VFIO_USER_PCI_MSIX)
 			srv_irqs_drop(s);
 		for (uint32_t i = 0; i < set.count; i++)
 			srv_irq_raise(s, set.start + i);
 		return 0;
-	case SWO_VU_IRQ_DATA_BOOL:
+	case VFIO_USER_IRQ_DATA_BOOL:
 		for (uint32_t i = 0; i < set.count; i++)
 			if (m->body[sizeof(set) + i])
 				srv_irq_raise(s, set.start + i);
@@ -177,7 +178,7 @@ int srv_set_irqs(struct srv *s, struct srv_message *m)
 
 int srv_region_read(struct srv *s, const struct srv_message *m, uint64_t now)
 {
-	struct swo_vu_region_access access;
+	struct vfio_user_region_access access;
 	uint8_t *reply;
 	int rc;
 
@@ -207,7 +208,7 @@ static int later(struct srv *s, uint64_t due, uint64_t now, size_t payload)
 
 int srv_region_write(struct srv *s, const struct srv_message *m, uint64_t now)
 {
-	struct swo_vu_region_access access;
+	struct vfio_user_region_access access;
 	uint64_t due;
 	int rc;
 
@@ -227,9 +228,9 @@ int srv_region_write(struct srv *s, const struct srv_message *m, uint64_t now)
 int srv_region_write_multi(struct srv *s, const struct srv_message *m, uint64_t now)
 {
 	struct {
-		struct swo_vu_region_access access;
+		struct vfio_user_region_access access;
 		uint8_t data[8];
-	} SWO_VU_PACKED one;
+	} VFIO_USER_PACKED one;
 	uint64_t count, due, last = now;
 
 	if (m->len < sizeof(count))

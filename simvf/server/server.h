@@ -39,10 +39,10 @@ struct srv_args {
 /* One received message; owns body and fds. */
 struct srv_message {
 	struct srv_message *next;
-	struct swo_vu_header header;
+	struct vfio_user_header header;
 	uint8_t *body;
 	size_t len;
-	struct swo_vu_fds fds;
+	struct vfio_user_fds fds;
 };
 
 struct srv_conn {
@@ -52,7 +52,7 @@ struct srv_conn {
 	bool doomed;   /* close after the current reply */
 	bool cut;      /* close without sending more */
 	bool awaiting; /* the reply to a command to the client */
-	struct swo_vu_caps peer;
+	struct vfio_user_caps peer;
 	uint16_t next_id;
 	/* receiving */
 	struct srv_message *in;
@@ -136,7 +136,7 @@ uint8_t *srv_reply_room(struct srv_conn *c, size_t payload);
  * Replies: error 0 with `payload` bytes, or an errno. Honours NO_REPLY. The caller keeps the
  * fds.
  */
-void srv_reply(struct srv *s, const struct swo_vu_header *request, size_t payload, int error,
+void srv_reply(struct srv *s, const struct vfio_user_header *request, size_t payload, int error,
 	const int *fds, unsigned fd_count);
 void srv_conn_flush(struct srv *s);
 static inline bool srv_conn_sending(const struct srv_conn *c)
@@ -169,7 +169,7 @@ bool srv_irq_raise(struct srv *s, unsigned vector);
 int srv_device_feature(struct srv *s, const struct srv_message *m, uint64_t now);
 int srv_mig_data_read(struct srv *s, const struct srv_message *m, uint64_t now);
 int srv_mig_data_write(struct srv *s, const struct srv_message *m, uint64_t now);
-void srv_mig_data_reply(struct srv *s, const struct swo_vu_header *request);
+void srv_mig_data_reply(struct srv *s, const struct vfio_user_header *request);
 /* dma.c */
 int srv_dma_map(struct srv *s, struct srv_message *m);
 int srv_dma_unmap(struct srv *s, const struct srv_message *m);

@@ -249,7 +249,7 @@ int bytes_state_engine(
 /* Plain sockets */
 
 struct stream {
-	struct swo_conn *out, *in;
+	struct channel_conn *out, *in;
 	uint8_t *from, *to;
 	size_t size;
 	struct swo_error error[2];
@@ -263,9 +263,10 @@ static void *pump(struct stream *stream, bool sending)
 		struct iovec iov = {
 			.iov_base = (sending ? stream->from : stream->to) + at, .iov_len = n};
 
-		stream->rc[sending] =
-			sending ? swo_conn_send(stream->out, &iov, 1, GUARD_MS, &stream->error[1])
-				: swo_conn_recv(stream->in, &iov, 1, GUARD_MS, &stream->error[0]);
+		stream->rc[sending] = sending ? channel_conn_send(stream->out, &iov, 1, GUARD_MS,
+							&stream->error[1])
+					      : channel_conn_recv(stream->in, &iov, 1, GUARD_MS,
+							&stream->error[0]);
 		at += n;
 	}
 	return NULL;
@@ -284,7 +285,7 @@ static void *pump_in(void *opaque)
 static int connect_stream(
 	const struct bytes_setting *s, struct stream *stream, struct swo_error *err)
 {
-	struct swo_listener *listener;
+	struct channel_listener *listener;
 	char uri[160];
 	int port = 0;
 
@@ -293,18 +294,18 @@ static int connect_stream(
 	snprintf(uri, sizeof(uri), "unix:%s/plain", s->dir);
 	if (s->tcp)
 		snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%d", port);
-	if (swo_listener_open(uri, NULL, &listener, err))
+	if (channel_listener_open(uri, NULL, &listener, err))
 		return -1;
 	const swo_deadline deadline = swo_deadline_ms(GUARD_MS);
-	int rc = swo_conn_open(uri, NULL, deadline, &stream->out, err) ||
-				 swo_listener_accept(listener, deadline, &stream->in, err)
+	int rc = channel_conn_open(uri, NULL, deadline, &stream->out, err) ||
+				 channel_listener_accept(listener, deadline, &stream->in, err)
 			 ? -1
 			 : 0;
-	swo_listener_close(listener);
+	channel_listener_close(listener);
 	return rc;
 }
 
-/* As swo_socket_tune leaves those to another host, and with the algorithm that the system chose. */
+/* As channel_tune leaves those to another host, and with the algorithm that the system chose. */
 static void untune(int fd)
 {
 	char algorithm[32] = "";
@@ -333,8 +334,8 @@ static int run_streams(const struct bytes_setting *s, struct stream *streams,
 			&streams[started / 2], err);
 	if (rc)
 		for (unsigned i = 0; i < s->channels; i++) {
-			swo_conn_shutdown(streams[i].out);
-			swo_conn_shutdown(streams[i].in);
+			channel_conn_shutdown(streams[i].out);
+			channel_conn_shutdown(streams[i].in);
 		}
 	for (unsigned i = 0; i < started; i++)
 		pthread_join(threads[i], NULL);
@@ -370,15 +371,15 @@ int bytes_state_plain(
 		memset(stream->to, 0xee, stream->size);
 		rc = connect_stream(s, stream, err);
 		if (!rc && !tuned) {
-			untune(swo_conn_fd(stream->out));
-			untune(swo_conn_fd(stream->in));
+			untune(channel_conn_fd(stream->out));
+			untune(channel_conn_fd(stream->in));
 		}
 	}
 	if (!rc)
 		rc = run_streams(s, streams, speed, err);
 	for (unsigned i = 0; i < s->channels; i++) {
-		swo_conn_close(streams[i].out);
-		swo_conn_close(streams[i].in);
+		channel_conn_close(streams[i].out);
+		channel_conn_close(streams[i].in);
 		free(streams[i].from);
 		free(streams[i].to);
 	}

@@ -19,8 +19,8 @@
 static const char *const kinds[] = {"plain", "x509", "psk"};
 
 struct receiver {
-	struct swo_listener *listener;
-	struct swo_conn *conn;
+	struct channel_listener *listener;
+	struct channel_conn *conn;
 	struct swo_error err;
 	uint64_t bytes;
 };
@@ -28,45 +28,46 @@ struct receiver {
 static void *receive(void *opaque)
 {
 	struct receiver *r = opaque;
-	struct swo_frame_header header;
-	struct swo_channel channel;
+	struct channel_frame_header header;
+	struct channel channel;
 	uint8_t *payload = malloc(FRAME);
 
-	if (!payload || swo_listener_accept(r->listener, swo_deadline_ms(10000), &r->conn, &r->err))
+	if (!payload ||
+		channel_listener_accept(r->listener, swo_deadline_ms(10000), &r->conn, &r->err))
 		return payload;
-	swo_channel_init(&channel, r->conn, 10000);
-	if (!swo_listener_handshake(r->listener, r->conn, swo_deadline_ms(10000), &r->err))
-		while (!swo_channel_recv_header(&channel, &header, FRAME, 0, NULL) &&
-			!swo_channel_recv_payload(
+	channel_init(&channel, r->conn, 10000);
+	if (!channel_listener_handshake(r->listener, r->conn, swo_deadline_ms(10000), &r->err))
+		while (!channel_recv_header(&channel, &header, FRAME, 0, NULL) &&
+			!channel_recv_payload(
 				&channel, &header, payload, header.length, NULL, 0, NULL))
 			r->bytes += header.length;
-	swo_channel_close(&channel);
+	channel_close(&channel);
 	return payload;
 }
 
 static int stream(
-	struct swo_conn *conn, double seconds, const uint8_t *payload, struct swo_error *err)
+	struct channel_conn *conn, double seconds, const uint8_t *payload, struct swo_error *err)
 {
 	const uint64_t end = swo_now_ns() + (uint64_t)(seconds * 1e9);
-	struct swo_channel channel;
+	struct channel channel;
 	int rc = 0;
 
-	swo_channel_init(&channel, conn, 10000);
+	channel_init(&channel, conn, 10000);
 	while (!rc && swo_now_ns() < end) {
-		struct swo_frame_header header = {.type = 1};
+		struct channel_frame_header header = {.type = 1};
 
-		rc = swo_channel_send(&channel, &header, payload, FRAME, err);
+		rc = channel_send(&channel, &header, payload, FRAME, err);
 	}
-	swo_channel_close(&channel);
+	channel_close(&channel);
 	return rc;
 }
 
-static int listen_somewhere(struct swo_security *security, struct swo_listener **out, char *uri,
-	size_t size, struct swo_error *err)
+static int listen_somewhere(struct channel_security *security, struct channel_listener **out,
+	char *uri, size_t size, struct swo_error *err)
 {
 	for (int port = 20000 + getpid() % 20000, last = port + 50;; port++) {
 		snprintf(uri, size, "tcp:" HOST ":%d", port);
-		if (!swo_listener_open(uri, security, out, err))
+		if (!channel_listener_open(uri, security, out, err))
 			return 0;
 		if (port == last)
 			return -1;
@@ -77,22 +78,23 @@ static int listen_somewhere(struct swo_security *security, struct swo_listener *
 static double measure(const char *kind, const char *dir, double seconds, struct swo_error *err)
 {
 	static uint8_t payload[FRAME];
-	struct swo_security server = {0}, client = {0};
+	struct channel_security server = {0}, client = {0};
 	struct swo_tls_params params = {.kind = !strcmp(kind, "psk") ? SWO_TLS_PSK : SWO_TLS_X509};
 	struct receiver r = {0};
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 	pthread_t thread;
 	char uri[64];
 
 	snprintf(params.creds, sizeof(params.creds), "%s", dir);
 	memset(payload, 0x5a, sizeof(payload));
-	if (strcmp(kind, "plain") && (swo_tls_creds_load(&params, true, &server.tls, err) ||
-					     swo_tls_creds_load(&params, false, &client.tls, err)))
+	if (strcmp(kind, "plain") &&
+		(channel_tls_creds_load(&params, true, &server.tls, err) ||
+			channel_tls_creds_load(&params, false, &client.tls, err)))
 		return -1;
 	if (listen_somewhere(&server, &r.listener, uri, sizeof(uri), err) ||
 		swo_thread_start(&thread, "receive", receive, &r, err))
 		return -1;
-	int rc = swo_conn_open(uri, &client, swo_deadline_ms(10000), &conn, err);
+	int rc = channel_conn_open(uri, &client, swo_deadline_ms(10000), &conn, err);
 	const uint64_t start = swo_now_ns();
 	if (!rc)
 		rc = stream(conn, seconds, payload, err);
@@ -100,9 +102,9 @@ static double measure(const char *kind, const char *dir, double seconds, struct 
 	pthread_join(thread, &buffer);
 	const double took = (double)(swo_now_ns() - start) / 1e9;
 	free(buffer);
-	swo_listener_close(r.listener);
-	swo_tls_creds_free(server.tls);
-	swo_tls_creds_free(client.tls);
+	channel_listener_close(r.listener);
+	channel_tls_creds_free(server.tls);
+	channel_tls_creds_free(client.tls);
 	return rc ? -1 : (double)r.bytes / 1e6 / took;
 }
 

@@ -63,22 +63,22 @@ static void bad_uris_are_refused_with_the_reason(void **state)
 	assert_int_equal(base_uri_parse(path, &uri, &err), 0);
 }
 
-static void pair(struct swo_channel *a, struct swo_channel *b, uint64_t stall_ms)
+static void pair(struct channel *a, struct channel *b, uint64_t stall_ms)
 {
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 	int fds[2];
 
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(swo_conn_adopt(fds[0], "a", &conn, NULL), 0);
-	swo_channel_init(a, conn, stall_ms);
-	assert_int_equal(swo_conn_adopt(fds[1], "b", &conn, NULL), 0);
-	swo_channel_init(b, conn, stall_ms);
+	assert_int_equal(channel_conn_adopt(fds[0], "a", &conn, NULL), 0);
+	channel_init(a, conn, stall_ms);
+	assert_int_equal(channel_conn_adopt(fds[1], "b", &conn, NULL), 0);
+	channel_init(b, conn, stall_ms);
 }
 
-static void unpair(struct swo_channel *a, struct swo_channel *b)
+static void unpair(struct channel *a, struct channel *b)
 {
-	swo_channel_close(a);
-	swo_channel_close(b);
+	channel_close(a);
+	channel_close(b);
 }
 
 static void an_address_of_this_host_is_recognised(void **state)
@@ -92,15 +92,15 @@ static void an_address_of_this_host_is_recognised(void **state)
 		{"::ffff:10.0.0.1", false}, {"2001:db8::1", false}, {"::", false}};
 	struct sockaddr_un un = {.sun_family = AF_UNIX};
 
-	assert_true(swo_address_is_local((struct sockaddr *)&un));
+	assert_true(channel_address_is_local((struct sockaddr *)&un));
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
 		struct sockaddr_in in = {.sin_family = AF_INET};
 		struct sockaddr_in6 in6 = {.sin6_family = AF_INET6};
 		bool is_in = inet_pton(AF_INET, cases[i].text, &in.sin_addr) == 1;
 
 		assert_true(is_in || inet_pton(AF_INET6, cases[i].text, &in6.sin6_addr) == 1);
-		if (swo_address_is_local(is_in ? (struct sockaddr *)&in
-					       : (struct sockaddr *)&in6) != cases[i].local)
+		if (channel_address_is_local(is_in ? (struct sockaddr *)&in
+						   : (struct sockaddr *)&in6) != cases[i].local)
 			fail_msg("%s", cases[i].text);
 	}
 }
@@ -128,7 +128,7 @@ static void sockets_within_a_host_have_small_buffers_and_no_pacing(void **state)
 	assert_int_equal(listen(listener, 1), 0);
 	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
 	assert_int_equal(connect(fd, (struct sockaddr *)&address, len), 0);
-	swo_socket_tune(fd);
+	channel_tune(fd);
 
 	char algorithm[16] = "";
 	len = sizeof(algorithm);
@@ -141,7 +141,7 @@ static void sockets_within_a_host_have_small_buffers_and_no_pacing(void **state)
 }
 
 struct sending {
-	struct swo_channel *channel;
+	struct channel *channel;
 	const uint8_t *bytes;
 	size_t len;
 };
@@ -149,38 +149,38 @@ struct sending {
 static void *send_it(void *opaque)
 {
 	struct sending *sending = opaque;
-	struct swo_frame_header header = {.type = 7, .device = 3, .offset = 99, .pass = 2};
+	struct channel_frame_header header = {.type = 7, .device = 3, .offset = 99, .pass = 2};
 
-	swo_channel_send(sending->channel, &header, sending->bytes, sending->len, NULL);
+	channel_send(sending->channel, &header, sending->bytes, sending->len, NULL);
 	return NULL;
 }
 
 static void a_frame_of_any_size_arrives_complete_in_one_piece_or_two(void **state)
 {
 	(void)state;
-	const size_t sizes[] = {0, 1, 4096, (1 << 20) + 3, SWO_FRAME_PAYLOAD_MAX};
-	uint8_t *out = malloc(SWO_FRAME_PAYLOAD_MAX), *in = malloc(SWO_FRAME_PAYLOAD_MAX);
-	struct swo_channel a, b;
+	const size_t sizes[] = {0, 1, 4096, (1 << 20) + 3, CHANNEL_FRAME_PAYLOAD_MAX};
+	uint8_t *out = malloc(CHANNEL_FRAME_PAYLOAD_MAX), *in = malloc(CHANNEL_FRAME_PAYLOAD_MAX);
+	struct channel a, b;
 
 	assert_non_null(out);
 	assert_non_null(in);
-	for (size_t i = 0; i < SWO_FRAME_PAYLOAD_MAX; i++)
+	for (size_t i = 0; i < CHANNEL_FRAME_PAYLOAD_MAX; i++)
 		out[i] = (uint8_t)(i * 7 + (i >> 9));
 	pair(&a, &b, 20000);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(sizes); i++) {
 		struct sending sending = {&a, out, sizes[i]};
-		struct swo_frame_header header;
+		struct channel_frame_header header;
 		size_t first = sizes[i] / 3;
 		pthread_t thread;
 
 		assert_int_equal(pthread_create(&thread, NULL, send_it, &sending), 0);
 		assert_int_equal(
-			swo_channel_recv_header(&b, &header, SWO_FRAME_PAYLOAD_MAX, 0, NULL), 0);
+			channel_recv_header(&b, &header, CHANNEL_FRAME_PAYLOAD_MAX, 0, NULL), 0);
 		assert_int_equal(header.type, 7);
 		assert_int_equal(header.device, 3);
 		assert_int_equal(header.offset, 99);
 		assert_int_equal(header.length, sizes[i]);
-		assert_int_equal(swo_channel_recv_payload(&b, &header, in, first, in + first,
+		assert_int_equal(channel_recv_payload(&b, &header, in, first, in + first,
 					 sizes[i] - first, NULL),
 			0);
 		pthread_join(thread, NULL);
@@ -198,24 +198,24 @@ static void any_flipped_bit_of_header_or_payload_is_noticed(void **state)
 	(void)state;
 	const uint8_t payload[16] = "0123456789abcde";
 
-	for (unsigned bit = 0; bit < 8 * (sizeof(struct swo_frame_header) + sizeof(payload));
+	for (unsigned bit = 0; bit < 8 * (sizeof(struct channel_frame_header) + sizeof(payload));
 		bit++) {
-		uint8_t wire[sizeof(struct swo_frame_header) + sizeof(payload)], in[16];
-		struct swo_frame_header header = {
-			.magic = SWO_FRAME_MAGIC, .type = 5, .length = sizeof(payload)};
+		uint8_t wire[sizeof(struct channel_frame_header) + sizeof(payload)], in[16];
+		struct channel_frame_header header = {
+			.magic = CHANNEL_FRAME_MAGIC, .type = 5, .length = sizeof(payload)};
 		struct iovec iov = {wire, sizeof(wire)};
-		struct swo_channel a, b;
+		struct channel a, b;
 		struct swo_error err = {0};
 
-		header.checksum = swo_frame_checksum(&header, payload);
+		header.checksum = channel_frame_checksum(&header, payload);
 		memcpy(wire, &header, sizeof(header));
 		memcpy(wire + sizeof(header), payload, sizeof(payload));
 		wire[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		pair(&a, &b, 20000);
-		assert_int_equal(swo_conn_send(a.conn, &iov, 1, 1000, NULL), 0);
-		int rc = swo_channel_recv_header(&b, &header, sizeof(in), 0, &err);
+		assert_int_equal(channel_conn_send(a.conn, &iov, 1, 1000, NULL), 0);
+		int rc = channel_recv_header(&b, &header, sizeof(in), 0, &err);
 		if (!rc && header.length == sizeof(in))
-			rc = swo_channel_recv_payload(&b, &header, in, sizeof(in), NULL, 0, &err);
+			rc = channel_recv_payload(&b, &header, in, sizeof(in), NULL, 0, &err);
 		else if (!rc)
 			rc = -1; /* another length: the reader reads that many bytes, and fails
 				  */
@@ -229,23 +229,23 @@ static void a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost(void **state)
 	(void)state;
 	uint8_t *bytes = calloc(1, 16 << 20);
 	struct iovec iov = {bytes, 16 << 20};
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	struct swo_error err = {0};
-	struct swo_channel a, b;
+	struct channel a, b;
 
 	assert_non_null(bytes);
 	pair(&a, &b, 50);
-	assert_int_equal(swo_conn_send(a.conn, &iov, 1, 50, &err), -1);
+	assert_int_equal(channel_conn_send(a.conn, &iov, 1, 50, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	unpair(&a, &b);
 	pair(&a, &b, 50);
-	assert_int_equal(swo_channel_recv_header(&b, &header, 0, 0, &err), -1);
+	assert_int_equal(channel_recv_header(&b, &header, 0, 0, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
-	swo_channel_shutdown(&a);
-	assert_int_equal(swo_channel_recv_header(&b, &header, 0, 0, &err), -1);
+	channel_shutdown(&a);
+	assert_int_equal(channel_recv_header(&b, &header, 0, 0, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
-	header = (struct swo_frame_header){.type = 1};
-	assert_int_equal(swo_channel_send(&a, &header, NULL, 0, &err), -1);
+	header = (struct channel_frame_header){.type = 1};
+	assert_int_equal(channel_send(&a, &header, NULL, 0, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 	unpair(&a, &b);
 	free(bytes);
@@ -254,14 +254,14 @@ static void a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost(void **state)
 static void a_frame_longer_than_negotiated_is_refused_before_it_is_read(void **state)
 {
 	(void)state;
-	struct swo_frame_header header = {.type = 1};
+	struct channel_frame_header header = {.type = 1};
 	struct swo_error err = {0};
-	struct swo_channel a, b;
+	struct channel a, b;
 	char bytes[100] = {0};
 
 	pair(&a, &b, 1000);
-	assert_int_equal(swo_channel_send(&a, &header, bytes, sizeof(bytes), NULL), 0);
-	assert_int_equal(swo_channel_recv_header(&b, &header, 99, 0, &err), -1);
+	assert_int_equal(channel_send(&a, &header, bytes, sizeof(bytes), NULL), 0);
+	assert_int_equal(channel_recv_header(&b, &header, 99, 0, &err), -1);
 	assert_int_equal(err.code, SWO_E_PROTOCOL);
 	unpair(&a, &b);
 }
@@ -290,8 +290,8 @@ static void another_user_is_dropped_even_where_the_sockets_mode_lets_him_in(void
 {
 	(void)state;
 	char dir[] = "/tmp/switchover-peer.XXXXXX", path[64], uri[80];
-	struct swo_listener *listener;
-	struct swo_conn *conn = NULL;
+	struct channel_listener *listener;
+	struct channel_conn *conn = NULL;
 	struct swo_error err = {0};
 	int status;
 
@@ -300,18 +300,18 @@ static void another_user_is_dropped_even_where_the_sockets_mode_lets_him_in(void
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	snprintf(uri, sizeof(uri), "unix:%s", path);
-	assert_int_equal(swo_listener_open(uri, NULL, &listener, NULL), 0);
+	assert_int_equal(channel_listener_open(uri, NULL, &listener, NULL), 0);
 	assert_int_equal(chmod(dir, 0755) || chmod(path, 0666), 0);
 	pid_t pid = connect_as_nobody(path);
 	assert_true(pid > 0);
 	/* Its connection is closed before the deadline, whenever it arrives. */
 	while (waitpid(pid, &status, WNOHANG) == 0)
 		assert_int_equal(
-			swo_listener_accept(listener, swo_deadline_ms(20), &conn, &err), -1);
+			channel_listener_accept(listener, swo_deadline_ms(20), &conn, &err), -1);
 	assert_true(WIFEXITED(status));
 	assert_int_equal(WEXITSTATUS(status), 0);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
-	swo_listener_close(listener);
+	channel_listener_close(listener);
 	assert_int_equal(rmdir(dir), 0);
 }
 
@@ -319,25 +319,26 @@ static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
 {
 	(void)state;
 	char dir[] = "/tmp/swo-test-XXXXXX", uri[64];
-	struct swo_listener *listener, *second;
+	struct channel_listener *listener, *second;
 	struct swo_error err = {0};
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 	struct stat st;
 
 	assert_non_null(mkdtemp(dir));
 	snprintf(uri, sizeof(uri), "unix:%s/s", dir);
-	assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(1000), &conn, &err), -1);
-	assert_int_equal(swo_listener_open(uri, NULL, &listener, NULL), 0);
+	assert_int_equal(channel_conn_open(uri, NULL, swo_deadline_ms(1000), &conn, &err), -1);
+	assert_int_equal(channel_listener_open(uri, NULL, &listener, NULL), 0);
 	assert_int_equal(stat(uri + 5, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
-	assert_int_equal(swo_listener_open(uri, NULL, &second, &err), -1);
+	assert_int_equal(channel_listener_open(uri, NULL, &second, &err), -1);
 	assert_non_null(strstr(err.text, "stale"));
-	assert_int_equal(swo_listener_accept(listener, swo_deadline_ms(5), &conn, &err), -1);
+	assert_int_equal(channel_listener_accept(listener, swo_deadline_ms(5), &conn, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
-	swo_listener_stop(listener);
-	assert_int_equal(swo_listener_accept(listener, swo_deadline_ms(20000), &conn, &err), -1);
+	channel_listener_stop(listener);
+	assert_int_equal(
+		channel_listener_accept(listener, swo_deadline_ms(20000), &conn, &err), -1);
 	assert_int_equal(err.code, SWO_E_CANCELLED);
-	swo_listener_close(listener);
+	channel_listener_close(listener);
 	assert_int_equal(stat(uri + 5, &st), -1);
 	rmdir(dir);
 }
@@ -348,22 +349,22 @@ static void plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted(voi
 	static const char *const wide[] = {
 		"tcp:0.0.0.0:0", "tcp::0", "tcp:[::]:0", "tcp:[::ffff:0.0.0.0]:0"};
 	static const char *const narrow[] = {"tcp:127.0.0.1:0", "tcp:127.1.2.3:0"};
-	const struct swo_security trusted = {.insecure = true};
-	struct swo_listener *listener;
+	const struct channel_security trusted = {.insecure = true};
+	struct channel_listener *listener;
 	struct swo_error err = {0};
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(wide); i++) {
-		assert_int_equal(swo_listener_open(wide[i], NULL, &listener, &err), -1);
+		assert_int_equal(channel_listener_open(wide[i], NULL, &listener, &err), -1);
 		assert_int_equal(err.code, SWO_E_INVALID);
 		assert_non_null(strstr(err.text, "tls-creds"));
 		assert_non_null(strstr(err.text, "insecure"));
 	}
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(narrow); i++) {
-		assert_int_equal(swo_listener_open(narrow[i], NULL, &listener, &err), 0);
-		swo_listener_close(listener);
+		assert_int_equal(channel_listener_open(narrow[i], NULL, &listener, &err), 0);
+		channel_listener_close(listener);
 	}
-	assert_int_equal(swo_listener_open("tcp:0.0.0.0:0", &trusted, &listener, &err), 0);
-	swo_listener_close(listener);
+	assert_int_equal(channel_listener_open("tcp:0.0.0.0:0", &trusted, &listener, &err), 0);
+	channel_listener_close(listener);
 }
 
 static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(void **state)
@@ -375,11 +376,11 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 	static const char *const near[] = {
 		"127.0.0.1", "localhost", "[::ffff:127.0.0.1]", "[::1]", ""};
 	struct swo_error err = {0};
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(far); i++) {
 		assert_int_equal(
-			swo_conn_open(far[i], NULL, swo_deadline_ms(20000), &conn, &err), -1);
+			channel_conn_open(far[i], NULL, swo_deadline_ms(20000), &conn, &err), -1);
 		assert_int_equal(err.code, SWO_E_INVALID);
 		assert_non_null(strstr(err.text, "is not loopback"));
 		assert_non_null(strstr(err.text, "insecure"));
@@ -396,7 +397,8 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 		char uri[64];
 
 		snprintf(uri, sizeof(uri), "tcp:%s:%u", near[i], ntohs(taken.sin_port));
-		assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(20000), &conn, &err), -1);
+		assert_int_equal(
+			channel_conn_open(uri, NULL, swo_deadline_ms(20000), &conn, &err), -1);
 		assert_null(strstr(err.text, "is not loopback"));
 	}
 }
@@ -404,46 +406,46 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 static void the_rate_of_channels_is_that_of_their_slowest_part(void **state)
 {
 	(void)state;
-	struct swo_meter before[2] = {{.bytes = 5, .busy_ns = 7}}, after[2];
+	struct channel_meter before[2] = {{.bytes = 5, .busy_ns = 7}}, after[2];
 
 	memcpy(after, before, sizeof(after));
-	assert_int_equal(swo_meter_rate(before, after, 2, 1), 0);
+	assert_int_equal(channel_meter_rate(before, after, 2, 1), 0);
 	/* Not concurrent: two channels count no more than one. */
 	after[0].bytes += 1000;
 	after[0].busy_ns += 1000;
-	assert_int_equal(swo_meter_rate(before, after, 2, 1), 1000000000);
-	assert_int_equal(swo_meter_rate(before, after, 2, 1001), 0);
-	after[1] = (struct swo_meter){.bytes = 1000, .busy_ns = 2000};
-	assert_int_equal(swo_meter_rate(before, after, 2, 1), 1000000000);
+	assert_int_equal(channel_meter_rate(before, after, 2, 1), 1000000000);
+	assert_int_equal(channel_meter_rate(before, after, 2, 1001), 0);
+	after[1] = (struct channel_meter){.bytes = 1000, .busy_ns = 2000};
+	assert_int_equal(channel_meter_rate(before, after, 2, 1), 1000000000);
 	/* Bytes in a socket's buffer have not been sent. */
 	after[0].tcp_rate = 100000000;
-	assert_int_equal(swo_meter_rate(before, after, 2, 1), 200000000);
+	assert_int_equal(channel_meter_rate(before, after, 2, 1), 200000000);
 	after[0].tcp_rate = 100000000000;
-	assert_int_equal(swo_meter_rate(before, after, 2, 1), 1000000000);
+	assert_int_equal(channel_meter_rate(before, after, 2, 1), 1000000000);
 }
 
 static void only_frames_that_are_large_enough_are_metered(void **state)
 {
 	(void)state;
-	static uint8_t out[SWO_METER_FRAME_MIN], in[SWO_METER_FRAME_MIN];
-	struct swo_channel a, b;
+	static uint8_t out[CHANNEL_METER_FRAME_MIN], in[CHANNEL_METER_FRAME_MIN];
+	struct channel a, b;
 
 	pair(&a, &b, 20000);
 	for (unsigned small = 0; small < 2; small++) {
 		struct sending sending = {&a, out, sizeof(out) - small};
-		struct swo_frame_header header;
+		struct channel_frame_header header;
 		pthread_t thread;
 
 		assert_int_equal(pthread_create(&thread, NULL, send_it, &sending), 0);
-		assert_int_equal(swo_channel_recv_header(&b, &header, sizeof(in), 0, NULL), 0);
-		assert_int_equal(swo_channel_recv_payload(
-					 &b, &header, in, sizeof(out) - small, NULL, 0, NULL),
+		assert_int_equal(channel_recv_header(&b, &header, sizeof(in), 0, NULL), 0);
+		assert_int_equal(
+			channel_recv_payload(&b, &header, in, sizeof(out) - small, NULL, 0, NULL),
 			0);
 		pthread_join(thread, NULL);
-		assert_int_equal(swo_meter_read(&a).bytes, sizeof(out));
+		assert_int_equal(channel_meter_read(&a).bytes, sizeof(out));
 	}
-	assert_true(swo_meter_read(&a).busy_ns > 0);
-	assert_int_equal(swo_meter_read(&a).tcp_rate, 0);
+	assert_true(channel_meter_read(&a).busy_ns > 0);
+	assert_int_equal(channel_meter_read(&a).tcp_rate, 0);
 	unpair(&a, &b);
 }
 

@@ -8,25 +8,25 @@
 static void credentials_are_refused_with_the_build_option(void **state)
 {
 	struct swo_tls_params params = {.kind = SWO_TLS_AUTO, .creds = "/etc/pki"};
-	struct swo_tls_creds *creds = (struct swo_tls_creds *)&params;
+	struct channel_tls_creds *creds = (struct channel_tls_creds *)&params;
 	struct swo_error err = {0};
 
 	(void)state;
-	assert_int_equal(swo_tls_creds_load(&params, true, &creds, &err), -1);
+	assert_int_equal(channel_tls_creds_load(&params, true, &creds, &err), -1);
 	assert_null(creds);
 	assert_int_equal(err.code, SWO_E_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "-Dtls=false"));
-	swo_tls_creds_free(creds);
+	channel_tls_creds_free(creds);
 }
 
 static void no_session_starts(void **state)
 {
 	struct swo_error err = {0};
-	struct swo_tls *tls = (struct swo_tls *)&err;
+	struct channel_tls *tls = (struct channel_tls *)&err;
 
 	(void)state;
 	assert_int_equal(
-		swo_tls_start(-1, NULL, "peer", "host", swo_deadline_ms(1000), &tls, &err), -1);
+		channel_tls_start(-1, NULL, "peer", "host", swo_deadline_ms(1000), &tls, &err), -1);
 	assert_null(tls);
 	assert_int_equal(err.code, SWO_E_UNSUPPORTED);
 }

@@ -13,7 +13,7 @@
 #define LOAD (5 << 20)
 
 struct carrying {
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 	uint8_t *bytes;
 	int rc;
 };
@@ -25,7 +25,7 @@ static void *send_load(void *opaque)
 	struct iovec iov[3] = {{carrying->bytes, 40}, {carrying->bytes + 40, 100001},
 		{carrying->bytes + 100041, LOAD - 100041}};
 
-	carrying->rc = swo_conn_send(carrying->conn, iov, 3, RIG_MS, NULL);
+	carrying->rc = channel_conn_send(carrying->conn, iov, 3, RIG_MS, NULL);
 	return NULL;
 }
 
@@ -34,7 +34,7 @@ static void *receive_load(void *opaque)
 	struct carrying *carrying = opaque;
 	struct iovec iov[2] = {{carrying->bytes, 77}, {carrying->bytes + 77, LOAD - 77}};
 
-	carrying->rc = swo_conn_recv(carrying->conn, iov, 2, RIG_MS, NULL);
+	carrying->rc = channel_conn_recv(carrying->conn, iov, 2, RIG_MS, NULL);
 	return NULL;
 }
 
@@ -70,7 +70,7 @@ static void with_certificates_both_ways_at_once_all_arrives(void **state)
 
 	rig_open_x509(&rig);
 	rig_meet_well(&rig);
-	assert_true(swo_conn_has_tls(rig.client_conn));
+	assert_true(channel_conn_has_tls(rig.client_conn));
 	carry_both_ways(&rig);
 	rig_part(&rig);
 	rig_close(&rig);
@@ -91,30 +91,30 @@ static void with_a_shared_key_both_ways_at_once_all_arrives(void **state)
 static void frames_pass_and_what_is_left_in_a_buffer_counts_as_readable(void **state)
 {
 	(void)state;
-	struct swo_frame_header header = {.type = 9};
-	struct swo_channel a, b;
+	struct channel_frame_header header = {.type = 9};
+	struct channel a, b;
 	char text[6];
 	struct rig rig;
 
 	rig_open_psk(&rig);
 	rig_meet_well(&rig);
-	swo_channel_init(&a, rig.client_conn, RIG_MS);
-	swo_channel_init(&b, rig.server_conn, RIG_MS);
-	assert_false(swo_conn_readable(b.conn, swo_deadline_ms(0)));
+	channel_init(&a, rig.client_conn, RIG_MS);
+	channel_init(&b, rig.server_conn, RIG_MS);
+	assert_false(channel_conn_readable(b.conn, swo_deadline_ms(0)));
 	for (int i = 0; i < 2; i++)
-		assert_int_equal(swo_channel_send(&a, &header, "frames", 6, NULL), 0);
+		assert_int_equal(channel_send(&a, &header, "frames", 6, NULL), 0);
 	for (int i = 0; i < 2; i++) {
-		assert_true(swo_conn_readable(b.conn, swo_deadline_ms(RIG_MS)));
-		assert_int_equal(swo_channel_recv_header(&b, &header, 6, 0, NULL), 0);
-		assert_true(swo_conn_readable(b.conn, swo_deadline_ms(0)));
-		assert_int_equal(swo_channel_recv_payload(&b, &header, text, 6, NULL, 0, NULL), 0);
+		assert_true(channel_conn_readable(b.conn, swo_deadline_ms(RIG_MS)));
+		assert_int_equal(channel_recv_header(&b, &header, 6, 0, NULL), 0);
+		assert_true(channel_conn_readable(b.conn, swo_deadline_ms(0)));
+		assert_int_equal(channel_recv_payload(&b, &header, text, 6, NULL, 0, NULL), 0);
 		assert_memory_equal(text, "frames", 6);
 	}
-	assert_false(swo_conn_readable(b.conn, swo_deadline_ms(0)));
+	assert_false(channel_conn_readable(b.conn, swo_deadline_ms(0)));
 	/* Frames without a payload: no data to wait for. */
-	assert_int_equal(swo_channel_send(&a, &header, NULL, 0, NULL), 0);
-	assert_int_equal(swo_channel_recv_header(&b, &header, 6, 0, NULL), 0);
-	assert_int_equal(swo_channel_recv_payload(&b, &header, text, 0, NULL, 0, NULL), 0);
+	assert_int_equal(channel_send(&a, &header, NULL, 0, NULL), 0);
+	assert_int_equal(channel_recv_header(&b, &header, 6, 0, NULL), 0);
+	assert_int_equal(channel_recv_payload(&b, &header, text, 0, NULL, 0, NULL), 0);
 	rig_part(&rig);
 	rig_close(&rig);
 }
@@ -129,8 +129,8 @@ static void no_plaintext_is_sent(void **state)
 
 	rig_open_psk(&rig);
 	rig_meet_well(&rig);
-	int fd = swo_conn_fd(rig.server_conn);
-	assert_int_equal(swo_conn_send(rig.client_conn, &iov, 1, RIG_MS, NULL), 0);
+	int fd = channel_conn_fd(rig.server_conn);
+	assert_int_equal(channel_conn_send(rig.client_conn, &iov, 1, RIG_MS, NULL), 0);
 	ssize_t n = recv(fd, wire, sizeof(wire), MSG_PEEK);
 	assert_true(n > (ssize_t)sizeof(secret));
 	assert_null(memmem(wire, (size_t)n, secret, sizeof(secret) - 1));
@@ -158,9 +158,9 @@ static void a_peer_that_renews_its_keys_and_wants_ours_renewed_is_followed(void 
 
 		assert_int_equal(gnutls_session_key_update(raw.session, GNUTLS_KU_PEER), 0);
 		assert_int_equal(gnutls_record_send(raw.session, "ping", 4), 4);
-		assert_int_equal(swo_conn_recv(rig.server_conn, &in, 1, RIG_MS, NULL), 0);
+		assert_int_equal(channel_conn_recv(rig.server_conn, &in, 1, RIG_MS, NULL), 0);
 		assert_memory_equal(word, "ping", 4);
-		assert_int_equal(swo_conn_send(rig.server_conn, &out, 1, RIG_MS, NULL), 0);
+		assert_int_equal(channel_conn_send(rig.server_conn, &out, 1, RIG_MS, NULL), 0);
 		ssize_t rc;
 		while ((rc = gnutls_record_recv(raw.session, word, 4)) == GNUTLS_E_AGAIN)
 			;
@@ -174,13 +174,13 @@ static void a_peer_that_renews_its_keys_and_wants_ours_renewed_is_followed(void 
 
 /* The end of a session */
 
-static int receive_one(struct swo_conn *conn, uint64_t stall_ms, struct swo_error *err)
+static int receive_one(struct channel_conn *conn, uint64_t stall_ms, struct swo_error *err)
 {
 	char byte;
 	struct iovec iov = {&byte, 1};
 
 	*err = (struct swo_error){0};
-	return swo_conn_recv(conn, &iov, 1, stall_ms, err);
+	return channel_conn_recv(conn, &iov, 1, stall_ms, err);
 }
 
 static void an_orderly_close_and_a_lost_connection_are_distinguished(void **state)
@@ -191,14 +191,14 @@ static void an_orderly_close_and_a_lost_connection_are_distinguished(void **stat
 
 	rig_open_psk(&rig);
 	rig_meet_well(&rig);
-	swo_conn_shutdown(rig.client_conn);
+	channel_conn_shutdown(rig.client_conn);
 	assert_int_equal(receive_one(rig.server_conn, RIG_MS, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 	expect_words(&err, "closed by the other side");
 	rig_part(&rig);
 
 	rig_meet_well(&rig);
-	shutdown(swo_conn_fd(rig.client_conn), SHUT_RDWR); /* as any host on the path can */
+	shutdown(channel_conn_fd(rig.client_conn), SHUT_RDWR); /* as any host on the path can */
 	assert_int_equal(receive_one(rig.server_conn, RIG_MS, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 	expect_words(&err, "without close_notify");
@@ -218,7 +218,7 @@ static void a_byte_that_was_changed_in_transit_is_detected(void **state)
 	rig_open_psk(&rig);
 	rig_meet_well(&rig);
 	assert_int_equal(
-		send(swo_conn_fd(rig.client_conn), forged, sizeof(forged), 0), sizeof(forged));
+		send(channel_conn_fd(rig.client_conn), forged, sizeof(forged), 0), sizeof(forged));
 	assert_int_equal(receive_one(rig.server_conn, RIG_MS, &err), -1);
 	assert_int_equal(err.code, SWO_E_CORRUPT);
 	rig_part(&rig);
@@ -238,7 +238,7 @@ static void a_stalled_peer_is_a_timeout_in_either_direction(void **state)
 	rig_meet_well(&rig);
 	assert_int_equal(receive_one(rig.server_conn, 30, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
-	assert_int_equal(swo_conn_send(rig.client_conn, &iov, 1, 30, &err), -1);
+	assert_int_equal(channel_conn_send(rig.client_conn, &iov, 1, 30, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	rig_part(&rig);
 	rig_close(&rig);
@@ -252,7 +252,7 @@ static void *shut_down(void *opaque)
 
 	bool blocked = blocked_await(&receiver);
 
-	swo_conn_shutdown(rig->client_conn);
+	channel_conn_shutdown(rig->client_conn);
 	return blocked ? rig : NULL;
 }
 
@@ -593,22 +593,22 @@ static void certificates_on_one_end_and_a_shared_key_on_the_other_do_not_meet(vo
 static void a_plain_peer_and_one_with_tls_both_report_the_mismatch(void **state)
 {
 	(void)state;
-	struct swo_frame_header header = {.type = 1};
+	struct channel_frame_header header = {.type = 1};
 	struct serving serving;
-	struct swo_channel channel;
-	struct swo_conn *conn;
+	struct channel channel;
+	struct channel_conn *conn;
 	struct swo_error err = {0};
 	struct rig rig;
 
 	/* The source is plain. */
 	rig_open_psk(&rig);
 	serve_begin(&serving, &rig);
-	assert_int_equal(swo_conn_open(rig.uri, NULL, swo_deadline_ms(RIG_MS), &conn, NULL), 0);
-	swo_channel_init(&channel, conn, RIG_MS);
-	assert_int_equal(swo_channel_send(&channel, &header, "hello", 5, NULL), 0);
-	assert_int_equal(swo_channel_recv_header(&channel, &header, 0, 0, &err), -1);
+	assert_int_equal(channel_conn_open(rig.uri, NULL, swo_deadline_ms(RIG_MS), &conn, NULL), 0);
+	channel_init(&channel, conn, RIG_MS);
+	assert_int_equal(channel_send(&channel, &header, "hello", 5, NULL), 0);
+	assert_int_equal(channel_recv_header(&channel, &header, 0, 0, &err), -1);
 	expect_words(&err, "uses TLS and this side does not");
-	swo_channel_close(&channel);
+	channel_close(&channel);
 	serve_end(&serving);
 	assert_null(rig.server_conn);
 	expect_words(&rig.server_error, "does not use TLS");
@@ -616,23 +616,23 @@ static void a_plain_peer_and_one_with_tls_both_report_the_mismatch(void **state)
 
 	/* The target is plain: it reads a frame and finds a handshake. */
 	rig.server.creds[0] = 0;
-	struct swo_security security = {0};
-	assert_int_equal(swo_tls_creds_load(&rig.client, false, &security.tls, NULL), 0);
+	struct channel_security security = {0};
+	assert_int_equal(channel_tls_creds_load(&rig.client, false, &security.tls, NULL), 0);
 	int fds[2];
-	struct swo_tls *tls;
+	struct channel_tls *tls;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(swo_conn_adopt(fds[1], "plain", &conn, NULL), 0);
-	swo_channel_init(&channel, conn, RIG_MS);
+	assert_int_equal(channel_conn_adopt(fds[1], "plain", &conn, NULL), 0);
+	channel_init(&channel, conn, RIG_MS);
 	assert_int_equal(
-		swo_tls_start(fds[0], security.tls, "tls", "", swo_deadline_ms(50), &tls, &err),
+		channel_tls_start(fds[0], security.tls, "tls", "", swo_deadline_ms(50), &tls, &err),
 		-1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	expect_words(&err, "does it use TLS?");
-	assert_int_equal(swo_channel_recv_header(&channel, &header, 0, 0, &err), -1);
+	assert_int_equal(channel_recv_header(&channel, &header, 0, 0, &err), -1);
 	expect_words(&err, "uses TLS and this side does not");
-	swo_channel_close(&channel);
+	channel_close(&channel);
 	close(fds[0]);
-	swo_tls_creds_free(security.tls);
+	channel_tls_creds_free(security.tls);
 	rig_close(&rig);
 }
 

@@ -86,11 +86,11 @@ void rig_close(struct rig *rig)
 	assert_int_equal(rmdir(rig->dir), 0);
 }
 
-static void load(const struct swo_tls_params *params, bool server, struct swo_tls_creds **out)
+static void load(const struct swo_tls_params *params, bool server, struct channel_tls_creds **out)
 {
 	struct swo_error err = {0};
 
-	if (params->creds[0] && swo_tls_creds_load(params, server, out, &err))
+	if (params->creds[0] && channel_tls_creds_load(params, server, out, &err))
 		fail_msg("%s", err.text);
 }
 
@@ -99,12 +99,12 @@ static void *serve(void *opaque)
 	struct serving *serving = opaque;
 	struct rig *rig = serving->rig;
 
-	if (swo_listener_accept(serving->listener, swo_deadline_ms(RIG_MS), &rig->server_conn,
+	if (channel_listener_accept(serving->listener, swo_deadline_ms(RIG_MS), &rig->server_conn,
 		    &rig->server_error))
 		return NULL;
-	if (swo_listener_handshake(serving->listener, rig->server_conn, swo_deadline_ms(RIG_MS),
+	if (channel_listener_handshake(serving->listener, rig->server_conn, swo_deadline_ms(RIG_MS),
 		    &rig->server_error)) {
-		swo_conn_close(rig->server_conn);
+		channel_conn_close(rig->server_conn);
 		rig->server_conn = NULL;
 	}
 	return NULL;
@@ -116,10 +116,10 @@ void serve_begin(struct serving *serving, struct rig *rig)
 
 	rig->server_conn = NULL;
 	rig->server_error = (struct swo_error){0};
-	rig->server_security = (struct swo_security){0};
+	rig->server_security = (struct channel_security){0};
 	load(&rig->server, true, &rig->server_security.tls);
 	serving->rig = rig;
-	if (swo_listener_open(rig->uri, &rig->server_security, &serving->listener, &err))
+	if (channel_listener_open(rig->uri, &rig->server_security, &serving->listener, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(pthread_create(&serving->thread, NULL, serve, serving), 0);
 }
@@ -127,7 +127,7 @@ void serve_begin(struct serving *serving, struct rig *rig)
 void serve_end(struct serving *serving)
 {
 	pthread_join(serving->thread, NULL);
-	swo_listener_close(serving->listener);
+	channel_listener_close(serving->listener);
 }
 
 void rig_meet(struct rig *rig)
@@ -136,10 +136,10 @@ void rig_meet(struct rig *rig)
 
 	rig->client_conn = NULL;
 	rig->client_error = (struct swo_error){0};
-	rig->client_security = (struct swo_security){0};
+	rig->client_security = (struct channel_security){0};
 	load(&rig->client, false, &rig->client_security.tls);
 	serve_begin(&serving, rig);
-	if (swo_conn_open(rig->uri, &rig->client_security, swo_deadline_ms(RIG_MS),
+	if (channel_conn_open(rig->uri, &rig->client_security, swo_deadline_ms(RIG_MS),
 		    &rig->client_conn, &rig->client_error))
 		rig->client_conn = NULL;
 	serve_end(&serving);
@@ -147,11 +147,11 @@ void rig_meet(struct rig *rig)
 
 void rig_part(struct rig *rig)
 {
-	swo_conn_close(rig->client_conn);
-	swo_conn_close(rig->server_conn);
+	channel_conn_close(rig->client_conn);
+	channel_conn_close(rig->server_conn);
 	rig->client_conn = rig->server_conn = NULL;
-	swo_tls_creds_free(rig->client_security.tls);
-	swo_tls_creds_free(rig->server_security.tls);
+	channel_tls_creds_free(rig->client_security.tls);
+	channel_tls_creds_free(rig->server_security.tls);
 	rig->client_security.tls = rig->server_security.tls = NULL;
 }
 
@@ -177,10 +177,10 @@ void rig_meet_badly(struct rig *rig, const char *server_words, const char *clien
 
 void rig_load_badly(const struct swo_tls_params *params, bool server, const char *words)
 {
-	struct swo_tls_creds *creds = NULL;
+	struct channel_tls_creds *creds = NULL;
 	struct swo_error err = {0};
 
-	assert_int_equal(swo_tls_creds_load(params, server, &creds, &err), -1);
+	assert_int_equal(channel_tls_creds_load(params, server, &creds, &err), -1);
 	assert_int_equal(err.code, SWO_E_INVALID);
 	expect_words(&err, words);
 }

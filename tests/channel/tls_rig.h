@@ -20,9 +20,9 @@ struct rig {
 	struct pki *pki;
 	struct swo_tls_params server, client;
 	/* of the last connection */
-	struct swo_conn *server_conn, *client_conn;
+	struct channel_conn *server_conn, *client_conn;
 	struct swo_error server_error, client_error;
-	struct swo_security server_security, client_security;
+	struct channel_security server_security, client_security;
 };
 
 /* Valid certificates for "target.example" and "source.example" in both directories. */
@@ -58,7 +58,7 @@ void raw_close(struct raw *raw);
 /* A listener's accept and handshake on its own thread, for a raw client. */
 struct serving {
 	struct rig *rig;
-	struct swo_listener *listener;
+	struct channel_listener *listener;
 	pthread_t thread;
 };
 void serve_begin(struct serving *serving, struct rig *rig);

@@ -99,7 +99,7 @@ static void be_client(struct srv *s, int sv[2], const uint8_t *data, size_t size
 
 	s->conn.fd = sv[0];
 	sv[0] = -1;
-	swo_vu_caps_init(&s->conn.peer);
+	vfio_user_caps_init(&s->conn.peer);
 	s->conn.negotiated = mode & MODE_GREETED;
 	say(sv[1], data, size, mode & MODE_FD);
 	for (unsigned i = 0; i < TURNS && !ended && s->conn.fd >= 0; i++, now += TURN_NS) {

@@ -16,29 +16,29 @@ enum kind { KIND_FRAME, KIND_RAW, KIND_INITIAL, KIND_CREDIT, KIND_READY, KINDS }
 
 struct stage {
 	struct fake_vm vm;
-	struct swo_listener *listener;
-	struct swo_channel control, data;
+	struct channel_listener *listener;
+	struct channel control, data;
 	pthread_t listen_in[2];
 	bool listens[2];
 	struct hello hello;
 	atomic_bool all_sent; /* END_ALL was heard */
 };
 
-static bool take_call(struct stage *stage, struct swo_channel *out)
+static bool take_call(struct stage *stage, struct channel *out)
 {
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 
-	if (swo_listener_accept(stage->listener, swo_deadline_ms(PEER_MS), &conn, NULL))
+	if (channel_listener_accept(stage->listener, swo_deadline_ms(PEER_MS), &conn, NULL))
 		return false;
-	swo_channel_init(out, conn, PEER_MS);
+	channel_init(out, conn, PEER_MS);
 	return true;
 }
 
 static bool hear(
-	struct swo_channel *channel, struct swo_frame_header *header, uint8_t *text, uint32_t room)
+	struct channel *channel, struct channel_frame_header *header, uint8_t *text, uint32_t room)
 {
-	return !swo_channel_recv_header(channel, header, room, 0, NULL) &&
-	       !swo_channel_recv_payload(channel, header, text, header->length, NULL, 0, NULL);
+	return !channel_recv_header(channel, header, room, 0, NULL) &&
+	       !channel_recv_payload(channel, header, text, header->length, NULL, 0, NULL);
 }
 
 /* Takes what the source says, and answers its clock: it would not go on. */
@@ -46,13 +46,13 @@ static void *listen_in(void *opaque)
 {
 	struct stage *stage = opaque;
 	const uint32_t room = 1 << 20;
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	uint8_t *text = malloc(room);
 
 	while (text && hear(&stage->control, &header, text, room))
 		if (header.type == WIRE_CLOCK)
 			peer_frame(&stage->control,
-				(struct swo_frame_header){
+				(struct channel_frame_header){
 					.type = WIRE_CLOCK_REPLY, .pass = swo_now_ns()},
 				NULL, 0);
 		else if (header.type == WIRE_END_ALL)
@@ -65,7 +65,7 @@ static void *swallow(void *opaque)
 {
 	struct stage *stage = opaque;
 	const uint32_t room = 1 << 20;
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	uint8_t *text = malloc(room);
 
 	while (text && hear(&stage->data, &header, text, room))
@@ -83,7 +83,7 @@ static void open_source(struct stage *stage)
 	params.channels = 1;
 	params.setup_deadline_ms = params.idle_deadline_ms = PEER_MS / 2;
 	params.switchover_deadline_ms = params.commit_deadline_ms = 100;
-	fuzz_check(!swo_listener_open(uri, NULL, &stage->listener, NULL));
+	fuzz_check(!channel_listener_open(uri, NULL, &stage->listener, NULL));
 	fuzz_check(!swo_migration_send(
 		&stage->vm.vm, uri, &params, NULL, NULL, &stage->vm.migration, NULL));
 }
@@ -95,7 +95,7 @@ static void agree(struct stage *stage)
 	struct swo_buf text = SWO_BUF_INIT(65536);
 
 	fuzz_check(!migration_hello_ok_format(costs, DEVICES, &ok, &text, NULL));
-	peer_frame(&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, text.data,
+	peer_frame(&stage->control, (struct channel_frame_header){.type = WIRE_HELLO_OK}, text.data,
 		text.len);
 	swo_buf_free(&text);
 	stage->listens[0] = !pthread_create(&stage->listen_in[0], NULL, listen_in, stage);
@@ -111,11 +111,12 @@ static void be_ready(struct stage *stage, bool right)
 		swo_sleep_until(swo_now_ns() + 200000);
 	if (right)
 		memcpy(go.id, stage->hello.id, sizeof(go.id));
-	peer_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &go, sizeof(go));
+	peer_frame(&stage->control, (struct channel_frame_header){.type = WIRE_READY}, &go,
+		sizeof(go));
 }
 
 static void take_step(struct stage *stage, const struct peer_step *step,
-	struct swo_frame_header header, const uint8_t *payload, bool *ready)
+	struct channel_frame_header header, const uint8_t *payload, bool *ready)
 {
 	switch ((enum kind)((step->kind & 0x7f) % KINDS)) {
 	case KIND_FRAME:
@@ -131,7 +132,8 @@ static void take_step(struct stage *stage, const struct peer_step *step,
 	case KIND_INITIAL:
 		for (unsigned i = 0; i < DEVICES; i++)
 			peer_frame(&stage->control,
-				(struct swo_frame_header){.type = WIRE_INITIAL_LOADED, .device = i},
+				(struct channel_frame_header){
+					.type = WIRE_INITIAL_LOADED, .device = i},
 				NULL, 0);
 		break;
 	case KIND_CREDIT:
@@ -149,15 +151,15 @@ static void take_step(struct stage *stage, const struct peer_step *step,
 
 static void close_stage(struct stage *stage, bool ready)
 {
-	swo_channel_shutdown(&stage->control);
+	channel_shutdown(&stage->control);
 	if (stage->data.conn)
-		swo_channel_shutdown(&stage->data);
+		channel_shutdown(&stage->data);
 	for (int i = 0; i < 2; i++)
 		if (stage->listens[i])
 			pthread_join(stage->listen_in[i], NULL);
-	swo_channel_close(&stage->data);
-	swo_channel_close(&stage->control);
-	swo_listener_close(stage->listener);
+	channel_close(&stage->data);
+	channel_close(&stage->control);
+	channel_listener_close(stage->listener);
 	swo_migration_free(stage->vm.migration);
 	stage->vm.migration = NULL;
 	fuzz_check(ready || fake_vm_runs(&stage->vm));
@@ -170,7 +172,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t payload[PEER_PAYLOAD_MAX], text[65536];
 	static struct stage stage;
 	struct peer_input in = {data, size, 0};
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	struct peer_step step;
 	bool ready = false;
 	uint8_t mode = 0;

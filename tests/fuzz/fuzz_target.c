@@ -47,7 +47,7 @@ enum kind {
 struct play {
 	struct fake_vm vm;
 	char uri[128];
-	struct swo_channel control, data[CHANNELS_MAX];
+	struct channel control, data[CHANNELS_MAX];
 	unsigned channels;
 	uint8_t mode;
 	struct wire_go ticket;
@@ -58,25 +58,24 @@ struct play {
 
 static const char *const id = "00000000-0000-4000-8000-000000000001";
 
-static bool dial(const char *uri, struct swo_channel *out)
+static bool dial(const char *uri, struct channel *out)
 {
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 
-	if (swo_conn_open(uri, NULL, swo_deadline_ms(PEER_MS), &conn, NULL))
+	if (channel_conn_open(uri, NULL, swo_deadline_ms(PEER_MS), &conn, NULL))
 		return false;
-	swo_channel_init(out, conn, PEER_MS);
+	channel_init(out, conn, PEER_MS);
 	return true;
 }
 
 /* The payload of the next frame of this type; false when it never comes. */
-static bool await(struct swo_channel *channel, int type, uint8_t text[65536], uint32_t *len)
+static bool await(struct channel *channel, int type, uint8_t text[65536], uint32_t *len)
 {
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 
 	for (;;) {
-		if (!channel->conn || swo_channel_recv_header(channel, &header, 65535, 0, NULL) ||
-			swo_channel_recv_payload(
-				channel, &header, text, header.length, NULL, 0, NULL))
+		if (!channel->conn || channel_recv_header(channel, &header, 65535, 0, NULL) ||
+			channel_recv_payload(channel, &header, text, header.length, NULL, 0, NULL))
 			return false;
 		*len = header.length;
 		if (header.type == type)
@@ -117,7 +116,7 @@ static void attach_memory(struct play *play, int fds[2])
 	fds[1] = memory(swo_ram_region(play->vm.vm.ram, 0)->size);
 	fuzz_check(pwrite(fds[0], &magic, sizeof(magic), 0) == sizeof(magic) &&
 		   pwrite(fds[0], &word, sizeof(word), sizeof(magic)) == sizeof(word));
-	fuzz_check(!swo_conn_attach_fds(play->control.conn, fds, 2, NULL));
+	fuzz_check(!channel_conn_attach_fds(play->control.conn, fds, 2, NULL));
 }
 
 static void open_data(struct play *play)
@@ -125,7 +124,7 @@ static void open_data(struct play *play)
 	for (unsigned i = 0; i < play->channels; i++)
 		if (dial(play->uri, &play->data[i]))
 			peer_frame(&play->data[i],
-				(struct swo_frame_header){.type = WIRE_ATTACH, .device = i},
+				(struct channel_frame_header){.type = WIRE_ATTACH, .device = i},
 				&play->ticket, sizeof(play->ticket));
 }
 
@@ -158,8 +157,8 @@ static void say_hello(struct play *play)
 	if (called && play->mode & MODE_FD)
 		attach_memory(play, fds);
 	if (called &&
-		peer_frame(&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data,
-			text.len) &&
+		peer_frame(&play->control, (struct channel_frame_header){.type = WIRE_HELLO},
+			text.data, text.len) &&
 		await(&play->control, WIRE_HELLO_OK, answer, &len) &&
 		!migration_hello_ok_parse(answer, len, costs, DEVICES, &ok, NULL)) {
 		play->ticket.nonce = ok.ticket;
@@ -174,7 +173,7 @@ static void say_hello(struct play *play)
  */
 
 /* A spread device's first stripe has its own place, its marks and the others' bytes another. */
-static struct swo_channel *data_of(struct play *play, unsigned device, bool mark)
+static struct channel *data_of(struct play *play, unsigned device, bool mark)
 {
 	bool spread = play->mode & MODE_SPREAD && !device && !mark;
 
@@ -183,14 +182,14 @@ static struct swo_channel *data_of(struct play *play, unsigned device, bool mark
 
 static void send_state(struct play *play, unsigned device, size_t len)
 {
-	struct swo_frame_header header = {
+	struct channel_frame_header header = {
 		.type = WIRE_DEVICE, .device = device, .offset = play->sent[device]};
 
 	if (len > DEVICE_SIZE - play->sent[device] || !len)
 		len = DEVICE_SIZE - play->sent[device];
 	if (!len || !data_of(play, device, false)->conn)
 		return;
-	swo_channel_send(data_of(play, device, false), &header,
+	channel_send(data_of(play, device, false), &header,
 		play->vm.devices[device].saved + play->sent[device], len, NULL);
 	play->chain[device] = migration_sum(play->chain[device], header.checksum);
 	play->sent[device] += len;
@@ -200,7 +199,7 @@ static void send_end(struct play *play, unsigned device)
 {
 	play->good += play->sent[device] == DEVICE_SIZE;
 	peer_frame(data_of(play, device, true),
-		(struct swo_frame_header){.type = WIRE_DEVICE_END,
+		(struct channel_frame_header){.type = WIRE_DEVICE_END,
 			.device = device,
 			.offset = play->sent[device],
 			.pass = 1},
@@ -216,11 +215,11 @@ static void send_fin(struct play *play)
 
 		end.all.frames += totals.frames;
 		end.all.bytes += totals.bytes;
-		peer_frame(&play->data[i], (struct swo_frame_header){.type = WIRE_FIN}, &totals,
+		peer_frame(&play->data[i], (struct channel_frame_header){.type = WIRE_FIN}, &totals,
 			sizeof(totals));
 	}
-	peer_frame(
-		&play->control, (struct swo_frame_header){.type = WIRE_END_ALL}, &end, sizeof(end));
+	peer_frame(&play->control, (struct channel_frame_header){.type = WIRE_END_ALL}, &end,
+		sizeof(end));
 	play->good++;
 }
 
@@ -235,14 +234,15 @@ static void send_go(struct play *play, bool right)
 		memcpy(&go, text, sizeof(go));
 		play->go_sent = true;
 	}
-	peer_frame(&play->control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	peer_frame(&play->control, (struct channel_frame_header){.type = WIRE_GO}, &go, sizeof(go));
 }
 
 /* Anything */
 
-static void call(struct play *play, struct swo_frame_header header, const void *payload, size_t len)
+static void call(
+	struct play *play, struct channel_frame_header header, const void *payload, size_t len)
 {
-	struct swo_channel channel;
+	struct channel channel;
 
 	if (!dial(play->uri, &channel))
 		return;
@@ -252,11 +252,11 @@ static void call(struct play *play, struct swo_frame_header header, const void *
 	else
 		peer_frame(&channel, header, payload, len);
 	peer_settle(&channel);
-	swo_channel_close(&channel);
+	channel_close(&channel);
 }
 
 static void take_step(struct play *play, const struct peer_step *step,
-	struct swo_frame_header header, const uint8_t *payload)
+	struct channel_frame_header header, const uint8_t *payload)
 {
 	unsigned device = step->device % DEVICES;
 	uint64_t counter = 5;
@@ -287,7 +287,8 @@ static void take_step(struct play *play, const struct peer_step *step,
 		break;
 	case KIND_CONFIG:
 		peer_frame(&play->control,
-			(struct swo_frame_header){.type = WIRE_CONFIG, .device = device, .pass = 1},
+			(struct channel_frame_header){
+				.type = WIRE_CONFIG, .device = device, .pass = 1},
 			"c", 1);
 		break;
 	case KIND_STATE:
@@ -297,7 +298,7 @@ static void take_step(struct play *play, const struct peer_step *step,
 		send_end(play, device);
 		break;
 	case KIND_MACHINE:
-		peer_frame(&play->control, (struct swo_frame_header){.type = WIRE_MACHINE},
+		peer_frame(&play->control, (struct channel_frame_header){.type = WIRE_MACHINE},
 			&counter, sizeof(counter));
 		break;
 	case KIND_FIN:
@@ -320,7 +321,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t payload[PEER_PAYLOAD_MAX];
 	static struct play play;
 	struct peer_input in = {data, size, 0};
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	struct peer_step step;
 
 	memset(&play, 0, sizeof(play));
@@ -335,8 +336,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		peer_settle(&play.data[i]);
 	peer_settle(&play.control);
 	for (unsigned i = 0; i < CHANNELS_MAX; i++)
-		swo_channel_close(&play.data[i]);
-	swo_channel_close(&play.control);
+		channel_close(&play.data[i]);
+	channel_close(&play.control);
 	swo_migration_free(play.vm.migration);
 	play.vm.migration = NULL;
 	fuzz_check(play.go_sent || (!atomic_load(&play.vm.starts) && !fake_vm_runs(&play.vm)));

@@ -31,12 +31,12 @@ struct peer_input {
 
 /* false: no more steps. */
 static inline bool peer_next(struct peer_input *in, struct peer_step *step,
-	struct swo_frame_header *header, uint8_t payload[PEER_PAYLOAD_MAX])
+	struct channel_frame_header *header, uint8_t payload[PEER_PAYLOAD_MAX])
 {
 	if (in->size < sizeof(*step) || in->steps++ == PEER_STEPS_MAX)
 		return false;
 	fuzz_take(&in->data, &in->size, step, sizeof(*step));
-	*header = (struct swo_frame_header){
+	*header = (struct channel_frame_header){
 		.type = step->type, .device = step->device, .pass = step->pass};
 	header->offset = (uint64_t)step->offset * 4096;
 	if (step->offset & 0x8000)
@@ -50,27 +50,27 @@ static inline bool peer_next(struct peer_input *in, struct peer_step *step,
 	return true;
 }
 
-static inline void peer_raw(struct swo_channel *channel, const void *bytes, size_t len)
+static inline void peer_raw(struct channel *channel, const void *bytes, size_t len)
 {
 	struct iovec iov = {(void *)(uintptr_t)bytes, len};
 
 	if (channel->conn)
-		swo_conn_send(channel->conn, &iov, 1, PEER_MS, NULL);
+		channel_conn_send(channel->conn, &iov, 1, PEER_MS, NULL);
 }
 
-static inline bool peer_frame(struct swo_channel *channel, struct swo_frame_header header,
+static inline bool peer_frame(struct channel *channel, struct channel_frame_header header,
 	const void *payload, size_t len)
 {
-	return channel->conn && !swo_channel_send(channel, &header, payload, len, NULL);
+	return channel->conn && !channel_send(channel, &header, payload, len, NULL);
 }
 
 /* Until the other side has read all that it was sent, or reads no more. */
-static inline void peer_settle(struct swo_channel *channel)
+static inline void peer_settle(struct channel *channel)
 {
 	int queued = 0, before = 0;
 
 	for (int still = 0; still < 10 && channel->conn; still++) {
-		if (ioctl(swo_conn_fd(channel->conn), SIOCOUTQ, &queued) || !queued)
+		if (ioctl(channel_conn_fd(channel->conn), SIOCOUTQ, &queued) || !queued)
 			return;
 		if (queued != before)
 			still = 0;

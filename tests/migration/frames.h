@@ -9,10 +9,10 @@
 
 #define STALL_MS 5000
 
-struct swo_channel dial(const char *uri);
-int send_frame(struct swo_channel *channel, struct swo_frame_header header, const void *payload,
+struct channel dial(const char *uri);
+int send_frame(struct channel *channel, struct channel_frame_header header, const void *payload,
 	size_t len);
 /* The next frame that is not a ping; -1 when the other side has closed. */
-int next_frame(struct swo_channel *channel, struct swo_frame_header *header, char text[65536]);
+int next_frame(struct channel *channel, struct channel_frame_header *header, char text[65536]);
 
 #endif

@@ -14,32 +14,32 @@ static void *drain(void *opaque)
 {
 	struct stage *stage = opaque;
 	const bool apart = stage->hello.handover == SWO_HANDOVER_FD;
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	static char bytes[1 << 20];
 
-	while (!swo_channel_recv_header(&stage->data, &header, sizeof(bytes), 30000, NULL) &&
-		!swo_channel_recv_payload(
-			&stage->data, &header, bytes, header.length, NULL, 0, NULL))
+	while (!channel_recv_header(&stage->data, &header, sizeof(bytes), 30000, NULL) &&
+		!channel_recv_payload(&stage->data, &header, bytes, header.length, NULL, 0, NULL))
 		assert_true(!apart || (header.type != WIRE_RAM && header.type != WIRE_RAM_ZERO));
 	return NULL;
 }
 
-struct swo_channel stage_take_call(struct stage *stage)
+struct channel stage_take_call(struct stage *stage)
 {
-	struct swo_channel channel;
-	struct swo_conn *conn;
+	struct channel channel;
+	struct channel_conn *conn;
 
 	assert_int_equal(
-		swo_listener_accept(stage->listener, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
-	swo_channel_init(&channel, conn, STALL_MS);
-	assert_int_equal(swo_conn_accept_fds(conn, true, NULL), 0);
+		channel_listener_accept(stage->listener, swo_deadline_ms(STALL_MS), &conn, NULL),
+		0);
+	channel_init(&channel, conn, STALL_MS);
+	assert_int_equal(channel_conn_accept_fds(conn, true, NULL), 0);
 	return channel;
 }
 
 static void answer_clock(struct stage *stage)
 {
 	send_frame(&stage->control,
-		(struct swo_frame_header){.type = WIRE_CLOCK_REPLY,
+		(struct channel_frame_header){.type = WIRE_CLOCK_REPLY,
 			.offset = stage->header.offset,
 			.pass = swo_now_ns()},
 		NULL, 0);
@@ -80,7 +80,7 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 	params.channels = 1;
 	params.commit_deadline_ms = 200;
 	params.handover = asked;
-	assert_int_equal(swo_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
+	assert_int_equal(channel_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
 	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL,
 				 stage_timeline, &stage->vm.migration, NULL),
 		0);
@@ -95,7 +95,7 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 			ram_share_take(&stage->share, stage->vm.vm.ram, stage->control.conn, NULL),
 			0);
 	assert_int_equal(migration_hello_ok_format(costs, 2, &ok, &text, NULL), 0);
-	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_HELLO_OK}, text.data,
+	send_frame(&stage->control, (struct channel_frame_header){.type = WIRE_HELLO_OK}, text.data,
 		text.len);
 	swo_buf_free(&text);
 }
@@ -113,15 +113,15 @@ void stage_play_to_ready(struct stage *stage)
 	assert_int_equal(pthread_create(&stage->drain, NULL, drain, stage), 0);
 	for (unsigned i = 0; i < 2; i++)
 		send_frame(&stage->control,
-			(struct swo_frame_header){.type = WIRE_INITIAL_LOADED, .device = i}, NULL,
-			0);
+			(struct channel_frame_header){.type = WIRE_INITIAL_LOADED, .device = i},
+			NULL, 0);
 
 	int type;
 	while ((type = next_control(stage, text)) != WIRE_END_ALL)
 		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
 	stage->go = (struct wire_go){.nonce = 42};
 	memcpy(stage->go.id, stage->hello.id, sizeof(stage->go.id));
-	send_frame(&stage->control, (struct swo_frame_header){.type = WIRE_READY}, &stage->go,
+	send_frame(&stage->control, (struct channel_frame_header){.type = WIRE_READY}, &stage->go,
 		sizeof(stage->go));
 }
 
@@ -150,14 +150,14 @@ struct swo_migration_info stage_await_doubt(struct stage *stage)
 void stage_close(struct stage *stage)
 {
 	if (stage->data.conn)
-		swo_channel_shutdown(&stage->data);
+		channel_shutdown(&stage->data);
 	fake_vm_close(&stage->vm);
 	if (stage->data.conn) {
 		pthread_join(stage->drain, NULL);
-		swo_channel_close(&stage->data);
+		channel_close(&stage->data);
 	}
-	swo_channel_close(&stage->control);
-	swo_listener_close(stage->listener);
+	channel_close(&stage->control);
+	channel_listener_close(stage->listener);
 	migration_hello_free(&stage->hello);
 	ram_share_close(&stage->share);
 }

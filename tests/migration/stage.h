@@ -18,10 +18,10 @@ extern struct swo_timeline *stage_timeline;
 struct stage {
 	struct fake_vm vm;
 	char uri[128];
-	struct swo_listener *listener;
-	struct swo_channel control, data;
+	struct channel_listener *listener;
+	struct channel control, data;
 	struct hello hello;
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	struct wire_go go;	 /* what READY has sent */
 	struct shared_ram share; /* where RAM is handed over */
 	pthread_t drain;
@@ -33,7 +33,7 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 /* From there as far as READY, which is sent; and as far as GO, which is received. */
 void stage_play_to_ready(struct stage *stage);
 void stage_play_to_go(struct stage *stage);
-struct swo_channel stage_take_call(struct stage *stage);
+struct channel stage_take_call(struct stage *stage);
 struct swo_migration_info stage_await_doubt(struct stage *stage);
 /* With the data channel open or not. */
 void stage_close(struct stage *stage);

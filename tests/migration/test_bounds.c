@@ -32,37 +32,37 @@ static const char *const id = "00000000-0000-4000-8000-000000000001";
 struct flood {
 	struct fake_vm vm;
 	char uri[128];
-	struct swo_channel control, data;
+	struct channel control, data;
 	struct wire_go ticket;
 	uint8_t *bytes; /* 16 MiB of them */
 	uint64_t sent;
 };
 
-static struct swo_channel dial(const char *uri)
+static struct channel dial(const char *uri)
 {
-	struct swo_channel channel;
-	struct swo_conn *conn;
+	struct channel channel;
+	struct channel_conn *conn;
 
-	assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(FAKE_GUARD_MS), &conn, NULL), 0);
-	swo_channel_init(&channel, conn, SEND_MS);
+	assert_int_equal(
+		channel_conn_open(uri, NULL, swo_deadline_ms(FAKE_GUARD_MS), &conn, NULL), 0);
+	channel_init(&channel, conn, SEND_MS);
 	return channel;
 }
 
-static bool put(struct flood *flood, struct swo_channel *channel, struct swo_frame_header header,
+static bool put(struct flood *flood, struct channel *channel, struct channel_frame_header header,
 	size_t len)
 {
-	if (swo_channel_send(channel, &header, flood->bytes, len, NULL))
+	if (channel_send(channel, &header, flood->bytes, len, NULL))
 		return false;
 	flood->sent += len + sizeof(header);
 	return true;
 }
 
-static void await(struct flood *flood, int type, struct swo_frame_header *header)
+static void await(struct flood *flood, int type, struct channel_frame_header *header)
 {
 	do {
-		assert_int_equal(
-			swo_channel_recv_header(&flood->control, header, 65535, 0, NULL), 0);
-		assert_int_equal(swo_channel_recv_payload(&flood->control, header, flood->bytes,
+		assert_int_equal(channel_recv_header(&flood->control, header, 65535, 0, NULL), 0);
+		assert_int_equal(channel_recv_payload(&flood->control, header, flood->bytes,
 					 header->length, NULL, 0, NULL),
 			0);
 	} while (header->type != type);
@@ -72,7 +72,7 @@ static void open_flood(struct flood *flood)
 {
 	struct swo_migration_params params = fake_params();
 	struct swo_buf text = SWO_BUF_INIT(65536);
-	struct swo_frame_header header = {.type = WIRE_HELLO};
+	struct channel_frame_header header = {.type = WIRE_HELLO};
 	struct swo_device_costs costs[DEVICES];
 	struct migration_hello_ok ok;
 	struct hello hello;
@@ -96,7 +96,7 @@ static void open_flood(struct flood *flood)
 	assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
 	migration_hello_free(&hello);
 	flood->control = dial(flood->uri);
-	assert_int_equal(swo_channel_send(&flood->control, &header, text.data, text.len, NULL), 0);
+	assert_int_equal(channel_send(&flood->control, &header, text.data, text.len, NULL), 0);
 	swo_buf_free(&text);
 	await(flood, WIRE_HELLO_OK, &header);
 	strcpy(flood->ticket.id, id);
@@ -106,16 +106,16 @@ static void open_flood(struct flood *flood)
 	flood->ticket.nonce = ok.ticket;
 	memset(flood->bytes, 0x5a, 65536);
 	flood->data = dial(flood->uri);
-	header = (struct swo_frame_header){.type = WIRE_ATTACH};
-	assert_int_equal(swo_channel_send(&flood->data, &header, &flood->ticket,
-				 sizeof(flood->ticket), NULL),
+	header = (struct channel_frame_header){.type = WIRE_ATTACH};
+	assert_int_equal(
+		channel_send(&flood->data, &header, &flood->ticket, sizeof(flood->ticket), NULL),
 		0);
 }
 
 static void close_flood(struct flood *flood)
 {
-	swo_channel_close(&flood->data);
-	swo_channel_close(&flood->control);
+	channel_close(&flood->data);
+	channel_close(&flood->control);
 	fake_vm_close(&flood->vm);
 	free(flood->bytes);
 }
@@ -156,7 +156,7 @@ static void with_config(struct flood *flood)
 {
 	for (unsigned i = 1; i <= 200; i++)
 		if (!put(flood, &flood->control,
-			    (struct swo_frame_header){
+			    (struct channel_frame_header){
 				    .type = WIRE_CONFIG, .device = i % DEVICES, .pass = i},
 			    SWO_CONFIG_MAX))
 			return;
@@ -164,7 +164,7 @@ static void with_config(struct flood *flood)
 
 static void with_machine_state(struct flood *flood)
 {
-	while (put(flood, &flood->control, (struct swo_frame_header){.type = WIRE_MACHINE},
+	while (put(flood, &flood->control, (struct channel_frame_header){.type = WIRE_MACHINE},
 		SWO_MACHINE_STATE_MAX))
 		;
 }
@@ -172,7 +172,7 @@ static void with_machine_state(struct flood *flood)
 /* The fake devices take it at memory's speed, but nobody waits for that. */
 static void with_device_state(struct flood *flood)
 {
-	struct swo_frame_header header = {.type = WIRE_DEVICE};
+	struct channel_frame_header header = {.type = WIRE_DEVICE};
 
 	for (; put(flood, &flood->data, header, WINDOW / 4); header.offset += WINDOW / 4)
 		;
@@ -185,7 +185,7 @@ static void with_ram(struct flood *flood)
 	for (uint64_t pass = 1; pass <= 40; pass++)
 		for (uint64_t at = 0; at < RAM_SIZE; at += run)
 			if (!put(flood, &flood->data,
-				    (struct swo_frame_header){
+				    (struct channel_frame_header){
 					    .type = WIRE_RAM, .offset = at, .pass = pass},
 				    run))
 				return;
@@ -195,17 +195,19 @@ static void with_ram(struct flood *flood)
 static void with_questions(struct flood *flood)
 {
 	for (unsigned i = 0; i < 200000; i++)
-		if (!put(flood, &flood->control, (struct swo_frame_header){.type = WIRE_CLOCK}, 0))
+		if (!put(flood, &flood->control, (struct channel_frame_header){.type = WIRE_CLOCK},
+			    0))
 			return;
 }
 
 static void with_callers(struct flood *flood)
 {
 	for (unsigned i = 0; i < 60; i++) {
-		struct swo_channel caller = dial(flood->uri);
+		struct channel caller = dial(flood->uri);
 
-		put(flood, &caller, (struct swo_frame_header){.type = WIRE_HELLO}, WIRE_HELLO_MAX);
-		swo_channel_close(&caller);
+		put(flood, &caller, (struct channel_frame_header){.type = WIRE_HELLO},
+			WIRE_HELLO_MAX);
+		channel_close(&caller);
 	}
 }
 

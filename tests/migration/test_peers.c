@@ -18,8 +18,8 @@ static const char *const id = "00000000-0000-4000-8000-000000000001";
 struct play {
 	struct fake_vm vm;
 	char uri[128];
-	struct swo_channel control, data;
-	struct swo_frame_header header;
+	struct channel control, data;
+	struct channel_frame_header header;
 	struct wire_go ticket;
 	const char *identity; /* what the source says */
 	char text[65536];
@@ -91,8 +91,8 @@ static void say_hello_of(struct play *play, bool spread)
 	assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
 	migration_hello_free(&hello);
 	play->control = dial(play->uri);
-	send_frame(
-		&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);
+	send_frame(&play->control, (struct channel_frame_header){.type = WIRE_HELLO}, text.data,
+		text.len);
 	swo_buf_free(&text);
 	assert_int_equal(next_frame(&play->control, &play->header, play->text), WIRE_HELLO_OK);
 	strcpy(play->ticket.id, id);
@@ -100,7 +100,7 @@ static void say_hello_of(struct play *play, bool spread)
 		migration_hello_ok_parse(play->text, play->header.length, costs, 2, &ok, NULL), 0);
 	play->ticket.nonce = ok.ticket;
 	play->data = dial(play->uri);
-	send_frame(&play->data, (struct swo_frame_header){.type = WIRE_ATTACH}, &play->ticket,
+	send_frame(&play->data, (struct channel_frame_header){.type = WIRE_ATTACH}, &play->ticket,
 		sizeof(play->ticket));
 }
 
@@ -124,8 +124,8 @@ static void expect_refusal(struct play *play, const char *words)
 
 static void close_play(struct play *play)
 {
-	swo_channel_close(&play->data);
-	swo_channel_close(&play->control);
+	channel_close(&play->data);
+	channel_close(&play->control);
 	fake_vm_close(&play->vm);
 }
 
@@ -133,7 +133,7 @@ static void frames_that_do_not_belong_are_refused_by_name(void **state)
 {
 	(void)state;
 	static const struct {
-		struct swo_frame_header header;
+		struct channel_frame_header header;
 		size_t len;
 		const char *words;
 	} bad[] = {
@@ -171,7 +171,7 @@ static void stripes_out_of_place_are_refused_by_name(void **state)
 	(void)state;
 	/* Channel 0 of two has the stripes 0, 2, ... of device 0, and its marks. */
 	static const struct {
-		struct swo_frame_header first, second;
+		struct channel_frame_header first, second;
 		size_t first_len, second_len;
 		const char *words;
 	} bad[] = {
@@ -205,7 +205,7 @@ static void control_frames_that_do_not_belong_are_refused_by_name(void **state)
 {
 	(void)state;
 	static const struct {
-		struct swo_frame_header header;
+		struct channel_frame_header header;
 		size_t len;
 		const char *words;
 	} bad[] = {
@@ -232,23 +232,23 @@ static void a_flipped_bit_is_found_by_the_checksum(void **state)
 {
 	(void)state;
 	static struct play play;
-	struct swo_frame_header header = {
-		.magic = SWO_FRAME_MAGIC, .type = WIRE_RAM, .length = 4096};
+	struct channel_frame_header header = {
+		.magic = CHANNEL_FRAME_MAGIC, .type = WIRE_RAM, .length = 4096};
 	static char page[4096] = "page";
 
 	open_target(&play);
 	say_hello(&play);
-	header.checksum = swo_frame_checksum(&header, page);
+	header.checksum = channel_frame_checksum(&header, page);
 	page[77] ^= 4;
 	struct iovec iov[2] = {{&header, sizeof(header)}, {page, sizeof(page)}};
-	assert_int_equal(swo_conn_send(play.data.conn, iov, 2, STALL_MS, NULL), 0);
+	assert_int_equal(channel_conn_send(play.data.conn, iov, 2, STALL_MS, NULL), 0);
 	expect_refusal(&play, "wrong checksum");
 	close_play(&play);
 }
 
 static void send_state(struct play *play, bool truncated)
 {
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	uint64_t counter = 5;
 
 	for (unsigned i = 0; i < 2; i++) {
@@ -256,25 +256,25 @@ static void send_state(struct play *play, bool truncated)
 		uint64_t hash;
 
 		send_frame(&play->control,
-			(struct swo_frame_header){.type = WIRE_CONFIG, .device = i, .pass = 1}, "c",
-			1);
-		header = (struct swo_frame_header){.type = WIRE_DEVICE, .device = i};
-		swo_channel_send(&play->data, &header, d->saved, d->size, NULL);
+			(struct channel_frame_header){.type = WIRE_CONFIG, .device = i, .pass = 1},
+			"c", 1);
+		header = (struct channel_frame_header){.type = WIRE_DEVICE, .device = i};
+		channel_send(&play->data, &header, d->saved, d->size, NULL);
 		hash = migration_sum(0, header.checksum);
-		header = (struct swo_frame_header){.type = WIRE_DEVICE_END,
+		header = (struct channel_frame_header){.type = WIRE_DEVICE_END,
 			.device = i,
 			.offset = d->size + truncated,
 			.pass = 1};
-		swo_channel_send(&play->data, &header, &hash, sizeof(hash), NULL);
+		channel_send(&play->data, &header, &hash, sizeof(hash), NULL);
 	}
-	send_frame(&play->control, (struct swo_frame_header){.type = WIRE_MACHINE}, &counter,
+	send_frame(&play->control, (struct channel_frame_header){.type = WIRE_MACHINE}, &counter,
 		sizeof(counter));
 	struct wire_totals totals = {play->data.frames_sent, play->data.bytes_sent};
-	send_frame(
-		&play->data, (struct swo_frame_header){.type = WIRE_FIN}, &totals, sizeof(totals));
+	send_frame(&play->data, (struct channel_frame_header){.type = WIRE_FIN}, &totals,
+		sizeof(totals));
 	struct wire_end end = {.all = totals, .running = 1};
-	send_frame(
-		&play->control, (struct swo_frame_header){.type = WIRE_END_ALL}, &end, sizeof(end));
+	send_frame(&play->control, (struct channel_frame_header){.type = WIRE_END_ALL}, &end,
+		sizeof(end));
 }
 
 static void await_ready(struct play *play)
@@ -308,18 +308,18 @@ static void a_ready_target_starts_on_go_only_and_answers_a_second_go_alike(void 
 	send_state(&play, false);
 	await_ready(&play);
 	assert_int_equal(atomic_load(&play.vm.starts), 0);
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, play.text,
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, play.text,
 		sizeof(struct wire_go));
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
 	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_COMPLETED);
 	assert_true(fake_vm_runs(&play.vm));
 
 	/* A source in doubt asks on a new connection. */
-	struct swo_channel ask = dial(play.uri);
-	send_frame(&ask, (struct swo_frame_header){.type = WIRE_ASK}, &play.ticket,
+	struct channel ask = dial(play.uri);
+	send_frame(&ask, (struct channel_frame_header){.type = WIRE_ASK}, &play.ticket,
 		sizeof(play.ticket));
 	assert_int_equal(next_frame(&ask, &play.header, play.text), WIRE_STARTED);
-	swo_channel_close(&ask);
+	channel_close(&ask);
 	close_play(&play);
 }
 
@@ -336,12 +336,12 @@ static void hold_start(struct fake_vm *vm)
 
 static void ask(struct play *play, enum wire_type answer)
 {
-	struct swo_channel channel = dial(play->uri);
+	struct channel channel = dial(play->uri);
 
-	send_frame(&channel, (struct swo_frame_header){.type = WIRE_ASK}, &play->ticket,
+	send_frame(&channel, (struct channel_frame_header){.type = WIRE_ASK}, &play->ticket,
 		sizeof(play->ticket));
 	assert_int_equal(next_frame(&channel, &play->header, play->text), answer);
-	swo_channel_close(&channel);
+	channel_close(&channel);
 }
 
 static void a_target_that_is_starting_answers_a_second_go_and_a_question(void **state)
@@ -357,18 +357,18 @@ static void a_target_that_is_starting_answers_a_second_go_and_a_question(void **
 	send_state(&play, false);
 	await_ready(&play);
 	memcpy(&go, play.text, sizeof(go));
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, &go, sizeof(go));
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTING);
 	ask(&play, WIRE_STARTING);
 	/* And it is not put off by what means nothing any more. */
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_ABORT}, "no", 2);
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_ABORT}, "no", 2);
 	assert_int_equal(swo_migration_cancel(play.vm.migration, NULL), -1);
 	atomic_store(&may_start, true);
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
 	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_COMPLETED);
 	/* Once more: the same answer. The timeline may come in between. */
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, &go, sizeof(go));
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
 	ask(&play, WIRE_STARTED);
 	assert_int_equal(atomic_load(&play.vm.starts), 1);
@@ -384,8 +384,8 @@ static void a_second_abort_changes_nothing(void **state)
 	say_hello(&play);
 	send_state(&play, false);
 	await_ready(&play);
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_ABORT}, "first", 5);
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_ABORT}, "second", 6);
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_ABORT}, "first", 5);
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_ABORT}, "second", 6);
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_REFUSED);
 	expect_refusal(&play, "the source gave up: first");
 	close_play(&play);
@@ -401,7 +401,7 @@ static void a_go_with_another_nonce_is_refused(void **state)
 	send_state(&play, false);
 	await_ready(&play);
 	play.text[40] ^= 1;
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, play.text,
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, play.text,
 		sizeof(struct wire_go));
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_REFUSED);
 	expect_refusal(&play, "not for this migration");
@@ -477,13 +477,13 @@ static void a_ready_target_outlives_its_connection_and_refuses_when_asked(void *
 	await_ready(&play);
 	struct wire_go go;
 	memcpy(&go, play.text, sizeof(go));
-	swo_channel_shutdown(&play.control);
+	channel_shutdown(&play.control);
 
-	struct swo_channel ask = dial(play.uri);
-	send_frame(&ask, (struct swo_frame_header){.type = WIRE_ASK}, &play.ticket,
+	struct channel ask = dial(play.uri);
+	send_frame(&ask, (struct channel_frame_header){.type = WIRE_ASK}, &play.ticket,
 		sizeof(play.ticket));
 	assert_int_equal(next_frame(&ask, &play.header, play.text), WIRE_REFUSED);
-	swo_channel_close(&ask);
+	channel_close(&ask);
 	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_FAILED);
 	assert_int_equal(atomic_load(&play.vm.starts), 0);
 	close_play(&play);
@@ -511,23 +511,23 @@ static void strangers_do_not_disturb_a_waiting_target(void **state)
 	memset(garbage, 'x', sizeof(garbage));
 	open_target(&play);
 	for (int i = 0; i < 4; i++) {
-		struct swo_channel stranger = dial(play.uri);
+		struct channel stranger = dial(play.uri);
 		struct iovec iov = {garbage, sizeof(garbage)};
 
 		if (i == 0)
-			swo_conn_send(stranger.conn, &iov, 1, STALL_MS, NULL);
+			channel_conn_send(stranger.conn, &iov, 1, STALL_MS, NULL);
 		if (i == 1)
-			send_frame(
-				&stranger, (struct swo_frame_header){.type = WIRE_HELLO}, "{", 1);
+			send_frame(&stranger, (struct channel_frame_header){.type = WIRE_HELLO},
+				"{", 1);
 		if (i == 2)
-			send_frame(&stranger, (struct swo_frame_header){.type = WIRE_ASK}, id,
+			send_frame(&stranger, (struct channel_frame_header){.type = WIRE_ASK}, id,
 				WIRE_ID_LEN);
 		if (i == 3)
-			send_frame(&stranger, (struct swo_frame_header){.type = WIRE_ATTACH}, id,
-				WIRE_ID_LEN);
+			send_frame(&stranger, (struct channel_frame_header){.type = WIRE_ATTACH},
+				id, WIRE_ID_LEN);
 		int type = next_frame(&stranger, &play.header, play.text);
 		assert_true(type == WIRE_ABORT || type == -1);
-		swo_channel_close(&stranger);
+		channel_close(&stranger);
 	}
 	say_hello(&play);
 	send_state(&play, false);
@@ -539,7 +539,7 @@ static void strangers_do_not_disturb_a_waiting_target(void **state)
 static void expect_dismissed(
 	struct play *play, const char *vm, const char *from, const char *to, const char *words)
 {
-	struct swo_channel other = dial(play->uri);
+	struct channel other = dial(play->uri);
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	struct hello hello;
 
@@ -552,12 +552,13 @@ static void expect_dismissed(
 	char *at = strstr((char *)text.data, from);
 	assert_non_null(at);
 	memcpy(at, to, strlen(to));
-	send_frame(&other, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len - 1);
+	send_frame(
+		&other, (struct channel_frame_header){.type = WIRE_HELLO}, text.data, text.len - 1);
 	assert_int_equal(next_frame(&other, &play->header, play->text), WIRE_ABORT);
 	if (!strstr(play->text, words))
 		fail_msg("'%s' does not say '%s'", play->text, words);
 	swo_buf_free(&text);
-	swo_channel_close(&other);
+	channel_close(&other);
 }
 
 static void a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes_in(void **state)
@@ -570,10 +571,10 @@ static void a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes
 	open_target_of(&play, own);
 	expect_dismissed(&play, "00000000-0000-4000-8000-0000000000bb", "{", "{", "has VM");
 	expect_dismissed(&play, "", "{", "{", "does not say whose VM it has");
-	for (int version = 0; version < SWO_WIRE_VERSION + 3; version++) {
-		if (version == SWO_WIRE_VERSION)
+	for (int version = 0; version < WIRE_VERSION + 3; version++) {
+		if (version == WIRE_VERSION)
 			continue;
-		snprintf(now, sizeof(now), "\"version\":%d", SWO_WIRE_VERSION);
+		snprintf(now, sizeof(now), "\"version\":%d", WIRE_VERSION);
 		snprintf(then, sizeof(then), "\"version\":%d", version);
 		expect_dismissed(&play, own, now, then, "of the migration protocol, this side");
 	}
@@ -591,7 +592,7 @@ static void silent_strangers_keep_nobody_out(void **state)
 {
 	(void)state;
 	static struct play play;
-	struct swo_channel stranger[20];
+	struct channel stranger[20];
 
 	open_target(&play);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(stranger); i++)
@@ -601,25 +602,26 @@ static void silent_strangers_keep_nobody_out(void **state)
 	await_ready(&play);
 	close_play(&play);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(stranger); i++)
-		swo_channel_close(&stranger[i]);
+		channel_close(&stranger[i]);
 }
 
 /* Somebody who knows the id, but was not given the ticket; he is told so and nothing changes. */
 static void expect_turned_away(
 	struct play *play, enum wire_type type, unsigned device, uint64_t wrong, const char *words)
 {
-	struct swo_channel stranger = dial(play->uri);
-	struct swo_frame_header header;
+	struct channel stranger = dial(play->uri);
+	struct channel_frame_header header;
 	struct wire_go ticket = play->ticket;
 	static char text[65536];
 
 	ticket.nonce ^= wrong;
-	send_frame(&stranger, (struct swo_frame_header){.type = (uint16_t)type, .device = device},
-		&ticket, sizeof(ticket));
+	send_frame(&stranger,
+		(struct channel_frame_header){.type = (uint16_t)type, .device = device}, &ticket,
+		sizeof(ticket));
 	assert_int_equal(next_frame(&stranger, &header, text), WIRE_ABORT);
 	if (!strstr(text, words))
 		fail_msg("'%s' does not say '%s'", text, words);
-	swo_channel_close(&stranger);
+	channel_close(&stranger);
 }
 
 static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **state)
@@ -647,12 +649,12 @@ static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **
 		text.len = 0;
 		assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
 		migration_hello_free(&hello);
-		struct swo_channel other = dial(play.uri);
-		send_frame(
-			&other, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);
+		struct channel other = dial(play.uri);
+		send_frame(&other, (struct channel_frame_header){.type = WIRE_HELLO}, text.data,
+			text.len);
 		assert_int_equal(next_frame(&other, &play.header, play.text), WIRE_ABORT);
 		assert_non_null(strstr(play.text, "already has its migration"));
-		swo_channel_close(&other);
+		channel_close(&other);
 		if (!ready) {
 			send_state(&play, false);
 			await_ready(&play);
@@ -660,7 +662,7 @@ static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **
 		}
 	}
 	/* The one it was started for is not disturbed. */
-	send_frame(&play.control, (struct swo_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, &go, sizeof(go));
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
 	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_COMPLETED);
 	swo_buf_free(&text);
@@ -688,17 +690,17 @@ static void answer_ask(struct stage *stage, enum wire_type answer)
 	static char text[65536];
 
 	for (;;) {
-		struct swo_channel ask = stage_take_call(stage);
+		struct channel ask = stage_take_call(stage);
 		int type = next_frame(&ask, &stage->header, text);
 
 		if (type == WIRE_ASK) {
 			assert_string_equal(text, stage->hello.id);
-			send_frame(
-				&ask, (struct swo_frame_header){.type = (uint16_t)answer}, NULL, 0);
-			swo_channel_close(&ask);
+			send_frame(&ask, (struct channel_frame_header){.type = (uint16_t)answer},
+				NULL, 0);
+			channel_close(&ask);
 			return;
 		}
-		swo_channel_close(&ask);
+		channel_close(&ask);
 	}
 }
 
@@ -709,7 +711,7 @@ static void a_source_whose_target_dies_after_go_is_parked_until_told(void **stat
 
 	for (int run_here = 0; run_here < 2; run_here++) {
 		play_to_go(&stage);
-		swo_channel_shutdown(&stage.control);
+		channel_shutdown(&stage.control);
 		await_doubt(&stage);
 		/* No answer, ever: only an operator's word settles it. */
 		assert_int_equal(swo_migration_resolve(stage.vm.migration, run_here, NULL), 0);
@@ -744,7 +746,7 @@ static void a_source_in_doubt_completes_by_a_late_started_on_its_first_connectio
 	play_to_go(&stage);
 	await_doubt(&stage);
 	/* Nobody answers its questions. */
-	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_STARTED}, NULL, 0);
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, NULL, 0);
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_COMPLETED);
 	assert_false(fake_vm_runs(&stage.vm));
 	stage_close(&stage);
@@ -756,7 +758,7 @@ static void started_before_go_means_nothing(void **state)
 	static struct stage stage;
 
 	stage_open(&stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
-	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_STARTED}, NULL, 0);
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, NULL, 0);
 	stage_play_to_go(&stage);
 	await_doubt(&stage);
 	answer_ask(&stage, WIRE_REFUSED);
@@ -781,16 +783,16 @@ static void what_a_target_repeats_changes_nothing(void **state)
 	struct wire_go other = stage.go;
 
 	other.nonce = 43;
-	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_READY}, &other,
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_READY}, &other,
 		sizeof(other));
-	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_STARTED}, NULL, 0);
-	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_STARTED}, "again", 5);
-	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_TIMELINE}, first,
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, NULL, 0);
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, "again", 5);
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_TIMELINE}, first,
 		strlen(first));
 	for (int i = 0; i < 6; i++)
-		send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_TIMELINE}, large,
-			sizeof(large));
-	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_REFUSED}, "no", 2);
+		send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_TIMELINE},
+			large, sizeof(large));
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_REFUSED}, "no", 2);
 	struct swo_migration_info info = fake_end(&stage.vm);
 
 	/* STARTED may come before GO was sent, and means nothing then. */
@@ -807,7 +809,7 @@ static void a_source_in_doubt_runs_again_when_the_target_refused(void **state)
 	static struct stage stage;
 
 	play_to_go(&stage);
-	swo_channel_shutdown(&stage.control);
+	channel_shutdown(&stage.control);
 	await_doubt(&stage);
 	answer_ask(&stage, WIRE_STARTING); /* says nothing yet */
 	assert_false(fake_vm_runs(&stage.vm));
@@ -824,7 +826,8 @@ static void after_go_an_abort_from_the_target_does_not_resume_the_source(void **
 	static struct stage stage;
 
 	play_to_go(&stage);
-	send_frame(&stage.control, (struct swo_frame_header){.type = WIRE_ABORT}, "never mind", 10);
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_ABORT}, "never mind",
+		10);
 	await_doubt(&stage);
 	answer_ask(&stage, WIRE_REFUSED);
 	fake_end(&stage.vm);

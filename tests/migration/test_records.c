@@ -224,7 +224,7 @@ static void lose_the_target(void)
 	struct swo_migration *m = stage.vm.migration;
 	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
 
-	swo_channel_shutdown(&stage.control);
+	channel_shutdown(&stage.control);
 	while (!loss_was_known && !swo_deadline_passed(guard)) {
 		pthread_mutex_lock(&m->mutex);
 		loss_was_known = m->lost;

@@ -148,7 +148,7 @@ static void turns_away(const char *good, const char *bad, const char *words)
 /* Each is waited for 5 s: one after another they would outlast the source's patience. */
 static void silent_strangers_keep_no_source_out(void **state)
 {
-	struct swo_conn *stranger[12];
+	struct channel_conn *stranger[12];
 	struct fake_vm source, target;
 	char uri[128];
 
@@ -157,13 +157,13 @@ static void silent_strangers_keep_no_source_out(void **state)
 	fake_vm_open(&target, 2, false, 1000, SWO_TRANSITIONS_PARALLEL);
 	listen_as(&target, uri, ((struct dirs *)*state)->ours);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(stranger); i++)
-		assert_int_equal(swo_conn_open(uri, NULL, swo_deadline_ms(FAKE_GUARD_MS),
+		assert_int_equal(channel_conn_open(uri, NULL, swo_deadline_ms(FAKE_GUARD_MS),
 					 &stranger[i], NULL),
 			0);
 	send_as(&source, uri, ((struct dirs *)*state)->ours);
 	expect_arrived(&source, &target, true);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(stranger); i++)
-		swo_conn_close(stranger[i]);
+		channel_conn_close(stranger[i]);
 	fake_vm_close(&source);
 	fake_vm_close(&target);
 }
@@ -255,18 +255,18 @@ static void a_cancel_does_not_wait_for_a_silent_handshake(void **state)
 static void a_cancel_does_not_wait_for_a_host_that_does_not_answer(void **state)
 {
 	(void)state;
-	struct swo_conn *others[4] = {NULL};
+	struct channel_conn *others[4] = {NULL};
 	char uri[64];
 	int fd = mute_listener(0, uri);
 
 	/* They fill its queue; one of them finds it full. */
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(others); i++)
-		if (swo_conn_open(uri, NULL, swo_deadline_ms(50), &others[i], NULL))
+		if (channel_conn_open(uri, NULL, swo_deadline_ms(50), &others[i], NULL))
 			break;
 	assert_null(others[SWO_ARRAY_SIZE(others) - 1]);
 	cancels_at_once(fd, true, uri, NULL);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(others); i++)
-		swo_conn_close(others[i]);
+		channel_conn_close(others[i]);
 	close(fd);
 }
 

@@ -27,9 +27,9 @@ static void play_to_go(struct stage *stage)
 /* The target is gone, as its process would be. */
 static void die(struct stage *stage)
 {
-	swo_channel_shutdown(&stage->control);
-	swo_channel_shutdown(&stage->data);
-	swo_listener_close(stage->listener);
+	channel_shutdown(&stage->control);
+	channel_shutdown(&stage->data);
+	channel_listener_close(stage->listener);
 	stage->listener = NULL;
 }
 
@@ -132,9 +132,10 @@ static void another_users_process_gets_no_descriptor(void **state)
 	assert_int_equal(pipe(ends), 0);
 	pid_t pid = fork();
 	if (!pid) {
-		struct swo_listener *listener;
+		struct channel_listener *listener;
 
-		if (setgid(65534) || setuid(65534) || swo_listener_open(uri, NULL, &listener, NULL))
+		if (setgid(65534) || setuid(65534) ||
+			channel_listener_open(uri, NULL, &listener, NULL))
 			_exit(1);
 		if (write(ends[1], "", 1) == 1)
 			pause();
@@ -163,8 +164,8 @@ static void another_users_process_gets_no_descriptor(void **state)
 struct play {
 	struct fake_vm vm;
 	char uri[128];
-	struct swo_channel control;
-	struct swo_frame_header header;
+	struct channel control;
+	struct channel_frame_header header;
 	char text[65536];
 };
 
@@ -184,7 +185,7 @@ static int say_hello(struct play *play, const int *fds, unsigned count)
 {
 	struct swo_buf text = SWO_BUF_INIT(65536);
 	struct hello hello;
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 
 	assert_int_equal(migration_hello_describe(&play->vm.vm, &hello, NULL), 0);
 	strcpy(hello.id, id);
@@ -192,11 +193,12 @@ static int say_hello(struct play *play, const int *fds, unsigned count)
 	hello.handover = SWO_HANDOVER_FD;
 	assert_int_equal(migration_hello_format(&hello, &text, NULL), 0);
 	migration_hello_free(&hello);
-	assert_int_equal(swo_conn_open(play->uri, NULL, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
-	swo_channel_init(&play->control, conn, STALL_MS);
-	assert_int_equal(swo_conn_attach_fds(conn, fds, count, NULL), 0);
-	send_frame(
-		&play->control, (struct swo_frame_header){.type = WIRE_HELLO}, text.data, text.len);
+	assert_int_equal(
+		channel_conn_open(play->uri, NULL, swo_deadline_ms(STALL_MS), &conn, NULL), 0);
+	channel_init(&play->control, conn, STALL_MS);
+	assert_int_equal(channel_conn_attach_fds(conn, fds, count, NULL), 0);
+	send_frame(&play->control, (struct channel_frame_header){.type = WIRE_HELLO}, text.data,
+		text.len);
 	swo_buf_free(&text);
 	return next_frame(&play->control, &play->header, play->text);
 }
@@ -215,7 +217,7 @@ static void expect_refused(struct play *play, const int *fds, unsigned count, co
 {
 	if (say_hello(play, fds, count) != WIRE_ABORT || !strstr(play->text, words))
 		fail_msg("frame %u '%s' instead of '%s'", play->header.type, play->text, words);
-	swo_channel_close(&play->control);
+	channel_close(&play->control);
 }
 
 static void descriptors_that_are_not_the_vms_ram_are_refused_and_closed(void **state)
@@ -230,18 +232,18 @@ static void descriptors_that_are_not_the_vms_ram_are_refused_and_closed(void **s
 	int small = memfd(size / 2, sealed), loose = memfd(size, 0);
 	int stiff = memfd(size, sealed | F_SEAL_WRITE), null = open("/dev/null", O_RDWR);
 	char path[64];
-	int many[SWO_FDS_MAX];
+	int many[CHANNEL_FDS_MAX];
 
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", ram);
 	int readable = open(path, O_RDONLY);
 
-	for (unsigned i = 0; i < SWO_FDS_MAX; i++)
+	for (unsigned i = 0; i < CHANNEL_FDS_MAX; i++)
 		many[i] = word;
 	unsigned before = fake_entries("/proc/self/fd");
 
 	expect_refused(&play, NULL, 0, ": 0, expected 2");
 	expect_refused(&play, (int[]){word}, 1, ": 1, expected 2");
-	expect_refused(&play, many, SWO_FDS_MAX, ": 17, expected 2");
+	expect_refused(&play, many, CHANNEL_FDS_MAX, ": 17, expected 2");
 	expect_refused(&play, (int[]){word, small}, 2, "bytes, expected");
 	expect_refused(&play, (int[]){word, loose}, 2, "not sealed against shrinking");
 	expect_refused(&play, (int[]){word, stiff}, 2, "cannot be written");
@@ -298,7 +300,7 @@ static void of_two_processes_that_reach_for_the_word_one_has_it(void **state)
 	for (int i = 0; i < 200; i++) {
 		struct swo_ram *ram = swo_ram_new();
 		struct shared_ram here, there;
-		struct swo_conn *a, *b;
+		struct channel_conn *a, *b;
 		int ends[2], status;
 		char byte;
 
@@ -306,13 +308,13 @@ static void of_two_processes_that_reach_for_the_word_one_has_it(void **state)
 		ram_share_init(&there);
 		assert_int_equal(swo_ram_add(ram, "ram", 0, 65536, -1, NULL), 0);
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, ends), 0);
-		assert_int_equal(swo_conn_adopt(ends[0], "a", &a, NULL), 0);
-		assert_int_equal(swo_conn_adopt(ends[1], "b", &b, NULL), 0);
-		assert_int_equal(swo_conn_accept_fds(b, true, NULL), 0);
+		assert_int_equal(channel_conn_adopt(ends[0], "a", &a, NULL), 0);
+		assert_int_equal(channel_conn_adopt(ends[1], "b", &b, NULL), 0);
+		assert_int_equal(channel_conn_accept_fds(b, true, NULL), 0);
 		assert_int_equal(ram_share_offer(&here, ram, a, NULL), 0);
 		struct iovec out = {.iov_base = &byte, .iov_len = 1}, in = out;
-		assert_int_equal(swo_conn_send(a, &out, 1, STALL_MS, NULL), 0);
-		assert_int_equal(swo_conn_recv(b, &in, 1, STALL_MS, NULL), 0);
+		assert_int_equal(channel_conn_send(a, &out, 1, STALL_MS, NULL), 0);
+		assert_int_equal(channel_conn_recv(b, &in, 1, STALL_MS, NULL), 0);
 		assert_int_equal(ram_share_take(&there, ram, b, NULL), 0);
 		pid_t pid = fork();
 		if (!pid)
@@ -326,8 +328,8 @@ static void of_two_processes_that_reach_for_the_word_one_has_it(void **state)
 		assert_int_equal(ram_share_begin(&here), !forbidden);
 		ram_share_close(&here);
 		ram_share_close(&there);
-		swo_conn_close(a);
-		swo_conn_close(b);
+		channel_conn_close(a);
+		channel_conn_close(b);
 		swo_ram_free(ram);
 	}
 }

@@ -10,18 +10,18 @@ static void it_describes_a_pci_device(void **state)
 	(void)state;
 	struct server s = wire_start("info", NULL);
 	struct client c = wire_connect(&s, false);
-	struct swo_vu_device_info info = {.argsz = sizeof(info)};
-	struct swo_vu_region_info region = {.argsz = 4096, .index = SIMVF_BAR_INBOX};
-	struct swo_vu_irq_info irq = {.argsz = sizeof(irq), .index = SWO_VU_PCI_MSIX};
+	struct vfio_user_device_info info = {.argsz = sizeof(info)};
+	struct vfio_user_region_info region = {.argsz = 4096, .index = SIMVF_BAR_INBOX};
+	struct vfio_user_irq_info irq = {.argsz = sizeof(irq), .index = VFIO_USER_PCI_MSIX};
 	uint32_t io_fds[4] = {16, 0, 0, 0};
 
-	assert_int_equal(wire_ask(&c, SWO_VU_GET_INFO, &info, sizeof(info)), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_GET_INFO, &info, sizeof(info)), 0);
 	memcpy(&info, c.reply, sizeof(info));
-	assert_int_equal(info.flags, SWO_VU_DEVICE_RESET | SWO_VU_DEVICE_PCI);
+	assert_int_equal(info.flags, VFIO_USER_DEVICE_RESET | VFIO_USER_DEVICE_PCI);
 	assert_int_equal(info.num_regions, 9);
 	assert_int_equal(info.num_irqs, 5);
 
-	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_GET_REGION_INFO, &region, sizeof(region)), 0);
 	assert_int_equal(c.len, 64);
 	assert_int_equal(c.fds.count, 1);
 	memcpy(&region, c.reply, sizeof(region));
@@ -29,20 +29,20 @@ static void it_describes_a_pci_device(void **state)
 	assert_int_equal(region.flags, 15);
 	assert_int_equal(region.cap_offset, 32);
 	region.argsz = sizeof(region); /* no space for the capability: no fd either */
-	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_GET_REGION_INFO, &region, sizeof(region)), 0);
 	assert_int_equal(c.fds.count, 0);
 	assert_int_equal(c.len, 32);
 	memcpy(&region, c.reply, sizeof(region));
 	assert_int_equal(region.argsz, 64);
-	region = (struct swo_vu_region_info){.argsz = 32, .index = SWO_VU_PCI_CONFIG};
-	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
+	region = (struct vfio_user_region_info){.argsz = 32, .index = VFIO_USER_PCI_CONFIG};
+	assert_int_equal(wire_ask(&c, VFIO_USER_GET_REGION_INFO, &region, sizeof(region)), 0);
 	memcpy(&region, c.reply, sizeof(region));
 	assert_int_equal(region.size, 256);
 	region.index = 9;
-	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), EINVAL);
+	assert_int_equal(wire_ask(&c, VFIO_USER_GET_REGION_INFO, &region, sizeof(region)), EINVAL);
 
-	assert_int_equal(wire_ask(&c, SWO_VU_GET_REGION_IO_FDS, io_fds, sizeof(io_fds)), 0);
-	assert_int_equal(wire_ask(&c, SWO_VU_GET_IRQ_INFO, &irq, sizeof(irq)), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_GET_REGION_IO_FDS, io_fds, sizeof(io_fds)), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_GET_IRQ_INFO, &irq, sizeof(irq)), 0);
 	memcpy(&irq, c.reply, sizeof(irq));
 	assert_int_equal(irq.count, SIMVF_MSIX_VECTORS);
 	wire_close(&c);
@@ -54,21 +54,21 @@ static void it_negotiates_first_and_only_once_and_closes_on_another_major(void *
 	(void)state;
 	struct server s = wire_start("version", NULL);
 	struct client c = wire_connect_raw(&s);
-	struct swo_vu_device_info info = {.argsz = sizeof(info)};
+	struct vfio_user_device_info info = {.argsz = sizeof(info)};
 	static const uint16_t old[2] = {0, 0}, wrong[2] = {1, 0}, newer[2] = {0, 99};
 	char nothing;
 
-	assert_int_equal(wire_ask(&c, SWO_VU_GET_INFO, &info, sizeof(info)), EINVAL);
-	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, old, sizeof(old)), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_GET_INFO, &info, sizeof(info)), EINVAL);
+	assert_int_equal(wire_ask(&c, VFIO_USER_VERSION, old, sizeof(old)), 0);
 	assert_int_equal(((uint16_t *)c.reply)[1], 0);
-	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, old, sizeof(old)), EINVAL);
+	assert_int_equal(wire_ask(&c, VFIO_USER_VERSION, old, sizeof(old)), EINVAL);
 	wire_close(&c);
 	c = wire_connect_raw(&s);
-	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, newer, sizeof(newer)), 0);
-	assert_int_equal(((uint16_t *)c.reply)[1], SWO_VU_MINOR);
+	assert_int_equal(wire_ask(&c, VFIO_USER_VERSION, newer, sizeof(newer)), 0);
+	assert_int_equal(((uint16_t *)c.reply)[1], VFIO_USER_MINOR);
 	wire_close(&c);
 	c = wire_connect_raw(&s);
-	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, wrong, sizeof(wrong)), EINVAL);
+	assert_int_equal(wire_ask(&c, VFIO_USER_VERSION, wrong, sizeof(wrong)), EINVAL);
 	assert_int_equal(recv(c.fd, &nothing, 1, 0), 0);
 	wire_close(&c);
 	wire_stop(&s);
@@ -81,21 +81,21 @@ static void features_are_probed_got_and_set_as_they_are_offered(void **state)
 		      less = wire_start(
 			      "less", "--no-p2p", "--no-pre-copy", "--no-data-size", NULL);
 	struct client c = wire_connect(&s, false);
-	const uint32_t get = SWO_VU_FEATURE_GET, set = SWO_VU_FEATURE_SET;
-	const uint32_t probe = SWO_VU_FEATURE_PROBE;
+	const uint32_t get = VFIO_USER_FEATURE_GET, set = VFIO_USER_FEATURE_SET;
+	const uint32_t probe = VFIO_USER_FEATURE_PROBE;
 	uint64_t flags;
 
-	assert_int_equal(wire_feature(&c, get | SWO_VU_FEATURE_MIGRATION, NULL, 0, 8), 0);
+	assert_int_equal(wire_feature(&c, get | VFIO_USER_FEATURE_MIGRATION, NULL, 0, 8), 0);
 	memcpy(&flags, c.reply + 8, 8);
 	assert_int_equal(flags, 7);
 	assert_int_equal(
-		wire_feature(&c, probe | get | set | SWO_VU_FEATURE_MIG_STATE, NULL, 0, 8), 0);
+		wire_feature(&c, probe | get | set | VFIO_USER_FEATURE_MIG_STATE, NULL, 0, 8), 0);
 	assert_int_equal(
-		wire_feature(&c, probe | set | SWO_VU_FEATURE_MIGRATION, NULL, 0, 8), ENOTTY);
+		wire_feature(&c, probe | set | VFIO_USER_FEATURE_MIGRATION, NULL, 0, 8), ENOTTY);
 	assert_int_equal(wire_feature(&c, probe | 3, NULL, 0, 8), ENOTTY);
 	assert_int_equal(
-		wire_feature(&c, get | set | SWO_VU_FEATURE_MIG_STATE, NULL, 0, 8), EINVAL);
-	assert_int_equal(wire_feature(&c, get | SWO_VU_FEATURE_MIG_DATA_SIZE, NULL, 0, 8), 0);
+		wire_feature(&c, get | set | VFIO_USER_FEATURE_MIG_STATE, NULL, 0, 8), EINVAL);
+	assert_int_equal(wire_feature(&c, get | VFIO_USER_FEATURE_MIG_DATA_SIZE, NULL, 0, 8), 0);
 	memcpy(&flags, c.reply + 8, 8);
 	assert_in_range(flags, 1 << 20, 2 << 20);
 	assert_int_equal(wire_set_state(&c, 0), EINVAL);
@@ -103,12 +103,13 @@ static void features_are_probed_got_and_set_as_they_are_offered(void **state)
 	assert_int_equal(wire_state(&c), RUNNING);
 	wire_close(&c);
 	c = wire_connect(&less, false);
-	assert_int_equal(wire_feature(&c, get | SWO_VU_FEATURE_MIGRATION, NULL, 0, 8), 0);
+	assert_int_equal(wire_feature(&c, get | VFIO_USER_FEATURE_MIGRATION, NULL, 0, 8), 0);
 	memcpy(&flags, c.reply + 8, 8);
 	assert_int_equal(flags, 1);
 	assert_int_equal(wire_set_state(&c, RUNNING_P2P), EINVAL);
 	assert_int_equal(wire_set_state(&c, PRE_COPY), EINVAL);
-	assert_int_equal(wire_feature(&c, get | SWO_VU_FEATURE_MIG_DATA_SIZE, NULL, 0, 8), ENOTTY);
+	assert_int_equal(
+		wire_feature(&c, get | VFIO_USER_FEATURE_MIG_DATA_SIZE, NULL, 0, 8), ENOTTY);
 	wire_close(&c);
 	wire_stop(&s);
 	wire_stop(&less);
@@ -121,13 +122,13 @@ static void a_client_that_negotiates_it_gets_state_without_padding(void **state)
 				      "\"x-switchover\":{\"exact_reads\":true}}}";
 	struct server s = wire_start("exact", "--state-size", "64K", NULL);
 	struct client c = wire_connect_raw(&s);
-	struct swo_vu_mig_data ask = {.argsz = 8 + CHUNK, .size = CHUNK}, back;
+	struct vfio_user_mig_data ask = {.argsz = 8 + CHUNK, .size = CHUNK}, back;
 
-	assert_int_equal(wire_ask(&c, SWO_VU_VERSION, version, sizeof(version)), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_VERSION, version, sizeof(version)), 0);
 	assert_int_equal(wire_set_state(&c, PRE_COPY), 0);
 	assert_int_equal(wire_set_state(&c, STOP_COPY), 0);
 	for (unsigned n = 0; n < 2; n++) {
-		assert_int_equal(wire_ask(&c, SWO_VU_MIG_DATA_READ, &ask, sizeof(ask)), 0);
+		assert_int_equal(wire_ask(&c, VFIO_USER_MIG_DATA_READ, &ask, sizeof(ask)), 0);
 		memcpy(&back, c.reply, sizeof(back));
 		assert_int_equal(c.len, sizeof(back) + back.size);
 		assert_int_equal(back.size > 65536, n == 0); /* all of it, then the end */
@@ -222,14 +223,14 @@ static void a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released
 	(void)state;
 	struct server s = wire_start("hang", "--fault", "arc=RUNNING->RUNNING_P2P:hang,x1", NULL);
 	struct client c = wire_connect(&s, false);
-	struct swo_vu_mig_state body = {.device_state = RUNNING_P2P};
-	struct swo_vu_feature f = {16, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE};
+	struct vfio_user_mig_state body = {.device_state = RUNNING_P2P};
+	struct vfio_user_feature f = {16, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_MIG_STATE};
 	uint8_t message[16];
 	char name[32];
 
 	memcpy(message, &f, 8);
 	memcpy(message + 8, &body, 8);
-	wire_send(&c, SWO_VU_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
+	wire_send(&c, VFIO_USER_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
 	wire_text(&s, "state", name, sizeof(name));
 	assert_string_equal(name, "RUNNING");
 	wire_tell(&s, "{\"cmd\":\"release\"}");
@@ -238,12 +239,12 @@ static void a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released
 	/* an arc whose client has disconnected: the next client may reset the device */
 	assert_int_equal(wire_set_state(&c, RUNNING), 0);
 	wire_tell(&s, "{\"cmd\":\"fault\",\"spec\":\"arc=RUNNING->RUNNING_P2P:hang\"}");
-	wire_send(&c, SWO_VU_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
+	wire_send(&c, VFIO_USER_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
 	wire_close(&c);
 	c = wire_connect(&s, false);
 	while (wire_set_state(&c, RUNNING_P2P) != EBUSY)
 		; /* the first command is not received yet, or hangs and this one is refused */
-	assert_int_equal(wire_ask(&c, SWO_VU_RESET, NULL, 0), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_RESET, NULL, 0), 0);
 	wire_tell(&s, "{\"cmd\":\"clear-faults\"}");
 	assert_int_equal(wire_set_state(&c, RUNNING_P2P), 0);
 	wire_close(&c);
@@ -274,10 +275,10 @@ static void faults_reach_the_wire(void **state)
 	c = wire_connect(&s, false);
 	assert_int_equal(wire_get(&c, SIMVF_REG_DOORBELLS, 8), 3);
 	assert_int_equal(wire_set_state(&c, RUNNING), 0);
-	wire_send(&c, SWO_VU_RESET, NULL, 0, true, NULL, 0);
-	struct swo_vu_feature f = {16, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE};
+	wire_send(&c, VFIO_USER_RESET, NULL, 0, true, NULL, 0);
+	struct vfio_user_feature f = {16, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_MIG_STATE};
 	uint32_t message[4] = {f.argsz, f.flags, STOP, 0};
-	wire_send(&c, SWO_VU_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
+	wire_send(&c, VFIO_USER_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
 	assert_int_equal(recv(c.fd, &nothing, 1, 0), 0);
 	status = wire_wait(&s);
 	assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 3);
@@ -292,9 +293,9 @@ static void interrupts_reach_their_eventfds_until_they_are_taken_away(void **sta
 	struct server s = wire_start("irq", NULL);
 	struct client c = wire_connect(&s, false);
 	int events[2], pipes[2][2];
-	struct swo_vu_irq_set set = {.argsz = sizeof(set),
-		.flags = SWO_VU_IRQ_DATA_EVENTFD | SWO_VU_IRQ_ACTION_TRIGGER,
-		.index = SWO_VU_PCI_MSIX,
+	struct vfio_user_irq_set set = {.argsz = sizeof(set),
+		.flags = VFIO_USER_IRQ_DATA_EVENTFD | VFIO_USER_IRQ_ACTION_TRIGGER,
+		.index = VFIO_USER_PCI_MSIX,
 		.start = 1,
 		.count = 2};
 	uint64_t value;
@@ -303,9 +304,9 @@ static void interrupts_reach_their_eventfds_until_they_are_taken_away(void **sta
 		assert_int_equal(pipe(pipes[i]), 0);
 		events[i] = pipes[i][1];
 	}
-	wire_send(&c, SWO_VU_SET_IRQS, &set, sizeof(set), false, events, 2);
+	wire_send(&c, VFIO_USER_SET_IRQS, &set, sizeof(set), false, events, 2);
 	assert_int_equal(wire_receive(&c), 0);
-	wire_send(&c, SWO_VU_SET_IRQS, &set, sizeof(set), false, events, 1);
+	wire_send(&c, VFIO_USER_SET_IRQS, &set, sizeof(set), false, events, 1);
 	assert_int_equal(wire_receive(&c), EINVAL);
 	wire_set(&c, SIMVF_REG_IRQ_EVERY, 2, 4);
 	wire_set(&c, SIMVF_REG_CONTROL, SIMVF_CONTROL_IRQ, 4);
@@ -316,10 +317,10 @@ static void interrupts_reach_their_eventfds_until_they_are_taken_away(void **sta
 	for (unsigned i = 0; i < 2; i++)
 		for (unsigned times = 0; times < 2; times++)
 			assert_int_equal(read(pipes[i][0], &value, 8), 8);
-	set = (struct swo_vu_irq_set){.argsz = sizeof(set),
-		.flags = SWO_VU_IRQ_DATA_NONE | SWO_VU_IRQ_ACTION_TRIGGER,
-		.index = SWO_VU_PCI_MSIX};
-	assert_int_equal(wire_ask(&c, SWO_VU_SET_IRQS, &set, sizeof(set)), 0);
+	set = (struct vfio_user_irq_set){.argsz = sizeof(set),
+		.flags = VFIO_USER_IRQ_DATA_NONE | VFIO_USER_IRQ_ACTION_TRIGGER,
+		.index = VFIO_USER_PCI_MSIX};
+	assert_int_equal(wire_ask(&c, VFIO_USER_SET_IRQS, &set, sizeof(set)), 0);
 	for (unsigned i = 0; i < 2; i++) {
 		close(pipes[i][1]);
 		assert_int_equal(read(pipes[i][0], &value, 8), 0); /* the server closed it */
@@ -327,9 +328,9 @@ static void interrupts_reach_their_eventfds_until_they_are_taken_away(void **sta
 	}
 	set.start = 16;
 	set.count = 1;
-	assert_int_equal(wire_ask(&c, SWO_VU_SET_IRQS, &set, sizeof(set)), EINVAL);
+	assert_int_equal(wire_ask(&c, VFIO_USER_SET_IRQS, &set, sizeof(set)), EINVAL);
 	set.start = UINT32_MAX;
-	assert_int_equal(wire_ask(&c, SWO_VU_SET_IRQS, &set, sizeof(set)), EINVAL);
+	assert_int_equal(wire_ask(&c, VFIO_USER_SET_IRQS, &set, sizeof(set)), EINVAL);
 	wire_close(&c);
 	wire_stop(&s);
 }
@@ -344,7 +345,7 @@ static void a_config_restore_is_answered_when_its_time_is_over(void **state)
 
 	assert_int_equal(wire_set_state(&c, RESUMING), 0);
 	start = swo_now_ns();
-	assert_int_equal(wire_region_write(&c, SWO_VU_PCI_CONFIG, 4, &command, 2), 0);
+	assert_int_equal(wire_region_write(&c, VFIO_USER_PCI_CONFIG, 4, &command, 2), 0);
 	assert_true(swo_now_ns() - start >= 70000000);
 	wire_close(&c);
 	wire_stop(&s);

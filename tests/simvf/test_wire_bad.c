@@ -15,7 +15,7 @@ static void every_command_of_every_small_length_is_replied_to_once(void **state)
 				memset(body, (int)fill, sizeof(body));
 				wire_ask(&c, command, body, len);
 			}
-	assert_int_equal(wire_ask(&c, SWO_VU_RESET, NULL, 0), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_RESET, NULL, 0), 0);
 	assert_int_equal(wire_get(&c, SIMVF_REG_ID, 4), SIMVF_ID);
 	wire_close(&c);
 	wire_stop(&s);
@@ -26,13 +26,13 @@ static void a_message_that_is_too_long_is_refused_and_skipped(void **state)
 	(void)state;
 	struct server s = wire_start("long", NULL);
 	struct client c = wire_connect(&s, false);
-	struct swo_vu_mig_data read = {.argsz = 16, .size = UINT32_MAX};
+	struct vfio_user_mig_data read = {.argsz = 16, .size = UINT32_MAX};
 	uint8_t *body = calloc(3, CHUNK);
 
-	assert_int_equal(wire_ask(&c, SWO_VU_MIG_DATA_WRITE, body, 3 * CHUNK), EINVAL);
+	assert_int_equal(wire_ask(&c, VFIO_USER_MIG_DATA_WRITE, body, 3 * CHUNK), EINVAL);
 	assert_int_equal(wire_get(&c, SIMVF_REG_ID, 4), SIMVF_ID);
-	assert_int_equal(wire_ask(&c, SWO_VU_MIG_DATA_READ, &read, sizeof(read)), EINVAL);
-	wire_send(&c, SWO_VU_MIG_DATA_WRITE, body, 2 * CHUNK, true, NULL, 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_MIG_DATA_READ, &read, sizeof(read)), EINVAL);
+	wire_send(&c, VFIO_USER_MIG_DATA_WRITE, body, 2 * CHUNK, true, NULL, 0);
 	assert_int_equal(wire_get(&c, SIMVF_REG_ID, 4), SIMVF_ID);
 	free(body);
 	wire_close(&c);
@@ -44,9 +44,9 @@ static void a_message_may_come_byte_by_byte(void **state)
 	(void)state;
 	struct server s = wire_start("bytes", NULL);
 	struct client c = wire_connect(&s, false);
-	struct swo_vu_region_access access = {.region = SIMVF_BAR_REGS, .count = 4};
-	struct swo_vu_header header =
-		swo_vu_command_header(++c.id, SWO_VU_REGION_READ, sizeof(access), false);
+	struct vfio_user_region_access access = {.region = SIMVF_BAR_REGS, .count = 4};
+	struct vfio_user_header header =
+		vfio_user_command_header(++c.id, VFIO_USER_REGION_READ, sizeof(access), false);
 	uint8_t message[32];
 
 	memcpy(message, &header, 16);
@@ -73,7 +73,7 @@ static void noise_closes_the_connection_at_most(void **state)
 		for (size_t i = 0; i < len; i++)
 			noise[i] = (uint8_t)(rand() % (round % 3 ? 256 : 20));
 		if (round % 4 == 1) { /* a valid header before a random body */
-			struct swo_vu_header header = swo_vu_command_header(
+			struct vfio_user_header header = vfio_user_command_header(
 				1, (uint16_t)(1 + rand() % 18), len - len % 4, rand() % 2);
 
 			send(c.fd, &header, sizeof(header), MSG_NOSIGNAL);
@@ -82,7 +82,7 @@ static void noise_closes_the_connection_at_most(void **state)
 		wire_close(&c);
 	}
 	c = wire_connect(&s, false);
-	assert_int_equal(wire_ask(&c, SWO_VU_RESET, NULL, 0), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_RESET, NULL, 0), 0);
 	assert_int_equal(wire_get(&c, SIMVF_REG_ID, 4), SIMVF_ID);
 	wire_close(&c);
 	wire_stop(&s);
@@ -93,14 +93,14 @@ static void unexpected_fds_are_closed(void **state)
 	(void)state;
 	struct server s = wire_start("fds", NULL);
 	struct client c = wire_connect(&s, false);
-	struct swo_vu_device_info info = {.argsz = sizeof(info)};
+	struct vfio_user_device_info info = {.argsz = sizeof(info)};
 	int pipes[2], fds[8];
 	char nothing;
 
 	assert_int_equal(pipe(pipes), 0);
 	for (unsigned i = 0; i < 8; i++)
 		fds[i] = pipes[1];
-	wire_send(&c, SWO_VU_GET_INFO, &info, sizeof(info), false, fds, 8);
+	wire_send(&c, VFIO_USER_GET_INFO, &info, sizeof(info), false, fds, 8);
 	assert_int_equal(wire_receive(&c), 0);
 	close(pipes[1]);
 	assert_int_equal(read(pipes[0], &nothing, 1), 0);

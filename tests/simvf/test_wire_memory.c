@@ -16,10 +16,10 @@ static void dma_goes_through_a_mapped_fd_and_into_the_log(void **state)
 	struct server s = wire_start("dma", "--seed", "7", NULL);
 	struct client c = wire_connect(&s, false);
 	int fd = memfd_create("ram", MFD_CLOEXEC);
-	struct swo_vu_log_start start = {.page_size = 65536};
-	struct swo_vu_log_report report = {
+	struct vfio_user_log_start start = {.page_size = 65536};
+	struct vfio_user_log_report report = {
 		.iova = 0x100000, .length = 16 * 4096, .page_size = 4096};
-	struct swo_vu_dma_unmap unmap = {
+	struct vfio_user_dma_unmap unmap = {
 		.argsz = sizeof(unmap), .address = 0x100000, .size = 16 * 4096};
 	uint64_t *ram, bits, page_size;
 
@@ -29,8 +29,8 @@ static void dma_goes_through_a_mapped_fd_and_into_the_log(void **state)
 	assert_int_equal(wire_map(&c, 0x100000, 16 * 4096, fd), 0);
 	assert_int_equal(wire_map(&c, 0x100000, 16 * 4096, fd), 0);
 	assert_int_equal(wire_map(&c, 0x101000, 4096, fd), EEXIST);
-	assert_int_equal(wire_feature(&c, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_START, &start,
-				 sizeof(start), sizeof(start)),
+	assert_int_equal(wire_feature(&c, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOG_START,
+				 &start, sizeof(start), sizeof(start)),
 		0);
 	memcpy(&page_size, c.reply + 8, 8);
 	assert_int_equal(page_size, 4096);
@@ -45,21 +45,21 @@ static void dma_goes_through_a_mapped_fd_and_into_the_log(void **state)
 		assert_int_equal(words[1], 7);
 		assert_true(words[511] == SIMVF_DMA_WORD(7, n, 511));
 	}
-	assert_int_equal(wire_feature(&c, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_DMA_LOG_REPORT,
+	assert_int_equal(wire_feature(&c, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_DMA_LOG_REPORT,
 				 &report, sizeof(report), sizeof(report)),
 		0);
 	assert_int_equal(c.len, 32); /* no space for the bitmap: the log is kept */
 	for (unsigned times = 0; times < 2; times++) {
 		assert_int_equal(
-			wire_feature(&c, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_DMA_LOG_REPORT,
+			wire_feature(&c, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_DMA_LOG_REPORT,
 				&report, sizeof(report), sizeof(report) + 8),
 			0);
 		assert_int_equal(c.len, 40);
 		memcpy(&bits, c.reply + 32, 8);
 		assert_int_equal(bits, times ? 0 : 0x1e);
 	}
-	assert_int_equal(wire_ask(&c, SWO_VU_DMA_UNMAP, &unmap, sizeof(unmap)), 0);
-	assert_int_equal(wire_ask(&c, SWO_VU_DMA_UNMAP, &unmap, sizeof(unmap)), ENOENT);
+	assert_int_equal(wire_ask(&c, VFIO_USER_DMA_UNMAP, &unmap, sizeof(unmap)), 0);
+	assert_int_equal(wire_ask(&c, VFIO_USER_DMA_UNMAP, &unmap, sizeof(unmap)), ENOENT);
 	assert_int_equal(wire_counter(&s, "ram_mismatches"), 0);
 	munmap(ram, 16 * 4096);
 	close(fd);
@@ -87,21 +87,21 @@ static void a_file_cut_off_under_its_map_fails_the_access_not_the_server(void **
 }
 
 /* Replies to one DMA message on `fd` from `ram`, which starts at 0x100000. */
-static void serve_dma(int fd, struct swo_vu_header *header, uint8_t *body, uint8_t *ram)
+static void serve_dma(int fd, struct vfio_user_header *header, uint8_t *body, uint8_t *ram)
 {
-	struct swo_vu_dma_access access;
+	struct vfio_user_dma_access access;
 	struct iovec pieces[3] = {{0}, {&access, sizeof(access)}, {0}};
-	struct swo_vu_header reply;
-	bool read = header->command == SWO_VU_DMA_READ;
+	struct vfio_user_header reply;
+	bool read = header->command == VFIO_USER_DMA_READ;
 
 	memcpy(&access, body, sizeof(access));
 	assert_in_range(access.address, 0x100000, 0x104000 - access.count);
 	if (!read)
 		memcpy(ram + access.address - 0x100000, body + sizeof(access), access.count);
-	reply = swo_vu_reply_header(header, sizeof(access) + (read ? access.count : 0), 0);
+	reply = vfio_user_reply_header(header, sizeof(access) + (read ? access.count : 0), 0);
 	pieces[0] = (struct iovec){&reply, sizeof(reply)};
 	pieces[2] = (struct iovec){ram + access.address - 0x100000, access.count};
-	assert_int_equal(swo_vu_send(fd, pieces, read ? 3 : 2, NULL, 0, soon(), NULL, NULL), 0);
+	assert_int_equal(vfio_user_send(fd, pieces, read ? 3 : 2, NULL, 0, soon(), NULL, NULL), 0);
 }
 
 static void dma_by_messages(bool twin)
@@ -110,19 +110,19 @@ static void dma_by_messages(bool twin)
 	struct client c = wire_connect(&s, twin);
 	int fd = twin ? c.twin : c.fd;
 	uint8_t ram[4 * 4096] = {0}, body[8192];
-	struct swo_vu_header header;
+	struct vfio_user_header header;
 	unsigned served = 0;
 
 	assert_int_equal(wire_map(&c, 0x100000, sizeof(ram), -1), 0);
 	wire_set(&c, SIMVF_REG_DMA_ADDR, 0x100000, 8);
 	wire_set(&c, SIMVF_REG_DMA_PAGES, 2, 4);
 	wire_set(&c, SIMVF_REG_DMA_RATE, 1000, 4);
-	wire_send(&c, SWO_VU_REGION_WRITE, "\x08\0\0\0\0\0\0\0\0\0\0\0\4\0\0\0\1\0\0\0", 20, true,
-		NULL, 0);
+	wire_send(&c, VFIO_USER_REGION_WRITE, "\x08\0\0\0\0\0\0\0\0\0\0\0\4\0\0\0\1\0\0\0", 20,
+		true, NULL, 0);
 	while (served < 10) {
 		assert_int_equal(
-			swo_vu_recv(fd, &header, body, sizeof(body), NULL, soon(), NULL), 0);
-		assert_false(swo_vu_is_reply(&header));
+			vfio_user_recv(fd, &header, body, sizeof(body), NULL, soon(), NULL), 0);
+		assert_false(vfio_user_is_reply(&header));
 		serve_dma(fd, &header, body, ram);
 		served++;
 		if (served == 5) /* a doorbell between DMA messages, which must be queued */
@@ -157,9 +157,9 @@ static void p2p_goes_through_the_siblings_mapped_bar(void **state)
 	(void)state;
 	struct server a = wire_start("p2p-a", NULL), b = wire_start("p2p-b", NULL);
 	struct client from = wire_connect(&a, false), to = wire_connect(&b, false);
-	struct swo_vu_region_info region = {.argsz = 64, .index = SIMVF_BAR_INBOX};
+	struct vfio_user_region_info region = {.argsz = 64, .index = SIMVF_BAR_INBOX};
 
-	assert_int_equal(wire_ask(&to, SWO_VU_GET_REGION_INFO, &region, sizeof(region)), 0);
+	assert_int_equal(wire_ask(&to, VFIO_USER_GET_REGION_INFO, &region, sizeof(region)), 0);
 	assert_int_equal(wire_map(&from, 0xf0000000, 4096, to.fds.fd[0]), 0);
 	wire_set(&from, SIMVF_REG_P2P_ADDR, 0xf0000000 + SIMVF_INBOX_SLOT(2), 8);
 	wire_set(&from, SIMVF_REG_P2P_RATE, 2000, 4);

@@ -47,7 +47,7 @@ struct client {
 	uint16_t id;
 	uint8_t *reply; /* payload of the last reply */
 	size_t len;
-	struct swo_vu_fds fds;
+	struct vfio_user_fds fds;
 };
 
 static inline swo_deadline soon(void)
@@ -171,26 +171,26 @@ static inline void wire_text(const struct server *s, const char *key, char *out,
 static inline void wire_send(struct client *c, uint16_t command, const void *body, size_t len,
 	bool no_reply, const int *fds, unsigned fd_count)
 {
-	struct swo_vu_header header = swo_vu_command_header(++c->id, command, len, no_reply);
+	struct vfio_user_header header = vfio_user_command_header(++c->id, command, len, no_reply);
 	struct iovec pieces[2] = {{&header, sizeof(header)}, {(void *)(uintptr_t)body, len}};
 
 	assert_int_equal(
-		swo_vu_send(c->fd, pieces, len ? 2 : 1, fds, fd_count, soon(), NULL, NULL), 0);
+		vfio_user_send(c->fd, pieces, len ? 2 : 1, fds, fd_count, soon(), NULL, NULL), 0);
 }
 
 /* Receives the next reply: 0 or its errno. */
 static inline int wire_receive(struct client *c)
 {
-	struct swo_vu_header header;
+	struct vfio_user_header header;
 	struct swo_error err;
 
-	swo_vu_fds_close(&c->fds);
-	if (swo_vu_recv(c->fd, &header, c->reply, 8 * CHUNK, &c->fds, soon(), &err))
+	vfio_user_fds_close(&c->fds);
+	if (vfio_user_recv(c->fd, &header, c->reply, 8 * CHUNK, &c->fds, soon(), &err))
 		fail_msg("no reply: %s", err.text);
-	assert_true(swo_vu_is_reply(&header));
+	assert_true(vfio_user_is_reply(&header));
 	assert_int_equal(header.id, c->id);
-	c->len = swo_vu_payload(&header);
-	return header.flags & SWO_VU_ERROR ? (int)header.error : 0;
+	c->len = vfio_user_payload(&header);
+	return header.flags & VFIO_USER_ERROR ? (int)header.error : 0;
 }
 
 static inline int wire_ask(struct client *c, uint16_t command, const void *body, size_t len)
@@ -213,22 +213,22 @@ static inline struct client wire_connect(const struct server *s, bool twin)
 		"\0\0\2\0{\"capabilities\":{\"twin_socket\":{\"supported\":true}}}";
 	static const char without[] = "\0\0\2\0{\"capabilities\":{\"max_msg_fds\":8}}";
 	struct client c = wire_connect_raw(s);
-	struct swo_vu_caps caps;
+	struct vfio_user_caps caps;
 
-	assert_int_equal(twin ? wire_ask(&c, SWO_VU_VERSION, with, sizeof(with))
-			      : wire_ask(&c, SWO_VU_VERSION, without, sizeof(without)),
+	assert_int_equal(twin ? wire_ask(&c, VFIO_USER_VERSION, with, sizeof(with))
+			      : wire_ask(&c, VFIO_USER_VERSION, without, sizeof(without)),
 		0);
-	assert_int_equal(swo_vu_version_parse(c.reply, c.len, &caps, NULL), 0);
+	assert_int_equal(vfio_user_version_parse(c.reply, c.len, &caps, NULL), 0);
 	assert_int_equal(caps.twin_socket, twin);
 	assert_int_equal(caps.max_write, CHUNK);
 	if (twin)
-		c.twin = swo_vu_fds_take(&c.fds, (unsigned)caps.twin_fd_index);
+		c.twin = vfio_user_fds_take(&c.fds, (unsigned)caps.twin_fd_index);
 	return c;
 }
 
 static inline void wire_close(struct client *c)
 {
-	swo_vu_fds_close(&c->fds);
+	vfio_user_fds_close(&c->fds);
 	swo_close_fd(&c->fd);
 	swo_close_fd(&c->twin);
 	free(c->reply);
@@ -238,37 +238,38 @@ static inline int wire_feature(
 	struct client *c, uint32_t flags, const void *data, size_t len, uint32_t room)
 {
 	uint8_t body[256];
-	struct swo_vu_feature f = {.argsz = (uint32_t)sizeof(f) + room, .flags = flags};
+	struct vfio_user_feature f = {.argsz = (uint32_t)sizeof(f) + room, .flags = flags};
 
 	memcpy(body, &f, sizeof(f));
 	if (len)
 		memcpy(body + sizeof(f), data, len);
-	return wire_ask(c, SWO_VU_DEVICE_FEATURE, body, sizeof(f) + len);
+	return wire_ask(c, VFIO_USER_DEVICE_FEATURE, body, sizeof(f) + len);
 }
 
 static inline int wire_set_state(struct client *c, uint32_t state)
 {
-	struct swo_vu_mig_state body = {.device_state = state, .data_fd = UINT32_MAX};
+	struct vfio_user_mig_state body = {.device_state = state, .data_fd = UINT32_MAX};
 
-	return wire_feature(c, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE, &body, sizeof(body),
-		sizeof(body));
+	return wire_feature(c, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_MIG_STATE, &body,
+		sizeof(body), sizeof(body));
 }
 
 static inline uint32_t wire_state(struct client *c)
 {
-	struct swo_vu_mig_state body;
+	struct vfio_user_mig_state body;
 
 	assert_int_equal(
-		wire_feature(c, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_STATE, NULL, 0, 8), 0);
-	memcpy(&body, c->reply + sizeof(struct swo_vu_feature), sizeof(body));
+		wire_feature(c, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIG_STATE, NULL, 0, 8),
+		0);
+	memcpy(&body, c->reply + sizeof(struct vfio_user_feature), sizeof(body));
 	return body.device_state;
 }
 
 /* -errno, or the number of state bytes at c->reply + 8. */
 static inline long wire_read(struct client *c, uint32_t size)
 {
-	struct swo_vu_mig_data body = {.argsz = 8 + size, .size = size};
-	int rc = wire_ask(c, SWO_VU_MIG_DATA_READ, &body, sizeof(body));
+	struct vfio_user_mig_data body = {.argsz = 8 + size, .size = size};
+	int rc = wire_ask(c, VFIO_USER_MIG_DATA_READ, &body, sizeof(body));
 
 	if (rc)
 		return -rc;
@@ -281,12 +282,12 @@ static inline long wire_read(struct client *c, uint32_t size)
 static inline int wire_write(struct client *c, const void *data, uint32_t size)
 {
 	uint8_t *body = malloc(8 + size);
-	struct swo_vu_mig_data head = {.argsz = 8 + size, .size = size};
+	struct vfio_user_mig_data head = {.argsz = 8 + size, .size = size};
 	int rc;
 
 	memcpy(body, &head, 8);
 	memcpy(body + 8, data, size);
-	rc = wire_ask(c, SWO_VU_MIG_DATA_WRITE, body, 8 + size);
+	rc = wire_ask(c, VFIO_USER_MIG_DATA_WRITE, body, 8 + size);
 	free(body);
 	return rc;
 }
@@ -295,11 +296,11 @@ static inline int wire_region_write(
 	struct client *c, uint32_t region, uint64_t offset, const void *data, uint32_t len)
 {
 	uint8_t body[64];
-	struct swo_vu_region_access access = {.offset = offset, .region = region, .count = len};
+	struct vfio_user_region_access access = {.offset = offset, .region = region, .count = len};
 
 	memcpy(body, &access, sizeof(access));
 	memcpy(body + sizeof(access), data, len);
-	return wire_ask(c, SWO_VU_REGION_WRITE, body, sizeof(access) + len);
+	return wire_ask(c, VFIO_USER_REGION_WRITE, body, sizeof(access) + len);
 }
 
 static inline void wire_set(struct client *c, uint64_t reg, uint64_t value, uint32_t len)
@@ -309,11 +310,11 @@ static inline void wire_set(struct client *c, uint64_t reg, uint64_t value, uint
 
 static inline uint64_t wire_get(struct client *c, uint64_t reg, uint32_t len)
 {
-	struct swo_vu_region_access access = {
+	struct vfio_user_region_access access = {
 		.offset = reg, .region = SIMVF_BAR_REGS, .count = len};
 	uint64_t value = 0;
 
-	assert_int_equal(wire_ask(c, SWO_VU_REGION_READ, &access, sizeof(access)), 0);
+	assert_int_equal(wire_ask(c, VFIO_USER_REGION_READ, &access, sizeof(access)), 0);
 	assert_int_equal(c->len, sizeof(access) + len);
 	memcpy(&value, c->reply + sizeof(access), len);
 	return value;
@@ -323,20 +324,20 @@ static inline uint64_t wire_get(struct client *c, uint64_t reg, uint32_t len)
 static inline void wire_doorbell(struct client *c, unsigned vcpu, uint64_t number)
 {
 	uint8_t body[24];
-	struct swo_vu_region_access access = {
+	struct vfio_user_region_access access = {
 		.offset = SIMVF_DOORBELL(vcpu), .region = SIMVF_BAR_REGS, .count = 8};
 
 	memcpy(body, &access, sizeof(access));
 	memcpy(body + sizeof(access), &number, 8);
-	wire_send(c, SWO_VU_REGION_WRITE, body, sizeof(body), true, NULL, 0);
+	wire_send(c, VFIO_USER_REGION_WRITE, body, sizeof(body), true, NULL, 0);
 }
 
 static inline int wire_map(struct client *c, uint64_t address, uint64_t size, int fd)
 {
-	struct swo_vu_dma_map map = {
+	struct vfio_user_dma_map map = {
 		.argsz = sizeof(map), .flags = 3, .address = address, .size = size};
 
-	wire_send(c, SWO_VU_DMA_MAP, &map, sizeof(map), false, &fd, fd >= 0);
+	wire_send(c, VFIO_USER_DMA_MAP, &map, sizeof(map), false, &fd, fd >= 0);
 	return wire_receive(c);
 }
 

@@ -15,9 +15,9 @@
 
 struct rig {
 	char dir[64], listen_uri[100], to_uri[100];
-	struct swo_listener *listener;
+	struct channel_listener *listener;
 	struct link *link;
-	struct swo_conn *source[2], *target[2]; /* the ends of up to two connections */
+	struct channel_conn *source[2], *target[2]; /* the ends of up to two connections */
 };
 
 static void open_rig(struct rig *rig, const char *listen_uri)
@@ -28,7 +28,7 @@ static void open_rig(struct rig *rig, const char *listen_uri)
 	assert_non_null(mkdtemp(rig->dir));
 	snprintf(rig->to_uri, sizeof(rig->to_uri), "unix:%s/target", rig->dir);
 	snprintf(rig->listen_uri, sizeof(rig->listen_uri), "unix:%s/link", rig->dir);
-	assert_int_equal(swo_listener_open(rig->to_uri, NULL, &rig->listener, &err), 0);
+	assert_int_equal(channel_listener_open(rig->to_uri, NULL, &rig->listener, &err), 0);
 	rig->link = link_start(listen_uri ? listen_uri : rig->listen_uri, rig->to_uri, &err);
 	if (!rig->link)
 		fail_msg("%s", err.text);
@@ -36,10 +36,10 @@ static void open_rig(struct rig *rig, const char *listen_uri)
 
 static void connect_rig(struct rig *rig, unsigned i)
 {
-	assert_int_equal(swo_conn_open(link_uri(rig->link), NULL, swo_deadline_ms(GUARD_MS),
+	assert_int_equal(channel_conn_open(link_uri(rig->link), NULL, swo_deadline_ms(GUARD_MS),
 				 &rig->source[i], NULL),
 		0);
-	assert_int_equal(swo_listener_accept(
+	assert_int_equal(channel_listener_accept(
 				 rig->listener, swo_deadline_ms(GUARD_MS), &rig->target[i], NULL),
 		0);
 }
@@ -48,66 +48,66 @@ static void close_rig(struct rig *rig)
 {
 	for (unsigned i = 0; i < 2; i++) {
 		if (rig->source[i])
-			swo_conn_close(rig->source[i]);
+			channel_conn_close(rig->source[i]);
 		if (rig->target[i])
-			swo_conn_close(rig->target[i]);
+			channel_conn_close(rig->target[i]);
 	}
 	link_stop(rig->link);
-	swo_listener_close(rig->listener);
+	channel_listener_close(rig->listener);
 	assert_int_equal(rmdir(rig->dir), 0);
 }
 
-static void put(struct swo_conn *conn, const char *text)
+static void put(struct channel_conn *conn, const char *text)
 {
 	struct iovec iov = {(char *)(uintptr_t)text, strlen(text)};
 
-	assert_int_equal(swo_conn_send(conn, &iov, 1, GUARD_MS, NULL), 0);
+	assert_int_equal(channel_conn_send(conn, &iov, 1, GUARD_MS, NULL), 0);
 }
 
-static void expect(struct swo_conn *conn, const char *text)
+static void expect(struct channel_conn *conn, const char *text)
 {
 	char got[64] = "";
 	struct iovec iov = {got, strlen(text)};
 
-	assert_int_equal(swo_conn_recv(conn, &iov, 1, GUARD_MS, NULL), 0);
+	assert_int_equal(channel_conn_recv(conn, &iov, 1, GUARD_MS, NULL), 0);
 	assert_string_equal(got, text);
 }
 
-static void expect_end(struct swo_conn *conn)
+static void expect_end(struct channel_conn *conn)
 {
 	char byte;
 	struct iovec iov = {&byte, 1};
 	struct swo_error err = {0};
 
-	assert_int_equal(swo_conn_recv(conn, &iov, 1, GUARD_MS, &err), -1);
+	assert_int_equal(channel_conn_recv(conn, &iov, 1, GUARD_MS, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 }
 
-static void expect_nothing(struct swo_conn *conn)
+static void expect_nothing(struct channel_conn *conn)
 {
-	assert_false(swo_conn_readable(conn, swo_deadline_ms(QUIET_MS)));
+	assert_false(channel_conn_readable(conn, swo_deadline_ms(QUIET_MS)));
 }
 
-static void send_message(struct swo_conn *conn, uint16_t type, const char *payload)
+static void send_message(struct channel_conn *conn, uint16_t type, const char *payload)
 {
-	struct swo_frame_header header = {
-		.magic = SWO_FRAME_MAGIC, .type = type, .length = (uint32_t)strlen(payload)};
+	struct channel_frame_header header = {
+		.magic = CHANNEL_FRAME_MAGIC, .type = type, .length = (uint32_t)strlen(payload)};
 	struct iovec iov[2] = {
 		{&header, sizeof(header)}, {(char *)(uintptr_t)payload, strlen(payload)}};
 
-	assert_int_equal(swo_conn_send(conn, iov, 2, GUARD_MS, NULL), 0);
+	assert_int_equal(channel_conn_send(conn, iov, 2, GUARD_MS, NULL), 0);
 }
 
-static unsigned receive_message(struct swo_conn *conn)
+static unsigned receive_message(struct channel_conn *conn)
 {
-	struct swo_frame_header header;
+	struct channel_frame_header header;
 	char payload[64];
 	struct iovec iov = {&header, sizeof(header)};
 
-	assert_int_equal(swo_conn_recv(conn, &iov, 1, GUARD_MS, NULL), 0);
+	assert_int_equal(channel_conn_recv(conn, &iov, 1, GUARD_MS, NULL), 0);
 	iov = (struct iovec){payload, header.length};
 	assert_true(header.length <= sizeof(payload));
-	assert_int_equal(swo_conn_recv(conn, &iov, 1, GUARD_MS, NULL), 0);
+	assert_int_equal(channel_conn_recv(conn, &iov, 1, GUARD_MS, NULL), 0);
 	return header.type;
 }
 
@@ -123,7 +123,7 @@ static void passes_both_ways(const char *listen_uri)
 	expect(rig.target[0], "there");
 	put(rig.target[0], "back");
 	expect(rig.source[0], "back");
-	swo_conn_close(rig.source[0]);
+	channel_conn_close(rig.source[0]);
 	rig.source[0] = NULL;
 	expect_end(rig.target[0]);
 	assert_int_equal(link_hits(rig.link), 0);
@@ -147,11 +147,11 @@ static void descriptors_pass(void **state)
 	open_rig(&rig, NULL);
 	connect_rig(&rig, 0);
 	assert_int_equal(pipe(ends), 0);
-	assert_int_equal(swo_conn_accept_fds(rig.target[0], true, NULL), 0);
-	assert_int_equal(swo_conn_attach_fds(rig.source[0], &ends[1], 1, NULL), 0);
+	assert_int_equal(channel_conn_accept_fds(rig.target[0], true, NULL), 0);
+	assert_int_equal(channel_conn_attach_fds(rig.source[0], &ends[1], 1, NULL), 0);
 	put(rig.source[0], "a pipe");
 	expect(rig.target[0], "a pipe");
-	assert_int_equal(swo_conn_take_fds(rig.target[0], &got, 1, NULL), 0);
+	assert_int_equal(channel_conn_take_fds(rig.target[0], &got, 1, NULL), 0);
 	assert_int_equal(write(got, "x", 1), 1);
 	assert_int_equal(read(ends[0], &byte, 1), 1);
 	assert_int_equal(byte, 'x');
@@ -165,7 +165,7 @@ static void a_cut_drops_every_connection_and_refuses_new_ones_until_it_passes_ag
 {
 	(void)state;
 	struct rig rig;
-	struct swo_conn *late;
+	struct channel_conn *late;
 
 	open_rig(&rig, NULL);
 	connect_rig(&rig, 0);
@@ -175,13 +175,14 @@ static void a_cut_drops_every_connection_and_refuses_new_ones_until_it_passes_ag
 	for (unsigned i = 0; i < 2; i++) {
 		expect_end(rig.source[i]);
 		expect_end(rig.target[i]);
-		swo_conn_close(rig.source[i]);
-		swo_conn_close(rig.target[i]);
+		channel_conn_close(rig.source[i]);
+		channel_conn_close(rig.target[i]);
 	}
 	assert_int_equal(
-		swo_conn_open(link_uri(rig.link), NULL, swo_deadline_ms(GUARD_MS), &late, NULL), 0);
+		channel_conn_open(link_uri(rig.link), NULL, swo_deadline_ms(GUARD_MS), &late, NULL),
+		0);
 	expect_end(late);
-	swo_conn_close(late);
+	channel_conn_close(late);
 	assert_int_equal(link_hits(rig.link), 3);
 	link_set(rig.link, LINK_PASS);
 	connect_rig(&rig, 0);
@@ -325,7 +326,7 @@ static void frames_are_found_however_they_are_cut_and_not_where_there_are_none(v
 {
 	(void)state;
 	struct rig rig;
-	struct swo_frame_header header = {.magic = SWO_FRAME_MAGIC, .type = WIRE_GO};
+	struct channel_frame_header header = {.magic = CHANNEL_FRAME_MAGIC, .type = WIRE_GO};
 	char got[sizeof(header)];
 
 	open_rig(&rig, NULL);
@@ -335,8 +336,8 @@ static void frames_are_found_however_they_are_cut_and_not_where_there_are_none(v
 		struct iovec out = {(char *)&header + at, n}, in = {got + at, n};
 
 		assert_int_equal(link_seen(rig.link, WIRE_GO), 0);
-		assert_int_equal(swo_conn_send(rig.source[0], &out, 1, GUARD_MS, NULL), 0);
-		assert_int_equal(swo_conn_recv(rig.target[0], &in, 1, GUARD_MS, NULL), 0);
+		assert_int_equal(channel_conn_send(rig.source[0], &out, 1, GUARD_MS, NULL), 0);
+		assert_int_equal(channel_conn_recv(rig.target[0], &in, 1, GUARD_MS, NULL), 0);
 	}
 	assert_memory_equal(got, &header, sizeof(header));
 	assert_int_equal(link_seen(rig.link, WIRE_GO), 1);
@@ -344,9 +345,9 @@ static void frames_are_found_however_they_are_cut_and_not_where_there_are_none(v
 	for (unsigned i = 0; i < 2; i++) {
 		struct iovec out = {&header, sizeof(header)}, in = {got, sizeof(got)};
 
-		assert_int_equal(swo_conn_send(rig.source[0], &out, 1, GUARD_MS, NULL), 0);
-		assert_int_equal(swo_conn_recv(rig.target[0], &in, 1, GUARD_MS, NULL), 0);
-		header.magic = SWO_FRAME_MAGIC;
+		assert_int_equal(channel_conn_send(rig.source[0], &out, 1, GUARD_MS, NULL), 0);
+		assert_int_equal(channel_conn_recv(rig.target[0], &in, 1, GUARD_MS, NULL), 0);
+		header.magic = CHANNEL_FRAME_MAGIC;
 	}
 	assert_int_equal(link_seen(rig.link, WIRE_GO), 1);
 	close_rig(&rig);

@@ -71,7 +71,7 @@ int swo_device_create(const char *name, const struct swo_device_ops *ops, void *
 			ops->destroy(self);
 		return -1;
 	}
-	if (swo_device_do(dev, TASK_QUERY, SWO_DEVICE_ERROR, false, err)) {
+	if (device_do(dev, TASK_QUERY, SWO_DEVICE_ERROR, false, err)) {
 		swo_device_destroy(dev);
 		return -1;
 	}
@@ -181,22 +181,22 @@ uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words)
 
 int swo_device_launch(struct swo_device *dev, enum swo_device_state state, struct swo_error *err)
 {
-	return swo_device_begin(dev, TASK_WALK, state, false, err);
+	return device_begin(dev, TASK_WALK, state, false, err);
 }
 
 int swo_device_wait(struct swo_device *dev, struct swo_error *err)
 {
-	return swo_device_end(dev, err);
+	return device_end(dev, err);
 }
 
 int swo_device_set_state(struct swo_device *dev, enum swo_device_state state, struct swo_error *err)
 {
-	return swo_device_do(dev, TASK_WALK, state, false, err);
+	return device_do(dev, TASK_WALK, state, false, err);
 }
 
 int swo_device_refresh(struct swo_device *dev, struct swo_error *err)
 {
-	return swo_device_do(dev, TASK_REFRESH, SWO_DEVICE_ERROR, false, err);
+	return device_do(dev, TASK_REFRESH, SWO_DEVICE_ERROR, false, err);
 }
 
 void swo_device_on_arrival(

@@ -94,10 +94,10 @@ static int begin(struct swo_device *dev, const struct call *call, struct swo_err
 	if (todo == TODO_NOTHING)
 		return 0;
 	if (todo == TODO_RECOVER)
-		rc = swo_device_begin(
+		rc = device_begin(
 			dev, TASK_RECOVER, SWO_DEVICE_RUNNING, call->pass == SWO_PASS_PREPARE, err);
 	else
-		rc = swo_device_begin(dev, TASK_WALK, to, false, err);
+		rc = device_begin(dev, TASK_WALK, to, false, err);
 	dev->follow.in_flight = !rc;
 	if (rc && !call->running)
 		dev->follow.stop_failed = true;
@@ -114,7 +114,7 @@ static void make_ready(struct swo_device *dev, const struct call *call)
 
 	if (swo_runstate_get(dev->follow.rs) == SWO_RUN_STATE_INMIGRATE &&
 		swo_device_health(dev) != SWO_DEVICE_LOST &&
-		swo_device_do(dev, TASK_RECOVER, SWO_DEVICE_RUNNING, call->pass == SWO_PASS_PREPARE,
+		device_do(dev, TASK_RECOVER, SWO_DEVICE_RUNNING, call->pass == SWO_PASS_PREPARE,
 			&err))
 		swo_log(SWO_LOG_ERROR, "%s", err.text);
 }
@@ -125,7 +125,7 @@ static int end(struct swo_device *dev, const struct call *call, struct swo_error
 		return 0;
 	dev->follow.in_flight = false;
 
-	int rc = swo_device_end(dev, err);
+	int rc = device_end(dev, err);
 	if (rc && call->running)
 		make_ready(dev, call);
 	if (rc && !call->running)

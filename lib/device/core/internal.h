@@ -95,23 +95,23 @@ struct swo_device {
 /* Tasks (task.c) */
 
 /* Queues a task; SWO_E_STATE when one is under way, or the device is lost. Never allocates. */
-int swo_device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
+int device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
 	bool stop_short, struct swo_error *err);
 /* Waits for it, step by step; a step past its deadline: SWO_E_TIMEOUT, and the device is lost. */
-int swo_device_end(struct swo_device *dev, struct swo_error *err);
+int device_end(struct swo_device *dev, struct swo_error *err);
 /* Both; on the device's own worker it is done right there. */
-int swo_device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
+int device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
 	bool stop_short, struct swo_error *err);
 
 /* Steps (walk.c): on the worker */
 
-int swo_device_ask(struct swo_device *dev, struct task *task, struct swo_error *err);
-int swo_device_walk(
+int device_ask(struct swo_device *dev, struct task *task, struct swo_error *err);
+int device_walk(
 	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err);
-int swo_device_reset(struct swo_device *dev, struct task *task, struct swo_error *err);
-void swo_device_mark_lost(struct swo_device *dev);
+int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err);
+void device_mark_lost(struct swo_device *dev);
 /* Begins a step; -1 when nobody waits for the task any more. */
-int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
+int device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err);
 
 #endif

@@ -51,7 +51,7 @@ static bool no_use(struct swo_device *dev, const struct task *task, const struct
 static int go_by_arcs(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
 	for (int i = 0; i < ATTEMPTS && !only_reset_helps(swo_device_state(dev)); i++) {
-		if (!swo_device_walk(dev, task, goal(dev, task->stop_short), err))
+		if (!device_walk(dev, task, goal(dev, task->stop_short), err))
 			return 0;
 		if (no_use(dev, task, err))
 			return -1;
@@ -67,35 +67,35 @@ static int go_by_reset(struct swo_device *dev, struct task *task, struct swo_err
 	swo_log(before == SWO_DEVICE_RESUMING ? SWO_LOG_INFO : SWO_LOG_WARN,
 		"device %s: reset in %s; what state it had is gone", dev->name,
 		swo_device_state_name(before));
-	if (swo_device_reset(dev, task, err))
+	if (device_reset(dev, task, err))
 		return -1;
 	/* A kernel device runs now; a vfio-user server may have kept its migration state. */
-	return swo_device_walk(dev, task, goal(dev, task->stop_short), err);
+	return device_walk(dev, task, goal(dev, task->stop_short), err);
 }
 
 static int run_recovery(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
 	int rc = 1;
 
-	if (!swo_device_ask(dev, task, err))
+	if (!device_ask(dev, task, err))
 		rc = go_by_arcs(dev, task, err);
 	else if (no_use(dev, task, err))
 		rc = -1;
 	if (rc > 0)
 		rc = go_by_reset(dev, task, err);
 	if (rc)
-		swo_device_mark_lost(dev);
+		device_mark_lost(dev);
 	return rc;
 }
 
 static int run_discard(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
-	int rc = swo_device_ask(dev, task, err);
+	int rc = device_ask(dev, task, err);
 
 	if (!rc)
 		rc = go_by_reset(dev, task, err);
 	if (rc)
-		swo_device_mark_lost(dev);
+		device_mark_lost(dev);
 	return rc;
 }
 
@@ -134,12 +134,12 @@ static int query(struct swo_device *dev, struct task *task, struct swo_error *er
 			"device %s: cannot migrate (its flags 0x%llx lack STOP_COPY)", dev->name,
 			(unsigned long long)flags);
 	dev->mig_flags = flags;
-	return swo_device_ask(dev, task, err);
+	return device_ask(dev, task, err);
 }
 
 static int refresh(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
-	if (swo_device_ask(dev, task, err))
+	if (device_ask(dev, task, err))
 		return -1;
 	pthread_mutex_lock(&dev->mutex);
 	dev->health = SWO_DEVICE_SOUND;
@@ -153,7 +153,7 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 	case TASK_QUERY:
 		return query(dev, task, err);
 	case TASK_WALK:
-		return swo_device_walk(dev, task, task->to, err);
+		return device_walk(dev, task, task->to, err);
 	case TASK_RECOVER:
 		return run_recovery(dev, task, err);
 	case TASK_DISCARD:
@@ -217,7 +217,7 @@ static int may_begin(struct swo_device *dev, enum task_kind kind, struct swo_err
 	return 0;
 }
 
-int swo_device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
+int device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
 	bool stop_short, struct swo_error *err)
 {
 	pthread_mutex_lock(&dev->mutex);
@@ -283,7 +283,7 @@ static swo_deadline step_deadline(const struct swo_device *dev)
 	return dev->task.step_ns > UINT64_MAX - limit ? UINT64_MAX : dev->task.step_ns + limit;
 }
 
-int swo_device_end(struct swo_device *dev, struct swo_error *err)
+int device_end(struct swo_device *dev, struct swo_error *err)
 {
 	if (swo_worker_is_current(dev->worker))
 		return swo_error_set(err, SWO_E_STATE, 0,
@@ -327,7 +327,7 @@ static int do_here(struct swo_device *dev, struct task *task, struct swo_error *
 	return rc ? -1 : run(dev, task, err);
 }
 
-int swo_device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
+int device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
 	bool stop_short, struct swo_error *err)
 {
 	struct swo_error ignored;
@@ -339,17 +339,17 @@ int swo_device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_s
 
 		return do_here(dev, &task, err);
 	}
-	if (swo_device_begin(dev, kind, to, stop_short, err))
+	if (device_begin(dev, kind, to, stop_short, err))
 		return -1;
-	return swo_device_end(dev, err);
+	return device_end(dev, err);
 }
 
 int swo_device_recover(struct swo_device *dev, bool stop_short, struct swo_error *err)
 {
-	return swo_device_do(dev, TASK_RECOVER, SWO_DEVICE_RUNNING, stop_short, err);
+	return device_do(dev, TASK_RECOVER, SWO_DEVICE_RUNNING, stop_short, err);
 }
 
 int swo_device_discard(struct swo_device *dev, struct swo_error *err)
 {
-	return swo_device_do(dev, TASK_DISCARD, SWO_DEVICE_RUNNING, false, err);
+	return device_do(dev, TASK_DISCARD, SWO_DEVICE_RUNNING, false, err);
 }

@@ -23,7 +23,7 @@ enum swo_device_health swo_device_health(struct swo_device *dev)
 	return health;
 }
 
-int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind step,
+int device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err)
 {
 	pthread_mutex_lock(&dev->mutex);
@@ -42,7 +42,7 @@ int swo_device_step(struct swo_device *dev, struct task *task, enum step_kind st
 	return 0;
 }
 
-void swo_device_mark_lost(struct swo_device *dev)
+void device_mark_lost(struct swo_device *dev)
 {
 	pthread_mutex_lock(&dev->mutex);
 	dev->health = SWO_DEVICE_LOST;
@@ -72,11 +72,11 @@ static int read_state(struct swo_device *dev, struct swo_error *err)
 	return rc ? swo_error_prefix(err, "device %s: asking for its state", dev->name) : 0;
 }
 
-int swo_device_ask(struct swo_device *dev, struct task *task, struct swo_error *err)
+int device_ask(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
 	enum swo_device_state state = swo_device_state(dev);
 
-	if (swo_device_step(dev, task, STEP_ASK, state, state, err))
+	if (device_step(dev, task, STEP_ASK, state, state, err))
 		return -1;
 	return read_state(dev, err);
 }
@@ -123,7 +123,7 @@ static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_sta
 {
 	struct swo_error why = {0}, ignored = {0};
 
-	if (swo_device_step(dev, task, STEP_ARC, from, to, err))
+	if (device_step(dev, task, STEP_ARC, from, to, err))
 		return -1;
 	uint64_t start = swo_now_ns();
 	int rc = dev->ops->set_state(dev->self, to, &why);
@@ -134,8 +134,8 @@ static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_sta
 	swo_error_prefix(&why, "device %s: %s->%s", dev->name, swo_device_state_name(from),
 		swo_device_state_name(to));
 	if (why.code == SWO_E_PEER_LOST)
-		swo_device_mark_lost(dev);
-	else if (!swo_device_step(dev, task, STEP_ASK, from, to, &ignored))
+		device_mark_lost(dev);
+	else if (!device_step(dev, task, STEP_ASK, from, to, &ignored))
 		/* On failure it may stand anywhere on the path, or in ERROR. */
 		read_state(dev, &ignored);
 	if (err)
@@ -143,7 +143,7 @@ static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_sta
 	return -1;
 }
 
-int swo_device_walk(
+int device_walk(
 	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err)
 {
 	/* No path is longer than there are states. */
@@ -162,14 +162,14 @@ int swo_device_walk(
 		swo_device_state_name(swo_device_state(dev)), swo_device_state_name(to));
 }
 
-int swo_device_reset(struct swo_device *dev, struct task *task, struct swo_error *err)
+int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
 	enum swo_device_state state = swo_device_state(dev);
 
 	if (!dev->ops->reset)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"device %s: its backend offers no reset", dev->name);
-	if (swo_device_step(dev, task, STEP_RESET, state, SWO_DEVICE_RUNNING, err))
+	if (device_step(dev, task, STEP_RESET, state, SWO_DEVICE_RUNNING, err))
 		return -1;
 	uint64_t start = swo_now_ns();
 	int rc = dev->ops->reset(dev->self, err);
@@ -185,5 +185,5 @@ int swo_device_reset(struct swo_device *dev, struct task *task, struct swo_error
 	pthread_mutex_unlock(&dev->mutex);
 	if (rc)
 		return swo_error_prefix(err, "device %s: reset", dev->name);
-	return swo_device_ask(dev, task, err);
+	return device_ask(dev, task, err);
 }

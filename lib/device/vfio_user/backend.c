@@ -50,8 +50,8 @@ static int open_socket(
 	return 0;
 }
 
-static int take_twin(struct vfio_user *vu, const struct swo_vu_caps *caps, struct swo_vu_fds *fds,
-	int *twin, struct swo_error *err)
+static int take_twin(struct vfio_user *vu, const struct vfio_user_caps *caps,
+	struct vfio_user_fds *fds, int *twin, struct swo_error *err)
 {
 	struct stat st;
 
@@ -59,7 +59,7 @@ static int take_twin(struct vfio_user *vu, const struct swo_vu_caps *caps, struc
 	if (!caps->twin_socket)
 		return 0;
 	if (caps->twin_fd_index >= 0)
-		*twin = swo_vu_fds_take(fds, (unsigned)caps->twin_fd_index);
+		*twin = vfio_user_fds_take(fds, (unsigned)caps->twin_fd_index);
 	if (*twin >= 0 && !fstat(*twin, &st) && S_ISSOCK(st.st_mode))
 		return 0;
 	swo_close_fd(twin);
@@ -73,16 +73,16 @@ static uint32_t at_most(uint64_t value, uint32_t limit)
 }
 
 /* How this server is to be treated, from what it says of itself. */
-static void choose_limits(struct vfio_user *vu, const struct swo_vu_caps *caps)
+static void choose_limits(struct vfio_user *vu, const struct vfio_user_caps *caps)
 {
-	uint32_t xfer = at_most(caps->max_data_xfer, SWO_VU_CLIENT_DATA_MAX);
+	uint32_t xfer = at_most(caps->max_data_xfer, VFIO_USER_CLIENT_DATA_MAX);
 
 	vu->quirks = vu->params.quirks;
 	/* Nobody but our own server says this; the rest may be libvfio-user underneath. */
 	if (!caps->max_write)
 		vu->quirks |= SWO_VFIO_USER_SMALL_WRITES | SWO_VFIO_USER_REPORT_PER_REGION |
 			      SWO_VFIO_USER_DETACH_BY_DUMMY;
-	vu->max_fds = at_most(caps->max_msg_fds, SWO_VU_FDS_MAX);
+	vu->max_fds = at_most(caps->max_msg_fds, VFIO_USER_FDS_MAX);
 	vu->max_maps = caps->max_dma_maps;
 	vu->max_read = xfer;
 	vu->max_write =
@@ -97,12 +97,12 @@ static void choose_limits(struct vfio_user *vu, const struct swo_vu_caps *caps)
 }
 
 static int check_version(
-	struct vfio_user *vu, const struct swo_vu_caps *caps, struct swo_error *err)
+	struct vfio_user *vu, const struct vfio_user_caps *caps, struct swo_error *err)
 {
-	if (caps->major != SWO_VU_MAJOR || caps->minor > SWO_VU_MINOR)
+	if (caps->major != VFIO_USER_MAJOR || caps->minor > VFIO_USER_MINOR)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"device %s: its server speaks vfio-user %u.%u; this client %u.%u", vu->name,
-			caps->major, caps->minor, SWO_VU_MAJOR, SWO_VU_MINOR);
+			caps->major, caps->minor, VFIO_USER_MAJOR, VFIO_USER_MINOR);
 	if (caps->max_data_xfer < LEAST_XFER)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"device %s: its server takes %llu bytes in a message; at least %d are "
@@ -111,45 +111,45 @@ static int check_version(
 	return 0;
 }
 
-static int exchange_version(struct vfio_user *vu, struct swo_vu_caps *caps, struct swo_vu_fds *fds,
-	struct swo_error *err)
+static int exchange_version(struct vfio_user *vu, struct vfio_user_caps *caps,
+	struct vfio_user_fds *fds, struct swo_error *err)
 {
 	struct swo_buf offer = SWO_BUF_INIT(4096);
 	swo_autofree uint8_t *reply = malloc(VERSION_ROOM);
-	struct swo_vu_caps ours;
+	struct vfio_user_caps ours;
 
 	if (!reply)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", vu->name);
-	swo_vu_caps_init(&ours);
+	vfio_user_caps_init(&ours);
 	ours.max_msg_fds = 8;
-	ours.max_data_xfer = SWO_VU_CLIENT_DATA_MAX;
+	ours.max_data_xfer = VFIO_USER_CLIENT_DATA_MAX;
 	ours.twin_socket = true;
 	ours.exact_reads = true;
-	if (swo_vu_version_build(&ours, &offer, err)) {
+	if (vfio_user_version_build(&ours, &offer, err)) {
 		swo_buf_free(&offer);
 		return swo_error_prefix(err, "device %s", vu->name);
 	}
-	struct swo_vu_call call = {.command = SWO_VU_VERSION,
+	struct vfio_user_call call = {.command = VFIO_USER_VERSION,
 		.request = {{offer.data, offer.len}},
 		.reply = {{reply, VERSION_ROOM}},
-		.reply_min = sizeof(struct swo_vu_version),
+		.reply_min = sizeof(struct vfio_user_version),
 		.reply_fds = fds,
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
-	int rc = swo_vu_do(vu->client, &call, err);
+	int rc = vfio_user_do(vu->client, &call, err);
 
 	swo_buf_free(&offer);
 	if (rc)
 		return -1;
-	if (!swo_vu_version_parse(reply, call.reply_len, caps, err))
+	if (!vfio_user_version_parse(reply, call.reply_len, caps, err))
 		return 0;
-	swo_vu_fds_close(fds);
+	vfio_user_fds_close(fds);
 	return swo_error_prefix(err, "device %s", vu->name);
 }
 
 static int negotiate(struct vfio_user *vu, struct swo_error *err)
 {
-	struct swo_vu_caps caps;
-	struct swo_vu_fds fds;
+	struct vfio_user_caps caps;
+	struct vfio_user_fds fds;
 	int twin = -1;
 
 	if (exchange_version(vu, &caps, &fds, err))
@@ -158,11 +158,11 @@ static int negotiate(struct vfio_user *vu, struct swo_error *err)
 
 	if (!rc)
 		rc = take_twin(vu, &caps, &fds, &twin, err);
-	swo_vu_fds_close(&fds);
+	vfio_user_fds_close(&fds);
 	if (rc)
 		return -1;
 	choose_limits(vu, &caps);
-	return swo_vu_client_serve(vu->client, twin, err);
+	return vfio_user_client_serve(vu->client, twin, err);
 }
 
 /* Optional features: asked for once, so that nothing has to be found out later. */
@@ -171,8 +171,8 @@ static int probe(struct vfio_user *vu, uint32_t flags, bool *has, struct swo_err
 	uint8_t slack[VU_REPLY_SLACK];
 	struct swo_error why;
 
-	*has = !vfio_user_feature(vu, flags | SWO_VU_FEATURE_PROBE, "a PROBE of its features", NULL,
-		0, slack, 0, sizeof(slack), vu->params.command_deadline_ms, &why);
+	*has = !vfio_user_feature(vu, flags | VFIO_USER_FEATURE_PROBE, "a PROBE of its features",
+		NULL, 0, slack, 0, sizeof(slack), vu->params.command_deadline_ms, &why);
 	if (*has || why.code == SWO_E_DEVICE)
 		return 0;
 	if (err)
@@ -183,9 +183,10 @@ static int probe(struct vfio_user *vu, uint32_t flags, bool *has, struct swo_err
 static int set_up(struct vfio_user *vu, struct swo_error *err)
 {
 	if (negotiate(vu, err) || vfio_user_read_info(vu, err) ||
-		probe(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_DATA_SIZE, &vu->has_data_size,
-			err) ||
-		probe(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_START, &vu->has_dma_log, err))
+		probe(vu, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIG_DATA_SIZE,
+			&vu->has_data_size, err) ||
+		probe(vu, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOG_START, &vu->has_dma_log,
+			err))
 		return -1;
 	if (!(vu->quirks & SWO_VFIO_USER_DETACH_BY_DUMMY))
 		return 0;
@@ -200,7 +201,7 @@ static void vfio_user_destroy(void *self)
 	struct vfio_user *vu = self;
 
 	if (vu->client)
-		swo_vu_client_close(vu->client);
+		vfio_user_client_close(vu->client);
 	vfio_user_free_info(vu);
 	vfio_user_dma_free(vu);
 	swo_close_fd(&vu->dummy);
@@ -233,7 +234,7 @@ int swo_vfio_user_connect(const char *name, const char *socket_path,
 		vu->regions.region[i].fd = -1;
 	if (open_socket(name, socket_path, swo_deadline_ms(vu->params.command_deadline_ms), &sock,
 		    err) ||
-		swo_vu_client_open(name, sock, vfio_user_dma_access, vu,
+		vfio_user_client_open(name, sock, vfio_user_dma_access, vu,
 			vu->params.command_deadline_ms, &vu->client, err) ||
 		set_up(vu, err)) {
 		vfio_user_destroy(vu);

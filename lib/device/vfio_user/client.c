@@ -17,50 +17,50 @@
 /* Messages the service thread takes from one connection before it looks at the others. */
 #define SERVICE_TURN 64
 
-const char *swo_vu_command_name(unsigned command)
+const char *vfio_user_command_name(unsigned command)
 {
 	static const char *const names[] = {
-		[SWO_VU_VERSION] = "VERSION",
-		[SWO_VU_DMA_MAP] = "DMA_MAP",
-		[SWO_VU_DMA_UNMAP] = "DMA_UNMAP",
-		[SWO_VU_GET_INFO] = "GET_INFO",
-		[SWO_VU_GET_REGION_INFO] = "GET_REGION_INFO",
-		[SWO_VU_GET_REGION_IO_FDS] = "GET_REGION_IO_FDS",
-		[SWO_VU_GET_IRQ_INFO] = "GET_IRQ_INFO",
-		[SWO_VU_SET_IRQS] = "SET_IRQS",
-		[SWO_VU_REGION_READ] = "REGION_READ",
-		[SWO_VU_REGION_WRITE] = "REGION_WRITE",
-		[SWO_VU_DMA_READ] = "DMA_READ",
-		[SWO_VU_DMA_WRITE] = "DMA_WRITE",
-		[SWO_VU_RESET] = "RESET",
-		[SWO_VU_REGION_WRITE_MULTI] = "REGION_WRITE_MULTI",
-		[SWO_VU_DEVICE_FEATURE] = "DEVICE_FEATURE",
-		[SWO_VU_MIG_DATA_READ] = "MIG_DATA_READ",
-		[SWO_VU_MIG_DATA_WRITE] = "MIG_DATA_WRITE",
+		[VFIO_USER_VERSION] = "VERSION",
+		[VFIO_USER_DMA_MAP] = "DMA_MAP",
+		[VFIO_USER_DMA_UNMAP] = "DMA_UNMAP",
+		[VFIO_USER_GET_INFO] = "GET_INFO",
+		[VFIO_USER_GET_REGION_INFO] = "GET_REGION_INFO",
+		[VFIO_USER_GET_REGION_IO_FDS] = "GET_REGION_IO_FDS",
+		[VFIO_USER_GET_IRQ_INFO] = "GET_IRQ_INFO",
+		[VFIO_USER_SET_IRQS] = "SET_IRQS",
+		[VFIO_USER_REGION_READ] = "REGION_READ",
+		[VFIO_USER_REGION_WRITE] = "REGION_WRITE",
+		[VFIO_USER_DMA_READ] = "DMA_READ",
+		[VFIO_USER_DMA_WRITE] = "DMA_WRITE",
+		[VFIO_USER_RESET] = "RESET",
+		[VFIO_USER_REGION_WRITE_MULTI] = "REGION_WRITE_MULTI",
+		[VFIO_USER_DEVICE_FEATURE] = "DEVICE_FEATURE",
+		[VFIO_USER_MIG_DATA_READ] = "MIG_DATA_READ",
+		[VFIO_USER_MIG_DATA_WRITE] = "MIG_DATA_WRITE",
 	};
 	if (command >= SWO_ARRAY_SIZE(names) || !names[command])
 		return "an unknown command";
 	return names[command];
 }
 
-const char *swo_vu_call_name(const struct swo_vu_call *call)
+const char *vfio_user_call_name(const struct vfio_user_call *call)
 {
-	return call->what ? call->what : swo_vu_command_name(call->command);
+	return call->what ? call->what : vfio_user_command_name(call->command);
 }
 
-const char *swo_vu_client_name(const struct swo_vu_client *client)
+const char *vfio_user_client_name(const struct vfio_user_client *client)
 {
 	return client->name;
 }
 
 /* The end of a connection */
 
-static bool is_dead(struct swo_vu_client *client)
+static bool is_dead(struct vfio_user_client *client)
 {
 	return __atomic_load_n(&client->dead, __ATOMIC_ACQUIRE);
 }
 
-void swo_vu_client_fail(struct swo_vu_client *client, const struct swo_error *err)
+void vfio_user_client_fail(struct vfio_user_client *client, const struct swo_error *err)
 {
 	if (is_dead(client))
 		return;
@@ -76,18 +76,18 @@ void swo_vu_client_fail(struct swo_vu_client *client, const struct swo_error *er
 	shutdown(client->rx.sock, SHUT_RDWR);
 	if (client->twin.sock >= 0)
 		shutdown(client->twin.sock, SHUT_RDWR);
-	for (struct swo_vu_call *call = client->calls; call; call = call->next)
+	for (struct vfio_user_call *call = client->calls; call; call = call->next)
 		pthread_cond_signal(&call->cond);
 }
 
-static void fail(struct swo_vu_client *client, const struct swo_error *err)
+static void fail(struct vfio_user_client *client, const struct swo_error *err)
 {
 	pthread_mutex_lock(&client->lock);
-	swo_vu_client_fail(client, err);
+	vfio_user_client_fail(client, err);
 	pthread_mutex_unlock(&client->lock);
 }
 
-static int dead_error(struct swo_vu_client *client, struct swo_error *err)
+static int dead_error(struct vfio_user_client *client, struct swo_error *err)
 {
 	pthread_mutex_lock(&client->lock);
 	if (err)
@@ -98,8 +98,8 @@ static int dead_error(struct swo_vu_client *client, struct swo_error *err)
 
 /* Sending */
 
-int swo_vu_client_begin_send(
-	struct swo_vu_client *client, swo_deadline deadline, struct swo_error *err)
+int vfio_user_client_begin_send(
+	struct vfio_user_client *client, swo_deadline deadline, struct swo_error *err)
 {
 	pthread_mutex_lock(&client->send_lock);
 	while (client->sending)
@@ -112,7 +112,7 @@ int swo_vu_client_begin_send(
 	return mine ? 0 : swo_error_set(err, SWO_E_TIMEOUT, 0, "its server takes no data");
 }
 
-void swo_vu_client_end_send(struct swo_vu_client *client)
+void vfio_user_client_end_send(struct vfio_user_client *client)
 {
 	pthread_mutex_lock(&client->send_lock);
 	client->sending = false;
@@ -121,7 +121,7 @@ void swo_vu_client_end_send(struct swo_vu_client *client)
 }
 
 /* On failure: either nothing was sent (SWO_E_TIMEOUT), or the connection is dead. */
-static int send_call(struct swo_vu_client *client, struct swo_vu_call *call, bool no_reply,
+static int send_call(struct vfio_user_client *client, struct vfio_user_call *call, bool no_reply,
 	struct swo_error *err)
 {
 	struct iovec iov[1 + SWO_ARRAY_SIZE(call->request)];
@@ -132,33 +132,34 @@ static int send_call(struct swo_vu_client *client, struct swo_vu_call *call, boo
 		iov[1 + i] = call->request[i];
 		payload += call->request[i].iov_len;
 	}
-	struct swo_vu_header header =
-		swo_vu_command_header(call->id, call->command, payload, no_reply);
+	struct vfio_user_header header =
+		vfio_user_command_header(call->id, call->command, payload, no_reply);
 
 	iov[0] = (struct iovec){.iov_base = &header, .iov_len = sizeof(header)};
-	int rc = swo_vu_client_begin_send(client, call->deadline, &why);
+	int rc = vfio_user_client_begin_send(client, call->deadline, &why);
 
 	if (!rc) {
 		/* A dead connection may have ended in the middle of a message. */
 		if (is_dead(client)) {
-			swo_vu_client_end_send(client);
+			vfio_user_client_end_send(client);
 			return dead_error(client, err);
 		}
-		rc = swo_vu_send(client->rx.sock, iov, SWO_ARRAY_SIZE(iov), call->fds,
+		rc = vfio_user_send(client->rx.sock, iov, SWO_ARRAY_SIZE(iov), call->fds,
 			call->fd_count, call->deadline, &sent, &why);
 		if (rc && (sent || why.code != SWO_E_TIMEOUT))
 			fail(client, &why);
-		swo_vu_client_end_send(client);
+		vfio_user_client_end_send(client);
 	}
 	if (!rc)
 		return 0;
 	if (is_dead(client))
 		return dead_error(client, err);
 	return swo_error_set(err, SWO_E_TIMEOUT, 0, "device %s: its server did not take %s in time",
-		client->name, swo_vu_call_name(call));
+		client->name, vfio_user_call_name(call));
 }
 
-int swo_vu_post(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+int vfio_user_post(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err)
 {
 	/* Ids may repeat, and nothing will ever be looked up by this one: it needs no lock. */
 	call->id = 0;
@@ -169,17 +170,18 @@ int swo_vu_post(struct swo_vu_client *client, struct swo_vu_call *call, struct s
 
 /* The list of calls */
 
-static bool id_in_use(const struct swo_vu_client *client, uint16_t id)
+static bool id_in_use(const struct vfio_user_client *client, uint16_t id)
 {
-	if (!id || swo_vu_owed(client, id))
+	if (!id || vfio_user_owed(client, id))
 		return true;
-	for (const struct swo_vu_call *call = client->calls; call; call = call->next)
+	for (const struct vfio_user_call *call = client->calls; call; call = call->next)
 		if (call->id == id)
 			return true;
 	return false;
 }
 
-static int enlist(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+static int enlist(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err)
 {
 	int rc = -1;
 
@@ -208,9 +210,9 @@ static int enlist(struct swo_vu_client *client, struct swo_vu_call *call, struct
 	return rc;
 }
 
-static void delist(struct swo_vu_client *client, struct swo_vu_call *call)
+static void delist(struct vfio_user_client *client, struct vfio_user_call *call)
 {
-	for (struct swo_vu_call **c = &client->calls; *c; c = &(*c)->next)
+	for (struct vfio_user_call **c = &client->calls; *c; c = &(*c)->next)
 		if (*c == call) {
 			*c = call->next;
 			break;
@@ -218,7 +220,7 @@ static void delist(struct swo_vu_client *client, struct swo_vu_call *call)
 	call->pending = false;
 }
 
-void swo_vu_call_done(struct swo_vu_client *client, struct swo_vu_call *call)
+void vfio_user_call_done(struct vfio_user_client *client, struct vfio_user_call *call)
 {
 	delist(client, call);
 	call->done = true;
@@ -226,48 +228,48 @@ void swo_vu_call_done(struct swo_vu_client *client, struct swo_vu_call *call)
 }
 
 /* With the lock held: its reply, if it still comes, is for nobody. */
-static void give_up(struct swo_vu_client *client, struct swo_vu_call *call, bool sent)
+static void give_up(struct vfio_user_client *client, struct vfio_user_call *call, bool sent)
 {
 	if (!call->pending)
 		return;
 	delist(client, call);
 	if (client->rx.call == call) {
 		client->rx.call = NULL;
-		client->rx.target = SWO_VU_TO_NOWHERE;
+		client->rx.target = VFIO_USER_TO_NOWHERE;
 	} else if (sent) {
-		swo_vu_set_owed(client, call->id, true);
+		vfio_user_set_owed(client, call->id, true);
 	}
 }
 
 /* Who reads */
 
 /* With the lock held, when nobody reads: the next of those who wait, or the service thread. */
-static void pass_on(struct swo_vu_client *client)
+static void pass_on(struct vfio_user_client *client)
 {
 	if (client->dead)
 		return;
-	for (struct swo_vu_call *call = client->calls; call; call = call->next)
+	for (struct vfio_user_call *call = client->calls; call; call = call->next)
 		if (call->waiting) {
 			pthread_cond_signal(&call->cond);
 			return;
 		}
 	if (client->serving && !client->armed) {
 		client->armed = true;
-		swo_vu_service_arm(&client->main_watch, true);
+		vfio_user_service_arm(&client->main_watch, true);
 	}
 }
 
-static void take_reading(struct swo_vu_client *client)
+static void take_reading(struct vfio_user_client *client)
 {
 	client->reading = true;
 	if (client->armed) {
 		client->armed = false;
-		swo_vu_service_arm(&client->main_watch, false);
+		vfio_user_service_arm(&client->main_watch, false);
 	}
 }
 
 /* Without the lock: until there is something to read, or the deadline. */
-static bool wait_readable(struct swo_vu_client *client, swo_deadline deadline)
+static bool wait_readable(struct vfio_user_client *client, swo_deadline deadline)
 {
 	pthread_mutex_unlock(&client->lock);
 
@@ -278,7 +280,7 @@ static bool wait_readable(struct swo_vu_client *client, swo_deadline deadline)
 }
 
 /* With the lock held: reads for all until `call` is done or its deadline is over. */
-static void lead(struct swo_vu_client *client, struct swo_vu_call *call)
+static void lead(struct vfio_user_client *client, struct vfio_user_call *call)
 {
 	struct swo_error why;
 
@@ -287,28 +289,28 @@ static void lead(struct swo_vu_client *client, struct swo_vu_call *call)
 	bool in_time = wait_readable(client, call->deadline);
 
 	while (in_time && !call->done && !client->dead) {
-		switch (swo_vu_rx_step(client, &client->rx, &why)) {
-		case SWO_VU_RX_MORE:
+		switch (vfio_user_rx_step(client, &client->rx, &why)) {
+		case VFIO_USER_RX_MORE:
 			in_time = !swo_deadline_passed(call->deadline);
 			break;
-		case SWO_VU_RX_BLOCKED:
+		case VFIO_USER_RX_BLOCKED:
 			in_time = wait_readable(client, call->deadline);
 			break;
-		case SWO_VU_RX_COMMAND:
+		case VFIO_USER_RX_COMMAND:
 			/* Answering may block: that is the service thread's, which reads on then.
 			 */
 			client->command_here = true;
-			swo_vu_service_kick(&client->main_watch);
+			vfio_user_service_kick(&client->main_watch);
 			return;
-		case SWO_VU_RX_FAILED:
-			swo_vu_client_fail(client, &why);
+		case VFIO_USER_RX_FAILED:
+			vfio_user_client_fail(client, &why);
 			break;
 		}
 	}
 	client->reading = false;
 }
 
-static void wait_for_reply(struct swo_vu_client *client, struct swo_vu_call *call)
+static void wait_for_reply(struct vfio_user_client *client, struct vfio_user_call *call)
 {
 	call->waiting = true;
 	while (!call->done && !client->dead) {
@@ -327,34 +329,35 @@ static void wait_for_reply(struct swo_vu_client *client, struct swo_vu_call *cal
 /* The service thread */
 
 /* A whole command lies in rx; called and returns with the lock held, not held in between. */
-static int serve_command(struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_error *err)
+static int serve_command(
+	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
 	pthread_mutex_unlock(&client->lock);
-	int rc = swo_vu_rx_answer(client, rx, err);
+	int rc = vfio_user_rx_answer(client, rx, err);
 	pthread_mutex_lock(&client->lock);
-	swo_vu_rx_reset(rx);
+	vfio_user_rx_reset(rx);
 	return rc;
 }
 
 /* With the lock held: takes what is there, and carries out the server's commands. */
-static void serve(struct swo_vu_client *client, struct swo_vu_rx *rx)
+static void serve(struct vfio_user_client *client, struct vfio_user_rx *rx)
 {
 	struct swo_error why;
 
 	for (unsigned turn = 0; turn < SERVICE_TURN && !client->dead; turn++) {
-		enum swo_vu_rx_result result = swo_vu_rx_step(client, rx, &why);
+		enum vfio_user_rx_result result = vfio_user_rx_step(client, rx, &why);
 
-		if (result == SWO_VU_RX_BLOCKED)
+		if (result == VFIO_USER_RX_BLOCKED)
 			break;
-		if (result == SWO_VU_RX_FAILED ||
-			(result == SWO_VU_RX_COMMAND && serve_command(client, rx, &why)))
-			swo_vu_client_fail(client, &why);
+		if (result == VFIO_USER_RX_FAILED ||
+			(result == VFIO_USER_RX_COMMAND && serve_command(client, rx, &why)))
+			vfio_user_client_fail(client, &why);
 	}
 }
 
 static void main_ready(void *opaque)
 {
-	struct swo_vu_client *client = opaque;
+	struct vfio_user_client *client = opaque;
 	struct swo_error why;
 
 	pthread_mutex_lock(&client->lock);
@@ -362,7 +365,7 @@ static void main_ready(void *opaque)
 		/* A reader left it, and with it the right to read. */
 		client->command_here = false;
 		if (serve_command(client, &client->rx, &why))
-			swo_vu_client_fail(client, &why);
+			vfio_user_client_fail(client, &why);
 	} else if (client->reading) {
 		pthread_mutex_unlock(&client->lock);
 		return;
@@ -377,19 +380,20 @@ static void main_ready(void *opaque)
 
 static void twin_ready(void *opaque)
 {
-	struct swo_vu_client *client = opaque;
+	struct vfio_user_client *client = opaque;
 
 	pthread_mutex_lock(&client->lock);
 	serve(client, &client->twin);
 	bool dead = client->dead;
 	pthread_mutex_unlock(&client->lock);
 	if (!dead)
-		swo_vu_service_arm(&client->twin_watch, true);
+		vfio_user_service_arm(&client->twin_watch, true);
 }
 
 /* The rest of the interface */
 
-int swo_vu_start(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+int vfio_user_start(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err)
 {
 	call->reply_len = 0;
 	call->refused = 0;
@@ -409,12 +413,13 @@ int swo_vu_start(struct swo_vu_client *client, struct swo_vu_call *call, struct 
 	give_up(client, call, false);
 	pthread_mutex_unlock(&client->lock);
 	if (call->reply_fds)
-		swo_vu_fds_close(call->reply_fds);
+		vfio_user_fds_close(call->reply_fds);
 	pthread_cond_destroy(&call->cond);
 	return -1;
 }
 
-int swo_vu_finish(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+int vfio_user_finish(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err)
 {
 	pthread_mutex_lock(&client->lock);
 	wait_for_reply(client, call);
@@ -426,10 +431,11 @@ int swo_vu_finish(struct swo_vu_client *client, struct swo_vu_call *call, struct
 	if (call->done && !call->refused && !call->err.code)
 		return 0;
 	if (call->reply_fds)
-		swo_vu_fds_close(call->reply_fds);
+		vfio_user_fds_close(call->reply_fds);
 	if (call->done && call->refused)
 		return swo_error_set(err, SWO_E_DEVICE, call->refused,
-			"device %s: its server refused %s", client->name, swo_vu_call_name(call));
+			"device %s: its server refused %s", client->name,
+			vfio_user_call_name(call));
 	if (call->done)
 		return swo_error_set(
 			err, call->err.code, 0, "device %s: %s", client->name, call->err.text);
@@ -438,21 +444,22 @@ int swo_vu_finish(struct swo_vu_client *client, struct swo_vu_call *call, struct
 	/* The first thing that is asked: the server has accepted nobody yet, or another. */
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"device %s: its server did not answer %s in time%s", client->name,
-		swo_vu_call_name(call),
-		call->command == SWO_VU_VERSION
+		vfio_user_call_name(call),
+		call->command == VFIO_USER_VERSION
 			? "; most serve one client at a time: is the device in use"
 			: "");
 }
 
-int swo_vu_do(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err)
+int vfio_user_do(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err)
 {
-	return swo_vu_start(client, call, err) ? -1 : swo_vu_finish(client, call, err);
+	return vfio_user_start(client, call, err) ? -1 : vfio_user_finish(client, call, err);
 }
 
-int swo_vu_client_open(const char *name, int sock, swo_vu_dma_fn *dma, void *opaque,
-	uint64_t dma_deadline_ms, struct swo_vu_client **out, struct swo_error *err)
+int vfio_user_client_open(const char *name, int sock, vfio_user_dma_fn *dma, void *opaque,
+	uint64_t dma_deadline_ms, struct vfio_user_client **out, struct swo_error *err)
 {
-	struct swo_vu_client *client = calloc(1, sizeof(*client));
+	struct vfio_user_client *client = calloc(1, sizeof(*client));
 
 	if (!client) {
 		close(sock);
@@ -465,10 +472,10 @@ int swo_vu_client_open(const char *name, int sock, swo_vu_dma_fn *dma, void *opa
 	client->rx.sock = sock;
 	client->rx.replies = true;
 	client->twin.sock = -1;
-	client->main_watch = (struct swo_vu_watch){
+	client->main_watch = (struct vfio_user_watch){
 		.fd = sock, .ready = main_ready, .opaque = client, .epoll = -1};
-	client->twin_watch =
-		(struct swo_vu_watch){.fd = -1, .ready = twin_ready, .opaque = client, .epoll = -1};
+	client->twin_watch = (struct vfio_user_watch){
+		.fd = -1, .ready = twin_ready, .opaque = client, .epoll = -1};
 	pthread_mutex_init(&client->send_lock, NULL);
 	swo_cond_init(&client->send_free);
 	pthread_mutex_init(&client->lock, NULL);
@@ -476,33 +483,33 @@ int swo_vu_client_open(const char *name, int sock, swo_vu_dma_fn *dma, void *opa
 	return 0;
 }
 
-int swo_vu_client_serve(struct swo_vu_client *client, int twin, struct swo_error *err)
+int vfio_user_client_serve(struct vfio_user_client *client, int twin, struct swo_error *err)
 {
 	client->twin.sock = twin;
 	client->twin_watch.fd = twin;
-	if (swo_vu_service_add(&client->main_watch, err) ||
-		(twin >= 0 && swo_vu_service_add(&client->twin_watch, err)))
+	if (vfio_user_service_add(&client->main_watch, err) ||
+		(twin >= 0 && vfio_user_service_add(&client->twin_watch, err)))
 		return swo_error_prefix(err, "device %s", client->name);
 	pthread_mutex_lock(&client->lock);
 	client->serving = true;
 	pass_on(client);
 	pthread_mutex_unlock(&client->lock);
-	swo_vu_service_arm(&client->twin_watch, true);
+	vfio_user_service_arm(&client->twin_watch, true);
 	return 0;
 }
 
-void swo_vu_client_close(struct swo_vu_client *client)
+void vfio_user_client_close(struct vfio_user_client *client)
 {
 	/* Whatever the service thread is at with this connection ends with the sockets. */
 	shutdown(client->rx.sock, SHUT_RDWR);
 	if (client->twin.sock >= 0)
 		shutdown(client->twin.sock, SHUT_RDWR);
-	swo_vu_service_remove(&client->main_watch);
-	swo_vu_service_remove(&client->twin_watch);
-	for (struct swo_vu_call *call = client->calls; call; call = call->next)
+	vfio_user_service_remove(&client->main_watch);
+	vfio_user_service_remove(&client->twin_watch);
+	for (struct vfio_user_call *call = client->calls; call; call = call->next)
 		pthread_cond_destroy(&call->cond);
-	swo_vu_rx_free(&client->rx);
-	swo_vu_rx_free(&client->twin);
+	vfio_user_rx_free(&client->rx);
+	vfio_user_rx_free(&client->twin);
 	pthread_mutex_destroy(&client->lock);
 	pthread_cond_destroy(&client->send_free);
 	pthread_mutex_destroy(&client->send_lock);

@@ -17,18 +17,18 @@
 
 #include "device/vfio_user/message.h"
 
-struct swo_vu_client;
+struct vfio_user_client;
 
 /* The largest data in one message, either way: what our VERSION offers. */
-#define SWO_VU_CLIENT_DATA_MAX 1048576u
+#define VFIO_USER_CLIENT_DATA_MAX 1048576u
 /* No server has a reason to send a longer payload. */
-#define SWO_VU_CLIENT_PAYLOAD_MAX (SWO_VU_CLIENT_DATA_MAX + 4096u)
+#define VFIO_USER_CLIENT_PAYLOAD_MAX (VFIO_USER_CLIENT_DATA_MAX + 4096u)
 
 /* A server's access to guest memory; returns 0, or the errno of the reply. */
-typedef int swo_vu_dma_fn(void *opaque, bool write, uint64_t addr, void *buf, size_t len);
+typedef int vfio_user_dma_fn(void *opaque, bool write, uint64_t addr, void *buf, size_t len);
 
 /* One command. All that it points to must stay until it is finished or cancelled. */
-struct swo_vu_call {
+struct vfio_user_call {
 	/* What is asked: filled in by the caller. */
 	uint16_t command;
 	const char *what; /* for errors; NULL: the command's name */
@@ -39,7 +39,7 @@ struct swo_vu_call {
 	/* Where the reply's payload goes, piece after piece, and how much of it must come. */
 	struct iovec reply[2];
 	size_t reply_min;
-	struct swo_vu_fds *reply_fds; /* NULL: fds that come are closed; else close them */
+	struct vfio_user_fds *reply_fds; /* NULL: fds that come are closed; else close them */
 
 	/* What came. */
 	size_t reply_len;
@@ -52,33 +52,37 @@ struct swo_vu_call {
 	bool waiting; /* somebody is in finish */
 	bool done;
 	pthread_cond_t cond;
-	struct swo_vu_call *next;
+	struct vfio_user_call *next;
 };
 
 /* Takes over `sock`, also on failure. dma_deadline_ms: for each answer to the server's commands. */
-int swo_vu_client_open(const char *name, int sock, swo_vu_dma_fn *dma, void *opaque,
-	uint64_t dma_deadline_ms, struct swo_vu_client **out, struct swo_error *err);
+int vfio_user_client_open(const char *name, int sock, vfio_user_dma_fn *dma, void *opaque,
+	uint64_t dma_deadline_ms, struct vfio_user_client **out, struct swo_error *err);
 /* From here on the server may send commands: on `twin` (taken over, also on failure) unless it is
    -1, and on the main socket in any case. Before that they fail the connection. */
-int swo_vu_client_serve(struct swo_vu_client *client, int twin, struct swo_error *err);
+int vfio_user_client_serve(struct vfio_user_client *client, int twin, struct swo_error *err);
 /* No other call may be under way; commands that were started and not finished are forgotten. */
-void swo_vu_client_close(struct swo_vu_client *client);
-const char *swo_vu_client_name(const struct swo_vu_client *client);
+void vfio_user_client_close(struct vfio_user_client *client);
+const char *vfio_user_client_name(const struct vfio_user_client *client);
 
 /* Sends a command to which no answer is wanted. `call` may be reused at once. */
-int swo_vu_post(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err);
+int vfio_user_post(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err);
 /*
  * Sends; the reply is collected by finish, which must be called exactly once after a start that
  * succeeded. What `request` points to may be reused when start returns; the rest not.
  */
-int swo_vu_start(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err);
+int vfio_user_start(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err);
 /* SWO_E_TIMEOUT: the answer did not come by the call's deadline; should it come later it is
    dropped, and the connection stays usable. Fds are left in reply_fds only on success. */
-int swo_vu_finish(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err);
+int vfio_user_finish(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err);
 /* start and finish. */
-int swo_vu_do(struct swo_vu_client *client, struct swo_vu_call *call, struct swo_error *err);
+int vfio_user_do(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err);
 
-const char *swo_vu_command_name(unsigned command);
-const char *swo_vu_call_name(const struct swo_vu_call *call);
+const char *vfio_user_command_name(unsigned command);
+const char *vfio_user_call_name(const struct vfio_user_call *call);
 
 #endif

@@ -9,52 +9,52 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define COMMAND_MAX (sizeof(struct swo_vu_dma_access) + SWO_VU_CLIENT_DATA_MAX)
+#define COMMAND_MAX (sizeof(struct vfio_user_dma_access) + VFIO_USER_CLIENT_DATA_MAX)
 /* Bytes taken at once with the lock held: it must not be held long. */
 #define STEP_MAX    262144u
 #define SCRATCH_MAX 16384u
 
-void swo_vu_rx_reset(struct swo_vu_rx *rx)
+void vfio_user_rx_reset(struct vfio_user_rx *rx)
 {
-	swo_vu_fds_close(&rx->fds);
-	rx->target = SWO_VU_TO_HEADER;
+	vfio_user_fds_close(&rx->fds);
+	rx->target = VFIO_USER_TO_HEADER;
 	rx->header_got = 0;
 	rx->body_got = 0;
 	rx->call = NULL;
 }
 
-void swo_vu_rx_free(struct swo_vu_rx *rx)
+void vfio_user_rx_free(struct vfio_user_rx *rx)
 {
-	swo_vu_rx_reset(rx);
+	vfio_user_rx_reset(rx);
 	free(rx->command);
 	rx->command = NULL;
 	swo_close_fd(&rx->sock);
 }
 
-static struct swo_vu_call *find_call(struct swo_vu_client *client, uint16_t id)
+static struct vfio_user_call *find_call(struct vfio_user_client *client, uint16_t id)
 {
-	for (struct swo_vu_call *call = client->calls; call; call = call->next)
+	for (struct vfio_user_call *call = client->calls; call; call = call->next)
 		if (call->id == id)
 			return call;
 	return NULL;
 }
 
 /* The call is over, well or not; what is left of the body goes nowhere. */
-static void finish_call(struct swo_vu_client *client, struct swo_vu_rx *rx)
+static void finish_call(struct vfio_user_client *client, struct vfio_user_rx *rx)
 {
-	swo_vu_call_done(client, rx->call);
+	vfio_user_call_done(client, rx->call);
 	rx->call = NULL;
-	rx->target = SWO_VU_TO_NOWHERE;
+	rx->target = VFIO_USER_TO_NOWHERE;
 }
 
 static void begin_reply_body(
-	struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_vu_call *call)
+	struct vfio_user_client *client, struct vfio_user_rx *rx, struct vfio_user_call *call)
 {
-	size_t payload = swo_vu_payload(&rx->header);
+	size_t payload = vfio_user_payload(&rx->header);
 	size_t room = call->reply[0].iov_len + call->reply[1].iov_len;
 
 	rx->call = call;
-	if (rx->header.flags & SWO_VU_ERROR) {
+	if (rx->header.flags & VFIO_USER_ERROR) {
 		/* Some servers say 0, or a number that is no errno. */
 		call->refused = rx->header.error && rx->header.error < 4096 ? (int)rx->header.error
 									    : EINVAL;
@@ -62,7 +62,7 @@ static void begin_reply_body(
 	} else if (payload < call->reply_min || payload > room) {
 		swo_error_set(&call->err, SWO_E_PROTOCOL, 0,
 			"its server answered %s with %zu bytes; %zu to %zu make sense",
-			swo_vu_call_name(call), payload, call->reply_min, room);
+			vfio_user_call_name(call), payload, call->reply_min, room);
 		finish_call(client, rx);
 	} else {
 		if (call->reply_fds) {
@@ -70,23 +70,24 @@ static void begin_reply_body(
 			rx->fds.count = 0;
 		}
 		call->reply_len = payload;
-		rx->target = SWO_VU_TO_CALL;
+		rx->target = VFIO_USER_TO_CALL;
 	}
-	swo_vu_fds_close(&rx->fds);
+	vfio_user_fds_close(&rx->fds);
 }
 
-static int begin_reply(struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_error *err)
+static int begin_reply(
+	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
-	const struct swo_vu_header *header = &rx->header;
-	struct swo_vu_call *call = find_call(client, header->id);
+	const struct vfio_user_header *header = &rx->header;
+	struct vfio_user_call *call = find_call(client, header->id);
 
 	if (!rx->replies)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"its server sent a reply on the socket that is for its commands");
-	if (!call && swo_vu_owed(client, header->id)) {
-		swo_vu_set_owed(client, header->id, false);
-		rx->target = SWO_VU_TO_NOWHERE;
-		swo_vu_fds_close(&rx->fds);
+	if (!call && vfio_user_owed(client, header->id)) {
+		vfio_user_set_owed(client, header->id, false);
+		rx->target = VFIO_USER_TO_NOWHERE;
+		vfio_user_fds_close(&rx->fds);
 		return 0;
 	}
 	if (!call || call->command != header->command)
@@ -97,59 +98,61 @@ static int begin_reply(struct swo_vu_client *client, struct swo_vu_rx *rx, struc
 	return 0;
 }
 
-static int begin_command(struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_error *err)
+static int begin_command(
+	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
-	size_t payload = swo_vu_payload(&rx->header);
+	size_t payload = vfio_user_payload(&rx->header);
 
 	if (!client->serving || payload > COMMAND_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"its server sent command %u with %zu bytes, %s", rx->header.command,
 			payload,
 			client->serving ? "more than was agreed on" : "before it was set up");
-	swo_vu_fds_close(&rx->fds);
+	vfio_user_fds_close(&rx->fds);
 	if (!rx->command)
 		rx->command = malloc(COMMAND_MAX);
 	if (!rx->command)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "for its server's commands");
-	rx->target = SWO_VU_TO_COMMAND;
+	rx->target = VFIO_USER_TO_COMMAND;
 	return 0;
 }
 
 /* One read of up to `count` pieces into *got; false: look at *result. */
-static bool read_now(struct swo_vu_rx *rx, struct iovec *iov, unsigned count,
-	struct swo_vu_fds *fds, size_t *got, enum swo_vu_rx_result *result, struct swo_error *err)
+static bool read_now(struct vfio_user_rx *rx, struct iovec *iov, unsigned count,
+	struct vfio_user_fds *fds, size_t *got, enum vfio_user_rx_result *result,
+	struct swo_error *err)
 {
-	ssize_t n = swo_vu_recv_now(rx->sock, iov, count, fds, err);
+	ssize_t n = vfio_user_recv_now(rx->sock, iov, count, fds, err);
 
 	if (n <= 0) {
-		*result = n ? SWO_VU_RX_FAILED : SWO_VU_RX_BLOCKED;
+		*result = n ? VFIO_USER_RX_FAILED : VFIO_USER_RX_BLOCKED;
 		return false;
 	}
 	*got += (size_t)n;
 	return true;
 }
 
-static enum swo_vu_rx_result step_header(
-	struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_error *err)
+static enum vfio_user_rx_result step_header(
+	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
 	struct iovec iov = {.iov_base = (char *)&rx->header + rx->header_got,
 		.iov_len = sizeof(rx->header) - rx->header_got};
-	enum swo_vu_rx_result result;
+	enum vfio_user_rx_result result;
 
 	if (!read_now(rx, &iov, 1, &rx->fds, &rx->header_got, &result, err))
 		return result;
 	if (rx->header_got < sizeof(rx->header))
-		return SWO_VU_RX_MORE;
-	if (swo_vu_header_check(&rx->header, SWO_VU_CLIENT_PAYLOAD_MAX, err))
-		return SWO_VU_RX_FAILED;
-	if (swo_vu_is_reply(&rx->header) ? begin_reply(client, rx, err)
-					 : begin_command(client, rx, err))
-		return SWO_VU_RX_FAILED;
-	return SWO_VU_RX_MORE;
+		return VFIO_USER_RX_MORE;
+	if (vfio_user_header_check(&rx->header, VFIO_USER_CLIENT_PAYLOAD_MAX, err))
+		return VFIO_USER_RX_FAILED;
+	if (vfio_user_is_reply(&rx->header) ? begin_reply(client, rx, err)
+					    : begin_command(client, rx, err))
+		return VFIO_USER_RX_FAILED;
+	return VFIO_USER_RX_MORE;
 }
 
 /* The pieces of [body_got, body_got + left) in the call's reply. */
-static unsigned reply_pieces(const struct swo_vu_rx *rx, size_t left, struct iovec iov[2])
+static unsigned reply_pieces(const struct vfio_user_rx *rx, size_t left, struct iovec iov[2])
 {
 	size_t skip = rx->body_got;
 	unsigned count = 0;
@@ -171,37 +174,38 @@ static unsigned reply_pieces(const struct swo_vu_rx *rx, size_t left, struct iov
 	return count;
 }
 
-static enum swo_vu_rx_result end_of_body(struct swo_vu_client *client, struct swo_vu_rx *rx)
+static enum vfio_user_rx_result end_of_body(
+	struct vfio_user_client *client, struct vfio_user_rx *rx)
 {
-	if (rx->target == SWO_VU_TO_COMMAND)
-		return SWO_VU_RX_COMMAND;
-	if (rx->target == SWO_VU_TO_CALL)
-		swo_vu_call_done(client, rx->call);
-	swo_vu_rx_reset(rx);
-	return SWO_VU_RX_MORE;
+	if (rx->target == VFIO_USER_TO_COMMAND)
+		return VFIO_USER_RX_COMMAND;
+	if (rx->target == VFIO_USER_TO_CALL)
+		vfio_user_call_done(client, rx->call);
+	vfio_user_rx_reset(rx);
+	return VFIO_USER_RX_MORE;
 }
 
-enum swo_vu_rx_result swo_vu_rx_step(
-	struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_error *err)
+enum vfio_user_rx_result vfio_user_rx_step(
+	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
 	uint8_t scratch[SCRATCH_MAX];
 	struct iovec iov[2];
 	unsigned count = 1;
-	enum swo_vu_rx_result result;
+	enum vfio_user_rx_result result;
 
-	if (rx->target == SWO_VU_TO_HEADER)
+	if (rx->target == VFIO_USER_TO_HEADER)
 		return step_header(client, rx, err);
-	size_t left = swo_vu_payload(&rx->header) - rx->body_got;
+	size_t left = vfio_user_payload(&rx->header) - rx->body_got;
 
 	if (!left)
 		return end_of_body(client, rx);
 	if (left > STEP_MAX)
 		left = STEP_MAX;
 	switch (rx->target) {
-	case SWO_VU_TO_CALL:
+	case VFIO_USER_TO_CALL:
 		count = reply_pieces(rx, left, iov);
 		break;
-	case SWO_VU_TO_COMMAND:
+	case VFIO_USER_TO_COMMAND:
 		iov[0] = (struct iovec){.iov_base = rx->command + rx->body_got, .iov_len = left};
 		break;
 	default:
@@ -211,52 +215,53 @@ enum swo_vu_rx_result swo_vu_rx_step(
 	}
 	if (!read_now(rx, iov, count, NULL, &rx->body_got, &result, err))
 		return result;
-	return SWO_VU_RX_MORE;
+	return VFIO_USER_RX_MORE;
 }
 
 /* The server's commands */
 
-static int send_answer(struct swo_vu_client *client, struct swo_vu_rx *rx, const void *payload,
-	size_t len, int error, struct swo_error *err)
+static int send_answer(struct vfio_user_client *client, struct vfio_user_rx *rx,
+	const void *payload, size_t len, int error, struct swo_error *err)
 {
-	struct swo_vu_header header = swo_vu_reply_header(&rx->header, len, error);
+	struct vfio_user_header header = vfio_user_reply_header(&rx->header, len, error);
 	struct iovec iov[] = {{&header, sizeof(header)}, {(void *)payload, error ? 0 : len}};
 	swo_deadline deadline = swo_deadline_ms(client->dma_deadline_ms);
 	bool shared = rx->sock == client->rx.sock;
 
-	if (rx->header.flags & SWO_VU_NO_REPLY)
+	if (rx->header.flags & VFIO_USER_NO_REPLY)
 		return 0;
-	if (shared && swo_vu_client_begin_send(client, deadline, err))
+	if (shared && vfio_user_client_begin_send(client, deadline, err))
 		return -1;
-	int rc = swo_vu_send(rx->sock, iov, 2, NULL, 0, deadline, NULL, err);
+	int rc = vfio_user_send(rx->sock, iov, 2, NULL, 0, deadline, NULL, err);
 
 	if (shared)
-		swo_vu_client_end_send(client);
+		vfio_user_client_end_send(client);
 	return rc;
 }
 
 /* Is this a DMA command that says how long it is, and is it so long? */
-static bool dma_command_is_sound(const struct swo_vu_rx *rx, struct swo_vu_dma_access *access)
+static bool dma_command_is_sound(const struct vfio_user_rx *rx, struct vfio_user_dma_access *access)
 {
-	size_t payload = swo_vu_payload(&rx->header);
+	size_t payload = vfio_user_payload(&rx->header);
 
 	if (payload < sizeof(*access))
 		return false;
 	memcpy(access, rx->command, sizeof(*access));
-	if (access->count > SWO_VU_CLIENT_DATA_MAX ||
+	if (access->count > VFIO_USER_CLIENT_DATA_MAX ||
 		access->address + access->count < access->address)
 		return false;
 	return payload ==
-	       sizeof(*access) + (rx->header.command == SWO_VU_DMA_WRITE ? access->count : 0);
+	       sizeof(*access) + (rx->header.command == VFIO_USER_DMA_WRITE ? access->count : 0);
 }
 
-int swo_vu_rx_answer(struct swo_vu_client *client, struct swo_vu_rx *rx, struct swo_error *err)
+int vfio_user_rx_answer(
+	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
-	bool write = rx->header.command == SWO_VU_DMA_WRITE;
-	struct swo_vu_dma_access access;
+	bool write = rx->header.command == VFIO_USER_DMA_WRITE;
+	struct vfio_user_dma_access access;
 	int error;
 
-	if (!write && rx->header.command != SWO_VU_DMA_READ)
+	if (!write && rx->header.command != VFIO_USER_DMA_READ)
 		return send_answer(client, rx, NULL, 0, ENOTSUP, err);
 	if (!dma_command_is_sound(rx, &access))
 		return send_answer(client, rx, NULL, 0, EINVAL, err);

@@ -38,7 +38,7 @@ static bool is_allowed(struct vfio_user *vu, uint64_t addr, uint64_t len, uint32
 int vfio_user_dma_access(void *opaque, bool write, uint64_t addr, void *buf, size_t len)
 {
 	struct vfio_user *vu = opaque;
-	uint32_t prot = write ? SWO_VU_DMA_PROT_WRITE : SWO_VU_DMA_PROT_READ;
+	uint32_t prot = write ? VFIO_USER_DMA_PROT_WRITE : VFIO_USER_DMA_PROT_READ;
 	int rc = EFAULT;
 
 	/* Held while memory is touched: after an unmap nothing may be. */
@@ -95,9 +95,9 @@ static void free_map(struct vfio_user *vu, struct vfio_user_map *map)
 /* One DMA_MAP on its way. Not to be moved before it is finished. */
 struct mapping {
 	struct vfio_user_map *map;
-	struct swo_vu_dma_map request;
+	struct vfio_user_dma_map request;
 	uint8_t slack[VU_REPLY_SLACK];
-	struct swo_vu_call call;
+	struct vfio_user_call call;
 };
 
 static void forget_map(struct vfio_user *vu, struct vfio_user_map *map)
@@ -124,7 +124,7 @@ static struct vfio_user_map *new_map(
 	}
 	*map = (struct vfio_user_map){.iova = from->iova,
 		.size = from->size,
-		.prot = from->prot & (SWO_VU_DMA_PROT_READ | SWO_VU_DMA_PROT_WRITE),
+		.prot = from->prot & (VFIO_USER_DMA_PROT_READ | VFIO_USER_DMA_PROT_WRITE),
 		.by_fd = from->fd >= 0 && vu->max_fds};
 	return map;
 }
@@ -136,12 +136,12 @@ static int start_map(struct vfio_user *vu, const struct swo_dma_map *from, struc
 	m->map = new_map(vu, from, err);
 	if (!m->map)
 		return -1;
-	m->request = (struct swo_vu_dma_map){.argsz = sizeof(m->request),
+	m->request = (struct vfio_user_dma_map){.argsz = sizeof(m->request),
 		.flags = m->map->prot,
 		.offset = from->offset,
 		.address = m->map->iova,
 		.size = m->map->size};
-	m->call = (struct swo_vu_call){.command = SWO_VU_DMA_MAP,
+	m->call = (struct vfio_user_call){.command = VFIO_USER_DMA_MAP,
 		.request = {{&m->request, sizeof(m->request)}},
 		.fds = &from->fd,
 		.fd_count = m->map->by_fd,
@@ -152,7 +152,7 @@ static int start_map(struct vfio_user *vu, const struct swo_dma_map *from, struc
 	int rc = add_map(vu, m->map, err);
 
 	pthread_mutex_unlock(&vu->dma_lock);
-	if (rc || swo_vu_start(vu->client, &m->call, err)) {
+	if (rc || vfio_user_start(vu->client, &m->call, err)) {
 		forget_map(vu, m->map);
 		return -1;
 	}
@@ -173,7 +173,7 @@ static int map_some(
 		started += !rc;
 	}
 	for (size_t i = 0; i < started; i++)
-		if (swo_vu_finish(vu->client, &under_way[i].call, rc ? &later : err)) {
+		if (vfio_user_finish(vu->client, &under_way[i].call, rc ? &later : err)) {
 			forget_map(vu, under_way[i].map);
 			rc = -1;
 		}
@@ -205,7 +205,8 @@ int vfio_user_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t
 
 static int unmap(struct vfio_user *vu, uint64_t iova, uint64_t size, struct swo_error *err)
 {
-	struct swo_vu_dma_unmap request = {.argsz = sizeof(request), .address = iova, .size = size};
+	struct vfio_user_dma_unmap request = {
+		.argsz = sizeof(request), .address = iova, .size = size};
 	uint8_t slack[VU_REPLY_SLACK];
 
 	pthread_mutex_lock(&vu->dma_lock);
@@ -216,7 +217,7 @@ static int unmap(struct vfio_user *vu, uint64_t iova, uint64_t size, struct swo_
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"device %s: there is no DMA map 0x%llx+0x%llx", vu->name,
 			(unsigned long long)iova, (unsigned long long)size);
-	if (vfio_user_command(vu, SWO_VU_DMA_UNMAP, NULL, &request, sizeof(request), slack, 0,
+	if (vfio_user_command(vu, VFIO_USER_DMA_UNMAP, NULL, &request, sizeof(request), slack, 0,
 		    sizeof(slack), NULL, vu->params.command_deadline_ms, err))
 		return -1;
 	pthread_mutex_lock(&vu->dma_lock);

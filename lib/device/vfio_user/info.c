@@ -13,17 +13,17 @@
 
 /* An fd that ends before the region does would kill whoever touches the mapping. */
 static int adopt_fd(
-	struct vfio_user *vu, uint32_t index, struct swo_vu_fds *fds, struct swo_error *err)
+	struct vfio_user *vu, uint32_t index, struct vfio_user_fds *fds, struct swo_error *err)
 {
 	struct device_region *region = &vu->regions.region[index];
 	struct stat st;
 	uint64_t end = region->fd_offset + region->area_offset + region->area_size;
 
 	if (!region->area_size || !fds->count) {
-		region->info.flags &= ~SWO_VU_REGION_MMAP;
+		region->info.flags &= ~VFIO_USER_REGION_MMAP;
 		return 0;
 	}
-	region->fd = swo_vu_fds_take(fds, 0);
+	region->fd = vfio_user_fds_take(fds, 0);
 	if (fstat(region->fd, &st) || (S_ISREG(st.st_mode) && (uint64_t)st.st_size < end)) {
 		swo_close_fd(&region->fd);
 		return device_region_bad(
@@ -36,16 +36,16 @@ static int adopt_fd(
 static int ask_region(struct vfio_user *vu, uint32_t index, uint8_t *payload, uint32_t room,
 	uint32_t *need, struct swo_error *err)
 {
-	struct swo_vu_region_info request = {.argsz = room, .index = index};
-	struct swo_vu_fds fds;
-	struct swo_vu_call call = {.command = SWO_VU_GET_REGION_INFO,
+	struct vfio_user_region_info request = {.argsz = room, .index = index};
+	struct vfio_user_fds fds;
+	struct vfio_user_call call = {.command = VFIO_USER_GET_REGION_INFO,
 		.request = {{&request, sizeof(request)}},
 		.reply = {{payload, room}},
 		.reply_min = sizeof(request),
 		.reply_fds = &fds,
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
-	if (swo_vu_do(vu->client, &call, err))
+	if (vfio_user_do(vu->client, &call, err))
 		return -1;
 	memcpy(need, payload, sizeof(*need)); /* argsz */
 	int rc = 0;
@@ -55,7 +55,7 @@ static int ask_region(struct vfio_user *vu, uint32_t index, uint8_t *payload, ui
 		if (!rc)
 			rc = adopt_fd(vu, index, &fds, err);
 	}
-	swo_vu_fds_close(&fds);
+	vfio_user_fds_close(&fds);
 	return rc;
 }
 
@@ -81,10 +81,10 @@ static int read_region(
 
 static int read_irq(struct vfio_user *vu, uint32_t index, struct swo_error *err)
 {
-	struct swo_vu_irq_info request = {.argsz = sizeof(request), .index = index};
-	struct swo_vu_irq_info reply;
+	struct vfio_user_irq_info request = {.argsz = sizeof(request), .index = index};
+	struct vfio_user_irq_info reply;
 
-	if (vfio_user_command(vu, SWO_VU_GET_IRQ_INFO, NULL, &request, sizeof(request), &reply,
+	if (vfio_user_command(vu, VFIO_USER_GET_IRQ_INFO, NULL, &request, sizeof(request), &reply,
 		    sizeof(reply), sizeof(reply), NULL, vu->params.command_deadline_ms, err))
 		return -1;
 	if (reply.index != index)
@@ -96,10 +96,10 @@ static int read_irq(struct vfio_user *vu, uint32_t index, struct swo_error *err)
 
 int vfio_user_read_info(struct vfio_user *vu, struct swo_error *err)
 {
-	struct swo_vu_device_info request = {.argsz = sizeof(request)};
-	struct swo_vu_device_info info;
+	struct vfio_user_device_info request = {.argsz = sizeof(request)};
+	struct vfio_user_device_info info;
 
-	if (vfio_user_command(vu, SWO_VU_GET_INFO, NULL, &request, sizeof(request), &info,
+	if (vfio_user_command(vu, VFIO_USER_GET_INFO, NULL, &request, sizeof(request), &info,
 		    sizeof(info), sizeof(info), NULL, vu->params.command_deadline_ms, err))
 		return -1;
 	if (info.num_regions > DEVICE_REGIONS_MAX || info.num_irqs > DEVICE_IRQS_MAX)
@@ -147,16 +147,16 @@ int vfio_user_region_read(void *self, uint32_t region, uint64_t offset, void *bu
 		return -1;
 	while (len) {
 		uint32_t piece = len < vu->max_read ? len : vu->max_read;
-		struct swo_vu_region_access access = {
+		struct vfio_user_region_access access = {
 			.offset = offset, .region = region, .count = piece};
-		struct swo_vu_region_access back;
-		struct swo_vu_call call = {.command = SWO_VU_REGION_READ,
+		struct vfio_user_region_access back;
+		struct vfio_user_call call = {.command = VFIO_USER_REGION_READ,
 			.request = {{&access, sizeof(access)}},
 			.reply = {{&back, sizeof(back)}, {data, piece}},
 			.reply_min = sizeof(back) + piece,
 			.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
-		if (swo_vu_do(vu->client, &call, err))
+		if (vfio_user_do(vu->client, &call, err))
 			return -1;
 		if (back.count != piece)
 			return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -169,19 +169,19 @@ int vfio_user_region_read(void *self, uint32_t region, uint64_t offset, void *bu
 	return 0;
 }
 
-static int write_piece(struct vfio_user *vu, const struct swo_vu_region_access *access,
+static int write_piece(struct vfio_user *vu, const struct vfio_user_region_access *access,
 	const void *data, bool posted, struct swo_error *err)
 {
-	struct swo_vu_region_access back;
-	struct swo_vu_call call = {.command = SWO_VU_REGION_WRITE,
+	struct vfio_user_region_access back;
+	struct vfio_user_call call = {.command = VFIO_USER_REGION_WRITE,
 		.request = {{(void *)access, sizeof(*access)}, {(void *)data, access->count}},
 		.reply = {{&back, sizeof(back)}},
 		.reply_min = sizeof(back),
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
 	if (posted)
-		return swo_vu_post(vu->client, &call, err);
-	if (swo_vu_do(vu->client, &call, err))
+		return vfio_user_post(vu->client, &call, err);
+	if (vfio_user_do(vu->client, &call, err))
 		return -1;
 	if (back.count != access->count)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
@@ -200,7 +200,7 @@ int vfio_user_region_write(void *self, uint32_t region, uint64_t offset, const v
 		return -1;
 	while (len) {
 		uint32_t piece = len < vu->max_write ? len : vu->max_write;
-		struct swo_vu_region_access access = {
+		struct vfio_user_region_access access = {
 			.offset = offset, .region = region, .count = piece};
 
 		if (write_piece(vu, &access, data, posted, err))
@@ -229,20 +229,20 @@ int vfio_user_irq_info(void *self, uint32_t index, struct swo_irq_info *info, st
 static int send_set(struct vfio_user *vu, uint32_t data, uint32_t index, uint32_t start,
 	uint32_t count, const int *fds, unsigned fd_count, struct swo_error *err)
 {
-	struct swo_vu_irq_set set = {.argsz = sizeof(set),
-		.flags = data | SWO_VU_IRQ_ACTION_TRIGGER,
+	struct vfio_user_irq_set set = {.argsz = sizeof(set),
+		.flags = data | VFIO_USER_IRQ_ACTION_TRIGGER,
 		.index = index,
 		.start = start,
 		.count = count};
 	uint8_t slack[VU_REPLY_SLACK];
-	struct swo_vu_call call = {.command = SWO_VU_SET_IRQS,
+	struct vfio_user_call call = {.command = VFIO_USER_SET_IRQS,
 		.request = {{&set, sizeof(set)}},
 		.fds = fds,
 		.fd_count = fd_count,
 		.reply = {{slack, sizeof(slack)}},
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
-	return swo_vu_do(vu->client, &call, err);
+	return vfio_user_do(vu->client, &call, err);
 }
 
 /* How many of fds[0..count) from the first on are given, or are not, like the first. */
@@ -264,7 +264,7 @@ static int attach(struct vfio_user *vu, uint32_t index, uint32_t start, const in
 	while (count) {
 		uint32_t slice = count < vu->max_fds ? count : vu->max_fds;
 
-		if (send_set(vu, SWO_VU_IRQ_DATA_EVENTFD, index, start, slice, fds, slice, err))
+		if (send_set(vu, VFIO_USER_IRQ_DATA_EVENTFD, index, start, slice, fds, slice, err))
 			return -1;
 		start += slice;
 		fds += slice;
@@ -277,7 +277,7 @@ static int detach(
 	struct vfio_user *vu, uint32_t index, uint32_t start, uint32_t count, struct swo_error *err)
 {
 	if (!start || !(vu->quirks & SWO_VFIO_USER_DETACH_BY_DUMMY))
-		return send_set(vu, SWO_VU_IRQ_DATA_EVENTFD, index, start, count, NULL, 0, err);
+		return send_set(vu, VFIO_USER_IRQ_DATA_EVENTFD, index, start, count, NULL, 0, err);
 	while (count--)
 		if (attach(vu, index, start++, &vu->dummy, 1, err))
 			return -1;
@@ -292,7 +292,7 @@ int vfio_user_set_irqs(void *self, uint32_t index, uint32_t start, const int *fd
 	if (device_irq_check(&vu->regions, index, start, count, err))
 		return -1;
 	if (!count)
-		return send_set(vu, SWO_VU_IRQ_DATA_NONE, index, 0, 0, NULL, 0, err);
+		return send_set(vu, VFIO_USER_IRQ_DATA_NONE, index, 0, 0, NULL, 0, err);
 	while (count) {
 		uint32_t run = run_length(fds, count);
 

@@ -15,14 +15,14 @@
 
 /* A write whose acknowledgement is still to come. */
 struct vfio_user_write {
-	struct swo_vu_call call;
+	struct vfio_user_call call;
 	uint8_t reply[VU_REPLY_SLACK];
 };
 
 /* A read that was asked for and not collected yet. */
 struct vfio_user_read {
-	struct swo_vu_call call;
-	struct swo_vu_mig_data head;
+	struct vfio_user_call call;
+	struct vfio_user_mig_data head;
 	void *buf;
 };
 
@@ -38,7 +38,7 @@ struct vfio_user_map {
 struct vfio_user {
 	char name[64];
 	struct swo_vfio_user_params params;
-	struct swo_vu_client *client;
+	struct vfio_user_client *client;
 	uint32_t quirks;
 	unsigned max_fds;   /* the server takes in one message */
 	uint32_t max_read;  /* data bytes in one reply */
@@ -116,7 +116,7 @@ size_t vfio_user_write_chunk(void *self);
 int vfio_user_reset(void *self, struct swo_error *err);
 
 /* dma.c */
-swo_vu_dma_fn vfio_user_dma_access;
+vfio_user_dma_fn vfio_user_dma_access;
 int vfio_user_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t offset, void *host,
 	uint32_t prot, struct swo_error *err);
 int vfio_user_dma_map_many(

@@ -18,7 +18,7 @@
 /* So many ranges fit a small message; with more we ask for everything. */
 #define RANGES_MAX 1024u
 /* Bitmap words of one report: a reply of at most 1 MiB of data. */
-#define REPORT_WORDS ((SWO_VU_CLIENT_DATA_MAX - 64) / sizeof(uint64_t))
+#define REPORT_WORDS ((VFIO_USER_CLIENT_DATA_MAX - 64) / sizeof(uint64_t))
 
 static uint64_t pages_of(uint64_t len, uint64_t page)
 {
@@ -176,37 +176,37 @@ static int send_start(struct vfio_user *vu, uint64_t *page, const struct swo_dma
 	size_t count, struct swo_error *err)
 {
 	struct {
-		struct swo_vu_log_start start;
-		struct swo_vu_dma_range ranges[RANGES_MAX];
-	} SWO_VU_PACKED request;
+		struct vfio_user_log_start start;
+		struct vfio_user_dma_range ranges[RANGES_MAX];
+	} VFIO_USER_PACKED request;
 	/* Apart from the request: a reply may be on its way in before the send is seen to be over.
 	 */
-	struct swo_vu_dma_range echo[RANGES_MAX];
+	struct vfio_user_dma_range echo[RANGES_MAX];
 
 	if (count > RANGES_MAX)
 		count = 0;
 	request.start =
-		(struct swo_vu_log_start){.page_size = *page, .num_ranges = (uint32_t)count};
+		(struct vfio_user_log_start){.page_size = *page, .num_ranges = (uint32_t)count};
 	for (size_t i = 0; i < count; i++)
-		request.ranges[i] = (struct swo_vu_dma_range){
+		request.ranges[i] = (struct vfio_user_dma_range){
 			.iova = ranges[i].iova, .length = ranges[i].length};
 	/* The reply repeats the request: the ranges are received, and not looked at. */
-	struct swo_vu_feature head = {.argsz = (uint32_t)(sizeof(head) + sizeof(request.start) +
-							  count * sizeof(request.ranges[0])),
-		.flags = SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_START};
+	struct vfio_user_feature head = {.argsz = (uint32_t)(sizeof(head) + sizeof(request.start) +
+							     count * sizeof(request.ranges[0])),
+		.flags = VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOG_START};
 	size_t len = head.argsz - sizeof(head);
 	struct {
-		struct swo_vu_feature head;
-		struct swo_vu_log_start start;
-	} SWO_VU_PACKED back;
-	struct swo_vu_call call = {.command = SWO_VU_DEVICE_FEATURE,
+		struct vfio_user_feature head;
+		struct vfio_user_log_start start;
+	} VFIO_USER_PACKED back;
+	struct vfio_user_call call = {.command = VFIO_USER_DEVICE_FEATURE,
 		.what = "DMA_LOGGING_START",
 		.request = {{&head, sizeof(head)}, {&request, len}},
 		.reply = {{&back, sizeof(back)}, {echo, sizeof(echo)}},
 		.reply_min = sizeof(back),
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
-	if (swo_vu_do(vu->client, &call, err))
+	if (vfio_user_do(vu->client, &call, err))
 		return -1;
 	if (!is_page_size(back.start.page_size))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -221,7 +221,7 @@ static int send_stop(struct vfio_user *vu, struct swo_error *err)
 {
 	uint8_t slack[VU_REPLY_SLACK];
 
-	return vfio_user_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_DMA_LOG_STOP,
+	return vfio_user_feature(vu, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOG_STOP,
 		"DMA_LOGGING_STOP", NULL, 0, slack, 0, sizeof(slack),
 		vu->params.command_deadline_ms, err);
 }
@@ -283,8 +283,8 @@ int vfio_user_dma_log_stop(void *self, struct swo_error *err)
 /* Report:
  */
 
-static int bad_report(struct vfio_user *vu, const struct swo_vu_log_report *asked, const char *why,
-	struct swo_error *err)
+static int bad_report(struct vfio_user *vu, const struct vfio_user_log_report *asked,
+	const char *why, struct swo_error *err)
 {
 	return swo_error_set(err, SWO_E_PROTOCOL, 0,
 		"device %s: its server's DMA log of 0x%llx+0x%llx %s", vu->name,
@@ -297,21 +297,22 @@ static int ask_log(struct vfio_user *vu, struct vfio_user_map *map, uint64_t iov
 {
 	uint64_t page = vu->log_page, bits = pages_of(length, page);
 	size_t words = words_of(bits);
-	struct swo_vu_log_report ask = {.iova = iova, .length = length, .page_size = page};
+	struct vfio_user_log_report ask = {.iova = iova, .length = length, .page_size = page};
 	struct {
-		struct swo_vu_feature head;
-		struct swo_vu_log_report report;
-	} SWO_VU_PACKED back;
-	struct swo_vu_feature head = {.argsz = (uint32_t)(sizeof(back) + words * sizeof(uint64_t)),
-		.flags = SWO_VU_FEATURE_GET | SWO_VU_FEATURE_DMA_LOG_REPORT};
-	struct swo_vu_call call = {.command = SWO_VU_DEVICE_FEATURE,
+		struct vfio_user_feature head;
+		struct vfio_user_log_report report;
+	} VFIO_USER_PACKED back;
+	struct vfio_user_feature head = {
+		.argsz = (uint32_t)(sizeof(back) + words * sizeof(uint64_t)),
+		.flags = VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_DMA_LOG_REPORT};
+	struct vfio_user_call call = {.command = VFIO_USER_DEVICE_FEATURE,
 		.what = "DMA_LOGGING_REPORT",
 		.request = {{&head, sizeof(head)}, {&ask, sizeof(ask)}},
 		.reply = {{&back, sizeof(back)}, {vu->report, words * sizeof(uint64_t)}},
 		.reply_min = sizeof(back),
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
-	if (swo_vu_do(vu->client, &call, err))
+	if (vfio_user_do(vu->client, &call, err))
 		return -1;
 	if (memcmp(&back.report, &ask, sizeof(ask)))
 		return bad_report(vu, &ask, "is about another range", err);

@@ -14,36 +14,36 @@
 
 #define PIECES_MAX 8
 
-int swo_vu_header_check(
-	const struct swo_vu_header *header, size_t max_payload, struct swo_error *err)
+int vfio_user_header_check(
+	const struct vfio_user_header *header, size_t max_payload, struct swo_error *err)
 {
-	uint32_t type = header->flags & SWO_VU_TYPE_MASK;
+	uint32_t type = header->flags & VFIO_USER_TYPE_MASK;
 
 	if (header->size < sizeof(*header) || header->size - sizeof(*header) > max_payload)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"message %u of command %u says it has %u bytes; %zu to %zu are allowed",
 			header->id, header->command, header->size, sizeof(*header),
 			sizeof(*header) + max_payload);
-	if (type != SWO_VU_COMMAND && type != SWO_VU_REPLY)
+	if (type != VFIO_USER_COMMAND && type != VFIO_USER_REPLY)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"message %u of command %u has type %u; only 0 and 1 exist", header->id,
 			header->command, type);
-	if (type == SWO_VU_REPLY && (header->flags & SWO_VU_ERROR) &&
+	if (type == VFIO_USER_REPLY && (header->flags & VFIO_USER_ERROR) &&
 		header->size != sizeof(*header))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"failed reply %u to command %u has a payload of %zu bytes", header->id,
-			header->command, swo_vu_payload(header));
+			header->command, vfio_user_payload(header));
 	return 0;
 }
 
-void swo_vu_fds_close(struct swo_vu_fds *fds)
+void vfio_user_fds_close(struct vfio_user_fds *fds)
 {
 	for (unsigned i = 0; i < fds->count; i++)
 		swo_close_fd(&fds->fd[i]);
 	fds->count = 0;
 }
 
-int swo_vu_fds_take(struct swo_vu_fds *fds, unsigned i)
+int vfio_user_fds_take(struct vfio_user_fds *fds, unsigned i)
 {
 	if (i >= fds->count)
 		return -1;
@@ -72,7 +72,7 @@ static int send_failed(struct swo_error *err)
 	return swo_error_set(err, SWO_E_IO, errno, "send a vfio-user message");
 }
 
-int swo_vu_send(int sock, const struct iovec *pieces, unsigned count, const int *fds,
+int vfio_user_send(int sock, const struct iovec *pieces, unsigned count, const int *fds,
 	unsigned fd_count, swo_deadline deadline, size_t *sent, struct swo_error *err)
 {
 	struct iovec iov[PIECES_MAX], *left = iov;
@@ -81,10 +81,10 @@ int swo_vu_send(int sock, const struct iovec *pieces, unsigned count, const int 
 	if (!sent)
 		sent = &ignored;
 	*sent = 0;
-	if (!count || count > PIECES_MAX || fd_count > SWO_VU_FDS_MAX)
+	if (!count || count > PIECES_MAX || fd_count > VFIO_USER_FDS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"a vfio-user message of %u pieces with %u fds; at most %d and %d fit",
-			count, fd_count, PIECES_MAX, SWO_VU_FDS_MAX);
+			count, fd_count, PIECES_MAX, VFIO_USER_FDS_MAX);
 	memcpy(iov, pieces, count * sizeof(*pieces));
 	count = base_iov_advance(&left, count, 0);
 	while (count) {
@@ -113,7 +113,7 @@ static int fds_cut(int sock, struct swo_error *err)
 		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "receive the fds of a message");
 	close(one);
 	return swo_error_set(
-		err, SWO_E_PROTOCOL, 0, "a message brings more than %d fds", SWO_VU_FDS_MAX);
+		err, SWO_E_PROTOCOL, 0, "a message brings more than %d fds", VFIO_USER_FDS_MAX);
 }
 
 static int recv_failed(ssize_t n, struct swo_error *err)
@@ -124,8 +124,8 @@ static int recv_failed(ssize_t n, struct swo_error *err)
 	return swo_error_set(err, SWO_E_IO, errno, "receive a vfio-user message");
 }
 
-ssize_t swo_vu_recv_now(int sock, struct iovec *pieces, unsigned count, struct swo_vu_fds *fds,
-	struct swo_error *err)
+ssize_t vfio_user_recv_now(int sock, struct iovec *pieces, unsigned count,
+	struct vfio_user_fds *fds, struct swo_error *err)
 {
 	struct msghdr msg = {.msg_iov = pieces, .msg_iovlen = count};
 	bool cut = false;
@@ -134,7 +134,7 @@ ssize_t swo_vu_recv_now(int sock, struct iovec *pieces, unsigned count, struct s
 	/* Without room for control data the kernel closes any fds itself. */
 	if (fds)
 		n = base_recv_fds(
-			sock, &msg, fds->fd, SWO_VU_FDS_MAX, &fds->count, &cut, MSG_DONTWAIT);
+			sock, &msg, fds->fd, VFIO_USER_FDS_MAX, &fds->count, &cut, MSG_DONTWAIT);
 	else
 		do
 			n = recvmsg(sock, &msg, MSG_DONTWAIT);
@@ -147,12 +147,12 @@ ssize_t swo_vu_recv_now(int sock, struct iovec *pieces, unsigned count, struct s
 }
 
 /* Reads into buf[done..len); returns when some bytes came. */
-static int recv_some(int sock, void *buf, size_t len, size_t *done, struct swo_vu_fds *fds,
+static int recv_some(int sock, void *buf, size_t len, size_t *done, struct vfio_user_fds *fds,
 	swo_deadline deadline, struct swo_error *err)
 {
 	for (;;) {
 		struct iovec iov = {.iov_base = (char *)buf + *done, .iov_len = len - *done};
-		ssize_t n = swo_vu_recv_now(sock, &iov, 1, fds, err);
+		ssize_t n = vfio_user_recv_now(sock, &iov, 1, fds, err);
 
 		if (n < 0)
 			return -1;
@@ -164,7 +164,7 @@ static int recv_some(int sock, void *buf, size_t len, size_t *done, struct swo_v
 	}
 }
 
-int swo_vu_recv_header(int sock, struct swo_vu_header *header, struct swo_vu_fds *fds,
+int vfio_user_recv_header(int sock, struct vfio_user_header *header, struct vfio_user_fds *fds,
 	swo_deadline deadline, size_t *got, struct swo_error *err)
 {
 	size_t ignored;
@@ -177,13 +177,14 @@ int swo_vu_recv_header(int sock, struct swo_vu_header *header, struct swo_vu_fds
 	while (*got < sizeof(*header))
 		if (recv_some(sock, header, sizeof(*header), got, fds, deadline, err)) {
 			if (fds)
-				swo_vu_fds_close(fds);
+				vfio_user_fds_close(fds);
 			return -1;
 		}
 	return 0;
 }
 
-int swo_vu_recv_body(int sock, void *buf, size_t len, swo_deadline deadline, struct swo_error *err)
+int vfio_user_recv_body(
+	int sock, void *buf, size_t len, swo_deadline deadline, struct swo_error *err)
 {
 	size_t done = 0;
 
@@ -193,29 +194,29 @@ int swo_vu_recv_body(int sock, void *buf, size_t len, swo_deadline deadline, str
 	return 0;
 }
 
-int swo_vu_recv_drop(int sock, size_t len, swo_deadline deadline, struct swo_error *err)
+int vfio_user_recv_drop(int sock, size_t len, swo_deadline deadline, struct swo_error *err)
 {
 	char scratch[16384];
 
 	while (len) {
 		size_t piece = len < sizeof(scratch) ? len : sizeof(scratch);
 
-		if (swo_vu_recv_body(sock, scratch, piece, deadline, err))
+		if (vfio_user_recv_body(sock, scratch, piece, deadline, err))
 			return -1;
 		len -= piece;
 	}
 	return 0;
 }
 
-int swo_vu_recv(int sock, struct swo_vu_header *header, void *buf, size_t room,
-	struct swo_vu_fds *fds, swo_deadline deadline, struct swo_error *err)
+int vfio_user_recv(int sock, struct vfio_user_header *header, void *buf, size_t room,
+	struct vfio_user_fds *fds, swo_deadline deadline, struct swo_error *err)
 {
-	if (swo_vu_recv_header(sock, header, fds, deadline, NULL, err))
+	if (vfio_user_recv_header(sock, header, fds, deadline, NULL, err))
 		return -1;
-	if (!swo_vu_header_check(header, room, err) &&
-		!swo_vu_recv_body(sock, buf, swo_vu_payload(header), deadline, err))
+	if (!vfio_user_header_check(header, room, err) &&
+		!vfio_user_recv_body(sock, buf, vfio_user_payload(header), deadline, err))
 		return 0;
 	if (fds)
-		swo_vu_fds_close(fds);
+		vfio_user_fds_close(fds);
 	return -1;
 }

@@ -18,33 +18,33 @@
 
 /* Building and parsing */
 
-static inline struct swo_vu_header swo_vu_command_header(
+static inline struct vfio_user_header vfio_user_command_header(
 	uint16_t id, uint16_t command, size_t payload, bool no_reply)
 {
-	return (struct swo_vu_header){.id = id,
+	return (struct vfio_user_header){.id = id,
 		.command = command,
-		.size = (uint32_t)(sizeof(struct swo_vu_header) + payload),
-		.flags = SWO_VU_COMMAND | (no_reply ? SWO_VU_NO_REPLY : 0)};
+		.size = (uint32_t)(sizeof(struct vfio_user_header) + payload),
+		.flags = VFIO_USER_COMMAND | (no_reply ? VFIO_USER_NO_REPLY : 0)};
 }
 
 /* error: an errno, or 0 for success. An error reply has no payload: it is ignored then. */
-static inline struct swo_vu_header swo_vu_reply_header(
-	const struct swo_vu_header *request, size_t payload, int error)
+static inline struct vfio_user_header vfio_user_reply_header(
+	const struct vfio_user_header *request, size_t payload, int error)
 {
-	return (struct swo_vu_header){.id = request->id,
+	return (struct vfio_user_header){.id = request->id,
 		.command = request->command,
-		.size = (uint32_t)(sizeof(struct swo_vu_header) + (error ? 0 : payload)),
-		.flags = SWO_VU_REPLY | (error ? SWO_VU_ERROR : 0),
+		.size = (uint32_t)(sizeof(struct vfio_user_header) + (error ? 0 : payload)),
+		.flags = VFIO_USER_REPLY | (error ? VFIO_USER_ERROR : 0),
 		.error = (uint32_t)error};
 }
 
-static inline bool swo_vu_is_reply(const struct swo_vu_header *header)
+static inline bool vfio_user_is_reply(const struct vfio_user_header *header)
 {
-	return (header->flags & SWO_VU_TYPE_MASK) == SWO_VU_REPLY;
+	return (header->flags & VFIO_USER_TYPE_MASK) == VFIO_USER_REPLY;
 }
 
 /* Payload bytes of a header that was checked. */
-static inline size_t swo_vu_payload(const struct swo_vu_header *header)
+static inline size_t vfio_user_payload(const struct vfio_user_header *header)
 {
 	return header->size - sizeof(*header);
 }
@@ -53,11 +53,11 @@ static inline size_t swo_vu_payload(const struct swo_vu_header *header)
  * Is this a header that may be believed: size from 16 to 16 + max_payload, a type that
  * exists, a failed reply without payload? SWO_E_PROTOCOL otherwise: the stream is lost.
  */
-int swo_vu_header_check(
-	const struct swo_vu_header *header, size_t max_payload, struct swo_error *err);
+int vfio_user_header_check(
+	const struct vfio_user_header *header, size_t max_payload, struct swo_error *err);
 
 /* What one side says of itself in VERSION. */
-struct swo_vu_caps {
+struct vfio_user_caps {
 	uint16_t major;
 	uint16_t minor;
 	uint64_t max_msg_fds;	/* fds it can receive in one message */
@@ -73,30 +73,30 @@ struct swo_vu_caps {
 };
 
 /* The protocol's defaults, version 0.2. */
-void swo_vu_caps_init(struct swo_vu_caps *caps);
+void vfio_user_caps_init(struct vfio_user_caps *caps);
 /* Appends the whole VERSION payload (numbers, JSON, NUL) to `out`. */
-int swo_vu_version_build(
-	const struct swo_vu_caps *caps, struct swo_buf *out, struct swo_error *err);
+int vfio_user_version_build(
+	const struct vfio_user_caps *caps, struct swo_buf *out, struct swo_error *err);
 /*
  * Parses a VERSION payload; what it does not say takes the default, unknown keys are ignored.
  * SWO_E_PROTOCOL: too short, JSON without NUL or not JSON, a key of the wrong type or below zero.
  * The numbers of the version are taken as they are: whether they suit is the caller's business.
  */
-int swo_vu_version_parse(
-	const void *payload, size_t len, struct swo_vu_caps *caps, struct swo_error *err);
+int vfio_user_version_parse(
+	const void *payload, size_t len, struct vfio_user_caps *caps, struct swo_error *err);
 
 /* Sending and receiving */
 
-#define SWO_VU_FDS_MAX BASE_FDS_MAX /* in one message, either way */
+#define VFIO_USER_FDS_MAX BASE_FDS_MAX /* in one message, either way */
 
 /* Fds that came with a message; they belong to whoever holds this. */
-struct swo_vu_fds {
-	int fd[SWO_VU_FDS_MAX];
+struct vfio_user_fds {
+	int fd[VFIO_USER_FDS_MAX];
 	unsigned count;
 };
-void swo_vu_fds_close(struct swo_vu_fds *fds);
+void vfio_user_fds_close(struct vfio_user_fds *fds);
 /* Takes fd i out (it is the caller's then); -1 when there is none. */
-int swo_vu_fds_take(struct swo_vu_fds *fds, unsigned i);
+int vfio_user_fds_take(struct vfio_user_fds *fds, unsigned i);
 
 /*
  * Sends one message made of `count` (1..8) pieces, the header first, by one sendmsg; what
@@ -106,32 +106,33 @@ int swo_vu_fds_take(struct swo_vu_fds *fds, unsigned i);
  * Fails with SWO_E_TIMEOUT, SWO_E_PEER_LOST, SWO_E_IO; *sent (may be NULL) says how much had
  * gone: when it is neither 0 nor everything, the stream is broken and must be closed.
  */
-int swo_vu_send(int sock, const struct iovec *pieces, unsigned count, const int *fds,
+int vfio_user_send(int sock, const struct iovec *pieces, unsigned count, const int *fds,
 	unsigned fd_count, swo_deadline deadline, size_t *sent, struct swo_error *err);
 
 /*
  * Receives a header, with its fds (fds NULL: what comes is closed), and checks nothing: that is
- * swo_vu_header_check's business. More than SWO_VU_FDS_MAX fds: SWO_E_PROTOCOL.
+ * vfio_user_header_check's business. More than VFIO_USER_FDS_MAX fds: SWO_E_PROTOCOL.
  * SWO_E_PEER_LOST at the end of the stream. *got (may be NULL): bytes taken from the stream; a
  * SWO_E_TIMEOUT with *got == 0 has harmed nothing. On failure no fds are left open.
  */
-int swo_vu_recv_header(int sock, struct swo_vu_header *header, struct swo_vu_fds *fds,
+int vfio_user_recv_header(int sock, struct vfio_user_header *header, struct vfio_user_fds *fds,
 	swo_deadline deadline, size_t *got, struct swo_error *err);
 /*
  * What is there now, without blocking: into up to `count` pieces, fds added to `fds` (which may
  * be NULL). Returns the bytes read, 0 when there are none at the moment, or -1.
  */
-ssize_t swo_vu_recv_now(int sock, struct iovec *pieces, unsigned count, struct swo_vu_fds *fds,
-	struct swo_error *err);
+ssize_t vfio_user_recv_now(int sock, struct iovec *pieces, unsigned count,
+	struct vfio_user_fds *fds, struct swo_error *err);
 /* Receives exactly `len` bytes of body. Any failure: the stream is broken. */
-int swo_vu_recv_body(int sock, void *buf, size_t len, swo_deadline deadline, struct swo_error *err);
+int vfio_user_recv_body(
+	int sock, void *buf, size_t len, swo_deadline deadline, struct swo_error *err);
 /* Receives `len` bytes and throws them away. */
-int swo_vu_recv_drop(int sock, size_t len, swo_deadline deadline, struct swo_error *err);
+int vfio_user_recv_drop(int sock, size_t len, swo_deadline deadline, struct swo_error *err);
 /*
  * All of it: header, check, body into buf[room]. The payload's length is
- * swo_vu_payload(header). On failure no fds are left open.
+ * vfio_user_payload(header). On failure no fds are left open.
  */
-int swo_vu_recv(int sock, struct swo_vu_header *header, void *buf, size_t room,
-	struct swo_vu_fds *fds, swo_deadline deadline, struct swo_error *err);
+int vfio_user_recv(int sock, struct vfio_user_header *header, void *buf, size_t room,
+	struct vfio_user_fds *fds, swo_deadline deadline, struct swo_error *err);
 
 #endif

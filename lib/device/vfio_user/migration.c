@@ -11,11 +11,11 @@
 int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
-	struct swo_vu_mig_flags reply;
+	struct vfio_user_mig_flags reply;
 	struct swo_error why;
 
-	if (vfio_user_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIGRATION, "MIGRATION", NULL,
-		    0, &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms,
+	if (vfio_user_feature(vu, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIGRATION, "MIGRATION",
+		    NULL, 0, &reply, sizeof(reply), sizeof(reply), vu->params.command_deadline_ms,
 		    &why)) {
 		if (vfio_user_is_unsupported(&why))
 			return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
@@ -38,9 +38,9 @@ int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 int vfio_user_get_state(void *self, enum swo_device_state *state, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
-	struct swo_vu_mig_state reply;
+	struct vfio_user_mig_state reply;
 
-	if (vfio_user_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_STATE,
+	if (vfio_user_feature(vu, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIG_STATE,
 		    "GET MIG_DEVICE_STATE", NULL, 0, &reply, sizeof(reply), sizeof(reply),
 		    vu->params.command_deadline_ms, err))
 		return -1;
@@ -60,7 +60,7 @@ static int finish_oldest(struct vfio_user *vu, struct swo_error *err)
 
 	vu->window_first = (vu->window_first + 1) % VU_WINDOW;
 	vu->window_count--;
-	return swo_vu_finish(vu->client, &write->call, err);
+	return vfio_user_finish(vu->client, &write->call, err);
 }
 
 /* Waits for all that is on its way; the first failure is told, once. */
@@ -81,13 +81,13 @@ static int start_write(struct vfio_user *vu, const void *buf, uint32_t len, stru
 {
 	struct vfio_user_write *write =
 		&vu->window[(vu->window_first + vu->window_count) % VU_WINDOW];
-	struct swo_vu_mig_data head = {.argsz = (uint32_t)sizeof(head) + len, .size = len};
+	struct vfio_user_mig_data head = {.argsz = (uint32_t)sizeof(head) + len, .size = len};
 
-	write->call = (struct swo_vu_call){.command = SWO_VU_MIG_DATA_WRITE,
+	write->call = (struct vfio_user_call){.command = VFIO_USER_MIG_DATA_WRITE,
 		.request = {{&head, sizeof(head)}, {(void *)buf, len}},
 		.reply = {{write->reply, sizeof(write->reply)}},
 		.deadline = swo_deadline_ms(vu->params.slow_deadline_ms)};
-	if (swo_vu_start(vu->client, &write->call, err))
+	if (vfio_user_start(vu->client, &write->call, err))
 		return -1;
 	vu->window_count++;
 	return 0;
@@ -125,7 +125,7 @@ static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_er
 	struct vfio_user_read *read =
 		&vu->reads[(vu->reads_first + vu->reads_count) % SWO_READS_AHEAD];
 	uint32_t want = len < vu->read_chunk ? (uint32_t)len : vu->read_chunk;
-	struct swo_vu_mig_data head = {.argsz = (uint32_t)sizeof(head) + want, .size = want};
+	struct vfio_user_mig_data head = {.argsz = (uint32_t)sizeof(head) + want, .size = want};
 
 	if (!want)
 		return swo_error_set(
@@ -135,12 +135,12 @@ static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_er
 			"device %s: %d reads were asked for and not collected", vu->name,
 			SWO_READS_AHEAD);
 	read->buf = buf;
-	read->call = (struct swo_vu_call){.command = SWO_VU_MIG_DATA_READ,
+	read->call = (struct vfio_user_call){.command = VFIO_USER_MIG_DATA_READ,
 		.request = {{&head, sizeof(head)}},
 		.reply = {{&read->head, sizeof(read->head)}, {buf, want}},
 		.reply_min = sizeof(read->head),
 		.deadline = swo_deadline_ms(vu->params.slow_deadline_ms)};
-	if (swo_vu_start(vu->client, &read->call, err))
+	if (vfio_user_start(vu->client, &read->call, err))
 		return -1;
 	vu->reads_count++;
 	return 0;
@@ -154,7 +154,7 @@ static int finish_read(struct vfio_user *vu, size_t *got, struct swo_error *err)
 
 	vu->reads_first = (vu->reads_first + 1) % SWO_READS_AHEAD;
 	vu->reads_count--;
-	if (swo_vu_finish(vu->client, &read->call, err)) {
+	if (vfio_user_finish(vu->client, &read->call, err)) {
 		/* The kernel's way to say "nothing at the moment"; a server may pass it on. */
 		if (!vu->pre_copy || read->call.refused != ENOMSG)
 			return -1;
@@ -209,7 +209,7 @@ int vfio_user_data_read(void *self, void *buf, size_t len, size_t *got, struct s
 int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
-	struct swo_vu_mig_state request = {.device_state = state, .data_fd = UINT32_MAX};
+	struct vfio_user_mig_state request = {.device_state = state, .data_fd = UINT32_MAX};
 	uint8_t slack[VU_REPLY_SLACK];
 	char what[64];
 
@@ -219,19 +219,20 @@ int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_erro
 		return -1;
 	snprintf(what, sizeof(what), "SET MIG_DEVICE_STATE %s", swo_device_state_name(state));
 	vu->pre_copy = state == SWO_DEVICE_PRE_COPY || state == SWO_DEVICE_PRE_COPY_P2P;
-	return vfio_user_feature(vu, SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE, what, &request,
-		sizeof(request), slack, 0, sizeof(slack), vu->params.slow_deadline_ms, err);
+	return vfio_user_feature(vu, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_MIG_STATE, what,
+		&request, sizeof(request), slack, 0, sizeof(slack), vu->params.slow_deadline_ms,
+		err);
 }
 
 int vfio_user_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
-	struct swo_vu_mig_data_size reply;
+	struct vfio_user_mig_data_size reply;
 
 	if (!vu->has_data_size)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"device %s: its vfio-user server does not offer MIG_DATA_SIZE", vu->name);
-	if (vfio_user_feature(vu, SWO_VU_FEATURE_GET | SWO_VU_FEATURE_MIG_DATA_SIZE,
+	if (vfio_user_feature(vu, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIG_DATA_SIZE,
 		    "MIG_DATA_SIZE", NULL, 0, &reply, sizeof(reply), sizeof(reply),
 		    vu->params.command_deadline_ms, err))
 		return -1;
@@ -257,6 +258,6 @@ int vfio_user_reset(void *self, struct swo_error *err)
 	/* Whatever went wrong with state data is over with this. */
 	forget_reads(vu);
 	drain(vu, NULL);
-	return vfio_user_command(vu, SWO_VU_RESET, NULL, NULL, 0, slack, 0, sizeof(slack), NULL,
+	return vfio_user_command(vu, VFIO_USER_RESET, NULL, NULL, 0, slack, 0, sizeof(slack), NULL,
 		vu->params.slow_deadline_ms, err);
 }

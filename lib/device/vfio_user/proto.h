@@ -16,314 +16,314 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SWO_VU_PACKED	      __attribute__((packed))
-#define SWO_VU_SIZE(type, n)  _Static_assert(sizeof(struct type) == (n), "size of " #type)
-#define SWO_VU_AT(type, m, n) _Static_assert(offsetof(struct type, m) == (n), #type "." #m)
+#define VFIO_USER_PACKED	 __attribute__((packed))
+#define VFIO_USER_SIZE(type, n)	 _Static_assert(sizeof(struct type) == (n), "size of " #type)
+#define VFIO_USER_AT(type, m, n) _Static_assert(offsetof(struct type, m) == (n), #type "." #m)
 
 /* The header */
 
-struct swo_vu_header {
+struct vfio_user_header {
 	uint16_t id; /* the sender's choice, echoed in the reply */
 	uint16_t command;
 	uint32_t size; /* of the whole message, with this header */
 	uint32_t flags;
-	uint32_t error; /* an errno when SWO_VU_ERROR is set; may be 0 even then */
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_header, 16);
-SWO_VU_AT(swo_vu_header, command, 2);
-SWO_VU_AT(swo_vu_header, size, 4);
-SWO_VU_AT(swo_vu_header, flags, 8);
-SWO_VU_AT(swo_vu_header, error, 12);
+	uint32_t error; /* an errno when VFIO_USER_ERROR is set; may be 0 even then */
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_header, 16);
+VFIO_USER_AT(vfio_user_header, command, 2);
+VFIO_USER_AT(vfio_user_header, size, 4);
+VFIO_USER_AT(vfio_user_header, flags, 8);
+VFIO_USER_AT(vfio_user_header, error, 12);
 
-#define SWO_VU_TYPE_MASK 0xfu
-#define SWO_VU_COMMAND	 0u
-#define SWO_VU_REPLY	 1u
-#define SWO_VU_NO_REPLY	 0x10u /* commands: no answer is wanted, not even an error */
-#define SWO_VU_ERROR	 0x20u /* replies: it failed; such a reply is a header only */
+#define VFIO_USER_TYPE_MASK 0xfu
+#define VFIO_USER_COMMAND   0u
+#define VFIO_USER_REPLY	    1u
+#define VFIO_USER_NO_REPLY  0x10u /* commands: no answer is wanted, not even an error */
+#define VFIO_USER_ERROR	    0x20u /* replies: it failed; such a reply is a header only */
 
-enum swo_vu_command {
-	SWO_VU_VERSION = 1,
-	SWO_VU_DMA_MAP = 2,
-	SWO_VU_DMA_UNMAP = 3,
-	SWO_VU_GET_INFO = 4,
-	SWO_VU_GET_REGION_INFO = 5,
-	SWO_VU_GET_REGION_IO_FDS = 6,
-	SWO_VU_GET_IRQ_INFO = 7,
-	SWO_VU_SET_IRQS = 8,
-	SWO_VU_REGION_READ = 9,
-	SWO_VU_REGION_WRITE = 10,
-	SWO_VU_DMA_READ = 11,  /* server to client */
-	SWO_VU_DMA_WRITE = 12, /* server to client */
-	SWO_VU_RESET = 13,
-	SWO_VU_REGION_WRITE_MULTI = 15,
-	SWO_VU_DEVICE_FEATURE = 16,
-	SWO_VU_MIG_DATA_READ = 17,
-	SWO_VU_MIG_DATA_WRITE = 18,
-	SWO_VU_COMMANDS
+enum vfio_user_command {
+	VFIO_USER_VERSION = 1,
+	VFIO_USER_DMA_MAP = 2,
+	VFIO_USER_DMA_UNMAP = 3,
+	VFIO_USER_GET_INFO = 4,
+	VFIO_USER_GET_REGION_INFO = 5,
+	VFIO_USER_GET_REGION_IO_FDS = 6,
+	VFIO_USER_GET_IRQ_INFO = 7,
+	VFIO_USER_SET_IRQS = 8,
+	VFIO_USER_REGION_READ = 9,
+	VFIO_USER_REGION_WRITE = 10,
+	VFIO_USER_DMA_READ = 11,  /* server to client */
+	VFIO_USER_DMA_WRITE = 12, /* server to client */
+	VFIO_USER_RESET = 13,
+	VFIO_USER_REGION_WRITE_MULTI = 15,
+	VFIO_USER_DEVICE_FEATURE = 16,
+	VFIO_USER_MIG_DATA_READ = 17,
+	VFIO_USER_MIG_DATA_WRITE = 18,
+	VFIO_USER_COMMANDS
 };
 
 /* VERSION */
 
-#define SWO_VU_MAJOR 0
-#define SWO_VU_MINOR 2
+#define VFIO_USER_MAJOR 0
+#define VFIO_USER_MINOR 2
 
 /* Followed by a JSON text with its NUL, or by nothing. */
-struct swo_vu_version {
+struct vfio_user_version {
 	uint16_t major;
 	uint16_t minor;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_version, 4);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_version, 4);
 
-#define SWO_VU_KEY_CAPABILITIES	  "capabilities"
-#define SWO_VU_KEY_MAX_MSG_FDS	  "max_msg_fds"
-#define SWO_VU_KEY_MAX_DATA_XFER  "max_data_xfer_size"
-#define SWO_VU_KEY_MAX_DMA_MAPS	  "max_dma_maps"
-#define SWO_VU_KEY_PGSIZES	  "pgsizes"
-#define SWO_VU_KEY_TWIN_SOCKET	  "twin_socket"
-#define SWO_VU_KEY_SUPPORTED	  "supported" /* in twin_socket */
-#define SWO_VU_KEY_FD_INDEX	  "fd_index"  /* in twin_socket, replies only */
-#define SWO_VU_KEY_WRITE_MULTIPLE "write_multiple"
+#define VFIO_USER_KEY_CAPABILITIES   "capabilities"
+#define VFIO_USER_KEY_MAX_MSG_FDS    "max_msg_fds"
+#define VFIO_USER_KEY_MAX_DATA_XFER  "max_data_xfer_size"
+#define VFIO_USER_KEY_MAX_DMA_MAPS   "max_dma_maps"
+#define VFIO_USER_KEY_PGSIZES	     "pgsizes"
+#define VFIO_USER_KEY_TWIN_SOCKET    "twin_socket"
+#define VFIO_USER_KEY_SUPPORTED	     "supported" /* in twin_socket */
+#define VFIO_USER_KEY_FD_INDEX	     "fd_index"	 /* in twin_socket, replies only */
+#define VFIO_USER_KEY_WRITE_MULTIPLE "write_multiple"
 /* Ours, in "capabilities": {"x-switchover": {"max_write": 1048576, "exact_reads": true}}.
    max_write: the sender takes MIG_DATA_WRITE of so many bytes of data; silent peers are held to
    32 KiB. exact_reads: its MIG_DATA_READ replies need no padding; silent peers get it. */
-#define SWO_VU_KEY_X_SWITCHOVER "x-switchover"
-#define SWO_VU_KEY_MAX_WRITE	"max_write"
-#define SWO_VU_KEY_EXACT_READS	"exact_reads"
+#define VFIO_USER_KEY_X_SWITCHOVER "x-switchover"
+#define VFIO_USER_KEY_MAX_WRITE	   "max_write"
+#define VFIO_USER_KEY_EXACT_READS  "exact_reads"
 
-#define SWO_VU_DEFAULT_MAX_MSG_FDS   1u
-#define SWO_VU_DEFAULT_MAX_DATA_XFER 1048576u
-#define SWO_VU_DEFAULT_MAX_DMA_MAPS  65535u
-#define SWO_VU_DEFAULT_PGSIZES	     4096u
+#define VFIO_USER_DEFAULT_MAX_MSG_FDS	1u
+#define VFIO_USER_DEFAULT_MAX_DATA_XFER 1048576u
+#define VFIO_USER_DEFAULT_MAX_DMA_MAPS	65535u
+#define VFIO_USER_DEFAULT_PGSIZES	4096u
 
 /* DMA */
 
-#define SWO_VU_DMA_PROT_READ  1u
-#define SWO_VU_DMA_PROT_WRITE 2u
+#define VFIO_USER_DMA_PROT_READ	 1u
+#define VFIO_USER_DMA_PROT_WRITE 2u
 
-struct swo_vu_dma_map {
+struct vfio_user_dma_map {
 	uint32_t argsz;
 	uint32_t flags;
 	uint64_t offset; /* in the fd */
 	uint64_t address;
 	uint64_t size;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_dma_map, 32);
-SWO_VU_AT(swo_vu_dma_map, offset, 8);
-SWO_VU_AT(swo_vu_dma_map, address, 16);
-SWO_VU_AT(swo_vu_dma_map, size, 24);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_dma_map, 32);
+VFIO_USER_AT(vfio_user_dma_map, offset, 8);
+VFIO_USER_AT(vfio_user_dma_map, address, 16);
+VFIO_USER_AT(vfio_user_dma_map, size, 24);
 
-struct swo_vu_dma_unmap {
+struct vfio_user_dma_unmap {
 	uint32_t argsz;
 	uint32_t flags;
 	uint64_t address;
 	uint64_t size;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_dma_unmap, 24);
-SWO_VU_AT(swo_vu_dma_unmap, address, 8);
-SWO_VU_AT(swo_vu_dma_unmap, size, 16);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_dma_unmap, 24);
+VFIO_USER_AT(vfio_user_dma_unmap, address, 8);
+VFIO_USER_AT(vfio_user_dma_unmap, size, 16);
 
 /* DMA_READ and DMA_WRITE, request and reply; data follows a READ's reply and a WRITE's request. */
-struct swo_vu_dma_access {
+struct vfio_user_dma_access {
 	uint64_t address;
 	uint64_t count;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_dma_access, 16);
-SWO_VU_AT(swo_vu_dma_access, count, 8);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_dma_access, 16);
+VFIO_USER_AT(vfio_user_dma_access, count, 8);
 
 /* Device, regions, interrupts */
 
-#define SWO_VU_DEVICE_RESET 1u
-#define SWO_VU_DEVICE_PCI   2u
+#define VFIO_USER_DEVICE_RESET 1u
+#define VFIO_USER_DEVICE_PCI   2u
 
-struct swo_vu_device_info {
+struct vfio_user_device_info {
 	uint32_t argsz;
 	uint32_t flags;
 	uint32_t num_regions;
 	uint32_t num_irqs;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_device_info, 16);
-SWO_VU_AT(swo_vu_device_info, num_regions, 8);
-SWO_VU_AT(swo_vu_device_info, num_irqs, 12);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_device_info, 16);
+VFIO_USER_AT(vfio_user_device_info, num_regions, 8);
+VFIO_USER_AT(vfio_user_device_info, num_irqs, 12);
 
-#define SWO_VU_REGION_READABLE	((uint32_t)VFIO_REGION_INFO_FLAG_READ)
-#define SWO_VU_REGION_WRITEABLE ((uint32_t)VFIO_REGION_INFO_FLAG_WRITE)
-#define SWO_VU_REGION_MMAP	((uint32_t)VFIO_REGION_INFO_FLAG_MMAP)
-#define SWO_VU_REGION_CAPS	((uint32_t)VFIO_REGION_INFO_FLAG_CAPS)
+#define VFIO_USER_REGION_READABLE  ((uint32_t)VFIO_REGION_INFO_FLAG_READ)
+#define VFIO_USER_REGION_WRITEABLE ((uint32_t)VFIO_REGION_INFO_FLAG_WRITE)
+#define VFIO_USER_REGION_MMAP	   ((uint32_t)VFIO_REGION_INFO_FLAG_MMAP)
+#define VFIO_USER_REGION_CAPS	   ((uint32_t)VFIO_REGION_INFO_FLAG_CAPS)
 
 /* VFIO's PCI indices (linux/vfio.h). */
 enum {
-	SWO_VU_PCI_BAR0 = VFIO_PCI_BAR0_REGION_INDEX,
-	SWO_VU_PCI_BAR5 = VFIO_PCI_BAR5_REGION_INDEX,
-	SWO_VU_PCI_ROM = VFIO_PCI_ROM_REGION_INDEX,
-	SWO_VU_PCI_CONFIG = VFIO_PCI_CONFIG_REGION_INDEX,
-	SWO_VU_PCI_VGA = VFIO_PCI_VGA_REGION_INDEX,
-	SWO_VU_PCI_REGIONS = VFIO_PCI_NUM_REGIONS,
+	VFIO_USER_PCI_BAR0 = VFIO_PCI_BAR0_REGION_INDEX,
+	VFIO_USER_PCI_BAR5 = VFIO_PCI_BAR5_REGION_INDEX,
+	VFIO_USER_PCI_ROM = VFIO_PCI_ROM_REGION_INDEX,
+	VFIO_USER_PCI_CONFIG = VFIO_PCI_CONFIG_REGION_INDEX,
+	VFIO_USER_PCI_VGA = VFIO_PCI_VGA_REGION_INDEX,
+	VFIO_USER_PCI_REGIONS = VFIO_PCI_NUM_REGIONS,
 };
 enum {
-	SWO_VU_PCI_INTX = VFIO_PCI_INTX_IRQ_INDEX,
-	SWO_VU_PCI_MSI = VFIO_PCI_MSI_IRQ_INDEX,
-	SWO_VU_PCI_MSIX = VFIO_PCI_MSIX_IRQ_INDEX,
-	SWO_VU_PCI_ERR = VFIO_PCI_ERR_IRQ_INDEX,
-	SWO_VU_PCI_REQ = VFIO_PCI_REQ_IRQ_INDEX,
-	SWO_VU_PCI_IRQS = VFIO_PCI_NUM_IRQS,
+	VFIO_USER_PCI_INTX = VFIO_PCI_INTX_IRQ_INDEX,
+	VFIO_USER_PCI_MSI = VFIO_PCI_MSI_IRQ_INDEX,
+	VFIO_USER_PCI_MSIX = VFIO_PCI_MSIX_IRQ_INDEX,
+	VFIO_USER_PCI_ERR = VFIO_PCI_ERR_IRQ_INDEX,
+	VFIO_USER_PCI_REQ = VFIO_PCI_REQ_IRQ_INDEX,
+	VFIO_USER_PCI_IRQS = VFIO_PCI_NUM_IRQS,
 };
 
-struct swo_vu_region_info {
+struct vfio_user_region_info {
 	uint32_t argsz;
 	uint32_t flags;
 	uint32_t index;
 	uint32_t cap_offset; /* from the start of this structure; 0: none */
 	uint64_t size;
 	uint64_t offset; /* in the fd that comes with the reply */
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_region_info, 32);
-SWO_VU_AT(swo_vu_region_info, index, 8);
-SWO_VU_AT(swo_vu_region_info, cap_offset, 12);
-SWO_VU_AT(swo_vu_region_info, size, 16);
-SWO_VU_AT(swo_vu_region_info, offset, 24);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_region_info, 32);
+VFIO_USER_AT(vfio_user_region_info, index, 8);
+VFIO_USER_AT(vfio_user_region_info, cap_offset, 12);
+VFIO_USER_AT(vfio_user_region_info, size, 16);
+VFIO_USER_AT(vfio_user_region_info, offset, 24);
 
-struct swo_vu_cap {
+struct vfio_user_cap {
 	uint16_t id;
 	uint16_t version;
 	uint32_t next; /* from the start of the region info; 0: the last */
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_cap, 8);
-SWO_VU_AT(swo_vu_cap, version, 2);
-SWO_VU_AT(swo_vu_cap, next, 4);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_cap, 8);
+VFIO_USER_AT(vfio_user_cap, version, 2);
+VFIO_USER_AT(vfio_user_cap, next, 4);
 
-#define SWO_VU_CAP_SPARSE_MMAP	       VFIO_REGION_INFO_CAP_SPARSE_MMAP
-#define SWO_VU_CAP_SPARSE_MMAP_VERSION 1
+#define VFIO_USER_CAP_SPARSE_MMAP	  VFIO_REGION_INFO_CAP_SPARSE_MMAP
+#define VFIO_USER_CAP_SPARSE_MMAP_VERSION 1
 
-struct swo_vu_cap_sparse {
-	struct swo_vu_cap header;
+struct vfio_user_cap_sparse {
+	struct vfio_user_cap header;
 	uint32_t nr_areas;
 	uint32_t reserved;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_cap_sparse, 16);
-SWO_VU_AT(swo_vu_cap_sparse, nr_areas, 8);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_cap_sparse, 16);
+VFIO_USER_AT(vfio_user_cap_sparse, nr_areas, 8);
 
-struct swo_vu_sparse_area {
+struct vfio_user_sparse_area {
 	uint64_t offset;
 	uint64_t size;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_sparse_area, 16);
-SWO_VU_AT(swo_vu_sparse_area, size, 8);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_sparse_area, 16);
+VFIO_USER_AT(vfio_user_sparse_area, size, 8);
 
-#define SWO_VU_IRQ_EVENTFD VFIO_IRQ_INFO_EVENTFD
+#define VFIO_USER_IRQ_EVENTFD VFIO_IRQ_INFO_EVENTFD
 
-struct swo_vu_irq_info {
+struct vfio_user_irq_info {
 	uint32_t argsz;
 	uint32_t flags;
 	uint32_t index;
 	uint32_t count;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_irq_info, 16);
-SWO_VU_AT(swo_vu_irq_info, index, 8);
-SWO_VU_AT(swo_vu_irq_info, count, 12);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_irq_info, 16);
+VFIO_USER_AT(vfio_user_irq_info, index, 8);
+VFIO_USER_AT(vfio_user_irq_info, count, 12);
 
-#define SWO_VU_IRQ_DATA_NONE	  VFIO_IRQ_SET_DATA_NONE
-#define SWO_VU_IRQ_DATA_BOOL	  VFIO_IRQ_SET_DATA_BOOL
-#define SWO_VU_IRQ_DATA_EVENTFD	  VFIO_IRQ_SET_DATA_EVENTFD
-#define SWO_VU_IRQ_ACTION_MASK	  VFIO_IRQ_SET_ACTION_MASK
-#define SWO_VU_IRQ_ACTION_UNMASK  VFIO_IRQ_SET_ACTION_UNMASK
-#define SWO_VU_IRQ_ACTION_TRIGGER VFIO_IRQ_SET_ACTION_TRIGGER
+#define VFIO_USER_IRQ_DATA_NONE	     VFIO_IRQ_SET_DATA_NONE
+#define VFIO_USER_IRQ_DATA_BOOL	     VFIO_IRQ_SET_DATA_BOOL
+#define VFIO_USER_IRQ_DATA_EVENTFD   VFIO_IRQ_SET_DATA_EVENTFD
+#define VFIO_USER_IRQ_ACTION_MASK    VFIO_IRQ_SET_ACTION_MASK
+#define VFIO_USER_IRQ_ACTION_UNMASK  VFIO_IRQ_SET_ACTION_UNMASK
+#define VFIO_USER_IRQ_ACTION_TRIGGER VFIO_IRQ_SET_ACTION_TRIGGER
 
 /* With DATA_BOOL `count` bytes follow; with DATA_EVENTFD `count` fds, or none to take them away. */
-struct swo_vu_irq_set {
+struct vfio_user_irq_set {
 	uint32_t argsz;
 	uint32_t flags;
 	uint32_t index;
 	uint32_t start;
 	uint32_t count;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_irq_set, 20);
-SWO_VU_AT(swo_vu_irq_set, index, 8);
-SWO_VU_AT(swo_vu_irq_set, start, 12);
-SWO_VU_AT(swo_vu_irq_set, count, 16);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_irq_set, 20);
+VFIO_USER_AT(vfio_user_irq_set, index, 8);
+VFIO_USER_AT(vfio_user_irq_set, start, 12);
+VFIO_USER_AT(vfio_user_irq_set, count, 16);
 
 /* REGION_READ and REGION_WRITE, request and reply; data follows a READ's reply, a WRITE's request.
  */
-struct swo_vu_region_access {
+struct vfio_user_region_access {
 	uint64_t offset;
 	uint32_t region;
 	uint32_t count;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_region_access, 16);
-SWO_VU_AT(swo_vu_region_access, region, 8);
-SWO_VU_AT(swo_vu_region_access, count, 12);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_region_access, 16);
+VFIO_USER_AT(vfio_user_region_access, region, 8);
+VFIO_USER_AT(vfio_user_region_access, count, 12);
 
 /* DEVICE_FEATURE */
 
-struct swo_vu_feature {
+struct vfio_user_feature {
 	uint32_t argsz; /* request: room for the reply; reply: what it needs */
 	uint32_t flags; /* index in the low half, method above */
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_feature, 8);
-SWO_VU_AT(swo_vu_feature, flags, 4);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_feature, 8);
+VFIO_USER_AT(vfio_user_feature, flags, 4);
 
-#define SWO_VU_FEATURE_INDEX ((uint32_t)VFIO_DEVICE_FEATURE_MASK)
-#define SWO_VU_FEATURE_GET   ((uint32_t)VFIO_DEVICE_FEATURE_GET)
-#define SWO_VU_FEATURE_SET   ((uint32_t)VFIO_DEVICE_FEATURE_SET)
-#define SWO_VU_FEATURE_PROBE ((uint32_t)VFIO_DEVICE_FEATURE_PROBE)
+#define VFIO_USER_FEATURE_INDEX ((uint32_t)VFIO_DEVICE_FEATURE_MASK)
+#define VFIO_USER_FEATURE_GET	((uint32_t)VFIO_DEVICE_FEATURE_GET)
+#define VFIO_USER_FEATURE_SET	((uint32_t)VFIO_DEVICE_FEATURE_SET)
+#define VFIO_USER_FEATURE_PROBE ((uint32_t)VFIO_DEVICE_FEATURE_PROBE)
 
-enum swo_vu_feature_index {
-	SWO_VU_FEATURE_MIGRATION = VFIO_DEVICE_FEATURE_MIGRATION,
-	SWO_VU_FEATURE_MIG_STATE = VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
-	SWO_VU_FEATURE_DMA_LOG_START = VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
-	SWO_VU_FEATURE_DMA_LOG_STOP = VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
-	SWO_VU_FEATURE_DMA_LOG_REPORT = VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
-	SWO_VU_FEATURE_MIG_DATA_SIZE = VFIO_DEVICE_FEATURE_MIG_DATA_SIZE,
+enum vfio_user_feature_index {
+	VFIO_USER_FEATURE_MIGRATION = VFIO_DEVICE_FEATURE_MIGRATION,
+	VFIO_USER_FEATURE_MIG_STATE = VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE,
+	VFIO_USER_FEATURE_DMA_LOG_START = VFIO_DEVICE_FEATURE_DMA_LOGGING_START,
+	VFIO_USER_FEATURE_DMA_LOG_STOP = VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP,
+	VFIO_USER_FEATURE_DMA_LOG_REPORT = VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT,
+	VFIO_USER_FEATURE_MIG_DATA_SIZE = VFIO_DEVICE_FEATURE_MIG_DATA_SIZE,
 };
 
-struct swo_vu_mig_flags { /* MIGRATION, GET; the SWO_MIG_* bits of device.h */
+struct vfio_user_mig_flags { /* MIGRATION, GET; the SWO_MIG_* bits of device.h */
 	uint64_t flags;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_mig_flags, 8);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_mig_flags, 8);
 
-struct swo_vu_mig_state { /* MIG_STATE, GET and SET; states are enum swo_device_state */
+struct vfio_user_mig_state { /* MIG_STATE, GET and SET; states are enum swo_device_state */
 	uint32_t device_state;
 	uint32_t data_fd; /* unused here: send all ones, ignore what comes */
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_mig_state, 8);
-SWO_VU_AT(swo_vu_mig_state, data_fd, 4);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_mig_state, 8);
+VFIO_USER_AT(vfio_user_mig_state, data_fd, 4);
 
-struct swo_vu_mig_data_size { /* MIG_DATA_SIZE, GET */
+struct vfio_user_mig_data_size { /* MIG_DATA_SIZE, GET */
 	uint64_t stop_copy_length;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_mig_data_size, 8);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_mig_data_size, 8);
 
-struct swo_vu_dma_range {
+struct vfio_user_dma_range {
 	uint64_t iova;
 	uint64_t length;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_dma_range, 16);
-SWO_VU_AT(swo_vu_dma_range, length, 8);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_dma_range, 16);
+VFIO_USER_AT(vfio_user_dma_range, length, 8);
 
-struct swo_vu_log_start { /* DMA_LOG_START, SET; followed by num_ranges ranges */
+struct vfio_user_log_start { /* DMA_LOG_START, SET; followed by num_ranges ranges */
 	uint64_t page_size;
 	uint32_t num_ranges; /* 0: everything */
 	uint32_t reserved;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_log_start, 16);
-SWO_VU_AT(swo_vu_log_start, num_ranges, 8);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_log_start, 16);
+VFIO_USER_AT(vfio_user_log_start, num_ranges, 8);
 
-struct swo_vu_log_report { /* DMA_LOG_REPORT, GET; a bitmap of u64 words follows in the reply */
+struct vfio_user_log_report { /* DMA_LOG_REPORT, GET; a bitmap of u64 words follows in the reply */
 	uint64_t iova;
 	uint64_t length;
 	uint64_t page_size;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_log_report, 24);
-SWO_VU_AT(swo_vu_log_report, length, 8);
-SWO_VU_AT(swo_vu_log_report, page_size, 16);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_log_report, 24);
+VFIO_USER_AT(vfio_user_log_report, length, 8);
+VFIO_USER_AT(vfio_user_log_report, page_size, 16);
 
 /* Migration data */
 
 /* Data follows a READ's reply (padded or not: only `size` tells) and a WRITE's request. */
-struct swo_vu_mig_data {
+struct vfio_user_mig_data {
 	uint32_t argsz; /* 8 + size */
 	uint32_t size;
-} SWO_VU_PACKED;
-SWO_VU_SIZE(swo_vu_mig_data, 8);
-SWO_VU_AT(swo_vu_mig_data, size, 4);
+} VFIO_USER_PACKED;
+VFIO_USER_SIZE(vfio_user_mig_data, 8);
+VFIO_USER_AT(vfio_user_mig_data, size, 4);
 
 #endif

@@ -10,14 +10,14 @@ int vfio_user_command(struct vfio_user *vu, uint16_t command, const char *what, 
 	size_t request_len, void *reply, size_t reply_min, size_t reply_room, size_t *reply_len,
 	uint64_t deadline_ms, struct swo_error *err)
 {
-	struct swo_vu_call call = {.command = command,
+	struct vfio_user_call call = {.command = command,
 		.what = what,
 		.request = {{(void *)request, request_len}},
 		.reply = {{reply, reply_room}},
 		.reply_min = reply_min,
 		.deadline = swo_deadline_ms(deadline_ms)};
 
-	if (swo_vu_do(vu->client, &call, err))
+	if (vfio_user_do(vu->client, &call, err))
 		return -1;
 	if (reply_len)
 		*reply_len = call.reply_len;
@@ -29,16 +29,16 @@ int vfio_user_feature(struct vfio_user *vu, uint32_t flags, const char *what, co
 	struct swo_error *err)
 {
 	size_t most = data_len > reply_room ? data_len : reply_room;
-	struct swo_vu_feature head = {.argsz = (uint32_t)(sizeof(head) + most), .flags = flags};
-	struct swo_vu_feature back;
-	struct swo_vu_call call = {.command = SWO_VU_DEVICE_FEATURE,
+	struct vfio_user_feature head = {.argsz = (uint32_t)(sizeof(head) + most), .flags = flags};
+	struct vfio_user_feature back;
+	struct vfio_user_call call = {.command = VFIO_USER_DEVICE_FEATURE,
 		.what = what,
 		.request = {{&head, sizeof(head)}, {(void *)data, data_len}},
 		.reply = {{&back, sizeof(back)}, {reply, reply_room}},
 		.reply_min = reply_min ? sizeof(back) + reply_min : 0,
 		.deadline = swo_deadline_ms(deadline_ms)};
 
-	return swo_vu_do(vu->client, &call, err);
+	return vfio_user_do(vu->client, &call, err);
 }
 
 bool vfio_user_is_unsupported(const struct swo_error *err)

@@ -14,8 +14,8 @@ static struct {
 	pthread_mutex_t life; /* adding and removing, starting and joining: one at a time */
 	pthread_mutex_t lock; /* all below; taken last of all locks */
 	pthread_cond_t idle;  /* `current` has changed */
-	struct swo_vu_watch *watches;
-	struct swo_vu_watch *current; /* its function runs */
+	struct vfio_user_watch *watches;
+	struct vfio_user_watch *current; /* its function runs */
 	bool quit;
 	int epoll;
 	int wake;
@@ -29,15 +29,15 @@ static struct {
 };
 
 /* With the lock held: is this (perhaps stale) pointer still a watch of ours? */
-static bool is_known(const struct swo_vu_watch *watch)
+static bool is_known(const struct vfio_user_watch *watch)
 {
-	for (struct swo_vu_watch *w = service.watches; w; w = w->next)
+	for (struct vfio_user_watch *w = service.watches; w; w = w->next)
 		if (w == watch)
 			return true;
 	return false;
 }
 
-static void fire(struct swo_vu_watch *watch)
+static void fire(struct vfio_user_watch *watch)
 {
 	service.current = watch;
 	watch->kicked = false;
@@ -55,7 +55,7 @@ static void fire_kicked(void)
 	/* Empty the eventfd first: a kick that comes now makes it readable again. */
 	if (read(service.wake, &ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
 		swo_log(SWO_LOG_WARN, "vfio-user service: cannot read its eventfd");
-	for (struct swo_vu_watch *w = service.watches; w;) {
+	for (struct vfio_user_watch *w = service.watches; w;) {
 		if (!w->kicked) {
 			w = w->next;
 			continue;
@@ -124,7 +124,7 @@ static void service_stop(void)
 	swo_close_fd(&service.wake);
 }
 
-int swo_vu_service_add(struct swo_vu_watch *watch, struct swo_error *err)
+int vfio_user_service_add(struct vfio_user_watch *watch, struct swo_error *err)
 {
 	/* Even without events EPOLLHUP is told, and without ONESHOT again and again. */
 	struct epoll_event event = {.events = EPOLLONESHOT, .data.ptr = watch};
@@ -151,14 +151,14 @@ int swo_vu_service_add(struct swo_vu_watch *watch, struct swo_error *err)
 	return rc;
 }
 
-void swo_vu_service_remove(struct swo_vu_watch *watch)
+void vfio_user_service_remove(struct vfio_user_watch *watch)
 {
 	if (watch->epoll < 0)
 		return;
 	pthread_mutex_lock(&service.life);
 	pthread_mutex_lock(&service.lock);
 	epoll_ctl(service.epoll, EPOLL_CTL_DEL, watch->fd, NULL);
-	for (struct swo_vu_watch **w = &service.watches; *w; w = &(*w)->next)
+	for (struct vfio_user_watch **w = &service.watches; *w; w = &(*w)->next)
 		if (*w == watch) {
 			*w = watch->next;
 			break;
@@ -174,7 +174,7 @@ void swo_vu_service_remove(struct swo_vu_watch *watch)
 	pthread_mutex_unlock(&service.life);
 }
 
-void swo_vu_service_arm(struct swo_vu_watch *watch, bool on)
+void vfio_user_service_arm(struct vfio_user_watch *watch, bool on)
 {
 	struct epoll_event event = {
 		.events = on ? EPOLLIN | EPOLLRDHUP | EPOLLONESHOT : EPOLLONESHOT,
@@ -184,7 +184,7 @@ void swo_vu_service_arm(struct swo_vu_watch *watch, bool on)
 		epoll_ctl(watch->epoll, EPOLL_CTL_MOD, watch->fd, &event);
 }
 
-void swo_vu_service_kick(struct swo_vu_watch *watch)
+void vfio_user_service_kick(struct vfio_user_watch *watch)
 {
 	if (watch->epoll < 0)
 		return;

@@ -11,24 +11,24 @@
 
 #include "switchover/base.h"
 
-struct swo_vu_watch {
+struct vfio_user_watch {
 	int fd;
 	void (*ready)(void *opaque);
 	void *opaque;
 	/* private */
 	int epoll; /* -1: not added */
 	bool kicked;
-	struct swo_vu_watch *next;
+	struct vfio_user_watch *next;
 };
 
 /* Fill in fd, ready and opaque first. Not armed yet. */
-int swo_vu_service_add(struct swo_vu_watch *watch, struct swo_error *err);
+int vfio_user_service_add(struct vfio_user_watch *watch, struct swo_error *err);
 /* On return `ready` is not running and will not run again. Not from the service thread. */
-void swo_vu_service_remove(struct swo_vu_watch *watch);
+void vfio_user_service_remove(struct vfio_user_watch *watch);
 /* Fire once when the fd becomes readable or is hung up; false takes that back, as far as it
    has not happened. Any thread. Nothing happens for a watch that is not added. */
-void swo_vu_service_arm(struct swo_vu_watch *watch, bool on);
+void vfio_user_service_arm(struct vfio_user_watch *watch, bool on);
 /* Fire once, now. Any thread. */
-void swo_vu_service_kick(struct swo_vu_watch *watch);
+void vfio_user_service_kick(struct vfio_user_watch *watch);
 
 #endif

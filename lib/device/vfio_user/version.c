@@ -12,54 +12,57 @@
 /* Nothing legal is longer; jansson's own bound on nesting does the rest. */
 #define TEXT_MAX 16384
 
-void swo_vu_caps_init(struct swo_vu_caps *caps)
+void vfio_user_caps_init(struct vfio_user_caps *caps)
 {
-	*caps = (struct swo_vu_caps){
-		.major = SWO_VU_MAJOR,
-		.minor = SWO_VU_MINOR,
-		.max_msg_fds = SWO_VU_DEFAULT_MAX_MSG_FDS,
-		.max_data_xfer = SWO_VU_DEFAULT_MAX_DATA_XFER,
-		.max_dma_maps = SWO_VU_DEFAULT_MAX_DMA_MAPS,
-		.pgsizes = SWO_VU_DEFAULT_PGSIZES,
+	*caps = (struct vfio_user_caps){
+		.major = VFIO_USER_MAJOR,
+		.minor = VFIO_USER_MINOR,
+		.max_msg_fds = VFIO_USER_DEFAULT_MAX_MSG_FDS,
+		.max_data_xfer = VFIO_USER_DEFAULT_MAX_DATA_XFER,
+		.max_dma_maps = VFIO_USER_DEFAULT_MAX_DMA_MAPS,
+		.pgsizes = VFIO_USER_DEFAULT_PGSIZES,
 		.twin_fd_index = -1,
 	};
 }
 
 /* NULL: there is nothing to say. */
-static json_t *ours_to_json(const struct swo_vu_caps *caps)
+static json_t *ours_to_json(const struct vfio_user_caps *caps)
 {
 	json_t *ours = caps->max_write || caps->exact_reads ? json_object() : NULL;
 
 	if (ours && caps->max_write)
 		json_object_set_new(
-			ours, SWO_VU_KEY_MAX_WRITE, json_integer((json_int_t)caps->max_write));
+			ours, VFIO_USER_KEY_MAX_WRITE, json_integer((json_int_t)caps->max_write));
 	if (ours && caps->exact_reads)
-		json_object_set_new(ours, SWO_VU_KEY_EXACT_READS, json_true());
+		json_object_set_new(ours, VFIO_USER_KEY_EXACT_READS, json_true());
 	return ours;
 }
 
-static json_t *caps_to_json(const struct swo_vu_caps *caps)
+static json_t *caps_to_json(const struct vfio_user_caps *caps)
 {
-	json_t *twin = json_pack("{s:b}", SWO_VU_KEY_SUPPORTED, caps->twin_socket);
+	json_t *twin = json_pack("{s:b}", VFIO_USER_KEY_SUPPORTED, caps->twin_socket);
 
 	if (twin && caps->twin_fd_index >= 0)
-		json_object_set_new(twin, SWO_VU_KEY_FD_INDEX, json_integer(caps->twin_fd_index));
-	json_t *inner = json_pack("{s:I, s:I, s:I, s:I, s:o, s:b}", SWO_VU_KEY_MAX_MSG_FDS,
-		(json_int_t)caps->max_msg_fds, SWO_VU_KEY_MAX_DATA_XFER,
-		(json_int_t)caps->max_data_xfer, SWO_VU_KEY_MAX_DMA_MAPS,
-		(json_int_t)caps->max_dma_maps, SWO_VU_KEY_PGSIZES, (json_int_t)caps->pgsizes,
-		SWO_VU_KEY_TWIN_SOCKET, twin, SWO_VU_KEY_WRITE_MULTIPLE, caps->write_multiple);
+		json_object_set_new(
+			twin, VFIO_USER_KEY_FD_INDEX, json_integer(caps->twin_fd_index));
+	json_t *inner = json_pack("{s:I, s:I, s:I, s:I, s:o, s:b}", VFIO_USER_KEY_MAX_MSG_FDS,
+		(json_int_t)caps->max_msg_fds, VFIO_USER_KEY_MAX_DATA_XFER,
+		(json_int_t)caps->max_data_xfer, VFIO_USER_KEY_MAX_DMA_MAPS,
+		(json_int_t)caps->max_dma_maps, VFIO_USER_KEY_PGSIZES, (json_int_t)caps->pgsizes,
+		VFIO_USER_KEY_TWIN_SOCKET, twin, VFIO_USER_KEY_WRITE_MULTIPLE,
+		caps->write_multiple);
 
 	json_t *ours = ours_to_json(caps);
 
 	if (ours) /* set_new takes it in any case */
-		json_object_set_new(inner, SWO_VU_KEY_X_SWITCHOVER, ours);
-	return json_pack("{s:o}", SWO_VU_KEY_CAPABILITIES, inner);
+		json_object_set_new(inner, VFIO_USER_KEY_X_SWITCHOVER, ours);
+	return json_pack("{s:o}", VFIO_USER_KEY_CAPABILITIES, inner);
 }
 
-int swo_vu_version_build(const struct swo_vu_caps *caps, struct swo_buf *out, struct swo_error *err)
+int vfio_user_version_build(
+	const struct vfio_user_caps *caps, struct swo_buf *out, struct swo_error *err)
 {
-	struct swo_vu_version version = {.major = caps->major, .minor = caps->minor};
+	struct vfio_user_version version = {.major = caps->major, .minor = caps->minor};
 	json_t *root = caps_to_json(caps);
 	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	int rc;
@@ -110,55 +113,55 @@ static int take_object(json_t *object, const char *key, json_t **value, struct s
 	return 0;
 }
 
-static int take_twin(json_t *inner, struct swo_vu_caps *caps, struct swo_error *err)
+static int take_twin(json_t *inner, struct vfio_user_caps *caps, struct swo_error *err)
 {
 	uint64_t index = UINT64_MAX;
 	json_t *twin;
 
-	if (take_object(inner, SWO_VU_KEY_TWIN_SOCKET, &twin, err))
+	if (take_object(inner, VFIO_USER_KEY_TWIN_SOCKET, &twin, err))
 		return -1;
 	if (!twin)
 		return 0;
-	if (take_bool(twin, SWO_VU_KEY_SUPPORTED, &caps->twin_socket, err) ||
-		take_number(twin, SWO_VU_KEY_FD_INDEX, &index, err))
+	if (take_bool(twin, VFIO_USER_KEY_SUPPORTED, &caps->twin_socket, err) ||
+		take_number(twin, VFIO_USER_KEY_FD_INDEX, &index, err))
 		return -1;
 	/* An index that no message can hold stays "not said": the same fault to the caller. */
-	if (index < SWO_VU_FDS_MAX)
+	if (index < VFIO_USER_FDS_MAX)
 		caps->twin_fd_index = (int)index;
 	return 0;
 }
 
-static int take_caps(json_t *root, struct swo_vu_caps *caps, struct swo_error *err)
+static int take_caps(json_t *root, struct vfio_user_caps *caps, struct swo_error *err)
 {
 	json_t *inner, *ours;
 
 	if (!json_is_object(root))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0, "VERSION: the JSON is no object");
-	if (take_object(root, SWO_VU_KEY_CAPABILITIES, &inner, err))
+	if (take_object(root, VFIO_USER_KEY_CAPABILITIES, &inner, err))
 		return -1;
 	if (!inner)
 		return 0;
-	if (take_number(inner, SWO_VU_KEY_MAX_MSG_FDS, &caps->max_msg_fds, err) ||
-		take_number(inner, SWO_VU_KEY_MAX_DATA_XFER, &caps->max_data_xfer, err) ||
-		take_number(inner, SWO_VU_KEY_MAX_DMA_MAPS, &caps->max_dma_maps, err) ||
-		take_number(inner, SWO_VU_KEY_PGSIZES, &caps->pgsizes, err) ||
-		take_bool(inner, SWO_VU_KEY_WRITE_MULTIPLE, &caps->write_multiple, err) ||
+	if (take_number(inner, VFIO_USER_KEY_MAX_MSG_FDS, &caps->max_msg_fds, err) ||
+		take_number(inner, VFIO_USER_KEY_MAX_DATA_XFER, &caps->max_data_xfer, err) ||
+		take_number(inner, VFIO_USER_KEY_MAX_DMA_MAPS, &caps->max_dma_maps, err) ||
+		take_number(inner, VFIO_USER_KEY_PGSIZES, &caps->pgsizes, err) ||
+		take_bool(inner, VFIO_USER_KEY_WRITE_MULTIPLE, &caps->write_multiple, err) ||
 		take_twin(inner, caps, err) ||
-		take_object(inner, SWO_VU_KEY_X_SWITCHOVER, &ours, err))
+		take_object(inner, VFIO_USER_KEY_X_SWITCHOVER, &ours, err))
 		return -1;
 	if (!ours)
 		return 0;
-	if (take_number(ours, SWO_VU_KEY_MAX_WRITE, &caps->max_write, err))
+	if (take_number(ours, VFIO_USER_KEY_MAX_WRITE, &caps->max_write, err))
 		return -1;
-	return take_bool(ours, SWO_VU_KEY_EXACT_READS, &caps->exact_reads, err);
+	return take_bool(ours, VFIO_USER_KEY_EXACT_READS, &caps->exact_reads, err);
 }
 
-int swo_vu_version_parse(
-	const void *payload, size_t len, struct swo_vu_caps *caps, struct swo_error *err)
+int vfio_user_version_parse(
+	const void *payload, size_t len, struct vfio_user_caps *caps, struct swo_error *err)
 {
-	struct swo_vu_version version;
+	struct vfio_user_version version;
 
-	swo_vu_caps_init(caps);
+	vfio_user_caps_init(caps);
 	if (len < sizeof(version) || len > TEXT_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"VERSION: a payload of %zu bytes is not between %zu and %d", len,

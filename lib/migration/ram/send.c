@@ -52,7 +52,7 @@ static void obey_limit(struct ram_send *send, uint64_t bytes)
 
 static int send_zero(struct sender *sender, unsigned region, uint64_t offset, uint64_t bytes)
 {
-	struct swo_frame_header header = {.type = WIRE_RAM_ZERO,
+	struct channel_frame_header header = {.type = WIRE_RAM_ZERO,
 		.device = region,
 		.offset = offset,
 		.pass = sender->owner->pass};
@@ -60,14 +60,14 @@ static int send_zero(struct sender *sender, unsigned region, uint64_t offset, ui
 
 	sender->zero_pages += bytes >> SWO_PAGE_SHIFT;
 	sender->bytes += sizeof(header) + sizeof(run);
-	return swo_channel_send(
+	return channel_send(
 		&sender->owner->m->data[sender->channel], &header, &run, sizeof(run), &sender->err);
 }
 
 static int send_pages(struct sender *sender, unsigned region, const uint8_t *host, uint64_t offset,
 	uint64_t bytes)
 {
-	struct swo_frame_header header = {
+	struct channel_frame_header header = {
 		.type = WIRE_RAM, .device = region, .offset = offset, .pass = sender->owner->pass};
 
 	const uint8_t *from = host + offset;
@@ -78,7 +78,7 @@ static int send_pages(struct sender *sender, unsigned region, const uint8_t *hos
 	 */
 	if (!sender->owner->still)
 		from = memcpy(sender->bounce, from, bytes);
-	if (swo_channel_send(
+	if (channel_send(
 		    &sender->owner->m->data[sender->channel], &header, from, bytes, &sender->err))
 		return -1;
 	sender->normal_pages += bytes >> SWO_PAGE_SHIFT;

@@ -108,19 +108,19 @@ bool ram_share_forbid(struct shared_ram *share)
 /* Going along:
  */
 
-int ram_share_offer(
-	struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn, struct swo_error *err)
+int ram_share_offer(struct shared_ram *share, struct swo_ram *ram, struct channel_conn *conn,
+	struct swo_error *err)
 {
-	int fds[SWO_FDS_MAX];
+	int fds[CHANNEL_FDS_MAX];
 	unsigned count = swo_ram_count(ram);
 
-	static_assert(SWO_FDS_MAX == SWO_RAM_REGIONS_MAX + 1, "the word and all of RAM");
+	static_assert(CHANNEL_FDS_MAX == SWO_RAM_REGIONS_MAX + 1, "the word and all of RAM");
 	if (make_page(share, err))
 		return -1;
 	fds[0] = share->fd;
 	for (unsigned i = 0; i < count; i++)
 		fds[i + 1] = swo_ram_region(ram, i)->fd;
-	return swo_conn_attach_fds(conn, fds, count + 1, err);
+	return channel_conn_attach_fds(conn, fds, count + 1, err);
 }
 
 static int check_taken(struct shared_ram *share, struct swo_ram *ram, struct swo_error *err)
@@ -134,14 +134,15 @@ static int check_taken(struct shared_ram *share, struct swo_ram *ram, struct swo
 	return 0;
 }
 
-int ram_share_take(
-	struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn, struct swo_error *err)
+int ram_share_take(struct shared_ram *share, struct swo_ram *ram, struct channel_conn *conn,
+	struct swo_error *err)
 {
-	int fds[SWO_FDS_MAX];
+	int fds[CHANNEL_FDS_MAX];
 	unsigned count = swo_ram_count(ram);
 
 	/* By way of a question whether it could: a TCP connection says so in its own words. */
-	if (swo_conn_accept_fds(conn, false, err) || swo_conn_take_fds(conn, fds, count + 1, err))
+	if (channel_conn_accept_fds(conn, false, err) ||
+		channel_conn_take_fds(conn, fds, count + 1, err))
 		return -1;
 	share->fd = fds[0];
 	memcpy(share->ram_fds, fds + 1, count * sizeof(*fds));

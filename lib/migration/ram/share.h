@@ -27,10 +27,10 @@ int ram_share_check(const struct swo_vm *vm, const char *uri,
 	const struct swo_migration_params *params, bool is_source, struct swo_error *err);
 
 /* Source: makes the page; its descriptor and RAM's go along with the next byte on `conn`. */
-int ram_share_offer(struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn,
+int ram_share_offer(struct shared_ram *share, struct swo_ram *ram, struct channel_conn *conn,
 	struct swo_error *err);
 /* Target: takes what came along, and trusts none of it. */
-int ram_share_take(struct shared_ram *share, struct swo_ram *ram, struct swo_conn *conn,
+int ram_share_take(struct shared_ram *share, struct swo_ram *ram, struct channel_conn *conn,
 	struct swo_error *err);
 /* Target: RAM is the source's from here on, out of our devices' reach for a moment; not to write.
  */

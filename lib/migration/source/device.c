@@ -160,7 +160,7 @@ static int send_data(
 	struct source_device *sd, const uint8_t *buf, size_t len, struct swo_error *err)
 {
 	struct swo_migration *m = &sd->source->m;
-	struct swo_frame_header header = {
+	struct channel_frame_header header = {
 		.type = WIRE_DEVICE, .device = sd->index, .offset = sd->offset};
 
 	if (wait_credit(sd, len, err))
@@ -169,7 +169,7 @@ static int send_data(
 		if (source_lane_send(sd->lane, sd->offset, len, &sd->sum, err))
 			return -1;
 	} else {
-		if (swo_channel_send(&m->data[sd->channel], &header, buf, len, err))
+		if (channel_send(&m->data[sd->channel], &header, buf, len, err))
 			return -1;
 		sd->sum = migration_sum(sd->sum, header.checksum);
 	}
@@ -185,12 +185,12 @@ static int send_data(
 static int send_mark(struct source_device *sd, enum wire_type type, uint64_t generation,
 	const void *payload, size_t len, struct swo_error *err)
 {
-	struct swo_frame_header header = {.type = (uint16_t)type,
+	struct channel_frame_header header = {.type = (uint16_t)type,
 		.device = sd->index,
 		.offset = sd->offset,
 		.pass = generation};
 
-	return swo_channel_send(&sd->source->m.data[sd->channel], &header, payload, len, err);
+	return channel_send(&sd->source->m.data[sd->channel], &header, payload, len, err);
 }
 
 static int collect(struct source_device *sd, uint8_t *buf, size_t *got, struct swo_error *err)
@@ -446,9 +446,9 @@ static int send_config(struct source_device *sd, struct swo_error *err)
 		swo_buf_free(&now);
 		return 0;
 	}
-	struct swo_frame_header header = {
+	struct channel_frame_header header = {
 		.type = WIRE_CONFIG, .device = sd->index, .pass = sd->config_generation + 1};
-	if (swo_channel_send(&m->control, &header, now.data, now.len, err)) {
+	if (channel_send(&m->control, &header, now.data, now.len, err)) {
 		swo_buf_free(&now);
 		return -1;
 	}

@@ -73,23 +73,24 @@ static bool never(void *arg)
 	return false;
 }
 
-static void read_meters(struct source *s, struct swo_meter meters[WIRE_CHANNELS_MAX])
+static void read_meters(struct source *s, struct channel_meter meters[WIRE_CHANNELS_MAX])
 {
 	for (unsigned i = 0; i < s->m.params.channels; i++)
-		meters[i] = swo_meter_read(&s->m.data[i]);
+		meters[i] = channel_meter_read(&s->m.data[i]);
 }
 
 /* By the time in which the channels had something to send: looking for pages that are not zero,
    or waiting for a device, is no fault of the wire's. */
-static void learn_bandwidth(struct source *s, const struct swo_meter before[WIRE_CHANNELS_MAX])
+static void learn_bandwidth(struct source *s, const struct channel_meter before[WIRE_CHANNELS_MAX])
 {
-	struct swo_meter after[WIRE_CHANNELS_MAX];
+	struct channel_meter after[WIRE_CHANNELS_MAX];
 
 	/* A limit that holds before the stop says nothing about the wire after it. */
 	if (s->m.params.max_bandwidth)
 		return;
 	read_meters(s, after);
-	uint64_t sample = swo_meter_rate(before, after, s->m.params.channels, SOURCE_SAMPLE_MIN);
+	uint64_t sample =
+		channel_meter_rate(before, after, s->m.params.channels, SOURCE_SAMPLE_MIN);
 
 	if (sample)
 		s->wire_bandwidth =
@@ -99,7 +100,7 @@ static void learn_bandwidth(struct source *s, const struct swo_meter before[WIRE
 /* One round of everything that can go while the VM runs. *bytes: how much went. */
 static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *err)
 {
-	struct swo_meter meters[WIRE_CHANNELS_MAX];
+	struct channel_meter meters[WIRE_CHANNELS_MAX];
 	uint64_t ram_bytes = 0;
 
 	pthread_mutex_lock(&s->m.mutex);

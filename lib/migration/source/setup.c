@@ -34,7 +34,7 @@ static int take_hello_ok(
 }
 
 static int take_device_word(
-	struct source *s, const struct swo_frame_header *header, struct swo_error *err)
+	struct source *s, const struct channel_frame_header *header, struct swo_error *err)
 {
 	if (header->device >= s->m.vm.device_count)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -53,7 +53,7 @@ static int take_device_word(
 	return 0;
 }
 
-static int take_ready(struct source *s, const struct swo_frame_header *header,
+static int take_ready(struct source *s, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	if (header->length != sizeof(s->go))
@@ -69,7 +69,7 @@ static int take_ready(struct source *s, const struct swo_frame_header *header,
 	return 0;
 }
 
-static int handle_locked(struct source *s, const struct swo_frame_header *header,
+static int handle_locked(struct source *s, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	switch (header->type) {
@@ -136,7 +136,7 @@ void source_take_started(struct source *s, const char *text)
 
 /* What bears on who runs is a step of the handover, whose table knows what it means now. */
 static bool handle_step(
-	struct source *s, const struct swo_frame_header *header, const uint8_t *payload)
+	struct source *s, const struct channel_frame_header *header, const uint8_t *payload)
 {
 	switch (header->type) {
 	case WIRE_STARTED:
@@ -158,7 +158,7 @@ static bool handle_step(
 	}
 }
 
-static int handle(struct swo_migration *m, const struct swo_frame_header *header,
+static int handle(struct swo_migration *m, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	struct source *s = (struct source *)m;
@@ -187,7 +187,7 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	struct swo_migration *m = &s->m;
 	struct swo_buf text = SWO_BUF_INIT(WIRE_HELLO_MAX);
 	struct hello hello;
-	struct swo_conn *conn;
+	struct channel_conn *conn;
 
 	if (migration_hello_describe(&m->vm, &hello, err))
 		return -1;
@@ -205,9 +205,9 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	migration_hello_free(&hello);
 
 	if (!rc)
-		rc = swo_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err);
+		rc = channel_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err);
 	if (!rc) {
-		swo_channel_init(&m->control, conn, m->params.idle_deadline_ms);
+		channel_init(&m->control, conn, m->params.idle_deadline_ms);
 		m->control_open = true;
 		if (source_shares(s))
 			rc = ram_share_offer(&m->share, m->vm.ram, conn, err);
@@ -232,17 +232,17 @@ static int attach_channels(struct source *s, swo_deadline deadline, struct swo_e
 	struct swo_migration *m = &s->m;
 
 	for (unsigned i = 0; i < m->params.channels; i++) {
-		struct swo_frame_header header = {.type = WIRE_ATTACH, .device = i};
-		struct swo_conn *conn;
+		struct channel_frame_header header = {.type = WIRE_ATTACH, .device = i};
+		struct channel_conn *conn;
 
-		if (swo_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err))
+		if (channel_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err))
 			return swo_error_prefix(err, "data channel %u", i);
 		/* Under the mutex: a cancel shuts down whatever is open by then. */
 		pthread_mutex_lock(&m->mutex);
-		swo_channel_init(&m->data[i], conn, m->params.idle_deadline_ms);
+		channel_init(&m->data[i], conn, m->params.idle_deadline_ms);
 		m->data_open = i + 1;
 		pthread_mutex_unlock(&m->mutex);
-		if (swo_channel_send(&m->data[i], &header, &s->ticket, sizeof(s->ticket), err))
+		if (channel_send(&m->data[i], &header, &s->ticket, sizeof(s->ticket), err))
 			return -1;
 	}
 	return 0;
@@ -260,12 +260,12 @@ static int compare_clocks(struct source *s, swo_deadline deadline, struct swo_er
 {
 	s->rtt_ns = UINT64_MAX;
 	for (int i = 0; i < CLOCK_PROBES; i++) {
-		struct swo_frame_header header = {.type = WIRE_CLOCK};
+		struct channel_frame_header header = {.type = WIRE_CLOCK};
 		uint64_t sent = swo_now_ns();
 
 		s->clock_replied = false;
 		header.offset = sent;
-		if (swo_channel_send(&s->m.control, &header, NULL, 0, err) ||
+		if (channel_send(&s->m.control, &header, NULL, 0, err) ||
 			migration_wait_until(&s->m, has_clock, s, false, deadline,
 				"the target's answer to a clock probe", err))
 			return -1;

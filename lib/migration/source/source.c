@@ -427,7 +427,7 @@ static void interrupt(struct swo_migration *m)
 	pthread_mutex_lock(&m->mutex);
 	if (abort)
 		for (unsigned i = 0; i < m->data_open; i++)
-			swo_channel_shutdown(&m->data[i]);
+			channel_shutdown(&m->data[i]);
 	pthread_mutex_unlock(&m->mutex);
 	migration_wake(m);
 }
@@ -445,7 +445,7 @@ static void source_free(struct swo_migration *m)
 	struct source *s = (struct source *)m;
 
 	if (m->control_open)
-		swo_channel_shutdown(&m->control);
+		channel_shutdown(&m->control);
 	if (m->control_reader_runs)
 		pthread_join(m->control_reader, NULL);
 	if (s->stop_worker)
@@ -462,9 +462,9 @@ static void source_free(struct swo_migration *m)
 	}
 	source_state_send_destroy(s->state_send);
 	for (unsigned i = 0; i < m->data_open; i++)
-		swo_channel_close(&m->data[i]);
+		channel_close(&m->data[i]);
 	if (m->control_open)
-		swo_channel_close(&m->control);
+		channel_close(&m->control);
 	swo_buf_free(&s->timeline_json);
 	free(s->devices);
 	free(s->costs);

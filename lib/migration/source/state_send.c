@@ -18,8 +18,8 @@ struct state_send {
 
 struct piece {
 	struct swo_job job;
-	struct swo_channel *channel;
-	struct swo_frame_header header;
+	struct channel *channel;
+	struct channel_frame_header header;
 	const uint8_t *data;
 	size_t len;
 	struct swo_error err;
@@ -107,8 +107,8 @@ static void send_piece(void *opaque)
 {
 	struct piece *piece = opaque;
 
-	piece->rc = swo_channel_send(
-		piece->channel, &piece->header, piece->data, piece->len, &piece->err);
+	piece->rc =
+		channel_send(piece->channel, &piece->header, piece->data, piece->len, &piece->err);
 }
 
 /* Waits for all, whatever becomes of one: their memory is the half's. */

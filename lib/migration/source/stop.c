@@ -125,15 +125,15 @@ int source_send_end(struct source *s, struct swo_error *err)
 	struct wire_end end = {.running = s->stopped_by_us};
 
 	for (unsigned i = 0; i < s->m.data_open; i++) {
-		struct swo_channel *channel = &s->m.data[i];
+		struct channel *channel = &s->m.data[i];
 		/* Nobody else sends any more: the counters stand still. */
 		struct wire_totals totals = {
 			.frames = channel->frames_sent, .bytes = channel->bytes_sent};
-		struct swo_frame_header header = {.type = WIRE_FIN, .device = i};
+		struct channel_frame_header header = {.type = WIRE_FIN, .device = i};
 
 		end.all.frames += totals.frames;
 		end.all.bytes += totals.bytes;
-		if (swo_channel_send(channel, &header, &totals, sizeof(totals), err))
+		if (channel_send(channel, &header, &totals, sizeof(totals), err))
 			return -1;
 	}
 	return migration_control(&s->m, WIRE_END_ALL, &end, sizeof(end), err);
@@ -189,7 +189,7 @@ static void drain_workers(struct source *s)
 {
 	atomic_store(&s->m.abort, true);
 	for (unsigned i = 0; i < s->m.data_open; i++)
-		swo_channel_shutdown(&s->m.data[i]);
+		channel_shutdown(&s->m.data[i]);
 	migration_wake(&s->m);
 	if (s->stop_worker)
 		swo_worker_idle_wait(

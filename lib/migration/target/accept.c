@@ -14,25 +14,25 @@
 #define FIRST_FRAME_MS 2000
 #define HANDSHAKE_MS   5000
 
-static void turn_away(struct swo_channel *channel, const char *why)
+static void turn_away(struct channel *channel, const char *why)
 {
-	struct swo_frame_header header = {.type = WIRE_ABORT};
+	struct channel_frame_header header = {.type = WIRE_ABORT};
 
-	swo_channel_send(channel, &header, why, strlen(why), NULL);
+	channel_send(channel, &header, why, strlen(why), NULL);
 	swo_log(SWO_LOG_WARN, "a connection to '%s' was turned away: %s",
-		swo_conn_peer(channel->conn), why);
-	swo_channel_close(channel);
+		channel_conn_peer(channel->conn), why);
+	channel_close(channel);
 }
 
 static bool is_ours(
-	const struct target *t, const struct swo_frame_header *header, const uint8_t *payload)
+	const struct target *t, const struct channel_frame_header *header, const uint8_t *payload)
 {
 	return header->length == sizeof(t->ticket) &&
 	       !memcmp(payload, &t->ticket, sizeof(t->ticket));
 }
 
-static void take_hello(struct target *t, struct swo_channel *channel,
-	const struct swo_frame_header *header, const uint8_t *payload)
+static void take_hello(struct target *t, struct channel *channel,
+	const struct channel_frame_header *header, const uint8_t *payload)
 {
 	struct swo_error err = {0};
 	struct hello hello;
@@ -50,7 +50,7 @@ static void take_hello(struct target *t, struct swo_channel *channel,
 	}
 	pthread_mutex_lock(&t->m.mutex);
 	t->hello = hello;
-	swo_channel_move(&t->m.control, channel);
+	channel_move(&t->m.control, channel);
 	t->m.control.stall_ms = t->m.params.idle_deadline_ms;
 	t->m.control_open = true;
 	t->migration_hello_seen = true;
@@ -58,8 +58,8 @@ static void take_hello(struct target *t, struct swo_channel *channel,
 	pthread_mutex_unlock(&t->m.mutex);
 }
 
-static void take_attach(struct target *t, struct swo_channel *channel,
-	const struct swo_frame_header *header, const uint8_t *payload)
+static void take_attach(struct target *t, struct channel *channel,
+	const struct channel_frame_header *header, const uint8_t *payload)
 {
 	unsigned index = header->device;
 	struct swo_error err = {0};
@@ -73,7 +73,7 @@ static void take_attach(struct target *t, struct swo_channel *channel,
 	if (wanted) {
 		struct data_reader *reader = &t->readers[index];
 
-		swo_channel_move(&t->m.data[index], channel);
+		channel_move(&t->m.data[index], channel);
 		t->m.data[index].stall_ms = t->m.params.idle_deadline_ms;
 		if (t->m.data_open <= index)
 			t->m.data_open = index + 1;
@@ -87,14 +87,14 @@ static void take_attach(struct target *t, struct swo_channel *channel,
 	if (rc) {
 		/* Nobody would read what comes over it: the source would wait for its deadline. */
 		migration_fail(&t->m, &err);
-		swo_channel_close(&t->m.data[index]);
+		channel_close(&t->m.data[index]);
 	}
 	if (!wanted)
 		turn_away(channel, "a data channel that nobody expects");
 }
 
-static void take_ask(struct target *t, struct swo_channel *channel,
-	const struct swo_frame_header *header, const uint8_t *payload)
+static void take_ask(struct target *t, struct channel *channel,
+	const struct channel_frame_header *header, const uint8_t *payload)
 {
 	struct swo_error why;
 	const struct handover_cause cause = {.why = &why, .answer_to = channel};
@@ -110,11 +110,11 @@ static void take_ask(struct target *t, struct swo_channel *channel,
 	/* READY turns into REFUSED by this: from then on no GO can start it. */
 	swo_error_set(&why, SWO_E_PEER_LOST, 0, "the source asked before GO had come");
 	handover_raise(&t->m.handover, TARGET_EV_ASK, &cause, NULL);
-	swo_channel_close(channel);
+	channel_close(channel);
 }
 
-static void take_words(struct target *t, struct swo_channel *channel,
-	const struct swo_frame_header *header, const uint8_t *payload)
+static void take_words(struct target *t, struct channel *channel,
+	const struct channel_frame_header *header, const uint8_t *payload)
 {
 	pthread_mutex_lock(&t->taking);
 	switch (header->type) {
@@ -134,23 +134,24 @@ static void take_words(struct target *t, struct swo_channel *channel,
 }
 
 /* The first frame, behind the handshake. 0, and *payload is malloc'ed, or -1. */
-static int hear_caller(struct target *t, struct swo_channel *channel,
-	struct swo_frame_header *header, uint8_t **payload, struct swo_error *err)
+static int hear_caller(struct target *t, struct channel *channel,
+	struct channel_frame_header *header, uint8_t **payload, struct swo_error *err)
 {
-	if (swo_listener_handshake(t->listener, channel->conn, swo_deadline_ms(HANDSHAKE_MS), err))
+	if (channel_listener_handshake(
+		    t->listener, channel->conn, swo_deadline_ms(HANDSHAKE_MS), err))
 		return -1;
 	/* A HELLO may bring RAM along; where it cannot, there is nothing to welcome. */
-	(void)swo_conn_accept_fds(channel->conn, true, NULL);
-	if (swo_channel_recv_header(channel, header, WIRE_HELLO_MAX, 0, err))
+	(void)channel_conn_accept_fds(channel->conn, true, NULL);
+	if (channel_recv_header(channel, header, WIRE_HELLO_MAX, 0, err))
 		return -1;
 	*payload = malloc((size_t)header->length + 1);
 	if (!*payload)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "its first frame");
-	if (swo_channel_recv_payload(channel, header, *payload, header->length, NULL, 0, err))
+	if (channel_recv_payload(channel, header, *payload, header->length, NULL, 0, err))
 		return -1;
-	(void)swo_conn_accept_fds(channel->conn, false, NULL);
+	(void)channel_conn_accept_fds(channel->conn, false, NULL);
 	if (header->type != WIRE_HELLO)
-		swo_conn_drop_fds(channel->conn);
+		channel_conn_drop_fds(channel->conn);
 	return 0;
 }
 
@@ -167,17 +168,17 @@ static void *greet(void *opaque)
 	struct greeter *greeter = opaque;
 	struct target *t = greeter->target;
 	swo_autofree uint8_t *payload = NULL;
-	struct swo_frame_header header;
-	struct swo_channel channel;
+	struct channel_frame_header header;
+	struct channel channel;
 	struct swo_error err = {0};
 
-	swo_channel_init(&channel, greeter->conn, FIRST_FRAME_MS);
+	channel_init(&channel, greeter->conn, FIRST_FRAME_MS);
 	const int rc = hear_caller(t, &channel, &header, &payload, &err);
 
 	let_go(greeter);
 	if (rc) {
 		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
-		swo_channel_close(&channel);
+		channel_close(&channel);
 	} else {
 		take_words(t, &channel, &header, payload);
 	}
@@ -197,7 +198,7 @@ static void join(struct greeter *greeter)
 static void hang_up(const struct greeter *greeter)
 {
 	if (greeter->conn)
-		shutdown(swo_conn_fd(greeter->conn), SHUT_RDWR);
+		shutdown(channel_conn_fd(greeter->conn), SHUT_RDWR);
 }
 
 /* A free greeter; when all are taken, that of the one who has been silent for longest. */
@@ -224,7 +225,7 @@ static struct greeter *find_greeter(struct target *t)
 	return longest;
 }
 
-static void welcome(struct target *t, struct swo_conn *conn)
+static void welcome(struct target *t, struct channel_conn *conn)
 {
 	struct greeter *greeter = find_greeter(t);
 	struct swo_error err = {0};
@@ -260,9 +261,9 @@ void *target_acceptor(void *opaque)
 
 	for (;;) {
 		struct swo_error err = {0};
-		struct swo_conn *conn;
+		struct channel_conn *conn;
 
-		if (!swo_listener_accept(t->listener, swo_deadline_ms(60000), &conn, &err)) {
+		if (!channel_listener_accept(t->listener, swo_deadline_ms(60000), &conn, &err)) {
 			welcome(t, conn);
 		} else if (err.code == SWO_E_CANCELLED) {
 			dismiss_all(t);

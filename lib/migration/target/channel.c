@@ -9,7 +9,7 @@
 #include <string.h>
 
 static struct swo_ram_region *ram_place(struct data_reader *reader,
-	const struct swo_frame_header *header, uint64_t bytes, struct swo_error *err)
+	const struct channel_frame_header *header, uint64_t bytes, struct swo_error *err)
 {
 	struct swo_migration *m = &reader->target->m;
 	struct swo_ram_region *region = header->device < swo_ram_count(m->vm.ram)
@@ -47,26 +47,26 @@ static struct swo_ram_region *ram_place(struct data_reader *reader,
 	return region;
 }
 
-static int take_ram(
-	struct data_reader *reader, const struct swo_frame_header *header, struct swo_error *err)
+static int take_ram(struct data_reader *reader, const struct channel_frame_header *header,
+	struct swo_error *err)
 {
 	struct swo_ram_region *region = ram_place(reader, header, header->length, err);
 
 	if (!region)
 		return -1;
-	return swo_channel_recv_payload(&reader->target->m.data[reader->channel], header,
+	return channel_recv_payload(&reader->target->m.data[reader->channel], header,
 		region->host + header->offset, header->length, NULL, 0, err);
 }
 
-static int take_zeros(
-	struct data_reader *reader, const struct swo_frame_header *header, struct swo_error *err)
+static int take_zeros(struct data_reader *reader, const struct channel_frame_header *header,
+	struct swo_error *err)
 {
 	struct wire_zero_run run = {0};
 
 	if (header->length != sizeof(run))
 		return swo_error_set(
 			err, SWO_E_PROTOCOL, 0, "a run of zero pages of %u bytes", header->length);
-	if (swo_channel_recv_payload(&reader->target->m.data[reader->channel], header, &run,
+	if (channel_recv_payload(&reader->target->m.data[reader->channel], header, &run,
 		    sizeof(run), NULL, 0, err))
 		return -1;
 	struct swo_ram_region *region = ram_place(reader, header, run.bytes, err);
@@ -80,17 +80,17 @@ static int take_zeros(
 	return 0;
 }
 
-static int take_fin(
-	struct data_reader *reader, const struct swo_frame_header *header, struct swo_error *err)
+static int take_fin(struct data_reader *reader, const struct channel_frame_header *header,
+	struct swo_error *err)
 {
 	struct target *t = reader->target;
-	struct swo_channel *channel = &t->m.data[reader->channel];
+	struct channel *channel = &t->m.data[reader->channel];
 	struct wire_totals own = {
 		.frames = channel->frames_received, .bytes = channel->bytes_received};
 	struct wire_totals fin;
 
 	if (header->length != sizeof(fin) ||
-		swo_channel_recv_payload(channel, header, &fin, sizeof(fin), NULL, 0, err))
+		channel_recv_payload(channel, header, &fin, sizeof(fin), NULL, 0, err))
 		return swo_error_set(
 			err, SWO_E_PROTOCOL, 0, "channel %u: a bad FIN", reader->channel);
 	if (fin.frames != own.frames || fin.bytes != own.bytes)
@@ -114,10 +114,10 @@ static int take_fin(
 static int take_frame(struct data_reader *reader, struct swo_error *err)
 {
 	struct target *t = reader->target;
-	struct swo_channel *channel = &t->m.data[reader->channel];
-	struct swo_frame_header header;
+	struct channel *channel = &t->m.data[reader->channel];
+	struct channel_frame_header header;
 
-	if (swo_channel_recv_header(channel, &header, WIRE_DEVICE_MAX, 0, err))
+	if (channel_recv_header(channel, &header, WIRE_DEVICE_MAX, 0, err))
 		return -1;
 	switch (header.type) {
 	case WIRE_RAM:
@@ -147,7 +147,7 @@ void *target_data_reader(void *opaque)
 
 	while (!rc) {
 		/* Between passes a channel may rest; the control connection tells who lives. */
-		if (!swo_conn_readable(m->data[reader->channel].conn, swo_deadline_ms(1000))) {
+		if (!channel_conn_readable(m->data[reader->channel].conn, swo_deadline_ms(1000))) {
 			if (atomic_load(&m->abort))
 				return NULL;
 			continue;

@@ -89,10 +89,10 @@ void target_devices_wake(struct target *t)
 static int tell(
 	struct target_device *td, enum wire_type type, uint64_t offset, struct swo_error *err)
 {
-	struct swo_frame_header header = {
+	struct channel_frame_header header = {
 		.type = (uint16_t)type, .device = td->index, .offset = offset};
 
-	return swo_channel_send(&td->target->m.control, &header, NULL, 0, err);
+	return channel_send(&td->target->m.control, &header, NULL, 0, err);
 }
 
 /* With the device's mutex held: nothing to do, and nothing to give up for. */

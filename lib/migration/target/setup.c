@@ -12,8 +12,8 @@
 
 /* What the source says on the control connection */
 
-static int take_go(struct target *t, const struct swo_frame_header *header, const uint8_t *payload,
-	struct swo_error *err)
+static int take_go(struct target *t, const struct channel_frame_header *header,
+	const uint8_t *payload, struct swo_error *err)
 {
 	struct handover_cause cause = {.answer_to = &t->m.control};
 	struct swo_error why;
@@ -41,7 +41,7 @@ static int take_abort(struct target *t, const uint8_t *payload)
 	return 0;
 }
 
-static int handle_locked(struct target *t, const struct swo_frame_header *header,
+static int handle_locked(struct target *t, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	switch (header->type) {
@@ -63,16 +63,16 @@ static int handle_locked(struct target *t, const struct swo_frame_header *header
 	}
 }
 
-static int take_frame(struct swo_migration *m, const struct swo_frame_header *header,
+static int take_frame(struct swo_migration *m, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	struct target *t = (struct target *)m;
-	struct swo_frame_header reply = {
+	struct channel_frame_header reply = {
 		.type = WIRE_CLOCK_REPLY, .offset = header->offset, .pass = swo_now_ns()};
 
 	switch (header->type) {
 	case WIRE_CLOCK:
-		return swo_channel_send(&m->control, &reply, NULL, 0, err);
+		return channel_send(&m->control, &reply, NULL, 0, err);
 	case WIRE_CONFIG:
 		return target_device_config(t, header, payload, err);
 	/* What bears on who runs is a step of the handover, whose table knows what it means. */
@@ -94,7 +94,7 @@ static int take_frame(struct swo_migration *m, const struct swo_frame_header *he
 	return rc;
 }
 
-static int handle(struct swo_migration *m, const struct swo_frame_header *header,
+static int handle(struct swo_migration *m, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	int rc = take_frame(m, header, payload, err);
@@ -121,20 +121,20 @@ static bool has_hello(void *arg)
 /* Whoever does not fit is told so, and the target goes on waiting for the one that does. */
 static void dismiss(struct target *t, const struct swo_error *why)
 {
-	struct swo_frame_header header = {.type = WIRE_ABORT};
+	struct channel_frame_header header = {.type = WIRE_ABORT};
 
 	swo_log(SWO_LOG_WARN, "a source was turned away: %s", why->text);
 	/* Whoever has heard it may try again at once, and finds nobody in the way. */
 	pthread_mutex_lock(&t->m.mutex);
-	struct swo_channel channel;
+	struct channel channel;
 
-	swo_channel_move(&channel, &t->m.control);
+	channel_move(&channel, &t->m.control);
 	t->m.control_open = false;
 	migration_hello_free(&t->hello);
 	t->migration_hello_seen = false;
 	pthread_mutex_unlock(&t->m.mutex);
-	swo_channel_send(&channel, &header, why->text, strlen(why->text), NULL);
-	swo_channel_close(&channel);
+	channel_send(&channel, &header, why->text, strlen(why->text), NULL);
+	channel_close(&channel);
 }
 
 static int take_ram_offer(struct target *t, struct swo_error *err)

@@ -32,7 +32,7 @@ void target_stream_init(struct target_device *td)
 }
 
 static struct target_device *find(
-	struct target *t, const struct swo_frame_header *header, struct swo_error *err)
+	struct target *t, const struct channel_frame_header *header, struct swo_error *err)
 {
 	if (header->device < t->devices_made)
 		return &t->devices[header->device];
@@ -43,7 +43,7 @@ static struct target_device *find(
 
 /* With the device's mutex held: may these bytes come here and now? */
 static int check_place(const struct target_device *td, unsigned channel,
-	const struct swo_frame_header *header, struct swo_error *err)
+	const struct channel_frame_header *header, struct swo_error *err)
 {
 	const char *name = swo_device_name(td->dev);
 	const uint64_t due = td->next[channel];
@@ -75,7 +75,8 @@ static int check_place(const struct target_device *td, unsigned channel,
 }
 
 /* With the device's mutex held: these bytes are in the ring. */
-static void book(struct target_device *td, unsigned channel, const struct swo_frame_header *header)
+static void book(
+	struct target_device *td, unsigned channel, const struct channel_frame_header *header)
 {
 	const uint64_t end = header->offset + header->length;
 
@@ -91,8 +92,8 @@ static void book(struct target_device *td, unsigned channel, const struct swo_fr
 	td->whole = td->whole || (td->end_seen && td->received >= td->end_offset);
 }
 
-int target_device_data(struct target *t, unsigned channel, const struct swo_frame_header *header,
-	struct swo_error *err)
+int target_device_data(struct target *t, unsigned channel,
+	const struct channel_frame_header *header, struct swo_error *err)
 {
 	struct target_device *td = find(t, header, err);
 
@@ -110,7 +111,7 @@ int target_device_data(struct target *t, unsigned channel, const struct swo_fram
 
 	if (first > td->window - at)
 		first = td->window - at;
-	if (swo_channel_recv_payload(&t->m.data[channel], header, td->ring + at, first, td->ring,
+	if (channel_recv_payload(&t->m.data[channel], header, td->ring + at, first, td->ring,
 		    header->length - first, err))
 		return swo_error_prefix(err, "device %s", swo_device_name(td->dev));
 	pthread_mutex_lock(&td->mutex);
@@ -121,7 +122,7 @@ int target_device_data(struct target *t, unsigned channel, const struct swo_fram
 }
 
 /* With the device's mutex held. */
-static int end(struct target_device *td, const struct swo_frame_header *header, uint64_t sum,
+static int end(struct target_device *td, const struct channel_frame_header *header, uint64_t sum,
 	struct swo_error *err)
 {
 	if (td->furthest > header->offset)
@@ -138,8 +139,8 @@ static int end(struct target_device *td, const struct swo_frame_header *header, 
 	return 0;
 }
 
-int target_device_mark(struct target *t, unsigned channel, const struct swo_frame_header *header,
-	struct swo_error *err)
+int target_device_mark(struct target *t, unsigned channel,
+	const struct channel_frame_header *header, struct swo_error *err)
 {
 	struct target_device *td = find(t, header, err);
 	uint64_t sum = 0;
@@ -155,8 +156,7 @@ int target_device_mark(struct target *t, unsigned channel, const struct swo_fram
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"device %s: a mark of type %u with %u bytes", swo_device_name(td->dev),
 			header->type, header->length);
-	if (swo_channel_recv_payload(
-		    &t->m.data[channel], header, &sum, header->length, NULL, 0, err))
+	if (channel_recv_payload(&t->m.data[channel], header, &sum, header->length, NULL, 0, err))
 		return -1;
 	pthread_mutex_lock(&td->mutex);
 	if (header->type == WIRE_INITIAL)
@@ -181,7 +181,7 @@ void target_streams_over(struct target *t)
 	}
 }
 
-int target_device_config(struct target *t, const struct swo_frame_header *header,
+int target_device_config(struct target *t, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
 {
 	struct target_device *td = find(t, header, err);

@@ -153,8 +153,8 @@ static void start(struct target *t)
 
 static void answer(struct target *t, enum wire_type type, void *to)
 {
-	struct swo_frame_header header = {.type = (uint16_t)type};
-	struct swo_channel *channel = to ? to : &t->m.control;
+	struct channel_frame_header header = {.type = (uint16_t)type};
+	struct channel *channel = to ? to : &t->m.control;
 	char text[WIRE_TEXT_MAX + 1];
 
 	pthread_mutex_lock(&t->m.mutex);
@@ -162,7 +162,7 @@ static void answer(struct target *t, enum wire_type type, void *to)
 	memcpy(text, t->text, sizeof(text));
 	pthread_mutex_unlock(&t->m.mutex);
 	if (open)
-		swo_channel_send(channel, &header, text, strlen(text), NULL);
+		channel_send(channel, &header, text, strlen(text), NULL);
 	if (type == WIRE_STARTED)
 		swo_timeline_mark(t->m.timeline, SWO_EVENT_STARTED);
 }
@@ -180,7 +180,7 @@ static void discard(struct target *t)
 	pthread_mutex_lock(&m->mutex);
 	for (unsigned i = 0; i < m->data_open; i++)
 		if (t->readers[i].runs)
-			swo_channel_shutdown(&m->data[i]);
+			channel_shutdown(&m->data[i]);
 	pthread_mutex_unlock(&m->mutex);
 	target_devices_wake(t);
 	for (unsigned i = 0; i < t->devices_made; i++) {
@@ -350,24 +350,24 @@ static void target_free(struct swo_migration *m)
 	struct target *t = (struct target *)m;
 
 	if (t->listener)
-		swo_listener_stop(t->listener);
+		channel_listener_stop(t->listener);
 	if (t->acceptor_runs)
 		pthread_join(t->acceptor, NULL);
 	if (m->control_open)
-		swo_channel_shutdown(&m->control);
+		channel_shutdown(&m->control);
 	if (m->control_reader_runs)
 		pthread_join(m->control_reader, NULL);
 	for (unsigned i = 0; i < WIRE_CHANNELS_MAX; i++) {
 		if (!t->readers[i].runs)
 			continue;
-		swo_channel_shutdown(&m->data[i]);
+		channel_shutdown(&m->data[i]);
 		pthread_join(t->readers[i].thread, NULL);
-		swo_channel_close(&m->data[i]);
+		channel_close(&m->data[i]);
 	}
 	if (m->control_open)
-		swo_channel_close(&m->control);
+		channel_close(&m->control);
 	migration_watch(m, false);
-	swo_listener_close(t->listener);
+	channel_listener_close(t->listener);
 	/* What a device's worker has been given is ours until it is done with it, which is a moment
 	   after it has told us so. One that hangs keeps it. */
 	if (!migration_devices_idle(m, swo_deadline_ms(FREE_MS))) {
@@ -417,7 +417,7 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 		goto fail;
 	}
 	migration_watch(&t->m, true);
-	if (swo_listener_open(uri, &t->m.security, &t->listener, err))
+	if (channel_listener_open(uri, &t->m.security, &t->listener, err))
 		goto fail;
 	if (swo_thread_start(&t->acceptor, "swo-accept", target_acceptor, t, err))
 		goto fail;

@@ -61,7 +61,7 @@ struct target_device {
 
 struct target {
 	struct swo_migration m; /* first */
-	struct swo_listener *listener;
+	struct channel_listener *listener;
 	pthread_t acceptor;
 	bool acceptor_runs;
 	pthread_mutex_t greeting; /* of the greeters' connections */
@@ -71,7 +71,7 @@ struct target {
 		pthread_t thread;
 		bool runs; /* the acceptor's: the thread is to be joined */
 		/* under greeting */
-		struct swo_conn *conn; /* NULL: it has said who it is, or is gone */
+		struct channel_conn *conn; /* NULL: it has said who it is, or is gone */
 		uint64_t since_ns;
 		bool over;
 	} greeters[GREETERS_MAX];
@@ -110,11 +110,11 @@ void target_devices_load(struct target *t);
 void target_stream_init(struct target_device *td);
 /* Every channel has had its last frame. */
 void target_streams_over(struct target *t);
-int target_device_data(struct target *t, unsigned channel, const struct swo_frame_header *header,
-	struct swo_error *err);
-int target_device_mark(struct target *t, unsigned channel, const struct swo_frame_header *header,
-	struct swo_error *err);
-int target_device_config(struct target *t, const struct swo_frame_header *header,
+int target_device_data(struct target *t, unsigned channel,
+	const struct channel_frame_header *header, struct swo_error *err);
+int target_device_mark(struct target *t, unsigned channel,
+	const struct channel_frame_header *header, struct swo_error *err);
+int target_device_config(struct target *t, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err);
 /* device.c again */
 /*

@@ -220,11 +220,10 @@ static void a_hung_arc_during_roll_back_has_the_arcs_deadline(void **state)
 	scene_open(&s);
 	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
 	fake_script(vf, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
-	assert_int_equal(
-		swo_device_begin(vf->dev, TASK_RECOVER, SWO_DEVICE_RUNNING, false, NULL), 0);
+	assert_int_equal(device_begin(vf->dev, TASK_RECOVER, SWO_DEVICE_RUNNING, false, NULL), 0);
 	assert_true(fake_await_hang(vf));
 	scene_hasten(vf, true);
-	assert_int_equal(swo_device_end(vf->dev, &err), -1);
+	assert_int_equal(device_end(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
 	fake_release(vf);

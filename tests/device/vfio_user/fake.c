@@ -17,7 +17,7 @@
 void fake_init(struct fake *fake)
 {
 	memset(fake, 0, sizeof(*fake));
-	swo_vu_caps_init(&fake->caps);
+	vfio_user_caps_init(&fake->caps);
 	fake->caps.max_msg_fds = 8;
 	fake->mig_flags = SWO_MIG_STOP_COPY | SWO_MIG_P2P | SWO_MIG_PRE_COPY;
 	fake->has_data_size = fake->has_dma_log = true;
@@ -34,16 +34,16 @@ void fake_raw(struct fake *fake, const void *data, size_t len)
 {
 	struct iovec iov = {(void *)data, len};
 
-	swo_vu_send(fake->sock, &iov, 1, NULL, 0, LONG(), NULL, NULL);
+	vfio_user_send(fake->sock, &iov, 1, NULL, 0, LONG(), NULL, NULL);
 }
 
 static void send_reply(struct fake *fake, const struct fake_message *m, const void *payload,
 	size_t len, int error, const int *fds, unsigned fd_count)
 {
-	struct swo_vu_header header = swo_vu_reply_header(&m->header, len, error);
+	struct vfio_user_header header = vfio_user_reply_header(&m->header, len, error);
 	size_t total = header.size;
 
-	if (m->header.flags & SWO_VU_NO_REPLY)
+	if (m->header.flags & VFIO_USER_NO_REPLY)
 		return;
 	memcpy(fake->reply, &header, sizeof(header));
 	if (total > sizeof(header)) {
@@ -56,7 +56,7 @@ static void send_reply(struct fake *fake, const struct fake_message *m, const vo
 	struct iovec iov = {fake->reply, total};
 
 	if (total)
-		swo_vu_send(fake->sock, &iov, 1, fds, fd_count, LONG(), NULL, NULL);
+		vfio_user_send(fake->sock, &iov, 1, fds, fd_count, LONG(), NULL, NULL);
 }
 
 void fake_reply(struct fake *fake, const struct fake_message *m, const void *payload, size_t len)
@@ -72,22 +72,22 @@ void fake_refuse(struct fake *fake, const struct fake_message *m, int error)
 int fake_command(struct fake *fake, int sock, uint16_t command, const void *payload, size_t len,
 	void *reply, size_t room)
 {
-	struct swo_vu_header header = swo_vu_command_header(4711, command, len, false);
+	struct vfio_user_header header = vfio_user_command_header(4711, command, len, false);
 	struct iovec iov[] = {{&header, sizeof(header)}, {(void *)payload, len}};
-	struct swo_vu_header back;
+	struct vfio_user_header back;
 
 	(void)fake;
-	if (swo_vu_send(sock, iov, 2, NULL, 0, LONG(), NULL, NULL) ||
-		swo_vu_recv(sock, &back, reply, room, NULL, LONG(), NULL))
+	if (vfio_user_send(sock, iov, 2, NULL, 0, LONG(), NULL, NULL) ||
+		vfio_user_recv(sock, &back, reply, room, NULL, LONG(), NULL))
 		return -1;
-	if (!swo_vu_is_reply(&back) || back.id != 4711 || back.command != command)
+	if (!vfio_user_is_reply(&back) || back.id != 4711 || back.command != command)
 		return -1;
-	return back.flags & SWO_VU_ERROR ? (int)back.error : 0;
+	return back.flags & VFIO_USER_ERROR ? (int)back.error : 0;
 }
 
 int fake_dma(struct fake *fake, int sock, bool write, uint64_t addr, void *buf, uint64_t count)
 {
-	struct swo_vu_dma_access access = {.address = addr, .count = count};
+	struct vfio_user_dma_access access = {.address = addr, .count = count};
 	size_t out = sizeof(access) + (write ? count : 0);
 	uint8_t *request = malloc(sizeof(access) + count);
 	uint8_t *reply = calloc(1, sizeof(access) + count);
@@ -95,8 +95,8 @@ int fake_dma(struct fake *fake, int sock, bool write, uint64_t addr, void *buf, 
 	memcpy(request, &access, sizeof(access));
 	if (write)
 		memcpy(request + sizeof(access), buf, count);
-	int rc = fake_command(fake, sock, write ? SWO_VU_DMA_WRITE : SWO_VU_DMA_READ, request, out,
-		reply, sizeof(access) + (write ? 0 : count));
+	int rc = fake_command(fake, sock, write ? VFIO_USER_DMA_WRITE : VFIO_USER_DMA_READ, request,
+		out, reply, sizeof(access) + (write ? 0 : count));
 
 	if (!rc && memcmp(reply, &access, sizeof(access)))
 		rc = -1;
@@ -112,7 +112,7 @@ int fake_dma(struct fake *fake, int sock, bool write, uint64_t addr, void *buf, 
 static void do_version(struct fake *fake, struct fake_message *m)
 {
 	struct swo_buf buf = SWO_BUF_INIT(65536);
-	struct swo_vu_version numbers = {.major = fake->caps.major, .minor = fake->caps.minor};
+	struct vfio_user_version numbers = {.major = fake->caps.major, .minor = fake->caps.minor};
 	int sv[2] = {-1, -1};
 
 	if (fake->version_text) {
@@ -123,7 +123,7 @@ static void do_version(struct fake *fake, struct fake_message *m)
 			fake->twin = sv[0];
 			fake->caps.twin_fd_index = 0;
 		}
-		swo_vu_version_build(&fake->caps, &buf, NULL);
+		vfio_user_version_build(&fake->caps, &buf, NULL);
 	}
 	send_reply(fake, m, buf.data, buf.len, 0, &sv[1], sv[1] >= 0);
 	swo_close_fd(&sv[1]);
@@ -133,28 +133,28 @@ static void do_version(struct fake *fake, struct fake_message *m)
 static void do_region_info(struct fake *fake, struct fake_message *m)
 {
 	struct {
-		struct swo_vu_region_info info;
-		struct swo_vu_cap_sparse sparse;
-		struct swo_vu_sparse_area area[2];
-	} SWO_VU_PACKED reply = {0};
+		struct vfio_user_region_info info;
+		struct vfio_user_cap_sparse sparse;
+		struct vfio_user_sparse_area area[2];
+	} VFIO_USER_PACKED reply = {0};
 	size_t len = sizeof(reply.info);
 
 	memcpy(&reply.info, m->body, sizeof(reply.info));
-	if (reply.info.index == SWO_VU_PCI_BAR0) {
+	if (reply.info.index == VFIO_USER_PCI_BAR0) {
 		reply.info.size = FAKE_BAR_SIZE;
-		reply.info.flags = SWO_VU_REGION_READABLE | SWO_VU_REGION_WRITEABLE;
+		reply.info.flags = VFIO_USER_REGION_READABLE | VFIO_USER_REGION_WRITEABLE;
 	} else if (reply.info.index == 2) {
 		/* Two areas of a region of three pages, at file offset 0x1000. */
 		reply.info.size = 0x3000;
-		reply.info.flags = SWO_VU_REGION_READABLE | SWO_VU_REGION_WRITEABLE |
-				   SWO_VU_REGION_MMAP | SWO_VU_REGION_CAPS;
+		reply.info.flags = VFIO_USER_REGION_READABLE | VFIO_USER_REGION_WRITEABLE |
+				   VFIO_USER_REGION_MMAP | VFIO_USER_REGION_CAPS;
 		reply.info.offset = 0x1000;
 		reply.info.cap_offset = sizeof(reply.info);
-		reply.sparse.header.id = SWO_VU_CAP_SPARSE_MMAP;
-		reply.sparse.header.version = SWO_VU_CAP_SPARSE_MMAP_VERSION;
+		reply.sparse.header.id = VFIO_USER_CAP_SPARSE_MMAP;
+		reply.sparse.header.version = VFIO_USER_CAP_SPARSE_MMAP_VERSION;
 		reply.sparse.nr_areas = 2;
-		reply.area[0] = (struct swo_vu_sparse_area){.offset = 0, .size = 0x800};
-		reply.area[1] = (struct swo_vu_sparse_area){.offset = 0x1000, .size = 0x2000};
+		reply.area[0] = (struct vfio_user_sparse_area){.offset = 0, .size = 0x800};
+		reply.area[1] = (struct vfio_user_sparse_area){.offset = 0x1000, .size = 0x2000};
 		len = sizeof(reply);
 	}
 	reply.info.argsz = (uint32_t)len;
@@ -165,13 +165,13 @@ static void do_region_info(struct fake *fake, struct fake_message *m)
 
 static void do_region_access(struct fake *fake, struct fake_message *m)
 {
-	struct swo_vu_region_access access;
+	struct vfio_user_region_access access;
 
 	memcpy(&access, m->body, sizeof(access));
 	if (access.region || access.offset > FAKE_BAR_SIZE ||
 		access.count > FAKE_BAR_SIZE - access.offset) {
 		fake_refuse(fake, m, EINVAL);
-	} else if (m->header.command == SWO_VU_REGION_WRITE) {
+	} else if (m->header.command == VFIO_USER_REGION_WRITE) {
 		memcpy(fake->bar + access.offset, m->body + sizeof(access), access.count);
 		fake_reply(fake, m, &access, sizeof(access));
 	} else {
@@ -186,10 +186,10 @@ static void do_region_access(struct fake *fake, struct fake_message *m)
 
 static void do_report(struct fake *fake, struct fake_message *m)
 {
-	struct swo_vu_log_report ask;
-	size_t head = sizeof(struct swo_vu_feature) + sizeof(ask);
+	struct vfio_user_log_report ask;
+	size_t head = sizeof(struct vfio_user_feature) + sizeof(ask);
 
-	memcpy(&ask, m->body + sizeof(struct swo_vu_feature), sizeof(ask));
+	memcpy(&ask, m->body + sizeof(struct vfio_user_feature), sizeof(ask));
 	uint64_t bits = (ask.length + ask.page_size - 1) / ask.page_size;
 	size_t bytes = (size_t)(bits + 63) / 64 * 8;
 	uint8_t *reply = calloc(1, head + bytes);
@@ -204,36 +204,36 @@ static void do_report(struct fake *fake, struct fake_message *m)
 
 static void do_feature(struct fake *fake, struct fake_message *m)
 {
-	struct swo_vu_feature head;
+	struct vfio_user_feature head;
 	uint64_t reply[3] = {0};
 
 	memcpy(&head, m->body, sizeof(head));
 	memcpy(reply, &head, sizeof(head));
-	unsigned index = head.flags & SWO_VU_FEATURE_INDEX;
-	bool has = index == SWO_VU_FEATURE_MIG_DATA_SIZE   ? fake->has_data_size
-		   : index >= SWO_VU_FEATURE_DMA_LOG_START ? fake->has_dma_log
-							   : fake->mig_flags != 0;
+	unsigned index = head.flags & VFIO_USER_FEATURE_INDEX;
+	bool has = index == VFIO_USER_FEATURE_MIG_DATA_SIZE   ? fake->has_data_size
+		   : index >= VFIO_USER_FEATURE_DMA_LOG_START ? fake->has_dma_log
+							      : fake->mig_flags != 0;
 
 	if (!has) {
 		fake_refuse(fake, m, EINVAL);
-	} else if (head.flags & SWO_VU_FEATURE_PROBE) {
+	} else if (head.flags & VFIO_USER_FEATURE_PROBE) {
 		fake_reply(fake, m, m->body, m->len);
-	} else if (index == SWO_VU_FEATURE_MIGRATION) {
+	} else if (index == VFIO_USER_FEATURE_MIGRATION) {
 		reply[1] = fake->mig_flags;
 		fake_reply(fake, m, reply, 16);
-	} else if (index == SWO_VU_FEATURE_MIG_STATE && head.flags & SWO_VU_FEATURE_SET) {
+	} else if (index == VFIO_USER_FEATURE_MIG_STATE && head.flags & VFIO_USER_FEATURE_SET) {
 		memcpy(&fake->state, m->body + sizeof(head), sizeof(fake->state));
 		fake_reply(fake, m, m->body, m->len);
-	} else if (index == SWO_VU_FEATURE_MIG_STATE) {
+	} else if (index == VFIO_USER_FEATURE_MIG_STATE) {
 		reply[1] = fake->state;
 		fake_reply(fake, m, reply, 16);
-	} else if (index == SWO_VU_FEATURE_MIG_DATA_SIZE) {
+	} else if (index == VFIO_USER_FEATURE_MIG_DATA_SIZE) {
 		reply[1] = fake->data_len;
 		fake_reply(fake, m, reply, 16);
-	} else if (index == SWO_VU_FEATURE_DMA_LOG_REPORT) {
+	} else if (index == VFIO_USER_FEATURE_DMA_LOG_REPORT) {
 		do_report(fake, m);
 	} else {
-		if (index == SWO_VU_FEATURE_DMA_LOG_START && fake->log_page)
+		if (index == VFIO_USER_FEATURE_DMA_LOG_START && fake->log_page)
 			memcpy(m->body + sizeof(head), &fake->log_page, sizeof(fake->log_page));
 		fake_reply(fake, m, m->body, m->len);
 	}
@@ -241,12 +241,12 @@ static void do_feature(struct fake *fake, struct fake_message *m)
 
 static void do_data_read(struct fake *fake, struct fake_message *m)
 {
-	struct swo_vu_mig_data ask;
+	struct vfio_user_mig_data ask;
 
 	memcpy(&ask, m->body, sizeof(ask));
 	size_t left = fake->data_len - fake->data_at, n = left < ask.size ? left : ask.size;
 	uint8_t *reply = calloc(1, sizeof(ask) + ask.size);
-	struct swo_vu_mig_data head = {.argsz = ask.argsz, .size = (uint32_t)n};
+	struct vfio_user_mig_data head = {.argsz = ask.argsz, .size = (uint32_t)n};
 
 	memcpy(reply, &head, sizeof(head));
 	if (n)
@@ -258,45 +258,45 @@ static void do_data_read(struct fake *fake, struct fake_message *m)
 
 void fake_handle(struct fake *fake, struct fake_message *m)
 {
-	struct swo_vu_device_info info = {
-		.argsz = 16, .flags = 3, .num_regions = SWO_VU_PCI_REGIONS, .num_irqs = 5};
-	struct swo_vu_irq_info irq = {.argsz = 16, .flags = SWO_VU_IRQ_EVENTFD};
+	struct vfio_user_device_info info = {
+		.argsz = 16, .flags = 3, .num_regions = VFIO_USER_PCI_REGIONS, .num_irqs = 5};
+	struct vfio_user_irq_info irq = {.argsz = 16, .flags = VFIO_USER_IRQ_EVENTFD};
 
 	switch (m->header.command) {
-	case SWO_VU_VERSION:
+	case VFIO_USER_VERSION:
 		do_version(fake, m);
 		break;
-	case SWO_VU_GET_INFO:
+	case VFIO_USER_GET_INFO:
 		fake_reply(fake, m, &info, sizeof(info));
 		break;
-	case SWO_VU_GET_REGION_INFO:
+	case VFIO_USER_GET_REGION_INFO:
 		do_region_info(fake, m);
 		break;
-	case SWO_VU_GET_IRQ_INFO:
+	case VFIO_USER_GET_IRQ_INFO:
 		memcpy(&irq.index, m->body + 8, sizeof(irq.index));
-		irq.count = irq.index == SWO_VU_PCI_MSIX ? FAKE_VECTORS : 0;
+		irq.count = irq.index == VFIO_USER_PCI_MSIX ? FAKE_VECTORS : 0;
 		fake_reply(fake, m, &irq, sizeof(irq));
 		break;
-	case SWO_VU_REGION_READ:
-	case SWO_VU_REGION_WRITE:
+	case VFIO_USER_REGION_READ:
+	case VFIO_USER_REGION_WRITE:
 		do_region_access(fake, m);
 		break;
-	case SWO_VU_DEVICE_FEATURE:
+	case VFIO_USER_DEVICE_FEATURE:
 		do_feature(fake, m);
 		break;
-	case SWO_VU_MIG_DATA_READ:
+	case VFIO_USER_MIG_DATA_READ:
 		do_data_read(fake, m);
 		break;
-	case SWO_VU_MIG_DATA_WRITE:
+	case VFIO_USER_MIG_DATA_WRITE:
 		swo_buf_append(&fake->written, m->body + 8, m->len - 8, NULL);
 		fake_reply(fake, m, NULL, 0);
 		break;
-	case SWO_VU_DMA_UNMAP:
+	case VFIO_USER_DMA_UNMAP:
 		fake_reply(fake, m, m->body, m->len);
 		break;
-	case SWO_VU_DMA_MAP:
-	case SWO_VU_SET_IRQS:
-	case SWO_VU_RESET:
+	case VFIO_USER_DMA_MAP:
+	case VFIO_USER_SET_IRQS:
+	case VFIO_USER_RESET:
 		fake_reply(fake, m, NULL, 0);
 		break;
 	default:
@@ -328,16 +328,16 @@ static void *fake_main(void *opaque)
 	struct fake_message m = {.body = fake->body};
 
 	fake->sock = accept4(fake->listener, NULL, NULL, SOCK_CLOEXEC);
-	while (fake->sock >= 0 &&
-		!swo_vu_recv(fake->sock, &m.header, m.body, FAKE_BODY_MAX, &m.fds, LONG(), NULL)) {
-		m.len = swo_vu_payload(&m.header);
+	while (fake->sock >= 0 && !vfio_user_recv(fake->sock, &m.header, m.body, FAKE_BODY_MAX,
+					  &m.fds, LONG(), NULL)) {
+		m.len = vfio_user_payload(&m.header);
 		note(fake, &m);
 		/* An answer to something that only looked like a command of ours. */
-		if (swo_vu_is_reply(&m.header))
+		if (vfio_user_is_reply(&m.header))
 			continue;
 		if (!fake->hook || !fake->hook(fake, &m))
 			fake_handle(fake, &m);
-		swo_vu_fds_close(&m.fds);
+		vfio_user_fds_close(&m.fds);
 	}
 	return NULL;
 }

@@ -18,10 +18,10 @@ struct fake;
 
 /* What came: the header, its body and fds. */
 struct fake_message {
-	struct swo_vu_header header;
+	struct vfio_user_header header;
 	uint8_t *body;
 	size_t len;
-	struct swo_vu_fds fds;
+	struct vfio_user_fds fds;
 };
 
 /* One entry per message that came, for tests that look at the order and sizes. */
@@ -35,7 +35,7 @@ struct fake_log {
 
 struct fake {
 	/* Set by the test before fake_start. */
-	struct swo_vu_caps caps;
+	struct vfio_user_caps caps;
 	const char *version_text; /* instead of caps; then without more */
 	uint64_t mig_flags;	  /* 0: no migration at all */
 	bool pad;		  /* MIG_DATA_READ replies are padded */

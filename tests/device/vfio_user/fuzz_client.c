@@ -27,53 +27,53 @@ static int no_dma(void *opaque, bool write, uint64_t addr, void *buf, size_t len
 /* Ids of the first commands are 1 and 2: an input can answer them. */
 static void fuzz_stream(const uint8_t *data, size_t size)
 {
-	struct swo_vu_client *client;
-	struct swo_vu_fds fds;
+	struct vfio_user_client *client;
+	struct vfio_user_fds fds;
 	uint8_t reply[2][64];
 	uint64_t state;
 	int sv[2];
 
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv))
 		return;
-	struct swo_vu_call calls[2] = {
-		{.command = SWO_VU_DEVICE_FEATURE,
+	struct vfio_user_call calls[2] = {
+		{.command = VFIO_USER_DEVICE_FEATURE,
 			.reply = {{reply[0], 8}, {&state, sizeof(state)}},
 			.reply_min = 16,
 			.deadline = swo_deadline_ms(10000)},
-		{.command = SWO_VU_GET_REGION_INFO,
+		{.command = VFIO_USER_GET_REGION_INFO,
 			.reply = {{reply[1], sizeof(reply[1])}},
 			.reply_min = 32,
 			.reply_fds = &fds,
 			.deadline = swo_deadline_ms(10000)},
 	};
 
-	if (swo_vu_client_open("fuzz", sv[0], no_dma, NULL, 1000, &client, NULL)) {
+	if (vfio_user_client_open("fuzz", sv[0], no_dma, NULL, 1000, &client, NULL)) {
 		close(sv[1]);
 		return;
 	}
 	bool started[2];
 
 	/* Commands of the server are taken only once it is served; that takes a thread. */
-	if (size % 4 == 0 && swo_vu_client_serve(client, -1, NULL))
+	if (size % 4 == 0 && vfio_user_client_serve(client, -1, NULL))
 		size = 0;
 	for (unsigned i = 0; i < 2; i++)
-		started[i] = !swo_vu_start(client, &calls[i], NULL);
+		started[i] = !vfio_user_start(client, &calls[i], NULL);
 	if (send(sv[1], data, size, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
 		size = 0;
 	shutdown(sv[1], SHUT_WR);
 	for (unsigned i = 0; i < 2; i++)
-		if (started[i] && !swo_vu_finish(client, &calls[i], NULL) && calls[i].reply_fds)
-			swo_vu_fds_close(&fds);
-	swo_vu_client_close(client);
+		if (started[i] && !vfio_user_finish(client, &calls[i], NULL) && calls[i].reply_fds)
+			vfio_user_fds_close(&fds);
+	vfio_user_client_close(client);
 	close(sv[1]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	struct swo_vu_caps caps;
+	struct vfio_user_caps caps;
 	static struct device_regions all = {.device = "fuzz", .from = "server"};
 
-	swo_vu_version_parse(data, size, &caps, NULL);
+	vfio_user_version_parse(data, size, &caps, NULL);
 	if (size >= 12) {
 		uint32_t index;
 
@@ -104,8 +104,8 @@ static size_t plausible(uint8_t *out)
 	static const char json[] =
 		"\0\0\2\0{\"capabilities\":{\"max_msg_fds\":8,\"twin_socket\":{\"supported\":true,"
 		"\"fd_index\":0},\"x-switchover\":{\"max_write\":1048576}}}";
-	static const uint16_t commands[] = {
-		SWO_VU_DEVICE_FEATURE, SWO_VU_GET_REGION_INFO, SWO_VU_DMA_READ, SWO_VU_DMA_WRITE};
+	static const uint16_t commands[] = {VFIO_USER_DEVICE_FEATURE, VFIO_USER_GET_REGION_INFO,
+		VFIO_USER_DMA_READ, VFIO_USER_DMA_WRITE};
 	size_t len = 0;
 
 	if (!next(8)) {
@@ -113,14 +113,15 @@ static size_t plausible(uint8_t *out)
 		return sizeof(json);
 	}
 	if (!next(4)) {
-		struct swo_vu_region_info info = {.argsz = 64,
+		struct vfio_user_region_info info = {.argsz = 64,
 			.flags = 15,
 			.index = 2,
 			.cap_offset = 32,
 			.size = 0x3000,
 			.offset = 0x1000};
-		struct swo_vu_cap_sparse cap = {.header = {.id = 1, .version = 1}, .nr_areas = 1};
-		struct swo_vu_sparse_area area = {.size = 0x3000};
+		struct vfio_user_cap_sparse cap = {
+			.header = {.id = 1, .version = 1}, .nr_areas = 1};
+		struct vfio_user_sparse_area area = {.size = 0x3000};
 
 		memcpy(out, &info, sizeof(info));
 		memcpy(out + 32, &cap, sizeof(cap));
@@ -130,10 +131,10 @@ static size_t plausible(uint8_t *out)
 	for (unsigned i = next(4) + 1; i; i--) {
 		uint16_t id = (uint16_t)(1 + next(4));
 		size_t payload = next(2) ? 32 : next(80);
-		struct swo_vu_header header = {.id = id,
+		struct vfio_user_header header = {.id = id,
 			.command = commands[id - 1],
 			.size = (uint32_t)(sizeof(header) + payload),
-			.flags = id > 2 ? SWO_VU_COMMAND : SWO_VU_REPLY};
+			.flags = id > 2 ? VFIO_USER_COMMAND : VFIO_USER_REPLY};
 
 		if (!next(8))
 			header.flags = next(64);

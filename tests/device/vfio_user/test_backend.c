@@ -108,7 +108,7 @@ static void the_smaller_transfer_limit_of_both_holds(void **state)
 
 	uint8_t *buf = calloc(1, FAKE_BAR_SIZE);
 	MUST(OPS->region_read(dev, 0, 0, buf, 25000, &err));
-	assert_int_equal(fake_count(&fake, SWO_VU_REGION_READ), 3);
+	assert_int_equal(fake_count(&fake, VFIO_USER_REGION_READ), 3);
 	free(buf);
 }
 
@@ -215,15 +215,15 @@ static void region_accesses_reach_the_device_and_posted_ones_in_order(void **sta
 		MUST(OPS->region_write(dev, 0, 0x200, &value, 4, true, &err));
 	MUST(OPS->region_read(dev, 0, 0x200, &back, 4, &err));
 	assert_int_equal(back, 100);
-	assert_true(fake_nth(&fake, SWO_VU_REGION_WRITE, 1).flags & SWO_VU_NO_REPLY);
+	assert_true(fake_nth(&fake, VFIO_USER_REGION_WRITE, 1).flags & VFIO_USER_NO_REPLY);
 
 	/* Outside, and where the region forbids it. */
-	unsigned before = fake_count(&fake, SWO_VU_REGION_READ);
+	unsigned before = fake_count(&fake, VFIO_USER_REGION_READ);
 	assert_int_equal(OPS->region_read(dev, 0, FAKE_BAR_SIZE - 2, &back, 4, &err), -1);
 	assert_int_equal(OPS->region_read(dev, 0, UINT64_MAX, &back, 4, &err), -1);
 	assert_int_equal(OPS->region_write(dev, 1, 0, &back, 4, false, &err), -1);
 	assert_int_equal(err.code, SWO_E_INVALID);
-	assert_int_equal(fake_count(&fake, SWO_VU_REGION_READ), before);
+	assert_int_equal(fake_count(&fake, VFIO_USER_REGION_READ), before);
 }
 
 static void a_mappable_area_can_be_mapped(void **state)
@@ -260,12 +260,12 @@ static void a_file_shorter_than_its_area_is_refused(void **state)
 
 static void expect_set(unsigned n, uint32_t flags, uint32_t start, uint32_t count, unsigned fds)
 {
-	struct fake_log log = fake_nth(&fake, SWO_VU_SET_IRQS, n);
-	struct swo_vu_irq_set set;
+	struct fake_log log = fake_nth(&fake, VFIO_USER_SET_IRQS, n);
+	struct vfio_user_irq_set set;
 
 	memcpy(&set, log.head, sizeof(set));
-	assert_int_equal(set.index, SWO_VU_PCI_MSIX);
-	assert_int_equal(set.flags, flags | SWO_VU_IRQ_ACTION_TRIGGER);
+	assert_int_equal(set.index, VFIO_USER_PCI_MSIX);
+	assert_int_equal(set.flags, flags | VFIO_USER_IRQ_ACTION_TRIGGER);
 	assert_int_equal(set.start, start);
 	assert_int_equal(set.count, count);
 	assert_int_equal(log.fds, fds);
@@ -280,16 +280,16 @@ static void eventfds_go_in_slices_the_server_can_take(void **state)
 	MUST(try_connect());
 	for (unsigned i = 0; i < 8; i++)
 		fds[i] = i == 4 ? -1 : eventfd(0, EFD_CLOEXEC);
-	MUST(OPS->set_irqs(dev, SWO_VU_PCI_MSIX, 2, fds, 8, &err));
-	expect_set(0, SWO_VU_IRQ_DATA_EVENTFD, 2, 3, 3);
-	expect_set(1, SWO_VU_IRQ_DATA_EVENTFD, 5, 1, 1);
+	MUST(OPS->set_irqs(dev, VFIO_USER_PCI_MSIX, 2, fds, 8, &err));
+	expect_set(0, VFIO_USER_IRQ_DATA_EVENTFD, 2, 3, 3);
+	expect_set(1, VFIO_USER_IRQ_DATA_EVENTFD, 5, 1, 1);
 	/* A vector in the middle: an eventfd nobody reads takes its place. */
-	expect_set(2, SWO_VU_IRQ_DATA_EVENTFD, 6, 1, 1);
-	expect_set(3, SWO_VU_IRQ_DATA_EVENTFD, 7, 3, 3);
-	assert_int_equal(fake_count(&fake, SWO_VU_SET_IRQS), 4);
-	MUST(OPS->set_irqs(dev, SWO_VU_PCI_MSIX, 0, NULL, 0, &err));
-	expect_set(4, SWO_VU_IRQ_DATA_NONE, 0, 0, 0);
-	assert_int_equal(OPS->set_irqs(dev, SWO_VU_PCI_MSIX, 9, fds, 8, &err), -1);
+	expect_set(2, VFIO_USER_IRQ_DATA_EVENTFD, 6, 1, 1);
+	expect_set(3, VFIO_USER_IRQ_DATA_EVENTFD, 7, 3, 3);
+	assert_int_equal(fake_count(&fake, VFIO_USER_SET_IRQS), 4);
+	MUST(OPS->set_irqs(dev, VFIO_USER_PCI_MSIX, 0, NULL, 0, &err));
+	expect_set(4, VFIO_USER_IRQ_DATA_NONE, 0, 0, 0);
+	assert_int_equal(OPS->set_irqs(dev, VFIO_USER_PCI_MSIX, 9, fds, 8, &err), -1);
 	assert_int_equal(err.code, SWO_E_INVALID);
 	for (unsigned i = 0; i < 8; i++)
 		swo_close_fd(&fds[i]);
@@ -302,8 +302,8 @@ static void vectors_are_removed_directly_where_supported(void **state)
 
 	fake.caps.max_write = 1048576;
 	MUST(try_connect());
-	MUST(OPS->set_irqs(dev, SWO_VU_PCI_MSIX, 5, none, 3, &err));
-	expect_set(0, SWO_VU_IRQ_DATA_EVENTFD, 5, 3, 0);
+	MUST(OPS->set_irqs(dev, VFIO_USER_PCI_MSIX, 5, none, 3, &err));
+	expect_set(0, VFIO_USER_IRQ_DATA_EVENTFD, 5, 3, 0);
 }
 
 /* Migration:
@@ -319,7 +319,7 @@ static void states_are_set_and_read_back(void **state)
 	MUST(OPS->get_state(dev, &now, &err));
 	assert_int_equal(now, SWO_DEVICE_PRE_COPY_P2P);
 	MUST(OPS->reset(dev, &err));
-	assert_int_equal(fake_count(&fake, SWO_VU_RESET), 1);
+	assert_int_equal(fake_count(&fake, VFIO_USER_RESET), 1);
 }
 
 static bool refuse_set(struct fake *f, struct fake_message *m)
@@ -327,8 +327,8 @@ static bool refuse_set(struct fake *f, struct fake_message *m)
 	uint32_t flags;
 
 	memcpy(&flags, m->body + 4, 4);
-	if (m->header.command != SWO_VU_DEVICE_FEATURE ||
-		flags != (SWO_VU_FEATURE_SET | SWO_VU_FEATURE_MIG_STATE))
+	if (m->header.command != VFIO_USER_DEVICE_FEATURE ||
+		flags != (VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_MIG_STATE))
 		return false;
 	fake_refuse(f, m, EBUSY);
 	return true;
@@ -454,7 +454,7 @@ static void an_unknown_server_gets_no_early_requests(void **state)
 
 static bool nothing_now(struct fake *f, struct fake_message *m)
 {
-	if (m->header.command != SWO_VU_MIG_DATA_READ)
+	if (m->header.command != VFIO_USER_MIG_DATA_READ)
 		return false;
 	fake_refuse(f, m, ENOMSG);
 	return true;
@@ -498,7 +498,7 @@ static void writes_arrive_in_order_in_chunks_the_server_takes(void **state)
 	MUST(OPS->set_state(dev, SWO_DEVICE_STOP, &err));
 	assert_int_equal(fake.written.len, len);
 	assert_memory_equal(fake.written.data, data, len);
-	assert_int_equal(fake_nth(&fake, SWO_VU_MIG_DATA_WRITE, 0).len, 32768 + 8);
+	assert_int_equal(fake_nth(&fake, VFIO_USER_MIG_DATA_WRITE, 0).len, 32768 + 8);
 	free(data);
 }
 
@@ -508,9 +508,9 @@ static bool hold_writes(struct fake *f, struct fake_message *m)
 	static struct fake_message held[4];
 	static unsigned n;
 
-	if (m->header.command == SWO_VU_VERSION)
+	if (m->header.command == VFIO_USER_VERSION)
 		n = 0;
-	if (m->header.command != SWO_VU_MIG_DATA_WRITE)
+	if (m->header.command != VFIO_USER_MIG_DATA_WRITE)
 		return false;
 	held[n++] = *m;
 	if (n < 4)
@@ -535,7 +535,8 @@ static void four_writes_are_in_flight_at_once(void **state)
 
 static bool refuse_third_write(struct fake *f, struct fake_message *m)
 {
-	if (m->header.command != SWO_VU_MIG_DATA_WRITE || fake_count(f, SWO_VU_MIG_DATA_WRITE) != 3)
+	if (m->header.command != VFIO_USER_MIG_DATA_WRITE ||
+		fake_count(f, VFIO_USER_MIG_DATA_WRITE) != 3)
 		return false;
 	fake_refuse(f, m, ENOSPC);
 	return true;
@@ -569,8 +570,8 @@ static void maps_carry_one_fd_and_its_offset(void **state)
 
 	MUST(try_connect());
 	MUST(OPS->dma_map(dev, 0x100000, 0x10000, fd, 0x3000, NULL, 3, &err));
-	struct fake_log log = fake_nth(&fake, SWO_VU_DMA_MAP, 0);
-	struct swo_vu_dma_map map;
+	struct fake_log log = fake_nth(&fake, VFIO_USER_DMA_MAP, 0);
+	struct vfio_user_dma_map map;
 
 	memcpy(&map, log.head, sizeof(map));
 	assert_int_equal(log.fds, 1);
@@ -593,7 +594,7 @@ static void many_maps_are_made_in_order_up_to_the_first_that_cannot_be(void **st
 {
 	(void)state;
 	struct swo_dma_map maps[20];
-	struct swo_vu_dma_map sent;
+	struct vfio_user_dma_map sent;
 	int fd = memfd_create("bar", MFD_CLOEXEC);
 
 	for (unsigned i = 0; i < 20; i++)
@@ -601,7 +602,7 @@ static void many_maps_are_made_in_order_up_to_the_first_that_cannot_be(void **st
 	MUST(try_connect());
 	MUST(OPS->dma_map_many(dev, maps, 20, &err));
 	for (unsigned i = 0; i < 20; i++) {
-		struct fake_log log = fake_nth(&fake, SWO_VU_DMA_MAP, i);
+		struct fake_log log = fake_nth(&fake, VFIO_USER_DMA_MAP, i);
 
 		memcpy(&sent, log.head, sizeof(sent));
 		assert_int_equal(log.fds, 1);
@@ -629,7 +630,7 @@ static bool dma_before_stop(struct fake *f, struct fake_message *m)
 	int sock = f->twin >= 0 ? f->twin : f->sock;
 	uint8_t bytes[16] = {0};
 
-	if (m->header.command != SWO_VU_RESET)
+	if (m->header.command != VFIO_USER_RESET)
 		return false;
 	dma_results[0] = fake_dma(f, sock, false, 0x100010, bytes, 5);
 	dma_results[1] = memcmp(bytes, "hello", 5);
@@ -638,7 +639,8 @@ static bool dma_before_stop(struct fake *f, struct fake_message *m)
 	dma_results[4] = fake_dma(f, sock, true, 0x200000, bytes, 4); /* read-only */
 	dma_results[5] = fake_dma(f, sock, false, 0, bytes, 4);	      /* nothing there */
 	dma_results[6] = fake_command(f, sock, 99, "what", 4, bytes, sizeof(bytes));
-	dma_results[7] = fake_command(f, sock, SWO_VU_DMA_WRITE, "short", 5, bytes, sizeof(bytes));
+	dma_results[7] =
+		fake_command(f, sock, VFIO_USER_DMA_WRITE, "short", 5, bytes, sizeof(bytes));
 	fake_reply(f, m, NULL, 0);
 	return true;
 }
@@ -653,7 +655,7 @@ static void server_dma(bool twin)
 	MUST(try_connect());
 	MUST(OPS->dma_map(dev, 0x100000, sizeof(guest), -1, 0, NULL, 3, &err));
 	MUST(OPS->dma_map(dev, 0x200000, 0x1000, -1, 0, NULL, 1, &err));
-	assert_int_equal(fake_nth(&fake, SWO_VU_DMA_MAP, 0).fds, 0);
+	assert_int_equal(fake_nth(&fake, VFIO_USER_DMA_MAP, 0).fds, 0);
 	MUST(OPS->reset(dev, &err));
 	for (unsigned i = 0; i < 8; i++)
 		if (dma_results[i] != expected[i])
@@ -678,7 +680,7 @@ static bool dma_is_over;
 
 static bool dma_after_doorbell(struct fake *f, struct fake_message *m)
 {
-	if (m->header.command != SWO_VU_REGION_WRITE)
+	if (m->header.command != VFIO_USER_REGION_WRITE)
 		return false;
 	uint64_t big = 1048576;
 	uint8_t *bytes = calloc(1, big);
@@ -715,14 +717,14 @@ static void expect_report(unsigned n, uint64_t iova, uint64_t length, uint64_t p
 {
 	unsigned seen = 0;
 
-	for (unsigned i = 0; i < fake_count(&fake, SWO_VU_DEVICE_FEATURE); i++) {
-		struct fake_log log = fake_nth(&fake, SWO_VU_DEVICE_FEATURE, i);
+	for (unsigned i = 0; i < fake_count(&fake, VFIO_USER_DEVICE_FEATURE); i++) {
+		struct fake_log log = fake_nth(&fake, VFIO_USER_DEVICE_FEATURE, i);
 		uint32_t flags;
-		struct swo_vu_log_report ask;
+		struct vfio_user_log_report ask;
 
 		memcpy(&flags, log.head + 4, 4);
 		memcpy(&ask, log.head + 8, sizeof(ask));
-		if ((flags & 0xffff) != SWO_VU_FEATURE_DMA_LOG_REPORT || seen++ != n)
+		if ((flags & 0xffff) != VFIO_USER_FEATURE_DMA_LOG_REPORT || seen++ != n)
 			continue;
 		assert_int_equal(ask.iova, iova);
 		assert_int_equal(ask.length, length);
@@ -820,13 +822,13 @@ static void every_bit_of_a_long_report_is_reported_once(void **state)
 static void bend_no_bitmap(
 	struct fake *f, const struct fake_message *m, uint8_t *reply, size_t *len)
 {
-	struct swo_vu_header *header = (struct swo_vu_header *)reply;
+	struct vfio_user_header *header = (struct vfio_user_header *)reply;
 	uint32_t flags;
 
 	(void)f;
 	memcpy(&flags, m->body + 4, 4);
-	if (m->header.command == SWO_VU_DEVICE_FEATURE &&
-		(flags & 0xffff) == SWO_VU_FEATURE_DMA_LOG_REPORT)
+	if (m->header.command == VFIO_USER_DEVICE_FEATURE &&
+		(flags & 0xffff) == VFIO_USER_FEATURE_DMA_LOG_REPORT)
 		*len = header->size = 16 + 32;
 }
 
@@ -868,7 +870,7 @@ static void an_odd_page_size_is_refused(void **state)
 
 static bool dma_on_reset(struct fake *f, struct fake_message *m)
 {
-	if (m->header.command != SWO_VU_RESET)
+	if (m->header.command != VFIO_USER_RESET)
 		return false;
 	dma_results[0] = fake_dma(f, f->sock, true, 0x102ffe, (char *)"log!", 4);
 	fake_reply(f, m, NULL, 0);

@@ -68,12 +68,13 @@ static uint8_t late[16 + 8 + 1048576];
 
 static bool keep_reply(struct fake *f, struct fake_message *m)
 {
-	bool slow = m->header.command == SWO_VU_MIG_DATA_READ || m->header.command == SWO_VU_RESET;
+	bool slow = m->header.command == VFIO_USER_MIG_DATA_READ ||
+		    m->header.command == VFIO_USER_RESET;
 
 	if (slow && !keeping) {
-		size_t payload = m->header.command == SWO_VU_RESET ? 0 : sizeof(late) - 16;
-		struct swo_vu_header header = swo_vu_reply_header(&m->header, payload, 0);
-		struct swo_vu_mig_data head = {.argsz = 8 + 1048576, .size = 1048576};
+		size_t payload = m->header.command == VFIO_USER_RESET ? 0 : sizeof(late) - 16;
+		struct vfio_user_header header = vfio_user_reply_header(&m->header, payload, 0);
+		struct vfio_user_mig_data head = {.argsz = 8 + 1048576, .size = 1048576};
 
 		kept = *m;
 		keeping = true;
@@ -85,7 +86,7 @@ static bool keep_reply(struct fake *f, struct fake_message *m)
 		return true;
 	}
 	if (keeping && kept.header.size) {
-		struct swo_vu_header header;
+		struct vfio_user_header header;
 
 		memcpy(&header, late, sizeof(header));
 		fake_raw(f, late + send_early, header.size - send_early);
@@ -156,7 +157,7 @@ static void a_late_bare_reply_is_dropped(void **state)
 static bool say_nothing(struct fake *f, struct fake_message *m)
 {
 	(void)f;
-	return m->header.command == SWO_VU_VERSION;
+	return m->header.command == VFIO_USER_VERSION;
 }
 
 static void a_silent_server_fails_connect_by_the_deadline(void **state)
@@ -179,7 +180,7 @@ static bool stuck, unstick;
 static bool get_stuck(struct fake *f, struct fake_message *m)
 {
 	(void)f;
-	if (m->header.command != SWO_VU_RESET)
+	if (m->header.command != VFIO_USER_RESET)
 		return false;
 	__atomic_store_n(&stuck, true, __ATOMIC_RELEASE);
 	while (!__atomic_load_n(&unstick, __ATOMIC_ACQUIRE))
@@ -216,9 +217,9 @@ static bool wait_for_three(struct fake *f, struct fake_message *m)
 {
 	static unsigned n;
 
-	if (m->header.command == SWO_VU_VERSION)
+	if (m->header.command == VFIO_USER_VERSION)
 		n = 0;
-	if (m->header.command != SWO_VU_REGION_READ)
+	if (m->header.command != VFIO_USER_REGION_READ)
 		return false;
 	if (++n == 3)
 		shutdown(f->sock, SHUT_RDWR);
@@ -265,17 +266,17 @@ static unsigned doorbells[BELLS], bad_doorbells;
 
 static bool count_doorbells(struct fake *f, struct fake_message *m)
 {
-	struct swo_vu_region_access access;
+	struct vfio_user_region_access access;
 	uint32_t value;
 
 	(void)f;
-	if (m->header.command != SWO_VU_REGION_WRITE)
+	if (m->header.command != VFIO_USER_REGION_WRITE)
 		return false;
 	memcpy(&access, m->body, sizeof(access));
 	memcpy(&value, m->body + sizeof(access), 4);
 	unsigned bell = (unsigned)(access.offset / 8) % BELLS;
 
-	if (value != ++doorbells[bell] || !(m->header.flags & SWO_VU_NO_REPLY))
+	if (value != ++doorbells[bell] || !(m->header.flags & VFIO_USER_NO_REPLY))
 		bad_doorbells++;
 	return true;
 }

@@ -37,8 +37,8 @@ struct bad {
 	bool dead;		  /* the connection is given up */
 };
 
-#define FEATURE SWO_VU_DEVICE_FEATURE
-#define REGION	SWO_VU_GET_REGION_INFO
+#define FEATURE VFIO_USER_DEVICE_FEATURE
+#define REGION	VFIO_USER_GET_REGION_INFO
 
 static const struct bad cases[] = {
 	/* The header, at any time. */
@@ -57,20 +57,24 @@ static const struct bad cases[] = {
 	{"end in the body", STATE, FEATURE, 2, CUT, 0, 20, SWO_E_PEER_LOST, true},
 	{"end instead of a reply", STATE, FEATURE, 2, CUT, 0, 0, SWO_E_PEER_LOST, true},
 	/* Connecting. */
-	{"VERSION of 2 bytes", CONNECT, SWO_VU_VERSION, -1, RESIZE, 0, 18, SWO_E_PROTOCOL, true},
-	{"VERSION without NUL", CONNECT, SWO_VU_VERSION, -1, RESIZE, 0, 30, SWO_E_PROTOCOL, true},
-	{"VERSION of 20 KiB", CONNECT, SWO_VU_VERSION, -1, RESIZE, 0, 20480, SWO_E_PROTOCOL, true},
-	{"VERSION newer than ours", CONNECT, SWO_VU_VERSION, -1, PUT16, 18, 3, SWO_E_UNSUPPORTED,
+	{"VERSION of 2 bytes", CONNECT, VFIO_USER_VERSION, -1, RESIZE, 0, 18, SWO_E_PROTOCOL, true},
+	{"VERSION without NUL", CONNECT, VFIO_USER_VERSION, -1, RESIZE, 0, 30, SWO_E_PROTOCOL,
 		true},
-	{"VERSION not JSON", CONNECT, SWO_VU_VERSION, -1, PUT16, 20, 0x4141, SWO_E_PROTOCOL, true},
-	{"a command instead of VERSION", CONNECT, SWO_VU_VERSION, -1, PUT32, 8, 0, SWO_E_PROTOCOL,
+	{"VERSION of 20 KiB", CONNECT, VFIO_USER_VERSION, -1, RESIZE, 0, 20480, SWO_E_PROTOCOL,
 		true},
-	{"end in VERSION", CONNECT, SWO_VU_VERSION, -1, CUT, 0, 20, SWO_E_PEER_LOST, true},
-	{"short GET_INFO", CONNECT, SWO_VU_GET_INFO, -1, RESIZE, 0, 28, SWO_E_PROTOCOL, true},
-	{"long GET_INFO", CONNECT, SWO_VU_GET_INFO, -1, RESIZE, 0, 33, SWO_E_PROTOCOL, true},
-	{"4 G regions", CONNECT, SWO_VU_GET_INFO, -1, PUT32, 24, UINT32_MAX, SWO_E_PROTOCOL, true},
-	{"33 interrupts", CONNECT, SWO_VU_GET_INFO, -1, PUT32, 28, 33, SWO_E_PROTOCOL, true},
-	{"no regions at all", CONNECT, SWO_VU_GET_INFO, -1, PUT32, 24, 0, SWO_E_NONE, false},
+	{"VERSION newer than ours", CONNECT, VFIO_USER_VERSION, -1, PUT16, 18, 3, SWO_E_UNSUPPORTED,
+		true},
+	{"VERSION not JSON", CONNECT, VFIO_USER_VERSION, -1, PUT16, 20, 0x4141, SWO_E_PROTOCOL,
+		true},
+	{"a command instead of VERSION", CONNECT, VFIO_USER_VERSION, -1, PUT32, 8, 0,
+		SWO_E_PROTOCOL, true},
+	{"end in VERSION", CONNECT, VFIO_USER_VERSION, -1, CUT, 0, 20, SWO_E_PEER_LOST, true},
+	{"short GET_INFO", CONNECT, VFIO_USER_GET_INFO, -1, RESIZE, 0, 28, SWO_E_PROTOCOL, true},
+	{"long GET_INFO", CONNECT, VFIO_USER_GET_INFO, -1, RESIZE, 0, 33, SWO_E_PROTOCOL, true},
+	{"4 G regions", CONNECT, VFIO_USER_GET_INFO, -1, PUT32, 24, UINT32_MAX, SWO_E_PROTOCOL,
+		true},
+	{"33 interrupts", CONNECT, VFIO_USER_GET_INFO, -1, PUT32, 28, 33, SWO_E_PROTOCOL, true},
+	{"no regions at all", CONNECT, VFIO_USER_GET_INFO, -1, PUT32, 24, 0, SWO_E_NONE, false},
 	{"short region", CONNECT, REGION, 0, RESIZE, 0, 47, SWO_E_PROTOCOL, true},
 	{"region of another index", CONNECT, REGION, 0, PUT32, 24, 1, SWO_E_PROTOCOL, true},
 	{"region size below zero", CONNECT, REGION, 0, PUT64, 32, UINT64_MAX, SWO_E_PROTOCOL, true},
@@ -93,10 +97,11 @@ static const struct bad cases[] = {
 	{"area outside", CONNECT, REGION, 2, PUT64, 64, 0x3001, SWO_E_PROTOCOL, true},
 	{"area over the end", CONNECT, REGION, 2, PUT64, 72, 0x3001, SWO_E_PROTOCOL, true},
 	{"area of 2^64", CONNECT, REGION, 2, PUT64, 72, UINT64_MAX, SWO_E_PROTOCOL, true},
-	{"short interrupt", CONNECT, SWO_VU_GET_IRQ_INFO, 0, RESIZE, 0, 16, SWO_E_PROTOCOL, true},
-	{"interrupt of another index", CONNECT, SWO_VU_GET_IRQ_INFO, 1, PUT32, 24, 0,
+	{"short interrupt", CONNECT, VFIO_USER_GET_IRQ_INFO, 0, RESIZE, 0, 16, SWO_E_PROTOCOL,
+		true},
+	{"interrupt of another index", CONNECT, VFIO_USER_GET_IRQ_INFO, 1, PUT32, 24, 0,
 		SWO_E_PROTOCOL, true},
-	{"4 G vectors", CONNECT, SWO_VU_GET_IRQ_INFO, 2, PUT32, 28, UINT32_MAX, SWO_E_PROTOCOL,
+	{"4 G vectors", CONNECT, VFIO_USER_GET_IRQ_INFO, 2, PUT32, 28, UINT32_MAX, SWO_E_PROTOCOL,
 		true},
 	{"a bare PROBE", CONNECT, FEATURE, 9, RESIZE, 0, 16, SWO_E_NONE, false},
 	{"end in a PROBE", CONNECT, FEATURE, 9, CUT, 0, 18, SWO_E_PEER_LOST, true},
@@ -111,35 +116,36 @@ static const struct bad cases[] = {
 	{"a bare SET", SET_STATE, FEATURE, 2, RESIZE, 0, 16, SWO_E_NONE, false},
 	{"a SET with a megabyte", SET_STATE, FEATURE, 2, RESIZE, 0, 1048576, SWO_E_PROTOCOL, false},
 	{"half a size", SIZE, FEATURE, 9, RESIZE, 0, 28, SWO_E_PROTOCOL, false},
-	{"data without size", READ, SWO_VU_MIG_DATA_READ, -1, RESIZE, 0, 20, SWO_E_PROTOCOL, false},
-	{"data of no bytes at all", READ, SWO_VU_MIG_DATA_READ, -1, RESIZE, 0, 16, SWO_E_PROTOCOL,
+	{"data without size", READ, VFIO_USER_MIG_DATA_READ, -1, RESIZE, 0, 20, SWO_E_PROTOCOL,
 		false},
-	{"more data than asked for", READ, SWO_VU_MIG_DATA_READ, -1, RESIZE, 0, 16 + 8 + 101,
+	{"data of no bytes at all", READ, VFIO_USER_MIG_DATA_READ, -1, RESIZE, 0, 16,
 		SWO_E_PROTOCOL, false},
-	{"data size above what was asked", READ, SWO_VU_MIG_DATA_READ, -1, PUT32, 20, 101,
+	{"more data than asked for", READ, VFIO_USER_MIG_DATA_READ, -1, RESIZE, 0, 16 + 8 + 101,
 		SWO_E_PROTOCOL, false},
-	{"data size of 4 GiB", READ, SWO_VU_MIG_DATA_READ, -1, PUT32, 20, UINT32_MAX,
+	{"data size above what was asked", READ, VFIO_USER_MIG_DATA_READ, -1, PUT32, 20, 101,
 		SWO_E_PROTOCOL, false},
-	{"data size above the payload", READ, SWO_VU_MIG_DATA_READ, -1, RESIZE, 0, 16 + 8 + 10,
+	{"data size of 4 GiB", READ, VFIO_USER_MIG_DATA_READ, -1, PUT32, 20, UINT32_MAX,
 		SWO_E_PROTOCOL, false},
-	{"end in the data", READ, SWO_VU_MIG_DATA_READ, -1, CUT, 0, 60, SWO_E_PEER_LOST, true},
-	{"a write's reply of a megabyte", WRITE, SWO_VU_MIG_DATA_WRITE, -1, RESIZE, 0, 1048576,
+	{"data size above the payload", READ, VFIO_USER_MIG_DATA_READ, -1, RESIZE, 0, 16 + 8 + 10,
 		SWO_E_PROTOCOL, false},
-	{"a write's reply that repeats its head", WRITE, SWO_VU_MIG_DATA_WRITE, -1, RESIZE, 0, 24,
-		SWO_E_NONE, false},
+	{"end in the data", READ, VFIO_USER_MIG_DATA_READ, -1, CUT, 0, 60, SWO_E_PEER_LOST, true},
+	{"a write's reply of a megabyte", WRITE, VFIO_USER_MIG_DATA_WRITE, -1, RESIZE, 0, 1048576,
+		SWO_E_PROTOCOL, false},
+	{"a write's reply that repeats its head", WRITE, VFIO_USER_MIG_DATA_WRITE, -1, RESIZE, 0,
+		24, SWO_E_NONE, false},
 	/* Regions and DMA. */
-	{"short region read", PEEK, SWO_VU_REGION_READ, -1, RESIZE, 0, 16 + 16 + 3, SWO_E_PROTOCOL,
+	{"short region read", PEEK, VFIO_USER_REGION_READ, -1, RESIZE, 0, 16 + 16 + 3,
+		SWO_E_PROTOCOL, false},
+	{"long region read", PEEK, VFIO_USER_REGION_READ, -1, RESIZE, 0, 16 + 16 + 5,
+		SWO_E_PROTOCOL, false},
+	{"region read of another count", PEEK, VFIO_USER_REGION_READ, -1, PUT32, 28, 2,
+		SWO_E_PROTOCOL, false},
+	{"region write cut short", POKE, VFIO_USER_REGION_WRITE, -1, RESIZE, 0, 31, SWO_E_PROTOCOL,
 		false},
-	{"long region read", PEEK, SWO_VU_REGION_READ, -1, RESIZE, 0, 16 + 16 + 5, SWO_E_PROTOCOL,
-		false},
-	{"region read of another count", PEEK, SWO_VU_REGION_READ, -1, PUT32, 28, 2, SWO_E_PROTOCOL,
-		false},
-	{"region write cut short", POKE, SWO_VU_REGION_WRITE, -1, RESIZE, 0, 31, SWO_E_PROTOCOL,
-		false},
-	{"region write of another count", POKE, SWO_VU_REGION_WRITE, -1, PUT32, 28, 2, SWO_E_DEVICE,
-		false},
-	{"a map's reply of a megabyte", MAP, SWO_VU_DMA_MAP, -1, RESIZE, 0, 1048576, SWO_E_PROTOCOL,
-		false},
+	{"region write of another count", POKE, VFIO_USER_REGION_WRITE, -1, PUT32, 28, 2,
+		SWO_E_DEVICE, false},
+	{"a map's reply of a megabyte", MAP, VFIO_USER_DMA_MAP, -1, RESIZE, 0, 1048576,
+		SWO_E_PROTOCOL, false},
 	{"report about another address", REPORT, FEATURE, 8, PUT64, 24, 0, SWO_E_PROTOCOL, false},
 	{"report of another length", REPORT, FEATURE, 8, PUT64, 32, 1, SWO_E_PROTOCOL, false},
 	{"report of another page size", REPORT, FEATURE, 8, PUT64, 40, 65536, SWO_E_PROTOCOL,
@@ -152,7 +158,7 @@ static const struct bad cases[] = {
 	{"a log page size of 2^63", REPORT, FEATURE, 6, PUT64, 24, UINT64_C(1) << 63,
 		SWO_E_PROTOCOL, false},
 	{"a START cut short", REPORT, FEATURE, 6, RESIZE, 0, 28, SWO_E_PROTOCOL, false},
-	{"a reset's reply of a megabyte", RESET, SWO_VU_RESET, -1, RESIZE, 0, 1048576,
+	{"a reset's reply of a megabyte", RESET, VFIO_USER_RESET, -1, RESIZE, 0, 1048576,
 		SWO_E_PROTOCOL, false},
 };
 
@@ -178,10 +184,10 @@ static int index_of(const struct fake_message *m)
 
 static void send_with_fds(struct fake *f, const void *message, size_t len, unsigned count)
 {
-	int fds[SWO_VU_FDS_MAX] = {0};
+	int fds[VFIO_USER_FDS_MAX] = {0};
 	struct iovec iov = {(void *)message, len};
 
-	swo_vu_send(f->sock, &iov, 1, fds, count, swo_deadline_ms(20000), NULL, NULL);
+	vfio_user_send(f->sock, &iov, 1, fds, count, swo_deadline_ms(20000), NULL, NULL);
 }
 
 static void bend(struct fake *f, const struct fake_message *m, uint8_t *reply, size_t *len)
@@ -340,7 +346,7 @@ static void every_malformed_reply_is_one_clear_error(void **state)
 static const struct {
 	const char *name;
 	bool on_twin;
-	struct swo_vu_header header;
+	struct vfio_user_header header;
 	enum swo_error_code code;
 } strays[] = {
 	{"a reply to nothing", false, {.id = 9, .command = 9, .size = 16, .flags = 1},
@@ -360,7 +366,7 @@ static unsigned stray;
 
 static bool send_stray(struct fake *f, struct fake_message *m)
 {
-	if (m->header.command != SWO_VU_RESET)
+	if (m->header.command != VFIO_USER_RESET)
 		return false;
 	int sock = strays[stray].on_twin ? f->twin : f->sock;
 

@@ -36,31 +36,32 @@ static void a_message_arrives_complete_with_its_fds(void **state)
 {
 	int *sv = *state, pipes[2];
 	char data[] = "payload";
-	struct swo_vu_header h = swo_vu_command_header(7, SWO_VU_DMA_MAP, sizeof(data), false);
+	struct vfio_user_header h =
+		vfio_user_command_header(7, VFIO_USER_DMA_MAP, sizeof(data), false);
 	struct iovec iov[] = {{&h, sizeof(h)}, {NULL, 0}, {data, sizeof(data)}};
 	struct swo_error err;
 	size_t sent;
 
 	assert_int_equal(pipe(pipes), 0);
-	assert_int_equal(swo_vu_send(sv[0], iov, 3, pipes, 2, SOON(), &sent, &err), 0);
+	assert_int_equal(vfio_user_send(sv[0], iov, 3, pipes, 2, SOON(), &sent, &err), 0);
 	assert_int_equal(sent, sizeof(h) + sizeof(data));
 
-	struct swo_vu_header in;
-	struct swo_vu_fds fds;
+	struct vfio_user_header in;
+	struct vfio_user_fds fds;
 	char body[64];
 
-	assert_int_equal(swo_vu_recv(sv[1], &in, body, sizeof(body), &fds, SOON(), &err), 0);
+	assert_int_equal(vfio_user_recv(sv[1], &in, body, sizeof(body), &fds, SOON(), &err), 0);
 	assert_memory_equal(&in, &h, sizeof(h));
-	assert_int_equal(swo_vu_payload(&in), sizeof(data));
+	assert_int_equal(vfio_user_payload(&in), sizeof(data));
 	assert_string_equal(body, data);
 	assert_int_equal(fds.count, 2);
 	assert_true(fcntl(fds.fd[0], F_GETFD) & FD_CLOEXEC);
-	int taken = swo_vu_fds_take(&fds, 1);
+	int taken = vfio_user_fds_take(&fds, 1);
 	assert_int_equal(write(taken, "x", 1), 1);
 	assert_int_equal(read(pipes[0], body, 1), 1);
-	assert_int_equal(swo_vu_fds_take(&fds, 1), -1);
-	assert_int_equal(swo_vu_fds_take(&fds, 2), -1);
-	swo_vu_fds_close(&fds);
+	assert_int_equal(vfio_user_fds_take(&fds, 1), -1);
+	assert_int_equal(vfio_user_fds_take(&fds, 2), -1);
+	vfio_user_fds_close(&fds);
 	close(taken);
 	close(pipes[0]);
 	close(pipes[1]);
@@ -76,12 +77,13 @@ static void *send_big(void *opaque)
 {
 	struct big_send *big = opaque;
 	uint8_t *data = malloc(big->size);
-	struct swo_vu_header h = swo_vu_command_header(1, SWO_VU_MIG_DATA_WRITE, big->size, false);
+	struct vfio_user_header h =
+		vfio_user_command_header(1, VFIO_USER_MIG_DATA_WRITE, big->size, false);
 	struct iovec iov[] = {{&h, sizeof(h)}, {data, big->size}};
 
 	for (size_t i = 0; i < big->size; i++)
 		data[i] = (uint8_t)(i * 7);
-	big->rc = swo_vu_send(big->sock, iov, 2, NULL, 0, SOON(), NULL, NULL);
+	big->rc = vfio_user_send(big->sock, iov, 2, NULL, 0, SOON(), NULL, NULL);
 	free(data);
 	return NULL;
 }
@@ -90,16 +92,16 @@ static void a_message_larger_than_the_socket_buffer_arrives_complete(void **stat
 {
 	int *sv = *state;
 	struct big_send big = {.sock = sv[0], .size = 1 << 20};
-	struct swo_vu_header in;
+	struct vfio_user_header in;
 	struct swo_error err;
 	pthread_t thread;
 	uint8_t *body = malloc(big.size);
 
 	assert_int_equal(swo_thread_start(&thread, "send-big", send_big, &big, &err), 0);
-	assert_int_equal(swo_vu_recv(sv[1], &in, body, big.size, NULL, SOON(), &err), 0);
+	assert_int_equal(vfio_user_recv(sv[1], &in, body, big.size, NULL, SOON(), &err), 0);
 	pthread_join(thread, NULL);
 	assert_int_equal(big.rc, 0);
-	assert_int_equal(swo_vu_payload(&in), big.size);
+	assert_int_equal(vfio_user_payload(&in), big.size);
 	for (size_t i = 0; i < big.size; i++)
 		if (body[i] != (uint8_t)(i * 7))
 			fail_msg("byte %zu differs", i);
@@ -111,11 +113,13 @@ static void a_full_socket_times_out_and_reports_the_bytes_sent(void **state)
 	int *sv = *state;
 	size_t room = 1 << 20, sent;
 	char *data = calloc(1, room);
-	struct swo_vu_header h = swo_vu_command_header(1, SWO_VU_MIG_DATA_WRITE, room, false);
+	struct vfio_user_header h =
+		vfio_user_command_header(1, VFIO_USER_MIG_DATA_WRITE, room, false);
 	struct iovec iov[] = {{&h, sizeof(h)}, {data, room}};
 	struct swo_error err;
 
-	assert_int_equal(swo_vu_send(sv[0], iov, 2, NULL, 0, swo_deadline_ms(20), &sent, &err), -1);
+	assert_int_equal(
+		vfio_user_send(sv[0], iov, 2, NULL, 0, swo_deadline_ms(20), &sent, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_in_range(sent, 1, room);
 	free(data);
@@ -124,33 +128,35 @@ static void a_full_socket_times_out_and_reports_the_bytes_sent(void **state)
 static void a_closed_peer_is_lost_without_a_signal(void **state)
 {
 	int *sv = *state;
-	struct swo_vu_header h = swo_vu_command_header(1, SWO_VU_RESET, 0, false);
+	struct vfio_user_header h = vfio_user_command_header(1, VFIO_USER_RESET, 0, false);
 	struct iovec iov = {&h, sizeof(h)};
 	struct swo_error err;
 
 	swo_close_fd(&sv[1]);
-	assert_int_equal(swo_vu_send(sv[0], &iov, 1, NULL, 0, SOON(), NULL, &err), -1);
+	assert_int_equal(vfio_user_send(sv[0], &iov, 1, NULL, 0, SOON(), NULL, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
-	assert_int_equal(swo_vu_recv_header(sv[0], &h, NULL, SOON(), NULL, &err), -1);
+	assert_int_equal(vfio_user_recv_header(sv[0], &h, NULL, SOON(), NULL, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 }
 
 static void half_a_header_times_out_as_broken(void **state)
 {
 	int *sv = *state;
-	struct swo_vu_header h;
+	struct vfio_user_header h;
 	struct swo_error err;
 	size_t got;
 
-	assert_int_equal(swo_vu_recv_header(sv[1], &h, NULL, swo_deadline_ms(10), &got, &err), -1);
+	assert_int_equal(
+		vfio_user_recv_header(sv[1], &h, NULL, swo_deadline_ms(10), &got, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_int_equal(got, 0);
 	assert_int_equal(write(sv[0], "12345", 5), 5);
-	assert_int_equal(swo_vu_recv_header(sv[1], &h, NULL, swo_deadline_ms(10), &got, &err), -1);
+	assert_int_equal(
+		vfio_user_recv_header(sv[1], &h, NULL, swo_deadline_ms(10), &got, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_int_equal(got, 5);
 	swo_close_fd(&sv[0]);
-	assert_int_equal(swo_vu_recv_header(sv[1], &h, NULL, SOON(), &got, &err), -1);
+	assert_int_equal(vfio_user_recv_header(sv[1], &h, NULL, SOON(), &got, &err), -1);
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 }
 
@@ -165,11 +171,11 @@ static unsigned open_fds(void)
 
 static void unexpected_fds_are_closed(void **state)
 {
-	int *sv = *state, many[SWO_VU_FDS_MAX + 8];
-	struct swo_vu_header h = swo_vu_command_header(1, SWO_VU_RESET, 4, false);
+	int *sv = *state, many[VFIO_USER_FDS_MAX + 8];
+	struct vfio_user_header h = vfio_user_command_header(1, VFIO_USER_RESET, 4, false);
 	struct iovec iov[] = {{&h, sizeof(h)}, {many, 4}};
 	struct swo_error err;
-	struct swo_vu_fds fds;
+	struct vfio_user_fds fds;
 	char body[16];
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(many); i++)
@@ -177,11 +183,11 @@ static void unexpected_fds_are_closed(void **state)
 	unsigned before = open_fds();
 
 	/* Not wanted at all; and wanted, but the header turns out bad. */
-	assert_int_equal(swo_vu_send(sv[0], iov, 2, many, 3, SOON(), NULL, &err), 0);
-	assert_int_equal(swo_vu_recv(sv[1], &h, body, sizeof(body), NULL, SOON(), &err), 0);
+	assert_int_equal(vfio_user_send(sv[0], iov, 2, many, 3, SOON(), NULL, &err), 0);
+	assert_int_equal(vfio_user_recv(sv[1], &h, body, sizeof(body), NULL, SOON(), &err), 0);
 	h.size = 1;
-	assert_int_equal(swo_vu_send(sv[0], iov, 1, many, 3, SOON(), NULL, &err), 0);
-	assert_int_equal(swo_vu_recv(sv[1], &h, body, sizeof(body), &fds, SOON(), &err), -1);
+	assert_int_equal(vfio_user_send(sv[0], iov, 1, many, 3, SOON(), NULL, &err), 0);
+	assert_int_equal(vfio_user_recv(sv[1], &h, body, sizeof(body), &fds, SOON(), &err), -1);
 	assert_int_equal(err.code, SWO_E_PROTOCOL);
 	assert_int_equal(open_fds(), before);
 
@@ -198,7 +204,7 @@ static void unexpected_fds_are_closed(void **state)
 	cmsg->cmsg_len = CMSG_LEN(sizeof(many));
 	memcpy(CMSG_DATA(cmsg), many, sizeof(many));
 	assert_int_equal(sendmsg(sv[0], &msg, 0), sizeof(h));
-	assert_int_equal(swo_vu_recv_header(sv[1], &h, &fds, SOON(), NULL, &err), -1);
+	assert_int_equal(vfio_user_recv_header(sv[1], &h, &fds, SOON(), NULL, &err), -1);
 	assert_int_equal(err.code, SWO_E_PROTOCOL);
 	assert_int_equal(open_fds(), before);
 }
@@ -207,7 +213,7 @@ static void a_header_is_accepted_only_within_bounds(void **state)
 {
 	(void)state;
 	static const struct {
-		struct swo_vu_header h;
+		struct vfio_user_header h;
 		int rc;
 	} cases[] = {
 		{{.size = 16}, 0},
@@ -216,18 +222,18 @@ static void a_header_is_accepted_only_within_bounds(void **state)
 		{{.size = 0}, -1},
 		{{.size = 117}, -1},
 		{{.size = UINT32_MAX}, -1},
-		{{.size = 20, .flags = SWO_VU_REPLY}, 0},
+		{{.size = 20, .flags = VFIO_USER_REPLY}, 0},
 		{{.size = 20, .flags = 2}, -1},
 		{{.size = 20, .flags = 15}, -1},
-		{{.size = 16, .flags = SWO_VU_REPLY | SWO_VU_ERROR, .error = 22}, 0},
-		{{.size = 16, .flags = SWO_VU_REPLY | SWO_VU_ERROR}, 0},
-		{{.size = 20, .flags = SWO_VU_REPLY | SWO_VU_ERROR}, -1},
+		{{.size = 16, .flags = VFIO_USER_REPLY | VFIO_USER_ERROR, .error = 22}, 0},
+		{{.size = 16, .flags = VFIO_USER_REPLY | VFIO_USER_ERROR}, 0},
+		{{.size = 20, .flags = VFIO_USER_REPLY | VFIO_USER_ERROR}, -1},
 	};
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
 		struct swo_error err = {0};
 
-		if (swo_vu_header_check(&cases[i].h, 100, &err) != cases[i].rc)
+		if (vfio_user_header_check(&cases[i].h, 100, &err) != cases[i].rc)
 			fail_msg("case %u", i);
 		assert_int_equal(err.code, cases[i].rc ? SWO_E_PROTOCOL : SWO_E_NONE);
 	}
@@ -236,40 +242,41 @@ static void a_header_is_accepted_only_within_bounds(void **state)
 static void a_reply_echoes_its_request(void **state)
 {
 	(void)state;
-	struct swo_vu_header q = swo_vu_command_header(0xbeef, SWO_VU_REGION_READ, 16, false);
-	struct swo_vu_header ok = swo_vu_reply_header(&q, 20, 0);
-	struct swo_vu_header bad = swo_vu_reply_header(&q, 20, 22);
+	struct vfio_user_header q =
+		vfio_user_command_header(0xbeef, VFIO_USER_REGION_READ, 16, false);
+	struct vfio_user_header ok = vfio_user_reply_header(&q, 20, 0);
+	struct vfio_user_header bad = vfio_user_reply_header(&q, 20, 22);
 
-	assert_true(swo_vu_is_reply(&ok) && !swo_vu_is_reply(&q));
+	assert_true(vfio_user_is_reply(&ok) && !vfio_user_is_reply(&q));
 	assert_int_equal(ok.id, 0xbeef);
-	assert_int_equal(ok.command, SWO_VU_REGION_READ);
+	assert_int_equal(ok.command, VFIO_USER_REGION_READ);
 	assert_int_equal(ok.size, 36);
 	assert_int_equal(bad.size, 16);
 	assert_int_equal(bad.error, 22);
-	assert_int_equal(bad.flags, SWO_VU_REPLY | SWO_VU_ERROR);
+	assert_int_equal(bad.flags, VFIO_USER_REPLY | VFIO_USER_ERROR);
 }
 
 static void version_capabilities_survive_the_wire(void **state)
 {
 	(void)state;
-	struct swo_vu_caps caps, back;
+	struct vfio_user_caps caps, back;
 	struct swo_buf buf = SWO_BUF_INIT(4096);
 	struct swo_error err;
 
-	swo_vu_caps_init(&caps);
+	vfio_user_caps_init(&caps);
 	caps.max_msg_fds = 8;
 	caps.max_data_xfer = 65536;
 	caps.twin_socket = true;
 	caps.twin_fd_index = 0;
 	caps.max_write = 1048576;
 	caps.exact_reads = true;
-	assert_int_equal(swo_vu_version_build(&caps, &buf, &err), 0);
+	assert_int_equal(vfio_user_version_build(&caps, &buf, &err), 0);
 	assert_int_equal(buf.data[buf.len - 1], 0);
-	assert_int_equal(swo_vu_version_parse(buf.data, buf.len, &back, &err), 0);
-	assert_int_equal(back.minor, SWO_VU_MINOR);
+	assert_int_equal(vfio_user_version_parse(buf.data, buf.len, &back, &err), 0);
+	assert_int_equal(back.minor, VFIO_USER_MINOR);
 	assert_int_equal(back.max_msg_fds, 8);
 	assert_int_equal(back.max_data_xfer, 65536);
-	assert_int_equal(back.max_dma_maps, SWO_VU_DEFAULT_MAX_DMA_MAPS);
+	assert_int_equal(back.max_dma_maps, VFIO_USER_DEFAULT_MAX_DMA_MAPS);
 	assert_true(back.twin_socket);
 	assert_int_equal(back.twin_fd_index, 0);
 	assert_int_equal(back.max_write, 1048576);
@@ -277,12 +284,13 @@ static void version_capabilities_survive_the_wire(void **state)
 	swo_buf_free(&buf);
 }
 
-static int parse_text(const char *text, size_t len, struct swo_vu_caps *caps, struct swo_error *err)
+static int parse_text(
+	const char *text, size_t len, struct vfio_user_caps *caps, struct swo_error *err)
 {
 	uint8_t payload[512] = {0, 0, 2, 0};
 
 	memcpy(payload + 4, text, len);
-	return swo_vu_version_parse(payload, 4 + len, caps, err);
+	return vfio_user_version_parse(payload, 4 + len, caps, err);
 }
 
 static void missing_version_members_have_their_defaults(void **state)
@@ -290,7 +298,7 @@ static void missing_version_members_have_their_defaults(void **state)
 	(void)state;
 	static const char *const texts[] = {"{}", "{\"capabilities\":{}}",
 		"{\"capabilities\":{\"migration\":{\"pgsize\":4096},\"future\":[1]}}"};
-	struct swo_vu_caps caps;
+	struct vfio_user_caps caps;
 	struct swo_error err;
 
 	assert_int_equal(parse_text("", 0, &caps, &err), 0);
@@ -320,7 +328,7 @@ static void a_bad_version_payload_is_refused(void **state)
 		"{\"capabilities\":{\"x-switchover\":1}}",
 		"{\"capabilities\":{\"x-switchover\":{\"max_write\":null}}}",
 		"{\"capabilities\":{\"x-switchover\":{\"exact_reads\":1}}}", ""};
-	struct swo_vu_caps caps;
+	struct vfio_user_caps caps;
 	struct swo_error err;
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(texts); i++) {
@@ -330,9 +338,9 @@ static void a_bad_version_payload_is_refused(void **state)
 		assert_int_equal(err.code, SWO_E_PROTOCOL);
 	}
 	assert_int_equal(parse_text("{}", 2, &caps, &err), -1); /* no NUL */
-	assert_int_equal(swo_vu_version_parse("\0\0\2", 3, &caps, &err), -1);
+	assert_int_equal(vfio_user_version_parse("\0\0\2", 3, &caps, &err), -1);
 	uint8_t *huge = calloc(1, 1 << 20);
-	assert_int_equal(swo_vu_version_parse(huge, 1 << 20, &caps, &err), -1);
+	assert_int_equal(vfio_user_version_parse(huge, 1 << 20, &caps, &err), -1);
 	free(huge);
 }
 

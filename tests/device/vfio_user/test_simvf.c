@@ -357,7 +357,7 @@ static void doorbells_raise_the_eventfds_they_should(void **state)
 	vf_start(&a, "a", NULL);
 	for (unsigned i = 0; i < SIMVF_MSIX_VECTORS; i++)
 		fds[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	MUST(OPS->set_irqs(a.dev, SWO_VU_PCI_MSIX, 0, fds, SIMVF_MSIX_VECTORS, &err));
+	MUST(OPS->set_irqs(a.dev, VFIO_USER_PCI_MSIX, 0, fds, SIMVF_MSIX_VECTORS, &err));
 	poke(&a, SIMVF_REG_IRQ_EVERY, 5);
 	poke(&a, SIMVF_REG_CONTROL, SIMVF_CONTROL_IRQ);
 	ring(&a, 1, 10);
@@ -365,7 +365,7 @@ static void doorbells_raise_the_eventfds_they_should(void **state)
 	assert_int_equal(read(fds[0], &count, sizeof(count)), sizeof(count));
 	assert_int_equal(count, 2);
 	/* Taken away: no more of them. */
-	MUST(OPS->set_irqs(a.dev, SWO_VU_PCI_MSIX, 0, (int[]){-1}, 1, &err));
+	MUST(OPS->set_irqs(a.dev, VFIO_USER_PCI_MSIX, 0, (int[]){-1}, 1, &err));
 	ring(&a, 11, 20);
 	assert_int_equal(peek(&a, SIMVF_REG_DOORBELLS), 20);
 	assert_int_equal(read(fds[0], &count, sizeof(count)), -1);
