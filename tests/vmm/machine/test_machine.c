@@ -19,15 +19,45 @@ static void incoming(struct vmm_machine_config *config)
 	config->incoming = true;
 }
 
+/* One machine, and a client of its monitor. */
+static struct box box;
+static struct talk talk;
+
+static int open_with(void (*change)(struct vmm_machine_config *config))
+{
+	box_up(&box, change);
+	talk_open(&talk, box.path, true);
+	return 0;
+}
+
+static int open_running(void **state)
+{
+	(void)state;
+	return open_with(NULL);
+}
+
+static int open_paused(void **state)
+{
+	(void)state;
+	return open_with(paused);
+}
+
+static int close_machine(void **state)
+{
+	(void)state;
+	talk_close(&talk);
+	box_down(&box);
+	return 0;
+}
+
+#define running_test(f) cmocka_unit_test_setup_teardown(f, open_running, close_machine)
+#define paused_test(f)	cmocka_unit_test_setup_teardown(f, open_paused, close_machine)
+
 static void a_launched_guest_finds_its_devices_and_rings_them(void **state)
 {
-	struct box box;
-	struct talk talk;
 	json_t *ret;
 
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	box_rings(&box);
 	box_expect_status(&talk, "running", true);
 	ret = talk_do(&talk, "{\"execute\": \"x-query-guest\"}");
@@ -35,37 +65,24 @@ static void a_launched_guest_finds_its_devices_and_rings_them(void **state)
 	assert_int_equal(json_integer_value(json_object_get(ret, "error")), 0);
 	assert_true(json_integer_value(json_object_get(ret, "doorbells")) > 0);
 	json_decref(ret);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void a_paused_machine_does_nothing_until_cont(void **state)
 {
-	struct box box;
-	struct talk talk;
-
 	(void)state;
-	box_up(&box, paused);
-	talk_open(&talk, box.path, true);
 	box_expect_status(&talk, "prelaunch", false);
 	assert_int_equal(fake_pci_doorbells(&box.fake[0]), 0);
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	json_decref(talk_event(&talk, "RESUME"));
 	box_expect_status(&talk, "running", true);
 	box_rings(&box);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void stop_stops_vcpus_and_devices_and_cont_brings_them_back(void **state)
 {
-	struct box box;
-	struct talk talk;
 	json_t *ret;
 
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	box_rings(&box);
 	talk_refused(&talk, "{\"execute\": \"x-check-ram\"}", "GenericError", "stop it first");
 	talk_refused(&talk, "{\"execute\": \"x-ram-hash\"}", "GenericError", "stop it first");
@@ -88,13 +105,10 @@ static void stop_stops_vcpus_and_devices_and_cont_brings_them_back(void **state)
 	json_decref(talk_event(&talk, "RESUME"));
 	assert_int_equal(fake_state(&box.fake[0].device), SWO_DEVICE_RUNNING);
 	box_rings(&box);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void the_monitor_answers_while_a_device_is_slow_to_stop(void **state)
 {
-	struct box box;
 	struct talk one, two;
 	struct pollfd pfd = {.events = POLLIN};
 
@@ -122,12 +136,7 @@ static void the_monitor_answers_while_a_device_is_slow_to_stop(void **state)
 
 static void a_device_that_fails_a_plain_stop_is_reported_and_the_vm_is_paused(void **state)
 {
-	struct box box;
-	struct talk talk;
-
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	fake_script(&box.fake[0].device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_FAIL, 0);
 	talk_refused(&talk, "{\"execute\": \"stop\"}", "GenericError", "vf0");
 	box_expect_status(&talk, "paused", false);
@@ -135,19 +144,13 @@ static void a_device_that_fails_a_plain_stop_is_reported_and_the_vm_is_paused(vo
 	fake_script(&box.fake[0].device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_PASS, 0);
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	box_rings(&box);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void a_device_that_fails_the_switchovers_stop_leaves_the_vm_running(void **state)
 {
-	struct box box;
-	struct talk talk;
 	struct swo_error err;
 
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	fake_script(&box.fake[1].device, SWO_DEVICE_STOP, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 0);
 	assert_int_equal(machine_ops.stop(box.machine, &err), -1);
 	assert_non_null(strstr(err.text, "vf1"));
@@ -155,18 +158,11 @@ static void a_device_that_fails_the_switchovers_stop_leaves_the_vm_running(void 
 	assert_int_equal(fake_state(&box.fake[0].device), SWO_DEVICE_RUNNING);
 	assert_int_equal(fake_state(&box.fake[1].device), SWO_DEVICE_RUNNING);
 	box_rings(&box);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void a_device_that_fails_cont_leaves_the_vm_stopped(void **state)
 {
-	struct box box;
-	struct talk talk;
-
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
 	fake_script(&box.fake[1].device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_FAIL, 0);
 	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "stays stopped");
@@ -174,51 +170,34 @@ static void a_device_that_fails_cont_leaves_the_vm_stopped(void **state)
 	fake_script(&box.fake[1].device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_PASS, 0);
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	box_rings(&box);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void a_users_stop_just_before_the_engines_is_respected(void **state)
 {
-	struct box box;
-	struct talk talk;
 	struct swo_error err;
 
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
 	assert_int_equal(machine_ops.stop(box.machine, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	/* Next the engine rolls the stop back. */
 	assert_int_equal(machine_ops.start(box.machine, &err), 0);
 	box_expect_status(&talk, "paused", false);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void a_vcpu_that_cannot_go_on_ends_in_internal_error_for_good(void **state)
 {
-	struct box box;
-	struct talk talk;
-
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	machine_vcpu_failed(box.machine, 0, "injected by a test");
 	machine_vcpu_failed(box.machine, 0, "again");
 	json_decref(talk_event(&talk, "STOP"));
 	/* The reply follows the job, on the same worker. */
 	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "failed or ended");
 	box_expect_status(&talk, "internal-error", false);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void a_target_refuses_cont_and_the_commands_of_a_source(void **state)
 {
-	struct box box;
-	struct talk talk;
 	char text[256];
 
 	(void)state;
@@ -240,13 +219,9 @@ static void a_target_refuses_cont_and_the_commands_of_a_source(void **state)
 
 static void a_vm_without_incoming_refuses_a_migration(void **state)
 {
-	struct box box;
-	struct talk talk;
 	char text[256];
 
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	box_uri_command(text, "migrate-incoming", &box);
 	talk_refused(&talk, text, "GenericError", "--incoming");
 	talk_refused(&talk,
@@ -264,13 +239,11 @@ static void a_vm_without_incoming_refuses_a_migration(void **state)
 		"{\"execute\": \"x-migrate-resolve\", \"arguments\": {\"run-here\": true}}",
 		"GenericError", "no migration");
 	box_expect_status(&talk, "running", true);
-	talk_close(&talk);
-	box_down(&box);
 }
 
-static json_t *parameter(struct talk *talk, const char *name)
+static json_t *parameter(const char *name)
 {
-	json_t *ret = talk_do(talk, "{\"execute\": \"query-migrate-parameters\"}");
+	json_t *ret = talk_do(&talk, "{\"execute\": \"query-migrate-parameters\"}");
 	json_t *value = json_object_get(ret, name);
 
 	assert_non_null(value);
@@ -279,17 +252,17 @@ static json_t *parameter(struct talk *talk, const char *name)
 	return value;
 }
 
-static void expect_number(struct talk *talk, const char *name, json_int_t number)
+static void expect_number(const char *name, json_int_t number)
 {
-	json_t *value = parameter(talk, name);
+	json_t *value = parameter(name);
 
 	assert_int_equal(json_integer_value(value), number);
 	json_decref(value);
 }
 
-static void expect_word(struct talk *talk, const char *name, const char *word)
+static void expect_word(const char *name, const char *word)
 {
-	json_t *value = parameter(talk, name);
+	json_t *value = parameter(name);
 
 	assert_string_equal(json_string_value(value), word);
 	json_decref(value);
@@ -297,26 +270,21 @@ static void expect_word(struct talk *talk, const char *name, const char *word)
 
 static void parameters_are_set_together_or_not_at_all(void **state)
 {
-	struct box box;
-	struct talk talk;
-
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	json_decref(talk_do(&talk,
 		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": 77, "
 		"\"multifd-channels\": 3, \"x-stream\": \"late\", \"x-finalise\": \"ram\", "
 		"\"x-transitions\": \"serial\", \"x-join\": \"depth\", \"x-commit-deadline-ms\": "
 		"500, "
 		"\"x-idle-deadline\": 700}}"));
-	expect_number(&talk, "downtime-limit", 77);
-	expect_number(&talk, "multifd-channels", 3);
-	expect_number(&talk, "x-commit-deadline-ms", 500);
-	expect_number(&talk, "x-idle-deadline-ms", 700);
-	expect_word(&talk, "x-stream", "late");
-	expect_word(&talk, "x-finalise", "ram");
-	expect_word(&talk, "x-transitions", "serial");
-	expect_word(&talk, "x-join", "depth");
+	expect_number("downtime-limit", 77);
+	expect_number("multifd-channels", 3);
+	expect_number("x-commit-deadline-ms", 500);
+	expect_number("x-idle-deadline-ms", 700);
+	expect_word("x-stream", "late");
+	expect_word("x-finalise", "ram");
+	expect_word("x-transitions", "serial");
+	expect_word("x-join", "depth");
 	talk_refused(&talk,
 		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": 1, "
 		"\"multifd-channels\": 99}}",
@@ -340,25 +308,19 @@ static void parameters_are_set_together_or_not_at_all(void **state)
 		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"downtime-limit\": 1, "
 		"\"x-nothing\": 1}}",
 		"GenericError", "'x-nothing'");
-	expect_number(&talk, "downtime-limit", 77);
+	expect_number("downtime-limit", 77);
 	/* The handlers follow: stop and cont still work. */
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
 	assert_int_equal(fake_state(&box.fake[1].device), SWO_DEVICE_STOP);
 	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
 	box_rings(&box);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void only_real_capabilities_are_offered(void **state)
 {
-	struct box box;
-	struct talk talk;
 	json_t *ret;
 
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	json_decref(talk_do(&talk,
 		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
 		"[{\"capability\": \"events\", \"state\": true}, {\"capability\": \"multifd\", "
@@ -380,35 +342,22 @@ static void only_real_capabilities_are_offered(void **state)
 		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
 		"[1]}}",
 		"GenericError", "capability");
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void quit_wakes_a_waiter(void **state)
 {
-	struct box box;
-	struct talk talk;
 	struct pollfd pfd = {.events = POLLIN};
 
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	pfd.fd = vmm_machine_quit_fd(box.machine);
 	assert_int_equal(poll(&pfd, 1, 0), 0);
 	json_decref(talk_do(&talk, "{\"execute\": \"quit\"}"));
 	assert_int_equal(poll(&pfd, 1, 0), 1);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void handlers_that_take_time_are_called_at_each_depth(void **state)
 {
-	struct box box;
-	struct talk talk;
-
 	(void)state;
-	box_up(&box, NULL);
-	talk_open(&talk, box.path, true);
 	assert_int_equal(box.machine->config.handler_cost_ms, 0);
 	box.machine->config.handler_cost_ms = 20;
 	struct swo_error err;
@@ -419,8 +368,6 @@ static void handlers_that_take_time_are_called_at_each_depth(void **state)
 	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
 	/* Depths 0 and 1, one after the other: the minimum. */
 	assert_true(swo_now_ns() - start >= 40 * 1000000);
-	talk_close(&talk);
-	box_down(&box);
 }
 
 static void an_invalid_machine_is_refused_with_the_reason(void **state)
@@ -502,21 +449,21 @@ static void a_device_option_is_parsed_or_refused(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_launched_guest_finds_its_devices_and_rings_them),
-		cmocka_unit_test(a_paused_machine_does_nothing_until_cont),
-		cmocka_unit_test(stop_stops_vcpus_and_devices_and_cont_brings_them_back),
+		running_test(a_launched_guest_finds_its_devices_and_rings_them),
+		paused_test(a_paused_machine_does_nothing_until_cont),
+		running_test(stop_stops_vcpus_and_devices_and_cont_brings_them_back),
 		cmocka_unit_test(the_monitor_answers_while_a_device_is_slow_to_stop),
-		cmocka_unit_test(a_device_that_fails_a_plain_stop_is_reported_and_the_vm_is_paused),
-		cmocka_unit_test(a_device_that_fails_the_switchovers_stop_leaves_the_vm_running),
-		cmocka_unit_test(a_device_that_fails_cont_leaves_the_vm_stopped),
-		cmocka_unit_test(a_users_stop_just_before_the_engines_is_respected),
-		cmocka_unit_test(a_vcpu_that_cannot_go_on_ends_in_internal_error_for_good),
+		running_test(a_device_that_fails_a_plain_stop_is_reported_and_the_vm_is_paused),
+		running_test(a_device_that_fails_the_switchovers_stop_leaves_the_vm_running),
+		running_test(a_device_that_fails_cont_leaves_the_vm_stopped),
+		running_test(a_users_stop_just_before_the_engines_is_respected),
+		running_test(a_vcpu_that_cannot_go_on_ends_in_internal_error_for_good),
 		cmocka_unit_test(a_target_refuses_cont_and_the_commands_of_a_source),
-		cmocka_unit_test(a_vm_without_incoming_refuses_a_migration),
-		cmocka_unit_test(parameters_are_set_together_or_not_at_all),
-		cmocka_unit_test(only_real_capabilities_are_offered),
-		cmocka_unit_test(quit_wakes_a_waiter),
-		cmocka_unit_test(handlers_that_take_time_are_called_at_each_depth),
+		running_test(a_vm_without_incoming_refuses_a_migration),
+		running_test(parameters_are_set_together_or_not_at_all),
+		running_test(only_real_capabilities_are_offered),
+		running_test(quit_wakes_a_waiter),
+		running_test(handlers_that_take_time_are_called_at_each_depth),
 		cmocka_unit_test(an_invalid_machine_is_refused_with_the_reason),
 		cmocka_unit_test(a_device_option_is_parsed_or_refused),
 	};
