@@ -7,6 +7,7 @@
 
 #include "switchover/device.h"
 #include "switchover/runstate.h"
+#include "tests/support/must.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -19,12 +20,6 @@
 static struct swo_error err;
 static struct swo_vfio_context *context;
 static struct swo_device *devs[COUNT];
-
-#define MUST(call)                                                                                 \
-	do {                                                                                       \
-		if (call)                                                                          \
-			fail_msg("%s: %s", #call, err.text);                                       \
-	} while (0)
 
 static void *open_backend(unsigned index, const char *profile)
 {

@@ -51,3 +51,36 @@ void fail_arc(struct fake_vm *source, struct fake_vm *target, const struct faili
 
 	fake_script(d, arc->from, arc->to, FAKE_FAIL, 1);
 }
+
+const char *fail_before_go(struct fake_vm *source, struct fake_vm *target, unsigned which)
+{
+	switch (which) {
+	case 0:
+		source->devices[2].fail_read_at = 1; /* in pre-copy */
+		return "vf2: read";
+	case 1:
+		source->devices[2].fail_read_at = 200000; /* after the stop */
+		return "vf2: read";
+	case 2:
+		target->devices[0].fail_write_at = 1;
+		return "vf0: write";
+	case 3:
+		target->devices[0].fail_write_at = 250000;
+		return "vf0: write";
+	case 4:
+		target->devices[1].refuse = true;
+		return "vf1: RESUMING->STOP";
+	case 5:
+		source->fail_machine_save = true;
+		return "the vCPUs' state";
+	case 6:
+		target->fail_machine_load = true;
+		return "the vCPUs' state does not fit";
+	case 7:
+		target->fail_config_load = true;
+		return "its config";
+	default:
+		source->fail_stop = true;
+		return "the vCPUs do not stop";
+	}
+}

@@ -26,4 +26,9 @@ extern const struct failing_arc arcs_before_go[ARCS_BEFORE_GO];
 /* On the second device of its side. */
 void fail_arc(struct fake_vm *source, struct fake_vm *target, const struct failing_arc *arc);
 
+/* Anything else that can go wrong before GO, of three devices with 300000 bytes each: makes one of
+   them happen, and returns what the error must say of it. */
+#define FAILURES_BEFORE_GO 9
+const char *fail_before_go(struct fake_vm *source, struct fake_vm *target, unsigned which);
+
 #endif

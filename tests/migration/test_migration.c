@@ -295,49 +295,11 @@ static void any_failing_arc_before_go_leaves_the_source_running(void **state)
 static void any_other_failure_before_go_leaves_the_source_running(void **state)
 {
 	(void)state;
-	for (int i = 0; i < 9; i++) {
-		const char *words = NULL;
+	for (unsigned i = 0; i < FAILURES_BEFORE_GO; i++) {
 		struct pair pair;
 
 		open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
-		switch (i) {
-		case 0:
-			pair.source.devices[2].fail_read_at = 1; /* in pre-copy */
-			words = "vf2: read";
-			break;
-		case 1:
-			pair.source.devices[2].fail_read_at = 200000; /* after the stop */
-			words = "vf2: read";
-			break;
-		case 2:
-			pair.target.devices[0].fail_write_at = 1;
-			words = "vf0: write";
-			break;
-		case 3:
-			pair.target.devices[0].fail_write_at = 250000;
-			words = "vf0: write";
-			break;
-		case 4:
-			pair.target.devices[1].refuse = true;
-			words = "vf1: RESUMING->STOP";
-			break;
-		case 5:
-			pair.source.fail_machine_save = true;
-			words = "the vCPUs' state";
-			break;
-		case 6:
-			pair.target.fail_machine_load = true;
-			words = "the vCPUs' state does not fit";
-			break;
-		case 7:
-			pair.target.fail_config_load = true;
-			words = "its config";
-			break;
-		case 8:
-			pair.source.fail_stop = true;
-			words = "the vCPUs do not stop";
-			break;
-		}
+		const char *words = fail_before_go(&pair.source, &pair.target, i);
 		fake_migrate(&pair.source, &pair.target, NULL);
 		expect_taken_back(&pair, words);
 		close_pair(&pair);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The conformance run against simulated VFs, good ones and such with faults put in: argv[1] is
    switchover-simvf, argv[2] switchover. */
-#include "tests/support/cm.h"
+#include "tests/support/must.h"
 #include "tests/support/simvf_process.h"
 #include "verdicts.h"
 
@@ -18,12 +18,6 @@
 static const char *simvf_path, *switchover_path;
 static struct swo_error err;
 static char dir[64];
-
-#define MUST(call)                                                                                 \
-	do {                                                                                       \
-		if (call)                                                                          \
-			fail_msg("%s: %s", #call, err.text);                                       \
-	} while (0)
 
 /* Servers */
 

@@ -2,7 +2,7 @@
 /* Opening, regions, interrupts and maps of the kernel backend, against a played kernel. */
 #include "device/core/vfio_abi.h"
 #include "fake_kernel.h"
-#include "tests/support/cm.h"
+#include "tests/support/must.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -14,17 +14,6 @@
 #define OPS (&swo_vfio_kernel_ops)
 
 static struct swo_error err;
-
-#define MUST(call)                                                                                 \
-	do {                                                                                       \
-		if (call)                                                                          \
-			fail_msg("%s: %s", #call, err.text);                                       \
-	} while (0)
-#define FAILS(call, which)                                                                         \
-	do {                                                                                       \
-		assert_int_equal(call, -1);                                                        \
-		assert_int_equal(err.code, which);                                                 \
-	} while (0)
 
 static void *open_in(const char *path, struct swo_vfio_context *context)
 {

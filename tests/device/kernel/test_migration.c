@@ -2,7 +2,7 @@
 /* Arcs, data sessions, the DMA log and recovery of the kernel backend, against a played kernel. */
 #include "device/core/vfio_abi.h"
 #include "fake_kernel.h"
-#include "tests/support/cm.h"
+#include "tests/support/must.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -12,17 +12,6 @@
 
 static struct swo_error err;
 static char logged[1024];
-
-#define MUST(call)                                                                                 \
-	do {                                                                                       \
-		if (call)                                                                          \
-			fail_msg("%s: %s", #call, err.text);                                       \
-	} while (0)
-#define FAILS(call, which)                                                                         \
-	do {                                                                                       \
-		assert_int_equal(call, -1);                                                        \
-		assert_int_equal(err.code, which);                                                 \
-	} while (0)
 
 static void *open_device(unsigned n, bool v2)
 {

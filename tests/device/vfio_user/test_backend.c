@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The vfio-user backend against a well-behaved server: negotiation, regions, irqs, data, DMA. */
 #include "fake.h"
-#include "tests/support/cm.h"
+#include "tests/support/must.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -61,12 +61,6 @@ static int try_connect(void)
 	assert_int_equal(fake_start(&fake), 0);
 	return swo_vfio_user_connect("vf0", fake.path, &params, &dev, &err);
 }
-
-#define MUST(call)                                                                                 \
-	do {                                                                                       \
-		if (call)                                                                          \
-			fail_msg("%s: %s", #call, err.text);                                       \
-	} while (0)
 
 /* Negotiation */
 

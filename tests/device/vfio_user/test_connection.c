@@ -2,7 +2,7 @@
 /* One connection, many threads: deadlines, late replies, lost servers, doorbells beside a stream.
  */
 #include "fake.h"
-#include "tests/support/cm.h"
+#include "tests/support/must.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -37,12 +37,6 @@ static int teardown(void **state)
 	free(fake.data);
 	return 0;
 }
-
-#define MUST(call)                                                                                 \
-	do {                                                                                       \
-		if (call)                                                                          \
-			fail_msg("%s: %s", #call, err.text);                                       \
-	} while (0)
 
 static void connect_to_fake(void)
 {

@@ -3,7 +3,7 @@
 #include "device/vfio_user/proto.h"
 #include "simvf/regs.h"
 #include "switchover/device.h"
-#include "tests/support/cm.h"
+#include "tests/support/must.h"
 #include "tests/support/simvf_process.h"
 
 #include <jansson.h>
@@ -26,12 +26,6 @@ static struct swo_error err;
 static char dir[64];
 static int ram_fd = -1;
 static uint8_t *ram;
-
-#define MUST(call)                                                                                 \
-	do {                                                                                       \
-		if (call)                                                                          \
-			fail_msg("%s: %s", #call, err.text);                                       \
-	} while (0)
 
 /* A server process and our end of it */
 
