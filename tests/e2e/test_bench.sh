@@ -9,13 +9,13 @@ program=$build/switchover-bench
 # Processes that were started for this directory.
 left() {
 	# The brackets keep grep from finding itself.
-	grep -lsa "$dir/switchover-la[b]" /proc/[0-9]*/cmdline | wc -l
+	grep -lsa "$dir/switchover-pai[r]" /proc/[0-9]*/cmdline | wc -l
 }
 
-# Waits until a guest is being migrated or about to be, and says which process the bench is.
+# start ARGUMENT...: waits until a guest is being migrated or about to be; $bench is the program's
+# process.
 start() {
-	"$program" run --accel native --ram 64M --vcpus 1 --vfs 2 --transitions parallel \
-		--runs 50 >"$dir/out" 2>&1 &
+	"$program" "$@" >"$dir/out" 2>&1 &
 	bench=$!
 	tries=0
 	while [ "$(left)" -lt 6 ] && [ $tries -lt 300 ]; do
@@ -23,6 +23,15 @@ start() {
 		tries=$((tries + 1))
 	done
 	sleep 0.5
+}
+
+# interrupted SENTENCE: the program ends with 130, and every process and folder with it.
+interrupted() {
+	started=$(left)
+	kill -INT $bench
+	wait $bench
+	[ $? = 130 ] && [ "$started" -ge 6 ] && gone && ! ls -d "$dir"/switchover-pair.* >/dev/null 2>&1
+	result $? "$1"
 }
 
 gone() {
@@ -34,7 +43,7 @@ gone() {
 	[ "$(left)" -eq 0 ]
 }
 
-echo 1..23
+echo 1..25
 "$program" run --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
 	--profile instant --runs 1 --json "$dir/rows" --timeline "$dir/line.json" >"$dir/out" 2>&1
 status=$?
@@ -82,16 +91,19 @@ awk 'function after(key) { return substr($0, index($0, key) + length(key)) + 0 }
 result $? "it is what plan says for the same profile and number of VFs"
 rm "$dir/even" "$dir/plan"
 
-start
-kill -INT $bench
-wait $bench
-[ $? = 130 ] && gone && ! ls -d "$dir"/switchover-pair.* >/dev/null 2>&1
-result $? "an interrupt ends it with 130, and every process and file with it"
+few="--accel native --ram 64M --vcpus 1 --vfs 2"
+start run $few --transitions parallel --runs 50
+interrupted "an interrupt ends it with 130, and every process and file with it"
+start soak --hops 100000
+interrupted "an interrupt ends soak with 130, and every process and file with it"
+start faults --only '*/arc-hang/*'
+interrupted "an interrupt ends faults with 130, and every process and file with it"
 
-start
+start run $few --transitions parallel --runs 50
+started=$(left)
 kill -KILL $bench
 wait $bench 2>/dev/null
-gone
+[ "$started" -ge 6 ] && gone
 result $? "when it is killed outright no process outlives it"
 rm -rf "$dir"/switchover-pair.*
 

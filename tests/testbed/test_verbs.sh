@@ -14,6 +14,7 @@ for verb in run ablate scale calibrate faults soak; do
 	check "$verb takes no argument" 2 "unexpected argument 'now'" $verb now
 done
 check "no number of VFs" 2 "--vfs" run --vfs ''
+check "a number of VFs is missing in the list" 2 "--vfs: expected a number from 1 to 256, got ''" run --vfs 1,,2
 check "no VF at all" 2 "from 1 to" run --vfs 1,0
 check "a number that is none" 2 "got '4x'" run --vfs 4x
 check "transitions of another kind" 2 "serial parallel" run --transitions sideways
