@@ -398,7 +398,7 @@ static void ram_that_is_not_in_a_sealed_memfd_is_not_handed_over(void **state)
 	assert_int_equal(fcntl(open_memfd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
 	assert_int_equal(ftruncate(open_memfd, 2 * 65536), 0);
 	expect_no_start(
-		&pair.source, fake_uri(), &pair.params, "has 131072 bytes, the region 65536");
+		&pair.source, fake_uri(), &pair.params, "memfd of 131072 bytes, expected 65536");
 	close(file);
 	unlink(path);
 	close_pair(&pair);
