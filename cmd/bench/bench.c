@@ -65,7 +65,7 @@ static const struct choice *first_choice(int argc, char **argv, bool *conflict)
 	return best;
 }
 
-/* The arguments of PROGRAM, with the choice's option made its verb. NULL: no memory. */
+/* The arguments for PROGRAM, with the option converted to its verb. NULL: no memory. */
 static char **translate(int argc, char **argv, const struct choice *choice)
 {
 	char **out = calloc((size_t)argc + 3, sizeof(*out));

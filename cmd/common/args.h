@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * args.h - what the verbs' command lines have in common: options that are numbers, sizes or one of
- * a few words. What is none is argp's error, which names the option.
+ * args.h - shared by the command lines of the verbs: options that are numbers, sizes or one of a
+ * few words. Anything else is argp's error, which names the option.
  */
 #ifndef CMD_COMMON_ARGS_H
 #define CMD_COMMON_ARGS_H

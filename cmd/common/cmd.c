@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cmd.c - finds the verb and hands over to it, whatever the verbs do.
+ * cmd.c - finds and runs the verb.
  */
 #include "cmd/common/cmd.h"
 
@@ -29,7 +29,7 @@ static int run_verb(
 	static char name[64];
 
 	if (!verb->run) {
-		fprintf(stderr, "%s: the verb '%s' was left out of this build (-D%s=false)\n",
+		fprintf(stderr, "%s: the verb '%s' is not part of this build (-D%s=false)\n",
 			program->name, verb->name, verb->option);
 		return CLI_USAGE;
 	}

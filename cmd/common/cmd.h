@@ -7,7 +7,7 @@
 #ifndef CMD_COMMON_CMD_H
 #define CMD_COMMON_CMD_H
 
-/* Exit statuses that every verb keeps to; argp's own errors end with CLI_USAGE too. */
+/* The exit statuses of every verb; argp's own errors exit with CLI_USAGE too. */
 enum cli_exit {
 	CLI_OK = 0,
 	CLI_FAILED = 1,	     /* the operation failed */
@@ -18,9 +18,9 @@ enum cli_exit {
 
 struct cmd_verb {
 	const char *name;
-	int (*run)(int argc, char **argv); /* NULL: left out of this build */
+	int (*run)(int argc, char **argv); /* NULL: not part of this build */
 	const char *what;		   /* one line of --help */
-	const char *option;		   /* the build option that leaves it out; NULL: none */
+	const char *option;		   /* the build option that excludes it; NULL: none */
 };
 
 struct cmd_program {

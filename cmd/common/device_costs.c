@@ -91,7 +91,7 @@ static int add_profile(const char *name, struct device_kinds *out, struct swo_er
 	struct swo_plan_device *d = &out->kinds[out->count++];
 
 	*d = (struct swo_plan_device){.costs = costs_of(&profile)};
-	/* All VFs of it on one PF, as in the bench, unless --pfs says something else. */
+	/* All VFs of it on one PF, as in the bench, unless --pfs overrides it. */
 	if (!strcmp(name, "cx7"))
 		d->costs.pf = 0;
 	out->guesses |= profile.guesses;
@@ -244,13 +244,13 @@ static int check_keys(const json_t *root, const char *path, struct swo_error *er
 			i++;
 		if (i == SWO_ARRAY_SIZE(known))
 			return swo_error_set(err, SWO_E_INVALID, 0,
-				"--probe '%s': there is no figure '%.60s'; see docs/plan.md", path,
+				"--probe '%s': unknown figure '%.60s'; see docs/plan.md", path,
 				key);
 	}
 	return 0;
 }
 
-/* `switchover probe --json` writes them so; what else is in it, is not a plan's. */
+/* The format of `switchover probe --json`; its other members are ignored. */
 static bool is_probe(const json_t *root)
 {
 	const char *format = json_string_value(json_object_get(root, "format"));
@@ -265,7 +265,7 @@ static int read_probed(struct reading *r, const json_t *object, struct swo_error
 	const char *name = json_string_value(json_object_get(object, "name"));
 
 	if (!json_is_object(figures))
-		return bad(r, "figures", "not there: probe it with --exercise", err);
+		return bad(r, "figures", "missing: probe it with --exercise", err);
 	if (read_device(r, figures, err))
 		return -1;
 	snprintf(r->device->name, sizeof(r->device->name), "%s", name ? name : "");

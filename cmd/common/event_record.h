@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * event_record.h - a monitor's events as a record that `switchover observe` brings
- * together with those of the devices.
+ * event_record.h - a monitor's events as a record that `switchover observe` merges with those of
+ * the devices.
  */
 #ifndef CMD_COMMON_EVENT_RECORD_H
 #define CMD_COMMON_EVENT_RECORD_H
@@ -12,7 +12,7 @@
 #include <stdio.h>
 
 struct event_record {
-	FILE *out; /* NULL: nothing is recorded */
+	FILE *out; /* NULL: no record */
 	int64_t wall_ns;
 };
 

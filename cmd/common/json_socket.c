@@ -27,7 +27,7 @@ static int wait_for(const struct json_sock *sock, short events, swo_deadline dea
 	return rc ? swo_error_set(err, SWO_E_IO, rc, "%s: poll", sock->peer) : 0;
 }
 
-/* No process listens there yet. */
+/* No listener yet. */
 static bool is_absent(int error)
 {
 	return error == ENOENT || error == ECONNREFUSED || error == EAGAIN;
@@ -102,15 +102,15 @@ int json_sock_send(
 
 	if (!text)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a command");
-	/* In one piece: a monitor that receives quit takes the last brace for it, and may be gone
-	   before a newline that comes later. Instead of the terminating 0, which is not sent. */
+	/* Sent in one piece: a monitor executes quit at the last brace, and may close the socket before
+	   a later newline. It replaces the terminating 0, which is not sent. */
 	const size_t len = strlen(text);
 
 	text[len] = '\n';
 	return send_all(sock, text, len + 1, deadline, err);
 }
 
-/* Hands out what has been received up to the next newline; NULL, without an error: incomplete. */
+/* The received data up to the next newline; NULL, without an error: incomplete. */
 static json_t *take_line(struct json_sock *sock, bool *have_line, struct swo_error *err)
 {
 	char *data = (char *)sock->in.data, *start = data + sock->used;
@@ -126,8 +126,8 @@ static json_t *take_line(struct json_sock *sock, bool *have_line, struct swo_err
 	json_t *value = json_loadb(
 		start, (size_t)(end - start), JSON_DECODE_ANY | JSON_REJECT_DUPLICATES, &why);
 	if (!value)
-		swo_error_set(err, SWO_E_PROTOCOL, 0, "%s sent what is not JSON: %s", sock->peer,
-			why.text);
+		swo_error_set(
+			err, SWO_E_PROTOCOL, 0, "%s sent invalid JSON: %s", sock->peer, why.text);
 	return value;
 }
 
@@ -143,7 +143,7 @@ static int receive_more(struct json_sock *sock, struct swo_error *err)
 			err, SWO_E_PEER_LOST, 0, "%s closed the connection", sock->peer);
 	if (got < 0)
 		return swo_error_set(err, SWO_E_IO, errno, "receive from %s", sock->peer);
-	/* What was handed out makes room first, so that the limit is one of a line. */
+	/* Consumed data is removed first, so that the limit applies to one line. */
 	if (sock->used) {
 		memmove(sock->in.data, sock->in.data + sock->used, sock->in.len - sock->used);
 		sock->in.len -= sock->used;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * json_socket.h - a stream socket that carries one JSON value a line: QMP, and the
- * control socket of a simulated device. The peer is not trusted to be quick, short or sound.
+ * control socket of a simulated device. The peer is not trusted.
  *
  * Threads: one at a time.
  */
@@ -27,8 +27,8 @@ struct json_sock {
 	}
 
 /*
- * Connects to "unix:PATH" or "tcp:HOST:PORT". wait: a peer that is not there yet is waited for
- * until the deadline. *interrupt (may be NULL), when it becomes non-zero, ends any wait with
+ * Connects to "unix:PATH" or "tcp:HOST:PORT". wait: waits until the deadline for a peer
+ * that does not listen yet. *interrupt (may be NULL), when it becomes non-zero, ends any wait with
  * SWO_E_CANCELLED.
  */
 int json_sock_open(struct json_sock *sock, const char *uri, bool wait, swo_deadline deadline,

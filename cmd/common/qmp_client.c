@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp_client.c - commands out, replies and events in. Every command carries an
- * id, so that a late reply to one that was given up on is not taken for another's.
+ * qmp_client.c - sends commands, receives replies and events. Every command has an ID, so that
+ * a late reply to a command that timed out is not taken for another's.
  */
 #include "cmd/common/qmp_client.h"
 
@@ -61,7 +61,7 @@ static bool is_reply_to(const json_t *message, json_int_t id)
 	return json_is_integer(got) && json_integer_value(got) == id;
 }
 
-/* The reply with that id; what else comes is an event, or late. */
+/* The reply with that ID; other messages are events, or late replies. */
 static json_t *wait_for_reply(
 	struct qmp *qmp, json_int_t id, swo_deadline deadline, struct swo_error *err)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp_client.h - the client's side of QMP, as much as driving a migration needs.
- * Works with QEMU's monitor as with ours.
+ * qmp_client.h - the client side of QMP, as far as a migration needs it. Works with the monitors
+ * of QEMU and of switchover vm.
  *
  * Threads: one at a time.
  */
@@ -20,26 +20,26 @@ struct qmp {
 };
 
 /*
- * Connects, takes the greeting and negotiates. wait: a monitor that is not there yet is waited
- * for until the deadline. interrupt (may be NULL): see json_socket.h. *qmp needs qmp_close also
- * after a failure.
+ * Connects, reads the greeting and negotiates. wait: waits until the deadline for a monitor that
+ * does not listen yet. interrupt (may be NULL): see json_socket.h. Call qmp_close also after a
+ * failure.
  */
 int qmp_open(struct qmp *qmp, const char *uri, bool wait, swo_deadline deadline,
 	const volatile int *interrupt, struct swo_error *err);
 void qmp_close(struct qmp *qmp);
 
 /*
- * Executes a command; `arguments` (may be NULL) is taken over. Returns the "return" value, a new
- * reference. NULL: SWO_E_STATE when the command itself failed (the text is the monitor's), else
- * as json_sock_recv. Events that come meanwhile are kept. After any other failure than
- * SWO_E_STATE the reply may still come: it is recognised by its id and dropped.
+ * Executes a command; takes ownership of `arguments` (may be NULL). Returns the "return" value,
+ * a new reference. NULL: SWO_E_STATE if the command failed (with the monitor's text), else as
+ * json_sock_recv. Events received meanwhile are queued. After any other failure than SWO_E_STATE
+ * the reply may still arrive: it is recognised by its ID and dropped.
  */
 json_t *qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, swo_deadline deadline,
 	struct swo_error *err);
-/* The oldest event that was not taken yet, waiting for one if need be; a new reference. */
+/* The oldest queued event, or the next one; a new reference. */
 json_t *qmp_event(struct qmp *qmp, swo_deadline deadline, struct swo_error *err);
 
-/* "a.b.c" in nested objects, NULL when it is not there. Borrowed. */
+/* "a.b.c" in nested objects, NULL if missing. Borrowed. */
 json_t *json_path(const json_t *root, const char *path);
 /* The number there, or 0; the string there, or "". */
 double json_path_number(const json_t *root, const char *path);

@@ -24,18 +24,17 @@ static const char *const kinds[] = {"auto", "x509", "psk"};
 
 static const struct argp_option options[] = {
 	{"tls-creds", OPT_CREDS, "DIR", 0,
-		"Encrypt migrations; DIR has the files of QEMU's tls-creds-x509 or tls-creds-psk",
+		"Encrypt migrations; DIR has the files of QEMU's tls-creds-x509 or tls-creds-psk (none)",
 		0},
-	{"tls-kind", OPT_KIND, "KIND", 0, "auto, x509 or psk (auto: by the files)", 0},
+	{"tls-kind", OPT_KIND, "KIND", 0, "Use x509, psk, or auto: by the files (auto)", 0},
 	{"tls-hostname", OPT_HOSTNAME, "NAME", 0,
-		"The name in the target's certificate (the URI's host)", 0},
+		"Expect NAME in the target's certificate (the URI's host)", 0},
 	{"tls-authz", OPT_AUTHZ, "NAME", 0,
-		"As a target, let in only this distinguished name, or PSK user name", 0},
-	{"tls-username", OPT_USERNAME, "NAME", 0, "As a source, the line of keys.psk to use", 0},
+		"On a target: accept only this distinguished name or PSK user name (any)", 0},
+	{"tls-username", OPT_USERNAME, "NAME", 0,
+		"On a source: use this line of keys.psk (the only one)", 0},
 	{"insecure", OPT_INSECURE, NULL, 0,
-		"Let a migration over tcp leave this host unencrypted, on a network that is "
-		"trusted",
-		0},
+		"Allow an unencrypted migration over TCP to another host, on a trusted network", 0},
 	{"peer-uid", OPT_PEER_UID, "UID", 0,
 		"UNIX sockets: accept another user's process at the other end, besides this "
 		"user's and root's",
@@ -49,7 +48,7 @@ static void take(
 	size_t len = strlen(text);
 
 	if (len >= size)
-		argp_error(state, "--%s takes %zu characters at most", name, size - 1);
+		argp_error(state, "--%s: longer than %zu characters", name, size - 1);
 	memcpy(out, text, len < size ? len + 1 : 0);
 }
 
@@ -58,7 +57,7 @@ static enum swo_tls_kind take_kind(struct argp_state *state, const char *text)
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(kinds); i++)
 		if (!strcmp(kinds[i], text))
 			return (enum swo_tls_kind)i;
-	argp_error(state, "--tls-kind is one of: auto, x509, psk; not '%s'", text);
+	argp_error(state, "--tls-kind: expected auto, x509 or psk, got '%s'", text);
 	return SWO_TLS_AUTO;
 }
 

@@ -69,20 +69,19 @@ int exec_find(const char *program, char *path, size_t room, struct swo_error *er
 			break;
 	}
 	swo_error_set(err, SWO_E_INVALID, 0,
-		denied ? "'%s' is in PATH, but may not be executed"
-		       : "there is no program '%s' in PATH",
+		denied ? "'%s' is in PATH, but may not be executed" : "no program '%s' in PATH",
 		program);
 	errno = denied ? denied : ENOENT;
 	return -1;
 }
 
-/* With privileges of its own a program does not take libraries from its caller's environment. */
+/* A setuid program or one with capabilities ignores LD_PRELOAD. */
 static int check_privileges(const char *path, int fd, struct swo_error *err)
 {
 	struct stat st;
 
 	if (fstat(fd, &st))
-		return swo_error_set(err, SWO_E_INVALID, errno, "cannot look at '%s'", path);
+		return swo_error_set(err, SWO_E_INVALID, errno, "cannot examine '%s'", path);
 	if (((st.st_mode & S_ISUID) && st.st_uid != geteuid()) ||
 		((st.st_mode & S_ISGID) && st.st_gid != getegid()))
 		return swo_error_set(err, SWO_E_INVALID, 0,
@@ -93,8 +92,8 @@ static int check_privileges(const char *path, int fd, struct swo_error *err)
 	if (geteuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"'%s' has file capabilities: the dynamic linker ignores LD_PRELOAD there. "
-			"Give them "
-			"to its caller instead (AmbientCapabilities= of systemd, say)",
+			"Set them "
+			"in its parent instead (for example AmbientCapabilities= of systemd)",
 			path);
 	return 0;
 }
@@ -222,21 +221,20 @@ int exec_find_library(const char *given, char *path, size_t room, struct swo_err
 
 		if (!realpath(given, real) || access(real, R_OK) ||
 			(size_t)snprintf(path, room, "%s", real) >= room)
-			return swo_error_set(err, SWO_E_INVALID, errno, "the library '%s'", given);
+			return swo_error_set(
+				err, SWO_E_INVALID, errno, "cannot open the library '%s'", given);
 	} else if (!beside_us(path, room)) {
 		snprintf(path, room, "%s", SWO_LIBDIR "/libswitchover-preload.so");
 		if (access(path, R_OK))
 			return swo_error_set(err, SWO_E_INVALID, 0,
-				"libswitchover-preload.so is neither beside this program nor in "
-				"%s; say where "
-				"with --library",
+				"no libswitchover-preload.so beside this program or in "
+				"%s; set --library",
 				SWO_LIBDIR);
 	}
 	if (strpbrk(path, ": "))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"the library's path '%s' has a space or a colon in it, which LD_PRELOAD "
-			"cannot "
-			"express; put it elsewhere",
+			"the library's path '%s' contains a space or a colon, which LD_PRELOAD does "
+			"not support; move it to another path",
 			path);
 	return 0;
 }
@@ -246,7 +244,7 @@ int exec_check_sandbox(const char *program, char *const argv[], struct swo_error
 	const char *slash = strrchr(program, '/');
 	const char *value = NULL;
 
-	/* QEMU's -sandbox takes threads, futexes and writes to open files: all that we do. */
+	/* QEMU's -sandbox allows threads, futexes and writes to open files: all that the library needs. */
 	if (strncmp(slash ? slash + 1 : program, "cloud-hypervisor", 16))
 		return 0;
 	for (int i = 1; argv[i]; i++) {
@@ -258,7 +256,6 @@ int exec_check_sandbox(const char *program, char *const argv[], struct swo_error
 	if (value && (!strcmp(value, "false") || !strcmp(value, "log")))
 		return 0;
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"cloud-hypervisor's seccomp filters kill a thread that makes another one, as this "
-		"library must: "
-		"add `--seccomp log` or `--seccomp false` to its options");
+		"cloud-hypervisor's seccomp filters kill a thread that creates another one, as this "
+		"library does: add `--seccomp log` or `--seccomp false` to its options");
 }

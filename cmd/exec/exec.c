@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * exec.c - `switchover exec -- VMM...`: starts a VMM that knows nothing of us with the
- * preload library in front of it, or says why that cannot work.
+ * exec.c - `switchover exec -- VMM...`: starts an unmodified VMM with the preload library, or
+ * reports why that cannot work.
  */
 #include "cmd/common/cmd.h"
 #include "cmd/common/verbs.h"
@@ -15,7 +15,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* What shells, env and nohup say of a program that they cannot start. */
+/* The exit statuses of shells, env and nohup for a program that they cannot start. */
 enum { EXIT_CANNOT = 126, EXIT_NOT_FOUND = 127 };
 
 enum {
@@ -36,20 +36,20 @@ struct request {
 
 static const struct argp_option options[] = {
 	{"vmm", OPT_VMM, "NAME", 0,
-		"Whose pattern to expect: qemu, cloud-hypervisor, none, or auto: by the program's "
+		"Expect the pattern of qemu, cloud-hypervisor, none, or auto: by the program's "
 		"name (auto)",
 		0},
 	{"record", OPT_RECORD, "FILE", 0,
-		"Write down every change of state and data transfer of every device, for "
-		"`switchover observe`; "
-		"%p in it is the process' id",
+		"Record every change of state and data transfer of every device, for "
+		"`switchover observe`; %p in FILE is the process ID (none)",
 		0},
-	{"observe", OPT_OBSERVE, "FILE", 0, "The same, and do nothing else: only measure", 0},
-	{"log", OPT_LOG, "FILE", 0, "Where messages go (standard error)", 0},
-	{"verbose", OPT_VERBOSE, NULL, 0, "Say, too, when something was begun ahead", 0},
-	{"library", OPT_LIBRARY, "FILE", 0, "libswitchover-preload.so, if not beside this program",
-		0},
-	{"check", OPT_CHECK, NULL, 0, "Start nothing: only say whether it would work", 0},
+	{"observe", OPT_OBSERVE, "FILE", 0,
+		"Record likewise, without changing any device's state ahead of the VMM", 0},
+	{"log", OPT_LOG, "FILE", 0, "Write messages to FILE (standard error)", 0},
+	{"verbose", OPT_VERBOSE, NULL, 0, "Also log when arcs are started speculatively", 0},
+	{"library", OPT_LIBRARY, "FILE", 0,
+		"Preload FILE (libswitchover-preload.so of this installation)", 0},
+	{"check", OPT_CHECK, NULL, 0, "Only check whether the VMM could be started", 0},
 	{0},
 };
 
@@ -62,7 +62,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		if (strcmp(arg, "auto") && strcmp(arg, "qemu") && strcmp(arg, "cloud-hypervisor") &&
 			strcmp(arg, "none"))
 			argp_error(state,
-				"no VMM '%s' is known; there are qemu, cloud-hypervisor, none and "
+				"unknown VMM '%s'; expected qemu, cloud-hypervisor, none or "
 				"auto",
 				arg);
 		r->vmm = arg;
@@ -119,7 +119,7 @@ static const char *absolute(const char *name, char *room)
 	return n > 0 && n < PATH_MAX ? room : name;
 }
 
-/* Whoever has switched it off around us has done so for all that is started below. */
+/* SWITCHOVER_PRELOAD=off of the caller applies to the VMM too. */
 static const char *mode_of(const struct request *r)
 {
 	const char *mode = getenv("SWITCHOVER_PRELOAD");
@@ -153,9 +153,8 @@ int cmd_exec(int argc, char **argv)
 		.parser = parse_option,
 		.args_doc = "-- VMM [ARGUMENT...]",
 		.doc = "Start a VMM so that its passthrough devices change state in parallel.\v"
-		       "Exit status: the VMM's; 2 for a command line that makes no sense, 126 for "
-		       "a VMM that cannot be "
-		       "started so, 127 for one that is not there.",
+		       "Exit status: the VMM's; 2 invalid usage; 126 a VMM that cannot be started with "
+		       "the library; 127 a VMM that does not exist.",
 	};
 	struct request r = {0};
 	struct swo_error err = {0};

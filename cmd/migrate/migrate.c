@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * migrate.c - `switchover migrate`: drives a migration of a running machine
- * over its QMP socket, ours or QEMU's, and says how it came out.
+ * over its QMP socket, switchover's or QEMU's, and prints the outcome.
  */
 #include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
@@ -52,7 +52,7 @@ static int add_parameter(json_t *parameters, const char *text)
 	return value ? json_object_set_new(parameters, name, value) : -1;
 }
 
-/* "name=on" or "name=off", as migrate-set-capabilities wants it. */
+/* Parses "name=on" or "name=off" for migrate-set-capabilities. */
 static int add_capability(json_t *capabilities, const char *text)
 {
 	const char *equals = strchr(text, '=');
@@ -77,18 +77,20 @@ enum {
 };
 
 static const struct argp_option options[] = {
-	{"qmp", OPT_QMP, "URI", 0, "The machine's monitor: unix:PATH or tcp:HOST:PORT", 0},
+	{"qmp", OPT_QMP, "URI", 0,
+		"Connect to the VM's monitor: unix:PATH or tcp:HOST:PORT (required)", 0},
 	{"param", OPT_PARAM, "NAME=VALUE", 0, "Set a migration parameter first; may be repeated",
 		0},
 	{"capability", OPT_CAPABILITY, "NAME=on|off", 0,
 		"Set a migration capability first; may be repeated", 0},
 	{"handover", OPT_HANDOVER, "HOW", 0,
-		"RAM goes by copy, or, to a target on this host, by descriptor: copy or fd", 0},
-	{"detach", OPT_DETACH, NULL, 0, "Start it and leave", 0},
-	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "Cancel it if it takes longer", 0},
+		"Copy RAM, or pass it by descriptor to a target on this host: copy or fd (copy)",
+		0},
+	{"detach", OPT_DETACH, NULL, 0, "Start the migration and exit", 0},
+	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "Cancel the migration after SECONDS (none)", 0},
 	{"record", OPT_RECORD, "FILE", 0,
-		"Write the monitor's events there, for `switchover observe`", 0},
-	{"json", OPT_JSON, NULL, 0, "Print query-migrate's last answer instead of a sentence", 0},
+		"Write the monitor's events to FILE, for `switchover observe` (none)", 0},
+	{"json", OPT_JSON, NULL, 0, "Print the last reply to query-migrate as JSON", 0},
 	{0},
 };
 
@@ -105,15 +107,16 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_PARAM:
 		if (add_parameter(request->parameters, arg))
-			argp_error(state, "--param wants NAME=VALUE, not '%s'", arg);
+			argp_error(state, "--param: expected NAME=VALUE, got '%s'", arg);
 		break;
 	case OPT_CAPABILITY:
 		if (add_capability(request->capabilities, arg))
-			argp_error(state, "--capability wants NAME=on or NAME=off, not '%s'", arg);
+			argp_error(
+				state, "--capability: expected NAME=on or NAME=off, got '%s'", arg);
 		break;
 	case OPT_HANDOVER:
 		if (strcmp(arg, "copy") != 0 && strcmp(arg, "fd") != 0)
-			argp_error(state, "--handover wants copy or fd, not '%s'", arg);
+			argp_error(state, "--handover: expected copy or fd, got '%s'", arg);
 		json_object_set_new(request->parameters, "x-handover", json_string(arg));
 		break;
 	case OPT_DETACH:
@@ -130,14 +133,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case ARGP_KEY_ARG:
 		if (request->uri)
-			argp_error(state, "one URI, please; '%s' is a second one", arg);
+			argp_error(state, "only one URI allowed: unexpected '%s'", arg);
 		request->uri = arg;
 		break;
 	case ARGP_KEY_END:
 		if (!request->uri)
-			argp_error(state, "where to? Give unix:PATH or tcp:HOST:PORT");
+			argp_error(state, "missing URI of the target: unix:PATH or tcp:HOST:PORT");
 		if (!request->qmp)
-			argp_error(state, "which machine? Give its monitor with --qmp");
+			argp_error(state, "missing --qmp: the monitor of the VM to migrate");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -152,10 +155,10 @@ static const struct argp argp = {
 	.parser = parse_option,
 	.children = children,
 	.args_doc = "URI",
-	.doc = "Migrate a running machine to the target that listens at URI.\v"
-	       "Exit status: 0 completed; 1 failed or cancelled, the machine stays at the source; "
-	       "2 the command line makes no sense; 3 in doubt; 4 the monitor cannot be talked to; "
-	       "130 left by a second Ctrl-C. The first Ctrl-C cancels the migration.",
+	.doc = "Migrate a running VM to the target that listens at URI.\v"
+	       "Exit status: 0 completed; 1 failed or cancelled, the VM stays on the source; 2 invalid "
+	       "usage; 3 in doubt; 4 no connection to the monitor; 130 interrupted by a second "
+	       "Ctrl-C. The first Ctrl-C cancels the migration.",
 };
 
 /* Interrupts */
@@ -179,7 +182,7 @@ static void catch_signals(void)
 
 /* The migration */
 
-/* Executes and forgets the answer. */
+/* Executes and ignores the reply. */
 static int command(struct qmp *qmp, const char *name, json_t *arguments, struct swo_error *err)
 {
 	json_t *answer = qmp_execute(qmp, name, arguments, swo_deadline_ms(COMMAND_MS), err);
@@ -200,7 +203,7 @@ static int start(struct qmp *qmp, const struct request *request, struct swo_erro
 	return command(qmp, "migrate", json_pack("{s:s}", "uri", request->uri), err);
 }
 
-/* QEMU tells of a migration's progress only to those who ask for it. */
+/* QEMU sends migration events only if the capability is set. */
 static void want_events(json_t *capabilities)
 {
 	json_array_append_new(
@@ -229,7 +232,7 @@ static void clear_progress(const struct watch *watch)
 		fprintf(stderr, "\r%79s\r", "");
 }
 
-/* Asks for the end, once. Beyond the point of no return the monitor refuses: then it is waited for.
+/* Cancels, once. Past the point of no return the monitor refuses: then waits for the end.
  */
 static void cancel_if_wished(struct qmp *qmp, const struct request *request, struct watch *watch)
 {
@@ -242,12 +245,12 @@ static void cancel_if_wished(struct qmp *qmp, const struct request *request, str
 	watch->cancel_sent = true;
 	clear_progress(watch);
 	fprintf(stderr, "switchover: %s: cancelling%s\n", interrupts ? "interrupted" : "timed out",
-		interrupts ? " (again to leave)" : "");
+		interrupts ? " (again to exit)" : "");
 	if (command(qmp, "migrate_cancel", NULL, &err))
 		fprintf(stderr, "switchover: %s; waiting for its end\n", err.text);
 }
 
-/* Waits for an event; true when one came. */
+/* Waits for an event; true if there was one. */
 static bool take_event(struct qmp *qmp, const struct event_record *record, unsigned wait_ms)
 {
 	json_t *event = qmp_event(qmp, swo_deadline_ms(wait_ms), NULL);
@@ -269,7 +272,7 @@ static json_t *watch_it(struct qmp *qmp, const struct request *request,
 
 		if (!info || view_state_of(info) != VIEW_RUNNING) {
 			clear_progress(&watch);
-			/* The last events come with the answer, or right behind it. */
+			/* The last events arrive with the reply, or right after it. */
 			while (record->out && take_event(qmp, record, 50))
 				;
 			return info;
@@ -277,7 +280,7 @@ static json_t *watch_it(struct qmp *qmp, const struct request *request,
 		show_progress(&watch, info);
 		json_decref(info);
 		cancel_if_wished(qmp, request, &watch);
-		/* An event may mean the end; without one it is time to ask again. */
+		/* An event may mean the end; without one, query again. */
 		take_event(qmp, record, 100);
 	}
 }
@@ -298,7 +301,7 @@ static int report(const struct request *request, const json_t *info)
 		json_dumpf(info, stdout, JSON_COMPACT);
 		putchar('\n');
 	} else {
-		/* Any VMM may have answered. */
+		/* The reply may come from any VMM. */
 		view_summary(info, raw, sizeof(raw));
 		swo_escape(raw, text, sizeof(text));
 		fprintf(state == VIEW_COMPLETED ? stdout : stderr, "%s%s\n",
@@ -336,7 +339,7 @@ static int migrate(const struct request *request)
 		status = report(request, info);
 	} else {
 		status = unreachable(&err);
-		fputs("switchover: what comes of the migration is not known here; ask the target "
+		fputs("switchover: the outcome of the migration is unknown; query the target "
 		      "before starting the machine again\n",
 			stderr);
 	}

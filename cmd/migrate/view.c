@@ -82,20 +82,20 @@ void view_summary(const json_t *info, char *out, size_t len)
 		summary_completed(info, out, len);
 		break;
 	case VIEW_CANCELLED:
-		snprintf(out, len, "cancelled: the machine stays at the source");
+		snprintf(out, len, "cancelled: the VM stays on the source");
 		break;
 	case VIEW_FAILED:
-		snprintf(out, len, "failed: %s; the machine stays at the source",
-			why[0] ? why : "the monitor gives no reason");
+		snprintf(out, len, "failed: %s; the VM stays on the source",
+			why[0] ? why : "the monitor reports no reason");
 		break;
 	case VIEW_IN_DOUBT:
 		snprintf(out, len,
-			"in doubt: %s. The source is parked and will not run by itself; see `man "
+			"in doubt: %s. The source is parked; see `man "
 			"switchover-resolve`",
-			why[0] ? why : "the target was told to go and did not answer");
+			why[0] ? why : "GO was sent and STARTED was not received");
 		break;
 	case VIEW_RUNNING:
-		snprintf(out, len, "not decided yet: status %s", json_path_string(info, "status"));
+		snprintf(out, len, "in progress: status %s", json_path_string(info, "status"));
 		break;
 	}
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * view.h - what a person sees of a migration: pure functions from
- * query-migrate's answer (QEMU's shape) to text.
+ * view.h - the progress and outcome of a migration as text: pure functions of
+ * query-migrate's reply (in QEMU's format).
  */
 #ifndef CMD_MIGRATE_VIEW_H
 #define CMD_MIGRATE_VIEW_H
@@ -11,11 +11,11 @@
 #include <stddef.h>
 
 enum view_state {
-	VIEW_RUNNING,	/* not decided yet */
+	VIEW_RUNNING,	/* in progress */
 	VIEW_COMPLETED, /* the machine runs at the target */
 	VIEW_FAILED,	/* it does not, and stays at the source */
 	VIEW_CANCELLED,
-	VIEW_IN_DOUBT, /* GO was sent, nothing came back: the source is parked */
+	VIEW_IN_DOUBT, /* GO sent, STARTED not received: the source is parked */
 };
 
 enum view_state view_state_of(const json_t *info);

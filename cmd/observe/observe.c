@@ -27,11 +27,11 @@ struct request {
 };
 
 static const struct argp_option options[] = {
-	{"json", OPT_JSON, NULL, 0, "The figures as JSON, without a picture", 0},
+	{"json", OPT_JSON, NULL, 0, "Print the figures as JSON, without a picture", 0},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
-		"Write the timeline there, and for chrome://tracing beside it (FILE.trace.json)",
+		"Write the timeline to FILE, and for chrome://tracing to FILE.trace.json (none)",
 		0},
-	{"all", OPT_ALL, NULL, 0, "Draw all that is on record, not only the switchover", 0},
+	{"all", OPT_ALL, NULL, 0, "Draw all records, not only the switchover", 0},
 	{0},
 };
 
@@ -56,7 +56,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_END:
 		if (!r->files)
-			argp_error(state, "which records? Those of the source and of the target");
+			argp_error(state, "missing records: those of the source and of the target");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -134,7 +134,7 @@ static void print_passes(const struct observed_outage *o)
 		ahead += p->ahead;
 	}
 	printf("\n%u arcs, %.1f ms of them one after another; the VMM waited %.1f ms for them; %u "
-	       "were begun ahead of it.\n",
+	       "were started before its request.\n",
 		arcs, ms(sum), ms(waited), ahead);
 	if (!ahead && o->devices > 1)
 		printf("All were done in turn. `switchover exec` without --observe runs them in "

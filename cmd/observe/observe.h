@@ -16,8 +16,8 @@ struct observed_arc {
 	enum swo_side side;
 	char device[32];
 	enum swo_device_state from, to;
-	char name[40]; /* "A->B"; of a state that this program does not know, its only name */
-	uint64_t asked_ns, start_ns, end_ns, answered_ns; /* asked 0: never asked for */
+	char name[40]; /* "A->B"; of an unknown state, its only name */
+	uint64_t asked_ns, start_ns, end_ns, answered_ns; /* asked_ns 0: never requested */
 	int error;
 	bool ahead;
 };

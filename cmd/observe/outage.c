@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * outage.c - finds the last switchover among the arcs of a VMM, and its passes:
- * the stretches in which it asked device after device for the same arc.
+ * the periods in which it requested the same arc of one device after another.
  */
 #include "cmd/observe/observe.h"
 
@@ -43,8 +43,8 @@ static bool find_end(const struct observed_arc *arcs, size_t count, enum swo_sid
 }
 
 /*
- * Its beginning: the first arc of the last stop before `end` in which the source's devices leave
- * where they can begin DMA; a VMM that goes on running afterwards begins another one.
+ * Its start: the first arc of the last stop before `end` in which the source's devices leave a
+ * state in which they can start DMA; a VMM that continues to run afterwards starts another one.
  */
 static bool find_stop(const struct observed_arc *arcs, size_t count, uint64_t end, uint64_t *out)
 {
@@ -149,7 +149,7 @@ int observed_outage(
 	if (!left || (!find_stop(arcs, count, end, &out->from_ns) &&
 			     !(arrived && find_start(arcs, count, &out->from_ns))))
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"there is no switchover on record: no device was stopped, and none was "
+			"no switchover in the records: no device was stopped, and none was "
 			"started");
 	out->to_ns = end;
 	out->devices = count_devices(arcs, count, out);

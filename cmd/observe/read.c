@@ -194,7 +194,8 @@ static int read_lines(struct file *file, const char *path, struct swo_error *err
 		}
 		if (rc || !read_line(file, line, len))
 			rc = swo_error_set(err, SWO_E_INVALID, 0,
-				"'%s' line %u is not what `switchover exec` writes", path, number);
+				"malformed record '%s', line %u: not written by `switchover exec`",
+				path, number);
 	}
 	if (!rc && ferror(in))
 		rc = swo_error_set(err, SWO_E_IO, errno, "read '%s'", path);
@@ -265,7 +266,7 @@ int observed_read(struct observed *observed, const char *path, const enum swo_si
 
 	if (!rc && !side && file.resumes && file.saves)
 		rc = swo_error_set(err, SWO_E_INVALID, 0,
-			"'%s' has been both a source and a target: say which is meant, source=%s "
+			"'%s' has been both a source and a target: select one with source=%s "
 			"or target=%s",
 			path, path, path);
 	if (!rc)

@@ -62,7 +62,7 @@ static struct swo_plan_bound bound_of(const struct swo_plan_setup *setup)
 struct advising {
 	const struct swo_plan_setup *setup;
 	struct plan_answer *answer;
-	struct host host; /* as it is, until somebody changes it */
+	struct host host; /* unchanged, except during a prediction */
 	bool of_devices;  /* what is being weighed now */
 	struct swo_error *err;
 	int rc;

@@ -35,33 +35,36 @@ enum {
 };
 
 static const struct argp_option options[] = {
-	{NULL, 0, NULL, 0, "What it is about: one of these", 1},
+	{NULL, 0, NULL, 0, "Input, one of:", 1},
 	{"profile", OPT_PROFILE, "NAME|FILE,...", 0,
-		"Devices as switchover-simvf knows them, taken in turn; mixed: four kinds (cx7)",
-		1},
-	{"probe", OPT_PROBE, "FILE", 0, "The figures of a host, as JSON", 1},
+		"Use these profiles of switchover-simvf in turn; mixed: four kinds (cx7)", 1},
+	{"probe", OPT_PROBE, "FILE", 0, "Read the figures of a host from FILE, as JSON", 1},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
-		"A switchover that took place: print its critical path", 1},
+		"Print the critical path of a switchover that took place", 1},
 	{NULL, 0, NULL, 0, "The host", 2},
-	{"vfs", OPT_VFS, "N,N,...", 0, "Numbers of devices (1,4,16; of a probe: all it has)", 2},
-	{"pfs", OPT_PFS, "N", 0, "They are spread over N PFs (cx7: one, others: none)", 2},
-	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "A PF takes arcs one at a time, too", 2},
-	{"wire-rate", OPT_WIRE_RATE, "MB/s", 0, "What the link carries; 0: no limit (0)", 2},
-	{"channel-rate", OPT_CHANNEL_RATE, "MB/s", 0, "What one connection carries (0)", 2},
-	{"channels", OPT_CHANNELS, "N", 0, "Connections (2)", 2},
-	{"rtt-ms", OPT_RTT, "MS", 0, "Round trip (0)", 2},
-	{"ram-dirty-mb", OPT_RAM, "MB", 0, "Memory still to be sent when the vCPUs stop (0)", 2},
-	{"device-window", OPT_WINDOW, "MB", 0, "Bytes of a device under way (4.2); 0: no limit", 2},
+	{"vfs", OPT_VFS, "N,N,...", 0,
+		"Predict for these numbers of devices (1,4,16; for a probe: all devices)", 2},
+	{"pfs", OPT_PFS, "N", 0, "Distribute the devices over N PFs (cx7: 1, others: none)", 2},
+	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "Run arcs one at a time per PF, too", 2},
+	{"wire-rate", OPT_WIRE_RATE, "MB/s", 0, "Set the rate of the link; 0: no limit (0)", 2},
+	{"channel-rate", OPT_CHANNEL_RATE, "MB/s", 0,
+		"Set the rate of one connection; 0: no limit (0)", 2},
+	{"channels", OPT_CHANNELS, "N", 0, "Set the number of connections (2)", 2},
+	{"rtt-ms", OPT_RTT, "MS", 0, "Set the round-trip time (0)", 2},
+	{"ram-dirty-mb", OPT_RAM, "MB", 0, "Set the memory to be sent after the vCPUs stop (0)", 2},
+	{"device-window", OPT_WINDOW, "MB", 0,
+		"Set the bytes in flight per device; 0: no limit (4.2)", 2},
 	{"costs", OPT_COSTS, "FILE", 0,
-		"Engine overhead, as `switchover-bench calibrate` measures it (nothing)", 2},
-	{NULL, 0, NULL, 0, "Switches, as of `switchover-bench run`", 3},
-	{"transitions", OPT_TRANSITIONS, "HOW", 0, "serial or parallel (parallel)", 3},
-	{"join", OPT_JOIN, "WHEN", 0, "depth or pass (pass)", 3},
-	{"stream", OPT_STREAM, "WHEN", 0, "early or late (early)", 3},
-	{"finalise", OPT_FINALISE, "WHEN", 0, "early, ram or late (early)", 3},
-	{"config", OPT_CONFIG, "WHEN", 0, "early or late (early)", 3},
+		"Read the engine overhead that `switchover-bench calibrate` wrote (none)", 2},
+	{NULL, 0, NULL, 0, "Parameters, as of `switchover-bench run`", 3},
+	{"transitions", OPT_TRANSITIONS, "HOW", 0, "Change states serial or parallel (parallel)",
+		3},
+	{"join", OPT_JOIN, "WHEN", 0, "Join at the end of depth or pass (pass)", 3},
+	{"stream", OPT_STREAM, "WHEN", 0, "Stream device state early or late (early)", 3},
+	{"finalise", OPT_FINALISE, "WHEN", 0, "Take RESUMING->STOP early, ram or late (early)", 3},
+	{"config", OPT_CONFIG, "WHEN", 0, "Load configurations early or late (early)", 3},
 	{NULL, 0, NULL, 0, "Output", 4},
-	{"json", OPT_JSON, NULL, 0, "One JSON object per number of devices and line", 4},
+	{"json", OPT_JSON, NULL, 0, "Print one JSON object per number of devices", 4},
 	{"save-timeline", OPT_SAVE, "FILE", 0,
 		"Write the last prediction as a timeline, as `switchover-bench run --timeline` does",
 		4},
@@ -75,12 +78,12 @@ static void parse_vfs(struct argp_state *state, struct plan_request *request, ch
 	request->vfs_count = 0;
 	for (char *one = strtok_r(list, ",", &save); one; one = strtok_r(NULL, ",", &save)) {
 		if (request->vfs_count == PLAN_LIST_MAX)
-			argp_error(state, "--vfs takes at most %d numbers", PLAN_LIST_MAX);
+			argp_error(state, "--vfs: expected at most %d numbers", PLAN_LIST_MAX);
 		request->vfs[request->vfs_count++] =
 			(unsigned)args_number(state, "vfs", one, 1, SWO_DEVICES_MAX);
 	}
 	if (!request->vfs_count)
-		argp_error(state, "--vfs wants numbers, such as 1,4,16");
+		argp_error(state, "--vfs: expected numbers, such as 1,4,16");
 }
 
 /* In millionths: of MB/s, bytes a second; of ms, ns. */
@@ -163,9 +166,9 @@ static bool parse_switch(int key, char *text, struct argp_state *state, struct p
 	default:
 		return false;
 	}
-	r->asked = s->transitions != SWO_TRANSITIONS_PARALLEL || s->join != SWO_JOIN_PASS ||
-		   s->stream != SWO_WHEN_EARLY || s->finalise != SWO_WHEN_EARLY ||
-		   s->config != SWO_WHEN_EARLY;
+	r->custom = s->transitions != SWO_TRANSITIONS_PARALLEL || s->join != SWO_JOIN_PASS ||
+		    s->stream != SWO_WHEN_EARLY || s->finalise != SWO_WHEN_EARLY ||
+		    s->config != SWO_WHEN_EARLY;
 	return true;
 }
 
@@ -206,10 +209,9 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
-	.doc = "Predict how long a VM with passthrough devices will stand still when it is "
-	       "migrated, "
-	       "say what that is made of, and what to change first; or say it of a switchover that "
-	       "took place.",
+	.doc = "Predict the blackout of a VM with passthrough devices when it is migrated, print its "
+	       "critical path and the changes with the largest effect; or print them for a switchover "
+	       "that took place.",
 };
 
 void plan_parse_args(int argc, char **argv, struct plan_request *request)

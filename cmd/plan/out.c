@@ -53,13 +53,13 @@ static void print_table(FILE *out, const struct plan_request *request,
 {
 	fprintf(out,
 		"\n VFs     bound    serial  parallel  pipelined%s   ms; the bound is set by\n",
-		request->asked ? "   as asked" : "");
+		request->custom ? "     custom" : "");
 	for (unsigned i = 0; i < count; i++) {
 		const struct plan_answer *a = &answers[i];
 
 		fprintf(out, "%4u %9.1f %9.1f %9.1f %10.1f", a->vfs, ms(a->bound.total_ns),
 			ms(a->serial_ns), ms(a->parallel_ns), ms(a->pipelined_ns));
-		if (request->asked)
+		if (request->custom)
 			fprintf(out, " %10.1f", ms(a->result.blackout_ns));
 		fprintf(out, "   %s\n", a->bound.limited_by[0] ? a->bound.limited_by : "the arcs");
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * plan.h - what the files of `switchover plan` share: what is asked for, the devices that it
- * is about, the predictions for one number of them.
+ * plan.h - shared by the files of `switchover plan`: the request, the devices, the predictions for
+ * one number of them.
  */
 #ifndef CMD_PLAN_PLAN_H
 #define CMD_PLAN_PLAN_H
@@ -23,13 +23,13 @@ struct plan_request {
 	unsigned pfs;	    /* spread over so many; 0: as profile or probe have it */
 	bool json;
 	struct swo_plan_setup setup; /* links, switches; no devices */
-	bool asked;		     /* the switches are not all as they are by default */
+	bool custom;		     /* a parameter differs from its default */
 	struct {		     /* what the command line set, which a probe does not */
 		bool wire_rate, channel_rate, channels, rtt, ram;
 	} given;
 };
 
-/* Ends the program on a bad command line. */
+/* Exits on an invalid command line. */
 void plan_parse_args(int argc, char **argv, struct plan_request *request);
 /* Takes what the command line has not set. */
 void plan_take_link(struct plan_request *request, const struct probe_link *link);
@@ -42,7 +42,7 @@ void plan_make_devices(const struct device_kinds *kinds, const struct plan_reque
 
 struct plan_change {
 	char what[128];
-	bool of_devices;      /* something for their makers; else a setting, or the host's layout */
+	bool of_devices;      /* a change of the devices; else a parameter, or the host's layout */
 	uint64_t blackout_ns; /* with it */
 };
 
@@ -50,7 +50,7 @@ struct plan_answer {
 	unsigned vfs;
 	struct swo_plan_bound bound;
 	uint64_t serial_ns, parallel_ns, pipelined_ns;
-	struct swo_plan_result result; /* as asked */
+	struct swo_plan_result result; /* with the given parameters */
 	struct plan_change changes[PLAN_CHANGES_MAX];
 	unsigned
 		change_count; /* that gain something: settings and host, then devices; best first */

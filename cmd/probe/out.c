@@ -135,7 +135,7 @@ static void write_sibling(FILE *to, const char *what, const struct swo_probe_sib
 	if (!sib->parallel)
 		return;
 	fprintf(to, "  %-8s %s: slowest alone %.3f ms, one by one %.3f ms, at once %.3f ms\n", what,
-		sib->sharing == SWO_SHARING_UNKNOWN ? "too short to tell"
+		sib->sharing == SWO_SHARING_UNKNOWN ? "too short to measure"
 						    : swo_sharing_name(sib->sharing),
 		ms(sib->alone_max), ms(sib->alone_sum), ms(sib->parallel));
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * probe.c - `switchover probe`: what devices support, and with --exercise whether they
- * do what linux/vfio.h asks of them.
+ * probe.c - `switchover probe`: what devices support, and with --exercise whether they follow
+ * linux/vfio.h.
  */
 #include "cmd/probe/probe.h"
 
@@ -39,18 +39,19 @@ enum {
 
 static const struct argp_option argp_options[] = {
 	{"exercise", OPT_EXERCISE, NULL, 0,
-		"Walk every arc, save, load and refuse states, reset: the device must not be in "
+		"Run every arc, save, load and refuse states, reset: the device must not be in "
 		"use",
 		1},
-	{"yes", OPT_YES, NULL, 0, "Nothing uses them: --exercise may begin", 1},
-	{"runs", OPT_RUNS, "N", 0, "Costs are the median of so many runs (5)", 1},
-	{"deadline", OPT_DEADLINE, "MS", 0, "A call that takes longer hangs (10000)", 1},
-	{"limit", OPT_LIMIT, "MS", 0, "An arc that takes longer is a failure (none)", 1},
-	{"max-state", OPT_MAX_STATE, "MIB", 0, "Larger states are not loaded (256)", 1},
+	{"yes", OPT_YES, NULL, 0, "Confirm that the devices are not in use", 1},
+	{"runs", OPT_RUNS, "N", 0, "Measure costs as the median of N runs (5)", 1},
+	{"deadline", OPT_DEADLINE, "MS", 0, "Report a call as hung after MS (10000)", 1},
+	{"limit", OPT_LIMIT, "MS", 0, "Report an arc as failed if it takes longer (none)", 1},
+	{"max-state", OPT_MAX_STATE, "MIB", 0, "Do not load larger states (256)", 1},
 	{0, 0, 0, 0, "Output:", 2},
-	{"json", OPT_JSON, "FILE", OPTION_ARG_OPTIONAL, "JSON, to standard output or a file", 2},
-	{"risks-ok", OPT_RISKS_OK, NULL, 0, "Risks alone do not make the exit status 1", 2},
-	{"verbose", 'v', NULL, 0, "Every check, also those that passed", 2},
+	{"json", OPT_JSON, "FILE", OPTION_ARG_OPTIONAL, "Print JSON, to standard output or to FILE",
+		2},
+	{"risks-ok", OPT_RISKS_OK, NULL, 0, "Exit with 0 if there are only risks", 2},
+	{"verbose", 'v', NULL, 0, "Print every check, also passed ones", 2},
 	{0},
 };
 
@@ -105,12 +106,10 @@ static const struct argp argp = {
 	.options = argp_options,
 	.parser = parse,
 	.args_doc = "DEVICE...",
-	.doc = "What a device supports, and whether it keeps the rules of VFIO migration.\v"
+	.doc = "Report what a device supports, and whether it follows the rules of VFIO migration.\v"
 	       "DEVICE is vfio-user:SOCKET, /dev/vfio/devices/vfioN, /dev/vfio/GROUP[:NAME], or a "
-	       "device's path in sysfs. Without --exercise nothing is changed. Exit status: 0 all "
-	       "right; 1 findings, or interrupted; 2 the command line makes no sense; 4 a device "
-	       "cannot be "
-	       "reached.",
+	       "device's path in sysfs. Without --exercise nothing is changed. Exit status: 0 no "
+	       "findings; 1 findings, or interrupted; 2 invalid usage; 4 a device cannot be opened.",
 };
 
 /* Opening */
@@ -230,12 +229,11 @@ static void catch_signals(void)
 static int may_exercise(const struct options *o)
 {
 	fprintf(stderr,
-		"switchover probe: %u device%s will be stopped, run, saved, loaded with good and "
-		"bad "
-		"states and reset, many times; what %s is lost\n",
-		o->count, o->count == 1 ? "" : "s", o->count == 1 ? "it holds" : "they hold");
+		"switchover probe: %u device%s will be stopped, run, saved, loaded with valid and "
+		"invalid states and reset, many times; %s state is lost\n",
+		o->count, o->count == 1 ? "" : "s", o->count == 1 ? "its" : "their");
 	if (!o->yes)
-		fputs("switchover probe: nothing was done; add --yes when nothing uses them\n",
+		fputs("switchover probe: nothing was done; add --yes if the devices are not in use\n",
 			stderr);
 	return o->yes ? 0 : -1;
 }
@@ -271,7 +269,7 @@ static int finish(const struct options *o, const struct probe_device *devices,
 	if (report) {
 		findings += report->fails + (o->risks_ok ? 0 : report->risks) + report->interrupted;
 		if (report->interrupted)
-			fputs("switchover probe: interrupted; every device that was begun was "
+			fputs("switchover probe: interrupted; every device that was started was "
 			      "reset\n",
 				stderr);
 		if (!o->json || strcmp(o->json, "-") != 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * out.c - how `switchover resolve` says what it found: a table, a sentence, or JSON.
+ * out.c - the output of `switchover resolve`: a table, a line of text, or JSON.
  */
 #include "cmd/resolve/resolve.h"
 

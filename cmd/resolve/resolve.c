@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * resolve.c - `switchover resolve`: which migrations are in doubt, and the word that
- * settles one.
+ * resolve.c - `switchover resolve`: lists migrations in doubt, and resolves one.
  */
 #include "cmd/resolve/resolve.h"
 
@@ -27,29 +26,29 @@ enum {
 };
 
 static const struct argp_option options[] = {
-	{0, 0, 0, 0, "Where to look:", 1},
+	{0, 0, 0, 0, "Migrations:", 1},
 	{"journal", OPT_JOURNAL, "DIR", 0,
-		"The machines' journals (/var/lib/switchover for root, else "
+		"Read the journals in DIR (/var/lib/switchover for root, else "
 		"~/.local/state/switchover)",
 		1},
-	{"qmp", OPT_QMP, "URI", 0, "The monitor of a source that lives: unix:PATH or tcp:HOST:PORT",
-		1},
+	{"qmp", OPT_QMP, "URI", 0,
+		"Connect to the monitor of a live source: unix:PATH or tcp:HOST:PORT", 1},
 	{0, 0, 0, 0,
-		"Who knows (without one: the target is asked where the journal says it is):", 2},
-	{"uri", OPT_URI, "URI", 0, "Ask the target there", 2},
+		"Source of the decision (default: query the target at the URI in the journal):", 2},
+	{"uri", OPT_URI, "URI", 0, "Query the target at URI", 2},
 	{"target-journal", OPT_TARGET_JOURNAL, "DIR|FILE", 0,
 		"Read the target's journal; its process must be dead", 2},
 	{"run-here", OPT_RUN_HERE, NULL, 0,
-		"Your word: the VM is to run here. Only after the target was fenced off: needs "
+		"Operator override: run the VM here, after the target has been fenced; needs "
 		"--fenced",
 		2},
 	{"fenced", OPT_FENCED, NULL, 0,
-		"Your word: the other side is off, or cut off for good, and cannot run it", 2},
-	{"runs-there", OPT_RUNS_THERE, NULL, 0, "Your word: the VM runs on the target", 2},
-	{0, 0, 0, 0, "Else:", 3},
+		"Confirm that the other side is off or isolated, and cannot run the VM", 2},
+	{"runs-there", OPT_RUNS_THERE, NULL, 0, "Operator override: the VM runs on the target", 2},
+	{0, 0, 0, 0, "Other:", 3},
 	{"forget", OPT_FORGET, NULL, 0, "Remove this migration's journal", 3},
-	{"prune", OPT_PRUNE, NULL, 0, "Remove all journals that are settled", 3},
-	{"json", OPT_JSON, NULL, 0, "Say it in JSON", 3},
+	{"prune", OPT_PRUNE, NULL, 0, "Remove all settled journals", 3},
+	{"json", OPT_JSON, NULL, 0, "Print JSON", 3},
 	{0},
 };
 
@@ -60,21 +59,23 @@ static void check(struct argp_state *state, const struct resolve_request *r)
 	if (words > 1)
 		argp_error(state, "--run-here, --runs-there and --forget exclude each other");
 	else if ((words || r->target_journal || r->uri) && !r->id && !r->qmp)
-		argp_error(state, "which migration? Give its id; without one they are listed");
+		argp_error(state, "missing migration ID; without options, migrations are listed");
 	else if (r->run_here && !r->fenced)
-		argp_error(state, "--run-here can make the VM run twice: fence the target off "
-				  "first, and say so with --fenced");
+		argp_error(state, "--run-here can make the VM run on both hosts: fence the target "
+				  "first, and add --fenced");
 	else if (r->fenced && !r->run_here && !r->forget && !r->target_journal && !r->prune)
-		argp_error(state, "--fenced goes with --run-here, --target-journal, --forget or "
+		argp_error(state, "--fenced requires --run-here, --target-journal, --forget or "
 				  "--prune");
 	else if (r->prune && (r->id || r->qmp || words))
-		argp_error(state, "--prune stands alone");
+		argp_error(state, "--prune excludes an ID, --qmp and other decisions");
 	else if (r->forget && r->qmp)
-		argp_error(state, "--forget is for the journal of a process that is dead");
+		argp_error(state,
+			"--forget and --qmp exclude each other: --forget is for the journal of a dead process");
 	else if (r->uri && r->target_journal)
 		argp_error(state, "--uri and --target-journal exclude each other");
 	else if (r->uri && r->qmp)
-		argp_error(state, "a source that lives asks its target by itself: no --uri");
+		argp_error(state,
+			"--uri and --qmp exclude each other: a live source queries its target");
 }
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
@@ -117,7 +118,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case ARGP_KEY_ARG:
 		if (r->id)
-			argp_error(state, "one migration, please; '%s' is a second one", arg);
+			argp_error(state, "only one migration ID allowed: unexpected '%s'", arg);
 		else if (strlen(arg) != 36 || strspn(arg, "0123456789abcdef-") != 36)
 			argp_error(state, "'%s' is not a migration ID", arg);
 		r->id = arg;
@@ -130,18 +131,17 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	}
 }
 
-static const struct argp_child children[] = {{&tls_argp, 0, "Asking over TLS:", 4}, {0}};
+static const struct argp_child children[] = {{&tls_argp, 0, "Querying the target:", 4}, {0}};
 
 static const struct argp argp = {
 	.options = options,
 	.parser = parse_option,
 	.children = children,
 	.args_doc = "[ID]",
-	.doc = "List the journals of migrations, or settle one that is in doubt: its source has "
-	       "sent GO and was never told what came of it.\v"
-	       "Exit status: 0 settled, or nothing is in doubt; 1 it could not be done; 2 the "
-	       "command line makes no sense; 3 in doubt still, or one of those listed is; 4 the "
-	       "monitor cannot be talked to.",
+	.doc = "List the journals of migrations, or resolve one in doubt: its source has sent GO and "
+	       "has not received STARTED.\v"
+	       "Exit status: 0 resolved, or none is in doubt; 1 failed; 2 invalid usage; 3 still in "
+	       "doubt, or a listed one is; 4 no connection to the monitor.",
 };
 
 static int list(const struct resolve_request *request, struct swo_error *err)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * resolve.h - what the files of `switchover resolve` share: what is asked for, what was found
- * out, and how it is said.
+ * resolve.h - shared by the files of `switchover resolve`: the request, the result, and its output.
  */
 #ifndef CMD_RESOLVE_RESOLVE_H
 #define CMD_RESOLVE_RESOLVE_H
@@ -13,10 +12,10 @@
 
 struct resolve_request {
 	const char *dir; /* of the journals */
-	const char *id;	 /* NULL: list, or what the monitor says */
+	const char *id;	 /* NULL: list, or the monitor's migration */
 	const char *qmp, *uri, *target_journal;
 	bool run_here, runs_there, fenced, forget, prune, json;
-	struct tls_args tls; /* the question to the target is put over a connection as any */
+	struct tls_args tls; /* for the connection to the target */
 	char default_dir[400];
 };
 
@@ -31,19 +30,19 @@ enum resolve_outcome {
 struct resolve_result {
 	enum resolve_outcome outcome;
 	char id[40];
-	char by[24];	/* target, target-journal, operator, source; "": nobody */
-	char text[500]; /* a sentence on it */
+	char by[24];	/* target, target-journal, operator, source; "": none */
+	char text[500]; /* the reason */
 };
 
-/* settle.c: -1: it could not be done or found out, *err says why; else *out. */
+/* settle.c: -1: failed or unknown, with *err; else *out. */
 int resolve_one(
 	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err);
-/* The same through the monitor of a source that lives. */
+/* Likewise through the monitor of a live source. */
 int resolve_live(
 	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err);
 /*
- * What the target's journal says: RUN_HERE, RUNS_THERE or IN_DOUBT. Before it says RUN_HERE it has
- * made sure that the target's side will read it as refused, too.
+ * The outcome proved by the target's journal: RUN_HERE, RUNS_THERE or IN_DOUBT. Before it returns
+ * RUN_HERE, the target's journal is marked as refused, too.
  */
 int resolve_proof(
 	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err);
@@ -53,7 +52,7 @@ void resolve_print_list(FILE *out, const struct resolve_request *request,
 	struct swo_journal_info *list, size_t count);
 void resolve_print_result(
 	FILE *out, const struct resolve_request *request, const struct resolve_result *result);
-/* Is it one that somebody has to settle? */
+/* True if an operator has to resolve it. */
 bool resolve_is_open(const struct swo_journal_info *info);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * settle.c - one migration in doubt: who knows (an operator, the target, its
- * journal), and where the word goes (the journal of a dead source, the monitor of a live one).
+ * settle.c - resolves one migration in doubt: gets the decision (from an operator, the target or
+ * its journal), and applies it (to the journal of a dead source, the monitor of a live one).
  */
 #include "cmd/common/qmp_client.h"
 #include "cmd/resolve/resolve.h"
@@ -68,32 +68,33 @@ int resolve_proof(
 	switch (swo_journal_proof(&info, request->fenced)) {
 	case SWO_JOURNAL_PROVES_RAN:
 		conclude(out, RESOLVE_RUNS_THERE, "target-journal",
-			"the target's journal says '%s': the VM has run there",
+			"the target's journal ends with '%s': the VM has run there",
 			swo_journal_event_name(info.last));
 		return 0;
 	case SWO_JOURNAL_PROVES_NEVER:
-		/* So that nobody over there takes it for open. */
+		/* So that the target's journal is not taken for an open one. */
 		if (info.last != SWO_JOURNAL_REFUSED &&
 			swo_journal_settle(
 				path, SWO_JOURNAL_REFUSED, "settled by switchover resolve", err))
 			return -1;
 		conclude(out, RESOLVE_RUN_HERE, "target-journal",
-			"the target's journal says '%s' and its process is dead: the VM never ran "
+			"the target's journal ends with '%s' and its process is dead: the VM never ran "
 			"there",
 			swo_journal_event_name(info.last));
 		return 0;
 	default:
 		conclude(out, RESOLVE_IN_DOUBT, "target-journal",
-			"the target's journal records '%s'%s%s%s",
+			"the target's journal ends with '%s'%s%s%s",
 			swo_journal_event_name(info.last),
 			info.last == SWO_JOURNAL_STARTING ? ": the VM may have run there"
-			: info.live ? ", and its process lives: ask it (--uri), not its journal"
+			: info.live
+				? ", and its process is alive: query it (--uri), not its journal"
 			: !info.complete
-				? ", but that host was restarted since, and later records may be "
+				? ", but that host has rebooted since, and later records may be "
 				  "lost"
 			: !info.original ? ", which proves nothing: "
-					 : ", but whether its process is dead cannot be seen from "
-					   "this host",
+					 : ", but whether its process is dead cannot be determined "
+					   "on this host",
 			info.live || !info.complete || info.original ||
 					info.last == SWO_JOURNAL_STARTING
 				? ""
@@ -105,8 +106,7 @@ int resolve_proof(
 	}
 }
 
-/* The target:
- */
+/* The target */
 
 static int ask_target(const struct resolve_request *request, const struct swo_journal_info *info,
 	struct resolve_result *out, struct swo_error *err)
@@ -123,22 +123,22 @@ static int ask_target(const struct resolve_request *request, const struct swo_jo
 
 	if (!info->nonce)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the journal has lost what the target would know this migration by: settle "
-			"it by --target-journal, --run-here or --runs-there");
+			"the journal has lost the nonce that authenticates the query to the target: use "
+			"--target-journal, --run-here or --runs-there");
 	if (swo_migration_query(&query, &answer, reason, err))
 		return -1;
 	switch (answer) {
 	case SWO_ANSWER_STARTED:
 		conclude(out, RESOLVE_RUNS_THERE, "target",
-			"the target says that the VM runs there");
+			"the target reports that the VM runs there");
 		break;
 	case SWO_ANSWER_STARTING:
 		conclude(out, RESOLVE_IN_DOUBT, "target",
-			"the target says that it is starting the VM: ask again");
+			"the target reports that it is starting the VM: query again");
 		break;
 	case SWO_ANSWER_REFUSED:
 		conclude(out, RESOLVE_RUN_HERE, "target",
-			"the target says that it will never run the VM: %.200s", reason);
+			"the target reports that it will never run the VM: %.200s", reason);
 		break;
 	case SWO_ANSWER_NONE:
 		conclude(out, RESOLVE_IN_DOUBT, "", "%.400s", reason);
@@ -147,21 +147,20 @@ static int ask_target(const struct resolve_request *request, const struct swo_jo
 	return 0;
 }
 
-/* Whoever knows:
- */
+/* The decision */
 
-static bool operator_speaks(const struct resolve_request *request, struct resolve_result *out)
+static bool operator_decided(const struct resolve_request *request, struct resolve_result *out)
 {
 	if (request->run_here)
 		conclude(out, RESOLVE_RUN_HERE, "operator",
-			"run here by an operator's word: the target has been fenced off");
+			"run here, decided by an operator: the target has been fenced");
 	else if (request->runs_there)
 		conclude(out, RESOLVE_RUNS_THERE, "operator",
-			"given up here by an operator's word: it runs on the target");
+			"given up here, decided by an operator: the VM runs on the target");
 	return request->run_here || request->runs_there;
 }
 
-static enum swo_journal_event word_for(const struct resolve_result *found)
+static enum swo_journal_event event_for(const struct resolve_result *found)
 {
 	bool target = !strcmp(found->by, "target");
 
@@ -186,7 +185,7 @@ static json_t *wait_settled(struct qmp *qmp, struct swo_error *err)
 		json_decref(info);
 		if (swo_deadline_passed(deadline)) {
 			swo_error_set(err, SWO_E_TIMEOUT, 0,
-				"the source was told and is not done with it yet; look at its "
+				"timed out waiting for the source to resolve the migration; see its "
 				"query-migrate");
 			return NULL;
 		}
@@ -194,7 +193,7 @@ static json_t *wait_settled(struct qmp *qmp, struct swo_error *err)
 	}
 }
 
-static int tell_source(struct qmp *qmp, struct resolve_result *out, struct swo_error *err)
+static int resolve_source(struct qmp *qmp, struct resolve_result *out, struct swo_error *err)
 {
 	bool here = out->outcome == RESOLVE_RUN_HERE;
 	json_t *answer = qmp_execute(qmp, "x-migrate-resolve", json_pack("{s:b}", "run-here", here),
@@ -206,34 +205,34 @@ static int tell_source(struct qmp *qmp, struct resolve_result *out, struct swo_e
 	return answer ? 0 : -1;
 }
 
-static int settle_live(const struct resolve_request *asked, struct qmp *qmp, const json_t *info,
+static int settle_live(const struct resolve_request *requested, struct qmp *qmp, const json_t *info,
 	struct resolve_result *out, struct swo_error *err)
 {
-	struct resolve_request request = *asked;
+	struct resolve_request request = *requested;
 	const char *status = json_path_string(info, "status");
 	const char *id = json_path_string(info, "x-id");
 
 	if (request.id && strcmp(request.id, id))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"that machine's migration is %.40s, not %.40s", *id ? id : "none",
+			"that VM's migration is %.40s, expected %.40s", *id ? id : "none",
 			request.id);
 	snprintf(out->id, sizeof(out->id), "%s", id);
 	request.id = out->id;
 	if (strcmp(status, "in-doubt")) {
 		conclude(out, RESOLVE_NOTHING, "source", "migration %s is not in doubt: it is %s",
-			*id ? id : "(none)", *status ? status : "not there");
+			*id ? id : "(none)", *status ? status : "missing");
 		return 0;
 	}
-	if (!operator_speaks(&request, out)) {
+	if (!operator_decided(&request, out)) {
 		conclude(out, RESOLVE_IN_DOUBT, "source",
-			"migration %s is in doubt; its source lives and asks the target again and "
-			"again. If the target is gone, say what you know: --target-journal, "
-			"--run-here --fenced, or --runs-there",
+			"migration %s is in doubt; its source is alive and keeps querying the target. If "
+			"the target is lost, decide with --target-journal, --run-here --fenced, or "
+			"--runs-there",
 			id);
 		if (request.target_journal && resolve_proof(&request, out, err))
 			return -1;
 	}
-	return out->outcome == RESOLVE_IN_DOUBT ? 0 : tell_source(qmp, out, err);
+	return out->outcome == RESOLVE_IN_DOUBT ? 0 : resolve_source(qmp, out, err);
 }
 
 int resolve_live(
@@ -259,16 +258,16 @@ static int forget(const struct resolve_request *request, const struct swo_journa
 {
 	if (info->live)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the process of %.250s lives: its journal cannot be forgotten", info->path);
+			"cannot remove %.250s: its process is alive", info->path);
 	if (!swo_journal_is_settled(info) && info->last != SWO_JOURNAL_STARTED && !request->fenced)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"%.250s is not settled; to forget it all the same, fence the other side "
-			"off, and say so: --forget --fenced",
+			"%.250s is not settled; to remove it all the same, fence the other side and "
+			"add --fenced",
 			info->path);
 	if (swo_journal_is_guard(info) && !request->fenced)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"%.250s keeps VM '%.60s', which has moved away, from being started here; "
-			"if it runs nowhere else any more, add --fenced",
+			"%.250s prevents VM '%.60s', which has moved away, from being started here; "
+			"if it runs on no other host any more, add --fenced",
 			info->path, info->vm);
 	if (unlink(info->path))
 		return swo_error_set(err, SWO_E_IO, errno, "cannot remove %.250s", info->path);
@@ -279,7 +278,7 @@ static int forget(const struct resolve_request *request, const struct swo_journa
 static int settle_dead(const struct resolve_request *request, const struct swo_journal_info *info,
 	struct resolve_result *out, struct swo_error *err)
 {
-	if (!operator_speaks(request, out) &&
+	if (!operator_decided(request, out) &&
 		(request->target_journal ? resolve_proof(request, out, err)
 					 : ask_target(request, info, out, err)))
 		return -1;
@@ -290,7 +289,7 @@ static int settle_dead(const struct resolve_request *request, const struct swo_j
 			". Migration %s stays in doubt", info->id);
 		return 0;
 	}
-	return swo_journal_settle(info->path, word_for(out), out->text, err);
+	return swo_journal_settle(info->path, event_for(out), out->text, err);
 }
 
 int resolve_one(
@@ -301,7 +300,7 @@ int resolve_one(
 
 	snprintf(out->id, sizeof(out->id), "%.36s", request->id);
 	snprintf(path, sizeof(path), "%.400s/%.36s.source", request->dir, request->id);
-	/* A target has a say in its own journal only: whether to keep it. */
+	/* A target's journal can only be removed. */
 	if (access(path, F_OK) && request->forget)
 		snprintf(path, sizeof(path), "%.400s/%.36s.target", request->dir, request->id);
 	if (swo_journal_read(path, &info, err))
@@ -314,16 +313,14 @@ int resolve_one(
 	}
 	if (!resolve_is_open(&info)) {
 		conclude(out, RESOLVE_NOTHING, "source",
-			"migration %s is not in doubt: its journal "
-			"says '%s'",
-			info.id, swo_journal_event_name(info.last));
+			"migration %s is not in doubt: its journal ends with '%s'", info.id,
+			swo_journal_event_name(info.last));
 		return 0;
 	}
 	if (info.live)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the source of migration %s lives and asks the target by itself; to tell "
-			"it "
-			"what you know, give its monitor with --qmp",
+			"the source of migration %s is alive and queries the target; to decide for it, "
+			"connect to its monitor with --qmp",
 			info.id);
 	return settle_dead(request, &info, out, err);
 }

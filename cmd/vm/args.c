@@ -46,12 +46,12 @@ enum {
 
 static const struct argp_option options[] = {
 	{0, 0, 0, 0, "The machine:", 1},
-	{"name", OPT_NAME, "NAME", 0, "What it is called in messages (vm)", 1},
-	{"uuid", OPT_UUID, "UUID", 0,
-		"What it is known by in journals; without one, its --name if that is given", 1},
-	{"accel", OPT_ACCEL, "KIND", 0, "auto, kvm or native (auto: kvm where it works)", 1},
-	{"vcpus", OPT_VCPUS, "N", 0, "1 to 64 (1)", 1},
-	{"ram", OPT_RAM, "SIZE", 0, "Bytes, or with K, M, G; whole MiB (256M)", 1},
+	{"name", OPT_NAME, "NAME", 0, "Set the VM's name in messages (vm)", 1},
+	{"uuid", OPT_UUID, "UUID", 0, "Set the VM's identity in journals (--name, if given)", 1},
+	{"accel", OPT_ACCEL, "KIND", 0, "Use kvm, native, or auto: kvm if it is usable (auto)", 1},
+	{"vcpus", OPT_VCPUS, "N", 0, "Set the number of vCPUs, 1 to 64 (1)", 1},
+	{"ram", OPT_RAM, "SIZE", 0,
+		"Set the size of RAM, a multiple of 1 MiB; suffixes K, M, G (256M)", 1},
 	{"device", OPT_DEVICE, "vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]",
 		0,
 		"Pass a device through; may be repeated. Also ,arc-deadline=MS and "
@@ -63,58 +63,57 @@ static const struct argp_option options[] = {
 		"or its directory in sysfs; short for --device vfio,path=PATH",
 		1},
 	{"root-port", OPT_ROOT_PORT, "ID", 0,
-		"A PCI bridge that devices can lie behind (bus=ID); may be repeated", 1},
+		"Add a PCI root port for devices (bus=ID); may be repeated", 1},
 	{0, 0, 0, 0, "Control:", 2},
-	{"qmp", OPT_QMP, "unix:PATH", 0, "Serve QMP there, for this user only", 2},
+	{"qmp", OPT_QMP, "unix:PATH", 0, "Serve QMP on this socket, for this user only (none)", 2},
 	{"incoming", OPT_INCOMING, "URI|defer", 0,
 		"Wait for a migration on unix:PATH or tcp:HOST:PORT, or for migrate-incoming", 2},
-	{"paused", 'S', NULL, 0, "Do not start the guest; as a target, arrive paused", 2},
+	{"paused", 'S', NULL, 0, "Do not start the guest; on a target: stay paused", 2},
 	{"transitions", OPT_TRANSITIONS, "HOW", 0,
-		"Devices change state serial or parallel (parallel)", 2},
+		"Change device states serial or parallel (parallel)", 2},
 	{"join", OPT_JOIN, "WHERE", 0,
-		"Parallel transitions are waited for at the end of their depth or pass (pass)", 2},
+		"Join parallel transitions at the end of depth or pass (pass)", 2},
 	{"handover", OPT_HANDOVER, "HOW", 0,
-		"Migrations copy RAM, or hand it over by descriptor to a target on this host: copy "
+		"Copy RAM, or pass it by descriptor to a target on this host: copy "
 		"or fd (copy)",
 		2},
 	{"journal", OPT_JOURNAL, "DIR|none", 0,
-		"Keep the migrations' journals there (/var/lib/switchover for root, else "
+		"Keep the migrations' journals in DIR (/var/lib/switchover for root, else "
 		"~/.local/state/switchover)",
 		2},
 	{"journal-sync", OPT_JOURNAL_SYNC, NULL, 0,
-		"Journals are to survive the host's death, not only this process's", 2},
+		"Sync journals, so that they survive a crash of the host", 2},
 	{"probe", OPT_PROBE, "FILE", 0,
-		"What to expect of the devices before they were seen to do it: as for `switchover "
-		"plan`, by their names, or in turn where it has none of them",
+		"Read the expected costs of the devices, as for `switchover plan`, by their names, "
+		"or in turn if FILE has none of them (none)",
 		2},
 	{"costs", OPT_COSTS, "FILE", 0,
-		"Engine overhead, for the expected downtime: `switchover-bench calibrate` writes "
-		"the file",
+		"Read the engine overhead, for the expected downtime; `switchover-bench calibrate` "
+		"writes FILE (none)",
 		2},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
-		"Write each migration's timeline there: .txt a picture, .chrome.json a Chrome "
-		"trace, "
-		"else JSON",
+		"Write each migration's timeline to FILE: .txt a picture, .chrome.json a Chrome "
+		"trace, else JSON (none)",
 		2},
-	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the process id there", 2},
-	{"quiet", OPT_QUIET, NULL, 0, "Say nothing but warnings and errors", 2},
-	{0, 0, 0, 0, "What the guest does:", 3},
+	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the process ID to FILE (none)", 2},
+	{"quiet", OPT_QUIET, NULL, 0, "Print only warnings and errors", 2},
+	{0, 0, 0, 0, "Guest:", 3},
 	{"doorbell-period-us", OPT_PERIOD, "US", 0,
-		"Each vCPU rings every device this often (1000)", 3},
+		"Set the period in which each vCPU rings every device (1000)", 3},
 	{"doorbell-turns", OPT_TURNS, "N", 0,
-		"In so many turns, evenly spread over that time: not all devices at once (1)", 3},
-	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Each vCPU rewrites so many pages a second (1000)",
-		3},
-	{"dma-pages", OPT_DMA_PAGES, "N", 0, "Ring of each device's DMA engine (64; 0: off)", 3},
-	{"dma-rate", OPT_DMA_RATE, "N", 0, "Pages a second and device (100)", 3},
+		"Divide the period into N turns, each for a part of the devices (1)", 3},
+	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Rewrite N pages/s per vCPU (1000)", 3},
+	{"dma-pages", OPT_DMA_PAGES, "N", 0,
+		"Set the ring of each device's DMA engine; 0: off (64)", 3},
+	{"dma-rate", OPT_DMA_RATE, "N", 0, "Write N pages/s by DMA per device (100)", 3},
 	{"p2p-rate", OPT_P2P_RATE, "N", 0,
-		"Writes a second of each device into its sibling (100; 0: off)", 3},
-	{"irq-every", OPT_IRQ_EVERY, "N", 0, "An interrupt every so many doorbells (16; 0: never)",
+		"Write N times/s from each device into its sibling; 0: off (100)", 3},
+	{"irq-every", OPT_IRQ_EVERY, "N", 0, "Send an interrupt every N doorbells; 0: never (16)",
 		3},
 	{0, 0, 0, 0, "Measuring:", 4},
 	{"fill-ram", OPT_FILL_RAM, NULL, 0, "Write every page of RAM before the guest starts", 4},
 	{"handler-cost", OPT_HANDLER_COST, "MS", 0,
-		"An ordinary run-state handler at each depth that takes so long", 4},
+		"Add a run-state handler at each depth that takes MS (none)", 4},
 	{0},
 };
 
@@ -136,7 +135,7 @@ static void add_vfio(struct argp_state *state, struct vm_options *o, const char 
 		(size_t)snprintf(text, sizeof(text), "vfio,path=%s", path) < sizeof(text))
 		add_device(state, o, text);
 	else
-		argp_error(state, "--vfio wants the path of a VFIO device, not '%.120s'", path);
+		argp_error(state, "--vfio: expected the path of a VFIO device, got '%.120s'", path);
 }
 
 static void add_root_port(struct argp_state *state, struct vm_options *o, const char *id)
@@ -256,7 +255,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_QMP:
 		if (strncmp(arg, "unix:", 5) != 0)
-			argp_error(state, "--qmp wants unix:PATH, not '%s'", arg);
+			argp_error(state, "--qmp: expected unix:PATH, got '%s'", arg);
 		o->qmp = arg + 5;
 		return 0;
 	case OPT_INCOMING:
@@ -292,11 +291,11 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		o->quiet = true;
 		return 0;
 	case ARGP_KEY_ARG:
-		argp_error(state, "'%s': everything is an option here", arg);
+		argp_error(state, "unexpected argument '%s'", arg);
 		return 0;
 	case ARGP_KEY_END:
 		if (o->config.incoming && !o->incoming && !o->qmp)
-			argp_error(state, "--incoming defer waits for a command: it needs --qmp");
+			argp_error(state, "--incoming defer requires --qmp");
 		return 0;
 	default:
 		return parse_machine(key, arg, state, o);
@@ -310,9 +309,8 @@ static const struct argp argp = {
 	.parser = parse_option,
 	.children = children,
 	.doc = "Run a virtual machine with passthrough devices, or receive one.\v"
-	       "SIGTERM and SIGINT end it as `quit` does; while a migration is not settled, the "
-	       "second one does. Exit status: 0 ended when asked to; 1 something failed; 2 the "
-	       "command line makes no sense.",
+	       "SIGTERM and SIGINT end it as `quit` does; with a migration in doubt, only the second "
+	       "one does. Exit status: 0 ended on request; 1 failed; 2 invalid usage.",
 };
 
 void vm_parse_args(int argc, char **argv, struct vm_options *o)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * args.h - the command line of `switchover vm`: what is asked for.
+ * args.h - the command line of `switchover vm`.
  */
 #ifndef CMD_VM_ARGS_H
 #define CMD_VM_ARGS_H
@@ -16,14 +16,14 @@ struct vm_options {
 	struct vmm_device_config devices[VMM_DEVICES_MAX];
 	const char *root_ports[VM_ROOT_PORTS_MAX];
 	const char *qmp, *incoming, *timeline, *pidfile;
-	const char *costs, *probe; /* of switchover plan; NULL: nothing is expected */
+	const char *costs, *probe; /* as for switchover plan; NULL: none */
 	struct tls_args tls;
 	bool quiet, named;
 	struct vm_journal journal;
 	struct swo_journal_config journal_config;
 };
 
-/* Fills *options, which is zeroed, with defaults and the command line; ends the program on a bad
+/* Fills *options, which is zeroed, with defaults and the command line; exits on an invalid
    one. */
 void vm_parse_args(int argc, char **argv, struct vm_options *options);
 

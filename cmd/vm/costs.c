@@ -58,7 +58,7 @@ static int set_overhead(struct vmm_machine *machine, const char *costs, struct s
 	return vmm_machine_set_setup(machine, &setup, err);
 }
 
-int vm_costs_tell(
+int vm_costs_set(
 	struct vmm_machine *machine, const char *costs, const char *probe, struct swo_error *err)
 {
 	if (probe && expect_of_devices(machine, probe, err))

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * journal.c - the journal of `switchover vm`: where it is, whose it is, and whether it
- * lets the VM be started.
+ * journal.c - the journal of `switchover vm`: its directory, the VM's identity, and the check that
+ * the VM may be started.
  */
 #include "cmd/vm/journal.h"
 
@@ -28,20 +28,20 @@ int vm_journal_open(struct vm_journal *journal, const char *name, bool incoming,
 			return swo_error_prefix(err, "--journal");
 		struct swo_error why = *err;
 
-		/* Where no journal can be read, nobody knows whether it was moved away. */
+		/* Without readable journals, the VM may have been moved away. */
 		if (*out->vm && !incoming)
 			return swo_error_set(err, SWO_E_STATE, 0,
 				"VM '%.60s' is not started: its journals cannot be examined: "
-				"%.300s; name another folder with --journal=DIR, or start it "
+				"%.300s; use another directory with --journal=DIR, or start it "
 				"unchecked with --journal=none",
 				out->vm, why.text);
 		swo_log(SWO_LOG_WARN,
-			"no journal is kept, so a death in doubt has to be settled by hand: %s; "
-			"choose with --journal=DIR, or --journal=none",
+			"no journal: a migration in doubt at the death of this process must be resolved by hand: %s; "
+			"select a directory with --journal=DIR, or --journal=none",
 			err->text);
 		out->dir = NULL;
 		return 0;
 	}
-	/* A target is brought by a migration; it does not start what may run elsewhere. */
+	/* A target is started by its migration, not here. */
 	return incoming ? 0 : swo_journal_may_boot(out->dir, out->vm, err);
 }

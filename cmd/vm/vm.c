@@ -277,7 +277,7 @@ static int run(struct vm_options *o)
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
 		return CLI_FAILED;
 	}
-	if (vm_costs_tell(machine, o->costs, o->probe, &err) || begin(o, machine, &news, &err)) {
+	if (vm_costs_set(machine, o->costs, o->probe, &err) || begin(o, machine, &news, &err)) {
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
 		status = CLI_FAILED;
 	} else {

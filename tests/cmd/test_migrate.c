@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* `switchover migrate`, the program itself, against scripted monitors: exit statuses and words. */
+/* `switchover migrate`, the program itself, against scripted monitors: exit statuses and messages. */
 #include "fake_monitor.h"
 #include "tests/support/cm.h"
 
@@ -131,10 +131,10 @@ static void failed_cancelled_and_in_doubt_have_their_own_ends(void **state)
 	const struct {
 		const char *answer;
 		int status;
-		const char *word;
+		const char *text;
 	} ends[] = {
-		{"{\"return\": {\"status\": \"failed\", \"error-desc\": \"vf0 said no\"}}", 1,
-			"failed: vf0 said no; the machine stays at the source"},
+		{"{\"return\": {\"status\": \"failed\", \"error-desc\": \"vf0 refused\"}}", 1,
+			"failed: vf0 refused; the VM stays on the source"},
 		{STATUS("cancelled"), 1, "cancelled"},
 		{STATUS("in-doubt"), 3, "parked"},
 	};
@@ -146,7 +146,7 @@ static void failed_cancelled_and_in_doubt_have_their_own_ends(void **state)
 		struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, NULL);
 
 		assert_int_equal(outcome.status, ends[i].status);
-		assert_non_null(strstr(outcome.text, ends[i].word));
+		assert_non_null(strstr(outcome.text, ends[i].text));
 	}
 }
 
@@ -167,7 +167,7 @@ static void a_refused_start_fails_and_a_lost_monitor_is_unreachable(void **state
 	fake = (struct fake_monitor){0};
 	outcome = run(lost, SWO_ARRAY_SIZE(lost), &fake, NULL);
 	assert_int_equal(outcome.status, 4);
-	assert_non_null(strstr(outcome.text, "ask the target"));
+	assert_non_null(strstr(outcome.text, "query the target"));
 }
 
 static void json_output_is_the_monitors_last_answer(void **state)

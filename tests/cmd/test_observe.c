@@ -239,7 +239,7 @@ static void what_is_no_record_is_refused_by_its_line(void **state)
 		snprintf(line, sizeof(line),
 			"{\"kind\":\"mark\",\"name\":\"x\",\"start_ns\":1}\n%s", wrong[i]);
 		assert_int_equal(read_text(line, &err), -1);
-		assert_non_null(strstr(err.text, "line 2 "));
+		assert_non_null(strstr(err.text, "line 2:"));
 	}
 	memset(line, 'x', sizeof(line) - 2);
 	strcpy(line + sizeof(line) - 2, "\n");
@@ -270,7 +270,7 @@ static void a_record_without_a_switchover_says_so(void **state)
 	assert_int_equal(observed_outage(&observed, &outage, &err), -1);
 	assert_int_equal(observed_read(&observed, path_of("idle"), NULL, NULL), 0);
 	assert_int_equal(observed_outage(&observed, &outage, &err), -1);
-	assert_non_null(strstr(err.text, "no switchover on record"));
+	assert_non_null(strstr(err.text, "no switchover in the records"));
 	observed_free(&observed);
 }
 

@@ -17,13 +17,13 @@ for verb in vm migrate resolve exec observe bench plan probe; do
 	esac
 done
 check "migrate: a name for TLS that is too long" 2 "255 characters" migrate --tls-hostname "$(printf %300s x)"
-check "to run here without fencing is refused" 2 "fence the target off" resolve --run-here 00000000-0000-4000-8000-000000000001
-check "a word without a migration is refused" 2 "which migration" resolve --runs-there
+check "to run here without fencing is refused" 2 "fence the target" resolve --run-here 00000000-0000-4000-8000-000000000001
+check "a word without a migration is refused" 2 "missing migration ID" resolve --runs-there
 check "an id that is none is refused" 2 "not a migration ID" resolve ../../etc/passwd
 case " $* " in
 *" vm "*) ;;
 *)
-	check "vm: a kind of TLS that there is not" 2 "auto, x509, psk" vm --tls-kind rot13
+	check "vm: a kind of TLS that there is not" 2 "auto, x509 or psk" vm --tls-kind rot13
 	check "a machine's UUID that is none is refused" 2 "malformed UUID" vm --uuid x
 	;;
 esac

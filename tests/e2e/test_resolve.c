@@ -235,7 +235,7 @@ static void a_living_source_is_settled_by_the_journal_of_a_target_that_never_sta
 	lose_go();
 	/* As long as that target lives it could still be told to go. */
 	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", pair.dir, pair.dir, id),
-		IN_DOUBT, "lives");
+		IN_DOUBT, "is alive");
 	assert_false(runs(PAIR_SOURCE));
 	process_kill(pair.ends[PAIR_TARGET].vm);
 	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", pair.dir, pair.dir, id),
