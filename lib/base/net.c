@@ -174,6 +174,11 @@ int base_connect_error(struct swo_error *err, enum swo_error_code code, int rc, 
 
 int base_listen(const struct base_address *address, int backlog, int *out)
 {
+	return base_listen_beside(address, backlog, false, out);
+}
+
+int base_listen_beside(const struct base_address *address, int backlog, bool beside_v4, int *out)
+{
 	const bool is_unix = address->any.sa_family == AF_UNIX;
 	swo_autofd int fd =
 		socket(address->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -184,6 +189,8 @@ int base_listen(const struct base_address *address, int backlog, int *out)
 	/* A socket's file takes its mode from the descriptor: no other user can connect before a chmod. */
 	if ((is_unix ? fchmod(fd, 0600)
 		     : setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on))) ||
+		(beside_v4 && address->any.sa_family == AF_INET6 &&
+			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on))) ||
 		bind(fd, &address->any, address->len))
 		return errno;
 	if (listen(fd, backlog)) {
@@ -236,6 +243,26 @@ void swo_peer_uid_allow(uid_t uid)
 {
 	allowed_uid = uid;
 	any_allowed = true;
+}
+
+bool base_unix_file_id(const char *path, struct base_file_id *out)
+{
+	struct stat st;
+
+	*out = (struct base_file_id){0};
+	if (lstat(path, &st) || !S_ISSOCK(st.st_mode))
+		return false;
+	out->device = st.st_dev;
+	out->inode = st.st_ino;
+	return true;
+}
+
+void base_unix_unlink_own(const char *path, const struct base_file_id *own)
+{
+	struct base_file_id now;
+
+	if (base_unix_file_id(path, &now) && now.device == own->device && now.inode == own->inode)
+		unlink(path);
 }
 
 bool base_peer_is_ours(int fd)

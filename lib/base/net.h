@@ -77,6 +77,16 @@ int base_connect_error(struct swo_error *err, enum swo_error_code code, int rc, 
 
 /* 0 and *out, or an errno. A UNIX socket's file is accessible to its owner only (0600). */
 int base_listen(const struct base_address *address, int backlog, int *out);
+/* The same; beside_v4: an IPv6 address leaves IPv4 to another socket. */
+int base_listen_beside(const struct base_address *address, int backlog, bool beside_v4, int *out);
+/* Which file a listening UNIX socket made; look right after base_listen(). */
+struct base_file_id {
+	dev_t device;
+	ino_t inode;
+};
+bool base_unix_file_id(const char *path, struct base_file_id *out);
+/* Removes the socket's file, unless another process has put its own there. */
+void base_unix_unlink_own(const char *path, const struct base_file_id *own);
 /* Removes a UNIX socket without a listener; any other file is an error (in use). */
 int base_unix_unlink_stale(const char *path, struct swo_error *err);
 /* A connection, or -1 with errno. */

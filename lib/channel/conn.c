@@ -26,9 +26,13 @@ struct fd_bag {
 	bool cut; /* more were received than fit */
 };
 
+#define BACKLOG 64
+
 struct channel_listener {
-	int fd;
+	int fds[BASE_ADDRESSES_MAX]; /* one for each address of the name */
+	unsigned count;
 	int stop_fd;
+	struct base_file_id file; /* of a UNIX socket */
 	const struct channel_security *security;
 	struct base_uri uri;
 	char name[300];
@@ -75,19 +79,78 @@ static int resolve(const struct base_uri *uri, const char *name,
 	return check_plain(out, count, name, security, err) ? -1 : count;
 }
 
+static int listen_failed(const struct channel_listener *listener, int rc, struct swo_error *err)
+{
+	return swo_error_set(err, SWO_E_IO, rc, "cannot listen on '%s'", listener->name);
+}
+
+static int listen_unix(struct channel_listener *listener, const struct base_address *address,
+	struct swo_error *err)
+{
+	/* A socket without a listener is what a process that died has left. */
+	if (base_unix_unlink_stale(listener->uri.path, err))
+		return swo_error_prefix(err, "cannot listen on '%s'", listener->name);
+	int rc = base_listen(address, BACKLOG, &listener->fds[0]);
+
+	if (rc)
+		return listen_failed(listener, rc, err);
+	listener->count = 1;
+	base_unix_file_id(listener->uri.path, &listener->file);
+	return 0;
+}
+
+/* Port 0 is chosen once, for all addresses. */
+static void take_port(const struct channel_listener *listener, struct base_address *address)
+{
+	struct base_address bound = {.len = sizeof(bound.in6)};
+	in_port_t *port =
+		address->any.sa_family == AF_INET ? &address->in.sin_port : &address->in6.sin6_port;
+
+	if (*port || !listener->count || getsockname(listener->fds[0], &bound.any, &bound.len))
+		return;
+	*port = bound.any.sa_family == AF_INET ? bound.in.sin_port : bound.in6.sin6_port;
+}
+
+static int listen_tcp(struct channel_listener *listener, struct base_address *addresses,
+	unsigned count, struct swo_error *err)
+{
+	int rc = 0, absent = 0;
+
+	for (unsigned i = 0; !rc && i < count; i++) {
+		take_port(listener, &addresses[i]);
+		rc = base_listen_beside(
+			&addresses[i], BACKLOG, count > 1, &listener->fds[listener->count]);
+		/* A name may have addresses that this host does not, such as ::1 without IPv6. */
+		if (rc == EADDRNOTAVAIL || rc == EAFNOSUPPORT) {
+			absent = rc;
+			rc = 0;
+		} else if (!rc) {
+			listener->count++;
+		}
+	}
+	if (!rc && listener->count)
+		return 0;
+	return listen_failed(listener, rc ? rc : absent, err);
+}
+
 static int listen_at(struct channel_listener *listener, struct swo_error *err)
 {
 	struct base_address addresses[BASE_ADDRESSES_MAX];
-	int rc;
+	int count =
+		resolve(&listener->uri, listener->name, listener->security, true, addresses, err);
 
-	if (resolve(&listener->uri, listener->name, listener->security, true, addresses, err) < 0)
+	if (count < 0)
 		return -1;
-	rc = base_listen(&addresses[0], 64, &listener->fd);
-	if (!rc)
-		return 0;
-	return swo_error_set(err, SWO_E_IO, rc, "cannot listen on '%s'%s", listener->name,
-		listener->uri.is_unix && rc == EADDRINUSE ? " (remove a stale socket file first)"
-							  : "");
+	return listener->uri.is_unix ? listen_unix(listener, addresses, err)
+				     : listen_tcp(listener, addresses, (unsigned)count, err);
+}
+
+static void close_listening(struct channel_listener *listener)
+{
+	while (listener->count)
+		swo_close_fd(&listener->fds[--listener->count]);
+	swo_close_fd(&listener->stop_fd);
+	free(listener);
 }
 
 int channel_listener_open(const char *uri, const struct channel_security *security,
@@ -97,7 +160,7 @@ int channel_listener_open(const char *uri, const struct channel_security *securi
 
 	if (!listener)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "listener '%s'", uri);
-	listener->fd = listener->stop_fd = -1;
+	listener->stop_fd = -1;
 	listener->security = security;
 	snprintf(listener->name, sizeof(listener->name), "%s", uri);
 	if (base_uri_parse(uri, &listener->uri, err))
@@ -112,8 +175,7 @@ int channel_listener_open(const char *uri, const struct channel_security *securi
 	*out = listener;
 	return 0;
 fail:
-	swo_close_fd(&listener->stop_fd);
-	free(listener);
+	close_listening(listener);
 	return -1;
 }
 
@@ -129,9 +191,9 @@ static void name_caller(const struct channel_listener *listener, int fd, char *o
 }
 
 /* Accepts a pending connection: a descriptor, or -1 with errno. */
-static int accept_ours(const struct channel_listener *listener)
+static int accept_ours(const struct channel_listener *listener, int listen_fd)
 {
-	int fd = base_accept(listener->fd);
+	int fd = base_accept(listen_fd);
 
 	if (fd < 0 || !listener->uri.is_unix || base_peer_is_ours(fd))
 		return fd;
@@ -147,21 +209,28 @@ int channel_listener_accept(struct channel_listener *listener, swo_deadline dead
 	char name[NI_MAXHOST + 16];
 
 	for (;;) {
-		struct pollfd fds[] = {{.fd = listener->fd, .events = POLLIN},
+		struct pollfd fds[1 + BASE_ADDRESSES_MAX] = {
 			{.fd = listener->stop_fd, .events = POLLIN}};
-		int n = base_poll(fds, 2, deadline);
+
+		for (unsigned i = 0; i < listener->count; i++)
+			fds[1 + i] = (struct pollfd){.fd = listener->fds[i], .events = POLLIN};
+		int n = base_poll(fds, 1 + listener->count, deadline);
 
 		if (n < 0)
 			return swo_error_set(err, SWO_E_IO, errno,
 				"cannot wait for a connection on '%s'", listener->name);
-		if (fds[1].revents)
+		if (fds[0].revents)
 			return swo_error_set(err, SWO_E_CANCELLED, 0,
 				"the listener on '%s' was stopped", listener->name);
 		if (!n)
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"timed out waiting for a connection on '%s'", listener->name);
 
-		int fd = accept_ours(listener);
+		unsigned ready = 1;
+
+		while (ready < listener->count && !fds[ready].revents)
+			ready++;
+		int fd = accept_ours(listener, listener->fds[ready - 1]);
 
 		if (fd >= 0) {
 			name_caller(listener, fd, name, sizeof(name));
@@ -191,11 +260,9 @@ void channel_listener_close(struct channel_listener *listener)
 {
 	if (!listener)
 		return;
-	swo_close_fd(&listener->fd);
-	swo_close_fd(&listener->stop_fd);
 	if (listener->uri.is_unix)
-		unlink(listener->uri.path);
-	free(listener);
+		base_unix_unlink_own(listener->uri.path, &listener->file);
+	close_listening(listener);
 }
 
 int channel_conn_adopt(int fd, const char *peer, struct channel_conn **out, struct swo_error *err)

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* URIs, connections with deadlines, frames that arrive completely or not at all. */
-#include "base/uri.h"
+#include "base/net.h"
 #include "channel/frame.h"
 #include "channel/meter.h"
 #include "channel/tune.h"
 #include "tests/support/cm.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,6 +18,8 @@
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#define GUARD_MS 20000
 
 static void good_uris_are_taken_apart(void **state)
 {
@@ -331,7 +335,11 @@ static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
 	assert_int_equal(stat(uri + 5, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_int_equal(channel_listener_open(uri, NULL, &second, &err), -1);
-	assert_non_null(strstr(err.text, "stale"));
+	assert_non_null(strstr(err.text, "in use"));
+	/* The second one has looked whether somebody listens, and has gone. */
+	assert_int_equal(
+		channel_listener_accept(listener, swo_deadline_ms(GUARD_MS), &conn, NULL), 0);
+	channel_conn_close(conn);
 	assert_int_equal(channel_listener_accept(listener, swo_deadline_ms(5), &conn, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	channel_listener_stop(listener);
@@ -341,6 +349,101 @@ static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
 	channel_listener_close(listener);
 	assert_int_equal(stat(uri + 5, &st), -1);
 	rmdir(dir);
+}
+
+static void a_socket_that_a_dead_process_left_is_taken_over_and_no_other(void **state)
+{
+	(void)state;
+	char folder[] = "/tmp/switchover-listen.XXXXXX", path[64], uri[80];
+	struct channel_listener *one, *two;
+	struct swo_error err = {0};
+
+	assert_non_null(mkdtemp(folder));
+	snprintf(path, sizeof(path), "%s/s", folder);
+	snprintf(uri, sizeof(uri), "unix:%s", path);
+	/* Its process is gone, its file is not. */
+	struct base_address address;
+	int stale = -1;
+
+	assert_int_equal(base_unix_address(path, &address, NULL), 0);
+	assert_int_equal(base_listen(&address, 1, &stale), 0);
+	close(stale);
+	assert_int_equal(channel_listener_open(uri, NULL, &one, NULL), 0);
+	/* One that listens is left alone. */
+	assert_int_equal(channel_listener_open(uri, NULL, &two, &err), -1);
+	assert_non_null(strstr(err.text, "in use"));
+	assert_int_equal(access(path, F_OK), 0);
+	/* What another process has put in its place stays when it closes. */
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(channel_listener_open(uri, NULL, &two, NULL), 0);
+	channel_listener_close(one);
+	assert_int_equal(access(path, F_OK), 0);
+	channel_listener_close(two);
+	assert_int_equal(access(path, F_OK), -1);
+	/* A file is no socket. */
+	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+	assert_int_equal(channel_listener_open(uri, NULL, &one, &err), -1);
+	assert_int_equal(unlink(path), 0);
+	assert_int_equal(rmdir(folder), 0);
+}
+
+/* A port that is free on both loopback addresses; false where there is no ::1. */
+static bool free_port(unsigned *port)
+{
+	for (unsigned attempt = 0; attempt < 50; attempt++) {
+		struct base_address four[BASE_ADDRESSES_MAX], six[BASE_ADDRESSES_MAX];
+		struct base_uri uri;
+		char text[40];
+		int a = -1, b = -1, rc;
+
+		assert_int_equal(base_uri_parse("tcp:127.0.0.1:0", &uri, NULL), 0);
+		assert_int_equal(base_resolve(&uri, true, four, NULL), 1);
+		assert_int_equal(base_listen(&four[0], 1, &a), 0);
+		four[0].len = sizeof(four[0].in6);
+		assert_int_equal(getsockname(a, &four[0].any, &four[0].len), 0);
+		*port = ntohs(four[0].in.sin_port);
+		snprintf(text, sizeof(text), "tcp:[::1]:%u", *port);
+		assert_int_equal(base_uri_parse(text, &uri, NULL), 0);
+		rc = base_resolve(&uri, true, six, NULL) == 1 ? base_listen(&six[0], 1, &b)
+							      : EADDRNOTAVAIL;
+		close(a);
+		if (!rc) {
+			close(b);
+			return true;
+		}
+		if (rc != EADDRINUSE)
+			return false;
+	}
+	return false;
+}
+
+static void a_name_is_listened_at_on_all_its_addresses(void **state)
+{
+	(void)state;
+	static const char *const hosts[] = {"127.0.0.1", "[::1]"};
+	struct channel_security trusted = {.insecure = true};
+	struct channel_listener *listener;
+	char uri[40];
+	unsigned port;
+
+	if (!free_port(&port))
+		skip();
+	/* Without a host it is every address of both families. */
+	snprintf(uri, sizeof(uri), "tcp::%u", port);
+	assert_int_equal(channel_listener_open(uri, &trusted, &listener, NULL), 0);
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(hosts); i++) {
+		struct channel_conn *ours, *theirs;
+
+		snprintf(uri, sizeof(uri), "tcp:%s:%u", hosts[i], port);
+		assert_int_equal(
+			channel_conn_open(uri, NULL, swo_deadline_ms(GUARD_MS), &ours, NULL), 0);
+		assert_int_equal(
+			channel_listener_accept(listener, swo_deadline_ms(GUARD_MS), &theirs, NULL),
+			0);
+		channel_conn_close(ours);
+		channel_conn_close(theirs);
+	}
+	channel_listener_close(listener);
 }
 
 static void plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted(void **state)
@@ -461,6 +564,8 @@ int main(void)
 		cmocka_unit_test(a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost),
 		cmocka_unit_test(a_frame_longer_than_negotiated_is_refused_before_it_is_read),
 		cmocka_unit_test(a_unix_listener_is_its_owners_alone_and_cleans_up),
+		cmocka_unit_test(a_socket_that_a_dead_process_left_is_taken_over_and_no_other),
+		cmocka_unit_test(a_name_is_listened_at_on_all_its_addresses),
 		cmocka_unit_test(another_user_is_dropped_even_where_the_sockets_mode_lets_him_in),
 		cmocka_unit_test(plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted),
 		cmocka_unit_test(plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted),

@@ -5,6 +5,7 @@
 #ifndef VMM_QMP_INTERNAL_H
 #define VMM_QMP_INTERNAL_H
 
+#include "base/net.h"
 #include "parser.h"
 #include "qmp.h"
 
@@ -41,7 +42,7 @@ struct qmp_client {
 struct qmp_server {
 	struct qmp_config config;
 	char path[108];
-	uint64_t inode; /* of the server's socket: only that is removed */
+	struct base_file_id file; /* of the socket; no other is removed */
 	int listen_fd, wake_fd;
 	pthread_t thread;
 	struct qmp_client *clients;

@@ -13,7 +13,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -241,7 +240,6 @@ static void *serve(void *opaque)
 static int open_socket(struct qmp_server *server, struct swo_error *err)
 {
 	struct base_address address;
-	struct stat st;
 
 	if (base_unix_unlink_stale(server->path, err) ||
 		base_unix_address(server->path, &address, err))
@@ -252,24 +250,19 @@ static int open_socket(struct qmp_server *server, struct swo_error *err)
 	if (rc)
 		return swo_error_set(
 			err, SWO_E_IO, rc, "QMP: cannot make the socket %s", server->path);
-	if (lstat(server->path, &st))
-		return swo_error_set(err, SWO_E_IO, errno, "QMP: %s", server->path);
-	server->inode = st.st_ino;
+	base_unix_file_id(server->path, &server->file);
 	return 0;
 }
 
 static void destroy(struct qmp_server *server)
 {
-	struct stat st;
-
 	while (server->clients) {
 		struct qmp_client *client = server->clients;
 
 		server->clients = client->next;
 		qmp_client_free(client);
 	}
-	if (server->inode && !lstat(server->path, &st) && st.st_ino == server->inode)
-		unlink(server->path);
+	base_unix_unlink_own(server->path, &server->file);
 	swo_close_fd(&server->listen_fd);
 	swo_close_fd(&server->wake_fd);
 	swo_buf_free(&server->events);
