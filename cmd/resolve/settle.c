@@ -108,16 +108,34 @@ int resolve_proof(
 
 /* The target */
 
-static int ask_target(const struct resolve_request *request, const struct swo_journal_info *info,
-	struct resolve_result *out, struct swo_error *err)
+static struct swo_migration_query query_of(
+	const struct resolve_request *request, const struct swo_journal_info *info)
 {
-	struct swo_migration_query query = {.size = sizeof(query),
+	return (struct swo_migration_query){.size = sizeof(struct swo_migration_query),
 		.uri = request->uri ? request->uri : info->uri,
 		.id = info->id,
 		.nonce = info->nonce,
 		.insecure = request->tls.insecure,
 		.tls = &request->tls.tls,
 		.deadline_ms = ASK_MS};
+}
+
+/* It is on record here that the VM runs there; so the target's journal need not be kept for us. */
+static void acknowledge(const struct resolve_request *request, const struct swo_journal_info *info)
+{
+	struct swo_migration_query query = query_of(request, info);
+	enum swo_migration_answer answer;
+	char reason[SWO_REASON_MAX + 1];
+	struct swo_error err;
+
+	query.acknowledge = true;
+	swo_migration_query(&query, &answer, reason, &err);
+}
+
+static int ask_target(const struct resolve_request *request, const struct swo_journal_info *info,
+	struct resolve_result *out, struct swo_error *err)
+{
+	const struct swo_migration_query query = query_of(request, info);
 	enum swo_migration_answer answer;
 	char reason[SWO_REASON_MAX + 1];
 
@@ -289,7 +307,11 @@ static int settle_dead(const struct resolve_request *request, const struct swo_j
 			". Migration %s stays in doubt", info->id);
 		return 0;
 	}
-	return swo_journal_settle(info->path, event_for(out), out->text, err);
+	if (swo_journal_settle(info->path, event_for(out), out->text, err))
+		return -1;
+	if (event_for(out) == SWO_JOURNAL_DONE)
+		acknowledge(request, info);
+	return 0;
 }
 
 int resolve_one(

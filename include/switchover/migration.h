@@ -235,9 +235,10 @@ enum swo_migration_answer {
 struct swo_migration_query {
 	size_t size; /* of this structure */
 	const char *uri;
-	const char *id; /* of the migration */
-	uint64_t nonce; /* swo_journal_info's */
-	bool insecure;	/* tcp: to another host without TLS */
+	const char *id;	  /* of the migration */
+	uint64_t nonce;	  /* swo_journal_info's */
+	bool insecure;	  /* tcp: to another host without TLS */
+	bool acknowledge; /* if STARTED is on record already: the target need not be asked again */
 	unsigned deadline_ms;
 	const struct swo_tls_params *tls; /* NULL: none */
 };

@@ -62,8 +62,17 @@ int migration_ask(const struct ask *ask, char word[WIRE_TEXT_MAX + 1], struct sw
 	if (!channel_send(&channel, &header, &ask->ticket, sizeof(ask->ticket), err) &&
 		!answer_comes(ask, conn, err))
 		answer = take_answer(ask, &channel, word, err);
+	header = (struct channel_frame_header){.type = WIRE_DONE};
+	if (answer >= 0 && ask->take && ask->take(ask->opaque, (enum wire_type)answer, word))
+		channel_send(&channel, &header, NULL, 0, NULL);
 	channel_close(&channel);
 	return answer;
+}
+
+static bool acknowledges(void *opaque, enum wire_type answer, const char *text)
+{
+	(void)text;
+	return answer == WIRE_STARTED && ((const struct swo_migration_query *)opaque)->acknowledge;
 }
 
 static int check_query(const struct swo_migration_query *query, struct swo_error *err)
@@ -81,7 +90,8 @@ int swo_migration_query(const struct swo_migration_query *query, enum swo_migrat
 {
 	static_assert(SWO_REASON_MAX == WIRE_TEXT_MAX, "a reason is a text of the wire");
 	struct channel_security security = {0};
-	struct ask ask = {.security = &security};
+	struct ask ask = {
+		.security = &security, .take = acknowledges, .opaque = (void *)(uintptr_t)query};
 
 	reason[0] = 0;
 	if (check_query(query, err))

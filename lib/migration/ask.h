@@ -15,6 +15,11 @@ struct ask {
 	uint64_t deadline_ms;
 	/* Looked at while the answer is waited for; true ends that. May be NULL. */
 	bool (*give_up)(void *opaque);
+	/*
+	 * Takes the answer, one of those below, while its connection is there. true: it is on record that
+	 * the VM runs there, and the target gets DONE. May be NULL.
+	 */
+	bool (*take)(void *opaque, enum wire_type answer, const char *text);
 	void *opaque;
 };
 

@@ -50,19 +50,18 @@ int migration_hello_format(const struct hello *hello, struct swo_buf *out, struc
 					 "mig-flags", (json_int_t)hello->devices[i].mig_flags,
 					 "window", (json_int_t)hello->devices[i].window, "spread",
 					 hello->devices[i].spread));
-	return dump(json_pack("{s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:o, s:o}", "version",
-			    WIRE_VERSION, "id", hello->id, "vm", hello->identity, "channels",
-			    (int)hello->channels, "running", hello->running, "finalise",
-			    when_names[hello->finalise], "config", when_names[hello->config],
-			    "handover", handover_names[hello->handover], "layout", hello->layout,
-			    "ram", ram, "devices", devices),
+	return dump(json_pack("{s:i, s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:o, s:o}",
+			    "version", WIRE_VERSION, "minor", (int)hello->minor, "id", hello->id,
+			    "vm", hello->identity, "channels", (int)hello->channels, "running",
+			    hello->running, "finalise", when_names[hello->finalise], "config",
+			    when_names[hello->config], "handover", handover_names[hello->handover],
+			    "layout", hello->layout, "ram", ram, "devices", devices),
 		out, err);
 }
 
 static int bad(struct swo_error *err, const char *what)
 {
-	return swo_error_set(err, SWO_E_PROTOCOL, 0,
-		"the source's HELLO is not one: %s (is it another version of switchover?)", what);
+	return swo_error_set(err, SWO_E_PROTOCOL, 0, "malformed HELLO of the source: %s", what);
 }
 
 static int parse_when(const char *text, enum swo_when *out)
@@ -148,28 +147,44 @@ static int parse_devices(json_t *list, struct hello *out, struct swo_error *err)
 	return 0;
 }
 
+/* Before anything else is looked at: it may mean something else there. */
+static int check_version(const json_t *root, const char *side, struct swo_error *err)
+{
+	const json_t *version = json_object_get(root, "version");
+
+	if (json_is_integer(version) && json_integer_value(version) == WIRE_VERSION)
+		return 0;
+	if (!json_is_integer(version))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"malformed HELLO of the %s: no version of the migration protocol, "
+			"expected %d",
+			side, WIRE_VERSION);
+	return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+		"the %s has version %lld of the migration protocol, this side has version %d: run "
+		"the same version of switchover on both hosts",
+		side, (long long)json_integer_value(version), WIRE_VERSION);
+}
+
 static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 {
 	const char *id, *finalise, *config, *layout, *identity = ""; /* who does not say has none */
 	json_t *ram, *devices;
-	int version, channels, running;
+	int minor = 0, channels, running;
 
-	if (json_unpack(root, "{s:i}", "version", &version))
-		return bad(err, "no version");
-	if (version != WIRE_VERSION)
-		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"the source speaks version %d of the migration protocol, this side %d",
-			version, WIRE_VERSION);
-	if (json_unpack(root, "{s:s, s?s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "id", &id, "vm",
-		    &identity, "channels", &channels, "running", &running, "finalise", &finalise,
-		    "config", &config, "layout", &layout, "ram", &ram, "devices", &devices))
+	if (check_version(root, "source", err))
+		return -1;
+	if (json_unpack(root, "{s?i, s:s, s?s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "minor", &minor,
+		    "id", &id, "vm", &identity, "channels", &channels, "running", &running,
+		    "finalise", &finalise, "config", &config, "layout", &layout, "ram", &ram,
+		    "devices", &devices))
 		return bad(err, "a field is missing or has another type");
-	if (strlen(id) != WIRE_ID_LEN || channels < 1 || channels > WIRE_CHANNELS_MAX ||
-		parse_when(finalise, &out->finalise) || parse_when(config, &out->config) ||
-		parse_handover(root, &out->handover) || !json_is_array(ram) ||
-		!json_is_array(devices))
+	if (minor < 0 || strlen(id) != WIRE_ID_LEN || channels < 1 ||
+		channels > WIRE_CHANNELS_MAX || parse_when(finalise, &out->finalise) ||
+		parse_when(config, &out->config) || parse_handover(root, &out->handover) ||
+		!json_is_array(ram) || !json_is_array(devices))
 		return bad(err, "a field makes no sense");
 	strcpy(out->id, id);
+	out->minor = (unsigned)minor;
 	out->channels = (unsigned)channels;
 	out->running = running;
 	out->layout = strdup(layout);
@@ -249,9 +264,29 @@ int migration_hello_ok_format(const struct swo_device_costs *costs, unsigned cou
 
 	for (unsigned i = 0; i < count; i++)
 		json_array_append_new(list, costs_json(&costs[i]));
-	return dump(json_pack("{s:i, s:s, s:s, s:o}", "version", WIRE_VERSION, "ticket", text,
-			    "handover", handover_names[ok->handover], "costs", list),
+	return dump(json_pack("{s:i, s:i, s:s, s:s, s:o}", "version", WIRE_VERSION, "minor",
+			    (int)ok->minor, "ticket", text, "handover",
+			    handover_names[ok->handover], "costs", list),
 		out, err);
+}
+
+static int parse_ok(const json_t *root, struct swo_device_costs *costs, unsigned count,
+	struct migration_hello_ok *out)
+{
+	const json_t *list = json_object_get(root, "costs");
+	const char *text = json_string_value(json_object_get(root, "ticket"));
+	const json_int_t minor = json_integer_value(json_object_get(root, "minor"));
+	char *end = NULL;
+
+	out->ticket = text && strlen(text) == 16 ? strtoull(text, &end, 16) : 0;
+	out->minor = (unsigned)minor;
+	if (!end || *end || minor < 0 || minor > WIRE_MINOR ||
+		parse_handover(root, &out->handover) || json_array_size(list) != count)
+		return -1;
+	for (unsigned i = 0; i < count; i++)
+		if (parse_costs(json_array_get(list, i), &costs[i]))
+			return -1;
+	return 0;
 }
 
 int migration_hello_ok_parse(const void *data, size_t len, struct swo_device_costs *costs,
@@ -259,24 +294,14 @@ int migration_hello_ok_parse(const void *data, size_t len, struct swo_device_cos
 {
 	json_error_t where;
 	json_t *root = json_loadb(data, len, 0, &where);
-	json_t *list = root ? json_object_get(root, "costs") : NULL;
-	const char *text = json_string_value(json_object_get(root, "ticket"));
-	char *end = NULL;
-	int rc = 0;
+	int rc = root ? check_version(root, "target", err)
+		      : swo_error_set(err, SWO_E_PROTOCOL, 0, "malformed HELLO_OK: %s", where.text);
 
-	out->ticket = text && strlen(text) == 16 ? strtoull(text, &end, 16) : 0;
-	if (!end || *end || parse_handover(root, &out->handover))
-		rc = -1;
-
-	if (json_array_size(list) != count)
-		rc = -1;
-	for (unsigned i = 0; !rc && i < count; i++)
-		rc = parse_costs(json_array_get(list, i), &costs[i]);
+	if (!rc && parse_ok(root, costs, count, out))
+		rc = swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"malformed HELLO_OK: a field is missing or out of range");
 	json_decref(root);
-	if (rc)
-		return swo_error_set(
-			err, SWO_E_PROTOCOL, 0, "the target's answer to HELLO is not one");
-	return 0;
+	return rc;
 }
 
 int migration_hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err)
@@ -288,6 +313,7 @@ int migration_hello_describe(const struct swo_vm *vm, struct hello *out, struct 
 		swo_buf_free(&layout);
 		return -1;
 	}
+	out->minor = WIRE_MINOR;
 	out->layout = (char *)layout.data;
 	out->identity = strdup(vm->identity ? vm->identity : "");
 	out->ram_count = swo_ram_count(vm->ram);

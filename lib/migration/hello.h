@@ -11,6 +11,7 @@
 /* What a source says of itself. Strings are owned by the struct: migration_hello_free. */
 struct hello {
 	char id[40];
+	unsigned minor; /* version of the wire, as the source has it */
 	char *identity; /* of the VM; "": it has none */
 	unsigned channels;
 	bool running; /* now; END_ALL has the last word */
@@ -43,6 +44,7 @@ int migration_hello_parse(const void *data, size_t len, struct hello *out, struc
  * known of them is left out, and the rest of the structure is not sent.
  */
 struct migration_hello_ok {
+	unsigned minor; /* version of the wire: the lower of both sides' */
 	uint64_t ticket;
 	enum swo_handover handover; /* what it has done; COPY: it may not know another way */
 };

@@ -10,7 +10,13 @@
 
 #include "channel/frame.h"
 
-#define WIRE_VERSION 3
+/*
+ * The version is compared first of all, and another one is refused with both named. Within a
+ * version the minor one grows: HELLO has the source's, HELLO_OK the lower of both, by which both
+ * go. A key of HELLO or HELLO_OK that is not known is ignored.
+ */
+#define WIRE_VERSION 4
+#define WIRE_MINOR   0
 
 enum wire_type {
 	/* -- control, source -> target -- */
@@ -21,7 +27,7 @@ enum wire_type {
 	WIRE_END_ALL,	/* payload: struct wire_end */
 	WIRE_GO,	/* payload: struct wire_go */
 	WIRE_ABORT,	/* payload: text. Either direction: it is over, before GO */
-	WIRE_DONE,	/* the source knows that it runs there: the matter is settled */
+	WIRE_DONE, /* the source has it on record that it runs there. Also on a connection of ASK */
 	WIRE_ASK, /* payload: struct wire_go: id and ticket. First frame of a connection of a source
 		     in doubt */
 

@@ -60,12 +60,9 @@ static void hash_it(struct fake_vm *vm)
 	((struct stage *)vm->hook)->hash = swo_ram_hash(vm->vm.ram);
 }
 
-void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer)
+void stage_await_hello(struct stage *stage, enum swo_handover asked)
 {
 	struct swo_migration_params params = fake_params();
-	struct swo_device_costs costs[2] = {0};
-	const struct migration_hello_ok ok = {.ticket = 77, .handover = answer};
-	struct swo_buf text = SWO_BUF_INIT(65536);
 	static char bytes[65536];
 
 	memset(stage, 0, sizeof(*stage));
@@ -94,6 +91,15 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 		assert_int_equal(
 			ram_share_take(&stage->share, stage->vm.vm.ram, stage->control.conn, NULL),
 			0);
+}
+
+void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer)
+{
+	struct swo_device_costs costs[2] = {0};
+	const struct migration_hello_ok ok = {.ticket = 77, .handover = answer};
+	struct swo_buf text = SWO_BUF_INIT(65536);
+
+	stage_await_hello(stage, asked);
 	assert_int_equal(migration_hello_ok_format(costs, 2, &ok, &text, NULL), 0);
 	send_frame(&stage->control, (struct channel_frame_header){.type = WIRE_HELLO_OK}, text.data,
 		text.len);

@@ -28,7 +28,9 @@ struct stage {
 	uint64_t hash; /* of RAM, when the source stood still; only where it is handed over */
 };
 
-/* Up to the source's HELLO, which asks for `asked`, and an answer that says `answer`. */
+/* Up to the source's HELLO, which asks for `asked`. */
+void stage_await_hello(struct stage *stage, enum swo_handover asked);
+/* The same, and an answer that says `answer`. */
 void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer);
 /* From there as far as READY, which is sent; and as far as GO, which is received. */
 void stage_play_to_ready(struct stage *stage);

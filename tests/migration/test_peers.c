@@ -576,7 +576,8 @@ static void a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes
 			continue;
 		snprintf(now, sizeof(now), "\"version\":%d", WIRE_VERSION);
 		snprintf(then, sizeof(then), "\"version\":%d", version);
-		expect_dismissed(&play, own, now, then, "of the migration protocol, this side");
+		expect_dismissed(
+			&play, own, now, then, "of the migration protocol, this side has version");
 	}
 	/* A UUID is the same in either case. */
 	play.identity = "00000000-0000-4000-8000-0000000000aa";

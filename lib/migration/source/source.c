@@ -89,7 +89,19 @@ static bool gives_up(void *arg)
 	return over;
 }
 
-/* Asks on a connection of its own; an answer is a step. */
+/* An answer is a step. */
+static bool take_answer(void *opaque, enum wire_type answer, const char *text)
+{
+	struct source *s = (struct source *)((struct stay *)opaque)->m;
+
+	if (answer == WIRE_STARTED)
+		source_take_started(s, text);
+	else if (answer == WIRE_REFUSED)
+		source_take_refused(s, text);
+	return handover_is(&s->m.handover, SOURCE_COMPLETED);
+}
+
+/* Asks on a connection of its own. */
 static void ask(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -99,14 +111,11 @@ static void ask(struct source *s)
 		.ticket = s->ticket,
 		.deadline_ms = m->params.idle_deadline_ms,
 		.give_up = gives_up,
+		.take = take_answer,
 		.opaque = &stay};
 	char text[WIRE_TEXT_MAX + 1];
-	int answer = migration_ask(&question, text, NULL);
 
-	if (answer == WIRE_STARTED)
-		source_take_started(s, text);
-	else if (answer == WIRE_REFUSED)
-		source_take_refused(s, text);
+	migration_ask(&question, text, NULL);
 }
 
 /* One sentence: what is, and what settles it. */

@@ -93,6 +93,23 @@ static void take_attach(struct target *t, struct channel *channel,
 		turn_away(channel, "a data channel that nobody expects");
 }
 
+/* An answer that was sent may be lost: what counts is that the source has it on record. */
+static bool await_done(struct target *t, struct channel *channel)
+{
+	swo_deadline deadline = swo_deadline_ms(FIRST_FRAME_MS);
+	struct channel_frame_header header;
+	bool quit = false;
+
+	while (!channel_conn_readable(channel->conn, swo_deadline_ms(50))) {
+		pthread_mutex_lock(&t->m.mutex);
+		quit = t->m.quit;
+		pthread_mutex_unlock(&t->m.mutex);
+		if (quit || swo_deadline_passed(deadline))
+			return false;
+	}
+	return !channel_recv_header(channel, &header, 0, 0, NULL) && header.type == WIRE_DONE;
+}
+
 static void take_ask(struct target *t, struct channel *channel,
 	const struct channel_frame_header *header, const uint8_t *payload)
 {
@@ -110,12 +127,19 @@ static void take_ask(struct target *t, struct channel *channel,
 	/* READY turns into REFUSED by this: from then on no GO can start it. */
 	swo_error_set(&why, SWO_E_PEER_LOST, 0, "the source asked before GO had come");
 	handover_raise(&t->m.handover, TARGET_EV_ASK, &cause, NULL);
+	if (handover_is(&t->m.handover, TARGET_STARTED) && await_done(t, channel))
+		migration_raise(&t->m, TARGET_EV_DONE, NULL);
 	channel_close(channel);
 }
 
 static void take_words(struct target *t, struct channel *channel,
 	const struct channel_frame_header *header, const uint8_t *payload)
 {
+	/* A question has nothing to wait for, and its answer is waited for. */
+	if (header->type == WIRE_ASK) {
+		take_ask(t, channel, header, payload);
+		return;
+	}
 	pthread_mutex_lock(&t->taking);
 	switch (header->type) {
 	case WIRE_HELLO:
@@ -123,9 +147,6 @@ static void take_words(struct target *t, struct channel *channel,
 		break;
 	case WIRE_ATTACH:
 		take_attach(t, channel, header, payload);
-		break;
-	case WIRE_ASK:
-		take_ask(t, channel, header, payload);
 		break;
 	default:
 		turn_away(channel, "a connection must begin with HELLO, ATTACH or ASK");

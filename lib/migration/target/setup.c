@@ -176,7 +176,10 @@ static int answer_hello(struct target *t, struct swo_error *err)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		costs[i] = swo_device_known_costs(m->vm.devices[i]);
-	struct migration_hello_ok ok = {.ticket = t->ticket.nonce, .handover = t->hello.handover};
+	const unsigned own = WIRE_MINOR;
+	struct migration_hello_ok ok = {.minor = t->hello.minor < own ? t->hello.minor : own,
+		.ticket = t->ticket.nonce,
+		.handover = t->hello.handover};
 	int rc = migration_hello_ok_format(costs, m->vm.device_count, &ok, &text, err);
 
 	if (!rc)
