@@ -75,6 +75,8 @@ file docs/bad.md 'A [link](there.md#no-heading).'
 expect "a link to a heading that is not there is found" 1 'has no heading #no-heading' links
 file docs/bad.md 'A path `lib/base/gone.c`.'
 expect "a path that is not there is found" 1 '`lib/base/gone.c`: no such path' links
+file docs/bad.md 'Errors (`gone.c`).'
+expect "a file named without its folder that is not there is found" 1 '`gone.c`: no file of this name' links
 file docs/bad.md 'A path `lib/{base,gone}/log.c`.'
 expect "a path in braces that is not there is found" 1 'no such path lib/gone/log.c' links
 file docs/bad.md 'A path `src/base/log.c`.'
