@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * estimate.h - how long a stop would last: the model's schedule with what a source knows so far.
+ * estimate.h - how long a stop would last: the model's schedule with what a source has measured so far.
  */
 #ifndef ANALYSIS_ESTIMATE_H
 #define ANALYSIS_ESTIMATE_H

@@ -163,7 +163,7 @@ static int streams(struct model *m, struct swo_error *err)
 
 /* RESUMING->STOP */
 
-/* The one of those not yet begun that is loaded first. */
+/* Of those that have not started, the one that is loaded first. */
 static unsigned next_loaded(const struct model *m)
 {
 	unsigned best = m->setup.count;

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So soon after its own device's last step, a step was not waiting for anybody else. */
+/* So soon after its own device's last step, a step was not waiting for another device. */
 #define NEAR_NS UINT64_C(1000000)
 
 #define NOTHING "nothing recorded"
@@ -44,7 +44,7 @@ struct item {
 	bool used;
 };
 
-struct walk {
+struct chain {
 	struct item *items;
 	size_t count;
 	uint64_t from;	    /* "vCPUs stopped" */
@@ -114,16 +114,16 @@ static enum stage stage_of(const struct swo_span *span)
 
 /* Putting the chain together, last step first */
 
-static void push(struct walk *w, const struct swo_span *span, const char *gap, uint64_t start)
+static void push_step(struct chain *c, const struct swo_span *span, const char *gap, uint64_t start)
 {
-	struct swo_path *path = w->path;
+	struct swo_path *path = c->path;
 	bool last = path->count == SWO_PATH_STEPS_MAX - 1;
 
-	if (last) /* a timeline that nobody recorded: the sum is still right */
-		start = w->from;
-	if (start < w->from)
-		start = w->from;
-	if (start >= w->cursor || path->count == SWO_PATH_STEPS_MAX)
+	if (last) /* no engine records so many: the sum is still right */
+		start = c->from;
+	if (start < c->from)
+		start = c->from;
+	if (start >= c->cursor || path->count == SWO_PATH_STEPS_MAX)
 		return;
 	struct swo_path_step *step = &path->steps[path->count++];
 
@@ -131,29 +131,29 @@ static void push(struct walk *w, const struct swo_span *span, const char *gap, u
 		.side = span->side,
 		.kind = gap || last ? SWO_SPAN_WAIT : span->kind,
 		.start_ns = start,
-		.end_ns = w->cursor};
+		.end_ns = c->cursor};
 	snprintf(step->name, sizeof(step->name), "%s",
 		last  ? "all that came before"
 		: gap ? gap
 		      : span->name);
 	snprintf(step->device, sizeof(step->device), "%s", span->device);
-	w->cursor = start;
+	c->cursor = start;
 }
 
 /* No span explains the time between `when` and the cursor; a name does. */
-static void gap_to(struct walk *w, uint64_t when, const char *name)
+static void gap_to(struct chain *c, uint64_t when, const char *name)
 {
-	push(w, &w->at, w->missing ? NOTHING : name, when);
-	w->missing = false;
+	push_step(c, &c->at, c->missing ? NOTHING : name, when);
+	c->missing = false;
 }
 
 /* Goes back to the beginning of a span that ended before the cursor, with `gap` between. */
-static void take(struct walk *w, struct item *item, const char *gap)
+static void add_step(struct chain *c, struct item *item, const char *gap)
 {
 	item->used = true;
-	gap_to(w, item->span.end_ns, gap);
-	push(w, &item->span, NULL, item->span.start_ns);
-	w->at = item->span;
+	gap_to(c, item->span.end_ns, gap);
+	push_step(c, &item->span, NULL, item->span.start_ns);
+	c->at = item->span;
 }
 
 /* Looking */
@@ -169,12 +169,12 @@ static bool better(const struct item *one, const struct item *other)
 }
 
 /* The last of its stage that ended in (after, until]; of `device`, unless that is NULL. */
-static struct item *find(struct walk *w, enum stage stage, const char *device, uint64_t until)
+static struct item *last_of(struct chain *c, enum stage stage, const char *device, uint64_t until)
 {
 	struct item *best = NULL;
 
-	for (size_t i = 0; i < w->count; i++) {
-		struct item *item = &w->items[i];
+	for (size_t i = 0; i < c->count; i++) {
+		struct item *item = &c->items[i];
 
 		if (item->stage == stage && !item->used && item->span.end_ns <= until &&
 			(!device || !strcmp(item->span.device, device)) && better(item, best))
@@ -208,21 +208,21 @@ static bool waited_for(uint64_t ended, const struct item *own)
  * device at a time, or one depth at a time) after another's.
  */
 static void wave(
-	struct walk *w, struct item *arc, enum stage stage, enum stage below, const char *gap)
+	struct chain *c, struct item *arc, enum stage stage, enum stage below, const char *gap)
 {
 	while (arc) {
-		take(w, arc, gap);
+		add_step(c, arc, gap);
 		uint64_t start = arc->span.start_ns;
-		struct item *own = find(w, stage, arc->span.device, start);
-		struct item *barrier = find(w, below, NULL, start);
-		struct item *turn = find(w, stage, NULL, start);
+		struct item *own = last_of(c, stage, arc->span.device, start);
+		struct item *barrier = last_of(c, below, NULL, start);
+		struct item *turn = last_of(c, stage, NULL, start);
 
 		if (near(own, start)) {
 			arc = own;
 			gap = "between two arcs";
 			continue;
 		}
-		if (near(barrier, start) || start - w->from <= NEAR_NS)
+		if (near(barrier, start) || start - c->from <= NEAR_NS)
 			return;
 		if (turn && barrier && turn->span.end_ns <= barrier->span.end_ns)
 			return;
@@ -231,130 +231,130 @@ static void wave(
 	}
 }
 
-static void stop_of_vm(struct walk *w)
+static void stop_of_vm(struct chain *c)
 {
-	struct item *arc = find(w, STAGE_QUIESCE, NULL, w->cursor);
+	struct item *arc = last_of(c, STAGE_QUIESCE, NULL, c->cursor);
 
 	/* A VM without P2P devices has no such arcs. */
 	if (arc)
-		wave(w, arc, STAGE_QUIESCE, STAGE_STOPPED, "joining the prepare pass");
+		wave(c, arc, STAGE_QUIESCE, STAGE_STOPPED, "joining the prepare pass");
 }
 
-static void stop_of(struct walk *w, struct item *arc, const char *gap)
+static void stop_of(struct chain *c, struct item *arc, const char *gap)
 {
 	if (arc)
-		wave(w, arc, STAGE_STOP, STAGE_QUIESCE, gap);
+		wave(c, arc, STAGE_STOP, STAGE_QUIESCE, gap);
 	else
-		w->missing = w->devices;
-	stop_of_vm(w);
+		c->missing = c->devices;
+	stop_of_vm(c);
 }
 
 /* A device's way:
  */
 
-static void saving(struct walk *w, struct item *save, const char *gap)
+static void saving(struct chain *c, struct item *save, const char *gap)
 {
 	char device[sizeof(save->span.device)];
 
 	memcpy(device, save->span.device, sizeof(device));
-	take(w, save, gap);
+	add_step(c, save, gap);
 	uint64_t start = save->span.start_ns;
-	struct item *own = find(w, STAGE_STOP, device, start);
-	struct item *last = find(w, STAGE_STOP, NULL, start);
+	struct item *own = last_of(c, STAGE_STOP, device, start);
+	struct item *last = last_of(c, STAGE_STOP, NULL, start);
 
 	if (last && !near(own, start) && waited_for(last->span.end_ns, own))
-		stop_of(w, last, "waiting until all devices have stopped");
+		stop_of(c, last, "waiting until all devices have stopped");
 	else
-		stop_of(w, own, "beginning to stream");
+		stop_of(c, own, "beginning to stream");
 }
 
 /*
  * Loading goes on beside saving: what it adds is the time after the last byte was sent. A config
  * that came late is loaded by the same worker, before.
  */
-static void loading(struct walk *w, struct item *load, const char *gap)
+static void loading(struct chain *c, struct item *load, const char *gap)
 {
-	struct item *save = find(w, STAGE_SAVED, load->span.device, UINT64_MAX);
-	struct item *config = find(w, STAGE_CONFIGURED, load->span.device, load->span.end_ns);
+	struct item *save = last_of(c, STAGE_SAVED, load->span.device, UINT64_MAX);
+	struct item *config = last_of(c, STAGE_CONFIGURED, load->span.device, load->span.end_ns);
 	struct item *cause = later(save, config);
 
 	load->used = true;
-	gap_to(w, load->span.end_ns, gap);
-	push(w, &load->span, NULL, cause ? cause->span.end_ns : load->span.start_ns);
-	w->at = load->span;
+	gap_to(c, load->span.end_ns, gap);
+	push_step(c, &load->span, NULL, cause ? cause->span.end_ns : load->span.start_ns);
+	c->at = load->span;
 	if (cause && cause == config) {
-		take(w, config, "wire");
-		gap_to(w, w->from, "wire");
+		add_step(c, config, "wire");
+		gap_to(c, c->from, "wire");
 	} else if (cause) {
-		saving(w, save, "wire");
+		saving(c, save, "wire");
 	} else {
-		w->missing = w->devices;
-		stop_of(w, find(w, STAGE_STOP, load->span.device, w->cursor), NOTHING);
+		c->missing = c->devices;
+		stop_of(c, last_of(c, STAGE_STOP, load->span.device, c->cursor), NOTHING);
 	}
 }
 
 /* When all was sent */
 
-static void ram_passes(struct walk *w, struct item *pass)
+static void ram_passes(struct chain *c, struct item *pass)
 {
 	const char *gap = "ending the channels";
 
 	while (pass) {
-		take(w, pass, gap);
-		struct item *stop = find(w, STAGE_STOP, NULL, pass->span.start_ns);
-		struct item *before = find(w, STAGE_RAM, NULL, pass->span.start_ns);
+		add_step(c, pass, gap);
+		struct item *stop = last_of(c, STAGE_STOP, NULL, pass->span.start_ns);
+		struct item *before = last_of(c, STAGE_RAM, NULL, pass->span.start_ns);
 
 		gap = "collecting dirty pages";
 		if (stop && later(stop, before) == stop) {
 			/* What a device has dirtied goes when it has stopped. */
-			stop_of(w, stop, gap);
+			stop_of(c, stop, gap);
 			return;
 		}
 		pass = before;
 	}
 }
 
-static void machine_saved(struct walk *w, struct item *machine, const char *gap)
+static void machine_saved(struct chain *c, struct item *machine, const char *gap)
 {
-	take(w, machine, gap);
-	stop_of(w, find(w, STAGE_STOP, NULL, w->cursor), "joining the change pass");
+	add_step(c, machine, gap);
+	stop_of(c, last_of(c, STAGE_STOP, NULL, c->cursor), "joining the change pass");
 }
 
-static void all_sent(struct walk *w)
+static void all_sent(struct chain *c)
 {
-	struct item *ram = find(w, STAGE_RAM, NULL, w->cursor);
-	struct item *save = find(w, STAGE_SAVED, NULL, w->cursor);
-	struct item *machine = find(w, STAGE_MACHINE_SAVED, NULL, w->cursor);
+	struct item *ram = last_of(c, STAGE_RAM, NULL, c->cursor);
+	struct item *save = last_of(c, STAGE_SAVED, NULL, c->cursor);
+	struct item *machine = last_of(c, STAGE_MACHINE_SAVED, NULL, c->cursor);
 	struct item *last = later(save, later(machine, ram));
 
 	if (!last)
-		stop_of(w, find(w, STAGE_STOP, NULL, w->cursor), "joining the change pass");
+		stop_of(c, last_of(c, STAGE_STOP, NULL, c->cursor), "joining the change pass");
 	else if (last == save)
-		saving(w, save, "ending the channels");
+		saving(c, save, "ending the channels");
 	else if (last == machine)
-		machine_saved(w, machine, "ending the channels");
+		machine_saved(c, machine, "ending the channels");
 	else
-		ram_passes(w, ram);
+		ram_passes(c, ram);
 }
 
-static void sent_by(struct walk *w, struct item *sent, const char *gap)
+static void sent_by(struct chain *c, struct item *sent, const char *gap)
 {
 	sent->used = true;
-	gap_to(w, sent->span.start_ns, gap);
-	w->at = sent->span;
-	all_sent(w);
+	gap_to(c, sent->span.start_ns, gap);
+	c->at = sent->span;
+	all_sent(c);
 }
 
 /* RESUMING->STOP:
  */
 
 /* The wait for READY began when all was sent: that is the moment that counts. */
-static struct item *sent_before(struct walk *w, uint64_t until)
+static struct item *sent_before(struct chain *c, uint64_t until)
 {
 	struct item *best = NULL;
 
-	for (size_t i = 0; i < w->count; i++) {
-		struct item *item = &w->items[i];
+	for (size_t i = 0; i < c->count; i++) {
+		struct item *item = &c->items[i];
 
 		if (item->stage == STAGE_SENT && !item->used && item->span.start_ns <= until &&
 			(!best || item->span.start_ns > best->span.start_ns))
@@ -363,14 +363,14 @@ static struct item *sent_before(struct walk *w, uint64_t until)
 	return best;
 }
 
-static void finalising(struct walk *w, struct item *arc, const char *gap)
+static void finalising(struct chain *c, struct item *arc, const char *gap)
 {
 	for (;;) {
-		take(w, arc, gap);
+		add_step(c, arc, gap);
 		uint64_t start = arc->span.start_ns;
-		struct item *own = find(w, STAGE_LOADED, arc->span.device, start);
-		struct item *turn = find(w, STAGE_FINALISE, NULL, start);
-		struct item *sent = sent_before(w, start);
+		struct item *own = last_of(c, STAGE_LOADED, arc->span.device, start);
+		struct item *turn = last_of(c, STAGE_FINALISE, NULL, start);
+		struct item *sent = sent_before(c, start);
 		bool prompt = near(own, start);
 
 		if (!prompt && turn && waited_for(turn->span.end_ns, own) &&
@@ -380,82 +380,82 @@ static void finalising(struct walk *w, struct item *arc, const char *gap)
 			continue;
 		}
 		if (!prompt && sent && waited_for(sent->span.start_ns, own)) {
-			sent_by(w, sent, "waiting until all is in");
+			sent_by(c, sent, "waiting until all is in");
 		} else if (own) {
-			loading(w, own, "launching RESUMING->STOP");
+			loading(c, own, "launching RESUMING->STOP");
 		} else {
-			w->missing = true;
-			all_sent(w);
+			c->missing = true;
+			all_sent(c);
 		}
 		return;
 	}
 }
 
-static void ready(struct walk *w)
+static void ready(struct chain *c)
 {
 	const char *const agreeing = "agreeing that all is in";
-	struct item *arc = find(w, STAGE_FINALISE, NULL, w->cursor);
-	struct item *load = find(w, STAGE_LOADED, NULL, w->cursor);
-	struct item *machine = find(w, STAGE_MACHINE_LOADED, NULL, w->cursor);
-	struct item *sent = sent_before(w, w->cursor);
+	struct item *arc = last_of(c, STAGE_FINALISE, NULL, c->cursor);
+	struct item *load = last_of(c, STAGE_LOADED, NULL, c->cursor);
+	struct item *machine = last_of(c, STAGE_MACHINE_LOADED, NULL, c->cursor);
+	struct item *sent = sent_before(c, c->cursor);
 	struct item *last = later(arc, later(load, machine));
 
 	if (sent && (!last || sent->span.start_ns > last->span.end_ns)) {
-		sent_by(w, sent, "wire");
+		sent_by(c, sent, "wire");
 	} else if (!last) {
-		w->missing = true;
-		all_sent(w);
+		c->missing = true;
+		all_sent(c);
 	} else if (last == arc) {
-		finalising(w, arc, agreeing);
+		finalising(c, arc, agreeing);
 	} else if (last == load) {
-		loading(w, load, agreeing);
+		loading(c, load, agreeing);
 	} else {
-		struct item *saved = find(w, STAGE_MACHINE_SAVED, NULL, machine->span.end_ns);
+		struct item *saved = last_of(c, STAGE_MACHINE_SAVED, NULL, machine->span.end_ns);
 
-		take(w, machine, agreeing);
+		add_step(c, machine, agreeing);
 		if (saved)
-			machine_saved(w, saved, "wire");
+			machine_saved(c, saved, "wire");
 		else
-			all_sent(w);
+			all_sent(c);
 	}
 }
 
 /* The whole */
 
-static void mark(struct walk *w, enum stage stage, const char *gap)
+static void mark(struct chain *c, enum stage stage, const char *gap)
 {
-	struct item *item = find(w, stage, NULL, UINT64_MAX);
+	struct item *item = last_of(c, stage, NULL, UINT64_MAX);
 
 	if (item)
-		take(w, item, gap);
+		add_step(c, item, gap);
 	else
-		w->missing = true;
+		c->missing = true;
 }
 
-static void walk_back(struct walk *w)
+static void trace_back(struct chain *c)
 {
-	struct item *resumed = find(w, STAGE_RESUMED, NULL, w->cursor);
+	struct item *resumed = last_of(c, STAGE_RESUMED, NULL, c->cursor);
 	const char *gap = "resuming the vCPUs";
 
 	if (resumed) {
-		take(w, resumed, "reporting STARTED");
+		add_step(c, resumed, "reporting STARTED");
 		gap = "joining the change pass";
 	}
-	struct item *run = find(w, STAGE_RUN, NULL, w->cursor);
+	struct item *run = last_of(c, STAGE_RUN, NULL, c->cursor);
 
 	if (run)
-		wave(w, run, STAGE_RUN, STAGE_RELEASE, gap);
+		wave(c, run, STAGE_RUN, STAGE_RELEASE, gap);
 	else
-		w->missing = w->devices;
-	struct item *release = find(w, STAGE_RELEASE, NULL, w->cursor);
+		c->missing = c->devices;
+	struct item *release = last_of(c, STAGE_RELEASE, NULL, c->cursor);
 
 	if (release)
-		wave(w, release, STAGE_RELEASE, STAGE_GO, "joining the prepare pass");
-	mark(w, STAGE_GO, "beginning the start");
-	mark(w, STAGE_GO_SENT, "wire");
-	mark(w, STAGE_READY, "wire");
-	ready(w);
-	gap_to(w, w->from, w->devices ? "beginning the stop" : "stopping");
+		wave(c, release, STAGE_RELEASE, STAGE_GO, "joining the prepare pass");
+	mark(c, STAGE_GO, "beginning the start");
+	mark(c, STAGE_GO_SENT, "wire");
+	mark(c, STAGE_READY, "wire");
+	ready(c);
+	gap_to(c, c->from, c->devices ? "beginning the stop" : "stopping");
 }
 
 /* The last STARTED, and the last stop before it: an attempt that was taken back may lie earlier. */
@@ -484,29 +484,29 @@ static int find_ends(const struct swo_span *spans, size_t count, uint64_t *from,
 			: "of the target (did the migration fail, or is this one side only?)");
 }
 
-static void keep(struct walk *w, const struct swo_span *span, uint64_t to)
+static void keep(struct chain *c, const struct swo_span *span, uint64_t to)
 {
 	struct item item = {.span = *span, .stage = stage_of(span)};
 
-	if (item.stage == STAGE_OTHER || span->end_ns < w->from || span->start_ns > to)
+	if (item.stage == STAGE_OTHER || span->end_ns < c->from || span->start_ns > to)
 		return;
-	if (item.span.start_ns < w->from)
-		item.span.start_ns = w->from;
+	if (item.span.start_ns < c->from)
+		item.span.start_ns = c->from;
 	if (item.span.end_ns > to)
 		item.span.end_ns = to;
-	w->devices |= span->kind == SWO_SPAN_ARC;
-	w->items[w->count++] = item;
+	c->devices |= span->kind == SWO_SPAN_ARC;
+	c->items[c->count++] = item;
 }
 
 /* With --finalise late, RESUMING->STOP belongs to the start. */
-static void place_late_arcs(struct walk *w)
+static void place_late_arcs(struct chain *c)
 {
-	struct item *go = find(w, STAGE_GO, NULL, UINT64_MAX);
+	struct item *go = last_of(c, STAGE_GO, NULL, UINT64_MAX);
 
-	for (size_t i = 0; go && i < w->count; i++)
-		if (w->items[i].stage == STAGE_FINALISE &&
-			w->items[i].span.start_ns >= go->span.start_ns)
-			w->items[i].stage = STAGE_RELEASE;
+	for (size_t i = 0; go && i < c->count; i++)
+		if (c->items[i].stage == STAGE_FINALISE &&
+			c->items[i].span.start_ns >= go->span.start_ns)
+			c->items[i].stage = STAGE_RELEASE;
 }
 
 static void turn_round(struct swo_path *path)
@@ -525,24 +525,24 @@ static int path_of(
 	*out = (struct swo_path){0};
 	if (find_ends(spans, count, &out->start_ns, &out->end_ns, err))
 		return -1;
-	struct walk w = {.from = out->start_ns,
+	struct chain c = {.from = out->start_ns,
 		.cursor = out->end_ns,
 		.path = out,
 		.at = {.side = SWO_SIDE_TARGET}};
 
-	w.items = calloc(count, sizeof(*w.items));
+	c.items = calloc(count, sizeof(*c.items));
 	out->steps = calloc(SWO_PATH_STEPS_MAX, sizeof(*out->steps));
-	if (!w.items || !out->steps) {
-		free(w.items);
+	if (!c.items || !out->steps) {
+		free(c.items);
 		swo_path_free(out);
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a path over %zu spans", count);
 	}
 	for (size_t i = 0; i < count; i++)
-		keep(&w, &spans[i], out->end_ns);
-	place_late_arcs(&w);
-	walk_back(&w);
+		keep(&c, &spans[i], out->end_ns);
+	place_late_arcs(&c);
+	trace_back(&c);
 	turn_round(out);
-	free(w.items);
+	free(c.items);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * internal.h - what the recorder, the writers and the reader of a timeline
- * share with each other and with nobody else.
+ * share; private to the folder.
  */
 #ifndef TIMELINE_INTERNAL_H
 #define TIMELINE_INTERNAL_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * picture.c - a timeline as text: a row per side and device, a scale in
- * milliseconds, a legend that says how long each arc took.
+ * milliseconds, a legend with the duration of each arc.
  */
 #include "timeline/internal.h"
 
@@ -490,7 +490,7 @@ static void draw_legend(const struct picture *p)
 	}
 }
 
-/* The window asked for, or that of all spans; never empty, so that nothing divides by zero. */
+/* The given window, or that of all spans; never empty, so that nothing divides by zero. */
 static void set_window(struct picture *p, uint64_t from, uint64_t to)
 {
 	if (!from && !to) {

@@ -141,7 +141,7 @@ static void overhead_is_added_and_holds_state_up(void **state)
 	/* The first device's stream goes beside the stop of the other three. */
 	assert_near(estimate_now().downtime_ns, 127 + 16 + 40 - 3, 1);
 	assert_near(estimate_now().irreducible_ns, 127 + 16 + 40 - 3, 1);
-	/* A wire that is slower has the last word. */
+	/* A wire that is slower decides. */
 	setup.wire_rate = 500 * MB;
 	assert_near(estimate_now().downtime_ns, 127 + 16 + 80 - 3, 3);
 }

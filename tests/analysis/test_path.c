@@ -102,7 +102,7 @@ static struct swo_path path_now(void)
 
 	if (critical_path(&path, &err))
 		fail_msg("%s", err.text);
-	/* Whatever it says, it adds up, and is a chain. */
+	/* It always adds up, and is a chain. */
 	uint64_t at = path.start_ns;
 
 	for (size_t i = 0; i < path.count; i++) {

@@ -36,7 +36,7 @@ static FILE *begin(const char *name, uint64_t monotonic_ns, uint64_t wall_ns)
 	return out;
 }
 
-/* Times in ms. asked 0: was begun, and nobody asked. */
+/* Times in ms. asked 0: started without a request. */
 static void arc(FILE *out, const char *device, const char *from, const char *to, unsigned asked,
 	unsigned start, unsigned end, bool ahead)
 {
@@ -74,7 +74,7 @@ static void parallel_target(FILE *out, unsigned shift)
 	arc(out, "d", "RUNNING_P2P", "RUNNING", shift + 1211, shift + 1196, shift + 1212, true);
 }
 
-/* Records of both sides, begun at those times; the target's CLOCK_MONOTONIC is `shift` ms ahead. */
+/* Records of both sides, started at those times; the target's CLOCK_MONOTONIC is `shift` ms ahead. */
 static void record_both(uint64_t source_ms, uint64_t target_ms, unsigned shift)
 {
 	FILE *out = begin("src", source_ms * MS, (1000000 + source_ms) * MS);
@@ -296,7 +296,7 @@ static void a_monitors_events_go_onto_the_same_timeline(void **state)
 	assert_int_equal(swo_timeline_count(observed.timeline, NULL), 1);
 	assert_true(swo_timeline_get(observed.timeline, 0, &span));
 	assert_string_equal(span.name, "MIGRATION device");
-	assert_in_range(span.start_ns, 77777 * MS - 1000, 77777 * MS); /* QMP tells microseconds */
+	assert_in_range(span.start_ns, 77777 * MS - 1000, 77777 * MS); /* QMP has microseconds */
 	observed_free(&observed);
 }
 

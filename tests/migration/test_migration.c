@@ -426,7 +426,7 @@ static void a_stop_that_would_last_over_the_ceiling_is_not_begun(void **state)
 	fake_migrate(&pair.source, &pair.target, &params);
 	struct swo_migration_info info = fake_end(&pair.source);
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
-	assert_non_null(strstr(info.error.text, "not begun"));
+	assert_non_null(strstr(info.error.text, "not started"));
 	assert_non_null(strstr(info.error.text, "vf2 needs most"));
 	assert_string_equal(info.slowest_device, "vf2");
 	assert_true(info.projected_downtime_ns >= UINT64_C(60000000));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The JSON form: there and back, shifted, and what is not one. */
+/* The JSON form: there and back, shifted, and malformed ones. */
 #include "sample.h"
 #include "tests/support/cm.h"
 

@@ -24,7 +24,7 @@ static void spend(struct swo_device *dev, enum swo_device_state from, enum swo_d
 	*rest_ns = 0;
 }
 
-/* With the mutex held. stopping: the stop has begun, so that what is over is of this stop. */
+/* With the mutex held. stopping: the stop has started, so that what is over is of this stop. */
 static struct share share_of(struct source *s, unsigned i, bool stopping)
 {
 	struct source_device *sd = &s->devices[i];
@@ -99,7 +99,7 @@ static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *
 		bool ram_done = s->ram_done;
 		pthread_mutex_unlock(&s->m.mutex);
 
-		/* How much of it is over already nobody knows. */
+		/* How much of it is over already is not measured. */
 		if (stopping)
 			setup.overhead = (struct swo_engine_overhead){0};
 		if (bandwidth && !ram_done)
@@ -117,7 +117,7 @@ static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int 
 	uint64_t weight_ns, bool waiting, struct swo_error *err)
 {
 	uint64_t total_ms = (lasted_ns + rest_ns) / 1000000;
-	char lasted[64] = "it was not begun: it", culprit[160] = "it has no devices";
+	char lasted[64] = "it was not started: it", culprit[160] = "it has no devices";
 
 	if (lasted_ns)
 		snprintf(lasted, sizeof(lasted), "the stop had lasted %" PRIu64 " ms and",

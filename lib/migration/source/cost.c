@@ -6,26 +6,25 @@
  */
 #include "migration/source/source.h"
 
-static uint64_t known(uint64_t told, uint64_t own)
+static uint64_t known(uint64_t target, uint64_t own)
 {
-	return told == SWO_UNKNOWN ? own : told;
+	return target == SWO_UNKNOWN ? own : target;
 }
 
 struct swo_device_costs source_device_costs(struct source *s, unsigned index)
 {
 	const struct source_device *sd = &s->devices[index];
-	const struct swo_device_costs *told = &s->costs[index];
+	const struct swo_device_costs *target = &s->costs[index];
 	struct swo_device_costs costs = swo_device_known_costs(sd->dev);
 
-	costs.resuming_to_stop_ns = known(told->resuming_to_stop_ns, costs.resuming_to_stop_ns);
-	costs.stop_to_p2p_ns = known(told->stop_to_p2p_ns, costs.stop_to_p2p_ns);
-	costs.p2p_to_running_ns = known(told->p2p_to_running_ns, costs.p2p_to_running_ns);
+	costs.resuming_to_stop_ns = known(target->resuming_to_stop_ns, costs.resuming_to_stop_ns);
+	costs.stop_to_p2p_ns = known(target->stop_to_p2p_ns, costs.stop_to_p2p_ns);
+	costs.p2p_to_running_ns = known(target->p2p_to_running_ns, costs.p2p_to_running_ns);
 	costs.state_bytes = sd->stop_bytes;
 	costs.precopy_bytes = 0;
 	/* A rate that was seen was seen beside the others of its PF. */
 	if (sd->rate) {
 		costs.save_rate = sd->rate;
-		costs.load_rate = SWO_UNKNOWN;
 		costs.pf = -1;
 	}
 	return costs;
