@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * arcs.c - every legal arc and combination, what must be refused, requests for the
- * state it is in, and resets.
+ * arcs.c - every legal arc and combination, illegal requests, requests for the present state,
+ * and resets.
  */
 #include "probe/internal.h"
 
@@ -18,7 +18,7 @@ static bool has(const struct session *s, enum swo_device_state state)
 	return swo_device_state_supported(state, s->flags);
 }
 
-/* Into `from`, with a whole state loaded when that is RESUMING. */
+/* Goes into `from`, with a complete state loaded if that is RESUMING. */
 static int prepare(struct session *s, enum swo_device_state from, const char *name)
 {
 	if (from == SWO_DEVICE_RESUMING) {
@@ -50,7 +50,7 @@ void probe_check_arcs(struct session *s)
 	}
 }
 
-/* Does the way of a combination lead over an arc that is known to fail? */
+/* True if the path of a combination has an arc that fails. */
 static bool goes_over_bad(
 	const struct session *s, enum swo_device_state from, enum swo_device_state to)
 {
@@ -76,7 +76,7 @@ void probe_check_combinations(struct session *s)
 			continue;
 		probe_arc_name(name, "combination", from, to);
 		if (goes_over_bad(s, from, to)) {
-			probe_note(s, SWO_VERDICT_SKIP, name, "an arc on its way fails");
+			probe_note(s, SWO_VERDICT_SKIP, name, "an arc of its path fails");
 			continue;
 		}
 		if (prepare(s, from, name))
@@ -84,15 +84,14 @@ void probe_check_combinations(struct session *s)
 		if (!probe_request_state(s, to)) {
 			probe_note(s, SWO_VERDICT_PASS, name, "ok");
 		} else if (!s->lost) {
-			probe_note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)",
+			probe_note(s, SWO_VERDICT_FAIL, name, "%s (the device is in %s)",
 				s->call.err.text, swo_device_state_name(s->state));
 			probe_recover(s, probe_arc_name(name, "recovery", from, to));
 		}
 	}
 }
 
-/* What must be refused:
- */
+/* Illegal requests */
 
 static void must_refuse(struct session *s, enum swo_device_state from, enum swo_device_state to)
 {
@@ -113,14 +112,14 @@ static void must_refuse(struct session *s, enum swo_device_state from, enum swo_
 	if (s->lost || probe_get_state(s))
 		return;
 	if (!rc)
-		probe_note(s, SWO_VERDICT_FAIL, name, "accepted, and it stands in %s",
+		probe_note(s, SWO_VERDICT_FAIL, name, "accepted; the device is in %s",
 			swo_device_state_name(s->state));
 	else if (s->state != from)
-		probe_note(s, SWO_VERDICT_FAIL, name, "refused, but it left %s for %s",
+		probe_note(s, SWO_VERDICT_FAIL, name, "refused, but the device went from %s to %s",
 			swo_device_state_name(from), swo_device_state_name(s->state));
 	else if (why != EINVAL)
-		probe_note(s, SWO_VERDICT_RISK, name,
-			"refused with errno %d (%s); the uAPI says EINVAL", why, strerror(why));
+		probe_note(s, SWO_VERDICT_RISK, name, "refused with errno %d (%s), expected EINVAL",
+			why, strerror(why));
 	else
 		probe_note(s, SWO_VERDICT_PASS, name, "EINVAL");
 }
@@ -140,7 +139,7 @@ void probe_check_refusals(struct session *s)
 			if (from != to && !s->lost && !probe_is_legal(s, from, to))
 				must_refuse(s, from, to);
 		}
-		/* And what must change nothing. */
+		/* Requests without effect. */
 		snprintf(name, sizeof(name), "same.%s", swo_device_state_name(from));
 		if (s->lost || (s->state != from && probe_reach(s, from)))
 			continue;
@@ -148,7 +147,7 @@ void probe_check_refusals(struct session *s)
 			probe_note(s, SWO_VERDICT_PASS, name, "ok");
 		else if (!s->lost)
 			probe_note(s, SWO_VERDICT_FAIL, name,
-				"a request for the state it is in must be a no-op: %s",
+				"a request for the present state must be a no-op: %s",
 				s->call.err.text);
 	}
 }

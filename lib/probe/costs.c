@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * costs.c - what each arc, saving and loading cost: several whole migrations of the
- * device to itself, from fresh samples.
+ * costs.c - measures the costs of each arc, of saving and of loading: several complete
+ * migrations of the device to itself, with new samples.
  */
 #include "probe/internal.h"
 
@@ -13,7 +13,7 @@ static bool has(const struct session *s, enum swo_device_state state)
 	return swo_device_state_supported(state, s->flags);
 }
 
-/* All that it has in PRE_COPY: what is left to save then is what an outage pays for. */
+/* Reads all of PRE_COPY: the rest is saved during the blackout. */
 static void read_ahead(struct session *s)
 {
 	s->stream.len = 0;
@@ -33,7 +33,7 @@ static void read_rest(struct session *s)
 	s->read_ahead = false;
 }
 
-/* As a source and then as a target would walk, and both ways back that a failure takes. */
+/* The arcs of a source and of a target, and both roll-backs. */
 static void run_once(struct session *s)
 {
 	static const enum swo_device_state source[] = {SWO_DEVICE_RUNNING, SWO_DEVICE_PRE_COPY,
@@ -69,12 +69,12 @@ static void judge_limit(struct session *s)
 				probe_note(s, SWO_VERDICT_FAIL,
 					probe_arc_name(name, "cost", (enum swo_device_state)from,
 						(enum swo_device_state)to),
-					"%.1f ms; the limit is %llu ms",
+					"%.1f ms, limit %llu ms",
 					(double)s->arc_max[from][to] / 1e6,
 					(unsigned long long)s->params.limit_ms);
 }
 
-/* Arcs that a migration does not walk keep what the checks before took. */
+/* Arcs outside a migration keep the samples of the checks. */
 static void gather(struct session *s)
 {
 	for (unsigned from = 0; from < SWO_DEVICE_STATES; from++)

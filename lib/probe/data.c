@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * data.c - the life of a data session, pieces of every size, and states that a device
- * must not take: cut, longer, changed, foreign.
+ * data.c - the life of a data session, pieces of every size, and states that a device must not
+ * accept: truncated, extended, changed, foreign.
  */
 #include "probe/internal.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define ODD_PIECE 1021u /* prime, and smaller than any structure's neighbours */
-/* A large state is not read and written so: it would take for ever. */
+/* A large state is not read and written in such pieces: it would take too long. */
 #define ODD_MAX (UINT64_C(4) << 20)
 
 /* Sessions */
@@ -25,7 +25,7 @@ static void must_not_read(struct session *s, const char *name, const char *where
 {
 	if (!read_once(s, name))
 		probe_note(s, SWO_VERDICT_FAIL, name,
-			"a read %s gives %zu bytes instead of an error", where, s->call.got);
+			"a read %s returns %zu bytes instead of an error", where, s->call.got);
 	else if (!s->lost)
 		probe_note(s, SWO_VERDICT_PASS, name, "refused");
 }
@@ -41,9 +41,9 @@ static void check_ends(struct session *s)
 	if (!read_once(s, "session.end")) {
 		if (s->call.got)
 			probe_note(s, SWO_VERDICT_FAIL, "session.end",
-				"after the end of its state it has %zu bytes more", s->call.got);
+				"%zu more bytes after the end of the state", s->call.got);
 		else
-			probe_note(s, SWO_VERDICT_PASS, "session.end", "the end stays the end");
+			probe_note(s, SWO_VERDICT_PASS, "session.end", "no data after the end");
 	} else if (!s->lost) {
 		probe_note(s, SWO_VERDICT_FAIL, "session.end",
 			"a read at the end of its state fails: %s", s->call.err.text);
@@ -57,11 +57,11 @@ static void check_ends(struct session *s)
 		probe_note(s, SWO_VERDICT_PASS, "session.again", "%zu bytes", whole);
 	else
 		probe_note(s, SWO_VERDICT_RISK, "session.again",
-			"a second session of a stopped device has %zu bytes, the first had %zu",
+			"second session of a stopped device: %zu bytes, the first had %zu",
 			s->stream.len, whole);
 }
 
-/* What s->stream holds must load. */
+/* The bytes in s->stream must load. */
 static void must_load(struct session *s, const char *name, size_t piece)
 {
 	s->back = s->stream;
@@ -79,7 +79,7 @@ static void must_load(struct session *s, const char *name, size_t piece)
 	}
 	if (!s->lost && s->state == SWO_DEVICE_RESUMING)
 		probe_recover(s, "recovery.load");
-	/* A call that hangs may still look at it. */
+	/* A hung call may still read it. */
 	if (s->lost)
 		return;
 	swo_buf_free(&s->stream);
@@ -87,7 +87,7 @@ static void must_load(struct session *s, const char *name, size_t piece)
 	s->back = (struct swo_buf)SWO_BUF_INIT(s->stream.max);
 }
 
-/* Reads on into s->stream until there is nothing, now or at all. */
+/* Reads into s->stream until there is no data, for now or at all. */
 static int read_on(struct session *s, const char *name)
 {
 	s->call.op = OP_READ_ALL;
@@ -97,7 +97,7 @@ static int read_on(struct session *s, const char *name)
 	if (s->lost)
 		return -1;
 	if (s->call.err.code == SWO_E_NO_MEMORY)
-		probe_note(s, SWO_VERDICT_SKIP, name, "more state than this run may hold");
+		probe_note(s, SWO_VERDICT_SKIP, name, "more state than the limit of this run");
 	else
 		probe_note(s, SWO_VERDICT_FAIL, name, "reading in %s: %s",
 			swo_device_state_name(s->state), s->call.err.text);
@@ -111,7 +111,7 @@ static void check_pre_copy(struct session *s)
 	bool p2p = s->flags & SWO_MIG_P2P;
 
 	if (!(s->flags & SWO_MIG_PRE_COPY)) {
-		probe_note(s, SWO_VERDICT_SKIP, name, "it has no PRE_COPY");
+		probe_note(s, SWO_VERDICT_SKIP, name, "no PRE_COPY");
 		return;
 	}
 	if (probe_reach(s, SWO_DEVICE_RUNNING) || probe_go_arc(s, SWO_DEVICE_PRE_COPY))
@@ -124,7 +124,7 @@ static void check_pre_copy(struct session *s)
 	must_load(s, name, 0);
 }
 
-/* Given up half way: nothing of it may be left in what comes next. */
+/* Aborted half-way: the next session must not contain any of it. */
 static void check_abort(struct session *s)
 {
 	static const char name[] = "session.abort";
@@ -151,8 +151,7 @@ void probe_check_sessions(struct session *s)
 		check_abort(s);
 }
 
-/* States that must not be taken:
- */
+/* States that must not be accepted */
 
 static void must_not_load(
 	struct session *s, const char *name, const uint8_t *data, size_t len, const char *what)
@@ -167,10 +166,10 @@ static void must_not_load(
 		probe_note(s, SWO_VERDICT_PASS, name, "%s refused by a write", what);
 	} else if (!probe_request_state(s, SWO_DEVICE_STOP)) {
 		probe_note(s, SWO_VERDICT_RISK, name,
-			"%s is not noticed: RESUMING->STOP takes it; whoever moves this device "
+			"%s is not detected: RESUMING->STOP accepts it; a VMM that migrates this device "
 			"must check lengths and hashes",
 			what);
-		/* What it holds now is nothing to go on with. */
+		/* Its present state is unusable. */
 		probe_reset_device(s);
 		return;
 	} else if (s->lost) {
@@ -180,7 +179,7 @@ static void must_not_load(
 	}
 	if (s->state != SWO_DEVICE_RESUMING && s->state != SWO_DEVICE_ERROR)
 		probe_note(s, SWO_VERDICT_FAIL, back,
-			"after a refused state it stands in %s, and neither in RESUMING nor in "
+			"after a refused state the device is in %s, expected RESUMING or "
 			"ERROR",
 			swo_device_state_name(s->state));
 	probe_recover(s, back);
@@ -229,13 +228,13 @@ static void check_bad_states(struct session *s)
 	if (!s->lost)
 		check_flips(s, copy);
 	if (!s->lost)
-		must_not_load(s, "data.extended", copy, len + more, "a state with 64 bytes more");
+		must_not_load(s, "data.extended", copy, len + more, "a state with 64 more bytes");
 	for (size_t i = 0; i < len; i++) {
 		x = x * 1664525u + 1013904223u;
 		copy[i] = (uint8_t)(x >> 24);
 	}
 	if (!s->lost)
-		must_not_load(s, "data.foreign", copy, len, "a state of something else");
+		must_not_load(s, "data.foreign", copy, len, "a foreign state");
 }
 
 /* And those that must:
@@ -252,7 +251,7 @@ static void check_pieces(struct session *s)
 		return;
 	if (s->stream.len != s->good.len)
 		probe_note(s, SWO_VERDICT_RISK, "data.short-reads",
-			"read in small pieces its state has %zu bytes, else %zu", s->stream.len,
+			"%zu bytes when read in small pieces, otherwise %zu", s->stream.len,
 			s->good.len);
 	must_load(s, "data.short-reads", 0);
 	if (!s->lost && !probe_save_state(s, 0))
@@ -265,8 +264,8 @@ static void check_identity(struct session *s)
 	int rc = probe_load_state(s, s->good.data, s->good.len, 0);
 
 	if (rc > 0)
-		probe_note(s, SWO_VERDICT_FAIL, name, "a state that it took before is refused: %s",
-			s->call.err.text);
+		probe_note(s, SWO_VERDICT_FAIL, name,
+			"a state that it accepted before is refused: %s", s->call.err.text);
 	if (rc || probe_go_arc(s, SWO_DEVICE_STOP) || probe_save_state(s, 0))
 		return;
 	if (s->stream.len == s->good.len && !memcmp(s->stream.data, s->good.data, s->good.len)) {
@@ -292,7 +291,7 @@ void probe_check_data(struct session *s)
 		check_identity(s);
 	if (!s->lost)
 		check_bad_states(s);
-	/* After all that it was made to refuse, a good one is still taken. */
+	/* After the refused states, a valid one is still accepted. */
 	if (s->lost || probe_reach(s, SWO_DEVICE_RUNNING) || probe_save_state(s, 0))
 		return;
 	must_load(s, "data.after-refusals", 0);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * extras.c - what a device may offer besides: MIG_DATA_SIZE, pre-copy information,
- * DMA maps and a log of its DMA; and a look at its config space.
+ * extras.c - optional features: MIG_DATA_SIZE, pre-copy information, DMA maps and a log of DMA;
+ * and a check of the config space.
  */
 #include "probe/internal.h"
 
@@ -33,12 +33,12 @@ static void check_data_size(struct session *s)
 			continue;
 		s->call.op = OP_DATA_SIZE;
 		if (!probe_perform(s, name)) {
-			probe_note(s, SWO_VERDICT_PASS, name, "answered in every state");
+			probe_note(s, SWO_VERDICT_PASS, name, "supported in every state");
 			if (states[i] == SWO_DEVICE_STOP)
 				stopped = s->call.a;
 		} else if (!s->lost) {
 			probe_note(s, SWO_VERDICT_FAIL, name,
-				"in %s, though it may be asked anywhere: %s",
+				"failed in %s, though it is allowed in every state: %s",
 				swo_device_state_name(states[i]), s->call.err.text);
 		}
 	}
@@ -46,7 +46,7 @@ static void check_data_size(struct session *s)
 		return;
 	if (stopped < s->out->state_bytes / 2 || stopped / 2 > s->out->state_bytes)
 		probe_note(s, SWO_VERDICT_RISK, "data-size.estimate",
-			"it says %llu bytes, and its state has %llu: no downtime can be foretold",
+			"estimate of %llu bytes, actual %llu: no downtime can be predicted",
 			(unsigned long long)stopped, (unsigned long long)s->out->state_bytes);
 	else
 		probe_note(s, SWO_VERDICT_PASS, "data-size.estimate", "%llu bytes for %llu",
@@ -82,7 +82,7 @@ static void check_precopy_info(struct session *s)
 	s->call.op = OP_PRECOPY_INFO;
 	if (!probe_perform(s, name) && s->call.a)
 		probe_note(s, SWO_VERDICT_RISK, name,
-			"all there was is read, and %llu initial bytes remain (of %llu)",
+			"%llu initial bytes remain (of %llu) after all data was read",
 			(unsigned long long)s->call.a, (unsigned long long)before);
 	else if (!s->lost && !s->call.rc)
 		probe_note(s, SWO_VERDICT_PASS, name, "%llu initial bytes",
@@ -92,13 +92,12 @@ static void check_precopy_info(struct session *s)
 	s->call.op = OP_PRECOPY_INFO;
 	if (!probe_perform(s, name))
 		probe_note(s, SWO_VERDICT_FAIL, name,
-			"answered in STOP_COPY, where it is not defined");
+			"succeeds in STOP_COPY, where it is not defined");
 }
 
-/* DMA and config space:
- */
+/* DMA and config space */
 
-/* Judges what a function of several calls came to. */
+/* Judges the result of a function of several calls. */
 static void judge(struct session *s, const char *name,
 	int (*fn)(struct session *s, struct probe_call *call), const char *unit)
 {
@@ -121,10 +120,10 @@ static int log_once(struct session *s, struct probe_call *c)
 
 	c->a = PAGE;
 	if (ops->dma_log_start(self, &c->a, &range, 1, &c->err)) {
-		/* A kernel without iommufd has one that cannot be read. */
+		/* In a kernel without iommufd its report fails. */
 		if (c->err.code == SWO_E_UNSUPPORTED)
 			c->verdict = SWO_VERDICT_RISK;
-		return swo_error_prefix(&c->err, "offered, but of no use");
+		return swo_error_prefix(&c->err, "offered, but unusable");
 	}
 	int rc = ops->dma_log_report(self, 0, SCRATCH, c->a, &bits, &c->err);
 	struct swo_error ignored;
@@ -134,10 +133,10 @@ static int log_once(struct session *s, struct probe_call *c)
 	if (ops->dma_log_report(self, 0, SCRATCH, c->a, &bits, &ignored))
 		return 0;
 	return swo_error_set(
-		&c->err, SWO_E_DEVICE, 0, "device %s: it reports after STOP", s->target.name);
+		&c->err, SWO_E_DEVICE, 0, "device %s: the log reports after STOP", s->target.name);
 }
 
-/* Twice: a stop must leave nothing behind that is in the way of a start. */
+/* Twice: a stop must not prevent a later start. */
 static int log_twice(struct session *s, struct probe_call *c)
 {
 	return log_once(s, c) || log_once(s, c) ? -1 : 0;
@@ -199,7 +198,7 @@ static int read_config(struct session *s, struct probe_call *c)
 	c->a = id[0];
 	if (id[0] != 0xffff && id[0])
 		return 0;
-	return swo_error_set(&c->err, SWO_E_DEVICE, 0, "device %s: it has no vendor (0x%04x)",
+	return swo_error_set(&c->err, SWO_E_DEVICE, 0, "device %s: invalid vendor ID 0x%04x",
 		s->target.name, id[0]);
 }
 

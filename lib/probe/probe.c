@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * probe.c - what a device says of itself, and the order of a conformance run.
+ * probe.c - the properties that a device reports, and the order of a conformance run.
  */
 #include "probe/internal.h"
 
@@ -33,7 +33,7 @@ int swo_probe_describe(
 		out->features &= ~(SWO_FEATURE_PRECOPY_INFO | SWO_FEATURE_PRECOPY_INFO_V2);
 	if (ops->data_size && out->features & SWO_FEATURE_DATA_SIZE)
 		out->has_data_size = !ops->data_size(target->self, &out->data_size, &ignored);
-	/* One that a device does not have is one of size 0. */
+	/* A missing region has size 0. */
 	for (uint32_t i = 0; ops->region_info && i < SWO_PROBE_REGIONS; i++)
 		if (ops->region_info(target->self, i, &out->regions[i], &ignored))
 			out->regions[i] = (struct swo_region_info){0};
@@ -43,8 +43,7 @@ int swo_probe_describe(
 	return 0;
 }
 
-/* The run:
- */
+/* The run */
 
 static void tell(const struct session *s, const char *what)
 {
@@ -64,8 +63,7 @@ static void begin(struct session *s)
 	s->flags = s->out->info.mig_flags;
 	s->state = s->out->info.state;
 	if (s->state != SWO_DEVICE_RUNNING)
-		probe_note(s, SWO_VERDICT_RISK, "start",
-			"it stood in %s before this run; somebody left it so",
+		probe_note(s, SWO_VERDICT_RISK, "start", "the device was in %s before this run",
 			swo_device_state_name(s->state));
 	probe_reset_device(s);
 }
@@ -87,7 +85,7 @@ static void run(struct session *s)
 	};
 
 	begin(s);
-	/* Before the rest: what it saves first is also loaded, whatever strikes once. */
+	/* First: the first saved state is also loaded, even if a fault triggers once. */
 	if (!s->lost)
 		probe_need_good(s, "load.finalise");
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(checks); i++) {
@@ -115,7 +113,7 @@ static int open_all(struct session **s, const struct swo_probe_target *targets, 
 	for (unsigned i = 0; i < n; i++) {
 		s[i] = calloc(1, sizeof(**s));
 		if (!s[i]) {
-			/* From here on they are nobody's. */
+			/* Destroyed from here on. */
 			for (unsigned k = i; k < n; k++)
 				targets[k].ops->destroy(targets[k].self);
 			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "probe");

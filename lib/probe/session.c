@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * session.c - one device under test: calls on its worker with a deadline, results,
- * samples.
+ * session.c - one device under test: calls on its worker with a deadline, results, samples.
  */
 #include "probe/internal.h"
 
@@ -116,7 +115,7 @@ static int read_all(struct session *s, struct probe_call *c)
 	const struct swo_device_ops *ops = s->target.ops;
 	size_t want = c->piece && c->piece < s->chunk_len ? c->piece : s->chunk_len, got;
 
-	/* In PRE_COPY a device may have more for ever: the ceiling is the stream's. */
+	/* In PRE_COPY a device may have data forever: limited by the stream's maximum. */
 	for (unsigned i = 0; i < PIECES_MAX; i++) {
 		if (ops->data_read(s->target.self, s->chunk, want, &got, &c->err))
 			return -1;
@@ -126,8 +125,7 @@ static int read_all(struct session *s, struct probe_call *c)
 		if (swo_buf_append(&s->stream, s->chunk, got, &c->err))
 			return -1;
 	}
-	return swo_error_set(
-		&c->err, SWO_E_DEVICE, 0, "device %s: its state has no end", s->target.name);
+	return swo_error_set(&c->err, SWO_E_DEVICE, 0, "device %s: endless state", s->target.name);
 }
 
 static int write_all(struct session *s, struct probe_call *c)
@@ -141,7 +139,7 @@ static int write_all(struct session *s, struct probe_call *c)
 			return -1;
 		c->got += n;
 	}
-	/* A backend may have them on their way still. */
+	/* A backend may still have requests in flight. */
 	return s->target.ops->data_flush ? s->target.ops->data_flush(s->target.self, &c->err) : 0;
 }
 
@@ -197,8 +195,7 @@ static void run_call(void *opaque)
 	c->end = swo_now_ns();
 }
 
-/* From outside:
- */
+/* Called by other threads */
 
 void probe_perform_start(struct session *s)
 {
@@ -216,11 +213,11 @@ int probe_perform_end(struct session *s, const char *what)
 
 	if (!swo_job_wait(&c->job, swo_deadline_ms(s->params.deadline_ms))) {
 		s->lost = true;
-		probe_note(s, SWO_VERDICT_FAIL, what, "hangs: no answer within %llu ms",
+		probe_note(s, SWO_VERDICT_FAIL, what, "hangs: timed out after %llu ms",
 			(unsigned long long)s->params.deadline_ms);
 		return -1;
 	}
-	/* A backend with a deadline of its own, or one whose other end is gone. */
+	/* A backend with its own deadline, or with a lost connection. */
 	if (c->rc && (c->err.code == SWO_E_TIMEOUT || c->err.code == SWO_E_PEER_LOST ||
 			     c->err.code == SWO_E_PROTOCOL)) {
 		s->lost = true;
@@ -235,7 +232,7 @@ static bool shall_stop(struct session *s)
 	if (!s->params.stop || !s->params.stop(s->params.opaque))
 		return false;
 	s->lost = s->stopped = true;
-	probe_note(s, SWO_VERDICT_SKIP, "interrupted", "the rest was not tried");
+	probe_note(s, SWO_VERDICT_SKIP, "interrupted", "the rest was not run");
 	return true;
 }
 
@@ -283,7 +280,7 @@ int probe_request_state(struct session *s, enum swo_device_state to)
 	s->call.end = end;
 	if (!rc && s->state != to) {
 		swo_error_set(&s->call.err, SWO_E_DEVICE, 0,
-			"device %s: %s->%s succeeded, and left it in %s", s->target.name,
+			"device %s: %s->%s succeeded, but the device is in %s", s->target.name,
 			swo_device_state_name(from), swo_device_state_name(to),
 			swo_device_state_name(s->state));
 		return -1;
@@ -312,7 +309,8 @@ int probe_reset_device(struct session *s)
 	if (probe_get_state(s))
 		return -1;
 	if (s->state != SWO_DEVICE_RUNNING) {
-		probe_note(s, SWO_VERDICT_FAIL, name, "a reset in %s left it in %s, not in RUNNING",
+		probe_note(s, SWO_VERDICT_FAIL, name,
+			"after a reset in %s the device is in %s, expected RUNNING",
 			swo_device_state_name(from), swo_device_state_name(s->state));
 		return -1;
 	}
@@ -331,8 +329,7 @@ void probe_leave_running(struct session *s)
 		probe_reset_device(s);
 }
 
-/* Life:
- */
+/* Creation and destruction */
 
 static size_t chunk_for(const struct swo_probe_target *t)
 {
@@ -371,10 +368,9 @@ int probe_session_open(struct session *s, const struct swo_probe_target *target,
 
 void probe_session_close(struct session *s)
 {
-	/* What hangs may still write to all this. */
+	/* A hung call may still write to this memory. */
 	if (s->worker && !swo_worker_destroy(s->worker, swo_deadline_ms(s->lost ? 100 : 10000))) {
-		swo_log(SWO_LOG_WARN, "device %s: it still hangs; it is left behind",
-			s->target.name);
+		swo_log(SWO_LOG_WARN, "device %s: still hung; leaking it", s->target.name);
 		swo_leak_hung(s);
 		return;
 	}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * siblings.c - several devices at once: whether the barriers of P2P hold, and whether
- * what is behind them (a firmware, a physical function) serves them one after another.
+ * siblings.c - several devices in parallel: whether the P2P barriers hold, and whether a shared
+ * component (a firmware, a physical function) serves them one after another.
  */
 #include "probe/internal.h"
 
@@ -16,7 +16,7 @@ const char *swo_sharing_name(enum swo_sharing sharing)
 	return (unsigned)sharing < SWO_ARRAY_SIZE(names) ? names[sharing] : "unknown";
 }
 
-/* Shorter than this, the clock and the scheduler decide. */
+/* Shorter times depend on the clock and the scheduler. */
 #define LEAST_NS UINT64_C(2000000)
 
 static bool all_well(struct session **s, unsigned count)
@@ -35,7 +35,7 @@ static void start_walk(struct session *s, const enum swo_device_state *path, uns
 	probe_perform_start(s);
 }
 
-/* Ends what was started on each; *took: from the first beginning to the last end. */
+/* Waits for the call of each; *took: from the first start to the last end. */
 static int end_all(struct session **s, unsigned count, const char *what, uint64_t *took)
 {
 	uint64_t first = UINT64_MAX, last = 0;
@@ -67,8 +67,7 @@ static int reach_all(struct session **s, unsigned count, enum swo_device_state t
 	return 0;
 }
 
-/* The order of P2P:
- */
+/* The order of P2P */
 
 static int step_all(struct session **s, unsigned count, enum swo_device_state to)
 {
@@ -81,7 +80,7 @@ static int step_all(struct session **s, unsigned count, enum swo_device_state to
 	for (unsigned i = 0; i < count; i++)
 		if (s[i]->state != to) {
 			probe_note(s[i], SWO_VERDICT_FAIL, name,
-				"asked for %s with its siblings, it is in %s",
+				"set to %s together with its siblings, the device is in %s",
 				swo_device_state_name(to), swo_device_state_name(s[i]->state));
 			return -1;
 		}
@@ -97,7 +96,7 @@ static void check_p2p(struct session **s, unsigned count)
 	for (unsigned i = 0; i < count; i++)
 		if (!(s[i]->flags & SWO_MIG_P2P)) {
 			probe_note(s[i], SWO_VERDICT_RISK, "p2p.order",
-				"without P2P it cannot be stopped together with devices that write "
+				"without P2P the device cannot be stopped together with devices that write "
 				"to it");
 			lacks = true;
 		}
@@ -107,12 +106,11 @@ static void check_p2p(struct session **s, unsigned count)
 		if (step_all(s, count, steps[i]))
 			return;
 	for (unsigned i = 0; i < count; i++)
-		probe_note(
-			s[i], SWO_VERDICT_PASS, "p2p.order", "all in P2P, all stopped, and back");
+		probe_note(s[i], SWO_VERDICT_PASS, "p2p.order",
+			"all in P2P, all stopped, and all back");
 }
 
-/* Alone and together:
- */
+/* Alone and together */
 
 enum work { QUIESCE, SAVE, LOAD };
 
@@ -123,7 +121,7 @@ static int get_ready(struct session *s, enum work work)
 		return probe_reach(s, SWO_DEVICE_RUNNING);
 	case SAVE:
 		s->stream.len = 0;
-		/* From STOP: what PRE_COPY gave before would be missing. */
+		/* From STOP: data that PRE_COPY has sent would be missing. */
 		return probe_reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_STOP_COPY) ? -1
 												: 0;
 	default:
@@ -166,7 +164,7 @@ static enum swo_sharing judge(const struct swo_probe_siblings *sib)
 			     : SWO_SHARING_PARTLY;
 }
 
-/* One run of `count` devices from s on, all at once. */
+/* One run of `count` devices from s on, in parallel. */
 static int measure(struct session **s, unsigned count, enum work work, const char *name,
 	struct samples *samples)
 {
@@ -183,7 +181,7 @@ static int measure(struct session **s, unsigned count, enum work work, const cha
 	return 0;
 }
 
-/* Alone and together in turns, so that what else goes on meets both. */
+/* Alone and together in turns, so that other load affects both. */
 static void compare_work(struct session **s, unsigned count, enum work work, const char *name,
 	struct swo_probe_siblings *out)
 {

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stream.c - saving and loading whole states, and finding one that is known to load.
+ * stream.c - saves and loads complete states, and provides one that is known to load.
  */
 #include "probe/internal.h"
 
 #include <stdio.h>
 #include <string.h>
 
-/* How much the device has to save, by its own word; 0: it does not say. */
+/* The size of the state as reported by the device; 0: not reported. */
 static uint64_t ask_size(struct session *s)
 {
 	if (!s->target.ops->data_size)
@@ -35,14 +35,14 @@ int probe_save_state(struct session *s, size_t piece)
 	}
 	if (s->lost)
 		return -1;
-	/* It says itself how much it has; a guess may be wrong, but not by so much. */
+	/* Its own estimate may be wrong, but not by this much. */
 	if (s->call.err.code == SWO_E_NO_MEMORY && told && s->call.got / 2 > told)
 		probe_note(s, SWO_VERDICT_FAIL, "save.read",
-			"its state has no end: %zu bytes, and MIG_DATA_SIZE had said %llu",
-			s->call.got, (unsigned long long)told);
+			"endless state: %zu bytes, MIG_DATA_SIZE reported %llu", s->call.got,
+			(unsigned long long)told);
 	else if (s->call.err.code == SWO_E_NO_MEMORY)
 		probe_note(s, SWO_VERDICT_SKIP, "save.read",
-			"its state is larger than the %llu bytes that this run may hold",
+			"state larger than the limit of %llu bytes",
 			(unsigned long long)s->params.max_state);
 	else
 		probe_note(s, SWO_VERDICT_FAIL, "save.read", "%s (after %zu bytes)",
@@ -66,7 +66,7 @@ int probe_load_state(struct session *s, const uint8_t *data, size_t len, size_t 
 	return 0;
 }
 
-/* Saves, loads what was saved, and has the device finalise it. */
+/* Saves, loads the saved state, and finalises it. */
 static int try_good(struct session *s)
 {
 	if (probe_save_state(s, 0))
@@ -81,18 +81,18 @@ static int try_good(struct session *s)
 
 	if (rc > 0) {
 		probe_note(s, SWO_VERDICT_FAIL, "load.write",
-			"the state that it saved itself is refused after %zu of %zu bytes: %s",
-			s->call.got, s->good.len, s->call.err.text);
+			"its own saved state is refused after %zu of %zu bytes: %s", s->call.got,
+			s->good.len, s->call.err.text);
 		probe_recover(s, "recovery.load.write");
 	}
 	if (rc)
 		return -1;
 	probe_note(s, SWO_VERDICT_PASS, "load.write", "%zu bytes", s->good.len);
 	if (probe_go_arc(s, SWO_DEVICE_STOP)) {
-		/* Out of RESUMING only this leads: a failure speaks of the state, not the arc. */
+		/* The only arc out of RESUMING: a failure is due to the state, not to the arc. */
 		s->failures[SWO_DEVICE_RESUMING][SWO_DEVICE_STOP] = 0;
 		probe_note(s, SWO_VERDICT_FAIL, "load.finalise",
-			"RESUMING->STOP refuses the state that it saved itself (%zu bytes); what "
+			"RESUMING->STOP refuses its own saved state (%zu bytes): what "
 			"it saves, or what it loads, is wrong",
 			s->good.len);
 		return -1;
@@ -104,7 +104,7 @@ static int try_good(struct session *s)
 int probe_need_good(struct session *s, const char *for_check)
 {
 	if (!s->no_good && !s->good.len) {
-		/* A fault may strike once; a device that always refuses is not asked for ever. */
+		/* A fault may trigger once; a device that always refuses is not tried forever. */
 		for (int i = 0; i < TRIES && !s->lost && !s->no_good; i++) {
 			if (!try_good(s)) {
 				s->out->state_bytes = s->good.len;
@@ -117,6 +117,6 @@ int probe_need_good(struct session *s, const char *for_check)
 	if (!s->no_good)
 		return 0;
 	if (!s->lost)
-		probe_note(s, SWO_VERDICT_SKIP, for_check, "there is no state that it would load");
+		probe_note(s, SWO_VERDICT_SKIP, for_check, "no state that loads");
 	return -1;
 }

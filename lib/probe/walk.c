@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * walk.c - getting a device to where a check wants it, by arcs that are known to work;
- * judging each arc on the way; and the way back after a failure.
+ * walk.c - brings a device to the state that a check needs, by arcs that are known to work;
+ * judges each arc of the path; and recovers after a failure.
  */
 #include "probe/internal.h"
 
@@ -22,7 +22,7 @@ bool probe_is_arc(const struct session *s, enum swo_device_state from, enum swo_
 	return from != to && !swo_device_next_state(from, to, s->flags, &next) && next == to;
 }
 
-/* Tries and judges an arc; nothing is done about a failure. */
+/* Runs and judges an arc; does not recover. */
 static int try_arc(struct session *s, enum swo_device_state to)
 {
 	enum swo_device_state from = s->state;
@@ -32,7 +32,7 @@ static int try_arc(struct session *s, enum swo_device_state to)
 	if (probe_request_state(s, to)) {
 		s->failures[from][to]++;
 		if (!s->lost)
-			probe_note(s, SWO_VERDICT_FAIL, name, "%s (it stands in %s)",
+			probe_note(s, SWO_VERDICT_FAIL, name, "%s (the device is in %s)",
 				s->call.err.text, swo_device_state_name(s->state));
 		return -1;
 	}
@@ -47,12 +47,12 @@ static int try_arc(struct session *s, enum swo_device_state to)
 
 static bool usable(const struct session *s, enum swo_device_state from, enum swo_device_state to)
 {
-	/* Out of RESUMING with nothing loaded is a check of its own, and no way anywhere. */
+	/* Out of RESUMING without data is a separate check, and not part of a path. */
 	return probe_is_arc(s, from, to) && from != SWO_DEVICE_RESUMING &&
 	       s->failures[from][to] < TRIES;
 }
 
-/* The next arc on a shortest way, or ERROR when there is none. */
+/* The next arc of a shortest path, or ERROR if there is none. */
 static enum swo_device_state next_on_way(const struct session *s, enum swo_device_state to)
 {
 	unsigned reached = 1u << to;
@@ -121,7 +121,7 @@ int probe_go_arc(struct session *s, enum swo_device_state to)
 
 int probe_reach(struct session *s, enum swo_device_state to)
 {
-	/* Every failure takes one try away from one arc: there is an end to it. */
+	/* Every failure uses up one try of one arc, so this terminates. */
 	while (!s->lost) {
 		if (s->state == to)
 			return 0;

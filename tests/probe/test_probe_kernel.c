@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The conformance run over the kernel backend, against a played kernel: verdicts that no
-   simulated VF gives, for it notices everything. */
+/*
+ * The conformance run over the kernel backend, against a fake kernel: verdicts that no
+ * simulated VF produces, since it detects everything.
+ */
 #include "device/core/vfio_abi.h"
 #include "switchover/probe.h"
 #include "tests/device/kernel/fake_kernel.h"
@@ -71,7 +73,7 @@ static enum swo_verdict verdict_of(const struct swo_probe_report *report, const 
 	for (unsigned i = 0; i < report->devices[0].result_count; i++)
 		if (!strcmp(report->devices[0].results[i].name, name))
 			return report->devices[0].results[i].verdict;
-	fail_msg("%s is not there", name);
+	fail_msg("%s is missing", name);
 	return SWO_VERDICT_SKIP;
 }
 
@@ -180,7 +182,7 @@ static bool count_down(void *opaque)
 	return !*left || !--*left;
 }
 
-/* After the first call, the fourteenth, ... : wherever that may be. */
+/* After the first call, the fourteenth, ...: at any point of the run. */
 static void an_interrupted_run_leaves_every_device_running(void **state)
 {
 	(void)state;

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The conformance run against simulated VFs, good ones and such with faults put in: argv[1] is
-   switchover-simvf, argv[2] switchover. */
+/*
+ * The conformance run against simulated VFs, valid ones and ones with injected faults: argv[1]
+ * is switchover-simvf, argv[2] switchover.
+ */
 #include "tests/support/must.h"
 #include "tests/support/simvf_process.h"
 #include "verdicts.h"
@@ -106,8 +108,7 @@ static int teardown(void **state)
 	return system(command);
 }
 
-/* Good devices:
- */
+/* Valid devices */
 
 static void is_clean(const char *const *options, const char *without)
 {
@@ -116,7 +117,7 @@ static void is_clean(const char *const *options, const char *without)
 	verdicts_must_be_clean(&face, report);
 	for (unsigned i = 0; i < report->devices[0].result_count; i++)
 		if (without && strstr(report->devices[0].results[i].name, without))
-			fail_msg("%s was tried", report->devices[0].results[i].name);
+			fail_msg("%s was run", report->devices[0].results[i].name);
 	assert_true(report->devices[0].state_bytes > 65536);
 	swo_probe_report_free(report);
 }
@@ -135,10 +136,9 @@ static void a_device_without_p2p_or_pre_copy_is_not_asked_for_them(void **state)
 	is_clean((const char *const[]){"--no-p2p", "--no-pre-copy", NULL}, "arc.PRE_COPY");
 }
 
-/* Planted faults:
- */
+/* Injected faults */
 
-/* Of a kernel's device the VFIO core refuses before the driver is asked. */
+/* With a kernel's device the VFIO core refuses before the driver is called. */
 static void a_device_that_refuses_with_another_errno_is_named_wherever_it_does(void **state)
 {
 	(void)state;
@@ -186,7 +186,7 @@ static struct swo_probe_report *probe_three(const char *const *options)
 	return report;
 }
 
-/* 60 ms arcs: far more than what a busy machine adds. */
+/* 60 ms arcs: much more than a busy machine adds. */
 static void siblings_that_take_turns_are_told_from_those_that_do_not(void **state)
 {
 	(void)state;
@@ -238,7 +238,7 @@ static void the_verb_describes_and_changes_nothing_without_exercise(void **state
 	json_t *json;
 
 	vf_start(&vf, 0, (const char *const[]){"--fault", "arc=*->*:die", NULL});
-	/* One request for a state, and it would be gone. */
+	/* One request for a state would trigger the fault. */
 	assert_int_equal(run_verb(&vf, "", &json), 0);
 	json_t *device = json_array_get(json_object_get(json, "devices"), 0);
 
@@ -262,7 +262,7 @@ static void the_verb_tells_by_its_exit_status(void **state)
 	assert_int_equal(json_integer_value(json_object_get(json, "fails")), 0);
 	json_decref(json);
 	assert_int_equal(run_verb(&vf, "--runs 0", &json), 2);
-	/* A script, too, has to say that it means it. */
+	/* A script, too, has to confirm. */
 	assert_int_equal(run_verb(&vf, "--exercise", &json), 2);
 	assert_null(json);
 	assert_int_equal(run_verb(&vf, "/dev/vfio/devices/vfio4000", &json), 4);
@@ -288,7 +288,7 @@ static enum swo_device_state state_of(struct vf *vf)
 	return state;
 }
 
-/* Begins a run whose arcs take long, and interrupts it while one of them goes on. */
+/* Starts a run with long arcs, and interrupts it during one of them. */
 static void ctrl_c_resets_the_device_and_says_so(void **state)
 {
 	(void)state;

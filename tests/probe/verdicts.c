@@ -30,7 +30,10 @@ const struct swo_probe_result *verdicts_find(
 	return NULL;
 }
 
-/* Of the first device, without that of Debian's kernels, which cannot report from a DMA log. */
+/*
+ * Of the first device, except the finding in Debian's kernels, which cannot report from a DMA
+ * log.
+ */
 static unsigned risks(const struct verdicts_face *face, const struct swo_probe_report *report)
 {
 	const struct swo_probe_result *log = verdicts_find(report, "dma-log");
@@ -48,16 +51,15 @@ void verdicts_must_be(const struct swo_probe_report *report, const char *name,
 	if (result && result->verdict == verdict)
 		return;
 	verdicts_print(report);
-	fail_msg("%s: %s is %s, not %s", fault, name,
-		result ? swo_verdict_name(result->verdict) : "not there",
-		swo_verdict_name(verdict));
+	fail_msg("%s: %s is %s, expected %s", fault, name,
+		result ? swo_verdict_name(result->verdict) : "missing", swo_verdict_name(verdict));
 }
 
 void verdicts_must_be_clean(const struct verdicts_face *face, const struct swo_probe_report *report)
 {
 	if (report->fails || risks(face, report) || report->devices[0].lost) {
 		verdicts_print(report);
-		fail_msg("a good device has findings");
+		fail_msg("a valid device has findings");
 	}
 	verdicts_must_be(report, "data.identity", SWO_VERDICT_PASS, "none");
 	verdicts_must_be(report, "data.truncated", SWO_VERDICT_PASS, "none");

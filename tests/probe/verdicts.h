@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * verdicts.h - every fault that can be planted in a simulated VF, and the check that must find it:
- * the same for a device that is a process and for one that is the kernel's.
+ * verdicts.h - every fault that can be injected into a simulated VF, and the check that must
+ * find it: the same for a device in a process and for one in the kernel.
  */
 #ifndef TESTS_PROBE_VERDICTS_H
 #define TESTS_PROBE_VERDICTS_H
@@ -16,23 +16,23 @@ typedef struct swo_probe_report *(*verdicts_probe)(
 const struct swo_probe_result *verdicts_find(
 	const struct swo_probe_report *report, const char *name);
 void verdicts_print(const struct swo_probe_report *report);
-/* Fails the test, with all findings, unless the first device's check came out so. */
+/* Fails the test, with all findings, unless the check of the first device has this verdict. */
 void verdicts_must_be(const struct swo_probe_report *report, const char *name,
 	enum swo_verdict verdict, const char *fault);
 
-/* How a kind of device is probed; the cases' initial state. */
+/* How a kind of device is probed; the initial state of the cases. */
 struct verdicts_face {
 	verdicts_probe probe;
-	bool is_process; /* it can have faults that only a process can have */
+	bool is_process; /* supports faults that only a process can have */
 };
 
-/* No findings, and the checks that matter were made. */
+/* No findings, and the essential checks were run. */
 void verdicts_must_be_clean(
 	const struct verdicts_face *face, const struct swo_probe_report *report);
-/* Every single arc fails `how`: it is named, and where it comes back, recovered from. */
+/* Every single arc fails `how`: it is named, and recovered from where possible. */
 void verdicts_arcs(verdicts_probe probe, const char *how, bool comes_back);
 
-/* What holds for every face. */
+/* Cases for every kind of device. */
 void every_arc_that_fails_is_named_and_recovered_from(void **state);
 void every_arc_that_fails_once_is_named_and_recovered_from(void **state);
 void every_arc_that_ends_in_error_is_named_and_recovered_from(void **state);
@@ -44,7 +44,7 @@ void every_arc_that_hangs_is_named_and_left_behind(void **state);
 
 #define VERDICTS_CASE(name, setup, teardown, face)                                                 \
 	cmocka_unit_test_prestate_setup_teardown(name, setup, teardown, face)
-/* All of them; the one that leaves threads behind comes last. */
+/* All of them; the one that leaks threads is the last. */
 #define VERDICTS_CASES(setup, teardown, face)                                                      \
 	VERDICTS_CASE(every_arc_that_fails_is_named_and_recovered_from, setup, teardown, face),    \
 		VERDICTS_CASE(every_arc_that_fails_once_is_named_and_recovered_from, setup,        \
