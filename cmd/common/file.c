@@ -9,7 +9,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-int create_file(const char *what, const char *path, FILE **out, struct swo_error *err)
+/* Opened as create_file() has it, neither emptied nor closed; -1: *err. */
+static int open_file(const char *what, const char *path, struct swo_error *err)
 {
 	struct stat st;
 	/* O_NONBLOCK: a FIFO without a reader fails at once. */
@@ -24,8 +25,32 @@ int create_file(const char *what, const char *path, FILE **out, struct swo_error
 	if (!S_ISREG(st.st_mode) || st.st_uid != geteuid())
 		return swo_error_set(err, SWO_E_INVALID, 0, "%s: '%s' is not %s; name another file",
 			what, path, S_ISREG(st.st_mode) ? "a file of this user" : "a regular file");
+	int opened = fd;
+
+	fd = -1;
+	return opened;
+}
+
+int create_file(const char *what, const char *path, FILE **out, struct swo_error *err)
+{
+	swo_autofd int fd = open_file(what, path, err);
+
+	if (fd < 0)
+		return -1;
 	if (ftruncate(fd, 0) || !(*out = fdopen(fd, "w")))
 		return swo_error_set(err, SWO_E_IO, errno, "%s: cannot write '%s'", what, path);
 	fd = -1;
+	return 0;
+}
+
+int check_file(const char *what, const char *path, struct swo_error *err)
+{
+	bool there = !access(path, F_OK) || errno != ENOENT;
+	swo_autofd int fd = open_file(what, path, err);
+
+	if (fd < 0)
+		return -1;
+	if (!there)
+		unlink(path);
 	return 0;
 }

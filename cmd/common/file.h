@@ -15,5 +15,7 @@
  * they may have put it there. Never blocks. The error begins with `what`, the option.
  */
 int create_file(const char *what, const char *path, FILE **out, struct swo_error *err);
+/* Would create_file() work? A file that exists is not changed, one that does not is not left. */
+int check_file(const char *what, const char *path, struct swo_error *err);
 
 #endif

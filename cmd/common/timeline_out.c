@@ -48,6 +48,15 @@ int timeline_write(struct swo_timeline *timeline, const char *path, struct swo_e
 	return write_text(path, json, err) || write_text(beside, trace, err) ? -1 : 0;
 }
 
+int timeline_check(const char *path, struct swo_error *err)
+{
+	char beside[4200];
+
+	trace_path(path, beside, sizeof(beside));
+	return check_file("--timeline", path, err) || check_file("--timeline", beside, err) ? -1
+											    : 0;
+}
+
 static unsigned terminal_columns(void)
 {
 	struct winsize size;

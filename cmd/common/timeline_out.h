@@ -10,6 +10,8 @@
 
 /* As JSON to path, "x.json", and for chrome://tracing beside it, "x.trace.json". */
 int timeline_write(struct swo_timeline *timeline, const char *path, struct swo_error *err);
+/* Would timeline_write() work? Leaves no file behind. */
+int timeline_check(const char *path, struct swo_error *err);
 /* A picture as wide as the terminal, of a window and a little around it; 0, 0: of all. */
 void timeline_print(struct swo_timeline *timeline, uint64_t from_ns, uint64_t to_ns);
 

@@ -7,6 +7,7 @@
 
 #include "base/number.h"
 #include "cmd/common/overhead.h"
+#include "cmd/common/timeline_out.h"
 #include "simvf/profiles/named.h"
 
 #include <errno.h>
@@ -87,9 +88,11 @@ int bench_check_output(const char *option, const char *path, struct swo_error *e
 
 	if (!created && errno == EEXIST)
 		fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
-	if (fd < 0)
+	/* ENXIO: a FIFO; its reader may come later. */
+	if (fd < 0 && errno != ENXIO)
 		return swo_error_set(err, SWO_E_IO, errno, "%s: open '%s'", option, path);
-	close(fd);
+	if (fd >= 0)
+		close(fd);
 	if (created)
 		unlink(path);
 	return 0;
@@ -105,7 +108,7 @@ static int check_files(struct bench_config *config, struct swo_error *err)
 		return invalid(err, "--json and --output name the same file");
 	return bench_check_output("--output", config->output, err) ||
 			       bench_check_output("--json", config->json, err) ||
-			       bench_check_output("--timeline", config->timeline, err)
+			       (config->timeline && timeline_check(config->timeline, err))
 		       ? -1
 		       : 0;
 }

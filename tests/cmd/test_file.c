@@ -40,6 +40,25 @@ static void refused(const char *words)
 	assert_int_equal(strncmp(err.text, "--out: ", 7), 0);
 	if (!strstr(err.text, words))
 		fail_msg("%s", err.text);
+	assert_int_equal(check_file("--out", path, &err), -1);
+	if (!strstr(err.text, words))
+		fail_msg("%s", err.text);
+}
+
+static void a_check_changes_no_file_and_leaves_none(void **state)
+{
+	(void)state;
+	struct stat st;
+	FILE *out;
+
+	assert_int_equal(check_file("--out", path, NULL), 0);
+	assert_int_equal(access(path, F_OK), -1);
+	assert_int_equal(create_file("--out", path, &out, NULL), 0);
+	fputs("text", out);
+	assert_int_equal(fclose(out), 0);
+	assert_int_equal(check_file("--out", path, NULL), 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_int_equal(st.st_size, 4);
 }
 
 static void a_new_file_is_its_users_alone_and_an_old_one_is_emptied(void **state)
@@ -106,6 +125,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		file_test(a_new_file_is_its_users_alone_and_an_old_one_is_emptied),
+		file_test(a_check_changes_no_file_and_leaves_none),
 		file_test(a_link_is_not_followed),
 		file_test(a_fifo_does_not_block_and_is_refused_with_a_reader_too),
 		file_test(a_file_of_another_user_is_left_as_it_is),

@@ -43,7 +43,7 @@ gone() {
 	[ "$(left)" -eq 0 ]
 }
 
-echo 1..25
+echo 1..26
 "$program" run --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
 	--profile instant --runs 1 --json "$dir/rows" --timeline "$dir/line.json" >"$dir/out" 2>&1
 status=$?
@@ -124,7 +124,10 @@ refuses 2 "--profile: .*'nope'" "a profile that does not exist is refused, and n
 refuses 2 "--ram: expected whole MiB" "a size of RAM that no machine can have is refused" run --ram 7M
 refuses 1 "--json: open '$dir/none/rows'" "a file that cannot be written is refused before anything is measured" \
 	run --json "$dir/none/rows"
-refuses 1 "--timeline: open '$dir'" "a directory is no timeline" run --timeline "$dir"
+refuses 1 "--timeline: cannot write '$dir'" "a directory is no timeline" run --timeline "$dir"
+mkdir "$dir/x.trace.json"
+refuses 1 "--timeline: cannot write '$dir/x.trace.json'" "nor is one whose Chrome trace cannot be written" \
+	run --timeline "$dir/x.json"
 refuses 2 "same file" "two outputs in one file are refused" run --json "$dir/x" --timeline "$dir/x"
 refuses 1 "--costs: open '$dir/none'" "a file of costs that is not there is refused" run --costs "$dir/none"
 refuses 2 "--output is required" "calibrate without a file is refused" calibrate
