@@ -211,11 +211,11 @@ int migration_hello_parse(const void *data, size_t len, struct hello *out, struc
 	return rc;
 }
 
-/* The costs on the wire. */
+/* The costs on the wire; an unknown one is left out. */
 static const struct {
 	const char *key;
 	size_t offset;
-} told_costs[] = {
+} target_costs[] = {
 	{"resuming_to_stop_ns", offsetof(struct swo_device_costs, resuming_to_stop_ns)},
 	{"stop_to_p2p_ns", offsetof(struct swo_device_costs, stop_to_p2p_ns)},
 	{"p2p_to_running_ns", offsetof(struct swo_device_costs, p2p_to_running_ns)},
@@ -225,13 +225,13 @@ static json_t *costs_json(const struct swo_device_costs *costs)
 {
 	json_t *object = json_object();
 
-	for (size_t i = 0; i < SWO_ARRAY_SIZE(told_costs); i++) {
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(target_costs); i++) {
 		uint64_t ns;
 
-		memcpy(&ns, (const char *)costs + told_costs[i].offset, sizeof(ns));
+		memcpy(&ns, (const char *)costs + target_costs[i].offset, sizeof(ns));
 		if (ns <= INT64_MAX)
 			json_object_set_new(
-				object, told_costs[i].key, json_integer((json_int_t)ns));
+				object, target_costs[i].key, json_integer((json_int_t)ns));
 	}
 	return object;
 }
@@ -241,14 +241,14 @@ static int parse_costs(const json_t *object, struct swo_device_costs *out)
 	swo_device_costs_init(out);
 	if (!json_is_object(object))
 		return -1;
-	for (size_t i = 0; i < SWO_ARRAY_SIZE(told_costs); i++) {
-		const json_t *value = json_object_get(object, told_costs[i].key);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(target_costs); i++) {
+		const json_t *value = json_object_get(object, target_costs[i].key);
 		const uint64_t ns = (uint64_t)json_integer_value(value);
 
 		if (value && (!json_is_integer(value) || json_integer_value(value) < 0))
 			return -1;
 		if (value)
-			memcpy((char *)out + told_costs[i].offset, &ns, sizeof(ns));
+			memcpy((char *)out + target_costs[i].offset, &ns, sizeof(ns));
 	}
 	return 0;
 }

@@ -139,6 +139,45 @@ static void what_a_later_minor_version_adds_is_ignored_and_the_lower_one_counts(
 	assert_int_equal(migration_hello_ok_parse(text, strlen(text), costs, 2, &ok, NULL), -1);
 }
 
+static void costs_that_are_unknown_are_left_out_and_malformed_ones_refused(void **state)
+{
+	(void)state;
+	static const char *const malformed[] = {"[1,2,3]", "null", "7", "{\"stop_to_p2p_ns\":-1}",
+		"{\"stop_to_p2p_ns\":\"1\"}", "{\"stop_to_p2p_ns\":1.5}",
+		"{\"stop_to_p2p_ns\":null}", "{\"stop_to_p2p_ns\":99999999999999999999}"};
+	const struct migration_hello_ok ok = {.ticket = 7};
+	struct swo_device_costs costs[2], back[2];
+	struct migration_hello_ok ok_back;
+	struct swo_buf text = SWO_BUF_INIT(65536);
+
+	for (int i = 0; i < 2; i++)
+		swo_device_costs_init(&costs[i]);
+	costs[1].resuming_to_stop_ns = 0; /* known */
+	costs[1].p2p_to_running_ns = 15;
+	costs[1].p2p_to_stop_ns = 40; /* not the target's arc */
+	assert_int_equal(migration_hello_ok_format(costs, 2, &ok, &text, NULL), 0);
+	assert_int_equal(migration_hello_ok_parse(text.data, text.len, back, 2, &ok_back, NULL), 0);
+	assert_int_equal(back[0].resuming_to_stop_ns, SWO_UNKNOWN);
+	assert_int_equal(back[0].stop_to_p2p_ns, SWO_UNKNOWN);
+	assert_int_equal(back[1].resuming_to_stop_ns, 0);
+	assert_int_equal(back[1].stop_to_p2p_ns, SWO_UNKNOWN);
+	assert_int_equal(back[1].p2p_to_running_ns, 15);
+	assert_int_equal(back[1].p2p_to_stop_ns, SWO_UNKNOWN);
+	swo_buf_free(&text);
+	for (size_t i = 0; i <= SWO_ARRAY_SIZE(malformed); i++) {
+		const bool good = i == SWO_ARRAY_SIZE(malformed);
+		char one[256];
+		int len = snprintf(one, sizeof(one),
+			"{\"version\":%d,\"minor\":0,\"ticket\":\"0000000000000007\","
+			"\"handover\":\"copy\",\"costs\":[%s]}",
+			WIRE_VERSION, good ? "{\"stop_to_p2p_ns\":1}" : malformed[i]);
+
+		assert_int_equal(
+			migration_hello_ok_parse(one, (size_t)len, back, 1, &ok_back, NULL),
+			good ? 0 : -1);
+	}
+}
+
 static void expect_failed(struct stage *stage, const char *words)
 {
 	struct swo_migration_info info = fake_end(&stage->vm);
@@ -181,6 +220,7 @@ int main(void)
 		cmocka_unit_test(what_0_2_says_is_understood),
 		cmocka_unit_test(
 			what_a_later_minor_version_adds_is_ignored_and_the_lower_one_counts),
+		cmocka_unit_test(costs_that_are_unknown_are_left_out_and_malformed_ones_refused),
 		cmocka_unit_test(
 			a_target_of_0_1_fails_the_migration_by_both_versions_and_the_guest_runs_on),
 	};
