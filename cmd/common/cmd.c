@@ -4,6 +4,8 @@
  */
 #include "cmd/common/cmd.h"
 
+#include "switchover/version.h"
+
 #include <argp.h>
 #include <stdio.h>
 #include <string.h>

@@ -13,6 +13,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SWO_API		 __attribute__((visibility("default")))
 #define SWO_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
@@ -196,5 +200,9 @@ SWO_API void swo_close_fd(int *fd);    /* closes *fd when >= 0, sets -1, keeps e
 SWO_API void swo_free_ptr(void *pptr); /* frees *(void **)pptr */
 #define swo_autofd   __attribute__((cleanup(swo_close_fd)))
 #define swo_autofree __attribute__((cleanup(swo_free_ptr)))
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

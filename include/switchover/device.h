@@ -12,6 +12,10 @@
 #include "switchover/timeline.h"
 #include "switchover/vfio.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* States and arcs */
 
 /* VFIO_DEVICE_FEATURE_MIGRATION flags. */
@@ -407,5 +411,9 @@ extern SWO_API const struct swo_device_ops swo_vfio_kernel_ops;
  */
 SWO_API int swo_vfio_kernel_open(const char *name, const char *path,
 	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

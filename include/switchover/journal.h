@@ -12,6 +12,10 @@
 
 #include "switchover/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum swo_journal_side { SWO_JOURNAL_SOURCE, SWO_JOURNAL_TARGET };
 
 enum swo_journal_event {
@@ -153,5 +157,9 @@ SWO_API void swo_journal_remove_settled(const char *dir, const char *vm, const c
    and of kept guards. */
 SWO_API int swo_journal_prune(
 	const char *dir, bool guards, size_t *removed, size_t *kept, struct swo_error *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

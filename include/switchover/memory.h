@@ -12,6 +12,10 @@
 #include "switchover/base.h"
 #include "switchover/device.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SWO_PAGE_SHIFT	    12
 #define SWO_PAGE_SIZE	    (UINT64_C(1) << SWO_PAGE_SHIFT)
 #define SWO_RAM_REGIONS_MAX 16
@@ -142,5 +146,9 @@ SWO_API int swo_dma_log_start(
 	struct swo_device *dev, struct swo_ram *ram, bool *logged, struct swo_error *err);
 SWO_API int swo_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_error *err);
 SWO_API void swo_dma_log_stop(struct swo_device *dev);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -19,6 +19,10 @@
 #include "switchover/timeline.h"
 #include "switchover/tls.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum swo_when { SWO_WHEN_EARLY, SWO_WHEN_RAM, SWO_WHEN_LATE };
 
 /*
@@ -246,5 +250,9 @@ struct swo_migration_query {
 /* -1: a field of the query is invalid, or the credentials cannot be used. */
 SWO_API int swo_migration_query(const struct swo_migration_query *query,
 	enum swo_migration_answer *answer, char reason[SWO_REASON_MAX + 1], struct swo_error *err);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

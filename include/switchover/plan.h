@@ -14,6 +14,10 @@
 #include "switchover/runstate.h"
 #include "switchover/timeline.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* The critical path */
 
 /*
@@ -138,5 +142,9 @@ struct swo_plan_bound {
  * the memory do.
  */
 SWO_API struct swo_plan_bound swo_plan_lower_bound(const struct swo_plan_setup *setup);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

@@ -10,6 +10,10 @@
 
 #include "switchover/device.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 #define SWO_PROBE_REGIONS 9
 #define SWO_PROBE_IRQS	  5
 
@@ -120,5 +124,9 @@ SWO_API int swo_probe_exercise(const struct swo_probe_target *targets, unsigned 
 	const struct swo_probe_params *params, struct swo_probe_report **out,
 	struct swo_error *err);
 SWO_API void swo_probe_report_free(struct swo_probe_report *report);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

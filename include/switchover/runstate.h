@@ -23,6 +23,10 @@
 
 #include "switchover/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Names and meaning are QEMU's RunState (qapi/run-state.json). */
 enum swo_run_state {
 	SWO_RUN_STATE_PRELAUNCH,      /* never ran yet (-S) */
@@ -132,5 +136,9 @@ struct swo_runstate_observer {
 };
 SWO_API void swo_runstate_observe(
 	struct swo_runstate *rs, const struct swo_runstate_observer *observer);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

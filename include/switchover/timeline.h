@@ -14,6 +14,10 @@
 #include "switchover/base.h"
 #include "switchover/vfio.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum swo_side { SWO_SIDE_SOURCE, SWO_SIDE_TARGET };
 
 enum swo_span_kind {
@@ -141,5 +145,9 @@ SWO_API char *swo_timeline_picture(struct swo_timeline *timeline, unsigned colum
  */
 SWO_API bool swo_timeline_switchover(
 	struct swo_timeline *timeline, uint64_t *from_ns, uint64_t *to_ns);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

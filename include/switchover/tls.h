@@ -10,6 +10,10 @@
 
 #include "switchover/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 enum swo_tls_kind {
 	SWO_TLS_AUTO, /* by the files in the directory */
 	SWO_TLS_X509, /* ca-cert.pem, [ca-crl.pem], {server,client}-{cert,key}.pem */
@@ -33,5 +37,9 @@ struct swo_tls_params {
 	/* Source, PSK: the line of keys.psk; "": the only one. */
 	char username[SWO_TLS_NAME_MAX];
 };
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

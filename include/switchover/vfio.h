@@ -11,6 +11,10 @@
 
 #include "switchover/base.h"
 
+#ifdef __cplusplus
+extern "C" {
+#endif
+
 /* Numbers are ABI: enum vfio_device_mig_state. */
 enum swo_device_state {
 	SWO_DEVICE_ERROR = 0,
@@ -27,5 +31,9 @@ enum swo_device_state {
 SWO_API const char *swo_device_state_name(enum swo_device_state state); /* "PRE_COPY_P2P" */
 /* The state whose name is the first `len` characters of `text`; SWO_DEVICE_STATES: none. */
 SWO_API enum swo_device_state swo_device_state_parse(const char *text, size_t len);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

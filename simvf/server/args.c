@@ -4,6 +4,8 @@
  */
 #include "server.h"
 
+#include "switchover/version.h"
+
 #include "base/number.h"
 
 #include <argp.h>

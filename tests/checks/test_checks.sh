@@ -122,4 +122,46 @@ expect "a private global without its prefix is found" 1 'names.c: helper begins 
 expect "a private global that begins with swo_ is found" 1 'names.c: swo_hidden' prefixes
 expect "an exported global without swo_ is found" 1 'names.c: base_shown is exported without swo_' prefixes
 
+# api_tree DECLARATIONS MAP-LINES HEADER: a header, a map, and a library that exports swo_ground.
+api_tree() {
+	tidy_tree
+	file include/switchover/ground.h "#ifdef __cplusplus
+extern \"C\" {
+#endif
+#define SWO_API
+$1
+#ifdef __cplusplus
+}
+#endif"
+	file lib/libswitchover.map "X {
+global:
+$2
+local: *; };"
+	build
+}
+
+ground='SWO_API int swo_ground(void);'
+api_tree "$ground" 'swo_ground;'
+expect "headers, map and library that agree are in order" 0 '^nothing$' exports --tree "$dir/tree"
+export CHECKS_TREE=$dir/tree
+expect "a header that compiles alone is in order" 0 '^nothing$|no C\+\+ compiler' headers
+api_tree "$ground
+SWO_API int swo_missing(int);" 'swo_ground;'
+expect "a declaration that the map lacks is found" 1 'swo_missing is declared but not in' exports --tree "$dir/tree"
+api_tree "$ground
+extern SWO_API const int swo_more;" 'swo_ground;
+swo_more;'
+expect "a symbol that the library lacks is found" 1 'swo_more is not exported but in' exports --tree "$dir/tree"
+api_tree "$ground" ''
+expect "an export that the map lacks is found" 1 'swo_ground is exported but not in' exports --tree "$dir/tree"
+api_tree "SWO_API int swo_ground(uint32_t);" 'swo_ground;'
+expect "a header that needs another one is found" 1 'ground.h does not compile alone as c11' headers
+api_tree "SWO_API int swo_ground(int class);" 'swo_ground;'
+if command -v "${CXX:-c++}" >/dev/null; then
+	expect "a header that is no C++ is found" 1 'ground.h does not compile alone as c\+\+17' headers
+else
+	n=$((n + 1))
+	echo "ok $n - a header that is no C++ is found # SKIP no C++ compiler"
+fi
+
 echo "1..$n"

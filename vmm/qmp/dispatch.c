@@ -6,6 +6,8 @@
  */
 #include "internal.h"
 
+#include "switchover/version.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,11 +16,9 @@
 
 static json_t *version(void)
 {
-	unsigned major = 0, minor = 0, micro = 0;
-
-	sscanf(SWO_VERSION, "%u.%u.%u", &major, &minor, &micro);
-	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "major", (int)major, "minor",
-		(int)minor, "micro", (int)micro, "package", "switchover " SWO_VERSION);
+	return json_pack("{s:{s:i, s:i, s:i}, s:s}", "qemu", "major", SWO_VERSION_MAJOR, "minor",
+		SWO_VERSION_MINOR, "micro", SWO_VERSION_MICRO, "package",
+		"switchover " SWO_VERSION);
 }
 
 json_t *qmp_greeting(void)
