@@ -167,40 +167,44 @@ static void add_streams(struct list *list)
 
 /* Moments */
 
+#define AWHILE_MS 300
+
 static const struct {
 	enum pair_side side;
 	const char *fault;
-	enum fault_kind kind;
+	struct strike strike;
 	unsigned ends;
 } strikes[] = {
-	{PAIR_SOURCE, "killed", FAULT_KILL_VM, 0},
-	{PAIR_TARGET, "killed", FAULT_KILL_VM, 0},
-	{PAIR_SOURCE, "device-killed", FAULT_KILL_DEVICE, 0},
-	{PAIR_TARGET, "device-killed", FAULT_KILL_DEVICE, 0},
-	{PAIR_SOURCE, "channel-cut", FAULT_CUT, 0},
-	{PAIR_SOURCE, "channel-cut-awhile", FAULT_CUT_AWHILE, 0},
-	{PAIR_SOURCE, "channel-stalls", FAULT_STALL, 0},
-	{PAIR_SOURCE, "channel-stalls-awhile", FAULT_STALL_AWHILE, FAULT_AT_TARGET},
-	{PAIR_SOURCE, "control-byte-flipped", FAULT_FLIP_CONTROL, 0},
-	{PAIR_SOURCE, "data-byte-flipped", FAULT_FLIP_DATA, 0},
-	{PAIR_SOURCE, "channels-reordered", FAULT_REORDER, FAULT_AT_TARGET},
-	{PAIR_SOURCE, "cancelled", FAULT_CANCEL, 0},
-	{PAIR_TARGET, "cancelled", FAULT_CANCEL, 0},
-	{PAIR_SOURCE, "out-of-memory", FAULT_NO_MEMORY, 0},
-	{PAIR_TARGET, "out-of-memory", FAULT_NO_MEMORY, 0},
-	{PAIR_SOURCE, "frozen-awhile", FAULT_FREEZE, FAULT_AT_TARGET},
-	{PAIR_TARGET, "frozen-awhile", FAULT_FREEZE, FAULT_AT_TARGET},
+	{PAIR_SOURCE, "killed", {STRIKE_KILL_VM, 0, 0}, 0},
+	{PAIR_TARGET, "killed", {STRIKE_KILL_VM, 0, 0}, 0},
+	{PAIR_SOURCE, "device-killed", {STRIKE_KILL_DEVICE, 0, 0}, 0},
+	{PAIR_TARGET, "device-killed", {STRIKE_KILL_DEVICE, 0, 0}, 0},
+	{PAIR_SOURCE, "channel-cut", {STRIKE_LINK, LINK_CUT, 0}, 0},
+	{PAIR_SOURCE, "channel-cut-awhile", {STRIKE_LINK, LINK_CUT, AWHILE_MS}, 0},
+	{PAIR_SOURCE, "channel-stalls", {STRIKE_LINK, LINK_STALL, 0}, 0},
+	{PAIR_SOURCE, "channel-stalls-awhile", {STRIKE_LINK, LINK_STALL, AWHILE_MS},
+		FAULT_AT_TARGET},
+	{PAIR_SOURCE, "control-byte-flipped", {STRIKE_LINK, LINK_FLIP_CONTROL, 0}, 0},
+	{PAIR_SOURCE, "data-byte-flipped", {STRIKE_LINK, LINK_FLIP_DATA, 0}, 0},
+	{PAIR_SOURCE, "channels-reordered", {STRIKE_LINK, LINK_REORDER, AWHILE_MS},
+		FAULT_AT_TARGET},
+	{PAIR_SOURCE, "cancelled", {STRIKE_CANCEL, 0, 0}, 0},
+	{PAIR_TARGET, "cancelled", {STRIKE_CANCEL, 0, 0}, 0},
+	{PAIR_SOURCE, "out-of-memory", {STRIKE_NO_MEMORY, 0, AWHILE_MS}, 0},
+	{PAIR_TARGET, "out-of-memory", {STRIKE_NO_MEMORY, 0, AWHILE_MS}, 0},
+	{PAIR_SOURCE, "frozen-awhile", {STRIKE_FREEZE, 0, AWHILE_MS}, FAULT_AT_TARGET},
+	{PAIR_TARGET, "frozen-awhile", {STRIKE_FREEZE, 0, AWHILE_MS}, FAULT_AT_TARGET},
 };
 
 static void add_moments(struct list *list)
 {
 	for (size_t s = 0; s < SWO_ARRAY_SIZE(strikes); s++)
 		for (size_t m = 0; m < MOMENTS; m++) {
-			bool device = strikes[s].kind == FAULT_KILL_DEVICE;
+			bool device = strikes[s].strike.kind == STRIKE_KILL_DEVICE;
 			struct fault_case *c = add(list, strikes[s].side, moments[m].name,
 				strikes[s].fault, device ? (int)(m % FAULT_VFS) : -1);
 
-			c->kind = strikes[s].kind;
+			c->strike = strikes[s].strike;
 			c->moment = &moments[m];
 			c->ends = strikes[s].ends;
 			c->quick = (s + m) % 16 == 0;

@@ -141,7 +141,7 @@ static const struct argp argp = {
 
 static bool chosen(const struct options *o, const struct fault_case *c)
 {
-	if (c->kind == FAULT_NO_MEMORY && !MAY_STARVE)
+	if (c->strike.kind == STRIKE_NO_MEMORY && !MAY_STARVE)
 		return false;
 	return (!o->quick || c->quick) && (!o->only || !fnmatch(o->only, c->name, 0));
 }

@@ -6,27 +6,10 @@
 #ifndef TESTBED_FAULTS_FAULTS_H
 #define TESTBED_FAULTS_FAULTS_H
 
-#include "testbed/link.h"
 #include "testbed/moments.h"
-#include "testbed/pair/pair.h"
+#include "testbed/strike.h"
 
 #define FAULT_VFS 2 /* devices of a side */
-
-enum fault_kind {
-	FAULT_SPEC, /* a device does it by itself: simvf's own faults */
-	FAULT_KILL_VM,
-	FAULT_KILL_DEVICE,
-	FAULT_CUT,
-	FAULT_CUT_AWHILE,
-	FAULT_STALL,
-	FAULT_STALL_AWHILE,
-	FAULT_FLIP_CONTROL,
-	FAULT_FLIP_DATA,
-	FAULT_REORDER,
-	FAULT_CANCEL,
-	FAULT_NO_MEMORY,
-	FAULT_FREEZE,
-};
 
 /* Where the VM may run in the end. Without any: on the side that the status names. */
 enum { FAULT_AT_SOURCE = 1, FAULT_AT_TARGET = 2 };
@@ -36,13 +19,13 @@ struct fault_case {
 	enum pair_side side;
 	const char *phase;
 	const char *fault;
-	enum fault_kind kind;
-	unsigned device;	     /* FAULT_SPEC, FAULT_KILL_DEVICE */
-	char spec[72];		     /* FAULT_SPEC */
+	struct strike strike;	     /* STRIKE_NOTHING: a device does it by itself, by its spec */
+	unsigned device;	     /* that does it, or is killed */
+	char spec[72];		     /* one of simvf's faults */
 	char arc[40];		     /* the error must name it; "": none */
 	const char *finalise;	     /* x-finalise; NULL: as it comes */
 	const char *provoke;	     /* of the target's other device; NULL: nothing */
-	const struct moment *moment; /* the other kinds */
+	const struct moment *moment; /* of the strike; NULL: none */
 	const char *simvf_option;    /* for all devices; NULL: none */
 	unsigned ends;		     /* FAULT_AT_*; 0: either */
 	bool names;		     /* the error must name the device */

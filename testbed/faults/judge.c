@@ -24,7 +24,7 @@ struct counters {
 /* A corrupt stream loses its device on the other side, when nothing can abort any more. */
 static bool struck(const struct fault_run *run, enum pair_side side, unsigned i)
 {
-	return (run->c->kind == FAULT_SPEC || run->c->kind == FAULT_KILL_DEVICE) &&
+	return (!run->c->moment || run->c->strike.kind == STRIKE_KILL_DEVICE) &&
 	       (run->c->side == side || run->c->finalise) && run->c->device == i;
 }
 

@@ -5,16 +5,13 @@
  */
 #include "testbed/faults/faults.h"
 
-#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GUARD_MS  20000 /* a case that lasts longer hangs */
-#define AWHILE_US 300000
+#define GUARD_MS 20000 /* a case that lasts longer hangs */
 
 void fault_violation(struct fault_run *run, const char *fmt, ...)
 {
@@ -70,7 +67,7 @@ static int arm_all(struct fault_run *run, struct swo_error *err)
 {
 	const struct fault_case *c = run->c;
 
-	if (c->kind != FAULT_SPEC)
+	if (c->moment)
 		return 0;
 	if (arm(run, c->side, c->device, c->spec, err))
 		return -1;
@@ -86,88 +83,16 @@ static int put_between(struct fault_run *run, struct swo_error *err)
 
 /* The moment */
 
-/* For a while no further memory is to be had: what is mapped now is all there is. */
-static void starve(pid_t pid)
+static void strike_now(struct fault_run *run)
 {
-	struct rlimit old, none;
-	unsigned long pages = 0;
-	char path[64];
+	const struct fault_case *c = run->c;
+	const struct strike *what = &c->strike;
 
-	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	FILE *file = fopen(path, "re");
-	if (file && fscanf(file, "%lu", &pages) != 1)
-		pages = 0;
-	if (file)
-		fclose(file);
-	if (!pages || prlimit(pid, RLIMIT_AS, NULL, &old))
-		return;
-	none = old;
-	none.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
-	if (prlimit(pid, RLIMIT_AS, &none, NULL))
-		return;
-	usleep(AWHILE_US);
-	prlimit(pid, RLIMIT_AS, &old, NULL);
-}
-
-static void freeze(pid_t pid)
-{
-	kill(pid, SIGSTOP);
-	usleep(AWHILE_US);
-	kill(pid, SIGCONT);
-}
-
-static void bad_link(struct fault_run *run, enum link_mode mode, bool awhile)
-{
-	link_set(run->link, mode);
-	run->link_gone = !awhile;
-	if (!awhile)
-		return;
-	usleep(AWHILE_US);
-	link_set(run->link, LINK_PASS);
-}
-
-static void strike(struct fault_run *run)
-{
-	struct pair_end *end = &run->pair.ends[run->c->side];
-
-	switch (run->c->kind) {
-	case FAULT_SPEC:
-		break;
-	case FAULT_KILL_VM:
-		process_kill(end->vm);
-		run->source_gone |= run->c->side == PAIR_SOURCE;
-		run->target_gone |= run->c->side == PAIR_TARGET;
-		break;
-	case FAULT_KILL_DEVICE:
-		process_kill(end->devs[run->c->device]);
-		break;
-	case FAULT_CUT:
-	case FAULT_CUT_AWHILE:
-		bad_link(run, LINK_CUT, run->c->kind == FAULT_CUT_AWHILE);
-		break;
-	case FAULT_STALL:
-	case FAULT_STALL_AWHILE:
-		bad_link(run, LINK_STALL, run->c->kind == FAULT_STALL_AWHILE);
-		break;
-	case FAULT_REORDER:
-		bad_link(run, LINK_REORDER, true);
-		break;
-	case FAULT_FLIP_CONTROL:
-		link_set(run->link, LINK_FLIP_CONTROL);
-		break;
-	case FAULT_FLIP_DATA:
-		link_set(run->link, LINK_FLIP_DATA);
-		break;
-	case FAULT_CANCEL: /* too late is an error, and as good */
-		monitor_command(&end->qmp, "migrate_cancel", NULL, NULL);
-		break;
-	case FAULT_NO_MEMORY:
-		starve(process_pid(end->vm));
-		break;
-	case FAULT_FREEZE:
-		freeze(process_pid(end->vm));
-		break;
-	}
+	strike(&run->pair, run->link, c->side, c->device, what);
+	*(c->side == PAIR_SOURCE ? &run->source_gone : &run->target_gone) |=
+		what->kind == STRIKE_KILL_VM;
+	run->link_gone = what->kind == STRIKE_LINK && !what->ms &&
+			 (what->mode == LINK_CUT || what->mode == LINK_STALL);
 }
 
 /* The end */
@@ -234,14 +159,15 @@ static int until_struck(struct fault_run *run, struct swo_error *err)
 {
 	if (pair_start(&run->pair, err) || pair_boot(&run->pair, err))
 		return -1;
-	if (run->c->kind != FAULT_SPEC && put_between(run, err))
+	if (run->c->moment && put_between(run, err))
 		return -1;
 	if (arm_all(run, err) || pair_migrate(&run->pair, err))
 		return -1;
 	run->pair.deaths_expected = true;
 	if (run->c->moment && moment_await(&run->pair, run->c->moment, GUARD_MS, err))
 		return -1;
-	strike(run);
+	if (run->c->moment)
+		strike_now(run);
 	return 0;
 }
 

@@ -68,6 +68,26 @@ void e2e_status(struct pair *pair, enum pair_side side, char *out, size_t len)
 	json_decref(answer);
 }
 
+bool e2e_runs(struct pair *pair, enum pair_side side)
+{
+	char status[PAIR_STATUS_MAX];
+
+	e2e_status(pair, side, status, sizeof(status));
+	return !strcmp(status, "running");
+}
+
+bool e2e_comes_to_run(struct pair *pair, enum pair_side side, uint64_t within_ms)
+{
+	swo_deadline deadline = swo_deadline_ms(within_ms);
+
+	while (!e2e_runs(pair, side)) {
+		if (swo_deadline_passed(deadline))
+			return false;
+		usleep(10000);
+	}
+	return true;
+}
+
 void e2e_rings_on(struct pair *pair, enum pair_side side, unsigned except)
 {
 	static const char *const never[] = {"doorbells_lost", "doorbells_repeated",

@@ -8,6 +8,7 @@
 #include "testbed/bench/sample.h"
 #include "testbed/moments.h"
 #include "testbed/pair/pair.h"
+#include "testbed/strike.h"
 #include "tests/support/cm.h"
 
 #include <stdio.h>
@@ -44,6 +45,9 @@ void e2e_await(struct pair *pair, const char *moment);
 
 /* query-status of a side; "" when its monitor does not answer (any more). */
 void e2e_status(struct pair *pair, enum pair_side side, char *out, size_t len);
+bool e2e_runs(struct pair *pair, enum pair_side side);
+/* Until it runs, or for so long. */
+bool e2e_comes_to_run(struct pair *pair, enum pair_side side, uint64_t within_ms);
 /* Every device of the side but those in `except` (a bit each) rings on, and lost or repeated
  * nothing. */
 void e2e_rings_on(struct pair *pair, enum pair_side side, unsigned except);

@@ -9,20 +9,23 @@
 #include <signal.h>
 #include <unistd.h>
 
-enum victim {
-	TARGET_VM,
-	SOURCE_VM,
-	SOURCE_DEVICE,
-	TARGET_DEVICE,
-	LINK,
-	LINK_FOR_A_WHILE,
-	TARGET_FROZEN,
-	SOURCE_FROZEN
-};
-
 /* A machine that is frozen stays so for longer than the other waits for it. */
 #define PATIENCE_MS 500
 #define FROZEN_MS   1300
+
+/* What is struck, and by what. */
+struct victim {
+	enum pair_side side;
+	struct strike strike;
+};
+static const struct victim source_vm = {PAIR_SOURCE, {STRIKE_KILL_VM, 0, 0}},
+			   target_vm = {PAIR_TARGET, {STRIKE_KILL_VM, 0, 0}},
+			   source_device = {PAIR_SOURCE, {STRIKE_KILL_DEVICE, 0, 0}},
+			   target_device = {PAIR_TARGET, {STRIKE_KILL_DEVICE, 0, 0}},
+			   link_for_good = {PAIR_SOURCE, {STRIKE_LINK, LINK_CUT, 0}},
+			   link_for_a_while = {PAIR_SOURCE, {STRIKE_LINK, LINK_CUT, 300}},
+			   source_frozen = {PAIR_SOURCE, {STRIKE_FREEZE, 0, FROZEN_MS}},
+			   target_frozen = {PAIR_TARGET, {STRIKE_FREEZE, 0, FROZEN_MS}};
 
 static const struct bench_config *config(void)
 {
@@ -33,79 +36,16 @@ static const struct bench_config *config(void)
 	return &shared;
 }
 
-static void freeze(struct pair *pair, enum pair_side side)
-{
-	pid_t pid = process_pid(pair->ends[side].vm);
-
-	assert_int_equal(kill(pid, SIGSTOP), 0);
-	usleep(FROZEN_MS * 1000);
-	assert_int_equal(kill(pid, SIGCONT), 0);
-}
-
-static void kill_victim(struct pair *pair, enum victim victim, struct link *link)
-{
-	switch (victim) {
-	case TARGET_VM:
-		process_kill(pair->ends[PAIR_TARGET].vm);
-		break;
-	case SOURCE_VM:
-		process_kill(pair->ends[PAIR_SOURCE].vm);
-		break;
-	case SOURCE_DEVICE:
-		process_kill(pair->ends[PAIR_SOURCE].devs[0]);
-		break;
-	case TARGET_DEVICE:
-		process_kill(pair->ends[PAIR_TARGET].devs[0]);
-		break;
-	case LINK:
-		link_set(link, LINK_CUT);
-		break;
-	case LINK_FOR_A_WHILE:
-		link_set(link, LINK_CUT);
-		usleep(300000);
-		link_set(link, LINK_PASS);
-		break;
-	case TARGET_FROZEN:
-		freeze(pair, PAIR_TARGET);
-		break;
-	case SOURCE_FROZEN:
-		freeze(pair, PAIR_SOURCE);
-		break;
-	}
-}
-
-static bool runs(struct pair *pair, enum pair_side side)
-{
-	char status[PAIR_STATUS_MAX];
-
-	e2e_status(pair, side, status, sizeof(status));
-	return !strcmp(status, "running");
-}
-
-/* Until a side runs, or for so long. */
-static bool comes_to_run(struct pair *pair, enum pair_side side, uint64_t within_ms)
-{
-	swo_deadline deadline = swo_deadline_ms(within_ms);
-
-	while (!runs(pair, side)) {
-		if (swo_deadline_passed(deadline))
-			return false;
-		usleep(20000);
-	}
-	return true;
-}
-
 /* Devices that cannot be asked any more. */
-static unsigned dead_devices(enum victim victim, enum pair_side side)
+static unsigned dead_devices(const struct victim *victim, enum pair_side side)
 {
-	return (victim == SOURCE_DEVICE && side == PAIR_SOURCE) ||
-	       (victim == TARGET_DEVICE && side == PAIR_TARGET);
+	return victim->strike.kind == STRIKE_KILL_DEVICE && victim->side == side;
 }
 
 static void never_both(struct pair *pair)
 {
 	/* The target first: a source that took it back in between would be found out. */
-	bool target = runs(pair, PAIR_TARGET), source = runs(pair, PAIR_SOURCE);
+	bool target = e2e_runs(pair, PAIR_TARGET), source = e2e_runs(pair, PAIR_SOURCE);
 
 	assert_false(target && source);
 }
@@ -116,18 +56,18 @@ struct tally {
 };
 
 /* The source lives: what it says must be what is. */
-static void judge_living_source(struct pair *pair, enum victim victim, struct tally *tally)
+static void judge_living_source(struct pair *pair, const struct victim *victim, struct tally *tally)
 {
 	char status[PAIR_STATUS_MAX];
 
 	e2e_must(pair, pair_wait_end(pair, E2E_GUARD_MS, status, err));
 	print_message("#     %s\n", status);
-	if (victim == LINK_FOR_A_WHILE && !strcmp(status, "in-doubt")) {
+	if (victim == &link_for_a_while && !strcmp(status, "in-doubt")) {
 		/* Both live and can talk again: it must come out by itself. */
 		tally->in_doubt++;
 		swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
 
-		while (!runs(pair, PAIR_SOURCE) && !runs(pair, PAIR_TARGET)) {
+		while (!e2e_runs(pair, PAIR_SOURCE) && !e2e_runs(pair, PAIR_TARGET)) {
 			assert_false(swo_deadline_passed(guard));
 			usleep(20000);
 		}
@@ -136,19 +76,19 @@ static void judge_living_source(struct pair *pair, enum victim victim, struct ta
 	}
 	if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
 		tally->at_source++;
-		assert_true(comes_to_run(pair, PAIR_SOURCE, E2E_GUARD_MS));
+		assert_true(e2e_comes_to_run(pair, PAIR_SOURCE, E2E_GUARD_MS));
 		e2e_rings_on(pair, PAIR_SOURCE, dead_devices(victim, PAIR_SOURCE));
-		assert_false(runs(pair, PAIR_TARGET));
+		assert_false(e2e_runs(pair, PAIR_TARGET));
 	} else if (!strcmp(status, "in-doubt")) {
 		tally->in_doubt++;
-		assert_true(victim == TARGET_VM || victim == LINK);
-		assert_false(runs(pair, PAIR_SOURCE));
+		assert_true(victim == &target_vm || victim == &link_for_good);
+		assert_false(e2e_runs(pair, PAIR_SOURCE));
 	} else {
 		tally->at_target++;
 		assert_string_equal(status, "completed");
-		assert_false(runs(pair, PAIR_SOURCE));
-		if (victim != TARGET_VM) {
-			assert_true(comes_to_run(pair, PAIR_TARGET, E2E_GUARD_MS));
+		assert_false(e2e_runs(pair, PAIR_SOURCE));
+		if (victim != &target_vm) {
+			assert_true(e2e_comes_to_run(pair, PAIR_TARGET, E2E_GUARD_MS));
 			e2e_rings_on(pair, PAIR_TARGET, dead_devices(victim, PAIR_TARGET));
 		}
 	}
@@ -167,7 +107,7 @@ static void judge_both_alive(struct pair *pair, struct tally *tally)
 	bool at_target = !strcmp(status, "completed");
 
 	print_message("#     %s\n", status);
-	assert_true(comes_to_run(pair, at_target ? PAIR_TARGET : PAIR_SOURCE, E2E_GUARD_MS));
+	assert_true(e2e_comes_to_run(pair, at_target ? PAIR_TARGET : PAIR_SOURCE, E2E_GUARD_MS));
 	never_both(pair);
 	e2e_rings_on(pair, at_target ? PAIR_TARGET : PAIR_SOURCE, 0);
 	never_both(pair);
@@ -178,7 +118,7 @@ static void judge_both_alive(struct pair *pair, struct tally *tally)
 /* The source is gone. If the target had taken GO it runs, whole; if not, nobody does. */
 static void judge_dead_source(struct pair *pair, struct tally *tally)
 {
-	bool taken = comes_to_run(pair, PAIR_TARGET, 1000);
+	bool taken = e2e_comes_to_run(pair, PAIR_TARGET, 1000);
 
 	print_message("#     the target %s\n", taken ? "runs" : "does not run");
 	tally->at_source += !taken;
@@ -187,25 +127,25 @@ static void judge_dead_source(struct pair *pair, struct tally *tally)
 		e2e_rings_on(pair, PAIR_TARGET, 0);
 }
 
-static void kill_at(enum victim victim, const char *moment, struct tally *tally)
+static void kill_at(const struct victim *victim, const char *moment, struct tally *tally)
 {
 	static struct pair pair;
 	struct link *link = NULL;
 
 	e2e_must(&pair, pair_init(&pair, config(), 2, "parallel", err));
-	if (victim == LINK || victim == LINK_FOR_A_WHILE)
+	if (victim->strike.kind == STRIKE_LINK)
 		e2e_must(&pair, !(link = pair_put_link(&pair, err)));
 	e2e_must(&pair, pair_start(&pair, err) || pair_boot(&pair, err));
-	if (victim >= TARGET_FROZEN)
+	if (victim->strike.kind == STRIKE_FREEZE)
 		pair.parameters = json_pack("{s:i, s:i}", "x-commit-deadline-ms", PATIENCE_MS,
 			"x-idle-deadline-ms", PATIENCE_MS);
 	e2e_must(&pair, pair_migrate(&pair, err));
 	pair.deaths_expected = true;
 	e2e_await(&pair, moment);
-	kill_victim(&pair, victim, link);
-	if (victim == SOURCE_VM)
+	strike(&pair, link, victim->side, 0, &victim->strike);
+	if (victim == &source_vm)
 		judge_dead_source(&pair, tally);
-	else if (victim >= TARGET_FROZEN)
+	else if (victim->strike.kind == STRIKE_FREEZE)
 		judge_both_alive(&pair, tally);
 	else
 		judge_living_source(&pair, victim, tally);
@@ -217,7 +157,7 @@ static void kill_at(enum victim victim, const char *moment, struct tally *tally)
 	pair_free(&pair, false);
 }
 
-static void kill_at_each_moment(enum victim victim)
+static void kill_at_each_moment(const struct victim *victim)
 {
 	struct tally tally = {0};
 
@@ -234,49 +174,49 @@ static void kill_at_each_moment(enum victim victim)
 static void the_target_is_killed_at_ten_moments(void **state)
 {
 	(void)state;
-	kill_at_each_moment(TARGET_VM);
+	kill_at_each_moment(&target_vm);
 }
 
 static void the_source_is_killed_at_ten_moments(void **state)
 {
 	(void)state;
-	kill_at_each_moment(SOURCE_VM);
+	kill_at_each_moment(&source_vm);
 }
 
 static void a_device_of_the_source_is_killed_at_ten_moments(void **state)
 {
 	(void)state;
-	kill_at_each_moment(SOURCE_DEVICE);
+	kill_at_each_moment(&source_device);
 }
 
 static void a_device_of_the_target_is_killed_at_ten_moments(void **state)
 {
 	(void)state;
-	kill_at_each_moment(TARGET_DEVICE);
+	kill_at_each_moment(&target_device);
 }
 
 static void the_link_is_cut_at_ten_moments(void **state)
 {
 	(void)state;
-	kill_at_each_moment(LINK);
+	kill_at_each_moment(&link_for_good);
 }
 
 static void the_link_is_cut_for_a_while_at_ten_moments(void **state)
 {
 	(void)state;
-	kill_at_each_moment(LINK_FOR_A_WHILE);
+	kill_at_each_moment(&link_for_a_while);
 }
 
 static void the_target_is_frozen_at_ten_moments_and_one_runs_when_it_is_back(void **state)
 {
 	(void)state;
-	kill_at_each_moment(TARGET_FROZEN);
+	kill_at_each_moment(&target_frozen);
 }
 
 static void the_source_is_frozen_at_ten_moments_and_one_runs_when_it_is_back(void **state)
 {
 	(void)state;
-	kill_at_each_moment(SOURCE_FROZEN);
+	kill_at_each_moment(&source_frozen);
 }
 
 int main(void)

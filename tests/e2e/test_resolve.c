@@ -83,20 +83,12 @@ static void until_the_target_starts(void)
 
 static bool runs(enum pair_side side)
 {
-	char status[PAIR_STATUS_MAX];
-
-	e2e_status(&pair, side, status, sizeof(status));
-	return !strcmp(status, "running");
+	return e2e_runs(&pair, side);
 }
 
 static void await_running(enum pair_side side)
 {
-	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
-
-	while (!runs(side)) {
-		assert_false(swo_deadline_passed(guard));
-		usleep(10000);
-	}
+	assert_true(e2e_comes_to_run(&pair, side, E2E_GUARD_MS));
 }
 
 /* The command:
