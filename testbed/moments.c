@@ -64,7 +64,7 @@ int moment_await(
 	return await_until(pair, moment, swo_deadline_ms(within_ms), err);
 }
 
-/* "pre-copy" in an event is "PRE_COPY" in a report. */
+/* "pre-copy" in an event is "PRE_COPY" in sysfs. */
 static bool is_state(const char *reported, const char *word)
 {
 	for (; *reported && *word; reported++, word++)
@@ -76,13 +76,12 @@ static bool is_state(const char *reported, const char *word)
 bool moment_is_now(
 	struct pair *pair, const struct moment *moment, unsigned i, struct swo_error *err)
 {
+	char state[PAIR_STATUS_MAX];
+
 	if (strcmp(moment->event, "VFIO_MIGRATION") != 0) {
 		swo_error_set(err, SWO_E_INVALID, 0, "'%s' is not a device's moment", moment->name);
 		return false;
 	}
-	json_t *report = pair_report(pair, moment->side, i, err);
-	bool is = is_state(json_path_string(report, "state"), moment->word);
-
-	json_decref(report);
-	return is;
+	return !pair_kernel_state(pair, moment->side, i, state, err) &&
+	       is_state(state, moment->word);
 }

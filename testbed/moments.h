@@ -25,8 +25,8 @@ const struct moment *moment_named(const char *name);
 /* Takes events until it comes. What came before the call and was not taken yet counts, too. */
 int moment_await(
 	struct pair *pair, const struct moment *moment, uint64_t within_ms, struct swo_error *err);
-/* Whether device i of its side is in the state that the moment is of, by the device's own report.
-   For a VMM that sends no events; SWO_E_INVALID for a moment of the migration's status. */
+/* Whether simvf.ko's device i of its side is in the state that the moment is of, by sysfs: for a
+   VMM that sends no events. SWO_E_INVALID for a moment of the migration's status. */
 bool moment_is_now(
 	struct pair *pair, const struct moment *moment, unsigned i, struct swo_error *err);
 

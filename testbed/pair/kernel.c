@@ -117,6 +117,17 @@ int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, stru
 		       : 0;
 }
 
+int pair_kernel_state(const struct pair *pair, enum pair_side side, unsigned i,
+	char out[PAIR_STATUS_MAX], struct swo_error *err)
+{
+	char text[TEXT_MAX + 1];
+
+	if (get(pair, side, i, "state", text, err))
+		return -1;
+	snprintf(out, PAIR_STATUS_MAX, "%.*s", (int)strcspn(text, "\n"), text);
+	return 0;
+}
+
 /* "name value" lines. */
 static void add_counters(json_t *report, char *text)
 {

@@ -129,6 +129,9 @@ void pair_kernel_path(
 /* Writes to one of its files in sysfs. */
 int pair_kernel_put(const struct pair *pair, enum pair_side side, unsigned i, const char *file,
 	const char *text, struct swo_error *err);
+/* Its state alone, also while an arc is under way: a report waits for the end of it. */
+int pair_kernel_state(const struct pair *pair, enum pair_side side, unsigned i,
+	char out[PAIR_STATUS_MAX], struct swo_error *err);
 json_t *pair_kernel_report(
 	const struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err);
 
