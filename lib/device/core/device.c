@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * device.c - a device's life: made around a backend, asked what it can do and
- * where it stands, and let go or left behind; and what is known of it.
+ * device.c - creates a device on top of a backend, reads its features and state, and frees or
+ * leaks it; and the accessors of what has been measured.
  */
 #include "device/core/internal.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #define DEFAULT_DEADLINE_MS 30000
-/* A device that hung once is not waited for a second time as long. */
+/* A device that hung once is not waited for as long a second time. */
 #define LOST_GRACE_MS 100
 
 static uint64_t or_default(uint64_t ms)
@@ -90,7 +90,7 @@ void swo_device_destroy(struct swo_device *dev)
 	if (!swo_worker_destroy(
 		    dev->worker, swo_deadline_ms(lost ? LOST_GRACE_MS : dev->arc_deadline_ms))) {
 		swo_log(SWO_LOG_WARN,
-			"device %s: its backend still hangs; it is left behind with its memory and "
+			"device %s: the backend still hangs; leaking it with its memory and "
 			"its thread",
 			dev->name);
 		swo_leak_hung(dev);
@@ -222,7 +222,7 @@ void swo_device_costs_init(struct swo_device_costs *costs)
 		SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, -1};
 }
 
-/* Of two of which one may not be known; what is known of them. */
+/* Combines two figures of which one may be unknown. */
 static uint64_t sum_known(uint64_t a, uint64_t b)
 {
 	if (a == SWO_UNKNOWN || b == SWO_UNKNOWN)
@@ -270,7 +270,7 @@ struct swo_arc_cost swo_device_arc_cost(
 	return cost;
 }
 
-/* The known arcs on the way from one state to another. */
+/* The known arcs on the path from one state to another. */
 static uint64_t path_ns(
 	struct swo_device *dev, enum swo_device_state from, enum swo_device_state to)
 {

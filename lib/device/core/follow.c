@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * follow.c - a device as a handler of the run state: which arcs a stop and a
- * start mean for it, one device after the other or all at once.
+ * follow.c - a device as a handler of the run state: the arcs of a stop and of a start, one
+ * device after the other or in parallel.
  */
 #include "device/core/internal.h"
 
-/* One call of the handler: the run state's pass and direction. */
+/* One call of the handler: the pass and direction of the change. */
 struct call {
 	enum swo_pass pass;
 	bool running;
@@ -23,7 +23,7 @@ static enum todo plan_stop(const struct swo_device *dev, const struct call *call
 		if (!(dev->mig_flags & SWO_MIG_P2P))
 			return TODO_NOTHING;
 		*to = session ? SWO_DEVICE_PRE_COPY_P2P : SWO_DEVICE_RUNNING_P2P;
-		/* One that is stopped already must not run again for this. */
+		/* A device that is already stopped must not run again for this. */
 		return now == SWO_DEVICE_STOP || now == SWO_DEVICE_STOP_COPY ||
 				       now == SWO_DEVICE_RESUMING
 			       ? TODO_NOTHING
@@ -31,8 +31,8 @@ static enum todo plan_stop(const struct swo_device *dev, const struct call *call
 	}
 	if (now == SWO_DEVICE_STOP_COPY || now == SWO_DEVICE_RESUMING)
 		return TODO_NOTHING;
-	/* Going to STOP with a session open would run the device for a moment: by way of RUNNING.
-	 */
+	/* Going to STOP with an open session would run the device briefly: the path leads through
+	   RUNNING. */
 	*to = session || call->to == SWO_RUN_STATE_FINISH_MIGRATE ? SWO_DEVICE_STOP_COPY
 								  : SWO_DEVICE_STOP;
 	return TODO_WALK;
@@ -44,7 +44,7 @@ static enum todo plan_start(const struct swo_device *dev, const struct call *cal
 	*to = SWO_DEVICE_RUNNING;
 	if (call->pass == SWO_PASS_CHANGE)
 		return TODO_WALK;
-	/* What runs already passes no barrier. */
+	/* A running device passes no barrier. */
 	if (!(dev->mig_flags & SWO_MIG_P2P) || now == SWO_DEVICE_RUNNING ||
 		now == SWO_DEVICE_PRE_COPY)
 		return TODO_NOTHING;
@@ -53,8 +53,8 @@ static enum todo plan_start(const struct swo_device *dev, const struct call *cal
 }
 
 /*
- * While a failed stop is taken back, the run state is still the one before it. A device in
- * RESUMING has nothing to go back to: recovery would reset it.
+ * While a failed stop is rolled back, the run state is still the one before it. A device in
+ * RESUMING cannot be rolled back: recovery would reset it.
  */
 static bool takes_back(const struct swo_device *dev, enum swo_device_state now)
 {
@@ -80,7 +80,7 @@ static int begin(struct swo_device *dev, const struct call *call, struct swo_err
 	int rc;
 
 	if (swo_device_health(dev) == SWO_DEVICE_LOST) {
-		swo_log(SWO_LOG_WARN, "device %s: lost, so %s goes on without it", dev->name,
+		swo_log(SWO_LOG_WARN, "device %s: lost; %s continues without it", dev->name,
 			call_name(call));
 		return 0;
 	}
@@ -105,8 +105,9 @@ static int begin(struct swo_device *dev, const struct call *call, struct swo_err
 }
 
 /*
- * A VM that has arrived starts whatever its devices say: there is no way back. So one that failed
- * is brought to where the others are now, before the barrier and before vCPUs touch it.
+ * A VM that has arrived starts whatever its devices report: it cannot be rolled back. So a
+ * failed device is brought to the state of the others, before the barrier and before vCPUs
+ * access it.
  */
 static void make_ready(struct swo_device *dev, const struct call *call)
 {
@@ -183,7 +184,7 @@ int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, int depth
 
 	if (dev->follow.handler)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"device %s: follows a run state already; unfollow it first", dev->name);
+			"device %s: already follows a run state; unfollow it first", dev->name);
 	dev->follow = (struct follow){.rs = rs};
 	if (transitions == SWO_TRANSITIONS_SERIAL)
 		return swo_runstate_add(rs, &serial, &dev->follow.handler, err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - a device from the inside: one task at a time on its worker,
- * made of steps (an arc, a question, a reset), each with its own deadline.
+ * internal.h - private to the device core: one task at a time on the device's worker, made of
+ * steps (an arc, a state query, a reset), each with its own deadline.
  */
 #ifndef DEVICE_CORE_INTERNAL_H
 #define DEVICE_CORE_INTERNAL_H
@@ -10,22 +10,22 @@
 
 enum task_kind {
 	TASK_QUERY,   /* flags and state, at creation */
-	TASK_WALK,    /* to a state, arc by arc */
-	TASK_RECOVER, /* to RUNNING, whatever it takes */
-	TASK_DISCARD, /* the same, by a reset at once */
-	TASK_REFRESH, /* the state, anew */
+	TASK_WALK,    /* go to a state, arc by arc */
+	TASK_RECOVER, /* go to RUNNING, by a reset if necessary */
+	TASK_DISCARD, /* likewise, by a reset at once */
+	TASK_REFRESH, /* read the state again */
 };
 
 enum step_kind {
-	STEP_QUEUED, /* behind another job of the worker */
+	STEP_QUEUED, /* waiting for another job of the worker */
 	STEP_ASK,
 	STEP_ARC,
 	STEP_RESET,
 };
 
 /*
- * What the worker is asked to do. `step` is what it is at and `step_ns` since when:
- * the waiter measures its deadline from there, so that it starts anew at each step.
+ * A task of the worker. `step` is the current step and `step_ns` its start: the waiter measures
+ * its deadline from there, so that it restarts at each step.
  */
 struct task {
 	enum task_kind kind;
@@ -36,7 +36,7 @@ struct task {
 	enum swo_device_state arc_from;
 	enum swo_device_state arc_to;
 	bool done;
-	bool abandoned; /* its waiter has given up: go no further */
+	bool abandoned; /* its waiter timed out: do not continue */
 	int rc;
 	struct swo_error err;
 };
@@ -49,7 +49,7 @@ struct arrival {
 struct follow {
 	struct swo_runstate *rs;
 	struct swo_handler *handler;
-	bool in_flight;	  /* a task was begun and not yet waited for */
+	bool in_flight;	  /* a task was started and not yet waited for */
 	bool stop_failed; /* by this device, since it last ran */
 };
 
@@ -62,7 +62,7 @@ struct swo_device {
 	uint64_t arc_deadline_ms;
 	uint64_t data_deadline_ms;
 
-	pthread_mutex_t mutex; /* of all below */
+	pthread_mutex_t mutex; /* for all below */
 	pthread_cond_t changed;
 	struct swo_timeline *timeline;
 	enum swo_device_state state;
@@ -74,32 +74,32 @@ struct swo_device {
 		void *opaque;
 	} observer;
 	uint64_t dma_log_page;
-	uint64_t *dma_log_bits; /* whoever collects */
+	uint64_t *dma_log_bits; /* for the thread that collects */
 	size_t dma_log_words;
 	struct swo_arc_cost cost[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	struct swo_device_costs expected;
 
 	struct task task;
-	bool active; /* `task` was begun and is not yet waited for */
-	bool stray;  /* `task` was abandoned and its job has not ended */
+	bool active; /* `task` was started and not yet waited for */
+	bool stray;  /* `task` was abandoned and its job is still running */
 	/*
-	 * Two jobs in turn: while one's arrival function runs, the next task may be queued as the
-	 * other; by the time of the one after that, the first has ended.
+	 * Two alternating jobs: while one's arrival function runs, the next task may be queued as
+	 * the other; before the task after that, the first has ended.
 	 */
 	struct swo_job job[2];
 	unsigned next_job;
 
-	struct follow follow; /* touched by the changing thread only */
+	struct follow follow; /* used by the changing thread only */
 };
 
 /* Tasks (task.c) */
 
-/* Queues a task; SWO_E_STATE when one is under way, or the device is lost. Never allocates. */
+/* Queues a task; SWO_E_STATE if one is in progress, or the device is lost. Never allocates. */
 int device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
 	bool stop_short, struct swo_error *err);
 /* Waits for it, step by step; a step past its deadline: SWO_E_TIMEOUT, and the device is lost. */
 int device_end(struct swo_device *dev, struct swo_error *err);
-/* Both; on the device's own worker it is done right there. */
+/* Both; on the device's own worker it runs synchronously. */
 int device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
 	bool stop_short, struct swo_error *err);
 
@@ -110,7 +110,7 @@ int device_walk(
 	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err);
 int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err);
 void device_mark_lost(struct swo_device *dev);
-/* Begins a step; -1 when nobody waits for the task any more. */
+/* Starts a step; -1 if the task was abandoned. */
 int device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * regions.c - parses descriptions of regions, with bounds, and answers what was described.
+ * regions.c - parses and checks descriptions of regions, and returns the parsed values.
  */
 #include "device/core/regions.h"
 
@@ -14,8 +14,8 @@ int device_region_bad(
 	const struct device_regions *all, uint32_t index, const char *why, struct swo_error *err)
 {
 	return swo_error_set(err, SWO_E_PROTOCOL, 0,
-		"device %s: its %s describes region %u wrongly: %s", all->device, all->from, index,
-		why);
+		"device %s: its %s: malformed description of region %u: %s", all->device, all->from,
+		index, why);
 }
 
 static int parse_sparse(struct device_regions *all, uint32_t index, const uint8_t *info, size_t len,
@@ -25,19 +25,18 @@ static int parse_sparse(struct device_regions *all, uint32_t index, const uint8_
 	struct device_region *region = &all->region[index];
 
 	if (len - at < sizeof(sparse))
-		return device_region_bad(all, index, "a sparse mmap capability is cut short", err);
+		return device_region_bad(all, index, "truncated sparse mmap capability", err);
 	memcpy(&sparse, info + at, sizeof(sparse));
 	at += sizeof(sparse);
 	if (sparse.nr_areas > (len - at) / sizeof(struct vfio_region_sparse_mmap_area))
-		return device_region_bad(all, index, "more sparse areas than bytes for them", err);
+		return device_region_bad(all, index, "truncated list of sparse areas", err);
 	region->area_offset = region->area_size = 0;
 	for (uint32_t i = 0; i < sparse.nr_areas; i++) {
 		struct vfio_region_sparse_mmap_area area;
 
 		memcpy(&area, info + at + i * sizeof(area), sizeof(area));
 		if (area.offset > region->info.size || area.size > region->info.size - area.offset)
-			return device_region_bad(
-				all, index, "a sparse area lies outside of it", err);
+			return device_region_bad(all, index, "a sparse area is outside of it", err);
 		if (area.size > region->area_size) {
 			region->area_offset = area.offset;
 			region->area_size = area.size;
@@ -52,12 +51,12 @@ static int parse_caps(struct device_regions *all, uint32_t index, const uint8_t 
 	for (unsigned n = 0; offset; n++) {
 		struct vfio_info_cap_header cap;
 
-		/* The chain may run in circles. */
+		/* The chain may be cyclic. */
 		if (n == CAPS_MAX)
-			return device_region_bad(all, index, "its capabilities have no end", err);
+			return device_region_bad(all, index, "cyclic list of capabilities", err);
 		if (offset < sizeof(struct vfio_region_info) || offset > len ||
 			len - offset < sizeof(cap))
-			return device_region_bad(all, index, "a capability lies outside", err);
+			return device_region_bad(all, index, "a capability is out of bounds", err);
 		memcpy(&cap, info + offset, sizeof(cap));
 		if (cap.id == VFIO_REGION_INFO_CAP_SPARSE_MMAP && cap.version == 1 &&
 			parse_sparse(all, index, info, len, offset, err))
@@ -76,13 +75,13 @@ int device_region_parse(struct device_regions *all, uint32_t index, const void *
 	struct vfio_region_info info;
 
 	if (len < sizeof(info))
-		return device_region_bad(all, index, "it is cut short", err);
+		return device_region_bad(all, index, "truncated", err);
 	memcpy(&info, data, sizeof(info));
 	if (info.index != index)
-		return device_region_bad(all, index, "it is about another one", err);
-	/* Offsets into a region and into files are signed in the end. */
+		return device_region_bad(all, index, "index of another region", err);
+	/* Offsets into a region and into files are signed. */
 	if (info.size > INT64_MAX || info.offset > INT64_MAX - info.size)
-		return device_region_bad(all, index, "its size or offset is absurd", err);
+		return device_region_bad(all, index, "size or offset out of range", err);
 	*region = (struct device_region){.info = {.size = info.size, .flags = info.flags & known},
 		.fd = -1,
 		.fd_offset = info.offset,
@@ -102,7 +101,7 @@ int device_irq_describe(struct device_regions *all, uint32_t index, uint32_t fla
 {
 	if (count > DEVICE_VECTORS_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its %s gives interrupt %u %u vectors; at most %d make sense",
+			"device %s: its %s reports interrupt %u with %u vectors, at most %d supported",
 			all->device, all->from, index, count, DEVICE_VECTORS_MAX);
 	all->irq[index] = (struct swo_irq_info){.flags = flags, .count = count};
 	return 0;
@@ -112,8 +111,8 @@ int device_region_info(const struct device_regions *all, uint32_t index,
 	struct swo_region_info *info, struct swo_error *err)
 {
 	if (index >= all->count)
-		return swo_error_set(err, SWO_E_INVALID, 0, "device %s: there is no region %u",
-			all->device, index);
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "device %s: no region %u", all->device, index);
 	*info = all->region[index].info;
 	return 0;
 }
@@ -142,8 +141,8 @@ int device_irq_info(const struct device_regions *all, uint32_t index, struct swo
 	struct swo_error *err)
 {
 	if (index >= all->irq_count)
-		return swo_error_set(err, SWO_E_INVALID, 0, "device %s: there is no interrupt %u",
-			all->device, index);
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "device %s: no interrupt %u", all->device, index);
 	*info = all->irq[index];
 	return 0;
 }
@@ -172,7 +171,7 @@ int device_irq_check(const struct device_regions *all, uint32_t index, uint32_t 
 		return -1;
 	if (start > info.count || count > info.count - start)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: interrupt %u has %u vectors; %u from %u on are too many",
+			"device %s: interrupt %u has %u vectors; %u from %u on are out of range",
 			all->device, index, info.count, count, start);
 	return 0;
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * regions.h - the regions and interrupts of a device, as its driver or its vfio-user server
- * describes them: read once, at open, then used by any thread. Both describe a region with the
- * structures of linux/vfio.h.
+ * regions.h - the regions and interrupts of a device, as reported by its driver or its
+ * vfio-user server: read once, at open, then used by any thread. Both use the structures of
+ * linux/vfio.h.
  */
 #ifndef DEVICE_CORE_REGIONS_H
 #define DEVICE_CORE_REGIONS_H
@@ -13,7 +13,10 @@
 #define DEVICE_IRQS_MAX	   32
 #define DEVICE_VECTORS_MAX 4096
 
-/* Room for a region's description and its capabilities: the first attempt, and the last. */
+/*
+ * Buffer sizes for a region's description and its capabilities: the first attempt, and the
+ * last.
+ */
 #define DEVICE_REGION_ROOM     4096u
 #define DEVICE_REGION_ROOM_MAX 65536u
 
@@ -26,8 +29,8 @@ struct device_region {
 };
 
 struct device_regions {
-	const char *device; /* its name, and ... */
-	const char *from;   /* ... who describes it ("driver"), for messages */
+	const char *device; /* its name */
+	const char *from;   /* the reporter ("driver"), for messages */
 	uint32_t count;
 	struct device_region region[DEVICE_REGIONS_MAX];
 	uint32_t irq_count;
@@ -35,19 +38,19 @@ struct device_regions {
 };
 
 /*
- * Parses the description of region `index`, capabilities and all, into region[index], with fd -1.
- * Of several areas that can be mapped it takes the largest: the others stay trapped.
+ * Parses the description of region `index` with its capabilities into region[index], with fd
+ * -1. Of several mappable areas it uses the largest: the others are trapped.
  */
 int device_region_parse(struct device_regions *all, uint32_t index, const void *info, size_t len,
 	struct swo_error *err);
-/* The error for a description that makes no sense; returns -1. */
+/* Sets the error for a malformed description; returns -1. */
 int device_region_bad(
 	const struct device_regions *all, uint32_t index, const char *why, struct swo_error *err);
-/* Keeps what is described of an interrupt, or refuses it. */
+/* Stores the description of an interrupt, or refuses it. */
 int device_irq_describe(struct device_regions *all, uint32_t index, uint32_t flags, uint32_t count,
 	struct swo_error *err);
 
-/* What the backends' functions of these names answer (struct swo_device_ops) */
+/* The results of the backends' functions of these names (struct swo_device_ops) */
 
 int device_region_info(const struct device_regions *all, uint32_t index,
 	struct swo_region_info *info, struct swo_error *err);
@@ -56,10 +59,10 @@ int device_region_fd(const struct device_regions *all, uint32_t index, int *fd, 
 int device_irq_info(const struct device_regions *all, uint32_t index, struct swo_irq_info *info,
 	struct swo_error *err);
 
-/* May these bytes be read or written? */
+/* Checks that these bytes may be read or written. */
 int device_region_check(const struct device_regions *all, uint32_t index, uint64_t offset,
 	uint32_t len, bool is_read, struct swo_error *err);
-/* Are there these vectors? */
+/* Checks that these vectors exist. */
 int device_irq_check(const struct device_regions *all, uint32_t index, uint32_t start,
 	uint32_t count, struct swo_error *err);
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * states.c - which states a device has, and the arcs between them, as tables. Rules:
- * the kernel's uapi linux/vfio.h, "VFIO migration v2"; no code path elsewhere
- * knows which arc is legal.
+ * states.c - the states of a device and the arcs between them, as tables. Rules: the kernel's
+ * uapi linux/vfio.h, "VFIO migration v2"; no other code decides which arc is legal.
  */
 #include "switchover/device.h"
 
@@ -34,8 +33,8 @@ bool swo_device_state_supported(enum swo_device_state state, uint64_t mig_flags)
 #define NO SWO_DEVICE_ERROR /* refused */
 
 /*
- * The next single arc for a device that has every state. What the flags leave out
- * is stepped over: the path without a state is the path through it, shortened.
+ * The next single arc for a device that has every state. States excluded by the flags are
+ * skipped: the path without a state is the path through it, shortened.
  */
 static const uint8_t next_hop[SWO_DEVICE_STATES][SWO_DEVICE_STATES] = {
 	/* clang-format off */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * task.c - one task at a time: queued on the device's worker by one thread,
- * waited for step by step by another, and left behind when a step hangs. Recovery is one of them:
- * back to RUNNING by arcs or, where none leads there, by a reset.
+ * task.c - one task at a time: queued on the device's worker by one thread, waited for step by
+ * step by another, and abandoned if a step hangs. Recovery is a task: back to RUNNING by arcs
+ * or, if none lead there, by a reset.
  */
 #include "device/core/internal.h"
 
@@ -11,14 +11,14 @@
 /* Recovery */
 
 /*
- * Twice along the arcs: a driver may be busy once, while a reset costs the guest its
- * device for good.
+ * The arcs are tried twice: a driver may be busy once, while a reset loses the guest's device
+ * state permanently.
  */
 #define ATTEMPTS 2
 
 /*
- * Out of ERROR only a reset leads; and out of RESUMING too, since ->STOP would make the device
- * take in what little it has of a state.
+ * Only a reset leads out of ERROR; and out of RESUMING too, since ->STOP would make the device
+ * load an incomplete state.
  */
 static bool only_reset_helps(enum swo_device_state state)
 {
@@ -26,8 +26,8 @@ static bool only_reset_helps(enum swo_device_state state)
 }
 
 /*
- * Stopping short is for a barrier before RUNNING; a device that runs already is not sent
- * back to it: that is one more arc that can fail.
+ * Stopping short is for a barrier before RUNNING; a device that runs already is not stopped for
+ * it: that would be one more arc that can fail.
  */
 static enum swo_device_state goal(struct swo_device *dev, bool stop_short)
 {
@@ -38,7 +38,7 @@ static enum swo_device_state goal(struct swo_device *dev, bool stop_short)
 	return dev->mig_flags & SWO_MIG_P2P ? SWO_DEVICE_RUNNING_P2P : SWO_DEVICE_STOP;
 }
 
-/* Nobody waits for the outcome, or nobody is there to reset. */
+/* The task was abandoned, or the device is lost. */
 static bool no_use(struct swo_device *dev, const struct task *task, const struct swo_error *err)
 {
 	pthread_mutex_lock(&dev->mutex);
@@ -47,7 +47,7 @@ static bool no_use(struct swo_device *dev, const struct task *task, const struct
 	return abandoned || err->code == SWO_E_PEER_LOST;
 }
 
-/* 0: there; 1: a reset may help; -1: no use. */
+/* 0: reached; 1: a reset may help; -1: failed. */
 static int go_by_arcs(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
 	for (int i = 0; i < ATTEMPTS && !only_reset_helps(swo_device_state(dev)); i++) {
@@ -55,7 +55,7 @@ static int go_by_arcs(struct swo_device *dev, struct task *task, struct swo_erro
 			return 0;
 		if (no_use(dev, task, err))
 			return -1;
-		swo_log(SWO_LOG_WARN, "%s (on the way back to running)", err->text);
+		swo_log(SWO_LOG_WARN, "%s (during recovery to RUNNING)", err->text);
 	}
 	return 1;
 }
@@ -65,11 +65,11 @@ static int go_by_reset(struct swo_device *dev, struct task *task, struct swo_err
 	enum swo_device_state before = swo_device_state(dev);
 
 	swo_log(before == SWO_DEVICE_RESUMING ? SWO_LOG_INFO : SWO_LOG_WARN,
-		"device %s: reset in %s; what state it had is gone", dev->name,
+		"device %s: reset in %s; its state is lost", dev->name,
 		swo_device_state_name(before));
 	if (device_reset(dev, task, err))
 		return -1;
-	/* A kernel device runs now; a vfio-user server may have kept its migration state. */
+	/* A kernel device is RUNNING now; a vfio-user server may have kept its migration state. */
 	return device_walk(dev, task, goal(dev, task->stop_short), err);
 }
 
@@ -111,11 +111,11 @@ static void run_settling(struct swo_device *dev)
 	int rc = settle == SWO_SETTLE_RUN ? run_recovery(dev, &task, &err)
 					  : go_by_reset(dev, &task, &err);
 	if (rc)
-		swo_log(SWO_LOG_ERROR, "%s; it was given up before and stays where it is",
+		swo_log(SWO_LOG_ERROR, "%s; it was abandoned before and stays in its state",
 			err.text);
 	else
 		swo_log(SWO_LOG_WARN,
-			"device %s: what hung has ended; the device was driven to RUNNING and "
+			"device %s: the hung call has ended; the device was set to RUNNING and "
 			"takes "
 			"part again after a refresh",
 			dev->name);
@@ -128,10 +128,10 @@ static int query(struct swo_device *dev, struct task *task, struct swo_error *er
 	uint64_t flags = 0;
 
 	if (dev->ops->get_mig_flags(dev->self, &flags, err))
-		return swo_error_prefix(err, "device %s: asking what it can do", dev->name);
+		return swo_error_prefix(err, "device %s: cannot read its features", dev->name);
 	if (!(flags & SWO_MIG_STOP_COPY))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: cannot migrate (its flags 0x%llx lack STOP_COPY)", dev->name,
+			"device %s: cannot migrate: flags 0x%llx without STOP_COPY", dev->name,
 			(unsigned long long)flags);
 	dev->mig_flags = flags;
 	return device_ask(dev, task, err);
@@ -161,7 +161,7 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 	case TASK_REFRESH:
 		return refresh(dev, task, err);
 	}
-	return swo_error_set(err, SWO_E_INVALID, 0, "device %s: no such task", dev->name);
+	return swo_error_set(err, SWO_E_INVALID, 0, "device %s: unknown task", dev->name);
 }
 
 static bool drives_the_device(enum task_kind kind)
@@ -169,7 +169,7 @@ static bool drives_the_device(enum task_kind kind)
 	return kind == TASK_WALK || kind == TASK_RECOVER || kind == TASK_DISCARD;
 }
 
-/* Its waiter has gone: put the device where it does no harm, then let go of the task. */
+/* The waiter timed out: puts the device into a harmless state, then frees the task. */
 static void end_stray(struct swo_device *dev)
 {
 	if (drives_the_device(dev->task.kind))
@@ -198,22 +198,22 @@ static void task_job(void *opaque)
 		arrival = dev->arrival[task->to];
 	task->rc = rc;
 	task->err = err;
-	task->done = true; /* from here on the task is the waiter's, and perhaps the next one's */
+	task->done = true; /* from here on the waiter owns the task, and may reuse it */
 	pthread_cond_broadcast(&dev->changed);
 	pthread_mutex_unlock(&dev->mutex);
 	if (arrival.fn)
 		arrival.fn(arrival.opaque);
 }
 
-/* What stands in the way of a new task; the mutex is held. */
+/* Refuses a new task if necessary. With the mutex held. */
 static int may_begin(struct swo_device *dev, enum task_kind kind, struct swo_error *err)
 {
 	if (dev->stray)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"device %s: lost: what it was told before still hangs", dev->name);
+			"device %s: lost: an earlier request still hangs", dev->name);
 	if (dev->health == SWO_DEVICE_LOST && kind != TASK_REFRESH)
-		return swo_error_set(err, SWO_E_STATE, 0,
-			"device %s: lost; it takes part again only after a refresh", dev->name);
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "device %s: lost, until it is refreshed", dev->name);
 	return 0;
 }
 
@@ -224,7 +224,8 @@ int device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_st
 	int rc = 0;
 	if (dev->active)
 		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"device %s: another walk is under way, or nobody waited for it", dev->name);
+			"device %s: another state change is in progress, or has not been waited for",
+			dev->name);
 	else
 		rc = may_begin(dev, kind, err);
 	if (rc) {
@@ -248,9 +249,9 @@ static const char *step_text(const struct task *task, char *buf, size_t size)
 {
 	switch (task->step) {
 	case STEP_QUEUED:
-		return "waiting for its worker, which is busy with another job,";
+		return "waiting for its worker, which runs another job";
 	case STEP_ASK:
-		return "asking for its state";
+		return "reading its state";
 	case STEP_RESET:
 		return "reset";
 	case STEP_ARC:
@@ -261,7 +262,7 @@ static const char *step_text(const struct task *task, char *buf, size_t size)
 	return buf;
 }
 
-/* The waiter gives up; the mutex is held. */
+/* Abandons the task. With the mutex held. */
 static int abandon(struct swo_device *dev, struct swo_error *err)
 {
 	char buf[48];
@@ -271,7 +272,7 @@ static int abandon(struct swo_device *dev, struct swo_error *err)
 	dev->stray = true;
 	dev->health = SWO_DEVICE_LOST;
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
-		"device %s: %s did not end within %llu ms; the device is given up as lost",
+		"device %s: %s: timed out after %llu ms; the device is marked lost",
 		dev->name, step_text(&dev->task, buf, sizeof(buf)),
 		(unsigned long long)dev->arc_deadline_ms);
 }
@@ -293,8 +294,8 @@ int device_end(struct swo_device *dev, struct swo_error *err)
 	int rc = 0;
 	if (!dev->active)
 		rc = swo_error_set(
-			err, SWO_E_STATE, 0, "device %s: no walk was launched", dev->name);
-	/* The step may have changed while asleep: the deadline is always the present one's. */
+			err, SWO_E_STATE, 0, "device %s: no state change was launched", dev->name);
+	/* The step may have changed meanwhile: the deadline is that of the current one. */
 	while (!rc && !dev->task.done) {
 		swo_cond_wait(&dev->changed, &dev->mutex, step_deadline(dev));
 		if (!dev->task.done && swo_deadline_passed(step_deadline(dev)))
@@ -311,8 +312,8 @@ int device_end(struct swo_device *dev, struct swo_error *err)
 }
 
 /*
- * A job of the worker's own, such as a stream: it is the one thread on the device
- * already. Nobody measures its steps; the backend's own deadlines hold.
+ * Called by a job on the worker itself, such as a stream: it is already the one thread of the
+ * device. Its steps have no deadline but the backend's.
  */
 static int do_here(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
@@ -320,7 +321,8 @@ static int do_here(struct swo_device *dev, struct task *task, struct swo_error *
 	int rc = 0;
 	if (dev->active && !dev->task.done)
 		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"device %s: another walk is waiting for this job to end", dev->name);
+			"device %s: another state change is waiting for the end of this job",
+			dev->name);
 	else
 		rc = may_begin(dev, task->kind, err);
 	pthread_mutex_unlock(&dev->mutex);
@@ -333,7 +335,7 @@ int device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state
 	struct swo_error ignored;
 
 	if (!err)
-		err = &ignored; /* the steps read what they were told */
+		err = &ignored; /* the steps read the previous error */
 	if (swo_worker_is_current(dev->worker)) {
 		struct task task = {.kind = kind, .to = to, .stop_short = stop_short};
 

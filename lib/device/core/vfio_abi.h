@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vfio_abi.h - the kernel's VFIO and iommufd interface: linux/vfio.h, and what the
- * headers of an older system (Debian 12: 6.1) lack of it, each guarded.
+ * vfio_abi.h - the kernel's VFIO and iommufd interface: linux/vfio.h, and what the headers of
+ * an older system (Debian 12: 6.1) lack of it, each guarded.
  *
  * Source: uapi linux/vfio.h and linux/iommufd.h of Linux 6.12 and 7.2. Where a later kernel has
- * appended to a structure, the older size is what we pass: every kernel takes it.
+ * extended a structure, the older size is passed: every kernel accepts it.
  */
 #ifndef DEVICE_CORE_VFIO_ABI_H
 #define DEVICE_CORE_VFIO_ABI_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * walk.c - where a device stands, and its single steps: an arc, the question for its state, a
- * reset. Steps run on the device's worker only: nobody else calls the backend for these.
+ * walk.c - the state of a device, and its single steps: an arc, a state query, a reset. Steps
+ * run on the device's worker only: no other thread makes these calls of the backend.
  */
 #include "device/core/internal.h"
 
@@ -38,7 +38,7 @@ int device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	pthread_mutex_unlock(&dev->mutex);
 	if (abandoned)
 		return swo_error_set(
-			err, SWO_E_CANCELLED, 0, "device %s: nobody waits for it", dev->name);
+			err, SWO_E_CANCELLED, 0, "device %s: the request was abandoned", dev->name);
 	return 0;
 }
 
@@ -49,7 +49,7 @@ void device_mark_lost(struct swo_device *dev)
 	pthread_mutex_unlock(&dev->mutex);
 }
 
-/* After these nothing that the backend is asked can be believed or will be answered. */
+/* After these errors no result of the backend can be relied on. */
 static bool backend_is_gone(enum swo_error_code code)
 {
 	return code == SWO_E_PEER_LOST || code == SWO_E_TIMEOUT || code == SWO_E_PROTOCOL;
@@ -61,15 +61,14 @@ static int read_state(struct swo_device *dev, struct swo_error *err)
 	int rc = dev->ops->get_state(dev->self, &state, err);
 
 	if (!rc && (unsigned)state >= SWO_DEVICE_STATES)
-		rc = swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"answers with state %u, which does not exist", (unsigned)state);
+		rc = swo_error_set(err, SWO_E_PROTOCOL, 0, "unknown state %u", (unsigned)state);
 	pthread_mutex_lock(&dev->mutex);
-	/* A state that cannot be learned is as good as ERROR: only a reset leads out of it. */
+	/* An unknown state is treated as ERROR: only a reset leads out of it. */
 	dev->state = rc ? SWO_DEVICE_ERROR : state;
 	if (rc && err && backend_is_gone(err->code))
 		dev->health = SWO_DEVICE_LOST;
 	pthread_mutex_unlock(&dev->mutex);
-	return rc ? swo_error_prefix(err, "device %s: asking for its state", dev->name) : 0;
+	return rc ? swo_error_prefix(err, "device %s: cannot read its state", dev->name) : 0;
 }
 
 int device_ask(struct swo_device *dev, struct task *task, struct swo_error *err)
@@ -83,7 +82,7 @@ int device_ask(struct swo_device *dev, struct task *task, struct swo_error *err)
 
 static void learn(struct swo_arc_cost *cost, uint64_t ns)
 {
-	/* A quarter of each new figure: what happened lately counts, one outlier does not. */
+	/* Weighted by a quarter: recent figures dominate, a single outlier does not. */
 	cost->mean_ns = cost->count ? cost->mean_ns - cost->mean_ns / 4 + ns / 4 : ns;
 	cost->last_ns = ns;
 	if (ns > cost->max_ns)
@@ -101,7 +100,7 @@ static void arc_ended(struct swo_device *dev, enum swo_device_state from, enum s
 	bool failed, uint64_t start, uint64_t end)
 {
 	pthread_mutex_lock(&dev->mutex);
-	/* Under the mutex, so that a timeline that was taken away is not written to. */
+	/* Under the mutex, so that a detached timeline is not written to. */
 	record(dev, (struct swo_span){.event = SWO_EVENT_ARC,
 			    .from = from,
 			    .to = to,
@@ -136,7 +135,7 @@ static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_sta
 	if (why.code == SWO_E_PEER_LOST)
 		device_mark_lost(dev);
 	else if (!device_step(dev, task, STEP_ASK, from, to, &ignored))
-		/* On failure it may stand anywhere on the path, or in ERROR. */
+		/* On failure it may be in any state of the path, or in ERROR. */
 		read_state(dev, &ignored);
 	if (err)
 		*err = why;
@@ -158,8 +157,8 @@ int device_walk(
 			return -1;
 	}
 	return swo_error_set(err, SWO_E_STATE, 0,
-		"device %s: no way from %s to %s; a device leaves ERROR by a reset only", dev->name,
-		swo_device_state_name(swo_device_state(dev)), swo_device_state_name(to));
+		"device %s: no legal transition from %s to %s; only a reset leads out of ERROR",
+		dev->name, swo_device_state_name(swo_device_state(dev)), swo_device_state_name(to));
 }
 
 int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err)
@@ -168,7 +167,7 @@ int device_reset(struct swo_device *dev, struct task *task, struct swo_error *er
 
 	if (!dev->ops->reset)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its backend offers no reset", dev->name);
+			"device %s: the backend has no reset", dev->name);
 	if (device_step(dev, task, STEP_RESET, state, SWO_DEVICE_RUNNING, err))
 		return -1;
 	uint64_t start = swo_now_ns();

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * backend.c - the kernel backend: opening a VFIO device, finding out what it
- * offers, and the table of functions.
+ * backend.c - the kernel backend: opens a VFIO device, reads its features, and has the table of
+ * functions.
  */
 #include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
@@ -20,7 +20,7 @@ static bool has_feature(const struct vfio_kernel *vk, uint32_t flags)
 	return !kernel_feature(vk, flags | VFIO_DEVICE_FEATURE_PROBE, NULL, 0);
 }
 
-/* Asked for once: PROBE changes nothing. */
+/* Probed once: PROBE changes nothing. */
 static void find_features(struct vfio_kernel *vk)
 {
 	vk->has_data_size =
@@ -133,7 +133,7 @@ static uint32_t kernel_features(void *self)
 
 	return (vk->has_dma_log ? SWO_FEATURE_DMA_LOG : 0) |
 	       (vk->has_data_size ? SWO_FEATURE_DATA_SIZE : 0) |
-	       /* Drivers with PRE_COPY all have it; the first use tells. */
+	       /* All drivers with PRE_COPY have it; the first use shows. */
 	       SWO_FEATURE_PRECOPY_INFO | (vk->has_precopy_v2 ? SWO_FEATURE_PRECOPY_INFO_V2 : 0) |
 	       (vk->device_flags & VFIO_DEVICE_FLAGS_RESET ? SWO_FEATURE_RESET : 0);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * context.c - containers and I/O address spaces: what a device must be
- * attached to before it can be used, and what devices of one VM share.
+ * context.c - containers and I/O address spaces: a device must be attached to one before it can
+ * be used, and the devices of one VM share it.
  */
 #include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
@@ -42,7 +42,7 @@ void swo_vfio_context_unref(struct swo_vfio_context *context)
 	for (int i = 0; i < VK_SPACES; i++) {
 		if (context->spaces[i].fd >= 0)
 			context->sys->close(context->spaces[i].fd);
-		/* Those whose taking away failed: nobody reaches their memory any more. */
+		/* Maps whose removal failed: no device accesses their memory any more. */
 		while (context->spaces[i].maps) {
 			struct kernel_map *map = context->spaces[i].maps;
 
@@ -107,7 +107,7 @@ static int open_ioas(struct vfio_kernel *vk, struct kernel_space *space, struct 
 	space->fd = vk->sys->open(node, O_RDWR | O_CLOEXEC);
 	if (space->fd < 0)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, errno,
-			"device %s: cannot open %s, which a device opened by cdev needs "
+			"device %s: cannot open %s, which is required for a device opened by cdev "
 			"(CONFIG_IOMMUFD); open it by its group instead",
 			vk->name, node);
 	rc = kernel_ioctl(vk, space->fd, IOMMU_IOAS_ALLOC, &alloc);
@@ -135,14 +135,14 @@ static int attach_cdev(
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_DEVICE_BIND_IOMMUFD",
 			rc == -EBUSY || rc == -EPERM
-				? "; it is in use: somebody has it open, by its group perhaps"
-			: rc == -EINVAL ? "; it is in use: somebody else has it bound"
+				? "; it is in use: another process has it open, possibly by its group"
+			: rc == -EINVAL ? "; it is in use: another process has bound it"
 					: "",
 			err);
 	rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
-			"; its IOMMU does not take the address space", err);
+			"; its IOMMU is incompatible with the address space", err);
 	vk->space = space;
 	return 0;
 }
@@ -161,7 +161,7 @@ static int open_container(struct vfio_kernel *vk, struct kernel_space *space, st
 	const char *lacks = NULL;
 
 	if (kernel_ioctl(vk, space->fd, VFIO_GET_API_VERSION, NULL) != VFIO_API_VERSION)
-		lacks = "speaks another VFIO version";
+		lacks = "has another VFIO version";
 	else if (kernel_ioctl(vk, space->fd, VFIO_CHECK_EXTENSION,
 			 (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU) <= 0)
 		lacks = "has no type1 IOMMU; load vfio_iommu_type1";
@@ -173,7 +173,7 @@ static int open_container(struct vfio_kernel *vk, struct kernel_space *space, st
 		err, SWO_E_UNSUPPORTED, 0, "device %s: the kernel %s", vk->name, lacks);
 }
 
-/* Into the container; the first group of one also chooses what kind of IOMMU it is. */
+/* Adds the group to the container; for the first group it also selects the IOMMU type. */
 static int join_container(
 	struct vfio_kernel *vk, struct kernel_space *space, int group, struct swo_error *err)
 {
@@ -191,7 +191,7 @@ static int join_container(
 	rc = kernel_ioctl(vk, group, VFIO_GROUP_SET_CONTAINER, &container);
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_GROUP_SET_CONTAINER",
-			"; its IOMMU does not fit the container's other groups", err);
+			"; its IOMMU is incompatible with the container's other groups", err);
 	if (space->has_iommu)
 		return 0;
 	rc = kernel_ioctl(vk, space->fd, VFIO_SET_IOMMU, (void *)(uintptr_t)VFIO_TYPE1v2_IOMMU);
@@ -221,7 +221,7 @@ static void drop_group(struct swo_vfio_context *context, struct kernel_group *gr
 	while (*at != group)
 		at = &(*at)->next;
 	*at = group->next;
-	/* Closing takes it out of the container; with the last group the container forgets all. */
+	/* Closing removes it from the container; with the last group the container drops all maps. */
 	context->sys->close(group->fd);
 	if (!context->groups)
 		context->spaces[VK_TYPE1].has_iommu = false;

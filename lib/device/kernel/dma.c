@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dma.c - what a kernel device may reach. Devices that share a container
- * share its maps: each map is made once and counted.
+ * dma.c - the DMA maps of kernel devices. Devices that share a container share its maps: each
+ * map is made once and counted.
  */
 #include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
@@ -62,10 +62,10 @@ static const char *map_advice(int why)
 	case ENOSPC:
 		return "; the container has too many maps (vfio_iommu_type1.dma_entry_limit)";
 	case EFAULT:
-		return "; this kernel cannot map that kind of memory";
+		return "; this kernel cannot map this kind of memory";
 	case EEXIST:
 	case EADDRINUSE:
-		return "; something else is mapped there";
+		return "; another map overlaps it";
 	default:
 		return "";
 	}
@@ -82,7 +82,7 @@ static int new_map(struct vfio_kernel *vk, const struct kernel_map *wanted, stru
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: DMA map", vk->name);
 	*map = *wanted;
 	if (!map->host) {
-		/* A sibling's BAR: known by its fd only, and the kernel wants an address. */
+		/* A sibling's BAR: only its fd is known, and the kernel requires an address. */
 		map->ours = vk->sys->mmap(
 			(size_t)map->size, PROT_READ | PROT_WRITE, map->fd, (off_t)map->offset);
 		if (map->ours == MAP_FAILED) {
@@ -141,7 +141,7 @@ static int put_map(struct vfio_kernel *vk, struct kernel_map *map, struct swo_er
 
 	if (rc < 0)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
-			"device %s: taking away DMA map 0x%llx+0x%llx", vk->name,
+			"device %s: cannot remove DMA map 0x%llx+0x%llx", vk->name,
 			(unsigned long long)map->iova, (unsigned long long)map->size);
 	while (*at != map)
 		at = &(*at)->next;
@@ -152,8 +152,7 @@ static int put_map(struct vfio_kernel *vk, struct kernel_map *map, struct swo_er
 	return 0;
 }
 
-/* The ops:
- */
+/* The ops */
 
 static bool is_own(const struct vfio_kernel *vk, const struct kernel_map *wanted)
 {
@@ -169,7 +168,7 @@ static int add_own(struct vfio_kernel *vk, const struct kernel_map *wanted, stru
 
 	if (is_own(vk, wanted))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: there is a DMA map at 0x%llx already", vk->name,
+			"device %s: duplicate DMA map at 0x%llx", vk->name,
 			(unsigned long long)wanted->iova);
 	own = calloc(1, sizeof(*own));
 	if (!own)
@@ -201,7 +200,7 @@ int kernel_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t of
 	if (!size || size > INT64_MAX || size - 1 > UINT64_MAX - iova || !wanted.prot ||
 		(!host && (fd < 0 || offset > INT64_MAX)))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: DMA map 0x%llx+0x%llx makes no sense", vk->name,
+			"device %s: invalid DMA map 0x%llx+0x%llx", vk->name,
 			(unsigned long long)iova, (unsigned long long)size);
 	pthread_mutex_lock(&vk->dma_lock);
 	int rc = add_own(vk, &wanted, err);
@@ -237,9 +236,8 @@ int kernel_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error 
 	if (*at)
 		rc = drop_own(vk, at, err);
 	else
-		rc = swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: there is no DMA map 0x%llx+0x%llx", vk->name,
-			(unsigned long long)iova, (unsigned long long)size);
+		rc = swo_error_set(err, SWO_E_INVALID, 0, "device %s: no DMA map 0x%llx+0x%llx",
+			vk->name, (unsigned long long)iova, (unsigned long long)size);
 	pthread_mutex_unlock(&vk->dma_lock);
 	return rc;
 }
@@ -250,8 +248,7 @@ void kernel_dma_free(struct vfio_kernel *vk)
 
 	while (vk->maps)
 		if (drop_own(vk, &vk->maps, &err)) {
-			/* Closing the container takes it away; ours is not to be reused till then.
-			 */
+			/* Closing the container removes it; the mapping must not be reused before. */
 			swo_log(SWO_LOG_WARN, "%s", err.text);
 			struct kernel_own_map *own = vk->maps;
 

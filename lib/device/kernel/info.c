@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * info.c - regions and interrupts of a kernel device: described once, at open, then used by any
+ * info.c - regions and interrupts of a kernel device: read once, at open, then used by any
  * thread.
  */
 #include "device/core/vfio_abi.h"
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Asking */
+/* Reading the descriptions */
 
 static int ask_region(struct vfio_kernel *vk, uint32_t index, uint8_t *data, uint32_t room,
 	uint32_t *need, struct swo_error *err)
@@ -25,7 +25,7 @@ static int ask_region(struct vfio_kernel *vk, uint32_t index, uint8_t *data, uin
 	*need = info.argsz;
 	if (rc >= 0)
 		return 0;
-	/* Some drivers count regions that they then know nothing of. */
+	/* Some drivers count regions that they then do not describe. */
 	if (rc == -EINVAL || rc == -ENOTTY) {
 		info = (struct vfio_region_info){.index = index};
 		memcpy(data, &info, sizeof(info));
@@ -62,7 +62,7 @@ static int read_irqs(struct vfio_kernel *vk, struct swo_error *err)
 		struct vfio_irq_info info = {.argsz = sizeof(info), .index = i};
 		int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_GET_IRQ_INFO, &info);
 
-		/* vfio-pci answers EINVAL for kinds that a device does not have (ERR, REQ). */
+		/* vfio-pci returns EINVAL for kinds that a device does not have (ERR, REQ). */
 		if (rc == -EINVAL || rc == -ENOTTY)
 			continue;
 		if (rc < 0)
@@ -104,7 +104,10 @@ int kernel_region_info(
 	return device_region_info(&((struct vfio_kernel *)self)->regions, region, info, err);
 }
 
-/* All of it: the driver may take less at once, as an access must not cross its units. */
+/*
+ * Transfers all bytes: the driver may transfer less at once, as an access must not cross its
+ * units.
+ */
 static int transfer(struct vfio_kernel *vk, uint32_t region, uint64_t offset, uint8_t *data,
 	uint32_t len, bool is_read, struct swo_error *err)
 {
@@ -140,7 +143,7 @@ int kernel_region_read(void *self, uint32_t region, uint64_t offset, void *buf, 
 int kernel_region_write(void *self, uint32_t region, uint64_t offset, const void *buf, uint32_t len,
 	bool posted, struct swo_error *err)
 {
-	(void)posted; /* nobody's answer is waited for here */
+	(void)posted; /* there is no reply to wait for here */
 	return transfer(self, region, offset, (uint8_t *)buf, len, false, err);
 }
 
@@ -183,7 +186,7 @@ static int send_set(struct vfio_kernel *vk, uint32_t index, uint32_t start, cons
 	return swo_error_set(err, SWO_E_DEVICE, -rc,
 		"device %s: VFIO_DEVICE_SET_IRQS of interrupt %u, vectors %u to %u%s", vk->name,
 		index, start, start + (count ? count - 1 : 0),
-		rc == -EINVAL && start ? "; this driver cannot add vectors to those in use: give "
+		rc == -EINVAL && start ? "; this driver cannot add vectors to those in use: set "
 					 "all of them at once"
 				       : "");
 }
@@ -197,7 +200,7 @@ int kernel_set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, 
 	if (device_irq_check(&vk->regions, index, start, count, err))
 		return -1;
 	pthread_mutex_lock(&vk->irq_lock);
-	/* vfio-pci refuses to switch off what is not on. */
+	/* vfio-pci refuses to disable an interrupt that is not enabled. */
 	if (count || vk->irq_on[index]) {
 		rc = send_set(vk, index, count ? start : 0, fds, count, err);
 		if (!rc)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - the inside of the kernel backend, shared by its files: paths,
- * containers and I/O address spaces, regions and interrupts, migration, DMA.
+ * internal.h - private to the kernel backend: paths, containers and I/O address spaces, regions
+ * and interrupts, migration, DMA.
  */
 #ifndef DEVICE_KERNEL_INTERNAL_H
 #define DEVICE_KERNEL_INTERNAL_H
@@ -14,8 +14,8 @@
 #define VK_NAME_MAX 256
 
 /*
- * The system's calls, so that tests can play a kernel. As in libc: -1 and errno; read and write
- * with an offset of -1 are read(2) and write(2), else pread(2) and pwrite(2).
+ * The system calls, so that tests can simulate a kernel. As in libc: -1 and errno; read and
+ * write with an offset of -1 are read(2) and write(2), otherwise pread(2) and pwrite(2).
  */
 struct vfio_sys {
 	int (*open)(const char *path, int flags);
@@ -35,7 +35,7 @@ extern const struct vfio_sys kernel_sys_host;
 struct kernel_where {
 	bool by_cdev;
 	char node[VK_PATH_MAX];	  /* the cdev or the group's */
-	char device[VK_NAME_MAX]; /* by group: what the kernel calls the device */
+	char device[VK_NAME_MAX]; /* by group: the kernel's name of the device */
 };
 int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *path,
 	struct kernel_where *where, struct swo_error *err);
@@ -46,17 +46,17 @@ struct kernel_map {
 	uint64_t iova;
 	uint64_t size;
 	uint32_t prot;
-	int fd; /* as the caller gave it, to be compared only */
+	int fd; /* as passed by the caller, only for comparison */
 	uint64_t offset;
 	void *host;
-	void *ours; /* mapped here, for the kernel wants an address; NULL: host is the caller's */
+	void *ours; /* mapped here, since the kernel requires an address; NULL: host is the caller's */
 	unsigned users;
 	struct kernel_map *next;
 };
 
 enum kernel_space_kind { VK_TYPE1, VK_IOAS, VK_SPACES };
 
-/* What maps live in: a container or an I/O address space. */
+/* The owner of maps: a container or an I/O address space. */
 struct kernel_space {
 	enum kernel_space_kind kind;
 	int fd; /* /dev/vfio/vfio or /dev/iommu; -1 until needed */
@@ -65,7 +65,7 @@ struct kernel_space {
 	struct kernel_map *maps;
 };
 
-/* A group can be opened once only, but hold several devices. */
+/* A group can be opened only once, but may have several devices. */
 struct kernel_group {
 	char node[VK_PATH_MAX];
 	int fd;
@@ -108,7 +108,7 @@ struct vfio_kernel {
 	bool has_dma_log;
 	bool has_precopy_v2;
 
-	/* The worker's only. */
+	/* Used by the worker only. */
 	int data_fd; /* of the session; -1: none */
 	enum swo_device_state state;
 	bool write_failed; /* only a reset helps */
@@ -119,21 +119,21 @@ struct vfio_kernel {
 	pthread_mutex_t dma_lock; /* own maps and the log */
 	struct kernel_own_map *maps;
 	bool logging;
-	bool log_broken;       /* it can be started but not read: said once */
-	uint64_t probed_iova;  /* the page that the first look at the log was at ... */
+	bool log_broken;       /* it can be started but not read; logged once */
+	uint64_t probed_iova;  /* the page of the first report ... */
 	uint64_t probed_size;  /* ... its size, and ... */
-	bool probed_was_dirty; /* ... what that look took out of the log */
+	bool probed_was_dirty; /* ... the bit which that report cleared */
 };
 
 /* sys.c */
-/* ioctl(2) again when a signal came between. Returns 0 or more, or -errno. */
+/* ioctl(2), repeated after EINTR. Returns 0 or more, or -errno. */
 int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg);
 /*
- * VFIO_DEVICE_FEATURE: `len` bytes of data go in and come back. Returns 0 or -errno. data NULL:
- * none.
+ * VFIO_DEVICE_FEATURE: `len` bytes of data are passed and returned. Returns 0 or -errno. data
+ * NULL: none.
  */
 int kernel_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len);
-/* Does this errno mean that there is no such feature? */
+/* True if this errno means that the feature does not exist. */
 bool kernel_is_unsupported(int os_errno);
 
 /* info.c */

@@ -2,9 +2,9 @@
 /*
  * log.c - a kernel device's log of its DMA writes.
  *
- * A kernel without iommufd (every Debian one) takes START and then fails each REPORT, for its
- * iova bitmaps are stubs. So the log is looked at once right after its start, where a migration
- * can still choose another way.
+ * A kernel without iommufd (every Debian one) accepts START and then fails each REPORT, because
+ * its iova bitmaps are stubs. So one report is requested right after the start, when a
+ * migration can still use another method.
  */
 #include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
@@ -14,7 +14,7 @@
 
 #define DEFAULT_PAGE 4096u
 #define PAGE_MAX     (UINT64_C(1) << 30)
-/* What every kernel takes: as many as fit a page. */
+/* Every kernel accepts this: as many as fit a page. */
 #define RANGES_SURE (4096 / sizeof(struct vfio_device_feature_dma_logging_range))
 
 static bool is_page_size(uint64_t page)
@@ -60,7 +60,7 @@ static int compare(const void *a, const void *b)
 	return x->iova < y->iova ? -1 : x->iova > y->iova;
 }
 
-/* The caller's, or all that is mapped; sorted, with neighbours put together. */
+/* The caller's ranges, or all that is mapped; sorted, with neighbours merged. */
 static int gather(struct vfio_kernel *vk, const struct swo_dma_range *given, size_t given_count,
 	struct vfio_device_feature_dma_logging_range **out, size_t *out_count,
 	struct swo_error *err)
@@ -96,7 +96,7 @@ static int gather(struct vfio_kernel *vk, const struct swo_dma_range *given, siz
 	return 0;
 }
 
-/* More ranges than it takes: one over all of them. */
+/* Too many ranges: one over all of them. */
 static void merge(struct vfio_device_feature_dma_logging_range *ranges, size_t *count)
 {
 	const struct vfio_device_feature_dma_logging_range *last = &ranges[*count - 1];
@@ -105,10 +105,9 @@ static void merge(struct vfio_device_feature_dma_logging_range *ranges, size_t *
 	*count = 1;
 }
 
-/* Start:
- */
+/* Start */
 
-/* What this look takes out of the log is kept for the first report. */
+/* The bits that this report clears are kept for the first report of the caller. */
 static int first_look(struct vfio_kernel *vk, uint64_t iova, uint64_t page)
 {
 	uint64_t bitmap = 0;
@@ -127,12 +126,12 @@ static int no_log(struct vfio_kernel *vk, int rc, struct swo_error *err)
 	kernel_stop(vk);
 	vk->log_broken = true;
 	swo_log(SWO_LOG_WARN,
-		"device %s: its kernel starts a DMA log but cannot report from it (errno %d%s); it "
+		"device %s: the kernel starts a DMA log but cannot report from it (errno %d%s); it "
 		"counts as a device without a log, so all guest memory is dirty when it stops",
 		vk->name, -rc,
 		rc == -EOPNOTSUPP ? ": no CONFIG_IOMMUFD, as in every Debian kernel" : "");
 	return swo_error_set(err, SWO_E_UNSUPPORTED, -rc,
-		"device %s: its kernel starts a DMA log but cannot report from it "
+		"device %s: the kernel starts a DMA log but cannot report from it "
 		"(DMA_LOGGING_REPORT); a kernel with CONFIG_IOMMUFD can",
 		vk->name);
 }
@@ -148,7 +147,7 @@ static int start(struct vfio_kernel *vk, uint64_t *page_size, const struct swo_d
 		return -1;
 	if (!count)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: nothing is mapped whose writes it could log", vk->name);
+			"device %s: cannot start the DMA log: nothing is mapped", vk->name);
 	if (count > RANGES_SURE)
 		merge(ranges, &count);
 	int rc = kernel_start(vk, &page, ranges, count);
@@ -185,11 +184,11 @@ int kernel_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_r
 	pthread_mutex_lock(&vk->dma_lock);
 	if (!vk->has_dma_log || vk->log_broken)
 		rc = swo_error_set(err, SWO_E_UNSUPPORTED, 0, "device %s: %s", vk->name,
-			vk->has_dma_log ? "its kernel cannot report from its DMA log"
+			vk->has_dma_log ? "the kernel cannot report from its DMA log"
 					: "its driver does not log DMA");
 	else if (vk->logging)
 		rc = swo_error_set(
-			err, SWO_E_STATE, 0, "device %s: its DMA log runs already", vk->name);
+			err, SWO_E_STATE, 0, "device %s: its DMA log is already running", vk->name);
 	else
 		rc = start(vk, page_size, ranges, count, err);
 	pthread_mutex_unlock(&vk->dma_lock);
@@ -211,10 +210,9 @@ int kernel_dma_log_stop(void *self, struct swo_error *err)
 		"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP", vk->name);
 }
 
-/* Report:
- */
+/* Report */
 
-/* With dma_lock held: the first look's page, in the caller's pages. */
+/* With dma_lock held: the page of the first report, in the caller's pages. */
 static void add_probed(
 	struct vfio_kernel *vk, uint64_t iova, uint64_t length, uint64_t page, uint64_t *bitmap)
 {
@@ -222,7 +220,7 @@ static void add_probed(
 
 	if (!vk->probed_was_dirty || to <= iova || from >= iova + length)
 		return;
-	/* A report that covers only part of it leaves it for the rest, too. */
+	/* A report that covers only part of it keeps it for the rest. */
 	if (from >= iova && to <= iova + length)
 		vk->probed_was_dirty = false;
 	if (from < iova)
@@ -252,7 +250,7 @@ int kernel_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t p
 		return swo_error_set(err, sane ? SWO_E_STATE : SWO_E_INVALID, 0,
 			"device %s: cannot report DMA writes to 0x%llx+0x%llx in pages of %llu%s",
 			vk->name, (unsigned long long)iova, (unsigned long long)length,
-			(unsigned long long)page_size, sane ? ": no log runs" : "");
+			(unsigned long long)page_size, sane ? ": no log is running" : "");
 	if (rc)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
 			"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT of 0x%llx+0x%llx",

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * migration.c - states by VFIO_DEVICE_FEATURE, state data through the data
- * fd. All of it on the device's worker.
+ * migration.c - states by VFIO_DEVICE_FEATURE, state data through the data fd. All on the
+ * device's worker.
  *
- * Source of the rules: uapi linux/vfio.h, and what drivers of Linux 6.12 to 7.2 were
- * seen to do (docs/device.md).
+ * Source of the rules: uapi linux/vfio.h, and the behaviour of the drivers of Linux 6.12 to 7.2
+ * (docs/device.md).
  */
 #include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
@@ -23,7 +23,7 @@ int kernel_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 
 	if (rc && kernel_is_unsupported(-rc))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, -rc,
-			"device %s: its driver does not offer VFIO_DEVICE_FEATURE_MIGRATION; bind "
+			"device %s: its driver has no VFIO_DEVICE_FEATURE_MIGRATION; bind "
 			"the device to its migration driver (mlx5_vfio_pci, for instance) instead "
 			"of vfio-pci",
 			vk->name);
@@ -33,7 +33,7 @@ int kernel_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 	*flags = data.flags & (SWO_MIG_STOP_COPY | SWO_MIG_P2P | SWO_MIG_PRE_COPY);
 	if (!(*flags & SWO_MIG_STOP_COPY))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its migration flags (0x%llx) lack STOP_COPY", vk->name,
+			"device %s: migration flags 0x%llx without STOP_COPY", vk->name,
 			(unsigned long long)data.flags);
 	return 0;
 }
@@ -73,8 +73,8 @@ int kernel_get_state(void *self, enum swo_device_state *state, struct swo_error 
 			"device %s: GET VFIO_DEVICE_FEATURE_MIG_DEVICE_STATE", vk->name);
 	if (data.device_state >= SWO_DEVICE_STATES)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its driver says it is in state %u, which is not known here",
-			vk->name, data.device_state);
+			"device %s: its driver reports the unknown state %u", vk->name,
+			data.device_state);
 	*state = (enum swo_device_state)data.device_state;
 	arrived(vk, *state);
 	return 0;
@@ -85,7 +85,7 @@ int kernel_set_state(void *self, enum swo_device_state state, struct swo_error *
 	struct vfio_kernel *vk = self;
 	struct vfio_device_feature_mig_state data = {.device_state = state, .data_fd = -1};
 
-	/* Not every driver would notice that bytes are missing. */
+	/* Not every driver detects missing bytes. */
 	if (vk->write_failed && state != SWO_DEVICE_RESUMING)
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"device %s: a write of its state failed; only a reset leads out of "
@@ -116,7 +116,7 @@ int kernel_reset(void *self, struct swo_error *err)
 			kernel_is_unsupported(-rc) ? SWO_E_UNSUPPORTED : SWO_E_DEVICE, -rc,
 			"device %s: VFIO_DEVICE_RESET%s", vk->name,
 			kernel_is_unsupported(-rc)
-				? "; its driver offers none, closing and opening it is what is left"
+				? "; its driver has none: close and reopen the device"
 				: "");
 	kernel_close_session(vk);
 	vk->write_failed = false;
@@ -143,16 +143,16 @@ int kernel_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_
 		return no_session(vk, err);
 	if (!len)
 		return swo_error_set(
-			err, SWO_E_INVALID, 0, "device %s: a read of no bytes", vk->name);
+			err, SWO_E_INVALID, 0, "device %s: a read of 0 bytes", vk->name);
 	do {
 		n = vk->sys->read(vk->data_fd, buf, len, -1);
 	} while (n < 0 && errno == EINTR);
-	/* Nothing now: ENOMSG by the book; QAT, HiSilicon and mtty return 0. */
+	/* No data for now: ENOMSG by the uAPI; QAT, HiSilicon and mtty return 0. */
 	if (n < 0 && errno == ENOMSG && pre_copy)
 		n = 0;
 	if (n < 0 || (size_t)n > len)
 		return swo_error_set(err, SWO_E_DEVICE, n < 0 ? errno : EIO,
-			"device %s: reading its state in %s", vk->name,
+			"device %s: cannot read its state in %s", vk->name,
 			swo_device_state_name(vk->state));
 	*got = (size_t)n;
 	return 0;
@@ -179,7 +179,8 @@ int kernel_data_write(void *self, const void *buf, size_t len, struct swo_error 
 
 			vk->write_failed = true;
 			return swo_error_set(err, SWO_E_DEVICE, why,
-				"device %s: writing its state; it must be reset now", vk->name);
+				"device %s: cannot write its state; it must be reset now",
+				vk->name);
 		}
 		data += n;
 		len -= (size_t)n;
@@ -199,7 +200,7 @@ int kernel_precopy_info(
 
 	if (rc == -ENOTTY)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its driver does not offer VFIO_MIG_GET_PRECOPY_INFO", vk->name);
+			"device %s: its driver has no VFIO_MIG_GET_PRECOPY_INFO", vk->name);
 	if (rc < 0)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
 			"device %s: VFIO_MIG_GET_PRECOPY_INFO in %s", vk->name,
@@ -207,7 +208,7 @@ int kernel_precopy_info(
 	if (vk->has_precopy_v2 && vk->params.precopy_info_v2 &&
 		(info.flags & VFIO_PRECOPY_INFO_REINIT))
 		swo_log(SWO_LOG_INFO,
-			"device %s: it begins anew with what should be loaded before the stop "
+			"device %s: it restarts the data that should be loaded before the stop "
 			"(%llu bytes)",
 			vk->name, (unsigned long long)info.initial_bytes);
 	*initial_bytes = info.initial_bytes;
@@ -222,8 +223,7 @@ int kernel_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *e
 
 	if (!vk->has_data_size)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its kernel does not offer VFIO_DEVICE_FEATURE_MIG_DATA_SIZE",
-			vk->name);
+			"device %s: the kernel has no VFIO_DEVICE_FEATURE_MIG_DATA_SIZE", vk->name);
 	int rc = kernel_feature(vk, GET(VFIO_DEVICE_FEATURE_MIG_DATA_SIZE), &data, sizeof(data));
 
 	if (rc)

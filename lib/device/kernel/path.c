@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * path.c - from what a user calls a device to the node that opens it:
- * a cdev, a group and a device in it, or a path in sysfs that leads to either.
+ * path.c - from the path of a device to the node that opens it: a cdev, a group and a device in
+ * it, or a path in sysfs that leads to either.
  */
 #include "device/kernel/internal.h"
 
@@ -27,7 +27,7 @@ static bool all_digits(const char *text, size_t len)
 	return len > 0;
 }
 
-/* The entries of a directory: how many there are, and the first. -1: no such directory. */
+/* The number of entries of a directory, and the first. -1: no such directory. */
 static int list(const char *path, const char *prefix, char *first, size_t room)
 {
 	DIR *dir = opendir(path);
@@ -46,7 +46,7 @@ static int list(const char *path, const char *prefix, char *first, size_t room)
 	return count;
 }
 
-/* The only device of a group, when nobody said which. */
+/* The only device of a group, if none is named. */
 static int find_member(const struct vfio_sys *sys, const char *name, const char *group, size_t len,
 	struct kernel_where *where, struct swo_error *err)
 {
@@ -62,10 +62,10 @@ static int find_member(const struct vfio_sys *sys, const char *name, const char 
 		return 0;
 	if (count < 0)
 		return swo_error_set(err, SWO_E_IO, errno,
-			"device %s: cannot look into %s; is there a group %.*s", name, path,
-			(int)len, group);
+			"device %s: cannot list %s; is there a group %.*s", name, path, (int)len,
+			group);
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"device %s: group %.*s has %d devices; say which, as %s/vfio/%.*s:NAME (names are "
+		"device %s: group %.*s has %d devices; select one as %s/vfio/%.*s:NAME (names are "
 		"in %s)",
 		name, (int)len, group, count, sys->dev, (int)len, group, path);
 }
@@ -77,7 +77,7 @@ static int from_group(const struct vfio_sys *sys, const char *name, const char *
 
 	if (!all_digits(group, len))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: '%.100s' is no group: %s/vfio/NUMBER[:NAME] is (and noiommu "
+			"device %s: '%.100s' is not a group: expected %s/vfio/NUMBER[:NAME] (noiommu "
 			"groups cannot migrate)",
 			name, path, sys->dev);
 	int n = snprintf(
@@ -90,12 +90,11 @@ static int from_group(const struct vfio_sys *sys, const char *name, const char *
 	n = snprintf(where->device, sizeof(where->device), "%s", group + len + 1);
 	if (!group[len + 1])
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: a device's name is missing after the ':' of '%.100s'", name,
-			path);
+			"device %s: missing device name after the ':' of '%.100s'", name, path);
 	return n < 0 || (size_t)n >= sizeof(where->device) ? too_long(name, path, err) : 0;
 }
 
-/* 1: there is a cdev, and an iommufd to go with it; 0: no. */
+/* 1: there is a cdev, and an iommufd for it; 0: no. */
 static int try_cdev(const struct vfio_sys *sys, const char *device, struct kernel_where *where)
 {
 	char dir[PATH_MAX + 16], vfio[VK_NAME_MAX], iommu[VK_PATH_MAX];

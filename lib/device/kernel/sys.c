@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * sys.c - the system's calls as the table that the kernel backend goes through, and the two
- * that need more than a call: an ioctl that a signal ends, and a feature.
+ * sys.c - the system calls as the table that the kernel backend uses, and two helpers: an ioctl
+ * that restarts after signals, and a feature.
  */
 #include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
@@ -59,7 +59,7 @@ int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, vo
 {
 	int rc = -1;
 
-	/* A driver may give up a wait that nobody asked it to: not for ever, though. */
+	/* A driver may interrupt a wait without a signal: retried only a few times. */
 	for (int i = 0; i < INTERRUPTS_MAX; i++) {
 		rc = vk->sys->ioctl(fd, request, arg);
 		if (rc >= 0 || errno != EINTR)

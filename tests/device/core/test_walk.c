@@ -200,7 +200,7 @@ static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
 	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	walk_into_hang(vf, SWO_DEVICE_STOP_COPY, &err);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
-	assert_non_null(strstr(err.text, "device vf0: RUNNING_P2P->STOP "));
+	assert_non_null(strstr(err.text, "device vf0: RUNNING_P2P->STOP: timed out"));
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
