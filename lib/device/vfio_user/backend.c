@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * backend.c - the vfio-user backend: connecting to a server, agreeing on what
- * it can do and how it must be treated, and the table of functions.
+ * backend.c - the vfio-user backend: connects to a server, negotiates its features and
+ * workarounds, and has the table of functions.
  */
 #include "device/vfio_user/internal.h"
 
@@ -44,8 +44,8 @@ static int open_socket(
 			rc == EOWNERDEAD ? "" : "; is it running");
 		return base_connect_error(err, rc == EAGAIN ? SWO_E_TIMEOUT : SWO_E_IO, rc, what);
 	}
-	/* Doorbells queue here while a server of one thread is busy with an arc; as much as the
-	   system allows. */
+	/* Doorbells queue here while a single-threaded server runs an arc; as many as the system
+	   allows. */
 	setsockopt(*out, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
 	return 0;
 }
@@ -64,7 +64,7 @@ static int take_twin(struct vfio_user *vu, const struct vfio_user_caps *caps,
 		return 0;
 	swo_close_fd(twin);
 	return swo_error_set(err, SWO_E_PROTOCOL, 0,
-		"device %s: its server promised a twin socket and sent none", vu->name);
+		"device %s: its server announced a twin socket and sent none", vu->name);
 }
 
 static uint32_t at_most(uint64_t value, uint32_t limit)
@@ -72,13 +72,13 @@ static uint32_t at_most(uint64_t value, uint32_t limit)
 	return value < limit ? (uint32_t)value : limit;
 }
 
-/* How this server is to be treated, from what it says of itself. */
+/* Selects the workarounds for this server, from its VERSION. */
 static void choose_limits(struct vfio_user *vu, const struct vfio_user_caps *caps)
 {
 	uint32_t xfer = at_most(caps->max_data_xfer, VFIO_USER_CLIENT_DATA_MAX);
 
 	vu->quirks = vu->params.quirks;
-	/* Nobody but our own server says this; the rest may be libvfio-user underneath. */
+	/* Only switchover's own server sends this; others may be based on libvfio-user. */
 	if (!caps->max_write)
 		vu->quirks |= SWO_VFIO_USER_SMALL_WRITES | SWO_VFIO_USER_REPORT_PER_REGION |
 			      SWO_VFIO_USER_DETACH_BY_DUMMY;
@@ -101,11 +101,11 @@ static int check_version(
 {
 	if (caps->major != VFIO_USER_MAJOR || caps->minor > VFIO_USER_MINOR)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its server speaks vfio-user %u.%u; this client %u.%u", vu->name,
+			"device %s: its server uses vfio-user %u.%u, this client %u.%u", vu->name,
 			caps->major, caps->minor, VFIO_USER_MAJOR, VFIO_USER_MINOR);
 	if (caps->max_data_xfer < LEAST_XFER)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its server takes %llu bytes in a message; at least %d are "
+			"device %s: its server accepts %llu bytes in a message, at least %d are "
 			"needed",
 			vu->name, (unsigned long long)caps->max_data_xfer, LEAST_XFER);
 	return 0;
@@ -165,7 +165,7 @@ static int negotiate(struct vfio_user *vu, struct swo_error *err)
 	return vfio_user_client_serve(vu->client, twin, err);
 }
 
-/* Optional features: asked for once, so that nothing has to be found out later. */
+/* Optional features: probed once, at connect. */
 static int probe(struct vfio_user *vu, uint32_t flags, bool *has, struct swo_error *err)
 {
 	uint8_t slack[VU_REPLY_SLACK];

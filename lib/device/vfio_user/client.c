@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * client.c - commands to a vfio-user server from many threads over one socket:
- * who sends, who reads, who waits, and what becomes of those who give up.
+ * client.c - commands to a vfio-user server from many threads over one socket: sending,
+ * reading, waiting, and timeouts.
  */
 #include "device/vfio_user/client_internal.h"
 
@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* Messages the service thread takes from one connection before it looks at the others. */
+/* Messages that the service thread reads from one connection before it checks the others. */
 #define SERVICE_TURN 64
 
 const char *vfio_user_command_name(unsigned command)
@@ -69,10 +69,9 @@ void vfio_user_client_fail(struct vfio_user_client *client, const struct swo_err
 			"device %s: its vfio-user server closed the connection", client->name);
 	else
 		swo_error_set(&client->why, err->code, 0,
-			"device %s: %s; its vfio-user connection is given up", client->name,
-			err->text);
+			"device %s: %s; closing its vfio-user connection", client->name, err->text);
 	__atomic_store_n(&client->dead, true, __ATOMIC_RELEASE);
-	/* Wakes whoever polls or sends; the fds stay open until close. */
+	/* Wakes threads in poll or send; the fds stay open until close. */
 	shutdown(client->rx.sock, SHUT_RDWR);
 	if (client->twin.sock >= 0)
 		shutdown(client->twin.sock, SHUT_RDWR);
@@ -109,7 +108,7 @@ int vfio_user_client_begin_send(
 
 	client->sending = true;
 	pthread_mutex_unlock(&client->send_lock);
-	return mine ? 0 : swo_error_set(err, SWO_E_TIMEOUT, 0, "its server takes no data");
+	return mine ? 0 : swo_error_set(err, SWO_E_TIMEOUT, 0, "its server does not read");
 }
 
 void vfio_user_client_end_send(struct vfio_user_client *client)
@@ -139,7 +138,7 @@ static int send_call(struct vfio_user_client *client, struct vfio_user_call *cal
 	int rc = vfio_user_client_begin_send(client, call->deadline, &why);
 
 	if (!rc) {
-		/* A dead connection may have ended in the middle of a message. */
+		/* A closed connection may have ended in the middle of a message. */
 		if (is_dead(client)) {
 			vfio_user_client_end_send(client);
 			return dead_error(client, err);
@@ -154,14 +153,14 @@ static int send_call(struct vfio_user_client *client, struct vfio_user_call *cal
 		return 0;
 	if (is_dead(client))
 		return dead_error(client, err);
-	return swo_error_set(err, SWO_E_TIMEOUT, 0, "device %s: its server did not take %s in time",
+	return swo_error_set(err, SWO_E_TIMEOUT, 0, "device %s: timed out sending %s to its server",
 		client->name, vfio_user_call_name(call));
 }
 
 int vfio_user_post(
 	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err)
 {
-	/* Ids may repeat, and nothing will ever be looked up by this one: it needs no lock. */
+	/* IDs may repeat, and this one is never looked up: it needs no lock. */
 	call->id = 0;
 	if (is_dead(client))
 		return dead_error(client, err);
@@ -202,7 +201,7 @@ static int enlist(
 			rc = 0;
 		} else {
 			swo_error_set(err, SWO_E_PROTOCOL, 0,
-				"device %s: its server never answered 65535 commands",
+				"device %s: its server has not replied to 65535 commands",
 				client->name);
 		}
 	}
@@ -227,7 +226,7 @@ void vfio_user_call_done(struct vfio_user_client *client, struct vfio_user_call 
 	pthread_cond_signal(&call->cond);
 }
 
-/* With the lock held: its reply, if it still comes, is for nobody. */
+/* With the lock held: a late reply will be dropped. */
 static void give_up(struct vfio_user_client *client, struct vfio_user_call *call, bool sent)
 {
 	if (!call->pending)
@@ -241,9 +240,12 @@ static void give_up(struct vfio_user_client *client, struct vfio_user_call *call
 	}
 }
 
-/* Who reads */
+/* The reader */
 
-/* With the lock held, when nobody reads: the next of those who wait, or the service thread. */
+/*
+ * With the lock held and without a reader: wakes the next waiting thread, or the service
+ * thread.
+ */
 static void pass_on(struct vfio_user_client *client)
 {
 	if (client->dead)
@@ -268,7 +270,7 @@ static void take_reading(struct vfio_user_client *client)
 	}
 }
 
-/* Without the lock: until there is something to read, or the deadline. */
+/* Without the lock: waits for data, or for the deadline. */
 static bool wait_readable(struct vfio_user_client *client, swo_deadline deadline)
 {
 	pthread_mutex_unlock(&client->lock);
@@ -279,13 +281,13 @@ static bool wait_readable(struct vfio_user_client *client, swo_deadline deadline
 	return !rc || !swo_deadline_passed(deadline);
 }
 
-/* With the lock held: reads for all until `call` is done or its deadline is over. */
+/* With the lock held: reads for all threads until `call` is done or its deadline has passed. */
 static void lead(struct vfio_user_client *client, struct vfio_user_call *call)
 {
 	struct swo_error why;
 
 	take_reading(client);
-	/* Waiting comes first: an answer is hardly ever there already. */
+	/* Wait first: a reply has rarely arrived already. */
 	bool in_time = wait_readable(client, call->deadline);
 
 	while (in_time && !call->done && !client->dead) {
@@ -297,8 +299,7 @@ static void lead(struct vfio_user_client *client, struct vfio_user_call *call)
 			in_time = wait_readable(client, call->deadline);
 			break;
 		case VFIO_USER_RX_COMMAND:
-			/* Answering may block: that is the service thread's, which reads on then.
-			 */
+			/* Replying may block: the service thread does it, and continues to read. */
 			client->command_here = true;
 			vfio_user_service_kick(&client->main_watch);
 			return;
@@ -328,7 +329,7 @@ static void wait_for_reply(struct vfio_user_client *client, struct vfio_user_cal
 
 /* The service thread */
 
-/* A whole command lies in rx; called and returns with the lock held, not held in between. */
+/* rx has a complete command; called and returns with the lock held, released in between. */
 static int serve_command(
 	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
@@ -339,7 +340,7 @@ static int serve_command(
 	return rc;
 }
 
-/* With the lock held: takes what is there, and carries out the server's commands. */
+/* With the lock held: reads the available data, and executes the server's commands. */
 static void serve(struct vfio_user_client *client, struct vfio_user_rx *rx)
 {
 	struct swo_error why;
@@ -362,7 +363,7 @@ static void main_ready(void *opaque)
 
 	pthread_mutex_lock(&client->lock);
 	if (client->command_here) {
-		/* A reader left it, and with it the right to read. */
+		/* A reader left it, and with it the reader role. */
 		client->command_here = false;
 		if (serve_command(client, &client->rx, &why))
 			vfio_user_client_fail(client, &why);
@@ -441,9 +442,9 @@ int vfio_user_finish(
 			err, call->err.code, 0, "device %s: %s", client->name, call->err.text);
 	if (dead)
 		return dead_error(client, err);
-	/* The first thing that is asked: the server has accepted nobody yet, or another. */
+	/* The first command: the server has accepted no connection yet, or another one. */
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
-		"device %s: its server did not answer %s in time%s", client->name,
+		"device %s: timed out waiting for the reply to %s%s", client->name,
 		vfio_user_call_name(call),
 		call->command == VFIO_USER_VERSION
 			? "; most serve one client at a time: is the device in use"
@@ -500,7 +501,7 @@ int vfio_user_client_serve(struct vfio_user_client *client, int twin, struct swo
 
 void vfio_user_client_close(struct vfio_user_client *client)
 {
-	/* Whatever the service thread is at with this connection ends with the sockets. */
+	/* The service thread's work on this connection ends with the sockets. */
 	shutdown(client->rx.sock, SHUT_RDWR);
 	if (client->twin.sock >= 0)
 		shutdown(client->twin.sock, SHUT_RDWR);

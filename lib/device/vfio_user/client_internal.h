@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * client_internal.h - what client.c (commands and who reads) shares with
- * client_rx.c (what is read): the connection's inside.
+ * client_internal.h - shared by client.c (commands and the reader role) and client_rx.c
+ * (received messages): the state of a connection.
  */
 #ifndef DEVICE_VFIO_USER_CLIENT_INTERNAL_H
 #define DEVICE_VFIO_USER_CLIENT_INTERNAL_H
@@ -13,23 +13,23 @@ enum vfio_user_target {
 	VFIO_USER_TO_HEADER,  /* a header is being read */
 	VFIO_USER_TO_CALL,    /* a body, into its call's reply */
 	VFIO_USER_TO_COMMAND, /* a body, of the server's command */
-	VFIO_USER_TO_NOWHERE, /* a body nobody wants */
+	VFIO_USER_TO_NOWHERE, /* a body to skip */
 };
 
 /*
- * One direction of one socket. It can stop after any byte and be carried on by another thread:
- * no reader that gives up leaves a half-read message behind.
+ * One direction of one socket. It can stop after any byte and be continued by another thread: a
+ * reader that times out leaves no half-read message behind.
  */
 struct vfio_user_rx {
 	int sock;
-	bool replies; /* may they come here? */
+	bool replies; /* replies are allowed here */
 	struct vfio_user_header header;
 	size_t header_got;
 	struct vfio_user_fds fds;
 	enum vfio_user_target target;
 	struct vfio_user_call *call;
 	size_t body_got;
-	uint8_t *command; /* body of a server's command; made with the first */
+	uint8_t *command; /* body of a server's command; allocated for the first */
 };
 
 struct vfio_user_client {
@@ -40,15 +40,15 @@ struct vfio_user_client {
 
 	pthread_mutex_t send_lock; /* of `sending` only, so that waiting for it has a deadline */
 	pthread_cond_t send_free;
-	bool sending;		/* a message is going out */
-	pthread_mutex_t lock;	/* everything below; never held while anything blocks */
-	struct vfio_user_rx rx; /* of the main socket: owned by whoever set `reading` */
+	bool sending;		/* a message is being sent */
+	pthread_mutex_t lock;	/* for everything below; never held across a blocking call */
+	struct vfio_user_rx rx; /* of the main socket: owned by the thread that set `reading` */
 	bool reading;
-	bool armed;	   /* the service listens to the main socket */
-	bool command_here; /* rx holds a whole command; the service thread owns `reading` */
+	bool armed;	   /* the service thread polls the main socket */
+	bool command_here; /* rx has a complete command; the service thread owns `reading` */
 	struct vfio_user_call *calls;
 	uint16_t next_id;
-	uint8_t owed[8192]; /* a bit per id: given up, its reply is still to come */
+	uint8_t owed[8192]; /* a bit per ID: timed out, its reply is outstanding */
 	bool dead;	    /* read without the lock, too */
 	struct swo_error why;
 
@@ -59,25 +59,25 @@ struct vfio_user_client {
 };
 
 enum vfio_user_rx_result {
-	VFIO_USER_RX_MORE,    /* went on; there may be more */
-	VFIO_USER_RX_BLOCKED, /* nothing there at the moment */
-	VFIO_USER_RX_COMMAND, /* rx holds a whole command of the server: answer it, then rx_reset */
-	VFIO_USER_RX_FAILED,  /* *err says why: the stream is lost */
+	VFIO_USER_RX_MORE,    /* made progress; there may be more */
+	VFIO_USER_RX_BLOCKED, /* no data at present */
+	VFIO_USER_RX_COMMAND, /* rx has a complete command of the server: reply, then rx_reset */
+	VFIO_USER_RX_FAILED,  /* the stream is lost, with *err */
 };
 
-/* Reads what is there, without blocking; client->lock must be held. Completes calls. */
+/* Reads available data, without blocking; with client->lock held. Completes calls. */
 enum vfio_user_rx_result vfio_user_rx_step(
 	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err);
 /* Ready for the next header. */
 void vfio_user_rx_reset(struct vfio_user_rx *rx);
-/* Carries out a command and sends the answer; without client->lock. -1: the stream is lost. */
+/* Executes a command and sends the reply; without client->lock. -1: the stream is lost. */
 int vfio_user_rx_answer(
 	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err);
 void vfio_user_rx_free(struct vfio_user_rx *rx);
 
-/* With the lock held: the reply is there (or refused, or bad); wakes who waits. */
+/* With the lock held: completes a call (reply, refusal or error); wakes its waiter. */
 void vfio_user_call_done(struct vfio_user_client *client, struct vfio_user_call *call);
-/* With the lock held: nothing will come of this connection any more. */
+/* With the lock held: marks the connection as lost. */
 void vfio_user_client_fail(struct vfio_user_client *client, const struct swo_error *err);
 /* The right to send on the main socket: one message at a time. */
 int vfio_user_client_begin_send(

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * client_rx.c - what a server sends: replies to whoever asked, commands to the
- * service thread. Reads only what is there, so it can stop after any byte.
+ * client_rx.c - receives messages of a server: replies for the waiting calls, commands for the
+ * service thread. Reads only available data, so it can stop after any byte.
  */
 #include "device/vfio_user/client_internal.h"
 
@@ -10,7 +10,7 @@
 #include <string.h>
 
 #define COMMAND_MAX (sizeof(struct vfio_user_dma_access) + VFIO_USER_CLIENT_DATA_MAX)
-/* Bytes taken at once with the lock held: it must not be held long. */
+/* Bytes read at once with the lock held: it must not be held long. */
 #define STEP_MAX    262144u
 #define SCRATCH_MAX 16384u
 
@@ -39,7 +39,7 @@ static struct vfio_user_call *find_call(struct vfio_user_client *client, uint16_
 	return NULL;
 }
 
-/* The call is over, well or not; what is left of the body goes nowhere. */
+/* Completes the call; the rest of the body is skipped. */
 static void finish_call(struct vfio_user_client *client, struct vfio_user_rx *rx)
 {
 	vfio_user_call_done(client, rx->call);
@@ -55,13 +55,13 @@ static void begin_reply_body(
 
 	rx->call = call;
 	if (rx->header.flags & VFIO_USER_ERROR) {
-		/* Some servers say 0, or a number that is no errno. */
+		/* Some servers send 0, or a number that is no errno. */
 		call->refused = rx->header.error && rx->header.error < 4096 ? (int)rx->header.error
 									    : EINVAL;
 		finish_call(client, rx);
 	} else if (payload < call->reply_min || payload > room) {
 		swo_error_set(&call->err, SWO_E_PROTOCOL, 0,
-			"its server answered %s with %zu bytes; %zu to %zu make sense",
+			"malformed reply to %s: %zu bytes, expected %zu to %zu",
 			vfio_user_call_name(call), payload, call->reply_min, room);
 		finish_call(client, rx);
 	} else {
@@ -83,7 +83,7 @@ static int begin_reply(
 
 	if (!rx->replies)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"its server sent a reply on the socket that is for its commands");
+			"its server sent a reply on the socket for its commands");
 	if (!call && vfio_user_owed(client, header->id)) {
 		vfio_user_set_owed(client, header->id, false);
 		rx->target = VFIO_USER_TO_NOWHERE;
@@ -92,8 +92,8 @@ static int begin_reply(
 	}
 	if (!call || call->command != header->command)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"its server sent a reply (id %u, command %u) to nothing it was asked",
-			header->id, header->command);
+			"its server sent an unexpected reply (ID %u, command %u)", header->id,
+			header->command);
 	begin_reply_body(client, rx, call);
 	return 0;
 }
@@ -106,13 +106,13 @@ static int begin_command(
 	if (!client->serving || payload > COMMAND_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"its server sent command %u with %zu bytes, %s", rx->header.command,
-			payload,
-			client->serving ? "more than was agreed on" : "before it was set up");
+			payload, client->serving ? "more than negotiated" : "before the setup");
 	vfio_user_fds_close(&rx->fds);
 	if (!rx->command)
 		rx->command = malloc(COMMAND_MAX);
 	if (!rx->command)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "for its server's commands");
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "buffer for its server's commands");
 	rx->target = VFIO_USER_TO_COMMAND;
 	return 0;
 }
@@ -151,7 +151,7 @@ static enum vfio_user_rx_result step_header(
 	return VFIO_USER_RX_MORE;
 }
 
-/* The pieces of [body_got, body_got + left) in the call's reply. */
+/* The parts of [body_got, body_got + left) in the call's reply. */
 static unsigned reply_pieces(const struct vfio_user_rx *rx, size_t left, struct iovec iov[2])
 {
 	size_t skip = rx->body_got;
@@ -239,7 +239,7 @@ static int send_answer(struct vfio_user_client *client, struct vfio_user_rx *rx,
 	return rc;
 }
 
-/* Is this a DMA command that says how long it is, and is it so long? */
+/* True if this is a DMA command whose length matches its count. */
 static bool dma_command_is_sound(const struct vfio_user_rx *rx, struct vfio_user_dma_access *access)
 {
 	size_t payload = vfio_user_payload(&rx->header);
@@ -267,8 +267,7 @@ int vfio_user_rx_answer(
 		return send_answer(client, rx, NULL, 0, EINVAL, err);
 	error = client->dma(
 		client->opaque, write, access.address, rx->command + sizeof(access), access.count);
-	/* The request, which leads the buffer, leads the reply as well: with a read's data behind.
-	 */
+	/* The request at the start of the buffer also starts the reply, followed by a read's data. */
 	return send_answer(client, rx, rx->command,
 		sizeof(access) + (write ? 0 : (size_t)access.count), error, err);
 }

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dma.c - what of guest memory a vfio-user server may reach: maps with
- * an fd it can mmap, and its DMA_READ and DMA_WRITE messages within the maps.
+ * dma.c - the guest memory that a vfio-user server may access: maps with an fd that it can
+ * mmap, and its DMA_READ and DMA_WRITE messages within the maps.
  */
 #include "device/vfio_user/internal.h"
 
 #include <errno.h>
 #include <stdlib.h>
 
-/* With dma_lock held: the map that holds `addr`. */
+/* With dma_lock held: the map that contains `addr`. */
 static struct vfio_user_map *map_at(struct vfio_user *vu, uint64_t addr)
 {
 	for (struct vfio_user_map *map = vu->maps; map; map = map->next)
@@ -17,7 +17,7 @@ static struct vfio_user_map *map_at(struct vfio_user *vu, uint64_t addr)
 	return NULL;
 }
 
-/* With dma_lock held: may the server do this? Maps that touch count as one. */
+/* With dma_lock held: checks an access of the server. Adjacent maps count as one. */
 static bool is_allowed(struct vfio_user *vu, uint64_t addr, uint64_t len, uint32_t prot)
 {
 	while (len) {
@@ -41,7 +41,7 @@ int vfio_user_dma_access(void *opaque, bool write, uint64_t addr, void *buf, siz
 	uint32_t prot = write ? VFIO_USER_DMA_PROT_WRITE : VFIO_USER_DMA_PROT_READ;
 	int rc = EFAULT;
 
-	/* Held while memory is touched: after an unmap nothing may be. */
+	/* Held during the access: there must be none after an unmap. */
 	pthread_mutex_lock(&vu->dma_lock);
 	if (!is_allowed(vu, addr, len, prot))
 		rc = EFAULT;
@@ -49,7 +49,7 @@ int vfio_user_dma_access(void *opaque, bool write, uint64_t addr, void *buf, siz
 		rc = vu->params.dma_write(vu->params.opaque, addr, buf, len);
 	else if (!write && vu->params.dma_read)
 		rc = vu->params.dma_read(vu->params.opaque, addr, buf, len);
-	/* After the write: a report in between would lose it the other way round. */
+	/* After the write: otherwise a report in between would lose it. */
 	if (write && len && vu->logging)
 		vfio_user_log_mark(vu, addr, len);
 	pthread_mutex_unlock(&vu->dma_lock);
@@ -61,7 +61,7 @@ static int add_map(struct vfio_user *vu, struct vfio_user_map *map, struct swo_e
 {
 	if (vu->map_count >= vu->max_maps)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its server takes no more than %llu DMA maps", vu->name,
+			"device %s: its server accepts at most %llu DMA maps", vu->name,
 			(unsigned long long)vu->max_maps);
 	for (const struct vfio_user_map *m = vu->maps; m; m = m->next)
 		if (map->iova - m->iova < m->size || m->iova - map->iova < map->size)
@@ -92,7 +92,7 @@ static void free_map(struct vfio_user *vu, struct vfio_user_map *map)
 
 #define MAPS_AT_ONCE 16
 
-/* One DMA_MAP on its way. Not to be moved before it is finished. */
+/* One DMA_MAP in flight. Must not be moved before it is finished. */
 struct mapping {
 	struct vfio_user_map *map;
 	struct vfio_user_dma_map request;
@@ -111,9 +111,8 @@ static struct vfio_user_map *new_map(
 	struct vfio_user *vu, const struct swo_dma_map *from, struct swo_error *err)
 {
 	if (!from->size || from->size - 1 > UINT64_MAX - from->iova) {
-		swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: DMA map 0x%llx+0x%llx makes no sense", vu->name,
-			(unsigned long long)from->iova, (unsigned long long)from->size);
+		swo_error_set(err, SWO_E_INVALID, 0, "device %s: invalid DMA map 0x%llx+0x%llx",
+			vu->name, (unsigned long long)from->iova, (unsigned long long)from->size);
 		return NULL;
 	}
 	struct vfio_user_map *map = calloc(1, sizeof(*map));
@@ -147,7 +146,7 @@ static int start_map(struct vfio_user *vu, const struct swo_dma_map *from, struc
 		.fd_count = m->map->by_fd,
 		.reply = {{m->slack, sizeof(m->slack)}},
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
-	/* Known before the server is told: it may use it before its reply is here. */
+	/* Added before the request: the server may use it before its reply arrives. */
 	pthread_mutex_lock(&vu->dma_lock);
 	int rc = add_map(vu, m->map, err);
 
@@ -199,7 +198,7 @@ int vfio_user_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t
 {
 	const struct swo_dma_map map = {iova, size, fd, offset, prot};
 
-	(void)host; /* reached by fd, or by the callbacks of the parameters */
+	(void)host; /* accessed by fd, or by the callbacks of the parameters */
 	return vfio_user_dma_map_many(self, &map, 1, err);
 }
 
@@ -214,9 +213,8 @@ static int unmap(struct vfio_user *vu, uint64_t iova, uint64_t size, struct swo_
 
 	pthread_mutex_unlock(&vu->dma_lock);
 	if (!map || map->iova != iova || map->size != size)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: there is no DMA map 0x%llx+0x%llx", vu->name,
-			(unsigned long long)iova, (unsigned long long)size);
+		return swo_error_set(err, SWO_E_INVALID, 0, "device %s: no DMA map 0x%llx+0x%llx",
+			vu->name, (unsigned long long)iova, (unsigned long long)size);
 	if (vfio_user_command(vu, VFIO_USER_DMA_UNMAP, NULL, &request, sizeof(request), slack, 0,
 		    sizeof(slack), NULL, vu->params.command_deadline_ms, err))
 		return -1;

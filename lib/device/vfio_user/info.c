@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * info.c - regions and interrupts of a vfio-user device: read once, at
- * connect, before any state forbids it; then accessed by any thread.
+ * info.c - regions and interrupts of a vfio-user device: read once, at connect, before a state
+ * forbids it; then accessed by any thread.
  */
 #include "device/vfio_user/internal.h"
 
@@ -9,9 +9,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-/* Asking */
+/* Reading the descriptions */
 
-/* An fd that ends before the region does would kill whoever touches the mapping. */
+/* A file that is shorter than the region would kill a thread that accesses the mapping. */
 static int adopt_fd(
 	struct vfio_user *vu, uint32_t index, struct vfio_user_fds *fds, struct swo_error *err)
 {
@@ -32,7 +32,7 @@ static int adopt_fd(
 	return 0;
 }
 
-/* One question with room for `room` bytes; *need is what a whole answer takes. */
+/* One request with a reply buffer of `room` bytes; *need is the size of the complete reply. */
 static int ask_region(struct vfio_user *vu, uint32_t index, uint8_t *payload, uint32_t room,
 	uint32_t *need, struct swo_error *err)
 {
@@ -75,8 +75,7 @@ static int read_region(
 
 	if (ask_region(vu, index, payload, room, &need, err))
 		return -1;
-	return need <= room ? 0
-			    : device_region_bad(&vu->regions, index, "its description grows", err);
+	return need <= room ? 0 : device_region_bad(&vu->regions, index, "inconsistent size", err);
 }
 
 static int read_irq(struct vfio_user *vu, uint32_t index, struct swo_error *err)
@@ -89,7 +88,7 @@ static int read_irq(struct vfio_user *vu, uint32_t index, struct swo_error *err)
 		return -1;
 	if (reply.index != index)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: asked for interrupt %u, its server describes %u", vu->name,
+			"device %s: requested interrupt %u, its server describes %u", vu->name,
 			index, reply.index);
 	return device_irq_describe(&vu->regions, index, reply.flags, reply.count, err);
 }
@@ -104,7 +103,7 @@ int vfio_user_read_info(struct vfio_user *vu, struct swo_error *err)
 		return -1;
 	if (info.num_regions > DEVICE_REGIONS_MAX || info.num_irqs > DEVICE_IRQS_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its server offers %u regions and %u interrupts; at most %d and "
+			"device %s: its server reports %u regions and %u interrupts, at most %d and "
 			"%d make sense",
 			vu->name, info.num_regions, info.num_irqs, DEVICE_REGIONS_MAX,
 			DEVICE_IRQS_MAX);
@@ -219,7 +218,7 @@ int vfio_user_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offse
 		region_offset, size, err);
 }
 
-/* Interrupts: eventfds, in as many messages as the server's limit on fds makes necessary */
+/* Interrupts: eventfds, in as many messages as the server's limit on fds requires */
 
 int vfio_user_irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err)
 {
@@ -245,7 +244,7 @@ static int send_set(struct vfio_user *vu, uint32_t data, uint32_t index, uint32_
 	return vfio_user_do(vu->client, &call, err);
 }
 
-/* How many of fds[0..count) from the first on are given, or are not, like the first. */
+/* The number of fds[0..count) from the first on that are set, or not set, like the first. */
 static uint32_t run_length(const int *fds, uint32_t count)
 {
 	uint32_t n = 1;
@@ -260,7 +259,8 @@ static int attach(struct vfio_user *vu, uint32_t index, uint32_t start, const in
 {
 	if (!vu->max_fds)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its server takes no fds, so it cannot interrupt", vu->name);
+			"device %s: its server accepts no fds, so it cannot send interrupts",
+			vu->name);
 	while (count) {
 		uint32_t slice = count < vu->max_fds ? count : vu->max_fds;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - the inside of the vfio-user backend, shared by its files:
- * connecting, regions and interrupts, migration, DMA.
+ * internal.h - private to the vfio-user backend: connecting, regions and interrupts, migration,
+ * DMA.
  */
 #ifndef DEVICE_VFIO_USER_INTERNAL_H
 #define DEVICE_VFIO_USER_INTERNAL_H
@@ -11,15 +11,15 @@
 
 #define VU_WINDOW      4      /* MIG_DATA_WRITEs on their way at once */
 #define VU_SMALL_WRITE 32768u /* what every server is known to take whole */
-#define VU_REPLY_SLACK 32     /* room for payloads that some servers send and nobody needs */
+#define VU_REPLY_SLACK 32     /* room for payloads that some servers send needlessly */
 
-/* A write whose acknowledgement is still to come. */
+/* A write without its acknowledgement yet. */
 struct vfio_user_write {
 	struct vfio_user_call call;
 	uint8_t reply[VU_REPLY_SLACK];
 };
 
-/* A read that was asked for and not collected yet. */
+/* A requested read that has not been collected yet. */
 struct vfio_user_read {
 	struct vfio_user_call call;
 	struct vfio_user_mig_data head;
@@ -30,8 +30,8 @@ struct vfio_user_map {
 	uint64_t iova;
 	uint64_t size;
 	uint32_t prot;
-	bool by_fd;	   /* else the server reaches it by messages only, and keeps no log of it */
-	uint64_t *pending; /* while logging: dirty pages nobody was told of; bit 0 at iova */
+	bool by_fd; /* otherwise the server accesses it by messages only, and does not log it */
+	uint64_t *pending; /* while logging: unreported dirty pages; bit 0 at iova */
 	struct vfio_user_map *next;
 };
 
@@ -40,9 +40,9 @@ struct vfio_user {
 	struct swo_vfio_user_params params;
 	struct vfio_user_client *client;
 	uint32_t quirks;
-	unsigned max_fds;   /* the server takes in one message */
+	unsigned max_fds;   /* accepted by the server in one message */
 	uint32_t max_read;  /* data bytes in one reply */
-	uint32_t max_write; /* data bytes in one command but MIG_DATA_WRITE */
+	uint32_t max_write; /* data bytes in one command, except MIG_DATA_WRITE */
 	uint32_t read_chunk;
 	uint32_t write_chunk;
 	uint64_t max_maps;
@@ -50,10 +50,10 @@ struct vfio_user {
 	bool has_dma_log;
 
 	struct device_regions regions;
-	int dummy; /* eventfd nobody listens to; see DETACH_BY_DUMMY */
+	int dummy; /* unused eventfd; see DETACH_BY_DUMMY */
 
-	/* The worker's only. */
-	bool pre_copy; /* the last state asked for is PRE_COPY or PRE_COPY_P2P */
+	/* Used by the worker only. */
+	bool pre_copy; /* the last requested state is PRE_COPY or PRE_COPY_P2P */
 	struct vfio_user_write window[VU_WINDOW];
 	unsigned window_first;
 	unsigned window_count;
@@ -61,8 +61,9 @@ struct vfio_user {
 	unsigned reads_first;
 	unsigned reads_count;
 
-	pthread_mutex_t dma_job;  /* one map, unmap, start, stop or report at a time */
-	pthread_mutex_t dma_lock; /* the maps and their pending bits: also the service thread's */
+	pthread_mutex_t dma_job; /* one map, unmap, start, stop or report at a time */
+	pthread_mutex_t
+		dma_lock; /* the maps and their pending bits: also used by the service thread */
 	struct vfio_user_map *maps;
 	uint64_t map_count;
 	bool logging;
@@ -73,18 +74,18 @@ struct vfio_user {
 
 /* request.c */
 
-/* A command with a flat request; the reply's first `reply_min` to `reply_room` bytes matter. */
+/* A command with a flat request; the reply must have `reply_min` to `reply_room` bytes. */
 int vfio_user_command(struct vfio_user *vu, uint16_t command, const char *what, const void *request,
 	size_t request_len, void *reply, size_t reply_min, size_t reply_room, size_t *reply_len,
 	uint64_t deadline_ms, struct swo_error *err);
 /*
- * DEVICE_FEATURE. `data` goes out after the 8 bytes of head, `reply` takes what comes after
+ * DEVICE_FEATURE. `data` is sent after the 8 bytes of header, `reply` receives the data after
  * them: at least reply_min bytes.
  */
 int vfio_user_feature(struct vfio_user *vu, uint32_t flags, const char *what, const void *data,
 	size_t data_len, void *reply, size_t reply_min, size_t reply_room, uint64_t deadline_ms,
 	struct swo_error *err);
-/* Does an error mean that the server has no such feature? */
+/* True if an error means that the server does not have the feature. */
 bool vfio_user_is_unsupported(const struct swo_error *err);
 
 /* info.c: at connect, and the ops. */
@@ -130,9 +131,9 @@ int vfio_user_dma_log_start(void *self, uint64_t *page_size, const struct swo_dm
 int vfio_user_dma_log_stop(void *self, struct swo_error *err);
 int vfio_user_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t page_size,
 	uint64_t *bitmap, struct swo_error *err);
-/* With dma_lock held: gives a map its pending bits, when a log runs. */
+/* With dma_lock held: allocates a map's pending bits, if a log is running. */
 int vfio_user_log_add_map(struct vfio_user *vu, struct vfio_user_map *map, struct swo_error *err);
-/* With dma_lock held: the server wrote there by message. */
+/* With dma_lock held: records a write of the server by message. */
 void vfio_user_log_mark(struct vfio_user *vu, uint64_t addr, uint64_t len);
 
 #endif

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log.c - which pages a vfio-user device wrote: the server's own log
- * for what it has mapped, ours for its DMA_WRITE messages, merged per map.
+ * log.c - the pages written by a vfio-user device: the server's log for its own mappings, this
+ * client's log for its DMA_WRITE messages, merged per map.
  *
- * A report clears the server's log, and some servers can only be asked from a
- * map's base on. So every answer first goes to the map's pending bits; what the
- * caller asked for is taken out of them, the rest waits for its turn.
+ * A report clears the server's log, and some servers only report from a map's start. So every
+ * reply is first merged into the map's pending bits; the requested bits are taken out of them,
+ * the others stay for later reports.
  */
 #include "device/vfio_user/internal.h"
 
@@ -15,7 +15,7 @@
 
 #define DEFAULT_PAGE 4096u
 #define PAGE_MAX     (UINT64_C(1) << 30)
-/* So many ranges fit a small message; with more we ask for everything. */
+/* The number of ranges that fit a small message; with more, everything is logged. */
 #define RANGES_MAX 1024u
 /* Bitmap words of one report: a reply of at most 1 MiB of data. */
 #define REPORT_WORDS ((VFIO_USER_CLIENT_DATA_MAX - 64) / sizeof(uint64_t))
@@ -70,7 +70,7 @@ static void set_run(uint64_t *map, uint64_t bit, uint64_t count)
 static void move_bits(
 	uint64_t *to, uint64_t to_bit, uint64_t *from, uint64_t from_bit, uint64_t count)
 {
-	/* Nearly always, and most words are empty. */
+	/* The usual case, and most words are empty. */
 	for (; count >= 64 && to_bit % 64 == 0 && from_bit % 64 == 0; count -= 64) {
 		uint64_t *word = &from[from_bit / 64];
 
@@ -179,8 +179,7 @@ static int send_start(struct vfio_user *vu, uint64_t *page, const struct swo_dma
 		struct vfio_user_log_start start;
 		struct vfio_user_dma_range ranges[RANGES_MAX];
 	} VFIO_USER_PACKED request;
-	/* Apart from the request: a reply may be on its way in before the send is seen to be over.
-	 */
+	/* Separate from the request: the reply may arrive before the send returns. */
 	struct vfio_user_dma_range echo[RANGES_MAX];
 
 	if (count > RANGES_MAX)
@@ -190,7 +189,7 @@ static int send_start(struct vfio_user *vu, uint64_t *page, const struct swo_dma
 	for (size_t i = 0; i < count; i++)
 		request.ranges[i] = (struct vfio_user_dma_range){
 			.iova = ranges[i].iova, .length = ranges[i].length};
-	/* The reply repeats the request: the ranges are received, and not looked at. */
+	/* The reply repeats the request: the ranges are received, and ignored. */
 	struct vfio_user_feature head = {.argsz = (uint32_t)(sizeof(head) + sizeof(request.start) +
 							     count * sizeof(request.ranges[0])),
 		.flags = VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOG_START};
@@ -233,8 +232,8 @@ static int log_start(struct vfio_user *vu, uint64_t *page_size, const struct swo
 
 	if (!vu->has_dma_log)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its vfio-user server does not log DMA", vu->name);
-	/* Ours runs before the server's: nothing may fall between the two. */
+			"device %s: its vfio-user server has no DMA log", vu->name);
+	/* This log starts before the server's: no write may be missed in between. */
 	if (start_tracking(vu, page, false, err))
 		return -1;
 	if (!send_start(vu, &page, ranges, count, err)) {
@@ -246,7 +245,7 @@ static int log_start(struct vfio_user *vu, uint64_t *page_size, const struct swo
 	pthread_mutex_lock(&vu->dma_lock);
 	stop_tracking(vu);
 	pthread_mutex_unlock(&vu->dma_lock);
-	/* Whatever the server took the request for: it is not to go on with it. */
+	/* The server may have started the log: stop it. */
 	if (!err || err->code != SWO_E_DEVICE)
 		send_stop(vu, NULL);
 	return -1;
@@ -280,8 +279,7 @@ int vfio_user_dma_log_stop(void *self, struct swo_error *err)
 	return rc;
 }
 
-/* Report:
- */
+/* Report */
 
 static int bad_report(struct vfio_user *vu, const struct vfio_user_log_report *asked,
 	const char *why, struct swo_error *err)
@@ -291,7 +289,7 @@ static int bad_report(struct vfio_user *vu, const struct vfio_user_log_report *a
 		(unsigned long long)asked->iova, (unsigned long long)asked->length, why);
 }
 
-/* One question; the answer is added to the map's pending bits. */
+/* One request; the reply is merged into the map's pending bits. */
 static int ask_log(struct vfio_user *vu, struct vfio_user_map *map, uint64_t iova, uint64_t length,
 	struct swo_error *err)
 {
@@ -315,15 +313,15 @@ static int ask_log(struct vfio_user *vu, struct vfio_user_map *map, uint64_t iov
 	if (vfio_user_do(vu->client, &call, err))
 		return -1;
 	if (memcmp(&back.report, &ask, sizeof(ask)))
-		return bad_report(vu, &ask, "is about another range", err);
+		return bad_report(vu, &ask, "is for another range", err);
 	bool none = call.reply_len == sizeof(back);
 
 	if (!none && call.reply_len < sizeof(back) + words * sizeof(uint64_t))
-		return bad_report(vu, &ask, "is cut short", err);
+		return bad_report(vu, &ask, "is truncated", err);
 	uint64_t at = (iova - map->iova) / page;
 
 	pthread_mutex_lock(&vu->dma_lock);
-	/* Success without a bitmap: libvfio-user's way of having no answer. */
+	/* Success without a bitmap: libvfio-user has no data. */
 	if (none)
 		set_run(map->pending, at, bits);
 	else
@@ -332,7 +330,7 @@ static int ask_log(struct vfio_user *vu, struct vfio_user_map *map, uint64_t iov
 	return 0;
 }
 
-/* Asks for all of the map's offsets [from, to), or for more, if the server wants it so. */
+/* Requests all of the map's offsets [from, to), or more, for servers that require it. */
 static int ask_map(struct vfio_user *vu, struct vfio_user_map *map, uint64_t from, uint64_t to,
 	struct swo_error *err)
 {
@@ -342,7 +340,7 @@ static int ask_map(struct vfio_user *vu, struct vfio_user_map *map, uint64_t fro
 		from = 0;
 	from -= from % vu->log_page;
 	while (from < to) {
-		/* Whole pages but for the map's own end. */
+		/* Complete pages, except at the end of the map. */
 		uint64_t page = vu->log_page, end = to - to % page;
 
 		if (to % page)
@@ -356,8 +354,10 @@ static int ask_map(struct vfio_user *vu, struct vfio_user_map *map, uint64_t fro
 	return 0;
 }
 
-/* Takes the map's offsets [from, to) out of its pending bits; `shift` is where the map's start
-   lies relative to the caller's range. */
+/*
+ * Moves the map's offsets [from, to) out of its pending bits; `shift` is the offset of the
+ * map's start in the caller's range.
+ */
 static void take_pending(struct vfio_user *vu, struct vfio_user_map *map, uint64_t from,
 	uint64_t to, uint64_t iova, uint64_t *bitmap)
 {
@@ -370,7 +370,7 @@ static void take_pending(struct vfio_user *vu, struct vfio_user_map *map, uint64
 		move_bits(bitmap, (map->iova + from - iova) / page, map->pending, from / page,
 			pages_of(to - from, page));
 	} else {
-		/* The caller's pages are not the map's: both that a bit touches are dirty. */
+		/* The caller's pages are not aligned to the map's: both pages of a bit are dirty. */
 		for (uint64_t bit = from / page; bit * page < to; bit++) {
 			uint64_t start = bit * page < from ? from : bit * page;
 			uint64_t end = (bit + 1) * page < to ? (bit + 1) * page : to;
@@ -380,7 +380,7 @@ static void take_pending(struct vfio_user *vu, struct vfio_user_map *map, uint64
 			uint64_t first = (map->iova + start - iova) / page;
 
 			set_run(bitmap, first, (map->iova + end - 1 - iova) / page - first + 1);
-			/* What lies outside of the range must still be told. */
+			/* Bits outside of the range stay for later reports. */
 			if (start == bit * page && (end == (bit + 1) * page || end == map->size))
 				map->pending[bit / 64] &= ~(UINT64_C(1) << bit % 64);
 		}
@@ -396,7 +396,7 @@ static int log_report(struct vfio_user *vu, uint64_t iova, uint64_t length, uint
 			"device %s: cannot report DMA writes to 0x%llx+0x%llx in pages of %llu: %s",
 			vu->name, (unsigned long long)iova, (unsigned long long)length,
 			(unsigned long long)page_size,
-			vu->logging ? "another page size was agreed on" : "no log runs");
+			vu->logging ? "another page size was negotiated" : "no log is running");
 	uint64_t last = iova + (length - 1);
 
 	/* Maps change only under dma_job, which is held; pending bits under dma_lock. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * message.c - one message at a time over a UNIX stream socket, with its fds and
- * a deadline, never leaving half of one behind without saying so.
+ * message.c - one message at a time over a UNIX stream socket, with its fds and a deadline; an
+ * incomplete transfer is always reported.
  */
 #include "device/vfio_user/message.h"
 
@@ -21,18 +21,18 @@ int vfio_user_header_check(
 
 	if (header->size < sizeof(*header) || header->size - sizeof(*header) > max_payload)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"message %u of command %u says it has %u bytes; %zu to %zu are allowed",
+			"malformed message %u of command %u: %u bytes, expected %zu to %zu",
 			header->id, header->command, header->size, sizeof(*header),
 			sizeof(*header) + max_payload);
 	if (type != VFIO_USER_COMMAND && type != VFIO_USER_REPLY)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"message %u of command %u has type %u; only 0 and 1 exist", header->id,
+			"malformed message %u of command %u: type %u, expected 0 or 1", header->id,
 			header->command, type);
 	if (type == VFIO_USER_REPLY && (header->flags & VFIO_USER_ERROR) &&
 		header->size != sizeof(*header))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"failed reply %u to command %u has a payload of %zu bytes", header->id,
-			header->command, vfio_user_payload(header));
+			"malformed error reply %u to command %u: payload of %zu bytes, expected none",
+			header->id, header->command, vfio_user_payload(header));
 	return 0;
 }
 
@@ -59,9 +59,9 @@ static int wait_ready(int sock, short events, swo_deadline deadline, struct swo_
 
 	if (rc == ETIMEDOUT)
 		return swo_error_set(err, SWO_E_TIMEOUT, 0,
-			events == POLLOUT ? "the vfio-user peer takes no data"
-					  : "the vfio-user peer sends no data");
-	return rc ? swo_error_set(err, SWO_E_IO, rc, "poll a vfio-user socket") : 0;
+			events == POLLOUT ? "timed out: the vfio-user peer does not read"
+					  : "timed out: the vfio-user peer does not send");
+	return rc ? swo_error_set(err, SWO_E_IO, rc, "cannot poll a vfio-user socket") : 0;
 }
 
 static int send_failed(struct swo_error *err)
@@ -69,7 +69,7 @@ static int send_failed(struct swo_error *err)
 	if (errno == EPIPE || errno == ECONNRESET || errno == ENOTCONN)
 		return swo_error_set(
 			err, SWO_E_PEER_LOST, 0, "the vfio-user peer closed the connection");
-	return swo_error_set(err, SWO_E_IO, errno, "send a vfio-user message");
+	return swo_error_set(err, SWO_E_IO, errno, "cannot send a vfio-user message");
 }
 
 int vfio_user_send(int sock, const struct iovec *pieces, unsigned count, const int *fds,
@@ -83,7 +83,7 @@ int vfio_user_send(int sock, const struct iovec *pieces, unsigned count, const i
 	*sent = 0;
 	if (!count || count > PIECES_MAX || fd_count > VFIO_USER_FDS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"a vfio-user message of %u pieces with %u fds; at most %d and %d fit",
+			"vfio-user message of %u pieces with %u fds, at most %d and %d supported",
 			count, fd_count, PIECES_MAX, VFIO_USER_FDS_MAX);
 	memcpy(iov, pieces, count * sizeof(*pieces));
 	count = base_iov_advance(&left, count, 0);
@@ -94,7 +94,7 @@ int vfio_user_send(int sock, const struct iovec *pieces, unsigned count, const i
 		if (n >= 0) {
 			*sent += (size_t)n;
 			count = base_iov_advance(&left, count, (size_t)n);
-			fd_count = 0; /* they have gone with the first byte */
+			fd_count = 0; /* sent with the first byte */
 		} else if (errno != EAGAIN) {
 			return send_failed(err);
 		} else if (wait_ready(sock, POLLOUT, deadline, err)) {
@@ -104,16 +104,17 @@ int vfio_user_send(int sock, const struct iovec *pieces, unsigned count, const i
 	return 0;
 }
 
-/* Fds were dropped: there were too many of them, or no descriptor was free here to be one. */
+/* Fds were dropped: there were too many, or this process had no free descriptor. */
 static int fds_cut(int sock, struct swo_error *err)
 {
 	int one = fcntl(sock, F_DUPFD_CLOEXEC, 0);
 
 	if (one < 0)
-		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "receive the fds of a message");
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, errno, "cannot receive the fds of a message");
 	close(one);
 	return swo_error_set(
-		err, SWO_E_PROTOCOL, 0, "a message brings more than %d fds", VFIO_USER_FDS_MAX);
+		err, SWO_E_PROTOCOL, 0, "message with more than %d fds", VFIO_USER_FDS_MAX);
 }
 
 static int recv_failed(ssize_t n, struct swo_error *err)
@@ -121,7 +122,7 @@ static int recv_failed(ssize_t n, struct swo_error *err)
 	if (n == 0 || errno == ECONNRESET || errno == EPIPE || errno == ENOTCONN)
 		return swo_error_set(
 			err, SWO_E_PEER_LOST, 0, "the vfio-user peer closed the connection");
-	return swo_error_set(err, SWO_E_IO, errno, "receive a vfio-user message");
+	return swo_error_set(err, SWO_E_IO, errno, "cannot receive a vfio-user message");
 }
 
 ssize_t vfio_user_recv_now(int sock, struct iovec *pieces, unsigned count,
@@ -131,7 +132,7 @@ ssize_t vfio_user_recv_now(int sock, struct iovec *pieces, unsigned count,
 	bool cut = false;
 	ssize_t n;
 
-	/* Without room for control data the kernel closes any fds itself. */
+	/* Without a buffer for control data the kernel closes any fds itself. */
 	if (fds)
 		n = base_recv_fds(
 			sock, &msg, fds->fd, VFIO_USER_FDS_MAX, &fds->count, &cut, MSG_DONTWAIT);
@@ -146,7 +147,7 @@ ssize_t vfio_user_recv_now(int sock, struct iovec *pieces, unsigned count,
 	return cut ? fds_cut(sock, err) : n;
 }
 
-/* Reads into buf[done..len); returns when some bytes came. */
+/* Reads into buf[done..len); returns once some bytes were read. */
 static int recv_some(int sock, void *buf, size_t len, size_t *done, struct vfio_user_fds *fds,
 	swo_deadline deadline, struct swo_error *err)
 {

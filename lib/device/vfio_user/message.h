@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * message.h - vfio-user messages: sending one whole, receiving one bounded, and
- * the VERSION payload. Used by both ends; knows no device and keeps no state.
+ * message.h - vfio-user messages: sending a complete one, receiving a bounded one, and the
+ * VERSION payload. Used by both ends; without device or state.
  *
- * The helpers that only build and parse do no I/O. Those that do I/O never block
- * past their deadline, whatever the socket's own mode, and raise no SIGPIPE.
+ * The helpers that only build and parse do no I/O. Those that do I/O never block past their
+ * deadline, whatever the socket's mode, and raise no SIGPIPE.
  */
 #ifndef DEVICE_VFIO_USER_MESSAGE_H
 #define DEVICE_VFIO_USER_MESSAGE_H
@@ -43,20 +43,20 @@ static inline bool vfio_user_is_reply(const struct vfio_user_header *header)
 	return (header->flags & VFIO_USER_TYPE_MASK) == VFIO_USER_REPLY;
 }
 
-/* Payload bytes of a header that was checked. */
+/* The payload bytes of a checked header. */
 static inline size_t vfio_user_payload(const struct vfio_user_header *header)
 {
 	return header->size - sizeof(*header);
 }
 
 /*
- * Is this a header that may be believed: size from 16 to 16 + max_payload, a type that
- * exists, a failed reply without payload? SWO_E_PROTOCOL otherwise: the stream is lost.
+ * Checks a header: size from 16 to 16 + max_payload, an existing type, no payload in an error
+ * reply. SWO_E_PROTOCOL otherwise: the stream is lost.
  */
 int vfio_user_header_check(
 	const struct vfio_user_header *header, size_t max_payload, struct swo_error *err);
 
-/* What one side says of itself in VERSION. */
+/* The properties of one side in VERSION. */
 struct vfio_user_caps {
 	uint16_t major;
 	uint16_t minor;
@@ -65,22 +65,22 @@ struct vfio_user_caps {
 	uint64_t max_dma_maps;
 	uint64_t pgsizes;
 	bool twin_socket;
-	int twin_fd_index; /* which fd of the reply; -1: not said */
+	int twin_fd_index; /* index of the fd in the reply; -1: not present */
 	bool write_multiple;
 	/* "x-switchover" */
-	uint64_t max_write; /* 0: not said */
+	uint64_t max_write; /* 0: not present */
 	bool exact_reads;
 };
 
 /* The protocol's defaults, version 0.2. */
 void vfio_user_caps_init(struct vfio_user_caps *caps);
-/* Appends the whole VERSION payload (numbers, JSON, NUL) to `out`. */
+/* Appends the complete VERSION payload (numbers, JSON, NUL) to `out`. */
 int vfio_user_version_build(
 	const struct vfio_user_caps *caps, struct swo_buf *out, struct swo_error *err);
 /*
- * Parses a VERSION payload; what it does not say takes the default, unknown keys are ignored.
- * SWO_E_PROTOCOL: too short, JSON without NUL or not JSON, a key of the wrong type or below zero.
- * The numbers of the version are taken as they are: whether they suit is the caller's business.
+ * Parses a VERSION payload; missing keys take the default, unknown keys are ignored.
+ * SWO_E_PROTOCOL: too short, JSON without NUL or invalid, a key of the wrong type or negative.
+ * The version numbers are not checked: that is up to the caller.
  */
 int vfio_user_version_parse(
 	const void *payload, size_t len, struct vfio_user_caps *caps, struct swo_error *err);
@@ -89,48 +89,49 @@ int vfio_user_version_parse(
 
 #define VFIO_USER_FDS_MAX BASE_FDS_MAX /* in one message, either way */
 
-/* Fds that came with a message; they belong to whoever holds this. */
+/* Fds received with a message; owned by the holder of this structure. */
 struct vfio_user_fds {
 	int fd[VFIO_USER_FDS_MAX];
 	unsigned count;
 };
 void vfio_user_fds_close(struct vfio_user_fds *fds);
-/* Takes fd i out (it is the caller's then); -1 when there is none. */
+/* Takes fd i out (owned by the caller then); -1 if there is none. */
 int vfio_user_fds_take(struct vfio_user_fds *fds, unsigned i);
 
 /*
- * Sends one message made of `count` (1..8) pieces, the header first, by one sendmsg; what
- * the socket does not take at once follows before this returns, so the message stays whole.
- * The fds travel with the first byte and stay the caller's. One sender at a time.
+ * Sends one message of `count` (1..8) pieces, the header first, by one sendmsg; the part that
+ * the socket does not accept at once is sent before this returns, so the message stays
+ * complete. The fds are sent with the first byte and stay owned by the caller. One sender at a
+ * time.
  *
- * Fails with SWO_E_TIMEOUT, SWO_E_PEER_LOST, SWO_E_IO; *sent (may be NULL) says how much had
- * gone: when it is neither 0 nor everything, the stream is broken and must be closed.
+ * Fails with SWO_E_TIMEOUT, SWO_E_PEER_LOST, SWO_E_IO; *sent (may be NULL) is the number of
+ * bytes sent: if it is neither 0 nor everything, the stream is broken and must be closed.
  */
 int vfio_user_send(int sock, const struct iovec *pieces, unsigned count, const int *fds,
 	unsigned fd_count, swo_deadline deadline, size_t *sent, struct swo_error *err);
 
 /*
- * Receives a header, with its fds (fds NULL: what comes is closed), and checks nothing: that is
- * vfio_user_header_check's business. More than VFIO_USER_FDS_MAX fds: SWO_E_PROTOCOL.
- * SWO_E_PEER_LOST at the end of the stream. *got (may be NULL): bytes taken from the stream; a
- * SWO_E_TIMEOUT with *got == 0 has harmed nothing. On failure no fds are left open.
+ * Receives a header, with its fds (fds NULL: received fds are closed), without checking it: see
+ * vfio_user_header_check. More than VFIO_USER_FDS_MAX fds: SWO_E_PROTOCOL. SWO_E_PEER_LOST at
+ * the end of the stream. *got (may be NULL): bytes read from the stream; a SWO_E_TIMEOUT with
+ * *got == 0 is harmless. On failure no fds are left open.
  */
 int vfio_user_recv_header(int sock, struct vfio_user_header *header, struct vfio_user_fds *fds,
 	swo_deadline deadline, size_t *got, struct swo_error *err);
 /*
- * What is there now, without blocking: into up to `count` pieces, fds added to `fds` (which may
- * be NULL). Returns the bytes read, 0 when there are none at the moment, or -1.
+ * Reads available data without blocking into up to `count` pieces; fds are added to `fds`
+ * (which may be NULL). Returns the bytes read, 0 if there are none at present, or -1.
  */
 ssize_t vfio_user_recv_now(int sock, struct iovec *pieces, unsigned count,
 	struct vfio_user_fds *fds, struct swo_error *err);
-/* Receives exactly `len` bytes of body. Any failure: the stream is broken. */
+/* Receives exactly `len` bytes of body. After any failure the stream is broken. */
 int vfio_user_recv_body(
 	int sock, void *buf, size_t len, swo_deadline deadline, struct swo_error *err);
-/* Receives `len` bytes and throws them away. */
+/* Receives and discards `len` bytes. */
 int vfio_user_recv_drop(int sock, size_t len, swo_deadline deadline, struct swo_error *err);
 /*
- * All of it: header, check, body into buf[room]. The payload's length is
- * vfio_user_payload(header). On failure no fds are left open.
+ * Header, check, and body into buf[room]. The payload's length is vfio_user_payload(header). On
+ * failure no fds are left open.
  */
 int vfio_user_recv(int sock, struct vfio_user_header *header, void *buf, size_t room,
 	struct vfio_user_fds *fds, swo_deadline deadline, struct swo_error *err);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * migration.c - states and state data over vfio-user: features of a
- * server, arcs, reads straight into the caller's buffer, writes in a window.
+ * migration.c - states and state data over vfio-user: features of a server, arcs, reads
+ * directly into the caller's buffer, writes in a window.
  */
 #include "device/vfio_user/internal.h"
 
@@ -19,7 +19,7 @@ int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 		    &why)) {
 		if (vfio_user_is_unsupported(&why))
 			return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-				"device %s: its vfio-user server does not offer migration",
+				"device %s: its vfio-user server does not support migration",
 				vu->name);
 		if (err)
 			*err = why;
@@ -30,7 +30,7 @@ int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 		*flags &= ~SWO_MIG_PRE_COPY;
 	if (!(*flags & SWO_MIG_STOP_COPY))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its server's migration flags (0x%llx) lack STOP_COPY", vu->name,
+			"device %s: migration flags 0x%llx without STOP_COPY", vu->name,
 			(unsigned long long)reply.flags);
 	return 0;
 }
@@ -46,8 +46,8 @@ int vfio_user_get_state(void *self, enum swo_device_state *state, struct swo_err
 		return -1;
 	if (reply.device_state >= SWO_DEVICE_STATES)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its server says it is in state %u, which does not exist",
-			vu->name, reply.device_state);
+			"device %s: its server reports the unknown state %u", vu->name,
+			reply.device_state);
 	*state = (enum swo_device_state)reply.device_state;
 	return 0;
 }
@@ -63,7 +63,7 @@ static int finish_oldest(struct vfio_user *vu, struct swo_error *err)
 	return vfio_user_finish(vu->client, &write->call, err);
 }
 
-/* Waits for all that is on its way; the first failure is told, once. */
+/* Waits for all writes in flight; the first failure is returned, once. */
 static int drain(struct vfio_user *vu, struct swo_error *err)
 {
 	struct swo_error first, next;
@@ -103,7 +103,7 @@ int vfio_user_data_write(void *self, const void *buf, size_t len, struct swo_err
 
 		if ((vu->window_count == VU_WINDOW && finish_oldest(vu, err)) ||
 			start_write(vu, data, piece, err)) {
-			/* This failure is the one to tell; those behind it follow from it. */
+			/* The first failure is the one to return; later ones follow from it. */
 			drain(vu, NULL);
 			return -1;
 		}
@@ -118,7 +118,7 @@ int vfio_user_data_flush(void *self, struct swo_error *err)
 	return drain(self, err);
 }
 
-/* Reads, some of them ahead */
+/* Reads, some of them in advance */
 
 static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_error *err)
 {
@@ -129,10 +129,10 @@ static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_er
 
 	if (!want)
 		return swo_error_set(
-			err, SWO_E_INVALID, 0, "device %s: a read of no bytes", vu->name);
+			err, SWO_E_INVALID, 0, "device %s: a read of 0 bytes", vu->name);
 	if (vu->reads_count == SWO_READS_AHEAD)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: %d reads were asked for and not collected", vu->name,
+			"device %s: %d reads were requested and not collected", vu->name,
 			SWO_READS_AHEAD);
 	read->buf = buf;
 	read->call = (struct vfio_user_call){.command = VFIO_USER_MIG_DATA_READ,
@@ -146,7 +146,7 @@ static int start_read(struct vfio_user *vu, void *buf, size_t len, struct swo_er
 	return 0;
 }
 
-/* The oldest. */
+/* The oldest request. */
 static int finish_read(struct vfio_user *vu, size_t *got, struct swo_error *err)
 {
 	struct vfio_user_read *read = &vu->reads[vu->reads_first];
@@ -155,23 +155,23 @@ static int finish_read(struct vfio_user *vu, size_t *got, struct swo_error *err)
 	vu->reads_first = (vu->reads_first + 1) % SWO_READS_AHEAD;
 	vu->reads_count--;
 	if (vfio_user_finish(vu->client, &read->call, err)) {
-		/* The kernel's way to say "nothing at the moment"; a server may pass it on. */
+		/* The kernel's errno for "no data for now"; a server may pass it on. */
 		if (!vu->pre_copy || read->call.refused != ENOMSG)
 			return -1;
 		*got = 0;
 		return 0;
 	}
-	/* Some servers pad the reply to what was asked for: `size` alone tells. */
+	/* Some servers pad the reply to the requested length: only `size` counts. */
 	if (read->head.size > want || read->call.reply_len < sizeof(read->head) + read->head.size)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its server answered a read of %zu bytes with %u in a payload "
+			"device %s: malformed reply to a read of %zu bytes: size %u in a payload "
 			"of %zu",
 			vu->name, want, read->head.size, read->call.reply_len);
 	*got = read->head.size;
 	return 0;
 }
 
-/* What nobody will collect any more must not come into memory that is somebody else's by then. */
+/* Replies that will not be collected must not be written to memory that may be reused. */
 static void forget_reads(struct vfio_user *vu)
 {
 	size_t got;
@@ -184,11 +184,10 @@ int vfio_user_data_ask(void *self, void *buf, size_t len, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
 
-	/* libvfio-user takes what comes next on the socket for the answer to a command of its own.
-	 */
+	/* libvfio-user takes the next message on the socket for the reply to its own command. */
 	if (vu->quirks & SWO_VFIO_USER_SMALL_WRITES)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its server is asked for one thing at a time", vu->name);
+			"device %s: its server supports one request at a time", vu->name);
 	return start_read(vu, buf, len, err);
 }
 
@@ -200,11 +199,11 @@ int vfio_user_data_read(void *self, void *buf, size_t len, size_t *got, struct s
 		return -1;
 	if (vu->reads[vu->reads_first].buf != buf)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: a read that was not asked for, beside one that was", vu->name);
+			"device %s: a direct read while a requested one is outstanding", vu->name);
 	return finish_read(vu, got, err);
 }
 
-/* The rest */
+/* Other operations */
 
 int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_error *err)
 {
@@ -214,7 +213,7 @@ int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_erro
 	char what[64];
 
 	forget_reads(vu);
-	/* A write that was refused must not be finalised as if it had arrived. */
+	/* A refused write must not be finalised as if it had been loaded. */
 	if (drain(vu, err))
 		return -1;
 	snprintf(what, sizeof(what), "SET MIG_DEVICE_STATE %s", swo_device_state_name(state));
@@ -231,7 +230,7 @@ int vfio_user_data_size(void *self, uint64_t *stop_copy_length, struct swo_error
 
 	if (!vu->has_data_size)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s: its vfio-user server does not offer MIG_DATA_SIZE", vu->name);
+			"device %s: its vfio-user server has no MIG_DATA_SIZE", vu->name);
 	if (vfio_user_feature(vu, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIG_DATA_SIZE,
 		    "MIG_DATA_SIZE", NULL, 0, &reply, sizeof(reply), sizeof(reply),
 		    vu->params.command_deadline_ms, err))
@@ -255,7 +254,7 @@ int vfio_user_reset(void *self, struct swo_error *err)
 	struct vfio_user *vu = self;
 	uint8_t slack[VU_REPLY_SLACK];
 
-	/* Whatever went wrong with state data is over with this. */
+	/* This ends any earlier failure with state data. */
 	forget_reads(vu);
 	drain(vu, NULL);
 	return vfio_user_command(vu, VFIO_USER_RESET, NULL, NULL, 0, slack, 0, sizeof(slack), NULL,

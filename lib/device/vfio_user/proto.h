@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * proto.h - vfio-user on the wire: every number and every structure, once, for
- * our client and our simulated server. Nothing but facts; no functions.
+ * proto.h - the vfio-user protocol: every number and every structure, once, for the client and
+ * the simulated server. No functions.
  *
- * Source: the vfio-user specification 0.2 (QEMU's docs/interop/vfio-user.rst), and
- * linux/vfio.h for the states, features, region and interrupt flags it takes over.
- * Where we go beyond it (P2P states, MIG_DATA_SIZE, "x-switchover"):
- * docs/vfio-user.md. Everything is in the host's byte order, packed.
+ * Source: the vfio-user specification 0.2 (QEMU's docs/interop/vfio-user.rst), and linux/vfio.h
+ * for the states, features, region and interrupt flags. Extensions (P2P states, MIG_DATA_SIZE,
+ * "x-switchover"): docs/vfio-user.md. Everything is in the host's byte order, packed.
  */
 #ifndef DEVICE_VFIO_USER_PROTO_H
 #define DEVICE_VFIO_USER_PROTO_H
@@ -25,7 +24,7 @@
 struct vfio_user_header {
 	uint16_t id; /* the sender's choice, echoed in the reply */
 	uint16_t command;
-	uint32_t size; /* of the whole message, with this header */
+	uint32_t size; /* of the complete message, with this header */
 	uint32_t flags;
 	uint32_t error; /* an errno when VFIO_USER_ERROR is set; may be 0 even then */
 } VFIO_USER_PACKED;
@@ -83,9 +82,12 @@ VFIO_USER_SIZE(vfio_user_version, 4);
 #define VFIO_USER_KEY_SUPPORTED	     "supported" /* in twin_socket */
 #define VFIO_USER_KEY_FD_INDEX	     "fd_index"	 /* in twin_socket, replies only */
 #define VFIO_USER_KEY_WRITE_MULTIPLE "write_multiple"
-/* Ours, in "capabilities": {"x-switchover": {"max_write": 1048576, "exact_reads": true}}.
-   max_write: the sender takes MIG_DATA_WRITE of so many bytes of data; silent peers are held to
-   32 KiB. exact_reads: its MIG_DATA_READ replies need no padding; silent peers get it. */
+/*
+ * An extension, in "capabilities": {"x-switchover": {"max_write": 1048576, "exact_reads":
+ * true}}. max_write: the sender accepts MIG_DATA_WRITE of so many bytes of data; for other
+ * peers the limit is 32 KiB. exact_reads: its MIG_DATA_READ replies need no padding; other
+ * peers get it.
+ */
 #define VFIO_USER_KEY_X_SWITCHOVER "x-switchover"
 #define VFIO_USER_KEY_MAX_WRITE	   "max_write"
 #define VFIO_USER_KEY_EXACT_READS  "exact_reads"
@@ -228,7 +230,7 @@ VFIO_USER_AT(vfio_user_irq_info, count, 12);
 #define VFIO_USER_IRQ_ACTION_UNMASK  VFIO_IRQ_SET_ACTION_UNMASK
 #define VFIO_USER_IRQ_ACTION_TRIGGER VFIO_IRQ_SET_ACTION_TRIGGER
 
-/* With DATA_BOOL `count` bytes follow; with DATA_EVENTFD `count` fds, or none to take them away. */
+/* With DATA_BOOL `count` bytes follow; with DATA_EVENTFD `count` fds, or none to remove them. */
 struct vfio_user_irq_set {
 	uint32_t argsz;
 	uint32_t flags;
@@ -255,7 +257,7 @@ VFIO_USER_AT(vfio_user_region_access, count, 12);
 /* DEVICE_FEATURE */
 
 struct vfio_user_feature {
-	uint32_t argsz; /* request: room for the reply; reply: what it needs */
+	uint32_t argsz; /* request: size of the reply buffer; reply: required size */
 	uint32_t flags; /* index in the low half, method above */
 } VFIO_USER_PACKED;
 VFIO_USER_SIZE(vfio_user_feature, 8);
@@ -282,7 +284,7 @@ VFIO_USER_SIZE(vfio_user_mig_flags, 8);
 
 struct vfio_user_mig_state { /* MIG_STATE, GET and SET; states are enum swo_device_state */
 	uint32_t device_state;
-	uint32_t data_fd; /* unused here: send all ones, ignore what comes */
+	uint32_t data_fd; /* unused here: send all ones, ignore on receipt */
 } VFIO_USER_PACKED;
 VFIO_USER_SIZE(vfio_user_mig_state, 8);
 VFIO_USER_AT(vfio_user_mig_state, data_fd, 4);
@@ -318,7 +320,7 @@ VFIO_USER_AT(vfio_user_log_report, page_size, 16);
 
 /* Migration data */
 
-/* Data follows a READ's reply (padded or not: only `size` tells) and a WRITE's request. */
+/* Data follows a READ's reply (padded or not: only `size` counts) and a WRITE's request. */
 struct vfio_user_mig_data {
 	uint32_t argsz; /* 8 + size */
 	uint32_t size;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * service.c - one thread, one epoll, for all vfio-user connections of the
- * process. It exists only while there is a connection.
+ * service.c - one thread, one epoll, for all vfio-user connections of the process. It exists
+ * only while there is a connection.
  */
 #include "device/vfio_user/service.h"
 
@@ -12,7 +12,7 @@
 
 static struct {
 	pthread_mutex_t life; /* adding and removing, starting and joining: one at a time */
-	pthread_mutex_t lock; /* all below; taken last of all locks */
+	pthread_mutex_t lock; /* for all below; taken last of all locks */
 	pthread_cond_t idle;  /* `current` has changed */
 	struct vfio_user_watch *watches;
 	struct vfio_user_watch *current; /* its function runs */
@@ -28,7 +28,7 @@ static struct {
 	.wake = -1,
 };
 
-/* With the lock held: is this (perhaps stale) pointer still a watch of ours? */
+/* With the lock held: checks that this (perhaps stale) pointer is still a watch. */
 static bool is_known(const struct vfio_user_watch *watch)
 {
 	for (struct vfio_user_watch *w = service.watches; w; w = w->next)
@@ -52,7 +52,7 @@ static void fire_kicked(void)
 {
 	uint64_t ignored;
 
-	/* Empty the eventfd first: a kick that comes now makes it readable again. */
+	/* Clear the eventfd first: a concurrent kick makes it readable again. */
 	if (read(service.wake, &ignored, sizeof(ignored)) < 0 && errno != EAGAIN)
 		swo_log(SWO_LOG_WARN, "vfio-user service: cannot read its eventfd");
 	for (struct vfio_user_watch *w = service.watches; w;) {
@@ -126,7 +126,7 @@ static void service_stop(void)
 
 int vfio_user_service_add(struct vfio_user_watch *watch, struct swo_error *err)
 {
-	/* Even without events EPOLLHUP is told, and without ONESHOT again and again. */
+	/* EPOLLHUP is reported even without events, and without ONESHOT repeatedly. */
 	struct epoll_event event = {.events = EPOLLONESHOT, .data.ptr = watch};
 	int rc = 0;
 
@@ -135,7 +135,7 @@ int vfio_user_service_add(struct vfio_user_watch *watch, struct swo_error *err)
 		rc = service_start(err);
 	if (!rc && epoll_ctl(service.epoll, EPOLL_CTL_ADD, watch->fd, &event)) {
 		rc = swo_error_set(
-			err, SWO_E_NO_MEMORY, errno, "vfio-user service: watch a socket");
+			err, SWO_E_NO_MEMORY, errno, "vfio-user service: cannot watch a socket");
 		if (!service.watches)
 			service_stop();
 	}

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * service.h - the one thread of this process that listens to vfio-user servers
- * when nobody waits for a reply of theirs: for DMA_READ, DMA_WRITE and hang-ups.
+ * service.h - the one thread of this process that polls vfio-user servers while no thread waits
+ * for a reply: for DMA_READ, DMA_WRITE and hang-ups.
  *
- * The thread starts with the first watch and is joined with the last. A watch fires at
- * most once for each time it was armed or kicked; its function runs on that thread.
+ * The thread starts with the first watch and is joined with the last. A watch fires at most
+ * once for each time it was armed or kicked; its function runs on that thread.
  */
 #ifndef DEVICE_VFIO_USER_SERVICE_H
 #define DEVICE_VFIO_USER_SERVICE_H
@@ -23,12 +23,17 @@ struct vfio_user_watch {
 
 /* Fill in fd, ready and opaque first. Not armed yet. */
 int vfio_user_service_add(struct vfio_user_watch *watch, struct swo_error *err);
-/* On return `ready` is not running and will not run again. Not from the service thread. */
+/*
+ * When this returns, `ready` is not running and will not run again. Not from the service
+ * thread.
+ */
 void vfio_user_service_remove(struct vfio_user_watch *watch);
-/* Fire once when the fd becomes readable or is hung up; false takes that back, as far as it
-   has not happened. Any thread. Nothing happens for a watch that is not added. */
+/*
+ * Fires once when the fd becomes readable or reports POLLHUP; false cancels that, if it has not
+ * fired. Any thread. No effect on a watch that is not added.
+ */
 void vfio_user_service_arm(struct vfio_user_watch *watch, bool on);
-/* Fire once, now. Any thread. */
+/* Fires once, now. Any thread. */
 void vfio_user_service_kick(struct vfio_user_watch *watch);
 
 #endif

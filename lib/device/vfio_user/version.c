@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * version.c - the VERSION payload: two numbers and a JSON text, built and parsed.
- * The parser sees bytes from outside and trusts none of them.
+ * version.c - the VERSION payload: two numbers and a JSON text, built and parsed. The input is
+ * not trusted.
  */
 #include "device/vfio_user/message.h"
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Nothing legal is longer; jansson's own bound on nesting does the rest. */
+/* No valid text is longer; jansson limits the nesting. */
 #define TEXT_MAX 16384
 
 void vfio_user_caps_init(struct vfio_user_caps *caps)
@@ -25,7 +25,7 @@ void vfio_user_caps_init(struct vfio_user_caps *caps)
 	};
 }
 
-/* NULL: there is nothing to say. */
+/* NULL: no extension to send. */
 static json_t *ours_to_json(const struct vfio_user_caps *caps)
 {
 	json_t *ours = caps->max_write || caps->exact_reads ? json_object() : NULL;
@@ -77,7 +77,7 @@ int vfio_user_version_build(
 	return rc;
 }
 
-/* An absent key leaves *value alone. */
+/* A missing key leaves *value unchanged. */
 static int take_number(json_t *object, const char *key, uint64_t *value, struct swo_error *err)
 {
 	json_t *number = json_object_get(object, key);
@@ -125,7 +125,7 @@ static int take_twin(json_t *inner, struct vfio_user_caps *caps, struct swo_erro
 	if (take_bool(twin, VFIO_USER_KEY_SUPPORTED, &caps->twin_socket, err) ||
 		take_number(twin, VFIO_USER_KEY_FD_INDEX, &index, err))
 		return -1;
-	/* An index that no message can hold stays "not said": the same fault to the caller. */
+	/* An index beyond any message counts as missing: the same error for the caller. */
 	if (index < VFIO_USER_FDS_MAX)
 		caps->twin_fd_index = (int)index;
 	return 0;
@@ -136,7 +136,7 @@ static int take_caps(json_t *root, struct vfio_user_caps *caps, struct swo_error
 	json_t *inner, *ours;
 
 	if (!json_is_object(root))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "VERSION: the JSON is no object");
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "VERSION: the JSON is not an object");
 	if (take_object(root, VFIO_USER_KEY_CAPABILITIES, &inner, err))
 		return -1;
 	if (!inner)
@@ -164,8 +164,8 @@ int vfio_user_version_parse(
 	vfio_user_caps_init(caps);
 	if (len < sizeof(version) || len > TEXT_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"VERSION: a payload of %zu bytes is not between %zu and %d", len,
-			sizeof(version), TEXT_MAX);
+			"VERSION: payload of %zu bytes, expected %zu to %d", len, sizeof(version),
+			TEXT_MAX);
 	memcpy(&version, payload, sizeof(version));
 	caps->major = version.major;
 	caps->minor = version.minor;
@@ -183,7 +183,7 @@ int vfio_user_version_parse(
 
 	if (!root)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"VERSION: what follows the numbers is not JSON (%s)", where.text);
+			"VERSION: invalid JSON after the numbers (%s)", where.text);
 	int rc = take_caps(root, caps, err);
 
 	json_decref(root);

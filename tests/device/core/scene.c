@@ -6,7 +6,7 @@
 
 #include "device/core/internal.h"
 
-/* What the library says of failures that a case brings about itself. */
+/* The log of failures that a case causes itself. */
 static void hush(void *opaque, enum swo_log_level level, const char *text)
 {
 	(void)opaque;

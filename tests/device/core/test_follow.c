@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Devices that follow the run state: which arcs a stop and a start mean, what
- * overlaps and what must not, the P2P barrier, and failures taken back.
+ * Devices that follow the run state: the arcs of a stop and of a start, what overlaps and what
+ * must not, the P2P barrier, and roll-backs.
  */
 #include "scene.h"
 
@@ -128,7 +128,7 @@ static void a_stop_leaves_a_stopped_device_where_it_is(void **state)
 	scene_close(&s);
 }
 
-/* What overlaps */
+/* Overlap */
 
 static void all_arcs_meet(
 	struct scene *s, enum swo_device_state from, enum swo_device_state to, int vfs)
@@ -219,7 +219,7 @@ static void serial_arcs_never_overlap_and_keep_list_order(void **state)
 	scene_close(&s);
 }
 
-/* An ordinary handler that ends only when an arc of the device has begun beside it. */
+/* An ordinary handler that ends only when an arc of the device has started concurrently. */
 static int meet_the_arc(void *opaque, bool running, enum swo_run_state to, struct swo_error *err)
 {
 	struct fake_device *vf = opaque;
@@ -377,7 +377,7 @@ static void the_barrier_holds_during_roll_back_too(void **state)
 			SWO_JOIN_PASS)
 			->inside_arc = check_barrier;
 	fake_script(&s.vf[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_FAIL, 1);
-	/* On the way back every device waits for the others at each side of the barrier. */
+	/* During roll-back every device waits for the others at each side of the barrier. */
 	fake_script(&s.vf[0], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_MEET, 1);
 	fake_script(&s.vf[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_RUNNING_P2P, FAKE_MEET, 1);
 	fake_script(&s.vf[2], SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_MEET, 1);
@@ -422,7 +422,7 @@ static void a_failed_stop_ends_with_every_device_running(void **state)
 			for (int n = 0; n < 3; n++) {
 				int resets = n == 1 ? at[i].resets : 0;
 
-				/* Whoever was not called yet, in a serial pass, was never touched.
+				/* In a serial pass, a device that was not called yet was never accessed.
 				 */
 				if (swo_device_state(s.vf[n].dev) != SWO_DEVICE_PRE_COPY)
 					assert_int_equal(
@@ -511,7 +511,7 @@ static void an_ordinary_start_that_fails_resets_nothing(void **state)
 	changes(&s, SWO_RUN_STATE_PAUSED, "vf0:RUNNING>RUNNING_P2P vf0:RUNNING_P2P>STOP ");
 	fake_script(vf, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING, FAKE_FAIL, 1);
 	fails(&s, SWO_RUN_STATE_RUNNING, SWO_E_DEVICE);
-	/* Taken back to where it was stopped; another try may do better. */
+	/* Rolled back to the stopped state; another attempt may succeed. */
 	scene_expect(&s, "vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING vf0:RUNNING_P2P>STOP ");
 	assert_int_equal(vf->resets, 0);
 	changes(&s, SWO_RUN_STATE_RUNNING, "vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");

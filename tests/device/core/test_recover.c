@@ -51,7 +51,7 @@ static void it_may_stop_short_for_a_barrier(void **state)
 	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY);
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING_P2P, "vf0:STOP_COPY>STOP vf0:STOP>RUNNING_P2P ");
 	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "vf0:RUNNING_P2P>RUNNING ");
-	/* What runs already passes no barrier, and is not sent back to one. */
+	/* A running device passes no barrier, and is not sent back to one. */
 	recovers(&s, vf, true, SWO_DEVICE_RUNNING, "");
 
 	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_PRE_COPY_P2P);
@@ -104,7 +104,7 @@ static void a_reset_is_the_last_resort_and_is_reported(void **state)
 	recovers(&s, vf, false, SWO_DEVICE_RUNNING,
 		"vf0:RUNNING_P2P>RUNNING vf0:RUNNING_P2P>RUNNING vf0:reset ");
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
-	/* Sticky through walks, gone after a refresh. */
+	/* Sticky across state changes, cleared by a refresh. */
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_RUNNING_P2P, NULL), 0);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
 	assert_int_equal(swo_device_refresh(vf->dev, NULL), 0);
@@ -205,7 +205,7 @@ static void a_device_that_does_not_report_its_state_is_reset(void **state)
 	scene_open(&s);
 	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
 	vf->mute_state = true;
-	/* After the reset it still does not say: there is nothing to go by. */
+	/* After the reset it still does not report its state: recovery fails. */
 	loses(vf, SWO_E_DEVICE);
 	assert_int_equal(vf->resets, 1);
 	scene_close(&s);

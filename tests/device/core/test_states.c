@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The table of next hops: over all pairs and all sets of flags, against a search
- * over single arcs that knows only the rules of the uapi's text.
+ * The table of next hops: over all pairs and all sets of flags, against a search over single
+ * arcs that implements only the rules of the uAPI's text.
  */
 #include "switchover/device.h"
 #include "tests/support/cm.h"

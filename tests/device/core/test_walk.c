@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A device and its walks: arc by arc on its worker, deadlines and hung arcs,
- * arrival, learned costs, and what becomes of failures.
+ * A device and its paths: arc by arc on its worker, deadlines and hung arcs, arrival, measured
+ * costs, and failures.
  */
 #include "scene.h"
 
@@ -27,7 +27,7 @@ static void a_device_is_probed_for_its_features_and_state(void **state)
 	scene_close(&s);
 }
 
-static void a_device_that_cannot_migrate_is_refused_and_let_go(void **state)
+static void a_device_that_cannot_migrate_is_refused_and_freed(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -167,7 +167,7 @@ static void a_backend_that_is_gone_is_a_lost_device(void **state)
 	assert_int_equal(swo_device_recover(vf->dev, false, &err), -1);
 	assert_int_equal(swo_device_refresh(vf->dev, &err), -1);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
-	/* It is there again, as a server that came back would be. */
+	/* It is available again, like a restarted server. */
 	pthread_mutex_lock(&s.group.mutex);
 	vf->gone = false;
 	pthread_mutex_unlock(&s.group.mutex);
@@ -179,7 +179,7 @@ static void a_backend_that_is_gone_is_a_lost_device(void **state)
 
 /* Deadlines */
 
-/* Walks until something on the way hangs, and gives it up. */
+/* Follows a path until an arc hangs and times out. */
 static void walk_into_hang(struct fake_device *vf, enum swo_device_state to, struct swo_error *err)
 {
 	assert_int_equal(swo_device_launch(vf->dev, to, NULL), 0);
@@ -205,7 +205,7 @@ static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	assert_int_equal(swo_device_recover(vf->dev, false, &err), -1);
-	/* While it hangs it cannot be asked anything either. */
+	/* While it hangs, no other request is possible either. */
 	assert_int_equal(swo_device_refresh(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	fake_release(vf);
@@ -227,7 +227,7 @@ static void a_hung_arc_that_ends_goes_no_further_and_back_to_running(void **stat
 	scene_expect(&s, "vf0:RUNNING>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
 	assert_int_equal(vf->resets, 0);
-	/* Sticky, until it is asked again. */
+	/* Sticky, until it is refreshed. */
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
 	assert_int_equal(swo_device_refresh(vf->dev, NULL), 0);
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
@@ -283,7 +283,7 @@ static void a_device_that_hangs_in_the_probe_is_leaked(void **state)
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 }
 
-/* Makes what the device is at look as if it had begun long ago. */
+/* Makes the current step look as if it had started long ago. */
 static void age(struct swo_device *dev)
 {
 	pthread_mutex_lock(&dev->mutex);
@@ -384,12 +384,12 @@ static void time_in_the_queue_is_bounded_too(void **state)
 	scene_hasten(vf, true);
 	assert_int_equal(swo_device_wait(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
-	assert_non_null(strstr(err.text, "busy with another job"));
+	assert_non_null(strstr(err.text, "runs another job"));
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
 	scene_expect(&s, "");
 	open_gate(&gate);
 	scene_await_settled(vf);
-	/* What it was asked for is not done late; it is only brought back. */
+	/* The request is not executed late; the device is only recovered. */
 	scene_expect(&s, "vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
 	scene_close(&s);
 }
@@ -418,7 +418,7 @@ static void run_stream(void *opaque)
 	stand_at_gate(&stream->gate);
 }
 
-static void the_waiter_is_let_go_before_the_arrival_function_ends(void **state)
+static void the_waiter_is_woken_before_the_arrival_function_ends(void **state)
 {
 	(void)state;
 	struct scene s;
@@ -428,7 +428,7 @@ static void the_waiter_is_let_go_before_the_arrival_function_ends(void **state)
 	struct stream stream = {.fake = vf, .gate.scene = &s};
 
 	swo_device_on_arrival(vf->dev, SWO_DEVICE_STOP_COPY, run_stream, &stream);
-	/* The gate is shut: were the waiter held until the end, this would time out. */
+	/* The gate is closed: if the waiter were blocked until the end, this would time out. */
 	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP_COPY, NULL), 0);
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING, NULL), 0);
 	open_gate(&stream.gate);
@@ -540,7 +540,7 @@ static void a_job_of_the_worker_yields_to_a_waiting_path(void **state)
 	scene_close(&s);
 }
 
-/* What is known */
+/* Measured and expected costs */
 
 static void costs_are_learned_per_arc_and_only_from_arcs_that_passed(void **state)
 {
@@ -599,7 +599,7 @@ static void an_expected_state_holds_until_the_device_has_taken_the_arc(void **st
 	assert_int_equal(known.p2p_to_stop_ns, SWO_UNKNOWN);
 	assert_int_equal(known.save_rate, SWO_UNKNOWN);
 	assert_int_equal(swo_device_arc_cost(vf->dev, run, p2p).mean_ns, SWO_UNKNOWN);
-	/* What there is not costs nothing. */
+	/* Missing states cost nothing. */
 	assert_int_equal(swo_device_known_costs(plain->dev).running_to_p2p_ns, 0);
 	assert_int_equal(swo_device_known_costs(plain->dev).stop_to_p2p_ns, 0);
 
@@ -614,19 +614,19 @@ static void an_expected_state_holds_until_the_device_has_taken_the_arc(void **st
 	known = swo_device_known_costs(no_precopy->dev);
 	assert_memory_equal(&known, &expected, offsetof(struct swo_device_costs, pf));
 	assert_int_equal(known.pf, 3);
-	/* One that has no P2P takes both halves in one arc. */
+	/* A device without P2P takes both halves in one arc. */
 	known = swo_device_known_costs(plain->dev);
 	assert_int_equal(known.p2p_to_stop_ns, long_ns + 40);
 	assert_int_equal(known.resuming_to_stop_ns, 20);
 	assert_int_equal(known.p2p_to_running_ns, 40);
 	assert_int_equal(swo_device_arc_cost(vf->dev, run, SWO_DEVICE_ERROR).mean_ns, SWO_UNKNOWN);
 
-	/* What was seen counts more than what was expected, and only for its own arc. */
+	/* A measured cost replaces the expected one, and only for its arc. */
 	assert_int_equal(swo_device_set_state(no_precopy->dev, p2p, NULL), 0);
 	known = swo_device_known_costs(no_precopy->dev);
 	assert_true(known.running_to_p2p_ns < long_ns);
 	assert_int_equal(known.p2p_to_stop_ns, 40);
-	/* STOP->STOP_COPY, of which nothing is expected, comes on top when it is known. */
+	/* STOP->STOP_COPY, without an expected cost, is added once it is measured. */
 	assert_int_equal(swo_device_set_state(no_precopy->dev, SWO_DEVICE_STOP_COPY, NULL), 0);
 	known = swo_device_known_costs(no_precopy->dev);
 	assert_int_equal(known.p2p_to_stop_ns,
@@ -666,7 +666,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_device_is_probed_for_its_features_and_state),
-		cmocka_unit_test(a_device_that_cannot_migrate_is_refused_and_let_go),
+		cmocka_unit_test(a_device_that_cannot_migrate_is_refused_and_freed),
 		cmocka_unit_test(a_path_requests_each_arc_separately),
 		cmocka_unit_test(a_pair_that_the_uapi_refuses_is_an_error_and_touches_nothing),
 		cmocka_unit_test(one_walk_at_a_time_and_none_to_wait_for_is_an_error),
@@ -680,7 +680,7 @@ int main(void)
 		cmocka_unit_test(the_deadline_restarts_at_each_arc),
 		cmocka_unit_test(time_in_the_queue_is_not_the_arcs),
 		cmocka_unit_test(time_in_the_queue_is_bounded_too),
-		cmocka_unit_test(the_waiter_is_let_go_before_the_arrival_function_ends),
+		cmocka_unit_test(the_waiter_is_woken_before_the_arrival_function_ends),
 		cmocka_unit_test(only_the_state_that_was_walked_to_counts_as_arrival),
 		cmocka_unit_test(nothing_arrives_when_the_waiter_has_given_up),
 		cmocka_unit_test(a_job_of_the_worker_may_walk_right_there),

@@ -58,7 +58,7 @@ static struct open_file *file_of(int fd)
 	return &files[fd - FD_BASE];
 }
 
-/* Devices are asked by threads of their own, which share the table of files. */
+/* Devices are accessed by their own threads, which share the table of files. */
 static pthread_mutex_t files_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int new_fd(enum kind kind, unsigned device)
@@ -104,7 +104,7 @@ static int fk_close(int fd)
 		return fail(EBADF);
 	if (file->kind == DEVICE && (file->bound || file->in_container))
 		fk.device[file->device].opens--;
-	/* A process that let go of a container without unmapping loses the maps. */
+	/* A process that closes a container without unmapping loses the maps. */
 	if (file->kind == CONTAINER || file->kind == IOMMU)
 		for (unsigned i = 0; i < fk.map_count; i++)
 			if (fk.maps[i].by_iommufd == (file->kind == IOMMU))

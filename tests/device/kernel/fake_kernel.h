@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fake_kernel.h - a kernel with two VFIO devices, played behind struct vfio_sys: by
- * cdev (vfio0, vfio1) and by group (5 and 6). It keeps the books and fails on demand.
+ * fake_kernel.h - a kernel with two VFIO devices, simulated behind struct vfio_sys: by cdev
+ * (vfio0, vfio1) and by group (5 and 6). It counts objects and injects faults.
  */
 #ifndef TESTS_DEVICE_KERNEL_FAKE_KERNEL_H
 #define TESTS_DEVICE_KERNEL_FAKE_KERNEL_H
@@ -20,7 +20,7 @@ struct fk_device {
 	uint8_t stream[FK_STATE_ROOM];
 	size_t stream_len, stream_at, loaded;
 	int data_fd;	   /* the session's; -1: none */
-	unsigned sessions; /* begun so far */
+	unsigned sessions; /* started so far */
 	bool logging;
 	uint64_t log_page;
 	uint64_t dirty;	       /* a page from 0 on each */
@@ -52,7 +52,7 @@ struct fake_kernel {
 	bool no_precopy_info;
 	bool knows_precopy_v2;
 	bool returns_zero; /* in PRE_COPY instead of ENOMSG */
-	bool lax;	   /* takes any state for a good one */
+	bool lax;	   /* accepts any state */
 	bool no_reset;
 	bool allows_stop_copy_to_pre_copy;
 	int wrong_errno; /* for what is illegal, instead of EINVAL */

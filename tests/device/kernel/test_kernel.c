@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Opening, regions, interrupts and maps of the kernel backend, against a played kernel. */
+/* Opening, regions, interrupts and maps of the kernel backend, against a fake kernel. */
 #include "device/core/vfio_abi.h"
 #include "fake_kernel.h"
 #include "tests/support/must.h"
@@ -39,7 +39,7 @@ static int setup(void **state)
 	return 0;
 }
 
-/* Whatever a case did: the kernel has everything back. */
+/* After every case: the kernel has all objects back. */
 static int teardown(void **state)
 {
 	(void)state;
@@ -146,7 +146,7 @@ static void groups_share_one_container(void **state)
 	assert_int_equal(fk.set_iommu_calls, 1);
 	OPS->destroy(a);
 	OPS->destroy(b);
-	/* Empty, it has forgotten its IOMMU, and is told anew. */
+	/* An empty container has lost its IOMMU, which is set again. */
 	a = open_in("/dev/vfio/5:dev0", context);
 	assert_int_equal(fk.set_iommu_calls, 2);
 	OPS->destroy(a);
@@ -295,7 +295,7 @@ static void vectors_get_their_eventfds_and_lose_them(void **state)
 
 	MUST(OPS->irq_info(dev, VFIO_PCI_MSIX_IRQ_INDEX, &info, &err));
 	assert_int_equal(info.count, 4);
-	/* What is not on need not be switched off; the kernel would refuse. */
+	/* A disabled interrupt is not disabled again; the kernel would refuse. */
 	MUST(OPS->set_irqs(dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, NULL, 0, &err));
 	MUST(OPS->set_irqs(dev, VFIO_PCI_MSIX_IRQ_INDEX, 0, (int[]){11, 12, 13}, 3, &err));
 	MUST(OPS->set_irqs(dev, VFIO_PCI_MSIX_IRQ_INDEX, 1, (int[]){-1}, 1, &err));
@@ -330,7 +330,7 @@ static void maps_are_made_and_taken_away(const char *path)
 	FAILS(OPS->dma_unmap(dev, 0x10000, 0x4000, &err), SWO_E_INVALID);
 	MUST(OPS->dma_unmap(dev, 0x10000, 0x8000, &err));
 	assert_int_equal(fk.map_count, 0);
-	/* What is left is taken away with the device. */
+	/* The remaining maps are removed with the device. */
 	MUST(OPS->dma_map(dev, 0, 0x8000, -1, 0, ram, 1, &err));
 	OPS->destroy(dev);
 }
@@ -383,7 +383,7 @@ static void a_siblings_bar_is_mapped_by_its_fd(void **state)
 	assert_int_equal(fk.map_count, 1);
 	MUST(OPS->dma_unmap(a, 0x80000000, size, &err));
 	assert_int_equal(fk.mmaps, 0);
-	/* A kernel that does not take such memory says so, and nothing is left. */
+	/* A kernel that does not accept such memory returns an error, and no map is left. */
 	fk.fail_request = VFIO_IOMMU_MAP_DMA;
 	fk.fail_errno = EFAULT;
 	fk.fail_count = 1;

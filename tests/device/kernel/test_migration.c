@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Arcs, data sessions, the DMA log and recovery of the kernel backend, against a played kernel. */
+/* Arcs, data sessions, the DMA log and recovery of the kernel backend, against a fake kernel. */
 #include "device/core/vfio_abi.h"
 #include "fake_kernel.h"
 #include "tests/support/must.h"
@@ -152,7 +152,7 @@ static void a_failed_read_names_the_device_and_the_errno(void **state)
 	FAILS(OPS->data_read(a, &byte, 1, &got, &err), SWO_E_DEVICE);
 	assert_int_equal(err.os_errno, EIO);
 	assert_non_null(strstr(err.text, "device vf0"));
-	/* "Nothing now" is an answer of PRE_COPY only. */
+	/* "No data for now" is a result in PRE_COPY only. */
 	fk.fail_read = ENOMSG;
 	FAILS(OPS->data_read(a, &byte, 1, &got, &err), SWO_E_DEVICE);
 	fk.fail_read = 0;
@@ -166,7 +166,7 @@ static void after_a_failed_write_only_a_reset_helps(void **state)
 	uint8_t bytes[300] = {0};
 	enum swo_device_state now;
 
-	fk.lax = true; /* a driver that would take what little it has */
+	fk.lax = true; /* a driver that would accept an incomplete state */
 	MUST(OPS->set_state(a, SWO_DEVICE_RESUMING, &err));
 	fk.fail_write = ENOMEM;
 	FAILS(OPS->data_write(a, bytes, sizeof(bytes), &err), SWO_E_DEVICE);
@@ -266,7 +266,7 @@ static void the_log_reports_writes_and_its_first_report_loses_none(void **state)
 	void *a = open_device(0, false);
 	uint64_t page = 4096, bits = 0;
 
-	/* Written between the start and the look that the start takes. */
+	/* Written between the start and the first report. */
 	fk.device[0].dirty = 0x1;
 	MUST(OPS->dma_log_start(a, &page, &range, 1, &err));
 	assert_int_equal(page, 4096);
@@ -325,7 +325,7 @@ static void ranges_that_are_too_many_become_one(void **state)
 	MUST(OPS->dma_log_start(a, &page, ranges, 3, &err));
 	assert_int_equal(fk.device[0].range_length, 2 * 0x10000 + 0x1000);
 	MUST(OPS->dma_log_stop(a, &err));
-	/* None given: all that is mapped; neighbours are one. */
+	/* No ranges: all that is mapped; neighbours are merged. */
 	FAILS(OPS->dma_log_start(a, &page, NULL, 0, &err), SWO_E_INVALID);
 	MUST(OPS->dma_map(a, 0x4000, 0x4000, -1, 0, ram, 3, &err));
 	MUST(OPS->dma_map(a, 0, 0x4000, -1, 0, ram + 0x4000, 3, &err));

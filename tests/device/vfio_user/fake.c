@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fake.c - the scripted server: accepts one client and answers until it closes.
+ * fake.c - the scripted server: accepts one client and replies until it closes.
  */
 #include "fake.h"
 
@@ -332,7 +332,7 @@ static void *fake_main(void *opaque)
 					  &m.fds, LONG(), NULL)) {
 		m.len = vfio_user_payload(&m.header);
 		note(fake, &m);
-		/* An answer to something that only looked like a command of ours. */
+		/* A reply to something that only looked like a command of the client. */
 		if (vfio_user_is_reply(&m.header))
 			continue;
 		if (!fake->hook || !fake->hook(fake, &m))

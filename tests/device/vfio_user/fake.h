@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fake.h - a scripted vfio-user server in a thread of the test: well-behaved as it
- * stands, and bent by a test where that test needs it bent.
+ * fake.h - a scripted vfio-user server in a thread of the test: well-behaved by default, with
+ * hooks for tests that need it malformed.
  */
 #ifndef TESTS_DEVICE_VFIO_USER_FAKE_H
 #define TESTS_DEVICE_VFIO_USER_FAKE_H
@@ -16,7 +16,7 @@
 
 struct fake;
 
-/* What came: the header, its body and fds. */
+/* The received message: the header, its body and fds. */
 struct fake_message {
 	struct vfio_user_header header;
 	uint8_t *body;
@@ -24,7 +24,7 @@ struct fake_message {
 	struct vfio_user_fds fds;
 };
 
-/* One entry per message that came, for tests that look at the order and sizes. */
+/* One entry per received message, for tests that check the order and sizes. */
 struct fake_log {
 	uint16_t command;
 	uint32_t flags;
@@ -41,10 +41,10 @@ struct fake {
 	bool pad;		  /* MIG_DATA_READ replies are padded */
 	bool has_data_size;
 	bool has_dma_log;
-	uint64_t log_page; /* what START answers; 0: what was asked for */
-	/* true: it has answered by itself (or does not want to). */
+	uint64_t log_page; /* the reply to START; 0: the requested size */
+	/* true: the hook has replied itself (or no reply is wanted). */
 	bool (*hook)(struct fake *fake, struct fake_message *m);
-	/* Bends a reply (header first) before it goes; *len are the bytes really sent. */
+	/* Modifies a reply (header first) before it is sent; *len are the bytes sent. */
 	void (*bend)(struct fake *fake, const struct fake_message *m, uint8_t *reply, size_t *len);
 	/* The reply's fds; -1: none. */
 	int region_fd;
@@ -57,7 +57,7 @@ struct fake {
 	size_t data_at;
 	struct swo_buf written;
 	uint8_t bar[FAKE_BAR_SIZE];
-	uint64_t dirty_words[64]; /* what REPORT answers; cleared by it */
+	uint64_t dirty_words[64]; /* the reply to REPORT; cleared by it */
 
 	/* Where it lives. */
 	char dir[64];
@@ -81,7 +81,7 @@ void fake_stop(struct fake *fake);
 /* For hooks. payload NULL with len: zeros. */
 void fake_reply(struct fake *fake, const struct fake_message *m, const void *payload, size_t len);
 void fake_refuse(struct fake *fake, const struct fake_message *m, int error);
-/* What it would have done without the hook. */
+/* The default reply without the hook. */
 void fake_handle(struct fake *fake, struct fake_message *m);
 /* Raw bytes on the main socket. */
 void fake_raw(struct fake *fake, const void *data, size_t len);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz_client.c - a server that sends anything at all: to the parsers and to a live
- * connection with commands under way. LLVMFuzzerTestOneInput is libFuzzer's entry
- * (-DSWO_LIBFUZZER leaves out main); main feeds it inputs of its own, always the same ones.
+ * fuzz_client.c - a server that sends arbitrary data: to the parsers and to a live connection
+ * with commands in flight. LLVMFuzzerTestOneInput is libFuzzer's entry point (-DSWO_LIBFUZZER
+ * leaves out main); main feeds it inputs of its own, always the same ones.
  */
 #include "device/vfio_user/client.h"
 #include "device/vfio_user/internal.h"

@@ -277,7 +277,7 @@ static void eventfds_go_in_slices_the_server_can_take(void **state)
 	MUST(OPS->set_irqs(dev, VFIO_USER_PCI_MSIX, 2, fds, 8, &err));
 	expect_set(0, VFIO_USER_IRQ_DATA_EVENTFD, 2, 3, 3);
 	expect_set(1, VFIO_USER_IRQ_DATA_EVENTFD, 5, 1, 1);
-	/* A vector in the middle: an eventfd nobody reads takes its place. */
+	/* A vector in the middle: an unused eventfd replaces it. */
 	expect_set(2, VFIO_USER_IRQ_DATA_EVENTFD, 6, 1, 1);
 	expect_set(3, VFIO_USER_IRQ_DATA_EVENTFD, 7, 3, 3);
 	assert_int_equal(fake_count(&fake, VFIO_USER_SET_IRQS), 4);
@@ -417,7 +417,7 @@ static void requested_reads_are_collected_in_order(void **state)
 	MUST(OPS->data_read(dev, one, sizeof(one), &got, &err));
 	assert_int_equal(got, 1000);
 	assert_memory_equal(one, data + 4000, 1000);
-	/* and without asking */
+	/* and without a request */
 	MUST(OPS->data_read(dev, two, sizeof(two), &got, &err));
 	assert_int_equal(got, 0);
 }
@@ -469,7 +469,7 @@ static void enomsg_means_no_data_for_now_in_pre_copy_and_an_error_otherwise(void
 	MUST(OPS->set_state(dev, SWO_DEVICE_STOP_COPY, &err));
 	assert_int_equal(OPS->data_read(dev, &byte, 1, &got, &err), -1);
 	assert_int_equal(err.os_errno, ENOMSG);
-	/* also one that was asked for, and the next one is a new one */
+	/* also a requested one, and the next one is new */
 	MUST(OPS->data_ask(dev, &byte, 1, &err));
 	for (unsigned i = 0; i < 2; i++) {
 		assert_int_equal(OPS->data_read(dev, &byte, 1, &got, &err), -1);
@@ -549,7 +549,7 @@ static void a_refused_write_fails_the_next_call_at_the_latest(void **state)
 	assert_int_equal(err.code, SWO_E_DEVICE);
 	assert_int_equal(err.os_errno, ENOSPC);
 	assert_int_equal(fake.state, SWO_DEVICE_RUNNING);
-	/* Told once: recovery goes on from here. */
+	/* Reported once: recovery continues from here. */
 	MUST(OPS->reset(dev, &err));
 	MUST(OPS->set_state(dev, SWO_DEVICE_RUNNING, &err));
 	free(data);
@@ -669,7 +669,7 @@ static void the_server_reaches_guest_memory_by_the_twin_socket(void **state)
 	server_dma(true);
 }
 
-/* After a posted write nobody waits for anything: the service thread must listen. */
+/* After a posted write no thread waits for a reply: the service thread must poll. */
 static bool dma_is_over;
 
 static bool dma_after_doorbell(struct fake *f, struct fake_message *m)
@@ -770,7 +770,7 @@ static void a_report_over_two_maps_requests_each(void **state)
 	uint64_t bits[3] = {0};
 
 	start_log(4096, 4096);
-	fake.dirty_words[1] = 1; /* goes with the first question, whichever map that is about */
+	fake.dirty_words[1] = 1; /* sent with the first reply, for any map */
 	MUST(OPS->dma_log_report(dev, 0x17f000, 0x3000, 4096, bits, &err));
 	assert_int_equal(bits[0], 0);
 	expect_report(0, 0x180000, 0x2000, 4096);
@@ -882,7 +882,7 @@ static void dma_write_messages_are_in_the_log(void **state)
 	MUST(OPS->dma_log_start(dev, &page, NULL, 0, &err));
 	MUST(OPS->reset(dev, &err));
 	assert_int_equal(dma_results[0], 0);
-	/* The server cannot know them: it is not even asked about such a map. */
+	/* The server cannot log them: no report is requested for such a map. */
 	MUST(OPS->dma_log_report(dev, 0x100000, 0x10000, 4096, &bits, &err));
 	assert_int_equal(bits, 0xc);
 	MUST(OPS->dma_log_report(dev, 0x100000, 0x10000, 4096, &bits, &err));

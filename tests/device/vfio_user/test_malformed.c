@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Replies a vfio-user server must not send: one clear error each, and nothing else happens. */
+/* Malformed replies of a vfio-user server: one clear error each, and no other effect. */
 #include "fake.h"
 #include "tests/support/cm.h"
 
@@ -20,9 +20,9 @@ enum how {
 	PUT16,
 	PUT32,
 	PUT64,
-	RESIZE, /* the message, and what its header says, to `value` bytes */
-	CUT,	/* the message to `value` bytes, whatever its header says; then the end */
-	FDS,	/* `value` fds come along */
+	RESIZE, /* the message, and the size in its header, to `value` bytes */
+	CUT,	/* the message to `value` bytes, with an unchanged header; then EOF */
+	FDS,	/* `value` fds are sent along */
 };
 
 struct bad {
@@ -34,7 +34,7 @@ struct bad {
 	unsigned at;
 	uint64_t value;
 	enum swo_error_code code; /* SWO_E_NONE: must be tolerated */
-	bool dead;		  /* the connection is given up */
+	bool dead;		  /* the connection is closed */
 };
 
 #define FEATURE VFIO_USER_DEVICE_FEATURE
@@ -47,12 +47,12 @@ static const struct bad cases[] = {
 	{"size of 4 GiB", STATE, FEATURE, 2, PUT32, 4, UINT32_MAX, SWO_E_PROTOCOL, true},
 	{"size just too large", STATE, FEATURE, 2, PUT32, 4, 1048576 + 4096 + 17, SWO_E_PROTOCOL,
 		true},
-	{"id of nobody", STATE, FEATURE, 2, PUT16, 0, 0, SWO_E_PROTOCOL, true},
+	{"unknown id", STATE, FEATURE, 2, PUT16, 0, 0, SWO_E_PROTOCOL, true},
 	{"command of something else", STATE, FEATURE, 2, PUT16, 2, 9, SWO_E_PROTOCOL, true},
 	{"type 2", STATE, FEATURE, 2, PUT32, 8, 2, SWO_E_PROTOCOL, true},
 	{"error with a payload", STATE, FEATURE, 2, PUT32, 8, 0x21, SWO_E_PROTOCOL, true},
 	{"a command instead of a reply", SET_STATE, FEATURE, 2, PUT32, 8, 0, SWO_E_TIMEOUT, false},
-	{"fds nobody wants", STATE, FEATURE, 2, FDS, 0, 5, SWO_E_NONE, false},
+	{"unexpected fds", STATE, FEATURE, 2, FDS, 0, 5, SWO_E_NONE, false},
 	{"end in the header", STATE, FEATURE, 2, CUT, 0, 7, SWO_E_PEER_LOST, true},
 	{"end in the body", STATE, FEATURE, 2, CUT, 0, 20, SWO_E_PEER_LOST, true},
 	{"end instead of a reply", STATE, FEATURE, 2, CUT, 0, 0, SWO_E_PEER_LOST, true},
@@ -120,9 +120,9 @@ static const struct bad cases[] = {
 		false},
 	{"data of no bytes at all", READ, VFIO_USER_MIG_DATA_READ, -1, RESIZE, 0, 16,
 		SWO_E_PROTOCOL, false},
-	{"more data than asked for", READ, VFIO_USER_MIG_DATA_READ, -1, RESIZE, 0, 16 + 8 + 101,
+	{"more data than requested", READ, VFIO_USER_MIG_DATA_READ, -1, RESIZE, 0, 16 + 8 + 101,
 		SWO_E_PROTOCOL, false},
-	{"data size above what was asked", READ, VFIO_USER_MIG_DATA_READ, -1, PUT32, 20, 101,
+	{"data size above the request", READ, VFIO_USER_MIG_DATA_READ, -1, PUT32, 20, 101,
 		SWO_E_PROTOCOL, false},
 	{"data size of 4 GiB", READ, VFIO_USER_MIG_DATA_READ, -1, PUT32, 20, UINT32_MAX,
 		SWO_E_PROTOCOL, false},
@@ -224,7 +224,7 @@ static void bend(struct fake *f, const struct fake_message *m, uint8_t *reply, s
 		*len = 0;
 		break;
 	}
-	/* Only one reply of an operation; those that ask twice (regions) are bent twice. */
+	/* Only one reply of an operation; operations with two requests (regions) are modified twice. */
 	arm(bad->what == CONNECT);
 }
 
@@ -291,7 +291,7 @@ static void check(
 		fail_msg("'%s' does not name the device: %s", bad->name, err->text);
 	if (!dev)
 		return;
-	/* A live connection works on; a dead one fails at once, and says the same. */
+	/* A live connection continues to work; a dead one fails at once, with the same error. */
 	rc = OPS->get_state(dev, &state, &again);
 	if (rc != (bad->dead ? -1 : 0) || (bad->dead && again.code != bad->code))
 		fail_msg("after '%s' the next command gave %d: %s", bad->name, rc, again.text);
@@ -299,7 +299,7 @@ static void check(
 
 static void one_case(const struct bad *bad)
 {
-	/* Only the one case whose reply never comes waits for its deadline. */
+	/* Only the case without a reply waits for its deadline. */
 	struct swo_vfio_user_params params = {.command_deadline_ms = 30000,
 		.slow_deadline_ms = bad->code == SWO_E_TIMEOUT ? 200 : 30000};
 	struct fake fake;
@@ -341,7 +341,7 @@ static void every_malformed_reply_is_one_clear_error(void **state)
 		one_case(&cases[i]);
 }
 
-/* What comes without being asked for */
+/* Unexpected messages */
 
 static const struct {
 	const char *name;

@@ -27,7 +27,7 @@ static char dir[64];
 static int ram_fd = -1;
 static uint8_t *ram;
 
-/* A server process and our end of it */
+/* A server process and the client's end of it */
 
 struct vf {
 	pid_t pid;
@@ -65,7 +65,7 @@ static void vf_start(struct vf *vf, const char *name, const char *option)
 	MUST(swo_vfio_user_connect(name, vf->socket, &params, &vf->dev, &err));
 }
 
-/* Ends it; the report it leaves is the caller's. */
+/* Ends it; the caller removes its report. */
 static json_t *vf_stop(struct vf *vf)
 {
 	int status;
@@ -159,7 +159,7 @@ static int teardown(void **state)
 
 /* Migration */
 
-/* Moves what the source has to give at the moment; returns how much that was. */
+/* Moves the data that the source has at present; returns its size. */
 static size_t stream(struct vf *from, struct vf *to)
 {
 	size_t room = OPS->read_chunk(from->dev), got, sum = 0;
@@ -209,7 +209,7 @@ static void a_device_moves_between_two_servers_with_its_complete_state(void **st
 	set(&a, SWO_DEVICE_STOP_COPY);
 	size_t after = stream(&a, &b);
 
-	/* However slowly it is read: what was dirtied meanwhile comes again. */
+	/* Even if read slowly: blocks dirtied meanwhile are sent again. */
 	assert_in_range(before, 1u << 20, 80u << 20);
 	assert_in_range(after, 1u << 20, 32u << 20);
 	set(&b, SWO_DEVICE_STOP);
@@ -218,7 +218,7 @@ static void a_device_moves_between_two_servers_with_its_complete_state(void **st
 	ring(&b, 601, 700);
 	uint64_t seq = peek(&b, SIMVF_REG_DMA_SEQ);
 
-	/* Once around the ring: it finds there what the source had written. */
+	/* Once around the ring: it finds the pages that the source wrote. */
 	wait_for(&b, SIMVF_REG_DMA_SEQ, seq + 32);
 	assert_int_equal(peek(&b, SIMVF_REG_DOORBELLS), 700);
 	assert_int_equal(peek(&b, SIMVF_REG_LOST), 0);
@@ -358,7 +358,7 @@ static void doorbells_raise_the_eventfds_they_should(void **state)
 	assert_int_equal(peek(&a, SIMVF_REG_IRQS), 2);
 	assert_int_equal(read(fds[0], &count, sizeof(count)), sizeof(count));
 	assert_int_equal(count, 2);
-	/* Taken away: no more of them. */
+	/* Removed: no more interrupts. */
 	MUST(OPS->set_irqs(a.dev, VFIO_USER_PCI_MSIX, 0, (int[]){-1}, 1, &err));
 	ring(&a, 11, 20);
 	assert_int_equal(peek(&a, SIMVF_REG_DOORBELLS), 20);
