@@ -47,7 +47,7 @@ static int predict(const struct swo_plan_setup *setup, uint64_t *ns, struct swo_
 	return 0;
 }
 
-/* Of any schedule: a setting that puts a device's work later does not count against it. */
+/* With the default finalise and config, whatever is given: those can be set. */
 static struct swo_plan_bound bound_of(const struct swo_plan_setup *setup)
 {
 	struct swo_plan_setup early = *setup;
@@ -56,8 +56,7 @@ static struct swo_plan_bound bound_of(const struct swo_plan_setup *setup)
 	return swo_plan_lower_bound(&early);
 }
 
-/* Changes:
- */
+/* Changes */
 
 struct advising {
 	const struct swo_plan_setup *setup;

@@ -15,8 +15,7 @@ static double ms(uint64_t ns)
 	return (double)ns / 1e6;
 }
 
-/* Text:
- */
+/* Text */
 
 static void print_rate(FILE *out, const char *what, uint64_t rate)
 {

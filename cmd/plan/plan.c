@@ -25,8 +25,7 @@ static int dump(json_t *object, struct swo_error *err)
 	return rc ? swo_error_set(err, SWO_E_IO, 0, "the JSON could not be written") : 0;
 }
 
-/* One that took place:
- */
+/* One that took place */
 
 static int read_file(const char *path, struct swo_buf *text, struct swo_error *err)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * model.c - solves the schedule of runstate/, device/ and migration/: passes and their barriers,
+ * model.c - solves the schedule of lib/runstate, lib/device and lib/migration: passes, barriers,
  * one worker a device, READY when all is in, GO, the start.
  */
 #include "analysis/model.h"

@@ -249,8 +249,7 @@ static void stop_of(struct chain *c, struct item *arc, const char *gap)
 	stop_of_vm(c);
 }
 
-/* A device's way:
- */
+/* A device's way */
 
 static void saving(struct chain *c, struct item *save, const char *gap)
 {
@@ -345,8 +344,7 @@ static void sent_by(struct chain *c, struct item *sent, const char *gap)
 	all_sent(c);
 }
 
-/* RESUMING->STOP:
- */
+/* RESUMING->STOP */
 
 /* The wait for READY began when all was sent: that is the moment that counts. */
 static struct item *sent_before(struct chain *c, uint64_t until)

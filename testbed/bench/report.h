@@ -50,8 +50,7 @@ void bench_print_predictions(FILE *out, const struct bench_row *rows, size_t cou
    none), and "predicted_error" when the model could not. */
 int bench_prediction_json(const struct bench_row *row, json_t *out);
 
-/* What each part is worth (ablate.c):
- */
+/* What each part is worth (ablate.c) */
 
 #define BENCH_NAME_MAX	   32
 #define BENCH_VARIANTS_MAX 9
@@ -89,8 +88,7 @@ int bench_calibrate(const struct bench_row *rows, size_t count, struct swo_engin
 int bench_show_calibration(FILE *out, const struct bench_config *config,
 	const struct bench_row *rows, size_t count, struct swo_error *err);
 
-/* How it grows (scale.c):
- */
+/* How it grows (scale.c) */
 
 void bench_scale_defaults(struct bench_config *config);
 /* 1, 2, 4 ... up to `most`, into config->vfs. */
