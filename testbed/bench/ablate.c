@@ -16,7 +16,7 @@ static struct bench_variant *add(
 	*v = (struct bench_variant){.config = *base, .transitions = "parallel"};
 	snprintf(v->name, sizeof(v->name), "%s", name);
 	/* The handler is a row of its own: what is compared otherwise is without it. */
-	v->config.handler_cost_ms = 0;
+	v->config.pair.handler_cost_ms = 0;
 	return v;
 }
 
@@ -25,25 +25,26 @@ size_t bench_variants(const struct bench_config *base, struct bench_variant out[
 	size_t count = 0;
 
 	add(out, &count, base, BENCH_FULL);
-	add(out, &count, base, "--stream late")->config.stream = "late";
-	add(out, &count, base, "--finalise ram")->config.finalise = "ram";
-	add(out, &count, base, "--finalise late")->config.finalise = "late";
-	add(out, &count, base, "--config late")->config.config = "late";
+	add(out, &count, base, "--stream late")->config.pair.stream = "late";
+	add(out, &count, base, "--finalise ram")->config.pair.finalise = "ram";
+	add(out, &count, base, "--finalise late")->config.pair.finalise = "late";
+	add(out, &count, base, "--config late")->config.pair.config = "late";
 	/* The VMM's default is pass. */
-	if (base->join && !strcmp(base->join, "depth"))
-		add(out, &count, base, "--join pass")->config.join = "pass";
+	if (base->pair.join && !strcmp(base->pair.join, "depth"))
+		add(out, &count, base, "--join pass")->config.pair.join = "pass";
 	else
-		add(out, &count, base, "--join depth")->config.join = "depth";
+		add(out, &count, base, "--join depth")->config.pair.join = "depth";
 	add(out, &count, base, "serial")->transitions = "serial";
-	if (base->handler_cost_ms) {
+	if (base->pair.handler_cost_ms) {
 		char name[BENCH_NAME_MAX];
 
-		snprintf(name, sizeof(name), "--handler-cost %u", base->handler_cost_ms);
-		add(out, &count, base, name)->config.handler_cost_ms = base->handler_cost_ms;
+		snprintf(name, sizeof(name), "--handler-cost %u", base->pair.handler_cost_ms);
+		add(out, &count, base, name)->config.pair.handler_cost_ms =
+			base->pair.handler_cost_ms;
 		snprintf(name, sizeof(name), "the same, serial");
 		struct bench_variant *v = add(out, &count, base, name);
 
-		v->config.handler_cost_ms = base->handler_cost_ms;
+		v->config.pair.handler_cost_ms = base->pair.handler_cost_ms;
 		v->transitions = "serial";
 	}
 	return count;

@@ -174,7 +174,7 @@ static void parse_vfs(struct argp_state *state, struct bench_config *config, cha
 	for (char *one; (one = strsep(&list, ","));) {
 		if (config->vfs_count == BENCH_LIST_MAX)
 			argp_error(state, "--vfs: expected at most %d numbers", BENCH_LIST_MAX);
-		config->vfs[config->vfs_count++] = number(state, "vfs", one, 1, BENCH_VFS_MAX);
+		config->vfs[config->vfs_count++] = number(state, "vfs", one, 1, PAIR_VFS_MAX);
 	}
 }
 
@@ -199,49 +199,50 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case OPT_ACCEL:
-		config->accel = choice(state, "accel", arg, "auto kvm native");
+		config->pair.accel = choice(state, "accel", arg, "auto kvm native");
 		break;
 	case OPT_VCPUS:
-		config->vcpus = number(state, "vcpus", arg, 1, 64);
+		config->pair.vcpus = number(state, "vcpus", arg, 1, 64);
 		break;
 	case OPT_RAM:
-		config->ram = arg;
+		config->pair.ram = arg;
 		break;
 	case OPT_FILL_RAM:
-		config->fill_ram = true;
+		config->pair.fill_ram = true;
 		break;
 	case OPT_DIRTY_RATE:
-		config->dirty_rate = number(state, "dirty-rate", arg, 0, 10000000);
+		config->pair.dirty_rate = number(state, "dirty-rate", arg, 0, 10000000);
 		break;
 	case OPT_DMA_PAGES:
-		config->dma_pages = number(state, "dma-pages", arg, 0, 65536);
+		config->pair.dma_pages = number(state, "dma-pages", arg, 0, 65536);
 		break;
 	case OPT_DMA_RATE:
-		config->dma_rate = number(state, "dma-rate", arg, 0, 10000000);
+		config->pair.dma_rate = number(state, "dma-rate", arg, 0, 10000000);
 		break;
 	case OPT_P2P_RATE:
-		config->p2p_rate = number(state, "p2p-rate", arg, 0, 10000000);
+		config->pair.p2p_rate = number(state, "p2p-rate", arg, 0, 10000000);
 		break;
 	case OPT_IRQ_EVERY:
-		config->irq_every = number(state, "irq-every", arg, 0, 1000000000);
+		config->pair.irq_every = number(state, "irq-every", arg, 0, 1000000000);
 		break;
 	case OPT_DOORBELL:
-		config->doorbell_period_us = number(state, "doorbell-period-us", arg, 50, 10000000);
+		config->pair.doorbell_period_us =
+			number(state, "doorbell-period-us", arg, 50, 10000000);
 		break;
 	case OPT_HANDLER_COST:
-		config->handler_cost_ms = number(state, "handler-cost", arg, 0, 60000);
+		config->pair.handler_cost_ms = number(state, "handler-cost", arg, 0, 60000);
 		break;
 	case OPT_PF:
-		config->pf = arg;
+		config->pair.pf = arg;
 		break;
 	case OPT_PFS:
-		config->pfs = number(state, "pfs", arg, 1, BENCH_VFS_MAX);
+		config->pair.pfs = number(state, "pfs", arg, 1, PAIR_VFS_MAX);
 		break;
 	case OPT_ROOT_PORTS:
-		config->root_ports = number(state, "root-ports", arg, 0, 16);
+		config->pair.root_ports = number(state, "root-ports", arg, 0, 16);
 		break;
 	case OPT_PF_ARCS:
-		config->pf_arcs = true;
+		config->pair.pf_arcs = true;
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -255,28 +256,28 @@ static error_t parse_migration(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case OPT_CHANNEL:
-		config->channel = choice(state, "channel", arg, "unix tcp");
+		config->pair.channel = choice(state, "channel", arg, "unix tcp");
 		break;
 	case OPT_TLS:
-		config->tls = choice(state, "tls", arg, "x509 psk");
+		config->pair.tls = choice(state, "tls", arg, "x509 psk");
 		break;
 	case OPT_CHANNELS:
-		config->channels = number(state, "channels", arg, 1, 16);
+		config->pair.channels = number(state, "channels", arg, 1, 16);
 		break;
 	case OPT_HANDOVER:
-		config->handover = choice(state, "handover", arg, "copy fd");
+		config->pair.handover = choice(state, "handover", arg, "copy fd");
 		break;
 	case OPT_JOIN:
-		config->join = choice(state, "join", arg, "depth pass");
+		config->pair.join = choice(state, "join", arg, "depth pass");
 		break;
 	case OPT_STREAM:
-		config->stream = choice(state, "stream", arg, "early late");
+		config->pair.stream = choice(state, "stream", arg, "early late");
 		break;
 	case OPT_FINALISE:
-		config->finalise = choice(state, "finalise", arg, "early ram late");
+		config->pair.finalise = choice(state, "finalise", arg, "early ram late");
 		break;
 	case OPT_CONFIG:
-		config->config = choice(state, "config", arg, "early late");
+		config->pair.config = choice(state, "config", arg, "early late");
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -293,7 +294,7 @@ static error_t parse_rows(int key, char *arg, struct argp_state *state)
 		parse_vfs(state, config, arg);
 		break;
 	case OPT_MAX_VFS:
-		bench_scale_vfs(config, number(state, "max-vfs", arg, 1, BENCH_VFS_MAX));
+		bench_scale_vfs(config, number(state, "max-vfs", arg, 1, PAIR_VFS_MAX));
 		break;
 	case OPT_TRANSITIONS:
 		parse_transitions(state, config, arg);
@@ -319,16 +320,16 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 
 	switch (key) {
 	case OPT_PROFILE:
-		config->profile = arg;
+		config->pair.profile = arg;
 		break;
 	case OPT_BACKEND:
-		config->backend = choice(state, "backend", arg, "vfio-user kernel");
+		config->pair.backend = choice(state, "backend", arg, "vfio-user kernel");
 		break;
 	case OPT_PROBED:
-		config->probed = true;
+		config->pair.probed = true;
 		break;
 	case OPT_COSTS:
-		config->costs_file = arg;
+		config->pair.costs_file = arg;
 		break;
 	case OPT_JSON:
 		config->json = arg;
@@ -340,7 +341,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		config->keep = true;
 		break;
 	case OPT_VERBOSE:
-		config->verbose = true;
+		config->pair.verbose = true;
 		break;
 	case ARGP_KEY_ARG:
 		argp_error(state, "unexpected argument '%s'", arg);
@@ -384,7 +385,7 @@ static void set_defaults(enum bench_kind kind, struct bench_config *config)
 {
 	bench_defaults(config);
 	config->kind = kind;
-	config->channel = NULL; /* by --tls, unless given */
+	config->pair.channel = NULL; /* by --tls, unless given */
 	if (kind == BENCH_SCALE)
 		bench_scale_defaults(config);
 	if (kind == BENCH_CALIBRATE)
@@ -396,6 +397,6 @@ void bench_parse_args(enum bench_kind kind, int argc, char **argv, struct bench_
 	set_defaults(kind, config);
 	/* argp ends the program itself on an error, with CLI_USAGE. */
 	argp_parse(&verbs[kind], argc, argv, 0, NULL, config);
-	if (!config->channel)
-		config->channel = config->tls ? "tcp" : "unix";
+	if (!config->pair.channel)
+		config->pair.channel = config->pair.tls ? "tcp" : "unix";
 }

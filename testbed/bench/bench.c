@@ -38,8 +38,8 @@ static int add_row(struct bench *bench, const struct bench_config *config, unsig
 		.vfs = vfs,
 		.transitions = transitions,
 		.variant = variant,
-		.doorbell_period_us = bench_doorbell_period_us(config, vfs),
-		.doorbell_turns = bench_doorbell_turns(config, vfs)};
+		.doorbell_period_us = pair_doorbell_period_us(&config->pair, vfs),
+		.doorbell_turns = pair_doorbell_turns(&config->pair, vfs)};
 	row->samples = calloc(config->runs, sizeof(row->samples[0]));
 	return row->samples ? 0 : -1;
 }
@@ -101,7 +101,7 @@ static int run_one(struct bench *bench, struct bench_row *row, struct swo_error 
 		fprintf(stderr, "%s: %u VF%s, %s: failed checks: %s\n", bench->name, row->vfs,
 			row->vfs == 1 ? "" : "s", bench_row_name(row), sample->failed_checks);
 	}
-	if (bench->config.verbose)
+	if (bench->config.pair.verbose)
 		fprintf(stderr, "%u %s: blackout %.1f ms, gap %.1f ms\n", row->vfs,
 			bench_row_name(row), sample->blackout_ms, sample->device_gap_ms);
 	/* A migration without a blackout did not take place: it would spoil the figures. */

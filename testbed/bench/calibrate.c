@@ -21,7 +21,7 @@ enum { ONE, SEVERAL, STATE, ROWS };
 
 void bench_calibrate_defaults(struct bench_config *config)
 {
-	config->profile = "instant";
+	config->pair.profile = "instant";
 	config->vfs[0] = VFS;
 	config->vfs_count = 1;
 	config->transitions[0] = "parallel";
@@ -38,7 +38,7 @@ size_t bench_calibrate_rows(
 		out[i] = (struct bench_variant){.transitions = "parallel", .config = *base};
 		snprintf(out[i].name, sizeof(out[i].name), "%s", names[i]);
 		out[i].config.vfs[0] = i == ONE ? 1 : base->vfs[0];
-		out[i].config.state_bytes = i == STATE ? LARGE : SMALL;
+		out[i].config.pair.state_bytes = i == STATE ? LARGE : SMALL;
 	}
 	return ROWS;
 }
@@ -115,12 +115,12 @@ static json_t *how(const struct bench_config *config, const struct bench_row *ro
 
 		json_array_append_new(list,
 			json_pack("{s:i, s:I, s:i, s:[f, f, f]}", "vfs", (int)rows[i].vfs,
-				"state_bytes", (json_int_t)rows[i].config->state_bytes, "runs",
+				"state_bytes", (json_int_t)rows[i].config->pair.state_bytes, "runs",
 				(int)rows[i].count, "blackout_ms", s.min, s.median, s.max));
 	}
-	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:o}", "backend", config->backend, "accel",
-		rows[ONE].samples[0].accel, "channel", config->channel, "channels",
-		(int)config->channels, "vcpus", (int)config->vcpus, "cpus",
+	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:i, s:o}", "backend", config->pair.backend,
+		"accel", rows[ONE].samples[0].accel, "channel", config->pair.channel, "channels",
+		(int)config->pair.channels, "vcpus", (int)config->pair.vcpus, "cpus",
 		(int)sysconf(_SC_NPROCESSORS_ONLN), "rows", list);
 }
 

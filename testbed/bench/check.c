@@ -27,21 +27,22 @@ static int invalid(struct swo_error *err, const char *text)
 
 static int check_combinations(const struct bench_config *config, struct swo_error *err)
 {
-	bool kernel = !strcmp(config->backend, "kernel");
+	bool kernel = !strcmp(config->pair.backend, "kernel");
 
-	if (config->pf && config->pfs)
+	if (config->pair.pf && config->pair.pfs)
 		return invalid(err, "--pf and --pfs exclude each other");
-	if (bench_hands_over(config) && strcmp(config->channel, "unix") != 0)
+	if (pair_hands_over(&config->pair) && strcmp(config->pair.channel, "unix") != 0)
 		return invalid(err, "--handover fd needs --channel unix");
-	if (bench_hands_over(config) && config->tls)
+	if (pair_hands_over(&config->pair) && config->pair.tls)
 		return invalid(err, "--handover fd and --tls exclude each other");
 #ifndef HAVE_TLS
-	if (config->tls)
+	if (config->pair.tls)
 		return invalid(err, "--tls: this build has no TLS (-Dtls=false)");
 #endif
-	if (kernel && (config->pf || config->pf_arcs))
+	if (kernel && (config->pair.pf || config->pair.pf_arcs))
 		return invalid(err, "--pf and --pf-arcs need --backend vfio-user");
-	if (config->kind == BENCH_ABLATE && (config->stream || config->finalise || config->config))
+	if (config->kind == BENCH_ABLATE &&
+		(config->pair.stream || config->pair.finalise || config->pair.config))
 		return invalid(err,
 			"ablate itself switches --stream, --finalise and --config: leave them out");
 	if (config->kind != BENCH_CALIBRATE)
@@ -50,11 +51,11 @@ static int check_combinations(const struct bench_config *config, struct swo_erro
 		return invalid(err, "--output is required: the file for the engine overhead");
 	if (config->vfs_count != 1 || config->vfs[0] < 2)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"--vfs: expected one number from 2 to %d", BENCH_VFS_MAX);
-	if (strcmp(config->profile, "instant") != 0)
+			"--vfs: expected one number from 2 to %d", PAIR_VFS_MAX);
+	if (strcmp(config->pair.profile, "instant") != 0)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"--profile: calibrate needs devices that cost nothing, instant; got '%s'",
-			config->profile);
+			config->pair.profile);
 	return 0;
 }
 
@@ -62,10 +63,10 @@ static int check_ram(const struct bench_config *config, struct swo_error *err)
 {
 	uint64_t bytes;
 
-	if (base_size("--ram", config->ram, RAM_MIN, UINT64_MAX, &bytes, NULL) || bytes % MIB)
+	if (base_size("--ram", config->pair.ram, RAM_MIN, UINT64_MAX, &bytes, NULL) || bytes % MIB)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"--ram: expected whole MiB from 8M on, as in 256M or 4G; got '%s'",
-			config->ram);
+			config->pair.ram);
 	return 0;
 }
 
@@ -74,7 +75,7 @@ static int check_profile(const struct bench_config *config, struct swo_error *er
 	struct svf_profile profile;
 
 	for (unsigned i = 0; i < MIXED_KINDS; i++)
-		if (svf_profile_load(bench_profile_of(config, i), &profile, err))
+		if (svf_profile_load(pair_profile_of(&config->pair, i), &profile, err))
 			return swo_error_prefix(err, "--profile");
 	return 0;
 }
@@ -100,7 +101,8 @@ int bench_check_output(const char *option, const char *path, struct swo_error *e
 
 static int check_files(struct bench_config *config, struct swo_error *err)
 {
-	if (config->costs_file && overhead_read(config->costs_file, &config->overhead, err))
+	if (config->pair.costs_file &&
+		overhead_read(config->pair.costs_file, &config->overhead, err))
 		return -1;
 	if (config->json && config->timeline && !strcmp(config->json, config->timeline))
 		return invalid(err, "--json and --timeline name the same file");
@@ -124,14 +126,14 @@ static int check_program(const char *name, struct swo_error *err)
 
 static int check_host(const struct bench_config *config, struct swo_error *err)
 {
-	bool kernel = !strcmp(config->backend, "kernel");
+	bool kernel = !strcmp(config->pair.backend, "kernel");
 	unsigned most = 0;
 
 	for (unsigned i = 0; i < config->vfs_count; i++)
 		most = config->vfs[i] > most ? config->vfs[i] : most;
-	if (!strcmp(config->accel, "kvm") && access("/dev/kvm", R_OK | W_OK))
+	if (!strcmp(config->pair.accel, "kvm") && access("/dev/kvm", R_OK | W_OK))
 		return swo_error_set(err, SWO_E_IO, errno, "--accel kvm: open '/dev/kvm'");
-	if (kernel && bench_check_kernel(2 * most, err))
+	if (kernel && pair_check_kernel(2 * most, err))
 		return swo_error_prefix(err, "--backend kernel");
 	return check_program("switchover", err) ||
 			       (!kernel && check_program("switchover-simvf", err))

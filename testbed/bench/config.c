@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * config.c - what a measurement is of: the defaults of each verb, and what follows from them.
+ * config.c - what a measurement is of: the defaults of each verb.
  */
 #include "testbed/bench/config.h"
-
-#include <string.h>
 
 void bench_defaults(struct bench_config *config)
 {
@@ -13,52 +11,7 @@ void bench_defaults(struct bench_config *config)
 		.vfs_count = 3,
 		.transitions = {"serial", "parallel"},
 		.transitions_count = 2,
-		.profile = "even",
-		.backend = "vfio-user",
 		.runs = 5,
-		.accel = "auto",
-		.channel = "unix",
-		.channels = 2,
-		.ram = "256M",
-		.vcpus = 2,
-		.dirty_rate = 200,
-		.dma_pages = 64,
-		.dma_rate = 100,
-		.p2p_rate = 100,
-		.irq_every = 16,
 	};
-}
-
-bool bench_hands_over(const struct bench_config *config)
-{
-	return config->handover && !strcmp(config->handover, "fd");
-}
-
-unsigned bench_doorbell_period_us(const struct bench_config *config, unsigned vfs)
-{
-	if (config->doorbell_period_us)
-		return config->doorbell_period_us;
-	/* A doorbell is an exit and a message to another process: more devices, more of them. */
-	return vfs <= 4 ? 1000 : 250 * vfs;
-}
-
-unsigned bench_doorbell_turns(const struct bench_config *config, unsigned vfs)
-{
-	return config->doorbell_period_us ? 1 : (vfs + 3) / 4;
-}
-
-const char *bench_profile_of(const struct bench_config *config, unsigned i)
-{
-	static const char *const mixed[] = {
-		"mixed-mlx5", "mixed-qat", "mixed-big", "mixed-instant"};
-
-	return strcmp(config->profile, "mixed") ? config->profile
-						: mixed[i % SWO_ARRAY_SIZE(mixed)];
-}
-
-int bench_pf_of(const struct bench_config *config, unsigned i)
-{
-	if (config->pfs)
-		return (int)(i % config->pfs);
-	return config->pf || !strcmp(config->profile, "cx7") ? 0 : -1;
+	pair_defaults(&config->pair);
 }

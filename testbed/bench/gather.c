@@ -208,7 +208,7 @@ static struct swo_plan_device device_of(const struct bench_config *config, unsig
 			.load_rate = count_of(p, "load_bytes_per_s"),
 			.state_bytes = bytes_after_stop(timeline, stop_ns, SWO_SPAN_STREAM,
 				json_path_string(report, "device")),
-			.pf = bench_pf_of(config, i)}};
+			.pf = pair_pf_of(&config->pair, i)}};
 
 	snprintf(d.name, sizeof(d.name), "vf%u", i);
 	return d;
@@ -256,7 +256,7 @@ void bench_evaluate(const struct bench_config *config, const struct bench_gather
 	snprintf(sample->accel, sizeof(sample->accel), "%s",
 		json_path_string(g->target_guest, "accel"));
 	if (!sample->accel[0])
-		snprintf(sample->accel, sizeof(sample->accel), "%s", config->accel);
+		snprintf(sample->accel, sizeof(sample->accel), "%s", config->pair.accel);
 	check_outcome(sample, g);
 	measure(sample, g);
 	note_bound_inputs(sample, config, g);

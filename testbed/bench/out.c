@@ -130,7 +130,7 @@ static void print_bounds(
 			"after the stop %.0f KiB of devices, %.0f KiB of memory; wire %.0f MB/s\n",
 			bytes / 1024, (double)run->ram_bytes / 1024, row->wire_rate / 1e6);
 	}
-	fprintf(out, "Profile %s: simulated%s.\n", config->profile,
+	fprintf(out, "Profile %s: simulated%s.\n", config->pair.profile,
 		guesses ? "; some of its figures are guesses (docs/simvf.md)" : "");
 }
 
@@ -139,41 +139,44 @@ static void print_switches(FILE *out, const struct bench_config *config)
 {
 	const struct {
 		const char *name, *value;
-	} words[] = {{"join", config->join}, {"stream", config->stream},
-		{"finalise", config->finalise}, {"config", config->config}, {"PF", config->pf}};
+	} words[] = {{"join", config->pair.join}, {"stream", config->pair.stream},
+		{"finalise", config->pair.finalise}, {"config", config->pair.config},
+		{"PF", config->pair.pf}};
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(words); i++)
 		if (words[i].value)
 			fprintf(out, "%s: %s\n", words[i].name, words[i].value);
-	if (config->pfs)
-		fprintf(out, "PFs: %u\n", config->pfs);
-	if (config->pf_arcs)
+	if (config->pair.pfs)
+		fprintf(out, "PFs: %u\n", config->pair.pfs);
+	if (config->pair.pf_arcs)
 		fputs("PFs take arcs one at a time\n", out);
-	if (config->root_ports)
-		fprintf(out, "root ports: %u\n", config->root_ports);
-	if (config->handler_cost_ms && config->kind != BENCH_ABLATE)
-		fprintf(out, "an ordinary handler at each depth: %u ms\n", config->handler_cost_ms);
+	if (config->pair.root_ports)
+		fprintf(out, "root ports: %u\n", config->pair.root_ports);
+	if (config->pair.handler_cost_ms && config->kind != BENCH_ABLATE)
+		fprintf(out, "an ordinary handler at each depth: %u ms\n",
+			config->pair.handler_cost_ms);
 }
 
 static void print_setting(
 	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
 {
-	const char *accel = count && rows[0].count ? rows[0].samples[0].accel : config->accel;
+	const char *accel = count && rows[0].count ? rows[0].samples[0].accel : config->pair.accel;
 
 	fprintf(out,
 		"Blackout in ms as the devices see it: last doorbell on the source to first on the "
 		"target.\n"
 		"Median of %u; %s, %u vCPUs, %s of memory%s, %u pages dirtied a second and vCPU, "
 		"%s%s%s%s, %u channel%s%s;\na doorbell every ",
-		config->runs, accel, config->vcpus, config->ram,
-		config->fill_ram ? ", all of it written" : "", config->dirty_rate, config->channel,
-		config->tls ? " with TLS (" : "", config->tls ? config->tls : "",
-		config->tls ? ")" : "", config->channels, config->channels == 1 ? "" : "s",
-		bench_hands_over(config) ? ", RAM handed over by descriptor" : "");
+		config->runs, accel, config->pair.vcpus, config->pair.ram,
+		config->pair.fill_ram ? ", all of it written" : "", config->pair.dirty_rate,
+		config->pair.channel, config->pair.tls ? " with TLS (" : "",
+		config->pair.tls ? config->pair.tls : "", config->pair.tls ? ")" : "",
+		config->pair.channels, config->pair.channels == 1 ? "" : "s",
+		pair_hands_over(&config->pair) ? ", RAM handed over by descriptor" : "");
 	unsigned last = 0;
 	for (unsigned v = 0; v < config->vfs_count; v++) {
-		unsigned period = bench_doorbell_period_us(config, config->vfs[v]);
-		unsigned turns = bench_doorbell_turns(config, config->vfs[v]);
+		unsigned period = pair_doorbell_period_us(&config->pair, config->vfs[v]);
+		unsigned turns = pair_doorbell_turns(&config->pair, config->vfs[v]);
 
 		if (period != last)
 			fprintf(out, "%s%g ms", v ? ", " : "", period / 1000.0);
@@ -260,9 +263,9 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 	json_t *out = json_pack(
 		"{s:i, s:s, s:s, s:s, s:s, s:s, s:i, s:f, s:i, s:o, s:o, s:o, s:o, s:o,"
 		" s:I, s:I, s:I, s:I, s:I, s:i, s:I}",
-		"vfs", (int)row->vfs, "transitions", row->transitions, "profile", config->profile,
-		"vmm", "switchover", "backend", config->backend, "accel",
-		row->count ? row->samples[0].accel : config->accel, "runs", (int)row->count,
+		"vfs", (int)row->vfs, "transitions", row->transitions, "profile",
+		config->pair.profile, "vmm", "switchover", "backend", config->pair.backend, "accel",
+		row->count ? row->samples[0].accel : config->pair.accel, "runs", (int)row->count,
 		"doorbell_period_ms", row->doorbell_period_us / 1000.0, "doorbell_turns",
 		(int)row->doorbell_turns, "blackout_ms",
 		spread_json(bench_row_spread(row, BENCH_BLACKOUT)), "device_gap_ms",
@@ -274,12 +277,12 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 		(json_int_t)p2p, "state_mismatches", (json_int_t)state, "ram_mismatches",
 		(json_int_t)ram, "threads_max", (int)threads, "rss_max_bytes", (json_int_t)rss);
 	if (out)
-		json_object_set_new(
-			out, "handover", json_string(bench_hands_over(config) ? "fd" : "copy"));
-	if (out && config->fill_ram)
+		json_object_set_new(out, "handover",
+			json_string(pair_hands_over(&config->pair) ? "fd" : "copy"));
+	if (out && config->pair.fill_ram)
 		json_object_set_new(out, "fill_ram", json_true());
-	if (out && config->tls)
-		json_object_set_new(out, "tls", json_string(config->tls));
+	if (out && config->pair.tls)
+		json_object_set_new(out, "tls", json_string(config->pair.tls));
 	if (out && (bench_path_json(row, out) || bench_prediction_json(row, out) ||
 			   bench_scale_json(row, out))) {
 		json_decref(out);

@@ -21,7 +21,7 @@ int bench_predict(const struct bench_row *row, double *ms, struct swo_error *err
 	*ms = 0;
 	if (!run || !run->devices)
 		return swo_error_set(err, SWO_E_INVALID, 0, "no run to predict");
-	if (row->config && row->config->handler_cost_ms)
+	if (row->config && row->config->pair.handler_cost_ms)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"the model has no ordinary handlers (--handler-cost)");
 
@@ -60,7 +60,7 @@ void bench_print_predictions(FILE *out, const struct bench_row *rows, size_t cou
 {
 	int width = count && rows[0].variant ? 18 : 8;
 
-	const char *costs = count && rows[0].config ? rows[0].config->costs_file : NULL;
+	const char *costs = count && rows[0].config ? rows[0].config->pair.costs_file : NULL;
 
 	fprintf(out,
 		"\nPredicted by the model of switchover plan, with%s%s, and estimated\nby the "
@@ -98,7 +98,7 @@ int bench_prediction_json(const struct bench_row *row, json_t *out)
 
 	if (bench_predict(row, &predicted, &err))
 		rc |= json_object_set_new(out, "predicted_error", json_string(err.text));
-	if (row->config && row->config->costs_file)
+	if (row->config && row->config->pair.costs_file)
 		rc |= json_object_set_new(out, "costs", overhead_json(&row->config->overhead));
 	rc |= json_object_set_new(out, "predicted_ms", figure_json(predicted));
 	rc |= json_object_set_new(

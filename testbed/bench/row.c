@@ -50,14 +50,14 @@ static void take_switches(const struct bench_row *row, struct swo_plan_setup *se
 		setup->transitions = SWO_TRANSITIONS_SERIAL;
 	if (!config)
 		return;
-	if (config->channels)
-		setup->channels = config->channels;
-	if (is(config->join, "depth"))
+	if (config->pair.channels)
+		setup->channels = config->pair.channels;
+	if (is(config->pair.join, "depth"))
 		setup->join = SWO_JOIN_DEPTH;
-	setup->stream = when_of(config->stream);
-	setup->finalise = when_of(config->finalise);
-	setup->config = when_of(config->config);
-	setup->pf_arcs = config->pf_arcs;
+	setup->stream = when_of(config->pair.stream);
+	setup->finalise = when_of(config->pair.finalise);
+	setup->config = when_of(config->pair.config);
+	setup->pf_arcs = config->pair.pf_arcs;
 	setup->overhead = config->overhead;
 }
 

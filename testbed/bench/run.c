@@ -84,7 +84,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 	*sample = (struct bench_sample){0};
 	if (!pair)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a migration");
-	int rc = pair_init(pair, config, vfs, transitions, err);
+	int rc = pair_init(pair, &config->pair, vfs, transitions, err);
 
 	pair->quiet_devices = true;
 	rc = rc || migrate(pair, err) || gather(pair, &gathered, err);

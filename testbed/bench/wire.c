@@ -54,7 +54,7 @@ int bench_measure_wire(
 	double bytes = typical_bytes(row);
 	snprintf(command, sizeof(command),
 		"exec '%s' --devices %u --bytes %.0f --channel %s --channels %u --repeat %u", chain,
-		row->vfs, bytes, config->channel, config->channels,
+		row->vfs, bytes, config->pair.channel, config->pair.channels,
 		bytes * row->vfs > (32 << 20) ? 5 : 25);
 	FILE *out = popen(command, "re");
 	if (!out)

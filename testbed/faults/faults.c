@@ -7,6 +7,7 @@
 
 #include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
+#include "testbed/bench/config.h"
 #include "testbed/verbs.h"
 
 #include <argp.h>
@@ -401,7 +402,7 @@ static int check(const struct options *o, struct swo_error *err)
 
 	bench_defaults(&config);
 	config.json = o->json;
-	config.handover = o->handover;
+	config.pair.handover = o->handover;
 	return bench_check(&config, err);
 }
 

@@ -47,7 +47,7 @@ struct fault_result {
 
 /*
  * In a process of its own: it starts others, which die with it. *result is filled, always.
- * handover: as struct bench_config has it.
+ * handover: as struct pair_config has it.
  */
 void fault_run(
 	const struct fault_case *c, const char *handover, struct fault_result *result, bool keep);

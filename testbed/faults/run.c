@@ -144,9 +144,9 @@ static void await_end(struct fault_run *run)
 	}
 }
 
-static void configure(struct bench_config *config)
+static void configure(struct pair_config *config)
 {
-	bench_defaults(config);
+	pair_defaults(config);
 	config->accel = "native";
 	config->ram = "32M";
 	config->vcpus = 1;
@@ -174,7 +174,7 @@ static int until_struck(struct fault_run *run, struct swo_error *err)
 void fault_run(
 	const struct fault_case *c, const char *handover, struct fault_result *result, bool keep)
 {
-	static struct bench_config config;
+	static struct pair_config config;
 	static struct fault_run run;
 	struct swo_error err = {0};
 	uint64_t start = swo_now_ns();

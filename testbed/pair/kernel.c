@@ -49,7 +49,7 @@ static int fault(const char *path, struct swo_error *err)
 	return swo_error_set(err, SWO_E_IO, errno, "%s", path);
 }
 
-int bench_check_kernel(unsigned devices, struct swo_error *err)
+int pair_check_kernel(unsigned devices, struct swo_error *err)
 {
 	char path[PAIR_PATH_MAX];
 
@@ -95,14 +95,14 @@ static int get(const struct pair *pair, enum pair_side side, unsigned i, const c
 
 int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
-	int pf = bench_pf_of(pair->config, i);
+	int pf = pair_pf_of(pair->config, i);
 	char number[16], state[48];
 
 	/* Each side's firmware is its own: they are different hosts. Here 0 is none. */
 	snprintf(number, sizeof(number), "%d",
 		pf < 0 ? 0 : 1 + pf + (int)(pair_kernel_number(pair, side, 0) ? pair->vfs : 0));
 	snprintf(state, sizeof(state), "state_bytes = %" PRIu64 "\n", pair->config->state_bytes);
-	return pair_kernel_put(pair, side, i, "profile", bench_profile_of(pair->config, i), err) ||
+	return pair_kernel_put(pair, side, i, "profile", pair_profile_of(pair->config, i), err) ||
 			       (pair->config->state_bytes &&
 				       pair_kernel_put(pair, side, i, "profile", state, err)) ||
 			       pair_kernel_put(pair, side, i, "pf", number, err) ||

@@ -10,7 +10,7 @@
 
 static int set_parameters(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
-	const struct bench_config *config = pair->config;
+	const struct pair_config *config = pair->config;
 	/* Far beyond what any profile needs: what is measured is not to be a refusal. */
 	json_t *parameters = json_pack(
 		"{s:i, s:i}", "downtime-limit", 60000, "multifd-channels", (int)config->channels);

@@ -36,11 +36,11 @@ const char *pair_host(const struct pair *pair, enum pair_side side)
 
 static int start_device(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
-	const struct bench_config *config = pair->config;
+	const struct pair_config *config = pair->config;
 	const char *s = pair_host(pair, side);
 	struct pair_args args = {.count = 0};
 	char log[128], name[32];
-	int pf = bench_pf_of(config, i);
+	int pf = pair_pf_of(config, i);
 
 	if (pair_is_kernel(pair))
 		return pair_kernel_prepare(pair, side, i, err);
@@ -48,7 +48,7 @@ static int start_device(struct pair *pair, enum pair_side side, unsigned i, stru
 	pair_arg(&args, "--socket=%s/%s-vf%u", pair->dir, s, i);
 	pair_arg(&args, "--control=%s/%s-vf%u.ctl", pair->dir, s, i);
 	pair_arg(&args, "--name=vf%u", i);
-	pair_arg(&args, "--profile=%s", bench_profile_of(config, i));
+	pair_arg(&args, "--profile=%s", pair_profile_of(config, i));
 	pair_arg(&args, "--quiet");
 	if (config->state_bytes)
 		pair_arg(&args, "--state-size=%" PRIu64, config->state_bytes);
@@ -282,7 +282,7 @@ int pair_wait_for_doorbells(struct pair *pair, enum pair_side side, uint64_t exc
 	uint64_t within_ms, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(within_ms);
-	double first[BENCH_VFS_MAX] = {0};
+	double first[PAIR_VFS_MAX] = {0};
 
 	/* All at first: they are rung together, and so need not be waited for one after the other.
 	 */
@@ -337,7 +337,7 @@ json_t *pair_qmp(struct pair *pair, enum pair_side side, const char *command, js
 
 /* Begin and end */
 
-int pair_init(struct pair *pair, const struct bench_config *config, unsigned vfs,
+int pair_init(struct pair *pair, const struct pair_config *config, unsigned vfs,
 	const char *transitions, struct swo_error *err)
 {
 	const char *tmp = getenv("TMPDIR");
@@ -351,7 +351,7 @@ int pair_init(struct pair *pair, const struct bench_config *config, unsigned vfs
 
 		end->vm = -1;
 		end->qmp.sock = (struct json_sock)JSON_SOCK_INIT;
-		for (unsigned i = 0; i < BENCH_VFS_MAX; i++) {
+		for (unsigned i = 0; i < PAIR_VFS_MAX; i++) {
 			end->devs[i] = -1;
 			end->controls[i] = (struct json_sock)JSON_SOCK_INIT;
 		}

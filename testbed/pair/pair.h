@@ -8,18 +8,18 @@
 #ifndef TESTBED_PAIR_PAIR_H
 #define TESTBED_PAIR_PAIR_H
 
-#include "testbed/bench/config.h"
 #include "testbed/control.h"
 #include "testbed/link.h"
+#include "testbed/pair/config.h"
 #include "testbed/process.h"
 
 enum pair_side { PAIR_SOURCE, PAIR_TARGET, PAIR_SIDES };
 
 struct pair_end {
 	int vm; /* process handles; -1: not started */
-	int devs[BENCH_VFS_MAX];
+	int devs[PAIR_VFS_MAX];
 	struct qmp qmp;
-	struct json_sock controls[BENCH_VFS_MAX];
+	struct json_sock controls[PAIR_VFS_MAX];
 };
 
 /* What the machines are: this project's VMM, or QEMU in one of several ways (vmm.c). */
@@ -39,7 +39,7 @@ const struct pair_vmm *pair_vmm_named(const char *name);
 struct pair {
 	const struct pair_vmm *vmm; /* ours, unless it is changed before the start */
 	const char *qemu;	    /* program; NULL: where Debian has it */
-	const struct bench_config *config;
+	const struct pair_config *config;
 	unsigned vfs;
 	const char *transitions;
 	char dir[64];
@@ -75,7 +75,7 @@ int pair_free_port(struct swo_error *err);
 void pair_say(const struct pair *pair, const char *what);
 
 /* Sets everything to "not started" and makes the directory. pair_free also after a failure. */
-int pair_init(struct pair *pair, const struct bench_config *config, unsigned vfs,
+int pair_init(struct pair *pair, const struct pair_config *config, unsigned vfs,
 	const char *transitions, struct swo_error *err);
 /* Devices, then machines, connected to; both machines' monitors answer. */
 int pair_start(struct pair *pair, struct swo_error *err);

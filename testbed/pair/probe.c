@@ -16,10 +16,10 @@ static json_t *devices_json(const struct pair *pair, struct swo_error *err)
 
 	for (unsigned i = 0; kinds && list && i < pair->vfs; i++) {
 		struct swo_plan_device *d = &kinds->kinds[0];
-		int rc = device_costs_read_profiles(bench_profile_of(pair->config, i), kinds, err);
+		int rc = device_costs_read_profiles(pair_profile_of(pair->config, i), kinds, err);
 
 		snprintf(d->name, sizeof(d->name), "vf%u", i);
-		d->costs.pf = bench_pf_of(pair->config, i);
+		d->costs.pf = pair_pf_of(pair->config, i);
 		if (rc || json_array_append_new(list, device_costs_json(d))) {
 			json_decref(list);
 			list = NULL;

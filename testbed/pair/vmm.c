@@ -93,7 +93,7 @@ static void add_all(struct pair_args *args, const char *const *list)
 
 static void add_ours(const struct pair *pair, enum pair_side side, struct pair_args *args)
 {
-	const struct bench_config *config = pair->config;
+	const struct pair_config *config = pair->config;
 
 	pair_arg(args, "%s/switchover", process_program_dir());
 	pair_arg(args, "vm");
@@ -113,8 +113,8 @@ static void add_ours(const struct pair *pair, enum pair_side side, struct pair_a
 	pair_arg(args, "--transitions=%s", pair->transitions);
 	if (config->join)
 		pair_arg(args, "--join=%s", config->join);
-	pair_arg(args, "--doorbell-period-us=%u", bench_doorbell_period_us(config, pair->vfs));
-	pair_arg(args, "--doorbell-turns=%u", bench_doorbell_turns(config, pair->vfs));
+	pair_arg(args, "--doorbell-period-us=%u", pair_doorbell_period_us(config, pair->vfs));
+	pair_arg(args, "--doorbell-turns=%u", pair_doorbell_turns(config, pair->vfs));
 	pair_arg(args, "--dirty-rate=%u", config->dirty_rate);
 	pair_arg(args, "--dma-pages=%u", config->dma_pages);
 	pair_arg(args, "--dma-rate=%u", config->dma_rate);

@@ -7,7 +7,7 @@
 
 #include "testbed/pair/pair.h"
 
-#define PAIR_ARGS_MAX (64 + 2 * BENCH_VFS_MAX)
+#define PAIR_ARGS_MAX (64 + 2 * PAIR_VFS_MAX)
 
 /* A command line; all zero: empty. */
 struct pair_args {

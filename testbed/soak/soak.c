@@ -5,6 +5,7 @@
  */
 #include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
+#include "testbed/bench/config.h"
 #include "testbed/pair/pair.h"
 #include "testbed/verbs.h"
 
@@ -169,7 +170,7 @@ static int run(struct soak *soak, struct swo_error *err)
 {
 	struct pair *pair = &soak->pair;
 	bool terminal = isatty(STDERR_FILENO);
-	int rc = pair_init(pair, &soak->config, SOAK_VFS, "parallel", err) ||
+	int rc = pair_init(pair, &soak->config.pair, SOAK_VFS, "parallel", err) ||
 		 pair_start(pair, err) || pair_boot(pair, err);
 
 	soak->started = !rc;
@@ -238,7 +239,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		soak->config.keep = true;
 		return 0;
 	case OPT_PROFILE:
-		soak->config.profile = arg;
+		soak->config.pair.profile = arg;
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "unexpected argument '%s'", arg);
@@ -263,10 +264,10 @@ int soak_cmd(int argc, char **argv)
 	int rc = 0;
 
 	bench_defaults(&soak.config);
-	soak.config.accel = "native";
-	soak.config.ram = "32M";
-	soak.config.vcpus = 1;
-	soak.config.profile = "instant";
+	soak.config.pair.accel = "native";
+	soak.config.pair.ram = "32M";
+	soak.config.pair.vcpus = 1;
+	soak.config.pair.profile = "instant";
 	soak.hops = 100;
 	argp_parse(&argp, argc, argv, 0, NULL, &soak);
 	if (bench_check(&soak.config, &err)) {

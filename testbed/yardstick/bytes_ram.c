@@ -240,10 +240,10 @@ int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_sp
 	static const char *const vmms[BYTES_WHO_COUNT] = {
 		"switchover", "qemu-ram", "qemu-ram-prealloc"};
 	static struct pair pair;
-	struct bench_config config;
+	struct pair_config config;
 	char ram[24];
 
-	bench_defaults(&config);
+	pair_defaults(&config);
 	snprintf(ram, sizeof(ram), "%" PRIu64, s->ram);
 	config.ram = ram;
 	config.vcpus = 1;

@@ -14,11 +14,11 @@ int e2e_teardown(void **state)
 	return 0;
 }
 
-struct bench_config e2e_config(void)
+struct pair_config e2e_config(void)
 {
-	struct bench_config config;
+	struct pair_config config;
 
-	bench_defaults(&config);
+	pair_defaults(&config);
 	config.accel = "native";
 	config.ram = "64M";
 	config.vcpus = 1;
@@ -44,12 +44,13 @@ void e2e_need_kvm(void)
 		skip();
 }
 
-void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const char *transitions,
+void e2e_migrate_whole(const struct pair_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample)
 {
+	const struct bench_config whole = {.pair = *config};
 	struct swo_error err = {0};
 
-	if (bench_migrate_once(config, vfs, transitions, sample, &err))
+	if (bench_migrate_once(&whole, vfs, transitions, sample, &err))
 		fail_msg("%s", err.text);
 	if (!sample->passed)
 		fail_msg("not whole: %s", sample->failed_checks);

@@ -22,7 +22,7 @@
 int e2e_teardown(void **state);
 
 /* A small machine, quick to boot: native, 64 MiB, one vCPU. */
-struct bench_config e2e_config(void);
+struct pair_config e2e_config(void);
 /* Fails the case, saying why, and keeps the logs. */
 #define e2e_must(pair, what)                                                                       \
 	do {                                                                                       \
@@ -37,7 +37,7 @@ void e2e_fail(struct pair *pair, const char *what, const struct swo_error *err)
 /* Skips the case, by name, where /dev/kvm cannot be used. */
 void e2e_need_kvm(void);
 /* One whole migration by bench's own judgement. */
-void e2e_migrate_whole(const struct bench_config *config, unsigned vfs, const char *transitions,
+void e2e_migrate_whole(const struct pair_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample);
 
 /* Waits for a moment, by its name. */

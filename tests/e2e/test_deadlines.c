@@ -22,7 +22,7 @@ static struct pair pair;
 
 static void start(unsigned vfs)
 {
-	static struct bench_config config;
+	static struct pair_config config;
 
 	config = e2e_config();
 	e2e_must(&pair, pair_init(&pair, &config, vfs, "parallel", err) || pair_start(&pair, err) ||

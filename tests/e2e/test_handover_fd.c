@@ -8,9 +8,9 @@
 #include <signal.h>
 #include <unistd.h>
 
-static struct bench_config config_fd(void)
+static struct pair_config config_fd(void)
 {
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 
 	config.handover = "fd";
 	return config;
@@ -19,7 +19,7 @@ static struct bench_config config_fd(void)
 static void guests_migrate_whole_one_after_the_other_kind(void **state)
 {
 	(void)state;
-	struct bench_config config = config_fd();
+	struct pair_config config = config_fd();
 	struct bench_sample sample;
 
 	config.fill_ram = true;
@@ -35,7 +35,7 @@ static void guests_migrate_whole_one_after_the_other_kind(void **state)
 static void a_guest_under_kvm_migrates_whole(void **state)
 {
 	(void)state;
-	struct bench_config config = config_fd();
+	struct pair_config config = config_fd();
 	struct bench_sample sample;
 
 	e2e_need_kvm();
@@ -66,7 +66,7 @@ static void a_target_that_was_told_has_no_ram_of_its_own(void **state)
 {
 	(void)state;
 	for (unsigned fd = 0; fd < 2; fd++) {
-		struct bench_config config = fd ? config_fd() : e2e_config();
+		struct pair_config config = fd ? config_fd() : e2e_config();
 		static struct pair pair;
 
 		config.ram = "256M";
@@ -83,7 +83,7 @@ static void a_target_that_was_told_has_no_ram_of_its_own(void **state)
 static void ram_can_be_handed_on_again_and_again(void **state)
 {
 	(void)state;
-	struct bench_config config = config_fd();
+	struct pair_config config = config_fd();
 	char status[PAIR_STATUS_MAX];
 	static struct pair pair;
 
@@ -135,7 +135,7 @@ static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(v
 	unsigned back = 0;
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(at); i++) {
-		struct bench_config config = config_fd();
+		struct pair_config config = config_fd();
 		char status[PAIR_STATUS_MAX];
 		static struct pair pair;
 
@@ -172,7 +172,7 @@ static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(v
 static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_source(void **state)
 {
 	(void)state;
-	struct bench_config config = config_fd();
+	struct pair_config config = config_fd();
 	char status[PAIR_STATUS_MAX];
 	struct swo_error why = {0};
 	static struct pair pair;
@@ -202,7 +202,7 @@ static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_so
 static void a_target_that_is_frozen_before_go_and_thawed_later_does_not_run(void **state)
 {
 	(void)state;
-	struct bench_config config = config_fd();
+	struct pair_config config = config_fd();
 	char status[PAIR_STATUS_MAX];
 	static struct pair pair;
 

@@ -27,9 +27,9 @@ static const struct victim source_vm = {PAIR_SOURCE, {STRIKE_KILL_VM, 0, 0}},
 			   source_frozen = {PAIR_SOURCE, {STRIKE_FREEZE, 0, FROZEN_MS}},
 			   target_frozen = {PAIR_TARGET, {STRIKE_FREEZE, 0, FROZEN_MS}};
 
-static const struct bench_config *config(void)
+static const struct pair_config *config(void)
 {
-	static struct bench_config shared;
+	static struct pair_config shared;
 
 	shared = e2e_config();
 	shared.channels = 1;

@@ -7,7 +7,7 @@
 static void one_vf_migrates_whole_in_turn_and_at_once(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	e2e_migrate_whole(&config, 1, "serial", &sample);
@@ -22,7 +22,7 @@ static void one_vf_migrates_whole_in_turn_and_at_once(void **state)
 static void four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample serial, parallel;
 
 	e2e_migrate_whole(&config, 4, "serial", &serial);
@@ -37,7 +37,7 @@ static void four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum(v
 static void four_vfs_migrate_whole_over_tcp(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	config.channel = "tcp";
@@ -49,7 +49,7 @@ static void four_vfs_migrate_whole_over_tcp(void **state)
 static void four_vfs_migrate_whole_over_tcp_with_certificates_and_with_a_shared_key(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	config.channel = "tcp";
@@ -64,7 +64,7 @@ static void four_vfs_migrate_whole_over_tcp_with_certificates_and_with_a_shared_
 static void mixed_devices_migrate_whole(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	config.profile = "mixed";
@@ -75,7 +75,7 @@ static void mixed_devices_migrate_whole(void **state)
 static void four_cx7_on_one_pf_migrate_whole(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	config.profile = "cx7";
@@ -86,7 +86,7 @@ static void four_cx7_on_one_pf_migrate_whole(void **state)
 static void the_other_orders_migrate_whole_too(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	config.join = "depth";
@@ -104,7 +104,7 @@ static void the_other_orders_migrate_whole_too(void **state)
 static void kvm_one_vf_migrates_whole(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	e2e_need_kvm();
@@ -117,7 +117,7 @@ static void kvm_one_vf_migrates_whole(void **state)
 static void kvm_four_vfs_and_two_vcpus_migrate_whole(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	e2e_need_kvm();
@@ -143,7 +143,7 @@ static void ram_hash(struct pair *pair, enum pair_side side, char *out, size_t l
 static void a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	char status[PAIR_STATUS_MAX], here[64], there[64];
 	static struct pair pair;
 
@@ -170,7 +170,7 @@ static void a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on(
 static void a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost(void **state)
 {
 	(void)state;
-	struct bench_config config = e2e_config();
+	struct pair_config config = e2e_config();
 	char status[PAIR_STATUS_MAX];
 	static struct pair pair;
 

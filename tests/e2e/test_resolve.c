@@ -28,7 +28,7 @@ static int teardown(void **state)
 
 static void start_with(const char *simvf_option)
 {
-	static struct bench_config config;
+	static struct pair_config config;
 
 	config = e2e_config();
 	config.channels = 1;
@@ -257,7 +257,7 @@ static void another_migration_s_target_settles_nothing(void **state)
 {
 	(void)state;
 	static struct pair other;
-	static struct bench_config config;
+	static struct pair_config config;
 	char status[PAIR_STATUS_MAX], theirs[40];
 
 	config = e2e_config();

@@ -85,12 +85,12 @@ static void prepare(struct held *held, enum pair_side side)
 
 void held_start(struct held *held, const struct pair_vmm *vmm, unsigned count, const char *profile)
 {
-	struct bench_config *config = &held->config;
+	struct pair_config *config = &held->config;
 	struct swo_error err;
 
 	assert_true(count > 0 && count <= HELD_DEVICES);
 	held->violations = 0;
-	bench_defaults(config);
+	pair_defaults(config);
 	config->backend = "kernel";
 	config->profile = profile;
 	config->channels = vmm->multifd ? 4 : 2;

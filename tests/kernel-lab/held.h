@@ -15,7 +15,7 @@
 
 struct held {
 	struct pair pair;
-	struct bench_config config;
+	struct pair_config config;
 	uint64_t violations; /* of the P2P order, before the machine was stopped */
 };
 

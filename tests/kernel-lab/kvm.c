@@ -7,7 +7,7 @@
 
 #define VFS 2
 
-static void begin(struct pair *pair, struct bench_config *config, const char *handover)
+static void begin(struct pair *pair, struct pair_config *config, const char *handover)
 {
 	*config = e2e_config();
 	config->backend = "kernel";
@@ -58,7 +58,7 @@ static void goes_on(struct pair *pair, enum pair_side side, const char *what)
 static void moves_whole(const char *handover)
 {
 	char status[PAIR_STATUS_MAX];
-	static struct bench_config config;
+	static struct pair_config config;
 	static struct pair pair;
 
 	begin(&pair, &config, handover);

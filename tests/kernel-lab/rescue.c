@@ -9,9 +9,9 @@
 
 #define VFS 2
 
-static const struct bench_config *config(void)
+static const struct pair_config *config(void)
 {
-	static struct bench_config shared;
+	static struct pair_config shared;
 
 	shared = e2e_config();
 	shared.backend = "kernel";

@@ -60,17 +60,17 @@ static struct bench_gathered sound(void)
 }
 
 static const struct bench_config config = {.vfs = {2, 4},
-	.backend = "vfio-user",
 	.vfs_count = 2,
 	.transitions = {"serial", "parallel"},
 	.transitions_count = 2,
-	.profile = "even",
-	.runs = 3,
-	.accel = "native",
-	.channel = "unix",
-	.channels = 2,
-	.ram = "256M",
-	.vcpus = 2};
+	.pair = {.profile = "even",
+		.backend = "vfio-user",
+		.accel = "native",
+		.channel = "unix",
+		.channels = 2,
+		.ram = "256M",
+		.vcpus = 2},
+	.runs = 3};
 
 static void a_sound_migration_is_whole_and_measured_by_the_devices(void **state)
 {
@@ -346,21 +346,22 @@ static void an_ablation_switches_one_thing_at_a_time_off(void **state)
 	for (size_t i = 0; i < count; i++) {
 		const struct bench_variant *v = &variants[i];
 
-		assert_int_equal((v->config.stream != NULL) + (v->config.finalise != NULL) +
-					 (v->config.config != NULL) + (v->config.join != NULL) +
-					 !strcmp(v->transitions, "serial"),
+		assert_int_equal(
+			(v->config.pair.stream != NULL) + (v->config.pair.finalise != NULL) +
+				(v->config.pair.config != NULL) + (v->config.pair.join != NULL) +
+				!strcmp(v->transitions, "serial"),
 			i ? 1 : 0);
 		for (size_t k = 0; k < i; k++)
 			assert_string_not_equal(v->name, variants[k].name);
 	}
 	/* The join that was given is the full pipeline's, and the other one is the row. */
-	base.join = "depth";
-	base.handler_cost_ms = 10;
+	base.pair.join = "depth";
+	base.pair.handler_cost_ms = 10;
 	assert_int_equal(bench_variants(&base, variants), 9);
-	assert_string_equal(variants[0].config.join, "depth");
-	assert_string_equal(variants[5].config.join, "pass");
+	assert_string_equal(variants[0].config.pair.join, "depth");
+	assert_string_equal(variants[5].config.pair.join, "pass");
 	for (size_t i = 0; i < 9; i++)
-		assert_int_equal(variants[i].config.handler_cost_ms, i < 7 ? 0 : 10);
+		assert_int_equal(variants[i].config.pair.handler_cost_ms, i < 7 ? 0 : 10);
 	assert_string_equal(variants[7].name, "--handler-cost 10");
 }
 

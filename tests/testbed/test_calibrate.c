@@ -99,12 +99,12 @@ static void rows_of_one_and_several_devices_with_and_without_state_give_the_over
 static void the_rows_are_of_devices_that_cost_nothing(void **state)
 {
 	(void)state;
-	assert_string_equal(variants[0].config.profile, "instant");
+	assert_string_equal(variants[0].config.pair.profile, "instant");
 	assert_int_equal(variants[0].config.vfs[0], 1);
 	assert_true(variants[1].config.vfs[0] > 1);
 	assert_int_equal(variants[1].config.vfs[0], variants[2].config.vfs[0]);
-	assert_int_equal(variants[0].config.state_bytes, variants[1].config.state_bytes);
-	assert_true(variants[2].config.state_bytes > variants[1].config.state_bytes);
+	assert_int_equal(variants[0].config.pair.state_bytes, variants[1].config.pair.state_bytes);
+	assert_true(variants[2].config.pair.state_bytes > variants[1].config.pair.state_bytes);
 }
 
 static void passes_that_are_longer_than_all_a_device_costs_are_cut_to_that(void **state)

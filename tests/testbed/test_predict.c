@@ -30,7 +30,7 @@ static int fresh(void **state)
 			.blackout_ms = 127 + i,
 			.estimate_ms = 60 + i,
 			.devices = devices};
-	config = (struct bench_config){.profile = "even", .channels = 2};
+	config = (struct bench_config){.pair = {.profile = "even", .channels = 2}};
 	row = (struct bench_row){.config = &config,
 		.vfs = 2,
 		.transitions = "parallel",
@@ -56,11 +56,11 @@ static void the_model_is_asked_with_the_switches_of_the_row(void **state)
 {
 	(void)state;
 	assert_predicts(125);
-	config.finalise = "late";
+	config.pair.finalise = "late";
 	assert_predicts(125);
 	row.transitions = "serial";
 	assert_predicts(250);
-	config.finalise = NULL;
+	config.pair.finalise = NULL;
 	assert_predicts(230);
 }
 
@@ -68,14 +68,14 @@ static void config_after_the_stop_and_shared_pfs_are_predicted_too(void **state)
 {
 	(void)state;
 	/* From the stop on 200 ms of config, then 20 + 25 + 15. */
-	config.config = "late";
+	config.pair.config = "late";
 	devices[0].costs.config_load_ns = devices[1].costs.config_load_ns = 200 * MS;
 	assert_predicts(260);
-	config.config = NULL;
+	config.pair.config = NULL;
 	assert_predicts(125);
 	/* Arcs of one PF in turn are as long as serial ones, but for what overlaps on the target.
 	 */
-	config.pf_arcs = true;
+	config.pair.pf_arcs = true;
 	devices[0].costs.pf = devices[1].costs.pf = 0;
 	assert_predicts(230);
 }
@@ -108,7 +108,7 @@ static void the_engine_overhead_is_in_the_prediction_and_beside_it(void **state)
 
 	assert_int_equal(bench_predict(&row, &without, &err), 0);
 	config.overhead = (struct swo_engine_overhead){.fixed_ns = 2000000, .arc_ns = 500000};
-	config.costs_file = "costs.json";
+	config.pair.costs_file = "costs.json";
 	assert_int_equal(bench_predict(&row, &with, &err), 0);
 	/* Both devices' arcs in three passes; those of the second hide the launch of the stop. */
 	assert_true(with - without > 5 && with - without < 7);
@@ -126,7 +126,7 @@ static void what_the_model_does_not_know_is_not_predicted_and_named(void **state
 	struct swo_error err = {0};
 	double ms;
 
-	config.handler_cost_ms = 10;
+	config.pair.handler_cost_ms = 10;
 	assert_int_equal(bench_predict(&row, &ms, &err), -1);
 	assert_non_null(strstr(err.text, "--handler-cost"));
 	assert_true(ms == 0);
@@ -135,7 +135,7 @@ static void what_the_model_does_not_know_is_not_predicted_and_named(void **state
 	assert_non_null(strstr(json_path_string(json, "predicted_error"), "--handler-cost"));
 	assert_true(json_is_null(json_object_get(json, "predicted_ms")));
 	json_decref(json);
-	config.handler_cost_ms = 0;
+	config.pair.handler_cost_ms = 0;
 	row.count = 0;
 	assert_int_equal(bench_predict(&row, &ms, &err), -1);
 	assert_true(bench_estimate(&row) == 0);
