@@ -231,10 +231,10 @@ SWO_API void swo_migration_free(struct swo_migration *migration);
  * READY refuses by this.
  */
 enum swo_migration_answer {
-	SWO_ANSWER_NONE, /* no answer, or one that does not know this migration; see the reason */
+	SWO_ANSWER_NONE,     /* no answer, or not about this migration; see the reason */
 	SWO_ANSWER_STARTED,  /* the VM runs there */
 	SWO_ANSWER_STARTING, /* GO was taken, the VM does not run yet: repeat */
-	SWO_ANSWER_REFUSED,  /* the VM will never run there; the reason says why */
+	SWO_ANSWER_REFUSED,  /* the VM will never run there, for this reason */
 };
 struct swo_migration_query {
 	size_t size; /* of this structure */
@@ -242,7 +242,7 @@ struct swo_migration_query {
 	const char *id;	  /* of the migration */
 	uint64_t nonce;	  /* swo_journal_info's */
 	bool insecure;	  /* tcp: to another host without TLS */
-	bool acknowledge; /* if STARTED is on record already: the target need not be asked again */
+	bool acknowledge; /* STARTED is on record already: the target may drop the migration */
 	unsigned deadline_ms;
 	const struct swo_tls_params *tls; /* NULL: none */
 };
