@@ -12,7 +12,7 @@ check "the version is printed" 0 "switchover 0." --version
 check "an unknown verb is named" 2 "unknown verb 'fly'" fly
 for verb in vm migrate resolve exec observe bench plan probe; do
 	case " $* " in
-	*" $verb "*) check "$verb was left out, and is refused by name" 2 "the verb '$verb' was left out" $verb --help ;;
+	*" $verb "*) check "$verb was left out, and is refused by name" 2 "'$verb' is not part of this build (-D" $verb --help ;;
 	*) check "$verb explains itself" 0 "--help" $verb --help ;;
 	esac
 done
