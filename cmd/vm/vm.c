@@ -3,6 +3,7 @@
  * vm.c - `switchover vm`: a machine, its monitor, and a loop that waits for signals,
  * for `quit`, and for what is worth a line on stderr.
  */
+#include "base/fd.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/file.h"
 #include "cmd/common/verbs.h"
@@ -261,7 +262,7 @@ static int run(struct vm_options *o)
 	o->config.migration_status = on_status;
 	o->config.opaque = &news;
 	/* Every device and every one of its interrupts is a file. */
-	swo_raise_open_files();
+	base_raise_open_files();
 	if (news.fd < 0 || signals < 0) {
 		swo_log(SWO_LOG_ERROR, "eventfd or signalfd: %s", strerror(errno));
 		return CLI_FAILED;

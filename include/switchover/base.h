@@ -129,12 +129,6 @@ SWO_API bool swo_worker_is_current(const struct swo_worker *worker);
  */
 SWO_API bool swo_worker_destroy(struct swo_worker *worker, swo_deadline deadline);
 
-/*
- * Memory that a hung thread may still access: never freed, and kept on a list, so that a leak
- * checker, or a person with a core dump, can distinguish it from a leak.
- */
-SWO_API void swo_leak_hung(void *what);
-
 /* Log */
 
 enum swo_log_level { SWO_LOG_ERROR, SWO_LOG_WARN, SWO_LOG_INFO, SWO_LOG_DEBUG };
@@ -182,18 +176,6 @@ struct swo_buf {
 SWO_API int swo_buf_append(
 	struct swo_buf *buf, const void *data, size_t len, struct swo_error *err);
 SWO_API void swo_buf_free(struct swo_buf *buf);
-
-/*
- * Allocates zeroed memory with its pages faulted in, so that its use causes no page fault
- * during the downtime. Free it with free(). NULL: no memory.
- */
-SWO_API void *swo_calloc_prefaulted(size_t size);
-
-/*
- * Raises this process's soft limit on open files to the hard one. A later failure for want of a
- * descriptor (EMFILE) names the limit in its error: see swo_error_set.
- */
-SWO_API void swo_raise_open_files(void);
 
 /* __attribute__((cleanup)) helpers, statement-local. */
 SWO_API void swo_close_fd(int *fd);    /* closes *fd when >= 0, sets -1, keeps errno */

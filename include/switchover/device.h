@@ -259,19 +259,6 @@ SWO_API int swo_device_recover(struct swo_device *dev, bool stop_short, struct s
  */
 SWO_API int swo_device_discard(struct swo_device *dev, struct swo_error *err);
 
-/* The page size of the device's DMA log, for reports; 0: no log is active. */
-SWO_API void swo_device_set_dma_log_page(struct swo_device *dev, uint64_t page_size);
-SWO_API uint64_t swo_device_dma_log_page(struct swo_device *dev);
-/*
- * A buffer of `words` zero words for the bitmap of a report: for one thread at a time, which
- * leaves them all 0. Kept until more are requested. NULL: no memory.
- */
-SWO_API uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words);
-
-/* The state for a device whose hung arc ends after all: RUNNING (source) or reset (target). */
-enum swo_settle { SWO_SETTLE_RUN, SWO_SETTLE_RESET };
-SWO_API void swo_device_set_settle(struct swo_device *dev, enum swo_settle settle);
-
 /* Reads the device's state and clears old health: before a new migration. */
 SWO_API int swo_device_refresh(struct swo_device *dev, struct swo_error *err);
 
@@ -387,14 +374,11 @@ struct swo_vfio_context;
 SWO_API int swo_vfio_context_new(struct swo_vfio_context **out, struct swo_error *err);
 SWO_API void swo_vfio_context_unref(struct swo_vfio_context *context); /* NULL: nothing */
 
-struct vfio_sys;
-
 struct swo_vfio_kernel_params {
 	struct swo_vfio_context *context; /* NULL: a private one */
 	size_t read_chunk;		  /* 0: 1 MiB */
 	size_t write_chunk;		  /* 0: 1 MiB */
 	bool precopy_info_v2;		  /* enable: initial_bytes may rise again (Linux 7.2) */
-	const struct vfio_sys *sys;	  /* tests: replaces the system calls; NULL */
 };
 
 extern SWO_API const struct swo_device_ops swo_vfio_kernel_ops;

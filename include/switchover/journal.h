@@ -72,20 +72,6 @@ SWO_API int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_er
 
 struct swo_journal;
 
-/*
- * Creates DIR/ID.source or DIR/ID.target with space for all its records, so that none fails
- * with ENOSPC. Fails if that migration already has one. The file is locked while it is open:
- * other processes find by the lock that this one is alive.
- */
-SWO_API int swo_journal_create(const struct swo_journal_config *config, enum swo_journal_side side,
-	const char *id, const char *uri, struct swo_journal **out, struct swo_error *err);
-/* Any thread. A NULL journal accepts every record and stores none. */
-SWO_API int swo_journal_write(struct swo_journal *journal, enum swo_journal_event event,
-	uint64_t nonce, const char *text, struct swo_error *err);
-SWO_API bool swo_journal_is_sync(const struct swo_journal *journal);
-/* With `remove` the file is deleted too: it is of no further use. */
-SWO_API void swo_journal_close(struct swo_journal *journal, bool remove);
-
 /* Reading */
 
 struct swo_journal_info {
@@ -150,9 +136,6 @@ SWO_API bool swo_journal_is_guard(const struct swo_journal_info *info);
  * migration and how to resolve it; a damaged journal that may be this VM's always forbids it.
  */
 SWO_API int swo_journal_may_boot(const char *dir, const char *vm, struct swo_error *err);
-/* Removes settled journals of this VM, except that of migration `keep_id`: the VM runs here now.
-   With an empty identity, none. */
-SWO_API void swo_journal_remove_settled(const char *dir, const char *vm, const char *keep_id);
 /* Removes all settled journals, guards only on request. Returns the numbers of removed journals
    and of kept guards. */
 SWO_API int swo_journal_prune(

@@ -54,29 +54,10 @@ SWO_API void *swo_ram_host(struct swo_ram *ram, uint64_t gpa, uint64_t len);
 SWO_API int swo_ram_populate(struct swo_ram *ram, struct swo_error *err);
 
 /*
- * RAM that is handed over by descriptor: the target maps the same memfds instead of a copy.
- *
- * check_fd: checks that this is a memfd for the region: of its size, writable, sealed against
- * shrinking. For region->fd or another process's. SWO_E_UNSUPPORTED has the reason. check_fds:
- * one per region, no duplicates.
- *
- * adopt: maps these at the host addresses of the regions, replacing their content. Takes
- * ownership of the fds (those that are -1 afterwards). No device may access RAM meanwhile.
- *
- * protect: makes RAM read-only for this process, or writable again. KVM without two-dimensional
- * paging makes either cost 0.1 ms per GiB.
- *
- * take_over: adopted RAM becomes writable for this process. is_writable reports that to any
- * thread: a thread that writes for others (a device's DMA by message) checks it first.
- *
- * release: replaces RAM by read-only zeros, permanently.
+ * is_writable: adopted RAM (handover=fd) is not, until the VM runs here: a thread that writes for
+ * others (a device's DMA by message) checks it first. is_gone: it was handed over, and reads as
+ * zeros. Any thread.
  */
-SWO_API int swo_ram_check_fd(const struct swo_ram_region *region, int fd, struct swo_error *err);
-SWO_API int swo_ram_check_fds(struct swo_ram *ram, const int *fds, struct swo_error *err);
-SWO_API int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err);
-SWO_API int swo_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err);
-SWO_API void swo_ram_take_over(struct swo_ram *ram);
-SWO_API void swo_ram_release(struct swo_ram *ram);
 SWO_API bool swo_ram_is_writable(const struct swo_ram *ram);
 SWO_API bool swo_ram_is_gone(const struct swo_ram *ram);
 
@@ -99,11 +80,6 @@ SWO_API uint64_t swo_ram_dirty_pages(struct swo_ram *ram);
 SWO_API bool swo_ram_take(struct swo_ram *ram, unsigned region, uint64_t *page, uint64_t end,
 	uint64_t max_pages, uint64_t *pages);
 
-/*
- * True if all 4096 bytes are zero. As fast as memory: written so that the compiler vectorises
- * it.
- */
-SWO_API bool swo_page_is_zero(const void *page);
 /* XXH3 over all regions, in order, with their names and sizes: for tests and checks. */
 SWO_API uint64_t swo_ram_hash(struct swo_ram *ram);
 
@@ -131,21 +107,6 @@ SWO_API int swo_dirty_kvm(
  */
 SWO_API int swo_dirty_native(struct swo_ram *ram, bool force_handler, struct swo_dirty_source *out,
 	struct swo_error *err);
-
-/*
- * The DMA log of one device: start enables it for all of `ram` (and clears it); collect marks
- * the device's writes. If a report fails, everything is marked dirty, a warning is logged once,
- * and the device counts as one without a log from then on (swo_device_dma_log_page returns 0).
- *
- * *logged false: the device has no log, or one that cannot be started or is unusable (then with
- * a warning). It can write to everything that is mapped for it, which is all of `ram`, and a
- * collect marks all of that. So a caller excludes such a device from the collects between
- * passes (they would never converge) and collects from it once, after it has stopped.
- */
-SWO_API int swo_dma_log_start(
-	struct swo_device *dev, struct swo_ram *ram, bool *logged, struct swo_error *err);
-SWO_API int swo_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_error *err);
-SWO_API void swo_dma_log_stop(struct swo_device *dev);
 
 #ifdef __cplusplus
 }

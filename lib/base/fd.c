@@ -2,7 +2,7 @@
 /*
  * fd.c - file descriptors: __attribute__((cleanup)), and how many there may be.
  */
-#include "switchover/base.h"
+#include "base/fd.h"
 
 #include <errno.h>
 #include <sys/resource.h>
@@ -18,7 +18,7 @@ void swo_close_fd(int *fd)
 	errno = saved;
 }
 
-void swo_raise_open_files(void)
+void base_raise_open_files(void)
 {
 	struct rlimit limit;
 

@@ -3,13 +3,13 @@
  * memory.c - memory whose pages are there already, memory that is left behind, and
  * __attribute__((cleanup)).
  */
-#include "switchover/base.h"
+#include "base/memory.h"
 
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-void *swo_calloc_prefaulted(size_t size)
+void *base_calloc_prefaulted(size_t size)
 {
 	const long page = sysconf(_SC_PAGESIZE);
 	/* volatile, since writing zeros to zeroed memory could be optimised out */
@@ -31,7 +31,7 @@ static struct left_behind {
 	void *what;
 } * _Atomic all_left_behind;
 
-void swo_leak_hung(void *what)
+void base_leak_hung(void *what)
 {
 	struct left_behind *left = malloc(sizeof(*left));
 

@@ -4,6 +4,8 @@
  */
 #include "switchover/base.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -193,7 +195,7 @@ bool swo_worker_destroy(struct swo_worker *worker, swo_deadline deadline)
 
 	if (!ended) {
 		pthread_detach(worker->thread);
-		swo_leak_hung(worker);
+		base_leak_hung(worker);
 		return false;
 	}
 	pthread_join(worker->thread, NULL);

@@ -6,7 +6,7 @@
 #ifndef JOURNAL_INTERNAL_H
 #define JOURNAL_INTERNAL_H
 
-#include "switchover/journal.h"
+#include "journal/write.h"
 
 #include <assert.h>
 

@@ -85,7 +85,7 @@ static int make_file(struct swo_journal *j, struct swo_error *err)
 	return rc;
 }
 
-int swo_journal_create(const struct swo_journal_config *config, enum swo_journal_side side,
+int journal_create(const struct swo_journal_config *config, enum swo_journal_side side,
 	const char *id, const char *uri, struct swo_journal **out, struct swo_error *err)
 {
 	struct swo_journal *j;
@@ -117,11 +117,11 @@ int swo_journal_create(const struct swo_journal_config *config, enum swo_journal
 		*out = j;
 		return 0;
 	}
-	swo_journal_close(j, false);
+	journal_close(j, false);
 	return -1;
 }
 
-int swo_journal_write(struct swo_journal *j, enum swo_journal_event event, uint64_t nonce,
+int journal_write(struct swo_journal *j, enum swo_journal_event event, uint64_t nonce,
 	const char *text, struct swo_error *err)
 {
 	struct journal_record record;
@@ -149,12 +149,12 @@ int swo_journal_write(struct swo_journal *j, enum swo_journal_event event, uint6
 	return rc;
 }
 
-bool swo_journal_is_sync(const struct swo_journal *j)
+bool journal_is_sync(const struct swo_journal *j)
 {
 	return j && j->sync;
 }
 
-void swo_journal_close(struct swo_journal *j, bool remove)
+void journal_close(struct swo_journal *j, bool remove)
 {
 	if (!j)
 		return;

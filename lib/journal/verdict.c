@@ -214,7 +214,7 @@ static int forget_one(int dir_fd, struct swo_journal_info *info, void *opaque)
 	return 0;
 }
 
-void swo_journal_remove_settled(const char *dir, const char *vm, const char *keep_id)
+void journal_remove_settled(const char *dir, const char *vm, const char *keep_id)
 {
 	struct forgetting what = {.vm = vm, .keep_id = keep_id};
 

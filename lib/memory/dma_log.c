@@ -8,13 +8,16 @@
  */
 #include "ram.h"
 
+#include "device/core/engine.h"
+#include "memory/dma_log.h"
+
 #include <errno.h>
 #include <inttypes.h>
 
 /* A log with larger pages is of no use. */
 #define LOG_PAGE_MAX (UINT64_C(1) << 30)
 
-int swo_dma_log_start(
+int memory_dma_log_start(
 	struct swo_device *dev, struct swo_ram *ram, bool *logged, struct swo_error *err)
 {
 	struct swo_dma_range ranges[SWO_RAM_REGIONS_MAX];
@@ -26,7 +29,7 @@ int swo_dma_log_start(
 	(void)err;
 	for (unsigned i = 0; i < ram->count; i++)
 		ranges[i] = (struct swo_dma_range){ram->region[i].gpa, ram->region[i].size};
-	swo_device_set_dma_log_page(dev, 0);
+	device_set_dma_log_page(dev, 0);
 	*logged = false;
 	if (!ops->dma_log_start || !ops->dma_log_report)
 		return 0;
@@ -49,7 +52,7 @@ int swo_dma_log_start(
 			(void)ops->dma_log_stop(backend, NULL);
 		return 0;
 	}
-	swo_device_set_dma_log_page(dev, page_size);
+	device_set_dma_log_page(dev, page_size);
 	*logged = true;
 	return 0;
 }
@@ -75,7 +78,7 @@ static int collect_region(struct swo_device *dev, struct swo_ram *ram,
 	const struct swo_device_ops *ops = swo_device_backend(dev, &backend);
 	uint64_t iova = region->gpa & ~(page_size - 1);
 	uint64_t pages = (region->gpa - iova + region->size + page_size - 1) / page_size;
-	uint64_t *bitmap = swo_device_dma_log_bits(dev, bitmap_words(pages));
+	uint64_t *bitmap = device_dma_log_bits(dev, bitmap_words(pages));
 
 	if (!bitmap)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "bitmap of its DMA log");
@@ -90,9 +93,9 @@ static int collect_region(struct swo_device *dev, struct swo_ram *ram,
 	return rc;
 }
 
-int swo_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_error *err)
+int memory_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_error *err)
 {
-	uint64_t page_size = swo_device_dma_log_page(dev);
+	uint64_t page_size = device_dma_log_page(dev);
 	struct swo_error why = {0};
 
 	(void)err;
@@ -110,20 +113,20 @@ int swo_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_
 			"device %s: cannot read its DMA log (%s); all guest memory counts as "
 			"dirty",
 			swo_device_name(dev), why.text);
-		swo_device_set_dma_log_page(dev, 0);
+		device_set_dma_log_page(dev, 0);
 		swo_ram_mark_all(ram);
 		return 0;
 	}
 	return 0;
 }
 
-void swo_dma_log_stop(struct swo_device *dev)
+void memory_dma_log_stop(struct swo_device *dev)
 {
 	struct swo_error err = {0};
 	void *backend;
 	const struct swo_device_ops *ops = swo_device_backend(dev, &backend);
 
-	swo_device_set_dma_log_page(dev, 0);
+	device_set_dma_log_page(dev, 0);
 	if (ops->dma_log_stop && ops->dma_log_stop(backend, &err))
 		swo_log(SWO_LOG_WARN, "device %s: %s", swo_device_name(dev), err.text);
 }

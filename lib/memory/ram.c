@@ -5,6 +5,8 @@
  */
 #include "ram.h"
 
+#include "memory/ram.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -191,7 +193,7 @@ int swo_ram_populate(struct swo_ram *ram, struct swo_error *err)
 	return 0;
 }
 
-bool swo_page_is_zero(const void *page)
+bool memory_page_is_zero(const void *page)
 {
 	/* GCC's vector types, so that every compiler vectorises it; any alignment. */
 	typedef uint64_t lanes __attribute__((vector_size(16), aligned(1), may_alias));

@@ -41,4 +41,10 @@ void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t p
 /* ORs a bitmap of the complete region (bit 0 = its first page). */
 void memory_region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap);
 
+/*
+ * True if all 4096 bytes are zero. As fast as memory: written so that the compiler vectorises
+ * it.
+ */
+bool memory_page_is_zero(const void *page);
+
 #endif

@@ -5,6 +5,8 @@
  */
 #include "ram.h"
 
+#include "memory/share.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -22,7 +24,7 @@ static int unfit(struct swo_error *err, const struct swo_ram_region *region, con
 		"cannot hand over RAM region '%s' by descriptor: %s", region->name, why);
 }
 
-int swo_ram_check_fd(const struct swo_ram_region *region, int fd, struct swo_error *err)
+int memory_ram_check_fd(const struct swo_ram_region *region, int fd, struct swo_error *err)
 {
 	struct stat st;
 	int seals = fcntl(fd, F_GET_SEALS), flags = fcntl(fd, F_GETFL);
@@ -54,10 +56,10 @@ static bool is_twice(const int *fds, unsigned count)
 	return false;
 }
 
-int swo_ram_check_fds(struct swo_ram *ram, const int *fds, struct swo_error *err)
+int memory_ram_check_fds(struct swo_ram *ram, const int *fds, struct swo_error *err)
 {
 	for (unsigned i = 0; i < ram->count; i++)
-		if (swo_ram_check_fd(&ram->region[i], fds[i], err))
+		if (memory_ram_check_fd(&ram->region[i], fds[i], err))
 			return -1;
 	if (is_twice(fds, ram->count))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
@@ -71,11 +73,11 @@ static void unmap(const struct swo_ram *ram, void *const *at, unsigned count)
 		munmap(at[i], ram->region[i].size);
 }
 
-int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err)
+int memory_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err)
 {
 	void *at[SWO_RAM_REGIONS_MAX];
 
-	if (swo_ram_check_fds(ram, fds, err))
+	if (memory_ram_check_fds(ram, fds, err))
 		return -1;
 	/* Mapped elsewhere first: a failure must not destroy the current content. */
 	for (unsigned i = 0; i < ram->count; i++) {
@@ -110,7 +112,7 @@ int swo_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err)
 	return 0;
 }
 
-int swo_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err)
+int memory_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err)
 {
 	for (unsigned i = 0; i < ram->count; i++) {
 		struct swo_ram_region *region = &ram->region[i];
@@ -125,12 +127,12 @@ int swo_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err)
 	return 0;
 }
 
-void swo_ram_take_over(struct swo_ram *ram)
+void memory_ram_take_over(struct swo_ram *ram)
 {
 	atomic_store(&ram->foreign, false);
 }
 
-void swo_ram_release(struct swo_ram *ram)
+void memory_ram_release(struct swo_ram *ram)
 {
 	atomic_store(&ram->foreign, true);
 	atomic_store(&ram->gone, true);

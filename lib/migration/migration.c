@@ -5,6 +5,8 @@
  */
 #include "migration/internal.h"
 
+#include "journal/write.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,7 +65,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 
 void migration_fini(struct swo_migration *m)
 {
-	swo_journal_close(m->journal, m->journal_remove);
+	journal_close(m->journal, m->journal_remove);
 	ram_share_close(&m->share);
 	handover_fini(&m->handover);
 	pthread_cond_destroy(&m->changed);
@@ -95,7 +97,7 @@ int migration_journal_open(struct swo_migration *m, struct swo_error *err)
 
 	if (!config)
 		return 0;
-	if (swo_journal_create(config, m->is_source ? SWO_JOURNAL_SOURCE : SWO_JOURNAL_TARGET,
+	if (journal_create(config, m->is_source ? SWO_JOURNAL_SOURCE : SWO_JOURNAL_TARGET,
 		    m->info.id, m->uri, &journal, err))
 		return -1;
 	/* A cancel on another thread may have something to record from here on. */
@@ -103,7 +105,7 @@ int migration_journal_open(struct swo_migration *m, struct swo_error *err)
 	m->journal = journal;
 	pthread_mutex_unlock(&m->mutex);
 	if (m->is_source)
-		swo_journal_remove_settled(config->dir, config->vm, m->info.id);
+		journal_remove_settled(config->dir, config->vm, m->info.id);
 	return 0;
 }
 
@@ -117,12 +119,12 @@ int migration_record(struct swo_migration *m, enum swo_journal_event record, uin
 	pthread_mutex_unlock(&m->mutex);
 	if (!journal)
 		return 0;
-	int rc = swo_journal_write(
+	int rc = journal_write(
 		journal, record, nonce, cause && cause->why ? cause->why->text : NULL, err);
 
 	swo_timeline_span(m->timeline,
-		swo_journal_is_sync(journal) ? SWO_EVENT_JOURNAL_SYNC : SWO_EVENT_JOURNAL, "",
-		start, swo_now_ns(), 0);
+		journal_is_sync(journal) ? SWO_EVENT_JOURNAL_SYNC : SWO_EVENT_JOURNAL, "", start,
+		swo_now_ns(), 0);
 	if (rc)
 		swo_log(SWO_LOG_WARN, "%s", err->text);
 	return rc;

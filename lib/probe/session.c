@@ -4,6 +4,8 @@
  */
 #include "probe/internal.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -371,7 +373,7 @@ void probe_session_close(struct session *s)
 	/* A hung call may still write to this memory. */
 	if (s->worker && !swo_worker_destroy(s->worker, swo_deadline_ms(s->lost ? 100 : 10000))) {
 		swo_log(SWO_LOG_WARN, "device %s: still hung; leaking it", s->target.name);
-		swo_leak_hung(s);
+		base_leak_hung(s);
 		return;
 	}
 	if (s->target.ops && s->target.ops->destroy)

@@ -5,6 +5,8 @@
  */
 #include "server.h"
 
+#include "base/memory.h"
+
 #include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +35,7 @@ static void keep_pages(uint64_t state_bytes)
 	mallopt(M_MMAP_THRESHOLD, 32 << 20); /* glibc ignores larger values */
 	mallopt(M_TRIM_THRESHOLD, 64 << 20);
 	/* Twice both, since a reply buffer grows by moving. */
-	free(swo_calloc_prefaulted(4 * (size_t)(largest < SRV_BODY_MAX ? largest : SRV_BODY_MAX)));
+	free(base_calloc_prefaulted(4 * (size_t)(largest < SRV_BODY_MAX ? largest : SRV_BODY_MAX)));
 }
 
 int main(int argc, char **argv)

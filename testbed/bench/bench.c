@@ -9,6 +9,7 @@
 #include "testbed/process.h"
 #include "testbed/verbs.h"
 
+#include "base/fd.h"
 #include "switchover/timeline.h"
 
 #include <errno.h>
@@ -228,7 +229,7 @@ static int run_verb(enum bench_kind kind, int argc, char **argv)
 		fprintf(stderr, "%s: %s\n", bench.name, err.text);
 		return err.code == SWO_E_INVALID ? CLI_USAGE : CLI_FAILED;
 	}
-	swo_raise_open_files();
+	base_raise_open_files();
 	process_init();
 	int rc = measure(&bench, &err);
 

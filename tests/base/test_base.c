@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* lib/base: errors, deadlines, workers, the bounded buffer. */
+#include "base/fd.h"
 #include "switchover/base.h"
 #include "tests/support/cm.h"
 
@@ -29,7 +30,7 @@ static void an_error_for_want_of_descriptors_names_the_limit(void **state)
 	struct swo_error err;
 	char expected[80];
 
-	swo_raise_open_files();
+	base_raise_open_files();
 	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
 	assert_true(limit.rlim_cur == limit.rlim_max);
 	swo_error_set(&err, SWO_E_NO_MEMORY, EMFILE, "socket");

@@ -4,6 +4,7 @@
  * journal of a dead process proves no more than it can.
  */
 #include "journal/internal.h"
+#include "journal/write.h"
 #include "tests/support/cm.h"
 
 #include <dirent.h>
@@ -61,7 +62,7 @@ static struct swo_journal *begin(enum swo_journal_side side)
 {
 	struct swo_journal *journal;
 
-	assert_int_equal(swo_journal_create(&config, side, id, "unix:/x", &journal, NULL), 0);
+	assert_int_equal(journal_create(&config, side, id, "unix:/x", &journal, NULL), 0);
 	return journal;
 }
 
@@ -69,7 +70,7 @@ static void put(struct swo_journal *journal, enum swo_journal_event event)
 {
 	struct swo_error err = {0};
 
-	if (swo_journal_write(journal, event, 7, "why", &err))
+	if (journal_write(journal, event, 7, "why", &err))
 		fail_msg("%s", err.text);
 }
 
@@ -81,7 +82,7 @@ static void leave(enum swo_journal_side side, const enum swo_journal_event *even
 
 	for (size_t i = 0; i < count; i++)
 		put(journal, events[i]);
-	swo_journal_close(journal, false);
+	journal_close(journal, false);
 }
 #define LEAVE(side, ...)                                                                           \
 	leave(side, (const enum swo_journal_event[]){__VA_ARGS__},                                 \
@@ -114,7 +115,7 @@ static void a_written_record_is_read_back(void **state)
 	assert_string_equal(info.uri, "unix:/x");
 	assert_string_equal(info.text, "why");
 	put(journal, SWO_JOURNAL_IN_DOUBT);
-	swo_journal_close(journal, false);
+	journal_close(journal, false);
 	info = look(SWO_JOURNAL_SOURCE);
 	assert_false(info.live);
 	assert_int_equal(info.last, SWO_JOURNAL_IN_DOUBT);
@@ -126,7 +127,7 @@ static void it_has_all_its_room_and_its_mode_before_it_is_needed(void **state)
 	struct stat st;
 
 	umask(0);
-	swo_journal_close(begin(SWO_JOURNAL_TARGET), false);
+	journal_close(begin(SWO_JOURNAL_TARGET), false);
 	assert_int_equal(stat(path_of(SWO_JOURNAL_TARGET), &st), 0);
 	assert_int_equal(st.st_size, JOURNAL_BYTES);
 	assert_true(st.st_blocks * 512 >= (blkcnt_t)JOURNAL_BYTES);
@@ -147,7 +148,7 @@ static void without_space_there_is_an_error_and_no_journal(void **state)
 	small = before;
 	small.rlim_cur = JOURNAL_BYTES / 2;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	int rc = swo_journal_create(&config, SWO_JOURNAL_SOURCE, id, "unix:/x", &journal, &err);
+	int rc = journal_create(&config, SWO_JOURNAL_SOURCE, id, "unix:/x", &journal, &err);
 	setrlimit(RLIMIT_FSIZE, &before);
 	assert_int_equal(rc, -1);
 	assert_int_equal(err.code, SWO_E_IO);
@@ -166,7 +167,7 @@ static void an_invalid_id_never_becomes_a_path(void **state)
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++)
 		assert_int_equal(
-			swo_journal_create(&config, SWO_JOURNAL_TARGET, bad[i], "", &journal, NULL),
+			journal_create(&config, SWO_JOURNAL_TARGET, bad[i], "", &journal, NULL),
 			-1);
 }
 
@@ -176,11 +177,10 @@ static void a_migration_has_one_journal_a_side(void **state)
 	struct swo_journal *journal;
 	struct swo_error err = {0};
 
-	swo_journal_close(begin(SWO_JOURNAL_TARGET), false);
-	assert_int_equal(
-		swo_journal_create(&config, SWO_JOURNAL_TARGET, id, "", &journal, &err), -1);
+	journal_close(begin(SWO_JOURNAL_TARGET), false);
+	assert_int_equal(journal_create(&config, SWO_JOURNAL_TARGET, id, "", &journal, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
-	swo_journal_close(begin(SWO_JOURNAL_SOURCE), true);
+	journal_close(begin(SWO_JOURNAL_SOURCE), true);
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), -1);
 }
 
@@ -206,8 +206,7 @@ static void of_many_processes_that_begin_a_journal_one_does(void **state)
 			close(go[1]);
 			if (read(go[0], &byte, 1) < 0)
 				_exit(3);
-			if (!swo_journal_create(
-				    &config, SWO_JOURNAL_TARGET, id, "", &journal, &err))
+			if (!journal_create(&config, SWO_JOURNAL_TARGET, id, "", &journal, &err))
 				_exit(1);
 			_exit(err.code == SWO_E_STATE ? 0 : 2);
 		}
@@ -245,7 +244,7 @@ static void where_one_may_not_write_there_is_an_error_and_no_journal(void **stat
 
 		if (setgid(NOBODY) || setuid(NOBODY))
 			_exit(2);
-		if (!swo_journal_create(&config, SWO_JOURNAL_SOURCE, id, "", &journal, &err))
+		if (!journal_create(&config, SWO_JOURNAL_SOURCE, id, "", &journal, &err))
 			_exit(3);
 		bool said = strstr(err.text, dir) && strstr(err.text, strerror(EACCES));
 
@@ -268,16 +267,16 @@ static void records_come_in_an_order_that_makes_sense_or_not_at_all(void **state
 	(void)state;
 	struct swo_journal *journal = begin(SWO_JOURNAL_TARGET);
 
-	assert_int_equal(swo_journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
+	assert_int_equal(journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
 	put(journal, SWO_JOURNAL_READY);
 	put(journal, SWO_JOURNAL_REFUSED);
 	/* A repeated record is written once; a refused one never. */
 	put(journal, SWO_JOURNAL_REFUSED);
-	assert_int_equal(swo_journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
-	swo_journal_close(journal, false);
+	assert_int_equal(journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
+	journal_close(journal, false);
 	assert_int_equal(look(SWO_JOURNAL_TARGET).last, SWO_JOURNAL_REFUSED);
 	/* Without a journal every record is accepted. */
-	assert_int_equal(swo_journal_write(NULL, SWO_JOURNAL_STARTING, 0, "", NULL), 0);
+	assert_int_equal(journal_write(NULL, SWO_JOURNAL_STARTING, 0, "", NULL), 0);
 }
 
 /* Damage */
@@ -479,7 +478,7 @@ static void after_the_host_s_death_only_a_durable_journal_is_complete(void **sta
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 	/* Likewise for a source after BEGIN: COMMITTED may be missing. */
 	empty_dir();
-	swo_journal_close(begin(SWO_JOURNAL_SOURCE), false);
+	journal_close(begin(SWO_JOURNAL_SOURCE), false);
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
 	age(SWO_JOURNAL_SOURCE);
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), -1);
@@ -553,7 +552,7 @@ static void an_operator_resolves_the_journal_of_a_dead_process_only(void **state
 	put(journal, SWO_JOURNAL_COMMITTED);
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "", &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
-	swo_journal_close(journal, false);
+	journal_close(journal, false);
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "fenced", &err), 0);
 	assert_string_equal(look(SWO_JOURNAL_SOURCE).text, "fenced");
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
@@ -561,7 +560,7 @@ static void an_operator_resolves_the_journal_of_a_dead_process_only(void **state
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUNS_THERE, "", NULL), -1);
 	/* Not in doubt: nothing to decide. */
 	empty_dir();
-	swo_journal_close(begin(SWO_JOURNAL_SOURCE), false);
+	journal_close(begin(SWO_JOURNAL_SOURCE), false);
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "", NULL), -1);
 }
 
@@ -569,13 +568,13 @@ static void only_settled_journals_of_the_same_vm_are_forgotten(void **state)
 {
 	(void)state;
 	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED, SWO_JOURNAL_DONE);
-	swo_journal_remove_settled(dir, "db", "");
-	swo_journal_remove_settled(dir, "web", id);
+	journal_remove_settled(dir, "db", "");
+	journal_remove_settled(dir, "web", id);
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), 0);
-	swo_journal_remove_settled(dir, "web", "");
+	journal_remove_settled(dir, "web", "");
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), -1);
 	LEAVE(SWO_JOURNAL_SOURCE, SWO_JOURNAL_COMMITTED);
-	swo_journal_remove_settled(dir, "web", "");
+	journal_remove_settled(dir, "web", "");
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), 0);
 }
 

@@ -6,6 +6,7 @@
  * or dead.
  */
 #include "journal/internal.h"
+#include "journal/write.h"
 #include "tests/support/cm.h"
 
 #include <dirent.h>
@@ -132,10 +133,10 @@ static pid_t make(const char *id, const char *vm, const struct way *way)
 		size_t count = records_to(way->side, way->last, events);
 		struct swo_journal *journal;
 
-		if (swo_journal_create(&config, way->side, id, "unix:/x", &journal, NULL))
+		if (journal_create(&config, way->side, id, "unix:/x", &journal, NULL))
 			_exit(1);
 		for (size_t i = 0; i < count; i++)
-			if (swo_journal_write(journal, events[i], 7, "why", NULL))
+			if (journal_write(journal, events[i], 7, "why", NULL))
 				_exit(2);
 		if (write(done[1], "x", 1) != 1)
 			_exit(3);
@@ -347,7 +348,7 @@ static void machines_without_identity_share_nothing(void **state)
 	struct way refused = {SWO_JOURNAL_TARGET, SWO_JOURNAL_REFUSED, false, true, true, false};
 
 	make(ID, "", &refused);
-	swo_journal_remove_settled(dir, "", OTHER);
+	journal_remove_settled(dir, "", OTHER);
 	assert_int_equal(access(path_of(ID, SWO_JOURNAL_TARGET), F_OK), 0);
 	make(OTHER, "", &moved);
 	assert_int_equal(swo_journal_may_boot(dir, "", NULL), 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The DMA logs of devices. */
+#include "memory/dma_log.h"
 #include "switchover/memory.h"
 #include "testbed/fake_device.h"
 #include "tests/support/cm.h"
@@ -68,16 +69,16 @@ static void a_device_reports_for_all_of_ram(void **state)
 	open_setting(&s, true);
 	s.fake.written = written;
 	s.fake.written_count = 5;
-	assert_int_equal(swo_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
+	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	assert_true(logged);
 	assert_int_equal(s.fake.log_range_count, 2);
 	assert_int_equal(s.fake.log_ranges[1].iova, PAGES(1001));
 	assert_int_equal(s.fake.log_ranges[1].length, PAGES(70));
-	assert_int_equal(swo_dma_log_collect(s.dev, s.ram, NULL), 0);
+	assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
 	assert_int_equal(swo_ram_dirty_pages(s.ram), 4);
 	for (size_t i = 0; i < 4; i++)
 		assert_true(is_dirty(s.ram, written[i] / SWO_PAGE_SIZE));
-	swo_dma_log_stop(s.dev);
+	memory_dma_log_stop(s.dev);
 	assert_false(s.fake.log_on);
 	close_setting(&s);
 }
@@ -93,14 +94,14 @@ static void larger_pages_of_a_device_are_all_of_their_pages(void **state)
 	s.fake.log_page = PAGES(16);
 	s.fake.written = written;
 	s.fake.written_count = 2;
-	assert_int_equal(swo_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
+	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	assert_true(logged);
-	assert_int_equal(swo_dma_log_collect(s.dev, s.ram, NULL), 0);
+	assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
 	/* 0..15, and 1008..1023: whole pages of 64 KiB, though `high` begins within one. */
 	assert_int_equal(swo_ram_dirty_pages(s.ram), 32);
 	assert_true(is_dirty(s.ram, 15) && is_dirty(s.ram, 1023));
 	assert_false(is_dirty(s.ram, 16) || is_dirty(s.ram, 1007));
-	swo_dma_log_stop(s.dev);
+	memory_dma_log_stop(s.dev);
 	close_setting(&s);
 }
 
@@ -112,12 +113,12 @@ static void expect_no_log(bool has_log, bool fails, uint64_t page_size, unsigned
 	open_setting(&s, has_log);
 	s.fake.fail_log_start = fails;
 	s.fake.log_page = page_size;
-	assert_int_equal(swo_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
+	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	assert_false(logged);
 	assert_int_equal(warnings, warned);
-	assert_int_equal(swo_dma_log_collect(s.dev, s.ram, NULL), 0);
+	assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
 	assert_int_equal(swo_ram_dirty_pages(s.ram), 170);
-	swo_dma_log_stop(s.dev);
+	memory_dma_log_stop(s.dev);
 	assert_false(s.fake.log_on);
 	close_setting(&s);
 }
@@ -140,14 +141,14 @@ static void a_failing_report_marks_all_and_is_logged_once(void **state)
 
 	open_setting(&s, true);
 	s.fake.fail_log_report = true;
-	assert_int_equal(swo_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
+	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	for (int i = 0; i < 3; i++) {
 		swo_ram_clear_all(s.ram);
-		assert_int_equal(swo_dma_log_collect(s.dev, s.ram, NULL), 0);
+		assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
 		assert_int_equal(swo_ram_dirty_pages(s.ram), 170);
 	}
 	assert_int_equal(warnings, 1);
-	swo_dma_log_stop(s.dev);
+	memory_dma_log_stop(s.dev);
 	close_setting(&s);
 }
 

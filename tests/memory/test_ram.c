@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Regions of guest memory, and the dirty bitmaps over them. */
+#include "memory/ram.h"
 #include "switchover/memory.h"
 #include "tests/support/cm.h"
 
@@ -319,13 +320,13 @@ static void one_bit_anywhere_makes_a_page_not_zero(void **state)
 	uint8_t *page = aligned_alloc(SWO_PAGE_SIZE, PAGES(1));
 
 	memset(page, 0, PAGES(1));
-	assert_true(swo_page_is_zero(page));
+	assert_true(memory_page_is_zero(page));
 	for (size_t bit = 0; bit < PAGES(1) * 8; bit++) {
 		page[bit / 8] = (uint8_t)(1u << (bit % 8));
-		assert_false(swo_page_is_zero(page));
+		assert_false(memory_page_is_zero(page));
 		page[bit / 8] = 0;
 	}
-	assert_true(swo_page_is_zero(page));
+	assert_true(memory_page_is_zero(page));
 	free(page);
 }
 

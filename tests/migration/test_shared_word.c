@@ -3,6 +3,7 @@
  * RAM handed over by descriptor, against a peer that is played frame by frame: what goes along with
  * HELLO and what is made of it, and who has the word in shared memory when one side is gone.
  */
+#include "memory/share.h"
 #include "migration/internal.h"
 #include "stage.h"
 
@@ -286,7 +287,7 @@ static void two_regions_of_one_memory_are_refused(void **state)
 
 	assert_int_equal(swo_ram_add(two, "a", 0, size, -1, NULL), 0);
 	assert_int_equal(swo_ram_add(two, "b", 1 << 20, size, -1, NULL), 0);
-	assert_int_equal(swo_ram_check_fds(two, (int[]){ram, ram}, &err), -1);
+	assert_int_equal(memory_ram_check_fds(two, (int[]){ram, ram}, &err), -1);
 	assert_non_null(strstr(err.text, "two regions have the same memfd"));
 	swo_ram_free(two);
 	close(ram);

@@ -39,7 +39,7 @@ static int teardown(void **state)
 static struct swo_probe_report *probe_with(unsigned count, const struct swo_probe_params *how)
 {
 	static const char *const paths[] = {"/dev/vfio/devices/vfio0", "/dev/vfio/devices/vfio1"};
-	struct swo_vfio_kernel_params params = {.sys = &fk_sys};
+	struct swo_vfio_kernel_params params = {0};
 	struct swo_probe_target targets[2];
 	struct swo_probe_report *report;
 
@@ -50,11 +50,11 @@ static struct swo_probe_report *probe_with(unsigned count, const struct swo_prob
 			char path[32];
 
 			snprintf(path, sizeof(path), "/dev/vfio/%u:dev%u", 5 + i, i);
-			assert_int_equal(swo_vfio_kernel_open(targets[i].name, path, &params,
+			assert_int_equal(kernel_open(&fk_sys, targets[i].name, path, &params,
 						 &targets[i].self, &err),
 				0);
 		} else {
-			assert_int_equal(swo_vfio_kernel_open(targets[i].name, paths[i], &params,
+			assert_int_equal(kernel_open(&fk_sys, targets[i].name, paths[i], &params,
 						 &targets[i].self, &err),
 				0);
 		}

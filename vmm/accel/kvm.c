@@ -5,6 +5,8 @@
  */
 #include "kvm.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -230,7 +232,7 @@ static void kvm_free(struct vmm_accel *accel)
 
 	if (!kvm_vcpus_end(kvm)) {
 		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device; leaking it");
-		swo_leak_hung(accel);
+		base_leak_hung(accel);
 		return;
 	}
 	for (unsigned i = 0; i < accel->config.vcpus; i++) {

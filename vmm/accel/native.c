@@ -6,6 +6,8 @@
  */
 #include "native.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -228,7 +230,7 @@ static void native_free(struct vmm_accel *accel)
 
 	if (!end_threads(native)) {
 		swo_log(SWO_LOG_WARN, "a vCPU thread hangs in a device; leaking it");
-		swo_leak_hung(native);
+		base_leak_hung(native);
 		return;
 	}
 	pthread_cond_destroy(&native->changed);

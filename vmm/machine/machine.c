@@ -5,6 +5,8 @@
  */
 #include "internal.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -308,7 +310,7 @@ void vmm_machine_free(struct vmm_machine *m)
 	if ((m->accel && vmm_accel_pause(m->accel, swo_deadline_ms(TEARDOWN_MS), &err)) ||
 		(m->worker && !swo_worker_destroy(m->worker, swo_deadline_ms(TEARDOWN_MS)))) {
 		swo_log(SWO_LOG_WARN, "%s: a thread hangs; leaking its memory", m->name);
-		swo_leak_hung(m);
+		base_leak_hung(m);
 		return;
 	}
 	vmm_pci_free(m->pci);

@@ -5,6 +5,7 @@
  */
 #include "internal.h"
 
+#include "base/memory.h"
 #include "base/net.h"
 
 #include <errno.h>
@@ -310,7 +311,7 @@ void qmp_server_stop(struct qmp_server *server)
 	pthread_join(server->thread, NULL);
 	if (!swo_worker_idle_wait(server->config.worker, swo_deadline_ms(STOP_JOBS_MS))) {
 		swo_log(SWO_LOG_WARN, "QMP: a command hangs; leaking it with its client");
-		swo_leak_hung(server);
+		base_leak_hung(server);
 		return;
 	}
 	take_done(server);

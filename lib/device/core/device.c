@@ -5,6 +5,8 @@
  */
 #include "device/core/internal.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,7 +95,7 @@ void swo_device_destroy(struct swo_device *dev)
 			"device %s: the backend still hangs; leaking it with its memory and "
 			"its thread",
 			dev->name);
-		swo_leak_hung(dev);
+		base_leak_hung(dev);
 		return;
 	}
 	if (dev->ops->destroy)
@@ -151,14 +153,14 @@ void swo_device_observe(
 	pthread_mutex_unlock(&dev->mutex);
 }
 
-void swo_device_set_dma_log_page(struct swo_device *dev, uint64_t page_size)
+void device_set_dma_log_page(struct swo_device *dev, uint64_t page_size)
 {
 	pthread_mutex_lock(&dev->mutex);
 	dev->dma_log_page = page_size;
 	pthread_mutex_unlock(&dev->mutex);
 }
 
-uint64_t swo_device_dma_log_page(struct swo_device *dev)
+uint64_t device_dma_log_page(struct swo_device *dev)
 {
 	pthread_mutex_lock(&dev->mutex);
 	uint64_t page_size = dev->dma_log_page;
@@ -166,12 +168,12 @@ uint64_t swo_device_dma_log_page(struct swo_device *dev)
 	return page_size;
 }
 
-uint64_t *swo_device_dma_log_bits(struct swo_device *dev, size_t words)
+uint64_t *device_dma_log_bits(struct swo_device *dev, size_t words)
 {
 	if (words > dev->dma_log_words) {
 		free(dev->dma_log_bits);
 		dev->dma_log_words = 0;
-		dev->dma_log_bits = swo_calloc_prefaulted(words * sizeof(*dev->dma_log_bits));
+		dev->dma_log_bits = base_calloc_prefaulted(words * sizeof(*dev->dma_log_bits));
 		if (!dev->dma_log_bits)
 			return NULL;
 		dev->dma_log_words = words;
@@ -209,7 +211,7 @@ void swo_device_on_arrival(
 	pthread_mutex_unlock(&dev->mutex);
 }
 
-void swo_device_set_settle(struct swo_device *dev, enum swo_settle settle)
+void device_set_settle(struct swo_device *dev, enum device_settle settle)
 {
 	pthread_mutex_lock(&dev->mutex);
 	dev->settle = settle;

@@ -6,7 +6,7 @@
 #ifndef DEVICE_CORE_INTERNAL_H
 #define DEVICE_CORE_INTERNAL_H
 
-#include "switchover/device.h"
+#include "device/core/engine.h"
 
 enum task_kind {
 	TASK_QUERY,   /* flags and state, at creation */
@@ -67,7 +67,7 @@ struct swo_device {
 	struct swo_timeline *timeline;
 	enum swo_device_state state;
 	enum swo_device_health health;
-	enum swo_settle settle;
+	enum device_settle settle;
 	struct arrival arrival[SWO_DEVICE_STATES];
 	struct observer {
 		void (*fn)(void *opaque, enum swo_device_state state);

@@ -105,11 +105,11 @@ static void run_settling(struct swo_device *dev)
 	struct swo_error err = {0};
 
 	pthread_mutex_lock(&dev->mutex);
-	enum swo_settle settle = dev->settle;
+	enum device_settle settle = dev->settle;
 	pthread_mutex_unlock(&dev->mutex);
 
-	int rc = settle == SWO_SETTLE_RUN ? run_recovery(dev, &task, &err)
-					  : go_by_reset(dev, &task, &err);
+	int rc = settle == DEVICE_SETTLE_RUN ? run_recovery(dev, &task, &err)
+					     : go_by_reset(dev, &task, &err);
 	if (rc)
 		swo_log(SWO_LOG_ERROR, "%s; it was abandoned before and stays in its state",
 			err.text);
@@ -272,9 +272,8 @@ static int abandon(struct swo_device *dev, struct swo_error *err)
 	dev->stray = true;
 	dev->health = SWO_DEVICE_LOST;
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
-		"device %s: %s: timed out after %llu ms; the device is marked lost",
-		dev->name, step_text(&dev->task, buf, sizeof(buf)),
-		(unsigned long long)dev->arc_deadline_ms);
+		"device %s: %s: timed out after %llu ms; the device is marked lost", dev->name,
+		step_text(&dev->task, buf, sizeof(buf)), (unsigned long long)dev->arc_deadline_ms);
 }
 
 static swo_deadline step_deadline(const struct swo_device *dev)

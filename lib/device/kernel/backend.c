@@ -79,8 +79,8 @@ static void kernel_destroy(void *self)
 	free(vk);
 }
 
-static struct vfio_kernel *new_device(
-	const char *name, const struct swo_vfio_kernel_params *params, struct swo_error *err)
+static struct vfio_kernel *new_device(const char *name, const struct vfio_sys *sys,
+	const struct swo_vfio_kernel_params *params, struct swo_error *err)
 {
 	struct vfio_kernel *vk = calloc(1, sizeof(*vk));
 
@@ -97,7 +97,7 @@ static struct vfio_kernel *new_device(
 		vk->params.read_chunk = DEFAULT_CHUNK;
 	if (!vk->params.write_chunk)
 		vk->params.write_chunk = DEFAULT_CHUNK;
-	vk->sys = vk->params.sys ? vk->params.sys : &kernel_sys_host;
+	vk->sys = sys;
 	vk->fd = vk->data_fd = -1;
 	vk->state = SWO_DEVICE_RUNNING;
 	pthread_mutex_init(&vk->irq_lock, NULL);
@@ -105,10 +105,10 @@ static struct vfio_kernel *new_device(
 	return vk;
 }
 
-int swo_vfio_kernel_open(const char *name, const char *path,
+int kernel_open(const struct vfio_sys *sys, const char *name, const char *path,
 	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err)
 {
-	struct vfio_kernel *vk = new_device(name, params, err);
+	struct vfio_kernel *vk = new_device(name, sys, params, err);
 	struct kernel_where where;
 
 	if (!vk)
@@ -125,6 +125,12 @@ int swo_vfio_kernel_open(const char *name, const char *path,
 	}
 	*self = vk;
 	return 0;
+}
+
+int swo_vfio_kernel_open(const char *name, const char *path,
+	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err)
+{
+	return kernel_open(&kernel_sys_host, name, path, params, self, err);
 }
 
 static uint32_t kernel_features(void *self)

@@ -125,6 +125,10 @@ struct vfio_kernel {
 	bool probed_was_dirty; /* ... the bit which that report cleared */
 };
 
+/* backend.c: swo_vfio_kernel_open on a system that a test plays. */
+int kernel_open(const struct vfio_sys *sys, const char *name, const char *path,
+	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err);
+
 /* sys.c */
 /* ioctl(2), repeated after EINTR. Returns 0 or more, or -errno. */
 int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg);

@@ -5,6 +5,8 @@
  */
 #include "migration/ram/send.h"
 
+#include "memory/ram.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -94,10 +96,10 @@ static int send_run(
 	uint64_t end = page + pages;
 
 	while (page < end) {
-		bool zero = swo_page_is_zero(host + (page << SWO_PAGE_SHIFT));
+		bool zero = memory_page_is_zero(host + (page << SWO_PAGE_SHIFT));
 		uint64_t next = page + 1;
 
-		while (next < end && swo_page_is_zero(host + (next << SWO_PAGE_SHIFT)) == zero)
+		while (next < end && memory_page_is_zero(host + (next << SWO_PAGE_SHIFT)) == zero)
 			next++;
 		uint64_t offset = page << SWO_PAGE_SHIFT, bytes = (next - page) << SWO_PAGE_SHIFT;
 

@@ -6,6 +6,7 @@
 #include "migration/ram/share.h"
 
 #include "base/uri.h"
+#include "memory/share.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -53,7 +54,7 @@ int ram_share_check(const struct swo_vm *vm, const char *uri,
 			"handover=fd: this VMM cannot have its RAM exchanged");
 	for (unsigned i = 0; i < swo_ram_count(vm->ram); i++)
 		fds[i] = swo_ram_region(vm->ram, i)->fd;
-	return is_source ? swo_ram_check_fds(vm->ram, fds, err) : 0;
+	return is_source ? memory_ram_check_fds(vm->ram, fds, err) : 0;
 }
 
 void ram_share_init(struct shared_ram *share)
@@ -125,8 +126,8 @@ int ram_share_offer(struct shared_ram *share, struct swo_ram *ram, struct channe
 
 static int check_taken(struct shared_ram *share, struct swo_ram *ram, struct swo_error *err)
 {
-	if (swo_ram_check_fd(&page_region, share->fd, err) ||
-		swo_ram_check_fds(ram, share->ram_fds, err) || map_page(share, err))
+	if (memory_ram_check_fd(&page_region, share->fd, err) ||
+		memory_ram_check_fds(ram, share->ram_fds, err) || map_page(share, err))
 		return -1;
 	if (share->page->magic != PAGE_MAGIC)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -157,12 +158,12 @@ int ram_share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct sw
 	int rc = vm->ops->ram_reach(vm->opaque, false, err);
 
 	if (!rc)
-		rc = swo_ram_adopt(vm->ram, share->ram_fds, err);
+		rc = memory_ram_adopt(vm->ram, share->ram_fds, err);
 	if (!rc)
 		rc = vm->ops->ram_reach(vm->opaque, true, err);
 	/* After the devices, whose backend may have to pin pages for writing. */
 	if (!rc)
-		rc = swo_ram_protect(vm->ram, true, err);
+		rc = memory_ram_protect(vm->ram, true, err);
 	return rc;
 }
 
@@ -175,7 +176,7 @@ void ram_share_release(struct shared_ram *share, const struct swo_vm *vm)
 	/* A device that hangs cannot be told; by the uAPI it does not write where it is. */
 	if (vm->ops->ram_reach(vm->opaque, false, &err))
 		swo_log(SWO_LOG_WARN, "RAM stays in a device's reach: %s", err.text);
-	swo_ram_release(vm->ram);
+	memory_ram_release(vm->ram);
 }
 
 void ram_share_close(struct shared_ram *share)

@@ -5,6 +5,10 @@
  */
 #include "migration/source/source.h"
 
+#include "base/memory.h"
+#include "device/core/engine.h"
+#include "memory/dma_log.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +83,7 @@ static int make_buffers(struct source *s, struct swo_error *err)
 		}
 		/* One is enough where nothing can be asked for ahead. */
 		for (unsigned b = 0; b < (sd->ops->data_ask ? SWO_READS_AHEAD : 1); b++) {
-			sd->bufs[b] = swo_calloc_prefaulted(sd->chunk);
+			sd->bufs[b] = base_calloc_prefaulted(sd->chunk);
 			if (!sd->bufs[b])
 				return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM,
 					"device %s: buffer", swo_device_name(sd->dev));
@@ -388,7 +392,7 @@ static void arrived(void *opaque)
 	if (s->m.params.stream == SWO_WHEN_EARLY)
 		ask_ahead(sd);
 	/* Nothing more comes from this device: what it wrote is known now, and can go. */
-	if (!source_shares(s) && swo_dma_log_collect(sd->dev, s->m.vm.ram, &err))
+	if (!source_shares(s) && memory_dma_log_collect(sd->dev, s->m.vm.ram, &err))
 		migration_fail(&s->m, &err);
 	pthread_mutex_lock(&s->m.mutex);
 	s->arrived++;
@@ -415,7 +419,7 @@ int source_device_init(struct source *s, unsigned index, struct swo_error *err)
 			swo_device_name(sd->dev));
 	if (swo_device_refresh(sd->dev, err))
 		return -1;
-	swo_device_set_settle(sd->dev, SWO_SETTLE_RUN);
+	device_set_settle(sd->dev, DEVICE_SETTLE_RUN);
 	swo_device_on_arrival(sd->dev, SWO_DEVICE_STOP_COPY, arrived, sd);
 	return 0;
 }

@@ -5,6 +5,9 @@
  */
 #include "migration/source/source.h"
 
+#include "device/core/engine.h"
+#include "memory/dma_log.h"
+
 bool source_shares(const struct source *s)
 {
 	return s->m.params.handover == SWO_HANDOVER_FD;
@@ -23,7 +26,7 @@ int source_logs_start(struct source *s, struct swo_error *err)
 	if (m->vm.cpu_dirty && m->vm.cpu_dirty->start(m->vm.cpu_dirty->self, err))
 		return -1;
 	for (unsigned i = 0; i < m->vm.device_count; i++)
-		if (swo_dma_log_start(m->vm.devices[i], m->vm.ram, &s->devices[i].logged, err))
+		if (memory_dma_log_start(m->vm.devices[i], m->vm.ram, &s->devices[i].logged, err))
 			return -1;
 	swo_ram_mark_all(m->vm.ram);
 	return 0;
@@ -38,7 +41,7 @@ void source_logs_stop(struct source *s)
 		s->m.vm.cpu_dirty->stop(s->m.vm.cpu_dirty->self);
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
 		if (s->devices[i].logged && swo_device_health(s->devices[i].dev) != SWO_DEVICE_LOST)
-			swo_dma_log_stop(s->m.vm.devices[i]);
+			memory_dma_log_stop(s->m.vm.devices[i]);
 }
 
 static int collect_vcpus(struct source *s, struct swo_error *err)
@@ -56,8 +59,8 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 		return -1;
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
 		/* Without a log its whole reach counts, once, after it has stopped. */
-		if (swo_device_dma_log_page(s->devices[i].dev) &&
-			swo_dma_log_collect(s->m.vm.devices[i], s->m.vm.ram, err))
+		if (device_dma_log_page(s->devices[i].dev) &&
+			memory_dma_log_collect(s->m.vm.devices[i], s->m.vm.ram, err))
 			return -1;
 	return 0;
 }

@@ -4,6 +4,8 @@
  */
 #include "migration/source/state_send.h"
 
+#include "base/memory.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -77,8 +79,8 @@ int source_lane_create(struct state_send *send, unsigned device, size_t chunk,
 	if (lane) {
 		lane->send = send;
 		lane->device = device;
-		lane->halves[0].data = swo_calloc_prefaulted(chunk);
-		lane->halves[1].data = swo_calloc_prefaulted(chunk);
+		lane->halves[0].data = base_calloc_prefaulted(chunk);
+		lane->halves[1].data = base_calloc_prefaulted(chunk);
 	}
 	if (!lane || !lane->halves[0].data || !lane->halves[1].data) {
 		source_lane_destroy(lane);

@@ -5,6 +5,8 @@
  */
 #include "migration/target/target.h"
 
+#include "memory/ram.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -75,7 +77,7 @@ static int take_zeros(struct data_reader *reader, const struct channel_frame_hea
 		return -1;
 	/* Pages that are zero already stay untouched. */
 	for (uint64_t at = header->offset; at < header->offset + run.bytes; at += SWO_PAGE_SIZE)
-		if (!swo_page_is_zero(region->host + at))
+		if (!memory_page_is_zero(region->host + at))
 			memset(region->host + at, 0, SWO_PAGE_SIZE);
 	return 0;
 }

@@ -5,6 +5,9 @@
  */
 #include "migration/target/target.h"
 
+#include "base/memory.h"
+#include "device/core/engine.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
@@ -40,13 +43,13 @@ int target_device_init(struct target *t, unsigned index, struct swo_error *err)
 			swo_device_name(td->dev), window, t->m.params.device_window);
 	td->window = window;
 	td->chunk = td->ops->write_chunk ? td->ops->write_chunk(td->backend) : WIRE_DEVICE_MAX;
-	td->ring = swo_calloc_prefaulted(window);
+	td->ring = base_calloc_prefaulted(window);
 	if (!td->ring)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: window of %" PRIu64,
 			swo_device_name(td->dev), window);
 	if (swo_device_refresh(td->dev, err))
 		return -1;
-	swo_device_set_settle(td->dev, SWO_SETTLE_RESET);
+	device_set_settle(td->dev, DEVICE_SETTLE_RESET);
 	return 0;
 }
 

@@ -5,6 +5,8 @@
  */
 #include "migration/target/target.h"
 
+#include "memory/share.h"
+
 #include <errno.h>
 #include <string.h>
 
@@ -29,7 +31,7 @@ static int load_machine(struct target *t, struct swo_error *err)
 	 * Nothing is left to do here before GO that could touch RAM; and it may cost a moment,
 	 * which is one of waiting for the devices.
 	 */
-	if (m->share.page && swo_ram_protect(m->vm.ram, false, err))
+	if (m->share.page && memory_ram_protect(m->vm.ram, false, err))
 		return -1;
 	pthread_mutex_lock(&m->mutex);
 	t->machine_loaded = true;

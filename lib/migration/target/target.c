@@ -5,6 +5,10 @@
  */
 #include "migration/target/target.h"
 
+#include "base/memory.h"
+#include "journal/write.h"
+#include "memory/share.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,7 +135,7 @@ static int take_ram_over(struct target *t, struct swo_error *err)
 	if (!ram_share_begin(&m->share))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"the source has taken the VM back before it was begun here");
-	swo_ram_take_over(m->vm.ram);
+	memory_ram_take_over(m->vm.ram);
 	return 0;
 }
 
@@ -215,7 +219,7 @@ static void report(struct target *t)
 	migration_end(m, SWO_MIGRATION_COMPLETED, why.code != SWO_E_NONE ? &why : NULL);
 	send_timeline(t);
 	if (m->journal)
-		swo_journal_remove_settled(m->vm.journal->dir, m->vm.journal->vm, m->info.id);
+		journal_remove_settled(m->vm.journal->dir, m->vm.journal->vm, m->info.id);
 }
 
 /* Steps */
@@ -373,7 +377,7 @@ static void target_free(struct swo_migration *m)
 	if (!migration_devices_idle(m, swo_deadline_ms(FREE_MS))) {
 		swo_log(SWO_LOG_WARN,
 			"a device hangs: what its migration holds is left behind with it");
-		swo_leak_hung(t);
+		base_leak_hung(t);
 		return;
 	}
 	for (unsigned i = 0; i < t->devices_made; i++)

@@ -5,6 +5,7 @@
  */
 #include "scene.h"
 
+#include "device/core/engine.h"
 #include "device/core/internal.h"
 
 #include <errno.h>
@@ -241,7 +242,7 @@ static void a_hung_arc_that_ends_on_a_target_is_reset(void **state)
 
 	scene_open(&s);
 	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
-	swo_device_set_settle(vf->dev, SWO_SETTLE_RESET);
+	device_set_settle(vf->dev, DEVICE_SETTLE_RESET);
 	fake_script(vf, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, FAKE_HANG, 1);
 	walk_into_hang(vf, SWO_DEVICE_STOP, NULL);
 	fake_release(vf);

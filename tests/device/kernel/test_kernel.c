@@ -17,19 +17,19 @@ static struct swo_error err;
 
 static void *open_in(const char *path, struct swo_vfio_context *context)
 {
-	struct swo_vfio_kernel_params params = {.context = context, .sys = &fk_sys};
+	struct swo_vfio_kernel_params params = {.context = context};
 	void *self;
 
-	MUST(swo_vfio_kernel_open("vf0", path, &params, &self, &err));
+	MUST(kernel_open(&fk_sys, "vf0", path, &params, &self, &err));
 	return self;
 }
 
 static int open_fails(const char *path)
 {
-	struct swo_vfio_kernel_params params = {.sys = &fk_sys};
+	struct swo_vfio_kernel_params params = {0};
 	void *self;
 
-	return swo_vfio_kernel_open("vf0", path, &params, &self, &err);
+	return kernel_open(&fk_sys, "vf0", path, &params, &self, &err);
 }
 
 static int setup(void **state)

@@ -15,12 +15,12 @@ static char logged[1024];
 
 static void *open_device(unsigned n, bool v2)
 {
-	struct swo_vfio_kernel_params params = {.sys = &fk_sys, .precopy_info_v2 = v2};
+	struct swo_vfio_kernel_params params = {.precopy_info_v2 = v2};
 	char path[32];
 	void *self;
 
 	snprintf(path, sizeof(path), "/dev/vfio/%u:dev%u", 5 + n, n);
-	MUST(swo_vfio_kernel_open("vf0", path, &params, &self, &err));
+	MUST(kernel_open(&fk_sys, "vf0", path, &params, &self, &err));
 	return self;
 }
 

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * write.h - the journal that a migration keeps.
+ */
+#ifndef JOURNAL_WRITE_H
+#define JOURNAL_WRITE_H
+
+#include "switchover/journal.h"
+
+/*
+ * Creates DIR/ID.source or DIR/ID.target with space for all its records, so that none fails
+ * with ENOSPC. Fails if that migration already has one. The file is locked while it is open:
+ * other processes find by the lock that this one is alive.
+ */
+int journal_create(const struct swo_journal_config *config, enum swo_journal_side side,
+	const char *id, const char *uri, struct swo_journal **out, struct swo_error *err);
+/* Any thread. A NULL journal accepts every record and stores none. */
+int journal_write(struct swo_journal *journal, enum swo_journal_event event, uint64_t nonce,
+	const char *text, struct swo_error *err);
+bool journal_is_sync(const struct swo_journal *journal);
+/* With `remove` the file is deleted too: it is of no further use. */
+void journal_close(struct swo_journal *journal, bool remove);
+
+/* Removes settled journals of this VM, except that of migration `keep_id`: the VM runs here now.
+   With an empty identity, none. */
+void journal_remove_settled(const char *dir, const char *vm, const char *keep_id);
+
+#endif
