@@ -328,6 +328,8 @@ enum swo_transitions {
 SWO_API int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, int depth,
 	enum swo_transitions transitions, enum swo_join join_at, struct swo_error *err);
 SWO_API void swo_device_unfollow(struct swo_device *dev);
+/* Does it follow this one? Not during a follow or unfollow. */
+SWO_API bool swo_device_follows(const struct swo_device *dev, const struct swo_runstate *rs);
 
 /* Backends that come with the library */
 

@@ -139,6 +139,8 @@ SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */
 SWO_API int swo_migration_params_check(
 	const struct swo_migration_params *params, struct swo_error *err);
+SWO_API bool swo_migration_params_equal(
+	const struct swo_migration_params *a, const struct swo_migration_params *b);
 
 /* Names are QEMU's MigrationStatus where it has one. */
 enum swo_migration_status {
@@ -187,6 +189,13 @@ struct swo_migration_observer {
 	void (*device_state)(void *opaque, unsigned index, enum swo_device_state state);
 	void *opaque;
 };
+
+/*
+ * Is everything there that this side of a migration needs? SWO_E_INVALID names the member that is
+ * missing, or the device that does not follow the run state. Send and receive check it, too.
+ */
+SWO_API int swo_vm_check(const struct swo_vm *vm, enum swo_side side,
+	const struct swo_migration_params *params, struct swo_error *err);
 
 /*
  * Starts sending to "unix:PATH" or "tcp:HOST:PORT". Returns once the migration's thread runs;

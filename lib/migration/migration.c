@@ -26,10 +26,8 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 		swo_migration_params_init(&m->params);
 	if (swo_migration_params_check(&m->params, err))
 		return -1;
-	if (vm->device_count > SWO_DEVICES_MAX)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%u devices are more than the %u supported", vm->device_count,
-			SWO_DEVICES_MAX);
+	if (swo_vm_check(vm, m->is_source ? SWO_SIDE_SOURCE : SWO_SIDE_TARGET, &m->params, err))
+		return -1;
 
 	ram_share_init(&m->share);
 	if (ram_share_check(vm, uri, &m->params, m->is_source, err))

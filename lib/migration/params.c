@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * params.c - a migration's parameters: defaults and ranges.
+ * params.c - a migration's parameters: defaults, ranges, comparison.
  */
 #include "switchover/migration.h"
 
 #include "migration/wire.h"
 
 #include <inttypes.h>
+#include <stddef.h>
 #include <string.h>
 
 void swo_migration_params_init(struct swo_migration_params *params)
@@ -25,62 +26,109 @@ void swo_migration_params_init(struct swo_migration_params *params)
 	};
 }
 
-static int in_range(
-	const char *name, uint64_t value, uint64_t min, uint64_t max, struct swo_error *err)
+/* Every parameter is here: what is checked, and what makes two sets of them differ. */
+
+enum kind { NUMBER, CHOICE, TEXT };
+
+static const struct parameter {
+	const char *name;
+	size_t offset, size;
+	enum kind kind;
+	uint64_t min, max;
+	const char *choices; /* of a CHOICE, by its values */
+} parameters[] = {
+#define FIELD(name, field)                                                                         \
+	name, offsetof(struct swo_migration_params, field),                                        \
+		sizeof(((struct swo_migration_params *)0)->field)
+#define DAY_MS UINT64_C(86400000)
+	{FIELD("downtime-limit", downtime_limit_ms), NUMBER, 0, 2000 * 1000, NULL},
+	{FIELD("downtime-ceiling", downtime_ceiling_ms), NUMBER, 0, DAY_MS, NULL},
+	{FIELD("max-bandwidth", max_bandwidth), NUMBER, 0, UINT64_MAX / 2, NULL},
+	{FIELD("channels", channels), NUMBER, 1, WIRE_CHANNELS_MAX, NULL},
+	{FIELD("device-window", device_window), NUMBER, 64 << 10, 1 << 30, NULL},
+	{FIELD("setup-deadline", setup_deadline_ms), NUMBER, 100, DAY_MS, NULL},
+	{FIELD("switchover-deadline", switchover_deadline_ms), NUMBER, 100, DAY_MS, NULL},
+	{FIELD("commit-deadline", commit_deadline_ms), NUMBER, 100, DAY_MS, NULL},
+	{FIELD("idle-deadline", idle_deadline_ms), NUMBER, 100, DAY_MS, NULL},
+	{FIELD("overhead.fixed", overhead.fixed_ns), NUMBER, 0, DAY_MS * 1000000, NULL},
+	{FIELD("overhead.arc", overhead.arc_ns), NUMBER, 0, DAY_MS * 1000000, NULL},
+	{FIELD("overhead.stream", overhead.stream_ns), NUMBER, 0, DAY_MS * 1000000, NULL},
+	{FIELD("overhead.state-rate", overhead.state_rate), NUMBER, 0, UINT64_MAX, NULL},
+	{FIELD("stream", stream), CHOICE, 0, SWO_WHEN_LATE, "early or late"},
+	{FIELD("finalise", finalise), CHOICE, 0, SWO_WHEN_LATE, "early, ram or late"},
+	{FIELD("config", config), CHOICE, 0, SWO_WHEN_LATE, "early or late"},
+	{FIELD("handover", handover), CHOICE, 0, SWO_HANDOVER_FD, "copy or fd"},
+	{FIELD("insecure", insecure), NUMBER, 0, 1, NULL},
+	{FIELD("tls-kind", tls.kind), NUMBER, SWO_TLS_AUTO, SWO_TLS_PSK, NULL},
+	{FIELD("tls-creds", tls.creds), TEXT, 0, 0, NULL},
+	{FIELD("tls-hostname", tls.hostname), TEXT, 0, 0, NULL},
+	{FIELD("tls-authz", tls.authz), TEXT, 0, 0, NULL},
+	{FIELD("tls-username", tls.username), TEXT, 0, 0, NULL},
+#undef FIELD
+};
+
+static const char *text_of(const struct swo_migration_params *p, const struct parameter *parameter)
 {
-	if (value >= min && value <= max)
-		return 0;
-	return swo_error_set(err, SWO_E_INVALID, 0,
-		"parameter %s is %" PRIu64 ", but must be from %" PRIu64 " to %" PRIu64, name,
-		value, min, max);
+	return (const char *)p + parameter->offset;
 }
 
-static int check_tls(const struct swo_tls_params *tls, struct swo_error *err)
+static uint64_t number_of(const struct swo_migration_params *p, const struct parameter *parameter)
 {
-	const struct {
-		const char *name, *text;
-		size_t size;
-	} strings[] = {{"tls-creds", tls->creds, sizeof(tls->creds)},
-		{"tls-hostname", tls->hostname, sizeof(tls->hostname)},
-		{"tls-authz", tls->authz, sizeof(tls->authz)},
-		{"tls-username", tls->username, sizeof(tls->username)}};
+	const char *at = text_of(p, parameter);
+	uint64_t wide = 0;
+	uint32_t narrow;
 
-	for (size_t i = 0; i < SWO_ARRAY_SIZE(strings); i++)
-		if (!memchr(strings[i].text, 0, strings[i].size))
-			return swo_error_set(
-				err, SWO_E_INVALID, 0, "parameter %s is too long", strings[i].name);
-	return in_range("tls-kind", tls->kind, SWO_TLS_AUTO, SWO_TLS_PSK, err);
+	if (parameter->size == sizeof(bool))
+		return *(const bool *)at;
+	if (parameter->size == sizeof(wide))
+		memcpy(&wide, at, sizeof(wide));
+	else
+		memcpy(&narrow, at, sizeof(narrow)), wide = narrow;
+	return wide;
+}
+
+static int check_one(const struct swo_migration_params *p, const struct parameter *parameter,
+	struct swo_error *err)
+{
+	const uint64_t value = parameter->kind == TEXT ? 0 : number_of(p, parameter);
+
+	if (parameter->kind == TEXT)
+		return memchr(text_of(p, parameter), 0, parameter->size)
+			       ? 0
+			       : swo_error_set(err, SWO_E_INVALID, 0, "parameter %s is too long",
+					 parameter->name);
+	/* RAM is a moment of `finalise` only. */
+	const bool gap = parameter->kind == CHOICE && parameter->max == SWO_WHEN_LATE &&
+			 value == SWO_WHEN_RAM && !strchr(parameter->choices, ',');
+
+	if (value >= parameter->min && value <= parameter->max && !gap)
+		return 0;
+	if (parameter->kind == CHOICE)
+		return swo_error_set(err, SWO_E_INVALID, 0, "parameter %s must be %s",
+			parameter->name, parameter->choices);
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"parameter %s is %" PRIu64 ", but must be from %" PRIu64 " to %" PRIu64,
+		parameter->name, value, parameter->min, parameter->max);
 }
 
 int swo_migration_params_check(const struct swo_migration_params *p, struct swo_error *err)
 {
-	const uint64_t day_ms = 24 * 3600 * 1000;
-
-	if (in_range("downtime-limit", p->downtime_limit_ms, 0, 2000 * 1000, err) ||
-		in_range("downtime-ceiling", p->downtime_ceiling_ms, 0, day_ms, err) ||
-		in_range("max-bandwidth", p->max_bandwidth, 0, UINT64_MAX / 2, err) ||
-		in_range("channels", p->channels, 1, WIRE_CHANNELS_MAX, err) ||
-		in_range("device-window", p->device_window, 64 << 10, 1 << 30, err) ||
-		in_range("setup-deadline", p->setup_deadline_ms, 100, day_ms, err) ||
-		in_range("switchover-deadline", p->switchover_deadline_ms, 100, day_ms, err) ||
-		in_range("commit-deadline", p->commit_deadline_ms, 100, day_ms, err) ||
-		in_range("overhead.fixed", p->overhead.fixed_ns, 0, day_ms * 1000000, err) ||
-		in_range("overhead.arc", p->overhead.arc_ns, 0, day_ms * 1000000, err) ||
-		in_range("overhead.stream", p->overhead.stream_ns, 0, day_ms * 1000000, err) ||
-		check_tls(&p->tls, err) ||
-		in_range("idle-deadline", p->idle_deadline_ms, 100, day_ms, err))
-		return -1;
-	if (p->stream == SWO_WHEN_RAM || (unsigned)p->stream > SWO_WHEN_LATE)
-		return swo_error_set(
-			err, SWO_E_INVALID, 0, "parameter stream must be early or late");
-	if ((unsigned)p->finalise > SWO_WHEN_LATE)
-		return swo_error_set(
-			err, SWO_E_INVALID, 0, "parameter finalise must be early, ram or late");
-	if ((unsigned)p->handover > SWO_HANDOVER_FD)
-		return swo_error_set(
-			err, SWO_E_INVALID, 0, "parameter handover must be copy or fd");
-	if (p->config == SWO_WHEN_RAM || (unsigned)p->config > SWO_WHEN_LATE)
-		return swo_error_set(
-			err, SWO_E_INVALID, 0, "parameter config must be early or late");
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(parameters); i++)
+		if (check_one(p, &parameters[i], err))
+			return -1;
 	return 0;
+}
+
+bool swo_migration_params_equal(
+	const struct swo_migration_params *a, const struct swo_migration_params *b)
+{
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(parameters); i++) {
+		const struct parameter *parameter = &parameters[i];
+
+		if (parameter->kind == TEXT ? strncmp(text_of(a, parameter), text_of(b, parameter),
+						      parameter->size) != 0
+					    : number_of(a, parameter) != number_of(b, parameter))
+			return false;
+	}
+	return true;
 }

@@ -103,6 +103,27 @@ static void set_run_state(void *opaque, enum swo_run_state state)
 	swo_runstate_change(((struct vm *)opaque)->vm.runstate, state, SWO_ON_ERROR_CONTINUE, NULL);
 }
 
+/* No vCPU writes anything. */
+static int no_writes(void *self, struct swo_error *err)
+{
+	(void)self, (void)err;
+	return 0;
+}
+
+static int no_dirty_pages(void *self, struct swo_ram *ram, struct swo_error *err)
+{
+	(void)ram;
+	return no_writes(self, err);
+}
+
+static void no_more_writes(void *self)
+{
+	(void)self;
+}
+
+static struct swo_dirty_source idle_vcpus = {
+	.name = "none", .start = no_writes, .collect = no_dirty_pages, .stop = no_more_writes};
+
 static const struct swo_vm_ops vm_ops = {
 	.layout = nothing_out,
 	.stop = stop,
@@ -157,6 +178,7 @@ static int open_vm(
 		.runstate =
 			swo_runstate_new(running ? SWO_RUN_STATE_RUNNING : SWO_RUN_STATE_INMIGRATE),
 		.ram = swo_ram_new(),
+		.cpu_dirty = &idle_vcpus,
 		.devices = vm->table,
 		.transitions = SWO_TRANSITIONS_PARALLEL,
 		.autostart = true};

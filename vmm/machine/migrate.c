@@ -305,30 +305,10 @@ void vmm_machine_get_setup(struct vmm_machine *m, struct vmm_migration_setup *ou
 	pthread_mutex_unlock(&m->lock);
 }
 
-static bool is_same_tls(const struct swo_migration_params *p, const struct swo_migration_params *q)
-{
-	const struct swo_tls_params *x = &p->tls, *y = &q->tls;
-
-	return p->insecure == q->insecure && x->kind == y->kind && !strcmp(x->creds, y->creds) &&
-	       !strcmp(x->hostname, y->hostname) && !strcmp(x->authz, y->authz) &&
-	       !strcmp(x->username, y->username);
-}
-
 static bool is_same(const struct vmm_migration_setup *x, const struct vmm_migration_setup *y)
 {
-	const struct swo_migration_params *p = &x->params, *q = &y->params;
-
 	return x->multifd == y->multifd && x->transitions == y->transitions && x->join == y->join &&
-	       p->downtime_limit_ms == q->downtime_limit_ms &&
-	       p->downtime_ceiling_ms == q->downtime_ceiling_ms &&
-	       p->max_bandwidth == q->max_bandwidth && p->channels == q->channels &&
-	       p->device_window == q->device_window && p->stream == q->stream &&
-	       p->finalise == q->finalise && p->config == q->config &&
-	       p->setup_deadline_ms == q->setup_deadline_ms &&
-	       p->switchover_deadline_ms == q->switchover_deadline_ms &&
-	       p->commit_deadline_ms == q->commit_deadline_ms &&
-	       p->idle_deadline_ms == q->idle_deadline_ms && p->handover == q->handover &&
-	       is_same_tls(p, q);
+	       swo_migration_params_equal(&x->params, &y->params);
 }
 
 int vmm_machine_set_setup(

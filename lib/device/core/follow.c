@@ -199,3 +199,8 @@ void swo_device_unfollow(struct swo_device *dev)
 	if (handler)
 		swo_runstate_remove(dev->follow.rs, handler);
 }
+
+bool swo_device_follows(const struct swo_device *dev, const struct swo_runstate *rs)
+{
+	return dev->follow.handler && dev->follow.rs == rs;
+}
