@@ -85,7 +85,7 @@ static int get_state(void *self, enum swo_device_state *state, struct swo_error 
 	return leave(fake, 0);
 }
 
-/* The uAPI lets a driver take several arcs; it must be asked for single ones only. */
+/* The uAPI allows a driver to take several arcs; callers must request single ones only. */
 static bool is_single(const struct fake_device *fake, enum swo_device_state to)
 {
 	enum swo_device_state next;
@@ -170,7 +170,7 @@ static int set_state(void *self, enum swo_device_state to, struct swo_error *err
 		fake->record(fake, what);
 	if (!is_single(fake, to))
 		return leave(fake, offend(fake, err, "not a single arc"));
-	/* Answers that are under way would come into memory that nobody keeps for them. */
+	/* Outstanding reads would be written to memory that may be reused. */
 	if (fake->asked[0])
 		return leave(fake, offend(fake, err, "left with reads under way"));
 	if (++group->arcs_now > group->arcs_at_once)
@@ -228,7 +228,7 @@ static int data_ask(void *self, void *buf, size_t len, struct swo_error *err)
 	while (i < SWO_READS_AHEAD && fake->asked[i])
 		i++;
 	if (fake->state != SWO_DEVICE_STOP_COPY || i == SWO_READS_AHEAD)
-		return leave_data(fake, offend(fake, err, "asked out of turn"));
+		return leave_data(fake, offend(fake, err, "collected out of order"));
 	fake->asked[i] = buf;
 	return leave_data(fake, 0);
 }

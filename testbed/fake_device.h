@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fake_device.h - a device in this process for whoever needs a `struct swo_device_ops`: its arcs
- * do what a script says (pass, fail, break, hang, meet those of other devices), its state is bytes,
+ * fake_device.h - a device in this process behind `struct swo_device_ops`: its arcs
+ * follow a script (pass, fail, break, hang, meet those of other devices), its state is bytes,
  * its DMA log and maps are kept to be looked at. As strict as a driver: single arcs of the uAPI
  * only, data in the states that have a session, one call at a time on one thread. What breaks a
  * rule is an offence, counted, for the test's end to look at.
@@ -53,7 +53,7 @@ struct fake_device {
 	struct fake_group *group, own;
 	uint64_t flags;
 	enum swo_device_state
-		state; /* under the group's mutex, as all that is not said otherwise */
+		state; /* under the group's mutex, like everything not marked otherwise */
 
 	/* -- the script -- */
 	struct fake_script {
@@ -87,7 +87,8 @@ struct fake_device {
 
 	/* -- the DMA log and maps -- */
 	bool log_on, fail_log_start, fail_log_report;
-	uint64_t log_page; /* that it chooses; 0: what was asked for. Then: that of the log */
+	uint64_t
+		log_page; /* the page size it selects; 0: the requested one. After start: that of the log */
 	struct swo_dma_range log_ranges[FAKE_RANGES_MAX];
 	size_t log_range_count;
 	const uint64_t *written; /* addresses, which every report has; NULL: none */

@@ -50,7 +50,7 @@ struct link {
 	int listen_fd, wake;
 	pthread_t thread;
 	pthread_mutex_t lock; /* over all that follows; the thread waits without it */
-	bool quits, changed;  /* changed: the mode, so that what poll says is old */
+	bool quits, changed;  /* changed: the mode, so that the result of poll is stale */
 	enum link_mode mode, mode_at;
 	unsigned message_at;
 	struct conn_pair pairs[PAIRS_MAX];
@@ -369,7 +369,7 @@ const char *link_uri(const struct link *link)
 	return link->uri;
 }
 
-/* Ends a change made under the lock: the thread looks anew at what it waits for. */
+/* Ends a change made under the lock: the thread polls again. */
 static void unlock_and_wake(struct link *link)
 {
 	const uint64_t one = 1;

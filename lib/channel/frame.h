@@ -54,7 +54,7 @@ struct channel {
 
 /* Takes ownership of conn. */
 void channel_init(struct channel *channel, struct channel_conn *conn, uint64_t stall_ms);
-/* `from`, which nobody sends or receives on, is then as after channel_close. */
+/* `from`, on which no thread sends or receives, is then as after channel_close. */
 void channel_move(struct channel *to, struct channel *from);
 void channel_close(struct channel *channel);
 void channel_shutdown(struct channel *channel);

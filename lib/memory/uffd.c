@@ -67,7 +67,7 @@ void memory_uffd_unregister(int uffd, struct swo_ram *ram)
 			.len = ram->region[i].size,
 		};
 
-		/* A region that was never registered says EINVAL: nothing to undo then. */
+		/* EINVAL for a region that was never registered: nothing to undo. */
 		(void)ioctl(uffd, UFFDIO_UNREGISTER, &range);
 	}
 }

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * uffd.h - what the two ways to log writes through our own mapping share: a userfaultfd on all
- * regions. dirty_scan.c asks the kernel which pages lost their protection; dirty_handler.c has a
- * thread that takes each fault.
+ * uffd.h - shared by the two methods to log writes through this process's own mapping: a
+ * userfaultfd on all regions. dirty_scan.c reads from the kernel which pages lost their
+ * protection; dirty_handler.c has a thread that handles each fault.
  */
 #ifndef MEMORY_UFFD_H
 #define MEMORY_UFFD_H

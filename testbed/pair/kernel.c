@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kernel.c - the bench's devices when they are those of simvf.ko: one kernel holds both sides'.
- * Told what to be, and asked what they saw, through sysfs (docs/kmod.md).
+ * kernel.c - the bench's devices when they are those of simvf.ko: one kernel has those of both
+ * sides. Configured and queried through sysfs (docs/kmod.md).
  */
 #include "testbed/pair/pair.h"
 

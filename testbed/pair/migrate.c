@@ -33,7 +33,7 @@ static int set_parameters(struct pair *pair, enum pair_side side, struct swo_err
 	return monitor_command(&pair->ends[side].qmp, "migrate-set-parameters", parameters, err);
 }
 
-/* As QEMU does, the monitor reports a migration's status only when asked to. */
+/* As in QEMU, the monitor sends a migration's status only if the capability is set. */
 static int set_capabilities(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
 	return monitor_command(&pair->ends[side].qmp, "migrate-set-capabilities",
@@ -50,7 +50,7 @@ static bool is_end(const char *status)
 	       !strcmp(status, "cancelled") || !strcmp(status, "in-doubt");
 }
 
-/* An event tells of the end at once; asking now and then is for a monitor that sends none. */
+/* An event reports the end at once; the periodic query is for a monitor that sends none. */
 static bool has_ended(struct pair *pair, enum pair_side side, unsigned look, char *status)
 {
 	struct qmp *qmp = &pair->ends[side].qmp;

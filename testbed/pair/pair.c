@@ -183,7 +183,7 @@ int pair_start(struct pair *pair, struct swo_error *err)
 	return 0;
 }
 
-/* What was told of the migration before is not news of the next. */
+/* Events of the previous migration must not be taken for those of the next. */
 static void forget_events(struct qmp *qmp)
 {
 	json_t *event;
@@ -251,7 +251,7 @@ static double count_doorbells(
 	return count;
 }
 
-/* Until one device has heard so many. */
+/* Waits until one device has received so many doorbells. */
 static int wait_for_device(struct pair *pair, enum pair_side side, unsigned i, double wanted,
 	swo_deadline deadline, struct swo_error *err)
 {

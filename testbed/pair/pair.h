@@ -64,7 +64,7 @@ struct pair {
 #define PAIR_UUID "6c6162ab-0000-4000-8000-000000000001"
 
 const char *pair_side_name(enum pair_side side);
-/* The host that plays this part now: what lies in the directory is named after it. */
+/* The host that has this role now: files in the directory are named after it. */
 const char *pair_host(const struct pair *pair, enum pair_side side);
 
 #define PAIR_TLS_HOST "target.example"
@@ -83,7 +83,7 @@ int pair_start(struct pair *pair, struct swo_error *err);
 int pair_start_machine(struct pair *pair, enum pair_side side, struct swo_error *err);
 /* Puts a link between the two: to be done before pair_migrate. The caller stops it. */
 struct link *pair_put_link(struct pair *pair, struct swo_error *err);
-/* Until the guest rings all devices of the source steadily; then their books are begun anew. */
+/* Waits until the guest rings all devices of the source steadily; then resets their counters. */
 int pair_boot(struct pair *pair, struct swo_error *err);
 /* After a migration: its source ends, its target is to be the next source, and where the source was
    a new machine waits. The devices stay. UNIX sockets only. */
@@ -101,7 +101,7 @@ int pair_wait_end(struct pair *pair, uint64_t within_ms, char *status, struct sw
 /* The same of either side. */
 int pair_wait_side(struct pair *pair, enum pair_side side, uint64_t within_ms, char *status,
 	struct swo_error *err);
-/* Until every device of a side, but those in `except` (a bit each), has heard `more` doorbells more
+/* Until every device of a side, but those in `except` (a bit each), has received `more` doorbells more
    than at the first look. */
 int pair_wait_for_doorbells(struct pair *pair, enum pair_side side, uint64_t except, unsigned more,
 	uint64_t within_ms, struct swo_error *err);
@@ -110,7 +110,7 @@ json_t *pair_report(struct pair *pair, enum pair_side side, unsigned i, struct s
 /* An answer of a side's monitor; `arguments` may be NULL and is taken over. */
 json_t *pair_qmp(struct pair *pair, enum pair_side side, const char *command, json_t *arguments,
 	struct swo_error *err);
-/* What a probe would say of the devices, by their profiles, in the pair's directory (tests/kernel-lab/probe.c).
+/* Writes the costs of the devices, by their profiles, as a probe would, to the pair's directory (tests/kernel-lab/probe.c).
  */
 #define PAIR_PROBE "probe.json"
 int pair_write_probe(const struct pair *pair, struct swo_error *err);
@@ -135,7 +135,7 @@ int pair_kernel_state(const struct pair *pair, enum pair_side side, unsigned i,
 json_t *pair_kernel_report(
 	const struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err);
 
-/* Kills everything; removes the directory unless it is to be kept, which is then said. */
+/* Kills everything; removes the directory unless it is to be kept, which is then printed. */
 void pair_free(struct pair *pair, bool keep);
 
 #endif

@@ -224,7 +224,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-/* Two folders up in a build, unless $SWITCHOVER says where. */
+/* Two folders up in a build, unless $SWITCHOVER is set. */
 static void find_switchover(void)
 {
 	char path[420];
@@ -262,7 +262,7 @@ int main(int argc, char **argv)
 	if (!a.setting.devices)
 		a.setting.devices = a.setting.channels;
 	if (!a.setting.no_qemu && a.setting.ram && access(a.setting.qemu, X_OK)) {
-		fprintf(stderr, "bytes: no QEMU at '%s': install qemu-system-x86, or say --qemu\n",
+		fprintf(stderr, "bytes: no QEMU at '%s': install qemu-system-x86, or set --qemu\n",
 			a.setting.qemu);
 		return 2;
 	}

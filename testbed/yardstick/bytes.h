@@ -31,7 +31,7 @@ struct bytes_speed {
 
 /*
  * Two machines, the source's RAM written to the last page, neither runs. From `migrate`
- * until both say that it is completed. Ours: every page is compared then.
+ * until both report completion. Ours: every page is compared then.
  */
 int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_speed *speed,
 	struct swo_error *err);

@@ -108,7 +108,7 @@ static int fill_part(const struct part *part, uint64_t *block, struct swo_error 
 	return 0;
 }
 
-/* No page is zero, and each says where it belongs. */
+/* No page is zero, and each contains its address. */
 static int fill(pid_t pid, uint64_t size, struct swo_error *err)
 {
 	swo_autofree uint64_t *block = malloc(BLOCK);

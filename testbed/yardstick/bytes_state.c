@@ -135,7 +135,7 @@ static const struct swo_vm_ops vm_ops = {
 	.config_load = config_in,
 };
 
-/* What a kernel's device can do: its reads are not asked for ahead. */
+/* What a kernel's device can do: its reads are not requested in advance. */
 static const struct swo_device_ops *device_ops(void)
 {
 	static struct swo_device_ops ops;

@@ -336,7 +336,7 @@ static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
 	assert_int_equal(st.st_mode & 0777, 0600);
 	assert_int_equal(channel_listener_open(uri, NULL, &second, &err), -1);
 	assert_non_null(strstr(err.text, "in use"));
-	/* The second one has looked whether somebody listens, and has gone. */
+	/* The second listener has checked for a live one, and has failed. */
 	assert_int_equal(
 		channel_listener_accept(listener, swo_deadline_ms(GUARD_MS), &conn, NULL), 0);
 	channel_conn_close(conn);
@@ -488,7 +488,7 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 		assert_non_null(strstr(err.text, "is not loopback"));
 		assert_non_null(strstr(err.text, "insecure"));
 	}
-	/* These are tried, and nobody listens (or, of ::1, there is no such address here): the
+	/* These are tried, without a listener (or, of ::1, there is no such address here): the
 	   port is taken all the while. */
 	struct sockaddr_in taken = {.sin_family = AF_INET};
 	socklen_t len = sizeof(taken);

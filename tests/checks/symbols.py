@@ -40,7 +40,7 @@ def nm(paths, *options):
 
 
 def load(build, tests=False):
-    """The objects of a build, without generated sources and, unless asked, without tests."""
+    """The objects of a build, without generated sources and, by default, without tests."""
     try:
         with open(os.path.join(build, "compile_commands.json"), encoding="utf-8") as f:
             commands = json.load(f)

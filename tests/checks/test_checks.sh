@@ -77,7 +77,7 @@ for i in 1 2 3; do
 done
 build
 expect "a circle of 3 files is allowed" 0 '^nothing$' circles
-expect "a circle of 3 files is printed when asked for" 0 '3 files: lib/base/c1.c' circles --all
+expect "a circle of 3 files is printed with --all" 0 '3 files: lib/base/c1.c' circles --all
 
 tidy_tree
 file lib/base/up.c 'int base_up(void) { return device_it(); }'
@@ -142,7 +142,7 @@ local: *; };"
 
 ground='SWO_API int swo_ground(void);'
 api_tree "$ground" 'swo_ground;'
-expect "headers, map and library that agree are in order" 0 '^nothing$' exports --tree "$dir/tree"
+expect "matching headers, map and library are in order" 0 '^nothing$' exports --tree "$dir/tree"
 export CHECKS_TREE=$dir/tree
 expect "a header that compiles alone is in order" 0 '^nothing$|no C\+\+ compiler' headers
 api_tree "$ground

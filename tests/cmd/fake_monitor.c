@@ -54,7 +54,7 @@ static bool is_for(const struct fake_step *step, const char *name)
 	return step->command && !strcmp(step->command, name);
 }
 
-/* The step for a command, or NULL: the script does not know it here. */
+/* The step for a command, or NULL: not expected here. */
 static const struct fake_step *find_step(struct fake_monitor *fake, const char *name)
 {
 	const struct fake_step *step = &fake->steps[fake->taken];
@@ -64,7 +64,7 @@ static const struct fake_step *find_step(struct fake_monitor *fake, const char *
 			__atomic_fetch_add(&fake->taken, 1, __ATOMIC_RELEASE);
 		return step;
 	}
-	/* A repeated step ends when the one after it is asked for. */
+	/* A repeated step ends when the command of the next one arrives. */
 	if (fake->taken + 1 < fake->step_count && step->repeat && is_for(step + 1, name)) {
 		__atomic_fetch_add(&fake->taken, (step + 1)->repeat ? 1u : 2u, __ATOMIC_RELEASE);
 		return step + 1;
@@ -93,7 +93,7 @@ static void follow(struct fake_monitor *fake, struct json_sock *sock)
 				"{\"error\": {\"class\": \"CommandNotFound\", \"desc\": \"no\"}}",
 				command);
 		json_decref(command);
-		if (step && step->hang_up)
+		if (step && step->close_after)
 			return;
 	}
 }

@@ -14,7 +14,7 @@ struct fake_step {
 	const char
 		*answer; /* sent with the command's id added when it is an object; NULL: nothing */
 	const char *before; /* sent as it is, before the answer: an event, or rubbish */
-	bool hang_up;	    /* after that */
+	bool close_after;   /* after that */
 	bool repeat;	    /* the step stays while such a command comes, until the next one does */
 };
 
@@ -33,7 +33,7 @@ struct fake_monitor {
 
 void fake_monitor_start(
 	struct fake_monitor *fake, const struct fake_step *steps, size_t step_count);
-/* Waits for its end: the client has gone or it hung up. */
+/* Waits for its end: the client or the monitor has closed. */
 void fake_monitor_stop(struct fake_monitor *fake);
 
 #endif

@@ -158,7 +158,7 @@ static void a_refused_start_fails_and_a_lost_monitor_is_unreachable(void **state
 			.answer =
 				"{\"error\": {\"class\": \"GenericError\", \"desc\": \"busy\"}}"}};
 	const struct fake_step lost[] = {
-		CAPS, START, {.command = "query-migrate", .hang_up = true}};
+		CAPS, START, {.command = "query-migrate", .close_after = true}};
 	struct fake_monitor fake = {0};
 	struct outcome outcome = run(refused, SWO_ARRAY_SIZE(refused), &fake, NULL);
 
@@ -214,7 +214,7 @@ static void ctrl_c_cancels_and_a_second_one_leaves(void **state)
 	fake_monitor_start(&fake, steps, SWO_ARRAY_SIZE(steps));
 	const char *const args[] = {"--qmp", fake.uri, "unix:/target", NULL};
 	pid_t pid = spawn(args, &out);
-	/* Once it has asked for the status its handlers are in place. */
+	/* Once it has queried the status, its signal handlers are installed. */
 	while (__atomic_load_n(&fake.taken, __ATOMIC_ACQUIRE) < 2)
 		usleep(1000);
 	kill(pid, SIGINT);

@@ -36,7 +36,7 @@ static FILE *begin(const char *name, uint64_t monotonic_ns, uint64_t wall_ns)
 	return out;
 }
 
-/* Times in ms. asked 0: started without a request. */
+/* Times in ms. asked_ns 0: started without a request. */
 static void arc(FILE *out, const char *device, const char *from, const char *to, unsigned asked,
 	unsigned start, unsigned end, bool ahead)
 {

@@ -90,7 +90,7 @@ static void a_monitor_that_does_not_answer_runs_into_the_deadline(void **state)
 static void a_lost_monitor_and_rubbish_are_told_apart(void **state)
 {
 	(void)state;
-	const struct fake_step gone[] = {CAPS, {.command = "stop", .hang_up = true}};
+	const struct fake_step gone[] = {CAPS, {.command = "stop", .close_after = true}};
 	const struct fake_step rubbish[] = {CAPS, {.command = "stop", .before = "{]"}};
 	struct swo_error err = {0};
 

@@ -53,7 +53,7 @@ void e2e_migrate_whole(const struct pair_config *config, unsigned vfs, const cha
 	if (bench_migrate_once(&whole, vfs, transitions, sample, &err))
 		fail_msg("%s", err.text);
 	if (!sample->passed)
-		fail_msg("not whole: %s", sample->failed_checks);
+		fail_msg("failed checks: %s", sample->failed_checks);
 }
 
 void e2e_await(struct pair *pair, const char *moment)
@@ -109,7 +109,7 @@ void e2e_rings_on(struct pair *pair, enum pair_side side, unsigned except)
 					pair_side_name(side), i, never[k],
 					json_path_number(report, never[k]));
 				json_decref(report);
-				e2e_fail(pair, "the books", &err);
+				e2e_fail(pair, "the counters", &err);
 			}
 		json_decref(report);
 	}

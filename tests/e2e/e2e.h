@@ -23,7 +23,7 @@ int e2e_teardown(void **state);
 
 /* A small machine, quick to boot: native, 64 MiB, one vCPU. */
 struct pair_config e2e_config(void);
-/* Fails the case, saying why, and keeps the logs. */
+/* Fails the case with the reason, and keeps the logs. */
 #define e2e_must(pair, what)                                                                       \
 	do {                                                                                       \
 		struct swo_error err_ = {0};                                                       \

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# tap.sh, sourced: a directory of the test's own, $dir, that goes with it and in which all that the
-# commands make lies; and results in TAP, with what $dir/out says where one is bad.
+# tap.sh, sourced: a temporary directory $dir for the test, in which all files of the
+# commands are created; and results in TAP, with $dir/out for a failed one.
 unset SWITCHOVER
 dir=$(mktemp -d /tmp/swt.XXXXXX) || exit 99
 trap 'rm -rf "$dir"' EXIT

@@ -79,7 +79,7 @@ awk 'function after(key) { return substr($0, index($0, key) + length(key)) + 0 }
 	}
 	END { exit good != 4 }' "$dir/even" && grep -q '^Predicted by the model' "$dir/out"
 result $? "each row has a prediction that fits the blackout that was measured"
-# The wire is the difference: plan is told of none here.
+# The wire is the difference: plan has none here.
 "$switchover" plan --profile even --vfs 1,4 --json >"$dir/plan"
 awk 'function after(key) { return substr($0, index($0, key) + length(key)) + 0 }
 	FILENAME ~ /plan$/ { planned[after("\"vfs\":")] = after("\"pipelined_ms\":"); next }
@@ -88,7 +88,7 @@ awk 'function after(key) { return substr($0, index($0, key) + length(key)) + 0 }
 		good += off > -0.01 && off < 20
 	}
 	END { exit good != 2 }' "$dir/plan" "$dir/even"
-result $? "it is what plan says for the same profile and number of VFs"
+result $? "it is the prediction of plan for the same profile and number of VFs"
 rm "$dir/even" "$dir/plan"
 
 few="--accel native --ram 64M --vcpus 1 --vfs 2"

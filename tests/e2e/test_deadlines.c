@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_deadlines.c - slow and hung arcs, and a ceiling on the stop: what must not wait does not,
- * both monitors answer all the while, and the report says whose doing it was.
+ * test_deadlines.c - slow and hung arcs, and a ceiling on the stop: independent work does not
+ * wait, both monitors respond all the time, and the report names the cause.
  */
 #include "e2e.h"
 
@@ -59,8 +59,7 @@ static void set_ceiling(unsigned ms)
 				json_pack("{s:i}", "x-downtime-ceiling-ms", (int)ms), err));
 }
 
-/* Who asks all the while:
- */
+/* Queries during the migration */
 
 struct asker {
 	pthread_t thread;
@@ -151,7 +150,7 @@ static void expect_report(const char *device, const char *words)
 	const char *why = json_path_string(info, "error-desc");
 
 	if (!strstr(why, words) || !strstr(why, device))
-		fail_msg("'%s' does not say '%s' of %s", why, words, device);
+		fail_msg("error '%s' without '%s' of %s", why, words, device);
 	assert_string_equal(json_path_string(info, "x-slowest-device"), device);
 	assert_true(json_path_number(info, "x-projected-downtime") > 0);
 	json_decref(info);

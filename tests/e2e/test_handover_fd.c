@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_handover_fd.c - RAM handed over by descriptor between real processes: the guest goes on in
- * it, nobody has it twice, and a target that is killed leaves it as it was.
+ * test_handover_fd.c - RAM handed over by descriptor between real processes: the guest
+ * continues in it, it is never mapped writable twice, and a killed target leaves it unchanged.
  */
 #include "e2e.h"
 
@@ -104,7 +104,7 @@ static void ram_can_be_handed_on_again_and_again(void **state)
 	assert_true(json_path_number(ram, "pages") > 0);
 	assert_true(json_path_number(ram, "mismatches") == 0);
 	json_decref(ram);
-	/* Where it was it is not any more, and the answer says so. */
+	/* The source has no RAM any more, and the error reports it. */
 	assert_null(pair_qmp(&pair, PAIR_SOURCE, "x-check-ram", NULL, &why));
 	assert_non_null(strstr(why.text, "it was handed over"));
 	pair_free(&pair, false);
@@ -129,7 +129,7 @@ static char *hash_of(struct pair *pair, enum pair_side side)
 static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(void **state)
 {
 	(void)state;
-	/* "finalise" is where its device has agreed: READY and perhaps GO come right behind it. */
+	/* "finalise" is when its device is ready: READY and perhaps GO follow immediately. */
 	static const char *const at[] = {
 		"resuming", "resuming", "finalise", "finalise", "finalise"};
 	unsigned back = 0;
@@ -181,7 +181,7 @@ static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_so
 				pair_boot(&pair, err));
 	pair.deaths_expected = true;
 	e2e_must(&pair, pair_migrate(&pair, err));
-	/* On its way to running, which takes 15 ms more: begun, and not started. */
+	/* In the arcs to RUNNING, which take 15 ms more: STARTING, not yet STARTED. */
 	e2e_await(&pair, "after-go");
 	process_kill(pair.ends[PAIR_TARGET].vm);
 	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
@@ -213,7 +213,7 @@ static void a_target_that_is_frozen_before_go_and_thawed_later_does_not_run(void
 	e2e_must(&pair, pair_migrate(&pair, err));
 	e2e_await(&pair, "finalise");
 	kill(process_pid(pair.ends[PAIR_TARGET].vm), SIGSTOP);
-	/* Before its READY, or behind it, or when it had begun. */
+	/* Before its READY, after it, or in STARTING. */
 	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	kill(process_pid(pair.ends[PAIR_TARGET].vm), SIGCONT);
 	if (!strcmp(status, "in-doubt"))

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_kill.c - a machine, a device or the link is killed, or a machine frozen for longer than any
- * deadline, at each moment of a migration. Before GO the guest runs on at the source with nothing
- * lost; never do both run; and where both live in the end, one does.
+ * test_kill.c - a machine, a device or the link is killed, or a machine frozen for longer than
+ * any deadline, at each moment of a migration. Before GO the guest continues on the source with
+ * nothing lost; the VM never runs on both hosts; and if both processes survive, it runs on one.
  */
 #include "e2e.h"
 
@@ -36,7 +36,7 @@ static const struct pair_config *config(void)
 	return &shared;
 }
 
-/* Devices that cannot be asked any more. */
+/* Devices that no longer respond. */
 static unsigned dead_devices(const struct victim *victim, enum pair_side side)
 {
 	return victim->strike.kind == STRIKE_KILL_DEVICE && victim->side == side;
@@ -55,7 +55,7 @@ struct tally {
 	unsigned at_source, at_target, in_doubt;
 };
 
-/* The source lives: what it says must be what is. */
+/* The source is alive: its report must match its state. */
 static void judge_living_source(struct pair *pair, const struct victim *victim, struct tally *tally)
 {
 	char status[PAIR_STATUS_MAX];
@@ -115,7 +115,7 @@ static void judge_both_alive(struct pair *pair, struct tally *tally)
 	tally->at_source += !at_target;
 }
 
-/* The source is gone. If the target had taken GO it runs, whole; if not, nobody does. */
+/* The source is dead. If the target had received GO, it runs and passes the checks; if not, neither side runs. */
 static void judge_dead_source(struct pair *pair, struct tally *tally)
 {
 	bool taken = e2e_comes_to_run(pair, PAIR_TARGET, 1000);

@@ -13,7 +13,7 @@ static void one_vf_migrates_whole_in_turn_and_at_once(void **state)
 	e2e_migrate_whole(&config, 1, "serial", &sample);
 	bench_sample_free(&sample);
 	e2e_migrate_whole(&config, 1, "parallel", &sample);
-	/* The arcs alone take 125 ms: less would mean that somebody did not wait for them. */
+	/* The arcs alone take 125 ms: less would mean that one was not waited for. */
 	assert_true(sample.blackout_ms >= 120);
 	assert_non_null(sample.timeline);
 	bench_sample_free(&sample);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_resolve.c - GO was sent and somebody died: what the journals, `switchover resolve` and a
- * new start make of it. Never do both run, and what is in doubt says so.
+ * test_resolve.c - GO was sent and a process died: the results of the journals, of `switchover
+ * resolve` and of a new start. The VM never runs on both hosts, and a migration in doubt is
+ * reported.
  */
 #include "e2e.h"
 #include "migration/wire.h"
@@ -57,7 +58,7 @@ static void start(void)
 	start_with(NULL);
 }
 
-/* GO was sent, is lost, and nobody can be asked: the source is parked. */
+/* GO is sent and lost, and the target cannot be queried: the source is parked. */
 static void lose_go(void)
 {
 	char status[PAIR_STATUS_MAX];
@@ -71,7 +72,7 @@ static void lose_go(void)
 	pair.deaths_expected = true;
 }
 
-/* The target has taken GO and is about to run, for as long as it takes to kill somebody. */
+/* The target has received GO and is about to run, for long enough to kill a process. */
 static void until_the_target_starts(void)
 {
 	start_with("--fault=arc=RUNNING_P2P->RUNNING:slow=700,x2");
@@ -94,7 +95,7 @@ static void await_running(enum pair_side side)
 /* The command:
  */
 
-/* Runs it; what it says is in `said`, both streams. */
+/* Runs the command; its output, both streams, is in `said`. */
 static int run(const char *fmt, ...) SWO_PRINTF(1, 2);
 static int run(const char *fmt, ...)
 {
@@ -132,7 +133,7 @@ static void expect_start(bool may)
 		pair.dir, pair.dir);
 
 	assert_int_equal(status, FAILED);
-	/* A journal that lets it go leads to the next obstacle: a device that is not there. */
+	/* Once the journal permits the start, the next obstacle is a missing device. */
 	if (may)
 		expect(status, FAILED, "not-there");
 	else
@@ -161,7 +162,7 @@ static void a_parked_source_says_what_settles_it_and_does_nothing_by_itself(void
 		assert_int_equal(err.code, SWO_E_STATE);
 		assert_false(runs(PAIR_SOURCE));
 	}
-	/* A target never starts before GO, whoever says so. */
+	/* A target never starts before GO, even by an operator override. */
 	assert_int_equal(monitor_command(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, &err), -1);
 	assert_false(runs(PAIR_TARGET));
 	expect(RESOLVE("%s", ""), IN_DOUBT, "is in doubt; to settle it");
@@ -184,7 +185,7 @@ static void a_link_that_comes_back_settles_it_by_itself(void **state)
 	pair_free(&pair, false);
 }
 
-/* GO arrives, the answer to it does not: the guest runs there, and here nobody knows. */
+/* GO arrives, STARTED does not: the guest runs on the target, and the source has no report of it. */
 static void a_started_that_is_lost_parks_the_source_until_the_link_is_back(void **state)
 {
 	(void)state;
@@ -212,7 +213,7 @@ static void a_dead_source_whose_go_was_lost_is_settled_by_asking_the_target(void
 	lose_go();
 	process_kill(pair.ends[PAIR_SOURCE].vm);
 	expect_start(false);
-	/* Nobody answers where the journal says; its word is not guessed. */
+	/* No process listens at the URI of the journal; the outcome is not guessed. */
 	expect(RESOLVE("%s", id), IN_DOUBT, "stays in doubt");
 	expect_start(false);
 	expect(RESOLVE("%s --uri=%s --json", id, pair.listen_uri), OK, "\"outcome\":\"run-here\"");
@@ -225,7 +226,7 @@ static void a_living_source_is_settled_by_the_journal_of_a_target_that_never_sta
 {
 	(void)state;
 	lose_go();
-	/* As long as that target lives it could still be told to go. */
+	/* While that target is alive, it could still receive GO. */
 	expect(RESOLVE("--qmp=unix:%s/source.qmp --target-journal=%s %s", pair.dir, pair.dir, id),
 		IN_DOUBT, "is alive");
 	assert_false(runs(PAIR_SOURCE));
@@ -270,7 +271,7 @@ static void another_migration_s_target_settles_nothing(void **state)
 
 	lose_go();
 	process_kill(pair.ends[PAIR_SOURCE].vm);
-	/* One that runs, and is somebody else's: it must be neither a yes nor a no. */
+	/* A running target of another VM: it must prove nothing. */
 	expect(RESOLVE("%s --uri=%s", id, other.listen_uri), IN_DOUBT, "stays in doubt");
 	expect(RESOLVE("%s --target-journal=%s/%s.target", id, other.dir, theirs), FAILED,
 		"is not the target's journal of migration");
@@ -328,7 +329,7 @@ static void a_target_killed_while_it_starts_is_left_to_the_operator(void **state
 	process_kill(pair.ends[PAIR_TARGET].vm);
 	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
 	if (!strcmp(status, "completed")) {
-		/* It was quicker than we: STARTED had been said. Then it is over. */
+		/* STARTED was sent before the kill: then the migration has completed. */
 		pair_free(&pair, false);
 		skip();
 	}

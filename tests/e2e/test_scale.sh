@@ -17,7 +17,7 @@ echo 1..3
 ) >"$dir/out" 2>&1
 [ $? = 1 ] && grep -q 'no more than 60 open files for this process; raise the limit' "$dir/out" &&
 	[ "$(grep -c 'open files' "$dir/out")" = 1 ]
-result $? "with too few open files for its devices a machine says which limit it is, in one error"
+result $? "with too few open files for its devices the VMM names the limit, in one error"
 migrates 64 even
 result $? "a VM with 64 devices whose arcs take their time migrates whole"
 migrates 128 instant

@@ -8,7 +8,7 @@ echo 1..2
 status=$?
 sed 's/^/# /' "$dir/out"
 [ $status = 0 ] && grep -q "\"hops\":$2,.*\"whole\":true" "$dir/row" && echo "ok 1 - every hop is whole" ||
-	echo "not ok 1 - every hop is whole"
+	echo "not ok 1 - every hop passes its checks"
 # Open files neither of the machine nor of the devices may become more.
 grep -q '"vm_fds":{"first":\([0-9.]*\),"last":\1,.*"device_fds":{"first":\([0-9.]*\),"last":\2,' "$dir/row" &&
 	echo "ok 2 - no open file is left behind" || echo "not ok 2 - no open file is left behind"

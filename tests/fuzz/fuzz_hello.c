@@ -39,7 +39,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		fuzz_check(hello.device_count <= SWO_DEVICES_MAX);
 		fuzz_check(hello.ram_count <= SWO_RAM_REGIONS_MAX);
 		fuzz_check(hello.channels >= 1 && hello.channels <= WIRE_CHANNELS_MAX);
-		/* What was understood can be said again, and is understood again. */
+		/* A parsed HELLO can be built again, and parsed again. */
 		if (!migration_hello_format(&hello, &text, NULL)) {
 			struct hello twin;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz_journal.c - a journal as a crash, a bad disk or somebody with an editor leaves it. The
- * first byte says whether hashes are put right, so that what is behind them is reached.
+ * fuzz_journal.c - a journal as after a crash, a disk error or a manual edit. The first byte
+ * selects whether hashes are corrected, so that the code behind their check is reached.
  */
 #include "fuzz.h"
 #include "journal/internal.h"

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz_profile.c - profile files: what is taken makes a device, what is not says where.
+ * fuzz_profile.c - profile files: accepted ones make a device, for others the error has the
+ * line.
  */
 #include "fuzz.h"
 #include "model/model.h"

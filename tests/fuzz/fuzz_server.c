@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz_server.c - the simulated VF's server, and a client (or somebody at its control socket)
- * that sends anything. The loop is the server's, turned by hand and with a clock of its own.
+ * fuzz_server.c - the simulated VF's server, and a client (or a user of its control socket)
+ * that sends arbitrary data. The loop of the server is stepped by the fuzzer, with its own clock.
  */
 #include "fuzz.h"
 #include "server/server.h"

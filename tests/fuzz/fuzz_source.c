@@ -21,7 +21,7 @@ struct stage {
 	pthread_t listen_in[2];
 	bool listens[2];
 	struct hello hello;
-	atomic_bool all_sent; /* END_ALL was heard */
+	atomic_bool all_sent; /* END_ALL was received */
 };
 
 static bool take_call(struct stage *stage, struct channel *out)
@@ -41,7 +41,10 @@ static bool hear(
 	       !channel_recv_payload(channel, header, text, header->length, NULL, 0, NULL);
 }
 
-/* Takes what the source says, and answers its clock: it would not go on. */
+/*
+ * Receives the source's messages, and replies to its clock request: it would not continue
+ * otherwise.
+ */
 static void *listen_in(void *opaque)
 {
 	struct stage *stage = opaque;
@@ -120,7 +123,7 @@ static void take_step(struct stage *stage, const struct peer_step *step,
 {
 	switch ((enum kind)((step->kind & 0x7f) % KINDS)) {
 	case KIND_FRAME:
-		/* READY with the right id cannot be said by chance, but by a fuzzer that has seen
+		/* READY with the right ID cannot be sent by chance, but by a fuzzer that has seen
 		   it. */
 		if (header.type == WIRE_READY && step->len == sizeof(struct wire_go))
 			*ready = true;

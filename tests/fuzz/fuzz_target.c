@@ -3,7 +3,7 @@
  * fuzz_target.c - a target, and a source that sends anything: frames in any order on any of its
  * connections, good state and bad, GO with the right nonce or another; with one data channel or
  * two and a device over both, with RAM copied or handed over by descriptor. Whatever came: without
- * a GO that it had asked for, nothing ever ran.
+ * a GO that it was ready for, the VM never ran.
  */
 #include "../migration/fake_vm.h"
 #include "migration/hello.h"
@@ -20,10 +20,10 @@
 
 /* The first byte of an input. */
 enum {
-	MODE_STRANGER = 1, /* says no HELLO */
+	MODE_STRANGER = 1, /* sends no HELLO */
 	MODE_SPREAD = 2,   /* device 0 over both of two channels */
 	MODE_FD = 4,
-	MODE_FD_WORD = 8, /* with a shared word that somebody has already written to */
+	MODE_FD_WORD = 8, /* with a shared word that is already written */
 };
 
 enum kind {
@@ -246,7 +246,7 @@ static void call(
 
 	if (!dial(play->uri, &channel))
 		return;
-	/* With the right ticket, if it is asked for. */
+	/* With the right nonce, if requested. */
 	if (header.type == WIRE_ASK && header.pass & 1)
 		peer_frame(&channel, header, &play->ticket, sizeof(play->ticket));
 	else
@@ -263,7 +263,7 @@ static void take_step(struct play *play, const struct peer_step *step,
 
 	switch ((enum kind)((step->kind & 0x7f) % KINDS)) {
 	case KIND_CONTROL:
-		/* GO is for KIND_GO, which knows what it does. */
+		/* GO is only sent by KIND_GO. */
 		if (header.type != WIRE_GO)
 			peer_frame(&play->control, header, payload, step->len);
 		break;

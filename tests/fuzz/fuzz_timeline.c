@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz_timeline.c - timelines from a file or a peer: read, written again, drawn, and asked for
+ * fuzz_timeline.c - timelines from a file or a peer: parsed, written again, drawn, and searched for
  * their critical path.
  */
 #include "fuzz.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * quiet.c - under libFuzzer the library says nothing: it would say it a million times.
+ * quiet.c - disables the library's log under libFuzzer: it would be printed a million times.
  */
 #include "fuzz.h"
 

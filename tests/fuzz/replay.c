@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * replay.c - feeds a fuzzer every file of its corpus, so that old findings stay found.
- * A crash is the failure. Usage: fuzz-NAME DIRECTORY. Speaks TAP.
+ * A crash is the failure. Usage: fuzz-NAME DIRECTORY. Prints TAP.
  */
 #include "fuzz.h"
 

@@ -97,9 +97,9 @@ static void a_journal_of_0_1_guards_its_vm_and_can_be_settled(void **state)
 	assert_int_equal(swo_journal_may_boot(dir, UUID, &err), -1);
 	assert_non_null(strstr(err.text, "in doubt"));
 	assert_int_equal(
-		swo_journal_settle(path_of("source"), SWO_JOURNAL_REFUSED, "it said so", &err), 0);
+		swo_journal_settle(path_of("source"), SWO_JOURNAL_REFUSED, "decided", &err), 0);
 	assert_int_equal(look("source").last, SWO_JOURNAL_REFUSED);
-	assert_string_equal(look("source").text, "it said so");
+	assert_string_equal(look("source").text, "decided");
 }
 
 #define recorded_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

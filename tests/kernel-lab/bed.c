@@ -214,7 +214,7 @@ static void open_by_group(struct bed_device *dev)
 		container = open("/dev/vfio/vfio", O_RDWR | O_CLOEXEC);
 	assert_true(container >= 0);
 	assert_int_equal(ioctl(dev->group, VFIO_GROUP_SET_CONTAINER, &container), 0);
-	/* the container forgets its IOMMU, and its maps, with its last group */
+	/* the container drops its IOMMU, and its maps, with its last group */
 	if (!ioctl(container, VFIO_SET_IOMMU, VFIO_TYPE1v2_IOMMU))
 		assert_int_equal(bed_map(BED_RAM_IOVA, bed_ram, BED_RAM_BYTES), 0);
 	bed_name(dev->index, name);

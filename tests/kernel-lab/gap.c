@@ -31,7 +31,7 @@ static int copy(unsigned i)
 	return n < 0;
 }
 
-/* What comes between the barriers that P2P needs; 0 when all went well. */
+/* The time between the barriers that P2P needs; 0 on success. */
 static int step(unsigned i, unsigned part)
 {
 	switch (part) {

@@ -28,7 +28,10 @@ static void sleep_or_fail(unsigned ms)
 		fail_msg("%s", err.text);
 }
 
-/* Prints what a side's VMM has said, of its lines those with these words (NULL: all); how many. */
+/*
+ * Prints the log lines of a side's VMM that contain this text (NULL: all); returns their
+ * number.
+ */
 static unsigned show_log(const struct held *held, enum pair_side side, const char *words)
 {
 	char path[128], line[1024];
@@ -112,7 +115,7 @@ void held_start(struct held *held, const struct pair_vmm *vmm, unsigned count, c
 		for (unsigned i = 0; i < count; i++)
 			bed_prepare(held_device(held, side, i), profile);
 	if (pair_start(&held->pair, &err)) {
-		/* What they said themselves says more than that they do not answer. */
+		/* Their own output is more specific than the timeout. */
 		for (unsigned side = 0; side < PAIR_SIDES; side++)
 			show_log(held, side, NULL);
 		fail_msg("%s", err.text);
@@ -265,7 +268,7 @@ void held_begin(struct held *held)
 	struct swo_error err;
 
 	/* So little is allowed that it does not stop before it is let. Ours is not held back: its
-	   prediction is not bent by a setting, and would let it go. */
+	   prediction is not bent by a setting, and would allow it. */
 	held->pair.parameters =
 		held->pair.vmm->ours ? json_pack("{s:i}", "downtime-limit", 2000000)
 				     : json_pack("{s:i, s:i, s:i}", "downtime-limit", 1,

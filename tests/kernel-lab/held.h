@@ -2,7 +2,7 @@
 /*
  * held.h - a pair with simvf.ko devices whose migration is held before its stop, and what the
  * devices saw of it: what ./run lab qemu measures and breaks. Whatever does not work fails the
- * running test, with a sentence that says why.
+ * running test, with the reason.
  */
 #ifndef TESTS_KERNEL_LAB_HELD_H
 #define TESTS_KERNEL_LAB_HELD_H
@@ -24,7 +24,7 @@ struct held {
 void held_start(struct held *held, const struct pair_vmm *vmm, unsigned count, const char *profile);
 /* Index of a side's device i. */
 unsigned held_device(const struct held *held, enum pair_side side, unsigned i);
-/* A target in the place of the one that is there, or was; its devices are begun anew. */
+/* A target in the place of the one that is there, or was; its devices are restarted. */
 void held_new_target(struct held *held);
 /* Begins the migration, held back before the stop. */
 void held_begin(struct held *held);
@@ -33,7 +33,7 @@ void held_begin(struct held *held);
 void held_precopy(struct held *held);
 /* Lets it stop the machine. */
 void held_switch(struct held *held);
-/* Waits, without asking the VMMs anything, until every device of the target runs. */
+/* Waits, without a query to the VMMs, until every device of the target runs. */
 void held_handed_over(struct held *held);
 /* Waits for a migration's end on the source: "completed", "failed" or "cancelled"; "" when the
    source has died. */
@@ -47,7 +47,7 @@ bool held_tell(struct held *held, enum pair_side side, const char *command, json
 bool held_alive(struct held *held, enum pair_side side);
 void held_kill(struct held *held, enum pair_side side);
 bool held_killed(const struct held *held, enum pair_side side);
-/* Waits, without asking the VMMs anything, until device i is where a moment has it. */
+/* Waits, without a query to the VMMs, until device i is at a moment's state. */
 void held_await(struct held *held, const char *moment, unsigned i);
 /* Kills what still runs. Also after a failed test. */
 void held_stop(struct held *held);
@@ -60,7 +60,7 @@ uint64_t held_order_violations(const struct held *held);
 uint64_t held_counter(const struct held *held, enum pair_side side, const char *name);
 /* How many of a side's devices are in this state. */
 unsigned held_count_in(const struct held *held, enum pair_side side, const char *state);
-/* How many of the two have the library's self-check off by now: it was surprised, and said so. */
+/* The number of sides on which the library's self-check has failed by now, and has logged it. */
 unsigned held_surprises(const struct held *held);
 /* Whether every target device has loaded what its source device saved. */
 bool held_state_equal(const struct held *held);

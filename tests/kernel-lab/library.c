@@ -199,7 +199,7 @@ static void dma_log_works_or_is_said_not_to(void **state)
 		assert_int_equal(bits[0], 0);
 		MUST(ops->dma_log_stop(self, &err));
 	} else {
-		/* Debian's kernels say yes to START and no to every REPORT */
+		/* Debian's kernels accept START and fail every REPORT */
 		if (!started)
 			assert_int_equal(ops->dma_log_report(
 						 self, range.iova, range.length, page, bits, &err),
@@ -230,7 +230,7 @@ static void interrupts_arrive_by_eventfd(void **state)
 	close(fd);
 }
 
-/* The whole point: all to P2P before any stops, side by side, and the same on the way back. */
+/* All devices reach P2P before any stops, in parallel, and likewise during roll-back. */
 static uint64_t stop_and_start(enum swo_transitions transitions)
 {
 	struct swo_runstate *rs = swo_runstate_new(SWO_RUN_STATE_RUNNING);

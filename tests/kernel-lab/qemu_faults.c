@@ -16,7 +16,7 @@ static const struct pair_vmm *other; /* than plain QEMU */
 
 /* How a case ended. */
 struct outcome {
-	char status[32]; /* of the migration, as the source says; "" when it is dead */
+	char status[32]; /* of the migration, from the source; "" if it is dead */
 	bool alive[PAIR_SIDES], runs[PAIR_SIDES];
 	bool refused;		      /* a command in the middle of it */
 	unsigned running[PAIR_SIDES]; /* devices in RUNNING */
@@ -85,7 +85,7 @@ static void unplug_source(void)
 		!held_tell(&held, PAIR_SOURCE, "device_del", json_pack("{s:s}", "id", "vf1"));
 }
 
-/* The last that plain QEMU asks is held up in its arc to STOP_COPY. */
+/* The last device that plain QEMU stops is held in its arc to STOP_COPY. */
 static void in_the_middle(void)
 {
 	held_await(&held, "prepare", 0);
@@ -233,7 +233,7 @@ static void no_worse(const struct outcome *plain, const struct outcome *now)
 	assert_true(now->order_violations <= plain->order_violations);
 	assert_true(now->p2p_violations <= plain->p2p_violations);
 	assert_true(now->state_mismatches <= plain->state_mismatches);
-	/* Whatever went wrong, it went wrong in a way that the library knows. */
+	/* Whatever failed, the library had predicted the requests. */
 	assert_int_equal(now->surprises, 0);
 	if (plain_completed && plain->state_equal)
 		assert_true(now->state_equal);
@@ -264,7 +264,7 @@ static int teardown(void **state)
 
 #define FAIL(arc) "arc=" arc ":fail=EIO,x1"
 #define HELD	  .fault = "arc=PRE_COPY_P2P->STOP_COPY:slow=1500,x1"
-/* The first that plain QEMU asks to stop is the last device, to start the first one. */
+/* Plain QEMU stops the last device first, and starts the first one first. */
 #define ARC(name, where, which, what)                                                              \
 	{                                                                                          \
 		.says = name, .side = where, .device = which, .fault = what                        \

@@ -63,7 +63,7 @@ static void every_pair_of_states_is_walked_or_refused_with_einval(void **state)
 			rc = bed_set(&dev, to);
 			if (from == SVF_RESUMING && to != from && to < SVF_STATES &&
 				to != SVF_ERROR) {
-				/* nothing was written, so the device cannot agree */
+				/* nothing was written, so the device must refuse */
 				assert_int_equal(rc, EINVAL);
 				assert_int_equal(bed_state(&dev), SVF_RESUMING);
 			} else if (to >= SVF_STATES || !legal(from, to)) {
@@ -187,7 +187,7 @@ static void *set_stop(void *opaque)
 	return (void *)(intptr_t)bed_set(dev, SVF_STOP);
 }
 
-/* The arc counts as begun before it hangs; the deadline is a guard only. */
+/* The arc counts as started before it hangs; the deadline is a guard only. */
 static void await_arc(unsigned index, unsigned from, unsigned to)
 {
 	for (unsigned tries = 0; tries < 10000 && !bed_arc(index, from, to).start; tries++)

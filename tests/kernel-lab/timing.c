@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * timing.c - that simvf.ko takes the time it is told to take: arcs, saving, loading, config
+ * timing.c - the times that simvf.ko takes match its profile: arcs, saving, loading, config
  * restore, and a PF that serves its devices in turn. Only lower bounds and ratios are asserted.
  */
 #include "bed.h"

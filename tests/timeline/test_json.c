@@ -23,7 +23,7 @@ static void a_timeline_survives_the_way_through_text_shifted(void **state)
 	struct swo_timeline *t = sample_timeline();
 	struct swo_span a, b;
 
-	sample_put(t, SWO_SIDE_TARGET, SWO_SPAN_MARK, "a\"b\\c", "say \"hi\" \\", 1, 1, 0);
+	sample_put(t, SWO_SIDE_TARGET, SWO_SPAN_MARK, "a\"b\\c", "quote \"hi\" \\", 1, 1, 0);
 	char *text = swo_timeline_to_json(t);
 	assert_non_null(text);
 	for (size_t o = 0; o < SWO_ARRAY_SIZE(offsets); o++) {
