@@ -196,6 +196,12 @@ static int reset(void *self, struct swo_error *err)
 	fake->resets++;
 	if (fake->record)
 		fake->record(fake, "reset");
+	if (fake->reset == FAKE_RESET_UNSUPPORTED)
+		return leave(fake, swo_error_set(err, SWO_E_UNSUPPORTED, 0, "device %s: no reset",
+					   fake->name));
+	if (fake->reset == FAKE_RESET_NOT_STOPPED &&
+		(fake->state == SWO_DEVICE_STOP || fake->state == SWO_DEVICE_STOP_COPY))
+		return leave(fake, swo_error_set(err, SWO_E_DEVICE, EINVAL, "not in this state"));
 	if (fake->reset == FAKE_RESET_FAILS)
 		return leave(fake, swo_error_set(err, SWO_E_DEVICE, EIO, "will not be reset"));
 	if (fake->reset == FAKE_RESET_RUNS)

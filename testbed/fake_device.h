@@ -30,7 +30,13 @@ enum fake_deed {
 	FAKE_LOSE,	 /* the backend is gone from now on */
 };
 
-enum fake_reset { FAKE_RESET_RUNS, FAKE_RESET_KEEPS, FAKE_RESET_FAILS };
+enum fake_reset {
+	FAKE_RESET_RUNS,
+	FAKE_RESET_KEEPS,	/* the migration state, as libvfio-user does */
+	FAKE_RESET_NOT_STOPPED, /* refused in STOP and STOP_COPY, as libvfio-user does */
+	FAKE_RESET_FAILS,
+	FAKE_RESET_UNSUPPORTED,
+};
 
 /* What devices that are looked at together share. */
 struct fake_group {

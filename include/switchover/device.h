@@ -259,6 +259,13 @@ SWO_API int swo_device_recover(struct swo_device *dev, bool stop_short, struct s
  */
 SWO_API int swo_device_discard(struct swo_device *dev, struct swo_error *err);
 
+/*
+ * Resets a device before its first use: an earlier user may have left it in any state, with DMA
+ * under way into memory that is another's now. To RUNNING; the device is SOUND. A device without a
+ * reset is logged and driven to RUNNING. Call it before memory is mapped for the device.
+ */
+SWO_API int swo_device_take_over(struct swo_device *dev, struct swo_error *err);
+
 /* Reads the device's state and clears old health: before a new migration. */
 SWO_API int swo_device_refresh(struct swo_device *dev, struct swo_error *err);
 

@@ -156,6 +156,23 @@ int pair_start_machine(struct pair *pair, enum pair_side side, struct swo_error 
 	return start_machine(pair, side, err) || open_monitor(pair, side, err) ? -1 : 0;
 }
 
+static int reset_counters(struct pair *pair, enum pair_side side, struct swo_error *err)
+{
+	for (unsigned i = 0; i < pair->vfs; i++) {
+		if (pair_is_kernel(pair)) {
+			if (pair_kernel_put(pair, side, i, "reset_stats", "1", err))
+				return -1;
+			continue;
+		}
+		json_t *answer = control_request(&pair->ends[side].controls[i], "reset-stats", err);
+
+		if (!answer)
+			return -1;
+		json_decref(answer);
+	}
+	return 0;
+}
+
 int pair_start(struct pair *pair, struct swo_error *err)
 {
 	pair_say(pair, "starting devices and machines");
@@ -180,7 +197,8 @@ int pair_start(struct pair *pair, struct swo_error *err)
 
 		pair->start_ms = ms > pair->start_ms ? ms : pair->start_ms;
 	}
-	return 0;
+	/* A machine resets its devices when it starts; the source's counters begin in pair_boot(). */
+	return reset_counters(pair, PAIR_TARGET, err);
 }
 
 /* Events of the previous migration must not be taken for those of the next. */
@@ -229,8 +247,11 @@ int pair_turn(struct pair *pair, struct swo_error *err)
 	snprintf(pair->listen_uri, sizeof(pair->listen_uri), "unix:%s/migration-%s", pair->dir,
 		pair_host(pair, PAIR_TARGET));
 	strcpy(pair->uri, pair->listen_uri);
-	return start_machine(pair, PAIR_TARGET, err) || open_monitor(pair, PAIR_TARGET, err) ? -1
-											     : 0;
+	/* A machine resets its devices when it starts. */
+	return start_machine(pair, PAIR_TARGET, err) || open_monitor(pair, PAIR_TARGET, err) ||
+			       reset_counters(pair, PAIR_TARGET, err)
+		       ? -1
+		       : 0;
 }
 
 int pair_check(struct pair *pair, struct swo_error *err)
@@ -306,20 +327,7 @@ int pair_boot(struct pair *pair, struct swo_error *err)
 		pair_wait_for_doorbells(pair, PAIR_SOURCE, 0, 50, within_ms, err))
 		return -1;
 	/* Gaps while the guest came up are not the migration's. */
-	for (unsigned i = 0; i < pair->vfs; i++) {
-		if (pair_is_kernel(pair)) {
-			if (pair_kernel_put(pair, PAIR_SOURCE, i, "reset_stats", "1", err))
-				return -1;
-			continue;
-		}
-		json_t *answer =
-			control_request(&pair->ends[PAIR_SOURCE].controls[i], "reset-stats", err);
-
-		if (!answer)
-			return -1;
-		json_decref(answer);
-	}
-	return 0;
+	return reset_counters(pair, PAIR_SOURCE, err);
 }
 
 json_t *pair_report(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)

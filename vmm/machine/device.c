@@ -202,11 +202,14 @@ static int connect_device(struct vmm_machine *m, const struct vmm_device_config 
 	if (open_backend(m, config, id, &desc.ops, &desc.self, err) ||
 		swo_device_create(id, desc.ops, desc.self, &params, &device->dev, err))
 		return -1;
+	m->device_list[index] = device->dev;
+	m->device_count = index + 1;
+	/* Before any memory is mapped for it. */
+	if (swo_device_take_over(device->dev, err))
+		return -1;
 	device->finalise = config->finalise;
 	device->finalise_own = config->finalise_own;
 	device->migration_events = config->migration_events;
-	m->device_list[index] = device->dev;
-	m->device_count = index + 1;
 	desc.id = id;
 	return vmm_pci_add_device(m->pci, &desc, &device->fn, err);
 }

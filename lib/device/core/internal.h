@@ -9,11 +9,12 @@
 #include "device/core/engine.h"
 
 enum task_kind {
-	TASK_QUERY,   /* flags and state, at creation */
-	TASK_WALK,    /* go to a state, arc by arc */
-	TASK_RECOVER, /* go to RUNNING, by a reset if necessary */
-	TASK_DISCARD, /* likewise, by a reset at once */
-	TASK_REFRESH, /* read the state again */
+	TASK_QUERY,	/* flags and state, at creation */
+	TASK_WALK,	/* go to a state, arc by arc */
+	TASK_RECOVER,	/* go to RUNNING, by a reset if necessary */
+	TASK_DISCARD,	/* likewise, by a reset at once */
+	TASK_REFRESH,	/* read the state again */
+	TASK_TAKE_OVER, /* go to RUNNING by a reset, from the state that an earlier user left */
 };
 
 enum step_kind {

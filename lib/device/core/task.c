@@ -99,6 +99,33 @@ static int run_discard(struct swo_device *dev, struct task *task, struct swo_err
 	return rc;
 }
 
+/* Not an error of this user's: nothing is logged, and the device is as good as new. */
+static int run_take_over(struct swo_device *dev, struct task *task, struct swo_error *err)
+{
+	if (device_ask(dev, task, err))
+		return -1;
+	int rc = device_reset(dev, task, err);
+
+	/* libvfio-user resets no device in STOP or STOP_COPY. */
+	if (rc && err->code != SWO_E_UNSUPPORTED && !no_use(dev, task, err) &&
+		swo_device_state(dev) != SWO_DEVICE_RUNNING &&
+		!device_walk(dev, task, SWO_DEVICE_RUNNING, err))
+		rc = device_reset(dev, task, err);
+	if (rc && err->code == SWO_E_UNSUPPORTED) {
+		swo_log(SWO_LOG_WARN,
+			"%s; what an earlier user of it has begun, such as DMA, may go on",
+			err->text);
+		rc = 0;
+	}
+	if (!rc)
+		rc = device_walk(dev, task, SWO_DEVICE_RUNNING, err);
+	pthread_mutex_lock(&dev->mutex);
+	if (!rc)
+		dev->health = SWO_DEVICE_SOUND;
+	pthread_mutex_unlock(&dev->mutex);
+	return rc;
+}
+
 static void run_settling(struct swo_device *dev)
 {
 	struct task task = {.kind = TASK_RECOVER, .to = SWO_DEVICE_RUNNING};
@@ -160,13 +187,16 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 		return run_discard(dev, task, err);
 	case TASK_REFRESH:
 		return refresh(dev, task, err);
+	case TASK_TAKE_OVER:
+		return run_take_over(dev, task, err);
 	}
 	return swo_error_set(err, SWO_E_INVALID, 0, "device %s: unknown task", dev->name);
 }
 
 static bool drives_the_device(enum task_kind kind)
 {
-	return kind == TASK_WALK || kind == TASK_RECOVER || kind == TASK_DISCARD;
+	return kind == TASK_WALK || kind == TASK_RECOVER || kind == TASK_DISCARD ||
+	       kind == TASK_TAKE_OVER;
 }
 
 /* The waiter timed out: puts the device into a harmless state, then frees the task. */
@@ -353,4 +383,9 @@ int swo_device_recover(struct swo_device *dev, bool stop_short, struct swo_error
 int swo_device_discard(struct swo_device *dev, struct swo_error *err)
 {
 	return device_do(dev, TASK_DISCARD, SWO_DEVICE_RUNNING, false, err);
+}
+
+int swo_device_take_over(struct swo_device *dev, struct swo_error *err)
+{
+	return device_do(dev, TASK_TAKE_OVER, SWO_DEVICE_RUNNING, false, err);
 }

@@ -170,6 +170,50 @@ static void loses(struct fake_device *vf, enum swo_error_code code)
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
 }
 
+static void takes_over(struct scene *s, struct fake_device *vf, const char *by)
+{
+	assert_int_equal(swo_device_take_over(vf->dev, NULL), 0);
+	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
+	/* It is as good as new: nothing of this user's was lost. */
+	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_SOUND);
+	scene_expect(s, by);
+}
+
+static void a_device_with_a_past_is_reset_whatever_state_it_was_left_in(void **state)
+{
+	(void)state;
+	struct scene s;
+	struct fake_device *vf;
+
+	scene_open(&s);
+	for (unsigned from = SWO_DEVICE_ERROR; from < SWO_DEVICE_STATES; from++) {
+		char by[16];
+
+		snprintf(by, sizeof(by), "vf%u:reset ", from);
+		vf = scene_add(&s, FAKE_FLAGS_ALL, (enum swo_device_state)from);
+		takes_over(&s, vf, by);
+	}
+	scene_close(&s);
+	scene_open(&s);
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
+	vf->reset = FAKE_RESET_KEEPS;
+	takes_over(&s, vf,
+		"vf0:reset vf0:RESUMING>STOP vf0:STOP>RUNNING_P2P vf0:RUNNING_P2P>RUNNING ");
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP_COPY);
+	vf->reset = FAKE_RESET_NOT_STOPPED;
+	takes_over(&s, vf,
+		"vf1:reset vf1:STOP_COPY>STOP vf1:STOP>RUNNING_P2P vf1:RUNNING_P2P>RUNNING "
+		"vf1:reset ");
+	/* Without a reset the arcs are all there is. */
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
+	vf->reset = FAKE_RESET_UNSUPPORTED;
+	takes_over(&s, vf, "vf2:reset vf2:STOP>RUNNING_P2P vf2:RUNNING_P2P>RUNNING ");
+	vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+	vf->reset = FAKE_RESET_FAILS;
+	assert_int_equal(swo_device_take_over(vf->dev, NULL), -1);
+	scene_close(&s);
+}
+
 static void when_nothing_helps_the_device_is_lost(void **state)
 {
 	(void)state;
@@ -243,6 +287,7 @@ int main(void)
 		cmocka_unit_test(out_of_error_and_out_of_resuming_a_reset_leads_at_once),
 		cmocka_unit_test(an_arc_back_that_breaks_the_device_leads_to_a_reset),
 		cmocka_unit_test(a_server_that_keeps_its_state_across_reset_goes_on_by_arcs),
+		cmocka_unit_test(a_device_with_a_past_is_reset_whatever_state_it_was_left_in),
 		cmocka_unit_test(when_nothing_helps_the_device_is_lost),
 		cmocka_unit_test(a_device_that_does_not_report_its_state_is_reset),
 		cmocka_unit_test(a_hung_arc_during_roll_back_has_the_arcs_deadline),
