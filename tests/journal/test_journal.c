@@ -6,8 +6,8 @@
 #include "journal/internal.h"
 #include "journal/write.h"
 #include "tests/support/cm.h"
+#include "tests/support/dir.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -23,22 +23,10 @@ static const char *const id = "00000000-0000-4000-8000-000000000001";
 static char dir[64];
 static struct swo_journal_config config = {.dir = dir, .vm = "web"};
 
-static void empty_dir(void)
-{
-	DIR *stream = opendir(dir);
-
-	assert_non_null(stream);
-	for (struct dirent *entry; (entry = readdir(stream));)
-		if (entry->d_name[0] != '.' || entry->d_name[1])
-			unlinkat(dirfd(stream), entry->d_name, 0);
-	closedir(stream);
-}
-
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/switchover-journal.XXXXXX");
-	return mkdtemp(dir) ? 0 : -1;
+	return dir_make(dir);
 }
 
 static int teardown(void **state)
@@ -46,8 +34,7 @@ static int teardown(void **state)
 	(void)state;
 	config.sync = false;
 	config.vm = "web";
-	empty_dir();
-	return rmdir(dir);
+	return dir_remove(dir);
 }
 
 static const char *path_of(enum swo_journal_side side)
@@ -77,7 +64,7 @@ static void put(struct swo_journal *journal, enum swo_journal_event event)
 /* The journal of a process that died at this point. */
 static void leave(enum swo_journal_side side, const enum swo_journal_event *events, size_t count)
 {
-	empty_dir();
+	dir_empty(dir);
 	struct swo_journal *journal = begin(side);
 
 	for (size_t i = 0; i < count; i++)
@@ -477,7 +464,7 @@ static void after_the_host_s_death_only_a_durable_journal_is_complete(void **sta
 	assert_false(info.complete);
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 	/* Likewise for a source after BEGIN: COMMITTED may be missing. */
-	empty_dir();
+	dir_empty(dir);
 	journal_close(begin(SWO_JOURNAL_SOURCE), false);
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
 	age(SWO_JOURNAL_SOURCE);
@@ -546,7 +533,7 @@ static void an_operator_resolves_the_journal_of_a_dead_process_only(void **state
 	struct swo_error err = {0};
 	const char *path;
 
-	empty_dir();
+	dir_empty(dir);
 	journal = begin(SWO_JOURNAL_SOURCE);
 	path = path_of(SWO_JOURNAL_SOURCE);
 	put(journal, SWO_JOURNAL_COMMITTED);
@@ -559,7 +546,7 @@ static void an_operator_resolves_the_journal_of_a_dead_process_only(void **state
 	/* A decision is final. */
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUNS_THERE, "", NULL), -1);
 	/* Not in doubt: nothing to decide. */
-	empty_dir();
+	dir_empty(dir);
 	journal_close(begin(SWO_JOURNAL_SOURCE), false);
 	assert_int_equal(swo_journal_settle(path, SWO_JOURNAL_RUN_HERE, "", NULL), -1);
 }

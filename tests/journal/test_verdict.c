@@ -8,8 +8,8 @@
 #include "journal/internal.h"
 #include "journal/write.h"
 #include "tests/support/cm.h"
+#include "tests/support/dir.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -25,29 +25,16 @@
 
 static char dir[64];
 
-static void empty_dir(void)
-{
-	DIR *stream = opendir(dir);
-
-	assert_non_null(stream);
-	for (struct dirent *entry; (entry = readdir(stream));)
-		if (entry->d_name[0] != '.' || entry->d_name[1])
-			unlinkat(dirfd(stream), entry->d_name, 0);
-	closedir(stream);
-}
-
 static int setup(void **state)
 {
 	(void)state;
-	strcpy(dir, "/tmp/switchover-verdict.XXXXXX");
-	return mkdtemp(dir) ? 0 : -1;
+	return dir_make(dir);
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	empty_dir();
-	return rmdir(dir);
+	return dir_remove(dir);
 }
 
 struct way {
@@ -263,7 +250,7 @@ static unsigned check(const struct way *w)
 	if (removed != (expected_settled(w, &info) && !swo_journal_is_guard(&info)))
 		fail_msg("%s: %zu pruned", what, removed);
 	finish(child);
-	empty_dir();
+	dir_empty(dir);
 	return 1;
 }
 

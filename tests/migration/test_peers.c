@@ -129,14 +129,31 @@ static void close_play(struct play *play)
 	fake_vm_close(&play->vm);
 }
 
+struct bad_frame {
+	struct channel_frame_header header;
+	size_t len;
+	const char *words;
+};
+
+/* Each, as the first after HELLO, on the data channel or the control connection. */
+static void are_refused(const struct bad_frame *bad, size_t count, bool control)
+{
+	static char zeros[70000];
+	static struct play play;
+
+	for (size_t i = 0; i < count; i++) {
+		open_target(&play);
+		say_hello(&play);
+		send_frame(control ? &play.control : &play.data, bad[i].header, zeros, bad[i].len);
+		expect_refusal(&play, bad[i].words);
+		close_play(&play);
+	}
+}
+
 static void frames_that_do_not_belong_are_refused_by_name(void **state)
 {
 	(void)state;
-	static const struct {
-		struct channel_frame_header header;
-		size_t len;
-		const char *words;
-	} bad[] = {
+	static const struct bad_frame bad[] = {
 		{{.type = WIRE_RAM, .device = 9}, 4096, "no such memory"},
 		{{.type = WIRE_RAM, .offset = 1}, 4096, "no such memory"},
 		{{.type = WIRE_RAM, .offset = UINT64_MAX - 4095}, 4096, "no such memory"},
@@ -154,16 +171,8 @@ static void frames_that_do_not_belong_are_refused_by_name(void **state)
 		{{.type = WIRE_GO}, 48, "does not belong on a data channel"},
 		{{.type = 999}, 0, "does not belong on a data channel"},
 	};
-	static char zeros[70000];
-	static struct play play;
 
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
-		open_target(&play);
-		say_hello(&play);
-		send_frame(&play.data, bad[i].header, zeros, bad[i].len);
-		expect_refusal(&play, bad[i].words);
-		close_play(&play);
-	}
+	are_refused(bad, SWO_ARRAY_SIZE(bad), false);
 }
 
 static void stripes_out_of_place_are_refused_by_name(void **state)
@@ -204,11 +213,7 @@ static void stripes_out_of_place_are_refused_by_name(void **state)
 static void control_frames_that_do_not_belong_are_refused_by_name(void **state)
 {
 	(void)state;
-	static const struct {
-		struct channel_frame_header header;
-		size_t len;
-		const char *words;
-	} bad[] = {
+	static const struct bad_frame bad[] = {
 		{{.type = WIRE_READY}, 0, "control connection"},
 		{{.type = WIRE_END_ALL}, 3, "END_ALL"},
 		{{.type = WIRE_CONFIG, .device = 7}, 3, "device 7"},
@@ -216,16 +221,8 @@ static void control_frames_that_do_not_belong_are_refused_by_name(void **state)
 		{{.type = WIRE_GO}, 3, "malformed GO: 3 bytes"},
 		{{.type = WIRE_ABORT}, 5, "the source gave up"},
 	};
-	static char zeros[70000];
-	static struct play play;
 
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
-		open_target(&play);
-		say_hello(&play);
-		send_frame(&play.control, bad[i].header, zeros, bad[i].len);
-		expect_refusal(&play, bad[i].words);
-		close_play(&play);
-	}
+	are_refused(bad, SWO_ARRAY_SIZE(bad), true);
 }
 
 static void a_flipped_bit_is_found_by_the_checksum(void **state)

@@ -5,6 +5,7 @@
 #include "box.h"
 
 #include "tests/support/cm.h"
+#include "tests/support/dir.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -41,7 +42,7 @@ void box_up(struct box *box, box_change *change)
 
 	memset(box, 0, sizeof(*box));
 	pthread_mutex_init(&box->mutex, NULL);
-	talk_make_dir(box->dir);
+	assert_int_equal(dir_make(box->dir), 0);
 	snprintf(box->path, sizeof(box->path), "%s/qmp", box->dir);
 	for (unsigned i = 0; i < BOX_DEVICES; i++) {
 		fake_pci_init(&box->fake[i], ids[i]);
@@ -75,7 +76,7 @@ void box_down(struct box *box)
 		assert_true(box->fake[i].device.destroyed);
 		fake_pci_fini(&box->fake[i]);
 	}
-	talk_remove_dir(box->dir);
+	assert_int_equal(dir_remove(box->dir), 0);
 	pthread_mutex_destroy(&box->mutex);
 }
 

@@ -6,7 +6,6 @@
 
 #include "tests/support/cm.h"
 
-#include <dirent.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,23 +145,4 @@ json_t *talk_event(struct talk *talk, const char *name)
 		assert_non_null(json_object_get(message, "event"));
 		json_array_append_new(talk->events, message);
 	}
-}
-
-void talk_make_dir(char dir[32])
-{
-	strcpy(dir, "/tmp/switchover-test.XXXXXX");
-	assert_non_null(mkdtemp(dir));
-}
-
-void talk_remove_dir(const char *dir)
-{
-	DIR *entries = opendir(dir);
-	struct dirent *entry;
-
-	while (entries && (entry = readdir(entries)))
-		if (entry->d_name[0] != '.')
-			unlinkat(dirfd(entries), entry->d_name, 0);
-	if (entries)
-		closedir(entries);
-	rmdir(dir);
 }

@@ -36,8 +36,4 @@ void talk_refused(struct talk *talk, const char *text, const char *class, const 
 /* The next event of that name, already received or not. */
 json_t *talk_event(struct talk *talk, const char *name);
 
-/* A directory for sockets, removed with its content. */
-void talk_make_dir(char dir[32]);
-void talk_remove_dir(const char *dir);
-
 #endif

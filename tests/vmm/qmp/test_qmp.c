@@ -6,6 +6,7 @@
 #include "qmp_talk.h"
 #include "tests/support/blocked.h"
 #include "tests/support/cm.h"
+#include "tests/support/dir.h"
 #include "vmm/qmp/parser.h"
 #include "vmm/qmp/qmp.h"
 
@@ -91,7 +92,7 @@ static int up(void **state)
 	struct swo_error err;
 
 	assert_non_null(rig);
-	talk_make_dir(rig->dir);
+	assert_int_equal(dir_make(rig->dir), 0);
 	snprintf(rig->path, sizeof(rig->path), "%s/qmp", rig->dir);
 	pthread_mutex_init(&rig->mutex, NULL);
 	swo_cond_init(&rig->changed);
@@ -110,7 +111,7 @@ static int down(void **state)
 	qmp_server_stop(rig->server);
 	assert_int_equal(access(rig->path, F_OK), -1);
 	assert_true(swo_worker_destroy(rig->worker, swo_deadline_ms(TALK_MS)));
-	talk_remove_dir(rig->dir);
+	assert_int_equal(dir_remove(rig->dir), 0);
 	free(rig);
 	return 0;
 }
