@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check.c - what can be known to be wrong before a process is started.
+ * check.c - everything that can be refused before a process is started.
  */
 #include "testbed/bench/config.h"
 #include "testbed/process.h"
@@ -39,8 +39,10 @@ static int check_combinations(const struct bench_config *config, struct swo_erro
 	if (config->pair.tls)
 		return invalid(err, "--tls: this build has no TLS (-Dtls=false)");
 #endif
-	if (kernel && (config->pair.pf || config->pair.pf_arcs))
-		return invalid(err, "--pf and --pf-arcs need --backend vfio-user");
+	if (kernel && strpbrk(config->pair.profile, "/."))
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"--profile: expected a name with --backend kernel, got the file '%s'",
+			config->pair.profile);
 	if (config->kind == BENCH_ABLATE &&
 		(config->pair.stream || config->pair.finalise || config->pair.config))
 		return invalid(err,

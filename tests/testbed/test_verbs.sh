@@ -22,6 +22,7 @@ check "a part of a word" 2 "unix tcp" run --channel uni
 check "more channels than there can be" 2 "from 1 to 16" run --channels 17
 check "an option that excludes another" 2 "exclude" run --pf a --pfs 2
 check "RAM handed over needs a UNIX socket" 2 "--handover fd needs --channel unix" run --handover fd --channel tcp
+check "the kernel's devices have named profiles" 2 "--profile: expected a name" run --backend kernel --profile ./x.ini
 check "a kind of TLS that there is not" 2 "x509 psk" run --tls rot13
 check "an option of another verb" 2 "unrecognized option" ablate --transitions serial
 check "no case of the fault matrix matches" 2 "no case matches" faults --only nothing
