@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ask.c - the question of a source in doubt.
+ * ask.c - the query of a source in doubt.
  */
 #include "migration/ask.h"
 
@@ -9,7 +9,7 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How soon a wish to give up is noticed. */
+/* The interval at which a cancel is checked. */
 #define LOOK_MS 50
 
 static int answer_comes(const struct ask *ask, struct channel_conn *conn, struct swo_error *err)
@@ -21,21 +21,21 @@ static int answer_comes(const struct ask *ask, struct channel_conn *conn, struct
 			    conn, swo_deadline_min(deadline, swo_deadline_ms(LOOK_MS))))
 			return 0;
 		if (ask->give_up && ask->give_up(ask->opaque))
-			return swo_error_set(err, SWO_E_CANCELLED, 0, "the question was given up");
+			return swo_error_set(err, SWO_E_CANCELLED, 0, "the query was cancelled");
 	} while (!swo_deadline_passed(deadline));
 	return swo_error_set(
-		err, SWO_E_TIMEOUT, 0, "the target at '%.200s' does not answer", ask->uri);
+		err, SWO_E_TIMEOUT, 0, "timed out waiting for the target at '%.200s'", ask->uri);
 }
 
-static int take_answer(const struct ask *ask, struct channel *channel, char word[WIRE_TEXT_MAX + 1],
+static int take_answer(const struct ask *ask, struct channel *channel, char text[WIRE_TEXT_MAX + 1],
 	struct swo_error *err)
 {
 	struct channel_frame_header header;
 
 	if (channel_recv_header(channel, &header, WIRE_TEXT_MAX, 0, err) ||
-		channel_recv_payload(channel, &header, word, header.length, NULL, 0, err))
+		channel_recv_payload(channel, &header, text, header.length, NULL, 0, err))
 		return -1;
-	word[header.length] = 0;
+	text[header.length] = 0;
 	switch (header.type) {
 	case WIRE_STARTED:
 	case WIRE_STARTING:
@@ -43,12 +43,12 @@ static int take_answer(const struct ask *ask, struct channel *channel, char word
 		return header.type;
 	default:
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"what listens at '%.150s' knows nothing of this migration: %.150s",
-			ask->uri, header.type == WIRE_ABORT ? word : "it answers nonsense");
+			"the process at '%.150s' has no record of this migration: %.150s", ask->uri,
+			header.type == WIRE_ABORT ? text : "malformed reply");
 	}
 }
 
-int migration_ask(const struct ask *ask, char word[WIRE_TEXT_MAX + 1], struct swo_error *err)
+int migration_ask(const struct ask *ask, char text[WIRE_TEXT_MAX + 1], struct swo_error *err)
 {
 	struct channel_frame_header header = {.type = WIRE_ASK};
 	struct channel channel;
@@ -61,9 +61,9 @@ int migration_ask(const struct ask *ask, char word[WIRE_TEXT_MAX + 1], struct sw
 	channel_init(&channel, conn, ask->deadline_ms);
 	if (!channel_send(&channel, &header, &ask->ticket, sizeof(ask->ticket), err) &&
 		!answer_comes(ask, conn, err))
-		answer = take_answer(ask, &channel, word, err);
+		answer = take_answer(ask, &channel, text, err);
 	header = (struct channel_frame_header){.type = WIRE_DONE};
-	if (answer >= 0 && ask->take && ask->take(ask->opaque, (enum wire_type)answer, word))
+	if (answer >= 0 && ask->take && ask->take(ask->opaque, (enum wire_type)answer, text))
 		channel_send(&channel, &header, NULL, 0, NULL);
 	channel_close(&channel);
 	return answer;
@@ -81,7 +81,7 @@ static int check_query(const struct swo_migration_query *query, struct swo_error
 		return swo_error_set(err, SWO_E_INVALID, 0, "query: size is %zu, expected %zu",
 			query->size, sizeof(*query));
 	if (!query->uri || !query->id || strlen(query->id) != WIRE_ID_LEN)
-		return swo_error_set(err, SWO_E_INVALID, 0, "query: uri or id is missing");
+		return swo_error_set(err, SWO_E_INVALID, 0, "query: uri or id is NULL");
 	return query->nonce ? 0 : swo_error_set(err, SWO_E_INVALID, 0, "query: nonce is 0");
 }
 
@@ -105,10 +105,10 @@ int swo_migration_query(const struct swo_migration_query *query, enum swo_migrat
 	ask.ticket.nonce = query->nonce;
 	memcpy(ask.ticket.id, query->id, WIRE_ID_LEN);
 	struct swo_error why = {0};
-	int word = migration_ask(&ask, reason, &why);
+	int reply = migration_ask(&ask, reason, &why);
 
 	channel_tls_creds_free(security.tls);
-	switch (word) {
+	switch (reply) {
 	case WIRE_STARTED:
 		*answer = SWO_ANSWER_STARTED;
 		return 0;

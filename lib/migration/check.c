@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check.c - is everything there that one side of a migration will need of its VMM? What is missing
- * is refused by name before anything starts, not found by a crash in the middle.
+ * check.c - checks that the VMM has supplied everything that one side of a migration needs. A
+ * missing member is refused by name before the migration starts.
  */
 #include "switchover/migration.h"
 

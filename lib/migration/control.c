@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * control.c - the control connection: sending small frames, reading them, pings and
- * the notice of silence.
+ * control.c - the control connection: sends small frames, reads them, pings, and detects a
+ * silent peer.
  */
 #include "migration/internal.h"
 
@@ -16,7 +16,7 @@ int migration_control(struct swo_migration *m, enum wire_type type, const void *
 	return channel_send(&m->control, &header, payload, len, err);
 }
 
-/* How large a payload of this type may be. */
+/* The maximum payload of this type. */
 static uint32_t payload_max(uint16_t type)
 {
 	switch (type) {
@@ -42,7 +42,7 @@ static int read_frame(struct swo_migration *m, control_handler *handle, struct s
 		return -1;
 	if (header.length > payload_max(header.type))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"a control frame of type %u has %u bytes; at most %u make sense",
+			"malformed control frame of type %u: %u bytes, expected at most %u",
 			header.type, header.length, payload_max(header.type));
 
 	swo_autofree uint8_t *payload = malloc((size_t)header.length + 1);
@@ -63,7 +63,7 @@ void migration_read_control(struct swo_migration *m, control_handler *handle)
 	const uint64_t quarter_ms = m->params.idle_deadline_ms / 4;
 	uint64_t heard = swo_now_ns(), pinged = 0;
 	struct swo_error err = {0};
-	bool deaf = false; /* the other side takes nothing any more, but may have said something */
+	bool deaf = false; /* the peer no longer reads, but may have sent something */
 
 	for (;;) {
 		uint64_t now = swo_now_ns();
@@ -80,14 +80,14 @@ void migration_read_control(struct swo_migration *m, control_handler *handle)
 			heard = swo_now_ns();
 		} else if (swo_now_ns() - heard > m->params.idle_deadline_ms * 1000000) {
 			swo_error_set(&err, SWO_E_PEER_LOST, 0,
-				"nothing was heard from the other side of '%s' for %llu ms",
+				"timed out: no frame from the peer on '%s' for %llu ms",
 				channel_conn_peer(m->control.conn),
 				(unsigned long long)m->params.idle_deadline_ms);
 			break;
 		}
 	}
 
-	/* Whoever sends must not wait for a peer that is gone. */
+	/* Senders must not wait for a peer that is lost. */
 	channel_shutdown(&m->control);
 	pthread_mutex_lock(&m->mutex);
 	m->lost = true;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hello.c - HELLO and HELLO_OK as JSON, and the check that both sides are alike.
+ * hello.c - HELLO and HELLO_OK as JSON, and the check that both sides are compatible.
  */
 #include "migration/hello.h"
 
@@ -74,7 +74,7 @@ static int parse_when(const char *text, enum swo_when *out)
 	return -1;
 }
 
-/* Who does not say copies. */
+/* A missing key means copy. */
 static int parse_handover(const json_t *root, enum swo_handover *out)
 {
 	const json_t *value = json_object_get(root, "handover");
@@ -132,7 +132,7 @@ static int parse_devices(json_t *list, struct hello *out, struct swo_error *err)
 	json_array_foreach (list, i, item) {
 		const char *name;
 		json_int_t flags, window;
-		int spread = 0; /* who does not say does not */
+		int spread = 0; /* a missing key means no */
 
 		if (json_unpack(item, "{s:s, s:I, s:I, s?b}", "name", &name, "mig-flags", &flags,
 			    "window", &window, "spread", &spread) ||
@@ -147,7 +147,7 @@ static int parse_devices(json_t *list, struct hello *out, struct swo_error *err)
 	return 0;
 }
 
-/* Before anything else is looked at: it may mean something else there. */
+/* Checked first: in another version the other fields may have another meaning. */
 static int check_version(const json_t *root, const char *side, struct swo_error *err)
 {
 	const json_t *version = json_object_get(root, "version");
@@ -167,7 +167,7 @@ static int check_version(const json_t *root, const char *side, struct swo_error 
 
 static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 {
-	const char *id, *finalise, *config, *layout, *identity = ""; /* who does not say has none */
+	const char *id, *finalise, *config, *layout, *identity = ""; /* a missing key means none */
 	json_t *ram, *devices;
 	int minor = 0, channels, running;
 
@@ -177,12 +177,12 @@ static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 		    "id", &id, "vm", &identity, "channels", &channels, "running", &running,
 		    "finalise", &finalise, "config", &config, "layout", &layout, "ram", &ram,
 		    "devices", &devices))
-		return bad(err, "a field is missing or has another type");
+		return bad(err, "missing field, or wrong type");
 	if (minor < 0 || strlen(id) != WIRE_ID_LEN || channels < 1 ||
 		channels > WIRE_CHANNELS_MAX || parse_when(finalise, &out->finalise) ||
 		parse_when(config, &out->config) || parse_handover(root, &out->handover) ||
 		!json_is_array(ram) || !json_is_array(devices))
-		return bad(err, "a field makes no sense");
+		return bad(err, "invalid field");
 	strcpy(out->id, id);
 	out->minor = (unsigned)minor;
 	out->channels = (unsigned)channels;
@@ -259,7 +259,7 @@ int migration_hello_ok_format(const struct swo_device_costs *costs, unsigned cou
 	json_t *list = json_array();
 	char text[17];
 
-	/* As text: half of all tickets are no JSON integers. */
+	/* As text: half of all nonces exceed JSON's integers. */
 	snprintf(text, sizeof(text), "%016" PRIx64, ok->ticket);
 
 	for (unsigned i = 0; i < count; i++)
@@ -341,12 +341,12 @@ int migration_hello_describe(const struct swo_vm *vm, struct hello *out, struct 
 static int differs(struct swo_error *err, const char *what, const char *there, const char *here)
 {
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"source and target are not alike: %s is '%.120s' there and '%.120s' here; start "
+		"source and target differ: %s is '%.120s' on the source and '%.120s' here; start "
 		"the target with the same options",
 		what, there, here);
 }
 
-/* A target that has an identity is for that VM alone; a wrong address is found out here. */
+/* A target with an identity accepts that VM only: this detects a wrong address. */
 static int check_identity(
 	const struct hello *source, const struct hello *own, struct swo_error *err)
 {
@@ -354,12 +354,12 @@ static int check_identity(
 		return 0;
 	if (!*source->identity)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"this target waits for VM %.64s, and the source does not say whose VM it "
-			"has; start the source with --uuid",
+			"this target accepts VM %.64s, and the source reports no identity; "
+			"start the source with --uuid",
 			own->identity);
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"this target waits for VM %.64s, and the source has VM %.64s; look at the "
-		"address it was told",
+		"this target accepts VM %.64s, and the source has VM %.64s; check the "
+		"address of the target",
 		own->identity, source->identity);
 }
 
@@ -385,10 +385,10 @@ static int check_devices(const struct hello *source, const struct hello *own, st
 		if (strcmp(source->devices[i].name, own->devices[i].name))
 			return differs(err, "a device's id", source->devices[i].name,
 				own->devices[i].name);
-		/* P2P and PRE_COPY are each side's own business; a stream is a stream. */
+		/* P2P and PRE_COPY may differ: they do not affect the stream. */
 		if (!(own->devices[i].mig_flags & SWO_MIG_STOP_COPY))
 			return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-				"device %s cannot migrate: it does not offer STOP_COPY here",
+				"device %s cannot migrate: no STOP_COPY on the target",
 				own->devices[i].name);
 	}
 	return 0;

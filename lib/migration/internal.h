@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * internal.h - what source and target have in common: the migration object, its
- * connections, its outcome.
+ * internal.h - shared by source and target: the migration object, its connections, its outcome.
  */
 #ifndef MIGRATION_INTERNAL_H
 #define MIGRATION_INTERNAL_H
@@ -14,30 +13,30 @@
 #include <stdatomic.h>
 
 /*
- * Who may run the VM is the handover's: whatever bears on it is raised there by the thread that
- * finds it out. For everything else that threads have for each other there is one lock and one
- * condition: readers and jobs leave a note under the lock and wake whoever waits.
+ * The handover decides where the VM may run: a thread raises every event that affects it there.
+ * For everything else there is one lock and one condition: readers and jobs store their results
+ * under the lock and wake the waiters.
  */
 struct swo_migration {
 	bool is_source;
-	struct swo_vm vm; /* devices: our own copy of the array */
+	struct swo_vm vm; /* devices: a private copy of the array */
 	struct swo_migration_params params;
 	struct swo_migration_observer observer;
 	struct swo_timeline *timeline;
 	char *uri;
-	struct channel_security security; /* of all connections; the credentials are ours */
+	struct channel_security security; /* of all connections; owns the credentials */
 	pthread_t thread;
 	const struct migration_ops *ops;
 	struct handover handover; /* its lock is never taken with the mutex held */
-	struct device_watch {	  /* one a device, for the observer */
+	struct device_watch {	  /* one per device, for the observer */
 		struct swo_migration *m;
 		unsigned index;
 	} * watches;
 
-	struct shared_ram share; /* of RAM, where it is handed over by descriptor */
+	struct shared_ram share; /* if RAM is handed over by descriptor */
 
-	struct swo_journal *journal; /* NULL: none is kept */
-	bool journal_remove;	     /* nobody will need it */
+	struct swo_journal *journal; /* NULL: no journal */
+	bool journal_remove;	     /* remove it at the end: it is of no further use */
 
 	pthread_mutex_t mutex;
 	pthread_cond_t changed;
@@ -45,15 +44,15 @@ struct swo_migration {
 	/* under the mutex */
 	struct swo_migration_info info;
 	struct swo_error failure; /* the first one; code NONE: none */
-	struct swo_error reason;  /* that came with the latest step that had one */
-	bool given_up;		  /* it is taken back, or refused: for whatever reason */
-	bool cancelled;		  /* for that one */
+	struct swo_error reason;  /* of the latest step with one */
+	bool given_up;		  /* rolled back, or refused, for any reason */
+	bool cancelled;		  /* for that reason */
 	bool quit;		  /* free waits for the thread */
 	bool ended;
-	bool lost; /* the control connection is gone; lost_error says how */
+	bool lost; /* the control connection is lost; see lost_error */
 	struct swo_error lost_error;
 
-	/* Jobs and senders look at this and end soon once it is set. */
+	/* Jobs and senders check this and end soon once it is set. */
 	atomic_bool abort;
 
 	struct channel control;
@@ -67,9 +66,9 @@ struct swo_migration {
 struct migration_ops {
 	void (*main)(struct swo_migration *m);
 	int (*resolve)(struct swo_migration *m, bool run_here, struct swo_error *err);
-	/* With the mutex held: wakes who waits on anything but `changed`; optional. */
+	/* With the mutex held: wakes threads that wait on anything but `changed`; optional. */
 	void (*wake)(struct swo_migration *m);
-	/* Any thread: make whatever blocks the migration's thread return. */
+	/* Any thread: makes blocking calls of the migration's thread return. */
 	void (*interrupt)(struct swo_migration *m);
 	void (*free)(struct swo_migration *m);
 };
@@ -83,17 +82,17 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 void migration_fini(struct swo_migration *m);
 int migration_run(struct swo_migration *m, struct swo_error *err);
 
-/* Begins the journal of m->info.id, and forgets settled ones of this VM (it is here). */
+/* Creates the journal of m->info.id, and removes settled ones of this VM (it is here). */
 int migration_journal_open(struct swo_migration *m, struct swo_error *err);
-/* For handover_ops.record: what it costs is in the timeline, and a failure in the log. */
+/* For handover_ops.record: its time is recorded in the timeline, a failure is logged. */
 int migration_record(struct swo_migration *m, enum swo_journal_event record, uint64_t nonce,
 	const struct handover_cause *cause, struct swo_error *err);
-/* For handover_ops.entered. give_up: nothing that is under way here is of use any more. */
+/* For handover_ops.entered. give_up: work in progress here is no longer needed. */
 void migration_entered(
 	struct swo_migration *m, unsigned event, const struct handover_cause *cause, bool give_up);
 enum handover_outcome migration_raise(
 	struct swo_migration *m, unsigned event, const struct swo_error *why);
-/* Performs what is due until nothing is. On the migration's thread. */
+/* Performs due actions until there are none. On the migration's thread. */
 void migration_perform(struct swo_migration *m);
 
 /* A random (version 4) UUID as text. */
@@ -101,20 +100,23 @@ void migration_make_id(char id[40]);
 uint64_t migration_random(void);
 unsigned migration_threads(void);
 
-/* Keeps the first failure, sets abort, wakes everyone, raises `fail`. Any thread, no lock held. */
+/*
+ * Stores the first failure, sets abort, wakes all threads, raises `fail`. Any thread, no lock
+ * held.
+ */
 void migration_fail(struct swo_migration *m, const struct swo_error *err);
-/* Has anything happened that ends the migration before GO? Fills *err with what. Any thread. */
+/* True if an event has ended the migration before GO. Fills *err with it. Any thread. */
 bool migration_broken(struct swo_migration *m, struct swo_error *err);
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status);
-/* Before anything is undone: the observer hears of a cancel, if that is why, in its place. */
+/* Before the roll-back: reports a cancel to the observer, if that is the reason, in order. */
 void migration_report_cancel(struct swo_migration *m);
-/* The last word: status, end time, ended. */
+/* The final status, end time, ended. */
 void migration_end(
 	struct swo_migration *m, enum swo_migration_status status, const struct swo_error *err);
 void migration_wake(struct swo_migration *m);
 
 /*
- * Waits on m->changed until done(arg) says so (called with the mutex held), the migration is
+ * Waits on m->changed until done(arg) is true (called with the mutex held), the migration is
  * broken (unless `regardless`), or the deadline has passed: SWO_E_TIMEOUT, naming `what`.
  */
 int migration_wait_until(struct swo_migration *m, bool (*done)(void *arg), void *arg,
@@ -125,9 +127,9 @@ int migration_control(struct swo_migration *m, enum wire_type type, const void *
 	struct swo_error *err);
 
 /*
- * The loop of a control connection's reader: pings, notices silence, hands each whole frame to
- * `handle` (payload NUL-terminated beyond its length), ends on an error or when handle fails, and
- * then marks the connection lost.
+ * The loop of a control connection's reader: pings, detects silence, passes each complete frame
+ * to `handle` (payload NUL-terminated beyond its length), ends on an error or if handle fails,
+ * and then marks the connection lost.
  */
 typedef int control_handler(struct swo_migration *m, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err);

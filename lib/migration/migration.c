@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * migration.c - what both sides of a migration share: life cycle, outcome, the
- * public calls that do not care which side they are on.
+ * migration.c - shared by both sides of a migration: life cycle, outcome, the public calls that
+ * are the same on both sides.
  */
 #include "migration/internal.h"
 
@@ -98,7 +98,7 @@ int migration_journal_open(struct swo_migration *m, struct swo_error *err)
 	if (journal_create(config, m->is_source ? SWO_JOURNAL_SOURCE : SWO_JOURNAL_TARGET,
 		    m->info.id, m->uri, &journal, err))
 		return -1;
-	/* A cancel on another thread may have something to record from here on. */
+	/* A cancel on another thread may write a record from here on. */
 	pthread_mutex_lock(&m->mutex);
 	m->journal = journal;
 	pthread_mutex_unlock(&m->mutex);
@@ -215,7 +215,7 @@ void migration_perform(struct swo_migration *m)
 void migration_fail(struct swo_migration *m, const struct swo_error *err)
 {
 	pthread_mutex_lock(&m->mutex);
-	/* Being broken off is never the cause. */
+	/* A follow-up error is never the cause. */
 	if (m->failure.code == SWO_E_NONE && err->code != SWO_E_CANCELLED)
 		m->failure = *err;
 	atomic_store(&m->abort, true);
@@ -225,7 +225,7 @@ void migration_fail(struct swo_migration *m, const struct swo_error *err)
 		migration_raise(m, m->handover.table->fail, err);
 }
 
-/* With the mutex held. The cause before the symptom: a failure here often cuts the connection. */
+/* With the mutex held. The cause before the symptom: a failure here often closes the connection. */
 static bool broken_locked(struct swo_migration *m, struct swo_error *err)
 {
 	if (m->failure.code != SWO_E_NONE) {
@@ -264,7 +264,7 @@ static bool is_final(enum swo_migration_status status)
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status)
 {
 	pthread_mutex_lock(&m->mutex);
-	/* What was on its way when a cancel came is not news any more. */
+	/* Errors in flight when a cancel arrives are not reported. */
 	bool news = m->info.status != status && (!m->cancelled || is_final(status));
 	if (news)
 		m->info.status = status;
@@ -292,7 +292,7 @@ void migration_end(
 		m->info.error = *err;
 	pthread_mutex_unlock(&m->mutex);
 
-	/* The observer hears of it before a waiter may free us. */
+	/* The observer is called before a waiter may free the migration. */
 	migration_set_status(m, status);
 	pthread_mutex_lock(&m->mutex);
 	m->ended = true;
@@ -303,6 +303,7 @@ void migration_end(
 int migration_wait_until(struct swo_migration *m, bool (*done)(void *arg), void *arg,
 	bool regardless, swo_deadline deadline, const char *what, struct swo_error *err)
 {
+	const uint64_t start_ns = swo_now_ns();
 	struct swo_error local;
 	int rc = 0;
 
@@ -315,8 +316,9 @@ int migration_wait_until(struct swo_migration *m, bool (*done)(void *arg), void 
 			break;
 		}
 		if (swo_cond_wait(&m->changed, &m->mutex, deadline) && !done(arg)) {
-			rc = swo_error_set(
-				err, SWO_E_TIMEOUT, 0, "%s did not happen in time", what);
+			rc = swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"timed out waiting for %s (%llu ms)", what,
+				(unsigned long long)((swo_now_ns() - start_ns) / 1000000));
 			break;
 		}
 	}
@@ -414,7 +416,7 @@ int swo_migration_cancel(struct swo_migration *m, struct swo_error *err)
 				err, SWO_E_STATE, 0, "the migration has ended: nothing to cancel");
 		if (committed)
 			return swo_error_set(err, SWO_E_STATE, 0,
-				"the migration has passed its point of no return and cannot be "
+				"the migration is past its point of no return and cannot be "
 				"cancelled");
 	}
 	m->ops->interrupt(m);

@@ -26,7 +26,7 @@ void swo_migration_params_init(struct swo_migration_params *params)
 	};
 }
 
-/* Every parameter is here: what is checked, and what makes two sets of them differ. */
+/* All parameters: for the check, and for the comparison of two sets. */
 
 enum kind { NUMBER, CHOICE, TEXT };
 
@@ -97,7 +97,7 @@ static int check_one(const struct swo_migration_params *p, const struct paramete
 			       ? 0
 			       : swo_error_set(err, SWO_E_INVALID, 0, "parameter %s is too long",
 					 parameter->name);
-	/* RAM is a moment of `finalise` only. */
+	/* RAM is a value of `finalise` only. */
 	const bool gap = parameter->kind == CHOICE && parameter->max == SWO_WHEN_LATE &&
 			 value == SWO_WHEN_RAM && !strchr(parameter->choices, ',');
 

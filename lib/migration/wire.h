@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wire.h - what the frames of a migration mean: types, fields, payloads.
+ * wire.h - the frames of a migration: types, fields, payloads.
  *
  * One control connection, and `channels` data connections. Every connection begins with a
  * HELLO (control), ATTACH (data) or ASK (a source in doubt). Little-endian.
@@ -11,9 +11,9 @@
 #include "channel/frame.h"
 
 /*
- * The version is compared first of all, and another one is refused with both named. Within a
- * version the minor one grows: HELLO has the source's, HELLO_OK the lower of both, by which both
- * go. A key of HELLO or HELLO_OK that is not known is ignored.
+ * The version is compared first, and another one is refused with both in the error. Within a
+ * version the minor one increases: HELLO has the source's, HELLO_OK the lower of both, which both
+ * use. Unknown keys of HELLO or HELLO_OK are ignored.
  */
 #define WIRE_VERSION 4
 #define WIRE_MINOR   0
@@ -21,14 +21,14 @@
 enum wire_type {
 	/* -- control, source -> target -- */
 	WIRE_HELLO = 1, /* JSON, see hello.h */
-	WIRE_CLOCK,	/* offset: sender's CLOCK_MONOTONIC; answered by CLOCK_REPLY */
+	WIRE_CLOCK,	/* offset: sender's CLOCK_MONOTONIC; the reply is CLOCK_REPLY */
 	WIRE_CONFIG,	/* device; pass: generation, 1, 2, ...; payload: the VMM's bytes */
 	WIRE_MACHINE,	/* payload: the VMM's bytes */
 	WIRE_END_ALL,	/* payload: struct wire_end */
 	WIRE_GO,	/* payload: struct wire_go */
-	WIRE_ABORT,	/* payload: text. Either direction: it is over, before GO */
-	WIRE_DONE, /* the source has it on record that it runs there. Also on a connection of ASK */
-	WIRE_ASK, /* payload: struct wire_go: id and ticket. First frame of a connection of a source
+	WIRE_ABORT,	/* payload: text. Either direction: aborted before GO */
+	WIRE_DONE, /* the source has recorded that the VM runs there. Also on a connection of ASK */
+	WIRE_ASK, /* payload: struct wire_go: ID and ticket. First frame of a connection of a source
 		     in doubt */
 
 	/* -- control, target -> source -- */
@@ -36,28 +36,28 @@ enum wire_type {
 	WIRE_CLOCK_REPLY,    /* offset: echoed; pass: the target's CLOCK_MONOTONIC */
 	WIRE_CREDIT,	     /* device; offset: bytes of it consumed so far */
 	WIRE_INITIAL_LOADED, /* device: all up to its INITIAL mark is loaded */
-	WIRE_READY,	     /* payload: struct wire_go: id and the nonce that GO must carry */
-	WIRE_STARTING,	     /* GO was taken */
-	WIRE_STARTED,  /* it runs; payload: text of what went wrong all the same, or nothing */
-	WIRE_REFUSED,  /* it will never run here; payload: why */
-	WIRE_TIMELINE, /* JSON of the target's spans */
-	WIRE_AGREED,   /* device: it has taken its state, RESUMING->STOP is over */
+	WIRE_READY,	     /* payload: struct wire_go: ID and the nonce expected in GO */
+	WIRE_STARTING,	     /* GO was received */
+	WIRE_STARTED,	     /* the VM runs; payload: text of errors, or empty */
+	WIRE_REFUSED,	     /* the VM will never run here; payload: the reason */
+	WIRE_TIMELINE,	     /* JSON of the target's spans */
+	WIRE_AGREED,	     /* device: RESUMING->STOP has succeeded */
 
 	/* -- either way, control -- */
-	WIRE_PING = 64, /* keeps the other side from thinking that we are gone */
+	WIRE_PING = 64, /* keeps an idle connection alive */
 
 	/* -- data, source -> target -- */
 	WIRE_ATTACH = 96, /* device: channel index; payload: struct wire_go: id and ticket */
 	WIRE_RAM,	  /* device: region; offset in it; pass; payload: whole pages */
-	WIRE_RAM_ZERO,	  /* the same; payload: struct wire_zero_run */
+	WIRE_RAM_ZERO,	  /* likewise; payload: struct wire_zero_run */
 	WIRE_DEVICE,	  /* device; offset in its stream; payload: its bytes */
-	WIRE_INITIAL,	  /* device: what was sent so far is its initial data */
+	WIRE_INITIAL,	  /* device: the bytes sent so far are its initial data */
 	WIRE_DEVICE_END,  /* device; offset: length of its stream; pass: last config generation;
 			     payload: u64 sum over its frames */
 	WIRE_FIN, /* the channel's last frame; payload: struct wire_totals of this channel */
 };
 
-/* How many bytes, whole pages, are zero from the frame's offset on. */
+/* The number of zero bytes (complete pages) from the frame's offset on. */
 struct wire_zero_run {
 	uint64_t bytes;
 };
@@ -69,12 +69,12 @@ struct wire_totals {
 
 struct wire_end {
 	struct wire_totals all; /* of all channels' FINs */
-	uint64_t running;	/* 1: it ran until this migration stopped it, so it is to run */
+	uint64_t running;	/* 1: the VM ran until this migration stopped it, so it is to run */
 };
 
 /*
- * Which migration, and a secret that its target made: the one of HELLO_OK (the ticket) lets a
- * connection belong to it, the one of READY lets GO start it.
+ * The migration, and a secret created by its target: that of HELLO_OK (the ticket) authenticates a
+ * connection, that of READY authenticates GO.
  */
 struct wire_go {
 	char id[40]; /* NUL-padded */
@@ -91,7 +91,7 @@ static_assert(sizeof(struct wire_go) == 48, "id and nonce, no holes");
 #define WIRE_CHANNELS_MAX 16
 
 /*
- * RAM travels in pieces of this size, each always on the same channel, so that one page never
+ * RAM is sent in pieces of this size, each always on the same channel, so that one page never
  * has two frames on two channels, and a channel's order is the passes' order.
  */
 #define WIRE_RAM_PIECE_SHIFT 21
@@ -102,9 +102,9 @@ static inline unsigned wire_ram_channel(uint64_t offset, unsigned channels)
 }
 
 /*
- * A device's stream travels on the one channel that is its own, or, if HELLO says that it is
- * spread, in stripes of this size on all of them in turn, beginning with its own. A frame lies
- * within a stripe, and each channel has its stripes in order.
+ * A device's stream is sent on its own channel, or, if HELLO marks it as spread, in stripes of
+ * this size on all of them in turn, starting with its own. A frame is within one stripe, and each
+ * channel has its stripes in order.
  */
 #define WIRE_STRIPE_SHIFT 18
 #define WIRE_STRIPE	  (UINT64_C(1) << WIRE_STRIPE_SHIFT)

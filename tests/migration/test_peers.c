@@ -495,7 +495,7 @@ static void a_ready_target_refuses_when_go_never_comes(void **state)
 	say_hello(&play);
 	send_state(&play, false);
 	await_ready(&play);
-	expect_refusal(&play, "GO did not happen in time");
+	expect_refusal(&play, "timed out waiting for GO");
 	close_play(&play);
 }
 
@@ -567,7 +567,7 @@ static void a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes
 
 	open_target_of(&play, own);
 	expect_dismissed(&play, "00000000-0000-4000-8000-0000000000bb", "{", "{", "has VM");
-	expect_dismissed(&play, "", "{", "{", "does not say whose VM it has");
+	expect_dismissed(&play, "", "{", "{", "reports no identity");
 	for (int version = 0; version < WIRE_VERSION + 3; version++) {
 		if (version == WIRE_VERSION)
 			continue;

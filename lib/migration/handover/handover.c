@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handover.c - the handover's two tables, and the dispatcher that takes their steps.
+ * handover.c - the two tables of the handover, and the dispatcher that performs their steps.
  */
 #include "migration/handover/handover.h"
 
@@ -13,7 +13,7 @@
 	{                                                                                          \
 		.set = true, .next = (state), .record = (what), .actions = (actions_)              \
 	}
-/* The step is taken only if its record could be made. */
+/* The step is only taken if its record was written. */
 #define MUST(state, what, actions_)                                                                \
 	{                                                                                          \
 		.set = true, .must_record = true, .next = (state), .record = (what),               \
@@ -24,7 +24,7 @@
 /* Source */
 
 #define UNDO STEP(SOURCE_TAKE_BACK, SWO_JOURNAL_TAKEN_BACK, ACT_ROLL_BACK | ACT_SEND_ABORT)
-/* Nothing has come back from a target: nobody is there who would read ABORT. */
+/* No message from a target yet: ABORT would not be read. */
 #define BEFORE_GO                                                                                  \
 	[SOURCE_EV_FAIL] = UNDO, [SOURCE_EV_CANCEL] = UNDO, [SOURCE_EV_LOST] = UNDO,               \
 	[SOURCE_EV_ABORT] = UNDO, [SOURCE_EV_REFUSED] = UNDO
@@ -52,8 +52,8 @@ static const struct handover_rule source_rules[SOURCE_STATES][SOURCE_EVENTS] = {
 			BEFORE_GO,
 		},
 	/*
-	 * From here on failures at the source mean nothing for who runs: only the target's answer
-	 * or an operator counts.
+	 * From here on failures on the source do not affect where the VM runs: only the target's
+	 * reply or an operator does.
 	 */
 	[SOURCE_COMMITTED] =
 		{
@@ -92,7 +92,7 @@ const struct handover_table handover_source = {
 	.fail = SOURCE_EV_FAIL,
 	.cancel = SOURCE_EV_CANCEL,
 	.lost = SOURCE_EV_LOST,
-	/* STOPPING: it is on its way to a stop. */
+	/* STOPPING: it is being stopped. */
 	.may_run = STATE(SOURCE_SETUP) | STATE(SOURCE_PRECOPY) | STATE(SOURCE_STOPPING) |
 		   STATE(SOURCE_SENT) | STATE(SOURCE_TAKE_BACK) | STATE(SOURCE_RESUMING) |
 		   STATE(SOURCE_FAILED),
@@ -123,14 +123,14 @@ static const struct handover_rule target_rules[TARGET_STATES][TARGET_EVENTS] = {
 			[TARGET_EV_ABORT] = REFUSE,
 			[TARGET_EV_FAIL] = REFUSE,
 			[TARGET_EV_CANCEL] = REFUSE,
-			/* READY was not sent, so GO cannot be under way. */
+			/* READY was not sent, so GO cannot be in flight. */
 			[TARGET_EV_LOST] = REFUSE,
 		},
 	[TARGET_READY] =
 		{
 			[TARGET_EV_GO] = MUST(TARGET_STARTING, SWO_JOURNAL_STARTING, ACT_START),
 			[TARGET_EV_BAD_GO] = REFUSE,
-			/* The source has committed and asks: GO did not come and never may. */
+			/* The source has committed and queries: GO was not received and must never be. */
 			[TARGET_EV_ASK] = REFUSE,
 			[TARGET_EV_ABORT] = REFUSE,
 			[TARGET_EV_FAIL] = REFUSE,
@@ -207,7 +207,7 @@ static const struct handover_rule *find_rule(const struct handover *h, unsigned 
 	return &h->table->rules[atomic_load(&h->state) * h->table->events + event];
 }
 
-/* Has anything else come that this state answers, while the record was being made? */
+/* True if another event that this state handles arrived while the record was written. */
 static bool is_overtaken(const struct handover *h, unsigned event)
 {
 	const unsigned coming = atomic_load(&h->coming) & ~(1u << event);
