@@ -143,3 +143,57 @@ int journal_dir_walk(const char *dir, int (*each)(int dir_fd, struct swo_journal
 	closedir(stream);
 	return rc;
 }
+
+/* Listing */
+
+static int by_path(const void *a, const void *b)
+{
+	return strcmp(((const struct swo_journal_info *)a)->path,
+		((const struct swo_journal_info *)b)->path);
+}
+
+struct listing {
+	struct swo_journal_info *list;
+	size_t count, room;
+};
+
+static int add(int dir_fd, struct swo_journal_info *info, void *opaque)
+{
+	struct listing *listing = opaque;
+
+	(void)dir_fd;
+	if (listing->count == listing->room) {
+		size_t room = listing->room ? 2 * listing->room : 16;
+		struct swo_journal_info *grown = reallocarray(listing->list, room, sizeof(*info));
+
+		if (!grown)
+			return -1;
+		listing->list = grown;
+		listing->room = room;
+	}
+	listing->list[listing->count++] = *info;
+	return 0;
+}
+
+int swo_journal_list(
+	const char *dir, struct swo_journal_info **out, size_t *count, struct swo_error *err)
+{
+	struct listing listing = {0};
+	struct swo_error local = {0};
+
+	*out = NULL;
+	*count = 0;
+	if (journal_dir_walk(dir, add, &listing, &local)) {
+		if (local.code == SWO_E_NONE)
+			swo_error_set(&local, SWO_E_NO_MEMORY, ENOMEM, "list of journals");
+		free(listing.list);
+		if (err)
+			*err = local;
+		return -1;
+	}
+	if (listing.count)
+		qsort(listing.list, listing.count, sizeof(*listing.list), by_path);
+	*out = listing.list;
+	*count = listing.count;
+	return 0;
+}

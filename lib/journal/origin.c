@@ -14,6 +14,14 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+void journal_boot_id(char out[40])
+{
+	swo_autofd int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
+	ssize_t got = fd < 0 ? 0 : read(fd, out, JOURNAL_ID_LEN);
+
+	out[got == JOURNAL_ID_LEN ? got : 0] = 0;
+}
+
 static uint64_t origin_hash(const struct journal_origin *origin)
 {
 	return XXH3_64bits(origin, offsetof(struct journal_origin, hash));

@@ -63,14 +63,6 @@ uint64_t journal_hash(const struct journal_record *record)
 	return XXH3_64bits(record, offsetof(struct journal_record, hash));
 }
 
-void journal_boot_id(char out[40])
-{
-	swo_autofd int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC);
-	ssize_t got = fd < 0 ? 0 : read(fd, out, JOURNAL_ID_LEN);
-
-	out[got == JOURNAL_ID_LEN ? got : 0] = 0;
-}
-
 bool journal_is_id(const char *id)
 {
 	return strlen(id) == JOURNAL_ID_LEN && strspn(id, "0123456789abcdef-") == JOURNAL_ID_LEN;
