@@ -139,18 +139,37 @@ static void flip(struct link *link, const struct conn_pair *pair, struct flow *f
 
 /* Messages */
 
-static void count_message(struct link *link, unsigned message)
+static ssize_t transfer(struct flow *flow, int fd, bool sending)
 {
-	if (message >= MESSAGES_MAX)
-		return;
-	link->seen[message]++;
-	if (message == link->message_at) {
-		link->message_at = NO_MESSAGE;
-		set_mode(link, link->mode_at);
+	struct iovec iov = {.iov_base = flow->data, .iov_len = CHUNK};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+
+	if (!sending) {
+		bool cut = false;
+
+		return base_recv_fds(fd, &msg, flow->fds, BASE_FDS_MAX, &flow->fd_count, &cut, 0);
 	}
+	iov = (struct iovec){flow->data + flow->at, flow->len - flow->at};
+	ssize_t n = base_send_fds(fd, &msg, flow->fds, flow->fd_count, 0);
+
+	if (n > 0)
+		drop_fds(flow);
+	return n;
 }
 
-static void follow_frames(struct link *link, struct flow *flow)
+/* What came before the message passes; it, and what came along with it, is up to the mode. */
+static void pass_before(struct flow *flow, int fd, size_t before)
+{
+	size_t len = flow->len;
+
+	flow->len = before;
+	ssize_t n = flow->at < flow->len ? transfer(flow, fd, true) : 0;
+
+	flow->at += n > 0 ? (size_t)n : 0;
+	flow->len = len;
+}
+
+static void follow_frames(struct link *link, struct flow *flow, int fd)
 {
 	struct channel_frame_header header;
 	const uint8_t *data = flow->data;
@@ -175,34 +194,23 @@ static void follow_frames(struct link *link, struct flow *flow)
 		flow->header_have = 0;
 		flow->payload_left = header.length;
 		flow->opaque = header.magic != CHANNEL_FRAME_MAGIC;
-		if (flow->opaque)
-			return;
-		count_message(link, header.type);
-		/* The mode may have dropped this connection. */
+		if (flow->opaque || header.type >= MESSAGES_MAX)
+			continue;
+		link->seen[header.type]++;
+		if (header.type != link->message_at)
+			continue;
+		size_t read = (size_t)(data - flow->data);
+
+		link->message_at = NO_MESSAGE;
+		pass_before(flow, fd, read > sizeof(header) ? read - sizeof(header) : 0);
+		set_mode(link, link->mode_at);
+		/* Which may have dropped this connection. */
 		if (link->mode == LINK_CUT)
 			return;
 	}
 }
 
 /* Moving */
-
-static ssize_t transfer(struct flow *flow, int fd, bool sending)
-{
-	struct iovec iov = {.iov_base = flow->data, .iov_len = CHUNK};
-	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
-
-	if (!sending) {
-		bool cut = false;
-
-		return base_recv_fds(fd, &msg, flow->fds, BASE_FDS_MAX, &flow->fd_count, &cut, 0);
-	}
-	iov = (struct iovec){flow->data + flow->at, flow->len - flow->at};
-	ssize_t n = base_send_fds(fd, &msg, flow->fds, flow->fd_count, 0);
-
-	if (n > 0)
-		drop_fds(flow);
-	return n;
-}
 
 static bool is_over(ssize_t n)
 {
@@ -229,10 +237,12 @@ static bool move(struct link *link, unsigned i, int from)
 			flow->at = 0;
 			flow->len = (size_t)n;
 			flow->carried += (uint64_t)n;
-			follow_frames(link, flow);
-			if (link->changed)
+			follow_frames(link, flow, pair->fds[!from]);
+			if (link->changed && link->mode == LINK_CUT)
 				return true;
 			flip(link, pair, flow);
+			if (link->changed)
+				return true;
 		}
 	}
 	if (flow->at < flow->len) {

@@ -303,6 +303,25 @@ static void a_cut_at_a_message_lets_what_is_before_it_pass_and_not_the_message(v
 	close_rig(&rig);
 }
 
+/* Two in one piece: the first is on its way when the second is found. */
+static void a_message_that_came_along_with_the_one_before_is_cut_alone(void **state)
+{
+	(void)state;
+	struct rig rig;
+	struct channel_frame_header two[2] = {{.magic = CHANNEL_FRAME_MAGIC, .type = WIRE_STARTING},
+		{.magic = CHANNEL_FRAME_MAGIC, .type = WIRE_STARTED}};
+	struct iovec iov = {two, sizeof(two)};
+
+	open_rig(&rig, NULL);
+	connect_rig(&rig, 0);
+	link_at(rig.link, WIRE_STARTED, LINK_CUT);
+	assert_int_equal(channel_conn_send(rig.target[0], &iov, 1, GUARD_MS, NULL), 0);
+	assert_int_equal(receive_message(rig.source[0]), WIRE_STARTING);
+	expect_end(rig.source[0]);
+	assert_int_equal(link_hits(rig.link), 1);
+	close_rig(&rig);
+}
+
 static void a_stall_at_a_message_holds_it_until_the_link_passes(void **state)
 {
 	(void)state;
@@ -377,6 +396,7 @@ int main(void)
 		cmocka_unit_test(one_bit_is_flipped_once_on_the_connection_that_was_meant),
 		cmocka_unit_test(
 			a_cut_at_a_message_lets_what_is_before_it_pass_and_not_the_message),
+		cmocka_unit_test(a_message_that_came_along_with_the_one_before_is_cut_alone),
 		cmocka_unit_test(a_stall_at_a_message_holds_it_until_the_link_passes),
 		cmocka_unit_test(
 			frames_are_found_however_they_are_cut_and_not_where_there_are_none),
