@@ -188,7 +188,7 @@ static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_so
 	assert_string_equal(status, "in-doubt");
 	assert_null(pair_qmp(
 		&pair, PAIR_SOURCE, "x-migrate-resolve", json_pack("{s:b}", "run-here", 1), &why));
-	if (!strstr(why.text, "has begun to run the VM in the RAM that both share"))
+	if (!strstr(why.text, "has started the VM in the RAM that both share"))
 		fail_msg("%s", why.text);
 	assert_null(pair_qmp(&pair, PAIR_SOURCE, "cont", NULL, &why));
 	json_decref(pair_qmp(

@@ -13,7 +13,7 @@
 
 #define RAM_SIZE (6u << 20)
 
-/* No vCPU may run when a device is told to be quiet. */
+/* No vCPU may run when a device is set to quiesce. */
 static void check_quiet(struct fake_device *d, enum swo_device_state to)
 {
 	struct fake_vm *vm = d->opaque;
@@ -93,7 +93,7 @@ bool fake_vm_runs(struct fake_vm *vm)
 	return runs;
 }
 
-/* What the engine asks of a VMM:
+/* What the engine needs of a VMM:
  */
 
 static int layout(void *opaque, struct swo_buf *out, struct swo_error *err)

@@ -48,7 +48,7 @@ void fake_vm_close(struct fake_vm *vm);
 bool fake_vm_runs(struct fake_vm *vm);
 void fake_vm_run(struct fake_vm *vm, bool running);
 
-/* A URI that nobody else uses; fake_vm's tests run in a directory of their own. */
+/* A URI of its own; fake_vm's tests run in a directory of their own. */
 const char *fake_uri(void);
 
 /* How many entries a directory has, as /proc/self/fd and /proc/self/task do. */

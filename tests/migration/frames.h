@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * frames.h - one side of a migration played frame by frame, as far as both sides are played alike.
+ * frames.h - one side of a migration simulated frame by frame: what both sides have in common.
  */
 #ifndef TESTS_MIGRATION_FRAMES_H
 #define TESTS_MIGRATION_FRAMES_H

@@ -8,11 +8,11 @@
 
 #include "fake_vm.h"
 
-/* Both have ended, and the VM is at the target with all its devices' state. The source's last word.
+/* Both have ended, and the VM is at the target with all its devices' state. The source's final info.
  */
 struct swo_migration_info expect_arrived(
 	struct fake_vm *source, struct fake_vm *target, bool running);
-/* The source runs, the target never did. words: what the source's error must say; NULL: anything.
+/* The source runs, the target never did. words: what the source's error must have; NULL: anything.
  */
 void expect_source_runs_on(struct fake_vm *source, struct fake_vm *target, const char *words);
 
@@ -27,7 +27,7 @@ extern const struct failing_arc arcs_before_go[ARCS_BEFORE_GO];
 void fail_arc(struct fake_vm *source, struct fake_vm *target, const struct failing_arc *arc);
 
 /* Anything else that can go wrong before GO, of three devices with 300000 bytes each: makes one of
-   them happen, and returns what the error must say of it. */
+   them happen, and returns what the error must have of it. */
 #define FAILURES_BEFORE_GO 9
 const char *fail_before_go(struct fake_vm *source, struct fake_vm *target, unsigned which);
 

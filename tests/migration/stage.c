@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stage.c - plays the target.
+ * stage.c - simulates the target.
  */
 #include "stage.h"
 

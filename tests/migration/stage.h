@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stage.h - a source under test, and its target played by the test: up to GO, which is received
+ * stage.h - a source under test, and its target simulated by the test: up to GO, which is received
  * and not answered.
  */
 #ifndef TESTS_MIGRATION_STAGE_H
@@ -28,9 +28,9 @@ struct stage {
 	uint64_t hash; /* of RAM, when the source stood still; only where it is handed over */
 };
 
-/* Up to the source's HELLO, which asks for `asked`. */
+/* Up to the source's HELLO, which requests `asked`. */
 void stage_await_hello(struct stage *stage, enum swo_handover asked);
-/* The same, and an answer that says `answer`. */
+/* The same, and an answer with `answer`. */
 void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer);
 /* From there as far as READY, which is sent; and as far as GO, which is received. */
 void stage_play_to_ready(struct stage *stage);

@@ -169,7 +169,7 @@ static void with_machine_state(struct flood *flood)
 		;
 }
 
-/* The fake devices take it at memory's speed, but nobody waits for that. */
+/* The fake devices take it at memory's speed, but the test does not wait for that. */
 static void with_device_state(struct flood *flood)
 {
 	struct channel_frame_header header = {.type = WIRE_DEVICE};
@@ -252,7 +252,7 @@ static void say_nothing(void *opaque, enum swo_log_level level, const char *text
 
 int main(void)
 {
-	/* Every caller that is turned away would be a line. */
+	/* Every rejected connection would be a line. */
 	swo_log_set(SWO_LOG_ERROR, say_nothing, NULL);
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(

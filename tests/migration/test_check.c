@@ -25,7 +25,7 @@ static int close_vm(void **state)
 	return 0;
 }
 
-/* Both entry points say it, and the check itself. */
+/* Both entry points refuse it, and the check itself. */
 static void expect_missing(const struct swo_vm *broken, enum swo_side side, const char *member)
 {
 	struct swo_migration_params params = fake_params();

@@ -91,7 +91,7 @@ static void expect_moved(struct pair *pair, bool running)
 {
 	struct swo_migration_info source = expect_arrived(&pair->source, &pair->target, running);
 
-	/* The same memory, not a copy of it, and nobody looked for what was written. */
+	/* The same memory, not a copy of it, and no log of what was written. */
 	assert_int_equal(memory_of(&pair->target), pair->memory);
 	assert_int_equal(pair->at_load, pair->at_stop);
 	assert_int_equal(source.ram_sent, 0);
@@ -108,7 +108,7 @@ static void expect_moved(struct pair *pair, bool running)
 	assert_false(pair->target.out_of_reach);
 }
 
-/* The source goes on in its RAM as it stopped; the target has let go of it. */
+/* The source goes on in its RAM as it stopped; the target has released it. */
 static void expect_taken_back(struct pair *pair, const char *words)
 {
 	expect_source_runs_on(&pair->source, &pair->target, words);
@@ -348,7 +348,7 @@ static void expect_no_start(
 	assert_int_equal(
 		swo_migration_send(&vm->vm, uri, params, NULL, NULL, &vm->migration, &err), -1);
 	if (!strstr(err.text, words))
-		fail_msg("'%s' does not say '%s'", err.text, words);
+		fail_msg("'%s' does not have '%s'", err.text, words);
 	vm->migration = NULL;
 }
 

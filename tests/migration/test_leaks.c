@@ -54,7 +54,7 @@ static void be_cancelled(struct fake_vm *source, struct fake_vm *target)
 	fake_migrate(source, target, NULL);
 	(void)swo_migration_cancel(source->migration, NULL); /* or it is over already */
 	(void)fake_end(source);
-	(void)target; /* it may never have heard of it, and listen still */
+	(void)target; /* it may never have received it, and listen still */
 }
 
 static void keeps_nothing(void (*end)(struct fake_vm *source, struct fake_vm *target))

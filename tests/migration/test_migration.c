@@ -111,7 +111,7 @@ static void it_moves_through_the_smallest_window(void **state)
 static void a_large_device_uses_all_channels_and_arrives_in_order(void **state)
 {
 	(void)state;
-	/* The last stripe is not whole; a window that wraps within a stripe, too. */
+	/* The last stripe is a short one; a window that wraps within a stripe, too. */
 	static const size_t sizes[] = {20 << 20, (20 << 20) + 12345, 9 << 20};
 	static struct fake_vm source, target;
 
@@ -327,7 +327,7 @@ static void a_target_that_is_not_alike_says_what_differs_and_goes_on_waiting(voi
 	assert_non_null(strstr(info.error.text, "another machine"));
 	assert_true(fake_vm_runs(&pair.source));
 
-	/* The right one is still welcome. */
+	/* The right one is still accepted. */
 	swo_migration_free(pair.source.migration);
 	strcpy(pair.source.layout, "fake");
 	assert_int_equal(swo_migration_send(&pair.source.vm, uri, &params, NULL, NULL,

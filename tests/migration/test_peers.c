@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The engine against peers that do not keep to the protocol, or die at the worst moment: each side
- * is real, the other is played by this test, frame by frame.
+ * is real, the other is simulated by this test, frame by frame.
  */
 #include "migration/internal.h"
 #include "stage.h"
@@ -21,7 +21,7 @@ struct play {
 	struct channel control, data;
 	struct channel_frame_header header;
 	struct wire_go ticket;
-	const char *identity; /* what the source says */
+	const char *identity; /* of the source */
 	char text[65536];
 };
 
@@ -46,7 +46,7 @@ static void open_target(struct play *play)
 	open_target_of(play, NULL);
 }
 
-/* As the right source would say it. */
+/* As the right source would send it. */
 static void describe_hello(struct play *play, struct hello *out)
 {
 	struct swo_vm vm = play->vm.vm;
@@ -59,7 +59,7 @@ static void describe_hello(struct play *play, struct hello *out)
 	out->devices[0].window = out->devices[1].window = 65536;
 }
 
-/* Callers are heard side by side: only then is a second one with this ticket one too many. */
+/* Connections are served concurrently: only then is a second one with this ticket one too many. */
 static void await_attached(struct play *play)
 {
 	struct swo_migration *m = play->vm.migration;
@@ -109,13 +109,13 @@ static void say_hello(struct play *play)
 	say_hello_of(play, false);
 }
 
-/* Whatever was sent: the target refuses, says why, and nothing ever ran. */
+/* Whatever was sent: the target refuses, with the reason, and nothing ever ran. */
 static void expect_refusal(struct play *play, const char *words)
 {
 	struct swo_migration_info info = fake_end(&play->vm);
 
 	if (!strstr(info.error.text, words))
-		fail_msg("'%s' does not say '%s'", info.error.text, words);
+		fail_msg("'%s' does not have '%s'", info.error.text, words);
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
 	assert_int_equal(atomic_load(&play->vm.starts), 0);
 	assert_int_equal(play->vm.devices[0].state, SWO_DEVICE_RUNNING); /* reset */
@@ -311,7 +311,7 @@ static void a_ready_target_starts_on_go_only_and_answers_a_second_go_alike(void 
 	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_COMPLETED);
 	assert_true(fake_vm_runs(&play.vm));
 
-	/* A source in doubt asks on a new connection. */
+	/* A source in doubt sends ASK on a new connection. */
 	struct channel ask = dial(play.uri);
 	send_frame(&ask, (struct channel_frame_header){.type = WIRE_ASK}, &play.ticket,
 		sizeof(play.ticket));
@@ -432,7 +432,7 @@ static void a_query_of_another_process_gets_the_targets_answer(void **state)
 	assert_int_equal(answer, SWO_ANSWER_REFUSED);
 	close_play(&play);
 
-	/* Nobody listens any more. */
+	/* The listener is gone. */
 	query.deadline_ms = 100;
 	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
 	assert_int_equal(answer, SWO_ANSWER_NONE);
@@ -532,7 +532,7 @@ static void strangers_do_not_disturb_a_waiting_target(void **state)
 	close_play(&play);
 }
 
-/* What the source of another VM, or of another time, says; and what it is told. */
+/* HELLO of another VM, or another version; and the answer. */
 static void expect_dismissed(
 	struct play *play, const char *vm, const char *from, const char *to, const char *words)
 {
@@ -553,7 +553,7 @@ static void expect_dismissed(
 		&other, (struct channel_frame_header){.type = WIRE_HELLO}, text.data, text.len - 1);
 	assert_int_equal(next_frame(&other, &play->header, play->text), WIRE_ABORT);
 	if (!strstr(play->text, words))
-		fail_msg("'%s' does not say '%s'", play->text, words);
+		fail_msg("'%s' does not have '%s'", play->text, words);
 	swo_buf_free(&text);
 	channel_close(&other);
 }
@@ -603,7 +603,7 @@ static void silent_strangers_keep_nobody_out(void **state)
 		channel_close(&stranger[i]);
 }
 
-/* Somebody who knows the id, but was not given the ticket; he is told so and nothing changes. */
+/* A stranger with the ID, but without the ticket: it is rejected, and nothing changes. */
 static void expect_turned_away(
 	struct play *play, enum wire_type type, unsigned device, uint64_t wrong, const char *words)
 {
@@ -618,7 +618,7 @@ static void expect_turned_away(
 		sizeof(ticket));
 	assert_int_equal(next_frame(&stranger, &header, text), WIRE_ABORT);
 	if (!strstr(text, words))
-		fail_msg("'%s' does not say '%s'", text, words);
+		fail_msg("'%s' does not have '%s'", text, words);
 	channel_close(&stranger);
 }
 
@@ -639,9 +639,9 @@ static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **
 	/* Before READY and after it: another source, another channel, the same one again, a
 	 * question. */
 	for (int ready = 0; ready < 2; ready++) {
-		expect_turned_away(&play, WIRE_ATTACH, 0, 1, "nobody expects");
-		expect_turned_away(&play, WIRE_ATTACH, 0, 0, "nobody expects");
-		expect_turned_away(&play, WIRE_ASK, 0, 1, "does not know");
+		expect_turned_away(&play, WIRE_ATTACH, 0, 1, "unexpected data channel");
+		expect_turned_away(&play, WIRE_ATTACH, 0, 0, "unexpected data channel");
+		expect_turned_away(&play, WIRE_ASK, 0, 1, "does not have");
 		describe_hello(&play, &hello);
 		strcpy(hello.id, "00000000-0000-4000-8000-000000000002");
 		text.len = 0;
@@ -711,9 +711,9 @@ static void a_source_whose_target_dies_after_go_is_parked_until_told(void **stat
 		play_to_go(&stage);
 		channel_shutdown(&stage.control);
 		await_doubt(&stage);
-		/* No answer, ever: only an operator's word settles it. */
+		/* No answer, ever: only an operator settles it. */
 		assert_int_equal(swo_migration_resolve(stage.vm.migration, run_here, NULL), 0);
-		/* It may be asking just now; nobody answers. */
+		/* ASK may be under way; it is not answered. */
 		struct swo_migration_info info = fake_end(&stage.vm);
 		assert_int_equal(info.status, SWO_MIGRATION_FAILED);
 		assert_int_equal(fake_vm_runs(&stage.vm), run_here);
@@ -743,7 +743,7 @@ static void a_source_in_doubt_completes_by_a_late_started_on_its_first_connectio
 
 	play_to_go(&stage);
 	await_doubt(&stage);
-	/* Nobody answers its questions. */
+	/* Its ASK is not answered. */
 	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, NULL, 0);
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_COMPLETED);
 	assert_false(fake_vm_runs(&stage.vm));
@@ -809,7 +809,7 @@ static void a_source_in_doubt_runs_again_when_the_target_refused(void **state)
 	play_to_go(&stage);
 	channel_shutdown(&stage.control);
 	await_doubt(&stage);
-	answer_ask(&stage, WIRE_STARTING); /* says nothing yet */
+	answer_ask(&stage, WIRE_STARTING); /* decides nothing yet */
 	assert_false(fake_vm_runs(&stage.vm));
 	answer_ask(&stage, WIRE_REFUSED);
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);

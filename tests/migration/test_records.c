@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The engine and its journals: each record is there before what it tells of, and what cannot be put
+ * The engine and its journals: each record is there before its effect, and what cannot be put
  * on record does not happen.
  */
 #include "stage.h"

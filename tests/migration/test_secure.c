@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Credentials of two CAs, which do not know each other, and two keys. */
+/* Credentials of two CAs, which do not trust each other, and two keys. */
 struct dirs {
 	char top[32], ours[48], theirs[48], psk[48], other_psk[48];
 };
@@ -120,7 +120,7 @@ static void a_vm_moves_whole_with_a_shared_key_over_any_number_of_channels(void 
 		moves_with(((struct dirs *)*state)->psk, channels);
 }
 
-/* A source with `bad` is turned away and runs on; the target then takes the one with `good`. */
+/* A source with `bad` is rejected and runs on; the target then takes the one with `good`. */
 static void turns_away(const char *good, const char *bad, const char *words)
 {
 	struct fake_vm stranger, source, target;
@@ -135,7 +135,7 @@ static void turns_away(const char *good, const char *bad, const char *words)
 	struct swo_migration_info info = fake_end(&stranger);
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
 	if (!strstr(info.error.text, words))
-		fail_msg("'%s' does not say '%s'", info.error.text, words);
+		fail_msg("'%s' does not have '%s'", info.error.text, words);
 	assert_true(fake_vm_runs(&stranger));
 	assert_false(fake_vm_runs(&target));
 	send_as(&source, uri, good);
@@ -168,7 +168,7 @@ static void silent_strangers_keep_no_source_out(void **state)
 	fake_vm_close(&target);
 }
 
-/* A target's socket that nobody answers at; with backlog 0 its kernel does not either, when full.
+/* A target's socket without an answer; with backlog 0 its kernel does not either, when full.
  */
 static int mute_listener(int backlog, char uri[64])
 {
@@ -185,7 +185,7 @@ static int mute_listener(int backlog, char uri[64])
 	return fd;
 }
 
-/* Is somebody on the way to this port, and does not get through? */
+/* Is a connection on the way to this port, without getting through? */
 static bool is_connecting(unsigned port)
 {
 	FILE *file = fopen("/proc/net/tcp", "re");

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * RAM handed over by descriptor, against a peer that is played frame by frame: what goes along with
+ * RAM handed over by descriptor, against a peer that is simulated frame by frame: what goes along with
  * HELLO and what is made of it, and who has the word in shared memory when one side is gone.
  */
 #include "memory/share.h"
@@ -52,7 +52,7 @@ static void a_source_whose_target_died_before_it_began_runs_again_by_itself(void
 	struct swo_migration_info info = fake_end(&stage.vm);
 
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
-	assert_non_null(strstr(info.error.text, "had not begun to run"));
+	assert_non_null(strstr(info.error.text, "had not started the VM"));
 	assert_true(fake_vm_runs(&stage.vm));
 	assert_int_equal(resumed_with, stage.hash);
 	/* And whatever is left of that target cannot begin. */
@@ -66,7 +66,7 @@ static void a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_liv
 	static struct stage stage;
 
 	play_to_go(&stage);
-	/* It says nothing: commit-deadline passes. */
+	/* No answer: commit-deadline passes. */
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
 	assert_true(fake_vm_runs(&stage.vm));
 	assert_false(ram_share_begin(&stage.share));
@@ -87,10 +87,10 @@ static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
 	assert_true(info.committed);
 	assert_int_equal(swo_migration_resolve(stage.vm.migration, true, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
-	assert_non_null(strstr(err.text, "has begun to run the VM in the RAM that both share"));
+	assert_non_null(strstr(err.text, "has started the VM in the RAM that both share"));
 	assert_false(fake_vm_runs(&stage.vm));
 	assert_false(swo_migration_may_run(stage.vm.migration));
-	/* It can be given up, and then RAM is let go of. */
+	/* It can be given up, and then RAM is released. */
 	assert_int_equal(swo_migration_resolve(stage.vm.migration, false, &err), 0);
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
 	assert_false(fake_vm_runs(&stage.vm));
@@ -108,7 +108,7 @@ static void a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do(
 	struct swo_migration_info info = fake_end(&stage.vm);
 
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
-	if (!strstr(info.error.text, "does not know how to take RAM by descriptor") ||
+	if (!strstr(info.error.text, "cannot take RAM by descriptor") ||
 		!strstr(info.error.text, "handover=copy"))
 		fail_msg("%s", info.error.text);
 	assert_true(fake_vm_runs(&stage.vm));

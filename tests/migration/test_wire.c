@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Versions of the wire: what a released version has said is recorded, and understood or refused as
+ * Versions of the wire: what a released version has sent is recorded, and accepted or refused as
  * it must be for ever. In recorded/ nothing is changed, only added to.
  */
 #include "stage.h"
@@ -103,7 +103,7 @@ static void what_0_2_says_is_understood(void **state)
 	assert_int_equal(costs[1].p2p_to_running_ns, 6);
 }
 
-/* What a later 0.x may say: keys that nobody here knows, and a higher minor version. */
+/* What a later 0.x may send: keys that are unknown here, and a higher minor version. */
 static void what_a_later_minor_version_adds_is_ignored_and_the_lower_one_counts(void **state)
 {
 	(void)state;
@@ -193,13 +193,13 @@ static void expect_failed(struct stage *stage, const char *words)
 static void a_target_of_0_1_fails_the_migration_by_both_versions_and_the_guest_runs_on(void **state)
 {
 	(void)state;
-	static const char said[] =
-		"the source speaks version 4 of the migration protocol, this side 3";
+	static char said[65536];
 	static struct stage stage;
 	static char text[65536];
 
 	/* As 0.1 turns a source of another version away, */
 	stage_await_hello(&stage, SWO_HANDOVER_COPY);
+	recorded("abort-0.1.0.txt", said);
 	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_ABORT}, said,
 		strlen(said));
 	expect_failed(&stage, said);

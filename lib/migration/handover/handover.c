@@ -24,7 +24,6 @@
 /* Source */
 
 #define UNDO STEP(SOURCE_TAKE_BACK, SWO_JOURNAL_TAKEN_BACK, ACT_ROLL_BACK | ACT_SEND_ABORT)
-/* No message from a target yet: ABORT would not be read. */
 #define BEFORE_GO                                                                                  \
 	[SOURCE_EV_FAIL] = UNDO, [SOURCE_EV_CANCEL] = UNDO, [SOURCE_EV_LOST] = UNDO,               \
 	[SOURCE_EV_ABORT] = UNDO, [SOURCE_EV_REFUSED] = UNDO

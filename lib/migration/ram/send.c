@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * send.c - RAM passes: runs of dirty pages, zero pages told apart, framed and sent by
+ * send.c - RAM passes: runs of dirty pages, zero pages apart, framed and sent by
  * one worker a channel.
  */
 #include "migration/ram/send.h"
@@ -31,7 +31,7 @@ struct ram_send {
 	unsigned count;
 	uint64_t pass;
 	bool limited;
-	bool still; /* nobody writes */
+	bool still; /* no vCPU or device writes */
 	uint64_t pass_start_ns;
 	_Atomic uint64_t pass_bytes; /* of all senders, for the bandwidth limit */
 };

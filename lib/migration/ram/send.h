@@ -15,8 +15,8 @@ int ram_send_create(struct swo_migration *m, struct ram_send **out, struct swo_e
 void ram_send_destroy(struct ram_send *send);
 
 /*
- * Between passes: does anybody write to RAM, a vCPU or a device? If not it need not be copied
- * before it is sent. Whoever writes all the same makes a wrong checksum, and the migration fail.
+ * Between passes: does a vCPU or a device write to RAM? If not it need not be copied
+ * before it is sent. A write all the same makes a wrong checksum, and the migration fails.
  */
 void ram_send_still(struct ram_send *send, bool still);
 /*

@@ -27,7 +27,7 @@ struct share_page {
 /* Between processes only the processor's own atomics will do. */
 static_assert(ATOMIC_INT_LOCK_FREE == 2, "the word is in shared memory");
 
-/* What is asked of its memfd is what is asked of RAM's. */
+/* Its memfd must meet the same conditions as RAM's. */
 static const struct swo_ram_region page_region = {.name = "(handover)", .size = SWO_PAGE_SIZE};
 
 int ram_share_check(const struct swo_vm *vm, const char *uri,
@@ -141,7 +141,7 @@ int ram_share_take(struct shared_ram *share, struct swo_ram *ram, struct channel
 	int fds[CHANNEL_FDS_MAX];
 	unsigned count = swo_ram_count(ram);
 
-	/* By way of a question whether it could: a TCP connection says so in its own words. */
+	/* This call fails on a TCP connection, with its own error. */
 	if (channel_conn_accept_fds(conn, false, err) ||
 		channel_conn_take_fds(conn, fds, count + 1, err))
 		return -1;
@@ -173,7 +173,7 @@ void ram_share_release(struct shared_ram *share, const struct swo_vm *vm)
 
 	if (!share->page || swo_ram_is_gone(vm->ram))
 		return;
-	/* A device that hangs cannot be told; by the uAPI it does not write where it is. */
+	/* A device that hangs cannot unmap it; by the uAPI it does not write where it is. */
 	if (vm->ops->ram_reach(vm->opaque, false, &err))
 		swo_log(SWO_LOG_WARN, "RAM stays in a device's reach: %s", err.text);
 	memory_ram_release(vm->ram);

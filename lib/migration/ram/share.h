@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * share.h - RAM that is handed over by descriptor: both sides map the same pages, and beside
- * them one word that says, whatever becomes of either process, whether the target has begun.
+ * them one word that records, whatever becomes of either process, whether the target has started.
  *
  * With a copy each side, two VMs could run and each would be whole. With one memory the source's
- * VM is whole only as long as the target's has not begun to run in it. So that moment is decided in
- * that word, by whoever comes first: the target, right before its first arc to a running state, or
+ * VM is intact only as long as the target's has not started to run in it. So that moment is decided in
+ * that word, by the side that comes first: the target, right before its first arc to a running state, or
  * the source (or a target that gives up), which forbids it for good.
  */
 #ifndef MIGRATION_RAM_SHARE_H
@@ -22,7 +22,7 @@ struct shared_ram {
 
 void ram_share_init(struct shared_ram *share);
 
-/* Can this VM's RAM go (or come) that way, by this URI? One sentence says what is in the way. */
+/* Can this VM's RAM go (or come) that way, by this URI? The error names the obstacle. */
 int ram_share_check(const struct swo_vm *vm, const char *uri,
 	const struct swo_migration_params *params, bool is_source, struct swo_error *err);
 
@@ -41,7 +41,7 @@ void ram_share_close(struct shared_ram *share);
 
 /* Target: false when it has been forbidden. True as well where RAM is copied. */
 bool ram_share_begin(struct shared_ram *share);
-/* Either: false when the target has begun. True from then on, and where RAM is copied. */
+/* Either: false when the target has started. True from then on, and where RAM is copied. */
 bool ram_share_forbid(struct shared_ram *share);
 
 #endif

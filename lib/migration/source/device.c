@@ -35,12 +35,12 @@ static void measure_job(void *opaque)
 	measure(opaque);
 }
 
-/* Waits for one job of each device, as long as the migration is whole. */
+/* Waits for one job of each device, until the migration fails. */
 static int wait_jobs(struct source *s, struct swo_error *err)
 {
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
 		/* Backend calls have deadlines of their own; a migration that breaks meanwhile
-		   is left at once, and whoever cleans up waits for the worker. */
+		   is left at once, and the clean-up waits for the worker. */
 		while (!swo_job_wait(&s->devices[i].job, swo_deadline_ms(100)))
 			if (migration_broken(&s->m, err))
 				return -1;
@@ -81,7 +81,7 @@ static int make_buffers(struct source *s, struct swo_error *err)
 				return -1;
 			continue;
 		}
-		/* One is enough where nothing can be asked for ahead. */
+		/* One is enough where reads cannot be requested ahead. */
 		for (unsigned b = 0; b < (sd->ops->data_ask ? SWO_READS_AHEAD : 1); b++) {
 			sd->bufs[b] = base_calloc_prefaulted(sd->chunk);
 			if (!sd->bufs[b])
@@ -92,7 +92,7 @@ static int make_buffers(struct source *s, struct swo_error *err)
 	return 0;
 }
 
-/* Who does not say how much it has may have much. */
+/* A device that reports no size may have much. */
 static uint64_t window_of_each(const struct source *s)
 {
 	unsigned large = 0;
@@ -265,7 +265,7 @@ static int precopy_round(struct source_device *sd, struct swo_error *err)
 
 /*
  * Read beside all the others, so that what it shares with them is in it. A short round after a long
- * one says little: a device may have had as much ready before it was asked.
+ * one has little meaning: a device may have had as much ready before the request.
  */
 static void learn_rate(struct source_device *sd, uint64_t bytes, uint64_t ns)
 {
@@ -318,8 +318,8 @@ int source_devices_precopy_wait(struct source *s, struct swo_error *err)
 /* After the device has stopped */
 
 /*
- * END names the last config, so that the target finalises only when it has that. Whoever comes
- * last sends it: the worker after the last byte, or the migration's thread after the last config.
+ * END names the last config, so that the target finalises only when it has that. The one
+ * that comes last sends it: the worker after the last byte, or the migration's thread after the last config.
  */
 static int send_end_when_due(struct source_device *sd, bool streamed, struct swo_error *err)
 {
@@ -350,7 +350,7 @@ static int stream(struct source_device *sd, struct swo_error *err)
 	do {
 		if (read_device(sd, &buf, &got, err) || (got && send_data(sd, buf, got, err)))
 			return -1;
-		/* After less than that the end follows, which has been asked for. */
+		/* After less than that the end follows, which has been requested. */
 		if (got == sd->chunk)
 			ask_ahead(sd);
 	} while (got || sd->asked);

@@ -10,12 +10,12 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-/* What we believe of a link over which too little has gone to tell; and of one that cannot leave
+/* What is assumed of a link over which too little has gone to measure; and of one that cannot leave
    this host, as where RAM is handed over. */
 #define BANDWIDTH_UNKNOWN     (UINT64_C(200) << 20)
 #define BANDWIDTH_ON_THE_HOST (UINT64_C(1) << 30)
 
-/* Rounds beyond what downtime-limit asks for: so many, none that is expected to last longer, and
+/* Rounds beyond what downtime-limit needs: so many, none that is expected to last longer, and
    none for less than so much. */
 #define SETTLE_ROUNDS	4
 #define SETTLE_ROUND_NS UINT64_C(500000000)
@@ -85,7 +85,7 @@ static void learn_bandwidth(struct source *s, const struct channel_meter before[
 {
 	struct channel_meter after[WIRE_CHANNELS_MAX];
 
-	/* A limit that holds before the stop says nothing about the wire after it. */
+	/* A limit that holds before the stop has no meaning for the wire after it. */
 	if (s->m.params.max_bandwidth)
 		return;
 	read_meters(s, after);
@@ -164,7 +164,7 @@ int source_precopy(struct source *s, struct swo_error *err)
 			return -1;
 		if (precopy_round(s, &bytes, err))
 			return -1;
-		/* Somebody has stopped the VM meanwhile: nothing is gained by waiting. */
+		/* The VM was stopped meanwhile: nothing is gained by waiting. */
 		if (!source_vm_runs(s))
 			return 0;
 		if (migration_wait_until(&s->m, initial_loaded, s, false,

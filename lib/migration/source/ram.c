@@ -67,7 +67,7 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 
 /*
  * How long the last pass stands back for the devices: they have yet to begin what takes the
- * longest, and it would take all CPUs from those who tell them to. No longer, as handlers may take
+ * longest, and it would take all CPUs from the threads that launch them. No longer, as handlers may take
  * any time.
  */
 #define HEAD_START_MS 2

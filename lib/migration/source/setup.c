@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * setup.c - before anything stops: connect, agree, compare clocks, start the logs,
- * bring the devices to PRE_COPY. And the reader of what the target says from then on.
+ * setup.c - before anything stops: connect, HELLO, compare clocks, start the logs,
+ * bring the devices to PRE_COPY. And the reader of the control connection from then on.
  */
 #include "migration/source/source.h"
 
@@ -12,7 +12,7 @@
 
 #define CLOCK_PROBES 8
 
-/* What the target says */
+/* Messages of the target */
 
 static int take_hello_ok(
 	struct source *s, const uint8_t *payload, size_t len, struct swo_error *err)
@@ -25,7 +25,7 @@ static int take_hello_ok(
 		return -1;
 	if (ok.handover != s->m.params.handover)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"the target does not know how to take RAM by descriptor (it is an older "
+			"the target cannot take RAM by descriptor (it is an older "
 			"version of switchover): use handover=copy");
 	s->ticket.nonce = ok.ticket;
 	memcpy(s->ticket.id, s->m.info.id, sizeof(s->ticket.id));
@@ -38,7 +38,7 @@ static int take_device_word(
 {
 	if (header->device >= s->m.vm.device_count)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"the target speaks of device %u; there are %u", header->device,
+			"the target names device %u; there are %u", header->device,
 			s->m.vm.device_count);
 	struct source_device *sd = &s->devices[header->device];
 
@@ -134,7 +134,7 @@ void source_take_started(struct source *s, const char *text)
 	migration_raise(&s->m, SOURCE_EV_STARTED, text[0] ? &why : NULL);
 }
 
-/* What bears on who runs is a step of the handover, whose table knows what it means now. */
+/* What bears on who runs is a step of the handover, whose table decides what it means now. */
 static bool handle_step(
 	struct source *s, const struct channel_frame_header *header, const uint8_t *payload)
 {
@@ -255,7 +255,7 @@ static bool has_clock(void *arg)
 	return ((struct source *)arg)->clock_replied;
 }
 
-/* The probe with the shortest round trip says most about the offset. */
+/* The probe with the shortest round trip bounds the offset best. */
 static int compare_clocks(struct source *s, swo_deadline deadline, struct swo_error *err)
 {
 	s->rtt_ns = UINT64_MAX;

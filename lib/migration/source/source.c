@@ -2,11 +2,11 @@
 /*
  * source.c - the source of a migration: its life, its thread, and what it does for each step of the
  * handover. From GO on nothing that fails here may run the VM: only the target's REFUSED or an
- * operator does. Without an answer the source is parked, and asks.
+ * operator does. Without an answer the source is parked, and sends ASK.
  */
 #include "migration/source/source.h"
 
-#include "migration/ask.h"
+#include "migration/query.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -101,7 +101,7 @@ static bool take_answer(void *opaque, enum wire_type answer, const char *text)
 	return handover_is(&s->m.handover, SOURCE_COMPLETED);
 }
 
-/* Asks on a connection of its own. */
+/* Sends ASK on a connection of its own. */
 static void ask(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -125,17 +125,16 @@ static void describe_doubt(struct source *s, struct swo_error *err)
 
 	if (s->m.share.page) {
 		swo_error_set(err, SWO_E_TIMEOUT, 0,
-			"migration %s is in doubt: the target has begun to run the VM, in the RAM "
-			"that both share (handover=fd), and has not confirmed it; it is asked on "
-			"and on. If it is gone for good so is the VM: give it up here: switchover "
+			"migration %s is in doubt: the target has started the VM, in the RAM that "
+			"both share (handover=fd), and has not confirmed it; ASK is repeated. If it is gone for good so is the VM: give it up here: switchover "
 			"resolve%s%.90s %s --qmp=URI --runs-there",
 			s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
 			s->m.info.id);
 		return;
 	}
 	swo_error_set(err, SWO_E_TIMEOUT, 0,
-		"migration %s is in doubt: the target was told to run the VM and has not confirmed "
-		"it; the VM is parked here and the target is asked again and again. If that host "
+		"migration %s is in doubt: GO was sent and the target has not confirmed it; the "
+		"VM is parked here and ASK is repeated. If that host "
 		"is gone for good, fence it off and settle it: switchover resolve%s%.90s %s "
 		"--qmp=URI --run-here --fenced",
 		s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
@@ -152,7 +151,7 @@ static void park(struct source *s)
 	struct swo_error err = {0};
 
 	if (m->share.page && ram_share_forbid(&m->share)) {
-		source_take_refused(s, "it had not begun to run the VM, and cannot any more");
+		source_take_refused(s, "it had not started the VM, and cannot any more");
 		return;
 	}
 	describe_doubt(s, &err);
@@ -195,7 +194,7 @@ static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 	}
 	if (run_here && !ram_share_forbid(&s->m.share))
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the target has begun to run the VM in the RAM that both share "
+			"the target has started the VM in the RAM that both share "
 			"(handover=fd): what is here is not what was stopped, and cannot run; it "
 			"can only be given up here (run-here false)");
 	if (run_here)
@@ -270,7 +269,7 @@ static void roll_back(struct source *s)
 	pthread_mutex_lock(&m->mutex);
 	struct swo_error why = m->reason;
 
-	/* What broke first says more than what broke because of it. */
+	/* What failed first explains more than what failed because of it. */
 	if (handover_is(&m->handover, SOURCE_TAKE_BACK)) {
 		m->journal_remove = true;
 		if (!m->cancelled && m->failure.code != SWO_E_NONE)

@@ -12,7 +12,7 @@
 #include "migration/ram/send.h"
 #include "migration/source/state_send.h"
 
-/* Fewer bytes say nothing about a rate. */
+/* Fewer bytes are no measure of a rate. */
 #define SOURCE_SAMPLE_MIN (UINT64_C(256) << 10)
 
 struct source;
@@ -41,10 +41,10 @@ struct source_device {
 	uint64_t read_ns; /* spent in reading the device */
 
 	/* under the migration's mutex */
-	uint64_t consumed; /* the target's word */
+	uint64_t consumed; /* reported by the target */
 	uint64_t wanted;   /* of it, by the worker that waits on `credit`; 0: it does not */
 	pthread_cond_t credit;
-	uint64_t stop_bytes; /* what it says STOP_COPY will hold */
+	uint64_t stop_bytes; /* its estimate of what STOP_COPY will have */
 	uint64_t rate;	     /* bytes a second, of its latest large round; 0: there was none */
 	uint64_t rate_bytes; /* of its largest */
 	bool initial_loaded;
@@ -104,7 +104,7 @@ static inline bool source_vm_runs(const struct source *s)
 }
 
 /* cost.c */
-/* What is known of a device, with the mutex held: seen here, told by the target, or expected. */
+/* What is known of a device, with the mutex held: seen here, reported by the target, or expected. */
 struct swo_device_costs source_device_costs(struct source *s, unsigned index);
 /*
  * The switchover as it is known now, for the solver: all but the memory. With the mutex held;
@@ -116,7 +116,7 @@ struct swo_plan_setup source_plan(
 /* device.c */
 int source_device_init(struct source *s, unsigned index, struct swo_error *err);
 void source_device_fini(struct source_device *sd);
-/* Asks each for the size of its state (all workers at once), and sets the windows. */
+/* Reads the size of each one's state (all workers at once), and sets the windows. */
 int source_devices_measure(struct source *s, struct swo_error *err);
 /* All devices' pre-copy data of the moment; in parallel with whatever the caller does until wait.
  */
@@ -132,7 +132,7 @@ int source_configs_send(struct source *s, bool final, struct swo_error *err);
 bool source_shares(const struct source *s);
 int source_logs_start(struct source *s, struct swo_error *err);
 void source_logs_stop(struct source *s);
-/* Asks KVM and every device's DMA log what is dirty. */
+/* Collects the dirty logs of KVM and of every device's DMA. */
 int source_dirty_collect(struct source *s, struct swo_error *err);
 /* Run by stop_worker from the moment the vCPUs stand still until all RAM is sent. */
 void source_stop_job(void *opaque);
@@ -165,7 +165,7 @@ int source_send_end(struct source *s, struct swo_error *err);
 swo_deadline source_switchover_deadline(struct source *s);
 /* The VM and its devices are as they were; what is worth knowing of them is added to *why. */
 void source_roll_back(struct source *s, struct swo_error *why);
-/* Devices to STOP, RAM let go of: it runs over there. */
+/* Devices to STOP, RAM released: it runs over there. */
 void source_finish(struct source *s);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stop.c - the VM's stop with all that is sent in it, the way back from there, and what is left to
+ * stop.c - the VM's stop with all that is sent in it, the roll-back from there, and what is left to
  * do when the VM runs on the target.
  */
 #include "migration/source/source.h"
@@ -28,7 +28,7 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	if (running)
 		return 0;
 	/*
-	 * A `stop` by somebody else comes on their thread, perhaps in the middle of a pass; our own
+	 * A `stop` of a user comes on another thread, perhaps in the middle of a pass; our own
 	 * thread notices it between two passes and does the rest then.
 	 */
 	if (!pthread_equal(pthread_self(), s->m.thread))
@@ -43,8 +43,8 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 }
 
 /*
- * Last of all handlers when the VM stops: by now every device has been told to. And first when a
- * stop is taken back: streams must let go of the workers.
+ * Last of all handlers when the VM stops: by now every device is launched. And first when a
+ * stop is taken back: streams must release the workers.
  */
 static int on_last(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
@@ -71,7 +71,7 @@ int source_add_handlers(struct source *s, struct swo_error *err)
 		.prepare = on_stop,
 		.change = source_on_barrier,
 		.opaque = s};
-	const struct swo_handler_desc last = {.name = "migration: all are told",
+	const struct swo_handler_desc last = {.name = "migration: all devices launched",
 		.depth = 0,
 		.rank = SWO_RANK_MIN,
 		.prepare = on_last,
@@ -126,7 +126,7 @@ int source_send_end(struct source *s, struct swo_error *err)
 
 	for (unsigned i = 0; i < s->m.data_open; i++) {
 		struct channel *channel = &s->m.data[i];
-		/* Nobody else sends any more: the counters stand still. */
+		/* No other thread sends any more: the counters stand still. */
 		struct wire_totals totals = {
 			.frames = channel->frames_sent, .bytes = channel->bytes_sent};
 		struct channel_frame_header header = {.type = WIRE_FIN, .device = i};
@@ -183,7 +183,7 @@ int source_stop(struct source *s, struct swo_error *err)
 	return 0;
 }
 
-/* The way back */
+/* Roll-back */
 
 static void drain_workers(struct source *s)
 {
@@ -201,7 +201,7 @@ static void drain_workers(struct source *s)
 				swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
 }
 
-/* All at once; whoever fails is recovered, reset as a last resort. */
+/* All at once; one that fails is recovered, reset as a last resort. */
 static void devices_to(struct source *s, enum swo_device_state state)
 {
 	struct swo_error err;
@@ -247,7 +247,7 @@ static bool has_reason(void *arg)
 	return s->refusal.code != SWO_E_NONE || s->m.lost;
 }
 
-/* A channel that breaks is often the first sign of what the target is about to say. */
+/* A channel that breaks is often the first sign of what the target is about to send. */
 static void await_failure_reason(struct source *s, struct swo_error *err)
 {
 	if (!s->m.control_reader_runs)
@@ -268,7 +268,7 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	struct swo_error err = {0};
 	uint64_t start = swo_now_ns();
 
-	/* Whatever that side still hears: it finds this before it could begin. */
+	/* Whatever that side still receives: it finds this before it could start. */
 	ram_share_forbid(&m->share);
 	drain_workers(s);
 	if (s->stopped_by_us) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * accept.c - who knocks at the target: a source with its HELLO, its data channels, or a
- * source in doubt that asks. Anybody else is shown the door, and nothing changes.
+ * accept.c - connections to the target: a source with its HELLO, its data channels, or a source in
+ * doubt with ASK. Any other is rejected, and nothing changes.
  */
 #include "migration/target/target.h"
 
@@ -10,16 +10,16 @@
 #include <string.h>
 #include <sys/socket.h>
 
-/* A caller that does not say who it is within this time holds up no others. */
+/* A connection without its first frame within this time delays no others. */
 #define FIRST_FRAME_MS 2000
 #define HANDSHAKE_MS   5000
 
-static void turn_away(struct channel *channel, const char *why)
+static void reject(struct channel *channel, const char *why)
 {
 	struct channel_frame_header header = {.type = WIRE_ABORT};
 
 	channel_send(channel, &header, why, strlen(why), NULL);
-	swo_log(SWO_LOG_WARN, "a connection to '%s' was turned away: %s",
+	swo_log(SWO_LOG_WARN, "a connection to '%s' was rejected: %s",
 		channel_conn_peer(channel->conn), why);
 	channel_close(channel);
 }
@@ -41,11 +41,11 @@ static void take_hello(struct target *t, struct channel *channel,
 	bool busy = t->migration_hello_seen || !handover_is(&t->m.handover, TARGET_SETUP);
 	pthread_mutex_unlock(&t->m.mutex);
 	if (busy) {
-		turn_away(channel, "this target already has its migration");
+		reject(channel, "this target already has its migration");
 		return;
 	}
 	if (migration_hello_parse(payload, header->length, &hello, &err)) {
-		turn_away(channel, err.text);
+		reject(channel, err.text);
 		return;
 	}
 	pthread_mutex_lock(&t->m.mutex);
@@ -85,12 +85,12 @@ static void take_attach(struct target *t, struct channel *channel,
 	}
 	pthread_mutex_unlock(&t->m.mutex);
 	if (rc) {
-		/* Nobody would read what comes over it: the source would wait for its deadline. */
+		/* No thread would read what comes over it: the source would wait for its deadline. */
 		migration_fail(&t->m, &err);
 		channel_close(&t->m.data[index]);
 	}
 	if (!wanted)
-		turn_away(channel, "a data channel that nobody expects");
+		reject(channel, "unexpected data channel");
 }
 
 /* An answer that was sent may be lost: what counts is that the source has it on record. */
@@ -119,23 +119,23 @@ static void take_ask(struct target *t, struct channel *channel,
 	pthread_mutex_lock(&t->m.mutex);
 	bool ours = t->migration_hello_taken && is_ours(t, header, payload);
 	pthread_mutex_unlock(&t->m.mutex);
-	/* Of another migration we know nothing, and so say nothing: the source stays in doubt. */
+	/* Nothing is known of another migration: its source stays in doubt. */
 	if (!ours) {
-		turn_away(channel, "asked about a migration that this target does not know");
+		reject(channel, "ASK for a migration that this target does not have");
 		return;
 	}
 	/* READY turns into REFUSED by this: from then on no GO can start it. */
-	swo_error_set(&why, SWO_E_PEER_LOST, 0, "the source asked before GO had come");
+	swo_error_set(&why, SWO_E_PEER_LOST, 0, "the source sent ASK before GO had come");
 	handover_raise(&t->m.handover, TARGET_EV_ASK, &cause, NULL);
 	if (handover_is(&t->m.handover, TARGET_STARTED) && await_done(t, channel))
 		migration_raise(&t->m, TARGET_EV_DONE, NULL);
 	channel_close(channel);
 }
 
-static void take_words(struct target *t, struct channel *channel,
+static void take_first_frame(struct target *t, struct channel *channel,
 	const struct channel_frame_header *header, const uint8_t *payload)
 {
-	/* A question has nothing to wait for, and its answer is waited for. */
+	/* ASK has nothing to wait for, and its answer is waited for. */
 	if (header->type == WIRE_ASK) {
 		take_ask(t, channel, header, payload);
 		return;
@@ -149,19 +149,19 @@ static void take_words(struct target *t, struct channel *channel,
 		take_attach(t, channel, header, payload);
 		break;
 	default:
-		turn_away(channel, "a connection must begin with HELLO, ATTACH or ASK");
+		reject(channel, "a connection must begin with HELLO, ATTACH or ASK");
 	}
 	pthread_mutex_unlock(&t->taking);
 }
 
 /* The first frame, behind the handshake. 0, and *payload is malloc'ed, or -1. */
-static int hear_caller(struct target *t, struct channel *channel,
+static int receive_first_frame(struct target *t, struct channel *channel,
 	struct channel_frame_header *header, uint8_t **payload, struct swo_error *err)
 {
 	if (channel_listener_handshake(
 		    t->listener, channel->conn, swo_deadline_ms(HANDSHAKE_MS), err))
 		return -1;
-	/* A HELLO may bring RAM along; where it cannot, there is nothing to welcome. */
+	/* A HELLO may bring RAM along; where it cannot, none is accepted. */
 	(void)channel_conn_accept_fds(channel->conn, true, NULL);
 	if (channel_recv_header(channel, header, WIRE_HELLO_MAX, 0, err))
 		return -1;
@@ -177,103 +177,104 @@ static int hear_caller(struct target *t, struct channel *channel,
 }
 
 /* From here on the acceptor does not touch the connection any more. */
-static void let_go(struct greeter *greeter)
+static void detach(struct handshake *handshake)
 {
-	pthread_mutex_lock(&greeter->target->greeting);
-	greeter->conn = NULL;
-	pthread_mutex_unlock(&greeter->target->greeting);
+	pthread_mutex_lock(&handshake->target->handshakes_lock);
+	handshake->conn = NULL;
+	pthread_mutex_unlock(&handshake->target->handshakes_lock);
 }
 
-static void *greet(void *opaque)
+static void *run_handshake(void *opaque)
 {
-	struct greeter *greeter = opaque;
-	struct target *t = greeter->target;
+	struct handshake *handshake = opaque;
+	struct target *t = handshake->target;
 	swo_autofree uint8_t *payload = NULL;
 	struct channel_frame_header header;
 	struct channel channel;
 	struct swo_error err = {0};
 
-	channel_init(&channel, greeter->conn, FIRST_FRAME_MS);
-	const int rc = hear_caller(t, &channel, &header, &payload, &err);
+	channel_init(&channel, handshake->conn, FIRST_FRAME_MS);
+	const int rc = receive_first_frame(t, &channel, &header, &payload, &err);
 
-	let_go(greeter);
+	detach(handshake);
 	if (rc) {
 		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
 		channel_close(&channel);
 	} else {
-		take_words(t, &channel, &header, payload);
+		take_first_frame(t, &channel, &header, payload);
 	}
-	pthread_mutex_lock(&t->greeting);
-	greeter->over = true;
-	pthread_mutex_unlock(&t->greeting);
+	pthread_mutex_lock(&t->handshakes_lock);
+	handshake->over = true;
+	pthread_mutex_unlock(&t->handshakes_lock);
 	return NULL;
 }
 
-static void join(struct greeter *greeter)
+static void join(struct handshake *handshake)
 {
-	pthread_join(greeter->thread, NULL);
-	greeter->runs = false;
+	pthread_join(handshake->thread, NULL);
+	handshake->runs = false;
 }
 
 /* Wakes it wherever it waits. With the lock held. */
-static void hang_up(const struct greeter *greeter)
+static void shut_down(const struct handshake *handshake)
 {
-	if (greeter->conn)
-		shutdown(channel_conn_fd(greeter->conn), SHUT_RDWR);
+	if (handshake->conn)
+		shutdown(channel_conn_fd(handshake->conn), SHUT_RDWR);
 }
 
-/* A free greeter; when all are taken, that of the one who has been silent for longest. */
-static struct greeter *find_greeter(struct target *t)
+/* A free place; when all are taken, that of the connection that has been silent for longest. */
+static struct handshake *find_handshake(struct target *t)
 {
-	struct greeter *longest = &t->greeters[0];
+	struct handshake *longest = &t->handshakes[0];
 
-	pthread_mutex_lock(&t->greeting);
-	for (unsigned i = 0; i < GREETERS_MAX; i++) {
-		struct greeter *greeter = &t->greeters[i];
+	pthread_mutex_lock(&t->handshakes_lock);
+	for (unsigned i = 0; i < HANDSHAKES_MAX; i++) {
+		struct handshake *handshake = &t->handshakes[i];
 
-		if (!greeter->runs || greeter->over) {
-			pthread_mutex_unlock(&t->greeting);
-			if (greeter->runs)
-				join(greeter);
-			return greeter;
+		if (!handshake->runs || handshake->over) {
+			pthread_mutex_unlock(&t->handshakes_lock);
+			if (handshake->runs)
+				join(handshake);
+			return handshake;
 		}
-		if (greeter->since_ns < longest->since_ns)
-			longest = greeter;
+		if (handshake->since_ns < longest->since_ns)
+			longest = handshake;
 	}
-	hang_up(longest);
-	pthread_mutex_unlock(&t->greeting);
+	shut_down(longest);
+	pthread_mutex_unlock(&t->handshakes_lock);
 	join(longest);
 	return longest;
 }
 
-static void welcome(struct target *t, struct channel_conn *conn)
+static void start_handshake(struct target *t, struct channel_conn *conn)
 {
-	struct greeter *greeter = find_greeter(t);
+	struct handshake *handshake = find_handshake(t);
 	struct swo_error err = {0};
 
-	greeter->target = t;
-	greeter->conn = conn;
-	greeter->since_ns = swo_now_ns();
-	greeter->over = false;
-	if (!swo_thread_start(&greeter->thread, "swo-greet", greet, greeter, &err)) {
-		greeter->runs = true;
+	handshake->target = t;
+	handshake->conn = conn;
+	handshake->since_ns = swo_now_ns();
+	handshake->over = false;
+	if (!swo_thread_start(
+		    &handshake->thread, "swo-handshake", run_handshake, handshake, &err)) {
+		handshake->runs = true;
 		return;
 	}
 	/* Without a thread the others wait for this one. */
 	swo_log(SWO_LOG_WARN, "%s", err.text);
-	greet(greeter);
+	run_handshake(handshake);
 }
 
-static void dismiss_all(struct target *t)
+static void close_all(struct target *t)
 {
-	pthread_mutex_lock(&t->greeting);
-	for (unsigned i = 0; i < GREETERS_MAX; i++)
-		if (t->greeters[i].runs)
-			hang_up(&t->greeters[i]);
-	pthread_mutex_unlock(&t->greeting);
-	for (unsigned i = 0; i < GREETERS_MAX; i++)
-		if (t->greeters[i].runs)
-			join(&t->greeters[i]);
+	pthread_mutex_lock(&t->handshakes_lock);
+	for (unsigned i = 0; i < HANDSHAKES_MAX; i++)
+		if (t->handshakes[i].runs)
+			shut_down(&t->handshakes[i]);
+	pthread_mutex_unlock(&t->handshakes_lock);
+	for (unsigned i = 0; i < HANDSHAKES_MAX; i++)
+		if (t->handshakes[i].runs)
+			join(&t->handshakes[i]);
 }
 
 void *target_acceptor(void *opaque)
@@ -285,12 +286,12 @@ void *target_acceptor(void *opaque)
 		struct channel_conn *conn;
 
 		if (!channel_listener_accept(t->listener, swo_deadline_ms(60000), &conn, &err)) {
-			welcome(t, conn);
+			start_handshake(t, conn);
 		} else if (err.code == SWO_E_CANCELLED) {
-			dismiss_all(t);
+			close_all(t);
 			return NULL;
 		} else if (err.code != SWO_E_TIMEOUT) {
-			/* Out of file descriptors, say: it may get better. */
+			/* Out of file descriptors, for instance: it may get better. */
 			swo_log(SWO_LOG_WARN, "%s", err.text);
 			swo_sleep_until(swo_now_ns() + 100000000);
 		}

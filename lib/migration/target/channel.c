@@ -148,7 +148,7 @@ void *target_data_reader(void *opaque)
 	int rc = 0;
 
 	while (!rc) {
-		/* Between passes a channel may rest; the control connection tells who lives. */
+		/* Between passes a channel may rest; the control connection notices a lost peer. */
 		if (!channel_conn_readable(m->data[reader->channel].conn, swo_deadline_ms(1000))) {
 			if (atomic_load(&m->abort))
 				return NULL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * device.c - one device's way in: the worker that loads what is in its ring, the check of
- * length and sum that drivers do not make, and RESUMING->STOP before anybody commits.
+ * length and sum that drivers do not make, and RESUMING->STOP before the source commits.
  */
 #include "migration/target/target.h"
 
@@ -34,7 +34,7 @@ int target_device_init(struct target *t, unsigned index, struct swo_error *err)
 	swo_cond_init(&td->changed);
 	t->devices_made = index + 1;
 
-	/* The source proposes; what we are ready to hold is ours to say. */
+	/* The source proposes; this side decides what it is ready to hold. */
 	if (window > t->m.params.device_window)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"device %s: the source wants %" PRIu64
@@ -188,7 +188,7 @@ static int load_loop(struct target_device *td, struct swo_error *err)
 		if (!td->initial_told && td->consumed >= td->initial_mark) {
 			td->initial_told = true;
 			pthread_mutex_unlock(&td->mutex);
-			/* "Loaded" is what the device says, not what was sent to it. */
+			/* "Loaded" is what the device reports, not what was sent to it. */
 			int rc = td->ops->data_flush ? td->ops->data_flush(td->backend, err) : 0;
 
 			if (!rc)
@@ -230,7 +230,7 @@ static int finalise(struct target_device *td, struct swo_error *err)
 	return 0;
 }
 
-/* Parallel and early: the device goes on by itself, without asking the migration's thread. */
+/* Parallel and early: the device goes on by itself, without the migration's thread. */
 static bool goes_on_alone(const struct target_device *td)
 {
 	return td->finalise == SWO_WHEN_EARLY &&
@@ -318,7 +318,7 @@ int target_device_settle(struct target_device *td, bool whatever, struct swo_err
 	pthread_mutex_lock(&m->mutex);
 	td->finalised = !rc;
 	pthread_mutex_unlock(&m->mutex);
-	/* So that a source that gives up knows for whom it waited; nothing depends on it. */
+	/* So that a source that gives up can name the device that it waited for; nothing depends on it. */
 	if (!rc)
 		tell(td, WIRE_AGREED, 0, NULL);
 	return rc;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * setup.c - up to the moment when state may come: a source that fits, its sessions, and
- * the reader of what it says on the control connection from then on.
+ * the reader of the control connection from then on.
  */
 #include "migration/target/target.h"
 
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the source says on the control connection */
+/* Messages of the source on the control connection */
 
 static int take_go(struct target *t, const struct channel_frame_header *header,
 	const uint8_t *payload, struct swo_error *err)
@@ -75,7 +75,7 @@ static int take_frame(struct swo_migration *m, const struct channel_frame_header
 		return channel_send(&m->control, &reply, NULL, 0, err);
 	case WIRE_CONFIG:
 		return target_device_config(t, header, payload, err);
-	/* What bears on who runs is a step of the handover, whose table knows what it means. */
+	/* What bears on who runs is a step of the handover, whose table decides what it means. */
 	case WIRE_GO:
 		return take_go(t, header, payload, err);
 	case WIRE_ABORT:
@@ -118,13 +118,13 @@ static bool has_hello(void *arg)
 	return ((struct target *)arg)->migration_hello_seen;
 }
 
-/* Whoever does not fit is told so, and the target goes on waiting for the one that does. */
+/* One that does not match gets the reason, and the target waits for another. */
 static void dismiss(struct target *t, const struct swo_error *why)
 {
 	struct channel_frame_header header = {.type = WIRE_ABORT};
 
-	swo_log(SWO_LOG_WARN, "a source was turned away: %s", why->text);
-	/* Whoever has heard it may try again at once, and finds nobody in the way. */
+	swo_log(SWO_LOG_WARN, "a source was rejected: %s", why->text);
+	/* A source that gets the reason may try again at once: the place is free by then. */
 	pthread_mutex_lock(&t->m.mutex);
 	struct channel channel;
 

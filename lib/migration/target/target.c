@@ -18,7 +18,7 @@
 
 /* Loading */
 
-/* A failure; the first one that was found says more than what came of it. */
+/* A failure; the first one explains more than what came of it. */
 static void fail(struct target *t, struct swo_error *err)
 {
 	pthread_mutex_lock(&t->m.mutex);
@@ -44,7 +44,7 @@ static void load(struct target *t)
 		fail(t, &err);
 		return;
 	}
-	/* The nonce is made only now: nobody can know it before we are ready. */
+	/* The nonce is made only now: it cannot be guessed before READY. */
 	pthread_mutex_lock(&m->mutex);
 	do
 		t->go.nonce = migration_random();
@@ -56,7 +56,7 @@ static void load(struct target *t)
 static void send_ready(struct target *t)
 {
 	swo_timeline_mark(t->m.timeline, SWO_EVENT_READY);
-	/* If this does not get through, the source will give up, or ask. */
+	/* If this does not get through, the source will give up, or send ASK. */
 	migration_control(&t->m, WIRE_READY, &t->go, sizeof(t->go), NULL);
 }
 
@@ -134,7 +134,7 @@ static int take_ram_over(struct target *t, struct swo_error *err)
 		return 0;
 	if (!ram_share_begin(&m->share))
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the source has taken the VM back before it was begun here");
+			"the source has taken the VM back before it was started here");
 	memory_ram_take_over(m->vm.ram);
 	return 0;
 }
@@ -179,7 +179,7 @@ static void discard(struct target *t)
 
 	migration_report_cancel(m);
 	ram_share_forbid(&m->share);
-	/* A source that never heard READY has nothing to ask about. */
+	/* A source that never received READY cannot be in doubt. */
 	m->journal_remove = !t->go.nonce;
 	pthread_mutex_lock(&m->mutex);
 	for (unsigned i = 0; i < m->data_open; i++)
@@ -238,7 +238,7 @@ static void entered(
 {
 	struct target *t = opaque;
 
-	/* What goes with STARTED or REFUSED, however often that is asked for. */
+	/* What goes with STARTED or REFUSED, however often ASK comes. */
 	pthread_mutex_lock(&t->m.mutex);
 	if (cause && cause->why && (state == TARGET_STARTED || state == TARGET_REFUSED))
 		snprintf(t->text, sizeof(t->text), "%s", cause->why->text);
@@ -324,7 +324,7 @@ static void target_main(struct swo_migration *m)
 		migration_perform(m);
 		if (handover_is(&m->handover, TARGET_READY))
 			await_go(t);
-		/* The listener stays until the source knows: it may have to ask. */
+		/* The listener stays until DONE: the source may have to send ASK. */
 		else if (handover_is(&m->handover, TARGET_STARTED) &&
 			 !migration_wait_until(
 				 m, is_settled, t, true, swo_deadline_ms(60000), "DONE", NULL))
@@ -373,7 +373,7 @@ static void target_free(struct swo_migration *m)
 	migration_watch(m, false);
 	channel_listener_close(t->listener);
 	/* What a device's worker has been given is ours until it is done with it, which is a moment
-	   after it has told us so. One that hangs keeps it. */
+	   after it has reported so. One that hangs keeps it. */
 	if (!migration_devices_idle(m, swo_deadline_ms(FREE_MS))) {
 		swo_log(SWO_LOG_WARN,
 			"a device hangs: what its migration holds is left behind with it");
@@ -385,7 +385,7 @@ static void target_free(struct swo_migration *m)
 	migration_hello_free(&t->hello);
 	swo_buf_free(&t->machine);
 	free(t->devices);
-	pthread_mutex_destroy(&t->greeting);
+	pthread_mutex_destroy(&t->handshakes_lock);
 	pthread_mutex_destroy(&t->taking);
 	migration_fini(m);
 	free(t);
@@ -411,7 +411,7 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 		free(t);
 		return -1;
 	}
-	pthread_mutex_init(&t->greeting, NULL);
+	pthread_mutex_init(&t->handshakes_lock, NULL);
 	pthread_mutex_init(&t->taking, NULL);
 	t->machine = (struct swo_buf)SWO_BUF_INIT(SWO_MACHINE_STATE_MAX);
 	t->devices = calloc(vm->device_count + 1, sizeof(*t->devices));

@@ -37,7 +37,7 @@ struct target_device {
 	uint64_t furthest; /* the end of what has come, gaps or not */
 	uint64_t consumed; /* written to the device */
 	uint64_t sum;
-	uint64_t initial_mark; /* where the initial data ends; UINT64_MAX: not told yet */
+	uint64_t initial_mark; /* where the initial data ends; UINT64_MAX: not received yet */
 	bool initial_told;
 	bool end_seen;
 	bool whole; /* after END, nothing more can come */
@@ -56,25 +56,25 @@ struct target_device {
 	uint64_t finalise_ns;
 };
 
-/* Those whose first words are waited for at the same time: silent ones keep nobody out. */
-#define GREETERS_MAX 16
+/* Connections whose first frame is waited for at the same time: silent ones block no other. */
+#define HANDSHAKES_MAX 16
 
 struct target {
 	struct swo_migration m; /* first */
 	struct channel_listener *listener;
 	pthread_t acceptor;
 	bool acceptor_runs;
-	pthread_mutex_t greeting; /* of the greeters' connections */
-	pthread_mutex_t taking;	  /* one caller's words take effect at a time */
-	struct greeter {
+	pthread_mutex_t handshakes_lock; /* of their connections */
+	pthread_mutex_t taking;		 /* one caller's words take effect at a time */
+	struct handshake {
 		struct target *target;
 		pthread_t thread;
 		bool runs; /* the acceptor's: the thread is to be joined */
-		/* under greeting */
-		struct channel_conn *conn; /* NULL: it has said who it is, or is gone */
+		/* under handshakes_lock */
+		struct channel_conn *conn; /* NULL: its first frame is in, or it is gone */
 		uint64_t since_ns;
 		bool over;
-	} greeters[GREETERS_MAX];
+	} handshakes[HANDSHAKES_MAX];
 	struct hello hello;
 	struct target_device *devices;
 	unsigned devices_made;
@@ -125,7 +125,7 @@ int target_device_settle(struct target_device *td, bool whatever, struct swo_err
 /* When the first RESUMING->STOP that is under way passes its deadline. With the mutex held. */
 swo_deadline target_devices_overdue(const struct target *t);
 int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err);
-/* With the mutex held: is there something for it to do? Asked before the thread goes to sleep. */
+/* With the mutex held: is there something for it to do? For the thread, before it sleeps. */
 bool target_devices_due(const struct target *t, bool ram_is_in);
 /* Wakes every worker that waits for data (after abort was set). */
 void target_devices_wake(struct target *t);
@@ -135,7 +135,7 @@ void target_devices_wake(struct target *t);
 int target_await_source(struct target *t, struct swo_error *err);
 /* All devices to RESUMING, and the answer to HELLO. */
 int target_open_sessions(struct target *t, struct swo_error *err);
-/* load.c: returns when everything is in and every device has agreed. */
+/* load.c: returns when everything is in and every device has accepted. */
 int target_load(struct target *t, struct swo_error *err);
 
 /* channel.c */

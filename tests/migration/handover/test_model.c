@@ -4,20 +4,20 @@
  * production tables and the production dispatcher; only what the actions do is the model's.
  *
  * What happens to it. Messages are lost, delayed, duplicated and reordered, answers too. Either
- * side fails, is cancelled, stopped, continued, or dies at every moment: between a record and what
- * it tells of, between any two actions of a step, in the middle of an action. A record fails, or
+ * side fails, is cancelled, stopped, continued, or dies at every moment: between a record and its
+ * effect, between any two actions of a step, in the middle of an action. A record fails, or
  * fails and is on file all the same. An event comes while another one's record is being made. A
  * host dies, and with it the last records of its journals. A dead source is settled by `resolve`,
- * which asks the target or goes by its journal, and is started again if its journal allows it. A VM
+ * which sends ASK to the target or goes by its journal, and is started again if its journal allows it. A VM
  * migrates again after a failure, or onward, while what is left of the first time is still about.
  *
- * Safety: never do both run; no state of the VM runs that is older than one that has run elsewhere,
- * but by an operator's decision; every question is answered; what was cancelled does not go on.
+ * Safety: the VM never runs on both hosts; no state of the VM runs that is older than one that has run elsewhere,
+ * but by an operator's decision; every request is answered; what was cancelled does not go on.
  *
  * Liveness, always and not only possibly: where the living sides and their journals are enough,
  * without further faults every (weakly) fair run comes to exactly one side having the VM, for good,
- * and everybody done. For that the strongly connected components of the graph without faults are
- * computed: each one is good, or somebody is always able to act there and whatever he does leaves.
+ * and all sides done. For that the strongly connected components of the graph without faults are
+ * computed: each one is good, or one actor is always able to act there and each of its actions leaves.
  *
  * And it must find each of a list of mutants of the tables and of what the engine does.
  *
@@ -57,7 +57,7 @@ struct one { /* migration */
 	uint64_t s_log : 3, t_log : 3, s_complete : 1, t_complete : 1, fate : 2;
 	uint64_t s_reported : 1, t_reported : 1, parked : 1, cleaned : 1, discarded : 1;
 	uint64_t s_committed : 1; /* that record is in the journal, if not the last */
-	uint64_t s_lost : 1;	  /* it knows that its connection is gone */
+	uint64_t s_lost : 1;	  /* the loss of its connection was raised */
 };
 
 enum { AGAIN = 1, ONWARD }; /* the second migration */
@@ -137,7 +137,7 @@ enum verdict {
 };
 static const char *const verdict_names[] = {"sound", "both run", "an old state runs again",
 	"both may write RAM", "GO before READY", "a question is not answered", "ABORT is ignored",
-	"a cancel is acknowledged and forgotten", "GO although the peer is known to be lost",
+	"a cancel is acknowledged and dropped", "GO although the peer is known to be lost",
 	"reported twice", "an action out of place", "it is not settled", "no migration succeeds"};
 static enum verdict found;
 static bool tell; /* how it was found */
@@ -708,7 +708,7 @@ static void deliver_to_target(const struct world *w, unsigned k)
 				}
 				then.m[k].t_doing = IDLE;
 			}
-			/* What it does not know of any more is not answered. */
+			/* What is not there any more is not answered. */
 			if (!target_is_there(w, k))
 				add(w, &then, actor, copy);
 			else
@@ -935,7 +935,7 @@ static void die(const struct world *w, unsigned process)
 	add(w, &next, AT_SOURCE, true);
 	if (shared)
 		return;
-	/* The host too: last records of its journals may be gone, and what is left is not whole. */
+	/* The host too: last records of its journals may be gone, and what is left is incomplete. */
 	for (unsigned k = 0; k <= (w->all.second ? 1u : 0u); k++) {
 		struct one *m = &next.m[k];
 		const bool source = source_of(w, k) == process;
@@ -964,7 +964,7 @@ static void die(const struct world *w, unsigned process)
 	}
 }
 
-/* May the VM be started from nothing where this process was? Every journal of its has a say. */
+/* May the VM be started from nothing where this process was? Every journal of it counts. */
 static bool may_boot(const struct world *w, unsigned process)
 {
 	for (unsigned k = 0; k <= (w->all.second ? 1u : 0u); k++) {
@@ -985,7 +985,7 @@ static void dead_source(const struct world *w, unsigned k)
 
 	if (w->m[k].s_log == S_COMMITTED || w->m[k].s_log == S_IN_DOUBT) {
 		if (lives(w, target_of(w, k)) && target_is_there(w, k)) {
-			/* It asks on a connection of its own. */
+			/* ASK has a connection of its own. */
 			next.m[k].to_source = 0;
 			struct act a =
 				take(&next, k, false, TARGET_EV_ASK, true, RECORDED, RECORDED, -1);
@@ -1195,7 +1195,7 @@ static void close_space(void)
 	free(space.actor);
 }
 
-/* How it got there: for whoever has to mend what the model has found. */
+/* How it got there, to fix what the model has found. */
 static void print_way(size_t at)
 {
 	if (at)
@@ -1252,7 +1252,7 @@ static bool target_is_done(const struct world *w, unsigned k, bool has_it)
 		       (m->t_state == TARGET_REFUSED && m->t_reported && m->discarded));
 }
 
-/* Exactly one has it, and everybody is done. */
+/* Exactly one has it, and all sides are done. */
 static bool is_good(const struct world *w)
 {
 	const unsigned k = w->all.second ? 1 : 0;
@@ -1264,7 +1264,7 @@ static bool is_good(const struct world *w)
 		       (source_is_done(w, k, false) && target_is_done(w, k, true)));
 }
 
-/* Must it come out well from here? Not when what is needed for that has died. */
+/* Is a good end promised from here? Not when what is needed for that has died. */
 static bool is_promised(const struct world *w)
 {
 	const unsigned k = w->all.second ? 1 : 0;
@@ -1284,7 +1284,7 @@ static bool is_promised(const struct world *w)
 		return true;
 	if (m->s_state != SOURCE_COMMITTED && m->s_state != SOURCE_IN_DOUBT)
 		return false;
-	/* What is shared outlives a process, and says more than a journal. */
+	/* What is shared outlives a process, and proves more than a journal. */
 	return shared ? m->fate != BEGUN : proof_of_target(w, k) == SWO_JOURNAL_PROVES_NEVER;
 }
 
@@ -1531,7 +1531,7 @@ static void each_mutant_of_the_tables_is_found(void **state)
 			GOES(TARGET_STARTED, NOTHING, ACT_SEND_REFUSED)},
 		{"a starting target answers ASK with a refusal", true, TARGET_STARTING,
 			TARGET_EV_ASK, GOES(TARGET_STARTING, NOTHING, ACT_SEND_REFUSED)},
-		{"ASK leaves a ready target ready, yet says refused", true, TARGET_READY,
+		{"ASK leaves a ready target ready, yet REFUSED is sent", true, TARGET_READY,
 			TARGET_EV_ASK, GOES(TARGET_READY, NOTHING, ACT_SEND_REFUSED)},
 		{"the source does not wait for READY", false, SOURCE_STOPPING, SOURCE_EV_ALL_SENT,
 			GOES(SOURCE_COMMITTED, COMMITTED, ACT_SEND_GO)},
@@ -1574,8 +1574,7 @@ static void each_mutant_of_the_tables_is_found(void **state)
 			IGNORED},
 		{"an operator is not listened to", false, SOURCE_IN_DOUBT, SOURCE_EV_OPERATOR_RUN,
 			IGNORED},
-		{"START_FAILED is forgotten", true, TARGET_STARTING, TARGET_EV_START_FAILED,
-			IGNORED},
+		{"START_FAILED is dropped", true, TARGET_STARTING, TARGET_EV_START_FAILED, IGNORED},
 		{"what was taken back is not over", false, SOURCE_TAKE_BACK, SOURCE_EV_RESUMED,
 			IGNORED},
 	};
@@ -1647,12 +1646,12 @@ static void each_slip_of_the_engine_is_found(void **state)
 		const char *name;
 	} slips[] = {{GO_BEFORE_ITS_RECORD, false, "GO is sent before it is on record"},
 		{GO_DESPITE_A_LOSS, false, "GO is sent although the loss came first"},
-		{ANSWERS_ARE_LEFT_OUT, false, "questions are answered to nobody"},
-		{CONT_ANYWHERE, false, "`cont` asks nobody"},
+		{ANSWERS_ARE_LEFT_OUT, false, "answers are not sent"},
+		{CONT_ANYWHERE, false, "`cont` is not checked"},
 		{TARGET_BEGINS_ANYHOW, true, "the target begins although it is forbidden"},
-		{TARGET_DOES_NOT_BEGIN, true, "the target does not say that it begins"},
+		{TARGET_DOES_NOT_BEGIN, true, "the target does not record that it starts"},
 		{SOURCE_TAKES_ANY_WORD, true,
-			"an operator's decision counts although the target has begun"},
+			"an operator's decision counts although the target has started"},
 		{SOURCE_DOES_NOT_FORBID, true, "the source looks, but does not forbid"}};
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(slips); i++) {

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ask.h - the query of a source in doubt, on a separate connection: did the target receive GO?
+ * query.h - the query of a source in doubt, on a separate connection: did the target receive GO?
  * Sent by the parked source, and by `switchover resolve` for a dead one.
  */
-#ifndef MIGRATION_ASK_H
-#define MIGRATION_ASK_H
+#ifndef MIGRATION_QUERY_H
+#define MIGRATION_QUERY_H
 
 #include "migration/wire.h"
 

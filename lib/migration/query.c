@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ask.c - the query of a source in doubt.
+ * query.c - the query of a source in doubt.
  */
-#include "migration/ask.h"
+#include "migration/query.h"
 
 #include "switchover/migration.h"
 
