@@ -106,7 +106,7 @@ static void ram_can_be_handed_on_again_and_again(void **state)
 	json_decref(ram);
 	/* The source has no RAM any more, and the error reports it. */
 	assert_null(pair_qmp(&pair, PAIR_SOURCE, "x-check-ram", NULL, &why));
-	assert_non_null(strstr(why.text, "it was handed over"));
+	assert_non_null(strstr(why.text, "was handed over to the target"));
 	pair_free(&pair, false);
 }
 
