@@ -360,20 +360,20 @@ static void what_cannot_be_handed_over_is_refused_before_it_begins(void **state)
 	struct pair pair;
 
 	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
-	expect_no_start(&pair.source, "tcp:127.0.0.1:1", &pair.params, "it needs a unix: URI");
+	expect_no_start(&pair.source, "tcp:127.0.0.1:1", &pair.params, "requires a unix: URI");
 	assert_int_equal(swo_migration_receive(&pair.target.vm, "tcp:127.0.0.1:0", &pair.params,
 				 NULL, NULL, &pair.target.migration, &err),
 		-1);
-	assert_non_null(strstr(err.text, "it needs a unix: URI"));
+	assert_non_null(strstr(err.text, "requires a unix: URI"));
 	pair.target.migration = NULL;
 	strcpy(pair.params.tls.creds, "/nonexistent");
-	expect_no_start(&pair.source, fake_uri(), &pair.params, "does not go with tls-creds");
+	expect_no_start(&pair.source, fake_uri(), &pair.params, "and tls-creds exclude each other");
 	pair.params.tls.creds[0] = 0;
 	without = *pair.source.vm.ops;
 	without.ram_reach = NULL;
 	const struct swo_vm_ops *with = pair.source.vm.ops;
 	pair.source.vm.ops = &without;
-	expect_no_start(&pair.source, fake_uri(), &pair.params, "cannot have its RAM exchanged");
+	expect_no_start(&pair.source, fake_uri(), &pair.params, "has no ram_reach callback");
 	pair.source.vm.ops = with;
 	pair.params.handover = (enum swo_handover)7;
 	expect_no_start(&pair.source, fake_uri(), &pair.params, "handover must be copy or fd");

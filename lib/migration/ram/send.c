@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * send.c - RAM passes: runs of dirty pages, zero pages apart, framed and sent by
- * one worker a channel.
+ * worker per channel.
  */
 #include "migration/ram/send.h"
 
@@ -36,7 +36,7 @@ struct ram_send {
 	_Atomic uint64_t pass_bytes; /* of all senders, for the bandwidth limit */
 };
 
-/* Sleeps as long as the bytes sent so far in this pass are ahead of the limit. */
+/* Sleeps as long as the bytes sent in this pass exceed the limit. */
 static void obey_limit(struct ram_send *send, uint64_t bytes)
 {
 	uint64_t limit = send->m->params.max_bandwidth;
@@ -46,7 +46,7 @@ static void obey_limit(struct ram_send *send, uint64_t bytes)
 		return;
 	uint64_t due = send->pass_start_ns + (uint64_t)((double)total * 1e9 / (double)limit);
 
-	/* In short naps, so that a cancel does not wait for a slow limit. */
+	/* In short sleeps, so that a cancel does not wait for a low limit. */
 	for (uint64_t now = swo_now_ns(); now < due && !atomic_load(&send->m->abort);
 		now = swo_now_ns())
 		swo_sleep_until(due - now > 50000000 ? now + 50000000 : due);
@@ -75,8 +75,8 @@ static int send_pages(struct sender *sender, unsigned region, const uint8_t *hos
 	const uint8_t *from = host + offset;
 
 	/*
-	 * By way of a buffer: the guest or a device may be writing to the page, and the checksum
-	 * must be that of the bytes that are sent. What was torn is dirty again.
+	 * Through a buffer: the guest or a device may be writing to the page, and the checksum must
+	 * be that of the bytes sent. A page that changed meanwhile is dirty again.
 	 */
 	if (!sender->owner->still)
 		from = memcpy(sender->bounce, from, bytes);
@@ -89,7 +89,7 @@ static int send_pages(struct sender *sender, unsigned region, const uint8_t *hos
 	return 0;
 }
 
-/* A run of dirty pages: cut where zero pages begin and end. */
+/* A run of dirty pages, split where zero pages start and end. */
 static int send_run(
 	struct sender *sender, unsigned region, const uint8_t *host, uint64_t page, uint64_t pages)
 {
@@ -127,7 +127,7 @@ static int send_region(struct sender *sender, unsigned index)
 		while (swo_ram_take(send->m->vm.ram, index, &page, end, run_max, &pages)) {
 			if (atomic_load(&send->m->abort))
 				return swo_error_set(&sender->err, SWO_E_CANCELLED, 0,
-					"the migration was broken off while RAM was sent");
+					"the migration was aborted while RAM was sent");
 			if (send_run(sender, index, region->host, page, pages))
 				return -1;
 			page += pages;
@@ -229,7 +229,7 @@ int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct s
 		swo_worker_submit(send->senders[i].worker, &send->senders[i].job);
 	}
 	for (unsigned i = 0; i < send->count; i++) {
-		/* Ends by itself: every send notices a stall. Meanwhile keep the figures fresh. */
+		/* Terminates: every send detects a stall. Meanwhile the figures are updated. */
 		while (!swo_job_wait(&send->senders[i].job, swo_deadline_ms(100)))
 			;
 		after += send->senders[i].bytes;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * send.h - guest memory, out: one sender per data channel, each with its own share
- * of the pages, so that a pass uses all channels and no page ever has two of them.
+ * send.h - sends guest memory: one sender per data channel, each with a fixed share of the
+ * pages, so that a pass uses all channels and no page is sent over two of them.
  */
 #ifndef MIGRATION_RAM_SEND_H
 #define MIGRATION_RAM_SEND_H
@@ -10,7 +10,7 @@
 
 struct ram_send;
 
-/* Makes the workers and buffers: nothing is made later. */
+/* Creates the workers and buffers: nothing is allocated later. */
 int ram_send_create(struct swo_migration *m, struct ram_send **out, struct swo_error *err);
 void ram_send_destroy(struct ram_send *send);
 
@@ -20,9 +20,9 @@ void ram_send_destroy(struct ram_send *send);
  */
 void ram_send_still(struct ram_send *send, bool still);
 /*
- * Sends all pages that are dirty now, on all channels, and returns when they are handed to the
- * sockets (0), or when a sender failed or the migration was aborted (-1, *err). One pass at a time.
- * limited: max_bandwidth holds. *bytes (may be NULL): put on the wire.
+ * Sends all dirty pages on all channels, and returns when they are passed to the sockets (0),
+ * or when a sender failed or the migration was aborted (-1, *err). One pass at a time. limited:
+ * max_bandwidth applies. *bytes (may be NULL): bytes sent.
  */
 int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct swo_error *err);
 uint64_t ram_send_passes(const struct ram_send *send);

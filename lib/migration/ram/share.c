@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * share.c - RAM that is handed over by descriptor: what goes along with HELLO, what is checked, and
- * the word that both sides see.
+ * share.c - RAM that is handed over by descriptor: the descriptors sent with HELLO, their
+ * checks, and the word that both sides share.
  */
 #include "migration/ram/share.h"
 
@@ -24,7 +24,7 @@ struct share_page {
 	uint64_t magic;
 	_Atomic uint32_t word;
 };
-/* Between processes only the processor's own atomics will do. */
+/* Between processes only hardware atomics work. */
 static_assert(ATOMIC_INT_LOCK_FREE == 2, "the word is in shared memory");
 
 /* Its memfd must meet the same conditions as RAM's. */
@@ -42,16 +42,16 @@ int ram_share_check(const struct swo_vm *vm, const char *uri,
 		return -1;
 	if (!parsed.is_unix)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"handover=fd hands RAM to a process of this host: it needs a unix: URI, "
+			"handover=fd requires a unix: URI of a process on this host, "
 			"not '%.100s'; use handover=copy",
 			uri);
 	if (params->tls.creds[0])
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"handover=fd does not go with tls-creds: descriptors cannot be encrypted, "
+			"handover=fd and tls-creds exclude each other: descriptors cannot be encrypted, "
 			"and RAM does not leave this host");
 	if (!vm->ops->ram_reach)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"handover=fd: this VMM cannot have its RAM exchanged");
+			"handover=fd: this VMM has no ram_reach callback");
 	for (unsigned i = 0; i < swo_ram_count(vm->ram); i++)
 		fds[i] = swo_ram_region(vm->ram, i)->fd;
 	return is_source ? memory_ram_check_fds(vm->ram, fds, err) : 0;
@@ -71,7 +71,8 @@ static int map_page(struct shared_ram *share, struct swo_error *err)
 	void *at = mmap(NULL, SWO_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, share->fd, 0);
 
 	if (at == MAP_FAILED)
-		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "handover=fd: the shared word");
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, errno, "handover=fd: cannot create the shared word");
 	share->page = at;
 	return 0;
 }
@@ -81,14 +82,15 @@ static int make_page(struct shared_ram *share, struct swo_error *err)
 	share->fd = memfd_create("switchover-handover", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (share->fd < 0 || ftruncate(share->fd, (off_t)SWO_PAGE_SIZE) ||
 		fcntl(share->fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL))
-		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "handover=fd: the shared word");
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, errno, "handover=fd: cannot map the shared word");
 	if (map_page(share, err))
 		return -1;
 	share->page->magic = PAGE_MAGIC;
 	return 0;
 }
 
-/* From one of `from` to `to`; or there already. */
+/* From a value of `from` to `to`; true as well if it has that value already. */
 static bool move_word(struct shared_ram *share, uint32_t from, uint32_t to)
 {
 	if (!share->page)
@@ -106,8 +108,7 @@ bool ram_share_forbid(struct shared_ram *share)
 	return move_word(share, WORD_OPEN, WORD_FORBIDDEN);
 }
 
-/* Going along:
- */
+/* Passing descriptors */
 
 int ram_share_offer(struct shared_ram *share, struct swo_ram *ram, struct channel_conn *conn,
 	struct swo_error *err)
@@ -131,7 +132,7 @@ static int check_taken(struct shared_ram *share, struct swo_ram *ram, struct swo
 		return -1;
 	if (share->page->magic != PAGE_MAGIC)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"handover=fd: what came with the descriptors is not the shared word");
+			"handover=fd: a received descriptor is not the shared word");
 	return 0;
 }
 
@@ -175,7 +176,7 @@ void ram_share_release(struct shared_ram *share, const struct swo_vm *vm)
 		return;
 	/* A device that hangs cannot unmap it; by the uAPI it does not write where it is. */
 	if (vm->ops->ram_reach(vm->opaque, false, &err))
-		swo_log(SWO_LOG_WARN, "RAM stays in a device's reach: %s", err.text);
+		swo_log(SWO_LOG_WARN, "RAM stays mapped for a device: %s", err.text);
 	memory_ram_release(vm->ram);
 }
 

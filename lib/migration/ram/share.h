@@ -17,7 +17,7 @@
 struct shared_ram {
 	struct share_page *page;	  /* NULL: RAM is copied */
 	int fd;				  /* the page's memfd */
-	int ram_fds[SWO_RAM_REGIONS_MAX]; /* target: come, not adopted yet; -1: none */
+	int ram_fds[SWO_RAM_REGIONS_MAX]; /* target: received, not adopted yet; -1: none */
 };
 
 void ram_share_init(struct shared_ram *share);
@@ -26,20 +26,19 @@ void ram_share_init(struct shared_ram *share);
 int ram_share_check(const struct swo_vm *vm, const char *uri,
 	const struct swo_migration_params *params, bool is_source, struct swo_error *err);
 
-/* Source: makes the page; its descriptor and RAM's go along with the next byte on `conn`. */
+/* Source: creates the page; its descriptor and RAM's are sent with the next byte on `conn`. */
 int ram_share_offer(struct shared_ram *share, struct swo_ram *ram, struct channel_conn *conn,
 	struct swo_error *err);
-/* Target: takes what came along, and trusts none of it. */
+/* Target: takes and checks the received descriptors, which are not trusted. */
 int ram_share_take(struct shared_ram *share, struct swo_ram *ram, struct channel_conn *conn,
 	struct swo_error *err);
-/* Target: RAM is the source's from here on, out of our devices' reach for a moment; not to write.
- */
+/* Target: maps the source's RAM read-only, while it is briefly unmapped from the devices. */
 int ram_share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct swo_error *err);
-/* Either side: RAM is not ours (any more): nothing here can write it again. */
+/* Either side: RAM is not owned (any more): this process can no longer write to it. */
 void ram_share_release(struct shared_ram *share, const struct swo_vm *vm);
 void ram_share_close(struct shared_ram *share);
 
-/* Target: false when it has been forbidden. True as well where RAM is copied. */
+/* Target: false if it has been forbidden. True as well if RAM is copied. */
 bool ram_share_begin(struct shared_ram *share);
 /* Either: false when the target has started. True from then on, and where RAM is copied. */
 bool ram_share_forbid(struct shared_ram *share);
