@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ceiling.c - the ceiling on a stop: how long it has lasted, how long the rest would take
- * by what is known of each device, and which of them is the reason.
+ * ceiling.c - the ceiling on a stop: its length so far, the expected rest from the known costs
+ * of each device, and the device that causes it.
  */
 #include "migration/source/source.h"
 
@@ -9,14 +9,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* One device's share: what its arcs have taken in this stop, and what is still to come. */
+/* One device's share: the time of its arcs in this stop, and the expected rest. */
 struct share {
 	struct swo_device_costs rest;
 	uint64_t spent_ns;
-	bool pending; /* something of it must happen before READY */
+	bool pending; /* it has work to do before READY */
 };
 
-/* An arc that is over has taken what it took; nothing of it is still to come. */
+/* A completed arc counts with its time; the rest of it is 0. */
 static void spend(struct swo_device *dev, enum swo_device_state from, enum swo_device_state to,
 	uint64_t *rest_ns, uint64_t *spent_ns)
 {
@@ -24,7 +24,7 @@ static void spend(struct swo_device *dev, enum swo_device_state from, enum swo_d
 	*rest_ns = 0;
 }
 
-/* With the mutex held. stopping: the stop has started, so that what is over is of this stop. */
+/* With the mutex held. stopping: the stop has started, so completed arcs belong to it. */
 static struct share share_of(struct source *s, unsigned i, bool stopping)
 {
 	struct source_device *sd = &s->devices[i];
@@ -43,10 +43,10 @@ static struct share share_of(struct source *s, unsigned i, bool stopping)
 			&share.rest.p2p_to_stop_ns, &share.spent_ns);
 	if (sd->streamed)
 		share.rest.state_bytes = 0;
-	if (sd->agreed)
+	if (sd->finalised)
 		share.rest.resuming_to_stop_ns = 0;
-	share.pending =
-		!stopped || !sd->streamed || (!sd->agreed && s->m.params.finalise != SWO_WHEN_LATE);
+	share.pending = !stopped || !sd->streamed ||
+			(!sd->finalised && s->m.params.finalise != SWO_WHEN_LATE);
 	return share;
 }
 
@@ -55,7 +55,7 @@ static uint64_t weight(const struct share *share, uint64_t bandwidth)
 	return share->spent_ns + analysis_device_ns(&share->rest, bandwidth);
 }
 
-/* The heaviest of those that are waited for; of all when none is. -1: there are no devices. */
+/* The longest of those that are waited for; of all if none is. -1: no devices. */
 static int find_reason(const struct share *shares, unsigned count, uint64_t bandwidth)
 {
 	bool any_pending = false;
@@ -72,8 +72,8 @@ static int find_reason(const struct share *shares, unsigned count, uint64_t band
 }
 
 /*
- * What is still to come; *reason: which device's doing it is, *weight_ns: how much of the whole.
- * 0 without the memory for it.
+ * The expected rest; *reason: the device that causes it, *weight_ns: its part of the total. 0
+ * if out of memory.
  */
 static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *weight_ns)
 {
@@ -91,7 +91,7 @@ static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *
 
 		for (unsigned i = 0; i < count; i++) {
 			shares[i] = share_of(s, i, stopping);
-			/* Of a link that is not known nothing is predicted. */
+			/* Nothing is predicted for an unknown link. */
 			if (!bandwidth)
 				shares[i].rest.state_bytes = 0;
 			devices[i].costs = shares[i].rest;
@@ -99,7 +99,7 @@ static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *
 		bool ram_done = s->ram_done;
 		pthread_mutex_unlock(&s->m.mutex);
 
-		/* How much of it is over already is not measured. */
+		/* The completed part of it is not measured. */
 		if (stopping)
 			setup.overhead = (struct swo_engine_overhead){0};
 		if (bandwidth && !ram_done)
@@ -117,16 +117,16 @@ static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int 
 	uint64_t weight_ns, bool waiting, struct swo_error *err)
 {
 	uint64_t total_ms = (lasted_ns + rest_ns) / 1000000;
-	char lasted[64] = "it was not started: it", culprit[160] = "it has no devices";
+	char lasted[64] = "it was not started: it", culprit[160] = "no devices";
 
 	if (lasted_ns)
 		snprintf(lasted, sizeof(lasted), "the stop had lasted %" PRIu64 " ms and",
 			lasted_ns / 1000000);
 	if (reason >= 0 && waiting)
-		snprintf(culprit, sizeof(culprit), "device %s was still waited for",
+		snprintf(culprit, sizeof(culprit), "still waiting for device %s",
 			swo_device_name(s->m.vm.devices[reason]));
 	else if (reason >= 0)
-		snprintf(culprit, sizeof(culprit), "device %s needs most, about %" PRIu64 " ms",
+		snprintf(culprit, sizeof(culprit), "device %s takes longest, about %" PRIu64 " ms",
 			swo_device_name(s->m.vm.devices[reason]), weight_ns / 1000000);
 	pthread_mutex_lock(&s->m.mutex);
 	s->m.info.projected_downtime_ns = lasted_ns + rest_ns;
@@ -135,7 +135,7 @@ static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int 
 	pthread_mutex_unlock(&s->m.mutex);
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"over the downtime-ceiling of %" PRIu64 " ms: %s would have taken %s %" PRIu64
-		" ms; %s. The VM goes on here",
+		" ms; %s. The VM continues here",
 		s->m.params.downtime_ceiling_ms, lasted, waiting ? "more than" : "about", total_ms,
 		culprit);
 }
@@ -153,7 +153,7 @@ int source_ceiling_check(struct source *s, struct swo_error *err)
 	uint64_t ceiling_ns = s->m.params.downtime_ceiling_ms * 1000000, weight_ns;
 	int reason;
 
-	/* A VM that stood still when we came has no downtime. */
+	/* A VM that was stopped before has no downtime. */
 	if (!ceiling_ns || !s->was_running)
 		return 0;
 	uint64_t so_far = lasted(s), rest = project(s, so_far != 0, &reason, &weight_ns);
@@ -185,7 +185,7 @@ int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *w
 	return -1;
 }
 
-/* Between the passes: nothing but the first half was lost if it is given up now. */
+/* Between the passes: only the first half of the stop is lost if it is aborted now. */
 int source_on_barrier(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
 	struct source *s = opaque;

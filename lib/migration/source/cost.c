@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cost.c - what each device's part of a stop will take, by what is known of it: what was
- * seen, what the target has seen, and where neither has, what is expected; and the stop as a
- * whole, for the solver.
+ * cost.c - the expected time of each device's part of a stop: measured here, measured by the
+ * target, or the expected costs; and the complete stop, for the solver.
  */
 #include "migration/source/source.h"
 
@@ -22,7 +21,7 @@ struct swo_device_costs source_device_costs(struct source *s, unsigned index)
 	costs.p2p_to_running_ns = known(target->p2p_to_running_ns, costs.p2p_to_running_ns);
 	costs.state_bytes = sd->stop_bytes;
 	costs.precopy_bytes = 0;
-	/* A rate that was seen was seen beside the others of its PF. */
+	/* The rate was measured while the others of its PF were active. */
 	if (sd->rate) {
 		costs.save_rate = sd->rate;
 		costs.pf = -1;

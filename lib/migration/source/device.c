@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * device.c - one device's way out: pre-copy data, then, from the moment that it has
- * stopped, the rest, and the end mark that the target checks.
+ * device.c - sends one device's state: pre-copy data, then, once it has stopped, the rest, and
+ * the end mark that the target checks.
  */
 #include "migration/source/source.h"
 
@@ -16,7 +16,7 @@
 /* A device that is dirtied faster than it is read must not keep a round from ending. */
 #define PRECOPY_ROUND_NS UINT64_C(500000000)
 #define SMALLEST_WINDOW	 (UINT64_C(256) << 10)
-/* Less is out before more channels could help. */
+/* Smaller transfers end before more channels could help. */
 #define SPREAD_MIN (UINT64_C(8) << 20)
 
 static void measure(struct source_device *sd)
@@ -57,7 +57,7 @@ static void submit_jobs(struct source *s, void (*fn)(void *))
 	}
 }
 
-/* Devices that are large, while channels would have nothing to do: they are spread over all. */
+/* Devices that are large while channels would be idle: they are spread over all channels. */
 static bool spreads(const struct source *s)
 {
 	unsigned large = 0;
@@ -86,7 +86,8 @@ static int make_buffers(struct source *s, struct swo_error *err)
 			sd->bufs[b] = base_calloc_prefaulted(sd->chunk);
 			if (!sd->bufs[b])
 				return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM,
-					"device %s: buffer", swo_device_name(sd->dev));
+					"device %s: cannot allocate a buffer",
+					swo_device_name(sd->dev));
 		}
 	}
 	return 0;
@@ -114,7 +115,7 @@ int source_devices_measure(struct source *s, struct swo_error *err)
 		struct source_device *sd = &s->devices[i];
 		uint64_t window = most, need = sd->stop_bytes + 65536;
 
-		/* A small device needs no large window on the other side. */
+		/* A small device needs no large window on the target. */
 		if (sd->stop_bytes && need < window)
 			window = need > SMALLEST_WINDOW ? need : SMALLEST_WINDOW;
 		sd->window = window < most ? window : most;
@@ -128,7 +129,7 @@ int source_devices_measure(struct source *s, struct swo_error *err)
 	return make_buffers(s, err);
 }
 
-/* Waits until the target has room for `len` more bytes of this device. */
+/* Waits until the target has space for `len` more bytes of this device. */
 static int wait_credit(struct source_device *sd, size_t len, struct swo_error *err)
 {
 	struct swo_migration *m = &sd->source->m;
@@ -141,14 +142,14 @@ static int wait_credit(struct source_device *sd, size_t len, struct swo_error *e
 	while (sd->consumed < sd->wanted) {
 		if (atomic_load(&m->abort) || m->lost) {
 			rc = swo_error_set(err, SWO_E_CANCELLED, 0,
-				"device %s: the migration was broken off while its state was sent",
+				"device %s: the migration was aborted while its state was sent",
 				swo_device_name(sd->dev));
 			break;
 		}
 		if (swo_cond_wait(&sd->credit, &m->mutex, deadline) == ETIMEDOUT &&
 			swo_deadline_passed(deadline)) {
 			rc = swo_error_set(err, SWO_E_TIMEOUT, 0,
-				"device %s: the target took none of its state for %llu ms",
+				"device %s: timed out: no CREDIT from the target for %llu ms",
 				swo_device_name(sd->dev),
 				(unsigned long long)m->params.switchover_deadline_ms);
 			break;
@@ -159,7 +160,7 @@ static int wait_credit(struct source_device *sd, size_t len, struct swo_error *e
 	return rc;
 }
 
-/* What read_device left in `buf`. */
+/* Sends the content of `buf` that read_device left. */
 static int send_data(
 	struct source_device *sd, const uint8_t *buf, size_t len, struct swo_error *err)
 {
@@ -201,8 +202,8 @@ static int collect(struct source_device *sd, uint8_t *buf, size_t *got, struct s
 {
 	int rc = sd->ops->data_read(sd->backend, buf, sd->chunk, got, err);
 
-	if (sd->asked) {
-		sd->asked--;
+	if (sd->requested) {
+		sd->requested--;
 		sd->next_buf = (sd->next_buf + 1) % SWO_READS_AHEAD;
 	}
 	return rc;
@@ -212,7 +213,7 @@ static int read_device(struct source_device *sd, uint8_t **buf, size_t *got, str
 {
 	if (atomic_load(&sd->source->m.abort))
 		return swo_error_set(err, SWO_E_CANCELLED, 0,
-			"device %s: the migration was broken off while its state was read",
+			"device %s: the migration was aborted while its state was read",
 			swo_device_name(sd->dev));
 	uint64_t start = swo_now_ns();
 
@@ -223,19 +224,19 @@ static int read_device(struct source_device *sd, uint8_t **buf, size_t *got, str
 	return rc;
 }
 
-/* The device's answers are on their way while this worker does something else. */
+/* The device's replies are in flight while this worker does other work. */
 static void ask_ahead(struct source_device *sd)
 {
 	if (sd->lane || !sd->ops->data_ask)
 		return;
-	while (sd->asked < SWO_READS_AHEAD &&
+	while (sd->requested < SWO_READS_AHEAD &&
 		!sd->ops->data_ask(sd->backend,
-			sd->bufs[(sd->next_buf + sd->asked) % SWO_READS_AHEAD], sd->chunk, NULL))
-		sd->asked++;
+			sd->bufs[(sd->next_buf + sd->requested) % SWO_READS_AHEAD], sd->chunk,
+			NULL))
+		sd->requested++;
 }
 
-/* Has it handed out all its initial data? Without PRECOPY_INFO: at the first empty or short read.
- */
+/* True once its initial data is read. Without PRECOPY_INFO: at the first empty or short read. */
 static bool initial_done(struct source_device *sd, size_t got)
 {
 	uint64_t initial, dirty;
@@ -297,7 +298,7 @@ static void precopy_job(void *opaque)
 				swo_device_name(sd->dev), start, swo_now_ns(), sd->offset - before);
 		learn_rate(sd, sd->offset - before, sd->read_ns - read_before);
 	} else {
-		/* Nothing is offered before the stop: nothing to wait for either. */
+		/* No data before the stop: nothing to wait for. */
 		pthread_mutex_lock(&sd->source->m.mutex);
 		sd->initial_loaded = true;
 		pthread_mutex_unlock(&sd->source->m.mutex);
@@ -353,7 +354,7 @@ static int stream(struct source_device *sd, struct swo_error *err)
 		/* After less than that the end follows, which has been requested. */
 		if (got == sd->chunk)
 			ask_ahead(sd);
-	} while (got || sd->asked);
+	} while (got || sd->requested);
 	if (sd->lane && source_lane_drain(sd->lane, &sd->sum, err))
 		return -1;
 	swo_timeline_span(sd->source->m.timeline, SWO_EVENT_SAVE, swo_device_name(sd->dev), start,
@@ -371,8 +372,8 @@ static void stream_job(void *opaque)
 	if (!stream(sd, &err))
 		return;
 	migration_fail(&sd->source->m, &err);
-	/* Else their answers would come into buffers that have gone. */
-	while (sd->asked)
+	/* Otherwise their replies would be written to freed buffers. */
+	while (sd->requested)
 		collect(sd, sd->bufs[sd->next_buf], &got, NULL);
 }
 
@@ -381,7 +382,7 @@ void source_devices_stream(struct source *s)
 	submit_jobs(s, stream_job);
 }
 
-/* The device is in STOP_COPY: on its worker, while others may still be on their way. */
+/* Runs once the device is in STOP_COPY: on its worker, while others may still be stopping. */
 static void arrived(void *opaque)
 {
 	struct source_device *sd = opaque;
@@ -391,7 +392,7 @@ static void arrived(void *opaque)
 	sd->session_over = true;
 	if (s->m.params.stream == SWO_WHEN_EARLY)
 		ask_ahead(sd);
-	/* Nothing more comes from this device: what it wrote is known now, and can go. */
+	/* The device writes no more: its dirty pages are known now, and can be sent. */
 	if (!source_shares(s) && memory_dma_log_collect(sd->dev, s->m.vm.ram, &err))
 		migration_fail(&s->m, &err);
 	pthread_mutex_lock(&s->m.mutex);
@@ -415,8 +416,7 @@ int source_device_init(struct source *s, unsigned index, struct swo_error *err)
 	sd->config = (struct swo_buf)SWO_BUF_INIT(SWO_CONFIG_MAX);
 	if (!(swo_device_mig_flags(sd->dev) & SWO_MIG_STOP_COPY))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"device %s cannot migrate: it does not offer STOP_COPY",
-			swo_device_name(sd->dev));
+			"device %s cannot migrate: no STOP_COPY", swo_device_name(sd->dev));
 	if (swo_device_refresh(sd->dev, err))
 		return -1;
 	device_set_settle(sd->dev, DEVICE_SETTLE_RUN);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * precopy.c - while the VM still runs: RAM and device data go round after round, until the
- * predicted downtime is under the limit.
+ * precopy.c - while the VM still runs: sends RAM and device data round after round, until the
+ * predicted downtime is below the limit.
  */
 #include "channel/meter.h"
 #include "migration/source/source.h"
@@ -36,7 +36,8 @@ static int estimate(struct source *s, struct estimate *out, struct swo_error *er
 	struct swo_plan_device *devices = calloc(m->vm.device_count + 1, sizeof(*devices));
 
 	if (!devices)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "the estimate of the downtime");
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM,
+			"cannot allocate the estimate of the downtime");
 	pthread_mutex_lock(&m->mutex);
 	struct swo_plan_setup setup = source_plan(s, devices, bandwidth(s));
 	pthread_mutex_unlock(&m->mutex);
@@ -79,8 +80,10 @@ static void read_meters(struct source *s, struct channel_meter meters[WIRE_CHANN
 		meters[i] = channel_meter_read(&s->m.data[i]);
 }
 
-/* By the time in which the channels had something to send: looking for pages that are not zero,
-   or waiting for a device, is no fault of the wire's. */
+/*
+ * By the time in which the channels had data to send: searching for non-zero pages, or waiting
+ * for a device, does not count against the wire.
+ */
 static void learn_bandwidth(struct source *s, const struct channel_meter before[WIRE_CHANNELS_MAX])
 {
 	struct channel_meter after[WIRE_CHANNELS_MAX];
@@ -97,7 +100,7 @@ static void learn_bandwidth(struct source *s, const struct channel_meter before[
 			s->wire_bandwidth ? s->wire_bandwidth / 4 * 3 + sample / 4 : sample;
 }
 
-/* One round of everything that can go while the VM runs. *bytes: how much went. */
+/* One round of everything that can be sent while the VM runs. *bytes: bytes sent. */
 static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *err)
 {
 	struct channel_meter meters[WIRE_CHANNELS_MAX];
@@ -136,9 +139,9 @@ static int too_slow(struct source *s, const struct estimate *e, struct swo_error
 }
 
 /*
- * The limit is met. The first round is the longest and leaves most behind; what a short one more
- * leaves behind is worth it, as each byte less after the stop is time less, and so is the next for
- * as long as a quarter goes.
+ * The limit is met. The first round is the longest and leaves the most dirty pages; another
+ * short one is worthwhile, as each byte less after the stop saves time, and so is the next for
+ * as long as each leaves at most three quarters.
  */
 static bool another_pays(
 	const struct source *s, const struct estimate *e, unsigned rounds, uint64_t left_before)
@@ -181,7 +184,7 @@ int source_precopy(struct source *s, struct swo_error *err)
 		}
 		if (e.irreducible_ns > limit_ns)
 			return too_slow(s, &e, err);
-		/* Little to send, yet not enough: look again shortly rather than spin. */
+		/* Little to send, but above the limit: check again shortly. */
 		if (bytes < SOURCE_SAMPLE_MIN &&
 			migration_wait_until(
 				&s->m, never, NULL, false, swo_deadline_ms(10), "", err) &&

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ram.c - who has dirtied what, and the last passes, which run beside the devices'
- * arcs: what the vCPUs wrote goes at once, what a device wrote as soon as it has stopped.
+ * ram.c - collects dirty pages, and sends the last passes, which run concurrently with the
+ * devices' arcs: pages of the vCPUs are sent at once, pages of a device as soon as it has
+ * stopped.
  */
 #include "migration/source/source.h"
 
@@ -18,7 +19,7 @@ int source_logs_start(struct source *s, struct swo_error *err)
 	struct swo_migration *m = &s->m;
 
 	if (source_shares(s)) {
-		/* Nor is anything left from a migration that failed. */
+		/* Clears the remains of a failed migration, too. */
 		swo_ram_clear_all(m->vm.ram);
 		return 0;
 	}
@@ -58,7 +59,7 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 	if (collect_vcpus(s, err))
 		return -1;
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		/* Without a log its whole reach counts, once, after it has stopped. */
+		/* Without a log everything it can write to counts, once, after it has stopped. */
 		if (device_dma_log_page(s->devices[i].dev) &&
 			memory_dma_log_collect(s->m.vm.devices[i], s->m.vm.ram, err))
 			return -1;
@@ -68,7 +69,7 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 /*
  * How long the last pass stands back for the devices: they have yet to begin what takes the
  * longest, and it would take all CPUs from the threads that launch them. No longer, as handlers may take
- * any time.
+ * handlers may take any time.
  */
 #define HEAD_START_MS 2
 

@@ -18,7 +18,7 @@ static int take_hello_ok(
 	struct source *s, const uint8_t *payload, size_t len, struct swo_error *err)
 {
 	if (s->migration_hello_ok)
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "the target answered HELLO twice");
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "duplicate HELLO_OK");
 	struct migration_hello_ok ok;
 
 	if (migration_hello_ok_parse(payload, len, s->costs, s->m.vm.device_count, &ok, err))
@@ -33,7 +33,7 @@ static int take_hello_ok(
 	return 0;
 }
 
-static int take_device_word(
+static int take_device_message(
 	struct source *s, const struct channel_frame_header *header, struct swo_error *err)
 {
 	if (header->device >= s->m.vm.device_count)
@@ -45,7 +45,7 @@ static int take_device_word(
 	if (header->type == WIRE_INITIAL_LOADED)
 		sd->initial_loaded = true;
 	else if (header->type == WIRE_AGREED)
-		sd->agreed = true;
+		sd->finalised = true;
 	else if (header->offset > sd->consumed)
 		sd->consumed = header->offset;
 	if (sd->wanted && sd->consumed >= sd->wanted)
@@ -59,12 +59,13 @@ static int take_ready(struct source *s, const struct channel_frame_header *heade
 	if (header->length != sizeof(s->go))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"malformed READY: %u bytes, expected %zu", header->length, sizeof(s->go));
-	/* The first one stands: the migration's thread may be sending GO by it. */
+	/* The first one counts: the migration's thread may be sending GO for it. */
 	if (s->ready)
 		return 0;
 	memcpy(&s->go, payload, sizeof(s->go));
 	if (strncmp(s->go.id, s->m.info.id, sizeof(s->go.id)))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "READY for another migration");
+		return swo_error_set(
+			err, SWO_E_PROTOCOL, 0, "malformed READY: ID of another migration");
 	s->ready = true;
 	return 0;
 }
@@ -83,25 +84,24 @@ static int handle_locked(struct source *s, const struct channel_frame_header *he
 	case WIRE_CREDIT:
 	case WIRE_INITIAL_LOADED:
 	case WIRE_AGREED:
-		return take_device_word(s, header, err);
+		return take_device_message(s, header, err);
 	case WIRE_READY:
 		return take_ready(s, header, payload, err);
-	case WIRE_STARTING: /* it is at it: what is waited for is STARTED */
+	case WIRE_STARTING: /* in progress: the source waits for STARTED */
 		return 0;
 	case WIRE_TIMELINE:
-		/* The first one stands, here too. */
+		/* The first one counts, here too. */
 		if (s->timeline_in)
 			return 0;
 		s->timeline_in = true;
 		return swo_buf_append(&s->timeline_json, payload, header->length, err);
 	default:
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"the target sent a frame of type %u, which a target does not send",
-			header->type);
+			"unexpected frame of type %u from the target", header->type);
 	}
 }
 
-/* The first refusal stands. */
+/* The first refusal counts. */
 static struct swo_error keep_refusal(struct source *s, const char *text)
 {
 	pthread_mutex_lock(&s->m.mutex);
@@ -146,7 +146,7 @@ static bool handle_step(
 		source_take_refused(s, (const char *)payload);
 		return true;
 	case WIRE_ABORT:
-		/* After GO it explains nothing that comes. */
+		/* After GO it is not a reason for later events. */
 		if (!handover_committed(&s->m.handover)) {
 			const struct swo_error why = keep_refusal(s, (const char *)payload);
 
@@ -167,7 +167,7 @@ static int handle(struct swo_migration *m, const struct channel_frame_header *he
 		return 0;
 	pthread_mutex_lock(&m->mutex);
 	int rc = handle_locked(s, header, payload, err);
-	/* Of which there are thousands a second, and each has one who waits for it at the most. */
+	/* Thousands per second; each has at most one waiter. */
 	if (header->type != WIRE_CREDIT)
 		pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
@@ -237,7 +237,7 @@ static int attach_channels(struct source *s, swo_deadline deadline, struct swo_e
 
 		if (channel_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err))
 			return swo_error_prefix(err, "data channel %u", i);
-		/* Under the mutex: a cancel shuts down whatever is open by then. */
+		/* Under the mutex: a cancel shuts down the channels that are open. */
 		pthread_mutex_lock(&m->mutex);
 		channel_init(&m->data[i], conn, m->params.idle_deadline_ms);
 		m->data_open = i + 1;
@@ -267,7 +267,7 @@ static int compare_clocks(struct source *s, swo_deadline deadline, struct swo_er
 		header.offset = sent;
 		if (channel_send(&s->m.control, &header, NULL, 0, err) ||
 			migration_wait_until(&s->m, has_clock, s, false, deadline,
-				"the target's answer to a clock probe", err))
+				"the target's CLOCK_REPLY", err))
 			return -1;
 		pthread_mutex_lock(&s->m.mutex);
 		uint64_t rtt = s->clock_back_ns - sent;
@@ -321,8 +321,8 @@ int source_setup(struct source *s, struct swo_error *err)
 	if (swo_worker_create("swo-stop", &s->stop_worker, err) ||
 		(!source_shares(s) && ram_send_create(m, &s->ram, err)) ||
 		source_devices_measure(s, err) || say_hello(s, deadline, err) ||
-		migration_wait_until(m, has_hello_ok, s, false, deadline,
-			"the target's agreement (HELLO_OK)", err) ||
+		migration_wait_until(
+			m, has_hello_ok, s, false, deadline, "the target's HELLO_OK", err) ||
 		compare_clocks(s, deadline, err) || attach_channels(s, deadline, err))
 		return -1;
 	if (s->ram)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * source.c - the source of a migration: its life, its thread, and what it does for each step of the
- * handover. From GO on nothing that fails here may run the VM: only the target's REFUSED or an
+ * the handover. From GO on no failure here may run the VM: only the target's REFUSED or an
  * operator does. Without an answer the source is parked, and sends ASK.
  */
 #include "migration/source/source.h"
@@ -42,7 +42,7 @@ static bool is_ready(void *arg)
 	return s->ready;
 }
 
-/* SENT: READY, and nothing in its way. */
+/* SENT: true on READY, and without a reason against it. */
 static void await_ready(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -63,7 +63,7 @@ static void await_ready(struct source *s)
 			;
 }
 
-/* COMMITTED: STARTED, REFUSED or the loss of the connection, each of which is a step. */
+/* COMMITTED: STARTED, REFUSED or the loss of the connection; each is a step. */
 static void await_answer(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -89,7 +89,7 @@ static bool gives_up(void *arg)
 	return over;
 }
 
-/* An answer is a step. */
+/* A reply is a step. */
 static bool take_answer(void *opaque, enum wire_type answer, const char *text)
 {
 	struct source *s = (struct source *)((struct stay *)opaque)->m;
@@ -118,7 +118,7 @@ static void ask(struct source *s)
 	migration_ask(&question, text, NULL);
 }
 
-/* One sentence: what is, and what settles it. */
+/* The text of a doubt: the state, and how to resolve it. */
 static void describe_doubt(struct source *s, struct swo_error *err)
 {
 	const struct swo_journal_config *journal = s->m.vm.journal;
@@ -135,15 +135,15 @@ static void describe_doubt(struct source *s, struct swo_error *err)
 	swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"migration %s is in doubt: GO was sent and the target has not confirmed it; the "
 		"VM is parked here and ASK is repeated. If that host "
-		"is gone for good, fence it off and settle it: switchover resolve%s%.90s %s "
+		"migration: switchover resolve%s%.90s %s "
 		"--qmp=URI --run-here --fenced",
 		s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
 		s->m.info.id);
 }
 
 /*
- * Where both share RAM they share a word, too, and who comes first there has it: no answer is
- * needed, not even a target that lives.
+ * With shared RAM both sides share a word, and the first exchange decides: no reply is needed,
+ * not even a live target.
  */
 static void park(struct source *s)
 {
@@ -162,7 +162,7 @@ static void park(struct source *s)
 	migration_set_status(m, SWO_MIGRATION_IN_DOUBT);
 }
 
-/* IN_DOUBT: until it is settled. false: the process gives up on us (quit by force). */
+/* IN_DOUBT: until it is resolved. false: the process exits (quit by force). */
 static bool settle_doubt(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -172,7 +172,7 @@ static bool settle_doubt(struct source *s)
 	while (!gives_up(&stay)) {
 		ask(s);
 		migration_wait_until(m, has_left_or_quits, &stay, true, swo_deadline_ms(pause),
-			"an answer", NULL);
+			"a reply of the target", NULL);
 		pause = pause * 2 < ASK_LAST_PAUSE_MS ? pause * 2 : ASK_LAST_PAUSE_MS;
 	}
 	return has_left(&stay);
@@ -195,15 +195,15 @@ static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 	if (run_here && !ram_share_forbid(&s->m.share))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"the target has started the VM in the RAM that both share "
-			"(handover=fd): what is here is not what was stopped, and cannot run; it "
+			"(handover=fd): the RAM here is not that of the stop, and the VM cannot run; it "
 			"can only be given up here (run-here false)");
 	if (run_here)
 		swo_error_set(&why, SWO_E_CANCELLED, 0,
-			"the VM runs here again by an operator's decision; the target must stay "
-			"fenced off");
+			"the VM runs here again, decided by an operator; the target must stay "
+			"fenced");
 	else
 		swo_error_set(&why, SWO_E_CANCELLED, 0,
-			"given up here by an operator's decision: the VM is taken to run on the "
+			"given up here, decided by an operator: the VM runs on the "
 			"target");
 	if (migration_raise(m, run_here ? SOURCE_EV_OPERATOR_RUN : SOURCE_EV_OPERATOR_GONE, &why) !=
 		HANDOVER_TAKEN)
@@ -281,7 +281,7 @@ static void roll_back(struct source *s)
 	migration_raise(m, SOURCE_EV_RESUMED, &why);
 }
 
-/* A peer that does not read must not keep the VM from resuming: this comes after that. */
+/* A peer that does not read must not keep the VM from resuming: this is done after that. */
 static void send_abort(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -313,7 +313,7 @@ static void merge_timeline(struct source *s)
 		return;
 	if (swo_timeline_add_json(m->timeline, (const char *)s->timeline_json.data,
 		    s->timeline_json.len, -s->clock_offset_ns, &err))
-		swo_log(SWO_LOG_WARN, "the target's timeline is left out: %s", err.text);
+		swo_log(SWO_LOG_WARN, "leaving out the target's timeline: %s", err.text);
 }
 
 static void send_done(struct source *s)
@@ -418,7 +418,7 @@ static void source_main(struct swo_migration *m)
 		else if (handover_is(&m->handover, SOURCE_COMMITTED))
 			await_answer(s);
 		else if (handover_is(&m->handover, SOURCE_IN_DOUBT) && !settle_doubt(s))
-			return; /* parked to the end of the process: never run here */
+			return; /* parked until the process exits: never run here */
 	}
 	migration_perform(m);
 }
@@ -431,7 +431,7 @@ static void interrupt(struct swo_migration *m)
 
 	if (abort)
 		base_cancel_fire(&((struct source *)m)->attempt);
-	/* Data channels may block a sender for as long as a stall takes: not when we want to go. */
+	/* Data channels may block a sender until a stall times out: shut them down first. */
 	pthread_mutex_lock(&m->mutex);
 	if (abort)
 		for (unsigned i = 0; i < m->data_open; i++)

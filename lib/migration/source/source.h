@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source.h - the source of a migration, as its parts see it.
+ * source.h - the source of a migration, shared by its parts.
  */
 #ifndef MIGRATION_SOURCE_SOURCE_H
 #define MIGRATION_SOURCE_SOURCE_H
@@ -17,7 +17,7 @@
 
 struct source;
 
-/* One device's outgoing stream. Everything here belongs to the device's worker, unless marked. */
+/* One device's outgoing stream. Used by the device's worker, unless marked. */
 struct source_device {
 	struct source *source;
 	unsigned index;
@@ -25,37 +25,37 @@ struct source_device {
 	struct swo_device *dev;
 	const struct swo_device_ops *ops;
 	void *backend;
-	uint8_t *bufs[SWO_READS_AHEAD]; /* by turns; the lane's are used where there is one */
+	uint8_t *bufs[SWO_READS_AHEAD]; /* used in turn; with a lane, the lane's buffers are used */
 	unsigned next_buf;
-	unsigned asked;		 /* reads of those from next_buf on that are under way */
-	struct state_lane *lane; /* NULL: its own channel is enough */
+	unsigned requested;	 /* outstanding reads, from next_buf on */
+	struct state_lane *lane; /* NULL: it uses only its own channel */
 	size_t chunk;
 	uint64_t window;
 	struct swo_job job; /* precopy, late stream, size: one at a time */
 	bool initial_sent;
-	bool session_over; /* it has left PRE_COPY: no more pre-copy reads */
-	bool logged;	   /* it has a DMA log */
+	bool session_over; /* the device has left PRE_COPY: no more pre-copy reads */
+	bool logged;	   /* the device has a DMA log */
 	uint64_t offset;   /* sent so far */
 	uint64_t sum;
 	uint64_t stream_start_ns;
-	uint64_t read_ns; /* spent in reading the device */
+	uint64_t read_ns; /* time spent reading the device */
 
 	/* under the migration's mutex */
 	uint64_t consumed; /* reported by the target */
-	uint64_t wanted;   /* of it, by the worker that waits on `credit`; 0: it does not */
+	uint64_t wanted;   /* the value that the worker waits for; 0: not waiting */
 	pthread_cond_t credit;
 	uint64_t stop_bytes; /* its estimate of what STOP_COPY will have */
-	uint64_t rate;	     /* bytes a second, of its latest large round; 0: there was none */
-	uint64_t rate_bytes; /* of its largest */
+	uint64_t rate;	     /* bytes/s, of its latest large round; 0: none */
+	uint64_t rate_bytes; /* of its largest round */
 	bool initial_loaded;
-	bool streamed; /* its last byte is out */
+	bool streamed; /* its last byte has been sent */
 	bool end_sent;
-	bool agreed; /* the target has taken it through RESUMING->STOP */
+	bool finalised; /* RESUMING->STOP has succeeded on the target */
 
 	/* the migration's thread */
 	struct swo_buf config; /* as last sent */
 	uint64_t config_generation;
-	bool walking; /* back to where it was */
+	bool walking; /* rolling back */
 };
 
 struct source {
@@ -63,19 +63,20 @@ struct source {
 	struct source_device *devices;
 	struct swo_device_costs *costs; /* of the target's arcs, as it reports them */
 	struct ram_send *ram;		/* NULL: RAM is handed over by descriptor */
-	struct base_cancel attempt;	/* to connect: a cancel ends it */
+	struct base_cancel attempt;	/* aborts the connect on a cancel */
 	struct state_send *state_send;	/* NULL: no device is spread over the channels */
-	struct swo_worker *stop_worker; /* RAM passes while the migration's thread is in vm->stop */
+	struct swo_worker
+		*stop_worker; /* runs RAM passes while the migration's thread is in vm->stop */
 	struct swo_job stop_job;
 	struct swo_handler *on_stop; /* first of all handlers when the VM stops */
-	struct swo_handler *on_last; /* last of all, and first when a stop is taken back */
+	struct swo_handler *on_last; /* last of all, and first when a stop is rolled back */
 	bool was_running;
 	bool stopped_by_us;
 	bool logs_started;
 	uint64_t wire_bandwidth;
 
 	/* under the mutex */
-	uint64_t vcpus_stopped_ns; /* 0: they run, or did not when we came */
+	uint64_t vcpus_stopped_ns; /* 0: they run, or were stopped before the migration */
 	bool config_final;
 	unsigned arrived; /* devices in STOP_COPY whose DMA log was collected */
 	unsigned ended;
@@ -87,14 +88,15 @@ struct source {
 	uint64_t clock_target_ns, clock_back_ns;
 	bool ready;
 	struct wire_go go;
-	struct wire_go ticket;	  /* what ATTACH and ASK must carry */
-	uint64_t started_ns;	  /* when STARTED came */
-	bool doubted;		  /* it was in doubt meanwhile */
-	struct swo_error refusal; /* what came with REFUSED or ABORT; code NONE: neither came */
+	struct wire_go ticket; /* expected in ATTACH and ASK */
+	uint64_t started_ns;   /* when STARTED was received */
+	bool doubted;	       /* it has been in doubt */
+	struct swo_error
+		refusal; /* the reason in REFUSED or ABORT; code NONE: neither was received */
 	struct swo_buf timeline_json;
 	bool timeline_in;
 
-	int64_t clock_offset_ns; /* target's clock minus ours */
+	int64_t clock_offset_ns; /* target's clock minus the source's */
 	uint64_t rtt_ns;
 };
 
@@ -107,8 +109,8 @@ static inline bool source_vm_runs(const struct source *s)
 /* What is known of a device, with the mutex held: seen here, reported by the target, or expected. */
 struct swo_device_costs source_device_costs(struct source *s, unsigned index);
 /*
- * The switchover as it is known now, for the solver: all but the memory. With the mutex held;
- * devices has room for one a device; wire_rate 0: not known.
+ * The switchover as known at present, for the solver: all except the memory. With the mutex
+ * held; devices has space for one per device; wire_rate 0: unknown.
  */
 struct swo_plan_setup source_plan(
 	struct source *s, struct swo_plan_device *devices, uint64_t wire_rate);
@@ -118,23 +120,22 @@ int source_device_init(struct source *s, unsigned index, struct swo_error *err);
 void source_device_fini(struct source_device *sd);
 /* Reads the size of each one's state (all workers at once), and sets the windows. */
 int source_devices_measure(struct source *s, struct swo_error *err);
-/* All devices' pre-copy data of the moment; in parallel with whatever the caller does until wait.
- */
+/* Sends the available pre-copy data of all devices; in parallel with the caller until wait. */
 void source_devices_precopy_begin(struct source *s);
 int source_devices_precopy_wait(struct source *s, struct swo_error *err);
-/* --stream late: all devices stream now. */
+/* --stream late: all devices start to stream. */
 void source_devices_stream(struct source *s);
-/* Sends device's config if it has changed; final: this was its last. */
+/* Sends a device's config if it has changed; final: this was its last. */
 int source_configs_send(struct source *s, bool final, struct swo_error *err);
 
 /* ram.c */
-/* RAM stays where it is: no log, no pass. */
+/* RAM is handed over: no log, no pass. */
 bool source_shares(const struct source *s);
 int source_logs_start(struct source *s, struct swo_error *err);
 void source_logs_stop(struct source *s);
 /* Collects the dirty logs of KVM and of every device's DMA. */
 int source_dirty_collect(struct source *s, struct swo_error *err);
-/* Run by stop_worker from the moment the vCPUs stand still until all RAM is sent. */
+/* Run by stop_worker from the stop of the vCPUs until all RAM is sent. */
 void source_stop_job(void *opaque);
 
 /* setup.c */
@@ -147,23 +148,26 @@ void source_take_refused(struct source *s, const char *text);
 int source_precopy(struct source *s, struct swo_error *err);
 
 /* ceiling.c */
-/* SWO_E_TIMEOUT when the stop has lasted, or would last, longer than downtime-ceiling. */
+/* SWO_E_TIMEOUT if the stop has lasted, or is expected to last, longer than downtime-ceiling. */
 int source_ceiling_check(struct source *s, struct swo_error *err);
-/* A handler's `change`, the first when the VM stops: between the passes nothing is lost yet. */
+/*
+ * A handler's `change`, the first when the VM stops: between the passes an abort still costs
+ * little.
+ */
 int source_on_barrier(void *opaque, bool running, enum swo_run_state state, struct swo_error *err);
-/* migration_wait_until, and no longer than the ceiling lets it. */
+/* migration_wait_until, at most until the ceiling. */
 int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
 	swo_deadline deadline, struct swo_error *err);
 
 /* stop.c */
 int source_add_handlers(struct source *s, struct swo_error *err);
-/* Stops the VM; returns when all that was left has been handed to the channels. */
+/* Stops the VM; returns when all remaining data has been passed to the channels. */
 int source_stop(struct source *s, struct swo_error *err);
-/* The channels' totals, and the end. */
+/* Sends the channels' totals, and the end. */
 int source_send_end(struct source *s, struct swo_error *err);
-/* Until when READY must have come, counted from the stop. */
+/* The deadline of READY, counted from the stop. */
 swo_deadline source_switchover_deadline(struct source *s);
-/* The VM and its devices are as they were; what is worth knowing of them is added to *why. */
+/* Rolls back the VM and its devices; appends the health of the devices to *why. */
 void source_roll_back(struct source *s, struct swo_error *why);
 /* Devices to STOP, RAM released: it runs over there. */
 void source_finish(struct source *s);

@@ -10,7 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A chunk that begins in the middle of a stripe touches one more. */
+/* A chunk that starts in the middle of a stripe covers one more. */
 #define PIECES_MAX (WIRE_DEVICE_MAX / WIRE_STRIPE + 1)
 
 struct state_send {
@@ -35,7 +35,7 @@ struct state_lane {
 	struct half {
 		uint8_t *data;
 		struct piece pieces[PIECES_MAX];
-		unsigned count; /* under way */
+		unsigned count; /* in flight */
 	} halves[2];
 };
 
@@ -45,7 +45,8 @@ int source_state_send_create(
 	struct state_send *send = calloc(1, sizeof(*send));
 
 	if (!send)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "senders of device state");
+		return swo_error_set(
+			err, SWO_E_NO_MEMORY, ENOMEM, "cannot create the senders of device state");
 	send->m = m;
 	for (unsigned i = 0; i < m->params.channels; i++) {
 		char name[24];
@@ -113,7 +114,7 @@ static void send_piece(void *opaque)
 		channel_send(piece->channel, &piece->header, piece->data, piece->len, &piece->err);
 }
 
-/* Waits for all, whatever becomes of one: their memory is the half's. */
+/* Waits for all, even if one fails: they use the half's memory. */
 static int finish(struct half *half, uint64_t *sum, struct swo_error *err)
 {
 	int rc = 0;
@@ -121,7 +122,7 @@ static int finish(struct half *half, uint64_t *sum, struct swo_error *err)
 	for (unsigned i = 0; i < half->count; i++) {
 		struct piece *piece = &half->pieces[i];
 
-		/* Ends by itself: every send notices a stall. */
+		/* Terminates: every send detects a stall. */
 		while (!swo_job_wait(&piece->job, swo_deadline_ms(1000)))
 			;
 		if (piece->rc && !rc && err)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * stop.c - the VM's stop with all that is sent in it, the roll-back from there, and what is left to
- * do when the VM runs on the target.
+ * when the VM runs on the target.
  */
 #include "migration/source/source.h"
 
@@ -11,14 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How long a failure waits for the other side's explanation; the VM runs again by then. */
+/* How long a failure waits for the peer's reason; the VM runs again by then. */
 #define REASON_WAIT_MS 500
 
 /* The stop */
 
 /*
- * First of all handlers when the VM stops (deepest, and highest): the vCPUs stand still, so what
- * they wrote last can go while the devices are still on their way.
+ * The first of all handlers when the VM stops (deepest, highest rank): the vCPUs are stopped,
+ * so their last writes can be sent while the devices still stop.
  */
 static int on_stop(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
@@ -29,7 +29,7 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 		return 0;
 	/*
 	 * A `stop` of a user comes on another thread, perhaps in the middle of a pass; our own
-	 * thread notices it between two passes and does the rest then.
+	 * thread detects it between two passes and does the rest then.
 	 */
 	if (!pthread_equal(pthread_self(), s->m.thread))
 		return 0;
@@ -38,7 +38,7 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	pthread_mutex_unlock(&s->m.mutex);
 	swo_timeline_mark(s->m.timeline, SWO_EVENT_VCPUS_STOPPED);
 	swo_worker_submit(s->stop_worker, &s->stop_job);
-	/* All of it is yet to be loaded; otherwise what has changed can wait for the arcs. */
+	/* All of it must still be loaded; otherwise changed parts can wait for the arcs. */
 	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, true, err) : 0;
 }
 
@@ -194,7 +194,7 @@ static void drain_workers(struct source *s)
 	if (s->stop_worker)
 		swo_worker_idle_wait(
 			s->stop_worker, swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
-	/* A device whose arc hangs keeps its worker; it is lost, and the others go on. */
+	/* A device with a hung arc keeps its worker; it is lost, and the others continue. */
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
 		if (swo_device_health(s->m.vm.devices[i]) != SWO_DEVICE_LOST)
 			swo_worker_idle_wait(swo_device_worker(s->m.vm.devices[i]),
@@ -272,7 +272,7 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	ram_share_forbid(&m->share);
 	drain_workers(s);
 	if (s->stopped_by_us) {
-		/* The VMM has already taken back a stop that failed. */
+		/* The VMM has already rolled back a stop that failed. */
 		if (!source_vm_runs(s) && m->vm.ops->start(m->vm.opaque, &err)) {
 			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
 			swo_error_set(why, first.code, 0, "%.180s; and on resuming: %.180s",
@@ -280,7 +280,7 @@ void source_roll_back(struct source *s, struct swo_error *why)
 		}
 	}
 	if (source_vm_runs(s)) {
-		/* Also those that a stop which failed half way had not reached. */
+		/* Also those that a partly failed stop had not reached. */
 		devices_to(s, SWO_DEVICE_RUNNING);
 	} else if (!s->stopped_by_us) {
 		devices_to(s, SWO_DEVICE_STOP);
@@ -293,7 +293,7 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	swo_timeline_span(m->timeline, SWO_EVENT_ROLL_BACK, "", start, swo_now_ns(), 0);
 }
 
-/* It runs over there */
+/* The VM runs on the target */
 
 void source_finish(struct source *s)
 {
