@@ -408,6 +408,7 @@ static void destroy(void *self)
 }
 
 const struct swo_device_ops fake_device_ops = {
+	.size = sizeof(struct swo_device_ops),
 	.name = "fake",
 	.get_mig_flags = get_mig_flags,
 	.get_state = get_state,

@@ -124,7 +124,7 @@ static bool is_socket(const char *path)
 int probe_open(struct probe_device *device, uint64_t deadline_ms, struct swo_error *err)
 {
 	static const char vfio_user[] = "vfio-user:";
-	struct swo_vfio_user_params params = {
+	struct swo_vfio_user_params params = {.size = sizeof(struct swo_vfio_user_params),
 		/* Ours passes first, so that what hangs has a name. */
 		.slow_deadline_ms = deadline_ms + 1000,
 		.command_deadline_ms = deadline_ms + 1000};

@@ -20,6 +20,12 @@ extern "C" {
 #define SWO_API		 __attribute__((visibility("default")))
 #define SWO_PRINTF(f, a) __attribute__((format(printf, f, a)))
 
+/*
+ * Structures that a program fills begin with their size, so that the library may have more fields
+ * than the headers that the program was compiled with: it takes those as 0. Fields that the library
+ * lacks must be 0: SWO_E_UNSUPPORTED.
+ */
+
 /* Errors */
 
 /*

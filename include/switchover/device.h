@@ -71,6 +71,7 @@ struct swo_dma_map {
  * optional function that is NULL, or fails with SWO_E_UNSUPPORTED, is not offered.
  */
 struct swo_device_ops {
+	size_t size;	  /* of this structure */
 	const char *name; /* "vfio-user", "kernel" */
 
 	/* -- migration -- */
@@ -172,13 +173,14 @@ struct swo_device_ops {
 struct swo_device;
 
 struct swo_device_params {
+	size_t size;		       /* of this structure */
 	uint64_t arc_deadline_ms;      /* for each arc; 0: 30000 */
 	uint64_t data_deadline_ms;     /* one read or write of state; 0: 30000 */
 	struct swo_timeline *timeline; /* arcs are recorded here; may be NULL */
 };
 
 /*
- * Takes ownership of `self` (also on failure: it is destroyed then). Starts the device's
+ * Takes ownership of `self` (also on failure: it is destroyed then). `ops` is copied. Starts the device's
  * worker, and reads flags and state. Errors are those of the backend.
  */
 SWO_API int swo_device_create(const char *name, const struct swo_device_ops *ops, void *self,
@@ -350,6 +352,7 @@ SWO_API bool swo_device_follows(const struct swo_device *dev, const struct swo_r
 #define SWO_VFIO_USER_DETACH_BY_DUMMY	0x8u /* cannot remove a vector in the middle */
 
 struct swo_vfio_user_params {
+	size_t size;		      /* of this structure */
 	uint64_t command_deadline_ms; /* every command but SET state, RESET and data; 0: 5000 */
 	uint64_t slow_deadline_ms;    /* those; 0: 120000. Longer than any arc deadline */
 	size_t read_chunk;	      /* 0: selected from the peer's limits */
@@ -384,6 +387,7 @@ SWO_API int swo_vfio_context_new(struct swo_vfio_context **out, struct swo_error
 SWO_API void swo_vfio_context_unref(struct swo_vfio_context *context); /* NULL: nothing */
 
 struct swo_vfio_kernel_params {
+	size_t size;			  /* of this structure */
 	struct swo_vfio_context *context; /* NULL: a private one */
 	size_t read_chunk;		  /* 0: 1 MiB */
 	size_t write_chunk;		  /* 0: 1 MiB */

@@ -52,6 +52,7 @@ typedef int swo_run_state_fn(
 #define SWO_RANK_MAX 1000    /* ranks beyond are those of launch/join pairs */
 
 struct swo_handler_desc {
+	size_t size;		   /* of this structure */
 	const char *name;	   /* copied; for errors and the timeline */
 	int depth;		   /* >= 0 */
 	int rank;		   /* SWO_RANK_MIN..SWO_RANK_MAX */
@@ -80,6 +81,7 @@ enum swo_pass { SWO_PASS_PREPARE, SWO_PASS_CHANGE };
  * work, and must itself have a deadline.
  */
 struct swo_slow_desc {
+	size_t size; /* of this structure */
 	const char *name;
 	int depth;
 	enum swo_join join_at;
@@ -128,6 +130,7 @@ SWO_API enum swo_run_state swo_runstate_get(struct swo_runstate *rs);
 
 /* Called at each pass's start and end and for each callback, for a timeline. May be NULL. */
 struct swo_runstate_observer {
+	size_t size; /* of this structure */
 	void (*pass)(
 		void *opaque, enum swo_pass pass, bool running, uint64_t start_ns, uint64_t end_ns);
 	void (*handler)(void *opaque, const char *name, enum swo_pass pass, bool running,

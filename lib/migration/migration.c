@@ -360,7 +360,8 @@ static void watch_pass(
 
 void migration_watch(struct swo_migration *m, bool on)
 {
-	struct swo_runstate_observer observer = {.pass = watch_pass, .opaque = m};
+	struct swo_runstate_observer observer = {
+		.size = sizeof(struct swo_runstate_observer), .pass = watch_pass, .opaque = m};
 
 	swo_runstate_observe(m->vm.runstate, on ? &observer : NULL);
 	for (unsigned i = 0; i < m->vm.device_count; i++) {

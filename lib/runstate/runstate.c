@@ -6,6 +6,8 @@
  */
 #include "runstate/internal.h"
 
+#include "base/sized.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -153,47 +155,55 @@ static void enlist(struct swo_runstate *rs, struct swo_handler *handler)
 	pthread_mutex_unlock(&rs->mutex);
 }
 
-int swo_runstate_add(struct swo_runstate *rs, const struct swo_handler_desc *desc,
+int swo_runstate_add(struct swo_runstate *rs, const struct swo_handler_desc *given,
 	struct swo_handler **out, struct swo_error *err)
 {
-	if (desc->depth < 0)
+	struct swo_handler_desc desc;
+
+	if (base_sized_copy("swo_handler_desc", &desc, sizeof(desc), given, err))
+		return -1;
+	if (desc.depth < 0)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"handler '%s': depth %d, expected 0 (a root) or more", desc->name,
-			desc->depth);
-	if (desc->rank < SWO_RANK_MIN || desc->rank > SWO_RANK_MAX)
+			"handler '%s': depth %d, expected 0 (a root) or more", desc.name,
+			desc.depth);
+	if (desc.rank < SWO_RANK_MIN || desc.rank > SWO_RANK_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"handler '%s': rank %d, expected %d to %d", desc->name, desc->rank,
+			"handler '%s': rank %d, expected %d to %d", desc.name, desc.rank,
 			SWO_RANK_MIN, SWO_RANK_MAX);
 
-	struct swo_handler *handler = new_handler(desc->name, err);
+	struct swo_handler *handler = new_handler(desc.name, err);
 	if (!handler)
 		return -1;
-	handler->ordinary = *desc;
-	set_place(handler, 0, desc->depth, desc->rank);
+	handler->ordinary = desc;
+	set_place(handler, 0, desc.depth, desc.rank);
 	enlist(rs, handler);
 	if (out)
 		*out = handler;
 	return 0;
 }
 
-int swo_runstate_add_slow(struct swo_runstate *rs, const struct swo_slow_desc *desc,
+int swo_runstate_add_slow(struct swo_runstate *rs, const struct swo_slow_desc *given,
 	struct swo_handler **out, struct swo_error *err)
 {
-	if (desc->depth < 0)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"slow handler '%s': depth %d, expected 0 (a root) or more", desc->name,
-			desc->depth);
-	if (!desc->launch || !desc->join)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"slow handler '%s': launch or join is NULL", desc->name);
+	struct swo_slow_desc desc;
 
-	struct swo_handler *handler = new_handler(desc->name, err);
+	if (base_sized_copy("swo_slow_desc", &desc, sizeof(desc), given, err))
+		return -1;
+	if (desc.depth < 0)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"slow handler '%s': depth %d, expected 0 (a root) or more", desc.name,
+			desc.depth);
+	if (!desc.launch || !desc.join)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"slow handler '%s': launch or join is NULL", desc.name);
+
+	struct swo_handler *handler = new_handler(desc.name, err);
 	if (!handler)
 		return -1;
 	handler->slow = true;
-	handler->slowly = *desc;
-	set_place(handler, 0, desc->depth, RANK_BELOW);
-	set_place(handler, 1, desc->depth, RANK_ABOVE);
+	handler->slowly = desc;
+	set_place(handler, 0, desc.depth, RANK_BELOW);
+	set_place(handler, 1, desc.depth, RANK_ABOVE);
 	enlist(rs, handler);
 	if (out)
 		*out = handler;
@@ -484,7 +494,13 @@ enum swo_run_state swo_runstate_get(struct swo_runstate *rs)
 
 void swo_runstate_observe(struct swo_runstate *rs, const struct swo_runstate_observer *observer)
 {
+	struct swo_runstate_observer copy = {0};
+	struct swo_error err;
+
+	if (observer &&
+		base_sized_copy("swo_runstate_observer", &copy, sizeof(copy), observer, &err))
+		swo_log(SWO_LOG_ERROR, "run state: no observer: %s", err.text);
 	pthread_mutex_lock(&rs->mutex);
-	rs->observer = observer ? *observer : (struct swo_runstate_observer){0};
+	rs->observer = copy;
 	pthread_mutex_unlock(&rs->mutex);
 }

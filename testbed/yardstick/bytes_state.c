@@ -147,7 +147,7 @@ static const struct swo_device_ops *device_ops(void)
 
 static int add_device(struct vm *vm, unsigned i, size_t size, struct swo_error *err)
 {
-	const struct swo_device_params params = {0};
+	const struct swo_device_params params = {.size = sizeof(struct swo_device_params)};
 	struct fake_device *d = &vm->devices[i];
 	char name[16];
 

@@ -23,7 +23,8 @@ static struct swo_device *devs[COUNT];
 
 static void *open_backend(unsigned index, const char *profile)
 {
-	struct swo_vfio_kernel_params params = {.context = context};
+	struct swo_vfio_kernel_params params = {
+		.size = sizeof(struct swo_vfio_kernel_params), .context = context};
 	char path[64], name[16];
 	void *self;
 
@@ -36,7 +37,8 @@ static void *open_backend(unsigned index, const char *profile)
 
 static void open_devices(unsigned count, const char *profile, uint64_t arc_deadline_ms)
 {
-	struct swo_device_params params = {.arc_deadline_ms = arc_deadline_ms};
+	struct swo_device_params params = {
+		.size = sizeof(struct swo_device_params), .arc_deadline_ms = arc_deadline_ms};
 	char name[16];
 
 	for (unsigned i = 0; i < count; i++) {

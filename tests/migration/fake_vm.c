@@ -214,7 +214,8 @@ static const struct swo_vm_ops vm_ops = {
 static void add_device(struct fake_vm *vm, unsigned i, size_t size)
 {
 	struct fake_device *d = &vm->devices[i];
-	const struct swo_device_params params = {.arc_deadline_ms = 2000};
+	const struct swo_device_params params = {
+		.size = sizeof(struct swo_device_params), .arc_deadline_ms = 2000};
 	char name[16];
 
 	snprintf(name, sizeof(name), "vf%u", i);

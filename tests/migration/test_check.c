@@ -149,7 +149,7 @@ static void a_device_that_does_not_follow_the_run_state_is_refused(void **state)
 static void a_device_without_its_data_is_refused(void **state)
 {
 	(void)state;
-	const struct swo_device_params params = {0};
+	const struct swo_device_params params = {.size = sizeof(struct swo_device_params)};
 	struct swo_device_ops ops = fake_device_ops;
 	struct fake_device bare;
 	struct swo_device *table[1];

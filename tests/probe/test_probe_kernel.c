@@ -39,7 +39,7 @@ static int teardown(void **state)
 static struct swo_probe_report *probe_with(unsigned count, const struct swo_probe_params *how)
 {
 	static const char *const paths[] = {"/dev/vfio/devices/vfio0", "/dev/vfio/devices/vfio1"};
-	struct swo_vfio_kernel_params params = {0};
+	struct swo_vfio_kernel_params params = {.size = sizeof(struct swo_vfio_kernel_params)};
 	struct swo_probe_target targets[2];
 	struct swo_probe_report *report;
 

@@ -57,7 +57,9 @@ static struct swo_probe_report *probe(
 	struct vf *vfs, unsigned count, const struct swo_probe_params *params)
 {
 	static const struct swo_vfio_user_params patient = {
-		.command_deadline_ms = 60000, .slow_deadline_ms = 60000};
+		.size = sizeof(struct swo_vfio_user_params),
+		.command_deadline_ms = 60000,
+		.slow_deadline_ms = 60000};
 	struct swo_probe_target targets[4];
 	struct swo_probe_report *report;
 

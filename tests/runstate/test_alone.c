@@ -26,8 +26,11 @@ int main(void)
 	int rc = 0;
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(names); i++) {
-		struct swo_handler_desc desc = {
-			.name = names[i], .depth = depths[i], .change = note, .opaque = names[i]};
+		struct swo_handler_desc desc = {.size = sizeof(struct swo_handler_desc),
+			.name = names[i],
+			.depth = depths[i],
+			.change = note,
+			.opaque = names[i]};
 
 		rc |= swo_runstate_add(rs, &desc, NULL, &err);
 	}

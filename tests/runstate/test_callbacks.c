@@ -340,11 +340,13 @@ static int visitor_join(void *opaque, enum swo_pass pass, bool running, enum swo
 static void *come_and_go(void *opaque)
 {
 	struct visitor *visitor = opaque;
-	struct swo_handler_desc desc = {.name = "v",
+	struct swo_handler_desc desc = {.size = sizeof(struct swo_handler_desc),
+		.name = "v",
 		.prepare = visitor_change,
 		.change = visitor_change,
 		.opaque = visitor};
-	struct swo_slow_desc slow = {.name = "v",
+	struct swo_slow_desc slow = {.size = sizeof(struct swo_slow_desc),
+		.name = "v",
 		.join_at = SWO_JOIN_PASS,
 		.launch = visitor_launch,
 		.join = visitor_join,
@@ -430,7 +432,9 @@ static void the_observer_sees_every_callback_in_order(void **state)
 	struct trail t;
 	struct actor a = {0}, x = {0};
 	struct seen seen = {0};
-	struct swo_runstate_observer observer = {.handler = seen_handler, .opaque = &seen};
+	struct swo_runstate_observer observer = {.size = sizeof(struct swo_runstate_observer),
+		.handler = seen_handler,
+		.opaque = &seen};
 
 	trail_open(&t, SWO_RUN_STATE_RUNNING);
 	trail_ordinary(&t, &a, "a", 0, 0);

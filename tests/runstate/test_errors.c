@@ -126,8 +126,11 @@ static void handlers_without_that_callback_were_not_called(void **state)
 	(void)state;
 	struct trail t;
 	struct actor a = {.fails = AT_PREPARE}, b = {0};
-	struct swo_handler_desc desc = {
-		.name = "b", .depth = 1, .change = actor_change, .opaque = &b};
+	struct swo_handler_desc desc = {.size = sizeof(struct swo_handler_desc),
+		.name = "b",
+		.depth = 1,
+		.change = actor_change,
+		.opaque = &b};
 
 	trail_open(&t, SWO_RUN_STATE_RUNNING);
 	trail_ordinary(&t, &a, "a", 0, 0);
@@ -205,7 +208,8 @@ static void a_callback_that_fails_without_a_text_is_named(void **state)
 	(void)state;
 	struct trail t;
 	struct swo_error err = {0};
-	struct swo_handler_desc desc = {.name = "mute", .prepare = wordless};
+	struct swo_handler_desc desc = {
+		.size = sizeof(struct swo_handler_desc), .name = "mute", .prepare = wordless};
 
 	trail_open(&t, SWO_RUN_STATE_RUNNING);
 	assert_int_equal(swo_runstate_add(t.rs, &desc, NULL, NULL), 0);

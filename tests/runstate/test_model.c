@@ -126,7 +126,8 @@ static void enlist(struct world *w, int id)
 	struct part *p = &w->part[id];
 
 	if (p->slow) {
-		struct swo_slow_desc d = {.name = "slow",
+		struct swo_slow_desc d = {.size = sizeof(struct swo_slow_desc),
+			.name = "slow",
 			.depth = p->depth,
 			.join_at = p->join_at,
 			.launch = real_launch,
@@ -134,7 +135,8 @@ static void enlist(struct world *w, int id)
 			.opaque = p};
 		assert_int_equal(swo_runstate_add_slow(w->rs, &d, &p->handler, NULL), 0);
 	} else {
-		struct swo_handler_desc d = {.name = "ordinary",
+		struct swo_handler_desc d = {.size = sizeof(struct swo_handler_desc),
+			.name = "ordinary",
 			.depth = p->depth,
 			.rank = p->rank,
 			.prepare = p->has_prepare ? real_prepare : NULL,

@@ -45,14 +45,20 @@ static void every_prepare_comes_before_any_change(void **state)
 	(void)state;
 	struct trail t;
 	struct actor a[3] = {0};
-	struct swo_handler_desc only = {.name = "p", .prepare = actor_prepare, .opaque = &a[1]};
+	struct swo_handler_desc only = {.size = sizeof(struct swo_handler_desc),
+		.name = "p",
+		.prepare = actor_prepare,
+		.opaque = &a[1]};
 
 	trail_open(&t, SWO_RUN_STATE_RUNNING);
 	trail_ordinary(&t, &a[0], "a", 0, 0);
 	a[1].trail = &t;
 	a[1].name = "p";
 	assert_int_equal(swo_runstate_add(t.rs, &only, NULL, NULL), 0);
-	only = (struct swo_handler_desc){.name = "c", .change = actor_change, .opaque = &a[2]};
+	only = (struct swo_handler_desc){.size = sizeof(struct swo_handler_desc),
+		.name = "c",
+		.change = actor_change,
+		.opaque = &a[2]};
 	a[2].trail = &t;
 	a[2].name = "c";
 	assert_int_equal(swo_runstate_add(t.rs, &only, NULL, NULL), 0);
@@ -180,9 +186,13 @@ static void a_depth_or_rank_out_of_range_is_refused(void **state)
 	(void)state;
 	struct trail t;
 	struct swo_error err = {0};
-	struct swo_handler_desc desc = {.name = "vf0", .rank = SWO_RANK_MAX + 1};
-	struct swo_slow_desc slow = {
-		.name = "vf1", .depth = -1, .launch = actor_launch, .join = actor_join};
+	struct swo_handler_desc desc = {
+		.size = sizeof(struct swo_handler_desc), .name = "vf0", .rank = SWO_RANK_MAX + 1};
+	struct swo_slow_desc slow = {.size = sizeof(struct swo_slow_desc),
+		.name = "vf1",
+		.depth = -1,
+		.launch = actor_launch,
+		.join = actor_join};
 
 	trail_open(&t, SWO_RUN_STATE_RUNNING);
 	assert_int_equal(swo_runstate_add(t.rs, &desc, NULL, &err), -1);

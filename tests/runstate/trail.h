@@ -116,7 +116,8 @@ static inline void trail_hush(void *opaque, enum swo_log_level level, const char
 
 static inline void trail_open(struct trail *trail, enum swo_run_state state)
 {
-	struct swo_runstate_observer observer = {.pass = trail_pass, .opaque = trail};
+	struct swo_runstate_observer observer = {
+		.size = sizeof(struct swo_runstate_observer), .pass = trail_pass, .opaque = trail};
 
 	memset(trail, 0, sizeof(*trail));
 	swo_log_set(SWO_LOG_WARN, trail_hush, NULL);
@@ -133,7 +134,8 @@ static inline void trail_close(struct trail *trail)
 static inline void trail_ordinary(
 	struct trail *trail, struct actor *actor, const char *name, int depth, int rank)
 {
-	struct swo_handler_desc desc = {.name = name,
+	struct swo_handler_desc desc = {.size = sizeof(struct swo_handler_desc),
+		.name = name,
 		.depth = depth,
 		.rank = rank,
 		.prepare = actor_prepare,
@@ -148,7 +150,8 @@ static inline void trail_ordinary(
 static inline void trail_slow(struct trail *trail, struct actor *actor, const char *name, int depth,
 	enum swo_join join_at)
 {
-	struct swo_slow_desc desc = {.name = name,
+	struct swo_slow_desc desc = {.size = sizeof(struct swo_slow_desc),
+		.name = name,
 		.depth = depth,
 		.join_at = join_at,
 		.launch = actor_launch,

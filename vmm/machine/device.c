@@ -159,7 +159,7 @@ static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 static int open_kernel(
 	struct vmm_machine *m, const char *id, const char *path, void **self, struct swo_error *err)
 {
-	struct swo_vfio_kernel_params params = {0};
+	struct swo_vfio_kernel_params params = {.size = sizeof(struct swo_vfio_kernel_params)};
 
 	if (!m->vfio && swo_vfio_context_new(&m->vfio, err))
 		return -1;
@@ -170,8 +170,10 @@ static int open_kernel(
 static int open_backend(struct vmm_machine *m, const struct vmm_device_config *config,
 	const char *id, const struct swo_device_ops **ops, void **self, struct swo_error *err)
 {
-	struct swo_vfio_user_params params = {
-		.dma_read = dma_read, .dma_write = dma_write, .opaque = m->ram};
+	struct swo_vfio_user_params params = {.size = sizeof(struct swo_vfio_user_params),
+		.dma_read = dma_read,
+		.dma_write = dma_write,
+		.opaque = m->ram};
 
 	*ops = config->ops;
 	*self = config->self;
@@ -189,7 +191,8 @@ static int connect_device(struct vmm_machine *m, const struct vmm_device_config 
 	unsigned index, struct swo_error *err)
 {
 	struct machine_device *device = &m->devices[index];
-	struct swo_device_params params = {.arc_deadline_ms = config->arc_deadline_ms};
+	struct swo_device_params params = {.size = sizeof(struct swo_device_params),
+		.arc_deadline_ms = config->arc_deadline_ms};
 	struct vmm_pci_device_desc desc = {.bus = *config->bus ? config->bus : NULL,
 		.slot = config->slot,
 		.function = config->function};
@@ -278,8 +281,11 @@ int machine_handlers_add(struct vmm_machine *m, struct swo_error *err)
 
 	for (int depth = 0; m->config.handler_cost_ms && depth <= deepest; depth++) {
 		char name[24];
-		struct swo_handler_desc desc = {
-			.name = name, .depth = depth, .change = take_time, .opaque = m};
+		struct swo_handler_desc desc = {.size = sizeof(struct swo_handler_desc),
+			.name = name,
+			.depth = depth,
+			.change = take_time,
+			.opaque = m};
 
 		snprintf(name, sizeof(name), "handler at depth %d", depth);
 		if (swo_runstate_add(m->runstate, &desc, &handler, err))

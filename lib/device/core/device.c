@@ -6,6 +6,7 @@
 #include "device/core/internal.h"
 
 #include "base/memory.h"
+#include "base/sized.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -35,18 +36,15 @@ static int check_ops(const char *name, const struct swo_device_ops *ops, struct 
 static struct swo_device *new_device(const char *name, const struct swo_device_ops *ops, void *self,
 	const struct swo_device_params *params, struct swo_error *err)
 {
-	static const struct swo_device_params defaults;
 	struct swo_device *dev = calloc(1, sizeof(*dev));
 
 	if (!dev) {
 		swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", name);
 		return NULL;
 	}
-	if (!params)
-		params = &defaults;
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
 	swo_device_costs_init(&dev->expected);
-	dev->ops = ops;
+	dev->ops = *ops;
 	dev->self = self;
 	dev->arc_deadline_ms = or_default(params->arc_deadline_ms);
 	dev->data_deadline_ms = or_default(params->data_deadline_ms);
@@ -61,16 +59,23 @@ static struct swo_device *new_device(const char *name, const struct swo_device_o
 	return NULL;
 }
 
-int swo_device_create(const char *name, const struct swo_device_ops *ops, void *self,
-	const struct swo_device_params *params, struct swo_device **out, struct swo_error *err)
+int swo_device_create(const char *name, const struct swo_device_ops *given_ops, void *self,
+	const struct swo_device_params *given, struct swo_device **out, struct swo_error *err)
 {
+	struct swo_device_ops ops;
+	struct swo_device_params params = {0};
 	struct swo_device *dev = NULL;
 
-	if (!check_ops(name, ops, err))
-		dev = new_device(name, ops, self, params, err);
+	/* Without the size, not even destroy is known. */
+	if (base_sized_copy("swo_device_ops", &ops, sizeof(ops), given_ops, err))
+		return swo_error_prefix(err, "device %s", name);
+	if (given && base_sized_copy("swo_device_params", &params, sizeof(params), given, err))
+		swo_error_prefix(err, "device %s", name);
+	else if (!check_ops(name, &ops, err))
+		dev = new_device(name, &ops, self, &params, err);
 	if (!dev) {
-		if (ops->destroy)
-			ops->destroy(self);
+		if (ops.destroy)
+			ops.destroy(self);
 		return -1;
 	}
 	if (device_do(dev, TASK_QUERY, SWO_DEVICE_ERROR, false, err)) {
@@ -98,8 +103,8 @@ void swo_device_destroy(struct swo_device *dev)
 		base_leak_hung(dev);
 		return;
 	}
-	if (dev->ops->destroy)
-		dev->ops->destroy(dev->self);
+	if (dev->ops.destroy)
+		dev->ops.destroy(dev->self);
 	pthread_cond_destroy(&dev->changed);
 	pthread_mutex_destroy(&dev->mutex);
 	free(dev->dma_log_bits);
@@ -130,7 +135,7 @@ const struct swo_device_ops *swo_device_backend(const struct swo_device *dev, vo
 {
 	if (self)
 		*self = dev->self;
-	return dev->ops;
+	return &dev->ops;
 }
 
 struct swo_worker *swo_device_worker(struct swo_device *dev)

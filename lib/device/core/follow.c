@@ -170,12 +170,14 @@ static int serial_change(
 int swo_device_follow(struct swo_device *dev, struct swo_runstate *rs, int depth,
 	enum swo_transitions transitions, enum swo_join join_at, struct swo_error *err)
 {
-	struct swo_handler_desc serial = {.name = dev->name,
+	struct swo_handler_desc serial = {.size = sizeof(struct swo_handler_desc),
+		.name = dev->name,
 		.depth = depth,
 		.prepare = serial_prepare,
 		.change = serial_change,
 		.opaque = dev};
-	struct swo_slow_desc parallel = {.name = dev->name,
+	struct swo_slow_desc parallel = {.size = sizeof(struct swo_slow_desc),
+		.name = dev->name,
 		.depth = depth,
 		.join_at = join_at,
 		.launch = launch,

@@ -56,7 +56,7 @@ struct follow {
 
 struct swo_device {
 	char name[32];
-	const struct swo_device_ops *ops;
+	struct swo_device_ops ops;
 	void *self;
 	struct swo_worker *worker;
 	uint64_t mig_flags;

@@ -113,7 +113,7 @@ static int run_take_over(struct swo_device *dev, struct task *task, struct swo_e
 		rc = device_reset(dev, task, err);
 	if (rc && err->code == SWO_E_UNSUPPORTED) {
 		swo_log(SWO_LOG_WARN,
-			"%s; what an earlier user of it has begun, such as DMA, may go on",
+			"%s; what an earlier user of it has started, such as DMA, may go on",
 			err->text);
 		rc = 0;
 	}
@@ -154,7 +154,7 @@ static int query(struct swo_device *dev, struct task *task, struct swo_error *er
 {
 	uint64_t flags = 0;
 
-	if (dev->ops->get_mig_flags(dev->self, &flags, err))
+	if (dev->ops.get_mig_flags(dev->self, &flags, err))
 		return swo_error_prefix(err, "device %s: cannot read its features", dev->name);
 	if (!(flags & SWO_MIG_STOP_COPY))
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,

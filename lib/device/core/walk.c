@@ -58,7 +58,7 @@ static bool backend_is_gone(enum swo_error_code code)
 static int read_state(struct swo_device *dev, struct swo_error *err)
 {
 	enum swo_device_state state = SWO_DEVICE_ERROR;
-	int rc = dev->ops->get_state(dev->self, &state, err);
+	int rc = dev->ops.get_state(dev->self, &state, err);
 
 	if (!rc && (unsigned)state >= SWO_DEVICE_STATES)
 		rc = swo_error_set(err, SWO_E_PROTOCOL, 0, "unknown state %u", (unsigned)state);
@@ -125,7 +125,7 @@ static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_sta
 	if (device_step(dev, task, STEP_ARC, from, to, err))
 		return -1;
 	uint64_t start = swo_now_ns();
-	int rc = dev->ops->set_state(dev->self, to, &why);
+	int rc = dev->ops.set_state(dev->self, to, &why);
 	arc_ended(dev, from, to, rc, start, swo_now_ns());
 	if (!rc)
 		return 0;
@@ -165,13 +165,13 @@ int device_reset(struct swo_device *dev, struct task *task, struct swo_error *er
 {
 	enum swo_device_state state = swo_device_state(dev);
 
-	if (!dev->ops->reset)
+	if (!dev->ops.reset)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"device %s: the backend has no reset", dev->name);
 	if (device_step(dev, task, STEP_RESET, state, SWO_DEVICE_RUNNING, err))
 		return -1;
 	uint64_t start = swo_now_ns();
-	int rc = dev->ops->reset(dev->self, err);
+	int rc = dev->ops.reset(dev->self, err);
 
 	pthread_mutex_lock(&dev->mutex);
 	record(dev, (struct swo_span){.event = SWO_EVENT_RESET,

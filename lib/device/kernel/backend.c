@@ -3,6 +3,7 @@
  * backend.c - the kernel backend: opens a VFIO device, reads its features, and has the table of
  * functions.
  */
+#include "base/sized.h"
 #include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
 
@@ -91,8 +92,12 @@ static struct vfio_kernel *new_device(const char *name, const struct vfio_sys *s
 	snprintf(vk->name, sizeof(vk->name), "%s", name);
 	vk->regions.device = vk->name;
 	vk->regions.from = "driver";
-	if (params)
-		vk->params = *params;
+	if (params && base_sized_copy("swo_vfio_kernel_params", &vk->params, sizeof(vk->params),
+			      params, err)) {
+		swo_error_prefix(err, "device %s", name);
+		free(vk);
+		return NULL;
+	}
 	if (!vk->params.read_chunk)
 		vk->params.read_chunk = DEFAULT_CHUNK;
 	if (!vk->params.write_chunk)
@@ -145,6 +150,7 @@ static uint32_t kernel_features(void *self)
 }
 
 const struct swo_device_ops swo_vfio_kernel_ops = {
+	.size = sizeof(struct swo_device_ops),
 	.name = "kernel",
 	.get_mig_flags = kernel_get_mig_flags,
 	.get_state = kernel_get_state,

@@ -125,7 +125,7 @@ struct vfio_kernel {
 	bool probed_was_dirty; /* ... the bit which that report cleared */
 };
 
-/* backend.c: swo_vfio_kernel_open on a system that a test plays. */
+/* backend.c: swo_vfio_kernel_open on a simulated system, for tests. */
 int kernel_open(const struct vfio_sys *sys, const char *name, const char *path,
 	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err);
 

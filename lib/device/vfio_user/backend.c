@@ -6,6 +6,7 @@
 #include "device/vfio_user/internal.h"
 
 #include "base/net.h"
+#include "base/sized.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -221,8 +222,11 @@ int swo_vfio_user_connect(const char *name, const char *socket_path,
 	snprintf(vu->name, sizeof(vu->name), "%s", name);
 	vu->regions.device = vu->name;
 	vu->regions.from = "server";
-	if (params)
-		vu->params = *params;
+	if (params && base_sized_copy("swo_vfio_user_params", &vu->params, sizeof(vu->params),
+			      params, err)) {
+		free(vu);
+		return swo_error_prefix(err, "device %s", name);
+	}
 	if (!vu->params.command_deadline_ms)
 		vu->params.command_deadline_ms = COMMAND_MS;
 	if (!vu->params.slow_deadline_ms)
@@ -253,6 +257,7 @@ static uint32_t vfio_user_features(void *self)
 }
 
 const struct swo_device_ops swo_vfio_user_ops = {
+	.size = sizeof(struct swo_device_ops),
 	.name = "vfio-user",
 	.get_mig_flags = vfio_user_get_mig_flags,
 	.get_state = vfio_user_get_state,

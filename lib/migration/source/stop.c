@@ -65,13 +65,15 @@ static int on_last(void *opaque, bool running, enum swo_run_state state, struct 
 
 int source_add_handlers(struct source *s, struct swo_error *err)
 {
-	const struct swo_handler_desc stop = {.name = "migration: last RAM",
+	const struct swo_handler_desc stop = {.size = sizeof(struct swo_handler_desc),
+		.name = "migration: last RAM",
 		.depth = INT_MAX,
 		.rank = SWO_RANK_MAX,
 		.prepare = on_stop,
 		.change = source_on_barrier,
 		.opaque = s};
-	const struct swo_handler_desc last = {.name = "migration: all devices launched",
+	const struct swo_handler_desc last = {.size = sizeof(struct swo_handler_desc),
+		.name = "migration: all devices launched",
 		.depth = 0,
 		.rank = SWO_RANK_MIN,
 		.prepare = on_last,

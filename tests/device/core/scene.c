@@ -65,7 +65,8 @@ struct fake_device *scene_prepare(
 
 struct fake_device *scene_add(struct scene *scene, uint64_t flags, enum swo_device_state state)
 {
-	struct swo_device_params params = {.arc_deadline_ms = GUARD_MS};
+	struct swo_device_params params = {
+		.size = sizeof(struct swo_device_params), .arc_deadline_ms = GUARD_MS};
 	char name[16];
 
 	snprintf(name, sizeof(name), "vf%d", scene->vfs);

@@ -240,7 +240,8 @@ static void an_ordinary_handler_of_the_depth_runs_beside_the_arc(void **state)
 	open_at(&s, SWO_RUN_STATE_RUNNING);
 	struct fake_device *vf = add(
 		&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING, SWO_TRANSITIONS_PARALLEL, SWO_JOIN_DEPTH);
-	struct swo_handler_desc sibling = {.name = "sibling",
+	struct swo_handler_desc sibling = {.size = sizeof(struct swo_handler_desc),
+		.name = "sibling",
 		.depth = 1,
 		.prepare = meet_the_arc,
 		.change = meet_the_arc,

@@ -17,7 +17,8 @@ static struct swo_error err;
 
 static void *open_in(const char *path, struct swo_vfio_context *context)
 {
-	struct swo_vfio_kernel_params params = {.context = context};
+	struct swo_vfio_kernel_params params = {
+		.size = sizeof(struct swo_vfio_kernel_params), .context = context};
 	void *self;
 
 	MUST(kernel_open(&fk_sys, "vf0", path, &params, &self, &err));
@@ -26,7 +27,7 @@ static void *open_in(const char *path, struct swo_vfio_context *context)
 
 static int open_fails(const char *path)
 {
-	struct swo_vfio_kernel_params params = {0};
+	struct swo_vfio_kernel_params params = {.size = sizeof(struct swo_vfio_kernel_params)};
 	void *self;
 
 	return kernel_open(&fk_sys, "vf0", path, &params, &self, &err);

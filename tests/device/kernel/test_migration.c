@@ -15,7 +15,8 @@ static char logged[1024];
 
 static void *open_device(unsigned n, bool v2)
 {
-	struct swo_vfio_kernel_params params = {.precopy_info_v2 = v2};
+	struct swo_vfio_kernel_params params = {
+		.size = sizeof(struct swo_vfio_kernel_params), .precopy_info_v2 = v2};
 	char path[32];
 	void *self;
 

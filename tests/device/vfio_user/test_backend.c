@@ -32,7 +32,8 @@ static int guest_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 	return 0;
 }
 
-static struct swo_vfio_user_params params = {.command_deadline_ms = 20000,
+static struct swo_vfio_user_params params = {.size = sizeof(struct swo_vfio_user_params),
+	.command_deadline_ms = 20000,
 	.slow_deadline_ms = 20000,
 	.dma_read = guest_read,
 	.dma_write = guest_write};

@@ -23,8 +23,9 @@ static int setup(void **state)
 	fake_init(&fake);
 	dev = NULL;
 	memset(&err, 0, sizeof(err));
-	params = (struct swo_vfio_user_params){
-		.command_deadline_ms = 30000, .slow_deadline_ms = 30000};
+	params = (struct swo_vfio_user_params){.size = sizeof(struct swo_vfio_user_params),
+		.command_deadline_ms = 30000,
+		.slow_deadline_ms = 30000};
 	return 0;
 }
 

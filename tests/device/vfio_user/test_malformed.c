@@ -300,7 +300,8 @@ static void check(
 static void one_case(const struct bad *bad)
 {
 	/* Only the case without a reply waits for its deadline. */
-	struct swo_vfio_user_params params = {.command_deadline_ms = 30000,
+	struct swo_vfio_user_params params = {.size = sizeof(struct swo_vfio_user_params),
+		.command_deadline_ms = 30000,
 		.slow_deadline_ms = bad->code == SWO_E_TIMEOUT ? 200 : 30000};
 	struct fake fake;
 	struct swo_error err = {0};

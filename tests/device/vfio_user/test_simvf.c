@@ -52,7 +52,9 @@ static int ram_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 
 static void vf_start(struct vf *vf, const char *name, const char *option)
 {
-	static const struct swo_vfio_user_params params = {.command_deadline_ms = 30000,
+	static const struct swo_vfio_user_params params = {
+		.size = sizeof(struct swo_vfio_user_params),
+		.command_deadline_ms = 30000,
 		.slow_deadline_ms = 60000,
 		.dma_read = ram_read,
 		.dma_write = ram_write};
