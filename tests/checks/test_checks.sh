@@ -164,4 +164,6 @@ else
 	echo "ok $n - a header that is no C++ is found # SKIP no C++ compiler"
 fi
 
+expect "planted words are found, and data is left alone" 0 '^nothing$' words --self-test
+
 echo "1..$n"
