@@ -121,6 +121,9 @@ void migration_wake(struct swo_migration *m);
  */
 int migration_wait_until(struct swo_migration *m, bool (*done)(void *arg), void *arg,
 	bool regardless, swo_deadline deadline, const char *what, struct swo_error *err);
+/* The same, regardless, until the handover has left `state`. */
+int migration_wait_step(struct swo_migration *m, unsigned state, swo_deadline deadline,
+	const char *what, struct swo_error *err);
 
 /* Sends one frame without fields on the control connection. */
 int migration_control(struct swo_migration *m, enum wire_type type, const void *payload, size_t len,

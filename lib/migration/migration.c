@@ -326,6 +326,26 @@ int migration_wait_until(struct swo_migration *m, bool (*done)(void *arg), void 
 	return rc;
 }
 
+struct stay {
+	const struct handover *handover;
+	unsigned state;
+};
+
+static bool has_left(void *arg)
+{
+	const struct stay *stay = arg;
+
+	return !handover_is(stay->handover, stay->state);
+}
+
+int migration_wait_step(struct swo_migration *m, unsigned state, swo_deadline deadline,
+	const char *what, struct swo_error *err)
+{
+	struct stay stay = {&m->handover, state};
+
+	return migration_wait_until(m, has_left, &stay, true, deadline, what, err);
+}
+
 bool migration_devices_idle(struct swo_migration *m, swo_deadline deadline)
 {
 	bool idle = true;

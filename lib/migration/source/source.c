@@ -18,23 +18,6 @@
 
 /* Waiting for a step */
 
-struct stay {
-	struct swo_migration *m;
-	enum source_state state;
-};
-
-static bool has_left(void *arg)
-{
-	const struct stay *stay = arg;
-
-	return !handover_is(&stay->m->handover, stay->state);
-}
-
-static bool has_left_or_quits(void *arg)
-{
-	return has_left(arg) || ((struct stay *)arg)->m->quit;
-}
-
 static bool is_ready(void *arg)
 {
 	struct source *s = arg;
@@ -46,7 +29,6 @@ static bool is_ready(void *arg)
 static void await_ready(struct source *s)
 {
 	struct swo_migration *m = &s->m;
-	struct stay stay = {m, SOURCE_SENT};
 	struct swo_error err = {0};
 	uint64_t start = swo_now_ns();
 
@@ -58,41 +40,45 @@ static void await_ready(struct source *s)
 	}
 	swo_timeline_span(m->timeline, SWO_EVENT_WAIT_READY, "", start, swo_now_ns(), 0);
 	if (migration_raise(m, SOURCE_EV_READY, NULL) == HANDOVER_GAVE_WAY)
-		while (migration_wait_until(
-			m, has_left, &stay, true, swo_deadline_ms(1000), "the next step", NULL))
-			;
+		migration_wait_step(m, SOURCE_SENT, swo_deadline_ms(1000), "the next step", NULL);
 }
 
 /* COMMITTED: STARTED, REFUSED or the loss of the connection; each is a step. */
 static void await_answer(struct source *s)
 {
 	struct swo_migration *m = &s->m;
-	struct stay stay = {m, SOURCE_COMMITTED};
 	struct swo_error err = {0};
 	uint64_t start = swo_now_ns();
 
-	if (migration_wait_until(m, has_left, &stay, true,
-		    swo_deadline_ms(m->params.commit_deadline_ms), "STARTED", &err))
+	if (migration_wait_step(m, SOURCE_COMMITTED, swo_deadline_ms(m->params.commit_deadline_ms),
+		    "STARTED", &err))
 		migration_raise(m, SOURCE_EV_TIMEOUT, &err);
 	swo_timeline_span(m->timeline, SWO_EVENT_WAIT_STARTED, "", start, swo_now_ns(), 0);
 }
 
 /* In doubt */
 
+static bool is_decided(void *arg)
+{
+	struct source *s = arg;
+
+	return !handover_is(&s->m.handover, SOURCE_IN_DOUBT) || s->m.quit;
+}
+
 static bool gives_up(void *arg)
 {
-	struct stay *stay = arg;
+	struct source *s = arg;
 
-	pthread_mutex_lock(&stay->m->mutex);
-	bool over = has_left_or_quits(stay);
-	pthread_mutex_unlock(&stay->m->mutex);
+	pthread_mutex_lock(&s->m.mutex);
+	bool over = is_decided(s);
+	pthread_mutex_unlock(&s->m.mutex);
 	return over;
 }
 
 /* A reply is a step. */
 static bool take_answer(void *opaque, enum wire_type answer, const char *text)
 {
-	struct source *s = (struct source *)((struct stay *)opaque)->m;
+	struct source *s = opaque;
 
 	if (answer == WIRE_STARTED)
 		source_take_started(s, text);
@@ -105,14 +91,13 @@ static bool take_answer(void *opaque, enum wire_type answer, const char *text)
 static void ask(struct source *s)
 {
 	struct swo_migration *m = &s->m;
-	struct stay stay = {m, SOURCE_IN_DOUBT};
 	struct ask question = {.uri = m->uri,
 		.security = &m->security,
 		.ticket = s->ticket,
 		.deadline_ms = m->params.idle_deadline_ms,
 		.give_up = gives_up,
 		.take = take_answer,
-		.opaque = &stay};
+		.opaque = s};
 	char text[WIRE_TEXT_MAX + 1];
 
 	migration_ask(&question, text, NULL);
@@ -166,16 +151,15 @@ static void park(struct source *s)
 static bool settle_doubt(struct source *s)
 {
 	struct swo_migration *m = &s->m;
-	struct stay stay = {m, SOURCE_IN_DOUBT};
 	uint64_t pause = ASK_FIRST_PAUSE_MS;
 
-	while (!gives_up(&stay)) {
+	while (!gives_up(s)) {
 		ask(s);
-		migration_wait_until(m, has_left_or_quits, &stay, true, swo_deadline_ms(pause),
+		migration_wait_until(m, is_decided, s, true, swo_deadline_ms(pause),
 			"a reply of the target", NULL);
 		pause = pause * 2 < ASK_LAST_PAUSE_MS ? pause * 2 : ASK_LAST_PAUSE_MS;
 	}
-	return has_left(&stay);
+	return !handover_is(&m->handover, SOURCE_IN_DOUBT);
 }
 
 /* An operator's decision, from any thread. */

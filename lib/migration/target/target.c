@@ -50,7 +50,9 @@ static void load(struct target *t)
 		t->go.nonce = migration_random();
 	while (!t->go.nonce);
 	pthread_mutex_unlock(&m->mutex);
-	migration_raise(m, TARGET_EV_LOADED, NULL);
+	if (migration_raise(m, TARGET_EV_LOADED, NULL) == HANDOVER_GAVE_WAY)
+		migration_wait_step(
+			m, TARGET_LOADING, swo_deadline_ms(1000), "the next step", NULL);
 }
 
 static void send_ready(struct target *t)
@@ -244,8 +246,6 @@ static void entered(
 		snprintf(t->text, sizeof(t->text), "%s", cause->why->text);
 	pthread_mutex_unlock(&t->m.mutex);
 	migration_entered(&t->m, event, cause, state == TARGET_REFUSED);
-	if (state == TARGET_REFUSED)
-		target_devices_wake(t);
 }
 
 static void perform(void *opaque, enum handover_action action, void *answer_to)
@@ -287,19 +287,14 @@ static const struct handover_ops target_handover = {
 
 /* The thread */
 
-static bool is_not_ready(void *arg)
-{
-	return !handover_is(&((struct target *)arg)->m.handover, TARGET_READY);
-}
-
 /* READY: GO, or whatever else ends it, is a step. */
 static void await_go(struct target *t)
 {
 	struct swo_migration *m = &t->m;
 	struct swo_error err = {0};
 
-	if (migration_wait_until(m, is_not_ready, t, true,
-		    swo_deadline_ms(m->params.commit_deadline_ms), "GO", &err))
+	if (migration_wait_step(
+		    m, TARGET_READY, swo_deadline_ms(m->params.commit_deadline_ms), "GO", &err))
 		migration_raise(m, TARGET_EV_FAIL, &err);
 }
 
