@@ -427,7 +427,7 @@ static void a_target_whose_vmm_cannot_exchange_ram_says_so_and_goes_on_waiting(v
 		0);
 	struct swo_migration_info info = fake_end(&pair.source);
 
-	if (!strstr(info.error.text, "the target's VMM cannot have its RAM exchanged"))
+	if (!strstr(info.error.text, "the target's VMM has no ram_reach callback"))
 		fail_msg("%s", info.error.text);
 	assert_true(fake_vm_runs(&pair.source));
 	swo_migration_free(pair.source.migration);

@@ -154,22 +154,22 @@ static void frames_that_do_not_belong_are_refused_by_name(void **state)
 {
 	(void)state;
 	static const struct bad_frame bad[] = {
-		{{.type = WIRE_RAM, .device = 9}, 4096, "no such memory"},
-		{{.type = WIRE_RAM, .offset = 1}, 4096, "no such memory"},
-		{{.type = WIRE_RAM, .offset = UINT64_MAX - 4095}, 4096, "no such memory"},
-		{{.type = WIRE_RAM}, 100, "no such memory"},
-		{{.type = WIRE_RAM}, 0, "no such memory"},
-		{{.type = WIRE_RAM, .offset = (2 << 20) - 4096}, 8192, "out of turn"},
-		{{.type = WIRE_RAM_ZERO}, 4, "zero pages"},
+		{{.type = WIRE_RAM, .device = 9}, 4096, "out of bounds"},
+		{{.type = WIRE_RAM, .offset = 1}, 4096, "out of bounds"},
+		{{.type = WIRE_RAM, .offset = UINT64_MAX - 4095}, 4096, "out of bounds"},
+		{{.type = WIRE_RAM}, 100, "out of bounds"},
+		{{.type = WIRE_RAM}, 0, "out of bounds"},
+		{{.type = WIRE_RAM, .offset = (2 << 20) - 4096}, 8192, "out of order"},
+		{{.type = WIRE_RAM_ZERO}, 4, "malformed RAM_ZERO: 4 bytes"},
 		{{.type = WIRE_DEVICE, .device = 7}, 10, "device 7"},
-		{{.type = WIRE_DEVICE, .offset = 10}, 10, "offset 10 came when 0 was due"},
+		{{.type = WIRE_DEVICE, .offset = 10}, 10, "offset 10, expected 0"},
 		{{.type = WIRE_DEVICE}, 65537, "window"},
 		{{.type = WIRE_DEVICE}, 0, "window"},
 		{{.type = WIRE_INITIAL}, 5, "mark"},
 		{{.type = WIRE_DEVICE_END}, 3, "mark"},
 		{{.type = WIRE_FIN}, 1, "FIN"},
-		{{.type = WIRE_GO}, 48, "does not belong on a data channel"},
-		{{.type = 999}, 0, "does not belong on a data channel"},
+		{{.type = WIRE_GO}, 48, "on a data channel"},
+		{{.type = 999}, 0, "on a data channel"},
 	};
 
 	are_refused(bad, SWO_ARRAY_SIZE(bad), false);
@@ -185,14 +185,13 @@ static void stripes_out_of_place_are_refused_by_name(void **state)
 		const char *words;
 	} bad[] = {
 		{{.type = WIRE_DEVICE, .offset = WIRE_STRIPE}, {0}, 10, 0,
-			"offset 262144 came when 0 was due"},
-		{{.type = WIRE_DEVICE}, {0}, WIRE_STRIPE + 1, 0, "more than one stripe"},
-		{{.type = WIRE_DEVICE}, {.type = WIRE_DEVICE}, 10, 10,
-			"offset 0 came when 10 was due"},
+			"offset 262144, expected 0"},
+		{{.type = WIRE_DEVICE}, {0}, WIRE_STRIPE + 1, 0, "exceed a stripe"},
+		{{.type = WIRE_DEVICE}, {.type = WIRE_DEVICE}, 10, 10, "offset 0, expected 10"},
 		{{.type = WIRE_DEVICE_END, .offset = 5}, {.type = WIRE_DEVICE}, 8, 6,
-			"after its end"},
+			"after the end"},
 		{{.type = WIRE_DEVICE}, {.type = WIRE_DEVICE_END, .offset = 5}, 6, 8,
-			"6 bytes here and 5 at the source"},
+			"6 bytes of its state, expected 5"},
 		{{.type = WIRE_DEVICE, .device = 1}, {0}, 10, 0, "another channel than its own"},
 		{{.type = WIRE_DEVICE_END, .device = 1}, {0}, 8, 0, "another channel than its own"},
 	};
@@ -219,7 +218,7 @@ static void control_frames_that_do_not_belong_are_refused_by_name(void **state)
 		{{.type = WIRE_CONFIG, .device = 7}, 3, "device 7"},
 		{{.type = WIRE_PING}, 5000, "at most"},
 		{{.type = WIRE_GO}, 3, "malformed GO: 3 bytes"},
-		{{.type = WIRE_ABORT}, 5, "the source gave up"},
+		{{.type = WIRE_ABORT}, 5, "the source aborted"},
 	};
 
 	are_refused(bad, SWO_ARRAY_SIZE(bad), true);
@@ -291,7 +290,7 @@ static void a_truncated_device_stream_is_refused_before_the_device_sees_its_end(
 	open_target(&play);
 	say_hello(&play);
 	send_state(&play, true);
-	expect_refusal(&play, "1000 bytes here and 1001");
+	expect_refusal(&play, "1000 bytes of its state, expected 1001");
 	close_play(&play);
 }
 
@@ -384,7 +383,7 @@ static void a_second_abort_changes_nothing(void **state)
 	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_ABORT}, "first", 5);
 	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_ABORT}, "second", 6);
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_REFUSED);
-	expect_refusal(&play, "the source gave up: first");
+	expect_refusal(&play, "the source aborted: first");
 	close_play(&play);
 }
 
@@ -401,7 +400,7 @@ static void a_go_with_another_nonce_is_refused(void **state)
 	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, play.text,
 		sizeof(struct wire_go));
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_REFUSED);
-	expect_refusal(&play, "not for this migration");
+	expect_refusal(&play, "ID or nonce of another migration");
 	close_play(&play);
 }
 

@@ -93,7 +93,7 @@ static void take_attach(struct target *t, struct channel *channel,
 		reject(channel, "unexpected data channel");
 }
 
-/* An answer that was sent may be lost: what counts is that the source has it on record. */
+/* A reply may be lost: what counts is that the source has recorded it. */
 static bool await_done(struct target *t, struct channel *channel)
 {
 	swo_deadline deadline = swo_deadline_ms(FIRST_FRAME_MS);
@@ -119,13 +119,13 @@ static void take_ask(struct target *t, struct channel *channel,
 	pthread_mutex_lock(&t->m.mutex);
 	bool ours = t->migration_hello_taken && is_ours(t, header, payload);
 	pthread_mutex_unlock(&t->m.mutex);
-	/* Nothing is known of another migration: its source stays in doubt. */
+	/* No record of another migration: its source stays in doubt. */
 	if (!ours) {
 		reject(channel, "ASK for a migration that this target does not have");
 		return;
 	}
 	/* READY turns into REFUSED by this: from then on no GO can start it. */
-	swo_error_set(&why, SWO_E_PEER_LOST, 0, "the source sent ASK before GO had come");
+	swo_error_set(&why, SWO_E_PEER_LOST, 0, "the source sent ASK before GO");
 	handover_raise(&t->m.handover, TARGET_EV_ASK, &cause, NULL);
 	if (handover_is(&t->m.handover, TARGET_STARTED) && await_done(t, channel))
 		migration_raise(&t->m, TARGET_EV_DONE, NULL);
@@ -135,7 +135,7 @@ static void take_ask(struct target *t, struct channel *channel,
 static void take_first_frame(struct target *t, struct channel *channel,
 	const struct channel_frame_header *header, const uint8_t *payload)
 {
-	/* ASK has nothing to wait for, and its answer is waited for. */
+	/* ASK needs no wait, and its source waits for the reply. */
 	if (header->type == WIRE_ASK) {
 		take_ask(t, channel, header, payload);
 		return;
@@ -154,14 +154,14 @@ static void take_first_frame(struct target *t, struct channel *channel,
 	pthread_mutex_unlock(&t->taking);
 }
 
-/* The first frame, behind the handshake. 0, and *payload is malloc'ed, or -1. */
+/* Receives the first frame, after the handshake. 0, and *payload is malloc'ed, or -1. */
 static int receive_first_frame(struct target *t, struct channel *channel,
 	struct channel_frame_header *header, uint8_t **payload, struct swo_error *err)
 {
 	if (channel_listener_handshake(
 		    t->listener, channel->conn, swo_deadline_ms(HANDSHAKE_MS), err))
 		return -1;
-	/* A HELLO may bring RAM along; where it cannot, none is accepted. */
+	/* A HELLO may carry RAM's descriptors; if the connection cannot, none are accepted. */
 	(void)channel_conn_accept_fds(channel->conn, true, NULL);
 	if (channel_recv_header(channel, header, WIRE_HELLO_MAX, 0, err))
 		return -1;
@@ -176,7 +176,7 @@ static int receive_first_frame(struct target *t, struct channel *channel,
 	return 0;
 }
 
-/* From here on the acceptor does not touch the connection any more. */
+/* From here on the acceptor does not access the connection any more. */
 static void detach(struct handshake *handshake)
 {
 	pthread_mutex_lock(&handshake->target->handshakes_lock);
@@ -215,14 +215,14 @@ static void join(struct handshake *handshake)
 	handshake->runs = false;
 }
 
-/* Wakes it wherever it waits. With the lock held. */
+/* Wakes it in any wait. With the lock held. */
 static void shut_down(const struct handshake *handshake)
 {
 	if (handshake->conn)
 		shutdown(channel_conn_fd(handshake->conn), SHUT_RDWR);
 }
 
-/* A free place; when all are taken, that of the connection that has been silent for longest. */
+/* A free slot; if all are in use, that of the connection that has been silent for longest. */
 static struct handshake *find_handshake(struct target *t)
 {
 	struct handshake *longest = &t->handshakes[0];
@@ -260,7 +260,7 @@ static void start_handshake(struct target *t, struct channel_conn *conn)
 		handshake->runs = true;
 		return;
 	}
-	/* Without a thread the others wait for this one. */
+	/* Without a thread this connection delays the others. */
 	swo_log(SWO_LOG_WARN, "%s", err.text);
 	run_handshake(handshake);
 }
@@ -291,7 +291,7 @@ void *target_acceptor(void *opaque)
 			close_all(t);
 			return NULL;
 		} else if (err.code != SWO_E_TIMEOUT) {
-			/* Out of file descriptors, for instance: it may get better. */
+			/* Out of file descriptors, for example: this may be temporary. */
 			swo_log(SWO_LOG_WARN, "%s", err.text);
 			swo_sleep_until(swo_now_ns() + 100000000);
 		}

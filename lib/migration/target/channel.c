@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * channel.c - a data connection's reader: RAM straight into guest memory, device state
- * into the device's ring. Every frame is checked against what may come where.
+ * channel.c - a data connection's reader: RAM directly into guest memory, device state into the
+ * device's ring. Every frame is checked.
  */
 #include "migration/target/target.h"
 
@@ -21,27 +21,27 @@ static struct swo_ram_region *ram_place(struct data_reader *reader,
 
 	if (m->share.page) {
 		swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"RAM came over channel %u, but it was handed over by descriptor",
+			"unexpected RAM frame on channel %u: RAM was handed over by descriptor",
 			reader->channel);
 		return NULL;
 	}
 	if (!region || !bytes || (header->offset & mask) || (bytes & mask) ||
 		bytes > region->size || header->offset > region->size - bytes) {
 		swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"RAM for region %u, offset %" PRIu64 ", %" PRIu64
-			" bytes: there is no such memory here",
+			"malformed RAM frame: region %u, offset %" PRIu64 ", %" PRIu64
+			" bytes: out of bounds",
 			header->device, header->offset, bytes);
 		return NULL;
 	}
-	/* The share of a channel is fixed, so that an older page never comes after a newer one. */
+	/* The share of a channel is fixed, so that an older page never follows a newer one. */
 	if ((header->offset >> WIRE_RAM_PIECE_SHIFT) !=
 			((header->offset + bytes - 1) >> WIRE_RAM_PIECE_SHIFT) ||
 		wire_ram_channel(header->offset, reader->target->hello.channels) !=
 			reader->channel ||
 		header->pass < reader->pass) {
 		swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"RAM at region %u, offset %" PRIu64 ", pass %" PRIu64
-			" came over channel %u out of turn",
+			"malformed RAM frame: region %u, offset %" PRIu64 ", pass %" PRIu64
+			" on channel %u, out of order",
 			header->device, header->offset, header->pass, reader->channel);
 		return NULL;
 	}
@@ -67,7 +67,7 @@ static int take_zeros(struct data_reader *reader, const struct channel_frame_hea
 
 	if (header->length != sizeof(run))
 		return swo_error_set(
-			err, SWO_E_PROTOCOL, 0, "a run of zero pages of %u bytes", header->length);
+			err, SWO_E_PROTOCOL, 0, "malformed RAM_ZERO: %u bytes", header->length);
 	if (channel_recv_payload(&reader->target->m.data[reader->channel], header, &run,
 		    sizeof(run), NULL, 0, err))
 		return -1;
@@ -75,7 +75,7 @@ static int take_zeros(struct data_reader *reader, const struct channel_frame_hea
 
 	if (!region)
 		return -1;
-	/* Pages that are zero already stay untouched. */
+	/* Pages that are already zero are not written. */
 	for (uint64_t at = header->offset; at < header->offset + run.bytes; at += SWO_PAGE_SIZE)
 		if (!memory_page_is_zero(region->host + at))
 			memset(region->host + at, 0, SWO_PAGE_SIZE);
@@ -94,11 +94,11 @@ static int take_fin(struct data_reader *reader, const struct channel_frame_heade
 	if (header->length != sizeof(fin) ||
 		channel_recv_payload(channel, header, &fin, sizeof(fin), NULL, 0, err))
 		return swo_error_set(
-			err, SWO_E_PROTOCOL, 0, "channel %u: a bad FIN", reader->channel);
+			err, SWO_E_PROTOCOL, 0, "channel %u: malformed FIN", reader->channel);
 	if (fin.frames != own.frames || fin.bytes != own.bytes)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"channel %u: %" PRIu64 " frames with %" PRIu64 " bytes came, %" PRIu64
-			" with %" PRIu64 " were sent",
+			"channel %u: %" PRIu64 " frames with %" PRIu64
+			" bytes received, expected %" PRIu64 " with %" PRIu64,
 			reader->channel, own.frames, own.bytes, fin.frames, fin.bytes);
 	pthread_mutex_lock(&t->m.mutex);
 	t->fin_count++;
@@ -135,7 +135,7 @@ static int take_frame(struct data_reader *reader, struct swo_error *err)
 		return take_fin(reader, &header, err) ? -1 : 1;
 	default:
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"channel %u: a frame of type %u does not belong on a data channel",
+			"channel %u: unexpected frame of type %u on a data channel",
 			reader->channel, header.type);
 	}
 }
@@ -148,7 +148,7 @@ void *target_data_reader(void *opaque)
 	int rc = 0;
 
 	while (!rc) {
-		/* Between passes a channel may rest; the control connection notices a lost peer. */
+		/* Between passes a channel may be idle; the control connection detects a lost peer. */
 		if (!channel_conn_readable(m->data[reader->channel].conn, swo_deadline_ms(1000))) {
 			if (atomic_load(&m->abort))
 				return NULL;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * device.c - one device's way in: the worker that loads what is in its ring, the check of
- * length and sum that drivers do not make, and RESUMING->STOP before the source commits.
+ * device.c - receives one device's state: the worker that loads the content of its ring, the
+ * check of length and sum that drivers do not make, and RESUMING->STOP before the source
+ * commits.
  */
 #include "migration/target/target.h"
 
@@ -34,11 +35,11 @@ int target_device_init(struct target *t, unsigned index, struct swo_error *err)
 	swo_cond_init(&td->changed);
 	t->devices_made = index + 1;
 
-	/* The source proposes; this side decides what it is ready to hold. */
+	/* The source proposes the window; the target limits it. */
 	if (window > t->m.params.device_window)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: the source wants %" PRIu64
-			" bytes under way, this side holds %zu; set the same device-window on both "
+			"device %s: the source requests %" PRIu64
+			" bytes in flight, at most %zu here; set the same device-window on both "
 			"sides",
 			swo_device_name(td->dev), window, t->m.params.device_window);
 	td->window = window;
@@ -86,8 +87,7 @@ void target_devices_wake(struct target *t)
 	}
 }
 
-/* Loading, on the device's worker:
- */
+/* Loading, on the device's worker */
 
 static int tell(
 	struct target_device *td, enum wire_type type, uint64_t offset, struct swo_error *err)
@@ -98,7 +98,7 @@ static int tell(
 	return channel_send(&td->target->m.control, &header, NULL, 0, err);
 }
 
-/* With the device's mutex held: nothing to do, and nothing to give up for. */
+/* With the device's mutex held: no work, and no reason to stop. */
 static bool idle(struct target_device *td)
 {
 	bool complete = td->whole && td->received == td->consumed &&
@@ -147,7 +147,7 @@ static int load_data(struct target_device *td, uint64_t *told, struct swo_error 
 	uint64_t consumed = td->consumed;
 	bool drained = td->received == consumed && !td->end_seen;
 
-	/* Often enough to keep the source going, seldom enough not to talk all the time. */
+	/* Often enough to keep the source sending, rarely enough to limit messages. */
 	if (consumed - *told >= td->window / 4 || (drained && consumed != *told)) {
 		pthread_mutex_unlock(&td->mutex);
 		rc = tell(td, WIRE_CREDIT, consumed, err);
@@ -161,28 +161,26 @@ static int check_end(struct target_device *td, struct swo_error *err)
 {
 	if (td->received != td->end_offset)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"device %s: its state has %" PRIu64 " bytes here and %" PRIu64
-			" at the source",
+			"device %s: received %" PRIu64 " bytes of its state, expected %" PRIu64,
 			swo_device_name(td->dev), td->received, td->end_offset);
 	if (td->sum != td->end_sum)
-		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"device %s: its state is not the one that was sent (wrong sum)",
+		return swo_error_set(err, SWO_E_CORRUPT, 0, "device %s: corrupt state: wrong sum",
 			swo_device_name(td->dev));
 	return 0;
 }
 
-/* With the mutex held throughout but for the work itself. */
+/* With the mutex held, except during the work itself. */
 static int load_loop(struct target_device *td, struct swo_error *err)
 {
 	uint64_t told = 0;
 
 	for (;;) {
 		while (idle(td))
-			/* Ends with the stream or with the migration; both wake us. */
+			/* Ends with the stream or with the migration; both wake the worker. */
 			swo_cond_wait(&td->changed, &td->mutex, swo_deadline_ms(1000));
 		if (atomic_load(&td->target->m.abort))
 			return swo_error_set(err, SWO_E_CANCELLED, 0,
-				"device %s: the migration was broken off while its state was "
+				"device %s: the migration was aborted while its state was "
 				"loaded",
 				swo_device_name(td->dev));
 		if (!td->initial_told && td->consumed >= td->initial_mark) {
@@ -213,7 +211,7 @@ static void settled_job(void *opaque)
 	struct target_device *td = opaque;
 	struct swo_migration *m = &td->target->m;
 
-	/* The walk was queued before us on this worker: it is over, one way or the other. */
+	/* The path was queued before this job on the worker: it has ended, with success or not. */
 	pthread_mutex_lock(&m->mutex);
 	td->settled = true;
 	pthread_cond_broadcast(&m->changed);
@@ -230,7 +228,7 @@ static int finalise(struct target_device *td, struct swo_error *err)
 	return 0;
 }
 
-/* Parallel and early: the device goes on by itself, without the migration's thread. */
+/* Parallel and early: the device continues without the migration's thread. */
 static bool goes_on_alone(const struct target_device *td)
 {
 	return td->finalise == SWO_WHEN_EARLY &&
@@ -267,7 +265,7 @@ static void load_job(void *opaque)
 	pthread_mutex_lock(&m->mutex);
 	td->loaded = true;
 	td->finalising = alone;
-	/* Else there is nothing for the migration's thread to do before the device has settled. */
+	/* Otherwise the migration's thread has no work before RESUMING->STOP has ended. */
 	if (!alone)
 		pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
@@ -285,7 +283,7 @@ void target_devices_load(struct target *t)
 
 /* RESUMING->STOP, as the migration's thread sees it */
 
-/* From when on waiting for it in earnest notices that it hangs, and does not wait any more. */
+/* The time from which a wait for it would detect a hang, and thus returns at once. */
 static uint64_t overdue_ns(const struct target_device *td)
 {
 	return td->finalise_ns + swo_device_arc_deadline_ms(td->dev) * 1000000;
@@ -318,13 +316,13 @@ int target_device_settle(struct target_device *td, bool whatever, struct swo_err
 	pthread_mutex_lock(&m->mutex);
 	td->finalised = !rc;
 	pthread_mutex_unlock(&m->mutex);
-	/* So that a source that gives up can name the device that it waited for; nothing depends on it. */
+	/* So that an aborting source can name the device that it waited for; informational. */
 	if (!rc)
 		tell(td, WIRE_AGREED, 0, NULL);
 	return rc;
 }
 
-/* May the migration's thread launch it now? Parallel and early, it has launched itself. */
+/* True if the migration's thread may launch it now. Parallel and early, it has launched itself. */
 static bool may_finalise(const struct target_device *td, bool ram_is_in)
 {
 	return !goes_on_alone(td) && td->finalise != SWO_WHEN_LATE &&
@@ -360,7 +358,7 @@ int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *
 			td->finalising = true;
 			pthread_mutex_unlock(&t->m.mutex);
 		}
-		/* Serial: one at a time, in its place, like the other arcs. */
+		/* Serial: one at a time, in order, like the other arcs. */
 		if (target_device_settle(td, due && serial, err))
 			return -1;
 	}

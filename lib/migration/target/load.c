@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * load.c - the target's thread while state comes in: vCPU state, RESUMING->STOP where it is
- * this thread's business, and the look whether everything is there.
+ * load.c - the target's thread while state is received: vCPU state, RESUMING->STOP where this
+ * thread launches it, and the check that all state is loaded.
  */
 #include "migration/target/target.h"
 
@@ -10,7 +10,7 @@
 #include <errno.h>
 #include <string.h>
 
-/* Waits that end by what others do, with a bound on how long a lost wake-up could cost. */
+/* Bounds the cost of a lost wake-up in waits for other threads. */
 #define TICK_MS 1000
 
 static int load_machine(struct target *t, struct swo_error *err)
@@ -28,8 +28,8 @@ static int load_machine(struct target *t, struct swo_error *err)
 	swo_timeline_span(
 		m->timeline, SWO_EVENT_MACHINE_STATE, "", start, swo_now_ns(), t->machine.len);
 	/*
-	 * Nothing is left to do here before GO that could touch RAM; and it may cost a moment,
-	 * which is one of waiting for the devices.
+	 * No work is left before GO that could access RAM; and this may take time, which overlaps
+	 * with waiting for the devices.
 	 */
 	if (m->share.page && memory_ram_protect(m->vm.ram, false, err))
 		return -1;
@@ -75,7 +75,7 @@ int target_load(struct target *t, struct swo_error *err)
 		bool same =
 			t->end.all.frames == t->fins.frames && t->end.all.bytes == t->fins.bytes;
 
-		/* Nothing happened since we looked: wait until something does. */
+		/* No event since the check: wait for one. */
 		if (!all && !busy && m->failure.code == SWO_E_NONE && !m->given_up && !m->quit &&
 			!m->lost && ram == ram_is_in(t))
 			swo_cond_wait(&m->changed, &m->mutex,
@@ -85,7 +85,7 @@ int target_load(struct target *t, struct swo_error *err)
 
 		if (all && !same)
 			return swo_error_set(err, SWO_E_CORRUPT, 0,
-				"the channels' sums are not those that the source has sent");
+				"the channels' totals differ from those of the source");
 		if (all)
 			return 0;
 		if (migration_broken(m, err))

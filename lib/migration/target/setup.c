@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * setup.c - up to the moment when state may come: a source that fits, its sessions, and
- * the reader of the control connection from then on.
+ * setup.c - until state can be received: accepts a compatible source, opens the sessions, and
+ * has the reader of the control connection from then on.
  */
 #include "migration/target/target.h"
 
@@ -25,7 +25,7 @@ static int take_go(struct target *t, const struct channel_frame_header *header,
 	const bool right = t->go.nonce && !memcmp(payload, &t->go, sizeof(t->go));
 	pthread_mutex_unlock(&t->m.mutex);
 
-	swo_error_set(&why, SWO_E_PROTOCOL, 0, "a GO came that is not for this migration");
+	swo_error_set(&why, SWO_E_PROTOCOL, 0, "malformed GO: ID or nonce of another migration");
 	cause.why = right ? NULL : &why;
 	handover_raise(&t->m.handover, right ? TARGET_EV_GO : TARGET_EV_BAD_GO, &cause, NULL);
 	return 0;
@@ -36,7 +36,7 @@ static int take_abort(struct target *t, const uint8_t *payload)
 	struct swo_error why;
 
 	swo_error_set(
-		&why, SWO_E_PEER_LOST, 0, "the source gave up: %.300s", (const char *)payload);
+		&why, SWO_E_PEER_LOST, 0, "the source aborted: %.300s", (const char *)payload);
 	migration_raise(&t->m, TARGET_EV_ABORT, &why);
 	return 0;
 }
@@ -47,7 +47,7 @@ static int handle_locked(struct target *t, const struct channel_frame_header *he
 	switch (header->type) {
 	case WIRE_MACHINE:
 		if (t->machine_seen)
-			return swo_error_set(err, SWO_E_PROTOCOL, 0, "vCPU state came twice");
+			return swo_error_set(err, SWO_E_PROTOCOL, 0, "duplicate vCPU state");
 		t->machine_seen = true;
 		return swo_buf_append(&t->machine, payload, header->length, err);
 	case WIRE_END_ALL:
@@ -58,8 +58,7 @@ static int handle_locked(struct target *t, const struct channel_frame_header *he
 		return 0;
 	default:
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"the source sent a frame of type %u on the control connection",
-			header->type);
+			"unexpected frame of type %u on the control connection", header->type);
 	}
 }
 
@@ -75,7 +74,7 @@ static int take_frame(struct swo_migration *m, const struct channel_frame_header
 		return channel_send(&m->control, &reply, NULL, 0, err);
 	case WIRE_CONFIG:
 		return target_device_config(t, header, payload, err);
-	/* What bears on who runs is a step of the handover, whose table decides what it means. */
+	/* Events that affect where the VM runs are raised in the handover, whose table has the rule. */
 	case WIRE_GO:
 		return take_go(t, header, payload, err);
 	case WIRE_ABORT:
@@ -99,7 +98,7 @@ static int handle(struct swo_migration *m, const struct channel_frame_header *he
 {
 	int rc = take_frame(m, header, payload, err);
 
-	/* Once it is ready, garbage is worth no more than a connection that is lost. */
+	/* Once the target is READY, a malformed frame counts as a lost connection. */
 	if (rc && handover_is(&m->handover, TARGET_LOADING))
 		migration_fail(m, err);
 	return rc;
@@ -145,7 +144,7 @@ static int take_ram_offer(struct target *t, struct swo_error *err)
 		return 0;
 	if (!m->vm.ops->ram_reach)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-			"handover=fd: the target's VMM cannot have its RAM exchanged; use "
+			"handover=fd: the target's VMM has no ram_reach callback; use "
 			"handover=copy");
 	return ram_share_take(&m->share, m->vm.ram, m->control.conn, err);
 }
@@ -155,7 +154,7 @@ int target_await_source(struct target *t, struct swo_error *err)
 	struct swo_migration *m = &t->m;
 
 	for (;;) {
-		/* As long as it takes: an operator or `quit` ends it. */
+		/* Without a deadline: an operator or `quit` ends it. */
 		while (migration_wait_until(
 			m, has_hello, t, false, swo_deadline_ms(60000), "a source's HELLO", err))
 			if (err->code != SWO_E_TIMEOUT)

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stream.c - what the readers have for a device: bytes into its bounded ring, each where it
- * belongs, whichever channel it came over; marks; its configuration.
+ * stream.c - a device's frames from the readers: bytes into its bounded ring at their offset,
+ * from any channel; marks; its configuration.
  */
 #include "migration/target/target.h"
 
 #include <inttypes.h>
 #include <string.h>
 
-/* The first byte at or after `from`, a stripe's begin, that travels on `channel`. */
+/* The first byte at or after `from`, the start of a stripe, that is sent on `channel`. */
 static uint64_t next_stripe(const struct target_device *td, unsigned channel, uint64_t from)
 {
 	const unsigned channels = td->target->hello.channels;
@@ -36,12 +36,13 @@ static struct target_device *find(
 {
 	if (header->device < t->devices_made)
 		return &t->devices[header->device];
-	swo_error_set(err, SWO_E_PROTOCOL, 0, "a frame of type %u is for device %u; there are %u",
-		header->type, header->device, t->devices_made);
+	swo_error_set(err, SWO_E_PROTOCOL, 0,
+		"malformed frame of type %u: device %u, expected less than %u", header->type,
+		header->device, t->devices_made);
 	return NULL;
 }
 
-/* With the device's mutex held: may these bytes come here and now? */
+/* With the device's mutex held: checks that these bytes are allowed here and now. */
 static int check_place(const struct target_device *td, unsigned channel,
 	const struct channel_frame_header *header, struct swo_error *err)
 {
@@ -50,31 +51,30 @@ static int check_place(const struct target_device *td, unsigned channel,
 
 	if (due == UINT64_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its data came over another channel than its own", name);
+			"device %s: data on another channel than its own", name);
 	if (header->offset != due)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: data for offset %" PRIu64 " came when %" PRIu64 " was due",
-			name, header->offset, due);
+			"device %s: data at offset %" PRIu64 ", expected %" PRIu64, name,
+			header->offset, due);
 	if (td->end_seen && (!is_spread(td) || header->offset >= td->end_offset ||
 				    header->length > td->end_offset - header->offset))
-		return swo_error_set(
-			err, SWO_E_PROTOCOL, 0, "device %s: data came after its end", name);
-	/* `due` may lie stripes beyond what was credited, so this is no mere subtraction. */
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "device %s: data after the end", name);
+	/* `due` may be stripes beyond the credit, so this is not just a subtraction. */
 	const uint64_t limit = td->consumed + td->window;
 	const uint64_t room = due < limit ? limit - due : 0;
 
 	if (header->length > room || !header->length)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: %u bytes came for a window with room for %" PRIu64, name,
+			"device %s: %u bytes exceed the window, %" PRIu64 " bytes free", name,
 			header->length, room);
 	if (is_spread(td) && header->length > WIRE_STRIPE - due % WIRE_STRIPE)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: %u bytes at offset %" PRIu64 " are of more than one stripe",
-			name, header->length, due);
+			"device %s: %u bytes at offset %" PRIu64 " exceed a stripe", name,
+			header->length, due);
 	return 0;
 }
 
-/* With the device's mutex held: these bytes are in the ring. */
+/* With the device's mutex held: accounts for these bytes in the ring. */
 static void book(
 	struct target_device *td, unsigned channel, const struct channel_frame_header *header)
 {
@@ -105,7 +105,7 @@ int target_device_data(struct target *t, unsigned channel,
 	if (rc)
 		return -1;
 
-	/* This place in the ring is this thread's until it is booked: the worker stays behind. */
+	/* This part of the ring belongs to this thread until it is accounted: the worker stays before it. */
 	uint64_t at = header->offset % td->window;
 	size_t first = header->length;
 
@@ -127,14 +127,13 @@ static int end(struct target_device *td, const struct channel_frame_header *head
 {
 	if (td->furthest > header->offset)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
-			"device %s: its state has %" PRIu64 " bytes here and %" PRIu64
-			" at the source",
+			"device %s: received %" PRIu64 " bytes of its state, expected %" PRIu64,
 			swo_device_name(td->dev), td->furthest, header->offset);
 	td->end_seen = true;
 	td->end_offset = header->offset;
 	td->end_sum = sum;
 	td->end_generation = header->pass;
-	/* Of a spread device, the rest may still be under way on other channels. */
+	/* For a spread device, the rest may still be in flight on other channels. */
 	td->whole = !is_spread(td) || td->received >= td->end_offset;
 	return 0;
 }
@@ -150,11 +149,11 @@ int target_device_mark(struct target *t, unsigned channel,
 		return -1;
 	if (channel != wire_device_channel(td->index, 0, false, t->hello.channels))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: a mark came over another channel than its own",
+			"device %s: mark on another channel than its own",
 			swo_device_name(td->dev));
 	if (header->length != (header->type == WIRE_DEVICE_END ? sizeof(sum) : 0))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: a mark of type %u with %u bytes", swo_device_name(td->dev),
+			"device %s: malformed mark of type %u: %u bytes", swo_device_name(td->dev),
 			header->type, header->length);
 	if (channel_recv_payload(&t->m.data[channel], header, &sum, header->length, NULL, 0, err))
 		return -1;
@@ -173,7 +172,7 @@ void target_streams_over(struct target *t)
 	for (unsigned i = 0; i < t->devices_made; i++) {
 		struct target_device *td = &t->devices[i];
 
-		/* What is not there now is missing: let the worker find that out. */
+		/* Bytes that have not arrived by now are missing: the worker reports it. */
 		pthread_mutex_lock(&td->mutex);
 		td->whole = td->end_seen;
 		pthread_cond_broadcast(&td->changed);
@@ -189,7 +188,7 @@ int target_device_config(struct target *t, const struct channel_frame_header *he
 	if (!td)
 		return -1;
 	pthread_mutex_lock(&td->mutex);
-	/* A newer one replaces what was not loaded yet: only the last counts. */
+	/* A newer config replaces one that was not loaded yet: only the last counts. */
 	td->config.len = 0;
 	int rc = swo_buf_append(&td->config, payload, header->length, err);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target.h - the target of a migration, as its parts see it.
+ * target.h - the target of a migration, shared by its parts.
  */
 #ifndef MIGRATION_TARGET_TARGET_H
 #define MIGRATION_TARGET_TARGET_H
@@ -13,8 +13,8 @@ struct target;
 
 /*
  * One device's incoming stream: a ring of `window` bytes between the channels' readers, which
- * fill it, and the device's worker, which writes it to the device. The source never has more under
- * way than the window, so no reader ever waits and memory is bounded.
+ * fill it, and the device's worker, which writes it to the device. The source never has more
+ * bytes in flight than the window, so no reader ever waits and memory is bounded.
  */
 struct target_device {
 	struct target *target;
@@ -27,32 +27,33 @@ struct target_device {
 	size_t chunk;		/* one write to the device */
 	enum swo_when finalise; /* RESUMING->STOP */
 	struct swo_job load_job;
-	struct swo_job settled_job; /* behind the walk RESUMING->STOP on the worker */
+	struct swo_job settled_job; /* queued after RESUMING->STOP on the worker */
 
 	pthread_mutex_t mutex;
-	pthread_cond_t changed; /* the worker's, and the reader's */
-	/* under it */
-	uint64_t next[WIRE_CHANNELS_MAX]; /* where each channel goes on; UINT64_MAX: not its own */
-	uint64_t received; /* bytes of the stream, without a gap, in the ring or beyond */
-	uint64_t furthest; /* the end of what has come, gaps or not */
-	uint64_t consumed; /* written to the device */
+	pthread_cond_t changed; /* for the worker, and for the readers */
+	/* under the device's mutex */
+	uint64_t next
+		[WIRE_CHANNELS_MAX]; /* the next offset of each channel; UINT64_MAX: not its own */
+	uint64_t received;	     /* contiguous bytes of the stream, in the ring or consumed */
+	uint64_t furthest;	     /* the end of the received bytes, including gaps */
+	uint64_t consumed;	     /* written to the device */
 	uint64_t sum;
-	uint64_t initial_mark; /* where the initial data ends; UINT64_MAX: not received yet */
+	uint64_t initial_mark; /* the end of the initial data; UINT64_MAX: not received yet */
 	bool initial_told;
 	bool end_seen;
-	bool whole; /* after END, nothing more can come */
+	bool whole; /* after END: no more data */
 	uint64_t end_offset;
 	uint64_t end_sum;
 	uint64_t end_generation;
-	struct swo_buf config;			 /* not loaded yet */
+	struct swo_buf config;			 /* received, not loaded yet */
 	uint64_t config_received, config_loaded; /* generations */
 
 	/* under the migration's mutex */
-	bool loaded;	 /* all in, length and hash right */
+	bool loaded;	 /* complete, with the right length and sum */
 	bool finalising; /* RESUMING->STOP was launched */
-	bool settled;	 /* and is over */
-	bool waited;	 /* and was waited for */
-	bool finalised;	 /* with success */
+	bool settled;	 /* it has ended */
+	bool waited;	 /* it was waited for */
+	bool finalised;	 /* it succeeded */
 	uint64_t finalise_ns;
 };
 
@@ -65,13 +66,13 @@ struct target {
 	pthread_t acceptor;
 	bool acceptor_runs;
 	pthread_mutex_t handshakes_lock; /* of their connections */
-	pthread_mutex_t taking;		 /* one caller's words take effect at a time */
+	pthread_mutex_t taking;		 /* first frames take effect one at a time */
 	struct handshake {
 		struct target *target;
 		pthread_t thread;
-		bool runs; /* the acceptor's: the thread is to be joined */
+		bool runs; /* used by the acceptor: the thread is to be joined */
 		/* under handshakes_lock */
-		struct channel_conn *conn; /* NULL: its first frame is in, or it is gone */
+		struct channel_conn *conn; /* NULL: its first frame was received, or it is closed */
 		uint64_t since_ns;
 		bool over;
 	} handshakes[HANDSHAKES_MAX];
@@ -85,12 +86,12 @@ struct target {
 		bool runs;
 		uint64_t pass;
 	} readers[WIRE_CHANNELS_MAX];
-	struct wire_go go;     /* what GO must carry */
-	struct wire_go ticket; /* what ATTACH and ASK must carry */
+	struct wire_go go;     /* expected in GO */
+	struct wire_go ticket; /* expected in ATTACH and ASK */
 
 	/* under the mutex */
-	bool migration_hello_seen;  /* a control connection is there and its HELLO was read */
-	bool migration_hello_taken; /* it fits; ATTACH may come */
+	bool migration_hello_seen;  /* a control connection exists and its HELLO was read */
+	bool migration_hello_taken; /* it is compatible; ATTACH is allowed */
 	struct swo_buf machine;
 	bool machine_seen, machine_loaded;
 	bool end_all;
@@ -103,12 +104,12 @@ struct target {
 /* device.c */
 int target_device_init(struct target *t, unsigned index, struct swo_error *err);
 void target_device_fini(struct target_device *td);
-/* Into RESUMING, all at once; then each worker loads what comes. */
+/* All devices into RESUMING, in parallel; then each worker loads the received data. */
 int target_devices_resume(struct target *t, struct swo_error *err);
 void target_devices_load(struct target *t);
-/* stream.c: what a reader has for a device. */
+/* stream.c: a reader's frames for a device. */
 void target_stream_init(struct target_device *td);
-/* Every channel has had its last frame. */
+/* Called when every channel has received its last frame. */
 void target_streams_over(struct target *t);
 int target_device_data(struct target *t, unsigned channel,
 	const struct channel_frame_header *header, struct swo_error *err);
@@ -118,24 +119,25 @@ int target_device_config(struct target *t, const struct channel_frame_header *he
 	const uint8_t *payload, struct swo_error *err);
 /* device.c again */
 /*
- * On the migration's thread: launches RESUMING->STOP where it is due, and takes the outcome of
- * those that are over. settle does the latter for one device; whatever: even if it has to wait.
+ * On the migration's thread: launches RESUMING->STOP where it is due, and collects the results
+ * of those that have ended. settle does the latter for one device; whatever: even if it has to
+ * wait.
  */
 int target_device_settle(struct target_device *td, bool whatever, struct swo_error *err);
-/* When the first RESUMING->STOP that is under way passes its deadline. With the mutex held. */
+/* The deadline of the first RESUMING->STOP in progress. With the mutex held. */
 swo_deadline target_devices_overdue(const struct target *t);
 int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err);
-/* With the mutex held: is there something for it to do? For the thread, before it sleeps. */
+/* With the mutex held: true if there is work. Checked before the thread sleeps. */
 bool target_devices_due(const struct target *t, bool ram_is_in);
 /* Wakes every worker that waits for data (after abort was set). */
 void target_devices_wake(struct target *t);
 
 /* setup.c */
-/* Returns when a source has come that fits. */
+/* Returns when a compatible source has connected. */
 int target_await_source(struct target *t, struct swo_error *err);
-/* All devices to RESUMING, and the answer to HELLO. */
+/* All devices to RESUMING, and HELLO_OK. */
 int target_open_sessions(struct target *t, struct swo_error *err);
-/* load.c: returns when everything is in and every device has accepted. */
+/* load.c: returns when all state is loaded and every device finalised. */
 int target_load(struct target *t, struct swo_error *err);
 
 /* channel.c */
