@@ -146,7 +146,7 @@ static void overhead_is_added_and_holds_state_up(void **state)
 	assert_near(estimate_now().downtime_ns, 127 + 16 + 80 - 3, 3);
 }
 
-static void what_nobody_knows_takes_no_time(void **state)
+static void unknown_costs_take_no_time(void **state)
 {
 	(void)state;
 	set(2, false, 0);
@@ -181,7 +181,7 @@ int main(void)
 			a_device_that_saves_slower_than_the_wire_carries_sets_the_pace_of_its_stream),
 		cmocka_unit_test(devices_of_one_pf_take_turns_in_their_streams),
 		cmocka_unit_test(overhead_is_added_and_holds_state_up),
-		cmocka_unit_test(what_nobody_knows_takes_no_time),
+		cmocka_unit_test(unknown_costs_take_no_time),
 		cmocka_unit_test(figures_without_bounds_give_a_long_time_and_no_overflow),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

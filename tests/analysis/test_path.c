@@ -396,7 +396,7 @@ static void a_config_that_came_late_is_named(void **state)
 	swo_path_free(&path);
 }
 
-static void what_was_not_recorded_is_a_named_gap_and_it_still_adds_up(void **state)
+static void an_unrecorded_span_is_a_named_gap_and_the_path_still_adds_up(void **state)
 {
 	(void)state;
 	static struct swo_span whole[512];
@@ -544,7 +544,7 @@ int main(void)
 		cmocka_unit_test(a_finalise_that_waited_for_ram_leads_to_the_ram),
 		cmocka_unit_test(a_finalise_after_go_is_part_of_the_start),
 		cmocka_unit_test(a_config_that_came_late_is_named),
-		cmocka_unit_test(what_was_not_recorded_is_a_named_gap_and_it_still_adds_up),
+		cmocka_unit_test(an_unrecorded_span_is_a_named_gap_and_the_path_still_adds_up),
 		cmocka_unit_test(any_spans_give_a_path_that_adds_up),
 		cmocka_unit_test(of_two_attempts_the_one_that_got_through_counts),
 		cmocka_unit_test(a_machine_without_devices_has_a_path_too),

@@ -84,7 +84,7 @@ static struct outcome run(const struct fake_step *steps, size_t count, struct fa
 	return outcome;
 }
 
-static void a_completed_migration_exits_with_0_and_says_the_downtime(void **state)
+static void a_completed_migration_exits_with_0_and_prints_the_downtime(void **state)
 {
 	(void)state;
 	const struct fake_step steps[] = {CAPS, START,
@@ -251,7 +251,7 @@ static void a_senseless_command_line_exits_with_2(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_completed_migration_exits_with_0_and_says_the_downtime),
+		cmocka_unit_test(a_completed_migration_exits_with_0_and_prints_the_downtime),
 		cmocka_unit_test(parameters_and_capabilities_are_set_first_with_their_types),
 		cmocka_unit_test(failed_cancelled_and_in_doubt_have_their_own_ends),
 		cmocka_unit_test(a_refused_start_fails_and_a_lost_monitor_is_unreachable),

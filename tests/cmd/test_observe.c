@@ -171,7 +171,7 @@ static void a_stop_that_was_taken_back_is_not_the_one(void **state)
 	observed_free(&observed);
 }
 
-static void a_process_that_was_both_needs_a_word(void **state)
+static void a_process_that_was_both_needs_an_explicit_role(void **state)
 {
 	(void)state;
 	static const enum swo_side side = SWO_SIDE_TARGET;
@@ -210,7 +210,7 @@ static int read_text(const char *text, struct swo_error *err)
 	return rc;
 }
 
-static void what_is_no_record_is_refused_by_its_line(void **state)
+static void a_malformed_record_is_refused_with_its_line(void **state)
 {
 	(void)state;
 	static const char *const wrong[] = {
@@ -256,7 +256,7 @@ static void a_line_that_its_writer_died_over_is_left_out(void **state)
 	assert_int_equal(read_text("", NULL), 0);
 }
 
-static void a_record_without_a_switchover_says_so(void **state)
+static void a_record_without_a_switchover_is_reported(void **state)
 {
 	(void)state;
 	struct observed observed;
@@ -323,10 +323,10 @@ int main(void)
 		cmocka_unit_test(two_hosts_meet_by_their_wall_clocks),
 		cmocka_unit_test(one_side_alone_shows_its_own),
 		cmocka_unit_test(a_stop_that_was_taken_back_is_not_the_one),
-		cmocka_unit_test(a_process_that_was_both_needs_a_word),
-		cmocka_unit_test(what_is_no_record_is_refused_by_its_line),
+		cmocka_unit_test(a_process_that_was_both_needs_an_explicit_role),
+		cmocka_unit_test(a_malformed_record_is_refused_with_its_line),
 		cmocka_unit_test(a_line_that_its_writer_died_over_is_left_out),
-		cmocka_unit_test(a_record_without_a_switchover_says_so),
+		cmocka_unit_test(a_record_without_a_switchover_is_reported),
 		cmocka_unit_test(a_monitors_events_go_onto_the_same_timeline),
 	};
 

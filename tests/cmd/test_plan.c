@@ -173,7 +173,7 @@ static void a_probe_that_is_wrong_is_refused_by_the_figure(void **state)
 	assert_refused("{\"devices\":[{}],\"rtt_ms\":\"x\"}", "rtt_ms");
 }
 
-static void cx7_on_one_pf_is_told_to_take_two(void **state)
+static void cx7_on_one_pf_is_advised_to_take_two(void **state)
 {
 	(void)state;
 	struct plan_request request = request_now();
@@ -241,7 +241,7 @@ static void the_device_that_costs_most_is_named(void **state)
 	plan_answer_free(&answer);
 }
 
-static void what_nothing_can_improve_is_told_so(void **state)
+static void a_host_that_no_change_improves_is_reported(void **state)
 {
 	(void)state;
 	struct plan_request request = request_now();
@@ -309,10 +309,10 @@ int main(void)
 		cmocka_unit_test(a_probe_gives_devices_and_link_but_the_command_line_wins),
 		cmocka_unit_test(a_device_that_was_written_to_a_probe_is_read_as_it_was),
 		cmocka_unit_test(a_probe_that_is_wrong_is_refused_by_the_figure),
-		cmocka_unit_test(cx7_on_one_pf_is_told_to_take_two),
+		cmocka_unit_test(cx7_on_one_pf_is_advised_to_take_two),
 		cmocka_unit_test(each_setting_that_costs_something_is_advised_against),
 		cmocka_unit_test(the_device_that_costs_most_is_named),
-		cmocka_unit_test(what_nothing_can_improve_is_told_so),
+		cmocka_unit_test(a_host_that_no_change_improves_is_reported),
 		cmocka_unit_test(the_json_has_the_path_and_the_path_adds_up),
 	};
 	return cmocka_run_group_tests(tests, begin, end);

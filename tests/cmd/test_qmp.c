@@ -41,7 +41,7 @@ static void a_command_gets_its_answer_and_events_are_kept_in_order(void **state)
 	assert_string_equal(fake.unexpected, "");
 }
 
-static void a_command_that_fails_says_what_the_monitor_says(void **state)
+static void a_command_that_fails_has_the_text_of_the_monitor(void **state)
 {
 	(void)state;
 	const struct fake_step steps[] = {CAPS,
@@ -87,7 +87,7 @@ static void a_monitor_that_does_not_answer_runs_into_the_deadline(void **state)
 	fake_monitor_stop(&fake);
 }
 
-static void a_lost_monitor_and_rubbish_are_told_apart(void **state)
+static void a_lost_monitor_and_garbage_are_distinguished(void **state)
 {
 	(void)state;
 	const struct fake_step gone[] = {CAPS, {.command = "stop", .close_after = true}};
@@ -107,7 +107,7 @@ static void a_lost_monitor_and_rubbish_are_told_apart(void **state)
 	}
 }
 
-static void what_does_not_greet_as_qmp_does_is_refused(void **state)
+static void a_server_without_the_qmp_greeting_is_refused(void **state)
 {
 	(void)state;
 	struct fake_monitor fake = {.greeting = "{\"hello\": 1}"};
@@ -202,10 +202,10 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_command_gets_its_answer_and_events_are_kept_in_order),
-		cmocka_unit_test(a_command_that_fails_says_what_the_monitor_says),
+		cmocka_unit_test(a_command_that_fails_has_the_text_of_the_monitor),
 		cmocka_unit_test(a_monitor_that_does_not_answer_runs_into_the_deadline),
-		cmocka_unit_test(a_lost_monitor_and_rubbish_are_told_apart),
-		cmocka_unit_test(what_does_not_greet_as_qmp_does_is_refused),
+		cmocka_unit_test(a_lost_monitor_and_garbage_are_distinguished),
+		cmocka_unit_test(a_server_without_the_qmp_greeting_is_refused),
 		cmocka_unit_test(a_monitor_that_is_not_there_is_an_error_or_waited_for),
 		cmocka_unit_test(an_interrupt_ends_a_wait),
 		cmocka_unit_test(unread_events_are_bounded_and_the_newest_are_kept),

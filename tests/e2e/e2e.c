@@ -44,7 +44,7 @@ void e2e_need_kvm(void)
 		skip();
 }
 
-void e2e_migrate_whole(const struct pair_config *config, unsigned vfs, const char *transitions,
+void e2e_migrate_completely(const struct pair_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample)
 {
 	const struct bench_config whole = {.pair = *config};

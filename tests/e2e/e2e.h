@@ -37,7 +37,7 @@ void e2e_fail(struct pair *pair, const char *what, const struct swo_error *err)
 /* Skips the case, by name, where /dev/kvm cannot be used. */
 void e2e_need_kvm(void);
 /* One whole migration by bench's own judgement. */
-void e2e_migrate_whole(const struct pair_config *config, unsigned vfs, const char *transitions,
+void e2e_migrate_completely(const struct pair_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample);
 
 /* Waits for a moment, by its name. */

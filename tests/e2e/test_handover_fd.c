@@ -16,23 +16,23 @@ static struct pair_config config_fd(void)
 	return config;
 }
 
-static void guests_migrate_whole_one_after_the_other_kind(void **state)
+static void guests_migrate_completely_one_kind_after_the_other(void **state)
 {
 	(void)state;
 	struct pair_config config = config_fd();
 	struct bench_sample sample;
 
 	config.fill_ram = true;
-	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	e2e_migrate_completely(&config, 4, "parallel", &sample);
 	/* Nothing of RAM went over the channels. */
 	assert_true(sample.ram_bytes == 0);
 	bench_sample_free(&sample);
 	config.finalise = "late";
-	e2e_migrate_whole(&config, 2, "serial", &sample);
+	e2e_migrate_completely(&config, 2, "serial", &sample);
 	bench_sample_free(&sample);
 }
 
-static void a_guest_under_kvm_migrates_whole(void **state)
+static void a_guest_under_kvm_migrates_completely(void **state)
 {
 	(void)state;
 	struct pair_config config = config_fd();
@@ -41,7 +41,7 @@ static void a_guest_under_kvm_migrates_whole(void **state)
 	e2e_need_kvm();
 	config.accel = "kvm";
 	config.vcpus = 2;
-	e2e_migrate_whole(&config, 2, "parallel", &sample);
+	e2e_migrate_completely(&config, 2, "parallel", &sample);
 	bench_sample_free(&sample);
 }
 
@@ -62,7 +62,7 @@ static unsigned long resident_kib(pid_t pid)
 	return kib;
 }
 
-static void a_target_that_was_told_has_no_ram_of_its_own(void **state)
+static void a_target_with_handover_fd_has_no_ram_of_its_own(void **state)
 {
 	(void)state;
 	for (unsigned fd = 0; fd < 2; fd++) {
@@ -169,7 +169,7 @@ static void a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte(v
 	assert_true(back >= 2);
 }
 
-static void a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_source(void **state)
+static void a_guest_that_started_on_a_target_that_died_cannot_run_on_the_source(void **state)
 {
 	(void)state;
 	struct pair_config config = config_fd();
@@ -231,12 +231,12 @@ static void a_target_that_is_frozen_before_go_and_thawed_later_does_not_run(void
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		e2e_test(guests_migrate_whole_one_after_the_other_kind),
-		e2e_test(a_guest_under_kvm_migrates_whole),
-		e2e_test(a_target_that_was_told_has_no_ram_of_its_own),
+		e2e_test(guests_migrate_completely_one_kind_after_the_other),
+		e2e_test(a_guest_under_kvm_migrates_completely),
+		e2e_test(a_target_with_handover_fd_has_no_ram_of_its_own),
 		e2e_test(ram_can_be_handed_on_again_and_again),
 		e2e_test(a_target_that_is_killed_leaves_the_ram_of_a_paused_vm_byte_by_byte),
-		e2e_test(a_guest_that_had_begun_on_a_target_that_died_cannot_be_run_at_the_source),
+		e2e_test(a_guest_that_started_on_a_target_that_died_cannot_run_on_the_source),
 		e2e_test(a_target_that_is_frozen_before_go_and_thawed_later_does_not_run),
 	};
 

@@ -4,15 +4,15 @@
 
 #include <math.h>
 
-static void one_vf_migrates_whole_in_turn_and_at_once(void **state)
+static void one_vf_migrates_completely_serially_and_in_parallel(void **state)
 {
 	(void)state;
 	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
-	e2e_migrate_whole(&config, 1, "serial", &sample);
+	e2e_migrate_completely(&config, 1, "serial", &sample);
 	bench_sample_free(&sample);
-	e2e_migrate_whole(&config, 1, "parallel", &sample);
+	e2e_migrate_completely(&config, 1, "parallel", &sample);
 	/* The arcs alone take 125 ms: less would mean that one was not waited for. */
 	assert_true(sample.blackout_ms >= 120);
 	assert_non_null(sample.timeline);
@@ -25,8 +25,8 @@ static void four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum(v
 	struct pair_config config = e2e_config();
 	struct bench_sample serial, parallel;
 
-	e2e_migrate_whole(&config, 4, "serial", &serial);
-	e2e_migrate_whole(&config, 4, "parallel", &parallel);
+	e2e_migrate_completely(&config, 4, "serial", &serial);
+	e2e_migrate_completely(&config, 4, "parallel", &parallel);
 	/* Four times 105 ms and more against 125 ms; far apart even on a busy machine. */
 	assert_true(serial.blackout_ms >= 400);
 	assert_true(parallel.blackout_ms < serial.blackout_ms / 2);
@@ -34,7 +34,7 @@ static void four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum(v
 	bench_sample_free(&parallel);
 }
 
-static void four_vfs_migrate_whole_over_tcp(void **state)
+static void four_vfs_migrate_completely_over_tcp(void **state)
 {
 	(void)state;
 	struct pair_config config = e2e_config();
@@ -42,11 +42,12 @@ static void four_vfs_migrate_whole_over_tcp(void **state)
 
 	config.channel = "tcp";
 	config.channels = 4;
-	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	e2e_migrate_completely(&config, 4, "parallel", &sample);
 	bench_sample_free(&sample);
 }
 
-static void four_vfs_migrate_whole_over_tcp_with_certificates_and_with_a_shared_key(void **state)
+static void four_vfs_migrate_completely_over_tcp_with_certificates_and_with_a_shared_key(
+	void **state)
 {
 	(void)state;
 	struct pair_config config = e2e_config();
@@ -54,36 +55,36 @@ static void four_vfs_migrate_whole_over_tcp_with_certificates_and_with_a_shared_
 
 	config.channel = "tcp";
 	config.tls = "x509";
-	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	e2e_migrate_completely(&config, 4, "parallel", &sample);
 	bench_sample_free(&sample);
 	config.tls = "psk";
-	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	e2e_migrate_completely(&config, 4, "parallel", &sample);
 	bench_sample_free(&sample);
 }
 
-static void mixed_devices_migrate_whole(void **state)
+static void mixed_devices_migrate_completely(void **state)
 {
 	(void)state;
 	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	config.profile = "mixed";
-	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	e2e_migrate_completely(&config, 4, "parallel", &sample);
 	bench_sample_free(&sample);
 }
 
-static void four_cx7_on_one_pf_migrate_whole(void **state)
+static void four_cx7_on_one_pf_migrate_completely(void **state)
 {
 	(void)state;
 	struct pair_config config = e2e_config();
 	struct bench_sample sample;
 
 	config.profile = "cx7";
-	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	e2e_migrate_completely(&config, 4, "parallel", &sample);
 	bench_sample_free(&sample);
 }
 
-static void the_other_orders_migrate_whole_too(void **state)
+static void the_other_orders_migrate_completely_too(void **state)
 {
 	(void)state;
 	struct pair_config config = e2e_config();
@@ -93,15 +94,15 @@ static void the_other_orders_migrate_whole_too(void **state)
 	config.stream = "late";
 	config.finalise = "late";
 	config.config = "late";
-	e2e_migrate_whole(&config, 2, "parallel", &sample);
+	e2e_migrate_completely(&config, 2, "parallel", &sample);
 	bench_sample_free(&sample);
 	config.join = "pass";
 	config.finalise = "ram";
-	e2e_migrate_whole(&config, 2, "serial", &sample);
+	e2e_migrate_completely(&config, 2, "serial", &sample);
 	bench_sample_free(&sample);
 }
 
-static void kvm_one_vf_migrates_whole(void **state)
+static void kvm_one_vf_migrates_completely(void **state)
 {
 	(void)state;
 	struct pair_config config = e2e_config();
@@ -109,12 +110,12 @@ static void kvm_one_vf_migrates_whole(void **state)
 
 	e2e_need_kvm();
 	config.accel = "kvm";
-	e2e_migrate_whole(&config, 1, "parallel", &sample);
+	e2e_migrate_completely(&config, 1, "parallel", &sample);
 	assert_string_equal(sample.accel, "kvm");
 	bench_sample_free(&sample);
 }
 
-static void kvm_four_vfs_and_two_vcpus_migrate_whole(void **state)
+static void kvm_four_vfs_and_two_vcpus_migrate_completely(void **state)
 {
 	(void)state;
 	struct pair_config config = e2e_config();
@@ -123,7 +124,7 @@ static void kvm_four_vfs_and_two_vcpus_migrate_whole(void **state)
 	e2e_need_kvm();
 	config.accel = "kvm";
 	config.vcpus = 2;
-	e2e_migrate_whole(&config, 4, "parallel", &sample);
+	e2e_migrate_completely(&config, 4, "parallel", &sample);
 	assert_string_equal(sample.accel, "kvm");
 	bench_sample_free(&sample);
 }
@@ -192,15 +193,16 @@ static void a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lo
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		e2e_test(one_vf_migrates_whole_in_turn_and_at_once),
+		e2e_test(one_vf_migrates_completely_serially_and_in_parallel),
 		e2e_test(four_vfs_stand_still_as_long_as_the_slowest_and_in_turn_as_the_sum),
-		e2e_test(four_vfs_migrate_whole_over_tcp),
-		e2e_test(four_vfs_migrate_whole_over_tcp_with_certificates_and_with_a_shared_key),
-		e2e_test(mixed_devices_migrate_whole),
-		e2e_test(four_cx7_on_one_pf_migrate_whole),
-		e2e_test(the_other_orders_migrate_whole_too),
-		e2e_test(kvm_one_vf_migrates_whole),
-		e2e_test(kvm_four_vfs_and_two_vcpus_migrate_whole),
+		e2e_test(four_vfs_migrate_completely_over_tcp),
+		e2e_test(
+			four_vfs_migrate_completely_over_tcp_with_certificates_and_with_a_shared_key),
+		e2e_test(mixed_devices_migrate_completely),
+		e2e_test(four_cx7_on_one_pf_migrate_completely),
+		e2e_test(the_other_orders_migrate_completely_too),
+		e2e_test(kvm_one_vf_migrates_completely),
+		e2e_test(kvm_four_vfs_and_two_vcpus_migrate_completely),
 		e2e_test(a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on),
 		e2e_test(a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost),
 	};

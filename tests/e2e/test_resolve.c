@@ -143,7 +143,7 @@ static void expect_start(bool may)
 
 /* Cases */
 
-static void a_parked_source_says_what_settles_it_and_does_nothing_by_itself(void **state)
+static void a_parked_source_reports_how_to_resolve_it_and_does_nothing_else(void **state)
 {
 	(void)state;
 	static const char *const refused[] = {"cont", "quit", "migrate_cancel"};
@@ -207,7 +207,7 @@ static void a_started_that_is_lost_parks_the_source_until_the_link_is_back(void 
 	pair_free(&pair, false);
 }
 
-static void a_dead_source_whose_go_was_lost_is_settled_by_asking_the_target(void **state)
+static void a_dead_source_whose_go_was_lost_is_resolved_by_a_query_to_the_target(void **state)
 {
 	(void)state;
 	lose_go();
@@ -238,7 +238,7 @@ static void a_living_source_is_settled_by_the_journal_of_a_target_that_never_sta
 	pair_free(&pair, false);
 }
 
-static void with_both_dead_the_target_s_journal_still_knows(void **state)
+static void with_both_dead_the_target_s_journal_still_decides(void **state)
 {
 	(void)state;
 	lose_go();
@@ -353,13 +353,13 @@ static void a_target_killed_while_it_starts_is_left_to_the_operator(void **state
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		resolve_test(a_parked_source_says_what_settles_it_and_does_nothing_by_itself),
+		resolve_test(a_parked_source_reports_how_to_resolve_it_and_does_nothing_else),
 		resolve_test(a_link_that_comes_back_settles_it_by_itself),
 		resolve_test(a_started_that_is_lost_parks_the_source_until_the_link_is_back),
-		resolve_test(a_dead_source_whose_go_was_lost_is_settled_by_asking_the_target),
+		resolve_test(a_dead_source_whose_go_was_lost_is_resolved_by_a_query_to_the_target),
 		resolve_test(
 			a_living_source_is_settled_by_the_journal_of_a_target_that_never_started),
-		resolve_test(with_both_dead_the_target_s_journal_still_knows),
+		resolve_test(with_both_dead_the_target_s_journal_still_decides),
 		resolve_test(another_migration_s_target_settles_nothing),
 		resolve_test(a_damaged_journal_is_named_and_settles_nothing),
 		resolve_test(a_source_killed_after_go_is_never_started_while_the_target_runs),

@@ -75,7 +75,7 @@ static void moves_whole(const char *handover)
 	pair_free(&pair, false);
 }
 
-static void a_guest_moves_whole_and_its_interrupts_and_mapped_bars_go_on(void **state)
+static void a_guest_moves_completely_and_its_interrupts_and_mapped_bars_continue(void **state)
 {
 	(void)state;
 	e2e_need_kvm();
@@ -92,7 +92,7 @@ static void a_guest_whose_memory_moves_by_descriptor_does_as_well(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		e2e_test(a_guest_moves_whole_and_its_interrupts_and_mapped_bars_go_on),
+		e2e_test(a_guest_moves_completely_and_its_interrupts_and_mapped_bars_continue),
 		e2e_test(a_guest_whose_memory_moves_by_descriptor_does_as_well),
 	};
 

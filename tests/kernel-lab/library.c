@@ -85,7 +85,7 @@ static size_t copy(struct swo_device *from, struct swo_device *to)
 	return sum;
 }
 
-static void state_moves_whole_from_device_to_device(void **state)
+static void state_moves_completely_from_device_to_device(void **state)
 {
 	char before[32], after[32];
 
@@ -122,7 +122,7 @@ static void failed_arc_is_named_and_taken_back_without_reset(void **state)
 	assert_int_equal(bed_counter(0, "resets"), 0);
 }
 
-static void device_in_error_is_reset_and_says_so(void **state)
+static void device_in_error_is_reset_and_reported(void **state)
 {
 	(void)state;
 	open_devices(1, SMALL, 0);
@@ -185,7 +185,7 @@ static void dma_reaches_memory_that_the_library_mapped(void **state)
 	ops->destroy(self);
 }
 
-static void dma_log_works_or_is_said_not_to(void **state)
+static void dma_log_works_or_is_reported_not_to(void **state)
 {
 	const struct swo_device_ops *ops = &swo_vfio_kernel_ops;
 	struct swo_dma_range range = {0x2000000, BED_RAM_BYTES};
@@ -274,13 +274,13 @@ static void devices_follow_the_run_state_in_p2p_order_and_in_parallel(void **sta
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		lab_case(state_moves_whole_from_device_to_device),
+		lab_case(state_moves_completely_from_device_to_device),
 		lab_case(failed_arc_is_named_and_taken_back_without_reset),
-		lab_case(device_in_error_is_reset_and_says_so),
+		lab_case(device_in_error_is_reset_and_reported),
 		lab_case(hung_arc_passes_its_deadline_and_loses_the_device),
 		lab_case(truncated_state_is_refused_by_the_device_too),
 		lab_case(dma_reaches_memory_that_the_library_mapped),
-		lab_case(dma_log_works_or_is_said_not_to),
+		lab_case(dma_log_works_or_is_reported_not_to),
 		lab_case(interrupts_arrive_by_eventfd),
 		lab_case(devices_follow_the_run_state_in_p2p_order_and_in_parallel),
 	};

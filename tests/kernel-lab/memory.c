@@ -144,7 +144,7 @@ static void dma_goes_on_until_the_device_is_closed(void **state)
 	}
 }
 
-static void dma_log_reports_pages_or_says_that_it_cannot(void **state)
+static void dma_log_reports_pages_or_fails_with_a_reason(void **state)
 {
 	struct vfio_device_feature_dma_logging_control start = {.page_size = 4096};
 	uint64_t bits[BED_RAM_BYTES / 4096 / 64 + 1] = {0};
@@ -370,7 +370,7 @@ int main(void)
 		bed_case(stopped_device_does_no_dma),
 		bed_case(dma_to_memory_that_is_not_mapped_is_counted),
 		bed_case(dma_goes_on_until_the_device_is_closed),
-		bed_case(dma_log_reports_pages_or_says_that_it_cannot),
+		bed_case(dma_log_reports_pages_or_fails_with_a_reason),
 		bed_case(doorbells_raise_their_vectors),
 		bed_case(mapped_inbox_is_the_devices),
 		bed_case(p2p_order_that_is_kept_violates_nothing),

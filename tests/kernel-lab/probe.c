@@ -140,7 +140,7 @@ static void what_the_command_measures_plan_reads(void **state)
 	json_decref(json);
 }
 
-static void a_device_that_somebody_has_open_is_left_alone_and_said_to_be_in_use(void **state)
+static void a_device_that_is_open_is_left_alone_and_reported_in_use(void **state)
 {
 	char arguments[256], path[64];
 	struct bed_device user;
@@ -168,7 +168,7 @@ int main(void)
 		bed_case(a_good_device_has_no_findings),
 		bed_case(the_command_names_what_is_planted_in_either_of_two_devices),
 		bed_case(what_the_command_measures_plan_reads),
-		bed_case(a_device_that_somebody_has_open_is_left_alone_and_said_to_be_in_use),
+		bed_case(a_device_that_is_open_is_left_alone_and_reported_in_use),
 		VERDICTS_CASES(NULL, bed_teardown, (void *)&face),
 	};
 

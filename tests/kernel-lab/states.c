@@ -77,7 +77,7 @@ static void every_pair_of_states_is_walked_or_refused_with_einval(void **state)
 	bed_close(&dev);
 }
 
-static void sessions_open_only_where_the_uapi_says(void **state)
+static void sessions_open_only_where_the_uapi_allows(void **state)
 {
 	struct bed_device dev;
 
@@ -136,7 +136,7 @@ static void failed_arc_leaves_the_device_where_it_was(void **state)
 	bed_close(&dev);
 }
 
-static void failure_half_way_of_a_combination_shows_where_it_stands(void **state)
+static void failure_half_way_of_a_combination_leaves_the_state_before_it(void **state)
 {
 	struct bed_device dev;
 
@@ -273,10 +273,10 @@ int main(int argc, char **argv)
 	const struct CMUnitTest tests[] = {
 		bed_case(fresh_device_runs_and_offers_everything),
 		bed_case(every_pair_of_states_is_walked_or_refused_with_einval),
-		bed_case(sessions_open_only_where_the_uapi_says),
+		bed_case(sessions_open_only_where_the_uapi_allows),
 		bed_case(same_state_again_is_a_no_op),
 		bed_case(failed_arc_leaves_the_device_where_it_was),
-		bed_case(failure_half_way_of_a_combination_shows_where_it_stands),
+		bed_case(failure_half_way_of_a_combination_leaves_the_state_before_it),
 		bed_case(error_state_is_left_by_reset_only),
 		bed_case(reset_gives_running_in_every_state),
 		bed_case(hung_arc_ends_when_it_is_released),

@@ -43,7 +43,7 @@ static size_t save(void)
 	return (size_t)got;
 }
 
-static void whole_migration_arrives_bit_for_bit(void **state)
+static void complete_migration_arrives_bit_for_bit(void **state)
 {
 	char before[32], after[32];
 	ssize_t early, late;
@@ -92,7 +92,7 @@ static void save_load_save_gives_the_same_bytes(void **state)
 	close_both();
 }
 
-static void pre_copy_says_enomsg_and_tells_what_is_left(void **state)
+static void pre_copy_returns_enomsg_and_reports_the_rest(void **state)
 {
 	uint64_t initial = 0, dirty = 0;
 
@@ -146,7 +146,7 @@ static void data_fd_ends_with_its_session(void **state)
 	close_both();
 }
 
-static void data_fd_outlives_its_device_and_says_enodev(void **state)
+static void data_fd_outlives_its_device_and_returns_enodev(void **state)
 {
 	uint8_t byte;
 	int data;
@@ -237,7 +237,7 @@ static void state_of_another_size_is_refused(void **state)
 	close_both();
 }
 
-static void stream_faults_do_what_they_say(void **state)
+static void stream_faults_have_their_effect(void **state)
 {
 	size_t whole, cut;
 
@@ -262,7 +262,7 @@ static void stream_faults_do_what_they_say(void **state)
 	close_both();
 }
 
-static void load_faults_do_what_they_say(void **state)
+static void load_faults_have_their_effect(void **state)
 {
 	size_t len;
 
@@ -282,7 +282,7 @@ static void load_faults_do_what_they_say(void **state)
 	close_both();
 }
 
-static void save_fd_that_must_not_block_says_eagain(void **state)
+static void save_fd_that_must_not_block_returns_eagain(void **state)
 {
 	uint8_t byte;
 
@@ -397,18 +397,18 @@ static void vfio_user_models_state_loads_in_the_kernel(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		bed_case(whole_migration_arrives_bit_for_bit),
+		bed_case(complete_migration_arrives_bit_for_bit),
 		bed_case(save_load_save_gives_the_same_bytes),
-		bed_case(pre_copy_says_enomsg_and_tells_what_is_left),
+		bed_case(pre_copy_returns_enomsg_and_reports_the_rest),
 		bed_case(data_size_is_what_is_then_read),
 		bed_case(data_fd_ends_with_its_session),
-		bed_case(data_fd_outlives_its_device_and_says_enodev),
+		bed_case(data_fd_outlives_its_device_and_returns_enodev),
 		bed_case(wrong_direction_and_position_are_refused),
 		bed_case(damaged_streams_are_refused),
 		bed_case(state_of_another_size_is_refused),
-		bed_case(stream_faults_do_what_they_say),
-		bed_case(load_faults_do_what_they_say),
-		bed_case(save_fd_that_must_not_block_says_eagain),
+		bed_case(stream_faults_have_their_effect),
+		bed_case(load_faults_have_their_effect),
+		bed_case(save_fd_that_must_not_block_returns_eagain),
 		bed_case(kernel_state_loads_in_the_vfio_user_model),
 		bed_case(vfio_user_models_state_loads_in_the_kernel),
 	};

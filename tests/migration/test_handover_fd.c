@@ -175,7 +175,7 @@ static void a_paused_vm_arrives_paused_with_its_ram(void **state)
 	close_pair(&pair);
 }
 
-static void what_was_handed_over_can_be_handed_on(void **state)
+static void ram_that_was_handed_over_can_be_handed_over_again(void **state)
 {
 	(void)state;
 	struct swo_migration_info info;
@@ -352,7 +352,7 @@ static void expect_no_start(
 	vm->migration = NULL;
 }
 
-static void what_cannot_be_handed_over_is_refused_before_it_begins(void **state)
+static void ram_that_cannot_be_handed_over_is_refused_before_the_start(void **state)
 {
 	(void)state;
 	struct swo_vm_ops without;
@@ -404,7 +404,7 @@ static void ram_that_is_not_in_a_sealed_memfd_is_not_handed_over(void **state)
 	close_pair(&pair);
 }
 
-static void a_target_whose_vmm_cannot_exchange_ram_says_so_and_goes_on_waiting(void **state)
+static void a_target_without_ram_reach_reports_it_and_keeps_waiting(void **state)
 {
 	(void)state;
 	struct swo_vm_ops without;
@@ -438,7 +438,7 @@ static void a_target_whose_vmm_cannot_exchange_ram_says_so_and_goes_on_waiting(v
 	close_pair(&pair);
 }
 
-static void a_target_that_was_not_told_follows_the_source(void **state)
+static void a_target_without_the_parameter_follows_the_source(void **state)
 {
 	(void)state;
 	for (unsigned fd = 0; fd < 2; fd++) {
@@ -473,18 +473,17 @@ int main(void)
 			ram_that_is_handed_over_is_the_same_memory_and_is_written_by_one_side_at_a_time),
 		cmocka_unit_test(it_moves_with_every_switch_thrown),
 		cmocka_unit_test(a_paused_vm_arrives_paused_with_its_ram),
-		cmocka_unit_test(what_was_handed_over_can_be_handed_on),
+		cmocka_unit_test(ram_that_was_handed_over_can_be_handed_over_again),
 		cmocka_unit_test(a_copy_follows_a_handover_that_failed_and_loses_nothing),
 		cmocka_unit_test(any_failing_arc_before_go_leaves_ram_as_it_was),
 		cmocka_unit_test(any_other_failure_before_go_leaves_ram_as_it_was),
 		cmocka_unit_test(a_paused_vm_whose_migration_fails_has_the_same_ram_byte_by_byte),
 		cmocka_unit_test(a_cancel_at_either_side_leaves_ram_with_the_source),
 		cmocka_unit_test(a_failure_after_go_leaves_ram_with_the_target),
-		cmocka_unit_test(what_cannot_be_handed_over_is_refused_before_it_begins),
+		cmocka_unit_test(ram_that_cannot_be_handed_over_is_refused_before_the_start),
 		cmocka_unit_test(ram_that_is_not_in_a_sealed_memfd_is_not_handed_over),
-		cmocka_unit_test(
-			a_target_whose_vmm_cannot_exchange_ram_says_so_and_goes_on_waiting),
-		cmocka_unit_test(a_target_that_was_not_told_follows_the_source),
+		cmocka_unit_test(a_target_without_ram_reach_reports_it_and_keeps_waiting),
+		cmocka_unit_test(a_target_without_the_parameter_follows_the_source),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

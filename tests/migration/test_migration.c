@@ -66,7 +66,7 @@ static void moves_with(unsigned devices, enum swo_transitions transitions,
 	close_pair(&pair);
 }
 
-static void a_vm_with_any_number_of_devices_moves_whole(void **state)
+static void a_vm_with_any_number_of_devices_moves_completely(void **state)
 {
 	(void)state;
 	const unsigned counts[] = {0, 1, 4, 8};
@@ -306,7 +306,7 @@ static void any_other_failure_before_go_leaves_the_source_running(void **state)
 	}
 }
 
-static void a_target_that_is_not_alike_says_what_differs_and_goes_on_waiting(void **state)
+static void a_target_that_differs_reports_the_difference_and_keeps_waiting(void **state)
 {
 	(void)state;
 	const struct swo_migration_params params = fake_params();
@@ -375,8 +375,7 @@ static void a_hung_arc_at_the_source_is_left_behind_and_the_rest_runs_on(void **
 	close_pair(&pair);
 }
 
-static void a_stop_that_lasts_over_the_ceiling_is_given_up_and_names_who_was_waited_for(
-	void **state)
+static void a_stop_that_lasts_over_the_ceiling_is_aborted_and_names_the_device(void **state)
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
@@ -414,7 +413,7 @@ static void teach_slowness(struct fake_device *d, uint64_t ms)
 	assert_int_equal(swo_device_set_state(d->dev, SWO_DEVICE_RUNNING, NULL), 0);
 }
 
-static void a_stop_that_would_last_over_the_ceiling_is_not_begun(void **state)
+static void a_stop_that_would_last_over_the_ceiling_is_not_started(void **state)
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
@@ -547,7 +546,7 @@ static void after_the_end_there_is_nothing_to_cancel_or_resolve(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_vm_with_any_number_of_devices_moves_whole),
+		cmocka_unit_test(a_vm_with_any_number_of_devices_moves_completely),
 		cmocka_unit_test(it_moves_over_one_or_many_channels),
 		cmocka_unit_test(it_moves_with_every_switch_thrown),
 		cmocka_unit_test(it_moves_through_the_smallest_window),
@@ -559,12 +558,12 @@ int main(void)
 		cmocka_unit_test(it_moves_over_tcp),
 		cmocka_unit_test(any_failing_arc_before_go_leaves_the_source_running),
 		cmocka_unit_test(any_other_failure_before_go_leaves_the_source_running),
-		cmocka_unit_test(a_target_that_is_not_alike_says_what_differs_and_goes_on_waiting),
+		cmocka_unit_test(a_target_that_differs_reports_the_difference_and_keeps_waiting),
 		cmocka_unit_test(a_target_that_is_not_there_fails_at_once_and_clearly),
 		cmocka_unit_test(a_hung_arc_at_the_source_is_left_behind_and_the_rest_runs_on),
 		cmocka_unit_test(
-			a_stop_that_lasts_over_the_ceiling_is_given_up_and_names_who_was_waited_for),
-		cmocka_unit_test(a_stop_that_would_last_over_the_ceiling_is_not_begun),
+			a_stop_that_lasts_over_the_ceiling_is_aborted_and_names_the_device),
+		cmocka_unit_test(a_stop_that_would_last_over_the_ceiling_is_not_started),
 		cmocka_unit_test(a_limit_below_what_the_devices_cost_is_refused_with_the_figure),
 		cmocka_unit_test(a_device_that_fails_to_start_over_there_is_reset_and_reported),
 		cmocka_unit_test(a_cancel_at_any_moment_leaves_exactly_one_running),

@@ -462,7 +462,7 @@ static void a_query_that_lacks_something_is_invalid(void **state)
 	}
 }
 
-static void a_ready_target_outlives_its_connection_and_refuses_when_asked(void **state)
+static void a_ready_target_outlives_its_connection_and_refuses_on_ask(void **state)
 {
 	(void)state;
 	static struct play play;
@@ -557,7 +557,7 @@ static void expect_dismissed(
 	channel_close(&other);
 }
 
-static void a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes_in(void **state)
+static void a_source_of_another_vm_or_version_is_rejected_and_the_right_one_accepted(void **state)
 {
 	(void)state;
 	static const char *const own = "00000000-0000-4000-8000-0000000000AA";
@@ -585,7 +585,7 @@ static void a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes
 
 /* More of them than the target has ears for at a time; one after another they would keep it for 40
  * s. */
-static void silent_strangers_keep_nobody_out(void **state)
+static void silent_connections_block_no_source(void **state)
 {
 	(void)state;
 	static struct play play;
@@ -621,7 +621,7 @@ static void expect_turned_away(
 	channel_close(&stranger);
 }
 
-static void a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it(void **state)
+static void a_target_has_one_source_that_no_other_joins_ends_or_replaces(void **state)
 {
 	(void)state;
 	static struct play play;
@@ -701,7 +701,7 @@ static void answer_ask(struct stage *stage, enum wire_type answer)
 	}
 }
 
-static void a_source_whose_target_dies_after_go_is_parked_until_told(void **state)
+static void a_source_whose_target_dies_after_go_is_parked_until_resolved(void **state)
 {
 	(void)state;
 	static struct stage stage;
@@ -721,7 +721,7 @@ static void a_source_whose_target_dies_after_go_is_parked_until_told(void **stat
 	}
 }
 
-static void a_source_in_doubt_completes_when_the_target_says_started(void **state)
+static void a_source_in_doubt_completes_on_started(void **state)
 {
 	(void)state;
 	static struct stage stage;
@@ -765,7 +765,7 @@ static void started_before_go_means_nothing(void **state)
 }
 
 /* Whatever is repeated, and however large: the first one counts, and nothing is read twice. */
-static void what_a_target_repeats_changes_nothing(void **state)
+static void repeated_messages_of_a_target_change_nothing(void **state)
 {
 	(void)state;
 	static const char first[] = "{\"version\":1,\"clock\":\"CLOCK_MONOTONIC\",\"dropped\":0,"
@@ -847,19 +847,19 @@ int main(void)
 		cmocka_unit_test(a_go_with_another_nonce_is_refused),
 		cmocka_unit_test(a_query_of_another_process_gets_the_targets_answer),
 		cmocka_unit_test(a_query_that_lacks_something_is_invalid),
-		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_when_asked),
+		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_on_ask),
 		cmocka_unit_test(a_ready_target_refuses_when_go_never_comes),
 		cmocka_unit_test(strangers_do_not_disturb_a_waiting_target),
 		cmocka_unit_test(
-			a_source_of_another_vm_or_version_is_told_so_and_the_right_one_comes_in),
-		cmocka_unit_test(silent_strangers_keep_nobody_out),
-		cmocka_unit_test(a_target_is_one_sources_and_nobody_joins_ends_or_replaces_it),
-		cmocka_unit_test(a_source_whose_target_dies_after_go_is_parked_until_told),
-		cmocka_unit_test(a_source_in_doubt_completes_when_the_target_says_started),
+			a_source_of_another_vm_or_version_is_rejected_and_the_right_one_accepted),
+		cmocka_unit_test(silent_connections_block_no_source),
+		cmocka_unit_test(a_target_has_one_source_that_no_other_joins_ends_or_replaces),
+		cmocka_unit_test(a_source_whose_target_dies_after_go_is_parked_until_resolved),
+		cmocka_unit_test(a_source_in_doubt_completes_on_started),
 		cmocka_unit_test(
 			a_source_in_doubt_completes_by_a_late_started_on_its_first_connection),
 		cmocka_unit_test(started_before_go_means_nothing),
-		cmocka_unit_test(what_a_target_repeats_changes_nothing),
+		cmocka_unit_test(repeated_messages_of_a_target_change_nothing),
 		cmocka_unit_test(a_source_in_doubt_runs_again_when_the_target_refused),
 		cmocka_unit_test(after_go_an_abort_from_the_target_does_not_resume_the_source),
 	};

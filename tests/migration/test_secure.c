@@ -108,13 +108,13 @@ static void moves_with(const char *creds, unsigned channels)
 	fake_vm_close(&target);
 }
 
-static void a_vm_moves_whole_with_certificates_over_any_number_of_channels(void **state)
+static void a_vm_moves_completely_with_certificates_over_any_number_of_channels(void **state)
 {
 	for (unsigned channels = 1; channels <= 16; channels *= 4)
 		moves_with(((struct dirs *)*state)->ours, channels);
 }
 
-static void a_vm_moves_whole_with_a_shared_key_over_any_number_of_channels(void **state)
+static void a_vm_moves_completely_with_a_shared_key_over_any_number_of_channels(void **state)
 {
 	for (unsigned channels = 1; channels <= 16; channels *= 4)
 		moves_with(((struct dirs *)*state)->psk, channels);
@@ -270,21 +270,21 @@ static void a_cancel_does_not_wait_for_a_host_that_does_not_answer(void **state)
 	close(fd);
 }
 
-static void a_source_of_another_ca_is_turned_away_and_the_right_one_still_taken(void **state)
+static void a_source_of_another_ca_is_rejected_and_the_right_one_still_accepted(void **state)
 {
 	const struct dirs *d = *state;
 
 	turns_away(d->ours, d->theirs, "the certificate of the target");
 }
 
-static void a_source_with_another_key_is_turned_away_and_the_right_one_still_taken(void **state)
+static void a_source_with_another_key_is_rejected_and_the_right_one_still_accepted(void **state)
 {
 	const struct dirs *d = *state;
 
 	turns_away(d->psk, d->other_psk, "does not have the key of \"qemu\"");
 }
 
-static void a_plain_source_is_turned_away_by_a_target_with_tls_and_the_right_one_still_taken(
+static void a_plain_source_is_rejected_by_a_target_with_tls_and_the_right_one_still_accepted(
 	void **state)
 {
 	const struct dirs *d = *state;
@@ -354,14 +354,16 @@ int main(void)
 		cmocka_unit_test(silent_strangers_keep_no_source_out),
 		cmocka_unit_test(a_cancel_does_not_wait_for_a_silent_handshake),
 		cmocka_unit_test(a_cancel_does_not_wait_for_a_host_that_does_not_answer),
-		cmocka_unit_test(a_vm_moves_whole_with_certificates_over_any_number_of_channels),
-		cmocka_unit_test(a_vm_moves_whole_with_a_shared_key_over_any_number_of_channels),
 		cmocka_unit_test(
-			a_source_of_another_ca_is_turned_away_and_the_right_one_still_taken),
+			a_vm_moves_completely_with_certificates_over_any_number_of_channels),
 		cmocka_unit_test(
-			a_source_with_another_key_is_turned_away_and_the_right_one_still_taken),
+			a_vm_moves_completely_with_a_shared_key_over_any_number_of_channels),
 		cmocka_unit_test(
-			a_plain_source_is_turned_away_by_a_target_with_tls_and_the_right_one_still_taken),
+			a_source_of_another_ca_is_rejected_and_the_right_one_still_accepted),
+		cmocka_unit_test(
+			a_source_with_another_key_is_rejected_and_the_right_one_still_accepted),
+		cmocka_unit_test(
+			a_plain_source_is_rejected_by_a_target_with_tls_and_the_right_one_still_accepted),
 		cmocka_unit_test(
 			a_source_with_tls_does_not_talk_to_a_plain_target_and_the_right_one_still_taken),
 		cmocka_unit_test(credentials_that_are_no_good_are_an_error_at_once),

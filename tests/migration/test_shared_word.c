@@ -41,7 +41,7 @@ static void hash_at_resume(struct fake_vm *vm)
 	resumed_with = swo_ram_hash(vm->vm.ram);
 }
 
-static void a_source_whose_target_died_before_it_began_runs_again_by_itself(void **state)
+static void a_source_whose_target_died_before_its_start_runs_again(void **state)
 {
 	(void)state;
 	static struct stage stage;
@@ -73,7 +73,7 @@ static void a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_liv
 	stage_close(&stage);
 }
 
-static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
+static void no_decision_makes_a_source_run_whose_target_had_started(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
@@ -99,7 +99,7 @@ static void no_word_makes_a_source_run_whose_target_had_begun(void **state)
 	stage_close(&stage);
 }
 
-static void a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do(void **state)
+static void a_target_without_descriptors_is_an_error_with_a_remedy(void **state)
 {
 	(void)state;
 	static struct stage stage;
@@ -295,7 +295,7 @@ static void two_regions_of_one_memory_are_refused(void **state)
 
 /* The word */
 
-static void of_two_processes_that_reach_for_the_word_one_has_it(void **state)
+static void of_two_processes_that_exchange_the_word_one_succeeds(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 200; i++) {
@@ -338,13 +338,12 @@ static void of_two_processes_that_reach_for_the_word_one_has_it(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(of_two_processes_that_reach_for_the_word_one_has_it),
-		cmocka_unit_test(a_source_whose_target_died_before_it_began_runs_again_by_itself),
+		cmocka_unit_test(of_two_processes_that_exchange_the_word_one_succeeds),
+		cmocka_unit_test(a_source_whose_target_died_before_its_start_runs_again),
 		cmocka_unit_test(
 			a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_lives),
-		cmocka_unit_test(no_word_makes_a_source_run_whose_target_had_begun),
-		cmocka_unit_test(
-			a_target_that_knows_no_descriptors_is_an_error_that_says_what_to_do),
+		cmocka_unit_test(no_decision_makes_a_source_run_whose_target_had_started),
+		cmocka_unit_test(a_target_without_descriptors_is_an_error_with_a_remedy),
 		cmocka_unit_test(another_users_process_gets_no_descriptor),
 		cmocka_unit_test(descriptors_that_are_not_the_vms_ram_are_refused_and_closed),
 		cmocka_unit_test(two_regions_of_one_memory_are_refused),

@@ -68,7 +68,7 @@ static void a_source_of_0_1_is_refused_by_both_versions_and_the_target_goes_on_w
 	fake_vm_close(&vm);
 }
 
-static void what_0_2_says_is_understood(void **state)
+static void messages_of_0_2_are_accepted(void **state)
 {
 	(void)state;
 	static char text[65536];
@@ -217,7 +217,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(
 			a_source_of_0_1_is_refused_by_both_versions_and_the_target_goes_on_waiting),
-		cmocka_unit_test(what_0_2_says_is_understood),
+		cmocka_unit_test(messages_of_0_2_are_accepted),
 		cmocka_unit_test(
 			what_a_later_minor_version_adds_is_ignored_and_the_lower_one_counts),
 		cmocka_unit_test(costs_that_are_unknown_are_left_out_and_malformed_ones_refused),

@@ -130,7 +130,7 @@ static void a_good_device_has_no_findings(void **state)
 	is_clean(NULL, NULL);
 }
 
-static void a_device_without_p2p_or_pre_copy_is_not_asked_for_them(void **state)
+static void a_device_without_p2p_or_pre_copy_gets_no_such_requests(void **state)
 {
 	(void)state;
 	is_clean((const char *const[]){"--no-p2p", NULL}, "P2P->");
@@ -189,7 +189,7 @@ static struct swo_probe_report *probe_three(const char *const *options)
 }
 
 /* 60 ms arcs: much more than a busy machine adds. */
-static void siblings_that_take_turns_are_told_from_those_that_do_not(void **state)
+static void siblings_that_take_turns_are_distinguished_from_others(void **state)
 {
 	(void)state;
 	struct swo_probe_report *report = probe_three(
@@ -202,7 +202,7 @@ static void siblings_that_take_turns_are_told_from_those_that_do_not(void **stat
 	swo_probe_report_free(report);
 }
 
-static void siblings_that_share_what_saves_and_loads_are_told(void **state)
+static void siblings_that_share_saving_and_loading_are_reported(void **state)
 {
 	(void)state;
 	/* 64 KiB at 1 MB/s. */
@@ -253,7 +253,7 @@ static void the_verb_describes_and_changes_nothing_without_exercise(void **state
 	vf_stop(&vf);
 }
 
-static void the_verb_tells_by_its_exit_status(void **state)
+static void the_verb_reports_by_its_exit_status(void **state)
 {
 	(void)state;
 	struct vf vf;
@@ -291,7 +291,7 @@ static enum swo_device_state state_of(struct vf *vf)
 }
 
 /* Starts a run with long arcs, and interrupts it during one of them. */
-static void ctrl_c_resets_the_device_and_says_so(void **state)
+static void ctrl_c_resets_the_device_and_is_reported(void **state)
 {
 	(void)state;
 	char command[700];
@@ -319,7 +319,7 @@ static void ctrl_c_resets_the_device_and_says_so(void **state)
 	vf_stop(&vf);
 }
 
-static void a_device_in_use_is_left_alone_and_said_to_be(void **state)
+static void a_device_in_use_is_left_alone_and_reported(void **state)
 {
 	(void)state;
 	struct vf vf;
@@ -384,16 +384,16 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		CASE(a_good_device_has_no_findings),
-		CASE(a_device_without_p2p_or_pre_copy_is_not_asked_for_them),
+		CASE(a_device_without_p2p_or_pre_copy_gets_no_such_requests),
 		CASE(a_device_that_goes_away_in_an_arc_is_named),
 		CASE(a_device_that_refuses_with_another_errno_is_named_wherever_it_does),
 		VERDICTS_CASES(setup, teardown, (void *)&face),
-		CASE(siblings_that_take_turns_are_told_from_those_that_do_not),
-		CASE(siblings_that_share_what_saves_and_loads_are_told),
+		CASE(siblings_that_take_turns_are_distinguished_from_others),
+		CASE(siblings_that_share_saving_and_loading_are_reported),
 		CASE(the_verb_describes_and_changes_nothing_without_exercise),
-		CASE(the_verb_tells_by_its_exit_status),
-		CASE(ctrl_c_resets_the_device_and_says_so),
-		CASE(a_device_in_use_is_left_alone_and_said_to_be),
+		CASE(the_verb_reports_by_its_exit_status),
+		CASE(ctrl_c_resets_the_device_and_is_reported),
+		CASE(a_device_in_use_is_left_alone_and_reported),
 		CASE(what_it_measured_is_what_plan_reads),
 	};
 

@@ -72,7 +72,7 @@ static const struct bench_config config = {.vfs = {2, 4},
 		.vcpus = 2},
 	.runs = 3};
 
-static void a_sound_migration_is_whole_and_measured_by_the_devices(void **state)
+static void a_valid_migration_passes_and_is_measured_by_the_devices(void **state)
 {
 	(void)state;
 	struct bench_gathered g = sound();
@@ -114,7 +114,7 @@ static void assert_spoilt(size_t where, int device, const char *key, json_t *val
 
 #define AT(member) offsetof(struct bench_gathered, member)
 
-static void anything_lost_repeated_or_wrong_makes_it_not_whole_and_is_named(void **state)
+static void anything_lost_repeated_or_wrong_fails_a_named_check(void **state)
 {
 	(void)state;
 	static const char *const counts[] = {"doorbells_lost", "doorbells_repeated",
@@ -290,7 +290,7 @@ static void the_critical_path_adds_up_to_the_blackout_wherever_its_ends_lie(void
 	}
 }
 
-static void a_run_without_a_timeline_has_no_critical_path_and_says_so(void **state)
+static void a_run_without_a_timeline_has_no_critical_path_and_reports_it(void **state)
 {
 	(void)state;
 	struct bench_sample s = {.last_doorbell_ns = 1, .first_doorbell_ns = 2};
@@ -411,7 +411,7 @@ static void assert_ends(const char *words)
 		fail_msg("'%s' does not contain '%s'", err.text, words);
 }
 
-static void a_process_that_ends_is_named_with_its_last_words(void **state)
+static void a_process_that_ends_is_named_with_its_last_output(void **state)
 {
 	(void)state;
 	const char *const says[] = {
@@ -456,17 +456,17 @@ static void what_is_killed_is_gone_and_the_rest_lives_on(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_sound_migration_is_whole_and_measured_by_the_devices),
-		cmocka_unit_test(anything_lost_repeated_or_wrong_makes_it_not_whole_and_is_named),
+		cmocka_unit_test(a_valid_migration_passes_and_is_measured_by_the_devices),
+		cmocka_unit_test(anything_lost_repeated_or_wrong_fails_a_named_check),
 		cmocka_unit_test(answers_that_are_missing_are_not_taken_for_good_ones),
 		cmocka_unit_test(a_spread_is_minimum_median_and_maximum),
 		cmocka_unit_test(a_row_has_exactly_the_fields_that_were_promised),
 		cmocka_unit_test(the_critical_path_adds_up_to_the_blackout_wherever_its_ends_lie),
-		cmocka_unit_test(a_run_without_a_timeline_has_no_critical_path_and_says_so),
+		cmocka_unit_test(a_run_without_a_timeline_has_no_critical_path_and_reports_it),
 		cmocka_unit_test(the_table_shows_medians_side_by_side_and_the_improvement),
 		cmocka_unit_test(an_ablation_switches_one_thing_at_a_time_off),
 		cmocka_unit_test(the_worth_of_a_part_is_what_its_row_takes_longer_than_the_full),
-		cmocka_unit_test(a_process_that_ends_is_named_with_its_last_words),
+		cmocka_unit_test(a_process_that_ends_is_named_with_its_last_output),
 		cmocka_unit_test(what_is_killed_is_gone_and_the_rest_lives_on),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

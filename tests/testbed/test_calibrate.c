@@ -177,7 +177,7 @@ static void assert_refused(const char *text, const char *word)
 		fail_msg("'%s' does not name '%s'", err.text, word);
 }
 
-static void what_is_no_file_of_overhead_is_refused_with_its_name(void **state)
+static void a_malformed_overhead_file_is_refused_with_its_name(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
@@ -220,7 +220,7 @@ int main(void)
 			runs_that_contradict_each_other_are_an_error_and_write_nothing, fresh,
 			over),
 		cmocka_unit_test_setup_teardown(what_is_written_is_read_again, fresh, over),
-		cmocka_unit_test(what_is_no_file_of_overhead_is_refused_with_its_name),
+		cmocka_unit_test(a_malformed_overhead_file_is_refused_with_its_name),
 	};
 	int fd = mkstemp(path);
 

@@ -52,7 +52,7 @@ static void assert_predicts(double expected)
 		fail_msg("%.3f ms predicted where %.1f were expected", ms, expected);
 }
 
-static void the_model_is_asked_with_the_switches_of_the_row(void **state)
+static void the_model_uses_the_parameters_of_the_row(void **state)
 {
 	(void)state;
 	assert_predicts(125);
@@ -120,7 +120,7 @@ static void the_engine_overhead_is_in_the_prediction_and_beside_it(void **state)
 	json_decref(json);
 }
 
-static void what_the_model_does_not_know_is_not_predicted_and_named(void **state)
+static void a_row_outside_the_model_is_not_predicted_and_named(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
@@ -159,14 +159,13 @@ static void a_row_has_both_predictions_and_their_ratio_to_the_blackout(void **st
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup(the_model_is_asked_with_the_switches_of_the_row, fresh),
+		cmocka_unit_test_setup(the_model_uses_the_parameters_of_the_row, fresh),
 		cmocka_unit_test_setup(
 			config_after_the_stop_and_shared_pfs_are_predicted_too, fresh),
 		cmocka_unit_test_setup(bytes_and_the_wire_of_the_run_count, fresh),
 		cmocka_unit_test_setup(
 			the_engine_overhead_is_in_the_prediction_and_beside_it, fresh),
-		cmocka_unit_test_setup(
-			what_the_model_does_not_know_is_not_predicted_and_named, fresh),
+		cmocka_unit_test_setup(a_row_outside_the_model_is_not_predicted_and_named, fresh),
 		cmocka_unit_test_setup(
 			a_row_has_both_predictions_and_their_ratio_to_the_blackout, fresh),
 	};

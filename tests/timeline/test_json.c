@@ -16,7 +16,7 @@ static bool equal(const struct swo_span *a, const struct swo_span *b, int64_t of
 	       a->end_ns + (uint64_t)offset == b->end_ns;
 }
 
-static void a_timeline_survives_the_way_through_text_shifted(void **state)
+static void a_timeline_survives_the_round_trip_through_text_shifted(void **state)
 {
 	(void)state;
 	const int64_t offsets[] = {0, 1234567, -1234567};
@@ -90,7 +90,7 @@ static void times_saturate_instead_of_wrapping(void **state)
 	"{\"side\":\"source\",\"kind\":\"arc\",\"name\":\"A->B\",\"device\":\"v\",\"start_ns\":1," \
 	"\"end_ns\":2,\"bytes\":0}"
 
-static void what_is_no_timeline_is_refused_whole_with_a_reason(void **state)
+static void a_malformed_timeline_is_refused_completely_with_a_reason(void **state)
 {
 	(void)state;
 	static const char *const bad[] = {
@@ -185,10 +185,10 @@ static void a_flipped_byte_is_refused_or_leaves_only_sound_spans(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(a_timeline_survives_the_way_through_text_shifted),
+		cmocka_unit_test(a_timeline_survives_the_round_trip_through_text_shifted),
 		cmocka_unit_test(the_reader_takes_at_most_its_capacity_and_counts_the_rest),
 		cmocka_unit_test(times_saturate_instead_of_wrapping),
-		cmocka_unit_test(what_is_no_timeline_is_refused_whole_with_a_reason),
+		cmocka_unit_test(a_malformed_timeline_is_refused_completely_with_a_reason),
 		cmocka_unit_test(a_text_cut_anywhere_is_refused_and_adds_nothing),
 		cmocka_unit_test(a_flipped_byte_is_refused_or_leaves_only_sound_spans),
 	};

@@ -81,7 +81,7 @@ static void both_alphabets_draw_the_same_picture(void **state)
 	swo_timeline_free(t);
 }
 
-static void any_timeline_fits_the_width_asked_for(void **state)
+static void any_timeline_fits_the_requested_width(void **state)
 {
 	(void)state;
 	uint32_t seed = 42;
@@ -145,7 +145,7 @@ static void a_short_arc_over_a_long_span_stays_visible(void **state)
 	swo_timeline_free(t);
 }
 
-static void nothing_recorded_is_said_so(void **state)
+static void an_empty_timeline_is_reported(void **state)
 {
 	(void)state;
 	char *text = swo_timeline_picture(NULL, 80, false, 0, 0);
@@ -171,10 +171,10 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_picture_shows_rows_scale_and_legend_aligned),
 		cmocka_unit_test(both_alphabets_draw_the_same_picture),
-		cmocka_unit_test(any_timeline_fits_the_width_asked_for),
+		cmocka_unit_test(any_timeline_fits_the_requested_width),
 		cmocka_unit_test(devices_stand_in_the_order_in_which_people_count),
 		cmocka_unit_test(a_short_arc_over_a_long_span_stays_visible),
-		cmocka_unit_test(nothing_recorded_is_said_so),
+		cmocka_unit_test(an_empty_timeline_is_reported),
 		cmocka_unit_test(a_moment_alone_can_be_drawn),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

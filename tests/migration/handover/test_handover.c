@@ -62,7 +62,7 @@ static void only_go_in_ready_starts_the_target_and_only_on_record(void **state)
 }
 
 /* What a restart goes by: each change of who may run, and each end. */
-static void whatever_settles_who_may_run_is_put_on_record(void **state)
+static void every_decision_where_the_vm_may_run_is_recorded(void **state)
 {
 	(void)state;
 	const struct handover_table *const tables[] = {&handover_source, &handover_target};
@@ -160,7 +160,7 @@ static void a_started_target_stays_started_and_answers_so_each_time(void **state
 		}
 }
 
-static void every_question_is_answered_in_every_state_that_knows_of_the_migration(void **state)
+static void every_query_gets_a_reply_in_every_state_with_the_migration(void **state)
 {
 	(void)state;
 	for (unsigned s = TARGET_LOADING; s < TARGET_STATES; s++)
@@ -369,7 +369,7 @@ static void a_peer_lost_before_go_never_leads_to_go(void **state)
 }
 
 /* What means nothing yet does not stop GO: a timeout, a second READY. */
-static void only_what_the_state_answers_is_given_way_to(void **state)
+static void only_an_event_with_a_rule_preempts_a_step(void **state)
 {
 	(void)state;
 	struct fake f;
@@ -381,7 +381,7 @@ static void only_what_the_state_answers_is_given_way_to(void **state)
 	handover_fini(&f.h);
 }
 
-static void a_question_is_answered_at_once_and_to_whom_it_came_from(void **state)
+static void a_query_gets_its_reply_at_once_on_its_connection(void **state)
 {
 	(void)state;
 	int connection;
@@ -441,14 +441,13 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(only_ready_in_sent_sends_go_and_only_on_record),
 		cmocka_unit_test(only_go_in_ready_starts_the_target_and_only_on_record),
-		cmocka_unit_test(whatever_settles_who_may_run_is_put_on_record),
+		cmocka_unit_test(every_decision_where_the_vm_may_run_is_recorded),
 		cmocka_unit_test(before_go_every_failure_takes_the_vm_back),
 		cmocka_unit_test(after_go_only_a_refusal_or_an_operator_resumes_the_source),
 		cmocka_unit_test(a_source_in_doubt_completes_by_started_however_it_comes),
 		cmocka_unit_test(a_refused_target_never_starts),
 		cmocka_unit_test(a_started_target_stays_started_and_answers_so_each_time),
-		cmocka_unit_test(
-			every_question_is_answered_in_every_state_that_knows_of_the_migration),
+		cmocka_unit_test(every_query_gets_a_reply_in_every_state_with_the_migration),
 		cmocka_unit_test(a_ready_target_refuses_whatever_is_not_go),
 		cmocka_unit_test(final_states_are_final),
 		cmocka_unit_test(every_state_and_event_has_a_name_of_its_own),
@@ -458,8 +457,8 @@ int main(void)
 		cmocka_unit_test(the_target_refuses_when_starting_cannot_be_recorded),
 		cmocka_unit_test(a_record_that_decides_nothing_may_fail),
 		cmocka_unit_test(a_peer_lost_before_go_never_leads_to_go),
-		cmocka_unit_test(only_what_the_state_answers_is_given_way_to),
-		cmocka_unit_test(a_question_is_answered_at_once_and_to_whom_it_came_from),
+		cmocka_unit_test(only_an_event_with_a_rule_preempts_a_step),
+		cmocka_unit_test(a_query_gets_its_reply_at_once_on_its_connection),
 		cmocka_unit_test(what_two_steps_leave_is_done_in_one_order),
 		cmocka_unit_test(unknown_events_are_ignored),
 	};

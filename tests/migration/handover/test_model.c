@@ -1480,7 +1480,7 @@ static void never_do_both_run_and_always_one_does(void **state)
 	expect_sound("any number of faults", 15, 1000000);
 }
 
-static void with_one_memory_it_runs_only_where_it_is_whole(void **state)
+static void with_one_memory_the_vm_runs_only_where_it_is_consistent(void **state)
 {
 	(void)state;
 	shared = true;
@@ -1665,7 +1665,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(never_do_both_run_and_always_one_does, put_back),
-		cmocka_unit_test_setup(with_one_memory_it_runs_only_where_it_is_whole, put_back),
+		cmocka_unit_test_setup(
+			with_one_memory_the_vm_runs_only_where_it_is_consistent, put_back),
 		cmocka_unit_test_setup(
 			a_second_migration_is_not_disturbed_by_what_is_left_of_the_first, put_back),
 		cmocka_unit_test_setup(each_mutant_of_the_tables_is_found, put_back),
