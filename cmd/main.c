@@ -27,8 +27,8 @@
 
 static const struct cmd_verb verbs[] = {
 	{"vm", VM, "Run a virtual machine with passthrough devices, or receive one", "vmm"},
-	{"migrate", cmd_migrate, "Migrate a running machine over its QMP socket", NULL},
-	{"resolve", cmd_resolve, "Settle a migration that is in doubt, or list the journals", NULL},
+	{"migrate", cmd_migrate, "Migrate a running VM over its QMP socket", NULL},
+	{"resolve", cmd_resolve, "Resolve a migration in doubt, or list the journals", NULL},
 	{"exec", EXEC, "Start another VMM so that its devices change state in parallel", "preload"},
 	{"observe", cmd_observe, "Show where the time went, from the records of `exec`", NULL},
 	{"bench", BENCH, "Start switchover-bench, which measures on this host", "bench"},

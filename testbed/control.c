@@ -83,7 +83,7 @@ json_t *monitor_timeline(struct qmp *qmp, struct swo_error *err)
 	json_t *timeline = json_loads(text, 0, NULL);
 	json_decref(answer);
 	if (!timeline)
-		swo_error_set(err, SWO_E_PROTOCOL, 0, "%s: x-query-timeline gave no JSON",
+		swo_error_set(err, SWO_E_PROTOCOL, 0, "%s: x-query-timeline did not return JSON",
 			qmp->sock.peer);
 	return timeline;
 }

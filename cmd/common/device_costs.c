@@ -156,7 +156,7 @@ static int read_whole(struct reading *r, const char *key, const json_t *value, l
 static int read_figure(
 	struct reading *r, const char *key, const json_t *value, struct swo_error *err)
 {
-	const char *why = "no good";
+	const char *why = "invalid";
 	char text[64];
 
 	if (!strcmp(key, "pf"))

@@ -23,7 +23,8 @@ static int wait_for(const struct json_sock *sock, short events, swo_deadline dea
 	if (rc == ECANCELED)
 		return swo_error_set(err, SWO_E_CANCELLED, 0, "%s: interrupted", sock->peer);
 	if (rc == ETIMEDOUT)
-		return swo_error_set(err, SWO_E_TIMEOUT, 0, "%s: %s in time", sock->peer, what);
+		return swo_error_set(
+			err, SWO_E_TIMEOUT, 0, "%s: timed out: it %s", sock->peer, what);
 	return rc ? swo_error_set(err, SWO_E_IO, rc, "%s: poll", sock->peer) : 0;
 }
 
@@ -55,8 +56,7 @@ int json_sock_open(struct json_sock *sock, const char *text, bool wait, swo_dead
 	if (rc == ECANCELED)
 		return swo_error_set(err, SWO_E_CANCELLED, 0, "%s: interrupted", sock->peer);
 	if (rc == ETIMEDOUT)
-		return swo_error_set(err, SWO_E_TIMEOUT, 0,
-			"%s: did not accept the connection in time", sock->peer);
+		return swo_error_set(err, SWO_E_TIMEOUT, 0, "%s: timed out connecting", sock->peer);
 	if (!rc)
 		return 0;
 	char what[300];

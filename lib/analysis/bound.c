@@ -62,7 +62,7 @@ static void take(struct terms *t, double ns, const char *what, int number)
 
 enum resource { WIRE, PF_SAVE, PF_LOAD };
 
-/* Nothing can pass it before its first user has stopped, and its last user has to finalise. */
+/* Its first user must have stopped before, and its last user has to finalise afterwards. */
 static double resource_ns(const struct terms *t, enum resource resource, int pf)
 {
 	double stop = 0, last = 0, busy = 0;

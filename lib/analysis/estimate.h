@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * estimate.h - how long a stop would last: the model's schedule with what a source has measured so far.
+ * estimate.h - the expected length of a stop: the model's schedule with a source's measurements.
  */
 #ifndef ANALYSIS_ESTIMATE_H
 #define ANALYSIS_ESTIMATE_H
@@ -14,7 +14,7 @@ struct estimate {
 	int slowest;		 /* index of the device that costs most; -1: none */
 };
 
-/* Figures out of bounds count as the bound. SWO_E_NO_MEMORY is all that can go wrong. */
+/* Figures out of bounds count as the bound. The only error is SWO_E_NO_MEMORY. */
 int analysis_estimate_downtime(
 	const struct swo_plan_setup *setup, struct estimate *out, struct swo_error *err);
 /* What the device alone would take, with this wire (bytes a second, 0: no limit). */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * flow.c - the simulation. Every engine, channel and the wire is a queue: first come, first
- * served, a chunk at a time.
+ * flow.c - the simulation. Every engine, channel and the wire is a FIFO queue of chunks.
  */
 #include "analysis/flow.h"
 
@@ -191,7 +190,7 @@ static void send_on(struct sim *sim, unsigned i, uint64_t now)
 	if (!s->stream_open || s->sending)
 		return;
 	if (s->read == d->bytes) {
-		/* The end mark, which comes behind the data. */
+		/* The end mark, after the data. */
 		d->sent = now;
 		event_push(sim, now + sim->flow->latency_ns, EV_ARRIVED, i, 0);
 		return;

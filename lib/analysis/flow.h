@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * flow.h - simulates bytes on their way from source to target, event by event: every device's
- * state through save, channel, wire and load, and guest memory beside it. It has no arcs.
+ * flow.h - simulates the bytes from source to target, event by event: every device's state through
+ * save, channel, wire and load, and guest memory in parallel. Without arcs.
  */
 #ifndef ANALYSIS_FLOW_H
 #define ANALYSIS_FLOW_H
@@ -43,12 +43,12 @@ struct flow {
 
 /* 0 without a rate. */
 uint64_t analysis_flow_transfer_ns(uint64_t bytes, uint64_t rate);
-/* Takes its turn behind what was reserved before; gives the end. */
+/* Reserves time after earlier reservations; returns the end. */
 uint64_t analysis_flow_reserve(uint64_t *busy_until, uint64_t earliest, uint64_t duration);
-/* The first device that has the PF of device i: its engines stand for the PF's. */
+/* The first device on the PF of device i: its engines represent the PF's. */
 unsigned analysis_flow_pf_of(const struct flow_device *devices, unsigned i);
 
-/* SWO_E_NO_MEMORY is all that can go wrong. */
+/* The only error is SWO_E_NO_MEMORY. */
 int analysis_flow_run(struct flow *flow, struct swo_error *err);
 
 #endif

@@ -64,7 +64,7 @@ static uint64_t cost(const struct model *m, enum arc arc, unsigned i)
 	return c->p2p_to_running_ns;
 }
 
-/* One arc that is launched at `when`; gives its end. */
+/* One arc launched at `when`; returns its end. */
 static uint64_t run_arc(struct model *m, enum arc arc, unsigned i, uint64_t when)
 {
 	uint64_t ns = cost(m, arc, i), end = when + ns;
@@ -80,7 +80,7 @@ static uint64_t arc_in_pass(struct model *m, enum arc arc, unsigned i, uint64_t 
 {
 	/* That of RESUMING->STOP is in what a stream costs. */
 	when = analysis_flow_reserve(&m->cpu, when, m->setup.overhead.arc_ns);
-	/* One launch takes a device that was not finalised all the way. */
+	/* One launch takes a device that was not finalised through all its arcs. */
 	if (arc == ARC_RELEASE && m->setup.finalise == SWO_WHEN_LATE)
 		when = run_arc(m, ARC_FINALISE, i, when);
 	return run_arc(m, arc, i, when);
@@ -106,7 +106,7 @@ static void put_in_order(struct model *m, bool down)
 	}
 }
 
-/* A pass of the run state that begins at `from`; gives its end: the barrier. */
+/* A pass of the run state that starts at `from`; returns its end: the barrier. */
 static uint64_t pass(struct model *m, enum arc arc, uint64_t from)
 {
 	const struct swo_plan_setup *setup = &m->setup;
@@ -163,7 +163,7 @@ static int streams(struct model *m, struct swo_error *err)
 
 /* RESUMING->STOP */
 
-/* Of those that have not started, the one that is loaded first. */
+/* Of the devices that have not started it, the one that is loaded first. */
 static unsigned next_loaded(const struct model *m)
 {
 	unsigned best = m->setup.count;

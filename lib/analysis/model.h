@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * model.h - the schedule of a switchover: when each device does what, when all is sent, READY,
+ * model.h - the schedule of a switchover: the periods of each device, the end of sending, READY,
  * running. Times in ns after "vCPUs stopped".
  */
 #ifndef ANALYSIS_MODEL_H
@@ -33,7 +33,7 @@ struct model {
 struct swo_device_costs analysis_known(const struct swo_device_costs *costs);
 /*
  * Solves the schedule. Figures beyond the limits above count as the limits. chunks_max: of state
- * and of memory, see flow.h. SWO_E_NO_MEMORY is all that can go wrong; free *m in any case.
+ * and of memory, see flow.h. The only error is SWO_E_NO_MEMORY; free *m in any case.
  */
 int analysis_model_run(struct model *m, const struct swo_plan_setup *setup, uint64_t chunks_max,
 	struct swo_error *err);

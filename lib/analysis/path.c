@@ -10,12 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* So soon after its own device's last step, a step was not waiting for another device. */
+/* A step that starts this soon after its device's last one did not wait for another device. */
 #define NEAR_NS UINT64_C(1000000)
 
 #define NOTHING "nothing recorded"
 
-/* What a span is to the switchover. */
+/* The stage of the switchover that a span belongs to. */
 enum stage {
 	STAGE_OTHER,
 	STAGE_STOPPED,	     /* source, mark */
@@ -48,16 +48,16 @@ struct chain {
 	struct item *items;
 	size_t count;
 	uint64_t from;	    /* "vCPUs stopped" */
-	uint64_t cursor;    /* all later than this is explained */
+	uint64_t cursor;    /* everything later is explained */
 	bool devices;	    /* there are arcs at all */
-	bool missing;	    /* what should have come next was not recorded */
+	bool missing;	    /* the expected span was not recorded */
 	struct swo_span at; /* what came after it: a gap is its wait */
 	struct swo_path *path;
 };
 
 /* Stages */
 
-/* An arc that failed enabled nothing. */
+/* A failed arc enables nothing. */
 static enum stage arc_stage(const struct swo_span *span)
 {
 	const bool source = span->side == SWO_SIDE_SOURCE;
@@ -112,7 +112,7 @@ static enum stage stage_of(const struct swo_span *span)
 	}
 }
 
-/* Putting the chain together, last step first */
+/* Building the path, last step first */
 
 static void push_step(struct chain *c, const struct swo_span *span, const char *gap, uint64_t start)
 {
@@ -156,9 +156,9 @@ static void add_step(struct chain *c, struct item *item, const char *gap)
 	c->at = item->span;
 }
 
-/* Looking */
+/* Searching */
 
-/* Of two that end together the longer one was waited for. */
+/* Of two that end together the longer one counts. */
 static bool better(const struct item *one, const struct item *other)
 {
 	if (!other)
@@ -195,7 +195,7 @@ static bool near(const struct item *item, uint64_t start)
 	return item && start - item->span.end_ns <= NEAR_NS;
 }
 
-/* A device that could have gone on, and then something else ended: it was that which counted. */
+/* A device could have continued earlier: the event that ended later counts. */
 static bool waited_for(uint64_t ended, const struct item *own)
 {
 	return !own || ended > own->span.end_ns + NEAR_NS;
@@ -204,8 +204,8 @@ static bool waited_for(uint64_t ended, const struct item *own)
 /* Waves of arcs */
 
 /*
- * Back through a wave: an arc began with its wave, or after an arc of its own device, or (one
- * device at a time, or one depth at a time) after another's.
+ * Back through a wave: an arc started with its wave, or after an arc of its device, or (one device
+ * at a time, or one depth at a time) after another device's.
  */
 static void wave(
 	struct chain *c, struct item *arc, enum stage stage, enum stage below, const char *gap)
@@ -268,8 +268,8 @@ static void saving(struct chain *c, struct item *save, const char *gap)
 }
 
 /*
- * Loading goes on beside saving: what it adds is the time after the last byte was sent. A config
- * that came late is loaded by the same worker, before.
+ * Loading runs concurrently with saving: only the time after the last byte was sent counts. A late
+ * config is loaded by the same worker, before.
  */
 static void loading(struct chain *c, struct item *load, const char *gap)
 {
@@ -305,7 +305,7 @@ static void ram_passes(struct chain *c, struct item *pass)
 
 		gap = "collecting dirty pages";
 		if (stop && later(stop, before) == stop) {
-			/* What a device has dirtied goes when it has stopped. */
+			/* Pages that a device dirtied are sent after it has stopped. */
 			stop_of(c, stop, gap);
 			return;
 		}
@@ -346,7 +346,7 @@ static void sent_by(struct chain *c, struct item *sent, const char *gap)
 
 /* RESUMING->STOP */
 
-/* The wait for READY began when all was sent: that is the moment that counts. */
+/* The wait for READY started when everything was sent: that moment counts. */
 static struct item *sent_before(struct chain *c, uint64_t until)
 {
 	struct item *best = NULL;
@@ -456,7 +456,7 @@ static void trace_back(struct chain *c)
 	gap_to(c, c->from, c->devices ? "beginning the stop" : "stopping");
 }
 
-/* The last STARTED, and the last stop before it: an attempt that was taken back may lie earlier. */
+/* The last STARTED, and the last stop before it: earlier attempts may have been rolled back. */
 static int find_ends(const struct swo_span *spans, size_t count, uint64_t *from, uint64_t *to,
 	struct swo_error *err)
 {
@@ -476,7 +476,7 @@ static int find_ends(const struct swo_span *spans, size_t count, uint64_t *from,
 	if (stopped)
 		return 0;
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"this timeline holds no completed switchover: it has no mark '%s' %s",
+		"no completed switchover in this timeline: no mark '%s' %s",
 		started ? "vCPUs stopped" : "STARTED",
 		started ? "before STARTED (was the VM paused when it was migrated?)"
 			: "of the target (did the migration fail, or is this one side only?)");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * predict.c - the model as others see it: its inputs checked, its schedule as a timeline of both
- * sides, and the critical path of that, found as that of a real one is.
+ * predict.c - the interface of the model: checks its inputs, returns its schedule as a timeline of
+ * both sides, and the critical path of that, found as for a real one.
  */
 #include "analysis/model.h"
 
@@ -47,15 +47,15 @@ static int check_device(const struct swo_plan_device *d, struct swo_error *err)
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(times); i++)
 		if (times[i] > MODEL_TIME_MAX_NS && times[i] != SWO_UNKNOWN)
-			return bad(err, d->name, "a time is more than a day");
+			return bad(err, d->name, "a time exceeds one day");
 	if (c->state_bytes > MODEL_BYTES_MAX && c->state_bytes != SWO_UNKNOWN)
-		return bad(err, d->name, "state of more than 16 TiB");
+		return bad(err, d->name, "state exceeds 16 TiB");
 	if (c->precopy_bytes > c->state_bytes && c->precopy_bytes != SWO_UNKNOWN)
-		return bad(err, d->name, "more can be sent before the stop than there is");
+		return bad(err, d->name, "the pre-copy part exceeds the state");
 	if (!good_rate(c->save_rate) || !good_rate(c->load_rate))
 		return bad(err, d->name, "a rate is below 0.1 MB/s; 0 means no limit");
 	if (c->pf < FLOW_NOBODY)
-		return bad(err, d->name, "its PF is -1 or a number from 0 on");
+		return bad(err, d->name, "PF: expected -1 or more");
 	return 0;
 }
 
@@ -63,20 +63,20 @@ static int check(const struct swo_plan_setup *setup, struct swo_error *err)
 {
 	if (setup->count > SWO_DEVICES_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"plan: %u devices; there can be %d at most", setup->count, SWO_DEVICES_MAX);
+			"plan: too many devices: %u, at most %d", setup->count, SWO_DEVICES_MAX);
 	if (setup->channels < 1 || setup->channels > FLOW_CHANNELS_MAX)
-		return bad(err, "", "channels are 1 to 16");
+		return bad(err, "", "channels: expected 1 to 16");
 	if (!good_rate(setup->wire_rate) || !good_rate(setup->channel_rate))
 		return bad(err, "", "the wire's rate is below 0.1 MB/s; 0 means no limit");
 	if (setup->rtt_ns > MODEL_TIME_MAX_NS || setup->machine_ns > MODEL_TIME_MAX_NS)
-		return bad(err, "", "a time is more than a day");
+		return bad(err, "", "a time exceeds one day");
 	if (setup->ram_bytes > MODEL_BYTES_MAX)
-		return bad(err, "", "more than 16 TiB of dirty memory");
+		return bad(err, "", "dirty memory exceeds 16 TiB");
 	const struct swo_engine_overhead *overhead = &setup->overhead;
 
 	if (overhead->fixed_ns > MODEL_TIME_MAX_NS || overhead->arc_ns > MODEL_TIME_MAX_NS ||
 		overhead->stream_ns > MODEL_TIME_MAX_NS || !good_rate(overhead->state_rate))
-		return bad(err, "", "the engine's overhead is out of bounds");
+		return bad(err, "", "engine overhead out of bounds");
 	for (unsigned i = 0; i < setup->count; i++)
 		if (check_device(&setup->devices[i], err))
 			return -1;

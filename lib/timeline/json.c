@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * json.c - a timeline as our own JSON, and back. The reader takes text from a
- * peer or a file and trusts none of it: all of it is checked before any is added.
+ * json.c - a timeline as JSON, and back. The reader parses text from a peer or a file, which is
+ * not trusted: all of it is checked before any span is added.
  */
 #include "timeline/internal.h"
 
@@ -90,16 +90,16 @@ static int parse_span(
 	const char *device = json_string_value(json_object_get(object, "device"));
 
 	if (!side || !kind || !name || !device)
-		return bad(err, "a span lacks its side, kind, name or device");
+		return bad(err, "a span without side, kind, name or device");
 	if (timeline_side_of(side) < 0)
-		return bad(err, "a span's side is neither source nor target");
+		return bad(err, "a span's side: expected source or target");
 	if (timeline_kind_of(kind) < 0)
-		return bad(err, "a span's kind is none that there is");
+		return bad(err, "a span's kind is unknown");
 	*out = (struct swo_span){.side = (enum swo_side)timeline_side_of(side),
 		.kind = (enum swo_span_kind)timeline_kind_of(kind)};
 	if (!get_u64(object, "start_ns", &out->start_ns) ||
 		!get_u64(object, "end_ns", &out->end_ns) || !get_u64(object, "bytes", &out->bytes))
-		return bad(err, "a span's start_ns, end_ns or bytes is no natural number");
+		return bad(err, "a span's start_ns, end_ns or bytes: expected a natural number");
 	if (out->end_ns < out->start_ns)
 		return bad(err, "a span ends before it starts");
 	out->start_ns = shift(out->start_ns, offset);
@@ -118,11 +118,11 @@ static int add_parsed(
 	struct swo_span span;
 
 	if (!get_u64(root, "version", &version) || version != VERSION)
-		return bad(err, "its version is not 1");
+		return bad(err, "version: expected 1");
 	if (!clock || strcmp(clock, CLOCK))
-		return bad(err, "its clock is not " CLOCK);
+		return bad(err, "clock: expected " CLOCK);
 	if (!get_u64(root, "dropped", &dropped) || !json_is_array(spans))
-		return bad(err, "it has no count of dropped spans or no array of spans");
+		return bad(err, "missing count of dropped spans or array of spans");
 	for (size_t i = 0; i < json_array_size(spans); i++)
 		if (parse_span(json_array_get(spans, i), offset, &span, err))
 			return -1;

@@ -50,7 +50,7 @@ struct picture {
 	FILE *out;
 };
 
-/* Letters: the usual arcs always have the same ones, what else comes takes one that is free. */
+/* Letters: the usual arcs have fixed ones, others get a free one. */
 
 /* The arcs of a migration, in the order in which they happen. */
 static const struct {
@@ -160,7 +160,7 @@ static char pick(const struct glyphs *glyphs, const struct glyph *glyph)
 	return '?';
 }
 
-/* After the last one: orders the lines and hands out the letters. */
+/* After the last one: orders the lines and assigns the letters. */
 static void assign_letters(struct glyphs *glyphs)
 {
 	qsort(glyphs->all, glyphs->count, sizeof(glyphs->all[0]), compare);
@@ -363,7 +363,7 @@ static void draw_words(struct picture *p, const struct row *row, char *cells)
 			continue;
 		columns_of(p, span, &first, &last);
 		if (row->kind == ROW_MARKS) {
-			/* A moment's word may run on; one that would hide another is left out. */
+			/* The text of a mark may extend to the right; one that would hide another is left out. */
 			cells[first] = '|';
 			if (first < free_from)
 				continue;

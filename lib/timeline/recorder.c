@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * recorder.c - keeps spans: one array, one short lock, no allocation after the
- * start. What does not fit is counted.
+ * recorder.c - stores spans: one array, one short lock, no allocation after the start. Further
+ * spans are counted.
  */
 #include "timeline/internal.h"
 
@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Far more than any migration records; keeps capacity * size from overflowing. */
+/* Many more than any migration records; prevents an overflow of capacity * size. */
 #define CAPACITY_MAX (1u << 24)
 
 struct swo_timeline {
@@ -180,8 +180,8 @@ bool swo_timeline_switchover(struct swo_timeline *timeline, uint64_t *from_ns, u
 
 	if (!spans)
 		return false;
-	/* The stop is the last one recorded before the target's last arc: an attempt that was
-	   taken back may lie before it. */
+	/* The stop is the last one recorded before the target's last arc: earlier attempts
+	   may have been rolled back. */
 	for (size_t i = 0; i < count; i++) {
 		const struct swo_span *span = &spans[i];
 

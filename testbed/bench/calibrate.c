@@ -93,7 +93,7 @@ int bench_calibrate(const struct bench_row *rows, size_t count, struct swo_engin
 	if (each <= 0 || state_ms <= 0 || bytes <= 0)
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"calibrate: %u devices took %.1f ms, one %.1f, and %u with state %.1f: "
-			"too much else goes on; try again, or with more --runs",
+			"other load disturbs the measurement; try again, or with more --runs",
 			rows[SEVERAL].vfs, several, one, rows[STATE].vfs, several + state_ms);
 	/* The division comes from the timeline, the sum from the devices. */
 	arc = arc > 0 ? less(arc, each / ARCS) : 0;

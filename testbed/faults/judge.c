@@ -248,7 +248,7 @@ static void check_error(struct fault_run *run)
 	take_error(run, PAIR_SOURCE, text, sizeof(text));
 	if (!text[0] && !run->source_gone &&
 		(!strcmp(run->status, "failed") || !strcmp(run->status, "in-doubt")))
-		fault_violation(run, "the source gives no reason why it is %s", run->status);
+		fault_violation(run, "the source reports no reason for its status %s", run->status);
 	if (text[0] && c->names && c->side == PAIR_TARGET && !strstr(text, name))
 		fault_violation(run, "the source's error does not name %s: %s", name, text);
 }
@@ -305,7 +305,7 @@ static void check_left(struct fault_run *run)
 	while (dir && (entry = readdir(dir)))
 		if (entry->d_name[0] >= '1' && entry->d_name[0] <= '9' &&
 			is_left(&run->pair, entry->d_name))
-			fault_violation(run, "process %s was left behind", entry->d_name);
+			fault_violation(run, "process %s is still running", entry->d_name);
 	if (dir)
 		closedir(dir);
 }

@@ -203,7 +203,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case 'c':
 		s->tcp = !strcmp(arg, "tcp");
 		if (!s->tcp && strcmp(arg, "unix"))
-			argp_error(state, "--channel wants unix or tcp, not '%s'", arg);
+			argp_error(state, "--channel: expected unix or tcp, got '%s'", arg);
 		break;
 	case 'r':
 		s->rounds = (unsigned)number(state, arg, 1, BYTES_ROUNDS_MAX);

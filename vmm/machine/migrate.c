@@ -234,7 +234,7 @@ int vmm_machine_resolve(struct vmm_machine *m, bool run_here, struct swo_error *
 	migration = m->migration;
 	pthread_mutex_unlock(&m->lock);
 	if (!migration)
-		return swo_error_set(err, SWO_E_STATE, 0, "there is no migration in doubt");
+		return swo_error_set(err, SWO_E_STATE, 0, "no migration in doubt");
 	return swo_migration_resolve(migration, run_here, err);
 }
 
