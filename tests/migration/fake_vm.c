@@ -122,8 +122,10 @@ static int start(void *opaque, struct swo_error *err)
 {
 	struct fake_vm *vm = opaque;
 
-	if (vm->on_start)
-		vm->on_start(vm);
+	void (*on_start)(struct fake_vm *) = vm->on_start;
+
+	if (on_start)
+		on_start(vm);
 	int rc = swo_runstate_change(
 		vm->vm.runstate, SWO_RUN_STATE_RUNNING, SWO_ON_ERROR_CONTINUE, err);
 

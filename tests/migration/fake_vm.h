@@ -29,12 +29,12 @@ struct fake_vm {
 	uint64_t counter;    /* the machine's state */
 	uint64_t *written;   /* a bit a page since the last collect */
 	bool fail_stop, fail_start, fail_machine_save, fail_machine_load, fail_config_load;
-	void (*on_load)(struct fake_vm *vm);  /* target: before READY */
-	void (*on_start)(struct fake_vm *vm); /* before any device leaves its stop */
-	void (*on_save)(struct fake_vm *vm);  /* it stands still, and all is written */
-	void *hook;			      /* for the test's own use */
-	bool out_of_reach;		      /* devices have no way to RAM */
-	bool fail_reach;		      /* putting RAM back into reach fails */
+	void (*on_load)(struct fake_vm *vm);	      /* target: before READY */
+	void (*_Atomic on_start)(struct fake_vm *vm); /* before any device leaves its stop */
+	void (*on_save)(struct fake_vm *vm);	      /* it stands still, and all is written */
+	void *hook;				      /* for the test's own use */
+	bool out_of_reach;			      /* devices have no way to RAM */
+	bool fail_reach;			      /* putting RAM back into reach fails */
 	atomic_int log_starts;
 	char layout[64];
 	uint8_t config[FAKE_DEVICES_MAX];      /* the VMM's config of each device */

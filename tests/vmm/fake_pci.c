@@ -177,10 +177,10 @@ static int set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, 
 	return 0;
 }
 
-const struct swo_device_ops *fake_pci_ops(void)
-{
-	static struct swo_device_ops ops;
+static struct swo_device_ops ops;
 
+static void make_ops(void)
+{
 	ops = fake_device_ops;
 	ops.region_info = region_info;
 	ops.region_read = region_read;
@@ -188,5 +188,13 @@ const struct swo_device_ops *fake_pci_ops(void)
 	ops.region_fd = region_fd;
 	ops.irq_info = irq_info;
 	ops.set_irqs = set_irqs;
+}
+
+const struct swo_device_ops *fake_pci_ops(void)
+{
+	static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+	/* Guests of earlier machines may be reading it. */
+	pthread_once(&once, make_ops);
 	return &ops;
 }
