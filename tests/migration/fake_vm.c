@@ -93,8 +93,7 @@ bool fake_vm_runs(struct fake_vm *vm)
 	return runs;
 }
 
-/* What the engine needs of a VMM:
- */
+/* The callbacks of the engine */
 
 static int layout(void *opaque, struct swo_buf *out, struct swo_error *err)
 {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * fake_vm.h - a VM without a guest: RAM that a thread keeps writing to while it runs, devices whose
- * state is bytes, and switches that make any of it fail. For tests of the engine.
+ * state is bytes, and switches that make any part fail. For tests of the engine.
  */
 #ifndef TESTS_MIGRATION_FAKE_VM_H
 #define TESTS_MIGRATION_FAKE_VM_H
@@ -58,7 +58,7 @@ unsigned fake_entries(const char *path);
 void fake_migrate(
 	struct fake_vm *source, struct fake_vm *target, const struct swo_migration_params *params);
 struct swo_migration_params fake_params(void);
-/* Waits for the end; fails the test when there is none. */
+/* Waits for the end; fails the test on a timeout. */
 struct swo_migration_info fake_end(struct fake_vm *vm);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * frames.h - one side of a migration simulated frame by frame: what both sides have in common.
+ * frames.h - one side of a migration simulated frame by frame: shared by both sides.
  */
 #ifndef TESTS_MIGRATION_FRAMES_H
 #define TESTS_MIGRATION_FRAMES_H

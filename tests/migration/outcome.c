@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * outcome.c - what holds of every migration that arrived, and of every one that did not.
+ * outcome.c - the assertions about every successful migration, and about every failed one.
  */
 #include "outcome.h"
 
@@ -27,7 +27,7 @@ void expect_source_runs_on(struct fake_vm *source, struct fake_vm *target, const
 	struct swo_migration_info left = fake_end(source), arrived = fake_end(target);
 
 	if (words && !strstr(left.error.text, words))
-		fail_msg("'%s' does not have '%s'", left.error.text, words);
+		fail_msg("error '%s' without '%s'", left.error.text, words);
 	assert_int_equal(left.status, SWO_MIGRATION_FAILED);
 	assert_int_not_equal(arrived.status, SWO_MIGRATION_COMPLETED);
 	assert_true(fake_vm_runs(source));

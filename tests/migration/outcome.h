@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * outcome.h - how a migration between two fake VMs came out, and the arcs whose failure is to bring
+ * outcome.h - the outcome of a migration between two fake VMs, and the arcs whose failure must roll
  * the source back.
  */
 #ifndef TESTS_MIGRATION_OUTCOME_H

@@ -9,7 +9,7 @@
 const struct swo_journal_config *stage_journal;
 struct swo_timeline *stage_timeline;
 
-/* What comes over the data channel; RAM that is handed over has its own way. */
+/* Receives the data channel; RAM that is handed over is not sent over it. */
 static void *drain(void *opaque)
 {
 	struct stage *stage = opaque;
@@ -45,7 +45,7 @@ static void answer_clock(struct stage *stage)
 		NULL, 0);
 }
 
-/* Clock probes are answered on the way. */
+/* Replies to clock probes meanwhile. */
 static int next_control(struct stage *stage, char text[65536])
 {
 	int type;
@@ -110,7 +110,7 @@ void stage_play_to_ready(struct stage *stage)
 {
 	static char text[65536];
 
-	/* Eight probes come before the data channel; both are served as they come. */
+	/* Eight probes precede the data channel; both are served in order of arrival. */
 	for (int i = 0; i < 8; i++) {
 		assert_int_equal(next_frame(&stage->control, &stage->header, text), WIRE_CLOCK);
 		answer_clock(stage);

@@ -11,7 +11,7 @@
 #include "migration/hello.h"
 #include "migration/ram/share.h"
 
-/* Of the sources under test; NULL: they keep none. */
+/* Of the sources under test; NULL: none. */
 extern const struct swo_journal_config *stage_journal;
 extern struct swo_timeline *stage_timeline;
 
@@ -22,10 +22,10 @@ struct stage {
 	struct channel control, data;
 	struct hello hello;
 	struct channel_frame_header header;
-	struct wire_go go;	 /* what READY has sent */
+	struct wire_go go;	 /* as sent in READY */
 	struct shared_ram share; /* where RAM is handed over */
 	pthread_t drain;
-	uint64_t hash; /* of RAM, when the source stood still; only where it is handed over */
+	uint64_t hash; /* of RAM, at the stop of the source; only if it is handed over */
 };
 
 /* Up to the source's HELLO, which requests `asked`. */

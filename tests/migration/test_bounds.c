@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * How much memory a target takes, whatever a source sends: it stays near the guest's RAM and the
- * windows, for a source that floods every path with more than all of that together.
+ * The memory of a target, for any input of a source: it stays near the guest's RAM and the windows,
+ * even if a source floods every path with more than all of that together.
  */
 #include "fake_vm.h"
 #include "migration/hello.h"
@@ -141,7 +141,7 @@ static void forget_peak(void)
 {
 	FILE *file = fopen("/proc/self/clear_refs", "we");
 
-	/* Where that is not allowed, what came before counts too: stricter, not laxer. */
+	/* Where that is not permitted, earlier peaks count too: stricter, not laxer. */
 	if (file) {
 		fputs("5", file);
 		fclose(file);
@@ -191,7 +191,7 @@ static void with_ram(struct flood *flood)
 				return;
 }
 
-/* Each wants an answer, and none is read. */
+/* Each requires a reply, and none is read. */
 static void with_questions(struct flood *flood)
 {
 	for (unsigned i = 0; i < 200000; i++)
@@ -241,7 +241,7 @@ static void a_target_takes_no_more_than_ram_windows_and_two_frames_whatever_is_s
 		assert_int_equal(atomic_load(&flood.vm.starts), 0);
 		close_flood(&flood);
 	}
-	/* It was a flood: many times what may be kept. */
+	/* It was a flood: many times the permitted memory. */
 	assert_true(sent > 8 * BOUND);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What send and receive refuse before anything starts: a VMM that has left out something that the
- * engine needs, each by its name. And the parameters: ranges, and what makes two sets differ.
+ * Refusals of send and receive before anything starts: a VMM that has left out a required member,
+ * each by its name. And the parameters: ranges, and the comparison of two sets.
  */
 #include "fake_vm.h"
 
@@ -54,7 +54,7 @@ static void a_vm_with_everything_is_accepted(void **state)
 
 	assert_int_equal(swo_vm_check(&vm.vm, SWO_SIDE_SOURCE, &params, NULL), 0);
 	assert_int_equal(swo_vm_check(&vm.vm, SWO_SIDE_TARGET, &params, NULL), 0);
-	/* No page is copied: none has to be found. */
+	/* No page is copied: no dirty log is needed. */
 	struct swo_vm shared = vm.vm;
 
 	params.handover = SWO_HANDOVER_FD;
@@ -202,7 +202,7 @@ static void parameters_that_differ_in_any_one_are_not_equal(void **state)
 	swo_migration_params_init(&a);
 	b = a;
 	assert_true(swo_migration_params_equal(&a, &b));
-	/* What is behind a text's end is not part of it. */
+	/* Bytes after the end of a text are not part of it. */
 	b.tls.creds[5] = 'x';
 	assert_true(swo_migration_params_equal(&a, &b));
 #define DIFFER(field)                                                                              \

@@ -17,9 +17,9 @@
 struct pair {
 	struct fake_vm source, target;
 	struct swo_migration_params params;
-	ino_t memory; /* what the source's RAM is in */
-	/* seen on the way */
-	_Atomic uint64_t at_stop; /* RAM's hash, when the source stood still */
+	ino_t memory; /* the memfd of the source's RAM */
+	/* recorded during the migration */
+	_Atomic uint64_t at_stop; /* RAM's hash at the stop of the source */
 	uint64_t at_load;	  /* the target's, then */
 	uint64_t at_resume;
 	bool target_could_write;
@@ -33,14 +33,14 @@ static ino_t memory_of(struct fake_vm *vm)
 	return st.st_ino;
 }
 
-/* By the kernel's word: a system call that is to write there. */
+/* Checked by a system call that writes there. */
 static bool can_write(struct fake_vm *vm)
 {
 	uint8_t *host = swo_ram_region(vm->vm.ram, 0)->host;
 	int ends[2];
 
 	assert_int_equal(pipe(ends), 0);
-	/* What is written is what is there. */
+	/* A written value is read back. */
 	assert_int_equal(write(ends[1], host + 12345, 1), 1);
 	bool can = read(ends[0], host + 12345, 1) == 1;
 
@@ -91,7 +91,7 @@ static void expect_moved(struct pair *pair, bool running)
 {
 	struct swo_migration_info source = expect_arrived(&pair->source, &pair->target, running);
 
-	/* The same memory, not a copy of it, and no log of what was written. */
+	/* The same memory, not a copy of it, and no dirty log. */
 	assert_int_equal(memory_of(&pair->target), pair->memory);
 	assert_int_equal(pair->at_load, pair->at_stop);
 	assert_int_equal(source.ram_sent, 0);
@@ -108,7 +108,7 @@ static void expect_moved(struct pair *pair, bool running)
 	assert_false(pair->target.out_of_reach);
 }
 
-/* The source goes on in its RAM as it stopped; the target has released it. */
+/* The source continues in its RAM as of the stop; the target has released it. */
 static void expect_taken_back(struct pair *pair, const char *words)
 {
 	expect_source_runs_on(&pair->source, &pair->target, words);
@@ -245,7 +245,7 @@ static void any_failing_arc_before_go_leaves_ram_as_it_was(void **state)
 		}
 }
 
-/* One more than elsewhere: RAM that is handed over must come back. */
+/* One more than elsewhere: RAM that was handed over must be returned. */
 static const char *fail_one(struct pair *pair, unsigned which)
 {
 	if (which < FAILURES_BEFORE_GO)
@@ -271,7 +271,7 @@ static void any_other_failure_before_go_leaves_ram_as_it_was(void **state)
 static void a_paused_vm_whose_migration_fails_has_the_same_ram_byte_by_byte(void **state)
 {
 	(void)state;
-	/* Neither the first, in a pre-copy, nor the stop: it has none. */
+	/* Neither in the first pre-copy nor at the stop: there is none. */
 	for (unsigned i = 1; i <= FAILURES_BEFORE_GO; i++) {
 		struct pair pair;
 
@@ -348,7 +348,7 @@ static void expect_no_start(
 	assert_int_equal(
 		swo_migration_send(&vm->vm, uri, params, NULL, NULL, &vm->migration, &err), -1);
 	if (!strstr(err.text, words))
-		fail_msg("'%s' does not have '%s'", err.text, words);
+		fail_msg("error '%s' without '%s'", err.text, words);
 	vm->migration = NULL;
 }
 
@@ -411,7 +411,7 @@ static void a_target_without_ram_reach_reports_it_and_keeps_waiting(void **state
 	struct pair pair;
 
 	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
-	pair.target.on_load = NULL; /* a copy is still coming in then */
+	pair.target.on_load = NULL; /* a copy is still being received then */
 	without = *pair.target.vm.ops;
 	without.ram_reach = NULL;
 	pair.target.vm.ops = &without;
@@ -448,7 +448,7 @@ static void a_target_without_the_parameter_follows_the_source(void **state)
 
 		open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
 		if (!fd)
-			pair.target.on_load = NULL; /* a copy is still coming in then */
+			pair.target.on_load = NULL; /* a copy is still being received then */
 		at_target.handover = fd ? SWO_HANDOVER_COPY : SWO_HANDOVER_FD;
 		pair.params.handover = fd ? SWO_HANDOVER_FD : SWO_HANDOVER_COPY;
 		assert_int_equal(swo_migration_receive(&pair.target.vm, uri, &at_target, NULL, NULL,

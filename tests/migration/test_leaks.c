@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A process that migrates again and again keeps nothing of it: descriptors, threads and
- * heap are where they were, however the migrations ended.
+ * A process that migrates repeatedly leaks nothing: descriptors, threads and heap are as before,
+ * for every outcome of the migrations.
  */
 #include "fake_vm.h"
 
@@ -11,7 +11,7 @@
 
 #define ROUNDS	  24
 #define WARM_UP	  6	/* until caches of libc and of the resolver are filled */
-#define HEAP_SLOP 65536 /* far below what one migration takes, far above what a cache moves by */
+#define HEAP_SLOP 65536 /* much less than one migration needs, much more than the noise of caches */
 
 struct held {
 	unsigned fds, threads;
@@ -54,7 +54,7 @@ static void be_cancelled(struct fake_vm *source, struct fake_vm *target)
 	fake_migrate(source, target, NULL);
 	(void)swo_migration_cancel(source->migration, NULL); /* or it is over already */
 	(void)fake_end(source);
-	(void)target; /* it may never have received it, and listen still */
+	(void)target; /* it may have received nothing, and still listen */
 }
 
 static void keeps_nothing(void (*end)(struct fake_vm *source, struct fake_vm *target))
@@ -77,7 +77,7 @@ static void keeps_nothing(void (*end)(struct fake_vm *source, struct fake_vm *ta
 	assert_int_equal(after.fds, before.fds);
 	assert_int_equal(after.threads, before.threads);
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-	/* Under a sanitizer there is another heap, and another one that looks for leaks. */
+	/* A sanitizer has another heap, and its own leak detection. */
 	if (after.heap > before.heap + HEAP_SLOP)
 		fail_msg("%zu bytes of heap became %zu in %d migrations", before.heap, after.heap,
 			ROUNDS - WARM_UP);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The engine with both sides in this process: what arrives, and who runs after every fault. */
+/* The engine with both sides in this process: what is transferred, and which side runs after every
+   fault. */
 #include "migration/internal.h"
 #include "outcome.h"
 
@@ -170,7 +171,7 @@ static int collect_by_plan(void *self, struct swo_ram *ram, struct swo_error *er
 	struct fake_vm *vm = self;
 	struct plan *plan = vm->hook;
 
-	/* What it writes meanwhile stays in its log until it stands still. */
+	/* Its writes meanwhile stay in its log until it is stopped. */
 	if (!fake_vm_runs(vm))
 		return plan->real.collect(plan->real.self, ram, err);
 	unsigned i = plan->rounds++;
@@ -201,7 +202,7 @@ static void with_the_limit_met_rounds_go_on_for_as_long_as_they_pay(void **state
 	static const unsigned shrinks[] = {1200, 600, 100}, stays[] = {1200}, little[] = {10},
 			      endless[] = {1500, 1100, 800, 590, 440, 320, 240, 170, 120, 80};
 
-	/* The one of 600 pays, that of 100 as well, the next one would not. */
+	/* The round of 600 is worthwhile, that of 100 as well, the next one would not be. */
 	assert_int_equal(rounds_of(shrinks, SWO_ARRAY_SIZE(shrinks)), 4);
 	assert_int_equal(rounds_of(stays, 1), 2);
 	assert_int_equal(rounds_of(little, 1), 1);
@@ -232,7 +233,7 @@ static void a_vm_that_is_stopped_on_the_way_arrives_paused(void **state)
 	struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
-	/* Slow enough that the stop comes before the switchover would. */
+	/* Slow enough that the stop precedes the switchover. */
 	params.max_bandwidth = 4 << 20;
 	fake_migrate(&pair.source, &pair.target, &params);
 	struct swo_migration_info info;
@@ -401,7 +402,7 @@ static void a_stop_that_lasts_over_the_ceiling_is_aborted_and_names_the_device(v
 	close_pair(&pair);
 }
 
-/* The device's arc takes at least so long, once, and so it is known for that. */
+/* The device's arc takes at least this long once, which is measured. */
 static void teach_slowness(struct fake_device *d, uint64_t ms)
 {
 	assert_int_equal(swo_device_set_state(d->dev, SWO_DEVICE_PRE_COPY, NULL), 0);
@@ -479,7 +480,7 @@ static void expect_exactly_one(struct pair *pair)
 	assert_int_equal(target, atomic_load(&pair->target.starts) == 1);
 }
 
-/* A target whose source has given up before it came waits on: that is for its user to end. */
+/* A target whose source aborted before it connected keeps waiting: its user has to end it. */
 static struct swo_migration_info end_both(struct pair *pair)
 {
 	struct swo_migration_info info = fake_end(&pair->source);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The engine against peers that do not keep to the protocol, or die at the worst moment: each side
- * is real, the other is simulated by this test, frame by frame.
+ * The engine against peers that violate the protocol, or die at the worst moment: one side is real,
+ * the other is simulated by this test, frame by frame.
  */
 #include "migration/internal.h"
 #include "stage.h"
@@ -109,13 +109,13 @@ static void say_hello(struct play *play)
 	say_hello_of(play, false);
 }
 
-/* Whatever was sent: the target refuses, with the reason, and nothing ever ran. */
+/* For every input: the target refuses, with the reason, and the VM never ran. */
 static void expect_refusal(struct play *play, const char *words)
 {
 	struct swo_migration_info info = fake_end(&play->vm);
 
 	if (!strstr(info.error.text, words))
-		fail_msg("'%s' does not have '%s'", info.error.text, words);
+		fail_msg("error '%s' without '%s'", info.error.text, words);
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
 	assert_int_equal(atomic_load(&play->vm.starts), 0);
 	assert_int_equal(play->vm.devices[0].state, SWO_DEVICE_RUNNING); /* reset */
@@ -357,13 +357,13 @@ static void a_target_that_is_starting_answers_a_second_go_and_a_question(void **
 	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, &go, sizeof(go));
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTING);
 	ask(&play, WIRE_STARTING);
-	/* And it is not put off by what means nothing any more. */
+	/* And it is not affected by late events. */
 	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_ABORT}, "no", 2);
 	assert_int_equal(swo_migration_cancel(play.vm.migration, NULL), -1);
 	atomic_store(&may_start, true);
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
 	assert_int_equal(fake_end(&play.vm).status, SWO_MIGRATION_COMPLETED);
-	/* Once more: the same answer. The timeline may come in between. */
+	/* Once more: the same reply. The timeline may arrive in between. */
 	send_frame(&play.control, (struct channel_frame_header){.type = WIRE_GO}, &go, sizeof(go));
 	assert_int_equal(next_frame(&play.control, &play.header, play.text), WIRE_STARTED);
 	ask(&play, WIRE_STARTED);
@@ -422,7 +422,7 @@ static void a_query_of_another_process_gets_the_targets_answer(void **state)
 		.nonce = play.ticket.nonce ^ 1,
 		.deadline_ms = 5000};
 
-	/* Not this migration's: no answer, and nothing changes. */
+	/* Of another migration: no reply, and nothing changes. */
 	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
 	assert_int_equal(answer, SWO_ANSWER_NONE);
 	assert_true(reason[0] != 0);
@@ -431,7 +431,7 @@ static void a_query_of_another_process_gets_the_targets_answer(void **state)
 	assert_int_equal(answer, SWO_ANSWER_REFUSED);
 	close_play(&play);
 
-	/* The listener is gone. */
+	/* The listener is closed. */
 	query.deadline_ms = 100;
 	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
 	assert_int_equal(answer, SWO_ANSWER_NONE);
@@ -552,7 +552,7 @@ static void expect_dismissed(
 		&other, (struct channel_frame_header){.type = WIRE_HELLO}, text.data, text.len - 1);
 	assert_int_equal(next_frame(&other, &play->header, play->text), WIRE_ABORT);
 	if (!strstr(play->text, words))
-		fail_msg("'%s' does not have '%s'", play->text, words);
+		fail_msg("error '%s' without '%s'", play->text, words);
 	swo_buf_free(&text);
 	channel_close(&other);
 }
@@ -602,7 +602,7 @@ static void silent_connections_block_no_source(void **state)
 		channel_close(&stranger[i]);
 }
 
-/* A stranger with the ID, but without the ticket: it is rejected, and nothing changes. */
+/* A process with the ID, but without the ticket: it is rejected, and nothing changes. */
 static void expect_turned_away(
 	struct play *play, enum wire_type type, unsigned device, uint64_t wrong, const char *words)
 {
@@ -617,7 +617,7 @@ static void expect_turned_away(
 		sizeof(ticket));
 	assert_int_equal(next_frame(&stranger, &header, text), WIRE_ABORT);
 	if (!strstr(text, words))
-		fail_msg("'%s' does not have '%s'", text, words);
+		fail_msg("error '%s' without '%s'", text, words);
 	channel_close(&stranger);
 }
 
@@ -712,7 +712,7 @@ static void a_source_whose_target_dies_after_go_is_parked_until_resolved(void **
 		await_doubt(&stage);
 		/* No answer, ever: only an operator settles it. */
 		assert_int_equal(swo_migration_resolve(stage.vm.migration, run_here, NULL), 0);
-		/* ASK may be under way; it is not answered. */
+		/* ASK may be in flight; there is no reply. */
 		struct swo_migration_info info = fake_end(&stage.vm);
 		assert_int_equal(info.status, SWO_MIGRATION_FAILED);
 		assert_int_equal(fake_vm_runs(&stage.vm), run_here);
@@ -727,7 +727,7 @@ static void a_source_in_doubt_completes_on_started(void **state)
 	static struct stage stage;
 
 	play_to_go(&stage);
-	/* GO was taken, but STARTED never came: first a timeout, then the question. */
+	/* GO was received, but STARTED never sent: first a timeout, then ASK. */
 	await_doubt(&stage);
 	answer_ask(&stage, WIRE_STARTED);
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_COMPLETED);
@@ -742,7 +742,7 @@ static void a_source_in_doubt_completes_by_a_late_started_on_its_first_connectio
 
 	play_to_go(&stage);
 	await_doubt(&stage);
-	/* Its ASK is not answered. */
+	/* Its ASK gets no reply. */
 	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, NULL, 0);
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_COMPLETED);
 	assert_false(fake_vm_runs(&stage.vm));
@@ -764,7 +764,7 @@ static void started_before_go_means_nothing(void **state)
 	stage_close(&stage);
 }
 
-/* Whatever is repeated, and however large: the first one counts, and nothing is read twice. */
+/* Repeated messages of any size: the first one counts, and nothing is read twice. */
 static void repeated_messages_of_a_target_change_nothing(void **state)
 {
 	(void)state;
@@ -792,7 +792,7 @@ static void repeated_messages_of_a_target_change_nothing(void **state)
 	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_REFUSED}, "no", 2);
 	struct swo_migration_info info = fake_end(&stage.vm);
 
-	/* STARTED may come before GO was sent, and means nothing then. */
+	/* STARTED may arrive before GO was sent, and is ignored then. */
 	if (info.status != SWO_MIGRATION_COMPLETED)
 		assert_string_equal(info.error.text, "the target refused after GO: no");
 	stage_close(&stage);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The engine and its journals: each record is there before its effect, and what cannot be put
- * on record does not happen.
+ * The engine and its journals: each record is written before its effect, and a step that cannot be
+ * recorded is not taken.
  */
 #include "stage.h"
 
@@ -82,7 +82,7 @@ static void close_pair(void)
 	fake_vm_close(&target);
 }
 
-/* No file may be written beyond so many bytes: as if the disk were broken from there on. */
+/* No file may be written beyond so many bytes: as if the disk failed from there on. */
 static void break_disk(uint64_t from)
 {
 	struct rlimit limit;
@@ -116,7 +116,7 @@ static void go_and_starting_are_on_record_before_anything_starts(void **state)
 	close_pair();
 	assert_int_equal(look(info.id, SWO_JOURNAL_SOURCE).last, SWO_JOURNAL_DONE);
 	assert_int_equal(look(info.id, SWO_JOURNAL_TARGET).last, SWO_JOURNAL_DONE);
-	/* It came here, and has ended here; without the target's journal it has moved away. */
+	/* The VM came here, and has ended here; without the target's journal it has moved away. */
 	assert_int_equal(swo_journal_may_boot(dir, "fake", NULL), 0);
 	assert_int_equal(unlink(look(info.id, SWO_JOURNAL_TARGET).path), 0);
 	assert_int_equal(swo_journal_may_boot(dir, "fake", NULL), -1);
@@ -160,7 +160,7 @@ static void a_target_that_cannot_record_starting_refuses_and_the_source_runs_on(
 	assert_int_equal(atomic_load(&target.starts), 0);
 	assert_true(fake_vm_runs(&source));
 	close_pair();
-	/* What is left stands in the way of a new start rather than allow one too many. */
+	/* The remaining journals prevent a new start rather than permit one too many. */
 	assert_int_equal(look(info.id, SWO_JOURNAL_SOURCE).last, SWO_JOURNAL_COMMITTED);
 	assert_int_equal(look(info.id, SWO_JOURNAL_TARGET).last, SWO_JOURNAL_READY);
 	assert_int_equal(swo_journal_may_boot(dir, "fake", NULL), -1);
@@ -204,7 +204,7 @@ static void a_source_that_cannot_record_go_does_not_send_it_and_runs_on(void **s
 static off_t hooked_at = -1;
 static void (*record_hook)(void);
 
-/* In the library's place: what is written meanwhile is what this is about. */
+/* Replaces the library's function: the test is about concurrent records. */
 ssize_t pwrite64(int fd, const void *data, size_t len, off_t at)
 {
 	if (record_hook && at == hooked_at && len == RECORD) {
@@ -230,7 +230,7 @@ static void lose_the_target(void)
 		loss_was_known = m->lost;
 		pthread_mutex_unlock(&m->mutex);
 	}
-	/* It is about to be raised: it waits for the record, and is given way to. */
+	/* It is about to be raised: it waits for the record, and preempts the step. */
 	while (!atomic_load(&m->handover.coming) && !swo_deadline_passed(guard))
 		sched_yield();
 }

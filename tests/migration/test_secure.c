@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Migrations with TLS, and those that are refused without it: who is let in, who runs afterwards.
- */
+/* Migrations with TLS, and refused ones without it: accepted peers, and which side runs afterwards. */
 #include "channel/conn.h"
 #include "outcome.h"
 #include "testbed/control.h"
@@ -120,7 +119,7 @@ static void a_vm_moves_completely_with_a_shared_key_over_any_number_of_channels(
 		moves_with(((struct dirs *)*state)->psk, channels);
 }
 
-/* A source with `bad` is rejected and runs on; the target then takes the one with `good`. */
+/* A source with `bad` is rejected and continues to run; the target then accepts one with `good`. */
 static void turns_away(const char *good, const char *bad, const char *words)
 {
 	struct fake_vm stranger, source, target;
@@ -135,7 +134,7 @@ static void turns_away(const char *good, const char *bad, const char *words)
 	struct swo_migration_info info = fake_end(&stranger);
 	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
 	if (!strstr(info.error.text, words))
-		fail_msg("'%s' does not have '%s'", info.error.text, words);
+		fail_msg("error '%s' without '%s'", info.error.text, words);
 	assert_true(fake_vm_runs(&stranger));
 	assert_false(fake_vm_runs(&target));
 	send_as(&source, uri, good);
@@ -185,7 +184,7 @@ static int mute_listener(int backlog, char uri[64])
 	return fd;
 }
 
-/* Is a connection on the way to this port, without getting through? */
+/* True if a connection to this port is pending. */
 static bool is_connecting(unsigned port)
 {
 	FILE *file = fopen("/proc/net/tcp", "re");
@@ -221,7 +220,7 @@ static int await_waiting(int listener, const char *uri, bool full)
 	return pfd.fd;
 }
 
-/* The deadlines of this source are all far beyond what ends a hanging test. */
+/* The deadlines of this source are much longer than the guard of the test. */
 static void cancels_at_once(int listener, bool full, const char *uri, const char *creds)
 {
 	struct swo_migration_params params = with(creds);

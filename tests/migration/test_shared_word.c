@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * RAM handed over by descriptor, against a peer that is simulated frame by frame: what goes along with
- * HELLO and what is made of it, and who has the word in shared memory when one side is gone.
+ * RAM handed over by descriptor, against a peer that is simulated frame by frame: the descriptors
+ * sent with HELLO and their checks, and the word in shared memory when one side is dead.
  */
 #include "memory/share.h"
 #include "migration/internal.h"
@@ -25,7 +25,7 @@ static void play_to_go(struct stage *stage)
 	stage_play_to_go(stage);
 }
 
-/* The target is gone, as its process would be. */
+/* The target is dead, as its process would be. */
 static void die(struct stage *stage)
 {
 	channel_shutdown(&stage->control);
@@ -55,7 +55,7 @@ static void a_source_whose_target_died_before_its_start_runs_again(void **state)
 	assert_non_null(strstr(info.error.text, "had not started the VM"));
 	assert_true(fake_vm_runs(&stage.vm));
 	assert_int_equal(resumed_with, stage.hash);
-	/* And whatever is left of that target cannot begin. */
+	/* And the remains of that target cannot start. */
 	assert_false(ram_share_begin(&stage.share));
 	stage_close(&stage);
 }
@@ -115,7 +115,7 @@ static void a_target_without_descriptors_is_an_error_with_a_remedy(void **state)
 	stage_close(&stage);
 }
 
-/* A listener of another user; root can reach it, and must not give it anything. */
+/* A listener of another user; root can connect to it, and must not pass it descriptors. */
 static void another_users_process_gets_no_descriptor(void **state)
 {
 	(void)state;
@@ -181,7 +181,7 @@ static void open_target(struct play *play)
 		0);
 }
 
-/* HELLO with these descriptors; what is answered. */
+/* Sends HELLO with these descriptors, and receives the reply. */
 static int say_hello(struct play *play, const int *fds, unsigned count)
 {
 	struct swo_buf text = SWO_BUF_INIT(65536);
@@ -251,14 +251,14 @@ static void descriptors_that_are_not_the_vms_ram_are_refused_and_closed(void **s
 	expect_refused(&play, (int[]){word, readable}, 2, "cannot be written");
 	expect_refused(&play, (int[]){word, null}, 2, "not in a memfd");
 	expect_refused(&play, (int[]){null, ram}, 2, "not in a memfd");
-	/* All right but for what is in it. */
+	/* Valid except for its content. */
 	expect_refused(&play, (int[]){word, ram}, 2, "not the shared word");
-	/* The last one, too, when the target has come to it. */
+	/* The last one, too, once the target has checked it. */
 	for (swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
 		fake_entries("/proc/self/fd") != before && !swo_deadline_passed(guard);)
 		swo_sleep_until(swo_now_ns() + 1000000);
 	assert_int_equal(fake_entries("/proc/self/fd"), before);
-	/* None of it has cost the target its own RAM, and it goes on waiting. */
+	/* The target still has its own RAM, and keeps waiting. */
 	assert_true(swo_ram_is_writable(play.vm.vm.ram));
 
 	struct fake_vm source;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Versions of the wire: what a released version has sent is recorded, and accepted or refused as
- * it must be for ever. In recorded/ nothing is changed, only added to.
+ * Versions of the protocol: the recorded messages of a released version are accepted or refused, as
+ * they must always be. Files in recorded/ are never changed, only added.
  */
 #include "stage.h"
 
@@ -23,7 +23,7 @@ static size_t recorded(const char *name, char text[65536])
 	return len;
 }
 
-/* The first words of a source; what comes back is in `text`. */
+/* The first frame of a source; the reply is in `text`. */
 static int greet(const char *uri, struct channel *channel, char text[65536])
 {
 	struct channel_frame_header header;
@@ -60,7 +60,7 @@ static void a_source_of_0_1_is_refused_by_both_versions_and_the_target_goes_on_w
 			"4: run the same version of switchover on both hosts");
 		channel_close(&channel);
 	}
-	/* One that does fit comes in, and starts nothing by that. */
+	/* A compatible one is accepted, and starts nothing by that. */
 	recorded("hello-0.2.0.json", text);
 	assert_int_equal(greet(uri, &channel, text), WIRE_HELLO_OK);
 	assert_int_equal(atomic_load(&vm.starts), 0);
@@ -103,7 +103,7 @@ static void messages_of_0_2_are_accepted(void **state)
 	assert_int_equal(costs[1].p2p_to_running_ns, 6);
 }
 
-/* What a later 0.x may send: keys that are unknown here, and a higher minor version. */
+/* A later 0.x may send unknown keys, and a higher minor version. */
 static void what_a_later_minor_version_adds_is_ignored_and_the_lower_one_counts(void **state)
 {
 	(void)state;
@@ -126,7 +126,7 @@ static void what_a_later_minor_version_adds_is_ignored_and_the_lower_one_counts(
 	assert_int_equal(ok.minor, WIRE_MINOR);
 	channel_close(&channel);
 	fake_vm_close(&vm);
-	/* A target's, likewise; it must not choose one that this side has not. */
+	/* Likewise from a target; it must not select one that this side does not have. */
 	recorded("hello-ok-0.2.0.json", first);
 	at = strstr(first, "\"minor\":0");
 	assert_non_null(at);
@@ -197,13 +197,13 @@ static void a_target_of_0_1_fails_the_migration_by_both_versions_and_the_guest_r
 	static struct stage stage;
 	static char text[65536];
 
-	/* As 0.1 turns a source of another version away, */
+	/* As 0.1 rejects a source of another version, */
 	stage_await_hello(&stage, SWO_HANDOVER_COPY);
 	recorded("abort-0.1.0.txt", said);
 	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_ABORT}, said,
 		strlen(said));
 	expect_failed(&stage, said);
-	/* and as it would answer if it did not look. */
+	/* and as it would reply without the check. */
 	stage_await_hello(&stage, SWO_HANDOVER_COPY);
 	size_t len = recorded("hello-ok-0.1.0.json", text);
 	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_HELLO_OK}, text, len);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The handover's tables, cell by cell: what must and what must not lead where. And its dispatcher:
- * what comes before what, and what is left out when a record cannot be made.
+ * The handover's tables, cell by cell: required and forbidden transitions. And its dispatcher: the
+ * order of actions, and those that are skipped if a record cannot be written.
  */
 #include "migration/handover/handover.h"
 #include "switchover/base.h"
@@ -61,7 +61,7 @@ static void only_go_in_ready_starts_the_target_and_only_on_record(void **state)
 	assert_true(rule(&handover_target, TARGET_LOADING, TARGET_EV_LOADED)->must_record);
 }
 
-/* What a restart goes by: each change of who may run, and each end. */
+/* The records for a restart: each change of where the VM may run, and each end. */
 static void every_decision_where_the_vm_may_run_is_recorded(void **state)
 {
 	(void)state;
@@ -104,7 +104,7 @@ static void before_go_every_failure_takes_the_vm_back(void **state)
 		}
 	assert_int_equal(
 		after(&handover_source, SOURCE_TAKE_BACK, SOURCE_EV_RESUMED), SOURCE_FAILED);
-	/* A READY that comes too late finds nothing to start. */
+	/* A late READY starts nothing. */
 	assert_false(rule(&handover_source, SOURCE_TAKE_BACK, SOURCE_EV_READY)->set);
 }
 
@@ -139,7 +139,7 @@ static void a_refused_target_never_starts(void **state)
 	(void)state;
 	for (unsigned e = 0; e < TARGET_EVENTS; e++) {
 		assert_int_equal(after(&handover_target, TARGET_REFUSED, e), TARGET_REFUSED);
-		/* And there is nothing to be undone twice. */
+		/* And nothing is rolled back twice. */
 		assert_false(rule(&handover_target, TARGET_REFUSED, e)->actions &
 			     ~(uint32_t)ACT_SEND_REFUSED);
 	}
@@ -179,7 +179,7 @@ static void a_ready_target_refuses_whatever_is_not_go(void **state)
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(refused); i++)
 		assert_int_equal(after(&handover_target, TARGET_READY, refused[i]), TARGET_REFUSED);
-	/* GO may be under way: a lost peer makes it wait, and a loading one refuse. */
+	/* GO may be in flight: after a lost peer a READY target waits, and a loading one refuses. */
 	assert_int_equal(after(&handover_target, TARGET_READY, TARGET_EV_LOST), TARGET_READY);
 	assert_int_equal(after(&handover_target, TARGET_LOADING, TARGET_EV_LOST), TARGET_REFUSED);
 }
@@ -215,9 +215,9 @@ static void every_state_and_event_has_a_name_of_its_own(void **state)
 
 struct fake {
 	struct handover h;
-	char log[512]; /* what was called, in order */
+	char log[512]; /* the calls, in order */
 	bool record_fails;
-	int coming; /* an event that comes while a record is made; -1: none does */
+	int coming; /* an event that arrives while a record is written; -1: none */
 };
 
 static void note(struct fake *f, const char *what, unsigned value)
@@ -283,7 +283,7 @@ static void the_record_comes_first_then_the_state_then_what_is_due_in_its_order(
 	f.log[0] = 0;
 	snprintf(log, sizeof(log), "do %d, do %d, do %d", ACT_SEND_DONE, ACT_CLEAN_UP, ACT_REPORT);
 	expect(&f, log);
-	/* Repeated, it does nothing twice. */
+	/* A repeated event does nothing twice. */
 	assert_int_equal(handover_raise(&f.h, SOURCE_EV_STARTED, NULL, NULL), HANDOVER_IGNORED);
 	expect(&f, "");
 	handover_fini(&f.h);
@@ -338,7 +338,7 @@ static void a_record_that_decides_nothing_may_fail(void **state)
 	handover_fini(&f.h);
 }
 
-/* Each event by which the VM is taken back, coming while COMMITTED is being recorded. */
+/* Each event that rolls the VM back, arriving while COMMITTED is being recorded. */
 static void a_peer_lost_before_go_never_leads_to_go(void **state)
 {
 	(void)state;
@@ -354,7 +354,7 @@ static void a_peer_lost_before_go_never_leads_to_go(void **state)
 		assert_true(handover_is(&f.h, SOURCE_SENT));
 		assert_false(handover_committed(&f.h));
 		f.coming = -1;
-		/* And it is taken when its thread gets its turn. */
+		/* And it is taken when its thread continues. */
 		assert_int_equal(
 			handover_raise(&f.h, (unsigned)events[i], NULL, NULL), HANDOVER_TAKEN);
 		while (handover_perform(&f.h))
@@ -368,7 +368,7 @@ static void a_peer_lost_before_go_never_leads_to_go(void **state)
 	assert_int_equal(ACT_SEND_GO, 32);
 }
 
-/* What means nothing yet does not stop GO: a timeout, a second READY. */
+/* Events without a rule do not prevent GO: a timeout, a second READY. */
 static void only_an_event_with_a_rule_preempts_a_step(void **state)
 {
 	(void)state;
@@ -397,7 +397,7 @@ static void a_query_gets_its_reply_at_once_on_its_connection(void **state)
 	assert_int_equal(atomic_load(&f.h.due), 0);
 	handover_fini(&f.h);
 
-	/* READY: the answer goes out when REFUSED is on record; the rest is the other thread's. */
+	/* READY: the reply is sent once REFUSED is recorded; the rest is left to the other thread. */
 	open_fake(&f, &handover_target, TARGET_READY);
 	assert_int_equal(handover_raise(&f.h, TARGET_EV_ASK, &asked, NULL), HANDOVER_TAKEN);
 	snprintf(log, sizeof(log), "record %d, enter %d, answer %d", SWO_JOURNAL_REFUSED,
@@ -407,7 +407,7 @@ static void a_query_gets_its_reply_at_once_on_its_connection(void **state)
 	handover_fini(&f.h);
 }
 
-/* A cancel between STOP_VM and what it does: the VM is stopped first, and then it runs again. */
+/* A cancel between STOP_VM and its effect: the VM is stopped first, and then resumed. */
 static void what_two_steps_leave_is_done_in_one_order(void **state)
 {
 	(void)state;
