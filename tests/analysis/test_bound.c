@@ -17,7 +17,7 @@ static const struct swo_device_costs even = {.running_to_p2p_ns = 25 * MS,
 	.state_bytes = 32768,
 	.pf = -1};
 
-/* So many devices, of the same costs or of those. */
+/* So many devices, with equal or with these costs. */
 static struct swo_plan_setup setup_of(
 	const struct swo_device_costs *costs, unsigned count, bool alike)
 {
@@ -52,7 +52,7 @@ static double bound_ms(
 static void assert_near(double got, double wanted, double within)
 {
 	if (fabs(got - wanted) > within)
-		fail_msg("%f is not within %f of %f", got, within, wanted);
+		fail_msg("%f, expected %f +- %f", got, wanted, within);
 }
 
 static void even_is_125_ms_at_any_number_of_devices(void **state)

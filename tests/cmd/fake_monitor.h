@@ -8,7 +8,7 @@
 
 #include "cmd/common/json_socket.h"
 
-/* What it does when a command comes: the steps are taken in order. */
+/* The reaction to a command: the steps are taken in order. */
 struct fake_step {
 	const char *command; /* that must come next; NULL: do not wait for one */
 	const char

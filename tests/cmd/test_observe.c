@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What `switchover observe` makes of records: which side is whose, whose clock counts,
- * where the outage begins and ends, and what it does not take.
+ * `switchover observe`: the sides of the records, their clocks, the start and end of the outage, and
+ * malformed records.
  */
 #include "cmd/common/event_record.h"
 #include "cmd/observe/observe.h"

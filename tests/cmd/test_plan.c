@@ -37,7 +37,7 @@ static void assert_refused(const char *text, const char *word)
 	write_probe(text);
 	assert_int_equal(device_costs_read_probe(path, &input, NULL, &err), -1);
 	if (!strstr(err.text, word))
-		fail_msg("'%s' does not name '%s'", err.text, word);
+		fail_msg("error '%s' without '%s'", err.text, word);
 }
 
 static struct plan_answer answer_of(

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * e2e.h - the whole, as processes: what the end-to-end tests have in common.
+ * e2e.h - shared by the end-to-end tests, which run all parts as processes.
  */
 #ifndef TESTS_E2E_E2E_H
 #define TESTS_E2E_E2E_H
@@ -17,7 +17,7 @@
 
 #define E2E_GUARD_MS 60000
 
-/* A case after which no process is left, however it came out. */
+/* A case after which no process is left, for any outcome. */
 #define e2e_test(f) cmocka_unit_test_teardown(f, e2e_teardown)
 int e2e_teardown(void **state);
 
@@ -36,7 +36,7 @@ void e2e_fail(struct pair *pair, const char *what, const struct swo_error *err)
 
 /* Skips the case, by name, where /dev/kvm cannot be used. */
 void e2e_need_kvm(void);
-/* One whole migration by bench's own judgement. */
+/* One complete migration, judged by the bench's checks. */
 void e2e_migrate_completely(const struct pair_config *config, unsigned vfs, const char *transitions,
 	struct bench_sample *sample);
 

@@ -8,7 +8,7 @@
 #include <stdatomic.h>
 #include <unistd.h>
 
-/* A monitor answers within this. Tools that make everything slow get more. */
+/* The deadline of a monitor's reply; longer under tools that slow everything down. */
 #define ANSWER_MS 100
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define SLOWNESS 20
@@ -111,7 +111,7 @@ static void begin_asking(void)
 	}
 }
 
-/* Did each answer come in time? */
+/* Checks that each reply met its deadline. */
 static bool end_asking(void)
 {
 	bool good = true;

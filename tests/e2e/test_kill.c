@@ -9,11 +9,11 @@
 #include <signal.h>
 #include <unistd.h>
 
-/* A machine that is frozen stays so for longer than the other waits for it. */
+/* A frozen machine stays frozen for longer than the other waits for it. */
 #define PATIENCE_MS 500
 #define FROZEN_MS   1300
 
-/* What is struck, and by what. */
+/* The victim, and the fault. */
 struct victim {
 	enum pair_side side;
 	struct strike strike;
@@ -50,7 +50,7 @@ static void never_both(struct pair *pair)
 	assert_false(target && source);
 }
 
-/* How often each end was come to, in one row of the matrix. */
+/* The number of each outcome in one row of the matrix. */
 struct tally {
 	unsigned at_source, at_target, in_doubt;
 };
@@ -63,7 +63,7 @@ static void judge_living_source(struct pair *pair, const struct victim *victim, 
 	e2e_must(pair, pair_wait_end(pair, E2E_GUARD_MS, status, err));
 	print_message("#     %s\n", status);
 	if (victim == &link_for_a_while && !strcmp(status, "in-doubt")) {
-		/* Both live and can talk again: it must come out by itself. */
+		/* Both are alive and connected again: the migration must be resolved without help. */
 		tally->in_doubt++;
 		swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
 
@@ -95,7 +95,7 @@ static void judge_living_source(struct pair *pair, const struct victim *victim, 
 	never_both(pair);
 }
 
-/* Both live and can talk: whatever each made of the other's silence, one comes to run. */
+/* Both are alive and connected: after any timeout, the VM runs on one of them. */
 static void judge_both_alive(struct pair *pair, struct tally *tally)
 {
 	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
@@ -149,7 +149,7 @@ static void kill_at(const struct victim *victim, const char *moment, struct tall
 		judge_both_alive(&pair, tally);
 	else
 		judge_living_source(&pair, victim, tally);
-	/* A cut with nothing to drop would have tried nothing. */
+	/* A cut without a connection would have tested nothing. */
 	if (link)
 		assert_true(link_hits(link) > 0);
 	link_stop(link);
@@ -166,7 +166,7 @@ static void kill_at_each_moment(const struct victim *victim)
 			pair_side_name(moments[m].side), moments[m].word);
 		kill_at(victim, moments[m].name, &tally);
 	}
-	/* The moments must lie on both sides of GO, or half of the rules was not tried. */
+	/* The moments must be on both sides of GO, or half of the rules is not tested. */
 	assert_true(tally.at_source > 0);
 	assert_true(tally.at_target + tally.in_doubt > 0);
 }

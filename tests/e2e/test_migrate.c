@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Whole migrations of real processes: devices, transports, kinds of machine. */
+/* Complete migrations of real processes: devices, transports, kinds of machine. */
 #include "e2e.h"
 
 #include <math.h>
@@ -162,7 +162,7 @@ static void a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on(
 	assert_string_equal(status, "paused");
 	e2e_must(&pair, monitor_command(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, err));
 	e2e_rings_on(&pair, PAIR_TARGET, 0);
-	/* The source has given it away for good. */
+	/* The source must not run the VM again. */
 	struct swo_error err = {0};
 	assert_int_equal(monitor_command(&pair.ends[PAIR_SOURCE].qmp, "cont", NULL, &err), -1);
 	pair_free(&pair, false);

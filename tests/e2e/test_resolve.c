@@ -247,7 +247,7 @@ static void with_both_dead_the_target_s_journal_still_decides(void **state)
 	expect_start(false);
 	expect(RESOLVE("--target-journal=%s %s", pair.dir, id), OK, "never ran there");
 	expect_start(true);
-	/* It holds on the other side, too: nothing is open any more. */
+	/* It applies to the target, too: no journal is open any more. */
 	expect(RESOLVE("%s", "--json"), OK, "\"state\":\"refused\"");
 	expect(RESOLVE("%s", "--prune"), OK, "2 removed");
 	pair_free(&pair, false);
@@ -275,7 +275,7 @@ static void another_migration_s_target_settles_nothing(void **state)
 	expect(RESOLVE("%s --uri=%s", id, other.listen_uri), IN_DOUBT, "stays in doubt");
 	expect(RESOLVE("%s --target-journal=%s/%s.target", id, other.dir, theirs), FAILED,
 		"is not the target's journal of migration");
-	/* A directory in which there is none of it. */
+	/* A directory without its journal. */
 	expect(RESOLVE("%s --target-journal=%s", id, other.dir), FAILED, id);
 	expect_start(false);
 	/* The right one still can. */

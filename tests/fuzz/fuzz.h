@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz.h - what the fuzzers have in common. Each is libFuzzer's LLVMFuzzerTestOneInput;
+ * fuzz.h - shared by the fuzzers. Each is libFuzzer's LLVMFuzzerTestOneInput;
  * `./run fuzz` links them with libFuzzer, the tests with replay.c, which feeds them the corpus.
  */
 #ifndef TESTS_FUZZ_FUZZ_H
@@ -11,7 +11,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 
-/* What must hold whatever comes: a finding otherwise. */
+/* An assertion for every input: a finding otherwise. */
 #define fuzz_check(what)                                                                           \
 	do {                                                                                       \
 		if (!(what))                                                                       \

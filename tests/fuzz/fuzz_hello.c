@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz_hello.c - the first words of both sides: HELLO, and the target's answer.
+ * fuzz_hello.c - the first messages of both sides: HELLO and HELLO_OK.
  */
 #include "fuzz.h"
 #include "migration/hello.h"

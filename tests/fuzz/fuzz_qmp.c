@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz_qmp.c - what a QMP client may send, cut anywhere: the parser goes on or stops, takes
- * every byte once, and reads the same however it is cut.
+ * fuzz_qmp.c - the input of a QMP client, split anywhere: the parser continues or stops, consumes
+ * every byte once, and has the same result for every split.
  */
 #include "fuzz.h"
 #include "vmm/qmp/parser.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * fuzz_source.c - a source, and a target that answers anything. Whatever came: unless the target
- * was READY in the source's own terms, the source's VM runs on.
+ * fuzz_source.c - a source, and a target that replies with anything. For every input: unless the
+ * source has accepted READY, its VM continues to run.
  */
 #include "../migration/fake_vm.h"
 #include "migration/hello.h"

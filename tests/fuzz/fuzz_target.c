@@ -2,7 +2,7 @@
 /*
  * fuzz_target.c - a target, and a source that sends anything: frames in any order on any of its
  * connections, good state and bad, GO with the right nonce or another; with one data channel or
- * two and a device over both, with RAM copied or handed over by descriptor. Whatever came: without
+ * two and a device over both, with RAM copied or handed over by descriptor. For every input: without
  * a GO that it was ready for, the VM never ran.
  */
 #include "../migration/fake_vm.h"
@@ -106,7 +106,7 @@ static int memory(uint64_t size)
 	return fd;
 }
 
-/* The word and RAM, as a source would hand them over. */
+/* The word and RAM, as a source passes them. */
 static void attach_memory(struct play *play, int fds[2])
 {
 	const uint64_t magic = 0x444e414853574f53u;

@@ -23,7 +23,7 @@ static void look_at(struct swo_timeline *timeline)
 	}
 	if (swo_critical_path(timeline, &path, NULL))
 		return;
-	/* It adds up, whatever was in it. */
+	/* It adds up for every input. */
 	uint64_t at = path.start_ns;
 	for (size_t i = 0; i < path.count; i++) {
 		fuzz_check(path.steps[i].start_ns == at);
@@ -44,7 +44,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		char *text = swo_timeline_to_json(timeline);
 
 		look_at(timeline);
-		/* What we write we read. */
+		/* The written text can be parsed. */
 		fuzz_check(text);
 		fuzz_check(!swo_timeline_add_json(again, text, strlen(text), 0, NULL));
 		fuzz_check(swo_timeline_count(again, NULL) == swo_timeline_count(timeline, NULL));

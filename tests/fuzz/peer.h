@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * peer.h - an input as what a peer does: a list of steps, each a frame or bytes that are none.
- * Checksums are put right, or the fuzzer would never get behind them.
+ * peer.h - an input as a list of a peer's steps, each a frame or other bytes. Checksums are
+ * corrected, as the fuzzer would never pass them otherwise.
  */
 #ifndef TESTS_FUZZ_PEER_H
 #define TESTS_FUZZ_PEER_H

@@ -59,6 +59,6 @@ int main(int argc, char **argv)
 		free(names[i]);
 	}
 	free(names);
-	printf("%sok 1 - each of %d inputs harms nothing\n", failed ? "not " : "", count);
+	printf("%sok 1 - none of %d inputs is a finding\n", failed ? "not " : "", count);
 	return failed ? 1 : 0;
 }

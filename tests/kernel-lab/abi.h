@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * abi.h - what the kernel's interface has and linux-libc-dev 6.1 lacks, under names of our own.
+ * abi.h - the parts of the kernel's interface that linux-libc-dev 6.1 lacks, under private names.
  * Source: linux/vfio.h and linux/iommufd.h of 6.12.
  */
 #ifndef TESTS_KERNEL_LAB_ABI_H

@@ -31,7 +31,7 @@ extern uint8_t *bed_ram;
 extern bool bed_cdev; /* opened by cdev and iommufd */
 extern bool bed_mdev; /* they are mediated devices */
 
-/* What a device is called on its bus. */
+/* The name of a device on its bus. */
 #define BED_NAME_MAX 64
 void bed_name(unsigned index, char out[BED_NAME_MAX]);
 /* Makes mediated devices, and means those from now on; so does LAB_MDEV in the environment. */
@@ -44,7 +44,7 @@ void bed_make_mdevs(void);
 void bed_prepare(unsigned index, const char *profile); /* the same, without opening it */
 void bed_open(struct bed_device *dev, unsigned index, const char *profile);
 void bed_close(struct bed_device *dev);
-/* A test, after which whatever it left open is closed. */
+/* A test, after which everything it left open is closed. */
 int bed_teardown(void **state);
 #define bed_case(test) cmocka_unit_test_teardown(test, bed_teardown)
 

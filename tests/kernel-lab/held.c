@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * held.c - see held.h: when a migration is let stop the machine, and what the devices counted.
+ * held.c - see held.h: releases a held migration, and reads the devices' counters.
  */
 #include "held.h"
 
@@ -124,7 +124,7 @@ void held_start(struct held *held, const struct pair_vmm *vmm, unsigned count, c
 	while (!vmm->ours && !firmware_is_idle(held)) {
 		sleep_or_fail(STEP_MS);
 		if (swo_deadline_passed(until))
-			fail_msg("the source's firmware does not come to its end");
+			fail_msg("timed out waiting for the end of the source's firmware");
 	}
 }
 
@@ -217,7 +217,7 @@ void held_await(struct held *held, const char *moment, unsigned i)
 
 	while (!moment_is_now(&held->pair, m, i, &err)) {
 		if (err.code || swo_deadline_passed(until))
-			fail_msg("the %s's device %u does not come to %s %s",
+			fail_msg("timed out: the %s's device %u did not reach %s %s",
 				pair_side_name(m->side), i, m->word, err.text);
 		swo_sleep_until(swo_deadline_ms(5));
 	}
@@ -312,7 +312,7 @@ void held_precopy(struct held *held)
 		sleep_or_fail(LOOK_MS);
 		if (swo_deadline_passed(until)) {
 			show_standstill(held);
-			fail_msg("the devices do not come to PRE_COPY and RESUMING");
+			fail_msg("timed out waiting for PRE_COPY and RESUMING of the devices");
 		}
 	}
 }
@@ -335,7 +335,7 @@ void held_handed_over(struct held *held)
 	while (!all_in(held, PAIR_TARGET, "RUNNING")) {
 		sleep_or_fail(STEP_MS);
 		if (swo_deadline_passed(until))
-			fail_msg("the devices do not come to run on the target");
+			fail_msg("timed out waiting for the devices to run on the target");
 	}
 }
 

@@ -31,7 +31,7 @@ void held_begin(struct held *held);
 /* Begins the migration, held back before the stop: all memory was sent, every device is in PRE_COPY
    or RESUMING. Ours begins when it is let stop the machine. */
 void held_precopy(struct held *held);
-/* Lets it stop the machine. */
+/* Releases it to stop the machine. */
 void held_switch(struct held *held);
 /* Waits, without a query to the VMMs, until every device of the target runs. */
 void held_handed_over(struct held *held);
@@ -40,7 +40,7 @@ void held_handed_over(struct held *held);
 const char *held_outcome(struct held *held);
 /* Waits until a machine runs; false when it does not, or has died. */
 bool held_runs(struct held *held, enum pair_side side, unsigned within_ms);
-/* An answer of a monitor, a new reference; `arguments` is taken over. NULL: the monitor refuses. */
+/* The reply of a monitor, a new reference; takes ownership of `arguments`. NULL: refused. */
 json_t *held_ask(struct held *held, enum pair_side side, const char *command, json_t *arguments);
 /* As held_ask, when only success matters. */
 bool held_tell(struct held *held, enum pair_side side, const char *command, json_t *arguments);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * library.c - the library's kernel backend, and devices on top of it, against simvf.ko: what
- * the unit tests play, here with the real VFIO core. Checked by the devices' own counters.
+ * library.c - the library's kernel backend, and devices on top of it, against simvf.ko: the
+ * cases of the unit tests, with the real VFIO core. Checked by the devices' own counters.
  */
 #include "bed.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * probe.c - the conformance run against simvf.ko: a good device has no findings, and every
- * fault that can be planted is found by the check that finds it in a vfio-user device.
+ * probe.c - the conformance run against simvf.ko: a valid device has no findings, and every
+ * injected fault is found by the check that finds it in a vfio-user device.
  */
 #include "bed.h"
 
@@ -32,7 +32,7 @@ static struct swo_probe_report *probe_fault(
 	unsigned index = fault && strstr(fault, ":hang") ? ++hung : 0;
 	char path[64];
 
-	/* One that hangs is left behind, and stays open. */
+	/* A hung device is leaked, and stays open. */
 	path_of(index, path);
 	bed_prepare(index, SMALL);
 	if (fault)

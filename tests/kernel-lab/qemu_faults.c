@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qemu_faults.c - what can go wrong while stock QEMU migrates simvf.ko devices: every case
- * is run with QEMU as it is and with QEMU under the library, which must end as well, or better.
+ * qemu_faults.c - faults while stock QEMU migrates simvf.ko devices: every case is run with plain
+ * QEMU and with QEMU under the library, which must do at least as well.
  */
 #include "held.h"
 
@@ -23,7 +23,7 @@ struct outcome {
 	uint64_t resets[PAIR_SIDES];  /* since the pre-copy: a device that lost its state */
 	uint64_t order_violations, p2p_violations, state_mismatches;
 	bool state_equal;
-	unsigned surprises; /* the library's: it has left the VMM alone since */
+	unsigned surprises; /* mismatches of the library: speculation was disabled */
 };
 static struct outcome ended;
 
@@ -31,7 +31,7 @@ struct scenario {
 	const char *says;
 	enum pair_side side; /* of the device with the fault */
 	unsigned device;
-	const char *fault;    /* given after the pre-copy; NULL: none */
+	const char *fault;    /* injected after the pre-copy; NULL: none */
 	void (*before)(void); /* the migration */
 	void (*early)(void);  /* after the pre-copy */
 	void (*late)(void);   /* while the machine is being stopped */
@@ -244,7 +244,7 @@ static void compare(void **state)
 	const struct scenario *s = *state;
 	struct outcome plain = run(s, pair_vmm_named("qemu"));
 
-	/* "As without" is nothing when it does not work without. */
+	/* "At least as well" means nothing if plain QEMU fails. */
 	assert_int_equal(plain.runs[PAIR_SOURCE] + plain.runs[PAIR_TARGET], s->nobody ? 0 : 1);
 	if (other != pair_vmm_named("qemu")) {
 		struct outcome now = run(s, other);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * rescue.c - two machines with kernel devices, whose migration fails: the source's devices
- * must run on, with nothing lost, by their own counters.
+ * rescue.c - two machines with kernel devices, whose migration fails: the source's devices must
+ * continue to run, with nothing lost, by their own counters.
  */
 #include "tests/e2e/e2e.h"
 

@@ -34,7 +34,7 @@ static void fresh_device_runs_and_offers_everything(void **state)
 	bed_close(&dev);
 }
 
-/* Which way from one state to another, by linux/vfio.h alone; 0: refused. */
+/* The next state on the path, by linux/vfio.h only; 0: refused. */
 static bool legal(unsigned from, unsigned to)
 {
 	if (from == SVF_ERROR || to == SVF_ERROR)

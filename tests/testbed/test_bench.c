@@ -107,7 +107,7 @@ static void assert_spoilt(size_t where, int device, const char *key, json_t *val
 	bench_evaluate(&config, &g, &s);
 	assert_false(s.passed);
 	if (!strstr(s.failed_checks, why))
-		fail_msg("'%s' does not contain '%s'", s.failed_checks, why);
+		fail_msg("error '%s' without '%s'", s.failed_checks, why);
 	bench_sample_free(&s);
 	bench_gathered_free(&g);
 }
@@ -408,7 +408,7 @@ static void assert_ends(const char *words)
 	}
 	assert_int_equal(err.code, SWO_E_PEER_LOST);
 	if (!strstr(err.text, words))
-		fail_msg("'%s' does not contain '%s'", err.text, words);
+		fail_msg("error '%s' without '%s'", err.text, words);
 }
 
 static void a_process_that_ends_is_named_with_its_last_output(void **state)

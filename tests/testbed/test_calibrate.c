@@ -174,7 +174,7 @@ static void assert_refused(const char *text, const char *word)
 	assert_int_equal(fclose(file), 0);
 	assert_int_equal(overhead_read(path, &overhead, &err), -1);
 	if (!strstr(err.text, word) || !strstr(err.text, path))
-		fail_msg("'%s' does not name '%s'", err.text, word);
+		fail_msg("error '%s' without '%s'", err.text, word);
 }
 
 static void a_malformed_overhead_file_is_refused_with_its_name(void **state)

@@ -140,7 +140,7 @@ static void a_text_cut_anywhere_is_refused_and_adds_nothing(void **state)
 	struct swo_timeline *t = sample_timeline();
 	struct swo_timeline *back = swo_timeline_new(SWO_SIDE_SOURCE, 64);
 	char *text = swo_timeline_to_json(t);
-	size_t len = strlen(text) - 1; /* the last newline means nothing */
+	size_t len = strlen(text) - 1; /* without the last newline */
 
 	for (size_t cut = 0; cut < len; cut++)
 		assert_int_equal(swo_timeline_add_json(back, text, cut, 0, NULL), -1);
