@@ -23,11 +23,11 @@
 enum fake_deed {
 	FAKE_PASS,
 	FAKE_FAIL,	 /* and stay */
-	FAKE_FAIL_THERE, /* return an error, but have gone there all the same */
+	FAKE_FAIL_THERE, /* return an error, but change the state all the same */
 	FAKE_BREAK,	 /* fail into ERROR */
 	FAKE_HANG,	 /* until fake_release, then pass */
 	FAKE_MEET,	 /* wait until group->want devices are inside an arc, then pass */
-	FAKE_LOSE,	 /* the backend is gone from now on */
+	FAKE_LOSE,	 /* the backend is lost from now on */
 };
 
 enum fake_reset {

@@ -23,7 +23,7 @@
 #define MESSAGES_MAX 256
 #define NO_MESSAGE   MESSAGES_MAX
 
-/* One direction: what was read and not written yet. */
+/* One direction: data that was read and not written yet. */
 struct flow {
 	uint8_t data[CHUNK];
 	size_t at, len;
@@ -35,7 +35,7 @@ struct flow {
 	uint8_t header[sizeof(struct channel_frame_header)];
 	size_t header_have;
 	uint64_t payload_left;
-	bool opaque; /* no frames of ours: TLS */
+	bool opaque; /* no frames: TLS */
 };
 
 struct conn_pair {

@@ -16,7 +16,7 @@ struct link;
 enum link_mode {
 	LINK_PASS,
 	LINK_CUT,	      /* every connection is dropped, new ones too */
-	LINK_STALL,	      /* nothing moves; connections stay */
+	LINK_STALL,	      /* no data passes; connections stay */
 	LINK_STALL_TO_TARGET, /* one direction of every connection */
 	LINK_STALL_TO_SOURCE,
 	LINK_REORDER,	   /* the connection that carried most waits, the others overtake it */

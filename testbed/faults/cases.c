@@ -39,10 +39,10 @@ static struct fault_case *add(
 static const struct arc {
 	enum pair_side side;
 	const char *phase, *arc;
-	unsigned ends;	     /* when the arc does not come to pass */
-	const char *provoke; /* what makes the arc happen at all */
+	unsigned ends;	     /* if the arc fails */
+	const char *provoke; /* the fault that causes the arc */
 	const char *option;
-	bool keeps; /* an arc that fails and stays costs the device nothing */
+	bool keeps; /* an arc that fails without effect on the device */
 	bool last;  /* the migration is over for it */
 } arcs[] = {
 	{PAIR_SOURCE, "setup", "RUNNING->PRE_COPY", FAULT_AT_SOURCE, NULL, NULL, true, false},

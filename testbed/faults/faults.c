@@ -24,7 +24,7 @@
 
 #define PROGRAM	 "switchover-bench faults"
 #define JOBS_MAX 64
-#define CASE_MS	 90000 /* no case takes so long: it hangs */
+#define CASE_MS	 90000 /* a case that takes longer hangs */
 #define ROW_MAX	 16384
 
 struct options {
@@ -211,7 +211,7 @@ static int begin(
 	return 0;
 }
 
-/* What came of it */
+/* The result */
 
 static void clear_line(void)
 {

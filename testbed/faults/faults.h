@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * faults.h - what the files of `switchover-bench faults` share: a case of the fault
+ * faults.h - shared by the files of `switchover-bench faults`: a case of the fault
  * matrix, the list of all, and how one case is run.
  */
 #ifndef TESTBED_FAULTS_FAULTS_H
@@ -29,7 +29,7 @@ struct fault_case {
 	const char *simvf_option;    /* for all devices; NULL: none */
 	unsigned ends;		     /* FAULT_AT_*; 0: either */
 	bool names;		     /* the error must name the device */
-	bool sound;		     /* the device must come out of it as it was */
+	bool sound;		     /* the device must be unchanged afterwards */
 	bool quick;		     /* among those of an ordinary test run */
 };
 
@@ -57,7 +57,7 @@ struct fault_run {
 	struct pair pair;
 	struct link *link;
 	struct fault_result *result;
-	bool source_gone, target_gone; /* killed by us */
+	bool source_gone, target_gone; /* killed by the testbed */
 	bool link_gone;		       /* for good */
 	char status[PAIR_STATUS_MAX];  /* query-migrate of the source at the end */
 };

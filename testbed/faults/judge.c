@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * judge.c - what must hold after every fault: one machine runs and never two did,
- * nothing was lost, one clear error names the cause, and every process ends on quit.
+ * judge.c - the assertions after every fault: one machine runs and never two did, nothing was lost,
+ * one clear error names the cause, and every process ends on quit.
  */
 #include "testbed/faults/faults.h"
 
@@ -21,7 +21,7 @@ struct counters {
 	json_t *reports[PAIR_SIDES][FAULT_VFS]; /* NULL: its device does not answer any more */
 };
 
-/* A corrupt stream loses its device on the other side, when nothing can abort any more. */
+/* A corrupt stream loses its device on the target, when the migration can no longer be aborted. */
 static bool struck(const struct fault_run *run, enum pair_side side, unsigned i)
 {
 	return (!run->c->moment || run->c->strike.kind == STRIKE_KILL_DEVICE) &&
@@ -54,7 +54,7 @@ static void who_runs(struct fault_run *run)
 	const char *status = run->status;
 
 	if (run->source_gone) {
-		/* If the target had taken GO it runs; if not, neither side does. */
+		/* If the target had received GO it runs; if not, neither side does. */
 		swo_sleep_until(swo_now_ns() + 200000000);
 		run->result->outcome = fault_runs(run, PAIR_TARGET) ? "at-target" : "nowhere";
 	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
@@ -173,7 +173,7 @@ static void check_times(struct fault_run *run, const struct counters *counters)
 		fault_violation(run, "the target was rung, and the source runs");
 }
 
-/* What was saved is what was loaded, by the devices' own sums. */
+/* The saved state equals the loaded state, by the devices' own sums. */
 static void check_state(struct fault_run *run, const struct counters *counters)
 {
 	if (strcmp(run->result->outcome, "at-target") != 0)
@@ -277,7 +277,7 @@ static void must_end(struct fault_run *run, enum pair_side side)
 			info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
 }
 
-/* Does this process work in that directory, by its command line, and is it not one of ours? */
+/* True if this process uses that directory, by its command line, and is not one of the testbed's. */
 static bool is_left(const struct pair *pair, const char *pid)
 {
 	char path[300], line[1000];

@@ -37,7 +37,7 @@ bool fault_died(struct fault_run *run, enum pair_side side)
 		!info.si_pid)
 		return false;
 	*gone = true;
-	fault_violation(run, "the %s ended by itself: %s %d", pair_side_name(side),
+	fault_violation(run, "the %s exited: %s %d", pair_side_name(side),
 		info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
 	return true;
 }
@@ -116,7 +116,7 @@ static bool ended(const char *status)
 	       !strcmp(status, "cancelled") || !strcmp(status, "in-doubt");
 }
 
-/* Polls, for events may have been taken on the way to the moment. */
+/* Polls, since events may have been consumed before the moment. */
 static void await_end(struct fault_run *run)
 {
 	swo_deadline guard = swo_deadline_ms(GUARD_MS);
@@ -127,7 +127,7 @@ static void await_end(struct fault_run *run)
 		snprintf(
 			run->status, sizeof(run->status), "%s", json_path_string(answer, "status"));
 		json_decref(answer);
-		/* A doubt that can settle must settle by itself. */
+		/* A doubt that can be resolved must be resolved without help. */
 		bool may_doubt = run->link_gone || run->target_gone;
 
 		if (ended(run->status) && (may_doubt || strcmp(run->status, "in-doubt") != 0))
@@ -195,7 +195,7 @@ void fault_run(
 		rc = until_struck(&run, &err);
 	if (rc) {
 		process_check_alive(&err);
-		fault_violation(&run, "not come to the moment: %s", err.text);
+		fault_violation(&run, "timed out waiting for the moment: %s", err.text);
 	} else {
 		await_end(&run);
 		fault_judge(&run);

@@ -22,7 +22,7 @@ struct pair_config {
 	unsigned pfs; /* spread over so many; 0: option not given */
 	bool pf_arcs;
 	unsigned root_ports; /* devices lie behind so many, in turn; 0: on the root bus */
-	const char *ram;     /* as the VMM takes it */
+	const char *ram;     /* in the VMM's format */
 	bool fill_ram;	     /* every page of it is written before the guest starts */
 	unsigned vcpus;
 	unsigned dirty_rate, dma_pages, dma_rate, p2p_rate, irq_every;
@@ -30,7 +30,7 @@ struct pair_config {
 	unsigned doorbell_period_us; /* 0: by the number of VFs */
 	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
 	uint64_t state_bytes;	/* of each device, instead of the profile's; 0: the profile's */
-	const char *costs_file; /* what was calibrated; NULL: nothing */
+	const char *costs_file; /* calibrated costs; NULL: none */
 	bool probed;		/* the machines get the profile's figures as a probe */
 	bool verbose;		/* each step is printed */
 };
