@@ -61,9 +61,9 @@ struct devices {
 	pthread_mutex_t lock;
 	pthread_cond_t changed; /* a worker finished a step */
 	struct tracked_device device[TRACKED_MAX];
-	unsigned count;		/* in use */
-	unsigned calls;		/* calls of the VMM in progress, all devices */
-	uint64_t last_call_ns;	/* end of the last call, or the last use of a session */
+	unsigned count;		      /* in use */
+	unsigned calls;		      /* calls of the VMM in progress, all devices */
+	uint64_t last_call_ns;	      /* end of the last call, or the last use of a session */
 	_Atomic unsigned speculating; /* devices with a speculation; may be read without the lock */
 };
 

@@ -164,6 +164,28 @@ else
 	echo "ok $n - a header that is no C++ is found # SKIP no C++ compiler"
 fi
 
+if command -v abidw >/dev/null && command -v abidiff >/dev/null; then
+	api_tree "$ground" 'swo_ground;'
+	expect "a release without a recorded ABI is found" 1 'libswitchover.abi is missing' abi
+	expect "the ABI is recorded" 0 '^nothing$' abi --update
+	expect "the same ABI is no finding" 0 '^nothing$' abi
+	file lib/base/ground.c '__attribute__((visibility("default"))) int swo_ground(void) { return base_own(); }
+		__attribute__((visibility("default"))) int swo_new(void) { return 1; }
+		int base_own(void) { return 1; }'
+	build
+	expect "a symbol more is no finding" 0 '^nothing$' abi
+	file lib/base/ground.c '__attribute__((visibility("default"))) int swo_other(void) { return base_own(); }
+		int base_own(void) { return 1; }'
+	build
+	expect "a symbol that is gone is found" 1 'incompatible with abi/libswitchover.abi' abi
+else
+	for name in 'a release without a recorded ABI' 'the ABI that is recorded' 'the same ABI' \
+		'a symbol more' 'a symbol that is gone'; do
+		n=$((n + 1))
+		echo "ok $n - $name # SKIP abigail-tools is not installed"
+	done
+fi
+
 expect "planted words are found, and data is left alone" 0 '^nothing$' words --self-test
 
 echo "1..$n"
