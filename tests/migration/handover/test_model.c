@@ -355,7 +355,7 @@ static void target_begins(struct act *a, uint32_t action, const void *answer_to)
 			find(OUT_OF_PLACE);
 		m->t_doing = LOADING;
 		m->t_log = T_BEGIN;
-		a->w.all.stale &= ~(1u << me) & 7u;
+		a->w.all.stale = (a->w.all.stale & ~(1u << me)) & 7u;
 		if (m->linked)
 			m->to_source |= M_HELLO_OK;
 		break;
@@ -535,7 +535,7 @@ static void add(const struct world *from, const struct world *to, unsigned actor
 
 static void kill_process(struct world *w, unsigned process)
 {
-	w->all.lives &= ~(1u << process) & 7u;
+	w->all.lives = (w->all.lives & ~(1u << process)) & 7u;
 	set_runs(w, process, false);
 	for (unsigned k = 0; k <= (w->all.second ? 1u : 0u); k++)
 		if (source_of(w, k) == process || target_of(w, k) == process)
