@@ -132,7 +132,10 @@ uint64_t migration_random(void)
 {
 	uint64_t value = 0;
 
-	/* 8 bytes never block nor come short once the pool is up (getrandom(2)). */
+	/*
+	 * A read of 8 bytes neither blocks nor is short once the pool is initialised
+	 * (getrandom(2)).
+	 */
 	if (getrandom(&value, sizeof(value), 0) != sizeof(value))
 		value = swo_now_ns() * UINT64_C(0x9e3779b97f4a7c15);
 	return value;
@@ -215,7 +218,7 @@ void migration_perform(struct swo_migration *m)
 void migration_fail(struct swo_migration *m, const struct swo_error *err)
 {
 	pthread_mutex_lock(&m->mutex);
-	/* A follow-up error is never the cause. */
+	/* Keep the first error: later ones are its consequences. */
 	if (m->failure.code == SWO_E_NONE && err->code != SWO_E_CANCELLED)
 		m->failure = *err;
 	atomic_store(&m->abort, true);
@@ -225,7 +228,7 @@ void migration_fail(struct swo_migration *m, const struct swo_error *err)
 		migration_raise(m, m->handover.table->fail, err);
 }
 
-/* With the mutex held. The cause before the symptom: a failure here often closes the connection. */
+/* With the mutex held. A local failure is reported first: it often closes the connection. */
 static bool broken_locked(struct swo_migration *m, struct swo_error *err)
 {
 	if (m->failure.code != SWO_E_NONE) {
@@ -356,7 +359,7 @@ bool migration_devices_idle(struct swo_migration *m, swo_deadline deadline)
 	return idle;
 }
 
-/* Watching */
+/* Observers */
 
 static void watch_device(void *opaque, enum swo_device_state state)
 {
@@ -399,7 +402,7 @@ void migration_watch(struct swo_migration *m, bool on)
 	}
 }
 
-/* The public calls that are the same on both sides */
+/* Public calls common to both sides */
 
 const char *swo_migration_status_name(enum swo_migration_status status)
 {

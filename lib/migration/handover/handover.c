@@ -91,7 +91,7 @@ const struct handover_table handover_source = {
 	.fail = SOURCE_EV_FAIL,
 	.cancel = SOURCE_EV_CANCEL,
 	.lost = SOURCE_EV_LOST,
-	/* STOPPING: it is being stopped. */
+	/* In STOPPING the vCPUs may still run. */
 	.may_run = STATE(SOURCE_SETUP) | STATE(SOURCE_PRECOPY) | STATE(SOURCE_STOPPING) |
 		   STATE(SOURCE_SENT) | STATE(SOURCE_TAKE_BACK) | STATE(SOURCE_RESUMING) |
 		   STATE(SOURCE_FAILED),
@@ -129,7 +129,10 @@ static const struct handover_rule target_rules[TARGET_STATES][TARGET_EVENTS] = {
 		{
 			[TARGET_EV_GO] = MUST(TARGET_STARTING, SWO_JOURNAL_STARTING, ACT_START),
 			[TARGET_EV_BAD_GO] = REFUSE,
-			/* The source has committed and queries: GO was not received and must never be. */
+			/*
+			 * The source has committed and sends ASK: a GO that arrives later must be
+			 * refused.
+			 */
 			[TARGET_EV_ASK] = REFUSE,
 			[TARGET_EV_ABORT] = REFUSE,
 			[TARGET_EV_FAIL] = REFUSE,

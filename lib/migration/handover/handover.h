@@ -33,7 +33,7 @@ enum source_state {
 	SOURCE_TAKE_BACK, /* before GO: rolling back */
 	SOURCE_RESUMING,  /* after GO, refused or by an operator: restarting the VM here */
 	SOURCE_COMPLETED, /* the VM runs on the target; final */
-	SOURCE_FAILED,	  /* the VM is here, unchanged; final */
+	SOURCE_FAILED,	  /* the VM stays here, unchanged; final */
 	SOURCE_GIVEN_UP,  /* an operator decided that the VM runs on the target; final */
 	SOURCE_STATES
 };
@@ -43,7 +43,7 @@ enum source_event {
 	SOURCE_EV_CONVERGED,	 /* the prediction is under the limit */
 	SOURCE_EV_ALL_SENT,	 /* VM stopped, last byte passed to the channels */
 	SOURCE_EV_READY,	 /* READY received */
-	SOURCE_EV_FAIL,		 /* anything failed here, or a deadline passed */
+	SOURCE_EV_FAIL,		 /* local failure or timeout */
 	SOURCE_EV_CANCEL,	 /* a user's request, or quit */
 	SOURCE_EV_LOST,		 /* the control connection is lost */
 	SOURCE_EV_ABORT,	 /* ABORT received: the target has aborted */
@@ -52,7 +52,7 @@ enum source_event {
 	SOURCE_EV_TIMEOUT,	 /* timed out waiting for STARTED */
 	SOURCE_EV_RESUMED,	 /* the VM is rolled back */
 	SOURCE_EV_OPERATOR_RUN,	 /* operator: the target is fenced, run here */
-	SOURCE_EV_OPERATOR_GONE, /* operator: it runs on the target, give it up here */
+	SOURCE_EV_OPERATOR_GONE, /* operator: the VM runs on the target, give it up here */
 	SOURCE_EVENTS
 };
 
@@ -76,7 +76,7 @@ enum target_event {
 	TARGET_EV_BAD_GO,	/* GO with another ID or nonce */
 	TARGET_EV_ASK,		/* ASK with the right nonce */
 	TARGET_EV_ABORT,	/* ABORT received: the source has rolled back */
-	TARGET_EV_FAIL,		/* anything failed here, or a deadline passed */
+	TARGET_EV_FAIL,		/* local failure or timeout */
 	TARGET_EV_CANCEL,	/* a user's request, or quit */
 	TARGET_EV_LOST,		/* the control connection is lost */
 	TARGET_EV_STARTED,	/* vCPUs run */
@@ -109,10 +109,10 @@ enum handover_action {
 /* Replies: sent at once, by the thread that raises, if the event is a query. */
 #define HANDOVER_ANSWERS (ACT_SEND_STARTING | ACT_SEND_STARTED | ACT_SEND_REFUSED)
 
-/* One cell of a table; an empty one means that the event is ignored in that state. */
+/* One cell of a table. An empty cell: the event is ignored in that state. */
 struct handover_rule {
 	bool set;
-	bool must_record; /* if `record` cannot be written, the step is not taken, but that of `fail` */
+	bool must_record; /* if `record` cannot be written, take the step of `fail` instead */
 	uint8_t next;
 	uint8_t record; /* enum swo_journal_event, written first; or NOTHING */
 	uint32_t actions;
@@ -141,14 +141,14 @@ struct handover_ops {
 	int (*record)(void *opaque, enum swo_journal_event record,
 		const struct handover_cause *cause, struct swo_error *err);
 	/*
-	 * The handover is in a new state, due to `event`, and its actions are due. With the lock of
-	 * steps held: wake the waiters, and raise nothing.
+	 * Called after a step due to `event`: the new state is set and its actions are due. The
+	 * step lock is held: wake waiters, but raise no event.
 	 */
 	void (*entered)(
 		void *opaque, unsigned state, unsigned event, const struct handover_cause *cause);
 	/*
 	 * Performs an action: a reply on the raising thread, all others (answer_to NULL) on the
-	 * migration's own. May raise, and may take long.
+	 * migration's thread. May raise events, and may block.
 	 */
 	void (*perform)(void *opaque, enum handover_action action, void *answer_to);
 };
@@ -171,15 +171,15 @@ enum handover_outcome {
 	HANDOVER_IGNORED, /* no rule in this state: late and repeated events are normal */
 	HANDOVER_TAKEN,
 	/*
-	 * The record is written, but another event that this state handles has arrived meanwhile
-	 * (a lost peer, for example): the step is not taken, and the other one will be.
+	 * The record is written, but another event that this state handles has arrived meanwhile (a
+	 * lost peer, for example): the step of the other event is taken instead.
 	 */
 	HANDOVER_GAVE_WAY,
-	HANDOVER_UNRECORDED, /* not taken; `fail` was instead, with the reason in *err */
+	HANDOVER_UNRECORDED, /* not taken; the step of `fail` was taken, with the reason in *err */
 };
 /*
- * One step: its record, then the new state, then its replies; its other actions become due, and
- * are performed by the migration's thread.
+ * Takes one step: writes its record, enters the new state, sends its replies. Its other actions
+ * become due, and the migration's thread performs them.
  */
 enum handover_outcome handover_raise(struct handover *h, unsigned event,
 	const struct handover_cause *cause, struct swo_error *err);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * source.c - the source of a migration: its life, its thread, and what it does for each step of the
- * the handover. From GO on no failure here may run the VM: only the target's REFUSED or an
- * operator does. Without an answer the source is parked, and sends ASK.
+ * source.c - the source of a migration: its life cycle, its thread, and its actions for each step
+ * of the handover. After GO no failure here may start the VM: only the target's REFUSED or an
+ * operator does. Without a reply the source is parked, and sends ASK.
  */
 #include "migration/source/source.h"
 
@@ -25,7 +25,7 @@ static bool is_ready(void *arg)
 	return s->ready;
 }
 
-/* SENT: true on READY, and without a reason against it. */
+/* State SENT: waits for READY; raises FAIL if a check fails. */
 static void await_ready(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -43,7 +43,7 @@ static void await_ready(struct source *s)
 		migration_wait_step(m, SOURCE_SENT, swo_deadline_ms(1000), "the next step", NULL);
 }
 
-/* COMMITTED: STARTED, REFUSED or the loss of the connection; each is a step. */
+/* State COMMITTED: waits for STARTED, REFUSED or the loss of the connection; each is a step. */
 static void await_answer(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -75,7 +75,7 @@ static bool gives_up(void *arg)
 	return over;
 }
 
-/* A reply is a step. */
+/* Raises the event of a reply; true: the migration is completed. */
 static bool take_answer(void *opaque, enum wire_type answer, const char *text)
 {
 	struct source *s = opaque;
@@ -87,7 +87,7 @@ static bool take_answer(void *opaque, enum wire_type answer, const char *text)
 	return handover_is(&s->m.handover, SOURCE_COMPLETED);
 }
 
-/* Sends ASK on a connection of its own. */
+/* Sends ASK on a separate connection. */
 static void ask(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -103,15 +103,16 @@ static void ask(struct source *s)
 	migration_ask(&question, text, NULL);
 }
 
-/* The text of a doubt: the state, and how to resolve it. */
+/* The error of a migration in doubt: its state, and how to resolve it. */
 static void describe_doubt(struct source *s, struct swo_error *err)
 {
 	const struct swo_journal_config *journal = s->m.vm.journal;
 
 	if (s->m.share.page) {
 		swo_error_set(err, SWO_E_TIMEOUT, 0,
-			"migration %s is in doubt: the target has started the VM, in the RAM that "
-			"both share (handover=fd), and has not confirmed it; ASK is repeated. If it is gone for good so is the VM: give it up here: switchover "
+			"migration %s is in doubt: the target has started the VM in the shared "
+			"RAM (handover=fd) and has not confirmed it; ASK is repeated. If "
+			"the target is lost, so is the VM; to give it up: switchover "
 			"resolve%s%.90s %s --qmp=URI --runs-there",
 			s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
 			s->m.info.id);
@@ -119,16 +120,15 @@ static void describe_doubt(struct source *s, struct swo_error *err)
 	}
 	swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"migration %s is in doubt: GO was sent and the target has not confirmed it; the "
-		"VM is parked here and ASK is repeated. If that host "
-		"migration: switchover resolve%s%.90s %s "
-		"--qmp=URI --run-here --fenced",
+		"VM is parked here and ASK is repeated. If the target is lost, fence its host and "
+		"resolve it: switchover resolve%s%.90s %s --qmp=URI --run-here --fenced",
 		s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
 		s->m.info.id);
 }
 
 /*
- * With shared RAM both sides share a word, and the first exchange decides: no reply is needed,
- * not even a live target.
+ * With shared RAM both sides share an atomic word, and the first exchange of it decides: neither a
+ * reply nor a live target is needed.
  */
 static void park(struct source *s)
 {
@@ -136,7 +136,7 @@ static void park(struct source *s)
 	struct swo_error err = {0};
 
 	if (m->share.page && ram_share_forbid(&m->share)) {
-		source_take_refused(s, "it had not started the VM, and cannot any more");
+		source_take_refused(s, "it had not started the VM and no longer can");
 		return;
 	}
 	describe_doubt(s, &err);
@@ -147,7 +147,7 @@ static void park(struct source *s)
 	migration_set_status(m, SWO_MIGRATION_IN_DOUBT);
 }
 
-/* IN_DOUBT: until it is resolved. false: the process exits (quit by force). */
+/* State IN_DOUBT: sends ASK until it is resolved. false: the process exits (forced quit). */
 static bool settle_doubt(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -162,7 +162,7 @@ static bool settle_doubt(struct source *s)
 	return !handover_is(&m->handover, SOURCE_IN_DOUBT);
 }
 
-/* An operator's decision, from any thread. */
+/* Applies an operator's decision; called from any thread. */
 static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
 {
 	struct source *s = (struct source *)m;
@@ -179,8 +179,8 @@ static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 	if (run_here && !ram_share_forbid(&s->m.share))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"the target has started the VM in the RAM that both share "
-			"(handover=fd): the RAM here is not that of the stop, and the VM cannot run; it "
-			"can only be given up here (run-here false)");
+			"(handover=fd): the RAM has changed since the stop, so the VM cannot run here; "
+			"it can only be given up (run-here false)");
 	if (run_here)
 		swo_error_set(&why, SWO_E_CANCELLED, 0,
 			"the VM runs here again, decided by an operator; the target must stay "
@@ -192,7 +192,7 @@ static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 	if (migration_raise(m, run_here ? SOURCE_EV_OPERATOR_RUN : SOURCE_EV_OPERATOR_GONE, &why) !=
 		HANDOVER_TAKEN)
 		return swo_error_set(
-			err, SWO_E_STATE, 0, "this migration has been resolved meanwhile");
+			err, SWO_E_STATE, 0, "this migration has already been resolved");
 	return 0;
 }
 
@@ -241,7 +241,7 @@ static void send_end(struct source *s)
 
 static void send_go(struct source *s)
 {
-	/* It counts as sent from here on, whatever this returns. */
+	/* GO counts as sent from here on, even if this fails. */
 	swo_timeline_mark(s->m.timeline, SWO_EVENT_GO);
 	migration_control(&s->m, WIRE_GO, &s->go, sizeof(s->go), NULL);
 }
@@ -253,7 +253,7 @@ static void roll_back(struct source *s)
 	pthread_mutex_lock(&m->mutex);
 	struct swo_error why = m->reason;
 
-	/* What failed first explains more than what failed because of it. */
+	/* Report the first failure, not its consequences. */
 	if (handover_is(&m->handover, SOURCE_TAKE_BACK)) {
 		m->journal_remove = true;
 		if (!m->cancelled && m->failure.code != SWO_E_NONE)
@@ -265,7 +265,7 @@ static void roll_back(struct source *s)
 	migration_raise(m, SOURCE_EV_RESUMED, &why);
 }
 
-/* A peer that does not read must not keep the VM from resuming: this is done after that. */
+/* Called after the VM has resumed: a peer that does not read must not delay that. */
 static void send_abort(struct source *s)
 {
 	struct swo_migration *m = &s->m;
@@ -354,7 +354,7 @@ static void perform(void *opaque, enum handover_action action, void *answer_to)
 	case ACT_REPORT:
 		report(s);
 		break;
-	default: /* a target's */
+	default: /* actions of the target */
 		break;
 	}
 }
@@ -402,12 +402,12 @@ static void source_main(struct swo_migration *m)
 		else if (handover_is(&m->handover, SOURCE_COMMITTED))
 			await_answer(s);
 		else if (handover_is(&m->handover, SOURCE_IN_DOUBT) && !settle_doubt(s))
-			return; /* parked until the process exits: never run here */
+			return; /* parked until the process exits; the VM never runs here */
 	}
 	migration_perform(m);
 }
 
-/* Life */
+/* Life cycle */
 
 static void interrupt(struct swo_migration *m)
 {

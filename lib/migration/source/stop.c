@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * stop.c - the VM's stop with all that is sent in it, the roll-back from there, and what is left to
- * when the VM runs on the target.
+ * stop.c - the stop of the VM and all that is sent during it, the roll-back, and the clean-up when
+ * the VM runs on the target.
  */
 #include "migration/source/source.h"
 
@@ -11,14 +11,14 @@
 #include <stdio.h>
 #include <string.h>
 
-/* How long a failure waits for the peer's reason; the VM runs again by then. */
+/* Timeout for the peer's reason of a failure; the VM runs again by then. */
 #define REASON_WAIT_MS 500
 
 /* The stop */
 
 /*
- * The first of all handlers when the VM stops (deepest, highest rank): the vCPUs are stopped,
- * so their last writes can be sent while the devices still stop.
+ * The first handler of a stop (deepest, highest rank): the vCPUs are stopped, so their last writes
+ * can be sent while the devices are stopping.
  */
 static int on_stop(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
@@ -28,8 +28,8 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	if (running)
 		return 0;
 	/*
-	 * A `stop` of a user comes on another thread, perhaps in the middle of a pass; our own
-	 * thread detects it between two passes and does the rest then.
+	 * A `stop` by the user runs on another thread, possibly in the middle of a round;
+	 * the migration's thread detects it between two rounds and sends the rest then.
 	 */
 	if (!pthread_equal(pthread_self(), s->m.thread))
 		return 0;
@@ -38,13 +38,16 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	pthread_mutex_unlock(&s->m.mutex);
 	swo_timeline_mark(s->m.timeline, SWO_EVENT_VCPUS_STOPPED);
 	swo_worker_submit(s->stop_worker, &s->stop_job);
-	/* All of it must still be loaded; otherwise changed parts can wait for the arcs. */
+	/*
+	 * With config=late the target has to load all of it; otherwise changed parts can wait for
+	 * the arcs.
+	 */
 	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, true, err) : 0;
 }
 
 /*
- * Last of all handlers when the VM stops: by now every device is launched. And first when a
- * stop is taken back: streams must release the workers.
+ * The last handler of a stop: every device is launched by now. Also the first handler when a stop
+ * is rolled back: streams must release the workers.
  */
 static int on_last(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
@@ -85,7 +88,7 @@ int source_add_handlers(struct source *s, struct swo_error *err)
 	return 0;
 }
 
-/* Devices that the stop did not take to STOP_COPY: those of a VM that was paused before. */
+/* Stops the devices that are not in STOP_COPY: those of a VM that was already paused. */
 static int stop_remaining_devices(struct source *s, struct swo_error *err)
 {
 	struct swo_error later;
@@ -128,7 +131,7 @@ int source_send_end(struct source *s, struct swo_error *err)
 
 	for (unsigned i = 0; i < s->m.data_open; i++) {
 		struct channel *channel = &s->m.data[i];
-		/* No other thread sends any more: the counters stand still. */
+		/* No other thread sends any more: the counters are final. */
 		struct wire_totals totals = {
 			.frames = channel->frames_sent, .bytes = channel->bytes_sent};
 		struct channel_frame_header header = {.type = WIRE_FIN, .device = i};
@@ -203,7 +206,7 @@ static void drain_workers(struct source *s)
 				swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
 }
 
-/* All at once; one that fails is recovered, reset as a last resort. */
+/* Moves all devices in parallel. A device that fails is recovered, by a reset as a last resort. */
 static void devices_to(struct source *s, enum swo_device_state state)
 {
 	struct swo_error err;
@@ -249,7 +252,7 @@ static bool has_reason(void *arg)
 	return s->refusal.code != SWO_E_NONE || s->m.lost;
 }
 
-/* A channel that breaks is often the first sign of what the target is about to send. */
+/* A broken channel is often the first sign of a failure on the target; its reason may follow. */
 static void await_failure_reason(struct source *s, struct swo_error *err)
 {
 	if (!s->m.control_reader_runs)
@@ -270,7 +273,7 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	struct swo_error err = {0};
 	uint64_t start = swo_now_ns();
 
-	/* Whatever that side still receives: it finds this before it could start. */
+	/* The target checks this before it starts the VM, whatever it still receives. */
 	ram_share_forbid(&m->share);
 	drain_workers(s);
 	if (s->stopped_by_us) {
@@ -282,7 +285,7 @@ void source_roll_back(struct source *s, struct swo_error *why)
 		}
 	}
 	if (source_vm_runs(s)) {
-		/* Also those that a partly failed stop had not reached. */
+		/* This includes the devices that a partly failed stop did not reach. */
 		devices_to(s, SWO_DEVICE_RUNNING);
 	} else if (!s->stopped_by_us) {
 		devices_to(s, SWO_DEVICE_STOP);

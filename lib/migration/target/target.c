@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * target.c - the target of a migration: its life, its thread, and what it does for each step of the
- * handover. It runs the VM on GO and on nothing else.
+ * target.c - the target of a migration: its life cycle, its thread, and its actions for each step
+ * of the handover. Only GO starts the VM.
  */
 #include "migration/target/target.h"
 
@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define FREE_MS 1000 /* for devices to come to rest, at the very end */
+#define FREE_MS 1000 /* for devices to become idle, in target_free() */
 
 /* Loading */
 
-/* A failure; the first one explains more than what came of it. */
+/* Raises FAIL. An earlier failure takes precedence: this one may be its consequence. */
 static void fail(struct target *t, struct swo_error *err)
 {
 	pthread_mutex_lock(&t->m.mutex);
@@ -44,7 +44,7 @@ static void load(struct target *t)
 		fail(t, &err);
 		return;
 	}
-	/* The nonce is made only now: it cannot be guessed before READY. */
+	/* Generate the nonce only now: it cannot be guessed before READY. */
 	pthread_mutex_lock(&m->mutex);
 	do
 		t->go.nonce = migration_random();
@@ -58,13 +58,13 @@ static void load(struct target *t)
 static void send_ready(struct target *t)
 {
 	swo_timeline_mark(t->m.timeline, SWO_EVENT_READY);
-	/* If this does not get through, the source will give up, or send ASK. */
+	/* If this is lost, the source times out or sends ASK. */
 	migration_control(&t->m, WIRE_READY, &t->go, sizeof(t->go), NULL);
 }
 
 /* Starting */
 
-/* A device that did not make it is put into some sound state; the VM goes on without its state. */
+/* Recovers the devices that failed to start; the VM runs without their state. */
 static void mend_devices(struct target *t)
 {
 	for (unsigned i = 0; i < t->m.vm.device_count; i++) {
@@ -79,7 +79,7 @@ static void mend_devices(struct target *t)
 	}
 }
 
-/* What went wrong all the same; false: nothing did. */
+/* Appends the devices that failed; false: there is no error. */
 static bool describe_devices(struct target *t, struct swo_error *err)
 {
 	size_t used = strlen(err->text);
@@ -107,7 +107,10 @@ static void start_vm(struct target *t, struct swo_error *err)
 		if (m->vm.ops->start(m->vm.opaque, err))
 			mend_devices(t);
 	} else {
-		/* Paused means stopped: with --finalise late they are still in RESUMING. */
+		/*
+		 * The devices of a paused VM are in STOP; with --finalise late they are still in
+		 * RESUMING.
+		 */
 		for (unsigned i = 0; i < m->vm.device_count; i++)
 			if (swo_device_set_state(m->vm.devices[i], SWO_DEVICE_STOP, err) &&
 				swo_device_recover(m->vm.devices[i], true, err))
@@ -127,7 +130,7 @@ static void send_timeline(struct target *t)
 	free(text);
 }
 
-/* The last thing before the first arc: RAM that both share is ours from here on. */
+/* Takes ownership of shared RAM, immediately before the first arc. */
 static int take_ram_over(struct target *t, struct swo_error *err)
 {
 	struct swo_migration *m = &t->m;
@@ -136,7 +139,7 @@ static int take_ram_over(struct target *t, struct swo_error *err)
 		return 0;
 	if (!ram_share_begin(&m->share))
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the source has taken the VM back before it was started here");
+			"the source rolled back before the VM was started here");
 	memory_ram_take_over(m->vm.ram);
 	return 0;
 }
@@ -155,7 +158,7 @@ static void start(struct target *t)
 	migration_raise(m, TARGET_EV_STARTED, describe_devices(t, &err) ? &err : NULL);
 }
 
-/* Answers: on the connection of the question, else on the control connection */
+/* Replies: on the connection of the query, otherwise on the control connection */
 
 static void answer(struct target *t, enum wire_type type, void *to)
 {
@@ -173,7 +176,7 @@ static void answer(struct target *t, enum wire_type type, void *to)
 		swo_timeline_mark(t->m.timeline, SWO_EVENT_STARTED);
 }
 
-/* The end */
+/* Clean-up and outcome */
 
 static void discard(struct target *t)
 {
@@ -193,7 +196,7 @@ static void discard(struct target *t)
 		struct swo_device *dev = m->vm.devices[i];
 		struct swo_error err = {0};
 
-		/* Whatever was launched is waited for; it has its deadline. */
+		/* Wait for every launched arc; each has a deadline. */
 		target_device_settle(&t->devices[i], true, &err);
 		if (swo_device_health(dev) == SWO_DEVICE_LOST)
 			continue;
@@ -240,7 +243,7 @@ static void entered(
 {
 	struct target *t = opaque;
 
-	/* What goes with STARTED or REFUSED, however often ASK comes. */
+	/* The text of STARTED or REFUSED, also in reply to each later ASK. */
 	pthread_mutex_lock(&t->m.mutex);
 	if (cause && cause->why && (state == TARGET_STARTED || state == TARGET_REFUSED))
 		snprintf(t->text, sizeof(t->text), "%s", cause->why->text);
@@ -277,7 +280,7 @@ static void perform(void *opaque, enum handover_action action, void *answer_to)
 	case ACT_REPORT:
 		report(t);
 		break;
-	default: /* a source's */
+	default: /* actions of the source */
 		break;
 	}
 }
@@ -287,7 +290,7 @@ static const struct handover_ops target_handover = {
 
 /* The thread */
 
-/* READY: GO, or whatever else ends it, is a step. */
+/* State READY: waits for the step that leaves it, such as GO. */
 static void await_go(struct target *t)
 {
 	struct swo_migration *m = &t->m;
@@ -319,7 +322,7 @@ static void target_main(struct swo_migration *m)
 		migration_perform(m);
 		if (handover_is(&m->handover, TARGET_READY))
 			await_go(t);
-		/* The listener stays until DONE: the source may have to send ASK. */
+		/* Keep listening until DONE: the source may have to send ASK. */
 		else if (handover_is(&m->handover, TARGET_STARTED) &&
 			 !migration_wait_until(
 				 m, is_settled, t, true, swo_deadline_ms(60000), "DONE", NULL))
@@ -328,7 +331,7 @@ static void target_main(struct swo_migration *m)
 	migration_perform(m);
 }
 
-/* Life */
+/* Life cycle */
 
 static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err)
 {
@@ -340,7 +343,7 @@ static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 
 static void interrupt(struct swo_migration *m)
 {
-	/* Our thread sees why, and wakes and stops all others in its own order. */
+	/* The migration's thread detects the cause, then stops the other threads in order. */
 	migration_wake(m);
 }
 
@@ -367,11 +370,12 @@ static void target_free(struct swo_migration *m)
 		channel_close(&m->control);
 	migration_watch(m, false);
 	channel_listener_close(t->listener);
-	/* What a device's worker has been given is ours until it is done with it, which is a moment
-	   after it has reported so. One that hangs keeps it. */
+	/*
+	 * A device's worker uses this memory until shortly after it has reported completion. If a
+	 * worker hangs, the memory is leaked.
+	 */
 	if (!migration_devices_idle(m, swo_deadline_ms(FREE_MS))) {
-		swo_log(SWO_LOG_WARN,
-			"a device hangs: what its migration holds is left behind with it");
+		swo_log(SWO_LOG_WARN, "a device hangs: leaking the memory of its migration");
 		base_leak_hung(t);
 		return;
 	}
