@@ -25,7 +25,7 @@ static const char *state_of(const struct swo_journal_info *info)
 	return info->damage.code != SWO_E_NONE ? "damaged" : swo_journal_event_name(info->last);
 }
 
-/* A journal's texts came with a migration, from its peer. */
+/* The texts in a journal come from the migration's peer. */
 static void make_printable(struct swo_journal_info *info)
 {
 	struct swo_journal_info raw = *info;
@@ -71,8 +71,8 @@ static void print_line(FILE *out, const struct swo_journal_info *info)
 
 	if (seconds && localtime_r(&seconds, &tm))
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
-	fprintf(out, "%-36s  %-6s  %-10s  %-5s  %-19s  %-16s  %s\n", info->id,
-		swo_journal_side_name(info->side), state_of(info), info->live ? "lives" : "dead",
+	fprintf(out, "%-36s  %-6s  %-10s  %-7s  %-19s  %-16s  %s\n", info->id,
+		swo_journal_side_name(info->side), state_of(info), info->live ? "alive" : "dead",
 		when, info->vm[0] ? info->vm : "-", info->uri[0] ? info->uri : "-");
 }
 
@@ -94,8 +94,8 @@ void resolve_print_list(FILE *out, const struct resolve_request *request,
 		fprintf(out, "no journals in %s\n", request->dir);
 		return;
 	}
-	fprintf(out, "%-36s  %-6s  %-10s  %-5s  %-19s  %-16s  %s\n", "MIGRATION", "SIDE", "STATE",
-		"ITS", "LAST WORD", "VM", "TARGET");
+	fprintf(out, "%-36s  %-6s  %-10s  %-7s  %-19s  %-16s  %s\n", "MIGRATION", "SIDE", "STATE",
+		"PROCESS", "LAST RECORD", "VM", "TARGET");
 	for (size_t i = 0; i < count; i++)
 		print_line(out, &list[i]);
 	for (size_t i = 0; i < count; i++)
@@ -103,7 +103,7 @@ void resolve_print_list(FILE *out, const struct resolve_request *request,
 			fprintf(out, "\n%s\n", list[i].damage.text);
 		else if (list[i].side == SWO_JOURNAL_SOURCE && resolve_is_open(&list[i]))
 			fprintf(out,
-				"\n%s is in doubt; to settle it:\n  switchover resolve "
+				"\n%s is in doubt; to resolve it:\n  switchover resolve "
 				"--journal=%s %s%s\n",
 				list[i].id, request->dir, list[i].id,
 				list[i].live ? " --qmp=URI" : "");

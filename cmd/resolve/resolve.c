@@ -172,8 +172,8 @@ static int prune(const struct resolve_request *request, struct swo_error *err)
 	else
 		printf("%zu removed\n", removed);
 	if (kept && !request->json)
-		printf("%zu kept: each keeps a VM that has moved away from being started here "
-		       "again (with --fenced they are removed, too)\n",
+		printf("%zu kept: each prevents the start of a VM that has moved away "
+		       "(add --fenced to remove them, too)\n",
 			kept);
 	return CLI_OK;
 }

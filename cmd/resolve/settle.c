@@ -31,7 +31,7 @@ static void conclude(struct resolve_result *out, enum resolve_outcome outcome, c
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
-	/* It may quote a target or a journal. */
+	/* The text may quote a target or a journal. */
 	swo_escape(text, out->text, sizeof(out->text));
 }
 
@@ -72,7 +72,7 @@ int resolve_proof(
 			swo_journal_event_name(info.last));
 		return 0;
 	case SWO_JOURNAL_PROVES_NEVER:
-		/* So that the target's journal is not taken for an open one. */
+		/* Settles the target's journal too, so that it is not listed as open. */
 		if (info.last != SWO_JOURNAL_REFUSED &&
 			swo_journal_settle(
 				path, SWO_JOURNAL_REFUSED, "settled by switchover resolve", err))
@@ -120,7 +120,7 @@ static struct swo_migration_query query_of(
 		.deadline_ms = ASK_MS};
 }
 
-/* It is on record here that the VM runs there; so the target's journal need not be kept for us. */
+/* The source's journal records that the VM runs there, so it no longer needs the target's. */
 static void acknowledge(const struct resolve_request *request, const struct swo_journal_info *info)
 {
 	struct swo_migration_query query = query_of(request, info);
@@ -141,7 +141,7 @@ static int ask_target(const struct resolve_request *request, const struct swo_jo
 
 	if (!info->nonce)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"the journal has lost the nonce that authenticates the query to the target: use "
+			"the journal has no nonce to authenticate the query to the target: use "
 			"--target-journal, --run-here or --runs-there");
 	if (swo_migration_query(&query, &answer, reason, err))
 		return -1;
@@ -189,7 +189,7 @@ static enum swo_journal_event event_for(const struct resolve_result *found)
 
 /* Through the monitor */
 
-/* Until it is no longer in doubt; a new reference. */
+/* Waits until it is no longer in doubt; returns a new reference. */
 static json_t *wait_settled(struct qmp *qmp, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(SETTLE_MS);
@@ -279,13 +279,13 @@ static int forget(const struct resolve_request *request, const struct swo_journa
 			"cannot remove %.250s: its process is alive", info->path);
 	if (!swo_journal_is_settled(info) && info->last != SWO_JOURNAL_STARTED && !request->fenced)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"%.250s is not settled; to remove it all the same, fence the other side and "
+			"%.250s is not settled; to remove it anyway, fence the other side and "
 			"add --fenced",
 			info->path);
 	if (swo_journal_is_guard(info) && !request->fenced)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"%.250s prevents VM '%.60s', which has moved away, from being started here; "
-			"if it runs on no other host any more, add --fenced",
+			"%.250s prevents the start of VM '%.60s' here, which has moved away; "
+			"if the VM runs on no other host, add --fenced",
 			info->path, info->vm);
 	if (unlink(info->path))
 		return swo_error_set(err, SWO_E_IO, errno, "cannot remove %.250s", info->path);

@@ -44,7 +44,7 @@ enum swo_journal_event {
  */
 SWO_API int swo_vm_identity(
 	const char *uuid, const char *name, char out[SWO_JOURNAL_VM_MAX], struct swo_error *err);
-/* UUIDs are equal in any form, names byte by byte. "" identifies no VM: it equals nothing. */
+/* UUIDs compare equal in any form, names byte by byte. "" identifies no VM and equals nothing. */
 SWO_API bool swo_vm_identity_equal(const char *a, const char *b);
 
 SWO_API const char *swo_journal_event_name(enum swo_journal_event event);
@@ -53,8 +53,8 @@ SWO_API const char *swo_journal_side_name(enum swo_journal_side side);
 /* Directory, VM and durability of journals. The caller owns the strings. */
 struct swo_journal_config {
 	const char *dir;
-	const char *vm; /* swo_vm_identity(); "": none, nothing is looked up by it */
-	bool sync;	/* records survive a crash of the host, not only of the process */
+	const char *vm; /* swo_vm_identity(); "": none, matches no journal */
+	bool sync;	/* records survive a crash of the host, not just of the process */
 };
 
 /*
@@ -84,7 +84,7 @@ struct swo_journal_info {
 	uint64_t time_ns; /* of the last record; CLOCK_REALTIME */
 	uint64_t nonce;	  /* of COMMITTED or READY */
 	char text[SWO_JOURNAL_TEXT_MAX];
-	bool live; /* the process that writes it is alive */
+	bool live; /* the process that wrote it is alive */
 	/*
 	 * No later record can be missing: it was written since the last boot, or with sync.
 	 * Otherwise the last records may have been lost in a crash of the host.
@@ -98,12 +98,12 @@ struct swo_journal_info {
 	 */
 	bool original;
 	char origin[96];	 /* why `original` is false */
-	struct swo_error damage; /* code other than NONE: only path, side and id hold; vm if set */
+	struct swo_error damage; /* not NONE: only path, side and id are valid, and vm if set */
 };
 
-/* -1 only if it cannot be opened; a damaged one is read, with `damage` set. */
+/* -1 only if the journal cannot be opened; a damaged one is read, with `damage` set. */
 SWO_API int swo_journal_read(const char *path, struct swo_journal_info *out, struct swo_error *err);
-/* All of a directory, ordered by path; free() the array. */
+/* All journals of a directory, ordered by path; free() the array. */
 SWO_API int swo_journal_list(
 	const char *dir, struct swo_journal_info **out, size_t *count, struct swo_error *err);
 /* Appends an operator's decision to the journal of a dead process, and syncs it. */
@@ -117,19 +117,21 @@ enum swo_journal_proof {
 	SWO_JOURNAL_PROVES_NOTHING, /* the VM may have run there, or may run */
 	SWO_JOURNAL_PROVES_NEVER,   /* the VM never ran there and never will */
 	SWO_JOURNAL_PROVES_RAN,	    /* the VM was started there */
-	/* Proves something only with `fenced`: that the process is dead, or that this is the complete
-	   journal, cannot be determined here. */
+	/*
+	 * Proof only with `fenced`: this host cannot determine that the process is dead, or that
+	 * the journal is complete.
+	 */
 	SWO_JOURNAL_PROVES_IF_FENCED,
 };
 /*
  * fenced: the operator asserts that the target's process is dead and that `target` is all that it
- * wrote. That does not replace records that may have been lost in a crash of its host.
+ * wrote. Records that a crash of its host may have lost remain in question.
  */
 SWO_API enum swo_journal_proof swo_journal_proof(
 	const struct swo_journal_info *target, bool fenced);
 /* True if nothing is left to determine or decide. An unprovable outcome is not settled. */
 SWO_API bool swo_journal_is_settled(const struct swo_journal_info *info);
-/* True if it prevents a VM that has moved away from being started here. It may be settled. */
+/* True if the journal prevents the start of a VM that has moved away. It may be settled. */
 SWO_API bool swo_journal_is_guard(const struct swo_journal_info *info);
 /*
  * True if the VM with this name or UUID may be booted on this host. SWO_E_STATE names the

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * net.c - the one place that calls connect(2), bind(2) and accept(2), and that reads SCM_RIGHTS.
+ * net.c - connect(2), bind(2), accept(2) and the receipt of SCM_RIGHTS; no other file calls these.
  */
 #include "base/net.h"
 
@@ -109,7 +109,7 @@ bool base_cancel_disarm(struct base_cancel *cancel)
 	return cancel_set(cancel, -1);
 }
 
-/* The outcome of a connect(2) in progress. */
+/* Returns the result of a connect(2) in progress. */
 static int finish(int fd, swo_deadline deadline, const volatile int *interrupt)
 {
 	int error = base_wait_fd(fd, POLLOUT, deadline, interrupt);
@@ -165,7 +165,7 @@ int base_connect_error(struct swo_error *err, enum swo_error_code code, int rc, 
 	if (rc != EOWNERDEAD)
 		return swo_error_set(err, code, rc, "%s", what);
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"%s: another user's process listens there; if that is meant, allow its user with "
+		"%s: another user's process listens there; if this is intended, allow its user with "
 		"--peer-uid",
 		what);
 }
@@ -186,7 +186,10 @@ int base_listen_beside(const struct base_address *address, int backlog, bool bes
 
 	if (fd < 0)
 		return errno;
-	/* A socket's file takes its mode from the descriptor: no other user can connect before a chmod. */
+	/*
+	 * A socket file inherits the mode of its descriptor: no other user can connect before a
+	 * chmod.
+	 */
 	if ((is_unix ? fchmod(fd, 0600)
 		     : setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on))) ||
 		(beside_v4 && address->any.sa_family == AF_INET6 &&
@@ -344,7 +347,7 @@ ssize_t base_recv_fds(int sock, struct msghdr *msg, int *fds, unsigned room, uns
 	return n;
 }
 
-/* Parts of messages */
+/* Partial messages */
 
 unsigned base_iov_advance(struct iovec **iov, unsigned count, size_t done)
 {

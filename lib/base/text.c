@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * text.c - makes text from outside safe to print: a terminal's escape sequences, forged log
- * lines and bytes that are not UTF-8 become visible.
+ * text.c - makes untrusted text safe to print: escapes terminal control sequences, line breaks that
+ * forge log lines, and invalid UTF-8.
  */
 #include "switchover/base.h"
 
@@ -49,7 +49,7 @@ void swo_escape(const char *text, char *out, size_t room)
 		int len = *in < 0x20 || *in == 0x7f ? 0 : sequence_length(in);
 
 		if (len < 0)
-			break; /* the text was truncated here by its sender */
+			break; /* the sender truncated the text here */
 		if (n + (len ? (size_t)len : 4) >= room)
 			break;
 		if (len) {

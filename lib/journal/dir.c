@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dir.c - the directory of the journals: its default, the check of its owner, and its content.
- * It is opened once, checked, and only then used, by its descriptor.
+ * dir.c - the directory of the journals: its default, the check of its owner, and its content. The
+ * directory is opened once, checked, and then used through its descriptor only.
  */
 #include "journal/internal.h"
 
@@ -60,7 +60,7 @@ int swo_journal_prepare_dir(const char *dir, bool parents, struct swo_error *err
 	return journal_dir_open(dir, &fd, err);
 }
 
-/* Names of journals are all of one length. */
+/* All journal names have the same length. */
 #define NAME_LEN (JOURNAL_ID_LEN + sizeof(".source") - 1)
 
 int journal_path(const char *dir, const char *name, char out[512], struct swo_error *err)
@@ -88,7 +88,7 @@ int journal_dir_open(const char *dir, int *fd, struct swo_error *err)
 		return swo_error_set(err, SWO_E_IO, errno, "cannot use %.250s for journals", dir);
 	if (st.st_uid != geteuid() || (st.st_mode & 022))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%.200s cannot hold journals: %s; it must be this user's alone (chmod 700)",
+			"%.200s cannot hold journals: %s; only this user may have access (chmod 700)",
 			dir,
 			st.st_uid != geteuid() ? "another user owns it" : "others may write to it");
 	return 0;

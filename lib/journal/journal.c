@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * journal.c - the journal that a migration writes: created completely before it is needed,
- * locked as long as its process is alive.
+ * journal.c - the journal that a migration writes: fully allocated before its first use, locked as
+ * long as its process is alive.
  */
 #include "journal/internal.h"
 
@@ -20,7 +20,7 @@ struct swo_journal {
 	int dir_fd, fd;
 	char name[48], path[512];
 	bool sync;
-	struct journal_record record; /* the last one written */
+	struct journal_record record; /* last record written */
 
 	pthread_mutex_t lock;
 };
@@ -59,7 +59,7 @@ static void write_in_place(int fd)
 	}
 }
 
-/* Created under a temporary name first: readers find a complete journal, or none. */
+/* Create it under a temporary name: readers find a complete journal or none. */
 static int make_file(struct swo_journal *j, struct swo_error *err)
 {
 	char temporary[80];
@@ -76,7 +76,7 @@ static int make_file(struct swo_journal *j, struct swo_error *err)
 	else if (linkat(j->dir_fd, temporary, j->dir_fd, j->name, 0))
 		swo_error_set(err, errno == EEXIST ? SWO_E_STATE : SWO_E_IO, errno,
 			"cannot create the journal %.250s%s", j->path,
-			errno == EEXIST ? " (that migration already has one here)" : "");
+			errno == EEXIST ? " (this migration already has a journal here)" : "");
 	else if (j->sync && fsync(j->dir_fd))
 		swo_error_set(err, SWO_E_IO, errno, "cannot sync the journal %.250s", j->path);
 	else

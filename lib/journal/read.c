@@ -61,8 +61,10 @@ int journal_read(int dir_fd, const char *name, const char *path, struct swo_jour
 	file = malloc(sizeof(*file));
 	if (!file)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "journal");
-	/* The lock before the content: a dead process writes nothing more. Only a successful lock
-	   proves that the process is dead. */
+	/*
+	 * Lock the file before reading it: a dead process writes nothing more. Only a successful
+	 * lock proves that the process is dead.
+	 */
 	out->live = flock(fd, LOCK_SH | LOCK_NB) != 0;
 	if (!journal_load(fd, path, out->id, out->side, file, &out->damage)) {
 		fill(out, file);
@@ -81,7 +83,7 @@ int swo_journal_read(const char *path, struct swo_journal_info *out, struct swo_
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"the path of the journal %.100s... has %zu bytes, at most %zu", path,
 			strlen(path), sizeof(out->path) - 1);
-	/* The named file is read without a check of its directory. */
+	/* Read the named file without checking its directory. */
 	swo_autofd int dir_fd = -1;
 	if (slash) {
 		char dir[sizeof(out->path)];
@@ -134,7 +136,9 @@ int swo_journal_settle(
 				swo_journal_event_name((enum swo_journal_event)record.event));
 	}
 	if (!rc) {
-		/* boot_id and sync determine whether records can be missing: from now on, none. */
+		/*
+		 * boot_id and sync determine whether records can be missing. From now on none can.
+		 */
 		record.sync = 1;
 		journal_seal(&record, file->count, event, 0, text);
 		rc = journal_put(fd, path, &record, true, err);

@@ -20,7 +20,9 @@ static const uint16_t follows[2][SWO_JOURNAL_EVENTS] = {
 	[SWO_JOURNAL_SOURCE] =
 		{
 			[SWO_JOURNAL_NOTHING] = BIT(BEGIN),
-			/* The operator's decisions: COMMITTED may have been lost in a crash of the host. */
+			/*
+			 * Operator decisions: COMMITTED may have been lost in a crash of the host.
+			 */
 			[SWO_JOURNAL_BEGIN] =
 				BIT(COMMITTED) | BIT(TAKEN_BACK) | BIT(RUN_HERE) | BIT(RUNS_THERE),
 			[SWO_JOURNAL_COMMITTED] = BIT(IN_DOUBT) | BIT(TAKEN_BACK) | BIT(REFUSED) |
@@ -161,7 +163,7 @@ int journal_load(int fd, const char *path, const char *id, enum swo_journal_side
 	if (got != (ssize_t)JOURNAL_BYTES)
 		return damaged(err, path, "wrong length");
 
-	/* The VM may be readable although the rest is not. */
+	/* The VM's identity may be readable even if the rest is not. */
 	if (is_legible(&out->records[0]))
 		strcpy(out->vm, out->records[0].vm);
 	for (unsigned i = 0; i < JOURNAL_RECORDS; i++) {

@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 /*
- * True if records may be missing at the end of this file, apart from a crash of the process'
+ * True if records may be missing at the end of this file, for a reason other than a crash of the
  * host.
  */
 static bool may_go_on(const struct swo_journal_info *info)
@@ -100,7 +100,7 @@ static void quote(const char *path, char *out, size_t room)
 	out[n] = 0;
 }
 
-/* Names a command that only shows the state. */
+/* Refuses a boot; the error names a command that only prints the state. */
 static int refuse(const struct boot *boot, const struct swo_journal_info *info, const char *what)
 {
 	char dir[600];
@@ -118,7 +118,10 @@ static int refuse(const struct boot *boot, const struct swo_journal_info *info, 
 		boot->vm, info->id, what, dir);
 }
 
-/* True if the VM came to this host in the same migration, and has ended here. */
+/*
+ * True if the target of the same migration was on this host too, ran the VM, and its process is
+ * dead.
+ */
 static bool came_here(int dir_fd, const struct swo_journal_info *source)
 {
 	struct swo_journal_info target;
@@ -160,7 +163,7 @@ static int source_lets(int dir_fd, const struct swo_journal_info *info, const st
 
 static int target_lets(const struct swo_journal_info *info, const struct boot *boot)
 {
-	/* A VM that was started here and is dead may be started again; a refused one, too. */
+	/* A VM that was started here and is dead may be started again, and so may a refused one. */
 	if (info->last == SWO_JOURNAL_READY)
 		return refuse(boot, info, "brought it here and was never resolved");
 	return 0;
@@ -171,7 +174,7 @@ static int one_lets(int dir_fd, struct swo_journal_info *info, void *opaque)
 	const struct boot *boot = opaque;
 	bool never = info->side == SWO_JOURNAL_TARGET && info->last == SWO_JOURNAL_REFUSED;
 
-	/* Its VM may be readable; if not, it may be this one. */
+	/* The VM of a damaged journal may be unreadable: assume that it is this one. */
 	if (info->damage.code != SWO_E_NONE &&
 		(!info->vm[0] || swo_vm_identity_equal(info->vm, boot->vm)))
 		return swo_error_set(boot->err, SWO_E_CORRUPT, 0,
@@ -179,7 +182,7 @@ static int one_lets(int dir_fd, struct swo_journal_info *info, void *opaque)
 			boot->vm, info->damage.text);
 	if (!swo_vm_identity_equal(info->vm, boot->vm))
 		return 0;
-	/* A target that refused will never run it; a source that was refused does. */
+	/* A target that refused never runs the VM; a source that was refused does. */
 	if (info->live && !never)
 		return refuse(boot, info, "is held by another process on this host");
 	return info->side == SWO_JOURNAL_SOURCE ? source_lets(dir_fd, info, boot)
@@ -247,7 +250,7 @@ int swo_journal_prune(
 	struct pruning pruning = {.side = SWO_JOURNAL_SOURCE, .guards = guards};
 	int rc = journal_dir_walk(dir, prune_one, &pruning, err);
 
-	/* The targets' journals last: the sources' are judged by them. */
+	/* Remove the targets' journals last: the verdicts on the sources' depend on them. */
 	pruning.side = SWO_JOURNAL_TARGET;
 	if (!rc)
 		rc = journal_dir_walk(dir, prune_one, &pruning, err);

@@ -165,7 +165,7 @@ static void a_parked_source_reports_how_to_resolve_it_and_does_nothing_else(void
 	/* A target never starts before GO, even by an operator override. */
 	assert_int_equal(monitor_command(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, &err), -1);
 	assert_false(runs(PAIR_TARGET));
-	expect(RESOLVE("%s", ""), IN_DOUBT, "is in doubt; to settle it");
+	expect(RESOLVE("%s", ""), IN_DOUBT, "is in doubt; to resolve it");
 	expect(RESOLVE("%s", id), FAILED, "--qmp");
 	expect(RESOLVE("--qmp=unix:%s/source.qmp %s", pair.dir, id), IN_DOUBT, "in doubt");
 	expect(RESOLVE("%s --run-here", id), USAGE, "fence");
