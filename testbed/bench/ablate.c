@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ablate.c - `switchover-bench ablate`: the full pipeline against each of its parts switched off,
- * and what each part is worth.
+ * ablate.c - `switchover-bench ablate`: compares the full pipeline with variants that each have one
+ * part switched off, and prints the gain of each part.
  */
 #include "testbed/bench/report.h"
 
@@ -15,7 +15,7 @@ static struct bench_variant *add(
 
 	*v = (struct bench_variant){.config = *base, .transitions = "parallel"};
 	snprintf(v->name, sizeof(v->name), "%s", name);
-	/* The handler is a row of its own: what is compared otherwise is without it. */
+	/* The slow handler is a separate row: all other rows run without it. */
 	v->config.pair.handler_cost_ms = 0;
 	return v;
 }
@@ -77,7 +77,7 @@ void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count)
 {
 	struct bench_worth worth;
 
-	fprintf(out, "%4s  %-18s  %9s  %21s\n", "VFs", "", "blackout", "longer than the full");
+	fprintf(out, "%4s  %-18s  %9s  %21s\n", "VFs", "", "blackout", "longer than full");
 	for (size_t i = 0; i < count; i++) {
 		if (!bench_worth(rows, count, &rows[i], &worth))
 			continue;

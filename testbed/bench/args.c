@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * args.c - the options of the verbs that measure: run, ablate, scale, calibrate. Each value is
- * checked by itself; check.c checks what depends on other options or on the host.
+ * args.c - the options of the measuring verbs: run, ablate, scale, calibrate. Each value is checked
+ * here; check.c checks combinations of options, and the host.
  */
 #include "testbed/bench/config.h"
 #include "testbed/bench/report.h"
@@ -52,7 +52,7 @@ enum {
 	OPT_TIMELINE,
 };
 
-/* Of a verb alone, or with another default */
+/* Options of one verb, or with a different default */
 
 static const struct argp_option run_options[] = {
 	{NULL, 0, NULL, 0, "Rows: one for each number of VFs and kind of transitions", 1},
@@ -86,7 +86,7 @@ static const struct argp_option calibrate_options[] = {
 	{0},
 };
 
-/* Of all verbs */
+/* Options of all verbs */
 
 static const struct argp_option common_options[] = {
 	{"profile", OPT_PROFILE, "NAME", 0,
@@ -102,7 +102,7 @@ static const struct argp_option common_options[] = {
 		"and in the source's estimate",
 		1},
 	{"probed", OPT_PROBED, NULL, 0,
-		"Give the machines the profile's figures, as a probe of the devices would", 1},
+		"Pass the profile's figures to the machines, like the file of a probe", 1},
 	{NULL, 0, NULL, 0, "The machine", 2},
 	{"accel", OPT_ACCEL, "KIND", 0, "auto, kvm or native (auto)", 2},
 	{"vcpus", OPT_VCPUS, "N", 0, "vCPUs (2)", 2},
@@ -154,7 +154,7 @@ static unsigned number(
 	return (unsigned)args_number(state, name, text, min, max);
 }
 
-/* One of the words of `choices`, which are separated by spaces. */
+/* Parses one of `choices`, a list separated by spaces. */
 static const char *choice(
 	struct argp_state *state, const char *name, const char *text, const char *choices)
 {
@@ -170,7 +170,7 @@ static const char *choice(
 static void parse_vfs(struct argp_state *state, struct bench_config *config, char *list)
 {
 	config->vfs_count = 0;
-	/* Unlike strtok, strsep finds what is empty: it is no number. */
+	/* Unlike strtok, strsep returns empty fields: they are rejected as numbers. */
 	for (char *one; (one = strsep(&list, ","));) {
 		if (config->vfs_count == BENCH_LIST_MAX)
 			argp_error(state, "--vfs: expected at most %d numbers", BENCH_LIST_MAX);
@@ -364,7 +364,7 @@ static const struct argp_child children[] = {{&common, 0, NULL, 0}, {0}};
 static const struct argp verbs[] = {
 	[BENCH_RUN] = {run_options, parse_rows, NULL,
 		"Start machines with simulated devices, migrate them, check that nothing was lost, "
-		"and measure from outside how long the guest stood still." DOC_END,
+		"and measure the blackout of the guest from outside." DOC_END,
 		children, NULL, NULL},
 	[BENCH_ABLATE] = {ablate_options, parse_rows, NULL,
 		"Measure what each part of the pipeline gains: the full pipeline against each of "
@@ -372,7 +372,7 @@ static const struct argp verbs[] = {
 		"handler." DOC_END,
 		children, NULL, NULL},
 	[BENCH_SCALE] = {scale_options, parse_rows, NULL,
-		"Measure what grows with the number of devices: threads, memory, open files, "
+		"Measure the growth with the number of devices: threads, memory, open files, "
 		"times." DOC_END,
 		children, NULL, NULL},
 	[BENCH_CALIBRATE] = {calibrate_options, parse_rows, NULL,
@@ -385,7 +385,7 @@ static void set_defaults(enum bench_kind kind, struct bench_config *config)
 {
 	bench_defaults(config);
 	config->kind = kind;
-	config->pair.channel = NULL; /* by --tls, unless given */
+	config->pair.channel = NULL; /* set by --tls, unless given */
 	if (kind == BENCH_SCALE)
 		bench_scale_defaults(config);
 	if (kind == BENCH_CALIBRATE)
@@ -395,7 +395,7 @@ static void set_defaults(enum bench_kind kind, struct bench_config *config)
 void bench_parse_args(enum bench_kind kind, int argc, char **argv, struct bench_config *config)
 {
 	set_defaults(kind, config);
-	/* argp ends the program itself on an error, with CLI_USAGE. */
+	/* On an error argp exits with CLI_USAGE. */
 	argp_parse(&verbs[kind], argc, argv, 0, NULL, config);
 	if (!config->pair.channel)
 		config->pair.channel = config->pair.tls ? "tcp" : "unix";

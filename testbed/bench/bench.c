@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bench.c - the verbs that measure: rows of migrations, run by run, and their results as
- * a table, as JSON and as a picture.
+ * bench.c - the measuring verbs: run the rows of migrations, and print the results as a table, JSON
+ * or a timeline.
  */
 #include "cmd/common/cmd.h"
 #include "cmd/common/timeline_out.h"
@@ -24,7 +24,7 @@
 struct bench {
 	const char *name; /* for messages */
 	struct bench_config config;
-	struct bench_variant variants[BENCH_VARIANTS_MAX]; /* with ablate, calibrate */
+	struct bench_variant variants[BENCH_VARIANTS_MAX]; /* of ablate, calibrate */
 	struct bench_row rows[BENCH_VARIANTS_MAX * BENCH_LIST_MAX];
 	size_t count;
 	unsigned done, broken; /* migrations */
@@ -105,7 +105,7 @@ static int run_one(struct bench *bench, struct bench_row *row, struct swo_error 
 	if (bench->config.pair.verbose)
 		fprintf(stderr, "%u %s: blackout %.1f ms, gap %.1f ms\n", row->vfs,
 			bench_row_name(row), sample->blackout_ms, sample->device_gap_ms);
-	/* A migration without a blackout did not take place: it would spoil the figures. */
+	/* Exclude a migration without a blackout: it did not take place. */
 	if (sample->blackout_ms > 0)
 		row->count++;
 	else
@@ -113,7 +113,7 @@ static int run_one(struct bench *bench, struct bench_row *row, struct swo_error 
 	return 0;
 }
 
-/* Run by run through all rows, so that whatever else the machine does hits all alike. */
+/* Interleaves the rows, so that other load on the host affects all of them equally. */
 static int run_all(struct bench *bench, struct swo_error *err)
 {
 	for (unsigned run = 0; run < bench->config.runs; run++)
@@ -159,7 +159,7 @@ static void print_picture(struct swo_timeline *timeline, const struct bench_row 
 	timeline_print(timeline, from, to);
 }
 
-/* The median run of the last row that has one: two files and the picture. */
+/* Writes the median run of the last row that has one: two files and the printed timeline. */
 static int write_timeline(const struct bench *bench, struct swo_error *err)
 {
 	const struct bench_row *row = &bench->rows[bench->count - 1];
@@ -180,7 +180,7 @@ static int write_timeline(const struct bench *bench, struct swo_error *err)
 	return rc ? -1 : 0;
 }
 
-/* Also after an interrupt: what was measured is shown. */
+/* Called after an interrupt too: prints the rows measured so far. */
 static int show(const struct bench *bench, struct swo_error *err)
 {
 	if (bench->config.kind == BENCH_CALIBRATE)
@@ -203,7 +203,7 @@ static int measure(struct bench *bench, struct swo_error *err)
 	clear_progress();
 	if (rc)
 		fprintf(stderr, "%s: %s\n", bench->name, err->text);
-	/* A calibration is read by programs: a part of it would be wrong. */
+	/* Write no partial calibration: programs read the file. */
 	if (bench->done && !(rc && config->kind == BENCH_CALIBRATE) && show(bench, err)) {
 		fprintf(stderr, "%s: %s\n", bench->name, err->text);
 		rc = -1;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * calibrate.c - `switchover-bench calibrate`: the engine overhead by itself, from devices that
- * cost nothing: one and several of them without state, and the several with state.
+ * calibrate.c - `switchover-bench calibrate`: measures the engine overhead with instant devices:
+ * one device and N devices without state, and N devices with state.
  */
 #include "cmd/common/overhead.h"
 #include "cmd/common/qmp_client.h"
@@ -13,9 +13,9 @@
 
 #define VFS   8
 #define RUNS  9
-#define SMALL (UINT64_C(4) << 10) /* state that there must be */
+#define SMALL (UINT64_C(4) << 10) /* smallest possible state */
 #define LARGE (UINT64_C(4) << 20)
-#define ARCS  4 /* of a device, but for RESUMING->STOP: that one is in its stream */
+#define ARCS  4 /* arcs of a device, except RESUMING->STOP: that arc is part of its stream */
 
 enum { ONE, SEVERAL, STATE, ROWS };
 
@@ -43,7 +43,7 @@ size_t bench_calibrate_rows(
 	return ROWS;
 }
 
-/* Both passes of the start: nothing else goes on beside them. */
+/* Sum of both passes of the start: no other work runs in parallel. */
 static double start_passes(
 	const struct bench_row *row, const struct bench_sample *sample, int unused)
 {
@@ -95,7 +95,7 @@ int bench_calibrate(const struct bench_row *rows, size_t count, struct swo_engin
 			"calibrate: %u devices took %.1f ms, one %.1f, and %u with state %.1f: "
 			"other load disturbs the measurement; try again, or with more --runs",
 			rows[SEVERAL].vfs, several, one, rows[STATE].vfs, several + state_ms);
-	/* The division comes from the timeline, the sum from the devices. */
+	/* The split into arcs and stream is from the timeline, the sum from the devices. */
 	arc = arc > 0 ? less(arc, each / ARCS) : 0;
 	double stream = each - ARCS * arc, fixed = one - each;
 

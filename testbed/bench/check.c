@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * check.c - everything that can be refused before a process is started.
+ * check.c - checks of the configuration before any process is started.
  */
 #include "testbed/bench/config.h"
 #include "testbed/process.h"
@@ -91,7 +91,7 @@ int bench_check_output(const char *option, const char *path, struct swo_error *e
 
 	if (!created && errno == EEXIST)
 		fd = open(path, O_WRONLY | O_CLOEXEC | O_NONBLOCK);
-	/* ENXIO: a FIFO; its reader may come later. */
+	/* ENXIO: a FIFO without a reader yet. */
 	if (fd < 0 && errno != ENXIO)
 		return swo_error_set(err, SWO_E_IO, errno, "%s: open '%s'", option, path);
 	if (fd >= 0)

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * config.c - what a measurement is of: the defaults of each verb.
+ * config.c - the configuration of a measurement: the defaults of each verb.
  */
 #include "testbed/bench/config.h"
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gather.c - from the reports of devices and monitors to the figures of one migration and the
- * verdict whether it passed its checks. Pure: reads JSON, does no I/O.
+ * gather.c - computes the figures of one migration from the reports of devices and monitors, and
+ * checks them. Reads JSON; does no I/O.
  */
 #include "cmd/common/qmp_client.h"
 #include "testbed/bench/sample.h"
@@ -34,7 +34,7 @@ void bench_sample_free(struct bench_sample *sample)
 	*sample = (struct bench_sample){0};
 }
 
-/* Adds a check that failed. */
+/* Adds a failed check. */
 static void fail_check(struct bench_sample *sample, const char *fmt, ...) SWO_PRINTF(2, 3);
 static void fail_check(struct bench_sample *sample, const char *fmt, ...)
 {
@@ -58,7 +58,7 @@ static uint64_t count_of(const json_t *report, const char *key)
 	return value > 0 ? (uint64_t)value : 0;
 }
 
-/* Counts of things that must not happen, summed into `total`; each is named when it did. */
+/* Sums counters of violations into `total`; each nonzero counter is a failed check. */
 static void add_faults(struct bench_sample *sample, const char *side, const json_t *report,
 	const char *key, uint64_t *total)
 {
@@ -106,7 +106,7 @@ static void check_outcome(struct bench_sample *s, const struct bench_gathered *g
 	uint64_t setbacks = count_of(g->target_guest, "inbox-setbacks");
 	s->state_mismatches += setbacks;
 	if (setbacks)
-		fail_check(s, "the guest saw a number in a device's BAR go back %llu times",
+		fail_check(s, "a counter in a device's BAR went backwards %llu times for the guest",
 			(unsigned long long)setbacks);
 	if (!count_of(g->target_ram, "pages") && !strcmp(status, "completed"))
 		fail_check(s, "no page of guest memory could be checked");
@@ -150,7 +150,7 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 			fail_check(
 				s, "a device of the source was rung when the target already ran");
 	}
-	/* Our VMM reports it in nanoseconds, too. */
+	/* switchover vm also reports it in nanoseconds. */
 	s->switchover_ms = json_path(g->source_migrate, "x-downtime-ns")
 				   ? json_path_number(g->source_migrate, "x-downtime-ns") / 1e6
 				   : json_path_number(g->source_migrate, "downtime");
@@ -158,9 +158,9 @@ static void measure(struct bench_sample *s, const struct bench_gathered *g)
 	s->estimate_ms = json_path_number(g->source_migrate, "x-expected-downtime-ns") / 1e6;
 }
 
-/* What the lower bound needs */
+/* Inputs of the lower bound */
 
-/* Of the source, of a kind (and device), started after the stop. */
+/* Bytes of the source's spans of one kind and device that started after the stop. */
 static uint64_t bytes_after_stop(struct swo_timeline *timeline, uint64_t stop_ns,
 	enum swo_span_kind kind, const char *device)
 {
@@ -174,7 +174,7 @@ static uint64_t bytes_after_stop(struct swo_timeline *timeline, uint64_t stop_ns
 	return bytes;
 }
 
-/* When the source's vCPUs stood still for the last time; without that nothing counts as before. */
+/* Time of the last stop of the source's vCPUs; 0 if there is none. */
 static uint64_t stop_time(struct swo_timeline *timeline)
 {
 	struct swo_span span;
@@ -192,7 +192,7 @@ static uint64_t ns_of(const json_t *profile, const char *key)
 	return (uint64_t)llrint(json_path_number(profile, key) * 1e6);
 }
 
-/* All devices lie equally deep: how deep does not matter to the model. */
+/* All devices have the same depth; the model does not depend on its value. */
 static struct swo_plan_device device_of(const struct bench_config *config, unsigned i,
 	const json_t *report, struct swo_timeline *timeline, uint64_t stop_ns)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * out.c - rows as a table like the published one, with spreads and bounds, and as JSON.
+ * out.c - prints rows as a table, with spreads and lower bounds, and as JSON.
  */
 #include "testbed/bench/report.h"
 
@@ -56,7 +56,7 @@ static void print_summary(
 		double serial = s ? bench_row_spread(s, BENCH_BLACKOUT).median : 0;
 
 		if (p && serial > 0)
-			/* + 0: a tiny loss is no "-0". */
+			/* + 0: print a tiny loss as "0", not "-0". */
 			fprintf(out, "%7.0f %%",
 				rint(100 * (serial - bench_row_spread(p, BENCH_BLACKOUT).median) /
 					serial) +
@@ -74,7 +74,7 @@ static void print_spread(FILE *out, struct bench_spread s)
 
 static void print_details(FILE *out, const struct bench_row *rows, size_t count)
 {
-	/* Names of variants are longer. */
+	/* Names of variants need more space. */
 	int width = count && rows[0].variant ? 18 : 8;
 
 	fprintf(out,
@@ -102,7 +102,10 @@ static double ms(uint64_t ns)
 	return (double)ns / 1e6;
 }
 
-/* The bound's terms for the median run of each number of VFs: they do not depend on the rest. */
+/*
+ * Prints the terms of the lower bound for the median run of each number of VFs; they depend on
+ * nothing else.
+ */
 static void print_bounds(
 	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
 {
@@ -134,7 +137,7 @@ static void print_bounds(
 		guesses ? "; some of its figures are guesses (docs/simvf.md)" : "");
 }
 
-/* What differs from the default. */
+/* Prints the settings that differ from the defaults. */
 static void print_switches(FILE *out, const struct bench_config *config)
 {
 	const struct {
@@ -149,7 +152,7 @@ static void print_switches(FILE *out, const struct bench_config *config)
 	if (config->pair.pfs)
 		fprintf(out, "PFs: %u\n", config->pair.pfs);
 	if (config->pair.pf_arcs)
-		fputs("PFs take arcs one at a time\n", out);
+		fputs("PFs serialise arcs\n", out);
 	if (config->pair.root_ports)
 		fprintf(out, "root ports: %u\n", config->pair.root_ports);
 	if (config->pair.handler_cost_ms && config->kind != BENCH_ABLATE)
@@ -163,7 +166,7 @@ static void print_setting(
 	const char *accel = count && rows[0].count ? rows[0].samples[0].accel : config->pair.accel;
 
 	fprintf(out,
-		"Blackout in ms as the devices see it: last doorbell on the source to first on the "
+		"Blackout in ms, measured by the devices: last doorbell on the source to first on the "
 		"target.\n"
 		"Median of %u; %s, %u vCPUs, %s of memory%s, %u pages dirtied a second and vCPU, "
 		"%s%s%s%s, %u channel%s%s;\na doorbell every ",
@@ -232,7 +235,7 @@ void bench_print_table(
 
 /* JSON */
 
-/* Microseconds are what the clock is good for here; more digits would only be noise. */
+/* The clock has a resolution of microseconds: further digits are noise. */
 static json_t *ms_json(double value)
 {
 	return json_real((double)(long long)(value * 1000 + (value < 0 ? -0.5 : 0.5)) / 1000);

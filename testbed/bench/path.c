@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * path.c - the critical path of a measured run, from doorbell to doorbell: the engine's
- * own chain of spans, with its ends put where the devices saw them.
+ * path.c - the critical path of a measured run, from doorbell to doorbell: the engine's chain of
+ * spans, extended to the doorbells that the devices recorded.
  */
 #include "testbed/bench/report.h"
 
@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define SMALL_MS 0.05 /* pieces below are summed up in one line of the text */
+#define SMALL_MS 0.05 /* pieces below this are summed in one line of the text */
 
 static void add(struct bench_path *out, const char *side, const char *span, const char *device,
 	uint64_t from, uint64_t to)
@@ -27,8 +27,7 @@ static void add(struct bench_path *out, const char *side, const char *span, cons
 	out->count++;
 }
 
-/* Steps in their part of [from, to]: the engine's ends and the doorbells are not the same moments.
- */
+/* Clips steps to [from, to]: the ends of the engine's chain differ from the doorbells. */
 static void place(struct bench_path *out, const struct swo_path *path, uint64_t from, uint64_t to)
 {
 	uint64_t head = path->start_ns < to ? path->start_ns : to;
@@ -123,7 +122,7 @@ int bench_path_json(const struct bench_row *row, json_t *out)
 	struct swo_error err = {0};
 	bool none;
 
-	/* Without one the chain is empty and adds up to nothing; the reason goes into the row. */
+	/* Without a timeline the chain is empty and its sum is 0; the row records the reason. */
 	if (run)
 		none = bench_path_of(run, &path, &err) != 0;
 	else

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * predict.c - what was predicted beside what was measured: the model of `switchover plan`
- * with the run's profile, bytes, wire and switches, and the engine's own estimate at the stop.
+ * predict.c - compares the measured blackout with two predictions: the model of `switchover plan`
+ * with the run's profile, bytes, wire and options, and the engine's estimate at the stop.
  */
 #include "cmd/common/overhead.h"
 #include "testbed/bench/report.h"
@@ -46,7 +46,7 @@ double bench_estimate(const struct bench_row *row)
 	return bench_spread_over(row, estimate_of, 0).median;
 }
 
-/* As text and as JSON */
+/* Output as text and JSON */
 
 static void print_figure(FILE *out, double ms, double measured)
 {

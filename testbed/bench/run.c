@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * run.c - one migration of the bench: the guest boots, is migrated, runs on
- * a little; then the reports of all devices and machines are collected.
+ * run.c - one migration of the bench: boots the guest, migrates it, lets it run, and collects the
+ * reports of all devices and machines.
  */
 #include "testbed/bench/sample.h"
 #include "testbed/pair/pair.h"
@@ -12,7 +12,7 @@
 
 #define MIGRATE_MS 300000
 #define RESUME_MS  120000
-#define SETTLE_MS  300 /* the guest runs so long before and after, to show that it does */
+#define SETTLE_MS  300 /* the guest runs this long before and after the migration */
 
 static void look_at_files(struct pair *pair)
 {
@@ -47,7 +47,7 @@ static int gather_reports(
 	return 0;
 }
 
-/* The target's side of a completed migration: it runs on, is stopped, and its memory checked. */
+/* The target of a completed migration: lets the VM run, stops it, and checks its memory. */
 static int gather_target(struct pair *pair, struct bench_gathered *g, struct swo_error *err)
 {
 	if (pair_wait_for_doorbells(pair, PAIR_TARGET, 0, 20, RESUME_MS, err) ||
@@ -67,7 +67,7 @@ static int gather(struct pair *pair, struct bench_gathered *g, struct swo_error 
 		!(g->source_status = pair_qmp(pair, PAIR_SOURCE, "query-status", NULL, err)) ||
 		!(g->timeline = monitor_timeline(&pair->ends[PAIR_SOURCE].qmp, err)))
 		return -1;
-	/* When it did not complete, that fails a check: there is no more to collect. */
+	/* A migration that did not complete fails a check; collect nothing more. */
 	if (!strcmp(json_path_string(g->source_migrate, "status"), "completed") &&
 		gather_target(pair, g, err))
 		return -1;
@@ -89,7 +89,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 	pair->quiet_devices = true;
 	rc = rc || migrate(pair, err) || gather(pair, &gathered, err);
 	if (rc) {
-		/* The log of a process that died explains more than the error of its peer. */
+		/* Report the log of a dead process rather than the error of its peer. */
 		process_check_alive(err);
 	} else {
 		bench_evaluate(config, &gathered, sample);
@@ -98,7 +98,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 		sample->files_max = pair->files_max;
 		sample->start_ms = pair->start_ms;
 	}
-	/* Failed checks are a finding, and the logs its evidence; a failure leaves nothing. */
+	/* Keep the logs of failed checks as evidence; a failure to run keeps none. */
 	pair_free(pair, config->keep || (!rc && !sample->passed && !process_interrupted));
 	bench_gathered_free(&gathered);
 	free(pair);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * scale.c - `switchover-bench scale`: as the number of VFs doubles, what becomes of threads, memory,
- * files and times.
+ * scale.c - `switchover-bench scale`: the growth of threads, memory, open files and times with the
+ * number of VFs.
  */
 #include "testbed/bench/report.h"
 
@@ -73,7 +73,7 @@ void bench_print_scale(FILE *out, const struct bench_row *rows, size_t count)
 	const struct bench_row *before = NULL;
 
 	fprintf(out,
-		"Of the larger of both machines, and times how much of the row before:\n"
+		"The larger value of both machines, and its ratio to the previous row:\n"
 		"%4s  %-15s  %-15s  %-15s  %-15s  %-15s  %-15s\n",
 		"VFs", "       threads", "  peak RSS, MiB", "    open files", " start-up, ms",
 		" migration, ms", "  blackout, ms");

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * wire.c - measures with the yardstick (chain) what plain sockets carry with a row's number
- * of devices and bytes: the wire of the lower bound.
+ * wire.c - measures the wire rate of the lower bound: the throughput of plain sockets in the
+ * yardstick (chain), with a row's number of devices and bytes.
  */
 #include "cmd/common/qmp_client.h"
 #include "testbed/bench/row.h"
@@ -24,13 +24,13 @@ const char *bench_find_chain(struct swo_error *err)
 			return path;
 	}
 	swo_error_set(err, SWO_E_IO, 0,
-		"the yardstick (chain), which measures the wire of the lower bound, is neither "
-		"'%s/%s' nor '%s'",
+		"cannot find the yardstick (chain) that measures the wire of the lower bound: neither "
+		"'%s/%s' nor '%s' exists",
 		process_program_dir(), places[0], path);
 	return NULL;
 }
 
-/* What a device sends after the stop, in the middle of all runs and devices of the row. */
+/* Median bytes that a device sends after the stop, over all runs and devices of the row. */
 static double typical_bytes(const struct bench_row *row)
 {
 	double sum = 0;
@@ -50,7 +50,7 @@ int bench_measure_wire(
 
 	if (!chain)
 		return -1;
-	/* Few rounds are enough of what takes long; what is short is easily disturbed. */
+	/* Long transfers need few rounds; short ones are noisy and need more. */
 	double bytes = typical_bytes(row);
 	snprintf(command, sizeof(command),
 		"exec '%s' --devices %u --bytes %.0f --channel %s --channels %u --repeat %u", chain,
@@ -61,7 +61,7 @@ int bench_measure_wire(
 		return swo_error_set(err, SWO_E_IO, errno, "run the yardstick (chain)");
 	json_t *answer = json_loadf(out, JSON_DISABLE_EOF_CHECK, NULL);
 	int status = pclose(out);
-	/* A lower bound has to be one: the best that was seen counts, not the usual. */
+	/* A lower bound takes the best rate, not the median. */
 	row->wire_rate = json_path_number(answer, "bytes_per_s_best");
 	row->rtt_ms = json_path_number(answer, "rtt_ns") / 1e6;
 	json_decref(answer);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * cases.c - the fault matrix as data: each arc, each stream and each moment of a
- * migration, with each way in which it can go wrong.
+ * cases.c - the fault matrix as data: each arc, stream and moment of a migration, with each of its
+ * faults.
  */
 #include "testbed/faults/faults.h"
 
@@ -43,7 +43,7 @@ static const struct arc {
 	const char *provoke; /* the fault that causes the arc */
 	const char *option;
 	bool keeps; /* an arc that fails without effect on the device */
-	bool last;  /* the migration is over for it */
+	bool last;  /* the migration has ended for this side */
 } arcs[] = {
 	{PAIR_SOURCE, "setup", "RUNNING->PRE_COPY", FAULT_AT_SOURCE, NULL, NULL, true, false},
 	{PAIR_SOURCE, "prepare", "PRE_COPY->PRE_COPY_P2P", FAULT_AT_SOURCE, NULL, NULL, true,
@@ -76,7 +76,7 @@ static const struct arc {
 };
 
 static const struct {
-	const char *fault, *before, *behind; /* the spec, but for the arc */
+	const char *fault, *before, *behind; /* the spec, without the arc */
 	bool slow, dies;
 } arc_faults[] = {
 	{"arc-error-stay", "arc=", ":fail", false, false},
@@ -118,13 +118,15 @@ static const struct {
 	enum pair_side side;
 	const char *phase, *fault, *spec;
 } streams[] = {
-	/* The first half of `even`'s 64 KiB goes before the stop, the rest after it. */
+	/*
+	 * The profile `even` sends the first half of its 64 KiB before the stop, the rest after it.
+	 */
 	{PAIR_SOURCE, "precopy", "stream-breaks-at-once", "save:break@0"},
 	{PAIR_SOURCE, "precopy", "stream-breaks", "save:break@20000"},
 	{PAIR_SOURCE, "streaming", "stream-breaks", "save:break@50000"},
 	{PAIR_SOURCE, "precopy", "stream-short", "save:short@20000"},
 	{PAIR_SOURCE, "streaming", "stream-short", "save:short@50000"},
-	/* All of it is 71160 bytes, or more when more has changed on the way. */
+	/* The whole state has 71160 bytes, or more if more of it changed meanwhile. */
 	{PAIR_SOURCE, "streaming", "stream-lacks-end", "save:short@71100"},
 	{PAIR_SOURCE, "precopy", "header-corrupt", "save:corrupt@9"},
 	{PAIR_SOURCE, "precopy", "stream-corrupt", "save:corrupt@20001"},
@@ -139,7 +141,9 @@ static const struct {
 	{PAIR_TARGET, "streaming", "load-fails", "load:fail@50000"},
 	{PAIR_TARGET, "streaming", "load-lacks-memory", "load:fail@50000=ENOMEM"},
 	{PAIR_TARGET, "finalise", "state-refused", "load:refuse"},
-	/* After GO, where a refusal cannot bring the VM back any more: why early is the default. */
+	/*
+	 * After GO a refusal can no longer bring the VM back: the reason why early is the default.
+	 */
 	{PAIR_TARGET, "finalise-late", "state-refused", "load:refuse"},
 	{PAIR_SOURCE, "finalise-late", "stream-corrupt", "save:corrupt@50001"},
 	{PAIR_TARGET, "precopy", "device-dies-loading", "die@load=20000"},
@@ -211,7 +215,7 @@ static void add_moments(struct list *list)
 		}
 }
 
-/* Those that have found something once. */
+/* Cases that have found a bug before */
 static bool found_once(const char *name)
 {
 	static const char *const names[] = {"source/undo-precopy/arc-hang/vf0",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * faults.c - `switchover-bench faults`: all cases of the fault matrix, several at once, each
- * in a process of its own, and a row for each.
+ * faults.c - `switchover-bench faults`: runs all cases of the fault matrix, several in parallel,
+ * each in its own process, and prints a row for each.
  */
 #include "testbed/faults/faults.h"
 
@@ -133,7 +133,7 @@ static const struct argp argp = {
 	       "usage.",
 };
 
-/* A sanitizer's own allocator ends the process when it finds no memory. */
+/* A sanitizer's allocator exits when it runs out of memory. */
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define MAY_STARVE false
 #else
@@ -279,7 +279,7 @@ static void end(struct matrix *m, struct slot *slot)
 	progress(m);
 }
 
-/* More of a child's row; at its end, or when it hangs, the case is over. */
+/* Reads more of a child's row. The case ends at the end of the row, or when it hangs. */
 static void hear(struct matrix *m, struct slot *slot, bool readable)
 {
 	if (readable) {
@@ -322,7 +322,7 @@ static int fill(struct matrix *m, struct swo_error *err)
 	return 0;
 }
 
-/* All slots may be empty at once, with cases still to come: they end when they like. */
+/* All slots may be empty while cases remain: the children exit at any time. */
 static bool goes_on(const struct matrix *m)
 {
 	if (m->done < m->planned && !process_interrupted)
@@ -333,7 +333,7 @@ static bool goes_on(const struct matrix *m)
 	return false;
 }
 
-/* An interrupt reaches the children too; each ends what it has started. */
+/* The children receive the interrupt too, and end the processes that they have started. */
 static int run_all(struct matrix *m, struct swo_error *err)
 {
 	bool told = false;

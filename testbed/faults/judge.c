@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * judge.c - the assertions after every fault: one machine runs and never two did, nothing was lost,
- * one clear error names the cause, and every process ends on quit.
+ * judge.c - the assertions after every fault: exactly one machine runs, two never ran at once,
+ * nothing was lost, one error names the cause, and every process exits on quit.
  */
 #include "testbed/faults/faults.h"
 
@@ -14,21 +14,21 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define COME_UP_MS 4000	 /* a machine that is to run does */
-#define QUIT_MS	   12000 /* for a machine to end, hung devices or not */
+#define COME_UP_MS 4000	 /* timeout for a machine to run */
+#define QUIT_MS	   12000 /* timeout for a machine to exit, even with hung devices */
 
 struct counters {
-	json_t *reports[PAIR_SIDES][FAULT_VFS]; /* NULL: its device does not answer any more */
+	json_t *reports[PAIR_SIDES][FAULT_VFS]; /* NULL: its device no longer replies */
 };
 
-/* A corrupt stream loses its device on the target, when the migration can no longer be aborted. */
+/* A corrupt stream loses its device on the target if the migration can no longer be aborted. */
 static bool struck(const struct fault_run *run, enum pair_side side, unsigned i)
 {
 	return (!run->c->moment || run->c->strike.kind == STRIKE_KILL_DEVICE) &&
 	       (run->c->side == side || run->c->finalise) && run->c->device == i;
 }
 
-/* Who runs */
+/* Which side runs */
 
 static bool comes_to_run(struct fault_run *run, enum pair_side side)
 {
@@ -46,7 +46,7 @@ static void must_run(struct fault_run *run, enum pair_side side, const char *out
 {
 	run->result->outcome = outcome;
 	if (!comes_to_run(run, side))
-		fault_violation(run, "the %s ought to run and does not", pair_side_name(side));
+		fault_violation(run, "the %s does not run, but should", pair_side_name(side));
 }
 
 static void who_runs(struct fault_run *run)
@@ -54,7 +54,7 @@ static void who_runs(struct fault_run *run)
 	const char *status = run->status;
 
 	if (run->source_gone) {
-		/* If the target had received GO it runs; if not, neither side does. */
+		/* If the target has received GO it runs; otherwise neither side does. */
 		swo_sleep_until(swo_now_ns() + 200000000);
 		run->result->outcome = fault_runs(run, PAIR_TARGET) ? "at-target" : "nowhere";
 	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
@@ -68,7 +68,7 @@ static void who_runs(struct fault_run *run)
 		if (fault_runs(run, PAIR_SOURCE))
 			fault_violation(run, "the source runs and is in doubt");
 	}
-	/* The target first: a source that took it back in between would be found out. */
+	/* Query the target first: this order also detects a source that resumes in between. */
 	bool target = fault_runs(run, PAIR_TARGET), source = fault_runs(run, PAIR_SOURCE);
 
 	if (target && source)
@@ -83,7 +83,7 @@ static void who_runs(struct fault_run *run)
 
 /* Counters */
 
-/* For a side that runs: everything that still can rings on. */
+/* Checks a running side: all usable devices still receive doorbells. */
 static void rings_on(struct fault_run *run, enum pair_side side)
 {
 	struct swo_error err = {0};
@@ -104,7 +104,7 @@ static void rings_on(struct fault_run *run, enum pair_side side)
 				json_path_string(device, "id"), health);
 	}
 	json_decref(devices);
-	/* A device that died without an arc in progress has not been missed yet. */
+	/* The death of a device without an arc in progress may not be detected yet. */
 	for (unsigned k = 0; k < FAULT_VFS; k++)
 		if (struck(run, side, k) && !run->c->sound)
 			except |= UINT64_C(1) << k;
@@ -149,7 +149,7 @@ static void check_counters(struct fault_run *run, const struct counters *counter
 		}
 }
 
-/* Never both, at no time: by the devices' own time stamps. */
+/* Checks by the devices' time stamps that the two sides never ran at once. */
 static void check_times(struct fault_run *run, const struct counters *counters)
 {
 	double last = 0, first = 0;
@@ -173,7 +173,7 @@ static void check_times(struct fault_run *run, const struct counters *counters)
 		fault_violation(run, "the target was rung, and the source runs");
 }
 
-/* The saved state equals the loaded state, by the devices' own sums. */
+/* Compares the saved with the loaded state, by the devices' checksums. */
 static void check_state(struct fault_run *run, const struct counters *counters)
 {
 	if (strcmp(run->result->outcome, "at-target") != 0)
@@ -197,11 +197,11 @@ static void check_guest(struct fault_run *run, enum pair_side side)
 	json_t *guest = pair_qmp(&run->pair, side, "x-query-guest", NULL, NULL);
 
 	if (json_path_number(guest, "ram-mismatches") != 0)
-		fault_violation(run, "the guest found %.0f pages not as it had written them",
+		fault_violation(run, "the guest found %.0f pages that differ from what it wrote",
 			json_path_number(guest, "ram-mismatches"));
 	json_decref(guest);
 
-	/* A lost device makes it an error, and the VM stops all the same. */
+	/* With a lost device `stop` returns an error, but the VM stops anyway. */
 	monitor_command(&run->pair.ends[side].qmp, "stop", NULL, NULL);
 	struct swo_error err = {0};
 	json_t *ram = pair_qmp(&run->pair, side, "x-check-ram", NULL, &err);
@@ -253,7 +253,7 @@ static void check_error(struct fault_run *run)
 		fault_violation(run, "the source's error does not name %s: %s", name, text);
 }
 
-/* The end of all */
+/* Exit of all processes */
 
 static void must_end(struct fault_run *run, enum pair_side side)
 {
@@ -266,8 +266,8 @@ static void must_end(struct fault_run *run, enum pair_side side)
 	monitor_command(&run->pair.ends[side].qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
 	while (!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid) {
 		if (swo_deadline_passed(deadline)) {
-			fault_violation(run, "the %s does not quit in %d s", pair_side_name(side),
-				QUIT_MS / 1000);
+			fault_violation(run, "timed out waiting for the %s to quit (%d s)",
+				pair_side_name(side), QUIT_MS / 1000);
 			return;
 		}
 		swo_sleep_until(swo_now_ns() + 5000000);
@@ -277,7 +277,10 @@ static void must_end(struct fault_run *run, enum pair_side side)
 			info.si_code == CLD_EXITED ? "status" : "signal", info.si_status);
 }
 
-/* True if this process uses that directory, by its command line, and is not one of the testbed's. */
+/*
+ * True if the command line of this process names that directory, and it is not a process of the
+ * testbed.
+ */
 static bool is_left(const struct pair *pair, const char *pid)
 {
 	char path[300], line[1000];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * run.c - one case of the fault matrix: two machines are started and migrated, and at
- * its moment something goes wrong.
+ * run.c - one case of the fault matrix: starts two machines, migrates, and injects the fault at its
+ * moment.
  */
 #include "testbed/faults/faults.h"
 
@@ -42,7 +42,7 @@ bool fault_died(struct fault_run *run, enum pair_side side)
 	return true;
 }
 
-/* Before */
+/* Preparation */
 
 static int arm(struct fault_run *run, enum pair_side side, unsigned device, const char *spec,
 	struct swo_error *err)
@@ -71,7 +71,7 @@ static int arm_all(struct fault_run *run, struct swo_error *err)
 		return 0;
 	if (arm(run, c->side, c->device, c->spec, err))
 		return -1;
-	/* The other one, so that an error that names the faulty one comes from its fault. */
+	/* Arm the other device: an error that names the faulty one is then due to its fault. */
 	return c->provoke ? arm(run, PAIR_TARGET, (c->device + 1) % FAULT_VFS, c->provoke, err) : 0;
 }
 
@@ -95,7 +95,7 @@ static void strike_now(struct fault_run *run)
 			 (what->mode == LINK_CUT || what->mode == LINK_STALL);
 }
 
-/* The end */
+/* Outcome */
 
 bool fault_runs(struct fault_run *run, enum pair_side side)
 {
@@ -105,7 +105,7 @@ bool fault_runs(struct fault_run *run, enum pair_side side)
 	bool runs = !strcmp(json_path_string(answer, "status"), "running");
 
 	if (!answer && !fault_died(run, side))
-		fault_violation(run, "the %s's monitor does not answer", pair_side_name(side));
+		fault_violation(run, "the %s's monitor does not reply", pair_side_name(side));
 	json_decref(answer);
 	return runs;
 }
@@ -127,7 +127,7 @@ static void await_end(struct fault_run *run)
 		snprintf(
 			run->status, sizeof(run->status), "%s", json_path_string(answer, "status"));
 		json_decref(answer);
-		/* A doubt that can be resolved must be resolved without help. */
+		/* A resolvable doubt must be resolved without an operator. */
 		bool may_doubt = run->link_gone || run->target_gone;
 
 		if (ended(run->status) && (may_doubt || strcmp(run->status, "in-doubt") != 0))

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * config.c - the defaults of a pair, and what follows from its settings.
+ * config.c - the defaults of a pair, and values derived from its settings.
  */
 #include "testbed/pair/config.h"
 
@@ -33,7 +33,10 @@ unsigned pair_doorbell_period_us(const struct pair_config *config, unsigned vfs)
 {
 	if (config->doorbell_period_us)
 		return config->doorbell_period_us;
-	/* A doorbell is an exit and a message to another process: more devices, more of them. */
+	/*
+	 * Each doorbell is a VM exit and a message to another process: increase the period with the
+	 * number of devices.
+	 */
 	return vfs <= 4 ? 1000 : 250 * vfs;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kernel.c - the bench's devices when they are those of simvf.ko: one kernel has those of both
- * sides. Configured and queried through sysfs (docs/kmod.md).
+ * kernel.c - the devices of simvf.ko as devices of a pair: one kernel has the devices of both
+ * sides. They are configured and queried through sysfs (docs/kmod.md).
  */
 #include "testbed/pair/pair.h"
 
@@ -14,14 +14,14 @@
 #include <unistd.h>
 
 #define PLATFORM "/sys/bus/platform/devices/simvf"
-#define TEXT_MAX 4096 /* what a file in sysfs can hold */
+#define TEXT_MAX 4096 /* maximum size of a file in sysfs */
 
 bool pair_is_kernel(const struct pair *pair)
 {
 	return !strcmp(pair->config->backend, "kernel");
 }
 
-/* The hosts keep their devices when source and target change places. */
+/* The hosts keep their devices when source and target swap roles. */
 unsigned pair_kernel_number(const struct pair *pair, enum pair_side side, unsigned i)
 {
 	bool second = (side == PAIR_TARGET) != pair->turned;
@@ -29,7 +29,7 @@ unsigned pair_kernel_number(const struct pair *pair, enum pair_side side, unsign
 	return (second ? pair->vfs : 0) + i;
 }
 
-/* A mediated device is named as tests/kernel-lab/bed.c makes it. */
+/* The name of a mediated device follows tests/kernel-lab/bed.c. */
 void pair_kernel_path(
 	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_PATH_MAX])
 {
@@ -98,7 +98,7 @@ int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, stru
 	int pf = pair_pf_of(pair->config, i);
 	char number[16], state[48];
 
-	/* Each side's firmware is its own: they are different hosts. Here 0 is none. */
+	/* Each side has its own firmware, as on different hosts. 0 means none here. */
 	snprintf(number, sizeof(number), "%d",
 		pf < 0 ? 0 : 1 + pf + (int)(pair_kernel_number(pair, side, 0) ? pair->vfs : 0));
 	snprintf(state, sizeof(state), "state_bytes = %" PRIu64 "\n", pair->config->state_bytes);
@@ -144,7 +144,7 @@ static void add_counters(json_t *report, char *text)
 	}
 }
 
-/* "key = value" lines, in the units and by the names that a process' report has. */
+/* "key = value" lines, with the names and units of a device process' report. */
 static json_t *profile_values(char *text)
 {
 	json_t *out = json_object();

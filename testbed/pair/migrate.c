@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * migrate.c - a migration between the two machines: its parameters, its begin and
- * its end, all over QMP.
+ * migrate.c - a migration between the two machines over QMP: its parameters, start and end.
  */
 #include "testbed/pair/pair.h"
 
@@ -11,7 +10,7 @@
 static int set_parameters(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
 	const struct pair_config *config = pair->config;
-	/* Far beyond what any profile needs: what is measured is not to be a refusal. */
+	/* Far above the need of any profile: the limit must not abort a measurement. */
 	json_t *parameters = json_pack(
 		"{s:i, s:i}", "downtime-limit", 60000, "multifd-channels", (int)config->channels);
 
@@ -50,7 +49,7 @@ static bool is_end(const char *status)
 	       !strcmp(status, "cancelled") || !strcmp(status, "in-doubt");
 }
 
-/* An event reports the end at once; the periodic query is for a monitor that sends none. */
+/* An event reports the end immediately; the periodic query is for monitors without events. */
 static bool has_ended(struct pair *pair, enum pair_side side, unsigned look, char *status)
 {
 	struct qmp *qmp = &pair->ends[side].qmp;
@@ -82,7 +81,9 @@ int pair_wait_side(struct pair *pair, enum pair_side side, uint64_t within_ms, c
 	swo_deadline deadline = swo_deadline_ms(within_ms), next_sample = 0;
 
 	for (unsigned look = 0; !has_ended(pair, side, look, status); look++) {
-		/* Not at every event: it takes the CPU from those that it looks at. */
+		/*
+		 * Do not sample at every event: sampling takes CPU time from the sampled processes.
+		 */
 		if (swo_deadline_passed(next_sample)) {
 			sample_processes(pair);
 			next_sample = swo_deadline_ms(SAMPLE_MS);
@@ -91,7 +92,7 @@ int pair_wait_side(struct pair *pair, enum pair_side side, uint64_t within_ms, c
 			return -1;
 		if (swo_deadline_passed(deadline))
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
-				"the migration did not end in %llu s",
+				"timed out waiting for the end of the migration (%llu s)",
 				(unsigned long long)within_ms / 1000);
 	}
 	return 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * pair.c - two machines and their devices as processes: started, booted, migrated
- * over QMP, ended.
+ * pair.c - two machines and their devices as processes: starts, boots, migrates (over QMP) and ends
+ * them.
  */
 #include "testbed/pair/vmm.h"
 
@@ -17,10 +17,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define START_MS     60000  /* for all processes to listen */
-#define RETRY_MS     500    /* between two looks whether they still live */
-#define BOOT_MS	     120000 /* until the guest rings every device: KVM may have to emulate it ... */
-#define BOOT_EACH_MS 4000   /* ... and then each device adds seconds */
+#define START_MS 60000 /* for all processes to listen */
+#define RETRY_MS 500   /* between two checks that they are alive */
+#define BOOT_MS                                                                                    \
+	120000 /* until the guest has rung every device; KVM may have to emulate instructions */
+#define BOOT_EACH_MS 4000 /* added for each device */
 
 /* Processes */
 
@@ -55,7 +56,7 @@ static int start_device(struct pair *pair, enum pair_side side, unsigned i, stru
 	if (pair->simvf_option)
 		pair_arg(&args, "%s", pair->simvf_option);
 	if (pf >= 0) {
-		/* Each side's firmware is its own: they are different hosts. */
+		/* Each side has its own firmware, as on different hosts. */
 		pair_arg(&args, "--pf=%s-%s-%d", config->pf ? config->pf : "pf", s, pf);
 		pair_arg(&args, "--pf-dir=%s", pair->dir);
 	}
@@ -78,7 +79,7 @@ static int start_machine(struct pair *pair, enum pair_side side, struct swo_erro
 	return pair->ends[side].vm < 0 ? -1 : 0;
 }
 
-/* One directory serves both ends: the names of the files keep them apart. */
+/* Both ends share one directory; their file names differ. */
 static int make_credentials(struct pair *pair, struct swo_error *err)
 {
 	if (!pair->config->tls)
@@ -124,7 +125,7 @@ void pair_say(const struct pair *pair, const char *what)
 		fprintf(stderr, "%u %s: %s\n", pair->vfs, pair->transitions, what);
 }
 
-/* Tries again and again, but no longer than those who are to answer live. */
+/* Retries until the deadline, as long as the peer processes are alive. */
 static int open_control(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)
 {
 	swo_deadline deadline = swo_deadline_ms(START_MS);
@@ -143,7 +144,7 @@ static int open_monitor(struct pair *pair, enum pair_side side, struct swo_error
 
 	snprintf(uri, sizeof(uri), "unix:%s/%s.qmp", pair->dir, pair_host(pair, side));
 	while (monitor_open(&pair->ends[side].qmp, uri, RETRY_MS, err)) {
-		/* QEMU serves one client at a time: not this one any more. */
+		/* QEMU serves one client at a time: close this connection. */
 		qmp_close(&pair->ends[side].qmp);
 		if (swo_deadline_passed(deadline) || process_check_alive(err))
 			return -1;
@@ -201,7 +202,7 @@ int pair_start(struct pair *pair, struct swo_error *err)
 	return reset_counters(pair, PAIR_TARGET, err);
 }
 
-/* Events of the previous migration must not be taken for those of the next. */
+/* Discard events of the previous migration. */
 static void forget_events(struct qmp *qmp)
 {
 	json_t *event;
@@ -210,7 +211,7 @@ static void forget_events(struct qmp *qmp)
 		json_decref(event);
 }
 
-/* Ends the machine that has given its VM away, in its own way. */
+/* Ends the machine whose VM has moved away, by its own quit. */
 static int end_source(struct pair *pair, struct swo_error *err)
 {
 	struct pair_end *end = &pair->ends[PAIR_SOURCE];
@@ -222,7 +223,8 @@ static int end_source(struct pair *pair, struct swo_error *err)
 	while (!waitid(P_PID, (id_t)process_pid(end->vm), &info, WEXITED | WNOHANG | WNOWAIT) &&
 		!info.si_pid) {
 		if (swo_deadline_passed(deadline))
-			return swo_error_set(err, SWO_E_TIMEOUT, 0, "the source does not quit");
+			return swo_error_set(
+				err, SWO_E_TIMEOUT, 0, "timed out waiting for the source to quit");
 		swo_sleep_until(swo_now_ns() + 1000000);
 	}
 	qmp_close(&end->qmp);
@@ -272,7 +274,7 @@ static double count_doorbells(
 	return count;
 }
 
-/* Waits until one device has received so many doorbells. */
+/* Waits until one device has received this many doorbells. */
 static int wait_for_device(struct pair *pair, enum pair_side side, unsigned i, double wanted,
 	swo_deadline deadline, struct swo_error *err)
 {
@@ -305,8 +307,7 @@ int pair_wait_for_doorbells(struct pair *pair, enum pair_side side, uint64_t exc
 	swo_deadline deadline = swo_deadline_ms(within_ms);
 	double first[PAIR_VFS_MAX] = {0};
 
-	/* All at first: they are rung together, and so need not be waited for one after the other.
-	 */
+	/* Read all counters first: the devices are rung in parallel, so the waits overlap. */
 	for (unsigned i = 0; i < pair->vfs; i++)
 		if (!is_excepted(except, i) && (first[i] = count_doorbells(pair, side, i, err)) < 0)
 			return -1;
@@ -322,11 +323,11 @@ int pair_boot(struct pair *pair, struct swo_error *err)
 	uint64_t within_ms = BOOT_MS + (uint64_t)pair->vfs * BOOT_EACH_MS;
 
 	pair_say(pair, "waiting for the guest");
-	/* Until the last device is found the first ones may be rung irregularly. */
+	/* Until the guest has found the last device, it may ring the first ones irregularly. */
 	if (pair_wait_for_doorbells(pair, PAIR_SOURCE, 0, 50, within_ms, err) ||
 		pair_wait_for_doorbells(pair, PAIR_SOURCE, 0, 50, within_ms, err))
 		return -1;
-	/* Gaps while the guest came up are not the migration's. */
+	/* Exclude gaps during the boot of the guest. */
 	return reset_counters(pair, PAIR_SOURCE, err);
 }
 
@@ -343,7 +344,7 @@ json_t *pair_qmp(struct pair *pair, enum pair_side side, const char *command, js
 	return monitor_execute(&pair->ends[side].qmp, command, arguments, err);
 }
 
-/* Begin and end */
+/* Start and end */
 
 int pair_init(struct pair *pair, const struct pair_config *config, unsigned vfs,
 	const char *transitions, struct swo_error *err)
@@ -364,7 +365,7 @@ int pair_init(struct pair *pair, const struct pair_config *config, unsigned vfs,
 			end->controls[i] = (struct json_sock)JSON_SOCK_INIT;
 		}
 	}
-	/* A socket's path has little room: a long TMPDIR is not for us. */
+	/* The path of a socket must be short: ignore a long TMPDIR. */
 	if (!tmp || strlen(tmp) > 20)
 		tmp = "/tmp";
 	snprintf(pair->dir, sizeof(pair->dir), "%s/switchover-pair.XXXXXX", tmp);
@@ -384,7 +385,7 @@ void pair_free(struct pair *pair, bool keep)
 			json_sock_close(&end->controls[i]);
 		qmp_close(&end->qmp);
 	}
-	/* All at once: their ends overlap. */
+	/* Signal all processes before waiting: they exit in parallel. */
 	process_kill_all();
 	if (!pair->dir[0])
 		return;

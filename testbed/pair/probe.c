@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * probe.c - the expected costs of the machines' devices: those of their profiles, as the file of
+ * probe.c - writes the expected costs of the machines' devices, from their profiles, as the file of
  * a probe (docs/plan.md).
  */
 #include "cmd/common/device_costs.h"

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vmm.c - the VMMs that a pair can be of, and their command lines.
+ * vmm.c - the VMMs of a pair, and their command lines.
  */
 #include "testbed/pair/vmm.h"
 
@@ -9,13 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* In the kernel lab QEMU has a root folder of its own, so that its libraries are Debian's of its
-   release. */
+/* In the kernel lab QEMU runs in its own root folder, with the libraries of its Debian release. */
 static const char *const in_root[] = {"/bin/chroot", "/qemu", NULL};
 static const char *const under_exec[] = {
 	"/bin/chroot", "/qemu", "/lab/bin/switchover", "exec", "--", NULL};
 
-/* A guest whose firmware finds nothing to boot: it leaves the devices alone. */
+/* A guest without a boot device: its firmware does not access the devices. */
 static const char *const diskless[] = {"-M", "pc,accel=tcg", "-cpu", "qemu64", "-m", "16",
 	"-no-user-config", "-vga", "none", "-device", "isa-debugcon,iobase=0x402,chardev=boot",
 	NULL};
@@ -24,7 +23,7 @@ static const char *const sandboxed[] = {"-M", "pc,accel=tcg", "-cpu", "qemu64", 
 	"-no-user-config", "-vga", "none", "-device", "isa-debugcon,iobase=0x402,chardev=boot",
 	"-sandbox", "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny",
 	NULL};
-/* One that never runs. */
+/* A guest that never runs. */
 static const char *const standing[] = {
 	"-machine", "q35,accel=kvm:tcg,memory-backend=ram", "-S", NULL};
 
@@ -89,7 +88,7 @@ static void add_all(struct pair_args *args, const char *const *list)
 		pair_arg(args, "%s", *list);
 }
 
-/* Ours */
+/* switchover vm */
 
 static void add_ours(const struct pair *pair, enum pair_side side, struct pair_args *args)
 {
@@ -154,8 +153,8 @@ static void add_our_device(
 /* QEMU */
 
 /*
- * The source's can be filled from outside, and is mapped as if a guest had written to it; the
- * target's is what `-m` alone gives.
+ * The source's RAM can be filled from outside, and is mapped as if a guest had written it; the
+ * target's is that of `-m` alone.
  */
 static void add_memory(const struct pair *pair, enum pair_side side, struct pair_args *args)
 {

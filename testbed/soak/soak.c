@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * soak.c - `switchover-bench soak`: one VM with four devices goes back and forth between two
- * hosts N times; nothing may be lost on the way, and nothing may grow.
+ * soak.c - `switchover-bench soak`: migrates one VM with four devices back and forth between two
+ * hosts N times; nothing may be lost, and no resource may grow.
  */
 #include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
@@ -21,8 +21,10 @@
 #define END_MS	 60000
 #define HOPS_MAX 1000000
 
-/* What is counted after each hop. The machine is a new process each time, as between real hosts;
-   the devices' processes live through all of it. */
+/*
+ * The counters after each hop. The machine is a new process each time, as between real hosts; the
+ * processes of the devices remain.
+ */
 enum { VM_RSS, VM_FDS, DEVICE_RSS, DEVICE_FDS, BLACKOUT, SERIES };
 static const char *const series_names[SERIES] = {
 	"vm_rss_kb", "vm_fds", "device_rss_kb", "device_fds", "blackout_ms"};
@@ -32,7 +34,7 @@ struct soak {
 	struct bench_config config;
 	unsigned hops, done;
 	double *values[SERIES];
-	bool started; /* from here on a failure is a finding */
+	bool started; /* from this result on, a failure is a finding */
 };
 
 /* Counting:
@@ -85,7 +87,7 @@ static double mean(const double *values, unsigned from, unsigned to)
 	return to > from ? sum / (to - from) : 0;
 }
 
-/* By least squares, for 100 hops. */
+/* Slope by least squares, per 100 hops. */
 static double slope(const double *values, unsigned count)
 {
 	double middle = (count - 1) / 2.0, level = mean(values, 0, count), over = 0, under = 0;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bytes.c - how fast bytes move: RAM beside QEMU's, device state beside plain sockets, each pair
- * measured in turns in one run. `./run bench-bytes --help`.
+ * bytes.c - measures throughput: RAM against QEMU, device state against plain sockets, each pair in
+ * turns in one run. See `./run bench-bytes --help`.
  */
 #include "bytes.h"
 #include "number.h"
@@ -70,8 +70,8 @@ static void put_json(const struct arguments *a, const char *what, const char *wh
 }
 
 /*
- * Where this host is itself a VM, its first touch of memory costs many times what any later one
- * does. So all that two machines need is touched, and given back, before anything is timed.
+ * If this host is itself a VM, the first touch of memory costs many times as much as later ones. So
+ * touch all memory that two machines need, and free it, before any measurement.
  */
 static void touch(uint64_t size)
 {
@@ -216,7 +216,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		a->json = arg;
 		break;
 	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is not an option", arg);
+		argp_error(state, "unexpected argument '%s'", arg);
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -224,7 +224,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-/* Two folders up in a build, unless $SWITCHOVER is set. */
+/* $SWITCHOVER, else two folders up in the build. */
 static void find_switchover(void)
 {
 	char path[420];
@@ -246,7 +246,7 @@ int main(int argc, char **argv)
 	const struct argp argp = {.options = options,
 		.parser = parse_option,
 		.doc = "Measure how fast RAM and device state move over loopback: RAM of a machine "
-		       "that stands still beside QEMU's with multifd, device state beside plain "
+		       "with a stopped VM against QEMU with multifd, device state against plain "
 		       "sockets. Everything in turns, in one run."};
 	struct arguments a = {.setting = {.ram = UINT64_C(4) << 30,
 				      .state = 1 << 30,

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bytes_ram.c - RAM of a machine that stands still: two machines of ours, or two of QEMU's, driven
- * over QMP in the same way, their memory filled by the same hand.
+ * bytes_ram.c - RAM of a stopped VM: two machines of switchover vm or of QEMU, with the same QMP
+ * commands and the same fill of their memory.
  */
 #include "bytes.h"
 #include "testbed/pair/pair.h"
@@ -25,7 +25,7 @@
 
 const char *const bytes_who_names[BYTES_WHO_COUNT] = {"switchover", "qemu", "qemu-prealloc"};
 
-/* Memory, from outside */
+/* Access to memory from outside */
 
 #define PARTS_MAX 4
 
@@ -70,7 +70,9 @@ static void add_part(struct memory *memory, const char *link)
 	memory->count += part->fd >= 0;
 }
 
-/* The memfds of a process that are its RAM: ours, or QEMU's memory-backend-memfd. */
+/*
+ * Finds the memfds of a process that are its RAM: of switchover vm, or QEMU's memory-backend-memfd.
+ */
 static int open_memory(pid_t pid, uint64_t size, struct memory *memory, struct swo_error *err)
 {
 	char path[64], link[400];
@@ -93,8 +95,8 @@ static int open_memory(pid_t pid, uint64_t size, struct memory *memory, struct s
 		return 0;
 	close_memory(memory);
 	return swo_error_set(err, SWO_E_STATE, 0,
-		"process %d has %" PRIu64 " bytes of RAM in memfds, %" PRIu64 " were expected",
-		(int)pid, sum, size);
+		"process %d has %" PRIu64 " bytes of RAM in memfds, %" PRIu64 " expected", (int)pid,
+		sum, size);
 }
 
 static int fill_part(const struct part *part, uint64_t *block, struct swo_error *err)
@@ -163,7 +165,7 @@ static int compare(pid_t source, pid_t target, uint64_t size, struct swo_error *
 		return -1;
 	}
 	if (a.count != b.count)
-		rc = swo_error_set(err, SWO_E_CORRUPT, 0, "the two sides' RAM is cut differently");
+		rc = swo_error_set(err, SWO_E_CORRUPT, 0, "the RAM blocks of the two sides differ");
 	for (unsigned i = 0; i < a.count && !rc; i++)
 		rc = compare_part(&a.parts[i], &b.parts[i], err);
 	close_memory(&a);
@@ -173,7 +175,7 @@ static int compare(pid_t source, pid_t target, uint64_t size, struct swo_error *
 
 /* Machines */
 
-/* Of all its threads so far, those that are gone too. */
+/* CPU time of all its threads, including exited ones. */
 static int add_cpu_seconds(
 	const struct pair *pair, enum pair_side side, double *seconds, struct swo_error *err)
 {
@@ -248,7 +250,7 @@ int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_sp
 	config.ram = ram;
 	config.vcpus = 1;
 	config.doorbell_period_us = 1000;
-	/* What a guest has written lies in the page tables of its machine. */
+	/* The pages that a guest has written are in the page tables of its machine. */
 	config.fill_ram = true;
 	config.channel = s->tcp ? "tcp" : "unix";
 	config.channels = s->channels;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bytes_state.c - device state from memory to memory: by the engine, with devices that cost a
- * copy and nothing else, and by plain sockets that a thread at each end keeps busy.
+ * bytes_state.c - device state from memory to memory: by the engine, with devices that only copy
+ * memory, and by plain sockets with a busy thread at each end.
  */
 #include "bytes.h"
 #include "channel/conn.h"
@@ -21,11 +21,11 @@
 
 #define GUARD_MS    60000
 #define CHUNK	    (1u << 20)
-#define PLAIN	    (256u << 10) /* what a plain socket is given at a time: the best size */
+#define PLAIN	    (256u << 10) /* bytes per write to a plain socket: the fastest size */
 #define DEVICES_MAX 16
 #define RAM_SIZE    (2u << 20)
 
-/* The clock and the CPUs */
+/* Wall clock and CPU time */
 
 struct watch {
 	uint64_t start_ns;
@@ -53,7 +53,7 @@ static struct bytes_speed watch_stop(const struct watch *watch, uint64_t bytes)
 		cpu_seconds() - watch->cpu};
 }
 
-/* A VM that is nothing but devices that are memory */
+/* A VM that has only devices, and devices that are only memory */
 
 struct vm {
 	struct swo_vm vm;
@@ -103,7 +103,7 @@ static void set_run_state(void *opaque, enum swo_run_state state)
 	swo_runstate_change(((struct vm *)opaque)->vm.runstate, state, SWO_ON_ERROR_CONTINUE, NULL);
 }
 
-/* No vCPU writes anything. */
+/* No vCPU writes memory. */
 static int no_writes(void *self, struct swo_error *err)
 {
 	(void)self, (void)err;
@@ -135,7 +135,7 @@ static const struct swo_vm_ops vm_ops = {
 	.config_load = config_in,
 };
 
-/* What a kernel's device can do: its reads are not requested in advance. */
+/* Like a device of the kernel: no read-ahead. */
 static const struct swo_device_ops *device_ops(void)
 {
 	static struct swo_device_ops ops;
@@ -157,7 +157,7 @@ static int add_device(struct vm *vm, unsigned i, size_t size, struct swo_error *
 	d->chunk = CHUNK;
 	if (!fake_device_give_state(d, size, (uint8_t)(2 * i + 3)))
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "state of %zu bytes", size);
-	/* Mapped before, and compared after the clock was looked at. */
+	/* Mapped before, and compared after the measured time. */
 	memset(d->loaded, 0xee, size);
 	d->expected = NULL;
 	if (swo_device_create(name, device_ops(), d, &params, &d->dev, err))
@@ -212,7 +212,8 @@ static int end_of(struct vm *vm, struct swo_error *err)
 	struct swo_migration_info info;
 
 	if (!swo_migration_wait(vm->migration, swo_deadline_ms(GUARD_MS)))
-		return swo_error_set(err, SWO_E_TIMEOUT, 0, "the migration does not end");
+		return swo_error_set(
+			err, SWO_E_TIMEOUT, 0, "timed out waiting for the end of the migration");
 	swo_migration_info(vm->migration, &info);
 	if (info.status == SWO_MIGRATION_COMPLETED)
 		return 0;
@@ -327,7 +328,7 @@ static int connect_stream(
 	return rc;
 }
 
-/* As channel_tune leaves those to another host, and with the algorithm that the system chose. */
+/* The settings of channel_tune for another host, with the system's congestion control. */
 static void untune(int fd)
 {
 	char algorithm[32] = "";
@@ -389,7 +390,10 @@ int bytes_state_plain(
 			break;
 		}
 		memset(stream->from, (int)i + 1, stream->size);
-		/* Not with zeros: that would be left to the first touch. */
+		/*
+		 * Fill with a value other than zero: zero pages would be allocated at the first
+		 * touch only.
+		 */
 		memset(stream->to, 0xee, stream->size);
 		rc = connect_stream(s, stream, err);
 		if (!rc && !tuned) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * chain.c - what plain sockets carry over the hops of device state: device, source,
- * target, device. No framing worth the name, no checks: the rate to compare with.
+ * chain.c - measures the throughput of plain sockets over the hops of device state: device, source,
+ * target, device. Minimal framing and no checks: the rate to compare with.
  */
 #include "number.h"
 #include "switchover/base.h"
@@ -22,7 +22,7 @@
 #define DEVICES_MAX  256
 #define CHANNELS_MAX 16
 #define REPEAT_MAX   99
-#define CHUNK	     (1u << 20) /* what a device hands out at a time */
+#define CHUNK	     (1u << 20) /* bytes that a device sends at a time */
 #define GUARD_S	     60
 #define PINGS	     101
 
@@ -32,13 +32,13 @@ struct setting {
 	bool tcp;
 };
 
-/* The ends of all hops; every process has all of them. */
+/* The ends of all hops; every process inherits all of them. */
 struct hops {
 	int up[DEVICES_MAX][2];	   /* device to source */
 	int link[CHANNELS_MAX][2]; /* source to target */
 	int down[DEVICES_MAX][2];  /* target to device */
-	int go[2];		   /* a byte for each saving device: begin a round */
-	int done[2];		   /* a byte from each loading device: it has all */
+	int go[2];		   /* one byte for each saving device: start a round */
+	int done[2];		   /* one byte from each loading device: all received */
 };
 
 struct head {
@@ -93,7 +93,7 @@ static void *buffer(void)
 
 /* The four kinds of process */
 
-/* Every process does one round more than is measured: the first one warms everything up. */
+/* Every process runs one round more than is measured: the first is a warm-up. */
 static unsigned rounds_of(const struct setting *s)
 {
 	return s->repeat + 1;
@@ -137,7 +137,7 @@ static void *relay_source(void *opaque)
 	struct head head = {.device = relay->number};
 	char *data = buffer();
 
-	/* A chunk never spans two rounds, as a read of a device's state does not. */
+	/* A chunk never spans two rounds, like a read of device state. */
 	for (uint64_t left = 0, rounds = rounds_of(relay->setting); left || rounds;
 		left -= head.len) {
 		if (!left) {
@@ -200,7 +200,10 @@ static void tcp_pair(int fds[2])
 {
 	struct sockaddr_in addr = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
 	socklen_t len = sizeof(addr);
-	/* As in lib/channel/tune.c: a yardstick must not be the slower for its sockets. */
+	/*
+	 * The same settings as in lib/channel/tune.c: the yardstick must not be slower due to its
+	 * sockets.
+	 */
 	int one = 1, size = 512 << 10, listener = socket(AF_INET, SOCK_STREAM, 0);
 
 	if (listener < 0 || bind(listener, (struct sockaddr *)&addr, len) || listen(listener, 1) ||
@@ -244,7 +247,7 @@ static void insert(double *values, unsigned count, double value)
 	values[count] = value;
 }
 
-/* In the child: 0; it dies with its parent and does not wait for ever. */
+/* Returns 0 in the child, which dies with its parent. */
 static pid_t spawn(void)
 {
 	pid_t parent = getpid(), pid = fork();
@@ -300,7 +303,7 @@ static void run_rounds(const struct setting *s, double *rates)
 	}
 }
 
-/* A byte over the link and back, in another process. */
+/* The round trip of one byte over the link, with another process. */
 static double round_trip_ns(const struct setting *s)
 {
 	static double rounds[PINGS];
@@ -365,7 +368,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		s->repeat = (unsigned)number(state, arg, 1, REPEAT_MAX);
 		break;
 	case ARGP_KEY_ARG:
-		argp_error(state, "'%s' is not an option", arg);
+		argp_error(state, "unexpected argument '%s'", arg);
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -377,7 +380,7 @@ int main(int argc, char **argv)
 {
 	const struct argp argp = {.options = options,
 		.parser = parse_option,
-		.doc = "Measure what plain sockets carry over the hops of device state: device to "
+		.doc = "Measure the throughput of plain sockets over the hops of device state: device to "
 		       "source, source to target, target to device. Prints one JSON object."};
 	struct setting s = {.devices = 1, .channels = 2, .repeat = 5, .bytes = 1 << 20};
 	double rates[REPEAT_MAX];

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * tls.c - what TLS costs on one channel: frames of RAM over tcp on loopback, plain and
- * encrypted, round by round in one run. build/testbed/yardstick/tls [SECONDS [ROUNDS]]
+ * tls.c - measures the cost of TLS on one channel: frames of RAM over TCP on loopback, plain and
+ * encrypted, in turns in one run. Usage: build/testbed/yardstick/tls [SECONDS [ROUNDS]]
  */
 #include "channel/frame.h"
 #include "testbed/control.h"
