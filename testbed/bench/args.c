@@ -59,21 +59,21 @@ static const struct argp_option run_options[] = {
 	{"vfs", OPT_VFS, "N,N,...", 0, "Numbers of devices (1,2,4)", 1},
 	{"transitions", OPT_TRANSITIONS, "LIST", 0, "serial, parallel or both (serial,parallel)",
 		1},
-	{"runs", OPT_RUNS, "N", 0, "Migrations a row (5)", 1},
+	{"runs", OPT_RUNS, "N", 0, "Migrations per row (5)", 1},
 	{0},
 };
 static const struct argp_option ablate_options[] = {
 	{NULL, 0, NULL, 0, "Rows: the full pipeline and each of its parts switched off", 1},
 	{"vfs", OPT_VFS, "N,N,...", 0, "Numbers of devices (1,2,4)", 1},
-	{"runs", OPT_RUNS, "N", 0, "Migrations a row (5)", 1},
+	{"runs", OPT_RUNS, "N", 0, "Migrations per row (5)", 1},
 	{0},
 };
 static const struct argp_option scale_options[] = {
 	{NULL, 0, NULL, 0, "Rows: one for each number of VFs", 1},
 	{"max-vfs", OPT_MAX_VFS, "N", 0, "Numbers of devices: 1, 2, 4 ... N (128)", 1},
-	{"vfs", OPT_VFS, "N,N,...", 0, "These numbers instead", 1},
+	{"vfs", OPT_VFS, "N,N,...", 0, "Numbers of devices, as a list", 1},
 	{"transitions", OPT_TRANSITIONS, "LIST", 0, "serial, parallel or both (parallel)", 1},
-	{"runs", OPT_RUNS, "N", 0, "Migrations a row (1)", 1},
+	{"runs", OPT_RUNS, "N", 0, "Migrations per row (1)", 1},
 	{0},
 };
 static const struct argp_option calibrate_options[] = {
@@ -82,7 +82,7 @@ static const struct argp_option calibrate_options[] = {
 		"Write the overhead to FILE, for --costs here and of switchover plan (required)",
 		1},
 	{"vfs", OPT_VFS, "N", 0, "Number of devices (8)", 1},
-	{"runs", OPT_RUNS, "N", 0, "Migrations a row (9)", 1},
+	{"runs", OPT_RUNS, "N", 0, "Migrations per row (9)", 1},
 	{0},
 };
 
@@ -108,13 +108,13 @@ static const struct argp_option common_options[] = {
 	{"vcpus", OPT_VCPUS, "N", 0, "vCPUs (2)", 2},
 	{"ram", OPT_RAM, "SIZE", 0, "Guest memory (256M)", 2},
 	{"fill-ram", OPT_FILL_RAM, NULL, 0, "Write every page of it before the guest starts", 2},
-	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Pages each vCPU writes a second (200)", 2},
+	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Pages each vCPU writes per second (200)", 2},
 	{"dma-pages", OPT_DMA_PAGES, "N", 0, "Ring of each device's DMA engine (64)", 2},
-	{"dma-rate", OPT_DMA_RATE, "N", 0, "Pages each device writes a second (100)", 2},
-	{"p2p-rate", OPT_P2P_RATE, "N", 0, "Writes to a sibling's BAR a second (100)", 2},
+	{"dma-rate", OPT_DMA_RATE, "N", 0, "Pages each device writes per second (100)", 2},
+	{"p2p-rate", OPT_P2P_RATE, "N", 0, "Writes to a sibling's BAR per second (100)", 2},
 	{"irq-every", OPT_IRQ_EVERY, "N", 0, "An interrupt every N doorbells (16)", 2},
 	{"doorbell-period-us", OPT_DOORBELL, "US", 0,
-		"Period of the doorbells of each vCPU on each device (1000 up to 4 VFs, then 250 a VF)",
+		"Period of the doorbells of each vCPU on each device (1000 up to 4 VFs, then 250 per VF)",
 		2},
 	{"handler-cost", OPT_HANDLER_COST, "MS", 0,
 		"Add an ordinary handler of this cost at each depth", 2},

@@ -138,7 +138,7 @@ int bench_show_calibration(FILE *out, const struct bench_config *config,
 	struct swo_engine_overhead overhead;
 	char text[160];
 
-	fprintf(out, "Blackout in ms of devices that cost nothing: min, median, max\n");
+	fprintf(out, "Blackout in ms of instant devices: min, median, max\n");
 	for (size_t i = 0; i < count; i++)
 		print_row(out, &rows[i]);
 	if (bench_calibrate(rows, count, &overhead, err))

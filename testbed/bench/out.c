@@ -168,7 +168,7 @@ static void print_setting(
 	fprintf(out,
 		"Blackout in ms, measured by the devices: last doorbell on the source to first on the "
 		"target.\n"
-		"Median of %u; %s, %u vCPUs, %s of memory%s, %u pages dirtied a second and vCPU, "
+		"Median of %u; %s, %u vCPUs, %s of memory%s, %u pages dirtied per second and vCPU, "
 		"%s%s%s%s, %u channel%s%s;\na doorbell every ",
 		config->runs, accel, config->pair.vcpus, config->pair.ram,
 		config->pair.fill_ram ? ", all of it written" : "", config->pair.dirty_rate,
@@ -187,7 +187,7 @@ static void print_setting(
 			fprintf(out, " (in %u turns)", turns);
 		last = period;
 	}
-	fputs(" a vCPU and device.\n", out);
+	fputs(" per vCPU and device.\n", out);
 	print_switches(out, config);
 	putc('\n', out);
 }

@@ -72,7 +72,7 @@ static const struct argp_option arguments[] = {
 		"Run the cases whose name matches, as in 'source/*/arc-hang/*'", 0},
 	{"handover", OPT_HANDOVER, "HOW", 0,
 		"Copy RAM, or hand it over by descriptor: copy or fd (copy)", 0},
-	{"quick", OPT_QUICK, NULL, 0, "Run a part of the cases: some of each kind", 0},
+	{"quick", OPT_QUICK, NULL, 0, "Run a subset of the cases: some of each kind", 0},
 	{"list", OPT_LIST, NULL, 0, "Print the names and run nothing", 0},
 	{"jobs", OPT_JOBS, "N", 0, "Run N cases at once (2)", 0},
 	{"json", OPT_JSON, "FILE", 0, "Write a JSON object per case", 0},
@@ -388,7 +388,7 @@ static int run_matrix(struct matrix *m)
 			strerror(errno));
 		rc = -1;
 	}
-	printf("%s%u of %u cases, %u with violations; %.1f s, %.2f s a case of its own\n",
+	printf("%s%u of %u cases, %u with violations; %.1f s, %.2f s per case\n",
 		m->options.tap ? "# " : "", m->done, m->planned, m->bad,
 		(double)(swo_now_ns() - start) / 1e9, m->done ? m->ms / 1e3 / m->done : 0);
 	if (process_interrupted)

@@ -111,7 +111,7 @@ static int ram_rows(const struct arguments *a, struct swo_error *err)
 			(double)s->ram / 1e6 / median(&all[who]), median(&cpus[who]),
 			cpus[who].value[0], cpus[who].value[cpus[who].count - 1]);
 		if (who)
-			printf("  ours / this %.2f, CPU %.2f", ratio,
+			printf("  switchover / this %.2f, CPU %.2f", ratio,
 				median(&cpus[BYTES_SWITCHOVER]) / median(&cpus[who]));
 		printf("\n");
 		put_json(a, "ram", bytes_who_names[who], &all[who], "s", ratio, median(&cpus[who]));
@@ -178,7 +178,7 @@ static const struct argp_option options[] = {
 	{"channel", 'c', "KIND", 0, "tcp or unix (tcp)", 0},
 	{"rounds", 'r', "N", 0, "How often each is measured, in turns (3)", 0},
 	{"qemu", 'q', "PROGRAM", 0, "QEMU (/usr/bin/qemu-system-x86_64); none: leave it out", 0},
-	{"json", 'j', "FILE", 0, "Append one object a row", 0},
+	{"json", 'j', "FILE", 0, "Append one object per row", 0},
 	{0},
 };
 
