@@ -186,6 +186,15 @@ else
 	done
 fi
 
+if command -v clang-14 >/dev/null; then
+	file lib/base/ground.c 'int swo_ground(int *p) { p = 0; return *p; }'
+	echo '[{"command": "cc -c", "file": "../lib/base/ground.c"}]' >"$dir/tree/build/compile_commands.json"
+	expect "a null pointer that is read is found" 1 'analyze: .*null pointer' analyze
+else
+	n=$((n + 1))
+	echo "ok $n - a null pointer that is read is found # SKIP clang-14 is not installed"
+fi
+
 expect "planted words are found, and data is left alone" 0 '^nothing$' words --self-test
 
 echo "1..$n"
