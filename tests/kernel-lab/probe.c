@@ -61,7 +61,7 @@ static void a_good_device_has_no_findings(void **state)
 
 static json_t *run_command(const char *arguments, int *status)
 {
-	char command[256];
+	char command[512];
 
 	snprintf(command, sizeof(command), "/lab/bin/switchover probe --json %s 2>/dev/null",
 		arguments);

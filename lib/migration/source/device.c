@@ -249,7 +249,7 @@ static bool initial_done(struct source_device *sd, size_t got)
 static int precopy_round(struct source_device *sd, struct swo_error *err)
 {
 	uint64_t until = swo_now_ns() + PRECOPY_ROUND_NS;
-	uint8_t *buf;
+	uint8_t *buf = NULL;
 	size_t got;
 
 	do {
@@ -345,7 +345,7 @@ static int send_end_when_due(struct source_device *sd, bool streamed, struct swo
 static int stream(struct source_device *sd, struct swo_error *err)
 {
 	uint64_t start = swo_now_ns(), before = sd->offset;
-	uint8_t *buf;
+	uint8_t *buf = NULL;
 	size_t got;
 
 	do {

@@ -106,8 +106,8 @@ enum slip {
 static enum slip slip;
 static uint32_t dropped, doubled; /* actions */
 
-static struct handover_rule source_rules[SOURCE_STATES * SOURCE_EVENTS];
-static struct handover_rule target_rules[TARGET_STATES * TARGET_EVENTS];
+static struct handover_rule source_rules[(size_t)SOURCE_STATES * SOURCE_EVENTS];
+static struct handover_rule target_rules[(size_t)TARGET_STATES * TARGET_EVENTS];
 static struct handover_table source_table, target_table;
 
 static void reset_tables(void)
