@@ -97,8 +97,8 @@ const char *journal_origin_fault(const struct journal_origin *origin);
 void journal_origin_check(
 	const struct journal_file *file, int fd, const char *name, struct swo_journal_info *out);
 
-/* swo_journal_read(), relative to a directory (read.c). */
-int journal_read(int dir_fd, const char *name, const char *path, struct swo_journal_info *out,
+/* swo_journal_read() of a file that is opened as `at`, relative to dir_fd (read.c). */
+int journal_read(int dir_fd, const char *at, const char *path, struct swo_journal_info *out,
 	struct swo_error *err);
 
 /* Directory (dir.c) */

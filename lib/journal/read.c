@@ -44,9 +44,17 @@ static void fill(struct swo_journal_info *out, const struct journal_file *file)
 	out->here = is_here(last);
 }
 
-int journal_read(int dir_fd, const char *name, const char *path, struct swo_journal_info *out,
+static const char *base_name(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	return slash ? slash + 1 : path;
+}
+
+int journal_read(int dir_fd, const char *at, const char *path, struct swo_journal_info *out,
 	struct swo_error *err)
 {
+	const char *name = base_name(path);
 	struct journal_file *file;
 	swo_autofd int fd = -1;
 
@@ -56,7 +64,7 @@ int journal_read(int dir_fd, const char *name, const char *path, struct swo_jour
 			"%.250s is not a journal: expected a name of the form ID.source or ID.target",
 			path);
 	snprintf(out->path, sizeof(out->path), "%s", path);
-	if (journal_open(dir_fd, name, path, O_RDONLY, &fd, err))
+	if (journal_open(dir_fd, at, path, O_RDONLY, &fd, err))
 		return -1;
 	file = malloc(sizeof(*file));
 	if (!file)
@@ -77,24 +85,11 @@ int journal_read(int dir_fd, const char *name, const char *path, struct swo_jour
 
 int swo_journal_read(const char *path, struct swo_journal_info *out, struct swo_error *err)
 {
-	const char *slash = strrchr(path, '/');
-
 	if (strlen(path) >= sizeof(out->path))
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"the path of the journal %.100s... has %zu bytes, at most %zu", path,
 			strlen(path), sizeof(out->path) - 1);
-	/* Read the named file without checking its directory. */
-	swo_autofd int dir_fd = -1;
-	if (slash) {
-		char dir[sizeof(out->path)];
-
-		snprintf(dir, sizeof(dir), "%.*s", slash == path ? 1 : (int)(slash - path), path);
-		dir_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-		if (dir_fd < 0)
-			return swo_error_set(
-				err, SWO_E_IO, errno, "cannot open the journal %.250s", path);
-	}
-	return journal_read(slash ? dir_fd : AT_FDCWD, slash ? slash + 1 : path, path, out, err);
+	return journal_read(AT_FDCWD, path, path, out, err);
 }
 
 int swo_journal_settle(
@@ -106,7 +101,7 @@ int swo_journal_settle(
 	swo_autofd int fd = -1;
 	char id[40];
 	int rc;
-	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
+	const char *name = base_name(path);
 
 	if (!journal_parse_name(name, id, &side))
 		return swo_error_set(err, SWO_E_INVALID, 0,

@@ -3,7 +3,7 @@
  * The journals: records are read back, damage is reported and never allows anything, and the
  * journal of a dead process proves no more than it can.
  */
-#include "journal/internal.h"
+#include "age.h"
 #include "journal/write.h"
 #include "tests/support/cm.h"
 #include "tests/support/dir.h"
@@ -436,29 +436,13 @@ static void a_target_s_journal_proves_no_more_than_it_can(void **state)
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
 }
 
-/* As if the host had been rebooted since. */
-static void age(enum swo_journal_side side)
-{
-	struct journal_record r;
-	swo_autofd int fd = open(path_of(side), O_RDWR | O_CLOEXEC);
-
-	for (off_t at = 0;; at += (off_t)sizeof(r)) {
-		assert_int_equal(pread(fd, &r, sizeof(r), at), sizeof(r));
-		if (!r.magic)
-			return;
-		r.boot_id[0] = r.boot_id[0] == 'x' ? 'y' : 'x';
-		r.hash = journal_hash(&r);
-		assert_int_equal(pwrite(fd, &r, sizeof(r), at), sizeof(r));
-	}
-}
-
 static void after_the_host_s_death_only_a_durable_journal_is_complete(void **state)
 {
 	(void)state;
 	struct swo_journal_info info;
 
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY);
-	age(SWO_JOURNAL_TARGET);
+	age(path_of(SWO_JOURNAL_TARGET));
 	info = look(SWO_JOURNAL_TARGET);
 	assert_int_equal(info.damage.code, SWO_E_NONE);
 	assert_false(info.complete);
@@ -467,18 +451,18 @@ static void after_the_host_s_death_only_a_durable_journal_is_complete(void **sta
 	dir_empty(dir);
 	journal_close(begin(SWO_JOURNAL_SOURCE), false);
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), 0);
-	age(SWO_JOURNAL_SOURCE);
+	age(path_of(SWO_JOURNAL_SOURCE));
 	assert_int_equal(swo_journal_may_boot(dir, "web", NULL), -1);
 
 	config.sync = true;
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY);
-	age(SWO_JOURNAL_TARGET);
+	age(path_of(SWO_JOURNAL_TARGET));
 	info = look(SWO_JOURNAL_TARGET);
 	assert_true(info.complete);
 	/* It may be a copy from another host that runs: the lock proves nothing here. */
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_IF_FENCED);
 	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY, SWO_JOURNAL_REFUSED);
-	age(SWO_JOURNAL_TARGET);
+	age(path_of(SWO_JOURNAL_TARGET));
 	info = look(SWO_JOURNAL_TARGET);
 	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NEVER);
 }

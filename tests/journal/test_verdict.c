@@ -5,7 +5,7 @@
  * guards a VM that has moved away. The files are written by separate processes, which are alive
  * or dead.
  */
-#include "journal/internal.h"
+#include "age.h"
 #include "journal/write.h"
 #include "tests/support/cm.h"
 #include "tests/support/dir.h"
@@ -71,22 +71,6 @@ static const char *path_of(const char *id, enum swo_journal_side side)
 
 	snprintf(path, sizeof(path), "%s/%s.%s", dir, id, swo_journal_side_name(side));
 	return path;
-}
-
-/* As if the host had been rebooted since. */
-static void age(const char *path)
-{
-	struct journal_record r;
-	swo_autofd int fd = open(path, O_RDWR | O_CLOEXEC);
-
-	for (off_t at = 0;; at += (off_t)sizeof(r)) {
-		assert_int_equal(pread(fd, &r, sizeof(r), at), sizeof(r));
-		if (!r.magic)
-			return;
-		r.boot_id[0] = r.boot_id[0] == 'x' ? 'y' : 'x';
-		r.hash = journal_hash(&r);
-		assert_int_equal(pwrite(fd, &r, sizeof(r), at), sizeof(r));
-	}
 }
 
 static void copy(const char *path)
