@@ -57,12 +57,7 @@ int json_sock_open(struct json_sock *sock, const char *text, bool wait, swo_dead
 		return swo_error_set(err, SWO_E_CANCELLED, 0, "%s: interrupted", sock->peer);
 	if (rc == ETIMEDOUT)
 		return swo_error_set(err, SWO_E_TIMEOUT, 0, "%s: timed out connecting", sock->peer);
-	if (!rc)
-		return 0;
-	char what[300];
-
-	snprintf(what, sizeof(what), "connect to %.200s", sock->peer);
-	return base_connect_error(err, SWO_E_IO, rc, what);
+	return rc ? base_connect_error(err, SWO_E_IO, rc, "connect to %.200s", sock->peer) : 0;
 }
 
 void json_sock_close(struct json_sock *sock)

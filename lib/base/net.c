@@ -160,8 +160,15 @@ int base_connect(const struct base_address *addresses, unsigned count, swo_deadl
 	return error;
 }
 
-int base_connect_error(struct swo_error *err, enum swo_error_code code, int rc, const char *what)
+int base_connect_error(
+	struct swo_error *err, enum swo_error_code code, int rc, const char *fmt, ...)
 {
+	char what[300];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(what, sizeof(what), fmt, ap);
+	va_end(ap);
 	if (rc != EOWNERDEAD)
 		return swo_error_set(err, code, rc, "%s", what);
 	return swo_error_set(err, SWO_E_INVALID, 0,

@@ -70,8 +70,9 @@ bool base_cancel_disarm(struct base_cancel *cancel);
 int base_connect(const struct base_address *addresses, unsigned count, swo_deadline deadline,
 	struct base_cancel *cancel, int *out);
 
-/* SWO_E_INVALID and the remedy for EOWNERDEAD, otherwise `code` and the text of rc; after `what`. */
-int base_connect_error(struct swo_error *err, enum swo_error_code code, int rc, const char *what);
+/* SWO_E_INVALID and the remedy for EOWNERDEAD, otherwise `code` and the text of rc; after `fmt`. */
+int base_connect_error(struct swo_error *err, enum swo_error_code code, int rc, const char *fmt,
+	...) SWO_PRINTF(4, 5);
 
 /* Listen */
 

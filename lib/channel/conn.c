@@ -304,15 +304,6 @@ int channel_conn_open(const char *uri, const struct channel_security *security,
 	return channel_conn_attempt(uri, security, deadline, NULL, out, err);
 }
 
-static int connect_failed(struct swo_error *err, int rc, const char *uri)
-{
-	char what[300];
-
-	snprintf(what, sizeof(what), "cannot connect to '%.200s'%s", uri,
-		rc == EOWNERDEAD ? "" : " (is the target listening?)");
-	return base_connect_error(err, SWO_E_PEER_LOST, rc, what);
-}
-
 int channel_conn_attempt(const char *uri_text, const struct channel_security *security,
 	swo_deadline deadline, struct base_cancel *attempt, struct channel_conn **out,
 	struct swo_error *err)
@@ -331,7 +322,8 @@ int channel_conn_attempt(const char *uri_text, const struct channel_security *se
 		return swo_error_set(
 			err, SWO_E_CANCELLED, 0, "connecting to '%s' was cancelled", uri_text);
 	if (rc)
-		return connect_failed(err, rc, uri_text);
+		return base_connect_error(err, SWO_E_PEER_LOST, rc, "cannot connect to '%.200s'%s",
+			uri_text, rc == EOWNERDEAD ? "" : " (is the target listening?)");
 	if (channel_conn_adopt(fd, uri_text, out, err))
 		return -1;
 	if (!secure(*out, &uri, security, deadline, attempt, err))

@@ -37,14 +37,10 @@ static int open_socket(
 
 	int rc = base_connect(&address, 1, deadline, NULL, out);
 
-	if (rc) {
-		char what[300];
-
-		snprintf(what, sizeof(what),
+	if (rc)
+		return base_connect_error(err, rc == EAGAIN ? SWO_E_TIMEOUT : SWO_E_IO, rc,
 			"device %.60s: cannot connect to vfio-user server '%.150s'%s", name, path,
 			rc == EOWNERDEAD ? "" : "; is it running");
-		return base_connect_error(err, rc == EAGAIN ? SWO_E_TIMEOUT : SWO_E_IO, rc, what);
-	}
 	/* Doorbells queue here while a single-threaded server runs an arc; as many as the system
 	   allows. */
 	setsockopt(*out, SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
