@@ -54,3 +54,16 @@ int check_file(const char *what, const char *path, struct swo_error *err)
 		unlink(path);
 	return 0;
 }
+
+int write_file(const char *what, const char *path, const char *text, struct swo_error *err)
+{
+	FILE *out;
+
+	if (create_file(what, path, &out, err))
+		return -1;
+	int error = fputs(text, out) == EOF ? errno : 0;
+
+	if (fclose(out) && !error)
+		error = errno;
+	return error ? swo_error_set(err, SWO_E_IO, error, "%s: cannot write '%s'", what, path) : 0;
+}

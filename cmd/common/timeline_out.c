@@ -12,21 +12,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-static int write_text(const char *path, const char *text, struct swo_error *err)
-{
-	FILE *out;
-
-	if (create_file("--timeline", path, &out, err))
-		return -1;
-	if (fputs(text, out) == EOF) {
-		swo_error_set(err, SWO_E_IO, errno, "--timeline: write '%s'", path);
-		fclose(out);
-		return -1;
-	}
-	return fclose(out) ? swo_error_set(err, SWO_E_IO, errno, "--timeline: write '%s'", path)
-			   : 0;
-}
-
 static void trace_path(const char *path, char *out, size_t len)
 {
 	size_t stem = strlen(path);
@@ -45,7 +30,10 @@ int timeline_write(struct swo_timeline *timeline, const char *path, struct swo_e
 	if (!json || !trace)
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "--timeline");
 	trace_path(path, beside, sizeof(beside));
-	return write_text(path, json, err) || write_text(beside, trace, err) ? -1 : 0;
+	return write_file("--timeline", path, json, err) ||
+			       write_file("--timeline", beside, trace, err)
+		       ? -1
+		       : 0;
 }
 
 int timeline_check(const char *path, struct swo_error *err)

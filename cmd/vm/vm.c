@@ -104,17 +104,8 @@ static void write_timeline(const struct vm_options *o, struct vmm_machine *machi
 		return;
 	}
 
-	FILE *file;
-
-	if (create_file("--timeline", o->timeline, &file, &err)) {
+	if (write_file("--timeline", o->timeline, text, &err))
 		swo_log(SWO_LOG_WARN, "%s", err.text);
-	} else {
-		bool bad = fputs(text, file) < 0;
-
-		if (fclose(file) || bad)
-			swo_log(SWO_LOG_WARN, "--timeline: cannot write %s: %s", o->timeline,
-				strerror(errno));
-	}
 	free(text);
 }
 
@@ -196,17 +187,12 @@ static void loop(
 
 static int write_pidfile(const char *path, struct swo_error *err)
 {
-	FILE *file;
+	char text[16];
 
 	if (!path)
 		return 0;
-	if (create_file("--pidfile", path, &file, err))
-		return -1;
-	bool bad = fprintf(file, "%d\n", (int)getpid()) < 0;
-
-	if (fclose(file) || bad)
-		return swo_error_set(err, SWO_E_IO, errno, "--pidfile: cannot write %s", path);
-	return 0;
+	snprintf(text, sizeof(text), "%d\n", (int)getpid());
+	return write_file("--pidfile", path, text, err);
 }
 
 static int begin(const struct vm_options *o, struct vmm_machine *machine, struct news *news,
