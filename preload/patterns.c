@@ -92,11 +92,6 @@ bool pattern_vmm_named(const char *name, enum pattern_vmm *out)
 	return false;
 }
 
-const char *pattern_vmm_name(enum pattern_vmm vmm)
-{
-	return tables[vmm].name;
-}
-
 bool pattern_is_p2p(uint32_t state)
 {
 	return state == RUNNING_P2P || state == PRE_COPY_P2P;

@@ -26,7 +26,6 @@ const struct pattern_arc *pattern_find(enum pattern_vmm vmm, uint32_t from, uint
 enum pattern_vmm pattern_vmm_of(const char *path);
 /* "qemu", "cloud-hypervisor", "none"; false for another name. */
 bool pattern_vmm_named(const char *name, enum pattern_vmm *out);
-const char *pattern_vmm_name(enum pattern_vmm vmm);
 
 bool pattern_is_p2p(uint32_t state);
 /* True if the arc leaves the P2P states, so that every device must have reached them first. */

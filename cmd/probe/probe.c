@@ -121,7 +121,8 @@ static bool is_socket(const char *path)
 	return !stat(path, &st) && S_ISSOCK(st.st_mode);
 }
 
-int probe_open(struct probe_device *device, uint64_t deadline_ms, struct swo_error *err)
+/* "vfio-user:SOCKET", or what swo_vfio_kernel_open takes. */
+static int probe_open(struct probe_device *device, uint64_t deadline_ms, struct swo_error *err)
 {
 	static const char vfio_user[] = "vfio-user:";
 	struct swo_vfio_user_params params = {.size = sizeof(struct swo_vfio_user_params),

@@ -18,9 +18,6 @@ struct probe_device {
 	struct swo_error err; /* why it could not be opened or described */
 };
 
-/* "vfio-user:SOCKET", or what swo_vfio_kernel_open takes. */
-int probe_open(struct probe_device *device, uint64_t deadline_ms, struct swo_error *err);
-
 /* For people. */
 void probe_write_info(FILE *to, const struct probe_device *device);
 void probe_write_report(FILE *to, const struct probe_device *devices,

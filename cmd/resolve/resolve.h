@@ -40,12 +40,6 @@ int resolve_one(
 /* Likewise through the monitor of a live source. */
 int resolve_live(
 	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err);
-/*
- * The outcome proved by the target's journal: RUN_HERE, RUNS_THERE or IN_DOUBT. Before it returns
- * RUN_HERE, the target's journal is marked as refused, too.
- */
-int resolve_proof(
-	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err);
 
 /* out.c */
 void resolve_print_list(FILE *out, const struct resolve_request *request,

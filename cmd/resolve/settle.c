@@ -49,7 +49,11 @@ static void target_path(const struct resolve_request *request, char *path, size_
 		snprintf(path, room, "%.450s", request->target_journal);
 }
 
-int resolve_proof(
+/*
+ * The outcome proved by the target's journal: RUN_HERE, RUNS_THERE or IN_DOUBT. Before it returns
+ * RUN_HERE, the target's journal is marked as refused, too.
+ */
+static int resolve_proof(
 	const struct resolve_request *request, struct resolve_result *out, struct swo_error *err)
 {
 	struct swo_journal_info info;

@@ -14,13 +14,16 @@
 #include <time.h>
 #include <unistd.h>
 
+/* "ca-cert.pem" and so on in the directory of the credentials. */
+#define TLS_PATH_ROOM (SWO_TLS_PATH_MAX + 32)
+
 #define FILE_MAX  (1 << 20)
 #define KEY_MIN	  16 /* bytes of a pre-shared key: 128 bits */
 #define CHAIN_MAX 16
 
 /* Files */
 
-void channel_tls_path(
+static void channel_tls_path(
 	const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM])
 {
 	snprintf(out, TLS_PATH_ROOM, "%s/%s", params->creds, file);

@@ -42,11 +42,6 @@ struct tls_party {
 	struct tls_refusal refusal;
 };
 
-/* "ca-cert.pem" and so on in the directory of the credentials. */
-#define TLS_PATH_ROOM (SWO_TLS_PATH_MAX + 32)
-void channel_tls_path(
-	const struct swo_tls_params *params, const char *file, char out[TLS_PATH_ROOM]);
-
 /* The alert for a certificate's status. */
 gnutls_alert_description_t channel_tls_alert_of(unsigned status);
 /* "it has expired", for a status that is not 0. */

@@ -153,11 +153,6 @@ static inline uint64_t pci_bar_address(const struct vmm_pci_function *fn, unsign
 	return high << 32 | low;
 }
 
-/* pci.c */
-struct vmm_pci_function *pci_function_new(
-	struct vmm_pci *pci, enum pci_kind kind, const char *id, struct swo_error *err);
-void pci_function_free(struct vmm_pci_function *fn);
-
 /* bridge.c */
 /* Of the host bridge, or of a root port. */
 void pci_bridge_init_header(struct vmm_pci_function *fn);

@@ -14,7 +14,7 @@
 
 /* Functions and their slots */
 
-struct vmm_pci_function *pci_function_new(
+static struct vmm_pci_function *pci_function_new(
 	struct vmm_pci *pci, enum pci_kind kind, const char *id, struct swo_error *err)
 {
 	if (!*id || strlen(id) >= PCI_ID_MAX) {
@@ -47,7 +47,7 @@ struct vmm_pci_function *pci_function_new(
 	return fn;
 }
 
-void pci_function_free(struct vmm_pci_function *fn)
+static void pci_function_free(struct vmm_pci_function *fn)
 {
 	pci_msix_free(fn);
 	pci_map_free(fn);

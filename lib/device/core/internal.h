@@ -111,8 +111,5 @@ int device_walk(
 	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err);
 int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err);
 void device_mark_lost(struct swo_device *dev);
-/* Starts a step; -1 if the task was abandoned. */
-int device_step(struct swo_device *dev, struct task *task, enum step_kind step,
-	enum swo_device_state from, enum swo_device_state to, struct swo_error *err);
 
 #endif

@@ -23,7 +23,8 @@ enum swo_device_health swo_device_health(struct swo_device *dev)
 	return health;
 }
 
-int device_step(struct swo_device *dev, struct task *task, enum step_kind step,
+/* Starts a step; -1 if the task was abandoned. */
+static int device_step(struct swo_device *dev, struct task *task, enum step_kind step,
 	enum swo_device_state from, enum swo_device_state to, struct swo_error *err)
 {
 	pthread_mutex_lock(&dev->mutex);

@@ -48,11 +48,6 @@ const char *vfio_user_call_name(const struct vfio_user_call *call)
 	return call->what ? call->what : vfio_user_command_name(call->command);
 }
 
-const char *vfio_user_client_name(const struct vfio_user_client *client)
-{
-	return client->name;
-}
-
 /* The end of a connection */
 
 static bool is_dead(struct vfio_user_client *client)

@@ -69,7 +69,6 @@ int vfio_user_client_open(const char *name, int sock, vfio_user_dma_fn *dma, voi
 int vfio_user_client_serve(struct vfio_user_client *client, int twin, struct swo_error *err);
 /* No other call may be in progress; started and unfinished commands are dropped. */
 void vfio_user_client_close(struct vfio_user_client *client);
-const char *vfio_user_client_name(const struct vfio_user_client *client);
 
 /* Sends a command without a reply. `call` may be reused at once. */
 int vfio_user_post(

@@ -195,20 +195,6 @@ int vfio_user_recv_body(
 	return 0;
 }
 
-int vfio_user_recv_drop(int sock, size_t len, swo_deadline deadline, struct swo_error *err)
-{
-	char scratch[16384];
-
-	while (len) {
-		size_t piece = len < sizeof(scratch) ? len : sizeof(scratch);
-
-		if (vfio_user_recv_body(sock, scratch, piece, deadline, err))
-			return -1;
-		len -= piece;
-	}
-	return 0;
-}
-
 int vfio_user_recv(int sock, struct vfio_user_header *header, void *buf, size_t room,
 	struct vfio_user_fds *fds, swo_deadline deadline, struct swo_error *err)
 {

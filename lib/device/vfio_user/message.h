@@ -127,8 +127,6 @@ ssize_t vfio_user_recv_now(int sock, struct iovec *pieces, unsigned count,
 /* Receives exactly `len` bytes of body. After any failure the stream is broken. */
 int vfio_user_recv_body(
 	int sock, void *buf, size_t len, swo_deadline deadline, struct swo_error *err);
-/* Receives and discards `len` bytes. */
-int vfio_user_recv_drop(int sock, size_t len, swo_deadline deadline, struct swo_error *err);
 /*
  * Header, check, and body into buf[room]. The payload's length is vfio_user_payload(header). On
  * failure no fds are left open.

@@ -249,8 +249,3 @@ int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct s
 		*bytes = after - before;
 	return rc;
 }
-
-uint64_t ram_send_passes(const struct ram_send *send)
-{
-	return send->pass;
-}

@@ -25,6 +25,5 @@ void ram_send_still(struct ram_send *send, bool still);
  * max_bandwidth applies. *bytes (may be NULL): bytes sent.
  */
 int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct swo_error *err);
-uint64_t ram_send_passes(const struct ram_send *send);
 
 #endif
