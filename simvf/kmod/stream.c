@@ -44,6 +44,8 @@ static int try_read(struct simvf_stream *stream, size_t len, size_t *got, u64 *u
 		return 0;
 	if (model->save.engine.grant_bytes)
 		*until = model->save.engine.grant_end;
+	if (model->hold.on)
+		*until = min(*until, model->hold.due);
 	return -EAGAIN;
 }
 
@@ -62,6 +64,8 @@ static int try_write(struct simvf_stream *stream, size_t len, u64 *until)
 		return ret;
 	if (model->load.engine.grant_bytes)
 		*until = model->load.engine.grant_end;
+	if (model->hold.on)
+		*until = min(*until, model->hold.due);
 	return -EAGAIN;
 }
 

@@ -131,7 +131,8 @@ static int add_fault(struct simvf *dev, const char *spec)
 		return -EINVAL;
 	}
 	/* The VFIO core refuses illegal arcs itself. */
-	if (fault.what == SVF_DIE || fault.what == SVF_CLOSE || fault.where == SVF_AT_ILLEGAL)
+	if (fault.what == SVF_DIE || fault.what == SVF_CLOSE || fault.what == SVF_RESET ||
+		fault.where == SVF_AT_ILLEGAL || fault.where == SVF_AT_LOG)
 		return -EOPNOTSUPP;
 	/* The slot that svf_add_fault uses: the first free one. */
 	for (i = 0; i < SVF_FAULTS && dev->model->faults[i].used; i++)

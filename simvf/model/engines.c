@@ -143,5 +143,7 @@ uint64_t svf_next(const struct svf *dev)
 		next = svf_min(next, dev->save.engine.grant_end);
 	if (dev->load.engine.grant_bytes)
 		next = svf_min(next, dev->load.engine.grant_end);
+	if (dev->hold.on)
+		next = svf_min(next, dev->hold.due);
 	return next;
 }

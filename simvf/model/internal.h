@@ -130,8 +130,14 @@ struct svf_fault *svf_fault_at(struct svf *dev, unsigned where, unsigned what);
 /* True if the fault would trigger; its count stays. */
 bool svf_fault_waits(const struct svf *dev, unsigned where, unsigned what, uint64_t bytes);
 void svf_fault_corrupt(struct svf *dev, uint64_t offset, uint8_t *data, size_t len);
-/* A count (bytes, doorbells) went from `before` to `reached`: triggers die and close faults. */
-void svf_fault_events(struct svf *dev, unsigned where, uint64_t before, uint64_t reached);
+/*
+ * A count (bytes, doorbells) went from `before` to `reached`: triggers die, close and reset faults.
+ * True if the device was reset: it then has no session, and the caller changes nothing more.
+ */
+bool svf_fault_events(struct svf *dev, unsigned where, uint64_t before, uint64_t reached);
+/* A stream from `bytes` on is held up by a fault: the call is pending. */
+bool svf_fault_holds(
+	struct svf *dev, unsigned where, uint64_t bytes, uint64_t *limit, uint64_t now);
 
 static inline bool svf_state_saves(unsigned state)
 {

@@ -175,7 +175,7 @@ static bool take(struct svf *dev, const uint8_t *data, size_t len)
 	return true;
 }
 
-int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now)
+static int write_all(struct svf *dev, const void *buf, size_t len, uint64_t now)
 {
 	struct svf_load *l = &dev->load;
 	uint64_t before = dev->stats.bytes_loaded, room = len;
@@ -187,6 +187,12 @@ int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now)
 	svf_load_pump(dev, now);
 	if (l->queued && l->queued + len > SVF_AHEAD)
 		return SVF_PENDING;
+	/* Of a fault further on in this piece, all of it is held up, or fails. */
+	if (svf_fault_holds(dev, SVF_AT_LOAD, reached, &room, now))
+		return SVF_PENDING;
+	if (room < len && svf_fault_holds(dev, SVF_AT_LOAD, reached + len, &room, now))
+		return SVF_PENDING;
+	room = len;
 	fault = svf_fault_stream(dev, SVF_AT_LOAD, SVF_FAIL, reached, &room);
 	if (!fault && room < len)
 		fault = svf_fault_stream(dev, SVF_AT_LOAD, SVF_FAIL, reached + len, &room);
@@ -195,7 +201,8 @@ int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now)
 		return -fault->err;
 	}
 	dev->stats.bytes_loaded = before + len;
-	svf_fault_events(dev, SVF_AT_LOAD, reached, reached + len);
+	if (svf_fault_events(dev, SVF_AT_LOAD, reached, reached + len))
+		return 0;
 	if (!l->lax && !take(dev, buf, len)) {
 		l->lax = svf_fault_at(dev, SVF_AT_LOAD, SVF_LAX) != NULL;
 		l->failed = !l->lax;
@@ -207,6 +214,15 @@ int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now)
 		svf_load_pump(dev, now);
 	}
 	return 0;
+}
+
+int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now)
+{
+	int ret = write_all(dev, buf, len, now);
+
+	if (ret != SVF_PENDING)
+		dev->hold.over = false;
+	return ret;
 }
 
 /* A device without checks: it continues with any data. */

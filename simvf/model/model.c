@@ -43,6 +43,7 @@ void svf_reset(struct svf *dev, uint64_t now)
 	if (svf_state_stopped(dev->state))
 		svf_inbox_compare(dev);
 	dev->walk.active = false;
+	dev->hold = (struct svf_hold){0};
 	svf_save_close(dev);
 	svf_zero(&dev->load, offsetof(struct svf_load, stage));
 	svf_log_stop(dev);

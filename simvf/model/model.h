@@ -64,12 +64,19 @@ int svf_next_state(unsigned from, unsigned to, unsigned mig_flags);
 
 /* Faults */
 
-enum svf_fault_where { SVF_AT_ARC, SVF_AT_SAVE, SVF_AT_LOAD, SVF_AT_DOORBELL, SVF_AT_ILLEGAL };
+enum svf_fault_where {
+	SVF_AT_ARC,
+	SVF_AT_SAVE,
+	SVF_AT_LOAD,
+	SVF_AT_LOG,
+	SVF_AT_DOORBELL,
+	SVF_AT_ILLEGAL,
+};
 enum svf_fault_what {
 	SVF_FAIL,     /* the call fails, the device stays where it is */
 	SVF_TO_ERROR, /* the arc fails and leaves the device in ERROR */
-	SVF_HANG,     /* the arc does not end before svf_release */
-	SVF_SLOW,     /* the arc takes this much longer */
+	SVF_HANG,     /* the arc, read, write or call of the log does not end before svf_release */
+	SVF_SLOW,     /* it takes this much longer */
 	SVF_SHORT,    /* the saved stream ends early */
 	SVF_CORRUPT,  /* a bit of the saved stream flips */
 	SVF_ENDLESS,  /* the saved stream has no end */
@@ -77,13 +84,14 @@ enum svf_fault_what {
 	SVF_LOSE,     /* part of what is loaded is lost */
 	SVF_DIE,      /* ops->event(SVF_EVENT_DIE) */
 	SVF_CLOSE,    /* ops->event(SVF_EVENT_CLOSE) */
+	SVF_RESET,    /* ops->event(SVF_EVENT_RESET) */
 };
 
 struct svf_fault {
 	bool used;
 	bool limited; /* `left` counts */
 	uint8_t where, what;
-	uint8_t from, to; /* arcs; SVF_STATES: any */
+	uint8_t from, to; /* arcs; SVF_STATES: any. LOG: the call, and the state that it comes in */
 	int err;
 	uint64_t at;  /* bytes into the stream, or doorbells of this process */
 	uint64_t arg; /* SLOW: ns */
@@ -96,7 +104,8 @@ bool svf_fault_parse(const char *spec, struct svf_fault *out, const char **why);
 
 /* The environment of the device */
 
-enum svf_event { SVF_EVENT_DIE, SVF_EVENT_CLOSE };
+/* RESET: svf_reset is called before this returns. */
+enum svf_event { SVF_EVENT_DIE, SVF_EVENT_CLOSE, SVF_EVENT_RESET };
 enum svf_lane { SVF_LANE_SAVE, SVF_LANE_LOAD, SVF_LANE_ARC, SVF_LANES };
 
 struct svf_ops {
@@ -142,6 +151,7 @@ struct svf_stats {
 	uint64_t state_mismatches, state_hash;
 	uint64_t dma_pages, dma_errors, ram_mismatches;
 	uint64_t irqs, resets, bytes_saved, bytes_loaded;
+	uint64_t fault_hits; /* of all faults, also of those that are spent or cleared */
 	struct svf_arc_stats arcs[SVF_STATES][SVF_STATES];
 };
 
@@ -202,6 +212,14 @@ struct svf_walk {
 	int err;
 };
 
+/* A read, a write or a call of the log that a fault holds up. */
+struct svf_hold {
+	bool on, over; /* over: the call goes on, and its end clears this */
+	uint64_t due;
+};
+
+enum svf_log_call { SVF_LOG_START, SVF_LOG_REPORT, SVF_LOG_STOP, SVF_LOG_CALLS };
+
 struct svf_log { /* pages that the DMA engine wrote: chunks of 64, hashed by chunk number */
 	bool on, all;
 	unsigned low, high; /* no chunk outside of [low, high) was ever used */
@@ -229,6 +247,7 @@ struct svf {
 
 	uint64_t dma_next, p2p_next;
 	struct svf_walk walk;
+	struct svf_hold hold;
 	struct svf_save save;
 	struct svf_load load;
 	struct svf_log log;
@@ -266,8 +285,10 @@ uint64_t svf_region_size(unsigned region); /* 0: no such region */
 int svf_set_state(struct svf *dev, unsigned state, uint64_t now);
 int svf_advance(struct svf *dev, uint64_t now);
 bool svf_walking(const struct svf *dev);
-/* Ends an arc that SVF_HANG holds. */
+/* Ends the arc, read, write or call of the log that SVF_HANG holds. */
 void svf_release(struct svf *dev, uint64_t now);
+/* The caller of a read, write or call of the log that is pending will not call again. */
+void svf_abandon(struct svf *dev);
 
 /*
  * Reads the saved stream; *got grows. 0: no more data (in PRE_COPY: for now); SVF_PENDING: more
@@ -283,6 +304,11 @@ int svf_precopy_info(const struct svf *dev, uint64_t *initial_bytes, uint64_t *d
 /* Over registers, inbox, and all blocks by their versions. */
 uint64_t svf_state_hash(const struct svf *dev);
 
+/*
+ * Comes before each call of the log below: 0: go on; SVF_PENDING: a fault holds it up, come here
+ * again when it is due; an error: a fault fails it. A caller without faults of the log may omit it.
+ */
+int svf_log_enter(struct svf *dev, enum svf_log_call call, uint64_t now);
 /* The DMA log, in pages of SVF_BLOCK bytes. */
 void svf_log_start(struct svf *dev);
 void svf_log_stop(struct svf *dev);

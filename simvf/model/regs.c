@@ -81,7 +81,8 @@ static void doorbell(struct svf *dev, unsigned vcpu, uint64_t number, uint64_t n
 	if (!number)
 		return;
 	stamp(dev, now);
-	svf_fault_events(dev, SVF_AT_DOORBELL, dev->stats.doorbells - 1, dev->stats.doorbells);
+	if (svf_fault_events(dev, SVF_AT_DOORBELL, dev->stats.doorbells - 1, dev->stats.doorbells))
+		return;
 	r->doorbells++;
 	if (number <= r->last[vcpu]) {
 		r->repeated++;

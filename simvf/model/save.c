@@ -18,6 +18,7 @@ void svf_save_close(struct svf *dev)
 {
 	dev->save.open = false;
 	dev->save.engine.grant_bytes = 0;
+	dev->hold = (struct svf_hold){0};
 }
 
 /* The bytes that the stream still has at present, the half-read record included. */
@@ -223,7 +224,19 @@ static size_t produce(struct svf *dev, uint8_t *out, size_t len)
 	return done;
 }
 
-int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
+/* Bytes read before a fault are returned first: the next read meets it. */
+static bool fault_is_next(const struct svf *dev)
+{
+	static const uint8_t whats[] = {SVF_FAIL, SVF_SHORT, SVF_HANG, SVF_SLOW};
+	size_t count = dev->hold.over ? 2 : 4; /* the hold that is over was met by this read */
+
+	for (size_t i = 0; i < count; i++)
+		if (svf_fault_waits(dev, SVF_AT_SAVE, whats[i], dev->save.bytes))
+			return true;
+	return false;
+}
+
+static int read_some(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
 {
 	struct svf_save *s = &dev->save;
 	uint64_t rate = dev->config.profile.save_rate;
@@ -237,10 +250,10 @@ int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
 		struct svf_fault *fault;
 		size_t n;
 
-		/* Bytes read before the fault are returned first; the next read reports it. */
-		if (*got && (svf_fault_waits(dev, SVF_AT_SAVE, SVF_FAIL, s->bytes) ||
-				    svf_fault_waits(dev, SVF_AT_SAVE, SVF_SHORT, s->bytes)))
+		if (*got && fault_is_next(dev))
 			return 0;
+		if (svf_fault_holds(dev, SVF_AT_SAVE, s->bytes, &room, now))
+			return SVF_PENDING;
 		fault = svf_fault_stream(dev, SVF_AT_SAVE, SVF_FAIL, s->bytes, &room);
 		if (fault)
 			return -fault->err;
@@ -257,7 +270,8 @@ int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
 		if (rate)
 			s->ready -= svf_min(n, s->ready);
 		svf_save_pump(dev, now);
-		svf_fault_events(dev, SVF_AT_SAVE, before, s->bytes);
+		if (svf_fault_events(dev, SVF_AT_SAVE, before, s->bytes))
+			return 0;
 	}
 	if (!*got && len && dev->state == SVF_STOP_COPY &&
 		svf_fault_at(dev, SVF_AT_SAVE, SVF_ENDLESS)) {
@@ -265,4 +279,13 @@ int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
 		*got = len;
 	}
 	return 0;
+}
+
+int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now)
+{
+	int ret = read_some(dev, buf, len, got, now);
+
+	if (ret != SVF_PENDING)
+		dev->hold.over = false;
+	return ret;
 }

@@ -115,11 +115,26 @@ static int arrive(struct svf *dev, unsigned next, uint64_t now)
 	return 0;
 }
 
+/*
+ * A device that resets itself as the arc ends has reported it as done, unless the arc is one of
+ * several.
+ */
+static int reset_inside(struct svf *dev, unsigned from)
+{
+	bool last = dev->state == dev->walk.target;
+
+	if (!svf_fault_arc(dev, from, dev->state, SVF_RESET))
+		return 0;
+	dev->config.ops->event(dev->config.opaque, SVF_EVENT_RESET);
+	return last ? 0 : -SVF_EIO;
+}
+
 static int end_arc(struct svf *dev, uint64_t now)
 {
 	struct svf_walk *walk = &dev->walk;
 	struct svf_arc_stats *stats = &dev->stats.arcs[dev->state][walk->next];
-	bool were_on = svf_state_moves(dev->state);
+	unsigned from = dev->state;
+	bool were_on = svf_state_moves(from);
 	int ret = 0;
 
 	stats->last_end_ns = now;
@@ -132,6 +147,8 @@ static int end_arc(struct svf *dev, uint64_t now)
 		ret = -walk->err;
 	} else {
 		ret = arrive(dev, walk->next, now);
+		if (!ret)
+			ret = reset_inside(dev, from);
 	}
 	if (ret) {
 		walk->active = false;
@@ -161,7 +178,7 @@ int svf_advance(struct svf *dev, uint64_t now)
 		if (walk->draining || now < walk->due)
 			return SVF_PENDING;
 		ret = end_arc(dev, now);
-		if (ret)
+		if (ret || !walk->active)
 			return ret;
 		if (dev->state == walk->target) {
 			walk->active = false;
@@ -204,9 +221,16 @@ bool svf_walking(const struct svf *dev)
 
 void svf_release(struct svf *dev, uint64_t now)
 {
+	if (dev->hold.on)
+		dev->hold.due = now;
 	if (!dev->walk.active || !dev->walk.hung)
 		return;
 	dev->walk.hung = false;
 	if (!dev->walk.draining)
 		dev->walk.due = now;
+}
+
+void svf_abandon(struct svf *dev)
+{
+	dev->hold = (struct svf_hold){0};
 }

@@ -137,7 +137,8 @@ void srv_progress(struct srv *s, uint64_t now)
 	case SRV_OP_NONE:
 		return;
 	case SRV_OP_ARC:
-		rc = svf_advance(s->dev, now);
+		/* A device that reset itself meanwhile has dropped the arc. */
+		rc = svf_walking(s->dev) ? svf_advance(s->dev, now) : -EIO;
 		if (rc == SVF_PENDING)
 			return;
 		break;
@@ -155,6 +156,13 @@ void srv_progress(struct srv *s, uint64_t now)
 			m->len - sizeof(struct vfio_user_mig_data), now);
 		if (rc == SVF_PENDING)
 			return;
+		break;
+	case SRV_OP_LOG:
+		rc = srv_device_feature(s, m, now);
+		if (rc == SRV_LATER)
+			return;
+		op->payload = rc < 0 ? 0 : (size_t)rc;
+		rc = rc < 0 ? rc : 0;
 		break;
 	case SRV_OP_DELAY:
 		if (now < op->due)

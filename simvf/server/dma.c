@@ -238,6 +238,10 @@ static void event(void *opaque, enum svf_event what)
 
 	if (what == SVF_EVENT_DIE)
 		_exit(3);
+	if (what == SVF_EVENT_RESET) {
+		svf_reset(s->dev, swo_now_ns());
+		return;
+	}
 	s->conn.doomed = s->conn.cut = true;
 	s->conn.out_len = s->conn.out_pos = 0;
 }

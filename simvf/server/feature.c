@@ -73,7 +73,18 @@ static int set_state(struct srv *s, const struct srv_message *m, uint64_t now)
 	return rc ? rc : (int)s->op.payload;
 }
 
-static int log_start(struct srv *s, const struct srv_message *m)
+/* 0: go on; otherwise what the handler returns. */
+static int log_enter(struct srv *s, enum svf_log_call call, uint64_t now)
+{
+	int rc = svf_log_enter(s->dev, call, now);
+
+	if (rc != SVF_PENDING)
+		return rc;
+	s->op.kind = SRV_OP_LOG;
+	return SRV_LATER;
+}
+
+static int log_start(struct srv *s, const struct srv_message *m, uint64_t now)
 {
 	struct vfio_user_log_start start;
 	const size_t head = sizeof(struct vfio_user_feature);
@@ -86,6 +97,9 @@ static int log_start(struct srv *s, const struct srv_message *m)
 				(uint64_t)start.num_ranges * sizeof(struct vfio_user_dma_range) ||
 		s->dev->log.on)
 		return -EINVAL;
+	rc = log_enter(s, SVF_LOG_START, now);
+	if (rc)
+		return rc;
 	rc = echo(s, m);
 	if (rc < 0)
 		return rc;
@@ -96,8 +110,8 @@ static int log_start(struct srv *s, const struct srv_message *m)
 	return rc;
 }
 
-static int log_report(
-	struct srv *s, const struct srv_message *m, const struct vfio_user_feature *feature)
+static int log_report(struct srv *s, const struct srv_message *m,
+	const struct vfio_user_feature *feature, uint64_t now)
 {
 	const size_t head = sizeof(*feature) + sizeof(struct vfio_user_log_report);
 	struct vfio_user_log_report report;
@@ -125,6 +139,9 @@ static int log_report(
 		return feature->argsz < head
 			       ? -EINVAL
 			       : (int)head; /* the client repeats the request: nothing is lost */
+	rc = log_enter(s, SVF_LOG_REPORT, now);
+	if (rc)
+		return rc;
 	/* 48 bytes into an allocation, with its header: aligned for words */
 	memset(reply + head, 0, bytes);
 	rc = svf_log_report(s->dev, report.iova, report.length, report.page_size,
@@ -132,7 +149,18 @@ static int log_report(
 	return rc ? rc : (int)(head + bytes);
 }
 
-static int get(struct srv *s, const struct srv_message *m, const struct vfio_user_feature *f)
+static int log_stop(struct srv *s, const struct srv_message *m, uint64_t now)
+{
+	int rc = log_enter(s, SVF_LOG_STOP, now);
+
+	if (rc)
+		return rc;
+	svf_log_stop(s->dev);
+	return echo(s, m);
+}
+
+static int get(
+	struct srv *s, const struct srv_message *m, const struct vfio_user_feature *f, uint64_t now)
 {
 	struct vfio_user_mig_flags flags = {.flags = s->dev->config.mig_flags};
 	struct vfio_user_mig_state state = {.device_state = s->dev->state, .data_fd = UINT32_MAX};
@@ -146,7 +174,7 @@ static int get(struct srv *s, const struct srv_message *m, const struct vfio_use
 	case VFIO_USER_FEATURE_MIG_DATA_SIZE:
 		return answer(s, f, &size, sizeof(size));
 	default:
-		return log_report(s, m, f);
+		return log_report(s, m, f, now);
 	}
 }
 
@@ -157,10 +185,9 @@ static int set(
 	case VFIO_USER_FEATURE_MIG_STATE:
 		return set_state(s, m, now);
 	case VFIO_USER_FEATURE_DMA_LOG_START:
-		return log_start(s, m);
+		return log_start(s, m, now);
 	default:
-		svf_log_stop(s->dev);
-		return echo(s, m);
+		return log_stop(s, m, now);
 	}
 }
 
@@ -182,7 +209,7 @@ int srv_device_feature(struct srv *s, const struct srv_message *m, uint64_t now)
 	if (f.flags & VFIO_USER_FEATURE_PROBE)
 		return echo(s, m);
 	if (methods == VFIO_USER_FEATURE_GET)
-		return get(s, m, &f);
+		return get(s, m, &f, now);
 	if (methods == VFIO_USER_FEATURE_SET)
 		return set(s, m, &f, now);
 	return -EINVAL;

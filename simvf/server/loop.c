@@ -29,6 +29,7 @@ void srv_conn_drop(struct srv *s)
 	srv_conn_init(c);
 	srv_message_free(s->op.message);
 	s->op = (struct srv_op){0};
+	svf_abandon(s->dev);
 	srv_dma_drop(s);
 	srv_irqs_drop(s);
 	svf_log_stop(s->dev);

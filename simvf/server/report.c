@@ -112,6 +112,7 @@ json_t *srv_report(struct srv *s)
 	add(r, "ram_mismatches", t->ram_mismatches);
 	add(r, "irqs", t->irqs);
 	add(r, "resets", t->resets);
+	add(r, "fault_hits", t->fault_hits);
 	json_object_set_new(r, "arcs", arcs(s->dev));
 	add(r, "bytes_saved", t->bytes_saved);
 	add(r, "bytes_loaded", t->bytes_loaded);

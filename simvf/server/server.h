@@ -72,7 +72,14 @@ struct srv_map {
 };
 
 /* A command without its reply yet. */
-enum srv_op_kind { SRV_OP_NONE, SRV_OP_ARC, SRV_OP_READ, SRV_OP_WRITE, SRV_OP_DELAY };
+enum srv_op_kind {
+	SRV_OP_NONE,
+	SRV_OP_ARC,
+	SRV_OP_READ,
+	SRV_OP_WRITE,
+	SRV_OP_LOG, /* a fault holds it up */
+	SRV_OP_DELAY
+};
 
 struct srv_op {
 	enum srv_op_kind kind;

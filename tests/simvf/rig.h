@@ -69,8 +69,10 @@ static void rig_event(void *opaque, enum svf_event event)
 
 	if (event == SVF_EVENT_DIE)
 		rig->dies++;
-	else
+	else if (event == SVF_EVENT_CLOSE)
 		rig->closes++;
+	else
+		svf_reset(&rig->dev, rig->now);
 }
 
 static const struct svf_ops rig_ops = {.dma_read = rig_dma_read,

@@ -278,6 +278,59 @@ static void an_arc_can_end_the_process_or_the_connection(void **state)
 	rig_free(rig);
 }
 
+static void a_device_that_resets_itself_as_an_arc_ends_has_reported_the_arc(void **state)
+{
+	(void)state;
+	struct rig *rig = with_fault("reset@arc=RUNNING_P2P->STOP,x1");
+
+	assert_int_equal(rig_go(rig, Q), 0);
+	rig->dev.regs.doorbells = 7;
+	assert_int_equal(rig_go(rig, S), 0);
+	assert_int_equal(rig->dev.state, R);
+	assert_int_equal(rig->dev.regs.doorbells, 0);
+	assert_int_equal(rig->dev.stats.resets, 1);
+	assert_int_equal(rig->dev.stats.fault_hits, 1);
+	/* On the way to another state it cannot have reported anything but a failure. */
+	rig_free(rig);
+	rig = with_fault("reset@arc=RUNNING->RUNNING_P2P,x1");
+	assert_int_equal(rig_go(rig, S), -SVF_EIO);
+	assert_int_equal(rig->dev.state, R);
+	assert_int_equal(rig_go(rig, S), 0);
+	rig_free(rig);
+}
+
+static void a_call_of_the_log_fails_or_waits(void **state)
+{
+	(void)state;
+	struct rig *rig = with_fault("log=report@RUNNING_P2P:hang,x1");
+
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_START, rig->now), 0);
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_REPORT, rig->now), 0);
+	assert_int_equal(rig_go(rig, Q), 0);
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_REPORT, rig->now), SVF_PENDING);
+	rig->now += 3600 * 1000 * MS;
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_REPORT, rig->now), SVF_PENDING);
+	svf_release(&rig->dev, rig->now);
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_REPORT, rig->now), 0);
+	assert_int_equal(rig->dev.stats.fault_hits, 1);
+	rig_free(rig);
+	rig = with_fault("log=stop:fail=ENOSPC,x1");
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_STOP, rig->now), -SVF_ENOSPC);
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_STOP, rig->now), 0);
+	rig_free(rig);
+	rig = with_fault("log=start:slow=30");
+	uint64_t start = rig->now;
+
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_START, rig->now), SVF_PENDING);
+	assert_int_equal(svf_next(&rig->dev) - start, 30 * MS);
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_START, start + 30 * MS), 0);
+	/* The client has gone: the hold ends with its call. */
+	assert_int_equal(svf_log_enter(&rig->dev, SVF_LOG_START, rig->now), SVF_PENDING);
+	svf_abandon(&rig->dev);
+	assert_true(svf_next(&rig->dev) == SVF_NEVER);
+	rig_free(rig);
+}
+
 static void a_fault_spec_is_accepted_or_refused_completely(void **state)
 {
 	(void)state;
@@ -285,7 +338,9 @@ static void a_fault_spec_is_accepted_or_refused_completely(void **state)
 		"arc=*->*:fail=22,x3", "arc=STOP->RESUMING:slow=0", "save:break",
 		"save:break@7=EIO", "save:short@10,x1", "save:corrupt@0", "load:fail@4096=ENOMEM",
 		"load:refuse", "die@doorbell=5", "die@save=1", "socket:close@load=9,x2",
-		"arc=STOP->STOP_COPY:die"};
+		"arc=STOP->STOP_COPY:die", "save:hang", "save:hang@7,x1", "load:slow=5@9",
+		"log=start:fail", "log=report@STOP_COPY:hang,x2", "log=stop:slow=7",
+		"reset@arc=*->STOP", "reset@save=5", "reset@doorbell=9,x1"};
 	static const char *const bad[] = {"", "arc", "arc=", "arc=STOP", "arc=STOP->:fail",
 		"arc=STOP->RUNNING", "arc=STOP->RUNNING:", "arc=STOP->RUNNING:slow",
 		"arc=STOP->RUNNING:slow=x", "arc=STOP->RUNNING:fail=EWHAT",
@@ -293,7 +348,9 @@ static void a_fault_spec_is_accepted_or_refused_completely(void **state)
 		"arc=STOP->RUNNING:hang,", "arc=STOP->RUNNING:hang x2", "save:short",
 		"save:corrupt", "save:fail", "load:break", "load:fail@", "die@", "die@doorbell",
 		"die@doorbell=x", "socket:close", "save:break@99999999999999999999",
-		"arc=STOP->RUNNING:fail=99999"};
+		"arc=STOP->RUNNING:fail=99999", "save:slow", "save:slow=x", "save:hang=EIO",
+		"load:slow@7", "log", "log=", "log=report", "log=begin:fail", "log=report@:fail",
+		"log=report@STOPPED:fail", "log=stop:die", "log=stop:slow", "reset@", "reset"};
 	struct svf_fault fault;
 
 	for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
@@ -323,6 +380,8 @@ int main(void)
 		cmocka_unit_test(a_hung_arc_ends_when_it_is_released),
 		cmocka_unit_test(a_slow_arc_takes_so_much_longer),
 		cmocka_unit_test(an_arc_can_end_the_process_or_the_connection),
+		cmocka_unit_test(a_device_that_resets_itself_as_an_arc_ends_has_reported_the_arc),
+		cmocka_unit_test(a_call_of_the_log_fails_or_waits),
 		cmocka_unit_test(a_fault_spec_is_accepted_or_refused_completely),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -493,6 +493,83 @@ static void faults_refuse_the_load_at_their_offset(void **state)
 	rig_free(target);
 }
 
+static void a_read_and_a_write_are_held_up_at_their_offset(void **state)
+{
+	(void)state;
+	struct rig *source = worked(4, 0), *target = resuming(4);
+	struct bytes stream = saved(source, 4096);
+	size_t got = 0;
+	uint64_t start;
+
+	assert_int_equal(rig_go(source, SVF_STOP), 0);
+	add_fault(source, "save:hang@5000,x1");
+	add_fault(source, "save:slow=70@6000,x1");
+	assert_int_equal(rig_go(source, SVF_STOP_COPY), 0);
+	uint8_t *copy = malloc(stream.len);
+
+	assert_int_equal(svf_read(&source->dev, copy, stream.len, &got, source->now), 0);
+	assert_int_equal(got, 5000);
+	got = 0;
+	assert_int_equal(svf_read(&source->dev, copy, 100, &got, source->now), SVF_PENDING);
+	assert_true(svf_next(&source->dev) == SVF_NEVER);
+	source->now += 3600 * 1000 * MS;
+	assert_int_equal(svf_read(&source->dev, copy, 100, &got, source->now), SVF_PENDING);
+	svf_release(&source->dev, source->now);
+	assert_int_equal(svf_read(&source->dev, copy, 2000, &got, source->now), 0);
+	assert_memory_equal(copy, stream.data + 5000, got);
+	start = source->now;
+	for (size_t at = 5000 + got; at < stream.len; at += got) {
+		got = (size_t)rig_read(source, copy, stream.len);
+		assert_true(got > 0);
+		assert_memory_equal(copy, stream.data + at, got);
+	}
+	assert_int_equal(source->now - start, 70 * MS);
+	assert_int_equal(source->dev.stats.fault_hits, 2);
+
+	add_fault(target, "load:slow=50@5000,x1");
+	add_fault(target, "load:hang@9000,x1");
+	start = target->now;
+	assert_int_equal(rig_write_all(target, stream.data, 6000, 6000), 0);
+	assert_int_equal(target->now - start, 50 * MS);
+	assert_int_equal(
+		svf_write(&target->dev, stream.data + 6000, 4000, target->now), SVF_PENDING);
+	svf_release(&target->dev, target->now);
+	assert_int_equal(svf_write(&target->dev, stream.data + 6000, 4000, target->now), 0);
+	assert_int_equal(rig_write_all(target, stream.data + 10000, stream.len - 10000, 4096), 0);
+	assert_int_equal(rig_go(target, SVF_STOP), 0);
+	free(copy);
+	free(stream.data);
+	rig_free(source);
+	rig_free(target);
+}
+
+static void a_reset_inside_ends_the_stream_without_a_word(void **state)
+{
+	(void)state;
+	struct rig *source = worked(4, 0), *target = resuming(4);
+	struct bytes stream = saved(source, 4096);
+	size_t got = 0;
+
+	assert_int_equal(rig_go(source, SVF_STOP), 0);
+	add_fault(source, "reset@save=5000,x1");
+	assert_int_equal(rig_go(source, SVF_STOP_COPY), 0);
+	uint8_t *copy = malloc(stream.len);
+
+	assert_int_equal(svf_read(&source->dev, copy, stream.len, &got, source->now), 0);
+	assert_int_equal(source->dev.state, SVF_RUNNING);
+	got = 0;
+	assert_int_equal(svf_read(&source->dev, copy, 100, &got, source->now), -SVF_EINVAL);
+	add_fault(target, "reset@load=5000,x1");
+	assert_int_equal(rig_write_all(target, stream.data, 6000, 6000), 0);
+	assert_int_equal(target->dev.state, SVF_RUNNING);
+	assert_int_equal(
+		svf_write(&target->dev, stream.data + 6000, 100, target->now), -SVF_EINVAL);
+	free(copy);
+	free(stream.data);
+	rig_free(source);
+	rig_free(target);
+}
+
 static void events_in_the_stream_end_the_process_once_there(void **state)
 {
 	(void)state;
@@ -538,6 +615,8 @@ int main(void)
 		cmocka_unit_test(a_device_saves_ahead_of_its_reader_but_not_far),
 		cmocka_unit_test(faults_break_cut_and_corrupt_the_stream_at_their_offset),
 		cmocka_unit_test(faults_refuse_the_load_at_their_offset),
+		cmocka_unit_test(a_read_and_a_write_are_held_up_at_their_offset),
+		cmocka_unit_test(a_reset_inside_ends_the_stream_without_a_word),
 		cmocka_unit_test(events_in_the_stream_end_the_process_once_there),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

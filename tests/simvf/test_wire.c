@@ -251,6 +251,44 @@ static void a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released
 	wire_stop(&s);
 }
 
+static void await_hits(const struct server *s, json_int_t hits)
+{
+	while (wire_counter(s, "fault_hits") < hits)
+		usleep(1000);
+}
+
+static void a_reset_inside_ends_an_arc_with_an_error_and_a_log_waits_for_its_release(void **state)
+{
+	(void)state;
+	struct server s = wire_start("inside", "--fault", "arc=RUNNING->RUNNING_P2P:hang,x1",
+		"--fault", "log=start:hang,x1", NULL);
+	struct client c = wire_connect(&s, false);
+	struct vfio_user_feature f = {16, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_MIG_STATE};
+	struct vfio_user_mig_state body = {.device_state = RUNNING_P2P};
+	struct vfio_user_log_start start = {.page_size = 4096};
+	uint8_t message[8 + sizeof(start)];
+
+	memcpy(message, &f, 8);
+	memcpy(message + 8, &body, 8);
+	wire_send(&c, VFIO_USER_DEVICE_FEATURE, message, 16, false, NULL, 0);
+	await_hits(&s, 1);
+	wire_tell(&s, "{\"cmd\":\"reset\"}");
+	assert_int_equal(wire_receive(&c), EIO);
+	assert_int_equal(wire_state(&c), RUNNING);
+	assert_int_equal(wire_counter(&s, "resets"), 1);
+
+	f.flags = VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_DMA_LOG_START;
+	f.argsz = sizeof(message);
+	memcpy(message, &f, 8);
+	memcpy(message + 8, &start, sizeof(start));
+	wire_send(&c, VFIO_USER_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
+	await_hits(&s, 2);
+	wire_tell(&s, "{\"cmd\":\"release\"}");
+	assert_int_equal(wire_receive(&c), 0);
+	wire_close(&c);
+	wire_stop(&s);
+}
+
 static void faults_reach_the_wire(void **state)
 {
 	(void)state;
@@ -402,6 +440,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_disconnect_keeps_the_devices_state),
 		cmocka_unit_test(
 			a_hung_arc_leaves_the_control_socket_alive_and_answers_when_released),
+		cmocka_unit_test(
+			a_reset_inside_ends_an_arc_with_an_error_and_a_log_waits_for_its_release),
 		cmocka_unit_test(faults_reach_the_wire),
 		cmocka_unit_test(interrupts_reach_their_eventfds_until_they_are_taken_away),
 		cmocka_unit_test(a_config_restore_is_answered_when_its_time_is_over),
