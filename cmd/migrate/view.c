@@ -43,17 +43,22 @@ static const char *human_bytes(double bytes, char *out, size_t len)
 
 void view_progress(const json_t *info, double elapsed_s, char *out, size_t len)
 {
-	char left[32], expected[48] = "";
+	char sent[32], left[32], expected[48] = "";
 	const char *status = json_path_string(info, "status");
 	/* QEMU's mbps are megabits. */
 	double rate = json_path_number(info, "ram.mbps") / 8;
+	double sent_bytes = json_path_number(info, "ram.transferred") +
+			    json_path_number(info, "vfio.transferred");
+	double left_bytes = json_path_number(info, "ram.remaining") +
+			    json_path_number(info, "x-vfio-remaining");
 
 	if (json_path(info, "expected-downtime"))
-		snprintf(expected, sizeof(expected), "  downtime about %.0f ms",
+		snprintf(expected, sizeof(expected), ", downtime %.0f ms",
 			json_path_number(info, "expected-downtime"));
-	snprintf(out, len, "%-10s %6.1f s  %7.1f MB/s  %10s left%s", status[0] ? status : "none",
-		elapsed_s, rate,
-		human_bytes(json_path_number(info, "ram.remaining"), left, sizeof(left)), expected);
+	snprintf(out, len, "%-9s %5.0f s %6.1f MB/s %10s sent, %10s left%s",
+		status[0] ? status : "none", elapsed_s, rate,
+		human_bytes(sent_bytes, sent, sizeof(sent)),
+		human_bytes(left_bytes, left, sizeof(left)), expected);
 }
 
 static void summary_completed(const json_t *info, char *out, size_t len)

@@ -156,7 +156,7 @@ enum swo_migration_status {
 };
 SWO_API const char *swo_migration_status_name(enum swo_migration_status status);
 
-/* A snapshot for query-migrate. */
+/* A snapshot for query-migrate: on a source what is sent and what is left are live. */
 struct swo_migration_info {
 	enum swo_migration_status status;
 	bool committed;		/* past the point of no return */
@@ -174,8 +174,10 @@ struct swo_migration_info {
 	uint64_t ram_passes;
 	uint64_t device_sent;	      /* bytes of device state */
 	uint64_t device_sent_stopped; /* of these, after the stop */
-	uint64_t bandwidth;	      /* bytes/s, measured */
+	uint64_t bandwidth;	      /* of the link, bytes/s, measured; 0: unknown */
 	unsigned threads_max;
+	uint64_t rate; /* bytes/s sent of late; after the end: over the whole migration */
+	uint64_t device_remaining; /* state that is still to be sent, as far as devices report it */
 };
 
 struct swo_migration;

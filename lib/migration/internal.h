@@ -68,6 +68,8 @@ struct migration_ops {
 	int (*resolve)(struct swo_migration *m, bool run_here, struct swo_error *err);
 	/* With the mutex held: wakes threads that wait on anything but `changed`; optional. */
 	void (*wake)(struct swo_migration *m);
+	/* Any thread, no lock held: brings the figures of a migration up to date; optional. */
+	void (*progress)(struct swo_migration *m, struct swo_migration_info *out);
 	/* Any thread: makes blocking calls of the migration's thread return. */
 	void (*interrupt)(struct swo_migration *m);
 	void (*free)(struct swo_migration *m);

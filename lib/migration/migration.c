@@ -417,6 +417,8 @@ void swo_migration_info(struct swo_migration *m, struct swo_migration_info *out)
 	pthread_mutex_lock(&m->mutex);
 	*out = m->info;
 	pthread_mutex_unlock(&m->mutex);
+	if (m->ops->progress)
+		m->ops->progress(m, out);
 }
 
 static enum handover_outcome cancel(struct swo_migration *m)

@@ -69,7 +69,10 @@ static json_t *ram_members(const struct swo_migration_info *info)
 	json_object_set_new(ram, "normal", number(info->ram_normal_pages));
 	json_object_set_new(ram, "normal-bytes", number(info->ram_normal_pages * SWO_PAGE_SIZE));
 	json_object_set_new(ram, "page-size", number(SWO_PAGE_SIZE));
-	json_object_set_new(ram, "mbps", json_real((double)info->bandwidth * 8 / 1e6));
+	json_object_set_new(ram, "mbps", json_real((double)info->rate * 8 / 1e6));
+	if (info->bandwidth)
+		json_object_set_new(
+			ram, "x-link-mbps", json_real((double)info->bandwidth * 8 / 1e6));
 	json_object_set_new(ram, "dirty-sync-count", number(info->ram_passes));
 	return ram;
 }
@@ -89,6 +92,8 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 	json_object_set_new(*ret, "ram", ram_members(&info));
 	json_object_set_new(
 		*ret, "vfio", json_pack("{s:o}", "transferred", number(info.device_sent)));
+	if (info.device_remaining)
+		json_object_set_new(*ret, "x-vfio-remaining", number(info.device_remaining));
 	json_object_set_new(*ret, "x-vfio-stopped", number(info.device_sent_stopped));
 	json_object_set_new(*ret, "x-threads-max", number(info.threads_max));
 	if (info.error.code != SWO_E_NONE) {

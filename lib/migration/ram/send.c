@@ -20,16 +20,17 @@ struct sender {
 	uint8_t *bounce;
 	struct swo_error err;
 	int rc;
-	uint64_t bytes;
-	uint64_t normal_pages;
-	uint64_t zero_pages;
+	/* since the migration began; read by any thread */
+	_Atomic uint64_t bytes;
+	_Atomic uint64_t normal_pages;
+	_Atomic uint64_t zero_pages;
 };
 
 struct ram_send {
 	struct swo_migration *m;
 	struct sender senders[WIRE_CHANNELS_MAX];
 	unsigned count;
-	uint64_t pass;
+	_Atomic uint64_t pass;
 	bool limited;
 	bool still; /* no vCPU or device writes */
 	uint64_t pass_start_ns;
@@ -191,22 +192,30 @@ void ram_send_destroy(struct ram_send *send)
 	free(send);
 }
 
+void ram_send_progress(struct ram_send *send, struct swo_migration_info *out)
+{
+	out->ram_sent = out->ram_normal_pages = out->ram_zero_pages = 0;
+	for (unsigned i = 0; i < send->count; i++) {
+		out->ram_sent += send->senders[i].bytes;
+		out->ram_normal_pages += send->senders[i].normal_pages;
+		out->ram_zero_pages += send->senders[i].zero_pages;
+	}
+	out->ram_passes = send->pass;
+	out->ram_dirty_pages = swo_ram_dirty_pages(send->m->vm.ram);
+}
+
 static void add_up(struct ram_send *send)
 {
 	struct swo_migration *m = send->m;
-	uint64_t sent = 0, normal = 0, zero = 0;
+	struct swo_migration_info now;
 
-	for (unsigned i = 0; i < send->count; i++) {
-		sent += send->senders[i].bytes;
-		normal += send->senders[i].normal_pages;
-		zero += send->senders[i].zero_pages;
-	}
+	ram_send_progress(send, &now);
 	pthread_mutex_lock(&m->mutex);
-	m->info.ram_sent = sent;
-	m->info.ram_normal_pages = normal;
-	m->info.ram_zero_pages = zero;
-	m->info.ram_passes = send->pass;
-	m->info.ram_dirty_pages = swo_ram_dirty_pages(m->vm.ram);
+	m->info.ram_sent = now.ram_sent;
+	m->info.ram_normal_pages = now.ram_normal_pages;
+	m->info.ram_zero_pages = now.ram_zero_pages;
+	m->info.ram_passes = now.ram_passes;
+	m->info.ram_dirty_pages = now.ram_dirty_pages;
 	pthread_mutex_unlock(&m->mutex);
 }
 
@@ -229,8 +238,8 @@ int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct s
 		swo_worker_submit(send->senders[i].worker, &send->senders[i].job);
 	}
 	for (unsigned i = 0; i < send->count; i++) {
-		/* Terminates: every send detects a stall. Meanwhile the figures are updated. */
-		while (!swo_job_wait(&send->senders[i].job, swo_deadline_ms(100)))
+		/* Terminates: every send detects a stall. */
+		while (!swo_job_wait(&send->senders[i].job, swo_deadline_ms(1000)))
 			;
 		after += send->senders[i].bytes;
 		if (send->senders[i].rc && !rc) {

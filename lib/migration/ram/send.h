@@ -25,5 +25,7 @@ void ram_send_still(struct ram_send *send, bool still);
  * max_bandwidth applies. *bytes (may be NULL): bytes sent.
  */
 int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct swo_error *err);
+/* The figures of RAM in *out as they are now, in the middle of a pass, too. Any thread. */
+void ram_send_progress(struct ram_send *send, struct swo_migration_info *out);
 
 #endif

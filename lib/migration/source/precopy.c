@@ -50,7 +50,7 @@ static int estimate(struct source *s, struct estimate *out, struct swo_error *er
 		return -1;
 	pthread_mutex_lock(&m->mutex);
 	m->info.predicted_downtime_ns = out->downtime_ns;
-	m->info.bandwidth = setup.wire_rate;
+	m->info.bandwidth = s->wire_bandwidth;
 	m->info.ram_dirty_pages = setup.ram_bytes >> SWO_PAGE_SHIFT;
 	pthread_mutex_unlock(&m->mutex);
 	return 0;

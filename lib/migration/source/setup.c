@@ -308,6 +308,21 @@ static int enter_precopy(struct source *s, struct swo_error *err)
 	return rc;
 }
 
+static int create_ram_send(struct source *s, struct swo_error *err)
+{
+	struct ram_send *ram = NULL;
+
+	if (source_shares(s))
+		return 0;
+	if (ram_send_create(&s->m, &ram, err))
+		return -1;
+	/* Under the mutex: a query of the progress reads it. */
+	pthread_mutex_lock(&s->m.mutex);
+	s->ram = ram;
+	pthread_mutex_unlock(&s->m.mutex);
+	return 0;
+}
+
 int source_setup(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
@@ -318,8 +333,7 @@ int source_setup(struct source *s, struct swo_error *err)
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		if (source_device_init(s, i, err))
 			return -1;
-	if (swo_worker_create("swo-stop", &s->stop_worker, err) ||
-		(!source_shares(s) && ram_send_create(m, &s->ram, err)) ||
+	if (swo_worker_create("swo-stop", &s->stop_worker, err) || create_ram_send(s, err) ||
 		source_devices_measure(s, err) || say_hello(s, deadline, err) ||
 		migration_wait_until(
 			m, has_hello_ok, s, false, deadline, "the target's HELLO_OK", err) ||

@@ -16,6 +16,8 @@
 #define ASK_LAST_PAUSE_MS  5000
 #define TIMELINE_WAIT_MS   3000
 
+#define RATE_MARK_NS UINT64_C(500000000)
+
 /* Waiting for a step */
 
 static bool is_ready(void *arg)
@@ -375,6 +377,7 @@ static int until_converged(struct source *s, struct swo_error *err)
 	migration_raise(m, SOURCE_EV_HELLO_OK, NULL);
 	pthread_mutex_lock(&m->mutex);
 	m->info.setup_ns = swo_now_ns() - begin;
+	s->marks[0] = s->marks[1] = (struct source_mark){swo_now_ns(), 0};
 	pthread_mutex_unlock(&m->mutex);
 	swo_timeline_span(m->timeline, SWO_EVENT_SETUP, "", begin, swo_now_ns(), 0);
 
@@ -432,6 +435,43 @@ static void wake(struct swo_migration *m)
 		pthread_cond_broadcast(&s->devices[i].credit);
 }
 
+/* Bytes a second of late: since the mark before the last one, half a second to one ago. */
+static uint64_t recent_rate(struct source *s, uint64_t bytes)
+{
+	struct source_mark *last = &s->marks[1], now = {swo_now_ns(), bytes};
+
+	if (!last->ns)
+		return 0;
+	if (now.ns - last->ns >= RATE_MARK_NS) {
+		s->marks[0] = *last;
+		*last = now;
+	}
+	const uint64_t ns = now.ns - s->marks[0].ns, sent = now.bytes - s->marks[0].bytes;
+
+	return ns ? (uint64_t)((double)sent * 1e9 / (double)ns) : 0;
+}
+
+/* What a pass or a round changes all the time; the rest of the figures is in m->info. */
+static void progress(struct swo_migration *m, struct swo_migration_info *out)
+{
+	struct source *s = (struct source *)m;
+
+	pthread_mutex_lock(&m->mutex);
+	struct ram_send *ram = s->ram;
+	pthread_mutex_unlock(&m->mutex);
+	if (ram && !out->end_ns)
+		ram_send_progress(ram, out);
+	const uint64_t bytes = out->ram_sent + out->device_sent;
+
+	pthread_mutex_lock(&m->mutex);
+	out->rate = recent_rate(s, bytes);
+	for (unsigned i = 0; !out->end_ns && i < m->vm.device_count; i++)
+		out->device_remaining += s->devices[i].streamed ? 0 : s->devices[i].stop_bytes;
+	pthread_mutex_unlock(&m->mutex);
+	if (out->end_ns && out->end_ns > out->start_ns)
+		out->rate = (uint64_t)((double)bytes * 1e9 / (double)(out->end_ns - out->start_ns));
+}
+
 static void source_free(struct swo_migration *m)
 {
 	struct source *s = (struct source *)m;
@@ -469,6 +509,7 @@ static const struct migration_ops source_ops = {
 	.resolve = resolve,
 	.wake = wake,
 	.interrupt = interrupt,
+	.progress = progress,
 	.free = source_free,
 };
 

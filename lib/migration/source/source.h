@@ -17,6 +17,11 @@
 
 struct source;
 
+/* Bytes sent by then. */
+struct source_mark {
+	uint64_t ns, bytes;
+};
+
 /* One device's outgoing stream. Used by the device's worker, unless marked. */
 struct source_device {
 	struct source *source;
@@ -76,7 +81,8 @@ struct source {
 	uint64_t wire_bandwidth;
 
 	/* under the mutex */
-	uint64_t vcpus_stopped_ns; /* 0: they run, or were stopped before the migration */
+	struct source_mark marks[2]; /* for the rate that is reported; 0: not started */
+	uint64_t vcpus_stopped_ns;   /* 0: they run, or were stopped before the migration */
 	bool config_final;
 	unsigned arrived; /* devices in STOP_COPY whose DMA log was collected */
 	unsigned ended;
