@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* Every migration function: one at a time, and always by the same thread. */
 static void enter(struct fake_device *fake)
@@ -253,13 +254,19 @@ static int read_state(
 		memmove(fake->asked, fake->asked + 1, sizeof(fake->asked) - sizeof(fake->asked[0]));
 		fake->asked[SWO_READS_AHEAD - 1] = NULL;
 	}
+	/* All of it has changed again; slow enough that a test does not move gigabytes. */
+	if (fake->churns && fake->state == SWO_DEVICE_PRE_COPY) {
+		usleep(1000);
+		fake->read_at = 0;
+		n = fake->size;
+	}
 	if (n > len)
 		n = len;
 	if (fake->fail_read_at && fake->read_at + n >= fake->fail_read_at)
 		return swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: read", fake->name);
 	if (n)
 		memcpy(buf, fake->saved + fake->read_at, n);
-	fake->read_at += n;
+	fake->read_at = fake->churns && fake->state == SWO_DEVICE_PRE_COPY ? 0 : fake->read_at + n;
 	*got = n;
 	return 0;
 }
@@ -276,6 +283,13 @@ static int write_state(struct fake_device *fake, const void *buf, size_t len, st
 		return offend(fake, err, "written without a session");
 	if (fake->fail_write_at && fake->loaded_len + len >= fake->fail_write_at)
 		return swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: write", fake->name);
+	/* What came later replaces what was first. */
+	if (fake->churns && fake->loaded_len + len > fake->size && len <= fake->size) {
+		const size_t keep = fake->size - len;
+
+		memmove(fake->loaded, fake->loaded + fake->loaded_len - keep, keep);
+		fake->loaded_len = keep;
+	}
 	if (fake->loaded_len + len > fake->size)
 		return swo_error_set(err, SWO_E_DEVICE, ENOSPC, "device %s: too much", fake->name);
 	memcpy(fake->loaded + fake->loaded_len, buf, len);

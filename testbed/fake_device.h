@@ -88,8 +88,9 @@ struct fake_device {
 	const void *asked[SWO_READS_AHEAD]; /* oldest first; NULL: none */
 	size_t fail_read_at;		    /* a read fails from this byte on; 0: never */
 	size_t fail_write_at;		    /* likewise a write */
-	bool refuse;			    /* RESUMING->STOP fails */
-	bool loaded_ok;			    /* it found the whole */
+	bool churns;	/* in PRE_COPY all of it changes faster than it is read; both sides */
+	bool refuse;	/* RESUMING->STOP fails */
+	bool loaded_ok; /* it found the whole */
 
 	/* -- the DMA log and maps -- */
 	bool log_on, fail_log_start, fail_log_report;

@@ -81,10 +81,30 @@ static void what_is_sent_and_left_is_live_in_the_first_pass(void **state)
 	close_pair(&pair);
 }
 
+/* Pre-copy ends */
+
+static void a_device_that_changes_faster_than_it_is_read_ends_its_rounds(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct pair pair;
+
+	open_pair(&pair, 2, 300000);
+	pair.source.devices[1].churns = pair.target.devices[1].churns = true;
+	pair.source.devices[1].chunk = 65536;
+	fake_migrate(&pair.source, &pair.target, &params);
+	struct swo_migration_info info = expect_arrived(&pair.source, &pair.target, true);
+
+	/* It was read again and again, and some of it before the stop. */
+	assert_true(info.device_sent - info.device_sent_stopped > 300000);
+	close_pair(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_sent_and_left_is_live_in_the_first_pass),
+		cmocka_unit_test(a_device_that_changes_faster_than_it_is_read_ends_its_rounds),
 	};
 	swo_log_set(getenv("SWO_TEST_VERBOSE") ? SWO_LOG_DEBUG : SWO_LOG_ERROR, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);

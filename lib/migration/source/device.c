@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* A device that is dirtied faster than it is read must not keep a round from ending. */
+/* A device that changes faster than it is read must not keep a round from ending. */
 #define PRECOPY_ROUND_NS UINT64_C(500000000)
 #define SMALLEST_WINDOW	 (UINT64_C(256) << 10)
 /* Smaller transfers end before more channels could help. */
@@ -115,6 +115,7 @@ int source_devices_measure(struct source *s, struct swo_error *err)
 		struct source_device *sd = &s->devices[i];
 		uint64_t window = most, need = sd->stop_bytes + 65536;
 
+		sd->size_first = sd->stop_bytes;
 		/* A small device needs no large window on the target. */
 		if (sd->stop_bytes && need < window)
 			window = need > SMALLEST_WINDOW ? need : SMALLEST_WINDOW;
@@ -236,31 +237,40 @@ static void ask_ahead(struct source_device *sd)
 		sd->requested++;
 }
 
-/* True once its initial data is read. Without PRECOPY_INFO: at the first empty or short read. */
-static bool initial_done(struct source_device *sd, size_t got)
+/*
+ * True once its initial data is read. Without PRECOPY_INFO: at the first empty or short read, or when
+ * as much has been read as all of its state was. A device whose initial data does not get less ends
+ * it too, after twice as much.
+ */
+static bool initial_done(struct source_device *sd, size_t got, bool late)
 {
 	uint64_t initial, dirty;
 
-	if (sd->ops->precopy_info && !sd->ops->precopy_info(sd->backend, &initial, &dirty, NULL))
-		return initial == 0 || got == 0;
-	return got < sd->chunk;
+	if (sd->ops->precopy_info && !sd->ops->precopy_info(sd->backend, &initial, &dirty, NULL)) {
+		if (!sd->initial_most)
+			sd->initial_most = 2 * (sd->offset + initial);
+		return !initial || !got || sd->offset >= sd->initial_most;
+	}
+	return got < sd->chunk || (sd->size_first ? sd->offset >= sd->size_first : late);
 }
 
 static int precopy_round(struct source_device *sd, struct swo_error *err)
 {
 	uint64_t until = swo_now_ns() + PRECOPY_ROUND_NS;
 	uint8_t *buf = NULL;
+	bool late;
 	size_t got;
 
 	do {
 		if (read_device(sd, &buf, &got, err) || (got && send_data(sd, buf, got, err)))
 			return -1;
-		if (!sd->initial_sent && initial_done(sd, got)) {
+		late = swo_now_ns() > until;
+		if (!sd->initial_sent && initial_done(sd, got, late)) {
 			if (send_mark(sd, WIRE_INITIAL, 0, NULL, 0, err))
 				return -1;
 			sd->initial_sent = true;
 		}
-	} while (got && !(sd->initial_sent && (got < sd->chunk || swo_now_ns() > until)));
+	} while (got && !late && !(sd->initial_sent && got < sd->chunk));
 	return 0;
 }
 
@@ -299,6 +309,7 @@ static void precopy_job(void *opaque)
 		learn_rate(sd, sd->offset - before, sd->read_ns - read_before);
 	} else {
 		/* No data before the stop: nothing to wait for. */
+		sd->initial_sent = true;
 		pthread_mutex_lock(&sd->source->m.mutex);
 		sd->initial_loaded = true;
 		pthread_mutex_unlock(&sd->source->m.mutex);

@@ -68,6 +68,15 @@ static bool initial_loaded(void *arg)
 	return true;
 }
 
+/* Between rounds. */
+static bool initial_sent(const struct source *s)
+{
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		if (!s->devices[i].initial_sent)
+			return false;
+	return true;
+}
+
 static bool never(void *arg)
 {
 	(void)arg;
@@ -170,6 +179,12 @@ int source_precopy(struct source *s, struct swo_error *err)
 		/* The VM was stopped meanwhile: nothing is gained by waiting. */
 		if (!source_vm_runs(s))
 			return 0;
+		/* Large initial data takes several rounds, and RAM keeps up beside it. */
+		if (!initial_sent(s)) {
+			if (source_dirty_collect(s, err) || estimate(s, &e, err))
+				return -1;
+			continue;
+		}
 		if (migration_wait_until(&s->m, initial_loaded, s, false,
 			    swo_deadline_ms(s->m.params.setup_deadline_ms),
 			    "the loading of the devices' initial data", err) ||

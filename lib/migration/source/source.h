@@ -38,9 +38,11 @@ struct source_device {
 	uint64_t window;
 	struct swo_job job; /* precopy, late stream, size: one at a time */
 	bool initial_sent;
-	bool session_over; /* the device has left PRE_COPY: no more pre-copy reads */
-	bool logged;	   /* the device has a DMA log */
-	uint64_t offset;   /* sent so far */
+	uint64_t size_first;   /* of all its state, before pre-copy; 0: unknown */
+	uint64_t initial_most; /* once so much is read, its initial data counts as read; 0: unset */
+	bool session_over;     /* the device has left PRE_COPY: no more pre-copy reads */
+	bool logged;	       /* the device has a DMA log */
+	uint64_t offset;       /* sent so far */
 	uint64_t sum;
 	uint64_t stream_start_ns;
 	uint64_t read_ns; /* time spent reading the device */
