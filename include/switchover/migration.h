@@ -118,10 +118,10 @@ struct swo_engine_overhead {
 struct swo_migration_params {
 	uint64_t downtime_limit_ms;   /* stop once the prediction is below; default 300 */
 	uint64_t downtime_ceiling_ms; /* abort if the stop lasts longer; 0: none */
-	uint64_t max_bandwidth;	      /* bytes/s before the stop; 0: no limit */
-	unsigned channels;	      /* connections, 1..16; default 2 */
-	size_t device_window;	      /* bytes in flight per device; large ones share it; 4 MiB */
-	enum swo_when stream;	      /* EARLY: once the device has stopped; LATE: once all have */
+	uint64_t max_bandwidth; /* bytes/s of RAM and device state before the stop; 0: no limit */
+	unsigned channels;	/* connections, 1..16; default 2 */
+	size_t device_window;	/* bytes in flight per device; large ones share it; 4 MiB */
+	enum swo_when stream;	/* EARLY: once the device has stopped; LATE: once all have */
 	enum swo_when
 		finalise; /* RESUMING->STOP EARLY: at the device's END; RAM: once RAM is complete;
 				   LATE: after GO, where a refusal can no longer abort */
@@ -213,6 +213,24 @@ SWO_API int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 	struct swo_timeline *timeline, struct swo_migration **out, struct swo_error *err);
 
 SWO_API void swo_migration_info(struct swo_migration *migration, struct swo_migration_info *out);
+
+/*
+ * The parameters of the same names, which may change while a migration runs, on either side; on a
+ * target they have no effect. They apply from the next decision on: a stop that is under way is not
+ * prolonged or shortened by a new downtime_limit. Any thread.
+ */
+struct swo_migration_limits {
+	size_t size; /* of this structure */
+	uint64_t downtime_limit_ms;
+	uint64_t downtime_ceiling_ms;
+	uint64_t max_bandwidth;
+};
+SWO_API void swo_migration_get_limits(
+	struct swo_migration *migration, struct swo_migration_limits *out);
+/* SWO_E_INVALID with the name and the range of the first invalid one; nothing changes then. */
+SWO_API int swo_migration_set_limits(struct swo_migration *migration,
+	const struct swo_migration_limits *limits, struct swo_error *err);
+
 /* Before GO: the source resumes, the target aborts. After it: SWO_E_STATE. */
 SWO_API int swo_migration_cancel(struct swo_migration *migration, struct swo_error *err);
 /*

@@ -19,8 +19,8 @@
  */
 struct swo_migration {
 	bool is_source;
-	struct swo_vm vm; /* devices: a private copy of the array */
-	struct swo_migration_params params;
+	struct swo_vm vm;		    /* devices: a private copy of the array */
+	struct swo_migration_params params; /* the limits of it under the mutex: migration_limits */
 	struct swo_migration_observer observer;
 	struct swo_timeline *timeline;
 	char *uri;
@@ -54,6 +54,12 @@ struct swo_migration {
 
 	/* Jobs and senders check this and end soon once it is set. */
 	atomic_bool abort;
+
+	struct {		     /* under the mutex */
+		uint64_t due_ns;     /* what was sent so far needs the time until then */
+		unsigned generation; /* increases: those that sleep wake up */
+		bool lifted;	     /* the VM is being stopped: nothing is held up any more */
+	} pace;
 
 	struct channel control;
 	bool control_open;
@@ -126,6 +132,15 @@ int migration_wait_until(struct swo_migration *m, bool (*done)(void *arg), void 
 /* The same, regardless, until the handover has left `state`. */
 int migration_wait_step(struct swo_migration *m, unsigned state, swo_deadline deadline,
 	const char *what, struct swo_error *err);
+
+struct swo_migration_limits migration_limits(struct swo_migration *m);
+/*
+ * Sleeps as long as what was sent before the stop, `bytes` now included, exceeds max_bandwidth; until
+ * it is released or the migration is aborted. Any thread.
+ */
+void migration_pace(struct swo_migration *m, uint64_t bytes);
+/* Wakes all that sleep for max_bandwidth; for_good: it does not apply any more. */
+void migration_pace_release(struct swo_migration *m, bool for_good);
 
 /* Sends one frame without fields on the control connection. */
 int migration_control(struct swo_migration *m, enum wire_type type, const void *payload, size_t len,

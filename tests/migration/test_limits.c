@@ -100,11 +100,107 @@ static void a_device_that_changes_faster_than_it_is_read_ends_its_rounds(void **
 	close_pair(&pair);
 }
 
+/* max_bandwidth */
+
+static void set_limits(struct fake_vm *vm, uint64_t downtime_ms, uint64_t bandwidth)
+{
+	struct swo_migration_limits limits;
+
+	swo_migration_get_limits(vm->migration, &limits);
+	limits.downtime_limit_ms = downtime_ms;
+	limits.max_bandwidth = bandwidth;
+	assert_int_equal(swo_migration_set_limits(vm->migration, &limits, NULL), 0);
+}
+
+static void ram_and_device_state_before_the_stop_have_one_limit_together(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct pair pair;
+
+	open_pair(&pair, 2, 2 * MIB);
+	fill_ram(&pair.source);
+	params.max_bandwidth = 8 * MIB;
+	fake_migrate(&pair.source, &pair.target, &params);
+	struct swo_migration_info info = expect_arrived(&pair.source, &pair.target, true);
+	/* Half of each device's state may go before the stop, and RAM did. */
+	const uint64_t device = info.device_sent - info.device_sent_stopped;
+	const uint64_t ms = (info.end_ns - info.start_ns - info.downtime_ns) / 1000000;
+
+	assert_int_equal(device, 2 * MIB);
+	if (ms < (device + 6 * MIB) * 1000 / params.max_bandwidth - 50)
+		fail_msg("8 MiB at 8 MiB/s in %llu ms", (unsigned long long)ms);
+	close_pair(&pair);
+}
+
+static void limits_change_while_it_runs(void **state)
+{
+	(void)state;
+	struct swo_migration_limits limits;
+	struct swo_migration_params params = fake_params();
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+	struct swo_error err = {0};
+	struct pair pair;
+
+	open_pair(&pair, 1, 300000);
+	fill_ram(&pair.source);
+	/* The first pass would take minutes, and its estimate would be refused. */
+	params.max_bandwidth = 16 << 10;
+	params.downtime_limit_ms = 0;
+	fake_migrate(&pair.source, &pair.target, &params);
+	while (!info_of(&pair.source).ram_sent) {
+		assert_false(swo_deadline_passed(guard));
+		usleep(1000);
+	}
+	swo_migration_get_limits(pair.source.migration, &limits);
+	assert_int_equal(limits.max_bandwidth, 16 << 10);
+	limits.downtime_limit_ms = UINT64_MAX;
+	assert_int_not_equal(swo_migration_set_limits(pair.source.migration, &limits, &err), 0);
+	assert_non_null(strstr(err.text, "downtime-limit"));
+	limits.size = 3;
+	assert_int_not_equal(swo_migration_set_limits(pair.source.migration, &limits, &err), 0);
+	/* A target takes them, too. */
+	set_limits(&pair.target, 7, 7);
+	set_limits(&pair.source, 60000, 0);
+	expect_arrived(&pair.source, &pair.target, true);
+	close_pair(&pair);
+}
+
+static void a_users_stop_does_not_wait_for_the_bandwidth(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+	struct swo_error err = {0};
+	struct pair pair;
+
+	open_pair(&pair, 1, 300000);
+	/* After its first chunk the device's worker sleeps for longer than an arc may take. */
+	params.max_bandwidth = 1024;
+	fake_migrate(&pair.source, &pair.target, &params);
+	while (!info_of(&pair.source).device_sent) {
+		assert_false(swo_deadline_passed(guard));
+		usleep(1000);
+	}
+	fake_vm_run(&pair.source, false);
+	if (swo_runstate_change(
+		    pair.source.vm.runstate, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(swo_device_health(pair.source.table[0]), SWO_DEVICE_SOUND);
+	swo_migration_cancel(pair.source.migration, NULL);
+	fake_end(&pair.source);
+	fake_end(&pair.target);
+	close_pair(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(what_is_sent_and_left_is_live_in_the_first_pass),
 		cmocka_unit_test(a_device_that_changes_faster_than_it_is_read_ends_its_rounds),
+		cmocka_unit_test(ram_and_device_state_before_the_stop_have_one_limit_together),
+		cmocka_unit_test(limits_change_while_it_runs),
+		cmocka_unit_test(a_users_stop_does_not_wait_for_the_bandwidth),
 	};
 	swo_log_set(getenv("SWO_TEST_VERBOSE") ? SWO_LOG_DEBUG : SWO_LOG_ERROR, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -31,27 +31,8 @@ struct ram_send {
 	struct sender senders[WIRE_CHANNELS_MAX];
 	unsigned count;
 	_Atomic uint64_t pass;
-	bool limited;
 	bool still; /* no vCPU or device writes */
-	uint64_t pass_start_ns;
-	_Atomic uint64_t pass_bytes; /* of all senders, for the bandwidth limit */
 };
-
-/* Sleeps as long as the bytes sent in this pass exceed the limit. */
-static void obey_limit(struct ram_send *send, uint64_t bytes)
-{
-	uint64_t limit = send->m->params.max_bandwidth;
-	uint64_t total = atomic_fetch_add(&send->pass_bytes, bytes) + bytes;
-
-	if (!send->limited || !limit)
-		return;
-	uint64_t due = send->pass_start_ns + (uint64_t)((double)total * 1e9 / (double)limit);
-
-	/* In short sleeps, so that a cancel does not wait for a low limit. */
-	for (uint64_t now = swo_now_ns(); now < due && !atomic_load(&send->m->abort);
-		now = swo_now_ns())
-		swo_sleep_until(due - now > 50000000 ? now + 50000000 : due);
-}
 
 static int send_zero(struct sender *sender, unsigned region, uint64_t offset, uint64_t bytes)
 {
@@ -86,7 +67,7 @@ static int send_pages(struct sender *sender, unsigned region, const uint8_t *hos
 		return -1;
 	sender->normal_pages += bytes >> SWO_PAGE_SHIFT;
 	sender->bytes += sizeof(header) + bytes;
-	obey_limit(sender->owner, bytes);
+	migration_pace(sender->owner->m, bytes);
 	return 0;
 }
 
@@ -224,15 +205,12 @@ void ram_send_still(struct ram_send *send, bool still)
 	send->still = still;
 }
 
-int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct swo_error *err)
+int ram_send_pass(struct ram_send *send, uint64_t *bytes, struct swo_error *err)
 {
 	uint64_t start = swo_now_ns(), before = 0, after = 0;
 	int rc = 0;
 
 	send->pass++;
-	send->limited = limited;
-	send->pass_start_ns = start;
-	atomic_store(&send->pass_bytes, 0);
 	for (unsigned i = 0; i < send->count; i++) {
 		before += send->senders[i].bytes;
 		swo_worker_submit(send->senders[i].worker, &send->senders[i].job);

@@ -21,10 +21,10 @@ void ram_send_destroy(struct ram_send *send);
 void ram_send_still(struct ram_send *send, bool still);
 /*
  * Sends all dirty pages on all channels, and returns when they are passed to the sockets (0),
- * or when a sender failed or the migration was aborted (-1, *err). One pass at a time. limited:
- * max_bandwidth applies. *bytes (may be NULL): bytes sent.
+ * or when a sender failed or the migration was aborted (-1, *err). One pass at a time. *bytes (may
+ * be NULL): bytes sent.
  */
-int ram_send_pass(struct ram_send *send, bool limited, uint64_t *bytes, struct swo_error *err);
+int ram_send_pass(struct ram_send *send, uint64_t *bytes, struct swo_error *err);
 /* The figures of RAM in *out as they are now, in the middle of a pass, too. Any thread. */
 void ram_send_progress(struct ram_send *send, struct swo_migration_info *out);
 

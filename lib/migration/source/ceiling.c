@@ -136,8 +136,8 @@ static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int 
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"over the downtime-ceiling of %" PRIu64 " ms: %s would have taken %s %" PRIu64
 		" ms; %s. The VM continues here",
-		s->m.params.downtime_ceiling_ms, lasted, waiting ? "more than" : "about", total_ms,
-		culprit);
+		migration_limits(&s->m).downtime_ceiling_ms, lasted,
+		waiting ? "more than" : "about", total_ms, culprit);
 }
 
 static uint64_t lasted(struct source *s)
@@ -150,7 +150,7 @@ static uint64_t lasted(struct source *s)
 
 int source_ceiling_check(struct source *s, struct swo_error *err)
 {
-	uint64_t ceiling_ns = s->m.params.downtime_ceiling_ms * 1000000, weight_ns;
+	uint64_t ceiling_ns = migration_limits(&s->m).downtime_ceiling_ms * 1000000, weight_ns;
 	int reason;
 
 	/* A VM that was stopped before has no downtime. */
@@ -166,7 +166,7 @@ int source_ceiling_check(struct source *s, struct swo_error *err)
 int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
 	swo_deadline deadline, struct swo_error *err)
 {
-	uint64_t ceiling_ns = s->m.params.downtime_ceiling_ms * 1000000, weight_ns;
+	uint64_t ceiling_ns = migration_limits(&s->m).downtime_ceiling_ms * 1000000, weight_ns;
 	swo_deadline ceiling = deadline;
 	int reason;
 

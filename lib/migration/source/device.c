@@ -185,6 +185,8 @@ static int send_data(
 	if (sd->session_over)
 		m->info.device_sent_stopped += len;
 	pthread_mutex_unlock(&m->mutex);
+	if (!sd->session_over && !atomic_load(&sd->source->halting))
+		migration_pace(m, len);
 	return 0;
 }
 
@@ -270,7 +272,8 @@ static int precopy_round(struct source_device *sd, struct swo_error *err)
 				return -1;
 			sd->initial_sent = true;
 		}
-	} while (got && !late && !(sd->initial_sent && got < sd->chunk));
+	} while (got && !late && !atomic_load(&sd->source->halting) &&
+		 !(sd->initial_sent && got < sd->chunk));
 	return 0;
 }
 

@@ -98,7 +98,7 @@ static void learn_bandwidth(struct source *s, const struct channel_meter before[
 	struct channel_meter after[WIRE_CHANNELS_MAX];
 
 	/* A limit that holds before the stop has no meaning for the wire after it. */
-	if (s->m.params.max_bandwidth)
+	if (migration_limits(&s->m).max_bandwidth)
 		return;
 	read_meters(s, after);
 	uint64_t sample =
@@ -121,7 +121,7 @@ static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *er
 
 	read_meters(s, meters);
 	source_devices_precopy_begin(s);
-	int rc = source_shares(s) ? 0 : ram_send_pass(s->ram, true, &ram_bytes, err);
+	int rc = source_shares(s) ? 0 : ram_send_pass(s->ram, &ram_bytes, err);
 	struct swo_error second;
 	if (source_devices_precopy_wait(s, rc ? &second : err))
 		rc = -1;
@@ -144,7 +144,7 @@ static int too_slow(struct source *s, const struct estimate *e, struct swo_error
 		"this VM cannot be switched over within downtime-limit %" PRIu64
 		" ms: its devices alone take about %" PRIu64
 		" ms (the slowest is %s); raise downtime-limit above that",
-		s->m.params.downtime_limit_ms, e->irreducible_ns / 1000000, name);
+		migration_limits(&s->m).downtime_limit_ms, e->irreducible_ns / 1000000, name);
 }
 
 /*
@@ -153,9 +153,9 @@ static int too_slow(struct source *s, const struct estimate *e, struct swo_error
  * as long as each leaves at most three quarters.
  */
 static bool another_pays(
-	const struct source *s, const struct estimate *e, unsigned rounds, uint64_t left_before)
+	struct source *s, const struct estimate *e, unsigned rounds, uint64_t left_before)
 {
-	uint64_t rate = bandwidth(s), limit = s->m.params.max_bandwidth;
+	uint64_t rate = bandwidth(s), limit = migration_limits(&s->m).max_bandwidth;
 
 	if (limit && limit < rate)
 		rate = limit;
@@ -166,7 +166,6 @@ static bool another_pays(
 
 int source_precopy(struct source *s, struct swo_error *err)
 {
-	const uint64_t limit_ns = s->m.params.downtime_limit_ms * 1000000;
 	uint64_t bytes, left = UINT64_MAX;
 	struct estimate e;
 	unsigned settling = 0;
@@ -190,6 +189,8 @@ int source_precopy(struct source *s, struct swo_error *err)
 			    "the loading of the devices' initial data", err) ||
 			source_dirty_collect(s, err) || estimate(s, &e, err))
 			return -1;
+
+		const uint64_t limit_ns = migration_limits(&s->m).downtime_limit_ms * 1000000;
 
 		if (e.downtime_ns <= limit_ns) {
 			if (!another_pays(s, &e, settling++, left))

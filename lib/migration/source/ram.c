@@ -98,7 +98,7 @@ static int last_passes(struct source *s, struct swo_error *err)
 	if (s->stopped_by_us)
 		migration_wait_until(&s->m, all_launched, s, false, swo_deadline_ms(HEAD_START_MS),
 			"the launch of all devices", NULL);
-	if (collect_vcpus(s, err) || ram_send_pass(s->ram, false, NULL, err))
+	if (collect_vcpus(s, err) || ram_send_pass(s->ram, NULL, err))
 		return -1;
 	do {
 		if (migration_wait_until(&s->m, kicked, &kick, false,
@@ -109,7 +109,7 @@ static int last_passes(struct source *s, struct swo_error *err)
 		s->ram_kick = false;
 		pthread_mutex_unlock(&s->m.mutex);
 		ram_send_still(s->ram, kick.all);
-		if (swo_ram_dirty_pages(s->m.vm.ram) && ram_send_pass(s->ram, false, NULL, err))
+		if (swo_ram_dirty_pages(s->m.vm.ram) && ram_send_pass(s->ram, NULL, err))
 			return -1;
 		/* `all` was read before this pass: every log had been collected by then. */
 	} while (!kick.all);

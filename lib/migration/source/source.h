@@ -80,6 +80,7 @@ struct source {
 	bool was_running;
 	bool stopped_by_us;
 	bool logs_started;
+	atomic_bool halting; /* the VM stops, or is stopped: no round goes on */
 	uint64_t wire_bandwidth;
 
 	/* under the mutex */

@@ -25,8 +25,11 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	struct source *s = opaque;
 
 	(void)state;
+	/* The stop of a user waits for the devices' rounds: they end soon. */
+	atomic_store(&s->halting, !running);
 	if (running)
 		return 0;
+	migration_pace_release(&s->m, false);
 	/*
 	 * A `stop` by the user runs on another thread, possibly in the middle of a round;
 	 * the migration's thread detects it between two rounds and sends the rest then.
@@ -159,6 +162,7 @@ int source_stop(struct source *s, struct swo_error *err)
 	struct swo_migration *m = &s->m;
 
 	migration_set_status(m, SWO_MIGRATION_DEVICE);
+	migration_pace_release(m, true);
 	if (source_vm_runs(s)) {
 		uint64_t start = swo_now_ns();
 
