@@ -95,6 +95,8 @@ struct swo_dirty_source {
 	int (*collect)(void *self, struct swo_ram *ram, struct swo_error *err);
 	void (*stop)(void *self);
 	void (*destroy)(void *self);
+	/* It has every write of this process, not only those of vCPUs. */
+	bool own_writes;
 };
 
 /* KVM's dirty log: needs one memory slot per region, slot number = region index. */

@@ -47,6 +47,10 @@ struct swo_vm_ops {
 	 * Source: pauses the vCPUs, then changes the run state to FINISH_MIGRATE with
 	 * SWO_ON_ERROR_ROLLBACK; on failure the vCPUs resume. Not called for a VM that is not
 	 * running.
+	 *
+	 * Handlers of the run state, machine_save and config_save may write to RAM (from Linux 6.7
+	 * on; before, they mark it with swo_ram_mark). RAM that is written after the last of them
+	 * fails the migration.
 	 */
 	int (*stop)(void *vm, struct swo_error *err);
 	/*
@@ -90,7 +94,7 @@ struct swo_vm {
 	void *opaque;
 	struct swo_runstate *runstate;
 	struct swo_ram *ram;
-	struct swo_dirty_source *cpu_dirty; /* writes of vCPUs; source only */
+	struct swo_dirty_source *cpu_dirty; /* writes of vCPUs; source only, not for FD */
 	struct swo_device **devices;	    /* in the same order on both sides */
 	unsigned device_count;
 	enum swo_transitions transitions; /* SERIAL: RESUMING->STOP goes one device at a time too */

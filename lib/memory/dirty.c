@@ -180,6 +180,20 @@ static uint64_t find_dirty(const struct swo_ram_region *region, uint64_t page, u
 	return w * 64 + (uint64_t)__builtin_ctzll(bits);
 }
 
+bool memory_first_dirty(const struct swo_ram *ram, uint64_t *gpa)
+{
+	for (unsigned i = 0; i < ram->count; i++) {
+		const struct swo_ram_region *region = &ram->region[i];
+		uint64_t pages = region_pages(region), page = find_dirty(region, 0, pages);
+
+		if (page < pages) {
+			*gpa = region->gpa + (page << SWO_PAGE_SHIFT);
+			return true;
+		}
+	}
+	return false;
+}
+
 bool swo_ram_take(struct swo_ram *ram, unsigned index, uint64_t *page, uint64_t end,
 	uint64_t max_pages, uint64_t *pages)
 {

@@ -252,6 +252,7 @@ int memory_dirty_handler_new(
 		.collect = handler_collect,
 		.stop = handler_stop,
 		.destroy = handler_destroy,
+		.own_writes = true,
 	};
 	return 0;
 }

@@ -14,7 +14,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#define SCAN_RUNS 512
+#define SCAN_RUNS     512
+#define PROTECT_PIECE (UINT64_C(4) << 20)
 
 struct scan_log {
 	struct swo_ram *ram;
@@ -86,6 +87,25 @@ static void scan_stop(void *self)
 	swo_close_fd(&log->uffd);
 }
 
+/*
+ * In pieces: KVM unmaps from the guest what is protected, and a vCPU that needs a page of it waits
+ * until the call ends.
+ */
+static int protect_region(
+	struct scan_log *log, const struct swo_ram_region *region, struct swo_error *err)
+{
+	for (uint64_t at = 0; at < region->size; at += PROTECT_PIECE) {
+		const uint64_t left = region->size - at;
+		int errnum = memory_uffd_protect(log->uffd, region->host + at,
+			left < PROTECT_PIECE ? left : PROTECT_PIECE, true);
+
+		if (errnum)
+			return swo_error_set(err, SWO_E_IO, errnum,
+				"userfaultfd: cannot write-protect region '%s'", region->name);
+	}
+	return 0;
+}
+
 static int scan_start(void *self, struct swo_error *err)
 {
 	struct scan_log *log = self;
@@ -101,13 +121,9 @@ static int scan_start(void *self, struct swo_error *err)
 		return -1;
 	}
 	for (unsigned i = 0; i < log->ram->count; i++) {
-		const struct swo_ram_region *region = &log->ram->region[i];
-		int errnum = memory_uffd_protect(log->uffd, region->host, region->size, true);
-
-		if (errnum) {
+		if (protect_region(log, &log->ram->region[i], err)) {
 			scan_stop(log);
-			return swo_error_set(err, SWO_E_IO, errnum,
-				"userfaultfd: cannot write-protect region '%s'", region->name);
+			return -1;
 		}
 	}
 	return 0;
@@ -173,6 +189,7 @@ int memory_dirty_scan_new(struct swo_ram *ram, struct swo_dirty_source *out, str
 		.collect = scan_collect,
 		.stop = scan_stop,
 		.destroy = scan_destroy,
+		.own_writes = true,
 	};
 	return 0;
 }

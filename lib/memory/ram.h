@@ -38,6 +38,8 @@ static inline uint64_t bit_run(unsigned first, uint64_t count)
 
 /* Marks pages [page, page + pages) of one region, which must contain them. */
 void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages);
+/* The address of the first dirty page; false: there is none. It stays dirty. */
+bool memory_first_dirty(const struct swo_ram *ram, uint64_t *gpa);
 /* ORs a bitmap of the complete region (bit 0 = its first page). */
 void memory_region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap);
 

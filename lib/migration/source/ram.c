@@ -2,12 +2,17 @@
 /*
  * ram.c - collects dirty pages, and sends the last passes, which run concurrently with the
  * devices' arcs: pages of the vCPUs are sent at once, pages of a device as soon as it has
- * stopped.
+ * stopped, and pages that the VMM itself has written in the stop once its state is saved. What is
+ * written after that would be lost, so that it ends the migration.
  */
 #include "migration/source/source.h"
 
 #include "device/core/engine.h"
+#include "memory/dirty_native.h"
 #include "memory/dma_log.h"
+#include "memory/ram.h"
+
+#include <inttypes.h>
 
 bool source_shares(const struct source *s)
 {
@@ -33,8 +38,36 @@ int source_logs_start(struct source *s, struct swo_error *err)
 	return 0;
 }
 
+/*
+ * KVM's log has what vCPUs write, but not what a run-state handler or another thread of the VMM
+ * writes. Only by the scan: with userfaultfd's handler a system call that writes to RAM may fail.
+ */
+void source_own_log_start(struct source *s)
+{
+	struct swo_dirty_source *log = &s->own_log;
+	struct swo_error err = {0};
+
+	if (s->logs_started && s->m.vm.cpu_dirty && s->m.vm.cpu_dirty->own_writes)
+		return;
+	if (memory_dirty_scan_new(s->m.vm.ram, log, &err) || log->start(log->self, &err)) {
+		swo_log(SWO_LOG_INFO,
+			"RAM that this process writes while the VM is stopped is only sent if it is "
+			"marked (swo_ram_mark): %s",
+			err.text);
+		if (log->self)
+			log->destroy(log->self);
+		log->self = NULL;
+	}
+}
+
 void source_logs_stop(struct source *s)
 {
+	/* Its worker may still be scanning. */
+	if (s->own_log.self && swo_worker_idle_wait(s->stop_worker,
+				       swo_deadline_ms(s->m.params.idle_deadline_ms))) {
+		s->own_log.destroy(s->own_log.self);
+		s->own_log.self = NULL;
+	}
 	if (!s->logs_started)
 		return;
 	s->logs_started = false;
@@ -47,7 +80,7 @@ void source_logs_stop(struct source *s)
 
 static int collect_vcpus(struct source *s, struct swo_error *err)
 {
-	struct swo_dirty_source *source = s->m.vm.cpu_dirty;
+	struct swo_dirty_source *source = s->logs_started ? s->m.vm.cpu_dirty : NULL;
 
 	return source ? source->collect(source->self, s->m.vm.ram, err) : 0;
 }
@@ -66,12 +99,40 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 	return 0;
 }
 
+static int collect_own(struct source *s, struct swo_error *err)
+{
+	struct swo_dirty_source *own = &s->own_log;
+
+	return own->self ? own->collect(own->self, s->m.vm.ram, err) : 0;
+}
+
+/* After the last pass no page is dirty. */
+static int check_clean(struct source *s, struct swo_error *err)
+{
+	uint64_t gpa, pages = swo_ram_dirty_pages(s->m.vm.ram);
+
+	if (!memory_first_dirty(s->m.vm.ram, &gpa))
+		return 0;
+	return swo_error_set(err, SWO_E_STATE, 0,
+		"RAM at 0x%" PRIx64 " was written after the VM was stopped and saved (%" PRIu64
+		" %s): vCPUs still run, or a thread of the VMM still writes; `stop` must end both",
+		gpa, pages, pages == 1 ? "page" : "pages");
+}
+
+int source_still_check(struct source *s, struct swo_error *err)
+{
+	return collect_vcpus(s, err) || check_clean(s, err) ? -1 : 0;
+}
+
 /*
  * How long the last pass stands back for the devices: they have yet to begin what takes the
  * longest, and it would take all CPUs from the threads that launch them. No longer, as handlers may take
  * handlers may take any time.
  */
 #define HEAD_START_MS 2
+
+/* Between two scans for writes that should not be. */
+#define WATCH_PAUSE_NS UINT64_C(2000000)
 
 static bool all_launched(void *arg)
 {
@@ -80,15 +141,29 @@ static bool all_launched(void *arg)
 
 struct kick {
 	struct source *s;
-	bool all;
+	bool last; /* the devices and the VMM write no more */
 };
 
 static bool kicked(void *arg)
 {
 	struct kick *kick = arg;
 
-	kick->all = kick->s->arrived == kick->s->m.vm.device_count;
-	return kick->s->ram_kick || kick->all;
+	kick->last = kick->s->saved && kick->s->arrived == kick->s->m.vm.device_count;
+	return kick->s->ram_kick || kick->last;
+}
+
+static int await_kick(struct kick *kick, struct swo_error *err)
+{
+	struct source *s = kick->s;
+
+	if (migration_wait_until(&s->m, kicked, kick, false,
+		    swo_deadline_ms(s->m.params.switchover_deadline_ms), "the stop of all devices",
+		    err))
+		return -1;
+	pthread_mutex_lock(&s->m.mutex);
+	s->ram_kick = false;
+	pthread_mutex_unlock(&s->m.mutex);
+	return kick->last && (collect_vcpus(s, err) || collect_own(s, err)) ? -1 : 0;
 }
 
 static int last_passes(struct source *s, struct swo_error *err)
@@ -101,19 +176,54 @@ static int last_passes(struct source *s, struct swo_error *err)
 	if (collect_vcpus(s, err) || ram_send_pass(s->ram, NULL, err))
 		return -1;
 	do {
-		if (migration_wait_until(&s->m, kicked, &kick, false,
-			    swo_deadline_ms(s->m.params.switchover_deadline_ms),
-			    "the stop of all devices", err))
+		if (await_kick(&kick, err))
 			return -1;
-		pthread_mutex_lock(&s->m.mutex);
-		s->ram_kick = false;
-		pthread_mutex_unlock(&s->m.mutex);
-		ram_send_still(s->ram, kick.all);
+		ram_send_still(s->ram, kick.last);
 		if (swo_ram_dirty_pages(s->m.vm.ram) && ram_send_pass(s->ram, NULL, err))
 			return -1;
-		/* `all` was read before this pass: every log had been collected by then. */
-	} while (!kick.all);
+	} while (!kick.last);
 	return 0;
+}
+
+/* Shared RAM has it all; what is written from now on is found by source_still_check. */
+static int last_of_shared(struct source *s, struct swo_error *err)
+{
+	struct kick kick = {.s = s};
+
+	do {
+		if (await_kick(&kick, err))
+			return -1;
+	} while (!kick.last);
+	swo_ram_clear_all(s->m.vm.ram);
+	return 0;
+}
+
+static bool is_ready(void *arg)
+{
+	return ((struct source *)arg)->ready;
+}
+
+/*
+ * Scans for writes until READY: a scan takes a millisecond per GiB, for which GO must not wait. An
+ * error is one of the handover: it has no effect after GO.
+ */
+static void watch_own_writes(struct source *s)
+{
+	struct swo_error err = {0};
+	bool failed = false;
+
+	while (s->own_log.self && !failed) {
+		const uint64_t start = swo_now_ns();
+
+		failed = collect_own(s, &err) || check_clean(s, &err);
+		if (failed)
+			migration_raise(&s->m, SOURCE_EV_FAIL, &err);
+		else if (!migration_wait_until(&s->m, is_ready, s, false,
+				 swo_now_ns() + WATCH_PAUSE_NS + 16 * (swo_now_ns() - start),
+				 "READY", &err) ||
+			 migration_broken(&s->m, NULL))
+			return;
+	}
 }
 
 void source_stop_job(void *opaque)
@@ -121,7 +231,7 @@ void source_stop_job(void *opaque)
 	struct source *s = opaque;
 	struct swo_error err = {0};
 
-	if (!source_shares(s) && last_passes(s, &err)) {
+	if (source_shares(s) ? last_of_shared(s, &err) : last_passes(s, &err)) {
 		migration_fail(&s->m, &err);
 		return;
 	}
@@ -129,4 +239,5 @@ void source_stop_job(void *opaque)
 	s->ram_done = true;
 	pthread_cond_broadcast(&s->m.changed);
 	pthread_mutex_unlock(&s->m.mutex);
+	watch_own_writes(s);
 }

@@ -36,7 +36,7 @@ static void await_ready(struct source *s)
 
 	if (source_ceiling_wait(
 		    s, is_ready, "the target's READY", source_switchover_deadline(s), &err) ||
-		source_ceiling_check(s, &err)) {
+		source_still_check(s, &err) || source_ceiling_check(s, &err)) {
 		migration_raise(m, SOURCE_EV_FAIL, &err);
 		return;
 	}

@@ -80,7 +80,8 @@ struct source {
 	bool was_running;
 	bool stopped_by_us;
 	bool logs_started;
-	atomic_bool halting; /* the VM stops, or is stopped: no round goes on */
+	atomic_bool halting;		 /* the VM stops, or is stopped: no round goes on */
+	struct swo_dirty_source own_log; /* of this process's writes in the stop; self NULL: none */
 	uint64_t wire_bandwidth;
 
 	/* under the mutex */
@@ -92,6 +93,7 @@ struct source {
 	bool ram_done;
 	bool ram_kick;
 	bool all_launched; /* in the stop: every handler has been called once */
+	bool saved;	   /* in the stop: nothing of the VMM writes to RAM any more */
 	bool migration_hello_ok;
 	bool clock_replied;
 	uint64_t clock_target_ns, clock_back_ns;
@@ -144,6 +146,13 @@ int source_logs_start(struct source *s, struct swo_error *err);
 void source_logs_stop(struct source *s);
 /* Collects the dirty logs of KVM and of every device's DMA. */
 int source_dirty_collect(struct source *s, struct swo_error *err);
+/*
+ * Logs what this process writes from here on, unless cpu_dirty has it already. Before the stop: it
+ * takes time.
+ */
+void source_own_log_start(struct source *s);
+/* After the last pass: SWO_E_STATE with the address if a vCPU has written to RAM since. */
+int source_still_check(struct source *s, struct swo_error *err);
 /* Run by stop_worker from the stop of the vCPUs until all RAM is sent. */
 void source_stop_job(void *opaque);
 

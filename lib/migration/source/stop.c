@@ -162,6 +162,7 @@ int source_stop(struct source *s, struct swo_error *err)
 	struct swo_migration *m = &s->m;
 
 	migration_set_status(m, SWO_MIGRATION_DEVICE);
+	source_own_log_start(s);
 	migration_pace_release(m, true);
 	if (source_vm_runs(s)) {
 		uint64_t start = swo_now_ns();
@@ -183,7 +184,14 @@ int source_stop(struct source *s, struct swo_error *err)
 	if (send_machine(s, err))
 		return -1;
 	pthread_mutex_lock(&m->mutex);
-	m->info.threads_max = migration_threads();
+	s->saved = true;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+
+	const unsigned threads = migration_threads();
+
+	pthread_mutex_lock(&m->mutex);
+	m->info.threads_max = threads;
 	pthread_mutex_unlock(&m->mutex);
 	if (source_ceiling_check(s, err) ||
 		source_ceiling_wait(s, all_out, "the sending of all device state and RAM",

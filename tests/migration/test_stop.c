@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The stop of the source: RAM that the VMM itself writes meanwhile arrives, RAM that is written
+ * after that ends the migration, and what the VMM's callbacks return is checked.
+ */
+#include "outcome.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define WRITTEN_GPA UINT64_C(0x123000)
+
+static struct pair {
+	struct fake_vm source, target;
+	struct swo_vm_ops ops, target_ops; /* to replace some */
+	const struct swo_vm_ops *real;
+	bool mark;
+	atomic_int writes;
+} pair;
+
+static void open_pair(unsigned devices)
+{
+	memset(&pair, 0, sizeof(pair));
+	fake_vm_open(&pair.source, devices, true, 300000, SWO_TRANSITIONS_PARALLEL);
+	fake_vm_open(&pair.target, devices, false, 300000, SWO_TRANSITIONS_PARALLEL);
+	pair.real = pair.source.vm.ops;
+	pair.ops = pair.target_ops = *pair.real;
+	pair.source.vm.ops = &pair.ops;
+	pair.target.vm.ops = &pair.target_ops;
+}
+
+static void close_pair(void)
+{
+	fake_vm_close(&pair.source);
+	fake_vm_close(&pair.target);
+}
+
+/* Writes of the VMM's own */
+
+/* Each time another page. */
+static void write_ram(void)
+{
+	uint64_t gpa = WRITTEN_GPA + (unsigned)atomic_fetch_add(&pair.writes, 1) * SWO_PAGE_SIZE;
+
+	memset(swo_ram_host(pair.source.vm.ram, gpa, 8), 0xa5, 8);
+	if (pair.mark)
+		swo_ram_mark(pair.source.vm.ram, gpa, 8);
+}
+
+static int write_in_handler(
+	void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	(void)opaque, (void)state, (void)err;
+	if (!running)
+		write_ram();
+	return 0;
+}
+
+static void write_in_machine_save(struct fake_vm *vm)
+{
+	(void)vm;
+	write_ram();
+}
+
+static int write_in_config_save(
+	void *opaque, unsigned index, struct swo_buf *out, struct swo_error *err)
+{
+	if (!fake_vm_runs(opaque))
+		write_ram();
+	return pair.real->config_save(opaque, index, out, err);
+}
+
+/* As a host thread that is only ended by the last of the handlers. */
+static void write_in_arc(struct fake_device *d, enum swo_device_state to)
+{
+	(void)d;
+	if (to == SWO_DEVICE_STOP_COPY)
+		write_ram();
+}
+
+enum where { IN_PREPARE, IN_CHANGE, IN_MACHINE_SAVE, IN_CONFIG_SAVE, IN_ARC, WHERES };
+
+static void place_write(enum where where)
+{
+	struct swo_handler_desc desc = {.size = sizeof(struct swo_handler_desc),
+		.name = "writes RAM",
+		.rank = SWO_RANK_MIN,
+		.prepare = where == IN_PREPARE ? write_in_handler : NULL,
+		.change = where == IN_CHANGE ? write_in_handler : NULL};
+
+	switch (where) {
+	case IN_MACHINE_SAVE:
+		pair.source.on_save = write_in_machine_save;
+		break;
+	case IN_CONFIG_SAVE:
+		pair.ops.config_save = write_in_config_save;
+		break;
+	case IN_ARC:
+		pair.source.devices[1].inside_arc = write_in_arc;
+		break;
+	default: /* the last of all handlers: the engine's are registered later */
+		assert_int_equal(swo_runstate_add(pair.source.vm.runstate, &desc, NULL, NULL), 0);
+	}
+}
+
+static void written_in_the_stop(enum where where, bool mark, enum swo_handover handover)
+{
+	struct swo_migration_params params = fake_params();
+
+	open_pair(2);
+	params.handover = handover;
+	pair.mark = mark;
+	/* With a mark nothing else may be needed. */
+	pair.source.dirty.own_writes = mark;
+	pair.target.vm.autostart = false;
+	place_write(where);
+	fake_migrate(&pair.source, &pair.target, &params);
+	expect_arrived(&pair.source, &pair.target, false);
+	const int writes = atomic_load(&pair.writes);
+
+	assert_true(writes > 0);
+	for (int i = 0; i < writes; i++) {
+		const uint8_t *got = swo_ram_host(
+			pair.target.vm.ram, WRITTEN_GPA + (unsigned)i * SWO_PAGE_SIZE, 8);
+
+		if (got[0] != 0xa5)
+			fail_msg("write %d of %d at place %d, %s: it is lost", i, writes, where,
+				mark ? "marked" : "not marked");
+	}
+	if (handover == SWO_HANDOVER_COPY)
+		assert_int_equal(
+			swo_ram_hash(pair.source.vm.ram), swo_ram_hash(pair.target.vm.ram));
+	close_pair();
+}
+
+static void what_the_vmm_marks_in_the_stop_arrives(void **state)
+{
+	(void)state;
+	for (int where = 0; where < WHERES; where++)
+		written_in_the_stop((enum where)where, true, SWO_HANDOVER_COPY);
+}
+
+/* The kernel lists what this process writes from Linux 6.7 on. */
+static bool kernel_lists_writes(void)
+{
+	struct swo_dirty_source source;
+	struct swo_ram *ram = swo_ram_new();
+	bool has;
+
+	assert_int_equal(swo_ram_add(ram, "ram", 0, SWO_PAGE_SIZE, -1, NULL), 0);
+	has = !swo_dirty_native(ram, false, &source, NULL);
+	if (has) {
+		has = !strcmp(source.name, "pagemap-scan");
+		source.destroy(source.self);
+	}
+	swo_ram_free(ram);
+	if (!has)
+		print_message("# SKIP no PAGEMAP_SCAN: Linux 6.7\n");
+	return has;
+}
+
+static void what_the_vmm_writes_in_the_stop_without_a_mark_arrives(void **state)
+{
+	(void)state;
+	if (!kernel_lists_writes())
+		skip();
+	for (int where = 0; where < WHERES; where++) {
+		written_in_the_stop((enum where)where, false, SWO_HANDOVER_COPY);
+		written_in_the_stop((enum where)where, false, SWO_HANDOVER_FD);
+	}
+}
+
+/* Writes that come too late */
+
+static void write_at_source(struct fake_device *d, enum swo_device_state to)
+{
+	struct fake_vm *source = &pair.source;
+
+	if (to != SWO_DEVICE_STOP || d->state != SWO_DEVICE_RESUMING)
+		return;
+	atomic_fetch_add(&pair.writes, 1);
+	/* A vCPU: the VMM's log has it. */
+	pthread_mutex_lock(&source->mutex);
+	memset(swo_ram_host(source->vm.ram, WRITTEN_GPA, 8), 0xa5, 8);
+	if (source->dirty.own_writes)
+		source->written[WRITTEN_GPA / SWO_PAGE_SIZE / 64] |=
+			UINT64_C(1) << (WRITTEN_GPA / SWO_PAGE_SIZE % 64);
+	pthread_mutex_unlock(&source->mutex);
+	/* What no log of vCPUs has is found while READY is waited for. */
+	while (!source->dirty.own_writes && !swo_migration_wait(source->migration, swo_now_ns()))
+		swo_sleep_until(swo_now_ns() + 1000000);
+}
+
+static void written_too_late(bool by_vcpu_log, enum swo_handover handover)
+{
+	struct swo_migration_params params = fake_params();
+
+	open_pair(2);
+	params.handover = handover;
+	params.finalise = SWO_WHEN_RAM; /* the source has sent its last page by then */
+	pair.source.dirty.own_writes = by_vcpu_log;
+	pair.target.devices[1].inside_arc = write_at_source;
+	fake_migrate(&pair.source, &pair.target, &params);
+	expect_source_runs_on(&pair.source, &pair.target, "RAM at 0x123000 was written");
+	assert_int_equal(atomic_load(&pair.writes), 1);
+	assert_non_null(strstr(fake_end(&pair.source).error.text, "vCPUs still run"));
+	close_pair();
+}
+
+static void a_vcpu_that_runs_on_is_noticed_before_go(void **state)
+{
+	(void)state;
+	written_too_late(true, SWO_HANDOVER_COPY);
+}
+
+static void a_thread_that_writes_on_is_noticed_before_go(void **state)
+{
+	(void)state;
+	if (!kernel_lists_writes())
+		skip();
+	written_too_late(false, SWO_HANDOVER_COPY);
+	written_too_late(false, SWO_HANDOVER_FD);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_the_vmm_marks_in_the_stop_arrives),
+		cmocka_unit_test(what_the_vmm_writes_in_the_stop_without_a_mark_arrives),
+		cmocka_unit_test(a_vcpu_that_runs_on_is_noticed_before_go),
+		cmocka_unit_test(a_thread_that_writes_on_is_noticed_before_go),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
