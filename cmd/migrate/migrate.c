@@ -79,10 +79,10 @@ enum {
 static const struct argp_option options[] = {
 	{"qmp", OPT_QMP, "URI", 0,
 		"Connect to the VM's monitor: unix:PATH or tcp:HOST:PORT (required)", 0},
-	{"param", OPT_PARAM, "NAME=VALUE", 0, "Set a migration parameter first; may be repeated",
-		0},
+	{"param", OPT_PARAM, "NAME=VALUE", 0,
+		"Set a migration parameter, for this migration only; may be repeated", 0},
 	{"capability", OPT_CAPABILITY, "NAME=on|off", 0,
-		"Set a migration capability first; may be repeated", 0},
+		"Set a migration capability, for this migration only; may be repeated", 0},
 	{"handover", OPT_HANDOVER, "HOW", 0,
 		"Copy RAM, or pass it by descriptor to a target on this host: copy or fd (copy)",
 		0},
@@ -191,16 +191,101 @@ static int command(struct qmp *qmp, const char *name, json_t *arguments, struct 
 	return answer ? 0 : -1;
 }
 
-static int start(struct qmp *qmp, const struct request *request, struct swo_error *err)
+/*
+ * Options of a monitor that has no options for one migration only, such as QEMU's, are set there;
+ * what they replaced is kept, for a VM that stays.
+ */
+struct replaced {
+	json_t *parameters, *capabilities; /* NULL: nothing was replaced */
+};
+
+/* Of `all`, the values of the names in `wanted`. */
+static json_t *values_of(const json_t *all, json_t *wanted)
 {
-	if (json_array_size(request->capabilities) &&
-		command(qmp, "migrate-set-capabilities",
-			json_pack("{s:O}", "capabilities", request->capabilities), err))
-		return -1;
-	if (json_object_size(request->parameters) &&
-		command(qmp, "migrate-set-parameters", json_incref(request->parameters), err))
-		return -1;
+	json_t *values = json_object(), *ignored, *value;
+	const char *name;
+
+	json_object_foreach (wanted, name, ignored)
+		if ((value = json_object_get(all, name)))
+			json_object_set(values, name, value);
+	return values;
+}
+
+static json_t *states_of(const json_t *all, const json_t *wanted)
+{
+	json_t *states = json_array(), *known, *one;
+	size_t i, k;
+
+	json_array_foreach (wanted, i, one)
+		json_array_foreach (all, k, known)
+			if (json_equal(json_object_get(known, "capability"),
+				    json_object_get(one, "capability")))
+				json_array_append(states, known);
+	return states;
+}
+
+static int set_there(struct qmp *qmp, const struct request *request, struct replaced *replaced,
+	struct swo_error *err)
+{
+	json_t *before;
+
+	if (json_array_size(request->capabilities)) {
+		before = qmp_execute(
+			qmp, "query-migrate-capabilities", NULL, swo_deadline_ms(COMMAND_MS), err);
+		if (!before)
+			return -1;
+		replaced->capabilities = states_of(before, request->capabilities);
+		json_decref(before);
+		if (command(qmp, "migrate-set-capabilities",
+			    json_pack("{s:O}", "capabilities", request->capabilities), err))
+			return -1;
+	}
+	if (json_object_size(request->parameters)) {
+		before = qmp_execute(
+			qmp, "query-migrate-parameters", NULL, swo_deadline_ms(COMMAND_MS), err);
+		if (!before)
+			return -1;
+		replaced->parameters = values_of(before, request->parameters);
+		json_decref(before);
+		if (command(qmp, "migrate-set-parameters", json_incref(request->parameters), err))
+			return -1;
+	}
 	return command(qmp, "migrate", json_pack("{s:s}", "uri", request->uri), err);
+}
+
+static void put_back(struct qmp *qmp, struct replaced *replaced)
+{
+	struct swo_error err = {0};
+
+	if ((json_object_size(replaced->parameters) &&
+		    command(qmp, "migrate-set-parameters", json_incref(replaced->parameters),
+			    &err)) ||
+		(json_array_size(replaced->capabilities) &&
+			command(qmp, "migrate-set-capabilities",
+				json_pack("{s:O}", "capabilities", replaced->capabilities), &err)))
+		fprintf(stderr, "switchover: options of this migration stay set: %s\n", err.text);
+	json_decref(replaced->parameters);
+	json_decref(replaced->capabilities);
+}
+
+static int start(struct qmp *qmp, const struct request *request, struct replaced *replaced,
+	struct swo_error *err)
+{
+	json_t *arguments = json_pack("{s:s}", "uri", request->uri);
+
+	if (json_object_size(request->parameters))
+		json_object_set(arguments, "x-parameters", request->parameters);
+	if (json_array_size(request->capabilities))
+		json_object_set(arguments, "x-capabilities", request->capabilities);
+	const bool plain = json_object_size(arguments) == 1;
+
+	if (!command(qmp, "migrate", arguments, err))
+		return 0;
+	/* Nothing was started for a member that is not known. */
+	if (plain || err->code != SWO_E_STATE || !strstr(err->text, "unexpected") ||
+		(!strstr(err->text, "'x-parameters'") && !strstr(err->text, "'x-capabilities'")))
+		return -1;
+	return set_there(qmp, request, replaced, err);
 }
 
 /* QEMU sends migration events only if the capability is set. */
@@ -321,6 +406,7 @@ static int unreachable(const struct swo_error *err)
 static int migrate(const struct request *request)
 {
 	struct event_record record = {0};
+	struct replaced replaced = {0};
 	struct swo_error err = {0};
 	struct qmp qmp;
 	json_t *info = NULL;
@@ -331,7 +417,7 @@ static int migrate(const struct request *request)
 		return CLI_USAGE;
 	}
 	if (qmp_open(&qmp, request->qmp, false, swo_deadline_ms(COMMAND_MS), NULL, &err) ||
-		start(&qmp, request, &err)) {
+		start(&qmp, request, &replaced, &err)) {
 		status = unreachable(&err);
 	} else if (request->detach) {
 		status = CLI_OK;
@@ -343,6 +429,9 @@ static int migrate(const struct request *request)
 		      "before starting the machine again\n",
 			stderr);
 	}
+	/* With --detach they stay: the migration may not have read them yet. */
+	if (!request->detach)
+		put_back(&qmp, &replaced);
 	json_decref(info);
 	qmp_close(&qmp);
 	if (event_record_close(&record, &err))

@@ -48,14 +48,9 @@ static int expect_of_devices(struct vmm_machine *machine, const char *probe, str
 	return 0;
 }
 
-static int set_overhead(struct vmm_machine *machine, const char *costs, struct swo_error *err)
+static int set_overhead(struct vmm_migration_setup *setup, const void *costs, struct swo_error *err)
 {
-	struct vmm_migration_setup setup;
-
-	vmm_machine_get_setup(machine, &setup);
-	if (overhead_read(costs, &setup.params.overhead, err))
-		return -1;
-	return vmm_machine_set_setup(machine, &setup, err);
+	return overhead_read(costs, &setup->params.overhead, err);
 }
 
 int vm_costs_set(
@@ -63,5 +58,5 @@ int vm_costs_set(
 {
 	if (probe && expect_of_devices(machine, probe, err))
 		return -1;
-	return costs ? set_overhead(machine, costs, err) : 0;
+	return costs ? vmm_machine_change_setup(machine, set_overhead, costs, err) : 0;
 }

@@ -106,23 +106,56 @@ static void a_completed_migration_exits_with_0_and_prints_the_downtime(void **st
 	assert_string_equal(fake.arguments, "{\"uri\":\"unix:/target\"}\n");
 }
 
-static void parameters_and_capabilities_are_set_first_with_their_types(void **state)
+static const char *const options[] = {"--param", "downtime-limit=500", "--param", "tls-creds=1a",
+	"--param", "x-flag=true", "--capability", "events=on", NULL};
+
+static void parameters_and_capabilities_go_with_the_migration_with_their_types(void **state)
 {
 	(void)state;
-	const struct fake_step steps[] = {CAPS,
-		{.command = "migrate-set-capabilities", .answer = "{\"return\": {}}"},
-		{.command = "migrate-set-parameters", .answer = "{\"return\": {}}"}, START};
-	const char *const more[] = {"--param", "downtime-limit=500", "--param", "tls-creds=1a",
-		"--param", "x-flag=true", "--capability", "events=on", "--detach", NULL};
+	const struct fake_step steps[] = {
+		CAPS, START, {.command = "query-migrate", .answer = STATUS("cancelled")}};
 	struct fake_monitor fake = {0};
-	struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, more);
+	struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, options);
 
-	assert_int_equal(outcome.status, 0);
-	assert_string_equal(outcome.text, "");
+	assert_int_equal(outcome.status, 1);
 	assert_string_equal(fake.arguments,
-		"{\"capabilities\":[{\"capability\":\"events\",\"state\":true}]}\n"
+		"{\"uri\":\"unix:/target\","
+		"\"x-parameters\":{\"downtime-limit\":500,\"tls-creds\":\"1a\",\"x-flag\":true},"
+		"\"x-capabilities\":[{\"capability\":\"events\",\"state\":true}]}\n");
+}
+
+#define UNKNOWN                                                                                    \
+	{                                                                                          \
+		.command = "migrate",                                                              \
+		.answer = "{\"error\": {\"class\": \"GenericError\", \"desc\": \"Parameter "       \
+			  "'x-parameters' is unexpected\"}}"                                       \
+	}
+
+static void a_monitor_without_options_for_one_migration_gets_its_own_back(void **state)
+{
+	(void)state;
+	const struct fake_step steps[] = {CAPS, UNKNOWN,
+		{.command = "query-migrate-capabilities",
+			.answer = "{\"return\": [{\"capability\": \"xbzrle\", \"state\": false}, "
+				  "{\"capability\": \"events\", \"state\": false}]}"},
+		{.command = "migrate-set-capabilities", .answer = "{\"return\": {}}"},
+		{.command = "query-migrate-parameters",
+			.answer = "{\"return\": {\"downtime-limit\": 300, \"tls-creds\": \"\", "
+				  "\"max-bandwidth\": 7}}"},
+		{.command = "migrate-set-parameters", .answer = "{\"return\": {}}"}, START,
+		{.command = "query-migrate", .answer = STATUS("failed")},
+		{.command = "migrate-set-parameters", .answer = "{\"return\": {}}"},
+		{.command = "migrate-set-capabilities", .answer = "{\"return\": {}}"}};
+	struct fake_monitor fake = {0};
+	struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, options);
+
+	assert_int_equal(outcome.status, 1);
+	assert_int_equal(fake.taken, SWO_ARRAY_SIZE(steps));
+	assert_non_null(strstr(fake.arguments,
 		"{\"downtime-limit\":500,\"tls-creds\":\"1a\",\"x-flag\":true}\n"
-		"{\"uri\":\"unix:/target\"}\n");
+		"{\"uri\":\"unix:/target\"}\n"
+		"{\"downtime-limit\":300,\"tls-creds\":\"\"}\n"
+		"{\"capabilities\":[{\"capability\":\"events\",\"state\":false}]}\n"));
 }
 
 static void failed_cancelled_and_in_doubt_have_their_own_ends(void **state)
@@ -252,7 +285,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_completed_migration_exits_with_0_and_prints_the_downtime),
-		cmocka_unit_test(parameters_and_capabilities_are_set_first_with_their_types),
+		cmocka_unit_test(
+			parameters_and_capabilities_go_with_the_migration_with_their_types),
+		cmocka_unit_test(a_monitor_without_options_for_one_migration_gets_its_own_back),
 		cmocka_unit_test(failed_cancelled_and_in_doubt_have_their_own_ends),
 		cmocka_unit_test(a_refused_start_fails_and_a_lost_monitor_is_unreachable),
 		cmocka_unit_test(json_output_is_the_monitors_last_answer),

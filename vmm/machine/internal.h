@@ -44,7 +44,10 @@ struct vmm_machine {
 
 	pthread_mutex_t lock;
 	struct vmm_migration_setup setup;
-	atomic_bool events; /* setup.events, for threads that must not take the lock */
+	struct vmm_migration_setup running; /* of the latest migration */
+	enum swo_transitions transitions;   /* as the devices follow now */
+	enum swo_join join;
+	atomic_bool events; /* running.events, for threads that must not take the lock */
 	struct swo_migration *migration;
 	bool is_source;
 	struct swo_dirty_source cpu_dirty; /* of the migration; self NULL: none */

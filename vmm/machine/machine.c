@@ -202,8 +202,8 @@ int vmm_machine_create(
 	m->setup.params.insecure = config->insecure;
 	m->setup.params.handover = config->handover;
 	m->setup.multifd = true;
-	m->setup.transitions = config->transitions;
-	m->setup.join = config->join;
+	m->setup.transitions = m->transitions = config->transitions;
+	m->setup.join = m->join = config->join;
 	if (assemble(m, err)) {
 		vmm_machine_free(m);
 		return -1;

@@ -110,7 +110,10 @@ int vmm_machine_ram_hash(struct vmm_machine *machine, uint64_t *hash, struct swo
 /* Migrating */
 
 /* Slow, since an earlier migration may have to be freed. */
-int vmm_machine_migrate(struct vmm_machine *machine, const char *uri, struct swo_error *err);
+/* `once` applies to this migration only; NULL: the machine's setup. */
+struct vmm_migration_setup;
+int vmm_machine_migrate(struct vmm_machine *machine, const char *uri,
+	const struct vmm_migration_setup *once, struct swo_error *err);
 int vmm_machine_incoming(struct vmm_machine *machine, const char *uri, struct swo_error *err);
 int vmm_machine_cancel(struct vmm_machine *machine, struct swo_error *err);
 /* Slow. */
@@ -135,11 +138,14 @@ struct vmm_migration_setup {
 };
 void vmm_machine_get_setup(struct vmm_machine *machine, struct vmm_migration_setup *out);
 /*
- * Sets all or nothing. SWO_E_STATE while a migration is in progress. Slow if devices change
- * over.
+ * Changes all or nothing, by `change`, which may be called twice: for the setup of later migrations,
+ * and for that of one in progress, in which only the limits (struct swo_migration_limits) and `events`
+ * may change: otherwise SWO_E_STATE. Slow if devices change over.
  */
-int vmm_machine_set_setup(struct vmm_machine *machine, const struct vmm_migration_setup *setup,
-	struct swo_error *err);
+typedef int vmm_setup_change(
+	struct vmm_migration_setup *setup, const void *opaque, struct swo_error *err);
+int vmm_machine_change_setup(struct vmm_machine *machine, vmm_setup_change *change,
+	const void *opaque, struct swo_error *err);
 
 /* Devices */
 

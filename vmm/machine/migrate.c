@@ -124,10 +124,23 @@ static struct swo_vm describe(struct vmm_machine *m)
 		.cpu_dirty = m->is_source ? &m->cpu_dirty : NULL,
 		.devices = m->device_list,
 		.device_count = m->device_count,
-		.transitions = m->setup.transitions,
+		.transitions = m->running.transitions,
 		.autostart = !m->config.paused,
 		.journal = m->config.journal,
 		.identity = m->config.uuid};
+}
+
+/* With run_lock and lock held. */
+static int follow(
+	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err)
+{
+	if (m->transitions == setup->transitions && m->join == setup->join)
+		return 0;
+	if (machine_devices_follow(m, setup, err))
+		return -1;
+	m->transitions = setup->transitions;
+	m->join = setup->join;
+	return 0;
 }
 
 static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)
@@ -145,8 +158,11 @@ static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)
 	m->timeline = timeline;
 	m->is_source = is_source;
 	m->stop_refused = false;
+	int rc = follow(m, &m->running, err);
 	pthread_mutex_unlock(&m->lock);
 	pthread_mutex_unlock(&m->run_lock);
+	if (rc)
+		return -1;
 	if (is_source)
 		return vmm_accel_dirty_source(m->accel, &m->cpu_dirty, err);
 	vmm_pci_begin_load(m->pci);
@@ -164,8 +180,8 @@ static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct 
 	if (prepare(m, is_source, err))
 		return -1;
 	pthread_mutex_lock(&m->lock);
-	params = m->setup.params;
-	if (!m->setup.multifd)
+	params = m->running.params;
+	if (!m->running.multifd)
 		params.channels = 1;
 	vm = describe(m);
 	pthread_mutex_unlock(&m->lock);
@@ -179,6 +195,7 @@ static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct 
 }
 
 static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
+	const struct vmm_migration_setup *once,
 	int (*check)(struct vmm_machine *m, struct swo_error *err), struct swo_error *err)
 {
 	struct base_uri parsed;
@@ -189,8 +206,11 @@ static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 	pthread_mutex_lock(&m->lock);
 	int rc = check(m, err);
 
-	if (!rc)
+	if (!rc) {
 		m->changing = true;
+		m->running = once ? *once : m->setup;
+		atomic_store(&m->events, m->running.events);
+	}
 	pthread_mutex_unlock(&m->lock);
 	if (rc)
 		return -1;
@@ -201,14 +221,15 @@ static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 	return rc;
 }
 
-int vmm_machine_migrate(struct vmm_machine *m, const char *uri, struct swo_error *err)
+int vmm_machine_migrate(struct vmm_machine *m, const char *uri,
+	const struct vmm_migration_setup *once, struct swo_error *err)
 {
-	return begin_checked(m, uri, true, check_source, err);
+	return begin_checked(m, uri, true, once, check_source, err);
 }
 
 int vmm_machine_incoming(struct vmm_machine *m, const char *uri, struct swo_error *err)
 {
-	return begin_checked(m, uri, false, check_target, err);
+	return begin_checked(m, uri, false, NULL, check_target, err);
 }
 
 /* During a migration, and after it */
@@ -305,30 +326,90 @@ void vmm_machine_get_setup(struct vmm_machine *m, struct vmm_migration_setup *ou
 	pthread_mutex_unlock(&m->lock);
 }
 
-static bool is_same(const struct vmm_migration_setup *x, const struct vmm_migration_setup *y)
+static struct swo_migration_limits limits_of(const struct swo_migration_params *params)
 {
-	return x->multifd == y->multifd && x->transitions == y->transitions && x->join == y->join &&
-	       swo_migration_params_equal(&x->params, &y->params);
+	return (struct swo_migration_limits){.size = sizeof(struct swo_migration_limits),
+		.downtime_limit_ms = params->downtime_limit_ms,
+		.downtime_ceiling_ms = params->downtime_ceiling_ms,
+		.max_bandwidth = params->max_bandwidth};
 }
 
-int vmm_machine_set_setup(
-	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err)
+/* But for what may change while a migration is in progress. */
+static bool is_same(const struct vmm_migration_setup *x, const struct vmm_migration_setup *y)
 {
-	int rc = swo_migration_params_check(&setup->params, err);
+	struct swo_migration_params params = x->params;
 
-	if (rc)
+	params.downtime_limit_ms = y->params.downtime_limit_ms;
+	params.downtime_ceiling_ms = y->params.downtime_ceiling_ms;
+	params.max_bandwidth = y->params.max_bandwidth;
+	return x->multifd == y->multifd && x->transitions == y->transitions && x->join == y->join &&
+	       swo_migration_params_equal(&params, &y->params);
+}
+
+/* With `lock` held, while a migration is in progress. */
+static int change_running(struct vmm_machine *m, vmm_setup_change *change, const void *opaque,
+	struct vmm_migration_setup *setup, struct swo_error *err)
+{
+	struct vmm_migration_setup running = m->running;
+
+	if (change(&running, opaque, err))
 		return -1;
-	/* The lock prevents a migration from starting, run_lock the run state from changing. */
+	if (!is_same(&running, &m->running) || !is_same(setup, &m->setup))
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"a migration is in progress; of its parameters only downtime-limit, "
+			"x-downtime-ceiling-ms and max-bandwidth can change");
+	const struct swo_migration_limits limits = limits_of(&running.params);
+
+	if (m->migration && swo_migration_set_limits(m->migration, &limits, err))
+		return -1;
+	m->running = running;
+	atomic_store(&m->events, running.events);
+	return 0;
+}
+
+/*
+ * Without run_lock, which is held for as long as a stop takes. False: nothing was decided, as there
+ * is no migration.
+ */
+static bool changed_running(struct vmm_machine *m, vmm_setup_change *change, const void *opaque,
+	int *rc, struct swo_error *err)
+{
+	pthread_mutex_lock(&m->lock);
+	struct vmm_migration_setup setup = m->setup;
+	const bool migrating = machine_is_migrating(m);
+
+	if (migrating) {
+		*rc = change(&setup, opaque, err) ||
+				      swo_migration_params_check(&setup.params, err) ||
+				      change_running(m, change, opaque, &setup, err)
+			      ? -1
+			      : 0;
+		if (!*rc)
+			m->setup = setup;
+	}
+	pthread_mutex_unlock(&m->lock);
+	return migrating;
+}
+
+int vmm_machine_change_setup(
+	struct vmm_machine *m, vmm_setup_change *change, const void *opaque, struct swo_error *err)
+{
+	int rc;
+
+	if (changed_running(m, change, opaque, &rc, err))
+		return rc;
+	/* Only this thread, the worker of commands, starts migrations. */
 	pthread_mutex_lock(&m->run_lock);
 	pthread_mutex_lock(&m->lock);
-	if (machine_is_migrating(m) && !is_same(setup, &m->setup))
-		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"a migration is in progress; its parameters cannot change");
-	if (!rc && (setup->transitions != m->setup.transitions || setup->join != m->setup.join))
-		rc = machine_devices_follow(m, setup, err);
+	struct vmm_migration_setup setup = m->setup;
+
+	rc = change(&setup, opaque, err) || swo_migration_params_check(&setup.params, err) ||
+			     follow(m, &setup, err)
+		     ? -1
+		     : 0;
 	if (!rc) {
-		m->setup = *setup;
-		atomic_store(&m->events, setup->events);
+		m->setup = setup;
+		atomic_store(&m->events, setup.events);
 	}
 	pthread_mutex_unlock(&m->lock);
 	pthread_mutex_unlock(&m->run_lock);

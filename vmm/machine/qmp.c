@@ -26,12 +26,6 @@ static int run_quit(void *opaque, json_t *args, json_t **ret, struct swo_error *
 	return vmm_machine_quit(opaque, json_is_true(json_object_get(args, "force")), err);
 }
 
-static int run_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
-{
-	(void)ret;
-	return vmm_machine_migrate(opaque, json_string_value(json_object_get(args, "uri")), err);
-}
-
 static int run_incoming(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
 	(void)ret;
@@ -52,6 +46,9 @@ static int run_resolve(void *opaque, json_t *args, json_t **ret, struct swo_erro
 }
 
 static const struct qmp_arg uri_args[] = {{"uri", QMP_STRING, false}, {NULL, QMP_ANY, false}};
+static const struct qmp_arg migrate_args[] = {{"uri", QMP_STRING, false},
+	{"x-parameters", QMP_OBJECT, true}, {"x-capabilities", QMP_ARRAY, true},
+	{NULL, QMP_ANY, false}};
 static const struct qmp_arg quit_args[] = {{"force", QMP_BOOL, true}, {NULL, QMP_ANY, false}};
 static const struct qmp_arg resolve_args[] = {
 	{"run-here", QMP_BOOL, false}, {NULL, QMP_ANY, false}};
@@ -65,7 +62,7 @@ static const struct qmp_command commands[] = {
 	{.name = "stop", .slow = true, .run = run_stop},
 	{.name = "cont", .slow = true, .run = run_cont},
 	{.name = "quit", .args = quit_args, .run = run_quit},
-	{.name = "migrate", .args = uri_args, .slow = true, .run = run_migrate},
+	{.name = "migrate", .args = migrate_args, .slow = true, .run = qmp_migrate},
 	{.name = "migrate-incoming", .args = uri_args, .slow = true, .run = run_incoming},
 	{.name = "migrate_cancel", .run = run_cancel},
 	{.name = "migrate-set-parameters",

@@ -232,24 +232,29 @@ static int take_value(struct vmm_migration_setup *setup, const struct param *par
 	return 0;
 }
 
-int qmp_set_parameters(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+static int apply_parameters(
+	struct vmm_migration_setup *setup, const void *opaque, struct swo_error *err)
 {
-	struct vmm_migration_setup setup;
 	const char *name;
 	json_t *value;
 
-	(void)ret;
-	vmm_machine_get_setup(opaque, &setup);
-	json_object_foreach (args, name, value) {
+	/* The macro wants it without const, and changes nothing. */
+	json_object_foreach ((json_t *)(uintptr_t)opaque, name, value) {
 		const struct param *param = find(name);
 
 		if (!param)
 			return swo_error_set(
 				err, SWO_E_INVALID, 0, "Parameter '%.60s' is unexpected", name);
-		if (take_value(&setup, param, value, err))
+		if (take_value(setup, param, value, err))
 			return -1;
 	}
-	return vmm_machine_set_setup(opaque, &setup, err);
+	return 0;
+}
+
+int qmp_set_parameters(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	(void)ret;
+	return vmm_machine_change_setup(opaque, apply_parameters, args, err);
 }
 
 static json_t *value_of(const struct vmm_migration_setup *setup, const struct param *param)
@@ -289,15 +294,13 @@ static bool *capability(struct vmm_migration_setup *setup, const char *name)
 	return NULL;
 }
 
-int qmp_set_capabilities(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+static int apply_capabilities(
+	struct vmm_migration_setup *setup, const void *opaque, struct swo_error *err)
 {
-	struct vmm_migration_setup setup;
 	json_t *entry;
 	size_t i;
 
-	(void)ret;
-	vmm_machine_get_setup(opaque, &setup);
-	json_array_foreach (json_object_get(args, "capabilities"), i, entry) {
+	json_array_foreach ((const json_t *)opaque, i, entry) {
 		const char *name = json_string_value(json_object_get(entry, "capability"));
 		const json_t *state = json_object_get(entry, "state");
 
@@ -305,14 +308,37 @@ int qmp_set_capabilities(void *opaque, json_t *args, json_t **ret, struct swo_er
 			return swo_error_set(err, SWO_E_INVALID, 0,
 				"Each of 'capabilities' has a 'capability' (string) and a 'state' "
 				"(boolean)");
-		bool *on = capability(&setup, name);
+		bool *on = capability(setup, name);
 
 		if (!on)
 			return swo_error_set(err, SWO_E_INVALID, 0,
 				"Parameter 'capability' does not accept value '%.60s'", name);
 		*on = json_is_true(state);
 	}
-	return vmm_machine_set_setup(opaque, &setup, err);
+	return 0;
+}
+
+int qmp_set_capabilities(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	(void)ret;
+	return vmm_machine_change_setup(
+		opaque, apply_capabilities, json_object_get(args, "capabilities"), err);
+}
+
+int qmp_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	const json_t *parameters = json_object_get(args, "x-parameters");
+	const json_t *capabilities = json_object_get(args, "x-capabilities");
+	struct vmm_migration_setup once;
+
+	(void)ret;
+	vmm_machine_get_setup(opaque, &once);
+	if ((parameters && apply_parameters(&once, parameters, err)) ||
+		(capabilities && apply_capabilities(&once, capabilities, err)) ||
+		swo_migration_params_check(&once.params, err))
+		return -1;
+	return vmm_machine_migrate(
+		opaque, json_string_value(json_object_get(args, "uri")), &once, err);
 }
 
 int qmp_query_capabilities(void *opaque, json_t *args, json_t **ret, struct swo_error *err)

@@ -6,6 +6,7 @@
 #include "box.h"
 #include "tests/support/cm.h"
 
+#include <stdio.h>
 #include <string.h>
 
 static void incoming(struct vmm_machine_config *config)
@@ -321,6 +322,54 @@ static void a_vm_that_arrived_can_go_on_to_a_third(void **state)
 	pair_down(&pair);
 }
 
+/* With these members beside the URI. */
+static void migrate_with(struct pair *pair, const char *members)
+{
+	char text[512];
+	size_t len;
+
+	box_uri_command(text, "migrate", &pair->target);
+	len = strlen(text);
+	assert_string_equal(text + len - 2, "}}");
+	snprintf(text + len - 2, sizeof(text) - len + 2, ", %s}}", members);
+	json_decref(talk_do(&pair->s, text));
+}
+
+static void expect_parameter(struct talk *talk, const char *name, json_int_t value)
+{
+	json_t *ret = talk_do(talk, "{\"execute\": \"query-migrate-parameters\"}");
+
+	assert_int_equal(json_integer_value(json_object_get(ret, name)), value);
+	json_decref(ret);
+}
+
+#define SET(members) "{\"execute\": \"migrate-set-parameters\", \"arguments\": {" members "}}"
+
+static void limits_change_in_flight_and_options_of_one_migration_do_not_stay(void **state)
+{
+	struct pair pair;
+
+	(void)state;
+	pair_up(&pair, incoming);
+	/* The first pass would take hours. */
+	migrate_with(&pair, "\"x-parameters\": {\"max-bandwidth\": 1, \"downtime-limit\": 1, "
+			    "\"x-commit-deadline-ms\": 20000}");
+	box_wait_migration(&pair.s, "active");
+	expect_parameter(&pair.s, "max-bandwidth", 0);
+	expect_parameter(&pair.s, "x-commit-deadline-ms", 30000);
+	talk_refused(
+		&pair.s, SET("\"multifd-channels\": 3"), "GenericError", "only downtime-limit");
+	talk_refused(&pair.s, SET("\"max-bandwidth\": 0, \"x-stream\": \"late\""), "GenericError",
+		"only downtime-limit");
+	json_decref(talk_do(&pair.t, SET("\"downtime-limit\": 70, \"max-bandwidth\": 7000")));
+	json_decref(talk_do(&pair.s, SET("\"downtime-limit\": 50000")));
+	json_decref(talk_do(&pair.s, SET("\"max-bandwidth\": 0")));
+	box_wait_migration(&pair.s, "completed");
+	expect_parameter(&pair.s, "downtime-limit", 50000);
+	expect_parameter(&pair.t, "max-bandwidth", 7000);
+	pair_down(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -332,6 +381,7 @@ int main(void)
 		cmocka_unit_test(a_cancelled_migration_leaves_the_source_as_it_was),
 		cmocka_unit_test(between_go_and_started_the_source_neither_runs_nor_quits),
 		cmocka_unit_test(a_vm_that_arrived_can_go_on_to_a_third),
+		cmocka_unit_test(limits_change_in_flight_and_options_of_one_migration_do_not_stay),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
