@@ -64,10 +64,11 @@ struct swo_vm_ops {
 	int (*machine_save)(void *vm, struct swo_buf *out, struct swo_error *err);
 	int (*machine_load)(void *vm, const void *data, size_t len, struct swo_error *err);
 	/*
-	 * The VMM's part of device `index`'s configuration: PCI command, BARs, MSI-X. Saved by
-	 * the migration's thread before the stop and again after it; loaded on that device's
-	 * worker (so for several devices concurrently), in RESUMING, at once and again if it
-	 * has changed.
+	 * The VMM's part of device `index`'s configuration: PCI command, BARs, MSI-X with the
+	 * interrupts that are pending. Saved by the migration's thread before the stop and while
+	 * the devices stop; the last time on that device's worker (so for several devices
+	 * concurrently), once it is in STOP_COPY and raises no more interrupts. Loaded on that
+	 * device's worker, in RESUMING, at once and again if it has changed.
 	 */
 	int (*config_save)(void *vm, unsigned index, struct swo_buf *out, struct swo_error *err);
 	int (*config_load)(

@@ -222,9 +222,53 @@ static void a_thread_that_writes_on_is_noticed_before_go(void **state)
 	written_too_late(false, SWO_HANDOVER_FD);
 }
 
+/* Configs that change until the device has stopped */
+
+static void change_config(struct fake_device *d, enum swo_device_state to)
+{
+	struct fake_vm *vm = d->opaque;
+
+	/* An interrupt on a masked vector, for instance. */
+	if (to == SWO_DEVICE_STOP_COPY && d->state != to)
+		vm->config[d - vm->devices] += 50;
+}
+
+static void moves_its_config(const struct swo_migration_params *params, bool running)
+{
+	open_pair(3);
+	for (unsigned i = 0; i < 3; i++)
+		pair.source.devices[i].inside_arc = change_config;
+	if (!running) {
+		fake_vm_run(&pair.source, false);
+		assert_int_equal(swo_runstate_change(pair.source.vm.runstate, SWO_RUN_STATE_PAUSED,
+					 SWO_ON_ERROR_ROLLBACK, NULL),
+			0);
+	}
+	fake_migrate(&pair.source, &pair.target, params);
+	expect_arrived(&pair.source, &pair.target, running);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(pair.source.config[i], 150 + i);
+		assert_int_equal(pair.target.config_seen[i], 150 + i);
+	}
+	close_pair();
+}
+
+static void a_config_that_changes_until_its_device_has_stopped_arrives(void **state)
+{
+	(void)state;
+	for (int i = 0; i < 8; i++) {
+		struct swo_migration_params params = fake_params();
+
+		params.config = i & 1 ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		params.stream = i & 2 ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		moves_its_config(&params, i & 4);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_config_that_changes_until_its_device_has_stopped_arrives),
 		cmocka_unit_test(what_the_vmm_marks_in_the_stop_arrives),
 		cmocka_unit_test(what_the_vmm_writes_in_the_stop_without_a_mark_arrives),
 		cmocka_unit_test(a_vcpu_that_runs_on_is_noticed_before_go),

@@ -332,24 +332,15 @@ int source_devices_precopy_wait(struct source *s, struct swo_error *err)
 
 /* After the device has stopped */
 
-/*
- * END names the last config, so that the target finalises only when it has that. The one
- * that comes last sends it: the worker after the last byte, or the migration's thread after the last config.
- */
-static int send_end_when_due(struct source_device *sd, bool streamed, struct swo_error *err)
+/* END names the last config, so that the target finalises only when it has that. */
+static int send_end(struct source_device *sd, struct swo_error *err)
 {
 	struct source *s = sd->source;
 
-	pthread_mutex_lock(&s->m.mutex);
-	sd->streamed = sd->streamed || streamed;
-	bool due = sd->streamed && s->config_final && !sd->end_sent;
-	sd->end_sent = sd->end_sent || due;
-	pthread_mutex_unlock(&s->m.mutex);
-	if (!due)
-		return 0;
 	if (send_mark(sd, WIRE_DEVICE_END, sd->config_generation, &sd->sum, sizeof(sd->sum), err))
 		return -1;
 	pthread_mutex_lock(&s->m.mutex);
+	sd->streamed = true;
 	s->ended++;
 	pthread_cond_broadcast(&s->m.changed);
 	pthread_mutex_unlock(&s->m.mutex);
@@ -373,7 +364,7 @@ static int stream(struct source_device *sd, struct swo_error *err)
 		return -1;
 	swo_timeline_span(sd->source->m.timeline, SWO_EVENT_SAVE, swo_device_name(sd->dev), start,
 		swo_now_ns(), sd->offset - before);
-	return send_end_when_due(sd, true, err);
+	return send_end(sd, err);
 }
 
 static void stream_job(void *opaque)
@@ -396,6 +387,43 @@ void source_devices_stream(struct source *s)
 	submit_jobs(s, stream_job);
 }
 
+static int save_config(struct source_device *sd, struct swo_buf *now, struct swo_error *err)
+{
+	struct swo_migration *m = &sd->source->m;
+	struct channel_frame_header header = {
+		.type = WIRE_CONFIG, .device = sd->index, .pass = sd->config_generation + 1};
+
+	if (m->vm.ops->config_save(m->vm.opaque, sd->index, now, err))
+		return -1;
+	if (sd->config_generation && now->len == sd->config.len &&
+		!memcmp(now->data, sd->config.data, now->len))
+		return 0;
+	if (channel_send(&m->control, &header, now->data, now->len, err))
+		return -1;
+
+	struct swo_buf before = sd->config;
+
+	sd->config = *now;
+	*now = before; /* the caller frees it */
+	sd->config_generation++;
+	return 0;
+}
+
+/* last: the device is in STOP_COPY. After that one there is none, as END has named it. */
+static int send_config(struct source_device *sd, bool last, struct swo_error *err)
+{
+	struct swo_buf now = SWO_BUF_INIT(SWO_CONFIG_MAX);
+	int rc = 0;
+
+	pthread_mutex_lock(&sd->config_lock);
+	if (!sd->config_final)
+		rc = save_config(sd, &now, err);
+	sd->config_final = sd->config_final || last;
+	pthread_mutex_unlock(&sd->config_lock);
+	swo_buf_free(&now);
+	return rc;
+}
+
 /* Runs once the device is in STOP_COPY: on its worker, while others may still be stopping. */
 static void arrived(void *opaque)
 {
@@ -406,6 +434,9 @@ static void arrived(void *opaque)
 	sd->session_over = true;
 	if (s->m.params.stream == SWO_WHEN_EARLY)
 		ask_ahead(sd);
+	/* It raises no more interrupts: what is pending of them is part of its config. */
+	if (send_config(sd, true, &err))
+		migration_fail(&s->m, &err);
 	/* The device writes no more: its dirty pages are known now, and can be sent. */
 	if (!source_shares(s) && memory_dma_log_collect(sd->dev, s->m.vm.ram, &err))
 		migration_fail(&s->m, &err);
@@ -450,44 +481,10 @@ void source_device_fini(struct source_device *sd)
 	source_lane_destroy(sd->lane);
 }
 
-static int send_config(struct source_device *sd, struct swo_error *err)
-{
-	struct swo_migration *m = &sd->source->m;
-	struct swo_buf now = SWO_BUF_INIT(SWO_CONFIG_MAX);
-
-	if (m->vm.ops->config_save(m->vm.opaque, sd->index, &now, err)) {
-		swo_buf_free(&now);
-		return -1;
-	}
-	if (sd->config_generation && now.len == sd->config.len &&
-		!memcmp(now.data, sd->config.data, now.len)) {
-		swo_buf_free(&now);
-		return 0;
-	}
-	struct channel_frame_header header = {
-		.type = WIRE_CONFIG, .device = sd->index, .pass = sd->config_generation + 1};
-	if (channel_send(&m->control, &header, now.data, now.len, err)) {
-		swo_buf_free(&now);
-		return -1;
-	}
-	swo_buf_free(&sd->config);
-	sd->config = now;
-	sd->config_generation++;
-	return 0;
-}
-
-int source_configs_send(struct source *s, bool final, struct swo_error *err)
+int source_configs_send(struct source *s, struct swo_error *err)
 {
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		if (send_config(&s->devices[i], err))
+		if (send_config(&s->devices[i], false, err))
 			return -1;
-	if (final) {
-		pthread_mutex_lock(&s->m.mutex);
-		s->config_final = true;
-		pthread_mutex_unlock(&s->m.mutex);
-		for (unsigned i = 0; i < s->m.vm.device_count; i++)
-			if (send_end_when_due(&s->devices[i], false, err))
-				return -1;
-	}
 	return 0;
 }

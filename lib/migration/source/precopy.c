@@ -171,7 +171,7 @@ int source_precopy(struct source *s, struct swo_error *err)
 	unsigned settling = 0;
 
 	for (;;) {
-		if (s->m.params.config == SWO_WHEN_EARLY && source_configs_send(s, false, err))
+		if (s->m.params.config == SWO_WHEN_EARLY && source_configs_send(s, err))
 			return -1;
 		if (precopy_round(s, &bytes, err))
 			return -1;

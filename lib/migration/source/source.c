@@ -491,6 +491,7 @@ static void source_free(struct swo_migration *m)
 	for (unsigned i = 0; s->devices && i < m->vm.device_count; i++) {
 		source_device_fini(&s->devices[i]);
 		pthread_cond_destroy(&s->devices[i].credit);
+		pthread_mutex_destroy(&s->devices[i].config_lock);
 	}
 	source_state_send_destroy(s->state_send);
 	for (unsigned i = 0; i < m->data_open; i++)
@@ -534,8 +535,10 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 	s->was_running = source_vm_runs(s);
 	s->devices = calloc(vm->device_count + 1, sizeof(*s->devices));
 	s->costs = calloc(vm->device_count + 1, sizeof(*s->costs));
-	for (unsigned i = 0; s->devices && i < vm->device_count; i++)
+	for (unsigned i = 0; s->devices && i < vm->device_count; i++) {
 		swo_cond_init(&s->devices[i].credit);
+		pthread_mutex_init(&s->devices[i].config_lock, NULL);
+	}
 	if (!s->devices || !s->costs) {
 		swo_error_set(
 			err, SWO_E_NO_MEMORY, ENOMEM, "migration of %u devices", vm->device_count);

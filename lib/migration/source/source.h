@@ -55,13 +55,16 @@ struct source_device {
 	uint64_t rate;	     /* bytes/s, of its latest large round; 0: none */
 	uint64_t rate_bytes; /* of its largest round */
 	bool initial_loaded;
-	bool streamed; /* its last byte has been sent */
-	bool end_sent;
+	bool streamed;	/* its last byte has been sent */
 	bool finalised; /* RESUMING->STOP has succeeded on the target */
 
-	/* the migration's thread */
+	pthread_mutex_t config_lock;
+	/* under it */
 	struct swo_buf config; /* as last sent */
 	uint64_t config_generation;
+	bool config_final; /* the last one */
+
+	/* the migration's thread */
 	bool walking; /* rolling back */
 };
 
@@ -87,8 +90,7 @@ struct source {
 	/* under the mutex */
 	struct source_mark marks[2]; /* for the rate that is reported; 0: not started */
 	uint64_t vcpus_stopped_ns;   /* 0: they run, or were stopped before the migration */
-	bool config_final;
-	unsigned arrived; /* devices in STOP_COPY whose DMA log was collected */
+	unsigned arrived;	     /* devices in STOP_COPY whose DMA log was collected */
 	unsigned ended;
 	bool ram_done;
 	bool ram_kick;
@@ -136,8 +138,8 @@ void source_devices_precopy_begin(struct source *s);
 int source_devices_precopy_wait(struct source *s, struct swo_error *err);
 /* --stream late: all devices start to stream. */
 void source_devices_stream(struct source *s);
-/* Sends a device's config if it has changed; final: this was its last. */
-int source_configs_send(struct source *s, bool final, struct swo_error *err);
+/* Sends each device's config that has changed. The last one is sent once the device has stopped. */
+int source_configs_send(struct source *s, struct swo_error *err);
 
 /* ram.c */
 /* RAM is handed over: no log, no pass. */

@@ -45,7 +45,7 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	 * With config=late the target has to load all of it; otherwise changed parts can wait for
 	 * the arcs.
 	 */
-	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, true, err) : 0;
+	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, err) : 0;
 }
 
 /*
@@ -66,7 +66,7 @@ static int on_last(void *opaque, bool running, enum swo_run_state state, struct 
 	if (running || s->m.params.config == SWO_WHEN_LATE ||
 		!pthread_equal(pthread_self(), s->m.thread))
 		return 0;
-	return source_configs_send(s, true, err);
+	return source_configs_send(s, err);
 }
 
 int source_add_handlers(struct source *s, struct swo_error *err)
@@ -174,8 +174,6 @@ int source_stop(struct source *s, struct swo_error *err)
 	} else {
 		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_FINISH_MIGRATE);
 		swo_worker_submit(s->stop_worker, &s->stop_job);
-		if (source_configs_send(s, true, err))
-			return -1;
 	}
 	if (stop_remaining_devices(s, err))
 		return -1;

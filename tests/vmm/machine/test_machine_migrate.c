@@ -6,8 +6,10 @@
 #include "box.h"
 #include "tests/support/cm.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void incoming(struct vmm_machine_config *config)
 {
@@ -202,6 +204,67 @@ static void a_device_arrives_with_its_bars_and_interrupts(void **state)
 	pair_down(&pair);
 }
 
+/* The guest uses vector 0, and never unmasks this one. */
+#define MASKED 9
+
+static bool is_pending(const struct fake_pci *fake, unsigned vector)
+{
+	struct pollfd fd = {.fd = fake->irqs[vector], .events = POLLIN};
+
+	return poll(&fd, 1, 0) == 1;
+}
+
+static void raise_irq(const struct fake_pci *fake, unsigned vector)
+{
+	const uint64_t one = 1;
+
+	assert_int_equal(write(fake->irqs[vector], &one, sizeof(one)), sizeof(one));
+}
+
+static uint64_t guest_irqs(const struct box *box)
+{
+	struct vmm_guest_stats stats;
+
+	assert_int_equal(vmm_machine_guest_stats(box->machine, &stats, NULL), 0);
+	return stats.irqs;
+}
+
+/* from == to: before the migration. Otherwise within that arc. */
+static void moves_with_interrupts(enum swo_device_state from, enum swo_device_state to)
+{
+	struct pair pair;
+
+	pair_up(&pair, incoming);
+	struct fake_pci *fake = &pair.source.fake[0];
+
+	assert_false(is_pending(fake, MASKED));
+	if (from == to) {
+		raise_irq(fake, MASKED);
+		migrate(&pair);
+	} else {
+		fake_script(&fake->device, from, to, FAKE_HANG, 1);
+		migrate(&pair);
+		assert_true(fake_await_hang(&fake->device));
+		raise_irq(fake, MASKED);
+		raise_irq(fake, 0);
+		assert_true(is_pending(fake, 0)); /* no vCPU takes it here any more */
+		fake_release(&fake->device);
+	}
+	box_wait_migration(&pair.t, "completed");
+	assert_true(is_pending(&pair.target.fake[0], MASKED));
+	assert_false(is_pending(&pair.target.fake[1], MASKED));
+	assert_int_equal(guest_irqs(&pair.target), from != to);
+	pair_down(&pair);
+}
+
+static void an_interrupt_that_is_raised_until_the_device_has_stopped_arrives(void **state)
+{
+	(void)state;
+	moves_with_interrupts(SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING);
+	moves_with_interrupts(SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P);
+	moves_with_interrupts(SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY);
+}
+
 static void a_target_that_is_to_be_paused_arrives_paused(void **state)
 {
 	struct pair pair;
@@ -376,6 +439,7 @@ int main(void)
 		cmocka_unit_test(a_guest_moves_completely_and_each_monitor_reports_its_side),
 		cmocka_unit_test(the_timeline_holds_both_sides_in_every_format),
 		cmocka_unit_test(a_device_arrives_with_its_bars_and_interrupts),
+		cmocka_unit_test(an_interrupt_that_is_raised_until_the_device_has_stopped_arrives),
 		cmocka_unit_test(a_target_that_is_to_be_paused_arrives_paused),
 		cmocka_unit_test(a_machine_that_differs_is_refused_and_the_source_runs_on),
 		cmocka_unit_test(a_cancelled_migration_leaves_the_source_as_it_was),
