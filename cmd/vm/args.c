@@ -39,6 +39,7 @@ enum {
 	OPT_JOURNAL,
 	OPT_JOURNAL_SYNC,
 	OPT_HANDOVER,
+	OPT_PREALLOC,
 	OPT_FILL_RAM,
 	OPT_COSTS,
 	OPT_PROBE,
@@ -52,6 +53,8 @@ static const struct argp_option options[] = {
 	{"vcpus", OPT_VCPUS, "N", 0, "Set the number of vCPUs, 1 to 64 (1)", 1},
 	{"ram", OPT_RAM, "SIZE", 0,
 		"Set the size of RAM, a multiple of 1 MiB; suffixes K, M, G (256M)", 1},
+	{"prealloc", OPT_PREALLOC, NULL, 0,
+		"Allocate all of RAM at the start (each page when it is first touched)", 1},
 	{"device", OPT_DEVICE, "vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]",
 		0,
 		"Pass a device through; may be repeated. Also ,arc-deadline=MS and "
@@ -228,6 +231,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 		return 0;
 	case OPT_JOIN:
 		o->config.join = (enum swo_join)args_word(state, "join", arg, joins);
+		return 0;
+	case OPT_PREALLOC:
+		o->config.prealloc = true;
 		return 0;
 	case OPT_FILL_RAM:
 		o->config.fill_ram = true;

@@ -37,7 +37,8 @@ SWO_API struct swo_ram *swo_ram_new(void); /* NULL: no memory */
 SWO_API void swo_ram_free(struct swo_ram *ram);
 /*
  * fd < 0: a new memfd of `size` bytes, sealed against changes of its size. Otherwise takes
- * ownership of `fd` (only on success). Regions must not overlap, names must be unique.
+ * ownership of `fd` (only on success); its file position changes (SEEK_DATA). Regions must not
+ * overlap, names must be unique.
  */
 SWO_API int swo_ram_add(struct swo_ram *ram, const char *name, uint64_t gpa, uint64_t size, int fd,
 	struct swo_error *err);
@@ -48,10 +49,16 @@ SWO_API uint64_t swo_ram_size(const struct swo_ram *ram); /* of all regions, byt
 SWO_API void *swo_ram_host(struct swo_ram *ram, uint64_t gpa, uint64_t len);
 
 /*
- * Faults in all pages, without changing their content: first touches are slow, so a target does
- * this before a migration, not during it.
+ * RAM is sparse: a page takes memory from its first write or read on, and a migration neither reads
+ * nor writes pages that were never touched (holes). populate allocates all pages, without changing
+ * their content: first touches are slow, so a target may prefer to have them before a migration.
  */
 SWO_API int swo_ram_populate(struct swo_ram *ram, struct swo_error *err);
+/*
+ * Whether [gpa, gpa + len), within one region, was never touched: all zeros, and a read would
+ * allocate it. false if unknown. Any thread; a write at the same time may or may not be seen.
+ */
+SWO_API bool swo_ram_is_hole(struct swo_ram *ram, uint64_t gpa, uint64_t len);
 
 /*
  * is_writable: adopted RAM (handover=fd) is not, until the VM runs here: a thread that writes for

@@ -215,6 +215,25 @@ bool memory_page_is_zero(const void *page)
 	return true;
 }
 
+static void hash_region(XXH3_state_t *state, const struct swo_ram_region *region)
+{
+	static const uint8_t zeros[16 * SWO_PAGE_SIZE];
+	const uint64_t end = region_pages(region);
+	bool hole;
+
+	for (uint64_t page = 0, next; page < end; page = next) {
+		next = memory_region_extent(region, page, end, &hole);
+		if (!hole)
+			XXH3_64bits_update(state, region->host + (page << SWO_PAGE_SHIFT),
+				(next - page) << SWO_PAGE_SHIFT);
+		for (uint64_t left = (next - page) << SWO_PAGE_SHIFT, part; hole && left;
+			left -= part) {
+			part = left < sizeof(zeros) ? left : sizeof(zeros);
+			XXH3_64bits_update(state, zeros, part);
+		}
+	}
+}
+
 uint64_t swo_ram_hash(struct swo_ram *ram)
 {
 	XXH3_state_t *state = XXH3_createState();
@@ -227,7 +246,7 @@ uint64_t swo_ram_hash(struct swo_ram *ram)
 
 		XXH3_64bits_update(state, region->name, sizeof(region->name));
 		XXH3_64bits_update(state, &region->size, sizeof(region->size));
-		XXH3_64bits_update(state, region->host, region->size);
+		hash_region(state, region);
 	}
 	uint64_t hash = XXH3_64bits_digest(state);
 

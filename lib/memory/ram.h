@@ -44,6 +44,16 @@ bool memory_first_dirty(const struct swo_ram *ram, uint64_t *gpa);
 void memory_region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap);
 
 /*
+ * The end, at most `end`, of a run of pages from `page` (below `end`) on of which all or none are
+ * in a hole; more of the same may follow. A hole can be filled at any moment by a write, which
+ * marks the page: a caller that skips one must have taken its mark before this call.
+ */
+uint64_t memory_region_extent(
+	const struct swo_ram_region *region, uint64_t page, uint64_t end, bool *hole);
+/* Makes these pages zero. Holes remain. */
+void memory_region_clear(struct swo_ram_region *region, uint64_t page, uint64_t pages);
+
+/*
  * True if all 4096 bytes are zero. As fast as memory: written so that the compiler vectorises
  * it.
  */

@@ -37,6 +37,7 @@ enum {
 	OPT_PF_ARCS,
 	OPT_ROOT_PORTS,
 	OPT_RAM,
+	OPT_PREALLOC,
 	OPT_FILL_RAM,
 	OPT_VCPUS,
 	OPT_DIRTY_RATE,
@@ -107,6 +108,7 @@ static const struct argp_option common_options[] = {
 	{"accel", OPT_ACCEL, "KIND", 0, "auto, kvm or native (auto)", 2},
 	{"vcpus", OPT_VCPUS, "N", 0, "vCPUs (2)", 2},
 	{"ram", OPT_RAM, "SIZE", 0, "Guest memory (256M)", 2},
+	{"prealloc", OPT_PREALLOC, NULL, 0, "Allocate all of it when a machine starts", 2},
 	{"fill-ram", OPT_FILL_RAM, NULL, 0, "Write every page of it before the guest starts", 2},
 	{"dirty-rate", OPT_DIRTY_RATE, "N", 0, "Pages each vCPU writes per second (200)", 2},
 	{"dma-pages", OPT_DMA_PAGES, "N", 0, "Ring of each device's DMA engine (64)", 2},
@@ -206,6 +208,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_RAM:
 		config->pair.ram = arg;
+		break;
+	case OPT_PREALLOC:
+		config->pair.prealloc = true;
 		break;
 	case OPT_FILL_RAM:
 		config->pair.fill_ram = true;

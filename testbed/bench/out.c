@@ -168,9 +168,10 @@ static void print_setting(
 	fprintf(out,
 		"Blackout in ms, measured by the devices: last doorbell on the source to first on the "
 		"target.\n"
-		"Median of %u; %s, %u vCPUs, %s of memory%s, %u pages dirtied per second and vCPU, "
+		"Median of %u; %s, %u vCPUs, %s of memory%s%s, %u pages dirtied per second and vCPU, "
 		"%s%s%s%s, %u channel%s%s;\na doorbell every ",
 		config->runs, accel, config->pair.vcpus, config->pair.ram,
+		config->pair.prealloc ? ", preallocated" : "",
 		config->pair.fill_ram ? ", all of it written" : "", config->pair.dirty_rate,
 		config->pair.channel, config->pair.tls ? " with TLS (" : "",
 		config->pair.tls ? config->pair.tls : "", config->pair.tls ? ")" : "",
@@ -282,6 +283,8 @@ json_t *bench_row_json(const struct bench_config *config, const struct bench_row
 	if (out)
 		json_object_set_new(out, "handover",
 			json_string(pair_hands_over(&config->pair) ? "fd" : "copy"));
+	if (out && config->pair.prealloc)
+		json_object_set_new(out, "prealloc", json_true());
 	if (out && config->pair.fill_ram)
 		json_object_set_new(out, "fill_ram", json_true());
 	if (out && config->pair.tls)

@@ -23,6 +23,7 @@ struct pair_config {
 	bool pf_arcs;
 	unsigned root_ports; /* devices lie behind so many, in turn; 0: on the root bus */
 	const char *ram;     /* in the VMM's format */
+	bool prealloc;	     /* all of it is allocated at the start */
 	bool fill_ram;	     /* every page of it is written before the guest starts */
 	unsigned vcpus;
 	unsigned dirty_rate, dma_pages, dma_rate, p2p_rate, irq_every;

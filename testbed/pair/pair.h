@@ -31,7 +31,7 @@ struct pair_vmm {
 	bool multifd;  /* the capability; QEMU: for the devices' state, too */
 	bool cdev;     /* devices by iommufd, which QEMU does with mediated devices */
 	bool memfd;    /* the source's RAM can be reached from outside */
-	bool prealloc; /* the target's is there from the start */
+	bool prealloc; /* RAM is allocated at the start; QEMU's source always does that */
 };
 /* NULL: there is none of that name. */
 const struct pair_vmm *pair_vmm_named(const char *name);

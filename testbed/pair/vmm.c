@@ -29,6 +29,7 @@ static const char *const standing[] = {
 
 const struct pair_vmm pair_vmms[] = {
 	{.name = "switchover", .ours = true, .multifd = true},
+	{.name = "switchover-prealloc", .ours = true, .multifd = true, .prealloc = true},
 	{.name = "qemu", .prefix = in_root, .options = diskless},
 	{.name = "qemu-multifd", .prefix = in_root, .options = diskless, .multifd = true},
 	{.name = "qemu-exec", .prefix = under_exec, .options = diskless},
@@ -105,6 +106,8 @@ static void add_ours(const struct pair *pair, enum pair_side side, struct pair_a
 	pair_arg(args, "--quiet");
 	if (pair->paused)
 		pair_arg(args, "--paused");
+	if (config->prealloc || pair->vmm->prealloc)
+		pair_arg(args, "--prealloc");
 	if (config->fill_ram)
 		pair_arg(args, "--fill-ram");
 	if (config->handover)

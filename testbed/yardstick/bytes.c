@@ -86,7 +86,7 @@ static int ram_rows(const struct arguments *a, struct swo_error *err)
 {
 	const struct bytes_setting *s = &a->setting;
 	static struct figures all[BYTES_WHO_COUNT], cpus[BYTES_WHO_COUNT];
-	const unsigned whos = s->no_qemu ? 1 : BYTES_WHO_COUNT;
+	const unsigned whos = s->no_qemu ? BYTES_QEMU : BYTES_WHO_COUNT;
 
 	touch(2 * s->ram);
 	for (unsigned round = 0; round < s->rounds; round++)
@@ -102,17 +102,19 @@ static int ram_rows(const struct arguments *a, struct swo_error *err)
 	       "from migrate to completed on both sides, CPU s/GB\n",
 		s->ram >> 20, s->channels, s->tcp ? "tcp" : "unix", s->rounds);
 	for (unsigned who = 0; who < whos; who++) {
-		const double mine = median(&all[BYTES_SWITCHOVER]),
-			     ratio = mine / median(&all[who]);
+		/* Beside it: the same memory, allocated at the start or not. */
+		const unsigned ours =
+			who == BYTES_QEMU ? BYTES_SWITCHOVER : BYTES_SWITCHOVER_PREALLOC;
+		const double ratio = median(&all[ours]) / median(&all[who]);
 
-		printf("  %-14s %6.3f (%.3f .. %.3f)  %6.0f MB/s  %.2f (%.2f .. %.2f)",
+		printf("  %-19s %6.3f (%.3f .. %.3f)  %6.0f MB/s  %.2f (%.2f .. %.2f)",
 			bytes_who_names[who], median(&all[who]), all[who].value[0],
 			all[who].value[all[who].count - 1],
 			(double)s->ram / 1e6 / median(&all[who]), median(&cpus[who]),
 			cpus[who].value[0], cpus[who].value[cpus[who].count - 1]);
-		if (who)
-			printf("  switchover / this %.2f, CPU %.2f", ratio,
-				median(&cpus[BYTES_SWITCHOVER]) / median(&cpus[who]));
+		if (who >= BYTES_QEMU)
+			printf("  %s / this %.2f, CPU %.2f", bytes_who_names[ours], ratio,
+				median(&cpus[ours]) / median(&cpus[who]));
 		printf("\n");
 		put_json(a, "ram", bytes_who_names[who], &all[who], "s", ratio, median(&cpus[who]));
 	}

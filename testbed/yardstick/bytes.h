@@ -20,7 +20,13 @@ struct bytes_setting {
 };
 
 /* Who carries RAM. */
-enum bytes_who { BYTES_SWITCHOVER, BYTES_QEMU, BYTES_QEMU_PREALLOC, BYTES_WHO_COUNT };
+enum bytes_who {
+	BYTES_SWITCHOVER,
+	BYTES_SWITCHOVER_PREALLOC,
+	BYTES_QEMU,
+	BYTES_QEMU_PREALLOC,
+	BYTES_WHO_COUNT
+};
 extern const char *const bytes_who_names[BYTES_WHO_COUNT];
 
 /* What moving bytes came to. */

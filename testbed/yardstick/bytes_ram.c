@@ -23,7 +23,8 @@
 #define BLOCK	 (1u << 20)
 #define GUARD_MS 120000
 
-const char *const bytes_who_names[BYTES_WHO_COUNT] = {"switchover", "qemu", "qemu-prealloc"};
+const char *const bytes_who_names[BYTES_WHO_COUNT] = {
+	"switchover", "switchover-prealloc", "qemu", "qemu-prealloc"};
 
 /* Access to memory from outside */
 
@@ -240,7 +241,7 @@ int bytes_ram(const struct bytes_setting *s, enum bytes_who who, struct bytes_sp
 	struct swo_error *err)
 {
 	static const char *const vmms[BYTES_WHO_COUNT] = {
-		"switchover", "qemu-ram", "qemu-ram-prealloc"};
+		"switchover", "switchover-prealloc", "qemu-ram", "qemu-ram-prealloc"};
 	static struct pair pair;
 	struct pair_config config;
 	char ram[24];

@@ -2,7 +2,10 @@
 /* Complete migrations of real processes: devices, transports, kinds of machine. */
 #include "e2e.h"
 
+#include <dirent.h>
 #include <math.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static void one_vf_migrates_completely_serially_and_in_parallel(void **state)
 {
@@ -190,6 +193,102 @@ static void a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lo
 	pair_free(&pair, false);
 }
 
+/* What the host has allocated of the RAM of a side's machine, bytes. */
+static uint64_t ram_allocated(const struct pair *pair, enum pair_side side)
+{
+	const int pid = (int)process_pid(pair->ends[side].vm);
+	char dir[64], path[400], name[64];
+	const struct dirent *entry;
+	uint64_t bytes = 0;
+	unsigned found = 0;
+
+	snprintf(dir, sizeof(dir), "/proc/%d/fd", pid);
+	DIR *fds = opendir(dir);
+
+	assert_non_null(fds);
+	while ((entry = readdir(fds))) {
+		struct stat st;
+
+		snprintf(path, sizeof(path), "%s/%s", dir, entry->d_name);
+		const ssize_t len = readlink(path, name, sizeof(name) - 1);
+
+		if (len < 10 || strncmp(name, "/memfd:ram", 10) || stat(path, &st))
+			continue;
+		bytes += (uint64_t)st.st_blocks * 512;
+		found++;
+	}
+	closedir(fds);
+	assert_true(found > 0);
+	return bytes;
+}
+
+/* Of 4 GiB, a few MiB at most are ever touched. */
+static void check_sparse(const char *handover, const char *accel)
+{
+	const uint64_t few = 64 << 20;
+	struct pair_config config = e2e_config();
+	static struct pair pair;
+	char status[PAIR_STATUS_MAX];
+
+	config.accel = accel;
+	config.ram = "4G";
+	config.handover = handover;
+	e2e_must(&pair, pair_init(&pair, &config, 1, "parallel", err) || pair_start(&pair, err) ||
+				pair_boot(&pair, err));
+	assert_int_equal(ram_allocated(&pair, PAIR_TARGET), 0);
+	e2e_must(
+		&pair, pair_migrate(&pair, err) || pair_wait_end(&pair, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "completed");
+	e2e_rings_on(&pair, PAIR_TARGET, 0);
+	assert_in_range(ram_allocated(&pair, PAIR_TARGET), 1, few);
+	/* Handed over, it is no longer there. */
+	if (!handover)
+		assert_in_range(ram_allocated(&pair, PAIR_SOURCE), 1, few);
+	/* Neither does a look at all of it, the guest's own and a hash, allocate it. */
+	e2e_must(&pair, monitor_command(&pair.ends[PAIR_TARGET].qmp, "stop", NULL, err));
+	struct swo_error err = {0};
+	json_t *answer = pair_qmp(&pair, PAIR_TARGET, "x-check-ram", NULL, &err);
+
+	assert_non_null(answer);
+	assert_int_equal(json_integer_value(json_object_get(answer, "mismatches")), 0);
+	json_decref(answer);
+	ram_hash(&pair, PAIR_TARGET, status, sizeof(status));
+	assert_in_range(ram_allocated(&pair, PAIR_TARGET), 1, few);
+	pair_free(&pair, false);
+}
+
+static void ram_that_no_guest_has_touched_is_allocated_on_neither_host(void **state)
+{
+	(void)state;
+	check_sparse(NULL, "native");
+}
+
+static void kvm_ram_that_no_guest_has_touched_is_allocated_on_neither_host(void **state)
+{
+	(void)state;
+	e2e_need_kvm();
+	check_sparse(NULL, "kvm");
+}
+
+static void ram_handed_over_by_descriptor_stays_sparse(void **state)
+{
+	(void)state;
+	check_sparse("fd", "native");
+}
+
+static void preallocated_ram_is_all_there_before_a_migration(void **state)
+{
+	(void)state;
+	struct pair_config config = e2e_config();
+	static struct pair pair;
+
+	config.prealloc = true;
+	e2e_must(&pair, pair_init(&pair, &config, 1, "parallel", err) || pair_start(&pair, err));
+	assert_int_equal(ram_allocated(&pair, PAIR_SOURCE), 64 << 20);
+	assert_int_equal(ram_allocated(&pair, PAIR_TARGET), 64 << 20);
+	pair_free(&pair, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -205,6 +304,10 @@ int main(void)
 		e2e_test(kvm_four_vfs_and_two_vcpus_migrate_completely),
 		e2e_test(a_paused_machine_arrives_paused_with_the_same_memory_and_can_run_on),
 		e2e_test(a_cancelled_migration_leaves_the_guest_at_the_source_with_nothing_lost),
+		e2e_test(ram_that_no_guest_has_touched_is_allocated_on_neither_host),
+		e2e_test(kvm_ram_that_no_guest_has_touched_is_allocated_on_neither_host),
+		e2e_test(ram_handed_over_by_descriptor_stays_sparse),
+		e2e_test(preallocated_ram_is_all_there_before_a_migration),
 	};
 	process_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* KVM's dirty log, of a vCPU in real mode that writes to given pages. */
 #include "switchover/memory.h"
+#include "tests/support/allocated.h"
 #include "tests/support/cm.h"
 
 #include <fcntl.h>
@@ -83,6 +84,12 @@ static void kvm_write_pages(struct kvm *k, const uint64_t *pages, size_t count)
 	assert_int_equal(k->run->exit_reason, KVM_EXIT_HLT);
 }
 
+static uint64_t allocated(struct kvm *k)
+{
+	return allocated_bytes(swo_ram_region(k->ram, 0)->fd) +
+	       allocated_bytes(swo_ram_region(k->ram, 1)->fd);
+}
+
 static void kvms_log_reports_exactly_what_a_vcpu_wrote(void **state)
 {
 	(void)state;
@@ -96,9 +103,14 @@ static void kvms_log_reports_exactly_what_a_vcpu_wrote(void **state)
 
 	assert_true(kvm_open(&k));
 	assert_int_equal(swo_dirty_kvm(k.ram, k.vm_fd, &source, NULL), 0);
+	const uint64_t touched = allocated(&k);
 	assert_int_equal(source.collect(source.self, k.ram, NULL), -1);
 	kvm_write_pages(&k, first, SWO_ARRAY_SIZE(first));
 	assert_int_equal(source.start(source.self, NULL), 0);
+	assert_int_equal(source.collect(source.self, k.ram, NULL), 0);
+	assert_int_equal(swo_ram_dirty_pages(k.ram), 0);
+	/* The code, the pages of `first`, and nothing that only the log looked at. */
+	assert_true(allocated(&k) <= touched + PAGES(1 + SWO_ARRAY_SIZE(first)));
 	for (int i = 0; i < 2; i++) {
 		kvm_write_pages(&k, rounds[i].pages, rounds[i].count);
 		assert_int_equal(source.collect(source.self, k.ram, NULL), 0);

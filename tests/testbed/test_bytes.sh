@@ -18,8 +18,9 @@ case_is() {
 echo 1..4
 "$bytes" --ram 32 --state 24 --rounds 1 --qemu none --json "$json" >"$out" 2>&1
 case_is $? 'RAM and device state arrive over tcp, byte by byte'
-[ "$(wc -l <"$json")" -eq 5 ] && [ "$(grep -c '"ratio":.*"cpu_s_per_GB":' "$json")" -eq 5 ]
-case_is $? 'each row is an object of the JSON file'
+[ "$(wc -l <"$json")" -eq 6 ] && [ "$(grep -c '"ratio":.*"cpu_s_per_GB":' "$json")" -eq 6 ] &&
+	grep -q '"who":"switchover-prealloc"' "$json"
+case_is $? 'each row is an object of the JSON file, RAM allocated at the start and not'
 "$bytes" --ram 32 --state 24 --rounds 1 --qemu none --channel unix --channels 3 >"$out" 2>&1
 case_is $? 'RAM and device state arrive over a UNIX socket with another number of channels'
 "$bytes" --channels 17 >"$out" 2>&1

@@ -48,8 +48,8 @@ static int make_ram(struct vmm_machine *m, struct swo_error *err)
 	if (m->config.ram_size > low &&
 		swo_ram_add(m->ram, "ram-high", VMM_RAM_HIGH, m->config.ram_size - low, -1, err))
 		return -1;
-	/* Page faults are slow: a target takes them now, not while a source waits. */
-	return m->config.incoming && m->config.handover == SWO_HANDOVER_COPY
+	/* RAM that a target is handed by descriptor takes the place of this. */
+	return m->config.prealloc && !(m->config.incoming && m->config.handover == SWO_HANDOVER_FD)
 		       ? swo_ram_populate(m->ram, err)
 		       : 0;
 }

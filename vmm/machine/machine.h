@@ -53,13 +53,14 @@ struct vmm_machine_config {
 	enum swo_transitions transitions;
 	enum swo_join join;
 	unsigned handler_cost_ms; /* time of one simulated handler per depth; 0: no such handlers */
+	bool prealloc;		  /* allocate all of RAM now, not page by page as it is touched */
 	bool fill_ram;		  /* write every page before the guest starts */
 	bool paused;		  /* do not start; on a target: stay paused after the migration */
 	bool incoming;		  /* wait for a migration: the guest is not booted */
 	/* Initial parameters of migrations, until QMP changes them. */
 	struct swo_tls_params tls;
 	bool insecure;
-	enum swo_handover handover; /* FD: a target does not allocate RAM beforehand */
+	enum swo_handover handover; /* FD: `prealloc` has no effect on a target */
 
 	const struct swo_journal_config *journal; /* outlives the machine; NULL: none */
 	const char *

@@ -71,12 +71,10 @@ static int send_pages(struct sender *sender, unsigned region, const uint8_t *hos
 	return 0;
 }
 
-/* A run of dirty pages, split where zero pages start and end. */
-static int send_run(
-	struct sender *sender, unsigned region, const uint8_t *host, uint64_t page, uint64_t pages)
+/* Pages that are allocated, split where zero pages start and end. */
+static int send_allocated(
+	struct sender *sender, unsigned region, const uint8_t *host, uint64_t page, uint64_t end)
 {
-	uint64_t end = page + pages;
-
 	while (page < end) {
 		bool zero = memory_page_is_zero(host + (page << SWO_PAGE_SHIFT));
 		uint64_t next = page + 1;
@@ -87,6 +85,28 @@ static int send_run(
 
 		if (zero ? send_zero(sender, region, offset, bytes)
 			 : send_pages(sender, region, host, offset, bytes))
+			return -1;
+		page = next;
+	}
+	return 0;
+}
+
+/*
+ * A run of dirty pages. Holes are not read, which would allocate them, but sent as zeros: the
+ * target's memory may have content, from an earlier attempt for example.
+ */
+static int send_run(struct sender *sender, unsigned index, const struct swo_ram_region *region,
+	uint64_t page, uint64_t pages)
+{
+	const uint64_t end = page + pages;
+	bool hole;
+
+	while (page < end) {
+		const uint64_t next = memory_region_extent(region, page, end, &hole);
+
+		if (hole ? send_zero(sender, index, page << SWO_PAGE_SHIFT,
+				   (next - page) << SWO_PAGE_SHIFT)
+			 : send_allocated(sender, index, region->host, page, next))
 			return -1;
 		page = next;
 	}
@@ -110,7 +130,7 @@ static int send_region(struct sender *sender, unsigned index)
 			if (atomic_load(&send->m->abort))
 				return swo_error_set(&sender->err, SWO_E_CANCELLED, 0,
 					"the migration was aborted while RAM was sent");
-			if (send_run(sender, index, region->host, page, pages))
+			if (send_run(sender, index, region, page, pages))
 				return -1;
 			page += pages;
 		}

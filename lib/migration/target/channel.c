@@ -75,10 +75,7 @@ static int take_zeros(struct data_reader *reader, const struct channel_frame_hea
 
 	if (!region)
 		return -1;
-	/* Pages that are already zero are not written. */
-	for (uint64_t at = header->offset; at < header->offset + run.bytes; at += SWO_PAGE_SIZE)
-		if (!memory_page_is_zero(region->host + at))
-			memset(region->host + at, 0, SWO_PAGE_SIZE);
+	memory_region_clear(region, header->offset >> SWO_PAGE_SHIFT, run.bytes >> SWO_PAGE_SHIFT);
 	return 0;
 }
 
