@@ -317,7 +317,8 @@ static int resolve(const char *text, struct base_address *out, struct swo_error 
 	struct base_address all[BASE_ADDRESSES_MAX];
 	struct base_uri uri;
 
-	if (base_uri_parse(text, &uri, err) || base_resolve(&uri, false, all, err) < 0)
+	if (base_uri_parse(text, &uri, err) ||
+		base_resolve(&uri, false, swo_deadline_ms(CONNECT_MS), NULL, all, err) < 0)
 		return -1;
 	*out = all[0];
 	return 0;

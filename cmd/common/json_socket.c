@@ -47,7 +47,7 @@ int json_sock_open(struct json_sock *sock, const char *text, bool wait, swo_dead
 	cancel.interrupt = interrupt;
 	if (base_uri_parse(text, &uri, err))
 		return -1;
-	count = base_resolve(&uri, false, addresses, err);
+	count = base_resolve(&uri, false, deadline, &cancel, addresses, err);
 	if (count < 0)
 		return swo_error_prefix(err, "%s", sock->peer);
 	while ((rc = base_connect(addresses, (unsigned)count, deadline, &cancel, &sock->fd)) &&

@@ -46,34 +46,6 @@ void base_address_uri(const struct base_address *address, char *out, size_t size
 	snprintf(out, size, strchr(host, ':') ? "tcp:[%s]:%s" : "tcp:%s:%s", host, port);
 }
 
-int base_resolve(const struct base_uri *uri, bool passive,
-	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err)
-{
-	const struct addrinfo hints = {.ai_family = AF_UNSPEC,
-		.ai_socktype = SOCK_STREAM,
-		.ai_flags = AI_NUMERICSERV | (passive ? AI_PASSIVE : 0)};
-	struct addrinfo *list;
-	int count = 0;
-
-	if (uri->is_unix)
-		return base_unix_address(uri->path, out, err) ? -1 : 1;
-
-	int rc = getaddrinfo(uri->host[0] ? uri->host : NULL, uri->port, &hints, &list);
-
-	if (rc)
-		return swo_error_set(err, SWO_E_INVALID, 0, "cannot resolve the host '%s': %s",
-			uri->host, gai_strerror(rc));
-	for (const struct addrinfo *ai = list; ai && count < BASE_ADDRESSES_MAX; ai = ai->ai_next)
-		if (ai->ai_addrlen <= sizeof(out->in6)) {
-			memcpy(&out[count].any, ai->ai_addr, ai->ai_addrlen);
-			out[count++].len = ai->ai_addrlen;
-		}
-	freeaddrinfo(list);
-	return count ? count
-		     : swo_error_set(
-			       err, SWO_E_INVALID, 0, "the host '%s' has no address", uri->host);
-}
-
 /* Connect */
 
 void base_cancel_fire(struct base_cancel *cancel)

@@ -31,10 +31,6 @@ struct base_address {
 int base_unix_address(const char *path, struct base_address *out, struct swo_error *err);
 /* The URI of the address, in numeric form. */
 void base_address_uri(const struct base_address *address, char *out, size_t size);
-/* The number of addresses of a URI, at least 1, or -1. passive: for listening. */
-int base_resolve(const struct base_uri *uri, bool passive,
-	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err);
-
 /* Connect */
 
 /*
@@ -61,6 +57,15 @@ void base_cancel_fire(struct base_cancel *cancel);
 bool base_cancel_arm(struct base_cancel *cancel, int fd);
 /* Before the socket is closed or passed on. False: it was fired meanwhile. */
 bool base_cancel_disarm(struct base_cancel *cancel);
+
+/*
+ * The number of addresses of a URI, at least 1, or -1. passive: for listening. A name server that
+ * does not answer costs no more than the deadline (SWO_E_TIMEOUT) or a cancel (SWO_E_CANCELLED;
+ * `cancel` may be NULL): the lookup is left behind and ends by itself.
+ */
+int base_resolve(const struct base_uri *uri, bool passive, swo_deadline deadline,
+	struct base_cancel *cancel, struct base_address out[BASE_ADDRESSES_MAX],
+	struct swo_error *err);
 
 /*
  * Tries the addresses in turn, and retries one with a full backlog until the deadline. 0 and

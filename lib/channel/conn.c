@@ -27,6 +27,8 @@ struct fd_bag {
 };
 
 #define BACKLOG 64
+/* The names that a host listens on are in a file, or at a name server of its own network. */
+#define LISTEN_RESOLVE_MS 5000
 
 struct channel_listener {
 	int fds[BASE_ADDRESSES_MAX]; /* one for each address of the name */
@@ -40,8 +42,9 @@ struct channel_listener {
 
 struct channel_conn {
 	int fd;
-	struct channel_tls *tls; /* NULL: plain */
-	struct fd_bag *fds;	 /* NULL: no descriptors are sent or received */
+	struct channel_tls *tls;	   /* NULL: plain */
+	struct fd_bag *fds;		   /* NULL: no descriptors are sent or received */
+	const struct channel_limit *limit; /* of sends; NULL: none */
 	char peer[300];
 };
 
@@ -69,10 +72,11 @@ static int check_plain(const struct base_address *addresses, int count, const ch
 
 /* Counts the addresses of a URI, if it may be used with its protection; otherwise -1. */
 static int resolve(const struct base_uri *uri, const char *name,
-	const struct channel_security *security, bool passive,
-	struct base_address out[BASE_ADDRESSES_MAX], struct swo_error *err)
+	const struct channel_security *security, bool passive, swo_deadline deadline,
+	struct base_cancel *cancel, struct base_address out[BASE_ADDRESSES_MAX],
+	struct swo_error *err)
 {
-	int count = base_resolve(uri, passive, out, err);
+	int count = base_resolve(uri, passive, deadline, cancel, out, err);
 
 	if (count < 0)
 		return swo_error_prefix(err, "'%s'", name);
@@ -136,8 +140,8 @@ static int listen_tcp(struct channel_listener *listener, struct base_address *ad
 static int listen_at(struct channel_listener *listener, struct swo_error *err)
 {
 	struct base_address addresses[BASE_ADDRESSES_MAX];
-	int count =
-		resolve(&listener->uri, listener->name, listener->security, true, addresses, err);
+	int count = resolve(&listener->uri, listener->name, listener->security, true,
+		swo_deadline_ms(LISTEN_RESOLVE_MS), NULL, addresses, err);
 
 	if (count < 0)
 		return -1;
@@ -314,7 +318,7 @@ int channel_conn_attempt(const char *uri_text, const struct channel_security *se
 
 	if (base_uri_parse(uri_text, &uri, err))
 		return -1;
-	count = resolve(&uri, uri_text, security, false, addresses, err);
+	count = resolve(&uri, uri_text, security, false, deadline, attempt, addresses, err);
 	if (count < 0)
 		return -1;
 	rc = base_connect(addresses, (unsigned)count, deadline, attempt, &fd);
@@ -379,6 +383,23 @@ bool channel_conn_has_tls(const struct channel_conn *conn)
 	return conn->tls;
 }
 
+void channel_conn_set_limit(struct channel_conn *conn, const struct channel_limit *limit)
+{
+	conn->limit = limit;
+}
+
+const struct channel_limit *channel_conn_limit(const struct channel_conn *conn)
+{
+	return conn->limit;
+}
+
+bool channel_conn_writable(struct channel_conn *conn)
+{
+	if (conn->tls && channel_tls_owes_data(conn->tls))
+		return false;
+	return !base_wait_fd(conn->fd, POLLOUT, 0, NULL);
+}
+
 bool channel_conn_readable(struct channel_conn *conn, swo_deadline deadline)
 {
 	if (conn->tls && channel_tls_holds_data(conn->tls))
@@ -413,10 +434,11 @@ static int lost(const struct channel_conn *conn, int os_errno, struct swo_error 
 static int transfer(struct channel_conn *conn, struct iovec *iov, unsigned count, uint64_t stall_ms,
 	bool sending, struct swo_error *err)
 {
+	const struct channel_limit *limit = sending ? conn->limit : NULL;
 	swo_deadline deadline = 0; /* read the clock only when we must wait */
 
 	if (conn->tls)
-		return channel_tls_transfer(conn->tls, iov, count, stall_ms, sending, err);
+		return channel_tls_transfer(conn->tls, iov, count, stall_ms, sending, limit, err);
 	count = base_iov_advance(&iov, count, 0);
 	while (count) {
 		struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
@@ -438,14 +460,14 @@ static int transfer(struct channel_conn *conn, struct iovec *iov, unsigned count
 		if (!deadline)
 			deadline = swo_deadline_ms(stall_ms);
 
-		int rc = base_wait_fd(conn->fd, sending ? POLLOUT : POLLIN, deadline, NULL);
+		int rc = channel_limit_wait(limit, conn->fd, sending ? POLLOUT : POLLIN, deadline);
 
 		if (rc == ETIMEDOUT)
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"timed out on the connection '%s': no progress for %llu ms",
 				conn->peer, (unsigned long long)stall_ms);
 		if (rc)
-			return swo_error_set(err, SWO_E_IO, rc, "poll on '%s'", conn->peer);
+			return channel_limit_error(err, rc, conn->peer);
 	}
 	return 0;
 }

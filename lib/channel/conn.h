@@ -11,6 +11,7 @@
 #define CHANNEL_CONN_H
 
 #include "base/net.h"
+#include "channel/limit.h"
 #include "channel/tls.h"
 
 /* The most descriptors that can be passed at once: one per region of a RAM, and one more. */
@@ -45,8 +46,8 @@ void channel_listener_close(struct channel_listener *listener);
 int channel_conn_open(const char *uri, const struct channel_security *security,
 	swo_deadline deadline, struct channel_conn **out, struct swo_error *err);
 /*
- * Likewise; base_cancel_fire() on another thread makes it fail with SWO_E_CANCELLED at once
- * (except in the resolver, which has its own deadlines).
+ * Likewise; base_cancel_fire() on another thread makes it fail with SWO_E_CANCELLED at
+ * once.
  */
 int channel_conn_attempt(const char *uri, const struct channel_security *security,
 	swo_deadline deadline, struct base_cancel *attempt, struct channel_conn **out,
@@ -60,6 +61,15 @@ bool channel_conn_has_tls(const struct channel_conn *conn);
 /* The socket, which the connection owns: for tests, and for socket options. */
 int channel_conn_fd(const struct channel_conn *conn);
 
+/*
+ * Limits the waits of every send from now on: set before other threads send. It must outlive the
+ * connection. SWO_E_CANCELLED or SWO_E_TIMEOUT where it ends one.
+ */
+void channel_conn_set_limit(struct channel_conn *conn, const struct channel_limit *limit);
+const struct channel_limit *channel_conn_limit(const struct channel_conn *conn);
+
+/* True if a few bytes can be sent without a wait; also if sending fails at once. */
+bool channel_conn_writable(struct channel_conn *conn);
 /* Waits until there is data to receive (or EOF): true; false at the deadline. */
 bool channel_conn_readable(struct channel_conn *conn, swo_deadline deadline);
 

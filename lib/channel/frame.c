@@ -71,19 +71,12 @@ void channel_shutdown(struct channel *channel)
 	channel_conn_shutdown(channel->conn);
 }
 
-int channel_send(struct channel *channel, struct channel_frame_header *header, const void *payload,
-	size_t len, struct swo_error *err)
+/* With the lock held. */
+static int send_locked(struct channel *channel, struct channel_frame_header *header,
+	const void *payload, size_t len, struct swo_error *err)
 {
-	if (len > CHANNEL_FRAME_PAYLOAD_MAX)
-		return swo_error_set(err, SWO_E_INVALID, 0, "frame too large: %zu bytes", len);
-	header->magic = CHANNEL_FRAME_MAGIC;
-	header->length = (uint32_t)len;
-	header->checksum = channel_frame_checksum(header, payload);
-
 	struct iovec iov[2] = {{.iov_base = header, .iov_len = sizeof(*header)},
 		{.iov_base = (void *)(uintptr_t)payload, .iov_len = len}};
-
-	pthread_mutex_lock(&channel->send_lock);
 	uint64_t start = len >= CHANNEL_METER_FRAME_MIN ? swo_now_ns() : 0;
 	int rc = channel_conn_send(channel->conn, iov, 2, channel->stall_ms, err);
 
@@ -98,6 +91,42 @@ int channel_send(struct channel *channel, struct channel_frame_header *header, c
 		/* Part of a frame may have been sent: the connection cannot be used any more. */
 		channel_conn_shutdown(channel->conn);
 	}
+	return rc;
+}
+
+static void seal(struct channel_frame_header *header, const void *payload, size_t len)
+{
+	header->magic = CHANNEL_FRAME_MAGIC;
+	header->length = (uint32_t)len;
+	header->checksum = channel_frame_checksum(header, payload);
+}
+
+int channel_send(struct channel *channel, struct channel_frame_header *header, const void *payload,
+	size_t len, struct swo_error *err)
+{
+	if (len > CHANNEL_FRAME_PAYLOAD_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0, "frame too large: %zu bytes", len);
+	seal(header, payload, len);
+
+	int rc = channel_limit_lock(channel_conn_limit(channel->conn), &channel->send_lock);
+
+	if (rc)
+		return channel_limit_error(err, rc, channel_conn_peer(channel->conn));
+	rc = send_locked(channel, header, payload, len, err);
+	pthread_mutex_unlock(&channel->send_lock);
+	return rc;
+}
+
+int channel_send_now(
+	struct channel *channel, struct channel_frame_header *header, struct swo_error *err)
+{
+	int rc = 0;
+
+	if (pthread_mutex_trylock(&channel->send_lock))
+		return 0;
+	seal(header, NULL, 0);
+	if (channel_conn_writable(channel->conn))
+		rc = send_locked(channel, header, NULL, 0, err);
 	pthread_mutex_unlock(&channel->send_lock);
 	return rc;
 }

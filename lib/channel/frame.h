@@ -67,6 +67,13 @@ int channel_send(struct channel *channel, struct channel_frame_header *header, c
 	size_t len, struct swo_error *err);
 
 /*
+ * Sends a frame without payload if that needs no wait for another sender or for the peer; otherwise
+ * nothing, and returns 0 too. For a thread that must go on receiving.
+ */
+int channel_send_now(
+	struct channel *channel, struct channel_frame_header *header, struct swo_error *err);
+
+/*
  * Receives a header and checks magic and length (at most max_payload); the payload must be
  * received next, in one or two pieces of exactly header->length bytes in total, which also
  * checks the checksum: SWO_E_CORRUPT. stall_ms 0: the channel's.

@@ -33,10 +33,16 @@ int channel_tls_start(int fd, const struct channel_tls_creds *creds, const char 
 }
 
 int channel_tls_transfer(struct channel_tls *tls, struct iovec *iov, unsigned count,
-	uint64_t stall_ms, bool sending, struct swo_error *err)
+	uint64_t stall_ms, bool sending, const struct channel_limit *limit, struct swo_error *err)
 {
-	(void)tls, (void)iov, (void)count, (void)stall_ms, (void)sending;
+	(void)tls, (void)iov, (void)count, (void)stall_ms, (void)sending, (void)limit;
 	return refuse(err);
+}
+
+bool channel_tls_owes_data(struct channel_tls *tls)
+{
+	(void)tls;
+	return false;
 }
 
 bool channel_tls_holds_data(struct channel_tls *tls)

@@ -437,7 +437,7 @@ static int recv_some(
 }
 
 int channel_tls_transfer(struct channel_tls *tls, struct iovec *iov, unsigned count,
-	uint64_t stall_ms, bool sending, struct swo_error *err)
+	uint64_t stall_ms, bool sending, const struct channel_limit *limit, struct swo_error *err)
 {
 	swo_deadline deadline = 0; /* read the clock only when we must wait */
 	uint64_t seen = 0;
@@ -467,11 +467,22 @@ int channel_tls_transfer(struct channel_tls *tls, struct iovec *iov, unsigned co
 		if (!deadline || moved != seen)
 			deadline = swo_deadline_ms(stall_ms);
 		seen = moved;
-		if (!wait_for(tls->fd, sending ? POLLOUT : POLLIN, deadline))
+		rc = channel_limit_wait(limit, tls->fd, sending ? POLLOUT : POLLIN, deadline);
+		if (rc == ETIMEDOUT)
 			return swo_error_set(err, SWO_E_TIMEOUT, 0,
 				"timed out on the connection '%s': no progress for %llu ms",
 				tls->party.peer, (unsigned long long)stall_ms);
+		if (rc)
+			return channel_limit_error(err, rc, tls->party.peer);
 	}
+}
+
+bool channel_tls_owes_data(struct channel_tls *tls)
+{
+	pthread_mutex_lock(&tls->lock);
+	bool owes = tls->out.end;
+	pthread_mutex_unlock(&tls->lock);
+	return owes;
 }
 
 bool channel_tls_holds_data(struct channel_tls *tls)

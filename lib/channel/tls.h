@@ -11,6 +11,7 @@
 #ifndef CHANNEL_TLS_H
 #define CHANNEL_TLS_H
 
+#include "channel/limit.h"
 #include "switchover/tls.h"
 
 #include <sys/uio.h>
@@ -35,7 +36,9 @@ int channel_tls_start(int fd, const struct channel_tls_creds *creds, const char 
 	const char *host, swo_deadline deadline, struct channel_tls **out, struct swo_error *err);
 /* As channel_conn_send and channel_conn_recv. */
 int channel_tls_transfer(struct channel_tls *tls, struct iovec *iov, unsigned count,
-	uint64_t stall_ms, bool sending, struct swo_error *err);
+	uint64_t stall_ms, bool sending, const struct channel_limit *limit, struct swo_error *err);
+/* True if encrypted data waits for space in the socket. */
+bool channel_tls_owes_data(struct channel_tls *tls);
 /* True if decrypted data is buffered. poll(2) on the socket does not report it. */
 bool channel_tls_holds_data(struct channel_tls *tls);
 /* Sends close_notify, as far as possible without waiting. Any thread. */

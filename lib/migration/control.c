@@ -68,9 +68,15 @@ void migration_read_control(struct swo_migration *m, control_handler *handle)
 	for (;;) {
 		uint64_t now = swo_now_ns();
 
+		/*
+		 * Without a wait: two readers that waited to send would not read what the other
+		 * waits for. A peer that gets frames anyway needs none.
+		 */
 		if (!deaf && now - pinged >= quarter_ms * 1000000) {
+			struct channel_frame_header ping = {.type = WIRE_PING};
+
 			pinged = now;
-			deaf = migration_control(m, WIRE_PING, NULL, 0, &err);
+			deaf = channel_send_now(&m->control, &ping, &err);
 			if (deaf && err.code != SWO_E_PEER_LOST)
 				break;
 		}

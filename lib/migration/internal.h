@@ -54,6 +54,7 @@ struct swo_migration {
 
 	/* Jobs and senders check this and end soon once it is set. */
 	atomic_bool abort;
+	struct channel_limit limit; /* of all that is sent */
 
 	struct {		     /* under the mutex */
 		uint64_t due_ns;     /* what was sent so far needs the time until then */

@@ -37,6 +37,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 		channel_tls_creds_load(&m->params.tls, !m->is_source, &m->security.tls, err))
 		return -1;
 	m->ops = ops;
+	m->limit.abort = &m->abort;
 	m->vm = *vm;
 	m->timeline = timeline;
 	if (observer)

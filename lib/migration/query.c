@@ -55,8 +55,8 @@ int migration_ask(const struct ask *ask, char text[WIRE_TEXT_MAX + 1], struct sw
 	struct channel_conn *conn;
 	int answer = -1;
 
-	if (channel_conn_open(
-		    ask->uri, ask->security, swo_deadline_ms(ask->deadline_ms), &conn, err))
+	if (channel_conn_attempt(ask->uri, ask->security, swo_deadline_ms(ask->deadline_ms),
+		    ask->attempt, &conn, err))
 		return -1;
 	channel_init(&channel, conn, ask->deadline_ms);
 	if (!channel_send(&channel, &header, &ask->ticket, sizeof(ask->ticket), err) &&

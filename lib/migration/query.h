@@ -13,6 +13,7 @@ struct ask {
 	const struct channel_security *security; /* as for the migration's own connections */
 	struct wire_go ticket;
 	uint64_t deadline_ms;
+	struct base_cancel *attempt; /* aborts resolving and connecting. May be NULL. */
 	/* Polled during the wait for the reply; true cancels it. May be NULL. */
 	bool (*give_up)(void *opaque);
 	/*

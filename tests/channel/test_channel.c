@@ -4,6 +4,7 @@
 #include "channel/frame.h"
 #include "channel/meter.h"
 #include "channel/tune.h"
+#include "tests/support/blocked.h"
 #include "tests/support/cm.h"
 
 #include <arpa/inet.h>
@@ -66,6 +67,8 @@ static void bad_uris_are_refused_with_the_reason(void **state)
 	path[5 + 107] = 0;
 	assert_int_equal(base_uri_parse(path, &uri, &err), 0);
 }
+
+#define HOUR_MS (UINT64_C(3600) * 1000)
 
 static void pair(struct channel *a, struct channel *b, uint64_t stall_ms)
 {
@@ -195,6 +198,139 @@ static void a_frame_of_any_size_arrives_complete_in_one_piece_or_two(void **stat
 	unpair(&a, &b);
 	free(in);
 	free(out);
+}
+
+/* A frame that is not received, and the thread that sends it. */
+struct stuck {
+	struct channel *channel;
+	blocked_tid tid;
+	struct swo_error err;
+	int rc;
+};
+
+static void *send_much(void *opaque)
+{
+	static const uint8_t zeros[4 << 20];
+	struct stuck *stuck = opaque;
+	struct channel_frame_header header = {.type = 7};
+
+	atomic_store(&stuck->tid, (int)gettid());
+	stuck->rc = channel_send(stuck->channel, &header, zeros, sizeof(zeros), &stuck->err);
+	return NULL;
+}
+
+static void start_stuck(struct stuck *stuck, struct channel *channel, pthread_t *thread)
+{
+	*stuck = (struct stuck){.channel = channel};
+	assert_int_equal(pthread_create(thread, NULL, send_much, stuck), 0);
+	assert_true(blocked_await(&stuck->tid));
+}
+
+static void an_abort_ends_the_sender_that_waits_and_the_one_behind_it(void **state)
+{
+	(void)state;
+	atomic_bool abort = false;
+	const struct channel_limit limit = {.abort = &abort};
+	struct stuck first, second;
+	pthread_t threads[2];
+	struct channel a, b;
+
+	pair(&a, &b, HOUR_MS);
+	channel_conn_set_limit(a.conn, &limit);
+	start_stuck(&first, &a, &threads[0]);
+	start_stuck(&second, &a, &threads[1]);
+	atomic_store(&abort, true);
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(first.err.code, SWO_E_CANCELLED);
+	/* In the meantime the connection is shut down. */
+	assert_int_equal(second.rc, -1);
+	unpair(&a, &b);
+}
+
+static void what_needs_no_wait_is_sent_after_an_abort(void **state)
+{
+	(void)state;
+	atomic_bool abort = true;
+	const struct channel_limit limit = {.abort = &abort};
+	struct channel_frame_header header = {.type = 7};
+	struct channel a, b;
+
+	pair(&a, &b, HOUR_MS);
+	channel_conn_set_limit(a.conn, &limit);
+	assert_int_equal(channel_send(&a, &header, "no", 2, NULL), 0);
+	assert_int_equal(channel_recv_header(&b, &header, 2, 0, NULL), 0);
+	unpair(&a, &b);
+}
+
+static void a_limit_in_time_is_that_of_one_thread(void **state)
+{
+	(void)state;
+	atomic_bool abort = false;
+	struct channel_limit limit = {.abort = &abort, .thread = pthread_self()};
+	struct stuck other, own = {0};
+	pthread_t thread;
+	struct channel a, b;
+
+	pair(&a, &b, HOUR_MS);
+	channel_conn_set_limit(a.conn, &limit);
+	atomic_store(&limit.until, swo_now_ns());
+	start_stuck(&other, &a, &thread);
+	/* Behind the other one, which goes on waiting. */
+	own.channel = &a;
+	send_much(&own);
+	assert_int_equal(own.err.code, SWO_E_TIMEOUT);
+	assert_true(blocked_await(&other.tid));
+	atomic_store(&abort, true);
+	pthread_join(thread, NULL);
+	assert_int_equal(other.err.code, SWO_E_CANCELLED);
+	unpair(&a, &b);
+	/* And where it waits for the peer itself. */
+	atomic_store(&abort, false);
+	pair(&a, &b, HOUR_MS);
+	channel_conn_set_limit(a.conn, &limit);
+	send_much(&own);
+	assert_int_equal(own.err.code, SWO_E_TIMEOUT);
+	unpair(&a, &b);
+}
+
+static void a_frame_that_must_not_wait_is_left_out(void **state)
+{
+	(void)state;
+	struct channel_frame_header ping = {.type = 64};
+	struct channel_frame_header header;
+	static uint8_t bytes[4 << 20];
+	struct stuck stuck;
+	pthread_t thread;
+	struct channel a, b;
+
+	pair(&a, &b, HOUR_MS);
+	start_stuck(&stuck, &a, &thread);
+	/* Behind a sender. */
+	assert_int_equal(channel_send_now(&a, &ping, NULL), 0);
+	assert_int_equal(channel_recv_header(&b, &header, sizeof(bytes), 0, NULL), 0);
+	assert_int_equal(channel_recv_payload(&b, &header, bytes, header.length, NULL, 0, NULL), 0);
+	pthread_join(thread, NULL);
+	assert_int_equal(stuck.rc, 0);
+	assert_int_equal(channel_send_now(&a, &ping, NULL), 0);
+	assert_int_equal(channel_recv_header(&b, &header, 0, 0, NULL), 0);
+	assert_int_equal(header.type, 64);
+	/* Without a sender, as far as there is space: the last one is there whole or not at all. */
+	assert_int_equal(channel_recv_payload(&b, &header, NULL, 0, NULL, 0, NULL), 0);
+	const uint64_t before = a.frames_sent;
+	unsigned sent = 0, got = 0;
+
+	for (uint64_t last = before - 1; last != a.frames_sent; sent++) {
+		last = a.frames_sent;
+		assert_int_equal(channel_send_now(&a, &ping, NULL), 0);
+	}
+	assert_true(sent > 10);
+	while (got < a.frames_sent - before) {
+		assert_int_equal(channel_recv_header(&b, &header, 0, 0, NULL), 0);
+		assert_int_equal(channel_recv_payload(&b, &header, NULL, 0, NULL, 0, NULL), 0);
+		got++;
+	}
+	unpair(&a, &b);
 }
 
 static void any_flipped_bit_of_header_or_payload_is_noticed(void **state)
@@ -397,15 +533,17 @@ static bool free_port(unsigned *port)
 		int a = -1, b = -1, rc;
 
 		assert_int_equal(base_uri_parse("tcp:127.0.0.1:0", &uri, NULL), 0);
-		assert_int_equal(base_resolve(&uri, true, four, NULL), 1);
+		assert_int_equal(
+			base_resolve(&uri, true, swo_deadline_ms(20000), NULL, four, NULL), 1);
 		assert_int_equal(base_listen(&four[0], 1, &a), 0);
 		four[0].len = sizeof(four[0].in6);
 		assert_int_equal(getsockname(a, &four[0].any, &four[0].len), 0);
 		*port = ntohs(four[0].in.sin_port);
 		snprintf(text, sizeof(text), "tcp:[::1]:%u", *port);
 		assert_int_equal(base_uri_parse(text, &uri, NULL), 0);
-		rc = base_resolve(&uri, true, six, NULL) == 1 ? base_listen(&six[0], 1, &b)
-							      : EADDRNOTAVAIL;
+		rc = base_resolve(&uri, true, swo_deadline_ms(20000), NULL, six, NULL) == 1
+			     ? base_listen(&six[0], 1, &b)
+			     : EADDRNOTAVAIL;
 		close(a);
 		if (!rc) {
 			close(b);
@@ -560,6 +698,10 @@ int main(void)
 		cmocka_unit_test(an_address_of_this_host_is_recognised),
 		cmocka_unit_test(sockets_within_a_host_have_small_buffers_and_no_pacing),
 		cmocka_unit_test(a_frame_of_any_size_arrives_complete_in_one_piece_or_two),
+		cmocka_unit_test(an_abort_ends_the_sender_that_waits_and_the_one_behind_it),
+		cmocka_unit_test(what_needs_no_wait_is_sent_after_an_abort),
+		cmocka_unit_test(a_limit_in_time_is_that_of_one_thread),
+		cmocka_unit_test(a_frame_that_must_not_wait_is_left_out),
 		cmocka_unit_test(any_flipped_bit_of_header_or_payload_is_noticed),
 		cmocka_unit_test(a_stalled_peer_is_a_timeout_and_a_closed_one_is_lost),
 		cmocka_unit_test(a_frame_longer_than_negotiated_is_refused_before_it_is_read),

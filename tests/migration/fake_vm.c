@@ -150,7 +150,12 @@ static int machine_save(void *opaque, struct swo_buf *out, struct swo_error *err
 		vm->on_save(vm);
 	if (vm->fail_machine_save)
 		return swo_error_set(err, SWO_E_IO, EIO, "the vCPUs' state");
-	return swo_buf_append(out, &vm->counter, sizeof(vm->counter), err);
+	if (swo_buf_append(out, &vm->counter, sizeof(vm->counter), err))
+		return -1;
+	for (size_t i = 0; i < vm->padding; i += sizeof(vm->counter))
+		if (swo_buf_append(out, &vm->counter, sizeof(vm->counter), err))
+			return -1;
+	return 0;
 }
 
 static int machine_load(void *opaque, const void *data, size_t len, struct swo_error *err)

@@ -27,6 +27,7 @@ struct fake_vm {
 	atomic_int starts;
 	atomic_int offences; /* rules that the engine broke; checked at close */
 	uint64_t counter;    /* the machine's state */
+	size_t padding;	     /* bytes of it that mean nothing; only a source has them */
 	uint64_t *written;   /* a bit a page since the last collect */
 	bool fail_stop, fail_start, fail_machine_save, fail_machine_load, fail_config_load;
 	void (*on_load)(struct fake_vm *vm);	      /* target: before READY */

@@ -8,6 +8,7 @@
 
 const struct swo_journal_config *stage_journal;
 struct swo_timeline *stage_timeline;
+void (*stage_params)(struct swo_migration_params *params);
 
 /* Receives the data channel; RAM that is handed over is not sent over it. */
 static void *drain(void *opaque)
@@ -77,6 +78,8 @@ void stage_await_hello(struct stage *stage, enum swo_handover asked)
 	params.channels = 1;
 	params.commit_deadline_ms = 200;
 	params.handover = asked;
+	if (stage_params)
+		stage_params(&params);
 	assert_int_equal(channel_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
 	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL,
 				 stage_timeline, &stage->vm.migration, NULL),
@@ -106,7 +109,7 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 	swo_buf_free(&text);
 }
 
-void stage_play_to_ready(struct stage *stage)
+void stage_play_to_stop(struct stage *stage)
 {
 	static char text[65536];
 
@@ -121,8 +124,14 @@ void stage_play_to_ready(struct stage *stage)
 		send_frame(&stage->control,
 			(struct channel_frame_header){.type = WIRE_INITIAL_LOADED, .device = i},
 			NULL, 0);
+}
 
+void stage_play_to_ready(struct stage *stage)
+{
+	static char text[65536];
 	int type;
+
+	stage_play_to_stop(stage);
 	while ((type = next_control(stage, text)) != WIRE_END_ALL)
 		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
 	stage->go = (struct wire_go){.nonce = 42};

@@ -14,6 +14,7 @@
 /* Of the sources under test; NULL: none. */
 extern const struct swo_journal_config *stage_journal;
 extern struct swo_timeline *stage_timeline;
+extern void (*stage_params)(struct swo_migration_params *params);
 
 struct stage {
 	struct fake_vm vm;
@@ -32,6 +33,8 @@ struct stage {
 void stage_await_hello(struct stage *stage, enum swo_handover asked);
 /* The same, and an answer with `answer`. */
 void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover answer);
+/* From there until the source stops its VM: the target has all that this needs. */
+void stage_play_to_stop(struct stage *stage);
 /* From there as far as READY, which is sent; and as far as GO, which is received. */
 void stage_play_to_ready(struct stage *stage);
 void stage_play_to_go(struct stage *stage);

@@ -5,6 +5,7 @@
  */
 #include "migration/source/source.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -183,6 +184,38 @@ int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *w
 		return exceeded(s, lasted(s), rest, reason, weight_ns, true, err);
 	}
 	return -1;
+}
+
+void source_ceiling_arm(struct source *s)
+{
+	const uint64_t ceiling_ns = migration_limits(&s->m).downtime_ceiling_ms * 1000000;
+
+	s->m.limit.thread = pthread_self();
+	atomic_store(&s->m.limit.until, ceiling_ns ? s->vcpus_stopped_ns + ceiling_ns : 0);
+}
+
+void source_ceiling_disarm(struct source *s)
+{
+	atomic_store(&s->m.limit.until, 0);
+}
+
+void source_ceiling_explain(struct source *s, struct swo_error *err)
+{
+	uint64_t weight_ns;
+	int reason;
+
+	if (err->os_errno != ETIME)
+		return;
+	const uint64_t rest = project(s, true, &reason, &weight_ns);
+
+	exceeded(s, lasted(s), rest, reason, weight_ns, true, err);
+	/*
+	 * Nothing had failed when that send ended, which has closed the connection: what has failed
+	 * since is a consequence.
+	 */
+	pthread_mutex_lock(&s->m.mutex);
+	s->m.failure = *err;
+	pthread_mutex_unlock(&s->m.mutex);
 }
 
 /* Between the passes: only the first half of the stop is lost if it is aborted now. */

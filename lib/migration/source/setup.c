@@ -207,6 +207,7 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	if (!rc)
 		rc = channel_conn_attempt(m->uri, &m->security, deadline, &s->attempt, &conn, err);
 	if (!rc) {
+		channel_conn_set_limit(conn, &m->limit);
 		channel_init(&m->control, conn, m->params.idle_deadline_ms);
 		m->control_open = true;
 		if (source_shares(s))
@@ -239,6 +240,7 @@ static int attach_channels(struct source *s, swo_deadline deadline, struct swo_e
 			return swo_error_prefix(err, "data channel %u", i);
 		/* Under the mutex: a cancel shuts down the channels that are open. */
 		pthread_mutex_lock(&m->mutex);
+		channel_conn_set_limit(conn, &m->limit);
 		channel_init(&m->data[i], conn, m->params.idle_deadline_ms);
 		m->data_open = i + 1;
 		pthread_mutex_unlock(&m->mutex);

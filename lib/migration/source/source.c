@@ -97,6 +97,7 @@ static void ask(struct source *s)
 		.security = &m->security,
 		.ticket = s->ticket,
 		.deadline_ms = m->params.idle_deadline_ms,
+		.attempt = &s->asking,
 		.give_up = gives_up,
 		.take = take_answer,
 		.opaque = s};
@@ -214,6 +215,9 @@ static void entered(
 {
 	struct source *s = opaque;
 
+	/* ASK may wait for a host that does not answer: who has decided does not. */
+	if (s->doubted && state != SOURCE_IN_DOUBT)
+		base_cancel_fire(&s->asking);
 	pthread_mutex_lock(&s->m.mutex);
 	s->doubted = s->doubted || state == SOURCE_IN_DOUBT;
 	if (state == SOURCE_COMPLETED && !s->doubted && s->vcpus_stopped_ns)
@@ -227,23 +231,28 @@ static void stop_vm(struct source *s)
 {
 	struct swo_error err = {0};
 
-	if (source_stop(s, &err))
+	if (source_stop(s, &err)) {
+		source_ceiling_explain(s, &err);
 		migration_raise(&s->m, SOURCE_EV_FAIL, &err);
-	else
-		migration_raise(&s->m, SOURCE_EV_ALL_SENT, NULL);
+		return;
+	}
+	migration_raise(&s->m, SOURCE_EV_ALL_SENT, NULL);
 }
 
 static void send_end(struct source *s)
 {
 	struct swo_error err = {0};
 
-	if (source_send_end(s, &err))
-		migration_raise(&s->m, SOURCE_EV_FAIL, &err);
+	if (!source_send_end(s, &err))
+		return;
+	source_ceiling_explain(s, &err);
+	migration_raise(&s->m, SOURCE_EV_FAIL, &err);
 }
 
 static void send_go(struct source *s)
 {
 	/* GO counts as sent from here on, even if this fails. */
+	source_ceiling_disarm(s);
 	swo_timeline_mark(s->m.timeline, SWO_EVENT_GO);
 	migration_control(&s->m, WIRE_GO, &s->go, sizeof(s->go), NULL);
 }
@@ -414,10 +423,13 @@ static void source_main(struct swo_migration *m)
 
 static void interrupt(struct swo_migration *m)
 {
+	struct source *s = (struct source *)m;
 	const bool abort = atomic_load(&m->abort);
 
 	if (abort)
-		base_cancel_fire(&((struct source *)m)->attempt);
+		base_cancel_fire(&s->attempt);
+	/* Also on a quit, which leaves the doubt. */
+	base_cancel_fire(&s->asking);
 	/* Data channels may block a sender until a stall times out: shut them down first. */
 	pthread_mutex_lock(&m->mutex);
 	if (abort)
@@ -530,6 +542,7 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 	}
 	migration_make_id(s->m.info.id);
 	s->attempt = (struct base_cancel)BASE_CANCEL_INIT;
+	s->asking = (struct base_cancel)BASE_CANCEL_INIT;
 	s->timeline_json = (struct swo_buf)SWO_BUF_INIT(WIRE_TIMELINE_MAX);
 	s->stop_job = (struct swo_job){.fn = source_stop_job, .opaque = s};
 	s->was_running = source_vm_runs(s);

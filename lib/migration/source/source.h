@@ -74,7 +74,8 @@ struct source {
 	struct swo_device_costs *costs; /* of the target's arcs, as it reports them */
 	struct ram_send *ram;		/* NULL: RAM is handed over by descriptor */
 	struct base_cancel attempt;	/* aborts the connect on a cancel */
-	struct state_send *state_send;	/* NULL: no device is spread over the channels */
+	struct base_cancel asking; /* and that of ASK, once the doubt is settled or a quit comes */
+	struct state_send *state_send; /* NULL: no device is spread over the channels */
 	struct swo_worker
 		*stop_worker; /* runs RAM passes while the migration's thread is in vm->stop */
 	struct swo_job stop_job;
@@ -178,6 +179,15 @@ int source_on_barrier(void *opaque, bool running, enum swo_run_state state, stru
 /* migration_wait_until, at most until the ceiling. */
 int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
 	swo_deadline deadline, struct swo_error *err);
+
+/*
+ * Right after the vCPUs have stopped, on the migration's thread: its sends wait no longer than the
+ * ceiling allows. Until disarm.
+ */
+void source_ceiling_arm(struct source *s);
+void source_ceiling_disarm(struct source *s);
+/* Replaces the error of a send that the ceiling has ended. */
+void source_ceiling_explain(struct source *s, struct swo_error *err);
 
 /* stop.c */
 int source_add_handlers(struct source *s, struct swo_error *err);

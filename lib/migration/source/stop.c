@@ -39,6 +39,7 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	pthread_mutex_lock(&s->m.mutex);
 	s->vcpus_stopped_ns = swo_now_ns();
 	pthread_mutex_unlock(&s->m.mutex);
+	source_ceiling_arm(s);
 	swo_timeline_mark(s->m.timeline, SWO_EVENT_VCPUS_STOPPED);
 	swo_worker_submit(s->stop_worker, &s->stop_job);
 	/*

@@ -51,6 +51,7 @@ static void take_hello(struct target *t, struct channel *channel,
 	pthread_mutex_lock(&t->m.mutex);
 	t->hello = hello;
 	channel_move(&t->m.control, channel);
+	channel_conn_set_limit(t->m.control.conn, &t->m.limit);
 	t->m.control.stall_ms = t->m.params.idle_deadline_ms;
 	t->m.control_open = true;
 	t->migration_hello_seen = true;

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What a source may have to wait for: a name that is not resolved, a target that does not receive,
+ * a connection that is not accepted. No deadline here is shorter than the test's guard, except the
+ * one that a case names: what ends, has not waited.
+ */
+#include "stage.h"
+#include "tests/support/blocked.h"
+#include "tests/support/silent_resolver.h"
+
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define HOUR_MS (UINT64_C(3600) * 1000)
+
+static void wait_for_ever(struct swo_migration_params *params)
+{
+	params->idle_deadline_ms = HOUR_MS;
+	params->setup_deadline_ms = HOUR_MS;
+	params->switchover_deadline_ms = HOUR_MS;
+	params->insecure = true;
+}
+
+static void with_a_ceiling(struct swo_migration_params *params)
+{
+	wait_for_ever(params);
+	params->downtime_ceiling_ms = 200;
+}
+
+/* A name */
+
+static void start_to(struct fake_vm *vm, const char *uri, uint64_t setup_ms)
+{
+	struct swo_migration_params params = fake_params();
+
+	wait_for_ever(&params);
+	params.setup_deadline_ms = setup_ms;
+	fake_vm_open(vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	assert_int_equal(
+		swo_migration_send(&vm->vm, uri, &params, NULL, NULL, &vm->migration, NULL), 0);
+	silent_resolver_await(1);
+}
+
+static void a_cancel_does_not_wait_for_a_name(void **state)
+{
+	(void)state;
+	static struct fake_vm vm;
+
+	start_to(&vm, "tcp:host.silent:4444", HOUR_MS);
+	assert_int_equal(swo_migration_cancel(vm.migration, NULL), 0);
+	assert_int_equal(fake_end(&vm).status, SWO_MIGRATION_CANCELLED);
+	assert_true(fake_vm_runs(&vm));
+	fake_vm_close(&vm);
+	silent_resolver_answer();
+}
+
+static void a_quit_does_not_wait_for_a_name(void **state)
+{
+	(void)state;
+	static struct fake_vm vm;
+
+	start_to(&vm, "tcp:host.silent:4444", HOUR_MS);
+	fake_vm_close(&vm);
+	silent_resolver_answer();
+}
+
+static void a_name_that_nobody_answers_for_fails_the_migration_in_time(void **state)
+{
+	(void)state;
+	static struct fake_vm vm;
+
+	start_to(&vm, "tcp:host.silent:4444", 1000);
+	const struct swo_migration_info info = fake_end(&vm);
+
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "'host.silent'"));
+	assert_true(fake_vm_runs(&vm));
+	fake_vm_close(&vm);
+	silent_resolver_answer();
+}
+
+/* A control connection that is not read */
+
+static blocked_tid sender;
+
+/* On the source's thread, right before it sends. */
+static void note_sender(struct fake_vm *vm)
+{
+	(void)vm;
+	atomic_store(&sender, (int)gettid());
+}
+
+/* Until the source is blocked in sending the machine's state. */
+static void play_to_blocked(struct stage *stage)
+{
+	atomic_store(&sender, 0);
+	stage_open(stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
+	stage->vm.padding = 8 << 20;
+	stage->vm.on_save = note_sender;
+	stage_play_to_stop(stage);
+	assert_true(blocked_await(&sender));
+}
+
+static void expect_back(struct stage *stage, enum swo_migration_status status, const char *words)
+{
+	const struct swo_migration_info info = fake_end(&stage->vm);
+
+	assert_int_equal(info.status, status);
+	if (!strstr(info.error.text, words))
+		fail_msg("error '%s' without '%s'", info.error.text, words);
+	assert_true(fake_vm_runs(&stage->vm));
+	stage_close(stage);
+}
+
+static void the_ceiling_reaches_a_send_that_blocks(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	stage_params = with_a_ceiling;
+	play_to_blocked(&stage);
+	expect_back(&stage, SWO_MIGRATION_FAILED, "over the downtime-ceiling of 200 ms");
+}
+
+static void a_cancel_reaches_a_send_that_blocks(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	stage_params = wait_for_ever;
+	play_to_blocked(&stage);
+	assert_int_equal(swo_migration_cancel(stage.vm.migration, NULL), 0);
+	expect_back(&stage, SWO_MIGRATION_CANCELLED, "the migration was cancelled");
+}
+
+static void a_refusal_reaches_a_send_that_blocks(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	stage_params = wait_for_ever;
+	play_to_blocked(&stage);
+	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_REFUSED}, "no", 2);
+	expect_back(&stage, SWO_MIGRATION_FAILED, "the target refused: no");
+}
+
+/* A question that cannot be sent */
+
+#define CALLERS_MAX 200
+
+static unsigned fill_backlog(const struct stage *stage, int fds[CALLERS_MAX])
+{
+	struct base_address address;
+	unsigned count = 0;
+
+	assert_int_equal(base_unix_address(stage->uri + strlen("unix:"), &address, NULL), 0);
+	for (;;) {
+		assert_true(count < CALLERS_MAX);
+		fds[count] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+		assert_true(fds[count] >= 0);
+		if (connect(fds[count++], &address.any, address.len))
+			return count;
+	}
+}
+
+static void an_operator_does_not_wait_for_a_question_that_cannot_be_asked(void **state)
+{
+	(void)state;
+	static struct stage stage;
+	int fds[CALLERS_MAX];
+
+	stage_params = wait_for_ever;
+	for (int run_here = 0; run_here < 2; run_here++) {
+		stage_open(&stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
+		stage_play_to_go(&stage);
+		unsigned count = fill_backlog(&stage, fds);
+
+		stage_await_doubt(&stage);
+		/* ASK has no place now, and tries again for an hour. */
+		assert_int_equal(swo_migration_resolve(stage.vm.migration, run_here, NULL), 0);
+		assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_FAILED);
+		assert_int_equal(fake_vm_runs(&stage.vm), run_here);
+		while (count)
+			close(fds[--count]);
+		stage_close(&stage);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_cancel_does_not_wait_for_a_name),
+		cmocka_unit_test(a_quit_does_not_wait_for_a_name),
+		cmocka_unit_test(a_name_that_nobody_answers_for_fails_the_migration_in_time),
+		cmocka_unit_test(the_ceiling_reaches_a_send_that_blocks),
+		cmocka_unit_test(a_cancel_reaches_a_send_that_blocks),
+		cmocka_unit_test(a_refusal_reaches_a_send_that_blocks),
+		cmocka_unit_test(an_operator_does_not_wait_for_a_question_that_cannot_be_asked),
+	};
+
+	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
