@@ -120,9 +120,16 @@ struct swo_engine_overhead {
 #define SWO_DEFAULT_CHANNELS	  2
 #define SWO_DEFAULT_DEVICE_WINDOW (4u << 20)
 
+/*
+ * The larger of swo_migration_default_ceiling_ms() of the limit, and twice the prediction with which
+ * the stop began.
+ */
+#define SWO_CEILING_DEFAULT UINT64_MAX
+
 struct swo_migration_params {
-	uint64_t downtime_limit_ms;   /* stop once the prediction is below; default 300 */
-	uint64_t downtime_ceiling_ms; /* abort if the stop lasts longer; 0: none */
+	uint64_t downtime_limit_ms; /* stop once the prediction is below; default 300 */
+	uint64_t
+		downtime_ceiling_ms; /* abort if the stop lasts longer; 0: never; default SWO_CEILING_DEFAULT */
 	uint64_t max_bandwidth; /* bytes/s of RAM and device state before the stop; 0: no limit */
 	unsigned channels;	/* connections, 1..16; default 2 */
 	size_t device_window;	/* bytes in flight per device; large ones share it; 4 MiB */
@@ -144,6 +151,8 @@ SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */
 SWO_API int swo_migration_params_check(
 	const struct swo_migration_params *params, struct swo_error *err);
+/* 10 times the limit, at least 3 s. */
+SWO_API uint64_t swo_migration_default_ceiling_ms(uint64_t downtime_limit_ms);
 SWO_API bool swo_migration_params_equal(
 	const struct swo_migration_params *a, const struct swo_migration_params *b);
 

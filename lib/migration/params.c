@@ -14,6 +14,7 @@ void swo_migration_params_init(struct swo_migration_params *params)
 {
 	*params = (struct swo_migration_params){
 		.downtime_limit_ms = 300,
+		.downtime_ceiling_ms = SWO_CEILING_DEFAULT,
 		.channels = SWO_DEFAULT_CHANNELS,
 		.device_window = SWO_DEFAULT_DEVICE_WINDOW,
 		.stream = SWO_WHEN_EARLY,
@@ -26,9 +27,20 @@ void swo_migration_params_init(struct swo_migration_params *params)
 	};
 }
 
+/* So many times the limit, and so long at least: a stop that fails costs no more than that. */
+#define CEILING_LIMITS	 10
+#define CEILING_LEAST_MS 3000
+
+uint64_t swo_migration_default_ceiling_ms(uint64_t downtime_limit_ms)
+{
+	const uint64_t ms = CEILING_LIMITS * downtime_limit_ms;
+
+	return ms > CEILING_LEAST_MS ? ms : CEILING_LEAST_MS;
+}
+
 /* All parameters: for the check, and for the comparison of two sets. */
 
-enum kind { NUMBER, CHOICE, TEXT };
+enum kind { NUMBER, CEILING, CHOICE, TEXT };
 
 static const struct parameter {
 	const char *name;
@@ -42,7 +54,7 @@ static const struct parameter {
 		sizeof(((struct swo_migration_params *)0)->field)
 #define DAY_MS UINT64_C(86400000)
 	{FIELD("downtime-limit", downtime_limit_ms), NUMBER, 0, 2000 * 1000, NULL},
-	{FIELD("downtime-ceiling", downtime_ceiling_ms), NUMBER, 0, DAY_MS, NULL},
+	{FIELD("downtime-ceiling", downtime_ceiling_ms), CEILING, 0, DAY_MS, NULL},
 	{FIELD("max-bandwidth", max_bandwidth), NUMBER, 0, UINT64_MAX / 2, NULL},
 	{FIELD("channels", channels), NUMBER, 1, WIRE_CHANNELS_MAX, NULL},
 	{FIELD("device-window", device_window), NUMBER, 64 << 10, 1 << 30, NULL},
@@ -102,6 +114,8 @@ static int check_one(const struct swo_migration_params *p, const struct paramete
 			 value == SWO_WHEN_RAM && !strchr(parameter->choices, ',');
 
 	if (value >= parameter->min && value <= parameter->max && !gap)
+		return 0;
+	if (parameter->kind == CEILING && value == SWO_CEILING_DEFAULT)
 		return 0;
 	if (parameter->kind == CHOICE)
 		return swo_error_set(err, SWO_E_INVALID, 0, "parameter %s must be %s",

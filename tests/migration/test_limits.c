@@ -193,6 +193,40 @@ static void a_users_stop_does_not_wait_for_the_bandwidth(void **state)
 	close_pair(&pair);
 }
 
+/* The ceiling */
+
+static void load_until_given_up(struct fake_vm *target)
+{
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+
+	while (!fake_vm_runs(target->hook) && !swo_deadline_passed(guard))
+		usleep(1000);
+}
+
+static void a_stop_that_takes_ten_times_the_limit_is_given_up_by_default(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct pair pair;
+
+	assert_true(params.downtime_ceiling_ms == SWO_CEILING_DEFAULT);
+	assert_int_equal(swo_migration_default_ceiling_ms(0), 3000);
+	assert_int_equal(swo_migration_default_ceiling_ms(300), 3000);
+	assert_int_equal(swo_migration_default_ceiling_ms(1000), 10000);
+	open_pair(&pair, 2, 300000);
+	params.downtime_limit_ms = 300;
+	pair.target.hook = &pair.source;
+	pair.target.on_load = load_until_given_up;
+	fake_migrate(&pair.source, &pair.target, &params);
+	struct swo_migration_info info = fake_end(&pair.source);
+
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "downtime-ceiling of 3000 ms"));
+	assert_true(fake_vm_runs(&pair.source));
+	fake_end(&pair.target);
+	close_pair(&pair);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -200,6 +234,7 @@ int main(void)
 		cmocka_unit_test(a_device_that_changes_faster_than_it_is_read_ends_its_rounds),
 		cmocka_unit_test(ram_and_device_state_before_the_stop_have_one_limit_together),
 		cmocka_unit_test(limits_change_while_it_runs),
+		cmocka_unit_test(a_stop_that_takes_ten_times_the_limit_is_given_up_by_default),
 		cmocka_unit_test(a_users_stop_does_not_wait_for_the_bandwidth),
 	};
 	swo_log_set(getenv("SWO_TEST_VERBOSE") ? SWO_LOG_DEBUG : SWO_LOG_ERROR, NULL, NULL);

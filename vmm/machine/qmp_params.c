@@ -11,6 +11,7 @@
 
 enum param_kind {
 	PARAM_U64,
+	PARAM_CEILING,
 	PARAM_UNSIGNED,
 	PARAM_SIZE,
 	PARAM_WHEN,
@@ -36,7 +37,7 @@ static const struct param params[] = {
 	{"downtime-limit", PARAM_U64, FIELD(downtime_limit_ms), 0},
 	{"max-bandwidth", PARAM_U64, FIELD(max_bandwidth), 0},
 	{"multifd-channels", PARAM_UNSIGNED, FIELD(channels), 0},
-	{"x-downtime-ceiling-ms", PARAM_U64, FIELD(downtime_ceiling_ms), 0},
+	{"x-downtime-ceiling-ms", PARAM_CEILING, FIELD(downtime_ceiling_ms), 0},
 	{"x-device-window", PARAM_SIZE, FIELD(device_window), 0},
 	{"x-stream", PARAM_WHEN, FIELD(stream), 0},
 	{"x-finalise", PARAM_WHEN, FIELD(finalise), 0},
@@ -103,6 +104,7 @@ static uint64_t get(const struct vmm_migration_setup *setup, const struct param 
 
 	switch (param->kind) {
 	case PARAM_U64:
+	case PARAM_CEILING:
 		return *(const uint64_t *)at;
 	case PARAM_SIZE:
 		return *(const size_t *)at;
@@ -129,6 +131,7 @@ static void put(struct vmm_migration_setup *setup, const struct param *param, ui
 
 	switch (param->kind) {
 	case PARAM_U64:
+	case PARAM_CEILING:
 		*(uint64_t *)at = value;
 		break;
 	case PARAM_SIZE:
@@ -173,12 +176,22 @@ static int take_word(
 		param->name, json_string_value(value));
 }
 
+static bool is_word(const json_t *value, const char *word)
+{
+	return json_is_string(value) && !strcmp(json_string_value(value), word);
+}
+
 static int take_number(
 	const struct param *param, const json_t *value, uint64_t *out, struct swo_error *err)
 {
 	json_int_t number = json_integer_value(value);
 	json_int_t most = param->kind == PARAM_UNSIGNED ? INT32_MAX : INT64_MAX;
 
+	/* As if it had not been set. */
+	if (param->kind == PARAM_CEILING && (json_is_null(value) || is_word(value, "default"))) {
+		*out = SWO_CEILING_DEFAULT;
+		return 0;
+	}
 	if (!json_is_integer(value))
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"Invalid parameter type for '%s', expected: integer", param->name);
@@ -267,6 +280,9 @@ static json_t *value_of(const struct vmm_migration_setup *setup, const struct pa
 
 	if (param->kind == PARAM_BOOL)
 		return json_boolean(value);
+	/* What it comes to: a program reads a number. */
+	if (param->kind == PARAM_CEILING && value == SWO_CEILING_DEFAULT)
+		value = swo_migration_default_ceiling_ms(setup->params.downtime_limit_ms);
 	return words ? json_string(words[value]) : json_integer((json_int_t)value);
 }
 

@@ -10,6 +10,25 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+/* By default a stop may take so many times what was predicted, where that was accepted. */
+#define DEFAULT_PREDICTIONS 2
+
+uint64_t source_ceiling_ns(struct source *s)
+{
+	pthread_mutex_lock(&s->m.mutex);
+	const struct swo_migration_params *params = &s->m.params;
+	uint64_t ns = params->downtime_ceiling_ms * 1000000;
+
+	if (params->downtime_ceiling_ms == SWO_CEILING_DEFAULT) {
+		const uint64_t predicted = DEFAULT_PREDICTIONS * s->m.info.predicted_downtime_ns;
+
+		ns = swo_migration_default_ceiling_ms(params->downtime_limit_ms) * 1000000;
+		ns = ns > predicted ? ns : predicted;
+	}
+	pthread_mutex_unlock(&s->m.mutex);
+	return ns;
+}
+
 /* One device's share: the time of its arcs in this stop, and the expected rest. */
 struct share {
 	struct swo_device_costs rest;
@@ -137,8 +156,8 @@ static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int 
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"over the downtime-ceiling of %" PRIu64 " ms: %s would have taken %s %" PRIu64
 		" ms; %s. The VM continues here",
-		migration_limits(&s->m).downtime_ceiling_ms, lasted,
-		waiting ? "more than" : "about", total_ms, culprit);
+		source_ceiling_ns(s) / 1000000, lasted, waiting ? "more than" : "about", total_ms,
+		culprit);
 }
 
 static uint64_t lasted(struct source *s)
@@ -151,7 +170,7 @@ static uint64_t lasted(struct source *s)
 
 int source_ceiling_check(struct source *s, struct swo_error *err)
 {
-	uint64_t ceiling_ns = migration_limits(&s->m).downtime_ceiling_ms * 1000000, weight_ns;
+	uint64_t ceiling_ns = source_ceiling_ns(s), weight_ns;
 	int reason;
 
 	/* A VM that was stopped before has no downtime. */
@@ -167,7 +186,7 @@ int source_ceiling_check(struct source *s, struct swo_error *err)
 int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
 	swo_deadline deadline, struct swo_error *err)
 {
-	uint64_t ceiling_ns = migration_limits(&s->m).downtime_ceiling_ms * 1000000, weight_ns;
+	uint64_t ceiling_ns = source_ceiling_ns(s), weight_ns;
 	swo_deadline ceiling = deadline;
 	int reason;
 

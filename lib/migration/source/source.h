@@ -169,6 +169,8 @@ void source_take_refused(struct source *s, const char *text);
 int source_precopy(struct source *s, struct swo_error *err);
 
 /* ceiling.c */
+/* What a stop may take at present; 0: no limit. The mutex is not held. */
+uint64_t source_ceiling_ns(struct source *s);
 /* SWO_E_TIMEOUT if the stop has lasted, or is expected to last, longer than downtime-ceiling. */
 int source_ceiling_check(struct source *s, struct swo_error *err);
 /*
