@@ -119,6 +119,7 @@ static int exchange_version(struct vfio_user *vu, struct vfio_user_caps *caps,
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s", vu->name);
 	vfio_user_caps_init(&ours);
 	ours.max_msg_fds = 8;
+	ours.max_write = VFIO_USER_CLIENT_DATA_MAX; /* a server answers only keys that were named */
 	ours.max_data_xfer = VFIO_USER_CLIENT_DATA_MAX;
 	ours.twin_socket = true;
 	ours.exact_reads = true;

@@ -28,11 +28,6 @@ int vfio_user_header_check(
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"malformed message %u of command %u: type %u, expected 0 or 1", header->id,
 			header->command, type);
-	if (type == VFIO_USER_REPLY && (header->flags & VFIO_USER_ERROR) &&
-		header->size != sizeof(*header))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"malformed error reply %u to command %u: payload of %zu bytes, expected none",
-			header->id, header->command, vfio_user_payload(header));
 	return 0;
 }
 

@@ -27,7 +27,7 @@ static inline struct vfio_user_header vfio_user_command_header(
 		.flags = VFIO_USER_COMMAND | (no_reply ? VFIO_USER_NO_REPLY : 0)};
 }
 
-/* error: an errno, or 0 for success. An error reply has no payload: it is ignored then. */
+/* error: an errno, or 0 for success. Our error replies have no payload: it is ignored then. */
 static inline struct vfio_user_header vfio_user_reply_header(
 	const struct vfio_user_header *request, size_t payload, int error)
 {
@@ -50,16 +50,30 @@ static inline size_t vfio_user_payload(const struct vfio_user_header *header)
 }
 
 /*
- * Checks a header: size from 16 to 16 + max_payload, an existing type, no payload in an error
- * reply. SWO_E_PROTOCOL otherwise: the stream is lost.
+ * Checks a header: size from 16 to 16 + max_payload, and an existing type. SWO_E_PROTOCOL
+ * otherwise: the stream is lost. An error reply may have a payload (libvfio-user sends that of
+ * the request, against the specification): it is to be skipped.
  */
 int vfio_user_header_check(
 	const struct vfio_user_header *header, size_t max_payload, struct swo_error *err);
+
+/* The keys of VERSION, as bits. */
+enum {
+	VFIO_USER_HAS_MAX_MSG_FDS = 1,
+	VFIO_USER_HAS_MAX_DATA_XFER = 2,
+	VFIO_USER_HAS_MAX_DMA_MAPS = 4,
+	VFIO_USER_HAS_PGSIZES = 8,
+	VFIO_USER_HAS_TWIN_SOCKET = 16,
+	VFIO_USER_HAS_WRITE_MULTIPLE = 32,
+	VFIO_USER_HAS_X_SWITCHOVER = 64,
+	VFIO_USER_HAS_ALL = 127,
+};
 
 /* The properties of one side in VERSION. */
 struct vfio_user_caps {
 	uint16_t major;
 	uint16_t minor;
+	unsigned keys;		/* VFIO_USER_HAS_*: those that were named, or that are to be sent */
 	uint64_t max_msg_fds;	/* fds it can receive in one message */
 	uint64_t max_data_xfer; /* largest count it accepts in data messages */
 	uint64_t max_dma_maps;
@@ -72,9 +86,12 @@ struct vfio_user_caps {
 	bool exact_reads;
 };
 
-/* The protocol's defaults, version 0.2. */
+/* The protocol's defaults, version 0.2, and all keys. */
 void vfio_user_caps_init(struct vfio_user_caps *caps);
-/* Appends the complete VERSION payload (numbers, JSON, NUL) to `out`. */
+/*
+ * Appends the complete VERSION payload (numbers, JSON, NUL) to `out`, with caps->keys only: a
+ * client may take a key that it did not propose for an error, as QEMU does.
+ */
 int vfio_user_version_build(
 	const struct vfio_user_caps *caps, struct swo_buf *out, struct swo_error *err);
 /*
@@ -87,7 +104,7 @@ int vfio_user_version_parse(
 
 /* Sending and receiving */
 
-#define VFIO_USER_FDS_MAX BASE_FDS_MAX /* in one message, either way */
+#define VFIO_USER_FDS_MAX 16 /* in one message, either way: QEMU accepts no larger limit */
 
 /* Fds received with a message; owned by the holder of this structure. */
 struct vfio_user_fds {

@@ -6,6 +6,7 @@
 #include "device/vfio_user/message.h"
 
 #include <jansson.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,12 +18,33 @@ void vfio_user_caps_init(struct vfio_user_caps *caps)
 	*caps = (struct vfio_user_caps){
 		.major = VFIO_USER_MAJOR,
 		.minor = VFIO_USER_MINOR,
+		.keys = VFIO_USER_HAS_ALL,
 		.max_msg_fds = VFIO_USER_DEFAULT_MAX_MSG_FDS,
 		.max_data_xfer = VFIO_USER_DEFAULT_MAX_DATA_XFER,
 		.max_dma_maps = VFIO_USER_DEFAULT_MAX_DMA_MAPS,
 		.pgsizes = VFIO_USER_DEFAULT_PGSIZES,
 		.twin_fd_index = -1,
 	};
+}
+
+/* The keys with a number. */
+static const struct {
+	unsigned key;
+	const char *name;
+	size_t at; /* in struct vfio_user_caps */
+} numbers[] = {
+	{VFIO_USER_HAS_MAX_MSG_FDS, VFIO_USER_KEY_MAX_MSG_FDS,
+		offsetof(struct vfio_user_caps, max_msg_fds)},
+	{VFIO_USER_HAS_MAX_DATA_XFER, VFIO_USER_KEY_MAX_DATA_XFER,
+		offsetof(struct vfio_user_caps, max_data_xfer)},
+	{VFIO_USER_HAS_MAX_DMA_MAPS, VFIO_USER_KEY_MAX_DMA_MAPS,
+		offsetof(struct vfio_user_caps, max_dma_maps)},
+	{VFIO_USER_HAS_PGSIZES, VFIO_USER_KEY_PGSIZES, offsetof(struct vfio_user_caps, pgsizes)},
+};
+
+static uint64_t *number_of(struct vfio_user_caps *caps, size_t i)
+{
+	return (uint64_t *)(void *)((char *)caps + numbers[i].at);
 }
 
 /* NULL: no extension to send. */
@@ -38,24 +60,39 @@ static json_t *ours_to_json(const struct vfio_user_caps *caps)
 	return ours;
 }
 
-static json_t *caps_to_json(const struct vfio_user_caps *caps)
+/* Takes the value, if its key is to be sent. */
+static void put(const struct vfio_user_caps *caps, unsigned key, json_t *inner, const char *name,
+	json_t *value)
+{
+	if (caps->keys & key)
+		json_object_set_new(inner, name, value); /* which takes it in any case */
+	else
+		json_decref(value);
+}
+
+static json_t *twin_to_json(const struct vfio_user_caps *caps)
 {
 	json_t *twin = json_pack("{s:b}", VFIO_USER_KEY_SUPPORTED, caps->twin_socket);
 
 	if (twin && caps->twin_fd_index >= 0)
 		json_object_set_new(
 			twin, VFIO_USER_KEY_FD_INDEX, json_integer(caps->twin_fd_index));
-	json_t *inner = json_pack("{s:I, s:I, s:I, s:I, s:o, s:b}", VFIO_USER_KEY_MAX_MSG_FDS,
-		(json_int_t)caps->max_msg_fds, VFIO_USER_KEY_MAX_DATA_XFER,
-		(json_int_t)caps->max_data_xfer, VFIO_USER_KEY_MAX_DMA_MAPS,
-		(json_int_t)caps->max_dma_maps, VFIO_USER_KEY_PGSIZES, (json_int_t)caps->pgsizes,
-		VFIO_USER_KEY_TWIN_SOCKET, twin, VFIO_USER_KEY_WRITE_MULTIPLE,
-		caps->write_multiple);
+	return twin;
+}
 
-	json_t *ours = ours_to_json(caps);
+static json_t *caps_to_json(struct vfio_user_caps caps)
+{
+	json_t *inner = json_object(), *ours = ours_to_json(&caps);
 
-	if (ours) /* set_new takes it in any case */
-		json_object_set_new(inner, VFIO_USER_KEY_X_SWITCHOVER, ours);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(numbers); i++)
+		put(&caps, numbers[i].key, inner, numbers[i].name,
+			json_integer((json_int_t)*number_of(&caps, i)));
+	put(&caps, VFIO_USER_HAS_TWIN_SOCKET, inner, VFIO_USER_KEY_TWIN_SOCKET,
+		twin_to_json(&caps));
+	put(&caps, VFIO_USER_HAS_WRITE_MULTIPLE, inner, VFIO_USER_KEY_WRITE_MULTIPLE,
+		json_boolean(caps.write_multiple));
+	if (ours)
+		put(&caps, VFIO_USER_HAS_X_SWITCHOVER, inner, VFIO_USER_KEY_X_SWITCHOVER, ours);
 	return json_pack("{s:o}", VFIO_USER_KEY_CAPABILITIES, inner);
 }
 
@@ -63,7 +100,7 @@ int vfio_user_version_build(
 	const struct vfio_user_caps *caps, struct swo_buf *out, struct swo_error *err)
 {
 	struct vfio_user_version version = {.major = caps->major, .minor = caps->minor};
-	json_t *root = caps_to_json(caps);
+	json_t *root = caps_to_json(*caps);
 	char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
 	int rc;
 
@@ -131,6 +168,12 @@ static int take_twin(json_t *inner, struct vfio_user_caps *caps, struct swo_erro
 	return 0;
 }
 
+static void note(json_t *inner, const char *name, unsigned key, struct vfio_user_caps *caps)
+{
+	if (json_object_get(inner, name))
+		caps->keys |= key;
+}
+
 static int take_caps(json_t *root, struct vfio_user_caps *caps, struct swo_error *err)
 {
 	json_t *inner, *ours;
@@ -141,14 +184,18 @@ static int take_caps(json_t *root, struct vfio_user_caps *caps, struct swo_error
 		return -1;
 	if (!inner)
 		return 0;
-	if (take_number(inner, VFIO_USER_KEY_MAX_MSG_FDS, &caps->max_msg_fds, err) ||
-		take_number(inner, VFIO_USER_KEY_MAX_DATA_XFER, &caps->max_data_xfer, err) ||
-		take_number(inner, VFIO_USER_KEY_MAX_DMA_MAPS, &caps->max_dma_maps, err) ||
-		take_number(inner, VFIO_USER_KEY_PGSIZES, &caps->pgsizes, err) ||
-		take_bool(inner, VFIO_USER_KEY_WRITE_MULTIPLE, &caps->write_multiple, err) ||
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(numbers); i++) {
+		if (take_number(inner, numbers[i].name, number_of(caps, i), err))
+			return -1;
+		note(inner, numbers[i].name, numbers[i].key, caps);
+	}
+	if (take_bool(inner, VFIO_USER_KEY_WRITE_MULTIPLE, &caps->write_multiple, err) ||
 		take_twin(inner, caps, err) ||
 		take_object(inner, VFIO_USER_KEY_X_SWITCHOVER, &ours, err))
 		return -1;
+	note(inner, VFIO_USER_KEY_WRITE_MULTIPLE, VFIO_USER_HAS_WRITE_MULTIPLE, caps);
+	note(inner, VFIO_USER_KEY_TWIN_SOCKET, VFIO_USER_HAS_TWIN_SOCKET, caps);
+	note(inner, VFIO_USER_KEY_X_SWITCHOVER, VFIO_USER_HAS_X_SWITCHOVER, caps);
 	if (!ours)
 		return 0;
 	if (take_number(ours, VFIO_USER_KEY_MAX_WRITE, &caps->max_write, err))
@@ -162,6 +209,7 @@ int vfio_user_version_parse(
 	struct vfio_user_version version;
 
 	vfio_user_caps_init(caps);
+	caps->keys = 0;
 	if (len < sizeof(version) || len > TEXT_MAX)
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"VERSION: payload of %zu bytes, expected %zu to %d", len, sizeof(version),

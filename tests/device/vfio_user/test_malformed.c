@@ -50,7 +50,11 @@ static const struct bad cases[] = {
 	{"unknown id", STATE, FEATURE, 2, PUT16, 0, 0, SWO_E_PROTOCOL, true},
 	{"command of something else", STATE, FEATURE, 2, PUT16, 2, 9, SWO_E_PROTOCOL, true},
 	{"type 2", STATE, FEATURE, 2, PUT32, 8, 2, SWO_E_PROTOCOL, true},
-	{"error with a payload", STATE, FEATURE, 2, PUT32, 8, 0x21, SWO_E_PROTOCOL, true},
+	/* libvfio-user sends the request's payload along: a refusal as any other. */
+	{"error with a payload", STATE, FEATURE, 2, PUT32, 8, 0x21, SWO_E_DEVICE, false},
+	{"refused arc with a payload", SET_STATE, FEATURE, 2, PUT32, 8, 0x21, SWO_E_DEVICE, false},
+	{"refused access with a payload", PEEK, VFIO_USER_REGION_READ, -1, PUT32, 8, 0x21,
+		SWO_E_DEVICE, false},
 	{"a command instead of a reply", SET_STATE, FEATURE, 2, PUT32, 8, 0, SWO_E_TIMEOUT, false},
 	{"unexpected fds", STATE, FEATURE, 2, FDS, 0, 5, SWO_E_NONE, false},
 	{"end in the header", STATE, FEATURE, 2, CUT, 0, 7, SWO_E_PEER_LOST, true},

@@ -227,7 +227,7 @@ static void a_header_is_accepted_only_within_bounds(void **state)
 		{{.size = 20, .flags = 15}, -1},
 		{{.size = 16, .flags = VFIO_USER_REPLY | VFIO_USER_ERROR, .error = 22}, 0},
 		{{.size = 16, .flags = VFIO_USER_REPLY | VFIO_USER_ERROR}, 0},
-		{{.size = 20, .flags = VFIO_USER_REPLY | VFIO_USER_ERROR}, -1},
+		{{.size = 20, .flags = VFIO_USER_REPLY | VFIO_USER_ERROR}, 0},
 	};
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
@@ -282,6 +282,29 @@ static void version_capabilities_survive_the_wire(void **state)
 	assert_int_equal(back.max_write, 1048576);
 	assert_true(back.exact_reads);
 	swo_buf_free(&buf);
+}
+
+/* A client such as QEMU takes a key that it has not proposed for an error. */
+static void an_answer_has_only_the_keys_that_were_proposed(void **state)
+{
+	(void)state;
+	struct swo_error err;
+
+	for (unsigned keys = 0; keys <= VFIO_USER_HAS_ALL; keys++) {
+		struct vfio_user_caps caps, back;
+		struct swo_buf buf = SWO_BUF_INIT(4096);
+
+		vfio_user_caps_init(&caps);
+		caps.max_write = caps.max_msg_fds = 7;
+		caps.keys = keys;
+		assert_int_equal(vfio_user_version_build(&caps, &buf, &err), 0);
+		assert_int_equal(vfio_user_version_parse(buf.data, buf.len, &back, &err), 0);
+		assert_int_equal(back.keys, keys);
+		assert_int_equal(back.max_write, keys & VFIO_USER_HAS_X_SWITCHOVER ? 7 : 0);
+		assert_int_equal(back.max_msg_fds,
+			keys & VFIO_USER_HAS_MAX_MSG_FDS ? 7 : VFIO_USER_DEFAULT_MAX_MSG_FDS);
+		swo_buf_free(&buf);
+	}
 }
 
 static int parse_text(
@@ -360,6 +383,7 @@ int main(void)
 		cmocka_unit_test(a_header_is_accepted_only_within_bounds),
 		cmocka_unit_test(a_reply_echoes_its_request),
 		cmocka_unit_test(version_capabilities_survive_the_wire),
+		cmocka_unit_test(an_answer_has_only_the_keys_that_were_proposed),
 		cmocka_unit_test(missing_version_members_have_their_defaults),
 		cmocka_unit_test(a_bad_version_payload_is_refused),
 	};
