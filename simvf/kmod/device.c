@@ -67,7 +67,7 @@ static ssize_t read_region(struct vfio_device *vdev, char __user *buf, size_t co
 		int ret;
 
 		mutex_lock(&dev->lock);
-		ret = svf_region_read(dev->model, region, offset + done, piece, n, ktime_get_ns());
+		ret = svf_region_read(dev->model, region, offset + done, piece, n);
 		simvf_kick(dev);
 		mutex_unlock(&dev->lock);
 		if (ret)

@@ -58,18 +58,20 @@ static bool page_holds(const struct svf *dev, uint64_t number)
 	return !wrong;
 }
 
-static void dma_page(struct svf *dev)
+/* false: an access failed. */
+static bool dma_page(struct svf *dev)
 {
+	uint64_t errors = dev->stats.dma_errors;
 	const struct svf_config *c = &dev->config;
 	struct svf_regs *r = &dev->regs;
-	uint64_t number = r->dma_seq;
-	uint64_t addr = r->dma_addr + number % r->dma_pages * SVF_BLOCK;
+	uint64_t number = r->dma_seq, pages = r->dma_pages; /* the guest may change it meanwhile */
+	uint64_t addr = r->dma_addr + number % pages * SVF_BLOCK;
 
 	/* The page's previous number is in RAM that may have moved to another host since. */
-	if (number - r->dma_base >= r->dma_pages) {
+	if (number - r->dma_base >= pages) {
 		if (c->ops->dma_read(c->opaque, addr, dev->page, SVF_BLOCK))
 			dev->stats.dma_errors++;
-		else if (!page_holds(dev, number - r->dma_pages))
+		else if (!page_holds(dev, number - pages))
 			dev->stats.ram_mismatches++;
 	}
 	for (uint64_t i = 0; i < SVF_BLOCK / 8; i++)
@@ -85,20 +87,22 @@ static void dma_page(struct svf *dev)
 	r->dma_seq++;
 	dev->stats.dma_pages++;
 	svf_blocks_touch(dev, TOUCH_DMA, number);
+	return dev->stats.dma_errors == errors;
 }
 
-static void p2p_number(struct svf *dev)
+static bool p2p_number(struct svf *dev)
 {
 	const struct svf_config *c = &dev->config;
 	struct svf_regs *r = &dev->regs;
 
 	if (c->ops->p2p_write(c->opaque, r->p2p_addr, r->p2p_seq + 1)) {
 		dev->stats.dma_errors++;
-		return;
+		return false;
 	}
 	r->p2p_seq++;
 	dev->stats.p2p_writes++;
 	svf_blocks_touch(dev, TOUCH_P2P, r->p2p_seq);
+	return true;
 }
 
 /* Processes the events that are due; the rest of what is overdue is dropped. */
@@ -117,13 +121,20 @@ static unsigned due(uint64_t *next, uint64_t period, uint64_t now)
 	return (unsigned)events;
 }
 
+/* Each event may let the guest in, which may turn the engine off; a failure ends the turn. */
+static void run_engine(struct svf *dev, uint64_t *next, uint64_t (*period)(const struct svf *dev),
+	bool (*event)(struct svf *dev), uint64_t now)
+{
+	for (unsigned n = due(next, period(dev), now); n && period(dev); n--)
+		if (!event(dev))
+			return;
+}
+
 void svf_run(struct svf *dev, uint64_t now)
 {
 	if (moving(dev)) {
-		for (unsigned n = due(&dev->dma_next, dma_period(dev), now); n; n--)
-			dma_page(dev);
-		for (unsigned n = due(&dev->p2p_next, p2p_period(dev), now); n; n--)
-			p2p_number(dev);
+		run_engine(dev, &dev->dma_next, dma_period, dma_page, now);
+		run_engine(dev, &dev->p2p_next, p2p_period, p2p_number, now);
 	}
 	svf_save_pump(dev, now);
 	svf_load_pump(dev, now);

@@ -269,10 +269,10 @@ uint64_t svf_next(const struct svf *dev);
 
 /*
  * BARs and config space. A write takes effect at once; *done_ns is when it may be acknowledged
- * (config restore takes time). -SVF_EINVAL outside of a region.
+ * (config restore takes time). -SVF_EINVAL outside of a region. The engines do not run in them: a
+ * client may wait for an access's reply with a lock that it needs to answer a DMA message.
  */
-int svf_region_read(
-	struct svf *dev, unsigned region, uint64_t offset, void *buf, size_t len, uint64_t now);
+int svf_region_read(struct svf *dev, unsigned region, uint64_t offset, void *buf, size_t len);
 int svf_region_write(struct svf *dev, unsigned region, uint64_t offset, const void *buf, size_t len,
 	uint64_t now, uint64_t *done_ns);
 uint64_t svf_region_size(unsigned region); /* 0: no such region */

@@ -206,12 +206,10 @@ static void watch_quiet(struct svf *dev, unsigned region)
 		dev->stats.quiesce_violations++;
 }
 
-int svf_region_read(
-	struct svf *dev, unsigned region, uint64_t offset, void *buf, size_t len, uint64_t now)
+int svf_region_read(struct svf *dev, unsigned region, uint64_t offset, void *buf, size_t len)
 {
 	if (!within(region, offset, len))
 		return -SVF_EINVAL;
-	svf_run(dev, now);
 	watch_quiet(dev, region);
 	if (region == SIMVF_BAR_REGS)
 		read_words(dev, offset, buf, len, read_reg);
@@ -239,7 +237,6 @@ int svf_region_write(struct svf *dev, unsigned region, uint64_t offset, const vo
 	*done_ns = now;
 	if (!within(region, offset, len))
 		return -SVF_EINVAL;
-	svf_run(dev, now);
 	watch_quiet(dev, region);
 	if (region == SVF_REGION_CONFIG) {
 		*done_ns = svf_pci_write(dev, offset, data, len, now);

@@ -25,6 +25,7 @@ static int version(struct srv *s, const struct srv_message *m)
 		return -EINVAL;
 	}
 	vfio_user_caps_init(&caps);
+	caps.keys = c->peer.keys;
 	caps.minor = c->peer.minor < VFIO_USER_MINOR ? c->peer.minor : VFIO_USER_MINOR;
 	caps.max_msg_fds = VFIO_USER_FDS_MAX;
 	caps.max_data_xfer = SRV_DATA_MAX;
@@ -49,14 +50,6 @@ static int version(struct srv *s, const struct srv_message *m)
 	swo_close_fd(&pair[1]);
 	swo_buf_free(&out);
 	return SRV_LATER;
-}
-
-static int reset(struct srv *s, const struct srv_message *m, uint64_t now)
-{
-	if (m->len)
-		return -EINVAL;
-	svf_reset(s->dev, now);
-	return 0;
 }
 
 static int dispatch(struct srv *s, struct srv_message *m, uint64_t now)
@@ -84,13 +77,14 @@ static int dispatch(struct srv *s, struct srv_message *m, uint64_t now)
 	case VFIO_USER_SET_IRQS:
 		return srv_set_irqs(s, m);
 	case VFIO_USER_REGION_READ:
-		return srv_region_read(s, m, now);
+		return srv_region_read(s, m);
 	case VFIO_USER_REGION_WRITE:
 		return srv_region_write(s, m, now);
 	case VFIO_USER_REGION_WRITE_MULTI:
 		return srv_region_write_multi(s, m, now);
 	case VFIO_USER_RESET:
-		return reset(s, m, now);
+		svf_reset(s->dev, now);
+		return 0;
 	case VFIO_USER_DEVICE_FEATURE:
 		return srv_device_feature(s, m, now);
 	case VFIO_USER_MIG_DATA_READ:

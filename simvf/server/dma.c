@@ -89,90 +89,155 @@ static struct srv_map *find(struct srv *s, uint64_t addr)
 
 /* DMA by messages */
 
-static int await_on_twin(struct srv *s, uint16_t id, void *buf, size_t room, size_t *len)
+/* -EIO is kept for a stream that may be lost. */
+static int error_of(const struct vfio_user_header *reply)
+{
+	return reply->flags & VFIO_USER_ERROR ? -EFAULT : 0;
+}
+
+/* Sends the rest of a reply: nothing else may be sent in the middle of it. */
+static int finish_reply(struct srv *s)
 {
 	swo_deadline deadline = swo_deadline_ms(ANSWER_MS);
-	struct vfio_user_header header;
 
-	do {
-		if (vfio_user_recv(s->conn.twin, &header, buf, room, NULL, deadline, NULL))
+	while (srv_conn_sending(&s->conn)) {
+		if (base_wait_fd(s->conn.fd, POLLOUT, deadline, NULL) == ETIMEDOUT)
 			return -EIO;
-	} while (!vfio_user_is_reply(&header) || header.id != id);
-	*len = vfio_user_payload(&header);
-	if (header.flags & VFIO_USER_ERROR)
-		return header.error && header.error < 4096 ? -(int)header.error : -EIO;
+		srv_conn_flush(s);
+	}
+	return s->conn.doomed ? -EIO : 0;
+}
+
+/*
+ * A client may hold what its answer to a DMA message needs while it waits for the reply to a
+ * command: QEMU holds its big lock during an access to a region. So commands are executed
+ * meanwhile, except those that change the device's state, and those behind them.
+ */
+static bool may_go_first(const struct srv *s, const struct srv_message *m)
+{
+	switch (m->header.command) {
+	case VFIO_USER_VERSION:
+	case VFIO_USER_RESET:
+	case VFIO_USER_DEVICE_FEATURE:
+	case VFIO_USER_MIG_DATA_READ:
+	case VFIO_USER_MIG_DATA_WRITE:
+		return false;
+	default:
+		return !s->conn.deferred && s->op.kind == SRV_OP_NONE;
+	}
+}
+
+/* The reply of the command that the DMA belongs to may be half made: it is put aside. */
+static int go_first(struct srv *s, struct srv_message *m)
+{
+	struct srv_conn *c = &s->conn;
+	uint8_t *reply = c->reply;
+	size_t room = c->reply_room;
+	int rc;
+
+	c->reply = NULL;
+	c->reply_room = 0;
+	srv_command(s, m, swo_now_ns());
+	rc = finish_reply(s);
+	if (s->op.kind != SRV_OP_NONE) /* nothing takes time while the device moves data */
+		rc = -EIO;
+	free(c->reply);
+	c->reply = reply;
+	c->reply_room = room;
+	return rc;
+}
+
+/* What arrives on the main socket meanwhile; *reply is the caller's, or NULL. */
+static int take_main(struct srv *s, struct srv_message **reply)
+{
+	struct srv_conn *c = &s->conn;
+	struct srv_message *m;
+	int rc = srv_conn_receive(s, &m);
+
+	*reply = NULL;
+	if (rc <= 0)
+		return rc ? -EIO : 0;
+	if (vfio_user_is_reply(&m->header)) {
+		*reply = m;
+		return 0;
+	}
+	if (may_go_first(s, m))
+		return go_first(s, m);
+	*c->deferred_end = m;
+	c->deferred_end = &m->next;
+	c->deferred_count++;
 	return 0;
 }
 
-/* Without a twin socket the reply arrives between commands, which are queued meanwhile. */
-static int await_on_main(struct srv *s, uint16_t id, void *buf, size_t room, size_t *len)
+/* A reply that comes later than its request waits is dropped when it comes. */
+static int await(struct srv *s, uint16_t id, uint8_t *buf, size_t room, size_t *len)
 {
 	swo_deadline deadline = swo_deadline_ms(ANSWER_MS);
 	struct srv_conn *c = &s->conn;
+	struct pollfd fds[] = {{.fd = c->fd, .events = POLLIN}, {.fd = c->twin, .events = POLLIN}};
 
 	while (!swo_deadline_passed(deadline) && c->deferred_count < SRV_DEFERRED) {
+		struct vfio_user_header header = {0};
 		struct srv_message *m;
-		int rc = srv_conn_receive(s, &m), error = 0;
+		int rc = take_main(s, &m);
 
-		if (rc < 0)
-			return -EIO;
-		if (!rc) {
-			base_wait_fd(c->fd, POLLIN, deadline, NULL);
-			continue;
+		if (rc)
+			return rc;
+		if (m) {
+			header = m->header;
+			memcpy(buf, m->body, m->len < room ? m->len : room);
+			srv_message_free(m);
+		} else {
+			base_poll(fds, 2, deadline);
+			if (fds[1].revents &&
+				vfio_user_recv(c->twin, &header, buf, room, NULL, deadline, NULL))
+				return -EIO;
 		}
-		if (!vfio_user_is_reply(&m->header) || m->header.id != id) {
-			*c->deferred_end = m;
-			c->deferred_end = &m->next;
-			c->deferred_count++;
-			continue;
+		if (vfio_user_is_reply(&header) && header.id == id) {
+			*len = vfio_user_payload(&header);
+			return error_of(&header);
 		}
-		if (m->header.flags & VFIO_USER_ERROR)
-			error = m->header.error && m->header.error < 4096 ? (int)m->header.error
-									  : EIO;
-		else if (m->len > room)
-			error = EIO;
-		else
-			memcpy(buf, m->body, *len = m->len);
-		srv_message_free(m);
-		return -error;
 	}
 	return -ETIMEDOUT;
 }
 
-static int by_message(struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool write)
+/* At most a page, and what the client accepts; *done of `len` bytes. */
+static int by_message(
+	struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool write, size_t *done)
 {
 	struct srv_conn *c = &s->conn;
 	uint8_t answer[sizeof(struct vfio_user_dma_access) + PAGE];
-	struct vfio_user_dma_access access = {.address = addr, .count = len};
-	struct vfio_user_header header = vfio_user_command_header(c->next_id++,
+	struct vfio_user_dma_access access = {.address = addr};
+	struct vfio_user_header header;
+	size_t got = 0;
+	int rc;
+
+	if (c->fd < 0 || c->doomed || !c->peer.max_data_xfer || finish_reply(s))
+		return -EIO;
+	len = len < PAGE ? len : PAGE;
+	len = len < c->peer.max_data_xfer ? len : (size_t)c->peer.max_data_xfer;
+	access.count = len;
+	header = vfio_user_command_header(c->next_id++,
 		write ? VFIO_USER_DMA_WRITE : VFIO_USER_DMA_READ,
 		sizeof(access) + (write ? len : 0), false);
 	const struct iovec pieces[] = {
 		{&header, sizeof(header)}, {&access, sizeof(access)}, {data, len}};
-	size_t got = 0;
-	int rc;
 
-	/* No other message may be sent on this socket in the middle of a reply. */
-	if (c->fd < 0 || c->doomed || (c->twin < 0 && srv_conn_sending(c)))
-		return -EIO;
-	if (len > PAGE || len > c->peer.max_data_xfer)
-		return -EINVAL;
 	c->awaiting = true;
 	if (vfio_user_send(c->twin >= 0 ? c->twin : c->fd, pieces, write ? 3 : 2, NULL, 0,
 		    swo_deadline_ms(ANSWER_MS), NULL, NULL))
 		rc = -EIO;
-	else if (c->twin >= 0)
-		rc = await_on_twin(s, header.id, answer, sizeof(answer), &got);
 	else
-		rc = await_on_main(s, header.id, answer, sizeof(answer), &got);
+		rc = await(s, header.id, answer, sizeof(answer), &got);
 	c->awaiting = false;
-	if (rc == -EIO || rc == -ETIMEDOUT)
-		c->doomed = true; /* a late reply would be taken for that of another request */
+	if (rc == -EIO)
+		c->doomed = true; /* the stream may be lost */
 	if (!rc && !write) {
 		if (got != sizeof(access) + len)
-			return -EIO;
+			return -EFAULT;
 		memcpy(data, answer + sizeof(access), len);
 	}
+	*done = len;
 	return rc;
 }
 
@@ -192,7 +257,7 @@ static int dma(struct srv *s, uint64_t addr, uint8_t *data, size_t len, bool wri
 		in = addr - map->iova;
 		n = len < map->size - in ? len : (size_t)(map->size - in);
 		if (!map->host)
-			rc = by_message(s, addr, data, n, write);
+			rc = by_message(s, addr, data, n, write, &n);
 		else if (write)
 			rc = copy(map->host + in, data, n);
 		else
@@ -216,14 +281,21 @@ static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 	return dma(opaque, addr, (uint8_t *)(uintptr_t)buf, len, true);
 }
 
-/* Never by messages: two devices with one thread each would wait for each other. */
+/*
+ * One store, which a sibling sees whole. By message where the client has passed no descriptor
+ * of the sibling's BAR; a sibling with a single thread serves that while it waits itself.
+ */
 static int p2p_write(void *opaque, uint64_t addr, uint64_t value)
 {
-	struct srv_map *map = find(opaque, addr);
+	struct srv *s = opaque;
+	struct srv_map *map = find(s, addr);
+	size_t done;
 
-	if (!map || !map->host || !(map->prot & VFIO_USER_DMA_PROT_WRITE) || addr % 8 ||
+	if (!map || !(map->prot & VFIO_USER_DMA_PROT_WRITE) || addr % 8 ||
 		map->size - (addr - map->iova) < 8)
 		return -EFAULT;
+	if (!map->host)
+		return by_message(s, addr, (uint8_t *)&value, sizeof(value), true, &done);
 	return store(map->host + (addr - map->iova), value);
 }
 
@@ -280,32 +352,41 @@ void srv_dma_drop(struct srv *s)
 		unmap(s, s->map_count - 1);
 }
 
-static int map_fd(struct srv_map *map, int fd, uint64_t offset)
+/* Which file it is, if the client has passed one. */
+static int identify(struct srv_map *map, int fd)
 {
-	int prot = (map->prot & VFIO_USER_DMA_PROT_READ ? PROT_READ : 0) |
-		   (map->prot & VFIO_USER_DMA_PROT_WRITE ? PROT_READ | PROT_WRITE : 0);
 	struct stat st;
-	void *host;
 
 	if (fstat(fd, &st))
 		return -errno;
-	if (S_ISREG(st.st_mode) &&
-		(offset > (uint64_t)st.st_size || map->size > (uint64_t)st.st_size - offset))
+	if (S_ISREG(st.st_mode) && (map->offset > (uint64_t)st.st_size ||
+					   map->size > (uint64_t)st.st_size - map->offset))
 		return -EINVAL;
-	host = mmap(NULL, map->size, prot, MAP_SHARED, fd, (off_t)offset);
+	map->dev = st.st_dev;
+	map->ino = st.st_ino;
+	return 0;
+}
+
+static int map_fd(struct srv_map *map, int fd)
+{
+	int prot = (map->prot & VFIO_USER_DMA_PROT_READ ? PROT_READ : 0) |
+		   (map->prot & VFIO_USER_DMA_PROT_WRITE ? PROT_READ | PROT_WRITE : 0);
+	void *host = mmap(NULL, map->size, prot, MAP_SHARED, fd, (off_t)map->offset);
+
 	if (host == MAP_FAILED)
 		return -errno;
 	map->host = host;
 	return 0;
 }
 
-/* 1: the same map exists already; 0: free. */
+/* 1: the same map of the same file exists already; 0: free. */
 static int overlap(const struct srv *s, const struct srv_map *map)
 {
 	for (unsigned i = 0; i < s->map_count; i++) {
 		const struct srv_map *old = &s->maps[i];
 
-		if (old->iova == map->iova && old->size == map->size && old->prot == map->prot)
+		if (old->iova == map->iova && old->size == map->size && old->prot == map->prot &&
+			old->dev == map->dev && old->ino == map->ino && old->offset == map->offset)
 			return 1;
 		if (map->iova < old->iova + old->size && old->iova < map->iova + map->size)
 			return -EEXIST;
@@ -319,16 +400,20 @@ int srv_dma_map(struct srv *s, struct srv_message *m)
 	struct srv_map map;
 	int rc;
 
-	if (m->len != sizeof(request))
+	if (m->len < sizeof(request))
 		return -EINVAL;
 	memcpy(&request, m->body, sizeof(request));
 	map = (struct srv_map){
 		.iova = request.address, .size = request.size, .prot = request.flags & 3};
+	if (m->fds.count)
+		map.offset = request.offset;
 	if (request.argsz < sizeof(request) || (request.flags & ~KNOWN_FLAGS) || !map.size ||
 		map.iova % PAGE || map.size % PAGE || map.iova + map.size < map.iova ||
 		request.offset % PAGE || request.offset > INT64_MAX || m->fds.count > 1)
 		return -EINVAL;
-	rc = overlap(s, &map);
+	rc = m->fds.count ? identify(&map, m->fds.fd[0]) : 0;
+	if (!rc)
+		rc = overlap(s, &map);
 	if (rc)
 		return rc < 0 ? rc : 0;
 	if (s->map_count == s->map_room) {
@@ -344,7 +429,7 @@ int srv_dma_map(struct srv *s, struct srv_message *m)
 		s->map_room = room;
 	}
 	catch_bus_errors();
-	rc = m->fds.count ? map_fd(&map, m->fds.fd[0], request.offset) : 0;
+	rc = m->fds.count ? map_fd(&map, m->fds.fd[0]) : 0;
 	if (rc)
 		return rc;
 	s->maps[s->map_count++] = map;
@@ -357,7 +442,7 @@ int srv_dma_unmap(struct srv *s, const struct srv_message *m)
 {
 	struct vfio_user_dma_unmap request;
 
-	if (m->len != sizeof(request))
+	if (m->len < sizeof(request))
 		return -EINVAL;
 	memcpy(&request, m->body, sizeof(request));
 	if (request.argsz < sizeof(request) || (request.flags & ~UNMAP_ALL))

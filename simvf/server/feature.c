@@ -57,7 +57,7 @@ static int set_state(struct srv *s, const struct srv_message *m, uint64_t now)
 	struct vfio_user_mig_state state;
 	int rc;
 
-	if (m->len != sizeof(struct vfio_user_feature) + sizeof(state))
+	if (m->len < sizeof(struct vfio_user_feature) + sizeof(state))
 		return -EINVAL;
 	memcpy(&state, m->body + sizeof(struct vfio_user_feature), sizeof(state));
 	/* reply first: the model may close the connection, or end the process */
@@ -120,7 +120,7 @@ static int log_report(struct srv *s, const struct srv_message *m,
 	uint8_t *reply;
 	int rc;
 
-	if (m->len != head)
+	if (m->len < head)
 		return -EINVAL;
 	memcpy(&report, m->body + sizeof(f), sizeof(report));
 	if (!report.length || report.page_size < SVF_BLOCK)
@@ -204,8 +204,10 @@ int srv_device_feature(struct srv *s, const struct srv_message *m, uint64_t now)
 	if (f.argsz < sizeof(f) ||
 		(f.flags & ~(VFIO_USER_FEATURE_INDEX | METHODS | VFIO_USER_FEATURE_PROBE)))
 		return -EINVAL;
-	if (!offered || (methods & ~offered))
+	if (!offered)
 		return -ENOTTY;
+	if (methods & ~offered)
+		return -EINVAL;
 	if (f.flags & VFIO_USER_FEATURE_PROBE)
 		return echo(s, m);
 	if (methods == VFIO_USER_FEATURE_GET)
@@ -234,7 +236,7 @@ int srv_mig_data_read(struct srv *s, const struct srv_message *m, uint64_t now)
 	uint8_t *reply;
 	int rc;
 
-	if (m->len != sizeof(data))
+	if (m->len < sizeof(data))
 		return -EINVAL;
 	memcpy(&data, m->body, sizeof(data));
 	if (data.argsz < sizeof(data) || data.size > SRV_READ_MAX)

@@ -14,7 +14,7 @@ int srv_get_info(struct srv *s, const struct srv_message *m)
 {
 	struct vfio_user_device_info info;
 
-	if (m->len != sizeof(info))
+	if (m->len < sizeof(info))
 		return -EINVAL;
 	memcpy(&info, m->body, sizeof(info));
 	if (info.argsz < sizeof(info))
@@ -40,7 +40,7 @@ int srv_get_region_info(struct srv *s, const struct srv_message *m)
 	struct vfio_user_region_info *info = &all.info;
 	uint32_t asked;
 
-	if (m->len != sizeof(*info))
+	if (m->len < sizeof(*info))
 		return -EINVAL;
 	memcpy(info, m->body, sizeof(*info));
 	asked = info->argsz;
@@ -55,11 +55,13 @@ int srv_get_region_info(struct srv *s, const struct srv_message *m)
 		return sizeof(*info);
 	}
 	info->argsz = sizeof(all);
-	info->flags |= VFIO_USER_REGION_MMAP | VFIO_USER_REGION_CAPS;
+	info->flags |= VFIO_USER_REGION_MMAP;
+	/* No CAPS without room for them: a client then takes the offset 0 for an error. */
 	if (asked < sizeof(all)) {
 		memcpy(srv_reply_room(&s->conn, sizeof(*info)), info, sizeof(*info));
 		return sizeof(*info);
 	}
+	info->flags |= VFIO_USER_REGION_CAPS;
 	info->cap_offset = offsetof(struct inbox_info, sparse);
 	all.sparse.header.id = VFIO_USER_CAP_SPARSE_MMAP;
 	all.sparse.header.version = VFIO_USER_CAP_SPARSE_MMAP_VERSION;
@@ -76,7 +78,7 @@ int srv_get_region_io_fds(struct srv *s, const struct srv_message *m)
 		uint32_t argsz, flags, index, count;
 	} none;
 
-	if (m->len != sizeof(none))
+	if (m->len < sizeof(none))
 		return -EINVAL;
 	memcpy(&none, m->body, sizeof(none));
 	if (none.argsz < sizeof(none) || none.flags || none.index >= VFIO_USER_PCI_REGIONS)
@@ -96,7 +98,7 @@ int srv_get_irq_info(struct srv *s, const struct srv_message *m)
 {
 	struct vfio_user_irq_info info;
 
-	if (m->len != sizeof(info))
+	if (m->len < sizeof(info))
 		return -EINVAL;
 	memcpy(&info, m->body, sizeof(info));
 	if (info.argsz < sizeof(info) || info.index >= VFIO_USER_PCI_IRQS)
@@ -152,7 +154,7 @@ int srv_set_irqs(struct srv *s, struct srv_message *m)
 	action = set.flags & ~7u;
 	if (data == VFIO_USER_IRQ_DATA_BOOL)
 		bools = set.count;
-	if (m->len != sizeof(set) + bools || set.argsz < sizeof(set) + bools ||
+	if (m->len < sizeof(set) + bools || set.argsz < sizeof(set) + bools ||
 		set.index >= VFIO_USER_PCI_IRQS || set.start > irq_count(set.index) ||
 		set.count > irq_count(set.index) - set.start ||
 		action != VFIO_USER_IRQ_ACTION_TRIGGER)
@@ -176,13 +178,13 @@ int srv_set_irqs(struct srv *s, struct srv_message *m)
 	}
 }
 
-int srv_region_read(struct srv *s, const struct srv_message *m, uint64_t now)
+int srv_region_read(struct srv *s, const struct srv_message *m)
 {
 	struct vfio_user_region_access access;
 	uint8_t *reply;
 	int rc;
 
-	if (m->len != sizeof(access))
+	if (m->len < sizeof(access))
 		return -EINVAL;
 	memcpy(&access, m->body, sizeof(access));
 	if (access.count > SRV_DATA_MAX)
@@ -192,7 +194,7 @@ int srv_region_read(struct srv *s, const struct srv_message *m, uint64_t now)
 		return -ENOMEM;
 	memcpy(reply, &access, sizeof(access));
 	rc = svf_region_read(
-		s->dev, access.region, access.offset, reply + sizeof(access), access.count, now);
+		s->dev, access.region, access.offset, reply + sizeof(access), access.count);
 	return rc ? rc : (int)(sizeof(access) + access.count);
 }
 

@@ -66,8 +66,10 @@ struct srv_conn {
 };
 
 struct srv_map {
-	uint64_t iova, size;
-	uint8_t *host; /* NULL: accessed by messages only */
+	uint64_t iova, size, offset;
+	dev_t dev; /* with the inode: the file; zeros: none, it is accessed by messages only */
+	ino_t ino;
+	uint8_t *host; /* NULL: by messages */
 	uint32_t prot;
 };
 
@@ -167,7 +169,7 @@ int srv_get_region_info(struct srv *s, const struct srv_message *m);
 int srv_get_region_io_fds(struct srv *s, const struct srv_message *m);
 int srv_get_irq_info(struct srv *s, const struct srv_message *m);
 int srv_set_irqs(struct srv *s, struct srv_message *m);
-int srv_region_read(struct srv *s, const struct srv_message *m, uint64_t now);
+int srv_region_read(struct srv *s, const struct srv_message *m);
 int srv_region_write(struct srv *s, const struct srv_message *m, uint64_t now);
 int srv_region_write_multi(struct srv *s, const struct srv_message *m, uint64_t now);
 void srv_irqs_drop(struct srv *s);

@@ -227,6 +227,7 @@ static inline void rig_set(struct rig *rig, uint64_t reg, uint64_t value, size_t
 {
 	uint64_t done;
 
+	svf_run(&rig->dev, rig->now);
 	assert_int_equal(
 		svf_region_write(&rig->dev, SIMVF_BAR_REGS, reg, &value, len, rig->now, &done), 0);
 }
@@ -235,7 +236,8 @@ static inline uint64_t rig_get(struct rig *rig, uint64_t reg, size_t len)
 {
 	uint64_t value = 0;
 
-	assert_int_equal(svf_region_read(&rig->dev, SIMVF_BAR_REGS, reg, &value, len, rig->now), 0);
+	svf_run(&rig->dev, rig->now);
+	assert_int_equal(svf_region_read(&rig->dev, SIMVF_BAR_REGS, reg, &value, len), 0);
 	return value;
 }
 

@@ -57,8 +57,7 @@ static void touch_a_register(struct rig *rig)
 			&rig->dev, SVF_REGION_CONFIG, below(300), buf, below(64), rig->now, &done);
 		break;
 	case 3:
-		svf_region_read(
-			&rig->dev, (unsigned)below(9), below(0x1100), buf, below(300), rig->now);
+		svf_region_read(&rig->dev, (unsigned)below(9), below(0x1100), buf, below(300));
 		break;
 	default:
 		rig_doorbell(rig, (unsigned)below(64), 1 + below(1000));

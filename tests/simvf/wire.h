@@ -209,9 +209,10 @@ static inline struct client wire_connect_raw(const struct server *s)
 
 static inline struct client wire_connect(const struct server *s, bool twin)
 {
-	static const char with[] =
-		"\0\0\2\0{\"capabilities\":{\"twin_socket\":{\"supported\":true}}}";
-	static const char without[] = "\0\0\2\0{\"capabilities\":{\"max_msg_fds\":8}}";
+	static const char with[] = "\0\0\2\0{\"capabilities\":{\"x-switchover\":{},"
+				   "\"twin_socket\":{\"supported\":true}}}";
+	static const char without[] = "\0\0\2\0{\"capabilities\":{\"x-switchover\":{},"
+				      "\"max_data_xfer_size\":512,\"max_msg_fds\":8}}";
 	struct client c = wire_connect_raw(s);
 	struct vfio_user_caps caps;
 
