@@ -119,6 +119,7 @@ static struct swo_migration_query query_of(
 		.uri = request->uri ? request->uri : info->uri,
 		.id = info->id,
 		.nonce = info->nonce,
+		.hello_nonce = info->hello_nonce,
 		.insecure = request->tls.insecure,
 		.tls = &request->tls.tls,
 		.deadline_ms = ASK_MS};

@@ -97,7 +97,9 @@ struct swo_journal_info {
 	 * file it is: `original` is false, and `origin` has the reason.
 	 */
 	bool original;
-	char origin[96];	 /* why `original` is false */
+	char origin[96]; /* why `original` is false */
+	/* Source: a reply to ASK must have it. 0: the journal is older, and replies have none. */
+	uint64_t hello_nonce;
 	struct swo_error damage; /* not NONE: only path, side and id are valid, and vm if set */
 };
 

@@ -34,13 +34,42 @@ enum swo_when { SWO_WHEN_EARLY, SWO_WHEN_RAM, SWO_WHEN_LATE };
 enum swo_handover { SWO_HANDOVER_COPY, SWO_HANDOVER_FD };
 
 /*
+ * A value that must match on both sides, by a rule. It is sent with HELLO and compared by the
+ * target, before anything stops; the error names the first difference with both values. An entry
+ * of one side only is a difference.
+ */
+enum swo_agreement_rule {
+	SWO_AGREE_EQUAL,    /* text: the same */
+	SWO_AGREE_SUBSET,   /* text: words, each of which the target has as well; blanks between */
+	SWO_AGREE_AT_LEAST, /* value: the target's is as large, or larger */
+	SWO_AGREE_WITHIN,   /* value: differs by at most the target's `ppm` of the source's */
+};
+#define SWO_AGREE_ANY	       UINT32_MAX /* ppm: the target takes any value */
+#define SWO_AGREEMENT_MAX      32	  /* entries */
+#define SWO_AGREEMENT_NAME_MAX 48	  /* with its NUL */
+#define SWO_AGREEMENT_TEXT_MAX 8192
+
+struct swo_agreement_entry {
+	size_t size;	  /* of this structure */
+	const char *name; /* of the value, with its unit: "TSC frequency in kHz" */
+	enum swo_agreement_rule rule;
+	uint32_t ppm;
+	const char *text; /* copied */
+	uint64_t value;	  /* at most INT64_MAX */
+};
+struct swo_agreement;
+/* In swo_vm_ops.agree. SWO_E_INVALID: malformed, a second one of that name, or too many. */
+SWO_API int swo_agreement_add(struct swo_agreement *agreement,
+	const struct swo_agreement_entry *entry, struct swo_error *err);
+
+/*
  * The VMM's callbacks. Called on the migration's thread, one at a time, unless stated
  * otherwise. Return 0, or -1 with *err set.
  */
 struct swo_vm_ops {
 	/*
 	 * Appends a text that must be equal on both sides: machine, vCPU count, kinds of
-	 * devices.
+	 * devices. It is compared line by line, and the error has the first line that differs.
 	 */
 	int (*layout)(void *vm, struct swo_buf *out, struct swo_error *err);
 	/*
@@ -84,6 +113,12 @@ struct swo_vm_ops {
 	 * target, and at the end; never during the stop.
 	 */
 	int (*ram_reach)(void *vm, bool reach, struct swo_error *err);
+	/*
+	 * Adds what need not be equal, but must match by a rule: CPU features, TSC frequency.
+	 * Optional.
+	 * Called on both sides at HELLO.
+	 */
+	int (*agree)(void *vm, struct swo_agreement *out, struct swo_error *err);
 };
 
 #define SWO_MACHINE_STATE_MAX (16u << 20)
@@ -146,6 +181,11 @@ struct swo_migration_params {
 	bool insecure;			 /* allow plain TCP to another host; default false */
 	enum swo_handover handover;	 /* the source's applies; default COPY */
 	struct swo_engine_overhead overhead; /* the source's, in its predictions; default none */
+	/*
+	 * The source's applies: migrate several devices even if one has no P2P state. One that
+	 * still runs may then write into one that has stopped, and that write is lost.
+	 */
+	bool allow_no_p2p;
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */
@@ -288,6 +328,7 @@ struct swo_migration_query {
 	bool acknowledge; /* STARTED is on record already: the target may drop the migration */
 	unsigned deadline_ms;
 	const struct swo_tls_params *tls; /* NULL: none */
+	uint64_t hello_nonce;		  /* swo_journal_info's: a reply without it is none */
 };
 #define SWO_REASON_MAX 1024
 /* -1: a field of the query is invalid, or the credentials cannot be used. */

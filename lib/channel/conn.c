@@ -494,6 +494,11 @@ static bool is_unix(int fd)
 	return !getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len) && domain == AF_UNIX;
 }
 
+bool channel_conn_is_trusted(const struct channel_conn *conn)
+{
+	return conn->tls || is_unix(conn->fd);
+}
+
 static struct fd_bag *bag_of(struct channel_conn *conn, struct swo_error *err)
 {
 	if (!is_unix(conn->fd) || conn->tls) {

@@ -58,6 +58,11 @@ void channel_conn_shutdown(struct channel_conn *conn);
 void channel_conn_close(struct channel_conn *conn);
 const char *channel_conn_peer(const struct channel_conn *conn);
 bool channel_conn_has_tls(const struct channel_conn *conn);
+/*
+ * The other end was authenticated: by TLS, or as a process of this user (or root's) at a UNIX
+ * socket, which is checked at both ends.
+ */
+bool channel_conn_is_trusted(const struct channel_conn *conn);
 /* The socket, which the connection owns: for tests, and for socket options. */
 int channel_conn_fd(const struct channel_conn *conn);
 

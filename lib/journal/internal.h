@@ -31,8 +31,8 @@ struct journal_record {
 	char boot_id[40]; /* of the host when this was written */
 	char vm[SWO_JOURNAL_VM_MAX];
 	char text[SWO_JOURNAL_TEXT_MAX]; /* of BEGIN: the URI */
-	uint8_t zero[8];
-	uint64_t hash; /* XXH3 of all before it */
+	uint64_t hello_nonce;		 /* 0: not known; version 0.1 left it zero */
+	uint64_t hash;			 /* XXH3 of all before it */
 };
 static_assert(sizeof(struct journal_record) == 512, "one record, one sector, no holes");
 
@@ -65,8 +65,6 @@ static_assert(offsetof(struct journal_file, count) == JOURNAL_BYTES, "read as on
 uint64_t journal_hash(const struct journal_record *record);
 /* "" if the kernel does not report it. */
 void journal_boot_id(char out[40]);
-/* 36 characters of a UUID and nothing else: it becomes the name of a file. */
-bool journal_is_id(const char *id);
 /* True if `next` may follow `last` on this side. */
 bool journal_may_follow(enum swo_journal_side side, unsigned last, unsigned next);
 /* "ID.source" or "ID.target": true, with both parts. */

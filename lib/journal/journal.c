@@ -121,6 +121,15 @@ int journal_create(const struct swo_journal_config *config, enum swo_journal_sid
 	return -1;
 }
 
+void journal_set_hello_nonce(struct swo_journal *j, uint64_t nonce)
+{
+	if (!j)
+		return;
+	pthread_mutex_lock(&j->lock);
+	j->record.hello_nonce = nonce;
+	pthread_mutex_unlock(&j->lock);
+}
+
 int journal_write(struct swo_journal *j, enum swo_journal_event event, uint64_t nonce,
 	const char *text, struct swo_error *err)
 {

@@ -37,9 +37,12 @@ static void fill(struct swo_journal_info *out, const struct journal_file *file)
 	out->time_ns = last->time_ns;
 	if (file->count > 1)
 		strcpy(out->text, last->text);
-	for (unsigned i = 0; i < file->count; i++)
+	for (unsigned i = 0; i < file->count; i++) {
 		if (file->records[i].nonce)
 			out->nonce = file->records[i].nonce;
+		if (file->records[i].hello_nonce)
+			out->hello_nonce = file->records[i].hello_nonce;
+	}
 	out->complete = is_complete(last);
 	out->here = is_here(last);
 }

@@ -67,7 +67,12 @@ uint64_t journal_hash(const struct journal_record *record)
 
 bool journal_is_id(const char *id)
 {
-	return strlen(id) == JOURNAL_ID_LEN && strspn(id, "0123456789abcdef-") == JOURNAL_ID_LEN;
+	static const char pattern[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+
+	for (unsigned i = 0; i < JOURNAL_ID_LEN; i++)
+		if (pattern[i] == '-' ? id[i] != '-' : !id[i] || !strchr("0123456789abcdef", id[i]))
+			return false;
+	return !id[JOURNAL_ID_LEN];
 }
 
 bool journal_parse_name(const char *name, char id[40], enum swo_journal_side *side)

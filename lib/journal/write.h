@@ -14,6 +14,10 @@
  */
 int journal_create(const struct swo_journal_config *config, enum swo_journal_side side,
 	const char *id, const char *uri, struct swo_journal **out, struct swo_error *err);
+/* 36 characters of a UUID in lower case and nothing else: it becomes the name of a file. */
+bool journal_is_id(const char *id);
+/* The nonce of the source's HELLO, for each later record. NULL: no journal. */
+void journal_set_hello_nonce(struct swo_journal *journal, uint64_t nonce);
 /* Any thread. A NULL journal accepts every record and stores none. */
 int journal_write(struct swo_journal *journal, enum swo_journal_event event, uint64_t nonce,
 	const char *text, struct swo_error *err);

@@ -4,6 +4,7 @@
  */
 #include "migration/hello.h"
 
+#include "journal/write.h"
 #include "migration/wire.h"
 
 #include <errno.h>
@@ -22,6 +23,7 @@ void migration_hello_free(struct hello *hello)
 	free(hello->identity);
 	free(hello->layout);
 	free(hello->devices);
+	migration_agreement_free(&hello->agreement);
 	memset(hello, 0, sizeof(*hello));
 }
 
@@ -36,10 +38,29 @@ static int dump(json_t *root, struct swo_buf *out, struct swo_error *err)
 	return rc;
 }
 
+/* A nonce is sent as text: half of all nonces exceed JSON's integers. */
+#define NONCE_TEXT 17
+
+static void nonce_text(uint64_t nonce, char out[NONCE_TEXT])
+{
+	snprintf(out, NONCE_TEXT, "%016" PRIx64, nonce);
+}
+
+static int parse_nonce(const char *text, uint64_t *out)
+{
+	if (!text || strlen(text) != NONCE_TEXT - 1 ||
+		strspn(text, "0123456789abcdef") != NONCE_TEXT - 1)
+		return -1;
+	*out = strtoull(text, NULL, 16);
+	return 0;
+}
+
 int migration_hello_format(const struct hello *hello, struct swo_buf *out, struct swo_error *err)
 {
 	json_t *ram = json_array(), *devices = json_array();
+	char nonce[NONCE_TEXT];
 
+	nonce_text(hello->nonce, nonce);
 	for (unsigned i = 0; i < hello->ram_count; i++)
 		json_array_append_new(ram, json_pack("{s:s, s:I, s:I}", "name", hello->ram[i].name,
 						   "gpa", (json_int_t)hello->ram[i].gpa, "size",
@@ -50,12 +71,17 @@ int migration_hello_format(const struct hello *hello, struct swo_buf *out, struc
 					 "mig-flags", (json_int_t)hello->devices[i].mig_flags,
 					 "window", (json_int_t)hello->devices[i].window, "spread",
 					 hello->devices[i].spread));
-	return dump(json_pack("{s:i, s:i, s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:s, s:o, s:o}",
-			    "version", WIRE_VERSION, "minor", (int)hello->minor, "id", hello->id,
-			    "vm", hello->identity, "channels", (int)hello->channels, "running",
-			    hello->running, "finalise", when_names[hello->finalise], "config",
-			    when_names[hello->config], "handover", handover_names[hello->handover],
-			    "layout", hello->layout, "ram", ram, "devices", devices),
+	return dump(
+		json_pack(
+			"{s:i, s:i, s:s, s:s, s:s, s:i, s:b, s:s, s:s, s:s, s:b, s:s, s:o, s:o, s:o}",
+			"version", WIRE_VERSION, "minor", (int)hello->minor, "id", hello->id,
+			"nonce", nonce, "vm", hello->identity, "channels", (int)hello->channels,
+			"running", hello->running, "finalise", when_names[hello->finalise],
+			"config", when_names[hello->config], "handover",
+			handover_names[hello->handover], "allow-no-p2p", hello->allow_no_p2p,
+			"layout", hello->layout, "agreement",
+			migration_agreement_json(&hello->agreement), "ram", ram, "devices",
+			devices),
 		out, err);
 }
 
@@ -167,39 +193,65 @@ static int check_version(const json_t *root, const char *side, struct swo_error 
 
 static int parse_root(json_t *root, struct hello *out, struct swo_error *err)
 {
-	const char *id, *finalise, *config, *layout, *identity = ""; /* a missing key means none */
+	const char *id, *finalise, *config, *layout, *nonce = NULL;
+	const char *identity = ""; /* a missing key means none */
 	json_t *ram, *devices;
-	int minor = 0, channels, running;
+	int minor = 0, channels, running, allow_no_p2p = 0;
 
 	if (check_version(root, "source", err))
 		return -1;
-	if (json_unpack(root, "{s?i, s:s, s?s, s:i, s:b, s:s, s:s, s:s, s:o, s:o}", "minor", &minor,
-		    "id", &id, "vm", &identity, "channels", &channels, "running", &running,
-		    "finalise", &finalise, "config", &config, "layout", &layout, "ram", &ram,
-		    "devices", &devices))
+	if (json_unpack(root, "{s?i, s:s, s?s, s?s, s:i, s:b, s:s, s:s, s?b, s:s, s:o, s:o}",
+		    "minor", &minor, "id", &id, "nonce", &nonce, "vm", &identity, "channels",
+		    &channels, "running", &running, "finalise", &finalise, "config", &config,
+		    "allow-no-p2p", &allow_no_p2p, "layout", &layout, "ram", &ram, "devices",
+		    &devices))
 		return bad(err, "missing field, or wrong type");
-	if (minor < 0 || strlen(id) != WIRE_ID_LEN || channels < 1 ||
-		channels > WIRE_CHANNELS_MAX || parse_when(finalise, &out->finalise) ||
-		parse_when(config, &out->config) || parse_handover(root, &out->handover) ||
-		!json_is_array(ram) || !json_is_array(devices))
+	if (minor < 0 || !journal_is_id(id) || (nonce && parse_nonce(nonce, &out->nonce)) ||
+		channels < 1 || channels > WIRE_CHANNELS_MAX ||
+		parse_when(finalise, &out->finalise) || parse_when(config, &out->config) ||
+		parse_handover(root, &out->handover) || !json_is_array(ram) ||
+		!json_is_array(devices))
 		return bad(err, "invalid field");
 	strcpy(out->id, id);
 	out->minor = (unsigned)minor;
 	out->channels = (unsigned)channels;
 	out->running = running;
+	out->allow_no_p2p = allow_no_p2p;
 	out->layout = strdup(layout);
 	out->identity = strdup(identity);
 	if (!out->layout || !out->identity)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
+	if (migration_agreement_parse(json_object_get(root, "agreement"), &out->agreement))
+		return bad(err, "field agreement");
 	if (parse_ram(ram, out, err))
 		return -1;
 	return parse_devices(devices, out, err);
 }
 
+/*
+ * An empty value takes up to 100 times its bytes in memory, so they are counted first. 1024 devices
+ * have about 10000, with the commas of their layout.
+ */
+#define VALUES_MAX 20000
+
+/* NULL, and the fault in where->text. */
+static json_t *load(const void *data, size_t len, json_error_t *where)
+{
+	const char *text = data;
+	unsigned values = 0;
+
+	for (size_t i = 0; i < len; i++)
+		values += text[i] == '{' || text[i] == '[' || text[i] == ',';
+	if (values <= VALUES_MAX)
+		return json_loadb(data, len, 0, where);
+	snprintf(where->text, sizeof(where->text), "too many values");
+	return NULL;
+}
+
 int migration_hello_parse(const void *data, size_t len, struct hello *out, struct swo_error *err)
 {
 	json_error_t where;
-	json_t *root = json_loadb(data, len, 0, &where);
+	json_t *root = load(data, len, &where);
 
 	memset(out, 0, sizeof(*out));
 	if (!root)
@@ -257,11 +309,9 @@ int migration_hello_ok_format(const struct swo_device_costs *costs, unsigned cou
 	const struct migration_hello_ok *ok, struct swo_buf *out, struct swo_error *err)
 {
 	json_t *list = json_array();
-	char text[17];
+	char text[NONCE_TEXT];
 
-	/* As text: half of all nonces exceed JSON's integers. */
-	snprintf(text, sizeof(text), "%016" PRIx64, ok->ticket);
-
+	nonce_text(ok->ticket, text);
 	for (unsigned i = 0; i < count; i++)
 		json_array_append_new(list, costs_json(&costs[i]));
 	return dump(json_pack("{s:i, s:i, s:s, s:s, s:o}", "version", WIRE_VERSION, "minor",
@@ -274,14 +324,12 @@ static int parse_ok(const json_t *root, struct swo_device_costs *costs, unsigned
 	struct migration_hello_ok *out)
 {
 	const json_t *list = json_object_get(root, "costs");
-	const char *text = json_string_value(json_object_get(root, "ticket"));
 	const json_int_t minor = json_integer_value(json_object_get(root, "minor"));
-	char *end = NULL;
 
-	out->ticket = text && strlen(text) == 16 ? strtoull(text, &end, 16) : 0;
 	out->minor = (unsigned)minor;
-	if (!end || *end || minor < 0 || minor > WIRE_MINOR ||
-		parse_handover(root, &out->handover) || json_array_size(list) != count)
+	if (parse_nonce(json_string_value(json_object_get(root, "ticket")), &out->ticket) ||
+		minor < 0 || minor > WIRE_MINOR || parse_handover(root, &out->handover) ||
+		json_array_size(list) != count)
 		return -1;
 	for (unsigned i = 0; i < count; i++)
 		if (parse_costs(json_array_get(list, i), &costs[i]))
@@ -293,7 +341,7 @@ int migration_hello_ok_parse(const void *data, size_t len, struct swo_device_cos
 	unsigned count, struct migration_hello_ok *out, struct swo_error *err)
 {
 	json_error_t where;
-	json_t *root = json_loadb(data, len, 0, &where);
+	json_t *root = load(data, len, &where);
 	int rc = root ? check_version(root, "target", err)
 		      : swo_error_set(err, SWO_E_PROTOCOL, 0, "malformed HELLO_OK: %s", where.text);
 
@@ -329,6 +377,10 @@ int migration_hello_describe(const struct swo_vm *vm, struct hello *out, struct 
 		migration_hello_free(out);
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "HELLO");
 	}
+	if (vm->ops->agree && vm->ops->agree(vm->opaque, &out->agreement, err)) {
+		migration_hello_free(out);
+		return -1;
+	}
 	out->device_count = vm->device_count;
 	for (unsigned i = 0; i < vm->device_count; i++) {
 		snprintf(out->devices[i].name, sizeof(out->devices[i].name), "%s",
@@ -338,32 +390,36 @@ int migration_hello_describe(const struct swo_vm *vm, struct hello *out, struct 
 	return 0;
 }
 
-static int differs(struct swo_error *err, const char *what, const char *there, const char *here)
-{
-	return swo_error_set(err, SWO_E_INVALID, 0,
-		"source and target differ: %s is '%.120s' on the source and '%.120s' here; start "
-		"the target with the same options",
-		what, there, here);
-}
-
 /* A target with an identity accepts that VM only: this detects a wrong address. */
-static int check_identity(
-	const struct hello *source, const struct hello *own, struct swo_error *err)
+static int check_identity(const struct hello *source, const struct hello *own, struct refusal *why)
 {
+	static const char brief[] = "this target accepts another VM; check its address";
+
 	if (!*own->identity || swo_vm_identity_equal(source->identity, own->identity))
 		return 0;
 	if (!*source->identity)
-		return swo_error_set(err, SWO_E_INVALID, 0,
+		return migration_refusal_set(why, SWO_E_INVALID, brief,
 			"this target accepts VM %.64s, and the source reports no identity; "
 			"start the source with --uuid",
 			own->identity);
-	return swo_error_set(err, SWO_E_INVALID, 0,
+	return migration_refusal_set(why, SWO_E_INVALID, brief,
 		"this target accepts VM %.64s, and the source has VM %.64s; check the "
 		"address of the target",
 		own->identity, source->identity);
 }
 
-static int check_ram(const struct hello *source, const struct hello *own, struct swo_error *err)
+static int check_counts(const struct hello *source, const struct hello *own, struct refusal *why)
+{
+	char there[24], here[24];
+
+	if (source->ram_count == own->ram_count && source->device_count == own->device_count)
+		return 0;
+	snprintf(there, sizeof(there), "%u and %u", source->ram_count, source->device_count);
+	snprintf(here, sizeof(here), "%u and %u", own->ram_count, own->device_count);
+	return migration_refusal_differs(why, "the number of RAM regions and devices", there, here);
+}
+
+static int check_ram(const struct hello *source, const struct hello *own, struct refusal *why)
 {
 	for (unsigned i = 0; i < own->ram_count; i++) {
 		const struct migration_hello_ram *a = &source->ram[i], *b = &own->ram[i];
@@ -374,49 +430,66 @@ static int check_ram(const struct hello *source, const struct hello *own, struct
 		snprintf(here, sizeof(here), "%s at %#" PRIx64 ", %" PRIu64 " bytes", b->name,
 			b->gpa, b->size);
 		if (strcmp(there, here))
-			return differs(err, "a RAM region", there, here);
+			return migration_refusal_differs(why, "a RAM region", there, here);
 	}
 	return 0;
 }
 
-static int check_devices(const struct hello *source, const struct hello *own, struct swo_error *err)
+static int check_devices(const struct hello *source, const struct hello *own,
+	const struct swo_migration_params *params, struct refusal *why)
 {
 	for (unsigned i = 0; i < own->device_count; i++) {
-		if (strcmp(source->devices[i].name, own->devices[i].name))
-			return differs(err, "a device's id", source->devices[i].name,
-				own->devices[i].name);
-		/* P2P and PRE_COPY may differ: they do not affect the stream. */
-		if (!(own->devices[i].mig_flags & SWO_MIG_STOP_COPY))
-			return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
-				"device %s cannot migrate: no STOP_COPY on the target",
-				own->devices[i].name);
+		const struct migration_hello_device *a = &source->devices[i], *b = &own->devices[i];
+
+		if (strcmp(a->name, b->name))
+			return migration_refusal_differs(why, "a device's id", a->name, b->name);
+		/* PRE_COPY may differ: it does not affect the target's side of the stream. */
+		if (!(b->mig_flags & SWO_MIG_STOP_COPY))
+			return migration_refusal_set(why, SWO_E_UNSUPPORTED,
+				"a device of the target cannot migrate",
+				"device %s cannot migrate: no STOP_COPY on the target", b->name);
+		/* The source proposes the window; the target limits it. */
+		if (a->window > params->device_window)
+			return migration_refusal_set(why, SWO_E_INVALID,
+				"device-window: the source's is larger than the target's",
+				"device %s: the source requests %" PRIu64
+				" bytes in flight, at most %zu on the target; set the same "
+				"device-window on both sides",
+				a->name, a->window, params->device_window);
 	}
 	return 0;
 }
 
-int migration_hello_check(
-	const struct hello *source, const struct swo_vm *vm, struct swo_error *err)
+int migration_hello_check_p2p(
+	const struct hello *hello, const char *side, bool allow, struct refusal *why)
+{
+	for (unsigned i = 0; i < hello->device_count && hello->device_count > 1 && !allow; i++)
+		if (!(hello->devices[i].mig_flags & SWO_MIG_P2P))
+			return migration_refusal_set(why, SWO_E_UNSUPPORTED,
+				"a device has no P2P state, which several devices need",
+				"device %s has no P2P state on the %s: of %u devices, one that "
+				"still runs could write into one that has stopped; to migrate all "
+				"the same, set the parameter allow-no-p2p (QMP: x-allow-no-p2p)",
+				hello->devices[i].name, side, hello->device_count);
+	return 0;
+}
+
+int migration_hello_check(const struct hello *source, const struct swo_vm *vm,
+	const struct swo_migration_params *params, struct refusal *why)
 {
 	struct hello own;
-	char there[24], here[24];
-	int rc = 0;
+	int rc = -1;
 
-	if (migration_hello_describe(vm, &own, err))
+	if (migration_hello_describe(vm, &own, &why->full)) {
+		snprintf(why->brief, sizeof(why->brief), "the target cannot describe its VM");
 		return -1;
-	rc = check_identity(source, &own, err);
-	if (!rc &&
-		(source->ram_count != own.ram_count || source->device_count != own.device_count)) {
-		snprintf(
-			there, sizeof(there), "%u and %u", source->ram_count, source->device_count);
-		snprintf(here, sizeof(here), "%u and %u", own.ram_count, own.device_count);
-		rc = differs(err, "the number of RAM regions and devices", there, here);
 	}
-	if (!rc)
-		rc = check_ram(source, &own, err);
-	if (!rc)
-		rc = check_devices(source, &own, err);
-	if (!rc && strcmp(source->layout, own.layout))
-		rc = differs(err, "the machine", source->layout, own.layout);
+	if (!check_identity(source, &own, why) && !check_counts(source, &own, why) &&
+		!check_ram(source, &own, why) && !check_devices(source, &own, params, why) &&
+		!migration_hello_check_p2p(source, "source", source->allow_no_p2p, why) &&
+		!migration_hello_check_p2p(&own, "target", source->allow_no_p2p, why) &&
+		!migration_agreement_check_lines(source->layout, own.layout, why))
+		rc = migration_agreement_check(&source->agreement, &own.agreement, why);
 	migration_hello_free(&own);
 	return rc;
 }

@@ -6,11 +6,12 @@
 #ifndef MIGRATION_HELLO_H
 #define MIGRATION_HELLO_H
 
-#include "switchover/migration.h"
+#include "migration/agreement.h"
 
 /* The HELLO of a source. The structure owns the strings: migration_hello_free. */
 struct hello {
 	char id[40];
+	uint64_t nonce; /* in READY and in every reply to GO and ASK; 0: the source is older */
 	unsigned minor; /* minor version of the protocol, of the source */
 	char *identity; /* of the VM; "": it has none */
 	unsigned channels;
@@ -18,7 +19,9 @@ struct hello {
 	enum swo_when finalise;
 	enum swo_when config;
 	enum swo_handover handover;
+	bool allow_no_p2p; /* several devices, although one has no P2P state */
 	char *layout;
+	struct swo_agreement agreement;
 	unsigned ram_count;
 	struct migration_hello_ram {
 		char name[SWO_RAM_NAME_MAX];
@@ -55,11 +58,11 @@ int migration_hello_ok_parse(const void *data, size_t len, struct swo_device_cos
 
 /* Describes `vm` (without id, channels, running, windows). */
 int migration_hello_describe(const struct swo_vm *vm, struct hello *out, struct swo_error *err);
-/*
- * Checks that the source's HELLO is compatible with this VM. The error has the difference, and
- * the side.
- */
-int migration_hello_check(
-	const struct hello *source, const struct swo_vm *vm, struct swo_error *err);
+/* Several devices, of `side`, need the P2P states, unless `allow`. */
+int migration_hello_check_p2p(
+	const struct hello *hello, const char *side, bool allow, struct refusal *why);
+/* Checks that the source's HELLO is compatible with this VM. */
+int migration_hello_check(const struct hello *source, const struct swo_vm *vm,
+	const struct swo_migration_params *params, struct refusal *why);
 
 #endif

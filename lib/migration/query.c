@@ -4,6 +4,8 @@
  */
 #include "migration/query.h"
 
+#include "base/sized.h"
+#include "journal/write.h"
 #include "switchover/migration.h"
 
 #include <stdio.h>
@@ -40,7 +42,13 @@ static int take_answer(const struct ask *ask, struct channel *channel, char text
 	case WIRE_STARTED:
 	case WIRE_STARTING:
 	case WIRE_REFUSED:
-		return header.type;
+		/* ASK does not have it: only the process that received HELLO does. */
+		if (header.offset == ask->hello_nonce)
+			return header.type;
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"the process at '%.150s' is not the target of this migration: its reply "
+			"has another nonce than HELLO",
+			ask->uri);
 	default:
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"the process at '%.150s' has no record of this migration: %.150s", ask->uri,
@@ -72,38 +80,41 @@ int migration_ask(const struct ask *ask, char text[WIRE_TEXT_MAX + 1], struct sw
 static bool acknowledges(void *opaque, enum wire_type answer, const char *text)
 {
 	(void)text;
-	return answer == WIRE_STARTED && ((const struct swo_migration_query *)opaque)->acknowledge;
+	return answer == WIRE_STARTED && *(const bool *)opaque;
 }
 
 static int check_query(const struct swo_migration_query *query, struct swo_error *err)
 {
-	if (query->size != sizeof(*query))
-		return swo_error_set(err, SWO_E_INVALID, 0, "query: size is %zu, expected %zu",
-			query->size, sizeof(*query));
-	if (!query->uri || !query->id || strlen(query->id) != WIRE_ID_LEN)
+	if (!query->uri || !query->id)
 		return swo_error_set(err, SWO_E_INVALID, 0, "query: uri or id is NULL");
+	if (!journal_is_id(query->id))
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "query: '%.40s' is not a migration ID", query->id);
 	return query->nonce ? 0 : swo_error_set(err, SWO_E_INVALID, 0, "query: nonce is 0");
 }
 
-int swo_migration_query(const struct swo_migration_query *query, enum swo_migration_answer *answer,
+int swo_migration_query(const struct swo_migration_query *given, enum swo_migration_answer *answer,
 	char reason[SWO_REASON_MAX + 1], struct swo_error *err)
 {
 	static_assert(SWO_REASON_MAX == WIRE_TEXT_MAX, "a reason is a text of the wire");
 	struct channel_security security = {0};
+	struct swo_migration_query query;
 	struct ask ask = {
-		.security = &security, .take = acknowledges, .opaque = (void *)(uintptr_t)query};
+		.security = &security, .take = acknowledges, .opaque = &query.acknowledge};
 
 	reason[0] = 0;
-	if (check_query(query, err))
+	if (base_sized_copy("swo_migration_query", &query, sizeof(query), given, err) ||
+		check_query(&query, err))
 		return -1;
-	security.insecure = query->insecure;
-	if (query->tls && query->tls->creds[0] &&
-		channel_tls_creds_load(query->tls, false, &security.tls, err))
+	security.insecure = query.insecure;
+	if (query.tls && query.tls->creds[0] &&
+		channel_tls_creds_load(query.tls, false, &security.tls, err))
 		return -1;
-	ask.uri = query->uri;
-	ask.deadline_ms = query->deadline_ms;
-	ask.ticket.nonce = query->nonce;
-	memcpy(ask.ticket.id, query->id, WIRE_ID_LEN);
+	ask.uri = query.uri;
+	ask.deadline_ms = query.deadline_ms;
+	ask.ticket.nonce = query.nonce;
+	ask.hello_nonce = query.hello_nonce;
+	memcpy(ask.ticket.id, query.id, WIRE_ID_LEN);
 	struct swo_error why = {0};
 	int reply = migration_ask(&ask, reason, &why);
 

@@ -12,6 +12,7 @@ struct ask {
 	const char *uri;
 	const struct channel_security *security; /* as for the migration's own connections */
 	struct wire_go ticket;
+	uint64_t hello_nonce; /* in the target's replies */
 	uint64_t deadline_ms;
 	struct base_cancel *attempt; /* aborts resolving and connecting. May be NULL. */
 	/* Polled during the wait for the reply; true cancels it. May be NULL. */
@@ -26,7 +27,7 @@ struct ask {
 
 /*
  * WIRE_STARTED, WIRE_STARTING or WIRE_REFUSED, with the target's text; -1: no reply, or from a
- * process without a record of this migration. A target in state READY refuses on this query.
+ * process without a record of this migration, or without the nonce of its HELLO. A target in state READY refuses on this query.
  */
 int migration_ask(const struct ask *ask, char text[WIRE_TEXT_MAX + 1], struct swo_error *err);
 

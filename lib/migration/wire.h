@@ -36,12 +36,13 @@ enum wire_type {
 	WIRE_CLOCK_REPLY,    /* offset: echoed; pass: the target's CLOCK_MONOTONIC */
 	WIRE_CREDIT,	     /* device; offset: bytes of it consumed so far */
 	WIRE_INITIAL_LOADED, /* device: all up to its INITIAL mark is loaded */
-	WIRE_READY,	     /* payload: struct wire_go: ID and the nonce expected in GO */
-	WIRE_STARTING,	     /* GO was received */
-	WIRE_STARTED,	     /* the VM runs; payload: text of errors, or empty */
-	WIRE_REFUSED,	     /* the VM will never run here; payload: the reason */
-	WIRE_TIMELINE,	     /* JSON of the target's spans */
-	WIRE_AGREED,	     /* device: RESUMING->STOP has succeeded */
+	/* The next four also have in `offset` the nonce of HELLO, which ASK does not show. */
+	WIRE_READY,    /* payload: struct wire_go: ID and the nonce expected in GO */
+	WIRE_STARTING, /* GO was received */
+	WIRE_STARTED,  /* the VM runs; payload: text of errors, or empty */
+	WIRE_REFUSED,  /* the VM will never run here; payload: the reason */
+	WIRE_TIMELINE, /* JSON of the target's spans */
+	WIRE_AGREED,   /* device: RESUMING->STOP has succeeded */
 
 	/* -- either way, control -- */
 	WIRE_PING = 64, /* keeps an idle connection alive */
@@ -83,7 +84,7 @@ struct wire_go {
 static_assert(sizeof(struct wire_go) == 48, "id and nonce, no holes");
 
 #define WIRE_ID_LEN	  36
-#define WIRE_HELLO_MAX	  (4u << 20)
+#define WIRE_HELLO_MAX	  (512u << 10)
 #define WIRE_TEXT_MAX	  1024u
 #define WIRE_TIMELINE_MAX (16u << 20)
 #define WIRE_RAM_RUN_MAX  (256u << 10) /* payload of one RAM frame */

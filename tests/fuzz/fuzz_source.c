@@ -114,8 +114,9 @@ static void be_ready(struct stage *stage, bool right)
 		swo_sleep_until(swo_now_ns() + 200000);
 	if (right)
 		memcpy(go.id, stage->hello.id, sizeof(go.id));
-	peer_frame(&stage->control, (struct channel_frame_header){.type = WIRE_READY}, &go,
-		sizeof(go));
+	peer_frame(&stage->control,
+		(struct channel_frame_header){.type = WIRE_READY, .offset = stage->hello.nonce},
+		&go, sizeof(go));
 }
 
 static void take_step(struct stage *stage, const struct peer_step *step,
@@ -127,6 +128,9 @@ static void take_step(struct stage *stage, const struct peer_step *step,
 		   it. */
 		if (header.type == WIRE_READY && step->len == sizeof(struct wire_go))
 			*ready = true;
+		/* A nonce cannot be found by chance; 0 stands for the right one. */
+		if (!header.offset && header.type >= WIRE_READY && header.type <= WIRE_REFUSED)
+			header.offset = stage->hello.nonce;
 		peer_frame(&stage->control, header, payload, step->len);
 		break;
 	case KIND_RAW:

@@ -217,6 +217,8 @@ static const struct swo_vm_ops vm_ops = {
 
 /* Life */
 
+uint64_t fake_vm_flags = FAKE_FLAGS_ALL;
+
 static void add_device(struct fake_vm *vm, unsigned i, size_t size)
 {
 	struct fake_device *d = &vm->devices[i];
@@ -227,6 +229,7 @@ static void add_device(struct fake_vm *vm, unsigned i, size_t size)
 	snprintf(name, sizeof(name), "vf%u", i);
 	fake_device_init(d, name, NULL);
 	assert_true(fake_device_give_state(d, size, (uint8_t)(17 * i + 1)));
+	d->flags = fake_vm_flags;
 	d->opaque = vm;
 	d->inside_arc = check_quiet;
 	assert_int_equal(swo_device_create(name, &fake_device_ops, d, &params, &d->dev, NULL), 0);

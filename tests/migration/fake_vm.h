@@ -43,6 +43,8 @@ struct fake_vm {
 	struct swo_migration *migration;
 };
 
+/* Of the devices of every VM that is opened from here on; at first FAKE_FLAGS_ALL. */
+extern uint64_t fake_vm_flags;
 void fake_vm_open(struct fake_vm *vm, unsigned devices, bool running, size_t device_size,
 	enum swo_transitions transitions);
 void fake_vm_close(struct fake_vm *vm);

@@ -109,6 +109,14 @@ void stage_open(struct stage *stage, enum swo_handover asked, enum swo_handover 
 	swo_buf_free(&text);
 }
 
+void stage_reply(struct stage *stage, struct channel *channel, enum wire_type type,
+	const void *payload, size_t len)
+{
+	send_frame(channel,
+		(struct channel_frame_header){.type = (uint16_t)type, .offset = stage->hello.nonce},
+		payload, len);
+}
+
 void stage_play_to_stop(struct stage *stage)
 {
 	static char text[65536];
@@ -136,8 +144,7 @@ void stage_play_to_ready(struct stage *stage)
 		assert_true(type == WIRE_CONFIG || type == WIRE_MACHINE);
 	stage->go = (struct wire_go){.nonce = 42};
 	memcpy(stage->go.id, stage->hello.id, sizeof(stage->go.id));
-	send_frame(&stage->control, (struct channel_frame_header){.type = WIRE_READY}, &stage->go,
-		sizeof(stage->go));
+	stage_reply(stage, &stage->control, WIRE_READY, &stage->go, sizeof(stage->go));
 }
 
 void stage_play_to_go(struct stage *stage)

@@ -38,6 +38,9 @@ void stage_play_to_stop(struct stage *stage);
 /* From there as far as READY, which is sent; and as far as GO, which is received. */
 void stage_play_to_ready(struct stage *stage);
 void stage_play_to_go(struct stage *stage);
+/* READY, STARTING, STARTED or REFUSED, with the nonce of HELLO. */
+void stage_reply(struct stage *stage, struct channel *channel, enum wire_type type,
+	const void *payload, size_t len);
 struct channel stage_take_call(struct stage *stage);
 struct swo_migration_info stage_await_doubt(struct stage *stage);
 /* With the data channel open or not. */

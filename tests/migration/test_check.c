@@ -81,6 +81,7 @@ static void a_missing_callback_is_named_by_the_side_that_needs_it(void **state)
 		{CALLBACK(config_load), false, true},
 		{CALLBACK(finalise), false, false},
 		{CALLBACK(ram_reach), false, false},
+		{CALLBACK(agree), false, false},
 	};
 	struct swo_migration_params params = fake_params();
 

@@ -25,6 +25,7 @@ struct play {
 	char text[65536];
 };
 
+static const uint64_t hello_nonce = UINT64_C(0xfedcba9876543210);
 static uint64_t go_within_ms = 300;
 
 static void open_target_of(struct play *play, const char *identity)
@@ -54,6 +55,7 @@ static void describe_hello(struct play *play, struct hello *out)
 	vm.identity = play->identity;
 	assert_int_equal(migration_hello_describe(&vm, out, NULL), 0);
 	strcpy(out->id, id);
+	out->nonce = hello_nonce;
 	out->channels = 1;
 	out->running = true;
 	out->devices[0].window = out->devices[1].window = 65536;
@@ -280,6 +282,7 @@ static void await_ready(struct play *play)
 	while ((type = next_frame(&play->control, &play->header, play->text)) != WIRE_READY)
 		assert_true(
 			type == WIRE_CREDIT || type == WIRE_INITIAL_LOADED || type == WIRE_AGREED);
+	assert_int_equal(play->header.offset, hello_nonce);
 }
 
 static void a_truncated_device_stream_is_refused_before_the_device_sees_its_end(void **state)
@@ -337,6 +340,7 @@ static void ask(struct play *play, enum wire_type answer)
 	send_frame(&channel, (struct channel_frame_header){.type = WIRE_ASK}, &play->ticket,
 		sizeof(play->ticket));
 	assert_int_equal(next_frame(&channel, &play->header, play->text), answer);
+	assert_int_equal(play->header.offset, hello_nonce);
 	channel_close(&channel);
 }
 
@@ -426,7 +430,13 @@ static void a_query_of_another_process_gets_the_targets_answer(void **state)
 	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
 	assert_int_equal(answer, SWO_ANSWER_NONE);
 	assert_true(reason[0] != 0);
+	/* Nor is a reply valid that has another nonce than the HELLO that this journal records. */
 	query.nonce = play.ticket.nonce;
+	query.hello_nonce = hello_nonce ^ 1;
+	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
+	assert_int_equal(answer, SWO_ANSWER_NONE);
+	assert_non_null(strstr(reason, "is not the target of this migration"));
+	query.hello_nonce = hello_nonce;
 	assert_int_equal(swo_migration_query(&query, &answer, reason, &err), 0);
 	assert_int_equal(answer, SWO_ANSWER_REFUSED);
 	close_play(&play);
@@ -449,7 +459,7 @@ static void a_query_that_lacks_something_is_invalid(void **state)
 	char reason[SWO_REASON_MAX + 1];
 	enum swo_migration_answer answer;
 
-	bad[0].size--;
+	bad[0].size = 0;
 	bad[1].uri = NULL;
 	bad[2].id = NULL;
 	bad[3].id = "short";
@@ -692,8 +702,7 @@ static void answer_ask(struct stage *stage, enum wire_type answer)
 
 		if (type == WIRE_ASK) {
 			assert_string_equal(text, stage->hello.id);
-			send_frame(&ask, (struct channel_frame_header){.type = (uint16_t)answer},
-				NULL, 0);
+			stage_reply(stage, &ask, answer, NULL, 0);
 			channel_close(&ask);
 			return;
 		}
@@ -743,7 +752,7 @@ static void a_source_in_doubt_completes_by_a_late_started_on_its_first_connectio
 	play_to_go(&stage);
 	await_doubt(&stage);
 	/* Its ASK gets no reply. */
-	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, NULL, 0);
+	stage_reply(&stage, &stage.control, WIRE_STARTED, NULL, 0);
 	assert_int_equal(fake_end(&stage.vm).status, SWO_MIGRATION_COMPLETED);
 	assert_false(fake_vm_runs(&stage.vm));
 	stage_close(&stage);
@@ -755,7 +764,7 @@ static void started_before_go_means_nothing(void **state)
 	static struct stage stage;
 
 	stage_open(&stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
-	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, NULL, 0);
+	stage_reply(&stage, &stage.control, WIRE_STARTED, NULL, 0);
 	stage_play_to_go(&stage);
 	await_doubt(&stage);
 	answer_ask(&stage, WIRE_REFUSED);
@@ -780,16 +789,15 @@ static void repeated_messages_of_a_target_change_nothing(void **state)
 	struct wire_go other = stage.go;
 
 	other.nonce = 43;
-	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_READY}, &other,
-		sizeof(other));
-	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, NULL, 0);
-	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_STARTED}, "again", 5);
+	stage_reply(&stage, &stage.control, WIRE_READY, &other, sizeof(other));
+	stage_reply(&stage, &stage.control, WIRE_STARTED, NULL, 0);
+	stage_reply(&stage, &stage.control, WIRE_STARTED, "again", 5);
 	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_TIMELINE}, first,
 		strlen(first));
 	for (int i = 0; i < 6; i++)
 		send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_TIMELINE},
 			large, sizeof(large));
-	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_REFUSED}, "no", 2);
+	stage_reply(&stage, &stage.control, WIRE_REFUSED, "no", 2);
 	struct swo_migration_info info = fake_end(&stage.vm);
 
 	/* STARTED may arrive before GO was sent, and is ignored then; so may REFUSED. */
@@ -833,6 +841,47 @@ static void after_go_an_abort_from_the_target_does_not_resume_the_source(void **
 	stage_close(&stage);
 }
 
+/* A process that did not get HELLO, such as one that took over the address, decides nothing. */
+static void a_reply_without_the_nonce_of_hello_decides_nothing(void **state)
+{
+	(void)state;
+	static const enum wire_type replies[] = {WIRE_STARTED, WIRE_REFUSED, WIRE_STARTING};
+	static struct stage stage;
+	struct swo_migration_info info;
+	uint64_t nonce;
+
+	/* READY: the source goes back to running. */
+	stage_open(&stage, SWO_HANDOVER_COPY, SWO_HANDOVER_COPY);
+	assert_true(stage.hello.nonce != 0);
+	stage.hello.nonce ^= 1;
+	stage_play_to_ready(&stage);
+	info = fake_end(&stage.vm);
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "malformed READY: another nonce than HELLO"));
+	assert_true(fake_vm_runs(&stage.vm));
+	stage_close(&stage);
+
+	/* After GO, on the control connection and in reply to ASK: it stays in doubt. */
+	for (unsigned i = 0; i < 2; i++) {
+		play_to_go(&stage);
+		nonce = stage.hello.nonce;
+		stage.hello.nonce = i ? 0 : nonce ^ 1;
+		stage_reply(&stage, &stage.control, replies[i], NULL, 0);
+		await_doubt(&stage);
+		for (unsigned k = 0; k < SWO_ARRAY_SIZE(replies); k++)
+			answer_ask(&stage, replies[k]);
+		/* Another ASK: none of the replies counted. */
+		stage.hello.nonce = nonce;
+		answer_ask(&stage, WIRE_STARTING);
+		await_doubt(&stage);
+		answer_ask(&stage, replies[i]);
+		assert_int_equal(fake_end(&stage.vm).status,
+			i ? SWO_MIGRATION_FAILED : SWO_MIGRATION_COMPLETED);
+		assert_int_equal(fake_vm_runs(&stage.vm), i);
+		stage_close(&stage);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -863,6 +912,7 @@ int main(void)
 		cmocka_unit_test(repeated_messages_of_a_target_change_nothing),
 		cmocka_unit_test(a_source_in_doubt_runs_again_when_the_target_refused),
 		cmocka_unit_test(after_go_an_abort_from_the_target_does_not_resume_the_source),
+		cmocka_unit_test(a_reply_without_the_nonce_of_hello_decides_nothing),
 	};
 	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);

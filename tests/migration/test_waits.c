@@ -141,7 +141,7 @@ static void a_refusal_reaches_a_send_that_blocks(void **state)
 
 	stage_params = wait_for_ever;
 	play_to_blocked(&stage);
-	send_frame(&stage.control, (struct channel_frame_header){.type = WIRE_REFUSED}, "no", 2);
+	stage_reply(&stage, &stage.control, WIRE_REFUSED, "no", 2);
 	expect_back(&stage, SWO_MIGRATION_FAILED, "the target refused: no");
 }
 

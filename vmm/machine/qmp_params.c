@@ -55,6 +55,7 @@ static const struct param params[] = {
 	{"x-tls-username", PARAM_STRING, STRING(tls.username)},
 	{"x-tls-kind", PARAM_TLS_KIND, FIELD(tls.kind), 0},
 	{"x-insecure", PARAM_BOOL, FIELD(insecure), 0},
+	{"x-allow-no-p2p", PARAM_BOOL, FIELD(allow_no_p2p), 0},
 };
 
 static const char *const when_words[] = {"early", "ram", "late", NULL};

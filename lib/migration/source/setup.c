@@ -5,6 +5,8 @@
  */
 #include "migration/source/source.h"
 
+#include "journal/write.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -106,7 +108,7 @@ static struct swo_error keep_refusal(struct source *s, const char *text)
 {
 	pthread_mutex_lock(&s->m.mutex);
 	if (s->refusal.code == SWO_E_NONE)
-		swo_error_set(&s->refusal, SWO_E_PEER_LOST, 0, "the target refused%s: %.300s",
+		swo_error_set(&s->refusal, SWO_E_PEER_LOST, 0, "the target refused%s: %.360s",
 			s->m.info.committed ? " after GO" : "", text);
 	const struct swo_error why = s->refusal;
 	pthread_mutex_unlock(&s->m.mutex);
@@ -132,6 +134,23 @@ void source_take_started(struct source *s, const char *text)
 		swo_error_set(
 			&why, SWO_E_DEVICE, 0, "the VM runs on the target, but: %.300s", text);
 	migration_raise(&s->m, SOURCE_EV_STARTED, text[0] ? &why : NULL);
+}
+
+/* The reply is of the process that received this source's HELLO. */
+static int check_nonce(
+	const struct source *s, const struct channel_frame_header *header, struct swo_error *err)
+{
+	if (header->type != WIRE_READY && header->type != WIRE_STARTED &&
+		header->type != WIRE_REFUSED)
+		return 0;
+	if (header->offset == s->hello_nonce)
+		return 0;
+	return swo_error_set(err, SWO_E_PROTOCOL, 0,
+		"malformed %s: another nonce than HELLO: it is not of the target of this "
+		"migration",
+		header->type == WIRE_READY     ? "READY"
+		: header->type == WIRE_STARTED ? "STARTED"
+					       : "REFUSED");
 }
 
 /* What bears on who runs is a step of the handover, whose table decides what it means now. */
@@ -163,6 +182,8 @@ static int handle(struct swo_migration *m, const struct channel_frame_header *he
 {
 	struct source *s = (struct source *)m;
 
+	if (check_nonce(s, header, err))
+		return -1;
 	if (handle_step(s, header, payload))
 		return 0;
 	pthread_mutex_lock(&m->mutex);
@@ -188,20 +209,28 @@ static int say_hello(struct source *s, swo_deadline deadline, struct swo_error *
 	struct swo_buf text = SWO_BUF_INIT(WIRE_HELLO_MAX);
 	struct hello hello;
 	struct channel_conn *conn;
+	struct refusal why;
 
 	if (migration_hello_describe(&m->vm, &hello, err))
 		return -1;
 	strcpy(hello.id, m->info.id);
+	hello.nonce = s->hello_nonce;
 	hello.channels = m->params.channels;
 	hello.running = s->was_running;
 	hello.finalise = m->params.finalise;
 	hello.config = m->params.config;
 	hello.handover = m->params.handover;
+	hello.allow_no_p2p = m->params.allow_no_p2p;
 	for (unsigned i = 0; i < m->vm.device_count; i++) {
 		hello.devices[i].window = s->devices[i].window;
 		hello.devices[i].spread = s->devices[i].lane;
 	}
-	int rc = migration_hello_format(&hello, &text, err);
+	int rc = migration_hello_check_p2p(&hello, "source", hello.allow_no_p2p, &why);
+
+	if (rc)
+		*err = why.full;
+	else
+		rc = migration_hello_format(&hello, &text, err);
 	migration_hello_free(&hello);
 
 	if (!rc)
@@ -332,6 +361,7 @@ int source_setup(struct source *s, struct swo_error *err)
 
 	if (migration_journal_open(m, err))
 		return -1;
+	journal_set_hello_nonce(m->journal, s->hello_nonce);
 	for (unsigned i = 0; i < m->vm.device_count; i++)
 		if (source_device_init(s, i, err))
 			return -1;

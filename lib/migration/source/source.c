@@ -96,6 +96,7 @@ static void ask(struct source *s)
 	struct ask question = {.uri = m->uri,
 		.security = &m->security,
 		.ticket = s->ticket,
+		.hello_nonce = s->hello_nonce,
 		.deadline_ms = m->params.idle_deadline_ms,
 		.attempt = &s->asking,
 		.give_up = gives_up,
@@ -541,6 +542,9 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 		return -1;
 	}
 	migration_make_id(s->m.info.id);
+	do
+		s->hello_nonce = migration_random();
+	while (!s->hello_nonce);
 	s->attempt = (struct base_cancel)BASE_CANCEL_INIT;
 	s->asking = (struct base_cancel)BASE_CANCEL_INIT;
 	s->timeline_json = (struct swo_buf)SWO_BUF_INIT(WIRE_TIMELINE_MAX);

@@ -103,6 +103,7 @@ struct source {
 	bool ready;
 	struct wire_go go;
 	struct wire_go ticket; /* expected in ATTACH and ASK */
+	uint64_t hello_nonce;  /* of HELLO, and expected in the replies of the target */
 	uint64_t started_ns;   /* when STARTED was received */
 	bool doubted;	       /* it has been in doubt */
 	struct swo_error

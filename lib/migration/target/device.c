@@ -35,13 +35,6 @@ int target_device_init(struct target *t, unsigned index, struct swo_error *err)
 	swo_cond_init(&td->changed);
 	t->devices_made = index + 1;
 
-	/* The source proposes the window; the target limits it. */
-	if (window > t->m.params.device_window)
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: the source requests %" PRIu64
-			" bytes in flight, at most %zu here; set the same device-window on both "
-			"sides",
-			swo_device_name(td->dev), window, t->m.params.device_window);
 	td->window = window;
 	td->chunk = td->ops->write_chunk ? td->ops->write_chunk(td->backend) : WIRE_DEVICE_MAX;
 	td->ring = base_calloc_prefaulted(window);

@@ -118,11 +118,13 @@ static bool has_hello(void *arg)
 }
 
 /* One that does not match gets the reason, and the target waits for another. */
-static void dismiss(struct target *t, const struct swo_error *why)
+static void dismiss(struct target *t, const struct refusal *why)
 {
 	struct channel_frame_header header = {.type = WIRE_ABORT};
+	const char *text = channel_conn_is_trusted(t->m.control.conn) ? why->full.text : why->brief;
 
-	swo_log(SWO_LOG_WARN, "a source was rejected: %s", why->text);
+	swo_log(SWO_LOG_WARN, "a source was rejected: %s", why->full.text);
+	ram_share_close(&t->m.share);
 	/* A source that gets the reason may try again at once: the place is free by then. */
 	pthread_mutex_lock(&t->m.mutex);
 	struct channel channel;
@@ -130,9 +132,10 @@ static void dismiss(struct target *t, const struct swo_error *why)
 	channel_move(&channel, &t->m.control);
 	t->m.control_open = false;
 	migration_hello_free(&t->hello);
+	t->m.info.id[0] = 0;
 	t->migration_hello_seen = false;
 	pthread_mutex_unlock(&t->m.mutex);
-	channel_send(&channel, &header, why->text, strlen(why->text), NULL);
+	channel_send(&channel, &header, text, strlen(text), NULL);
 	channel_close(&channel);
 }
 
@@ -149,6 +152,22 @@ static int take_ram_offer(struct target *t, struct swo_error *err)
 	return ram_share_take(&m->share, m->vm.ram, m->control.conn, err);
 }
 
+/* Whatever depends on the source's HELLO: on failure the target waits for another. */
+static int take_source(struct target *t, struct refusal *why)
+{
+	struct swo_migration *m = &t->m;
+
+	if (migration_hello_check(&t->hello, &m->vm, &m->params, why))
+		return -1;
+	pthread_mutex_lock(&m->mutex);
+	memcpy(m->info.id, t->hello.id, sizeof(m->info.id));
+	pthread_mutex_unlock(&m->mutex);
+	snprintf(why->brief, sizeof(why->brief),
+		"the target cannot take this migration; the reason is in its log");
+	/* The journal is last: it may exist already, and is to be kept then. */
+	return take_ram_offer(t, &why->full) || migration_journal_open(m, &why->full) ? -1 : 0;
+}
+
 int target_await_source(struct target *t, struct swo_error *err)
 {
 	struct swo_migration *m = &t->m;
@@ -159,9 +178,11 @@ int target_await_source(struct target *t, struct swo_error *err)
 			m, has_hello, t, false, swo_deadline_ms(60000), "a source's HELLO", err))
 			if (err->code != SWO_E_TIMEOUT)
 				return -1;
-		if (!migration_hello_check(&t->hello, &m->vm, err) && !take_ram_offer(t, err))
+		struct refusal why;
+
+		if (!take_source(t, &why))
 			return 0;
-		dismiss(t, err);
+		dismiss(t, &why);
 	}
 }
 
@@ -192,14 +213,9 @@ int target_open_sessions(struct target *t, struct swo_error *err)
 {
 	struct swo_migration *m = &t->m;
 
-	pthread_mutex_lock(&m->mutex);
-	memcpy(m->info.id, t->hello.id, sizeof(m->info.id));
-	pthread_mutex_unlock(&m->mutex);
 	memcpy(t->go.id, t->hello.id, sizeof(t->go.id));
 	memcpy(t->ticket.id, t->hello.id, sizeof(t->ticket.id));
 	t->ticket.nonce = migration_random();
-	if (migration_journal_open(m, err))
-		return -1;
 	if (swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err))
 		return -1;
 	m->control_reader_runs = true;

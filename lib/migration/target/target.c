@@ -57,9 +57,11 @@ static void load(struct target *t)
 
 static void send_ready(struct target *t)
 {
+	struct channel_frame_header header = {.type = WIRE_READY, .offset = t->hello.nonce};
+
 	swo_timeline_mark(t->m.timeline, SWO_EVENT_READY);
 	/* If this is lost, the source times out or sends ASK. */
-	migration_control(&t->m, WIRE_READY, &t->go, sizeof(t->go), NULL);
+	channel_send(&t->m.control, &header, &t->go, sizeof(t->go), NULL);
 }
 
 /* Starting */
@@ -162,7 +164,7 @@ static void start(struct target *t)
 
 static void answer(struct target *t, enum wire_type type, void *to)
 {
-	struct channel_frame_header header = {.type = (uint16_t)type};
+	struct channel_frame_header header = {.type = (uint16_t)type, .offset = t->hello.nonce};
 	struct channel *channel = to ? to : &t->m.control;
 	char text[WIRE_TEXT_MAX + 1];
 
