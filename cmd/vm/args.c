@@ -58,7 +58,8 @@ static const struct argp_option options[] = {
 	{"device", OPT_DEVICE, "vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]",
 		0,
 		"Pass a device through; may be repeated. Also ,arc-deadline=MS and "
-		",finalise=early|ram|late and ,migration-events=on|off",
+		",finalise=early|ram|late, ,migration-events=on|off and "
+		",quirks=NAME[+NAME...]",
 		1},
 	{"vfio", OPT_VFIO, "PATH[,id=NAME]...", 0,
 		"Pass a kernel VFIO device through: /dev/vfio/devices/vfioN, "

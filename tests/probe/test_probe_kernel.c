@@ -147,6 +147,21 @@ static void a_driver_without_a_reset_fails(void **state)
 	swo_probe_report_free(report);
 }
 
+/* As some vfio-user servers do: the fault is reported, and the rest of the run goes on. */
+static void a_reset_that_leaves_resuming_fails_and_the_run_goes_on(void **state)
+{
+	(void)state;
+	fk.reset_keeps_resuming = fk.lax = true;
+	struct swo_probe_report *report = probe(1);
+
+	assert_int_equal(verdict_of(report, "reset.RESUMING"), SWO_VERDICT_FAIL);
+	assert_int_equal(verdict_of(report, "reset.STOP_COPY"), SWO_VERDICT_PASS);
+	assert_int_equal(verdict_of(report, "load.finalise"), SWO_VERDICT_PASS);
+	assert_false(report->devices[0].lost);
+	assert_true(report->devices[0].load.count > 0);
+	swo_probe_report_free(report);
+}
+
 static void what_a_driver_refuses_with_another_errno_is_named(void **state)
 {
 	(void)state;
@@ -216,6 +231,7 @@ int main(void)
 		CASE(a_driver_that_does_not_notice_bad_states_is_a_risk),
 		CASE(a_log_that_cannot_be_read_is_a_risk),
 		CASE(a_driver_without_a_reset_fails),
+		CASE(a_reset_that_leaves_resuming_fails_and_the_run_goes_on),
 		CASE(what_a_driver_refuses_with_another_errno_is_named),
 		CASE(a_forbidden_arc_that_is_walked_is_named),
 		CASE(an_interrupted_run_leaves_every_device_running),

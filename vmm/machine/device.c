@@ -20,7 +20,8 @@ static int bad(struct swo_error *err, const char *text, const char *why)
 		"--device '%.120s': %s; expected "
 		"vfio-user,socket=PATH or vfio,path=PATH, then "
 		"[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]"
-		"[,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off]",
+		"[,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off]"
+		"[,quirks=NAME[+NAME...]]",
 		text, why);
 }
 
@@ -73,6 +74,36 @@ static int parse_on(const char *value, bool *out)
 	return *out || !strcmp(value, "off") ? 0 : -1;
 }
 
+static const struct {
+	const char *name;
+	uint32_t flag;
+} quirks[] = {
+	{"discard-precopy", SWO_VFIO_USER_DISCARD_PRECOPY},
+	{"small-writes", SWO_VFIO_USER_SMALL_WRITES},
+	{"report-per-region", SWO_VFIO_USER_REPORT_PER_REGION},
+	{"detach-by-dummy", SWO_VFIO_USER_DETACH_BY_DUMMY},
+};
+
+static uint32_t quirk(const char *name)
+{
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(quirks); i++)
+		if (!strcmp(name, quirks[i].name))
+			return quirks[i].flag;
+	return 0;
+}
+
+static int parse_quirks(char *value, uint32_t *out)
+{
+	char *save = NULL;
+
+	for (char *name = strtok_r(value, "+", &save); name; name = strtok_r(NULL, "+", &save)) {
+		if (!quirk(name))
+			return -1;
+		*out |= quirk(name);
+	}
+	return *out ? 0 : -1;
+}
+
 static int parse_pair(char *pair, struct vmm_device_config *out, const char **why)
 {
 	char *value = strchr(pair, '=');
@@ -104,6 +135,10 @@ static int parse_pair(char *pair, struct vmm_device_config *out, const char **wh
 	*why = "migration-events= must be on or off";
 	if (!strcmp(pair, "migration-events"))
 		return parse_on(value, &out->migration_events);
+	*why = "quirks= must be discard-precopy, small-writes, report-per-region or "
+	       "detach-by-dummy, several with +";
+	if (!strcmp(pair, "quirks"))
+		return parse_quirks(value, &out->quirks);
 	*why = "unknown key";
 	return -1;
 }
@@ -127,6 +162,8 @@ int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo
 			return bad(err, text, why);
 	if (kernel ? !*out->path : !*out->socket)
 		return bad(err, text, kernel ? "path= is missing" : "socket= is missing");
+	if (kernel && out->quirks)
+		return bad(err, text, "quirks= are of vfio-user servers");
 	if (kernel ? *out->socket : *out->path)
 		return bad(err, text, "socket= is for vfio-user, path= for vfio");
 	return 0;
@@ -173,7 +210,8 @@ static int open_backend(struct vmm_machine *m, const struct vmm_device_config *c
 	struct swo_vfio_user_params params = {.size = sizeof(struct swo_vfio_user_params),
 		.dma_read = dma_read,
 		.dma_write = dma_write,
-		.opaque = m->ram};
+		.opaque = m->ram,
+		.quirks = config->quirks};
 
 	*ops = config->ops;
 	*self = config->self;

@@ -30,6 +30,7 @@ struct vmm_device_config {
 	enum swo_when finalise;	  /* overrides the migration's setting on a target */
 	bool finalise_own;
 	bool migration_events; /* send VFIO_MIGRATION for each new state */
+	uint32_t quirks;       /* SWO_VFIO_USER_*, of a vfio-user server */
 	/* Instead of either: this backend (tests). Owned by the device, also on failure. */
 	const struct swo_device_ops *ops;
 	void *self;
@@ -37,6 +38,7 @@ struct vmm_device_config {
 /*
  * "vfio-user,socket=PATH" or "vfio,path=PATH", then [,id=NAME][,bus=PORT]
  * [,addr=SLOT[.FUNCTION]][,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off]
+ * [,quirks=NAME[+NAME...]]
  */
 int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo_error *err);
 

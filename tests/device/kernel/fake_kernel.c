@@ -454,6 +454,8 @@ static int device_ioctl(struct open_file *file, unsigned long request, void *arg
 	case VFIO_DEVICE_RESET:
 		if (fk.no_reset)
 			return ENOTTY;
+		if (fk.reset_keeps_resuming && dev->state == SWO_DEVICE_RESUMING)
+			return 0;
 		dev->state = SWO_DEVICE_RUNNING;
 		dev->data_fd = -1;
 		return 0;

@@ -54,6 +54,7 @@ struct fake_kernel {
 	bool returns_zero; /* in PRE_COPY instead of ENOMSG */
 	bool lax;	   /* accepts any state */
 	bool no_reset;
+	bool reset_keeps_resuming; /* it resets the device, and not the state of its migration */
 	bool allows_stop_copy_to_pre_copy;
 	int wrong_errno; /* for what is illegal, instead of EINVAL */
 	bool group_not_viable;

@@ -412,7 +412,9 @@ static void a_device_option_is_parsed_or_refused(void **state)
 		"vfio-user,socket=a,addr=-1", "vfio-user,socket=a,arc-deadline=9",
 		"vfio-user,socket=a,finalise=soon", "vfio", "vfio,path=", "vfio,socket=a",
 		"vfio,path=a,socket=b", "vfio-user,socket=a,path=b",
-		"vfio-user,socket=a,migration-events=yes"};
+		"vfio-user,socket=a,migration-events=yes",
+		"vfio-user,socket=a,quirks=", "vfio-user,socket=a,quirks=small-writes+odd",
+		"vfio,path=a,quirks=small-writes"};
 	struct vmm_device_config device;
 	struct swo_error err;
 
@@ -436,6 +438,11 @@ static void a_device_option_is_parsed_or_refused(void **state)
 	assert_int_equal(
 		vmm_device_parse("vfio-user,socket=s,migration-events=on", &device, &err), 0);
 	assert_true(device.migration_events);
+	assert_int_equal(device.quirks, 0);
+	assert_int_equal(vmm_device_parse("vfio-user,socket=s,quirks=discard-precopy+small-writes",
+				 &device, &err),
+		0);
+	assert_int_equal(device.quirks, SWO_VFIO_USER_DISCARD_PRECOPY | SWO_VFIO_USER_SMALL_WRITES);
 	assert_int_equal(
 		vmm_device_parse("vfio,path=/dev/vfio/7:0000:01:00.2,id=k", &device, &err), 0);
 	assert_string_equal(device.path, "/dev/vfio/7:0000:01:00.2");
