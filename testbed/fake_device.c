@@ -299,7 +299,14 @@ static int write_state(struct fake_device *fake, const void *buf, size_t len, st
 
 static int data_write(void *self, const void *buf, size_t len, struct swo_error *err)
 {
-	enter_data(self);
+	struct fake_device *fake = self;
+
+	enter(fake);
+	if (fake->hang_write) {
+		fake->hang_write = false;
+		hang(fake);
+	}
+	pthread_mutex_unlock(&fake->group->mutex);
 	return leave_data(self, write_state(self, buf, len, err));
 }
 

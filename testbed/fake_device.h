@@ -70,6 +70,7 @@ struct fake_device {
 	bool mute_state; /* get_state fails */
 	bool odd_state;	 /* get_state answers nonsense */
 	bool hang_flags; /* get_mig_flags hangs */
+	bool hang_write; /* the next data_write hangs, until fake_release */
 	bool gone;
 	bool released;
 	int hanging;

@@ -136,11 +136,15 @@ static void tell_news(const struct vm_options *o, struct news *news, struct vmm_
 
 static int open_signals(void)
 {
+	struct sigaction old;
 	sigset_t set;
 
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	/* nohup(1) ignores it. */
+	if (sigaction(SIGHUP, NULL, &old) || old.sa_handler != SIG_IGN)
+		sigaddset(&set, SIGHUP);
 	/* Before any thread: they all inherit it. */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);

@@ -75,7 +75,8 @@ struct swo_vm_ops {
 	/*
 	 * Source: pauses the vCPUs, then changes the run state to FINISH_MIGRATE with
 	 * SWO_ON_ERROR_ROLLBACK; on failure the vCPUs resume. Not called for a VM that is not
-	 * running.
+	 * running. If it was stopped by a user meanwhile: -1 with the run state PAUSED, and it is
+	 * migrated as a paused one.
 	 *
 	 * Handlers of the run state, machine_save and config_save may write to RAM (from Linux 6.7
 	 * on; before, they mark it with swo_ram_mark). RAM that is written after the last of them
@@ -84,7 +85,8 @@ struct swo_vm_ops {
 	int (*stop)(void *vm, struct swo_error *err);
 	/*
 	 * Changes the run state to RUNNING (SWO_ON_ERROR_CONTINUE), then resumes the vCPUs.
-	 * Target: after GO. Source: to roll back a stop.
+	 * Target: after GO; 0 with the run state INMIGRATE leaves it paused, for a user who stopped
+	 * it before it arrived. Source: to roll back a stop.
 	 */
 	int (*start)(void *vm, struct swo_error *err);
 	/* Changes to another stopped state: PAUSED, POSTMIGRATE, FINISH_MIGRATE, ... */
@@ -287,6 +289,12 @@ SWO_API int swo_migration_set_limits(struct swo_migration *migration,
 
 /* Before GO: the source resumes, the target aborts. After it: SWO_E_STATE. */
 SWO_API int swo_migration_cancel(struct swo_migration *migration, struct swo_error *err);
+/*
+ * The same for the VMM's own reason, such as a guest that has crashed: the migration fails with it.
+ * SWO_E_INVALID for a `why` without one.
+ */
+SWO_API int swo_migration_abort(
+	struct swo_migration *migration, const struct swo_error *why, struct swo_error *err);
 /*
  * Resolves a migration in doubt by a decision of an operator: run the VM here (only after the
  * target has been fenced!), or give it up here because it runs on the target. SWO_E_STATE

@@ -197,6 +197,10 @@ void migration_entered(
 		m->cancelled = true;
 		m->info.status = SWO_MIGRATION_CANCELLING;
 	}
+	/* The first one: what the abort breaks off has errors of its own. */
+	if (event == m->handover.table->fail && cause && cause->why &&
+		m->failure.code == SWO_E_NONE && cause->why->code != SWO_E_CANCELLED)
+		m->failure = *cause->why;
 	if (give_up)
 		atomic_store(&m->abort, true);
 	wake_locked(m);
@@ -431,21 +435,38 @@ static enum handover_outcome cancel(struct swo_migration *m)
 	return migration_raise(m, m->handover.table->cancel, &why);
 }
 
+/* Of a cancel or an abort, which no rule had a use for. */
+static int too_late(struct swo_migration *m, struct swo_error *err)
+{
+	pthread_mutex_lock(&m->mutex);
+	const bool committed = m->info.committed;
+	const bool over = m->ended || is_final(m->info.status);
+	pthread_mutex_unlock(&m->mutex);
+	if (over)
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "the migration has ended: nothing to cancel");
+	if (committed)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"the migration is past its point of no return and cannot be cancelled");
+	return 0;
+}
+
 int swo_migration_cancel(struct swo_migration *m, struct swo_error *err)
 {
-	if (cancel(m) == HANDOVER_IGNORED) {
-		pthread_mutex_lock(&m->mutex);
-		const bool committed = m->info.committed;
-		const bool over = m->ended || is_final(m->info.status);
-		pthread_mutex_unlock(&m->mutex);
-		if (over)
-			return swo_error_set(
-				err, SWO_E_STATE, 0, "the migration has ended: nothing to cancel");
-		if (committed)
-			return swo_error_set(err, SWO_E_STATE, 0,
-				"the migration is past its point of no return and cannot be "
-				"cancelled");
-	}
+	if (cancel(m) == HANDOVER_IGNORED && too_late(m, err))
+		return -1;
+	m->ops->interrupt(m);
+	return 0;
+}
+
+int swo_migration_abort(struct swo_migration *m, const struct swo_error *why, struct swo_error *err)
+{
+	if (!why || why->code == SWO_E_NONE || why->code == SWO_E_CANCELLED)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"abort: why needs a reason; for a user's request there is a cancel");
+	if (migration_raise(m, m->handover.table->fail, why) == HANDOVER_IGNORED &&
+		too_late(m, err))
+		return -1;
 	m->ops->interrupt(m);
 	return 0;
 }

@@ -42,13 +42,15 @@ struct swo_handler {
 
 struct swo_runstate {
 	pthread_mutex_t mutex;
-	pthread_cond_t settled; /* a callback ended, or a launched handler was joined */
+	/* a callback, a change or a hold ended, or a launched handler was joined */
+	pthread_cond_t settled;
 	struct place *first;
 	struct place *last;
 	struct swo_handler *removed;
 	struct swo_runstate_observer observer;
 	enum swo_run_state state;
 	uint64_t pass_id;
+	bool held; /* no change may begin */
 
 	/* the change in progress */
 	bool changing;

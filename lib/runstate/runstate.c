@@ -4,6 +4,7 @@
  * change from inside a callback and from other threads; and a change of the run state: two
  * passes over the list in one direction, and, to roll back, two in the other.
  */
+#include "runstate/hold.h"
 #include "runstate/internal.h"
 
 #include "base/sized.h"
@@ -440,6 +441,9 @@ int swo_runstate_change(struct swo_runstate *rs, enum swo_run_state state,
 			"run state: cannot change to '%s': another change is in progress",
 			swo_run_state_name(state));
 	}
+	/* Both may come during the wait; the change that has waited longest need not be first. */
+	while (rs->held || rs->changing)
+		pthread_cond_wait(&rs->settled, &rs->mutex);
 	if (starts_or_stops(rs, state)) {
 		begin(rs);
 		sweep_to(&sweep, state);
@@ -448,12 +452,32 @@ int swo_runstate_change(struct swo_runstate *rs, enum swo_run_state state,
 		else
 			rs->state = state;
 		rs->changing = false;
+		pthread_cond_broadcast(&rs->settled);
 		reap(rs);
 	} else {
 		rs->state = state;
 	}
 	pthread_mutex_unlock(&rs->mutex);
 	return report(&sweep, err);
+}
+
+enum swo_run_state runstate_hold(struct swo_runstate *rs)
+{
+	pthread_mutex_lock(&rs->mutex);
+	while (rs->held || rs->changing)
+		pthread_cond_wait(&rs->settled, &rs->mutex);
+	rs->held = true;
+	enum swo_run_state state = rs->state;
+	pthread_mutex_unlock(&rs->mutex);
+	return state;
+}
+
+void runstate_release(struct swo_runstate *rs)
+{
+	pthread_mutex_lock(&rs->mutex);
+	rs->held = false;
+	pthread_cond_broadcast(&rs->settled);
+	pthread_mutex_unlock(&rs->mutex);
 }
 
 /* Between changes, or during one */

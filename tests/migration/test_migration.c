@@ -544,6 +544,63 @@ static void after_the_end_there_is_nothing_to_cancel_or_resolve(void **state)
 	close_pair(&pair);
 }
 
+/* By the VMM itself */
+
+static void an_abort_fails_the_migration_with_the_vmms_reason(void **state)
+{
+	(void)state;
+	const struct swo_error why = {.code = SWO_E_STATE, .text = "the guest has crashed"};
+	const struct swo_error cancel = {.code = SWO_E_CANCELLED};
+	struct swo_error err = {0};
+
+	for (unsigned at_target = 0; at_target < 2; at_target++) {
+		struct pair pair;
+
+		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
+		pair.target.devices[1].hang_write = true;
+		fake_migrate(&pair.source, &pair.target, NULL);
+		assert_true(fake_await_hang(&pair.target.devices[1]));
+		struct swo_migration *m = at_target ? pair.target.migration : pair.source.migration;
+
+		assert_int_equal(swo_migration_abort(m, NULL, &err), -1);
+		assert_int_equal(swo_migration_abort(m, &cancel, &err), -1);
+		assert_int_equal(err.code, SWO_E_INVALID);
+		assert_int_equal(swo_migration_abort(m, &why, &err), 0);
+		fake_release(&pair.target.devices[1]);
+		expect_taken_back(&pair, why.text);
+		assert_int_equal(fake_end(&pair.target).status, SWO_MIGRATION_FAILED);
+		assert_int_equal(swo_migration_abort(m, &why, &err), -1);
+		assert_int_equal(err.code, SWO_E_STATE);
+		close_pair(&pair);
+	}
+}
+
+/* It sets the run state, without an abort. */
+static void a_guest_that_has_failed_is_not_migrated(void **state)
+{
+	(void)state;
+	static const enum swo_run_state states[] = {
+		SWO_RUN_STATE_INTERNAL_ERROR, SWO_RUN_STATE_SHUTDOWN};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(states); i++) {
+		struct pair pair;
+
+		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
+		fake_vm_run(&pair.source, false);
+		assert_int_equal(swo_runstate_change(pair.source.vm.runstate, states[i],
+					 SWO_ON_ERROR_CONTINUE, NULL),
+			0);
+		fake_migrate(&pair.source, &pair.target, NULL);
+		assert_int_equal(fake_end(&pair.source).status, SWO_MIGRATION_FAILED);
+		assert_non_null(
+			strstr(fake_end(&pair.source).error.text, swo_run_state_name(states[i])));
+		fake_end(&pair.target);
+		assert_int_equal(swo_runstate_get(pair.source.vm.runstate), states[i]);
+		assert_int_equal(atomic_load(&pair.target.starts), 0);
+		close_pair(&pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -570,6 +627,8 @@ int main(void)
 		cmocka_unit_test(a_cancel_at_any_moment_leaves_exactly_one_running),
 		cmocka_unit_test(a_cancelled_migration_can_be_tried_again),
 		cmocka_unit_test(after_the_end_there_is_nothing_to_cancel_or_resolve),
+		cmocka_unit_test(an_abort_fails_the_migration_with_the_vmms_reason),
+		cmocka_unit_test(a_guest_that_has_failed_is_not_migrated),
 	};
 	swo_log_set(getenv("SWO_TEST_VERBOSE") ? SWO_LOG_DEBUG : SWO_LOG_ERROR, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);

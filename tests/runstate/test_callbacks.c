@@ -5,7 +5,11 @@
  */
 #include "trail.h"
 
+#include "runstate/hold.h"
 #include "runstate/internal.h"
+
+#include <stdatomic.h>
+#include <unistd.h>
 
 static void remove_other(struct actor *self)
 {
@@ -449,6 +453,66 @@ static void the_observer_sees_every_callback_in_order(void **state)
 	trail_close(&t);
 }
 
+/* A hold */
+
+struct holding {
+	struct swo_runstate *rs;
+	pthread_t thread;
+	atomic_bool released;
+	atomic_int calls;
+	bool early; /* a handler was called before the release */
+};
+
+static int check_released(
+	void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
+{
+	struct holding *holding = opaque;
+
+	(void)running;
+	(void)state;
+	(void)err;
+	holding->early |= !atomic_load(&holding->released);
+	atomic_fetch_add(&holding->calls, 1);
+	return 0;
+}
+
+static void *change_held(void *opaque)
+{
+	struct holding *holding = opaque;
+
+	assert_int_equal(
+		swo_runstate_change(holding->rs, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, NULL),
+		0);
+	return NULL;
+}
+
+static void a_change_waits_for_the_release_of_a_hold(void **state)
+{
+	struct holding holding = {.rs = swo_runstate_new(SWO_RUN_STATE_RUNNING)};
+	const struct swo_handler_desc desc = {.size = sizeof(struct swo_handler_desc),
+		.name = "held",
+		.prepare = check_released,
+		.opaque = &holding};
+	struct swo_handler *handler;
+
+	(void)state;
+	assert_int_equal(swo_runstate_add(holding.rs, &desc, &handler, NULL), 0);
+	assert_int_equal(runstate_hold(holding.rs), SWO_RUN_STATE_RUNNING);
+	assert_int_equal(pthread_create(&holding.thread, NULL, change_held, &holding), 0);
+	/* Time enough for a change that does not wait. */
+	for (int i = 0; i < 50 && !atomic_load(&holding.calls); i++)
+		usleep(1000);
+	assert_int_equal(swo_runstate_get(holding.rs), SWO_RUN_STATE_RUNNING);
+	atomic_store(&holding.released, true);
+	runstate_release(holding.rs);
+	pthread_join(holding.thread, NULL);
+	assert_int_equal(atomic_load(&holding.calls), 1);
+	assert_false(holding.early);
+	assert_int_equal(runstate_hold(holding.rs), SWO_RUN_STATE_PAUSED);
+	runstate_release(holding.rs);
+	swo_runstate_free(holding.rs);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -468,6 +532,7 @@ int main(void)
 		cmocka_unit_test(handlers_may_come_and_go_on_other_threads_meanwhile),
 		cmocka_unit_test(a_handler_may_be_removed_between_changes_and_null_is_none),
 		cmocka_unit_test(the_observer_sees_every_callback_in_order),
+		cmocka_unit_test(a_change_waits_for_the_release_of_a_hold),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

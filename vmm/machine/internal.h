@@ -36,9 +36,9 @@ struct vmm_machine {
 	int quit_fd;
 
 	pthread_mutex_t run_lock;
-	bool stop_refused; /* the engine stopped after a user's stop: no roll-back */
+	bool hold; /* when it could start next, it stays paused: -S, or a `stop` before that */
 
-	atomic_bool failing; /* a vCPU failed: the VM cannot continue */
+	atomic_bool failing; /* a vCPU failed, see fail_text: the VM cannot continue */
 	struct swo_job fail_job;
 	char fail_text[200];
 
@@ -52,7 +52,10 @@ struct vmm_machine {
 	bool is_source;
 	struct swo_dirty_source cpu_dirty; /* of the migration; self NULL: none */
 	struct swo_timeline *timeline;
-	bool changing; /* a migration is being set up or freed */
+	bool launched;
+	bool changing;	/* a migration is being set up or freed */
+	bool cancelled; /* during that */
+	bool forced;	/* by `quit`: do not wait for the outcome of a migration */
 };
 
 /* device.c */
@@ -80,6 +83,8 @@ int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_er
 extern const struct swo_vm_ops machine_ops;
 
 /* migrate.c */
+/* For a reason of the VM's own: the migration fails, unless it is past its point of no return. */
+void machine_migration_abort(struct vmm_machine *m, const char *why);
 /* Cancels the migration if possible, and frees it. */
 void machine_migration_end(struct vmm_machine *m);
 /* The reason why the VM may not be started by hand; 0 if it may be. */

@@ -109,9 +109,7 @@ static void fail(void *opaque)
 	int rc;
 
 	swo_log(SWO_LOG_ERROR, "%s: %s", m->name, m->fail_text);
-	/* A failed VM must not be migrated. */
-	if (vmm_machine_cancel(m, &err))
-		swo_log(SWO_LOG_DEBUG, "%s", err.text);
+	machine_migration_abort(m, m->fail_text);
 	pthread_mutex_lock(&m->run_lock);
 	if (machine_is_running(m))
 		rc = machine_halt(m, SWO_RUN_STATE_INTERNAL_ERROR, SWO_ON_ERROR_CONTINUE, &err);
@@ -128,9 +126,16 @@ void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why)
 {
 	struct vmm_machine *m = opaque;
 
-	if (atomic_exchange(&m->failing, true))
+	pthread_mutex_lock(&m->lock);
+	const bool first = !atomic_load(&m->failing);
+
+	if (first)
+		snprintf(m->fail_text, sizeof(m->fail_text), "vCPU %u failed: %s", vcpu, why);
+	/* The text is complete before this. */
+	atomic_store(&m->failing, true);
+	pthread_mutex_unlock(&m->lock);
+	if (!first)
 		return;
-	snprintf(m->fail_text, sizeof(m->fail_text), "vCPU %u failed: %s", vcpu, why);
 	m->fail_job.fn = fail;
 	m->fail_job.opaque = m;
 	swo_worker_submit(m->worker, &m->fail_job);
@@ -193,6 +198,7 @@ int vmm_machine_create(
 	if (!m)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "machine");
 	m->config = *config;
+	m->hold = config->paused;
 	m->quit_fd = -1;
 	snprintf(m->name, sizeof(m->name), "%s", config->name ? config->name : "vm");
 	pthread_mutex_init(&m->run_lock, NULL);
@@ -217,55 +223,88 @@ int vmm_machine_create(
 
 int vmm_machine_launch(struct vmm_machine *m, struct swo_error *err)
 {
-	if (m->config.paused || m->config.incoming)
-		return 0;
-	pthread_mutex_lock(&m->run_lock);
-	int rc = machine_start(m, SWO_ON_ERROR_ROLLBACK, err);
+	int rc = 0;
 
+	pthread_mutex_lock(&m->run_lock);
+	/* The monitor may have been faster. */
+	if (!m->config.incoming && !m->hold && !machine_is_running(m))
+		rc = machine_start(m, SWO_ON_ERROR_ROLLBACK, err);
+	pthread_mutex_lock(&m->lock);
+	m->launched = true;
+	pthread_mutex_unlock(&m->lock);
 	pthread_mutex_unlock(&m->run_lock);
 	return rc;
 }
 
 /* By hand */
 
-static int stop_refused(struct vmm_machine *m, struct swo_error *err)
+static int refuse_stop(struct swo_migration_info *info, struct swo_error *err)
 {
-	struct swo_migration_info info;
+	return swo_error_set(err, SWO_E_STATE, 0,
+		"a switchover is in progress (%s); stop the VM on the host where it runs afterwards",
+		swo_migration_status_name(info->status));
+}
 
-	if (vmm_machine_migration_info(m, &info) && info.status == SWO_MIGRATION_DEVICE)
-		return swo_error_set(err, SWO_E_STATE, 0,
-			"a switchover is in progress; stop the VM on the host where it runs afterwards");
-	return 0;
+/* With run_lock held. */
+static int stop(struct vmm_machine *m, struct swo_error *err)
+{
+	const enum swo_run_state state = swo_runstate_get(m->runstate);
+	struct swo_migration_info info = {0};
+	int rc;
+
+	switch (state) {
+	case SWO_RUN_STATE_RUNNING:
+		rc = machine_halt(m, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, err);
+		if (rc && !machine_is_running(m))
+			swo_error_prefix(err, "the VM is paused, with an error");
+		return rc;
+	case SWO_RUN_STATE_INMIGRATE:
+	case SWO_RUN_STATE_PRELAUNCH:
+		m->hold = true;
+		return 0;
+	case SWO_RUN_STATE_FINISH_MIGRATE:
+		/* The migration decides whether it runs again. */
+		vmm_machine_migration_info(m, &info);
+		return refuse_stop(&info, err);
+	default:
+		return 0;
+	}
 }
 
 int vmm_machine_stop(struct vmm_machine *m, struct swo_error *err)
 {
-	int rc = 0;
+	struct swo_migration_info info;
 
-	if (stop_refused(m, err))
-		return -1;
+	/* At once, not after the arcs of the devices. */
+	if (vmm_machine_migration_info(m, &info) && info.status == SWO_MIGRATION_DEVICE)
+		return refuse_stop(&info, err);
 	pthread_mutex_lock(&m->run_lock);
-	if (machine_is_running(m)) {
-		rc = machine_halt(m, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, err);
-		if (rc && !machine_is_running(m))
-			swo_error_prefix(err, "the VM is paused, with an error");
-	} else {
-		rc = stop_refused(m, err);
-	}
+	int rc = stop(m, err);
+
 	pthread_mutex_unlock(&m->run_lock);
 	return rc;
 }
 
+/* With run_lock held. */
+static int cont(struct vmm_machine *m, struct swo_error *err)
+{
+	if (machine_is_running(m))
+		return 0;
+	if (machine_may_cont(m, err))
+		return -1;
+	m->hold = false;
+	if (swo_runstate_get(m->runstate) == SWO_RUN_STATE_INMIGRATE)
+		return 0; /* it runs when it has arrived */
+	return machine_start(m, SWO_ON_ERROR_ROLLBACK, err)
+		       ? swo_error_prefix(err, "the VM stays stopped")
+		       : 0;
+}
+
 int vmm_machine_cont(struct vmm_machine *m, struct swo_error *err)
 {
-	int rc = 0;
-
 	pthread_mutex_lock(&m->run_lock);
-	if (!machine_is_running(m)) {
-		rc = machine_may_cont(m, err);
-		if (!rc && machine_start(m, SWO_ON_ERROR_ROLLBACK, err))
-			rc = swo_error_prefix(err, "the VM stays stopped");
-	}
+	int rc = cont(m, err);
+
 	pthread_mutex_unlock(&m->run_lock);
 	return rc;
 }
@@ -294,6 +333,9 @@ int vmm_machine_quit(struct vmm_machine *m, bool force, struct swo_error *err)
 
 	if (!force && quit_refused(m, err))
 		return -1;
+	pthread_mutex_lock(&m->lock);
+	m->forced = m->forced || force;
+	pthread_mutex_unlock(&m->lock);
 	if (write(m->quit_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		return swo_error_set(err, SWO_E_IO, errno, "quit");
 	return 0;

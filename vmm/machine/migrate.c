@@ -10,9 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMELINE_SPANS 32768
-#define CANCEL_MS      120000
-#define END_MS	       1000
+#define TIMELINE_SPANS	32768
+#define CANCEL_MS	120000
+#define END_MS		1000
+#define OUTCOME_LOOK_MS 20
 
 bool machine_is_migrating(struct vmm_machine *m)
 {
@@ -72,16 +73,19 @@ static int check_source(struct vmm_machine *m, struct swo_error *err)
 {
 	enum swo_run_state state = swo_runstate_get(m->runstate);
 
-	if (machine_is_migrating(m))
-		return swo_error_set(err, SWO_E_STATE, 0,
-			"a migration is in progress; cancel it, or wait for its end");
 	if (state == SWO_RUN_STATE_INMIGRATE)
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"this VM is waiting for an incoming migration: there is nothing to send yet");
+	if (machine_is_migrating(m))
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"a migration is in progress; cancel it, or wait for its end");
+	if (!m->launched)
+		return swo_error_set(
+			err, SWO_E_STATE, 0, "this VM is being started: try again when it is");
 	if (m->migration && !swo_migration_may_run(m->migration))
 		return swo_error_set(
 			err, SWO_E_STATE, 0, "this VM has been migrated: it runs on the target");
-	if (state == SWO_RUN_STATE_INTERNAL_ERROR)
+	if (state == SWO_RUN_STATE_INTERNAL_ERROR || atomic_load(&m->failing))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"this VM cannot be migrated: its state is internal-error");
 	return 0;
@@ -125,7 +129,7 @@ static struct swo_vm describe(struct vmm_machine *m)
 		.devices = m->device_list,
 		.device_count = m->device_count,
 		.transitions = m->running.transitions,
-		.autostart = !m->config.paused,
+		.autostart = true, /* see start() of ops.c */
 		.journal = m->config.journal,
 		.identity = m->config.uuid};
 }
@@ -157,7 +161,6 @@ static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)
 	swo_timeline_free(m->timeline);
 	m->timeline = timeline;
 	m->is_source = is_source;
-	m->stop_refused = false;
 	int rc = follow(m, &m->running, err);
 	pthread_mutex_unlock(&m->lock);
 	pthread_mutex_unlock(&m->run_lock);
@@ -190,6 +193,9 @@ static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct 
 		return -1;
 	pthread_mutex_lock(&m->lock);
 	m->migration = migration;
+	/* It cannot be too late for it. */
+	if (m->cancelled)
+		swo_migration_cancel(migration, &(struct swo_error){0});
 	pthread_mutex_unlock(&m->lock);
 	return 0;
 }
@@ -210,6 +216,7 @@ static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 		m->changing = true;
 		m->running = once ? *once : m->setup;
 		atomic_store(&m->events, m->running.events);
+		m->cancelled = false;
 	}
 	pthread_mutex_unlock(&m->lock);
 	if (rc)
@@ -239,11 +246,25 @@ int vmm_machine_cancel(struct vmm_machine *m, struct swo_error *err)
 	int rc = 0;
 
 	pthread_mutex_lock(&m->lock);
+	/* While it is being set up: begin() does it. */
+	m->cancelled = m->changing;
 	/* As in QEMU, cancelling without a migration is no error. */
-	if (m->migration && machine_is_migrating(m))
+	if (!m->changing && machine_is_migrating(m))
 		rc = swo_migration_cancel(m->migration, err);
 	pthread_mutex_unlock(&m->lock);
 	return rc;
+}
+
+void machine_migration_abort(struct vmm_machine *m, const char *why)
+{
+	struct swo_error reason, err;
+
+	swo_error_set(&reason, SWO_E_STATE, 0, "%s", why);
+	pthread_mutex_lock(&m->lock);
+	if (!m->changing && machine_is_migrating(m) &&
+		swo_migration_abort(m->migration, &reason, &err))
+		swo_log(SWO_LOG_DEBUG, "%s", err.text);
+	pthread_mutex_unlock(&m->lock);
 }
 
 int vmm_machine_resolve(struct vmm_machine *m, bool run_here, struct swo_error *err)
@@ -290,14 +311,17 @@ int machine_may_cont(struct vmm_machine *m, struct swo_error *err)
 	const char *why = NULL;
 
 	pthread_mutex_lock(&m->lock);
+	const bool may_run = !m->migration || swo_migration_may_run(m->migration);
+
 	if (state == SWO_RUN_STATE_INTERNAL_ERROR || state == SWO_RUN_STATE_SHUTDOWN ||
 		atomic_load(&m->failing))
 		why = "it has failed or ended; start a new VM";
-	else if (!m->migration && state == SWO_RUN_STATE_INMIGRATE)
-		why = "it is waiting for an incoming migration";
-	else if (m->migration && !swo_migration_may_run(m->migration))
-		why = m->is_source ? "it runs on the target, or may do so (see query-migrate)"
-				   : "the source has not sent GO";
+	else if (state == SWO_RUN_STATE_INMIGRATE && m->migration && !machine_is_migrating(m))
+		why = "its incoming migration has failed; start another one, with migrate-incoming";
+	else if (state == SWO_RUN_STATE_INMIGRATE && (!m->migration || !may_run))
+		why = NULL; /* it runs when it has arrived */
+	else if (!may_run)
+		why = "it runs on the target, or may do so (see query-migrate)";
 	else if (machine_is_migrating(m))
 		why = "a migration is in progress; cancel it, or wait for its end";
 	pthread_mutex_unlock(&m->lock);
@@ -306,14 +330,28 @@ int machine_may_cont(struct vmm_machine *m, struct swo_error *err)
 	return 0;
 }
 
+/* Past its point of no return, a migration that was not is left alone until its outcome is known. */
+static void await_outcome(struct vmm_machine *m, swo_deadline deadline)
+{
+	struct swo_migration_info info;
+
+	while (!vmm_machine_migration_wait(
+		m, swo_deadline_min(deadline, swo_deadline_ms(OUTCOME_LOOK_MS))))
+		if (swo_deadline_passed(deadline) || (vmm_machine_migration_info(m, &info) &&
+							     info.status == SWO_MIGRATION_IN_DOUBT))
+			return;
+}
+
 void machine_migration_end(struct vmm_machine *m)
 {
 	struct swo_error err;
+	const bool cancelled = !vmm_machine_cancel(m, &err);
 
-	if (!m->migration)
-		return;
-	if (!vmm_machine_cancel(m, &err))
-		vmm_machine_migration_wait(m, swo_deadline_ms(CANCEL_MS));
+	pthread_mutex_lock(&m->lock);
+	const bool forced = m->forced;
+	pthread_mutex_unlock(&m->lock);
+	if (cancelled || !forced)
+		await_outcome(m, swo_deadline_ms(CANCEL_MS));
 	tidy(m);
 }
 

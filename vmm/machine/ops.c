@@ -37,13 +37,11 @@ static int stop(void *vm, struct swo_error *err)
 	int rc;
 
 	pthread_mutex_lock(&m->run_lock);
-	/* A user's `stop` may have come between the engine's check and this call. */
-	m->stop_refused = swo_runstate_get(m->runstate) != SWO_RUN_STATE_RUNNING;
-	if (m->stop_refused)
-		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"the VM was stopped by a user just before the switchover");
-	else
+	if (machine_is_running(m))
 		rc = machine_halt(m, SWO_RUN_STATE_FINISH_MIGRATE, SWO_ON_ERROR_ROLLBACK, err);
+	else
+		rc = swo_error_set(err, SWO_E_STATE, 0, "the VM has been stopped (%s)",
+			swo_run_state_name(swo_runstate_get(m->runstate)));
 	pthread_mutex_unlock(&m->run_lock);
 	return rc;
 }
@@ -54,11 +52,13 @@ static int start(void *vm, struct swo_error *err)
 	int rc = 0;
 
 	pthread_mutex_lock(&m->run_lock);
-	if (m->stop_refused)
-		m->stop_refused = false; /* a user stopped the VM: it stays stopped */
-	else if (atomic_load(&m->failing))
-		rc = swo_error_set(err, SWO_E_STATE, 0, "a vCPU failed: %s", m->fail_text);
-	else if (swo_runstate_get(m->runstate) != SWO_RUN_STATE_RUNNING)
+	const enum swo_run_state state = swo_runstate_get(m->runstate);
+
+	/* In any other state a user has stopped it. */
+	if (atomic_load(&m->failing))
+		rc = swo_error_set(err, SWO_E_STATE, 0, "%s", m->fail_text);
+	else if (state == SWO_RUN_STATE_FINISH_MIGRATE ||
+		 (state == SWO_RUN_STATE_INMIGRATE && !m->hold))
 		rc = machine_start(m, SWO_ON_ERROR_CONTINUE, err);
 	pthread_mutex_unlock(&m->run_lock);
 	return rc;

@@ -55,6 +55,11 @@ int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_er
 		vmm_accel_resume(m->accel);
 		return swo_error_prefix(err, "cannot pause the vCPUs; the VM continues to run");
 	}
+	/* It failed before it paused: its state is not that of a guest that could go on. */
+	if (atomic_load(&m->failing) && state != SWO_RUN_STATE_INTERNAL_ERROR) {
+		vmm_accel_resume(m->accel);
+		return swo_error_set(err, SWO_E_STATE, 0, "%s", m->fail_text);
+	}
 	note(m, from, SWO_EVENT_VCPUS_PAUSE);
 
 	int rc = swo_runstate_change(m->runstate, state, on_error, err);

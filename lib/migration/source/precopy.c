@@ -177,7 +177,7 @@ int source_precopy(struct source *s, struct swo_error *err)
 			return -1;
 		/* The VM was stopped meanwhile: nothing is gained by waiting. */
 		if (!source_vm_runs(s))
-			return 0;
+			return source_vm_failed(s, err);
 		/* Large initial data takes several rounds, and RAM keeps up beside it. */
 		if (!initial_sent(s)) {
 			if (source_dirty_collect(s, err) || estimate(s, &e, err))

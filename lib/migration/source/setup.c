@@ -4,6 +4,7 @@
  * bring the devices to PRE_COPY. And the reader of the control connection from then on.
  */
 #include "migration/source/source.h"
+#include "runstate/hold.h"
 
 #include "journal/write.h"
 
@@ -315,15 +316,25 @@ static int compare_clocks(struct source *s, swo_deadline deadline, struct swo_er
 
 /* Devices */
 
-static int enter_precopy(struct source *s, struct swo_error *err)
+/* A `stop` would find the devices busy: it waits. */
+static int init_devices(struct source *s, struct swo_error *err)
+{
+	int rc = 0;
+
+	runstate_hold(s->m.vm.runstate);
+	for (unsigned i = 0; i < s->m.vm.device_count && !rc; i++)
+		rc = source_device_init(s, i, err);
+	runstate_release(s->m.vm.runstate);
+	return rc;
+}
+
+static int launch_precopy(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
 	struct swo_error later;
 	unsigned launched = 0;
 	int rc = 0;
 
-	if (!s->was_running)
-		return 0;
 	for (; launched < m->vm.device_count && !rc; launched++) {
 		struct swo_device *dev = m->vm.devices[launched];
 
@@ -336,6 +347,16 @@ static int enter_precopy(struct source *s, struct swo_error *err)
 		if ((swo_device_mig_flags(m->vm.devices[i]) & SWO_MIG_PRE_COPY) &&
 			swo_device_wait(m->vm.devices[i], rc ? &later : err))
 			rc = -1;
+	return rc;
+}
+
+/* The devices of a VM that was stopped since the start stay stopped: PRE_COPY runs a device. */
+static int enter_precopy(struct source *s, struct swo_error *err)
+{
+	const bool runs = runstate_hold(s->m.vm.runstate) == SWO_RUN_STATE_RUNNING;
+	int rc = runs && s->was_running ? launch_precopy(s, err) : 0;
+
+	runstate_release(s->m.vm.runstate);
 	return rc;
 }
 
@@ -359,12 +380,9 @@ int source_setup(struct source *s, struct swo_error *err)
 	struct swo_migration *m = &s->m;
 	swo_deadline deadline = swo_deadline_ms(m->params.setup_deadline_ms);
 
-	if (migration_journal_open(m, err))
+	if (migration_journal_open(m, err) || init_devices(s, err))
 		return -1;
 	journal_set_hello_nonce(m->journal, s->hello_nonce);
-	for (unsigned i = 0; i < m->vm.device_count; i++)
-		if (source_device_init(s, i, err))
-			return -1;
 	if (swo_worker_create("swo-stop", &s->stop_worker, err) || create_ram_send(s, err) ||
 		source_devices_measure(s, err) || say_hello(s, deadline, err) ||
 		migration_wait_until(

@@ -196,6 +196,8 @@ void source_ceiling_explain(struct source *s, struct swo_error *err);
 int source_add_handlers(struct source *s, struct swo_error *err);
 /* Stops the VM; returns when all remaining data has been passed to the channels. */
 int source_stop(struct source *s, struct swo_error *err);
+/* -1, with *err, if the guest can never run again: a migration would hide that. */
+int source_vm_failed(struct source *s, struct swo_error *err);
 /* Sends the channels' totals, and the end. */
 int source_send_end(struct source *s, struct swo_error *err);
 /* The deadline of READY, counted from the stop. */

@@ -4,6 +4,7 @@
  * the VM runs on the target.
  */
 #include "migration/source/source.h"
+#include "runstate/hold.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -158,6 +159,43 @@ swo_deadline source_switchover_deadline(struct source *s)
 	return from + ms * 1000000;
 }
 
+static int stop_running_vm(struct source *s, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+	uint64_t start = swo_now_ns();
+
+	s->stopped_by_us = true;
+	if (m->vm.ops->stop(m->vm.opaque, err)) {
+		/* A user's `stop` was first: the migration goes on as that of a paused VM. */
+		s->stopped_by_us = swo_runstate_get(m->vm.runstate) != SWO_RUN_STATE_PAUSED;
+		return s->stopped_by_us ? -1 : 0;
+	}
+	swo_timeline_span(m->timeline, SWO_EVENT_STOP, "", start, swo_now_ns(), 0);
+	return 0;
+}
+
+static int stop_paused_vm(struct source *s, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+
+	if (source_vm_failed(s, err))
+		return -1;
+	m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_FINISH_MIGRATE);
+	swo_worker_submit(s->stop_worker, &s->stop_job);
+	return 0;
+}
+
+int source_vm_failed(struct source *s, struct swo_error *err)
+{
+	enum swo_run_state state = swo_runstate_get(s->m.vm.runstate);
+
+	if (state != SWO_RUN_STATE_INTERNAL_ERROR && state != SWO_RUN_STATE_SHUTDOWN)
+		return 0;
+	return swo_error_set(err, SWO_E_STATE, 0,
+		"the guest has failed or ended (%s): it is not migrated",
+		swo_run_state_name(state));
+}
+
 int source_stop(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
@@ -165,17 +203,10 @@ int source_stop(struct source *s, struct swo_error *err)
 	migration_set_status(m, SWO_MIGRATION_DEVICE);
 	source_own_log_start(s);
 	migration_pace_release(m, true);
-	if (source_vm_runs(s)) {
-		uint64_t start = swo_now_ns();
-
-		s->stopped_by_us = true;
-		if (m->vm.ops->stop(m->vm.opaque, err))
-			return -1;
-		swo_timeline_span(m->timeline, SWO_EVENT_STOP, "", start, swo_now_ns(), 0);
-	} else {
-		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_FINISH_MIGRATE);
-		swo_worker_submit(s->stop_worker, &s->stop_job);
-	}
+	if (source_vm_runs(s) && stop_running_vm(s, err))
+		return -1;
+	if (!s->stopped_by_us && stop_paused_vm(s, err))
+		return -1;
 	if (stop_remaining_devices(s, err))
 		return -1;
 	if (m->params.stream == SWO_WHEN_LATE)
@@ -295,13 +326,16 @@ void source_roll_back(struct source *s, struct swo_error *why)
 				first.text, err.text);
 		}
 	}
-	if (source_vm_runs(s)) {
-		/* This includes the devices that a partly failed stop did not reach. */
-		devices_to(s, SWO_DEVICE_RUNNING);
-	} else if (!s->stopped_by_us) {
-		devices_to(s, SWO_DEVICE_STOP);
+	/*
+	 * A user may stop the VM again at any time. With RUNNING this includes the devices that a
+	 * partly failed stop did not reach.
+	 */
+	const enum swo_run_state state = runstate_hold(m->vm.runstate);
+
+	devices_to(s, state == SWO_RUN_STATE_RUNNING ? SWO_DEVICE_RUNNING : SWO_DEVICE_STOP);
+	runstate_release(m->vm.runstate);
+	if (state == SWO_RUN_STATE_FINISH_MIGRATE)
 		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
-	}
 	source_logs_stop(s);
 	if (before_go && first.code == SWO_E_PEER_LOST)
 		await_failure_reason(s, why);

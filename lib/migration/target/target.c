@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "journal/write.h"
 #include "memory/share.h"
+#include "runstate/hold.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -66,10 +67,15 @@ static void send_ready(struct target *t)
 
 /* Starting */
 
-/* Recovers the devices that failed to start; the VM runs without their state. */
+/*
+ * Recovers the devices that failed to start; the VM runs without their state. If a user has stopped
+ * it meanwhile, they stay stopped.
+ */
 static void mend_devices(struct target *t)
 {
-	for (unsigned i = 0; i < t->m.vm.device_count; i++) {
+	const bool runs = runstate_hold(t->m.vm.runstate) == SWO_RUN_STATE_RUNNING;
+
+	for (unsigned i = 0; runs && i < t->m.vm.device_count; i++) {
 		struct swo_device *dev = t->m.vm.devices[i];
 		struct swo_error err = {0};
 
@@ -79,6 +85,21 @@ static void mend_devices(struct target *t)
 		if (swo_device_recover(dev, false, &err))
 			swo_log(SWO_LOG_ERROR, "%s", err.text);
 	}
+	runstate_release(t->m.vm.runstate);
+}
+
+/*
+ * The devices of a paused VM are in STOP; with --finalise late they are still in RESUMING.
+ */
+static void arrive_paused(struct target *t, struct swo_error *err)
+{
+	struct swo_migration *m = &t->m;
+
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		if (swo_device_set_state(m->vm.devices[i], SWO_DEVICE_STOP, err) &&
+			swo_device_recover(m->vm.devices[i], true, err))
+			swo_log(SWO_LOG_ERROR, "%s", err->text);
+	m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
 }
 
 /* Appends the devices that failed; false: there is no error. */
@@ -105,20 +126,12 @@ static void start_vm(struct target *t, struct swo_error *err)
 	struct swo_migration *m = &t->m;
 	uint64_t start = swo_now_ns();
 
-	if (t->end.running && m->vm.autostart) {
-		if (m->vm.ops->start(m->vm.opaque, err))
-			mend_devices(t);
-	} else {
-		/*
-		 * The devices of a paused VM are in STOP; with --finalise late they are still in
-		 * RESUMING.
-		 */
-		for (unsigned i = 0; i < m->vm.device_count; i++)
-			if (swo_device_set_state(m->vm.devices[i], SWO_DEVICE_STOP, err) &&
-				swo_device_recover(m->vm.devices[i], true, err))
-				swo_log(SWO_LOG_ERROR, "%s", err->text);
-		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
-	}
+	if (!t->end.running || !m->vm.autostart)
+		arrive_paused(t, err);
+	else if (m->vm.ops->start(m->vm.opaque, err))
+		mend_devices(t);
+	else if (swo_runstate_get(m->vm.runstate) == SWO_RUN_STATE_INMIGRATE)
+		arrive_paused(t, err); /* a user's `stop` was first */
 	swo_timeline_span(m->timeline, SWO_EVENT_START, "", start, swo_now_ns(), 0);
 }
 

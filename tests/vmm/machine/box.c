@@ -127,3 +127,49 @@ void box_uri_command(char text[256], const char *command, const struct box *box)
 	snprintf(text, 256, "{\"execute\": \"%s\", \"arguments\": {\"uri\": \"unix:%s/mig\"}}",
 		command, box->dir);
 }
+
+/* Two */
+
+static void listen_on(struct box_pair *pair)
+{
+	char text[256];
+
+	box_uri_command(text, "migrate-incoming", &pair->target);
+	json_decref(talk_do(&pair->t, text));
+}
+
+void box_pair_up(struct box_pair *pair, box_change *target)
+{
+	static const char events[] =
+		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
+		"[{\"capability\": \"events\", \"state\": true}]}}";
+	static const char limit[] = "{\"execute\": \"migrate-set-parameters\", \"arguments\": "
+				    "{\"downtime-limit\": 60000, \"x-commit-deadline-ms\": "
+				    "30000}}";
+
+	box_up(&pair->source, NULL);
+	box_up(&pair->target, target);
+	talk_open(&pair->s, pair->source.path, true);
+	talk_open(&pair->t, pair->target.path, true);
+	json_decref(talk_do(&pair->s, events));
+	json_decref(talk_do(&pair->s, limit));
+	json_decref(talk_do(&pair->t, events));
+	box_rings(&pair->source);
+	listen_on(pair);
+}
+
+void box_pair_down(struct box_pair *pair)
+{
+	talk_close(&pair->s);
+	talk_close(&pair->t);
+	box_down(&pair->source);
+	box_down(&pair->target);
+}
+
+void box_migrate(struct box_pair *pair)
+{
+	char text[256];
+
+	box_uri_command(text, "migrate", &pair->target);
+	json_decref(talk_do(&pair->s, text));
+}

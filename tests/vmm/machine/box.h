@@ -34,4 +34,14 @@ void box_wait_migration(struct talk *talk, const char *status);
 /* {"execute": command, "arguments": {"uri": "unix:..."}} of a socket in `box`'s directory. */
 void box_uri_command(char text[256], const char *command, const struct box *box);
 
+/* Two machines, and a monitor of each; the target listens, and both send events. */
+struct box_pair {
+	struct box source, target;
+	struct talk s, t;
+};
+
+void box_pair_up(struct box_pair *pair, box_change *target);
+void box_pair_down(struct box_pair *pair);
+void box_migrate(struct box_pair *pair);
+
 #endif

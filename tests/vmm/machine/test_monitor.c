@@ -1,0 +1,744 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_monitor.c - every command of the monitor that bears on who runs, at every phase of a
+ * migration, on both sides: it takes effect or is refused with the reason, and none is acknowledged
+ * without effect. docs/qmp.md is the same for people.
+ */
+#include "box.h"
+#include "migration/internal.h"
+#include "testbed/link.h"
+#include "tests/support/cm.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STATE_BYTES 100000 /* of a device */
+
+/* What holds the migration at its phase, until it is released. */
+enum hold {
+	WAITING,    /* the target listens; the release is `migrate` */
+	CONNECTING, /* setup: the target's devices go to RESUMING */
+	ENTERING,   /* setup: RUNNING->PRE_COPY */
+	PRECOPY,    /* active: the target loads */
+	STOPPING,   /* device: PRE_COPY->PRE_COPY_P2P */
+	FINALISING, /* device: the source waits for READY */
+	GO_LOST,    /* in doubt: the target waits for GO, and its link is cut */
+	STARTING,   /* device: the source waits for STARTED */
+	DOUBT,	    /* in doubt: it has done so for too long */
+	ROLL_BACK,  /* cancelling: the source's devices go back to RUNNING */
+	COMPLETED,
+	FAILED,	   /* the target was cancelled */
+	CANCELLED, /* the source was */
+	HOLDS
+};
+
+static const char *const hold_names[HOLDS] = {"waiting", "connecting", "entering PRE_COPY",
+	"pre-copy", "stopping", "finalising", "GO lost", "starting", "in doubt", "roll-back",
+	"completed", "failed", "cancelled"};
+
+/* How it ends: of the migration and the VM, at the source and the target. */
+struct outcome {
+	const char *source, *source_vm, *target, *target_vm;
+};
+
+static const struct outcome moved = {"completed", "postmigrate", "completed", "running"};
+static const struct outcome moved_paused = {"completed", "postmigrate", "completed", "paused"};
+static const struct outcome cancelled = {"cancelled", "running", "failed", "inmigrate"};
+static const struct outcome cancelled_paused = {"cancelled", "paused", "failed", "inmigrate"};
+static const struct outcome failed = {"failed", "running", "failed", "inmigrate"};
+static const struct outcome failed_paused = {"failed", "paused", "cancelled", "inmigrate"};
+static const struct outcome called_off = {"failed", "running", "cancelled", "inmigrate"};
+
+struct row {
+	enum hold hold;
+	char side; /* s or t */
+	const char *command;
+	const char *refused; /* words of the error; NULL: it succeeds */
+	const struct outcome *end;
+	bool waits; /* it is answered when the devices are done */
+};
+
+static const struct row rows[] = {
+	{WAITING, 's', "stop", NULL, &moved_paused, 0},
+	{WAITING, 's', "cont", NULL, &moved, 0},
+	{WAITING, 's', "quit", NULL, &moved, 0},
+	{WAITING, 's', "migrate_cancel", NULL, &moved, 0},
+	{WAITING, 's', "migrate-incoming", "--incoming", &moved, 0},
+	{WAITING, 't', "stop", NULL, &moved_paused, 0},
+	{WAITING, 't', "cont", NULL, &moved, 0},
+	{WAITING, 't', "quit", NULL, &moved, 0},
+	{WAITING, 't', "migrate_cancel", NULL, &called_off, 0},
+	{WAITING, 't', "migrate", "waiting for an incoming", &moved, 0},
+	{WAITING, 't', "migrate-incoming", "already", &moved, 0},
+
+	{CONNECTING, 's', "stop", NULL, &moved_paused, 0},
+	{CONNECTING, 's', "cont", NULL, &moved, 0},
+	{CONNECTING, 's', "quit", NULL, &moved, 0},
+	{CONNECTING, 's', "migrate_cancel", NULL, &cancelled, 0},
+	{CONNECTING, 's', "migrate", "in progress", &moved, 0},
+	{CONNECTING, 't', "stop", NULL, &moved_paused, 0},
+	{CONNECTING, 't', "cont", NULL, &moved, 0},
+	{CONNECTING, 't', "quit", NULL, &moved, 0},
+	{CONNECTING, 't', "migrate_cancel", NULL, &called_off, 0},
+	{CONNECTING, 't', "migrate", "waiting for an incoming", &moved, 0},
+	{CONNECTING, 't', "migrate-incoming", "already", &moved, 0},
+
+	{ENTERING, 's', "stop", NULL, &moved_paused, true},
+	{ENTERING, 's', "cont", NULL, &moved, 0},
+	{ENTERING, 's', "quit", NULL, &moved, 0},
+	{ENTERING, 's', "migrate_cancel", NULL, &cancelled, 0},
+	{ENTERING, 's', "migrate", "in progress", &moved, 0},
+	{ENTERING, 't', "stop", NULL, &moved_paused, 0},
+	{ENTERING, 't', "migrate_cancel", NULL, &called_off, 0},
+
+	{PRECOPY, 's', "stop", NULL, &moved_paused, 0},
+	{PRECOPY, 's', "cont", NULL, &moved, 0},
+	{PRECOPY, 's', "quit", NULL, &moved, 0},
+	{PRECOPY, 's', "migrate_cancel", NULL, &cancelled, 0},
+	{PRECOPY, 's', "migrate", "in progress", &moved, 0},
+	{PRECOPY, 't', "stop", NULL, &moved_paused, 0},
+	{PRECOPY, 't', "cont", NULL, &moved, 0},
+	{PRECOPY, 't', "quit", NULL, &moved, 0},
+	{PRECOPY, 't', "migrate_cancel", NULL, &called_off, 0},
+	{PRECOPY, 't', "migrate", "waiting for an incoming", &moved, 0},
+	{PRECOPY, 't', "migrate-incoming", "already", &moved, 0},
+
+	{STOPPING, 's', "stop", "switchover is in progress", &moved, 0},
+	{STOPPING, 's', "cont", "cannot start the VM", &moved, true},
+	{STOPPING, 's', "quit", NULL, &moved, 0},
+	{STOPPING, 's', "migrate_cancel", NULL, &cancelled, 0},
+	{STOPPING, 's', "migrate", "in progress", &moved, 0},
+	{STOPPING, 't', "stop", NULL, &moved_paused, 0},
+	{STOPPING, 't', "cont", NULL, &moved, 0},
+	{STOPPING, 't', "migrate_cancel", NULL, &called_off, 0},
+
+	{FINALISING, 's', "stop", "switchover is in progress", &moved, 0},
+	{FINALISING, 's', "cont", "in progress", &moved, 0},
+	{FINALISING, 's', "quit", NULL, &moved, 0},
+	{FINALISING, 's', "migrate_cancel", NULL, &cancelled, 0},
+	{FINALISING, 's', "migrate", "in progress", &moved, 0},
+	{FINALISING, 't', "stop", NULL, &moved_paused, 0},
+	{FINALISING, 't', "cont", NULL, &moved, 0},
+	{FINALISING, 't', "quit", NULL, &moved, 0},
+	{FINALISING, 't', "migrate_cancel", NULL, &called_off, 0},
+	{FINALISING, 't', "migrate-incoming", "already", &moved, 0},
+
+	{GO_LOST, 's', "stop", "in-doubt", &failed, 0},
+	{GO_LOST, 's', "cont", "runs on the target, or may", &failed, 0},
+	{GO_LOST, 's', "quit", "force", &failed, 0},
+	{GO_LOST, 's', "migrate_cancel", "no return", &failed, 0},
+	{GO_LOST, 's', "migrate", "in progress", &failed, 0},
+	{GO_LOST, 't', "stop", NULL, &failed, 0},
+	{GO_LOST, 't', "cont", NULL, &failed, 0},
+	{GO_LOST, 't', "quit", NULL, &failed, 0},
+	{GO_LOST, 't', "migrate_cancel", NULL, &called_off, 0},
+	{GO_LOST, 't', "migrate-incoming", "already", &failed, 0},
+
+	{STARTING, 's', "stop", "switchover is in progress", &moved, 0},
+	{STARTING, 's', "cont", "runs on the target, or may", &moved, 0},
+	{STARTING, 's', "quit", "force", &moved, 0},
+	{STARTING, 's', "migrate_cancel", "no return", &moved, 0},
+	{STARTING, 's', "migrate", "in progress", &moved, 0},
+	{STARTING, 't', "stop", NULL, &moved_paused, true},
+	{STARTING, 't', "cont", NULL, &moved, true},
+	{STARTING, 't', "quit", NULL, &moved, 0},
+	{STARTING, 't', "migrate_cancel", "no return", &moved, 0},
+	{STARTING, 't', "migrate", "waiting for an incoming", &moved, 0},
+	{STARTING, 't', "migrate-incoming", "already", &moved, 0},
+
+	{DOUBT, 's', "stop", "in-doubt", &moved, 0},
+	{DOUBT, 's', "cont", "runs on the target, or may", &moved, 0},
+	{DOUBT, 's', "quit", "force", &moved, 0},
+	{DOUBT, 's', "migrate_cancel", "no return", &moved, 0},
+	{DOUBT, 's', "migrate", "in progress", &moved, 0},
+	{DOUBT, 't', "stop", NULL, &moved_paused, true},
+
+	{ROLL_BACK, 's', "stop", NULL, &cancelled_paused, true},
+	{ROLL_BACK, 's', "cont", NULL, &cancelled, true},
+	{ROLL_BACK, 's', "quit", NULL, &cancelled, 0},
+	{ROLL_BACK, 's', "migrate_cancel", NULL, &cancelled, 0},
+	{ROLL_BACK, 's', "migrate", "in progress", &cancelled, 0},
+
+	{COMPLETED, 's', "stop", NULL, &moved, 0},
+	{COMPLETED, 's', "cont", "on the target", &moved, 0},
+	{COMPLETED, 's', "quit", NULL, &moved, 0},
+	{COMPLETED, 's', "migrate_cancel", NULL, &moved, 0},
+	{COMPLETED, 's', "migrate", "on the target", &moved, 0},
+	{COMPLETED, 's', "migrate-incoming", "--incoming", &moved, 0},
+	{COMPLETED, 't', "stop", NULL, &moved_paused, 0},
+	{COMPLETED, 't', "cont", NULL, &moved, 0},
+	{COMPLETED, 't', "quit", NULL, &moved, 0},
+	{COMPLETED, 't', "migrate_cancel", NULL, &moved, 0},
+	{COMPLETED, 't', "migrate-incoming", "already", &moved, 0},
+
+	{FAILED, 's', "stop", NULL, &failed_paused, 0},
+	{FAILED, 's', "cont", NULL, &called_off, 0},
+	{FAILED, 's', "quit", NULL, &called_off, 0},
+	{FAILED, 's', "migrate_cancel", NULL, &called_off, 0},
+	{FAILED, 't', "stop", NULL, &called_off, 0},
+	{FAILED, 't', "cont", "has failed", &called_off, 0},
+	{FAILED, 't', "quit", NULL, &called_off, 0},
+	{FAILED, 't', "migrate_cancel", NULL, &called_off, 0},
+	{FAILED, 't', "migrate", "waiting for an incoming", &called_off, 0},
+
+	{CANCELLED, 's', "stop", NULL, &cancelled_paused, 0},
+	{CANCELLED, 's', "cont", NULL, &cancelled, 0},
+	{CANCELLED, 's', "quit", NULL, &cancelled, 0},
+	{CANCELLED, 's', "migrate_cancel", NULL, &cancelled, 0},
+	{CANCELLED, 't', "cont", "has failed", &cancelled, 0},
+};
+
+struct play {
+	struct box_pair pair;
+	struct link *link;
+	struct fake_device *held; /* hangs; NULL: none */
+	atomic_int woken;	  /* arcs that made a device of the paused guest run */
+	struct swo_job guard;	  /* keeps a worker busy */
+	atomic_bool busy;
+};
+static struct play play; /* big */
+
+static void incoming(struct vmm_machine_config *config)
+{
+	config->incoming = true;
+}
+
+static void hang_at(struct box *box, enum swo_device_state from, enum swo_device_state to)
+{
+	play.held = &box->fake[0].device;
+	fake_script(play.held, from, to, FAKE_HANG, 1);
+}
+
+static void use_link(void)
+{
+	char from[128], to[128];
+	struct swo_error err;
+
+	snprintf(from, sizeof(from), "unix:%s/link", play.pair.target.dir);
+	snprintf(to, sizeof(to), "unix:%s/mig", play.pair.target.dir);
+	play.link = link_start(from, to, &err);
+	assert_non_null(play.link);
+}
+
+static void do_command(struct talk *talk, const char *command)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text), "{\"execute\": \"%s\"}", command);
+	json_decref(talk_do(talk, text));
+}
+
+static void migrate(void)
+{
+	char text[256];
+
+	if (!play.link) {
+		box_migrate(&play.pair);
+		return;
+	}
+	snprintf(text, sizeof(text), "{\"execute\": \"migrate\", \"arguments\": {\"uri\": \"%s\"}}",
+		link_uri(play.link));
+	json_decref(talk_do(&play.pair.s, text));
+}
+
+/* Before `migrate`: what will hold it. */
+static void arrange(enum hold hold)
+{
+	struct box *source = &play.pair.source, *target = &play.pair.target;
+
+	switch (hold) {
+	case CONNECTING:
+		hang_at(target, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING);
+		break;
+	case ENTERING:
+		hang_at(source, SWO_DEVICE_RUNNING, SWO_DEVICE_PRE_COPY);
+		break;
+	case PRECOPY:
+	case FAILED:
+	case CANCELLED:
+		play.held = &target->fake[0].device;
+		play.held->hang_write = true;
+		break;
+	case STOPPING:
+		hang_at(source, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P);
+		break;
+	case ROLL_BACK:
+		fake_script(&source->fake[0].device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P,
+			FAKE_HANG, 1);
+		/* fall through */
+	case FINALISING:
+		hang_at(target, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP);
+		break;
+	case GO_LOST:
+		use_link();
+		link_at(play.link, WIRE_GO, LINK_CUT);
+		break;
+	case DOUBT:
+		json_decref(talk_do(&play.pair.s,
+			"{\"execute\": \"migrate-set-parameters\", \"arguments\": "
+			"{\"x-commit-deadline-ms\": 300}}"));
+		/* fall through */
+	case STARTING:
+		hang_at(target, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P);
+		break;
+	default:
+		break;
+	}
+}
+
+static void release(void)
+{
+	struct fake_device *held = play.held;
+
+	play.held = NULL;
+	if (held)
+		fake_release(held);
+	if (play.link)
+		link_set(play.link, LINK_PASS);
+}
+
+static void await_status(struct talk *talk, const char *status)
+{
+	box_wait_migration(talk, status);
+}
+
+static void reach(enum hold hold)
+{
+	static const char *const sources[HOLDS] = {"", "setup", "setup", "active", "device",
+		"device", "in-doubt", "device", "in-doubt", "device", "completed", "active",
+		"active"};
+
+	arrange(hold);
+	if (hold == WAITING)
+		return;
+	migrate();
+	if (play.held)
+		assert_true(fake_await_hang(play.held));
+	await_status(&play.pair.s, sources[hold]);
+	switch (hold) {
+	case GO_LOST:
+		assert_true(link_hits(play.link) > 0);
+		break;
+	case ROLL_BACK:
+		do_command(&play.pair.s, "migrate_cancel");
+		release();
+		play.held = &play.pair.source.fake[0].device;
+		assert_true(fake_await_hang(play.held));
+		await_status(&play.pair.s, "cancelling");
+		break;
+	case COMPLETED:
+		await_status(&play.pair.t, "completed");
+		break;
+	case FAILED:
+		do_command(&play.pair.t, "migrate_cancel");
+		release();
+		await_status(&play.pair.s, "failed");
+		await_status(&play.pair.t, "cancelled");
+		break;
+	case CANCELLED:
+		do_command(&play.pair.s, "migrate_cancel");
+		await_status(&play.pair.s, "cancelled");
+		release();
+		await_status(&play.pair.t, "failed");
+		break;
+	default:
+		break;
+	}
+}
+
+/* Such an arc is no business of a guest that is paused. */
+static void count_woken(struct fake_device *fake, enum swo_device_state to)
+{
+	(void)fake;
+	if (to != SWO_DEVICE_STOP && to != SWO_DEVICE_STOP_COPY)
+		atomic_fetch_add(&play.woken, 1);
+}
+
+static void watch_paused(const struct box *box)
+{
+	for (unsigned i = 0; i < BOX_DEVICES; i++) {
+		struct fake_device *fake = (struct fake_device *)&box->fake[i].device;
+
+		pthread_mutex_lock(&fake->group->mutex);
+		fake->inside_arc = count_woken;
+		pthread_mutex_unlock(&fake->group->mutex);
+	}
+}
+
+static json_t *run_state(struct talk *talk)
+{
+	return talk_do(talk, "{\"execute\": \"query-status\"}");
+}
+
+static bool runs(struct talk *talk)
+{
+	json_t *ret = run_state(talk);
+	const bool running = json_is_true(json_object_get(ret, "running"));
+
+	json_decref(ret);
+	return running;
+}
+
+static void send_command(const struct row *row, struct talk *talk)
+{
+	char text[256];
+
+	if (!strncmp(row->command, "migrate", 7) && row->command[7] != '_')
+		box_uri_command(text, row->command, &play.pair.target);
+	else
+		snprintf(text, sizeof(text), "{\"execute\": \"%s\"}", row->command);
+	talk_send(talk, text, strlen(text));
+}
+
+static void expect_answer(const struct row *row, struct talk *talk)
+{
+	json_t *reply = talk_reply(talk);
+	const char *desc =
+		json_string_value(json_object_get(json_object_get(reply, "error"), "desc"));
+
+	if (!row->refused && desc)
+		fail_msg("%s, %c: %s was refused: %s", hold_names[row->hold], row->side,
+			row->command, desc);
+	if (row->refused && (!desc || !strstr(desc, row->refused)))
+		fail_msg("%s, %c: %s: %s; expected: %s", hold_names[row->hold], row->side,
+			row->command, desc ? desc : "taken", row->refused);
+	json_decref(reply);
+}
+
+static bool quit_was_taken(struct box *box)
+{
+	struct pollfd pfd = {.fd = vmm_machine_quit_fd(box->machine), .events = POLLIN};
+
+	return poll(&pfd, 1, 0) == 1;
+}
+
+/* The VM's run state, in the end; the migration has ended. */
+static void expect_vm(const struct row *row, char side, const char *expected)
+{
+	struct box *box = side == 's' ? &play.pair.source : &play.pair.target;
+	json_t *ret = run_state(side == 's' ? &play.pair.s : &play.pair.t);
+	const char *now = json_string_value(json_object_get(ret, "status"));
+
+	if (strcmp(now, expected) != 0)
+		fail_msg("%s, %c: after %s the VM is %s at %c; expected: %s", hold_names[row->hold],
+			row->side, row->command, now, side, expected);
+	if (!strcmp(expected, "running"))
+		box_rings(box);
+	for (unsigned i = 0; i < BOX_DEVICES; i++) {
+		const enum swo_device_state state = fake_state(&box->fake[i].device);
+
+		if (!strcmp(expected, "running") && state != SWO_DEVICE_RUNNING)
+			fail_msg("%s: device %u: %s, but the guest runs", row->command, i,
+				swo_device_state_name(state));
+		if ((!strcmp(expected, "paused") || !strcmp(expected, "postmigrate")) &&
+			state != SWO_DEVICE_STOP)
+			fail_msg("%s, %c: %s: device %u at %c is in %s, and the guest is %s",
+				hold_names[row->hold], row->side, row->command, i, side,
+				swo_device_state_name(state), expected);
+	}
+	json_decref(ret);
+}
+
+static bool is_final(const char *status)
+{
+	return !strcmp(status, "completed") || !strcmp(status, "failed") ||
+	       !strcmp(status, "cancelled");
+}
+
+/* One end, and nothing after it; and cancelled comes after cancelling. */
+static void expect_events(const struct row *row, struct talk *talk, const char *end)
+{
+	const char *last = "";
+	json_t *event;
+	size_t i;
+
+	/* What was sent before this reply is in. */
+	json_decref(run_state(talk));
+	json_array_foreach (talk->events, i, event) {
+		const char *status;
+
+		if (strcmp(json_string_value(json_object_get(event, "event")), "MIGRATION") != 0)
+			continue;
+		status = json_string_value(
+			json_object_get(json_object_get(event, "data"), "status"));
+		if (is_final(last) ||
+			(!strcmp(status, "cancelled") && strcmp(last, "cancelling") != 0))
+			fail_msg("%s, %c: %s: event %s after %s", hold_names[row->hold], row->side,
+				row->command, status, last);
+		last = status;
+	}
+	if (strcmp(last, end) != 0)
+		fail_msg("%s, %c: %s: the last event is %s; expected: %s", hold_names[row->hold],
+			row->side, row->command, last, end);
+}
+
+static void await_vm(struct talk *talk, const char *status)
+{
+	swo_deadline deadline = swo_deadline_ms(TALK_MS);
+	bool there = false;
+
+	while (!there && !swo_deadline_passed(deadline)) {
+		json_t *ret = run_state(talk);
+
+		there = !strcmp(json_string_value(json_object_get(ret, "status")), status);
+		json_decref(ret);
+	}
+	assert_true(there);
+}
+
+static void expect_outcome(const struct row *row)
+{
+	await_status(&play.pair.s, row->end->source);
+	await_status(&play.pair.t, row->end->target);
+	/* The status is there before the last of the migration's threads has ended. */
+	assert_true(vmm_machine_migration_wait(play.pair.source.machine, swo_deadline_ms(TALK_MS)));
+	assert_true(vmm_machine_migration_wait(play.pair.target.machine, swo_deadline_ms(TALK_MS)));
+	if (!strcmp(row->end->source_vm, "internal-error"))
+		await_vm(&play.pair.s, "internal-error");
+	expect_vm(row, 's', row->end->source_vm);
+	expect_vm(row, 't', row->end->target_vm);
+	expect_events(row, &play.pair.s, row->end->source);
+	expect_events(row, &play.pair.t, row->end->target);
+	assert_int_equal(atomic_load(&play.woken), 0);
+}
+
+static void play_up(void)
+{
+	play.link = NULL;
+	play.held = NULL;
+	atomic_store(&play.woken, 0);
+	box_pair_up(&play.pair, incoming);
+	for (unsigned i = 0; i < BOX_DEVICES; i++) {
+		assert_true(fake_device_give_state(
+			&play.pair.source.fake[i].device, STATE_BYTES, (uint8_t)(i + 1)));
+		assert_true(fake_device_give_state(
+			&play.pair.target.fake[i].device, STATE_BYTES, (uint8_t)(i + 1)));
+	}
+}
+
+static void play_down(void)
+{
+	link_stop(play.link);
+	box_pair_down(&play.pair);
+}
+
+static void play_row(const struct row *row)
+{
+	struct box *box = row->side == 's' ? &play.pair.source : &play.pair.target;
+	struct talk *talk = row->side == 's' ? &play.pair.s : &play.pair.t;
+
+	play_up();
+	reach(row->hold);
+	send_command(row, talk);
+	if (row->waits)
+		release();
+	expect_answer(row, talk);
+	if (!strcmp(row->command, "quit"))
+		assert_int_equal(quit_was_taken(box), !row->refused);
+	if (!strcmp(row->command, "stop") && !row->refused) {
+		assert_false(runs(talk));
+		if (row->side == 's')
+			watch_paused(box);
+	}
+	assert_false(runs(&play.pair.s) && runs(&play.pair.t));
+	release();
+	if (row->hold == WAITING && row->end == &called_off)
+		await_status(&play.pair.t, "cancelled");
+	if (row->hold == WAITING)
+		migrate();
+	expect_outcome(row);
+	play_down();
+}
+
+static void play_holds(enum hold from, enum hold to)
+{
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(rows); i++)
+		if (rows[i].hold >= from && rows[i].hold <= to)
+			play_row(&rows[i]);
+}
+
+static void commands_while_the_target_waits(void **state)
+{
+	(void)state;
+	play_holds(WAITING, WAITING);
+}
+
+static void commands_in_setup(void **state)
+{
+	(void)state;
+	play_holds(CONNECTING, ENTERING);
+}
+
+static void commands_in_precopy(void **state)
+{
+	(void)state;
+	play_holds(PRECOPY, PRECOPY);
+}
+
+static void commands_in_the_stop(void **state)
+{
+	(void)state;
+	play_holds(STOPPING, FINALISING);
+}
+
+static void commands_from_go_on(void **state)
+{
+	(void)state;
+	play_holds(GO_LOST, DOUBT);
+}
+
+static void commands_in_the_roll_back(void **state)
+{
+	(void)state;
+	play_holds(ROLL_BACK, ROLL_BACK);
+}
+
+static void commands_after_the_end(void **state)
+{
+	(void)state;
+	play_holds(COMPLETED, CANCELLED);
+}
+
+/* Not in the table */
+
+static void expect_error(const char *words)
+{
+	json_t *ret = talk_do(&play.pair.s, "{\"execute\": \"query-migrate\"}");
+	const char *desc = json_string_value(json_object_get(ret, "error-desc"));
+
+	if (!desc || !strstr(desc, words))
+		fail_msg("%s; expected: %s", desc ? desc : "no error", words);
+	json_decref(ret);
+}
+
+static void wait_for_release(void *opaque)
+{
+	struct play *p = opaque;
+	swo_deadline deadline = swo_deadline_ms(TALK_MS);
+
+	while (atomic_load(&p->busy) && !swo_deadline_passed(deadline))
+		swo_sleep_until(swo_now_ns() + 1000000);
+}
+
+static void a_cancel_is_taken_while_migrate_is_still_beginning(void **state)
+{
+	struct box_pair *pair = &play.pair;
+	struct vmm_machine *m;
+	swo_deadline deadline = swo_deadline_ms(TALK_MS);
+	char text[256];
+	struct talk *other = calloc(1, sizeof(*other));
+	bool begins = false;
+
+	(void)state;
+	assert_non_null(other);
+	box_pair_up(pair, incoming);
+	m = pair->source.machine;
+	talk_open(other, pair->source.path, true);
+	box_uri_command(text, "migrate", &pair->target);
+	pthread_mutex_lock(&m->run_lock);
+	talk_send(&pair->s, text, strlen(text));
+	while (!begins && !swo_deadline_passed(deadline)) {
+		pthread_mutex_lock(&m->lock);
+		begins = m->changing;
+		pthread_mutex_unlock(&m->lock);
+	}
+	do_command(other, "migrate_cancel");
+	pthread_mutex_unlock(&m->run_lock);
+	assert_true(begins);
+	json_decref(talk_reply(&pair->s));
+	await_status(&pair->s, "cancelled");
+	box_expect_status(&pair->s, "running", true);
+	talk_close(other);
+	free(other);
+	box_pair_down(pair);
+}
+
+static void a_stop_before_the_launch_holds_the_guest_and_migrate_waits_for_it(void **state)
+{
+	struct vmm_machine_config config = {.accel = VMM_ACCEL_NATIVE,
+		.vcpus = 1,
+		.ram_size = BOX_RAM,
+		.guest = {.doorbell_period_us = 1000}};
+	struct vmm_machine *m;
+	struct swo_error err;
+
+	(void)state;
+	if (vmm_machine_create(&config, &m, &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(vmm_machine_migrate(m, "unix:/nowhere", NULL, &err), -1);
+	assert_non_null(strstr(err.text, "being started"));
+	assert_int_equal(vmm_machine_stop(m, &err), 0);
+	assert_int_equal(vmm_machine_launch(m, &err), 0);
+	assert_int_equal(vmm_machine_state(m), SWO_RUN_STATE_PRELAUNCH);
+	assert_int_equal(vmm_machine_cont(m, &err), 0);
+	assert_int_equal(vmm_machine_state(m), SWO_RUN_STATE_RUNNING);
+	vmm_machine_free(m);
+}
+
+/* A guest that crashes before GO fails its migration with that reason, whatever holds it. */
+static void a_crash_fails_the_migration_at_every_phase(void **state)
+{
+	static const enum hold holds[] = {CONNECTING, ENTERING, PRECOPY, STOPPING, FINALISING};
+	static const struct outcome crashed = {"failed", "internal-error", "failed", "inmigrate"};
+
+	(void)state;
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(holds); i++) {
+		const struct row row = {holds[i], 's', "crash", NULL, &crashed, 0};
+		swo_deadline deadline = swo_deadline_ms(TALK_MS);
+
+		play_up();
+		reach(holds[i]);
+		machine_vcpu_failed(play.pair.source.machine, 0, "triple fault");
+		/* The report is a job of a worker. */
+		while (!migration_broken(play.pair.source.machine->migration, NULL))
+			assert_false(swo_deadline_passed(deadline));
+		release();
+		expect_outcome(&row);
+		expect_error("vCPU 0 failed: triple fault");
+		play_down();
+	}
+}
+
+/* It has crashed, and the report of it comes later than the stop. */
+static void a_crash_that_is_not_reported_yet_is_noticed_by_the_stop(void **state)
+{
+	struct fake_device *device = &play.pair.source.fake[0].device;
+
+	(void)state;
+	play_up();
+	reach(PRECOPY);
+	/* The report is a job of the worker, which is busy. */
+	play.guard = (struct swo_job){.fn = wait_for_release, .opaque = &play};
+	atomic_store(&play.busy, true);
+	swo_worker_submit(vmm_machine_worker(play.pair.source.machine), &play.guard);
+	machine_vcpu_failed(play.pair.source.machine, 0, "triple fault");
+	release();
+	await_status(&play.pair.s, "failed");
+	expect_error("vCPU 0 failed: triple fault");
+	assert_int_equal(fake_state(device), SWO_DEVICE_RUNNING);
+	atomic_store(&play.busy, false);
+	await_vm(&play.pair.s, "internal-error");
+	play_down();
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(commands_while_the_target_waits),
+		cmocka_unit_test(commands_in_setup),
+		cmocka_unit_test(commands_in_precopy),
+		cmocka_unit_test(commands_in_the_stop),
+		cmocka_unit_test(commands_from_go_on),
+		cmocka_unit_test(commands_in_the_roll_back),
+		cmocka_unit_test(commands_after_the_end),
+		cmocka_unit_test(a_cancel_is_taken_while_migrate_is_still_beginning),
+		cmocka_unit_test(a_stop_before_the_launch_holds_the_guest_and_migrate_waits_for_it),
+		cmocka_unit_test(a_crash_fails_the_migration_at_every_phase),
+		cmocka_unit_test(a_crash_that_is_not_reported_yet_is_noticed_by_the_stop),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
