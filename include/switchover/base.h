@@ -111,6 +111,11 @@ struct swo_worker;
 struct swo_job {
 	void (*fn)(void *opaque);
 	void *opaque;
+	/*
+	 * Optional: called with `opaque` on the worker's thread after fn, once nothing accesses the
+	 * job any more. A job whose memory is counted drops its reference here, not in fn.
+	 */
+	void (*release)(void *opaque);
 	/* private */
 	struct swo_job *next;
 	struct swo_worker *worker;

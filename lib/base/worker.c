@@ -72,6 +72,27 @@ static struct swo_job *take_job(struct swo_worker *worker)
 	return job;
 }
 
+/* With the mutex held, except in the job's functions. */
+static void run_job(struct swo_worker *worker, struct swo_job *job)
+{
+	void (*release)(void *opaque) = job->release;
+	void *opaque = job->opaque;
+
+	worker->busy = true;
+	pthread_mutex_unlock(&worker->mutex);
+	job->fn(opaque);
+	pthread_mutex_lock(&worker->mutex);
+	job->done = true; /* from here on it is the waiter's, which may reuse it */
+	pthread_cond_broadcast(&worker->changed);
+	if (release) {
+		pthread_mutex_unlock(&worker->mutex);
+		release(opaque);
+		pthread_mutex_lock(&worker->mutex);
+	}
+	worker->busy = false;
+	pthread_cond_broadcast(&worker->changed);
+}
+
 static void *worker_main(void *opaque)
 {
 	struct swo_worker *worker = opaque;
@@ -79,15 +100,7 @@ static void *worker_main(void *opaque)
 	pthread_mutex_lock(&worker->mutex);
 	for (;;) {
 		if (worker->head) {
-			struct swo_job *job = take_job(worker);
-
-			worker->busy = true;
-			pthread_mutex_unlock(&worker->mutex);
-			job->fn(job->opaque);
-			pthread_mutex_lock(&worker->mutex);
-			worker->busy = false;
-			job->done = true;
-			pthread_cond_broadcast(&worker->changed);
+			run_job(worker, take_job(worker));
 		} else if (worker->quit) {
 			break;
 		} else {
