@@ -128,7 +128,10 @@ SWO_API int swo_runstate_change(struct swo_runstate *rs, enum swo_run_state stat
 	enum swo_on_error on_error, struct swo_error *err);
 SWO_API enum swo_run_state swo_runstate_get(struct swo_runstate *rs);
 
-/* Called at each pass's start and end and for each callback, for a timeline. May be NULL. */
+/*
+ * Called at each pass's end and for each callback, on the changing thread, for a timeline. May be
+ * NULL: then, on return, the previous one is called no more (unless it is called by it).
+ */
 struct swo_runstate_observer {
 	size_t size; /* of this structure */
 	void (*pass)(

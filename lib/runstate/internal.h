@@ -48,6 +48,7 @@ struct swo_runstate {
 	struct place *last;
 	struct swo_handler *removed;
 	struct swo_runstate_observer observer;
+	bool observing; /* the changing thread is inside it */
 	enum swo_run_state state;
 	uint64_t pass_id;
 	bool held; /* no change may begin */

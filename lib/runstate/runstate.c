@@ -252,14 +252,33 @@ static int call_out(
 }
 
 /*
+ * The observer as it is now, not as it was when the callback began: it may have been removed
+ * meanwhile, with its memory. NULL: a whole pass. With the mutex held, except in the observer.
+ */
+static void observe(struct swo_runstate *rs, const char *handler, uint64_t start, uint64_t end)
+{
+	const struct swo_runstate_observer observer = rs->observer;
+
+	if (!(handler ? (bool)observer.handler : (bool)observer.pass))
+		return;
+	rs->observing = true;
+	pthread_mutex_unlock(&rs->mutex);
+	if (handler)
+		observer.handler(observer.opaque, handler, rs->pass, rs->running, start, end);
+	else
+		observer.pass(observer.opaque, rs->pass, rs->running, start, end);
+	pthread_mutex_lock(&rs->mutex);
+	rs->observing = false;
+	pthread_cond_broadcast(&rs->settled);
+}
+
+/*
  * Calls one callback: without the mutex, observed, and marked as in progress. Only this thread
  * writes the members of *rs that call_out reads.
  */
 static int call(
 	struct swo_runstate *rs, struct swo_handler *handler, bool join, struct swo_error *err)
 {
-	struct swo_runstate_observer observer = rs->observer;
-
 	memset(err, 0, sizeof(*err));
 	handler->busy = true;
 	pthread_mutex_unlock(&rs->mutex);
@@ -268,12 +287,11 @@ static int call(
 	int rc = call_out(rs, handler, join, err);
 	if (rc)
 		name_error(rs, handler, err);
-	if (observer.handler)
-		observer.handler(
-			observer.opaque, handler->name, rs->pass, rs->running, start, swo_now_ns());
+	const uint64_t end = swo_now_ns();
 
 	pthread_mutex_lock(&rs->mutex);
 	handler->busy = false;
+	observe(rs, handler->name, start, end);
 	pthread_cond_broadcast(&rs->settled);
 	return rc ? -1 : 0;
 }
@@ -359,7 +377,6 @@ static struct place *step(const struct swo_runstate *rs, const struct place *fro
 static void run_pass(struct sweep *sweep, enum swo_pass pass)
 {
 	struct swo_runstate *rs = sweep->rs;
-	struct swo_runstate_observer observer = rs->observer;
 	uint64_t start = swo_now_ns();
 
 	rs->pass_id++;
@@ -375,11 +392,7 @@ static void run_pass(struct sweep *sweep, enum swo_pass pass)
 			join(sweep, at->owner);
 	rs->in_pass = false;
 
-	if (observer.pass) {
-		pthread_mutex_unlock(&rs->mutex);
-		observer.pass(observer.opaque, pass, rs->running, start, swo_now_ns());
-		pthread_mutex_lock(&rs->mutex);
-	}
+	observe(rs, NULL, start, swo_now_ns());
 }
 
 static void sweep_to(struct sweep *sweep, enum swo_run_state state)
@@ -525,6 +538,9 @@ void swo_runstate_observe(struct swo_runstate *rs, const struct swo_runstate_obs
 		base_sized_copy("swo_runstate_observer", &copy, sizeof(copy), observer, &err))
 		swo_log(SWO_LOG_ERROR, "run state: no observer: %s", err.text);
 	pthread_mutex_lock(&rs->mutex);
+	/* The caller may free the old one's `opaque` afterwards. */
+	while (rs->observing && !pthread_equal(rs->changer, pthread_self()))
+		pthread_cond_wait(&rs->settled, &rs->mutex);
 	rs->observer = copy;
 	pthread_mutex_unlock(&rs->mutex);
 }
