@@ -234,15 +234,17 @@ SWO_API int swo_device_set_state(
 /*
  * `fn` runs on the worker right after the device has reached `state`, after the waiter was
  * woken: the device streams as soon as it has stopped, and a join never waits for the stream.
- * Set it before launch; fn NULL removes it. One per state. A later path queues behind `fn`, for
- * at most the arc deadline: so fn must end when requested.
+ * Set it before launch; fn NULL removes it, but a call in progress goes on: `opaque` must outlive
+ * it. One per state. A later path queues behind `fn`, for at most the arc deadline: so fn must end
+ * when requested.
  */
 SWO_API void swo_device_on_arrival(struct swo_device *dev, enum swo_device_state state,
 	void (*fn)(void *opaque), void *opaque);
 
 /*
  * Called for every state that this device has reached, on its worker, before the waiter is
- * woken. One observer at a time; fn NULL removes it. Set it while no path is in progress.
+ * woken. One observer at a time; fn NULL removes it, and waits for a call in progress on another
+ * thread: its `opaque` may be freed then.
  */
 SWO_API void swo_device_observe(struct swo_device *dev,
 	void (*fn)(void *opaque, enum swo_device_state state), void *opaque);

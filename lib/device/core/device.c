@@ -154,6 +154,9 @@ void swo_device_observe(
 	struct swo_device *dev, void (*fn)(void *opaque, enum swo_device_state state), void *opaque)
 {
 	pthread_mutex_lock(&dev->mutex);
+	/* The caller may free the old one's `opaque` afterwards. */
+	while (dev->observing && !swo_worker_is_current(dev->worker))
+		pthread_cond_wait(&dev->changed, &dev->mutex);
 	dev->observer = (struct observer){fn, opaque};
 	pthread_mutex_unlock(&dev->mutex);
 }
@@ -206,14 +209,20 @@ int swo_device_refresh(struct swo_device *dev, struct swo_error *err)
 	return device_do(dev, TASK_REFRESH, SWO_DEVICE_ERROR, false, err);
 }
 
-void swo_device_on_arrival(
-	struct swo_device *dev, enum swo_device_state state, void (*fn)(void *opaque), void *opaque)
+void device_on_arrival_held(struct swo_device *dev, enum swo_device_state state,
+	void (*fn)(void *opaque), void (*hold)(void *opaque, bool on), void *opaque)
 {
 	if ((unsigned)state >= SWO_DEVICE_STATES)
 		return;
 	pthread_mutex_lock(&dev->mutex);
-	dev->arrival[state] = (struct arrival){fn, opaque};
+	dev->arrival[state] = (struct arrival){fn, opaque, hold};
 	pthread_mutex_unlock(&dev->mutex);
+}
+
+void swo_device_on_arrival(
+	struct swo_device *dev, enum swo_device_state state, void (*fn)(void *opaque), void *opaque)
+{
+	device_on_arrival_held(dev, state, fn, NULL, opaque);
 }
 
 void device_set_settle(struct swo_device *dev, enum device_settle settle)

@@ -20,4 +20,24 @@ uint64_t *device_dma_log_bits(struct swo_device *dev, size_t words);
 enum device_settle { DEVICE_SETTLE_RUN, DEVICE_SETTLE_RESET };
 void device_set_settle(struct swo_device *dev, enum device_settle settle);
 
+/*
+ * swo_device_on_arrival for an owner whose memory is counted: `hold` takes a reference (on) before
+ * fn becomes due, and drops it after fn has returned. Under the device's lock when it takes: so
+ * once this was called with fn NULL, no reference is taken any more.
+ */
+void device_on_arrival_held(struct swo_device *dev, enum swo_device_state state,
+	void (*fn)(void *opaque), void (*hold)(void *opaque, bool on), void *opaque);
+
+/*
+ * Does the device answer? Launch queues a state query behind whatever its worker is doing; wait
+ * waits for it. At the deadline the device is lost (SWO_E_TIMEOUT), with a job of its worker that
+ * may go on for any time: if that ends, the device goes to the state of device_set_settle. Paths
+ * that other threads launch meanwhile wait for the check. -1 from launch: the device is lost
+ * already, or in the middle of a path.
+ */
+int device_check_launch(struct swo_device *dev, swo_deadline deadline, struct swo_error *err);
+int device_check_wait(struct swo_device *dev, struct swo_error *err);
+/* swo_device_discard in two parts, so that several devices are reset at the same time. */
+int device_discard_launch(struct swo_device *dev, struct swo_error *err);
+
 #endif

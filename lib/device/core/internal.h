@@ -14,6 +14,7 @@ enum task_kind {
 	TASK_RECOVER,	/* go to RUNNING, by a reset if necessary */
 	TASK_DISCARD,	/* likewise, by a reset at once */
 	TASK_REFRESH,	/* read the state again */
+	TASK_CHECK,	/* does it answer at all? */
 	TASK_TAKE_OVER, /* go to RUNNING by a reset, from the state that an earlier user left */
 };
 
@@ -32,6 +33,7 @@ struct task {
 	enum task_kind kind;
 	enum swo_device_state to;
 	bool stop_short;
+	swo_deadline until; /* of a check, for all of it; other tasks have a deadline a step */
 	enum step_kind step;
 	uint64_t step_ns;
 	enum swo_device_state arc_from;
@@ -45,6 +47,7 @@ struct task {
 struct arrival {
 	void (*fn)(void *opaque);
 	void *opaque;
+	void (*hold)(void *opaque, bool on); /* see device_on_arrival_held() */
 };
 
 struct follow {
@@ -74,6 +77,7 @@ struct swo_device {
 		void (*fn)(void *opaque, enum swo_device_state state);
 		void *opaque;
 	} observer;
+	bool observing; /* the worker is inside it */
 	uint64_t dma_log_page;
 	uint64_t *dma_log_bits; /* for the thread that collects */
 	size_t dma_log_words;

@@ -187,6 +187,8 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 		return run_discard(dev, task, err);
 	case TASK_REFRESH:
 		return refresh(dev, task, err);
+	case TASK_CHECK:
+		return device_ask(dev, task, err);
 	case TASK_TAKE_OVER:
 		return run_take_over(dev, task, err);
 	}
@@ -196,7 +198,7 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 static bool drives_the_device(enum task_kind kind)
 {
 	return kind == TASK_WALK || kind == TASK_RECOVER || kind == TASK_DISCARD ||
-	       kind == TASK_TAKE_OVER;
+	       kind == TASK_TAKE_OVER || kind == TASK_CHECK;
 }
 
 /* The waiter timed out: puts the device into a harmless state, then frees the task. */
@@ -226,13 +228,20 @@ static void task_job(void *opaque)
 	}
 	if (!rc && task->kind == TASK_WALK)
 		arrival = dev->arrival[task->to];
+	if (arrival.hold)
+		arrival.hold(arrival.opaque, true);
 	task->rc = rc;
 	task->err = err;
+	/* A check has any number of waiters, or none. */
+	if (task->kind == TASK_CHECK)
+		dev->active = false;
 	task->done = true; /* from here on the waiter owns the task, and may reuse it */
 	pthread_cond_broadcast(&dev->changed);
 	pthread_mutex_unlock(&dev->mutex);
 	if (arrival.fn)
 		arrival.fn(arrival.opaque);
+	if (arrival.hold)
+		arrival.hold(arrival.opaque, false);
 }
 
 /* Refuses a new task if necessary. With the mutex held. */
@@ -240,38 +249,12 @@ static int may_begin(struct swo_device *dev, enum task_kind kind, struct swo_err
 {
 	if (dev->stray)
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"device %s: lost: an earlier request still hangs", dev->name);
+			"device %s: lost: an earlier request still hangs; try again once the device "
+			"answers, or restart the VM",
+			dev->name);
 	if (dev->health == SWO_DEVICE_LOST && kind != TASK_REFRESH)
 		return swo_error_set(
 			err, SWO_E_STATE, 0, "device %s: lost, until it is refreshed", dev->name);
-	return 0;
-}
-
-int device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
-	bool stop_short, struct swo_error *err)
-{
-	pthread_mutex_lock(&dev->mutex);
-	int rc = 0;
-	if (dev->active)
-		rc = swo_error_set(err, SWO_E_STATE, 0,
-			"device %s: another state change is in progress, or has not been waited for",
-			dev->name);
-	else
-		rc = may_begin(dev, kind, err);
-	if (rc) {
-		pthread_mutex_unlock(&dev->mutex);
-		return -1;
-	}
-	dev->task = (struct task){.kind = kind,
-		.to = to,
-		.stop_short = stop_short,
-		.step = STEP_QUEUED,
-		.step_ns = swo_now_ns()};
-	dev->active = true;
-	struct swo_job *job = &dev->job[dev->next_job++ % 2];
-	*job = (struct swo_job){.fn = task_job, .opaque = dev};
-	pthread_mutex_unlock(&dev->mutex);
-	swo_worker_submit(dev->worker, job);
 	return 0;
 }
 
@@ -304,6 +287,55 @@ static int abandon(struct swo_device *dev, struct swo_error *err)
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"device %s: %s: timed out after %llu ms; the device is marked lost", dev->name,
 		step_text(&dev->task, buf, sizeof(buf)), (unsigned long long)dev->arc_deadline_ms);
+}
+
+/*
+ * Waits for a check in progress, until its deadline: then the device is lost. With the mutex held.
+ */
+static int await_check(struct swo_device *dev, struct swo_error *err)
+{
+	while (dev->active && dev->task.kind == TASK_CHECK) {
+		const swo_deadline until = dev->task.until;
+
+		swo_cond_wait(&dev->changed, &dev->mutex, until);
+		if (dev->active && dev->task.kind == TASK_CHECK && swo_deadline_passed(until))
+			return abandon(dev, err);
+	}
+	return 0;
+}
+
+static int begin(struct swo_device *dev, const struct task *task, struct swo_error *err)
+{
+	pthread_mutex_lock(&dev->mutex);
+	/* A check is no state change: a user's `stop` meanwhile is not refused for it. */
+	int rc = swo_worker_is_current(dev->worker) ? 0 : await_check(dev, err);
+	if (!rc && dev->active)
+		rc = swo_error_set(err, SWO_E_STATE, 0,
+			"device %s: another state change is in progress, or has not been waited for",
+			dev->name);
+	else if (!rc)
+		rc = may_begin(dev, task->kind, err);
+	if (rc) {
+		pthread_mutex_unlock(&dev->mutex);
+		return -1;
+	}
+	dev->task = *task;
+	dev->task.step = STEP_QUEUED;
+	dev->task.step_ns = swo_now_ns();
+	dev->active = true;
+	struct swo_job *job = &dev->job[dev->next_job++ % 2];
+	*job = (struct swo_job){.fn = task_job, .opaque = dev};
+	pthread_mutex_unlock(&dev->mutex);
+	swo_worker_submit(dev->worker, job);
+	return 0;
+}
+
+int device_begin(struct swo_device *dev, enum task_kind kind, enum swo_device_state to,
+	bool stop_short, struct swo_error *err)
+{
+	const struct task task = {.kind = kind, .to = to, .stop_short = stop_short};
+
+	return begin(dev, &task, err);
 }
 
 static swo_deadline step_deadline(const struct swo_device *dev)
@@ -352,7 +384,7 @@ static int do_here(struct swo_device *dev, struct task *task, struct swo_error *
 		rc = swo_error_set(err, SWO_E_STATE, 0,
 			"device %s: another state change is waiting for the end of this job",
 			dev->name);
-	else
+	else if (!rc)
 		rc = may_begin(dev, task->kind, err);
 	pthread_mutex_unlock(&dev->mutex);
 	return rc ? -1 : run(dev, task, err);
@@ -373,6 +405,26 @@ int device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state
 	if (device_begin(dev, kind, to, stop_short, err))
 		return -1;
 	return device_end(dev, err);
+}
+
+int device_check_launch(struct swo_device *dev, swo_deadline deadline, struct swo_error *err)
+{
+	const struct task task = {.kind = TASK_CHECK, .to = SWO_DEVICE_RUNNING, .until = deadline};
+
+	return begin(dev, &task, err);
+}
+
+int device_check_wait(struct swo_device *dev, struct swo_error *err)
+{
+	pthread_mutex_lock(&dev->mutex);
+	int rc = await_check(dev, err);
+	pthread_mutex_unlock(&dev->mutex);
+	return rc;
+}
+
+int device_discard_launch(struct swo_device *dev, struct swo_error *err)
+{
+	return device_begin(dev, TASK_DISCARD, SWO_DEVICE_RUNNING, false, err);
 }
 
 int swo_device_recover(struct swo_device *dev, bool stop_short, struct swo_error *err)

@@ -113,9 +113,15 @@ static void arc_ended(struct swo_device *dev, enum swo_device_state from, enum s
 		learn(&dev->cost[from][to], end - start);
 	}
 	struct observer observer = dev->observer;
+	dev->observing = !failed && observer.fn;
 	pthread_mutex_unlock(&dev->mutex);
-	if (!failed && observer.fn)
-		observer.fn(observer.opaque, to);
+	if (failed || !observer.fn)
+		return;
+	observer.fn(observer.opaque, to);
+	pthread_mutex_lock(&dev->mutex);
+	dev->observing = false;
+	pthread_cond_broadcast(&dev->changed);
+	pthread_mutex_unlock(&dev->mutex);
 }
 
 static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_state from,
