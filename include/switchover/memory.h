@@ -33,7 +33,10 @@ struct swo_ram_region {
 struct swo_ram;
 
 SWO_API struct swo_ram *swo_ram_new(void); /* NULL: no memory */
-/* Unmaps and closes all regions. */
+/*
+ * Unmaps and closes all regions: at once, or, if a migration has left a job with a device that
+ * hangs, when that job has ended.
+ */
 SWO_API void swo_ram_free(struct swo_ram *ram);
 /*
  * fd < 0: a new memfd of `size` bytes, sealed against changes of its size. Otherwise takes

@@ -92,6 +92,7 @@ struct swo_timeline;
 
 /* capacity: spans kept. NULL: no memory. */
 SWO_API struct swo_timeline *swo_timeline_new(enum swo_side side, size_t capacity);
+/* A migration that it was given to keeps its memory for as long as one of its jobs may record. */
 SWO_API void swo_timeline_free(struct swo_timeline *timeline);
 /* Removes all spans; keeps the memory. */
 SWO_API void swo_timeline_clear(struct swo_timeline *timeline);

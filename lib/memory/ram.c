@@ -23,12 +23,21 @@
 
 struct swo_ram *swo_ram_new(void)
 {
-	return calloc(1, sizeof(struct swo_ram));
+	struct swo_ram *ram = calloc(1, sizeof(*ram));
+
+	if (ram)
+		memory_ram_hold(ram);
+	return ram;
+}
+
+void memory_ram_hold(struct swo_ram *ram)
+{
+	atomic_fetch_add(&ram->references, 1);
 }
 
 void swo_ram_free(struct swo_ram *ram)
 {
-	if (!ram)
+	if (!ram || atomic_fetch_sub(&ram->references, 1) > 1)
 		return;
 	for (unsigned i = 0; i < ram->count; i++) {
 		munmap(ram->region[i].host, ram->region[i].size);

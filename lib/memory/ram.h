@@ -13,8 +13,9 @@
 struct swo_ram {
 	struct swo_ram_region region[SWO_RAM_REGIONS_MAX];
 	unsigned count;
-	atomic_bool foreign; /* read-only here: not yet taken over, or handed over */
-	atomic_bool gone;    /* released */
+	atomic_uint references; /* of its creator, and of migrations with a job in progress */
+	atomic_bool foreign;	/* read-only here: not yet taken over, or handed over */
+	atomic_bool gone;	/* released */
 };
 
 static inline uint64_t region_pages(const struct swo_ram_region *region)
@@ -35,6 +36,9 @@ static inline uint64_t bit_run(unsigned first, uint64_t count)
 
 	return ones << first;
 }
+
+/* One more owner; each calls swo_ram_free(), and the last one frees it. */
+void memory_ram_hold(struct swo_ram *ram);
 
 /* Marks pages [page, page + pages) of one region, which must contain them. */
 void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages);

@@ -3,8 +3,10 @@
  * recorder.c - stores spans: one array, one short lock, no allocation after the start. Further
  * spans are counted.
  */
+#include "timeline/hold.h"
 #include "timeline/internal.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +20,7 @@ struct swo_timeline {
 	size_t capacity;
 	size_t count;
 	size_t dropped;
+	atomic_uint references;
 	struct swo_span spans[];
 };
 
@@ -32,12 +35,19 @@ struct swo_timeline *swo_timeline_new(enum swo_side side, size_t capacity)
 	pthread_mutex_init(&timeline->lock, NULL);
 	timeline->side = side;
 	timeline->capacity = capacity;
+	timeline_hold(timeline);
 	return timeline;
+}
+
+void timeline_hold(struct swo_timeline *timeline)
+{
+	if (timeline)
+		atomic_fetch_add(&timeline->references, 1);
 }
 
 void swo_timeline_free(struct swo_timeline *timeline)
 {
-	if (!timeline)
+	if (!timeline || atomic_fetch_sub(&timeline->references, 1) > 1)
 		return;
 	pthread_mutex_destroy(&timeline->lock);
 	free(timeline);
