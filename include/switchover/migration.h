@@ -240,7 +240,7 @@ struct swo_migration;
 
 /*
  * Called for every change of status and for every device state that is reached during a
- * migration. On the migration's threads: return soon, and do not call swo_migration_free.
+ * migration. On the migration's threads and the devices' workers: return soon.
  */
 struct swo_migration_observer {
 	void (*status)(void *opaque, enum swo_migration_status status);
@@ -312,7 +312,15 @@ SWO_API bool swo_migration_may_run(struct swo_migration *migration);
 SWO_API bool swo_migration_wait(struct swo_migration *migration, swo_deadline deadline);
 /*
  * Cancels if necessary, joins its threads, frees it. Also frees a migration in doubt: refusing
- * that with SWO_E_STATE is up to the caller.
+ * that with SWO_E_STATE is up to the caller. On return nothing of `vm` or the observer is used or
+ * called any more, but for a call of config_load in progress.
+ *
+ * A device that hangs does not hold it up for longer than the device's arc deadline. The device's
+ * worker keeps what it uses, RAM and timeline included, and frees it if the device answers after
+ * all. Until then another migration of the VM fails, naming the device (swo_device_refresh).
+ *
+ * In the migration's own observer it returns at once, and the migration is freed on another thread
+ * after the observer has returned: what `vm` points to must outlive that.
  */
 SWO_API void swo_migration_free(struct swo_migration *migration);
 

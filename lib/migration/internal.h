@@ -13,11 +13,18 @@
 #include <stdatomic.h>
 
 /*
+ * Memory. References to the migration are held by the caller, until swo_migration_free, and by
+ * each job on a device's worker, until the worker no longer accesses it. A job may hang in a driver
+ * or a server for any time, so the caller does not wait for it: what the job uses (buffers, streams,
+ * connections, RAM, timeline, this object) is freed with the last reference. The migration's
+ * threads, handlers and observers end in swo_migration_free.
+ *
  * The handover decides where the VM may run: a thread raises every event that affects it there.
  * For everything else there is one lock and one condition: readers and jobs store their results
  * under the lock and wake the waiters.
  */
 struct swo_migration {
+	atomic_uint references;
 	bool is_source;
 	struct swo_vm vm;		    /* devices: a private copy of the array */
 	struct swo_migration_params params; /* the limits of it under the mutex: migration_limits */
@@ -28,9 +35,10 @@ struct swo_migration {
 	pthread_t thread;
 	const struct migration_ops *ops;
 	struct handover handover; /* its lock is never taken with the mutex held */
-	struct device_watch {	  /* one per device, for the observer */
+	struct device_watch {	  /* one per device */
 		struct swo_migration *m;
 		unsigned index;
+		bool checking; /* in migration_check_devices() */
 	} * watches;
 
 	struct shared_ram share; /* if RAM is handed over by descriptor */
@@ -54,6 +62,8 @@ struct swo_migration {
 
 	/* Jobs and senders check this and end soon once it is set. */
 	atomic_bool abort;
+	uint64_t abort_ns; /* under the mutex: when it was set */
+	bool checked;	   /* the migration's thread: see migration_check_devices() */
 	struct channel_limit limit; /* of all that is sent */
 
 	struct {		     /* under the mutex */
@@ -79,7 +89,10 @@ struct migration_ops {
 	void (*progress)(struct swo_migration *m, struct swo_migration_info *out);
 	/* Any thread: makes blocking calls of the migration's thread return. */
 	void (*interrupt)(struct swo_migration *m);
-	void (*free)(struct swo_migration *m);
+	/* Ends its threads; no callback, handler or observer is called from then on. */
+	void (*close)(struct swo_migration *m);
+	/* Frees it: no job is left. Any thread, also a device's worker. */
+	void (*destroy)(struct swo_migration *m);
 };
 
 /* Fills *m (zeroed by the caller); the caller starts the thread with migration_run. */
@@ -89,6 +102,10 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 	const struct swo_migration_observer *observer, struct swo_timeline *timeline,
 	struct swo_error *err);
 void migration_fini(struct swo_migration *m);
+/* close, and the caller's reference. */
+void migration_close(struct swo_migration *m);
+void migration_hold(struct swo_migration *m);
+void migration_release(struct swo_migration *m);
 int migration_run(struct swo_migration *m, struct swo_error *err);
 
 /* Creates the journal of m->info.id, and removes settled ones of this VM (it is here). */
@@ -111,9 +128,18 @@ unsigned migration_threads(void);
 
 /*
  * Stores the first failure, sets abort, wakes all threads, raises `fail`. Any thread, no lock
- * held.
+ * held. After an abort nothing is stored: what fails then, such as a send on a connection that was
+ * shut down, is a consequence.
  */
 void migration_fail(struct swo_migration *m, const struct swo_error *err);
+/* Stores it as the first failure even so: the cause of the abort. */
+void migration_note_failure(struct swo_migration *m, const struct swo_error *err);
+/*
+ * A device's error: SWO_E_PEER_LOST is left to the migration's peer, whatever has become of the
+ * device's backend. Returns -1. data_error also names the device, its state, and what was done.
+ */
+int migration_device_error(struct swo_error *err);
+int migration_data_error(struct swo_device *dev, const char *what, struct swo_error *err);
 /* True if an event has ended the migration before GO. Fills *err with it. Any thread. */
 bool migration_broken(struct swo_migration *m, struct swo_error *err);
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status);
@@ -165,7 +191,14 @@ void migration_watch(struct swo_migration *m, bool on);
  */
 uint64_t migration_sum(uint64_t sum, uint64_t frame_checksum);
 
-/* Ends every device's jobs: false when one still hangs at the deadline. */
-bool migration_devices_idle(struct swo_migration *m, swo_deadline deadline);
+/* Sets `abort`, and the time from which devices have to end their jobs. Wakes no thread. */
+void migration_set_abort(struct swo_migration *m);
+/*
+ * After `abort`, before anything else is requested of the devices: waits until each answers. All
+ * at the same time, each up to its own deadline, counted once, from the abort: not from here, and
+ * not for each step or device. One that does not is lost, and stays out. Once; on the migration's
+ * thread.
+ */
+void migration_check_devices(struct swo_migration *m);
 
 #endif

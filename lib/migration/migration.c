@@ -5,7 +5,10 @@
  */
 #include "migration/internal.h"
 
+#include "device/core/engine.h"
 #include "journal/write.h"
+#include "memory/ram.h"
+#include "timeline/hold.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -13,6 +16,11 @@
 #include <string.h>
 #include <sys/random.h>
 #include <xxhash.h>
+
+/* For jobs in progress, in migration_close(). */
+#define CLOSE_MS 1000
+/* So long a device has to answer, even if a stop that failed has used up its time. */
+#define CHECK_MIN_MS 100
 
 int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 	const struct handover_table *table, const struct handover_ops *handover,
@@ -54,6 +62,9 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 	}
 	if (vm->device_count)
 		memcpy(m->vm.devices, vm->devices, vm->device_count * sizeof(*vm->devices));
+	atomic_store(&m->references, 1);
+	memory_ram_hold(vm->ram);
+	timeline_hold(timeline);
 	pthread_mutex_init(&m->mutex, NULL);
 	swo_cond_init(&m->changed);
 	handover_init(&m->handover, table, handover, m);
@@ -64,8 +75,8 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 
 void migration_fini(struct swo_migration *m)
 {
-	journal_close(m->journal, m->journal_remove);
-	ram_share_close(&m->share);
+	swo_ram_free(m->vm.ram);
+	swo_timeline_free(m->timeline);
 	handover_fini(&m->handover);
 	pthread_cond_destroy(&m->changed);
 	pthread_mutex_destroy(&m->mutex);
@@ -73,6 +84,37 @@ void migration_fini(struct swo_migration *m)
 	free(m->vm.devices);
 	free(m->watches);
 	channel_tls_creds_free(m->security.tls);
+}
+
+void migration_hold(struct swo_migration *m)
+{
+	atomic_fetch_add(&m->references, 1);
+}
+
+void migration_release(struct swo_migration *m)
+{
+	if (atomic_fetch_sub(&m->references, 1) == 1)
+		m->ops->destroy(m);
+}
+
+void migration_close(struct swo_migration *m)
+{
+	const swo_deadline deadline = swo_deadline_ms(CLOSE_MS);
+
+	m->ops->close(m);
+	migration_watch(m, false);
+	/* Another migration of this VM may follow at once. */
+	pthread_mutex_lock(&m->mutex);
+	struct swo_journal *journal = m->journal;
+	m->journal = NULL;
+	pthread_mutex_unlock(&m->mutex);
+	journal_close(journal, m->journal_remove);
+	ram_share_close(&m->share);
+	/* Jobs that do not hang end now: usually their memory is gone on return. */
+	for (unsigned i = 0; i < m->vm.device_count; i++)
+		if (swo_device_health(m->vm.devices[i]) != SWO_DEVICE_LOST)
+			swo_worker_idle_wait(swo_device_worker(m->vm.devices[i]), deadline);
+	migration_release(m);
 }
 
 static void *migration_thread(void *opaque)
@@ -185,6 +227,20 @@ void migration_wake(struct swo_migration *m)
 	pthread_mutex_unlock(&m->mutex);
 }
 
+static void set_abort_locked(struct swo_migration *m)
+{
+	if (!m->abort_ns)
+		m->abort_ns = swo_now_ns();
+	atomic_store(&m->abort, true);
+}
+
+void migration_set_abort(struct swo_migration *m)
+{
+	pthread_mutex_lock(&m->mutex);
+	set_abort_locked(m);
+	pthread_mutex_unlock(&m->mutex);
+}
+
 void migration_entered(
 	struct swo_migration *m, unsigned event, const struct handover_cause *cause, bool give_up)
 {
@@ -202,7 +258,7 @@ void migration_entered(
 		m->failure.code == SWO_E_NONE && cause->why->code != SWO_E_CANCELLED)
 		m->failure = *cause->why;
 	if (give_up)
-		atomic_store(&m->abort, true);
+		set_abort_locked(m);
 	wake_locked(m);
 	pthread_mutex_unlock(&m->mutex);
 }
@@ -224,13 +280,35 @@ void migration_fail(struct swo_migration *m, const struct swo_error *err)
 {
 	pthread_mutex_lock(&m->mutex);
 	/* Keep the first error: later ones are its consequences. */
-	if (m->failure.code == SWO_E_NONE && err->code != SWO_E_CANCELLED)
+	if (m->failure.code == SWO_E_NONE && err->code != SWO_E_CANCELLED && !m->abort_ns)
 		m->failure = *err;
-	atomic_store(&m->abort, true);
+	set_abort_locked(m);
 	wake_locked(m);
 	pthread_mutex_unlock(&m->mutex);
 	if (err->code != SWO_E_CANCELLED)
 		migration_raise(m, m->handover.table->fail, err);
+}
+
+void migration_note_failure(struct swo_migration *m, const struct swo_error *err)
+{
+	pthread_mutex_lock(&m->mutex);
+	if (m->failure.code == SWO_E_NONE)
+		m->failure = *err;
+	pthread_mutex_unlock(&m->mutex);
+}
+
+int migration_device_error(struct swo_error *err)
+{
+	if (err && err->code == SWO_E_PEER_LOST)
+		err->code = SWO_E_DEVICE;
+	return -1;
+}
+
+int migration_data_error(struct swo_device *dev, const char *what, struct swo_error *err)
+{
+	migration_device_error(err);
+	return swo_error_prefix(err, "device %s: %s in %s", swo_device_name(dev), what,
+		swo_device_state_name(swo_device_state(dev)));
 }
 
 /* With the mutex held. A local failure is reported first: it often closes the connection. */
@@ -269,6 +347,18 @@ static bool is_final(enum swo_migration_status status)
 	       status == SWO_MIGRATION_CANCELLED;
 }
 
+/* The migration whose observer this thread is inside: it cannot wait there for its own end. */
+static _Thread_local const struct swo_migration *observing;
+
+static void tell_status(struct swo_migration *m, enum swo_migration_status status)
+{
+	if (!m->observer.status)
+		return;
+	observing = m;
+	m->observer.status(m->observer.opaque, status);
+	observing = NULL;
+}
+
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status)
 {
 	pthread_mutex_lock(&m->mutex);
@@ -278,8 +368,8 @@ void migration_set_status(struct swo_migration *m, enum swo_migration_status sta
 		m->info.status = status;
 	pthread_cond_broadcast(&m->changed);
 	pthread_mutex_unlock(&m->mutex);
-	if (news && m->observer.status)
-		m->observer.status(m->observer.opaque, status);
+	if (news)
+		tell_status(m, status);
 }
 
 void migration_report_cancel(struct swo_migration *m)
@@ -287,8 +377,8 @@ void migration_report_cancel(struct swo_migration *m)
 	pthread_mutex_lock(&m->mutex);
 	const bool cancelled = m->cancelled;
 	pthread_mutex_unlock(&m->mutex);
-	if (cancelled && m->observer.status)
-		m->observer.status(m->observer.opaque, SWO_MIGRATION_CANCELLING);
+	if (cancelled)
+		tell_status(m, SWO_MIGRATION_CANCELLING);
 }
 
 void migration_end(
@@ -354,23 +444,42 @@ int migration_wait_step(struct swo_migration *m, unsigned state, swo_deadline de
 	return migration_wait_until(m, has_left, &stay, true, deadline, what, err);
 }
 
-bool migration_devices_idle(struct swo_migration *m, swo_deadline deadline)
+void migration_check_devices(struct swo_migration *m)
 {
-	bool idle = true;
+	const swo_deadline soonest = swo_deadline_ms(CHECK_MIN_MS);
 
-	for (unsigned i = 0; i < m->vm.device_count; i++)
-		if (!swo_worker_idle_wait(swo_device_worker(m->vm.devices[i]), deadline))
-			idle = false;
-	return idle;
+	if (m->checked)
+		return;
+	m->checked = true;
+	migration_set_abort(m);
+	for (unsigned i = 0; i < m->vm.device_count; i++) {
+		struct swo_device *dev = m->vm.devices[i];
+		const swo_deadline due = m->abort_ns + swo_device_arc_deadline_ms(dev) * 1000000;
+
+		m->watches[i].checking =
+			swo_device_health(dev) != SWO_DEVICE_LOST &&
+			!device_check_launch(dev, due > soonest ? due : soonest, NULL);
+	}
+	for (unsigned i = 0; i < m->vm.device_count; i++) {
+		struct swo_error err = {0};
+
+		/* Another error than a timeout is left to the device's recovery. */
+		if (m->watches[i].checking && device_check_wait(m->vm.devices[i], &err) &&
+			err.code == SWO_E_TIMEOUT)
+			swo_log(SWO_LOG_WARN, "after the migration was given up: %s", err.text);
+	}
 }
 
 /* Observers */
 
 static void watch_device(void *opaque, enum swo_device_state state)
 {
-	struct swo_migration_observer *observer = &((struct device_watch *)opaque)->m->observer;
+	const struct device_watch *watch = opaque;
+	const struct swo_migration_observer *observer = &watch->m->observer;
 
-	observer->device_state(observer->opaque, ((struct device_watch *)opaque)->index, state);
+	observing = watch->m;
+	observer->device_state(observer->opaque, watch->index, state);
+	observing = NULL;
 }
 
 static void watch_pass(
@@ -492,10 +601,10 @@ bool swo_migration_wait(struct swo_migration *m, swo_deadline deadline)
 	return ended;
 }
 
-void swo_migration_free(struct swo_migration *m)
+static void *free_now(void *opaque)
 {
-	if (!m)
-		return;
+	struct swo_migration *m = opaque;
+
 	cancel(m);
 	pthread_mutex_lock(&m->mutex);
 	m->quit = true;
@@ -503,5 +612,21 @@ void swo_migration_free(struct swo_migration *m)
 	pthread_mutex_unlock(&m->mutex);
 	m->ops->interrupt(m);
 	pthread_join(m->thread, NULL);
-	m->ops->free(m);
+	migration_close(m);
+	return NULL;
+}
+
+void swo_migration_free(struct swo_migration *m)
+{
+	struct swo_error err;
+	pthread_t thread;
+
+	if (!m)
+		return;
+	if (observing != m)
+		free_now(m);
+	else if (!swo_thread_start(&thread, "swo-free", free_now, m, &err))
+		pthread_detach(thread);
+	else
+		swo_log(SWO_LOG_ERROR, "cannot free a migration in its observer: %s", err.text);
 }

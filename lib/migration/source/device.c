@@ -23,7 +23,8 @@ static void measure(struct source_device *sd)
 {
 	uint64_t bytes = 0;
 
-	if (!sd->ops->data_size || sd->ops->data_size(sd->backend, &bytes, NULL))
+	if (atomic_load(&sd->source->m.abort) || !sd->ops->data_size ||
+		sd->ops->data_size(sd->backend, &bytes, NULL))
 		return;
 	pthread_mutex_lock(&sd->source->m.mutex);
 	sd->stop_bytes = bytes;
@@ -47,12 +48,18 @@ static int wait_jobs(struct source *s, struct swo_error *err)
 	return migration_broken(&s->m, err) ? -1 : 0;
 }
 
+static void release(void *opaque)
+{
+	migration_release(&((struct source_device *)opaque)->source->m);
+}
+
 static void submit_jobs(struct source *s, void (*fn)(void *))
 {
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		struct source_device *sd = &s->devices[i];
 
-		sd->job = (struct swo_job){.fn = fn, .opaque = sd};
+		sd->job = (struct swo_job){.fn = fn, .opaque = sd, .release = release};
+		migration_hold(&s->m);
 		swo_worker_submit(swo_device_worker(sd->dev), &sd->job);
 	}
 }
@@ -209,7 +216,7 @@ static int collect(struct source_device *sd, uint8_t *buf, size_t *got, struct s
 		sd->requested--;
 		sd->next_buf = (sd->next_buf + 1) % SWO_READS_AHEAD;
 	}
-	return rc;
+	return rc ? migration_data_error(sd->dev, "reading its data", err) : 0;
 }
 
 static int read_device(struct source_device *sd, uint8_t **buf, size_t *got, struct swo_error *err)
@@ -432,6 +439,9 @@ static void arrived(void *opaque)
 	struct swo_error err = {0};
 
 	sd->session_over = true;
+	/* Nothing that the device has is wanted any more. */
+	if (atomic_load(&s->m.abort))
+		return;
 	if (s->m.params.stream == SWO_WHEN_EARLY)
 		ask_ahead(sd);
 	/* It raises no more interrupts: what is pending of them is part of its config. */
@@ -449,6 +459,14 @@ static void arrived(void *opaque)
 		stream_job(sd);
 }
 
+static void hold_while_arrived(void *opaque, bool on)
+{
+	if (on)
+		migration_hold(&((struct source_device *)opaque)->source->m);
+	else
+		release(opaque);
+}
+
 int source_device_init(struct source *s, unsigned index, struct swo_error *err)
 {
 	struct source_device *sd = &s->devices[index];
@@ -463,16 +481,20 @@ int source_device_init(struct source *s, unsigned index, struct swo_error *err)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"device %s cannot migrate: no STOP_COPY", swo_device_name(sd->dev));
 	if (swo_device_refresh(sd->dev, err))
-		return -1;
+		return migration_device_error(err);
 	device_set_settle(sd->dev, DEVICE_SETTLE_RUN);
-	swo_device_on_arrival(sd->dev, SWO_DEVICE_STOP_COPY, arrived, sd);
+	device_on_arrival_held(sd->dev, SWO_DEVICE_STOP_COPY, arrived, hold_while_arrived, sd);
 	return 0;
+}
+
+void source_device_close(struct source_device *sd)
+{
+	if (sd->dev)
+		swo_device_on_arrival(sd->dev, SWO_DEVICE_STOP_COPY, NULL, NULL);
 }
 
 void source_device_fini(struct source_device *sd)
 {
-	if (sd->dev)
-		swo_device_on_arrival(sd->dev, SWO_DEVICE_STOP_COPY, NULL, NULL);
 	swo_buf_free(&sd->config);
 	for (unsigned i = 0; i < SWO_READS_AHEAD; i++)
 		free(sd->bufs[i]);

@@ -347,7 +347,7 @@ static int launch_precopy(struct source *s, struct swo_error *err)
 		if ((swo_device_mig_flags(m->vm.devices[i]) & SWO_MIG_PRE_COPY) &&
 			swo_device_wait(m->vm.devices[i], rc ? &later : err))
 			rc = -1;
-	return rc;
+	return rc ? migration_device_error(err) : 0;
 }
 
 /* The devices of a VM that was stopped since the start stay stopped: PRE_COPY runs a device. */

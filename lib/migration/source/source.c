@@ -485,22 +485,34 @@ static void progress(struct swo_migration *m, struct swo_migration_info *out)
 		out->rate = (uint64_t)((double)bytes * 1e9 / (double)(out->end_ns - out->start_ns));
 }
 
-static void source_free(struct swo_migration *m)
+static void source_close(struct swo_migration *m)
 {
 	struct source *s = (struct source *)m;
 
 	if (m->control_open)
 		channel_shutdown(&m->control);
+	for (unsigned i = 0; i < m->data_open; i++)
+		channel_shutdown(&m->data[i]);
 	if (m->control_reader_runs)
 		pthread_join(m->control_reader, NULL);
-	if (s->stop_worker)
-		swo_worker_destroy(s->stop_worker, swo_deadline_ms(m->params.idle_deadline_ms));
-	ram_send_destroy(s->ram);
 	if (s->on_stop)
 		swo_runstate_remove(m->vm.runstate, s->on_stop);
 	if (s->on_last)
 		swo_runstate_remove(m->vm.runstate, s->on_last);
-	migration_watch(m, false);
+	for (unsigned i = 0; s->devices && i < m->vm.device_count; i++)
+		source_device_close(&s->devices[i]);
+	/* Its sends have deadlines and the channels are shut down: it ends. */
+	if (s->stop_worker)
+		swo_worker_destroy(s->stop_worker, swo_deadline_ms(3600000));
+	if (s->own_log.self)
+		s->own_log.destroy(s->own_log.self);
+	ram_send_destroy(s->ram);
+}
+
+static void source_destroy(struct swo_migration *m)
+{
+	struct source *s = (struct source *)m;
+
 	for (unsigned i = 0; s->devices && i < m->vm.device_count; i++) {
 		source_device_fini(&s->devices[i]);
 		pthread_cond_destroy(&s->devices[i].credit);
@@ -524,7 +536,8 @@ static const struct migration_ops source_ops = {
 	.wake = wake,
 	.interrupt = interrupt,
 	.progress = progress,
-	.free = source_free,
+	.close = source_close,
+	.destroy = source_destroy,
 };
 
 int swo_migration_send(const struct swo_vm *vm, const char *uri,
@@ -567,6 +580,6 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 	*out = &s->m;
 	return 0;
 fail:
-	source_free(&s->m);
+	migration_close(&s->m);
 	return -1;
 }

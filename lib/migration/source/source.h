@@ -83,6 +83,8 @@ struct source {
 	struct swo_handler *on_last; /* last of all, and first when a stop is rolled back */
 	bool was_running;
 	bool stopped_by_us;
+	bool handler_failed;		 /* in the stop: one of this migration's own */
+	struct swo_error peer_before_us; /* as known when the channels were shut down here */
 	bool logs_started;
 	atomic_bool halting;		 /* the VM stops, or is stopped: no round goes on */
 	struct swo_dirty_source own_log; /* of this process's writes in the stop; self NULL: none */
@@ -132,6 +134,9 @@ struct swo_plan_setup source_plan(
 
 /* device.c */
 int source_device_init(struct source *s, unsigned index, struct swo_error *err);
+/* From then on no job of it begins. */
+void source_device_close(struct source_device *sd);
+/* After its last job. */
 void source_device_fini(struct source_device *sd);
 /* Reads the size of each one's state (all workers at once), and sets the windows. */
 int source_devices_measure(struct source *s, struct swo_error *err);

@@ -17,6 +17,14 @@
 
 /* The stop */
 
+static int last_configs(struct source *s, struct swo_error *err)
+{
+	int rc = source_configs_send(s, err);
+
+	s->handler_failed = s->handler_failed || rc;
+	return rc;
+}
+
 /*
  * The first handler of a stop (deepest, highest rank): the vCPUs are stopped, so their last writes
  * can be sent while the devices are stopping.
@@ -47,7 +55,24 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 	 * With config=late the target has to load all of it; otherwise changed parts can wait for
 	 * the arcs.
 	 */
-	return s->m.params.config == SWO_WHEN_LATE ? source_configs_send(s, err) : 0;
+	return s->m.params.config == SWO_WHEN_LATE ? last_configs(s, err) : 0;
+}
+
+/*
+ * Ends what the devices' workers do for this migration, and waits for them: a device that hangs is
+ * lost before the first arc back, so it holds up none of the passes that follow.
+ */
+static void release_devices(struct source *s)
+{
+	pthread_mutex_lock(&s->m.mutex);
+	if (!s->m.checked)
+		s->peer_before_us = s->refusal.code != SWO_E_NONE ? s->refusal : s->m.lost_error;
+	pthread_mutex_unlock(&s->m.mutex);
+	migration_set_abort(&s->m);
+	for (unsigned i = 0; i < s->m.data_open; i++)
+		channel_shutdown(&s->m.data[i]);
+	migration_wake(&s->m);
+	migration_check_devices(&s->m);
 }
 
 /*
@@ -57,18 +82,20 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 static int on_last(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {
 	struct source *s = opaque;
+	const bool ours = pthread_equal(pthread_self(), s->m.thread);
 
 	(void)state;
-	if (running)
-		atomic_store(&s->m.abort, true);
+	if (running && ours)
+		release_devices(s);
+	else if (running)
+		migration_set_abort(&s->m);
 	pthread_mutex_lock(&s->m.mutex);
 	s->all_launched = !running;
 	pthread_mutex_unlock(&s->m.mutex);
 	migration_wake(&s->m);
-	if (running || s->m.params.config == SWO_WHEN_LATE ||
-		!pthread_equal(pthread_self(), s->m.thread))
+	if (running || s->m.params.config == SWO_WHEN_LATE || !ours)
 		return 0;
-	return source_configs_send(s, err);
+	return last_configs(s, err);
 }
 
 int source_add_handlers(struct source *s, struct swo_error *err)
@@ -106,7 +133,7 @@ static int stop_remaining_devices(struct source *s, struct swo_error *err)
 			swo_device_set_state(dev, SWO_DEVICE_STOP_COPY, rc ? &later : err))
 			rc = -1;
 	}
-	return rc;
+	return rc ? migration_device_error(err) : 0;
 }
 
 static int send_machine(struct source *s, struct swo_error *err)
@@ -168,7 +195,14 @@ static int stop_running_vm(struct source *s, struct swo_error *err)
 	if (m->vm.ops->stop(m->vm.opaque, err)) {
 		/* A user's `stop` was first: the migration goes on as that of a paused VM. */
 		s->stopped_by_us = swo_runstate_get(m->vm.runstate) != SWO_RUN_STATE_PAUSED;
-		return s->stopped_by_us ? -1 : 0;
+		if (!s->stopped_by_us)
+			return 0;
+		/* The roll-back has shut down the channels: what follows is not the cause. */
+		if (!s->handler_failed) {
+			migration_device_error(err);
+			migration_note_failure(m, err);
+		}
+		return -1;
 	}
 	swo_timeline_span(m->timeline, SWO_EVENT_STOP, "", start, swo_now_ns(), 0);
 	return 0;
@@ -234,18 +268,10 @@ int source_stop(struct source *s, struct swo_error *err)
 
 static void drain_workers(struct source *s)
 {
-	atomic_store(&s->m.abort, true);
-	for (unsigned i = 0; i < s->m.data_open; i++)
-		channel_shutdown(&s->m.data[i]);
-	migration_wake(&s->m);
+	release_devices(s);
 	if (s->stop_worker)
 		swo_worker_idle_wait(
 			s->stop_worker, swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
-	/* A device with a hung arc keeps its worker; it is lost, and the others continue. */
-	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		if (swo_device_health(s->m.vm.devices[i]) != SWO_DEVICE_LOST)
-			swo_worker_idle_wait(swo_device_worker(s->m.vm.devices[i]),
-				swo_deadline_ms(2 * s->m.params.idle_deadline_ms));
 }
 
 /* Moves all devices in parallel. A device that fails is recovered, by a reset as a last resort. */
@@ -285,6 +311,17 @@ static void append_device_health(struct source *s, struct swo_error *err)
 			swo_device_name(s->m.vm.devices[i]),
 			health == SWO_DEVICE_LOST ? "is lost" : "had to be reset");
 	}
+}
+
+/* Our own failure is the cause; what the peer reported before it may be one as well. */
+static void append_peer_error(struct source *s, struct swo_error *err)
+{
+	char text[sizeof(err->text)];
+
+	if (s->peer_before_us.code == SWO_E_NONE)
+		return;
+	memcpy(text, err->text, sizeof(text));
+	snprintf(err->text, sizeof(err->text), "%.250s; and %.120s", text, s->peer_before_us.text);
 }
 
 static bool has_reason(void *arg)
@@ -339,6 +376,8 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	source_logs_stop(s);
 	if (before_go && first.code == SWO_E_PEER_LOST)
 		await_failure_reason(s, why);
+	else if (before_go && first.code != SWO_E_CANCELLED)
+		append_peer_error(s, why);
 	append_device_health(s, why);
 	swo_timeline_span(m->timeline, SWO_EVENT_ROLL_BACK, "", start, swo_now_ns(), 0);
 }

@@ -42,7 +42,7 @@ int target_device_init(struct target *t, unsigned index, struct swo_error *err)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: window of %" PRIu64,
 			swo_device_name(td->dev), window);
 	if (swo_device_refresh(td->dev, err))
-		return -1;
+		return migration_device_error(err);
 	device_set_settle(td->dev, DEVICE_SETTLE_RESET);
 	return 0;
 }
@@ -53,6 +53,42 @@ void target_device_fini(struct target_device *td)
 	pthread_mutex_destroy(&td->mutex);
 	swo_buf_free(&td->config);
 	free(td->ring);
+}
+
+/* A callback that takes longer than this for one device goes on with what the VMM has left it. */
+#define CALLBACK_MS 30000
+
+void target_devices_close(struct target *t)
+{
+	const swo_deadline deadline = swo_deadline_ms(CALLBACK_MS);
+
+	migration_set_abort(&t->m);
+	target_devices_wake(t);
+	for (unsigned i = 0; i < t->devices_made; i++) {
+		struct target_device *td = &t->devices[i];
+
+		pthread_mutex_lock(&td->mutex);
+		while (td->in_callback && !swo_cond_wait(&td->changed, &td->mutex, deadline))
+			;
+		if (td->in_callback)
+			swo_log(SWO_LOG_ERROR,
+				"device %s: config_load has not returned for %d s; the migration is "
+				"freed without it",
+				swo_device_name(td->dev), CALLBACK_MS / 1000);
+		pthread_mutex_unlock(&td->mutex);
+	}
+}
+
+void target_devices_discard(struct target *t)
+{
+	struct swo_error err;
+
+	for (unsigned i = 0; i < t->devices_made; i++)
+		t->devices[i].walking = swo_device_health(t->devices[i].dev) != SWO_DEVICE_LOST &&
+					!device_discard_launch(t->devices[i].dev, &err);
+	for (unsigned i = 0; i < t->devices_made; i++)
+		if (t->devices[i].walking && swo_device_wait(t->devices[i].dev, &err))
+			swo_log(SWO_LOG_WARN, "after a refused migration: %s", err.text);
 }
 
 int target_devices_resume(struct target *t, struct swo_error *err)
@@ -68,6 +104,8 @@ int target_devices_resume(struct target *t, struct swo_error *err)
 	for (unsigned i = 0; i < launched; i++)
 		if (swo_device_wait(t->devices[i].dev, rc ? &later : err))
 			rc = -1;
+	if (rc)
+		migration_device_error(err);
 	return rc;
 }
 
@@ -110,6 +148,7 @@ static int load_config(struct target_device *td, struct swo_error *err)
 	uint64_t generation = td->config_received, start = swo_now_ns();
 
 	td->config = (struct swo_buf)SWO_BUF_INIT(SWO_CONFIG_MAX);
+	td->in_callback = true;
 	pthread_mutex_unlock(&td->mutex);
 	int rc = m->vm.ops->config_load(m->vm.opaque, td->index, config.data, config.len, err);
 
@@ -117,8 +156,10 @@ static int load_config(struct target_device *td, struct swo_error *err)
 		swo_now_ns(), config.len);
 	swo_buf_free(&config);
 	pthread_mutex_lock(&td->mutex);
+	td->in_callback = false;
+	pthread_cond_broadcast(&td->changed);
 	td->config_loaded = generation;
-	return rc;
+	return rc ? migration_data_error(td->dev, "loading its configuration", err) : 0;
 }
 
 static int load_data(struct target_device *td, uint64_t *told, struct swo_error *err)
@@ -135,7 +176,7 @@ static int load_data(struct target_device *td, uint64_t *told, struct swo_error 
 
 	pthread_mutex_lock(&td->mutex);
 	if (rc)
-		return -1;
+		return migration_data_error(td->dev, "loading its data", err);
 	td->consumed += len;
 	uint64_t consumed = td->consumed;
 	bool drained = td->received == consumed && !td->end_seen;
@@ -182,7 +223,9 @@ static int load_loop(struct target_device *td, struct swo_error *err)
 			/* "Loaded" is what the device reports, not what was sent to it. */
 			int rc = td->ops->data_flush ? td->ops->data_flush(td->backend, err) : 0;
 
-			if (!rc)
+			if (rc)
+				migration_data_error(td->dev, "loading its data", err);
+			else
 				rc = tell(td, WIRE_INITIAL_LOADED, 0, err);
 			pthread_mutex_lock(&td->mutex);
 			if (rc)
@@ -197,6 +240,11 @@ static int load_loop(struct target_device *td, struct swo_error *err)
 			return check_end(td, err);
 		}
 	}
+}
+
+static void release(void *opaque)
+{
+	migration_release(&((struct target_device *)opaque)->target->m);
 }
 
 static void settled_job(void *opaque)
@@ -216,7 +264,8 @@ static int finalise(struct target_device *td, struct swo_error *err)
 	if (swo_device_launch(td->dev, SWO_DEVICE_STOP, err))
 		return -1;
 	td->finalise_ns = swo_now_ns();
-	td->settled_job = (struct swo_job){.fn = settled_job, .opaque = td};
+	td->settled_job = (struct swo_job){.fn = settled_job, .opaque = td, .release = release};
+	migration_hold(&td->target->m);
 	swo_worker_submit(swo_device_worker(td->dev), &td->settled_job);
 	return 0;
 }
@@ -269,7 +318,8 @@ void target_devices_load(struct target *t)
 	for (unsigned i = 0; i < t->devices_made; i++) {
 		struct target_device *td = &t->devices[i];
 
-		td->load_job = (struct swo_job){.fn = load_job, .opaque = td};
+		td->load_job = (struct swo_job){.fn = load_job, .opaque = td, .release = release};
+		migration_hold(&t->m);
 		swo_worker_submit(swo_device_worker(td->dev), &td->load_job);
 	}
 }
@@ -304,7 +354,7 @@ int target_device_settle(struct target_device *td, bool whatever, struct swo_err
 	pthread_mutex_unlock(&m->mutex);
 	if (!due)
 		return 0;
-	int rc = swo_device_wait(td->dev, err);
+	int rc = swo_device_wait(td->dev, err) ? migration_device_error(err) : 0;
 
 	pthread_mutex_lock(&m->mutex);
 	td->finalised = !rc;

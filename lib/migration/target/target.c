@@ -5,7 +5,7 @@
  */
 #include "migration/target/target.h"
 
-#include "base/memory.h"
+#include "device/core/engine.h"
 #include "journal/write.h"
 #include "memory/share.h"
 #include "runstate/hold.h"
@@ -14,8 +14,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#define FREE_MS 1000 /* for devices to become idle, in target_free() */
 
 /* Loading */
 
@@ -207,19 +205,12 @@ static void discard(struct target *t)
 			channel_shutdown(&m->data[i]);
 	pthread_mutex_unlock(&m->mutex);
 	target_devices_wake(t);
-	for (unsigned i = 0; i < t->devices_made; i++) {
-		struct swo_device *dev = m->vm.devices[i];
-		struct swo_error err = {0};
-
-		/* Wait for every launched arc; each has a deadline. */
-		target_device_settle(&t->devices[i], true, &err);
-		if (swo_device_health(dev) == SWO_DEVICE_LOST)
-			continue;
-		swo_worker_idle_wait(
-			swo_device_worker(dev), swo_deadline_ms(2 * m->params.idle_deadline_ms));
-		if (swo_device_discard(dev, &err))
-			swo_log(SWO_LOG_WARN, "after a refused migration: %s", err.text);
-	}
+	/* Wait for every launched arc; each has a deadline. */
+	for (unsigned i = 0; i < t->devices_made; i++)
+		target_device_settle(&t->devices[i], true, &(struct swo_error){0});
+	if (t->devices_made)
+		migration_check_devices(m);
+	target_devices_discard(t);
 	ram_share_release(&m->share, &m->vm);
 }
 
@@ -362,7 +353,7 @@ static void interrupt(struct swo_migration *m)
 	migration_wake(m);
 }
 
-static void target_free(struct swo_migration *m)
+static void target_close(struct swo_migration *m)
 {
 	struct target *t = (struct target *)m;
 
@@ -381,19 +372,17 @@ static void target_free(struct swo_migration *m)
 		pthread_join(t->readers[i].thread, NULL);
 		channel_close(&m->data[i]);
 	}
+	channel_listener_close(t->listener);
+	target_devices_close(t);
+}
+
+static void target_destroy(struct swo_migration *m)
+{
+	struct target *t = (struct target *)m;
+
+	/* The devices' workers send on it. */
 	if (m->control_open)
 		channel_close(&m->control);
-	migration_watch(m, false);
-	channel_listener_close(t->listener);
-	/*
-	 * A device's worker uses this memory until shortly after it has reported completion. If a
-	 * worker hangs, the memory is leaked.
-	 */
-	if (!migration_devices_idle(m, swo_deadline_ms(FREE_MS))) {
-		swo_log(SWO_LOG_WARN, "a device hangs: leaking the memory of its migration");
-		base_leak_hung(t);
-		return;
-	}
 	for (unsigned i = 0; i < t->devices_made; i++)
 		target_device_fini(&t->devices[i]);
 	migration_hello_free(&t->hello);
@@ -409,7 +398,8 @@ static const struct migration_ops target_ops = {
 	.main = target_main,
 	.resolve = resolve,
 	.interrupt = interrupt,
-	.free = target_free,
+	.close = target_close,
+	.destroy = target_destroy,
 };
 
 int swo_migration_receive(const struct swo_vm *vm, const char *uri,
@@ -445,6 +435,6 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 	*out = &t->m;
 	return 0;
 fail:
-	target_free(&t->m);
+	migration_close(&t->m);
 	return -1;
 }

@@ -46,6 +46,7 @@ struct target_device {
 	uint64_t end_sum;
 	uint64_t end_generation;
 	struct swo_buf config;			 /* received, not loaded yet */
+	bool in_callback;			 /* the VMM's */
 	uint64_t config_received, config_loaded; /* generations */
 
 	/* under the migration's mutex */
@@ -55,6 +56,8 @@ struct target_device {
 	bool waited;	 /* it was waited for */
 	bool finalised;	 /* it succeeded */
 	uint64_t finalise_ns;
+
+	bool walking; /* the migration's thread: it is being discarded */
 };
 
 /* Connections whose first frame is waited for at the same time: silent ones block no other. */
@@ -103,7 +106,12 @@ struct target {
 
 /* device.c */
 int target_device_init(struct target *t, unsigned index, struct swo_error *err);
+/* Waits for the VMM's callbacks that the devices' workers are in; none begins afterwards. */
+void target_devices_close(struct target *t);
+/* After its last job. */
 void target_device_fini(struct target_device *td);
+/* Resets all that are not lost, at the same time. */
+void target_devices_discard(struct target *t);
 /* All devices into RESUMING, in parallel; then each worker loads the received data. */
 int target_devices_resume(struct target *t, struct swo_error *err);
 void target_devices_load(struct target *t);
