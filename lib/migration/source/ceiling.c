@@ -207,7 +207,7 @@ int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *w
 
 void source_ceiling_arm(struct source *s)
 {
-	const uint64_t ceiling_ns = migration_limits(&s->m).downtime_ceiling_ms * 1000000;
+	const uint64_t ceiling_ns = source_ceiling_ns(s);
 
 	s->m.limit.thread = pthread_self();
 	atomic_store(&s->m.limit.until, ceiling_ns ? s->vcpus_stopped_ns + ceiling_ns : 0);
