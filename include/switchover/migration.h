@@ -42,7 +42,8 @@ enum swo_agreement_rule {
 	SWO_AGREE_EQUAL,    /* text: the same */
 	SWO_AGREE_SUBSET,   /* text: words, each of which the target has as well; blanks between */
 	SWO_AGREE_AT_LEAST, /* value: the target's is as large, or larger */
-	SWO_AGREE_WITHIN,   /* value: differs by at most the target's `ppm` of the source's */
+	/* value: differs by at most the target's `ppm` of the source's; 0: unknown, any fits */
+	SWO_AGREE_WITHIN,
 };
 #define SWO_AGREE_ANY	       UINT32_MAX /* ppm: the target takes any value */
 #define SWO_AGREEMENT_MAX      32	  /* entries */

@@ -252,7 +252,7 @@ static bool is_within(uint64_t a, uint64_t b, uint32_t ppm)
 {
 	const uint64_t difference = a > b ? a - b : b - a;
 
-	return ppm == SWO_AGREE_ANY || (double)difference <= (double)a * ppm / 1e6;
+	return !a || !b || ppm == SWO_AGREE_ANY || (double)difference <= (double)a * ppm / 1e6;
 }
 
 static int check_entry(const struct agreement_entry *source, const struct agreement_entry *target,

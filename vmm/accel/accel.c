@@ -41,6 +41,14 @@ const char *vmm_accel_name(const struct vmm_accel *accel)
 	return accel->ops->name;
 }
 
+int vmm_accel_cpu(struct vmm_accel *accel, struct vmm_accel_cpu *out, struct swo_error *err)
+{
+	if (accel->ops->cpu)
+		return accel->ops->cpu(accel, out, err);
+	*out = (struct vmm_accel_cpu){.vendor = ""};
+	return 0;
+}
+
 int vmm_accel_boot(struct vmm_accel *accel, struct swo_error *err)
 {
 	if (!accel->paused || accel->entered)

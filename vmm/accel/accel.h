@@ -59,6 +59,17 @@ int vmm_accel_create(
 void vmm_accel_free(struct vmm_accel *accel);
 const char *vmm_accel_name(const struct vmm_accel *accel); /* "kvm" or "native" */
 
+/* The CPU that the guest sees. Of a target that has not been loaded: the one that it can have. */
+struct vmm_accel_cpu {
+	char vendor[16];     /* "": no CPU to compare, as with the native accelerator */
+	char features[8192]; /* words, with blanks between */
+	uint32_t xsave_bytes;
+	uint32_t tsc_khz; /* 0: unknown */
+	uint32_t tsc_ppm; /* the largest deviation from it that a guest may be loaded with, */
+	bool tsc_any;	  /* unless any is possible */
+};
+int vmm_accel_cpu(struct vmm_accel *accel, struct vmm_accel_cpu *out, struct swo_error *err);
+
 /*
  * Writes the guest's image and boot page to RAM and sets the vCPUs to its entry. Not called on
  * a target that waits for a migration.

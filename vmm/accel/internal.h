@@ -27,7 +27,8 @@ struct accel_ops {
 	int (*msi_set)(struct vmm_accel *accel, unsigned handle, uint64_t addr, uint32_t data,
 		bool masked, struct swo_error *err);
 	void (*msi_del)(struct vmm_accel *accel, unsigned handle);
-	/* May be NULL. */
+	/* May be NULL, both. */
+	int (*cpu)(struct vmm_accel *accel, struct vmm_accel_cpu *out, struct swo_error *err);
 	int (*map)(struct vmm_accel *accel, unsigned slot, uint64_t gpa, uint64_t size, void *host,
 		struct swo_error *err);
 };

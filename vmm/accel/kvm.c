@@ -15,8 +15,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define CPUID_MAX 256
-
 /*
  * Three pages, plus one that Intel hosts need in the guest's address space, just below the
  * firmware.
@@ -92,37 +90,6 @@ static int set_up_vm(struct kvm *kvm, struct swo_error *err)
 	return 0;
 }
 
-/*
- * The host's CPUID, without nested virtualisation (whose state is not saved), with the vCPU's
- * APIC ID.
- */
-static int set_cpuid(struct kvm *kvm, struct kvm_vcpu *vcpu, struct swo_error *err)
-{
-	swo_autofree struct kvm_cpuid2 *cpuid =
-		calloc(1, sizeof(*cpuid) + CPUID_MAX * sizeof(cpuid->entries[0]));
-
-	if (!cpuid)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "KVM: cpuid");
-	cpuid->nent = CPUID_MAX;
-	if (ioctl(kvm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid))
-		return swo_error_set(err, SWO_E_IO, errno, "KVM: cpuid");
-	for (unsigned i = 0; i < cpuid->nent; i++) {
-		struct kvm_cpuid_entry2 *entry = &cpuid->entries[i];
-
-		if (entry->function == 1) {
-			entry->ebx = (entry->ebx & 0xffffff) | vcpu->index << 24;
-			entry->ecx &= ~(1u << 5); /* VMX */
-		} else if (entry->function == 0xb || entry->function == 0x1f) {
-			entry->edx = vcpu->index;
-		} else if (entry->function == 0x80000001) {
-			entry->ecx &= ~(1u << 2); /* SVM */
-		}
-	}
-	if (ioctl(vcpu->fd, KVM_SET_CPUID2, cpuid))
-		return swo_error_set(err, SWO_E_IO, errno, "KVM: vCPU %u: cpuid", vcpu->index);
-	return 0;
-}
-
 static int create_vcpu(struct kvm *kvm, struct kvm_vcpu *vcpu, struct swo_error *err)
 {
 	vcpu->fd = ioctl(kvm->vm_fd, KVM_CREATE_VCPU, vcpu->index);
@@ -135,7 +102,9 @@ static int create_vcpu(struct kvm *kvm, struct kvm_vcpu *vcpu, struct swo_error 
 		return swo_error_set(err, SWO_E_NO_MEMORY, errno,
 			"KVM: cannot map the run page of vCPU %u", vcpu->index);
 	}
-	return set_cpuid(kvm, vcpu, err);
+	if (kvm_cpuid_set(vcpu, &kvm->cpuid))
+		return swo_error_set(err, SWO_E_IO, errno, "KVM: vCPU %u: cpuid", vcpu->index);
+	return 0;
 }
 
 static int create_vcpus(struct kvm *kvm, struct swo_error *err)
@@ -146,6 +115,8 @@ static int create_vcpus(struct kvm *kvm, struct swo_error *err)
 		return swo_error_set(
 			err, SWO_E_IO, 0, "KVM: run page of %d bytes, too small", size);
 	kvm->run_size = (size_t)size;
+	if (kvm_cpuid_read(kvm, err))
+		return -1;
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++) {
 		kvm->vcpus[i].kvm = kvm;
 		kvm->vcpus[i].index = i;
@@ -264,6 +235,7 @@ static const struct accel_ops kvm_ops = {
 	.msi_set = kvm_msi_set,
 	.msi_del = kvm_msi_del,
 	.map = kvm_map,
+	.cpu = kvm_cpu,
 };
 
 int accel_kvm_new(

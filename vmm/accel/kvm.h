@@ -14,6 +14,7 @@
 #define KVM_FIRST_MSI_GSI 24 /* after the I/O APIC's pins */
 #define KVM_MSRS_MAX	  32
 #define KVM_XSAVE_MAX	  16384
+#define KVM_CPUID_MAX	  256
 
 struct kvm;
 
@@ -37,13 +38,21 @@ struct kvm_vector {
 	uint32_t data;
 };
 
+/* struct kvm_cpuid2 with space for all entries. */
+struct guest_cpuid {
+	uint32_t nent;
+	uint32_t padding;
+	struct kvm_cpuid_entry2 entries[KVM_CPUID_MAX];
+};
+
 struct kvm {
 	struct vmm_accel accel;
 	int kvm_fd;
 	int vm_fd;
 	size_t run_size;
 	uint32_t xsave_size;
-	uint32_t msr_count; /* number of saved MSRs that this host has */
+	struct guest_cpuid cpuid; /* the guest's, but for APIC IDs */
+	uint32_t msr_count;	  /* number of saved MSRs that this host has */
 	uint32_t msrs[KVM_MSRS_MAX];
 	struct kvm_vcpu *vcpus;
 
@@ -66,6 +75,14 @@ static inline struct kvm *kvm_of(struct vmm_accel *accel)
 {
 	return (struct kvm *)accel;
 }
+
+/* kvm_cpu.c: CPUID and TSC */
+
+int kvm_cpuid_read(struct kvm *kvm, struct swo_error *err);
+/* 0, or -1 with errno. */
+int kvm_cpuid_set(struct kvm_vcpu *vcpu, const struct guest_cpuid *cpuid);
+uint32_t kvm_tsc_khz(const struct kvm *kvm); /* 0: unknown */
+int kvm_cpu(struct vmm_accel *accel, struct vmm_accel_cpu *out, struct swo_error *err);
 
 /* kvm_vcpu.c: threads */
 

@@ -25,6 +25,8 @@ static_assert(sizeof(struct kvm_irqchip) == 520, "KVM ABI");
 static_assert(sizeof(struct kvm_clock_data) == 48, "KVM ABI");
 static_assert(sizeof(struct kvm_msr_entry) == 16, "KVM ABI");
 static_assert(sizeof(struct kvm_xsave) == 4096, "KVM ABI");
+static_assert(sizeof(struct kvm_cpuid_entry2) == 40, "KVM ABI");
+static_assert(offsetof(struct guest_cpuid, entries) == sizeof(struct kvm_cpuid2), "KVM ABI");
 
 /* Sources: Intel SDM volume 4, AMD64 volume 2 appendix A, and asm/kvm_para.h for KVM's own. */
 static const uint32_t msr_list[] = {
@@ -78,6 +80,8 @@ enum vcpu_part {
 #define TAG_VCPU    0x100u /* + part; index: the vCPU */
 #define TAG_IRQCHIP 0x200u /* index: the chip */
 #define TAG_CLOCK   0x201u
+#define TAG_CPUID   0x202u
+#define TAG_TSC	    0x203u /* kHz; 0: unknown */
 #define IRQCHIPS    3u
 
 struct vcpu_state {
@@ -95,6 +99,8 @@ struct vcpu_state {
 struct kvm_state {
 	struct kvm_irqchip chip[IRQCHIPS];
 	struct kvm_clock_data clock;
+	struct guest_cpuid cpuid;
+	uint32_t tsc_khz;
 	struct vcpu_state vcpu[];
 };
 
@@ -156,6 +162,8 @@ static int get_part(struct kvm_vcpu *vcpu, struct vcpu_state *state, unsigned pa
 
 static int get_state(struct kvm *kvm, struct kvm_state *state, struct swo_error *err)
 {
+	state->cpuid = kvm->cpuid;
+	state->tsc_khz = kvm_tsc_khz(kvm);
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
 		for (unsigned part = 0; part < VCPU_PARTS; part++)
 			if (get_part(&kvm->vcpus[i], &state->vcpu[i], part))
@@ -208,9 +216,37 @@ static int set_part(struct kvm_vcpu *vcpu, struct vcpu_state *state, unsigned pa
 	return part == PART_LAPIC ? set_msrs(vcpu, &state->msrs, true) : 0;
 }
 
+static bool cpuid_equal(const struct guest_cpuid *a, const struct guest_cpuid *b)
+{
+	return a->nent == b->nent && !memcmp(a->entries, b->entries, a->nent * sizeof(*a->entries));
+}
+
+/* The guest goes on with the CPU that it was booted on, whatever more this host's has. */
+static int set_cpu(struct kvm *kvm, const struct kvm_state *state, struct swo_error *err)
+{
+	const bool other = !cpuid_equal(&state->cpuid, &kvm->cpuid);
+	const bool rate = state->tsc_khz && state->tsc_khz != kvm_tsc_khz(kvm);
+
+	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++) {
+		struct kvm_vcpu *vcpu = &kvm->vcpus[i];
+
+		if (other && kvm_cpuid_set(vcpu, &state->cpuid))
+			return swo_error_set(err, SWO_E_CORRUPT, errno,
+				"KVM: cannot set the CPUID of vCPU %u", i);
+		if (rate && ioctl(vcpu->fd, KVM_SET_TSC_KHZ, (unsigned long)state->tsc_khz))
+			return swo_error_set(err, SWO_E_CORRUPT, errno,
+				"KVM: cannot set the TSC frequency of vCPU %u to %u kHz", i,
+				state->tsc_khz);
+	}
+	kvm->cpuid = state->cpuid;
+	return 0;
+}
+
 static int set_state(struct kvm *kvm, struct kvm_state *state, struct swo_error *err)
 {
 	state->clock.flags = 0;
+	if (set_cpu(kvm, state, err))
+		return -1;
 	if (ioctl(kvm->vm_fd, KVM_SET_CLOCK, &state->clock))
 		return swo_error_set(err, SWO_E_CORRUPT, errno, "KVM: cannot set the clock");
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
@@ -246,7 +282,7 @@ int kvm_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err
 	uint32_t vcpus = accel->config.vcpus;
 
 	if (get_state(kvm, state, err) ||
-		blob_head(out, BLOB_KIND_KVM, vcpus, vcpus * VCPU_PARTS + IRQCHIPS + 1, err))
+		blob_head(out, BLOB_KIND_KVM, vcpus, vcpus * VCPU_PARTS + IRQCHIPS + 3, err))
 		return -1;
 	for (unsigned i = 0; i < vcpus; i++)
 		for (unsigned part = 0; part < VCPU_PARTS; part++)
@@ -255,6 +291,10 @@ int kvm_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err
 	for (unsigned i = 0; i < IRQCHIPS; i++)
 		if (blob_put(out, TAG_IRQCHIP, i, &state->chip[i], sizeof(state->chip[i]), err))
 			return -1;
+	if (blob_put(out, TAG_CPUID, 0, state->cpuid.entries,
+		    state->cpuid.nent * sizeof(*state->cpuid.entries), err) ||
+		blob_put(out, TAG_TSC, 0, &state->tsc_khz, sizeof(state->tsc_khz), err))
+		return -1;
 	return blob_put(out, TAG_CLOCK, 0, &state->clock, sizeof(state->clock), err);
 }
 
@@ -262,7 +302,7 @@ int kvm_save(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err
 struct seen {
 	uint32_t parts[GUEST_VCPUS_MAX];
 	uint32_t chips;
-	uint32_t clock;
+	uint32_t machine; /* clock, CPUID, TSC */
 };
 
 static bool first_time(uint32_t *seen, uint32_t bit)
@@ -292,17 +332,49 @@ static bool take_msrs(struct msr_block *block, const void *data, uint32_t length
 	return true;
 }
 
+static bool take_cpuid(struct guest_cpuid *cpuid, const void *data, uint32_t length)
+{
+	if (!length || length % sizeof(*cpuid->entries) || length > sizeof(cpuid->entries))
+		return false;
+	cpuid->nent = length / sizeof(*cpuid->entries);
+	memcpy(cpuid->entries, data, length);
+	return true;
+}
+
+/* Those of which there is one. */
+static bool take_machine_record(struct kvm_state *state, struct seen *seen,
+	const struct blob_record *record, const void *data)
+{
+	if (record->index || !first_time(&seen->machine, record->tag - TAG_CLOCK))
+		return false;
+	if (record->tag == TAG_CPUID)
+		return take_cpuid(&state->cpuid, data, record->length);
+	const bool clock = record->tag == TAG_CLOCK;
+
+	if (record->length != (clock ? sizeof(state->clock) : sizeof(state->tsc_khz)))
+		return false;
+	memcpy(clock ? (void *)&state->clock : &state->tsc_khz, data, record->length);
+	return true;
+}
+
+/* One of a host with fewer extended states is shorter; they are in the same places. */
+static bool take_xsave(
+	const struct kvm *kvm, struct vcpu_state *vcpu, const void *data, uint32_t length)
+{
+	if (length < sizeof(struct kvm_xsave) || length > kvm->xsave_size)
+		return false;
+	memset(vcpu->xsave, 0, sizeof(vcpu->xsave));
+	memcpy(vcpu->xsave, data, length);
+	return true;
+}
+
 static bool take_record(struct kvm *kvm, struct kvm_state *state, struct seen *seen,
 	const struct blob_record *record, const void *data)
 {
 	uint32_t part = record->tag - TAG_VCPU;
 
-	if (record->tag == TAG_CLOCK) {
-		if (record->index || record->length != sizeof(state->clock))
-			return false;
-		memcpy(&state->clock, data, sizeof(state->clock));
-		return first_time(&seen->clock, 0);
-	}
+	if (record->tag >= TAG_CLOCK && record->tag <= TAG_TSC)
+		return take_machine_record(state, seen, record, data);
 	if (record->tag == TAG_IRQCHIP) {
 		if (record->index >= IRQCHIPS || record->length != sizeof(struct kvm_irqchip))
 			return false;
@@ -316,6 +388,9 @@ static bool take_record(struct kvm *kvm, struct kvm_state *state, struct seen *s
 
 	if (part == PART_MSRS) {
 		if (!take_msrs(&vcpu->msrs, data, record->length))
+			return false;
+	} else if (part == PART_XSAVE) {
+		if (!take_xsave(kvm, vcpu, data, record->length))
 			return false;
 	} else {
 		if (record->length != part_size(kvm, part))
@@ -343,7 +418,7 @@ static int take_blob(struct kvm *kvm, struct kvm_state *state, const void *data,
 				record.tag, record.index, record.length);
 	if (more < 0)
 		return -1;
-	bool complete = seen.clock && seen.chips == (1u << IRQCHIPS) - 1;
+	bool complete = seen.machine == 7 && seen.chips == (1u << IRQCHIPS) - 1;
 
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
 		complete = complete && seen.parts[i] == (1u << VCPU_PARTS) - 1;

@@ -29,6 +29,31 @@ static int layout(void *vm, struct swo_buf *out, struct swo_error *err)
 	return 0;
 }
 
+/* What the guest has seen of its CPU must exist on the target as well */
+
+static int agree(void *vm, struct swo_agreement *out, struct swo_error *err)
+{
+	const size_t size = sizeof(struct swo_agreement_entry);
+	struct vmm_accel_cpu cpu;
+
+	if (vmm_accel_cpu(((struct vmm_machine *)vm)->accel, &cpu, err))
+		return -1;
+	if (!cpu.vendor[0])
+		return 0;
+	const struct swo_agreement_entry entries[] = {
+		{size, "CPU vendor", SWO_AGREE_EQUAL, 0, cpu.vendor, 0},
+		{size, "CPU features", SWO_AGREE_SUBSET, 0, cpu.features, 0},
+		{size, "XSAVE area in bytes", SWO_AGREE_AT_LEAST, 0, NULL, cpu.xsave_bytes},
+		{size, "TSC frequency in kHz", SWO_AGREE_WITHIN,
+			cpu.tsc_any ? SWO_AGREE_ANY : cpu.tsc_ppm, NULL, cpu.tsc_khz},
+	};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(entries); i++)
+		if (swo_agreement_add(out, &entries[i], err))
+			return -1;
+	return 0;
+}
+
 /* Stop and start */
 
 static int stop(void *vm, struct swo_error *err)
@@ -186,4 +211,5 @@ const struct swo_vm_ops machine_ops = {
 	.config_load = config_load,
 	.finalise = finalise,
 	.ram_reach = ram_reach,
+	.agree = agree,
 };
