@@ -194,6 +194,12 @@ int swo_device_launch(struct swo_device *dev, enum swo_device_state state, struc
 	return device_begin(dev, TASK_WALK, state, false, err);
 }
 
+int device_launch_checked(
+	struct swo_device *dev, enum swo_device_state state, struct swo_error *err)
+{
+	return device_begin(dev, TASK_WALK_CHECKED, state, false, err);
+}
+
 int swo_device_wait(struct swo_device *dev, struct swo_error *err)
 {
 	return device_end(dev, err);

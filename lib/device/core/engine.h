@@ -40,4 +40,16 @@ int device_check_wait(struct swo_device *dev, struct swo_error *err);
 /* swo_device_discard in two parts, so that several devices are reset at the same time. */
 int device_discard_launch(struct swo_device *dev, struct swo_error *err);
 
+/*
+ * On the device's worker: SWO_E_STATE, with both states, unless the device is in the state that it
+ * was left in. A device can be reset from outside at any time: by its PF, or after an error of its
+ * bus. From then on the state is the one found.
+ */
+int device_check_state(struct swo_device *dev, struct swo_error *err);
+/* On its worker, after a failure: if the device was reset, that is the error instead. */
+void device_explain(struct swo_device *dev, struct swo_error *err);
+/* swo_device_launch after that check; to the same state: the check alone. No arrival. */
+int device_launch_checked(
+	struct swo_device *dev, enum swo_device_state state, struct swo_error *err);
+
 #endif

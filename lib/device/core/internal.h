@@ -9,13 +9,14 @@
 #include "device/core/engine.h"
 
 enum task_kind {
-	TASK_QUERY,	/* flags and state, at creation */
-	TASK_WALK,	/* go to a state, arc by arc */
-	TASK_RECOVER,	/* go to RUNNING, by a reset if necessary */
-	TASK_DISCARD,	/* likewise, by a reset at once */
-	TASK_REFRESH,	/* read the state again */
-	TASK_CHECK,	/* does it answer at all? */
-	TASK_TAKE_OVER, /* go to RUNNING by a reset, from the state that an earlier user left */
+	TASK_QUERY,	   /* flags and state, at creation */
+	TASK_WALK,	   /* go to a state, arc by arc */
+	TASK_WALK_CHECKED, /* after the device was seen to be in the state that is known */
+	TASK_RECOVER,	   /* go to RUNNING, by a reset if necessary */
+	TASK_DISCARD,	   /* likewise, by a reset at once */
+	TASK_REFRESH,	   /* read the state again */
+	TASK_CHECK,	   /* does it answer at all? */
+	TASK_TAKE_OVER,	   /* go to RUNNING by a reset, from the state that an earlier user left */
 };
 
 enum step_kind {
@@ -111,6 +112,8 @@ int device_do(struct swo_device *dev, enum task_kind kind, enum swo_device_state
 /* Steps (walk.c): on the worker */
 
 int device_ask(struct swo_device *dev, struct task *task, struct swo_error *err);
+/* device_check_state() as a step */
+int device_step_check(struct swo_device *dev, struct task *task, struct swo_error *err);
 int device_walk(
 	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err);
 int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err);

@@ -181,6 +181,10 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 		return query(dev, task, err);
 	case TASK_WALK:
 		return device_walk(dev, task, task->to, err);
+	case TASK_WALK_CHECKED:
+		if (device_step_check(dev, task, err))
+			return -1;
+		return device_walk(dev, task, task->to, err);
 	case TASK_RECOVER:
 		return run_recovery(dev, task, err);
 	case TASK_DISCARD:
@@ -197,8 +201,8 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 
 static bool drives_the_device(enum task_kind kind)
 {
-	return kind == TASK_WALK || kind == TASK_RECOVER || kind == TASK_DISCARD ||
-	       kind == TASK_TAKE_OVER || kind == TASK_CHECK;
+	return kind == TASK_WALK || kind == TASK_WALK_CHECKED || kind == TASK_RECOVER ||
+	       kind == TASK_DISCARD || kind == TASK_TAKE_OVER || kind == TASK_CHECK;
 }
 
 /* The waiter timed out: puts the device into a harmless state, then frees the task. */

@@ -81,6 +81,47 @@ int device_ask(struct swo_device *dev, struct task *task, struct swo_error *err)
 	return read_state(dev, err);
 }
 
+int device_check_state(struct swo_device *dev, struct swo_error *err)
+{
+	const enum swo_device_state known = swo_device_state(dev);
+
+	if (read_state(dev, err))
+		return -1;
+	const enum swo_device_state now = swo_device_state(dev);
+
+	if (now == known)
+		return 0;
+	pthread_mutex_lock(&dev->mutex);
+	/* That is where a reset leads. */
+	if (now == SWO_DEVICE_RUNNING && dev->health == SWO_DEVICE_SOUND)
+		dev->health = SWO_DEVICE_WAS_RESET;
+	pthread_mutex_unlock(&dev->mutex);
+	return swo_error_set(err, SWO_E_STATE, 0,
+		"device %s: it is in %s, expected %s: it was reset, or changed its state, without a "
+		"request of this VMM",
+		dev->name, swo_device_state_name(now), swo_device_state_name(known));
+}
+
+void device_explain(struct swo_device *dev, struct swo_error *err)
+{
+	struct swo_error why = {0};
+
+	/* With these the device does not answer: it would be waited for a second time. */
+	if (err->code == SWO_E_CANCELLED || backend_is_gone(err->code))
+		return;
+	if (device_check_state(dev, &why) && why.code == SWO_E_STATE)
+		*err = why;
+}
+
+int device_step_check(struct swo_device *dev, struct task *task, struct swo_error *err)
+{
+	enum swo_device_state state = swo_device_state(dev);
+
+	if (device_step(dev, task, STEP_ASK, state, state, err))
+		return -1;
+	return device_check_state(dev, err);
+}
+
 static void learn(struct swo_arc_cost *cost, uint64_t ns)
 {
 	/* Weighted by a quarter: recent figures dominate, a single outlier does not. */

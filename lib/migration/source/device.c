@@ -310,6 +310,7 @@ static void precopy_job(void *opaque)
 		uint64_t start = swo_now_ns(), before = sd->offset, read_before = sd->read_ns;
 
 		if (precopy_round(sd, &err)) {
+			device_explain(sd->dev, &err);
 			migration_fail(&sd->source->m, &err);
 			return;
 		}
@@ -383,10 +384,40 @@ static void stream_job(void *opaque)
 
 	if (!stream(sd, &err))
 		return;
+	device_explain(sd->dev, &err);
 	migration_fail(&sd->source->m, &err);
 	/* Otherwise their replies would be written to freed buffers. */
 	while (sd->requested)
 		collect(sd, sd->bufs[sd->next_buf], &got, NULL);
+}
+
+static void check_job(void *opaque)
+{
+	struct source_device *sd = opaque;
+	struct swo_error err = {0};
+
+	if (device_check_state(sd->dev, &err))
+		migration_fail(&sd->source->m, &err);
+}
+
+void source_devices_check_begin(struct source *s)
+{
+	submit_jobs(s, check_job);
+}
+
+int source_devices_check_wait(struct source *s, swo_deadline deadline, struct swo_error *err)
+{
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		while (!swo_job_wait(
+			&s->devices[i].job, swo_deadline_min(swo_deadline_ms(100), deadline))) {
+			if (migration_broken(&s->m, err))
+				return -1;
+			if (swo_deadline_passed(deadline))
+				return swo_error_set(err, SWO_E_TIMEOUT, 0,
+					"device %s: timed out reading its state",
+					swo_device_name(s->devices[i].dev));
+		}
+	return migration_broken(&s->m, err) ? -1 : 0;
 }
 
 void source_devices_stream(struct source *s)

@@ -27,6 +27,19 @@ static bool is_ready(void *arg)
 	return s->ready;
 }
 
+/* What the target has loaded is what there is, and what there will be. */
+static int check_before_go(struct source *s, struct swo_error *err)
+{
+	struct swo_error later;
+
+	source_devices_check_begin(s);
+	int rc = source_still_check(s, err);
+
+	if (source_devices_check_wait(s, source_switchover_deadline(s), rc ? &later : err))
+		rc = -1;
+	return rc;
+}
+
 /* State SENT: waits for READY; raises FAIL if a check fails. */
 static void await_ready(struct source *s)
 {
@@ -36,7 +49,7 @@ static void await_ready(struct source *s)
 
 	if (source_ceiling_wait(
 		    s, is_ready, "the target's READY", source_switchover_deadline(s), &err) ||
-		source_still_check(s, &err) || source_ceiling_check(s, &err)) {
+		check_before_go(s, &err) || source_ceiling_check(s, &err)) {
 		migration_raise(m, SOURCE_EV_FAIL, &err);
 		return;
 	}
@@ -393,7 +406,11 @@ static int until_converged(struct source *s, struct swo_error *err)
 
 	migration_set_status(m, SWO_MIGRATION_ACTIVE);
 	begin = swo_now_ns();
-	if (source_precopy(s, err) || source_ceiling_check(s, err))
+	if (source_precopy(s, err))
+		return -1;
+	source_devices_check_begin(s);
+	if (source_devices_check_wait(s, swo_deadline_ms(m->params.setup_deadline_ms), err) ||
+		source_ceiling_check(s, err))
 		return -1;
 	swo_timeline_span(m->timeline, SWO_EVENT_PRECOPY, "", begin, swo_now_ns(), 0);
 	return 0;

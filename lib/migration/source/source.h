@@ -143,6 +143,12 @@ int source_devices_measure(struct source *s, struct swo_error *err);
 /* Sends the available pre-copy data of all devices; in parallel with the caller until wait. */
 void source_devices_precopy_begin(struct source *s);
 int source_devices_precopy_wait(struct source *s, struct swo_error *err);
+/*
+ * Is each device still in the state that it was left in? In parallel with the caller until wait,
+ * which fails with the first that is not.
+ */
+void source_devices_check_begin(struct source *s);
+int source_devices_check_wait(struct source *s, swo_deadline deadline, struct swo_error *err);
 /* --stream late: all devices start to stream. */
 void source_devices_stream(struct source *s);
 /* Sends each device's config that has changed. The last one is sent once the device has stopped. */

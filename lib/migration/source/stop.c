@@ -309,7 +309,7 @@ static void append_device_health(struct source *s, struct swo_error *err)
 		memcpy(text, err->text, sizeof(text));
 		snprintf(err->text, sizeof(err->text), "%.300s; device %s %s", text,
 			swo_device_name(s->m.vm.devices[i]),
-			health == SWO_DEVICE_LOST ? "is lost" : "had to be reset");
+			health == SWO_DEVICE_LOST ? "is lost" : "was reset");
 	}
 }
 

@@ -109,6 +109,24 @@ int target_devices_resume(struct target *t, struct swo_error *err)
 	return rc;
 }
 
+int target_devices_check(struct target *t, struct swo_error *err)
+{
+	struct swo_error later;
+	unsigned launched = 0;
+	int rc = 0;
+
+	while (!rc && launched < t->devices_made) {
+		struct swo_device *dev = t->devices[launched].dev;
+
+		rc = device_launch_checked(dev, swo_device_state(dev), err);
+		launched += !rc;
+	}
+	for (unsigned i = 0; i < launched; i++)
+		if (swo_device_wait(t->devices[i].dev, rc ? &later : err))
+			rc = -1;
+	return rc;
+}
+
 void target_devices_wake(struct target *t)
 {
 	for (unsigned i = 0; i < t->devices_made; i++) {
@@ -203,6 +221,15 @@ static int check_end(struct target_device *td, struct swo_error *err)
 	return 0;
 }
 
+/*
+ * A write may return before the device has read the data. RESUMING->STOP would wait for that too,
+ * but would hide a reset meanwhile: the check before it must come after all data.
+ */
+static int flush(struct target_device *td, struct swo_error *err)
+{
+	return td->ops->data_flush ? td->ops->data_flush(td->backend, err) : 0;
+}
+
 /* With the mutex held, except during the work itself. */
 static int load_loop(struct target_device *td, struct swo_error *err)
 {
@@ -221,7 +248,7 @@ static int load_loop(struct target_device *td, struct swo_error *err)
 			td->initial_told = true;
 			pthread_mutex_unlock(&td->mutex);
 			/* "Loaded" is what the device reports, not what was sent to it. */
-			int rc = td->ops->data_flush ? td->ops->data_flush(td->backend, err) : 0;
+			int rc = flush(td, err);
 
 			if (rc)
 				migration_data_error(td->dev, "loading its data", err);
@@ -261,7 +288,7 @@ static void settled_job(void *opaque)
 
 static int finalise(struct target_device *td, struct swo_error *err)
 {
-	if (swo_device_launch(td->dev, SWO_DEVICE_STOP, err))
+	if (device_launch_checked(td->dev, SWO_DEVICE_STOP, err))
 		return -1;
 	td->finalise_ns = swo_now_ns();
 	td->settled_job = (struct swo_job){.fn = settled_job, .opaque = td, .release = release};
@@ -291,7 +318,8 @@ static void load_job(void *opaque)
 	int rc = load_loop(td, &err);
 	bytes = td->consumed;
 	pthread_mutex_unlock(&td->mutex);
-	if (rc) {
+	if (rc || flush(td, &err)) {
+		device_explain(td->dev, &err);
 		migration_fail(m, &err);
 		return;
 	}

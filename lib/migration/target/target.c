@@ -39,7 +39,7 @@ static void load(struct target *t)
 	}
 	swo_timeline_span(m->timeline, SWO_EVENT_SETUP, "", start, swo_now_ns(), 0);
 	migration_set_status(m, SWO_MIGRATION_ACTIVE);
-	if (target_load(t, &err)) {
+	if (target_load(t, &err) || target_devices_check(t, &err)) {
 		fail(t, &err);
 		return;
 	}

@@ -137,6 +137,8 @@ swo_deadline target_devices_overdue(const struct target *t);
 int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *err);
 /* With the mutex held: true if there is work. Checked before the thread sleeps. */
 bool target_devices_due(const struct target *t, bool ram_is_in);
+/* Is each device still in the state that it was left in? */
+int target_devices_check(struct target *t, struct swo_error *err);
 /* Wakes every worker that waits for data (after abort was set). */
 void target_devices_wake(struct target *t);
 

@@ -113,8 +113,8 @@ void box_wait_migration(struct talk *talk, const char *status)
 		bool there = now && !strcmp(now, status);
 
 		if (!there && swo_deadline_passed(deadline))
-			fail_msg("status of the migration: %s, expected %s", now ? now : "none",
-				status);
+			fail_msg("status of the migration: %s, expected %s: %s", now ? now : "none",
+				status, json_string_value(json_object_get(ret, "error-desc")));
 		json_decref(ret);
 		if (there)
 			return;

@@ -201,6 +201,7 @@ static void moves_with_interrupts(enum swo_device_state from, enum swo_device_st
 		assert_true(is_pending(fake, 0)); /* no vCPU takes it here any more */
 		fake_release(&fake->device);
 	}
+	box_wait_migration(&pair.s, "completed");
 	box_wait_migration(&pair.t, "completed");
 	assert_true(is_pending(&pair.target.fake[0], MASKED));
 	assert_false(is_pending(&pair.target.fake[1], MASKED));
