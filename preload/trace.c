@@ -31,10 +31,23 @@ uint64_t trace_now(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
+/* stderr may be a pipe that is full, or without a reader: no ioctl waits for it, no SIGPIPE. */
+static bool is_writable(int fd)
+{
+	struct pollfd ready = {.fd = fd, .events = POLLOUT};
+
+	return !real.poll || (real.poll(&ready, 1, 0) == 1 && ready.revents == POLLOUT);
+}
+
 static void put(int fd, const char *line, size_t len)
 {
 	const int kept = errno;
 
+	/* At most PIPE_BUF bytes: a pipe that is writable has space for all of them. */
+	if (!is_writable(fd)) {
+		errno = kept;
+		return;
+	}
 	while (real.write(fd, line, len) < 0 && errno == EINTR)
 		;
 	errno = kept;

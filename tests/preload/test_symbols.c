@@ -287,6 +287,30 @@ static int remove_dir(void **state)
 	return run("rm -r %s", dir);
 }
 
+static void a_full_pipe_as_stderr_does_not_hang_the_vmm(void **state)
+{
+	(void)state;
+	int ends[2];
+
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
+	while (write(ends[1], "................", 16) > 0)
+		;
+	assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+	/* It reports at its start that it has no log; then it has no reader at all. */
+	for (int reader = 1; reader >= 0; reader--) {
+		assert_int_equal(run("((timeout 20 " EXEC "--vmm qemu --log %s/none/log -- %s 2 "
+				     ">/dev/null) 2>&%d)",
+					 dir, FAKE_VMM, ends[1]),
+			0);
+		if (reader)
+			close(ends[0]);
+	}
+	close(ends[1]);
+	assert_int_equal(run(EXEC "--vmm qemu --log %s/none/log -- %s 2", dir, FAKE_VMM), 0);
+	output_has("cannot open log file");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +321,7 @@ int main(void)
 		cmocka_unit_test(observing_records_and_starts_no_arc),
 		cmocka_unit_test(a_process_without_devices_leaves_no_record),
 		cmocka_unit_test(a_record_that_cannot_be_written_is_reported_and_left_out),
+		cmocka_unit_test(a_full_pipe_as_stderr_does_not_hang_the_vmm),
 		cmocka_unit_test(a_fifo_as_log_or_record_does_not_hang_the_vmm),
 		cmocka_unit_test(an_invalid_setting_is_reported_and_disables_the_library),
 		cmocka_unit_test(a_program_that_cannot_be_preloaded_is_refused_at_the_start),
