@@ -4,6 +4,7 @@
  * for `quit`, and for what is worth a line on stderr.
  */
 #include "base/fd.h"
+#include "base/log.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/file.h"
 #include "cmd/common/verbs.h"
@@ -124,9 +125,9 @@ static void tell_news(const struct vm_options *o, struct news *news, struct vmm_
 	news->ended = false;
 	pthread_mutex_unlock(&news->mutex);
 	for (unsigned i = 0; i < count && !o->quiet; i++)
-		fprintf(stderr, "%s: %s\n", o->config.name, lines[i]);
+		base_print("%s: %s\n", o->config.name, lines[i]);
 	if (ended && !o->quiet && (why = why_ended(machine, &info)))
-		fprintf(stderr, "%s: migration %s: %s\n", o->config.name,
+		base_print("%s: migration %s: %s\n", o->config.name,
 			swo_migration_status_name(info.status), why);
 	if (ended && o->timeline)
 		write_timeline(o, machine);
@@ -160,7 +161,7 @@ static void on_signal(
 	if (read(signals, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (vmm_machine_quit(machine, (*seen)++ > 0, &err))
-		fprintf(stderr, "%s: %s (a second signal does)\n", o->config.name, err.text);
+		base_print("%s: %s (a second signal does)\n", o->config.name, err.text);
 }
 
 static void loop(
@@ -212,7 +213,7 @@ static int begin(const struct vm_options *o, struct vmm_machine *machine, struct
 	if (write_pidfile(o->pidfile, err))
 		return -1;
 	if (!o->quiet)
-		fprintf(stderr, "%s: %s, %u vCPUs, %llu MiB, %u devices%s%s\n", o->config.name,
+		base_print("%s: %s, %u vCPUs, %llu MiB, %u devices%s%s\n", o->config.name,
 			vmm_machine_accel(machine), o->config.vcpus,
 			(unsigned long long)(o->config.ram_size >> 20), o->config.device_count,
 			o->config.incoming ? ", waits for a migration" : "",

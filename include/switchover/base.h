@@ -146,8 +146,12 @@ enum swo_log_level { SWO_LOG_ERROR, SWO_LOG_WARN, SWO_LOG_INFO, SWO_LOG_DEBUG };
 
 /*
  * The library's only output. Default: ERROR and WARN to stderr as "switchover: LEVEL: text".
- * NULL as `sink` restores that. Set it before other threads use the library; it is called from
- * any thread.
+ * NULL as `sink` restores that.
+ *
+ * The sink is called on one thread of its own, never concurrently. It may block: swo_log() waits
+ * for it for 50 ms, and not at all while an earlier line is stuck. At most 64 lines are kept then;
+ * how many were left out is logged after them. swo_log_set() returns when the previous sink has
+ * returned, or after 500 ms: of a sink that may block, `opaque` must stay valid.
  */
 typedef void swo_log_sink(void *opaque, enum swo_log_level level, const char *text);
 SWO_API void swo_log_set(enum swo_log_level most_verbose, swo_log_sink *sink, void *opaque);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The DMA logs of devices. */
+#include "base/log.h"
 #include "memory/dma_log.h"
 #include "switchover/memory.h"
 #include "testbed/fake_device.h"
@@ -115,6 +116,7 @@ static void expect_no_log(bool has_log, bool fails, uint64_t page_size, unsigned
 	s.fake.log_page = page_size;
 	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
 	assert_false(logged);
+	base_log_flush();
 	assert_int_equal(warnings, warned);
 	assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
 	assert_int_equal(swo_ram_dirty_pages(s.ram), 170);
@@ -147,6 +149,7 @@ static void a_failing_report_marks_all_and_is_logged_once(void **state)
 		assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
 		assert_int_equal(swo_ram_dirty_pages(s.ram), 170);
 	}
+	base_log_flush();
 	assert_int_equal(warnings, 1);
 	memory_dma_log_stop(s.dev);
 	close_setting(&s);

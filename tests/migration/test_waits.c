@@ -8,6 +8,7 @@
 #include "tests/support/blocked.h"
 #include "tests/support/silent_resolver.h"
 
+#include <semaphore.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -187,6 +188,42 @@ static void an_operator_does_not_wait_for_a_question_that_cannot_be_asked(void *
 	}
 }
 
+/* A log whose sink does not return before the test ends. */
+
+static sem_t may_return;
+static atomic_uint held;
+
+static void hold(void *opaque, enum swo_log_level level, const char *text)
+{
+	(void)opaque, (void)level, (void)text;
+	atomic_fetch_add(&held, 1);
+	while (sem_wait(&may_return))
+		;
+	sem_post(&may_return);
+}
+
+static void a_log_that_is_stuck_does_not_hold_up_the_way_back(void **state)
+{
+	(void)state;
+	static struct fake_vm source, target;
+
+	sem_init(&may_return, 0, 0);
+	swo_log_set(SWO_LOG_DEBUG, hold, NULL);
+	fake_vm_open(&source, 4, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	fake_vm_open(&target, 4, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	target.devices[1].refuse = true;
+	fake_migrate(&source, &target, NULL);
+	assert_int_equal(fake_end(&source).status, SWO_MIGRATION_FAILED);
+	assert_true(fake_vm_runs(&source));
+	assert_int_equal(fake_end(&target).status, SWO_MIGRATION_FAILED);
+	/* It did log, and the first line is still held. */
+	assert_int_equal(atomic_load(&held), 1);
+	sem_post(&may_return);
+	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
+	fake_vm_close(&source);
+	fake_vm_close(&target);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -196,6 +233,7 @@ int main(void)
 		cmocka_unit_test(the_ceiling_reaches_a_send_that_blocks),
 		cmocka_unit_test(a_cancel_reaches_a_send_that_blocks),
 		cmocka_unit_test(a_refusal_reaches_a_send_that_blocks),
+		cmocka_unit_test(a_log_that_is_stuck_does_not_hold_up_the_way_back),
 		cmocka_unit_test(an_operator_does_not_wait_for_a_question_that_cannot_be_asked),
 	};
 
