@@ -100,7 +100,8 @@ static void play_to_blocked(struct stage *stage)
 	stage->vm.padding = 8 << 20;
 	stage->vm.on_save = note_sender;
 	stage_play_to_stop(stage);
-	assert_true(blocked_await(&sender));
+	if (!blocked_await(&sender))
+		fail_msg("not blocked: %s", fake_end(&stage->vm).error.text);
 }
 
 static void expect_back(struct stage *stage, enum swo_migration_status status, const char *words)
