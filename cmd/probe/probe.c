@@ -107,8 +107,8 @@ static const struct argp argp = {
 	.parser = parse,
 	.args_doc = "DEVICE...",
 	.doc = "Report what a device supports, and whether it follows the rules of VFIO migration.\v"
-	       "DEVICE is vfio-user:SOCKET, /dev/vfio/devices/vfioN, /dev/vfio/GROUP[:NAME], or a "
-	       "device's path in sysfs. Without --exercise nothing is changed. Exit status: 0 no "
+	       "DEVICE is vfio-user:SOCKET, /dev/vfio/devices/vfioN, /dev/vfio/GROUP[:NAME], a PCI "
+	       "address, or a device's path in sysfs. Without --exercise nothing is changed. Exit status: 0 no "
 	       "findings; 1 findings, or interrupted; 2 invalid usage; 4 a device cannot be opened.",
 };
 

@@ -64,7 +64,7 @@ static const struct argp_option options[] = {
 	{"vfio", OPT_VFIO, "PATH[,id=NAME]...", 0,
 		"Pass a kernel VFIO device through: /dev/vfio/devices/vfioN, "
 		"/dev/vfio/GROUP[:NAME], "
-		"or its directory in sysfs; short for --device vfio,path=PATH",
+		"its PCI address, or its directory in sysfs; short for --device vfio,path=PATH",
 		1},
 	{"root-port", OPT_ROOT_PORT, "ID", 0,
 		"Add a PCI root port for devices (bus=ID); may be repeated", 1},

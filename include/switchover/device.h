@@ -403,7 +403,8 @@ extern SWO_API const struct swo_device_ops swo_vfio_kernel_ops;
  *   /dev/vfio/devices/vfioN   by cdev and iommufd
  *   /dev/vfio/N[:NAME]        by group and type1 container; NAME is needed if the group has more
  *                             than one device
- *   a device's path in sysfs  by cdev if there is one, otherwise by group
+ *   a device's path in sysfs  by cdev if there is one that this user may open, otherwise by group
+ *   0000:3b:00.2, 3b:00.2     a PCI address: likewise
  *
  * A hung driver hangs its caller: no call here has a deadline.
  * *self is for swo_device_create (or swo_vfio_kernel_ops.destroy).

@@ -118,8 +118,12 @@ int kernel_open(const struct vfio_sys *sys, const char *name, const char *path,
 
 	if (!vk)
 		return -1;
-	if (kernel_resolve(vk->sys, name, path, &where, err) || share_context(vk, err) ||
-		kernel_attach(vk, &where, err) || kernel_read_info(vk, err)) {
+	if (kernel_resolve(vk->sys, name, path, &where, err)) {
+		kernel_destroy(vk);
+		return -1;
+	}
+	strcpy(vk->dir, where.dir);
+	if (share_context(vk, err) || kernel_attach(vk, &where, err) || kernel_read_info(vk, err)) {
 		kernel_destroy(vk);
 		return -1;
 	}

@@ -25,8 +25,9 @@ struct vfio_sys {
 	void *(*mmap)(size_t len, int prot, int fd, off_t offset); /* shared; MAP_FAILED */
 	int (*munmap)(void *addr, size_t len);
 	int (*close)(int fd);
-	const char *dev;   /* "/dev" */
-	const char *sysfs; /* "/sys" */
+	const char *dev;     /* "/dev" */
+	const char *sysfs;   /* "/sys" */
+	const char *modules; /* "/lib/modules" */
 };
 extern const struct vfio_sys kernel_sys_host;
 
@@ -36,9 +37,14 @@ struct kernel_where {
 	bool by_cdev;
 	char node[VK_PATH_MAX];	  /* the cdev or the group's */
 	char device[VK_NAME_MAX]; /* by group: the kernel's name of the device */
+	char dir[VK_PATH_MAX];	  /* the device's directory in sysfs; "": not found */
 };
+/* A path, or a PCI address with or without its domain: 0000:3b:00.2, 3b:00.2. */
 int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *path,
 	struct kernel_where *where, struct swo_error *err);
+
+/* driver.c: why a device in this directory of sysfs ("": unknown) offers no migration. */
+void kernel_why_no_migration(const struct vfio_sys *sys, const char *dir, char *out, size_t room);
 
 /* context.c */
 
@@ -97,6 +103,7 @@ struct vfio_kernel {
 	char name[64];
 	struct swo_vfio_kernel_params params;
 	const struct vfio_sys *sys;
+	char dir[VK_PATH_MAX]; /* in sysfs; "": unknown */
 	struct swo_vfio_context *context;
 	struct kernel_space *space;
 	struct kernel_group *group; /* NULL: by cdev */

@@ -21,12 +21,12 @@ int kernel_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 	struct vfio_device_feature_migration data = {0};
 	int rc = kernel_feature(vk, GET(VFIO_DEVICE_FEATURE_MIGRATION), &data, sizeof(data));
 
-	if (rc && kernel_is_unsupported(-rc))
-		return swo_error_set(err, SWO_E_UNSUPPORTED, -rc,
-			"device %s: its driver has no VFIO_DEVICE_FEATURE_MIGRATION; bind "
-			"the device to its migration driver (mlx5_vfio_pci, for instance) instead "
-			"of vfio-pci",
-			vk->name);
+	if (rc && kernel_is_unsupported(-rc)) {
+		char why[256];
+
+		kernel_why_no_migration(vk->sys, vk->dir, why, sizeof(why));
+		return swo_error_set(err, SWO_E_UNSUPPORTED, -rc, "device %s: %s", vk->name, why);
+	}
 	if (rc)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
 			"device %s: VFIO_DEVICE_FEATURE_MIGRATION", vk->name);

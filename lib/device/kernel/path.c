@@ -94,7 +94,7 @@ static int from_group(const struct vfio_sys *sys, const char *name, const char *
 	return n < 0 || (size_t)n >= sizeof(where->device) ? too_long(name, path, err) : 0;
 }
 
-/* 1: there is a cdev, and an iommufd for it; 0: no. */
+/* 1: there is a cdev, and an iommufd for it, and this user may open it; 0: no. */
 static int try_cdev(const struct vfio_sys *sys, const char *device, struct kernel_where *where)
 {
 	char dir[PATH_MAX + 16], vfio[VK_NAME_MAX], iommu[VK_PATH_MAX];
@@ -106,7 +106,7 @@ static int try_cdev(const struct vfio_sys *sys, const char *device, struct kerne
 	int n = snprintf(where->node, sizeof(where->node), "%s/vfio/devices/%s", sys->dev, vfio);
 
 	where->by_cdev = true;
-	return n > 0 && (size_t)n < sizeof(where->node) && !access(where->node, F_OK);
+	return n > 0 && (size_t)n < sizeof(where->node) && !access(where->node, R_OK | W_OK);
 }
 
 static int from_sysfs(const struct vfio_sys *sys, const char *name, const char *path,
@@ -116,6 +116,9 @@ static int from_sysfs(const struct vfio_sys *sys, const char *name, const char *
 
 	if (!realpath(path, device))
 		return swo_error_set(err, SWO_E_INVALID, errno, "device %s: '%.200s'", name, path);
+	if (strlen(device) >= sizeof(where->dir))
+		return too_long(name, path, err);
+	strcpy(where->dir, device);
 	if (try_cdev(sys, device, where))
 		return 0;
 	where->by_cdev = false;
@@ -141,21 +144,67 @@ static int from_sysfs(const struct vfio_sys *sys, const char *name, const char *
 	return 0;
 }
 
+/* "DDDD:BB:SS.F" or "BB:SS.F" */
+static bool is_pci_address(const char *text, char out[16])
+{
+	unsigned domain = 0, bus, slot, function;
+	int end = -1;
+
+	if (sscanf(text, "%4x:%2x:%2x.%1x%n", &domain, &bus, &slot, &function, &end) != 4) {
+		domain = 0;
+		if (sscanf(text, "%2x:%2x.%1x%n", &bus, &slot, &function, &end) != 3)
+			return false;
+	}
+	if (end < 0 || text[end] || slot > 31 || function > 7)
+		return false;
+	snprintf(out, 16, "%04x:%02x:%02x.%x", domain & 0xffff, bus & 0xff, slot, function);
+	return true;
+}
+
+/* For explanations only: the directory is left empty where it is not found. */
+static void find_dir(const struct vfio_sys *sys, struct kernel_where *where)
+{
+	char path[2 * VK_PATH_MAX + 64], device[PATH_MAX];
+
+	if (where->by_cdev)
+		snprintf(path, sizeof(path), "%s/class/vfio-dev/%.64s/device", sys->sysfs,
+			strrchr(where->node, '/') + 1);
+	else
+		snprintf(path, sizeof(path), "%s/kernel/iommu_groups/%.16s/devices/%.64s",
+			sys->sysfs, strrchr(where->node, '/') + 1, where->device);
+	if (realpath(path, device) && strlen(device) < sizeof(where->dir))
+		strcpy(where->dir, device);
+}
+
 int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *path,
 	struct kernel_where *where, struct swo_error *err)
 {
-	char prefix[VK_PATH_MAX];
+	char prefix[VK_PATH_MAX], address[16], in_sysfs[VK_PATH_MAX];
 
 	*where = (struct kernel_where){0};
 	snprintf(prefix, sizeof(prefix), "%s/vfio/", sys->dev);
 	size_t len = strlen(prefix);
 
+	if (is_pci_address(path, address)) {
+		snprintf(in_sysfs, sizeof(in_sysfs), "%s/bus/pci/devices/%s", sys->sysfs, address);
+		if (access(in_sysfs, F_OK))
+			return swo_error_set(err, SWO_E_INVALID, 0,
+				"device %s: this host has no PCI device %s", name, address);
+		return from_sysfs(sys, name, in_sysfs, where, err);
+	}
 	if (strncmp(path, prefix, len) != 0)
 		return from_sysfs(sys, name, path, where, err);
-	if (strncmp(path + len, "devices/", 8) != 0)
-		return from_group(sys, name, path, path + len, where, err);
+	if (strncmp(path + len, "devices/", 8) != 0) {
+		if (from_group(sys, name, path, path + len, where, err))
+			return -1;
+		find_dir(sys, where);
+		return 0;
+	}
 	where->by_cdev = true;
 	int n = snprintf(where->node, sizeof(where->node), "%s", path);
 
-	return n < 0 || (size_t)n >= sizeof(where->node) ? too_long(name, path, err) : 0;
+	if (n < 0 || (size_t)n >= sizeof(where->node))
+		return too_long(name, path, err);
+	find_dir(sys, where);
+	return 0;
 }

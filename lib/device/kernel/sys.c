@@ -51,6 +51,7 @@ const struct vfio_sys kernel_sys_host = {
 	.close = close,
 	.dev = "/dev",
 	.sysfs = "/sys",
+	.modules = "/lib/modules",
 };
 
 /* Calls on a device */

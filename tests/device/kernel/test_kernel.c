@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #define OPS (&swo_vfio_kernel_ops)
@@ -220,6 +221,105 @@ static void a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group(void **state)
 	assert_int_equal(system(text), 0);
 }
 
+static void a_pci_address_stands_for_its_directory(void **state)
+{
+	(void)state;
+	static const char *const good[] = {"0000:65:00.1", "65:00.1", "0:65:0.1"};
+	static const char *const none[] = {"0000:65:00.2", "66:00.1", "1:65:00.1"};
+	char root[] = "/tmp/swo-sysfs-XXXXXX", dev[64], sysfs[64], text[160];
+	static const char *const dirs[] = {"dev", "dev/vfio", "dev/vfio/devices", "sys", "sys/bus",
+		"sys/bus/pci", "sys/bus/pci/devices", "sys/bus/pci/devices/0000:65:00.1",
+		"sys/bus/pci/devices/0000:65:00.1/vfio-dev",
+		"sys/bus/pci/devices/0000:65:00.1/vfio-dev/vfio3"};
+	struct kernel_where where;
+
+	assert_non_null(mkdtemp(root));
+	snprintf(dev, sizeof(dev), "%s/dev", root);
+	snprintf(sysfs, sizeof(sysfs), "%s/sys", root);
+	struct vfio_sys sys = {.dev = dev, .sysfs = sysfs};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(dirs); i++)
+		put(root, dirs[i], true);
+	put(root, "dev/iommu", false);
+	put(root, "dev/vfio/devices/vfio3", false);
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(good); i++) {
+		MUST(kernel_resolve(&sys, "vf0", good[i], &where, &err));
+		assert_non_null(strstr(where.node, "/dev/vfio/devices/vfio3"));
+		assert_non_null(strstr(where.dir, "/0000:65:00.1"));
+	}
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(none); i++) {
+		FAILS(kernel_resolve(&sys, "vf0", none[i], &where, &err), SWO_E_INVALID);
+		assert_non_null(strstr(err.text, "this host has no PCI device"));
+	}
+	/* Not addresses: paths that do not exist. */
+	FAILS(kernel_resolve(&sys, "vf0", "65:00.8", &where, &err), SWO_E_INVALID);
+	FAILS(kernel_resolve(&sys, "vf0", "65:00.1x", &where, &err), SWO_E_INVALID);
+	snprintf(text, sizeof(text), "rm -r '%s'", root);
+	assert_int_equal(system(text), 0);
+}
+
+static void put_text(const char *root, const char *path, const char *text)
+{
+	char full[256];
+
+	snprintf(full, sizeof(full), "%s/%s", root, path);
+	FILE *file = fopen(full, "we");
+
+	assert_non_null(file);
+	fputs(text, file);
+	fclose(file);
+}
+
+static void what_hinders_a_migration_is_named(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *driver, *modalias, *text;
+	} cases[] = {
+		{NULL, "", "bind the device to its migration driver"},
+		{"vfio-pci", "pci:v000015B3d0000101Esv*", "bind the device to mlx5_vfio_pci"},
+		{"vfio-pci", "pci:v00008086d00001520sv*", "this kernel has no migration driver"},
+		{"mlx5_vfio_pci", "pci:v000015B3d0000101Esv*", "migratable enable"},
+		{"mlx5-vfio-pci", "pci:v000015B3d0000101Esv*", "migratable enable"},
+		{"qat_vfio_pci", "pci:v00008086d00004941sv*", "its driver qat_vfio_pci does not"},
+		/* The more specific of two aliases. */
+		{"vfio-pci", "pci:v00001DEDd00001041sv*", "bind the device to special_vfio_pci"},
+	};
+	char root[] = "/tmp/swo-sysfs-XXXXXX", text[512], why[256];
+	struct utsname host;
+
+	assert_int_equal(uname(&host), 0);
+	assert_non_null(mkdtemp(root));
+	struct vfio_sys sys = {.modules = root};
+
+	put(root, host.release, true);
+	snprintf(text, sizeof(text), "%s/modules.alias", host.release);
+	put_text(root, text,
+		"# Aliases\n"
+		"alias pci:v000015B3d0000101Esv*sd*bc*sc*i* mlx5_core\n"
+		"alias vfio_pci:v*d*sv*sd*bc*sc*i* vfio_pci\n"
+		"alias vfio_pci:v000015B3d0000101Esv* mlx5_vfio_pci\n"
+		"alias vfio_pci:v00001DEDd*sv* general_vfio_pci\n"
+		"alias vfio_pci:v00001DEDd00001041sv* special_vfio_pci\n");
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
+		put(root, "device", true);
+		put_text(root, "device/modalias", cases[i].modalias);
+		if (cases[i].driver) {
+			snprintf(text, sizeof(text), "/sys/bus/pci/drivers/%s", cases[i].driver);
+			snprintf(why, sizeof(why), "%s/device/driver", root);
+			assert_int_equal(symlink(text, why), 0);
+		}
+		snprintf(text, sizeof(text), "%s/device", root);
+		kernel_why_no_migration(&sys, text, why, sizeof(why));
+		if (!strstr(why, cases[i].text))
+			fail_msg("case %u: %s", i, why);
+		snprintf(text, sizeof(text), "rm -r '%s/device'", root);
+		assert_int_equal(system(text), 0);
+	}
+	snprintf(text, sizeof(text), "rm -r '%s'", root);
+	assert_int_equal(system(text), 0);
+}
+
 /* Regions and interrupts:
  */
 
@@ -406,6 +506,8 @@ int main(void)
 		CASE(each_step_of_opening_that_fails_gives_everything_back),
 		CASE(a_device_that_is_in_use_is_not_opened_twice),
 		CASE(groups_share_one_container),
+		CASE(a_pci_address_stands_for_its_directory),
+		CASE(what_hinders_a_migration_is_named),
 		CASE(a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group),
 		CASE(regions_are_read_and_written_completely),
 		CASE(a_wrong_description_of_a_region_is_refused),
