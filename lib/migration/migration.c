@@ -255,7 +255,8 @@ void migration_entered(
 	}
 	/* The first one: what the abort breaks off has errors of its own. */
 	if (event == m->handover.table->fail && cause && cause->why &&
-		m->failure.code == SWO_E_NONE && cause->why->code != SWO_E_CANCELLED)
+		m->failure.code == SWO_E_NONE && cause->why->code != SWO_E_CANCELLED &&
+		!m->abort_ns)
 		m->failure = *cause->why;
 	if (give_up) {
 		set_abort_locked(m);
