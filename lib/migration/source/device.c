@@ -36,8 +36,7 @@ static void measure_job(void *opaque)
 	measure(opaque);
 }
 
-/* Waits for one job of each device, until the migration fails. */
-static int wait_jobs(struct source *s, struct swo_error *err)
+int source_jobs_wait(struct source *s, struct swo_error *err)
 {
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
 		/* Backend calls have deadlines of their own; a migration that breaks meanwhile
@@ -48,17 +47,17 @@ static int wait_jobs(struct source *s, struct swo_error *err)
 	return migration_broken(&s->m, err) ? -1 : 0;
 }
 
-static void release(void *opaque)
+void source_job_release(void *opaque)
 {
 	migration_release(&((struct source_device *)opaque)->source->m);
 }
 
-static void submit_jobs(struct source *s, void (*fn)(void *))
+void source_jobs_submit(struct source *s, void (*fn)(void *sd))
 {
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		struct source_device *sd = &s->devices[i];
 
-		sd->job = (struct swo_job){.fn = fn, .opaque = sd, .release = release};
+		sd->job = (struct swo_job){.fn = fn, .opaque = sd, .release = source_job_release};
 		migration_hold(&s->m);
 		swo_worker_submit(swo_device_worker(sd->dev), &sd->job);
 	}
@@ -113,8 +112,8 @@ static uint64_t window_of_each(const struct source *s)
 
 int source_devices_measure(struct source *s, struct swo_error *err)
 {
-	submit_jobs(s, measure_job);
-	if (wait_jobs(s, err))
+	source_jobs_submit(s, measure_job);
+	if (source_jobs_wait(s, err))
 		return -1;
 	const uint64_t most = window_of_each(s);
 
@@ -330,12 +329,12 @@ static void precopy_job(void *opaque)
 
 void source_devices_precopy_begin(struct source *s)
 {
-	submit_jobs(s, precopy_job);
+	source_jobs_submit(s, precopy_job);
 }
 
 int source_devices_precopy_wait(struct source *s, struct swo_error *err)
 {
-	return wait_jobs(s, err);
+	return source_jobs_wait(s, err);
 }
 
 /* After the device has stopped */
@@ -422,7 +421,7 @@ int source_devices_check_wait(struct source *s, swo_deadline deadline, struct sw
 
 void source_devices_stream(struct source *s)
 {
-	submit_jobs(s, stream_job);
+	source_jobs_submit(s, stream_job);
 }
 
 static int save_config(struct source_device *sd, struct swo_buf *now, struct swo_error *err)
@@ -495,7 +494,7 @@ static void hold_while_arrived(void *opaque, bool on)
 	if (on)
 		migration_hold(&((struct source_device *)opaque)->source->m);
 	else
-		release(opaque);
+		source_job_release(opaque);
 }
 
 int source_device_init(struct source *s, unsigned index, struct swo_error *err)

@@ -19,6 +19,74 @@ bool source_shares(const struct source *s)
 	return s->m.params.handover == SWO_HANDOVER_FD;
 }
 
+/*
+ * A device's DMA log is used by its worker alone: any of these calls may hang in a server, and then
+ * only that job does.
+ */
+static void log_start_job(void *opaque)
+{
+	struct source_device *sd = opaque;
+	struct swo_migration *m = &sd->source->m;
+	bool logged = false, wanted;
+
+	if (atomic_load(&m->abort) || memory_dma_log_start(sd->dev, m->vm.ram, &logged, NULL))
+		return;
+	pthread_mutex_lock(&m->mutex);
+	wanted = !sd->source->logs_over;
+	sd->logged = logged && wanted;
+	pthread_mutex_unlock(&m->mutex);
+	if (logged && !wanted)
+		memory_dma_log_stop(sd->dev);
+}
+
+static void log_collect_job(void *opaque)
+{
+	struct source_device *sd = opaque;
+	struct swo_migration *m = &sd->source->m;
+	struct swo_error err;
+
+	/* Without a log everything it can write to counts, once, after it has stopped. */
+	if (!atomic_load(&m->abort) && device_dma_log_page(sd->dev) &&
+		memory_dma_log_collect(sd->dev, m->vm.ram, &err))
+		migration_fail(m, &err);
+}
+
+static void log_stop_job(void *opaque)
+{
+	memory_dma_log_stop(((struct source_device *)opaque)->dev);
+}
+
+/* The VM runs, here or there, and waits for none of them. */
+static void stop_dma_logs(struct source *s)
+{
+	struct swo_migration *m = &s->m;
+
+	pthread_mutex_lock(&m->mutex);
+	s->logs_over = true;
+	pthread_mutex_unlock(&m->mutex);
+	for (unsigned i = 0; i < m->vm.device_count; i++) {
+		struct source_device *sd = &s->devices[i];
+
+		if (!sd->logged || swo_device_health(sd->dev) == SWO_DEVICE_LOST)
+			continue;
+		sd->log_stop_job = (struct swo_job){
+			.fn = log_stop_job, .opaque = sd, .release = source_job_release};
+		migration_hold(m);
+		swo_worker_submit(swo_device_worker(sd->dev), &sd->log_stop_job);
+	}
+	for (unsigned i = 0; i < m->vm.device_count; i++) {
+		struct source_device *sd = &s->devices[i];
+
+		if (sd->log_stop_job.fn &&
+			!swo_job_wait(&sd->log_stop_job,
+				swo_deadline_ms(swo_device_arc_deadline_ms(sd->dev))))
+			swo_log(SWO_LOG_WARN,
+				"device %s: the end of its DMA log was not confirmed within %" PRIu64
+				" ms",
+				swo_device_name(sd->dev), swo_device_arc_deadline_ms(sd->dev));
+	}
+}
+
 int source_logs_start(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
@@ -31,9 +99,9 @@ int source_logs_start(struct source *s, struct swo_error *err)
 	s->logs_started = true;
 	if (m->vm.cpu_dirty && m->vm.cpu_dirty->start(m->vm.cpu_dirty->self, err))
 		return -1;
-	for (unsigned i = 0; i < m->vm.device_count; i++)
-		if (memory_dma_log_start(m->vm.devices[i], m->vm.ram, &s->devices[i].logged, err))
-			return -1;
+	source_jobs_submit(s, log_start_job);
+	if (source_jobs_wait(s, err))
+		return -1;
 	swo_ram_mark_all(m->vm.ram);
 	return 0;
 }
@@ -73,9 +141,7 @@ void source_logs_stop(struct source *s)
 	s->logs_started = false;
 	if (s->m.vm.cpu_dirty)
 		s->m.vm.cpu_dirty->stop(s->m.vm.cpu_dirty->self);
-	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		if (s->devices[i].logged && swo_device_health(s->devices[i].dev) != SWO_DEVICE_LOST)
-			memory_dma_log_stop(s->m.vm.devices[i]);
+	stop_dma_logs(s);
 }
 
 static int collect_vcpus(struct source *s, struct swo_error *err)
@@ -91,12 +157,8 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 		return 0;
 	if (collect_vcpus(s, err))
 		return -1;
-	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		/* Without a log everything it can write to counts, once, after it has stopped. */
-		if (device_dma_log_page(s->devices[i].dev) &&
-			memory_dma_log_collect(s->m.vm.devices[i], s->m.vm.ram, err))
-			return -1;
-	return 0;
+	source_jobs_submit(s, log_collect_job);
+	return source_jobs_wait(s, err);
 }
 
 static int collect_own(struct source *s, struct swo_error *err)

@@ -41,8 +41,8 @@ struct source_device {
 	uint64_t size_first;   /* of all its state, before pre-copy; 0: unknown */
 	uint64_t initial_most; /* once so much is read, its initial data counts as read; 0: unset */
 	bool session_over;     /* the device has left PRE_COPY: no more pre-copy reads */
-	bool logged;	       /* the device has a DMA log */
-	uint64_t offset;       /* sent so far */
+	struct swo_job log_stop_job; /* after the others: they may hang */
+	uint64_t offset;	     /* sent so far */
 	uint64_t sum;
 	uint64_t stream_start_ns;
 	uint64_t read_ns; /* time spent reading the device */
@@ -55,6 +55,7 @@ struct source_device {
 	uint64_t rate;	     /* bytes/s, of its latest large round; 0: none */
 	uint64_t rate_bytes; /* of its largest round */
 	bool initial_loaded;
+	bool logged;	/* its DMA log was started, and is to be stopped */
 	bool streamed;	/* its last byte has been sent */
 	bool finalised; /* RESUMING->STOP has succeeded on the target */
 
@@ -93,6 +94,7 @@ struct source {
 	/* under the mutex */
 	struct source_mark marks[2]; /* for the rate that is reported; 0: not started */
 	uint64_t vcpus_stopped_ns;   /* 0: they run, or were stopped before the migration */
+	bool logs_over;		     /* a DMA log that starts from now on is stopped by its job */
 	unsigned arrived;	     /* devices in STOP_COPY whose DMA log was collected */
 	unsigned ended;
 	bool ram_done;
@@ -138,6 +140,13 @@ int source_device_init(struct source *s, unsigned index, struct swo_error *err);
 void source_device_close(struct source_device *sd);
 /* After its last job. */
 void source_device_fini(struct source_device *sd);
+/*
+ * One job on every device's worker. wait returns when all have ended, or -1 when the migration
+ * fails: then jobs may still be in progress, and no other is submitted. release: of such a job.
+ */
+void source_jobs_submit(struct source *s, void (*fn)(void *sd));
+int source_jobs_wait(struct source *s, struct swo_error *err);
+void source_job_release(void *sd);
 /* Reads the size of each one's state (all workers at once), and sets the windows. */
 int source_devices_measure(struct source *s, struct swo_error *err);
 /* Sends the available pre-copy data of all devices; in parallel with the caller until wait. */
