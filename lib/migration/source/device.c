@@ -401,7 +401,7 @@ static void check_job(void *opaque)
 
 void source_devices_check_begin(struct source *s)
 {
-	submit_jobs(s, check_job);
+	source_jobs_submit(s, check_job);
 }
 
 int source_devices_check_wait(struct source *s, swo_deadline deadline, struct swo_error *err)
