@@ -22,6 +22,7 @@ enum {
 	OPT_ROOT_PORT,
 	OPT_QMP,
 	OPT_INCOMING,
+	OPT_EXIT_ON_ERROR,
 	OPT_TRANSITIONS,
 	OPT_JOIN,
 	OPT_PERIOD,
@@ -72,6 +73,10 @@ static const struct argp_option options[] = {
 	{"qmp", OPT_QMP, "unix:PATH", 0, "Serve QMP on this socket, for this user only (none)", 2},
 	{"incoming", OPT_INCOMING, "URI|defer", 0,
 		"Wait for a migration on unix:PATH or tcp:HOST:PORT, or for migrate-incoming", 2},
+	{"exit-on-error", OPT_EXIT_ON_ERROR, NULL, 0,
+		"End, with status 1, if the incoming migration fails (wait for the next "
+		"migrate-incoming)",
+		2},
 	{"paused", 'S', NULL, 0, "Do not start the guest; on a target: stay paused", 2},
 	{"transitions", OPT_TRANSITIONS, "HOW", 0,
 		"Change device states serial or parallel (parallel)", 2},
@@ -265,6 +270,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "--qmp: expected unix:PATH, got '%s'", arg);
 		o->qmp = arg + 5;
 		return 0;
+	case OPT_EXIT_ON_ERROR:
+		o->config.exit_on_error = true;
+		return 0;
 	case OPT_INCOMING:
 		o->config.incoming = true;
 		o->incoming = strcmp(arg, "defer") ? arg : NULL;
@@ -301,6 +309,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		argp_error(state, "unexpected argument '%s'", arg);
 		return 0;
 	case ARGP_KEY_END:
+		if (o->config.exit_on_error && !o->config.incoming)
+			argp_error(state, "--exit-on-error is for --incoming");
 		if (o->config.incoming && !o->incoming && !o->qmp)
 			argp_error(state, "--incoming defer requires --qmp");
 		return 0;

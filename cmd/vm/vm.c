@@ -23,6 +23,8 @@
 #include <unistd.h>
 
 #define NEWS_MAX	 64
+#define ANSWER_MS	 60000
+#define EXIT_LOOK_MS	 200
 #define TIMELINE_WAIT_MS 5000
 
 /* What is worth a line */
@@ -164,17 +166,32 @@ static void on_signal(
 		base_print("%s: %s (a second signal does)\n", o->config.name, err.text);
 }
 
-static void loop(
+/* Whether to end with the incoming migration; *until: at the latest then, 0: no reason to. */
+static bool is_to_exit(struct vmm_machine *machine, swo_deadline *until)
+{
+	const enum vmm_incoming incoming = vmm_machine_incoming_failed(machine);
+
+	if (incoming == VMM_INCOMING_GOES_ON)
+		*until = 0;
+	else if (!*until)
+		*until = swo_deadline_ms(ANSWER_MS);
+	return incoming == VMM_INCOMING_FAILED || (*until && swo_deadline_passed(*until));
+}
+
+/* Returns the exit status. */
+static int loop(
 	const struct vm_options *o, struct vmm_machine *machine, struct news *news, int signals)
 {
 	struct pollfd fds[] = {{.fd = signals, .events = POLLIN},
 		{.fd = vmm_machine_quit_fd(machine), .events = POLLIN},
 		{.fd = news->fd, .events = POLLIN}};
+	swo_deadline exit_by = 0; /* a failed target waits so long for its source; 0: no exit */
+	bool failed = false;
 	unsigned seen = 0;
 	uint64_t ignored;
 
-	for (;;) {
-		if (poll(fds, SWO_ARRAY_SIZE(fds), -1) < 0)
+	while (!failed) {
+		if (poll(fds, SWO_ARRAY_SIZE(fds), exit_by ? EXIT_LOOK_MS : -1) < 0)
 			continue;
 		if (fds[2].revents & POLLIN && read(news->fd, &ignored, sizeof(ignored)) > 0)
 			tell_news(o, news, machine);
@@ -182,10 +199,14 @@ static void loop(
 			on_signal(o, machine, signals, &seen);
 		if (fds[1].revents & POLLIN)
 			break;
+		failed = is_to_exit(machine, &exit_by);
 	}
 	on_event(news, "SHUTDOWN",
 		json_pack("{s:b, s:s}", "guest", 0, "reason",
-			seen ? "host-signal" : "host-qmp-quit"));
+			failed ? "host-error"
+			: seen ? "host-signal"
+			       : "host-qmp-quit"));
+	return failed ? CLI_FAILED : CLI_OK;
 }
 
 /* The whole */
@@ -218,7 +239,7 @@ static int begin(const struct vm_options *o, struct vmm_machine *machine, struct
 			(unsigned long long)(o->config.ram_size >> 20), o->config.device_count,
 			o->config.incoming ? ", waits for a migration" : "",
 			o->config.paused ? ", paused" : "");
-	if (o->incoming && vmm_machine_incoming(machine, o->incoming, err))
+	if (o->incoming && vmm_machine_incoming(machine, o->incoming, o->config.exit_on_error, err))
 		return -1;
 	return vmm_machine_launch(machine, err);
 }
@@ -273,7 +294,7 @@ static int run(struct vm_options *o)
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
 		status = CLI_FAILED;
 	} else {
-		loop(o, machine, &news, signals);
+		status = loop(o, machine, &news, signals);
 	}
 	finish(o, machine, &news);
 	close(news.fd);

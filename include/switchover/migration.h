@@ -312,6 +312,12 @@ SWO_API bool swo_migration_may_run(struct swo_migration *migration);
 /* true once it has ended (completed, failed, cancelled): its state is final. */
 SWO_API bool swo_migration_wait(struct swo_migration *migration, swo_deadline deadline);
 /*
+ * True once it has ended and no peer can need it any more. A target that has started the VM, or
+ * has refused it after READY, answers a source in doubt until that has the outcome: keep it until
+ * then, also while the VM migrates on. Its vm, observer and timeline stay in use.
+ */
+SWO_API bool swo_migration_settled(struct swo_migration *migration);
+/*
  * Cancels if necessary, joins its threads, frees it. Also frees a migration in doubt: refusing
  * that with SWO_E_STATE is up to the caller. On return nothing of `vm` or the observer is used or
  * called any more, but for a call of config_load in progress.

@@ -88,6 +88,8 @@ struct swo_migration {
 struct migration_ops {
 	void (*main)(struct swo_migration *m);
 	int (*resolve)(struct swo_migration *m, bool run_here, struct swo_error *err);
+	/* After the end: no peer can need it any more. NULL: always. */
+	bool (*settled)(struct swo_migration *m);
 	/* With the mutex held: wakes threads that wait on anything but `changed`; optional. */
 	void (*wake)(struct swo_migration *m);
 	/* Any thread, no lock held: brings the figures of a migration up to date; optional. */

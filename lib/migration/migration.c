@@ -593,6 +593,11 @@ bool swo_migration_may_run(struct swo_migration *m)
 	return handover_may_run(&m->handover);
 }
 
+bool swo_migration_settled(struct swo_migration *m)
+{
+	return swo_migration_wait(m, swo_now_ns()) && (!m->ops->settled || m->ops->settled(m));
+}
+
 bool swo_migration_wait(struct swo_migration *m, swo_deadline deadline)
 {
 	pthread_mutex_lock(&m->mutex);

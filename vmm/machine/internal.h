@@ -21,6 +21,13 @@ struct machine_device {
 	bool migration_events;
 };
 
+/* An earlier migration that ended here, whose source may still request the outcome. */
+struct machine_earlier {
+	struct machine_earlier *next;
+	struct swo_migration *migration;
+	struct swo_timeline *timeline;
+};
+
 struct vmm_machine {
 	char name[64];
 	struct vmm_machine_config config; /* its pointers are not kept, except the callbacks */
@@ -52,6 +59,8 @@ struct vmm_machine {
 	bool is_source;
 	struct swo_dirty_source cpu_dirty; /* of the migration; self NULL: none */
 	struct swo_timeline *timeline;
+	struct machine_earlier *earlier; /* no lock: setting up and freeing take turns */
+	bool exit_on_error;		 /* of an incoming migration */
 	bool launched;
 	bool changing;	/* a migration is being set up or freed */
 	bool cancelled; /* during that */

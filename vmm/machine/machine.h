@@ -59,6 +59,7 @@ struct vmm_machine_config {
 	bool fill_ram;		  /* write every page before the guest starts */
 	bool paused;		  /* do not start; on a target: stay paused after the migration */
 	bool incoming;		  /* wait for a migration: the guest is not booted */
+	bool exit_on_error;	  /* the default of migrate-incoming */
 	/* Initial parameters of migrations, until QMP changes them. */
 	struct swo_tls_params tls;
 	bool insecure;
@@ -117,7 +118,16 @@ int vmm_machine_ram_hash(struct vmm_machine *machine, uint64_t *hash, struct swo
 struct vmm_migration_setup;
 int vmm_machine_migrate(struct vmm_machine *machine, const char *uri,
 	const struct vmm_migration_setup *once, struct swo_error *err);
-int vmm_machine_incoming(struct vmm_machine *machine, const char *uri, struct swo_error *err);
+/* Also after one that has failed. exit_on_error: see vmm_machine_incoming_failed. */
+int vmm_machine_incoming(
+	struct vmm_machine *machine, const char *uri, bool exit_on_error, struct swo_error *err);
+bool vmm_machine_exits_on_error(const struct vmm_machine *machine); /* the default */
+enum vmm_incoming {
+	VMM_INCOMING_GOES_ON, /* it has not failed, or the machine is to stay */
+	VMM_INCOMING_ANSWERS, /* it has failed, but its source may be in doubt and send ASK */
+	VMM_INCOMING_FAILED,  /* it has failed, and no source needs this machine any more */
+};
+enum vmm_incoming vmm_machine_incoming_failed(struct vmm_machine *machine);
 int vmm_machine_cancel(struct vmm_machine *machine, struct swo_error *err);
 /* Slow. */
 int vmm_machine_resolve(struct vmm_machine *machine, bool run_here, struct swo_error *err);

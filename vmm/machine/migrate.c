@@ -96,11 +96,59 @@ static int check_target(struct vmm_machine *m, struct swo_error *err)
 	if (!m->config.incoming)
 		return swo_error_set(
 			err, SWO_E_STATE, 0, "this VM was not started with --incoming");
-	if (m->migration || m->changing)
+	/* After one that has failed it is as it was. */
+	if (m->changing || swo_runstate_get(m->runstate) != SWO_RUN_STATE_INMIGRATE ||
+		(m->migration && machine_is_migrating(m)))
 		return swo_error_set(err, SWO_E_STATE, 0,
-			"this VM already has or had an incoming migration; start a new VM to try "
-			"again");
+			"this VM already has or had an incoming migration; cancel it, or start a "
+			"new VM");
 	return 0;
+}
+
+static void drop_earlier(struct machine_earlier *earlier)
+{
+	swo_migration_free(earlier->migration);
+	swo_timeline_free(earlier->timeline);
+	free(earlier);
+}
+
+/* Frees those whose outcome is known to their sources, or all. */
+static void tidy_earlier(struct vmm_machine *m, bool all)
+{
+	struct machine_earlier **at = &m->earlier, *earlier;
+
+	while ((earlier = *at)) {
+		if (!all && !swo_migration_settled(earlier->migration)) {
+			at = &earlier->next;
+			continue;
+		}
+		*at = earlier->next;
+		drop_earlier(earlier);
+	}
+}
+
+/*
+ * The last migration has ended, but its source may be in doubt: it is kept, to answer, with the
+ * timeline that it writes to. False: there is no reason to, or no memory.
+ */
+static bool keep(struct vmm_machine *m, struct swo_migration *old)
+{
+	struct machine_earlier *earlier;
+
+	if (!old || m->is_source || !swo_migration_wait(old, swo_now_ns()) ||
+		swo_migration_settled(old))
+		return false;
+	earlier = malloc(sizeof(*earlier));
+	if (!earlier)
+		return false;
+	pthread_mutex_lock(&m->run_lock);
+	pthread_mutex_lock(&m->lock);
+	*earlier = (struct machine_earlier){m->earlier, old, m->timeline};
+	m->earlier = earlier;
+	m->timeline = NULL;
+	pthread_mutex_unlock(&m->lock);
+	pthread_mutex_unlock(&m->run_lock);
+	return true;
 }
 
 /* With `lock` released: frees the last migration. No other thread does while `changing` is set. */
@@ -111,7 +159,8 @@ static void tidy(struct vmm_machine *m)
 	pthread_mutex_lock(&m->lock);
 	m->migration = NULL;
 	pthread_mutex_unlock(&m->lock);
-	swo_migration_free(old);
+	if (!keep(m, old))
+		swo_migration_free(old);
 	for (unsigned i = 0; i < m->device_count; i++)
 		swo_device_set_timeline(m->devices[i].dev, NULL);
 	if (m->cpu_dirty.destroy)
@@ -153,6 +202,8 @@ static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)
 		swo_timeline_new(is_source ? SWO_SIDE_SOURCE : SWO_SIDE_TARGET, TIMELINE_SPANS);
 
 	tidy(m);
+	/* No migration is in progress: freeing one of these affects none. */
+	tidy_earlier(m, false);
 	if (!timeline)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a timeline");
 	/* Handlers read it while they change the run state. */
@@ -200,7 +251,7 @@ static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct 
 	return 0;
 }
 
-static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
+static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source, bool exit_on_error,
 	const struct vmm_migration_setup *once,
 	int (*check)(struct vmm_machine *m, struct swo_error *err), struct swo_error *err)
 {
@@ -217,6 +268,7 @@ static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 		m->running = once ? *once : m->setup;
 		atomic_store(&m->events, m->running.events);
 		m->cancelled = false;
+		m->exit_on_error = exit_on_error;
 	}
 	pthread_mutex_unlock(&m->lock);
 	if (rc)
@@ -231,12 +283,31 @@ static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 int vmm_machine_migrate(struct vmm_machine *m, const char *uri,
 	const struct vmm_migration_setup *once, struct swo_error *err)
 {
-	return begin_checked(m, uri, true, once, check_source, err);
+	return begin_checked(m, uri, true, false, once, check_source, err);
 }
 
-int vmm_machine_incoming(struct vmm_machine *m, const char *uri, struct swo_error *err)
+int vmm_machine_incoming(
+	struct vmm_machine *m, const char *uri, bool exit_on_error, struct swo_error *err)
 {
-	return begin_checked(m, uri, false, NULL, check_target, err);
+	return begin_checked(m, uri, false, exit_on_error, NULL, check_target, err);
+}
+
+bool vmm_machine_exits_on_error(const struct vmm_machine *m)
+{
+	return m->config.exit_on_error;
+}
+
+enum vmm_incoming vmm_machine_incoming_failed(struct vmm_machine *m)
+{
+	enum vmm_incoming failed = VMM_INCOMING_GOES_ON;
+
+	pthread_mutex_lock(&m->lock);
+	if (m->exit_on_error && m->migration && !m->is_source && !machine_is_migrating(m) &&
+		!swo_migration_may_run(m->migration))
+		failed = swo_migration_settled(m->migration) ? VMM_INCOMING_FAILED
+							     : VMM_INCOMING_ANSWERS;
+	pthread_mutex_unlock(&m->lock);
+	return failed;
 }
 
 /* During a migration, and after it */
@@ -353,6 +424,7 @@ void machine_migration_end(struct vmm_machine *m)
 	if (cancelled || !forced)
 		await_outcome(m, swo_deadline_ms(CANCEL_MS));
 	tidy(m);
+	tidy_earlier(m, true);
 }
 
 /* Setup */

@@ -29,7 +29,11 @@ static int run_quit(void *opaque, json_t *args, json_t **ret, struct swo_error *
 static int run_incoming(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
 	(void)ret;
-	return vmm_machine_incoming(opaque, json_string_value(json_object_get(args, "uri")), err);
+	const json_t *exits = json_object_get(args, "exit-on-error");
+	const struct vmm_machine *machine = opaque;
+
+	return vmm_machine_incoming(opaque, json_string_value(json_object_get(args, "uri")),
+		exits ? json_is_true(exits) : vmm_machine_exits_on_error(machine), err);
 }
 
 static int run_cancel(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
@@ -45,7 +49,8 @@ static int run_resolve(void *opaque, json_t *args, json_t **ret, struct swo_erro
 	return vmm_machine_resolve(opaque, json_is_true(json_object_get(args, "run-here")), err);
 }
 
-static const struct qmp_arg uri_args[] = {{"uri", QMP_STRING, false}, {NULL, QMP_ANY, false}};
+static const struct qmp_arg incoming_args[] = {
+	{"uri", QMP_STRING, false}, {"exit-on-error", QMP_BOOL, true}, {NULL, QMP_ANY, false}};
 static const struct qmp_arg migrate_args[] = {{"uri", QMP_STRING, false},
 	{"x-parameters", QMP_OBJECT, true}, {"x-capabilities", QMP_ARRAY, true},
 	{NULL, QMP_ANY, false}};
@@ -63,7 +68,7 @@ static const struct qmp_command commands[] = {
 	{.name = "cont", .slow = true, .run = run_cont},
 	{.name = "quit", .args = quit_args, .run = run_quit},
 	{.name = "migrate", .args = migrate_args, .slow = true, .run = qmp_migrate},
-	{.name = "migrate-incoming", .args = uri_args, .slow = true, .run = run_incoming},
+	{.name = "migrate-incoming", .args = incoming_args, .slow = true, .run = run_incoming},
 	{.name = "migrate_cancel", .run = run_cancel},
 	{.name = "migrate-set-parameters",
 		.any_args = true,

@@ -183,8 +183,12 @@ static void answer(struct target *t, enum wire_type type, void *to)
 	const bool open = to || t->m.control_open;
 	memcpy(text, t->text, sizeof(text));
 	pthread_mutex_unlock(&t->m.mutex);
-	if (open)
-		channel_send(channel, &header, text, strlen(text), NULL);
+	const bool sent = open && !channel_send(channel, &header, text, strlen(text), NULL);
+
+	/* On the control connection it may be lost; a source in doubt then sends ASK. */
+	pthread_mutex_lock(&t->m.mutex);
+	t->refusal_known |= sent && to && to != &t->m.control && type == WIRE_REFUSED;
+	pthread_mutex_unlock(&t->m.mutex);
 	if (type == WIRE_STARTED)
 		swo_timeline_mark(t->m.timeline, SWO_EVENT_STARTED);
 }
@@ -253,6 +257,7 @@ static void entered(
 	pthread_mutex_lock(&t->m.mutex);
 	if (cause && cause->why && (state == TARGET_STARTED || state == TARGET_REFUSED))
 		snprintf(t->text, sizeof(t->text), "%s", cause->why->text);
+	t->refusal_known |= event == TARGET_EV_ABORT;
 	pthread_mutex_unlock(&t->m.mutex);
 	migration_entered(&t->m, event, cause, state == TARGET_REFUSED);
 }
@@ -347,6 +352,19 @@ static int resolve(struct swo_migration *m, bool run_here, struct swo_error *err
 		"this is the target of a migration: only a source can be in doubt");
 }
 
+static bool settled(struct swo_migration *m)
+{
+	struct target *t = (struct target *)m;
+
+	if (!handover_is(&m->handover, TARGET_REFUSED))
+		return handover_is(&m->handover, TARGET_SETTLED);
+	/* A source that never received READY cannot be in doubt. */
+	pthread_mutex_lock(&m->mutex);
+	bool known = !t->go.nonce || t->refusal_known;
+	pthread_mutex_unlock(&m->mutex);
+	return known;
+}
+
 static void interrupt(struct swo_migration *m)
 {
 	/* The migration's thread detects the cause, then stops the other threads in order. */
@@ -397,6 +415,7 @@ static void target_destroy(struct swo_migration *m)
 static const struct migration_ops target_ops = {
 	.main = target_main,
 	.resolve = resolve,
+	.settled = settled,
 	.interrupt = interrupt,
 	.close = target_close,
 	.destroy = target_destroy,

@@ -102,6 +102,7 @@ struct target {
 	struct wire_totals fins;
 	unsigned fin_count;
 	char text[WIRE_TEXT_MAX + 1]; /* of STARTED or REFUSED */
+	bool refusal_known;	      /* the source has it, or has rolled back by itself */
 };
 
 /* device.c */

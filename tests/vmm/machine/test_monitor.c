@@ -8,6 +8,7 @@
 #include "migration/internal.h"
 #include "testbed/link.h"
 #include "tests/support/cm.h"
+#include "tests/support/dir.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -505,18 +506,23 @@ static void expect_outcome(const struct row *row)
 	assert_int_equal(atomic_load(&play.woken), 0);
 }
 
-static void play_up(void)
+static void play_up_with(box_change *target)
 {
 	play.link = NULL;
 	play.held = NULL;
 	atomic_store(&play.woken, 0);
-	box_pair_up(&play.pair, incoming);
+	box_pair_up(&play.pair, target);
 	for (unsigned i = 0; i < BOX_DEVICES; i++) {
 		assert_true(fake_device_give_state(
 			&play.pair.source.fake[i].device, STATE_BYTES, (uint8_t)(i + 1)));
 		assert_true(fake_device_give_state(
 			&play.pair.target.fake[i].device, STATE_BYTES, (uint8_t)(i + 1)));
 	}
+}
+
+static void play_up(void)
+{
+	play_up_with(incoming);
 }
 
 static void play_down(void)
@@ -656,6 +662,149 @@ static void a_cancel_is_taken_while_migrate_is_still_beginning(void **state)
 	box_pair_down(pair);
 }
 
+static void incoming_on(struct talk *talk, const char *name, bool exits)
+{
+	char text[256];
+
+	snprintf(text, sizeof(text),
+		"{\"execute\": \"migrate-incoming\", \"arguments\": {\"uri\": \"unix:%s/%s\", "
+		"\"exit-on-error\": %s}}",
+		play.pair.target.dir, name, exits ? "true" : "false");
+	json_decref(talk_do(talk, text));
+}
+
+static char journals[32];
+static const struct swo_journal_config journal = {.dir = journals, .vm = "guest"};
+
+static void incoming_with_a_journal(struct vmm_machine_config *config)
+{
+	config->incoming = true;
+	config->journal = &journal;
+}
+
+/* The last record of the target's first migration. */
+static struct swo_journal_info target_journal(void)
+{
+	struct swo_journal_info *list, info = {0};
+	size_t count;
+
+	assert_int_equal(swo_journal_list(journals, &list, &count, NULL), 0);
+	for (size_t i = 0; i < count; i++)
+		if (list[i].side == SWO_JOURNAL_TARGET)
+			info = list[i];
+	free(list);
+	assert_int_equal(strlen(info.id), 36);
+	return info;
+}
+
+/* STARTED is lost, and the VM moves on while the link is down: its first host still answers. */
+static void a_source_in_doubt_is_answered_after_the_vm_has_moved_on(void **state)
+{
+	static struct box third;
+	struct talk *talk = calloc(1, sizeof(*talk));
+	swo_deadline deadline = swo_deadline_ms(TALK_MS);
+	char text[256];
+
+	(void)state;
+	assert_non_null(talk);
+	assert_int_equal(dir_make(journals), 0);
+	play_up_with(incoming_with_a_journal);
+	use_link();
+	link_at(play.link, WIRE_STARTED, LINK_CUT);
+	json_decref(
+		talk_do(&play.pair.s, "{\"execute\": \"migrate-set-parameters\", \"arguments\": "
+				      "{\"x-commit-deadline-ms\": 300}}"));
+	migrate();
+	await_status(&play.pair.s, "in-doubt");
+	assert_true(link_hits(play.link) > 0);
+	await_status(&play.pair.t, "completed");
+	box_up(&third, incoming);
+	for (unsigned i = 0; i < BOX_DEVICES; i++)
+		assert_true(fake_device_give_state(
+			&third.fake[i].device, STATE_BYTES, (uint8_t)(i + 1)));
+	talk_open(talk, third.path, true);
+	box_uri_command(text, "migrate-incoming", &third);
+	json_decref(talk_do(talk, text));
+	box_uri_command(text, "migrate", &third);
+	json_decref(talk_do(&play.pair.t, text));
+	await_status(&play.pair.t, "completed");
+	await_status(talk, "completed");
+	await_vm(&play.pair.t, "postmigrate");
+	/* Over and over, until the link is back; and `switchover resolve` has the journal. */
+	await_status(&play.pair.s, "in-doubt");
+	struct swo_journal_info info = target_journal();
+
+	assert_int_equal(info.last, SWO_JOURNAL_STARTED);
+	assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_RAN);
+	release();
+	await_status(&play.pair.s, "completed");
+	await_vm(&play.pair.s, "postmigrate");
+	box_expect_status(talk, "running", true);
+	while (target_journal().last != SWO_JOURNAL_DONE)
+		assert_false(swo_deadline_passed(deadline));
+	talk_close(talk);
+	free(talk);
+	box_down(&third);
+	play_down();
+	assert_int_equal(dir_remove(journals), 0);
+}
+
+static void a_target_that_has_failed_takes_the_next_migration(void **state)
+{
+	json_t *ret;
+
+	(void)state;
+	play_up();
+	reach(CANCELLED);
+	assert_int_equal(
+		vmm_machine_incoming_failed(play.pair.target.machine), VMM_INCOMING_GOES_ON);
+	/* The same socket: no source needs the first migration any more. */
+	incoming_on(&play.pair.t, "mig", true);
+	assert_int_equal(
+		vmm_machine_incoming_failed(play.pair.target.machine), VMM_INCOMING_GOES_ON);
+	for (unsigned i = 0; i < BOX_DEVICES; i++) {
+		play.pair.source.fake[i].device.read_at = 0;
+		play.pair.target.fake[i].device.loaded_len = 0;
+	}
+	migrate();
+	await_status(&play.pair.s, "completed");
+	await_vm(&play.pair.t, "running");
+	do_command(&play.pair.t, "stop");
+	ret = talk_do(&play.pair.t, "{\"execute\": \"x-check-ram\"}");
+	assert_true(json_integer_value(json_object_get(ret, "pages")) > 0);
+	assert_int_equal(json_integer_value(json_object_get(ret, "mismatches")), 0);
+	json_decref(ret);
+	play_down();
+}
+
+/* Only its answer may prove to a source in doubt that it has refused the VM. */
+static void a_target_that_failed_after_ready_answers_before_it_may_exit(void **state)
+{
+	struct vmm_machine *m;
+	swo_deadline deadline = swo_deadline_ms(TALK_MS);
+
+	(void)state;
+	for (unsigned next = 0; next < 2; next++) {
+		play_up();
+		m = play.pair.target.machine;
+		do_command(&play.pair.t, "migrate_cancel");
+		await_status(&play.pair.t, "cancelled");
+		incoming_on(&play.pair.t, "mig", true);
+		reach(GO_LOST);
+		do_command(&play.pair.t, "migrate_cancel");
+		await_status(&play.pair.t, "cancelled");
+		assert_int_equal(vmm_machine_incoming_failed(m), VMM_INCOMING_ANSWERS);
+		if (next)
+			incoming_on(&play.pair.t, "next", true);
+		release();
+		await_status(&play.pair.s, "failed");
+		await_vm(&play.pair.s, "running");
+		while (!next && vmm_machine_incoming_failed(m) != VMM_INCOMING_FAILED)
+			assert_false(swo_deadline_passed(deadline));
+		play_down();
+	}
+}
+
 static void a_stop_before_the_launch_holds_the_guest_and_migrate_waits_for_it(void **state)
 {
 	struct vmm_machine_config config = {.accel = VMM_ACCEL_NATIVE,
@@ -735,6 +884,9 @@ int main(void)
 		cmocka_unit_test(commands_in_the_roll_back),
 		cmocka_unit_test(commands_after_the_end),
 		cmocka_unit_test(a_cancel_is_taken_while_migrate_is_still_beginning),
+		cmocka_unit_test(a_source_in_doubt_is_answered_after_the_vm_has_moved_on),
+		cmocka_unit_test(a_target_that_has_failed_takes_the_next_migration),
+		cmocka_unit_test(a_target_that_failed_after_ready_answers_before_it_may_exit),
 		cmocka_unit_test(a_stop_before_the_launch_holds_the_guest_and_migrate_waits_for_it),
 		cmocka_unit_test(a_crash_fails_the_migration_at_every_phase),
 		cmocka_unit_test(a_crash_that_is_not_reported_yet_is_noticed_by_the_stop),
