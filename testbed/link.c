@@ -53,8 +53,10 @@ struct link {
 	bool quits, changed;  /* changed: the mode, so that the result of poll is stale */
 	enum link_mode mode, mode_at;
 	unsigned message_at;
+	uint64_t rate;	 /* to the target; 0: no limit */
+	uint64_t due_ns; /* what has passed takes until then */
 	struct conn_pair pairs[PAIRS_MAX];
-	unsigned count, taken, hits;
+	unsigned count, taken, hits, turn;
 	unsigned seen[MESSAGES_MAX];
 };
 
@@ -217,6 +219,22 @@ static bool is_over(ssize_t n)
 	return n < 0 && errno != EAGAIN && errno != EINTR;
 }
 
+/* Its turn to read comes later. */
+static bool is_early(const struct link *link, int from)
+{
+	return !from && link->rate && swo_now_ns() < link->due_ns;
+}
+
+static void count_passed(struct link *link, int from, size_t bytes)
+{
+	const uint64_t now = swo_now_ns();
+
+	if (from || !link->rate)
+		return;
+	link->due_ns = link->due_ns > now ? link->due_ns : now;
+	link->due_ns += (uint64_t)((double)bytes * 1e9 / (double)link->rate);
+}
+
 /* Moves what can be moved without waiting; false: this connection is over. */
 static bool move(struct link *link, unsigned i, int from)
 {
@@ -225,7 +243,7 @@ static bool move(struct link *link, unsigned i, int from)
 
 	if (is_held(link, i, from))
 		return true;
-	if (flow->at == flow->len && !flow->ended) {
+	if (flow->at == flow->len && !flow->ended && !is_early(link, from)) {
 		ssize_t n = transfer(flow, pair->fds[from], false);
 
 		if (is_over(n))
@@ -237,6 +255,7 @@ static bool move(struct link *link, unsigned i, int from)
 			flow->at = 0;
 			flow->len = (size_t)n;
 			flow->carried += (uint64_t)n;
+			count_passed(link, from, (size_t)n);
 			follow_frames(link, flow, pair->fds[!from]);
 			if (link->changed && link->mode == LINK_CUT)
 				return true;
@@ -258,21 +277,31 @@ static bool move(struct link *link, unsigned i, int from)
 static short events_of(const struct link *link, unsigned i, int end)
 {
 	const struct flow *in = &link->pairs[i].flows[end], *out = &link->pairs[i].flows[!end];
-	bool reads = in->at == in->len && !in->ended && !is_held(link, i, end);
+	bool reads =
+		in->at == in->len && !in->ended && !is_held(link, i, end) && !is_early(link, end);
 	bool writes = out->at < out->len && !is_held(link, i, !end);
 
 	return (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
 }
 
-/* A change of mode drops connections, or gives other things to wait for: it ends the round. */
+/*
+ * A change of mode drops connections, or gives other things to wait for: it ends the round, as a
+ * connection that is over does. Each begins with another connection, so that with a rate none starves.
+ */
 static void move_all(struct link *link, const struct pollfd *fds, unsigned count)
 {
-	for (unsigned i = count; i-- > 0 && !link->changed;)
+	const unsigned first = link->turn++;
+
+	for (unsigned k = 0; k < count && !link->changed; k++) {
+		const unsigned i = (first + k) % count;
+
 		if ((fds[2 * i].revents || fds[2 * i + 1].revents) &&
 			(!move(link, i, 0) || (!link->changed && !move(link, i, 1)))) {
 			drop_pair(&link->pairs[i]);
 			link->pairs[i] = link->pairs[--link->count];
+			return;
 		}
+	}
 }
 
 static void *run_link(void *opaque)
@@ -292,9 +321,11 @@ static void *run_link(void *opaque)
 			fds[2 + i] = (struct pollfd){
 				events ? link->pairs[i / 2].fds[i % 2] : -1, events, 0};
 		}
+		const int wait_ms = is_early(link, 0) ? 1 : -1;
+
 		link->changed = false;
 		pthread_mutex_unlock(&link->lock);
-		int ready = poll(fds, 2 + 2 * count, -1);
+		int ready = poll(fds, 2 + 2 * count, wait_ms);
 
 		pthread_mutex_lock(&link->lock);
 		if (ready > 0 && fds[0].revents && read(link->wake, &wakes, sizeof(wakes)) < 0)
@@ -394,6 +425,13 @@ void link_set(struct link *link, enum link_mode mode)
 {
 	pthread_mutex_lock(&link->lock);
 	set_mode(link, mode);
+	unlock_and_wake(link);
+}
+
+void link_set_rate(struct link *link, uint64_t rate)
+{
+	pthread_mutex_lock(&link->lock);
+	link->rate = rate;
 	unlock_and_wake(link);
 }
 

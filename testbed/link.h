@@ -31,6 +31,8 @@ struct link *link_start(const char *listen_uri, const char *to_uri, struct swo_e
 const char *link_uri(const struct link *link);
 /* The mode holds when this returns. */
 void link_set(struct link *link, enum link_mode mode);
+/* So many bytes a second pass to the target, on all connections together; 0: no limit. */
+void link_set_rate(struct link *link, uint64_t rate);
 /* Takes the mode on when the next frame of this type (enum wire_type) is about to pass: with
    LINK_CUT and the stalls it does not. */
 void link_at(struct link *link, unsigned message, enum link_mode mode);

@@ -5,21 +5,31 @@
  */
 #include "channel/meter.h"
 
+#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
-static uint64_t tcp_rate(int fd)
+#define HAS(info_len, member)                                                                      \
+	((info_len) >= offsetof(struct tcp_info, member) + sizeof(((struct tcp_info *)0)->member))
+
+/* The kernel counts the time in ticks of up to 10 ms. */
+#define TCP_BUSY_MIN_NS UINT64_C(100000000)
+
+static void read_tcp(int fd, struct channel_meter *meter)
 {
 	struct tcp_info info = {0};
 	socklen_t len = sizeof(info);
 
-	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) ||
-		len < offsetof(struct tcp_info, tcpi_delivery_rate) +
-				sizeof(info.tcpi_delivery_rate))
-		return 0;
-	return info.tcpi_delivery_rate;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &len) || !HAS(len, tcpi_delivery_rate))
+		return;
+	meter->tcp_rate = info.tcpi_delivery_rate;
+	if (!HAS(len, tcpi_busy_time))
+		return;
+	meter->tcp_acked = info.tcpi_bytes_acked;
+	meter->tcp_busy_ns = info.tcpi_busy_time * 1000;
 }
 
 struct channel_meter channel_meter_read(struct channel *channel)
@@ -28,15 +38,33 @@ struct channel_meter channel_meter_read(struct channel *channel)
 	struct channel_meter meter = {.bytes = channel->large_bytes, .busy_ns = channel->large_ns};
 
 	pthread_mutex_unlock(&channel->send_lock);
-	meter.tcp_rate = tcp_rate(channel_conn_fd(channel->conn));
+	read_tcp(channel_conn_fd(channel->conn), &meter);
 	return meter;
 }
 
-uint64_t channel_meter_rate(const struct channel_meter *before, const struct channel_meter *after,
-	unsigned count, uint64_t least)
+/* What was acknowledged, by the time in which there was something to acknowledge. */
+static struct channel_meter_sample acked(
+	const struct channel_meter *before, const struct channel_meter *after, unsigned count)
 {
+	struct channel_meter_sample sample = {0};
+
+	for (unsigned i = 0; i < count; i++) {
+		const uint64_t ns = after[i].tcp_busy_ns - before[i].tcp_busy_ns;
+
+		sample.bytes += after[i].tcp_acked - before[i].tcp_acked;
+		sample.ns = ns > sample.ns ? ns : sample.ns;
+	}
+	return sample;
+}
+
+struct channel_meter_sample channel_meter_measure(const struct channel_meter *before,
+	const struct channel_meter *after, unsigned count, uint64_t least)
+{
+	const struct channel_meter_sample tcp = acked(before, after, count);
 	double bytes = 0, busy_ns = 1;
 
+	if (tcp.ns >= TCP_BUSY_MIN_NS && tcp.bytes >= least)
+		return tcp;
 	for (unsigned i = 0; i < count; i++) {
 		double own = (double)(after[i].bytes - before[i].bytes);
 		double ns = (double)(after[i].busy_ns - before[i].busy_ns);
@@ -46,5 +74,16 @@ uint64_t channel_meter_rate(const struct channel_meter *before, const struct cha
 		bytes += own;
 		busy_ns = ns > busy_ns ? ns : busy_ns;
 	}
-	return bytes < (double)least ? 0 : (uint64_t)(bytes * 1e9 / busy_ns);
+	if (bytes < (double)least)
+		return (struct channel_meter_sample){0};
+	return (struct channel_meter_sample){(uint64_t)bytes, (uint64_t)busy_ns};
+}
+
+uint64_t channel_meter_backlog(struct channel *channel)
+{
+	int bytes = 0;
+
+	return ioctl(channel_conn_fd(channel->conn), SIOCOUTQ, &bytes) || bytes < 0
+		       ? 0
+		       : (uint64_t)bytes;
 }

@@ -15,14 +15,22 @@ struct channel_meter {
 	uint64_t bytes;
 	uint64_t busy_ns;  /* time in their sends */
 	uint64_t tcp_rate; /* measured by TCP, bytes/s; 0: no TCP, or not available */
+	uint64_t tcp_acked;
+	uint64_t tcp_busy_ns; /* with bytes that are not acknowledged */
 };
 struct channel_meter channel_meter_read(struct channel *channel);
 
+struct channel_meter_sample {
+	uint64_t bytes, ns; /* ns 0: too few bytes */
+};
 /*
- * Bytes/s over `count` parallel channels, between two readings of each; 0 if fewer than `least`
- * bytes were sent. A channel that did not send is not assumed to be faster.
+ * Of `count` parallel channels between two readings of each; nothing if fewer than `least` bytes
+ * were sent. A channel that did not send is not assumed to be faster.
  */
-uint64_t channel_meter_rate(const struct channel_meter *before, const struct channel_meter *after,
-	unsigned count, uint64_t least);
+struct channel_meter_sample channel_meter_measure(const struct channel_meter *before,
+	const struct channel_meter *after, unsigned count, uint64_t least);
+
+/* Bytes in the socket: sent, but not acknowledged (TCP) or read (UNIX). They go first. */
+uint64_t channel_meter_backlog(struct channel *channel);
 
 #endif

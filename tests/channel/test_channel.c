@@ -644,25 +644,55 @@ static void plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted(vo
 	}
 }
 
+static uint64_t measured_rate(
+	const struct channel_meter *before, const struct channel_meter *after, uint64_t least)
+{
+	const struct channel_meter_sample sample = channel_meter_measure(before, after, 2, least);
+
+	return sample.ns ? (uint64_t)((double)sample.bytes * 1e9 / (double)sample.ns) : 0;
+}
+
 static void the_rate_of_channels_is_that_of_their_slowest_part(void **state)
 {
 	(void)state;
 	struct channel_meter before[2] = {{.bytes = 5, .busy_ns = 7}}, after[2];
 
 	memcpy(after, before, sizeof(after));
-	assert_int_equal(channel_meter_rate(before, after, 2, 1), 0);
+	assert_int_equal(measured_rate(before, after, 1), 0);
 	/* Not concurrent: two channels count no more than one. */
 	after[0].bytes += 1000;
 	after[0].busy_ns += 1000;
-	assert_int_equal(channel_meter_rate(before, after, 2, 1), 1000000000);
-	assert_int_equal(channel_meter_rate(before, after, 2, 1001), 0);
+	assert_int_equal(measured_rate(before, after, 1), 1000000000);
+	assert_int_equal(measured_rate(before, after, 1001), 0);
 	after[1] = (struct channel_meter){.bytes = 1000, .busy_ns = 2000};
-	assert_int_equal(channel_meter_rate(before, after, 2, 1), 1000000000);
+	assert_int_equal(measured_rate(before, after, 1), 1000000000);
 	/* Bytes in a socket's buffer have not been sent. */
 	after[0].tcp_rate = 100000000;
-	assert_int_equal(channel_meter_rate(before, after, 2, 1), 200000000);
+	assert_int_equal(measured_rate(before, after, 1), 200000000);
 	after[0].tcp_rate = 100000000000;
-	assert_int_equal(channel_meter_rate(before, after, 2, 1), 1000000000);
+	assert_int_equal(measured_rate(before, after, 1), 1000000000);
+	/* What TCP has had acknowledged counts, if that took long enough for its clock. */
+	after[0].tcp_acked = 5000000;
+	after[0].tcp_busy_ns = 99000000;
+	assert_int_equal(measured_rate(before, after, 1), 1000000000);
+	after[1].tcp_acked = 5000000;
+	after[1].tcp_busy_ns = 1000000000;
+	assert_int_equal(measured_rate(before, after, 1), 10000000);
+}
+
+/* The peer reads nothing: all of it stays on this host. */
+static void what_is_in_a_socket_is_its_backlog(void **state)
+{
+	(void)state;
+	static uint8_t out[64 << 10];
+	struct channel_frame_header header = {.type = 1};
+	struct channel a, b;
+
+	pair(&a, &b, 20000);
+	assert_int_equal(channel_meter_backlog(&a), 0);
+	assert_int_equal(channel_send(&a, &header, out, sizeof(out), NULL), 0);
+	assert_true(channel_meter_backlog(&a) >= sizeof(out));
+	unpair(&a, &b);
 }
 
 static void only_frames_that_are_large_enough_are_metered(void **state)
@@ -712,6 +742,7 @@ int main(void)
 		cmocka_unit_test(plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted),
 		cmocka_unit_test(plain_tcp_connects_to_loopback_only_unless_the_network_is_trusted),
 		cmocka_unit_test(the_rate_of_channels_is_that_of_their_slowest_part),
+		cmocka_unit_test(what_is_in_a_socket_is_its_backlog),
 		cmocka_unit_test(only_frames_that_are_large_enough_are_metered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

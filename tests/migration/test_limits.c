@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The limits of a migration, and what its user sees of it while it runs. */
 #include "outcome.h"
+#include "testbed/link.h"
 
 #include "migration/internal.h"
 
@@ -193,6 +194,62 @@ static void a_users_stop_does_not_wait_for_the_bandwidth(void **state)
 	close_pair(&pair);
 }
 
+/* A slow link */
+
+/* A guest that writes so many pages between two rounds, and nothing in the stop. */
+static int collect_some(void *self, struct swo_ram *ram, struct swo_error *err)
+{
+	struct fake_vm *vm = self;
+
+	(void)err;
+	if (swo_runstate_get(vm->vm.runstate) == SWO_RUN_STATE_RUNNING)
+		swo_ram_mark(ram, 0, 5 * SWO_PAGE_SIZE);
+	return 0;
+}
+
+static void downtime_limit_holds_on_a_link_slower_than_max_bandwidth(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	char there[128], here[128];
+	struct pair pair;
+	struct link *link;
+
+	open_pair(&pair, 1, 30000);
+	/* Of each piece of RAM, which is sent on one channel, what fits into a socket. */
+	for (unsigned i = 0; i < 3; i++)
+		memset(swo_ram_region(pair.source.vm.ram, 0)->host + i * 2 * MIB, 0x5a, 448 << 10);
+	/* Its thread writes nothing: what it writes is up to collect_some. */
+	fake_vm_run(&pair.source, false);
+	pair.source.dirty.collect = collect_some;
+	strcpy(there, fake_uri());
+	strcpy(here, fake_uri());
+	link = link_start(here, there, NULL);
+	assert_non_null(link);
+	link_set_rate(link, MIB / 2);
+	params.max_bandwidth = 1024 * MIB;
+	params.downtime_limit_ms = 500;
+	params.channels = 8;
+	assert_int_equal(swo_migration_receive(&pair.target.vm, there, &params, NULL, NULL,
+				 &pair.target.migration, NULL),
+		0);
+	assert_int_equal(swo_migration_send(&pair.source.vm, here, &params, NULL, NULL,
+				 &pair.source.migration, NULL),
+		0);
+	struct swo_migration_info info = fake_end(&pair.source);
+
+	if (info.status != SWO_MIGRATION_COMPLETED)
+		fail_msg("%s", info.error.text);
+	assert_true(info.predicted_downtime_ns <= UINT64_C(500000000));
+	if (info.downtime_ns > UINT64_C(1500000000))
+		fail_msg("%llu ms, with a limit of 500 ms",
+			(unsigned long long)(info.downtime_ns / 1000000));
+	fake_end(&pair.target);
+	print_message("# %llu ms in the stop\n", (unsigned long long)(info.downtime_ns / 1000000));
+	link_stop(link);
+	close_pair(&pair);
+}
+
 /* The ceiling */
 
 static void load_until_given_up(struct fake_vm *target)
@@ -234,6 +291,7 @@ int main(void)
 		cmocka_unit_test(a_device_that_changes_faster_than_it_is_read_ends_its_rounds),
 		cmocka_unit_test(ram_and_device_state_before_the_stop_have_one_limit_together),
 		cmocka_unit_test(limits_change_while_it_runs),
+		cmocka_unit_test(downtime_limit_holds_on_a_link_slower_than_max_bandwidth),
 		cmocka_unit_test(a_stop_that_takes_ten_times_the_limit_is_given_up_by_default),
 		cmocka_unit_test(a_users_stop_does_not_wait_for_the_bandwidth),
 	};

@@ -21,6 +21,18 @@
 #define SETTLE_ROUND_NS UINT64_C(500000000)
 #define SETTLE_BYTES	(UINT64_C(256) << 10)
 
+/* The weight of a sample of the wire after each later one. */
+#define SAMPLE_FADES 0.75
+
+/* How long full sockets are watched at most, how often, and for how long at least. */
+#define DRAIN_NS	UINT64_C(1000000000)
+#define DRAIN_LOOK_NS	UINT64_C(1000000)
+#define DRAIN_SAMPLE_NS UINT64_C(20000000)
+#define DRAIN_BYTES	(UINT64_C(128) << 10)
+
+/* So many rounds without progress, and a limit below what the devices take is refused. */
+#define HOPE_ROUNDS 3
+
 static uint64_t bandwidth(const struct source *s)
 {
 	if (s->wire_bandwidth)
@@ -29,6 +41,15 @@ static uint64_t bandwidth(const struct source *s)
 }
 
 /* The estimate */
+
+static uint64_t backlog(struct source *s)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < s->m.params.channels; i++)
+		bytes += channel_meter_backlog(&s->m.data[i]);
+	return bytes;
+}
 
 static int estimate(struct source *s, struct estimate *out, struct swo_error *err)
 {
@@ -42,16 +63,23 @@ static int estimate(struct source *s, struct estimate *out, struct swo_error *er
 	struct swo_plan_setup setup = source_plan(s, devices, bandwidth(s));
 	pthread_mutex_unlock(&m->mutex);
 
-	setup.ram_bytes = swo_ram_dirty_pages(m->vm.ram) << SWO_PAGE_SHIFT;
+	const uint64_t dirty = swo_ram_dirty_pages(m->vm.ram);
+
+	/* What is in the sockets has to cross the wire first, whatever it is. */
+	const uint64_t ahead = backlog(s);
+
+	setup.ram_bytes = (dirty << SWO_PAGE_SHIFT) + ahead;
 	int rc = analysis_estimate_downtime(&setup, out, err);
 
 	free(devices);
 	if (rc)
 		return -1;
+	/* What another round could send. */
+	out->bytes -= out->bytes < ahead ? out->bytes : ahead;
 	pthread_mutex_lock(&m->mutex);
 	m->info.predicted_downtime_ns = out->downtime_ns;
 	m->info.bandwidth = s->wire_bandwidth;
-	m->info.ram_dirty_pages = setup.ram_bytes >> SWO_PAGE_SHIFT;
+	m->info.ram_dirty_pages = dirty;
 	pthread_mutex_unlock(&m->mutex);
 	return 0;
 }
@@ -89,24 +117,53 @@ static void read_meters(struct source *s, struct channel_meter meters[WIRE_CHANN
 		meters[i] = channel_meter_read(&s->m.data[i]);
 }
 
+/* Each by its bytes, so that a short one does not outweigh a long one; old ones fade. */
+static void add_sample(struct source *s, uint64_t bytes, uint64_t ns)
+{
+	s->wire_bytes = s->wire_bytes * SAMPLE_FADES + (double)bytes;
+	s->wire_ns = s->wire_ns * SAMPLE_FADES + (double)ns;
+	s->wire_bandwidth = (uint64_t)(s->wire_bytes * 1e9 / s->wire_ns);
+}
+
 /*
- * By the time in which the channels had data to send: searching for non-zero pages, or waiting
- * for a device, does not count against the wire.
+ * By the time in which the channels had data to send: searching for non-zero pages, waiting for a
+ * device or for max_bandwidth does not count against the wire.
  */
 static void learn_bandwidth(struct source *s, const struct channel_meter before[WIRE_CHANNELS_MAX])
 {
 	struct channel_meter after[WIRE_CHANNELS_MAX];
 
-	/* A limit that holds before the stop has no meaning for the wire after it. */
-	if (migration_limits(&s->m).max_bandwidth)
-		return;
 	read_meters(s, after);
-	uint64_t sample =
-		channel_meter_rate(before, after, s->m.params.channels, SOURCE_SAMPLE_MIN);
+	const struct channel_meter_sample sample =
+		channel_meter_measure(before, after, s->m.params.channels, SOURCE_SAMPLE_MIN);
 
-	if (sample)
-		s->wire_bandwidth =
-			s->wire_bandwidth ? s->wire_bandwidth / 4 * 3 + sample / 4 : sample;
+	if (sample.ns)
+		add_sample(s, sample.bytes, sample.ns);
+}
+
+/*
+ * Watches full sockets for a while. A wire that is slower than they fill, and that does not report
+ * what arrives, is measured only now; nothing that was measured before is better. False: it turned
+ * out to be slower than was assumed.
+ */
+static bool sockets_drain(struct source *s)
+{
+	const uint64_t start = swo_now_ns(), first = backlog(s), assumed = bandwidth(s);
+	uint64_t gone = 0, ns = 0;
+
+	while (first - gone >= SOURCE_SAMPLE_MIN && ns < DRAIN_NS &&
+		(gone < DRAIN_BYTES || ns < DRAIN_SAMPLE_NS) && !migration_broken(&s->m, NULL)) {
+		swo_sleep_until(swo_now_ns() + DRAIN_LOOK_NS);
+		const uint64_t left = backlog(s);
+
+		gone = left < first ? first - left : 0;
+		ns = swo_now_ns() - start;
+	}
+	if (ns < DRAIN_SAMPLE_NS || gone < DRAIN_BYTES)
+		return true;
+	s->wire_bytes = s->wire_ns = 0;
+	add_sample(s, gone, ns);
+	return s->wire_bandwidth >= assumed / 8 * 7;
 }
 
 /* One round of everything that can be sent while the VM runs. *bytes: bytes sent. */
@@ -164,11 +221,28 @@ static bool another_pays(
 	       (double)e->bytes * 1e9 / (double)rate <= (double)SETTLE_ROUND_NS;
 }
 
+/* Rounds in which what no pass of RAM makes shorter did not get shorter, either. */
+struct hope {
+	uint64_t least_ns;
+	unsigned rounds;
+};
+
+/* Devices may have more to send before the stop, and a link that begins slowly gets faster. */
+static bool has_hope(struct hope *hope, const struct estimate *e)
+{
+	if (e->irreducible_ns < hope->least_ns - hope->least_ns / 8) {
+		*hope = (struct hope){.least_ns = e->irreducible_ns};
+		return true;
+	}
+	return ++hope->rounds < HOPE_ROUNDS;
+}
+
 int source_precopy(struct source *s, struct swo_error *err)
 {
 	uint64_t bytes, left = UINT64_MAX;
 	struct estimate e;
 	unsigned settling = 0;
+	struct hope hope = {.least_ns = UINT64_MAX};
 
 	for (;;) {
 		if (s->m.params.config == SWO_WHEN_EARLY && source_configs_send(s, err))
@@ -193,13 +267,17 @@ int source_precopy(struct source *s, struct swo_error *err)
 		const uint64_t limit_ns = migration_limits(&s->m).downtime_limit_ms * 1000000;
 
 		if (e.downtime_ns <= limit_ns) {
+			if (!sockets_drain(s))
+				continue;
 			if (!another_pays(s, &e, settling++, left))
 				return 0;
 			left = e.bytes;
 			continue;
 		}
-		if (e.irreducible_ns > limit_ns)
+		if (e.irreducible_ns > limit_ns && !has_hope(&hope, &e))
 			return too_slow(s, &e, err);
+		/* A round on top of what is in the sockets would only wait there. */
+		sockets_drain(s);
 		/* Little to send, but above the limit: check again shortly. */
 		if (bytes < SOURCE_SAMPLE_MIN &&
 			migration_wait_until(

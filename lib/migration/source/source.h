@@ -89,7 +89,8 @@ struct source {
 	bool logs_started;
 	atomic_bool halting;		 /* the VM stops, or is stopped: no round goes on */
 	struct swo_dirty_source own_log; /* of this process's writes in the stop; self NULL: none */
-	uint64_t wire_bandwidth;
+	uint64_t wire_bandwidth;	 /* as measured; 0: unknown */
+	double wire_bytes, wire_ns;	 /* of the samples of it */
 
 	/* under the mutex */
 	struct source_mark marks[2]; /* for the rate that is reported; 0: not started */
