@@ -251,7 +251,9 @@ struct swo_migration_observer {
 
 /*
  * Is everything there that this side of a migration needs? SWO_E_INVALID names the member that is
- * missing, or the device that does not follow the run state. Send and receive check it, too.
+ * missing, or the device that does not follow the run state; the layout must not be empty. Send and
+ * receive check it, too. What callbacks return is checked when they are called: after `stop` each
+ * device is in STOP_COPY, and after `start` in RUNNING.
  */
 SWO_API int swo_vm_check(const struct swo_vm *vm, enum swo_side side,
 	const struct swo_migration_params *params, struct swo_error *err);

@@ -3,6 +3,7 @@
  * check.c - checks that the VMM has supplied everything that one side of a migration needs. A
  * missing member is refused by name before the migration starts.
  */
+#include "migration/wire.h"
 #include "switchover/migration.h"
 
 #include <stddef.h>
@@ -109,6 +110,19 @@ static int check_dirty_source(const struct swo_dirty_source *dirty, struct swo_e
 	return 0;
 }
 
+/* Two machines without one would always be equal. */
+static int check_layout(const struct swo_vm *vm, struct swo_error *err)
+{
+	struct swo_buf text = SWO_BUF_INIT(WIRE_HELLO_MAX / 2);
+	int rc = vm->ops->layout(vm->opaque, &text, err);
+
+	if (!rc && (!text.len || !*text.data))
+		rc = swo_error_set(err, SWO_E_INVALID, 0,
+			"swo_vm_ops.layout returned an empty text: it must describe the machine");
+	swo_buf_free(&text);
+	return rc;
+}
+
 int swo_vm_check(const struct swo_vm *vm, enum swo_side side,
 	const struct swo_migration_params *params, struct swo_error *err)
 {
@@ -120,6 +134,8 @@ int swo_vm_check(const struct swo_vm *vm, enum swo_side side,
 		return missing("swo_vm.runstate", "the VM's run state", err);
 	if (!vm->ram)
 		return missing("swo_vm.ram", "the VM's memory", err);
+	if (!swo_ram_count(vm->ram))
+		return missing("swo_vm.ram", "it has no region", err);
 	if (vm->device_count > SWO_DEVICES_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"swo_vm.device_count is %u, but must be from 0 to %u", vm->device_count,
@@ -129,6 +145,8 @@ int swo_vm_check(const struct swo_vm *vm, enum swo_side side,
 	for (unsigned i = 0; i < vm->device_count; i++)
 		if (check_device(vm, i, is_source, err))
 			return -1;
+	if (check_layout(vm, err))
+		return -1;
 	if (is_source && params->handover == SWO_HANDOVER_COPY)
 		return check_dirty_source(vm->cpu_dirty, err);
 	return 0;

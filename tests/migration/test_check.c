@@ -126,6 +126,29 @@ static void a_missing_part_of_the_vm_is_named(void **state)
 	expect_missing(&broken, SWO_SIDE_SOURCE, "swo_vm.device_count");
 }
 
+static int say_nothing(void *opaque, struct swo_buf *out, struct swo_error *err)
+{
+	(void)opaque, (void)out, (void)err;
+	return 0;
+}
+
+static void a_vm_without_content_is_refused(void **state)
+{
+	(void)state;
+	struct swo_vm_ops ops = *vm.vm.ops;
+	struct swo_vm broken = vm.vm;
+
+	ops.layout = say_nothing;
+	broken.ops = &ops;
+	expect_missing(&broken, SWO_SIDE_SOURCE, "swo_vm_ops.layout");
+	expect_missing(&broken, SWO_SIDE_TARGET, "swo_vm_ops.layout");
+	broken = vm.vm;
+	broken.ram = swo_ram_new();
+	expect_missing(&broken, SWO_SIDE_SOURCE, "swo_vm.ram");
+	expect_missing(&broken, SWO_SIDE_TARGET, "swo_vm.ram");
+	swo_ram_free(broken.ram);
+}
+
 static void a_source_that_copies_ram_without_a_dirty_log_is_refused(void **state)
 {
 	(void)state;
@@ -247,6 +270,7 @@ int main(void)
 		check_test(a_vm_with_everything_is_accepted),
 		check_test(a_missing_callback_is_named_by_the_side_that_needs_it),
 		check_test(a_missing_part_of_the_vm_is_named),
+		check_test(a_vm_without_content_is_refused),
 		check_test(a_source_that_copies_ram_without_a_dirty_log_is_refused),
 		check_test(a_device_that_does_not_follow_the_run_state_is_refused),
 		check_test(a_device_without_its_data_is_refused),

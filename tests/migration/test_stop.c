@@ -265,10 +265,101 @@ static void a_config_that_changes_until_its_device_has_stopped_arrives(void **st
 	}
 }
 
+/* What the callbacks return */
+
+static int do_nothing(void *opaque, struct swo_error *err)
+{
+	(void)opaque, (void)err;
+	return 0;
+}
+
+static int stop_without_a_device(void *opaque, struct swo_error *err)
+{
+	swo_device_unfollow(pair.source.devices[1].dev);
+	return pair.real->stop(opaque, err);
+}
+
+static int start_without_a_device(void *opaque, struct swo_error *err)
+{
+	swo_device_unfollow(pair.target.devices[1].dev);
+	return pair.real->start(opaque, err);
+}
+
+static void a_stop_that_changes_nothing_fails_at_once(void **state)
+{
+	(void)state;
+	open_pair(2);
+	pair.ops.stop = do_nothing;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_source_runs_on(&pair.source, &pair.target, "swo_vm_ops.stop returned 0");
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(fake_state(&pair.source.devices[i]), SWO_DEVICE_RUNNING);
+	close_pair();
+}
+
+static void a_device_that_does_not_stop_with_the_vm_is_named(void **state)
+{
+	(void)state;
+	open_pair(2);
+	pair.ops.stop = stop_without_a_device;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_source_runs_on(&pair.source, &pair.target, "device vf1 is in PRE_COPY");
+	assert_int_equal(fake_state(&pair.source.devices[1]), SWO_DEVICE_RUNNING);
+	close_pair();
+}
+
+static void a_start_that_does_not_start_the_source_again_is_reported(void **state)
+{
+	(void)state;
+	open_pair(2);
+	pair.target.fail_machine_load = true;
+	pair.ops.start = do_nothing;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	const struct swo_migration_info info = fake_end(&pair.source);
+
+	assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+	assert_non_null(strstr(info.error.text, "the vCPUs' state does not fit"));
+	assert_non_null(strstr(info.error.text, "swo_vm_ops.start returned 0"));
+	assert_int_not_equal(fake_end(&pair.target).status, SWO_MIGRATION_COMPLETED);
+	close_pair();
+}
+
+static void a_device_that_does_not_start_with_the_vm_is_named_and_started(void **state)
+{
+	(void)state;
+	open_pair(2);
+	pair.target_ops.start = start_without_a_device;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	const struct swo_migration_info info = expect_arrived(&pair.source, &pair.target, true);
+
+	assert_non_null(strstr(info.error.text, "device vf1 is in STOP"));
+	assert_int_equal(fake_state(&pair.target.devices[1]), SWO_DEVICE_RUNNING);
+	assert_int_equal(pair.target.devices[1].resets, 0);
+	close_pair();
+}
+
+static void a_start_without_a_change_leaves_the_vm_paused(void **state)
+{
+	(void)state;
+	open_pair(2);
+	pair.target_ops.start = do_nothing;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_arrived(&pair.source, &pair.target, false);
+	assert_int_equal(swo_runstate_get(pair.target.vm.runstate), SWO_RUN_STATE_PAUSED);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(fake_state(&pair.target.devices[i]), SWO_DEVICE_STOP);
+	close_pair();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_config_that_changes_until_its_device_has_stopped_arrives),
+		cmocka_unit_test(a_stop_that_changes_nothing_fails_at_once),
+		cmocka_unit_test(a_device_that_does_not_stop_with_the_vm_is_named),
+		cmocka_unit_test(a_start_that_does_not_start_the_source_again_is_reported),
+		cmocka_unit_test(a_device_that_does_not_start_with_the_vm_is_named_and_started),
+		cmocka_unit_test(a_start_without_a_change_leaves_the_vm_paused),
 		cmocka_unit_test(what_the_vmm_marks_in_the_stop_arrives),
 		cmocka_unit_test(what_the_vmm_writes_in_the_stop_without_a_mark_arrives),
 		cmocka_unit_test(a_vcpu_that_runs_on_is_noticed_before_go),

@@ -84,6 +84,7 @@ struct source {
 	struct swo_handler *on_last; /* last of all, and first when a stop is rolled back */
 	bool was_running;
 	bool stopped_by_us;
+	bool stop_returned;		 /* with success */
 	bool handler_failed;		 /* in the stop: one of this migration's own */
 	struct swo_error peer_before_us; /* as known when the channels were shut down here */
 	bool logs_started;

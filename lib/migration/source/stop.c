@@ -186,6 +186,28 @@ swo_deadline source_switchover_deadline(struct source *s)
 	return from + ms * 1000000;
 }
 
+/* What the VMM's `stop` has reported with its success. */
+static int check_stopped(struct source *s, struct swo_error *err)
+{
+	if (source_vm_runs(s))
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"swo_vm_ops.stop returned 0, but the run state is still running: it must be "
+			"changed to finish-migrate");
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		struct swo_device *dev = s->m.vm.devices[i];
+		const enum swo_device_state state = swo_device_state(dev);
+
+		if (state != SWO_DEVICE_STOP_COPY)
+			return swo_error_set(err, SWO_E_STATE, 0,
+				"swo_vm_ops.stop returned 0, but device %s is in %s, expected "
+				"STOP_COPY: it must follow the run state, which is %s, expected "
+				"finish-migrate",
+				swo_device_name(dev), swo_device_state_name(state),
+				swo_run_state_name(swo_runstate_get(s->m.vm.runstate)));
+	}
+	return 0;
+}
+
 static int stop_running_vm(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
@@ -204,8 +226,9 @@ static int stop_running_vm(struct source *s, struct swo_error *err)
 		}
 		return -1;
 	}
+	s->stop_returned = true;
 	swo_timeline_span(m->timeline, SWO_EVENT_STOP, "", start, swo_now_ns(), 0);
-	return 0;
+	return check_stopped(s, err);
 }
 
 static int stop_paused_vm(struct source *s, struct swo_error *err)
@@ -344,6 +367,21 @@ static void await_failure_reason(struct source *s, struct swo_error *err)
 	pthread_mutex_unlock(&s->m.mutex);
 }
 
+static int start_again(struct source *s, struct swo_error *err)
+{
+	/* The VMM has already rolled back a stop that failed. */
+	if (source_vm_runs(s) && !s->stop_returned)
+		return 0;
+	if (s->m.vm.ops->start(s->m.vm.opaque, err))
+		return -1;
+	/* A user who stopped the VM meanwhile leaves another state. */
+	if (swo_runstate_get(s->m.vm.runstate) == SWO_RUN_STATE_FINISH_MIGRATE)
+		return swo_error_set(err, SWO_E_STATE, 0,
+			"swo_vm_ops.start returned 0, but the run state is still finish-migrate: it "
+			"must be changed to running");
+	return 0;
+}
+
 void source_roll_back(struct source *s, struct swo_error *why)
 {
 	struct swo_migration *m = &s->m;
@@ -355,14 +393,10 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	/* The target checks this before it starts the VM, whatever it still receives. */
 	ram_share_forbid(&m->share);
 	drain_workers(s);
-	if (s->stopped_by_us) {
-		/* The VMM has already rolled back a stop that failed. */
-		if (!source_vm_runs(s) && m->vm.ops->start(m->vm.opaque, &err)) {
-			swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
-			swo_error_set(why, first.code, 0, "%.180s; and on resuming: %.180s",
-				first.text, err.text);
-		}
-	}
+	const bool stays_stopped = s->stopped_by_us && start_again(s, &err);
+
+	if (stays_stopped)
+		swo_log(SWO_LOG_ERROR, "after a failed migration: %s", err.text);
 	/*
 	 * A user may stop the VM again at any time. With RUNNING this includes the devices that a
 	 * partly failed stop did not reach.
@@ -378,6 +412,12 @@ void source_roll_back(struct source *s, struct swo_error *why)
 		await_failure_reason(s, why);
 	else if (before_go && first.code != SWO_E_CANCELLED)
 		append_peer_error(s, why);
+	if (stays_stopped) {
+		const struct swo_error reason = *why;
+
+		swo_error_set(why, reason.code, 0, "%.180s; and on resuming: %.180s", reason.text,
+			err.text);
+	}
 	append_device_health(s, why);
 	swo_timeline_span(m->timeline, SWO_EVENT_ROLL_BACK, "", start, swo_now_ns(), 0);
 }

@@ -119,6 +119,28 @@ static bool describe_devices(struct target *t, struct swo_error *err)
 	return used;
 }
 
+/* What the VMM's `start` has reported with its success. */
+static int check_started(struct target *t, struct swo_error *err)
+{
+	int rc = 0;
+
+	/* In another state a user has stopped it since. */
+	if (runstate_hold(t->m.vm.runstate) == SWO_RUN_STATE_RUNNING)
+		for (unsigned i = 0; !rc && i < t->m.vm.device_count; i++) {
+			struct swo_device *dev = t->m.vm.devices[i];
+			const enum swo_device_state state = swo_device_state(dev);
+
+			if (state != SWO_DEVICE_RUNNING &&
+				swo_device_health(dev) != SWO_DEVICE_LOST)
+				rc = swo_error_set(err, SWO_E_STATE, 0,
+					"swo_vm_ops.start returned 0, but device %s is in %s: it "
+					"must follow the run state; it was set to RUNNING",
+					swo_device_name(dev), swo_device_state_name(state));
+		}
+	runstate_release(t->m.vm.runstate);
+	return rc;
+}
+
 static void start_vm(struct target *t, struct swo_error *err)
 {
 	struct swo_migration *m = &t->m;
@@ -128,8 +150,13 @@ static void start_vm(struct target *t, struct swo_error *err)
 		arrive_paused(t, err);
 	else if (m->vm.ops->start(m->vm.opaque, err))
 		mend_devices(t);
-	else if (swo_runstate_get(m->vm.runstate) == SWO_RUN_STATE_INMIGRATE)
-		arrive_paused(t, err); /* a user's `stop` was first */
+	else if (swo_runstate_get(m->vm.runstate) == SWO_RUN_STATE_INMIGRATE) {
+		/* A user's `stop` was first; or the VMM omits the change. */
+		swo_log(SWO_LOG_WARN,
+			"the VM arrives paused: swo_vm_ops.start has left the run state inmigrate");
+		arrive_paused(t, err);
+	} else if (check_started(t, err))
+		mend_devices(t);
 	swo_timeline_span(m->timeline, SWO_EVENT_START, "", start, swo_now_ns(), 0);
 }
 
