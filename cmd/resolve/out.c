@@ -2,6 +2,7 @@
 /*
  * out.c - the output of `switchover resolve`: a table, a line of text, or JSON.
  */
+#include "base/shell.h"
 #include "cmd/resolve/resolve.h"
 
 #include <jansson.h>
@@ -76,6 +77,24 @@ static void print_line(FILE *out, const struct swo_journal_info *info)
 		when, info->vm[0] ? info->vm : "-", info->uri[0] ? info->uri : "-");
 }
 
+/* How to resolve it, as a command where there is one. */
+static void print_advice(FILE *out, const char *dir, const struct swo_journal_info *info)
+{
+	char quoted[2048];
+
+	if (info->live)
+		fprintf(out,
+			"\n%s is in doubt, and its process queries the target; to decide for it, use "
+			"--qmp with the URI of its monitor\n",
+			info->id);
+	else if (base_shell_quote(dir, quoted, sizeof(quoted)))
+		fprintf(out,
+			"\n%s is in doubt; to resolve it:\n  switchover resolve --journal=%s %s\n",
+			info->id, quoted, info->id);
+	else
+		fprintf(out, "\n%s is in doubt; to resolve it, add its ID\n", info->id);
+}
+
 void resolve_print_list(FILE *out, const struct resolve_request *request,
 	struct swo_journal_info *list, size_t count)
 {
@@ -102,11 +121,7 @@ void resolve_print_list(FILE *out, const struct resolve_request *request,
 		if (list[i].damage.code != SWO_E_NONE)
 			fprintf(out, "\n%s\n", list[i].damage.text);
 		else if (list[i].side == SWO_JOURNAL_SOURCE && resolve_is_open(&list[i]))
-			fprintf(out,
-				"\n%s is in doubt; to resolve it:\n  switchover resolve "
-				"--journal=%s %s%s\n",
-				list[i].id, request->dir, list[i].id,
-				list[i].live ? " --qmp=URI" : "");
+			print_advice(out, request->dir, &list[i]);
 }
 
 void resolve_print_result(

@@ -21,6 +21,7 @@ struct vm_options {
 	bool quiet, named;
 	struct vm_journal journal;
 	struct swo_journal_config journal_config;
+	char monitor[PATH_MAX + 128]; /* the URI of --qmp, with an absolute path */
 };
 
 /* Fills *options, which is zeroed, with defaults and the command line; exits on an invalid

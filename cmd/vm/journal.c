@@ -5,6 +5,7 @@
  */
 #include "cmd/vm/journal.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 int vm_journal_open(struct vm_journal *journal, const char *name, bool incoming,
@@ -42,6 +43,8 @@ int vm_journal_open(struct vm_journal *journal, const char *name, bool incoming,
 		out->dir = NULL;
 		return 0;
 	}
+	if (realpath(out->dir, journal->absolute))
+		out->dir = journal->absolute;
 	/* A target is started by its migration, not here. */
 	return incoming ? 0 : swo_journal_may_boot(out->dir, out->vm, err);
 }

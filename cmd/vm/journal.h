@@ -8,11 +8,14 @@
 
 #include "switchover/journal.h"
 
+#include <limits.h>
+
 struct vm_journal {
 	const char *dir;  /* --journal; NULL: the default, "none": no journal */
 	const char *uuid; /* --uuid, or NULL */
 	bool sync;	  /* --journal-sync */
 	char default_dir[400];
+	char absolute[PATH_MAX];	   /* for messages: they may be read elsewhere */
 	char identity[SWO_JOURNAL_VM_MAX]; /* from uuid or the name; "": none */
 };
 

@@ -258,6 +258,18 @@ static void finish(const struct vm_options *o, struct vmm_machine *machine, stru
 		unlink(o->pidfile);
 }
 
+/* For messages, which may be read in another directory. */
+static const char *name_monitor(struct vm_options *o)
+{
+	char here[PATH_MAX] = "";
+	const bool relative = o->qmp && o->qmp[0] != '/';
+
+	if (!o->qmp || (relative && !getcwd(here, sizeof(here))))
+		return NULL;
+	snprintf(o->monitor, sizeof(o->monitor), "unix:%s%s%s", here, relative ? "/" : "", o->qmp);
+	return o->monitor;
+}
+
 static int run(struct vm_options *o)
 {
 	struct news news = {
@@ -286,6 +298,7 @@ static int run(struct vm_options *o)
 	}
 	o->config.uuid = o->journal.uuid ? o->journal.identity : NULL;
 	o->config.journal = o->journal_config.dir ? &o->journal_config : NULL;
+	o->config.monitor = name_monitor(o);
 	if (vmm_machine_create(&o->config, &machine, &err)) {
 		swo_log(SWO_LOG_ERROR, "%s: %s", o->config.name, err.text);
 		return CLI_FAILED;

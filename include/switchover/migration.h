@@ -141,6 +141,8 @@ struct swo_vm {
 	const struct swo_journal_config *journal; /* NULL: no journal */
 	/* The VM's UUID; a target with one accepts no other VM. NULL or "": any. */
 	const char *identity;
+	/* The URI of the VMM's monitor (QMP), for the commands in messages. NULL: none. */
+	const char *monitor;
 };
 
 /*

@@ -5,6 +5,8 @@
  */
 #include "channel/tls_internal.h"
 
+#include "base/shell.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -49,10 +51,16 @@ static int check_owner(const char *path, const struct stat *st, struct swo_error
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"TLS credentials: '%s' belongs to user %u, expected user %u or root", path,
 			(unsigned)st->st_uid, (unsigned)geteuid());
-	if (st->st_mode & 022)
+	if (st->st_mode & 022) {
+		char quoted[130];
+
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"TLS credentials: others may write to '%s' (mode %04o); run 'chmod go-w' on it",
-			path, st->st_mode & 07777);
+			"TLS credentials: others may write to '%.130s' (mode %04o)%s%s", path,
+			st->st_mode & 07777,
+			base_shell_quote(path, quoted, sizeof(quoted)) ? "; run: chmod go-w -- "
+								       : "",
+			quoted);
+	}
 	return 0;
 }
 
@@ -75,11 +83,14 @@ static int check_secret(const char *path, const struct stat *st, struct swo_erro
 
 	if (!bad)
 		return 0;
+	char quoted[130];
+
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"others can read the key file '%s' (mode %04o): create a new key if it may "
-		"have "
-		"leaked, and 'chmod 600' the file",
-		path, st->st_mode & 07777);
+		"others can read the key file '%.130s' (mode %04o): create a new key if it may "
+		"have leaked%s%s",
+		path, st->st_mode & 07777,
+		base_shell_quote(path, quoted, sizeof(quoted)) ? ", and run: chmod 600 -- " : "",
+		quoted);
 }
 
 static void wipe(gnutls_datum_t *data)

@@ -5,6 +5,8 @@
  */
 #include "journal/internal.h"
 
+#include "base/shell.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -86,11 +88,19 @@ int journal_dir_open(const char *dir, int *fd, struct swo_error *err)
 	*fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (*fd < 0 || fstat(*fd, &st))
 		return swo_error_set(err, SWO_E_IO, errno, "cannot use %.250s for journals", dir);
-	if (st.st_uid != geteuid() || (st.st_mode & 022))
+	if (st.st_uid != geteuid())
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%.200s cannot hold journals: %s; only this user may have access (chmod 700)",
-			dir,
-			st.st_uid != geteuid() ? "another user owns it" : "others may write to it");
+			"%.200s cannot hold journals: another user owns it; only this user may "
+			"have access",
+			dir);
+	if (st.st_mode & 022) {
+		char quoted[150];
+
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%.150s cannot hold journals: others may write to it%s%s", dir,
+			base_shell_quote(dir, quoted, sizeof(quoted)) ? "; run: chmod 700 -- " : "",
+			quoted);
+	}
 	return 0;
 }
 

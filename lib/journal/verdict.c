@@ -5,6 +5,8 @@
  */
 #include "journal/internal.h"
 
+#include "base/shell.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -79,42 +81,19 @@ struct boot {
 	struct swo_error *err;
 };
 
-/* A path quoted for a shell; unchanged if it needs no quotes. */
-static void quote(const char *path, char *out, size_t room)
-{
-	static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
-				    "/._-+,:@%";
-	size_t n = 0;
-
-	if (!path[strspn(path, plain)]) {
-		snprintf(out, room, "%s", path);
-		return;
-	}
-	out[n++] = '\'';
-	for (; *path && n + 6 < room; path++)
-		if (*path == '\'')
-			n += (size_t)snprintf(out + n, room - n, "'\\''");
-		else
-			out[n++] = *path;
-	out[n++] = '\'';
-	out[n] = 0;
-}
-
 /* Refuses a boot; the error names a command that only prints the state. */
 static int refuse(const struct boot *boot, const struct swo_journal_info *info, const char *what)
 {
-	char dir[600];
+	char dir[120];
 
-	quote(boot->dir, dir, sizeof(dir));
-	/* A truncated command is worse than none. */
-	if (strlen(dir) > 100)
+	if (!base_shell_quote(boot->dir, dir, sizeof(dir)))
 		return swo_error_set(boot->err, SWO_E_STATE, 0,
-			"VM '%.60s' is not started: migration %s %s; see `switchover resolve` with "
-			"the same --journal",
+			"VM '%.60s' is not started: migration %s %s; `switchover resolve` shows it, "
+			"with the same --journal",
 			boot->vm, info->id, what);
 	return swo_error_set(boot->err, SWO_E_STATE, 0,
-		"VM '%.60s' is not started: migration %s %s; see `switchover resolve "
-		"--journal=%s`",
+		"VM '%.60s' is not started: migration %s %s; to see it, run: switchover resolve "
+		"--journal=%s",
 		boot->vm, info->id, what, dir);
 }
 

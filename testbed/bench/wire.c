@@ -3,6 +3,7 @@
  * wire.c - measures the wire rate of the lower bound: the throughput of plain sockets in the
  * yardstick (chain), with a row's number of devices and bytes.
  */
+#include "base/shell.h"
 #include "cmd/common/qmp_client.h"
 #include "testbed/bench/row.h"
 #include "testbed/process.h"
@@ -46,14 +47,17 @@ int bench_measure_wire(
 	const struct bench_config *config, struct bench_row *row, struct swo_error *err)
 {
 	const char *chain = bench_find_chain(err);
-	char command[4400];
+	char command[4400], program[4200];
 
 	if (!chain)
 		return -1;
+	if (!base_shell_quote(chain, program, sizeof(program)))
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "the path of the yardstick is too long: %s", chain);
 	/* Long transfers need few rounds; short ones are noisy and need more. */
 	double bytes = typical_bytes(row);
 	snprintf(command, sizeof(command),
-		"exec '%s' --devices %u --bytes %.0f --channel %s --channels %u --repeat %u", chain,
+		"exec %s --devices %u --bytes %.0f --channel %s --channels %u --repeat %u", program,
 		row->vfs, bytes, config->pair.channel, config->pair.channels,
 		bytes * row->vfs > (32 << 20) ? 5 : 25);
 	FILE *out = popen(command, "re");

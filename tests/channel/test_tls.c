@@ -530,7 +530,7 @@ static void a_key_that_others_can_read_is_refused(void **state)
 	snprintf(path, sizeof(path), "%s/server-key.pem", rig.server_dir);
 	for (unsigned mode = 0601; mode < 0700; mode++) {
 		assert_int_equal(chmod(path, mode), 0);
-		rig_load_badly(&rig.server, true, "chmod 600");
+		rig_load_badly(&rig.server, true, "chmod 600 -- ");
 	}
 	assert_int_equal(chmod(path, 0400), 0);
 	rig_meet_well(&rig);

@@ -153,7 +153,7 @@ static void a_parked_source_reports_how_to_resolve_it_and_does_nothing_else(void
 	json_t *info = pair_qmp(&pair, PAIR_SOURCE, "query-migrate", NULL, NULL);
 	const char *why = json_path_string(info, "error-desc");
 	assert_non_null(strstr(why, id));
-	assert_non_null(strstr(why, "switchover resolve --journal="));
+	assert_non_null(strstr(why, ", run: switchover resolve --qmp=unix:/"));
 	assert_non_null(strstr(why, "--fenced"));
 	json_decref(info);
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(refused); i++) {
@@ -165,7 +165,7 @@ static void a_parked_source_reports_how_to_resolve_it_and_does_nothing_else(void
 	/* A target never starts before GO, even by an operator: cont is about what comes. */
 	assert_int_equal(monitor_command(&pair.ends[PAIR_TARGET].qmp, "cont", NULL, &err), 0);
 	assert_false(runs(PAIR_TARGET));
-	expect(RESOLVE("%s", ""), IN_DOUBT, "is in doubt; to resolve it");
+	expect(RESOLVE("%s", ""), IN_DOUBT, "use --qmp with the URI of its monitor");
 	expect(RESOLVE("%s", id), FAILED, "--qmp");
 	expect(RESOLVE("--qmp=unix:%s/source.qmp %s", pair.dir, id), IN_DOUBT, "in doubt");
 	expect(RESOLVE("%s --run-here", id), USAGE, "fence");

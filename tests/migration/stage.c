@@ -7,6 +7,7 @@
 #include <string.h>
 
 const struct swo_journal_config *stage_journal;
+const char *stage_monitor;
 struct swo_timeline *stage_timeline;
 void (*stage_params)(struct swo_migration_params *params);
 
@@ -70,6 +71,7 @@ void stage_await_hello(struct stage *stage, enum swo_handover asked)
 	ram_share_init(&stage->share);
 	fake_vm_open(&stage->vm, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
 	stage->vm.vm.journal = stage_journal;
+	stage->vm.vm.monitor = stage_monitor;
 	if (asked == SWO_HANDOVER_FD) {
 		stage->vm.hook = stage;
 		stage->vm.on_save = hash_it;

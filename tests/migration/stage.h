@@ -13,6 +13,7 @@
 
 /* Of the sources under test; NULL: none. */
 extern const struct swo_journal_config *stage_journal;
+extern const char *stage_monitor;
 extern struct swo_timeline *stage_timeline;
 extern void (*stage_params)(struct swo_migration_params *params);
 

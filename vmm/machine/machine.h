@@ -69,6 +69,8 @@ struct vmm_machine_config {
 	const char *
 		uuid; /* outlives the machine; NULL: none. A target with one accepts only that VM */
 
+	const char *
+		monitor; /* outlives the machine; URI of its QMP socket, for messages; NULL: none */
 	/* Called for each QMP event, on any thread: must not block. Owns `data`. May be NULL. */
 	void (*event)(void *opaque, const char *name, json_t *data);
 	/* Called for each status of a migration, on its thread: must not block. May be NULL. */

@@ -180,7 +180,8 @@ static struct swo_vm describe(struct vmm_machine *m)
 		.transitions = m->running.transitions,
 		.autostart = true, /* see start() of ops.c */
 		.journal = m->config.journal,
-		.identity = m->config.uuid};
+		.identity = m->config.uuid,
+		.monitor = m->config.monitor};
 }
 
 /* With run_lock and lock held. */

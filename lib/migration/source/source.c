@@ -6,6 +6,7 @@
  */
 #include "migration/source/source.h"
 
+#include "base/shell.h"
 #include "migration/query.h"
 
 #include <errno.h>
@@ -123,24 +124,25 @@ static void ask(struct source *s)
 /* The error of a migration in doubt: its state, and how to resolve it. */
 static void describe_doubt(struct source *s, struct swo_error *err)
 {
-	const struct swo_journal_config *journal = s->m.vm.journal;
+	const bool shared = s->m.share.page;
+	const char *monitor = s->m.vm.monitor;
+	char uri[128], command[200] = "";
 
-	if (s->m.share.page) {
+	if (monitor && base_shell_quote(monitor, uri, sizeof(uri)))
+		snprintf(command, sizeof(command), ", run: switchover resolve --qmp=%s%s", uri,
+			shared ? " --runs-there" : " --run-here --fenced");
+	if (shared)
 		swo_error_set(err, SWO_E_TIMEOUT, 0,
 			"migration %s is in doubt: the target has started the VM in the shared "
 			"RAM (handover=fd) and has not confirmed it; ASK is repeated. If "
-			"the target is lost, so is the VM; to give it up: switchover "
-			"resolve%s%.90s %s --qmp=URI --runs-there",
-			s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
-			s->m.info.id);
-		return;
-	}
-	swo_error_set(err, SWO_E_TIMEOUT, 0,
-		"migration %s is in doubt: GO was sent and the target has not confirmed it; the "
-		"VM is parked here and ASK is repeated. If the target is lost, fence its host and "
-		"resolve it: switchover resolve%s%.90s %s --qmp=URI --run-here --fenced",
-		s->m.info.id, journal ? " --journal=" : "", journal ? journal->dir : "",
-		s->m.info.id);
+			"the target is lost, so is the VM: then give it up here%s",
+			s->m.info.id, command);
+	else
+		swo_error_set(err, SWO_E_TIMEOUT, 0,
+			"migration %s is in doubt: GO was sent and the target has not confirmed "
+			"it; the VM is parked here and ASK is repeated. If the target is lost, "
+			"fence its host, and then, to run the VM here%s%s",
+			s->m.info.id, command[0] ? "" : ", use `switchover resolve`", command);
 }
 
 /*
