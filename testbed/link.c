@@ -83,25 +83,6 @@ static void drop_all(struct link *link)
 		drop_pair(&link->pairs[--link->count]);
 }
 
-static void accept_pair(struct link *link)
-{
-	struct conn_pair pair = {.fds = {base_accept(link->listen_fd), -1}};
-
-	if (pair.fds[0] < 0)
-		return;
-	link->hits += link->mode == LINK_CUT;
-	pair.flows = calloc(2, sizeof(*pair.flows));
-	if (link->mode == LINK_CUT || link->count == PAIRS_MAX || !pair.flows ||
-		base_connect(&link->to, 1, swo_deadline_ms(CONNECT_MS), NULL, &pair.fds[1])) {
-		drop_pair(&pair);
-		return;
-	}
-	pair.order = link->taken++;
-	link->pairs[link->count++] = pair;
-}
-
-/* Modes */
-
 /* The connection that waits while the others go ahead. */
 static unsigned busiest(const struct link *link)
 {
@@ -119,6 +100,26 @@ static bool is_held(const struct link *link, unsigned i, int flow)
 	       (link->mode == LINK_STALL_TO_SOURCE && flow == 1) ||
 	       (link->mode == LINK_REORDER && i == busiest(link));
 }
+
+static void accept_pair(struct link *link)
+{
+	struct conn_pair pair = {.fds = {base_accept(link->listen_fd), -1}};
+
+	if (pair.fds[0] < 0)
+		return;
+	link->hits += link->mode == LINK_CUT;
+	pair.flows = calloc(2, sizeof(*pair.flows));
+	if (link->mode == LINK_CUT || link->count == PAIRS_MAX || !pair.flows ||
+		base_connect(&link->to, 1, swo_deadline_ms(CONNECT_MS), NULL, &pair.fds[1])) {
+		drop_pair(&pair);
+		return;
+	}
+	pair.order = link->taken++;
+	link->pairs[link->count++] = pair;
+	link->hits += is_held(link, link->count - 1, 0) || is_held(link, link->count - 1, 1);
+}
+
+/* Modes */
 
 static void set_mode(struct link *link, enum link_mode mode)
 {

@@ -38,8 +38,8 @@ void link_set_rate(struct link *link, uint64_t rate);
 void link_at(struct link *link, unsigned message, enum link_mode mode);
 /* Frames of this type that have come to the link so far. It cannot see them under TLS. */
 unsigned link_seen(struct link *link, unsigned message);
-/* Faults that had an effect so far: connections that were dropped, refused or held back when the
-   mode was set, and bits flipped. */
+/* Faults that had an effect so far: connections that were dropped, refused or held back, when the
+   mode was set or when they came, and bits flipped. */
 unsigned link_hits(struct link *link);
 /* Drops all connections. NULL: nothing. */
 void link_stop(struct link *link);

@@ -80,7 +80,8 @@ static int log_enter(struct srv *s, enum svf_log_call call, uint64_t now)
 
 	if (rc != SVF_PENDING)
 		return rc;
-	s->op.kind = SRV_OP_LOG;
+	if (s->op.kind != SRV_OP_LOG) /* else it is held up still, with its message */
+		s->op = (struct srv_op){.kind = SRV_OP_LOG};
 	return SRV_LATER;
 }
 

@@ -69,6 +69,18 @@ static bool may_take_commands(const struct srv *s)
 	       !srv_conn_sending(&s->conn);
 }
 
+/*
+ * While a fault holds up a read, a write or a call of the log, registers go on: in a real device
+ * they are not behind the driver that hangs.
+ */
+static bool may_take_registers(const struct srv *s)
+{
+	return s->conn.fd >= 0 && !s->conn.doomed && s->dev->hold.on && !s->op.got &&
+	       (s->op.kind == SRV_OP_READ || s->op.kind == SRV_OP_WRITE ||
+		       s->op.kind == SRV_OP_LOG) &&
+	       s->conn.deferred_count < SRV_DEFERRED && !srv_conn_sending(&s->conn);
+}
+
 static struct srv_message *next_deferred(struct srv_conn *c)
 {
 	struct srv_message *m = c->deferred;
@@ -83,9 +95,47 @@ static struct srv_message *next_deferred(struct srv_conn *c)
 	return m;
 }
 
+static void access_registers(struct srv *s, struct srv_message *m)
+{
+	struct srv_op held = s->op;
+
+	s->op = (struct srv_op){0};
+	srv_command(s, m, swo_now_ns());
+	if (s->op.kind == SRV_OP_DELAY) { /* one command waits at a time */
+		s->op.due = 0;
+		srv_progress(s, swo_now_ns());
+	}
+	s->op = held;
+}
+
+/* The other commands wait for the end of the hold. */
+static void serve_registers(struct srv *s)
+{
+	for (unsigned n = 0; n < IN_A_ROW && may_take_registers(s); n++) {
+		struct srv_message *m;
+		int rc = srv_conn_receive(s, &m);
+
+		if (rc < 0)
+			s->conn.doomed = true;
+		if (rc <= 0)
+			return;
+		if (m->header.command == VFIO_USER_REGION_READ ||
+			m->header.command == VFIO_USER_REGION_WRITE ||
+			m->header.command == VFIO_USER_REGION_WRITE_MULTI) {
+			access_registers(s, m);
+			continue;
+		}
+		m->next = NULL;
+		*s->conn.deferred_end = m;
+		s->conn.deferred_end = &m->next;
+		s->conn.deferred_count++;
+	}
+}
+
 /* false: there may be more input. */
 static bool serve_client(struct srv *s)
 {
+	serve_registers(s);
 	for (unsigned n = 0; n < IN_A_ROW && may_take_commands(s); n++) {
 		struct srv_message *m = next_deferred(&s->conn);
 		int rc = m ? 1 : srv_conn_receive(s, &m);
@@ -128,9 +178,9 @@ static void set_up(const struct srv *s, struct pollfd fds[ALL])
 	const struct srv_conn *c = &s->conn;
 
 	fds[CLIENT] = (struct pollfd){.fd = c->fd,
-		.events = (short)(srv_conn_sending(c)	 ? POLLOUT
-				  : may_take_commands(s) ? POLLIN
-							 : POLLRDHUP)};
+		.events = (short)(srv_conn_sending(c)				  ? POLLOUT
+				  : may_take_commands(s) || may_take_registers(s) ? POLLIN
+										  : POLLRDHUP)};
 	fds[LISTEN] = (struct pollfd){.fd = c->fd < 0 ? s->listen_fd : -1, .events = POLLIN};
 	fds[CONTROL] = (struct pollfd){.fd = s->control_fd, .events = POLLIN};
 	for (unsigned i = 0; i < SRV_CONTROLS; i++) {

@@ -50,6 +50,7 @@ struct matrix {
 	FILE *json;
 	unsigned planned, done, bad;
 	double ms;
+	json_t *kinds; /* object: distinct (side, phase, fault) that were run */
 };
 
 /* The command line:
@@ -73,7 +74,8 @@ static const struct argp_option arguments[] = {
 	{"handover", OPT_HANDOVER, "HOW", 0,
 		"Copy RAM, or hand it over by descriptor: copy or fd (copy)", 0},
 	{"quick", OPT_QUICK, NULL, 0, "Run a subset of the cases: some of each kind", 0},
-	{"list", OPT_LIST, NULL, 0, "Print the names and run nothing", 0},
+	{"list", OPT_LIST, NULL, 0, "Print the names, or with --json an object each; run nothing",
+		0},
 	{"jobs", OPT_JOBS, "N", 0, "Run N cases at once (2)", 0},
 	{"json", OPT_JSON, "FILE", 0, "Write a JSON object per case", 0},
 	{"tap", OPT_TAP, NULL, 0, "Print TAP", 0},
@@ -133,18 +135,15 @@ static const struct argp argp = {
 	       "usage.",
 };
 
-/* A sanitizer's allocator exits when it runs out of memory. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define MAY_STARVE false
-#else
-#define MAY_STARVE true
-#endif
-
+/* Those that do not apply are chosen, too: they are named. */
 static bool chosen(const struct options *o, const struct fault_case *c)
 {
-	if (c->strike.kind == STRIKE_NO_MEMORY && !MAY_STARVE)
-		return false;
 	return (!o->quick || c->quick) && (!o->only || !fnmatch(o->only, c->name, 0));
+}
+
+static bool is_run(const struct options *o, const struct fault_case *c)
+{
+	return chosen(o, c) && !fault_skipped(c, o->handover);
 }
 
 /* One case:
@@ -266,6 +265,10 @@ static void end(struct matrix *m, struct slot *slot)
 		lost.violations = json_pack("[s]", "the case itself hung or crashed");
 		row = row_of(c, &lost);
 	}
+	char kind[80];
+
+	snprintf(kind, sizeof(kind), "%s/%s/%s", pair_side_name(c->side), c->phase, c->fault);
+	json_object_set_new(m->kinds, kind, json_true());
 	m->done++;
 	m->bad += json_array_size(json_object_get(row, "violations")) > 0;
 	m->ms += json_path_number(row, "ms");
@@ -312,7 +315,7 @@ static void hear_all(struct matrix *m)
 static int fill(struct matrix *m, struct swo_error *err)
 {
 	for (unsigned i = 0; i < m->options.jobs; i++) {
-		while (m->next < m->count && !chosen(&m->options, &m->cases[m->next]))
+		while (m->next < m->count && !is_run(&m->options, &m->cases[m->next]))
 			m->next++;
 		if (m->next == m->count || process_interrupted)
 			return 0;
@@ -350,12 +353,55 @@ static int run_all(struct matrix *m, struct swo_error *err)
 	return 0;
 }
 
-static int list(const struct matrix *m)
+static json_t *description_of(const struct options *o, const struct fault_case *c)
 {
-	for (size_t i = 0; i < m->count; i++)
-		if (chosen(&m->options, &m->cases[i]))
+	const char *skipped = fault_skipped(c, o->handover);
+
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:o}", "case", c->name, "side",
+		pair_side_name(c->side), "phase", c->phase, "fault", c->fault, "device",
+		c->concerns ? json_integer(c->device) : json_null(), "quick", (int)c->quick,
+		"skipped", skipped ? json_string(skipped) : json_null());
+}
+
+static int list(struct matrix *m)
+{
+	const char *path = m->options.json;
+
+	if (path && !(m->json = fopen(path, "we"))) {
+		fprintf(stderr, PROGRAM ": --json: open '%s': %s\n", path, strerror(errno));
+		return CLI_FAILED;
+	}
+	for (size_t i = 0; i < m->count; i++) {
+		if (!chosen(&m->options, &m->cases[i]))
+			continue;
+		if (!m->json) {
 			puts(m->cases[i].name);
+			continue;
+		}
+		json_t *row = description_of(&m->options, &m->cases[i]);
+
+		json_dumpf(row, m->json, JSON_COMPACT);
+		putc('\n', m->json);
+		json_decref(row);
+	}
+	if (m->json && fclose(m->json)) {
+		fprintf(stderr, PROGRAM ": --json: write '%s': %s\n", path, strerror(errno));
+		return CLI_FAILED;
+	}
 	return CLI_OK;
+}
+
+/* By name, after the cases that were run. */
+static void name_skipped(const struct matrix *m)
+{
+	const char *mark = m->options.tap ? "# " : "";
+
+	for (size_t i = 0; i < m->count; i++) {
+		const char *why = fault_skipped(&m->cases[i], m->options.handover);
+
+		if (why && chosen(&m->options, &m->cases[i]))
+			printf("%sskipped: %s: %s\n", mark, m->cases[i].name, why);
+	}
 }
 
 static int run_matrix(struct matrix *m)
@@ -364,7 +410,7 @@ static int run_matrix(struct matrix *m)
 	uint64_t start = swo_now_ns();
 
 	for (size_t i = 0; i < m->count; i++)
-		m->planned += chosen(&m->options, &m->cases[i]);
+		m->planned += is_run(&m->options, &m->cases[i]);
 	if (!m->planned) {
 		fprintf(stderr, PROGRAM ": no case matches --only '%s'; --list names them\n",
 			m->options.only);
@@ -388,8 +434,10 @@ static int run_matrix(struct matrix *m)
 			strerror(errno));
 		rc = -1;
 	}
-	printf("%s%u of %u cases, %u with violations; %.1f s, %.2f s per case\n",
-		m->options.tap ? "# " : "", m->done, m->planned, m->bad,
+	name_skipped(m);
+	printf("%s%u of %u cases, %zu distinct (side, phase, fault), %u with violations; %.1f s, "
+	       "%.2f s per case\n",
+		m->options.tap ? "# " : "", m->done, m->planned, json_object_size(m->kinds), m->bad,
 		(double)(swo_now_ns() - start) / 1e9, m->done ? m->ms / 1e3 / m->done : 0);
 	if (process_interrupted)
 		return 128 + process_interrupted;
@@ -418,12 +466,14 @@ int fault_cmd(int argc, char **argv)
 		return err.code == SWO_E_INVALID ? CLI_USAGE : CLI_FAILED;
 	}
 	m.cases = fault_cases(&m.count);
-	if (!m.cases) {
+	m.kinds = json_object();
+	if (!m.cases || !m.kinds) {
 		fputs(PROGRAM ": no memory\n", stderr);
 		return CLI_FAILED;
 	}
 	int status = m.options.list ? list(&m) : run_matrix(&m);
 
 	free(m.cases);
+	json_decref(m.kinds);
 	return status;
 }

@@ -21,16 +21,19 @@ struct counters {
 	json_t *reports[PAIR_SIDES][FAULT_VFS]; /* NULL: its device no longer replies */
 };
 
-/* A corrupt stream loses its device on the target if the migration can no longer be aborted. */
+/*
+ * The device that its fault may have changed. A corrupt stream loses its device on the target if the migration
+ * can no longer be aborted.
+ */
 static bool struck(const struct fault_run *run, enum pair_side side, unsigned i)
 {
-	return (!run->c->moment || run->c->strike.kind == STRIKE_KILL_DEVICE) &&
-	       (run->c->side == side || run->c->finalise) && run->c->device == i;
+	return run->c->concerns && (run->c->side == side || run->c->finalise) &&
+	       run->c->device == i;
 }
 
 /* Which side runs */
 
-static bool comes_to_run(struct fault_run *run, enum pair_side side)
+bool fault_comes_to_run(struct fault_run *run, enum pair_side side)
 {
 	swo_deadline deadline = swo_deadline_ms(COME_UP_MS);
 
@@ -42,10 +45,43 @@ static bool comes_to_run(struct fault_run *run, enum pair_side side)
 	return true;
 }
 
+#define STILL_MS 300 /* that a paused guest is looked at */
+
+/* It was stopped: it stands still until `cont`. */
+static void must_stand(struct fault_run *run, enum pair_side side)
+{
+	struct swo_error err = {0};
+	double before = 0, after = 0;
+
+	for (unsigned look = 0; look < 2; look++) {
+		json_t *report = pair_report(&run->pair, side, 0, NULL);
+
+		*(look ? &after : &before) = json_path_number(report, "doorbells");
+		json_decref(report);
+		if (fault_runs(run, side))
+			fault_violation(run, "the %s was stopped, and runs", pair_side_name(side));
+		if (!look)
+			swo_sleep_until(swo_now_ns() + STILL_MS * UINT64_C(1000000));
+	}
+	if (after != before)
+		fault_violation(run, "the %s's guest was stopped, and rings", pair_side_name(side));
+	if (monitor_command(&run->pair.ends[side].qmp, "cont", NULL, &err))
+		fault_violation(run, "it does not go on: %s", err.text);
+}
+
+/* A target that was stopped has no VM of the source's. */
+static bool was_paused(const struct fault_run *run, enum pair_side side)
+{
+	return run->c->pauses && !run->struck.refused &&
+	       (run->c->side == PAIR_SOURCE || side == PAIR_TARGET);
+}
+
 static void must_run(struct fault_run *run, enum pair_side side, const char *outcome)
 {
 	run->result->outcome = outcome;
-	if (!comes_to_run(run, side))
+	if (was_paused(run, side))
+		must_stand(run, side);
+	if (!fault_comes_to_run(run, side))
 		fault_violation(run, "the %s does not run, but should", pair_side_name(side));
 }
 
@@ -63,10 +99,15 @@ static void who_runs(struct fault_run *run)
 		run->result->outcome = "nowhere";
 	} else if (!strcmp(status, "completed")) {
 		must_run(run, PAIR_TARGET, "at-target");
+	} else if (strcmp(status, "in-doubt") != 0) {
+		return; /* it has not ended, and that is a violation already */
 	} else {
 		run->result->outcome = "in-doubt";
 		if (fault_runs(run, PAIR_SOURCE))
 			fault_violation(run, "the source runs and is in doubt");
+		/* The VM is there, and can be had back. */
+		if (!fault_recover(run))
+			fault_violation(run, "the VM cannot be had back");
 	}
 	/* Query the target first: this order also detects a source that resumes in between. */
 	bool target = fault_runs(run, PAIR_TARGET), source = fault_runs(run, PAIR_SOURCE);
@@ -96,7 +137,7 @@ static void rings_on(struct fault_run *run, enum pair_side side)
 		const char *health = json_path_string(device, "health");
 
 		if (!strcmp(health, "lost"))
-			except |= UINT64_C(1) << i;
+			except |= run->lost[side] |= 1u << i;
 		if (!strcmp(health, "sound"))
 			continue;
 		if (!struck(run, side, (unsigned)i) || run->c->sound)
@@ -127,6 +168,7 @@ static void read_counters(struct fault_run *run, struct counters *counters)
 
 static void check_counters(struct fault_run *run, const struct counters *counters)
 {
+	enum { P2P = 2, QUIESCE = 3 };
 	static const char *const never[] = {"doorbells_lost", "doorbells_repeated",
 		"p2p_violations", "quiesce_violations", "state_mismatches", "ram_mismatches"};
 
@@ -134,13 +176,18 @@ static void check_counters(struct fault_run *run, const struct counters *counter
 		for (unsigned i = 0; i < FAULT_VFS; i++) {
 			const json_t *report = counters->reports[side][i];
 			/* A reset has cleared its counters. */
-			bool was_reset = json_path_number(report, "resets") > 0 ||
+			bool was_reset = json_path_number(report, "resets") > 0 || run->fresh ||
 					 (struck(run, PAIR_SOURCE, i) && !run->c->sound) ||
 					 (struck(run, PAIR_TARGET, i) && !run->c->sound);
 
 			for (size_t k = 0; k < SWO_ARRAY_SIZE(never); k++) {
 				double count = json_path_number(report, never[k]);
-				bool its_own = was_reset && k != 2 && k != 3;
+				/*
+				 * A guest that goes on without a lost device rings it, and so do
+				 * the device's siblings.
+				 */
+				bool is_lost = run->lost[side] >> i & 1;
+				bool its_own = is_lost || (was_reset && k != P2P && k != QUIESCE);
 
 				if (count > 0 && !its_own)
 					fault_violation(run, "%s's vf%u: %s %.0f",
@@ -154,6 +201,8 @@ static void check_times(struct fault_run *run, const struct counters *counters)
 {
 	double last = 0, first = 0;
 
+	if (run->fresh)
+		return;
 	for (unsigned i = 0; i < FAULT_VFS; i++) {
 		double at = json_path_number(counters->reports[PAIR_SOURCE][i], "last_doorbell_ns");
 		double rung =
@@ -171,6 +220,41 @@ static void check_times(struct fault_run *run, const struct counters *counters)
 			(last - first) / 1e6);
 	if (first > 0 && !strcmp(run->result->outcome, "at-source"))
 		fault_violation(run, "the target was rung, and the source runs");
+}
+
+/* How long the guest stood still, from doorbell to doorbell; 0: unknown. */
+static double gap_ms(const struct fault_run *run, const struct counters *counters)
+{
+	bool here = !strcmp(run->result->outcome, "at-source");
+	double gap = 0, last = 0, first = 0;
+
+	for (unsigned i = 0; i < FAULT_VFS; i++) {
+		const json_t *from = counters->reports[PAIR_SOURCE][i];
+		double at = json_path_number(from, "last_doorbell_ns"),
+		       begin = json_path_number(
+			       counters->reports[PAIR_TARGET][i], "first_doorbell_ns"),
+		       largest = json_path_number(from, "max_gap_ns");
+
+		last = at > last ? at : last;
+		first = begin > 0 && (first == 0 || begin < first) ? begin : first;
+		if (!struck(run, PAIR_SOURCE, i) && largest > gap)
+			gap = largest;
+	}
+	if (!here)
+		gap = first > last ? first - last : 0;
+	return gap / 1e6;
+}
+
+static void check_bound(struct fault_run *run, const struct counters *counters)
+{
+	double gap = gap_ms(run, counters), bound = run->c->bound_ms + FAULT_SLACK_MS;
+
+	/* What an operator does takes its time; so does a guest that was stopped. */
+	if (run->fresh || run->again || run->c->pauses || !strcmp(run->result->outcome, "in-doubt"))
+		return;
+	if (gap > bound * FAULT_SLOWER)
+		fault_violation(run, "the guest stood still for %.0f ms, the bound is %.0f", gap,
+			bound * FAULT_SLOWER);
 }
 
 /* Compares the saved with the loaded state, by the devices' checksums. */
@@ -212,12 +296,16 @@ static void check_guest(struct fault_run *run, enum pair_side side)
 		fault_violation(run, "guest memory: %.0f of %.0f pages are not as last written",
 			json_path_number(ram, "mismatches"), json_path_number(ram, "pages"));
 	json_decref(ram);
+	/* With a lost device it does not go on either. */
+	monitor_command(&run->pair.ends[side].qmp, "cont", NULL, NULL);
 }
 
 /* Errors:
  */
 
-static void take_error(struct fault_run *run, enum pair_side side, char *out, size_t len)
+#define ERROR_MS 4000 /* until the side that did not end the migration has learnt of its end */
+
+static void look_at_error(struct fault_run *run, enum pair_side side, char *out, size_t len)
 {
 	json_t *answer = fault_died(run, side)
 				 ? NULL
@@ -225,6 +313,95 @@ static void take_error(struct fault_run *run, enum pair_side side, char *out, si
 
 	snprintf(out, len, "%s", json_path_string(answer, "error-desc"));
 	json_decref(answer);
+}
+
+static void take_error(struct fault_run *run, enum pair_side side, char *out, size_t len)
+{
+	swo_deadline deadline = swo_deadline_ms(ERROR_MS);
+
+	for (look_at_error(run, side, out, len); !out[0] && run->c->names;) {
+		if (swo_deadline_passed(deadline))
+			return;
+		swo_sleep_until(swo_now_ns() + 5000000);
+		look_at_error(run, side, out, len);
+	}
+}
+
+/* The source's events end with its status, and nothing comes after a final one. */
+static void check_events(struct fault_run *run)
+{
+	swo_deadline deadline = swo_deadline_ms(1000);
+	char last[PAIR_STATUS_MAX] = "", final[PAIR_STATUS_MAX] = "";
+
+	if (run->source_gone || run->fresh)
+		return;
+	while (strcmp(last, run->status) != 0 && !swo_deadline_passed(deadline)) {
+		json_t *event = qmp_event(&run->pair.ends[PAIR_SOURCE].qmp, deadline, NULL);
+		const char *word = json_path_string(event, "data.status");
+
+		if (!strcmp(json_path_string(event, "event"), "MIGRATION")) {
+			if (final[0])
+				fault_violation(run, "'%s' comes after '%s'", word, final);
+			snprintf(last, sizeof(last), "%s", word);
+			if (!strcmp(word, "completed") || !strcmp(word, "failed") ||
+				!strcmp(word, "cancelled"))
+				snprintf(final, sizeof(final), "%s", word);
+		}
+		json_decref(event);
+	}
+	if (strcmp(last, run->status) != 0)
+		fault_violation(run, "the status is %s, the last event '%s'", run->status, last);
+}
+
+/*
+ * A migration is kept until the next one, for query-migrate: one that fails at once takes its
+ * place, and with it what the struck one still has. False: refused, by a device that was lost.
+ */
+static bool replace_migration(struct fault_run *run)
+{
+	char uri[128];
+
+	snprintf(uri, sizeof(uri), "unix:%s/nobody", run->pair.dir);
+	if (monitor_command(&run->pair.ends[PAIR_SOURCE].qmp, "migrate",
+		    json_pack("{s:s}", "uri", uri), NULL))
+		return false;
+	fault_await_end(run);
+	if (strcmp(run->status, "failed") != 0)
+		fault_violation(run, "a migration to nowhere is %s", run->status);
+	return true;
+}
+
+/* What hangs answers now that the migration it was for is over, which holds files until then. */
+static void answer_late(struct fault_run *run)
+{
+	struct pair_end *end = &run->pair.ends[run->c->side];
+
+	if (!run->c->moment)
+		json_decref(control_request(&end->controls[run->c->device], "release", NULL));
+}
+
+#define KEPT_FILES 3 /* by the last migration: folder and file of its journal, the page map */
+
+/* A source that runs on has closed what it opened to migrate. */
+static void check_files(struct fault_run *run)
+{
+	swo_deadline deadline = swo_deadline_ms(COME_UP_MS);
+	unsigned files;
+
+	if (run->fresh || run->source_gone || strcmp(run->result->outcome, "at-source") != 0 ||
+		!replace_migration(run))
+		return;
+	answer_late(run);
+	for (;;) {
+		files = 0;
+		process_sample_files(process_pid(run->pair.ends[PAIR_SOURCE].vm), &files);
+		if (files <= run->files + KEPT_FILES)
+			return;
+		if (swo_deadline_passed(deadline))
+			break;
+		swo_sleep_until(swo_now_ns() + 10000000);
+	}
+	fault_violation(run, "the source has %u open files, and had %u", files, run->files);
 }
 
 static void check_error(struct fault_run *run)
@@ -318,21 +495,30 @@ void fault_judge(struct fault_run *run)
 	struct counters counters = {0};
 
 	who_runs(run);
+	check_events(run);
+	check_error(run);
+	check_files(run);
+	if (run->c->then == FAULT_THEN_AGAIN)
+		fault_migrate_again(run);
 	bool here = fault_runs(run, PAIR_SOURCE), there = fault_runs(run, PAIR_TARGET);
 
 	if (here || there)
 		rings_on(run, here ? PAIR_SOURCE : PAIR_TARGET);
 	read_counters(run, &counters);
 	check_times(run, &counters);
+	check_bound(run, &counters);
 	check_state(run, &counters);
 	if (here || there)
 		check_guest(run, here ? PAIR_SOURCE : PAIR_TARGET);
 	check_counters(run, &counters);
-	check_error(run);
-	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
-		must_end(run, side);
-	check_left(run);
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < FAULT_VFS; i++)
 			json_decref(counters.reports[side][i]);
+}
+
+void fault_judge_end(struct fault_run *run)
+{
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
+		must_end(run, side);
+	check_left(run);
 }

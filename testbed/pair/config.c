@@ -56,6 +56,8 @@ const char *pair_profile_of(const struct pair_config *config, unsigned i)
 
 int pair_pf_of(const struct pair_config *config, unsigned i)
 {
+	if (config->pf_from)
+		return i < config->pf_from ? -1 : 0;
 	if (config->pfs)
 		return (int)(i % config->pfs);
 	return config->pf || !strcmp(config->profile, "cx7") ? 0 : -1;

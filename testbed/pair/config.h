@@ -19,7 +19,8 @@ struct pair_config {
 	const char *handover;			       /* copy, fd; NULL: the default, copy */
 	const char *join, *stream, *finalise, *config; /* NULL: the VMM's default */
 	const char *pf;				       /* all on this one; NULL: by the profile */
-	unsigned pfs; /* spread over so many; 0: option not given */
+	unsigned pfs;	  /* spread over so many; 0: option not given */
+	unsigned pf_from; /* the devices from this one on share one; 0: option not given */
 	bool pf_arcs;
 	unsigned root_ports; /* devices lie behind so many, in turn; 0: on the root bus */
 	const char *ram;     /* in the VMM's format */

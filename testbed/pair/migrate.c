@@ -116,8 +116,19 @@ struct link *pair_put_link(struct pair *pair, struct swo_error *err)
 	return link;
 }
 
+/* Discard events of the previous migration. */
+static void forget_events(struct qmp *qmp)
+{
+	json_t *event;
+
+	while ((event = qmp_event(qmp, swo_now_ns(), NULL)))
+		json_decref(event);
+}
+
 int pair_listen(struct pair *pair, struct swo_error *err)
 {
+	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
+		forget_events(&pair->ends[side].qmp);
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		if (set_capabilities(pair, side, err) || set_parameters(pair, side, err))
 			return -1;

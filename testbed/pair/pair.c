@@ -202,13 +202,38 @@ int pair_start(struct pair *pair, struct swo_error *err)
 	return reset_counters(pair, PAIR_TARGET, err);
 }
 
-/* Discard events of the previous migration. */
-static void forget_events(struct qmp *qmp)
-{
-	json_t *event;
+#define END_MS 3000 /* to quit, before it is killed */
 
-	while ((event = qmp_event(qmp, swo_now_ns(), NULL)))
-		json_decref(event);
+static bool has_exited(const struct pair_end *end, siginfo_t *info)
+{
+	pid_t pid = end->vm < 0 ? 0 : process_pid(end->vm);
+
+	*info = (siginfo_t){0};
+	return !pid || waitid(P_PID, (id_t)pid, info, WEXITED | WNOHANG | WNOWAIT) || info->si_pid;
+}
+
+void pair_end_machine(struct pair *pair, enum pair_side side)
+{
+	struct pair_end *end = &pair->ends[side];
+	swo_deadline deadline = swo_deadline_ms(END_MS);
+	siginfo_t info;
+
+	if (!has_exited(end, &info))
+		monitor_command(&end->qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
+	while (!has_exited(end, &info) && !swo_deadline_passed(deadline))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	qmp_close(&end->qmp);
+	process_kill(end->vm);
+	end->vm = -1;
+}
+
+int pair_renew_machine(struct pair *pair, enum pair_side side, struct swo_error *err)
+{
+	pair_end_machine(pair, side);
+	if (pair_start_machine(pair, side, err))
+		return -1;
+	/* A machine resets its devices when it starts; the source's count from pair_boot(). */
+	return side == PAIR_TARGET ? reset_counters(pair, PAIR_TARGET, err) : 0;
 }
 
 /* Ends the machine whose VM has moved away, by its own quit. */
@@ -216,12 +241,15 @@ static int end_source(struct pair *pair, struct swo_error *err)
 {
 	struct pair_end *end = &pair->ends[PAIR_SOURCE];
 	swo_deadline deadline = swo_deadline_ms(START_MS);
-	siginfo_t info = {0};
+	siginfo_t info;
 
+	if (has_exited(end, &info)) { /* it was killed: a test's doing */
+		pair_end_machine(pair, PAIR_SOURCE);
+		return 0;
+	}
 	if (monitor_command(&end->qmp, "quit", NULL, err))
 		return -1;
-	while (!waitid(P_PID, (id_t)process_pid(end->vm), &info, WEXITED | WNOHANG | WNOWAIT) &&
-		!info.si_pid) {
+	while (!has_exited(end, &info)) {
 		if (swo_deadline_passed(deadline))
 			return swo_error_set(
 				err, SWO_E_TIMEOUT, 0, "timed out waiting for the source to quit");
@@ -245,7 +273,6 @@ int pair_turn(struct pair *pair, struct swo_error *err)
 	pair->ends[PAIR_SOURCE] = pair->ends[PAIR_TARGET];
 	pair->ends[PAIR_TARGET] = end;
 	pair->turned = !pair->turned;
-	forget_events(&pair->ends[PAIR_SOURCE].qmp);
 	snprintf(pair->listen_uri, sizeof(pair->listen_uri), "unix:%s/migration-%s", pair->dir,
 		pair_host(pair, PAIR_TARGET));
 	strcpy(pair->uri, pair->listen_uri);
@@ -329,6 +356,13 @@ int pair_boot(struct pair *pair, struct swo_error *err)
 		return -1;
 	/* Exclude gaps during the boot of the guest. */
 	return reset_counters(pair, PAIR_SOURCE, err);
+}
+
+int pair_reset_counters(struct pair *pair, struct swo_error *err)
+{
+	return reset_counters(pair, PAIR_SOURCE, err) || reset_counters(pair, PAIR_TARGET, err)
+		       ? -1
+		       : 0;
 }
 
 json_t *pair_report(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)

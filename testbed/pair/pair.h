@@ -81,6 +81,11 @@ int pair_init(struct pair *pair, const struct pair_config *config, unsigned vfs,
 int pair_start(struct pair *pair, struct swo_error *err);
 /* The machine of a side alone, in place of one that has ended. */
 int pair_start_machine(struct pair *pair, enum pair_side side, struct swo_error *err);
+/* Ends it, by its quit or by force: nothing is left of it. */
+void pair_end_machine(struct pair *pair, enum pair_side side);
+/* A new one in place of that of a side, whether that lives or not; a target's devices count from
+   zero. */
+int pair_renew_machine(struct pair *pair, enum pair_side side, struct swo_error *err);
 /* Puts a link between the two: to be done before pair_migrate. The caller stops it. */
 struct link *pair_put_link(struct pair *pair, struct swo_error *err);
 /* Waits until the guest rings all devices of the source steadily; then resets their counters. */
@@ -101,6 +106,8 @@ int pair_wait_end(struct pair *pair, uint64_t within_ms, char *status, struct sw
 /* The same of either side. */
 int pair_wait_side(struct pair *pair, enum pair_side side, uint64_t within_ms, char *status,
 	struct swo_error *err);
+/* Both sides' devices count from zero. */
+int pair_reset_counters(struct pair *pair, struct swo_error *err);
 /* Until every device of a side, but those in `except` (a bit each), has received `more` doorbells more
    than at the first look. */
 int pair_wait_for_doorbells(struct pair *pair, enum pair_side side, uint64_t except, unsigned more,

@@ -18,14 +18,15 @@ struct victim {
 	enum pair_side side;
 	struct strike strike;
 };
-static const struct victim source_vm = {PAIR_SOURCE, {STRIKE_KILL_VM, 0, 0}},
-			   target_vm = {PAIR_TARGET, {STRIKE_KILL_VM, 0, 0}},
-			   source_device = {PAIR_SOURCE, {STRIKE_KILL_DEVICE, 0, 0}},
-			   target_device = {PAIR_TARGET, {STRIKE_KILL_DEVICE, 0, 0}},
-			   link_for_good = {PAIR_SOURCE, {STRIKE_LINK, LINK_CUT, 0}},
-			   link_for_a_while = {PAIR_SOURCE, {STRIKE_LINK, LINK_CUT, 300}},
-			   source_frozen = {PAIR_SOURCE, {STRIKE_FREEZE, 0, FROZEN_MS}},
-			   target_frozen = {PAIR_TARGET, {STRIKE_FREEZE, 0, FROZEN_MS}};
+static const struct victim source_vm = {PAIR_SOURCE, {.kind = STRIKE_KILL_VM}},
+			   target_vm = {PAIR_TARGET, {.kind = STRIKE_KILL_VM}},
+			   source_device = {PAIR_SOURCE, {.kind = STRIKE_KILL_DEVICE}},
+			   target_device = {PAIR_TARGET, {.kind = STRIKE_KILL_DEVICE}},
+			   link_for_good = {PAIR_SOURCE, {.kind = STRIKE_LINK, .mode = LINK_CUT}},
+			   link_for_a_while = {PAIR_SOURCE,
+				   {.kind = STRIKE_LINK, .mode = LINK_CUT, .ms = 300}},
+			   source_frozen = {PAIR_SOURCE, {.kind = STRIKE_FREEZE, .ms = FROZEN_MS}},
+			   target_frozen = {PAIR_TARGET, {.kind = STRIKE_FREEZE, .ms = FROZEN_MS}};
 
 static const struct pair_config *config(void)
 {
@@ -142,7 +143,7 @@ static void kill_at(const struct victim *victim, const char *moment, struct tall
 	e2e_must(&pair, pair_migrate(&pair, err));
 	pair.deaths_expected = true;
 	e2e_await(&pair, moment);
-	strike(&pair, link, victim->side, 0, &victim->strike);
+	assert_true(strike(&pair, link, victim->side, 0, &victim->strike).hit);
 	if (victim == &source_vm)
 		judge_dead_source(&pair, tally);
 	else if (victim->strike.kind == STRIKE_FREEZE)

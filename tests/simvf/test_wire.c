@@ -283,8 +283,20 @@ static void a_reset_inside_ends_an_arc_with_an_error_and_a_log_waits_for_its_rel
 	memcpy(message + 8, &start, sizeof(start));
 	wire_send(&c, VFIO_USER_DEVICE_FEATURE, message, sizeof(message), false, NULL, 0);
 	await_hits(&s, 2);
+	uint16_t start_id = c.id;
+	/* Registers go on, with replies that overtake; another command waits for its turn. */
+	assert_int_equal(wire_get(&c, SIMVF_REG_DOORBELLS, 8), 0);
+	f.flags = VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIG_STATE;
+	f.argsz = 16;
+	wire_send(&c, VFIO_USER_DEVICE_FEATURE, &f, sizeof(f), false, NULL, 0);
+	uint16_t state_id = c.id;
+	assert_int_equal(wire_get(&c, SIMVF_REG_DOORBELLS, 8), 0);
 	wire_tell(&s, "{\"cmd\":\"release\"}");
+	c.id = start_id;
 	assert_int_equal(wire_receive(&c), 0);
+	c.id = state_id;
+	assert_int_equal(wire_receive(&c), 0);
+	assert_int_equal(c.len, 16);
 	wire_close(&c);
 	wire_stop(&s);
 }
