@@ -206,10 +206,20 @@ static int configure(struct channel_tls *tls)
 	return gnutls_credentials_set(session, GNUTLS_CRD_CERTIFICATE, creds->x509);
 }
 
+/* Bytes that poll(2) on the socket does not report: read already, decrypted or not. */
+static bool holds_data(const struct channel_tls *tls)
+{
+	return tls->in.start < tls->in.end || gnutls_record_check_pending(tls->session) > 0;
+}
+
 /* Waits until GnuTLS can continue. false: the deadline has passed. */
 static bool step_wait(struct channel_tls *tls, swo_deadline deadline)
 {
 	bool writing = tls->out.start < tls->out.end;
+
+	/* A message without data (a session ticket) may precede the one that is waited for. */
+	if (holds_data(tls))
+		return !swo_deadline_passed(deadline);
 
 	return wait_for(tls->fd, writing ? POLLIN | POLLOUT : POLLIN, deadline);
 }
@@ -425,6 +435,7 @@ static int send_some(
 static int recv_some(
 	struct channel_tls *tls, struct iovec **iov, unsigned *count, struct swo_error *err)
 {
+	/* Writes nothing: a key update that the peer requests precedes the next record that is sent. */
 	ssize_t rc = gnutls_record_recv(tls->session, (*iov)->iov_base, (*iov)->iov_len);
 
 	if (rc > 0) {
@@ -488,7 +499,7 @@ bool channel_tls_owes_data(struct channel_tls *tls)
 bool channel_tls_holds_data(struct channel_tls *tls)
 {
 	pthread_mutex_lock(&tls->lock);
-	bool holds = tls->in.start < tls->in.end || gnutls_record_check_pending(tls->session) > 0;
+	bool holds = holds_data(tls);
 	pthread_mutex_unlock(&tls->lock);
 	return holds;
 }

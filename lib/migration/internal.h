@@ -129,8 +129,9 @@ enum handover_outcome migration_raise(
 void migration_perform(struct swo_migration *m);
 
 /* A random (version 4) UUID as text. */
-void migration_make_id(char id[40]);
-uint64_t migration_random(void);
+int migration_make_id(char id[40], struct swo_error *err);
+/* Not 0. */
+int migration_random(uint64_t *out, struct swo_error *err);
 unsigned migration_threads(void);
 
 /*

@@ -171,26 +171,31 @@ int migration_record(struct swo_migration *m, enum swo_journal_event record, uin
 	return rc;
 }
 
-uint64_t migration_random(void)
+int migration_random(uint64_t *out, struct swo_error *err)
 {
-	uint64_t value = 0;
-
-	/*
-	 * A read of 8 bytes neither blocks nor is short once the pool is initialised
-	 * (getrandom(2)).
-	 */
-	if (getrandom(&value, sizeof(value), 0) != sizeof(value))
-		value = swo_now_ns() * UINT64_C(0x9e3779b97f4a7c15);
-	return value;
+	do
+		/*
+		 * A read of 8 bytes neither blocks nor is short once the pool is initialised
+		 * (getrandom(2)).
+		 */
+		if (getrandom(out, sizeof(*out), 0) != sizeof(*out))
+			return swo_error_set(err, SWO_E_IO, errno,
+				"no random numbers (getrandom): without them a stranger could guess "
+				"the secrets of this migration");
+	while (!*out);
+	return 0;
 }
 
-void migration_make_id(char id[40])
+int migration_make_id(char id[40], struct swo_error *err)
 {
-	uint64_t a = migration_random(), b = migration_random();
+	uint64_t a, b;
 
+	if (migration_random(&a, err) || migration_random(&b, err))
+		return -1;
 	snprintf(id, 40, "%08x-%04x-4%03x-%04x-%04x%08x", (unsigned)(a >> 32),
 		(unsigned)(a >> 16) & 0xffff, (unsigned)a & 0xfff,
 		0x8000 | ((unsigned)(b >> 48) & 0x3fff), (unsigned)(b >> 32) & 0xffff, (unsigned)b);
+	return 0;
 }
 
 unsigned migration_threads(void)

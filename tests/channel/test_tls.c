@@ -5,6 +5,8 @@
 
 #include "channel/frame.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -169,6 +171,134 @@ static void a_peer_that_renews_its_keys_and_wants_ours_renewed_is_followed(void 
 	}
 	raw_close(&raw);
 	rig_part(&rig);
+	rig_close(&rig);
+}
+
+static void a_requested_key_update_waits_for_a_send_that_has_room_for_it(void **state)
+{
+	(void)state;
+	struct serving serving;
+	struct raw raw;
+	struct rig rig;
+	char word[8];
+	struct iovec in = {word, 4};
+
+	rig_open_x509(&rig);
+	serve_begin(&serving, &rig);
+	raw_open(&raw, &rig, true);
+	assert_int_equal(gnutls_handshake(raw.session), 0);
+	assert_int_equal(gnutls_record_recv(raw.session, word, 1), 1);
+	serve_end(&serving);
+	assert_non_null(rig.server_conn);
+	assert_int_equal(gnutls_session_key_update(raw.session, GNUTLS_KU_PEER), 0);
+	assert_int_equal(gnutls_record_send(raw.session, "ping", 4), 4);
+	assert_int_equal(channel_conn_recv(rig.server_conn, &in, 1, RIG_MS, NULL), 0);
+	/* Nothing may be written while there is no check for room. */
+	assert_int_equal(recv(raw.fd, word, 1, MSG_PEEK | MSG_DONTWAIT), -1);
+	assert_int_equal(errno, EAGAIN);
+	channel_conn_shutdown(rig.server_conn);
+	ssize_t rc;
+	while ((rc = gnutls_record_recv(raw.session, word, 4)) == GNUTLS_E_AGAIN)
+		;
+	assert_int_equal(rc, 0);
+	raw_close(&raw);
+	rig_part(&rig);
+	rig_close(&rig);
+}
+
+/*
+ * A server that is not this library, and that sends what follows the client's last message of the
+ * handshake in one piece: a message without data, then the byte that confirms the check.
+ */
+
+struct raw_server {
+	int listener, fd;
+	gnutls_session_t session;
+	uint8_t out[65536];
+	size_t len;
+};
+
+static ssize_t keep(gnutls_transport_ptr_t opaque, const void *data, size_t len)
+{
+	struct raw_server *server = opaque;
+
+	assert_true(len <= sizeof(server->out) - server->len);
+	memcpy(server->out + server->len, data, len);
+	server->len += len;
+	return (ssize_t)len;
+}
+
+static void let_go(struct raw_server *server)
+{
+	assert_int_equal(send(server->fd, server->out, server->len, MSG_NOSIGNAL), server->len);
+	server->len = 0;
+}
+
+static ssize_t fetch(gnutls_transport_ptr_t opaque, void *data, size_t len)
+{
+	struct raw_server *server = opaque;
+
+	let_go(server);
+	return recv(server->fd, data, len, 0);
+}
+
+static void *serve_raw(void *opaque)
+{
+	struct raw_server *server = opaque;
+	char byte;
+
+	server->fd = accept4(server->listener, NULL, NULL, SOCK_CLOEXEC);
+	assert_true(server->fd >= 0);
+	assert_int_equal(gnutls_handshake(server->session), 0);
+	assert_int_equal(gnutls_session_key_update(server->session, 0), 0);
+	assert_int_equal(gnutls_record_send(server->session, "+", 1), 1);
+	let_go(server);
+	/* Until the client has gone. */
+	(void)!recv(server->fd, &byte, 1, 0);
+	return NULL;
+}
+
+static void a_server_whose_byte_follows_another_message_is_heard(void **state)
+{
+	(void)state;
+	static struct raw_server server;
+	gnutls_certificate_credentials_t creds;
+	struct base_address address;
+	struct channel_security security = {0};
+	struct channel_conn *conn = NULL;
+	struct swo_error err = {0};
+	char cert[128], key[128];
+	pthread_t thread;
+	struct rig rig;
+
+	rig_open_x509(&rig);
+	snprintf(cert, sizeof(cert), "%s/server-cert.pem", rig.server_dir);
+	snprintf(key, sizeof(key), "%s/server-key.pem", rig.server_dir);
+	assert_int_equal(gnutls_certificate_allocate_credentials(&creds), 0);
+	assert_int_equal(
+		gnutls_certificate_set_x509_key_file(creds, cert, key, GNUTLS_X509_FMT_PEM), 0);
+	assert_int_equal(gnutls_init(&server.session, GNUTLS_SERVER | GNUTLS_NO_SIGNAL), 0);
+	assert_int_equal(gnutls_set_default_priority(server.session), 0);
+	assert_int_equal(gnutls_credentials_set(server.session, GNUTLS_CRD_CERTIFICATE, creds), 0);
+	gnutls_transport_set_ptr(server.session, &server);
+	gnutls_transport_set_push_function(server.session, keep);
+	gnutls_transport_set_pull_function(server.session, fetch);
+	gnutls_transport_set_pull_timeout_function(server.session, gnutls_system_recv_timeout);
+	assert_int_equal(base_unix_address(rig.uri + 5, &address, NULL), 0);
+	assert_int_equal(base_listen(&address, 1, &server.listener), 0);
+	assert_int_equal(fcntl(server.listener, F_SETFL, 0), 0);
+	assert_int_equal(pthread_create(&thread, NULL, serve_raw, &server), 0);
+	assert_int_equal(channel_tls_creds_load(&rig.client, false, &security.tls, NULL), 0);
+	if (channel_conn_open(rig.uri, &security, swo_deadline_ms(RIG_MS), &conn, &err))
+		fail_msg("%s", err.text);
+	channel_conn_close(conn);
+	pthread_join(thread, NULL);
+	gnutls_deinit(server.session);
+	gnutls_certificate_free_credentials(creds);
+	close(server.fd);
+	close(server.listener);
+	unlink(rig.uri + 5);
+	channel_tls_creds_free(security.tls);
 	rig_close(&rig);
 }
 
@@ -644,6 +774,8 @@ int main(void)
 		cmocka_unit_test(frames_pass_and_what_is_left_in_a_buffer_counts_as_readable),
 		cmocka_unit_test(no_plaintext_is_sent),
 		cmocka_unit_test(a_peer_that_renews_its_keys_and_wants_ours_renewed_is_followed),
+		cmocka_unit_test(a_requested_key_update_waits_for_a_send_that_has_room_for_it),
+		cmocka_unit_test(a_server_whose_byte_follows_another_message_is_heard),
 		cmocka_unit_test(an_orderly_close_and_a_lost_connection_are_distinguished),
 		cmocka_unit_test(a_byte_that_was_changed_in_transit_is_detected),
 		cmocka_unit_test(a_stalled_peer_is_a_timeout_in_either_direction),

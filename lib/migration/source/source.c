@@ -573,10 +573,6 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 		free(s);
 		return -1;
 	}
-	migration_make_id(s->m.info.id);
-	do
-		s->hello_nonce = migration_random();
-	while (!s->hello_nonce);
 	s->attempt = (struct base_cancel)BASE_CANCEL_INIT;
 	s->asking = (struct base_cancel)BASE_CANCEL_INIT;
 	s->timeline_json = (struct swo_buf)SWO_BUF_INIT(WIRE_TIMELINE_MAX);
@@ -594,7 +590,8 @@ int swo_migration_send(const struct swo_vm *vm, const char *uri,
 		goto fail;
 	}
 	migration_watch(&s->m, true);
-	if (source_add_handlers(s, err) || migration_run(&s->m, err))
+	if (migration_make_id(s->m.info.id, err) || migration_random(&s->hello_nonce, err) ||
+		source_add_handlers(s, err) || migration_run(&s->m, err))
 		goto fail;
 	*out = &s->m;
 	return 0;

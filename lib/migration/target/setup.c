@@ -215,8 +215,8 @@ int target_open_sessions(struct target *t, struct swo_error *err)
 
 	memcpy(t->go.id, t->hello.id, sizeof(t->go.id));
 	memcpy(t->ticket.id, t->hello.id, sizeof(t->ticket.id));
-	t->ticket.nonce = migration_random();
-	if (swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err))
+	if (migration_random(&t->ticket.nonce, err) ||
+		swo_thread_start(&m->control_reader, "swo-control", control_reader, m, err))
 		return -1;
 	m->control_reader_runs = true;
 	if (m->share.page && ram_share_adopt(&m->share, &m->vm, err))

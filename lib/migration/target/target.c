@@ -44,10 +44,14 @@ static void load(struct target *t)
 		return;
 	}
 	/* Generate the nonce only now: it cannot be guessed before READY. */
+	uint64_t nonce;
+
+	if (migration_random(&nonce, &err)) {
+		fail(t, &err);
+		return;
+	}
 	pthread_mutex_lock(&m->mutex);
-	do
-		t->go.nonce = migration_random();
-	while (!t->go.nonce);
+	t->go.nonce = nonce;
 	pthread_mutex_unlock(&m->mutex);
 	if (migration_raise(m, TARGET_EV_LOADED, NULL) == HANDOVER_GAVE_WAY)
 		migration_wait_step(
