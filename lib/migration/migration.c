@@ -595,7 +595,7 @@ int swo_migration_resolve(struct swo_migration *m, bool run_here, struct swo_err
 
 bool swo_migration_may_run(struct swo_migration *m)
 {
-	return handover_may_run(&m->handover);
+	return handover_may_run(&m->handover) && !(m->is_source && atomic_load(&m->share.lost));
 }
 
 bool swo_migration_settled(struct swo_migration *m)

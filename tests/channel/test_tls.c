@@ -228,7 +228,7 @@ static ssize_t keep(gnutls_transport_ptr_t opaque, const void *data, size_t len)
 	return (ssize_t)len;
 }
 
-static void let_go(struct raw_server *server)
+static void send_kept(struct raw_server *server)
 {
 	assert_int_equal(send(server->fd, server->out, server->len, MSG_NOSIGNAL), server->len);
 	server->len = 0;
@@ -238,7 +238,7 @@ static ssize_t fetch(gnutls_transport_ptr_t opaque, void *data, size_t len)
 {
 	struct raw_server *server = opaque;
 
-	let_go(server);
+	send_kept(server);
 	return recv(server->fd, data, len, 0);
 }
 
@@ -252,7 +252,7 @@ static void *serve_raw(void *opaque)
 	assert_int_equal(gnutls_handshake(server->session), 0);
 	assert_int_equal(gnutls_session_key_update(server->session, 0), 0);
 	assert_int_equal(gnutls_record_send(server->session, "+", 1), 1);
-	let_go(server);
+	send_kept(server);
 	/* Until the client has gone. */
 	(void)!recv(server->fd, &byte, 1, 0);
 	return NULL;

@@ -23,6 +23,7 @@ struct pair {
 	uint64_t at_load;	  /* the target's, then */
 	uint64_t at_resume;
 	bool target_could_write;
+	atomic_int resets, resets_in_reach;
 };
 
 static ino_t memory_of(struct fake_vm *vm)
@@ -228,6 +229,35 @@ static void a_copy_follows_a_handover_that_failed_and_loses_nothing(void **state
 }
 
 /* Faults before GO */
+
+static void note_reset(struct fake_device *fake, const char *what)
+{
+	struct fake_vm *vm = fake->opaque;
+	struct pair *pair = vm->hook;
+
+	if (strcmp(what, "reset") != 0)
+		return;
+	atomic_fetch_add(&pair->resets, 1);
+	if (!vm->out_of_reach)
+		atomic_fetch_add(&pair->resets_in_reach, 1);
+}
+
+/* A device with a past may do anything in its reset, and the RAM is the source's again. */
+static void a_target_that_refuses_resets_its_devices_out_of_reach_of_ram(void **state)
+{
+	(void)state;
+	struct pair pair;
+
+	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
+	pair.target.fail_machine_load = true;
+	for (unsigned i = 0; i < 3; i++)
+		pair.target.devices[i].record = note_reset;
+	fake_migrate(&pair.source, &pair.target, &pair.params);
+	expect_taken_back(&pair, "does not fit");
+	assert_int_equal(atomic_load(&pair.resets), 3);
+	assert_int_equal(atomic_load(&pair.resets_in_reach), 0);
+	close_pair(&pair);
+}
 
 static void any_failing_arc_before_go_leaves_ram_as_it_was(void **state)
 {
@@ -475,6 +505,7 @@ int main(void)
 		cmocka_unit_test(a_paused_vm_arrives_paused_with_its_ram),
 		cmocka_unit_test(ram_that_was_handed_over_can_be_handed_over_again),
 		cmocka_unit_test(a_copy_follows_a_handover_that_failed_and_loses_nothing),
+		cmocka_unit_test(a_target_that_refuses_resets_its_devices_out_of_reach_of_ram),
 		cmocka_unit_test(any_failing_arc_before_go_leaves_ram_as_it_was),
 		cmocka_unit_test(any_other_failure_before_go_leaves_ram_as_it_was),
 		cmocka_unit_test(a_paused_vm_whose_migration_fails_has_the_same_ram_byte_by_byte),

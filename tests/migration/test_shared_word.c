@@ -99,6 +99,37 @@ static void no_decision_makes_a_source_run_whose_target_had_started(void **state
 	stage_close(&stage);
 }
 
+/* A target that breaks the rule: it starts although it has no GO, or refuses although it has started. */
+static void a_source_stays_away_from_ram_in_which_its_target_has_begun(void **state)
+{
+	(void)state;
+	static struct stage stage;
+
+	for (unsigned moment = 0; moment < 3; moment++) {
+		stage_open(&stage, SWO_HANDOVER_FD, SWO_HANDOVER_FD);
+		if (moment == 1)
+			stage_play_to_ready(&stage);
+		if (moment == 2)
+			stage_play_to_go(&stage);
+		assert_true(ram_share_begin(&stage.share));
+		stage_reply(&stage, &stage.control, WIRE_REFUSED, "no", 2);
+		/* At READY the source may have committed: then it is in doubt, and completes. */
+		if (moment == 1)
+			stage_reply(&stage, &stage.control, WIRE_STARTED, NULL, 0);
+		const struct swo_migration_info info = fake_end(&stage.vm);
+
+		if (moment != 1)
+			assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+		if (info.status == SWO_MIGRATION_FAILED &&
+			!strstr(info.error.text, "without GO, so that it cannot run here"))
+			fail_msg("%s", info.error.text);
+		assert_false(fake_vm_runs(&stage.vm));
+		assert_false(swo_migration_may_run(stage.vm.migration));
+		assert_true(swo_ram_is_gone(stage.vm.vm.ram));
+		stage_close(&stage);
+	}
+}
+
 static void a_target_without_descriptors_is_an_error_with_a_remedy(void **state)
 {
 	(void)state;
@@ -343,6 +374,7 @@ int main(void)
 		cmocka_unit_test(
 			a_source_that_waits_in_vain_takes_the_vm_back_from_a_target_that_lives),
 		cmocka_unit_test(no_decision_makes_a_source_run_whose_target_had_started),
+		cmocka_unit_test(a_source_stays_away_from_ram_in_which_its_target_has_begun),
 		cmocka_unit_test(a_target_without_descriptors_is_an_error_with_a_remedy),
 		cmocka_unit_test(another_users_process_gets_no_descriptor),
 		cmocka_unit_test(descriptors_that_are_not_the_vms_ram_are_refused_and_closed),

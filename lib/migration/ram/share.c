@@ -105,7 +105,11 @@ bool ram_share_begin(struct shared_ram *share)
 
 bool ram_share_forbid(struct shared_ram *share)
 {
-	return move_word(share, WORD_OPEN, WORD_FORBIDDEN);
+	const bool forbidden = move_word(share, WORD_OPEN, WORD_FORBIDDEN);
+
+	if (!forbidden)
+		atomic_store(&share->lost, true);
+	return forbidden;
 }
 
 /* Passing descriptors */

@@ -14,9 +14,12 @@
 #include "channel/conn.h"
 #include "switchover/migration.h"
 
+#include <stdatomic.h>
+
 struct shared_ram {
 	struct share_page *page;	  /* NULL: RAM is copied */
 	int fd;				  /* the page's memfd */
+	atomic_bool lost;		  /* the other side had started when this one forbade it */
 	int ram_fds[SWO_RAM_REGIONS_MAX]; /* target: received, not adopted yet; -1: none */
 };
 
@@ -40,7 +43,10 @@ void ram_share_close(struct shared_ram *share);
 
 /* Target: false if it has been forbidden. True as well if RAM is copied. */
 bool ram_share_begin(struct shared_ram *share);
-/* Either: false when the target has started. True from then on, and where RAM is copied. */
+/*
+ * Either: false when the target has started: the VM never runs here again, whatever the target reports.
+ * True from then on, and where RAM is copied.
+ */
 bool ram_share_forbid(struct shared_ram *share);
 
 #endif

@@ -382,6 +382,21 @@ static int start_again(struct source *s, struct swo_error *err)
 	return 0;
 }
 
+/* The target has started in the RAM of both, whatever it reports, and although it may not yet. */
+static void leave_ram(struct source *s, struct swo_error *why)
+{
+	const struct swo_error first = *why;
+	struct swo_error err = {0};
+
+	if (source_vm_runs(s) && s->m.vm.ops->stop(s->m.vm.opaque, &err))
+		swo_log(SWO_LOG_ERROR, "the VM may run twice in one RAM: %s", err.text);
+	source_finish(s);
+	swo_error_set(why, SWO_E_STATE, 0,
+		"the target has started the VM in the RAM that both share (handover=fd) without GO, so "
+		"that it cannot run here: %.200s",
+		first.text);
+}
+
 void source_roll_back(struct source *s, struct swo_error *why)
 {
 	struct swo_migration *m = &s->m;
@@ -391,8 +406,13 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	uint64_t start = swo_now_ns();
 
 	/* The target checks this before it starts the VM, whatever it still receives. */
-	ram_share_forbid(&m->share);
+	const bool lost = !ram_share_forbid(&m->share);
+
 	drain_workers(s);
+	if (lost) {
+		leave_ram(s, why);
+		return;
+	}
 	const bool stays_stopped = s->stopped_by_us && start_again(s, &err);
 
 	if (stays_stopped)

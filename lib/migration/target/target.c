@@ -245,8 +245,9 @@ static void discard(struct target *t)
 		target_device_settle(&t->devices[i], true, &(struct swo_error){0});
 	if (t->devices_made)
 		migration_check_devices(m);
-	target_devices_discard(t);
+	/* First: what a device does in its reset, and after it, must not reach the source's RAM. */
 	ram_share_release(&m->share, &m->vm);
+	target_devices_discard(t);
 }
 
 static void report(struct target *t)
