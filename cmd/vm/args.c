@@ -33,6 +33,7 @@ enum {
 	OPT_P2P_RATE,
 	OPT_IRQ_EVERY,
 	OPT_HANDLER_COST,
+	OPT_STOP_WRITES,
 	OPT_TIMELINE,
 	OPT_PIDFILE,
 	OPT_QUIET,
@@ -123,6 +124,8 @@ static const struct argp_option options[] = {
 	{"fill-ram", OPT_FILL_RAM, NULL, 0, "Write every page of RAM before the guest starts", 4},
 	{"handler-cost", OPT_HANDLER_COST, "MS", 0,
 		"Add a run-state handler at each depth that takes MS (none)", 4},
+	{"stop-writes", OPT_STOP_WRITES, "PAGES", 0,
+		"Add a run-state handler that writes PAGES of RAM in each stop (none)", 4},
 	{0},
 };
 
@@ -247,6 +250,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 	case OPT_HANDOVER:
 		o->config.handover =
 			(enum swo_handover)args_word(state, "handover", arg, handovers);
+		return 0;
+	case OPT_STOP_WRITES:
+		o->config.stop_writes = (unsigned)args_number(state, "stop-writes", arg, 0, 65536);
 		return 0;
 	case OPT_HANDLER_COST:
 		o->config.handler_cost_ms =

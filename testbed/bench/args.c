@@ -46,6 +46,7 @@ enum {
 	OPT_P2P_RATE,
 	OPT_IRQ_EVERY,
 	OPT_HANDLER_COST,
+	OPT_STOP_WRITES,
 	OPT_DOORBELL,
 	OPT_KEEP,
 	OPT_VERBOSE,
@@ -120,6 +121,8 @@ static const struct argp_option common_options[] = {
 		2},
 	{"handler-cost", OPT_HANDLER_COST, "MS", 0,
 		"Add an ordinary handler of this cost at each depth", 2},
+	{"stop-writes", OPT_STOP_WRITES, "PAGES", 0,
+		"Add a handler that writes PAGES of memory while the VM is stopped (0)", 2},
 	{"pf", OPT_PF, "NAME", 0, "Put all devices of a side on one PF of this name", 2},
 	{"pfs", OPT_PFS, "N", 0, "Spread them over N PFs (cx7: 1, else no PF)", 2},
 	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "Let a PF serialise arcs, not only data", 2},
@@ -233,6 +236,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state)
 	case OPT_DOORBELL:
 		config->pair.doorbell_period_us =
 			number(state, "doorbell-period-us", arg, 50, 10000000);
+		break;
+	case OPT_STOP_WRITES:
+		config->pair.stop_writes = number(state, "stop-writes", arg, 0, 65536);
 		break;
 	case OPT_HANDLER_COST:
 		config->pair.handler_cost_ms = number(state, "handler-cost", arg, 0, 60000);

@@ -158,6 +158,8 @@ static void print_switches(FILE *out, const struct bench_config *config)
 	if (config->pair.handler_cost_ms && config->kind != BENCH_ABLATE)
 		fprintf(out, "an ordinary handler at each depth: %u ms\n",
 			config->pair.handler_cost_ms);
+	if (config->pair.stop_writes)
+		fprintf(out, "pages written in the stop: %u\n", config->pair.stop_writes);
 }
 
 static void print_setting(

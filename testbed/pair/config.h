@@ -29,6 +29,7 @@ struct pair_config {
 	unsigned vcpus;
 	unsigned dirty_rate, dma_pages, dma_rate, p2p_rate, irq_every;
 	unsigned handler_cost_ms;
+	unsigned stop_writes;	     /* pages that a handler writes in each stop */
 	unsigned doorbell_period_us; /* 0: by the number of VFs */
 	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
 	uint64_t state_bytes;	/* of each device, instead of the profile's; 0: the profile's */

@@ -129,6 +129,8 @@ static void add_ours(const struct pair *pair, enum pair_side side, struct pair_a
 		pair_arg(args, "--probe=%s/" PAIR_PROBE, pair->dir);
 	if (config->handler_cost_ms)
 		pair_arg(args, "--handler-cost=%u", config->handler_cost_ms);
+	if (config->stop_writes)
+		pair_arg(args, "--stop-writes=%u", config->stop_writes);
 	for (unsigned i = 0; i < config->root_ports; i++)
 		pair_arg(args, "--root-port=rp%u", i);
 }

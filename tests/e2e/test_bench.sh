@@ -43,7 +43,7 @@ gone() {
 	[ "$(left)" -eq 0 ]
 }
 
-echo 1..26
+echo 1..27
 "$program" run --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
 	--profile instant --runs 1 --json "$dir/rows" --timeline "$dir/line.json" >"$dir/out" 2>&1
 status=$?
@@ -92,6 +92,10 @@ result $? "it is the prediction of plan for the same profile and number of VFs"
 rm "$dir/even" "$dir/plan"
 
 few="--accel native --ram 64M --vcpus 1 --vfs 2"
+"$program" run $few --profile instant --transitions parallel --runs 2 --stop-writes 64 >"$dir/out" 2>&1
+[ $? = 0 ] && grep -q '^pages written in the stop: 64$' "$dir/out" && grep -q 'in memory 0$' "$dir/out"
+result $? "pages that the VMM itself writes in the stop arrive"
+
 start run $few --transitions parallel --runs 50
 interrupted "an interrupt ends it with 130, and every process and file with it"
 start soak --hops 100000

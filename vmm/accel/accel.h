@@ -101,6 +101,10 @@ int vmm_accel_load(struct vmm_accel *accel, const void *data, size_t len, struct
 int vmm_accel_dirty_source(
 	struct vmm_accel *accel, struct swo_dirty_source *out, struct swo_error *err);
 
+/* RAM that the guest never uses, in whole pages: known once it was booted, or has arrived. */
+int vmm_accel_spare_ram(
+	struct vmm_accel *accel, uint64_t *gpa, uint64_t *pages, struct swo_error *err);
+
 /*
  * MSI: each signal on `eventfd` delivers the message (addr, data) to the guest. KVM: an irqfd
  * with an MSI route. add returns a handle; set changes the message, or (masked) detaches it.

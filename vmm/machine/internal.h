@@ -39,6 +39,10 @@ struct vmm_machine {
 	struct machine_device *devices;
 	struct swo_device **device_list; /* the same, in the migration's format */
 	unsigned device_count;
+	struct machine_stop_writes {
+		uint64_t generation, pages; /* of the latest stop; they migrate */
+		uint64_t lost;		    /* pages that did not have it afterwards */
+	} stop_writes;
 	struct swo_worker *worker;
 	int quit_fd;
 
@@ -75,6 +79,11 @@ void machine_devices_free(struct vmm_machine *m);
 int machine_devices_follow(
 	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err);
 int machine_handlers_add(struct vmm_machine *m, struct swo_error *err);
+
+/* stop_writes.c */
+int machine_stop_writes_add(struct vmm_machine *m, struct swo_error *err);
+/* Once the guest is booted: does it leave so many pages? */
+int machine_stop_writes_fit(struct vmm_machine *m, struct swo_error *err);
 
 /* machine.c */
 /* struct vmm_bus.failed */

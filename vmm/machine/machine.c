@@ -178,11 +178,11 @@ static int assemble(struct vmm_machine *m, struct swo_error *err)
 	if (swo_worker_create("machine", &m->worker, err) || make_ram(m, err) ||
 		make_board(m, err) || machine_devices_connect(m, m->config.devices, err) ||
 		vmm_pci_realize(m->pci, err) || machine_devices_follow(m, &m->setup, err) ||
-		machine_handlers_add(m, err))
+		machine_handlers_add(m, err) || machine_stop_writes_add(m, err))
 		return -1;
 	if (m->config.incoming)
 		return 0;
-	if (vmm_accel_boot(m->accel, err))
+	if (vmm_accel_boot(m->accel, err) || machine_stop_writes_fit(m, err))
 		return -1;
 	return m->config.fill_ram ? vmm_accel_fill_ram(m->accel, err) : 0;
 }

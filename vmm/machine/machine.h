@@ -56,6 +56,7 @@ struct vmm_machine_config {
 	enum swo_join join;
 	unsigned handler_cost_ms; /* time of one simulated handler per depth; 0: no such handlers */
 	bool prealloc;		  /* allocate all of RAM now, not page by page as it is touched */
+	unsigned stop_writes;	  /* pages that a handler writes in each stop; 0: no such handler */
 	bool fill_ram;		  /* write every page before the guest starts */
 	bool paused;		  /* do not start; on a target: stay paused after the migration */
 	bool incoming;		  /* wait for a migration: the guest is not booted */
@@ -108,7 +109,7 @@ int vmm_machine_quit_fd(const struct vmm_machine *machine);
 
 int vmm_machine_guest_stats(
 	struct vmm_machine *machine, struct vmm_guest_stats *out, struct swo_error *err);
-/* Only of a stopped VM. Slow. */
+/* Only of a stopped VM. With what stop_writes wrote and a later start did not find. Slow. */
 int vmm_machine_check_ram(
 	struct vmm_machine *machine, uint64_t *pages, uint64_t *mismatches, struct swo_error *err);
 int vmm_machine_ram_hash(struct vmm_machine *machine, uint64_t *hash, struct swo_error *err);

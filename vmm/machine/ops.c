@@ -105,7 +105,7 @@ static void set_state(void *vm, enum swo_run_state state)
 /* vCPUs and board */
 
 #define MACHINE_MAGIC	0x434d5753u /* "SWMC" */
-#define MACHINE_VERSION 1
+#define MACHINE_VERSION 2
 
 /* Followed by the accelerator's bytes and the board's; each checks its own. */
 struct machine_wire {
@@ -113,13 +113,17 @@ struct machine_wire {
 	uint32_t version;
 	uint64_t accel_length;
 	uint64_t board_length;
+	uint64_t stop_generation, stop_pages; /* what stop_writes.c wrote */
 };
-_Static_assert(sizeof(struct machine_wire) == 24, "format of the machine's state");
+_Static_assert(sizeof(struct machine_wire) == 40, "format of the machine's state");
 
 static int machine_save(void *vm, struct swo_buf *out, struct swo_error *err)
 {
 	struct vmm_machine *m = vm;
-	struct machine_wire wire = {.magic = MACHINE_MAGIC, .version = MACHINE_VERSION};
+	struct machine_wire wire = {.magic = MACHINE_MAGIC,
+		.version = MACHINE_VERSION,
+		.stop_generation = m->stop_writes.generation,
+		.stop_pages = m->stop_writes.pages};
 	size_t head = out->len;
 
 	if (swo_buf_append(out, &wire, sizeof(wire), err) || vmm_accel_save(m->accel, out, err))
@@ -149,10 +153,17 @@ static int machine_load(void *vm, const void *data, size_t len, struct swo_error
 	if (wire.version != MACHINE_VERSION)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"machine state: version %u, expected %d", wire.version, MACHINE_VERSION);
+	if (wire.stop_pages > m->config.ram_size / SWO_PAGE_SIZE)
+		return swo_error_set(err, SWO_E_CORRUPT, 0,
+			"malformed machine state: more pages were written than RAM has");
 	bytes += sizeof(wire);
 	if (vmm_accel_load(m->accel, bytes, wire.accel_length, err))
 		return -1;
-	return vmm_pci_board_load(m->pci, bytes + wire.accel_length, wire.board_length, err);
+	if (vmm_pci_board_load(m->pci, bytes + wire.accel_length, wire.board_length, err))
+		return -1;
+	m->stop_writes.generation = wire.stop_generation;
+	m->stop_writes.pages = wire.stop_pages;
+	return 0;
 }
 
 /* Devices */

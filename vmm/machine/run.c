@@ -99,6 +99,8 @@ int vmm_machine_check_ram(
 
 	if (!rc)
 		rc = vmm_accel_check_ram(m->accel, pages, mismatches, err);
+	if (!rc)
+		*mismatches += m->stop_writes.lost;
 	pthread_mutex_unlock(&m->run_lock);
 	return rc;
 }

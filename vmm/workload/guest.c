@@ -171,6 +171,21 @@ int vmm_accel_fill_ram(struct vmm_accel *accel, struct swo_error *err)
 	return 0;
 }
 
+int vmm_accel_spare_ram(
+	struct vmm_accel *accel, uint64_t *gpa, uint64_t *pages, struct swo_error *err)
+{
+	const uint8_t *low = swo_ram_host(accel->ram, 0, GUEST_RAM_MIN);
+	const struct guest_boot *boot =
+		low ? (const struct guest_boot *)(low + GUEST_BOOT_GPA) : NULL;
+
+	if (!boot || boot->magic != GUEST_BOOT_MAGIC ||
+		boot->work_pages > GUEST_ADDRESS_END / GUEST_PAGE)
+		return swo_error_set(err, SWO_E_STATE, 0, "the guest has not been booted");
+	*gpa = boot->work_gpa + boot->work_pages * GUEST_PAGE;
+	*pages = *gpa < boot->dma_gpa ? (boot->dma_gpa - *gpa) / GUEST_PAGE : 0;
+	return 0;
+}
+
 int vmm_accel_guest_stats(
 	struct vmm_accel *accel, struct vmm_guest_stats *out, struct swo_error *err)
 {

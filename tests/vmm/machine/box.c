@@ -30,6 +30,7 @@ void box_up(struct box *box, box_change *change)
 		.accel = VMM_ACCEL_NATIVE,
 		.vcpus = 1,
 		.ram_size = BOX_RAM,
+		.stop_writes = BOX_STOP_WRITES,
 		.guest = {.doorbell_period_us = 1000, .dirty_pages_per_s = 500},
 		.devices = devices,
 		.device_count = BOX_DEVICES,

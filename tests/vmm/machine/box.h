@@ -12,6 +12,8 @@
 
 #define BOX_DEVICES 2
 #define BOX_RAM	    (UINT64_C(16) << 20)
+/* Pages, in each stop: x-check-ram of a machine that started since counts those that are lost. */
+#define BOX_STOP_WRITES 4
 
 struct box {
 	char dir[32], path[64];

@@ -82,6 +82,10 @@ static void a_guest_moves_completely_and_each_monitor_reports_its_side(void **st
 	json_decref(talk_event(&pair.t, "RESUME"));
 	box_expect_status(&pair.s, "postmigrate", false);
 	box_expect_status(&pair.t, "running", true);
+	/* So does what the VMM itself wrote after the stop. */
+	assert_int_equal(pair.target.machine->stop_writes.generation, 1);
+	assert_int_equal(pair.target.machine->stop_writes.pages, BOX_STOP_WRITES);
+	assert_int_equal(pair.target.machine->stop_writes.lost, 0);
 	box_rings(&pair.target);
 
 	/* It runs on the target, and no command starts it here. */
