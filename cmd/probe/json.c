@@ -52,9 +52,10 @@ static json_t *results_json(const struct swo_probe_device *device)
 	for (unsigned i = 0; i < device->result_count; i++) {
 		const struct swo_probe_result *r = &device->results[i];
 
-		json_array_append_new(results, json_pack("{s:s, s:s, s:i, s:s}", "name", r->name,
-						       "verdict", swo_verdict_name(r->verdict),
-						       "count", (int)r->count, "text", r->text));
+		json_array_append_new(
+			results, json_pack("{s:s, s:s, s:i, s:s, s:s}", "name", r->name, "verdict",
+					 swo_verdict_name(r->verdict), "count", (int)r->count,
+					 "text", r->text, "rule", swo_probe_rule(r->name)));
 	}
 	return results;
 }

@@ -85,16 +85,20 @@ static void write_results(FILE *to, const struct swo_probe_device *device, bool 
 
 	for (unsigned i = 0; i < device->result_count; i++)
 		counts[device->results[i].verdict]++;
-	fprintf(to, "%s: %u checks: %u passed, %u failed, %u risks, %u skipped%s\n", device->name,
+	fprintf(to, "%s: %u checks: %u passed, %u failed, %u risks, %u skipped%s%s\n", device->name,
 		device->result_count, counts[SWO_VERDICT_PASS], counts[SWO_VERDICT_FAIL],
 		counts[SWO_VERDICT_RISK], counts[SWO_VERDICT_SKIP],
+		counts[SWO_VERDICT_SKIP] && !verbose ? " (--verbose lists them)" : "",
 		device->lost ? "; it hung or went away, the rest was not tried" : "");
 	for (int verdict = SWO_VERDICT_FAIL; verdict >= 0; verdict--)
 		for (unsigned i = 0; i < device->result_count; i++) {
 			const struct swo_probe_result *r = &device->results[i];
 
-			if ((int)r->verdict == verdict && (verdict != SWO_VERDICT_PASS || verbose))
-				fprintf(to, "  %s  %-36s %s\n", heads[verdict], r->name, r->text);
+			if ((int)r->verdict != verdict || (verdict < SWO_VERDICT_RISK && !verbose))
+				continue;
+			fprintf(to, "  %s  %-36s %s\n", heads[verdict], r->name, r->text);
+			if (verdict >= SWO_VERDICT_RISK)
+				fprintf(to, "        %s\n", swo_probe_rule(r->name));
 		}
 }
 

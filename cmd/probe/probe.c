@@ -7,6 +7,7 @@
 
 #include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
+#include "cmd/common/file.h"
 #include "cmd/common/verbs.h"
 
 #include <argp.h>
@@ -22,14 +23,17 @@ struct options {
 	struct swo_probe_params params;
 	const char *specs[DEVICES_MAX];
 	unsigned count;
-	const char *json; /* "-": stdout */
+	const char *json, *tap, *junit; /* "-": stdout */
 	bool exercise, yes, risks_ok, verbose;
 };
 
 enum {
 	OPT_EXERCISE = 256,
+	OPT_HOSTILE,
 	OPT_YES,
 	OPT_JSON,
+	OPT_TAP,
+	OPT_JUNIT,
 	OPT_RUNS,
 	OPT_DEADLINE,
 	OPT_LIMIT,
@@ -42,6 +46,10 @@ static const struct argp_option argp_options[] = {
 		"Run every arc, save, load and refuse states, reset: the device must not be in "
 		"use",
 		1},
+	{"hostile", OPT_HOSTILE, NULL, 0,
+		"With --exercise: load damaged states, too, which reach firmware that other "
+		"devices may share",
+		1},
 	{"yes", OPT_YES, NULL, 0, "Confirm that the devices are not in use", 1},
 	{"runs", OPT_RUNS, "N", 0, "Measure costs as the median of N runs (5)", 1},
 	{"deadline", OPT_DEADLINE, "MS", 0, "Report a call as hung after MS (10000)", 1},
@@ -50,10 +58,19 @@ static const struct argp_option argp_options[] = {
 	{0, 0, 0, 0, "Output:", 2},
 	{"json", OPT_JSON, "FILE", OPTION_ARG_OPTIONAL, "Print JSON, to standard output or to FILE",
 		2},
+	{"tap", OPT_TAP, "FILE", OPTION_ARG_OPTIONAL,
+		"Print the checks as TAP, to standard output or to FILE", 2},
+	{"junit", OPT_JUNIT, "FILE", OPTION_ARG_OPTIONAL,
+		"Print the checks as JUnit XML, to standard output or to FILE", 2},
 	{"risks-ok", OPT_RISKS_OK, NULL, 0, "Exit with 0 if there are only risks", 2},
 	{"verbose", 'v', NULL, 0, "Print every check, also passed ones", 2},
 	{0},
 };
+
+static bool on_stdout(const char *file)
+{
+	return file && !strcmp(file, "-");
+}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -63,11 +80,20 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case OPT_EXERCISE:
 		o->exercise = true;
 		return 0;
+	case OPT_HOSTILE:
+		o->params.hostile = true;
+		return 0;
 	case OPT_YES:
 		o->yes = true;
 		return 0;
 	case OPT_JSON:
 		o->json = arg ? arg : "-";
+		return 0;
+	case OPT_TAP:
+		o->tap = arg ? arg : "-";
+		return 0;
+	case OPT_JUNIT:
+		o->junit = arg ? arg : "-";
 		return 0;
 	case OPT_RUNS:
 		o->params.runs = (unsigned)args_number(state, "runs", arg, 1, 64);
@@ -96,6 +122,12 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!o->count)
 			argp_error(state, "which device?");
+		else if ((o->tap || o->junit) && !o->exercise)
+			argp_error(state, "--tap and --junit are for --exercise");
+		else if (on_stdout(o->json) + on_stdout(o->tap) + on_stdout(o->junit) > 1)
+			argp_error(state,
+				"only one of --json, --tap and --junit can go to standard "
+				"output; name a FILE for the others");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -175,20 +207,59 @@ static void close_all(struct probe_device *devices, unsigned count)
 
 /* Output */
 
+static FILE *open_output(const char *what, const char *file, struct swo_error *err)
+{
+	FILE *to = stdout;
+
+	if (!on_stdout(file) && create_file(what, file, &to, err))
+		return NULL;
+	return to;
+}
+
+static int close_output(
+	const char *what, const char *file, FILE *to, bool written, struct swo_error *err)
+{
+	if (to && (to == stdout ? fflush(to) : fclose(to)))
+		written = false;
+	if (!to)
+		fprintf(stderr, "switchover probe: %s\n", err->text);
+	else if (!written)
+		fprintf(stderr, "switchover probe: %s: cannot write to %s\n", what,
+			on_stdout(file) ? "standard output" : file);
+	return written ? 0 : -1;
+}
+
 static int write_json(const struct options *o, const struct probe_device *devices,
 	const struct swo_probe_report *report)
 {
 	json_t *json = probe_json(devices, o->count, report);
-	int rc = -1;
+	struct swo_error err;
+	FILE *to = open_output("--json", o->json, &err);
+	bool written = to && json && !json_dumpf(json, to, JSON_INDENT(2)) && putc('\n', to) != EOF;
 
-	if (json && !strcmp(o->json, "-"))
-		rc = json_dumpf(json, stdout, JSON_INDENT(2)) || putchar('\n') == EOF ? -1 : 0;
-	else if (json)
-		rc = json_dump_file(json, o->json, JSON_INDENT(2));
 	json_decref(json);
-	if (rc)
-		fprintf(stderr, "switchover probe: cannot write the JSON to %s\n",
-			strcmp(o->json, "-") ? o->json : "standard output");
+	return close_output("--json", o->json, to, written, &err);
+}
+
+static int write_tests(const struct options *o, const struct swo_probe_report *report)
+{
+	const struct {
+		const char *what, *file;
+		void (*write)(FILE *to, const struct swo_probe_report *report, bool risks_ok);
+	} forms[] = {{"--tap", o->tap, probe_write_tap}, {"--junit", o->junit, probe_write_junit}};
+	int rc = 0;
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(forms); i++) {
+		struct swo_error err;
+
+		if (!forms[i].file)
+			continue;
+		FILE *to = open_output(forms[i].what, forms[i].file, &err);
+
+		if (to)
+			forms[i].write(to, report, o->risks_ok);
+		rc |= close_output(forms[i].what, forms[i].file, to, to && !ferror(to), &err);
+	}
 	return rc;
 }
 
@@ -230,9 +301,11 @@ static void catch_signals(void)
 static int may_exercise(const struct options *o)
 {
 	fprintf(stderr,
-		"switchover probe: %u device%s will be stopped, run, saved, loaded with valid and "
-		"invalid states and reset, many times; %s state is lost\n",
-		o->count, o->count == 1 ? "" : "s", o->count == 1 ? "its" : "their");
+		"switchover probe: %u device%s will be stopped, run, saved, loaded%s and reset, many "
+		"times; %s state is lost\n",
+		o->count, o->count == 1 ? "" : "s",
+		o->params.hostile ? " with valid and damaged states" : "",
+		o->count == 1 ? "its" : "their");
 	if (!o->yes)
 		fputs("switchover probe: nothing was done; add --yes if the devices are not in use\n",
 			stderr);
@@ -260,11 +333,12 @@ static int exercise(const struct options *o, struct probe_device *devices,
 static int finish(const struct options *o, const struct probe_device *devices,
 	const struct swo_probe_report *report, unsigned unreachable)
 {
+	const bool text = !on_stdout(o->json) && !on_stdout(o->tap) && !on_stdout(o->junit);
 	unsigned findings = 0;
 
 	for (unsigned i = 0; i < o->count; i++) {
 		findings += !devices[i].described;
-		if (!o->json || strcmp(o->json, "-") != 0)
+		if (text)
 			probe_write_info(stdout, &devices[i]);
 	}
 	if (report) {
@@ -273,10 +347,10 @@ static int finish(const struct options *o, const struct probe_device *devices,
 			fputs("switchover probe: interrupted; every device that was started was "
 			      "reset\n",
 				stderr);
-		if (!o->json || strcmp(o->json, "-") != 0)
+		if (text)
 			probe_write_report(stdout, devices, report, o->verbose);
 	}
-	if (o->json && write_json(o, devices, report))
+	if ((o->json && write_json(o, devices, report)) || (report && write_tests(o, report)))
 		return CLI_FAILED;
 	return unreachable ? CLI_UNREACHABLE : findings ? CLI_FAILED : CLI_OK;
 }

@@ -23,6 +23,10 @@ void probe_write_info(FILE *to, const struct probe_device *device);
 void probe_write_report(FILE *to, const struct probe_device *devices,
 	const struct swo_probe_report *report, bool verbose);
 
+/* For test runners. A risk is a failure unless risks_ok. */
+void probe_write_tap(FILE *to, const struct swo_probe_report *report, bool risks_ok);
+void probe_write_junit(FILE *to, const struct swo_probe_report *report, bool risks_ok);
+
 /* For programs; report may be NULL. The caller's reference. NULL: no memory. */
 json_t *probe_json(
 	const struct probe_device *devices, unsigned count, const struct swo_probe_report *report);

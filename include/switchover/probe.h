@@ -54,6 +54,8 @@ struct swo_probe_result {
 	unsigned count; /* number of runs; the verdict is the worst */
 	char text[400];
 };
+/* What a check of this name tests, and which document demands it; a constant. */
+SWO_API const char *swo_probe_rule(const char *check);
 
 /* All in nanoseconds; zeros if never measured. */
 struct swo_probe_cost {
@@ -111,12 +113,17 @@ struct swo_probe_params {
 	/* Called before each call of the device: true ends the run early; may be NULL. */
 	bool (*stop)(void *opaque);
 	void *opaque;
+	/* Load truncated, changed, extended and foreign states, too: with a real device they reach
+	   firmware, which other devices may share. */
+	bool hostile;
 };
 
 /*
  * Changes the state of every device many times and resets them; they must not be in use, and
  * their state is lost. At the end, also an early one, they run. Takes ownership of the devices,
  * also on failure, and destroys them, except one that hangs: it is leaked, with its thread.
+ * Requests that a driver must refuse come last, after all other checks of all devices: a faulty
+ * driver may be unusable after one.
  *
  * Succeeds whatever the devices do: see the report. The caller frees it.
  */

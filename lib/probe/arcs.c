@@ -64,6 +64,25 @@ static bool goes_over_bad(
 	return false;
 }
 
+/* Requests without effect. */
+static void check_same(struct session *s)
+{
+	EACH_STATE(from)
+	{
+		char name[72];
+
+		snprintf(name, sizeof(name), "same.%s", swo_device_state_name(from));
+		if (s->lost || !has(s, from) || probe_reach(s, from))
+			continue;
+		if (!probe_request_state(s, from))
+			probe_note(s, SWO_VERDICT_PASS, name, "ok");
+		else if (!s->lost)
+			probe_note(s, SWO_VERDICT_FAIL, name,
+				"a request for the present state must be a no-op: %s",
+				s->call.err.text);
+	}
+}
+
 void probe_check_combinations(struct session *s)
 {
 	char name[72];
@@ -89,6 +108,7 @@ void probe_check_combinations(struct session *s)
 			probe_recover(s, probe_arc_name(name, "recovery", from, to));
 		}
 	}
+	check_same(s);
 }
 
 /* Illegal requests */
@@ -128,8 +148,6 @@ void probe_check_refusals(struct session *s)
 {
 	EACH_STATE(from)
 	{
-		char name[72];
-
 		if (!has(s, from))
 			continue;
 		must_refuse(s, from, SWO_DEVICE_ERROR);
@@ -139,16 +157,6 @@ void probe_check_refusals(struct session *s)
 			if (from != to && !s->lost && !probe_is_legal(s, from, to))
 				must_refuse(s, from, to);
 		}
-		/* Requests without effect. */
-		snprintf(name, sizeof(name), "same.%s", swo_device_state_name(from));
-		if (s->lost || (s->state != from && probe_reach(s, from)))
-			continue;
-		if (!probe_request_state(s, from))
-			probe_note(s, SWO_VERDICT_PASS, name, "ok");
-		else if (!s->lost)
-			probe_note(s, SWO_VERDICT_FAIL, name,
-				"a request for the present state must be a no-op: %s",
-				s->call.err.text);
 	}
 }
 

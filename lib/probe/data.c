@@ -290,7 +290,23 @@ void probe_check_data(struct session *s)
 	if (!s->lost)
 		check_identity(s);
 	if (!s->lost)
-		check_bad_states(s);
+		probe_reach(s, SWO_DEVICE_RUNNING);
+}
+
+void probe_check_hostile(struct session *s)
+{
+	static const char *const names[] = {
+		"data.truncated", "data.corrupted", "data.extended", "data.foreign"};
+
+	if (!s->params.hostile) {
+		for (unsigned i = 0; i < SWO_ARRAY_SIZE(names); i++)
+			probe_note(s, SWO_VERDICT_SKIP, names[i],
+				"not requested: it goes into firmware that other devices may share");
+		return;
+	}
+	if (probe_need_good(s, "data"))
+		return;
+	check_bad_states(s);
 	/* After the refused states, a valid one is still accepted. */
 	if (s->lost || probe_reach(s, SWO_DEVICE_RUNNING) || probe_save_state(s, 0))
 		return;

@@ -89,6 +89,8 @@ void probe_session_close(struct session *s);
 /* Adds a result, or merges it with an earlier one of that name. */
 void probe_note(struct session *s, enum swo_verdict verdict, const char *name, const char *fmt, ...)
 	SWO_PRINTF(4, 5);
+/* Adds to a result's text what begins with a semicolon, once. */
+void probe_explain(struct session *s, const char *name, const char *fmt, ...) SWO_PRINTF(3, 4);
 /* "PREFIX.FROM->TO" */
 const char *probe_arc_name(
 	char room[72], const char *prefix, enum swo_device_state from, enum swo_device_state to);
@@ -138,6 +140,7 @@ void probe_check_refusals(struct session *s);
 void probe_check_resets(struct session *s);
 void probe_check_sessions(struct session *s);
 void probe_check_data(struct session *s);
+void probe_check_hostile(struct session *s);
 void probe_check_extras(struct session *s);
 void probe_measure_costs(struct session *s);
 void probe_check_siblings(

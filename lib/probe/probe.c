@@ -68,15 +68,25 @@ static void begin(struct session *s)
 	probe_reset_device(s);
 }
 
-static void run(struct session *s)
+struct check {
+	const char *what;
+	void (*run)(struct session *s);
+};
+
+static void run(struct session *s, const struct check *checks, unsigned count)
 {
-	static const struct {
-		const char *what;
-		void (*check)(struct session *s);
-	} checks[] = {
+	for (unsigned i = 0; i < count && !s->lost; i++) {
+		tell(s, checks[i].what);
+		checks[i].run(s);
+	}
+}
+
+/* What any migration may do. */
+static void run_legal(struct session *s)
+{
+	static const struct check checks[] = {
 		{"arcs", probe_check_arcs},
 		{"combinations", probe_check_combinations},
-		{"refusals", probe_check_refusals},
 		{"resets", probe_check_resets},
 		{"sessions", probe_check_sessions},
 		{"data", probe_check_data},
@@ -88,11 +98,20 @@ static void run(struct session *s)
 	/* First: the first saved state is also loaded, even if a fault triggers once. */
 	if (!s->lost)
 		probe_need_good(s, "load.finalise");
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(checks); i++) {
-		tell(s, checks[i].what);
-		if (!s->lost)
-			checks[i].check(s);
-	}
+	run(s, checks, SWO_ARRAY_SIZE(checks));
+}
+
+/* What may damage a device whose driver has a fault: last. */
+static void run_illegal(struct session *s)
+{
+	static const struct check checks[] = {
+		{"hostile states", probe_check_hostile},
+		{"illegal requests", probe_check_refusals},
+	};
+
+	run(s, checks, SWO_ARRAY_SIZE(checks));
+	if (!s->lost)
+		probe_reset_device(s);
 }
 
 static void count(struct swo_probe_report *report)
@@ -130,11 +149,15 @@ static int open_all(struct session **s, const struct swo_probe_target *targets, 
 static void run_all(struct session **s, unsigned n, struct swo_probe_report *report)
 {
 	for (unsigned i = 0; i < n && !report->interrupted; i++) {
-		run(s[i]);
+		run_legal(s[i]);
 		report->interrupted = s[i]->stopped;
 	}
 	if (!report->interrupted)
 		probe_check_siblings(s, n, report);
+	for (unsigned i = 0; i < n && !report->interrupted; i++) {
+		run_illegal(s[i]);
+		report->interrupted = s[i]->stopped;
+	}
 	for (unsigned i = 0; i < n; i++) {
 		report->interrupted |= s[i]->stopped;
 		probe_leave_running(s[i]);

@@ -65,6 +65,19 @@ void probe_note(struct session *s, enum swo_verdict verdict, const char *name, c
 	va_end(args);
 }
 
+void probe_explain(struct session *s, const char *name, const char *fmt, ...)
+{
+	struct swo_probe_result *result = find(s, name);
+	size_t len = result ? strlen(result->text) : 0;
+	va_list args;
+
+	if (!result || strchr(result->text, ';'))
+		return;
+	va_start(args, fmt);
+	vsnprintf(result->text + len, sizeof(result->text) - len, fmt, args);
+	va_end(args);
+}
+
 enum swo_verdict probe_noted(const struct session *s, const char *name)
 {
 	const struct swo_probe_result *result = find(s, name);

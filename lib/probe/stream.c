@@ -91,10 +91,13 @@ static int try_good(struct session *s)
 	if (probe_go_arc(s, SWO_DEVICE_STOP)) {
 		/* The only arc out of RESUMING: a failure is due to the state, not to the arc. */
 		s->failures[SWO_DEVICE_RESUMING][SWO_DEVICE_STOP] = 0;
-		probe_note(s, SWO_VERDICT_FAIL, "load.finalise",
-			"RESUMING->STOP refuses its own saved state (%zu bytes): what "
-			"it saves, or what it loads, is wrong",
-			s->good.len);
+		if (!s->lost) {
+			probe_explain(s, "arc.RESUMING->STOP",
+				"; that was its own saved state (%zu bytes): what it saves, or what "
+				"it loads, is wrong",
+				s->good.len);
+			probe_note(s, SWO_VERDICT_SKIP, "load.finalise", "see arc.RESUMING->STOP");
+		}
 		return -1;
 	}
 	probe_note(s, SWO_VERDICT_PASS, "load.finalise", "ok");

@@ -26,6 +26,8 @@ static struct swo_probe_report *probe_fault(
 {
 	/* As many costs as it takes to have them: an emulated CPU is slow. */
 	struct swo_probe_params quick = params ? *params : (struct swo_probe_params){.runs = 1};
+
+	quick.hostile = true;
 	struct swo_probe_target target = {"vf0", &swo_vfio_kernel_ops, NULL};
 	struct swo_probe_report *report;
 	static unsigned hung;

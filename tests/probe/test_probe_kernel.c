@@ -59,7 +59,10 @@ static struct swo_probe_report *probe_with(unsigned count, const struct swo_prob
 				0);
 		}
 	}
-	assert_int_equal(swo_probe_exercise(targets, count, how, &report, &err), 0);
+	struct swo_probe_params all = how ? *how : (struct swo_probe_params){0};
+
+	all.hostile = true;
+	assert_int_equal(swo_probe_exercise(targets, count, &all, &report, &err), 0);
 	return report;
 }
 

@@ -68,7 +68,10 @@ static struct swo_probe_report *probe(
 		MUST(swo_vfio_user_connect(
 			vfs[i].name, vfs[i].socket, &patient, &targets[i].self, &err));
 	}
-	MUST(swo_probe_exercise(targets, count, params, &report, &err));
+	struct swo_probe_params how = params ? *params : (struct swo_probe_params){0};
+
+	how.hostile = true;
+	MUST(swo_probe_exercise(targets, count, &how, &report, &err));
 	return report;
 }
 
@@ -279,6 +282,46 @@ static void the_verb_reports_by_its_exit_status(void **state)
 	vf_stop(&vf);
 }
 
+/* A fault, a skip, and a text with every character that XML reserves: the device's path. */
+static void test_runners_read_what_was_found(void **state)
+{
+	(void)state;
+	static const char script[] =
+		"import sys, xml.etree.ElementTree as tree\n"
+		"tap = open(sys.argv[1]).read().splitlines()\n"
+		"points = [l for l in tap if l.startswith(('ok ', 'not ok '))]\n"
+		"assert tap[0] == 'TAP version 13' and tap[1] == f'1..{len(points)}', tap[:2]\n"
+		"bad = [l for l in points if l.startswith('not')]\n"
+		"skips = [l for l in points if ' # SKIP ' in l]\n"
+		"assert len(bad) == 1 and 'arc.STOP->RESUMING' in bad[0], bad\n"
+		"assert any('data.foreign' in l for l in skips), skips\n"
+		"assert any(l.startswith('  rule: \\\"linux/vfio.h') for l in tap)\n"
+		"suite = tree.parse(sys.argv[2]).getroot().find('testsuite')\n"
+		"cases = suite.findall('testcase')\n"
+		"assert len(cases) == len(points) == int(suite.get('tests'))\n"
+		"fails = suite.findall('testcase/failure')\n"
+		"assert len(fails) == 1 == int(suite.get('failures'))\n"
+		"assert 'Input/output error' in fails[0].get('message')\n"
+		"assert len(suite.findall('testcase/skipped')) == len(skips)\n";
+	char command[3000];
+	struct vf vf;
+
+	vf_start(&vf, 0, (const char *const[]){"--fault", "arc=STOP->RESUMING:fail=EIO", NULL});
+	snprintf(command, sizeof(command),
+		"'%s' probe --exercise --yes --runs 1 --tap='%s/tap' --junit='%s/junit' '%s' "
+		">/dev/null 2>&1; [ $? -eq 1 ] && python3 -c \"%s\" '%s/tap' '%s/junit'",
+		switchover_path, dir, dir, vf.socket, script, dir, dir);
+	assert_int_equal(system(command), 0);
+	snprintf(command, sizeof(command), "'%s' probe --tap '%s' 2>/dev/null", switchover_path,
+		vf.socket);
+	assert_int_equal(WEXITSTATUS(system(command)), 2);
+	snprintf(command, sizeof(command),
+		"'%s' probe --exercise --yes --tap --json '%s' 2>/dev/null", switchover_path,
+		vf.socket);
+	assert_int_equal(WEXITSTATUS(system(command)), 2);
+	vf_stop(&vf);
+}
+
 static enum swo_device_state state_of(struct vf *vf)
 {
 	enum swo_device_state state;
@@ -392,6 +435,7 @@ int main(int argc, char **argv)
 		CASE(siblings_that_share_saving_and_loading_are_reported),
 		CASE(the_verb_describes_and_changes_nothing_without_exercise),
 		CASE(the_verb_reports_by_its_exit_status),
+		CASE(test_runners_read_what_was_found),
 		CASE(ctrl_c_resets_the_device_and_is_reported),
 		CASE(a_device_in_use_is_left_alone_and_reported),
 		CASE(what_it_measured_is_what_plan_reads),
