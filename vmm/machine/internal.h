@@ -65,10 +65,9 @@ struct vmm_machine {
 	struct swo_timeline *timeline;
 	struct machine_earlier *earlier; /* no lock: setting up and freeing take turns */
 	bool exit_on_error;		 /* of an incoming migration */
-	bool launched;
-	bool changing;	/* a migration is being set up or freed */
-	bool cancelled; /* during that */
-	bool forced;	/* by `quit`: do not wait for the outcome of a migration */
+	atomic_bool launched;		 /* see vmm_machine_launch; a migrate waits for it */
+	bool changing;			 /* a migration is being set up or freed */
+	bool cancelled;			 /* during that */
 };
 
 /* device.c */

@@ -229,9 +229,7 @@ int vmm_machine_launch(struct vmm_machine *m, struct swo_error *err)
 	/* The monitor may have been faster. */
 	if (!m->config.incoming && !m->hold && !machine_is_running(m))
 		rc = machine_start(m, SWO_ON_ERROR_ROLLBACK, err);
-	pthread_mutex_lock(&m->lock);
-	m->launched = true;
-	pthread_mutex_unlock(&m->lock);
+	atomic_store(&m->launched, true);
 	pthread_mutex_unlock(&m->run_lock);
 	return rc;
 }
@@ -333,9 +331,6 @@ int vmm_machine_quit(struct vmm_machine *m, bool force, struct swo_error *err)
 
 	if (!force && quit_refused(m, err))
 		return -1;
-	pthread_mutex_lock(&m->lock);
-	m->forced = m->forced || force;
-	pthread_mutex_unlock(&m->lock);
 	if (write(m->quit_fd, &one, sizeof(one)) < 0 && errno != EAGAIN)
 		return swo_error_set(err, SWO_E_IO, errno, "quit");
 	return 0;

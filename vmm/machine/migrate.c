@@ -10,10 +10,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMELINE_SPANS	32768
-#define CANCEL_MS	120000
-#define END_MS		1000
-#define OUTCOME_LOOK_MS 20
+#define TIMELINE_SPANS 32768
+#define CANCEL_MS      120000
+#define LAUNCH_MS      10000
+#define END_MS	       1000
 
 bool machine_is_migrating(struct vmm_machine *m)
 {
@@ -79,7 +79,7 @@ static int check_source(struct vmm_machine *m, struct swo_error *err)
 	if (machine_is_migrating(m))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"a migration is in progress; cancel it, or wait for its end");
-	if (!m->launched)
+	if (!atomic_load(&m->launched))
 		return swo_error_set(
 			err, SWO_E_STATE, 0, "this VM is being started: try again when it is");
 	if (m->migration && !swo_migration_may_run(m->migration))
@@ -281,9 +281,19 @@ static int begin_checked(struct vmm_machine *m, const char *uri, bool is_source,
 	return rc;
 }
 
+/* A monitor may be faster than the launch, and the VM would count as a paused one. */
+static void await_launch(struct vmm_machine *m)
+{
+	swo_deadline deadline = swo_deadline_ms(LAUNCH_MS);
+
+	while (!atomic_load(&m->launched) && !swo_deadline_passed(deadline))
+		swo_sleep_until(swo_deadline_min(deadline, swo_deadline_ms(1)));
+}
+
 int vmm_machine_migrate(struct vmm_machine *m, const char *uri,
 	const struct vmm_migration_setup *once, struct swo_error *err)
 {
+	await_launch(m);
 	return begin_checked(m, uri, true, false, once, check_source, err);
 }
 
@@ -402,28 +412,13 @@ int machine_may_cont(struct vmm_machine *m, struct swo_error *err)
 	return 0;
 }
 
-/* Past its point of no return, a migration that was not is left alone until its outcome is known. */
-static void await_outcome(struct vmm_machine *m, swo_deadline deadline)
-{
-	struct swo_migration_info info;
-
-	while (!vmm_machine_migration_wait(
-		m, swo_deadline_min(deadline, swo_deadline_ms(OUTCOME_LOOK_MS))))
-		if (swo_deadline_passed(deadline) || (vmm_machine_migration_info(m, &info) &&
-							     info.status == SWO_MIGRATION_IN_DOUBT))
-			return;
-}
-
 void machine_migration_end(struct vmm_machine *m)
 {
 	struct swo_error err;
-	const bool cancelled = !vmm_machine_cancel(m, &err);
 
-	pthread_mutex_lock(&m->lock);
-	const bool forced = m->forced;
-	pthread_mutex_unlock(&m->lock);
-	if (cancelled || !forced)
-		await_outcome(m, swo_deadline_ms(CANCEL_MS));
+	/* Past its point of no return it is not cancelled: freeing it waits for the outcome. */
+	if (!vmm_machine_cancel(m, &err))
+		vmm_machine_migration_wait(m, swo_deadline_ms(CANCEL_MS));
 	tidy(m);
 	tidy_earlier(m, true);
 }

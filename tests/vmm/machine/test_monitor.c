@@ -805,22 +805,73 @@ static void a_target_that_failed_after_ready_answers_before_it_may_exit(void **s
 	}
 }
 
+static void *end_source(void *opaque)
+{
+	(void)opaque;
+	talk_close(&play.pair.s);
+	box_down(&play.pair.source);
+	atomic_store(&play.busy, false);
+	return NULL;
+}
+
+/* It was taken, and GO was sent before it had an effect: a VM that is gone is not in doubt. */
+static void a_quit_that_came_before_go_waits_for_the_outcome(void **state)
+{
+	struct fake_device *device = &play.pair.target.fake[1].device;
+	pthread_t thread;
+
+	(void)state;
+	play_up();
+	fake_script(device, SWO_DEVICE_STOP, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
+	reach(FINALISING);
+	do_command(&play.pair.s, "quit");
+	release();
+	assert_true(fake_await_hang(device));
+	play.held = device;
+	atomic_store(&play.busy, true);
+	assert_int_equal(pthread_create(&thread, NULL, end_source, NULL), 0);
+	for (int i = 0; i < 100; i++) {
+		assert_true(atomic_load(&play.busy));
+		swo_sleep_until(swo_now_ns() + 1000000);
+	}
+	release();
+	pthread_join(thread, NULL);
+	await_status(&play.pair.t, "completed");
+	box_expect_status(&play.pair.t, "running", true);
+	talk_close(&play.pair.t);
+	box_down(&play.pair.target);
+}
+
+static void *migrate_nowhere(void *opaque)
+{
+	struct swo_error err;
+
+	assert_int_equal(vmm_machine_migrate(opaque, "unix:/nowhere", NULL, &err), 0);
+	return NULL;
+}
+
 static void a_stop_before_the_launch_holds_the_guest_and_migrate_waits_for_it(void **state)
 {
 	struct vmm_machine_config config = {.accel = VMM_ACCEL_NATIVE,
 		.vcpus = 1,
 		.ram_size = BOX_RAM,
 		.guest = {.doorbell_period_us = 1000}};
+	struct swo_migration_info info;
 	struct vmm_machine *m;
+	pthread_t thread;
 	struct swo_error err;
 
 	(void)state;
 	if (vmm_machine_create(&config, &m, &err))
 		fail_msg("%s", err.text);
-	assert_int_equal(vmm_machine_migrate(m, "unix:/nowhere", NULL, &err), -1);
-	assert_non_null(strstr(err.text, "being started"));
+	assert_int_equal(pthread_create(&thread, NULL, migrate_nowhere, m), 0);
+	for (int i = 0; i < 50; i++)
+		assert_false(vmm_machine_migration_info(m, &info));
 	assert_int_equal(vmm_machine_stop(m, &err), 0);
 	assert_int_equal(vmm_machine_launch(m, &err), 0);
+	pthread_join(thread, NULL);
+	assert_true(vmm_machine_migration_info(m, &info));
+	assert_true(vmm_machine_migration_wait(m, swo_deadline_ms(TALK_MS)));
 	assert_int_equal(vmm_machine_state(m), SWO_RUN_STATE_PRELAUNCH);
 	assert_int_equal(vmm_machine_cont(m, &err), 0);
 	assert_int_equal(vmm_machine_state(m), SWO_RUN_STATE_RUNNING);
@@ -887,6 +938,7 @@ int main(void)
 		cmocka_unit_test(a_source_in_doubt_is_answered_after_the_vm_has_moved_on),
 		cmocka_unit_test(a_target_that_has_failed_takes_the_next_migration),
 		cmocka_unit_test(a_target_that_failed_after_ready_answers_before_it_may_exit),
+		cmocka_unit_test(a_quit_that_came_before_go_waits_for_the_outcome),
 		cmocka_unit_test(a_stop_before_the_launch_holds_the_guest_and_migrate_waits_for_it),
 		cmocka_unit_test(a_crash_fails_the_migration_at_every_phase),
 		cmocka_unit_test(a_crash_that_is_not_reported_yet_is_noticed_by_the_stop),
