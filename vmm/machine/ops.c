@@ -10,6 +10,19 @@
 
 /* Layout */
 
+/* A device with other states is another kind of device, although the engine could migrate it. */
+static int layout_device(
+	const struct machine_device *device, struct swo_buf *out, struct swo_error *err)
+{
+	char text[64];
+	int n = snprintf(text, sizeof(text), ", states 0x%llx\n",
+		(unsigned long long)swo_device_mig_flags(device->dev));
+
+	if (vmm_pci_describe(device->fn, out, err))
+		return -1;
+	return swo_buf_append(out, text, (size_t)n, err);
+}
+
 static int layout(void *vm, struct swo_buf *out, struct swo_error *err)
 {
 	struct vmm_machine *m = vm;
@@ -23,8 +36,7 @@ static int layout(void *vm, struct swo_buf *out, struct swo_error *err)
 	if (swo_buf_append(out, text, (size_t)n, err))
 		return -1;
 	for (unsigned i = 0; i < m->device_count; i++)
-		if (vmm_pci_describe(m->devices[i].fn, out, err) ||
-			swo_buf_append(out, "\n", 1, err))
+		if (layout_device(&m->devices[i], out, err))
 			return -1;
 	return 0;
 }

@@ -290,17 +290,19 @@ static void several_devices_without_p2p_are_refused_unless_the_override_is_set(v
 	pair_down(&pair);
 }
 
-static void a_target_without_p2p_is_refused_and_one_without_pre_copy_is_not(void **state)
+static void a_target_with_other_states_of_a_device_is_refused_with_both(void **state)
 {
-	static const char *const words[] = {"device vf0 has no P2P state on the target", NULL};
+	static const char *const p2p[] = {"device vf0 has no P2P state on the target", NULL},
+				 *const pre_copy[] = {
+					 "line 3 of the machine", "states 0x7", "states 0x3", NULL};
 	static struct pair pair;
 
 	(void)state;
 	pair_up(&pair, NULL, same, no_p2p_target, same);
-	expect_refused(&pair, words);
+	expect_refused(&pair, p2p);
 	pair_down(&pair);
 	pair_up(&pair, NULL, same, no_pre_copy_target, same);
-	expect_moved(&pair);
+	expect_refused(&pair, pre_copy);
 	pair_down(&pair);
 }
 
@@ -314,7 +316,7 @@ int main(void)
 		cmocka_unit_test(another_accelerator_is_refused_with_both),
 		cmocka_unit_test(
 			several_devices_without_p2p_are_refused_unless_the_override_is_set),
-		cmocka_unit_test(a_target_without_p2p_is_refused_and_one_without_pre_copy_is_not),
+		cmocka_unit_test(a_target_with_other_states_of_a_device_is_refused_with_both),
 	};
 	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
