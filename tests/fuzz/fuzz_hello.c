@@ -3,8 +3,11 @@
  * fuzz_hello.c - the first messages of both sides: HELLO and HELLO_OK.
  */
 #include "fuzz.h"
+#include "journal/write.h"
 #include "migration/hello.h"
 #include "migration/wire.h"
+
+#include <string.h>
 
 /* The same costs come out of what is sent again, unknown ones too. */
 static void check_answer(
@@ -23,6 +26,23 @@ static void check_answer(
 		fuzz_check(twin[i].p2p_to_running_ns == costs[i].p2p_to_running_ns);
 	}
 	swo_buf_free(&text);
+}
+
+/* They match, and a difference is one line with an end. */
+static void check_same(const struct hello *hello, const struct hello *twin)
+{
+	static struct swo_agreement none;
+	struct refusal why = {0};
+
+	fuzz_check(hello->nonce == twin->nonce && hello->allow_no_p2p == twin->allow_no_p2p);
+	fuzz_check(journal_is_id(hello->id) && !strcmp(hello->id, twin->id));
+	fuzz_check(hello->agreement.count <= SWO_AGREEMENT_MAX);
+	fuzz_check(!migration_agreement_check(&hello->agreement, &twin->agreement, &why));
+	fuzz_check(!migration_agreement_check_lines(hello->layout, twin->layout, &why));
+	if (!hello->agreement.count)
+		return;
+	fuzz_check(migration_agreement_check(&hello->agreement, &none, &why));
+	fuzz_check(why.full.text[0] && !strchr(why.full.text, '\n') && why.brief[0]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -44,6 +64,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			struct hello twin;
 
 			fuzz_check(!migration_hello_parse(text.data, text.len, &twin, NULL));
+			check_same(&hello, &twin);
 			migration_hello_free(&twin);
 		}
 		swo_buf_free(&text);
