@@ -90,8 +90,12 @@ static void a_written_record_is_read_back(void **state)
 	(void)state;
 	struct swo_journal *journal = begin(SWO_JOURNAL_SOURCE);
 
-	put(journal, SWO_JOURNAL_COMMITTED);
 	struct swo_journal_info info = look(SWO_JOURNAL_SOURCE);
+	assert_int_equal(info.hello_nonce, 0); /* as in a journal of 0.1 */
+	journal_set_hello_nonce(journal, UINT64_C(0xfedcba9876543210));
+	put(journal, SWO_JOURNAL_COMMITTED);
+	info = look(SWO_JOURNAL_SOURCE);
+	assert_int_equal(info.hello_nonce, UINT64_C(0xfedcba9876543210));
 	assert_true(info.live);
 	assert_true(info.complete);
 	assert_int_equal(info.damage.code, SWO_E_NONE);

@@ -299,6 +299,29 @@ static void a_source_with_tls_does_not_talk_to_a_plain_target_and_the_right_one_
 	turns_away(NULL, d->ours, "it does not use TLS");
 }
 
+/* Over TCP a source without TLS gets no values (test_hello). */
+static void a_source_that_differs_gets_both_values_over_tls(void **state)
+{
+	const char *creds = ((struct dirs *)*state)->psk;
+	struct fake_vm source, target;
+	char uri[64];
+	int fd = mute_listener(1, uri);
+
+	close(fd);
+	fake_vm_open(&source, 2, true, 1000, SWO_TRANSITIONS_PARALLEL);
+	fake_vm_open(&target, 2, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	strcpy(source.layout, "here");
+	strcpy(target.layout, "there");
+	listen_as(&target, uri, creds);
+	send_as(&source, uri, creds);
+	const struct swo_migration_info info = fake_end(&source);
+
+	if (!strstr(info.error.text, "is 'here' on the source and 'there' on the target"))
+		fail_msg("%s", info.error.text);
+	fake_vm_close(&source);
+	fake_vm_close(&target);
+}
+
 static void credentials_that_are_no_good_are_an_error_at_once(void **state)
 {
 	const struct dirs *d = *state;
@@ -365,6 +388,7 @@ int main(void)
 			a_plain_source_is_rejected_by_a_target_with_tls_and_the_right_one_still_accepted),
 		cmocka_unit_test(
 			a_source_with_tls_does_not_talk_to_a_plain_target_and_the_right_one_still_taken),
+		cmocka_unit_test(a_source_that_differs_gets_both_values_over_tls),
 		cmocka_unit_test(credentials_that_are_no_good_are_an_error_at_once),
 		cmocka_unit_test(without_tls_a_vm_does_not_leave_this_host_nor_enter_it),
 	};
