@@ -30,6 +30,7 @@ struct request {
 	struct tls_args tls;
 	bool detach, json;
 	double timeout_s; /* 0: none */
+	bool force; /* after it the monitor's VMM switches over; otherwise it is cancelled here */
 };
 
 /* The command line */
@@ -71,7 +72,9 @@ enum {
 	OPT_CAPABILITY,
 	OPT_HANDOVER,
 	OPT_DETACH,
+	OPT_AUTO_CONVERGE,
 	OPT_TIMEOUT,
+	OPT_TIMEOUT_STRATEGY,
 	OPT_RECORD,
 	OPT_JSON
 };
@@ -87,7 +90,15 @@ static const struct argp_option options[] = {
 		"Copy RAM, or pass it by descriptor to a target on this host: copy or fd (copy)",
 		0},
 	{"detach", OPT_DETACH, NULL, 0, "Start the migration and exit", 0},
-	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "Cancel the migration after SECONDS (none)", 0},
+	{"auto-converge", OPT_AUTO_CONVERGE, NULL, 0,
+		"Throttle the vCPUs where they write faster than the link carries; short for "
+		"--capability auto-converge=on",
+		0},
+	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "End pre-copy after SECONDS (none)", 0},
+	{"timeout-strategy", OPT_TIMEOUT_STRATEGY, "HOW", 0,
+		"Then cancel the migration, or force the switchover over downtime-limit: cancel or "
+		"force (cancel)",
+		0},
 	{"record", OPT_RECORD, "FILE", 0,
 		"Write the monitor's events to FILE, for `switchover observe` (none)", 0},
 	{"json", OPT_JSON, NULL, 0, "Print the last reply to query-migrate as JSON", 0},
@@ -128,6 +139,15 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_JSON:
 		request->json = true;
 		break;
+	case OPT_AUTO_CONVERGE:
+		add_capability(request->capabilities, "auto-converge=on");
+		break;
+	case OPT_TIMEOUT_STRATEGY:
+		if (strcmp(arg, "cancel") != 0 && strcmp(arg, "force") != 0)
+			argp_error(state, "--timeout-strategy: expected cancel or force, got '%s'",
+				arg);
+		request->force = !strcmp(arg, "force");
+		break;
 	case OPT_TIMEOUT:
 		request->timeout_s = args_real(state, "timeout", arg, 0.001, 1e6);
 		break;
@@ -141,6 +161,14 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 			argp_error(state, "missing URI of the target: unix:PATH or tcp:HOST:PORT");
 		if (!request->qmp)
 			argp_error(state, "missing --qmp: the monitor of the VM to migrate");
+		if (request->force && request->timeout_s <= 0)
+			argp_error(state, "--timeout-strategy=force requires --timeout");
+		if (request->force) {
+			json_object_set_new(request->parameters, "x-timeout-ms",
+				json_integer((json_int_t)(request->timeout_s * 1000)));
+			json_object_set_new(
+				request->parameters, "x-timeout-strategy", json_string("force"));
+		}
 		break;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -323,7 +351,7 @@ static void cancel_if_wished(struct qmp *qmp, const struct request *request, str
 {
 	struct swo_error err = {0};
 	double elapsed_s = (double)(swo_now_ns() - watch->begun_ns) / 1e9;
-	bool late = request->timeout_s > 0 && elapsed_s > request->timeout_s;
+	bool late = !request->force && request->timeout_s > 0 && elapsed_s > request->timeout_s;
 
 	if (watch->cancel_sent || (!interrupts && !late))
 		return;

@@ -41,6 +41,23 @@ static const char *human_bytes(double bytes, char *out, size_t len)
 	return out;
 }
 
+/* In place of the progress line: the predicted downtime does not become less. */
+static void stalled_line(const json_t *info, double elapsed_s, char *out, size_t len)
+{
+	char throttle[32] = "";
+	const double percent = json_path_number(info, "cpu-throttle-percentage");
+
+	if (percent > 0)
+		snprintf(throttle, sizeof(throttle), ", CPU -%.0f %%", percent);
+	snprintf(out, len,
+		"%5.0f s  does not converge: dirties %.1f, sends %.1f MB/s%s, stop %.1f s",
+		elapsed_s,
+		json_path_number(info, "ram.dirty-pages-rate") *
+			json_path_number(info, "ram.page-size") / 1e6,
+		json_path_number(info, "ram.mbps") / 8, throttle,
+		json_path_number(info, "expected-downtime") / 1000);
+}
+
 void view_progress(const json_t *info, double elapsed_s, char *out, size_t len)
 {
 	char sent[32], left[32], expected[48] = "";
@@ -52,6 +69,10 @@ void view_progress(const json_t *info, double elapsed_s, char *out, size_t len)
 	double left_bytes = json_path_number(info, "ram.remaining") +
 			    json_path_number(info, "x-vfio-remaining");
 
+	if (json_is_true(json_path(info, "x-stalled"))) {
+		stalled_line(info, elapsed_s, out, len);
+		return;
+	}
 	if (json_path(info, "expected-downtime"))
 		snprintf(expected, sizeof(expected), ", downtime %.0f ms",
 			json_path_number(info, "expected-downtime"));

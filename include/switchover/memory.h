@@ -28,6 +28,7 @@ struct swo_ram_region {
 	int fd;			     /* memfd, offset 0; owned by the ram */
 	uint8_t *host;		     /* MAP_SHARED mapping of it */
 	uint64_t *dirty;	     /* one bit a page; use the functions below */
+	uint64_t marked;	     /* pages that were ever marked, each time; the library's */
 };
 
 struct swo_ram;

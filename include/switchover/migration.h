@@ -122,6 +122,13 @@ struct swo_vm_ops {
 	 * Called on both sides at HELLO.
 	 */
 	int (*agree)(void *vm, struct swo_agreement *out, struct swo_error *err);
+	/*
+	 * Source: from now on no vCPU runs for more than 100 - percent (1 to 99) of the time, in
+	 * slices of some 10 ms; 0: no more throttling. Does not wait, and does not delay `stop`.
+	 * Only needed for swo_converge.auto_converge. May be called while `stop` and `cont` of a
+	 * user are in progress; 0 from the migration's thread at its end, always.
+	 */
+	int (*throttle)(void *vm, unsigned percent, struct swo_error *err);
 };
 
 #define SWO_MACHINE_STATE_MAX (16u << 20)
@@ -155,6 +162,29 @@ struct swo_engine_overhead {
 	uint64_t arc_ns;     /* per arc of each device */
 	uint64_t stream_ns;  /* per stream and load of each device, of any length */
 	uint64_t state_rate; /* device state, bytes/s; 0: no limit */
+};
+
+/*
+ * What ends a migration of a guest that writes faster than the link carries. Without any of it pre-copy
+ * goes on until it is cancelled.
+ */
+enum swo_on_timeout { SWO_TIMEOUT_CANCEL, SWO_TIMEOUT_FORCE };
+
+struct swo_converge {
+	/*
+	 * From the second pass on: whenever in two periods of a second more is dirtied than half of
+	 * what is sent, the vCPUs are throttled (more), by percent of their time.
+	 */
+	bool auto_converge;	     /* default false */
+	unsigned throttle_initial;   /* 1..99; default 20 */
+	unsigned throttle_increment; /* 1..99; default 10 */
+	unsigned throttle_max;	     /* throttle_initial..99; default 99 */
+	/* Before the stop, ms: in all; and since the predicted downtime last became less. 0: none. */
+	uint64_t timeout_ms;
+	uint64_t stall_timeout_ms;
+	/* CANCEL: the migration fails, SWO_E_TIMEOUT. FORCE: the VM is stopped, over downtime_limit_ms
+	   (the ceiling holds). Default CANCEL. */
+	enum swo_on_timeout on_timeout;
 };
 
 #define SWO_DEFAULT_CHANNELS	  2
@@ -191,6 +221,7 @@ struct swo_migration_params {
 	 * still runs may then write into one that has stopped, and that write is lost.
 	 */
 	bool allow_no_p2p;
+	struct swo_converge converge;	     /* the source's */
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */
@@ -237,6 +268,9 @@ struct swo_migration_info {
 	unsigned threads_max;
 	uint64_t rate; /* bytes/s sent of late; after the end: over the whole migration */
 	uint64_t device_remaining; /* state that is still to be sent, as far as devices report it */
+	uint64_t dirty_rate;	   /* bytes/s of RAM that the guest writes; 0: unknown */
+	unsigned throttle_percent; /* of the vCPUs' time, now; 0: they are not throttled */
+	bool stalled;		   /* the predicted downtime does not become less */
 };
 
 struct swo_migration;
@@ -285,6 +319,7 @@ struct swo_migration_limits {
 	uint64_t downtime_limit_ms;
 	uint64_t downtime_ceiling_ms;
 	uint64_t max_bandwidth;
+	struct swo_converge converge;
 };
 SWO_API void swo_migration_get_limits(
 	struct swo_migration *migration, struct swo_migration_limits *out);

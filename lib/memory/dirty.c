@@ -14,8 +14,23 @@ static void or_word(uint64_t *word, uint64_t bits)
 	__atomic_fetch_or(word, bits, __ATOMIC_RELEASE);
 }
 
+static void count_marked(struct swo_ram_region *region, uint64_t pages)
+{
+	__atomic_fetch_add(&region->marked, pages, __ATOMIC_RELAXED);
+}
+
+uint64_t memory_ram_marked(const struct swo_ram *ram)
+{
+	uint64_t pages = 0;
+
+	for (unsigned i = 0; i < ram->count; i++)
+		pages += __atomic_load_n(&ram->region[i].marked, __ATOMIC_RELAXED);
+	return pages;
+}
+
 void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages)
 {
+	count_marked(region, pages);
 	while (pages) {
 		unsigned bit = page % 64;
 		uint64_t here = 64 - bit < pages ? 64 - bit : pages;
@@ -50,7 +65,7 @@ static uint64_t gather(const uint64_t *bitmap, uint64_t bits, int64_t from)
 
 void memory_region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bitmap)
 {
-	uint64_t pages = region_pages(region);
+	uint64_t pages = region_pages(region), marked = 0;
 
 	for (size_t i = 0; i < bitmap_words(pages); i++) {
 		uint64_t left = pages - i * 64;
@@ -58,7 +73,9 @@ void memory_region_mark_bitmap(struct swo_ram_region *region, const uint64_t *bi
 
 		if (bits)
 			or_word(&region->dirty[i], bits);
+		marked += (uint64_t)__builtin_popcountll(bits);
 	}
+	count_marked(region, marked);
 }
 
 void swo_ram_mark(struct swo_ram *ram, uint64_t gpa, uint64_t len)
@@ -110,7 +127,7 @@ void swo_ram_mark_bitmap(struct swo_ram *ram, uint64_t gpa, const uint64_t *bitm
 			continue;
 		/* Only the words of the region that the bitmap covers. */
 		uint64_t begin = first > region_first ? first - region_first : 0;
-		uint64_t end = first + pages - region_first;
+		uint64_t end = first + pages - region_first, marked = 0;
 
 		if (end > total)
 			end = total;
@@ -122,7 +139,9 @@ void swo_ram_mark_bitmap(struct swo_ram *ram, uint64_t gpa, const uint64_t *bitm
 				bits &= bit_run(0, total - w * 64);
 			if (bits)
 				or_word(&region->dirty[w], bits);
+			marked += (uint64_t)__builtin_popcountll(bits);
 		}
+		count_marked(region, marked);
 	}
 }
 

@@ -39,6 +39,8 @@ static inline uint64_t bit_run(unsigned first, uint64_t count)
 
 /* One more owner; each calls swo_ram_free(), and the last one frees it. */
 void memory_ram_hold(struct swo_ram *ram);
+/* How many pages have been marked so far, each one as often as it was. */
+uint64_t memory_ram_marked(const struct swo_ram *ram);
 
 /* Marks pages [page, page + pages) of one region, which must contain them. */
 void memory_region_mark(struct swo_ram_region *region, uint64_t page, uint64_t pages);

@@ -3,8 +3,7 @@
  * check.c - checks that the VMM has supplied everything that one side of a migration needs. A
  * missing member is refused by name before the migration starts.
  */
-#include "migration/wire.h"
-#include "switchover/migration.h"
+#include "migration/internal.h"
 
 #include <stddef.h>
 #include <stdio.h>
@@ -123,6 +122,14 @@ static int check_layout(const struct swo_vm *vm, struct swo_error *err)
 	return rc;
 }
 
+int migration_check_throttle(
+	const struct swo_vm *vm, const struct swo_migration_params *params, struct swo_error *err)
+{
+	return params->converge.auto_converge && !vm->ops->throttle
+		       ? missing("swo_vm_ops.throttle", "auto-converge calls it", err)
+		       : 0;
+}
+
 int swo_vm_check(const struct swo_vm *vm, enum swo_side side,
 	const struct swo_migration_params *params, struct swo_error *err)
 {
@@ -146,6 +153,8 @@ int swo_vm_check(const struct swo_vm *vm, enum swo_side side,
 		if (check_device(vm, i, is_source, err))
 			return -1;
 	if (check_layout(vm, err))
+		return -1;
+	if (is_source && migration_check_throttle(vm, params, err))
 		return -1;
 	if (is_source && params->handover == SWO_HANDOVER_COPY)
 		return check_dirty_source(vm->cpu_dirty, err);

@@ -27,7 +27,8 @@ void swo_migration_get_limits(struct swo_migration *m, struct swo_migration_limi
 	*out = (struct swo_migration_limits){.size = sizeof(*out),
 		.downtime_limit_ms = m->params.downtime_limit_ms,
 		.downtime_ceiling_ms = m->params.downtime_ceiling_ms,
-		.max_bandwidth = m->params.max_bandwidth};
+		.max_bandwidth = m->params.max_bandwidth,
+		.converge = m->params.converge};
 	pthread_mutex_unlock(&m->mutex);
 }
 
@@ -43,11 +44,14 @@ int swo_migration_set_limits(
 	params.downtime_limit_ms = limits->downtime_limit_ms;
 	params.downtime_ceiling_ms = limits->downtime_ceiling_ms;
 	params.max_bandwidth = limits->max_bandwidth;
-	if (swo_migration_params_check(&params, err))
+	params.converge = limits->converge;
+	if (swo_migration_params_check(&params, err) ||
+		(m->is_source && migration_check_throttle(&m->vm, &params, err)))
 		return -1;
 	pthread_mutex_lock(&m->mutex);
 	m->params.downtime_limit_ms = limits->downtime_limit_ms;
 	m->params.downtime_ceiling_ms = limits->downtime_ceiling_ms;
+	m->params.converge = limits->converge;
 	if (m->params.max_bandwidth != limits->max_bandwidth) {
 		m->params.max_bandwidth = limits->max_bandwidth;
 		m->pace.due_ns = 0;

@@ -24,6 +24,7 @@ void swo_migration_params_init(struct swo_migration_params *params)
 		.switchover_deadline_ms = 60000,
 		.commit_deadline_ms = 30000,
 		.idle_deadline_ms = 10000,
+		.converge = {.throttle_initial = 20, .throttle_increment = 10, .throttle_max = 99},
 	};
 }
 
@@ -66,6 +67,14 @@ static const struct parameter {
 	{FIELD("overhead.arc", overhead.arc_ns), NUMBER, 0, DAY_MS * 1000000, NULL},
 	{FIELD("overhead.stream", overhead.stream_ns), NUMBER, 0, DAY_MS * 1000000, NULL},
 	{FIELD("overhead.state-rate", overhead.state_rate), NUMBER, 0, UINT64_MAX, NULL},
+	{FIELD("auto-converge", converge.auto_converge), NUMBER, 0, 1, NULL},
+	{FIELD("cpu-throttle-initial", converge.throttle_initial), NUMBER, 1, 99, NULL},
+	{FIELD("cpu-throttle-increment", converge.throttle_increment), NUMBER, 1, 99, NULL},
+	{FIELD("max-cpu-throttle", converge.throttle_max), NUMBER, 1, 99, NULL},
+	{FIELD("timeout", converge.timeout_ms), NUMBER, 0, DAY_MS, NULL},
+	{FIELD("stall-timeout", converge.stall_timeout_ms), NUMBER, 0, DAY_MS, NULL},
+	{FIELD("timeout-strategy", converge.on_timeout), CHOICE, 0, SWO_TIMEOUT_FORCE,
+		"cancel or force"},
 	{FIELD("stream", stream), CHOICE, 0, SWO_WHEN_LATE, "early or late"},
 	{FIELD("finalise", finalise), CHOICE, 0, SWO_WHEN_LATE, "early, ram or late"},
 	{FIELD("config", config), CHOICE, 0, SWO_WHEN_LATE, "early or late"},
@@ -131,6 +140,11 @@ int swo_migration_params_check(const struct swo_migration_params *p, struct swo_
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(parameters); i++)
 		if (check_one(p, &parameters[i], err))
 			return -1;
+	if (p->converge.throttle_max < p->converge.throttle_initial)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"parameter max-cpu-throttle is %u, but must be from cpu-throttle-initial (%u) "
+			"to 99",
+			p->converge.throttle_max, p->converge.throttle_initial);
 	return 0;
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `switchover migrate`, the program itself, against scripted monitors: exit statuses and messages. */
+#include "cmd/migrate/view.h"
 #include "fake_monitor.h"
 #include "tests/support/cm.h"
 
@@ -233,6 +234,42 @@ static void a_timeout_cancels_and_waits_for_the_end(void **state)
 	assert_int_equal(fake.taken, SWO_ARRAY_SIZE(steps));
 }
 
+static void a_timeout_that_forces_is_the_vmms_and_with_auto_converge_for_this_migration(
+	void **state)
+{
+	(void)state;
+	const struct fake_step steps[] = {
+		CAPS, START, {.command = "query-migrate", .answer = STATUS("completed")}};
+	const char *const more[] = {
+		"--auto-converge", "--timeout", "7.5", "--timeout-strategy", "force", NULL};
+	struct fake_monitor fake = {0};
+	struct outcome outcome = run(steps, SWO_ARRAY_SIZE(steps), &fake, more);
+
+	assert_int_equal(outcome.status, 0);
+	assert_non_null(strstr(fake.arguments,
+		"\"x-parameters\":{\"x-timeout-ms\":7500,\"x-timeout-strategy\":\"force\"}"));
+	assert_non_null(strstr(fake.arguments,
+		"\"x-capabilities\":[{\"capability\":\"auto-converge\",\"state\":true}]"));
+}
+
+static void a_migration_that_does_not_converge_is_shown_with_both_rates(void **state)
+{
+	(void)state;
+	json_t *info = json_pack("{s:s, s:b, s:i, s:i, s:{s:i, s:i, s:f, s:i, s:i}}", "status",
+		"active", "x-stalled", 1, "expected-downtime", 6400, "cpu-throttle-percentage", 40,
+		"ram", "dirty-pages-rate", 5000, "page-size", 4096, "mbps", 38.4, "transferred",
+		1000, "remaining", 2000);
+	char line[128];
+
+	view_progress(info, 23, line, sizeof(line));
+	assert_string_equal(line,
+		"   23 s  does not converge: dirties 20.5, sends 4.8 MB/s, CPU -40 %, stop 6.4 s");
+	json_object_set_new(info, "x-stalled", json_false());
+	view_progress(info, 23, line, sizeof(line));
+	assert_non_null(strstr(line, "2.0 KiB left"));
+	json_decref(info);
+}
+
 static void ctrl_c_cancels_and_a_second_one_leaves(void **state)
 {
 	(void)state;
@@ -261,18 +298,20 @@ static void ctrl_c_cancels_and_a_second_one_leaves(void **state)
 static void a_senseless_command_line_exits_with_2(void **state)
 {
 	(void)state;
-	const char *const lines[][6] = {
+	const char *const lines[][8] = {
 		{"unix:/target"},
 		{"--qmp", "unix:/x"},
 		{"--qmp", "unix:/x", "--param", "novalue", "unix:/target"},
 		{"--qmp", "unix:/x", "--capability", "events=maybe", "unix:/target"},
 		{"--qmp", "unix:/x", "--timeout", "soon", "unix:/target"},
+		{"--qmp", "unix:/x", "--timeout", "1", "--timeout-strategy", "no", "unix:/target"},
+		{"--qmp", "unix:/x", "--timeout-strategy", "force", "unix:/target"},
 		{"--qmp", "unix:/x", "unix:/target", "unix:/other"},
 		{"--qmp", "nonsense", "unix:/target"},
 	};
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(lines); i++) {
-		const char *args[7] = {0};
+		const char *args[9] = {0};
 		int out;
 
 		memcpy(args, lines[i], sizeof(lines[i]));
@@ -292,6 +331,9 @@ int main(void)
 		cmocka_unit_test(a_refused_start_fails_and_a_lost_monitor_is_unreachable),
 		cmocka_unit_test(json_output_is_the_monitors_last_answer),
 		cmocka_unit_test(a_timeout_cancels_and_waits_for_the_end),
+		cmocka_unit_test(
+			a_timeout_that_forces_is_the_vmms_and_with_auto_converge_for_this_migration),
+		cmocka_unit_test(a_migration_that_does_not_converge_is_shown_with_both_rates),
 		cmocka_unit_test(ctrl_c_cancels_and_a_second_one_leaves),
 		cmocka_unit_test(a_senseless_command_line_exits_with_2),
 	};

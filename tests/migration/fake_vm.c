@@ -29,6 +29,7 @@ static void *fake_vcpu(void *opaque)
 	struct fake_vm *vm = opaque;
 	uint8_t *ram = swo_ram_region(vm->vm.ram, 0)->host;
 	uint64_t random = 88172645463325252u;
+	unsigned turn = 0;
 
 	for (;;) {
 		pthread_mutex_lock(&vm->mutex);
@@ -36,7 +37,9 @@ static void *fake_vcpu(void *opaque)
 			pthread_mutex_unlock(&vm->mutex);
 			return NULL;
 		}
-		for (int i = 0; vm->running && i < 4; i++) {
+		const bool held = turn++ % 100 < atomic_load(&vm->throttle);
+
+		for (int i = 0; vm->running && !held && i < 4; i++) {
 			random ^= random << 13, random ^= random >> 7, random ^= random << 17;
 			uint64_t page = random % (RAM_SIZE / SWO_PAGE_SIZE);
 
@@ -203,6 +206,18 @@ static int ram_reach(void *opaque, bool reach, struct swo_error *err)
 	return 0;
 }
 
+static int throttle(void *opaque, unsigned percent, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+	const unsigned calls = atomic_fetch_add(&vm->throttle_calls, 1);
+
+	if (calls < FAKE_THROTTLES)
+		vm->throttles[calls] = percent;
+	atomic_store(&vm->throttle, percent);
+	return vm->fail_throttle ? swo_error_set(err, SWO_E_IO, EIO, "the vCPUs do not slow down")
+				 : 0;
+}
+
 static const struct swo_vm_ops vm_ops = {
 	.layout = layout,
 	.stop = stop,
@@ -213,6 +228,7 @@ static const struct swo_vm_ops vm_ops = {
 	.config_save = config_save,
 	.config_load = config_load,
 	.ram_reach = ram_reach,
+	.throttle = throttle,
 };
 
 /* Life */

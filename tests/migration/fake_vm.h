@@ -14,6 +14,7 @@
 #include <stdbool.h>
 
 #define FAKE_DEVICES_MAX 8
+#define FAKE_THROTTLES	 8
 
 struct fake_vm {
 	struct swo_vm vm;
@@ -37,6 +38,10 @@ struct fake_vm {
 	bool out_of_reach;			      /* devices have no way to RAM */
 	bool fail_reach;			      /* putting RAM back into reach fails */
 	atomic_int log_starts;
+	atomic_uint throttle; /* percent of the turns in which the "vCPU" does nothing */
+	atomic_uint throttle_calls;
+	unsigned throttles[FAKE_THROTTLES]; /* the first requests */
+	bool fail_throttle;
 	char layout[64];
 	uint8_t config[FAKE_DEVICES_MAX];      /* the VMM's config of each device */
 	uint8_t config_seen[FAKE_DEVICES_MAX]; /* loaded at the target */

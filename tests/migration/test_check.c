@@ -82,6 +82,7 @@ static void a_missing_callback_is_named_by_the_side_that_needs_it(void **state)
 		{CALLBACK(finalise), false, false},
 		{CALLBACK(ram_reach), false, false},
 		{CALLBACK(agree), false, false},
+		{CALLBACK(throttle), false, false},
 	};
 	struct swo_migration_params params = fake_params();
 

@@ -4,7 +4,7 @@
  */
 #include "internal.h"
 
-int vmm_accel_create(
+static int create(
 	const struct vmm_accel_config *config, struct vmm_accel **out, struct swo_error *err)
 {
 	struct swo_error why = {0};
@@ -30,10 +30,21 @@ int vmm_accel_create(
 	return -1;
 }
 
+int vmm_accel_create(
+	const struct vmm_accel_config *config, struct vmm_accel **out, struct swo_error *err)
+{
+	if (create(config, out, err))
+		return -1;
+	accel_throttle_init(*out);
+	return 0;
+}
+
 void vmm_accel_free(struct vmm_accel *accel)
 {
-	if (accel)
-		accel->ops->free(accel);
+	if (!accel)
+		return;
+	accel_throttle_end(accel);
+	accel->ops->free(accel);
 }
 
 const char *vmm_accel_name(const struct vmm_accel *accel)

@@ -91,6 +91,13 @@ void vmm_accel_resume(struct vmm_accel *accel);
 int vmm_accel_pause(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *err);
 
 /*
+ * The vCPUs run for 100 - percent of the time at most, in slices of 10 ms; 0: all the time. Any
+ * thread, paused or not; returns at once, and delays no pause.
+ */
+#define VMM_THROTTLE_MAX 99
+int vmm_accel_throttle(struct vmm_accel *accel, unsigned percent, struct swo_error *err);
+
+/*
  * The state of the vCPUs and the interrupt controllers, as bytes; only while paused. load does
  * not trust its input: on SWO_E_CORRUPT nothing has changed.
  */

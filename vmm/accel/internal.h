@@ -18,6 +18,8 @@ struct accel_ops {
 	int (*boot)(struct vmm_accel *accel, struct swo_error *err);
 	void (*resume)(struct vmm_accel *accel);
 	int (*pause)(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *err);
+	/* Until it is released, no vCPU runs; not a pause: a pause and a resume go on as ever. */
+	void (*hold)(struct vmm_accel *accel, bool hold);
 	int (*save)(struct vmm_accel *accel, struct swo_buf *out, struct swo_error *err);
 	int (*load)(struct vmm_accel *accel, const void *data, size_t len, struct swo_error *err);
 	int (*dirty_source)(
@@ -33,6 +35,16 @@ struct accel_ops {
 		struct swo_error *err);
 };
 
+/* throttle.c */
+struct accel_throttle {
+	pthread_mutex_t mutex; /* before the accelerator's own */
+	pthread_cond_t changed;
+	pthread_t thread;
+	bool started, quit;
+	unsigned percent;
+	unsigned generation; /* increases with each change */
+};
+
 /* Each kind embeds this first in its own struct. */
 struct vmm_accel {
 	const struct accel_ops *ops;
@@ -40,7 +52,11 @@ struct vmm_accel {
 	struct swo_ram *ram;
 	bool entered; /* booted or loaded */
 	bool paused;  /* all vCPUs have left the guest */
+	struct accel_throttle throttle;
 };
+
+void accel_throttle_init(struct vmm_accel *accel);
+void accel_throttle_end(struct vmm_accel *accel);
 
 /* SWO_E_UNSUPPORTED if /dev/kvm is not usable. */
 int accel_kvm_new(

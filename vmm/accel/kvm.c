@@ -228,6 +228,7 @@ static const struct accel_ops kvm_ops = {
 	.boot = kvm_boot,
 	.resume = kvm_resume,
 	.pause = kvm_pause,
+	.hold = kvm_hold,
 	.save = kvm_save,
 	.load = kvm_load,
 	.dirty_source = kvm_dirty_source,

@@ -58,7 +58,7 @@ struct kvm {
 
 	pthread_mutex_t mutex;
 	pthread_cond_t changed; /* run, quit, parked, exited */
-	bool run;		/* atomic: vCPUs read it without the mutex */
+	bool run, hold;		/* atomic: vCPUs read them without the mutex */
 	bool quit;
 	unsigned parked;
 	unsigned exited;
@@ -90,6 +90,7 @@ int kvm_vcpus_start(struct kvm *kvm, struct swo_error *err);
 /* false: a thread hangs in a device's callback, and its memory must be kept. */
 bool kvm_vcpus_end(struct kvm *kvm);
 void kvm_resume(struct vmm_accel *accel);
+void kvm_hold(struct vmm_accel *accel, bool hold);
 int kvm_pause(struct vmm_accel *accel, swo_deadline deadline, struct swo_error *err);
 
 /* kvm_state.c: the saved state */

@@ -139,7 +139,10 @@ static void complete_exit(struct kvm_vcpu *vcpu)
 
 static void run_guest(struct kvm_vcpu *vcpu)
 {
-	while (__atomic_load_n(&vcpu->kvm->run, __ATOMIC_RELAXED) && !vcpu->dead)
+	const struct kvm *kvm = vcpu->kvm;
+
+	while (__atomic_load_n(&kvm->run, __ATOMIC_RELAXED) &&
+		!__atomic_load_n(&kvm->hold, __ATOMIC_RELAXED) && !vcpu->dead)
 		run_once(vcpu);
 	complete_exit(vcpu);
 }
@@ -166,6 +169,10 @@ static void *vcpu_main(void *opaque)
 			park(kvm, vcpu);
 			continue;
 		}
+		if (kvm->hold) {
+			pthread_cond_wait(&kvm->changed, &kvm->mutex);
+			continue;
+		}
 		if (vcpu->parked) {
 			vcpu->parked = false;
 			kvm->parked--;
@@ -181,13 +188,31 @@ static void *vcpu_main(void *opaque)
 }
 
 /* With the mutex held. */
-static void stop_all(struct kvm *kvm)
+static void kick_all(struct kvm *kvm)
 {
-	__atomic_store_n(&kvm->run, false, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++)
 		if (kvm->vcpus[i].started && !kvm->vcpus[i].parked)
 			pthread_kill(kvm->vcpus[i].thread, KICK);
 	pthread_cond_broadcast(&kvm->changed);
+}
+
+static void stop_all(struct kvm *kvm)
+{
+	__atomic_store_n(&kvm->run, false, __ATOMIC_RELAXED);
+	kick_all(kvm);
+}
+
+void kvm_hold(struct vmm_accel *accel, bool hold)
+{
+	struct kvm *kvm = kvm_of(accel);
+
+	pthread_mutex_lock(&kvm->mutex);
+	__atomic_store_n(&kvm->hold, hold, __ATOMIC_RELAXED);
+	if (hold)
+		kick_all(kvm);
+	else
+		pthread_cond_broadcast(&kvm->changed);
+	pthread_mutex_unlock(&kvm->mutex);
 }
 
 void kvm_resume(struct vmm_accel *accel)

@@ -72,6 +72,10 @@ static void *vcpu_main(void *opaque)
 			park(native, vcpu);
 			continue;
 		}
+		if (native->hold) {
+			pthread_cond_wait(&native->changed, &native->mutex);
+			continue;
+		}
 		if (vcpu->parked) {
 			vcpu->parked = false;
 			native->parked--;
@@ -111,6 +115,16 @@ static void native_resume(struct vmm_accel *accel)
 	pthread_mutex_lock(&native->mutex);
 	native_msi_deliver_pending(native);
 	native->run = true;
+	pthread_cond_broadcast(&native->changed);
+	pthread_mutex_unlock(&native->mutex);
+}
+
+static void native_hold(struct vmm_accel *accel, bool hold)
+{
+	struct native *native = native_of(accel);
+
+	pthread_mutex_lock(&native->mutex);
+	native->hold = hold;
 	pthread_cond_broadcast(&native->changed);
 	pthread_mutex_unlock(&native->mutex);
 }
@@ -245,6 +259,7 @@ static const struct accel_ops native_ops = {
 	.boot = native_boot,
 	.resume = native_resume,
 	.pause = native_pause,
+	.hold = native_hold,
 	.save = native_save,
 	.load = native_load,
 	.dirty_source = native_dirty_source,

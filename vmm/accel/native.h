@@ -35,7 +35,7 @@ struct native {
 	struct vmm_accel accel;
 	pthread_mutex_t mutex;
 	pthread_cond_t changed; /* run, quit, parked, exited */
-	bool run;
+	bool run, hold;
 	bool quit;
 	unsigned parked;
 	unsigned exited;

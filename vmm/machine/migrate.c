@@ -437,7 +437,8 @@ static struct swo_migration_limits limits_of(const struct swo_migration_params *
 	return (struct swo_migration_limits){.size = sizeof(struct swo_migration_limits),
 		.downtime_limit_ms = params->downtime_limit_ms,
 		.downtime_ceiling_ms = params->downtime_ceiling_ms,
-		.max_bandwidth = params->max_bandwidth};
+		.max_bandwidth = params->max_bandwidth,
+		.converge = params->converge};
 }
 
 /* But for what may change while a migration is in progress. */
@@ -448,6 +449,7 @@ static bool is_same(const struct vmm_migration_setup *x, const struct vmm_migrat
 	params.downtime_limit_ms = y->params.downtime_limit_ms;
 	params.downtime_ceiling_ms = y->params.downtime_ceiling_ms;
 	params.max_bandwidth = y->params.max_bandwidth;
+	params.converge = y->params.converge;
 	return x->multifd == y->multifd && x->transitions == y->transitions && x->join == y->join &&
 	       swo_migration_params_equal(&params, &y->params);
 }
@@ -463,7 +465,8 @@ static int change_running(struct vmm_machine *m, vmm_setup_change *change, const
 	if (!is_same(&running, &m->running) || !is_same(setup, &m->setup))
 		return swo_error_set(err, SWO_E_STATE, 0,
 			"a migration is in progress; of its parameters only downtime-limit, "
-			"x-downtime-ceiling-ms and max-bandwidth can change");
+			"x-downtime-ceiling-ms, max-bandwidth, cpu-throttle-*, max-cpu-throttle and "
+			"x-*timeout* can change");
 	const struct swo_migration_limits limits = limits_of(&running.params);
 
 	if (m->migration && swo_migration_set_limits(m->migration, &limits, err))

@@ -223,6 +223,11 @@ static int ram_reach(void *vm, bool reach, struct swo_error *err)
 	return rc;
 }
 
+static int throttle(void *vm, unsigned percent, struct swo_error *err)
+{
+	return vmm_accel_throttle(((struct vmm_machine *)vm)->accel, percent, err);
+}
+
 const struct swo_vm_ops machine_ops = {
 	.layout = layout,
 	.stop = stop,
@@ -235,4 +240,5 @@ const struct swo_vm_ops machine_ops = {
 	.finalise = finalise,
 	.ram_reach = ram_reach,
 	.agree = agree,
+	.throttle = throttle,
 };

@@ -19,6 +19,7 @@ enum param_kind {
 	PARAM_JOIN,
 	PARAM_HANDOVER,
 	PARAM_TLS_KIND,
+	PARAM_ON_TIMEOUT,
 	PARAM_BOOL,
 	PARAM_STRING
 };
@@ -36,6 +37,12 @@ struct param {
 static const struct param params[] = {
 	{"downtime-limit", PARAM_U64, FIELD(downtime_limit_ms), 0},
 	{"max-bandwidth", PARAM_U64, FIELD(max_bandwidth), 0},
+	{"cpu-throttle-initial", PARAM_UNSIGNED, FIELD(converge.throttle_initial), 0},
+	{"cpu-throttle-increment", PARAM_UNSIGNED, FIELD(converge.throttle_increment), 0},
+	{"max-cpu-throttle", PARAM_UNSIGNED, FIELD(converge.throttle_max), 0},
+	{"x-timeout-ms", PARAM_U64, FIELD(converge.timeout_ms), 0},
+	{"x-stall-timeout-ms", PARAM_U64, FIELD(converge.stall_timeout_ms), 0},
+	{"x-timeout-strategy", PARAM_ON_TIMEOUT, FIELD(converge.on_timeout), 0},
 	{"multifd-channels", PARAM_UNSIGNED, FIELD(channels), 0},
 	{"x-downtime-ceiling-ms", PARAM_CEILING, FIELD(downtime_ceiling_ms), 0},
 	{"x-device-window", PARAM_SIZE, FIELD(device_window), 0},
@@ -63,6 +70,7 @@ static const char *const transitions_words[] = {"serial", "parallel", NULL};
 static const char *const join_words[] = {"depth", "pass", NULL};
 static const char *const handover_words[] = {"copy", "fd", NULL};
 static const char *const tls_kind_words[] = {"auto", "x509", "psk", NULL};
+static const char *const on_timeout_words[] = {"cancel", "force", NULL};
 
 /* The names of an enumeration's values; NULL: the parameter is a number. */
 static const char *const *words_of(enum param_kind kind)
@@ -78,6 +86,8 @@ static const char *const *words_of(enum param_kind kind)
 		return handover_words;
 	case PARAM_TLS_KIND:
 		return tls_kind_words;
+	case PARAM_ON_TIMEOUT:
+		return on_timeout_words;
 	default:
 		return NULL;
 	}
@@ -119,6 +129,8 @@ static uint64_t get(const struct vmm_migration_setup *setup, const struct param 
 		return *(const enum swo_handover *)at;
 	case PARAM_TLS_KIND:
 		return *(const enum swo_tls_kind *)at;
+	case PARAM_ON_TIMEOUT:
+		return *(const enum swo_on_timeout *)at;
 	case PARAM_BOOL:
 		return *(const bool *)at;
 	default:
@@ -152,6 +164,9 @@ static void put(struct vmm_migration_setup *setup, const struct param *param, ui
 		break;
 	case PARAM_TLS_KIND:
 		*(enum swo_tls_kind *)at = (enum swo_tls_kind)value;
+		break;
+	case PARAM_ON_TIMEOUT:
+		*(enum swo_on_timeout *)at = (enum swo_on_timeout)value;
 		break;
 	case PARAM_BOOL:
 		*(bool *)at = value;
@@ -308,6 +323,8 @@ static bool *capability(struct vmm_migration_setup *setup, const char *name)
 		return &setup->multifd;
 	if (!strcmp(name, "events"))
 		return &setup->events;
+	if (!strcmp(name, "auto-converge"))
+		return &setup->params.converge.auto_converge;
 	return NULL;
 }
 
@@ -365,7 +382,8 @@ int qmp_query_capabilities(void *opaque, json_t *args, json_t **ret, struct swo_
 	(void)args;
 	(void)err;
 	vmm_machine_get_setup(opaque, &setup);
-	*ret = json_pack("[{s:s, s:b}, {s:s, s:b}]", "capability", "multifd", "state",
-		setup.multifd, "capability", "events", "state", setup.events);
+	*ret = json_pack("[{s:s, s:b}, {s:s, s:b}, {s:s, s:b}]", "capability", "multifd", "state",
+		setup.multifd, "capability", "events", "state", setup.events, "capability",
+		"auto-converge", "state", setup.params.converge.auto_converge);
 	return 0;
 }

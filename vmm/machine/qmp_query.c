@@ -73,6 +73,9 @@ static json_t *ram_members(const struct swo_migration_info *info)
 	if (info->bandwidth)
 		json_object_set_new(
 			ram, "x-link-mbps", json_real((double)info->bandwidth * 8 / 1e6));
+	if (info->dirty_rate)
+		json_object_set_new(
+			ram, "dirty-pages-rate", number(info->dirty_rate / SWO_PAGE_SIZE));
 	json_object_set_new(ram, "dirty-sync-count", number(info->ram_passes));
 	return ram;
 }
@@ -95,6 +98,10 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 	if (info.device_remaining)
 		json_object_set_new(*ret, "x-vfio-remaining", number(info.device_remaining));
 	json_object_set_new(*ret, "x-vfio-stopped", number(info.device_sent_stopped));
+	if (info.throttle_percent)
+		json_object_set_new(*ret, "cpu-throttle-percentage", number(info.throttle_percent));
+	if (info.stalled)
+		json_object_set_new(*ret, "x-stalled", json_true());
 	json_object_set_new(*ret, "x-threads-max", number(info.threads_max));
 	if (info.error.code != SWO_E_NONE) {
 		json_object_set_new(*ret, "error-desc", json_string(info.error.text));

@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define TICK_MS 100
+
 struct sender {
 	struct ram_send *owner;
 	unsigned channel;
@@ -31,7 +33,8 @@ struct ram_send {
 	struct sender senders[WIRE_CHANNELS_MAX];
 	unsigned count;
 	_Atomic uint64_t pass;
-	bool still; /* no vCPU or device writes */
+	atomic_bool cut; /* the pass ends early */
+	bool still;	 /* no vCPU or device writes */
 };
 
 static int send_zero(struct sender *sender, unsigned region, uint64_t offset, uint64_t bytes)
@@ -121,7 +124,7 @@ static int send_region(struct sender *sender, unsigned index)
 	const uint64_t piece = UINT64_C(1) << (WIRE_RAM_PIECE_SHIFT - SWO_PAGE_SHIFT);
 	const uint64_t run_max = WIRE_RAM_RUN_MAX >> SWO_PAGE_SHIFT;
 
-	for (uint64_t begin = 0; begin < all; begin += piece) {
+	for (uint64_t begin = 0; begin < all && !atomic_load(&send->cut); begin += piece) {
 		uint64_t end = begin + piece < all ? begin + piece : all, page = begin, pages;
 
 		if (wire_ram_channel(begin << SWO_PAGE_SHIFT, send->count) != sender->channel)
@@ -132,6 +135,8 @@ static int send_region(struct sender *sender, unsigned index)
 					"the migration was aborted while RAM was sent");
 			if (send_run(sender, index, region, page, pages))
 				return -1;
+			if (atomic_load(&send->cut))
+				return 0;
 			page += pages;
 		}
 	}
@@ -220,25 +225,37 @@ static void add_up(struct ram_send *send)
 	pthread_mutex_unlock(&m->mutex);
 }
 
+uint64_t ram_send_bytes(const struct ram_send *send)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned i = 0; i < send->count; i++)
+		bytes += send->senders[i].bytes;
+	return bytes;
+}
+
 void ram_send_still(struct ram_send *send, bool still)
 {
 	send->still = still;
 }
 
-int ram_send_pass(struct ram_send *send, uint64_t *bytes, struct swo_error *err)
+int ram_send_pass(struct ram_send *send, bool (*tick)(void *opaque), void *opaque, uint64_t *bytes,
+	struct swo_error *err)
 {
 	uint64_t start = swo_now_ns(), before = 0, after = 0;
 	int rc = 0;
 
 	send->pass++;
+	atomic_store(&send->cut, false);
 	for (unsigned i = 0; i < send->count; i++) {
 		before += send->senders[i].bytes;
 		swo_worker_submit(send->senders[i].worker, &send->senders[i].job);
 	}
 	for (unsigned i = 0; i < send->count; i++) {
 		/* Terminates: every send detects a stall. */
-		while (!swo_job_wait(&send->senders[i].job, swo_deadline_ms(1000)))
-			;
+		while (!swo_job_wait(&send->senders[i].job, swo_deadline_ms(TICK_MS)))
+			if (tick && !tick(opaque))
+				atomic_store(&send->cut, true);
 		after += send->senders[i].bytes;
 		if (send->senders[i].rc && !rc) {
 			rc = -1;

@@ -22,9 +22,13 @@ void ram_send_still(struct ram_send *send, bool still);
 /*
  * Sends all dirty pages on all channels, and returns when they are passed to the sockets (0),
  * or when a sender failed or the migration was aborted (-1, *err). One pass at a time. *bytes (may
- * be NULL): bytes sent.
+ * be NULL): bytes sent. tick (may be NULL) is called some times a second meanwhile; once it returns
+ * false the pass ends early (0), and pages remain dirty.
  */
-int ram_send_pass(struct ram_send *send, uint64_t *bytes, struct swo_error *err);
+int ram_send_pass(struct ram_send *send, bool (*tick)(void *opaque), void *opaque, uint64_t *bytes,
+	struct swo_error *err);
+/* Sent so far. Any thread. */
+uint64_t ram_send_bytes(const struct ram_send *send);
 /* The figures of RAM in *out as they are now, in the middle of a pass, too. Any thread. */
 void ram_send_progress(struct ram_send *send, struct swo_migration_info *out);
 

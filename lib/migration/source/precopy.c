@@ -178,7 +178,8 @@ static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *er
 
 	read_meters(s, meters);
 	source_devices_precopy_begin(s);
-	int rc = source_shares(s) ? 0 : ram_send_pass(s->ram, &ram_bytes, err);
+	int rc = source_shares(s) ? 0
+				  : ram_send_pass(s->ram, source_converge_tick, s, &ram_bytes, err);
 	struct swo_error second;
 	if (source_devices_precopy_wait(s, rc ? &second : err))
 		rc = -1;
@@ -244,6 +245,7 @@ int source_precopy(struct source *s, struct swo_error *err)
 	unsigned settling = 0;
 	struct hope hope = {.least_ns = UINT64_MAX};
 
+	source_converge_begin(s);
 	for (;;) {
 		if (s->m.params.config == SWO_WHEN_EARLY && source_configs_send(s, err))
 			return -1;
@@ -252,9 +254,12 @@ int source_precopy(struct source *s, struct swo_error *err)
 		/* The VM was stopped meanwhile: nothing is gained by waiting. */
 		if (!source_vm_runs(s))
 			return source_vm_failed(s, err);
+		if (s->converge.forced)
+			return source_dirty_collect(s, err) || estimate(s, &e, err) ? -1 : 0;
 		/* Large initial data takes several rounds, and RAM keeps up beside it. */
 		if (!initial_sent(s)) {
-			if (source_dirty_collect(s, err) || estimate(s, &e, err))
+			if (source_dirty_collect(s, err) || estimate(s, &e, err) ||
+				source_converge_check(s, err))
 				return -1;
 			continue;
 		}
@@ -276,6 +281,10 @@ int source_precopy(struct source *s, struct swo_error *err)
 		}
 		if (e.irreducible_ns > limit_ns && !has_hope(&hope, &e))
 			return too_slow(s, &e, err);
+		if (source_converge_round(s, &e, limit_ns, err))
+			return -1;
+		if (s->converge.forced)
+			return 0;
 		/* A round on top of what is in the sockets would only wait there. */
 		sockets_drain(s);
 		/* Little to send, but above the limit: check again shortly. */

@@ -144,7 +144,7 @@ void source_logs_stop(struct source *s)
 	stop_dma_logs(s);
 }
 
-static int collect_vcpus(struct source *s, struct swo_error *err)
+int source_vcpus_collect(struct source *s, struct swo_error *err)
 {
 	struct swo_dirty_source *source = s->logs_started ? s->m.vm.cpu_dirty : NULL;
 
@@ -155,7 +155,7 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 {
 	if (source_shares(s))
 		return 0;
-	if (collect_vcpus(s, err))
+	if (source_vcpus_collect(s, err))
 		return -1;
 	source_jobs_submit(s, log_collect_job);
 	return source_jobs_wait(s, err);
@@ -183,7 +183,7 @@ static int check_clean(struct source *s, struct swo_error *err)
 
 int source_still_check(struct source *s, struct swo_error *err)
 {
-	return collect_vcpus(s, err) || check_clean(s, err) ? -1 : 0;
+	return source_vcpus_collect(s, err) || check_clean(s, err) ? -1 : 0;
 }
 
 /*
@@ -225,7 +225,7 @@ static int await_kick(struct kick *kick, struct swo_error *err)
 	pthread_mutex_lock(&s->m.mutex);
 	s->ram_kick = false;
 	pthread_mutex_unlock(&s->m.mutex);
-	return kick->last && (collect_vcpus(s, err) || collect_own(s, err)) ? -1 : 0;
+	return kick->last && (source_vcpus_collect(s, err) || collect_own(s, err)) ? -1 : 0;
 }
 
 static int last_passes(struct source *s, struct swo_error *err)
@@ -235,13 +235,14 @@ static int last_passes(struct source *s, struct swo_error *err)
 	if (s->stopped_by_us)
 		migration_wait_until(&s->m, all_launched, s, false, swo_deadline_ms(HEAD_START_MS),
 			"the launch of all devices", NULL);
-	if (collect_vcpus(s, err) || ram_send_pass(s->ram, NULL, err))
+	if (source_vcpus_collect(s, err) || ram_send_pass(s->ram, NULL, NULL, NULL, err))
 		return -1;
 	do {
 		if (await_kick(&kick, err))
 			return -1;
 		ram_send_still(s->ram, kick.last);
-		if (swo_ram_dirty_pages(s->m.vm.ram) && ram_send_pass(s->ram, NULL, err))
+		if (swo_ram_dirty_pages(s->m.vm.ram) &&
+			ram_send_pass(s->ram, NULL, NULL, NULL, err))
 			return -1;
 	} while (!kick.last);
 	return 0;

@@ -69,6 +69,25 @@ struct source_device {
 	bool walking; /* rolling back */
 };
 
+/* What had been dirtied and sent until then, bytes. */
+struct converge_mark {
+	uint64_t ns, dirtied, sent;
+};
+
+/* Of the migration's thread: how far pre-copy converges. */
+struct source_converge {
+	struct converge_mark rate_mark, period_mark;
+	uint64_t dirty_rate, sent_rate; /* bytes/s; at rate_ns, 0: unknown */
+	uint64_t rate_ns;
+	unsigned rounds, idle_rounds;
+	unsigned busy_periods; /* in a row, in which too much was dirtied */
+	unsigned throttle;     /* percent of the vCPUs' time */
+	uint64_t best_ns;      /* the least predicted downtime, and when that was */
+	uint64_t progress_ns;
+	bool reported; /* that it is stalled */
+	bool forced;   /* the time is over: stop now */
+};
+
 struct source {
 	struct swo_migration m; /* first */
 	struct source_device *devices;
@@ -92,6 +111,7 @@ struct source {
 	struct swo_dirty_source own_log; /* of this process's writes in the stop; self NULL: none */
 	uint64_t wire_bandwidth;	 /* as measured; 0: unknown */
 	double wire_bytes, wire_ns;	 /* of the samples of it */
+	struct source_converge converge;
 
 	/* under the mutex */
 	struct source_mark marks[2]; /* for the rate that is reported; 0: not started */
@@ -165,11 +185,25 @@ void source_devices_stream(struct source *s);
 /* Sends each device's config that has changed. The last one is sent once the device has stopped. */
 int source_configs_send(struct source *s, struct swo_error *err);
 
+/* converge.c */
+void source_converge_begin(struct source *s);
+/* In a pass, now and then (a source's): false once pre-copy is to end. A failure fails the migration. */
+bool source_converge_tick(void *opaque);
+/* -1 if the time of pre-copy is over, and the migration with it. Or it is over, and `forced` is set. */
+int source_converge_check(struct source *s, struct swo_error *err);
+/* The same after a round, with what is left then. */
+int source_converge_round(
+	struct source *s, const struct estimate *e, uint64_t limit_ns, struct swo_error *err);
+/* The vCPUs have all of their time again. Any number of times. */
+void source_converge_end(struct source *s);
+
 /* ram.c */
 /* RAM is handed over: no log, no pass. */
 bool source_shares(const struct source *s);
 int source_logs_start(struct source *s, struct swo_error *err);
 void source_logs_stop(struct source *s);
+/* Collects the dirty log of the vCPUs; in a pass, too. */
+int source_vcpus_collect(struct source *s, struct swo_error *err);
 /* Collects the dirty logs of KVM and of every device's DMA. */
 int source_dirty_collect(struct source *s, struct swo_error *err);
 /*

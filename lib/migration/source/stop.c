@@ -264,6 +264,7 @@ int source_stop(struct source *s, struct swo_error *err)
 		return -1;
 	if (!s->stopped_by_us && stop_paused_vm(s, err))
 		return -1;
+	source_converge_end(s);
 	if (stop_remaining_devices(s, err))
 		return -1;
 	if (m->params.stream == SWO_WHEN_LATE)
@@ -408,6 +409,7 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	/* The target checks this before it starts the VM, whatever it still receives. */
 	const bool lost = !ram_share_forbid(&m->share);
 
+	source_converge_end(s);
 	drain_workers(s);
 	if (lost) {
 		leave_ram(s, why);

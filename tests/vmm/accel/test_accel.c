@@ -8,6 +8,7 @@
 
 #include "guest/abi.h"
 #include "simvf/regs.h"
+#include "vmm/accel/internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -253,6 +254,91 @@ static void a_damaged_word_in_ram_is_found(void **state)
 	fake_free(&fake);
 }
 
+static uint64_t rounds_of(struct vm *vm)
+{
+	return stats_of(vm).rounds;
+}
+
+/* Until the guest has gone on by so many rounds. */
+static void await_rounds(struct vm *vm, uint64_t more)
+{
+	const swo_deadline hang = swo_deadline_ms(HANG_MS);
+	const uint64_t until = rounds_of(vm) + more;
+
+	while (rounds_of(vm) < until) {
+		assert_false(swo_deadline_passed(hang));
+		usleep(1000);
+	}
+}
+
+static void held_vcpus_do_not_run_and_pause_and_resume_at_once(void **state)
+{
+	(void)state;
+	struct fake fake;
+	struct vm vm;
+
+	vm_boot(&vm, &fake, 1, VCPUS);
+	vm_resume(&vm, &fake);
+	await_rounds(&vm, 20);
+	vm.accel->ops->hold(vm.accel, true);
+	usleep(20000); /* the tick in progress */
+	uint64_t held = rounds_of(&vm);
+
+	usleep(100000);
+	assert_int_equal(rounds_of(&vm), held);
+	/* It is never released: a pause that waited for that would fail. */
+	vm_pause(&vm, &fake);
+	vm_resume(&vm, &fake);
+	usleep(100000);
+	assert_int_equal(rounds_of(&vm), held);
+	vm_pause(&vm, &fake);
+	vm.accel->ops->hold(vm.accel, false);
+	usleep(20000);
+	assert_int_equal(rounds_of(&vm), held);
+	vm_resume(&vm, &fake);
+	await_rounds(&vm, 20);
+	vm_pause(&vm, &fake);
+	expect_no_loss(&fake);
+	expect_agreement(&vm, &fake, VCPUS);
+	expect_whole_ram(&vm);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
+static void throttled_vcpus_run_for_a_share_of_the_time(void **state)
+{
+	(void)state;
+	struct swo_error err = {0};
+	struct fake fake;
+	struct vm vm;
+
+	vm_boot(&vm, &fake, 1, VCPUS);
+	assert_int_equal(vmm_accel_throttle(vm.accel, 100, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	/* Before it runs, too. */
+	must(vmm_accel_throttle(vm.accel, 50, &err), &err);
+	must(vmm_accel_throttle(vm.accel, 95, &err), &err);
+	vm_resume(&vm, &fake);
+	const uint64_t from = rounds_of(&vm), begin = swo_now_ns();
+
+	await_rounds(&vm, 50 * VCPUS);
+	/* A twentieth of the time, in 50 periods of the guest: a load of the host adds to it. */
+	const uint64_t periods = (swo_now_ns() - begin) / (PERIOD_US * 1000);
+
+	assert_true((rounds_of(&vm) - from) / VCPUS < periods / 2);
+	must(vmm_accel_throttle(vm.accel, 0, &err), &err);
+	await_rounds(&vm, 500);
+	/* Taken apart while it is in effect. */
+	must(vmm_accel_throttle(vm.accel, 99, &err), &err);
+	vm_pause(&vm, &fake);
+	expect_no_loss(&fake);
+	expect_whole_ram(&vm);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
 static void invalid_configurations_are_refused(void **state)
 {
 	(void)state;
@@ -302,6 +388,8 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_mapped_bar_is_read_without_the_bus_until_it_is_unmapped),
 		cmocka_unit_test(no_doorbell_comes_after_a_pause_has_returned),
 		cmocka_unit_test(a_damaged_word_in_ram_is_found),
+		cmocka_unit_test(held_vcpus_do_not_run_and_pause_and_resume_at_once),
+		cmocka_unit_test(throttled_vcpus_run_for_a_share_of_the_time),
 		cmocka_unit_test(invalid_configurations_are_refused),
 	};
 

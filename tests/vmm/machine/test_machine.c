@@ -316,6 +316,45 @@ static void parameters_are_set_together_or_not_at_all(void **state)
 	box_rings(&box);
 }
 
+static void convergence_is_set_by_qemus_names(void **state)
+{
+	(void)state;
+	expect_number("cpu-throttle-initial", 20);
+	expect_number("cpu-throttle-increment", 10);
+	expect_number("max-cpu-throttle", 99);
+	expect_number("x-timeout-ms", 0);
+	expect_word("x-timeout-strategy", "cancel");
+	json_decref(talk_do(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": "
+		"{\"cpu-throttle-initial\": 30, \"cpu-throttle-increment\": 5, "
+		"\"max-cpu-throttle\": 80, \"x-timeout\": 9000, \"x-stall-timeout-ms\": 4000, "
+		"\"x-timeout-strategy\": \"force\"}}"));
+	expect_number("cpu-throttle-initial", 30);
+	expect_number("max-cpu-throttle", 80);
+	expect_number("x-timeout-ms", 9000);
+	expect_number("x-stall-timeout-ms", 4000);
+	expect_word("x-timeout-strategy", "force");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": "
+		"{\"max-cpu-throttle\": 29}}",
+		"GenericError", "from cpu-throttle-initial (30) to 99");
+	talk_refused(&talk,
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": "
+		"{\"cpu-throttle-increment\": 100}}",
+		"GenericError", "cpu-throttle-increment");
+	json_decref(talk_do(&talk,
+		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
+		"[{\"capability\": \"auto-converge\", \"state\": true}]}}"));
+	json_t *ret = talk_do(&talk, "{\"execute\": \"query-migrate-capabilities\"}"), *one;
+	size_t i, found = 0;
+
+	json_array_foreach (ret, i, one)
+		if (!strcmp(json_string_value(json_object_get(one, "capability")), "auto-converge"))
+			found += json_is_true(json_object_get(one, "state"));
+	assert_int_equal(found, 1);
+	json_decref(ret);
+}
+
 static void only_real_capabilities_are_offered(void **state)
 {
 	json_t *ret;
@@ -326,8 +365,8 @@ static void only_real_capabilities_are_offered(void **state)
 		"[{\"capability\": \"events\", \"state\": true}, {\"capability\": \"multifd\", "
 		"\"state\": false}]}}"));
 	ret = talk_do(&talk, "{\"execute\": \"query-migrate-capabilities\"}");
-	assert_int_equal(json_array_size(ret), 2);
-	for (size_t i = 0; i < 2; i++) {
+	assert_int_equal(json_array_size(ret), 3);
+	for (size_t i = 0; i < 3; i++) {
 		json_t *entry = json_array_get(ret, i);
 
 		assert_int_equal(json_is_true(json_object_get(entry, "state")),
@@ -470,6 +509,7 @@ int main(void)
 		running_test(a_vm_without_incoming_refuses_a_migration),
 		running_test(parameters_are_set_together_or_not_at_all),
 		running_test(only_real_capabilities_are_offered),
+		running_test(convergence_is_set_by_qemus_names),
 		running_test(quit_wakes_a_waiter),
 		running_test(handlers_that_take_time_are_called_at_each_depth),
 		cmocka_unit_test(an_invalid_machine_is_refused_with_the_reason),
