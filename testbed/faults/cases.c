@@ -357,7 +357,8 @@ static bool found_once(const char *name)
 {
 	static const char *const names[] = {"source/undo-precopy/arc-hang/vf0",
 		"target/after-go/arc-error-stay/vf0", "target/start/arc-error-stay/vf1",
-		"target/finalise/arc-hang/vf0", "target/resuming/out-of-memory"};
+		"target/finalise/arc-hang/vf0", "target/resuming/out-of-memory",
+		"target/streaming/load-hangs/vf1"};
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(names); i++)
 		if (!strcmp(names[i], name))

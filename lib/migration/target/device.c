@@ -304,6 +304,22 @@ static bool goes_on_alone(const struct target_device *td)
 	       td->target->m.vm.transitions == SWO_TRANSITIONS_PARALLEL;
 }
 
+/* All data is with the device, and what remains is its own time, like an arc. */
+static int load_rest(struct target_device *td, struct swo_error *err)
+{
+	struct swo_migration *m = &td->target->m;
+
+	pthread_mutex_lock(&m->mutex);
+	td->flush_ns = swo_now_ns();
+	pthread_mutex_unlock(&m->mutex);
+	int rc = flush(td, err);
+
+	pthread_mutex_lock(&m->mutex);
+	td->flush_ns = 0;
+	pthread_mutex_unlock(&m->mutex);
+	return rc;
+}
+
 static void load_job(void *opaque)
 {
 	struct target_device *td = opaque;
@@ -318,7 +334,7 @@ static void load_job(void *opaque)
 	int rc = load_loop(td, &err);
 	bytes = td->consumed;
 	pthread_mutex_unlock(&td->mutex);
-	if (rc || flush(td, &err)) {
+	if (rc || load_rest(td, &err)) {
 		device_explain(td->dev, &err);
 		migration_fail(m, &err);
 		return;
@@ -354,20 +370,45 @@ void target_devices_load(struct target *t)
 
 /* RESUMING->STOP, as the migration's thread sees it */
 
+static uint64_t arc_ns(const struct target_device *td)
+{
+	return swo_device_arc_deadline_ms(td->dev) * 1000000;
+}
+
 /* The time from which a wait for it would detect a hang, and thus returns at once. */
 static uint64_t overdue_ns(const struct target_device *td)
 {
-	return td->finalise_ns + swo_device_arc_deadline_ms(td->dev) * 1000000;
+	return td->finalise_ns + arc_ns(td);
 }
 
 swo_deadline target_devices_overdue(const struct target *t)
 {
 	swo_deadline first = UINT64_MAX;
 
-	for (unsigned i = 0; i < t->devices_made; i++)
-		if (t->devices[i].finalising && !t->devices[i].waited)
-			first = swo_deadline_min(first, overdue_ns(&t->devices[i]));
+	for (unsigned i = 0; i < t->devices_made; i++) {
+		const struct target_device *td = &t->devices[i];
+
+		if (td->finalising && !td->waited)
+			first = swo_deadline_min(first, overdue_ns(td));
+		if (td->flush_ns)
+			first = swo_deadline_min(first, td->flush_ns + arc_ns(td));
+	}
 	return first;
+}
+
+/* Its worker waits for the device: the migration's thread detects that it hangs. */
+static int loads_in_time(struct target_device *td, struct swo_error *err)
+{
+	struct swo_migration *m = &td->target->m;
+
+	pthread_mutex_lock(&m->mutex);
+	bool late = td->flush_ns && swo_now_ns() >= td->flush_ns + arc_ns(td);
+	pthread_mutex_unlock(&m->mutex);
+	return late ? swo_error_set(err, SWO_E_TIMEOUT, 0,
+			      "device %s: loading the rest of its data: timed out after %" PRIu64
+			      " ms",
+			      swo_device_name(td->dev), swo_device_arc_deadline_ms(td->dev))
+		    : 0;
 }
 
 int target_device_settle(struct target_device *td, bool whatever, struct swo_error *err)
@@ -419,6 +460,8 @@ int target_devices_finalise(struct target *t, bool ram_is_in, struct swo_error *
 	for (unsigned i = 0; i < t->devices_made; i++) {
 		struct target_device *td = &t->devices[i];
 
+		if (loads_in_time(td, err))
+			return -1;
 		pthread_mutex_lock(&t->m.mutex);
 		bool due = td->loaded && !td->finalising && may_finalise(td, ram_is_in);
 		pthread_mutex_unlock(&t->m.mutex);

@@ -56,6 +56,7 @@ struct target_device {
 	bool waited;	 /* it was waited for */
 	bool finalised;	 /* it succeeded */
 	uint64_t finalise_ns;
+	uint64_t flush_ns; /* the device loads the rest since then; 0: it does not */
 
 	bool walking; /* the migration's thread: it is being discarded */
 };
