@@ -174,7 +174,8 @@ static const struct {
 	 * After GO a refusal can no longer bring the VM back: the reason why early is the default.
 	 */
 	{PAIR_TARGET, "finalise-late", "state-refused", "load:refuse", FAILS},
-	{PAIR_SOURCE, "finalise-late", "stream-corrupt", "save:corrupt@50001", FAILS},
+	/* It may be found as it is loaded, and then before GO. */
+	{PAIR_SOURCE, "finalise-late", "stream-corrupt", "save:corrupt@50001", MAY_FAIL},
 	{PAIR_TARGET, "precopy", "device-dies-loading", "die@load=20000", FAILS},
 	{PAIR_TARGET, "streaming", "device-dies-loading", "die@load=50000", FAILS},
 	{PAIR_TARGET, "precopy", "socket-breaks-loading", "socket:close@load=20000", FAILS},
@@ -218,11 +219,11 @@ static void add_streams(struct list *list)
 			bool late = !strcmp(streams[s].phase, "finalise-late");
 
 			c->finalise = late ? "late" : NULL;
-			c->ends = late || streams[s].end == GOES_ON ? FAULT_AT_TARGET
-				  : streams[s].end == MAY_FAIL	    ? 0
-								    : FAULT_AT_SOURCE;
+			c->ends = streams[s].end == MAY_FAIL	      ? 0
+				  : late || streams[s].end == GOES_ON ? FAULT_AT_TARGET
+								      : FAULT_AT_SOURCE;
 			c->cancels = streams[s].end == CANCELLED;
-			c->names = streams[s].end == FAILS;
+			c->names = streams[s].end == FAILS || late;
 			c->sound = streams[s].end == GOES_ON;
 			c->copy_only = !strncmp(streams[s].spec, "log=", 4);
 			/* No shorter deadline ends the wait for a device that saves or loads. */

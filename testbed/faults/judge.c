@@ -105,9 +105,6 @@ static void who_runs(struct fault_run *run)
 		run->result->outcome = "in-doubt";
 		if (fault_runs(run, PAIR_SOURCE))
 			fault_violation(run, "the source runs and is in doubt");
-		/* The VM is there, and can be had back. */
-		if (!fault_recover(run))
-			fault_violation(run, "the VM cannot be had back");
 	}
 	/* Query the target first: this order also detects a source that resumes in between. */
 	bool target = fault_runs(run, PAIR_TARGET), source = fault_runs(run, PAIR_SOURCE);
@@ -498,6 +495,9 @@ void fault_judge(struct fault_run *run)
 	check_events(run);
 	check_error(run);
 	check_files(run);
+	/* The VM is there, and can be had back. */
+	if (!strcmp(run->result->outcome, "in-doubt") && !fault_recover(run))
+		fault_violation(run, "the VM cannot be had back");
 	if (run->c->then == FAULT_THEN_AGAIN)
 		fault_migrate_again(run);
 	bool here = fault_runs(run, PAIR_SOURCE), there = fault_runs(run, PAIR_TARGET);
