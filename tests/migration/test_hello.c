@@ -427,6 +427,68 @@ static void entries_go_with_hello_and_come_back_alike(void **state)
 	close_target();
 }
 
+static atomic_int holds; /* comparisons that wait until it is 0; the first one sets it to 2 */
+
+static int hold(void *opaque, struct swo_agreement *out, struct swo_error *err)
+{
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+	int free = 1;
+
+	(void)opaque;
+	(void)out;
+	(void)err;
+	atomic_compare_exchange_strong(&holds, &free, 2);
+	while (atomic_load(&holds) && !swo_deadline_passed(guard))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	return 0;
+}
+
+/* The connection stays open: its reply is to come. */
+static struct channel send_hello(const struct hello *hello)
+{
+	struct swo_buf json = SWO_BUF_INIT(WIRE_HELLO_MAX);
+	struct channel channel = dial(uri);
+
+	assert_int_equal(migration_hello_format(hello, &json, NULL), 0);
+	send_frame(
+		&channel, (struct channel_frame_header){.type = WIRE_HELLO}, json.data, json.len);
+	swo_buf_free(&json);
+	return channel;
+}
+
+static void a_source_waits_while_another_hello_is_compared(void **state)
+{
+	(void)state;
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+	struct channel_frame_header header;
+	struct hello wrong, right;
+	static char reply[65536];
+
+	open_target(fake_uri(), NULL, NULL);
+	describe(&wrong);
+	describe(&right);
+	wrong.layout[0] = 'F';
+	atomic_store(&holds, 1);
+	target_ops.agree = hold;
+	struct channel first = send_hello(&wrong);
+
+	while (atomic_load(&holds) != 2 && !swo_deadline_passed(guard))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	assert_int_equal(atomic_load(&holds), 2);
+	struct channel second = send_hello(&right);
+
+	/* Not rejected meanwhile. */
+	assert_false(channel_conn_readable(second.conn, swo_deadline_ms(300)));
+	atomic_store(&holds, 0);
+	assert_int_equal(next_frame(&first, &header, reply), WIRE_ABORT);
+	assert_int_equal(next_frame(&second, &header, reply), WIRE_HELLO_OK);
+	channel_close(&first);
+	channel_close(&second);
+	migration_hello_free(&wrong);
+	migration_hello_free(&right);
+	close_target();
+}
+
 /* Layouts */
 
 static const char *compare_lines(const char *source, const char *with)
@@ -596,6 +658,7 @@ int main(void)
 		cmocka_unit_test(a_long_list_of_missing_words_is_counted_in_one_line),
 		cmocka_unit_test(malformed_entries_are_refused),
 		cmocka_unit_test(entries_go_with_hello_and_come_back_alike),
+		cmocka_unit_test(a_source_waits_while_another_hello_is_compared),
 		cmocka_unit_test(what_differs_in_a_long_layout_is_shown_and_not_cut),
 		cmocka_unit_test(a_peer_that_is_not_authenticated_gets_what_differs_and_no_values),
 	};

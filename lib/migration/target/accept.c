@@ -31,16 +31,27 @@ static bool is_ours(
 	       !memcmp(payload, &t->ticket, sizeof(t->ticket));
 }
 
+/* Another HELLO that is being compared is likely to be rejected: then this one is next. */
+static bool is_busy(struct target *t)
+{
+	swo_deadline deadline = swo_deadline_ms(FIRST_FRAME_MS);
+
+	pthread_mutex_lock(&t->m.mutex);
+	while (t->migration_hello_seen && !t->m.quit && handover_is(&t->m.handover, TARGET_SETUP) &&
+		!swo_cond_wait(&t->m.changed, &t->m.mutex, deadline))
+		;
+	const bool busy = t->migration_hello_seen || !handover_is(&t->m.handover, TARGET_SETUP);
+	pthread_mutex_unlock(&t->m.mutex);
+	return busy;
+}
+
 static void take_hello(struct target *t, struct channel *channel,
 	const struct channel_frame_header *header, const uint8_t *payload)
 {
 	struct swo_error err = {0};
 	struct hello hello;
 
-	pthread_mutex_lock(&t->m.mutex);
-	bool busy = t->migration_hello_seen || !handover_is(&t->m.handover, TARGET_SETUP);
-	pthread_mutex_unlock(&t->m.mutex);
-	if (busy) {
+	if (is_busy(t)) {
 		reject(channel, "this target already has its migration");
 		return;
 	}

@@ -134,6 +134,7 @@ static void dismiss(struct target *t, const struct refusal *why)
 	migration_hello_free(&t->hello);
 	t->m.info.id[0] = 0;
 	t->migration_hello_seen = false;
+	pthread_cond_broadcast(&t->m.changed);
 	pthread_mutex_unlock(&t->m.mutex);
 	channel_send(&channel, &header, text, strlen(text), NULL);
 	channel_close(&channel);
