@@ -284,6 +284,93 @@ static void a_stop_that_takes_ten_times_the_limit_is_given_up_by_default(void **
 	close_pair(&pair);
 }
 
+/* A failed switchover teaches */
+
+static void hang_the_finalise(struct fake_vm *source, struct fake_vm *target)
+{
+	(void)source;
+	fake_script(&target->devices[1], SWO_DEVICE_RESUMING, SWO_DEVICE_STOP, FAKE_HANG, 1);
+}
+
+static void hang_the_stop_arc(struct fake_vm *source, struct fake_vm *target)
+{
+	(void)target;
+	fake_script(
+		&source->devices[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY, FAKE_HANG, 1);
+}
+
+static void release_when_stopped(struct fake_vm *source, struct fake_vm *target)
+{
+	/* It ends, but after the ceiling. */
+	if (fake_await_hang(&source->devices[1]))
+		swo_sleep_until(swo_now_ns() + UINT64_C(700000000));
+	fake_release(&source->devices[1]);
+	fake_release(&target->devices[1]);
+}
+
+static void let_it_hang(struct fake_vm *source, struct fake_vm *target)
+{
+	(void)source, (void)target;
+}
+
+static void what_took_too_long_is_named_and_counted_the_next_time(void **state)
+{
+	(void)state;
+	static const struct {
+		void (*spoil)(struct fake_vm *source, struct fake_vm *target);
+		void (*meanwhile)(struct fake_vm *source, struct fake_vm *target);
+		const char *words;
+	} cases[] = {
+		{hang_the_finalise, let_it_hang, "vf1: RESUMING->STOP at the target"},
+		{hang_the_stop_arc, release_when_stopped, "device vf1 takes longest"},
+	};
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
+		struct swo_migration_params params = fake_params();
+		struct swo_migration_info info;
+		struct pair pair;
+
+		params.downtime_limit_ms = 200;
+		params.downtime_ceiling_ms = 600;
+		open_pair(&pair, 2, 300000);
+		cases[i].spoil(&pair.source, &pair.target);
+		fake_migrate(&pair.source, &pair.target, &params);
+		cases[i].meanwhile(&pair.source, &pair.target);
+		info = fake_end(&pair.source);
+		assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+		if (!strstr(info.error.text, cases[i].words))
+			fail_msg("'%s' in '%s'", cases[i].words, info.error.text);
+		assert_int_equal(atomic_load(&pair.source.starts), 1);
+		/* Other targets have no figures; the VM is not stopped for them. */
+		for (int again = 0; again < 2; again++) {
+			swo_migration_free(pair.source.migration);
+			fake_release(&pair.target.devices[1]);
+			/* It may not have met its source. */
+			swo_migration_cancel(pair.target.migration, NULL);
+			fake_end(&pair.target);
+			fake_vm_close(&pair.target);
+			fake_vm_open(&pair.target, 2, false, 300000, SWO_TRANSITIONS_PARALLEL);
+			fake_migrate(&pair.source, &pair.target, &params);
+			info = fake_end(&pair.source);
+			assert_int_equal(info.status, SWO_MIGRATION_FAILED);
+			if (!strstr(info.error.text, "the slowest is vf1"))
+				fail_msg("again: '%s'", info.error.text);
+			assert_string_equal(info.slowest_device, "");
+			assert_int_equal(atomic_load(&pair.source.starts), 1);
+		}
+		/* Who accepts that it may take so long gets the VM moved. */
+		swo_migration_free(pair.source.migration);
+		swo_migration_cancel(pair.target.migration, NULL);
+		fake_end(&pair.target);
+		fake_vm_close(&pair.target);
+		fake_vm_open(&pair.target, 2, false, 300000, SWO_TRANSITIONS_PARALLEL);
+		params.downtime_limit_ms = 5000;
+		params.downtime_ceiling_ms = SWO_CEILING_DEFAULT;
+		fake_migrate(&pair.source, &pair.target, &params);
+		expect_arrived(&pair.source, &pair.target, true);
+		close_pair(&pair);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -293,6 +380,7 @@ int main(void)
 		cmocka_unit_test(limits_change_while_it_runs),
 		cmocka_unit_test(downtime_limit_holds_on_a_link_slower_than_max_bandwidth),
 		cmocka_unit_test(a_stop_that_takes_ten_times_the_limit_is_given_up_by_default),
+		cmocka_unit_test(what_took_too_long_is_named_and_counted_the_next_time),
 		cmocka_unit_test(a_users_stop_does_not_wait_for_the_bandwidth),
 	};
 	swo_log_set(getenv("SWO_TEST_VERBOSE") ? SWO_LOG_DEBUG : SWO_LOG_ERROR, NULL, NULL);

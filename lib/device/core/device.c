@@ -7,12 +7,15 @@
 
 #include "base/memory.h"
 #include "base/sized.h"
+#include "device/core/engine.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define DEFAULT_DEADLINE_MS 30000
+/* How long what a failed switchover has shown is counted. */
+#define LEARNED_MS 600000
 /* A device that hung once is not waited for as long a second time. */
 #define LOST_GRACE_MS 100
 
@@ -33,6 +36,12 @@ static int check_ops(const char *name, const struct swo_device_ops *ops, struct 
 		ops->name ? ops->name : "unnamed");
 }
 
+static void forget(struct swo_device *dev)
+{
+	swo_device_costs_init(&dev->learned);
+	dev->learned.save_rate = dev->learned.load_rate = 0;
+}
+
 static struct swo_device *new_device(const char *name, const struct swo_device_ops *ops, void *self,
 	const struct swo_device_params *params, struct swo_error *err)
 {
@@ -44,6 +53,7 @@ static struct swo_device *new_device(const char *name, const struct swo_device_o
 	}
 	snprintf(dev->name, sizeof(dev->name), "%s", name);
 	swo_device_costs_init(&dev->expected);
+	forget(dev);
 	dev->ops = *ops;
 	dev->self = self;
 	dev->arc_deadline_ms = or_default(params->arc_deadline_ms);
@@ -334,4 +344,47 @@ void swo_device_expect(struct swo_device *dev, const struct swo_device_costs *ex
 	pthread_mutex_lock(&dev->mutex);
 	dev->expected = *expected;
 	pthread_mutex_unlock(&dev->mutex);
+}
+
+static void longer(uint64_t *ns, uint64_t shown)
+{
+	if (shown != SWO_UNKNOWN && (*ns == SWO_UNKNOWN || shown > *ns))
+		*ns = shown;
+}
+
+static void slower(uint64_t *rate, uint64_t shown)
+{
+	if (shown && (!*rate || shown < *rate))
+		*rate = shown;
+}
+
+/* With the mutex held. */
+static void forget_old(struct swo_device *dev)
+{
+	if (swo_deadline_passed(dev->learned_until))
+		forget(dev);
+}
+
+void device_learn(struct swo_device *dev, const struct swo_device_costs *shown)
+{
+	pthread_mutex_lock(&dev->mutex);
+	struct swo_device_costs *learned = &dev->learned;
+
+	forget_old(dev);
+	longer(&learned->running_to_p2p_ns, shown->running_to_p2p_ns);
+	longer(&learned->p2p_to_stop_ns, shown->p2p_to_stop_ns);
+	longer(&learned->resuming_to_stop_ns, shown->resuming_to_stop_ns);
+	slower(&learned->save_rate, shown->save_rate);
+	slower(&learned->load_rate, shown->load_rate);
+	dev->learned_until = swo_deadline_ms(LEARNED_MS);
+	pthread_mutex_unlock(&dev->mutex);
+}
+
+struct swo_device_costs device_learned(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	forget_old(dev);
+	const struct swo_device_costs learned = dev->learned;
+	pthread_mutex_unlock(&dev->mutex);
+	return learned;
 }

@@ -52,4 +52,13 @@ void device_explain(struct swo_device *dev, struct swo_error *err);
 int device_launch_checked(
 	struct swo_device *dev, enum swo_device_state state, struct swo_error *err);
 
+/*
+ * What a switchover that failed has shown of the device: an arc takes at least so long, its state
+ * moves at most so fast. Unknown (rates: 0): nothing. It is counted for 10 minutes; the worse figure
+ * stays.
+ */
+void device_learn(struct swo_device *dev, const struct swo_device_costs *shown);
+/* All unknown once that is over. */
+struct swo_device_costs device_learned(struct swo_device *dev);
+
 #endif

@@ -84,6 +84,8 @@ struct swo_device {
 	size_t dma_log_words;
 	struct swo_arc_cost cost[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	struct swo_device_costs expected;
+	struct swo_device_costs learned; /* see device_learn() */
+	swo_deadline learned_until;
 
 	struct task task;
 	bool active; /* `task` was started and not yet waited for */

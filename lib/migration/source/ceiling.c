@@ -137,14 +137,20 @@ static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int 
 	uint64_t weight_ns, bool waiting, struct swo_error *err)
 {
 	uint64_t total_ms = (lasted_ns + rest_ns) / 1000000;
-	char lasted[64] = "it was not started: it", culprit[160] = "no devices";
+	char lasted[64] = "it was not started: it", culprit[224] = "no devices";
+	const char *pending = "";
 
 	if (lasted_ns)
 		snprintf(lasted, sizeof(lasted), "the stop had lasted %" PRIu64 " ms and",
 			lasted_ns / 1000000);
+	if (reason >= 0 && waiting) {
+		pthread_mutex_lock(&s->m.mutex);
+		pending = source_pending(s, (unsigned)reason);
+		pthread_mutex_unlock(&s->m.mutex);
+	}
 	if (reason >= 0 && waiting)
-		snprintf(culprit, sizeof(culprit), "still waiting for device %s",
-			swo_device_name(s->m.vm.devices[reason]));
+		snprintf(culprit, sizeof(culprit), "still waiting for device %s%s%s",
+			swo_device_name(s->m.vm.devices[reason]), *pending ? ": " : "", pending);
 	else if (reason >= 0)
 		snprintf(culprit, sizeof(culprit), "device %s takes longest, about %" PRIu64 " ms",
 			swo_device_name(s->m.vm.devices[reason]), weight_ns / 1000000);
@@ -245,5 +251,8 @@ int source_on_barrier(void *opaque, bool running, enum swo_run_state state, stru
 	(void)state;
 	if (running || !pthread_equal(pthread_self(), s->m.thread))
 		return 0;
+	pthread_mutex_lock(&s->m.mutex);
+	s->barrier_ns = swo_now_ns();
+	pthread_mutex_unlock(&s->m.mutex);
 	return source_ceiling_check(s, err);
 }

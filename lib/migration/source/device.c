@@ -146,6 +146,7 @@ static int wait_credit(struct source_device *sd, size_t len, struct swo_error *e
 	pthread_mutex_lock(&m->mutex);
 	if (sd->offset + len > sd->window)
 		sd->wanted = sd->offset + len - sd->window;
+	sd->busy_ns = swo_now_ns();
 	while (sd->consumed < sd->wanted) {
 		if (atomic_load(&m->abort) || m->lost) {
 			rc = swo_error_set(err, SWO_E_CANCELLED, 0,
@@ -163,6 +164,7 @@ static int wait_credit(struct source_device *sd, size_t len, struct swo_error *e
 		}
 	}
 	sd->wanted = 0;
+	sd->busy_ns = 0;
 	pthread_mutex_unlock(&m->mutex);
 	return rc;
 }
@@ -188,6 +190,7 @@ static int send_data(
 	sd->offset += len;
 	pthread_mutex_lock(&m->mutex);
 	m->info.device_sent += len;
+	sd->sent = sd->offset;
 	if (sd->session_over)
 		m->info.device_sent_stopped += len;
 	pthread_mutex_unlock(&m->mutex);
@@ -218,6 +221,13 @@ static int collect(struct source_device *sd, uint8_t *buf, size_t *got, struct s
 	return rc ? migration_data_error(sd->dev, "reading its data", err) : 0;
 }
 
+static void set_busy(struct source_device *sd, uint64_t since_ns)
+{
+	pthread_mutex_lock(&sd->source->m.mutex);
+	sd->busy_ns = since_ns;
+	pthread_mutex_unlock(&sd->source->m.mutex);
+}
+
 static int read_device(struct source_device *sd, uint8_t **buf, size_t *got, struct swo_error *err)
 {
 	if (atomic_load(&sd->source->m.abort))
@@ -226,9 +236,11 @@ static int read_device(struct source_device *sd, uint8_t **buf, size_t *got, str
 			swo_device_name(sd->dev));
 	uint64_t start = swo_now_ns();
 
+	set_busy(sd, start);
 	*buf = sd->lane ? source_lane_buffer(sd->lane) : sd->bufs[sd->next_buf];
 	int rc = collect(sd, *buf, got, err);
 
+	set_busy(sd, 0);
 	sd->read_ns += swo_now_ns() - start;
 	return rc;
 }
@@ -348,6 +360,7 @@ static int send_end(struct source_device *sd, struct swo_error *err)
 		return -1;
 	pthread_mutex_lock(&s->m.mutex);
 	sd->streamed = true;
+	sd->streamed_ns = swo_now_ns();
 	s->ended++;
 	pthread_cond_broadcast(&s->m.changed);
 	pthread_mutex_unlock(&s->m.mutex);
@@ -472,6 +485,10 @@ static void arrived(void *opaque)
 	/* Nothing that the device has is wanted any more. */
 	if (atomic_load(&s->m.abort))
 		return;
+	pthread_mutex_lock(&s->m.mutex);
+	sd->stopped_ns = swo_now_ns();
+	sd->sent_before = sd->sent;
+	pthread_mutex_unlock(&s->m.mutex);
 	if (s->m.params.stream == SWO_WHEN_EARLY)
 		ask_ahead(sd);
 	/* It raises no more interrupts: what is pending of them is part of its config. */

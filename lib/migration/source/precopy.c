@@ -198,11 +198,14 @@ static int too_slow(struct source *s, const struct estimate *e, struct swo_error
 	const char *name =
 		e->slowest >= 0 ? swo_device_name(s->m.vm.devices[e->slowest]) : "(none)";
 
+	const bool shown = e->slowest >= 0 && source_has_learned(s, (unsigned)e->slowest);
+
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"this VM cannot be switched over within downtime-limit %" PRIu64
 		" ms: its devices alone take about %" PRIu64
-		" ms (the slowest is %s); raise downtime-limit above that",
-		migration_limits(&s->m).downtime_limit_ms, e->irreducible_ns / 1000000, name);
+		" ms (the slowest is %s%s); raise downtime-limit above that",
+		migration_limits(&s->m).downtime_limit_ms, e->irreducible_ns / 1000000, name,
+		shown ? ", as a switchover that failed has shown" : "");
 }
 
 /*

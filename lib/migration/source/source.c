@@ -288,6 +288,8 @@ static void roll_back(struct source *s)
 	}
 	pthread_mutex_unlock(&m->mutex);
 	migration_report_cancel(m);
+	if (s->stopped_by_us)
+		source_learn(s);
 	source_roll_back(s, &why);
 	migration_raise(m, SOURCE_EV_RESUMED, &why);
 }

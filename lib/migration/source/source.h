@@ -48,8 +48,13 @@ struct source_device {
 	uint64_t read_ns; /* time spent reading the device */
 
 	/* under the migration's mutex */
-	uint64_t consumed; /* reported by the target */
-	uint64_t wanted;   /* the value that the worker waits for; 0: not waiting */
+	uint64_t consumed;    /* reported by the target */
+	uint64_t sent;	      /* as `offset`, for other threads */
+	uint64_t sent_before; /* the stop */
+	uint64_t stopped_ns;  /* when it was in STOP_COPY; 0: not yet */
+	uint64_t streamed_ns; /* when its last byte was sent */
+	uint64_t busy_ns;     /* since when it is read, or waits for credit; 0: neither */
+	uint64_t wanted;      /* the value that the worker waits for; 0: not waiting */
 	pthread_cond_t credit;
 	uint64_t stop_bytes; /* its estimate of what STOP_COPY will have */
 	uint64_t rate;	     /* bytes/s, of its latest large round; 0: none */
@@ -115,6 +120,8 @@ struct source {
 
 	/* under the mutex */
 	struct source_mark marks[2]; /* for the rate that is reported; 0: not started */
+	bool learned;		     /* what this stop has shown of the devices */
+	uint64_t barrier_ns;	     /* all devices were quiet; 0: not yet */
 	uint64_t vcpus_stopped_ns;   /* 0: they run, or were stopped before the migration */
 	bool logs_over;		     /* a DMA log that starts from now on is stopped by its job */
 	unsigned arrived;	     /* devices in STOP_COPY whose DMA log was collected */
@@ -247,6 +254,14 @@ void source_ceiling_arm(struct source *s);
 void source_ceiling_disarm(struct source *s);
 /* Replaces the error of a send that the ceiling has ended. */
 void source_ceiling_explain(struct source *s, struct swo_error *err);
+
+/* lesson.c */
+/* What the device is waited for in this stop, as a text; "": nothing. The mutex is held. */
+const char *source_pending(struct source *s, unsigned index);
+/* A stop is given up: what it has shown of each device counts the next time. */
+void source_learn(struct source *s);
+/* An earlier one has shown something of this device. */
+bool source_has_learned(struct source *s, unsigned index);
 
 /* stop.c */
 int source_add_handlers(struct source *s, struct swo_error *err);

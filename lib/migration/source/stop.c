@@ -85,6 +85,8 @@ static int on_last(void *opaque, bool running, enum swo_run_state state, struct 
 	const bool ours = pthread_equal(pthread_self(), s->m.thread);
 
 	(void)state;
+	if (running && ours && s->stopped_by_us)
+		source_learn(s);
 	if (running && ours)
 		release_devices(s);
 	else if (running)
