@@ -7,6 +7,7 @@
 #include "e2e.h"
 #include "migration/wire.h"
 
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -141,6 +142,31 @@ static void expect_start(bool may)
 	assert_int_equal(strstr(said, "is not started") != NULL, !may);
 }
 
+/* A source in doubt: the first signal is refused with the reason, the second one ends it. */
+static void expect_two_signals(void)
+{
+	const pid_t pid = process_pid(pair.ends[PAIR_SOURCE].vm);
+	swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
+	char path[256], text[8192] = "";
+	struct swo_error err = {0};
+
+	snprintf(path, sizeof(path), "%s/%s.log", pair.dir, pair_host(&pair, PAIR_SOURCE));
+	assert_int_equal(kill(pid, SIGHUP), 0);
+	while (!strstr(text, "x-migrate-resolve") || !strstr(text, "a second signal")) {
+		FILE *file = fopen(path, "re");
+
+		assert_false(swo_deadline_passed(guard));
+		assert_non_null(file);
+		text[fread(text, 1, sizeof(text) - 1, file)] = 0;
+		fclose(file);
+		swo_sleep_until(swo_now_ns() + 10000000);
+	}
+	assert_int_equal(process_check_alive(&err), 0);
+	assert_int_equal(kill(pid, SIGTERM), 0);
+	while (!process_check_alive(&err))
+		assert_false(swo_deadline_passed(guard));
+}
+
 /* Cases */
 
 static void a_parked_source_reports_how_to_resolve_it_and_does_nothing_else(void **state)
@@ -170,6 +196,7 @@ static void a_parked_source_reports_how_to_resolve_it_and_does_nothing_else(void
 	expect(RESOLVE("--qmp=unix:%s/source.qmp %s", pair.dir, id), IN_DOUBT, "in doubt");
 	expect(RESOLVE("%s --run-here", id), USAGE, "fence");
 	expect_start(false);
+	expect_two_signals();
 	pair_free(&pair, false);
 }
 
