@@ -111,6 +111,10 @@ static int stop(void *opaque, struct swo_error *err)
 
 	if (vm->fail_stop)
 		return swo_error_set(err, SWO_E_IO, EIO, "the vCPUs do not stop");
+	if (vm->on_stop)
+		vm->on_stop(vm);
+	if (swo_runstate_get(vm->vm.runstate) != SWO_RUN_STATE_RUNNING)
+		return swo_error_set(err, SWO_E_STATE, 0, "a user has stopped it");
 	fake_vm_run(vm, false);
 	if (swo_runstate_change(
 		    vm->vm.runstate, SWO_RUN_STATE_FINISH_MIGRATE, SWO_ON_ERROR_ROLLBACK, err)) {
@@ -123,6 +127,9 @@ static int stop(void *opaque, struct swo_error *err)
 static int start(void *opaque, struct swo_error *err)
 {
 	struct fake_vm *vm = opaque;
+
+	if (vm->leaves)
+		return 0;
 
 	void (*on_start)(struct fake_vm *) = vm->on_start;
 

@@ -30,9 +30,11 @@ struct fake_vm {
 	uint64_t counter;    /* the machine's state */
 	size_t padding;	     /* bytes of it that mean nothing; only a source has them */
 	uint64_t *written;   /* a bit a page since the last collect */
+	bool leaves;	     /* start() does not start it */
 	bool fail_stop, fail_start, fail_machine_save, fail_machine_load, fail_config_load;
 	void (*on_load)(struct fake_vm *vm);	      /* target: before READY */
 	void (*_Atomic on_start)(struct fake_vm *vm); /* before any device leaves its stop */
+	void (*on_stop)(struct fake_vm *vm);	      /* before it stops */
 	void (*on_save)(struct fake_vm *vm);	      /* it stands still, and all is written */
 	void *hook;				      /* for the test's own use */
 	bool out_of_reach;			      /* devices have no way to RAM */

@@ -544,6 +544,76 @@ static void after_the_end_there_is_nothing_to_cancel_or_resolve(void **state)
 	close_pair(&pair);
 }
 
+/* By a user */
+
+static void *stop_as_a_user(void *opaque)
+{
+	struct fake_vm *vm = opaque;
+
+	fake_vm_run(vm, false);
+	swo_runstate_change(vm->vm.runstate, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, NULL);
+	return NULL;
+}
+
+static void stop_by_hand(struct fake_vm *vm)
+{
+	pthread_t thread;
+
+	assert_int_equal(pthread_create(&thread, NULL, stop_as_a_user, vm), 0);
+	pthread_join(thread, NULL);
+}
+
+static void a_stop_just_before_that_of_the_migration_lets_it_go_on_paused(void **state)
+{
+	(void)state;
+	struct pair pair;
+
+	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
+	pair.source.on_stop = stop_by_hand;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	expect_moved(&pair, false);
+	assert_int_equal(atomic_load(&pair.target.starts), 0);
+	assert_int_equal(swo_runstate_get(pair.target.vm.runstate), SWO_RUN_STATE_PAUSED);
+	close_pair(&pair);
+}
+
+/* The same, and the target fails: it stays paused, its devices in STOP. */
+static void a_paused_vm_whose_migration_fails_stays_paused(void **state)
+{
+	(void)state;
+	struct pair pair;
+
+	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
+	pair.source.on_stop = stop_by_hand;
+	pair.target.fail_machine_load = true;
+	fake_migrate(&pair.source, &pair.target, NULL);
+	assert_int_equal(fake_end(&pair.source).status, SWO_MIGRATION_FAILED);
+	assert_int_equal(swo_runstate_get(pair.source.vm.runstate), SWO_RUN_STATE_PAUSED);
+	assert_int_equal(atomic_load(&pair.source.starts), 0);
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(fake_state(&pair.source.devices[i]), SWO_DEVICE_STOP);
+	fake_end(&pair.target);
+	close_pair(&pair);
+}
+
+/* start() succeeds and leaves it: the user of the target has stopped it before it arrived. */
+static void a_target_whose_start_leaves_the_vm_arrives_paused(void **state)
+{
+	(void)state;
+	for (unsigned late = 0; late < 2; late++) {
+		struct swo_migration_params params = fake_params();
+		struct pair pair;
+
+		params.finalise = late ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
+		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
+		pair.target.leaves = true;
+		fake_migrate(&pair.source, &pair.target, &params);
+		expect_moved(&pair, false);
+		assert_int_equal(swo_runstate_get(pair.target.vm.runstate), SWO_RUN_STATE_PAUSED);
+		close_pair(&pair);
+	}
+}
+
 /* By the VMM itself */
 
 static void an_abort_fails_the_migration_with_the_vmms_reason(void **state)
@@ -627,6 +697,9 @@ int main(void)
 		cmocka_unit_test(a_cancel_at_any_moment_leaves_exactly_one_running),
 		cmocka_unit_test(a_cancelled_migration_can_be_tried_again),
 		cmocka_unit_test(after_the_end_there_is_nothing_to_cancel_or_resolve),
+		cmocka_unit_test(a_stop_just_before_that_of_the_migration_lets_it_go_on_paused),
+		cmocka_unit_test(a_paused_vm_whose_migration_fails_stays_paused),
+		cmocka_unit_test(a_target_whose_start_leaves_the_vm_arrives_paused),
 		cmocka_unit_test(an_abort_fails_the_migration_with_the_vmms_reason),
 		cmocka_unit_test(a_guest_that_has_failed_is_not_migrated),
 	};

@@ -68,6 +68,8 @@ static const struct row rows[] = {
 	{WAITING, 's', "quit", NULL, &moved, 0},
 	{WAITING, 's', "migrate_cancel", NULL, &moved, 0},
 	{WAITING, 's', "migrate-incoming", "--incoming", &moved, 0},
+	{WAITING, 's', "x-migrate-resolve", "no migration in doubt", &moved, 0},
+	{WAITING, 't', "x-migrate-resolve", "only a source", &moved, 0},
 	{WAITING, 't', "stop", NULL, &moved_paused, 0},
 	{WAITING, 't', "cont", NULL, &moved, 0},
 	{WAITING, 't', "quit", NULL, &moved, 0},
@@ -96,6 +98,7 @@ static const struct row rows[] = {
 	{ENTERING, 't', "migrate_cancel", NULL, &called_off, 0},
 
 	{PRECOPY, 's', "stop", NULL, &moved_paused, 0},
+	{PRECOPY, 's', "x-migrate-resolve", "not in doubt", &moved, 0},
 	{PRECOPY, 's', "cont", NULL, &moved, 0},
 	{PRECOPY, 's', "quit", NULL, &moved, 0},
 	{PRECOPY, 's', "migrate_cancel", NULL, &cancelled, 0},
@@ -117,6 +120,7 @@ static const struct row rows[] = {
 	{STOPPING, 't', "migrate_cancel", NULL, &called_off, 0},
 
 	{FINALISING, 's', "stop", "switchover is in progress", &moved, 0},
+	{FINALISING, 's', "x-migrate-resolve", "not in doubt", &moved, 0},
 	{FINALISING, 's', "cont", "in progress", &moved, 0},
 	{FINALISING, 's', "quit", NULL, &moved, 0},
 	{FINALISING, 's', "migrate_cancel", NULL, &cancelled, 0},
@@ -159,11 +163,13 @@ static const struct row rows[] = {
 
 	{ROLL_BACK, 's', "stop", NULL, &cancelled_paused, true},
 	{ROLL_BACK, 's', "cont", NULL, &cancelled, true},
+	{ROLL_BACK, 's', "x-migrate-resolve", "not in doubt", &cancelled, 0},
 	{ROLL_BACK, 's', "quit", NULL, &cancelled, 0},
 	{ROLL_BACK, 's', "migrate_cancel", NULL, &cancelled, 0},
 	{ROLL_BACK, 's', "migrate", "in progress", &cancelled, 0},
 
 	{COMPLETED, 's', "stop", NULL, &moved, 0},
+	{COMPLETED, 's', "x-migrate-resolve", "not in doubt", &moved, 0},
 	{COMPLETED, 's', "cont", "on the target", &moved, 0},
 	{COMPLETED, 's', "quit", NULL, &moved, 0},
 	{COMPLETED, 's', "migrate_cancel", NULL, &moved, 0},
@@ -389,6 +395,9 @@ static void send_command(const struct row *row, struct talk *talk)
 
 	if (!strncmp(row->command, "migrate", 7) && row->command[7] != '_')
 		box_uri_command(text, row->command, &play.pair.target);
+	else if (!strcmp(row->command, "x-migrate-resolve"))
+		snprintf(text, sizeof(text),
+			"{\"execute\": \"%s\", \"arguments\": {\"run-here\": true}}", row->command);
 	else
 		snprintf(text, sizeof(text), "{\"execute\": \"%s\"}", row->command);
 	talk_send(talk, text, strlen(text));
