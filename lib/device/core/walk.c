@@ -190,6 +190,16 @@ static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_sta
 	return -1;
 }
 
+/*
+ * On the way to STOP_COPY, and without a session of PRE_COPY: a device that was reset meanwhile
+ * would take the arc, and save a blank state as if it were the guest's.
+ */
+static bool would_save_anything(enum swo_device_state from, enum swo_device_state to)
+{
+	return to == SWO_DEVICE_STOP_COPY &&
+	       (from == SWO_DEVICE_RUNNING_P2P || from == SWO_DEVICE_STOP);
+}
+
 int device_walk(
 	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err)
 {
@@ -201,6 +211,8 @@ int device_walk(
 			return 0;
 		if (swo_device_next_state(from, to, dev->mig_flags, &next))
 			break;
+		if (would_save_anything(from, to) && device_step_check(dev, task, err))
+			return -1;
 		if (do_arc(dev, task, from, next, err))
 			return -1;
 	}
