@@ -231,6 +231,8 @@ static int migrate(const struct bytes_setting *s, struct vm *source, struct vm *
 	swo_migration_params_init(&params);
 	params.downtime_limit_ms = GUARD_MS;
 	params.channels = s->channels;
+	/* They do not write to each other. */
+	params.allow_no_p2p = true;
 	if (s->tcp && (port = pair_free_port(err)) < 0)
 		return -1;
 	snprintf(uri, sizeof(uri), "unix:%s/state", s->dir);
