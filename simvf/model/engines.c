@@ -16,6 +16,13 @@ static bool moving(const struct svf *dev)
 	       !(dev->walk.active && !svf_state_moves(dev->walk.next));
 }
 
+/* As a driver that suspends P2P alone in the P2P states: the uAPI allows it DMA to RAM until STOP. */
+static bool writes(const struct svf *dev)
+{
+	return moving(dev) ||
+	       (dev->config.late_dma && !svf_state_stopped(dev->state) && dev->state != SVF_ERROR);
+}
+
 static uint64_t dma_period(const struct svf *dev)
 {
 	const struct svf_regs *r = &dev->regs;
@@ -130,12 +137,18 @@ static void run_engine(struct svf *dev, uint64_t *next, uint64_t (*period)(const
 			return;
 }
 
+void svf_write_last(struct svf *dev)
+{
+	if (writes(dev) && dma_period(dev))
+		dma_page(dev);
+}
+
 void svf_run(struct svf *dev, uint64_t now)
 {
-	if (moving(dev)) {
+	if (writes(dev))
 		run_engine(dev, &dev->dma_next, dma_period, dma_page, now);
+	if (moving(dev))
 		run_engine(dev, &dev->p2p_next, p2p_period, p2p_number, now);
-	}
 	svf_save_pump(dev, now);
 	svf_load_pump(dev, now);
 }
@@ -144,7 +157,7 @@ uint64_t svf_next(const struct svf *dev)
 {
 	uint64_t next = SVF_NEVER;
 
-	if (moving(dev) && dma_period(dev))
+	if (writes(dev) && dma_period(dev))
 		next = svf_min(next, dev->dma_next);
 	if (moving(dev) && p2p_period(dev))
 		next = svf_min(next, dev->p2p_next);

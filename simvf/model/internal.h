@@ -144,6 +144,9 @@ static inline bool svf_state_saves(unsigned state)
 	return state == SVF_PRE_COPY || state == SVF_PRE_COPY_P2P || state == SVF_STOP_COPY;
 }
 
+/* With late_dma: one more page, at the very end. */
+void svf_write_last(struct svf *dev);
+
 static inline bool svf_state_moves(unsigned state)
 {
 	return state == SVF_RUNNING || state == SVF_PRE_COPY;

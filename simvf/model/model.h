@@ -129,6 +129,7 @@ struct svf_config {
 	unsigned mig_flags; /* STOP_COPY always */
 	uint64_t seed;
 	bool arcs_reserve; /* arcs take turns in SVF_LANE_ARC */
+	bool late_dma;	   /* RAM is written until the device has stopped, in P2P states too */
 	const struct svf_ops *ops;
 	void *opaque;
 	uint64_t *inbox; /* SVF_INBOX_WORDS words: BAR 2, shared with siblings */

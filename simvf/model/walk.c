@@ -95,6 +95,11 @@ static int arrive(struct svf *dev, unsigned next, uint64_t now)
 		if (ret)
 			return ret;
 	}
+	if (dev->config.late_dma && !svf_state_stopped(from) && svf_state_stopped(next))
+		svf_write_last(dev);
+	/* It may have to wait for the client, who may reset the device meanwhile. */
+	if (!dev->walk.active)
+		return -SVF_EIO;
 	if (svf_state_saves(from) && !svf_state_saves(next))
 		svf_save_close(dev);
 	dev->state = (uint8_t)next;

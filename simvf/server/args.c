@@ -24,6 +24,7 @@ enum {
 	OPT_PF_DIR,
 	OPT_PF_ARCS,
 	OPT_FAULT,
+	OPT_LATE_DMA,
 	OPT_NO_P2P,
 	OPT_NO_PRE_COPY,
 	OPT_NO_DATA_SIZE,
@@ -64,6 +65,7 @@ static const struct argp_option options[] = {
 	{"pf-dir", OPT_PF_DIR, "DIR", 0,
 		"Directory of the PF files (default: $XDG_RUNTIME_DIR, or /tmp)", 4},
 	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "Run arcs one at a time per PF, too", 4},
+	{"late-dma", OPT_LATE_DMA, NULL, 0, "Write guest memory until STOP, in P2P states too", 5},
 	{"no-p2p", OPT_NO_P2P, NULL, 0, "Do not offer the P2P states", 5},
 	{"no-pre-copy", OPT_NO_PRE_COPY, NULL, 0, "Do not offer PRE_COPY", 5},
 	{"no-data-size", OPT_NO_DATA_SIZE, NULL, 0, "Do not offer MIG_DATA_SIZE", 5},
@@ -160,6 +162,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_FAULT:
 		add_fault(a, arg, state);
+		return 0;
+	case OPT_LATE_DMA:
+		a->late_dma = true;
 		return 0;
 	case OPT_NO_P2P:
 		a->mig_flags &= ~SVF_MIG_P2P;

@@ -49,6 +49,7 @@ static int make_device(struct srv *s, struct swo_error *err)
 		.mig_flags = a->mig_flags,
 		.seed = a->seed,
 		.arcs_reserve = a->pf_arcs,
+		.late_dma = a->late_dma,
 		.ops = &srv_device_ops,
 		.opaque = s,
 		.inbox = s->inbox};

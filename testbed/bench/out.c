@@ -153,6 +153,8 @@ static void print_switches(FILE *out, const struct bench_config *config)
 		fprintf(out, "PFs: %u\n", config->pair.pfs);
 	if (config->pair.pf_arcs)
 		fputs("PFs serialise arcs\n", out);
+	if (config->pair.late_dma)
+		fputs("devices write memory until they have stopped\n", out);
 	if (config->pair.root_ports)
 		fprintf(out, "root ports: %u\n", config->pair.root_ports);
 	if (config->pair.handler_cost_ms && config->kind != BENCH_ABLATE)

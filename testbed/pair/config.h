@@ -22,6 +22,7 @@ struct pair_config {
 	unsigned pfs;	  /* spread over so many; 0: option not given */
 	unsigned pf_from; /* the devices from this one on share one; 0: option not given */
 	bool pf_arcs;
+	bool late_dma;	     /* devices write to RAM until they have stopped */
 	unsigned root_ports; /* devices lie behind so many, in turn; 0: on the root bus */
 	const char *ram;     /* in the VMM's format */
 	bool prealloc;	     /* all of it is allocated at the start */

@@ -62,6 +62,8 @@ static int start_device(struct pair *pair, enum pair_side side, unsigned i, stru
 	}
 	if (config->pf_arcs)
 		pair_arg(&args, "--pf-arcs");
+	if (config->late_dma)
+		pair_arg(&args, "--late-dma");
 	snprintf(name, sizeof(name), "%s's device vf%u", s, i);
 	snprintf(log, sizeof(log), "%s/%s-vf%u.log", pair->dir, s, i);
 	pair->ends[side].devs[i] = pair_args_spawn(&args, name, log, err);

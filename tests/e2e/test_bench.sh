@@ -92,9 +92,9 @@ result $? "it is the prediction of plan for the same profile and number of VFs"
 rm "$dir/even" "$dir/plan"
 
 few="--accel native --ram 64M --vcpus 1 --vfs 2"
-"$program" run $few --profile instant --transitions parallel --runs 2 --stop-writes 64 >"$dir/out" 2>&1
+"$program" run $few --profile instant --transitions parallel --runs 2 --stop-writes 64 --late-dma >"$dir/out" 2>&1
 [ $? = 0 ] && grep -q '^pages written in the stop: 64$' "$dir/out" && grep -q 'in memory 0$' "$dir/out"
-result $? "pages that the VMM itself writes in the stop arrive"
+result $? "pages that the VMM and its devices write in the stop arrive"
 
 start run $few --transitions parallel --runs 50
 interrupted "an interrupt ends it with 130, and every process and file with it"

@@ -185,6 +185,32 @@ static void dma_stops_with_the_p2p_states_and_never_catches_up(void **state)
 	rig_free(rig);
 }
 
+static void late_dma_goes_on_until_the_device_has_stopped(void **state)
+{
+	(void)state;
+	struct rig *rig = fresh();
+
+	rig->dev.config.late_dma = true;
+	rig->dev.config.profile.to_stop_copy_ns = 4 * MS;
+	start_dma(rig, 8, 1000);
+	assert_int_equal(rig_go(rig, SVF_PRE_COPY_P2P), 0);
+	svf_log_start(&rig->dev);
+	rig_pass(rig, 5 * MS);
+	assert_int_equal(rig->dev.stats.dma_pages, 5);
+	/* Within the arc, and once more as it ends. */
+	assert_int_equal(rig_go(rig, SVF_STOP_COPY), 0);
+	const uint64_t pages = rig->dev.stats.dma_pages;
+	uint64_t bitmap = 0;
+
+	assert_in_range(pages, 6, 10);
+	check_page(rig, (unsigned)((pages - 1) % 8), pages - 1);
+	assert_int_equal(svf_log_report(&rig->dev, 4096, (uint64_t)8 * 4096, 4096, &bitmap), 0);
+	assert_true(bitmap >> (pages - 1) % 8 & 1);
+	rig_pass(rig, 1000 * MS);
+	assert_int_equal(rig->dev.stats.dma_pages, pages);
+	rig_free(rig);
+}
+
 static void the_log_has_each_page_once_and_at_any_page_size(void **state)
 {
 	(void)state;
@@ -371,6 +397,7 @@ int main(void)
 		cmocka_unit_test(the_dma_engine_writes_its_pattern_at_its_rate),
 		cmocka_unit_test(a_page_with_another_content_than_written_is_found),
 		cmocka_unit_test(dma_stops_with_the_p2p_states_and_never_catches_up),
+		cmocka_unit_test(late_dma_goes_on_until_the_device_has_stopped),
 		cmocka_unit_test(the_log_has_each_page_once_and_at_any_page_size),
 		cmocka_unit_test(a_log_that_overflows_calls_everything_dirty),
 		cmocka_unit_test(p2p_numbers_run_on_and_only_while_it_may),
