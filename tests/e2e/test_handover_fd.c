@@ -70,6 +70,7 @@ static void a_target_with_handover_fd_has_no_ram_of_its_own(void **state)
 		static struct pair pair;
 
 		config.ram = "256M";
+		config.prealloc = !fd; /* otherwise RAM is sparse, and there is none yet */
 		e2e_must(&pair,
 			pair_init(&pair, &config, 1, "parallel", err) || pair_start(&pair, err));
 		unsigned long kib = resident_kib(process_pid(pair.ends[PAIR_TARGET].vm));
