@@ -644,6 +644,64 @@ static void a_hello_of_any_size_takes_little_memory(void **state)
 	close_target();
 }
 
+/* With as many devices as a VM may have, all of them described. */
+static void the_hello_of_the_largest_vm_is_within_the_bounds(void **state)
+{
+	(void)state;
+	struct swo_buf json = SWO_BUF_INIT(WIRE_HELLO_MAX),
+		       layout = SWO_BUF_INIT(WIRE_HELLO_MAX / 2);
+	struct swo_device_costs *costs = calloc(SWO_DEVICES_MAX, sizeof(*costs));
+	struct migration_hello_ok ok = {.ticket = UINT64_MAX};
+	static char features[SWO_AGREEMENT_TEXT_MAX + 1];
+	struct hello hello, back;
+	char line[200];
+
+	assert_non_null(costs);
+	open_target(fake_uri(), NULL, NULL);
+	describe(&hello);
+	free(hello.layout);
+	free(hello.devices);
+	hello.device_count = SWO_DEVICES_MAX;
+	hello.devices = calloc(SWO_DEVICES_MAX, sizeof(*hello.devices));
+	assert_non_null(hello.devices);
+	for (unsigned i = 0; i < SWO_DEVICES_MAX; i++) {
+		struct migration_hello_device *device = &hello.devices[i];
+
+		snprintf(device->name, sizeof(device->name), "name-of-thirty-one-chars-x-%04u", i);
+		device->mig_flags = FAKE_FLAGS_ALL;
+		device->window = SWO_DEFAULT_DEVICE_WINDOW;
+		device->spread = true;
+		costs[i] = (struct swo_device_costs){.resuming_to_stop_ns = INT64_MAX,
+			.stop_to_p2p_ns = INT64_MAX,
+			.p2p_to_running_ns = INT64_MAX};
+		snprintf(line, sizeof(line),
+			"device %s at ff:1f.7: 1af4:1041, 2048 vectors, regions 100000000w 0 4000w 0 "
+			"4000 0, states 0x7\n",
+			device->name);
+		assert_int_equal(swo_buf_append(&layout, line, strlen(line), NULL), 0);
+	}
+	assert_int_equal(swo_buf_append(&layout, "", 1, NULL), 0);
+	hello.layout = (char *)layout.data;
+	memset(features, 'x', sizeof(features) - 1);
+	const struct swo_agreement_entry e = entry("CPU features", SWO_AGREE_SUBSET, features, 0);
+
+	assert_int_equal(swo_agreement_add(&hello.agreement, &e, NULL), 0);
+	assert_int_equal(migration_hello_format(&hello, &json, NULL), 0);
+	assert_int_equal(migration_hello_parse(json.data, json.len, &back, NULL), 0);
+	assert_int_equal(back.device_count, SWO_DEVICES_MAX);
+	assert_string_equal(back.layout, hello.layout);
+	json.len = 0;
+	assert_int_equal(migration_hello_ok_format(costs, SWO_DEVICES_MAX, &ok, &json, NULL), 0);
+	assert_int_equal(
+		migration_hello_ok_parse(json.data, json.len, costs, SWO_DEVICES_MAX, &ok, NULL),
+		0);
+	migration_hello_free(&back);
+	migration_hello_free(&hello);
+	swo_buf_free(&json);
+	free(costs);
+	close_target();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -660,6 +718,7 @@ int main(void)
 		cmocka_unit_test(entries_go_with_hello_and_come_back_alike),
 		cmocka_unit_test(a_source_waits_while_another_hello_is_compared),
 		cmocka_unit_test(what_differs_in_a_long_layout_is_shown_and_not_cut),
+		cmocka_unit_test(the_hello_of_the_largest_vm_is_within_the_bounds),
 		cmocka_unit_test(a_peer_that_is_not_authenticated_gets_what_differs_and_no_values),
 	};
 	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
