@@ -93,12 +93,12 @@ void migration_read_control(struct swo_migration *m, control_handler *handle)
 		}
 	}
 
-	/* Senders must not wait for a peer that is lost. */
-	channel_shutdown(&m->control);
 	pthread_mutex_lock(&m->mutex);
 	m->lost = true;
 	m->lost_error = err;
 	pthread_mutex_unlock(&m->mutex);
 	migration_wake(m);
 	migration_raise(m, m->handover.table->lost, &err);
+	/* Senders must not wait for a peer that is lost. Last: their error would be only "closed". */
+	channel_shutdown(&m->control);
 }

@@ -676,6 +676,64 @@ static void a_target_has_one_source_that_no_other_joins_ends_or_replaces(void **
 	close_play(&play);
 }
 
+enum target_moment { TARGET_IS_LOADING, TARGET_IS_READY, TARGET_HAS_STARTED, TARGET_MOMENTS };
+
+static void play_target_to(struct play *play, enum target_moment moment)
+{
+	struct wire_go go;
+
+	open_target(play);
+	say_hello(play);
+	if (moment == TARGET_IS_LOADING)
+		return;
+	send_state(play, false);
+	await_ready(play);
+	if (moment == TARGET_IS_READY)
+		return;
+	memcpy(&go, play->text, sizeof(go));
+	send_frame(&play->control, (struct channel_frame_header){.type = WIRE_GO}, &go, sizeof(go));
+	assert_int_equal(next_frame(&play->control, &play->header, play->text), WIRE_STARTED);
+}
+
+/* On the control connection or the data channel, with zeros, of which none is a right GO. */
+static void every_message_twice_starts_no_target(void **state)
+{
+	(void)state;
+	static const unsigned types[] = {0, WIRE_HELLO, WIRE_CLOCK, WIRE_CONFIG, WIRE_MACHINE,
+		WIRE_END_ALL, WIRE_GO, WIRE_ABORT, WIRE_DONE, WIRE_ASK, WIRE_ASK + 1, WIRE_HELLO_OK,
+		WIRE_CLOCK_REPLY, WIRE_CREDIT, WIRE_INITIAL_LOADED, WIRE_READY, WIRE_STARTING,
+		WIRE_STARTED, WIRE_REFUSED, WIRE_TIMELINE, WIRE_AGREED, WIRE_PING, WIRE_PING + 1,
+		WIRE_ATTACH, WIRE_RAM, WIRE_RAM_ZERO, WIRE_DEVICE, WIRE_INITIAL, WIRE_DEVICE_END,
+		WIRE_FIN, WIRE_FIN + 1, 999};
+	static const char zeros[48];
+	static struct play play;
+
+	go_within_ms = 100;
+	for (unsigned i = 0; i < TARGET_MOMENTS * 2 * SWO_ARRAY_SIZE(types); i++) {
+		const enum target_moment moment = (enum target_moment)(i % TARGET_MOMENTS);
+		const bool control = i / TARGET_MOMENTS % 2;
+		const unsigned type = types[i / TARGET_MOMENTS / 2];
+		const bool started = moment == TARGET_HAS_STARTED;
+
+		play_target_to(&play, moment);
+		for (unsigned twice = 0; twice < 2; twice++)
+			send_frame(control ? &play.control : &play.data,
+				(struct channel_frame_header){.type = (uint16_t)type}, zeros,
+				type == WIRE_RAM ? 0 : sizeof(zeros));
+		channel_shutdown(&play.control);
+		const struct swo_migration_info info = fake_end(&play.vm);
+
+		if (info.status != (started ? SWO_MIGRATION_COMPLETED : SWO_MIGRATION_FAILED) ||
+			atomic_load(&play.vm.starts) != started ||
+			swo_migration_may_run(play.vm.migration) != started)
+			fail_msg("type %u at %d, control %d: status %d, %d starts, '%s'", type,
+				moment, control, info.status, atomic_load(&play.vm.starts),
+				info.error.text);
+		close_play(&play);
+	}
+	go_within_ms = 300;
+}
+
 /* A source, and this test as its target */
 
 static void play_to_go(struct stage *stage)
@@ -895,6 +953,7 @@ int main(void)
 		cmocka_unit_test(a_target_that_is_starting_answers_a_second_go_and_a_question),
 		cmocka_unit_test(a_second_abort_changes_nothing),
 		cmocka_unit_test(a_go_with_another_nonce_is_refused),
+		cmocka_unit_test(every_message_twice_starts_no_target),
 		cmocka_unit_test(a_query_of_another_process_gets_the_targets_answer),
 		cmocka_unit_test(a_query_that_lacks_something_is_invalid),
 		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_on_ask),

@@ -65,6 +65,10 @@ static int take_ready(struct source *s, const struct channel_frame_header *heade
 	/* The first one counts: the migration's thread may be sending GO for it. */
 	if (s->ready)
 		return 0;
+	/* END_ALL is sent in SENT: before it the target cannot have all. */
+	if (!handover_is(&s->m.handover, SOURCE_SENT))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"malformed READY: it precedes the end of the state");
 	memcpy(&s->go, payload, sizeof(s->go));
 	if (strncmp(s->go.id, s->m.info.id, sizeof(s->go.id)))
 		return swo_error_set(
