@@ -46,14 +46,14 @@ void channel_init(struct channel *channel, struct channel_conn *conn, uint64_t s
 	memset(channel, 0, sizeof(*channel));
 	channel->conn = conn;
 	channel->stall_ms = stall_ms;
-	pthread_mutex_init(&channel->send_lock, NULL);
+	channel_turn_init(&channel->turn);
 }
 
 void channel_move(struct channel *to, struct channel *from)
 {
 	*to = *from;
-	pthread_mutex_init(&to->send_lock, NULL);
-	pthread_mutex_destroy(&from->send_lock);
+	channel_turn_init(&to->turn);
+	channel_turn_destroy(&from->turn);
 	from->conn = NULL;
 }
 
@@ -63,7 +63,7 @@ void channel_close(struct channel *channel)
 		return;
 	channel_conn_close(channel->conn);
 	channel->conn = NULL;
-	pthread_mutex_destroy(&channel->send_lock);
+	channel_turn_destroy(&channel->turn);
 }
 
 void channel_shutdown(struct channel *channel)
@@ -71,8 +71,8 @@ void channel_shutdown(struct channel *channel)
 	channel_conn_shutdown(channel->conn);
 }
 
-/* With the lock held. */
-static int send_locked(struct channel *channel, struct channel_frame_header *header,
+/* Having the turn. */
+static int send_in_turn(struct channel *channel, struct channel_frame_header *header,
 	const void *payload, size_t len, struct swo_error *err)
 {
 	struct iovec iov[2] = {{.iov_base = header, .iov_len = sizeof(*header)},
@@ -108,12 +108,12 @@ int channel_send(struct channel *channel, struct channel_frame_header *header, c
 		return swo_error_set(err, SWO_E_INVALID, 0, "frame too large: %zu bytes", len);
 	seal(header, payload, len);
 
-	int rc = channel_limit_lock(channel_conn_limit(channel->conn), &channel->send_lock);
+	int rc = channel_turn_take(&channel->turn, channel_conn_limit(channel->conn));
 
 	if (rc)
 		return channel_limit_error(err, rc, channel_conn_peer(channel->conn));
-	rc = send_locked(channel, header, payload, len, err);
-	pthread_mutex_unlock(&channel->send_lock);
+	rc = send_in_turn(channel, header, payload, len, err);
+	channel_turn_leave(&channel->turn);
 	return rc;
 }
 
@@ -122,12 +122,12 @@ int channel_send_now(
 {
 	int rc = 0;
 
-	if (pthread_mutex_trylock(&channel->send_lock))
+	if (!channel_turn_try(&channel->turn))
 		return 0;
 	seal(header, NULL, 0);
 	if (channel_conn_writable(channel->conn))
-		rc = send_locked(channel, header, NULL, 0, err);
-	pthread_mutex_unlock(&channel->send_lock);
+		rc = send_in_turn(channel, header, NULL, 0, err);
+	channel_turn_leave(&channel->turn);
 	return rc;
 }
 

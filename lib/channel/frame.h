@@ -36,14 +36,14 @@ uint64_t channel_frame_checksum2(const struct channel_frame_header *header, cons
 	size_t first_len, const void *second, size_t second_len);
 
 /*
- * A connection that carries complete frames. Sends are serialised by its lock, so any thread
+ * A connection that carries complete frames. Senders take turns, so any thread
  * may send; one thread receives.
  */
 struct channel {
 	struct channel_conn *conn;
-	pthread_mutex_t send_lock;
+	struct channel_turn turn;
 	uint64_t stall_ms;
-	/* Counted under send_lock, compared by the peer at the end. */
+	/* Counted by who has the turn, compared by the peer at the end. */
 	uint64_t frames_sent;
 	uint64_t bytes_sent;
 	uint64_t large_bytes, large_ns; /* for meter.h */

@@ -7,7 +7,6 @@
 #include "base/poll.h"
 
 #include <errno.h>
-#include <time.h>
 
 /* The longest wait before the limit is read again. */
 #define SLICE_MS 20
@@ -41,23 +40,52 @@ int channel_limit_wait(
 	}
 }
 
-int channel_limit_lock(const struct channel_limit *limit, pthread_mutex_t *mutex)
+void channel_turn_init(struct channel_turn *turn)
 {
-	if (!limit)
-		return pthread_mutex_lock(mutex);
-	int rc = pthread_mutex_trylock(mutex);
+	pthread_mutex_init(&turn->mutex, NULL);
+	swo_cond_init(&turn->freed);
+	turn->taken = false;
+}
 
-	while (rc == EBUSY || rc == ETIMEDOUT) {
-		const swo_deadline slice = swo_deadline_ms(SLICE_MS);
-		const struct timespec at = {.tv_sec = (time_t)(slice / 1000000000),
-			.tv_nsec = (long)(slice % 1000000000)};
+void channel_turn_destroy(struct channel_turn *turn)
+{
+	pthread_cond_destroy(&turn->freed);
+	pthread_mutex_destroy(&turn->mutex);
+}
 
-		/* An abort ends the wait of the sender before, and what follows may be the reason. */
+int channel_turn_take(struct channel_turn *turn, const struct channel_limit *limit)
+{
+	int rc = 0;
+
+	pthread_mutex_lock(&turn->mutex);
+	while (turn->taken && !rc) {
+		/* What follows an abort may be the reason for it. */
 		if (channel_limit_reached(limit) == ETIME)
-			return ETIME;
-		rc = pthread_mutex_clocklock(mutex, CLOCK_MONOTONIC, &at);
+			rc = ETIME;
+		else
+			swo_cond_wait(&turn->freed, &turn->mutex, swo_deadline_ms(SLICE_MS));
 	}
+	turn->taken = turn->taken || !rc;
+	pthread_mutex_unlock(&turn->mutex);
 	return rc;
+}
+
+bool channel_turn_try(struct channel_turn *turn)
+{
+	pthread_mutex_lock(&turn->mutex);
+	const bool free = !turn->taken;
+
+	turn->taken = true;
+	pthread_mutex_unlock(&turn->mutex);
+	return free;
+}
+
+void channel_turn_leave(struct channel_turn *turn)
+{
+	pthread_mutex_lock(&turn->mutex);
+	turn->taken = false;
+	pthread_cond_signal(&turn->freed);
+	pthread_mutex_unlock(&turn->mutex);
 }
 
 int channel_limit_error(struct swo_error *err, int rc, const char *peer)

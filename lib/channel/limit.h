@@ -22,8 +22,23 @@ int channel_limit_reached(const struct channel_limit *limit);
 /* base_wait_fd() within the limit: also its results. */
 int channel_limit_wait(
 	const struct channel_limit *limit, int fd, short events, swo_deadline deadline);
-/* pthread_mutex_lock() within `until`, of a mutex that is held during such waits. */
-int channel_limit_lock(const struct channel_limit *limit, pthread_mutex_t *mutex);
+
+/*
+ * One sender at a time. Not a mutex alone: the next one waits within its own limit, on the one clock.
+ */
+struct channel_turn {
+	pthread_mutex_t mutex;
+	pthread_cond_t freed;
+	bool taken; /* under the mutex */
+};
+void channel_turn_init(struct channel_turn *turn);
+void channel_turn_destroy(struct channel_turn *turn);
+/* 0, or ETIME by `until`: an abort ends the wait of the sender before. */
+int channel_turn_take(struct channel_turn *turn, const struct channel_limit *limit);
+/* True if it was free, and is now taken. */
+bool channel_turn_try(struct channel_turn *turn);
+void channel_turn_leave(struct channel_turn *turn);
+
 /* SWO_E_CANCELLED or SWO_E_TIMEOUT for the former two of these, SWO_E_IO for others. */
 int channel_limit_error(struct swo_error *err, int rc, const char *peer);
 

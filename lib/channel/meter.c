@@ -34,10 +34,10 @@ static void read_tcp(int fd, struct channel_meter *meter)
 
 struct channel_meter channel_meter_read(struct channel *channel)
 {
-	pthread_mutex_lock(&channel->send_lock);
+	channel_turn_take(&channel->turn, NULL);
 	struct channel_meter meter = {.bytes = channel->large_bytes, .busy_ns = channel->large_ns};
 
-	pthread_mutex_unlock(&channel->send_lock);
+	channel_turn_leave(&channel->turn);
 	read_tcp(channel_conn_fd(channel->conn), &meter);
 	return meter;
 }
