@@ -42,6 +42,7 @@ enum {
 	OPT_JOURNAL_SYNC,
 	OPT_HANDOVER,
 	OPT_PREALLOC,
+	OPT_DUMP,
 	OPT_FILL_RAM,
 	OPT_COSTS,
 	OPT_PROBE,
@@ -57,6 +58,7 @@ static const struct argp_option options[] = {
 		"Set the size of RAM, a multiple of 1 MiB; suffixes K, M, G (256M)", 1},
 	{"prealloc", OPT_PREALLOC, NULL, 0,
 		"Allocate all of RAM at the start (each page when it is first touched)", 1},
+	{"dump-guest-core", OPT_DUMP, "on|off", 0, "Have RAM in core dumps, as QEMU does (on)", 1},
 	{"device", OPT_DEVICE, "vfio-user,socket=PATH[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]",
 		0,
 		"Pass a device through; may be repeated. Also ,arc-deadline=MS and "
@@ -206,6 +208,7 @@ static void check_identity(
 static error_t parse_machine(int key, char *arg, struct argp_state *state, struct vm_options *o)
 {
 	static const char *const accels[] = {"auto", "kvm", "native", NULL};
+	static const char *const off_on[] = {"off", "on", NULL};
 	static const char *const transitions[] = {"serial", "parallel", NULL};
 	static const char *const handovers[] = {"copy", "fd", NULL};
 	static const char *const joins[] = {"depth", "pass", NULL};
@@ -240,6 +243,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state, struc
 		return 0;
 	case OPT_JOIN:
 		o->config.join = (enum swo_join)args_word(state, "join", arg, joins);
+		return 0;
+	case OPT_DUMP:
+		o->config.no_dump = !args_word(state, "dump-guest-core", arg, off_on);
 		return 0;
 	case OPT_PREALLOC:
 		o->config.prealloc = true;

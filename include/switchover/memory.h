@@ -59,6 +59,11 @@ SWO_API void *swo_ram_host(struct swo_ram *ram, uint64_t gpa, uint64_t len);
  */
 SWO_API int swo_ram_populate(struct swo_ram *ram, struct swo_error *err);
 /*
+ * Whether core dumps of this process have RAM (QEMU's dump-guest-core); initially they do. Also of
+ * regions that are added later, and of RAM that is passed by descriptor.
+ */
+SWO_API int swo_ram_set_dump(struct swo_ram *ram, bool on, struct swo_error *err);
+/*
  * Whether [gpa, gpa + len), within one region, was never touched: all zeros, and a read would
  * allocate it. false if unknown. Any thread; a write at the same time may or may not be seen.
  */

@@ -7,6 +7,8 @@
 
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 void *base_calloc_prefaulted(size_t size)
@@ -18,6 +20,26 @@ void *base_calloc_prefaulted(size_t size)
 	for (size_t at = 0; memory && at < size; at += (size_t)page)
 		memory[at] = 0;
 	return (void *)memory;
+}
+
+void *base_secret_alloc(size_t size)
+{
+	void *secret = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (secret == MAP_FAILED)
+		return NULL;
+	if (!madvise(secret, size, MADV_DONTDUMP))
+		return secret;
+	munmap(secret, size);
+	return NULL;
+}
+
+void base_secret_free(void *secret, size_t size)
+{
+	if (!secret)
+		return;
+	explicit_bzero(secret, size);
+	munmap(secret, size);
 }
 
 void swo_free_ptr(void *pptr)

@@ -19,4 +19,11 @@ void *base_calloc_prefaulted(size_t size);
  */
 void base_leak_hung(void *what);
 
+/*
+ * Zeroed memory for keys, which core dumps leave out; NULL: none. Freeing overwrites it. `size` is the
+ * same in both calls; pages that are not touched cost nothing.
+ */
+void *base_secret_alloc(size_t size);
+void base_secret_free(void *secret, size_t size);
+
 #endif

@@ -3,6 +3,7 @@
  * tls_creds.c - reads a directory of TLS credentials, and reports before any connection what is
  * wrong with them: a missing file, a key that others can read, an expired certificate.
  */
+#include "base/memory.h"
 #include "channel/tls_internal.h"
 
 #include "base/shell.h"
@@ -95,9 +96,7 @@ static int check_secret(const char *path, const struct stat *st, struct swo_erro
 
 static void wipe(gnutls_datum_t *data)
 {
-	if (data->data)
-		gnutls_memset(data->data, 0, data->size);
-	free(data->data);
+	base_secret_free(data->data, FILE_MAX + 1);
 	*data = (gnutls_datum_t){0};
 }
 
@@ -105,7 +104,7 @@ static int read_all(int fd, const char *path, gnutls_datum_t *out, struct swo_er
 {
 	size_t len = 0;
 
-	out->data = malloc(FILE_MAX + 1);
+	out->data = base_secret_alloc(FILE_MAX + 1);
 	if (!out->data)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "reading '%s'", path);
 	for (;;) {
@@ -320,10 +319,13 @@ static int take_line(
 	*colon = 0;
 
 	gnutls_datum_t hex = {(unsigned char *)colon + 1, (unsigned)strlen(colon + 1)};
-	gnutls_datum_t key = {0};
+	/* All keys of a file are shorter than the file. */
+	gnutls_datum_t key = {.data = creds->secrets + creds->secret_len};
+	size_t size = FILE_MAX - creds->secret_len;
 
-	if (gnutls_hex_decode2(&hex, &key) < 0)
+	if (gnutls_hex_decode(&hex, key.data, &size) < 0)
 		return bad_line(creds, line, "the key is not hexadecimal", err);
+	key.size = (unsigned)size;
 	void *more = key.size < KEY_MIN ? NULL
 					: reallocarray(creds->keys, creds->key_count + 1,
 						  sizeof(*creds->keys));
@@ -336,10 +338,9 @@ static int take_line(
 				 ? bad_line(creds, line, "the key is shorter than 128 bits", err)
 				 : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
 
-		gnutls_memset(key.data, 0, key.size);
-		gnutls_free(key.data);
 		return rc;
 	}
+	creds->secret_len += key.size;
 	creds->keys[creds->key_count++] = (struct tls_psk_key){.username = username, .key = key};
 	return 0;
 }
@@ -349,6 +350,9 @@ static int take_keys(struct channel_tls_creds *creds, struct swo_error *err)
 	gnutls_datum_t file = {0};
 	int rc = 0;
 
+	creds->secrets = base_secret_alloc(FILE_MAX);
+	if (!creds->secrets)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "TLS credentials");
 	if (read_file(creds, "keys.psk", true, &file, err))
 		return -1;
 	if (memchr(file.data, 0, file.size))
@@ -484,11 +488,9 @@ void channel_tls_creds_free(struct channel_tls_creds *creds)
 		gnutls_psk_free_client_credentials(creds->psk_client);
 	if (creds->psk_server)
 		gnutls_psk_free_server_credentials(creds->psk_server);
-	for (unsigned i = 0; i < creds->key_count; i++) {
-		gnutls_memset(creds->keys[i].key.data, 0, creds->keys[i].key.size);
-		gnutls_free(creds->keys[i].key.data);
+	for (unsigned i = 0; i < creds->key_count; i++)
 		free(creds->keys[i].username);
-	}
 	free(creds->keys);
+	base_secret_free(creds->secrets, FILE_MAX);
 	free(creds);
 }

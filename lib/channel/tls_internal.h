@@ -24,6 +24,8 @@ struct channel_tls_creds {
 		gnutls_datum_t key;
 	} * keys;
 	unsigned key_count;
+	unsigned char *secrets; /* their bytes; core dumps leave it out */
+	size_t secret_len;
 };
 
 /* The reason for refusing a certificate; stored because GnuTLS's own code is less specific. */

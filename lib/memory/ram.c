@@ -142,6 +142,13 @@ int swo_ram_add(struct swo_ram *ram, const char *name, uint64_t gpa, uint64_t si
 		return swo_error_set(
 			err, SWO_E_NO_MEMORY, errno, "RAM region '%s': cannot map it", name);
 
+	if (ram->no_dump && madvise(host, size, MADV_DONTDUMP)) {
+		swo_error_set(
+			err, SWO_E_IO, errno, "RAM region '%s': core dumps would have it", name);
+		munmap(host, size);
+		return -1;
+	}
+
 	struct swo_ram_region *region = &ram->region[ram->count++];
 
 	strcpy(region->name, name);
@@ -199,6 +206,18 @@ int swo_ram_populate(struct swo_ram *ram, struct swo_error *err)
 				"RAM region '%s': cannot populate %" PRIu64 " bytes", region->name,
 				region->size);
 	}
+	return 0;
+}
+
+int swo_ram_set_dump(struct swo_ram *ram, bool on, struct swo_error *err)
+{
+	for (unsigned i = 0; i < ram->count; i++)
+		if (madvise(ram->region[i].host, ram->region[i].size,
+			    on ? MADV_DODUMP : MADV_DONTDUMP))
+			return swo_error_set(err, SWO_E_IO, errno,
+				"RAM region '%s': cannot %s core dumps", ram->region[i].name,
+				on ? "include it in" : "exclude it from");
+	ram->no_dump = !on;
 	return 0;
 }
 

@@ -16,6 +16,7 @@ struct swo_ram {
 	atomic_uint references; /* of its creator, and of migrations with a job in progress */
 	atomic_bool foreign;	/* read-only here: not yet taken over, or handed over */
 	atomic_bool gone;	/* released */
+	bool no_dump;		/* core dumps do not have it */
 };
 
 static inline uint64_t region_pages(const struct swo_ram_region *region)

@@ -90,6 +90,12 @@ int memory_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err)
 			unmap(ram, at, i);
 			return -1;
 		}
+		if (ram->no_dump && madvise(at[i], ram->region[i].size, MADV_DONTDUMP)) {
+			swo_error_set(err, SWO_E_IO, errno,
+				"RAM region '%s': core dumps would have it", ram->region[i].name);
+			unmap(ram, at, i + 1);
+			return -1;
+		}
 	}
 	/* Set before the change. */
 	atomic_store(&ram->foreign, true);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* TLS on a connection: accepted and refused peers, the errors of both, and the transfer. */
 #include "tests/support/blocked.h"
+#include "tests/support/dumped.h"
 #include "tls_rig.h"
 
 #include "channel/frame.h"
@@ -299,6 +300,48 @@ static void a_server_whose_byte_follows_another_message_is_heard(void **state)
 	close(server.listener);
 	unlink(rig.uri + 5);
 	channel_tls_creds_free(security.tls);
+	rig_close(&rig);
+}
+
+/* The key of rig_open_psk(): 00, 01, 02, ... 10, 11, 12, 13. */
+struct search {
+	unsigned kept, dumped;
+};
+
+static bool search_key(void *opaque, uintptr_t from, uintptr_t to, const char *mode, bool dumped)
+{
+	struct search *search = opaque;
+
+	if (strcmp(mode, "rw-p") != 0)
+		return false;
+
+	for (const uint8_t *at = (const uint8_t *)from; at + 20 <= (const uint8_t *)to; at++) {
+		unsigned i = 0;
+
+		while (i < 20 && at[i] == i)
+			i++;
+		if (i < 20)
+			continue;
+		search->kept += !dumped;
+		search->dumped += dumped;
+	}
+	return false;
+}
+
+static void core_dumps_have_no_key_of_a_target(void **state)
+{
+	(void)state;
+	struct channel_tls_creds *creds = NULL;
+	struct search before = {0}, now = {0};
+	struct rig rig;
+
+	rig_open_psk(&rig);
+	dumped_walk(search_key, &before);
+	assert_int_equal(channel_tls_creds_load(&rig.server, true, &creds, NULL), 0);
+	dumped_walk(search_key, &now);
+	assert_int_equal(now.kept, before.kept + 1);
+	assert_int_equal(now.dumped, before.dumped);
+	channel_tls_creds_free(creds);
 	rig_close(&rig);
 }
 
@@ -774,6 +817,7 @@ int main(void)
 		cmocka_unit_test(frames_pass_and_what_is_left_in_a_buffer_counts_as_readable),
 		cmocka_unit_test(no_plaintext_is_sent),
 		cmocka_unit_test(a_peer_that_renews_its_keys_and_wants_ours_renewed_is_followed),
+		cmocka_unit_test(core_dumps_have_no_key_of_a_target),
 		cmocka_unit_test(a_requested_key_update_waits_for_a_send_that_has_room_for_it),
 		cmocka_unit_test(a_server_whose_byte_follows_another_message_is_heard),
 		cmocka_unit_test(an_orderly_close_and_a_lost_connection_are_distinguished),

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Regions of guest memory, and the dirty bitmaps over them. */
 #include "memory/ram.h"
+#include "memory/share.h"
 #include "switchover/memory.h"
 #include "tests/support/cm.h"
+#include "tests/support/dumped.h"
 
 #include <fcntl.h>
 #include <stdlib.h>
@@ -349,6 +351,34 @@ static void the_hash_sees_contents_names_and_sizes(void **state)
 	swo_ram_free(c);
 }
 
+static void core_dumps_have_ram_unless_told_otherwise(void **state)
+{
+	(void)state;
+	struct swo_ram *ram = swo_ram_new(), *other = swo_ram_new();
+	const uint64_t size = 1 << 20;
+
+	assert_int_equal(swo_ram_add(ram, "low", 0, size, -1, NULL), 0);
+	assert_true(dumped_has(swo_ram_host(ram, 0, 1)));
+	assert_int_equal(swo_ram_set_dump(ram, false, NULL), 0);
+	assert_false(dumped_has(swo_ram_host(ram, 0, 1)));
+	/* Also what is added later, and what takes its place. */
+	assert_int_equal(swo_ram_add(ram, "high", size, size, -1, NULL), 0);
+	assert_false(dumped_has(swo_ram_host(ram, size, 1)));
+	int fds[SWO_RAM_REGIONS_MAX];
+
+	assert_int_equal(swo_ram_add(other, "low", 0, size, -1, NULL), 0);
+	assert_int_equal(swo_ram_add(other, "high", size, size, -1, NULL), 0);
+	for (unsigned i = 0; i < 2; i++)
+		fds[i] = fcntl(swo_ram_region(other, i)->fd, F_DUPFD_CLOEXEC, 0);
+	assert_int_equal(memory_ram_adopt(ram, fds, NULL), 0);
+	assert_false(dumped_has(swo_ram_host(ram, size, 1)));
+	assert_int_equal(swo_ram_set_dump(ram, true, NULL), 0);
+	assert_true(dumped_has(swo_ram_host(ram, 0, 1)));
+	assert_true(dumped_has(swo_ram_host(other, 0, 1)));
+	swo_ram_free(ram);
+	swo_ram_free(other);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -364,6 +394,7 @@ int main(void)
 		cmocka_unit_test(no_mark_is_lost_to_takers_that_run_beside_it),
 		cmocka_unit_test(each_page_is_taken_by_one_taker_only),
 		cmocka_unit_test(one_bit_anywhere_makes_a_page_not_zero),
+		cmocka_unit_test(core_dumps_have_ram_unless_told_otherwise),
 		cmocka_unit_test(the_hash_sees_contents_names_and_sizes),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -43,7 +43,8 @@ static int make_ram(struct vmm_machine *m, struct swo_error *err)
 	m->ram = swo_ram_new();
 	if (!m->ram)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "RAM");
-	if (swo_ram_add(m->ram, "ram", 0, low, -1, err))
+	if (swo_ram_set_dump(m->ram, !m->config.no_dump, err) ||
+		swo_ram_add(m->ram, "ram", 0, low, -1, err))
 		return -1;
 	if (m->config.ram_size > low &&
 		swo_ram_add(m->ram, "ram-high", VMM_RAM_HIGH, m->config.ram_size - low, -1, err))

@@ -55,6 +55,7 @@ struct vmm_machine_config {
 	enum swo_transitions transitions;
 	enum swo_join join;
 	unsigned handler_cost_ms; /* time of one simulated handler per depth; 0: no such handlers */
+	bool no_dump;		  /* core dumps leave RAM out */
 	bool prealloc;		  /* allocate all of RAM now, not page by page as it is touched */
 	unsigned stop_writes;	  /* pages that a handler writes in each stop; 0: no such handler */
 	bool fill_ram;		  /* write every page before the guest starts */
