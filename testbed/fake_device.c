@@ -49,6 +49,14 @@ static void hang(struct fake_device *fake)
 	fake->hanging--;
 }
 
+static void hang_once(struct fake_device *fake, enum fake_call call)
+{
+	if (!call || fake->hang_in != call || (fake->hang_at && fake->hang_at != fake->state))
+		return;
+	fake->hang_in = FAKE_CALL_NONE;
+	hang(fake);
+}
+
 static void meet(struct fake_group *group)
 {
 	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
@@ -78,6 +86,7 @@ static int get_state(void *self, enum swo_device_state *state, struct swo_error 
 	struct fake_device *fake = self;
 
 	enter(fake);
+	hang_once(fake, FAKE_CALL_STATE);
 	if (fake->gone)
 		return leave(fake, fail_gone(fake, err));
 	if (fake->mute_state)
@@ -194,6 +203,7 @@ static int reset(void *self, struct swo_error *err)
 	enter(fake);
 	if (fake->gone)
 		return leave(fake, fail_gone(fake, err));
+	hang_once(fake, FAKE_CALL_RESET);
 	fake->resets++;
 	if (fake->record)
 		fake->record(fake, "reset");
@@ -213,9 +223,11 @@ static int reset(void *self, struct swo_error *err)
 
 /* Data: copied without the mutex, so that devices of a group do not wait for each other. */
 
-static void enter_data(struct fake_device *fake)
+static void enter_data(struct fake_device *fake, enum fake_call call)
 {
 	enter(fake);
+	hang_once(fake, call);
+	fake->gone = fake->gone || (call && fake->lose_in == call);
 	pthread_mutex_unlock(&fake->group->mutex);
 }
 
@@ -231,7 +243,7 @@ static int data_ask(void *self, void *buf, size_t len, struct swo_error *err)
 	unsigned i = 0;
 
 	(void)len;
-	enter_data(fake);
+	enter_data(fake, FAKE_CALL_NONE);
 	while (i < SWO_READS_AHEAD && fake->asked[i])
 		i++;
 	if (fake->state != SWO_DEVICE_STOP_COPY || i == SWO_READS_AHEAD)
@@ -246,6 +258,8 @@ static int read_state(
 	size_t end = fake->state == SWO_DEVICE_STOP_COPY ? fake->size : fake->size / 2;
 	size_t n = fake->read_at < end ? end - fake->read_at : 0;
 
+	if (fake->gone)
+		return fail_gone(fake, err);
 	if (!has_session(fake->state))
 		return offend(fake, err, "read without a session");
 	if (fake->asked[0]) {
@@ -273,12 +287,14 @@ static int read_state(
 
 static int data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err)
 {
-	enter_data(self);
+	enter_data(self, FAKE_CALL_READ);
 	return leave_data(self, read_state(self, buf, len, got, err));
 }
 
 static int write_state(struct fake_device *fake, const void *buf, size_t len, struct swo_error *err)
 {
+	if (fake->gone)
+		return fail_gone(fake, err);
 	if (fake->state != SWO_DEVICE_RESUMING)
 		return offend(fake, err, "written without a session");
 	if (fake->fail_write_at && fake->loaded_len + len >= fake->fail_write_at)
@@ -299,22 +315,18 @@ static int write_state(struct fake_device *fake, const void *buf, size_t len, st
 
 static int data_write(void *self, const void *buf, size_t len, struct swo_error *err)
 {
-	struct fake_device *fake = self;
-
-	enter(fake);
-	if (fake->hang_write) {
-		fake->hang_write = false;
-		hang(fake);
-	}
-	pthread_mutex_unlock(&fake->group->mutex);
+	enter_data(self, FAKE_CALL_WRITE);
 	return leave_data(self, write_state(self, buf, len, err));
 }
 
 static int data_size(void *self, uint64_t *bytes, struct swo_error *err)
 {
+	struct fake_device *fake = self;
+
 	(void)err;
-	*bytes = ((struct fake_device *)self)->size;
-	return 0;
+	enter_data(fake, FAKE_CALL_SIZE);
+	*bytes = fake->size;
+	return leave_data(fake, 0);
 }
 
 static size_t chunk(void *self)
@@ -331,6 +343,7 @@ static int dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_r
 	int rc = 0;
 
 	pthread_mutex_lock(&fake->group->mutex);
+	hang_once(fake, FAKE_CALL_LOG_START);
 	if (fake->log_on || count > FAKE_RANGES_MAX)
 		rc = offend(fake, err, "a second DMA log, or too many ranges");
 	else if (fake->fail_log_start)
@@ -354,6 +367,7 @@ static int dma_log_stop(void *self, struct swo_error *err)
 
 	(void)err;
 	pthread_mutex_lock(&fake->group->mutex);
+	hang_once(fake, FAKE_CALL_LOG_STOP);
 	fake->log_on = false;
 	pthread_mutex_unlock(&fake->group->mutex);
 	return 0;
@@ -366,6 +380,7 @@ static int dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t p
 	int rc = 0;
 
 	pthread_mutex_lock(&fake->group->mutex);
+	hang_once(fake, FAKE_CALL_LOG_REPORT);
 	if (fake->fail_log_report)
 		rc = swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: no report", fake->name);
 	else if (!fake->log_on || page_size != fake->log_page || iova % page_size ||

@@ -30,6 +30,19 @@ enum fake_deed {
 	FAKE_LOSE,	 /* the backend is lost from now on */
 };
 
+/* A call of the backend. */
+enum fake_call {
+	FAKE_CALL_NONE,
+	FAKE_CALL_STATE,
+	FAKE_CALL_READ,
+	FAKE_CALL_WRITE,
+	FAKE_CALL_SIZE,
+	FAKE_CALL_RESET,
+	FAKE_CALL_LOG_START,
+	FAKE_CALL_LOG_STOP,
+	FAKE_CALL_LOG_REPORT,
+};
+
 enum fake_reset {
 	FAKE_RESET_RUNS,
 	FAKE_RESET_KEEPS,	/* the migration state, as libvfio-user does */
@@ -70,7 +83,10 @@ struct fake_device {
 	bool mute_state; /* get_state fails */
 	bool odd_state;	 /* get_state answers nonsense */
 	bool hang_flags; /* get_mig_flags hangs */
-	bool hang_write; /* the next data_write hangs, until fake_release */
+	/* The next such call, in this state (ERROR: any), hangs until fake_release, then passes. */
+	enum fake_call hang_in;
+	enum swo_device_state hang_at;
+	enum fake_call lose_in; /* the next such read or write loses the backend */
 	bool gone;
 	bool released;
 	int hanging;

@@ -242,11 +242,13 @@ static const struct swo_vm_ops vm_ops = {
 
 uint64_t fake_vm_flags = FAKE_FLAGS_ALL;
 
+uint64_t fake_arc_deadlines_ms[FAKE_DEVICES_MAX];
+
 static void add_device(struct fake_vm *vm, unsigned i, size_t size)
 {
 	struct fake_device *d = &vm->devices[i];
-	const struct swo_device_params params = {
-		.size = sizeof(struct swo_device_params), .arc_deadline_ms = 2000};
+	const struct swo_device_params params = {.size = sizeof(struct swo_device_params),
+		.arc_deadline_ms = fake_arc_deadlines_ms[i] ? fake_arc_deadlines_ms[i] : 2000};
 	char name[16];
 
 	snprintf(name, sizeof(name), "vf%u", i);

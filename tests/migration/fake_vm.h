@@ -52,6 +52,9 @@ struct fake_vm {
 
 /* Of the devices of every VM that is opened from here on; at first FAKE_FLAGS_ALL. */
 extern uint64_t fake_vm_flags;
+/* Of the devices of VMs that are opened from then on; 0: 2000. */
+extern uint64_t fake_arc_deadlines_ms[FAKE_DEVICES_MAX];
+
 void fake_vm_open(struct fake_vm *vm, unsigned devices, bool running, size_t device_size,
 	enum swo_transitions transitions);
 void fake_vm_close(struct fake_vm *vm);

@@ -627,7 +627,7 @@ static void an_abort_fails_the_migration_with_the_vmms_reason(void **state)
 		struct pair pair;
 
 		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
-		pair.target.devices[1].hang_write = true;
+		pair.target.devices[1].hang_in = FAKE_CALL_WRITE;
 		fake_migrate(&pair.source, &pair.target, NULL);
 		assert_true(fake_await_hang(&pair.target.devices[1]));
 		struct swo_migration *m = at_target ? pair.target.migration : pair.source.migration;

@@ -67,7 +67,7 @@ static void stop_dma_logs(struct source *s)
 	for (unsigned i = 0; i < m->vm.device_count; i++) {
 		struct source_device *sd = &s->devices[i];
 
-		if (!sd->logged || swo_device_health(sd->dev) == SWO_DEVICE_LOST)
+		if (!sd->logged)
 			continue;
 		sd->log_stop_job = (struct swo_job){
 			.fn = log_stop_job, .opaque = sd, .release = source_job_release};
@@ -77,7 +77,8 @@ static void stop_dma_logs(struct source *s)
 	for (unsigned i = 0; i < m->vm.device_count; i++) {
 		struct source_device *sd = &s->devices[i];
 
-		if (sd->log_stop_job.fn &&
+		/* That of a device that hangs is stopped if it answers. */
+		if (sd->log_stop_job.fn && swo_device_health(sd->dev) != SWO_DEVICE_LOST &&
 			!swo_job_wait(&sd->log_stop_job,
 				swo_deadline_ms(swo_device_arc_deadline_ms(sd->dev))))
 			swo_log(SWO_LOG_WARN,

@@ -37,6 +37,11 @@ static int take_abort(struct target *t, const uint8_t *payload)
 
 	swo_error_set(
 		&why, SWO_E_PEER_LOST, 0, "the source aborted: %.300s", (const char *)payload);
+	pthread_mutex_lock(&t->m.mutex);
+	if (t->aborted.code == SWO_E_NONE)
+		t->aborted = why;
+	pthread_cond_broadcast(&t->m.changed);
+	pthread_mutex_unlock(&t->m.mutex);
 	migration_raise(&t->m, TARGET_EV_ABORT, &why);
 	return 0;
 }

@@ -15,6 +15,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* Timeout for the source's reason of a failure; nothing waits for this side any more. */
+#define REASON_WAIT_MS 500
+
 /* Loading */
 
 /* Raises FAIL. An earlier failure takes precedence: this one may be its consequence. */
@@ -250,10 +253,34 @@ static void discard(struct target *t)
 	target_devices_discard(t);
 }
 
+static bool has_reason(void *arg)
+{
+	const struct target *t = arg;
+
+	return t->aborted.code != SWO_E_NONE || t->m.lost;
+}
+
+/* A broken channel is often the first sign of a failure at the source; its reason follows. */
+static void await_reason(struct target *t)
+{
+	struct swo_migration *m = &t->m;
+
+	if (m->cancelled || m->reason.code != SWO_E_PEER_LOST || !m->control_reader_runs)
+		return;
+	migration_wait_until(
+		m, has_reason, t, true, swo_deadline_ms(REASON_WAIT_MS), "a reason", NULL);
+	pthread_mutex_lock(&m->mutex);
+	if (t->aborted.code != SWO_E_NONE)
+		m->reason = t->aborted;
+	pthread_mutex_unlock(&m->mutex);
+}
+
 static void report(struct target *t)
 {
 	struct swo_migration *m = &t->m;
 
+	if (handover_is(&m->handover, TARGET_REFUSED))
+		await_reason(t);
 	pthread_mutex_lock(&m->mutex);
 	const struct swo_error why = m->reason;
 	const bool refused = m->given_up, cancelled = m->cancelled;

@@ -104,6 +104,7 @@ struct target {
 	unsigned fin_count;
 	char text[WIRE_TEXT_MAX + 1]; /* of STARTED or REFUSED */
 	bool refusal_known;	      /* the source has it, or has rolled back by itself */
+	struct swo_error aborted;     /* the reason in ABORT; code NONE: not received */
 };
 
 /* device.c */

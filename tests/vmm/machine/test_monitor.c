@@ -267,7 +267,7 @@ static void arrange(enum hold hold)
 	case FAILED:
 	case CANCELLED:
 		play.held = &target->fake[0].device;
-		play.held->hang_write = true;
+		play.held->hang_in = FAKE_CALL_WRITE;
 		break;
 	case STOPPING:
 		hang_at(source, SWO_DEVICE_PRE_COPY, SWO_DEVICE_PRE_COPY_P2P);
