@@ -216,7 +216,7 @@ static uint64_t ms_until_it_runs(struct fake_vm *vm)
 	return (swo_now_ns() - start) / 1000000;
 }
 
-/* `count` of four devices; half of them in a read, the others when they are asked for their state. */
+/* `count` of four devices; half of them in a read, the others in a state query. */
 static void hang_some(unsigned count, enum swo_transitions transitions)
 {
 	const uint64_t deadline = 800;
