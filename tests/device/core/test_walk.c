@@ -82,6 +82,31 @@ static void a_path_requests_each_arc_separately(void **state)
 	scene_close(&s);
 }
 
+static void a_device_that_was_reset_meanwhile_saves_nothing(void **state)
+{
+	(void)state;
+	static const enum swo_device_state stands[] = {SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP};
+	static const char *const paths[] = {
+		"vf0:RUNNING>RUNNING_P2P ", "vf1:RUNNING>RUNNING_P2P vf1:RUNNING_P2P>STOP "};
+	struct scene s;
+
+	scene_open(&s);
+	for (unsigned i = 0; i < 2; i++) {
+		struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_RUNNING);
+		struct swo_error err = {0};
+
+		assert_int_equal(swo_device_set_state(vf->dev, stands[i], NULL), 0);
+		pthread_mutex_lock(&vf->group->mutex);
+		vf->state = SWO_DEVICE_RUNNING;
+		pthread_mutex_unlock(&vf->group->mutex);
+		assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_STOP_COPY, &err), -1);
+		assert_non_null(strstr(err.text, "it is in RUNNING, expected"));
+		assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
+		scene_expect(&s, paths[i]);
+	}
+	scene_close(&s);
+}
+
 static void a_pair_that_the_uapi_refuses_is_an_error_and_touches_nothing(void **state)
 {
 	(void)state;
@@ -672,6 +697,7 @@ int main(void)
 		cmocka_unit_test(a_device_is_probed_for_its_features_and_state),
 		cmocka_unit_test(a_device_that_cannot_migrate_is_refused_and_freed),
 		cmocka_unit_test(a_path_requests_each_arc_separately),
+		cmocka_unit_test(a_device_that_was_reset_meanwhile_saves_nothing),
 		cmocka_unit_test(a_pair_that_the_uapi_refuses_is_an_error_and_touches_nothing),
 		cmocka_unit_test(one_walk_at_a_time_and_none_to_wait_for_is_an_error),
 		cmocka_unit_test(a_failed_arc_is_named_and_the_state_read_back),
