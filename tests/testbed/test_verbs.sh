@@ -27,6 +27,16 @@ check "a kind of TLS that there is not" 2 "x509 psk" run --tls rot13
 check "an option of another verb" 2 "unrecognized option" ablate --transitions serial
 check "no case of the fault matrix matches" 2 "no case matches" faults --only nothing
 check "the fault matrix is listed" 0 "target/precopy" faults --list
+dir=$(mktemp -d /tmp/swt.XXXXXX) || exit 99
+trap 'rm -rf "$dir"' EXIT
+check "the fault matrix is listed as JSON" 0 "" faults --list --json "$dir/list"
+kinds=$(sed 's/.*"side":"\([a-z]*\)","phase":"\([^"]*\)","fault":"\([^"]*\)".*/\1 \2 \3/' "$dir/list" | sort -u | wc -l)
+cases=$(sed -n 's/.*"case":"\([^"]*\)".*/\1/p' "$dir/list" | sort -u | wc -l)
+number=$((number + 1))
+ok=not
+[ "$cases" = "$(wc -l <"$dir/list")" ] && [ "$cases" -ge 1000 ] && [ "$kinds" -ge 500 ] && ok=
+echo "${ok:+not }ok $number - its cases have names of their own, and many kinds ($cases, $kinds)"
+check "no seed" 2 "--seed: expected" soak --random-faults --seed 0
 check "no hop" 2 "--hops: expected" soak --hops 0
 
 program=$1
