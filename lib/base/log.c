@@ -232,3 +232,51 @@ void base_print(const char *fmt, ...)
 	va_end(ap);
 	deliver(false, SWO_LOG_INFO, text);
 }
+
+/* Limited */
+
+#define RATE_MS	 10000
+#define RATE_MAX 8
+
+static void log_left_out(unsigned count)
+{
+	if (count)
+		swo_log(SWO_LOG_WARN, "%u warnings of this kind were left out", count);
+}
+
+void base_log_limited(struct base_log_rate *rate, const char *fmt, ...)
+{
+	char text[LINE_MAX_LEN];
+	unsigned before = 0;
+	va_list ap;
+
+	pthread_mutex_lock(&rate->lock);
+	if (swo_deadline_passed(rate->until)) {
+		rate->until = swo_deadline_ms(RATE_MS);
+		rate->logged = 0;
+		before = rate->left_out;
+		rate->left_out = 0;
+	}
+	const bool due = rate->logged < RATE_MAX;
+
+	rate->logged += due;
+	rate->left_out += !due;
+	pthread_mutex_unlock(&rate->lock);
+	log_left_out(before);
+	if (!due)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	swo_log(SWO_LOG_WARN, "%s", text);
+}
+
+void base_log_rate_end(struct base_log_rate *rate)
+{
+	pthread_mutex_lock(&rate->lock);
+	const unsigned before = rate->left_out;
+
+	rate->left_out = 0;
+	pthread_mutex_unlock(&rate->lock);
+	log_left_out(before);
+}

@@ -4,6 +4,7 @@
  */
 #include "channel/conn.h"
 
+#include "base/log.h"
 #include "base/poll.h"
 #include "channel/tune.h"
 
@@ -36,6 +37,7 @@ struct channel_listener {
 	int stop_fd;
 	struct base_file_id file; /* of a UNIX socket */
 	const struct channel_security *security;
+	struct base_log_rate strangers;
 	struct base_uri uri;
 	char name[300];
 };
@@ -154,6 +156,7 @@ static void close_listening(struct channel_listener *listener)
 	while (listener->count)
 		swo_close_fd(&listener->fds[--listener->count]);
 	swo_close_fd(&listener->stop_fd);
+	base_log_rate_end(&listener->strangers);
 	free(listener);
 }
 
@@ -165,6 +168,7 @@ int channel_listener_open(const char *uri, const struct channel_security *securi
 	if (!listener)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "listener '%s'", uri);
 	listener->stop_fd = -1;
+	listener->strangers = (struct base_log_rate)BASE_LOG_RATE_INIT;
 	listener->security = security;
 	snprintf(listener->name, sizeof(listener->name), "%s", uri);
 	if (base_uri_parse(uri, &listener->uri, err))
@@ -195,13 +199,14 @@ static void name_caller(const struct channel_listener *listener, int fd, char *o
 }
 
 /* Accepts a pending connection: a descriptor, or -1 with errno. */
-static int accept_ours(const struct channel_listener *listener, int listen_fd)
+static int accept_ours(struct channel_listener *listener, int listen_fd)
 {
 	int fd = base_accept(listen_fd);
 
 	if (fd < 0 || !listener->uri.is_unix || base_peer_is_ours(fd))
 		return fd;
-	swo_log(SWO_LOG_WARN, "closed the connection of another user to '%s'", listener->name);
+	base_log_limited(&listener->strangers, "closed the connection of another user to '%s'",
+		listener->name);
 	close(fd);
 	errno = EAGAIN;
 	return -1;

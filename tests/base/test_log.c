@@ -82,6 +82,46 @@ static void a_sink_may_log(void **state)
 	swo_log_set(SWO_LOG_WARN, NULL, NULL);
 }
 
+static void count_lines(void *opaque, enum swo_log_level level, const char *text)
+{
+	(void)opaque, (void)level;
+	seen++;
+	snprintf(last, sizeof(last), "%s", text);
+}
+
+static void warnings_of_strangers_are_limited_and_counted(void **state)
+{
+	(void)state;
+	struct base_log_rate rate = BASE_LOG_RATE_INIT;
+
+	seen = 0;
+	swo_log_set(SWO_LOG_WARN, count_lines, NULL);
+	/* However long this takes: the time starts with the first one, and is set back below. */
+	for (int i = 0; i < 8; i++)
+		base_log_limited(&rate, "stranger %d", i);
+	rate.until = swo_deadline_ms(3600000);
+	for (int i = 8; i < 1000; i++)
+		base_log_limited(&rate, "stranger %d", i);
+	base_log_flush();
+	assert_int_equal(seen, 8);
+	assert_string_equal(last, "stranger 7");
+	/* The next one after that time has the count before it. */
+	rate.until = 0;
+	base_log_limited(&rate, "stranger");
+	base_log_flush();
+	assert_int_equal(seen, 10);
+	rate.logged = 8;
+	rate.until = swo_deadline_ms(3600000);
+	for (int i = 0; i < 3; i++)
+		base_log_limited(&rate, "stranger");
+	base_log_rate_end(&rate);
+	base_log_rate_end(&rate);
+	base_log_flush();
+	assert_int_equal(seen, 11);
+	assert_string_equal(last, "3 warnings of this kind were left out");
+	swo_log_set(SWO_LOG_WARN, NULL, NULL);
+}
+
 /* stderr */
 
 static int own_stderr;
@@ -195,6 +235,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_sink_that_is_stuck_delays_no_caller),
 		cmocka_unit_test(a_sink_may_log),
+		cmocka_unit_test(warnings_of_strangers_are_limited_and_counted),
 		cmocka_unit_test(lines_are_in_order_with_other_output),
 		cmocka_unit_test(a_full_pipe_delays_no_caller),
 		cmocka_unit_test(a_pipe_without_a_reader_kills_no_process),

@@ -541,6 +541,40 @@ static void strangers_do_not_disturb_a_waiting_target(void **state)
 	close_play(&play);
 }
 
+static unsigned warned, last_count;
+
+static void count_warnings(void *opaque, enum swo_log_level level, const char *text)
+{
+	(void)opaque;
+	warned += level == SWO_LOG_WARN;
+	if (sscanf(text, "%u warnings of this kind", &last_count) != 1)
+		last_count = 0;
+}
+
+static void strangers_do_not_fill_the_log(void **state)
+{
+	(void)state;
+	static struct play play;
+	struct channel_frame_header header;
+	static char text[65536];
+
+	warned = 0;
+	swo_log_set(SWO_LOG_WARN, count_warnings, NULL);
+	open_target(&play);
+	for (int i = 0; i < 60; i++) {
+		struct channel stranger = dial(play.uri);
+
+		send_frame(&stranger, (struct channel_frame_header){.type = 999}, NULL, 0);
+		assert_int_equal(next_frame(&stranger, &header, text), WIRE_ABORT);
+		channel_close(&stranger);
+	}
+	fake_vm_close(&play.vm);
+	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
+	/* Eight in each 10 s, and how many there were besides. */
+	assert_in_range(warned, 9, 40);
+	assert_true(last_count > 0);
+}
+
 /* HELLO of another VM, or another version; and the answer. */
 static void expect_dismissed(
 	struct play *play, const char *vm, const char *from, const char *to, const char *words)
@@ -959,6 +993,7 @@ int main(void)
 		cmocka_unit_test(a_ready_target_outlives_its_connection_and_refuses_on_ask),
 		cmocka_unit_test(a_ready_target_refuses_when_go_never_comes),
 		cmocka_unit_test(strangers_do_not_disturb_a_waiting_target),
+		cmocka_unit_test(strangers_do_not_fill_the_log),
 		cmocka_unit_test(
 			a_source_of_another_vm_or_version_is_rejected_and_the_right_one_accepted),
 		cmocka_unit_test(silent_connections_block_no_source),

@@ -5,6 +5,7 @@
 #ifndef VMM_QMP_INTERNAL_H
 #define VMM_QMP_INTERNAL_H
 
+#include "base/log.h"
 #include "base/net.h"
 #include "parser.h"
 #include "qmp.h"
@@ -51,6 +52,7 @@ struct qmp_server {
 	pthread_mutex_t mutex; /* for all below */
 	struct swo_buf events; /* lines for every client */
 	unsigned events_lost;
+	struct base_log_rate strangers;
 	struct qmp_job *done;
 	bool quit;
 };

@@ -103,7 +103,7 @@ static void accept_client(struct qmp_server *server)
 	struct qmp_client *client;
 
 	if (fd >= 0 && !base_peer_is_ours(fd)) {
-		swo_log(SWO_LOG_WARN, "QMP: closed the connection of another user");
+		base_log_limited(&server->strangers, "QMP: closed the connection of another user");
 		swo_close_fd(&fd);
 	}
 	client = fd < 0 ? NULL : qmp_client_new(fd);
@@ -267,6 +267,7 @@ static void destroy(struct qmp_server *server)
 	swo_close_fd(&server->listen_fd);
 	swo_close_fd(&server->wake_fd);
 	swo_buf_free(&server->events);
+	base_log_rate_end(&server->strangers);
 	pthread_mutex_destroy(&server->mutex);
 	free(server);
 }
@@ -285,6 +286,7 @@ int qmp_server_start(
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "QMP");
 	server->config = *config;
 	server->listen_fd = -1;
+	server->strangers = (struct base_log_rate)BASE_LOG_RATE_INIT;
 	server->events = (struct swo_buf)SWO_BUF_INIT(EVENTS_MAX);
 	strcpy(server->path, config->path);
 	pthread_mutex_init(&server->mutex, NULL);

@@ -14,12 +14,12 @@
 #define FIRST_FRAME_MS 2000
 #define HANDSHAKE_MS   5000
 
-static void reject(struct channel *channel, const char *why)
+static void reject(struct target *t, struct channel *channel, const char *why)
 {
 	struct channel_frame_header header = {.type = WIRE_ABORT};
 
 	channel_send(channel, &header, why, strlen(why), NULL);
-	swo_log(SWO_LOG_WARN, "a connection to '%s' was rejected: %s",
+	base_log_limited(&t->refused, "a connection to '%s' was rejected: %s",
 		channel_conn_peer(channel->conn), why);
 	channel_close(channel);
 }
@@ -52,11 +52,11 @@ static void take_hello(struct target *t, struct channel *channel,
 	struct hello hello;
 
 	if (is_busy(t)) {
-		reject(channel, "this target already has its migration");
+		reject(t, channel, "this target already has its migration");
 		return;
 	}
 	if (migration_hello_parse(payload, header->length, &hello, &err)) {
-		reject(channel, err.text);
+		reject(t, channel, err.text);
 		return;
 	}
 	pthread_mutex_lock(&t->m.mutex);
@@ -102,7 +102,7 @@ static void take_attach(struct target *t, struct channel *channel,
 		channel_close(&t->m.data[index]);
 	}
 	if (!wanted)
-		reject(channel, "unexpected data channel");
+		reject(t, channel, "unexpected data channel");
 }
 
 /* A reply may be lost: what counts is that the source has recorded it. */
@@ -133,7 +133,7 @@ static void take_ask(struct target *t, struct channel *channel,
 	pthread_mutex_unlock(&t->m.mutex);
 	/* No record of another migration: its source stays in doubt. */
 	if (!ours) {
-		reject(channel, "ASK for a migration that this target does not have");
+		reject(t, channel, "ASK for a migration that this target does not have");
 		return;
 	}
 	/* READY turns into REFUSED by this: from then on no GO can start it. */
@@ -161,7 +161,7 @@ static void take_first_frame(struct target *t, struct channel *channel,
 		take_attach(t, channel, header, payload);
 		break;
 	default:
-		reject(channel, "a connection must begin with HELLO, ATTACH or ASK");
+		reject(t, channel, "a connection must begin with HELLO, ATTACH or ASK");
 	}
 	pthread_mutex_unlock(&t->taking);
 }
@@ -210,7 +210,7 @@ static void *run_handshake(void *opaque)
 
 	detach(handshake);
 	if (rc) {
-		swo_log(SWO_LOG_WARN, "a connection was dropped: %s", err.text);
+		base_log_limited(&t->refused, "a connection was dropped: %s", err.text);
 		channel_close(&channel);
 	} else {
 		take_first_frame(t, &channel, &header, payload);

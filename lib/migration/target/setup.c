@@ -128,7 +128,7 @@ static void dismiss(struct target *t, const struct refusal *why)
 	struct channel_frame_header header = {.type = WIRE_ABORT};
 	const char *text = channel_conn_is_trusted(t->m.control.conn) ? why->full.text : why->brief;
 
-	swo_log(SWO_LOG_WARN, "a source was rejected: %s", why->full.text);
+	base_log_limited(&t->refused, "a source was rejected: %s", why->full.text);
 	ram_share_close(&t->m.share);
 	/* A source that gets the reason may try again at once: the place is free by then. */
 	pthread_mutex_lock(&t->m.mutex);

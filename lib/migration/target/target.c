@@ -466,6 +466,7 @@ static void target_destroy(struct swo_migration *m)
 	swo_buf_free(&t->machine);
 	free(t->devices);
 	pthread_mutex_destroy(&t->handshakes_lock);
+	base_log_rate_end(&t->refused);
 	pthread_mutex_destroy(&t->taking);
 	migration_fini(m);
 	free(t);
@@ -495,6 +496,7 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 	}
 	pthread_mutex_init(&t->handshakes_lock, NULL);
 	pthread_mutex_init(&t->taking, NULL);
+	t->refused = (struct base_log_rate)BASE_LOG_RATE_INIT;
 	t->machine = (struct swo_buf)SWO_BUF_INIT(SWO_MACHINE_STATE_MAX);
 	t->devices = calloc(vm->device_count + 1, sizeof(*t->devices));
 	if (!t->devices) {

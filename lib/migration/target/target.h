@@ -5,6 +5,7 @@
 #ifndef MIGRATION_TARGET_TARGET_H
 #define MIGRATION_TARGET_TARGET_H
 
+#include "base/log.h"
 #include "migration/handover/handover.h"
 #include "migration/hello.h"
 #include "migration/internal.h"
@@ -70,6 +71,7 @@ struct target {
 	pthread_t acceptor;
 	bool acceptor_runs;
 	pthread_mutex_t handshakes_lock; /* of their connections */
+	struct base_log_rate refused;	 /* callers */
 	pthread_mutex_t taking;		 /* first frames take effect one at a time */
 	struct handshake {
 		struct target *target;
