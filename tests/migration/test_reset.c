@@ -4,6 +4,7 @@
  * RUNNING then, with a blank state. It is noticed on either side, and the guest goes on at the
  * source.
  */
+#include "migration/source/source.h"
 #include "outcome.h"
 
 #include <stdio.h>
@@ -70,20 +71,26 @@ static void a_reset_before_the_stop_is_noticed(void **state)
 	expect_noticed("device vf1: it is in RUNNING, expected PRE_COPY");
 }
 
-static void reset_at_source(struct fake_device *d, enum swo_device_state to)
+static void reset_when_read(struct fake_vm *vm)
 {
-	/* All of the source's state has been read: RAM is complete, and so is this device's state.
-	 */
-	if (to == SWO_DEVICE_STOP && d->state == SWO_DEVICE_RESUMING)
-		reset_behind(&pair.source.devices[2]);
+	struct source *s = (struct source *)vm->migration;
+	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
+	unsigned ended = 0;
+
+	while (ended < vm->vm.device_count && !swo_deadline_passed(guard)) {
+		swo_sleep_until(swo_now_ns() + 1000000);
+		pthread_mutex_lock(&s->m.mutex);
+		ended = s->ended;
+		pthread_mutex_unlock(&s->m.mutex);
+	}
+	reset_behind(&vm->devices[2]);
 }
 
 static void a_reset_in_stop_copy_is_noticed_before_go(void **state)
 {
 	(void)state;
 	open_pair(300000);
-	pair.params.finalise = SWO_WHEN_RAM;
-	pair.target.devices[0].inside_arc = reset_at_source;
+	pair.source.on_save = reset_when_read;
 	expect_noticed("device vf2: it is in RUNNING, expected STOP_COPY");
 }
 

@@ -31,14 +31,9 @@ static bool is_ready(void *arg)
 /* What the target has loaded is what there is, and what there will be. */
 static int check_before_go(struct source *s, struct swo_error *err)
 {
-	struct swo_error later;
-
-	source_devices_check_begin(s);
-	int rc = source_still_check(s, err);
-
-	if (source_devices_check_wait(s, source_switchover_deadline(s), rc ? &later : err))
-		rc = -1;
-	return rc;
+	if (source_devices_check_wait(s, source_switchover_deadline(s), err))
+		return -1;
+	return source_still_check(s, err);
 }
 
 /* State SENT: waits for READY; raises FAIL if a check fails. */
@@ -259,8 +254,11 @@ static void send_end(struct source *s)
 {
 	struct swo_error err = {0};
 
-	if (!source_send_end(s, &err))
+	if (!source_send_end(s, &err)) {
+		/* All of their state has been read: a later reset takes nothing from it. */
+		source_devices_check_begin(s);
 		return;
+	}
 	source_ceiling_explain(s, &err);
 	migration_raise(&s->m, SOURCE_EV_FAIL, &err);
 }
