@@ -132,16 +132,23 @@ void pci_msix_pending(struct vmm_pci_function *fn, uint64_t *bits)
 {
 	bool all_masked = is_all_masked(fn);
 
+	struct pollfd fds[PCI_MSIX_VECTORS];
+
 	memset(bits, 0, pci_msix_pending_words(fn) * sizeof(*bits));
 	for (unsigned v = 0; v < fn->msix.count; v++) {
-		struct pollfd pfd = {.fd = fn->msix.vectors[v].eventfd, .events = POLLIN};
-
 		/* The accelerator delivers an interrupt that is not masked. */
-		if (!all_masked && !(fn->msix.table[4 * v + ENTRY_CONTROL] & PCI_MSIX_MASKED))
-			continue;
-		if (poll(&pfd, 1, 0) == 1 && (pfd.revents & POLLIN))
-			bits[v / 64] |= UINT64_C(1) << v % 64;
+		const bool masked =
+			all_masked || (fn->msix.table[4 * v + ENTRY_CONTROL] & PCI_MSIX_MASKED);
+
+		fds[v] = (struct pollfd){
+			.fd = masked ? fn->msix.vectors[v].eventfd : -1, .events = POLLIN};
 	}
+	/* In one call, as this is within the stop. */
+	if (poll(fds, fn->msix.count, 0) <= 0)
+		return;
+	for (unsigned v = 0; v < fn->msix.count; v++)
+		if (fds[v].revents & POLLIN)
+			bits[v / 64] |= UINT64_C(1) << v % 64;
 }
 
 void pci_msix_set_pending(struct vmm_pci_function *fn, const uint64_t *bits)
