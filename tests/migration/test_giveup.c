@@ -604,7 +604,8 @@ static void a_migration_is_not_freed_around_its_observer(void **state)
 
 	pair.source.migration = NULL;
 	assert_int_equal(pthread_create(&freeing, NULL, free_it, &job), 0);
-	swo_sleep_until(swo_deadline_ms(200));
+	/* Longer than the free waits for jobs that do not hang. */
+	swo_sleep_until(swo_deadline_ms(1500));
 	pthread_mutex_lock(&b.mutex);
 	assert_false(b.freed);
 	b.armed = false;

@@ -453,6 +453,60 @@ static void the_observer_sees_every_callback_in_order(void **state)
 	trail_close(&t);
 }
 
+struct blocked_observer {
+	struct swo_runstate *rs;
+	atomic_bool inside, go_on, removed;
+};
+
+static void block_in_pass(
+	void *opaque, enum swo_pass pass, bool running, uint64_t start_ns, uint64_t end_ns)
+{
+	struct blocked_observer *b = opaque;
+
+	(void)pass, (void)running, (void)start_ns, (void)end_ns;
+	atomic_store(&b->inside, true);
+	while (!atomic_load(&b->go_on))
+		usleep(1000);
+	/* Its memory is still there. */
+	assert_false(atomic_load(&b->removed));
+}
+
+static void *remove_observer(void *opaque)
+{
+	struct blocked_observer *b = opaque;
+
+	swo_runstate_observe(b->rs, NULL);
+	atomic_store(&b->removed, true);
+	return NULL;
+}
+
+static void *stop_it(void *opaque)
+{
+	swo_runstate_change(opaque, SWO_RUN_STATE_PAUSED, SWO_ON_ERROR_CONTINUE, NULL);
+	return NULL;
+}
+
+static void removing_the_observer_waits_for_its_call(void **state)
+{
+	(void)state;
+	struct blocked_observer b = {.rs = swo_runstate_new(SWO_RUN_STATE_RUNNING)};
+	const struct swo_runstate_observer observer = {
+		.size = sizeof(struct swo_runstate_observer), .pass = block_in_pass, .opaque = &b};
+	pthread_t stopping, removing;
+
+	swo_runstate_observe(b.rs, &observer);
+	assert_int_equal(pthread_create(&stopping, NULL, stop_it, b.rs), 0);
+	while (!atomic_load(&b.inside))
+		usleep(1000);
+	assert_int_equal(pthread_create(&removing, NULL, remove_observer, &b), 0);
+	usleep(100000);
+	assert_false(atomic_load(&b.removed));
+	atomic_store(&b.go_on, true);
+	pthread_join(removing, NULL);
+	pthread_join(stopping, NULL);
+	swo_runstate_free(b.rs);
+}
+
 /* A hold */
 
 struct holding {
@@ -532,6 +586,7 @@ int main(void)
 		cmocka_unit_test(handlers_may_come_and_go_on_other_threads_meanwhile),
 		cmocka_unit_test(a_handler_may_be_removed_between_changes_and_null_is_none),
 		cmocka_unit_test(the_observer_sees_every_callback_in_order),
+		cmocka_unit_test(removing_the_observer_waits_for_its_call),
 		cmocka_unit_test(a_change_waits_for_the_release_of_a_hold),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
