@@ -14,8 +14,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -43,6 +45,17 @@ static const char *path_of(enum swo_journal_side side)
 
 	snprintf(path, sizeof(path), "%s/%s.%s", dir, id, swo_journal_side_name(side));
 	return path;
+}
+
+/* Of every flock(2); 0: as ever. */
+static int flock_error;
+
+int flock(int fd, int operation)
+{
+	if (!flock_error)
+		return (int)syscall(SYS_flock, fd, operation);
+	errno = flock_error;
+	return -1;
 }
 
 static struct swo_journal *begin(enum swo_journal_side side)
@@ -555,10 +568,28 @@ static void only_settled_journals_of_the_same_vm_are_forgotten(void **state)
 
 #define journal_test(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
+static void only_a_lock_proves_that_a_process_is_dead(void **state)
+{
+	(void)state;
+	static const int errors[] = {EWOULDBLOCK, ENOLCK, EINTR, EIO};
+
+	LEAVE(SWO_JOURNAL_TARGET, SWO_JOURNAL_READY);
+	assert_false(look(SWO_JOURNAL_TARGET).live);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(errors); i++) {
+		flock_error = errors[i];
+		const struct swo_journal_info info = look(SWO_JOURNAL_TARGET);
+
+		flock_error = 0;
+		assert_true(info.live);
+		assert_int_equal(swo_journal_proof(&info, false), SWO_JOURNAL_PROVES_NOTHING);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		journal_test(a_written_record_is_read_back),
+		journal_test(only_a_lock_proves_that_a_process_is_dead),
 		journal_test(it_has_all_its_room_and_its_mode_before_it_is_needed),
 		journal_test(without_space_there_is_an_error_and_no_journal),
 		journal_test(an_invalid_id_never_becomes_a_path),
