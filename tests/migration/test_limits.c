@@ -284,6 +284,39 @@ static void a_stop_that_takes_ten_times_the_limit_is_given_up_by_default(void **
 	close_pair(&pair);
 }
 
+/* What is not known */
+
+static atomic_int warned;
+
+static void count_warnings(void *opaque, enum swo_log_level level, const char *text)
+{
+	(void)opaque, (void)level;
+	if (strstr(text, "2 devices of unknown cost (vf0"))
+		atomic_fetch_add(&warned, 1);
+}
+
+static void a_stop_for_an_unknown_time_is_preceded_by_a_warning(void **state)
+{
+	(void)state;
+	struct swo_device_costs costs = {0};
+
+	costs.pf = -1;
+	swo_log_set(SWO_LOG_WARN, count_warnings, NULL);
+	for (int known = 0; known < 2; known++) {
+		struct pair pair;
+
+		open_pair(&pair, 2, 300000);
+		for (unsigned i = 0; known && i < 2; i++)
+			swo_device_expect(pair.source.table[i], &costs);
+		atomic_store(&warned, 0);
+		fake_migrate(&pair.source, &pair.target, NULL);
+		expect_arrived(&pair.source, &pair.target, true);
+		assert_int_equal(atomic_load(&warned), !known);
+		close_pair(&pair);
+	}
+	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
+}
+
 /* A failed switchover teaches */
 
 static void hang_the_finalise(struct fake_vm *source, struct fake_vm *target)
@@ -380,6 +413,7 @@ int main(void)
 		cmocka_unit_test(limits_change_while_it_runs),
 		cmocka_unit_test(downtime_limit_holds_on_a_link_slower_than_max_bandwidth),
 		cmocka_unit_test(a_stop_that_takes_ten_times_the_limit_is_given_up_by_default),
+		cmocka_unit_test(a_stop_for_an_unknown_time_is_preceded_by_a_warning),
 		cmocka_unit_test(what_took_too_long_is_named_and_counted_the_next_time),
 		cmocka_unit_test(a_users_stop_does_not_wait_for_the_bandwidth),
 	};

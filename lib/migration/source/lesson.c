@@ -6,6 +6,8 @@
 #include "device/core/engine.h"
 #include "migration/source/source.h"
 
+#include <inttypes.h>
+
 /* One read, or one wait for credit, that lasts longer is what holds its device up. */
 #define HOLD_UP_NS UINT64_C(100000000)
 /* An arc that took so many times its usual time. */
@@ -103,6 +105,35 @@ void source_learn(struct source *s)
 		device_learn(s->devices[i].dev, &shown);
 	}
 	pthread_mutex_unlock(&s->m.mutex);
+}
+
+/* Names the devices of which the estimate has no figure of an arc, before the VM stops for them. */
+void source_report_unknown(struct source *s)
+{
+	struct swo_device *unknown = NULL;
+	unsigned count = 0;
+
+	pthread_mutex_lock(&s->m.mutex);
+	const uint64_t predicted_ms = s->m.info.predicted_downtime_ns / 1000000;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		const struct swo_device_costs c = source_device_costs(s, i);
+
+		if (c.running_to_p2p_ns != SWO_UNKNOWN && c.p2p_to_stop_ns != SWO_UNKNOWN &&
+			c.resuming_to_stop_ns != SWO_UNKNOWN && c.stop_to_p2p_ns != SWO_UNKNOWN &&
+			c.p2p_to_running_ns != SWO_UNKNOWN)
+			continue;
+		unknown = unknown ? unknown : s->devices[i].dev;
+		count++;
+	}
+	pthread_mutex_unlock(&s->m.mutex);
+	if (count)
+		swo_log(SWO_LOG_WARN,
+			"stopping the VM for about %" PRIu64
+			" ms and the arcs of %u device%s of unknown cost (%s%s): downtime-limit may "
+			"not hold; `switchover probe` measures them",
+			predicted_ms, count, count == 1 ? "" : "s", swo_device_name(unknown),
+			count == 1 ? "" : ", ...");
 }
 
 bool source_has_learned(struct source *s, unsigned index)

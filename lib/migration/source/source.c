@@ -414,6 +414,8 @@ static int until_converged(struct source *s, struct swo_error *err)
 	if (source_devices_check_wait(s, swo_deadline_ms(m->params.setup_deadline_ms), err) ||
 		source_ceiling_check(s, err))
 		return -1;
+	if (source_vm_runs(s))
+		source_report_unknown(s);
 	swo_timeline_span(m->timeline, SWO_EVENT_PRECOPY, "", begin, swo_now_ns(), 0);
 	return 0;
 }

@@ -260,6 +260,8 @@ void source_ceiling_explain(struct source *s, struct swo_error *err);
 const char *source_pending(struct source *s, unsigned index);
 /* A stop is given up: what it has shown of each device counts the next time. */
 void source_learn(struct source *s);
+/* Warns of devices that the estimate has no figures of: right before the stop. */
+void source_report_unknown(struct source *s);
 /* An earlier one has shown something of this device. */
 bool source_has_learned(struct source *s, unsigned index);
 
