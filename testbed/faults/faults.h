@@ -90,6 +90,7 @@ struct fault_run {
 	const struct fault_case *c;
 	const char *handover;
 	struct strike_result struck;
+	long log_from; /* what the struck machine writes to its log from then on */
 	struct pair pair;
 	struct link *link;
 	struct fault_result *result;

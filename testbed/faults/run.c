@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,16 +111,35 @@ static bool is_in_doubt(struct fault_run *run, enum pair_side side)
 	return doubt;
 }
 
+#define LOG_PATH_MAX 128
+
+static void log_path(const struct fault_run *run, enum pair_side side, char out[LOG_PATH_MAX])
+{
+	snprintf(out, LOG_PATH_MAX, "%s/%s.log", run->pair.dir, pair_host(&run->pair, side));
+}
+
+/* The log is that of all machines of this host. */
+static long log_length(const struct fault_run *run, enum pair_side side)
+{
+	char path[LOG_PATH_MAX];
+	struct stat st;
+
+	log_path(run, side, path);
+	return stat(path, &st) ? 0 : (long)st.st_size;
+}
+
 /* To a signal a machine answers in its log. */
 static bool refused_the_signal(const struct fault_run *run, enum pair_side side)
 {
-	char path[128], line[600];
+	char path[LOG_PATH_MAX], line[600];
 	bool found = false;
 
 	if (run->c->strike.kind != STRIKE_SIGNAL)
 		return false;
-	snprintf(path, sizeof(path), "%s/%s.log", run->pair.dir, pair_host(&run->pair, side));
+	log_path(run, side, path);
 	FILE *file = fopen(path, "re");
+	if (file)
+		fseek(file, run->log_from, SEEK_SET);
 	while (file && !found && fgets(line, sizeof(line), file))
 		found = strstr(line, "a second signal does");
 	if (file)
@@ -158,6 +178,7 @@ static void strike_now(struct fault_run *run)
 	const struct fault_case *c = run->c;
 	const struct strike *what = &c->strike;
 
+	run->log_from = log_length(run, c->side);
 	run->struck = strike(&run->pair, run->link, c->side, c->device, what);
 	*gone(run, c->side) |= what->kind == STRIKE_KILL_VM;
 	run->link_gone = what->kind == STRIKE_LINK && !what->ms &&
