@@ -97,6 +97,12 @@ static void summary_completed(const json_t *info, char *out, size_t len)
 		json_path_number(info, "downtime"), total_ms / 1000,
 		human_bytes(sent, ram, sizeof(ram)), json_path_number(info, "ram.dirty-sync-count"),
 		devices);
+	const size_t used = strlen(out);
+
+	if (json_path(info, "x-over-limit"))
+		snprintf(out + used, len - used, "; %.0f ms over downtime-limit: %s",
+			json_path_number(info, "x-over-limit"),
+			json_path_string(info, "x-over-limit-reason"));
 }
 
 void view_summary(const json_t *info, char *out, size_t len)

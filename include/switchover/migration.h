@@ -221,7 +221,7 @@ struct swo_migration_params {
 	 * still runs may then write into one that has stopped, and that write is lost.
 	 */
 	bool allow_no_p2p;
-	struct swo_converge converge;	     /* the source's */
+	struct swo_converge converge; /* the source's */
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */
@@ -271,6 +271,8 @@ struct swo_migration_info {
 	uint64_t dirty_rate;	   /* bytes/s of RAM that the guest writes; 0: unknown */
 	unsigned throttle_percent; /* of the vCPUs' time, now; 0: they are not throttled */
 	bool stalled;		   /* the predicted downtime does not become less */
+	uint64_t over_limit_ns;	   /* completed: downtime_ns beyond downtime_limit; 0: none */
+	char over_limit_reason[160];
 };
 
 struct swo_migration;

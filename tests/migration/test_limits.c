@@ -317,6 +317,35 @@ static void a_stop_for_an_unknown_time_is_preceded_by_a_warning(void **state)
 	swo_log_set(SWO_LOG_ERROR, NULL, NULL);
 }
 
+static void start_late(struct fake_vm *target)
+{
+	(void)target;
+	swo_sleep_until(swo_now_ns() + UINT64_C(400000000));
+}
+
+static void a_missed_limit_is_reported_with_what_took_longest(void **state)
+{
+	(void)state;
+	struct swo_migration_params params = fake_params();
+	struct pair pair;
+
+	open_pair(&pair, 2, 300000);
+	params.downtime_limit_ms = 100;
+	pair.target.on_start = start_late;
+	fake_migrate(&pair.source, &pair.target, &params);
+	struct swo_migration_info info = expect_arrived(&pair.source, &pair.target, true);
+
+	assert_true(info.over_limit_ns == info.downtime_ns - UINT64_C(100000000));
+	assert_non_null(strstr(info.over_limit_reason, "the start at the target took"));
+	close_pair(&pair);
+	open_pair(&pair, 2, 300000);
+	fake_migrate(&pair.source, &pair.target, NULL);
+	info = expect_arrived(&pair.source, &pair.target, true);
+	assert_int_equal(info.over_limit_ns, 0);
+	assert_string_equal(info.over_limit_reason, "");
+	close_pair(&pair);
+}
+
 /* A failed switchover teaches */
 
 static void hang_the_finalise(struct fake_vm *source, struct fake_vm *target)
@@ -414,6 +443,7 @@ int main(void)
 		cmocka_unit_test(downtime_limit_holds_on_a_link_slower_than_max_bandwidth),
 		cmocka_unit_test(a_stop_that_takes_ten_times_the_limit_is_given_up_by_default),
 		cmocka_unit_test(a_stop_for_an_unknown_time_is_preceded_by_a_warning),
+		cmocka_unit_test(a_missed_limit_is_reported_with_what_took_longest),
 		cmocka_unit_test(what_took_too_long_is_named_and_counted_the_next_time),
 		cmocka_unit_test(a_users_stop_does_not_wait_for_the_bandwidth),
 	};

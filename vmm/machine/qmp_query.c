@@ -45,6 +45,11 @@ static void put_times(json_t *ret, const struct swo_migration_info *info)
 		json_object_set_new(ret, "downtime", milliseconds(info->downtime_ns));
 		json_object_set_new(ret, "x-downtime-ns", number(info->downtime_ns));
 	}
+	if (info->over_limit_ns) {
+		json_object_set_new(ret, "x-over-limit", milliseconds(info->over_limit_ns));
+		json_object_set_new(
+			ret, "x-over-limit-reason", json_string(info->over_limit_reason));
+	}
 	if (info->projected_downtime_ns) {
 		json_object_set_new(
 			ret, "x-projected-downtime", milliseconds(info->projected_downtime_ns));

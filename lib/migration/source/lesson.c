@@ -7,6 +7,7 @@
 #include "migration/source/source.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 
 /* One read, or one wait for credit, that lasts longer is what holds its device up. */
 #define HOLD_UP_NS UINT64_C(100000000)
@@ -142,4 +143,48 @@ bool source_has_learned(struct source *s, unsigned index)
 
 	return learned.running_to_p2p_ns != SWO_UNKNOWN || learned.p2p_to_stop_ns != SWO_UNKNOWN ||
 	       learned.resuming_to_stop_ns != SWO_UNKNOWN || learned.save_rate || learned.load_rate;
+}
+
+void source_explain_downtime(struct source *s)
+{
+	struct swo_migration_info *info = &s->m.info;
+	const uint64_t limit_ns = s->m.params.downtime_limit_ms * 1000000;
+	struct part {
+		const char *name;
+		uint64_t end_ns;
+		int device;
+	} parts[] = {{"the arcs to a P2P state", s->barrier_ns, -1},
+		{"the arcs to STOP_COPY", 0, -1}, {"reading and sending device state", 0, -1},
+		{"the rest of RAM and state, until the target was READY", s->ready_ns, -1},
+		{"the start at the target", s->started_ns, -1}};
+	uint64_t begin = s->vcpus_stopped_ns, longest = 0;
+	const struct part *reason = &parts[0];
+
+	info->downtime_ns = s->started_ns - s->vcpus_stopped_ns;
+	if (info->downtime_ns <= limit_ns)
+		return;
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		const uint64_t ends[] = {s->devices[i].stopped_ns, s->devices[i].streamed_ns};
+
+		for (unsigned k = 0; k < SWO_ARRAY_SIZE(ends); k++)
+			if (ends[k] > parts[1 + k].end_ns) {
+				parts[1 + k].end_ns = ends[k];
+				parts[1 + k].device = (int)i;
+			}
+	}
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(parts); i++) {
+		if (parts[i].end_ns <= begin)
+			continue;
+		if (parts[i].end_ns - begin > longest) {
+			longest = parts[i].end_ns - begin;
+			reason = &parts[i];
+		}
+		begin = parts[i].end_ns;
+	}
+	info->over_limit_ns = info->downtime_ns - limit_ns;
+	snprintf(info->over_limit_reason, sizeof(info->over_limit_reason),
+		"%" PRIu64 " ms were expected; %s took %" PRIu64 " ms%s%s",
+		info->predicted_downtime_ns / 1000000, reason->name, longest / 1000000,
+		reason->device < 0 ? "" : ", the last was device ",
+		reason->device < 0 ? "" : swo_device_name(s->m.vm.devices[reason->device]));
 }

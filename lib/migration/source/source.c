@@ -49,6 +49,9 @@ static void await_ready(struct source *s)
 		migration_raise(m, SOURCE_EV_FAIL, &err);
 		return;
 	}
+	pthread_mutex_lock(&m->mutex);
+	s->ready_ns = swo_now_ns();
+	pthread_mutex_unlock(&m->mutex);
 	swo_timeline_span(m->timeline, SWO_EVENT_WAIT_READY, "", start, swo_now_ns(), 0);
 	if (migration_raise(m, SOURCE_EV_READY, NULL) == HANDOVER_GAVE_WAY)
 		migration_wait_step(m, SOURCE_SENT, swo_deadline_ms(1000), "the next step", NULL);
@@ -232,7 +235,7 @@ static void entered(
 	pthread_mutex_lock(&s->m.mutex);
 	s->doubted = s->doubted || state == SOURCE_IN_DOUBT;
 	if (state == SOURCE_COMPLETED && !s->doubted && s->vcpus_stopped_ns)
-		s->m.info.downtime_ns = s->started_ns - s->vcpus_stopped_ns;
+		source_explain_downtime(s);
 	pthread_mutex_unlock(&s->m.mutex);
 	migration_entered(
 		&s->m, event, cause, state == SOURCE_TAKE_BACK || state == SOURCE_RESUMING);

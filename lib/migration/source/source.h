@@ -121,6 +121,7 @@ struct source {
 	/* under the mutex */
 	struct source_mark marks[2]; /* for the rate that is reported; 0: not started */
 	bool learned;		     /* what this stop has shown of the devices */
+	uint64_t ready_ns;	     /* READY was received; 0: not yet */
 	uint64_t barrier_ns;	     /* all devices were quiet; 0: not yet */
 	uint64_t vcpus_stopped_ns;   /* 0: they run, or were stopped before the migration */
 	bool logs_over;		     /* a DMA log that starts from now on is stopped by its job */
@@ -262,6 +263,8 @@ const char *source_pending(struct source *s, unsigned index);
 void source_learn(struct source *s);
 /* Warns of devices that the estimate has no figures of: right before the stop. */
 void source_report_unknown(struct source *s);
+/* Completed: fills in by how much downtime_limit was missed, and why. The mutex is held. */
+void source_explain_downtime(struct source *s);
 /* An earlier one has shown something of this device. */
 bool source_has_learned(struct source *s, unsigned index);
 
