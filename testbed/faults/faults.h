@@ -17,7 +17,6 @@
  * Deadlines of every case, in ms. A guest stands still no longer than the parts that can follow one
  * another, and FAULT_SLACK_MS for the machine that all of this runs on.
  */
-#define FAULT_ARC_MS	    400
 #define FAULT_IDLE_MS	    1500
 #define FAULT_COMMIT_MS	    2000
 #define FAULT_SWITCHOVER_MS 4000 /* of the stop, until the target is ready */
@@ -25,8 +24,10 @@
 #define FAULT_BACK_MS	    500	 /* from the last deadline to a running guest */
 #define FAULT_SLACK_MS	    1000
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define FAULT_ARC_MS 1200
 #define FAULT_SLOWER 3 /* times the bound of a guest */
 #else
+#define FAULT_ARC_MS 400
 #define FAULT_SLOWER 1
 #endif
 #define FAULT_FROZEN_MS	       2000 /* longer than FAULT_ARC_MS and FAULT_IDLE_MS */
