@@ -133,10 +133,12 @@ static void rings_on(struct fault_run *run, enum pair_side side)
 	json_array_foreach (devices, i, device) {
 		const char *health = json_path_string(device, "health");
 
-		if (!strcmp(health, "lost"))
-			except |= run->lost[side] |= 1u << i;
 		if (!strcmp(health, "sound"))
 			continue;
+		/* One that came back after it was lost has been reset by now. */
+		run->lost[side] |= 1u << i;
+		if (!strcmp(health, "lost"))
+			except |= 1u << i;
 		if (!struck(run, side, (unsigned)i) || run->c->sound)
 			fault_violation(run, "the %s's %s is %s", pair_side_name(side),
 				json_path_string(device, "id"), health);
