@@ -189,8 +189,8 @@ int source_still_check(struct source *s, struct swo_error *err)
 
 /*
  * How long the last pass stands back for the devices: they have yet to begin what takes the
- * longest, and it would take all CPUs from the threads that launch them. No longer, as handlers may take
- * handlers may take any time.
+ * longest, and it would take all CPUs from the threads that launch them. No longer, as handlers
+ * may take any time.
  */
 #define HEAD_START_MS 2
 
