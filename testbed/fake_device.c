@@ -205,6 +205,8 @@ static int reset(void *self, struct swo_error *err)
 		return leave(fake, fail_gone(fake, err));
 	hang_once(fake, FAKE_CALL_RESET);
 	fake->resets++;
+	if (fake->reset_meets)
+		meet(fake->group);
 	if (fake->record)
 		fake->record(fake, "reset");
 	if (fake->reset == FAKE_RESET_UNSUPPORTED)

@@ -80,9 +80,10 @@ struct fake_device {
 		int times; /* how often, then FAKE_PASS; 0: always */
 	} script[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	enum fake_reset reset;
-	bool mute_state; /* get_state fails */
-	bool odd_state;	 /* get_state answers nonsense */
-	bool hang_flags; /* get_mig_flags hangs */
+	bool reset_meets; /* a reset waits for those of the group's other devices */
+	bool mute_state;  /* get_state fails */
+	bool odd_state;	  /* get_state answers nonsense */
+	bool hang_flags;  /* get_mig_flags hangs */
 	/* The next such call, in this state (ERROR: any), hangs until fake_release, then passes. */
 	enum fake_call hang_in;
 	enum swo_device_state hang_at;

@@ -269,6 +269,8 @@ SWO_API int swo_device_discard(struct swo_device *dev, struct swo_error *err);
  * reset is logged and driven to RUNNING. Call it before memory is mapped for the device.
  */
 SWO_API int swo_device_take_over(struct swo_device *dev, struct swo_error *err);
+/* The same in two halves, for several devices at once: swo_device_wait() joins it. */
+SWO_API int swo_device_take_over_launch(struct swo_device *dev, struct swo_error *err);
 
 /* Reads the device's state and clears old health: before a new migration. */
 SWO_API int swo_device_refresh(struct swo_device *dev, struct swo_error *err);

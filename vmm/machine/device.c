@@ -231,27 +231,51 @@ static int connect_device(struct vmm_machine *m, const struct vmm_device_config 
 	struct machine_device *device = &m->devices[index];
 	struct swo_device_params params = {.size = sizeof(struct swo_device_params),
 		.arc_deadline_ms = config->arc_deadline_ms};
-	struct vmm_pci_device_desc desc = {.bus = *config->bus ? config->bus : NULL,
-		.slot = config->slot,
-		.function = config->function};
+	const struct swo_device_ops *ops;
+	void *self;
 	char id[40];
 
 	if (*config->id)
 		snprintf(id, sizeof(id), "%s", config->id);
 	else
 		snprintf(id, sizeof(id), "vf%u", index);
-	if (open_backend(m, config, id, &desc.ops, &desc.self, err) ||
-		swo_device_create(id, desc.ops, desc.self, &params, &device->dev, err))
+	if (open_backend(m, config, id, &ops, &self, err) ||
+		swo_device_create(id, ops, self, &params, &device->dev, err))
 		return -1;
 	m->device_list[index] = device->dev;
 	m->device_count = index + 1;
-	/* Before any memory is mapped for it. */
-	if (swo_device_take_over(device->dev, err))
-		return -1;
 	device->finalise = config->finalise;
 	device->finalise_own = config->finalise_own;
 	device->migration_events = config->migration_events;
-	desc.id = id;
+	return 0;
+}
+
+/* At once, since a function level reset takes 100 ms. */
+static int take_over_devices(struct vmm_machine *m, struct swo_error *err)
+{
+	struct swo_error later;
+	unsigned launched = 0;
+	int rc = 0;
+
+	while (!rc && launched < m->device_count) {
+		rc = swo_device_take_over_launch(m->devices[launched].dev, err);
+		launched += !rc;
+	}
+	for (unsigned i = 0; i < launched; i++)
+		rc |= swo_device_wait(m->devices[i].dev, rc ? &later : err);
+	return rc;
+}
+
+static int add_to_bus(struct vmm_machine *m, const struct vmm_device_config *config, unsigned index,
+	struct swo_error *err)
+{
+	struct machine_device *device = &m->devices[index];
+	struct vmm_pci_device_desc desc = {.id = swo_device_name(device->dev),
+		.bus = *config->bus ? config->bus : NULL,
+		.slot = config->slot,
+		.function = config->function};
+
+	desc.ops = swo_device_backend(device->dev, &desc.self);
 	return vmm_pci_add_device(m->pci, &desc, &device->fn, err);
 }
 
@@ -266,6 +290,12 @@ int machine_devices_connect(
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "devices");
 	for (unsigned i = 0; i < count; i++)
 		if (connect_device(m, &configs[i], i, err))
+			return -1;
+	/* Before any memory is mapped for any: some share one address space. */
+	if (take_over_devices(m, err))
+		return -1;
+	for (unsigned i = 0; i < count; i++)
+		if (add_to_bus(m, &configs[i], i, err))
 			return -1;
 	return 0;
 }

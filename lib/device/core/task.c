@@ -441,6 +441,11 @@ int swo_device_discard(struct swo_device *dev, struct swo_error *err)
 	return device_do(dev, TASK_DISCARD, SWO_DEVICE_RUNNING, false, err);
 }
 
+int swo_device_take_over_launch(struct swo_device *dev, struct swo_error *err)
+{
+	return device_begin(dev, TASK_TAKE_OVER, SWO_DEVICE_RUNNING, false, err);
+}
+
 int swo_device_take_over(struct swo_device *dev, struct swo_error *err)
 {
 	return device_do(dev, TASK_TAKE_OVER, SWO_DEVICE_RUNNING, false, err);

@@ -12,6 +12,9 @@
 #include <errno.h>
 #include <stdio.h>
 
+#define RESET_RETRY_MS 100
+#define RESET_PAUSE_MS 2
+
 #define GET(index) (VFIO_DEVICE_FEATURE_GET | (index))
 #define SET(index) (VFIO_DEVICE_FEATURE_SET | (index))
 
@@ -105,11 +108,26 @@ int kernel_set_state(void *self, enum swo_device_state state, struct swo_error *
 	return 0;
 }
 
+/*
+ * The kernel only tries to lock the device, and reports EAGAIN while another user has it: a
+ * sysfs access is enough.
+ */
+static int reset(const struct vfio_kernel *vk)
+{
+	const swo_deadline end = swo_deadline_ms(RESET_RETRY_MS);
+	int rc;
+
+	while ((rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_RESET, NULL)) == -EAGAIN &&
+		!swo_deadline_passed(end))
+		swo_sleep_until(swo_deadline_ms(RESET_PAUSE_MS));
+	return rc;
+}
+
 int kernel_reset(void *self, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	enum swo_device_state state;
-	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_RESET, NULL);
+	int rc = reset(vk);
 
 	if (rc < 0)
 		return swo_error_set(err,

@@ -214,6 +214,29 @@ static void a_device_with_a_past_is_reset_whatever_state_it_was_left_in(void **s
 	scene_close(&s);
 }
 
+/* Each reset waits for the others: one after the other they would never end. */
+static void devices_are_taken_over_at_once(void **state)
+{
+	(void)state;
+	struct scene s;
+	struct fake_device *vfs[3];
+
+	scene_open(&s);
+	for (unsigned i = 0; i < 3; i++) {
+		vfs[i] = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_STOP);
+		vfs[i]->reset_meets = true;
+	}
+	s.group.want = 3;
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(swo_device_take_over_launch(vfs[i]->dev, NULL), 0);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(swo_device_wait(vfs[i]->dev, NULL), 0);
+		assert_int_equal(swo_device_state(vfs[i]->dev), SWO_DEVICE_RUNNING);
+	}
+	assert_int_equal(s.group.missed, 0);
+	scene_close(&s);
+}
+
 static void when_nothing_helps_the_device_is_lost(void **state)
 {
 	(void)state;
@@ -288,6 +311,7 @@ int main(void)
 		cmocka_unit_test(an_arc_back_that_breaks_the_device_leads_to_a_reset),
 		cmocka_unit_test(a_server_that_keeps_its_state_across_reset_goes_on_by_arcs),
 		cmocka_unit_test(a_device_with_a_past_is_reset_whatever_state_it_was_left_in),
+		cmocka_unit_test(devices_are_taken_over_at_once),
 		cmocka_unit_test(when_nothing_helps_the_device_is_lost),
 		cmocka_unit_test(a_device_that_does_not_report_its_state_is_reset),
 		cmocka_unit_test(a_hung_arc_during_roll_back_has_the_arcs_deadline),

@@ -320,6 +320,26 @@ static void what_hinders_a_migration_is_named(void **state)
 	assert_int_equal(system(text), 0);
 }
 
+/* The kernel only tries to lock the device: it has it a moment later. */
+static void a_reset_that_finds_the_device_locked_is_repeated(void **state)
+{
+	(void)state;
+	void *dev = open_in("/dev/vfio/devices/vfio0", NULL);
+
+	fk.fail_request = VFIO_DEVICE_RESET;
+	fk.fail_errno = EAGAIN;
+	fk.fail_count = 5;
+	MUST(swo_vfio_kernel_ops.reset(dev, &err));
+	assert_int_equal(fk.fail_count, 0);
+	/* One that stays locked is an error, which names the reason. */
+	fk.fail_count = 100000;
+	FAILS(swo_vfio_kernel_ops.reset(dev, &err), SWO_E_DEVICE);
+	assert_int_equal(err.os_errno, EAGAIN);
+	assert_in_range(fk.fail_count, 1, 100000 - 2);
+	fk.fail_count = 0;
+	swo_vfio_kernel_ops.destroy(dev);
+}
+
 /* Regions and interrupts:
  */
 
@@ -506,6 +526,7 @@ int main(void)
 		CASE(each_step_of_opening_that_fails_gives_everything_back),
 		CASE(a_device_that_is_in_use_is_not_opened_twice),
 		CASE(groups_share_one_container),
+		CASE(a_reset_that_finds_the_device_locked_is_repeated),
 		CASE(a_pci_address_stands_for_its_directory),
 		CASE(what_hinders_a_migration_is_named),
 		CASE(a_path_in_sysfs_leads_to_the_cdev_or_else_to_the_group),
