@@ -170,8 +170,8 @@ int migration_wait_step(struct swo_migration *m, unsigned state, swo_deadline de
 
 struct swo_migration_limits migration_limits(struct swo_migration *m);
 /* SWO_E_INVALID if the VMM cannot throttle its vCPUs, and they are to be throttled. */
-int migration_check_throttle(const struct swo_vm *vm, const struct swo_migration_params *params,
-	struct swo_error *err);
+int migration_check_throttle(
+	const struct swo_vm *vm, const struct swo_migration_params *params, struct swo_error *err);
 /*
  * Sleeps as long as what was sent before the stop, `bytes` now included, exceeds max_bandwidth; until
  * it is released or the migration is aborted. Any thread.

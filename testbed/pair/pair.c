@@ -362,9 +362,8 @@ int pair_boot(struct pair *pair, struct swo_error *err)
 
 int pair_reset_counters(struct pair *pair, struct swo_error *err)
 {
-	return reset_counters(pair, PAIR_SOURCE, err) || reset_counters(pair, PAIR_TARGET, err)
-		       ? -1
-		       : 0;
+	return reset_counters(pair, PAIR_SOURCE, err) || reset_counters(pair, PAIR_TARGET, err) ? -1
+												: 0;
 }
 
 json_t *pair_report(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err)

@@ -58,13 +58,16 @@ static void a_uri_resolves_to_addresses(void **state)
 	struct swo_error err;
 
 	assert_int_equal(base_uri_parse("tcp:127.0.0.1:80", &uri, NULL), 0);
-	assert_int_equal(base_resolve(&uri, false, swo_deadline_ms(20000), NULL, addresses, &err), 1);
+	assert_int_equal(
+		base_resolve(&uri, false, swo_deadline_ms(20000), NULL, addresses, &err), 1);
 	assert_int_equal(addresses[0].in.sin_port, htons(80));
 	assert_int_equal(base_uri_parse("unix:/x", &uri, NULL), 0);
-	assert_int_equal(base_resolve(&uri, false, swo_deadline_ms(20000), NULL, addresses, &err), 1);
+	assert_int_equal(
+		base_resolve(&uri, false, swo_deadline_ms(20000), NULL, addresses, &err), 1);
 	assert_int_equal(addresses[0].any.sa_family, AF_UNIX);
 	assert_int_equal(base_uri_parse("tcp:no such host:80", &uri, NULL), 0);
-	assert_int_equal(base_resolve(&uri, false, swo_deadline_ms(20000), NULL, addresses, &err), -1);
+	assert_int_equal(
+		base_resolve(&uri, false, swo_deadline_ms(20000), NULL, addresses, &err), -1);
 	assert_non_null(strstr(err.text, "cannot resolve the host 'no such host'"));
 }
 
