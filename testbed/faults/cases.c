@@ -348,7 +348,7 @@ static void add_moments(struct list *list)
 				for (size_t p = 0; p < (row->device ? POSITIONS : 1); p++)
 					add_strike(list, row, side, m,
 						row->device ? positions[p] : -1);
-				if ((s + side + m) % 16 == 0)
+				if (list->count > first && (s + side + m) % 16 == 0)
 					list->cases[first + m % (list->count - first)].quick = true;
 			}
 }
