@@ -66,9 +66,14 @@ static int take_ready(struct source *s, const struct channel_frame_header *heade
 	if (s->ready)
 		return 0;
 	/* END_ALL is sent in SENT: before it the target cannot have all. */
-	if (!handover_is(&s->m.handover, SOURCE_SENT))
+	if (handover_is(&s->m.handover, SOURCE_SETUP) ||
+		handover_is(&s->m.handover, SOURCE_PRECOPY) ||
+		handover_is(&s->m.handover, SOURCE_STOPPING))
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
 			"malformed READY: it precedes the end of the state");
+	/* It crossed a cancel or a failure: an error would close the channel before ABORT is sent. */
+	if (!handover_is(&s->m.handover, SOURCE_SENT))
+		return 0;
 	memcpy(&s->go, payload, sizeof(s->go));
 	if (strncmp(s->go.id, s->m.info.id, sizeof(s->go.id)))
 		return swo_error_set(
