@@ -27,9 +27,11 @@ enum hold {
 	STOPPING,   /* device: PRE_COPY->PRE_COPY_P2P */
 	FINALISING, /* device: the source waits for READY */
 	GO_LOST,    /* in doubt: the target waits for GO, and its link is cut */
+	GO_UNSENT,  /* device: READY has come, and what sends GO waits for the channel */
 	STARTING,   /* device: the source waits for STARTED */
 	DOUBT,	    /* in doubt: it has done so for too long */
 	ROLL_BACK,  /* cancelling: the source's devices go back to RUNNING */
+	REFUSING,   /* cancelling: the target waits for an arc, and the source has the VM back */
 	COMPLETED,
 	FAILED,	   /* the target was cancelled */
 	CANCELLED, /* the source was */
@@ -37,8 +39,8 @@ enum hold {
 };
 
 static const char *const hold_names[HOLDS] = {"waiting", "connecting", "entering PRE_COPY",
-	"pre-copy", "stopping", "finalising", "GO lost", "starting", "in doubt", "roll-back",
-	"completed", "failed", "cancelled"};
+	"pre-copy", "stopping", "finalising", "GO lost", "GO unsent", "starting", "in doubt",
+	"roll-back", "refusing", "completed", "failed", "cancelled"};
 
 /* How it ends: of the migration and the VM, at the source and the target. */
 struct outcome {
@@ -142,6 +144,19 @@ static const struct row rows[] = {
 	{GO_LOST, 't', "migrate_cancel", NULL, &called_off, 0},
 	{GO_LOST, 't', "migrate-incoming", "already", &failed, 0},
 
+	{GO_UNSENT, 's', "stop", "switchover is in progress", &moved, 0},
+	{GO_UNSENT, 's', "x-migrate-resolve", "not in doubt", &moved, 0},
+	{GO_UNSENT, 's', "cont", "runs on the target, or may", &moved, 0},
+	{GO_UNSENT, 's', "quit", "force", &moved, 0},
+	{GO_UNSENT, 's', "migrate_cancel", "no return", &moved, 0},
+	{GO_UNSENT, 's', "migrate", "in progress", &moved, 0},
+	{GO_UNSENT, 't', "stop", NULL, &moved_paused, 0},
+	{GO_UNSENT, 't', "cont", NULL, &moved, 0},
+	{GO_UNSENT, 't', "quit", NULL, &moved, 0},
+	{GO_UNSENT, 't', "migrate_cancel", NULL, &called_off, 0},
+	{GO_UNSENT, 't', "migrate", "waiting for an incoming", &moved, 0},
+	{GO_UNSENT, 't', "migrate-incoming", "already", &moved, 0},
+
 	{STARTING, 's', "stop", "switchover is in progress", &moved, 0},
 	{STARTING, 's', "cont", "runs on the target, or may", &moved, 0},
 	{STARTING, 's', "quit", "force", &moved, 0},
@@ -167,6 +182,17 @@ static const struct row rows[] = {
 	{ROLL_BACK, 's', "quit", NULL, &cancelled, 0},
 	{ROLL_BACK, 's', "migrate_cancel", NULL, &cancelled, 0},
 	{ROLL_BACK, 's', "migrate", "in progress", &cancelled, 0},
+
+	{REFUSING, 's', "stop", NULL, &failed_paused, 0},
+	{REFUSING, 's', "cont", NULL, &called_off, 0},
+	{REFUSING, 's', "migrate_cancel", NULL, &called_off, 0},
+	{REFUSING, 't', "stop", NULL, &called_off, 0},
+	{REFUSING, 't', "x-migrate-resolve", "only a source", &called_off, 0},
+	{REFUSING, 't', "quit", NULL, &called_off, 0},
+	{REFUSING, 't', "migrate_cancel", NULL, &called_off, 0},
+	{REFUSING, 't', "migrate", "waiting for an incoming", &called_off, 0},
+	{REFUSING, 't', "migrate-incoming", "already", &called_off, 0},
+	{REFUSING, 't', "cont", "has failed", &called_off, 0},
 
 	{COMPLETED, 's', "stop", NULL, &moved, 0},
 	{COMPLETED, 's', "x-migrate-resolve", "not in doubt", &moved, 0},
@@ -201,9 +227,10 @@ static const struct row rows[] = {
 struct play {
 	struct box_pair pair;
 	struct link *link;
-	struct fake_device *held; /* hangs; NULL: none */
-	atomic_int woken;	  /* arcs that made a device of the paused guest run */
-	struct swo_job guard;	  /* keeps a worker busy */
+	struct channel_turn *turn; /* taken: what sends GO waits for it; NULL: none */
+	struct fake_device *held;  /* hangs; NULL: none */
+	atomic_int woken;	   /* arcs that made a device of the paused guest run */
+	struct swo_job guard;	   /* keeps a worker busy */
 	atomic_bool busy;
 };
 static struct play play; /* big */
@@ -277,6 +304,11 @@ static void arrange(enum hold hold)
 			FAKE_HANG, 1);
 		/* fall through */
 	case FINALISING:
+	case REFUSING:
+		hang_at(target, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP);
+		break;
+	case GO_UNSENT:
+		use_link();
 		hang_at(target, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP);
 		break;
 	case GO_LOST:
@@ -303,6 +335,9 @@ static void release(void)
 	play.held = NULL;
 	if (held)
 		fake_release(held);
+	if (play.turn)
+		channel_turn_leave(play.turn);
+	play.turn = NULL;
 	if (play.link)
 		link_set(play.link, LINK_PASS);
 }
@@ -312,11 +347,33 @@ static void await_status(struct talk *talk, const char *status)
 	box_wait_migration(talk, status);
 }
 
+static bool runs(struct talk *talk);
+
+/* READY comes, and the source has committed: GO waits for its turn on the control connection. */
+static void hold_go(void)
+{
+	struct swo_migration *m = play.pair.source.machine->migration;
+	swo_deadline deadline = swo_deadline_ms(TALK_MS);
+
+	/* The last before GO that the source sends: it must not wait for the turn. */
+	while (!link_seen(play.link, WIRE_END_ALL))
+		assert_false(swo_deadline_passed(deadline));
+	while (!channel_turn_try(&m->control.turn))
+		assert_false(swo_deadline_passed(deadline));
+	play.turn = &m->control.turn;
+	fake_release(play.held);
+	play.held = NULL;
+	while (!handover_committed(&m->handover))
+		assert_false(swo_deadline_passed(deadline));
+	await_status(&play.pair.s, "device");
+	assert_int_equal(fake_state(&play.pair.target.fake[0].device), SWO_DEVICE_STOP);
+}
+
 static void reach(enum hold hold)
 {
 	static const char *const sources[HOLDS] = {"", "setup", "setup", "active", "device",
-		"device", "in-doubt", "device", "in-doubt", "device", "completed", "active",
-		"active"};
+		"device", "in-doubt", "device", "device", "in-doubt", "device", "device",
+		"completed", "active", "active"};
 
 	arrange(hold);
 	if (hold == WAITING)
@@ -328,6 +385,15 @@ static void reach(enum hold hold)
 	switch (hold) {
 	case GO_LOST:
 		assert_true(link_hits(play.link) > 0);
+		break;
+	case GO_UNSENT:
+		hold_go();
+		break;
+	case REFUSING:
+		do_command(&play.pair.t, "migrate_cancel");
+		await_status(&play.pair.t, "cancelling");
+		await_status(&play.pair.s, "failed");
+		assert_true(runs(&play.pair.s));
 		break;
 	case ROLL_BACK:
 		do_command(&play.pair.s, "migrate_cancel");
@@ -518,6 +584,7 @@ static void expect_outcome(const struct row *row)
 static void play_up_with(box_change *target)
 {
 	play.link = NULL;
+	play.turn = NULL;
 	play.held = NULL;
 	atomic_store(&play.woken, 0);
 	box_pair_up(&play.pair, target);
