@@ -73,9 +73,11 @@ static json_t *obey(struct srv *s, json_t *command)
 		return fault(s, command);
 	if (!strcmp(cmd, "release"))
 		svf_release(s->dev, swo_now_ns());
-	else if (!strcmp(cmd, "reset"))
+	else if (!strcmp(cmd, "reset")) {
 		svf_reset(s->dev, swo_now_ns());
-	else if (!strcmp(cmd, "clear-faults"))
+		/* Nothing of the device is due that would wake the loop. */
+		srv_progress(s, swo_now_ns());
+	} else if (!strcmp(cmd, "clear-faults"))
 		svf_clear_faults(s->dev);
 	else if (!strcmp(cmd, "reset-stats"))
 		svf_reset_stats(s->dev);
