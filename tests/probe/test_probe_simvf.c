@@ -343,7 +343,7 @@ static void ctrl_c_resets_the_device_and_is_reported(void **state)
 	vf_start(&vf, 0,
 		(const char *const[]){"--to-p2p-ms", "300", "--to-stop-copy-ms", "300", NULL});
 	snprintf(command, sizeof(command),
-		"'%s' probe --exercise --yes --json='%s/json' '%s' 2>'%s/err' & pid=$!; sleep 1; "
+		"'%s' probe --exercise --yes --json='%s/json' '%s' >/dev/null 2>'%s/err' & pid=$!; sleep 1; "
 		"kill -INT $pid; wait $pid",
 		switchover_path, dir, vf.socket, dir);
 	int status = system(command);
