@@ -28,6 +28,12 @@ start() {
 # interrupted SENTENCE: the program ends with 130, and every process and folder with it.
 interrupted() {
 	started=$(left)
+	tries=0
+	while [ "$started" -lt 6 ] && [ $tries -lt 100 ]; do # between two cases there are fewer
+		sleep 0.1
+		started=$(left)
+		tries=$((tries + 1))
+	done
 	kill -INT $bench
 	wait $bench
 	[ $? = 130 ] && [ "$started" -ge 6 ] && gone && ! ls -d "$dir"/switchover-pair.* >/dev/null 2>&1
