@@ -101,7 +101,8 @@ static void the_command_names_what_is_planted_in_either_of_two_devices(void **st
 	bed_prepare(1, SMALL);
 	assert_int_equal(bed_put(0, "faults", "arc=STOP->STOP_COPY:fail=EIO,x1"), 0);
 	assert_int_equal(bed_put(1, "faults", "load:lax"), 0);
-	snprintf(arguments, sizeof(arguments), "--exercise --yes --runs 1 %s %s", first, second);
+	snprintf(arguments, sizeof(arguments), "--exercise --yes --hostile --runs 1 %s %s", first,
+		second);
 	json_t *json = run_command(arguments, &status);
 
 	assert_int_equal(status, 1);
