@@ -43,8 +43,8 @@ enum {
 
 static const struct argp_option argp_options[] = {
 	{"exercise", OPT_EXERCISE, NULL, 0,
-		"Run every arc, save, load and refuse states, reset: the device must not be in "
-		"use",
+		"Run every arc, save and load, reset, make illegal requests: the device must not be "
+		"in use",
 		1},
 	{"hostile", OPT_HOSTILE, NULL, 0,
 		"With --exercise: load damaged states, too, which reach firmware that other "
@@ -63,7 +63,7 @@ static const struct argp_option argp_options[] = {
 	{"junit", OPT_JUNIT, "FILE", OPTION_ARG_OPTIONAL,
 		"Print the checks as JUnit XML, to standard output or to FILE", 2},
 	{"risks-ok", OPT_RISKS_OK, NULL, 0, "Exit with 0 if there are only risks", 2},
-	{"verbose", 'v', NULL, 0, "Print every check, also passed ones", 2},
+	{"verbose", 'v', NULL, 0, "Print every check, also passed and skipped ones", 2},
 	{0},
 };
 

@@ -338,8 +338,8 @@ static const struct argp argp = {
 	.parser = parse_option,
 	.children = children,
 	.doc = "Run a virtual machine with passthrough devices, or receive one.\v"
-	       "SIGTERM and SIGINT end it as `quit` does; with a migration in doubt, only the second "
-	       "one does. Exit status: 0 ended on request; 1 failed; 2 invalid usage.",
+	       "SIGTERM, SIGINT and SIGHUP end it as `quit` does; with a migration in doubt, only the "
+	       "second one does. Exit status: 0 ended on request; 1 failed; 2 invalid usage.",
 };
 
 void vm_parse_args(int argc, char **argv, struct vm_options *o)
