@@ -118,8 +118,7 @@ struct swo_vm_ops {
 	int (*ram_reach)(void *vm, bool reach, struct swo_error *err);
 	/*
 	 * Adds what need not be equal, but must match by a rule: CPU features, TSC frequency.
-	 * Optional.
-	 * Called on both sides at HELLO.
+	 * Optional. Called on both sides at HELLO.
 	 */
 	int (*agree)(void *vm, struct swo_agreement *out, struct swo_error *err);
 	/*
@@ -165,8 +164,8 @@ struct swo_engine_overhead {
 };
 
 /*
- * What ends a migration of a guest that writes faster than the link carries. Without any of it pre-copy
- * goes on until it is cancelled.
+ * What ends a migration of a guest that writes faster than the link carries. Without any of it
+ * pre-copy goes on until it is cancelled.
  */
 enum swo_on_timeout { SWO_TIMEOUT_CANCEL, SWO_TIMEOUT_FORCE };
 

@@ -122,7 +122,8 @@ enum swo_on_error { SWO_ON_ERROR_ROLLBACK, SWO_ON_ERROR_CONTINUE };
 /*
  * Changes the state. Handlers are called only if the VM starts or stops, that is if exactly one
  * of old and new is RUNNING; a change between two stopped states only sets the state.
- * SWO_E_STATE if a change is in progress.
+ * SWO_E_STATE if a change is in progress. Waits while a migration moves devices by itself, before
+ * and after its own stop: for as long as their arcs take.
  */
 SWO_API int swo_runstate_change(struct swo_runstate *rs, enum swo_run_state state,
 	enum swo_on_error on_error, struct swo_error *err);

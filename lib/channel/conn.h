@@ -46,8 +46,7 @@ void channel_listener_close(struct channel_listener *listener);
 int channel_conn_open(const char *uri, const struct channel_security *security,
 	swo_deadline deadline, struct channel_conn **out, struct swo_error *err);
 /*
- * Likewise; base_cancel_fire() on another thread makes it fail with SWO_E_CANCELLED at
- * once.
+ * Likewise; base_cancel_fire() on another thread makes it fail with SWO_E_CANCELLED at once.
  */
 int channel_conn_attempt(const char *uri, const struct channel_security *security,
 	swo_deadline deadline, struct base_cancel *attempt, struct channel_conn **out,
@@ -59,8 +58,8 @@ void channel_conn_close(struct channel_conn *conn);
 const char *channel_conn_peer(const struct channel_conn *conn);
 bool channel_conn_has_tls(const struct channel_conn *conn);
 /*
- * The other end was authenticated: by TLS, or as a process of this user (or root's) at a UNIX
- * socket, which is checked at both ends.
+ * The other end was authenticated: by TLS, or as a process of this user, of root or of --peer-uid
+ * at a UNIX socket, which is checked at both ends.
  */
 bool channel_conn_is_trusted(const struct channel_conn *conn);
 /* The socket, which the connection owns: for tests, and for socket options. */

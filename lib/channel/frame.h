@@ -36,8 +36,8 @@ uint64_t channel_frame_checksum2(const struct channel_frame_header *header, cons
 	size_t first_len, const void *second, size_t second_len);
 
 /*
- * A connection that carries complete frames. Senders take turns, so any thread
- * may send; one thread receives.
+ * A connection that carries complete frames. Senders take turns, so any thread may send; one
+ * thread receives.
  */
 struct channel {
 	struct channel_conn *conn;

@@ -65,8 +65,9 @@ struct swo_migration {
 	uint64_t abort_ns; /* under the mutex: when it was set */
 	bool checked;	   /* the migration's thread: see migration_check_devices() */
 	/*
-	 * A step has given the migration up here, with its reason on record: senders wait no more. (abort may
-	 * be set before that; a connection that is cut then would be taken for the reason.)
+	 * A step has given the migration up here, with its reason on record: senders wait no more.
+	 * (abort may be set before that; a connection that is cut then would be taken for the
+	 * reason.)
 	 */
 	atomic_bool unwanted;
 	struct channel_limit limit; /* of all that is sent */

@@ -27,7 +27,8 @@ struct ask {
 
 /*
  * WIRE_STARTED, WIRE_STARTING or WIRE_REFUSED, with the target's text; -1: no reply, or from a
- * process without a record of this migration, or without the nonce of its HELLO. A target in state READY refuses on this query.
+ * process without a record of this migration, or without the nonce of its HELLO. A target in state
+ * READY refuses on this query.
  */
 int migration_ask(const struct ask *ask, char text[WIRE_TEXT_MAX + 1], struct swo_error *err);
 

@@ -36,7 +36,7 @@ struct source_device {
 	struct state_lane *lane; /* NULL: it uses only its own channel */
 	size_t chunk;
 	uint64_t window;
-	struct swo_job job; /* precopy, late stream, size: one at a time */
+	struct swo_job job; /* of source_jobs_submit: one at a time */
 	bool initial_sent;
 	uint64_t size_first;   /* of all its state, before pre-copy; 0: unknown */
 	uint64_t initial_most; /* once so much is read, its initial data counts as read; 0: unset */
