@@ -62,14 +62,8 @@ struct swo_migration {
 
 	/* Jobs and senders check this and end soon once it is set. */
 	atomic_bool abort;
-	uint64_t abort_ns; /* under the mutex: when it was set */
-	bool checked;	   /* the migration's thread: see migration_check_devices() */
-	/*
-	 * A step has given the migration up here, with its reason on record: senders wait no more.
-	 * (abort may be set before that; a connection that is cut then would be taken for the
-	 * reason.)
-	 */
-	atomic_bool unwanted;
+	uint64_t abort_ns;	    /* under the mutex: when it was set */
+	bool checked;		    /* the migration's thread: see migration_check_devices() */
 	struct channel_limit limit; /* of all that is sent */
 
 	struct {		     /* under the mutex */

@@ -263,10 +263,8 @@ void migration_entered(
 		m->failure.code == SWO_E_NONE && cause->why->code != SWO_E_CANCELLED &&
 		!m->abort_ns)
 		m->failure = *cause->why;
-	if (give_up) {
+	if (give_up)
 		set_abort_locked(m);
-		atomic_store(&m->unwanted, true);
-	}
 	wake_locked(m);
 	pthread_mutex_unlock(&m->mutex);
 }
