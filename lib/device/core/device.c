@@ -358,6 +358,15 @@ static void slower(uint64_t *rate, uint64_t shown)
 		*rate = shown;
 }
 
+void device_costs_worsen(struct swo_device_costs *costs, const struct swo_device_costs *shown)
+{
+	longer(&costs->running_to_p2p_ns, shown->running_to_p2p_ns);
+	longer(&costs->p2p_to_stop_ns, shown->p2p_to_stop_ns);
+	longer(&costs->resuming_to_stop_ns, shown->resuming_to_stop_ns);
+	slower(&costs->save_rate, shown->save_rate);
+	slower(&costs->load_rate, shown->load_rate);
+}
+
 /* With the mutex held. */
 static void forget_old(struct swo_device *dev)
 {
@@ -368,14 +377,8 @@ static void forget_old(struct swo_device *dev)
 void device_learn(struct swo_device *dev, const struct swo_device_costs *shown)
 {
 	pthread_mutex_lock(&dev->mutex);
-	struct swo_device_costs *learned = &dev->learned;
-
 	forget_old(dev);
-	longer(&learned->running_to_p2p_ns, shown->running_to_p2p_ns);
-	longer(&learned->p2p_to_stop_ns, shown->p2p_to_stop_ns);
-	longer(&learned->resuming_to_stop_ns, shown->resuming_to_stop_ns);
-	slower(&learned->save_rate, shown->save_rate);
-	slower(&learned->load_rate, shown->load_rate);
+	device_costs_worsen(&dev->learned, shown);
 	dev->learned_until = swo_deadline_ms(LEARNED_MS);
 	pthread_mutex_unlock(&dev->mutex);
 }

@@ -60,5 +60,7 @@ int device_launch_checked(
 void device_learn(struct swo_device *dev, const struct swo_device_costs *shown);
 /* All unknown once that is over. */
 struct swo_device_costs device_learned(struct swo_device *dev);
+/* Of each of these figures the worse one. */
+void device_costs_worsen(struct swo_device_costs *costs, const struct swo_device_costs *shown);
 
 #endif

@@ -12,23 +12,6 @@ static uint64_t known(uint64_t target, uint64_t own)
 	return target == SWO_UNKNOWN ? own : target;
 }
 
-/* What a failed switchover has shown counts until better is known. */
-static void count_learned(struct swo_device_costs *costs, const struct swo_device_costs *learned)
-{
-	uint64_t *const ns[] = {
-		&costs->running_to_p2p_ns, &costs->p2p_to_stop_ns, &costs->resuming_to_stop_ns};
-	const uint64_t shown[] = {
-		learned->running_to_p2p_ns, learned->p2p_to_stop_ns, learned->resuming_to_stop_ns};
-
-	for (size_t i = 0; i < SWO_ARRAY_SIZE(ns); i++)
-		if (shown[i] != SWO_UNKNOWN && (*ns[i] == SWO_UNKNOWN || shown[i] > *ns[i]))
-			*ns[i] = shown[i];
-	if (learned->save_rate && (!costs->save_rate || learned->save_rate < costs->save_rate))
-		costs->save_rate = learned->save_rate;
-	if (learned->load_rate && (!costs->load_rate || learned->load_rate < costs->load_rate))
-		costs->load_rate = learned->load_rate;
-}
-
 struct swo_device_costs source_device_costs(struct source *s, unsigned index)
 {
 	const struct source_device *sd = &s->devices[index];
@@ -45,9 +28,10 @@ struct swo_device_costs source_device_costs(struct source *s, unsigned index)
 		costs.save_rate = sd->rate;
 		costs.pf = -1;
 	}
+	/* What a failed switchover has shown counts until better is known. */
 	const struct swo_device_costs learned = device_learned(sd->dev);
 
-	count_learned(&costs, &learned);
+	device_costs_worsen(&costs, &learned);
 	return costs;
 }
 
