@@ -36,15 +36,27 @@ static void measure_job(void *opaque)
 	measure(opaque);
 }
 
-int source_jobs_wait(struct source *s, struct swo_error *err)
+/* A migration that breaks meanwhile is left at once, and the clean-up waits for the worker. */
+static int wait_jobs(
+	struct source *s, swo_deadline deadline, const char *what, struct swo_error *err)
 {
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		/* Backend calls have deadlines of their own; a migration that breaks meanwhile
-		   is left at once, and the clean-up waits for the worker. */
-		while (!swo_job_wait(&s->devices[i].job, swo_deadline_ms(100)))
+		while (!swo_job_wait(
+			&s->devices[i].job, swo_deadline_min(swo_deadline_ms(100), deadline))) {
 			if (migration_broken(&s->m, err))
 				return -1;
+			if (swo_deadline_passed(deadline))
+				return swo_error_set(err, SWO_E_TIMEOUT, 0,
+					"device %s: timed out %s",
+					swo_device_name(s->devices[i].dev), what);
+		}
 	return migration_broken(&s->m, err) ? -1 : 0;
+}
+
+int source_jobs_wait(struct source *s, struct swo_error *err)
+{
+	/* Backend calls have deadlines of their own. */
+	return wait_jobs(s, UINT64_MAX, "", err);
 }
 
 void source_job_release(void *opaque)
@@ -419,17 +431,7 @@ void source_devices_check_begin(struct source *s)
 
 int source_devices_check_wait(struct source *s, swo_deadline deadline, struct swo_error *err)
 {
-	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		while (!swo_job_wait(
-			&s->devices[i].job, swo_deadline_min(swo_deadline_ms(100), deadline))) {
-			if (migration_broken(&s->m, err))
-				return -1;
-			if (swo_deadline_passed(deadline))
-				return swo_error_set(err, SWO_E_TIMEOUT, 0,
-					"device %s: timed out reading its state",
-					swo_device_name(s->devices[i].dev));
-		}
-	return migration_broken(&s->m, err) ? -1 : 0;
+	return wait_jobs(s, deadline, "reading its state", err);
 }
 
 void source_devices_stream(struct source *s)
