@@ -89,7 +89,7 @@ void probe_session_close(struct session *s);
 /* Adds a result, or merges it with an earlier one of that name. */
 void probe_note(struct session *s, enum swo_verdict verdict, const char *name, const char *fmt, ...)
 	SWO_PRINTF(4, 5);
-/* Adds to a result's text what begins with a semicolon, once. */
+/* Adds to a result's text, unless that has it already. */
 void probe_explain(struct session *s, const char *name, const char *fmt, ...) SWO_PRINTF(3, 4);
 /* "PREFIX.FROM->TO" */
 const char *probe_arc_name(

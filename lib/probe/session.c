@@ -69,13 +69,14 @@ void probe_explain(struct session *s, const char *name, const char *fmt, ...)
 {
 	struct swo_probe_result *result = find(s, name);
 	size_t len = result ? strlen(result->text) : 0;
+	char more[sizeof(result->text)];
 	va_list args;
 
-	if (!result || strchr(result->text, ';'))
-		return;
 	va_start(args, fmt);
-	vsnprintf(result->text + len, sizeof(result->text) - len, fmt, args);
+	vsnprintf(more, sizeof(more), fmt, args);
 	va_end(args);
+	if (result && !strstr(result->text, more))
+		snprintf(result->text + len, sizeof(result->text) - len, "%s", more);
 }
 
 enum swo_verdict probe_noted(const struct session *s, const char *name)
