@@ -34,6 +34,9 @@ json_t *control_request(struct json_sock *sock, const char *cmd, struct swo_erro
 
 	if (!question)
 		swo_error_set(err, SWO_E_NO_MEMORY, 0, "no memory for a command");
+	/* Its answer would not be waited for: a caller that repeats it would fill the socket. */
+	else if (process_interrupted)
+		swo_error_set(err, SWO_E_CANCELLED, 0, "interrupted");
 	else if (!json_sock_send(sock, question, swo_deadline_ms(ANSWER_MS), err))
 		answer =
 			json_sock_recv(sock, swo_deadline_ms(ANSWER_MS), &process_interrupted, err);

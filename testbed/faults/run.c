@@ -211,7 +211,7 @@ static void must_have_hit(struct fault_run *run, enum pair_side side, unsigned i
 {
 	swo_deadline deadline = swo_deadline_ms(HIT_MS);
 
-	while (!device_was_hit(run, side, i)) {
+	while (!process_interrupted && !device_was_hit(run, side, i)) {
 		if (swo_deadline_passed(deadline)) {
 			fault_violation(
 				run, "NOT HIT: %s of the %s's vf%u", spec, pair_side_name(side), i);

@@ -49,7 +49,7 @@ gone() {
 	[ "$(left)" -eq 0 ]
 }
 
-echo 1..26
+echo 1..27
 "$program" run --accel native --ram 64M --vcpus 1 --vfs 1,2 --transitions serial,parallel \
 	--profile instant --runs 1 --json "$dir/rows" --timeline "$dir/line.json" >"$dir/out" 2>&1
 status=$?
@@ -106,6 +106,8 @@ start run $few --transitions parallel --runs 50
 interrupted "an interrupt ends it with 130, and every process and file with it"
 start soak --hops 100000
 interrupted "an interrupt ends soak with 130, and every process and file with it"
+start faults --only '*/arc-hang/*'
+interrupted "an interrupt ends faults with 130, and every process and file with it"
 
 start run $few --transitions parallel --runs 50
 started=$(left)
