@@ -11,10 +11,12 @@
 #include <jansson.h>
 
 #define OBSERVE_SPANS_MAX 65536
+#define OBSERVE_NAME_ROOM                                                                          \
+	sizeof(((struct swo_span *)0)->device) /* of a device; what a span holds */
 
 struct observed_arc {
 	enum swo_side side;
-	char device[32];
+	char device[OBSERVE_NAME_ROOM];
 	enum swo_device_state from, to;
 	char name[40]; /* "A->B"; of an unknown state, its only name */
 	uint64_t asked_ns, start_ns, end_ns, answered_ns; /* asked_ns 0: never requested */

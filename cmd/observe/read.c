@@ -116,7 +116,7 @@ static bool read_arc(struct file *file, json_t *line)
 
 static bool read_stream(struct file *file, json_t *line)
 {
-	char device[32], name[48];
+	char device[OBSERVE_NAME_ROOM], name[48];
 	uint64_t start, end, bytes;
 
 	if (!get_text(line, "device", device, sizeof(device)) ||
@@ -130,7 +130,7 @@ static bool read_stream(struct file *file, json_t *line)
 /* Of a device, or of the migration when it has none: `switchover migrate --record` writes such. */
 static bool read_mark(struct file *file, json_t *line)
 {
-	char device[32] = "", name[48];
+	char device[OBSERVE_NAME_ROOM] = "", name[48];
 	uint64_t at;
 
 	if (!get_text(line, "name", name, sizeof(name)) || !get_ns(line, "start_ns", &at))

@@ -29,7 +29,7 @@ struct swo_path_step {
 	enum swo_side side;	 /* of a gap: side and device of the waiter */
 	enum swo_span_kind kind; /* of a gap: SWO_SPAN_WAIT */
 	char name[48];
-	char device[32];
+	char device[64];
 	uint64_t start_ns; /* only the part on the path: the span may have started earlier */
 	uint64_t end_ns;
 };

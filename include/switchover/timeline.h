@@ -82,7 +82,7 @@ struct swo_span {
 	bool failed;			/* an arc or a reset */
 	uint64_t number;		/* of a RAM pass */
 	char name[48];			/* the text */
-	char device[32];		/* "" for none */
+	char device[64];		/* "" for none; a mediated device's is a UUID of 36 */
 	uint64_t start_ns;
 	uint64_t end_ns;
 	uint64_t bytes; /* bytes moved; 0 if not applicable */

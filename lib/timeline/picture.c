@@ -11,7 +11,7 @@
 
 #define COLUMNS_MIN    60
 #define COLUMNS_MAX    1000
-#define NAME_MAX_WIDTH 14 /* of a device's name; more is cut */
+#define NAME_MAX_WIDTH 14 /* of a device's name; a longer one loses its middle */
 
 /* What a row of the picture holds. */
 enum row_kind { ROW_PHASES, ROW_PASSES, ROW_RAM, ROW_MACHINE, ROW_DEVICE, ROW_MARKS };
@@ -390,6 +390,18 @@ static void draw_words(struct picture *p, const struct row *row, char *cells)
 	fwrite(cells, 1, end, p->out);
 }
 
+/* The end of a long name stays: UUIDs of one host often begin alike. */
+static void put_label(const struct picture *p, const char *label)
+{
+	const int room = (int)p->label_width - 8;
+	const int len = (int)strlen(label), head = (room - 2) / 2, tail = room - 2 - head;
+
+	if (len <= room)
+		fprintf(p->out, "%-*s ", room, label);
+	else
+		fprintf(p->out, "%.*s..%s ", head, label, label + len - tail);
+}
+
 static int draw_rows(struct picture *p)
 {
 	const struct swo_span **owner = calloc(p->width, sizeof(*owner));
@@ -400,8 +412,8 @@ static int draw_rows(struct picture *p)
 		const struct row *row = &p->rows[i];
 		const char *name = timeline_side_name(row->side);
 
-		fprintf(p->out, "%-6s %-*.*s ", strcmp(side, name) ? name : "",
-			(int)p->label_width - 8, (int)p->label_width - 8, row->label);
+		fprintf(p->out, "%-6s ", strcmp(side, name) ? name : "");
+		put_label(p, row->label);
 		side = name;
 		if (row->kind == ROW_DEVICE || row->kind == ROW_RAM || row->kind == ROW_MACHINE) {
 			memset(owner, 0, p->width * sizeof(*owner));

@@ -114,6 +114,41 @@ static void both_sides_make_one_outage(void **state)
 }
 
 /* The target's host was started 5 s earlier: its CLOCK_MONOTONIC is ahead, its wall clock right. */
+/* Mediated devices are named by UUIDs, and those of one host often begin alike. */
+static void names_of_mediated_devices_stay_apart(void **state)
+{
+	(void)state;
+	static const char *const uuid[] = {
+		"83b8f4f2-509f-382f-3c1e-e6bfe0fa1001", "83b8f4f2-509f-382f-3c1e-e6bfe0fa1002"};
+	struct observed observed;
+	struct observed_outage outage;
+	struct swo_span span;
+	FILE *out = begin("src", 0, 1000000 * MS);
+
+	for (unsigned i = 0; i < 2; i++) {
+		arc(out, uuid[i], "RUNNING", "RUNNING_P2P", 10, 10, 20, false);
+		fprintf(out,
+			"{\"kind\":\"mark\",\"device\":\"%s\",\"name\":\"reset\",\"start_ns\":1}\n",
+			uuid[i]);
+		fprintf(out,
+			"{\"kind\":\"stream\",\"device\":\"%s\",\"name\":\"save\",\"start_ns\":1,"
+			"\"end_ns\":2,\"bytes\":1}\n",
+			uuid[i]);
+		arc(out, uuid[i], "RUNNING_P2P", "STOP_COPY", 20, 20, 30, false);
+	}
+	fclose(out);
+	assert_int_equal(observed_init(&observed, NULL), 0);
+	assert_int_equal(observed_read(&observed, path_of("src"), NULL, NULL), 0);
+	assert_int_equal(observed_outage(&observed, &outage, NULL), 0);
+	assert_int_equal(outage.devices, 2);
+	assert_int_equal(swo_timeline_count(observed.timeline, NULL), 8);
+	for (unsigned i = 0; i < 8; i++) {
+		assert_true(swo_timeline_get(observed.timeline, i, &span));
+		assert_string_equal(span.device, uuid[i / 4]);
+	}
+	observed_free(&observed);
+}
+
 static void two_hosts_meet_by_their_wall_clocks(void **state)
 {
 	(void)state;
@@ -226,7 +261,7 @@ static void a_malformed_record_is_refused_with_its_line(void **state)
 		"1,"
 		"\"bytes\":1}\n",
 		"{\"kind\":\"arc\",\"device\":\"a\",\"from\":\"RUNNING\",\"to\":\"STOP\"}\n",
-		"{\"kind\":\"arc\",\"device\":\"a234567890123456789012345678901234567890\","
+		"{\"kind\":\"arc\",\"device\":\"a234567890123456789012345678901234567890123456789012345678901234\"," /* of 64 */
 		"\"from\":\"STOP\",\"to\":\"STOP\",\"asked_ns\":1,\"start_ns\":1,\"end_ns\":1,"
 		"\"answered_ns\":1,\"errno\":0,\"ahead\":false}\n",
 		"{\"kind\":\"clock\",\"monotonic_ns\":1}\n",
@@ -320,6 +355,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(both_sides_make_one_outage),
+		cmocka_unit_test(names_of_mediated_devices_stay_apart),
 		cmocka_unit_test(two_hosts_meet_by_their_wall_clocks),
 		cmocka_unit_test(one_side_alone_shows_its_own),
 		cmocka_unit_test(a_stop_that_was_taken_back_is_not_the_one),

@@ -130,6 +130,25 @@ static void devices_stand_in_the_order_in_which_people_count(void **state)
 	swo_timeline_free(t);
 }
 
+static void long_names_that_begin_alike_have_rows_that_differ(void **state)
+{
+	(void)state;
+	struct swo_timeline *t = swo_timeline_new(SWO_SIDE_SOURCE, 8);
+
+	for (unsigned i = 1; i <= 2; i++) {
+		char uuid[64];
+
+		snprintf(uuid, sizeof(uuid), "83b8f4f2-509f-382f-3c1e-e6bfe0fa100%u", i);
+		sample_put(t, SWO_SIDE_SOURCE, SWO_SPAN_ARC, uuid, "RUNNING->RUNNING_P2P", i * 100,
+			i * 100 + 50, 0);
+	}
+	char *text = swo_timeline_picture(t, 60, false, 0, 0);
+	assert_non_null(strstr(text, "source 83b8f4..fa1001 P---"));
+	assert_non_null(strstr(text, "       83b8f4..fa1002    "));
+	free(text);
+	swo_timeline_free(t);
+}
+
 static void a_short_arc_over_a_long_span_stays_visible(void **state)
 {
 	(void)state;
@@ -173,6 +192,7 @@ int main(void)
 		cmocka_unit_test(both_alphabets_draw_the_same_picture),
 		cmocka_unit_test(any_timeline_fits_the_requested_width),
 		cmocka_unit_test(devices_stand_in_the_order_in_which_people_count),
+		cmocka_unit_test(long_names_that_begin_alike_have_rows_that_differ),
 		cmocka_unit_test(a_short_arc_over_a_long_span_stays_visible),
 		cmocka_unit_test(an_empty_timeline_is_reported),
 		cmocka_unit_test(a_moment_alone_can_be_drawn),
