@@ -65,10 +65,11 @@ static const struct argp_option options[] = {
 		",finalise=early|ram|late, ,migration-events=on|off and "
 		",quirks=NAME[+NAME...]",
 		1},
-	{"vfio", OPT_VFIO, "PATH[,id=NAME]...", 0,
+	{"vfio", OPT_VFIO, "PATH|fd=N[,id=NAME]...", 0,
 		"Pass a kernel VFIO device through: /dev/vfio/devices/vfioN, "
 		"/dev/vfio/GROUP[:NAME], "
-		"its PCI address, or its directory in sysfs; short for --device vfio,path=PATH",
+		"its PCI address, its directory in sysfs, or an opened descriptor; short for "
+		"--device vfio,path=PATH. Also ,iommufd=N and ,vf-token-file=PATH or ,vf-token-fd=N",
 		1},
 	{"root-port", OPT_ROOT_PORT, "ID", 0,
 		"Add a PCI root port for devices (bus=ID); may be repeated", 1},
@@ -145,11 +146,13 @@ static void add_vfio(struct argp_state *state, struct vm_options *o, const char 
 {
 	char text[512];
 
+	const char *key = strncmp(path, "fd=", 3) ? "path=" : "";
+
 	if (*path && *path != ',' &&
-		(size_t)snprintf(text, sizeof(text), "vfio,path=%s", path) < sizeof(text))
+		(size_t)snprintf(text, sizeof(text), "vfio,%s%s", key, path) < sizeof(text))
 		add_device(state, o, text);
 	else
-		argp_error(state, "--vfio: expected the path of a VFIO device, got '%.120s'", path);
+		argp_error(state, "--vfio: expected the path of a VFIO device, got '%.20s'", path);
 }
 
 static void add_root_port(struct argp_state *state, struct vm_options *o, const char *id)

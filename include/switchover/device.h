@@ -388,6 +388,12 @@ SWO_API int swo_vfio_user_connect(const char *name, const char *socket_path,
 struct swo_vfio_context;
 
 SWO_API int swo_vfio_context_new(struct swo_vfio_context **out, struct swo_error *err);
+/*
+ * Devices opened by cdev use this iommufd instead of opening /dev/iommu: for a process that is given
+ * its descriptors. The context keeps a duplicate. SWO_E_STATE once a device has opened one.
+ */
+SWO_API int swo_vfio_context_set_iommufd(
+	struct swo_vfio_context *context, int iommufd, struct swo_error *err);
 SWO_API void swo_vfio_context_unref(struct swo_vfio_context *context); /* NULL: nothing */
 
 struct swo_vfio_kernel_params {
@@ -396,6 +402,11 @@ struct swo_vfio_kernel_params {
 	size_t read_chunk;		  /* 0: 1 MiB */
 	size_t write_chunk;		  /* 0: 1 MiB */
 	bool precopy_info_v2;		  /* enable: initial_bytes may rise again (Linux 7.2) */
+	/*
+	 * The token of a VF whose PF is bound to vfio-pci, as the text of a UUID; NULL: none. By cdev it
+	 * requires Linux 6.17. It is a secret, and in no error or log.
+	 */
+	const char *vf_token;
 };
 
 extern SWO_API const struct swo_device_ops swo_vfio_kernel_ops;
@@ -408,10 +419,19 @@ extern SWO_API const struct swo_device_ops swo_vfio_kernel_ops;
  *   a device's path in sysfs  by cdev if there is one that this user may open, otherwise by group
  *   0000:3b:00.2, 3b:00.2     a PCI address: likewise
  *
+ * " vf_token=UUID" after the path does the same as params->vf_token.
+ *
  * A hung driver hangs its caller: no call here has a deadline.
  * *self is for swo_device_create (or swo_vfio_kernel_ops.destroy).
  */
 SWO_API int swo_vfio_kernel_open(const char *name, const char *path,
+	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err);
+/*
+ * The same for a device that another process has opened: `fd` is /dev/vfio/devices/vfioN, not bound to
+ * an iommufd yet. A duplicate is used: the caller keeps `fd`, but the device stays in use until both
+ * are closed.
+ */
+SWO_API int swo_vfio_kernel_adopt(const char *name, int fd,
 	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err);
 
 #ifdef __cplusplus

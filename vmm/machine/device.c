@@ -8,21 +8,28 @@
 #include "base/number.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* --device */
 
+/* Without a token, which is a secret. */
 static int bad(struct swo_error *err, const char *text, const char *why)
 {
+	const char *by_key = strstr(text, "vf-token="), *by_path = strstr(text, "vf_token=");
+	const char *secret = by_key && (!by_path || by_key < by_path) ? by_key : by_path;
+	int len = secret && secret - text < 111 ? (int)(secret - text) + 9 : 120;
+
 	return swo_error_set(err, SWO_E_INVALID, 0,
-		"--device '%.120s': %s; expected "
+		"--device '%.*s': %s; expected "
 		"vfio-user,socket=PATH or vfio,path=PATH, then "
 		"[,id=NAME][,bus=PORT][,addr=SLOT[.FUNCTION]]"
 		"[,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off]"
-		"[,quirks=NAME[+NAME...]]",
-		text, why);
+		"[,quirks=NAME[+NAME...]]; vfio also has fd=N instead of path=, iommufd=N, "
+		"vf-token-file=PATH and vf-token-fd=N",
+		len, text, why);
 }
 
 static int parse_addr(const char *value, struct vmm_device_config *out)
@@ -104,6 +111,40 @@ static int parse_quirks(char *value, uint32_t *out)
 	return *out ? 0 : -1;
 }
 
+/* Not the standard ones. */
+static int parse_fd(const char *value, int *out)
+{
+	uint64_t fd;
+
+	if (base_number("fd", value, 3, INT_MAX, &fd, NULL))
+		return -1;
+	*out = (int)fd;
+	return 0;
+}
+
+/* Of a kernel device only. Returns 1: another key. */
+static int parse_kernel_pair(
+	const char *key, const char *value, struct vmm_device_config *out, const char **why)
+{
+	*why = "path= must be a path of up to 255 bytes";
+	if (!strcmp(key, "path"))
+		return take_text(out->path, sizeof(out->path), value);
+	*why = "fd=, iommufd= and vf-token-fd= must be the number of an inherited descriptor, from 3";
+	if (!strcmp(key, "fd"))
+		return parse_fd(value, &out->fd);
+	if (!strcmp(key, "iommufd"))
+		return parse_fd(value, &out->iommufd);
+	if (!strcmp(key, "vf-token-fd"))
+		return parse_fd(value, &out->token_fd);
+	*why = "vf-token-file= must be a path of up to 255 bytes";
+	if (!strcmp(key, "vf-token-file"))
+		return take_text(out->token_file, sizeof(out->token_file), value);
+	*why = "vf-token= must be a UUID";
+	if (!strcmp(key, "vf-token"))
+		return take_text(out->token, sizeof(out->token), value);
+	return 1;
+}
+
 static int parse_pair(char *pair, struct vmm_device_config *out, const char **why)
 {
 	char *value = strchr(pair, '=');
@@ -115,9 +156,10 @@ static int parse_pair(char *pair, struct vmm_device_config *out, const char **wh
 	*why = "socket= must be a path of up to 107 bytes";
 	if (!strcmp(pair, "socket"))
 		return take_text(out->socket, sizeof(out->socket), value);
-	*why = "path= must be a path of up to 255 bytes";
-	if (!strcmp(pair, "path"))
-		return take_text(out->path, sizeof(out->path), value);
+	int rc = parse_kernel_pair(pair, value, out, why);
+
+	if (rc <= 0)
+		return rc;
 	*why = "id= and bus= must be names of up to 31 bytes";
 	if (!strcmp(pair, "id"))
 		return take_text(out->id, sizeof(out->id), value);
@@ -143,6 +185,12 @@ static int parse_pair(char *pair, struct vmm_device_config *out, const char **wh
 	return -1;
 }
 
+static bool is_kernel(const struct vmm_device_config *config)
+{
+	return *config->path || config->fd || config->iommufd || *config->token ||
+	       *config->token_file || config->token_fd;
+}
+
 int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo_error *err)
 {
 	char copy[512], *save = NULL, *part;
@@ -160,12 +208,17 @@ int vmm_device_parse(const char *text, struct vmm_device_config *out, struct swo
 	while ((part = strtok_r(NULL, ",", &save)))
 		if (parse_pair(part, out, &why))
 			return bad(err, text, why);
-	if (kernel ? !*out->path : !*out->socket)
-		return bad(err, text, kernel ? "path= is missing" : "socket= is missing");
+	if (!kernel && !*out->socket)
+		return bad(err, text, "socket= is missing");
+	if (kernel && !*out->path == !out->fd)
+		return bad(err, text, "one of path= and fd= is required");
+	if (!!*out->token + !!*out->token_file + !!out->token_fd > 1)
+		return bad(err, text, "there is one VF token");
 	if (kernel && out->quirks)
 		return bad(err, text, "quirks= are of vfio-user servers");
-	if (kernel ? *out->socket : *out->path)
-		return bad(err, text, "socket= is for vfio-user, path= for vfio");
+	if (kernel ? *out->socket : is_kernel(out))
+		return bad(err, text,
+			"socket= is for vfio-user, path=, fd=, iommufd= and vf-token...= for vfio");
 	return 0;
 }
 
@@ -192,16 +245,34 @@ static int dma_write(void *opaque, uint64_t addr, const void *buf, size_t len)
 	return 0;
 }
 
+static int use_iommufd(struct vmm_machine *m, int fd, struct swo_error *err)
+{
+	if (!fd || fd == m->iommufd)
+		return 0;
+	m->iommufd = fd;
+	return swo_vfio_context_set_iommufd(m->vfio, fd, err);
+}
+
 /* Kernel devices share one container, or address space: RAM is mapped once for all. */
-static int open_kernel(
-	struct vmm_machine *m, const char *id, const char *path, void **self, struct swo_error *err)
+static int open_kernel(struct vmm_machine *m, const struct vmm_device_config *config,
+	const char *id, void **self, struct swo_error *err)
 {
 	struct swo_vfio_kernel_params params = {.size = sizeof(struct swo_vfio_kernel_params)};
+	char token[MACHINE_TOKEN_ROOM] = "";
 
-	if (!m->vfio && swo_vfio_context_new(&m->vfio, err))
+	if ((!m->vfio && swo_vfio_context_new(&m->vfio, err)) ||
+		machine_vf_token(config, id, token, err))
 		return -1;
 	params.context = m->vfio;
-	return swo_vfio_kernel_open(id, path, &params, self, err);
+	params.vf_token = *token ? token : NULL;
+	int rc = use_iommufd(m, config->iommufd, err);
+
+	if (!rc && config->fd)
+		rc = swo_vfio_kernel_adopt(id, config->fd, &params, self, err);
+	else if (!rc)
+		rc = swo_vfio_kernel_open(id, config->path, &params, self, err);
+	explicit_bzero(token, sizeof(token));
+	return rc;
 }
 
 static int open_backend(struct vmm_machine *m, const struct vmm_device_config *config,
@@ -217,9 +288,9 @@ static int open_backend(struct vmm_machine *m, const struct vmm_device_config *c
 	*self = config->self;
 	if (config->ops)
 		return 0;
-	if (*config->path) {
+	if (is_kernel(config)) {
 		*ops = &swo_vfio_kernel_ops;
-		return open_kernel(m, id, config->path, self, err);
+		return open_kernel(m, config, id, self, err);
 	}
 	*ops = &swo_vfio_user_ops;
 	return swo_vfio_user_connect(id, config->socket, &params, self, err);

@@ -36,6 +36,7 @@ struct vmm_machine {
 	struct vmm_accel *accel;
 	struct vmm_pci *pci;
 	struct swo_vfio_context *vfio; /* of all kernel devices; NULL: none */
+	int iommufd;		       /* the caller's, that vfio uses; 0: none */
 	struct machine_device *devices;
 	struct swo_device **device_list; /* the same, in the migration's format */
 	unsigned device_count;
@@ -69,6 +70,11 @@ struct vmm_machine {
 	bool changing;			 /* a migration is being set up or freed */
 	bool cancelled;			 /* during that */
 };
+
+/* vf_token.c: "" if the device has none. */
+#define MACHINE_TOKEN_ROOM 64
+int machine_vf_token(const struct vmm_device_config *config, const char *id,
+	char out[MACHINE_TOKEN_ROOM], struct swo_error *err);
 
 /* device.c */
 int machine_devices_connect(

@@ -22,6 +22,11 @@
 struct vmm_device_config {
 	char socket[108]; /* of a vfio-user server, or */
 	char path[256];	  /* of a kernel device; see swo_vfio_kernel_open */
+	int fd;		  /* or its descriptor; see swo_vfio_kernel_adopt; 0: none */
+	int iommufd;	  /* of the kernel devices of a machine; 0: opened when it is needed */
+	char token[40];	  /* of a VF; "": none. Or */
+	char token_file[256];
+	int token_fd; /* or from here, to its end; 0: none */
 	char id[32];
 	char bus[32]; /* "": bus 0 */
 	int slot;     /* -1: the next free one */
@@ -36,7 +41,8 @@ struct vmm_device_config {
 	void *self;
 };
 /*
- * "vfio-user,socket=PATH" or "vfio,path=PATH", then [,id=NAME][,bus=PORT]
+ * "vfio-user,socket=PATH" or "vfio,path=PATH|fd=N[,iommufd=N][,vf-token-file=PATH|vf-token-fd=N|
+ * vf-token=UUID]", then [,id=NAME][,bus=PORT]
  * [,addr=SLOT[.FUNCTION]][,arc-deadline=MS][,finalise=early|ram|late][,migration-events=on|off]
  * [,quirks=NAME[+NAME...]]
  */

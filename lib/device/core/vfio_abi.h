@@ -90,6 +90,15 @@ struct vfio_device_bind_iommufd {
 #endif
 #define VFIO_BIND_ARGSZ 16
 
+#ifndef VFIO_DEVICE_BIND_FLAG_TOKEN /* 6.17 */
+#define VFIO_DEVICE_BIND_FLAG_TOKEN (1 << 0)
+#endif
+/* The structure as of 6.17; headers before have its first 16 bytes. */
+struct vfio_abi_bind_token {
+	struct vfio_device_bind_iommufd head __attribute__((aligned(8)));
+	__aligned_u64 token_uuid_ptr;
+};
+
 #ifndef VFIO_DEVICE_ATTACH_IOMMUFD_PT /* 6.6 */
 struct vfio_device_attach_iommufd_pt {
 	__u32 argsz;
@@ -139,6 +148,21 @@ struct iommu_ioas_map {
 	__aligned_u64 iova;
 };
 #define IOMMU_IOAS_MAP _IO(IOMMUFD_TYPE, 0x85)
+
+struct iommu_iova_range {
+	__aligned_u64 start;
+	__aligned_u64 last;
+};
+
+struct iommu_ioas_iova_ranges {
+	__u32 size;
+	__u32 ioas_id;
+	__u32 num_iovas;
+	__u32 __reserved;
+	__aligned_u64 allowed_iovas;
+	__aligned_u64 out_iova_alignment;
+};
+#define IOMMU_IOAS_IOVA_RANGES _IO(IOMMUFD_TYPE, 0x84)
 
 struct iommu_ioas_unmap {
 	__u32 size;

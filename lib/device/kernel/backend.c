@@ -110,36 +110,73 @@ static struct vfio_kernel *new_device(const char *name, const struct vfio_sys *s
 	return vk;
 }
 
-int kernel_open(const struct vfio_sys *sys, const char *name, const char *path,
+static int take_token(struct vfio_kernel *vk, struct kernel_where *where, struct swo_error *err)
+{
+	if (!vk->params.vf_token)
+		return 0;
+	if (kernel_parse_token(vk->name, vk->params.vf_token, NULL, err))
+		return -1;
+	strcpy(where->token, vk->params.vf_token);
+	vk->params.vf_token = NULL; /* the caller's */
+	return 0;
+}
+
+static int attach(struct vfio_kernel *vk, struct kernel_where *where, struct swo_error *err)
+{
+	strcpy(vk->dir, where->dir);
+	if (take_token(vk, where, err) || share_context(vk, err) || kernel_attach(vk, where, err) ||
+		kernel_read_info(vk, err))
+		return -1;
+	find_features(vk);
+	return opt_in(vk, err);
+}
+
+/* By `path`, or if that is NULL by `fd`. */
+static int open_device(const struct vfio_sys *sys, const char *name, const char *path, int fd,
 	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err)
 {
 	struct vfio_kernel *vk = new_device(name, sys, params, err);
 	struct kernel_where where;
+	int rc = 0;
 
 	if (!vk)
 		return -1;
-	if (kernel_resolve(vk->sys, name, path, &where, err)) {
+	if (path)
+		rc = kernel_resolve(sys, name, path, &where, err);
+	else
+		kernel_resolve_fd(sys, fd, &where);
+	if (!rc)
+		rc = attach(vk, &where, err);
+	explicit_bzero(where.token, sizeof(where.token));
+	if (rc)
 		kernel_destroy(vk);
-		return -1;
-	}
-	strcpy(vk->dir, where.dir);
-	if (share_context(vk, err) || kernel_attach(vk, &where, err) || kernel_read_info(vk, err)) {
-		kernel_destroy(vk);
-		return -1;
-	}
-	find_features(vk);
-	if (opt_in(vk, err)) {
-		kernel_destroy(vk);
-		return -1;
-	}
-	*self = vk;
-	return 0;
+	else
+		*self = vk;
+	return rc;
+}
+
+int kernel_open(const struct vfio_sys *sys, const char *name, const char *path,
+	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err)
+{
+	return open_device(sys, name, path, -1, params, self, err);
+}
+
+int kernel_adopt(const struct vfio_sys *sys, const char *name, int fd,
+	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err)
+{
+	return open_device(sys, name, NULL, fd, params, self, err);
 }
 
 int swo_vfio_kernel_open(const char *name, const char *path,
 	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err)
 {
-	return kernel_open(&kernel_sys_host, name, path, params, self, err);
+	return open_device(&kernel_sys_host, name, path, -1, params, self, err);
+}
+
+int swo_vfio_kernel_adopt(const char *name, int fd, const struct swo_vfio_kernel_params *params,
+	void **self, struct swo_error *err)
+{
+	return open_device(&kernel_sys_host, name, NULL, fd, params, self, err);
 }
 
 static uint32_t kernel_features(void *self)

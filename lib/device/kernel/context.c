@@ -56,6 +56,27 @@ void swo_vfio_context_unref(struct swo_vfio_context *context)
 	free(context);
 }
 
+int swo_vfio_context_set_iommufd(
+	struct swo_vfio_context *context, int iommufd, struct swo_error *err)
+{
+	struct kernel_space *space = &context->spaces[VK_IOAS];
+	int rc = 0;
+
+	pthread_mutex_lock(&context->lock);
+	if (space->fd >= 0) {
+		rc = swo_error_set(err, SWO_E_STATE, 0,
+			"descriptor %d: the devices of this VM have an iommufd already", iommufd);
+	} else {
+		space->fd = context->sys->dup(iommufd);
+		space->given = space->fd >= 0;
+		if (!space->given)
+			rc = swo_error_set(err, SWO_E_IO, errno,
+				"cannot use descriptor %d as iommufd", iommufd);
+	}
+	pthread_mutex_unlock(&context->lock);
+	return rc;
+}
+
 /* Opening */
 
 static const char *advice(int why, bool by_cdev)
@@ -101,10 +122,11 @@ static int open_ioas(struct vfio_kernel *vk, struct kernel_space *space, struct 
 	char node[VK_PATH_MAX];
 	int rc;
 
-	if (space->fd >= 0)
+	if (space->has_iommu)
 		return 0;
 	snprintf(node, sizeof(node), "%s/iommu", vk->sys->dev);
-	space->fd = vk->sys->open(node, O_RDWR | O_CLOEXEC);
+	if (space->fd < 0)
+		space->fd = vk->sys->open(node, O_RDWR | O_CLOEXEC);
 	if (space->fd < 0)
 		return swo_error_set(err, SWO_E_UNSUPPORTED, errno,
 			"device %s: cannot open %s, which is required for a device opened by cdev "
@@ -113,11 +135,67 @@ static int open_ioas(struct vfio_kernel *vk, struct kernel_space *space, struct 
 	rc = kernel_ioctl(vk, space->fd, IOMMU_IOAS_ALLOC, &alloc);
 	if (rc >= 0) {
 		space->ioas = alloc.out_ioas_id;
+		space->has_iommu = true;
 		return 0;
 	}
-	vk->sys->close(space->fd);
-	space->fd = -1;
-	return failed(vk, rc, "IOMMU_IOAS_ALLOC", "", err);
+	if (!space->given)
+		vk->sys->close(space->fd);
+	if (!space->given)
+		space->fd = -1;
+	return failed(vk, rc, "IOMMU_IOAS_ALLOC",
+		space->given ? "; the descriptor for it is no /dev/iommu" : "", err);
+}
+
+static int open_cdev(
+	struct vfio_kernel *vk, const struct kernel_where *where, struct swo_error *err)
+{
+	if (where->fd < 0)
+		return open_node(vk, where->node, true, &vk->fd, err);
+	vk->fd = vk->sys->dup(where->fd);
+	if (vk->fd >= 0)
+		return 0;
+	return swo_error_set(
+		err, SWO_E_IO, errno, "device %s: cannot use %s", vk->name, where->node);
+}
+
+static int bind_cdev(const struct vfio_kernel *vk, int iommufd, const char *token)
+{
+	struct vfio_abi_bind_token bind = {.head = {.argsz = VFIO_BIND_ARGSZ, .iommufd = iommufd}};
+	uint8_t bytes[16];
+
+	if (*token) {
+		kernel_parse_token(vk->name, token, bytes, NULL); /* checked before */
+		bind.head.argsz = sizeof(bind);
+		bind.head.flags = VFIO_DEVICE_BIND_FLAG_TOKEN;
+		bind.token_uuid_ptr = (uintptr_t)bytes;
+	}
+	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+
+	explicit_bzero(bytes, sizeof(bytes));
+	return rc;
+}
+
+#define NEEDS_TOKEN                                                                                \
+	"; a VFIO driver has its PF and has set a VF token: pass that token (docs/device.md)"
+
+static const char *bind_advice(int why, const struct kernel_where *where)
+{
+	switch (why) {
+	case EBUSY:
+	case EPERM:
+		return "; it is in use: another process has it open, possibly by its group";
+	case EACCES:
+		return *where->token ? "; its VF token is another one" : NEEDS_TOKEN;
+	case EINVAL:
+		return *where->token
+			       ? "; it is in use, or requires no VF token, or the kernel accepts a token by "
+				 "group only (before Linux 6.17)"
+			       : "; it is in use: another process has bound it";
+	case ENOTTY:
+		return where->fd >= 0 ? "; this is no /dev/vfio/devices/vfioN" : "";
+	default:
+		return "";
+	}
 }
 
 static int attach_cdev(
@@ -125,20 +203,14 @@ static int attach_cdev(
 {
 	struct kernel_space *space = &vk->context->spaces[VK_IOAS];
 
-	if (open_ioas(vk, space, err) || open_node(vk, where->node, true, &vk->fd, err))
+	if (open_ioas(vk, space, err) || open_cdev(vk, where, err))
 		return -1;
-	struct vfio_device_bind_iommufd bind = {.argsz = VFIO_BIND_ARGSZ, .iommufd = space->fd};
 	struct vfio_device_attach_iommufd_pt attach = {
 		.argsz = VFIO_ATTACH_ARGSZ, .pt_id = space->ioas};
-	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
+	int rc = bind_cdev(vk, space->fd, where->token);
 
 	if (rc < 0)
-		return failed(vk, rc, "VFIO_DEVICE_BIND_IOMMUFD",
-			rc == -EBUSY || rc == -EPERM
-				? "; it is in use: another process has it open, possibly by its group"
-			: rc == -EINVAL ? "; it is in use: another process has bound it"
-					: "",
-			err);
+		return failed(vk, rc, "VFIO_DEVICE_BIND_IOMMUFD", bind_advice(-rc, where), err);
 	rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
@@ -253,6 +325,15 @@ static int use_group(
 	return join_container(vk, space, group->fd, err);
 }
 
+static const char *group_advice(int why, const struct kernel_where *where)
+{
+	if (why == EACCES)
+		return *where->token ? "; its VF token is another one" : NEEDS_TOKEN;
+	if (why == EINVAL && *where->token)
+		return "; its group has no device of that name, or it requires no VF token";
+	return why == ENODEV || why == EINVAL ? "; its group has no device of that name" : "";
+}
+
 static int attach_group(
 	struct vfio_kernel *vk, const struct kernel_where *where, struct swo_error *err)
 {
@@ -261,16 +342,16 @@ static int attach_group(
 	if (open_container(vk, space, err) || use_group(vk, where->node, space, err))
 		return -1;
 	vk->space = space;
-	int fd = kernel_ioctl(vk, vk->group->fd, VFIO_GROUP_GET_DEVICE_FD, (void *)where->device);
+	char request[VK_NAME_MAX + 64], what[VK_NAME_MAX + 64];
 
+	snprintf(request, sizeof(request), "%s%s%s", where->device,
+		*where->token ? " vf_token=" : "", where->token);
+	int fd = kernel_ioctl(vk, vk->group->fd, VFIO_GROUP_GET_DEVICE_FD, request);
+
+	explicit_bzero(request, sizeof(request));
 	if (fd < 0) {
-		char what[VK_NAME_MAX + 64];
-
 		snprintf(what, sizeof(what), "VFIO_GROUP_GET_DEVICE_FD '%s'", where->device);
-		return failed(vk, fd, what,
-			fd == -ENODEV || fd == -EINVAL ? "; its group has no device of that name"
-						       : "",
-			err);
+		return failed(vk, fd, what, group_advice(-fd, where), err);
 	}
 	vk->fd = fd;
 	return 0;

@@ -105,9 +105,12 @@ static int new_map(struct vfio_kernel *vk, const struct kernel_map *wanted, stru
 	if (map->ours)
 		vk->sys->munmap(map->ours, (size_t)map->size);
 	free(map);
+	char reachable[160];
+
+	kernel_iova_advice(vk, wanted->iova, wanted->size, reachable, sizeof(reachable));
 	return swo_error_set(err, SWO_E_DEVICE, -rc, "device %s: DMA map 0x%llx+0x%llx refused%s",
 		vk->name, (unsigned long long)wanted->iova, (unsigned long long)wanted->size,
-		map_advice(-rc));
+		*reachable ? reachable : map_advice(-rc));
 }
 
 static bool is_same(const struct kernel_map *a, const struct kernel_map *b)

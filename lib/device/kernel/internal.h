@@ -24,6 +24,7 @@ struct vfio_sys {
 	ssize_t (*write)(int fd, const void *buf, size_t len, off_t offset);
 	void *(*mmap)(size_t len, int prot, int fd, off_t offset); /* shared; MAP_FAILED */
 	int (*munmap)(void *addr, size_t len);
+	int (*dup)(int fd); /* closed on exec */
 	int (*close)(int fd);
 	const char *dev;     /* "/dev" */
 	const char *sysfs;   /* "/sys" */
@@ -38,10 +39,20 @@ struct kernel_where {
 	char node[VK_PATH_MAX];	  /* the cdev or the group's */
 	char device[VK_NAME_MAX]; /* by group: the kernel's name of the device */
 	char dir[VK_PATH_MAX];	  /* the device's directory in sysfs; "": not found */
+	int fd;			  /* by cdev: opened by another process, and not bound; -1: none */
+	char token[37];		  /* of a VF; "": none. Never shown */
 };
-/* A path, or a PCI address with or without its domain: 0000:3b:00.2, 3b:00.2. */
+/*
+ * A path, or a PCI address with or without its domain: 0000:3b:00.2, 3b:00.2. Either may be followed by
+ * " vf_token=UUID".
+ */
 int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *path,
 	struct kernel_where *where, struct swo_error *err);
+/* An opened cdev. */
+void kernel_resolve_fd(const struct vfio_sys *sys, int fd, struct kernel_where *where);
+/* Checks it; the bytes of a token, as the kernel takes them by cdev. `bytes` may be NULL. */
+int kernel_parse_token(
+	const char *name, const char *token, uint8_t bytes[16], struct swo_error *err);
 
 /* driver.c: why a device in this directory of sysfs ("": unknown) offers no migration. */
 void kernel_why_no_migration(const struct vfio_sys *sys, const char *dir, char *out, size_t room);
@@ -67,7 +78,8 @@ struct kernel_space {
 	enum kernel_space_kind kind;
 	int fd; /* /dev/vfio/vfio or /dev/iommu; -1 until needed */
 	uint32_t ioas;
-	bool has_iommu; /* container: SET_IOMMU is done */
+	bool given;	/* fd is a duplicate of the caller's iommufd */
+	bool has_iommu; /* container: SET_IOMMU is done; iommufd: it has an IOAS */
 	struct kernel_map *maps;
 };
 
@@ -132,8 +144,10 @@ struct vfio_kernel {
 	bool probed_was_dirty; /* ... the bit which that report cleared */
 };
 
-/* backend.c: swo_vfio_kernel_open on a simulated system, for tests. */
+/* backend.c: swo_vfio_kernel_open and _adopt on a simulated system, for tests. */
 int kernel_open(const struct vfio_sys *sys, const char *name, const char *path,
+	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err);
+int kernel_adopt(const struct vfio_sys *sys, const char *name, int fd,
 	const struct swo_vfio_kernel_params *params, void **self, struct swo_error *err);
 
 /* sys.c */
@@ -180,6 +194,10 @@ int kernel_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t of
 	uint32_t prot, struct swo_error *err);
 int kernel_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
 void kernel_dma_free(struct vfio_kernel *vk);
+
+/* iova.c: "; the IOMMU can map only ..." if that is why this map was refused, else "". */
+void kernel_iova_advice(
+	const struct vfio_kernel *vk, uint64_t iova, uint64_t size, char *out, size_t room);
 
 /* log.c */
 int kernel_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,

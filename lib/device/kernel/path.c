@@ -5,12 +5,15 @@
  */
 #include "device/kernel/internal.h"
 
+#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 static int too_long(const char *name, const char *path, struct swo_error *err)
@@ -176,12 +179,77 @@ static void find_dir(const struct vfio_sys *sys, struct kernel_where *where)
 		strcpy(where->dir, device);
 }
 
-int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *path,
+int kernel_parse_token(
+	const char *name, const char *token, uint8_t bytes[16], struct swo_error *err)
+{
+	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	uint8_t unused[16] = {0}, *out = bytes ? bytes : unused;
+	size_t digits = 0, i = 0;
+
+	memset(out, 0, 16);
+	for (; form[i] && token[i]; i++) {
+		if (form[i] == '-' ? token[i] != '-' : !isxdigit((unsigned char)token[i]))
+			break;
+		if (form[i] == '-')
+			continue;
+		int digit = token[i] <= '9' ? token[i] - '0' : (token[i] | 0x20) - 'a' + 10;
+
+		out[digits / 2] = (uint8_t)(out[digits / 2] << 4 | digit);
+		digits++;
+	}
+	if (!form[i] && !token[i])
+		return 0;
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"device %s: its VF token is not a UUID: expected 32 hexadecimal digits in groups of 8, "
+		"4, 4, 4 and 12",
+		name);
+}
+
+/* What follows the path is a secret: it is in no message. */
+static int split_token(const char *name, const char *path, char bare[PATH_MAX],
 	struct kernel_where *where, struct swo_error *err)
 {
-	char prefix[VK_PATH_MAX], address[16], in_sysfs[VK_PATH_MAX];
+	static const char key[] = " vf_token=";
+	const char *at = strstr(path, key);
+	size_t len = at ? (size_t)(at - path) : strlen(path);
 
-	*where = (struct kernel_where){0};
+	if (len >= PATH_MAX)
+		return too_long(name, "(longer than any)", err);
+	memcpy(bare, path, len);
+	bare[len] = '\0';
+	if (!at)
+		return 0;
+	at += sizeof(key) - 1;
+	if (kernel_parse_token(name, at, NULL, err))
+		return -1;
+	strcpy(where->token, at);
+	return 0;
+}
+
+/* By its number, since the node may be in another namespace. */
+void kernel_resolve_fd(const struct vfio_sys *sys, int fd, struct kernel_where *where)
+{
+	char path[VK_PATH_MAX], device[PATH_MAX];
+	struct stat st;
+
+	*where = (struct kernel_where){.by_cdev = true, .fd = fd};
+	snprintf(where->node, sizeof(where->node), "descriptor %d", fd);
+	if (fstat(fd, &st) || !S_ISCHR(st.st_mode))
+		return;
+	snprintf(path, sizeof(path), "%s/dev/char/%u:%u/device", sys->sysfs, major(st.st_rdev),
+		minor(st.st_rdev));
+	if (realpath(path, device) && strlen(device) < sizeof(where->dir))
+		strcpy(where->dir, device);
+}
+
+int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *given,
+	struct kernel_where *where, struct swo_error *err)
+{
+	char prefix[VK_PATH_MAX], address[16], in_sysfs[VK_PATH_MAX], path[PATH_MAX];
+
+	*where = (struct kernel_where){.fd = -1};
+	if (split_token(name, given, path, where, err))
+		return -1;
 	snprintf(prefix, sizeof(prefix), "%s/vfio/", sys->dev);
 	size_t len = strlen(prefix);
 

@@ -41,6 +41,11 @@ static void *host_mmap(size_t len, int prot, int fd, off_t offset)
 	return mmap(NULL, len, prot, MAP_SHARED, fd, offset);
 }
 
+static int host_dup(int fd)
+{
+	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
+}
+
 const struct vfio_sys kernel_sys_host = {
 	.open = host_open,
 	.ioctl = host_ioctl,
@@ -48,6 +53,7 @@ const struct vfio_sys kernel_sys_host = {
 	.write = host_write,
 	.mmap = host_mmap,
 	.munmap = munmap,
+	.dup = host_dup,
 	.close = close,
 	.dev = "/dev",
 	.sysfs = "/sys",

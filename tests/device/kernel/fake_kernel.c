@@ -96,6 +96,16 @@ static int fk_open(const char *path, int flags)
 	return fail(ENOENT);
 }
 
+/* Of what nothing has been done with yet: an unbound device, an iommufd. */
+static int fk_dup(int fd)
+{
+	const struct open_file *file = file_of(fd);
+
+	if (!file)
+		return fail(EBADF);
+	return new_fd(file->kind, file->device);
+}
+
 static int fk_close(int fd)
 {
 	struct open_file *file = file_of(fd);
@@ -104,8 +114,12 @@ static int fk_close(int fd)
 		return fail(EBADF);
 	if (file->kind == DEVICE && (file->bound || file->in_container))
 		fk.device[file->device].opens--;
-	/* A process that closes a container without unmapping loses the maps. */
-	if (file->kind == CONTAINER || file->kind == IOMMU)
+	/* A process that closes a container, and its duplicates, without unmapping loses the maps. */
+	unsigned same = 0;
+
+	for (unsigned i = 0; i < FDS; i++)
+		same += files[i].kind == file->kind;
+	if ((file->kind == CONTAINER || file->kind == IOMMU) && same == 1)
 		for (unsigned i = 0; i < fk.map_count; i++)
 			if (fk.maps[i].by_iommufd == (file->kind == IOMMU))
 				fk.maps[i--] = fk.maps[--fk.map_count];
@@ -408,6 +422,35 @@ static int set_irqs(struct fk_device *dev, const struct vfio_irq_set *set)
 	return 0;
 }
 
+/* As vfio-pci: the token has to be given where the PF has one, and only there. */
+static int check_token(const struct fk_device *dev, const char *token)
+{
+	if (!*dev->token)
+		return *token ? EINVAL : 0;
+	return strcmp(dev->token, token) ? EACCES : 0;
+}
+
+static int check_bind_token(const struct fk_device *dev, const void *arg)
+{
+	const struct vfio_device_bind_iommufd *bind = arg;
+	const uint8_t *bytes;
+	uint64_t address;
+	char text[37] = "";
+
+	if (!bind->flags)
+		return check_token(dev, "");
+	if (fk.no_cdev_token || bind->flags != 1 || bind->argsz < 24)
+		return EINVAL;
+	memcpy(&address, (const uint8_t *)arg + 16, sizeof(address));
+	bytes = (const uint8_t *)(uintptr_t)address;
+	for (unsigned i = 0, at = 0; i < 16; i++) {
+		if (i == 4 || i == 6 || i == 8 || i == 10)
+			text[at++] = '-';
+		at += (unsigned)snprintf(text + at, sizeof(text) - at, "%02x", bytes[i]);
+	}
+	return check_token(dev, text);
+}
+
 static int device_ioctl(struct open_file *file, unsigned long request, void *arg)
 {
 	struct fk_device *dev = &fk.device[file->device];
@@ -418,6 +461,10 @@ static int device_ioctl(struct open_file *file, unsigned long request, void *arg
 
 		if (bind->argsz < 16 || !iommu || iommu->kind != IOMMU)
 			return EINVAL;
+		int rc = check_bind_token(dev, arg);
+
+		if (rc)
+			return rc;
 		if (dev->opens) /* as the VFIO core: by cdev only once */
 			return EINVAL;
 		dev->opens++;
@@ -491,6 +538,50 @@ static int del_map(bool by_iommufd, uint64_t iova, uint64_t size)
 	return ENOENT;
 }
 
+static const uint64_t reachable[2][2] = {{0, 0xfedfffff}, {0xfef00000, 0x7fffffffff}};
+
+static bool can_map(uint64_t iova, uint64_t size)
+{
+	if (!fk.narrow_iommu)
+		return true;
+	for (unsigned i = 0; i < 2; i++)
+		if (iova >= reachable[i][0] && iova + size - 1 <= reachable[i][1])
+			return true;
+	return false;
+}
+
+/* The capability comes second. */
+static int type1_info(struct vfio_iommu_type1_info *info)
+{
+	struct vfio_info_cap_header first = {.id = 3, .next = sizeof(*info) + 16};
+	struct vfio_iommu_type1_info_cap_iova_range ranges = {
+		.header = {.id = VFIO_IOMMU_TYPE1_INFO_CAP_IOVA_RANGE}, .nr_iovas = 2};
+	uint8_t *at = (uint8_t *)info + sizeof(*info);
+
+	if (!fk.narrow_iommu)
+		return 0;
+	if (info->argsz < sizeof(*info) + 16 + sizeof(ranges) + sizeof(reachable))
+		return EINVAL;
+	info->flags = VFIO_IOMMU_INFO_CAPS;
+	info->cap_offset = sizeof(*info);
+	memcpy(at, &first, sizeof(first));
+	memcpy(at + 16, &ranges, sizeof(ranges));
+	memcpy(at + 16 + sizeof(ranges), reachable, sizeof(reachable));
+	return 0;
+}
+
+static int ioas_ranges(struct iommu_ioas_iova_ranges *request)
+{
+	unsigned room = request->num_iovas;
+
+	request->num_iovas = fk.narrow_iommu ? 2 : 0;
+	if (room < request->num_iovas)
+		return EMSGSIZE;
+	memcpy((void *)(uintptr_t)request->allowed_iovas, reachable,
+		request->num_iovas * sizeof(reachable[0]));
+	return 0;
+}
+
 static int container_ioctl(unsigned long request, void *arg)
 {
 	const struct vfio_iommu_type1_dma_map *map = arg;
@@ -505,7 +596,11 @@ static int container_ioctl(unsigned long request, void *arg)
 			return EINVAL;
 		fk.set_iommu_calls++;
 		return 0;
+	case VFIO_IOMMU_GET_INFO:
+		return type1_info(arg);
 	case VFIO_IOMMU_MAP_DMA:
+		if (!can_map(map->iova, map->size))
+			return EINVAL;
 		return add_map(false, map->iova, map->size, map->vaddr, map->flags);
 	case VFIO_IOMMU_UNMAP_DMA:
 		return del_map(false, unmap->iova, unmap->size);
@@ -524,9 +619,12 @@ static int iommu_ioctl(unsigned long request, void *arg)
 		((struct iommu_ioas_alloc *)arg)->out_ioas_id = 77;
 		return 0;
 	case IOMMU_IOAS_MAP:
-		if (map->ioas_id != 77 || !(map->flags & IOMMU_IOAS_MAP_FIXED_IOVA))
+		if (map->ioas_id != 77 || !(map->flags & IOMMU_IOAS_MAP_FIXED_IOVA) ||
+			!can_map(map->iova, map->length))
 			return EINVAL;
 		return add_map(true, map->iova, map->length, map->user_va, map->flags);
+	case IOMMU_IOAS_IOVA_RANGES:
+		return ioas_ranges(arg);
 	case IOMMU_IOAS_UNMAP:
 		return del_map(true, unmap->iova, unmap->length);
 	default:
@@ -538,7 +636,7 @@ static int iommu_ioctl(unsigned long request, void *arg)
 static int group_ioctl(struct open_file *file, unsigned long request, void *arg)
 {
 	struct fk_device *dev = &fk.device[file->device];
-	char name[8];
+	char name[8], *token;
 
 	switch (request) {
 	case VFIO_GROUP_GET_STATUS:
@@ -550,8 +648,12 @@ static int group_ioctl(struct open_file *file, unsigned long request, void *arg)
 		return 0;
 	case VFIO_GROUP_GET_DEVICE_FD: {
 		snprintf(name, sizeof(name), "dev%u", file->device);
-		if (strcmp(arg, name) != 0)
+		token = strstr(arg, " vf_token=");
+		if (strncmp(arg, name, 4) != 0 || (!token && strlen(arg) != 4) ||
+			(token && token != (char *)arg + 4))
 			return -ENODEV;
+		if (check_token(dev, token ? token + 10 : ""))
+			return -check_token(dev, token ? token + 10 : "");
 		if (dev->opens)
 			return -EBUSY;
 		int fd = new_fd(DEVICE, file->device);
@@ -720,6 +822,7 @@ const struct vfio_sys fk_sys = {
 	.write = fk_write,
 	.mmap = fk_mmap,
 	.munmap = fk_munmap,
+	.dup = fk_dup,
 	.close = fk_close,
 	.dev = "/dev",
 	.sysfs = "/sys",

@@ -30,6 +30,7 @@ struct fk_device {
 	int irq_fds[4];
 	unsigned irqs_on;
 	bool precopy_v2;
+	char token[37]; /* its PF's; "": none */
 };
 
 struct fk_map {
@@ -49,6 +50,8 @@ struct fake_kernel {
 	/* What kind of kernel it is. */
 	bool no_iommufd; /* neither /dev/iommu nor reports of a DMA log */
 	bool no_data_size;
+	bool no_cdev_token; /* before Linux 6.17 */
+	bool narrow_iommu;  /* 39 bits, and not 0xfee00000 */
 	bool no_precopy_info;
 	bool knows_precopy_v2;
 	bool returns_zero; /* in PRE_COPY instead of ENOMSG */

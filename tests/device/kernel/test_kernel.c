@@ -134,6 +134,135 @@ static void a_device_that_is_in_use_is_not_opened_twice(void **state)
 	OPS->destroy(dev);
 }
 
+#define TOKEN "bd8d9d2b-5a5f-4f5a-a211-f591514ba1f3"
+#define OTHER "cd8d9d2b-5a5f-4f5a-a211-f591514ba1f3"
+
+static int open_with_token(const char *path, const char *token, void **self)
+{
+	struct swo_vfio_kernel_params params = {
+		.size = sizeof(struct swo_vfio_kernel_params), .vf_token = token};
+
+	return kernel_open(&fk_sys, "vf0", path, &params, self, &err);
+}
+
+static void a_vf_token_is_passed_on_and_never_shown(void **state)
+{
+	static const char *const paths[] = {"/dev/vfio/devices/vfio0", "/dev/vfio/5:dev0"};
+	void *dev;
+
+	(void)state;
+	strcpy(fk.device[0].token, TOKEN);
+	for (unsigned i = 0; i < 2; i++) {
+		char path[128];
+
+		MUST(open_with_token(paths[i], TOKEN, &dev));
+		OPS->destroy(dev);
+		/* As the kernel takes it by group: for both. */
+		snprintf(path, sizeof(path), "%s vf_token=%s", paths[i], TOKEN);
+		dev = open_in(path, NULL);
+		OPS->destroy(dev);
+		FAILS(open_fails(paths[i]), SWO_E_DEVICE);
+		assert_int_equal(err.os_errno, EACCES);
+		assert_non_null(strstr(err.text, "pass that token"));
+		FAILS(open_with_token(paths[i], OTHER, &dev), SWO_E_DEVICE);
+		assert_non_null(strstr(err.text, "is another one"));
+		assert_null(strstr(err.text, "cd8d"));
+		FAILS(open_with_token(paths[i], "secret", &dev), SWO_E_INVALID);
+		assert_non_null(strstr(err.text, "not a UUID"));
+		assert_null(strstr(err.text, "secret"));
+		snprintf(path, sizeof(path), "%s vf_token=%s0", paths[i], TOKEN);
+		FAILS(open_fails(path), SWO_E_INVALID);
+		assert_null(strstr(err.text, "bd8d"));
+	}
+	*fk.device[0].token = '\0';
+	for (unsigned i = 0; i < 2; i++) {
+		FAILS(open_with_token(paths[i], TOKEN, &dev), SWO_E_DEVICE);
+		assert_non_null(strstr(err.text, "requires no VF token"));
+		assert_null(strstr(err.text, "bd8d"));
+	}
+	strcpy(fk.device[0].token, TOKEN);
+	fk.no_cdev_token = true;
+	FAILS(open_with_token(paths[0], TOKEN, &dev), SWO_E_DEVICE);
+	assert_non_null(strstr(err.text, "before Linux 6.17"));
+	MUST(open_with_token(paths[1], TOKEN, &dev));
+	OPS->destroy(dev);
+	FAILS(open_fails("/dev/vfio/nothing vf_token=" TOKEN), SWO_E_INVALID);
+	assert_null(strstr(err.text, "bd8d"));
+}
+
+static void opened_descriptors_are_adopted(void **state)
+{
+	struct swo_vfio_kernel_params params = {.size = sizeof(struct swo_vfio_kernel_params)};
+	int cdev = fk_sys.open("/dev/vfio/devices/vfio0", 0),
+	    iommufd = fk_sys.open("/dev/iommu", 0);
+	void *dev;
+
+	(void)state;
+	MUST(swo_vfio_context_new(&params.context, &err));
+	params.context->sys = &fk_sys;
+	MUST(swo_vfio_context_set_iommufd(params.context, iommufd, &err));
+	FAILS(swo_vfio_context_set_iommufd(params.context, iommufd, &err), SWO_E_STATE);
+	fk.no_iommufd = true; /* it is not opened here */
+	MUST(kernel_adopt(&fk_sys, "vf0", cdev, &params, &dev, &err));
+	MUST(OPS->dma_map(dev, 0, 4096, -1, 0, &params, 3, &err));
+	/* The caller's can be closed at once. */
+	fk_sys.close(cdev);
+	fk_sys.close(iommufd);
+	MUST(OPS->dma_map(dev, 4096, 4096, -1, 0, &params, 3, &err));
+	assert_int_equal(fk.map_count, 2);
+	OPS->destroy(dev);
+	swo_vfio_context_unref(params.context);
+}
+
+static void a_descriptor_that_cannot_be_adopted_is_named(void **state)
+{
+	struct swo_vfio_kernel_params params = {.size = sizeof(struct swo_vfio_kernel_params)};
+	int group = fk_sys.open("/dev/vfio/5", 0), cdev = fk_sys.open("/dev/vfio/devices/vfio0", 0);
+	void *dev;
+
+	(void)state;
+	FAILS(kernel_adopt(&fk_sys, "vf0", 7, &params, &dev, &err), SWO_E_IO);
+	assert_non_null(strstr(err.text, "device vf0: cannot use descriptor 7"));
+	FAILS(kernel_adopt(&fk_sys, "vf0", group, &params, &dev, &err), SWO_E_DEVICE);
+	assert_non_null(strstr(err.text, "no /dev/vfio/devices/vfioN"));
+	MUST(swo_vfio_context_new(&params.context, &err));
+	params.context->sys = &fk_sys;
+	FAILS(swo_vfio_context_set_iommufd(params.context, 7, &err), SWO_E_IO);
+	MUST(swo_vfio_context_set_iommufd(params.context, group, &err));
+	FAILS(kernel_adopt(&fk_sys, "vf0", cdev, &params, &dev, &err), SWO_E_DEVICE);
+	assert_non_null(strstr(err.text, "no /dev/iommu"));
+	fk_sys.close(group);
+	fk_sys.close(cdev);
+	swo_vfio_context_unref(params.context);
+}
+
+static void a_map_that_the_iommu_cannot_reach_says_what_it_can(void **state)
+{
+	static const char *const paths[] = {"/dev/vfio/devices/vfio0", "/dev/vfio/5:dev0"};
+	static const uint64_t bad[] = {0xfee00000, 0xfedff000, 0x7ffffff000, 0x8000000000};
+
+	(void)state;
+	fk.narrow_iommu = true;
+	for (unsigned i = 0; i < 2; i++) {
+		void *dev = open_in(paths[i], NULL);
+
+		for (unsigned b = 0; b < SWO_ARRAY_SIZE(bad); b++) {
+			FAILS(OPS->dma_map(dev, bad[b], 8192, -1, 0, &err, 3, &err), SWO_E_DEVICE);
+			assert_int_equal(err.os_errno, EINVAL);
+			assert_non_null(strstr(err.text,
+				"can map only 0x0 to 0xfedfffff, 0xfef00000 to 0x7fffffffff"));
+		}
+		MUST(OPS->dma_map(dev, 0xfef00000, 4096, -1, 0, &err, 3, &err));
+		/* Another reason is not explained by the ranges. */
+		fk.fail_request = i ? VFIO_IOMMU_MAP_DMA : IOMMU_IOAS_MAP;
+		fk.fail_errno = ENOMEM;
+		fk.fail_count = 1;
+		FAILS(OPS->dma_map(dev, 0, 4096, -1, 0, &err, 3, &err), SWO_E_DEVICE);
+		assert_non_null(strstr(err.text, "ulimit -l"));
+		OPS->destroy(dev);
+	}
+}
+
 static void groups_share_one_container(void **state)
 {
 	(void)state;
@@ -525,6 +654,10 @@ int main(void)
 		CASE(the_reason_of_a_failed_open_is_reported),
 		CASE(each_step_of_opening_that_fails_gives_everything_back),
 		CASE(a_device_that_is_in_use_is_not_opened_twice),
+		CASE(a_vf_token_is_passed_on_and_never_shown),
+		CASE(opened_descriptors_are_adopted),
+		CASE(a_descriptor_that_cannot_be_adopted_is_named),
+		CASE(a_map_that_the_iommu_cannot_reach_says_what_it_can),
 		CASE(groups_share_one_container),
 		CASE(a_reset_that_finds_the_device_locked_is_repeated),
 		CASE(a_pci_address_stands_for_its_directory),

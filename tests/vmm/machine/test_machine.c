@@ -453,7 +453,11 @@ static void a_device_option_is_parsed_or_refused(void **state)
 		"vfio,path=a,socket=b", "vfio-user,socket=a,path=b",
 		"vfio-user,socket=a,migration-events=yes",
 		"vfio-user,socket=a,quirks=", "vfio-user,socket=a,quirks=small-writes+odd",
-		"vfio,path=a,quirks=small-writes"};
+		"vfio,path=a,quirks=small-writes", "vfio,fd=2", "vfio,fd=4,path=a", "vfio,fd=4x",
+		"vfio,path=a,iommufd=", "vfio-user,socket=a,fd=4",
+		"vfio-user,socket=a,vf-token-fd=4",
+		"vfio,path=a,vf-token=", "vfio,path=a,vf-token=x,vf-token-fd=4",
+		"vfio,path=a,vf-token-file=b,vf-token-fd=4"};
 	struct vmm_device_config device;
 	struct swo_error err;
 
@@ -486,6 +490,19 @@ static void a_device_option_is_parsed_or_refused(void **state)
 		vmm_device_parse("vfio,path=/dev/vfio/7:0000:01:00.2,id=k", &device, &err), 0);
 	assert_string_equal(device.path, "/dev/vfio/7:0000:01:00.2");
 	assert_string_equal(device.socket, "");
+	assert_int_equal(vmm_device_parse("vfio,fd=7,iommufd=8,vf-token-fd=9", &device, &err), 0);
+	assert_int_equal(device.fd, 7);
+	assert_int_equal(device.iommufd, 8);
+	assert_int_equal(device.token_fd, 9);
+	assert_int_equal(vmm_device_parse("vfio,path=a,vf-token-file=/t", &device, &err), 0);
+	assert_string_equal(device.token_file, "/t");
+	/* A token that stands in what is refused is not repeated. */
+	assert_int_equal(vmm_device_parse("vfio,path=a,vf-token=5ec4e7,what=1", &device, &err), -1);
+	assert_null(strstr(err.text, "5ec4e7"));
+	assert_non_null(strstr(err.text, "vfio,path=a,vf-token='"));
+	assert_int_equal(
+		vmm_device_parse("vfio,path=a:b vf_token=5ec4e7,what=1", &device, &err), -1);
+	assert_null(strstr(err.text, "5ec4e7"));
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
 		assert_int_equal(vmm_device_parse(bad[i], &device, &err), -1);
 		assert_int_equal(err.code, SWO_E_INVALID);
