@@ -9,7 +9,8 @@
 #include <inttypes.h>
 #include <stdlib.h>
 
-#define PORT_WINDOW (UINT64_C(1) << 20) /* granularity of a bridge's memory window */
+#define PORT_WINDOW (UINT64_C(1) << 20)	 /* granularity of a bridge's memory window */
+#define LOW_MAX	    (UINT64_C(16) << 20) /* a larger 64-bit BAR is placed above RAM */
 
 void pci_bar_set_address(struct vmm_pci_function *fn, unsigned bar, uint64_t address)
 {
@@ -83,9 +84,31 @@ static uint64_t align_up(uint64_t at, uint64_t size)
 	return (at + size - 1) & ~(size - 1);
 }
 
-/* The BARs of all devices on one bus, from *at on. */
+/* The next free addresses, below 4 GiB and above RAM. */
+struct room {
+	uint64_t low, high;
+};
+
+/* 0: there is no room. */
+static uint64_t place(struct room *room, uint64_t size, bool wide)
+{
+	uint64_t at = align_up(room->low, size);
+	bool fits = at <= VMM_MMIO_END && size <= VMM_MMIO_END - at;
+
+	if (fits && !(wide && size > LOW_MAX)) {
+		room->low = at + size;
+		return at;
+	}
+	at = align_up(room->high, size);
+	if (!wide)
+		return 0;
+	room->high = at + size;
+	return at;
+}
+
+/* The BARs of all devices on one bus. */
 static int assign_bus(struct vmm_pci *pci, const struct vmm_pci_function *port, struct wish *wishes,
-	uint64_t *at, struct swo_error *err)
+	struct room *room, struct swo_error *err)
 {
 	unsigned count = 0;
 
@@ -99,27 +122,35 @@ static int assign_bus(struct vmm_pci *pci, const struct vmm_pci_function *port, 
 	qsort(wishes, count, sizeof(*wishes), compare_wishes);
 	for (unsigned i = 0; i < count; i++) {
 		struct vmm_pci_function *fn = wishes[i].fn;
-		uint64_t size = fn->bar[wishes[i].bar].size;
+		const struct pci_bar *bar = &fn->bar[wishes[i].bar];
+		uint64_t at = place(room, bar->size, bar->wide);
 
-		*at = align_up(*at, size);
-		if (*at > VMM_MMIO_END || size > VMM_MMIO_END - *at)
+		if (!at)
 			return swo_error_set(err, SWO_E_INVALID, 0,
 				"PCI: no room below 0x%" PRIx64 " for BAR %u of device %s (%" PRIu64
-				" bytes)",
-				VMM_MMIO_END, wishes[i].bar, fn->id, size);
-		pci_bar_set_address(fn, wishes[i].bar, *at);
-		*at += size;
+				" bytes, 32-bit)",
+				VMM_MMIO_END, wishes[i].bar, fn->id, bar->size);
+		pci_bar_set_address(fn, wishes[i].bar, at);
 	}
 	return 0;
 }
 
-static void assign_port(struct vmm_pci_function *port, unsigned number, uint64_t from, uint64_t to)
+/* A base above the limit means an empty window. */
+static void assign_port(struct vmm_pci_function *port, unsigned number, const struct room *from,
+	const struct room *to)
 {
+	uint64_t last = to->high - 1;
+
 	port->bus_number = number;
 	port->shadow[PCI_BUS_SECONDARY] = port->shadow[PCI_BUS_SUBORDINATE] = (uint8_t)number;
-	/* A base above the limit means an empty window. */
-	pci_put(port->shadow, PCI_MEMORY_BASE, (uint32_t)(from >> 16) & 0xfff0, 2);
-	pci_put(port->shadow, PCI_MEMORY_LIMIT, (uint32_t)((to - 1) >> 16) & 0xfff0, 2);
+	pci_put(port->shadow, PCI_MEMORY_BASE, (uint32_t)(from->low >> 16) & 0xfff0, 2);
+	pci_put(port->shadow, PCI_MEMORY_LIMIT, (uint32_t)((to->low - 1) >> 16) & 0xfff0, 2);
+	pci_put(port->shadow, PCI_PREFETCH_BASE,
+		((uint32_t)(from->high >> 16) & 0xfff0) | PCI_PREFETCH_64, 2);
+	pci_put(port->shadow, PCI_PREFETCH_BASE_HIGH, (uint32_t)(from->high >> 32), 4);
+	pci_put(port->shadow, PCI_PREFETCH_LIMIT,
+		((uint32_t)(last >> 16) & 0xfff0) | PCI_PREFETCH_64, 2);
+	pci_put(port->shadow, PCI_PREFETCH_LIMIT_HIGH, (uint32_t)(last >> 32), 4);
 	pci_put(port->shadow, PCI_COMMAND, PCI_COMMAND_MEMORY | 0x4, 2);
 }
 
@@ -134,7 +165,7 @@ static int push_bars(struct vmm_pci_function *fn, struct swo_error *err)
 
 int pci_bars_assign(struct vmm_pci *pci, struct swo_error *err)
 {
-	uint64_t at = VMM_MMIO_BASE;
+	struct room room = {.low = VMM_MMIO_BASE, .high = VMM_RAM_HIGH};
 	unsigned devices = 0, number = 0;
 	swo_autofree struct wish *wishes = NULL;
 
@@ -143,18 +174,27 @@ int pci_bars_assign(struct vmm_pci *pci, struct swo_error *err)
 	wishes = calloc(devices, PCI_BARS * sizeof(*wishes));
 	if (!wishes)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "PCI: assigning BARs");
-	if (assign_bus(pci, NULL, wishes, &at, err))
+	for (unsigned i = 0; i < swo_ram_count(pci->ram); i++) {
+		const struct swo_ram_region *ram = swo_ram_region(pci->ram, i);
+
+		if (ram->gpa + ram->size > room.high)
+			room.high = ram->gpa + ram->size;
+	}
+	if (assign_bus(pci, NULL, wishes, &room, err))
 		return -1;
 	for (struct vmm_pci_function *port = pci->first; port; port = port->next) {
-		uint64_t from = align_up(at, PORT_WINDOW);
-
 		if (port->kind != PCI_KIND_PORT)
 			continue;
-		at = from;
-		if (assign_bus(pci, port, wishes, &at, err))
+		room.low = align_up(room.low, PORT_WINDOW);
+		room.high = align_up(room.high, PORT_WINDOW);
+
+		const struct room from = room;
+
+		if (assign_bus(pci, port, wishes, &room, err))
 			return -1;
-		at = align_up(at, PORT_WINDOW);
-		assign_port(port, ++number, from, at);
+		room.low = align_up(room.low, PORT_WINDOW);
+		room.high = align_up(room.high, PORT_WINDOW);
+		assign_port(port, ++number, &from, &room);
 	}
 	for (struct vmm_pci_function *fn = pci_next_device(pci->first); fn;
 		fn = pci_next_device(fn->next))

@@ -14,7 +14,7 @@
 
 /*
  * Memory behind a port is decoded wherever a device's BARs are: the port's base and limit are
- * kept for the guest, and filter nothing. There is no I/O and no prefetchable window.
+ * kept for the guest, and filter nothing. There is no I/O window.
  */
 void pci_bridge_init_header(struct vmm_pci_function *fn)
 {
@@ -33,6 +33,12 @@ void pci_bridge_init_header(struct vmm_pci_function *fn)
 	memset(fn->wmask + PCI_BUS_PRIMARY, 0xff, 4); /* and the latency timer behind */
 	pci_put(fn->wmask, PCI_MEMORY_BASE, 0xfff0, 2);
 	pci_put(fn->wmask, PCI_MEMORY_LIMIT, 0xfff0, 2);
+	/* 64-bit BARs above RAM are behind it. */
+	pci_put(fn->shadow, PCI_PREFETCH_BASE, PCI_PREFETCH_64, 2);
+	pci_put(fn->shadow, PCI_PREFETCH_LIMIT, PCI_PREFETCH_64, 2);
+	pci_put(fn->wmask, PCI_PREFETCH_BASE, 0xfff0, 2);
+	pci_put(fn->wmask, PCI_PREFETCH_LIMIT, 0xfff0, 2);
+	memset(fn->wmask + PCI_PREFETCH_BASE_HIGH, 0xff, 8);
 	pci_put(fn->wmask, PCI_BRIDGE_CONTROL, 0x0003, 2);
 }
 

@@ -9,7 +9,9 @@
 #include <linux/vfio.h>
 #include <string.h>
 
-#define BAR_SIZE_MAX (UINT64_C(1) << 32) /* more would not fit below 4 GiB anyway */
+/* Of a 32-bit BAR, and of a 64-bit one: several must fit into a guest's 46 bits beside its RAM. */
+#define BAR_SIZE_MAX	  (UINT64_C(1) << 31)
+#define WIDE_BAR_SIZE_MAX (UINT64_C(1) << 40)
 
 /*
  * Cached, so that the guest reads it without a device access; the status is read from the
@@ -88,11 +90,14 @@ static int probe_bar(struct vmm_pci_function *fn, unsigned index, struct swo_err
 			fn->id, index);
 		return 0;
 	}
-	if (info.size > BAR_SIZE_MAX)
+	bool wide = (flags & PCI_BAR_TYPE) == PCI_BAR_64;
+	uint64_t most = wide ? WIDE_BAR_SIZE_MAX : BAR_SIZE_MAX;
+
+	if (info.size > most)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
 			"device %s: BAR %u of %llu bytes, at most %llu supported", fn->id, index,
-			(unsigned long long)info.size, (unsigned long long)BAR_SIZE_MAX);
-	if ((flags & PCI_BAR_TYPE) == PCI_BAR_64) {
+			(unsigned long long)info.size, (unsigned long long)most);
+	if (wide) {
 		if (index + 1 == PCI_BARS)
 			return swo_error_set(err, SWO_E_DEVICE, 0,
 				"device %s: BAR %u is 64-bit, without a BAR for its high half",

@@ -44,12 +44,17 @@
 #define PCI_INT_PIN	    0x3d
 
 /* Header type 1. */
-#define PCI_BUS_PRIMARY	    0x18
-#define PCI_BUS_SECONDARY   0x19
-#define PCI_BUS_SUBORDINATE 0x1a
-#define PCI_MEMORY_BASE	    0x20
-#define PCI_MEMORY_LIMIT    0x22
-#define PCI_BRIDGE_CONTROL  0x3e
+#define PCI_BUS_PRIMARY		0x18
+#define PCI_BUS_SECONDARY	0x19
+#define PCI_BUS_SUBORDINATE	0x1a
+#define PCI_MEMORY_BASE		0x20
+#define PCI_MEMORY_LIMIT	0x22
+#define PCI_PREFETCH_BASE	0x24
+#define PCI_PREFETCH_LIMIT	0x26
+#define PCI_PREFETCH_64		0x1 /* it has the high halves */
+#define PCI_PREFETCH_BASE_HIGH	0x28
+#define PCI_PREFETCH_LIMIT_HIGH 0x2c
+#define PCI_BRIDGE_CONTROL	0x3e
 
 #define PCI_CAP_ID_MSI	 0x05
 #define PCI_CAP_ID_MSIX	 0x11

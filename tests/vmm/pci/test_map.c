@@ -158,6 +158,54 @@ static void the_pages_of_an_msix_table_stay_the_vmm_s(void **state)
 	rig_down(&rig);
 }
 
+static uint64_t wide_bar(struct rig *rig, unsigned bdf)
+{
+	return rig_config_read(rig, bdf, 0x18, 4) - 4ull +
+	       ((uint64_t)rig_config_read(rig, bdf, 0x1c, 4) << 32);
+}
+
+/* Of 8 GiB each, one of them behind a port, beside 2 MiB of RAM above 4 GiB. */
+static void large_64_bit_bars_are_above_ram(void **state)
+{
+	static const uint64_t size = UINT64_C(8) << 30, gib = UINT64_C(1) << 30;
+	struct swo_error err;
+	struct rig rig;
+
+	(void)state;
+	rig_begin(&rig);
+	assert_int_equal(swo_ram_add(rig.ram, "high", 4 * gib, 2 << 20, -1, &err), 0);
+	assert_int_equal(vmm_pci_add_root_port(rig.pci, "rp0", &err), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		fake_pci_init(&rig.fake[i], i ? "vf1" : "vf0");
+		rig.fake[i].inbox_size = size;
+		rig.fake[i].config[0x18] = 4;
+		assert_int_equal(ftruncate(rig.fake[i].inbox_fd, (off_t)size), 0);
+		rig_add(&rig, i ? "vf1" : "vf0", i ? "rp0" : NULL);
+	}
+	rig_end(&rig);
+
+	const unsigned bdf[] = {2 << 3, 1 << 8};
+
+	for (unsigned i = 0; i < 2; i++) {
+		assert_int_equal(rig_bdf(&rig, i), bdf[i]);
+		rig_enable(&rig, i);
+		assert_int_equal(wide_bar(&rig, bdf[i]), 8 * gib + i * size);
+		assert_int_equal(rig.map[i].gpa, 8 * gib + i * size);
+		assert_int_equal(rig.map[i].size, size);
+		rig_mmio_write(&rig, 16 * gib + i * size - 8, 0x99, 8);
+		assert_int_equal(in_memory(&rig.fake[i], size - 8), 0x99);
+	}
+	/* Sized by a guest, as any other. */
+	rig_config_write(&rig, bdf[0], 0x18, 0xffffffff, 4);
+	rig_config_write(&rig, bdf[0], 0x1c, 0xffffffff, 4);
+	assert_int_equal(wide_bar(&rig, bdf[0]), -size);
+	/* The port's window is the BAR behind it. */
+	assert_int_equal(rig_config_read(&rig, 1 << 3, 0x24, 4), 0xfff10001);
+	assert_int_equal(rig_config_read(&rig, 1 << 3, 0x28, 4), 4);
+	assert_int_equal(rig_config_read(&rig, 1 << 3, 0x2c, 4), 5);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -166,6 +214,7 @@ int main(void)
 		cmocka_unit_test(a_bar_over_another_is_trapped),
 		cmocka_unit_test(a_bar_that_the_accelerator_refuses_is_trapped),
 		cmocka_unit_test(the_pages_of_an_msix_table_stay_the_vmm_s),
+		cmocka_unit_test(large_64_bit_bars_are_above_ram),
 	};
 
 	return cmocka_run_group_tests_name("vmm pci map", tests, NULL, NULL);
