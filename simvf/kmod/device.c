@@ -3,6 +3,7 @@
  * device.c - the VFIO device as user space opens it: info, regions and their accesses,
  * the mapping of the inbox, reset.
  */
+#include <linux/export.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
 #include <linux/slab.h>
@@ -153,7 +154,7 @@ static long get_info(void __user *arg)
 	return copy_to_user(arg, &info, size) ? -EFAULT : 0;
 }
 
-static int region_info(struct vfio_region_info *info)
+int simvf_region_info(struct vfio_region_info *info)
 {
 	if (info->index >= VFIO_PCI_NUM_REGIONS)
 		return -EINVAL;
@@ -166,12 +167,13 @@ static int region_info(struct vfio_region_info *info)
 		info->flags |= VFIO_REGION_INFO_FLAG_MMAP;
 	return 0;
 }
+EXPORT_SYMBOL_GPL(simvf_region_info);
 
 #if SIMVF_SINCE(6, 19)
 static int get_region_info_caps(
 	struct vfio_device *vdev, struct vfio_region_info *info, struct vfio_info_cap *caps)
 {
-	return region_info(info);
+	return simvf_region_info(info);
 }
 #else
 static long get_region_info(void __user *arg)
@@ -185,7 +187,7 @@ static long get_region_info(void __user *arg)
 	if (info.argsz < size)
 		return -EINVAL;
 	info.cap_offset = 0;
-	ret = region_info(&info);
+	ret = simvf_region_info(&info);
 	if (ret)
 		return ret;
 	return copy_to_user(arg, &info, size) ? -EFAULT : 0;
@@ -271,3 +273,4 @@ const struct vfio_device_ops simvf_vfio_ops = {
 	.detach_ioas = vfio_iommufd_emulated_detach_ioas,
 #endif
 };
+EXPORT_SYMBOL_GPL(simvf_vfio_ops);

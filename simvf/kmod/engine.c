@@ -45,7 +45,9 @@ static int p2p_write(void *opaque, uint64_t addr, uint64_t value)
 
 static bool irq(void *opaque, unsigned int vector)
 {
-	return simvf_irq_raise(opaque, vector);
+	struct simvf *dev = opaque;
+
+	return dev->interrupt ? dev->interrupt(dev, vector) : simvf_irq_raise(dev, vector);
 }
 
 /* Faults that end a process or a connection are refused when they are set: neither exists here. */

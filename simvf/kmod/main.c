@@ -107,9 +107,10 @@ static int read_costs(void)
 	return 0;
 }
 
-struct simvf *simvf_create(struct device *parent, unsigned int index)
+struct simvf *simvf_alloc(
+	struct device *parent, unsigned int index, const struct vfio_device_ops *ops)
 {
-	struct simvf *dev = vfio_alloc_device(simvf, vdev, parent, &simvf_vfio_ops);
+	struct simvf *dev = vfio_alloc_device(simvf, vdev, parent, ops);
 	int ret;
 
 	if (IS_ERR(dev))
@@ -121,21 +122,36 @@ struct simvf *simvf_create(struct device *parent, unsigned int index)
 	dev->vdev.mig_ops = &simvf_mig_ops;
 	dev->vdev.log_ops = &simvf_log_ops;
 	ret = simvf_model_make(dev, &costs, seed + dev->index, dev->vdev.migration_flags, pf_arcs);
-	if (ret)
-		goto put;
+	if (ret) {
+		vfio_put_device(&dev->vdev);
+		return ERR_PTR(ret);
+	}
 	/* Before registration: the attributes exist as soon as probe returns. */
 	dev_set_drvdata(parent, dev);
 	simvf_peers_add(dev);
-	ret = vfio_register_emulated_iommu_dev(&dev->vdev);
-	if (ret)
-		goto remove;
 	return dev;
+}
+EXPORT_SYMBOL_GPL(simvf_alloc);
 
-remove:
+void simvf_free(struct simvf *dev)
+{
 	simvf_peers_remove(dev);
-put:
-	dev_set_drvdata(parent, NULL);
+	dev_set_drvdata(dev->vdev.dev, NULL);
 	vfio_put_device(&dev->vdev);
+}
+EXPORT_SYMBOL_GPL(simvf_free);
+
+struct simvf *simvf_create(struct device *parent, unsigned int index)
+{
+	struct simvf *dev = simvf_alloc(parent, index, &simvf_vfio_ops);
+	int ret;
+
+	if (IS_ERR(dev))
+		return dev;
+	ret = vfio_register_emulated_iommu_dev(&dev->vdev);
+	if (!ret)
+		return dev;
+	simvf_free(dev);
 	return ERR_PTR(ret);
 }
 EXPORT_SYMBOL_GPL(simvf_create);
@@ -143,8 +159,7 @@ EXPORT_SYMBOL_GPL(simvf_create);
 void simvf_destroy(struct simvf *dev)
 {
 	vfio_unregister_group_dev(&dev->vdev);
-	simvf_peers_remove(dev);
-	vfio_put_device(&dev->vdev);
+	simvf_free(dev);
 }
 EXPORT_SYMBOL_GPL(simvf_destroy);
 

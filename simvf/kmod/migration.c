@@ -3,6 +3,7 @@
  * migration.c - the migration state: one arc at a time, along the core's table, each timed; and
  * the check that siblings keep the P2P order.
  */
+#include <linux/export.h>
 #include <linux/file.h>
 #include <linux/sched.h>
 #include <linux/sched/signal.h>
@@ -109,7 +110,9 @@ static int walk(struct simvf *dev, unsigned int to)
 
 		simvf_kick(dev);
 		mutex_unlock(&dev->lock);
-		ret = simvf_sleep(dev, due, changes, TASK_KILLABLE);
+		ret = simvf_sleep(dev, due, changes,
+			dev->rules & SIMVF_RULE_UNINTERRUPTIBLE ? TASK_UNINTERRUPTIBLE
+								: TASK_KILLABLE);
 		mutex_lock(&dev->lock);
 		if (ret)
 			return ret;
@@ -186,7 +189,8 @@ static int get_data_size(struct vfio_device *vdev, unsigned long *stop_copy_leng
 	if (mutex_lock_killable(&dev->state_mutex))
 		return -EINTR;
 	mutex_lock(&dev->lock);
-	*stop_copy_length = svf_stop_copy_length(dev->model);
+	*stop_copy_length = dev->rules & SIMVF_RULE_FULL_SIZE ? svf_full_length(dev->model)
+							      : svf_stop_copy_length(dev->model);
 	mutex_unlock(&dev->lock);
 	mutex_unlock(&dev->state_mutex);
 	return 0;
@@ -213,3 +217,4 @@ int simvf_reset(struct simvf *dev)
 	mutex_unlock(&dev->state_mutex);
 	return 0;
 }
+EXPORT_SYMBOL_GPL(simvf_reset);

@@ -14,6 +14,7 @@
 #include <linux/list.h>
 #include <linux/mutex.h>
 #include <linux/vfio.h>
+#include <linux/vfio_pci_core.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 
@@ -34,8 +35,22 @@ struct simvf_fault_text {
 	char spec[SIMVF_SPEC_MAX];
 };
 
+/* What real drivers do that the uAPI leaves open (docs/kmod.md). */
+#define SIMVF_RULE_FULL_SIZE	   BIT(0) /* MIG_DATA_SIZE is that of the whole state, at any time */
+#define SIMVF_RULE_NO_LOG	   BIT(1) /* no DMA log */
+#define SIMVF_RULE_NO_P2P	   BIT(2)
+#define SIMVF_RULE_NO_PRECOPY	   BIT(3)
+#define SIMVF_RULE_ZERO		   BIT(4) /* as the attribute precopy_zero */
+#define SIMVF_RULE_OVERWRITES	   BIT(5) /* an image ends MSI-X and bus mastering */
+#define SIMVF_RULE_UNINTERRUPTIBLE BIT(6) /* not even SIGKILL ends the wait for an arc */
+#define SIMVF_RULE_RESET_AGAIN	   BIT(7) /* every other VFIO_DEVICE_RESET fails with EAGAIN */
+
 struct simvf {
-	struct vfio_device vdev;
+	/* First: what is the driver data of the one is that of the other. */
+	union {
+		struct vfio_device vdev;
+		struct vfio_pci_core_device pci; /* simvf_pci.ko */
+	};
 	struct list_head peer; /* all devices: simvf_peers */
 	unsigned int index;
 
@@ -55,6 +70,13 @@ struct simvf {
 	u32 p2p_set; /* siblings of one VM; 0: devices that the same process opened */
 	u32 pf;	     /* 1..SIMVF_PFS, or 0 for none */
 	bool precopy_zero;
+	u32 rules;
+
+	/* Of simvf_pci.ko; NULL: none. */
+	void (*loaded)(struct simvf *dev); /* a complete image was written; io_mutex is held */
+	bool (*interrupt)(struct simvf *dev, unsigned int vector); /* lock is held */
+	void __iomem *bar; /* the function's BAR 0, while it is open */
+	bool refused;	   /* the last reset, by SIMVF_RULE_RESET_AGAIN */
 
 	struct hrtimer timer;
 	struct work_struct work;
@@ -74,12 +96,19 @@ static inline void *simvf_inbox(struct simvf *dev)
 	return page_address(dev->inbox);
 }
 
-/* main.c: creates a device on this parent as its driver data; also for simvf_mdev.ko. */
+/*
+ * main.c: creates a device on this parent as its driver data; also for simvf_mdev.ko. simvf_pci.ko
+ * registers its devices by itself, and counts them as siblings only while they are registered.
+ */
 struct simvf *simvf_create(struct device *parent, unsigned int index);
 void simvf_destroy(struct simvf *dev);
+struct simvf *simvf_alloc(
+	struct device *parent, unsigned int index, const struct vfio_device_ops *ops);
+void simvf_free(struct simvf *dev);
 
 /* device.c */
 extern const struct vfio_device_ops simvf_vfio_ops;
+int simvf_region_info(struct vfio_region_info *info);
 
 /* irq.c; lock is held */
 u32 simvf_irq_count(u32 index);
@@ -120,6 +149,10 @@ extern const struct vfio_log_ops simvf_log_ops;
 bool simvf_profile_named(struct svf_profile *profile, const char *name);
 int simvf_profile_change(struct svf_profile *profile, const char *text, size_t len);
 ssize_t simvf_profile_show(const struct svf_profile *profile, char *buf);
+
+/* rules.c */
+int simvf_rules_set(struct simvf *dev, const char *text); /* -EBUSY while it is open */
+ssize_t simvf_rules_show(struct simvf *dev, char *buf);
 
 /* sysfs.c */
 extern const struct attribute_group *simvf_groups[];

@@ -163,18 +163,23 @@ static ssize_t stream_read(struct file *file, char __user *buf, size_t len, loff
 static ssize_t stream_write(struct file *file, const char __user *buf, size_t len, loff_t *pos)
 {
 	struct simvf_stream *stream = file->private_data;
+	struct simvf *dev = stream->dev;
 	ssize_t done = 0, n = 0;
+	bool was_complete;
 
 	if (pos)
 		return -ESPIPE;
 	if (mutex_lock_interruptible(&stream->io_mutex))
 		return -EINTR;
+	was_complete = READ_ONCE(dev->model->load.end);
 	while ((size_t)done < len) {
 		n = write_some(stream, file, buf + done, len - done);
 		if (n <= 0)
 			break;
 		done += n;
 	}
+	if (dev->loaded && done && !was_complete && READ_ONCE(dev->model->load.end))
+		dev->loaded(dev);
 	mutex_unlock(&stream->io_mutex);
 	return done ? done : n;
 }

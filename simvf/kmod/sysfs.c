@@ -102,6 +102,20 @@ NUMBER(pf_arcs, model->config.arcs_reserve, 1);
 NUMBER(p2p_set, p2p_set, U32_MAX);
 NUMBER(precopy_zero, precopy_zero, 1);
 
+static ssize_t rules_show(struct device *device, struct device_attribute *attr, char *buf)
+{
+	return simvf_rules_show(of(device), buf);
+}
+
+static ssize_t rules_store(
+	struct device *device, struct device_attribute *attr, const char *buf, size_t count)
+{
+	int ret = simvf_rules_set(of(device), buf);
+
+	return ret ? ret : count;
+}
+static DEVICE_ATTR_RW(rules);
+
 /* Faults */
 
 static ssize_t faults_show(struct device *device, struct device_attribute *attr, char *buf)
@@ -287,6 +301,7 @@ static struct attribute *simvf_attrs[] = {
 	&dev_attr_pf_arcs.attr,
 	&dev_attr_p2p_set.attr,
 	&dev_attr_precopy_zero.attr,
+	&dev_attr_rules.attr,
 	&dev_attr_faults.attr,
 	&dev_attr_release.attr,
 	&dev_attr_state.attr,

@@ -300,6 +300,8 @@ int svf_read(struct svf *dev, void *buf, size_t len, size_t *got, uint64_t now);
 int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now);
 /* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: the bytes to send if the device stopped now. */
 uint64_t svf_stop_copy_length(const struct svf *dev);
+/* What many drivers answer instead, at any time: the bytes of the whole state. */
+uint64_t svf_full_length(const struct svf *dev);
 /* VFIO_MIG_GET_PRECOPY_INFO; -SVF_EINVAL outside of PRE_COPY and PRE_COPY_P2P. */
 int svf_precopy_info(const struct svf *dev, uint64_t *initial_bytes, uint64_t *dirty_bytes);
 /* Over registers, inbox, and all blocks by their versions. */

@@ -52,12 +52,18 @@ static uint64_t pending(const struct svf *dev)
 	return bytes;
 }
 
+uint64_t svf_full_length(const struct svf *dev)
+{
+	return sizeof(struct svf_header) + (uint64_t)dev->blocks * SVF_BLOCK_RECORD +
+	       SVF_REGS_RECORD + SVF_END_RECORD;
+}
+
 uint64_t svf_stop_copy_length(const struct svf *dev)
 {
 	uint64_t tail = SVF_REGS_RECORD + SVF_END_RECORD;
 
 	if (!dev->save.open)
-		return sizeof(struct svf_header) + (uint64_t)dev->blocks * SVF_BLOCK_RECORD + tail;
+		return svf_full_length(dev);
 	if (dev->state == SVF_STOP_COPY)
 		return pending(dev);
 	return pending(dev) + (uint64_t)dev->dirty_late * SVF_BLOCK_RECORD + tail;
