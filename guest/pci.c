@@ -101,7 +101,6 @@ GUEST_WRITER static void add_device(struct guest_env *env, uint32_t bdf)
 	device->bdf = bdf;
 	device->regs = read_bar(env, bdf, SIMVF_BAR_REGS);
 	device->inbox = read_bar(env, bdf, SIMVF_BAR_INBOX);
-	device->msix = read_bar(env, bdf, SIMVF_BAR_MSIX);
 	config_write(env, bdf, PCI_COMMAND, command | PCI_CMD_MEMORY | PCI_CMD_MASTER);
 	if (!device->regs || device->regs + SIMVF_BAR_REGS_SIZE > GUEST_ADDRESS_END ||
 		guest_mmio_read(env, device->regs + SIMVF_REG_ID) != SIMVF_ID ||
@@ -110,6 +109,8 @@ GUEST_WRITER static void add_device(struct guest_env *env, uint32_t bdf)
 		return;
 	}
 	device->msix_cap = find_cap(env, bdf, PCI_CAP_MSIX);
+	if (device->msix_cap)
+		device->msix = read_bar(env, bdf, config_read(env, bdf, device->msix_cap + 4) & 7);
 	GUEST_SET(status->devices, status->devices + 1);
 }
 

@@ -24,16 +24,25 @@ boot() {
 boot_once() {
 	# One host thread for both CPUs: with one each, TCG occasionally lets a CPU execute code
 	# that the other is patching, and the kernel dies of an unexpected int3.
-	local to=$5 speed=(-accel tcg,thread=single -smp 2)
-	[ "$1" = real ] || speed=(-accel tcg,thread=single -smp 1 -icount "shift=0,sleep=off,align=off")
+	local to=$5 speed=(-accel tcg,thread=single -smp 2) program=(qemu-system-x86_64) options=
+	case $1 in
+	virtual) speed=(-accel tcg,thread=single -smp 1 -icount "shift=0,sleep=off,align=off") ;;
+	sriov)
+		# A PCIe function with VFs, behind an IOMMU; bookworm's QEMU has no such function.
+		program=("${qemu_now[@]}")
+		speed+=(-M q35 -device "intel-iommu,intremap=on" -device "pcie-root-port,id=rp0"
+			-device "igb,bus=rp0")
+		options=intel_iommu=on
+		;;
+	esac
 	# shift=0: one nanosecond per instruction. With a slower CPU the figures would not be the devices'.
 	# A panic ends the run at once; a hang ends at the timeout.
-	timeout -k 5 "${LAB_TIMEOUT:-120}" qemu-system-x86_64 "${speed[@]}" -cpu max -m "${6:-768}" \
+	timeout -k 5 "${LAB_TIMEOUT:-120}" "${program[@]}" "${speed[@]}" -cpu max -m "${6:-768}" \
 		-display none -nodefaults -no-reboot -serial "file:$to/console" \
 		-device virtio-serial-pci -chardev "file,id=results,path=$to/results.tar" \
 		-device virtserialport,chardev=results,name=results \
 		-kernel "$3" -initrd "$4" \
-		-append "console=ttyS0 quiet oops=panic panic=-1 rdinit=/init lab=$2" </dev/null
+		-append "console=ttyS0 quiet oops=panic panic=-1 rdinit=/init lab=$2 $options" </dev/null
 }
 
 # find_kernel FULL: sets kernel, headers and modules; FULL is 1 for the lab's own kernel

@@ -40,18 +40,23 @@ add_program() {
 add_modules() {
 	local name file
 	: >"$tree/lab/modules/order"
-	for name in irqbypass vfio vfio_iommu_type1 kvm kvm-amd mdev; do
+	for name in irqbypass vfio vfio_iommu_type1 vfio-pci-core vfio-pci kvm kvm-amd mdev; do
 		file=$(find "$1" -name "$name.ko*" | head -n 1)
 		case $file in
 		*.xz) xz -dc "$file" >"$tree/lab/modules/$name.ko" ;;
 		*.ko) cp "$file" "$tree/lab/modules/" ;;
 		*) continue ;;
 		esac
+		[ "$name" != vfio-pci ] || name+=" enable_sriov=1"
 		echo "$name" >>"$tree/lab/modules/order"
 	done
 	cp "$lab/module/kmod/simvf.ko" "$tree/lab/modules/"
 	echo "simvf devices=16" >>"$tree/lab/modules/order"
-	# A module of another kernel may still be there.
+	# Modules of another kernel may still be there.
+	if grep -q '^vfio-pci-core$' "$tree/lab/modules/order"; then
+		cp "$lab/module/kmod/simvf_pci.ko" "$tree/lab/modules/"
+		echo simvf_pci >>"$tree/lab/modules/order"
+	fi
 	if grep -q '^mdev$' "$tree/lab/modules/order"; then
 		cp "$lab/module/kmod/simvf_mdev.ko" "$tree/lab/modules/"
 		echo simvf_mdev >>"$tree/lab/modules/order"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-3-Clause
-# qemu-packages.sh - sourced by kernel-lab/qemu: stock QEMU of another Debian release, in a separate
+# qemu-packages.sh - sourced by kernel-lab/lab and others: stock QEMU of another Debian release, in a separate
 # root folder with its libraries, and an archive of the files that the guest needs. Nothing is installed.
 
 # qemu_apt FOLDER COMMAND...: apt-get with separate lists, cache and status; Debian's signatures are checked.
@@ -40,6 +40,26 @@ fetch_qemu() {
 	done
 	rm -r "$at/cache"
 	touch "$at/done"
+}
+
+# find_qemu DEVICE SUITE...: the first of these releases whose QEMU has that device; sets qemu_root, and
+# qemu_now, the command that runs it here
+find_qemu() {
+	local device=$1 suite root
+	shift
+	mkdir -p "$lab/qemu"
+	for suite in "$@"; do
+		fetch_qemu "$suite" "$lab/qemu/$suite" || continue
+		root=$lab/qemu/$suite/root
+		export QEMU_MODULE_DIR=$root/usr/lib/x86_64-linux-gnu/qemu # and not an installed QEMU's
+		qemu_now=("$root/usr/lib64/ld-linux-x86-64.so.2" --library-path "$root/usr/lib/x86_64-linux-gnu"
+			"$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios")
+		# shellcheck disable=SC2034
+		qemu_root=$root
+		"${qemu_now[@]}" -machine none -device "$device,help" >/dev/null 2>&1 || continue
+		return 0
+	done
+	return 1
 }
 
 # qemu_program ROOT TREE PROGRAM: copies its libraries, and the program itself if it is QEMU's

@@ -23,6 +23,10 @@ show_rows() {
 # judge MODE: one boot
 judge() {
 	local at=$results/$1 bad=0 name status start end
+	if [ -e "$at/skipped" ]; then
+		printf '%-24s skipped: %s\n' "$1" "$(cat "$at/skipped")"
+		return 0
+	fi
 	if [ ! -s "$at/status" ]; then
 		tail -n 40 "$at/console" >&2
 		echo "lab: FAILED: no results from the guest; its console is ${at#"$top"/}/console" >&2

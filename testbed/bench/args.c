@@ -97,8 +97,8 @@ static const struct argp_option common_options[] = {
 		"file, or mixed: four kinds in turn (even; calibrate: instant)",
 		1},
 	{"backend", OPT_BACKEND, "KIND", 0,
-		"vfio-user: devices are processes; kernel: devices of simvf.ko in this kernel "
-		"(vfio-user)",
+		"vfio-user: devices are processes; kernel: devices of simvf.ko in this kernel; pci: "
+		"PCI functions bound to simvf_pci.ko (vfio-user)",
 		1},
 	{"costs", OPT_COSTS, "FILE", 0,
 		"Count in the engine overhead of this file, which calibrate wrote, in predictions "
@@ -339,7 +339,7 @@ static error_t parse_common(int key, char *arg, struct argp_state *state)
 		config->pair.profile = arg;
 		break;
 	case OPT_BACKEND:
-		config->pair.backend = choice(state, "backend", arg, "vfio-user kernel");
+		config->pair.backend = choice(state, "backend", arg, "vfio-user kernel pci");
 		break;
 	case OPT_PROBED:
 		config->pair.probed = true;

@@ -27,7 +27,7 @@ static int invalid(struct swo_error *err, const char *text)
 
 static int check_combinations(const struct bench_config *config, struct swo_error *err)
 {
-	bool kernel = !strcmp(config->pair.backend, "kernel");
+	bool kernel = pair_config_is_kernel(&config->pair);
 
 	if (config->pair.pf && config->pair.pfs)
 		return invalid(err, "--pf and --pfs exclude each other");
@@ -41,8 +41,8 @@ static int check_combinations(const struct bench_config *config, struct swo_erro
 #endif
 	if (kernel && strpbrk(config->pair.profile, "/."))
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"--profile: expected a name with --backend kernel, got the file '%s'",
-			config->pair.profile);
+			"--profile: expected a name with --backend %s, got the file '%s'",
+			config->pair.backend, config->pair.profile);
 	if (config->kind == BENCH_ABLATE &&
 		(config->pair.stream || config->pair.finalise || config->pair.config))
 		return invalid(err,
@@ -128,15 +128,15 @@ static int check_program(const char *name, struct swo_error *err)
 
 static int check_host(const struct bench_config *config, struct swo_error *err)
 {
-	bool kernel = !strcmp(config->pair.backend, "kernel");
+	bool kernel = pair_config_is_kernel(&config->pair);
 	unsigned most = 0;
 
 	for (unsigned i = 0; i < config->vfs_count; i++)
 		most = config->vfs[i] > most ? config->vfs[i] : most;
 	if (!strcmp(config->pair.accel, "kvm") && access("/dev/kvm", R_OK | W_OK))
 		return swo_error_set(err, SWO_E_IO, errno, "--accel kvm: open '/dev/kvm'");
-	if (kernel && pair_check_kernel(2 * most, err))
-		return swo_error_prefix(err, "--backend kernel");
+	if (kernel && pair_check_kernel(&config->pair, 2 * most, err))
+		return swo_error_prefix(err, "--backend %s", config->pair.backend);
 	return check_program("switchover", err) ||
 			       (!kernel && check_program("switchover-simvf", err))
 		       ? -1

@@ -11,7 +11,7 @@
 
 struct pair_config {
 	const char *profile; /* of simvf, or "mixed": four in turn */
-	const char *backend; /* vfio-user, kernel */
+	const char *backend; /* vfio-user, kernel, pci */
 	const char *accel;   /* auto, kvm, native */
 	const char *channel; /* unix, tcp */
 	const char *tls;     /* x509, psk; NULL: none */
@@ -47,7 +47,9 @@ unsigned pair_doorbell_turns(const struct pair_config *config, unsigned vfs);
 /* The profile of device i, and the PF it is on (-1: none). */
 const char *pair_profile_of(const struct pair_config *config, unsigned i);
 int pair_pf_of(const struct pair_config *config, unsigned i);
-/* SWO_E_INVALID when simvf.ko has fewer devices than these (kernel.c). */
-int pair_check_kernel(unsigned devices, struct swo_error *err);
+/* Devices are not processes, but of simvf.ko or simvf_pci.ko (kernel.c). */
+bool pair_config_is_kernel(const struct pair_config *config);
+/* SWO_E_INVALID when these have fewer devices than that. */
+int pair_check_kernel(const struct pair_config *config, unsigned devices, struct swo_error *err);
 
 #endif

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * kernel.c - the devices of simvf.ko as devices of a pair: one kernel has the devices of both
- * sides. They are configured and queried through sysfs (docs/kmod.md).
+ * kernel.c - the devices of simvf.ko and simvf_pci.ko as devices of a pair: one kernel has the
+ * devices of both sides. They are configured and queried through sysfs (docs/kmod.md).
  */
 #include "testbed/pair/pair.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
@@ -14,11 +15,50 @@
 #include <unistd.h>
 
 #define PLATFORM "/sys/bus/platform/devices/simvf"
+#define PCI	 "/sys/bus/pci/drivers/simvf_pci"
 #define TEXT_MAX 4096 /* maximum size of a file in sysfs */
+
+bool pair_config_is_kernel(const struct pair_config *config)
+{
+	return !strcmp(config->backend, "kernel") || !strcmp(config->backend, "pci");
+}
 
 bool pair_is_kernel(const struct pair *pair)
 {
-	return !strcmp(pair->config->backend, "kernel");
+	return pair_config_is_kernel(pair->config);
+}
+
+bool pair_is_pci(const struct pair *pair)
+{
+	return !strcmp(pair->config->backend, "pci");
+}
+
+static int is_function(const struct dirent *entry)
+{
+	return strchr(entry->d_name, ':') != NULL;
+}
+
+/* In the order of their addresses; returns their number, and the address of one. */
+static unsigned find_function(unsigned index, char out[PAIR_BDF_MAX])
+{
+	struct dirent **functions;
+	int count = scandir(PCI, &functions, is_function, alphasort);
+
+	out[0] = '\0';
+	for (int i = 0; i < count; i++) {
+		if ((unsigned)i == index)
+			snprintf(out, PAIR_BDF_MAX, "%.12s", functions[i]->d_name);
+		free(functions[i]);
+	}
+	if (count >= 0)
+		free(functions);
+	return count < 0 ? 0 : (unsigned)count;
+}
+
+void pair_pci_address(
+	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_BDF_MAX])
+{
+	find_function(pair_kernel_number(pair, side, i), out);
 }
 
 /* The hosts keep their devices when source and target swap roles. */
@@ -33,6 +73,13 @@ unsigned pair_kernel_number(const struct pair *pair, enum pair_side side, unsign
 void pair_kernel_path(
 	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_PATH_MAX])
 {
+	char address[PAIR_BDF_MAX];
+
+	if (pair_is_pci(pair)) {
+		pair_pci_address(pair, side, i, address);
+		snprintf(out, PAIR_PATH_MAX, PCI "/%s", address);
+		return;
+	}
 	snprintf(out, PAIR_PATH_MAX,
 		pair->vmm->cdev ? "/sys/bus/mdev/devices/51d5f000-0000-4000-8000-%012x"
 				: PLATFORM ".%u",
@@ -49,10 +96,38 @@ static int fault(const char *path, struct swo_error *err)
 	return swo_error_set(err, SWO_E_IO, errno, "%s", path);
 }
 
-int pair_check_kernel(unsigned devices, struct swo_error *err)
+void pair_pci_node(const struct pair *pair, enum pair_side side, unsigned i, char *out, size_t room)
+{
+	char address[PAIR_BDF_MAX], link[PAIR_PATH_MAX], group[PAIR_PATH_MAX];
+
+	pair_pci_address(pair, side, i, address);
+	snprintf(link, sizeof(link), PCI "/%s/iommu_group", address);
+	ssize_t len = readlink(link, group, sizeof(group) - 1);
+	group[len < 0 ? 0 : len] = '\0';
+	const char *number = strrchr(group, '/');
+
+	snprintf(out, room, "/dev/vfio/%s:%s vf_token=" PAIR_VF_TOKEN, number ? number + 1 : "",
+		address);
+}
+
+static int check_functions(unsigned devices, struct swo_error *err)
+{
+	char address[PAIR_BDF_MAX];
+	unsigned count = find_function(0, address);
+
+	if (count < devices)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"%u PCI functions are bound to simvf_pci, and twice the largest of --vfs is %u",
+			count, devices);
+	return 0;
+}
+
+int pair_check_kernel(const struct pair_config *config, unsigned devices, struct swo_error *err)
 {
 	char path[PAIR_PATH_MAX];
 
+	if (!strcmp(config->backend, "pci"))
+		return check_functions(devices, err);
 	snprintf(path, sizeof(path), PLATFORM ".%u", devices - 1);
 	return access(path, F_OK) ? fault(path, err) : 0;
 }

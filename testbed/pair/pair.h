@@ -122,11 +122,22 @@ json_t *pair_qmp(struct pair *pair, enum pair_side side, const char *command, js
 #define PAIR_PROBE "probe.json"
 int pair_write_probe(const struct pair *pair, struct swo_error *err);
 
-/* Devices of simvf.ko instead of processes (kernel.c) */
+/* Devices of simvf.ko or simvf_pci.ko instead of processes (kernel.c) */
 
 #define PAIR_PATH_MAX 200
+#define PAIR_BDF_MAX  16
 
-bool pair_is_kernel(const struct pair *pair);
+/* Of the VFs, in the lab: a test's secret is none. */
+#define PAIR_VF_TOKEN "00112233-4455-6677-8899-aabbccddeeff"
+
+bool pair_is_kernel(const struct pair *pair); /* of either */
+bool pair_is_pci(const struct pair *pair);
+/* "0000:01:10.0": PCI functions count by their addresses. "": there are not so many. */
+void pair_pci_address(
+	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_BDF_MAX]);
+/* What `--device vfio,path=` takes: its group, and its name there with the token. */
+void pair_pci_node(
+	const struct pair *pair, enum pair_side side, unsigned i, char *out, size_t room);
 /* A side's device i is simvf.N with N = i, on the target beyond those of the source. */
 int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err);
 unsigned pair_kernel_number(const struct pair *pair, enum pair_side side, unsigned i);

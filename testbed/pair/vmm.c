@@ -138,11 +138,14 @@ static void add_ours(const struct pair *pair, enum pair_side side, struct pair_a
 static void add_our_device(
 	const struct pair *pair, enum pair_side side, unsigned i, struct pair_args *args)
 {
-	char bus[24] = "", path[PAIR_PATH_MAX + 16];
+	char bus[24] = "", path[PAIR_PATH_MAX + 64];
 
 	if (pair->config->root_ports)
 		snprintf(bus, sizeof(bus), ",bus=rp%u", i % pair->config->root_ports);
-	if (pair_is_kernel(pair)) {
+	if (pair_is_pci(pair)) {
+		strcpy(path, "vfio,path=");
+		pair_pci_node(pair, side, i, path + strlen(path), sizeof(path) - strlen(path));
+	} else if (pair_is_kernel(pair)) {
 		strcpy(path, "vfio,path=");
 		pair_kernel_path(pair, side, i, path + strlen(path));
 	} else {
@@ -198,10 +201,14 @@ static void add_qemu_device(
 
 	pair_kernel_path(pair, side, i, path);
 	pair_arg(args, "-device");
-	/* Debian's kernels cannot report DMA logging (docs/kmod.md). */
-	pair_arg(args, "vfio-pci,id=vf%u,sysfsdev=%s,enable-migration=on%s%s", i, path,
+	/*
+	 * Debian's kernels cannot report DMA logging (docs/kmod.md). Behind QEMU's emulated IOMMU, BARs
+	 * of its own emulated functions cannot be mapped for DMA.
+	 */
+	pair_arg(args, "vfio-pci,id=vf%u,sysfsdev=%s,enable-migration=on%s%s%s", i, path,
 		pair->vmm->cdev ? ",iommufd=iommufd0" : ",x-device-dirty-page-tracking=off",
-		pair->vmm->multifd ? ",x-migration-multifd-transfer=on" : "");
+		pair->vmm->multifd ? ",x-migration-multifd-transfer=on" : "",
+		pair_is_pci(pair) ? ",x-no-mmap=on,vf-token=" PAIR_VF_TOKEN : "");
 }
 
 void pair_vmm_args(const struct pair *pair, enum pair_side side, struct pair_args *args)

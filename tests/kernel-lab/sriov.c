@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * sriov.c - machines with VFs of an (emulated) PCIe function, driven by simvf_pci.ko by the rules
+ * of real drivers: real configuration space, IOMMU, MSI-X, FLR and VF tokens.
+ */
+#include "tests/e2e/e2e.h"
+
+#include <unistd.h>
+
+static struct pair_config config;
+static struct pair pair;
+
+static const struct pair_config *machine(void)
+{
+	config = e2e_config();
+	config.backend = "pci";
+	config.profile = "even";
+	config.ram = "16M";
+	config.dirty_rate = 50;
+	config.dma_pages = 8;
+	config.irq_every = 2;
+	config.doorbell_period_us = 10000;
+	return &config;
+}
+
+static void put_rules(const char *rules)
+{
+	for (unsigned i = 0; i < 2 * pair.vfs; i++)
+		e2e_must(&pair, pair_kernel_put(&pair, PAIR_SOURCE, i, "rules", rules, err));
+}
+
+static void begin(unsigned vfs, const char *rules)
+{
+	e2e_must(&pair, pair_init(&pair, machine(), vfs, "parallel", err));
+	put_rules(rules);
+	e2e_must(&pair, pair_start(&pair, err) || pair_boot(&pair, err));
+}
+
+/* What the host's interrupt controller has delivered for this function. */
+static unsigned long interrupts(enum pair_side side, unsigned i)
+{
+	char address[PAIR_BDF_MAX], line[512];
+	FILE *file = fopen("/proc/interrupts", "re");
+	unsigned long sum = 0;
+
+	assert_non_null(file);
+	pair_pci_address(&pair, side, i, address);
+	while (fgets(line, sizeof(line), file)) {
+		char *at = strchr(line, ':'), *end;
+
+		if (!at || !strstr(line, address))
+			continue;
+		for (at++;; at = end) {
+			unsigned long one = strtoul(at, &end, 10);
+
+			if (end == at)
+				break;
+			sum += one;
+		}
+	}
+	fclose(file);
+	return sum;
+}
+
+static void interrupts_go_on(enum pair_side side)
+{
+	for (unsigned i = 0; i < pair.vfs; i++) {
+		swo_deadline guard = swo_deadline_ms(E2E_GUARD_MS);
+		unsigned long before = interrupts(side, i);
+
+		while (interrupts(side, i) < before + 3) {
+			if (swo_deadline_passed(guard)) {
+				struct swo_error err = {0};
+
+				swo_error_set(&err, SWO_E_TIMEOUT, 0,
+					"vf%u: no more than %lu interrupts", i, before);
+				e2e_fail(&pair, pair_side_name(side), &err);
+			}
+			usleep(20000);
+		}
+	}
+}
+
+static json_t *report(enum pair_side side, unsigned i)
+{
+	struct swo_error err = {0};
+	json_t *answer = pair_report(&pair, side, i, &err);
+
+	if (!answer)
+		e2e_fail(&pair, "report", &err);
+	return answer;
+}
+
+static void states_are_equal(void)
+{
+	for (unsigned i = 0; i < pair.vfs; i++) {
+		json_t *from = report(PAIR_SOURCE, i), *to = report(PAIR_TARGET, i);
+
+		assert_string_equal(
+			json_path_string(from, "state_hash"), json_path_string(to, "state_hash"));
+		assert_true(json_path_number(to, "p2p_order_violations") == 0);
+		json_decref(from);
+		json_decref(to);
+	}
+}
+
+static void moves(unsigned vfs, const char *rules)
+{
+	char status[PAIR_STATUS_MAX];
+
+	begin(vfs, rules);
+	interrupts_go_on(PAIR_SOURCE);
+	e2e_must(&pair, pair_migrate(&pair, err));
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
+	assert_string_equal(status, "completed");
+	e2e_rings_on(&pair, PAIR_TARGET, 0);
+	states_are_equal();
+	interrupts_go_on(PAIR_TARGET);
+	pair_free(&pair, false);
+}
+
+static void two_vfs_move_and_their_interrupts_go_on(void **state)
+{
+	(void)state;
+	moves(2, "full-size");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		e2e_test(two_vfs_move_and_their_interrupts_go_on),
+	};
+
+	process_init();
+	return cmocka_run_group_tests_name("VFs of a PCIe function", tests, NULL, NULL);
+}
