@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * journal.c - the journal that a migration writes: fully allocated before its first use, locked as
- * long as its process is alive.
+ * long as its process is alive. A thread of its own writes it, so that nothing has to wait for a
+ * disk that hangs.
  */
 #include "journal/internal.h"
+
+#include "base/memory.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -16,13 +19,34 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+/* How often a wait looks whether it is to give way; it ends at once when the record is written. */
+#define LOOK_MS 2
+/* For a disk that hangs; what is left is written when it no longer does. */
+#define CLOSE_MS 1000
+#define WRITE_MS 30000
+
+/* One record to be written. */
+struct entry {
+	struct swo_job job;
+	struct swo_journal *journal;
+	enum swo_journal_event event;
+	uint64_t nonce;
+	char text[SWO_JOURNAL_TEXT_MAX];
+	int rc;
+	struct swo_error err;
+};
+
 struct swo_journal {
 	int dir_fd, fd;
 	char name[48], path[512];
-	bool sync;
-	struct journal_record record; /* last record written */
+	bool sync, remove;
+	struct swo_worker *worker; /* writes */
+	struct swo_job close_job;
 
-	pthread_mutex_t lock;
+	pthread_mutex_t lock; /* over all that follows, but never while the disk is waited for */
+	struct journal_record record; /* last record written */
+	struct entry entries[JOURNAL_RECORDS];
+	unsigned queued; /* so far: the next one is entries[queued % JOURNAL_RECORDS] */
 };
 
 static int write_whole(struct swo_journal *j, struct swo_error *err)
@@ -113,7 +137,8 @@ int journal_create(const struct swo_journal_config *config, enum swo_journal_sid
 	journal_seal(&j->record, 0, SWO_JOURNAL_BEGIN, 0, uri);
 
 	if (!journal_path(config->dir, j->name, j->path, err) &&
-		!journal_dir_open(config->dir, &j->dir_fd, err) && !make_file(j, err)) {
+		!journal_dir_open(config->dir, &j->dir_fd, err) && !make_file(j, err) &&
+		!swo_worker_create("swo-journal", &j->worker, err)) {
 		*out = j;
 		return 0;
 	}
@@ -130,32 +155,100 @@ void journal_set_hello_nonce(struct swo_journal *j, uint64_t nonce)
 	pthread_mutex_unlock(&j->lock);
 }
 
-int journal_write(struct swo_journal *j, enum swo_journal_event event, uint64_t nonce,
-	const char *text, struct swo_error *err)
+/* On the journal's worker. */
+static void write_entry(void *opaque)
 {
-	struct journal_record record;
-	int rc;
+	struct entry *entry = opaque;
+	struct swo_journal *j = entry->journal;
+
+	pthread_mutex_lock(&j->lock);
+	struct journal_record record = j->record;
+
+	pthread_mutex_unlock(&j->lock);
+	entry->rc = 0;
+	/* A repeated record is synced as well. */
+	if (record.event == entry->event)
+		return;
+	if (!journal_may_follow((enum swo_journal_side)record.side, record.event, entry->event) ||
+		record.sequence + 1 >= JOURNAL_RECORDS) {
+		entry->rc = swo_error_set(&entry->err, SWO_E_STATE, 0,
+			"the journal %.250s: %s cannot follow %s", j->path,
+			swo_journal_event_name(entry->event),
+			swo_journal_event_name((enum swo_journal_event)record.event));
+		return;
+	}
+	journal_seal(&record, record.sequence + 1, entry->event, entry->nonce, entry->text);
+	entry->rc = journal_put(j->fd, j->path, &record, j->sync, &entry->err);
+	if (entry->rc)
+		return;
+	pthread_mutex_lock(&j->lock);
+	j->record = record;
+	pthread_mutex_unlock(&j->lock);
+}
+
+/* With the lock held. NULL: too many wait for the disk. *late: some do. */
+static struct entry *queue_entry(struct swo_journal *j, bool *late)
+{
+	struct entry *entry = &j->entries[j->queued % JOURNAL_RECORDS];
+	struct entry *last = &j->entries[(j->queued - 1) % JOURNAL_RECORDS];
+
+	*late = j->queued && !swo_job_done(&last->job);
+	if (j->queued >= JOURNAL_RECORDS && !swo_job_done(&entry->job))
+		return NULL;
+	j->queued++;
+	return entry;
+}
+
+static int await_entry(
+	struct entry *entry, bool late, const struct journal_wait *wait, struct swo_error *err)
+{
+	const uint64_t start_ns = swo_now_ns();
+	const struct journal_wait patient = {.until = swo_deadline_ms(WRITE_MS), .must = true};
+
+	wait = wait ? wait : &patient;
+	/* What only follows a record that hangs would hang too. */
+	while ((wait->must || !late) && !swo_deadline_passed(wait->until)) {
+		if (swo_job_wait(
+			    &entry->job, swo_deadline_min(wait->until, swo_deadline_ms(LOOK_MS)))) {
+			if (entry->rc && err)
+				*err = entry->err;
+			return entry->rc;
+		}
+		if (wait->gives_way && wait->gives_way(wait->opaque))
+			return swo_error_set(err, SWO_E_CANCELLED, 0,
+				"the journal %.250s: %s is not waited for any more",
+				entry->journal->path, swo_journal_event_name(entry->event));
+	}
+	return swo_error_set(err, SWO_E_TIMEOUT, 0,
+		"the journal %.250s: %s was not written in %llu ms: the disk is slow or hangs",
+		entry->journal->path, swo_journal_event_name(entry->event),
+		(unsigned long long)((swo_now_ns() - start_ns) / 1000000));
+}
+
+int journal_write(struct swo_journal *j, enum swo_journal_event event, uint64_t nonce,
+	const char *text, const struct journal_wait *wait, struct swo_error *err)
+{
+	bool late;
 
 	if (!j)
 		return 0;
 	pthread_mutex_lock(&j->lock);
-	record = j->record;
-	if (record.event == event) {
-		/* A repeated record is synced as well. */
-		rc = 0;
-	} else if (!journal_may_follow((enum swo_journal_side)record.side, record.event, event) ||
-		   record.sequence + 1 >= JOURNAL_RECORDS) {
-		rc = swo_error_set(err, SWO_E_STATE, 0, "the journal %.250s: %s cannot follow %s",
-			j->path, swo_journal_event_name(event),
-			swo_journal_event_name((enum swo_journal_event)record.event));
-	} else {
-		journal_seal(&record, record.sequence + 1, event, nonce, text);
-		rc = journal_put(j->fd, j->path, &record, j->sync, err);
-		if (!rc)
-			j->record = record;
+	struct entry *entry = queue_entry(j, &late);
+
+	if (entry) {
+		*entry = (struct entry){.job = {.fn = write_entry, .opaque = entry},
+			.journal = j,
+			.event = event,
+			.nonce = nonce};
+		snprintf(entry->text, sizeof(entry->text), "%s", text ? text : "");
+		swo_worker_submit(j->worker, &entry->job);
 	}
 	pthread_mutex_unlock(&j->lock);
-	return rc;
+	if (!entry)
+		return swo_error_set(err, SWO_E_TIMEOUT, 0,
+			"the journal %.250s: the disk hangs: %s is not recorded", j->path,
+			swo_journal_event_name(event));
+	return await_entry(entry, late, wait, err);
 }
 
 bool journal_is_sync(const struct swo_journal *j)
@@ -163,14 +256,33 @@ bool journal_is_sync(const struct swo_journal *j)
 	return j && j->sync;
 }
 
+static void close_files(void *opaque)
+{
+	struct swo_journal *j = opaque;
+
+	if (j->remove)
+		unlinkat(j->dir_fd, j->name, 0);
+	swo_close_fd(&j->fd);
+	swo_close_fd(&j->dir_fd);
+}
+
 void journal_close(struct swo_journal *j, bool remove)
 {
 	if (!j)
 		return;
-	if (remove)
-		unlinkat(j->dir_fd, j->name, 0);
-	swo_close_fd(&j->fd);
-	swo_close_fd(&j->dir_fd);
+	j->remove = remove;
+	j->close_job = (struct swo_job){.fn = close_files, .opaque = j};
+	if (!j->worker)
+		close_files(j);
+	else
+		swo_worker_submit(j->worker, &j->close_job);
+	if (j->worker && !swo_worker_destroy(j->worker, swo_deadline_ms(CLOSE_MS))) {
+		/* It goes on when the disk does. */
+		swo_log(SWO_LOG_WARN, "the journal %.250s: the disk hangs; leaking its memory",
+			j->path);
+		base_leak_hung(j);
+		return;
+	}
 	pthread_mutex_destroy(&j->lock);
 	free(j);
 }

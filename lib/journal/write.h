@@ -18,11 +18,25 @@ int journal_create(const struct swo_journal_config *config, enum swo_journal_sid
 bool journal_is_id(const char *id);
 /* The nonce of the source's HELLO, for each later record. NULL: no journal. */
 void journal_set_hello_nonce(struct swo_journal *journal, uint64_t nonce);
-/* Any thread. A NULL journal accepts every record and stores none. */
+/* How long to wait for a record. */
+struct journal_wait {
+	swo_deadline until;
+	bool must; /* also behind a record that was not waited for: only then it is of use */
+	bool (*gives_way)(void *opaque); /* ends the wait; NULL: nothing does */
+	void *opaque;
+};
+
+/*
+ * Any thread; records are written in the order of the calls. A NULL journal accepts every record and
+ * stores none. wait NULL: until it is written, for half a minute at most. -1: it is not written, or
+ * not yet (SWO_E_TIMEOUT, SWO_E_CANCELLED): the disk hangs. Then it is written when the disk goes on,
+ * unless the process ends before.
+ */
 int journal_write(struct swo_journal *journal, enum swo_journal_event event, uint64_t nonce,
-	const char *text, struct swo_error *err);
+	const char *text, const struct journal_wait *wait, struct swo_error *err);
 bool journal_is_sync(const struct swo_journal *journal);
-/* With `remove` the file is deleted too: it is of no further use. */
+/* With `remove` the file is deleted too: it is of no further use. Waits a second for a disk that
+   hangs. */
 void journal_close(struct swo_journal *journal, bool remove);
 
 /* Removes settled journals of this VM, except that of migration `keep_id`: the VM runs here now.

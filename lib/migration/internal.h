@@ -112,9 +112,12 @@ int migration_run(struct swo_migration *m, struct swo_error *err);
 
 /* Creates the journal of m->info.id, and removes settled ones of this VM (it is here). */
 int migration_journal_open(struct swo_migration *m, struct swo_error *err);
-/* For handover_ops.record: its time is recorded in the timeline, a failure is logged. */
+/*
+ * For handover_ops.record: its time is recorded in the timeline, a failure is logged. The deadline is
+ * that of a record without which the step is not taken; others are not waited for that long.
+ */
 int migration_record(struct swo_migration *m, enum swo_journal_event record, uint64_t nonce,
-	const struct handover_cause *cause, struct swo_error *err);
+	const struct handover_cause *cause, swo_deadline deadline, struct swo_error *err);
 /* For handover_ops.entered. give_up: work in progress here is no longer needed. */
 void migration_entered(
 	struct swo_migration *m, unsigned event, const struct handover_cause *cause, bool give_up);

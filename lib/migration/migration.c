@@ -19,6 +19,8 @@
 
 /* For jobs in progress, in migration_close(). */
 #define CLOSE_MS 1000
+/* So long a record is waited for without which the step is taken too: not longer than the guest. */
+#define RECORD_MS 200
 /* So long a device has to answer, even if a stop that failed has used up its time. */
 #define CHECK_MIN_MS 100
 
@@ -150,9 +152,19 @@ int migration_journal_open(struct swo_migration *m, struct swo_error *err)
 	return 0;
 }
 
-int migration_record(struct swo_migration *m, enum swo_journal_event record, uint64_t nonce,
-	const struct handover_cause *cause, struct swo_error *err)
+static bool record_gives_way(void *opaque)
 {
+	return handover_gives_way(&((struct swo_migration *)opaque)->handover);
+}
+
+int migration_record(struct swo_migration *m, enum swo_journal_event record, uint64_t nonce,
+	const struct handover_cause *cause, swo_deadline deadline, struct swo_error *err)
+{
+	const bool must = handover_must_record(&m->handover);
+	const struct journal_wait wait = {.until = must ? deadline : swo_deadline_ms(RECORD_MS),
+		.must = must,
+		.gives_way = must ? record_gives_way : NULL,
+		.opaque = m};
 	uint64_t start = swo_now_ns();
 
 	pthread_mutex_lock(&m->mutex);
@@ -161,12 +173,12 @@ int migration_record(struct swo_migration *m, enum swo_journal_event record, uin
 	if (!journal)
 		return 0;
 	int rc = journal_write(
-		journal, record, nonce, cause && cause->why ? cause->why->text : NULL, err);
+		journal, record, nonce, cause && cause->why ? cause->why->text : NULL, &wait, err);
 
 	swo_timeline_span(m->timeline,
 		journal_is_sync(journal) ? SWO_EVENT_JOURNAL_SYNC : SWO_EVENT_JOURNAL, "", start,
 		swo_now_ns(), 0);
-	if (rc)
+	if (rc && err->code != SWO_E_CANCELLED)
 		swo_log(SWO_LOG_WARN, "%s", err->text);
 	return rc;
 }

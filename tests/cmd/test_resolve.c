@@ -46,7 +46,8 @@ static void the_command_of_the_list_resolves_this_migration(void **state)
 		assert_int_equal(journal_create(&config, SWO_JOURNAL_SOURCE, ID,
 					 "unix:/nonexistent/socket", &journal, NULL),
 			0);
-		assert_int_equal(journal_write(journal, SWO_JOURNAL_COMMITTED, 1, NULL, NULL), 0);
+		assert_int_equal(
+			journal_write(journal, SWO_JOURNAL_COMMITTED, 1, NULL, NULL, NULL), 0);
 		journal_close(journal, false);
 
 		run("switchover resolve --journal=\"$DIR\" 2>&1", out, sizeof(out));

@@ -70,7 +70,7 @@ static void put(struct swo_journal *journal, enum swo_journal_event event)
 {
 	struct swo_error err = {0};
 
-	if (journal_write(journal, event, 7, "why", &err))
+	if (journal_write(journal, event, 7, "why", NULL, &err))
 		fail_msg("%s", err.text);
 }
 
@@ -271,16 +271,16 @@ static void records_come_in_an_order_that_makes_sense_or_not_at_all(void **state
 	(void)state;
 	struct swo_journal *journal = begin(SWO_JOURNAL_TARGET);
 
-	assert_int_equal(journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
+	assert_int_equal(journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL, NULL), -1);
 	put(journal, SWO_JOURNAL_READY);
 	put(journal, SWO_JOURNAL_REFUSED);
 	/* A repeated record is written once; a refused one never. */
 	put(journal, SWO_JOURNAL_REFUSED);
-	assert_int_equal(journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL), -1);
+	assert_int_equal(journal_write(journal, SWO_JOURNAL_STARTING, 0, "", NULL, NULL), -1);
 	journal_close(journal, false);
 	assert_int_equal(look(SWO_JOURNAL_TARGET).last, SWO_JOURNAL_REFUSED);
 	/* Without a journal every record is accepted. */
-	assert_int_equal(journal_write(NULL, SWO_JOURNAL_STARTING, 0, "", NULL), 0);
+	assert_int_equal(journal_write(NULL, SWO_JOURNAL_STARTING, 0, "", NULL, NULL), 0);
 }
 
 /* Damage */

@@ -107,7 +107,7 @@ static pid_t make(const char *id, const char *vm, const struct way *way)
 		if (journal_create(&config, way->side, id, "unix:/x", &journal, NULL))
 			_exit(1);
 		for (size_t i = 0; i < count; i++)
-			if (journal_write(journal, events[i], 7, "why", NULL))
+			if (journal_write(journal, events[i], 7, "why", NULL, NULL))
 				_exit(2);
 		if (write(done[1], "x", 1) != 1)
 			_exit(3);

@@ -85,8 +85,9 @@ static void a_vm_that_is_not_started_has_a_command_that_shows_why(void **state)
 		assert_int_equal(
 			journal_create(&config, SWO_JOURNAL_SOURCE, ID, "unix:/x", &journal, NULL),
 			0);
-		assert_int_equal(journal_write(journal, SWO_JOURNAL_COMMITTED, 1, NULL, NULL), 0);
-		assert_int_equal(journal_write(journal, SWO_JOURNAL_DONE, 0, NULL, NULL), 0);
+		assert_int_equal(
+			journal_write(journal, SWO_JOURNAL_COMMITTED, 1, NULL, NULL, NULL), 0);
+		assert_int_equal(journal_write(journal, SWO_JOURNAL_DONE, 0, NULL, NULL, NULL), 0);
 		assert_int_equal(swo_journal_may_boot(path, "vm", &err), -1);
 		run(err.text, args, sizeof(args));
 		snprintf(expected, sizeof(expected), "resolve\n--journal=%s\n", path);

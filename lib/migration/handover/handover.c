@@ -229,14 +229,16 @@ static enum handover_outcome take_step(struct handover *h, unsigned event,
 
 	if (!rule->set)
 		return HANDOVER_IGNORED;
-	if (rule->record && h->ops->record(h->opaque, rule->record, cause, err) &&
-		rule->must_record) {
+	h->raised = event;
+	const bool failed = rule->record && h->ops->record(h->opaque, rule->record, cause, err);
+
+	if (rule->must_record && is_overtaken(h, event))
+		return HANDOVER_GAVE_WAY;
+	if (failed && rule->must_record) {
 		take_step(h, h->table->fail, &(struct handover_cause){.why = err}, answers,
 			&(struct swo_error){0});
 		return HANDOVER_UNRECORDED;
 	}
-	if (rule->must_record && is_overtaken(h, event))
-		return HANDOVER_GAVE_WAY;
 	*answers = cause && cause->answer_to ? rule->actions & HANDOVER_ANSWERS : 0;
 	atomic_fetch_or(&h->due, rule->actions & ~*answers);
 	atomic_store(&h->state, rule->next);
@@ -275,6 +277,16 @@ bool handover_perform(struct handover *h)
 	if (first)
 		h->ops->perform(h->opaque, first, NULL);
 	return first;
+}
+
+bool handover_must_record(const struct handover *h)
+{
+	return find_rule(h, h->raised)->must_record;
+}
+
+bool handover_gives_way(const struct handover *h)
+{
+	return is_overtaken(h, h->raised);
 }
 
 bool handover_may_run(const struct handover *h)

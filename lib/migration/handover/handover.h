@@ -137,7 +137,10 @@ struct handover_cause {
 };
 
 struct handover_ops {
-	/* Writes the record. -1: failed. */
+	/*
+	 * Writes the record. -1: failed. The step lock is held, so the wait for a disk has an end:
+	 * soon, unless handover_must_record(); and then when handover_gives_way().
+	 */
 	int (*record)(void *opaque, enum swo_journal_event record,
 		const struct handover_cause *cause, struct swo_error *err);
 	/*
@@ -161,6 +164,7 @@ struct handover {
 	atomic_uint state;
 	atomic_uint due;    /* actions to be performed by the migration's thread */
 	atomic_uint coming; /* events waiting for the lock, a bit each */
+	unsigned raised;    /* under the lock: the event whose step is being taken */
 };
 
 void handover_init(struct handover *h, const struct handover_table *table,
@@ -171,7 +175,7 @@ enum handover_outcome {
 	HANDOVER_IGNORED, /* no rule in this state: late and repeated events are normal */
 	HANDOVER_TAKEN,
 	/*
-	 * The record is written, but another event that this state handles has arrived meanwhile (a
+	 * While the record was being written, another event that this state handles has arrived (a
 	 * lost peer, for example): the step of the other event is taken instead.
 	 */
 	HANDOVER_GAVE_WAY,
@@ -185,6 +189,11 @@ enum handover_outcome handover_raise(struct handover *h, unsigned event,
 	const struct handover_cause *cause, struct swo_error *err);
 /* Performs the first due action; false: there was none. */
 bool handover_perform(struct handover *h);
+
+/* In ops.record: the step is only taken once this record is written. */
+bool handover_must_record(const struct handover *h);
+/* In ops.record of such a step: it is not taken any more, another event has come. */
+bool handover_gives_way(const struct handover *h);
 
 static inline bool handover_is(const struct handover *h, unsigned state)
 {

@@ -189,19 +189,26 @@ int source_ceiling_check(struct source *s, struct swo_error *err)
 	return exceeded(s, so_far, rest, reason, weight_ns, false, err);
 }
 
-int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
-	swo_deadline deadline, struct swo_error *err)
+swo_deadline source_ceiling_deadline(struct source *s, swo_deadline deadline)
 {
-	uint64_t ceiling_ns = source_ceiling_ns(s), weight_ns;
+	const uint64_t ceiling_ns = source_ceiling_ns(s);
 	swo_deadline ceiling = deadline;
-	int reason;
 
 	pthread_mutex_lock(&s->m.mutex);
 	if (ceiling_ns && s->vcpus_stopped_ns)
 		ceiling = s->vcpus_stopped_ns + ceiling_ns;
 	pthread_mutex_unlock(&s->m.mutex);
-	if (!migration_wait_until(
-		    &s->m, done, s, false, swo_deadline_min(deadline, ceiling), what, err))
+	return swo_deadline_min(deadline, ceiling);
+}
+
+int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
+	swo_deadline deadline, struct swo_error *err)
+{
+	const swo_deadline ceiling = source_ceiling_deadline(s, deadline);
+	uint64_t weight_ns;
+	int reason;
+
+	if (!migration_wait_until(&s->m, done, s, false, ceiling, what, err))
 		return 0;
 	if (err->code == SWO_E_TIMEOUT && ceiling < deadline && !migration_broken(&s->m, NULL)) {
 		uint64_t rest = project(s, true, &reason, &weight_ns);

@@ -220,8 +220,8 @@ static int record(void *opaque, enum swo_journal_event event, const struct hando
 {
 	struct source *s = opaque;
 
-	return migration_record(
-		&s->m, event, event == SWO_JOURNAL_COMMITTED ? s->ticket.nonce : 0, cause, err);
+	return migration_record(&s->m, event, event == SWO_JOURNAL_COMMITTED ? s->ticket.nonce : 0,
+		cause, source_ceiling_deadline(s, source_switchover_deadline(s)), err);
 }
 
 static void entered(

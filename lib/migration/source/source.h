@@ -243,6 +243,8 @@ int source_ceiling_check(struct source *s, struct swo_error *err);
  * little.
  */
 int source_on_barrier(void *opaque, bool running, enum swo_run_state state, struct swo_error *err);
+/* The deadline, or the ceiling, if that comes earlier. */
+swo_deadline source_ceiling_deadline(struct source *s, swo_deadline deadline);
 /* migration_wait_until, at most until the ceiling. */
 int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,
 	swo_deadline deadline, struct swo_error *err);
