@@ -112,6 +112,11 @@ bool ram_share_forbid(struct shared_ram *share)
 	return forbidden;
 }
 
+bool ram_share_is_forbidden(struct shared_ram *share)
+{
+	return share->page && atomic_load(&share->page->word) == WORD_FORBIDDEN;
+}
+
 /* Passing descriptors */
 
 int ram_share_offer(struct shared_ram *share, struct swo_ram *ram, struct channel_conn *conn,

@@ -48,5 +48,7 @@ bool ram_share_begin(struct shared_ram *share);
  * True from then on, and where RAM is copied.
  */
 bool ram_share_forbid(struct shared_ram *share);
+/* False where RAM is copied. */
+bool ram_share_is_forbidden(struct shared_ram *share);
 
 #endif

@@ -17,6 +17,8 @@
 
 /* Timeout for the source's reason of a failure; nothing waits for this side any more. */
 #define REASON_WAIT_MS 500
+/* The interval at which the shared word is looked at. */
+#define LOOK_MS 100
 
 /* Loading */
 
@@ -303,8 +305,8 @@ static int record(void *opaque, enum swo_journal_event event, const struct hando
 {
 	struct target *t = opaque;
 
-	return migration_record(
-		&t->m, event, event == SWO_JOURNAL_READY ? t->go.nonce : 0, cause, err);
+	return migration_record(&t->m, event, event == SWO_JOURNAL_READY ? t->go.nonce : 0, cause,
+		swo_deadline_ms(t->m.params.commit_deadline_ms), err);
 }
 
 static void entered(
@@ -360,14 +362,39 @@ static const struct handover_ops target_handover = {
 
 /* The thread */
 
+/* A source that shares its RAM has taken the VM back, and could not say so on a connection. */
+static bool is_taken_back(struct swo_migration *m)
+{
+	pthread_mutex_lock(&m->mutex);
+	const bool lost = m->lost;
+	pthread_mutex_unlock(&m->mutex);
+	return lost && ram_share_is_forbidden(&m->share);
+}
+
 /* State READY: waits for the step that leaves it, such as GO. */
 static void await_go(struct target *t)
 {
 	struct swo_migration *m = &t->m;
+	const uint64_t ms = m->params.commit_deadline_ms;
+	const swo_deadline deadline = swo_deadline_ms(ms);
+	bool taken_back = false, late = false;
 	struct swo_error err = {0};
 
-	if (migration_wait_step(
-		    m, TARGET_READY, swo_deadline_ms(m->params.commit_deadline_ms), "GO", &err))
+	while (!taken_back && !late &&
+		migration_wait_step(m, TARGET_READY,
+			m->share.page ? swo_deadline_min(deadline, swo_deadline_ms(LOOK_MS))
+				      : deadline,
+			"GO", NULL)) {
+		taken_back = is_taken_back(m);
+		late = swo_deadline_passed(deadline);
+	}
+	if (taken_back)
+		swo_error_set(&err, SWO_E_PEER_LOST, 0,
+			"the source rolled back before the VM was started here");
+	else
+		swo_error_set(&err, SWO_E_TIMEOUT, 0, "timed out waiting for GO (%llu ms)",
+			(unsigned long long)ms);
+	if (taken_back || late)
 		migration_raise(m, TARGET_EV_FAIL, &err);
 }
 
