@@ -272,6 +272,7 @@ struct swo_migration_info {
 	bool stalled;		   /* the predicted downtime does not become less */
 	uint64_t over_limit_ns;	   /* completed: downtime_ns beyond downtime_limit; 0: none */
 	char over_limit_reason[160];
+	bool given_up; /* the VM stays, or is restarted, at the source, whatever is still done for it */
 };
 
 struct swo_migration;

@@ -266,6 +266,7 @@ void migration_entered(
 	if (cause && cause->why)
 		m->reason = *cause->why;
 	m->given_up = m->given_up || give_up;
+	m->info.given_up = m->given_up;
 	if (event == m->handover.table->cancel) {
 		m->cancelled = true;
 		m->info.status = SWO_MIGRATION_CANCELLING;

@@ -394,11 +394,14 @@ int machine_may_cont(struct vmm_machine *m, struct swo_error *err)
 
 	pthread_mutex_lock(&m->lock);
 	const bool may_run = !m->migration || swo_migration_may_run(m->migration);
+	struct swo_migration_info info = {0};
 
+	if (m->migration)
+		swo_migration_info(m->migration, &info);
 	if (state == SWO_RUN_STATE_INTERNAL_ERROR || state == SWO_RUN_STATE_SHUTDOWN ||
 		atomic_load(&m->failing))
 		why = "it has failed or ended; start a new VM";
-	else if (state == SWO_RUN_STATE_INMIGRATE && m->migration && !machine_is_migrating(m))
+	else if (state == SWO_RUN_STATE_INMIGRATE && m->migration && info.given_up)
 		why = "its incoming migration has failed; start another one, with migrate-incoming";
 	else if (state == SWO_RUN_STATE_INMIGRATE && (!m->migration || !may_run))
 		why = NULL; /* it runs when it has arrived */
