@@ -139,7 +139,7 @@ static void listen_on(struct box_pair *pair)
 	json_decref(talk_do(&pair->t, text));
 }
 
-void box_pair_up(struct box_pair *pair, box_change *target)
+void box_pair_up(struct box_pair *pair, box_change *source, box_change *target)
 {
 	static const char events[] =
 		"{\"execute\": \"migrate-set-capabilities\", \"arguments\": {\"capabilities\": "
@@ -148,7 +148,7 @@ void box_pair_up(struct box_pair *pair, box_change *target)
 				    "{\"downtime-limit\": 60000, \"x-commit-deadline-ms\": "
 				    "30000}}";
 
-	box_up(&pair->source, NULL);
+	box_up(&pair->source, source);
 	box_up(&pair->target, target);
 	talk_open(&pair->s, pair->source.path, true);
 	talk_open(&pair->t, pair->target.path, true);

@@ -42,7 +42,7 @@ struct box_pair {
 	struct talk s, t;
 };
 
-void box_pair_up(struct box_pair *pair, box_change *target);
+void box_pair_up(struct box_pair *pair, box_change *source, box_change *target);
 void box_pair_down(struct box_pair *pair);
 void box_migrate(struct box_pair *pair);
 

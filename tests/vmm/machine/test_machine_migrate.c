@@ -73,7 +73,7 @@ static void a_guest_moves_completely_and_each_monitor_reports_its_side(void **st
 	json_t *ret;
 
 	(void)state;
-	box_pair_up(&pair, incoming);
+	box_pair_up(&pair, NULL, incoming);
 	box_migrate(&pair);
 	expect_migration_events(&pair.s, statuses);
 	box_wait_migration(&pair.t, "completed");
@@ -118,7 +118,7 @@ static void the_timeline_holds_both_sides_in_every_format(void **state)
 	size_t i;
 
 	(void)state;
-	box_pair_up(&pair, incoming);
+	box_pair_up(&pair, NULL, incoming);
 	talk_refused(
 		&pair.s, "{\"execute\": \"x-query-timeline\"}", "GenericError", "no migration");
 	box_migrate(&pair);
@@ -145,7 +145,7 @@ static void a_device_arrives_with_its_bars_and_interrupts(void **state)
 	struct box_pair pair;
 
 	(void)state;
-	box_pair_up(&pair, incoming);
+	box_pair_up(&pair, NULL, incoming);
 	/* The inbox of vf0 moves, and its sibling must be remapped on both hosts. */
 	vmm_pci_pio_write(pair.source.machine->pci, 0xcf8, &latch, 4);
 	vmm_pci_pio_write(pair.source.machine->pci, 0xcfc, &moved, 4);
@@ -189,7 +189,7 @@ static void moves_with_interrupts(enum swo_device_state from, enum swo_device_st
 {
 	struct box_pair pair;
 
-	box_pair_up(&pair, incoming);
+	box_pair_up(&pair, NULL, incoming);
 	struct fake_pci *fake = &pair.source.fake[0];
 
 	assert_false(is_pending(fake, MASKED));
@@ -226,7 +226,7 @@ static void a_target_that_is_to_be_paused_arrives_paused(void **state)
 	struct box_pair pair;
 
 	(void)state;
-	box_pair_up(&pair, incoming_paused);
+	box_pair_up(&pair, NULL, incoming_paused);
 	box_migrate(&pair);
 	box_wait_migration(&pair.t, "completed");
 	box_expect_status(&pair.t, "paused", false);
@@ -242,7 +242,7 @@ static void a_machine_that_differs_is_refused_and_the_source_runs_on(void **stat
 	json_t *ret;
 
 	(void)state;
-	box_pair_up(&pair, incoming_bigger);
+	box_pair_up(&pair, NULL, incoming_bigger);
 	box_migrate(&pair);
 	box_wait_migration(&pair.s, "failed");
 	ret = talk_do(&pair.s, "{\"execute\": \"query-migrate\"}");
@@ -261,7 +261,7 @@ static void a_cancelled_migration_leaves_the_source_as_it_was(void **state)
 	struct box_pair pair;
 
 	(void)state;
-	box_pair_up(&pair, incoming);
+	box_pair_up(&pair, NULL, incoming);
 	fake_script(
 		&pair.target.fake[0].device, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, FAKE_HANG, 1);
 	box_migrate(&pair);
@@ -289,7 +289,7 @@ static void between_go_and_started_the_source_neither_runs_nor_quits(void **stat
 	bool committed = false;
 
 	(void)state;
-	box_pair_up(&pair, incoming);
+	box_pair_up(&pair, NULL, incoming);
 	fake_script(&pair.target.fake[1].device, SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING,
 		FAKE_HANG, 1);
 	box_migrate(&pair);
@@ -323,7 +323,7 @@ static void a_vm_that_arrived_can_go_on_to_a_third(void **state)
 	char text[256];
 
 	(void)state;
-	box_pair_up(&pair, incoming);
+	box_pair_up(&pair, NULL, incoming);
 	box_migrate(&pair);
 	box_wait_migration(&pair.t, "completed");
 	box_rings(&pair.target);
@@ -371,7 +371,7 @@ static void limits_change_in_flight_and_options_of_one_migration_do_not_stay(voi
 	struct box_pair pair;
 
 	(void)state;
-	box_pair_up(&pair, incoming);
+	box_pair_up(&pair, NULL, incoming);
 	/* The first pass would take hours. */
 	migrate_with(&pair, "\"x-parameters\": {\"max-bandwidth\": 1, \"downtime-limit\": 1, "
 			    "\"x-commit-deadline-ms\": 20000}");
