@@ -362,7 +362,7 @@ static const struct handover_ops target_handover = {
 
 /* The thread */
 
-/* A source that shares its RAM has taken the VM back, and could not say so on a connection. */
+/* A source that shares its RAM has taken the VM back, and had no connection to report it on. */
 static bool is_taken_back(struct swo_migration *m)
 {
 	pthread_mutex_lock(&m->mutex);
