@@ -45,6 +45,13 @@ void fake_pci_init(struct fake_pci *fake, const char *name)
 		swo_close_fd(&fake->inbox_fd);
 }
 
+void fake_pci_msi_only(struct fake_pci *fake, unsigned flags)
+{
+	fake->msi_only = true;
+	put(fake, 0x34, CAP_MSI, 1);
+	put(fake, CAP_MSI + 2, flags, 2);
+}
+
 void fake_pci_fini(struct fake_pci *fake)
 {
 	assert_int_equal(atomic_load(&fake->device.offences), 0);
@@ -157,9 +164,10 @@ static int region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
 
 static int irq_info(void *self, uint32_t index, struct swo_irq_info *info, struct swo_error *err)
 {
-	(void)self;
 	(void)err;
-	*info = (struct swo_irq_info){1, index == 2 ? FAKE_VECTORS : 0};
+	const struct fake_pci *fake = self;
+
+	*info = (struct swo_irq_info){1, index == (fake->msi_only ? 1 : 2) ? FAKE_VECTORS : 0};
 	return 0;
 }
 
@@ -168,9 +176,11 @@ static int set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, 
 {
 	struct fake_pci *fake = self;
 
-	if (index != 2 || start + count > FAKE_VECTORS)
+	if (index != (fake->msi_only ? 1 : 2) || start + count > FAKE_VECTORS)
 		return swo_error_set(err, SWO_E_INVALID, 0, "no such interrupt");
 	pthread_mutex_lock(&fake->device.own.mutex);
+	for (uint32_t v = 0; !count && v < FAKE_VECTORS; v++)
+		fake->irqs[v] = -1;
 	for (uint32_t i = 0; i < count; i++)
 		fake->irqs[start + i] = fds[i];
 	pthread_mutex_unlock(&fake->device.own.mutex);

@@ -30,12 +30,15 @@ struct fake_pci {
 	unsigned reads;
 	uint64_t doorbells;
 	unsigned config_delay_ms; /* of a write to PCI_COMMAND */
+	bool msi_only;
 };
 
 /* The device's functions, and those of regions and interrupts. */
 const struct swo_device_ops *fake_pci_ops(void);
 
 void fake_pci_init(struct fake_pci *fake, const char *name);
+/* Before it is added: it has no MSI-X, and these MSI flags. */
+void fake_pci_msi_only(struct fake_pci *fake, unsigned flags);
 /* Also checks that no rule of the device was broken. */
 void fake_pci_fini(struct fake_pci *fake);
 /* The number of writes to one place, and the last value there. */

@@ -38,6 +38,7 @@ uint32_t pci_config_read(struct vmm_pci_function *fn, unsigned at, unsigned len)
 		memset(bytes, 0xff, sizeof(bytes));
 	}
 	pthread_mutex_lock(&fn->lock);
+	pci_msi_before_read(fn, at, len);
 	for (unsigned i = 0; i < len; i++)
 		if (fn->ours[at + i])
 			bytes[i] = fn->shadow[at + i];
@@ -86,14 +87,18 @@ void pci_config_write(struct vmm_pci_function *fn, unsigned at, uint32_t value, 
 	bool changed = take_over(fn, at, bytes, len, &tell);
 
 	if (fn->kind == PCI_KIND_DEVICE) {
-		if (tell && fn->ops->region_write(fn->self, VFIO_PCI_CONFIG_REGION_INDEX, at, bytes,
-				    len, false, &err))
+		if (tell && !pci_msi_has(fn, at, len) &&
+			fn->ops->region_write(fn->self, VFIO_PCI_CONFIG_REGION_INDEX, at, bytes,
+				len, false, &err))
 			pci_complain(fn, &err);
 		if (changed && (touches(at, len, PCI_COMMAND, 2) ||
 				       touches(at, len, PCI_BAR(0), 4 * PCI_BARS)))
 			pci_bars_changed(fn);
-		if (changed && fn->msix.count && touches(at, len, fn->msix.cap + PCI_MSIX_FLAGS, 2))
+		if (changed && fn->msix.count && !fn->msix.is_msi &&
+			touches(at, len, fn->msix.cap + PCI_MSIX_FLAGS, 2))
 			pci_msix_update(fn);
+		if (changed)
+			pci_msi_written(fn, at, len);
 	}
 	pthread_mutex_unlock(&fn->lock);
 }

@@ -145,15 +145,29 @@ static int probe_msix(struct vmm_pci_function *fn, uint8_t cap, struct swo_error
 	return 0;
 }
 
+/* MSI-X, where there is both. */
+static int interrupt_cap(struct vmm_pci_function *fn, uint8_t *out, struct swo_error *err)
+{
+	struct swo_irq_info msix, msi;
+
+	if (fn->ops->irq_info(fn->self, VFIO_PCI_MSIX_IRQ_INDEX, &msix, err) ||
+		fn->ops->irq_info(fn->self, VFIO_PCI_MSI_IRQ_INDEX, &msi, err))
+		return -1;
+	*out = !msix.count && msi.count ? PCI_CAP_ID_MSI : PCI_CAP_ID_MSIX;
+	return 0;
+}
+
 /*
- * Keeps the list of capabilities except MSI, which this machine does not support. IDs and links
- * come from the VMM, the bytes after them from the device, except for MSI-X.
+ * Keeps the list of capabilities except MSI, unless the device has no MSI-X. IDs and links
+ * come from the VMM, the bytes after them from the device, except for MSI-X and MSI.
  */
 static int probe_caps(struct vmm_pci_function *fn, struct swo_error *err)
 {
 	unsigned link = PCI_CAP_POINTER, at = fn->shadow[PCI_CAP_POINTER] & 0xfc;
-	uint8_t seen[PCI_CONFIG_SIZE] = {0};
+	uint8_t seen[PCI_CONFIG_SIZE] = {0}, interrupts;
 
+	if (interrupt_cap(fn, &interrupts, err))
+		return -1;
 	fn->shadow[PCI_CAP_POINTER] = 0;
 	if (!(pci_get(fn->shadow, PCI_STATUS, 2) & PCI_STATUS_CAP_LIST))
 		return 0;
@@ -162,14 +176,16 @@ static int probe_caps(struct vmm_pci_function *fn, struct swo_error *err)
 		unsigned next = fn->shadow[at + 1] & 0xfc;
 
 		if (at < PCI_HEADER_SIZE || seen[at] ||
-			(id == PCI_CAP_ID_MSIX &&
+			(id == interrupts &&
 				(fn->msix.count || at > PCI_CONFIG_SIZE - PCI_MSIX_CAP_LEN)))
 			return swo_error_set(err, SWO_E_DEVICE, 0,
 				"device %s: malformed list of capabilities at 0x%x", fn->id, at);
 		seen[at] = 1;
 		if (id == PCI_CAP_ID_MSIX && probe_msix(fn, (uint8_t)at, err))
 			return -1;
-		if (id != PCI_CAP_ID_MSI) {
+		if (id == PCI_CAP_ID_MSI && id == interrupts && pci_msi_probe(fn, (uint8_t)at, err))
+			return -1;
+		if (id != PCI_CAP_ID_MSI || id == interrupts) {
 			fn->shadow[link] = (uint8_t)at;
 			link = at + 1;
 			fn->shadow[link] = 0;
@@ -194,7 +210,7 @@ int pci_device_probe(struct vmm_pci_function *fn, struct swo_error *err)
 	pci_put(fn->shadow, PCI_COMMAND, 0, 2);
 	pci_put(fn->wmask, PCI_COMMAND, PCI_COMMAND_BITS, 2);
 	fn->shadow[PCI_HEADER_TYPE] = 0;
-	fn->shadow[PCI_INT_PIN] = 0; /* MSI-X only */
+	fn->shadow[PCI_INT_PIN] = 0; /* there is no INTx */
 	pci_put(fn->shadow, PCI_ROM, 0, 4);
 	fn->wmask[PCI_CACHE_LINE] = fn->wmask[PCI_LATENCY] = fn->wmask[PCI_INT_LINE] = 0xff;
 	for (unsigned bar = 0; bar < PCI_BARS; bar++) {

@@ -52,12 +52,15 @@ struct pci_vector {
 	bool masked;
 };
 
+/* MSI-X, or MSI of a device that has nothing else: its messages are a table here, too. */
 struct pci_msix {
 	unsigned count; /* 0: none */
-	uint8_t cap;	/* offset in configuration space */
+	bool is_msi;
+	uint8_t cap; /* offset in configuration space */
 	unsigned table_bar, pba_bar;
 	uint32_t table_at, pba_at; /* offsets in those */
 	uint32_t *table;	   /* 4 words per vector */
+	unsigned connected;	   /* so many vectors are set on the device */
 	struct pci_vector *vectors;
 };
 
@@ -202,6 +205,10 @@ int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err);
 void pci_msix_free(struct vmm_pci_function *fn);
 /* With the function's lock held: enable, mask or the table has changed. */
 void pci_msix_update(struct vmm_pci_function *fn);
+static inline bool pci_msix_is_masked(const struct vmm_pci_function *fn, unsigned vector)
+{
+	return fn->msix.table[4 * vector + 3] & 1;
+}
 /* true if the access was to the table or the pending bits, and has been done. */
 bool pci_msix_read(
 	struct vmm_pci_function *fn, unsigned bar, uint64_t at, void *data, unsigned len);
@@ -217,5 +224,17 @@ static inline unsigned pci_msix_pending_words(const struct vmm_pci_function *fn)
 {
 	return (fn->msix.count + 63) / 64;
 }
+
+/* msi.c: the capability of a device that has MSI only */
+int pci_msi_probe(struct vmm_pci_function *fn, uint8_t cap, struct swo_error *err);
+/* Is this part of it? Nothing of it is written to the device: the VMM masks, and the host enables. */
+bool pci_msi_has(const struct vmm_pci_function *fn, unsigned at, unsigned len);
+/* With the function's lock held: part of the capability was written, or is about to be read. */
+void pci_msi_written(struct vmm_pci_function *fn, unsigned at, unsigned len);
+void pci_msi_before_read(struct vmm_pci_function *fn, unsigned at, unsigned len);
+/* With the function's lock held: the table was loaded; the capability follows. */
+void pci_msi_loaded(struct vmm_pci_function *fn);
+/* The number of vectors that the guest has enabled. */
+unsigned pci_msi_enabled(const struct vmm_pci_function *fn);
 
 #endif

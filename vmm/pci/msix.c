@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * msix.c - MSI-X on the guest's side (PCI Local Bus 3.0, 6.8.2): the table, the pending bits,
- * and the accelerator's settings for each eventfd.
+ * and the accelerator's settings for each eventfd. A device with MSI only has the same, with a
+ * table that msi.c fills.
  */
 #include "internal.h"
 
@@ -50,23 +51,38 @@ static int connect_vector(
 			     : swo_error_prefix(err, "device %s: cannot add an interrupt", fn->id);
 }
 
-/* All vectors at once, before the VM runs: unmasking one must not need the device. */
+/* The first `count` vectors, and no others: a device with MSI uses as many as are enabled. */
+static int set_vectors(struct vmm_pci_function *fn, unsigned count, struct swo_error *err)
+{
+	struct pci_msix *msix = &fn->msix;
+	uint32_t index = msix->is_msi ? VFIO_PCI_MSI_IRQ_INDEX : VFIO_PCI_MSIX_IRQ_INDEX;
+	swo_autofree int *fds = calloc(count + 1, sizeof(*fds));
+
+	if (!fds)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: interrupts", fn->id);
+	for (unsigned v = 0; v < count; v++)
+		fds[v] = msix->vectors[v].eventfd;
+	if (msix->connected && fn->ops->set_irqs(fn->self, index, 0, NULL, 0, err))
+		return -1;
+	msix->connected = 0;
+	if (count && fn->ops->set_irqs(fn->self, index, 0, fds, count, err))
+		return -1;
+	msix->connected = count;
+	return 0;
+}
+
+/*
+ * All vectors at once, before the VM runs: unmasking one must not need the device. Those of MSI have
+ * no mask that every device has: they are set on the device once the guest has enabled them.
+ */
 int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err)
 {
 	struct pci_msix *msix = &fn->msix;
-	swo_autofree int *fds = NULL;
 
-	if (!msix->count)
-		return 0;
-	fds = calloc(msix->count, sizeof(*fds));
-	if (!fds)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: MSI-X", fn->id);
-	for (unsigned v = 0; v < msix->count; v++) {
+	for (unsigned v = 0; v < msix->count; v++)
 		if (connect_vector(fn, &msix->vectors[v], err))
 			return -1;
-		fds[v] = msix->vectors[v].eventfd;
-	}
-	return fn->ops->set_irqs(fn->self, VFIO_PCI_MSIX_IRQ_INDEX, 0, fds, msix->count, err);
+	return msix->count && !msix->is_msi ? set_vectors(fn, msix->count, err) : 0;
 }
 
 void pci_msix_free(struct vmm_pci_function *fn)
@@ -89,7 +105,8 @@ static void update_vector(struct vmm_pci_function *fn, unsigned v, bool all_mask
 	const struct vmm_msi_ops *msi = &fn->pci->msi;
 	const uint32_t *entry = &fn->msix.table[4 * v];
 	struct pci_vector *vector = &fn->msix.vectors[v];
-	bool masked = all_masked || (entry[ENTRY_CONTROL] & PCI_MSIX_MASKED);
+	bool masked = all_masked || pci_msix_is_masked(fn, v) ||
+		      (fn->msix.is_msi && v >= pci_msi_enabled(fn));
 	uint64_t addr = (uint64_t)entry[ENTRY_HIGH] << 32 | entry[ENTRY_LOW];
 	uint32_t data = entry[ENTRY_DATA];
 	struct swo_error err;
@@ -115,13 +132,19 @@ static bool is_all_masked(const struct vmm_pci_function *fn)
 {
 	uint32_t flags = pci_get(fn->shadow, fn->msix.cap + PCI_MSIX_FLAGS, 2);
 
+	if (fn->msix.is_msi)
+		return !(flags & PCI_MSI_ENABLE);
 	return !(flags & PCI_MSIX_ENABLE) || (flags & PCI_MSIX_MASKALL);
 }
 
 void pci_msix_update(struct vmm_pci_function *fn)
 {
 	bool all_masked = is_all_masked(fn);
+	struct swo_error err;
 
+	if (fn->msix.is_msi && fn->msix.connected != pci_msi_enabled(fn) &&
+		set_vectors(fn, pci_msi_enabled(fn), &err))
+		pci_complain(fn, &err);
 	for (unsigned v = 0; v < fn->msix.count; v++)
 		update_vector(fn, v, all_masked);
 }
@@ -137,8 +160,7 @@ void pci_msix_pending(struct vmm_pci_function *fn, uint64_t *bits)
 	memset(bits, 0, pci_msix_pending_words(fn) * sizeof(*bits));
 	for (unsigned v = 0; v < fn->msix.count; v++) {
 		/* The accelerator delivers an interrupt that is not masked. */
-		const bool masked =
-			all_masked || (fn->msix.table[4 * v + ENTRY_CONTROL] & PCI_MSIX_MASKED);
+		const bool masked = all_masked || pci_msix_is_masked(fn, v);
 
 		fds[v] = (struct pollfd){
 			.fd = masked ? fn->msix.vectors[v].eventfd : -1, .events = POLLIN};
@@ -183,7 +205,9 @@ bool pci_msix_read(struct vmm_pci_function *fn, unsigned bar, uint64_t at, void 
 	struct pci_msix *msix = &fn->msix;
 	const unsigned words = pci_msix_pending_words(fn);
 
-	if (msix->count && bar == msix->table_bar &&
+	if (!msix->count || msix->is_msi)
+		return false;
+	if (bar == msix->table_bar &&
 		inside(at, len, msix->table_at, (uint64_t)msix->count * PCI_MSIX_ENTRY)) {
 		pthread_mutex_lock(&fn->lock);
 		if (is_good(at, len))
@@ -191,7 +215,7 @@ bool pci_msix_read(struct vmm_pci_function *fn, unsigned bar, uint64_t at, void 
 		pthread_mutex_unlock(&fn->lock);
 		return true;
 	}
-	if (msix->count && bar == msix->pba_bar && inside(at, len, msix->pba_at, words * 8ul)) {
+	if (bar == msix->pba_bar && inside(at, len, msix->pba_at, words * 8ul)) {
 		uint64_t bits[PCI_MSIX_VECTORS / 64];
 
 		pthread_mutex_lock(&fn->lock);
@@ -209,7 +233,7 @@ bool pci_msix_write(
 {
 	struct pci_msix *msix = &fn->msix;
 
-	if (!msix->count)
+	if (!msix->count || msix->is_msi)
 		return false;
 	if (bar == msix->pba_bar && inside(at, len, msix->pba_at, pci_msix_pending_words(fn) * 8ul))
 		return true;

@@ -56,8 +56,20 @@
 #define PCI_PREFETCH_LIMIT_HIGH 0x2c
 #define PCI_BRIDGE_CONTROL	0x3e
 
-#define PCI_CAP_ID_MSI	 0x05
-#define PCI_CAP_ID_MSIX	 0x11
+#define PCI_CAP_ID_MSI	0x05
+#define PCI_CAP_ID_MSIX 0x11
+/* MSI: its data and mask are 4 bytes further on with a 64-bit address. */
+#define PCI_MSI_FLAGS	 2
+#define PCI_MSI_ENABLE	 0x0001
+#define PCI_MSI_CAPABLE	 0x000e /* log2 of the vectors it has */
+#define PCI_MSI_ALLOWED	 0x0070 /* log2 of those that it may use */
+#define PCI_MSI_64	 0x0080
+#define PCI_MSI_MASKABLE 0x0100
+#define PCI_MSI_ADDRESS	 4
+#define PCI_MSI_DATA	 8
+#define PCI_MSI_MASK	 12
+#define PCI_MSI_PENDING	 16
+#define PCI_MSI_VECTORS	 32
 #define PCI_MSIX_FLAGS	 2
 #define PCI_MSIX_COUNT	 0x07ff
 #define PCI_MSIX_MASKALL 0x4000

@@ -12,8 +12,8 @@
 #define STATE_VERSION 1
 
 /*
- * Followed by 16 bytes of MSI-X table per vector, the pending bits as u64 words, XXH3 of all
- * before.
+ * Followed by 16 bytes of MSI-X table per vector (of a device with MSI: its message as such a table),
+ * the pending bits as u64 words, XXH3 of all before.
  */
 struct state_wire {
 	uint32_t magic;
@@ -22,7 +22,7 @@ struct state_wire {
 	uint16_t vendor, device;
 	uint16_t command;
 	uint16_t msix_flags;
-	uint8_t cache_line, latency, int_line, zero;
+	uint8_t cache_line, latency, int_line, is_msi;
 	uint32_t length; /* of all of it */
 	uint64_t address[PCI_BARS];
 	uint64_t size[PCI_BARS];
@@ -52,6 +52,7 @@ static void fill(const struct vmm_pci_function *fn, struct state_wire *wire)
 		.cache_line = fn->shadow[PCI_CACHE_LINE],
 		.latency = fn->shadow[PCI_LATENCY],
 		.int_line = fn->shadow[PCI_INT_LINE],
+		.is_msi = fn->msix.is_msi,
 		.length = (uint32_t)state_length(fn)};
 	for (unsigned bar = 0; bar < PCI_BARS; bar++) {
 		wire->size[bar] = fn->bar[bar].size;
@@ -116,7 +117,8 @@ static int check_bars(
 static int check_msix(const struct vmm_pci_function *fn, const struct state_wire *wire,
 	const uint8_t *rest, struct swo_error *err)
 {
-	const uint32_t writable = PCI_MSIX_ENABLE | PCI_MSIX_MASKALL;
+	const uint32_t writable = fn->msix.is_msi ? PCI_MSI_ENABLE | PCI_MSI_ALLOWED
+						  : PCI_MSIX_ENABLE | PCI_MSIX_MASKALL;
 	const unsigned count = fn->msix.count;
 	uint64_t last = 0;
 
@@ -160,12 +162,13 @@ static int check(const struct vmm_pci_function *fn, const uint8_t *data, size_t 
 			STATE_VERSION);
 	if (wire->vendor != pci_get(fn->shadow, PCI_VENDOR_ID, 2) ||
 		wire->device != pci_get(fn->shadow, PCI_DEVICE_ID, 2) ||
-		wire->vectors != fn->msix.count || len != state_length(fn))
+		wire->vectors != fn->msix.count || wire->is_msi != fn->msix.is_msi ||
+		len != state_length(fn))
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"device %s: the source has %04x:%04x with %u vectors; this is "
 			"another device",
 			fn->id, wire->vendor, wire->device, wire->vectors);
-	if (wire->command & ~PCI_COMMAND_BITS || wire->zero)
+	if (wire->command & ~PCI_COMMAND_BITS)
 		return swo_error_set(err, SWO_E_CORRUPT, 0,
 			"device %s: malformed configuration: reserved bits set", fn->id);
 	if (check_bars(fn, wire, err))
@@ -199,9 +202,11 @@ static int load_msix(struct vmm_pci_function *fn, const struct state_wire *wire,
 	memcpy(bits, rest + table, pci_msix_pending_words(fn) * sizeof(*bits));
 	if (!fn->loaded || msix_flags(fn) != wire->msix_flags) {
 		pci_put(fn->shadow, flags_at, wire->msix_flags, 2);
-		if (pci_config_push(fn, flags_at, 2, err))
+		if (!fn->msix.is_msi && pci_config_push(fn, flags_at, 2, err))
 			return -1;
 	}
+	if (fn->msix.is_msi)
+		pci_msi_loaded(fn);
 	pci_msix_set_pending(fn, bits);
 	pci_msix_update(fn);
 	return 0;
