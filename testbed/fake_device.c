@@ -109,18 +109,56 @@ static bool has_session(enum swo_device_state state)
 	       state == SWO_DEVICE_STOP_COPY;
 }
 
+static size_t precopy_of(const struct fake_device *fake)
+{
+	return fake->precopy ? fake->precopy : fake->size / 2;
+}
+
+/* Of what may go in PRE_COPY, with so many increments. */
+static size_t stream_length(const struct fake_device *fake, unsigned increments)
+{
+	size_t len = precopy_of(fake);
+
+	for (unsigned i = 0; i < increments; i++)
+		len += fake->increments[i];
+	return len;
+}
+
+/* The place in the state of the stream's byte `at`, and how many follow it there. */
+static size_t place_of(const struct fake_device *fake, size_t at, size_t *run)
+{
+	size_t end = precopy_of(fake);
+
+	*run = end - at;
+	if (at < end)
+		return at;
+	for (unsigned i = 0; i < fake->increment_count; i++) {
+		end += fake->increments[i];
+		*run = end - at;
+		if (at < end)
+			return precopy_of(fake) - *run;
+	}
+	*run = fake->size - precopy_of(fake) - (at - end);
+	return fake->size - *run;
+}
+
 /* Goes there, as what was loaded allows. */
 static int arrive(struct fake_device *fake, enum swo_device_state to, struct swo_error *err)
 {
 	enum swo_device_state from = fake->state;
 
-	if (has_session(to) && !has_session(from))
+	if (has_session(to) && !has_session(from)) {
 		fake->read_at = 0;
+		fake->increments_saved = 0;
+		fake->initial_end = precopy_of(fake);
+	}
 	if (to == SWO_DEVICE_RESUMING && from != to)
 		fake->loaded_len = 0;
 	if (from == SWO_DEVICE_RESUMING && to != from) {
 		fake->loaded_ok =
-			fake->loaded_len == fake->size && !fake->refuse &&
+			fake->loaded_len == stream_length(fake, fake->increment_count) +
+						    fake->size - precopy_of(fake) &&
+			!fake->refuse &&
 			!(fake->expected && memcmp(fake->loaded, fake->expected, fake->size));
 		if (!fake->loaded_ok)
 			return swo_error_set(err, SWO_E_DEVICE, EINVAL, "this state is not mine");
@@ -257,7 +295,10 @@ static int data_ask(void *self, void *buf, size_t len, struct swo_error *err)
 static int read_state(
 	struct fake_device *fake, void *buf, size_t len, size_t *got, struct swo_error *err)
 {
-	size_t end = fake->state == SWO_DEVICE_STOP_COPY ? fake->size : fake->size / 2;
+	size_t end = stream_length(fake, fake->increments_saved);
+
+	if (fake->state == SWO_DEVICE_STOP_COPY)
+		end = stream_length(fake, fake->increment_count) + fake->size - precopy_of(fake);
 	size_t n = fake->read_at < end ? end - fake->read_at : 0;
 
 	if (fake->gone)
@@ -280,8 +321,12 @@ static int read_state(
 		n = len;
 	if (fake->fail_read_at && fake->read_at + n >= fake->fail_read_at)
 		return swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: read", fake->name);
-	if (n)
-		memcpy(buf, fake->saved + fake->read_at, n);
+	for (size_t done = 0, run; done < n; done += run) {
+		const size_t from = place_of(fake, fake->read_at + done, &run);
+
+		run = run < n - done ? run : n - done;
+		memcpy((uint8_t *)buf + done, fake->saved + from, run);
+	}
 	fake->read_at = fake->churns && fake->state == SWO_DEVICE_PRE_COPY ? 0 : fake->read_at + n;
 	*got = n;
 	return 0;
@@ -308,27 +353,85 @@ static int write_state(struct fake_device *fake, const void *buf, size_t len, st
 		memmove(fake->loaded, fake->loaded + fake->loaded_len - keep, keep);
 		fake->loaded_len = keep;
 	}
-	if (fake->loaded_len + len > fake->size)
+	if (fake->loaded_len + len >
+		stream_length(fake, fake->increment_count) + fake->size - precopy_of(fake))
 		return swo_error_set(err, SWO_E_DEVICE, ENOSPC, "device %s: too much", fake->name);
-	memcpy(fake->loaded + fake->loaded_len, buf, len);
+	for (size_t done = 0, run; done < len; done += run) {
+		const size_t to = place_of(fake, fake->loaded_len + done, &run);
+
+		run = run < len - done ? run : len - done;
+		memcpy(fake->loaded + to, (const uint8_t *)buf + done, run);
+	}
 	fake->loaded_len += len;
 	return 0;
 }
 
 static int data_write(void *self, const void *buf, size_t len, struct swo_error *err)
 {
+	struct fake_device *fake = self;
+
+	if (fake->hang_write_at && fake->loaded_len + len >= fake->hang_write_at) {
+		fake->hang_write_at = 0;
+		fake->hang_in = FAKE_CALL_WRITE;
+	}
 	enter_data(self, FAKE_CALL_WRITE);
 	return leave_data(self, write_state(self, buf, len, err));
 }
 
+/* As mlx5 and virtio: the complete state, whatever was read of it. */
 static int data_size(void *self, uint64_t *bytes, struct swo_error *err)
 {
 	struct fake_device *fake = self;
 
-	(void)err;
 	enter_data(fake, FAKE_CALL_SIZE);
+	if (fake->no_size)
+		return leave_data(fake, swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+						"device %s: no MIG_DATA_SIZE", fake->name));
+	if (fake->fail_size)
+		return leave_data(fake, swo_error_set(err, SWO_E_DEVICE, EINVAL,
+						"device %s: MIG_DATA_SIZE", fake->name));
 	*bytes = fake->size;
 	return leave_data(fake, 0);
+}
+
+static int read_info(struct fake_device *fake, struct swo_precopy_info *info, struct swo_error *err)
+{
+	if (fake->no_info)
+		return swo_error_set(
+			err, SWO_E_UNSUPPORTED, 0, "device %s: no PRECOPY_INFO", fake->name);
+	if (fake->state != SWO_DEVICE_PRE_COPY && fake->state != SWO_DEVICE_PRE_COPY_P2P)
+		return offend(fake, err, "PRECOPY_INFO outside of PRE_COPY");
+	fake->info_calls++;
+	*info = (struct swo_precopy_info){0};
+	if (fake->churns) {
+		info->initial_bytes = fake->size;
+		return 0;
+	}
+	if (fake->state == SWO_DEVICE_PRE_COPY_P2P && fake->reinit_stopped) {
+		*info = (struct swo_precopy_info){.initial_bytes = 4096, .reinit = true};
+		return 0;
+	}
+	size_t saved = stream_length(fake, fake->increments_saved);
+
+	/* A device that is quiet saves nothing. */
+	if (fake->state == SWO_DEVICE_PRE_COPY && fake->read_at == saved &&
+		fake->increments_saved < fake->increment_count) {
+		saved = stream_length(fake, ++fake->increments_saved);
+		info->reinit = fake->increments_saved == fake->reinit_at;
+		if (info->reinit)
+			fake->initial_end = saved;
+	}
+	if (fake->read_at < fake->initial_end)
+		info->initial_bytes = fake->initial_end - fake->read_at;
+	else
+		info->dirty_bytes = saved - fake->read_at;
+	return 0;
+}
+
+static int precopy_info(void *self, struct swo_precopy_info *info, struct swo_error *err)
+{
+	enter_data(self, FAKE_CALL_INFO);
+	return leave_data(self, read_info(self, info, err));
 }
 
 static size_t chunk(void *self)
@@ -454,6 +557,7 @@ const struct swo_device_ops fake_device_ops = {
 	.data_read = data_read,
 	.data_ask = data_ask,
 	.data_write = data_write,
+	.precopy_info = precopy_info,
 	.data_size = data_size,
 	.read_chunk = chunk,
 	.write_chunk = chunk,

@@ -37,6 +37,7 @@ enum fake_call {
 	FAKE_CALL_READ,
 	FAKE_CALL_WRITE,
 	FAKE_CALL_SIZE,
+	FAKE_CALL_INFO,
 	FAKE_CALL_RESET,
 	FAKE_CALL_LOG_START,
 	FAKE_CALL_LOG_STOP,
@@ -96,19 +97,34 @@ struct fake_device {
 	void (*record)(struct fake_device *fake, const char *what);
 
 	/* -- state as bytes: the worker's, not under the mutex -- */
-	size_t size;		 /* half of it may go in PRE_COPY */
+	size_t size;
+	size_t precopy; /* bytes of it that may go in PRE_COPY; 0: half of it */
+	/*
+	 * What changes after that: increment n is saved, as drivers do, by the n-th call of
+	 * precopy_info in PRE_COPY that finds everything read, the rest when the device stops. Each
+	 * is the last bytes of `precopy` again. Both sides.
+	 */
+	const size_t *increments;
+	unsigned increment_count, increments_saved;
+	unsigned reinit_at;	 /* this increment, from 1 on, is new initial data; 0: none */
+	bool reinit_stopped;	 /* it reports new initial data once its vCPUs have stopped */
+	bool no_info;		 /* no precopy_info, as a vfio-user server */
+	bool no_size;		 /* no data_size */
+	bool fail_size;		 /* data_size fails */
+	unsigned info_calls;	 /* of precopy_info */
 	size_t chunk;		 /* of a read or write */
 	bool owns_state;	 /* by fake_device_give_state */
 	const uint8_t *saved;	 /* what is read */
 	uint8_t *loaded;	 /* what was written */
 	const uint8_t *expected; /* what must have been written, or it is refused; NULL: anything */
-	size_t read_at, loaded_len;
+	size_t read_at, loaded_len, initial_end;
 	const void *asked[SWO_READS_AHEAD]; /* oldest first; NULL: none */
 	size_t fail_read_at;		    /* a read fails from this byte on; 0: never */
 	size_t fail_write_at;		    /* likewise a write */
-	bool churns;	/* in PRE_COPY all of it changes faster than it is read; both sides */
-	bool refuse;	/* RESUMING->STOP fails */
-	bool loaded_ok; /* it found the whole */
+	size_t hang_write_at; /* the write that reaches this byte hangs until fake_release; 0: none */
+	bool churns;	      /* in PRE_COPY all of it changes faster than it is read; both sides */
+	bool refuse;	      /* RESUMING->STOP fails */
+	bool loaded_ok;	      /* it found the whole */
 
 	/* -- the DMA log and maps -- */
 	bool log_on, fail_log_start, fail_log_report;

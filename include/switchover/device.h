@@ -59,6 +59,13 @@ struct swo_dma_map {
 	uint32_t prot;
 };
 
+/* Of the data that a device has in PRE_COPY, in bytes. */
+struct swo_precopy_info {
+	uint64_t initial_bytes; /* to be sent and loaded before the device is stopped */
+	uint64_t dirty_bytes;	/* changed relative to what was read */
+	bool reinit; /* there is new initial data, whatever was reported before (Linux 7.2) */
+};
+
 #define SWO_READS_AHEAD 2
 
 /*
@@ -99,10 +106,16 @@ struct swo_device_ops {
 	 * until it has, and fails if it did not. Optional. Leaving a state implies it.
 	 */
 	int (*data_flush)(void *self, struct swo_error *err);
-	/* VFIO_MIG_GET_PRECOPY_INFO; optional. PRE_COPY states only. */
-	int (*precopy_info)(
-		void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err);
-	/* VFIO_DEVICE_FEATURE_MIG_DATA_SIZE; optional; any state. */
+	/*
+	 * VFIO_MIG_GET_PRECOPY_INFO; optional. PRE_COPY states only. Not only a query: a driver may
+	 * save its next increment in this call alone (mlx5, virtio), and until then reads return 0.
+	 */
+	int (*precopy_info)(void *self, struct swo_precopy_info *info, struct swo_error *err);
+	/*
+	 * VFIO_DEVICE_FEATURE_MIG_DATA_SIZE; optional; any state. Drivers report the size of the
+	 * complete state, in every state (mlx5, QAT, virtio, xe); a vfio-user server may report what
+	 * is left.
+	 */
 	int (*data_size)(void *self, uint64_t *stop_copy_length, struct swo_error *err);
 	/* The largest data_read / data_write that is useful for this peer, in bytes. */
 	size_t (*read_chunk)(void *self);
@@ -401,7 +414,6 @@ struct swo_vfio_kernel_params {
 	struct swo_vfio_context *context; /* NULL: a private one */
 	size_t read_chunk;		  /* 0: 1 MiB */
 	size_t write_chunk;		  /* 0: 1 MiB */
-	bool precopy_info_v2;		  /* enable: initial_bytes may rise again (Linux 7.2) */
 	/*
 	 * The token of a VF whose PF is bound to vfio-pci, as the text of a UUID; NULL: none. By cdev it
 	 * requires Linux 6.17. It is a secret, and in no error or log.

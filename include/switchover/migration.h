@@ -273,6 +273,9 @@ struct swo_migration_info {
 	uint64_t over_limit_ns;	   /* completed: downtime_ns beyond downtime_limit; 0: none */
 	char over_limit_reason[160];
 	bool given_up; /* the VM stays, or is restarted, at the source, whatever is still done for it */
+	/* Devices with an arc of unknown cost, or state of unknown size: predicted_downtime_ns is
+	   without it. */
+	unsigned predicted_without;
 };
 
 struct swo_migration;

@@ -35,7 +35,7 @@ enum wire_type {
 	WIRE_HELLO_OK = 32,  /* JSON */
 	WIRE_CLOCK_REPLY,    /* offset: echoed; pass: the target's CLOCK_MONOTONIC */
 	WIRE_CREDIT,	     /* device; offset: bytes of it consumed so far */
-	WIRE_INITIAL_LOADED, /* device: all up to its INITIAL mark is loaded */
+	WIRE_INITIAL_LOADED, /* device; pass: all up to this INITIAL mark of it is loaded */
 	/* The next four also have in `offset` the nonce of HELLO, which ASK does not show. */
 	WIRE_READY,    /* payload: struct wire_go: ID and the nonce expected in GO */
 	WIRE_STARTING, /* GO was received */
@@ -52,10 +52,11 @@ enum wire_type {
 	WIRE_RAM,	  /* device: region; offset in it; pass; payload: whole pages */
 	WIRE_RAM_ZERO,	  /* likewise; payload: struct wire_zero_run */
 	WIRE_DEVICE,	  /* device; offset in its stream; payload: its bytes */
-	WIRE_INITIAL,	  /* device: the bytes sent so far are its initial data */
-	WIRE_DEVICE_END,  /* device; offset: length of its stream; pass: last config generation;
+	WIRE_INITIAL,	 /* device: the bytes sent so far are its initial data; pass: 0, 1, ...: the
+			     number of the mark, as a device may re-initialise */
+	WIRE_DEVICE_END, /* device; offset: length of its stream; pass: last config generation;
 			     payload: u64 sum over its frames */
-	WIRE_FIN, /* the channel's last frame; payload: struct wire_totals of this channel */
+	WIRE_FIN,	 /* the channel's last frame; payload: struct wire_totals of this channel */
 };
 
 /* The number of zero bytes (complete pages) from the frame's offset on. */

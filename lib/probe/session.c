@@ -193,8 +193,13 @@ static int do_op(struct session *s, struct probe_call *c)
 		return walk(s, c);
 	case OP_DATA_SIZE:
 		return ops->data_size(self, &c->a, &c->err);
-	case OP_PRECOPY_INFO:
-		return ops->precopy_info(self, &c->a, &c->b, &c->err);
+	case OP_PRECOPY_INFO: {
+		struct swo_precopy_info info = {0};
+		const int rc = ops->precopy_info(self, &info, &c->err);
+
+		c->a = info.initial_bytes;
+		return rc;
+	}
 	case OP_FN:
 		return c->fn(s, c);
 	}

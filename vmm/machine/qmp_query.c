@@ -103,6 +103,8 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 	if (info.device_remaining)
 		json_object_set_new(*ret, "x-vfio-remaining", number(info.device_remaining));
 	json_object_set_new(*ret, "x-vfio-stopped", number(info.device_sent_stopped));
+	if (info.predicted_without)
+		json_object_set_new(*ret, "x-predicted-without", number(info.predicted_without));
 	if (info.throttle_percent)
 		json_object_set_new(*ret, "cpu-throttle-percentage", number(info.throttle_percent));
 	if (info.stalled)

@@ -35,7 +35,7 @@ static void find_features(struct vfio_kernel *vk)
 
 static int opt_in(struct vfio_kernel *vk, struct swo_error *err)
 {
-	if (!vk->params.precopy_info_v2 || !vk->has_precopy_v2)
+	if (!vk->has_precopy_v2)
 		return 0;
 	int rc = kernel_feature(
 		vk, VFIO_DEVICE_FEATURE_SET | VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2, NULL, 0);

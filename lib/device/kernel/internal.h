@@ -181,8 +181,7 @@ int kernel_get_state(void *self, enum swo_device_state *state, struct swo_error 
 int kernel_set_state(void *self, enum swo_device_state state, struct swo_error *err);
 int kernel_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
 int kernel_data_write(void *self, const void *buf, size_t len, struct swo_error *err);
-int kernel_precopy_info(
-	void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err);
+int kernel_precopy_info(void *self, struct swo_precopy_info *out, struct swo_error *err);
 int kernel_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err);
 size_t kernel_read_chunk(void *self);
 size_t kernel_write_chunk(void *self);

@@ -14,6 +14,7 @@
 
 #define RESET_RETRY_MS 100
 #define RESET_PAUSE_MS 2
+#define ERRNO_MAX      4095 /* MAX_ERRNO of the kernel */
 
 #define GET(index) (VFIO_DEVICE_FEATURE_GET | (index))
 #define SET(index) (VFIO_DEVICE_FEATURE_SET | (index))
@@ -206,8 +207,7 @@ int kernel_data_write(void *self, const void *buf, size_t len, struct swo_error 
 	return 0;
 }
 
-int kernel_precopy_info(
-	void *self, uint64_t *initial_bytes, uint64_t *dirty_bytes, struct swo_error *err)
+int kernel_precopy_info(void *self, struct swo_precopy_info *out, struct swo_error *err)
 {
 	struct vfio_kernel *vk = self;
 	struct vfio_precopy_info info = {.argsz = sizeof(info)};
@@ -223,14 +223,10 @@ int kernel_precopy_info(
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
 			"device %s: VFIO_MIG_GET_PRECOPY_INFO in %s", vk->name,
 			swo_device_state_name(vk->state));
-	if (vk->has_precopy_v2 && vk->params.precopy_info_v2 &&
-		(info.flags & VFIO_PRECOPY_INFO_REINIT))
-		swo_log(SWO_LOG_INFO,
-			"device %s: it restarts the data that should be loaded before the stop "
-			"(%llu bytes)",
-			vk->name, (unsigned long long)info.initial_bytes);
-	*initial_bytes = info.initial_bytes;
-	*dirty_bytes = info.dirty_bytes;
+	/* Drivers leave the flags as they were unless version 2 was enabled. */
+	*out = (struct swo_precopy_info){.initial_bytes = info.initial_bytes,
+		.dirty_bytes = info.dirty_bytes,
+		.reinit = vk->has_precopy_v2 && (info.flags & VFIO_PRECOPY_INFO_REINIT)};
 	return 0;
 }
 
@@ -244,6 +240,9 @@ int kernel_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *e
 			"device %s: the kernel has no VFIO_DEVICE_FEATURE_MIG_DATA_SIZE", vk->name);
 	int rc = kernel_feature(vk, GET(VFIO_DEVICE_FEATURE_MIG_DATA_SIZE), &data, sizeof(data));
 
+	/* Drivers have returned an error as the value (an unsigned long). */
+	if (!rc && data.stop_copy_length >= (uint64_t)-ERRNO_MAX)
+		rc = (int)(int64_t)data.stop_copy_length;
 	if (rc)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
 			"device %s: VFIO_DEVICE_FEATURE_MIG_DATA_SIZE", vk->name);

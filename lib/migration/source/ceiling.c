@@ -261,5 +261,13 @@ int source_on_barrier(void *opaque, bool running, enum swo_run_state state, stru
 	pthread_mutex_lock(&s->m.mutex);
 	s->barrier_ns = swo_now_ns();
 	pthread_mutex_unlock(&s->m.mutex);
-	return source_ceiling_check(s, err);
+	if (source_ceiling_check(s, err))
+		return -1;
+
+	const uint64_t ceiling_ns = source_ceiling_ns(s);
+	swo_deadline deadline = source_switchover_deadline(s);
+
+	if (ceiling_ns)
+		deadline = swo_deadline_min(deadline, s->vcpus_stopped_ns + ceiling_ns);
+	return source_devices_initial_check(s, deadline, err);
 }

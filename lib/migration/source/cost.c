@@ -35,6 +35,13 @@ struct swo_device_costs source_device_costs(struct source *s, unsigned index)
 	return costs;
 }
 
+bool source_arcs_unknown(const struct swo_device_costs *c)
+{
+	return c->running_to_p2p_ns == SWO_UNKNOWN || c->p2p_to_stop_ns == SWO_UNKNOWN ||
+	       c->resuming_to_stop_ns == SWO_UNKNOWN || c->stop_to_p2p_ns == SWO_UNKNOWN ||
+	       c->p2p_to_running_ns == SWO_UNKNOWN;
+}
+
 struct swo_plan_setup source_plan(
 	struct source *s, struct swo_plan_device *devices, uint64_t wire_rate)
 {

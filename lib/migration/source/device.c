@@ -10,6 +10,7 @@
 #include "memory/dma_log.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,13 +20,32 @@
 /* Smaller transfers end before more channels could help. */
 #define SPREAD_MIN (UINT64_C(8) << 20)
 
-static void measure(struct source_device *sd)
+/* Pre-copy data less than this part of MIG_DATA_SIZE is not all of the state: 7/8. */
+#define MOSTLY(bytes) ((bytes) / 8 * 7)
+
+static bool has_info(const struct source_device *sd)
 {
+	return sd->ops->precopy_info && !sd->no_info;
+}
+
+/* Not offered, or failed: it may have any size. */
+static uint64_t data_size(struct source_device *sd)
+{
+	struct swo_error err = {0};
 	uint64_t bytes = 0;
 
-	if (atomic_load(&sd->source->m.abort) || !sd->ops->data_size ||
-		sd->ops->data_size(sd->backend, &bytes, NULL))
-		return;
+	if (!sd->ops->data_size)
+		return SWO_UNKNOWN;
+	if (!sd->ops->data_size(sd->backend, &bytes, &err))
+		return bytes;
+	if (err.code != SWO_E_UNSUPPORTED && !sd->size_failed)
+		swo_log(SWO_LOG_WARN, "%s: the size of its state is unknown", err.text);
+	sd->size_failed = sd->size_failed || err.code != SWO_E_UNSUPPORTED;
+	return SWO_UNKNOWN;
+}
+
+static void set_stop_bytes(struct source_device *sd, uint64_t bytes)
+{
 	pthread_mutex_lock(&sd->source->m.mutex);
 	sd->stop_bytes = bytes;
 	pthread_mutex_unlock(&sd->source->m.mutex);
@@ -33,7 +53,86 @@ static void measure(struct source_device *sd)
 
 static void measure_job(void *opaque)
 {
-	measure(opaque);
+	struct source_device *sd = opaque;
+
+	if (!atomic_load(&sd->source->m.abort))
+		set_stop_bytes(sd, data_size(sd));
+}
+
+static bool is_new(const struct source_device *sd, const struct swo_precopy_info *info)
+{
+	return info->reinit || info->initial_bytes > sd->initial_reported;
+}
+
+/* New initial data: the target is to acknowledge it, again. */
+static void reinitialise(struct source_device *sd, const struct swo_precopy_info *info)
+{
+	/* A driver may repeat the flag while there is less and less. */
+	if (sd->initial_sent || info->initial_bytes > sd->initial_reported)
+		sd->initial_most = sd->offset + 2 * info->initial_bytes;
+	if (sd->initial_sent)
+		swo_log(SWO_LOG_INFO,
+			"device %s has re-initialised: %" PRIu64
+			" bytes are to be loaded before the stop",
+			swo_device_name(sd->dev), info->initial_bytes);
+	sd->initial_sent = false;
+	sd->initial_dry = false;
+	if (info->initial_bytes > sd->carries)
+		sd->carries = info->initial_bytes;
+}
+
+/* In PRE_COPY. Where it has no such call: nothing changes. */
+static int read_info(struct source_device *sd, struct swo_precopy_info *info, struct swo_error *err)
+{
+	*info = (struct swo_precopy_info){0};
+	if (!has_info(sd))
+		return 0;
+	if (sd->ops->precopy_info(sd->backend, info, err)) {
+		sd->no_info = err->code == SWO_E_UNSUPPORTED;
+		return sd->no_info ? 0
+				   : migration_data_error(
+					     sd->dev, "reading how much pre-copy data it has", err);
+	}
+	if (is_new(sd, info))
+		reinitialise(sd, info);
+	sd->info_read = true;
+	sd->initial = sd->initial_reported = info->initial_bytes;
+	return 0;
+}
+
+/*
+ * Drivers report the complete state as the size, whatever was sent of it. Of that only the part
+ * counts that pre-copy never has: some carry nothing but a header in it (QAT, HiSilicon). A driver
+ * that reports nothing as dirty, but had something in the last round, will again.
+ */
+static uint64_t left_of(const struct source_device *sd, const struct swo_precopy_info *info)
+{
+	const uint64_t changed = info->dirty_bytes ? info->dirty_bytes : sd->increment;
+	uint64_t late = 0;
+
+	if (sd->size_first != SWO_UNKNOWN && sd->carries < MOSTLY(sd->size_first))
+		late = sd->size_first - sd->carries;
+	return info->initial_bytes + changed + late;
+}
+
+static void left_job(void *opaque)
+{
+	struct source_device *sd = opaque;
+	struct swo_precopy_info info;
+	struct swo_error err = {0};
+
+	if (sd->session_over || atomic_load(&sd->source->m.abort))
+		return;
+	if (swo_device_state(sd->dev) != SWO_DEVICE_PRE_COPY || !has_info(sd)) {
+		measure_job(sd);
+		return;
+	}
+	if (read_info(sd, &info, &err)) {
+		device_explain(sd->dev, &err);
+		migration_fail(&sd->source->m, &err);
+	} else if (has_info(sd)) {
+		set_stop_bytes(sd, left_of(sd, &info));
+	}
 }
 
 /* A migration that breaks meanwhile is left at once, and the clean-up waits for the worker. */
@@ -75,13 +174,18 @@ void source_jobs_submit(struct source *s, void (*fn)(void *sd))
 	}
 }
 
+static bool is_large(const struct source_device *sd)
+{
+	return sd->size_first != SWO_UNKNOWN && sd->size_first >= SPREAD_MIN;
+}
+
 /* Devices that are large while channels would be idle: they are spread over all channels. */
 static bool spreads(const struct source *s)
 {
 	unsigned large = 0;
 
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		large += s->devices[i].stop_bytes >= SPREAD_MIN;
+		large += is_large(&s->devices[i]);
 	return large && large < s->m.params.channels;
 }
 
@@ -94,7 +198,7 @@ static int make_buffers(struct source *s, struct swo_error *err)
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		struct source_device *sd = &s->devices[i];
 
-		if (spread && sd->stop_bytes >= SPREAD_MIN) {
+		if (spread && is_large(sd)) {
 			if (source_lane_create(s->state_send, i, sd->chunk, &sd->lane, err))
 				return -1;
 			continue;
@@ -117,8 +221,7 @@ static uint64_t window_of_each(const struct source *s)
 	unsigned large = 0;
 
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		large += !s->devices[i].stop_bytes ||
-			 s->devices[i].stop_bytes > ANALYSIS_SHARED_WINDOW;
+		large += s->devices[i].size_first > ANALYSIS_SHARED_WINDOW;
 	return analysis_window(s->m.params.device_window, large);
 }
 
@@ -127,16 +230,18 @@ int source_devices_measure(struct source *s, struct swo_error *err)
 	source_jobs_submit(s, measure_job);
 	if (source_jobs_wait(s, err))
 		return -1;
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		s->devices[i].size_first = s->devices[i].stop_bytes;
 	const uint64_t most = window_of_each(s);
 
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		struct source_device *sd = &s->devices[i];
-		uint64_t window = most, need = sd->stop_bytes + 65536;
+		uint64_t window = most;
 
-		sd->size_first = sd->stop_bytes;
 		/* A small device needs no large window on the target. */
-		if (sd->stop_bytes && need < window)
-			window = need > SMALLEST_WINDOW ? need : SMALLEST_WINDOW;
+		if (sd->size_first < window && sd->size_first + 65536 < window)
+			window = sd->size_first + 65536 > SMALLEST_WINDOW ? sd->size_first + 65536
+									  : SMALLEST_WINDOW;
 		sd->window = window < most ? window : most;
 		sd->chunk =
 			sd->ops->read_chunk ? sd->ops->read_chunk(sd->backend) : WIRE_DEVICE_MAX;
@@ -270,38 +375,66 @@ static void ask_ahead(struct source_device *sd)
 }
 
 /*
- * True once its initial data is read. Without PRECOPY_INFO: at the first empty or short read, or when
- * as much has been read as all of its state was. A device whose initial data does not get less ends
- * it too, after twice as much.
+ * Is its initial data read? Without PRECOPY_INFO: at the first empty or short read, or when as much
+ * has been read as all of its state was. A device whose initial data does not get less ends it
+ * too, after twice as much, and one that reports some, but has none to read, twice in a row.
  */
-static bool initial_done(struct source_device *sd, size_t got, bool late)
+static int initial_done(
+	struct source_device *sd, size_t got, bool late, bool *done, struct swo_error *err)
 {
-	uint64_t initial, dirty;
+	struct swo_precopy_info info;
 
-	if (sd->ops->precopy_info && !sd->ops->precopy_info(sd->backend, &initial, &dirty, NULL)) {
-		if (!sd->initial_most)
-			sd->initial_most = 2 * (sd->offset + initial);
-		return !initial || !got || sd->offset >= sd->initial_most;
+	*done = false;
+	sd->initial -= got < sd->initial ? got : sd->initial;
+	/* A driver prepares what follows in this request, so none is sent in vain. */
+	if (has_info(sd) && sd->initial && got)
+		return 0;
+	if (read_info(sd, &info, err))
+		return -1;
+	if (has_info(sd)) {
+		*done = !sd->initial || sd->offset >= sd->initial_most || (!got && sd->initial_dry);
+		sd->initial_dry = !got;
+	} else {
+		*done = got < sd->chunk ||
+			(sd->size_first != SWO_UNKNOWN ? sd->offset >= sd->size_first : late);
 	}
-	return got < sd->chunk || (sd->size_first ? sd->offset >= sd->size_first : late);
+	return 0;
+}
+
+static int send_initial(struct source_device *sd, struct swo_error *err)
+{
+	struct swo_migration *m = &sd->source->m;
+
+	/* Counted before it is sent: the acknowledgement may arrive first. */
+	pthread_mutex_lock(&m->mutex);
+	const uint64_t number = sd->initial_marks++;
+	pthread_mutex_unlock(&m->mutex);
+	sd->initial_sent = true;
+	return send_mark(sd, WIRE_INITIAL, number, NULL, 0, err);
 }
 
 static int precopy_round(struct source_device *sd, struct swo_error *err)
 {
 	uint64_t until = swo_now_ns() + PRECOPY_ROUND_NS;
+	struct swo_precopy_info info;
 	uint8_t *buf = NULL;
-	bool late;
+	bool late, done;
 	size_t got;
 
+	/* Before the first read: how much initial data there is. */
+	if (!sd->info_read && read_info(sd, &info, err))
+		return -1;
+	sd->increment = 0;
 	do {
 		if (read_device(sd, &buf, &got, err) || (got && send_data(sd, buf, got, err)))
 			return -1;
 		late = swo_now_ns() > until;
-		if (!sd->initial_sent && initial_done(sd, got, late)) {
-			if (send_mark(sd, WIRE_INITIAL, 0, NULL, 0, err))
-				return -1;
-			sd->initial_sent = true;
+		if (sd->initial_sent) {
+			sd->increment += got;
+			continue;
 		}
+		if (initial_done(sd, got, late, &done, err) || (done && send_initial(sd, err)))
+			return -1;
 	} while (got && !late && !atomic_load(&sd->source->halting) &&
 		 !(sd->initial_sent && got < sd->chunk));
 	return 0;
@@ -345,10 +478,9 @@ static void precopy_job(void *opaque)
 		/* No data before the stop: nothing to wait for. */
 		sd->initial_sent = true;
 		pthread_mutex_lock(&sd->source->m.mutex);
-		sd->initial_loaded = true;
+		sd->initial_loaded = sd->initial_marks;
 		pthread_mutex_unlock(&sd->source->m.mutex);
 	}
-	measure(sd);
 }
 
 void source_devices_precopy_begin(struct source *s)
@@ -359,6 +491,49 @@ void source_devices_precopy_begin(struct source *s)
 int source_devices_precopy_wait(struct source *s, struct swo_error *err)
 {
 	return source_jobs_wait(s, err);
+}
+
+int source_devices_left(struct source *s, struct swo_error *err)
+{
+	source_jobs_submit(s, left_job);
+	return source_jobs_wait(s, err);
+}
+
+static void initial_check_job(void *opaque)
+{
+	struct source_device *sd = opaque;
+	const enum swo_device_state state = swo_device_state(sd->dev);
+	struct swo_precopy_info info = {0};
+	struct swo_error err = {0};
+
+	if (sd->session_over || !sd->info_read || !sd->initial_sent || !has_info(sd) ||
+		(state != SWO_DEVICE_PRE_COPY && state != SWO_DEVICE_PRE_COPY_P2P))
+		return;
+	if (sd->ops->precopy_info(sd->backend, &info, &err))
+		migration_data_error(sd->dev, "reading how much pre-copy data it has", &err);
+	else if (is_new(sd, &info))
+		swo_error_set(&err, SWO_E_STATE, 0,
+			"device %s has re-initialised after the decision to stop: %" PRIu64
+			" bytes would have to be loaded while the VM is stopped. It continues here; "
+			"start the migration again",
+			swo_device_name(sd->dev), info.initial_bytes);
+	else
+		return;
+	device_explain(sd->dev, &err);
+	migration_fail(&sd->source->m, &err);
+}
+
+int source_devices_initial_check(struct source *s, swo_deadline deadline, struct swo_error *err)
+{
+	bool any = false;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++)
+		any = any || s->devices[i].info_read;
+	/* The stop was forced before the initial data was loaded. */
+	if (!any || s->converge.forced)
+		return 0;
+	source_jobs_submit(s, initial_check_job);
+	return wait_jobs(s, deadline, "reading how much pre-copy data it has", err);
 }
 
 /* After the device has stopped */

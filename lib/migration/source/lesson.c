@@ -108,11 +108,11 @@ void source_learn(struct source *s)
 	pthread_mutex_unlock(&s->m.mutex);
 }
 
-/* Names the devices of which the estimate has no figure of an arc, before the VM stops for them. */
+/* Names the devices of which the estimate lacks a figure, before the VM stops for them. */
 void source_report_unknown(struct source *s)
 {
-	struct swo_device *unknown = NULL;
-	unsigned count = 0;
+	struct swo_device *unknown = NULL, *sizeless = NULL;
+	unsigned count = 0, sizes = 0;
 
 	pthread_mutex_lock(&s->m.mutex);
 	const uint64_t predicted_ms = s->m.info.predicted_downtime_ns / 1000000;
@@ -120,14 +120,23 @@ void source_report_unknown(struct source *s)
 	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
 		const struct swo_device_costs c = source_device_costs(s, i);
 
-		if (c.running_to_p2p_ns != SWO_UNKNOWN && c.p2p_to_stop_ns != SWO_UNKNOWN &&
-			c.resuming_to_stop_ns != SWO_UNKNOWN && c.stop_to_p2p_ns != SWO_UNKNOWN &&
-			c.p2p_to_running_ns != SWO_UNKNOWN)
+		if (c.state_bytes == SWO_UNKNOWN) {
+			sizeless = sizeless ? sizeless : s->devices[i].dev;
+			sizes++;
+		}
+		if (!source_arcs_unknown(&c))
 			continue;
 		unknown = unknown ? unknown : s->devices[i].dev;
 		count++;
 	}
 	pthread_mutex_unlock(&s->m.mutex);
+	if (sizes)
+		swo_log(SWO_LOG_WARN,
+			"stopping the VM for about %" PRIu64
+			" ms and the state of %u device%s of unknown size (%s%s): downtime-limit may "
+			"not hold",
+			predicted_ms, sizes, sizes == 1 ? "" : "s", swo_device_name(sizeless),
+			sizes == 1 ? "" : ", ...");
 	if (count)
 		swo_log(SWO_LOG_WARN,
 			"stopping the VM for about %" PRIu64

@@ -63,6 +63,11 @@ static int estimate(struct source *s, struct estimate *out, struct swo_error *er
 	struct swo_plan_setup setup = source_plan(s, devices, bandwidth(s));
 	pthread_mutex_unlock(&m->mutex);
 
+	unsigned unknown = 0;
+
+	for (unsigned i = 0; i < setup.count; i++)
+		unknown += devices[i].costs.state_bytes == SWO_UNKNOWN ||
+			   source_arcs_unknown(&devices[i].costs);
 	const uint64_t dirty = swo_ram_dirty_pages(m->vm.ram);
 
 	/* What is in the sockets has to cross the wire first, whatever it is. */
@@ -78,6 +83,7 @@ static int estimate(struct source *s, struct estimate *out, struct swo_error *er
 	out->bytes -= out->bytes < ahead ? out->bytes : ahead;
 	pthread_mutex_lock(&m->mutex);
 	m->info.predicted_downtime_ns = out->downtime_ns;
+	m->info.predicted_without = unknown;
 	m->info.bandwidth = s->wire_bandwidth;
 	m->info.ram_dirty_pages = dirty;
 	pthread_mutex_unlock(&m->mutex);
@@ -91,7 +97,7 @@ static bool initial_loaded(void *arg)
 	struct source *s = arg;
 
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		if (!s->devices[i].initial_loaded)
+		if (s->devices[i].initial_loaded < s->devices[i].initial_marks)
 			return false;
 	return true;
 }
@@ -183,7 +189,8 @@ static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *er
 	struct swo_error second;
 	if (source_devices_precopy_wait(s, rc ? &second : err))
 		rc = -1;
-	if (rc)
+	/* After the pass of RAM, which may have taken long: what they have changed meanwhile. */
+	if (rc || source_devices_left(s, err))
 		return -1;
 
 	pthread_mutex_lock(&s->m.mutex);

@@ -46,7 +46,8 @@ static int take_device_message(
 	struct source_device *sd = &s->devices[header->device];
 
 	if (header->type == WIRE_INITIAL_LOADED)
-		sd->initial_loaded = true;
+		sd->initial_loaded =
+			header->pass < sd->initial_loaded ? sd->initial_loaded : header->pass + 1;
 	else if (header->type == WIRE_AGREED)
 		sd->finalised = true;
 	else if (header->offset > sd->consumed)

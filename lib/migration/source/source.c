@@ -503,7 +503,8 @@ static void progress(struct swo_migration *m, struct swo_migration_info *out)
 	pthread_mutex_lock(&m->mutex);
 	out->rate = recent_rate(s, bytes);
 	for (unsigned i = 0; !out->end_ns && i < m->vm.device_count; i++)
-		out->device_remaining += s->devices[i].streamed ? 0 : s->devices[i].stop_bytes;
+		if (!s->devices[i].streamed && s->devices[i].stop_bytes != SWO_UNKNOWN)
+			out->device_remaining += s->devices[i].stop_bytes;
 	pthread_mutex_unlock(&m->mutex);
 	if (out->end_ns && out->end_ns > out->start_ns)
 		out->rate = (uint64_t)((double)bytes * 1e9 / (double)(out->end_ns - out->start_ns));

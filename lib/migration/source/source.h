@@ -36,11 +36,19 @@ struct source_device {
 	struct state_lane *lane; /* NULL: it uses only its own channel */
 	size_t chunk;
 	uint64_t window;
-	struct swo_job job; /* of source_jobs_submit: one at a time */
-	bool initial_sent;
-	uint64_t size_first;   /* of all its state, before pre-copy; 0: unknown */
-	uint64_t initial_most; /* once so much is read, its initial data counts as read; 0: unset */
-	bool session_over;     /* the device has left PRE_COPY: no more pre-copy reads */
+	struct swo_job job;	   /* of source_jobs_submit: one at a time */
+	bool no_info;		   /* no VFIO_MIG_GET_PRECOPY_INFO */
+	bool size_failed;	   /* MIG_DATA_SIZE has failed, and that was logged */
+	bool info_read;		   /* the next four are set */
+	uint64_t initial_reported; /* bytes of initial data, as last reported */
+	uint64_t initial;	   /* the same, less what was read since */
+	uint64_t carries;	   /* the largest initial data that it has reported */
+	uint64_t initial_most;	   /* once so much is sent, its initial data counts as read */
+	bool initial_sent;	   /* and its mark */
+	bool initial_dry;    /* the last read gave nothing, although it reported initial data */
+	uint64_t size_first; /* of all its state, before pre-copy; or SWO_UNKNOWN */
+	uint64_t increment;  /* bytes of the latest round beyond its initial data */
+	bool session_over;   /* the device has left PRE_COPY: no more pre-copy reads */
 	struct swo_job log_stop_job; /* after the others: they may hang */
 	uint64_t offset;	     /* sent so far */
 	uint64_t sum;
@@ -56,13 +64,14 @@ struct source_device {
 	uint64_t busy_ns;     /* since when it is read, or waits for credit; 0: neither */
 	uint64_t wanted;      /* the value that the worker waits for; 0: not waiting */
 	pthread_cond_t credit;
-	uint64_t stop_bytes; /* its estimate of what STOP_COPY will have */
-	uint64_t rate;	     /* bytes/s, of its latest large round; 0: none */
-	uint64_t rate_bytes; /* of its largest round */
-	bool initial_loaded;
-	bool logged;	/* its DMA log was started, and is to be stopped */
-	bool streamed;	/* its last byte has been sent */
-	bool finalised; /* RESUMING->STOP has succeeded on the target */
+	uint64_t stop_bytes;	 /* what is expected to be left for STOP_COPY; or SWO_UNKNOWN */
+	uint64_t rate;		 /* bytes/s, of its latest large round; 0: none */
+	uint64_t rate_bytes;	 /* of its largest round */
+	uint64_t initial_marks;	 /* sent */
+	uint64_t initial_loaded; /* of these, acknowledged by the target */
+	bool logged;		 /* its DMA log was started, and is to be stopped */
+	bool streamed;		 /* its last byte has been sent */
+	bool finalised;		 /* RESUMING->STOP has succeeded on the target */
 
 	pthread_mutex_t config_lock;
 	/* under it */
@@ -157,6 +166,8 @@ static inline bool source_vm_runs(const struct source *s)
 /* cost.c */
 /* What is known of a device, with the mutex held: seen here, reported by the target, or expected. */
 struct swo_device_costs source_device_costs(struct source *s, unsigned index);
+/* There is no figure of an arc. */
+bool source_arcs_unknown(const struct swo_device_costs *costs);
 /*
  * The switchover as known at present, for the solver: all except the memory. With the mutex
  * held; devices has space for one per device; wire_rate 0: unknown.
@@ -179,6 +190,16 @@ int source_jobs_wait(struct source *s, struct swo_error *err);
 void source_job_release(void *sd);
 /* Reads the size of each one's state (all workers at once), and sets the windows. */
 int source_devices_measure(struct source *s, struct swo_error *err);
+/*
+ * What each one has left, after a round: a driver saves its next increment in this request, and
+ * may report that it has new initial data: then its initial_sent is false again.
+ */
+int source_devices_left(struct source *s, struct swo_error *err);
+/*
+ * After the vCPUs have stopped: fails if a device has new initial data since the last round, which
+ * would have to be loaded in the stop.
+ */
+int source_devices_initial_check(struct source *s, swo_deadline deadline, struct swo_error *err);
 /* Sends the available pre-copy data of all devices; in parallel with the caller until wait. */
 void source_devices_precopy_begin(struct source *s);
 int source_devices_precopy_wait(struct source *s, struct swo_error *err);

@@ -138,11 +138,11 @@ void target_devices_wake(struct target *t)
 
 /* Loading, on the device's worker */
 
-static int tell(
-	struct target_device *td, enum wire_type type, uint64_t offset, struct swo_error *err)
+static int tell(struct target_device *td, enum wire_type type, uint64_t offset, uint64_t pass,
+	struct swo_error *err)
 {
 	struct channel_frame_header header = {
-		.type = (uint16_t)type, .device = td->index, .offset = offset};
+		.type = (uint16_t)type, .device = td->index, .offset = offset, .pass = pass};
 
 	return channel_send(&td->target->m.control, &header, NULL, 0, err);
 }
@@ -202,7 +202,7 @@ static int load_data(struct target_device *td, uint64_t *told, struct swo_error 
 	/* Often enough to keep the source sending, rarely enough to limit messages. */
 	if (consumed - *told >= td->window / 4 || (drained && consumed != *told)) {
 		pthread_mutex_unlock(&td->mutex);
-		rc = tell(td, WIRE_CREDIT, consumed, err);
+		rc = tell(td, WIRE_CREDIT, consumed, 0, err);
 		*told = consumed;
 		pthread_mutex_lock(&td->mutex);
 	}
@@ -245,6 +245,9 @@ static int load_loop(struct target_device *td, struct swo_error *err)
 				"loaded",
 				swo_device_name(td->dev));
 		if (!td->initial_told && td->consumed >= td->initial_mark) {
+			const uint64_t mark = td->initial_number;
+
+			/* The source may send another mark meanwhile, which is acknowledged next. */
 			td->initial_told = true;
 			pthread_mutex_unlock(&td->mutex);
 			/* "Loaded" is what the device reports, not what was sent to it. */
@@ -253,7 +256,7 @@ static int load_loop(struct target_device *td, struct swo_error *err)
 			if (rc)
 				migration_data_error(td->dev, "loading its data", err);
 			else
-				rc = tell(td, WIRE_INITIAL_LOADED, 0, err);
+				rc = tell(td, WIRE_INITIAL_LOADED, 0, mark, err);
 			pthread_mutex_lock(&td->mutex);
 			if (rc)
 				return -1;
@@ -430,7 +433,7 @@ int target_device_settle(struct target_device *td, bool whatever, struct swo_err
 	pthread_mutex_unlock(&m->mutex);
 	/* So that an aborting source can name the device that it waited for; informational. */
 	if (!rc)
-		tell(td, WIRE_AGREED, 0, NULL);
+		tell(td, WIRE_AGREED, 0, 0, NULL);
 	return rc;
 }
 

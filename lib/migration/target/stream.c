@@ -158,9 +158,11 @@ int target_device_mark(struct target *t, unsigned channel,
 	if (channel_recv_payload(&t->m.data[channel], header, &sum, header->length, NULL, 0, err))
 		return -1;
 	pthread_mutex_lock(&td->mutex);
-	if (header->type == WIRE_INITIAL)
+	if (header->type == WIRE_INITIAL) {
 		td->initial_mark = header->offset;
-	else
+		td->initial_number = header->pass;
+		td->initial_told = false;
+	} else
 		rc = end(td, header, sum, err);
 	pthread_cond_broadcast(&td->changed);
 	pthread_mutex_unlock(&td->mutex);

@@ -39,7 +39,8 @@ struct target_device {
 	uint64_t furthest;	     /* the end of the received bytes, including gaps */
 	uint64_t consumed;	     /* written to the device */
 	uint64_t sum;
-	uint64_t initial_mark; /* the end of the initial data; UINT64_MAX: not received yet */
+	uint64_t initial_mark;	 /* the end of the initial data; UINT64_MAX: not received yet */
+	uint64_t initial_number; /* of the latest mark: a device may have new initial data */
 	bool initial_told;
 	bool end_seen;
 	bool whole; /* after END: no more data */

@@ -153,6 +153,18 @@ static void make_stream(struct fk_device *dev)
 	memcpy(dev->stream + 8 + sizeof(dev->state_data), &sum, 4);
 	dev->stream_len = 12 + sizeof(dev->state_data);
 	dev->stream_at = 0;
+	dev->changed = dev->saved = dev->initial = 0;
+	dev->saves = 1;
+}
+
+/* The next image: all that has changed since the last one. */
+static void save_increment(struct fk_device *dev)
+{
+	if (!dev->changed)
+		return;
+	dev->saved += dev->changed;
+	dev->changed = 0;
+	dev->saves++;
 }
 
 static int take_stream(struct fk_device *dev)
@@ -203,6 +215,9 @@ static int one_arc(unsigned n, enum swo_device_state next, int *new_session)
 			return why;
 	}
 	bool had = saves(dev->state);
+
+	if (had && next == SWO_DEVICE_STOP_COPY)
+		save_increment(dev);
 
 	if ((had && !saves(next)) || dev->state == SWO_DEVICE_RESUMING)
 		dev->data_fd = -1;
@@ -334,9 +349,11 @@ static int feature(unsigned n, struct vfio_device_feature *f)
 	switch (index) {
 	case VFIO_DEVICE_FEATURE_MIGRATION:
 	case VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: {
-		uint64_t value = index == VFIO_DEVICE_FEATURE_MIGRATION
-					 ? dev->flags
-					 : 12 + sizeof(dev->state_data);
+		/* The complete state, whatever was read of it: as drivers do. */
+		uint64_t value = index == VFIO_DEVICE_FEATURE_MIGRATION ? dev->flags
+				 : fk.data_size				? fk.data_size
+						: 12 + sizeof(dev->state_data);
+
 		memcpy(data, &value, 8);
 		return 0;
 	}
@@ -669,16 +686,29 @@ static int group_ioctl(struct open_file *file, unsigned long request, void *arg)
 
 static int precopy_info(const struct open_file *file, struct vfio_precopy_info *info)
 {
-	const struct fk_device *dev = &fk.device[file->device];
+	struct fk_device *dev = &fk.device[file->device];
+	const size_t half = dev->stream_len / 2;
 
 	if (fk.no_precopy_info)
 		return ENOTTY;
-	if (dev->state != SWO_DEVICE_PRE_COPY && dev->state != SWO_DEVICE_PRE_COPY_P2P)
+	if (info->argsz < 24 ||
+		(dev->state != SWO_DEVICE_PRE_COPY && dev->state != SWO_DEVICE_PRE_COPY_P2P))
 		return EINVAL;
-	size_t half = dev->stream_len / 2;
-
-	info->initial_bytes = dev->stream_at < half ? half - dev->stream_at : 0;
-	info->dirty_bytes = 0;
+	if (dev->precopy_v2)
+		info->flags = 0;
+	else
+		info->flags |= fk.info_flags;
+	/* A device that is quiet saves nothing. */
+	if (dev->state == SWO_DEVICE_PRE_COPY && dev->stream_at >= half && !dev->saved) {
+		save_increment(dev);
+		if (dev->reinit && dev->precopy_v2) {
+			info->flags |= VFIO_PRECOPY_INFO_REINIT;
+			dev->initial = dev->saved;
+		}
+		dev->reinit = false;
+	}
+	info->initial_bytes = dev->stream_at < half ? half - dev->stream_at : dev->initial;
+	info->dirty_bytes = info->initial_bytes ? 0 : dev->saved + dev->changed;
 	return 0;
 }
 
@@ -758,6 +788,13 @@ static ssize_t fk_read(int fd, void *buf, size_t len, off_t offset)
 	size_t end = dev->state == SWO_DEVICE_STOP_COPY ? dev->stream_len : dev->stream_len / 2;
 	size_t n = dev->stream_at < end ? end - dev->stream_at : 0;
 
+	if (!n && dev->saved) {
+		n = dev->saved < len ? dev->saved : len;
+		memset(buf, 0xee, n);
+		dev->saved -= n;
+		dev->initial -= n < dev->initial ? n : dev->initial;
+		return (ssize_t)n;
+	}
 	if (!n && dev->state != SWO_DEVICE_STOP_COPY && !fk.returns_zero)
 		return fail(ENOMSG);
 	n = n < len ? n : len;

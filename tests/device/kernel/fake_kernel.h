@@ -19,6 +19,14 @@ struct fk_device {
 	uint8_t state_data[256]; /* what it has to save, after a head and before a sum */
 	uint8_t stream[FK_STATE_ROOM];
 	size_t stream_len, stream_at, loaded;
+	/*
+	 * What has changed since the last save, and what is saved of it, both beyond `stream`: as
+	 * mlx5 and virtio, it saves in PRE_COPY only when GET_PRECOPY_INFO is called and all is read.
+	 */
+	size_t changed, saved;
+	size_t initial;	   /* of `saved`: new initial data */
+	unsigned saves;	   /* images: at the session's start, in GET_PRECOPY_INFO, at the stop */
+	bool reinit;	   /* the next of them is new initial data */
 	int data_fd;	   /* the session's; -1: none */
 	unsigned sessions; /* started so far */
 	bool logging;
@@ -52,10 +60,12 @@ struct fake_kernel {
 	bool no_data_size;
 	bool no_cdev_token; /* before Linux 6.17 */
 	bool narrow_iommu;  /* 39 bits, and not 0xfee00000 */
+	uint64_t data_size; /* reported instead of the right one; 0: that */
 	bool no_precopy_info;
 	bool knows_precopy_v2;
-	bool returns_zero; /* in PRE_COPY instead of ENOMSG */
-	bool lax;	   /* accepts any state */
+	bool returns_zero;   /* in PRE_COPY instead of ENOMSG */
+	uint32_t info_flags; /* left in the flags of GET_PRECOPY_INFO without version 2 */
+	bool lax;	     /* accepts any state */
 	bool no_reset;
 	bool reset_keeps_resuming; /* it resets the device, and not the state of its migration */
 	bool allows_stop_copy_to_pre_copy;

@@ -14,10 +14,9 @@
 static struct swo_error err;
 static char logged[1024];
 
-static void *open_device(unsigned n, bool v2)
+static void *open_device(unsigned n)
 {
-	struct swo_vfio_kernel_params params = {
-		.size = sizeof(struct swo_vfio_kernel_params), .precopy_info_v2 = v2};
+	struct swo_vfio_kernel_params params = {.size = sizeof(struct swo_vfio_kernel_params)};
 	char path[32];
 	void *self;
 
@@ -66,21 +65,22 @@ static size_t stream(void *from, void *to)
 
 static void state_moves_from_one_device_to_another(void)
 {
-	void *a = open_device(0, false), *b = open_device(1, false);
-	uint64_t initial, dirty, size;
+	void *a = open_device(0), *b = open_device(1);
+	struct swo_precopy_info info;
+	uint64_t size;
 
 	MUST(OPS->data_size(a, &size, &err));
 	MUST(OPS->set_state(b, SWO_DEVICE_RESUMING, &err));
 	MUST(OPS->set_state(a, SWO_DEVICE_PRE_COPY, &err));
-	MUST(OPS->precopy_info(a, &initial, &dirty, &err));
-	assert_int_equal(initial, size / 2);
+	MUST(OPS->precopy_info(a, &info, &err));
+	assert_int_equal(info.initial_bytes, size / 2);
 	size_t before = stream(a, b);
 
-	MUST(OPS->precopy_info(a, &initial, &dirty, &err));
-	assert_int_equal(initial, 0);
+	MUST(OPS->precopy_info(a, &info, &err));
+	assert_int_equal(info.initial_bytes, 0);
 	MUST(OPS->set_state(a, SWO_DEVICE_PRE_COPY_P2P, &err));
 	MUST(OPS->set_state(a, SWO_DEVICE_STOP_COPY, &err));
-	FAILS(OPS->precopy_info(a, &initial, &dirty, &err), SWO_E_DEVICE);
+	FAILS(OPS->precopy_info(a, &info, &err), SWO_E_DEVICE);
 	assert_int_equal(before + stream(a, b), size);
 	assert_int_equal(fk.device[0].sessions, 1);
 	MUST(OPS->set_state(a, SWO_DEVICE_STOP, &err));
@@ -114,7 +114,7 @@ static void short_and_interrupted_calls_are_gone_on_with(void **state)
 	fk.interrupts = 0;
 	state_moves_from_one_device_to_another();
 	fk.max_io = 1;
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 
 	fk.interrupts = 20;
 	MUST(OPS->set_state(a, SWO_DEVICE_STOP_COPY, &err));
@@ -130,7 +130,7 @@ static void short_and_interrupted_calls_are_gone_on_with(void **state)
 static void there_is_nothing_to_read_or_write_without_a_session(void **state)
 {
 	(void)state;
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	uint8_t byte = 0;
 	size_t got;
 
@@ -145,7 +145,7 @@ static void there_is_nothing_to_read_or_write_without_a_session(void **state)
 static void a_failed_read_names_the_device_and_the_errno(void **state)
 {
 	(void)state;
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	uint8_t byte;
 	size_t got;
 
@@ -164,7 +164,7 @@ static void a_failed_read_names_the_device_and_the_errno(void **state)
 static void after_a_failed_write_only_a_reset_helps(void **state)
 {
 	(void)state;
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	uint8_t bytes[300] = {0};
 	enum swo_device_state now;
 
@@ -187,7 +187,7 @@ static void after_a_failed_write_only_a_reset_helps(void **state)
 static void a_refused_arc_has_its_errno_and_the_state_can_be_read_back(void **state)
 {
 	(void)state;
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	enum swo_device_state now;
 
 	FAILS(OPS->set_state(a, (enum swo_device_state)42, &err), SWO_E_DEVICE);
@@ -206,7 +206,7 @@ static void a_refused_arc_has_its_errno_and_the_state_can_be_read_back(void **st
 static void a_session_that_ends_in_error_is_closed(void **state)
 {
 	(void)state;
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	enum swo_device_state now;
 	unsigned before = fk.open_fds;
 
@@ -228,35 +228,109 @@ static void a_session_that_ends_in_error_is_closed(void **state)
 static void a_missing_feature_is_reported(void **state)
 {
 	(void)state;
-	uint64_t value, other;
+	struct swo_precopy_info info;
+	uint64_t value;
 
 	fk.no_data_size = fk.no_precopy_info = fk.no_reset = true;
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 
 	assert_int_equal(OPS->features(a) & (SWO_FEATURE_DATA_SIZE | SWO_FEATURE_RESET), 0);
 	FAILS(OPS->data_size(a, &value, &err), SWO_E_UNSUPPORTED);
 	FAILS(OPS->reset(a, &err), SWO_E_UNSUPPORTED);
 	MUST(OPS->set_state(a, SWO_DEVICE_PRE_COPY, &err));
-	FAILS(OPS->precopy_info(a, &value, &other, &err), SWO_E_UNSUPPORTED);
+	FAILS(OPS->precopy_info(a, &info, &err), SWO_E_UNSUPPORTED);
 	fk.device[0].flags = 0;
 	FAILS(OPS->get_mig_flags(a, &value, &err), SWO_E_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "migration driver"));
 	OPS->destroy(a);
 }
 
-static void precopy_info_v2_is_enabled_only_if_requested_and_supported(void **state)
+static void an_errno_as_the_data_size_is_an_error(void **state)
 {
 	(void)state;
-	OPS->destroy(open_device(0, true));
-	assert_false(fk.device[0].precopy_v2);
-	fk.knows_precopy_v2 = true;
-	OPS->destroy(open_device(0, false));
-	assert_false(fk.device[0].precopy_v2);
-	void *a = open_device(0, true);
+	void *a = open_device(0);
+	uint64_t value = 0;
 
-	assert_true(fk.device[0].precopy_v2);
-	assert_true(OPS->features(a) & SWO_FEATURE_PRECOPY_INFO_V2);
+	fk.data_size = (uint64_t)-EINVAL;
+	FAILS(OPS->data_size(a, &value, &err), SWO_E_DEVICE);
+	assert_int_equal(err.os_errno, EINVAL);
+	assert_int_equal(value, 0);
+	fk.data_size = (uint64_t)1 << 40;
+	MUST(OPS->data_size(a, &value, &err));
+	assert_true(value == fk.data_size);
 	OPS->destroy(a);
+}
+
+static size_t read_all(void *a)
+{
+	uint8_t buf[4096];
+	size_t got, sum = 0;
+
+	do {
+		MUST(OPS->data_read(a, buf, sizeof(buf), &got, &err));
+		sum += got;
+	} while (got);
+	return sum;
+}
+
+/* A device that changes, in PRE_COPY, with its first image read. */
+static void *open_changing(void)
+{
+	struct swo_precopy_info info;
+	void *a = open_device(0);
+
+	MUST(OPS->set_state(a, SWO_DEVICE_PRE_COPY, &err));
+	read_all(a);
+	MUST(OPS->precopy_info(a, &info, &err));
+	assert_int_equal(info.initial_bytes + info.dirty_bytes, 0);
+	fk.device[0].changed = 5000;
+	return a;
+}
+
+static void close_changing(void *a)
+{
+	MUST(OPS->set_state(a, SWO_DEVICE_RUNNING, &err));
+	OPS->destroy(a);
+}
+
+static void an_increment_is_saved_when_it_is_requested(void **state)
+{
+	(void)state;
+	struct swo_precopy_info info;
+	void *a = open_changing();
+
+	assert_int_equal(read_all(a), 0);
+	MUST(OPS->precopy_info(a, &info, &err));
+	assert_int_equal(info.dirty_bytes, 5000);
+	assert_int_equal(read_all(a), 5000);
+	assert_int_equal(fk.device[0].saves, 2);
+	close_changing(a);
+}
+
+static void new_initial_data_is_reported_where_the_kernel_can(void **state)
+{
+	(void)state;
+	for (int v2 = 0; v2 < 2; v2++) {
+		struct swo_precopy_info info;
+
+		fk.knows_precopy_v2 = v2;
+		/* Drivers leave the caller's flags, which have no meaning then. */
+		fk.info_flags = VFIO_PRECOPY_INFO_REINIT;
+		void *a = open_changing();
+
+		assert_true(fk.device[0].precopy_v2 == v2);
+		assert_true(!!(OPS->features(a) & SWO_FEATURE_PRECOPY_INFO_V2) == v2);
+		fk.device[0].reinit = true;
+		MUST(OPS->precopy_info(a, &info, &err));
+		assert_true(info.reinit == v2);
+		assert_int_equal(info.initial_bytes, v2 ? 5000 : 0);
+		assert_int_equal(info.dirty_bytes, v2 ? 0 : 5000);
+		assert_int_equal(read_all(a), 5000);
+		MUST(OPS->precopy_info(a, &info, &err));
+		assert_false(info.reinit);
+		assert_int_equal(info.initial_bytes, 0);
+		close_changing(a);
+	}
 }
 
 /* The DMA log */
@@ -265,7 +339,7 @@ static void the_log_reports_writes_and_its_first_report_loses_none(void **state)
 {
 	(void)state;
 	static const struct swo_dma_range range = {0, 64 * 4096};
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	uint64_t page = 4096, bits = 0;
 
 	/* Written between the start and the first report. */
@@ -294,7 +368,7 @@ static void a_log_that_cannot_report_is_found_out_at_its_start(void **state)
 {
 	(void)state;
 	static const struct swo_dma_range range = {0, 64 * 4096};
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	uint64_t page = 4096;
 
 	fk.no_iommufd = true; /* as every Debian kernel: START passes, REPORT does not */
@@ -315,7 +389,7 @@ static void ranges_that_are_too_many_become_one(void **state)
 	(void)state;
 	static uint8_t ram[32768];
 	struct swo_dma_range ranges[300];
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	uint64_t page = 4096;
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(ranges); i++)
@@ -342,7 +416,7 @@ static void the_devices_page_size_is_reported_or_refused(void **state)
 {
 	(void)state;
 	static const struct swo_dma_range range = {0, 64 * 4096};
-	void *a = open_device(0, false);
+	void *a = open_device(0);
 	uint64_t page = 4096, bits = 0;
 
 	fk.device[0].log_page = 65536;
@@ -366,7 +440,7 @@ static void the_device_recovers_from_a_failed_arc(void **state)
 	(void)state;
 	struct swo_device *dev;
 
-	MUST(swo_device_create("vf0", OPS, open_device(0, false), NULL, &dev, &err));
+	MUST(swo_device_create("vf0", OPS, open_device(0), NULL, &dev, &err));
 	MUST(swo_device_set_state(dev, SWO_DEVICE_PRE_COPY, &err));
 	fk.fail_from = SWO_DEVICE_PRE_COPY_P2P;
 	fk.fail_to = SWO_DEVICE_STOP_COPY;
@@ -402,7 +476,9 @@ int main(void)
 		CASE(a_refused_arc_has_its_errno_and_the_state_can_be_read_back),
 		CASE(a_session_that_ends_in_error_is_closed),
 		CASE(a_missing_feature_is_reported),
-		CASE(precopy_info_v2_is_enabled_only_if_requested_and_supported),
+		CASE(an_errno_as_the_data_size_is_an_error),
+		CASE(an_increment_is_saved_when_it_is_requested),
+		CASE(new_initial_data_is_reported_where_the_kernel_can),
 		CASE(the_log_reports_writes_and_its_first_report_loses_none),
 		CASE(a_log_that_cannot_report_is_found_out_at_its_start),
 		CASE(ranges_that_are_too_many_become_one),
