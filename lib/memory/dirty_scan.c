@@ -88,20 +88,31 @@ static void scan_stop(void *self)
 }
 
 /*
- * In pieces: KVM unmaps from the guest what is protected, and a vCPU that needs a page of it waits
- * until the call ends.
+ * One page after another, without a look at what it holds: UFFDIO_WRITEPROTECT looks up the page
+ * itself, and takes three times as long where all of RAM is mapped. In pieces: KVM unmaps from the
+ * guest what is protected, and a vCPU that needs a page of it waits until the call ends.
  */
 static int protect_region(
 	struct scan_log *log, const struct swo_ram_region *region, struct swo_error *err)
 {
-	for (uint64_t at = 0; at < region->size; at += PROTECT_PIECE) {
-		const uint64_t left = region->size - at;
-		int errnum = memory_uffd_protect(log->uffd, region->host + at,
-			left < PROTECT_PIECE ? left : PROTECT_PIECE, true);
+	const uint64_t first = (uintptr_t)region->host, end = first + region->size;
 
-		if (errnum)
-			return swo_error_set(err, SWO_E_IO, errnum,
-				"userfaultfd: cannot write-protect region '%s'", region->name);
+	for (uint64_t begin = first; begin < end;) {
+		/* No category: pages that are not mapped, and missing tables, match as well. */
+		struct pm_scan_arg arg = {
+			.size = sizeof(arg),
+			.flags = PM_SCAN_WP_MATCHING,
+			.start = begin,
+			.end = end - begin < PROTECT_PIECE ? end : begin + PROTECT_PIECE,
+		};
+		int rc = ioctl(log->pagemap_fd, PAGEMAP_SCAN, &arg);
+
+		if (rc < 0 && errno == EINTR)
+			continue;
+		if (rc < 0 || arg.walk_end <= begin)
+			return swo_error_set(err, SWO_E_IO, rc < 0 ? errno : 0,
+				"pagemap scan: cannot write-protect RAM region '%s'", region->name);
+		begin = arg.walk_end;
 	}
 	return 0;
 }

@@ -129,7 +129,7 @@ void source_own_log_start(struct source *s)
 	}
 }
 
-void source_logs_stop(struct source *s)
+void source_own_log_stop(struct source *s)
 {
 	/* Its worker may still be scanning. */
 	if (s->own_log.self && swo_worker_idle_wait(s->stop_worker,
@@ -137,6 +137,10 @@ void source_logs_stop(struct source *s)
 		s->own_log.destroy(s->own_log.self);
 		s->own_log.self = NULL;
 	}
+}
+
+void source_logs_stop(struct source *s)
+{
 	if (!s->logs_started)
 		return;
 	s->logs_started = false;

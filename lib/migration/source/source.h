@@ -240,6 +240,8 @@ int source_dirty_collect(struct source *s, struct swo_error *err);
  * takes time.
  */
 void source_own_log_start(struct source *s);
+/* After the VM is back here: it takes time, too. */
+void source_own_log_stop(struct source *s);
 /* After the last pass: SWO_E_STATE with the address if a vCPU has written to RAM since. */
 int source_still_check(struct source *s, struct swo_error *err);
 /* Run by stop_worker from the stop of the vCPUs until all RAM is sent. */

@@ -431,6 +431,7 @@ void source_roll_back(struct source *s, struct swo_error *why)
 	runstate_release(m->vm.runstate);
 	if (state == SWO_RUN_STATE_FINISH_MIGRATE)
 		m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_PAUSED);
+	source_own_log_stop(s);
 	source_logs_stop(s);
 	if (before_go && first.code == SWO_E_PEER_LOST)
 		await_failure_reason(s, why);
@@ -462,6 +463,7 @@ void source_finish(struct source *s)
 		if (swo_device_health(m->vm.devices[i]) != SWO_DEVICE_LOST &&
 			swo_device_wait(m->vm.devices[i], &err))
 			swo_log(SWO_LOG_WARN, "after the migration: %s", err.text);
+	/* The log of own writes ends with the migration: to lift its protection takes 20 ms a GiB. */
 	source_logs_stop(s);
 	ram_share_release(&m->share, &m->vm);
 	m->vm.ops->set_state(m->vm.opaque, SWO_RUN_STATE_POSTMIGRATE);
