@@ -50,22 +50,41 @@ static const struct pattern_arc cloud_hypervisor[] = {
 	{STOP, RUNNING, RUNNING_P2P},
 };
 
+/*
+ * Devices of which none has the P2P states: QEMU then registers no prepare handlers, and both VMMs
+ * request the same arcs. Loaded state is complete on all devices before the first runs.
+ */
+static const struct pattern_arc without_p2p[] = {
+	{RUNNING, STOP, 0},
+	{PRE_COPY, STOP, 0},
+	{PRE_COPY, STOP_COPY, 0},
+	{STOP, STOP_COPY, 0},
+	{RESUMING, RUNNING, STOP},
+	{STOP, RUNNING, 0},
+	{STOP_COPY, RUNNING, 0},
+};
+
+#define ARCS(table) table, sizeof(table) / sizeof(*(table))
+
 static const struct table {
 	const char *name;
 	const struct pattern_arc *arcs;
 	unsigned count;
-} tables[] = {
-	[VMM_NONE] = {"none", NULL, 0},
-	[VMM_QEMU] = {"qemu", qemu, sizeof(qemu) / sizeof(*qemu)},
-	[VMM_CLOUD_HYPERVISOR] = {"cloud-hypervisor", cloud_hypervisor,
-		sizeof(cloud_hypervisor) / sizeof(*cloud_hypervisor)},
-};
+} tables[] =
+	{
+		[VMM_NONE] = {"none", NULL, 0},
+		[VMM_QEMU] = {"qemu", ARCS(qemu)},
+		[VMM_CLOUD_HYPERVISOR] = {"cloud-hypervisor", ARCS(cloud_hypervisor)},
+},
+  no_p2p = {NULL, ARCS(without_p2p)};
 
-const struct pattern_arc *pattern_find(enum pattern_vmm vmm, uint32_t from, uint32_t to)
+const struct pattern_arc *pattern_find(enum pattern_vmm vmm, bool p2p, uint32_t from, uint32_t to)
 {
-	for (unsigned i = 0; i < tables[vmm].count; i++)
-		if (tables[vmm].arcs[i].from == from && tables[vmm].arcs[i].to == to)
-			return &tables[vmm].arcs[i];
+	const struct table *table = p2p || vmm == VMM_NONE ? &tables[vmm] : &no_p2p;
+
+	for (unsigned i = 0; i < table->count; i++)
+		if (table->arcs[i].from == from && table->arcs[i].to == to)
+			return &table->arcs[i];
 	return NULL;
 }
 
@@ -90,6 +109,11 @@ bool pattern_vmm_named(const char *name, enum pattern_vmm *out)
 			return true;
 		}
 	return false;
+}
+
+const char *pattern_name(enum pattern_vmm vmm)
+{
+	return tables[vmm].name;
 }
 
 bool pattern_is_p2p(uint32_t state)

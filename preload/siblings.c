@@ -14,6 +14,12 @@ static bool has_p2p(const struct tracked_device *device)
 	return device->flags & VFIO_MIGRATION_P2P;
 }
 
+static bool any_has_p2p(void)
+{
+	devices_for_each(device) if (has_p2p(device)) return true;
+	return false;
+}
+
 static void read_unknown_state(struct tracked_device *device)
 {
 	if (device->state == STATE_UNKNOWN && device->speculation == SPECULATION_NONE &&
@@ -24,7 +30,8 @@ static void read_unknown_state(struct tracked_device *device)
 static bool may_follow(const struct tracked_device *other, const struct tracked_device *requested)
 {
 	return other != requested && other->speculation == SPECULATION_NONE && !other->calls &&
-	       !other->failed && has_p2p(other) && other->state == requested->state;
+	       !other->failed && has_p2p(other) == has_p2p(requested) &&
+	       other->state == requested->state;
 }
 
 /* True if the device is already where the arc leads, as far as DMA is concerned. */
@@ -106,11 +113,14 @@ unsigned siblings_start(enum pattern_vmm vmm, struct tracked_device *device, uin
 {
 	struct tracked_device *taken[TRACKED_MAX];
 	unsigned count = 0;
+	const bool p2p = any_has_p2p();
 
-	if (devices.count < 2 || !has_p2p(device) || device->calls)
+	/* Next to devices with P2P states one without them is left alone. What a VMM requests of a
+	   device that has just failed is its way to handle that, not part of a pass. */
+	if (devices.count < 2 || has_p2p(device) != p2p || device->calls || device->failed)
 		return 0;
 	devices_for_each(other) read_unknown_state(other);
-	const struct pattern_arc *arc = pattern_find(vmm, device->state, to);
+	const struct pattern_arc *arc = pattern_find(vmm, p2p, device->state, to);
 
 	if (!arc || !barrier_allows(device, arc))
 		return 0;

@@ -21,6 +21,7 @@
 struct life {
 	struct vmm vmm;
 	unsigned seed;
+	bool p2p; /* all of its devices have the P2P states, or none */
 	uint32_t answer[ANSWERS_MAX];
 	unsigned count;
 };
@@ -71,7 +72,8 @@ static void pass(struct life *life, uint32_t to)
 
 static void continue_it(struct life *life)
 {
-	pass(life, SWO_DEVICE_RUNNING_P2P);
+	if (life->p2p)
+		pass(life, SWO_DEVICE_RUNNING_P2P);
 	pass(life, SWO_DEVICE_RUNNING);
 	for (unsigned i = 0; i < life->vmm.count; i++)
 		vmm_close_session(&life->vmm, i);
@@ -91,7 +93,8 @@ static void cancelled_pass(struct life *life, uint32_t to)
 		vmm_close(&life->vmm, some);
 	for (unsigned i = 0; i < life->vmm.count; i++)
 		if (life->vmm.fd[i] >= 0)
-			vmm_set(&life->vmm, i, SWO_DEVICE_RUNNING_P2P);
+			vmm_set(&life->vmm, i,
+				life->p2p ? SWO_DEVICE_RUNNING_P2P : SWO_DEVICE_RUNNING);
 	for (unsigned i = 0; i < life->vmm.count; i++)
 		vmm_close_session(&life->vmm, i);
 	note_states(life);
@@ -104,11 +107,12 @@ static void stop(struct life *life, bool copy)
 
 	if (pre_copy)
 		pass(life, SWO_DEVICE_PRE_COPY);
-	if (roll(life, 6) == 0) {
+	if (life->p2p && roll(life, 6) == 0) {
 		cancelled_pass(life, pre_copy ? SWO_DEVICE_PRE_COPY_P2P : SWO_DEVICE_RUNNING_P2P);
 		return;
 	}
-	pass(life, pre_copy ? SWO_DEVICE_PRE_COPY_P2P : SWO_DEVICE_RUNNING_P2P);
+	if (life->p2p)
+		pass(life, pre_copy ? SWO_DEVICE_PRE_COPY_P2P : SWO_DEVICE_RUNNING_P2P);
 	if (roll(life, 6) == 0) {
 		cancelled_pass(life, pre_copy ? SWO_DEVICE_STOP_COPY : SWO_DEVICE_STOP);
 		return;
@@ -124,7 +128,9 @@ static void live(struct life *life, enum pattern_vmm kind, unsigned seed)
 {
 	life->seed = seed;
 	life->count = 0;
-	vmm_start(&life->vmm, kind, 2 + roll(life, 4));
+	life->p2p = seed % 4 != 0;
+	vmm_start_with(&life->vmm, kind, 2 + roll(life, 4),
+		life->p2p ? FAKE_VFIO_ALL : VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_PRE_COPY);
 	for (unsigned event = 0; event < 6; event++) {
 		if (roll(life, 5) == 0) { /* an incoming migration */
 			pass(life, SWO_DEVICE_RESUMING);

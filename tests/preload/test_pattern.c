@@ -275,6 +275,92 @@ static void a_device_without_p2p_goes_its_own_way(void **state)
 	vmm_end(&vmm);
 }
 
+#define NO_P2P (VFIO_MIGRATION_STOP_COPY | VFIO_MIGRATION_PRE_COPY)
+
+static void no_device_has_p2p(enum pattern_vmm kind)
+{
+	struct vmm vmm;
+
+	vmm_start_with(&vmm, kind, 4, NO_P2P);
+	fake_vfio_meet(4);
+	vmm_set_all(&vmm, SWO_DEVICE_STOP);
+	counts(3, 3);
+	vmm_set_all(&vmm, SWO_DEVICE_STOP_COPY);
+	counts(3, 3);
+	assert_int_equal(fake_vfio_sessions(), 4);
+	vmm_set_all(&vmm, SWO_DEVICE_RUNNING); /* rolled back */
+	counts(3, 3);
+	fake_vfio_meet(0);
+	vmm_set_all(&vmm, SWO_DEVICE_PRE_COPY);
+	counts(0, 0);
+	fake_vfio_meet(4);
+	vmm_set_all(&vmm, SWO_DEVICE_STOP_COPY);
+	counts(3, 3);
+	fake_vfio_meet(0);
+	vmm_set_all(&vmm, SWO_DEVICE_STOP);
+	counts(0, 0);
+	fake_vfio_meet(4);
+	vmm_set_all(&vmm, SWO_DEVICE_RUNNING);
+	counts(3, 3);
+	fake_vfio_meet(0);
+	vmm_set_all(&vmm, SWO_DEVICE_RESUMING);
+	counts(0, 0);
+	fake_vfio_meet(4);
+	vmm_set_all(&vmm, SWO_DEVICE_RUNNING);
+	counts(3, 3);
+	assert_int_equal(fake_vfio_missed(), 0);
+	assert_null(check_reason());
+	vmm_end(&vmm);
+}
+
+static void devices_without_p2p_stop_and_start_at_once_where_none_has_it(void **state)
+{
+	(void)state;
+	no_device_has_p2p(VMM_QEMU);
+	no_device_has_p2p(VMM_CLOUD_HYPERVISOR);
+}
+
+static void devices_without_p2p_are_left_alone_where_one_has_it(void **state)
+{
+	(void)state;
+	struct vmm vmm;
+
+	vmm_start_with(&vmm, VMM_QEMU, 3, NO_P2P);
+	vmm_add(&vmm, FAKE_VFIO_ALL);
+	vmm_set_all(&vmm, SWO_DEVICE_STOP);
+	vmm_set_all(&vmm, SWO_DEVICE_RUNNING);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(vmm_set(&vmm, i, SWO_DEVICE_PRE_COPY), 0);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(vmm_set(&vmm, i, SWO_DEVICE_STOP_COPY), 0);
+	counts(0, 0);
+	/* It is unplugged: now none has it. */
+	vmm_close(&vmm, 3);
+	for (unsigned i = 0; i < 3; i++)
+		assert_int_equal(vmm_set(&vmm, i, SWO_DEVICE_RUNNING), 0);
+	counts(2, 2);
+	assert_null(check_reason());
+	vmm_end(&vmm);
+}
+
+/* A device whose state is not complete keeps all others from running. */
+static void without_p2p_none_runs_before_the_state_of_all_is_complete(void **state)
+{
+	(void)state;
+	struct vmm vmm;
+
+	vmm_start_with(&vmm, VMM_CLOUD_HYPERVISOR, 3, NO_P2P);
+	vmm_set_all(&vmm, SWO_DEVICE_RESUMING);
+	fake_vfio_fail(2, SWO_DEVICE_STOP, EIO, 2);
+	assert_int_equal(vmm_set(&vmm, 0, SWO_DEVICE_RUNNING), 0);
+	counts(0, 0);
+	assert_int_equal(fake_vfio_state(1), SWO_DEVICE_STOP);
+	assert_int_equal(fake_vfio_state(2), SWO_DEVICE_RESUMING);
+	assert_int_equal(vmm_set(&vmm, 1, SWO_DEVICE_RUNNING), 0);
+	assert_null(check_reason());
+	vmm_end(&vmm);
+}
+
 static void only_devices_in_the_same_state_follow(void **state)
 {
 	(void)state;
@@ -351,6 +437,11 @@ int main(void)
 		cmocka_unit_test_setup(none_leaves_p2p_before_all_were_asked_into_it, fresh),
 		cmocka_unit_test_setup(none_starts_before_all_were_asked_into_p2p, fresh),
 		cmocka_unit_test_setup(a_device_without_p2p_goes_its_own_way, fresh),
+		cmocka_unit_test_setup(
+			devices_without_p2p_stop_and_start_at_once_where_none_has_it, fresh),
+		cmocka_unit_test_setup(devices_without_p2p_are_left_alone_where_one_has_it, fresh),
+		cmocka_unit_test_setup(
+			without_p2p_none_runs_before_the_state_of_all_is_complete, fresh),
 		cmocka_unit_test_setup(only_devices_in_the_same_state_follow, fresh),
 		cmocka_unit_test_setup(nothing_happens_for_a_single_device, fresh),
 		cmocka_unit_test_setup(an_unknown_vmm_gets_no_speculation, fresh),

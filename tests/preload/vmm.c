@@ -16,7 +16,7 @@
 #include <errno.h>
 #include <unistd.h>
 
-void vmm_start(struct vmm *vmm, enum pattern_vmm kind, unsigned count)
+void vmm_start_with(struct vmm *vmm, enum pattern_vmm kind, unsigned count, uint64_t flags)
 {
 	const struct settings settings = {.vmm = kind, .log = "/dev/null"};
 
@@ -29,7 +29,12 @@ void vmm_start(struct vmm *vmm, enum pattern_vmm kind, unsigned count)
 	speculate_init(&settings);
 	*vmm = (struct vmm){0};
 	for (unsigned i = 0; i < count; i++)
-		vmm_add(vmm, FAKE_VFIO_ALL);
+		vmm_add(vmm, flags);
+}
+
+void vmm_start(struct vmm *vmm, enum pattern_vmm kind, unsigned count)
+{
+	vmm_start_with(vmm, kind, count, FAKE_VFIO_ALL);
 }
 
 void vmm_add(struct vmm *vmm, uint64_t flags)

@@ -23,6 +23,8 @@ struct vmm {
  * read.
  */
 void vmm_start(struct vmm *vmm, enum pattern_vmm kind, unsigned count);
+/* The same with other devices than FAKE_VFIO_ALL. */
+void vmm_start_with(struct vmm *vmm, enum pattern_vmm kind, unsigned count, uint64_t flags);
 /* Closes everything; fails the test if a session or an arc is left over. */
 void vmm_end(struct vmm *vmm);
 void vmm_add(struct vmm *vmm, uint64_t flags);
