@@ -29,14 +29,6 @@ void check_mismatch(const char *fmt, const struct tracked_device *device, ...)
 		reason);
 }
 
-void check_give_up(const char *why)
-{
-	if (check_failed())
-		return;
-	snprintf(reason, sizeof(reason), "%s", why);
-	atomic_store_explicit(&failed, true, memory_order_release);
-}
-
 bool check_failed(void)
 {
 	return atomic_load_explicit(&failed, memory_order_acquire);

@@ -16,8 +16,6 @@
  */
 void check_mismatch(const char *fmt, const struct tracked_device *device, ...)
 	__attribute__((format(printf, 1, 3)));
-/* Disables speculation silently, in a process that must not speculate anyway. */
-void check_give_up(const char *reason);
 bool check_failed(void);
 /* The stored mismatch, or NULL. */
 const char *check_reason(void);

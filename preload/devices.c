@@ -194,13 +194,15 @@ bool devices_drop(int fd)
 
 void devices_remove(struct tracked_device *device)
 {
-	trace_mark(device->name, "closed");
+	if (!device->inherited) /* its parent still has it */
+		trace_mark(device->name, "closed");
 	for (int fd = 0; fd <= top; fd++) /* sessions that were not closed before their device */
 		if (device_kind(fd) == FD_DATA && devices_of(fd) == device)
 			atomic_store_explicit(&devices_kinds[fd], FD_OTHER, memory_order_release);
 	devices_set_speculation(device, SPECULATION_NONE);
 	device->used = false;
 	devices.count--;
+	devices.inherited -= device->inherited;
 }
 
 void devices_set_speculation(struct tracked_device *device, enum devices_speculation speculation)
@@ -237,6 +239,28 @@ int devices_top(void)
 void devices_name(int fd, const char *name)
 {
 	names[names_next].fd = fd;
-	snprintf(names[names_next].name, sizeof(names[0].name), "%s", name);
+	const size_t len = strcspn(name, " ");
+	const size_t room = sizeof(names[0].name) - 1;
+
+	snprintf(names[names_next].name, sizeof(names[0].name), "%.*s",
+		(int)(len < room ? len : room), name);
 	names_next = (names_next + 1) % NAMES_MAX;
+}
+
+void devices_inherit(void)
+{
+	devices_for_each(device)
+	{
+		device->inherited = true;
+		device->worker_runs = false;
+		device->calls = 0;
+		if (device->speculation == SPECULATION_RUNS ||
+			device->speculation == SPECULATION_HELD) {
+			device->state = STATE_UNKNOWN;
+			devices_set_speculation(device, SPECULATION_NONE);
+		}
+	}
+	devices.inherited = devices.count;
+	devices.calls = 0;
+	pthread_cond_init(&devices.changed, NULL);
 }

@@ -41,6 +41,7 @@ struct tracked_device {
 	uint64_t flags;
 	uint32_t state;
 	bool failed;	     /* an arc failed and the device has not run since: excluded */
+	bool inherited;	     /* opened before a fork: another process may have it, too */
 	unsigned calls;	     /* calls of the VMM in progress */
 	unsigned generation; /* distinguishes successive devices in one slot */
 
@@ -62,6 +63,7 @@ struct devices {
 	pthread_cond_t changed; /* a worker finished a step */
 	struct tracked_device device[TRACKED_MAX];
 	unsigned count;		      /* in use */
+	unsigned inherited;	      /* of them */
 	unsigned calls;		      /* calls of the VMM in progress, all devices */
 	uint64_t last_call_ns;	      /* end of the last call, or the last use of a session */
 	_Atomic unsigned speculating; /* devices with a speculation; may be read without the lock */
@@ -102,8 +104,13 @@ void devices_set_speculation(struct tracked_device *device, enum devices_specula
 unsigned devices_call_begin(struct tracked_device *device);
 bool devices_call_end(struct tracked_device *device, unsigned generation);
 int devices_top(void); /* the highest tracked descriptor */
-/* Names a descriptor that VFIO_GROUP_GET_DEVICE_FD returned. */
+/*
+ * Names a descriptor that VFIO_GROUP_GET_DEVICE_FD returned. What follows a space is left out: it
+ * may be a VF token, which is a secret.
+ */
 void devices_name(int fd, const char *name);
+/* In a child of fork, which has none of the threads and calls of its parent. */
+void devices_inherit(void);
 
 #define devices_for_each(dev)                                                                      \
 	for (struct tracked_device *dev = devices.device; dev < devices.device + TRACKED_MAX;      \

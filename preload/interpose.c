@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/close_range.h>
 #include <pthread.h>
 #include <stdarg.h>
@@ -45,6 +46,11 @@ __attribute__((constructor)) static void load(void)
 	if (settings.off || (settings.vmm == VMM_NONE && !settings.observe))
 		return;
 	speculate_init(&settings);
+	if (settings.is_vmm) {
+		trace_message("loaded, pattern %s%s", pattern_name(settings.vmm),
+			settings.observe_only ? ": only observes" : "");
+		trace_begin_record();
+	}
 	pthread_atfork(speculate_fork_before, speculate_fork_parent, speculate_fork_child);
 	atomic_store(&active, true);
 }
@@ -68,24 +74,51 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 EXPORT int close(int fd)
 {
 	real_find();
+	if (trace_owns(fd)) {
+		errno = EBADF;
+		return -1;
+	}
 	if (is_ours(fd))
 		speculate_close(fd);
 	return real.close(fd);
 }
 
+/* The range without the descriptors of the log and the record. */
+static int close_others(unsigned first, unsigned last, int flags)
+{
+	int rc = 0;
+
+	while (!rc && first <= last) {
+		const int kept = first > INT_MAX ? -1 : trace_next_owned((int)first);
+
+		if (kept < 0 || (unsigned)kept > last)
+			return real.close_range(first, last, flags);
+		if ((unsigned)kept > first)
+			rc = real.close_range(first, (unsigned)kept - 1, flags);
+		first = (unsigned)kept + 1;
+	}
+	return rc;
+}
+
 EXPORT int close_range(unsigned first, unsigned last, int flags)
 {
 	real_find();
+	if (first > last)
+		return real.close_range(first, last, flags);
 	if (!((unsigned)flags & CLOSE_RANGE_CLOEXEC))
 		speculate_close_range(first, last);
-	return real.close_range(first, last, flags);
+	return close_others(first, last, flags);
 }
 
 EXPORT void closefrom(int first)
 {
+	const unsigned from = first < 0 ? 0 : (unsigned)first;
+
 	real_find();
-	speculate_close_range(first < 0 ? 0 : (unsigned)first, ~0u);
-	real.closefrom(first);
+	speculate_close_range(from, ~0u);
+	/* A kernel without close_range(2) gets libc's own loop. */
+	if (close_others(from, ~0u, 0))
+		real.closefrom(first);
 }
 
 EXPORT int dup(int fd)
@@ -104,7 +137,10 @@ EXPORT int dup(int fd)
  */
 static void take_over(int fd, int copy)
 {
-	if (fd != copy && is_ours(copy))
+	if (fd == copy)
+		return;
+	trace_vacate(copy);
+	if (is_ours(copy))
 		speculate_close(copy);
 }
 

@@ -6,6 +6,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *value_of(const char *name)
 {
@@ -19,6 +20,7 @@ const char *settings_read(struct settings *out, const char *program)
 	const char *mode = value_of("SWITCHOVER_PRELOAD");
 	const char *vmm = value_of("SWITCHOVER_VMM");
 	const char *verbose = value_of("SWITCHOVER_VERBOSE");
+	const char *pid = value_of("SWITCHOVER_PID");
 
 	*out = (struct settings){
 		.off = mode && !strcmp(mode, "off"),
@@ -36,5 +38,7 @@ const char *settings_read(struct settings *out, const char *program)
 		out->off = true;
 		return "SWITCHOVER_VMM";
 	}
+	out->is_vmm = out->vmm != VMM_NONE &&
+		      (pattern_vmm_of(program) == out->vmm || (pid && atol(pid) == getpid()));
 	return NULL;
 }

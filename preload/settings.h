@@ -8,6 +8,7 @@
  *   SWITCHOVER_LOG      a file for messages (default: standard error)
  *   SWITCHOVER_OBSERVE  a file for the record of each device; "%p" in it is the process ID
  *   SWITCHOVER_VERBOSE  1: also log when arcs are started speculatively
+ *   SWITCHOVER_PID      the process that `switchover exec` started: the VMM, whatever its name
  */
 #ifndef PRELOAD_SETTINGS_H
 #define PRELOAD_SETTINGS_H
@@ -19,6 +20,7 @@ struct settings {
 	bool observe_only;
 	bool verbose;
 	enum pattern_vmm vmm;
+	bool is_vmm;	     /* not only a child that inherits the settings: by its name or ID */
 	const char *log;     /* NULL: standard error */
 	const char *observe; /* NULL: no */
 };

@@ -21,7 +21,8 @@ static struct {
 	enum pattern_vmm vmm;
 	bool observe_only, verbose;
 	pid_t pid;
-	bool failure; /* an arc failed: the VMM may now roll back */
+	bool failure;	/* an arc failed: the VMM may now roll back */
+	bool announced; /* the devices, at the first arc */
 	unsigned started, requested;
 } self;
 
@@ -30,6 +31,7 @@ void speculate_init(const struct settings *settings)
 	self.vmm = settings->vmm;
 	self.observe_only = settings->observe_only;
 	self.verbose = settings->verbose;
+	self.announced = false;
 	self.pid = getpid();
 }
 
@@ -42,10 +44,10 @@ void speculate_counts(unsigned *started, unsigned *requested)
 }
 
 /*
- * A child of vfork() shares the parent's memory until it execs: its close() calls must not be
- * recorded.
+ * A child of vfork() shares its parent's memory until it execs: its close() calls must not be
+ * recorded. A child of fork() is its own process: speculate_fork_child().
  */
-static bool in_parent(void)
+static bool in_own_process(void)
 {
 	return getpid() == self.pid;
 }
@@ -213,9 +215,25 @@ static bool call_kernel(struct tracked_device *device, int fd, unsigned long req
 	return devices_call_end(device, generation);
 }
 
+/* Once, when the VMM has opened its devices: by then it is known how many there are. */
+static void announce(void)
+{
+	unsigned p2p = 0;
+
+	if (self.announced)
+		return;
+	self.announced = true;
+	devices_for_each(device) p2p += (device->flags & VFIO_MIGRATION_P2P) != 0;
+	trace_message("pattern %s, %u VFIO device%s, %u with P2P states%s", pattern_name(self.vmm),
+		devices.count, devices.count == 1 ? "" : "s", p2p,
+		self.observe_only   ? ": only observed"
+		: devices.inherited ? ": opened before a fork, each changes state on its own"
+				    : "");
+}
+
 static void start_siblings(struct tracked_device *device, uint32_t to)
 {
-	if (self.observe_only || check_failed())
+	if (self.observe_only || check_failed() || devices.inherited)
 		return;
 	if (!atomic_load_explicit(&devices.speculating, memory_order_relaxed))
 		self.failure = false;
@@ -239,6 +257,7 @@ static int set_state(struct tracked_device *device, int fd, struct state_request
 			return return_result(device, request, asked_ns);
 		resolve_mismatch(device, to);
 	}
+	announce();
 	start_siblings(device, to);
 
 	struct device_result result = {.data_fd = -1};
@@ -315,7 +334,7 @@ static struct tracked_device *track_device(int fd, uint64_t flags)
 	struct tracked_device *device = devices_add(fd, flags);
 
 	if (device && devices.count > 1 && !self.observe_only && !check_failed() &&
-		self.vmm != VMM_NONE)
+		!devices.inherited && self.vmm != VMM_NONE)
 		devices_for_each(other) worker_ready(other);
 	return device;
 }
@@ -394,7 +413,7 @@ static int dispatch(int fd, unsigned long request, void *arg)
 
 int speculate_ioctl(int fd, unsigned long request, void *arg)
 {
-	if (!in_parent())
+	if (!in_own_process())
 		return real.ioctl(fd, request, arg);
 	if (request == VFIO_GROUP_GET_DEVICE_FD && arg)
 		return get_device_fd(fd, arg);
@@ -415,7 +434,7 @@ int speculate_ioctl(int fd, unsigned long request, void *arg)
 
 static void settle(int fd, bool write)
 {
-	if (!atomic_load_explicit(&devices.speculating, memory_order_acquire) || !in_parent())
+	if (!atomic_load_explicit(&devices.speculating, memory_order_acquire) || !in_own_process())
 		return;
 	const struct held held = lock();
 	struct tracked_device *device = devices_of(fd);
@@ -443,7 +462,7 @@ void speculate_settle_write(int fd)
 
 void speculate_close(int fd)
 {
-	if (device_kind(fd) == FD_OTHER || !in_parent())
+	if (device_kind(fd) == FD_OTHER || !in_own_process())
 		return;
 	const struct held held = lock();
 	struct tracked_device *device = devices_of(fd);
@@ -477,7 +496,7 @@ void speculate_close_range(unsigned first, unsigned last)
 
 void speculate_dup(int fd, int copy)
 {
-	if (device_kind(fd) == FD_OTHER || !in_parent())
+	if (device_kind(fd) == FD_OTHER || !in_own_process())
 		return;
 	const struct held held = lock();
 
@@ -497,17 +516,9 @@ void speculate_fork_parent(void)
 
 void speculate_fork_child(void)
 {
-	check_give_up("in a child process");
-	devices_for_each(device)
-	{
-		device->worker_runs = false;
-		if (device->speculation == SPECULATION_RUNS ||
-			device->speculation == SPECULATION_HELD) {
-			device->state = STATE_UNKNOWN;
-			devices_set_speculation(device, SPECULATION_NONE);
-		}
-	}
+	devices_inherit();
+	trace_fork_child();
+	self.announced = self.failure = false;
 	self.pid = getpid();
-	pthread_cond_init(&devices.changed, NULL);
 	pthread_mutex_unlock(&devices.lock);
 }

@@ -36,7 +36,11 @@ void speculate_close_range(unsigned first, unsigned last);
  */
 void speculate_dup(int fd, int copy);
 
-/* Around fork: a child has no worker threads and starts no arcs. */
+/*
+ * Around fork. A child has none of the threads. One that inherits no device starts afresh, as a
+ * VMM does that daemonizes before it opens them. With an inherited device, which its parent may
+ * change too, it starts no arc until it has closed all of those, and passes each request on.
+ */
 void speculate_fork_before(void);
 void speculate_fork_parent(void);
 void speculate_fork_child(void);

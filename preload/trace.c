@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,9 +20,16 @@
 #define LINE_MAX_LEN 512
 #define FD_FLOOR     256 /* for programs that rely on low numbers */
 
-static int message_fd = STDERR_FILENO;
-static int record_fd = -1;
-static const char *record_name;
+/* A file of the settings. Its descriptor survives a VMM that closes all but its own. */
+struct file {
+	const char *what, *name; /* name NULL: none */
+	atomic_int fd;
+};
+
+static struct file log_file = {.what = "log file", .fd = -1};
+static struct file record_file = {.what = "record file", .fd = -1};
+static bool clocks_recorded;
+static pid_t pid; /* a child of vfork has this memory, and descriptors of its own */
 
 uint64_t trace_now(void)
 {
@@ -53,6 +61,8 @@ static void put(int fd, const char *line, size_t len)
 	errno = kept;
 }
 
+static bool is_open(struct file *file);
+
 void trace_message(const char *fmt, ...)
 {
 	char line[LINE_MAX_LEN];
@@ -69,7 +79,7 @@ void trace_message(const char *fmt, ...)
 	if (end > sizeof(line) - 2)
 		end = sizeof(line) - 2;
 	line[end++] = '\n';
-	put(message_fd, line, end);
+	put(is_open(&log_file) ? log_file.fd : STDERR_FILENO, line, end);
 }
 
 /*
@@ -112,22 +122,78 @@ static int open_named(const char *name, const char *what)
 	return high;
 }
 
+/* Opens it if it is not. A file that cannot be opened is reported, once. */
+static bool is_open(struct file *file)
+{
+	const char *name = file->name;
+
+	if (file->fd >= 0 || !name)
+		return file->fd >= 0;
+	file->name = NULL; /* the report itself goes to standard error */
+	file->fd = open_named(name, file->what);
+	if (file->fd >= 0)
+		file->name = name;
+	return file->fd >= 0;
+}
+
 void trace_open(const struct settings *settings)
 {
-	if (settings->log) {
-		int fd = open_named(settings->log, "log file");
-
-		if (fd >= 0)
-			message_fd = fd;
-	}
-	/* Opened for the first device: most processes that inherit the variable have none. */
-	record_name = settings->observe;
+	pid = getpid();
+	log_file.name = settings->log;
+	record_file.name = settings->observe;
+	is_open(&log_file);
 }
 
 bool trace_observes(void)
 {
-	return record_name != NULL;
+	return record_file.name != NULL;
 }
+
+/* The name of this process, in a file's name, is another one than its parent's. */
+static void leave_to_parent(struct file *file)
+{
+	if (file->fd < 0 || !file->name || !strstr(file->name, "%p"))
+		return;
+	real.close(file->fd);
+	file->fd = -1;
+}
+
+void trace_fork_child(void)
+{
+	leave_to_parent(&log_file);
+	leave_to_parent(&record_file);
+	pid = getpid();
+	clocks_recorded = false;
+}
+
+/* Descriptors in a VMM that did not open them */
+
+bool trace_owns(int fd)
+{
+	return fd >= 0 && (fd == log_file.fd || fd == record_file.fd);
+}
+
+int trace_next_owned(int first)
+{
+	const int one = log_file.fd, other = record_file.fd;
+
+	if (one >= first && (one <= other || other < first))
+		return one;
+	return other >= first ? other : -1;
+}
+
+void trace_vacate(int fd)
+{
+	struct file *const file = fd == log_file.fd ? &log_file : &record_file;
+
+	if (!trace_owns(fd) || getpid() != pid)
+		return;
+	file->fd = real.fcntl(fd, F_DUPFD_CLOEXEC, FD_FLOOR);
+	if (file->fd < 0)
+		file->name = NULL;
+}
+
+/* The record */
 
 /* Aligns the records of two hosts. */
 static void record_clocks(void)
@@ -142,7 +208,15 @@ static void record_clocks(void)
 		(unsigned long long)wall.tv_sec * 1000000000u + (unsigned long long)wall.tv_nsec,
 		(int)getpid());
 
-	put(record_fd, line, (size_t)len);
+	put(record_file.fd, line, (size_t)len);
+}
+
+void trace_begin_record(void)
+{
+	if (!is_open(&record_file) || clocks_recorded)
+		return;
+	clocks_recorded = true;
+	record_clocks();
 }
 
 static void record(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -151,21 +225,14 @@ static void record(const char *fmt, ...)
 	char line[LINE_MAX_LEN];
 	va_list args;
 
-	if (record_fd < 0) {
-		if (!record_name)
-			return;
-		record_fd = open_named(record_name, "record file");
-		if (record_fd < 0) {
-			record_name = NULL;
-			return;
-		}
-		record_clocks();
-	}
+	trace_begin_record();
+	if (record_file.fd < 0)
+		return;
 	va_start(args, fmt);
 	int len = vsnprintf(line, sizeof(line), fmt, args);
 	va_end(args);
 	if (len > 0 && (size_t)len < sizeof(line))
-		put(record_fd, line, (size_t)len);
+		put(record_file.fd, line, (size_t)len);
 }
 
 void trace_arc(const struct trace_arc *arc)

@@ -11,10 +11,27 @@
 #include <stddef.h>
 
 /*
- * Opens the files of the settings. A file that cannot be opened is reported on standard error
- * and left out.
+ * Opens the log; the record is opened by trace_begin_record(), or by its first line: most
+ * processes that inherit the settings have no devices. A file that cannot be opened is reported
+ * on standard error and left out.
  */
 void trace_open(const struct settings *settings);
+/* A record of a process without devices is this beginning: the clocks of the host. */
+void trace_begin_record(void);
+/*
+ * In a child of fork: a file that is named by its process ("%p") is the parent's, and the child
+ * opens its own when it has something to write. Others are shared.
+ */
+void trace_fork_child(void);
+
+/*
+ * The VMM did not open these descriptors, and may close or replace all but its own. Its close of
+ * one does nothing, and trace_vacate() moves one out of the way of a dup2().
+ */
+bool trace_owns(int fd);
+int trace_next_owned(int first); /* the lowest that is not below `first`; -1: none */
+void trace_vacate(int fd);
+
 void trace_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 uint64_t trace_now(void); /* CLOCK_MONOTONIC, ns */

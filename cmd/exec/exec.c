@@ -131,7 +131,7 @@ static const char *mode_of(const struct request *r)
 
 static int set_environment(const struct request *r, const char *library)
 {
-	char preload[2 * PATH_MAX], log[PATH_MAX], record[PATH_MAX];
+	char preload[2 * PATH_MAX], log[PATH_MAX], record[PATH_MAX], pid[24];
 	const char *others = getenv("LD_PRELOAD");
 	const int n = snprintf(preload, sizeof(preload), "%s%s%s", library,
 		others && *others ? ":" : "", others ? others : "");
@@ -140,8 +140,10 @@ static int set_environment(const struct request *r, const char *library)
 		errno = ENAMETOOLONG;
 		return -1;
 	}
-	return put("LD_PRELOAD", preload) || put("SWITCHOVER_PRELOAD", mode_of(r)) ||
-	       put("SWITCHOVER_VMM", r->vmm) || put("SWITCHOVER_LOG", absolute(r->log, log)) ||
+	snprintf(pid, sizeof(pid), "%d", (int)getpid());
+	return put("LD_PRELOAD", preload) || put("SWITCHOVER_PID", pid) ||
+	       put("SWITCHOVER_PRELOAD", mode_of(r)) || put("SWITCHOVER_VMM", r->vmm) ||
+	       put("SWITCHOVER_LOG", absolute(r->log, log)) ||
 	       put("SWITCHOVER_OBSERVE", absolute(r->observe ? r->observe : r->record, record)) ||
 	       put("SWITCHOVER_VERBOSE", r->verbose ? "1" : NULL);
 }

@@ -219,6 +219,8 @@ int fake_vfio_ioctl(int fd, unsigned long request, ...)
 	void *arg = va_arg(args, void *);
 
 	va_end(args);
+	if (request == VFIO_GROUP_GET_DEVICE_FD)
+		return fake_vfio_open(FAKE_VFIO_ALL);
 	pthread_mutex_lock(&fake_vfio.lock);
 	struct device *device = device_of(fd);
 	int rc = -1;

@@ -24,7 +24,7 @@ EXPORT int ioctl(int fd, unsigned long request, ...)
 	va_end(args);
 	const int rc = fake_vfio_ioctl(fd, request, arg);
 
-	if (rc == 0 || errno != ENOTTY)
+	if (rc >= 0 || errno != ENOTTY)
 		return rc;
 	if (!next) {
 		void *symbol = dlsym(RTLD_NEXT, "ioctl");

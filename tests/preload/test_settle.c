@@ -410,7 +410,14 @@ static void a_child_starts_no_arc_and_does_not_hang(void **state)
 		speculate_fork_child();
 		speculate_settle(
 			vmm.fd[1]); /* would wait for a thread that does not exist in the child */
-		_exit(check_reason() && devices.speculating == 0 ? 0 : 1);
+		if (devices.speculating)
+			_exit(1);
+		fake_vfio_hold(1, false); /* the child has its own copy of the fake */
+		const unsigned before = begun();
+
+		vmm_set_all(&vmm, SWO_DEVICE_RUNNING_P2P);
+		vmm_set_all(&vmm, SWO_DEVICE_STOP);
+		_exit(begun() == before && !check_reason() ? 0 : 2);
 	}
 	speculate_fork_parent();
 	assert_true(child > 0);
@@ -418,6 +425,43 @@ static void a_child_starts_no_arc_and_does_not_hang(void **state)
 	assert_int_equal(status, 0);
 	fake_vfio_hold(1, false);
 	assert_int_equal(vmm_set(&vmm, 1, SWO_DEVICE_RUNNING_P2P), 0);
+	assert_null(check_reason());
+	vmm_end(&vmm);
+}
+
+/* Its own devices, as soon as it has none of its parent's any more. */
+static void a_child_starts_afresh_without_inherited_devices(void **state)
+{
+	(void)state;
+	struct vmm vmm;
+	int status;
+
+	vmm_start(&vmm, VMM_QEMU, 1); /* without threads: TSan wants none in a child of theirs */
+	vmm_set_all(&vmm, SWO_DEVICE_RUNNING_P2P);
+	speculate_fork_before();
+	const pid_t child = fork();
+
+	if (child == 0) {
+		speculate_fork_child();
+		const unsigned before = begun();
+
+		vmm_add(&vmm, FAKE_VFIO_ALL);
+		vmm_add(&vmm, FAKE_VFIO_ALL);
+		vmm_set(&vmm, 1, SWO_DEVICE_RUNNING_P2P);
+		vmm_set(&vmm, 2, SWO_DEVICE_RUNNING_P2P);
+		if (begun() != before)
+			_exit(1);
+		vmm_close(&vmm, 0);
+		fake_vfio_meet(2);
+		vmm_set(&vmm, 1, SWO_DEVICE_STOP);
+		vmm_set(&vmm, 2, SWO_DEVICE_STOP);
+		_exit(begun() == before + 1 && !fake_vfio_missed() && !check_reason() ? 0 : 2);
+	}
+	speculate_fork_parent();
+	assert_true(child > 0);
+	assert_int_equal(waitpid(child, &status, 0), child);
+	assert_int_equal(status, 0);
+	assert_int_equal(vmm_state(&vmm, 0), SWO_DEVICE_RUNNING_P2P);
 	assert_null(check_reason());
 	vmm_end(&vmm);
 }
@@ -488,6 +532,70 @@ static void a_multithreaded_vmm_gets_each_result_once(void **state)
 	}
 }
 
+struct pass_asker {
+	struct vmm *vmm;
+	unsigned index;
+	uint32_t to;
+	pthread_t thread;
+	int error;
+};
+
+static void *ask_once(void *arg)
+{
+	struct pass_asker *asker = arg;
+
+	asker->error = vmm_set(asker->vmm, asker->index, asker->to);
+	return NULL;
+}
+
+/* One thread a device, joined before the next pass. Returns the errors as a mask. */
+static unsigned threaded_pass(struct vmm *vmm, uint32_t to)
+{
+	struct pass_asker asker[VMM_DEVICES_MAX];
+	unsigned failed = 0;
+
+	for (unsigned i = 0; i < vmm->count; i++) {
+		asker[i] = (struct pass_asker){.vmm = vmm, .index = i, .to = to};
+		assert_int_equal(pthread_create(&asker[i].thread, NULL, ask_once, &asker[i]), 0);
+	}
+	for (unsigned i = 0; i < vmm->count; i++) {
+		pthread_join(asker[i].thread, NULL);
+		failed |= asker[i].error ? 1u << i : 0;
+	}
+	return failed;
+}
+
+static void a_thread_a_device_and_pass_keeps_results_order_and_errors(void **state)
+{
+	(void)state;
+	for (unsigned round = 0; round < 50; round++) {
+		const unsigned unlucky = round % 4;
+		struct vmm vmm;
+
+		vmm_start(&vmm, round % 2 ? VMM_QEMU : VMM_CLOUD_HYPERVISOR, 4);
+		fake_vfio_meet(4);
+		assert_int_equal(threaded_pass(&vmm, SWO_DEVICE_RUNNING_P2P), 0);
+		assert_int_equal(threaded_pass(&vmm, SWO_DEVICE_STOP), 0);
+		fake_vfio_meet(0);
+		fake_vfio_fail(unlucky, SWO_DEVICE_STOP_COPY, EIO, 1);
+		assert_int_equal(threaded_pass(&vmm, SWO_DEVICE_STOP_COPY), 1u << unlucky);
+		assert_int_equal(fake_vfio_sessions(), 3);
+		/* Back, all of them. */
+		assert_int_equal(threaded_pass(&vmm, SWO_DEVICE_RUNNING_P2P), 0);
+		for (unsigned i = 0; i < 4; i++) {
+			vmm_close_session(&vmm, i);
+			assert_int_equal(fake_vfio_sets(i), 4);
+		}
+		assert_int_equal(threaded_pass(&vmm, SWO_DEVICE_RUNNING), 0);
+		for (unsigned i = 0; i < 4; i++)
+			assert_int_equal(fake_vfio_state(i), SWO_DEVICE_RUNNING);
+		assert_null(check_reason());
+		assert_int_equal(fake_vfio_missed(), 0);
+		assert_int_equal(fake_vfio_violations(), 0);
+		vmm_end(&vmm);
+	}
+}
+
 /* The loops only guard against a hang. */
 static void await_state(unsigned index, uint32_t wanted)
 {
@@ -548,8 +656,10 @@ int main(void)
 		cmocka_unit_test(an_inherited_device_is_recognised_by_its_first_arc),
 		cmocka_unit_test(a_file_that_is_no_device_is_passed_on),
 		cmocka_unit_test(a_child_starts_no_arc_and_does_not_hang),
+		cmocka_unit_test(a_child_starts_afresh_without_inherited_devices),
 		cmocka_unit_test(a_close_in_a_child_of_vfork_is_ignored),
 		cmocka_unit_test(a_multithreaded_vmm_gets_each_result_once),
+		cmocka_unit_test(a_thread_a_device_and_pass_keeps_results_order_and_errors),
 		cmocka_unit_test(an_unrequested_arc_is_undone),
 		cmocka_unit_test(an_unrequested_session_is_closed),
 	};

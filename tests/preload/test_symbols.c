@@ -6,6 +6,7 @@
 #include "tests/support/cm.h"
 
 #include <fcntl.h>
+#include <glob.h>
 #include <jansson.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -48,6 +49,25 @@ static void output_has(const char *what)
 		fail_msg("expected: %s; got: %s", what, output);
 }
 
+static void output_lacks(const char *what)
+{
+	if (strstr(output, what))
+		fail_msg("not expected: %s; got: %s", what, output);
+}
+
+/* Removes the library's own messages, so that what the VMM printed is left. */
+static void remove_messages(void)
+{
+	char *at = output;
+
+	while ((at = strstr(at, "switchover-preload["))) {
+		char *end = strchr(at, '\n');
+
+		assert_non_null(end);
+		memmove(at, end + 1, strlen(end + 1) + 1);
+	}
+}
+
 #define EXEC SWITCHOVER " exec "
 
 static void a_vmm_sees_the_same_results_as_without(void **state)
@@ -59,6 +79,9 @@ static void a_vmm_sees_the_same_results_as_without(void **state)
 	strcpy(without, output);
 	output_has("0 late, 0 sessions, P2P broken");
 	assert_int_equal(run(EXEC "--vmm qemu -- %s 4", FAKE_VMM), 0);
+	output_has("]: loaded, pattern qemu\n");
+	output_has("]: pattern qemu, 4 VFIO devices, 4 with P2P states\n");
+	remove_messages();
 	assert_string_equal(output, without);
 }
 
@@ -67,6 +90,23 @@ static void its_devices_change_state_at_once(void **state)
 	(void)state;
 	assert_int_equal(run(EXEC "--vmm qemu -- %s 4 4", FAKE_VMM), 0);
 	output_has("0 late, 0 sessions");
+}
+
+/* One thread a device and pass, as a VMM with parallel transitions of its own. */
+static void a_vmm_that_asks_from_threads_sees_the_same_results(void **state)
+{
+	(void)state;
+	static char without[OUTPUT_MAX];
+
+	assert_int_equal(run("%s 8 8 threads", FAKE_VMM), 0);
+	strcpy(without, output);
+	output_has("0 late, 0 sessions");
+	for (int round = 0; round < 10; round++) {
+		assert_int_equal(run(EXEC "--vmm qemu -- %s 8 8 threads", FAKE_VMM), 0);
+		output_lacks("speculation is disabled");
+		remove_messages();
+		assert_string_equal(output, without);
+	}
 }
 
 /* A serial VMM is late at the barrier: without this, the case above could not fail. */
@@ -150,13 +190,136 @@ static void observing_records_and_starts_no_arc(void **state)
 	assert_int_equal(looks.streams, 6);
 }
 
-static void a_process_without_devices_leaves_no_record(void **state)
+/* The records of the processes of one run, which differ in "%p"; none is left. */
+static unsigned take_records(const char *pattern, struct records *sum)
+{
+	char path[256];
+	glob_t found;
+
+	*sum = (struct records){0};
+	snprintf(path, sizeof(path), "%s/%s", dir, pattern);
+	assert_int_equal(glob(path, 0, NULL, &found), 0);
+	const unsigned count = (unsigned)found.gl_pathc;
+
+	for (unsigned i = 0; i < count; i++) {
+		const struct records one = read_records(strrchr(found.gl_pathv[i], '/') + 1);
+
+		sum->arcs += one.arcs;
+		sum->ahead += one.ahead;
+		sum->opened += one.opened;
+		assert_int_equal(unlink(found.gl_pathv[i]), 0);
+	}
+	globfree(&found);
+	return count;
+}
+
+static void a_vmm_that_daemonizes_before_it_opens_devices_gets_parallel_arcs(void **state)
+{
+	(void)state;
+	static char without[OUTPUT_MAX];
+	struct records records;
+
+	assert_int_equal(run("%s 4 0 daemonize", FAKE_VMM), 0);
+	strcpy(without, output);
+	assert_int_equal(
+		run(EXEC "--vmm qemu --record %s/d-%%p -- %s 4 4 daemonize", dir, FAKE_VMM), 0);
+	output_has("]: pattern qemu, 4 VFIO devices, 4 with P2P states\n");
+	remove_messages();
+	assert_string_equal(output, without);
+	/* That of the process that was started, which had no device, and that of the daemon. */
+	assert_int_equal(take_records("d-*", &records), 2);
+	assert_int_equal(records.opened, 4);
+	assert_int_equal(records.arcs, 4 * 7);
+	assert_int_equal(records.ahead, 3 * 4);
+	/* Without "%p" they share one. */
+	assert_int_equal(run(EXEC "--vmm qemu --record %s/d --log %s/d.log -- %s 4 4 daemonize",
+				 dir, dir, FAKE_VMM),
+		0);
+	assert_string_equal(output, without);
+	assert_int_equal(run("cat %s/d.log; rm %s/d.log", dir, dir), 0);
+	output_has("]: loaded, pattern qemu\n");
+	output_has("]: pattern qemu, 4 VFIO devices, 4 with P2P states\n");
+	assert_int_equal(take_records("d", &records), 1);
+	assert_int_equal(records.ahead, 3 * 4);
+}
+
+/* Its parent might change them too. */
+static void a_vmm_that_forks_with_open_devices_changes_them_on_its_own(void **state)
+{
+	(void)state;
+	static char without[OUTPUT_MAX];
+
+	assert_int_equal(run("FAKE_VFIO_PATIENCE_MS=50 %s 2 2 'fork with devices'", FAKE_VMM), 0);
+	strcpy(without, output);
+	output_has("4 late, 0 sessions");
+	assert_int_equal(
+		run("FAKE_VFIO_PATIENCE_MS=50 " EXEC "--vmm qemu -- %s 2 2 'fork with devices'",
+			FAKE_VMM),
+		0);
+	output_has("]: pattern qemu, 2 VFIO devices, 2 with P2P states: opened before a fork, each "
+		   "changes state on its own\n");
+	remove_messages();
+	assert_string_equal(output, without);
+}
+
+static void a_vmm_that_closes_what_it_does_not_know_keeps_record_and_log(void **state)
+{
+	(void)state;
+	static const char *const ways[] = {"from", "by range", "one by one"};
+
+	for (size_t i = 0; i < sizeof(ways) / sizeof(*ways); i++) {
+		struct records records;
+
+		assert_int_equal(run(EXEC "--vmm qemu --record %s/kept --log %s/kept.log -- %s 2 2 "
+					  "'daemonize, close %s'",
+					 dir, dir, FAKE_VMM, ways[i]),
+			0);
+		output_has("0 late, 0 sessions");
+		output_has("0 bytes of others");
+		assert_int_equal(take_records("kept", &records), 1);
+		assert_int_equal(records.ahead, 4);
+		assert_int_equal(run("cat %s/kept.log; rm %s/kept.log", dir, dir), 0);
+		output_has("]: pattern qemu, 2 VFIO devices");
+	}
+}
+
+static void a_vf_token_is_in_no_record_and_no_message(void **state)
+{
+	(void)state;
+	assert_int_equal(
+		run("SWITCHOVER_PRELOAD=on " EXEC "--vmm qemu --verbose --record %s/token -- %s 2 "
+		    "2 token",
+			dir, FAKE_VMM),
+		0);
+	output_has("0 late, 0 sessions");
+	output_has("of 0000:3b:00.0: started on 1 more");
+	output_lacks("token");
+	output_lacks("2b4c8a3e");
+	assert_int_equal(run("cat %s/token", dir), 0);
+	output_has("\"0000:3b:00.1\"");
+	output_lacks("token");
+	output_lacks("2b4c8a3e");
+}
+
+static void a_vmm_without_devices_leaves_a_record_that_can_be_read(void **state)
+{
+	(void)state;
+	assert_int_equal(run(EXEC "--vmm qemu --record %s/empty -- true", dir), 0);
+	output_has("]: loaded, pattern qemu\n");
+	const struct records records = read_records("empty");
+
+	assert_int_equal(records.arcs + records.opened, 0);
+	assert_int_equal(run(SWITCHOVER " observe %s/empty", dir), 1);
+	output_has("no switchover in the records: no device was stopped, and none was started");
+}
+
+static void a_program_without_a_pattern_and_devices_leaves_no_record(void **state)
 {
 	(void)state;
 	char path[256];
 
-	assert_int_equal(
-		run(EXEC "--vmm qemu --record %s/none -- sh -c 'true | cat; exit 7'", dir), 7);
+	assert_int_equal(run(EXEC "--record %s/none -- sh -c 'true | cat; exit 7'", dir), 7);
+	assert_string_equal(output, "");
 	snprintf(path, sizeof(path), "%s/none", dir);
 	assert_int_equal(access(path, F_OK), -1);
 }
@@ -316,10 +479,16 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_vmm_sees_the_same_results_as_without),
 		cmocka_unit_test(its_devices_change_state_at_once),
+		cmocka_unit_test(a_vmm_that_asks_from_threads_sees_the_same_results),
 		cmocka_unit_test(without_the_library_they_do_not),
 		cmocka_unit_test(every_arc_is_recorded),
 		cmocka_unit_test(observing_records_and_starts_no_arc),
-		cmocka_unit_test(a_process_without_devices_leaves_no_record),
+		cmocka_unit_test(a_vmm_that_daemonizes_before_it_opens_devices_gets_parallel_arcs),
+		cmocka_unit_test(a_vmm_that_forks_with_open_devices_changes_them_on_its_own),
+		cmocka_unit_test(a_vmm_that_closes_what_it_does_not_know_keeps_record_and_log),
+		cmocka_unit_test(a_vf_token_is_in_no_record_and_no_message),
+		cmocka_unit_test(a_vmm_without_devices_leaves_a_record_that_can_be_read),
+		cmocka_unit_test(a_program_without_a_pattern_and_devices_leaves_no_record),
 		cmocka_unit_test(a_record_that_cannot_be_written_is_reported_and_left_out),
 		cmocka_unit_test(a_full_pipe_as_stderr_does_not_hang_the_vmm),
 		cmocka_unit_test(a_fifo_as_log_or_record_does_not_hang_the_vmm),

@@ -14,18 +14,25 @@
 #include "worker.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <unistd.h>
 
 void vmm_start_with(struct vmm *vmm, enum pattern_vmm kind, unsigned count, uint64_t flags)
 {
-	const struct settings settings = {.vmm = kind, .log = "/dev/null"};
+	static char log[] = "/tmp/swo-preload-log-XXXXXX";
+	const struct settings settings = {.vmm = kind, .log = log};
+	const int file = trace_next_owned(0) >= 0 ? -1 : mkstemp(log);
 
 	real_find();
 	real.ioctl = fake_vfio_ioctl;
 	fake_vfio_reset();
 	check_reset();
 	worker_patience_ns = 60ull * 60 * 1000000000u;
-	trace_open(&settings);
+	trace_open(&settings); /* its file stays open from the first time on */
+	if (file >= 0) {
+		close(file);
+		unlink(log);
+	}
 	speculate_init(&settings);
 	*vmm = (struct vmm){0};
 	for (unsigned i = 0; i < count; i++)
