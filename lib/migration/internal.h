@@ -149,6 +149,8 @@ int migration_data_error(struct swo_device *dev, const char *what, struct swo_er
 /* True if an event has ended the migration before GO. Fills *err with it. Any thread. */
 bool migration_broken(struct swo_migration *m, struct swo_error *err);
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status);
+/* On the migration's thread: the status that it has had since before its caller got it. */
+void migration_report_setup(struct swo_migration *m);
 /* Before the roll-back: reports a cancel to the observer, if that is the reason, in order. */
 void migration_report_cancel(struct swo_migration *m);
 /* The final status, end time, ended. */

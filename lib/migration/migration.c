@@ -46,6 +46,7 @@ int migration_init(struct swo_migration *m, const struct migration_ops *ops,
 	if (m->params.tls.creds[0] &&
 		channel_tls_creds_load(&m->params.tls, !m->is_source, &m->security.tls, err))
 		return -1;
+	m->info.status = SWO_MIGRATION_SETUP;
 	m->ops = ops;
 	m->limit.abort = &m->abort;
 	m->vm = *vm;
@@ -389,6 +390,15 @@ void migration_set_status(struct swo_migration *m, enum swo_migration_status sta
 	pthread_mutex_unlock(&m->mutex);
 	if (news)
 		tell_status(m, status);
+}
+
+void migration_report_setup(struct swo_migration *m)
+{
+	pthread_mutex_lock(&m->mutex);
+	const bool cancelled = m->cancelled;
+	pthread_mutex_unlock(&m->mutex);
+	if (!cancelled)
+		tell_status(m, SWO_MIGRATION_SETUP);
 }
 
 void migration_report_cancel(struct swo_migration *m)

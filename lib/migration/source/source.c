@@ -399,7 +399,7 @@ static int until_converged(struct source *s, struct swo_error *err)
 	struct swo_migration *m = &s->m;
 	uint64_t begin = swo_now_ns();
 
-	migration_set_status(m, SWO_MIGRATION_SETUP);
+	migration_report_setup(m);
 	if (source_setup(s, err))
 		return -1;
 	migration_raise(m, SOURCE_EV_HELLO_OK, NULL);

@@ -410,7 +410,7 @@ static void target_main(struct swo_migration *m)
 	struct target *t = (struct target *)m;
 	struct swo_error err = {0};
 
-	migration_set_status(m, SWO_MIGRATION_SETUP);
+	migration_report_setup(m);
 	if (target_await_source(t, &err))
 		fail(t, &err);
 	else
