@@ -78,11 +78,7 @@ static int check_region(const struct swo_ram *ram, const char *name, uint64_t gp
 	return 0;
 }
 
-/*
- * Sealed against shrinking: the fd is passed to device processes, and one that truncates it
- * would kill this process with SIGBUS.
- */
-static int new_memfd(const char *name, uint64_t size, struct swo_error *err)
+int memory_new_memfd(const char *name, uint64_t size, struct swo_error *err)
 {
 	swo_autofd int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
@@ -126,7 +122,7 @@ int swo_ram_add(struct swo_ram *ram, const char *name, uint64_t gpa, uint64_t si
 		if (check_foreign_fd(name, fd, size, err))
 			return -1;
 	} else {
-		fd = made = new_memfd(name, size, err);
+		fd = made = memory_new_memfd(name, size, err);
 		if (fd < 0)
 			return -1;
 	}

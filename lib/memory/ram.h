@@ -38,6 +38,11 @@ static inline uint64_t bit_run(unsigned first, uint64_t count)
 	return ones << first;
 }
 
+/*
+ * Sealed against shrinking: the fd is passed to device processes, and one that truncates it
+ * would kill this process with SIGBUS.
+ */
+int memory_new_memfd(const char *name, uint64_t size, struct swo_error *err);
 /* One more owner; each calls swo_ram_free(), and the last one frees it. */
 void memory_ram_hold(struct swo_ram *ram);
 /* How many pages have been marked so far, each one as often as it was. */

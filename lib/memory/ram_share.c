@@ -161,6 +161,25 @@ void memory_ram_release(struct swo_ram *ram)
 	}
 }
 
+int memory_ram_renew(struct swo_ram *ram, struct swo_error *err)
+{
+	int fds[SWO_RAM_REGIONS_MAX], rc = 0;
+
+	for (unsigned i = 0; i < ram->count; i++) {
+		fds[i] = rc ? -1 : memory_new_memfd(ram->region[i].name, ram->region[i].size, err);
+		rc = fds[i] < 0 ? -1 : 0;
+	}
+	if (!rc)
+		rc = memory_ram_adopt(ram, fds, err);
+	for (unsigned i = 0; i < ram->count; i++)
+		swo_close_fd(&fds[i]);
+	if (rc)
+		memory_ram_release(ram);
+	else
+		memory_ram_take_over(ram);
+	return rc;
+}
+
 bool swo_ram_is_writable(const struct swo_ram *ram)
 {
 	return !atomic_load(&ram->foreign);

@@ -23,7 +23,8 @@
  * take_over: adopted RAM becomes writable for this process. is_writable reports that to any
  * thread: a thread that writes for others (a device's DMA by message) checks it first.
  *
- * release: replaces RAM by read-only zeros, permanently.
+ * release: replaces RAM by read-only zeros, permanently. renew: by new memfds, as empty as at the
+ * start, and writable; or else releases it.
  */
 int memory_ram_check_fd(const struct swo_ram_region *region, int fd, struct swo_error *err);
 int memory_ram_check_fds(struct swo_ram *ram, const int *fds, struct swo_error *err);
@@ -31,5 +32,6 @@ int memory_ram_adopt(struct swo_ram *ram, int *fds, struct swo_error *err);
 int memory_ram_protect(struct swo_ram *ram, bool on, struct swo_error *err);
 void memory_ram_take_over(struct swo_ram *ram);
 void memory_ram_release(struct swo_ram *ram);
+int memory_ram_renew(struct swo_ram *ram, struct swo_error *err);
 
 #endif

@@ -177,16 +177,42 @@ int ram_share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct sw
 	return rc;
 }
 
-void ram_share_release(struct shared_ram *share, const struct swo_vm *vm)
+static void unmap_from_devices(const struct swo_vm *vm)
 {
 	struct swo_error err = {0};
 
-	if (!share->page || swo_ram_is_gone(vm->ram))
-		return;
 	/* A device that hangs cannot unmap it; by the uAPI it does not write where it is. */
 	if (vm->ops->ram_reach(vm->opaque, false, &err))
 		swo_log(SWO_LOG_WARN, "RAM stays mapped for a device: %s", err.text);
+}
+
+void ram_share_release(struct shared_ram *share, const struct swo_vm *vm)
+{
+	if (!share->page || swo_ram_is_gone(vm->ram))
+		return;
+	unmap_from_devices(vm);
 	memory_ram_release(vm->ram);
+}
+
+bool ram_share_return(struct shared_ram *share, const struct swo_vm *vm)
+{
+	struct swo_error err = {0};
+
+	if (!share->page)
+		return false;
+	unmap_from_devices(vm);
+	if (!memory_ram_renew(vm->ram, &err))
+		return true;
+	swo_log(SWO_LOG_ERROR, "this VM cannot take another migration: %s", err.text);
+	return false;
+}
+
+void ram_share_reach_again(const struct swo_vm *vm)
+{
+	struct swo_error err = {0};
+
+	if (vm->ops->ram_reach(vm->opaque, true, &err))
+		swo_log(SWO_LOG_WARN, "after a refused migration: %s", err.text);
 }
 
 void ram_share_close(struct shared_ram *share)

@@ -37,8 +37,14 @@ int ram_share_take(struct shared_ram *share, struct swo_ram *ram, struct channel
 	struct swo_error *err);
 /* Target: maps the source's RAM read-only, while it is briefly unmapped from the devices. */
 int ram_share_adopt(struct shared_ram *share, const struct swo_vm *vm, struct swo_error *err);
-/* Either side: RAM is not owned (any more): this process can no longer write to it. */
+/* RAM is not owned any more: this process can no longer write to it. */
 void ram_share_release(struct shared_ram *share, const struct swo_vm *vm);
+/*
+ * Target that refuses the VM: the same, but it has RAM of its own afterwards, for the next migration.
+ * True: the devices can be given it (reach_again), once they cannot do anything any more.
+ */
+bool ram_share_return(struct shared_ram *share, const struct swo_vm *vm);
+void ram_share_reach_again(const struct swo_vm *vm);
 void ram_share_close(struct shared_ram *share);
 
 /* Target: false if it has been forbidden. True as well if RAM is copied. */

@@ -251,8 +251,11 @@ static void discard(struct target *t)
 	if (t->devices_made)
 		migration_check_devices(m);
 	/* First: what a device does in its reset, and after it, must not reach the source's RAM. */
-	ram_share_release(&m->share, &m->vm);
+	const bool returned = ram_share_return(&m->share, &m->vm);
+
 	target_devices_discard(t);
+	if (returned)
+		ram_share_reach_again(&m->vm);
 }
 
 static bool has_reason(void *arg)
