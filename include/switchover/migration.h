@@ -113,7 +113,8 @@ struct swo_vm_ops {
 	/*
 	 * Unmaps RAM from every device (DMA unmap), or maps it again. Optional: without it
 	 * SWO_HANDOVER_FD is not available. Called before the devices leave RUNNING at a
-	 * target, and at the end; never during the stop.
+	 * target, and at the end (a target that refuses the VM gets RAM of its own back, and has it
+	 * mapped again); never during the stop.
 	 */
 	int (*ram_reach)(void *vm, bool reach, struct swo_error *err);
 	/*
@@ -233,7 +234,7 @@ SWO_API bool swo_migration_params_equal(
 
 /* Names are QEMU's MigrationStatus where it has one. */
 enum swo_migration_status {
-	SWO_MIGRATION_NONE,
+	SWO_MIGRATION_NONE, /* of no migration: the first one of each is SETUP */
 	SWO_MIGRATION_SETUP,
 	SWO_MIGRATION_ACTIVE, /* pre-copy */
 	SWO_MIGRATION_DEVICE, /* stopped, switching over */
@@ -320,15 +321,19 @@ SWO_API void swo_migration_info(struct swo_migration *migration, struct swo_migr
  * prolonged or shortened by a new downtime_limit. Any thread.
  */
 struct swo_migration_limits {
-	size_t size; /* of this structure */
+	size_t size; /* of this structure, also before it is filled */
 	uint64_t downtime_limit_ms;
 	uint64_t downtime_ceiling_ms;
 	uint64_t max_bandwidth;
 	struct swo_converge converge;
 };
-SWO_API void swo_migration_get_limits(
-	struct swo_migration *migration, struct swo_migration_limits *out);
-/* SWO_E_INVALID with the name and the range of the first invalid one; nothing changes then. */
+/* Sets out->size bytes. SWO_E_INVALID: out->size is not set. */
+SWO_API int swo_migration_get_limits(
+	struct swo_migration *migration, struct swo_migration_limits *out, struct swo_error *err);
+/*
+ * What a program compiled with earlier headers does not have stays as it is. SWO_E_INVALID with the
+ * name and the range of the first invalid one; nothing changes then.
+ */
 SWO_API int swo_migration_set_limits(struct swo_migration *migration,
 	const struct swo_migration_limits *limits, struct swo_error *err);
 

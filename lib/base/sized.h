@@ -13,5 +13,11 @@
  */
 int base_sized_copy(
 	const char *name, void *to, size_t size, const void *from, struct swo_error *err);
+/*
+ * The other way: fills `to`, in which the program has set its size, from a structure of `size`
+ * bytes; fields that this has not are 0.
+ */
+int base_sized_give(
+	const char *name, void *to, const void *from, size_t size, struct swo_error *err);
 
 #endif

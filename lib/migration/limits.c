@@ -5,6 +5,8 @@
  */
 #include "migration/internal.h"
 
+#include "base/sized.h"
+
 #include <inttypes.h>
 #include <string.h>
 
@@ -15,31 +17,35 @@
 
 struct swo_migration_limits migration_limits(struct swo_migration *m)
 {
-	struct swo_migration_limits limits;
-
-	swo_migration_get_limits(m, &limits);
-	return limits;
-}
-
-void swo_migration_get_limits(struct swo_migration *m, struct swo_migration_limits *out)
-{
 	pthread_mutex_lock(&m->mutex);
-	*out = (struct swo_migration_limits){.size = sizeof(*out),
+	const struct swo_migration_limits limits = {.size = sizeof(limits),
 		.downtime_limit_ms = m->params.downtime_limit_ms,
 		.downtime_ceiling_ms = m->params.downtime_ceiling_ms,
 		.max_bandwidth = m->params.max_bandwidth,
 		.converge = m->params.converge};
+
 	pthread_mutex_unlock(&m->mutex);
+	return limits;
+}
+
+int swo_migration_get_limits(
+	struct swo_migration *m, struct swo_migration_limits *out, struct swo_error *err)
+{
+	const struct swo_migration_limits limits = migration_limits(m);
+
+	return base_sized_give("swo_migration_limits", out, &limits, sizeof(limits), err);
 }
 
 int swo_migration_set_limits(
-	struct swo_migration *m, const struct swo_migration_limits *limits, struct swo_error *err)
+	struct swo_migration *m, const struct swo_migration_limits *given, struct swo_error *err)
 {
+	struct swo_migration_limits known, now = migration_limits(m);
+	const struct swo_migration_limits *limits = &now;
 	struct swo_migration_params params;
 
-	if (limits->size != sizeof(*limits))
-		return swo_error_set(err, SWO_E_INVALID, 0, "limits: size is %zu, expected %zu",
-			limits->size, sizeof(*limits));
+	if (base_sized_copy("swo_migration_limits", &known, sizeof(known), given, err))
+		return -1;
+	memcpy(&now, &known, given->size < sizeof(now) ? given->size : sizeof(now));
 	swo_migration_params_init(&params);
 	params.downtime_limit_ms = limits->downtime_limit_ms;
 	params.downtime_ceiling_ms = limits->downtime_ceiling_ms;

@@ -167,7 +167,7 @@ static void a_migration_that_does_not_converge_reports_it_and_its_rates(void **s
 	(void)state;
 	struct swo_migration_params params = hopeless();
 	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
-	struct swo_migration_limits limits;
+	struct swo_migration_limits limits = {.size = sizeof(limits)};
 	struct swo_migration_info info;
 	struct pair pair;
 
@@ -182,7 +182,7 @@ static void a_migration_that_does_not_converge_reports_it_and_its_rates(void **s
 	assert_true(info.dirty_rate > 0 && info.rate > 0);
 	assert_int_equal(info.throttle_percent, 0);
 	/* It would go on for ever; what ends it can be set now. */
-	swo_migration_get_limits(pair.source.migration, &limits);
+	assert_int_equal(swo_migration_get_limits(pair.source.migration, &limits, NULL), 0);
 	limits.converge.stall_timeout_ms = 1;
 	assert_int_equal(swo_migration_set_limits(pair.source.migration, &limits, NULL), 0);
 	expect_failed(&pair, "within the stall-timeout of 1 ms");
@@ -238,9 +238,10 @@ static void a_cancelled_or_failed_migration_leaves_no_throttling(void **state)
 			usleep(1000);
 		}
 		if (fails) {
-			struct swo_migration_limits limits;
+			struct swo_migration_limits limits = {.size = sizeof(limits)};
 
-			swo_migration_get_limits(pair.source.migration, &limits);
+			assert_int_equal(
+				swo_migration_get_limits(pair.source.migration, &limits, NULL), 0);
 			limits.downtime_limit_ms = 60000;
 			assert_int_equal(
 				swo_migration_set_limits(pair.source.migration, &limits, NULL), 0);
@@ -265,7 +266,7 @@ static void vcpus_that_cannot_be_throttled_are_refused_by_name(void **state)
 	(void)state;
 	struct swo_migration_params params = throttling();
 	struct swo_migration *migration;
-	struct swo_migration_limits limits;
+	struct swo_migration_limits limits = {.size = sizeof(limits)};
 	struct swo_error err = {0};
 	struct pair pair;
 
@@ -282,7 +283,7 @@ static void vcpus_that_cannot_be_throttled_are_refused_by_name(void **state)
 	/* Nor later; without it there is nothing to throttle. */
 	params = hopeless();
 	migrate(&pair, &params);
-	swo_migration_get_limits(pair.source.migration, &limits);
+	assert_int_equal(swo_migration_get_limits(pair.source.migration, &limits, NULL), 0);
 	limits.converge.auto_converge = true;
 	assert_int_equal(swo_migration_set_limits(pair.source.migration, &limits, &err), -1);
 	assert_non_null(strstr(err.text, "swo_vm_ops.throttle"));

@@ -105,9 +105,9 @@ static void a_device_that_changes_faster_than_it_is_read_ends_its_rounds(void **
 
 static void set_limits(struct fake_vm *vm, uint64_t downtime_ms, uint64_t bandwidth)
 {
-	struct swo_migration_limits limits;
+	struct swo_migration_limits limits = {.size = sizeof(limits)};
 
-	swo_migration_get_limits(vm->migration, &limits);
+	assert_int_equal(swo_migration_get_limits(vm->migration, &limits, NULL), 0);
 	limits.downtime_limit_ms = downtime_ms;
 	limits.max_bandwidth = bandwidth;
 	assert_int_equal(swo_migration_set_limits(vm->migration, &limits, NULL), 0);
@@ -137,7 +137,7 @@ static void ram_and_device_state_before_the_stop_have_one_limit_together(void **
 static void limits_change_while_it_runs(void **state)
 {
 	(void)state;
-	struct swo_migration_limits limits;
+	struct swo_migration_limits limits = {.size = sizeof(limits)};
 	struct swo_migration_params params = fake_params();
 	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
 	struct swo_error err = {0};
@@ -153,7 +153,7 @@ static void limits_change_while_it_runs(void **state)
 		assert_false(swo_deadline_passed(guard));
 		usleep(1000);
 	}
-	swo_migration_get_limits(pair.source.migration, &limits);
+	assert_int_equal(swo_migration_get_limits(pair.source.migration, &limits, NULL), 0);
 	assert_int_equal(limits.max_bandwidth, 16 << 10);
 	limits.downtime_limit_ms = UINT64_MAX;
 	assert_int_not_equal(swo_migration_set_limits(pair.source.migration, &limits, &err), 0);
@@ -165,6 +165,80 @@ static void limits_change_while_it_runs(void **state)
 	set_limits(&pair.source, 60000, 0);
 	expect_arrived(&pair.source, &pair.target, true);
 	close_pair(&pair);
+}
+
+/* Programs that were compiled with earlier and with later headers. */
+static void limits_of_other_sizes_are_taken_and_given(void **state)
+{
+	(void)state;
+	struct later {
+		struct swo_migration_limits known;
+		uint64_t more, canary;
+	} later = {.known.size = offsetof(struct later, canary), .more = 1, .canary = 2};
+	struct swo_migration_limits earlier = {
+		.size = offsetof(struct swo_migration_limits, converge),
+		.converge.throttle_max = 12345};
+	struct swo_migration *m;
+	struct swo_error err;
+	struct fake_vm vm;
+
+	fake_vm_open(&vm, 1, false, 300000, SWO_TRANSITIONS_PARALLEL);
+	assert_int_equal(
+		swo_migration_receive(&vm.vm, fake_uri(), NULL, NULL, NULL, &vm.migration, &err),
+		0);
+	m = vm.migration;
+
+	assert_int_equal(swo_migration_get_limits(m, &earlier, NULL), 0);
+	assert_int_equal(earlier.downtime_limit_ms, 300);
+	assert_int_equal(earlier.converge.throttle_max, 12345);
+	earlier.downtime_limit_ms = 77;
+	assert_int_equal(swo_migration_set_limits(m, &earlier, NULL), 0);
+
+	assert_int_equal(swo_migration_get_limits(m, &later.known, NULL), 0);
+	assert_int_equal(later.known.size, offsetof(struct later, canary));
+	assert_int_equal(later.known.downtime_limit_ms, 77);
+	/* An earlier program does not change it. */
+	assert_int_equal(later.known.converge.throttle_max, 99);
+	assert_int_equal(later.more, 0);
+	assert_int_equal(later.canary, 2);
+	later.known.downtime_limit_ms = 78;
+	later.more = 1;
+	assert_int_equal(swo_migration_set_limits(m, &later.known, &err), -1);
+	assert_int_equal(err.code, SWO_E_UNSUPPORTED);
+	assert_int_equal(migration_limits(m).downtime_limit_ms, 77);
+	later.more = 0;
+	assert_int_equal(swo_migration_set_limits(m, &later.known, NULL), 0);
+	assert_int_equal(migration_limits(m).downtime_limit_ms, 78);
+
+	earlier.size = 0;
+	assert_int_equal(swo_migration_get_limits(m, &earlier, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	assert_int_equal(swo_migration_set_limits(m, &earlier, &err), -1);
+	assert_int_equal(err.code, SWO_E_INVALID);
+	fake_vm_close(&vm);
+}
+
+/* Before its thread has done anything. */
+static void a_migration_is_in_setup_from_the_start(void **state)
+{
+	(void)state;
+	static const struct migration_ops ops;
+	static const struct handover_ops handover;
+	struct swo_migration *m = calloc(1, sizeof(*m));
+	struct swo_migration_info info;
+	struct fake_vm vm;
+
+	assert_non_null(m);
+	fake_vm_open(&vm, 1, true, 300000, SWO_TRANSITIONS_PARALLEL);
+	m->is_source = true;
+	assert_int_equal(migration_init(m, &ops, &handover_source, &handover, &vm.vm, fake_uri(),
+				 NULL, NULL, NULL, NULL),
+		0);
+	swo_migration_info(m, &info);
+	assert_int_equal(info.status, SWO_MIGRATION_SETUP);
+	migration_fini(m);
+	free(m);
+	fake_vm_close(&vm);
 }
 
 static void a_users_stop_does_not_wait_for_the_bandwidth(void **state)
@@ -440,6 +514,8 @@ int main(void)
 		cmocka_unit_test(a_device_that_changes_faster_than_it_is_read_ends_its_rounds),
 		cmocka_unit_test(ram_and_device_state_before_the_stop_have_one_limit_together),
 		cmocka_unit_test(limits_change_while_it_runs),
+		cmocka_unit_test(limits_of_other_sizes_are_taken_and_given),
+		cmocka_unit_test(a_migration_is_in_setup_from_the_start),
 		cmocka_unit_test(downtime_limit_holds_on_a_link_slower_than_max_bandwidth),
 		cmocka_unit_test(a_stop_that_takes_ten_times_the_limit_is_given_up_by_default),
 		cmocka_unit_test(a_stop_for_an_unknown_time_is_preceded_by_a_warning),
