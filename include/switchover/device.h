@@ -68,6 +68,17 @@ struct swo_precopy_info {
 
 #define SWO_READS_AHEAD 2
 
+/* How the pages that a device writes are found during a migration of which it is a source. */
+enum swo_dirty_tracking {
+	SWO_DIRTY_TRACKING_OFF,	   /* not chosen yet, or not needed: RAM is handed over */
+	SWO_DIRTY_TRACKING_NONE,   /* all RAM is sent in the stop */
+	SWO_DIRTY_TRACKING_DEVICE, /* the device's own log */
+	SWO_DIRTY_TRACKING_IOMMU,  /* dirty bits of the IOMMU's page table (iommufd) */
+	SWO_DIRTY_TRACKING_TYPE1,  /* what the kernel writes for emulated devices (VFIO type1) */
+};
+/* "off", "none", "device-log", "iommu", "type1" */
+SWO_API const char *swo_dirty_tracking_name(enum swo_dirty_tracking kind);
+
 /*
  * The operations of a backend. Every function blocks until done, has a deadline of its own
  * where the medium allows one, returns 0 or -1 with *err set, and names the device in *err.
@@ -172,6 +183,14 @@ struct swo_device_ops {
 
 	/* SWO_FEATURE_* as reported by the device; sends no request that changes it. Optional. */
 	uint32_t (*features)(void *self);
+
+	/*
+	 * Where dma_log_start is missing or fails: tracking by the host, without the device's help,
+	 * as dma_log_start. Reported and stopped by dma_log_report and dma_log_stop. *kind: what it
+	 * is. Optional.
+	 */
+	int (*host_log_start)(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+		size_t count, enum swo_dirty_tracking *kind, struct swo_error *err);
 };
 
 /* A device's features beyond its migration flags, as reported, before any is used. */
@@ -213,6 +232,9 @@ SWO_API uint64_t swo_device_data_deadline_ms(const struct swo_device *dev);
 /* The deadline of one arc. */
 SWO_API uint64_t swo_device_arc_deadline_ms(const struct swo_device *dev);
 SWO_API void swo_device_set_timeline(struct swo_device *dev, struct swo_timeline *timeline);
+
+/* Of the latest migration; kept after its end. Any thread. */
+SWO_API enum swo_dirty_tracking swo_device_dirty_tracking(struct swo_device *dev);
 
 /* The state after the last completed arc; does not access the device. */
 SWO_API enum swo_device_state swo_device_state(struct swo_device *dev);

@@ -222,6 +222,11 @@ struct swo_migration_params {
 	 */
 	bool allow_no_p2p;
 	struct swo_converge converge; /* the source's */
+	/*
+	 * The source's: migrate a VM of which a device's writes to RAM cannot be tracked. All RAM is
+	 * sent in the stop then, once, and the predicted downtime includes that.
+	 */
+	bool allow_no_dirty_tracking;
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * dma_log.c - a device's DMA writes: its own log, or, without one, all of RAM, to which it can
- * write.
- *
- * Memory has no record of when a device has stopped: the caller decides when to collect from
- * one without a log (once, after it is in STOP or STOP_COPY).
+ * dma_log.c - a device's DMA writes, from its log or from what its backend has instead.
  */
 #include "ram.h"
 
@@ -17,43 +13,64 @@
 /* A log with larger pages is of no use. */
 #define LOG_PAGE_MAX (UINT64_C(1) << 30)
 
-int memory_dma_log_start(
-	struct swo_device *dev, struct swo_ram *ram, bool *logged, struct swo_error *err)
+static int no_page_size(struct swo_device *dev, uint64_t page_size, struct swo_error *err)
 {
-	struct swo_dma_range ranges[SWO_RAM_REGIONS_MAX];
-	uint64_t page_size = SWO_PAGE_SIZE;
-	struct swo_error why = {0};
 	void *backend;
 	const struct swo_device_ops *ops = swo_device_backend(dev, &backend);
 
-	(void)err;
+	if (ops->dma_log_stop)
+		(void)ops->dma_log_stop(backend, NULL);
+	return swo_error_set(err, SWO_E_PROTOCOL, 0,
+		"device %s: its DMA log has pages of %" PRIu64
+		" bytes, which guest memory does not have",
+		swo_device_name(dev), page_size);
+}
+
+static int start_log(struct swo_device *dev, const struct swo_dma_range *ranges, unsigned count,
+	uint64_t *page_size, enum swo_dirty_tracking *kind, struct swo_error *err)
+{
+	struct swo_error why = {0}, host = {0};
+	void *backend;
+	const struct swo_device_ops *ops = swo_device_backend(dev, &backend);
+
+	*kind = SWO_DIRTY_TRACKING_DEVICE;
+	if (!ops->dma_log_report || (!ops->dma_log_start && !ops->host_log_start))
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0, "device %s: it has no DMA log",
+			swo_device_name(dev));
+	if (!ops->dma_log_start)
+		return ops->host_log_start(backend, page_size, ranges, count, kind, err);
+	if (!ops->dma_log_start(backend, page_size, ranges, count, &why))
+		return 0;
+	*page_size = SWO_PAGE_SIZE;
+	if (!ops->host_log_start) {
+		if (err)
+			*err = why;
+		return -1;
+	}
+	if (ops->host_log_start(backend, page_size, ranges, count, kind, &host))
+		return swo_error_set(
+			err, why.code, why.os_errno, "%.220s; %.220s", why.text, host.text);
+	/* A log that is there, and that cannot be started. */
+	if (why.code != SWO_E_UNSUPPORTED)
+		swo_log(SWO_LOG_WARN, "%s; tracked by %s instead", why.text,
+			swo_dirty_tracking_name(*kind));
+	return 0;
+}
+
+int memory_dma_log_start(struct swo_device *dev, struct swo_ram *ram, struct swo_error *err)
+{
+	struct swo_dma_range ranges[SWO_RAM_REGIONS_MAX];
+	uint64_t page_size = SWO_PAGE_SIZE;
+	enum swo_dirty_tracking kind;
+
 	for (unsigned i = 0; i < ram->count; i++)
 		ranges[i] = (struct swo_dma_range){ram->region[i].gpa, ram->region[i].size};
-	device_set_dma_log_page(dev, 0);
-	*logged = false;
-	if (!ops->dma_log_start || !ops->dma_log_report)
-		return 0;
-	if (ops->dma_log_start(backend, &page_size, ranges, ram->count, &why)) {
-		if (why.code != SWO_E_UNSUPPORTED)
-			swo_log(SWO_LOG_WARN,
-				"device %s: cannot start its DMA log (%s); all guest memory "
-				"counts as dirty when it stops",
-				swo_device_name(dev), why.text);
-		return 0;
-	}
-	if (page_size < SWO_PAGE_SIZE || page_size > LOG_PAGE_MAX ||
-		(page_size & (page_size - 1))) {
-		swo_log(SWO_LOG_WARN,
-			"device %s: its DMA log has pages of %" PRIu64
-			" bytes, which guest memory does not have; all guest memory counts as dirty when "
-			"it stops",
-			swo_device_name(dev), page_size);
-		if (ops->dma_log_stop)
-			(void)ops->dma_log_stop(backend, NULL);
-		return 0;
-	}
-	device_set_dma_log_page(dev, page_size);
-	*logged = true;
+	device_set_dirty_tracking(dev, SWO_DIRTY_TRACKING_NONE, 0);
+	if (start_log(dev, ranges, ram->count, &page_size, &kind, err))
+		return -1;
+	if (page_size < SWO_PAGE_SIZE || page_size > LOG_PAGE_MAX || (page_size & (page_size - 1)))
+		return no_page_size(dev, page_size, err);
+	device_set_dirty_tracking(dev, kind, page_size);
 	return 0;
 }
 
@@ -95,28 +112,13 @@ static int collect_region(struct swo_device *dev, struct swo_ram *ram,
 
 int memory_dma_log_collect(struct swo_device *dev, struct swo_ram *ram, struct swo_error *err)
 {
-	uint64_t page_size = device_dma_log_page(dev);
-	struct swo_error why = {0};
+	const uint64_t page_size = device_dma_log_page(dev);
 
-	(void)err;
-	/* No log: the device may have written to any page since the start. */
-	if (!page_size) {
-		swo_ram_mark_all(ram);
-		return 0;
-	}
-	for (unsigned i = 0; i < ram->count; i++) {
-		if (!collect_region(dev, ram, &ram->region[i], page_size, &why))
-			continue;
-		/* The kernel may offer a log and then fail to report: everything is dirty, now and
-		   from now on (docs/memory.md). */
-		swo_log(SWO_LOG_WARN,
-			"device %s: cannot read its DMA log (%s); all guest memory counts as "
-			"dirty",
-			swo_device_name(dev), why.text);
-		device_set_dma_log_page(dev, 0);
-		swo_ram_mark_all(ram);
-		return 0;
-	}
+	for (unsigned i = 0; i < ram->count; i++)
+		if (collect_region(dev, ram, &ram->region[i], page_size, err)) {
+			device_set_dirty_tracking(dev, SWO_DIRTY_TRACKING_NONE, 0);
+			return -1;
+		}
 	return 0;
 }
 
@@ -126,7 +128,7 @@ void memory_dma_log_stop(struct swo_device *dev)
 	void *backend;
 	const struct swo_device_ops *ops = swo_device_backend(dev, &backend);
 
-	device_set_dma_log_page(dev, 0);
+	device_set_dirty_tracking(dev, swo_device_dirty_tracking(dev), 0);
 	if (ops->dma_log_stop && ops->dma_log_stop(backend, &err))
 		swo_log(SWO_LOG_WARN, "device %s: %s", swo_device_name(dev), err.text);
 }

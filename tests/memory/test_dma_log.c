@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The DMA logs of devices. */
-#include "base/log.h"
+#include "device/core/engine.h"
 #include "memory/dma_log.h"
 #include "switchover/memory.h"
 #include "testbed/fake_device.h"
@@ -10,15 +10,6 @@
 #include <string.h>
 
 #define PAGES(n) ((n)*SWO_PAGE_SIZE)
-
-static unsigned warnings;
-
-static void count_warning(void *opaque, enum swo_log_level level, const char *text)
-{
-	(void)opaque;
-	(void)text;
-	warnings += level == SWO_LOG_WARN;
-}
 
 struct setting {
 	struct swo_ram *ram;
@@ -31,7 +22,6 @@ static void open_setting(struct setting *s, bool has_log)
 	static struct swo_device_ops without_log;
 	struct swo_error err = {0};
 
-	warnings = 0;
 	s->ram = swo_ram_new();
 	assert_int_equal(swo_ram_add(s->ram, "low", 0, PAGES(100), -1, NULL), 0);
 	assert_int_equal(swo_ram_add(s->ram, "high", PAGES(1001), PAGES(70), -1, NULL), 0);
@@ -65,13 +55,12 @@ static void a_device_reports_for_all_of_ram(void **state)
 	static const uint64_t written[] = {
 		PAGES(3), PAGES(99), PAGES(1001), PAGES(1070), PAGES(500)};
 	struct setting s;
-	bool logged = false;
 
 	open_setting(&s, true);
 	s.fake.written = written;
 	s.fake.written_count = 5;
-	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
-	assert_true(logged);
+	assert_int_equal(memory_dma_log_start(s.dev, s.ram, NULL), 0);
+	assert_int_equal(swo_device_dirty_tracking(s.dev), SWO_DIRTY_TRACKING_DEVICE);
 	assert_int_equal(s.fake.log_range_count, 2);
 	assert_int_equal(s.fake.log_ranges[1].iova, PAGES(1001));
 	assert_int_equal(s.fake.log_ranges[1].length, PAGES(70));
@@ -89,14 +78,13 @@ static void larger_pages_of_a_device_are_all_of_their_pages(void **state)
 	(void)state;
 	static const uint64_t written[] = {PAGES(5), PAGES(1008)};
 	struct setting s;
-	bool logged = false;
 
 	open_setting(&s, true);
 	s.fake.log_page = PAGES(16);
 	s.fake.written = written;
 	s.fake.written_count = 2;
-	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
-	assert_true(logged);
+	assert_int_equal(memory_dma_log_start(s.dev, s.ram, NULL), 0);
+	assert_int_equal(swo_device_dirty_tracking(s.dev), SWO_DIRTY_TRACKING_DEVICE);
 	assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
 	/* 0..15, and 1008..1023: whole pages of 64 KiB, though `high` begins within one. */
 	assert_int_equal(swo_ram_dirty_pages(s.ram), 32);
@@ -106,52 +94,48 @@ static void larger_pages_of_a_device_are_all_of_their_pages(void **state)
 	close_setting(&s);
 }
 
-static void expect_no_log(bool has_log, bool fails, uint64_t page_size, unsigned warned)
+static void expect_no_log(bool has_log, bool fails, uint64_t page_size, enum swo_error_code code)
 {
+	struct swo_error err = {0};
 	struct setting s;
-	bool logged = true;
 
 	open_setting(&s, has_log);
 	s.fake.fail_log_start = fails;
 	s.fake.log_page = page_size;
-	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
-	assert_false(logged);
-	base_log_flush();
-	assert_int_equal(warnings, warned);
-	assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
-	assert_int_equal(swo_ram_dirty_pages(s.ram), 170);
-	memory_dma_log_stop(s.dev);
+	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &err), -1);
+	assert_int_equal(err.code, code);
+	assert_non_null(strstr(err.text, "device vf0"));
+	assert_int_equal(swo_device_dirty_tracking(s.dev), SWO_DIRTY_TRACKING_NONE);
+	assert_int_equal(device_dma_log_page(s.dev), 0);
 	assert_false(s.fake.log_on);
 	close_setting(&s);
 }
 
-static void without_a_log_all_of_ram_is_dirty(void **state)
+static void a_device_without_a_usable_log_is_named(void **state)
 {
 	(void)state;
-	expect_no_log(false, false, 0, 0);
-	expect_no_log(true, true, 0, 1);
-	expect_no_log(true, false, 2048, 1);
-	expect_no_log(true, false, PAGES(3), 1);
-	expect_no_log(true, false, UINT64_C(1) << 63, 1);
+	expect_no_log(false, false, 0, SWO_E_UNSUPPORTED);
+	expect_no_log(true, true, 0, SWO_E_DEVICE);
+	expect_no_log(true, false, 2048, SWO_E_PROTOCOL);
+	expect_no_log(true, false, PAGES(3), SWO_E_PROTOCOL);
+	expect_no_log(true, false, UINT64_C(1) << 63, SWO_E_PROTOCOL);
 }
 
-static void a_failing_report_marks_all_and_is_logged_once(void **state)
+static void after_a_failing_report_there_is_no_log(void **state)
 {
 	(void)state;
+	struct swo_error err = {0};
 	struct setting s;
-	bool logged = false;
 
 	open_setting(&s, true);
 	s.fake.fail_log_report = true;
-	assert_int_equal(memory_dma_log_start(s.dev, s.ram, &logged, NULL), 0);
-	for (int i = 0; i < 3; i++) {
-		swo_ram_clear_all(s.ram);
-		assert_int_equal(memory_dma_log_collect(s.dev, s.ram, NULL), 0);
-		assert_int_equal(swo_ram_dirty_pages(s.ram), 170);
-	}
-	base_log_flush();
-	assert_int_equal(warnings, 1);
+	assert_int_equal(memory_dma_log_start(s.dev, s.ram, NULL), 0);
+	assert_int_equal(memory_dma_log_collect(s.dev, s.ram, &err), -1);
+	assert_non_null(strstr(err.text, "no report"));
+	assert_int_equal(swo_device_dirty_tracking(s.dev), SWO_DIRTY_TRACKING_NONE);
+	assert_int_equal(device_dma_log_page(s.dev), 0);
 	memory_dma_log_stop(s.dev);
+	assert_false(s.fake.log_on);
 	close_setting(&s);
 }
 
@@ -160,10 +144,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_device_reports_for_all_of_ram),
 		cmocka_unit_test(larger_pages_of_a_device_are_all_of_their_pages),
-		cmocka_unit_test(without_a_log_all_of_ram_is_dirty),
-		cmocka_unit_test(a_failing_report_marks_all_and_is_logged_once),
+		cmocka_unit_test(a_device_without_a_usable_log_is_named),
+		cmocka_unit_test(after_a_failing_report_there_is_no_log),
 	};
 
-	swo_log_set(SWO_LOG_WARN, count_warning, NULL);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -63,6 +63,7 @@ static const struct param params[] = {
 	{"x-tls-kind", PARAM_TLS_KIND, FIELD(tls.kind), 0},
 	{"x-insecure", PARAM_BOOL, FIELD(insecure), 0},
 	{"x-allow-no-p2p", PARAM_BOOL, FIELD(allow_no_p2p), 0},
+	{"x-allow-no-dirty-tracking", PARAM_BOOL, FIELD(allow_no_dirty_tracking), 0},
 };
 
 static const char *const when_words[] = {"early", "ram", "late", NULL};

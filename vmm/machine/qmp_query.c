@@ -85,6 +85,24 @@ static json_t *ram_members(const struct swo_migration_info *info)
 	return ram;
 }
 
+/* Of each device of a source, once it is chosen; NULL: not yet, or not needed. */
+static json_t *dirty_tracking(struct vmm_machine *machine)
+{
+	json_t *out = NULL;
+
+	for (unsigned i = 0; i < vmm_machine_device_count(machine); i++) {
+		struct swo_device *dev = vmm_machine_device(machine, i);
+		const enum swo_dirty_tracking kind = swo_device_dirty_tracking(dev);
+
+		if (kind == SWO_DIRTY_TRACKING_OFF)
+			continue;
+		out = out ? out : json_object();
+		json_object_set_new(
+			out, swo_device_name(dev), json_string(swo_dirty_tracking_name(kind)));
+	}
+	return out;
+}
+
 int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
 	struct swo_migration_info info;
@@ -102,6 +120,10 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 		*ret, "vfio", json_pack("{s:o}", "transferred", number(info.device_sent)));
 	if (info.device_remaining)
 		json_object_set_new(*ret, "x-vfio-remaining", number(info.device_remaining));
+	json_t *tracking = dirty_tracking(opaque);
+
+	if (tracking)
+		json_object_set_new(*ret, "x-dirty-tracking", tracking);
 	json_object_set_new(*ret, "x-vfio-stopped", number(info.device_sent_stopped));
 	if (info.predicted_without)
 		json_object_set_new(*ret, "x-predicted-without", number(info.predicted_without));

@@ -171,11 +171,28 @@ void swo_device_observe(
 	pthread_mutex_unlock(&dev->mutex);
 }
 
-void device_set_dma_log_page(struct swo_device *dev, uint64_t page_size)
+void device_set_dirty_tracking(
+	struct swo_device *dev, enum swo_dirty_tracking kind, uint64_t page_size)
 {
 	pthread_mutex_lock(&dev->mutex);
+	dev->dirty_tracking = kind;
 	dev->dma_log_page = page_size;
 	pthread_mutex_unlock(&dev->mutex);
+}
+
+enum swo_dirty_tracking swo_device_dirty_tracking(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	const enum swo_dirty_tracking kind = dev->dirty_tracking;
+	pthread_mutex_unlock(&dev->mutex);
+	return kind;
+}
+
+const char *swo_dirty_tracking_name(enum swo_dirty_tracking kind)
+{
+	static const char *const names[] = {"off", "none", "device-log", "iommu", "type1"};
+
+	return (unsigned)kind < SWO_ARRAY_SIZE(names) ? names[kind] : "unknown";
 }
 
 uint64_t device_dma_log_page(struct swo_device *dev)

@@ -7,8 +7,9 @@
 
 #include "switchover/device.h"
 
-/* The page size of the device's DMA log, for reports; 0: no log is active. */
-void device_set_dma_log_page(struct swo_device *dev, uint64_t page_size);
+/* The means, and the page size of its reports; 0: none is active. */
+void device_set_dirty_tracking(
+	struct swo_device *dev, enum swo_dirty_tracking kind, uint64_t page_size);
 uint64_t device_dma_log_page(struct swo_device *dev);
 /*
  * A buffer of `words` zero words for the bitmap of a report: for one thread at a time, which

@@ -79,6 +79,7 @@ struct swo_device {
 		void *opaque;
 	} observer;
 	bool observing; /* the worker is inside it */
+	enum swo_dirty_tracking dirty_tracking;
 	uint64_t dma_log_page;
 	uint64_t *dma_log_bits; /* for the thread that collects */
 	size_t dma_log_words;

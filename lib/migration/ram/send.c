@@ -26,6 +26,7 @@ struct sender {
 	_Atomic uint64_t bytes;
 	_Atomic uint64_t normal_pages;
 	_Atomic uint64_t zero_pages;
+	_Atomic uint64_t content; /* pages of its pieces that were not zero when last sent */
 };
 
 struct ram_send {
@@ -35,7 +36,27 @@ struct ram_send {
 	_Atomic uint64_t pass;
 	atomic_bool cut; /* the pass ends early */
 	bool still;	 /* no vCPU or device writes */
+	/* A bit a page, counted in senders' `content`. No two senders share a word. */
+	uint64_t *content[SWO_RAM_REGIONS_MAX];
 };
+static_assert(WIRE_RAM_PIECE_SHIFT >= SWO_PAGE_SHIFT + 6, "no word belongs to two pieces");
+
+static void note_content(
+	struct sender *sender, unsigned region, uint64_t page, uint64_t pages, bool content)
+{
+	while (pages) {
+		const unsigned bit = page % 64;
+		const uint64_t n = 64 - bit < pages ? 64 - bit : pages, run = bit_run(bit, n);
+		uint64_t *word = &sender->owner->content[region][page / 64];
+		const uint64_t before = *word;
+
+		*word = content ? before | run : before & ~run;
+		sender->content += (uint64_t)__builtin_popcountll(*word) -
+				   (uint64_t)__builtin_popcountll(before);
+		page += n;
+		pages -= n;
+	}
+}
 
 static int send_zero(struct sender *sender, unsigned region, uint64_t offset, uint64_t bytes)
 {
@@ -45,6 +66,7 @@ static int send_zero(struct sender *sender, unsigned region, uint64_t offset, ui
 		.pass = sender->owner->pass};
 	struct wire_zero_run run = {.bytes = bytes};
 
+	note_content(sender, region, offset >> SWO_PAGE_SHIFT, bytes >> SWO_PAGE_SHIFT, false);
 	sender->zero_pages += bytes >> SWO_PAGE_SHIFT;
 	sender->bytes += sizeof(header) + sizeof(run);
 	return channel_send(
@@ -68,6 +90,7 @@ static int send_pages(struct sender *sender, unsigned region, const uint8_t *hos
 	if (channel_send(
 		    &sender->owner->m->data[sender->channel], &header, from, bytes, &sender->err))
 		return -1;
+	note_content(sender, region, offset >> SWO_PAGE_SHIFT, bytes >> SWO_PAGE_SHIFT, true);
 	sender->normal_pages += bytes >> SWO_PAGE_SHIFT;
 	sender->bytes += sizeof(header) + bytes;
 	migration_pace(sender->owner->m, bytes);
@@ -161,6 +184,14 @@ int ram_send_create(struct swo_migration *m, struct ram_send **out, struct swo_e
 	if (!send)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "RAM senders");
 	send->m = m;
+	for (unsigned i = 0; i < swo_ram_count(m->vm.ram); i++) {
+		send->content[i] = calloc(
+			bitmap_words(region_pages(swo_ram_region(m->vm.ram, i))), sizeof(uint64_t));
+		if (!send->content[i]) {
+			ram_send_destroy(send);
+			return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "RAM senders");
+		}
+	}
 	for (unsigned i = 0; i < m->params.channels; i++) {
 		struct sender *sender = &send->senders[i];
 		char name[24];
@@ -195,6 +226,8 @@ void ram_send_destroy(struct ram_send *send)
 			swo_worker_destroy(send->senders[i].worker, swo_deadline_ms(3600000));
 		free(send->senders[i].bounce);
 	}
+	for (unsigned i = 0; i < SWO_RAM_REGIONS_MAX; i++)
+		free(send->content[i]);
 	free(send);
 }
 
@@ -232,6 +265,15 @@ uint64_t ram_send_bytes(const struct ram_send *send)
 	for (unsigned i = 0; i < send->count; i++)
 		bytes += send->senders[i].bytes;
 	return bytes;
+}
+
+uint64_t ram_send_content(const struct ram_send *send)
+{
+	uint64_t pages = 0;
+
+	for (unsigned i = 0; i < send->count; i++)
+		pages += send->senders[i].content;
+	return pages << SWO_PAGE_SHIFT;
 }
 
 void ram_send_still(struct ram_send *send, bool still)

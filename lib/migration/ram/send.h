@@ -27,6 +27,8 @@ void ram_send_still(struct ram_send *send, bool still);
  */
 int ram_send_pass(struct ram_send *send, bool (*tick)(void *opaque), void *opaque, uint64_t *bytes,
 	struct swo_error *err);
+/* Of what was sent so far, each page counted once: bytes in pages that are not zero. Any thread. */
+uint64_t ram_send_content(const struct ram_send *send);
 /* Sent so far. Any thread. */
 uint64_t ram_send_bytes(const struct ram_send *send);
 /* The figures of RAM in *out as they are now, in the middle of a pass, too. Any thread. */

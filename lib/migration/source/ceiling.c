@@ -123,7 +123,7 @@ static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *
 		if (stopping)
 			setup.overhead = (struct swo_engine_overhead){0};
 		if (bandwidth && !ram_done)
-			setup.ram_bytes = swo_ram_dirty_pages(s->m.vm.ram) << SWO_PAGE_SHIFT;
+			setup.ram_bytes = source_ram_due(s);
 		analysis_estimate_downtime(&setup, &rest, NULL);
 		*reason = find_reason(shares, count, bandwidth);
 		*weight_ns = *reason < 0 ? 0 : weight(&shares[*reason], bandwidth);

@@ -7,7 +7,6 @@
 
 #include "base/memory.h"
 #include "device/core/engine.h"
-#include "memory/dma_log.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -672,7 +671,7 @@ static void arrived(void *opaque)
 	if (send_config(sd, true, &err))
 		migration_fail(&s->m, &err);
 	/* The device writes no more: its dirty pages are known now, and can be sent. */
-	if (!source_shares(s) && memory_dma_log_collect(sd->dev, s->m.vm.ram, &err))
+	if (!source_shares(s) && source_tracking_last(sd, &err))
 		migration_fail(&s->m, &err);
 	pthread_mutex_lock(&s->m.mutex);
 	s->arrived++;

@@ -68,20 +68,24 @@ static int estimate(struct source *s, struct estimate *out, struct swo_error *er
 	for (unsigned i = 0; i < setup.count; i++)
 		unknown += devices[i].costs.state_bytes == SWO_UNKNOWN ||
 			   source_arcs_unknown(&devices[i].costs);
-	const uint64_t dirty = swo_ram_dirty_pages(m->vm.ram);
+	const uint64_t dirty = swo_ram_dirty_pages(m->vm.ram), due = source_ram_due(s);
 
 	/* What is in the sockets has to cross the wire first, whatever it is. */
 	const uint64_t ahead = backlog(s);
 
-	setup.ram_bytes = (dirty << SWO_PAGE_SHIFT) + ahead;
+	setup.ram_bytes = due + ahead;
 	int rc = analysis_estimate_downtime(&setup, out, err);
 
 	free(devices);
 	if (rc)
 		return -1;
 	/* What another round could send. */
-	out->bytes -= out->bytes < ahead ? out->bytes : ahead;
+	out->bytes -= setup.ram_bytes;
+	out->bytes += dirty << SWO_PAGE_SHIFT;
 	pthread_mutex_lock(&m->mutex);
+	/* No round makes it shorter if all RAM goes in the stop. */
+	if (s->ram_in_stop)
+		out->irreducible_ns = out->downtime_ns;
 	m->info.predicted_downtime_ns = out->downtime_ns;
 	m->info.predicted_without = unknown;
 	m->info.bandwidth = s->wire_bandwidth;
@@ -200,6 +204,7 @@ static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *er
 	return 0;
 }
 
+/* No round will do. */
 static int too_slow(struct source *s, const struct estimate *e, struct swo_error *err)
 {
 	const char *name =
@@ -207,6 +212,14 @@ static int too_slow(struct source *s, const struct estimate *e, struct swo_error
 
 	const bool shown = e->slowest >= 0 && source_has_learned(s, (unsigned)e->slowest);
 
+	if (source_all_ram_due(s))
+		return swo_error_set(err, SWO_E_TIMEOUT, 0,
+			"this VM cannot be switched over within downtime-limit %" PRIu64
+			" ms: a device's writes to RAM are not tracked, so that %" PRIu64
+			" MiB of RAM are sent in the stop, which takes about %" PRIu64
+			" ms; raise downtime-limit above that",
+			migration_limits(&s->m).downtime_limit_ms, source_ram_due(s) >> 20,
+			e->downtime_ns / 1000000);
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"this VM cannot be switched over within downtime-limit %" PRIu64
 		" ms: its devices alone take about %" PRIu64

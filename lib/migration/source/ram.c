@@ -3,13 +3,12 @@
  * ram.c - collects dirty pages, and sends the last passes, which run concurrently with the
  * devices' arcs: pages of the vCPUs are sent at once, pages of a device as soon as it has
  * stopped, and pages that the VMM itself has written in the stop once its state is saved. What is
- * written after that would be lost, so that it ends the migration.
+ * written after that would be lost, so that it ends the migration. If a device's writes are not
+ * tracked, all RAM is sent instead, once, when every such device has stopped.
  */
 #include "migration/source/source.h"
 
-#include "device/core/engine.h"
 #include "memory/dirty_native.h"
-#include "memory/dma_log.h"
 #include "memory/ram.h"
 
 #include <inttypes.h>
@@ -17,75 +16,6 @@
 bool source_shares(const struct source *s)
 {
 	return s->m.params.handover == SWO_HANDOVER_FD;
-}
-
-/*
- * A device's DMA log is used by its worker alone: any of these calls may hang in a server, and then
- * only that job does.
- */
-static void log_start_job(void *opaque)
-{
-	struct source_device *sd = opaque;
-	struct swo_migration *m = &sd->source->m;
-	bool logged = false, wanted;
-
-	if (atomic_load(&m->abort) || memory_dma_log_start(sd->dev, m->vm.ram, &logged, NULL))
-		return;
-	pthread_mutex_lock(&m->mutex);
-	wanted = !sd->source->logs_over;
-	sd->logged = logged && wanted;
-	pthread_mutex_unlock(&m->mutex);
-	if (logged && !wanted)
-		memory_dma_log_stop(sd->dev);
-}
-
-static void log_collect_job(void *opaque)
-{
-	struct source_device *sd = opaque;
-	struct swo_migration *m = &sd->source->m;
-	struct swo_error err;
-
-	/* Without a log everything it can write to counts, once, after it has stopped. */
-	if (!atomic_load(&m->abort) && device_dma_log_page(sd->dev) &&
-		memory_dma_log_collect(sd->dev, m->vm.ram, &err))
-		migration_fail(m, &err);
-}
-
-static void log_stop_job(void *opaque)
-{
-	memory_dma_log_stop(((struct source_device *)opaque)->dev);
-}
-
-/* The VM runs, here or there, and waits for none of them. */
-static void stop_dma_logs(struct source *s)
-{
-	struct swo_migration *m = &s->m;
-
-	pthread_mutex_lock(&m->mutex);
-	s->logs_over = true;
-	pthread_mutex_unlock(&m->mutex);
-	for (unsigned i = 0; i < m->vm.device_count; i++) {
-		struct source_device *sd = &s->devices[i];
-
-		if (!sd->logged)
-			continue;
-		sd->log_stop_job = (struct swo_job){
-			.fn = log_stop_job, .opaque = sd, .release = source_job_release};
-		migration_hold(m);
-		swo_worker_submit(swo_device_worker(sd->dev), &sd->log_stop_job);
-	}
-	for (unsigned i = 0; i < m->vm.device_count; i++) {
-		struct source_device *sd = &s->devices[i];
-
-		/* That of a device that hangs is stopped if it answers. */
-		if (sd->log_stop_job.fn && swo_device_health(sd->dev) != SWO_DEVICE_LOST &&
-			!swo_job_wait(&sd->log_stop_job,
-				swo_deadline_ms(swo_device_arc_deadline_ms(sd->dev))))
-			swo_log(SWO_LOG_WARN,
-				"device %s: the end of its DMA log was not confirmed within %" PRIu64
-				" ms",
-				swo_device_name(sd->dev), swo_device_arc_deadline_ms(sd->dev));
-	}
 }
 
 int source_logs_start(struct source *s, struct swo_error *err)
@@ -100,8 +30,7 @@ int source_logs_start(struct source *s, struct swo_error *err)
 	s->logs_started = true;
 	if (m->vm.cpu_dirty && m->vm.cpu_dirty->start(m->vm.cpu_dirty->self, err))
 		return -1;
-	source_jobs_submit(s, log_start_job);
-	if (source_jobs_wait(s, err))
+	if (source_tracking_start(s, err))
 		return -1;
 	swo_ram_mark_all(m->vm.ram);
 	return 0;
@@ -146,7 +75,7 @@ void source_logs_stop(struct source *s)
 	s->logs_started = false;
 	if (s->m.vm.cpu_dirty)
 		s->m.vm.cpu_dirty->stop(s->m.vm.cpu_dirty->self);
-	stop_dma_logs(s);
+	source_tracking_stop(s);
 }
 
 int source_vcpus_collect(struct source *s, struct swo_error *err)
@@ -160,10 +89,7 @@ int source_dirty_collect(struct source *s, struct swo_error *err)
 {
 	if (source_shares(s))
 		return 0;
-	if (source_vcpus_collect(s, err))
-		return -1;
-	source_jobs_submit(s, log_collect_job);
-	return source_jobs_wait(s, err);
+	return source_vcpus_collect(s, err) || source_tracking_collect(s, err) ? -1 : 0;
 }
 
 static int collect_own(struct source *s, struct swo_error *err)
@@ -216,7 +142,7 @@ static bool kicked(void *arg)
 	struct kick *kick = arg;
 
 	kick->last = kick->s->saved && kick->s->arrived == kick->s->m.vm.device_count;
-	return kick->s->ram_kick || kick->last;
+	return (kick->s->ram_kick && !kick->s->untracked) || kick->last;
 }
 
 static int await_kick(struct kick *kick, struct swo_error *err)
@@ -228,19 +154,35 @@ static int await_kick(struct kick *kick, struct swo_error *err)
 		    err))
 		return -1;
 	pthread_mutex_lock(&s->m.mutex);
-	s->ram_kick = false;
+	const bool all = s->ram_all_due;
+
+	s->ram_kick = s->ram_all_due = false;
 	pthread_mutex_unlock(&s->m.mutex);
-	return kick->last && (source_vcpus_collect(s, err) || collect_own(s, err)) ? -1 : 0;
+	/* Before all is marked: what was written so far is in it, and not sent once more. */
+	if ((kick->last || all) && (source_vcpus_collect(s, err) || collect_own(s, err)))
+		return -1;
+	if (all)
+		swo_ram_mark_all(s->m.vm.ram);
+	return 0;
+}
+
+/* What the vCPUs have written. All of RAM follows in any case if a device is not tracked. */
+static int first_pass(struct source *s, struct swo_error *err)
+{
+	if (source_all_ram_due(s))
+		return 0;
+	if (s->stopped_by_us)
+		migration_wait_until(&s->m, all_launched, s, false, swo_deadline_ms(HEAD_START_MS),
+			"the launch of all devices", NULL);
+	return source_vcpus_collect(s, err) || ram_send_pass(s->ram, NULL, NULL, NULL, err) ? -1
+											    : 0;
 }
 
 static int last_passes(struct source *s, struct swo_error *err)
 {
 	struct kick kick = {.s = s};
 
-	if (s->stopped_by_us)
-		migration_wait_until(&s->m, all_launched, s, false, swo_deadline_ms(HEAD_START_MS),
-			"the launch of all devices", NULL);
-	if (source_vcpus_collect(s, err) || ram_send_pass(s->ram, NULL, NULL, NULL, err))
+	if (first_pass(s, err))
 		return -1;
 	do {
 		if (await_kick(&kick, err))

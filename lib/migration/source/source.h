@@ -70,6 +70,8 @@ struct source_device {
 	uint64_t initial_marks;	 /* sent */
 	uint64_t initial_loaded; /* of these, acknowledged by the target */
 	bool logged;		 /* its DMA log was started, and is to be stopped */
+	bool untracked;		 /* it has no log, or has it no more */
+	struct swo_error untracked_why;
 	bool streamed;		 /* its last byte has been sent */
 	bool finalised;		 /* RESUMING->STOP has succeeded on the target */
 
@@ -134,6 +136,9 @@ struct source {
 	uint64_t barrier_ns;	     /* all devices were quiet; 0: not yet */
 	uint64_t vcpus_stopped_ns;   /* 0: they run, or were stopped before the migration */
 	bool logs_over;		     /* a DMA log that starts from now on is stopped by its job */
+	unsigned untracked;	     /* devices without a log that may still write */
+	bool ram_in_stop;	     /* there is one, or was: all RAM is sent in the stop */
+	bool ram_all_due;	     /* and has yet to be marked for that */
 	unsigned arrived;	     /* devices in STOP_COPY whose DMA log was collected */
 	unsigned ended;
 	bool ram_done;
@@ -246,6 +251,17 @@ void source_own_log_stop(struct source *s);
 int source_still_check(struct source *s, struct swo_error *err);
 /* Run by stop_worker from the stop of the vCPUs until all RAM is sent. */
 void source_stop_job(void *opaque);
+
+/* tracking.c */
+/* SWO_E_UNSUPPORTED if a device has none and the parameters do not allow it. */
+int source_tracking_start(struct source *s, struct swo_error *err);
+int source_tracking_collect(struct source *s, struct swo_error *err);
+int source_tracking_last(struct source_device *sd, struct swo_error *err);
+void source_tracking_stop(struct source *s);
+/* All RAM is still to be sent in the stop. */
+bool source_all_ram_due(struct source *s);
+/* What a stop at this moment has to send of RAM, in bytes. */
+uint64_t source_ram_due(struct source *s);
 
 /* setup.c */
 int source_setup(struct source *s, struct swo_error *err);
