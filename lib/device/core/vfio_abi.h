@@ -173,12 +173,62 @@ struct iommu_ioas_unmap {
 #define IOMMU_IOAS_UNMAP _IO(IOMMUFD_TYPE, 0x86)
 #endif
 
+#ifndef IOMMU_HWPT_SET_DIRTY_TRACKING /* 6.7; before, IOMMU_HWPT_ALLOC had no flags */
+#define IOMMU_HWPT_ALLOC_DIRTY_TRACKING	 (1 << 1)
+#define IOMMU_HWPT_DIRTY_TRACKING_ENABLE 1
+
+struct iommu_hwpt_alloc {
+	__u32 size;
+	__u32 flags;
+	__u32 dev_id;
+	__u32 pt_id;
+	__u32 out_hwpt_id;
+	__u32 __reserved;
+	__u32 data_type;
+	__u32 data_len;
+	__aligned_u64 data_uptr;
+};
+#define IOMMU_HWPT_ALLOC _IO(IOMMUFD_TYPE, 0x89)
+
+struct iommu_hwpt_set_dirty_tracking {
+	__u32 size;
+	__u32 flags;
+	__u32 hwpt_id;
+	__u32 __reserved;
+};
+#define IOMMU_HWPT_SET_DIRTY_TRACKING _IO(IOMMUFD_TYPE, 0x8b)
+
+struct iommu_hwpt_get_dirty_bitmap {
+	__u32 size;
+	__u32 hwpt_id;
+	__u32 flags;
+	__u32 __reserved;
+	__aligned_u64 iova;
+	__aligned_u64 length;
+	__aligned_u64 page_size;
+	__aligned_u64 data;
+};
+#define IOMMU_HWPT_GET_DIRTY_BITMAP _IO(IOMMUFD_TYPE, 0x8c)
+#endif
+#define IOMMU_HWPT_ALLOC_SIZE 40
+
 VFIO_ABI_SIZE(iommu_ioas_alloc, 12);
 VFIO_ABI_SIZE(iommu_ioas_map, 40);
 VFIO_ABI_AT(iommu_ioas_map, user_va, 16);
 VFIO_ABI_AT(iommu_ioas_map, iova, 32);
 VFIO_ABI_SIZE(iommu_ioas_unmap, 24);
 VFIO_ABI_AT(iommu_ioas_unmap, iova, 8);
+VFIO_ABI_AT(iommu_hwpt_alloc, out_hwpt_id, 16);
+VFIO_ABI_AT(iommu_hwpt_alloc, data_uptr, 32);
+VFIO_ABI_SIZE(iommu_hwpt_set_dirty_tracking, 16);
+VFIO_ABI_SIZE(iommu_hwpt_get_dirty_bitmap, 48);
+VFIO_ABI_AT(iommu_hwpt_get_dirty_bitmap, data, 40);
+VFIO_ABI_SIZE(vfio_iommu_type1_dirty_bitmap, 8);
+VFIO_ABI_SIZE(vfio_iommu_type1_dirty_bitmap_get, 40);
+static_assert(VFIO_IOMMU_DIRTY_PAGES == 0x3b75, "';', 117");
+static_assert(IOMMU_HWPT_ALLOC == 0x3b89, "';', 0x89");
+static_assert(IOMMU_HWPT_SET_DIRTY_TRACKING == 0x3b8b, "';', 0x8b");
+static_assert(IOMMU_HWPT_GET_DIRTY_BITMAP == 0x3b8c, "';', 0x8c");
 static_assert(IOMMU_IOAS_ALLOC == 0x3b81, "';', 0x81");
 static_assert(IOMMU_IOAS_MAP == 0x3b85, "';', 0x85");
 static_assert(IOMMU_IOAS_UNMAP == 0x3b86, "';', 0x86");

@@ -67,7 +67,7 @@ static void kernel_destroy(void *self)
 	struct vfio_kernel *vk = self;
 
 	kernel_close_session(vk);
-	if (vk->fd >= 0 && vk->logging)
+	if (vk->fd >= 0 && vk->tracking != SWO_DIRTY_TRACKING_OFF)
 		kernel_dma_log_stop(vk, NULL);
 	if (vk->context) {
 		if (vk->space)
@@ -77,6 +77,7 @@ static void kernel_destroy(void *self)
 	}
 	pthread_mutex_destroy(&vk->irq_lock);
 	pthread_mutex_destroy(&vk->dma_lock);
+	free(vk->bits);
 	free(vk);
 }
 
@@ -216,4 +217,5 @@ const struct swo_device_ops swo_vfio_kernel_ops = {
 	.set_irqs = kernel_set_irqs,
 	.destroy = kernel_destroy,
 	.features = kernel_features,
+	.host_log_start = kernel_host_log_start,
 };

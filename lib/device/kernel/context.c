@@ -42,6 +42,7 @@ void swo_vfio_context_unref(struct swo_vfio_context *context)
 	for (int i = 0; i < VK_SPACES; i++) {
 		if (context->spaces[i].fd >= 0)
 			context->sys->close(context->spaces[i].fd);
+		kernel_free_hwpts(&context->spaces[i]);
 		/* Maps whose removal failed: no device accesses their memory any more. */
 		while (context->spaces[i].maps) {
 			struct kernel_map *map = context->spaces[i].maps;
@@ -158,7 +159,8 @@ static int open_cdev(
 		err, SWO_E_IO, errno, "device %s: cannot use %s", vk->name, where->node);
 }
 
-static int bind_cdev(const struct vfio_kernel *vk, int iommufd, const char *token)
+static int bind_cdev(
+	const struct vfio_kernel *vk, int iommufd, const char *token, uint32_t *device_id)
 {
 	struct vfio_abi_bind_token bind = {.head = {.argsz = VFIO_BIND_ARGSZ, .iommufd = iommufd}};
 	uint8_t bytes[16];
@@ -171,6 +173,7 @@ static int bind_cdev(const struct vfio_kernel *vk, int iommufd, const char *toke
 	}
 	int rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_BIND_IOMMUFD, &bind);
 
+	*device_id = bind.head.out_devid;
 	explicit_bzero(bytes, sizeof(bytes));
 	return rc;
 }
@@ -207,15 +210,18 @@ static int attach_cdev(
 		return -1;
 	struct vfio_device_attach_iommufd_pt attach = {
 		.argsz = VFIO_ATTACH_ARGSZ, .pt_id = space->ioas};
-	int rc = bind_cdev(vk, space->fd, where->token);
+	uint32_t device_id;
+	int rc = bind_cdev(vk, space->fd, where->token, &device_id);
 
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_DEVICE_BIND_IOMMUFD", bind_advice(-rc, where), err);
+	vk->space = space;
+	if (kernel_attach_hwpt(vk, space, device_id))
+		return 0;
 	rc = kernel_ioctl(vk, vk->fd, VFIO_DEVICE_ATTACH_IOMMUFD_PT, &attach);
 	if (rc < 0)
 		return failed(vk, rc, "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
 			"; its IOMMU is incompatible with the address space", err);
-	vk->space = space;
 	return 0;
 }
 

@@ -7,6 +7,7 @@
 #define DEVICE_KERNEL_INTERNAL_H
 
 #include "device/core/regions.h"
+#include "device/core/vfio_abi.h"
 
 #include <sys/types.h>
 
@@ -71,6 +72,13 @@ struct kernel_map {
 	struct kernel_map *next;
 };
 
+/* A page table of an IOMMU with dirty bits; it exists until the address space is closed. */
+struct kernel_hwpt {
+	uint32_t id;
+	unsigned trackers; /* devices for which it tracks */
+	struct kernel_hwpt *next;
+};
+
 enum kernel_space_kind { VK_TYPE1, VK_IOAS, VK_SPACES };
 
 /* The owner of maps: a container or an I/O address space. */
@@ -81,6 +89,8 @@ struct kernel_space {
 	bool given;	/* fd is a duplicate of the caller's iommufd */
 	bool has_iommu; /* container: SET_IOMMU is done; iommufd: it has an IOAS */
 	struct kernel_map *maps;
+	struct kernel_hwpt *hwpts;
+	unsigned trackers; /* container: devices for which it tracks */
 };
 
 /* A group can be opened only once, but may have several devices. */
@@ -119,6 +129,7 @@ struct vfio_kernel {
 	struct swo_vfio_context *context;
 	struct kernel_space *space;
 	struct kernel_group *group; /* NULL: by cdev */
+	struct kernel_hwpt *hwpt;   /* by cdev: NULL: the kernel's own choice, without dirty bits */
 	int fd;
 
 	uint32_t device_flags; /* VFIO_DEVICE_FLAGS_* */
@@ -137,11 +148,13 @@ struct vfio_kernel {
 
 	pthread_mutex_t dma_lock; /* own maps and the log */
 	struct kernel_own_map *maps;
-	bool logging;
-	bool log_broken;       /* it can be started but not read; logged once */
-	uint64_t probed_iova;  /* the page of the first report ... */
-	uint64_t probed_size;  /* ... its size, and ... */
-	bool probed_was_dirty; /* ... the bit which that report cleared */
+	uint64_t *bits; /* for reports of type1; all 0 between them */
+	size_t bits_words;
+	enum swo_dirty_tracking tracking; /* what is running; OFF: nothing */
+	bool log_broken;		  /* it can be started but not read */
+	uint64_t probed_iova;		  /* the page of the first report ... */
+	uint64_t probed_size;		  /* ... its size, and ... */
+	bool probed_was_dirty;		  /* ... the bit which that report cleared */
 };
 
 /* backend.c: swo_vfio_kernel_open and _adopt on a simulated system, for tests. */
@@ -198,7 +211,25 @@ void kernel_dma_free(struct vfio_kernel *vk);
 void kernel_iova_advice(
 	const struct vfio_kernel *vk, uint64_t iova, uint64_t size, char *out, size_t room);
 
+/* tracker.c */
+/*
+ * Attaches the device, which is bound as `dev_id`, to a page table with dirty bits of its address
+ * space. False: its IOMMU has none, and it is not attached. With the context's lock held.
+ */
+bool kernel_attach_hwpt(struct vfio_kernel *vk, struct kernel_space *space, uint32_t dev_id);
+void kernel_free_hwpts(struct kernel_space *space);
+/* Tracking by the host: *kind is IOMMU or TYPE1, in pages of *page bytes. */
+int kernel_tracker_start(struct vfio_kernel *vk, uint64_t *page,
+	const struct vfio_device_feature_dma_logging_range *ranges, size_t count,
+	enum swo_dirty_tracking *kind, struct swo_error *err);
+/* 0 or -errno, as kernel_ioctl. */
+int kernel_tracker_report(
+	struct vfio_kernel *vk, uint64_t iova, uint64_t length, uint64_t page, uint64_t *bitmap);
+int kernel_tracker_stop(struct vfio_kernel *vk);
+
 /* log.c */
+int kernel_host_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
+	size_t count, enum swo_dirty_tracking *kind, struct swo_error *err);
 int kernel_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 	size_t count, struct swo_error *err);
 int kernel_dma_log_stop(void *self, struct swo_error *err);

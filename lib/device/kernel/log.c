@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log.c - a kernel device's log of its DMA writes.
+ * log.c - a kernel device's log of its DMA writes; where it has none, tracker.c has what the host
+ * records.
  *
  * A kernel without iommufd (every Debian one) accepts START and then fails each REPORT, because
  * its iova bitmaps are stubs. So one report is requested right after the start, when a
  * migration can still use another method.
  */
-#include "device/core/vfio_abi.h"
 #include "device/kernel/internal.h"
 
 #include <errno.h>
@@ -91,6 +91,11 @@ static int gather(struct vfio_kernel *vk, const struct swo_dma_range *given, siz
 			ranges[count - 1].length += ranges[i].length;
 		else
 			ranges[count++] = ranges[i];
+	if (!count) {
+		free(ranges);
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: cannot start the DMA log: nothing is mapped", vk->name);
+	}
 	*out = ranges;
 	*out_count = count;
 	return 0;
@@ -125,15 +130,21 @@ static int no_log(struct vfio_kernel *vk, int rc, struct swo_error *err)
 {
 	kernel_stop(vk);
 	vk->log_broken = true;
-	swo_log(SWO_LOG_WARN,
-		"device %s: the kernel starts a DMA log but cannot report from it (errno %d%s); it "
-		"counts as a device without a log, so all guest memory is dirty when it stops",
-		vk->name, -rc,
-		rc == -EOPNOTSUPP ? ": no CONFIG_IOMMUFD, as in every Debian kernel" : "");
 	return swo_error_set(err, SWO_E_UNSUPPORTED, -rc,
 		"device %s: the kernel starts a DMA log but cannot report from it "
 		"(DMA_LOGGING_REPORT); a kernel with CONFIG_IOMMUFD can",
 		vk->name);
+}
+
+/* The driver has one: it is not that the log is unsupported. */
+static int refused(struct vfio_kernel *vk, int rc, uint64_t bytes, struct swo_error *err)
+{
+	const bool large = rc == -EINVAL || rc == -EOPNOTSUPP || rc == -E2BIG || rc == -ENOSPC;
+
+	return swo_error_set(err, SWO_E_DEVICE, -rc,
+		"device %s: cannot start its DMA log of %llu MiB (DMA_LOGGING_START)%s", vk->name,
+		(unsigned long long)(bytes >> 20),
+		large ? "; the address space may be too large for the device's tracker" : "");
 }
 
 static int start(struct vfio_kernel *vk, uint64_t *page_size, const struct swo_dma_range *given,
@@ -141,13 +152,13 @@ static int start(struct vfio_kernel *vk, uint64_t *page_size, const struct swo_d
 {
 	swo_autofree struct vfio_device_feature_dma_logging_range *ranges = NULL;
 	uint64_t page = is_page_size(*page_size) ? *page_size : DEFAULT_PAGE;
+	uint64_t bytes = 0;
 	size_t count = 0;
 
 	if (gather(vk, given, given_count, &ranges, &count, err))
 		return -1;
-	if (!count)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"device %s: cannot start the DMA log: nothing is mapped", vk->name);
+	for (size_t i = 0; i < count; i++)
+		bytes += ranges[i].length;
 	if (count > RANGES_SURE)
 		merge(ranges, &count);
 	int rc = kernel_start(vk, &page, ranges, count);
@@ -157,9 +168,7 @@ static int start(struct vfio_kernel *vk, uint64_t *page_size, const struct swo_d
 		rc = kernel_start(vk, &page, ranges, count);
 	}
 	if (rc)
-		return swo_error_set(err,
-			kernel_is_unsupported(-rc) ? SWO_E_UNSUPPORTED : SWO_E_DEVICE, -rc,
-			"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_START", vk->name);
+		return refused(vk, rc, bytes, err);
 	if (!is_page_size(page)) {
 		kernel_stop(vk);
 		return swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -170,7 +179,7 @@ static int start(struct vfio_kernel *vk, uint64_t *page_size, const struct swo_d
 	rc = first_look(vk, ranges[0].iova, page);
 	if (rc)
 		return no_log(vk, rc, err);
-	vk->logging = true;
+	vk->tracking = SWO_DIRTY_TRACKING_DEVICE;
 	*page_size = page;
 	return 0;
 }
@@ -186,7 +195,7 @@ int kernel_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_r
 		rc = swo_error_set(err, SWO_E_UNSUPPORTED, 0, "device %s: %s", vk->name,
 			vk->has_dma_log ? "the kernel cannot report from its DMA log"
 					: "its driver does not log DMA");
-	else if (vk->logging)
+	else if (vk->tracking != SWO_DIRTY_TRACKING_OFF)
 		rc = swo_error_set(
 			err, SWO_E_STATE, 0, "device %s: its DMA log is already running", vk->name);
 	else
@@ -195,19 +204,47 @@ int kernel_dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_r
 	return rc;
 }
 
-int kernel_dma_log_stop(void *self, struct swo_error *err)
+int kernel_host_log_start(void *self, uint64_t *page_size, const struct swo_dma_range *given,
+	size_t given_count, enum swo_dirty_tracking *kind, struct swo_error *err)
 {
+	swo_autofree struct vfio_device_feature_dma_logging_range *ranges = NULL;
 	struct vfio_kernel *vk = self;
+	size_t count = 0;
 	int rc;
 
 	pthread_mutex_lock(&vk->dma_lock);
-	rc = vk->logging ? kernel_stop(vk) : 0;
-	vk->logging = false;
+	if (vk->tracking != SWO_DIRTY_TRACKING_OFF)
+		rc = swo_error_set(
+			err, SWO_E_STATE, 0, "device %s: its DMA log is already running", vk->name);
+	else
+		rc = gather(vk, given, given_count, &ranges, &count, err);
+	if (!rc) {
+		rc = kernel_tracker_start(vk, page_size, ranges, count, kind, err);
+		if (rc)
+			swo_error_prefix(err, "device %s", vk->name);
+		else
+			vk->tracking = *kind;
+	}
+	pthread_mutex_unlock(&vk->dma_lock);
+	return rc;
+}
+
+int kernel_dma_log_stop(void *self, struct swo_error *err)
+{
+	struct vfio_kernel *vk = self;
+	int rc = 0;
+
+	pthread_mutex_lock(&vk->dma_lock);
+	if (vk->tracking == SWO_DIRTY_TRACKING_DEVICE)
+		rc = kernel_stop(vk);
+	else if (vk->tracking != SWO_DIRTY_TRACKING_OFF)
+		rc = kernel_tracker_stop(vk);
+	vk->tracking = SWO_DIRTY_TRACKING_OFF;
 	pthread_mutex_unlock(&vk->dma_lock);
 	if (!rc)
 		return 0;
-	return swo_error_set(err, SWO_E_DEVICE, -rc,
-		"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_STOP", vk->name);
+	return swo_error_set(
+		err, SWO_E_DEVICE, -rc, "device %s: cannot stop its DMA log", vk->name);
 }
 
 /* Report */
@@ -239,11 +276,13 @@ int kernel_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t p
 	int rc = 0;
 
 	pthread_mutex_lock(&vk->dma_lock);
-	bool logging = vk->logging;
+	const bool own = vk->tracking == SWO_DIRTY_TRACKING_DEVICE,
+		   logging = vk->tracking != SWO_DIRTY_TRACKING_OFF;
 
 	if (sane && logging)
-		rc = kernel_report(vk, iova, length, page_size, bitmap);
-	if (sane && logging && !rc)
+		rc = (own ? kernel_report : kernel_tracker_report)(
+			vk, iova, length, page_size, bitmap);
+	if (sane && own && !rc)
 		add_probed(vk, iova, length, page_size, bitmap);
 	pthread_mutex_unlock(&vk->dma_lock);
 	if (!sane || !logging)
@@ -253,7 +292,7 @@ int kernel_dma_log_report(void *self, uint64_t iova, uint64_t length, uint64_t p
 			(unsigned long long)page_size, sane ? ": no log is running" : "");
 	if (rc)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,
-			"device %s: VFIO_DEVICE_FEATURE_DMA_LOGGING_REPORT of 0x%llx+0x%llx",
-			vk->name, (unsigned long long)iova, (unsigned long long)length);
+			"device %s: cannot report its DMA writes to 0x%llx+0x%llx", vk->name,
+			(unsigned long long)iova, (unsigned long long)length);
 	return 0;
 }

@@ -119,6 +119,8 @@ static int fk_close(int fd)
 
 	for (unsigned i = 0; i < FDS; i++)
 		same += files[i].kind == file->kind;
+	if (file->kind == IOMMU && same == 1)
+		fk.hwpt_count = 0;
 	if ((file->kind == CONTAINER || file->kind == IOMMU) && same == 1)
 		for (unsigned i = 0; i < fk.map_count; i++)
 			if (fk.maps[i].by_iommufd == (file->kind == IOMMU))
@@ -468,6 +470,24 @@ static int check_bind_token(const struct fk_device *dev, const void *arg)
 	return check_token(dev, text);
 }
 
+#define IOAS_ID	  77
+#define DEVICE_ID 200
+#define HWPT_ID	  300
+
+static int attach(struct open_file *file, uint32_t id)
+{
+	const struct fk_device *dev = &fk.device[file->device];
+
+	if (id != IOAS_ID && (id < HWPT_ID || id >= HWPT_ID + fk.hwpt_count))
+		return ENOENT;
+	if (id != IOAS_ID && dev->emulated)
+		return ENOENT;
+	if (id != IOAS_ID && fk.hwpt[id - HWPT_ID].iommu != dev->iommu)
+		return EINVAL;
+	file->attached = true;
+	return 0;
+}
+
 static int device_ioctl(struct open_file *file, unsigned long request, void *arg)
 {
 	struct fk_device *dev = &fk.device[file->device];
@@ -486,16 +506,14 @@ static int device_ioctl(struct open_file *file, unsigned long request, void *arg
 			return EINVAL;
 		dev->opens++;
 		file->bound = true;
+		((struct vfio_device_bind_iommufd *)arg)->out_devid = DEVICE_ID + file->device;
 		return 0;
 	}
 	if (!file->bound && !file->in_container)
 		return EINVAL;
 	switch (request) {
 	case VFIO_DEVICE_ATTACH_IOMMUFD_PT:
-		if (((struct vfio_device_attach_iommufd_pt *)arg)->pt_id != 77)
-			return ENOENT;
-		file->attached = true;
-		return 0;
+		return attach(file, ((struct vfio_device_attach_iommufd_pt *)arg)->pt_id);
 	case VFIO_DEVICE_GET_INFO:
 		((struct vfio_device_info *)arg)->flags =
 			VFIO_DEVICE_FLAGS_PCI | (fk.no_reset ? 0 : VFIO_DEVICE_FLAGS_RESET);
@@ -599,6 +617,79 @@ static int ioas_ranges(struct iommu_ioas_iova_ranges *request)
 	return 0;
 }
 
+/* Is it mapped without a gap? */
+static bool is_mapped(bool by_iommufd, uint64_t iova, uint64_t size)
+{
+	for (uint64_t at = iova; at < iova + size; at += 4096) {
+		bool found = false;
+
+		for (unsigned i = 0; i < fk.map_count; i++)
+			found |= fk.maps[i].by_iommufd == by_iommufd && at >= fk.maps[i].iova &&
+				 at - fk.maps[i].iova < fk.maps[i].size;
+		if (!found)
+			return false;
+	}
+	return true;
+}
+
+static bool behind_an_iommu(void)
+{
+	for (int i = 0; i < FDS; i++)
+		if (files[i].kind == GROUP && files[i].in_container &&
+			!fk.device[files[i].device].emulated)
+			return true;
+	return false;
+}
+
+/* As type1: whole maps only; what is mapped is overwritten, the rest of the bitmap is left. */
+static int container_report(const struct vfio_iommu_type1_dirty_bitmap_get *get)
+{
+	const uint64_t end = get->iova + get->size;
+	uint64_t *bitmap = (uint64_t *)(void *)get->bitmap.data;
+
+	if (get->bitmap.pgsize != 4096 || get->iova % 4096 || !get->size || get->size % 4096 ||
+		get->bitmap.size < (get->size / 4096 + 63) / 64 * 8 || !fk.container_tracks)
+		return EINVAL;
+	for (unsigned i = 0; i < fk.map_count; i++) {
+		const struct fk_map *map = &fk.maps[i];
+
+		if (map->by_iommufd || map->iova >= end || map->iova + map->size <= get->iova)
+			continue;
+		if (map->iova < get->iova || map->iova + map->size > end)
+			return EINVAL;
+		for (uint64_t at = map->iova; at < map->iova + map->size; at += 4096) {
+			const uint64_t bit = (at - get->iova) / 4096, page = at / 4096;
+			const bool dirty =
+				behind_an_iommu() || (page < 64 && fk.container_dirty >> page & 1);
+
+			bitmap[bit / 64] &= ~(UINT64_C(1) << bit % 64);
+			bitmap[bit / 64] |= (uint64_t)dirty << bit % 64;
+			if (page < 64)
+				fk.container_dirty &= ~(UINT64_C(1) << page);
+		}
+	}
+	return 0;
+}
+
+static int container_dirty(const struct vfio_iommu_type1_dirty_bitmap *dirty)
+{
+	switch (dirty->flags) {
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_START:
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_STOP:
+		if (dirty->argsz < sizeof(*dirty))
+			return EINVAL;
+		fk.container_tracks = dirty->flags == VFIO_IOMMU_DIRTY_PAGES_FLAG_START;
+		return 0;
+	case VFIO_IOMMU_DIRTY_PAGES_FLAG_GET_BITMAP:
+		if (dirty->argsz <
+			sizeof(*dirty) + sizeof(struct vfio_iommu_type1_dirty_bitmap_get))
+			return EINVAL;
+		return container_report((const void *)dirty->data);
+	default:
+		return EINVAL;
+	}
+}
+
 static int container_ioctl(unsigned long request, void *arg)
 {
 	const struct vfio_iommu_type1_dma_map *map = arg;
@@ -615,6 +706,8 @@ static int container_ioctl(unsigned long request, void *arg)
 		return 0;
 	case VFIO_IOMMU_GET_INFO:
 		return type1_info(arg);
+	case VFIO_IOMMU_DIRTY_PAGES:
+		return joined ? container_dirty(arg) : EINVAL;
 	case VFIO_IOMMU_MAP_DMA:
 		if (!can_map(map->iova, map->size))
 			return EINVAL;
@@ -626,6 +719,64 @@ static int container_ioctl(unsigned long request, void *arg)
 	}
 }
 
+static int hwpt_alloc(struct iommu_hwpt_alloc *alloc)
+{
+	const uint32_t device = alloc->dev_id - DEVICE_ID;
+
+	if (alloc->size < 40 || alloc->data_type || alloc->data_len || alloc->data_uptr)
+		return EINVAL;
+	if (alloc->__reserved || alloc->flags & ~2u)
+		return EOPNOTSUPP;
+	if (device >= FK_DEVICES || fk.device[device].emulated || alloc->pt_id != IOAS_ID)
+		return ENOENT;
+	if (alloc->flags && !fk.iommus_have_dirty_bits)
+		return EOPNOTSUPP;
+	if (fk.hwpt_count == FK_HWPTS)
+		return ENOMEM;
+	fk.hwpt[fk.hwpt_count] = (struct fk_hwpt){.iommu = fk.device[device].iommu};
+	alloc->out_hwpt_id = HWPT_ID + fk.hwpt_count++;
+	return 0;
+}
+
+static int hwpt_track(const struct iommu_hwpt_set_dirty_tracking *set)
+{
+	if (set->size < sizeof(*set) || set->__reserved || set->flags & ~1u)
+		return EOPNOTSUPP;
+	if (set->hwpt_id < HWPT_ID || set->hwpt_id >= HWPT_ID + fk.hwpt_count)
+		return ENOENT;
+	struct fk_hwpt *hwpt = &fk.hwpt[set->hwpt_id - HWPT_ID];
+
+	hwpt->tracking = set->flags;
+	if (hwpt->tracking)
+		hwpt->dirty = 0;
+	return 0;
+}
+
+static int hwpt_report(const struct iommu_hwpt_get_dirty_bitmap *get)
+{
+	uint64_t *bitmap = (uint64_t *)(uintptr_t)get->data;
+
+	if (get->size < sizeof(*get) || get->__reserved || get->flags & ~1u)
+		return EOPNOTSUPP;
+	if (get->hwpt_id < HWPT_ID || get->hwpt_id >= HWPT_ID + fk.hwpt_count)
+		return ENOENT;
+	struct fk_hwpt *hwpt = &fk.hwpt[get->hwpt_id - HWPT_ID];
+
+	if (!get->length || !get->page_size || get->iova % 4096 || get->length % 4096 ||
+		get->iova % get->page_size || get->length % get->page_size || !hwpt->tracking ||
+		!is_mapped(true, get->iova, get->length))
+		return EINVAL;
+	for (uint64_t at = get->iova; at < get->iova + get->length && at < 64 * 4096; at += 4096) {
+		const uint64_t page = at / 4096, bit = (at - get->iova) / get->page_size;
+
+		if (hwpt->dirty >> page & 1)
+			bitmap[bit / 64] |= UINT64_C(1) << bit % 64;
+		if (!get->flags)
+			hwpt->dirty &= ~(UINT64_C(1) << page);
+	}
+	return 0;
+}
+
 static int iommu_ioctl(unsigned long request, void *arg)
 {
 	const struct iommu_ioas_map *map = arg;
@@ -633,10 +784,16 @@ static int iommu_ioctl(unsigned long request, void *arg)
 
 	switch (request) {
 	case IOMMU_IOAS_ALLOC:
-		((struct iommu_ioas_alloc *)arg)->out_ioas_id = 77;
+		((struct iommu_ioas_alloc *)arg)->out_ioas_id = IOAS_ID;
 		return 0;
+	case IOMMU_HWPT_ALLOC:
+		return hwpt_alloc(arg);
+	case IOMMU_HWPT_SET_DIRTY_TRACKING:
+		return hwpt_track(arg);
+	case IOMMU_HWPT_GET_DIRTY_BITMAP:
+		return hwpt_report(arg);
 	case IOMMU_IOAS_MAP:
-		if (map->ioas_id != 77 || !(map->flags & IOMMU_IOAS_MAP_FIXED_IOVA) ||
+		if (map->ioas_id != IOAS_ID || !(map->flags & IOMMU_IOAS_MAP_FIXED_IOVA) ||
 			!can_map(map->iova, map->length))
 			return EINVAL;
 		return add_map(true, map->iova, map->length, map->user_va, map->flags);

@@ -11,6 +11,7 @@
 #define FK_DEVICES    2
 #define FK_STATE_ROOM 65536
 #define FK_MAPS	      32
+#define FK_HWPTS      4
 
 struct fk_device {
 	enum swo_device_state state;
@@ -38,7 +39,16 @@ struct fk_device {
 	int irq_fds[4];
 	unsigned irqs_on;
 	bool precopy_v2;
+	bool emulated;	/* it is behind no IOMMU: the kernel itself writes for it */
+	unsigned iommu; /* that it is behind */
 	char token[37]; /* its PF's; "": none */
+};
+
+/* A page table of iommufd with dirty bits. */
+struct fk_hwpt {
+	unsigned iommu;
+	bool tracking;
+	uint64_t dirty; /* a page from 0 on each */
 };
 
 struct fk_map {
@@ -54,9 +64,14 @@ struct fake_kernel {
 	unsigned open_fds; /* must be 0 in the end */
 	unsigned mmaps;	   /* likewise */
 	unsigned set_iommu_calls;
+	struct fk_hwpt hwpt[FK_HWPTS];
+	unsigned hwpt_count;
+	bool container_tracks;
+	uint64_t container_dirty; /* a page from 0 on each */
 
 	/* What kind of kernel it is. */
 	bool no_iommufd; /* neither /dev/iommu nor reports of a DMA log */
+	bool iommus_have_dirty_bits;
 	bool no_data_size;
 	bool no_cdev_token; /* before Linux 6.17 */
 	bool narrow_iommu;  /* 39 bits, and not 0xfee00000 */

@@ -374,13 +374,9 @@ static void a_log_that_cannot_report_is_found_out_at_its_start(void **state)
 	fk.no_iommufd = true; /* as every Debian kernel: START passes, REPORT does not */
 	FAILS(OPS->dma_log_start(a, &page, &range, 1, &err), SWO_E_UNSUPPORTED);
 	assert_non_null(strstr(err.text, "cannot report"));
-	base_log_flush();
-	assert_non_null(strstr(logged, "CONFIG_IOMMUFD"));
+	assert_non_null(strstr(err.text, "CONFIG_IOMMUFD"));
 	assert_false(fk.device[0].logging);
-	/* Once is enough. */
-	logged[0] = '\0';
 	FAILS(OPS->dma_log_start(a, &page, &range, 1, &err), SWO_E_UNSUPPORTED);
-	assert_string_equal(logged, "");
 	OPS->destroy(a);
 }
 
