@@ -72,8 +72,8 @@ struct source_device {
 	bool logged;		 /* its DMA log was started, and is to be stopped */
 	bool untracked;		 /* it has no log, or has it no more */
 	struct swo_error untracked_why;
-	bool streamed;		 /* its last byte has been sent */
-	bool finalised;		 /* RESUMING->STOP has succeeded on the target */
+	bool streamed;	/* its last byte has been sent */
+	bool finalised; /* RESUMING->STOP has succeeded on the target */
 
 	pthread_mutex_t config_lock;
 	/* under it */
