@@ -28,6 +28,7 @@ enum {
 	OPT_NO_P2P,
 	OPT_NO_PRE_COPY,
 	OPT_NO_DATA_SIZE,
+	OPT_NO_DMA_LOG,
 	OPT_NO_TWIN,
 	OPT_READY_FD,
 	OPT_QUIET,
@@ -69,6 +70,7 @@ static const struct argp_option options[] = {
 	{"no-p2p", OPT_NO_P2P, NULL, 0, "Do not offer the P2P states", 5},
 	{"no-pre-copy", OPT_NO_PRE_COPY, NULL, 0, "Do not offer PRE_COPY", 5},
 	{"no-data-size", OPT_NO_DATA_SIZE, NULL, 0, "Do not offer MIG_DATA_SIZE", 5},
+	{"no-dma-log", OPT_NO_DMA_LOG, NULL, 0, "Do not offer a log of its DMA writes", 5},
 	{"no-twin-socket", OPT_NO_TWIN, NULL, 0, "Do not offer a second socket", 5},
 	{"fault", OPT_FAULT, "SPEC", 0, "Inject a fault, see below; may be repeated", 6},
 	{0},
@@ -174,6 +176,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_NO_DATA_SIZE:
 		a->no_data_size = true;
+		return 0;
+	case OPT_NO_DMA_LOG:
+		a->no_dma_log = true;
 		return 0;
 	case OPT_NO_TWIN:
 		a->no_twin = true;

@@ -14,13 +14,14 @@ static uint32_t methods_of(const struct srv *s, uint32_t index)
 {
 	switch (index) {
 	case VFIO_USER_FEATURE_MIGRATION:
-	case VFIO_USER_FEATURE_DMA_LOG_REPORT:
 		return VFIO_USER_FEATURE_GET;
+	case VFIO_USER_FEATURE_DMA_LOG_REPORT:
+		return s->args->no_dma_log ? 0 : VFIO_USER_FEATURE_GET;
 	case VFIO_USER_FEATURE_MIG_STATE:
 		return METHODS;
 	case VFIO_USER_FEATURE_DMA_LOG_START:
 	case VFIO_USER_FEATURE_DMA_LOG_STOP:
-		return VFIO_USER_FEATURE_SET;
+		return s->args->no_dma_log ? 0 : VFIO_USER_FEATURE_SET;
 	case VFIO_USER_FEATURE_MIG_DATA_SIZE:
 		return s->args->no_data_size ? 0 : VFIO_USER_FEATURE_GET;
 	default:

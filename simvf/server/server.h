@@ -32,7 +32,7 @@ struct srv_args {
 	unsigned fault_count;
 	unsigned mig_flags;
 	uint64_t seed;
-	bool have_seed, pf_arcs, late_dma, no_data_size, no_twin, quiet;
+	bool have_seed, pf_arcs, late_dma, no_data_size, no_dma_log, no_twin, quiet;
 	int ready_fd; /* -1: none */
 };
 

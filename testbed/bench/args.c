@@ -36,6 +36,7 @@ enum {
 	OPT_PFS,
 	OPT_PF_ARCS,
 	OPT_LATE_DMA,
+	OPT_NO_DMA_LOG,
 	OPT_ROOT_PORTS,
 	OPT_RAM,
 	OPT_PREALLOC,
@@ -128,6 +129,8 @@ static const struct argp_option common_options[] = {
 	{"pfs", OPT_PFS, "N", 0, "Spread them over N PFs (cx7: 1, else no PF)", 2},
 	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "Let a PF serialise arcs, not only data", 2},
 	{"late-dma", OPT_LATE_DMA, NULL, 0, "Let devices write memory until they have stopped", 2},
+	{"no-dma-log", OPT_NO_DMA_LOG, NULL, 0,
+		"Let devices have no log of their writes: all memory is sent in the stop", 2},
 	{"root-ports", OPT_ROOT_PORTS, "N", 0, "Put devices behind N root ports in turn (0)", 2},
 	{NULL, 0, NULL, 0, "The migration", 3},
 	{"channel", OPT_CHANNEL, "KIND", 0, "unix or tcp (unix)", 3},
@@ -256,6 +259,9 @@ static error_t parse_machine(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_LATE_DMA:
 		config->pair.late_dma = true;
+		break;
+	case OPT_NO_DMA_LOG:
+		config->pair.no_dma_log = true;
 		break;
 	case OPT_PF_ARCS:
 		config->pair.pf_arcs = true;

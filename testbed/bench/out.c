@@ -155,6 +155,9 @@ static void print_switches(FILE *out, const struct bench_config *config)
 		fputs("PFs serialise arcs\n", out);
 	if (config->pair.late_dma)
 		fputs("devices write memory until they have stopped\n", out);
+	if (config->pair.no_dma_log)
+		fputs("devices without a log of their writes: all memory is sent in the stop\n",
+			out);
 	if (config->pair.root_ports)
 		fprintf(out, "root ports: %u\n", config->pair.root_ports);
 	if (config->pair.handler_cost_ms && config->kind != BENCH_ABLATE)

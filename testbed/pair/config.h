@@ -23,6 +23,7 @@ struct pair_config {
 	unsigned pf_from; /* the devices from this one on share one; 0: option not given */
 	bool pf_arcs;
 	bool late_dma;	     /* devices write to RAM until they have stopped */
+	bool no_dma_log;     /* they have no log of that, or may have none: allowed */
 	unsigned root_ports; /* devices lie behind so many, in turn; 0: on the root bus */
 	const char *ram;     /* in the VMM's format */
 	bool prealloc;	     /* all of it is allocated at the start */

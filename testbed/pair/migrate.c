@@ -23,6 +23,8 @@ static int set_parameters(struct pair *pair, enum pair_side side, struct swo_err
 		json_object_set_new(parameters, "x-finalise", json_string(config->finalise));
 	if (config->config)
 		json_object_set_new(parameters, "x-config", json_string(config->config));
+	if (config->no_dma_log)
+		json_object_set_new(parameters, "x-allow-no-dirty-tracking", json_true());
 	if (config->tls) {
 		json_object_set_new(parameters, "tls-creds", json_string(pair->dir));
 		json_object_set_new(parameters, "tls-hostname", json_string(PAIR_TLS_HOST));

@@ -64,6 +64,8 @@ static int start_device(struct pair *pair, enum pair_side side, unsigned i, stru
 		pair_arg(&args, "--pf-arcs");
 	if (config->late_dma)
 		pair_arg(&args, "--late-dma");
+	if (config->no_dma_log)
+		pair_arg(&args, "--no-dma-log");
 	snprintf(name, sizeof(name), "%s's device vf%u", s, i);
 	snprintf(log, sizeof(log), "%s/%s-vf%u.log", pair->dir, s, i);
 	pair->ends[side].devs[i] = pair_args_spawn(&args, name, log, err);
