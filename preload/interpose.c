@@ -26,6 +26,7 @@
 #define EXPORT __attribute__((visibility("default")))
 
 static atomic_bool active;
+static bool idle; /* loaded into a program without a pattern */
 
 static bool is_ours(int fd)
 {
@@ -43,7 +44,8 @@ __attribute__((constructor)) static void load(void)
 	if (wrong)
 		trace_message("%s: invalid value; see switchover-exec(1). Speculation is disabled",
 			wrong);
-	if (settings.off || (settings.vmm == VMM_NONE && !settings.observe))
+	idle = !settings.off && settings.vmm == VMM_NONE;
+	if (settings.off || (idle && !settings.observe))
 		return;
 	speculate_init(&settings);
 	if (settings.is_vmm) {
@@ -53,6 +55,13 @@ __attribute__((constructor)) static void load(void)
 	}
 	pthread_atfork(speculate_fork_before, speculate_fork_parent, speculate_fork_child);
 	atomic_store(&active, true);
+}
+
+/* For `switchover exec --check`. */
+EXPORT const char *switchover_preload_pattern(void);
+const char *switchover_preload_pattern(void)
+{
+	return idle ? pattern_name(VMM_NONE) : speculate_pattern();
 }
 
 EXPORT int ioctl(int fd, unsigned long request, ...)

@@ -52,6 +52,13 @@ static bool in_own_process(void)
 	return getpid() == self.pid;
 }
 
+const char *speculate_pattern(void)
+{
+	const bool works = in_own_process() && !check_failed() && !devices.inherited;
+
+	return works ? pattern_name(self.vmm) : NULL;
+}
+
 struct held {
 	int cancel, error;
 };

@@ -16,6 +16,8 @@
 #include <sys/types.h>
 
 void speculate_init(const struct settings *settings);
+/* The pattern by which arcs start early in this process; NULL: none start. */
+const char *speculate_pattern(void);
 
 /* True if the ioctl may concern a device. One or two comparisons for all others. */
 bool speculate_concerns(int fd, unsigned long request);

@@ -12,7 +12,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
@@ -75,32 +77,45 @@ int exec_find(const char *program, char *path, size_t room, struct swo_error *er
 	return -1;
 }
 
-/* A setuid program or one with capabilities ignores LD_PRELOAD. */
+/*
+ * Whether the kernel will set AT_SECURE (see execve(2) and commoncap.c): the dynamic linker then
+ * drops LD_PRELOAD, silently. A security module may set it too, which is seen in a process only:
+ * exec_check_running().
+ */
 static int check_privileges(const char *path, int fd, struct swo_error *err)
 {
 	struct stat st;
+	struct statvfs mount;
 
-	if (fstat(fd, &st))
+	if (fstat(fd, &st) || fstatvfs(fd, &mount))
 		return swo_error_set(err, SWO_E_INVALID, errno, "cannot examine '%s'", path);
-	if (((st.st_mode & S_ISUID) && st.st_uid != geteuid()) ||
-		((st.st_mode & S_ISGID) && st.st_gid != getegid()))
+	const bool nosuid = mount.f_flag & ST_NOSUID;
+	/* This keeps IDs as they are, but a capability is still tried for. */
+	const bool same_ids = nosuid || prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0) == 1;
+	const mode_t set_group = S_ISGID | S_IXGRP;
+	const uid_t user = !same_ids && (st.st_mode & S_ISUID) ? st.st_uid : geteuid();
+	const gid_t group =
+		!same_ids && (st.st_mode & set_group) == set_group ? st.st_gid : getegid();
+
+	if (user != getuid() || group != getgid())
 		return swo_error_set(err, SWO_E_INVALID, 0,
-			"'%s' is set-user-ID or set-group-ID: the dynamic linker ignores "
-			"LD_PRELOAD there. "
-			"Start the VMM itself under `switchover exec`",
+			"'%s' would run as another user or group than its caller (set-user-ID or "
+			"set-group-ID): the dynamic linker ignores LD_PRELOAD there. Start the VMM "
+			"itself under `switchover exec`, or see AT_SECURE in docs/preload.md",
 			path);
-	if (geteuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0)
+	if (!nosuid && getuid() != 0 && fgetxattr(fd, "security.capability", NULL, 0) > 0)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"'%s' has file capabilities: the dynamic linker ignores LD_PRELOAD there. "
-			"Set them "
-			"in its parent instead (for example AmbientCapabilities= of systemd)",
+			"Set them in its parent instead (for example AmbientCapabilities= of "
+			"systemd), or see AT_SECURE in docs/preload.md",
 			path);
 	return 0;
 }
 
-static int read_headers(int fd, const Elf64_Ehdr *elf, bool *has_interpreter)
+/* Fills `linker`, or leaves it empty: there is none. */
+static int read_headers(int fd, const Elf64_Ehdr *elf, char linker[PATH_MAX])
 {
-	*has_interpreter = false;
+	linker[0] = '\0';
 	if (elf->e_phentsize != sizeof(Elf64_Phdr) || elf->e_phnum > HEADERS_MAX)
 		return -1;
 	for (unsigned i = 0; i < elf->e_phnum; i++) {
@@ -110,8 +125,14 @@ static int read_headers(int fd, const Elf64_Ehdr *elf, bool *has_interpreter)
 		if (at > INT64_MAX ||
 			pread(fd, &header, sizeof(header), (off_t)at) != (ssize_t)sizeof(header))
 			return -1;
-		if (header.p_type == PT_INTERP)
-			*has_interpreter = true;
+		if (header.p_type != PT_INTERP)
+			continue;
+		if (header.p_filesz < 2 || header.p_filesz > PATH_MAX ||
+			header.p_offset > INT64_MAX ||
+			pread(fd, linker, header.p_filesz, (off_t)header.p_offset) !=
+				(ssize_t)header.p_filesz ||
+			linker[header.p_filesz - 1] || !linker[0])
+			return -1;
 	}
 	return 0;
 }
@@ -129,9 +150,9 @@ static int own_machine(void)
 	return elf.e_machine;
 }
 
-static int check_elf(const char *path, int fd, const Elf64_Ehdr *elf, struct swo_error *err)
+static int check_elf(const char *path, int fd, const Elf64_Ehdr *elf, char linker[PATH_MAX],
+	struct swo_error *err)
 {
-	bool has_interpreter;
 	const int machine = own_machine();
 
 	if (elf->e_ident[EI_CLASS] != ELFCLASS64 || (machine && elf->e_machine != machine))
@@ -139,9 +160,9 @@ static int check_elf(const char *path, int fd, const Elf64_Ehdr *elf, struct swo
 			"'%s' is built for another machine than this library, which can not be "
 			"loaded there",
 			path);
-	if (read_headers(fd, elf, &has_interpreter))
+	if (read_headers(fd, elf, linker))
 		return swo_error_set(err, SWO_E_INVALID, 0, "'%s' is a damaged ELF file", path);
-	if (!has_interpreter)
+	if (!linker[0])
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"'%s' is statically linked: no library can be loaded in front of it. Use a "
 			"build that "
@@ -160,7 +181,7 @@ static char *interpreter_of(char *head)
 	return at;
 }
 
-static int check_file(const char *path, int depth, struct swo_error *err)
+static int check_file(const char *path, int depth, struct exec_program *out, struct swo_error *err)
 {
 	union {
 		Elf64_Ehdr elf;
@@ -178,12 +199,14 @@ static int check_file(const char *path, int depth, struct swo_error *err)
 			rc = swo_error_set(
 				err, SWO_E_INVALID, 0, "'%s': too many interpreters in turn", path);
 		else
-			rc = check_file(interpreter_of(head.text), depth + 1, err);
+			rc = check_file(interpreter_of(head.text), depth + 1, out, err);
 	} else if (got < (ssize_t)sizeof(head.elf) || memcmp(head.elf.e_ident, ELFMAG, SELFMAG)) {
 		rc = swo_error_set(
 			err, SWO_E_INVALID, 0, "'%s' is neither an ELF program nor a script", path);
 	} else {
-		rc = check_elf(path, fd, &head.elf, err);
+		snprintf(out->elf, sizeof(out->elf), "%s", path);
+		out->is_script = depth > 0;
+		rc = check_elf(path, fd, &head.elf, out->linker, err);
 		if (!rc)
 			rc = check_privileges(path, fd, err);
 	}
@@ -191,9 +214,9 @@ static int check_file(const char *path, int depth, struct swo_error *err)
 	return rc;
 }
 
-int exec_can_preload(const char *path, struct swo_error *err)
+int exec_can_preload(const char *path, struct exec_program *out, struct swo_error *err)
 {
-	return check_file(path, 0, err);
+	return check_file(path, 0, out, err);
 }
 
 static bool beside_us(char *path, size_t room)

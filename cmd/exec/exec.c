@@ -26,11 +26,14 @@ enum {
 	OPT_LIBRARY,
 	OPT_VERBOSE,
 	OPT_CHECK,
+	OPT_PID,
+	OPT_TRIAL,
 };
 
 struct request {
 	const char *vmm, *observe, *record, *log, *library;
-	bool verbose, check;
+	bool verbose, check, trial;
+	pid_t pid; /* 0: none */
 	char **command;
 };
 
@@ -49,9 +52,22 @@ static const struct argp_option options[] = {
 	{"verbose", OPT_VERBOSE, NULL, 0, "Also log when arcs are started speculatively", 0},
 	{"library", OPT_LIBRARY, "FILE", 0,
 		"Preload FILE (libswitchover-preload.so of this installation)", 0},
-	{"check", OPT_CHECK, NULL, 0, "Only check whether the VMM could be started", 0},
+	{"check", OPT_CHECK, NULL, 0,
+		"Start no VMM: load it and the library, and report what the library would do", 0},
+	{"pid", OPT_PID, "PID", 0,
+		"Start no VMM: report whether the library is in this process, and why not", 0},
+	{"trial", OPT_TRIAL, NULL, OPTION_HIDDEN, NULL, 0},
 	{0},
 };
+
+static bool parse_pid(const char *text, pid_t *out)
+{
+	char *end;
+	const long pid = strtol(text, &end, 10);
+
+	*out = (pid_t)pid;
+	return end != text && !*end && pid > 0 && pid <= INT_MAX;
+}
 
 static error_t parse_option(int key, char *arg, struct argp_state *state)
 {
@@ -85,13 +101,22 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_CHECK:
 		r->check = true;
 		return 0;
+	case OPT_PID:
+		if (!parse_pid(arg, &r->pid))
+			argp_error(state, "--pid: expected the ID of a process, got '%s'", arg);
+		return 0;
+	case OPT_TRIAL:
+		r->trial = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		/* The rest is the VMM's own. */
 		r->command = state->argv + state->next - 1;
 		state->next = state->argc;
 		return 0;
 	case ARGP_KEY_END:
-		if (!r->command)
+		if (r->command && r->pid)
+			argp_error(state, "--pid examines a process, and starts no VMM");
+		if (!r->command && !r->pid && !r->trial)
 			argp_error(state, "which VMM? switchover exec -- qemu-system-x86_64 ...");
 		if (r->observe && r->record)
 			argp_error(
@@ -148,42 +173,97 @@ static int set_environment(const struct request *r, const char *library)
 	       put("SWITCHOVER_VERBOSE", r->verbose ? "1" : NULL);
 }
 
+static bool has_argument(char *const argv[], const char *name)
+{
+	for (; *argv; argv++)
+		if (!strcmp(*argv, name))
+			return true;
+	return false;
+}
+
+/* In the environment that the VMM would get. */
+static int check(const struct request *r, const char *program, const struct exec_program *found,
+	const char *library, struct swo_error *err)
+{
+	char pattern[EXEC_PATTERN_ROOM];
+
+	if (!strcmp(mode_of(r), "off")) {
+		printf("%s can be started, but SWITCHOVER_PRELOAD=off in the environment turns %s "
+		       "off\n",
+			program, library);
+		return 0;
+	}
+	/* The trial has no use for the VMM's files. */
+	put("SWITCHOVER_LOG", NULL);
+	put("SWITCHOVER_OBSERVE", NULL);
+	if (exec_try_pattern(program, pattern, err))
+		return -1;
+	printf("%s can be started with %s: ", program, library);
+	if (strcmp(pattern, "none"))
+		printf("pattern %s, also when it daemonizes\n", pattern);
+	else if (found->is_script)
+		printf("a script; the programs that it starts are matched by their own names\n");
+	else
+		printf("no pattern for its name, so nothing would start early; set --vmm\n");
+	if (!r->log &&
+		(has_argument(r->command, "-daemonize") || has_argument(r->command, "--daemonize")))
+		printf("-daemonize sends messages to /dev/null: set --log\n");
+	return 0;
+}
+
+static int start(const struct request *r, struct swo_error *err)
+{
+	char program[PATH_MAX], library[PATH_MAX];
+	struct exec_program found;
+
+	if (exec_find(r->command[0], program, sizeof(program), err))
+		return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT;
+	if (exec_can_preload(program, &found, err) ||
+		exec_check_sandbox(program, r->command, err) ||
+		exec_find_library(r->library, library, sizeof(library), err) ||
+		(r->check && exec_try_load(&found, library, err)))
+		return EXIT_CANNOT;
+	if (set_environment(r, library)) {
+		swo_error_set(err, SWO_E_IO, errno, "cannot set the environment");
+		return EXIT_CANNOT;
+	}
+	if (r->check)
+		return check(r, program, &found, library, err) ? EXIT_CANNOT : CLI_OK;
+	execv(program, r->command);
+	swo_error_set(err, SWO_E_IO, errno, "cannot start '%s'", program);
+	return EXIT_CANNOT;
+}
+
+static int examine(pid_t pid, struct swo_error *err)
+{
+	char text[PATH_MAX + 200];
+
+	if (exec_check_running(pid, text, sizeof(text), err))
+		return EXIT_CANNOT;
+	puts(text);
+	return CLI_OK;
+}
+
 int cmd_exec(int argc, char **argv)
 {
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse_option,
-		.args_doc = "-- VMM [ARGUMENT...]",
+		.args_doc = "-- VMM [ARGUMENT...]\n--pid=PID",
 		.doc = "Start a VMM so that its passthrough devices change state in parallel.\v"
 		       "Exit status: the VMM's; 2 invalid usage; 126 a VMM that cannot be started with "
-		       "the library; 127 a VMM that does not exist.",
+		       "the library, or does not have it; 127 a VMM that does not exist.",
 	};
 	struct request r = {0};
 	struct swo_error err = {0};
-	char program[PATH_MAX], library[PATH_MAX];
 
 	if (argp_parse(&argp, argc, argv, ARGP_IN_ORDER, NULL, &r))
 		return CLI_USAGE;
-	if (exec_find(r.command[0], program, sizeof(program), &err)) {
-		const int status = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT;
+	if (r.trial)
+		return exec_trial();
+	const int status = r.pid ? examine(r.pid, &err) : start(&r, &err);
 
+	if (err.code)
 		fprintf(stderr, "%s: %s\n", argv[0], err.text);
-		return status;
-	}
-	if (exec_can_preload(program, &err) || exec_check_sandbox(program, r.command, &err) ||
-		exec_find_library(r.library, library, sizeof(library), &err)) {
-		fprintf(stderr, "%s: %s\n", argv[0], err.text);
-		return EXIT_CANNOT;
-	}
-	if (r.check) {
-		printf("%s can be started with %s\n", program, library);
-		return CLI_OK;
-	}
-	if (set_environment(&r, library)) {
-		fprintf(stderr, "%s: cannot set the environment: %s\n", argv[0], strerror(errno));
-		return EXIT_CANNOT;
-	}
-	execv(program, r.command);
-	fprintf(stderr, "%s: cannot start '%s': %s\n", argv[0], program, strerror(errno));
-	return EXIT_CANNOT;
+	return status;
 }
