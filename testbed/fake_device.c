@@ -548,6 +548,11 @@ static void destroy(void *self)
 	pthread_mutex_unlock(&fake->group->mutex);
 }
 
+static void lost(void *self)
+{
+	((struct fake_device *)self)->told_lost++;
+}
+
 const struct swo_device_ops fake_device_ops = {
 	.size = sizeof(struct swo_device_ops),
 	.name = "fake",
@@ -568,6 +573,7 @@ const struct swo_device_ops fake_device_ops = {
 	.dma_map = dma_map,
 	.dma_unmap = dma_unmap,
 	.destroy = destroy,
+	.lost = lost,
 };
 
 /* The test's side */

@@ -139,6 +139,7 @@ struct fake_device {
 
 	/* -- what was done to it -- */
 	int resets;
+	atomic_int told_lost;
 	int inside; /* calls at this moment: more than one is an offence */
 	pthread_t caller;
 	bool called;

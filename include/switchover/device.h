@@ -161,7 +161,10 @@ struct swo_device_ops {
 		void *self, uint32_t region, struct swo_region_info *info, struct swo_error *err);
 	int (*region_read)(void *self, uint32_t region, uint64_t offset, void *buf, uint32_t len,
 		struct swo_error *err);
-	/* posted: need not wait for the device's reply; the order is kept. */
+	/*
+	 * posted: need not wait for the device's reply; the order is kept, and none is dropped
+	 * unless the device is lost.
+	 */
 	int (*region_write)(void *self, uint32_t region, uint64_t offset, const void *buf,
 		uint32_t len, bool posted, struct swo_error *err);
 	/*
@@ -191,6 +194,13 @@ struct swo_device_ops {
 	 */
 	int (*host_log_start)(void *self, uint64_t *page_size, const struct swo_dma_range *ranges,
 		size_t count, enum swo_dirty_tracking *kind, struct swo_error *err);
+
+	/*
+	 * The device was declared lost while it was to do something: until it sends something again,
+	 * region_read fails at once, and so does a region_write that would have to wait. Returns
+	 * at once. Optional: for a backend whose accesses wait for the device.
+	 */
+	void (*lost)(void *self);
 };
 
 /* A device's features beyond its migration flags, as reported, before any is used. */

@@ -5,6 +5,7 @@
  */
 #include "e2e.h"
 
+#include <signal.h>
 #include <stdatomic.h>
 #include <unistd.h>
 
@@ -226,12 +227,33 @@ static void a_stop_that_has_lasted_too_long_for_a_slow_device_is_taken_back(void
 	pair_free(&pair, false);
 }
 
+/* More than its socket has room for: the guest, whose one vCPU rings all, comes to it. */
+#define RUNG_WITHOUT 8000
+
+static void a_device_that_is_frozen_holds_up_its_guest_once(void **state)
+{
+	(void)state;
+	start(3);
+	const pid_t frozen = process_pid(pair.ends[PAIR_SOURCE].devs[1]);
+
+	assert_int_equal(kill(frozen, SIGSTOP), 0);
+	e2e_must(&pair, pair_wait_for_doorbells(
+				&pair, PAIR_SOURCE, 1 << 1, RUNG_WITHOUT, E2E_GUARD_MS, err));
+	assert_int_equal(kill(frozen, SIGCONT), 0);
+	/* It is rung again, and the others have lost nothing. */
+	e2e_must(&pair, pair_wait_for_doorbells(
+				&pair, PAIR_SOURCE, 0, RUNG_WITHOUT / 2, E2E_GUARD_MS, err));
+	e2e_rings_on(&pair, PAIR_SOURCE, 1 << 1);
+	pair_free(&pair, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		e2e_test(both_monitors_answer_in_time_whatever_hangs_and_the_ceiling_ends_it),
 		e2e_test(both_monitors_answer_in_time_while_the_stop_waits_for_a_device),
 		e2e_test(a_stop_that_has_lasted_too_long_for_a_slow_device_is_taken_back),
+		e2e_test(a_device_that_is_frozen_holds_up_its_guest_once),
 	};
 	process_init();
 	return cmocka_run_group_tests(tests, NULL, NULL);

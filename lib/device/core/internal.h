@@ -121,5 +121,7 @@ int device_walk(
 	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err);
 int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err);
 void device_mark_lost(struct swo_device *dev);
+/* The same with the mutex held. The guest's accesses do not wait for it any more. */
+void device_becomes_lost(struct swo_device *dev);
 
 #endif

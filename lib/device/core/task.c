@@ -287,7 +287,7 @@ static int abandon(struct swo_device *dev, struct swo_error *err)
 	dev->task.abandoned = true;
 	dev->active = false;
 	dev->stray = true;
-	dev->health = SWO_DEVICE_LOST;
+	device_becomes_lost(dev);
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"device %s: %s: timed out after %llu ms; the device is marked lost", dev->name,
 		step_text(&dev->task, buf, sizeof(buf)), (unsigned long long)dev->arc_deadline_ms);

@@ -43,10 +43,17 @@ static int device_step(struct swo_device *dev, struct task *task, enum step_kind
 	return 0;
 }
 
+void device_becomes_lost(struct swo_device *dev)
+{
+	dev->health = SWO_DEVICE_LOST;
+	if (dev->ops.lost)
+		dev->ops.lost(dev->self);
+}
+
 void device_mark_lost(struct swo_device *dev)
 {
 	pthread_mutex_lock(&dev->mutex);
-	dev->health = SWO_DEVICE_LOST;
+	device_becomes_lost(dev);
 	pthread_mutex_unlock(&dev->mutex);
 }
 
@@ -67,7 +74,7 @@ static int read_state(struct swo_device *dev, struct swo_error *err)
 	/* An unknown state is treated as ERROR: only a reset leads out of it. */
 	dev->state = rc ? SWO_DEVICE_ERROR : state;
 	if (rc && err && backend_is_gone(err->code))
-		dev->health = SWO_DEVICE_LOST;
+		device_becomes_lost(dev);
 	pthread_mutex_unlock(&dev->mutex);
 	return rc ? swo_error_prefix(err, "device %s: cannot read its state", dev->name) : 0;
 }

@@ -283,4 +283,5 @@ const struct swo_device_ops swo_vfio_user_ops = {
 	.set_irqs = vfio_user_set_irqs,
 	.destroy = vfio_user_destroy,
 	.features = vfio_user_features,
+	.lost = vfio_user_lost,
 };

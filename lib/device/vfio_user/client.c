@@ -14,6 +14,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* How often an access that waits looks whether the server was lost meanwhile. */
+#define LOOK_MS 20
+
 /* Messages that the service thread reads from one connection before it checks the others. */
 #define SERVICE_TURN 64
 
@@ -90,6 +93,55 @@ static int dead_error(struct vfio_user_client *client, struct swo_error *err)
 	return -1;
 }
 
+/* A server that is lost to the guest */
+
+static bool flag(const bool *of)
+{
+	return __atomic_load_n(of, __ATOMIC_ACQUIRE);
+}
+
+static void set_flag(bool *of, bool on)
+{
+	__atomic_store_n(of, on, __ATOMIC_RELEASE);
+}
+
+void vfio_user_client_lost(struct vfio_user_client *client)
+{
+	pthread_mutex_lock(&client->lock);
+	if (client->calls)
+		set_flag(&client->silent, true);
+	pthread_mutex_unlock(&client->lock);
+}
+
+/*
+ * With the lock held: while it may be busy with an earlier command, within that one's deadline, the time
+ * of an access does not begin.
+ */
+static void wait_behind(struct vfio_user_client *client, struct vfio_user_call *access)
+{
+	for (const struct vfio_user_call *call = client->calls; call; call = call->next)
+		if (!call->access && call->number < access->number &&
+			!swo_deadline_passed(call->deadline)) {
+			access->deadline = swo_deadline_ms(client->command_deadline_ms);
+			return;
+		}
+}
+
+/* With the lock held: there is no use in waiting for the reply any longer. */
+static bool waited_out(struct vfio_user_client *client, struct vfio_user_call *call)
+{
+	if (call->access && client->silent)
+		return true;
+	if (call->access)
+		wait_behind(client, call);
+	return swo_deadline_passed(call->deadline);
+}
+
+static swo_deadline next_look(const struct vfio_user_call *call)
+{
+	return call->access ? swo_deadline_ms(LOOK_MS) : call->deadline;
+}
+
 /* Sending */
 
 int vfio_user_client_begin_send(
@@ -114,6 +166,58 @@ void vfio_user_client_end_send(struct vfio_user_client *client)
 	pthread_mutex_unlock(&client->send_lock);
 }
 
+/* There is no use in waiting for room any longer. */
+static bool has_no_room(struct vfio_user_client *client, struct vfio_user_call *call)
+{
+	if (call->access && (flag(&client->choked) || flag(&client->silent)))
+		return true;
+	if (call->access) {
+		pthread_mutex_lock(&client->lock);
+		wait_behind(client, call);
+		pthread_mutex_unlock(&client->lock);
+	}
+	if (!swo_deadline_passed(call->deadline))
+		return false;
+	set_flag(&client->choked, true);
+	return true;
+}
+
+/* An access tries once before it looks at anything: nearly always there is room. */
+static int take_turn(
+	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *why)
+{
+	swo_deadline until = call->access ? 0 : call->deadline;
+
+	while (vfio_user_client_begin_send(client, until, why)) {
+		if (has_no_room(client, call))
+			return -1;
+		until = next_look(call);
+	}
+	return 0;
+}
+
+static int send_message(struct vfio_user_client *client, struct vfio_user_call *call,
+	struct iovec *iov, unsigned count, size_t *sent, struct swo_error *why)
+{
+	swo_deadline until = call->access ? 0 : call->deadline;
+
+	while (vfio_user_send(
+		client->rx.sock, iov, count, call->fds, call->fd_count, until, sent, why)) {
+		if (why->code != SWO_E_TIMEOUT)
+			return -1;
+		if (*sent && call->access) {
+			/* What was started is completed, or nothing can be sent any more. */
+			count = base_iov_advance(&iov, count, *sent);
+			return vfio_user_send(client->rx.sock, iov, count, NULL, 0,
+				swo_deadline_ms(client->command_deadline_ms), NULL, why);
+		}
+		if (*sent || has_no_room(client, call))
+			return -1;
+		until = next_look(call);
+	}
+	return 0;
+}
+
 /* On failure: either nothing was sent (SWO_E_TIMEOUT), or the connection is dead. */
 static int send_call(struct vfio_user_client *client, struct vfio_user_call *call, bool no_reply,
 	struct swo_error *err)
@@ -130,7 +234,7 @@ static int send_call(struct vfio_user_client *client, struct vfio_user_call *cal
 		vfio_user_command_header(call->id, call->command, payload, no_reply);
 
 	iov[0] = (struct iovec){.iov_base = &header, .iov_len = sizeof(header)};
-	int rc = vfio_user_client_begin_send(client, call->deadline, &why);
+	int rc = take_turn(client, call, &why);
 
 	if (!rc) {
 		/* A closed connection may have ended in the middle of a message. */
@@ -138,10 +242,11 @@ static int send_call(struct vfio_user_client *client, struct vfio_user_call *cal
 			vfio_user_client_end_send(client);
 			return dead_error(client, err);
 		}
-		rc = vfio_user_send(client->rx.sock, iov, SWO_ARRAY_SIZE(iov), call->fds,
-			call->fd_count, call->deadline, &sent, &why);
+		rc = send_message(client, call, iov, SWO_ARRAY_SIZE(iov), &sent, &why);
 		if (rc && (sent || why.code != SWO_E_TIMEOUT))
 			fail(client, &why);
+		else if (!rc && flag(&client->choked))
+			set_flag(&client->choked, false);
 		vfio_user_client_end_send(client);
 	}
 	if (!rc)
@@ -157,6 +262,7 @@ int vfio_user_post(
 {
 	/* IDs may repeat, and this one is never looked up: it needs no lock. */
 	call->id = 0;
+	call->number = __atomic_load_n(&client->started, __ATOMIC_RELAXED) + 1;
 	if (is_dead(client))
 		return dead_error(client, err);
 	return send_call(client, call, true, err);
@@ -193,6 +299,9 @@ static int enlist(
 			call->next = client->calls;
 			client->calls = call;
 			call->pending = true;
+			call->number = client->started + 1;
+			call->received = client->received;
+			__atomic_store_n(&client->started, call->number, __ATOMIC_RELAXED);
 			rc = 0;
 		} else {
 			swo_error_set(err, SWO_E_PROTOCOL, 0,
@@ -232,6 +341,8 @@ static void give_up(struct vfio_user_client *client, struct vfio_user_call *call
 		client->rx.target = VFIO_USER_TO_NOWHERE;
 	} else if (sent) {
 		vfio_user_set_owed(client, call->id, true);
+		if (call->received == client->received)
+			set_flag(&client->silent, true);
 	}
 }
 
@@ -265,15 +376,15 @@ static void take_reading(struct vfio_user_client *client)
 	}
 }
 
-/* Without the lock: waits for data, or for the deadline. */
-static bool wait_readable(struct vfio_user_client *client, swo_deadline deadline)
+/* Without the lock: waits for data, for the deadline, or for the next look. */
+static bool wait_readable(struct vfio_user_client *client, struct vfio_user_call *call)
 {
 	pthread_mutex_unlock(&client->lock);
 
-	int rc = base_wait_fd(client->rx.sock, POLLIN, deadline, NULL);
+	int rc = base_wait_fd(client->rx.sock, POLLIN, next_look(call), NULL);
 
 	pthread_mutex_lock(&client->lock);
-	return !rc || !swo_deadline_passed(deadline);
+	return !rc || !waited_out(client, call);
 }
 
 /* With the lock held: reads for all threads until `call` is done or its deadline has passed. */
@@ -283,15 +394,15 @@ static void lead(struct vfio_user_client *client, struct vfio_user_call *call)
 
 	take_reading(client);
 	/* Wait first: a reply has rarely arrived already. */
-	bool in_time = wait_readable(client, call->deadline);
+	bool in_time = wait_readable(client, call);
 
 	while (in_time && !call->done && !client->dead) {
 		switch (vfio_user_rx_step(client, &client->rx, &why)) {
 		case VFIO_USER_RX_MORE:
-			in_time = !swo_deadline_passed(call->deadline);
+			in_time = !waited_out(client, call);
 			break;
 		case VFIO_USER_RX_BLOCKED:
-			in_time = wait_readable(client, call->deadline);
+			in_time = wait_readable(client, call);
 			break;
 		case VFIO_USER_RX_COMMAND:
 			/* Replying may block: the service thread does it, and continues to read. */
@@ -312,9 +423,9 @@ static void wait_for_reply(struct vfio_user_client *client, struct vfio_user_cal
 	while (!call->done && !client->dead) {
 		if (!client->reading)
 			lead(client, call);
-		else if (swo_cond_wait(&call->cond, &client->lock, call->deadline))
-			break;
-		if (swo_deadline_passed(call->deadline))
+		else
+			swo_cond_wait(&call->cond, &client->lock, next_look(call));
+		if (waited_out(client, call))
 			break;
 	}
 	call->waiting = false;
@@ -399,6 +510,11 @@ int vfio_user_start(
 		call->reply_fds->count = 0;
 	if (swo_cond_init(&call->cond))
 		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "device %s: a command", client->name);
+	if (call->access && flag(&client->silent) && !is_dead(client)) {
+		pthread_cond_destroy(&call->cond);
+		return swo_error_set(err, SWO_E_TIMEOUT, 0, "device %s: its server does not answer",
+			client->name);
+	}
 	if (enlist(client, call, err)) {
 		pthread_cond_destroy(&call->cond);
 		return -1;
@@ -453,7 +569,7 @@ int vfio_user_do(
 }
 
 int vfio_user_client_open(const char *name, int sock, vfio_user_dma_fn *dma, void *opaque,
-	uint64_t dma_deadline_ms, struct vfio_user_client **out, struct swo_error *err)
+	uint64_t command_deadline_ms, struct vfio_user_client **out, struct swo_error *err)
 {
 	struct vfio_user_client *client = calloc(1, sizeof(*client));
 
@@ -464,7 +580,7 @@ int vfio_user_client_open(const char *name, int sock, vfio_user_dma_fn *dma, voi
 	snprintf(client->name, sizeof(client->name), "%s", name);
 	client->dma = dma;
 	client->opaque = opaque;
-	client->dma_deadline_ms = dma_deadline_ms;
+	client->command_deadline_ms = command_deadline_ms;
 	client->rx.sock = sock;
 	client->rx.replies = true;
 	client->twin.sock = -1;

@@ -36,6 +36,7 @@ struct vfio_user_call {
 	const int *fds;
 	unsigned fd_count;
 	swo_deadline deadline;
+	bool access; /* of a region, by the guest perhaps: see vfio_user_client_lost() */
 	/* The buffers for the reply's payload, in order, and its minimum length. */
 	struct iovec reply[2];
 	size_t reply_min;
@@ -48,6 +49,8 @@ struct vfio_user_call {
 
 	/* private */
 	struct swo_error err;
+	uint64_t number;   /* later calls have larger ones */
+	uint64_t received; /* the client's, when it was started */
 	uint16_t id;
 	bool pending; /* in the client's list */
 	bool waiting; /* a thread is in finish */
@@ -57,11 +60,11 @@ struct vfio_user_call {
 };
 
 /*
- * Takes ownership of `sock`, also on failure. dma_deadline_ms: for each reply to the server's
- * commands.
+ * Takes ownership of `sock`, also on failure. command_deadline_ms: for each reply to the server's
+ * commands, and for an access once the commands before it have ended.
  */
 int vfio_user_client_open(const char *name, int sock, vfio_user_dma_fn *dma, void *opaque,
-	uint64_t dma_deadline_ms, struct vfio_user_client **out, struct swo_error *err);
+	uint64_t command_deadline_ms, struct vfio_user_client **out, struct swo_error *err);
 /*
  * From here on the server may send commands: on `twin` (owned, also on failure) unless it is
  * -1, and on the main socket in any case. Before that they fail the connection.
@@ -88,6 +91,17 @@ int vfio_user_finish(
 /* start and finish. */
 int vfio_user_do(
 	struct vfio_user_client *client, struct vfio_user_call *call, struct swo_error *err);
+
+/*
+ * A guest waits for a server that is slow, once for one that is lost, and then no more. A server is
+ * lost when a message has found no room within its deadline, when a command had no reply within its
+ * own and nothing else was received either, or by this call if it owes replies. The deadline of an
+ * access begins when no earlier command is within its own any more: one thread may serve both.
+ *
+ * An access of a lost server fails with SWO_E_TIMEOUT at once, except a posted write for which there
+ * is room. It is not lost any more once anything is received from it, or once it has made room.
+ */
+void vfio_user_client_lost(struct vfio_user_client *client);
 
 const char *vfio_user_command_name(unsigned command);
 const char *vfio_user_call_name(const struct vfio_user_call *call);

@@ -36,7 +36,7 @@ struct vfio_user_client {
 	char name[64];
 	vfio_user_dma_fn *dma;
 	void *opaque;
-	uint64_t dma_deadline_ms;
+	uint64_t command_deadline_ms;
 
 	pthread_mutex_t send_lock; /* of `sending` only, so that waiting for it has a deadline */
 	pthread_cond_t send_free;
@@ -49,7 +49,11 @@ struct vfio_user_client {
 	struct vfio_user_call *calls;
 	uint16_t next_id;
 	uint8_t owed[8192]; /* a bit per ID: timed out, its reply is outstanding */
-	bool dead;	    /* read without the lock, too */
+	uint64_t started;   /* commands; read without the lock, too, as the next ones */
+	uint64_t received;  /* pieces of messages that have arrived */
+	bool silent;	    /* a command had no reply, and nothing was received since */
+	bool choked;	    /* a message had no room, and none was sent since */
+	bool dead;
 	struct swo_error why;
 
 	bool serving;		  /* the server may send commands; set once */

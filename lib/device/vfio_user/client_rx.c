@@ -118,8 +118,8 @@ static int begin_command(
 }
 
 /* One read of up to `count` pieces into *got; false: look at *result. */
-static bool read_now(struct vfio_user_rx *rx, struct iovec *iov, unsigned count,
-	struct vfio_user_fds *fds, size_t *got, enum vfio_user_rx_result *result,
+static bool read_now(struct vfio_user_client *client, struct vfio_user_rx *rx, struct iovec *iov,
+	unsigned count, struct vfio_user_fds *fds, size_t *got, enum vfio_user_rx_result *result,
 	struct swo_error *err)
 {
 	ssize_t n = vfio_user_recv_now(rx->sock, iov, count, fds, err);
@@ -129,6 +129,8 @@ static bool read_now(struct vfio_user_rx *rx, struct iovec *iov, unsigned count,
 		return false;
 	}
 	*got += (size_t)n;
+	client->received++;
+	__atomic_store_n(&client->silent, false, __ATOMIC_RELEASE);
 	return true;
 }
 
@@ -139,7 +141,7 @@ static enum vfio_user_rx_result step_header(
 		.iov_len = sizeof(rx->header) - rx->header_got};
 	enum vfio_user_rx_result result;
 
-	if (!read_now(rx, &iov, 1, &rx->fds, &rx->header_got, &result, err))
+	if (!read_now(client, rx, &iov, 1, &rx->fds, &rx->header_got, &result, err))
 		return result;
 	if (rx->header_got < sizeof(rx->header))
 		return VFIO_USER_RX_MORE;
@@ -213,7 +215,7 @@ enum vfio_user_rx_result vfio_user_rx_step(
 			.iov_len = left < sizeof(scratch) ? left : sizeof(scratch)};
 		break;
 	}
-	if (!read_now(rx, iov, count, NULL, &rx->body_got, &result, err))
+	if (!read_now(client, rx, iov, count, NULL, &rx->body_got, &result, err))
 		return result;
 	return VFIO_USER_RX_MORE;
 }
@@ -225,7 +227,7 @@ static int send_answer(struct vfio_user_client *client, struct vfio_user_rx *rx,
 {
 	struct vfio_user_header header = vfio_user_reply_header(&rx->header, len, error);
 	struct iovec iov[] = {{&header, sizeof(header)}, {(void *)payload, error ? 0 : len}};
-	swo_deadline deadline = swo_deadline_ms(client->dma_deadline_ms);
+	swo_deadline deadline = swo_deadline_ms(client->command_deadline_ms);
 	bool shared = rx->sock == client->rx.sock;
 
 	if (rx->header.flags & VFIO_USER_NO_REPLY)

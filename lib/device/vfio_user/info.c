@@ -153,6 +153,7 @@ int vfio_user_region_read(void *self, uint32_t region, uint64_t offset, void *bu
 			.request = {{&access, sizeof(access)}},
 			.reply = {{&back, sizeof(back)}, {data, piece}},
 			.reply_min = sizeof(back) + piece,
+			.access = true,
 			.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
 		if (vfio_user_do(vu->client, &call, err))
@@ -176,6 +177,7 @@ static int write_piece(struct vfio_user *vu, const struct vfio_user_region_acces
 		.request = {{(void *)access, sizeof(*access)}, {(void *)data, access->count}},
 		.reply = {{&back, sizeof(back)}},
 		.reply_min = sizeof(back),
+		.access = true,
 		.deadline = swo_deadline_ms(vu->params.command_deadline_ms)};
 
 	if (posted)
@@ -209,6 +211,11 @@ int vfio_user_region_write(void *self, uint32_t region, uint64_t offset, const v
 		len -= piece;
 	}
 	return 0;
+}
+
+void vfio_user_lost(void *self)
+{
+	vfio_user_client_lost(((struct vfio_user *)self)->client);
 }
 
 int vfio_user_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,

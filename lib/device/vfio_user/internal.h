@@ -97,6 +97,7 @@ int vfio_user_region_read(void *self, uint32_t region, uint64_t offset, void *bu
 	struct swo_error *err);
 int vfio_user_region_write(void *self, uint32_t region, uint64_t offset, const void *buf,
 	uint32_t len, bool posted, struct swo_error *err);
+void vfio_user_lost(void *self);
 int vfio_user_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,
 	uint64_t *region_offset, uint64_t *size, struct swo_error *err);
 int vfio_user_irq_info(

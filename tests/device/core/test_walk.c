@@ -230,6 +230,8 @@ static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_non_null(strstr(err.text, "device vf0: RUNNING_P2P->STOP: timed out"));
 	assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_LOST);
+	/* The guest's accesses are not to wait for it. */
+	assert_int_equal(vf->told_lost, 1);
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	assert_int_equal(swo_device_recover(vf->dev, false, &err), -1);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* One connection, many threads: deadlines, late replies, lost servers, doorbells beside a stream.
- */
+/* One connection, many threads: deadlines, late replies, lost servers and what a guest sees of them,
+   doorbells beside a stream. */
 #include "fake.h"
 #include "tests/support/must.h"
 
@@ -16,12 +16,15 @@ static struct fake fake;
 static void *dev;
 static struct swo_error err;
 static struct swo_vfio_user_params params;
+/* The server's thread handles nothing more until released. */
+static bool stuck, unstick;
 
 static int setup(void **state)
 {
 	(void)state;
 	fake_init(&fake);
 	dev = NULL;
+	stuck = unstick = false;
 	memset(&err, 0, sizeof(err));
 	params = (struct swo_vfio_user_params){.size = sizeof(struct swo_vfio_user_params),
 		.command_deadline_ms = 30000,
@@ -32,6 +35,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
 	(void)state;
+	__atomic_store_n(&unstick, true, __ATOMIC_RELEASE);
 	if (dev)
 		OPS->destroy(dev);
 	fake_stop(&fake);
@@ -170,16 +174,29 @@ static void a_silent_server_fails_connect_by_the_deadline(void **state)
 }
 
 /* Reads no further message until released. */
-static bool stuck, unstick;
+static void stick(void)
+{
+	__atomic_store_n(&stuck, true, __ATOMIC_RELEASE);
+	while (!__atomic_load_n(&unstick, __ATOMIC_ACQUIRE))
+		swo_sleep_until(swo_now_ns() + 1000000);
+}
+
+static void release_server(void)
+{
+	__atomic_store_n(&unstick, true, __ATOMIC_RELEASE);
+}
+
+static void await_stuck(void)
+{
+	while (!__atomic_load_n(&stuck, __ATOMIC_ACQUIRE))
+		swo_sleep_until(swo_now_ns() + 1000000);
+}
 
 static bool get_stuck(struct fake *f, struct fake_message *m)
 {
 	(void)f;
-	if (m->header.command != VFIO_USER_RESET)
-		return false;
-	__atomic_store_n(&stuck, true, __ATOMIC_RELEASE);
-	while (!__atomic_load_n(&unstick, __ATOMIC_ACQUIRE))
-		swo_sleep_until(swo_now_ns() + 1000000);
+	if (m->header.command == VFIO_USER_RESET)
+		stick();
 	return false;
 }
 
@@ -192,7 +209,6 @@ static void a_server_that_reads_nothing_does_not_hold_a_writer(void **state)
 	fake.hook = get_stuck;
 	fake.caps.max_write = 1048576;
 	params.slow_deadline_ms = 50;
-	stuck = unstick = false;
 	connect_to_fake();
 	assert_int_equal(OPS->reset(dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
@@ -201,8 +217,272 @@ static void a_server_that_reads_nothing_does_not_hold_a_writer(void **state)
 	assert_int_equal(err.code, SWO_E_TIMEOUT);
 	assert_int_equal(OPS->get_state(dev, &now, &err), -1);
 	assert_non_null(strstr(err.text, "closing its vfio-user connection"));
-	__atomic_store_n(&unstick, true, __ATOMIC_RELEASE);
+	release_server();
 	free(data);
+}
+
+/* What a guest sees of a server that hangs */
+
+#define BELL	   0  /* offsets in BAR 0 */
+#define STICK_HERE 64 /* a write to it, or a read */
+#define VALUE_AT   128
+
+#define MANY	20000u /* more than any socket has room for */
+#define DROPS	200u   /* a deadline each would be 100 s */
+#define AT_ONCE UINT64_C(20000000000)
+
+static struct bells {
+	uint32_t value[MANY + 1];
+	unsigned count; /* of the server's thread; to be read after a reply */
+} received;
+
+static bool stick_at_an_access(struct fake *f, struct fake_message *m)
+{
+	struct vfio_user_region_access access;
+
+	(void)f;
+	if (m->header.command != VFIO_USER_REGION_WRITE &&
+		m->header.command != VFIO_USER_REGION_READ)
+		return false;
+	memcpy(&access, m->body, sizeof(access));
+	if (access.offset == STICK_HERE)
+		stick();
+	if (access.offset == BELL && m->header.command == VFIO_USER_REGION_WRITE) {
+		if (received.count < MANY)
+			memcpy(&received.value[received.count], m->body + sizeof(access), 4);
+		received.count++;
+	}
+	return false;
+}
+
+/* The arc lasts until released. */
+static bool stick_in_an_arc(struct fake *f, struct fake_message *m)
+{
+	struct vfio_user_feature feature;
+
+	if (m->header.command != VFIO_USER_DEVICE_FEATURE)
+		return stick_at_an_access(f, m);
+	memcpy(&feature, m->body, sizeof(feature));
+	if (feature.flags == (VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_MIG_STATE))
+		stick();
+	return false;
+}
+
+static int ring_bell(void *device, uint32_t value)
+{
+	return OPS->region_write(device, 0, BELL, &value, 4, true, &err);
+}
+
+/* Until the server has handled all that was sent before. */
+static void settle(void *device)
+{
+	enum swo_device_state now;
+
+	MUST(OPS->get_state(device, &now, &err));
+}
+
+static void expect_heard(const struct bells *rung)
+{
+	settle(dev);
+	assert_int_equal(received.count, rung->count);
+	assert_memory_equal(received.value, rung->value, rung->count * sizeof(rung->value[0]));
+}
+
+static void a_server_that_reads_nothing_holds_up_its_guest_once(void **state)
+{
+	(void)state;
+	static struct bells rung;
+	struct fake other;
+	void *sibling;
+	uint32_t value = 0, n = 0;
+	uint64_t held_up = 0;
+
+	memset(&received, 0, sizeof(received));
+	rung.count = 0;
+	fake.hook = stick_at_an_access;
+	params.command_deadline_ms = 500;
+	connect_to_fake();
+	fake_init(&other);
+	assert_int_equal(fake_start(&other), 0);
+	MUST(swo_vfio_user_connect("sibling", other.path, NULL, &sibling, &err));
+	MUST(OPS->region_write(dev, 0, STICK_HERE, &value, 4, true, &err));
+	await_stuck();
+
+	/* A vCPU that rings both in turn, until many were dropped. */
+	while (n - rung.count < DROPS) {
+		const uint64_t start = swo_now_ns();
+		const int rc = ring_bell(dev, ++n);
+
+		held_up += swo_now_ns() - start;
+		if (!rc && rung.count < MANY)
+			rung.value[rung.count++] = n;
+		assert_true(!rc || err.code == SWO_E_TIMEOUT);
+		assert_true(!rc || strstr(err.text, "device vf2"));
+		MUST(ring_bell(sibling, n));
+		if (held_up > AT_ONCE)
+			fail_msg("%u of %u doorbells have held it up", n - rung.count, n);
+	}
+	settle(sibling);
+	memcpy(&value, other.bar + BELL, 4);
+	assert_int_equal(value, n);
+
+	/* It comes back: none that it was sent was lost, and none is any more. */
+	release_server();
+	for (uint64_t start = swo_now_ns(); ring_bell(dev, n + 1);) {
+		if (swo_now_ns() - start > AT_ONCE)
+			fail_msg("a server that is back gets nothing: %s", err.text);
+		swo_sleep_until(swo_now_ns() + 1000000);
+	}
+	rung.value[rung.count++] = n + 1;
+	expect_heard(&rung);
+	OPS->destroy(sibling);
+	fake_stop(&other);
+}
+
+struct bell_ringer {
+	unsigned rung; /* read meanwhile */
+	int rc;
+	struct swo_error err;
+};
+
+static void *ring_many(void *opaque)
+{
+	struct bell_ringer *ringer = opaque;
+
+	for (uint32_t n = 1; n <= MANY && !ringer->rc; n++) {
+		ringer->rc = OPS->region_write(dev, 0, BELL, &n, 4, true, &ringer->err);
+		__atomic_store_n(&ringer->rung, n, __ATOMIC_RELEASE);
+	}
+	return NULL;
+}
+
+static void *read_value(void *opaque)
+{
+	struct bell_ringer *reader = opaque;
+	uint32_t value = 0;
+
+	reader->rc = OPS->region_read(dev, 0, VALUE_AT, &value, 4, &reader->err);
+	reader->rung = value;
+	return NULL;
+}
+
+static void *enter_precopy(void *opaque)
+{
+	struct bell_ringer *worker = opaque;
+
+	worker->rc = OPS->set_state(dev, SWO_DEVICE_PRE_COPY, &worker->err);
+	return NULL;
+}
+
+#define WORKER 0
+#define RINGER 1
+#define READER 2
+
+static struct bell_ringer crew[3];
+static pthread_t crew_threads[3];
+
+/* An arc that hangs in the server, a vCPU that rings and another that reads. */
+static void begin_an_arc(void)
+{
+	static void *(*const jobs[])(void *) = {enter_precopy, ring_many, read_value};
+
+	memset(crew, 0, sizeof(crew));
+	memset(&received, 0, sizeof(received));
+	fake.hook = stick_in_an_arc;
+	fake.bar[VALUE_AT] = 0x42;
+	connect_to_fake();
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(jobs); i++) {
+		MUST(swo_thread_start(&crew_threads[i], "crew", jobs[i], &crew[i], &err));
+		if (i == WORKER)
+			await_stuck();
+	}
+}
+
+static void the_guest_waits_for_a_server_that_is_slow(void **state)
+{
+	(void)state;
+	params.command_deadline_ms = 400;
+	begin_an_arc();
+	/* Several deadlines of a command, and within that of the arc. */
+	swo_sleep_until(swo_now_ns() + 1200000000);
+	assert_true(__atomic_load_n(&crew[RINGER].rung, __ATOMIC_ACQUIRE) < MANY);
+	release_server();
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(crew); i++) {
+		pthread_join(crew_threads[i], NULL);
+		if (crew[i].rc)
+			fail_msg("thread %u: %s", i, crew[i].err.text);
+	}
+	assert_int_equal(crew[READER].rung, 0x42);
+	settle(dev);
+	assert_int_equal(received.count, MANY);
+	for (uint32_t n = 1; n <= MANY; n++)
+		assert_int_equal(received.value[n - 1], n);
+}
+
+static void the_guest_does_not_wait_for_a_device_that_is_lost(void **state)
+{
+	(void)state;
+	uint32_t value = 0;
+
+	begin_an_arc();
+	swo_sleep_until(swo_now_ns() + 100000000);
+	uint64_t start = swo_now_ns();
+
+	OPS->lost(dev);
+	for (unsigned i = RINGER; i <= READER; i++) {
+		pthread_join(crew_threads[i], NULL);
+		assert_int_equal(crew[i].rc, -1);
+		assert_int_equal(crew[i].err.code, SWO_E_TIMEOUT);
+	}
+	for (unsigned i = 0; i < MANY; i++)
+		assert_int_equal(OPS->region_read(dev, 0, VALUE_AT, &value, 4, &err), -1);
+	assert_true(swo_now_ns() - start < AT_ONCE);
+	release_server();
+	pthread_join(crew_threads[WORKER], NULL);
+	/* The arc's end was received: it is there again. */
+	assert_int_equal(crew[WORKER].rc, 0);
+	MUST(OPS->region_read(dev, 0, VALUE_AT, &value, 4, &err));
+	assert_int_equal(value, 0x42);
+	assert_int_equal(received.count, crew[RINGER].rung - 1);
+	/* One that owes nothing is not lost for the guest. */
+	OPS->lost(dev);
+	MUST(OPS->region_read(dev, 0, VALUE_AT, &value, 4, &err));
+}
+
+static void the_guest_waits_once_for_a_reply_that_does_not_come(void **state)
+{
+	(void)state;
+	static struct bells rung;
+	uint32_t value = 0;
+	uint64_t start = swo_now_ns();
+
+	memset(&received, 0, sizeof(received));
+	rung.count = 0;
+	fake.hook = stick_at_an_access;
+	fake.bar[VALUE_AT] = 0x42;
+	params.command_deadline_ms = 100;
+	connect_to_fake();
+	for (uint32_t n = 1; n <= 1000; n++) {
+		assert_int_equal(OPS->region_read(dev, 0, STICK_HERE, &value, 4, &err), -1);
+		assert_int_equal(err.code, SWO_E_TIMEOUT);
+		assert_int_equal(OPS->region_write(dev, 0, VALUE_AT, &value, 4, false, &err), -1);
+		assert_int_equal(err.code, SWO_E_TIMEOUT);
+		/* There may be room for a posted one. */
+		if (!ring_bell(dev, n))
+			rung.value[rung.count++] = n;
+		if (swo_now_ns() - start > AT_ONCE)
+			fail_msg("held up by the first %u accesses", n);
+	}
+	assert_true(rung.count > 0);
+	release_server();
+	/* The late reply shows that it is back. */
+	for (start = swo_now_ns(); OPS->region_read(dev, 0, VALUE_AT, &value, 4, &err);) {
+		if (swo_now_ns() - start > AT_ONCE)
+			fail_msg("a server that is back is not read: %s", err.text);
+		swo_sleep_until(swo_now_ns() + 1000000);
+	}
+	assert_int_equal(value, 0x42);
+	expect_heard(&rung);
 }
 
 /* A lost server:
@@ -420,6 +700,10 @@ int main(void)
 		CASE(a_late_bare_reply_is_dropped),
 		CASE(a_silent_server_fails_connect_by_the_deadline),
 		CASE(a_server_that_reads_nothing_does_not_hold_a_writer),
+		CASE(a_server_that_reads_nothing_holds_up_its_guest_once),
+		CASE(the_guest_waits_for_a_server_that_is_slow),
+		CASE(the_guest_does_not_wait_for_a_device_that_is_lost),
+		CASE(the_guest_waits_once_for_a_reply_that_does_not_come),
 		CASE(every_waiter_is_woken_by_a_lost_server),
 		CASE(doorbells_and_questions_go_on_beside_a_stream),
 		CASE(device_writes_go_on_beside_reports),
