@@ -201,6 +201,13 @@ struct swo_device_ops {
 	 * at once. Optional: for a backend whose accesses wait for the device.
 	 */
 	void (*lost)(void *self);
+
+	/*
+	 * Gives the device back to the host at once, while other calls may be in progress: their maps
+	 * of its regions are the caller's to remove. Every later call but destroy fails. Any thread.
+	 * Optional.
+	 */
+	void (*release)(void *self);
 };
 
 /* A device's features beyond its migration flags, as reported, before any is used. */
@@ -316,6 +323,12 @@ SWO_API int swo_device_discard(struct swo_device *dev, struct swo_error *err);
 SWO_API int swo_device_take_over(struct swo_device *dev, struct swo_error *err);
 /* The same in two halves, for several devices at once: swo_device_wait() joins it. */
 SWO_API int swo_device_take_over_launch(struct swo_device *dev, struct swo_error *err);
+
+/*
+ * Gives the device back to the host, which has requested it (VFIO's REQ interrupt): it is LOST for
+ * ever. Does not wait for what it is doing. Any thread. false: its backend cannot, and it is unchanged.
+ */
+SWO_API bool swo_device_release(struct swo_device *dev);
 
 /* Reads the device's state and clears old health: before a new migration. */
 SWO_API int swo_device_refresh(struct swo_device *dev, struct swo_error *err);

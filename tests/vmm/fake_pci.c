@@ -111,6 +111,8 @@ static int region_read(void *self, uint32_t region, uint64_t offset, void *buf, 
 	struct fake_pci *fake = self;
 	uint64_t value = offset;
 
+	if (__atomic_load_n(&fake->released, __ATOMIC_ACQUIRE))
+		return swo_error_set(err, SWO_E_PEER_LOST, ENODEV, "released");
 	if (offset == SIMVF_REG_ID)
 		value = SIMVF_ID;
 	else if (offset == SIMVF_REG_VERSION)
@@ -167,7 +169,11 @@ static int irq_info(void *self, uint32_t index, struct swo_irq_info *info, struc
 	(void)err;
 	const struct fake_pci *fake = self;
 
-	*info = (struct swo_irq_info){1, index == (fake->msi_only ? 1 : 2) ? FAKE_VECTORS : 0};
+	if (index == 3 || index == 4) /* ERR, REQ */
+		*info = (struct swo_irq_info){1, 1};
+	else
+		*info = (struct swo_irq_info){
+			1, index == (fake->msi_only ? 1 : 2) ? FAKE_VECTORS : 0};
 	return 0;
 }
 
@@ -176,6 +182,10 @@ static int set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, 
 {
 	struct fake_pci *fake = self;
 
+	if ((index == 3 || index == 4) && count == 1) {
+		fake->host_irqs[index - 3] = *fds;
+		return 0;
+	}
 	if (index != (fake->msi_only ? 1 : 2) || start + count > FAKE_VECTORS)
 		return swo_error_set(err, SWO_E_INVALID, 0, "no such interrupt");
 	pthread_mutex_lock(&fake->device.own.mutex);
@@ -185,6 +195,11 @@ static int set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, 
 		fake->irqs[start + i] = fds[i];
 	pthread_mutex_unlock(&fake->device.own.mutex);
 	return 0;
+}
+
+static void release(void *self)
+{
+	__atomic_store_n(&((struct fake_pci *)self)->released, true, __ATOMIC_RELEASE);
 }
 
 static struct swo_device_ops ops;
@@ -198,6 +213,7 @@ static void make_ops(void)
 	ops.region_fd = region_fd;
 	ops.irq_info = irq_info;
 	ops.set_irqs = set_irqs;
+	ops.release = release;
 }
 
 const struct swo_device_ops *fake_pci_ops(void)

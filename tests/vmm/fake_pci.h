@@ -31,6 +31,8 @@ struct fake_pci {
 	uint64_t doorbells;
 	unsigned config_delay_ms; /* of a write to PCI_COMMAND */
 	bool msi_only;
+	int host_irqs[2]; /* of ERR and REQ */
+	bool released;	  /* atomic */
 };
 
 /* The device's functions, and those of regions and interrupts. */

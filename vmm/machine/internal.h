@@ -44,13 +44,14 @@ struct vmm_machine {
 		uint64_t generation, pages; /* of the latest stop; they migrate */
 		uint64_t lost;		    /* pages that did not have it afterwards */
 	} stop_writes;
+	struct machine_host_events *host_events;
 	struct swo_worker *worker;
 	int quit_fd;
 
 	pthread_mutex_t run_lock;
 	bool hold; /* when it could start next, it stays paused: -S, or a `stop` before that */
 
-	atomic_bool failing; /* a vCPU failed, see fail_text: the VM cannot continue */
+	atomic_bool failing; /* a vCPU or device failed, see fail_text: the VM cannot continue */
 	struct swo_job fail_job;
 	char fail_text[200];
 
@@ -90,7 +91,14 @@ int machine_stop_writes_add(struct vmm_machine *m, struct swo_error *err);
 /* Once the guest is booted: does it leave so many pages? */
 int machine_stop_writes_fit(struct vmm_machine *m, struct swo_error *err);
 
+/* host_events.c */
+/* Once the devices are connected. A device without such events needs no thread. */
+int machine_host_events_start(struct vmm_machine *m, struct swo_error *err);
+void machine_host_events_stop(struct vmm_machine *m);
+
 /* machine.c */
+/* The VM cannot continue: it stops, in internal-error. Returns at once. */
+void machine_failed(struct vmm_machine *m, const char *why);
 /* struct vmm_bus.failed */
 void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why);
 

@@ -101,7 +101,7 @@ static void pio_write(void *opaque, uint16_t port, const void *data, unsigned le
 	vmm_pci_pio_write(((struct vmm_machine *)opaque)->pci, port, data, len);
 }
 
-/* A vCPU that fails */
+/* A vCPU or a device that fails */
 
 static void fail(void *opaque)
 {
@@ -122,16 +122,13 @@ static void fail(void *opaque)
 	pthread_mutex_unlock(&m->run_lock);
 }
 
-/* Called by a vCPU's thread, which cannot wait for itself. */
-void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why)
+void machine_failed(struct vmm_machine *m, const char *why)
 {
-	struct vmm_machine *m = opaque;
-
 	pthread_mutex_lock(&m->lock);
 	const bool first = !atomic_load(&m->failing);
 
 	if (first)
-		snprintf(m->fail_text, sizeof(m->fail_text), "vCPU %u failed: %s", vcpu, why);
+		snprintf(m->fail_text, sizeof(m->fail_text), "%s", why);
 	/* The text is complete before this. */
 	atomic_store(&m->failing, true);
 	pthread_mutex_unlock(&m->lock);
@@ -140,6 +137,16 @@ void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why)
 	m->fail_job.fn = fail;
 	m->fail_job.opaque = m;
 	swo_worker_submit(m->worker, &m->fail_job);
+}
+
+/* Called by a vCPU's thread, which cannot wait for itself. */
+void machine_vcpu_failed(void *opaque, unsigned vcpu, const char *why)
+{
+	struct vmm_machine *m = opaque;
+	char text[sizeof(m->fail_text)];
+
+	snprintf(text, sizeof(text), "vCPU %u failed: %s", vcpu, why);
+	machine_failed(m, text);
 }
 
 /* The parts */
@@ -179,7 +186,8 @@ static int assemble(struct vmm_machine *m, struct swo_error *err)
 	if (swo_worker_create("machine", &m->worker, err) || make_ram(m, err) ||
 		make_board(m, err) || machine_devices_connect(m, m->config.devices, err) ||
 		vmm_pci_realize(m->pci, err) || machine_devices_follow(m, &m->setup, err) ||
-		machine_handlers_add(m, err) || machine_stop_writes_add(m, err))
+		machine_handlers_add(m, err) || machine_stop_writes_add(m, err) ||
+		machine_host_events_start(m, err))
 		return -1;
 	if (m->config.incoming)
 		return 0;
@@ -344,6 +352,7 @@ void vmm_machine_free(struct vmm_machine *m)
 
 	if (!m)
 		return;
+	machine_host_events_stop(m);
 	machine_migration_end(m);
 	if ((m->accel && vmm_accel_pause(m->accel, swo_deadline_ms(TEARDOWN_MS), &err)) ||
 		(m->worker && !swo_worker_destroy(m->worker, swo_deadline_ms(TEARDOWN_MS)))) {

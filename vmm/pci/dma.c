@@ -91,6 +91,15 @@ static void unmap(struct vmm_pci_function *owner, struct pci_bar *bar)
 	bar->mapped = BAR_NOWHERE;
 }
 
+void pci_dma_release(struct vmm_pci_function *fn)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		if (fn->bar[i].mapped != BAR_NOWHERE)
+			unmap(fn, &fn->bar[i]);
+		fn->bar[i].fd = -1;
+	}
+}
+
 /* Removes the map of every other BAR that overlaps one at `at`. */
 static void make_room(struct vmm_pci *pci, const struct pci_bar *moving, uint64_t at)
 {

@@ -40,6 +40,7 @@ struct pci_bar {
 	unsigned map_slot;
 	uint64_t given; /* bus lock: address at which the accelerator has it mapped */
 	bool map_complained;
+	bool released; /* bus lock: not given to the accelerator again */
 };
 
 struct pci_vector {
@@ -93,6 +94,7 @@ struct vmm_pci_function {
 	struct pci_bar bar[PCI_BARS];
 	struct pci_msix msix;
 	atomic_bool complained; /* a failed access was logged: once is enough */
+	atomic_bool released;	/* the host has it back */
 	bool map_complained;
 	bool loaded; /* in this session: */
 	uint16_t loaded_command;
@@ -188,11 +190,15 @@ void pci_windows_update(struct vmm_pci *pci);
 int pci_dma_init(struct vmm_pci *pci, struct swo_error *err);
 /* With the bus lock held: BARs may have moved. */
 void pci_dma_update(struct vmm_pci *pci);
+/* With the bus lock held: no sibling accesses its BARs any more. */
+void pci_dma_release(struct vmm_pci_function *fn);
 
 /* map.c: BARs that need no trap */
 /* Maps what can be mapped, once the MSI-X capability has been read. */
 void pci_map_init(struct vmm_pci_function *fn);
 void pci_map_free(struct vmm_pci_function *fn);
+/* With the bus lock held: nothing maps its BARs any more; a vCPU may be in the middle of an access. */
+void pci_map_release(struct vmm_pci_function *fn);
 /* With the bus lock held: the windows have changed. */
 void pci_map_update(struct vmm_pci *pci);
 /* true if the access was to the mapped part, and has been done. */

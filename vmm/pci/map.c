@@ -89,7 +89,7 @@ static void give(struct vmm_pci_function *fn, unsigned index, uint64_t address)
 
 static uint64_t wanted(const struct pci_bar *bar)
 {
-	return bar->host && bar->answers ? bar->decoded : BAR_NOWHERE;
+	return bar->host && bar->answers && !bar->released ? bar->decoded : BAR_NOWHERE;
 }
 
 void pci_map_update(struct vmm_pci *pci)
@@ -122,6 +122,24 @@ void pci_map_free(struct vmm_pci_function *fn)
 		take(fn->pci, bar);
 		munmap(bar->host, bar->host_size);
 		bar->host = NULL;
+	}
+}
+
+void pci_map_release(struct vmm_pci_function *fn)
+{
+	for (unsigned i = 0; i < PCI_BARS; i++) {
+		struct pci_bar *bar = &fn->bar[i];
+
+		if (!bar->host)
+			continue;
+		take(fn->pci, bar);
+		bar->released = true;
+		/* In one step: a vCPU must not find a hole. */
+		if (mmap(bar->host, bar->host_size, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+			    0) == MAP_FAILED)
+			swo_log(SWO_LOG_ERROR, "device %s: BAR %u stays mapped: %s", fn->id, i,
+				strerror(errno));
 	}
 }
 

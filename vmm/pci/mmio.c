@@ -134,7 +134,8 @@ void vmm_pci_mmio_read(void *opaque, uint64_t gpa, void *data, unsigned len)
 	struct swo_error err;
 
 	memset(data, 0xff, len);
-	if (!find(opaque, gpa, len, &f) || pci_msix_read(f.fn, f.bar, f.at, data, len) ||
+	if (!find(opaque, gpa, len, &f) || atomic_load(&f.fn->released) ||
+		pci_msix_read(f.fn, f.bar, f.at, data, len) ||
 		pci_map_read(&f.fn->bar[f.bar], f.at, data, len))
 		return;
 	if (f.fn->ops->region_read(f.fn->self, f.bar, f.at, data, len, &err)) {
@@ -148,7 +149,8 @@ void vmm_pci_mmio_write(void *opaque, uint64_t gpa, const void *data, unsigned l
 	struct found f;
 	struct swo_error err;
 
-	if (!find(opaque, gpa, len, &f) || pci_msix_write(f.fn, f.bar, f.at, data, len) ||
+	if (!find(opaque, gpa, len, &f) || atomic_load(&f.fn->released) ||
+		pci_msix_write(f.fn, f.bar, f.at, data, len) ||
 		pci_map_write(&f.fn->bar[f.bar], f.at, data, len))
 		return;
 	if (f.fn->ops->region_write(f.fn->self, f.bar, f.at, data, len, true, &err))

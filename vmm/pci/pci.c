@@ -244,6 +244,15 @@ int vmm_pci_realize(struct vmm_pci *pci, struct swo_error *err)
 	return 0;
 }
 
+void vmm_pci_release(struct vmm_pci_function *fn)
+{
+	pthread_mutex_lock(&fn->pci->lock);
+	atomic_store(&fn->released, true);
+	pci_map_release(fn);
+	pci_dma_release(fn);
+	pthread_mutex_unlock(&fn->pci->lock);
+}
+
 int vmm_pci_depth(const struct vmm_pci_function *fn)
 {
 	return fn->kind == PCI_KIND_HOST ? 0 : fn->port ? 2 : 1;

@@ -73,6 +73,12 @@ int vmm_pci_realize(struct vmm_pci *pci, struct swo_error *err);
 /* Unmaps RAM from the device, or maps it (with its present regions) again. Slow. */
 int vmm_pci_reach_ram(struct vmm_pci_function *fn, bool reach, struct swo_error *err);
 
+/*
+ * The host is to have the device back: nothing maps its BARs any more, and the guest's accesses of them
+ * read all ones and write nothing. For ever. Any thread.
+ */
+void vmm_pci_release(struct vmm_pci_function *fn);
+
 /* 1 on bus 0, 2 behind a root port. */
 int vmm_pci_depth(const struct vmm_pci_function *fn);
 /* "00:02.0" by the numbers assigned at realize. */

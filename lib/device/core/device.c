@@ -141,6 +141,15 @@ uint64_t swo_device_data_deadline_ms(const struct swo_device *dev)
 	return dev->data_deadline_ms;
 }
 
+bool swo_device_release(struct swo_device *dev)
+{
+	if (!dev->ops.release)
+		return false;
+	device_mark_lost(dev);
+	dev->ops.release(dev->self);
+	return true;
+}
+
 const struct swo_device_ops *swo_device_backend(const struct swo_device *dev, void **self)
 {
 	if (self)

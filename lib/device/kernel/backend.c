@@ -191,6 +191,17 @@ static uint32_t kernel_features(void *self)
 	       (vk->device_flags & VFIO_DEVICE_FLAGS_RESET ? SWO_FEATURE_RESET : 0);
 }
 
+/* The number stays: other threads may be using it. */
+static void kernel_release(void *self)
+{
+	struct vfio_kernel *vk = self;
+
+	__atomic_store_n(&vk->released, true, __ATOMIC_RELEASE);
+	if (vk->sys->shut(vk->fd) < 0)
+		swo_log(SWO_LOG_ERROR, "device %s: cannot give it back to the host: %s", vk->name,
+			strerror(errno));
+}
+
 const struct swo_device_ops swo_vfio_kernel_ops = {
 	.size = sizeof(struct swo_device_ops),
 	.name = "kernel",
@@ -218,4 +229,5 @@ const struct swo_device_ops swo_vfio_kernel_ops = {
 	.destroy = kernel_destroy,
 	.features = kernel_features,
 	.host_log_start = kernel_host_log_start,
+	.release = kernel_release,
 };

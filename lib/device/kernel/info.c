@@ -114,6 +114,10 @@ static int transfer(struct vfio_kernel *vk, uint32_t region, uint64_t offset, ui
 	if (device_region_check(&vk->regions, region, offset, len, is_read, err))
 		return -1;
 
+	if (kernel_is_released(vk))
+		return swo_error_set(err, SWO_E_PEER_LOST, ENODEV,
+			"device %s was given back to the host", vk->name);
+
 	off_t at = (off_t)(vk->regions.region[region].fd_offset + offset);
 
 	while (len) {

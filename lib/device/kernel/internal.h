@@ -25,7 +25,8 @@ struct vfio_sys {
 	ssize_t (*write)(int fd, const void *buf, size_t len, off_t offset);
 	void *(*mmap)(size_t len, int prot, int fd, off_t offset); /* shared; MAP_FAILED */
 	int (*munmap)(void *addr, size_t len);
-	int (*dup)(int fd); /* closed on exec */
+	int (*dup)(int fd);  /* closed on exec */
+	int (*shut)(int fd); /* closes the file; the number stays in use until close */
 	int (*close)(int fd);
 	const char *dev;     /* "/dev" */
 	const char *sysfs;   /* "/sys" */
@@ -132,6 +133,8 @@ struct vfio_kernel {
 	struct kernel_hwpt *hwpt;   /* by cdev: NULL: the kernel's own choice, without dirty bits */
 	int fd;
 
+	bool released; /* atomic; the file of `fd` is closed */
+
 	uint32_t device_flags; /* VFIO_DEVICE_FLAGS_* */
 	struct device_regions regions;
 	bool has_data_size;
@@ -166,6 +169,10 @@ int kernel_adopt(const struct vfio_sys *sys, const char *name, int fd,
 /* sys.c */
 /* ioctl(2), repeated after EINTR. Returns 0 or more, or -errno. */
 int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, void *arg);
+static inline bool kernel_is_released(const struct vfio_kernel *vk)
+{
+	return __atomic_load_n(&vk->released, __ATOMIC_ACQUIRE);
+}
 /*
  * VFIO_DEVICE_FEATURE: `len` bytes of data are passed and returned. Returns 0 or -errno. data
  * NULL: none.

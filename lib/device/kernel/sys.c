@@ -46,6 +46,13 @@ static int host_dup(int fd)
 	return fcntl(fd, F_DUPFD_CLOEXEC, 0);
 }
 
+static int host_shut(int fd)
+{
+	swo_autofd int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+	return nothing < 0 ? -1 : dup3(nothing, fd, O_CLOEXEC);
+}
+
 const struct vfio_sys kernel_sys_host = {
 	.open = host_open,
 	.ioctl = host_ioctl,
@@ -54,6 +61,7 @@ const struct vfio_sys kernel_sys_host = {
 	.mmap = host_mmap,
 	.munmap = munmap,
 	.dup = host_dup,
+	.shut = host_shut,
 	.close = close,
 	.dev = "/dev",
 	.sysfs = "/sys",
@@ -66,6 +74,8 @@ int kernel_ioctl(const struct vfio_kernel *vk, int fd, unsigned long request, vo
 {
 	int rc = -1;
 
+	if (fd == vk->fd && kernel_is_released(vk))
+		return -ENODEV;
 	/* A driver may interrupt a wait without a signal: retried only a few times. */
 	for (int i = 0; i < INTERRUPTS_MAX; i++) {
 		rc = vk->sys->ioctl(fd, request, arg);

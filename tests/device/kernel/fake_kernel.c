@@ -18,7 +18,7 @@
 #define FDS	64
 #define MAGIC	0x454b4146u
 
-enum kind { FREE, CONTAINER, GROUP, DEVICE, IOMMU, DATA };
+enum kind { FREE, CONTAINER, GROUP, DEVICE, IOMMU, DATA, NOTHING };
 
 struct open_file {
 	enum kind kind;
@@ -104,6 +104,19 @@ static int fk_dup(int fd)
 	if (!file)
 		return fail(EBADF);
 	return new_fd(file->kind, file->device);
+}
+
+/* The number is taken until it is closed. */
+static int fk_shut(int fd)
+{
+	struct open_file *file = file_of(fd);
+
+	if (!file || file->kind != DEVICE)
+		return fail(EBADF);
+	fk.device[file->device].opens--;
+	file->bound = file->in_container = false;
+	file->kind = NOTHING;
+	return fd;
 }
 
 static int fk_close(int fd)
@@ -1017,6 +1030,7 @@ const struct vfio_sys fk_sys = {
 	.mmap = fk_mmap,
 	.munmap = fk_munmap,
 	.dup = fk_dup,
+	.shut = fk_shut,
 	.close = fk_close,
 	.dev = "/dev",
 	.sysfs = "/sys",

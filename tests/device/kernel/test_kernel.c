@@ -263,6 +263,29 @@ static void a_map_that_the_iommu_cannot_reach_says_what_it_can(void **state)
 	}
 }
 
+static void a_released_device_is_closed_and_refuses_everything(void **state)
+{
+	static const char *const paths[] = {"/dev/vfio/devices/vfio0", "/dev/vfio/5:dev0"};
+	enum swo_device_state now;
+	uint8_t byte;
+
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		void *dev = open_in(paths[i], NULL);
+
+		MUST(OPS->dma_map(dev, 0, 4096, -1, 0, &err, 3, &err));
+		OPS->release(dev);
+		assert_int_equal(fk.device[0].opens, 0);
+		FAILS(OPS->get_state(dev, &now, &err), SWO_E_DEVICE);
+		assert_int_equal(err.os_errno, ENODEV);
+		FAILS(OPS->region_read(dev, 7, 0, &byte, 1, &err), SWO_E_PEER_LOST);
+		assert_non_null(strstr(err.text, "given back to the host"));
+		FAILS(OPS->region_write(dev, 7, 4, &byte, 1, true, &err), SWO_E_PEER_LOST);
+		FAILS(OPS->reset(dev, &err), SWO_E_DEVICE);
+		OPS->destroy(dev);
+	}
+}
+
 static void groups_share_one_container(void **state)
 {
 	(void)state;
@@ -658,6 +681,7 @@ int main(void)
 		CASE(opened_descriptors_are_adopted),
 		CASE(a_descriptor_that_cannot_be_adopted_is_named),
 		CASE(a_map_that_the_iommu_cannot_reach_says_what_it_can),
+		CASE(a_released_device_is_closed_and_refuses_everything),
 		CASE(groups_share_one_container),
 		CASE(a_reset_that_finds_the_device_locked_is_repeated),
 		CASE(a_pci_address_stands_for_its_directory),

@@ -6,8 +6,11 @@
 #include "box.h"
 #include "tests/support/cm.h"
 
+#include "vmm/pci/internal.h"
+
 #include <poll.h>
 #include <string.h>
+#include <sys/eventfd.h>
 
 static void paused(struct vmm_machine_config *config)
 {
@@ -65,6 +68,52 @@ static void a_launched_guest_finds_its_devices_and_rings_them(void **state)
 	assert_int_equal(json_integer_value(json_object_get(ret, "error")), 0);
 	assert_true(json_integer_value(json_object_get(ret, "doorbells")) > 0);
 	json_decref(ret);
+}
+
+static void a_device_that_the_host_wants_back_is_given_back(void **state)
+{
+	struct vmm_pci_function *fn = box.machine->devices[1].fn;
+	uint64_t before, word;
+
+	(void)state;
+	box_rings(&box);
+	assert_int_equal(eventfd_write(box.fake[1].host_irqs[1], 1), 0);
+
+	json_t *event = talk_event(&talk, "DEVICE_DELETED");
+
+	assert_string_equal(
+		json_string_value(json_object_get(json_object_get(event, "data"), "device")),
+		"vf1");
+	json_decref(event);
+	assert_true(__atomic_load_n(&box.fake[1].released, __ATOMIC_ACQUIRE));
+	assert_int_equal(swo_device_health(box.machine->devices[1].dev), SWO_DEVICE_LOST);
+	/* The guest reads ones from it, and goes on with the other one. */
+	uint64_t bar = pci_bar_address(fn, 0);
+
+	vmm_pci_mmio_read(box.machine->pci, bar, &word, sizeof(word));
+	assert_true(word == UINT64_MAX);
+	before = fake_pci_doorbells(&box.fake[1]);
+	vmm_pci_mmio_write(box.machine->pci, bar + 0x1000, &word, sizeof(word));
+	assert_int_equal(fake_pci_doorbells(&box.fake[1]), before);
+	uint64_t other = fake_pci_doorbells(&box.fake[0]);
+
+	while (fake_pci_doorbells(&box.fake[0]) < other + 5)
+		swo_sleep_until(swo_now_ns() + 1000000);
+	box_expect_status(&talk, "running", true);
+	/* It does not come back, and its name is in the reason why this VM cannot be migrated. */
+	json_decref(talk_do(&talk, "{\"execute\": \"stop\"}"));
+	json_decref(talk_do(&talk, "{\"execute\": \"cont\"}"));
+	assert_int_equal(swo_device_health(box.machine->devices[1].dev), SWO_DEVICE_LOST);
+}
+
+static void a_device_that_the_host_reports_as_failed_stops_the_vm(void **state)
+{
+	(void)state;
+	box_rings(&box);
+	assert_int_equal(eventfd_write(box.fake[0].host_irqs[0], 1), 0);
+	json_decref(talk_event(&talk, "STOP"));
+	box_expect_status(&talk, "internal-error", false);
+	talk_refused(&talk, "{\"execute\": \"cont\"}", "GenericError", "failed or ended");
 }
 
 static void a_paused_machine_does_nothing_until_cont(void **state)
@@ -513,6 +562,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		running_test(a_launched_guest_finds_its_devices_and_rings_them),
+		running_test(a_device_that_the_host_wants_back_is_given_back),
+		running_test(a_device_that_the_host_reports_as_failed_stops_the_vm),
 		paused_test(a_paused_machine_does_nothing_until_cont),
 		running_test(stop_stops_vcpus_and_devices_and_cont_brings_them_back),
 		cmocka_unit_test(the_monitor_answers_while_a_device_is_slow_to_stop),

@@ -9,6 +9,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/eventfd.h>
 #include <unistd.h>
 
 static void incoming(struct vmm_machine_config *config)
@@ -282,6 +283,30 @@ static void a_cancelled_migration_leaves_the_source_as_it_was(void **state)
 	box_pair_down(&pair);
 }
 
+static void a_migration_fails_when_the_host_requests_a_device(void **state)
+{
+	struct box_pair pair;
+
+	(void)state;
+	box_pair_up(&pair, NULL, incoming);
+	fake_script(
+		&pair.target.fake[0].device, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, FAKE_HANG, 1);
+	box_migrate(&pair);
+	assert_true(fake_await_hang(&pair.target.fake[0].device));
+	assert_int_equal(eventfd_write(pair.source.fake[1].host_irqs[1], 1), 0);
+	json_decref(talk_event(&pair.s, "DEVICE_DELETED"));
+	box_wait_migration(&pair.s, "failed");
+
+	json_t *info = talk_do(&pair.s, "{\"execute\": \"query-migrate\"}");
+
+	assert_non_null(strstr(json_string_value(json_object_get(info, "error-desc")),
+		"the host has requested device vf1"));
+	json_decref(info);
+	fake_release(&pair.target.fake[0].device);
+	box_expect_status(&pair.s, "running", true);
+	box_pair_down(&pair);
+}
+
 static void between_go_and_started_the_source_neither_runs_nor_quits(void **state)
 {
 	struct box_pair pair;
@@ -401,6 +426,7 @@ int main(void)
 		cmocka_unit_test(a_target_that_is_to_be_paused_arrives_paused),
 		cmocka_unit_test(a_machine_that_differs_is_refused_and_the_source_runs_on),
 		cmocka_unit_test(a_cancelled_migration_leaves_the_source_as_it_was),
+		cmocka_unit_test(a_migration_fails_when_the_host_requests_a_device),
 		cmocka_unit_test(between_go_and_started_the_source_neither_runs_nor_quits),
 		cmocka_unit_test(a_vm_that_arrived_can_go_on_to_a_third),
 		cmocka_unit_test(limits_change_in_flight_and_options_of_one_migration_do_not_stay),
