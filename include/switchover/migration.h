@@ -282,6 +282,8 @@ struct swo_migration_info {
 	/* Devices with an arc of unknown cost, or state of unknown size: predicted_downtime_ns is
 	   without it. */
 	unsigned predicted_without;
+	uint64_t ram_sent_stopped; /* of ram_sent, after the stop */
+	uint64_t page_rate; /* pages of RAM dealt with per second, in the time that `rate` is of */
 };
 
 struct swo_migration;

@@ -405,7 +405,7 @@ static int until_converged(struct source *s, struct swo_error *err)
 	migration_raise(m, SOURCE_EV_HELLO_OK, NULL);
 	pthread_mutex_lock(&m->mutex);
 	m->info.setup_ns = swo_now_ns() - begin;
-	s->marks[0] = s->marks[1] = (struct source_mark){swo_now_ns(), 0};
+	s->marks[0] = s->marks[1] = (struct source_mark){swo_now_ns(), 0, 0};
 	pthread_mutex_unlock(&m->mutex);
 	swo_timeline_span(m->timeline, SWO_EVENT_SETUP, "", begin, swo_now_ns(), 0);
 
@@ -472,20 +472,31 @@ static void wake(struct swo_migration *m)
 		pthread_cond_broadcast(&s->devices[i].credit);
 }
 
-/* Bytes a second of late: since the mark before the last one, half a second to one ago. */
-static uint64_t recent_rate(struct source *s, uint64_t bytes)
+static uint64_t per_second(uint64_t count, uint64_t ns)
 {
-	struct source_mark *last = &s->marks[1], now = {swo_now_ns(), bytes};
+	return ns ? (uint64_t)((double)count * 1e9 / (double)ns) : 0;
+}
 
+/* The rates of late: since the mark before the last one, half a second to one ago. */
+static void take_rates(struct source *s, struct swo_migration_info *out)
+{
+	struct source_mark *last = &s->marks[1],
+			   now = {swo_now_ns(), out->ram_sent + out->device_sent,
+				   out->ram_normal_pages + out->ram_zero_pages};
+
+	if (out->end_ns && out->end_ns > out->start_ns) {
+		out->rate = per_second(now.bytes, out->end_ns - out->start_ns);
+		out->page_rate = per_second(now.pages, out->end_ns - out->start_ns);
+		return;
+	}
 	if (!last->ns)
-		return 0;
+		return;
 	if (now.ns - last->ns >= RATE_MARK_NS) {
 		s->marks[0] = *last;
 		*last = now;
 	}
-	const uint64_t ns = now.ns - s->marks[0].ns, sent = now.bytes - s->marks[0].bytes;
-
-	return ns ? (uint64_t)((double)sent * 1e9 / (double)ns) : 0;
+	out->rate = per_second(now.bytes - s->marks[0].bytes, now.ns - s->marks[0].ns);
+	out->page_rate = per_second(now.pages - s->marks[0].pages, now.ns - s->marks[0].ns);
 }
 
 /* What a pass or a round changes all the time; the rest of the figures is in m->info. */
@@ -498,16 +509,14 @@ static void progress(struct swo_migration *m, struct swo_migration_info *out)
 	pthread_mutex_unlock(&m->mutex);
 	if (ram && !out->end_ns)
 		ram_send_progress(ram, out);
-	const uint64_t bytes = out->ram_sent + out->device_sent;
-
 	pthread_mutex_lock(&m->mutex);
-	out->rate = recent_rate(s, bytes);
+	take_rates(s, out);
+	if (s->vcpus_stopped_ns)
+		out->ram_sent_stopped = out->ram_sent - s->ram_before_stop;
 	for (unsigned i = 0; !out->end_ns && i < m->vm.device_count; i++)
 		if (!s->devices[i].streamed && s->devices[i].stop_bytes != SWO_UNKNOWN)
 			out->device_remaining += s->devices[i].stop_bytes;
 	pthread_mutex_unlock(&m->mutex);
-	if (out->end_ns && out->end_ns > out->start_ns)
-		out->rate = (uint64_t)((double)bytes * 1e9 / (double)(out->end_ns - out->start_ns));
 }
 
 static void source_close(struct swo_migration *m)

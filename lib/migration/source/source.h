@@ -17,9 +17,9 @@
 
 struct source;
 
-/* Bytes sent by then. */
+/* Bytes sent, and pages of RAM sent or found to be zero, by then. */
 struct source_mark {
-	uint64_t ns, bytes;
+	uint64_t ns, bytes, pages;
 };
 
 /* One device's outgoing stream. Used by the device's worker, unless marked. */
@@ -135,6 +135,7 @@ struct source {
 	uint64_t ready_ns;	     /* READY was received; 0: not yet */
 	uint64_t barrier_ns;	     /* all devices were quiet; 0: not yet */
 	uint64_t vcpus_stopped_ns;   /* 0: they run, or were stopped before the migration */
+	uint64_t ram_before_stop;    /* bytes of RAM sent until then */
 	bool logs_over;		     /* a DMA log that starts from now on is stopped by its job */
 	unsigned untracked;	     /* devices without a log that may still write */
 	bool ram_in_stop;	     /* there is one, or was: all RAM is sent in the stop */

@@ -47,6 +47,7 @@ static int on_stop(void *opaque, bool running, enum swo_run_state state, struct 
 		return 0;
 	pthread_mutex_lock(&s->m.mutex);
 	s->vcpus_stopped_ns = swo_now_ns();
+	s->ram_before_stop = s->ram ? ram_send_bytes(s->ram) : 0;
 	pthread_mutex_unlock(&s->m.mutex);
 	source_ceiling_arm(s);
 	swo_timeline_mark(s->m.timeline, SWO_EVENT_VCPUS_STOPPED);
