@@ -52,6 +52,11 @@ const char *vmm_accel_name(const struct vmm_accel *accel)
 	return accel->ops->name;
 }
 
+int vmm_accel_thread(const struct vmm_accel *accel, unsigned vcpu)
+{
+	return atomic_load(&accel->tids[vcpu]);
+}
+
 int vmm_accel_cpu(struct vmm_accel *accel, struct vmm_accel_cpu *out, struct swo_error *err)
 {
 	if (accel->ops->cpu)

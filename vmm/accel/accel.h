@@ -59,6 +59,9 @@ int vmm_accel_create(
 void vmm_accel_free(struct vmm_accel *accel);
 const char *vmm_accel_name(const struct vmm_accel *accel); /* "kvm" or "native" */
 
+/* The kernel's ID of a vCPU's thread. Any thread. */
+int vmm_accel_thread(const struct vmm_accel *accel, unsigned vcpu);
+
 /* The CPU that the guest sees. Of a target that has not been loaded: the one that it can have. */
 struct vmm_accel_cpu {
 	char vendor[16];     /* "": no CPU to compare, as with the native accelerator */

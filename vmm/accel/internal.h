@@ -10,6 +10,8 @@
 
 #include "guest/abi.h"
 
+#include <stdatomic.h>
+
 struct accel_ops {
 	const char *name;
 	/* Frees the object, also a partly created one. */
@@ -50,8 +52,9 @@ struct vmm_accel {
 	const struct accel_ops *ops;
 	struct vmm_accel_config config;
 	struct swo_ram *ram;
-	bool entered; /* booted or loaded */
-	bool paused;  /* all vCPUs have left the guest */
+	bool entered;			  /* booted or loaded */
+	bool paused;			  /* all vCPUs have left the guest */
+	atomic_int tids[GUEST_VCPUS_MAX]; /* of the vCPUs' threads, once they are parked */
 	struct accel_throttle throttle;
 };
 

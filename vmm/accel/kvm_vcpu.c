@@ -163,6 +163,7 @@ static void *vcpu_main(void *opaque)
 	struct kvm_vcpu *vcpu = opaque;
 	struct kvm *kvm = vcpu->kvm;
 
+	atomic_store(&kvm->accel.tids[vcpu->index], gettid());
 	pthread_mutex_lock(&kvm->mutex);
 	while (!kvm->quit) {
 		if (!kvm->run || vcpu->dead) {

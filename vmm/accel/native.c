@@ -64,6 +64,7 @@ static void *vcpu_main(void *opaque)
 	struct native *native = vcpu->native;
 	uint64_t due = 0;
 
+	atomic_store(&native->accel.tids[vcpu->index], gettid());
 	/* The kernel's default timer slack of 50 us would add jitter to each tick. */
 	prctl(PR_SET_TIMERSLACK, 1UL, 0UL, 0UL, 0UL);
 	pthread_mutex_lock(&native->mutex);

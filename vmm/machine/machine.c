@@ -378,6 +378,26 @@ const char *vmm_machine_accel(const struct vmm_machine *m)
 	return vmm_accel_name(m->accel);
 }
 
+const char *vmm_machine_name(const struct vmm_machine *m)
+{
+	return m->name;
+}
+
+const char *vmm_machine_uuid(const struct vmm_machine *m)
+{
+	return m->config.uuid;
+}
+
+unsigned vmm_machine_vcpus(const struct vmm_machine *m)
+{
+	return m->config.vcpus;
+}
+
+int vmm_machine_vcpu_thread(const struct vmm_machine *m, unsigned vcpu)
+{
+	return vmm_accel_thread(m->accel, vcpu);
+}
+
 enum swo_run_state vmm_machine_state(struct vmm_machine *m)
 {
 	return swo_runstate_get(m->runstate);

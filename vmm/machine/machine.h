@@ -97,6 +97,10 @@ int vmm_machine_launch(struct vmm_machine *machine, struct swo_error *err);
 void vmm_machine_free(struct vmm_machine *machine);
 
 const char *vmm_machine_accel(const struct vmm_machine *machine);
+const char *vmm_machine_name(const struct vmm_machine *machine);
+const char *vmm_machine_uuid(const struct vmm_machine *machine); /* NULL: none was given */
+unsigned vmm_machine_vcpus(const struct vmm_machine *machine);
+int vmm_machine_vcpu_thread(const struct vmm_machine *machine, unsigned vcpu); /* its kernel ID */
 enum swo_run_state vmm_machine_state(struct vmm_machine *machine);
 /* The worker for slow operations, one at a time. */
 struct swo_worker *vmm_machine_worker(struct vmm_machine *machine);
@@ -158,6 +162,7 @@ struct vmm_migration_setup {
 	bool events;			    /* send MIGRATION events */
 	enum swo_transitions transitions;
 	enum swo_join join;
+	bool return_path, switchover_ack; /* for query-migrate-capabilities only */
 };
 void vmm_machine_get_setup(struct vmm_machine *machine, struct vmm_migration_setup *out);
 /*

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp.c - the table of commands, and the commands that change something.
+ * qmp.c - the tables of commands and events, and the commands that start, stop or end the VM.
  */
 #include "qmp.h"
-
-#include <string.h>
 
 static int run_stop(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
@@ -26,70 +24,51 @@ static int run_quit(void *opaque, json_t *args, json_t **ret, struct swo_error *
 	return vmm_machine_quit(opaque, json_is_true(json_object_get(args, "force")), err);
 }
 
-static int run_incoming(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
-{
-	(void)ret;
-	const json_t *exits = json_object_get(args, "exit-on-error");
-	const struct vmm_machine *machine = opaque;
-
-	return vmm_machine_incoming(opaque, json_string_value(json_object_get(args, "uri")),
-		exits ? json_is_true(exits) : vmm_machine_exits_on_error(machine), err);
-}
-
-static int run_cancel(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
-{
-	(void)args;
-	(void)ret;
-	return vmm_machine_cancel(opaque, err);
-}
-
-static int run_resolve(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
-{
-	(void)ret;
-	return vmm_machine_resolve(opaque, json_is_true(json_object_get(args, "run-here")), err);
-}
-
-static const struct qmp_arg incoming_args[] = {
-	{"uri", QMP_STRING, false}, {"exit-on-error", QMP_BOOL, true}, {NULL, QMP_ANY, false}};
-static const struct qmp_arg migrate_args[] = {{"uri", QMP_STRING, false},
-	{"x-parameters", QMP_OBJECT, true}, {"x-capabilities", QMP_ARRAY, true},
-	{NULL, QMP_ANY, false}};
-static const struct qmp_arg quit_args[] = {{"force", QMP_BOOL, true}, {NULL, QMP_ANY, false}};
-static const struct qmp_arg resolve_args[] = {
-	{"run-here", QMP_BOOL, false}, {NULL, QMP_ANY, false}};
-static const struct qmp_arg timeline_args[] = {{"format", QMP_STRING, true},
-	{"columns", QMP_INT, true}, {"utf8", QMP_BOOL, true}, {NULL, QMP_ANY, false}};
-static const struct qmp_arg caps_args[] = {
-	{"capabilities", QMP_ARRAY, false}, {NULL, QMP_ANY, false}};
+static const struct qmp_type quit_args = QMP_OBJECT_OF({"force", &qmp_bool, true});
+static const struct qmp_type caps_args =
+	QMP_OBJECT_OF({"capabilities", &qmp_capability_list, false});
 
 static const struct qmp_command commands[] = {
-	{.name = "query-status", .run = qmp_query_status},
-	{.name = "stop", .slow = true, .run = run_stop},
-	{.name = "cont", .slow = true, .run = run_cont},
-	{.name = "quit", .args = quit_args, .run = run_quit},
-	{.name = "migrate", .args = migrate_args, .slow = true, .run = qmp_migrate},
-	{.name = "migrate-incoming", .args = incoming_args, .slow = true, .run = run_incoming},
-	{.name = "migrate_cancel", .run = run_cancel},
-	{.name = "migrate-set-parameters",
-		.any_args = true,
-		.slow = true,
-		.run = qmp_set_parameters},
-	{.name = "query-migrate-parameters", .run = qmp_query_parameters},
-	{.name = "migrate-set-capabilities",
-		.args = caps_args,
-		.slow = true,
-		.run = qmp_set_capabilities},
-	{.name = "query-migrate-capabilities", .run = qmp_query_capabilities},
-	{.name = "query-migrate", .run = qmp_query_migrate},
-	{.name = "x-migrate-resolve", .args = resolve_args, .slow = true, .run = run_resolve},
-	{.name = "x-query-guest", .run = qmp_query_guest},
-	{.name = "x-check-ram", .slow = true, .run = qmp_check_ram},
-	{.name = "x-ram-hash", .slow = true, .run = qmp_ram_hash},
-	{.name = "x-query-timeline",
-		.args = timeline_args,
-		.slow = true,
-		.run = qmp_query_timeline},
-	{.name = "x-query-devices", .run = qmp_query_devices},
+	{"query-status", NULL, &qmp_status_info, false, qmp_query_status},
+	{"query-name", NULL, &qmp_name_info, false, qmp_query_name},
+	{"query-uuid", NULL, &qmp_uuid_info, false, qmp_query_uuid},
+	{"query-kvm", NULL, &qmp_kvm_info, false, qmp_query_kvm},
+	{"query-cpus-fast", NULL, &qmp_cpu_list, false, qmp_query_cpus},
+	{"query-target", NULL, &qmp_target_info, false, qmp_query_target},
+	{"stop", NULL, NULL, true, run_stop},
+	{"cont", NULL, NULL, true, run_cont},
+	{"quit", &quit_args, NULL, false, run_quit},
+	{"migrate", &qmp_migrate_args, NULL, true, qmp_migrate},
+	{"migrate-incoming", &qmp_incoming_args, NULL, true, qmp_incoming},
+	{"migrate_cancel", NULL, NULL, false, qmp_cancel},
+	{"migrate-set-parameters", &qmp_parameters, NULL, true, qmp_set_parameters},
+	{"query-migrate-parameters", NULL, &qmp_parameters, false, qmp_query_parameters},
+	{"migrate-set-capabilities", &caps_args, NULL, true, qmp_set_capabilities},
+	{"query-migrate-capabilities", NULL, &qmp_capability_list, false, qmp_query_capabilities},
+	{"query-migrate", NULL, &qmp_migrate_info, false, qmp_query_migrate},
+	{"x-migrate-resolve", &qmp_resolve_args, NULL, true, qmp_resolve},
+	{"x-query-guest", NULL, &qmp_guest_info, false, qmp_query_guest},
+	{"x-check-ram", NULL, &qmp_ram_check, true, qmp_check_ram},
+	{"x-ram-hash", NULL, &qmp_ram_hash_value, true, qmp_ram_hash},
+	{"x-query-timeline", &qmp_timeline_args, &qmp_any, true, qmp_query_timeline},
+	{"x-query-devices", NULL, &qmp_device_list, false, qmp_query_devices},
+};
+
+static const struct qmp_type status_data = QMP_OBJECT_OF({"status", &qmp_migration_status, false});
+static const struct qmp_type reasons = QMP_ENUM_OF("host-qmp-quit", "host-signal", "host-error");
+static const struct qmp_type shutdown_data =
+	QMP_OBJECT_OF({"guest", &qmp_bool, false}, {"reason", &reasons, false});
+static const struct qmp_type device_states = QMP_ENUM_OF(
+	"stop", "running", "stop-copy", "resuming", "running-p2p", "pre-copy", "pre-copy-p2p");
+static const struct qmp_type device_data = QMP_OBJECT_OF({"device-id", &qmp_string, false},
+	{"qom-path", &qmp_string, false}, {"device-state", &device_states, false});
+
+static const struct qmp_event events[] = {
+	{"STOP", NULL},
+	{"RESUME", NULL},
+	{"SHUTDOWN", &shutdown_data},
+	{"MIGRATION", &status_data},
+	{"VFIO_MIGRATION", &device_data},
 };
 
 int qmp_machine_serve(struct vmm_machine *machine, const char *path, struct qmp_server **out,
@@ -98,8 +77,11 @@ int qmp_machine_serve(struct vmm_machine *machine, const char *path, struct qmp_
 	struct qmp_config config = {.path = path,
 		.commands = commands,
 		.command_count = SWO_ARRAY_SIZE(commands),
+		.events = events,
+		.event_count = SWO_ARRAY_SIZE(events),
 		.opaque = machine,
 		.worker = vmm_machine_worker(machine)};
 
+	qmp_params_init();
 	return qmp_server_start(&config, out, err);
 }

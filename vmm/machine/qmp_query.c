@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * qmp_query.c - the query commands: status, migration, guest, RAM, timeline, devices. Members
- * are QEMU's where it has them.
+ * qmp_query.c - the query commands: migration, guest, RAM, timeline, devices. Members are QEMU's
+ * where it has them.
  */
 #include "qmp.h"
 
@@ -20,18 +20,33 @@ static json_t *milliseconds(uint64_t ns)
 	return number((ns + 500000) / 1000000);
 }
 
-int qmp_query_status(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
-{
-	enum swo_run_state state = vmm_machine_state(opaque);
-
-	(void)args;
-	(void)err;
-	*ret = json_pack("{s:b, s:s}", "running", state == SWO_RUN_STATE_RUNNING, "status",
-		swo_run_state_name(state));
-	return 0;
-}
-
 /* query-migrate */
+
+const struct qmp_type qmp_migration_status = QMP_ENUM_OF("none", "setup", "active", "device",
+	"cancelling", "cancelled", "completed", "failed", "in-doubt");
+static const struct qmp_type ram_info = QMP_OBJECT_OF({"transferred", &qmp_int, false},
+	{"remaining", &qmp_int, false}, {"total", &qmp_int, false}, {"duplicate", &qmp_int, false},
+	{"normal", &qmp_int, false}, {"normal-bytes", &qmp_int, false},
+	{"dirty-pages-rate", &qmp_int, false}, {"mbps", &qmp_number, false},
+	{"dirty-sync-count", &qmp_int, false}, {"postcopy-requests", &qmp_int, false},
+	{"page-size", &qmp_int, false}, {"multifd-bytes", &qmp_int, false},
+	{"pages-per-second", &qmp_int, false}, {"precopy-bytes", &qmp_int, false},
+	{"downtime-bytes", &qmp_int, false}, {"postcopy-bytes", &qmp_int, false},
+	{"dirty-sync-missed-zero-copy", &qmp_int, false}, {"x-link-mbps", &qmp_number, true});
+static const struct qmp_type vfio_info = QMP_OBJECT_OF({"transferred", &qmp_int, false});
+const struct qmp_type qmp_migrate_info = QMP_OBJECT_OF({"status", &qmp_migration_status, true},
+	{"ram", &ram_info, true}, {"vfio", &vfio_info, true}, {"remaining", &qmp_int, true},
+	{"total-time", &qmp_int, true}, {"setup-time", &qmp_int, true},
+	{"downtime", &qmp_int, true}, {"expected-downtime", &qmp_int, true},
+	{"cpu-throttle-percentage", &qmp_int, true}, {"error-desc", &qmp_string, true},
+	{"x-id", &qmp_string, true}, {"x-committed", &qmp_bool, true},
+	{"x-downtime-ns", &qmp_int, true}, {"x-expected-downtime-ns", &qmp_int, true},
+	{"x-stalled", &qmp_bool, true}, {"x-over-limit", &qmp_int, true},
+	{"x-over-limit-reason", &qmp_string, true}, {"x-vfio-remaining", &qmp_int, true},
+	{"x-vfio-stopped", &qmp_int, true}, {"x-threads-max", &qmp_int, true},
+	{"x-error-code", &qmp_string, true}, {"x-projected-downtime", &qmp_int, true},
+	{"x-slowest-device", &qmp_string, true}, {"x-predicted-without", &qmp_int, true},
+	{"x-dirty-tracking", &qmp_any, true});
 
 static void put_times(json_t *ret, const struct swo_migration_info *info)
 {
@@ -63,6 +78,7 @@ static void put_times(json_t *ret, const struct swo_migration_info *info)
 	}
 }
 
+/* QEMU's members, none of which is optional. Post-copy and zero-copy do not exist: 0, as there. */
 static json_t *ram_members(const struct swo_migration_info *info)
 {
 	json_t *ram = json_object();
@@ -78,10 +94,17 @@ static json_t *ram_members(const struct swo_migration_info *info)
 	if (info->bandwidth)
 		json_object_set_new(
 			ram, "x-link-mbps", json_real((double)info->bandwidth * 8 / 1e6));
-	if (info->dirty_rate)
-		json_object_set_new(
-			ram, "dirty-pages-rate", number(info->dirty_rate / SWO_PAGE_SIZE));
+	/* 0 while it is not known, as in QEMU. */
+	json_object_set_new(ram, "dirty-pages-rate", number(info->dirty_rate / SWO_PAGE_SIZE));
 	json_object_set_new(ram, "dirty-sync-count", number(info->ram_passes));
+	json_object_set_new(ram, "pages-per-second", number(info->page_rate));
+	/* The data channels carry all of it. */
+	json_object_set_new(ram, "multifd-bytes", number(info->ram_sent));
+	json_object_set_new(ram, "precopy-bytes", number(info->ram_sent - info->ram_sent_stopped));
+	json_object_set_new(ram, "downtime-bytes", number(info->ram_sent_stopped));
+	json_object_set_new(ram, "postcopy-bytes", json_integer(0));
+	json_object_set_new(ram, "postcopy-requests", json_integer(0));
+	json_object_set_new(ram, "dirty-sync-missed-zero-copy", json_integer(0));
 	return ram;
 }
 
@@ -118,6 +141,8 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 	json_object_set_new(*ret, "ram", ram_members(&info));
 	json_object_set_new(
 		*ret, "vfio", json_pack("{s:o}", "transferred", number(info.device_sent)));
+	json_object_set_new(*ret, "remaining",
+		number(info.ram_dirty_pages * SWO_PAGE_SIZE + info.device_remaining));
 	if (info.device_remaining)
 		json_object_set_new(*ret, "x-vfio-remaining", number(info.device_remaining));
 	json_t *tracking = dirty_tracking(opaque);
@@ -141,6 +166,16 @@ int qmp_query_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error
 }
 
 /* Guest */
+
+const struct qmp_type qmp_guest_info =
+	QMP_OBJECT_OF({"accel", &qmp_string, false}, {"rounds", &qmp_int, false},
+		{"doorbells", &qmp_int, false}, {"pages-dirtied", &qmp_int, false},
+		{"ram-mismatches", &qmp_int, false}, {"irqs", &qmp_int, false},
+		{"inbox-looks", &qmp_int, false}, {"inbox-setbacks", &qmp_int, false},
+		{"devices", &qmp_int, false}, {"error", &qmp_int, false});
+const struct qmp_type qmp_ram_check =
+	QMP_OBJECT_OF({"pages", &qmp_int, false}, {"mismatches", &qmp_int, false});
+const struct qmp_type qmp_ram_hash_value = QMP_OBJECT_OF({"hash", &qmp_string, false});
 
 int qmp_query_guest(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
@@ -191,22 +226,18 @@ int qmp_ram_hash(void *opaque, json_t *args, json_t **ret, struct swo_error *err
 
 /* Timeline */
 
-static int take_format(const json_t *args, enum vmm_timeline_format *format, struct swo_error *err)
-{
-	static const char *const names[] = {"json", "chrome", "picture"};
-	const json_t *value = json_object_get(args, "format");
+static const struct qmp_type formats = QMP_ENUM_OF("json", "chrome", "picture");
+const struct qmp_type qmp_timeline_args = QMP_OBJECT_OF(
+	{"format", &formats, true}, {"columns", &qmp_int, true}, {"utf8", &qmp_bool, true});
 
-	*format = VMM_TIMELINE_JSON;
-	if (!value)
-		return 0;
-	for (unsigned i = 0; i < SWO_ARRAY_SIZE(names); i++)
-		if (!strcmp(names[i], json_string_value(value))) {
-			*format = (enum vmm_timeline_format)i;
-			return 0;
-		}
-	return swo_error_set(err, SWO_E_INVALID, 0,
-		"Parameter 'format' does not accept value '%.60s'; expected json, chrome or picture",
-		json_string_value(value));
+static enum vmm_timeline_format take_format(const json_t *args)
+{
+	const char *word = json_string_value(json_object_get(args, "format"));
+	unsigned at = 0;
+
+	while (word && strcmp(formats.values[at], word) != 0)
+		at++;
+	return (enum vmm_timeline_format)at;
 }
 
 static int take_columns(const json_t *args, unsigned *columns, struct swo_error *err)
@@ -225,12 +256,12 @@ static int take_columns(const json_t *args, unsigned *columns, struct swo_error 
 
 int qmp_query_timeline(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
-	enum vmm_timeline_format format;
+	const enum vmm_timeline_format format = take_format(args);
 	unsigned columns;
 	json_error_t error;
 	char *text;
 
-	if (take_format(args, &format, err) || take_columns(args, &columns, err) ||
+	if (take_columns(args, &columns, err) ||
 		vmm_machine_timeline(opaque, format, columns,
 			json_is_true(json_object_get(args, "utf8")), &text, err))
 		return -1;
@@ -245,6 +276,16 @@ int qmp_query_timeline(void *opaque, json_t *args, json_t **ret, struct swo_erro
 }
 
 /* Devices */
+
+static const struct qmp_type healths = QMP_ENUM_OF("sound", "was-reset", "lost");
+static const struct qmp_type arc_info = QMP_OBJECT_OF({"from", &qmp_string, false},
+	{"to", &qmp_string, false}, {"count", &qmp_int, false}, {"last-ns", &qmp_int, false},
+	{"max-ns", &qmp_int, false}, {"mean-ns", &qmp_int, false});
+static const struct qmp_type arc_list = QMP_LIST_OF(&arc_info);
+static const struct qmp_type device_info = QMP_OBJECT_OF({"id", &qmp_string, false},
+	{"backend", &qmp_string, false}, {"address", &qmp_string, false},
+	{"state", &qmp_string, false}, {"health", &healths, false}, {"arcs", &arc_list, false});
+const struct qmp_type qmp_device_list = QMP_LIST_OF(&device_info);
 
 static json_t *arc_costs(struct swo_device *dev)
 {
@@ -272,8 +313,6 @@ static json_t *arc_costs(struct swo_device *dev)
 
 int qmp_query_devices(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
-	static const char *const healths[] = {"sound", "was-reset", "lost"};
-
 	(void)args;
 	(void)err;
 	*ret = json_array();
@@ -287,7 +326,7 @@ int qmp_query_devices(void *opaque, json_t *args, json_t **ret, struct swo_error
 			json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "id", swo_device_name(dev),
 				"backend", swo_device_backend(dev, &self)->name, "address", address,
 				"state", swo_device_state_name(swo_device_state(dev)), "health",
-				healths[swo_device_health(dev)], "arcs", arc_costs(dev)));
+				healths.values[swo_device_health(dev)], "arcs", arc_costs(dev)));
 	}
 	return 0;
 }

@@ -49,7 +49,7 @@ void qmp_client_append(struct qmp_client *client, const void *text, size_t len)
 
 void qmp_client_send(struct qmp_client *client, json_t *message)
 {
-	char *text = message ? json_dumps(message, JSON_COMPACT) : NULL;
+	char *text = message ? json_dumps(message, QMP_DUMP) : NULL;
 
 	json_decref(message);
 	if (!text) {

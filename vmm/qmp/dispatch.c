@@ -74,104 +74,77 @@ static json_t *check_members(json_t *message)
 	return NULL;
 }
 
-/* The arguments */
-
-static bool has_type(const json_t *value, enum qmp_type type)
-{
-	switch (type) {
-	case QMP_STRING:
-		return json_is_string(value);
-	case QMP_INT:
-		return json_is_integer(value);
-	case QMP_NUMBER:
-		return json_is_number(value);
-	case QMP_BOOL:
-		return json_is_boolean(value);
-	case QMP_ARRAY:
-		return json_is_array(value);
-	case QMP_OBJECT:
-		return json_is_object(value);
-	case QMP_ANY:
-		return true;
-	}
-	return false;
-}
-
-static const char *type_name(enum qmp_type type)
-{
-	static const char *const names[] = {
-		"string", "integer", "number", "boolean", "array", "object", "any"};
-
-	return names[type];
-}
-
-static json_t *check_args(const struct qmp_command *command, json_t *args)
-{
-	static const struct qmp_arg none[] = {{NULL, QMP_ANY, false}};
-	const struct qmp_arg *list = command->args ? command->args : none, *arg;
-	const char *key;
-	json_t *value;
-
-	if (command->any_args)
-		return NULL;
-	for (arg = list; arg->name; arg++) {
-		value = json_object_get(args, arg->name);
-		if (!value && !arg->optional)
-			return qmp_error("GenericError", "Parameter '%s' is missing", arg->name);
-		if (value && !has_type(value, arg->type))
-			return qmp_error("GenericError",
-				"Invalid parameter type for '%s', expected: %s", arg->name,
-				type_name(arg->type));
-	}
-	json_object_foreach (args, key, value) {
-		for (arg = list; arg->name && strcmp(arg->name, key) != 0; arg++)
-			;
-		if (!arg->name)
-			return qmp_error("GenericError", "Parameter '%s' is unexpected", key);
-	}
-	return NULL;
-}
-
 /* The server's own commands */
 
-static const char *const own[] = {"qmp_capabilities", "query-commands", "query-version"};
+/* Their `opaque`. */
+struct own_call {
+	struct qmp_server *server;
+	struct qmp_client *client;
+};
 
-static json_t *list_commands(const struct qmp_server *server)
+static int run_capabilities(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
-	json_t *list = json_array();
+	struct own_call *call = opaque;
 
-	for (size_t i = 0; i < SWO_ARRAY_SIZE(own); i++)
-		json_array_append_new(list, json_pack("{s:s}", "name", own[i]));
-	for (size_t i = 0; i < server->config.command_count; i++)
-		json_array_append_new(
-			list, json_pack("{s:s}", "name", server->config.commands[i].name));
-	return list;
+	(void)ret;
+	if (json_array_size(json_object_get(args, "enable")))
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "No capability can be enabled: none is offered");
+	call->client->negotiated = true;
+	return 0;
 }
 
-/* true if the name is a command of the server; then *ret or *error is set. */
-static bool run_own(struct qmp_server *server, struct qmp_client *client, const char *name,
-	json_t *args, json_t **ret, json_t **error)
+static int run_version(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
-	static const struct qmp_arg enable[] = {
-		{"enable", QMP_ARRAY, true}, {NULL, QMP_ANY, false}};
-	struct qmp_command takes = {.args = NULL};
+	(void)opaque;
+	(void)args;
+	(void)err;
+	*ret = version();
+	return 0;
+}
 
-	if (!strcmp(name, "qmp_capabilities"))
-		takes.args = enable;
-	else if (strcmp(name, "query-commands") != 0 && strcmp(name, "query-version") != 0)
-		return false;
-	*error = check_args(&takes, args);
-	if (*error)
-		return true;
-	if (!strcmp(name, "query-commands"))
-		*ret = list_commands(server);
-	else if (!strcmp(name, "query-version"))
-		*ret = version();
-	else if (json_array_size(json_object_get(args, "enable")))
-		*error = qmp_error("GenericError", "No capability can be enabled: none is offered");
-	else
-		client->negotiated = true;
-	return true;
+static int run_commands(void *opaque, json_t *args, json_t **ret, struct swo_error *err);
+static int run_schema(void *opaque, json_t *args, json_t **ret, struct swo_error *err);
+
+static const struct qmp_type enable = QMP_OBJECT_OF({"enable", &qmp_strings, true});
+static const struct qmp_type triple = QMP_OBJECT_OF(
+	{"major", &qmp_int, false}, {"minor", &qmp_int, false}, {"micro", &qmp_int, false});
+static const struct qmp_type version_type =
+	QMP_OBJECT_OF({"qemu", &triple, false}, {"package", &qmp_string, false});
+static const struct qmp_type command_info = QMP_OBJECT_OF({"name", &qmp_string, false});
+static const struct qmp_type command_list = QMP_LIST_OF(&command_info);
+
+static const struct qmp_command own[] = {
+	{.name = "qmp_capabilities", .args = &enable, .run = run_capabilities},
+	{.name = "query-version", .ret = &version_type, .run = run_version},
+	{.name = "query-commands", .ret = &command_list, .run = run_commands},
+	{.name = "query-qmp-schema", .ret = &qmp_schema_type, .run = run_schema},
+};
+
+static void list_commands(json_t *list, const struct qmp_command *commands, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		json_array_append_new(list, json_pack("{s:s}", "name", commands[i].name));
+}
+
+static int run_commands(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	const struct qmp_config *config = &((struct own_call *)opaque)->server->config;
+
+	(void)args;
+	(void)err;
+	*ret = json_array();
+	list_commands(*ret, own, SWO_ARRAY_SIZE(own));
+	list_commands(*ret, config->commands, config->command_count);
+	return 0;
+}
+
+static int run_schema(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	(void)args;
+	(void)err;
+	*ret = qmp_schema(&((struct own_call *)opaque)->server->config, own, SWO_ARRAY_SIZE(own));
+	return 0;
 }
 
 /* Running a command */
@@ -236,38 +209,48 @@ static json_t *begin_job(struct qmp_server *server, struct qmp_client *client,
 	return NULL;
 }
 
-static const struct qmp_command *find(const struct qmp_server *server, const char *name)
+static const struct qmp_command *find(
+	const struct qmp_command *commands, size_t count, const char *name)
 {
-	for (size_t i = 0; i < server->config.command_count; i++)
-		if (!strcmp(server->config.commands[i].name, name))
-			return &server->config.commands[i];
+	for (size_t i = 0; i < count; i++)
+		if (!strcmp(commands[i].name, name))
+			return &commands[i];
+	return NULL;
+}
+
+/* Whether the client may use the command now. */
+static json_t *check_negotiation(const struct qmp_client *client, const char *name)
+{
+	const bool capabilities = !strcmp(name, "qmp_capabilities");
+
+	if (!client->negotiated && !capabilities)
+		return qmp_error("CommandNotFound",
+			"Expecting capabilities negotiation with 'qmp_capabilities'");
+	if (client->negotiated && capabilities)
+		return qmp_error("CommandNotFound",
+			"Capabilities negotiation is already complete, command ignored");
 	return NULL;
 }
 
 static json_t *execute(struct qmp_server *server, struct qmp_client *client, const char *name,
 	json_t *args, json_t *id)
 {
-	const struct qmp_command *command = find(server, name);
-	json_t *ret = NULL, *error = NULL;
-	bool capabilities = !strcmp(name, "qmp_capabilities");
+	const struct qmp_config *config = &server->config;
+	const struct qmp_command *ours = find(own, SWO_ARRAY_SIZE(own), name);
+	const struct qmp_command *command =
+		ours ? ours : find(config->commands, config->command_count, name);
+	json_t *error = check_negotiation(client, name);
+	struct own_call call = {server, client};
 
-	if (!client->negotiated && !capabilities)
-		error = qmp_error("CommandNotFound",
-			"Expecting capabilities negotiation with 'qmp_capabilities'");
-	else if (client->negotiated && capabilities)
-		error = qmp_error("CommandNotFound",
-			"Capabilities negotiation is already complete, command ignored");
-	else if (run_own(server, client, name, args, &ret, &error))
-		;
-	else if (!command)
+	if (!error && !command)
 		error = qmp_error("CommandNotFound", "The command %.80s has not been found", name);
-	else
-		error = check_args(command, args);
-	if (error || ret || !command)
-		return qmp_reply(ret, error, id);
+	if (!error)
+		error = qmp_type_check_members(command->args, args);
+	if (error)
+		return qmp_reply(NULL, error, id);
 	if (command->slow)
 		return begin_job(server, client, command, args, id);
-	return run(command, server->config.opaque, args, id);
+	return run(command, ours ? &call : config->opaque, args, id);
 }
 
 json_t *qmp_dispatch(struct qmp_server *server, struct qmp_client *client, json_t *message)

@@ -11,6 +11,8 @@
 #include "qmp.h"
 
 #define QMP_INPUT 16384
+/* As QEMU writes: blanks after ',' and ':', and \uXXXX for what is not ASCII. */
+#define QMP_DUMP JSON_ENSURE_ASCII
 
 struct qmp_client;
 
@@ -65,6 +67,17 @@ json_t *qmp_greeting(void);
 json_t *qmp_dispatch(struct qmp_server *server, struct qmp_client *client, json_t *message);
 /* {"return": ret} or {"error": error}, with the id; takes ownership of both, borrows `id`. */
 json_t *qmp_reply(json_t *ret, json_t *error, json_t *id);
+
+/* type.c */
+/* NULL, or what is wrong with the value of `name`, in QEMU's words. */
+json_t *qmp_type_check(const struct qmp_type *type, const json_t *value, const char *name);
+/* An object with these members, like the arguments of a command. */
+json_t *qmp_type_check_members(const struct qmp_type *type, const json_t *value);
+
+/* schema.c */
+/* Of all commands of both tables, and the events: what query-qmp-schema returns. */
+json_t *qmp_schema(const struct qmp_config *config, const struct qmp_command *own, size_t count);
+extern const struct qmp_type qmp_schema_type;
 
 /* client.c */
 struct qmp_client *qmp_client_new(int fd);

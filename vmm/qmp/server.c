@@ -34,7 +34,7 @@ void qmp_server_event(struct qmp_server *server, const char *name, json_t *data)
 	event = json_pack("{s:{s:I, s:I}, s:s, s:o*}", "timestamp", "seconds",
 		(json_int_t)now.tv_sec, "microseconds", (json_int_t)now.tv_nsec / 1000, "event",
 		name, "data", data);
-	text = event ? json_dumps(event, JSON_COMPACT) : NULL;
+	text = event ? json_dumps(event, QMP_DUMP) : NULL;
 	json_decref(event);
 	pthread_mutex_lock(&server->mutex);
 	size_t before = server->events.len;

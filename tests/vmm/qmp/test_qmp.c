@@ -73,22 +73,40 @@ static int run_slow(void *opaque, json_t *args, json_t **ret, struct swo_error *
 	return 0;
 }
 
-static const struct qmp_arg echo_args[] = {{"value", QMP_ANY, false}, {NULL, QMP_ANY, false}};
-static const struct qmp_arg typed_args[] = {{"text", QMP_STRING, false}, {"number", QMP_INT, true},
-	{"flag", QMP_BOOL, true}, {NULL, QMP_ANY, false}};
+static const struct qmp_type echo_args = QMP_OBJECT_OF({"value", &qmp_any, false});
+static const struct qmp_type numbers = QMP_LIST_OF(&qmp_int);
+static const struct qmp_type kinds = QMP_ENUM_OF("round", "square");
+static const struct qmp_type round_args = QMP_OBJECT_OF({"radius", &qmp_number, false});
+static const struct qmp_type square_args =
+	QMP_OBJECT_OF({"side", &qmp_int, false}, {"corners", &numbers, true});
+static const struct qmp_type shape = {.kind = QMP_OBJECT,
+	.members = QMP_MEMBERS({"kind", &kinds, false}),
+	.tag = "kind",
+	.variants = (const struct qmp_type *const[]){&round_args, &square_args}};
+static const struct qmp_type shapes = QMP_LIST_OF(&shape);
+static const struct qmp_type word_auto = QMP_ENUM_OF("auto");
+static const struct qmp_type size_or_auto = {.kind = QMP_ALTERNATE,
+	.members = QMP_MEMBERS({.type = &qmp_int}, {.type = &word_auto}, {.type = &qmp_null})};
+static const struct qmp_type typed_args = QMP_OBJECT_OF({"text", &qmp_string, false},
+	{"number", &qmp_int, true}, {"flag", &qmp_bool, true}, {"shapes", &shapes, true},
+	{"size", &size_or_auto, true});
 static const struct qmp_command commands[] = {
-	{"echo", echo_args, false, false, run_echo},
-	{"nothing", NULL, false, false, run_nothing},
-	{"fail", NULL, false, false, run_fail},
-	{"typed", typed_args, false, false, run_nothing},
-	{"slow", NULL, false, true, run_slow},
+	{"echo", &echo_args, &echo_args, false, run_echo},
+	{"nothing", NULL, NULL, false, run_nothing},
+	{"fail", NULL, NULL, false, run_fail},
+	{"typed", &typed_args, NULL, false, run_nothing},
+	{"slow", NULL, NULL, true, run_slow},
 };
+static const struct qmp_event events[] = {{"FIRST", &echo_args}, {"SECOND", NULL}};
 
 static int up(void **state)
 {
 	struct rig *rig = calloc(1, sizeof(*rig));
-	struct qmp_config config = {
-		.commands = commands, .command_count = SWO_ARRAY_SIZE(commands), .opaque = rig};
+	struct qmp_config config = {.commands = commands,
+		.command_count = SWO_ARRAY_SIZE(commands),
+		.events = events,
+		.event_count = SWO_ARRAY_SIZE(events),
+		.opaque = rig};
 	struct swo_error err;
 
 	assert_non_null(rig);
@@ -308,6 +326,81 @@ static void unknown_commands_and_wrong_arguments_are_refused(void **state)
 	talk_close(&talk);
 }
 
+/* Within objects and lists too, with the place of what is wrong; the texts are QEMU's. */
+static void arguments_are_checked_to_the_bottom(void **state)
+{
+	static const struct {
+		const char *args, *error; /* NULL: taken */
+	} cases[] = {
+		{"'shapes': 3", "Invalid parameter type for 'shapes', expected: array"},
+		{"'shapes': [3]", "Invalid parameter type for 'shapes[0]', expected: object"},
+		{"'shapes': [{}]", "Parameter 'shapes[0].kind' is missing"},
+		{"'shapes': [{'kind': 'flat'}]", "Parameter 'kind' does not accept value 'flat'"},
+		{"'shapes': [{'kind': 'round'}]", "Parameter 'shapes[0].radius' is missing"},
+		{"'shapes': [{'kind': 'round', 'radius': 1.5}, {'kind': 'square', 'side': 1, "
+		 "'radius': 1}]",
+			"Parameter 'shapes[1].radius' is unexpected"},
+		{"'shapes': [{'kind': 'square', 'side': 1, 'corners': [1, '2']}]",
+			"Invalid parameter type for 'shapes[0].corners[1]', expected: integer"},
+		{"'shapes': [{'kind': 'square', 'side': 1, 'corners': [1, 2]}]", NULL},
+		{"'shapes': []", NULL},
+		{"'size': 7", NULL},
+		{"'size': 'auto'", NULL},
+		{"'size': null", NULL},
+		{"'size': 'big'", "Parameter 'size' does not accept value 'big'"},
+		{"'size': true", "for 'size', expected: integer or string or null"},
+	};
+	struct rig *rig = *state;
+	struct talk talk;
+	char text[256];
+
+	talk_open(&talk, rig->path, true);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
+		snprintf(text, sizeof(text), "{'execute': 'typed', 'arguments': {'text': '', %s}}",
+			cases[i].args);
+		for (char *at = text; *at; at++)
+			*at = *at == '\'' ? '"' : *at;
+		if (cases[i].error)
+			talk_refused(&talk, text, "GenericError", cases[i].error);
+		else
+			json_decref(talk_do(&talk, text));
+	}
+	talk_close(&talk);
+}
+
+/* Clients have patterns for QEMU's bytes. */
+static void replies_have_the_bytes_that_qemu_would_send(void **state)
+{
+	static const struct {
+		const char *request, *reply;
+	} lines[] = {
+		{"{\"execute\":\"nothing\"}", "{\"return\": {}}\r\n"},
+		{"{\"execute\":\"echo\",\"arguments\":{\"value\":[1,\"\xc3\xa9\xf0\x9f\x98\x80\"]},"
+		 "\"id\":7}",
+			"{\"return\": {\"value\": [1, \"\\u00E9\\uD83D\\uDE00\"]}, \"id\": 7}\r\n"},
+		{"{\"execute\":\"fail\"}", "{\"error\": {\"class\": \"GenericError\", \"desc\": "
+					   "\"it is not the moment\"}}\r\n"},
+	};
+	struct rig *rig = *state;
+	struct talk talk;
+
+	talk_open(&talk, rig->path, true);
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(lines); i++) {
+		const size_t len = strlen(lines[i].reply);
+		char got[256] = "";
+
+		talk_send(&talk, lines[i].request, strlen(lines[i].request));
+		for (size_t at = 0; at < len;) {
+			const ssize_t n = recv(talk.fd, got + at, len - at, 0);
+
+			assert_true(n > 0);
+			at += (size_t)n;
+		}
+		assert_string_equal(got, lines[i].reply);
+	}
+	talk_close(&talk);
+}
+
 static void a_request_too_long_or_too_deep_ends_its_connection_only(void **state)
 {
 	struct rig *rig = *state;
@@ -492,7 +585,7 @@ static void query_commands_lists_all_commands(void **state)
 
 		found += !strcmp(name, "qmp_capabilities") || !strcmp(name, "echo");
 	}
-	assert_int_equal(json_array_size(list), SWO_ARRAY_SIZE(commands) + 3);
+	assert_int_equal(json_array_size(list), SWO_ARRAY_SIZE(commands) + 4);
 	assert_int_equal(found, 2);
 	json_decref(list);
 	talk_close(&talk);
@@ -585,6 +678,8 @@ int main(void)
 		CASE(requests_may_come_together_and_are_answered_in_order),
 		CASE(malformed_requests_get_the_right_error_and_affect_no_other_client),
 		CASE(unknown_commands_and_wrong_arguments_are_refused),
+		CASE(arguments_are_checked_to_the_bottom),
+		CASE(replies_have_the_bytes_that_qemu_would_send),
 		CASE(a_request_too_long_or_too_deep_ends_its_connection_only),
 		CASE(events_go_to_every_client_that_has_negotiated),
 		CASE(a_slow_command_delays_only_its_client),
