@@ -92,6 +92,7 @@ int simvf_model_make(struct simvf *dev, const struct svf_profile *profile, u64 s
 		.mig_flags = mig_flags,
 		.seed = seed,
 		.arcs_reserve = pf_arcs,
+		.increments = dev->rules & SIMVF_RULE_INCREMENTS,
 		.ops = &simvf_model_ops,
 		.opaque = dev,
 		.inbox = simvf_inbox(dev),

@@ -118,6 +118,7 @@ struct simvf *simvf_alloc(
 	dev->index = index;
 	dev->pf = pfs ? dev->index % pfs + 1 : 0;
 	dev->precopy_zero = precopy_zero;
+	dev->rules = SIMVF_RULES_DEFAULT;
 	dev->vdev.migration_flags = (mig_flags & SIMVF_FLAGS_OF_KERNEL) | VFIO_MIGRATION_STOP_COPY;
 	dev->vdev.mig_ops = &simvf_mig_ops;
 	dev->vdev.log_ops = &simvf_log_ops;

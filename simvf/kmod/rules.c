@@ -15,14 +15,16 @@ static const struct {
 	u32 rules;
 } drivers[] =
 	{
-		{"mlx5", SIMVF_RULE_FULL_SIZE | SIMVF_RULE_OVERWRITES},
-		{"virtio", SIMVF_RULE_FULL_SIZE | SIMVF_RULE_NO_LOG | SIMVF_RULE_OVERWRITES},
+		{"mlx5", SIMVF_RULE_FULL_SIZE | SIMVF_RULE_INCREMENTS | SIMVF_RULE_OVERWRITES},
+		{"virtio", SIMVF_RULE_FULL_SIZE | SIMVF_RULE_INCREMENTS | SIMVF_RULE_NO_LOG |
+				   SIMVF_RULE_OVERWRITES},
 		{"qat", SIMVF_RULE_FULL_SIZE | SIMVF_RULE_NO_LOG | SIMVF_RULE_ZERO},
 		{"hisilicon", SIMVF_RULE_NO_LOG | SIMVF_RULE_NO_P2P},
 		{"xe", SIMVF_RULE_FULL_SIZE | SIMVF_RULE_NO_LOG | SIMVF_RULE_NO_PRECOPY},
 },
   single[] = {
 	  {"full-size", SIMVF_RULE_FULL_SIZE},
+	  {"increments", SIMVF_RULE_INCREMENTS},
 	  {"no-log", SIMVF_RULE_NO_LOG},
 	  {"no-p2p", SIMVF_RULE_NO_P2P},
 	  {"no-precopy", SIMVF_RULE_NO_PRECOPY},
@@ -53,22 +55,25 @@ static int apply(struct simvf *dev, u32 rules)
 {
 	const struct svf_config *config = &dev->model->config;
 	unsigned int flags = SIMVF_FLAGS_OF_KERNEL;
+	const u32 before = dev->rules;
 	int ret;
 
 	if (rules & SIMVF_RULE_NO_P2P)
 		flags &= ~VFIO_MIGRATION_P2P;
 	if (rules & SIMVF_RULE_NO_PRECOPY)
 		flags &= ~SVF_MIG_PRE_COPY;
+	dev->rules = rules;
 	ret = simvf_model_make(dev, &config->profile, config->seed, flags, config->arcs_reserve);
-	if (ret)
+	if (ret) {
+		dev->rules = before;
 		return ret;
+	}
 	/* the new model has no faults and no arcs in progress */
 	memset(dev->faults, 0, sizeof(dev->faults));
 	memset(dev->sums, 0, sizeof(dev->sums));
 	dev->vdev.migration_flags = flags;
 	dev->vdev.log_ops = rules & SIMVF_RULE_NO_LOG ? NULL : &simvf_log_ops;
 	dev->precopy_zero = rules & SIMVF_RULE_ZERO;
-	dev->rules = rules;
 	return 0;
 }
 

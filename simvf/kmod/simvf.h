@@ -44,6 +44,10 @@ struct simvf_fault_text {
 #define SIMVF_RULE_OVERWRITES	   BIT(5) /* an image ends MSI-X and bus mastering */
 #define SIMVF_RULE_UNINTERRUPTIBLE BIT(6) /* not even SIGKILL ends the wait for an arc */
 #define SIMVF_RULE_RESET_AGAIN	   BIT(7) /* every other VFIO_DEVICE_RESET fails with EAGAIN */
+#define SIMVF_RULE_INCREMENTS	   BIT(8) /* GET_PRECOPY_INFO alone saves what has changed */
+
+/* What a device starts with: a user that copes with these copes without. */
+#define SIMVF_RULES_DEFAULT (SIMVF_RULE_FULL_SIZE | SIMVF_RULE_INCREMENTS)
 
 struct simvf {
 	/* First: what is the driver data of the one is that of the other. */

@@ -129,7 +129,9 @@ struct svf_config {
 	unsigned mig_flags; /* STOP_COPY always */
 	uint64_t seed;
 	bool arcs_reserve; /* arcs take turns in SVF_LANE_ARC */
-	bool late_dma;	   /* RAM is written until the device has stopped, in P2P states too */
+	/* As drivers: in PRE_COPY what has changed is saved in svf_precopy_info only. */
+	bool increments;
+	bool late_dma; /* RAM is written until the device has stopped, in P2P states too */
 	const struct svf_ops *ops;
 	void *opaque;
 	uint64_t *inbox; /* SVF_INBOX_WORDS words: BAR 2, shared with siblings */
@@ -191,6 +193,7 @@ struct svf_save {
 	uint64_t ready; /* bytes produced, not yet read */
 	uint64_t bytes, records, chain, state_hash;
 	uint32_t cursor, stage_len, stage_pos;
+	uint32_t saved; /* with config.increments: dirty blocks that PRE_COPY may send */
 	uint8_t stage[SVF_STAGE];
 };
 
@@ -302,8 +305,11 @@ int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now);
 uint64_t svf_stop_copy_length(const struct svf *dev);
 /* What many drivers answer instead, at any time: the bytes of the whole state. */
 uint64_t svf_full_length(const struct svf *dev);
-/* VFIO_MIG_GET_PRECOPY_INFO; -SVF_EINVAL outside of PRE_COPY and PRE_COPY_P2P. */
-int svf_precopy_info(const struct svf *dev, uint64_t *initial_bytes, uint64_t *dirty_bytes);
+/*
+ * VFIO_MIG_GET_PRECOPY_INFO; -SVF_EINVAL outside of PRE_COPY and PRE_COPY_P2P. With
+ * config.increments it saves what has changed, if all before that was read.
+ */
+int svf_precopy_info(struct svf *dev, uint64_t *initial_bytes, uint64_t *dirty_bytes);
 /* Over registers, inbox, and all blocks by their versions. */
 uint64_t svf_state_hash(const struct svf *dev);
 

@@ -12,6 +12,7 @@ void svf_save_open(struct svf *dev)
 	svf_zero(s, offsetof(struct svf_save, stage));
 	s->open = true;
 	svf_blocks_all_dirty(dev);
+	s->saved = dev->dirty_early;
 }
 
 void svf_save_close(struct svf *dev)
@@ -34,14 +35,14 @@ uint64_t svf_grant_end(
 	return start + duration;
 }
 
-static uint64_t pending(const struct svf *dev)
+static uint64_t pending_with(const struct svf *dev, uint32_t dirty_early)
 {
 	const struct svf_save *s = &dev->save;
 	uint64_t bytes = s->stage_len - s->stage_pos;
 
 	if (!s->header_sent)
 		bytes += sizeof(struct svf_header);
-	bytes += (uint64_t)dev->dirty_early * SVF_BLOCK_RECORD;
+	bytes += (uint64_t)dirty_early * SVF_BLOCK_RECORD;
 	if (dev->state != SVF_STOP_COPY)
 		return bytes;
 	bytes += (uint64_t)dev->dirty_late * SVF_BLOCK_RECORD;
@@ -50,6 +51,16 @@ static uint64_t pending(const struct svf *dev)
 	if (!s->end_sent)
 		bytes += SVF_END_RECORD;
 	return bytes;
+}
+
+/* What can be read. */
+static uint64_t pending(const struct svf *dev)
+{
+	uint32_t early = dev->dirty_early;
+
+	if (dev->config.increments && dev->state != SVF_STOP_COPY && dev->save.saved < early)
+		early = dev->save.saved;
+	return pending_with(dev, early);
 }
 
 uint64_t svf_full_length(const struct svf *dev)
@@ -66,20 +77,25 @@ uint64_t svf_stop_copy_length(const struct svf *dev)
 		return svf_full_length(dev);
 	if (dev->state == SVF_STOP_COPY)
 		return pending(dev);
-	return pending(dev) + (uint64_t)dev->dirty_late * SVF_BLOCK_RECORD + tail;
+	return pending_with(dev, dev->dirty_early) + (uint64_t)dev->dirty_late * SVF_BLOCK_RECORD +
+	       tail;
 }
 
-int svf_precopy_info(const struct svf *dev, uint64_t *initial_bytes, uint64_t *dirty_bytes)
+int svf_precopy_info(struct svf *dev, uint64_t *initial_bytes, uint64_t *dirty_bytes)
 {
-	const struct svf_save *s = &dev->save;
-	uint64_t first = 0;
+	struct svf_save *s = &dev->save;
+	uint64_t first = 0, all;
 
 	if (dev->state != SVF_PRE_COPY && dev->state != SVF_PRE_COPY_P2P)
 		return -SVF_EINVAL;
 	if (!s->wrapped && s->cursor < dev->precopy_blocks)
 		first = dev->precopy_blocks - s->cursor;
-	*initial_bytes = svf_min(first * SVF_BLOCK_RECORD, pending(dev));
-	*dirty_bytes = pending(dev) - *initial_bytes;
+	/* A device that is quiet saves nothing. */
+	if (dev->state == SVF_PRE_COPY && !pending(dev))
+		s->saved = dev->dirty_early;
+	all = pending_with(dev, dev->dirty_early);
+	*initial_bytes = svf_min(first * SVF_BLOCK_RECORD, all);
+	*dirty_bytes = all - *initial_bytes;
 	return 0;
 }
 
@@ -155,6 +171,8 @@ static size_t put_block(struct svf *dev, uint8_t *out)
 		else if (svf_block_take(dev, s->cursor++))
 			break;
 	}
+	if (s->saved)
+		s->saved--;
 	record.index = s->cursor - 1;
 	record.version = dev->version[s->cursor - 1];
 	svf_block_fill(dev, s->cursor - 1, (uint32_t)record.version, out + sizeof(record));

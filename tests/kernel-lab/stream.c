@@ -114,18 +114,59 @@ static void pre_copy_returns_enomsg_and_reports_the_rest(void **state)
 	close_both();
 }
 
-static void data_size_is_what_is_then_read(void **state)
+static uint64_t data_size(void)
 {
 	uint64_t size = 0;
 
-	(void)state;
-	open_both(SMALL);
-	assert_int_equal(bed_set(&source, SVF_PRE_COPY), 0);
-	assert_true(bed_read_all(&source, stream, sizeof(stream)) > 0);
 	assert_int_equal(bed_feature(&source, VFIO_DEVICE_FEATURE_GET | LAB_FEATURE_DATA_SIZE,
 				 &size, sizeof(size)),
 		0);
+	return size;
+}
+
+static void data_size_is_that_of_the_whole_state_or_what_is_then_read(void **state)
+{
+	ssize_t early;
+	uint64_t size;
+
+	(void)state;
+	open_both(SMALL);
+	size = data_size();
+	assert_int_equal(bed_set(&source, SVF_PRE_COPY), 0);
+	early = bed_read_all(&source, stream, sizeof(stream));
+	assert_true(early > 0);
+	assert_int_equal(data_size(), size);
+	assert_int_equal(save() + (size_t)early, size);
+	assert_int_equal(data_size(), size);
+	bed_close(&source);
+	assert_int_equal(bed_put(0, "rules", "\n"), 0);
+	bed_open(&source, 0, SMALL);
+	assert_int_equal(bed_set(&source, SVF_PRE_COPY), 0);
+	early = bed_read_all(&source, stream, sizeof(stream));
+	size = data_size();
 	assert_int_equal(save(), size);
+	bed_close(&source);
+	assert_int_equal(bed_put(0, "rules", "full-size increments"), 0);
+	bed_open(&source, 0, SMALL);
+	close_both();
+}
+
+static void increment_is_saved_only_when_it_is_requested(void **state)
+{
+	uint64_t initial = 0, dirty = 0;
+
+	(void)state;
+	open_both("state_bytes = 256K\nprecopy_percent = 100\n");
+	assert_int_equal(bed_set(&source, SVF_PRE_COPY), 0);
+	assert_true(bed_read_all(&source, stream, sizeof(stream)) > 0);
+	for (uint64_t n = 1; n <= 10; n++)
+		assert_int_equal(bed_poke(&source, SIMVF_BAR_REGS, SIMVF_DOORBELL(3), n, 8), 0);
+	assert_int_equal(read(source.data, stream, 1), -1);
+	assert_int_equal(errno, ENOMSG);
+	assert_int_equal(bed_precopy_info(&source, &initial, &dirty), 0);
+	assert_int_equal(initial, 0);
+	assert_true(dirty > 4096);
+	assert_int_equal(bed_read_all(&source, stream, sizeof(stream)), dirty);
 	close_both();
 }
 
@@ -400,7 +441,8 @@ int main(void)
 		bed_case(complete_migration_arrives_bit_for_bit),
 		bed_case(save_load_save_gives_the_same_bytes),
 		bed_case(pre_copy_returns_enomsg_and_reports_the_rest),
-		bed_case(data_size_is_what_is_then_read),
+		bed_case(data_size_is_that_of_the_whole_state_or_what_is_then_read),
+		bed_case(increment_is_saved_only_when_it_is_requested),
 		bed_case(data_fd_ends_with_its_session),
 		bed_case(data_fd_outlives_its_device_and_returns_enodev),
 		bed_case(wrong_direction_and_position_are_refused),

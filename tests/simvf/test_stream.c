@@ -314,6 +314,51 @@ static void pre_copy_sends_its_part_then_only_what_changed(void **state)
 	rig_free(target);
 }
 
+static void increment_is_saved_only_when_it_is_requested(void **state)
+{
+	(void)state;
+	struct rig *source = worked(64, 100), *target = resuming(64);
+	struct bytes stream = {0};
+	uint64_t initial, dirty;
+	size_t at;
+
+	source->dev.config.increments = true;
+	assert_int_equal(rig_go(source, SVF_PRE_COPY), 0);
+	assert_int_equal(rig_read_all(source, &stream, 5000), 0);
+	assert_int_equal(stream.len, HEADER + 64 * BLOCK);
+	for (uint64_t n = 51; n < 60; n++)
+		rig_doorbell(source, 0, n);
+	/* There is something, and it cannot be read. */
+	assert_int_equal(rig_read_all(source, &stream, 5000), 0);
+	assert_int_equal(stream.len, HEADER + 64 * BLOCK);
+	assert_int_equal(svf_precopy_info(&source->dev, &initial, &dirty), 0);
+	assert_int_equal(initial, 0);
+	assert_in_range(dirty, BLOCK, 9 * BLOCK);
+	/* What changes from then on is not in what is read, whether or not it was. */
+	rig_doorbell(source, 0, 60);
+	rig_doorbell(source, 0, 61);
+	at = stream.len;
+	assert_int_equal(rig_read_all(source, &stream, 5000), 0);
+	assert_int_equal(stream.len - at, dirty);
+	/* No increment is saved in a P2P state. */
+	rig_doorbell(source, 0, 62);
+	assert_int_equal(rig_go(source, SVF_PRE_COPY_P2P), 0);
+	assert_int_equal(svf_precopy_info(&source->dev, &initial, &dirty), 0);
+	assert_in_range(dirty, BLOCK, 3 * BLOCK);
+	at = stream.len;
+	assert_int_equal(rig_read_all(source, &stream, 5000), 0);
+	assert_int_equal(stream.len, at);
+	assert_int_equal(rig_go(source, SVF_STOP_COPY), 0);
+	assert_int_equal(rig_read_all(source, &stream, 5000), 0);
+	assert_int_equal(stream.len - at, dirty + REGS + ENDING);
+	assert_int_equal(rig_write_all(target, stream.data, stream.len, 3333), 0);
+	assert_int_equal(rig_go(target, SVF_STOP), 0);
+	assert_true(target->dev.stats.state_hash == source->dev.stats.state_hash);
+	free(stream.data);
+	rig_free(source);
+	rig_free(target);
+}
+
 static void changes_in_the_middle_of_pre_copy_reads_arrive_whole(void **state)
 {
 	(void)state;
@@ -608,6 +653,7 @@ int main(void)
 		cmocka_unit_test(a_foreign_stream_is_refused),
 		cmocka_unit_test(a_refused_load_is_over_until_a_reset),
 		cmocka_unit_test(pre_copy_sends_its_part_then_only_what_changed),
+		cmocka_unit_test(increment_is_saved_only_when_it_is_requested),
 		cmocka_unit_test(changes_in_the_middle_of_pre_copy_reads_arrive_whole),
 		cmocka_unit_test(an_aborted_session_starts_over),
 		cmocka_unit_test(a_stopped_device_does_not_change),
