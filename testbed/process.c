@@ -160,6 +160,19 @@ int process_check_alive(struct swo_error *err)
 	return 0;
 }
 
+bool process_over(swo_deadline deadline)
+{
+	return process_interrupted || swo_deadline_passed(deadline);
+}
+
+void process_pause_ms(unsigned ms)
+{
+	swo_deadline until = swo_deadline_ms(ms);
+
+	while (!process_over(until))
+		swo_sleep_until(swo_deadline_min(until, swo_deadline_ms(20)));
+}
+
 int process_sleep_ms(unsigned ms, struct swo_error *err)
 {
 	swo_deadline until = swo_deadline_ms(ms);

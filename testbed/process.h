@@ -30,6 +30,10 @@ void process_kill_all(void);
 int process_check_alive(struct swo_error *err);
 /* Sleeps so long, with both checks. */
 int process_sleep_ms(unsigned ms, struct swo_error *err);
+/* For waits that look themselves at what they wait for: it has passed, or there was an interrupt. */
+bool process_over(swo_deadline deadline);
+/* Sleeps so long, or until an interrupt. */
+void process_pause_ms(unsigned ms);
 /* The directory of `switchover`, and of those that lie beside it: this program's, or the one that
    $SWITCHOVER names (the tests are elsewhere). */
 const char *process_program_dir(void);

@@ -12,11 +12,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static void sleep_ms(unsigned ms)
-{
-	swo_sleep_until(swo_now_ns() + ms * UINT64_C(1000000));
-}
-
 static void miss(struct strike_result *result, const char *why)
 {
 	result->hit = false;
@@ -61,7 +56,7 @@ static void starve(pid_t pid, unsigned ms, struct strike_result *result)
 		miss(result, "its memory cannot be limited");
 		return;
 	}
-	sleep_ms(ms);
+	process_pause_ms(ms);
 	prlimit(pid, RLIMIT_AS, &old, NULL);
 }
 
@@ -81,7 +76,7 @@ static char state_of(pid_t pid)
 static void freeze(pid_t pid, unsigned ms, struct strike_result *result)
 {
 	kill(pid, SIGSTOP);
-	sleep_ms(ms);
+	process_pause_ms(ms);
 	if (state_of(pid) != 'T')
 		miss(result, "the process was not frozen");
 	kill(pid, SIGCONT);
@@ -92,7 +87,7 @@ static void spoil_link(struct link *link, const struct strike *what)
 	link_set(link, what->mode);
 	if (!what->ms)
 		return;
-	sleep_ms(what->ms);
+	process_pause_ms(what->ms);
 	link_set(link, LINK_PASS);
 }
 

@@ -38,7 +38,7 @@ bool fault_comes_to_run(struct fault_run *run, enum pair_side side)
 	swo_deadline deadline = swo_deadline_ms(COME_UP_MS);
 
 	while (!fault_runs(run, side)) {
-		if (fault_died(run, side) || swo_deadline_passed(deadline))
+		if (fault_died(run, side) || process_over(deadline))
 			return false;
 		swo_sleep_until(swo_now_ns() + 10000000);
 	}
@@ -61,7 +61,7 @@ static void must_stand(struct fault_run *run, enum pair_side side)
 		if (fault_runs(run, side))
 			fault_violation(run, "the %s was stopped, and runs", pair_side_name(side));
 		if (!look)
-			swo_sleep_until(swo_now_ns() + STILL_MS * UINT64_C(1000000));
+			process_pause_ms(STILL_MS);
 	}
 	if (after != before)
 		fault_violation(run, "the %s's guest was stopped, and rings", pair_side_name(side));
@@ -91,7 +91,7 @@ static void who_runs(struct fault_run *run)
 
 	if (run->source_gone) {
 		/* If the target has received GO it runs; otherwise neither side does. */
-		swo_sleep_until(swo_now_ns() + 200000000);
+		process_pause_ms(200);
 		run->result->outcome = fault_runs(run, PAIR_TARGET) ? "at-target" : "nowhere";
 	} else if (!strcmp(status, "failed") || !strcmp(status, "cancelled")) {
 		must_run(run, PAIR_SOURCE, "at-source");
@@ -319,7 +319,7 @@ static void take_error(struct fault_run *run, enum pair_side side, char *out, si
 	swo_deadline deadline = swo_deadline_ms(ERROR_MS);
 
 	for (look_at_error(run, side, out, len); !out[0] && run->c->names;) {
-		if (swo_deadline_passed(deadline))
+		if (process_over(deadline))
 			return;
 		swo_sleep_until(swo_now_ns() + 5000000);
 		look_at_error(run, side, out, len);
@@ -334,7 +334,7 @@ static void check_events(struct fault_run *run)
 
 	if (run->source_gone || run->fresh)
 		return;
-	while (strcmp(last, run->status) != 0 && !swo_deadline_passed(deadline)) {
+	while (strcmp(last, run->status) != 0 && !process_over(deadline)) {
 		json_t *event = qmp_event(&run->pair.ends[PAIR_SOURCE].qmp, deadline, NULL);
 		const char *word = json_path_string(event, "data.status");
 
@@ -396,7 +396,7 @@ static void check_files(struct fault_run *run)
 		process_sample_files(process_pid(run->pair.ends[PAIR_SOURCE].vm), &files);
 		if (files <= run->files + KEPT_FILES)
 			return;
-		if (swo_deadline_passed(deadline))
+		if (process_over(deadline))
 			break;
 		swo_sleep_until(swo_now_ns() + 10000000);
 	}
@@ -441,7 +441,7 @@ static void must_end(struct fault_run *run, enum pair_side side)
 		return;
 	monitor_command(&run->pair.ends[side].qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
 	while (!waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) && !info.si_pid) {
-		if (swo_deadline_passed(deadline)) {
+		if (process_over(deadline)) {
 			fault_violation(run, "timed out waiting for the %s to quit (%d s)",
 				pair_side_name(side), QUIT_MS / 1000);
 			return;

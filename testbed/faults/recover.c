@@ -19,6 +19,9 @@ static int resolve(const struct fault_run *run, const char *fmt, ...)
 {
 	char command[2048];
 	va_list ap;
+
+	if (process_interrupted)
+		return -1;
 	int used = snprintf(command, sizeof(command), "'%s/switchover' resolve --journal='%s' ",
 		process_program_dir(), run->pair.dir);
 
@@ -59,7 +62,7 @@ static bool settles_by_itself(struct fault_run *run)
 		return false;
 	if (run->link)
 		link_set(run->link, LINK_PASS);
-	while (!swo_deadline_passed(deadline)) {
+	while (!process_over(deadline)) {
 		if (fault_runs(run, PAIR_SOURCE) || fault_runs(run, PAIR_TARGET))
 			return true;
 		swo_sleep_until(swo_now_ns() + 20000000);

@@ -158,7 +158,7 @@ static void await_exit(struct fault_run *run, enum pair_side side)
 		run->struck.refused = refused_the_signal(run, side);
 		if (run->struck.refused)
 			return;
-		if (swo_deadline_passed(deadline)) {
+		if (process_over(deadline)) {
 			if (!is_in_doubt(run, side))
 				fault_violation(run, "the %s was to end, and lives on",
 					pair_side_name(side));

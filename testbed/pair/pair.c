@@ -224,7 +224,7 @@ void pair_end_machine(struct pair *pair, enum pair_side side)
 
 	if (!has_exited(end, &info))
 		monitor_command(&end->qmp, "quit", json_pack("{s:b}", "force", 1), NULL);
-	while (!has_exited(end, &info) && !swo_deadline_passed(deadline))
+	while (!has_exited(end, &info) && !process_over(deadline))
 		swo_sleep_until(swo_now_ns() + 1000000);
 	qmp_close(&end->qmp);
 	process_kill(end->vm);
@@ -254,7 +254,7 @@ static int end_source(struct pair *pair, struct swo_error *err)
 	if (monitor_command(&end->qmp, "quit", NULL, err))
 		return -1;
 	while (!has_exited(end, &info)) {
-		if (swo_deadline_passed(deadline))
+		if (process_over(deadline))
 			return swo_error_set(
 				err, SWO_E_TIMEOUT, 0, "timed out waiting for the source to quit");
 		swo_sleep_until(swo_now_ns() + 1000000);
