@@ -121,10 +121,12 @@ static void who_runs(struct fault_run *run)
 
 /* Counters */
 
-/* Checks a running side: all usable devices still receive doorbells. */
-static void rings_on(struct fault_run *run, enum pair_side side)
+/*
+ * Which devices were lost, or reset. The guest may have rung one that was lost in any of its states; a
+ * later migration finds it well again, and reports it as sound. Returns those that are lost now.
+ */
+static uint64_t note_lost(struct fault_run *run, enum pair_side side)
 {
-	struct swo_error err = {0};
 	json_t *devices = pair_qmp(&run->pair, side, "x-query-devices", NULL, NULL);
 	uint64_t except = 0;
 	json_t *device;
@@ -135,15 +137,24 @@ static void rings_on(struct fault_run *run, enum pair_side side)
 
 		if (!strcmp(health, "sound"))
 			continue;
-		/* One that came back after it was lost has been reset by now. */
-		run->lost[side] |= 1u << i;
 		if (!strcmp(health, "lost"))
 			except |= 1u << i;
-		if (!struck(run, side, (unsigned)i) || run->c->sound)
+		if (!(run->lost[side] >> i & 1) &&
+			(!struck(run, side, (unsigned)i) || run->c->sound))
 			fault_violation(run, "the %s's %s is %s", pair_side_name(side),
 				json_path_string(device, "id"), health);
+		run->lost[side] |= 1u << i;
 	}
 	json_decref(devices);
+	return except;
+}
+
+/* Checks a running side: all usable devices still receive doorbells. */
+static void rings_on(struct fault_run *run, enum pair_side side)
+{
+	struct swo_error err = {0};
+	uint64_t except = note_lost(run, side);
+
 	/* The death of a device without an arc in progress may not be detected yet. */
 	for (unsigned k = 0; k < FAULT_VFS; k++)
 		if (struck(run, side, k) && !run->c->sound)
@@ -496,6 +507,8 @@ void fault_judge(struct fault_run *run)
 	who_runs(run);
 	check_events(run);
 	check_error(run);
+	if (!strcmp(run->result->outcome, "at-source"))
+		note_lost(run, PAIR_SOURCE);
 	check_files(run);
 	/* The VM is there, and can be had back. */
 	if (!strcmp(run->result->outcome, "in-doubt") && !fault_recover(run))
