@@ -210,15 +210,19 @@ static int split_token(const char *name, const char *path, char bare[PATH_MAX],
 	struct kernel_where *where, struct swo_error *err)
 {
 	static const char key[] = " vf_token=";
-	const char *at = strstr(path, key);
-	size_t len = at ? (size_t)(at - path) : strlen(path);
+	const size_t len = strcspn(path, " ");
+	const char *at = path + len;
 
 	if (len >= PATH_MAX)
 		return too_long(name, "(longer than any)", err);
 	memcpy(bare, path, len);
 	bare[len] = '\0';
-	if (!at)
+	if (!*at)
 		return 0;
+	if (strncmp(at, key, sizeof(key) - 1) != 0)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"device %s: what follows '%.100s' is not a VF token: expected vf_token=UUID",
+			name, bare);
 	at += sizeof(key) - 1;
 	if (kernel_parse_token(name, at, NULL, err))
 		return -1;

@@ -188,6 +188,9 @@ static void a_vf_token_is_passed_on_and_never_shown(void **state)
 	OPS->destroy(dev);
 	FAILS(open_fails("/dev/vfio/nothing vf_token=" TOKEN), SWO_E_INVALID);
 	assert_null(strstr(err.text, "bd8d"));
+	FAILS(open_fails("/dev/vfio/5:dev0 vf-token=" TOKEN), SWO_E_INVALID);
+	assert_non_null(strstr(err.text, "not a VF token"));
+	assert_null(strstr(err.text, "bd8d"));
 }
 
 static void opened_descriptors_are_adopted(void **state)
