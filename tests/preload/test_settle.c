@@ -548,21 +548,48 @@ static void *ask_once(void *arg)
 	return NULL;
 }
 
-/* One thread a device, joined before the next pass. Returns the errors as a mask. */
-static unsigned threaded_pass(struct vmm *vmm, uint32_t to)
+/* One thread for each of some devices, joined. Returns the errors as a mask. */
+static unsigned ask_from_threads(struct vmm *vmm, unsigned first, unsigned count, uint32_t to)
 {
 	struct pass_asker asker[VMM_DEVICES_MAX];
 	unsigned failed = 0;
 
-	for (unsigned i = 0; i < vmm->count; i++) {
-		asker[i] = (struct pass_asker){.vmm = vmm, .index = i, .to = to};
+	for (unsigned i = 0; i < count; i++) {
+		asker[i] = (struct pass_asker){.vmm = vmm, .index = first + i, .to = to};
 		assert_int_equal(pthread_create(&asker[i].thread, NULL, ask_once, &asker[i]), 0);
 	}
-	for (unsigned i = 0; i < vmm->count; i++) {
+	for (unsigned i = 0; i < count; i++) {
 		pthread_join(asker[i].thread, NULL);
-		failed |= asker[i].error ? 1u << i : 0;
+		failed |= asker[i].error ? 1u << (first + i) : 0;
 	}
 	return failed;
+}
+
+static unsigned threaded_pass(struct vmm *vmm, uint32_t to)
+{
+	return ask_from_threads(vmm, 0, vmm->count, to);
+}
+
+/* Such a VMM alone changes two devices at a time. */
+static void a_vmm_that_joins_its_threads_at_each_depth_changes_all_depths_at_once(void **state)
+{
+	static const uint32_t way[] = {SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_STOP,
+		SWO_DEVICE_RUNNING_P2P, SWO_DEVICE_RUNNING};
+
+	(void)state;
+	for (unsigned round = 0; round < 20; round++) {
+		struct vmm vmm;
+
+		vmm_start(&vmm, VMM_QEMU, 4);
+		fake_vfio_meet(4);
+		for (unsigned i = 0; i < 4; i++)
+			for (unsigned depth = 0; depth < 2; depth++)
+				assert_int_equal(ask_from_threads(&vmm, 2 * depth, 2, way[i]), 0);
+		assert_int_equal(fake_vfio_missed(), 0);
+		assert_int_equal(fake_vfio_violations(), 0);
+		assert_null(check_reason());
+		vmm_end(&vmm);
+	}
 }
 
 static void a_thread_a_device_and_pass_keeps_results_order_and_errors(void **state)
@@ -659,6 +686,8 @@ int main(void)
 		cmocka_unit_test(a_child_starts_afresh_without_inherited_devices),
 		cmocka_unit_test(a_close_in_a_child_of_vfork_is_ignored),
 		cmocka_unit_test(a_multithreaded_vmm_gets_each_result_once),
+		cmocka_unit_test(
+			a_vmm_that_joins_its_threads_at_each_depth_changes_all_depths_at_once),
 		cmocka_unit_test(a_thread_a_device_and_pass_keeps_results_order_and_errors),
 		cmocka_unit_test(an_unrequested_arc_is_undone),
 		cmocka_unit_test(an_unrequested_session_is_closed),
