@@ -39,6 +39,8 @@ void process_init(void)
 	sigaction(SIGINT, &action, NULL);
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGHUP, &action, NULL);
+	/* A daemon's parent ends. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	atexit(process_kill_all);
 }
 
@@ -143,6 +145,41 @@ static int describe_end(const struct proc *proc, int status, struct swo_error *e
 			proc->name, WTERMSIG(status), words);
 	return swo_error_set(err, SWO_E_PEER_LOST, 0, "%s ended by itself with status %d: %s",
 		proc->name, WEXITSTATUS(status), words);
+}
+
+static pid_t read_pid(const char *path)
+{
+	FILE *file = fopen(path, "re");
+	int pid = 0;
+
+	if (file) {
+		if (fscanf(file, "%d", &pid) != 1)
+			pid = 0;
+		fclose(file);
+	}
+	return pid;
+}
+
+/* The daemon's parents are gone: it becomes a child of this process. */
+int process_follow(int handle, const char *pid_file, unsigned within_ms, struct swo_error *err)
+{
+	const swo_deadline until = swo_deadline_ms(within_ms);
+	struct proc *proc = &procs[handle];
+	int status = 0;
+
+	while (waitpid(proc->pid, &status, WNOHANG) == 0) {
+		if (swo_deadline_passed(until))
+			return swo_error_set(
+				err, SWO_E_TIMEOUT, 0, "%s does not daemonize", proc->name);
+		swo_sleep_until(swo_deadline_ms(5));
+	}
+	proc->pid = 0;
+	if (!WIFEXITED(status) || WEXITSTATUS(status))
+		return describe_end(proc, status, err);
+	proc->pid = read_pid(pid_file);
+	return proc->pid > 0 ? 0
+			     : swo_error_set(err, SWO_E_IO, 0, "%s left no ID in '%s'", proc->name,
+				       pid_file);
 }
 
 int process_check_alive(struct swo_error *err)

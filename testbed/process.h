@@ -22,6 +22,11 @@ void process_init(void);
  */
 int process_spawn(
 	const char *name, const char *const *argv, const char *log, struct swo_error *err);
+/*
+ * A program that daemonizes: waits until what was started has ended well, and goes on with the
+ * daemon, whose ID is in `pid_file`. It does not die with this process unless that ends normally.
+ */
+int process_follow(int handle, const char *pid_file, unsigned within_ms, struct swo_error *err);
 pid_t process_pid(int handle);
 /* Kills and reaps one, or all. */
 void process_kill(int handle);

@@ -75,12 +75,15 @@ static int start_device(struct pair *pair, enum pair_side side, unsigned i, stru
 static int start_machine(struct pair *pair, enum pair_side side, struct swo_error *err)
 {
 	struct pair_args args = {.count = 0};
-	char log[128];
+	char log[128], pid_file[128];
 
 	pair_vmm_args(pair, side, &args);
 	snprintf(log, sizeof(log), "%s/%s.log", pair->dir, pair_host(pair, side));
 	pair->ends[side].vm = pair_args_spawn(&args, pair_side_name(side), log, err);
-	return pair->ends[side].vm < 0 ? -1 : 0;
+	if (pair->ends[side].vm < 0 || !pair->vmm->daemon)
+		return pair->ends[side].vm < 0 ? -1 : 0;
+	snprintf(pid_file, sizeof(pid_file), "%s/%s.pid", pair->dir, pair_host(pair, side));
+	return process_follow(pair->ends[side].vm, pid_file, START_MS, err);
 }
 
 /* Both ends share one directory; their file names differ. */

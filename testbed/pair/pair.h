@@ -28,6 +28,7 @@ struct pair_vmm {
 	const char *const *prefix;  /* before its own command line; NULL: nothing */
 	const char *const *options; /* QEMU's machine */
 	bool ours;
+	bool daemon;   /* QEMU's -daemonize, under exec */
 	bool multifd;  /* the capability; QEMU: for the devices' state, too */
 	bool cdev;     /* devices by iommufd, which QEMU does with mediated devices */
 	bool memfd;    /* the source's RAM can be reached from outside */

@@ -14,6 +14,10 @@ static const char *const in_root[] = {"/bin/chroot", "/qemu", NULL};
 static const char *const under_exec[] = {
 	"/bin/chroot", "/qemu", "/lab/bin/switchover", "exec", "--", NULL};
 
+/* Its log, and "--", follow. */
+static const char *const logged[] = {
+	"/bin/chroot", "/qemu", "/lab/bin/switchover", "exec", "--log", NULL};
+
 /* A guest without a boot device: its firmware does not access the devices. */
 static const char *const diskless[] = {"-M", "pc,accel=tcg", "-cpu", "qemu64", "-m", "16",
 	"-no-user-config", "-vga", "none", "-device", "isa-debugcon,iobase=0x402,chardev=boot",
@@ -37,6 +41,7 @@ const struct pair_vmm pair_vmms[] = {
 	{.name = "qemu-cdev", .prefix = in_root, .options = diskless, .cdev = true},
 	{.name = "qemu-exec-cdev", .prefix = under_exec, .options = diskless, .cdev = true},
 	{.name = "qemu-exec-sandbox", .prefix = under_exec, .options = sandboxed},
+	{.name = "qemu-exec-daemon", .prefix = logged, .options = diskless, .daemon = true},
 	{.name = "qemu-ram", .options = standing, .memfd = true, .multifd = true},
 	{.name = "qemu-ram-prealloc",
 		.options = standing,
@@ -179,6 +184,11 @@ static void add_qemu(const struct pair *pair, enum pair_side side, struct pair_a
 {
 	const char *host = pair_host(pair, side);
 
+	if (pair->vmm->daemon) {
+		/* The same as that of its output, which -daemonize sends to /dev/null. */
+		pair_arg(args, "%s/%s.log", pair->dir, host);
+		pair_arg(args, "--");
+	}
 	pair_arg(args, "%s", pair->qemu ? pair->qemu : "/usr/bin/qemu-system-x86_64");
 	add_all(args, pair->vmm->options);
 	add_all(args, (const char *const[]){"-nodefaults", "-display", "none", NULL});
@@ -190,6 +200,10 @@ static void add_qemu(const struct pair *pair, enum pair_side side, struct pair_a
 	}
 	pair_arg(args, "-qmp");
 	pair_arg(args, "unix:%s/%s.qmp,server=on,wait=off", pair->dir, host);
+	if (pair->vmm->daemon) {
+		add_all(args, (const char *const[]){"-daemonize", "-pidfile", NULL});
+		pair_arg(args, "%s/%s.pid", pair->dir, host);
+	}
 	if (pair->vmm->cdev)
 		add_all(args, (const char *const[]){"-object", "iommufd,id=iommufd0", NULL});
 }
