@@ -196,6 +196,9 @@ struct swo_converge {
  */
 #define SWO_CEILING_DEFAULT UINT64_MAX
 
+/* One day: no deadline, timeout or ceiling, and no known cost, is longer. */
+#define SWO_DURATION_MAX_MS UINT64_C(86400000)
+
 struct swo_migration_params {
 	uint64_t downtime_limit_ms; /* stop once the prediction is below; default 300 */
 	uint64_t
@@ -296,6 +299,11 @@ struct swo_migration_observer {
 	void (*status)(void *opaque, enum swo_migration_status status);
 	void (*device_state)(void *opaque, unsigned index, enum swo_device_state state);
 	void *opaque;
+	/*
+	 * Optional: called about 20 times a second while swo_migration_receive, on its caller's thread,
+	 * waits for a name server. True: it fails with SWO_E_CANCELLED.
+	 */
+	bool (*gives_up)(void *opaque);
 };
 
 /*
@@ -315,7 +323,10 @@ SWO_API int swo_vm_check(const struct swo_vm *vm, enum swo_side side,
 SWO_API int swo_migration_send(const struct swo_vm *vm, const char *uri,
 	const struct swo_migration_params *params, const struct swo_migration_observer *observer,
 	struct swo_timeline *timeline, struct swo_migration **out, struct swo_error *err);
-/* Listens on the URI before it returns, and waits for one source. */
+/*
+ * Listens on the URI before it returns, and waits for one source. A name server that does not answer
+ * costs 5 s at most; see gives_up of the observer.
+ */
 SWO_API int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 	const struct swo_migration_params *params, const struct swo_migration_observer *observer,
 	struct swo_timeline *timeline, struct swo_migration **out, struct swo_error *err);

@@ -42,6 +42,8 @@ struct base_cancel {
 	int fd; /* the socket in connect or handshake; -1: none */
 	bool fired;
 	const volatile int *interrupt; /* NULL: none */
+	bool (*asked)(void *opaque);   /* in a lookup, now and then: true ends it. NULL: none */
+	void *opaque;
 };
 #define BASE_CANCEL_INIT                                                                           \
 	{                                                                                          \

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 /* Lookups that were left behind end by themselves; there are never more than this many. */
+#define ASK_MS	    50 /* between two questions whether it is cancelled */
 #define LOOKUPS_MAX 16
 
 static atomic_uint lookups;
@@ -96,12 +97,25 @@ static int start_lookup(const struct base_uri *uri, bool passive, struct swo_err
 	return -1;
 }
 
+static int await_answer(int fd, swo_deadline deadline, const struct base_cancel *cancel)
+{
+	int rc = ETIMEDOUT;
+
+	if (!cancel || !cancel->asked)
+		return base_wait_fd(fd, POLLIN, deadline, cancel ? cancel->interrupt : NULL);
+	while (rc == ETIMEDOUT && !swo_deadline_passed(deadline)) {
+		if (cancel->asked(cancel->opaque))
+			return ECANCELED;
+		rc = base_wait_fd(fd, POLLIN, swo_deadline_min(deadline, swo_deadline_ms(ASK_MS)),
+			cancel->interrupt);
+	}
+	return rc;
+}
+
 static int await_lookup(const struct base_uri *uri, int fd, swo_deadline deadline,
 	struct base_cancel *cancel, struct answer *out, struct swo_error *err)
 {
-	int rc = base_cancel_arm(cancel, fd)
-			 ? base_wait_fd(fd, POLLIN, deadline, cancel ? cancel->interrupt : NULL)
-			 : ECANCELED;
+	int rc = base_cancel_arm(cancel, fd) ? await_answer(fd, deadline, cancel) : ECANCELED;
 
 	if (!base_cancel_disarm(cancel) || rc == ECANCELED)
 		return swo_error_set(err, SWO_E_CANCELLED, 0,

@@ -139,11 +139,12 @@ static int listen_tcp(struct channel_listener *listener, struct base_address *ad
 	return listen_failed(listener, rc ? rc : absent, err);
 }
 
-static int listen_at(struct channel_listener *listener, struct swo_error *err)
+static int listen_at(
+	struct channel_listener *listener, struct base_cancel *attempt, struct swo_error *err)
 {
 	struct base_address addresses[BASE_ADDRESSES_MAX];
 	int count = resolve(&listener->uri, listener->name, listener->security, true,
-		swo_deadline_ms(LISTEN_RESOLVE_MS), NULL, addresses, err);
+		swo_deadline_ms(LISTEN_RESOLVE_MS), attempt, addresses, err);
 
 	if (count < 0)
 		return -1;
@@ -161,7 +162,7 @@ static void close_listening(struct channel_listener *listener)
 }
 
 int channel_listener_open(const char *uri, const struct channel_security *security,
-	struct channel_listener **out, struct swo_error *err)
+	struct base_cancel *attempt, struct channel_listener **out, struct swo_error *err)
 {
 	struct channel_listener *listener = calloc(1, sizeof(*listener));
 
@@ -178,7 +179,7 @@ int channel_listener_open(const char *uri, const struct channel_security *securi
 		swo_error_set(err, SWO_E_NO_MEMORY, errno, "eventfd for '%s'", uri);
 		goto fail;
 	}
-	if (listen_at(listener, err))
+	if (listen_at(listener, attempt, err))
 		goto fail;
 	*out = listener;
 	return 0;

@@ -29,9 +29,12 @@ struct channel_security {
 	bool insecure;
 };
 
-/* Listens on a URI; a UNIX socket is accessible to its owner only and is removed at close. */
+/*
+ * Listens on a URI; a UNIX socket is accessible to its owner only and is removed at close. `attempt`
+ * ends the wait for a name server (SWO_E_CANCELLED); NULL: nothing does.
+ */
 int channel_listener_open(const char *uri, const struct channel_security *security,
-	struct channel_listener **out, struct swo_error *err);
+	struct base_cancel *attempt, struct channel_listener **out, struct swo_error *err);
 /* SWO_E_TIMEOUT if there was no connection by the deadline; SWO_E_CANCELLED after a stop. */
 int channel_listener_accept(struct channel_listener *listener, swo_deadline deadline,
 	struct channel_conn **out, struct swo_error *err);

@@ -319,7 +319,7 @@ static int connect_stream(
 	snprintf(uri, sizeof(uri), "unix:%s/plain", s->dir);
 	if (s->tcp)
 		snprintf(uri, sizeof(uri), "tcp:127.0.0.1:%d", port);
-	if (channel_listener_open(uri, NULL, &listener, err))
+	if (channel_listener_open(uri, NULL, NULL, &listener, err))
 		return -1;
 	const swo_deadline deadline = swo_deadline_ms(GUARD_MS);
 	int rc = channel_conn_open(uri, NULL, deadline, &stream->out, err) ||

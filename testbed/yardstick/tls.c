@@ -67,7 +67,7 @@ static int listen_somewhere(struct channel_security *security, struct channel_li
 {
 	for (int port = 20000 + getpid() % 20000, last = port + 50;; port++) {
 		snprintf(uri, size, "tcp:" HOST ":%d", port);
-		if (!channel_listener_open(uri, security, out, err))
+		if (!channel_listener_open(uri, security, NULL, out, err))
 			return 0;
 		if (port == last)
 			return -1;

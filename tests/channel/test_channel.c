@@ -440,7 +440,7 @@ static void another_user_is_dropped_even_where_the_sockets_mode_lets_him_in(void
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/socket", dir);
 	snprintf(uri, sizeof(uri), "unix:%s", path);
-	assert_int_equal(channel_listener_open(uri, NULL, &listener, NULL), 0);
+	assert_int_equal(channel_listener_open(uri, NULL, NULL, &listener, NULL), 0);
 	assert_int_equal(chmod(dir, 0755) || chmod(path, 0666), 0);
 	pid_t pid = connect_as_nobody(path);
 	assert_true(pid > 0);
@@ -467,10 +467,10 @@ static void a_unix_listener_is_its_owners_alone_and_cleans_up(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(uri, sizeof(uri), "unix:%s/s", dir);
 	assert_int_equal(channel_conn_open(uri, NULL, swo_deadline_ms(1000), &conn, &err), -1);
-	assert_int_equal(channel_listener_open(uri, NULL, &listener, NULL), 0);
+	assert_int_equal(channel_listener_open(uri, NULL, NULL, &listener, NULL), 0);
 	assert_int_equal(stat(uri + 5, &st), 0);
 	assert_int_equal(st.st_mode & 0777, 0600);
-	assert_int_equal(channel_listener_open(uri, NULL, &second, &err), -1);
+	assert_int_equal(channel_listener_open(uri, NULL, NULL, &second, &err), -1);
 	assert_non_null(strstr(err.text, "in use"));
 	/* The second listener has checked for a live one, and has failed. */
 	assert_int_equal(
@@ -504,21 +504,21 @@ static void a_socket_that_a_dead_process_left_is_taken_over_and_no_other(void **
 	assert_int_equal(base_unix_address(path, &address, NULL), 0);
 	assert_int_equal(base_listen(&address, 1, &stale), 0);
 	close(stale);
-	assert_int_equal(channel_listener_open(uri, NULL, &one, NULL), 0);
+	assert_int_equal(channel_listener_open(uri, NULL, NULL, &one, NULL), 0);
 	/* One that listens is left alone. */
-	assert_int_equal(channel_listener_open(uri, NULL, &two, &err), -1);
+	assert_int_equal(channel_listener_open(uri, NULL, NULL, &two, &err), -1);
 	assert_non_null(strstr(err.text, "in use"));
 	assert_int_equal(access(path, F_OK), 0);
 	/* What another process has put in its place stays when it closes. */
 	assert_int_equal(unlink(path), 0);
-	assert_int_equal(channel_listener_open(uri, NULL, &two, NULL), 0);
+	assert_int_equal(channel_listener_open(uri, NULL, NULL, &two, NULL), 0);
 	channel_listener_close(one);
 	assert_int_equal(access(path, F_OK), 0);
 	channel_listener_close(two);
 	assert_int_equal(access(path, F_OK), -1);
 	/* A file is no socket. */
 	close(open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
-	assert_int_equal(channel_listener_open(uri, NULL, &one, &err), -1);
+	assert_int_equal(channel_listener_open(uri, NULL, NULL, &one, &err), -1);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(rmdir(folder), 0);
 }
@@ -568,7 +568,7 @@ static void a_name_is_listened_at_on_all_its_addresses(void **state)
 		skip();
 	/* Without a host it is every address of both families. */
 	snprintf(uri, sizeof(uri), "tcp::%u", port);
-	assert_int_equal(channel_listener_open(uri, &trusted, &listener, NULL), 0);
+	assert_int_equal(channel_listener_open(uri, &trusted, NULL, &listener, NULL), 0);
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(hosts); i++) {
 		struct channel_conn *ours, *theirs;
 
@@ -595,16 +595,17 @@ static void plain_tcp_listens_on_loopback_only_unless_the_network_is_trusted(voi
 	struct swo_error err = {0};
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(wide); i++) {
-		assert_int_equal(channel_listener_open(wide[i], NULL, &listener, &err), -1);
+		assert_int_equal(channel_listener_open(wide[i], NULL, NULL, &listener, &err), -1);
 		assert_int_equal(err.code, SWO_E_INVALID);
 		assert_non_null(strstr(err.text, "tls-creds"));
 		assert_non_null(strstr(err.text, "insecure"));
 	}
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(narrow); i++) {
-		assert_int_equal(channel_listener_open(narrow[i], NULL, &listener, &err), 0);
+		assert_int_equal(channel_listener_open(narrow[i], NULL, NULL, &listener, &err), 0);
 		channel_listener_close(listener);
 	}
-	assert_int_equal(channel_listener_open("tcp:0.0.0.0:0", &trusted, &listener, &err), 0);
+	assert_int_equal(
+		channel_listener_open("tcp:0.0.0.0:0", &trusted, NULL, &listener, &err), 0);
 	channel_listener_close(listener);
 }
 

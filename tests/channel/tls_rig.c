@@ -119,7 +119,7 @@ void serve_begin(struct serving *serving, struct rig *rig)
 	rig->server_security = (struct channel_security){0};
 	load(&rig->server, true, &rig->server_security.tls);
 	serving->rig = rig;
-	if (channel_listener_open(rig->uri, &rig->server_security, &serving->listener, &err))
+	if (channel_listener_open(rig->uri, &rig->server_security, NULL, &serving->listener, &err))
 		fail_msg("%s", err.text);
 	assert_int_equal(pthread_create(&serving->thread, NULL, serve, serving), 0);
 }

@@ -86,7 +86,7 @@ static void open_source(struct stage *stage)
 	params.channels = 1;
 	params.setup_deadline_ms = params.idle_deadline_ms = PEER_MS / 2;
 	params.switchover_deadline_ms = params.commit_deadline_ms = 100;
-	fuzz_check(!channel_listener_open(uri, NULL, &stage->listener, NULL));
+	fuzz_check(!channel_listener_open(uri, NULL, NULL, &stage->listener, NULL));
 	fuzz_check(!swo_migration_send(
 		&stage->vm.vm, uri, &params, NULL, NULL, &stage->vm.migration, NULL));
 }

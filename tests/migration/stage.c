@@ -82,7 +82,7 @@ void stage_await_hello(struct stage *stage, enum swo_handover asked)
 	params.handover = asked;
 	if (stage_params)
 		stage_params(&params);
-	assert_int_equal(channel_listener_open(stage->uri, NULL, &stage->listener, NULL), 0);
+	assert_int_equal(channel_listener_open(stage->uri, NULL, NULL, &stage->listener, NULL), 0);
 	assert_int_equal(swo_migration_send(&stage->vm.vm, stage->uri, &params, NULL,
 				 stage_timeline, &stage->vm.migration, NULL),
 		0);

@@ -167,7 +167,7 @@ static void another_users_process_gets_no_descriptor(void **state)
 		struct channel_listener *listener;
 
 		if (setgid(65534) || setuid(65534) ||
-			channel_listener_open(uri, NULL, &listener, NULL))
+			channel_listener_open(uri, NULL, NULL, &listener, NULL))
 			_exit(1);
 		if (write(ends[1], "", 1) == 1)
 			pause();

@@ -56,6 +56,47 @@ static void a_cancel_does_not_wait_for_a_name(void **state)
 	silent_resolver_answer();
 }
 
+struct waiting {
+	struct fake_vm vm;
+	atomic_bool over;
+	struct swo_error err;
+	int rc;
+};
+
+static bool is_over(void *opaque)
+{
+	return atomic_load(&((struct waiting *)opaque)->over);
+}
+
+static void *listen_to_a_name(void *opaque)
+{
+	struct waiting *w = opaque;
+	const struct swo_migration_observer observer = {.gives_up = is_over, .opaque = w};
+
+	w->rc = swo_migration_receive(&w->vm.vm, "tcp:host.silent:4444", NULL, &observer, NULL,
+		&w->vm.migration, &w->err);
+	return NULL;
+}
+
+static void a_target_that_gives_up_does_not_wait_for_a_name(void **state)
+{
+	(void)state;
+	static struct waiting w;
+	pthread_t thread;
+
+	fake_vm_open(&w.vm, 2, false, 1000, SWO_TRANSITIONS_PARALLEL);
+	assert_int_equal(pthread_create(&thread, NULL, listen_to_a_name, &w), 0);
+	silent_resolver_await(1);
+	atomic_store(&w.over, true);
+	/* Its name is still not answered for. */
+	pthread_join(thread, NULL);
+	assert_int_equal(w.rc, -1);
+	assert_int_equal(w.err.code, SWO_E_CANCELLED);
+	assert_non_null(strstr(w.err.text, "host.silent"));
+	fake_vm_close(&w.vm);
+	silent_resolver_answer();
+}
+
 static void a_quit_does_not_wait_for_a_name(void **state)
 {
 	(void)state;
@@ -235,6 +276,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cancel_does_not_wait_for_a_name),
+		cmocka_unit_test(a_target_that_gives_up_does_not_wait_for_a_name),
 		cmocka_unit_test(a_quit_does_not_wait_for_a_name),
 		cmocka_unit_test(a_name_that_nobody_answers_for_fails_the_migration_in_time),
 		cmocka_unit_test(the_ceiling_reaches_a_send_that_blocks),

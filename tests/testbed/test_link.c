@@ -28,7 +28,7 @@ static void open_rig(struct rig *rig, const char *listen_uri)
 	assert_non_null(mkdtemp(rig->dir));
 	snprintf(rig->to_uri, sizeof(rig->to_uri), "unix:%s/target", rig->dir);
 	snprintf(rig->listen_uri, sizeof(rig->listen_uri), "unix:%s/link", rig->dir);
-	assert_int_equal(channel_listener_open(rig->to_uri, NULL, &rig->listener, &err), 0);
+	assert_int_equal(channel_listener_open(rig->to_uri, NULL, NULL, &rig->listener, &err), 0);
 	rig->link = link_start(listen_uri ? listen_uri : rig->listen_uri, rig->to_uri, &err);
 	if (!rig->link)
 		fail_msg("%s", err.text);

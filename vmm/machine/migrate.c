@@ -7,6 +7,7 @@
 #include "base/uri.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -65,6 +66,18 @@ static void tell_device(void *opaque, unsigned index, enum swo_device_state stat
 		machine_event(m, "VFIO_MIGRATION",
 			json_pack("{s:s, s:s+, s:s}", "device-id", id, "qom-path",
 				"/machine/peripheral/", id, "device-state", names[state]));
+}
+
+/* A cancel or a quit while it is being set up: the lookup of a name may take a while. */
+static bool gives_up(void *opaque)
+{
+	struct vmm_machine *m = opaque;
+	struct pollfd quit = {.fd = m->quit_fd, .events = POLLIN};
+
+	pthread_mutex_lock(&m->lock);
+	const bool cancelled = m->cancelled;
+	pthread_mutex_unlock(&m->lock);
+	return cancelled || poll(&quit, 1, 0) > 0;
 }
 
 /* Starting a migration */
@@ -226,8 +239,10 @@ static int prepare(struct vmm_machine *m, bool is_source, struct swo_error *err)
 
 static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct swo_error *err)
 {
-	struct swo_migration_observer observer = {
-		.status = tell_status, .device_state = tell_device, .opaque = m};
+	struct swo_migration_observer observer = {.status = tell_status,
+		.device_state = tell_device,
+		.opaque = m,
+		.gives_up = gives_up};
 	struct swo_migration *migration = NULL;
 	struct swo_migration_params params;
 	struct swo_vm vm;

@@ -515,6 +515,7 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 	const struct swo_migration_params *params, const struct swo_migration_observer *observer,
 	struct swo_timeline *timeline, struct swo_migration **out, struct swo_error *err)
 {
+	struct base_cancel attempt = BASE_CANCEL_INIT;
 	struct target *t = calloc(1, sizeof(*t));
 
 	if (!t)
@@ -535,7 +536,9 @@ int swo_migration_receive(const struct swo_vm *vm, const char *uri,
 		goto fail;
 	}
 	migration_watch(&t->m, true);
-	if (channel_listener_open(uri, &t->m.security, &t->listener, err))
+	attempt.asked = t->m.observer.gives_up;
+	attempt.opaque = t->m.observer.opaque;
+	if (channel_listener_open(uri, &t->m.security, &attempt, &t->listener, err))
 		goto fail;
 	if (swo_thread_start(&t->acceptor, "swo-accept", target_acceptor, t, err))
 		goto fail;

@@ -6,6 +6,7 @@
 #include "play.h"
 #include "tests/support/cm.h"
 #include "tests/support/dir.h"
+#include "tests/support/silent_resolver.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -63,6 +64,44 @@ static void a_cancel_is_taken_while_migrate_is_still_beginning(void **state)
 	talk_close(other);
 	free(other);
 	box_pair_down(pair);
+}
+
+/* RAM by descriptor has no names. */
+static void incoming_copy(struct vmm_machine_config *config)
+{
+	config->incoming = true;
+}
+
+static void a_cancel_or_quit_does_not_wait_for_the_name_of_an_incoming_migration(void **state)
+{
+	static const char text[] = "{\"execute\": \"migrate-incoming\", \"arguments\": {\"uri\": "
+				   "\"tcp:host.silent:4444\"}}";
+	static struct box box;
+	struct talk *talk = calloc(2, sizeof(*talk));
+
+	(void)state;
+	assert_non_null(talk);
+	box_up(&box, incoming_copy);
+	talk_open(&talk[0], box.path, true);
+	talk_open(&talk[1], box.path, true);
+	for (unsigned i = 0; i < 2; i++) {
+		talk_send(&talk[0], text, strlen(text));
+		silent_resolver_await(1);
+		play_do(&talk[1], i ? "quit" : "migrate_cancel");
+
+		json_t *reply = talk_reply(&talk[0]);
+		const char *desc =
+			json_string_value(json_object_get(json_object_get(reply, "error"), "desc"));
+
+		assert_non_null(desc);
+		assert_non_null(strstr(desc, "'host.silent' was cancelled"));
+		json_decref(reply);
+		silent_resolver_answer();
+	}
+	talk_close(&talk[0]);
+	talk_close(&talk[1]);
+	free(talk);
+	box_down(&box);
 }
 
 static void incoming_on(struct talk *talk, const char *name, bool exits)
@@ -334,6 +373,8 @@ int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_cancel_is_taken_while_migrate_is_still_beginning),
+		cmocka_unit_test(
+			a_cancel_or_quit_does_not_wait_for_the_name_of_an_incoming_migration),
 		cmocka_unit_test(a_source_in_doubt_is_answered_after_the_vm_has_moved_on),
 		cmocka_unit_test(a_target_that_has_failed_takes_the_next_migration),
 		cmocka_unit_test(a_target_that_failed_after_ready_answers_before_it_may_exit),
