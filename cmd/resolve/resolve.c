@@ -119,9 +119,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_ARG:
 		if (r->id)
 			argp_error(state, "only one migration ID allowed: unexpected '%s'", arg);
-		else if (strlen(arg) != 36 || strspn(arg, "0123456789abcdef-") != 36)
+		/* Migrations and VMs are named by UUIDs of one form. */
+		else if (swo_vm_identity(arg, NULL, r->id_text, NULL))
 			argp_error(state, "'%s' is not a migration ID", arg);
-		r->id = arg;
+		r->id = r->id_text;
 		return 0;
 	case ARGP_KEY_END:
 		check(state, r);

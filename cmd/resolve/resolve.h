@@ -13,6 +13,7 @@
 struct resolve_request {
 	const char *dir; /* of the journals */
 	const char *id;	 /* NULL: list, or the monitor's migration */
+	char id_text[SWO_JOURNAL_VM_MAX];
 	const char *qmp, *uri, *target_journal;
 	bool run_here, runs_there, fenced, forget, prune, json;
 	struct tls_args tls; /* for the connection to the target */

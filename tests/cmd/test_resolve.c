@@ -11,7 +11,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define ID "00000000-0000-4000-8000-000000000001"
+#define ID	"00000000-0000-4000-8000-00000000000a"
+#define LOUD_ID "00000000-0000-4000-8000-00000000000A"
 
 static int run(const char *command, char *out, size_t room)
 {
@@ -62,6 +63,11 @@ static void the_command_of_the_list_resolves_this_migration(void **state)
 
 		assert_true(status != 2 && status != 127);
 		assert_int_equal(run(command + 3, again, sizeof(again)), status);
+		assert_non_null(strstr(again, "nonexistent"));
+		/* Any form of a UUID is the same ID. */
+		assert_int_equal(run("switchover resolve --journal=\"$DIR\" {" LOUD_ID "} 2>&1",
+					 again, sizeof(again)),
+			status);
 		assert_non_null(strstr(again, "nonexistent"));
 		assert_int_equal(dir_remove(dir), 0);
 	}
