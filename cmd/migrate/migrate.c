@@ -10,6 +10,7 @@
 #include "cmd/common/tls_args.h"
 #include "cmd/common/verbs.h"
 #include "cmd/migrate/view.h"
+#include "switchover/migration.h"
 
 #include <argp.h>
 #include <signal.h>
@@ -94,7 +95,8 @@ static const struct argp_option options[] = {
 		"Throttle the vCPUs where they write faster than the link carries; short for "
 		"--capability auto-converge=on",
 		0},
-	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "End pre-copy after SECONDS (none)", 0},
+	{"timeout", OPT_TIMEOUT, "SECONDS", 0, "End pre-copy after SECONDS, at most a day (none)",
+		0},
 	{"timeout-strategy", OPT_TIMEOUT_STRATEGY, "HOW", 0,
 		"Then cancel the migration, or force the switchover over downtime-limit: cancel or "
 		"force (cancel)",
@@ -149,7 +151,8 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		request->force = !strcmp(arg, "force");
 		break;
 	case OPT_TIMEOUT:
-		request->timeout_s = args_real(state, "timeout", arg, 0.001, 1e6);
+		request->timeout_s =
+			args_real(state, "timeout", arg, 0.001, SWO_DURATION_MAX_MS / 1e3);
 		break;
 	case ARGP_KEY_ARG:
 		if (request->uri)
@@ -219,14 +222,6 @@ static int command(struct qmp *qmp, const char *name, json_t *arguments, struct 
 	return answer ? 0 : -1;
 }
 
-/*
- * Options of a monitor that has no options for one migration only, such as QEMU's, are set there;
- * what they replaced is kept, for a VM that stays.
- */
-struct replaced {
-	json_t *parameters, *capabilities; /* NULL: nothing was replaced */
-};
-
 /* Of `all`, the values of the names in `wanted`. */
 static json_t *values_of(const json_t *all, json_t *wanted)
 {
@@ -239,7 +234,7 @@ static json_t *values_of(const json_t *all, json_t *wanted)
 	return values;
 }
 
-static json_t *states_of(const json_t *all, const json_t *wanted)
+static json_t *states_of(const json_t *all, json_t *wanted)
 {
 	json_t *states = json_array(), *known, *one;
 	size_t i, k;
@@ -252,30 +247,55 @@ static json_t *states_of(const json_t *all, const json_t *wanted)
 	return states;
 }
 
+/*
+ * Options of a monitor that has no options for one migration only, such as QEMU's, are set there;
+ * what they replaced is kept, for a VM that stays.
+ */
+enum { CAPABILITIES, PARAMETERS, KINDS };
+
+static const struct option_kind {
+	const char *query, *set;
+	const char *member; /* of the arguments; NULL: they are the options */
+	json_t *(*replaced)(const json_t *all, json_t *wanted);
+} kinds[KINDS] = {
+	[CAPABILITIES] = {"query-migrate-capabilities", "migrate-set-capabilities", "capabilities",
+		states_of},
+	[PARAMETERS] = {"query-migrate-parameters", "migrate-set-parameters", NULL, values_of},
+};
+
+struct replaced {
+	json_t *options[KINDS]; /* NULL: nothing was replaced */
+};
+
+static bool has_options(const json_t *set)
+{
+	return json_array_size(set) || json_object_size(set);
+}
+
+static int set_options(
+	struct qmp *qmp, const struct option_kind *kind, json_t *set, struct swo_error *err)
+{
+	json_t *arguments = kind->member ? json_pack("{s:O}", kind->member, set) : json_incref(set);
+
+	return command(qmp, kind->set, arguments, err);
+}
+
 static int set_there(struct qmp *qmp, const struct request *request, struct replaced *replaced,
 	struct swo_error *err)
 {
-	json_t *before;
+	json_t *const wanted[KINDS] = {request->capabilities, request->parameters};
 
-	if (json_array_size(request->capabilities)) {
-		before = qmp_execute(
-			qmp, "query-migrate-capabilities", NULL, swo_deadline_ms(COMMAND_MS), err);
+	for (unsigned i = 0; i < KINDS; i++) {
+		json_t *before;
+
+		if (!has_options(wanted[i]))
+			continue;
+		before = qmp_execute(qmp, kinds[i].query, NULL, swo_deadline_ms(COMMAND_MS), err);
 		if (!before)
 			return -1;
-		replaced->capabilities = states_of(before, request->capabilities);
+		replaced->options[i] = kinds[i].replaced(before, wanted[i]);
 		json_decref(before);
-		if (command(qmp, "migrate-set-capabilities",
-			    json_pack("{s:O}", "capabilities", request->capabilities), err))
-			return -1;
-	}
-	if (json_object_size(request->parameters)) {
-		before = qmp_execute(
-			qmp, "query-migrate-parameters", NULL, swo_deadline_ms(COMMAND_MS), err);
-		if (!before)
-			return -1;
-		replaced->parameters = values_of(before, request->parameters);
-		json_decref(before);
-		if (command(qmp, "migrate-set-parameters", json_incref(request->parameters), err))
+		if (set_options(qmp, &kinds[i], wanted[i], err))
 			return -1;
 	}
 	return command(qmp, "migrate", json_pack("{s:s}", "uri", request->uri), err);
@@ -284,16 +304,15 @@ static int set_there(struct qmp *qmp, const struct request *request, struct repl
 static void put_back(struct qmp *qmp, struct replaced *replaced)
 {
 	struct swo_error err = {0};
+	bool failed = false;
 
-	if ((json_object_size(replaced->parameters) &&
-		    command(qmp, "migrate-set-parameters", json_incref(replaced->parameters),
-			    &err)) ||
-		(json_array_size(replaced->capabilities) &&
-			command(qmp, "migrate-set-capabilities",
-				json_pack("{s:O}", "capabilities", replaced->capabilities), &err)))
+	for (unsigned i = KINDS; i-- > 0;) {
+		failed = failed || (has_options(replaced->options[i]) &&
+					   set_options(qmp, &kinds[i], replaced->options[i], &err));
+		json_decref(replaced->options[i]);
+	}
+	if (failed)
 		fprintf(stderr, "switchover: options of this migration stay set: %s\n", err.text);
-	json_decref(replaced->parameters);
-	json_decref(replaced->capabilities);
 }
 
 static int start(struct qmp *qmp, const struct request *request, struct replaced *replaced,

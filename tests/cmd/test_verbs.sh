@@ -17,9 +17,11 @@ for verb in vm migrate resolve exec observe bench plan probe; do
 	esac
 done
 check "migrate: a name for TLS that is too long" 2 "255 characters" migrate --tls-hostname "$(printf %300s x)"
+check "migrate: no timeout is longer than a day" 2 "86400" migrate --qmp unix:/x --timeout 86401 unix:/y
 check "to run here without fencing is refused" 2 "fence the target" resolve --run-here 00000000-0000-4000-8000-000000000001
 check "a word without a migration is refused" 2 "missing migration ID" resolve --runs-there
 check "an id that is none is refused" 2 "not a migration ID" resolve ../../etc/passwd
+check "36 characters of a UUID are not yet one" 2 "not a migration ID" resolve 0000000000000000000000000000000000-0
 case " $* " in
 *" vm "*) ;;
 *)
