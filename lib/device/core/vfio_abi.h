@@ -51,6 +51,19 @@ struct vfio_device_feature_mig_data_size {
 #define VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2 12
 #endif
 
+#ifndef VFIO_DEVICE_FEATURE_DMA_BUF /* 6.19 */
+#define VFIO_DEVICE_FEATURE_DMA_BUF 11
+#endif
+/* Its structure, with one range. */
+struct vfio_abi_dma_buf {
+	__u32 region_index;
+	__u32 open_flags;
+	__u32 flags;
+	__u32 nr_ranges;
+	__aligned_u64 offset;
+	__aligned_u64 length;
+};
+
 static_assert(SWO_MIG_STOP_COPY == VFIO_MIGRATION_STOP_COPY, "STOP_COPY");
 static_assert(SWO_MIG_P2P == VFIO_MIGRATION_P2P, "P2P");
 static_assert(SWO_MIG_PRE_COPY == VFIO_MIGRATION_PRE_COPY, "PRE_COPY");
@@ -173,6 +186,19 @@ struct iommu_ioas_unmap {
 #define IOMMU_IOAS_UNMAP _IO(IOMMUFD_TYPE, 0x86)
 #endif
 
+#ifndef IOMMU_IOAS_MAP_FILE /* 6.13; of a dma-buf 6.19 */
+struct iommu_ioas_map_file {
+	__u32 size;
+	__u32 flags;
+	__u32 ioas_id;
+	__s32 fd;
+	__aligned_u64 start;
+	__aligned_u64 length;
+	__aligned_u64 iova;
+};
+#define IOMMU_IOAS_MAP_FILE _IO(IOMMUFD_TYPE, 0x8f)
+#endif
+
 #ifndef IOMMU_HWPT_SET_DIRTY_TRACKING /* 6.7; before, IOMMU_HWPT_ALLOC had no flags */
 #define IOMMU_HWPT_ALLOC_DIRTY_TRACKING	 (1 << 1)
 #define IOMMU_HWPT_DIRTY_TRACKING_ENABLE 1
@@ -216,6 +242,8 @@ VFIO_ABI_SIZE(iommu_ioas_alloc, 12);
 VFIO_ABI_SIZE(iommu_ioas_map, 40);
 VFIO_ABI_AT(iommu_ioas_map, user_va, 16);
 VFIO_ABI_AT(iommu_ioas_map, iova, 32);
+VFIO_ABI_SIZE(iommu_ioas_map_file, 40);
+VFIO_ABI_AT(iommu_ioas_map_file, iova, 32);
 VFIO_ABI_SIZE(iommu_ioas_unmap, 24);
 VFIO_ABI_AT(iommu_ioas_unmap, iova, 8);
 VFIO_ABI_AT(iommu_hwpt_alloc, out_hwpt_id, 16);

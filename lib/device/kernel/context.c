@@ -368,13 +368,24 @@ int kernel_attach(struct vfio_kernel *vk, const struct kernel_where *where, stru
 	pthread_mutex_lock(&vk->context->lock);
 	int rc = where->by_cdev ? attach_cdev(vk, where, err) : attach_group(vk, where, err);
 
+	if (!rc) {
+		vk->next = vk->context->devices;
+		vk->context->devices = vk;
+	}
 	pthread_mutex_unlock(&vk->context->lock);
 	return rc;
 }
 
 void kernel_detach(struct vfio_kernel *vk)
 {
+	struct vfio_kernel **at = &vk->context->devices;
+
 	pthread_mutex_lock(&vk->context->lock);
+	while (*at && *at != vk)
+		at = &(*at)->next;
+	if (*at)
+		*at = vk->next;
+	kernel_peer_forget(vk->context, vk);
 	if (vk->fd >= 0)
 		vk->sys->close(vk->fd);
 	vk->fd = -1;

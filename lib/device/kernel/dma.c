@@ -14,7 +14,7 @@
 
 /* The kernel's calls */
 
-static int kernel_map(const struct vfio_kernel *vk, const struct kernel_map *map)
+int kernel_map_host(const struct vfio_kernel *vk, const struct kernel_map *map)
 {
 	if (vk->space->kind == VK_IOAS) {
 		struct iommu_ioas_map request = {.size = sizeof(request),
@@ -38,8 +38,10 @@ static int kernel_map(const struct vfio_kernel *vk, const struct kernel_map *map
 	return kernel_ioctl(vk, vk->space->fd, VFIO_IOMMU_MAP_DMA, &request);
 }
 
-static int kernel_unmap(const struct vfio_kernel *vk, const struct kernel_map *map)
+int kernel_unmap_any(const struct vfio_kernel *vk, const struct kernel_map *map)
 {
+	if (map->absent)
+		return 0;
 	if (vk->space->kind == VK_IOAS) {
 		struct iommu_ioas_unmap request = {.size = sizeof(request),
 			.ioas_id = vk->space->ioas,
@@ -54,8 +56,11 @@ static int kernel_unmap(const struct vfio_kernel *vk, const struct kernel_map *m
 	return kernel_ioctl(vk, vk->space->fd, VFIO_IOMMU_UNMAP_DMA, &request);
 }
 
-static const char *map_advice(int why)
+static const char *map_advice(const struct vfio_kernel *vk, const struct kernel_map *map, int why)
 {
+	if (!map->host && vk->space->kind == VK_IOAS)
+		return "; iommufd maps a BAR of another device as a dma-buf only (Linux 6.19): siblings by "
+		       "group can reach each other";
 	switch (why) {
 	case ENOMEM:
 		return "; the limit on locked memory may be too low (ulimit -l)";
@@ -81,19 +86,7 @@ static int new_map(struct vfio_kernel *vk, const struct kernel_map *wanted, stru
 	if (!map)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: DMA map", vk->name);
 	*map = *wanted;
-	if (!map->host) {
-		/* A sibling's BAR: only its fd is known, and the kernel requires an address. */
-		map->ours = vk->sys->mmap(
-			(size_t)map->size, PROT_READ | PROT_WRITE, map->fd, (off_t)map->offset);
-		if (map->ours == MAP_FAILED) {
-			free(map);
-			return swo_error_set(err, SWO_E_IO, errno,
-				"device %s: cannot map the memory for DMA at 0x%llx", vk->name,
-				(unsigned long long)wanted->iova);
-		}
-		map->host = map->ours;
-	}
-	int rc = kernel_map(vk, map);
+	int rc = map->host ? kernel_map_host(vk, map) : kernel_peer_map(vk, map);
 
 	if (rc >= 0) {
 		map->users = 1;
@@ -102,22 +95,20 @@ static int new_map(struct vfio_kernel *vk, const struct kernel_map *wanted, stru
 		*out = map;
 		return 0;
 	}
-	if (map->ours)
-		vk->sys->munmap(map->ours, (size_t)map->size);
 	free(map);
 	char reachable[160];
 
 	kernel_iova_advice(vk, wanted->iova, wanted->size, reachable, sizeof(reachable));
 	return swo_error_set(err, SWO_E_DEVICE, -rc, "device %s: DMA map 0x%llx+0x%llx refused%s",
 		vk->name, (unsigned long long)wanted->iova, (unsigned long long)wanted->size,
-		*reachable ? reachable : map_advice(-rc));
+		*reachable ? reachable : map_advice(vk, wanted, -rc));
 }
 
 static bool is_same(const struct kernel_map *a, const struct kernel_map *b)
 {
 	if (a->iova != b->iova || a->size != b->size || a->prot != b->prot)
 		return false;
-	return b->host ? a->host == b->host : a->ours && a->fd == b->fd && a->offset == b->offset;
+	return b->host ? a->host == b->host : !a->host && a->fd == b->fd && a->offset == b->offset;
 }
 
 static int get_map(struct vfio_kernel *vk, const struct kernel_map *wanted, struct kernel_map **out,
@@ -140,7 +131,7 @@ static int put_map(struct vfio_kernel *vk, struct kernel_map *map, struct swo_er
 		map->users--;
 		return 0;
 	}
-	int rc = kernel_unmap(vk, map);
+	int rc = kernel_unmap_any(vk, map);
 
 	if (rc < 0)
 		return swo_error_set(err, SWO_E_DEVICE, -rc,

@@ -148,7 +148,11 @@ int kernel_region_write(void *self, uint32_t region, uint64_t offset, const void
 	bool posted, struct swo_error *err)
 {
 	(void)posted; /* there is no reply to wait for here */
-	return transfer(self, region, offset, (uint8_t *)buf, len, false, err);
+	if (transfer(self, region, offset, (uint8_t *)buf, len, false, err))
+		return -1;
+	if (region == VFIO_PCI_CONFIG_REGION_INDEX)
+		kernel_peer_config_written(self, offset, buf, len);
+	return 0;
 }
 
 int kernel_region_fd(void *self, uint32_t region, int *fd, uint64_t *fd_offset,

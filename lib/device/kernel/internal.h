@@ -69,6 +69,11 @@ struct kernel_map {
 	uint64_t offset;
 	void *host;
 	void *ours; /* mapped here, since the kernel requires an address; NULL: host is the caller's */
+	struct vfio_kernel *owner; /* of the BAR that this is; NULL: RAM, or unknown */
+	uint32_t region;	   /* the BAR, and where in it */
+	uint64_t region_at;
+	bool as_dmabuf;
+	bool absent; /* until the owner decodes its memory */
 	unsigned users;
 	struct kernel_map *next;
 };
@@ -108,6 +113,7 @@ struct swo_vfio_context {
 	unsigned users;
 	struct kernel_space spaces[VK_SPACES];
 	struct kernel_group *groups;
+	struct vfio_kernel *devices; /* those that are attached */
 };
 
 struct vfio_kernel;
@@ -130,6 +136,8 @@ struct vfio_kernel {
 	struct swo_vfio_context *context;
 	struct kernel_space *space;
 	struct kernel_group *group; /* NULL: by cdev */
+	struct vfio_kernel *next;   /* in the context's list */
+	bool decodes;		    /* atomic: its memory, as last written to COMMAND */
 	struct kernel_hwpt *hwpt;   /* by cdev: NULL: the kernel's own choice, without dirty bits */
 	int fd;
 
@@ -174,8 +182,8 @@ static inline bool kernel_is_released(const struct vfio_kernel *vk)
 	return __atomic_load_n(&vk->released, __ATOMIC_ACQUIRE);
 }
 /*
- * VFIO_DEVICE_FEATURE: `len` bytes of data are passed and returned. Returns 0 or -errno. data
- * NULL: none.
+ * VFIO_DEVICE_FEATURE: `len` bytes of data are passed and returned. Returns 0, the
+ * descriptor that the feature made, or -errno. data NULL: none.
  */
 int kernel_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, size_t len);
 /* True if this errno means that the feature does not exist. */
@@ -213,6 +221,20 @@ int kernel_dma_map(void *self, uint64_t iova, uint64_t size, int fd, uint64_t of
 	uint32_t prot, struct swo_error *err);
 int kernel_dma_unmap(void *self, uint64_t iova, uint64_t size, struct swo_error *err);
 void kernel_dma_free(struct vfio_kernel *vk);
+
+/* With the context's lock held: the kernel's map and unmap of a range with an address. */
+int kernel_map_host(const struct vfio_kernel *vk, const struct kernel_map *map);
+int kernel_unmap_any(const struct vfio_kernel *vk, const struct kernel_map *map);
+
+/* peer.c: the BARs of siblings. With the context's lock held */
+void kernel_peer_find(struct swo_vfio_context *context, struct kernel_map *map);
+int kernel_peer_map(const struct vfio_kernel *vk, struct kernel_map *map);
+/* No map refers to this device any more. */
+void kernel_peer_forget(struct swo_vfio_context *context, const struct vfio_kernel *owner);
+/* Without it: the device may decode its memory again; what others have mapped of it is there then. */
+void kernel_peer_redo(struct vfio_kernel *owner);
+void kernel_peer_config_written(
+	struct vfio_kernel *owner, uint64_t offset, const uint8_t *data, uint32_t len);
 
 /* iova.c: "; the IOMMU can map only ..." if that is why this map was refused, else "". */
 void kernel_iova_advice(

@@ -139,6 +139,7 @@ int kernel_reset(void *self, struct swo_error *err)
 				: "");
 	kernel_close_session(vk);
 	vk->write_failed = false;
+	kernel_peer_redo(vk);
 	/* Interrupts of a PCI device survive a reset; its migration state does not. */
 	return kernel_get_state(vk, &state, err);
 }

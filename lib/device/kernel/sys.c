@@ -102,7 +102,7 @@ int kernel_feature(const struct vfio_kernel *vk, uint32_t flags, void *data, siz
 
 	if (rc >= 0 && len)
 		memcpy(data, f.bytes + sizeof(f.head), len);
-	return rc < 0 ? rc : 0;
+	return rc;
 }
 
 bool kernel_is_unsupported(int os_errno)

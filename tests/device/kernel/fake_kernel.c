@@ -18,7 +18,7 @@
 #define FDS	64
 #define MAGIC	0x454b4146u
 
-enum kind { FREE, CONTAINER, GROUP, DEVICE, IOMMU, DATA, NOTHING };
+enum kind { FREE, CONTAINER, GROUP, DEVICE, IOMMU, DATA, DMABUF, NOTHING };
 
 struct open_file {
 	enum kind kind;
@@ -316,6 +316,30 @@ static int log_report(struct fk_device *dev, const struct vfio_device_feature_dm
 	return 0;
 }
 
+/* The BARs of devices: PFN maps, which iommufd takes as dma-bufs only. */
+
+static bool decodes(const struct fk_device *dev)
+{
+	return dev->config[4] & 2;
+}
+
+/* Of BAR 0. Returns an errno, or *made is the buffer's descriptor. */
+static int export_bar(unsigned n, const struct vfio_abi_dma_buf *slice, int *made)
+{
+	if (slice->region_index || slice->flags || slice->nr_ranges != 1 ||
+		(slice->offset | slice->length) % 4096 || slice->offset + slice->length > 16384)
+		return EINVAL;
+	*made = new_fd(DMABUF, n);
+	return 0;
+}
+
+static void revoke(unsigned n)
+{
+	for (unsigned i = 0; i < fk.map_count; i++)
+		if (fk.maps[i].dmabuf_of == n + 1)
+			fk.maps[i--] = fk.maps[--fk.map_count];
+}
+
 static uint32_t methods(unsigned n, uint32_t index)
 {
 	switch (index) {
@@ -332,17 +356,19 @@ static uint32_t methods(unsigned n, uint32_t index)
 		return fk.no_data_size ? 0 : VFIO_DEVICE_FEATURE_GET;
 	case VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2:
 		return fk.knows_precopy_v2 ? VFIO_DEVICE_FEATURE_SET : 0;
+	case VFIO_DEVICE_FEATURE_DMA_BUF:
+		return fk.has_dmabuf ? VFIO_DEVICE_FEATURE_GET : 0;
 	default:
 		return 0;
 	}
 }
 
-static int feature(unsigned n, struct vfio_device_feature *f)
+static int feature(unsigned n, struct vfio_device_feature *f, int *made)
 {
 	uint32_t index = f->flags & VFIO_DEVICE_FEATURE_MASK;
 	uint32_t wanted = f->flags & (VFIO_DEVICE_FEATURE_GET | VFIO_DEVICE_FEATURE_SET);
 	static const size_t sizes[] = {
-		[1] = 8, [2] = 8, [6] = 24, [7] = 0, [8] = 32, [9] = 8, [12] = 0};
+		[1] = 8, [2] = 8, [6] = 24, [7] = 0, [8] = 32, [9] = 8, [11] = 32, [12] = 0};
 	struct fk_device *dev = &fk.device[n];
 
 	if (!methods(n, index))
@@ -362,6 +388,8 @@ static int feature(unsigned n, struct vfio_device_feature *f)
 	struct vfio_device_feature_mig_state state = {0};
 
 	switch (index) {
+	case VFIO_DEVICE_FEATURE_DMA_BUF:
+		return export_bar(n, data, made);
 	case VFIO_DEVICE_FEATURE_MIGRATION:
 	case VFIO_DEVICE_FEATURE_MIG_DATA_SIZE: {
 		/* The complete state, whatever was read of it: as drivers do. */
@@ -501,7 +529,7 @@ static int attach(struct open_file *file, uint32_t id)
 	return 0;
 }
 
-static int device_ioctl(struct open_file *file, unsigned long request, void *arg)
+static int device_ioctl(struct open_file *file, unsigned long request, void *arg, int *made)
 {
 	struct fk_device *dev = &fk.device[file->device];
 
@@ -553,9 +581,10 @@ static int device_ioctl(struct open_file *file, unsigned long request, void *arg
 			return 0;
 		dev->state = SWO_DEVICE_RUNNING;
 		dev->data_fd = -1;
+		revoke(file->device);
 		return 0;
 	case VFIO_DEVICE_FEATURE:
-		return feature(file->device, arg);
+		return feature(file->device, arg, made);
 	default:
 		return ENOTTY;
 	}
@@ -571,7 +600,7 @@ static int add_map(bool by_iommufd, uint64_t iova, uint64_t size, uint64_t vaddr
 			return EEXIST;
 	if (fk.map_count == FK_MAPS)
 		return ENOSPC;
-	fk.maps[fk.map_count++] = (struct fk_map){by_iommufd, iova, size, vaddr, prot};
+	fk.maps[fk.map_count++] = (struct fk_map){by_iommufd, iova, size, vaddr, prot, 0};
 	return 0;
 }
 
@@ -703,6 +732,30 @@ static int container_dirty(const struct vfio_iommu_type1_dirty_bitmap *dirty)
 	}
 }
 
+/* The device of a BAR that is mapped at this address; -1: it is RAM. */
+static int bar_at(uint64_t address)
+{
+	for (unsigned i = 0; i < FK_DEVICES; i++)
+		if (address && fk.device[i].bar == (void *)(uintptr_t)address)
+			return (int)i;
+	return -1;
+}
+
+static int map_file(const struct iommu_ioas_map_file *request)
+{
+	const struct open_file *file = file_of(request->fd);
+
+	if (!file || file->kind != DMABUF || request->start || request->ioas_id != IOAS_ID)
+		return EINVAL;
+	if (!decodes(&fk.device[file->device]))
+		return ENODEV; /* it is revoked */
+	int rc = add_map(true, request->iova, request->length, 0, request->flags);
+
+	if (!rc)
+		fk.maps[fk.map_count - 1].dmabuf_of = file->device + 1;
+	return rc;
+}
+
 static int container_ioctl(unsigned long request, void *arg)
 {
 	const struct vfio_iommu_type1_dma_map *map = arg;
@@ -724,6 +777,8 @@ static int container_ioctl(unsigned long request, void *arg)
 	case VFIO_IOMMU_MAP_DMA:
 		if (!can_map(map->iova, map->size))
 			return EINVAL;
+		if (fk.no_vf && bar_at(map->vaddr) >= 0 && !decodes(&fk.device[bar_at(map->vaddr)]))
+			return EFAULT;
 		return add_map(false, map->iova, map->size, map->vaddr, map->flags);
 	case VFIO_IOMMU_UNMAP_DMA:
 		return del_map(false, unmap->iova, unmap->size);
@@ -809,7 +864,11 @@ static int iommu_ioctl(unsigned long request, void *arg)
 		if (map->ioas_id != IOAS_ID || !(map->flags & IOMMU_IOAS_MAP_FIXED_IOVA) ||
 			!can_map(map->iova, map->length))
 			return EINVAL;
+		if (bar_at(map->user_va) >= 0)
+			return EFAULT;
 		return add_map(true, map->iova, map->length, map->user_va, map->flags);
+	case IOMMU_IOAS_MAP_FILE:
+		return map_file(arg);
 	case IOMMU_IOAS_IOVA_RANGES:
 		return ioas_ranges(arg);
 	case IOMMU_IOAS_UNMAP:
@@ -885,7 +944,7 @@ static int precopy_info(const struct open_file *file, struct vfio_precopy_info *
 static int fk_ioctl(int fd, unsigned long request, void *arg)
 {
 	struct open_file *file = file_of(fd);
-	int rc;
+	int rc, made = -1;
 
 	if (!file)
 		return fail(EBADF);
@@ -909,7 +968,9 @@ static int fk_ioctl(int fd, unsigned long request, void *arg)
 		rc = group_ioctl(file, request, arg);
 		return rc < 0 ? fail(-rc) : rc;
 	case DEVICE:
-		rc = device_ioctl(file, request, arg);
+		rc = device_ioctl(file, request, arg, &made);
+		if (!rc && made >= 0)
+			return made;
 		break;
 	case IOMMU:
 		rc = iommu_ioctl(request, arg);
@@ -934,6 +995,8 @@ static ssize_t config_access(struct fk_device *dev, void *buf, size_t len, off_t
 	size_t n = len < 4 ? len : 4;
 
 	memcpy(write ? dev->config + (at & 0xff) : buf, write ? buf : dev->config + (at & 0xff), n);
+	if (write && !decodes(dev))
+		revoke((unsigned)(dev - fk.device));
 	return (ssize_t)n;
 }
 
@@ -1011,13 +1074,16 @@ static void *fk_mmap(size_t len, int prot, int fd, off_t offset)
 		return MAP_FAILED;
 	}
 	fk.mmaps++;
-	return calloc(1, len);
+	return fk.device[file_of(fd)->device].bar = calloc(1, len);
 }
 
 static int fk_munmap(void *addr, size_t len)
 {
 	(void)len;
 	fk.mmaps--;
+	for (unsigned i = 0; i < FK_DEVICES; i++)
+		if (fk.device[i].bar == addr)
+			fk.device[i].bar = NULL;
 	free(addr);
 	return 0;
 }

@@ -42,6 +42,7 @@ struct fk_device {
 	bool emulated;	/* it is behind no IOMMU: the kernel itself writes for it */
 	unsigned iommu; /* that it is behind */
 	char token[37]; /* its PF's; "": none */
+	void *bar;	/* where BAR 0 is mapped; NULL: nowhere */
 };
 
 /* A page table of iommufd with dirty bits. */
@@ -55,6 +56,7 @@ struct fk_map {
 	bool by_iommufd;
 	uint64_t iova, size, vaddr;
 	uint32_t prot;
+	unsigned dmabuf_of; /* a device's number + 1; 0: memory */
 };
 
 struct fake_kernel {
@@ -74,6 +76,8 @@ struct fake_kernel {
 	bool iommus_have_dirty_bits;
 	bool no_data_size;
 	bool no_cdev_token; /* before Linux 6.17 */
+	bool has_dmabuf;    /* Linux 6.19 */
+	bool no_vf;	    /* its BARs cannot be mapped for others while it does not decode */
 	bool narrow_iommu;  /* 39 bits, and not 0xfee00000 */
 	uint64_t data_size; /* reported instead of the right one; 0: that */
 	bool no_precopy_info;

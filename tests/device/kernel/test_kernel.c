@@ -643,6 +643,11 @@ static void devices_that_share_a_context_map_once(void **state)
 	}
 }
 
+static void write_command(void *dev, uint16_t command)
+{
+	MUST(OPS->region_write(dev, 7, 4, &command, sizeof(command), false, &err));
+}
+
 static void a_siblings_bar_is_mapped_by_its_fd(void **state)
 {
 	(void)state;
@@ -659,6 +664,7 @@ static void a_siblings_bar_is_mapped_by_its_fd(void **state)
 	assert_int_equal(fk.map_count, 1);
 	MUST(OPS->dma_unmap(a, 0x80000000, size, &err));
 	assert_int_equal(fk.mmaps, 0);
+	write_command(b, 2);
 	/* A kernel that does not accept such memory returns an error, and no map is left. */
 	fk.fail_request = VFIO_IOMMU_MAP_DMA;
 	fk.fail_errno = EFAULT;
@@ -666,6 +672,75 @@ static void a_siblings_bar_is_mapped_by_its_fd(void **state)
 	FAILS(OPS->dma_map(a, 0x80000000, size, fd, offset, NULL, 3, &err), SWO_E_DEVICE);
 	assert_non_null(strstr(err.text, "cannot map this kind of memory"));
 	assert_int_equal(fk.mmaps, 0);
+	OPS->destroy(a);
+	OPS->destroy(b);
+	swo_vfio_context_unref(context);
+}
+
+static void iommufd_maps_a_siblings_bar_as_a_dma_buf(void **state)
+{
+	struct swo_vfio_context *context;
+	uint64_t offset, from, size;
+	int fd;
+
+	(void)state;
+	MUST(swo_vfio_context_new(&context, &err));
+	void *a = open_in("/dev/vfio/devices/vfio0", context);
+	void *b = open_in("/dev/vfio/devices/vfio1", context);
+
+	MUST(OPS->region_fd(b, 0, &fd, &offset, &from, &size, &err));
+	write_command(b, 2);
+	/* Without: there is no other way. */
+	FAILS(OPS->dma_map(a, 0x80000000, size, fd, offset, NULL, 3, &err), SWO_E_DEVICE);
+	assert_non_null(strstr(err.text, "Linux 6.19"));
+	assert_int_equal(fk.mmaps, 0);
+	fk.has_dmabuf = true;
+	MUST(OPS->dma_map(a, 0x80000000, size, fd, offset, NULL, 3, &err));
+	assert_int_equal(fk.map_count, 1);
+	assert_int_equal(fk.maps[0].dmabuf_of, 2);
+	assert_int_equal(fk.mmaps, 0);
+	/* It is revoked while the owner does not decode, and then there again. */
+	write_command(b, 0);
+	assert_int_equal(fk.map_count, 0);
+	write_command(b, 6);
+	assert_int_equal(fk.map_count, 1);
+	assert_int_equal(fk.maps[0].iova, 0x80000000);
+	MUST(OPS->reset(b, &err));
+	assert_int_equal(fk.map_count, 1);
+	MUST(OPS->dma_unmap(a, 0x80000000, size, &err));
+	assert_int_equal(fk.map_count, 0);
+	/* Too early: once the owner decodes. */
+	write_command(b, 0);
+	MUST(OPS->dma_map(a, 0x90000000, size, fd, offset, NULL, 3, &err));
+	assert_int_equal(fk.map_count, 0);
+	write_command(b, 2);
+	assert_int_equal(fk.map_count, 1);
+	OPS->destroy(b); /* before its sibling */
+	MUST(OPS->dma_unmap(a, 0x90000000, size, &err));
+	OPS->destroy(a);
+	swo_vfio_context_unref(context);
+}
+
+static void a_function_that_is_no_vf_is_mapped_once_it_decodes(void **state)
+{
+	struct swo_vfio_context *context;
+	uint64_t offset, from, size;
+	int fd;
+
+	(void)state;
+	fk.no_vf = true;
+	MUST(swo_vfio_context_new(&context, &err));
+	void *a = open_in("/dev/vfio/5:dev0", context), *b = open_in("/dev/vfio/6:dev1", context);
+
+	MUST(OPS->region_fd(b, 0, &fd, &offset, &from, &size, &err));
+	MUST(OPS->dma_map(a, 0x80000000, size, fd, offset, NULL, 3, &err));
+	assert_int_equal(fk.map_count, 0);
+	write_command(b, 2);
+	assert_int_equal(fk.map_count, 1);
+	/* type1 keeps it. */
+	write_command(b, 0);
+	write_command(b, 2);
+	assert_int_equal(fk.map_count, 1);
 	OPS->destroy(a);
 	OPS->destroy(b);
 	swo_vfio_context_unref(context);
@@ -696,6 +771,8 @@ int main(void)
 		CASE(maps_are_added_and_removed_by_both_interfaces),
 		CASE(devices_that_share_a_context_map_once),
 		CASE(a_siblings_bar_is_mapped_by_its_fd),
+		CASE(iommufd_maps_a_siblings_bar_as_a_dma_buf),
+		CASE(a_function_that_is_no_vf_is_mapped_once_it_decodes),
 	};
 
 	return cmocka_run_group_tests_name("vfio_kernel", tests, NULL, NULL);
