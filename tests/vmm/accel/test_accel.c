@@ -21,8 +21,7 @@ static void the_guest_finds_its_devices_and_sets_them_up(void **state)
 	struct fake fake;
 	struct vm vm;
 
-	vm_boot(&vm, &fake, 3, VCPUS);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 3, VCPUS);
 	await_doorbells(&fake, 3 * VCPUS);
 	vm_pause(&vm, &fake);
 	assert_int_equal(stats_of(&vm).devices, 3);
@@ -45,9 +44,7 @@ static void the_guest_finds_its_devices_and_sets_them_up(void **state)
 	}
 	assert_true(fake.device[0].dma_addr + 8 * SWO_PAGE_SIZE <= fake.device[1].dma_addr);
 	expect_no_loss(&fake);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static void doorbells_come_in_order_and_memory_is_rewritten(void **state)
@@ -56,8 +53,7 @@ static void doorbells_come_in_order_and_memory_is_rewritten(void **state)
 	struct fake fake;
 	struct vm vm;
 
-	vm_boot(&vm, &fake, 2, VCPUS);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 2, VCPUS);
 	await_doorbells(&fake, 600);
 	vm_pause(&vm, &fake);
 	struct vmm_guest_stats stats = stats_of(&vm);
@@ -68,9 +64,7 @@ static void doorbells_come_in_order_and_memory_is_rewritten(void **state)
 	expect_no_loss(&fake);
 	expect_agreement(&vm, &fake, VCPUS);
 	expect_whole_ram(&vm);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static void devices_that_are_rung_by_turns_get_every_number(void **state)
@@ -92,9 +86,7 @@ static void devices_that_are_rung_by_turns_get_every_number(void **state)
 	assert_true(stats.rounds >= 100);
 	expect_no_loss(&fake);
 	expect_agreement(&vm, &fake, VCPUS);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static void interrupts_reach_the_guest_and_stay_pending_while_masked(void **state)
@@ -106,8 +98,7 @@ static void interrupts_reach_the_guest_and_stay_pending_while_masked(void **stat
 	swo_deadline hang = swo_deadline_ms(HANG_MS);
 	uint64_t one = 1;
 
-	vm_boot(&vm, &fake, 1, 1);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 1, 1);
 	await_doorbells(&fake, 40);
 	while (stats_of(&vm).irqs < 3 && !swo_deadline_passed(hang))
 		swo_sleep_until(swo_now_ns() + 1000000);
@@ -163,8 +154,7 @@ static void a_mapped_bar_is_read_without_the_bus_until_it_is_unmapped(void **sta
 	struct vm vm;
 	struct swo_error err = {0};
 
-	vm_boot(&vm, &fake, 2, 1);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 2, 1);
 	await_looks(&vm, 4);
 	assert_true(inbox_reads(&fake) >= 4);
 	assert_int_equal(stats_of(&vm).inbox_setbacks, 0);
@@ -194,9 +184,7 @@ static void a_mapped_bar_is_read_without_the_bus_until_it_is_unmapped(void **sta
 	assert_true(inbox_reads(&fake) >= trapped + 2);
 	vm_pause(&vm, &fake);
 	expect_no_loss(&fake);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static void no_doorbell_comes_after_a_pause_has_returned(void **state)
@@ -218,9 +206,7 @@ static void no_doorbell_comes_after_a_pause_has_returned(void **state)
 		expect_whole_ram(&vm);
 	}
 	expect_no_loss(&fake);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static void a_damaged_word_in_ram_is_found(void **state)
@@ -230,8 +216,7 @@ static void a_damaged_word_in_ram_is_found(void **state)
 	struct vm vm;
 	uint64_t pages, mismatches;
 
-	vm_boot(&vm, &fake, 1, VCPUS);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 1, VCPUS);
 	await_doorbells(&fake, 100);
 	vm_pause(&vm, &fake);
 	const struct guest_boot *boot = swo_ram_host(vm.ram, GUEST_BOOT_GPA, sizeof(*boot));
@@ -249,9 +234,7 @@ static void a_damaged_word_in_ram_is_found(void **state)
 	await_doorbells(&fake, 100);
 	assert_true(stats_of(&vm).ram_mismatches > 0);
 	vm_pause(&vm, &fake);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static uint64_t rounds_of(struct vm *vm)
@@ -277,8 +260,7 @@ static void held_vcpus_do_not_run_and_pause_and_resume_at_once(void **state)
 	struct fake fake;
 	struct vm vm;
 
-	vm_boot(&vm, &fake, 1, VCPUS);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 1, VCPUS);
 	await_rounds(&vm, 20);
 	vm.accel->ops->hold(vm.accel, true);
 	usleep(20000); /* the tick in progress */
@@ -301,9 +283,7 @@ static void held_vcpus_do_not_run_and_pause_and_resume_at_once(void **state)
 	expect_no_loss(&fake);
 	expect_agreement(&vm, &fake, VCPUS);
 	expect_whole_ram(&vm);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static void throttled_vcpus_run_for_a_share_of_the_time(void **state)
@@ -334,9 +314,7 @@ static void throttled_vcpus_run_for_a_share_of_the_time(void **state)
 	vm_pause(&vm, &fake);
 	expect_no_loss(&fake);
 	expect_whole_ram(&vm);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static void invalid_configurations_are_refused(void **state)

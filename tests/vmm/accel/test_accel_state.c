@@ -12,8 +12,7 @@ static void a_vm_moves_with_nothing_lost_or_repeated(void **state)
 	struct fake fake;
 	struct vm vm, next;
 
-	vm_boot(&vm, &fake, 2, VCPUS);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 2, VCPUS);
 	for (int i = 0; i < 6; i++) {
 		move(&vm, &next, &fake);
 		struct vmm_guest_stats before = stats_of(&vm);
@@ -34,9 +33,7 @@ static void a_vm_moves_with_nothing_lost_or_repeated(void **state)
 	expect_no_loss(&fake);
 	expect_agreement(&vm, &fake, VCPUS);
 	expect_whole_ram(&vm);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 static void a_source_that_was_saved_can_go_on(void **state)
@@ -45,8 +42,7 @@ static void a_source_that_was_saved_can_go_on(void **state)
 	struct fake fake;
 	struct vm vm, other;
 
-	vm_boot(&vm, &fake, 2, VCPUS);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 2, VCPUS);
 	await_doorbells(&fake, 40);
 	move(&vm, &other, &fake);
 	fake_detach(&fake);
@@ -58,9 +54,7 @@ static void a_source_that_was_saved_can_go_on(void **state)
 	expect_no_loss(&fake);
 	expect_agreement(&vm, &fake, VCPUS);
 	expect_whole_ram(&vm);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 /* Holds a vCPU inside a doorbell's callback until released. */
@@ -158,9 +152,7 @@ static void a_doorbell_in_progress_at_the_pause_is_rung_once(void **state)
 	vm_pause(&vm, &fake);
 	expect_no_loss(&fake);
 	expect_agreement(&vm, &fake, 1);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 /*
@@ -186,9 +178,7 @@ static uint64_t accesses_of_set_up(unsigned moves)
 	await_doorbells(&fake, 1);
 	vm_pause(&vm, &fake);
 	expect_no_loss(&fake);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 	return fake.accesses;
 }
 
@@ -206,8 +196,7 @@ static void a_damaged_state_is_refused_and_changes_nothing(void **state)
 	struct swo_error err = {0};
 	struct swo_buf good = SWO_BUF_INIT(1 << 20), after = SWO_BUF_INIT(1 << 20);
 
-	vm_boot(&vm, &fake, 1, VCPUS);
-	vm_resume(&vm, &fake);
+	vm_run(&vm, &fake, 1, VCPUS);
 	await_doorbells(&fake, 20);
 	assert_int_equal(vmm_accel_save(vm.accel, &good, NULL), -1);
 	assert_int_equal(vmm_accel_load(vm.accel, "", 0, NULL), -1);
@@ -242,9 +231,7 @@ static void a_damaged_state_is_refused_and_changes_nothing(void **state)
 	expect_whole_ram(&vm);
 	swo_buf_free(&good);
 	swo_buf_free(&after);
-	fake_detach(&fake);
-	vm_close(&vm);
-	fake_free(&fake);
+	vm_end(&vm, &fake);
 }
 
 int main(int argc, char **argv)

@@ -81,6 +81,19 @@ void vm_resume(struct vm *vm, struct fake *fake)
 	vmm_accel_resume(vm->accel);
 }
 
+void vm_run(struct vm *vm, struct fake *fake, unsigned devices, unsigned vcpus)
+{
+	vm_boot(vm, fake, devices, vcpus);
+	vm_resume(vm, fake);
+}
+
+void vm_end(struct vm *vm, struct fake *fake)
+{
+	fake_detach(fake);
+	vm_close(vm);
+	fake_free(fake);
+}
+
 struct vmm_guest_stats stats_of(struct vm *vm)
 {
 	struct vmm_guest_stats stats;

@@ -30,6 +30,10 @@ void must(int rc, const struct swo_error *err);
 void vm_open(struct vm *vm, struct fake *fake, unsigned vcpus);
 void vm_close(struct vm *vm);
 void vm_boot(struct vm *vm, struct fake *fake, unsigned devices, unsigned vcpus);
+/* The same, and it runs. */
+void vm_run(struct vm *vm, struct fake *fake, unsigned devices, unsigned vcpus);
+/* Of both: closed, and free. */
+void vm_end(struct vm *vm, struct fake *fake);
 void vm_pause(struct vm *vm, struct fake *fake);
 void vm_resume(struct vm *vm, struct fake *fake);
 struct vmm_guest_stats stats_of(struct vm *vm);
