@@ -31,7 +31,7 @@ static const struct argp_option options[] = {
 	{"timeline", OPT_TIMELINE, "FILE", 0,
 		"Write the timeline to FILE, and for chrome://tracing to FILE.trace.json (none)",
 		0},
-	{"all", OPT_ALL, NULL, 0, "Draw all records, not only the switchover", 0},
+	{"all", OPT_ALL, NULL, 0, "Draw all records, also without a switchover", 0},
 	{0},
 };
 
@@ -149,11 +149,14 @@ static int show(struct request *r, struct swo_error *err)
 
 	if (r->timeline && timeline_write(r->observed.timeline, r->timeline, err))
 		return CLI_FAILED;
-	if (rc)
+	if (rc && (!r->all || r->json))
 		return CLI_FAILED;
 	if (r->json)
 		return print_json(&outage);
-	print_passes(&outage);
+	if (!rc)
+		print_passes(&outage);
+	else
+		printf("There is no switchover in the records.\n\n");
 	if (r->all)
 		timeline_print(r->observed.timeline, 0, 0);
 	else

@@ -279,6 +279,8 @@ static void a_vmm_without_devices_leaves_a_record_that_can_be_read(void **state)
 	assert_int_equal(records.arcs + records.opened, 0);
 	assert_int_equal(command_run(SWITCHOVER " observe %s/empty", command_dir), 1);
 	command_says("no switchover in the records: no device was stopped, and none was started");
+	assert_int_equal(command_run(SWITCHOVER " observe --all %s/empty", command_dir), 0);
+	command_says("There is no switchover in the records.\n\nnothing was recorded\n");
 }
 
 static void a_program_without_a_pattern_and_devices_leaves_no_record(void **state)
