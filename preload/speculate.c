@@ -340,6 +340,8 @@ static struct tracked_device *track_device(int fd, uint64_t flags)
 {
 	struct tracked_device *device = devices_add(fd, flags);
 
+	/* A daemon may change its root and its user after it has opened its devices. */
+	trace_open_late();
 	if (device && devices.count > 1 && !self.observe_only && !check_failed() &&
 		!devices.inherited && self.vmm != VMM_NONE)
 		devices_for_each(other) worker_ready(other);

@@ -144,6 +144,11 @@ void trace_open(const struct settings *settings)
 	is_open(&log_file);
 }
 
+void trace_open_late(void)
+{
+	is_open(&log_file);
+}
+
 bool trace_observes(void)
 {
 	return record_file.name != NULL;

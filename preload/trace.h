@@ -16,6 +16,8 @@
  * on standard error and left out.
  */
 void trace_open(const struct settings *settings);
+/* Opens the log of a child of fork, which would be opened by its first message otherwise. */
+void trace_open_late(void);
 /* A record of a process without devices is this beginning: the clocks of the host. */
 void trace_begin_record(void);
 /*

@@ -203,6 +203,8 @@ int main(int argc, char **argv)
 	if (is("close"))
 		close_all_others();
 	open_devices();
+	if (is("chroot") && geteuid() == 0 && (chroot("/proc/self/fdinfo") || chdir("/")))
+		return 1;
 	if (is("fork with devices"))
 		fork_and_go_on();
 	pass(SWO_DEVICE_PRE_COPY);

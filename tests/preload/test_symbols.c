@@ -193,6 +193,13 @@ static void a_vmm_that_daemonizes_before_it_opens_devices_gets_parallel_arcs(voi
 	assert_int_equal(records.opened, 4);
 	assert_int_equal(records.arcs, 4 * 7);
 	assert_int_equal(records.ahead, 3 * 4);
+	/* The daemon's log is open before it could change its root. */
+	assert_int_equal(command_run(EXEC "--vmm qemu --log %s/l-%%p -- %s 2 2 'daemonize, chroot'",
+				 command_dir, FAKE_VMM),
+		0);
+	assert_int_equal(command_run("cat %s/l-*; rm %s/l-*", command_dir, command_dir), 0);
+	command_says("]: loaded, pattern qemu\n");
+	command_says("]: pattern qemu, 2 VFIO devices, 2 with P2P states\n");
 	/* Without "%p" they share one. */
 	assert_int_equal(
 		command_run(EXEC "--vmm qemu --record %s/d --log %s/d.log -- %s 4 4 daemonize",
