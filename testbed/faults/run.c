@@ -297,6 +297,17 @@ static void configure(struct pair_config *config)
 	config->profile = "even";
 }
 
+/* It never comes in a migration that has failed by itself, on a machine too busy for the deadlines. */
+static int no_moment(struct fault_run *run, struct swo_error *err)
+{
+	json_t *answer = pair_qmp(&run->pair, PAIR_SOURCE, "query-migrate", NULL, NULL);
+
+	swo_error_prefix(err, "the migration is %s (%.200s)", json_path_string(answer, "status"),
+		json_path_string(answer, "error-desc"));
+	json_decref(answer);
+	return -1;
+}
+
 int fault_inject(struct fault_run *run, struct swo_error *err)
 {
 	const struct fault_case *c = run->c;
@@ -308,7 +319,7 @@ int fault_inject(struct fault_run *run, struct swo_error *err)
 		return -1;
 	run->pair.deaths_expected = true;
 	if (c->moment && moment_await(&run->pair, c->moment, GUARD_MS, err))
-		return -1;
+		return no_moment(run, err);
 	if (c->moment)
 		strike_now(run);
 	if (c->cancels) {
