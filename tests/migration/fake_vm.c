@@ -306,6 +306,9 @@ void fake_vm_close(struct fake_vm *vm)
 		struct fake_device *d = &vm->devices[i];
 
 		fake_release(d);
+		/* One that hung is not waited for as long below, and its memory is to be used again. */
+		assert_true(swo_worker_idle_wait(
+			swo_device_worker(d->dev), swo_deadline_ms(FAKE_GUARD_MS)));
 		swo_device_unfollow(d->dev);
 		swo_device_destroy(d->dev);
 		assert_true(d->destroyed);
