@@ -434,13 +434,17 @@ void play_up_with(box_change *target)
 
 void play_up(void)
 {
+	/* A row that failed has left them. */
+	journals[0] = 0;
+	slow_disk_answer();
 	play_up_with(play_incoming);
 }
 
 void play_up_recorded(void)
 {
 	assert_int_equal(dir_make(journals), 0);
-	play_up();
+	slow_disk_answer();
+	play_up_with(play_incoming);
 }
 
 /* A source that keeps its VM has none; that of a VM that has moved is complete. */
