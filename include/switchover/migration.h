@@ -230,6 +230,12 @@ struct swo_migration_params {
 	 * sent in the stop then, once, and the predicted downtime includes that.
 	 */
 	bool allow_no_dirty_tracking;
+	/*
+	 * The source's: once the VM is stopped and its state is sent, waits for
+	 * swo_migration_continue(), in PRE_SWITCHOVER. The wait is part of the stop: its ceiling and
+	 * switchover_deadline_ms hold, and a cancel. Default false.
+	 */
+	bool pause_before_switchover;
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */
@@ -250,7 +256,8 @@ enum swo_migration_status {
 	SWO_MIGRATION_CANCELLED,
 	SWO_MIGRATION_COMPLETED,
 	SWO_MIGRATION_FAILED,
-	SWO_MIGRATION_IN_DOUBT, /* GO sent, STARTED not received: the source is parked */
+	SWO_MIGRATION_IN_DOUBT,	      /* GO sent, STARTED not received: the source is parked */
+	SWO_MIGRATION_PRE_SWITCHOVER, /* stopped, and waits: see pause_before_switchover */
 };
 SWO_API const char *swo_migration_status_name(enum swo_migration_status status);
 
@@ -304,6 +311,8 @@ struct swo_migration_observer {
 	 * waits for a name server. True: it fails with SWO_E_CANCELLED.
 	 */
 	bool (*gives_up)(void *opaque);
+	/* A source begins a pass over RAM, the first is 1; not in the stop. Optional. */
+	void (*pass)(void *opaque, uint64_t pass);
 };
 
 /*
@@ -355,6 +364,8 @@ SWO_API int swo_migration_get_limits(
 SWO_API int swo_migration_set_limits(struct swo_migration *migration,
 	const struct swo_migration_limits *limits, struct swo_error *err);
 
+/* Ends the wait of pause_before_switchover. SWO_E_STATE if the source is not in it. Any thread. */
+SWO_API int swo_migration_continue(struct swo_migration *migration, struct swo_error *err);
 /* Before GO: the source resumes, the target aborts. After it: SWO_E_STATE. */
 SWO_API int swo_migration_cancel(struct swo_migration *migration, struct swo_error *err);
 /*

@@ -55,6 +55,7 @@ struct swo_migration {
 	struct swo_error reason;  /* of the latest step with one */
 	bool given_up;		  /* rolled back, or refused, for any reason */
 	bool cancelled;		  /* for that reason */
+	bool continued;		  /* a source need not pause before the switchover any more */
 	bool quit;		  /* free waits for the thread */
 	bool ended;
 	bool lost; /* the control connection is lost; see lost_error */
@@ -151,6 +152,8 @@ bool migration_broken(struct swo_migration *m, struct swo_error *err);
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status);
 /* On the migration's thread: the status that it has had since before its caller got it. */
 void migration_report_setup(struct swo_migration *m);
+/* A source begins that pass. */
+void migration_tell_pass(struct swo_migration *m, uint64_t pass);
 /* Before the roll-back: reports a cancel to the observer, if that is the reason, in order. */
 void migration_report_cancel(struct swo_migration *m);
 /* The final status, end time, ended. */

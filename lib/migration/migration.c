@@ -379,6 +379,15 @@ static void tell_status(struct swo_migration *m, enum swo_migration_status statu
 	observing = NULL;
 }
 
+void migration_tell_pass(struct swo_migration *m, uint64_t pass)
+{
+	if (!m->observer.pass)
+		return;
+	observing = m;
+	m->observer.pass(m->observer.opaque, pass);
+	observing = NULL;
+}
+
 void migration_set_status(struct swo_migration *m, enum swo_migration_status status)
 {
 	pthread_mutex_lock(&m->mutex);
@@ -550,7 +559,7 @@ void migration_watch(struct swo_migration *m, bool on)
 const char *swo_migration_status_name(enum swo_migration_status status)
 {
 	static const char *const names[] = {"none", "setup", "active", "device", "cancelling",
-		"cancelled", "completed", "failed", "in-doubt"};
+		"cancelled", "completed", "failed", "in-doubt", "pre-switchover"};
 
 	return (size_t)status < SWO_ARRAY_SIZE(names) ? names[status] : "unknown";
 }
@@ -562,6 +571,20 @@ void swo_migration_info(struct swo_migration *m, struct swo_migration_info *out)
 	pthread_mutex_unlock(&m->mutex);
 	if (m->ops->progress)
 		m->ops->progress(m, out);
+}
+
+int swo_migration_continue(struct swo_migration *m, struct swo_error *err)
+{
+	pthread_mutex_lock(&m->mutex);
+	const enum swo_migration_status status = m->info.status;
+
+	m->continued = m->continued || status == SWO_MIGRATION_PRE_SWITCHOVER;
+	pthread_cond_broadcast(&m->changed);
+	pthread_mutex_unlock(&m->mutex);
+	if (status == SWO_MIGRATION_PRE_SWITCHOVER)
+		return 0;
+	return swo_error_set(err, SWO_E_STATE, 0, "Migration not in expected state: %s",
+		swo_migration_status_name(status));
 }
 
 static enum handover_outcome cancel(struct swo_migration *m)

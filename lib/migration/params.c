@@ -83,6 +83,7 @@ static const struct parameter {
 	{FIELD("handover", handover), CHOICE, 0, SWO_HANDOVER_FD, "copy or fd"},
 	{FIELD("insecure", insecure), NUMBER, 0, 1, NULL},
 	{FIELD("allow-no-p2p", allow_no_p2p), NUMBER, 0, 1, NULL},
+	{FIELD("pause-before-switchover", pause_before_switchover), NUMBER, 0, 1, NULL},
 	{FIELD("allow-no-dirty-tracking", allow_no_dirty_tracking), NUMBER, 0, 1, NULL},
 	{FIELD("tls-kind", tls.kind), NUMBER, SWO_TLS_AUTO, SWO_TLS_PSK, NULL},
 	{FIELD("tls-creds", tls.creds), TEXT, 0, 0, NULL},

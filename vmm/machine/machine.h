@@ -143,6 +143,8 @@ enum vmm_incoming {
 };
 enum vmm_incoming vmm_machine_incoming_failed(struct vmm_machine *machine);
 int vmm_machine_cancel(struct vmm_machine *machine, struct swo_error *err);
+/* Of a source that has paused before the switchover. */
+int vmm_machine_continue(struct vmm_machine *machine, struct swo_error *err);
 /* Slow. */
 int vmm_machine_resolve(struct vmm_machine *machine, bool run_here, struct swo_error *err);
 /* false: there has been no migration. */

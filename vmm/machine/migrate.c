@@ -45,6 +45,14 @@ static void tell_status(void *opaque, enum swo_migration_status status)
 		m->config.migration_status(m->config.opaque, status);
 }
 
+static void tell_pass(void *opaque, uint64_t pass)
+{
+	struct vmm_machine *m = opaque;
+
+	if (atomic_load(&m->events))
+		machine_event(m, "MIGRATION_PASS", json_pack("{s:I}", "pass", (json_int_t)pass));
+}
+
 /* VfioMigrationState of QEMU's qapi/vfio.json; it has no name for ERROR. */
 static void tell_device(void *opaque, unsigned index, enum swo_device_state state)
 {
@@ -242,7 +250,8 @@ static int begin(struct vmm_machine *m, const char *uri, bool is_source, struct 
 	struct swo_migration_observer observer = {.status = tell_status,
 		.device_state = tell_device,
 		.opaque = m,
-		.gives_up = gives_up};
+		.gives_up = gives_up,
+		.pass = tell_pass};
 	struct swo_migration *migration = NULL;
 	struct swo_migration_params params;
 	struct swo_vm vm;
@@ -348,6 +357,20 @@ int vmm_machine_cancel(struct vmm_machine *m, struct swo_error *err)
 	/* As in QEMU, cancelling without a migration is no error. */
 	if (!m->changing && machine_is_migrating(m))
 		rc = swo_migration_cancel(m->migration, err);
+	pthread_mutex_unlock(&m->lock);
+	return rc;
+}
+
+int vmm_machine_continue(struct vmm_machine *m, struct swo_error *err)
+{
+	int rc;
+
+	pthread_mutex_lock(&m->lock);
+	if (m->migration && !m->changing)
+		rc = swo_migration_continue(m->migration, err);
+	else
+		rc = swo_error_set(err, SWO_E_STATE, 0, "Migration not in expected state: %s",
+			m->changing ? "setup" : "none");
 	pthread_mutex_unlock(&m->lock);
 	return rc;
 }

@@ -40,6 +40,7 @@ static const struct qmp_command commands[] = {
 	{"quit", &quit_args, NULL, false, run_quit},
 	{"migrate", &qmp_migrate_args, NULL, true, qmp_migrate},
 	{"migrate-incoming", &qmp_incoming_args, NULL, true, qmp_incoming},
+	{"migrate-continue", &qmp_continue_args, NULL, false, qmp_continue},
 	{"migrate_cancel", NULL, NULL, false, qmp_cancel},
 	{"migrate-set-parameters", &qmp_parameters, NULL, true, qmp_set_parameters},
 	{"query-migrate-parameters", NULL, &qmp_parameters, false, qmp_query_parameters},
@@ -58,6 +59,7 @@ static const struct qmp_type status_data = QMP_OBJECT_OF({"status", &qmp_migrati
 static const struct qmp_type reasons = QMP_ENUM_OF("host-qmp-quit", "host-signal", "host-error");
 static const struct qmp_type shutdown_data =
 	QMP_OBJECT_OF({"guest", &qmp_bool, false}, {"reason", &reasons, false});
+static const struct qmp_type pass_data = QMP_OBJECT_OF({"pass", &qmp_int, false});
 static const struct qmp_type device_states = QMP_ENUM_OF(
 	"stop", "running", "stop-copy", "resuming", "running-p2p", "pre-copy", "pre-copy-p2p");
 static const struct qmp_type device_data = QMP_OBJECT_OF({"device-id", &qmp_string, false},
@@ -68,6 +70,7 @@ static const struct qmp_event events[] = {
 	{"RESUME", NULL},
 	{"SHUTDOWN", &shutdown_data},
 	{"MIGRATION", &status_data},
+	{"MIGRATION_PASS", &pass_data},
 	{"VFIO_MIGRATION", &device_data},
 };
 

@@ -97,6 +97,20 @@ int qmp_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 	return vmm_machine_migrate(opaque, uri, &once, err);
 }
 
+const struct qmp_type qmp_continue_args = QMP_OBJECT_OF({"state", &qmp_migration_status, false});
+
+/* The state is the one that the client expects, and there is only one to continue from. */
+int qmp_continue(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	const char *state = json_string_value(json_object_get(args, "state"));
+
+	(void)ret;
+	if (strcmp(state, swo_migration_status_name(SWO_MIGRATION_PRE_SWITCHOVER)) != 0)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"Parameter 'state' can only be pre-switchover, not %s", state);
+	return vmm_machine_continue(opaque, err);
+}
+
 int qmp_cancel(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
 	(void)args;

@@ -329,6 +329,7 @@ static const struct capability {
 	{"multifd", FLAG(multifd)},
 	{"events", FLAG(events)},
 	{"auto-converge", FLAG(params.converge.auto_converge)},
+	{"pause-before-switchover", FLAG(params.pause_before_switchover)},
 	/* What these request is done in any case. */
 	{"return-path", FLAG(return_path)},
 	{"switchover-ack", FLAG(switchover_ack)},

@@ -23,7 +23,7 @@ static json_t *milliseconds(uint64_t ns)
 /* query-migrate */
 
 const struct qmp_type qmp_migration_status = QMP_ENUM_OF("none", "setup", "active", "device",
-	"cancelling", "cancelled", "completed", "failed", "in-doubt");
+	"pre-switchover", "cancelling", "cancelled", "completed", "failed", "in-doubt");
 static const struct qmp_type ram_info = QMP_OBJECT_OF({"transferred", &qmp_int, false},
 	{"remaining", &qmp_int, false}, {"total", &qmp_int, false}, {"duplicate", &qmp_int, false},
 	{"normal", &qmp_int, false}, {"normal-bytes", &qmp_int, false},

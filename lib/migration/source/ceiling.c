@@ -143,6 +143,15 @@ static int exceeded(struct source *s, uint64_t lasted_ns, uint64_t rest_ns, int 
 	if (lasted_ns)
 		snprintf(lasted, sizeof(lasted), "the stop had lasted %" PRIu64 " ms and",
 			lasted_ns / 1000000);
+	/* What it waits for is no device. */
+	pthread_mutex_lock(&s->m.mutex);
+	const bool paused = waiting && s->pause_ns && !s->continued_ns;
+	pthread_mutex_unlock(&s->m.mutex);
+	if (paused) {
+		reason = -1;
+		snprintf(culprit, sizeof(culprit),
+			"still waiting for migrate-continue (pause-before-switchover is on)");
+	}
 	if (reason >= 0 && waiting) {
 		pthread_mutex_lock(&s->m.mutex);
 		pending = source_pending(s, (unsigned)reason);

@@ -164,6 +164,8 @@ void source_explain_downtime(struct source *s)
 		int device;
 	} parts[] = {{"the arcs to a P2P state", s->barrier_ns, -1},
 		{"the arcs to STOP_COPY", 0, -1}, {"reading and sending device state", 0, -1},
+		{"the rest of RAM and state, until all was sent", s->pause_ns, -1},
+		{"the pause before the switchover", s->continued_ns, -1},
 		{"the rest of RAM and state, until the target was READY", s->ready_ns, -1},
 		{"the start at the target", s->started_ns, -1}};
 	uint64_t begin = s->vcpus_stopped_ns, longest = 0;

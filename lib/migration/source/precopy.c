@@ -186,6 +186,8 @@ static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *er
 	uint64_t device_before = s->m.info.device_sent;
 	pthread_mutex_unlock(&s->m.mutex);
 
+	if (s->ram)
+		migration_tell_pass(&s->m, s->m.info.ram_passes + 1);
 	read_meters(s, meters);
 	source_devices_precopy_begin(s);
 	int rc = source_shares(s) ? 0

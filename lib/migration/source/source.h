@@ -131,16 +131,18 @@ struct source {
 
 	/* under the mutex */
 	struct source_mark marks[2]; /* for the rate that is reported; 0: not started */
-	bool learned;		     /* what this stop has shown of the devices */
-	uint64_t ready_ns;	     /* READY was received; 0: not yet */
-	uint64_t barrier_ns;	     /* all devices were quiet; 0: not yet */
-	uint64_t vcpus_stopped_ns;   /* 0: they run, or were stopped before the migration */
-	uint64_t ram_before_stop;    /* bytes of RAM sent until then */
-	bool logs_over;		     /* a DMA log that starts from now on is stopped by its job */
-	unsigned untracked;	     /* devices without a log that may still write */
-	bool ram_in_stop;	     /* there is one, or was: all RAM is sent in the stop */
-	bool ram_all_due;	     /* and has yet to be marked for that */
-	unsigned arrived;	     /* devices in STOP_COPY whose DMA log was collected */
+	uint64_t pause_ns,
+		continued_ns;	   /* it began to wait for migrate-continue, and ended; 0: not */
+	bool learned;		   /* what this stop has shown of the devices */
+	uint64_t ready_ns;	   /* READY was received; 0: not yet */
+	uint64_t barrier_ns;	   /* all devices were quiet; 0: not yet */
+	uint64_t vcpus_stopped_ns; /* 0: they run, or were stopped before the migration */
+	uint64_t ram_before_stop;  /* bytes of RAM sent until then */
+	bool logs_over;		   /* a DMA log that starts from now on is stopped by its job */
+	unsigned untracked;	   /* devices without a log that may still write */
+	bool ram_in_stop;	   /* there is one, or was: all RAM is sent in the stop */
+	bool ram_all_due;	   /* and has yet to be marked for that */
+	unsigned arrived;	   /* devices in STOP_COPY whose DMA log was collected */
 	unsigned ended;
 	bool ram_done;
 	bool ram_kick;

@@ -256,11 +256,43 @@ int source_vm_failed(struct source *s, struct swo_error *err)
 		swo_run_state_name(state));
 }
 
+static bool is_continued(void *arg)
+{
+	return ((struct source *)arg)->m.continued;
+}
+
+/*
+ * All is sent, and neither END_ALL nor READY is: until here it is a stop like any other. As in QEMU,
+ * DEVICE comes after the wait.
+ */
+static int pause_before_switchover(struct source *s, struct swo_error *err)
+{
+	struct swo_migration *m = &s->m;
+	struct swo_span span = {.kind = SWO_SPAN_WAIT, .start_ns = swo_now_ns()};
+
+	pthread_mutex_lock(&m->mutex);
+	s->pause_ns = span.start_ns;
+	pthread_mutex_unlock(&m->mutex);
+	migration_set_status(m, SWO_MIGRATION_PRE_SWITCHOVER);
+	if (source_ceiling_wait(s, is_continued, "migrate-continue (pause-before-switchover is on)",
+		    source_switchover_deadline(s), err))
+		return -1;
+	span.end_ns = swo_now_ns();
+	snprintf(span.name, sizeof(span.name), "paused before the switchover");
+	swo_timeline_record(m->timeline, &span);
+	pthread_mutex_lock(&m->mutex);
+	s->continued_ns = span.end_ns;
+	pthread_mutex_unlock(&m->mutex);
+	migration_set_status(m, SWO_MIGRATION_DEVICE);
+	return 0;
+}
+
 int source_stop(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;
 
-	migration_set_status(m, SWO_MIGRATION_DEVICE);
+	if (!m->params.pause_before_switchover)
+		migration_set_status(m, SWO_MIGRATION_DEVICE);
 	source_own_log_start(s);
 	migration_pace_release(m, true);
 	if (source_vm_runs(s) && stop_running_vm(s, err))
@@ -288,7 +320,7 @@ int source_stop(struct source *s, struct swo_error *err)
 		source_ceiling_wait(s, all_out, "the sending of all device state and RAM",
 			source_switchover_deadline(s), err))
 		return -1;
-	return 0;
+	return m->params.pause_before_switchover ? pause_before_switchover(s, err) : 0;
 }
 
 /* Roll-back */

@@ -364,8 +364,8 @@ static void qemus_parameters_and_capabilities_are_taken_or_named(void **state)
 		"release-ram", "dirty-bitmaps", "postcopy-blocktime", "late-block-activate",
 		"x-ignore-shared", "validate-uuid", "background-snapshot", "zero-copy-send",
 		"postcopy-preempt", "dirty-limit", "mapped-ram"};
-	static const char *const on[] = {
-		"auto-converge", "events", "return-path", "multifd", "switchover-ack"};
+	static const char *const on[] = {"auto-converge", "events", "return-path", "multifd",
+		"switchover-ack", "pause-before-switchover"};
 	static const struct {
 		const char *args, *error;
 	} others[] = {
@@ -506,6 +506,11 @@ static void libvirt_can_migrate(void **state)
 
 	say(&pair.s, "query-migrate-capabilities", NULL, true);
 	say(&pair.s, "migrate-set-capabilities", all_off, true);
+	/* It always has, to release the storage while no guest writes. */
+	say(&pair.s, "migrate-set-capabilities",
+		"{\"capabilities\": [{\"capability\": \"pause-before-switchover\", \"state\": "
+		"true}]}",
+		true);
 	say(&pair.s, "migrate-set-parameters",
 		"{\"tls-creds\": \"\", \"tls-hostname\": \"\", \"max-bandwidth\": "
 		"9223372036853727232, \"downtime-limit\": 60000, \"multifd-channels\": 2, "
@@ -514,7 +519,10 @@ static void libvirt_can_migrate(void **state)
 	snprintf(args, sizeof(args),
 		"{\"detach\": true, \"resume\": false, \"uri\": \"unix:%s/mig\"}", pair.target.dir);
 	say(&pair.s, "migrate", args, true);
+	box_wait_migration(&pair.s, "pre-switchover");
 	say(&pair.s, "query-migrate", NULL, true);
+	say(&pair.s, "query-status", NULL, true);
+	say(&pair.s, "migrate-continue", "{\"state\": \"pre-switchover\"}", true);
 	box_wait_migration(&pair.s, "completed");
 	info = ask_in_schema(&pair.s, "query-migrate", NULL);
 	assert_int_equal(ram_member(info, "precopy-bytes") + ram_member(info, "downtime-bytes"),

@@ -414,8 +414,8 @@ static void only_real_capabilities_are_offered(void **state)
 		"[{\"capability\": \"events\", \"state\": true}, {\"capability\": \"multifd\", "
 		"\"state\": false}]}}"));
 	ret = talk_do(&talk, "{\"execute\": \"query-migrate-capabilities\"}");
-	assert_int_equal(json_array_size(ret), 5);
-	for (size_t i = 0; i < 5; i++) {
+	assert_int_equal(json_array_size(ret), 6);
+	for (size_t i = 0; i < 6; i++) {
 		json_t *entry = json_array_get(ret, i);
 
 		assert_int_equal(json_is_true(json_object_get(entry, "state")),
