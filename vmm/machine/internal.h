@@ -28,6 +28,12 @@ struct machine_earlier {
 	struct swo_timeline *timeline;
 };
 
+#define MACHINE_FDS_MAX 16
+struct machine_fd {
+	char name[64]; /* "": free */
+	int fd;
+};
+
 struct vmm_machine {
 	char name[64];
 	struct vmm_machine_config config; /* its pointers are not kept, except the callbacks */
@@ -70,6 +76,7 @@ struct vmm_machine {
 	atomic_bool launched;		 /* see vmm_machine_launch; a migrate waits for it */
 	bool changing;			 /* a migration is being set up or freed */
 	bool cancelled;			 /* during that */
+	struct machine_fd fds[MACHINE_FDS_MAX];
 };
 
 /* vf_token.c: "" if the device has none. */
@@ -95,6 +102,9 @@ int machine_stop_writes_fit(struct vmm_machine *m, struct swo_error *err);
 /* Once the devices are connected. A device without such events needs no thread. */
 int machine_host_events_start(struct vmm_machine *m, struct swo_error *err);
 void machine_host_events_stop(struct vmm_machine *m);
+
+/* fds.c */
+void machine_fds_free(struct vmm_machine *m);
 
 /* machine.c */
 /* The VM cannot continue: it stops, in internal-error. Returns at once. */

@@ -367,6 +367,7 @@ void vmm_machine_free(struct vmm_machine *m)
 		swo_runstate_free(m->runstate);
 	swo_ram_free(m->ram);
 	swo_timeline_free(m->timeline);
+	machine_fds_free(m);
 	swo_close_fd(&m->quit_fd);
 	pthread_mutex_destroy(&m->run_lock);
 	pthread_mutex_destroy(&m->lock);

@@ -125,6 +125,19 @@ int vmm_machine_check_ram(
 	struct vmm_machine *machine, uint64_t *pages, uint64_t *mismatches, struct swo_error *err);
 int vmm_machine_ram_hash(struct vmm_machine *machine, uint64_t *hash, struct swo_error *err);
 
+/* Descriptors by name */
+
+/* Takes ownership, also on failure; closes an earlier one of that name. */
+int vmm_machine_keep_fd(
+	struct vmm_machine *machine, const char *name, int fd, struct swo_error *err);
+int vmm_machine_close_fd(struct vmm_machine *machine, const char *name, struct swo_error *err);
+/*
+ * The URI of the address that a socket is connected to. It is closed, and no longer has the name,
+ * whatever this returns.
+ */
+int vmm_machine_fd_peer(struct vmm_machine *machine, const char *name, char *uri, size_t size,
+	struct swo_error *err);
+
 /* Migrating */
 
 /* Slow, since an earlier migration may have to be freed. */

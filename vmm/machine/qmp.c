@@ -35,6 +35,7 @@ static const struct qmp_command commands[] = {
 	{"query-kvm", NULL, &qmp_kvm_info, false, qmp_query_kvm},
 	{"query-cpus-fast", NULL, &qmp_cpu_list, false, qmp_query_cpus},
 	{"query-target", NULL, &qmp_target_info, false, qmp_query_target},
+	{"closefd", &qmp_closefd_args, NULL, false, qmp_closefd},
 	{"stop", NULL, NULL, true, run_stop},
 	{"cont", NULL, NULL, true, run_cont},
 	{"quit", &quit_args, NULL, false, run_quit},
@@ -74,6 +75,11 @@ static const struct qmp_event events[] = {
 	{"VFIO_MIGRATION", &device_data},
 };
 
+static int keep_fd(void *opaque, const char *name, int fd, struct swo_error *err)
+{
+	return vmm_machine_keep_fd(opaque, name, fd, err);
+}
+
 int qmp_machine_serve(struct vmm_machine *machine, const char *path, struct qmp_server **out,
 	struct swo_error *err)
 {
@@ -83,6 +89,7 @@ int qmp_machine_serve(struct vmm_machine *machine, const char *path, struct qmp_
 		.events = events,
 		.event_count = SWO_ARRAY_SIZE(events),
 		.opaque = machine,
+		.keep_fd = keep_fd,
 		.worker = vmm_machine_worker(machine)};
 
 	qmp_params_init();

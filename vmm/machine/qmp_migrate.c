@@ -13,14 +13,15 @@
 
 static const struct qmp_type main_only = QMP_ENUM_OF("main");
 static const struct qmp_type socket_only = QMP_ENUM_OF("socket");
-static const struct qmp_type socket_kinds = QMP_ENUM_OF("inet", "unix");
+static const struct qmp_type socket_kinds = QMP_ENUM_OF("inet", "unix", "fd");
 static const struct qmp_type inet =
 	QMP_OBJECT_OF({"host", &qmp_string, false}, {"port", &qmp_string, false});
 static const struct qmp_type unix_socket = QMP_OBJECT_OF({"path", &qmp_string, false});
+static const struct qmp_type fd_socket = QMP_OBJECT_OF({"str", &qmp_string, false});
 static const struct qmp_type address = {.kind = QMP_OBJECT,
 	.members = QMP_MEMBERS({"transport", &socket_only, false}, {"type", &socket_kinds, false}),
 	.tag = "type",
-	.variants = (const struct qmp_type *const[]){&inet, &unix_socket}};
+	.variants = (const struct qmp_type *const[]){&inet, &unix_socket, &fd_socket}};
 static const struct qmp_type channel =
 	QMP_OBJECT_OF({"channel-type", &main_only, false}, {"addr", &address, false});
 static const struct qmp_type channels = QMP_LIST_OF(&channel);
@@ -28,13 +29,14 @@ static const struct qmp_type channels = QMP_LIST_OF(&channel);
 static int format_address(const json_t *addr, char uri[URI_MAX], struct swo_error *err)
 {
 	const char *path = json_string_value(json_object_get(addr, "path"));
+	const char *name = json_string_value(json_object_get(addr, "str"));
 	const char *host = json_string_value(json_object_get(addr, "host"));
 	const char *port = json_string_value(json_object_get(addr, "port"));
 	const bool v6 = host && strchr(host, ':');
 	int n;
 
-	if (path)
-		n = snprintf(uri, URI_MAX, "unix:%s", path);
+	if (path || name)
+		n = snprintf(uri, URI_MAX, "%s:%s", path ? "unix" : "fd", path ? path : name);
 	else
 		n = snprintf(
 			uri, URI_MAX, "tcp:%s%s%s:%s", v6 ? "[" : "", host, v6 ? "]" : "", port);
@@ -87,13 +89,19 @@ static int refuse_others(const json_t *args, struct swo_error *err)
 int qmp_migrate(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
 	struct vmm_migration_setup once;
-	char uri[URI_MAX];
+	char uri[URI_MAX], name[URI_MAX];
 
 	(void)ret;
 	if (take_uri(args, uri, err) || refuse_others(args, err) ||
 		qmp_params_once(opaque, json_object_get(args, "x-parameters"),
 			json_object_get(args, "x-capabilities"), &once, err))
 		return -1;
+	/* After the checks: it uses the descriptor up. */
+	if (!strncmp(uri, "fd:", 3)) {
+		strcpy(name, uri + 3);
+		if (vmm_machine_fd_peer(opaque, name, uri, URI_MAX, err))
+			return -1;
+	}
 	return vmm_machine_migrate(opaque, uri, &once, err);
 }
 
@@ -126,6 +134,15 @@ int qmp_resolve(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 	return vmm_machine_resolve(opaque, json_is_true(json_object_get(args, "run-here")), err);
 }
 
+const struct qmp_type qmp_closefd_args = QMP_OBJECT_OF({"fdname", &qmp_string, false});
+
+int qmp_closefd(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	(void)ret;
+	return vmm_machine_close_fd(
+		opaque, json_string_value(json_object_get(args, "fdname")), err);
+}
+
 /* Target */
 
 const struct qmp_type qmp_incoming_args = QMP_OBJECT_OF({"uri", &qmp_string, true},
@@ -139,6 +156,11 @@ int qmp_incoming(void *opaque, json_t *args, json_t **ret, struct swo_error *err
 	(void)ret;
 	if (take_uri(args, uri, err))
 		return -1;
+	if (!strncmp(uri, "fd:", 3))
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"'%.60s': a target listens itself, for a migration has several connections; "
+			"use unix:PATH or tcp:HOST:PORT",
+			uri);
 	return vmm_machine_incoming(
 		opaque, uri, exits ? json_is_true(exits) : vmm_machine_exits_on_error(opaque), err);
 }

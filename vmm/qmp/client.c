@@ -18,6 +18,7 @@ struct qmp_client *qmp_client_new(int fd)
 	if (!client)
 		return NULL;
 	client->fd = fd;
+	client->received_fd = -1;
 	client->output = (struct swo_buf)SWO_BUF_INIT(QMP_OUTPUT_MAX);
 	qmp_parser_init(&client->parser);
 	qmp_client_send(client, qmp_greeting());
@@ -27,6 +28,7 @@ struct qmp_client *qmp_client_new(int fd)
 void qmp_client_free(struct qmp_client *client)
 {
 	close(client->fd);
+	swo_close_fd(&client->received_fd);
 	qmp_parser_free(&client->parser);
 	swo_buf_free(&client->output);
 	free(client);
@@ -62,13 +64,30 @@ void qmp_client_send(struct qmp_client *client, json_t *message)
 	free(text);
 }
 
+/* As in QEMU: the first descriptor of the latest message that had any. */
+static void take_fds(struct qmp_client *client, int *fds, unsigned count)
+{
+	if (!count)
+		return;
+	swo_close_fd(&client->received_fd);
+	client->received_fd = fds[0];
+	while (count > 1)
+		swo_close_fd(&fds[--count]);
+}
+
 void qmp_client_read(struct qmp_client *client)
 {
+	struct iovec piece = {.iov_base = client->input, .iov_len = sizeof(client->input)};
+	struct msghdr msg = {.msg_iov = &piece, .msg_iovlen = 1};
+	int fds[BASE_FDS_MAX];
+	unsigned count = 0;
+	bool cut = false;
 	ssize_t got;
 
 	if (client->input_at < client->input_len)
 		return;
-	got = recv(client->fd, client->input, sizeof(client->input), MSG_DONTWAIT);
+	got = base_recv_fds(client->fd, &msg, fds, BASE_FDS_MAX, &count, &cut, MSG_DONTWAIT);
+	take_fds(client, fds, count);
 	if (got > 0) {
 		client->input_at = 0;
 		client->input_len = (size_t)got;

@@ -103,6 +103,21 @@ static int run_version(void *opaque, json_t *args, json_t **ret, struct swo_erro
 	return 0;
 }
 
+static int run_getfd(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
+{
+	struct own_call *call = opaque;
+	const struct qmp_config *config = &call->server->config;
+	const char *name = json_string_value(json_object_get(args, "fdname"));
+	const int fd = call->client->received_fd;
+
+	(void)ret;
+	if (fd < 0)
+		return swo_error_set(
+			err, SWO_E_INVALID, 0, "No file descriptor supplied via SCM_RIGHTS");
+	call->client->received_fd = -1;
+	return config->keep_fd(config->opaque, name, fd, err);
+}
+
 static int run_commands(void *opaque, json_t *args, json_t **ret, struct swo_error *err);
 static int run_schema(void *opaque, json_t *args, json_t **ret, struct swo_error *err);
 
@@ -114,12 +129,21 @@ static const struct qmp_type version_type =
 static const struct qmp_type command_info = QMP_OBJECT_OF({"name", &qmp_string, false});
 static const struct qmp_type command_list = QMP_LIST_OF(&command_info);
 
+static const struct qmp_type getfd_args = QMP_OBJECT_OF({"fdname", &qmp_string, false});
+
 static const struct qmp_command own[] = {
 	{.name = "qmp_capabilities", .args = &enable, .run = run_capabilities},
 	{.name = "query-version", .ret = &version_type, .run = run_version},
 	{.name = "query-commands", .ret = &command_list, .run = run_commands},
 	{.name = "query-qmp-schema", .ret = &qmp_schema_type, .run = run_schema},
+	/* Last: it needs a keep_fd. */
+	{.name = "getfd", .args = &getfd_args, .run = run_getfd},
 };
+
+static size_t own_count(const struct qmp_server *server)
+{
+	return SWO_ARRAY_SIZE(own) - !server->config.keep_fd;
+}
 
 static void list_commands(json_t *list, const struct qmp_command *commands, size_t count)
 {
@@ -129,21 +153,24 @@ static void list_commands(json_t *list, const struct qmp_command *commands, size
 
 static int run_commands(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
-	const struct qmp_config *config = &((struct own_call *)opaque)->server->config;
+	const struct qmp_server *server = ((struct own_call *)opaque)->server;
+	const struct qmp_config *config = &server->config;
 
 	(void)args;
 	(void)err;
 	*ret = json_array();
-	list_commands(*ret, own, SWO_ARRAY_SIZE(own));
+	list_commands(*ret, own, own_count(server));
 	list_commands(*ret, config->commands, config->command_count);
 	return 0;
 }
 
 static int run_schema(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
+	const struct qmp_server *server = ((struct own_call *)opaque)->server;
+
 	(void)args;
 	(void)err;
-	*ret = qmp_schema(&((struct own_call *)opaque)->server->config, own, SWO_ARRAY_SIZE(own));
+	*ret = qmp_schema(&server->config, own, own_count(server));
 	return 0;
 }
 
@@ -236,7 +263,7 @@ static json_t *execute(struct qmp_server *server, struct qmp_client *client, con
 	json_t *args, json_t *id)
 {
 	const struct qmp_config *config = &server->config;
-	const struct qmp_command *ours = find(own, SWO_ARRAY_SIZE(own), name);
+	const struct qmp_command *ours = find(own, own_count(server), name);
 	const struct qmp_command *command =
 		ours ? ours : find(config->commands, config->command_count, name);
 	json_t *error = check_negotiation(client, name);

@@ -30,6 +30,7 @@ struct qmp_job {
 struct qmp_client {
 	struct qmp_client *next;
 	int fd;
+	int received_fd; /* came with a request, for `getfd`; -1: none */
 	bool negotiated;
 	bool eof;  /* the client has closed its end */
 	bool mute; /* sending failed; requests are still executed */

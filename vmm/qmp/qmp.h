@@ -106,11 +106,16 @@ struct qmp_config {
 	size_t event_count;
 	void *opaque;		   /* for the commands */
 	struct swo_worker *worker; /* for slow commands */
+	/*
+	 * `getfd`: takes ownership of a descriptor that came over the socket, also on failure. On
+	 * the server's thread. NULL: the command does not exist.
+	 */
+	int (*keep_fd)(void *opaque, const char *name, int fd, struct swo_error *err);
 };
 
 /*
  * Listens before it returns. The server itself implements qmp_capabilities, query-version,
- * query-commands and query-qmp-schema. A socket of a dead process at the path is replaced.
+ * query-commands, query-qmp-schema and getfd. A socket of a dead process at the path is replaced.
  */
 int qmp_server_start(
 	const struct qmp_config *config, struct qmp_server **out, struct swo_error *err);

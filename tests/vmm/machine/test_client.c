@@ -3,12 +3,16 @@
  * test_client.c - the monitor as clients of QEMU use it: what query-qmp-schema states is what the
  * commands take and return, and the conversations of libvirt, at its start and for a migration.
  */
+#include "base/net.h"
 #include "box.h"
 #include "tests/support/cm.h"
 
+#include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static struct box box;
 static struct talk talk; /* big */
@@ -460,6 +464,106 @@ static void an_address_is_one_uri_or_one_channel(void **state)
 #undef ADDR
 }
 
+/* Descriptors */
+
+static int connect_to(const char *path)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+	const int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(strlen(path) < sizeof(addr.sun_path));
+	strcpy(addr.sun_path, path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/* Sends `getfd` with these descriptors, and closes them here. */
+static void send_fds(struct talk *t, const char *name, int *fds, unsigned count)
+{
+	char text[128];
+	const int len = snprintf(text, sizeof(text),
+		"{\"execute\": \"getfd\", \"arguments\": {\"fdname\": \"%s\"}}", name);
+	struct iovec piece = {.iov_base = text, .iov_len = (size_t)len};
+	struct msghdr msg = {.msg_iov = &piece, .msg_iovlen = 1};
+
+	assert_int_equal(base_send_fds(t->fd, &msg, fds, count, 0), len);
+	while (count)
+		close(fds[--count]);
+}
+
+static void pass_fd(struct talk *t, const char *name, int fd)
+{
+	json_t *reply;
+
+	send_fds(t, name, &fd, 1);
+	reply = talk_reply(t);
+	assert_non_null(json_object_get(reply, "return"));
+	json_decref(reply);
+}
+
+static bool closes(int fd)
+{
+	struct pollfd pfd = {.fd = fd, .events = POLLIN};
+	char byte;
+
+	return poll(&pfd, 1, TALK_MS) == 1 && recv(fd, &byte, 1, 0) == 0;
+}
+
+static void descriptors_are_kept_by_name_until_they_are_used_or_closed(void **state)
+{
+	int pair[2], extra[2], both[2];
+	char name[32];
+
+	(void)state;
+	refuse("getfd", "{\"fdname\": \"x\"}", "No file descriptor supplied via SCM_RIGHTS");
+	refuse("closefd", "{\"fdname\": \"x\"}", "File descriptor named 'x' not found");
+	refuse("closefd", "{\"fdname\": \"\"}", "not found");
+	refuse("migrate", "{\"uri\": \"fd:x\"}", "File descriptor named 'x' has not been found");
+	refuse("migrate-incoming", "{\"uri\": \"fd:x\"}", "a target listens itself");
+
+	/* The second of that name closes the first; of several in one message the first counts. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	pass_fd(&talk, "x", pair[1]);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, extra), 0);
+	both[0] = dup(extra[1]);
+	both[1] = pair[0];
+	send_fds(&talk, "x", (int[]){both[0], dup(both[1])}, 2);
+	json_decref(talk_reply(&talk));
+	close(extra[1]);
+	assert_true(closes(pair[0]));
+	say(&talk, "closefd", "{\"fdname\": \"x\"}", true);
+	assert_true(closes(extra[0]));
+	close(pair[0]);
+	close(extra[0]);
+
+	/* Neither a bad name, nor too many, nor one that is no connection, leaves one open. */
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	send_fds(&talk, "1x", &pair[1], 1);
+	json_decref(talk_reply(&talk));
+	assert_true(closes(pair[0]));
+	close(pair[0]);
+	for (unsigned i = 0; i < MACHINE_FDS_MAX; i++) {
+		snprintf(name, sizeof(name), "n%u", i);
+		pass_fd(&talk, name, open("/dev/null", O_RDONLY | O_CLOEXEC));
+	}
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	send_fds(&talk, "more", &pair[1], 1);
+	json_t *reply = talk_reply(&talk);
+
+	assert_non_null(json_object_get(reply, "error"));
+	json_decref(reply);
+	assert_true(closes(pair[0]));
+	close(pair[0]);
+	say(&talk, "closefd", "{\"fdname\": \"n0\"}", true);
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
+	pass_fd(&talk, "pair", pair[1]);
+	refuse("migrate", "{\"uri\": \"fd:pair\"}", "is not connected to an address");
+	assert_true(closes(pair[0]));
+	close(pair[0]);
+	refuse("migrate", "{\"uri\": \"fd:pair\"}", "has not been found");
+	refuse("migrate", "{\"uri\": \"fd:n1\"}", "is no connected socket");
+}
+
 /* A migration */
 
 static void incoming(struct vmm_machine_config *config)
@@ -516,9 +620,10 @@ static void libvirt_can_migrate(void **state)
 		"9223372036853727232, \"downtime-limit\": 60000, \"multifd-channels\": 2, "
 		"\"multifd-compression\": \"none\"}",
 		true);
-	snprintf(args, sizeof(args),
-		"{\"detach\": true, \"resume\": false, \"uri\": \"unix:%s/mig\"}", pair.target.dir);
-	say(&pair.s, "migrate", args, true);
+	snprintf(args, sizeof(args), "%s/mig", pair.target.dir);
+	pass_fd(&pair.s, "migrate", connect_to(args));
+	say(&pair.s, "migrate", "{\"detach\": true, \"resume\": false, \"uri\": \"fd:migrate\"}",
+		true);
 	box_wait_migration(&pair.s, "pre-switchover");
 	say(&pair.s, "query-migrate", NULL, true);
 	say(&pair.s, "query-status", NULL, true);
@@ -551,6 +656,7 @@ int main(void)
 		CASE(libvirt_can_begin),
 		CASE(qemus_parameters_and_capabilities_are_taken_or_named),
 		CASE(an_address_is_one_uri_or_one_channel),
+		CASE(descriptors_are_kept_by_name_until_they_are_used_or_closed),
 		CASE(libvirt_can_migrate),
 	};
 
