@@ -52,6 +52,7 @@ struct kvm {
 	size_t run_size;
 	uint32_t xsave_size;
 	struct guest_cpuid cpuid; /* the guest's, but for APIC IDs */
+	atomic_uint tsc_khz;	  /* as last read; 0: unknown */
 	uint32_t msr_count;	  /* number of saved MSRs that this host has */
 	uint32_t msrs[KVM_MSRS_MAX];
 	struct kvm_vcpu *vcpus;
@@ -81,7 +82,8 @@ static inline struct kvm *kvm_of(struct vmm_accel *accel)
 int kvm_cpuid_read(struct kvm *kvm, struct swo_error *err);
 /* 0, or -1 with errno. */
 int kvm_cpuid_set(struct kvm_vcpu *vcpu, const struct guest_cpuid *cpuid);
-uint32_t kvm_tsc_khz(const struct kvm *kvm); /* 0: unknown */
+/* 0: unknown. While no vCPU runs: the kernel holds the ioctl up for as long as vCPU 0 is in the guest. */
+uint32_t kvm_tsc_khz(struct kvm *kvm);
 int kvm_cpu(struct vmm_accel *accel, struct vmm_accel_cpu *out, struct swo_error *err);
 
 /* kvm_vcpu.c: threads */

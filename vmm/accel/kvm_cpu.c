@@ -141,11 +141,12 @@ static int add_features(const struct guest_cpuid *cpuid, struct swo_buf *out, st
 
 /* TSC */
 
-uint32_t kvm_tsc_khz(const struct kvm *kvm)
+uint32_t kvm_tsc_khz(struct kvm *kvm)
 {
 	int khz = ioctl(kvm->vcpus[0].fd, KVM_GET_TSC_KHZ, 0);
 
-	return khz > 0 ? (uint32_t)khz : 0;
+	atomic_store(&kvm->tsc_khz, khz > 0 ? (unsigned)khz : 0);
+	return atomic_load(&kvm->tsc_khz);
 }
 
 int kvm_cpu(struct vmm_accel *accel, struct vmm_accel_cpu *out, struct swo_error *err)
@@ -164,7 +165,7 @@ int kvm_cpu(struct vmm_accel *accel, struct vmm_accel_cpu *out, struct swo_error
 	if (leaf)
 		memcpy(out->vendor, (const uint32_t[]){leaf->ebx, leaf->edx, leaf->ecx}, 12);
 	out->xsave_bytes = kvm->xsave_size;
-	out->tsc_khz = kvm_tsc_khz(kvm);
+	out->tsc_khz = atomic_load(&kvm->tsc_khz);
 	/* The guest's rate is then set to the source's. */
 	out->tsc_any = ioctl(kvm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_CONTROL) > 0;
 	out->tsc_ppm = TSC_PPM;

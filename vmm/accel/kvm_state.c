@@ -239,6 +239,8 @@ static int set_cpu(struct kvm *kvm, const struct kvm_state *state, struct swo_er
 				state->tsc_khz);
 	}
 	kvm->cpuid = state->cpuid;
+	if (rate)
+		kvm_tsc_khz(kvm);
 	return 0;
 }
 

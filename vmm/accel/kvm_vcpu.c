@@ -265,6 +265,7 @@ static int set_signal_mask(struct kvm_vcpu *vcpu, struct swo_error *err)
 
 int kvm_vcpus_start(struct kvm *kvm, struct swo_error *err)
 {
+	kvm_tsc_khz(kvm);
 	for (unsigned i = 0; i < kvm->accel.config.vcpus; i++) {
 		struct kvm_vcpu *vcpu = &kvm->vcpus[i];
 		char name[16];

@@ -15,6 +15,12 @@
 #include <string.h>
 #include <unistd.h>
 
+struct describer {
+	struct vm *vm;
+	struct vmm_accel_cpu cpu;
+	atomic_bool done;
+};
+
 static void the_guest_finds_its_devices_and_sets_them_up(void **state)
 {
 	(void)state;
@@ -317,6 +323,49 @@ static void throttled_vcpus_run_for_a_share_of_the_time(void **state)
 	vm_end(&vm, &fake);
 }
 
+static void *describe_cpu(void *opaque)
+{
+	struct describer *describer = opaque;
+	struct swo_error err;
+
+	must(vmm_accel_cpu(describer->vm->accel, &describer->cpu, &err), &err);
+	atomic_store(&describer->done, true);
+	return NULL;
+}
+
+/* Without devices it halts, and its vCPU never leaves the guest. */
+static void the_cpu_is_described_while_the_guest_is_idle(void **state)
+{
+	static struct describer describer; /* big */
+	swo_deadline deadline = swo_deadline_ms(20000);
+	struct fake fake;
+	struct vm vm;
+	pthread_t thread;
+
+	(void)state;
+	vm_boot(&vm, &fake, 0, 1);
+	must(vmm_accel_cpu(vm.accel, &describer.cpu, NULL), NULL);
+	const uint32_t paused = describer.cpu.tsc_khz;
+
+	vm_resume(&vm, &fake);
+	/* Until it has set itself up, and halts. */
+	swo_sleep_until(swo_deadline_ms(200));
+	describer.vm = &vm;
+	atomic_store(&describer.done, false);
+	assert_int_equal(pthread_create(&thread, NULL, describe_cpu, &describer), 0);
+	while (!atomic_load(&describer.done) && !swo_deadline_passed(deadline))
+		swo_sleep_until(swo_deadline_ms(1));
+	const bool in_time = atomic_load(&describer.done);
+
+	vm_pause(&vm, &fake);
+	pthread_join(thread, NULL);
+	assert_true(in_time);
+	assert_int_equal(describer.cpu.tsc_khz, paused);
+	fake_detach(&fake);
+	vm_close(&vm);
+	fake_free(&fake);
+}
+
 static void invalid_configurations_are_refused(void **state)
 {
 	(void)state;
@@ -368,6 +417,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_damaged_word_in_ram_is_found),
 		cmocka_unit_test(held_vcpus_do_not_run_and_pause_and_resume_at_once),
 		cmocka_unit_test(throttled_vcpus_run_for_a_share_of_the_time),
+		cmocka_unit_test(the_cpu_is_described_while_the_guest_is_idle),
 		cmocka_unit_test(invalid_configurations_are_refused),
 	};
 
