@@ -102,7 +102,7 @@ static void a_timeout_ends_the_migration_in_the_middle_of_a_pass(void **state)
 {
 	(void)state;
 	struct swo_migration_params params = hopeless();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1);
 	params.max_bandwidth = MIB / 4; /* the first pass would take 24 s */
@@ -118,7 +118,7 @@ static void a_timeout_that_forces_switches_over_in_the_middle_of_a_pass(void **s
 	(void)state;
 	for (unsigned devices = 0; devices <= 2; devices += 2) {
 		struct swo_migration_params params = hopeless();
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, devices);
 		params.max_bandwidth = MIB / 4;
@@ -145,7 +145,7 @@ static void a_forced_stop_is_still_under_the_ceiling(void **state)
 {
 	(void)state;
 	struct swo_migration_params params = hopeless();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1);
 	pair.source.devices[0].inside_arc = take_time;
@@ -169,7 +169,7 @@ static void a_migration_that_does_not_converge_reports_it_and_its_rates(void **s
 	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
 	struct swo_migration_limits limits = {.size = sizeof(limits)};
 	struct swo_migration_info info;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 0);
 	migrate(&pair, &params);
@@ -207,7 +207,7 @@ static void throttling_the_vcpus_makes_it_converge(void **state)
 {
 	(void)state;
 	struct swo_migration_params params = throttling();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 0);
 	migrate(&pair, &params);
@@ -227,7 +227,7 @@ static void a_cancelled_or_failed_migration_leaves_no_throttling(void **state)
 	for (int fails = 0; fails < 2; fails++) {
 		struct swo_migration_params params = throttling();
 		swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 0);
 		params.converge.throttle_increment = 1;
@@ -268,7 +268,7 @@ static void vcpus_that_cannot_be_throttled_are_refused_by_name(void **state)
 	struct swo_migration *migration;
 	struct swo_migration_limits limits = {.size = sizeof(limits)};
 	struct swo_error err = {0};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 0);
 	struct swo_vm_ops ops = *pair.source.vm.ops;

@@ -130,7 +130,7 @@ static void give_up_a_source(const struct hang *hang, bool drop)
 	struct swo_timeline *timeline = swo_timeline_new(SWO_SIDE_SOURCE, 1000);
 	const char *uri = fake_uri();
 	struct fake_device *d;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	d = &pair.source.devices[0];
@@ -183,7 +183,7 @@ static void the_end_of_a_log_that_hangs_holds_up_no_guest(void **state)
 {
 	(void)state;
 	struct fake_device *d;
-	struct pair pair;
+	static struct pair pair;
 
 	deadlines(DEADLINE_MS, DEADLINE_MS);
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
@@ -220,7 +220,7 @@ static uint64_t ms_until_it_runs(struct fake_vm *vm)
 static void hang_some(unsigned count, enum swo_transitions transitions)
 {
 	const uint64_t deadline = 800;
-	struct pair pair;
+	static struct pair pair;
 
 	deadlines(deadline, deadline);
 	open_pair(&pair, 4, transitions);
@@ -265,7 +265,7 @@ static void no_device_is_lost_before_its_own_deadline(void **state)
 {
 	(void)state;
 	const swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
-	struct pair pair;
+	static struct pair pair;
 
 	deadlines(DEADLINE_MS, FAKE_GUARD_MS);
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
@@ -303,7 +303,7 @@ static void give_up_a_target(const struct hang *hang, bool drop)
 	struct swo_timeline *timeline = swo_timeline_new(SWO_SIDE_TARGET, 1000);
 	const char *uri = fake_uri();
 	struct fake_device *d;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	d = &pair.target.devices[0];
@@ -373,7 +373,7 @@ static void expect_named(struct pair *pair, const char *what)
 
 static void a_device_of_the_source_dies(const struct hang *death)
 {
-	struct pair pair;
+	static struct pair pair;
 	struct fake_device *d;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
@@ -398,7 +398,7 @@ static void a_device_of_the_source_dies(const struct hang *death)
 
 static void a_device_of_the_target_dies(const struct hang *death)
 {
-	struct pair pair;
+	static struct pair pair;
 	struct fake_device *d;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
@@ -482,7 +482,7 @@ static void free_in_observer(bool at_source, enum swo_migration_status at)
 		.status = on_status, .device_state = on_device, .opaque = &watcher};
 	const char *uri = fake_uri();
 	struct swo_migration *migration;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	pair.target.devices[1].refuse = at == SWO_MIGRATION_FAILED;
@@ -575,7 +575,7 @@ static void a_migration_is_not_freed_around_its_observer(void **state)
 	struct blocker b = {.armed = false};
 	const struct swo_migration_observer observer = {.device_state = block, .opaque = &b};
 	pthread_t stopping, freeing;
-	struct pair pair;
+	static struct pair pair;
 	const char *uri = fake_uri();
 
 	pthread_mutex_init(&b.mutex, NULL);

@@ -138,7 +138,7 @@ static void ram_that_is_handed_over_is_the_same_memory_and_is_written_by_one_sid
 	(void)state;
 	for (unsigned devices = 0; devices <= 4; devices += 2)
 		for (unsigned running = 0; running < 2; running++) {
-			struct pair pair;
+			static struct pair pair;
 
 			open_pair(&pair, devices, SWO_TRANSITIONS_PARALLEL);
 			pair.target.vm.autostart = running;
@@ -154,7 +154,7 @@ static void it_moves_with_every_switch_thrown(void **state)
 {
 	(void)state;
 	for (int i = 0; i < 3 * 2 * 2 * 2; i++) {
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 3, i / 12 ? SWO_TRANSITIONS_SERIAL : SWO_TRANSITIONS_PARALLEL);
 		pair.params.finalise = (enum swo_when)(i % 3);
@@ -170,7 +170,7 @@ static void it_moves_with_every_switch_thrown(void **state)
 static void a_paused_vm_arrives_paused_with_its_ram(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	fake_vm_run(&pair.source, false);
@@ -190,7 +190,7 @@ static void ram_that_was_handed_over_can_be_handed_over_again(void **state)
 	(void)state;
 	struct swo_migration_info info;
 	struct fake_vm third;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	fake_migrate(&pair.source, &pair.target, &pair.params);
@@ -216,7 +216,7 @@ static void a_copy_follows_a_handover_that_failed_and_loses_nothing(void **state
 	(void)state;
 	struct swo_migration_info info;
 	struct fake_vm third;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	pair.target.fail_machine_load = true;
@@ -255,7 +255,7 @@ static void note_reset(struct fake_device *fake, const char *what)
 static void a_target_that_refuses_resets_its_devices_out_of_reach_of_ram(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 	pair.target.fail_machine_load = true;
@@ -273,7 +273,7 @@ static void any_failing_arc_before_go_leaves_ram_as_it_was(void **state)
 	(void)state;
 	for (unsigned i = 0; i < ARCS_BEFORE_GO; i++)
 		for (unsigned serial = 0; serial < 2; serial++) {
-			struct pair pair;
+			static struct pair pair;
 
 			open_pair(&pair, 3,
 				serial ? SWO_TRANSITIONS_SERIAL : SWO_TRANSITIONS_PARALLEL);
@@ -297,7 +297,7 @@ static void any_other_failure_before_go_leaves_ram_as_it_was(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i <= FAILURES_BEFORE_GO; i++) {
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 		const char *words = fail_one(&pair, i);
@@ -312,7 +312,7 @@ static void a_paused_vm_whose_migration_fails_has_the_same_ram_byte_by_byte(void
 	(void)state;
 	/* Neither in the first pre-copy nor at the stop: there is none. */
 	for (unsigned i = 1; i <= FAILURES_BEFORE_GO; i++) {
-		struct pair pair;
+		static struct pair pair;
 
 		if (i == FAILURES_BEFORE_GO - 1)
 			continue;
@@ -340,7 +340,7 @@ static void a_cancel_at_either_side_leaves_ram_with_the_source(void **state)
 	(void)state;
 	for (unsigned at_target = 0; at_target < 2; at_target++) {
 		struct fake_vm *who;
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 		/* Until the cancel is in, the target does not become READY. */
@@ -365,7 +365,7 @@ static void a_cancel_at_either_side_leaves_ram_with_the_source(void **state)
 static void a_failure_after_go_leaves_ram_with_the_target(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	fake_script(
@@ -396,7 +396,7 @@ static void ram_that_cannot_be_handed_over_is_refused_before_the_start(void **st
 	(void)state;
 	struct swo_vm_ops without;
 	struct swo_error err = {0};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
 	expect_no_start(&pair.source, "tcp:127.0.0.1:1", &pair.params, "requires a unix: URI");
@@ -424,7 +424,7 @@ static void ram_that_is_not_in_a_sealed_memfd_is_not_handed_over(void **state)
 	(void)state;
 	char path[] = "/tmp/swo-test-XXXXXX";
 	int file = mkstemp(path), open_memfd = memfd_create("x", MFD_ALLOW_SEALING);
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
 	assert_int_equal(ftruncate(file, 65536), 0);
@@ -447,7 +447,7 @@ static void a_target_without_ram_reach_reports_it_and_keeps_waiting(void **state
 {
 	(void)state;
 	struct swo_vm_ops without;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
 	pair.target.on_load = NULL; /* a copy is still being received then */
@@ -483,7 +483,7 @@ static void a_target_without_the_parameter_follows_the_source(void **state)
 	for (unsigned fd = 0; fd < 2; fd++) {
 		struct swo_migration_params at_target = fake_params();
 		const char *uri = fake_uri();
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
 		if (!fd)

@@ -53,7 +53,7 @@ static void what_is_sent_and_left_is_live_in_the_first_pass(void **state)
 	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
 	struct swo_migration_info info, last = {0};
 	unsigned moved = 0;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1, 300000);
 	fill_ram(&pair.source);
@@ -88,7 +88,7 @@ static void a_device_that_changes_faster_than_it_is_read_ends_its_rounds(void **
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, 300000);
 	pair.source.devices[1].churns = pair.target.devices[1].churns = true;
@@ -117,7 +117,7 @@ static void ram_and_device_state_before_the_stop_have_one_limit_together(void **
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, 2 * MIB);
 	fill_ram(&pair.source);
@@ -141,7 +141,7 @@ static void limits_change_while_it_runs(void **state)
 	struct swo_migration_params params = fake_params();
 	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
 	struct swo_error err = {0};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1, 300000);
 	fill_ram(&pair.source);
@@ -247,7 +247,7 @@ static void a_users_stop_does_not_wait_for_the_bandwidth(void **state)
 	struct swo_migration_params params = fake_params();
 	swo_deadline guard = swo_deadline_ms(FAKE_GUARD_MS);
 	struct swo_error err = {0};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1, 300000);
 	/* After its first chunk the device's worker sleeps for longer than an arc may take. */
@@ -286,7 +286,7 @@ static void downtime_limit_holds_on_a_link_slower_than_max_bandwidth(void **stat
 	(void)state;
 	struct swo_migration_params params = fake_params();
 	char there[128], here[128];
-	struct pair pair;
+	static struct pair pair;
 	struct link *link;
 
 	open_pair(&pair, 1, 30000);
@@ -338,7 +338,7 @@ static void a_stop_that_takes_ten_times_the_limit_is_given_up_by_default(void **
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
-	struct pair pair;
+	static struct pair pair;
 
 	assert_true(params.downtime_ceiling_ms == SWO_CEILING_DEFAULT);
 	assert_int_equal(swo_migration_default_ceiling_ms(0), 3000);
@@ -377,7 +377,7 @@ static void a_stop_for_an_unknown_time_is_preceded_by_a_warning(void **state)
 	costs.pf = -1;
 	swo_log_set(SWO_LOG_WARN, count_warnings, NULL);
 	for (int known = 0; known < 2; known++) {
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 2, 300000);
 		for (unsigned i = 0; known && i < 2; i++)
@@ -401,7 +401,7 @@ static void a_missed_limit_is_reported_with_what_took_longest(void **state)
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, 300000);
 	params.downtime_limit_ms = 100;
@@ -463,7 +463,7 @@ static void what_took_too_long_is_named_and_counted_the_next_time(void **state)
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(cases); i++) {
 		struct swo_migration_params params = fake_params();
 		struct swo_migration_info info;
-		struct pair pair;
+		static struct pair pair;
 
 		params.downtime_limit_ms = 200;
 		params.downtime_ceiling_ms = 600;

@@ -54,7 +54,7 @@ static void expect_moved(struct pair *pair, bool running)
 static void moves_with(unsigned devices, enum swo_transitions transitions,
 	const struct swo_migration_params *params)
 {
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, devices, transitions);
 	/* Arrives paused, so that both memories can be compared at rest. */
@@ -146,7 +146,7 @@ static void a_large_device_uses_all_channels_and_arrives_in_order(void **state)
 static void a_running_vm_runs_on_over_there_and_only_there(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 4, SWO_TRANSITIONS_PARALLEL);
 	fake_migrate(&pair.source, &pair.target, NULL);
@@ -182,7 +182,7 @@ static int collect_by_plan(void *self, struct swo_ram *ram, struct swo_error *er
 
 static unsigned rounds_of(const unsigned *pages, unsigned count)
 {
-	struct pair pair;
+	static struct pair pair;
 	struct plan plan = {.pages = pages, .count = count};
 
 	fake_vm_open(&pair.source, 1, true, 1000, SWO_TRANSITIONS_PARALLEL);
@@ -212,7 +212,7 @@ static void with_the_limit_met_rounds_go_on_for_as_long_as_they_pay(void **state
 static void a_paused_vm_arrives_paused(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 	fake_vm_run(&pair.source, false);
@@ -230,7 +230,7 @@ static void a_vm_that_is_stopped_on_the_way_arrives_paused(void **state)
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 	/* Slow enough that the stop precedes the switchover. */
@@ -255,7 +255,7 @@ static void it_moves_over_tcp(void **state)
 	(void)state;
 	const struct swo_migration_params params = fake_params();
 	struct swo_error err = {0};
-	struct pair pair;
+	static struct pair pair;
 	char uri[64];
 	int port = 20000 + (int)(swo_now_ns() % 20000), tries = 50;
 
@@ -281,7 +281,7 @@ static void any_failing_arc_before_go_leaves_the_source_running(void **state)
 	(void)state;
 	for (unsigned i = 0; i < ARCS_BEFORE_GO; i++)
 		for (unsigned serial = 0; serial < 2; serial++) {
-			struct pair pair;
+			static struct pair pair;
 
 			open_pair(&pair, 3,
 				serial ? SWO_TRANSITIONS_SERIAL : SWO_TRANSITIONS_PARALLEL);
@@ -297,7 +297,7 @@ static void any_other_failure_before_go_leaves_the_source_running(void **state)
 {
 	(void)state;
 	for (unsigned i = 0; i < FAILURES_BEFORE_GO; i++) {
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 		const char *words = fail_before_go(&pair.source, &pair.target, i);
@@ -312,7 +312,7 @@ static void a_target_that_differs_reports_the_difference_and_keeps_waiting(void 
 	(void)state;
 	const struct swo_migration_params params = fake_params();
 	struct swo_error err = {0};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	strcpy(pair.source.layout, "another machine");
@@ -358,7 +358,7 @@ static void a_target_that_is_not_there_fails_at_once_and_clearly(void **state)
 static void a_hung_arc_at_the_source_is_left_behind_and_the_rest_runs_on(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 	fake_script(&pair.source.devices[1], SWO_DEVICE_PRE_COPY_P2P, SWO_DEVICE_STOP_COPY,
@@ -380,7 +380,7 @@ static void a_stop_that_lasts_over_the_ceiling_is_aborted_and_names_the_device(v
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 	params.downtime_ceiling_ms = 1500;
@@ -418,7 +418,7 @@ static void a_stop_that_would_last_over_the_ceiling_is_not_started(void **state)
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 	teach_slowness(&pair.source.devices[2], 60);
@@ -440,7 +440,7 @@ static void a_limit_below_what_the_devices_cost_is_refused_with_the_figure(void 
 {
 	(void)state;
 	struct swo_migration_params params = fake_params();
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
 	params.downtime_limit_ms = 0;
@@ -454,7 +454,7 @@ static void a_limit_below_what_the_devices_cost_is_refused_with_the_figure(void 
 static void a_device_that_fails_to_start_over_there_is_reset_and_reported(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 	fake_script(
@@ -497,7 +497,7 @@ static void a_cancel_at_any_moment_leaves_exactly_one_running(void **state)
 	unsigned cancelled = 0;
 
 	for (unsigned i = 0; i < 30; i++) {
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 3, SWO_TRANSITIONS_PARALLEL);
 		fake_migrate(&pair.source, &pair.target, NULL);
@@ -515,7 +515,7 @@ static void a_cancel_at_any_moment_leaves_exactly_one_running(void **state)
 static void a_cancelled_migration_can_be_tried_again(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	fake_migrate(&pair.source, &pair.target, NULL);
@@ -532,7 +532,7 @@ static void after_the_end_there_is_nothing_to_cancel_or_resolve(void **state)
 {
 	(void)state;
 	struct swo_error err = {0};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 1, SWO_TRANSITIONS_PARALLEL);
 	fake_migrate(&pair.source, &pair.target, NULL);
@@ -566,7 +566,7 @@ static void stop_by_hand(struct fake_vm *vm)
 static void a_stop_just_before_that_of_the_migration_lets_it_go_on_paused(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	pair.source.on_stop = stop_by_hand;
@@ -581,7 +581,7 @@ static void a_stop_just_before_that_of_the_migration_lets_it_go_on_paused(void *
 static void a_paused_vm_whose_migration_fails_stays_paused(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 	pair.source.on_stop = stop_by_hand;
@@ -602,7 +602,7 @@ static void a_target_whose_start_leaves_the_vm_arrives_paused(void **state)
 	(void)state;
 	for (unsigned late = 0; late < 2; late++) {
 		struct swo_migration_params params = fake_params();
-		struct pair pair;
+		static struct pair pair;
 
 		params.finalise = late ? SWO_WHEN_LATE : SWO_WHEN_EARLY;
 		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
@@ -624,7 +624,7 @@ static void an_abort_fails_the_migration_with_the_vmms_reason(void **state)
 	struct swo_error err = {0};
 
 	for (unsigned at_target = 0; at_target < 2; at_target++) {
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 		pair.target.devices[1].hang_in = FAKE_CALL_WRITE;
@@ -653,7 +653,7 @@ static void a_guest_that_has_failed_is_not_migrated(void **state)
 		SWO_RUN_STATE_INTERNAL_ERROR, SWO_RUN_STATE_SHUTDOWN};
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(states); i++) {
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair, 2, SWO_TRANSITIONS_PARALLEL);
 		fake_vm_run(&pair.source, false);

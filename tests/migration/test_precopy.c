@@ -73,7 +73,7 @@ static const size_t *shrinking(void)
 static void what_changes_is_requested_and_sent_in_every_round(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 220000, 220000);
 	set_increments(&pair, shrinking(), SHRINKING);
@@ -95,7 +95,7 @@ static void complete_size_is_not_what_is_left(void **state)
 	(void)state;
 	/* Too little to learn a rate from. It does not change; in the stop it would take 2.4 s. */
 	const size_t size = 240000;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, size, size);
 	set_save_rate(&pair, SLOWEST);
@@ -114,7 +114,7 @@ static void state_that_precopy_never_has_is_in_the_estimate(void **state)
 {
 	(void)state;
 	for (int without = 0; without < 2; without++) {
-		struct pair pair;
+		static struct pair pair;
 
 		fake_vm_flags = without ? FAKE_FLAGS_ALL & ~SWO_MIG_PRE_COPY : FAKE_FLAGS_ALL;
 		open_pair(&pair, 3 << 20, 4096);
@@ -153,7 +153,7 @@ static void unknown_size_is_reported_and_is_not_zero(void **state)
 
 	swo_log_set(SWO_LOG_WARN, count_warnings, NULL);
 	for (int what = 0; what < CASES; what++) {
-		struct pair pair;
+		static struct pair pair;
 
 		fake_vm_flags = FAKE_FLAGS_ALL & ~SWO_MIG_PRE_COPY;
 		open_pair(&pair, 300000, 0);
@@ -192,7 +192,7 @@ static void new_initial_data_is_loaded_before_the_stop(void **state)
 {
 	(void)state;
 	static const size_t increments[] = {90000, 150000, 70000};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 220000, 220000);
 	set_increments(&pair, increments, SWO_ARRAY_SIZE(increments));
@@ -220,7 +220,7 @@ static void device_that_reinitialises_after_the_decision_fails_the_switchover(vo
 {
 	(void)state;
 	struct swo_migration_info info;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair, 220000, 220000);
 	fake_vm_run(&pair.source, true);

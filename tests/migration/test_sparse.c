@@ -70,7 +70,7 @@ static void sparse_ram_is_copied_and_stays_sparse(void **state)
 			      zero[] = {5000};
 
 	for (unsigned channels = 1; channels <= 4; channels += 3) {
-		struct pair pair;
+		static struct pair pair;
 
 		open_pair(&pair);
 		write_pages(&pair.source, data, SWO_ARRAY_SIZE(data), 0x5a);
@@ -91,7 +91,7 @@ static void what_a_target_had_where_the_source_has_nothing_is_gone(void **state)
 {
 	(void)state;
 	static const uint64_t data[] = {7, 8}, old[] = {0, 8, 3000, HIGH_PAGES - 1};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair);
 	write_pages(&pair.source, data, SWO_ARRAY_SIZE(data), 0x5a);
@@ -119,7 +119,7 @@ static void write_holes(struct fake_device *d, enum swo_device_state to)
 static void a_hole_that_is_written_on_the_way_arrives(void **state)
 {
 	(void)state;
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair);
 	pair.source.devices[0].inside_arc = write_holes;
@@ -135,7 +135,7 @@ static void ram_that_is_handed_over_stays_sparse(void **state)
 {
 	(void)state;
 	static const uint64_t data[] = {7, 8, 12345};
-	struct pair pair;
+	static struct pair pair;
 
 	open_pair(&pair);
 	write_pages(&pair.source, data, SWO_ARRAY_SIZE(data), 0x5a);
