@@ -24,7 +24,7 @@
 
 #define PROGRAM	 "switchover-bench faults"
 #define JOBS_MAX 64
-#define CASE_MS	 90000 /* a case that takes longer hangs */
+#define CASE_MS	 (90000 * FAULT_SLOWER) /* a case that takes longer hangs */
 #define ROW_MAX	 16384
 
 struct options {

@@ -25,7 +25,7 @@
 #define FAULT_SLACK_MS	    1000
 #if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
 #define FAULT_ARC_MS 1200
-#define FAULT_SLOWER 3 /* times the bound of a guest */
+#define FAULT_SLOWER 3 /* times the bound of a guest, and the guards */
 #else
 #define FAULT_ARC_MS 400
 #define FAULT_SLOWER 1

@@ -12,8 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define GUARD_MS 20000 /* a case that lasts longer hangs */
-#define EXIT_MS	 12000 /* for a machine that is to end, even with hung devices */
+#define GUARD_MS (20000 * FAULT_SLOWER) /* a case that lasts longer hangs */
+#define EXIT_MS	 12000			/* for a machine that is to end, even with hung devices */
 
 void fault_violation(struct fault_run *run, const char *fmt, ...)
 {
