@@ -78,6 +78,7 @@ struct swo_plan_setup {
 	enum swo_when stream, finalise, config; /* as in struct swo_migration_params */
 	bool pf_arcs;				/* devices of one PF also run arcs one at a time */
 	struct swo_engine_overhead overhead;	/* of both sides together */
+	bool ram_after_stop; /* ram_bytes are sent from when all devices have stopped, not before */
 };
 /*
  * Parallel and early for all parameters, 2 channels and the engine's window; no devices, no

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 
 enum event_type {
+	EV_RAM_DUE,
 	EV_SAVE_OPEN,
 	EV_STREAM_DUE,
 	EV_STREAM_OPEN,
@@ -247,14 +248,14 @@ static void ram_on(struct sim *sim, unsigned channel, uint64_t now)
 	into_channel(sim, sim->flow->count + channel, channel, now, bytes);
 }
 
-static void ram_begin(struct sim *sim)
+static void ram_begin(struct sim *sim, uint64_t now)
 {
 	uint64_t rest = sim->flow->ram_bytes;
 
 	for (unsigned c = 0; c < sim->flow->channels; c++) {
 		sim->ram_left[c] = rest / (sim->flow->channels - c);
 		rest -= sim->ram_left[c];
-		ram_on(sim, c, 0);
+		ram_on(sim, c, now);
 	}
 }
 
@@ -277,6 +278,9 @@ static void event_dispatch(struct sim *sim, const struct event *e)
 	struct state *s = e->who < sim->flow->count ? &sim->states[e->who] : NULL;
 
 	switch (e->type) {
+	case EV_RAM_DUE:
+		ram_begin(sim, e->when);
+		break;
 	case EV_SAVE_OPEN:
 		s->save_open = true;
 		save_on(sim, e->who, e->when);
@@ -356,7 +360,7 @@ static void begin(struct sim *sim)
 	sim->ahead = 2 * sim->chunk;
 	sim->flow->ram_sent = 0;
 	sim->cpu = sim->flow->cpu_from;
-	ram_begin(sim);
+	event_push(sim, flow->ram_from, EV_RAM_DUE, 0, 0);
 	for (unsigned i = 0; i < sim->flow->count; i++) {
 		const struct flow_device *d = &sim->flow->devices[i];
 

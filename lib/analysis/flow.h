@@ -32,7 +32,8 @@ struct flow {
 	uint64_t channel_rate, wire_rate;
 	uint64_t latency_ns; /* one way */
 	uint64_t window;     /* bytes of a device sent and not taken; 0: no limit */
-	uint64_t ram_bytes;  /* sent from 0 on, over all channels */
+	uint64_t ram_bytes;  /* sent over all channels */
+	uint64_t ram_from;   /* from then on */
 	uint64_t chunks_max; /* of state, and of memory: rather than more, larger ones */
 	uint64_t stream_ns;  /* of the CPU, to begin a device's stream */
 	uint64_t cpu_rate;   /* bytes of state a second that the CPU moves; 0: no limit */

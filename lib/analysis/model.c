@@ -145,6 +145,7 @@ static int streams(struct model *m, struct swo_error *err)
 				       : flow->latency_ns + costs_of(m, i)->config_load_ns;
 	}
 	flow->cpu_from = m->cpu;
+	flow->ram_from = setup->ram_after_stop ? m->stopped : 0;
 	if (analysis_flow_run(flow, err))
 		return -1;
 	m->sent = larger(flow->ram_sent, m->machine_saved);

@@ -71,6 +71,7 @@ struct swo_plan_setup bench_setup_of(const struct bench_row *row, const struct b
 	setup.wire_rate = whole(row->wire_rate);
 	setup.rtt_ns = whole(row->rtt_ms * 1e6);
 	setup.ram_bytes = sample->ram_bytes;
+	setup.ram_after_stop = row->config && row->config->pair.no_dma_log;
 	take_switches(row, &setup);
 	return setup;
 }

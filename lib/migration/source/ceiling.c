@@ -122,8 +122,9 @@ static uint64_t project(struct source *s, bool stopping, int *reason, uint64_t *
 		/* The completed part of it is not measured. */
 		if (stopping)
 			setup.overhead = (struct swo_engine_overhead){0};
+		setup.ram_after_stop = source_all_ram_due(s);
 		if (bandwidth && !ram_done)
-			setup.ram_bytes = source_ram_due(s);
+			setup.ram_bytes = source_ram_due(s, bandwidth);
 		analysis_estimate_downtime(&setup, &rest, NULL);
 		*reason = find_reason(shares, count, bandwidth);
 		*weight_ns = *reason < 0 ? 0 : weight(&shares[*reason], bandwidth);

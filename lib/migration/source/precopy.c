@@ -68,12 +68,14 @@ static int estimate(struct source *s, struct estimate *out, struct swo_error *er
 	for (unsigned i = 0; i < setup.count; i++)
 		unknown += devices[i].costs.state_bytes == SWO_UNKNOWN ||
 			   source_arcs_unknown(&devices[i].costs);
-	const uint64_t dirty = swo_ram_dirty_pages(m->vm.ram), due = source_ram_due(s);
+	const uint64_t dirty = swo_ram_dirty_pages(m->vm.ram),
+		       due = source_ram_due(s, bandwidth(s));
 
 	/* What is in the sockets has to cross the wire first, whatever it is. */
 	const uint64_t ahead = backlog(s);
 
 	setup.ram_bytes = due + ahead;
+	setup.ram_after_stop = source_all_ram_due(s);
 	int rc = analysis_estimate_downtime(&setup, out, err);
 
 	free(devices);
@@ -206,6 +208,22 @@ static int precopy_round(struct source *s, uint64_t *bytes, struct swo_error *er
 	return 0;
 }
 
+/* Of RAM that is due in the stop. Its sockets were filled at the speed of the stop, too. */
+static int sample_round(struct source *s, struct swo_error *err)
+{
+	struct channel_meter meters[WIRE_CHANNELS_MAX];
+	const double before = s->ram_pass_ns;
+
+	read_meters(s, meters);
+	if (source_ram_sample(s, err))
+		return -1;
+	if (s->ram_pass_ns > before) {
+		s->wire_bytes = s->wire_ns = 0;
+		learn_bandwidth(s, meters);
+	}
+	return 0;
+}
+
 /* No round will do. */
 static int too_slow(struct source *s, const struct estimate *e, struct swo_error *err)
 {
@@ -220,7 +238,7 @@ static int too_slow(struct source *s, const struct estimate *e, struct swo_error
 			" ms: a device's writes to RAM are not tracked, so that %" PRIu64
 			" MiB of RAM are sent in the stop, which takes about %" PRIu64
 			" ms; raise downtime-limit above that",
-			migration_limits(&s->m).downtime_limit_ms, source_ram_due(s) >> 20,
+			migration_limits(&s->m).downtime_limit_ms, source_ram_due(s, 0) >> 20,
 			e->downtime_ns / 1000000);
 	return swo_error_set(err, SWO_E_TIMEOUT, 0,
 		"this VM cannot be switched over within downtime-limit %" PRIu64
@@ -291,7 +309,8 @@ int source_precopy(struct source *s, struct swo_error *err)
 		if (migration_wait_until(&s->m, initial_loaded, s, false,
 			    swo_deadline_ms(s->m.params.setup_deadline_ms),
 			    "the loading of the devices' initial data", err) ||
-			source_dirty_collect(s, err) || estimate(s, &e, err))
+			sample_round(s, err) || source_dirty_collect(s, err) ||
+			estimate(s, &e, err))
 			return -1;
 
 		const uint64_t limit_ns = migration_limits(&s->m).downtime_limit_ms * 1000000;

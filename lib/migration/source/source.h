@@ -127,6 +127,7 @@ struct source {
 	struct swo_dirty_source own_log; /* of this process's writes in the stop; self NULL: none */
 	uint64_t wire_bandwidth;	 /* as measured; 0: unknown */
 	double wire_bytes, wire_ns;	 /* of the samples of it */
+	double ram_pass_ns;		 /* of a pass of all RAM in the stop; 0: unknown */
 	struct source_converge converge;
 
 	/* under the mutex */
@@ -263,8 +264,16 @@ int source_tracking_last(struct source_device *sd, struct swo_error *err);
 void source_tracking_stop(struct source *s);
 /* All RAM is still to be sent in the stop. */
 bool source_all_ram_due(struct source *s);
-/* What a stop at this moment has to send of RAM, in bytes. */
-uint64_t source_ram_due(struct source *s);
+/*
+ * Before the stop, if all RAM is due in it: sends a part of RAM a second time, and takes the time. The
+ * first pass is no measure of the last one: the target allocates its pages.
+ */
+int source_ram_sample(struct source *s, struct swo_error *err);
+/*
+ * What a stop at this moment has to send of RAM, in bytes. bandwidth not 0: as many as this link
+ * sends in the time that they take.
+ */
+uint64_t source_ram_due(struct source *s, uint64_t bandwidth);
 
 /* setup.c */
 int source_setup(struct source *s, struct swo_error *err);

@@ -162,17 +162,69 @@ bool source_all_ram_due(struct source *s)
 	return due;
 }
 
-uint64_t source_ram_due(struct source *s)
+/* Sent once more: one block in so many, but so much at least. */
+#define SAMPLE_STEP_MAX 8
+#define SAMPLE_MIN	(UINT64_C(64) << 20)
+
+/* Blocks that are spread over all of it, each on all channels. Their share of it. */
+static double mark_sample(struct swo_ram *ram, unsigned channels)
+{
+	const uint64_t block = (uint64_t)channels << WIRE_RAM_PIECE_SHIFT;
+	uint64_t all = 0, marked = 0, n = 0;
+
+	for (unsigned i = 0; i < swo_ram_count(ram); i++)
+		all += swo_ram_region(ram, i)->size;
+	uint64_t step = all / SAMPLE_MIN;
+
+	step = step < 1 ? 1 : step < SAMPLE_STEP_MAX ? step : SAMPLE_STEP_MAX;
+	for (unsigned i = 0; i < swo_ram_count(ram); i++) {
+		const struct swo_ram_region *region = swo_ram_region(ram, i);
+
+		for (uint64_t at = 0; at < region->size; at += block) {
+			const uint64_t left = region->size - at, len = left < block ? left : block;
+
+			if (n++ % step)
+				continue;
+			swo_ram_mark(ram, region->gpa + at, len);
+			marked += len;
+		}
+	}
+	return (double)marked / (double)all;
+}
+
+int source_ram_sample(struct source *s, struct swo_error *err)
+{
+	/* A pass that is held back for max-bandwidth shows nothing. */
+	if (!s->ram || s->ram_pass_ns > 0 || !source_all_ram_due(s) ||
+		migration_limits(&s->m).max_bandwidth)
+		return 0;
+	const double share = mark_sample(s->m.vm.ram, s->m.params.channels);
+	const uint64_t start = swo_now_ns();
+
+	if (ram_send_pass(s->ram, source_converge_tick, s, NULL, err))
+		return -1;
+	if (!s->converge.forced)
+		s->ram_pass_ns = (double)(swo_now_ns() - start) / share;
+	return 0;
+}
+
+uint64_t source_ram_due(struct source *s, uint64_t bandwidth)
 {
 	const uint64_t dirty = swo_ram_dirty_pages(s->m.vm.ram) << SWO_PAGE_SHIFT;
 
 	pthread_mutex_lock(&s->m.mutex);
 	const bool due = s->ram_all_due, all = s->ram_in_stop && s->ram;
 	pthread_mutex_unlock(&s->m.mutex);
-	const uint64_t content = all ? ram_send_content(s->ram) : 0;
-
+	if (!all)
+		return dirty;
 	/* Once all is marked, pages of zeros are dirty, too. */
-	return all && (due || content < dirty) ? content : dirty;
+	const uint64_t content = ram_send_content(s->ram);
+	const uint64_t bytes = due || content < dirty ? content : dirty;
+
+	if (!bandwidth || !content || s->ram_pass_ns <= 0)
+		return bytes;
+	return (uint64_t)((double)bytes / (double)content * s->ram_pass_ns / 1e9 *
+			  (double)bandwidth);
 }
 
 /* The VM runs, here or there, and waits for none of them. */
