@@ -134,45 +134,6 @@ static void left_job(void *opaque)
 	}
 }
 
-/* A migration that breaks meanwhile is left at once, and the clean-up waits for the worker. */
-static int wait_jobs(
-	struct source *s, swo_deadline deadline, const char *what, struct swo_error *err)
-{
-	for (unsigned i = 0; i < s->m.vm.device_count; i++)
-		while (!swo_job_wait(
-			&s->devices[i].job, swo_deadline_min(swo_deadline_ms(100), deadline))) {
-			if (migration_broken(&s->m, err))
-				return -1;
-			if (swo_deadline_passed(deadline))
-				return swo_error_set(err, SWO_E_TIMEOUT, 0,
-					"device %s: timed out %s",
-					swo_device_name(s->devices[i].dev), what);
-		}
-	return migration_broken(&s->m, err) ? -1 : 0;
-}
-
-int source_jobs_wait(struct source *s, struct swo_error *err)
-{
-	/* Backend calls have deadlines of their own. */
-	return wait_jobs(s, UINT64_MAX, "", err);
-}
-
-void source_job_release(void *opaque)
-{
-	migration_release(&((struct source_device *)opaque)->source->m);
-}
-
-void source_jobs_submit(struct source *s, void (*fn)(void *sd))
-{
-	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
-		struct source_device *sd = &s->devices[i];
-
-		sd->job = (struct swo_job){.fn = fn, .opaque = sd, .release = source_job_release};
-		migration_hold(&s->m);
-		swo_worker_submit(swo_device_worker(sd->dev), &sd->job);
-	}
-}
-
 static bool is_large(const struct source_device *sd)
 {
 	return sd->size_first != SWO_UNKNOWN && sd->size_first >= SPREAD_MIN;
@@ -532,7 +493,7 @@ int source_devices_initial_check(struct source *s, swo_deadline deadline, struct
 	if (!any || s->converge.forced)
 		return 0;
 	source_jobs_submit(s, initial_check_job);
-	return wait_jobs(s, deadline, "reading how much pre-copy data it has", err);
+	return source_jobs_await(s, deadline, "reading how much pre-copy data it has", err);
 }
 
 /* After the device has stopped */
@@ -605,7 +566,7 @@ void source_devices_check_begin(struct source *s)
 
 int source_devices_check_wait(struct source *s, swo_deadline deadline, struct swo_error *err)
 {
-	return wait_jobs(s, deadline, "reading its state", err);
+	return source_jobs_await(s, deadline, "reading its state", err);
 }
 
 void source_devices_stream(struct source *s)

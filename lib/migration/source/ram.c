@@ -13,11 +13,6 @@
 
 #include <inttypes.h>
 
-bool source_shares(const struct source *s)
-{
-	return s->m.params.handover == SWO_HANDOVER_FD;
-}
-
 int source_logs_start(struct source *s, struct swo_error *err)
 {
 	struct swo_migration *m = &s->m;

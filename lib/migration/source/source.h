@@ -172,6 +172,12 @@ static inline bool source_vm_runs(const struct source *s)
 	return swo_runstate_get(s->m.vm.runstate) == SWO_RUN_STATE_RUNNING;
 }
 
+/* RAM is handed over: no log, no pass. */
+static inline bool source_shares(const struct source *s)
+{
+	return s->m.params.handover == SWO_HANDOVER_FD;
+}
+
 /* cost.c */
 /* What is known of a device, with the mutex held: seen here, reported by the target, or expected. */
 struct swo_device_costs source_device_costs(struct source *s, unsigned index);
@@ -184,19 +190,24 @@ bool source_arcs_unknown(const struct swo_device_costs *costs);
 struct swo_plan_setup source_plan(
 	struct source *s, struct swo_plan_device *devices, uint64_t wire_rate);
 
-/* device.c */
-int source_device_init(struct source *s, unsigned index, struct swo_error *err);
-/* From then on no job of it begins. */
-void source_device_close(struct source_device *sd);
-/* After its last job. */
-void source_device_fini(struct source_device *sd);
+/* jobs.c */
 /*
  * One job on every device's worker. wait returns when all have ended, or -1 when the migration
  * fails: then jobs may still be in progress, and no other is submitted. release: of such a job.
  */
 void source_jobs_submit(struct source *s, void (*fn)(void *sd));
 int source_jobs_wait(struct source *s, struct swo_error *err);
+/* Until then at most; what: "timed out ...". */
+int source_jobs_await(
+	struct source *s, swo_deadline deadline, const char *what, struct swo_error *err);
 void source_job_release(void *sd);
+
+/* device.c */
+int source_device_init(struct source *s, unsigned index, struct swo_error *err);
+/* From then on no job of it begins. */
+void source_device_close(struct source_device *sd);
+/* After its last job. */
+void source_device_fini(struct source_device *sd);
 /* Reads the size of each one's state (all workers at once), and sets the windows. */
 int source_devices_measure(struct source *s, struct swo_error *err);
 /*
@@ -236,8 +247,6 @@ int source_converge_round(
 void source_converge_end(struct source *s);
 
 /* ram.c */
-/* RAM is handed over: no log, no pass. */
-bool source_shares(const struct source *s);
 int source_logs_start(struct source *s, struct swo_error *err);
 void source_logs_stop(struct source *s);
 /* Collects the dirty log of the vCPUs; in a pass, too. */
@@ -265,15 +274,17 @@ void source_tracking_stop(struct source *s);
 /* All RAM is still to be sent in the stop. */
 bool source_all_ram_due(struct source *s);
 /*
- * Before the stop, if all RAM is due in it: sends a part of RAM a second time, and takes the time. The
- * first pass is no measure of the last one: the target allocates its pages.
- */
-int source_ram_sample(struct source *s, struct swo_error *err);
-/*
  * What a stop at this moment has to send of RAM, in bytes. bandwidth not 0: as many as this link
  * sends in the time that they take.
  */
 uint64_t source_ram_due(struct source *s, uint64_t bandwidth);
+
+/* sample.c */
+/*
+ * Before the stop, if all RAM is due in it: sends a part of RAM a second time, and takes the time. The
+ * first pass is no measure of the last one: the target allocates its pages.
+ */
+int source_ram_sample(struct source *s, struct swo_error *err);
 
 /* setup.c */
 int source_setup(struct source *s, struct swo_error *err);

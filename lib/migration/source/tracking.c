@@ -114,10 +114,23 @@ static void report(const struct source *s)
 			none ? none->untracked_why.text : "");
 }
 
+/* A report may hang in the driver, where nothing interrupts it. */
+static int await(struct source *s, const char *what, struct swo_error *err)
+{
+	uint64_t ms = 0;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		const uint64_t own = swo_device_data_deadline_ms(s->devices[i].dev);
+
+		ms = own > ms ? own : ms;
+	}
+	return source_jobs_await(s, swo_deadline_ms(ms), what, err);
+}
+
 int source_tracking_start(struct source *s, struct swo_error *err)
 {
 	source_jobs_submit(s, start_job);
-	if (source_jobs_wait(s, err))
+	if (await(s, "starting the log of its writes to RAM", err))
 		return -1;
 	/* The devices of a paused VM do not write. */
 	for (unsigned i = 0; i < s->m.vm.device_count; i++)
@@ -131,7 +144,7 @@ int source_tracking_start(struct source *s, struct swo_error *err)
 int source_tracking_collect(struct source *s, struct swo_error *err)
 {
 	source_jobs_submit(s, collect_job);
-	return source_jobs_wait(s, err);
+	return await(s, "reporting its writes to RAM", err);
 }
 
 /* On its worker, once it is in STOP_COPY: it writes no more. */
@@ -160,52 +173,6 @@ bool source_all_ram_due(struct source *s)
 	const bool due = s->ram_all_due;
 	pthread_mutex_unlock(&s->m.mutex);
 	return due;
-}
-
-/* Sent once more: one block in so many, but so much at least. */
-#define SAMPLE_STEP_MAX 8
-#define SAMPLE_MIN	(UINT64_C(64) << 20)
-
-/* Blocks that are spread over all of it, each on all channels. Their share of it. */
-static double mark_sample(struct swo_ram *ram, unsigned channels)
-{
-	const uint64_t block = (uint64_t)channels << WIRE_RAM_PIECE_SHIFT;
-	uint64_t all = 0, marked = 0, n = 0;
-
-	for (unsigned i = 0; i < swo_ram_count(ram); i++)
-		all += swo_ram_region(ram, i)->size;
-	uint64_t step = all / SAMPLE_MIN;
-
-	step = step < 1 ? 1 : step < SAMPLE_STEP_MAX ? step : SAMPLE_STEP_MAX;
-	for (unsigned i = 0; i < swo_ram_count(ram); i++) {
-		const struct swo_ram_region *region = swo_ram_region(ram, i);
-
-		for (uint64_t at = 0; at < region->size; at += block) {
-			const uint64_t left = region->size - at, len = left < block ? left : block;
-
-			if (n++ % step)
-				continue;
-			swo_ram_mark(ram, region->gpa + at, len);
-			marked += len;
-		}
-	}
-	return (double)marked / (double)all;
-}
-
-int source_ram_sample(struct source *s, struct swo_error *err)
-{
-	/* A pass that is held back for max-bandwidth shows nothing. */
-	if (!s->ram || s->ram_pass_ns > 0 || !source_all_ram_due(s) ||
-		migration_limits(&s->m).max_bandwidth)
-		return 0;
-	const double share = mark_sample(s->m.vm.ram, s->m.params.channels);
-	const uint64_t start = swo_now_ns();
-
-	if (ram_send_pass(s->ram, source_converge_tick, s, NULL, err))
-		return -1;
-	if (!s->converge.forced)
-		s->ram_pass_ns = (double)(swo_now_ns() - start) / share;
-	return 0;
 }
 
 uint64_t source_ram_due(struct source *s, uint64_t bandwidth)
