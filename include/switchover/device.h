@@ -302,6 +302,16 @@ SWO_API void swo_device_observe(struct swo_device *dev,
 	void (*fn)(void *opaque, enum swo_device_state state), void *opaque);
 
 /*
+ * Called whenever the device was reset at a request of the functions below, on its worker, before
+ * its state is read: what the VMM has set in it (configuration space, interrupts) may be lost. May
+ * access regions and interrupts; must not wait for the worker. fn NULL removes it, and waits for a
+ * call in progress, up to the deadline of one read or write of data: SWO_E_TIMEOUT, and `opaque` is
+ * still in use.
+ */
+SWO_API int swo_device_on_reset(
+	struct swo_device *dev, void (*fn)(void *opaque), void *opaque, struct swo_error *err);
+
+/*
  * Returns to RUNNING: along legal arcs first; by a reset as the last resort, which is logged
  * and sets WAS_RESET. Reads the state first, so it is correct after any failure. Blocks, with
  * the arcs' deadlines. stop_short: leave the device in RUNNING_P2P (or STOP without P2P) so

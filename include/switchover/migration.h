@@ -129,6 +129,12 @@ struct swo_vm_ops {
 	 * user are in progress; 0 from the migration's thread at its end, always.
 	 */
 	int (*throttle)(void *vm, unsigned percent, struct swo_error *err);
+	/*
+	 * Target, optional: sets again what the device's own state may have overwritten as it was
+	 * loaded: PCI command, interrupts. Called once on that device's worker, in RESUMING, after
+	 * all of its data and the last config_load. It counts against the deadline of an arc.
+	 */
+	int (*config_renew)(void *vm, unsigned index, struct swo_error *err);
 };
 
 #define SWO_MACHINE_STATE_MAX (16u << 20)

@@ -200,6 +200,19 @@ static int config_load(
 	return 0;
 }
 
+static int config_renew(void *opaque, unsigned index, struct swo_error *err)
+{
+	struct fake_vm *vm = opaque;
+	const struct fake_device *d = &vm->devices[index];
+
+	if (vm->fail_config_renew)
+		return swo_error_set(err, SWO_E_DEVICE, 0, "device vf%u: its config again", index);
+	if (d->state != SWO_DEVICE_RESUMING || d->loaded_len < d->size)
+		atomic_fetch_add(&vm->offences, 1);
+	vm->renewed[index]++;
+	return 0;
+}
+
 static int ram_reach(void *opaque, bool reach, struct swo_error *err)
 {
 	struct fake_vm *vm = opaque;
@@ -234,6 +247,7 @@ static const struct swo_vm_ops vm_ops = {
 	.machine_load = machine_load,
 	.config_save = config_save,
 	.config_load = config_load,
+	.config_renew = config_renew,
 	.ram_reach = ram_reach,
 	.throttle = throttle,
 };

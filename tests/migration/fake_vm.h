@@ -31,7 +31,8 @@ struct fake_vm {
 	size_t padding;	     /* bytes of it that mean nothing; only a source has them */
 	uint64_t *written;   /* a bit a page since the last collect */
 	bool leaves;	     /* start() does not start it */
-	bool fail_stop, fail_start, fail_machine_save, fail_machine_load, fail_config_load;
+	bool fail_stop, fail_start, fail_machine_save, fail_machine_load, fail_config_load,
+		fail_config_renew;
 	void (*on_load)(struct fake_vm *vm);	      /* target: before READY */
 	void (*_Atomic on_start)(struct fake_vm *vm); /* before any device leaves its stop */
 	void (*on_stop)(struct fake_vm *vm);	      /* before it stops */
@@ -47,6 +48,7 @@ struct fake_vm {
 	char layout[64];
 	uint8_t config[FAKE_DEVICES_MAX];      /* the VMM's config of each device */
 	uint8_t config_seen[FAKE_DEVICES_MAX]; /* loaded at the target */
+	unsigned renewed[FAKE_DEVICES_MAX];    /* and how often renewed */
 	struct swo_migration *migration;
 };
 

@@ -79,6 +79,9 @@ const char *fail_before_go(struct fake_vm *source, struct fake_vm *target, unsig
 	case 7:
 		target->fail_config_load = true;
 		return "its config";
+	case 8:
+		target->fail_config_renew = true;
+		return "its config again";
 	default:
 		source->fail_stop = true;
 		return "the vCPUs do not stop";

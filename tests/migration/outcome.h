@@ -28,7 +28,7 @@ void fail_arc(struct fake_vm *source, struct fake_vm *target, const struct faili
 
 /* Anything else that can go wrong before GO, of three devices with 300000 bytes each: makes one of
    them happen, and returns what the error must have of it. */
-#define FAILURES_BEFORE_GO 9
+#define FAILURES_BEFORE_GO 10
 const char *fail_before_go(struct fake_vm *source, struct fake_vm *target, unsigned which);
 
 #endif

@@ -43,6 +43,7 @@ static void expect_moved(struct pair *pair, bool running)
 	assert_true(swo_migration_may_run(pair->target.migration));
 	for (unsigned i = 0; i < pair->source.vm.device_count; i++) {
 		assert_int_equal(pair->target.config_seen[i], pair->source.config[i]);
+		assert_int_equal(pair->target.renewed[i], 1);
 		assert_int_equal(pair->target.devices[i].state,
 			running ? SWO_DEVICE_RUNNING : SWO_DEVICE_STOP);
 		assert_int_equal(pair->source.devices[i].state, SWO_DEVICE_STOP);

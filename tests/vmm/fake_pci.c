@@ -142,7 +142,9 @@ static int region_write(void *self, uint32_t region, uint64_t offset, const void
 		swo_sleep_until(swo_now_ns() + fake->config_delay_ms * UINT64_C(1000000));
 	pthread_mutex_lock(&fake->device.own.mutex);
 	for (uint32_t i = 0; region == CONFIG_REGION && i < len; i++)
-		if (offset + i != 6 && offset + i != 7) /* the status is read-only */
+		/* the status is read-only */
+		if (offset + i != 6 && offset + i != 7 &&
+			!(fake->host_enables && offset + i == CAP_MSIX + 3))
 			fake->config[offset + i] = ((const uint8_t *)buf)[i];
 	fake->doorbells += region == SIMVF_BAR_REGS && offset >= SIMVF_DOORBELL(0);
 	if (fake->write_count < FAKE_WRITES)
@@ -193,6 +195,11 @@ static int set_irqs(void *self, uint32_t index, uint32_t start, const int *fds, 
 		fake->irqs[v] = -1;
 	for (uint32_t i = 0; i < count; i++)
 		fake->irqs[start + i] = fds[i];
+	if (fake->host_enables && (!count || !fake->irqs_on))
+		fake->config[CAP_MSIX + 3] = count ? 0x80 : 0;
+	fake->irqs_on = count > 0;
+	fake->irq_sets += count > 0;
+	fake->irq_offs += !count;
 	pthread_mutex_unlock(&fake->device.own.mutex);
 	return 0;
 }

@@ -25,6 +25,9 @@ struct fake_pci {
 	int inbox_fd;
 	uint64_t inbox_size;
 	int irqs[FAKE_VECTORS];
+	unsigned irq_sets, irq_offs; /* calls with eventfds, and those that disable all */
+	bool irqs_on;
+	bool host_enables; /* MSI-X enable is set and cleared by these calls alone */
 	struct fake_write writes[FAKE_WRITES]; /* to any region, in order */
 	unsigned write_count;
 	unsigned reads;

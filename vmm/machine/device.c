@@ -337,6 +337,24 @@ static int take_over_devices(struct vmm_machine *m, struct swo_error *err)
 	return rc;
 }
 
+static void was_reset(void *opaque)
+{
+	struct swo_error err;
+
+	if (vmm_pci_renew(opaque, true, &err))
+		swo_log(SWO_LOG_WARN, "after a reset: %s", err.text);
+}
+
+int machine_devices_watch_resets(struct vmm_machine *m, bool watch, struct swo_error *err)
+{
+	int rc = 0;
+
+	for (unsigned i = 0; i < m->device_count; i++)
+		rc |= swo_device_on_reset(
+			m->devices[i].dev, watch ? was_reset : NULL, m->devices[i].fn, err);
+	return rc;
+}
+
 static int add_to_bus(struct vmm_machine *m, const struct vmm_device_config *config, unsigned index,
 	struct swo_error *err)
 {

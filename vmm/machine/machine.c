@@ -185,9 +185,9 @@ static int assemble(struct vmm_machine *m, struct swo_error *err)
 		return swo_error_set(err, SWO_E_NO_MEMORY, errno, "eventfd");
 	if (swo_worker_create("machine", &m->worker, err) || make_ram(m, err) ||
 		make_board(m, err) || machine_devices_connect(m, m->config.devices, err) ||
-		vmm_pci_realize(m->pci, err) || machine_devices_follow(m, &m->setup, err) ||
-		machine_handlers_add(m, err) || machine_stop_writes_add(m, err) ||
-		machine_host_events_start(m, err))
+		vmm_pci_realize(m->pci, err) || machine_devices_watch_resets(m, true, err) ||
+		machine_devices_follow(m, &m->setup, err) || machine_handlers_add(m, err) ||
+		machine_stop_writes_add(m, err) || machine_host_events_start(m, err))
 		return -1;
 	if (m->config.incoming)
 		return 0;
@@ -355,6 +355,7 @@ void vmm_machine_free(struct vmm_machine *m)
 	machine_host_events_stop(m);
 	machine_migration_end(m);
 	if ((m->accel && vmm_accel_pause(m->accel, swo_deadline_ms(TEARDOWN_MS), &err)) ||
+		machine_devices_watch_resets(m, false, &err) ||
 		(m->worker && !swo_worker_destroy(m->worker, swo_deadline_ms(TEARDOWN_MS)))) {
 		swo_log(SWO_LOG_WARN, "%s: a thread hangs; leaking its memory", m->name);
 		base_leak_hung(m);

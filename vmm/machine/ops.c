@@ -191,6 +191,11 @@ static int config_load(
 	return vmm_pci_load(((struct vmm_machine *)vm)->devices[index].fn, data, len, err);
 }
 
+static int config_renew(void *vm, unsigned index, struct swo_error *err)
+{
+	return vmm_pci_renew(((struct vmm_machine *)vm)->devices[index].fn, false, err);
+}
+
 static bool finalise(void *opaque, unsigned index, enum swo_when *when)
 {
 	const struct machine_device *device = &((struct vmm_machine *)opaque)->devices[index];
@@ -237,6 +242,7 @@ const struct swo_vm_ops machine_ops = {
 	.machine_load = machine_load,
 	.config_save = config_save,
 	.config_load = config_load,
+	.config_renew = config_renew,
 	.finalise = finalise,
 	.ram_reach = ram_reach,
 	.agree = agree,

@@ -208,6 +208,8 @@ bool pci_map_write(const struct pci_bar *bar, uint64_t at, const void *data, uns
 /* msix.c */
 int pci_msix_init(struct vmm_pci_function *fn, struct swo_error *err);
 int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err);
+/* Sets the flags and all eventfds again. */
+int pci_msix_renew(struct vmm_pci_function *fn, struct swo_error *err);
 void pci_msix_free(struct vmm_pci_function *fn);
 /* With the function's lock held: enable, mask or the table has changed. */
 void pci_msix_update(struct vmm_pci_function *fn);

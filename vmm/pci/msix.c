@@ -51,24 +51,35 @@ static int connect_vector(
 			     : swo_error_prefix(err, "device %s: cannot add an interrupt", fn->id);
 }
 
-/* The first `count` vectors, and no others: a device with MSI uses as many as are enabled. */
-static int set_vectors(struct vmm_pci_function *fn, unsigned count, struct swo_error *err)
+static uint32_t irq_index(const struct vmm_pci_function *fn)
+{
+	return fn->msix.is_msi ? VFIO_PCI_MSI_IRQ_INDEX : VFIO_PCI_MSIX_IRQ_INDEX;
+}
+
+static int set_eventfds(struct vmm_pci_function *fn, unsigned count, struct swo_error *err)
 {
 	struct pci_msix *msix = &fn->msix;
-	uint32_t index = msix->is_msi ? VFIO_PCI_MSI_IRQ_INDEX : VFIO_PCI_MSIX_IRQ_INDEX;
 	swo_autofree int *fds = calloc(count + 1, sizeof(*fds));
 
 	if (!fds)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: interrupts", fn->id);
 	for (unsigned v = 0; v < count; v++)
 		fds[v] = msix->vectors[v].eventfd;
-	if (msix->connected && fn->ops->set_irqs(fn->self, index, 0, NULL, 0, err))
-		return -1;
-	msix->connected = 0;
-	if (count && fn->ops->set_irqs(fn->self, index, 0, fds, count, err))
+	if (count && fn->ops->set_irqs(fn->self, irq_index(fn), 0, fds, count, err))
 		return -1;
 	msix->connected = count;
 	return 0;
+}
+
+/* The first `count` vectors, and no others: a device with MSI uses as many as are enabled. */
+static int set_vectors(struct vmm_pci_function *fn, unsigned count, struct swo_error *err)
+{
+	struct pci_msix *msix = &fn->msix;
+
+	if (msix->connected && fn->ops->set_irqs(fn->self, irq_index(fn), 0, NULL, 0, err))
+		return -1;
+	msix->connected = 0;
+	return set_eventfds(fn, count, err);
 }
 
 /*
@@ -83,6 +94,29 @@ int pci_msix_connect(struct vmm_pci_function *fn, struct swo_error *err)
 		if (connect_vector(fn, &msix->vectors[v], err))
 			return -1;
 	return msix->count && !msix->is_msi ? set_vectors(fn, msix->count, err) : 0;
+}
+
+/*
+ * Setting eventfds writes the table of a kernel's device again, but not its enable bit: that one is
+ * the host's, whatever the guest's is, and comes back by turning all vectors off first. Of MSI, the
+ * kernel shows the guest's.
+ */
+int pci_msix_renew(struct vmm_pci_function *fn, struct swo_error *err)
+{
+	const unsigned at = fn->msix.cap + PCI_MSIX_FLAGS;
+	uint8_t flags[2];
+
+	if (fn->msix.is_msi)
+		return set_vectors(fn, pci_msi_enabled(fn), err);
+	if (!fn->msix.count)
+		return 0;
+	if (pci_config_push(fn, at, 2, err) ||
+		fn->ops->region_read(
+			fn->self, VFIO_PCI_CONFIG_REGION_INDEX, at, flags, sizeof(flags), err))
+		return -1;
+	if ((pci_get(flags, 0, 2) & (PCI_MSIX_ENABLE | PCI_MSIX_MASKALL)) != PCI_MSIX_ENABLE)
+		return set_vectors(fn, fn->msix.count, err);
+	return set_eventfds(fn, fn->msix.count, err);
 }
 
 void pci_msix_free(struct vmm_pci_function *fn)

@@ -100,6 +100,11 @@ void vmm_pci_pio_write(void *opaque, uint16_t port, const void *data, unsigned l
  */
 int vmm_pci_save(struct vmm_pci_function *fn, struct swo_buf *out, struct swo_error *err);
 int vmm_pci_load(struct vmm_pci_function *fn, const void *data, size_t len, struct swo_error *err);
+/*
+ * Writes what the device may have lost, as the guest has it, and sets its interrupts again: after its
+ * own state was loaded, or (with its BARs) after a reset. Different devices concurrently.
+ */
+int vmm_pci_renew(struct vmm_pci_function *fn, bool bars, struct swo_error *err);
 /* Starts a session: the devices are about to enter RESUMING, which discards what was loaded. */
 void vmm_pci_begin_load(struct vmm_pci *pci);
 

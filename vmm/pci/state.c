@@ -254,6 +254,28 @@ int vmm_pci_load(struct vmm_pci_function *fn, const void *data, size_t len, stru
 	return rc;
 }
 
+/* BARs first: decoding them begins with the command. */
+static int renew(struct vmm_pci_function *fn, bool bars, struct swo_error *err)
+{
+	for (unsigned i = 0; bars && i < PCI_BARS; i++)
+		if (fn->bar[i].size &&
+			pci_config_push(fn, PCI_BAR(i), fn->bar[i].wide ? 8 : 4, err))
+			return -1;
+	if (pci_config_push(fn, PCI_COMMAND, 2, err))
+		return -1;
+	return pci_msix_renew(fn, err);
+}
+
+int vmm_pci_renew(struct vmm_pci_function *fn, bool bars, struct swo_error *err)
+{
+	pthread_mutex_lock(&fn->lock);
+	int rc = renew(fn, bars, err);
+
+	pthread_mutex_unlock(&fn->lock);
+	return rc ? swo_error_prefix(err, "device %s: cannot set its configuration again", fn->id)
+		  : 0;
+}
+
 void vmm_pci_begin_load(struct vmm_pci *pci)
 {
 	for (struct vmm_pci_function *fn = pci_next_device(pci->first); fn;

@@ -180,6 +180,25 @@ void swo_device_observe(
 	pthread_mutex_unlock(&dev->mutex);
 }
 
+int swo_device_on_reset(
+	struct swo_device *dev, void (*fn)(void *opaque), void *opaque, struct swo_error *err)
+{
+	swo_deadline deadline = swo_deadline_ms(dev->data_deadline_ms);
+	int rc = 0;
+
+	pthread_mutex_lock(&dev->mutex);
+	while (dev->telling_reset && !swo_worker_is_current(dev->worker) && !rc)
+		if (!swo_cond_wait(&dev->changed, &dev->mutex, deadline))
+			rc = swo_error_set(err, SWO_E_TIMEOUT, 0,
+				"device %s: what follows its reset has not ended", dev->name);
+	if (!rc) {
+		dev->on_reset = fn;
+		dev->on_reset_opaque = opaque;
+	}
+	pthread_mutex_unlock(&dev->mutex);
+	return rc;
+}
+
 void device_set_dirty_tracking(
 	struct swo_device *dev, enum swo_dirty_tracking kind, uint64_t page_size)
 {

@@ -70,6 +70,9 @@ struct swo_device {
 	pthread_mutex_t mutex; /* for all below */
 	pthread_cond_t changed;
 	struct swo_timeline *timeline;
+	void (*on_reset)(void *opaque);
+	void *on_reset_opaque;
+	bool telling_reset;
 	enum swo_device_state state;
 	enum swo_device_health health;
 	enum device_settle settle;

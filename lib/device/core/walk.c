@@ -228,6 +228,23 @@ int device_walk(
 		dev->name, swo_device_state_name(swo_device_state(dev)), swo_device_state_name(to));
 }
 
+static void tell_reset(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	void (*fn)(void *) = dev->on_reset;
+	void *opaque = dev->on_reset_opaque;
+
+	dev->telling_reset = fn;
+	pthread_mutex_unlock(&dev->mutex);
+	if (!fn)
+		return;
+	fn(opaque);
+	pthread_mutex_lock(&dev->mutex);
+	dev->telling_reset = false;
+	pthread_cond_broadcast(&dev->changed);
+	pthread_mutex_unlock(&dev->mutex);
+}
+
 int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err)
 {
 	enum swo_device_state state = swo_device_state(dev);
@@ -251,5 +268,6 @@ int device_reset(struct swo_device *dev, struct task *task, struct swo_error *er
 	pthread_mutex_unlock(&dev->mutex);
 	if (rc)
 		return swo_error_prefix(err, "device %s: reset", dev->name);
+	tell_reset(dev);
 	return device_ask(dev, task, err);
 }

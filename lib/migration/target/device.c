@@ -72,7 +72,7 @@ void target_devices_close(struct target *t)
 			;
 		if (td->in_callback)
 			swo_log(SWO_LOG_ERROR,
-				"device %s: config_load has not returned for %d s; the migration is "
+				"device %s: config_load or config_renew has not returned for %d s; the migration is "
 				"freed without it",
 				swo_device_name(td->dev), CALLBACK_MS / 1000);
 		pthread_mutex_unlock(&td->mutex);
@@ -307,6 +307,33 @@ static bool goes_on_alone(const struct target_device *td)
 	       td->target->m.vm.transitions == SWO_TRANSITIONS_PARALLEL;
 }
 
+/* Drivers that load in write() have overwritten what was set before. */
+static int renew_config(struct target_device *td, struct swo_error *err)
+{
+	struct swo_migration *m = &td->target->m;
+	uint64_t start = swo_now_ns();
+
+	if (!m->vm.ops->config_renew)
+		return 0;
+	pthread_mutex_lock(&td->mutex);
+	td->in_callback = !atomic_load(&m->abort);
+	bool goes_on = td->in_callback;
+	pthread_mutex_unlock(&td->mutex);
+	if (!goes_on)
+		return swo_error_set(err, SWO_E_CANCELLED, 0,
+			"device %s: the migration was aborted while its state was loaded",
+			swo_device_name(td->dev));
+	int rc = m->vm.ops->config_renew(m->vm.opaque, td->index, err);
+
+	swo_timeline_span(m->timeline, SWO_EVENT_CONFIG_LOAD, swo_device_name(td->dev), start,
+		swo_now_ns(), 0);
+	pthread_mutex_lock(&td->mutex);
+	td->in_callback = false;
+	pthread_cond_broadcast(&td->changed);
+	pthread_mutex_unlock(&td->mutex);
+	return rc ? migration_data_error(td->dev, "setting its configuration again", err) : 0;
+}
+
 /* All data is with the device, and what remains is its own time, like an arc. */
 static int load_rest(struct target_device *td, struct swo_error *err)
 {
@@ -315,7 +342,7 @@ static int load_rest(struct target_device *td, struct swo_error *err)
 	pthread_mutex_lock(&m->mutex);
 	td->flush_ns = swo_now_ns();
 	pthread_mutex_unlock(&m->mutex);
-	int rc = flush(td, err);
+	int rc = flush(td, err) || renew_config(td, err) ? -1 : 0;
 
 	pthread_mutex_lock(&m->mutex);
 	td->flush_ns = 0;

@@ -112,6 +112,34 @@ static void a_reset_is_the_last_resort_and_is_reported(void **state)
 	scene_close(&s);
 }
 
+static void note_reset(void *opaque)
+{
+	scene_note(opaque, "(set again) ");
+}
+
+static void after_a_reset_the_vmm_is_told_before_the_device_moves_on(void **state)
+{
+	(void)state;
+	struct scene s;
+
+	scene_open(&s);
+	struct fake_device *vf = scene_add(&s, FAKE_FLAGS_ALL, SWO_DEVICE_ERROR);
+	assert_int_equal(swo_device_on_reset(vf->dev, note_reset, &s, NULL), 0);
+	recovers(&s, vf, false, SWO_DEVICE_RUNNING, "vf0:reset (set again) ");
+	assert_int_equal(swo_device_take_over(vf->dev, NULL), 0);
+	scene_expect(&s, "vf0:reset (set again) ");
+	assert_int_equal(swo_device_discard(vf->dev, NULL), 0);
+	scene_expect(&s, "vf0:reset (set again) ");
+	assert_int_equal(swo_device_on_reset(vf->dev, NULL, NULL, NULL), 0);
+	assert_int_equal(swo_device_discard(vf->dev, NULL), 0);
+	scene_expect(&s, "vf0:reset ");
+	assert_int_equal(swo_device_on_reset(vf->dev, note_reset, &s, NULL), 0);
+	vf->reset = FAKE_RESET_FAILS;
+	assert_int_equal(swo_device_discard(vf->dev, NULL), -1);
+	scene_expect(&s, "vf0:reset ");
+	scene_close(&s);
+}
+
 static void out_of_error_and_out_of_resuming_a_reset_leads_at_once(void **state)
 {
 	(void)state;
@@ -307,6 +335,7 @@ int main(void)
 		cmocka_unit_test(the_state_is_read_from_the_device_and_not_cached),
 		cmocka_unit_test(an_arc_that_fails_once_is_tried_again_before_any_reset),
 		cmocka_unit_test(a_reset_is_the_last_resort_and_is_reported),
+		cmocka_unit_test(after_a_reset_the_vmm_is_told_before_the_device_moves_on),
 		cmocka_unit_test(out_of_error_and_out_of_resuming_a_reset_leads_at_once),
 		cmocka_unit_test(an_arc_back_that_breaks_the_device_leads_to_a_reset),
 		cmocka_unit_test(a_server_that_keeps_its_state_across_reset_goes_on_by_arcs),

@@ -178,9 +178,30 @@ static void a_malformed_capability_is_refused(void **state)
 	}
 }
 
+static void what_a_reset_takes_is_set_again_as_far_as_it_is_on(void **state)
+{
+	struct swo_error err;
+	struct rig rig;
+
+	(void)state;
+	add(&rig, FOUR | WIDE);
+	assert_int_equal(vmm_pci_renew(rig.fn[0], true, &err), 0);
+	assert_int_equal(connected(&rig), 0);
+	program(&rig, FOUR_ON);
+	assert_int_equal(connected(&rig), 4);
+	for (unsigned v = 0; v < FAKE_VECTORS; v++)
+		rig.fake[0].irqs[v] = -1;
+	rig.fake[0].irq_offs = 0;
+	assert_int_equal(vmm_pci_renew(rig.fn[0], true, &err), 0);
+	assert_int_equal(connected(&rig), 4);
+	assert_int_equal(rig.fake[0].irq_offs, 1);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(what_a_reset_takes_is_set_again_as_far_as_it_is_on),
 		cmocka_unit_test(a_guest_sees_it_only_without_msix),
 		cmocka_unit_test(as_many_vectors_as_the_guest_enables_are_delivered),
 		cmocka_unit_test(a_masked_vector_is_pending_until_it_is_unmasked),

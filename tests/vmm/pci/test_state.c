@@ -325,6 +325,78 @@ static void a_board_with_other_ports_is_refused(void **state)
 	rig_down(&target);
 }
 
+/* What an image or a reset takes away. */
+static void lose(struct fake_pci *fake)
+{
+	memset(fake->config + 4, 0, 2);
+	memset(fake->config + 0x10, 0, 24);
+	fake->config[0x43] = 0;
+	for (unsigned v = 0; v < FAKE_VECTORS; v++)
+		fake->irqs[v] = -1;
+}
+
+static void what_the_devices_image_has_overwritten_is_set_again(void **state)
+{
+	struct rig source, target;
+	struct swo_error err;
+	struct swo_buf buf;
+
+	(void)state;
+	for (int host_enables = 0; host_enables < 2; host_enables++) {
+		rig_up(&source, 1, 0);
+		rig_up(&target, 1, 0);
+
+		struct fake_pci *fake = &target.fake[0];
+
+		fake->host_enables = host_enables;
+		if (host_enables)
+			fake->config[0x43] = 0x80;
+		program(&source);
+		save(&source, 0, &buf);
+		vmm_pci_begin_load(target.pci);
+		assert_int_equal(vmm_pci_load(target.fn[0], buf.data, buf.len, &err), 0);
+
+		uint8_t before[256];
+		int irqs[FAKE_VECTORS];
+
+		memcpy(before, fake->config, sizeof(before));
+		memcpy(irqs, fake->irqs, sizeof(irqs));
+		/* As it is, the vectors are only set again. */
+		fake->irq_sets = fake->irq_offs = 0;
+		assert_int_equal(vmm_pci_renew(target.fn[0], false, &err), 0);
+		assert_int_equal(fake->irq_sets, 1);
+		assert_int_equal(fake->irq_offs, 0);
+		lose(fake);
+		assert_int_equal(vmm_pci_renew(target.fn[0], false, &err), 0);
+		assert_memory_equal(fake->irqs, irqs, sizeof(irqs));
+		assert_int_equal(fake->config[4], before[4]);
+		assert_int_equal(fake->config[0x43], before[0x43]);
+		assert_int_equal(fake->irq_offs, host_enables);
+		/* A reset takes the BARs, too. */
+		lose(fake);
+		assert_int_equal(vmm_pci_renew(target.fn[0], true, &err), 0);
+		assert_memory_equal(fake->config, before, sizeof(before));
+		assert_memory_equal(fake->irqs, irqs, sizeof(irqs));
+		swo_buf_free(&buf);
+		rig_down(&source);
+		rig_down(&target);
+	}
+}
+
+static void msix_that_the_guest_has_off_is_set_all_the_same(void **state)
+{
+	struct rig rig;
+	struct swo_error err;
+
+	(void)state;
+	rig_up(&rig, 1, 0);
+	lose(&rig.fake[0]);
+	assert_int_equal(vmm_pci_renew(rig.fn[0], false, &err), 0);
+	for (unsigned v = 0; v < FAKE_VECTORS; v++)
+		assert_int_equal(rig.fake[0].irqs[v], rig.msi[v].eventfd);
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -337,6 +409,8 @@ int main(void)
 		cmocka_unit_test(different_devices_load_at_once),
 		cmocka_unit_test(the_board_goes_along_and_damage_is_refused),
 		cmocka_unit_test(a_board_with_other_ports_is_refused),
+		cmocka_unit_test(what_the_devices_image_has_overwritten_is_set_again),
+		cmocka_unit_test(msix_that_the_guest_has_off_is_set_all_the_same),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
