@@ -70,6 +70,7 @@ make_initrd() {
 	mkdir -p "$tree/bin" "$tree/lab/bin" "$tree/lab/modules" "$tree/tmp"
 	cp "$(command -v busybox)" "$tree/bin/busybox"
 	cp "$top/kernel-lab/init" "$tree/init"
+	cp "$top"/kernel-lab/sriov-{rows,probe} "$tree/lab/bin/"
 	add_modules "$1"
 	for program in "$top"/build/tests/kernel-lab/lab-* "$top/build/switchover" "$top/build/switchover-bench" \
 		"$top/build/switchover-simvf" "$top/build/libswitchover-preload.so"; do

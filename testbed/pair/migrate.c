@@ -23,7 +23,8 @@ static int set_parameters(struct pair *pair, enum pair_side side, struct swo_err
 		json_object_set_new(parameters, "x-finalise", json_string(config->finalise));
 	if (config->config)
 		json_object_set_new(parameters, "x-config", json_string(config->config));
-	if (config->no_dma_log)
+	/* Debian's kernels report no device's log, and type1 tracks nothing behind an IOMMU. */
+	if (config->no_dma_log || (pair_is_pci(pair) && pair->vmm->ours))
 		json_object_set_new(parameters, "x-allow-no-dirty-tracking", json_true());
 	if (config->tls) {
 		json_object_set_new(parameters, "tls-creds", json_string(pair->dir));

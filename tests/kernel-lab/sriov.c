@@ -106,34 +106,127 @@ static void states_are_equal(void)
 	}
 }
 
-static void moves(unsigned vfs, const char *rules)
+static void migrate(const char *expected, char *text, size_t room)
 {
+	struct swo_error failure = {0};
 	char status[PAIR_STATUS_MAX];
 
-	begin(vfs, rules);
-	interrupts_go_on(PAIR_SOURCE);
 	e2e_must(&pair, pair_migrate(&pair, err));
 	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, status, err));
-	assert_string_equal(status, "completed");
+	json_t *info = pair_qmp(&pair, PAIR_SOURCE, "query-migrate", NULL, &failure);
+
+	snprintf(text, room, "%s", json_path_string(info, "error-desc"));
+	json_decref(info);
+	if (strcmp(status, expected) != 0) {
+		swo_error_set(&failure, SWO_E_STATE, 0, "%s: %s", status, text);
+		e2e_fail(&pair, "the migration", &failure);
+	}
+}
+
+static void moves(unsigned vfs, const char *rules, json_t *parameters)
+{
+	char text[512];
+
+	begin(vfs, rules);
+	pair.parameters = parameters;
+	interrupts_go_on(PAIR_SOURCE);
+	migrate("completed", text, sizeof(text));
 	e2e_rings_on(&pair, PAIR_TARGET, 0);
 	states_are_equal();
 	interrupts_go_on(PAIR_TARGET);
 	pair_free(&pair, false);
+	json_decref(parameters);
+}
+
+static void is_refused(const char *rules, json_t *parameters, const char *words)
+{
+	char text[512];
+
+	begin(2, rules);
+	pair.parameters = parameters;
+	migrate("failed", text, sizeof(text));
+	if (!strstr(text, words))
+		fail_msg("'%s' without '%s'", text, words);
+	e2e_rings_on(&pair, PAIR_SOURCE, 0);
+	interrupts_go_on(PAIR_SOURCE);
+	pair_free(&pair, false);
+	json_decref(parameters);
 }
 
 /* The image ends MSI-X and bus mastering, with which the function sends its interrupts. */
 static void by_the_rules_of_mlx5_vfs_move_and_their_interrupts_go_on(void **state)
 {
 	(void)state;
-	moves(2, "mlx5");
+	moves(2, "mlx5", NULL);
 }
 
-int main(void)
+static void so_do_four(void **state)
 {
-	const struct CMUnitTest tests[] = {
+	(void)state;
+	moves(4, "mlx5", NULL);
+}
+
+static void without_p2p_two_are_refused_by_default(void **state)
+{
+	(void)state;
+	is_refused("hisilicon", NULL, "allow-no-p2p");
+}
+
+static void without_p2p_they_move_if_that_is_wanted(void **state)
+{
+	(void)state;
+	moves(2, "hisilicon", json_pack("{s:b}", "x-allow-no-p2p", 1));
+}
+
+static void ram_that_nothing_tracks_is_refused_by_default(void **state)
+{
+	(void)state;
+	is_refused("mlx5", json_pack("{s:b}", "x-allow-no-dirty-tracking", 0), "its writes to RAM");
+}
+
+static void by_the_rules_of_virtio_they_move(void **state)
+{
+	(void)state;
+	moves(2, "virtio", NULL);
+}
+
+static void by_the_rules_of_qat_they_move(void **state)
+{
+	(void)state;
+	moves(2, "qat", NULL);
+}
+
+static void by_the_rules_of_xe_they_move(void **state)
+{
+	(void)state;
+	moves(2, "xe", NULL);
+}
+
+static void resets_that_are_busy_once_are_asked_for_again(void **state)
+{
+	(void)state;
+	moves(2, "mlx5 reset-again", NULL);
+}
+
+/* lab-sriov [others] */
+int main(int argc, char **argv)
+{
+	const struct CMUnitTest quick[] = {
 		e2e_test(by_the_rules_of_mlx5_vfs_move_and_their_interrupts_go_on),
+		e2e_test(so_do_four),
+		e2e_test(without_p2p_two_are_refused_by_default),
+		e2e_test(without_p2p_they_move_if_that_is_wanted),
+	};
+	const struct CMUnitTest others[] = {
+		e2e_test(ram_that_nothing_tracks_is_refused_by_default),
+		e2e_test(by_the_rules_of_virtio_they_move),
+		e2e_test(by_the_rules_of_qat_they_move),
+		e2e_test(by_the_rules_of_xe_they_move),
+		e2e_test(resets_that_are_busy_once_are_asked_for_again),
 	};
 
 	process_init();
-	return cmocka_run_group_tests_name("VFs of a PCIe function", tests, NULL, NULL);
+	if (argc > 1 && !strcmp(argv[1], "others"))
+		return cmocka_run_group_tests_name("VFs by other rules", others, NULL, NULL);
+	return cmocka_run_group_tests_name("VFs of a PCIe function", quick, NULL, NULL);
 }
