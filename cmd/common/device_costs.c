@@ -27,6 +27,7 @@ static const struct {
 	{"precopy_bytes", offsetof(struct swo_device_costs, precopy_bytes), 1},
 	{"save_rate", offsetof(struct swo_device_costs, save_rate), 1e6},
 	{"load_rate", offsetof(struct swo_device_costs, load_rate), 1e6},
+	{"load_fixed_ms", offsetof(struct swo_device_costs, load_fixed_ns), 1e6},
 };
 
 static uint64_t *figure_of(struct swo_device_costs *costs, size_t i)
@@ -74,6 +75,7 @@ static struct swo_device_costs costs_of(const struct svf_profile *p)
 		.precopy_bytes = svf_profile_precopy_bytes(p),
 		.save_rate = p->save_rate,
 		.load_rate = p->load_rate,
+		.load_fixed_ns = p->load_fixed_ns,
 		.pf = -1};
 }
 
@@ -91,8 +93,8 @@ static int add_profile(const char *name, struct device_kinds *out, struct swo_er
 	struct swo_plan_device *d = &out->kinds[out->count++];
 
 	*d = (struct swo_plan_device){.costs = costs_of(&profile)};
-	/* All VFs of it on one PF, as in the bench, unless --pfs overrides it. */
-	if (!strcmp(name, "cx7"))
+	/* As in the bench, unless --pfs overrides it. */
+	if (profile.shared_pf)
 		d->costs.pf = 0;
 	out->guesses |= profile.guesses;
 	return 0;

@@ -44,7 +44,7 @@ static const struct argp_option options[] = {
 	{NULL, 0, NULL, 0, "The host", 2},
 	{"vfs", OPT_VFS, "N,N,...", 0,
 		"Predict for these numbers of devices (1,4,16; for a probe: all devices)", 2},
-	{"pfs", OPT_PFS, "N", 0, "Distribute the devices over N PFs (cx7: 1, others: none)", 2},
+	{"pfs", OPT_PFS, "N", 0, "Distribute the devices over N PFs (default: as the profile)", 2},
 	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "Run arcs one at a time per PF, too", 2},
 	{"wire-rate", OPT_WIRE_RATE, "MB/s", 0, "Set the rate of the link; 0: no limit (0)", 2},
 	{"channel-rate", OPT_CHANNEL_RATE, "MB/s", 0,

@@ -90,11 +90,12 @@ static uint64_t median(const struct swo_probe_device *device, enum swo_device_st
 }
 
 /* Of what came before the arc that ends the transfer. */
-static uint64_t rate(const struct swo_probe_device *device, const struct swo_probe_cost *cost)
+static uint64_t rate(
+	const struct swo_probe_device *device, const struct swo_probe_cost *cost, uint64_t fixed_ns)
 {
-	if (!cost->count || !cost->median || !device->state_bytes)
+	if (!cost->count || cost->median <= fixed_ns || !device->state_bytes)
 		return SWO_UNKNOWN;
-	return (uint64_t)((double)device->state_bytes * 1e9 / (double)cost->median);
+	return (uint64_t)((double)device->state_bytes * 1e9 / (double)(cost->median - fixed_ns));
 }
 
 static json_t *figures_json(const struct swo_probe_device *device, bool shared)
@@ -116,8 +117,9 @@ static json_t *figures_json(const struct swo_probe_device *device, bool shared)
 	c->p2p_to_running_ns = median(device, p2p, run, median(device, stop, run, SWO_UNKNOWN));
 	c->state_bytes = device->state_bytes;
 	c->precopy_bytes = device->precopy_bytes;
-	c->save_rate = rate(device, &device->save);
-	c->load_rate = rate(device, &device->load);
+	c->save_rate = rate(device, &device->save, 0);
+	c->load_fixed_ns = device->load_fixed.count ? device->load_fixed.median : 0;
+	c->load_rate = rate(device, &device->load, c->load_fixed_ns);
 	c->pf = shared ? 0 : -1;
 	return device_costs_json(&d);
 }
@@ -138,6 +140,7 @@ static void add_exercise(json_t *to, const struct swo_probe_device *device)
 	json_object_set_new(to, "precopy_bytes", json_integer((json_int_t)device->precopy_bytes));
 	json_object_set_new(to, "save", cost_json(&device->save));
 	json_object_set_new(to, "load", cost_json(&device->load));
+	json_object_set_new(to, "load_fixed", cost_json(&device->load_fixed));
 }
 
 static json_t *sibling_json(const struct swo_probe_siblings *sib)

@@ -371,6 +371,7 @@ struct swo_device_costs {
 	uint64_t precopy_bytes; /* of these, sent and loaded before the stop */
 	uint64_t save_rate;	/* bytes/s; 0: no limit */
 	uint64_t load_rate;
+	uint64_t load_fixed_ns; /* of each load, however little: in the write that completes it */
 	int pf; /* devices with the same number save and load one after another; -1: not shared */
 };
 /* All unknown, on no PF. */

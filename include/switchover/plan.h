@@ -128,10 +128,10 @@ struct swo_plan_bound {
  * The least time that a switchover can take with these devices and this link:
  *
  *   LB = max running_to_p2p + D + round trip + max stop_to_p2p + max p2p_to_running
- *   D  = the largest of: each device's max(p2p_to_stop + path, config - max running_to_p2p) +
- *        resuming_to_stop;
- *        each shared resource's min p2p_to_stop + bytes/rate + min resuming_to_stop over its
- *        users; a resource is the wire, a PF's save or a PF's load;
+ *   D  = the largest of: each device's max(p2p_to_stop + path + load_fixed,
+ *        config - max running_to_p2p) + resuming_to_stop;
+ *        each shared resource's min p2p_to_stop + bytes/rate + min (load_fixed +
+ *        resuming_to_stop) over its users; a resource is the wire, a PF's save or a PF's load;
  *        (bytes of devices and memory)/wire - max running_to_p2p.
  *   path = bytes / min(save, load, wire); bytes: of state sent after the stop
  *

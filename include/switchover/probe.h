@@ -77,6 +77,8 @@ struct swo_probe_device {
 	/* The part that is no longer saved after a complete PRE_COPY; 0: unknown. */
 	uint64_t precopy_bytes;
 	struct swo_probe_cost save, load;
+	/* Of `load`: what its end costs, however little was loaded. None seen: count 0. */
+	struct swo_probe_cost load_fixed;
 };
 
 /* The effect of several devices working concurrently. */

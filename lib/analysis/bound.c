@@ -49,6 +49,12 @@ static double finalise(const struct terms *t, const struct swo_device_costs *c)
 	return t->setup->finalise == SWO_WHEN_LATE ? 0 : (double)c->resuming_to_stop_ns;
 }
 
+/* After its last byte has been moved. */
+static double after_data(const struct terms *t, const struct swo_device_costs *c)
+{
+	return (double)c->load_fixed_ns + finalise(t, c);
+}
+
 static void take(struct terms *t, double ns, const char *what, int number)
 {
 	if (ns <= t->data)
@@ -74,7 +80,7 @@ static double resource_ns(const struct terms *t, enum resource resource, int pf)
 		if (resource != WIRE && c.pf != pf)
 			continue;
 		stop = any ? smaller(stop, (double)c.p2p_to_stop_ns) : (double)c.p2p_to_stop_ns;
-		last = any ? smaller(last, finalise(t, &c)) : finalise(t, &c);
+		last = any ? smaller(last, after_data(t, &c)) : after_data(t, &c);
 		busy += transfer_ns(after_stop(&c), (double)(resource == WIRE ? t->setup->wire_rate
 							     : resource == PF_SAVE ? c.save_rate
 										   : c.load_rate));
@@ -104,7 +110,9 @@ static double device_ns(const struct terms *t, const struct swo_device_costs *c)
 	const double config =
 		t->setup->config == SWO_WHEN_EARLY ? 0 : (double)c->config_load_ns - t->quiesce;
 
-	return larger((double)c->p2p_to_stop_ns + transfer_ns(after_stop(c), rate), config) +
+	return larger((double)c->p2p_to_stop_ns + transfer_ns(after_stop(c), rate) +
+			       (double)c->load_fixed_ns,
+		       config) +
 	       finalise(t, c);
 }
 

@@ -29,8 +29,8 @@ uint64_t analysis_device_ns(const struct swo_device_costs *costs, uint64_t wire_
 
 		stream = ns > stream ? ns : stream;
 	}
-	return c.running_to_p2p_ns + c.p2p_to_stop_ns + stream + c.resuming_to_stop_ns +
-	       c.stop_to_p2p_ns + c.p2p_to_running_ns;
+	return c.running_to_p2p_ns + c.p2p_to_stop_ns + stream + c.load_fixed_ns +
+	       c.resuming_to_stop_ns + c.stop_to_p2p_ns + c.p2p_to_running_ns;
 }
 
 int analysis_estimate_downtime(

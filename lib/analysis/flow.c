@@ -43,7 +43,9 @@ struct state {
 	uint64_t taken;	   /* by the device there */
 	uint64_t credited; /* as the source has received it */
 	uint64_t loading_done;
-	unsigned lane; /* its own, or that of its PF */
+	bool complete;
+	uint64_t loaded; /* complete, and its fixed time is over */
+	unsigned lane;	 /* its own, or that of its PF */
 };
 
 struct sim {
@@ -222,9 +224,15 @@ static void load_on(struct sim *sim, unsigned i, uint64_t now)
 		if (!d->load_rate)
 			s->loading_done = s->taken;
 	}
-	if (s->load_open && s->loading_done == d->bytes && d->sent != UINT64_MAX &&
-		now >= d->sent + sim->flow->latency_ns && d->loaded == UINT64_MAX)
-		d->loaded = now;
+	const bool end_in = d->sent != UINT64_MAX && now >= d->sent + sim->flow->latency_ns;
+
+	/* The last byte completes the image; the end mark follows. */
+	if (s->load_open && s->loading_done == d->bytes && (d->bytes || end_in) && !s->complete) {
+		s->complete = true;
+		s->loaded = now + d->load_fixed_ns;
+	}
+	if (s->complete && end_in && d->loaded == UINT64_MAX)
+		d->loaded = now > s->loaded ? now : s->loaded;
 	if (!d->load_rate || s->loading || s->loading_done == s->taken)
 		return;
 	uint64_t bytes = smaller(sim->chunk, s->taken - s->loading_done);

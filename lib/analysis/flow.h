@@ -15,6 +15,7 @@
 struct flow_device {
 	uint64_t bytes;
 	uint64_t save_rate, load_rate; /* bytes a second, 0: no limit */
+	uint64_t load_fixed_ns;	       /* of a load, after its last byte */
 	int pf;			       /* shares both engines with the devices of its number */
 	uint64_t save_from;	       /* it has stopped: its save engine may begin */
 	uint64_t stream_from;	       /* what was saved may be read and sent */

@@ -262,6 +262,7 @@ struct swo_device_costs analysis_known(const struct swo_device_costs *c)
 		.precopy_bytes = precopy < state ? precopy : state,
 		.save_rate = rate_of(c->save_rate),
 		.load_rate = rate_of(c->load_rate),
+		.load_fixed_ns = time_of(c->load_fixed_ns),
 		.pf = c->pf};
 }
 
@@ -310,6 +311,7 @@ static void set_flow(struct model *m, uint64_t chunks_max)
 		devices[i] = (struct flow_device){.bytes = c->state_bytes - c->precopy_bytes,
 			.save_rate = c->save_rate,
 			.load_rate = c->load_rate,
+			.load_fixed_ns = c->load_fixed_ns,
 			.pf = c->pf};
 	}
 }

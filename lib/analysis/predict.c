@@ -43,7 +43,7 @@ static int check_device(const struct swo_plan_device *d, struct swo_error *err)
 {
 	const struct swo_device_costs *c = &d->costs;
 	const uint64_t times[] = {c->running_to_p2p_ns, c->p2p_to_stop_ns, c->resuming_to_stop_ns,
-		c->stop_to_p2p_ns, c->p2p_to_running_ns, c->config_load_ns};
+		c->stop_to_p2p_ns, c->p2p_to_running_ns, c->config_load_ns, c->load_fixed_ns};
 
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(times); i++)
 		if (times[i] > MODEL_TIME_MAX_NS && times[i] != SWO_UNKNOWN)

@@ -268,6 +268,7 @@ static const struct {
 	const char *key;
 	size_t offset;
 } target_costs[] = {
+	{"load_fixed_ns", offsetof(struct swo_device_costs, load_fixed_ns)},
 	{"resuming_to_stop_ns", offsetof(struct swo_device_costs, resuming_to_stop_ns)},
 	{"stop_to_p2p_ns", offsetof(struct swo_device_costs, stop_to_p2p_ns)},
 	{"p2p_to_running_ns", offsetof(struct swo_device_costs, p2p_to_running_ns)},

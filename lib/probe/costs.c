@@ -87,7 +87,7 @@ void probe_measure_costs(struct session *s)
 {
 	gather(s);
 	memset(s->arcs, 0, sizeof(s->arcs));
-	s->saves.count = s->loads.count = s->resets.count = 0;
+	s->saves.count = s->loads.count = s->fixed.count = s->resets.count = 0;
 	if (!probe_need_good(s, "costs"))
 		for (unsigned i = 0; i < s->params.runs && !s->lost; i++)
 			run_once(s);
@@ -96,6 +96,7 @@ void probe_measure_costs(struct session *s)
 		s->out->precopy_bytes = s->out->state_bytes - s->least_rest;
 	s->out->save = probe_cost_of(&s->saves);
 	s->out->load = probe_cost_of(&s->loads);
+	s->out->load_fixed = probe_cost_of(&s->fixed);
 	if (!s->lost && !probe_reach(s, SWO_DEVICE_RUNNING))
 		for (unsigned i = 0; i < s->params.runs && !s->lost; i++)
 			probe_reset_device(s);

@@ -39,6 +39,7 @@ struct probe_call {
 	size_t piece;
 	size_t got; /* bytes read or written */
 	uint64_t a, b;
+	uint64_t half; /* OP_WRITE_ALL: when half of it was written; 0: it was not divided */
 	/* Several calls that are judged as one; must not call probe_note. */
 	int (*fn)(struct session *s, struct probe_call *call);
 	enum swo_verdict verdict; /* of an fn that fails */
@@ -67,7 +68,7 @@ struct session {
 	unsigned failures[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	struct samples arcs[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
 	uint64_t arc_max[SWO_DEVICE_STATES][SWO_DEVICE_STATES];
-	struct samples resets, saves, loads;
+	struct samples resets, saves, loads, fixed;
 	bool read_ahead;     /* PRE_COPY was read to its end in this session */
 	uint64_t least_rest; /* least bytes to save after a PRE_COPY; 0: none measured */
 

@@ -51,6 +51,21 @@ int probe_save_state(struct session *s, size_t piece)
 	return -1;
 }
 
+/* Less than this, and less than a quarter of the load, may be chance. */
+#define FIXED_MIN_NS UINT64_C(2000000)
+
+static void sample_load(struct session *s)
+{
+	const struct probe_call *c = &s->call;
+	const uint64_t all = c->end - c->start, first = c->half ? c->half - c->start : 0,
+		       second = all - first;
+
+	probe_sample(&s->loads, all);
+	if (c->half && second > first && second - first >= FIXED_MIN_NS &&
+		second - first >= all / 4)
+		probe_sample(&s->fixed, second - first);
+}
+
 int probe_load_state(struct session *s, const uint8_t *data, size_t len, size_t piece)
 {
 	if (probe_reach(s, SWO_DEVICE_STOP) || probe_go_arc(s, SWO_DEVICE_RESUMING))
@@ -62,7 +77,7 @@ int probe_load_state(struct session *s, const uint8_t *data, size_t len, size_t 
 	if (probe_perform(s, "load.write"))
 		return s->lost ? -1 : 1;
 	if (!piece && data == s->good.data)
-		probe_sample(&s->loads, s->call.end - s->call.start);
+		sample_load(s);
 	return 0;
 }
 

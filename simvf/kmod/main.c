@@ -28,8 +28,9 @@ MODULE_PARM_DESC(devices, "Number of devices, 1 to 256 (2)");
 
 static char *profile = "instant";
 module_param(profile, charp, 0444);
-MODULE_PARM_DESC(profile, "Costs of the devices: instant, even, cx7, mixed-mlx5, mixed-qat, "
-			  "mixed-big or mixed-instant (instant)");
+MODULE_PARM_DESC(profile, "Costs of the devices: instant, even, cx7, cx7-measured[-own], "
+			  "cx7-measured-102m[-own], vf-small, mixed-mlx5, mixed-qat, mixed-big or "
+			  "mixed-instant (instant)");
 
 static unsigned int mig_flags = 7;
 module_param(mig_flags, uint, 0444);
@@ -70,6 +71,7 @@ FIGURE(state_bytes, "Size of the state, such as 64K or 20M");
 FIGURE(precopy_percent, "How much of it can be sent while the device runs, in percent");
 FIGURE(save_rate, "Rate at which state is saved, in MB/s; 0: no limit");
 FIGURE(load_rate, "Rate at which state is loaded, in MB/s; 0: no limit");
+FIGURE(load_fixed_ms, "Fixed time of a load, in the write that completes the image, in ms");
 
 static struct svf_profile costs;
 static struct platform_device *platform_devices[SIMVF_DEVICES_MAX];
@@ -89,6 +91,7 @@ static int read_costs(void)
 		{"precopy_percent", precopy_percent},
 		{"save_rate", save_rate},
 		{"load_rate", load_rate},
+		{"load_fixed_ms", load_fixed_ms},
 	};
 	const char *why = "";
 	unsigned int i;

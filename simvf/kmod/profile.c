@@ -94,5 +94,6 @@ ssize_t simvf_profile_show(const struct svf_profile *profile, char *buf)
 	at += sysfs_emit_at(buf, at, "precopy_percent = %u\n", profile->precopy_percent);
 	at += show_rate(buf, at, "save_rate", profile->save_rate);
 	at += show_rate(buf, at, "load_rate", profile->load_rate);
+	at += show_ms(buf, at, "load_fixed_ms", profile->load_fixed_ns);
 	return at;
 }

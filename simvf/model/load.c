@@ -14,7 +14,7 @@ void svf_load_open(struct svf *dev)
 	svf_blocks_empty(dev);
 }
 
-/* Processes received bytes, a grant at a time. */
+/* Processes received bytes, a grant at a time. That of the last ones takes the fixed time as well. */
 void svf_load_pump(struct svf *dev, uint64_t now)
 {
 	struct svf_load *l = &dev->load;
@@ -31,7 +31,11 @@ void svf_load_pump(struct svf *dev, uint64_t now)
 		}
 		l->engine.grant_bytes = svf_min(l->queued, SVF_GRANT);
 		l->engine.grant_end =
-			svf_grant_end(dev, SVF_LANE_LOAD, start, l->engine.grant_bytes, rate);
+			rate ? svf_grant_end(dev, SVF_LANE_LOAD, start, l->engine.grant_bytes, rate)
+			     : start;
+		/* Not in turns with its siblings. */
+		if (l->end && l->engine.grant_bytes == l->queued)
+			l->engine.grant_end += dev->config.profile.load_fixed_ns;
 	}
 }
 
@@ -185,6 +189,10 @@ static int write_all(struct svf *dev, const void *buf, size_t len, uint64_t now)
 	if (dev->state != SVF_RESUMING || !l->open || dev->walk.active || l->failed)
 		return -SVF_EINVAL;
 	svf_load_pump(dev, now);
+	if (l->completing) {
+		l->completing = l->queued;
+		return l->completing ? SVF_PENDING : 0;
+	}
 	if (l->queued && l->queued + len > SVF_AHEAD)
 		return SVF_PENDING;
 	/* Of a fault further on in this piece, all of it is held up, or fails. */
@@ -209,11 +217,13 @@ static int write_all(struct svf *dev, const void *buf, size_t len, uint64_t now)
 		if (l->failed)
 			return -SVF_EINVAL;
 	}
-	if (dev->config.profile.load_rate) {
+	if (dev->config.profile.load_rate || dev->config.profile.load_fixed_ns) {
 		l->queued += len;
 		svf_load_pump(dev, now);
 	}
-	return 0;
+	/* As mlx5: the firmware loads in the write that completes the image. */
+	l->completing = l->end && l->queued && dev->config.profile.load_fixed_ns;
+	return l->completing ? SVF_PENDING : 0;
 }
 
 int svf_write(struct svf *dev, const void *buf, size_t len, uint64_t now)

@@ -199,7 +199,8 @@ struct svf_save {
 
 struct svf_load {
 	bool open, failed, header, regs, end;
-	bool lax; /* malformed data was accepted (SVF_LAX) */
+	bool lax;	 /* malformed data was accepted (SVF_LAX) */
+	bool completing; /* a write has all, and waits for the fixed time of the load */
 	struct svf_engine engine;
 	uint64_t queued; /* bytes accepted, not yet loaded */
 	uint64_t bytes, records, chain, state_hash;

@@ -237,5 +237,6 @@ void svf_release(struct svf *dev, uint64_t now)
 
 void svf_abandon(struct svf *dev)
 {
+	dev->load.completing = false;
 	dev->hold = (struct svf_hold){0};
 }

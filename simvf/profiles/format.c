@@ -21,6 +21,7 @@ static const struct figure {
 	{"state_bytes", BYTES, offsetof(struct svf_profile, state_bytes)},
 	{"save_rate", MEGABYTES_PER_SECOND, offsetof(struct svf_profile, save_rate)},
 	{"load_rate", MEGABYTES_PER_SECOND, offsetof(struct svf_profile, load_rate)},
+	{"load_fixed_ms", MILLISECONDS, offsetof(struct svf_profile, load_fixed_ns)},
 	{"precopy_percent", PERCENT, offsetof(struct svf_profile, precopy_percent)},
 };
 
@@ -86,6 +87,12 @@ bool svf_profile_set(
 
 	if (svf_text_equal("guesses", key)) {
 		profile->guesses = *value != 0;
+		return true;
+	}
+	if (svf_text_equal("shared_pf", key)) {
+		profile->shared_pf = svf_text_equal("yes", value);
+		if (!profile->shared_pf && !svf_text_equal("no", value))
+			return refuse(why, "expected yes or no");
 		return true;
 	}
 	while (f < end && !svf_text_equal(f->key, key))

@@ -79,3 +79,10 @@ int svf_profile_load(const char *name, struct svf_profile *profile, struct swo_e
 	free(text);
 	return rc;
 }
+
+bool svf_profile_shares_pf(const char *name)
+{
+	struct svf_profile profile;
+
+	return !svf_profile_load(name, &profile, NULL) && profile.shared_pf;
+}

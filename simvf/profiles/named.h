@@ -11,6 +11,8 @@
 
 /* A built-in profile, or the path of a file. SWO_E_INVALID names the profile, line and reason. */
 int svf_profile_load(const char *name, struct svf_profile *profile, struct swo_error *err);
+/* Are the devices of this profile on one PF by default? An unknown profile: no. */
+bool svf_profile_shares_pf(const char *name);
 /* "instant, even, ..." */
 const char *svf_profile_names(void);
 

@@ -37,7 +37,9 @@ struct svf_profile {
 	uint64_t config_load_ns;       /* a write to PCI_COMMAND while it is restored */
 	uint64_t state_bytes;	       /* whole blocks */
 	uint64_t save_rate, load_rate; /* bytes/s; 0: no limit */
+	uint64_t load_fixed_ns;	       /* of each load, in the write that completes the image */
 	uint32_t precopy_percent;      /* share of the state that PRE_COPY can send */
+	bool shared_pf;		       /* by default all VFs of it are on one PF */
 	bool guesses;		       /* some of these are estimates */
 };
 

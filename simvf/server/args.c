@@ -38,7 +38,7 @@ enum {
 /* The keys of the profile, each an option. */
 static const char *const figures[] = {"to_p2p_ms", "to_stop_copy_ms", "resuming_to_stop_ms",
 	"to_running_p2p_ms", "to_running_ms", "config_load_ms", "state_bytes", "save_rate",
-	"load_rate", "precopy_percent"};
+	"load_rate", "precopy_percent", "load_fixed_ms"};
 
 static const struct argp_option options[] = {
 	{"socket", 's', "PATH", 0, "Serve vfio-user on this UNIX socket (required)", 1},
@@ -61,6 +61,8 @@ static const struct argp_option options[] = {
 		"Size of the internal state, in 4K blocks; suffixes K, M, G", 3},
 	{"save-rate", OPT_FIGURES + 7, "MB/S", 0, "Rate of saving (0: no limit)", 3},
 	{"load-rate", OPT_FIGURES + 8, "MB/S", 0, "Rate of loading (0: no limit)", 3},
+	{"load-fixed-ms", OPT_FIGURES + 10, "MS", 0,
+		"Fixed time of a load, in the write that completes the image", 3},
 	{"precopy-percent", OPT_FIGURES + 9, "N", 0, "Share of the state that PRE_COPY sends", 3},
 	{"pf", OPT_PF, "NAME", 0, "Share the save and load rates with other devices of this PF", 4},
 	{"pf-dir", OPT_PF_DIR, "DIR", 0,

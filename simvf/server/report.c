@@ -54,14 +54,15 @@ static json_t *arcs(const struct svf *dev)
 
 static json_t *profile_values(const struct svf_profile *p)
 {
-	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:b}", "to_p2p_ms",
-		milliseconds(p->to_p2p_ns), "to_stop_copy_ms", milliseconds(p->to_stop_copy_ns),
-		"resuming_to_stop_ms", milliseconds(p->resuming_to_stop_ns), "to_running_p2p_ms",
+	return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i, s:o, s:o, s:o, s:b}",
+		"to_p2p_ms", milliseconds(p->to_p2p_ns), "to_stop_copy_ms",
+		milliseconds(p->to_stop_copy_ns), "resuming_to_stop_ms",
+		milliseconds(p->resuming_to_stop_ns), "to_running_p2p_ms",
 		milliseconds(p->to_running_p2p_ns), "to_running_ms", milliseconds(p->to_running_ns),
 		"config_load_ms", milliseconds(p->config_load_ns), "state_bytes",
 		number(p->state_bytes), "precopy_percent", (int)p->precopy_percent,
 		"save_bytes_per_s", number(p->save_rate), "load_bytes_per_s", number(p->load_rate),
-		"guesses", p->guesses);
+		"load_fixed_ms", milliseconds(p->load_fixed_ns), "guesses", p->guesses);
 }
 
 /* The last number of each vCPU that rang a doorbell. */

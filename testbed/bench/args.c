@@ -126,7 +126,7 @@ static const struct argp_option common_options[] = {
 	{"stop-writes", OPT_STOP_WRITES, "PAGES", 0,
 		"Add a handler that writes PAGES of memory while the VM is stopped (0)", 2},
 	{"pf", OPT_PF, "NAME", 0, "Put all devices of a side on one PF of this name", 2},
-	{"pfs", OPT_PFS, "N", 0, "Spread them over N PFs (cx7: 1, else no PF)", 2},
+	{"pfs", OPT_PFS, "N", 0, "Spread them over N PFs (default: as the profile)", 2},
 	{"pf-arcs", OPT_PF_ARCS, NULL, 0, "Let a PF serialise arcs, not only data", 2},
 	{"late-dma", OPT_LATE_DMA, NULL, 0, "Let devices write memory until they have stopped", 2},
 	{"no-dma-log", OPT_NO_DMA_LOG, NULL, 0,

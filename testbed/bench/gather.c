@@ -206,6 +206,7 @@ static struct swo_plan_device device_of(const struct bench_config *config, unsig
 			.config_load_ns = ns_of(p, "config_load_ms"),
 			.save_rate = count_of(p, "save_bytes_per_s"),
 			.load_rate = count_of(p, "load_bytes_per_s"),
+			.load_fixed_ns = ns_of(p, "load_fixed_ms"),
 			.state_bytes = bytes_after_stop(timeline, stop_ns, SWO_SPAN_STREAM,
 				json_path_string(report, "device")),
 			.pf = pair_pf_of(&config->pair, i)}};

@@ -4,6 +4,8 @@
  */
 #include "testbed/pair/config.h"
 
+#include "simvf/profiles/named.h"
+
 #include <string.h>
 
 void pair_defaults(struct pair_config *config)
@@ -60,5 +62,5 @@ int pair_pf_of(const struct pair_config *config, unsigned i)
 		return i < config->pf_from ? -1 : 0;
 	if (config->pfs)
 		return (int)(i % config->pfs);
-	return config->pf || !strcmp(config->profile, "cx7") ? 0 : -1;
+	return config->pf || svf_profile_shares_pf(config->profile) ? 0 : -1;
 }

@@ -84,6 +84,33 @@ static void cx7_on_one_pf_is_177_335_964_ms(void **state)
 	assert_near(bound_ms(cx7, 16, 0, 0, 0), 177, 0.5);
 }
 
+/* The two readings of what was measured: one firmware for all, or one for each. */
+static void fixed_cost_of_a_load_counts_once(void **state)
+{
+	(void)state;
+	struct swo_device_costs vf = {.running_to_p2p_ns = 30 * MS,
+		.p2p_to_stop_ns = 40 * MS,
+		.resuming_to_stop_ns = 2 * MS,
+		.stop_to_p2p_ns = 7 * MS,
+		.p2p_to_running_ns = 7 * MS,
+		.state_bytes = 20 << 20,
+		.save_rate = 600 * MB,
+		.load_rate = 1200 * MB,
+		.load_fixed_ns = 140 * MS,
+		.pf = 0};
+	const double save = 20 * 1.048576 / 0.6;
+
+	for (unsigned n = 1; n <= 16; n *= 4)
+		assert_near(bound_ms(vf, n, 0, 0, 0), 226 + n * save, 0.1);
+	vf.pf = -1;
+	assert_near(bound_ms(vf, 16, 0, 0, 0), 226 + save, 0.1);
+	/* It is the device's own, also where the wire or the load of the PF is the slowest. */
+	assert_near(bound_ms(vf, 16, 1000 * MB, 0, 0), 226 + 16 * 20 * 1.048576, 0.1);
+	vf.pf = 0;
+	vf.load_rate = 300 * MB;
+	assert_near(bound_ms(vf, 4, 0, 0, 0), 226 + 4 * 2 * save, 0.1);
+}
+
 static void the_slower_of_save_load_and_wire_is_a_devices_path(void **state)
 {
 	(void)state;
@@ -305,6 +332,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(even_is_125_ms_at_any_number_of_devices),
 		cmocka_unit_test(cx7_on_one_pf_is_177_335_964_ms),
+		cmocka_unit_test(fixed_cost_of_a_load_counts_once),
 		cmocka_unit_test(the_slower_of_save_load_and_wire_is_a_devices_path),
 		cmocka_unit_test(the_wire_carries_all_devices_and_the_last_ram_passes),
 		cmocka_unit_test(

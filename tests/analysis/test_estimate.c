@@ -56,6 +56,18 @@ static void in_parallel_any_number_of_equal_devices_costs_what_one_costs(void **
 	}
 }
 
+static void fixed_cost_of_a_load_is_in_both_figures(void **state)
+{
+	(void)state;
+	set(4, false, 0);
+	devices[2].costs.load_fixed_ns = 140 * MS;
+	assert_int_equal(estimate_now().downtime_ns, (125 + 140) * MS);
+	assert_int_equal(estimate_now().irreducible_ns, (125 + 140) * MS);
+	assert_int_equal(estimate_now().slowest, 2);
+	devices[2].costs.load_fixed_ns = SWO_UNKNOWN;
+	assert_int_equal(estimate_now().downtime_ns, 125 * MS);
+}
+
 static void in_series_they_add_up_but_for_the_last_finalise(void **state)
 {
 	(void)state;
@@ -164,7 +176,7 @@ static void figures_without_bounds_give_a_long_time_and_no_overflow(void **state
 	setup.wire_rate = 1;
 	for (unsigned i = 0; i < 16; i++)
 		devices[i].costs = (struct swo_device_costs){UINT64_MAX - 1, INT64_MAX, INT64_MAX,
-			INT64_MAX, INT64_MAX, INT64_MAX, UINT64_MAX - 1, 0, 1, 1, 0};
+			INT64_MAX, INT64_MAX, INT64_MAX, UINT64_MAX - 1, 0, 1, 1, INT64_MAX, 0};
 	assert_true(estimate_now().downtime_ns > UINT64_C(1000000) * MS);
 	assert_true(estimate_now().irreducible_ns <= estimate_now().downtime_ns);
 }
@@ -173,6 +185,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(in_parallel_any_number_of_equal_devices_costs_what_one_costs),
+		cmocka_unit_test(fixed_cost_of_a_load_is_in_both_figures),
 		cmocka_unit_test(in_series_they_add_up_but_for_the_last_finalise),
 		cmocka_unit_test(ram_hides_behind_the_stop_arcs_until_it_is_larger_than_they),
 		cmocka_unit_test(no_pass_of_ram_shortens_what_is_irreducible),

@@ -152,6 +152,24 @@ static void cx7_on_one_pf_is_close_to_177_335_964_ms(void **state)
 	}
 }
 
+static void fixed_cost_of_a_load_is_each_devices_own(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= COUNT; n *= 4) {
+		struct plan *plan = plan_of(cx7(), n);
+		const double without = ms_of(plan);
+
+		for (unsigned i = 0; i < n; i++)
+			plan->devices[i].costs.load_fixed_ns = 140 * MS;
+		assert_near(ms_of(plan), without + 140, 1e-6);
+		assert_near(bound_ms(plan), without + 140, 4);
+		/* Without a load rate and without state, too. */
+		for (unsigned i = 0; i < n; i++)
+			plan->devices[i].costs.load_rate = plan->devices[i].costs.state_bytes = 0;
+		assert_near(ms_of(plan), 125 + 140, 1e-6);
+	}
+}
+
 static void two_pfs_take_half_the_streams_time_of_one(void **state)
 {
 	(void)state;
@@ -622,6 +640,7 @@ int main(void)
 		cmocka_unit_test(even_is_125_ms_a_device_when_every_arc_waits_for_the_one_before),
 		cmocka_unit_test(finalising_early_hides_behind_the_next_devices_stop),
 		cmocka_unit_test(cx7_on_one_pf_is_close_to_177_335_964_ms),
+		cmocka_unit_test(fixed_cost_of_a_load_is_each_devices_own),
 		cmocka_unit_test(two_pfs_take_half_the_streams_time_of_one),
 		cmocka_unit_test(ram_at_the_stop_counts_when_it_ends_last),
 		cmocka_unit_test(ram_of_untracked_devices_follows_their_stop),

@@ -256,6 +256,35 @@ static void the_verb_describes_and_changes_nothing_without_exercise(void **state
 	vf_stop(&vf);
 }
 
+static double figure_of(const json_t *json, const char *key)
+{
+	const json_t *device = json_array_get(json_object_get(json, "devices"), 0);
+
+	return json_number_value(json_object_get(json_object_get(device, "figures"), key));
+}
+
+static void fixed_cost_of_a_load_is_separated_from_its_rate(void **state)
+{
+	(void)state;
+	for (int fixed = 0; fixed < 2; fixed++) {
+		struct vf vf;
+		json_t *json;
+
+		/* 42 ms at the rate, and 300. */
+		vf_start(&vf, 0,
+			(const char *const[]){"--state-size", "4M", "--load-rate", "100",
+				"--load-fixed-ms", fixed ? "300" : "0", NULL});
+		run_verb(&vf, "--exercise --yes --runs 3", &json);
+		assert_non_null(json);
+		if (fixed)
+			assert_true(figure_of(json, "load_fixed_ms") > 200);
+		else
+			assert_true(figure_of(json, "load_fixed_ms") < 200);
+		json_decref(json);
+		vf_stop(&vf);
+	}
+}
+
 static void the_verb_reports_by_its_exit_status(void **state)
 {
 	(void)state;
@@ -434,6 +463,7 @@ int main(int argc, char **argv)
 		CASE(siblings_that_take_turns_are_distinguished_from_others),
 		CASE(siblings_that_share_saving_and_loading_are_reported),
 		CASE(the_verb_describes_and_changes_nothing_without_exercise),
+		CASE(fixed_cost_of_a_load_is_separated_from_its_rate),
 		CASE(the_verb_reports_by_its_exit_status),
 		CASE(test_runners_read_what_was_found),
 		CASE(ctrl_c_resets_the_device_and_is_reported),

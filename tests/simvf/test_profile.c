@@ -24,7 +24,25 @@ static void built_in_profiles_have_their_figures(void **state)
 	assert_int_equal(p.save_rate, 400000000);
 	assert_int_equal(p.load_rate, 420000000);
 	assert_int_equal(p.config_load_ns, 70 * MS);
-	assert_true(p.guesses);
+	assert_true(p.guesses && p.shared_pf);
+	for (unsigned own = 0; own < 2; own++)
+		for (unsigned large = 0; large < 2; large++) {
+			char name[64];
+
+			snprintf(name, sizeof(name), "cx7-measured%s%s", large ? "-102m" : "",
+				own ? "-own" : "");
+			assert_int_equal(svf_profile_load(name, &p, &err), 0);
+			assert_string_equal(p.name, name);
+			assert_int_equal(p.state_bytes, (large ? 102 : 20) << 20);
+			assert_int_equal(p.save_rate, 600000000);
+			assert_int_equal(p.load_rate, 1200000000);
+			assert_int_equal(p.load_fixed_ns, 140 * MS);
+			assert_int_equal(p.config_load_ns, 70 * MS);
+			assert_true(p.shared_pf == !own && svf_profile_shares_pf(name) == !own);
+		}
+	assert_int_equal(svf_profile_load("vf-small", &p, &err), 0);
+	assert_false(p.shared_pf || svf_profile_shares_pf("mixed"));
+	assert_int_equal(p.load_fixed_ns, 140 * MS);
 	assert_int_equal(svf_profile_load("instant", &p, &err), 0);
 	assert_int_equal(p.to_p2p_ns + p.save_rate + p.precopy_percent, 0);
 	assert_int_equal(p.state_bytes, 1 << 20);

@@ -271,6 +271,58 @@ static void a_refused_load_is_over_until_a_reset(void **state)
 	rig_free(target);
 }
 
+/* The time until the write of these bytes is accepted. */
+static uint64_t time_of_write(struct rig *rig, const uint8_t *data, size_t len)
+{
+	const uint64_t start = rig->now;
+	int ret;
+
+	while ((ret = svf_write(&rig->dev, data, len, rig->now)) == SVF_PENDING)
+		rig_wait(rig);
+	assert_int_equal(ret, 0);
+	return rig->now - start;
+}
+
+static void fixed_time_of_a_load_is_in_the_write_that_completes_it(void **state)
+{
+	(void)state;
+	struct rig *source = worked(64, 0);
+	struct bytes stream = saved(source, 5000);
+
+	for (int with_rate = 0; with_rate < 2; with_rate++) {
+		struct rig *target = resuming(64);
+		const uint64_t load = with_rate ? stream.len * UINT64_C(1000000000) / 50000000 : 0;
+
+		target->dev.config.profile.load_fixed_ns = 140 * MS;
+		target->dev.config.profile.load_rate = with_rate ? 50000000 : 0;
+		assert_int_equal(time_of_write(target, stream.data, stream.len / 2), 0);
+		assert_in_range(time_of_write(target, stream.data + stream.len / 2,
+					stream.len - stream.len / 2),
+			140 * MS + load - load / 100, 140 * MS + load);
+		/* Nothing is left for the arc. */
+		const uint64_t before = target->now;
+
+		assert_int_equal(rig_go(target, SVF_STOP), 0);
+		assert_true(target->now == before);
+		assert_true(target->dev.stats.state_hash == source->dev.stats.state_hash);
+		rig_free(target);
+	}
+	/* A caller that gives up leaves it to the arc. */
+	struct rig *target = resuming(64);
+
+	target->dev.config.profile.load_fixed_ns = 140 * MS;
+	assert_int_equal(
+		svf_write(&target->dev, stream.data, stream.len, target->now), SVF_PENDING);
+	svf_abandon(&target->dev);
+	const uint64_t before = target->now;
+
+	assert_int_equal(rig_go(target, SVF_STOP), 0);
+	assert_true(target->now == before + 140 * MS);
+	rig_free(target);
+	free(stream.data);
+	rig_free(source);
+}
+
 static void pre_copy_sends_its_part_then_only_what_changed(void **state)
 {
 	(void)state;
@@ -652,6 +704,7 @@ int main(void)
 		cmocka_unit_test(records_left_out_or_out_of_order_are_refused),
 		cmocka_unit_test(a_foreign_stream_is_refused),
 		cmocka_unit_test(a_refused_load_is_over_until_a_reset),
+		cmocka_unit_test(fixed_time_of_a_load_is_in_the_write_that_completes_it),
 		cmocka_unit_test(pre_copy_sends_its_part_then_only_what_changed),
 		cmocka_unit_test(increment_is_saved_only_when_it_is_requested),
 		cmocka_unit_test(changes_in_the_middle_of_pre_copy_reads_arrive_whole),

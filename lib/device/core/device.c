@@ -296,7 +296,8 @@ void device_set_settle(struct swo_device *dev, enum device_settle settle)
 void swo_device_costs_init(struct swo_device_costs *costs)
 {
 	*costs = (struct swo_device_costs){SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN,
-		SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, -1};
+		SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN, SWO_UNKNOWN,
+		SWO_UNKNOWN, -1};
 }
 
 /* Combines two figures of which one may be unknown. */
@@ -408,6 +409,7 @@ void device_costs_worsen(struct swo_device_costs *costs, const struct swo_device
 	longer(&costs->running_to_p2p_ns, shown->running_to_p2p_ns);
 	longer(&costs->p2p_to_stop_ns, shown->p2p_to_stop_ns);
 	longer(&costs->resuming_to_stop_ns, shown->resuming_to_stop_ns);
+	longer(&costs->load_fixed_ns, shown->load_fixed_ns);
 	slower(&costs->save_rate, shown->save_rate);
 	slower(&costs->load_rate, shown->load_rate);
 }

@@ -19,6 +19,7 @@ struct swo_device_costs source_device_costs(struct source *s, unsigned index)
 	struct swo_device_costs costs = swo_device_known_costs(sd->dev);
 
 	costs.resuming_to_stop_ns = known(target->resuming_to_stop_ns, costs.resuming_to_stop_ns);
+	costs.load_fixed_ns = known(target->load_fixed_ns, costs.load_fixed_ns);
 	costs.stop_to_p2p_ns = known(target->stop_to_p2p_ns, costs.stop_to_p2p_ns);
 	costs.p2p_to_running_ns = known(target->p2p_to_running_ns, costs.p2p_to_running_ns);
 	costs.state_bytes = sd->stop_bytes;

@@ -89,8 +89,14 @@ static struct swo_device_costs shown_by(struct source *s, struct source_device *
 	if (stage == LOAD)
 		shown.load_rate = held_rate(sd,
 			sd->consumed > sd->sent_before ? sd->consumed - sd->sent_before : 0, now);
-	if (stage == FINALISE)
-		shown.resuming_to_stop_ns = now - sd->streamed_ns;
+	/* Of that, the fixed time of the load has a figure of its own. */
+	if (stage == FINALISE) {
+		const uint64_t fixed = source_device_costs(s, sd->index).load_fixed_ns,
+			       took = now - sd->streamed_ns;
+
+		shown.resuming_to_stop_ns =
+			fixed != SWO_UNKNOWN && fixed < took ? took - fixed : took;
+	}
 	return shown;
 }
 
