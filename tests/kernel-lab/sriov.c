@@ -93,14 +93,16 @@ static json_t *report(enum pair_side side, unsigned i)
 	return answer;
 }
 
-static void states_are_equal(void)
+static void states_are_equal(bool has_p2p)
 {
 	for (unsigned i = 0; i < pair.vfs; i++) {
 		json_t *from = report(PAIR_SOURCE, i), *to = report(PAIR_TARGET, i);
 
 		assert_string_equal(
 			json_path_string(from, "state_hash"), json_path_string(to, "state_hash"));
-		assert_true(json_path_number(to, "p2p_order_violations") == 0);
+		/* Without P2P states there is no order to keep. */
+		if (has_p2p)
+			assert_true(json_path_number(to, "p2p_order_violations") == 0);
 		json_decref(from);
 		json_decref(to);
 	}
@@ -132,7 +134,7 @@ static void moves(unsigned vfs, const char *rules, json_t *parameters)
 	interrupts_go_on(PAIR_SOURCE);
 	migrate("completed", text, sizeof(text));
 	e2e_rings_on(&pair, PAIR_TARGET, 0);
-	states_are_equal();
+	states_are_equal(!parameters);
 	interrupts_go_on(PAIR_TARGET);
 	pair_free(&pair, false);
 	json_decref(parameters);
