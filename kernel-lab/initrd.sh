@@ -52,6 +52,9 @@ add_modules() {
 	done
 	cp "$lab/module/kmod/simvf.ko" "$tree/lab/modules/"
 	echo "simvf devices=16" >>"$tree/lab/modules/order"
+	# The sample device of the lab's own kernel; not loaded before its step.
+	[ ! -e "$lab/own/linux/samples/vfio-mdev/mtty.ko" ] || [ "$1" != "$lab/own/linux/drivers/vfio" ] ||
+		cp "$lab/own/linux/samples/vfio-mdev/mtty.ko" "$tree/lab/modules/"
 	# Modules of another kernel may still be there.
 	if grep -q '^vfio-pci-core$' "$tree/lab/modules/order"; then
 		cp "$lab/module/kmod/simvf_pci.ko" "$tree/lab/modules/"
@@ -70,7 +73,7 @@ make_initrd() {
 	mkdir -p "$tree/bin" "$tree/lab/bin" "$tree/lab/modules" "$tree/tmp"
 	cp "$(command -v busybox)" "$tree/bin/busybox"
 	cp "$top/kernel-lab/init" "$tree/init"
-	cp "$top"/kernel-lab/sriov-{rows,probe} "$tree/lab/bin/"
+	cp "$top"/kernel-lab/{sriov-rows,sriov-probe,mtty} "$tree/lab/bin/"
 	add_modules "$1"
 	for program in "$top"/build/tests/kernel-lab/lab-* "$top/build/switchover" "$top/build/switchover-bench" \
 		"$top/build/switchover-simvf" "$top/build/libswitchover-preload.so"; do

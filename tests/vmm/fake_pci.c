@@ -27,6 +27,7 @@ void fake_pci_init(struct fake_pci *fake, const char *name)
 	memset(fake, 0, sizeof(*fake));
 	fake_device_init(&fake->device, name, NULL);
 	fake->inbox_size = SIMVF_BAR_INBOX_SIZE;
+	fake->config_size = sizeof(fake->config);
 	put(fake, 0x00, SIMVF_PCI_VENDOR | SIMVF_PCI_DEVICE << 16, 4);
 	put(fake, 0x06, 0x10, 2);
 	put(fake, 0x0a, 0xff00, 2);
@@ -100,7 +101,7 @@ static int region_info(
 	else if (region == SIMVF_BAR_MSIX)
 		info->size = SIMVF_BAR_MSIX_SIZE;
 	else if (region == CONFIG_REGION)
-		info->size = sizeof(((struct fake_pci *)0)->config);
+		info->size = ((struct fake_pci *)self)->config_size;
 	return 0;
 }
 
@@ -117,7 +118,7 @@ static int region_read(void *self, uint32_t region, uint64_t offset, void *buf, 
 		value = SIMVF_ID;
 	else if (offset == SIMVF_REG_VERSION)
 		value = 1;
-	if (region == CONFIG_REGION && offset + len > sizeof(fake->config))
+	if (region == CONFIG_REGION && offset + len > fake->config_size)
 		return swo_error_set(err, SWO_E_DEVICE, EINVAL, "beyond the end");
 	pthread_mutex_lock(&fake->device.own.mutex);
 	fake->reads++;

@@ -22,6 +22,7 @@ struct fake_write {
 struct fake_pci {
 	struct fake_device device; /* first: `self` is both */
 	uint8_t config[256];
+	uint32_t config_size; /* of its region */
 	int inbox_fd;
 	uint64_t inbox_size;
 	int irqs[FAKE_VECTORS];

@@ -23,13 +23,16 @@ static int read_config(struct vmm_pci_function *fn, struct swo_error *err)
 
 	if (fn->ops->region_info(fn->self, VFIO_PCI_CONFIG_REGION_INDEX, &info, err))
 		return -1;
-	if (info.size < PCI_CONFIG_SIZE)
+	if (info.size < PCI_HEADER_SIZE)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
 			"device %s: configuration space of %llu bytes; not a PCI device", fn->id,
 			(unsigned long long)info.size);
-	if (fn->ops->region_read(
-		    fn->self, VFIO_PCI_CONFIG_REGION_INDEX, 0, fn->shadow, PCI_CONFIG_SIZE, err))
+	const uint32_t size = info.size < PCI_CONFIG_SIZE ? (uint32_t)info.size : PCI_CONFIG_SIZE;
+
+	if (fn->ops->region_read(fn->self, VFIO_PCI_CONFIG_REGION_INDEX, 0, fn->shadow, size, err))
 		return -1;
+	/* The kernel's mtty has 255 bytes: the last double word is not read from the device again. */
+	memset(fn->ours + (size & ~3u), 0xff, PCI_CONFIG_SIZE - (size & ~3u));
 	if (fn->shadow[PCI_HEADER_TYPE] & ~PCI_HEADER_MULTI)
 		return swo_error_set(err, SWO_E_DEVICE, 0,
 			"device %s: header type %u, expected 0: only endpoints can be "

@@ -170,6 +170,30 @@ static void of_overlapping_bars_the_lower_one_answers(void **state)
 	rig_down(&rig);
 }
 
+static void a_configuration_space_of_255_bytes_will_do(void **state)
+{
+	struct rig rig;
+
+	(void)state;
+	rig_begin(&rig);
+	fake_pci_init(&rig.fake[0], "vf0");
+	rig.fake[0].config_size = 255;
+	rig.fake[0].config[0xfe] = 0x77;
+	rig.fake[0].config[0xff] = 0x88; /* is not there */
+	rig_add(&rig, "vf0", NULL);
+	rig_end(&rig);
+
+	unsigned reads = rig.fake[0].reads, writes = rig.fake[0].write_count;
+
+	assert_int_equal(rig_config_read(&rig, 8, 0xfc, 4), 0x00770000);
+	rig_config_write(&rig, 8, 0xfc, 0, 4);
+	assert_int_equal(rig_config_read(&rig, 8, 0xfc, 4), 0x00770000);
+	assert_int_equal(rig.fake[0].reads, reads);
+	assert_int_equal(rig.fake[0].write_count, writes);
+	assert_int_equal(rig_config_read(&rig, 8, 0x64, 4), 0xdeadbeef);
+	rig_down(&rig);
+}
+
 static void fields_that_are_not_emulated_are_read_from_the_device(void **state)
 {
 	struct rig rig;
@@ -373,6 +397,7 @@ int main(void)
 		cmocka_unit_test(mmio_reaches_the_bar_it_hits_while_memory_decoding_is_on),
 		cmocka_unit_test(a_moved_bar_is_decoded_at_its_new_address_only_never_over_ram),
 		cmocka_unit_test(of_overlapping_bars_the_lower_one_answers),
+		cmocka_unit_test(a_configuration_space_of_255_bytes_will_do),
 		cmocka_unit_test(fields_that_are_not_emulated_are_read_from_the_device),
 		cmocka_unit_test(devices_behind_a_root_port_answer_on_its_secondary_bus),
 		cmocka_unit_test(devices_fill_slots_then_functions_a_clash_is_refused_by_name),
