@@ -96,18 +96,19 @@ static int fault(const char *path, struct swo_error *err)
 	return swo_error_set(err, SWO_E_IO, errno, "%s", path);
 }
 
-void pair_pci_node(const struct pair *pair, enum pair_side side, unsigned i, char *out, size_t room)
+void pair_group_node(
+	const struct pair *pair, enum pair_side side, unsigned i, char *out, size_t room)
 {
-	char address[PAIR_BDF_MAX], link[PAIR_PATH_MAX], group[PAIR_PATH_MAX];
+	char device[PAIR_PATH_MAX], link[PAIR_PATH_MAX + 16], group[PAIR_PATH_MAX];
 
-	pair_pci_address(pair, side, i, address);
-	snprintf(link, sizeof(link), PCI "/%s/iommu_group", address);
+	pair_kernel_path(pair, side, i, device);
+	snprintf(link, sizeof(link), "%s/iommu_group", device);
 	ssize_t len = readlink(link, group, sizeof(group) - 1);
 	group[len < 0 ? 0 : len] = '\0';
 	const char *number = strrchr(group, '/');
 
-	snprintf(out, room, "/dev/vfio/%s:%s vf_token=" PAIR_VF_TOKEN, number ? number + 1 : "",
-		address);
+	snprintf(out, room, "/dev/vfio/%s:%s%s", number ? number + 1 : "", strrchr(device, '/') + 1,
+		pair_is_pci(pair) ? " vf_token=" PAIR_VF_TOKEN : "");
 }
 
 static int check_functions(unsigned devices, struct swo_error *err)
@@ -177,6 +178,13 @@ int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, stru
 	snprintf(number, sizeof(number), "%d",
 		pf < 0 ? 0 : 1 + pf + (int)(pair_kernel_number(pair, side, 0) ? pair->vfs : 0));
 	snprintf(state, sizeof(state), "state_bytes = %" PRIu64 "\n", pair->config->state_bytes);
+	/* Those of a PCI function are its test's to choose. */
+	if (strcmp(pair->config->backend, "pci") &&
+		pair_kernel_put(pair, side, i, "rules",
+			pair->config->no_dma_log ? "full-size increments no-log"
+						 : "full-size increments",
+			err))
+		return -1;
 	return pair_kernel_put(pair, side, i, "profile", pair_profile_of(pair->config, i), err) ||
 			       (pair->config->state_bytes &&
 				       pair_kernel_put(pair, side, i, "profile", state, err)) ||

@@ -23,8 +23,12 @@ static int set_parameters(struct pair *pair, enum pair_side side, struct swo_err
 		json_object_set_new(parameters, "x-finalise", json_string(config->finalise));
 	if (config->config)
 		json_object_set_new(parameters, "x-config", json_string(config->config));
-	/* Debian's kernels report no device's log, and type1 tracks nothing behind an IOMMU. */
-	if (config->no_dma_log || (pair_is_pci(pair) && pair->vmm->ours))
+	/*
+	 * Debian's kernels report no device's log, and type1 tracks nothing behind an IOMMU. Devices
+	 * of simvf.ko have type1: with less than that the migration is to fail.
+	 */
+	if ((config->no_dma_log && strcmp(config->backend, "kernel")) ||
+		(pair_is_pci(pair) && pair->vmm->ours))
 		json_object_set_new(parameters, "x-allow-no-dirty-tracking", json_true());
 	if (config->tls) {
 		json_object_set_new(parameters, "tls-creds", json_string(pair->dir));

@@ -137,7 +137,7 @@ bool pair_is_pci(const struct pair *pair);
 void pair_pci_address(
 	const struct pair *pair, enum pair_side side, unsigned i, char out[PAIR_BDF_MAX]);
 /* What `--device vfio,path=` takes: its group, and its name there with the token. */
-void pair_pci_node(
+void pair_group_node(
 	const struct pair *pair, enum pair_side side, unsigned i, char *out, size_t room);
 /* A side's device i is simvf.N with N = i, on the target beyond those of the source. */
 int pair_kernel_prepare(struct pair *pair, enum pair_side side, unsigned i, struct swo_error *err);

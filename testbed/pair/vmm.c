@@ -147,9 +147,10 @@ static void add_our_device(
 
 	if (pair->config->root_ports)
 		snprintf(bus, sizeof(bus), ",bus=rp%u", i % pair->config->root_ports);
-	if (pair_is_pci(pair)) {
+	/* Type1 tracks by group only. */
+	if (pair_is_pci(pair) || (pair_is_kernel(pair) && pair->config->no_dma_log)) {
 		strcpy(path, "vfio,path=");
-		pair_pci_node(pair, side, i, path + strlen(path), sizeof(path) - strlen(path));
+		pair_group_node(pair, side, i, path + strlen(path), sizeof(path) - strlen(path));
 	} else if (pair_is_kernel(pair)) {
 		strcpy(path, "vfio,path=");
 		pair_kernel_path(pair, side, i, path + strlen(path));
