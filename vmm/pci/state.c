@@ -5,6 +5,7 @@
  */
 #include "internal.h"
 
+#include <linux/vfio.h>
 #include <string.h>
 #include <xxhash.h>
 
@@ -254,6 +255,26 @@ int vmm_pci_load(struct vmm_pci_function *fn, const void *data, size_t len, stru
 	return rc;
 }
 
+/*
+ * A vfio-user server has the eventfds, which no image can overwrite: one read shows whether anything
+ * is to be set again. Of a kernel's device the table can be lost unseen.
+ */
+static bool needs_nothing(struct vmm_pci_function *fn)
+{
+	const bool msix = fn->msix.count && !fn->msix.is_msi;
+	const unsigned flags_at = fn->msix.cap + PCI_MSIX_FLAGS;
+	const unsigned end = msix ? flags_at + 2 : PCI_COMMAND + 2;
+	uint8_t now[PCI_CONFIG_SIZE];
+	struct swo_error err;
+
+	if (strcmp(fn->ops->name, "vfio-user") != 0 ||
+		fn->ops->region_read(fn->self, VFIO_PCI_CONFIG_REGION_INDEX, PCI_COMMAND,
+			now + PCI_COMMAND, end - PCI_COMMAND, &err))
+		return false;
+	return !memcmp(now + PCI_COMMAND, fn->shadow + PCI_COMMAND, 2) &&
+	       (!msix || !memcmp(now + flags_at, fn->shadow + flags_at, 2));
+}
+
 /* BARs first: decoding them begins with the command. */
 static int renew(struct vmm_pci_function *fn, bool bars, struct swo_error *err)
 {
@@ -261,6 +282,8 @@ static int renew(struct vmm_pci_function *fn, bool bars, struct swo_error *err)
 		if (fn->bar[i].size &&
 			pci_config_push(fn, PCI_BAR(i), fn->bar[i].wide ? 8 : 4, err))
 			return -1;
+	if (!bars && needs_nothing(fn))
+		return 0;
 	if (pci_config_push(fn, PCI_COMMAND, 2, err))
 		return -1;
 	return pci_msix_renew(fn, err);

@@ -397,6 +397,43 @@ static void msix_that_the_guest_has_off_is_set_all_the_same(void **state)
 	rig_down(&rig);
 }
 
+static void a_server_is_requested_once_and_set_only_where_it_differs(void **state)
+{
+	struct swo_device_ops remote = *fake_pci_ops();
+	struct vmm_pci_device_desc desc = {.id = "vf0", .ops = &remote, .slot = -1};
+	struct swo_error err;
+	struct rig rig;
+
+	(void)state;
+	remote.name = "vfio-user";
+	rig_begin(&rig);
+	fake_pci_init(&rig.fake[0], "vf0");
+	desc.self = &rig.fake[rig.count++];
+	assert_int_equal(vmm_pci_add_device(rig.pci, &desc, &rig.fn[0], &err), 0);
+	rig_end(&rig);
+	rig_enable(&rig, 0);
+	rig_config_write(&rig, 8, 0x42, 0x8000, 2);
+
+	const unsigned reads = rig.fake[0].reads, writes = rig.fake[0].write_count;
+
+	rig.fake[0].irq_sets = 0;
+	assert_int_equal(vmm_pci_renew(rig.fn[0], false, &err), 0);
+	assert_int_equal(rig.fake[0].reads, reads + 1);
+	assert_int_equal(rig.fake[0].write_count, writes);
+	assert_int_equal(rig.fake[0].irq_sets, 0);
+	for (unsigned at = 4; at < 0x44;
+		at += 0x3f) { /* COMMAND, then the high byte of the flags */
+		const uint8_t before = rig.fake[0].config[at];
+
+		rig.fake[0].config[at] = (uint8_t)~before;
+		rig.fake[0].irq_sets = 0;
+		assert_int_equal(vmm_pci_renew(rig.fn[0], false, &err), 0);
+		assert_int_equal(rig.fake[0].config[at], before);
+		assert_true(rig.fake[0].irq_sets > 0);
+	}
+	rig_down(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -411,6 +448,7 @@ int main(void)
 		cmocka_unit_test(a_board_with_other_ports_is_refused),
 		cmocka_unit_test(what_the_devices_image_has_overwritten_is_set_again),
 		cmocka_unit_test(msix_that_the_guest_has_off_is_set_all_the_same),
+		cmocka_unit_test(a_server_is_requested_once_and_set_only_where_it_differs),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
