@@ -208,6 +208,14 @@ struct swo_device_ops {
 	 * Optional.
 	 */
 	void (*release)(void *self);
+
+	/*
+	 * For a remote backend: set_state with the device's state right before and right after the
+	 * arc, all requested at once: a device that was reset meanwhile takes an arc from elsewhere.
+	 * SWO_E_UNSUPPORTED before anything is requested: get_state is called instead. Optional.
+	 */
+	int (*set_state_seen)(void *self, enum swo_device_state state,
+		enum swo_device_state seen[2], struct swo_error *err);
 };
 
 /* A device's features beyond its migration flags, as reported, before any is used. */

@@ -47,6 +47,8 @@ int device_discard_launch(struct swo_device *dev, struct swo_error *err);
  * bus. From then on the state is the one found.
  */
 int device_check_state(struct swo_device *dev, struct swo_error *err);
+/* When it was last found in that state. 0: never. */
+uint64_t device_seen_ns(struct swo_device *dev);
 /* On its worker, after a failure: if the device was reset, that is the error instead. */
 void device_explain(struct swo_device *dev, struct swo_error *err);
 /* swo_device_launch after that check; to the same state: the check alone. No arrival. */

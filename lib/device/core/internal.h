@@ -75,6 +75,7 @@ struct swo_device {
 	bool telling_reset;
 	enum swo_device_state state;
 	enum swo_device_health health;
+	uint64_t seen_ns; /* when it was last found in the state that is known; 0: never */
 	enum device_settle settle;
 	struct arrival arrival[SWO_DEVICE_STATES];
 	struct observer {
@@ -121,6 +122,9 @@ int device_ask(struct swo_device *dev, struct task *task, struct swo_error *err)
 /* device_check_state() as a step */
 int device_step_check(struct swo_device *dev, struct task *task, struct swo_error *err);
 int device_walk(
+	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err);
+/* After it was seen in the state that is known, and seen in `to` after the last arc if it can be. */
+int device_walk_checked(
 	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err);
 int device_reset(struct swo_device *dev, struct task *task, struct swo_error *err);
 void device_mark_lost(struct swo_device *dev);

@@ -182,9 +182,7 @@ static int run(struct swo_device *dev, struct task *task, struct swo_error *err)
 	case TASK_WALK:
 		return device_walk(dev, task, task->to, err);
 	case TASK_WALK_CHECKED:
-		if (device_step_check(dev, task, err))
-			return -1;
-		return device_walk(dev, task, task->to, err);
+		return device_walk_checked(dev, task, task->to, err);
 	case TASK_RECOVER:
 		return run_recovery(dev, task, err);
 	case TASK_DISCARD:

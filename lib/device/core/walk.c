@@ -88,16 +88,25 @@ int device_ask(struct swo_device *dev, struct task *task, struct swo_error *err)
 	return read_state(dev, err);
 }
 
-int device_check_state(struct swo_device *dev, struct swo_error *err)
+static void seen_now(struct swo_device *dev)
 {
-	const enum swo_device_state known = swo_device_state(dev);
+	pthread_mutex_lock(&dev->mutex);
+	dev->seen_ns = swo_now_ns();
+	pthread_mutex_unlock(&dev->mutex);
+}
 
-	if (read_state(dev, err))
-		return -1;
-	const enum swo_device_state now = swo_device_state(dev);
+uint64_t device_seen_ns(struct swo_device *dev)
+{
+	pthread_mutex_lock(&dev->mutex);
+	const uint64_t ns = dev->seen_ns;
 
-	if (now == known)
-		return 0;
+	pthread_mutex_unlock(&dev->mutex);
+	return ns;
+}
+
+static int is_elsewhere(struct swo_device *dev, enum swo_device_state now,
+	enum swo_device_state known, struct swo_error *err)
+{
 	pthread_mutex_lock(&dev->mutex);
 	/* That is where a reset leads. */
 	if (now == SWO_DEVICE_RUNNING && dev->health == SWO_DEVICE_SOUND)
@@ -107,6 +116,20 @@ int device_check_state(struct swo_device *dev, struct swo_error *err)
 		"device %s: it is in %s, expected %s: it was reset, or changed its state, without a "
 		"request of this VMM",
 		dev->name, swo_device_state_name(now), swo_device_state_name(known));
+}
+
+int device_check_state(struct swo_device *dev, struct swo_error *err)
+{
+	const enum swo_device_state known = swo_device_state(dev);
+
+	if (read_state(dev, err))
+		return -1;
+	const enum swo_device_state now = swo_device_state(dev);
+
+	if (now != known)
+		return is_elsewhere(dev, now, known, err);
+	seen_now(dev);
+	return 0;
 }
 
 void device_explain(struct swo_device *dev, struct swo_error *err)
@@ -156,6 +179,7 @@ static void arc_ended(struct swo_device *dev, enum swo_device_state from, enum s
 			    .failed = failed,
 			    .start_ns = start,
 			    .end_ns = end});
+	dev->seen_ns = 0;
 	if (!failed) {
 		dev->state = to;
 		learn(&dev->cost[from][to], end - start);
@@ -172,29 +196,64 @@ static void arc_ended(struct swo_device *dev, enum swo_device_state from, enum s
 	pthread_mutex_unlock(&dev->mutex);
 }
 
+static int arc_failed(struct swo_device *dev, struct task *task, enum swo_device_state from,
+	enum swo_device_state to, struct swo_error *why, struct swo_error *err)
+{
+	struct swo_error ignored = {0};
+
+	swo_error_prefix(why, "device %s: %s->%s", dev->name, swo_device_state_name(from),
+		swo_device_state_name(to));
+	if (why->code == SWO_E_PEER_LOST)
+		device_mark_lost(dev);
+	else if (!device_step(dev, task, STEP_ASK, from, to, &ignored))
+		/* On failure it may be in any state of the path, or in ERROR. */
+		read_state(dev, &ignored);
+	if (err)
+		*err = *why;
+	return -1;
+}
+
 static int do_arc(struct swo_device *dev, struct task *task, enum swo_device_state from,
 	enum swo_device_state to, struct swo_error *err)
 {
-	struct swo_error why = {0}, ignored = {0};
+	struct swo_error why = {0};
 
 	if (device_step(dev, task, STEP_ARC, from, to, err))
 		return -1;
 	uint64_t start = swo_now_ns();
 	int rc = dev->ops.set_state(dev->self, to, &why);
 	arc_ended(dev, from, to, rc, start, swo_now_ns());
-	if (!rc)
-		return 0;
+	return rc ? arc_failed(dev, task, from, to, &why, err) : 0;
+}
 
-	swo_error_prefix(&why, "device %s: %s->%s", dev->name, swo_device_state_name(from),
-		swo_device_state_name(to));
-	if (why.code == SWO_E_PEER_LOST)
-		device_mark_lost(dev);
-	else if (!device_step(dev, task, STEP_ASK, from, to, &ignored))
-		/* On failure it may be in any state of the path, or in ERROR. */
-		read_state(dev, &ignored);
-	if (err)
-		*err = why;
-	return -1;
+/* 1: its backend cannot, and nothing was requested. */
+static int do_arc_seen(struct swo_device *dev, struct task *task, enum swo_device_state from,
+	enum swo_device_state to, struct swo_error *err)
+{
+	enum swo_device_state seen[2] = {from, to};
+	struct swo_error why = {0};
+
+	if (device_step(dev, task, STEP_ARC, from, to, err))
+		return -1;
+	uint64_t start = swo_now_ns();
+	int rc = dev->ops.set_state_seen(dev->self, to, seen, &why);
+
+	if (rc && why.code == SWO_E_UNSUPPORTED)
+		return 1;
+	const bool elsewhere = seen[0] != from || seen[1] != to;
+
+	arc_ended(dev, from, to, rc || elsewhere, start, swo_now_ns());
+	if (rc)
+		return arc_failed(dev, task, from, to, &why, err);
+	if (!elsewhere) {
+		seen_now(dev);
+		return 0;
+	}
+	pthread_mutex_lock(&dev->mutex);
+	dev->state = seen[1];
+	pthread_mutex_unlock(&dev->mutex);
+	return seen[0] != from ? is_elsewhere(dev, seen[0], from, err)
+			       : is_elsewhere(dev, seen[1], to, err);
 }
 
 /*
@@ -270,4 +329,21 @@ int device_reset(struct swo_device *dev, struct task *task, struct swo_error *er
 		return swo_error_prefix(err, "device %s: reset", dev->name);
 	tell_reset(dev);
 	return device_ask(dev, task, err);
+}
+
+int device_walk_checked(
+	struct swo_device *dev, struct task *task, enum swo_device_state to, struct swo_error *err)
+{
+	enum swo_device_state from = swo_device_state(dev), next;
+
+	if (from != to && dev->ops.set_state_seen &&
+		!swo_device_next_state(from, to, dev->mig_flags, &next) && next == to) {
+		int rc = do_arc_seen(dev, task, from, to, err);
+
+		if (rc <= 0)
+			return rc;
+	}
+	if (device_step_check(dev, task, err) || device_walk(dev, task, to, err))
+		return -1;
+	return from == to ? 0 : device_step_check(dev, task, err);
 }

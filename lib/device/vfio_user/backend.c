@@ -284,4 +284,5 @@ const struct swo_device_ops swo_vfio_user_ops = {
 	.destroy = vfio_user_destroy,
 	.features = vfio_user_features,
 	.lost = vfio_user_lost,
+	.set_state_seen = vfio_user_set_state_seen,
 };

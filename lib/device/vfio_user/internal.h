@@ -108,6 +108,8 @@ int vfio_user_set_irqs(void *self, uint32_t index, uint32_t start, const int *fd
 int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err);
 int vfio_user_get_state(void *self, enum swo_device_state *state, struct swo_error *err);
 int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_error *err);
+int vfio_user_set_state_seen(void *self, enum swo_device_state state, enum swo_device_state seen[2],
+	struct swo_error *err);
 int vfio_user_data_read(void *self, void *buf, size_t len, size_t *got, struct swo_error *err);
 int vfio_user_data_ask(void *self, void *buf, size_t len, struct swo_error *err);
 int vfio_user_data_write(void *self, const void *buf, size_t len, struct swo_error *err);

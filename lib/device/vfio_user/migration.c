@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 {
@@ -35,21 +36,62 @@ int vfio_user_get_mig_flags(void *self, uint64_t *flags, struct swo_error *err)
 	return 0;
 }
 
+/* A request for or of a state. */
+struct state_request {
+	struct vfio_user_call call;
+	struct vfio_user_feature head, back;
+	struct vfio_user_mig_state data, reply;
+	uint8_t slack[VU_REPLY_SLACK];
+	char what[64];
+};
+
+/* state SWO_DEVICE_STATES: requests the present one. */
+static void state_request(
+	struct state_request *request, enum swo_device_state state, uint64_t deadline_ms)
+{
+	const bool get = state == SWO_DEVICE_STATES;
+	const size_t room = get ? sizeof(request->reply) : sizeof(request->slack);
+
+	request->head =
+		(struct vfio_user_feature){.argsz = (uint32_t)(sizeof(request->head) + room),
+			.flags = (get ? VFIO_USER_FEATURE_GET : VFIO_USER_FEATURE_SET) |
+				 VFIO_USER_FEATURE_MIG_STATE};
+	request->data = (struct vfio_user_mig_state){.device_state = state, .data_fd = UINT32_MAX};
+	if (get)
+		strcpy(request->what, "GET MIG_DEVICE_STATE");
+	else
+		snprintf(request->what, sizeof(request->what), "SET MIG_DEVICE_STATE %s",
+			swo_device_state_name(state));
+	request->call = (struct vfio_user_call){.command = VFIO_USER_DEVICE_FEATURE,
+		.what = request->what,
+		.request = {{&request->head, sizeof(request->head)},
+			{&request->data, get ? 0 : sizeof(request->data)}},
+		.reply = {{&request->back, sizeof(request->back)},
+			{get ? (void *)&request->reply : request->slack, room}},
+		.reply_min = get ? sizeof(request->back) + sizeof(request->reply) : 0,
+		.deadline = swo_deadline_ms(deadline_ms)};
+}
+
+static int take_state(const struct vfio_user *vu, const struct state_request *request,
+	enum swo_device_state *state, struct swo_error *err)
+{
+	if (request->reply.device_state >= SWO_DEVICE_STATES)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: its server reports the unknown state %u", vu->name,
+			request->reply.device_state);
+	*state = (enum swo_device_state)request->reply.device_state;
+	return 0;
+}
+
 int vfio_user_get_state(void *self, enum swo_device_state *state, struct swo_error *err)
 {
 	struct vfio_user *vu = self;
-	struct vfio_user_mig_state reply;
+	struct state_request request;
 
-	if (vfio_user_feature(vu, VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIG_STATE,
-		    "GET MIG_DEVICE_STATE", NULL, 0, &reply, sizeof(reply), sizeof(reply),
-		    vu->params.command_deadline_ms, err))
-		return -1;
-	if (reply.device_state >= SWO_DEVICE_STATES)
-		return swo_error_set(err, SWO_E_PROTOCOL, 0,
-			"device %s: its server reports the unknown state %u", vu->name,
-			reply.device_state);
-	*state = (enum swo_device_state)reply.device_state;
-	return 0;
+	state_request(&request, SWO_DEVICE_STATES, vu->params.command_deadline_ms);
+	return vfio_user_do(vu->client, &request.call, err) || take_state(vu, &request, state, err)
+		       ? -1
+		       : 0;
 }
 
 /* The window of writes */
@@ -205,22 +247,58 @@ int vfio_user_data_read(void *self, void *buf, size_t len, size_t *got, struct s
 
 /* Other operations */
 
-int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_error *err)
+/* What was sent before it belongs to the state that it leaves. */
+static int before_arc(struct vfio_user *vu, enum swo_device_state state, struct swo_error *err)
 {
-	struct vfio_user *vu = self;
-	struct vfio_user_mig_state request = {.device_state = state, .data_fd = UINT32_MAX};
-	uint8_t slack[VU_REPLY_SLACK];
-	char what[64];
-
 	forget_reads(vu);
 	/* A refused write must not be finalised as if it had been loaded. */
 	if (drain(vu, err))
 		return -1;
-	snprintf(what, sizeof(what), "SET MIG_DEVICE_STATE %s", swo_device_state_name(state));
 	vu->pre_copy = state == SWO_DEVICE_PRE_COPY || state == SWO_DEVICE_PRE_COPY_P2P;
-	return vfio_user_feature(vu, VFIO_USER_FEATURE_SET | VFIO_USER_FEATURE_MIG_STATE, what,
-		&request, sizeof(request), slack, 0, sizeof(slack), vu->params.slow_deadline_ms,
-		err);
+	return 0;
+}
+
+int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	struct state_request request;
+
+	if (before_arc(vu, state, err))
+		return -1;
+	state_request(&request, state, vu->params.slow_deadline_ms);
+	return vfio_user_do(vu->client, &request.call, err);
+}
+
+/* Three requests and one wait: the server answers them in order. */
+int vfio_user_set_state_seen(void *self, enum swo_device_state state, enum swo_device_state seen[2],
+	struct swo_error *err)
+{
+	struct vfio_user *vu = self;
+	struct state_request requests[3];
+	struct swo_error later;
+	unsigned started = 0;
+	int rc;
+
+	/* libvfio-user takes the next message on the socket for the reply to its own command. */
+	if (vu->quirks & SWO_VFIO_USER_SMALL_WRITES)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"device %s: its server supports one request at a time", vu->name);
+	rc = before_arc(vu, state, err);
+	while (!rc && started < SWO_ARRAY_SIZE(requests)) {
+		state_request(&requests[started], started == 1 ? state : SWO_DEVICE_STATES,
+			vu->params.slow_deadline_ms);
+		rc = vfio_user_start(vu->client, &requests[started].call, err);
+		started += !rc;
+	}
+	for (unsigned i = 0; i < started; i++)
+		if (vfio_user_finish(vu->client, &requests[i].call, rc ? &later : err))
+			rc = -1;
+	if (rc)
+		return -1;
+	return take_state(vu, &requests[0], &seen[0], err) ||
+			       take_state(vu, &requests[2], &seen[1], err)
+		       ? -1
+		       : 0;
 }
 
 int vfio_user_data_size(void *self, uint64_t *stop_copy_length, struct swo_error *err)

@@ -58,6 +58,9 @@ void target_device_fini(struct target_device *td)
 /* A callback that takes longer than this for one device goes on with what the VMM has left it. */
 #define CALLBACK_MS 30000
 
+/* See target_devices_check(). */
+#define SEEN_RECENTLY_NS UINT64_C(10000000)
+
 void target_devices_close(struct target *t)
 {
 	const swo_deadline deadline = swo_deadline_ms(CALLBACK_MS);
@@ -109,20 +112,27 @@ int target_devices_resume(struct target *t, struct swo_error *err)
 	return rc;
 }
 
+/*
+ * A device that was seen a moment ago is not requested again: READY and GO take no less time, in
+ * which nothing can be done about a reset any more.
+ */
 int target_devices_check(struct target *t, struct swo_error *err)
 {
+	const uint64_t now = swo_now_ns();
 	struct swo_error later;
-	unsigned launched = 0;
+	unsigned i;
 	int rc = 0;
 
-	while (!rc && launched < t->devices_made) {
-		struct swo_device *dev = t->devices[launched].dev;
+	for (i = 0; !rc && i < t->devices_made; i++) {
+		struct target_device *td = &t->devices[i];
 
-		rc = device_launch_checked(dev, swo_device_state(dev), err);
-		launched += !rc;
+		td->checking = now - device_seen_ns(td->dev) > SEEN_RECENTLY_NS;
+		if (td->checking)
+			rc = device_launch_checked(td->dev, swo_device_state(td->dev), err);
+		td->checking &= !rc;
 	}
-	for (unsigned i = 0; i < launched; i++)
-		if (swo_device_wait(t->devices[i].dev, rc ? &later : err))
+	while (i--)
+		if (t->devices[i].checking && swo_device_wait(t->devices[i].dev, rc ? &later : err))
 			rc = -1;
 	return rc;
 }

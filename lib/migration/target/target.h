@@ -60,7 +60,9 @@ struct target_device {
 	uint64_t finalise_ns;
 	uint64_t flush_ns; /* the device loads the rest since then; 0: it does not */
 
-	bool walking; /* the migration's thread: it is being discarded */
+	/* The migration's thread. */
+	bool checking; /* see target_devices_check() */
+	bool walking;  /* it is being discarded */
 };
 
 /* Connections whose first frame is waited for at the same time: silent ones block no other. */

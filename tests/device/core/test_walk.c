@@ -217,6 +217,92 @@ static void walk_into_hang(struct fake_device *vf, enum swo_device_state to, str
 	scene_hasten(vf, false);
 }
 
+/* A backend that sees each arc, and a reset where `elsewhere` has a state. */
+static enum swo_device_state elsewhere[2];
+static bool cannot_see;
+
+static int set_state_seen(void *self, enum swo_device_state state, enum swo_device_state seen[2],
+	struct swo_error *err)
+{
+	if (cannot_see)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0, "one request at a time");
+	seen[0] = swo_device_state(((struct fake_device *)self)->dev);
+	if (fake_device_ops.set_state(self, state, err))
+		return -1;
+	seen[1] = state;
+	for (int i = 0; i < 2; i++)
+		if (elsewhere[i] != SWO_DEVICE_ERROR)
+			seen[i] = elsewhere[i];
+	return 0;
+}
+
+static int go_checked(struct fake_device *vf, enum swo_device_state state, struct swo_error *err)
+{
+	return device_launch_checked(vf->dev, state, err) || swo_device_wait(vf->dev, err) ? -1 : 0;
+}
+
+static void a_checked_arc_is_refused_from_and_to_another_state(void **state)
+{
+	static const char *const words[2] = {
+		"in RUNNING, expected RESUMING", "in RUNNING, expected STOP"};
+	struct swo_device_ops ops = fake_device_ops;
+	struct swo_error err = {0};
+
+	(void)state;
+	ops.set_state_seen = set_state_seen;
+	for (int where = -1; where < 2; where++) {
+		struct scene s;
+
+		scene_open(&s);
+		struct fake_device *vf =
+			scene_prepare(&s, "vf0", FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
+
+		assert_int_equal(swo_device_create("vf0", &ops, vf, NULL, &vf->dev, &err), 0);
+		elsewhere[0] = elsewhere[1] = SWO_DEVICE_ERROR;
+		cannot_see = where < 0;
+		if (where >= 0)
+			elsewhere[where] = SWO_DEVICE_RUNNING;
+		if (where < 0) {
+			/* get_state instead, before and after. */
+			assert_int_equal(go_checked(vf, SWO_DEVICE_STOP, &err), 0);
+			assert_true(device_seen_ns(vf->dev) > 0);
+		} else {
+			assert_int_equal(go_checked(vf, SWO_DEVICE_STOP, &err), -1);
+			assert_int_equal(err.code, SWO_E_STATE);
+			assert_non_null(strstr(err.text, words[where]));
+			assert_int_equal(swo_device_health(vf->dev), SWO_DEVICE_WAS_RESET);
+			assert_int_equal(device_seen_ns(vf->dev), 0);
+		}
+		swo_device_destroy(vf->dev);
+		scene_close(&s);
+	}
+}
+
+static void a_checked_arc_is_seen(void **state)
+{
+	struct swo_device_ops ops = fake_device_ops;
+	struct swo_error err = {0};
+	struct scene s;
+
+	(void)state;
+	ops.set_state_seen = set_state_seen;
+	elsewhere[0] = elsewhere[1] = SWO_DEVICE_ERROR;
+	cannot_see = false;
+	scene_open(&s);
+	struct fake_device *vf = scene_prepare(&s, "vf0", FAKE_FLAGS_ALL, SWO_DEVICE_RESUMING);
+	uint64_t before = swo_now_ns();
+
+	assert_int_equal(swo_device_create("vf0", &ops, vf, NULL, &vf->dev, &err), 0);
+	assert_int_equal(go_checked(vf, SWO_DEVICE_STOP, &err), 0);
+	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_STOP);
+	assert_true(device_seen_ns(vf->dev) >= before);
+	/* An arc that is not checked shows nothing. */
+	assert_int_equal(swo_device_set_state(vf->dev, SWO_DEVICE_RUNNING_P2P, &err), 0);
+	assert_int_equal(device_seen_ns(vf->dev), 0);
+	swo_device_destroy(vf->dev);
+	scene_close(&s);
+}
+
 static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
 {
 	(void)state;
@@ -704,6 +790,8 @@ int main(void)
 		cmocka_unit_test(one_walk_at_a_time_and_none_to_wait_for_is_an_error),
 		cmocka_unit_test(a_failed_arc_is_named_and_the_state_read_back),
 		cmocka_unit_test(a_backend_that_is_gone_is_a_lost_device),
+		cmocka_unit_test(a_checked_arc_is_refused_from_and_to_another_state),
+		cmocka_unit_test(a_checked_arc_is_seen),
 		cmocka_unit_test(a_hung_arc_times_out_and_the_device_is_lost),
 		cmocka_unit_test(a_hung_arc_that_ends_goes_no_further_and_back_to_running),
 		cmocka_unit_test(a_hung_arc_that_ends_on_a_target_is_reset),

@@ -447,6 +447,67 @@ static void an_unknown_server_gets_no_early_requests(void **state)
 	assert_int_equal(err.code, SWO_E_UNSUPPORTED);
 }
 
+/* Resets the device before the GET of this number is answered. */
+static unsigned gets, reset_before;
+
+static bool reset_behind(struct fake *f, struct fake_message *m)
+{
+	uint32_t flags;
+
+	if (m->header.command != VFIO_USER_DEVICE_FEATURE)
+		return false;
+	memcpy(&flags, m->body + 4, 4);
+	if (flags == (VFIO_USER_FEATURE_GET | VFIO_USER_FEATURE_MIG_STATE) &&
+		++gets == reset_before)
+		f->state = SWO_DEVICE_RUNNING;
+	return false;
+}
+
+static void an_arc_is_seen_from_before_and_after(void **state)
+{
+	static const enum swo_device_state expected[3][2] = {
+		{SWO_DEVICE_RESUMING, SWO_DEVICE_STOP},
+		{SWO_DEVICE_RUNNING, SWO_DEVICE_STOP},
+		{SWO_DEVICE_RESUMING, SWO_DEVICE_RUNNING},
+	};
+	enum swo_device_state seen[2];
+
+	(void)state;
+	fake.caps.max_write = 1048576;
+	fake.hook = reset_behind;
+	MUST(try_connect());
+	for (reset_before = 0; reset_before < 3; reset_before++) {
+		MUST(OPS->set_state(dev, SWO_DEVICE_RESUMING, &err));
+		gets = 0;
+		MUST(OPS->set_state_seen(dev, SWO_DEVICE_STOP, seen, &err));
+		assert_int_equal(gets, 2);
+		assert_memory_equal(seen, expected[reset_before], sizeof(seen));
+	}
+}
+
+static void an_arc_that_is_refused_fails_whatever_was_seen(void **state)
+{
+	enum swo_device_state seen[2];
+
+	(void)state;
+	fake.caps.max_write = 1048576;
+	fake.hook = refuse_set;
+	MUST(try_connect());
+	FAILS(OPS->set_state_seen(dev, SWO_DEVICE_STOP, seen, &err), SWO_E_DEVICE);
+	assert_int_equal(err.os_errno, EBUSY);
+	assert_non_null(strstr(err.text, "SET MIG_DEVICE_STATE STOP"));
+}
+
+static void an_unknown_server_gets_one_request_at_a_time(void **state)
+{
+	enum swo_device_state seen[2];
+
+	(void)state;
+	MUST(try_connect());
+	FAILS(OPS->set_state_seen(dev, SWO_DEVICE_STOP, seen, &err), SWO_E_UNSUPPORTED);
+	assert_int_equal(fake.state, SWO_DEVICE_RUNNING);
+}
+
 static bool nothing_now(struct fake *f, struct fake_message *m)
 {
 	if (m->header.command != VFIO_USER_MIG_DATA_READ)
@@ -921,6 +982,9 @@ int main(void)
 		CASE(requested_reads_are_collected_in_order),
 		CASE(no_answer_comes_after_the_next_arc),
 		CASE(an_unknown_server_gets_no_early_requests),
+		CASE(an_arc_is_seen_from_before_and_after),
+		CASE(an_arc_that_is_refused_fails_whatever_was_seen),
+		CASE(an_unknown_server_gets_one_request_at_a_time),
 		CASE(enomsg_means_no_data_for_now_in_pre_copy_and_an_error_otherwise),
 		CASE(writes_arrive_in_order_in_chunks_the_server_takes),
 		CASE(four_writes_are_in_flight_at_once),
