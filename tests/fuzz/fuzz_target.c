@@ -90,6 +90,7 @@ static void open_target(struct play *play)
 	struct swo_migration_params params = fake_params();
 
 	fake_vm_open(&play->vm, DEVICES, false, DEVICE_SIZE, SWO_TRANSITIONS_PARALLEL);
+	play->vm.any_length = true;
 	params.setup_deadline_ms = params.idle_deadline_ms = PEER_MS / 2;
 	params.commit_deadline_ms = 100;
 	strcpy(play->uri, fake_uri());

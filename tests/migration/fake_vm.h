@@ -33,7 +33,8 @@ struct fake_vm {
 	bool leaves;	     /* start() does not start it */
 	bool fail_stop, fail_start, fail_machine_save, fail_machine_load, fail_config_load,
 		fail_config_renew;
-	void (*on_load)(struct fake_vm *vm);	      /* target: before READY */
+	bool any_length;		     /* its source may send less state than a device has */
+	void (*on_load)(struct fake_vm *vm); /* target: before READY */
 	void (*_Atomic on_start)(struct fake_vm *vm); /* before any device leaves its stop */
 	void (*on_stop)(struct fake_vm *vm);	      /* before it stops */
 	void (*on_save)(struct fake_vm *vm);	      /* it stands still, and all is written */

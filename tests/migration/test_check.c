@@ -79,6 +79,7 @@ static void a_missing_callback_is_named_by_the_side_that_needs_it(void **state)
 		{CALLBACK(machine_load), false, true},
 		{CALLBACK(config_save), true, false},
 		{CALLBACK(config_load), false, true},
+		{CALLBACK(config_renew), false, false},
 		{CALLBACK(finalise), false, false},
 		{CALLBACK(ram_reach), false, false},
 		{CALLBACK(agree), false, false},
