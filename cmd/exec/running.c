@@ -87,7 +87,7 @@ static bool was_preloaded(pid_t pid)
 	FILE *in = fopen(file, "re");
 
 	while (in && !found && getdelim(&entry, &size, '\0', in) > 0)
-		found = !strncmp(entry, "LD_PRELOAD=", 11) && strstr(entry, LIBRARY + 1);
+		found = !strncmp(entry, "LD_PRELOAD=", 11) && strstr(entry, &LIBRARY[1]);
 	free(entry);
 	if (in)
 		fclose(in);

@@ -69,14 +69,11 @@ int exec_try_load(const struct exec_program *program, const char *library, struc
 	char elf[PATH_MAX]; /* $ORIGIN in its search path is the folder of the file, not of a link */
 	char *const argv[] = {
 		(char *)program->linker, "--preload", (char *)library, "--list", elf, NULL};
-	swo_autofree char *output = malloc(OUTPUT_MAX);
-	char line[300];
+	char output[OUTPUT_MAX], line[300];
 
-	if (!output)
-		return swo_error_set(err, SWO_E_NO_MEMORY, 0, "the trial");
 	if (!realpath(program->elf, elf))
 		return swo_error_set(err, SWO_E_INVALID, errno, "'%s'", program->elf);
-	if (run(program->linker, argv, output, OUTPUT_MAX, err))
+	if (run(program->linker, argv, output, sizeof(output), err))
 		return -1;
 	/* "ERROR: ld.so: object ..." or "version ... not found" comes first. */
 	if (strstr(output, library) && !strstr(output, "not found") && !strstr(output, "ERROR"))

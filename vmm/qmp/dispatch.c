@@ -269,11 +269,11 @@ static json_t *execute(struct qmp_server *server, struct qmp_client *client, con
 	json_t *error = check_negotiation(client, name);
 	struct own_call call = {server, client};
 
-	if (!error && !command)
-		error = qmp_error("CommandNotFound", "The command %.80s has not been found", name);
 	if (!error)
-		error = qmp_type_check_members(command->args, args);
-	if (error)
+		error = command ? qmp_type_check_members(command->args, args)
+				: qmp_error("CommandNotFound",
+					  "The command %.80s has not been found", name);
+	if (error || !command)
 		return qmp_reply(NULL, error, id);
 	if (command->slow)
 		return begin_job(server, client, command, args, id);

@@ -72,6 +72,8 @@ json_t *qmp_reply(json_t *ret, json_t *error, json_t *id);
 /* type.c */
 /* NULL, or what is wrong with the value of `name`, in QEMU's words. */
 json_t *qmp_type_check(const struct qmp_type *type, const json_t *value, const char *name);
+/* The values that the tag of an object with variants can have, ended by NULL. */
+const char *const *qmp_type_tags(const struct qmp_type *type);
 /* An object with these members, like the arguments of a command. */
 json_t *qmp_type_check_members(const struct qmp_type *type, const json_t *value);
 

@@ -65,15 +65,12 @@ static json_t *describe_member(struct schema *schema, const struct qmp_member *m
 
 static json_t *describe_variants(struct schema *schema, const struct qmp_type *type)
 {
-	const struct qmp_member *tag = type->members;
+	const char *const *tags = qmp_type_tags(type);
 	json_t *variants = json_array();
 
-	while (strcmp(tag->name, type->tag) != 0)
-		tag++;
-	for (size_t i = 0; tag->type->values[i]; i++)
-		json_array_append_new(
-			variants, json_pack("{s:s, s:s}", "case", tag->type->values[i], "type",
-					  add_type(schema, type->variants[i])));
+	for (size_t i = 0; tags[i]; i++)
+		json_array_append_new(variants, json_pack("{s:s, s:s}", "case", tags[i], "type",
+							add_type(schema, type->variants[i])));
 	return variants;
 }
 

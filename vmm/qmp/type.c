@@ -107,18 +107,27 @@ static json_t *check_alternate(const struct qmp_type *type, const json_t *value,
 	return m->type ? qmp_type_check(m->type, value, path) : wrong_type(type, path);
 }
 
+const char *const *qmp_type_tags(const struct qmp_type *type)
+{
+	static const char *const none[] = {NULL};
+
+	for (const struct qmp_member *m = type->members; m && m->name; m++)
+		if (m->type && m->type->values && !strcmp(m->name, type->tag))
+			return m->type->values;
+	return none;
+}
+
 /* The members that the tag's value adds; NULL: none. The tag has been checked. */
 static const struct qmp_type *variant_of(const struct qmp_type *type, const json_t *value)
 {
 	const char *word = type->tag ? json_string_value(json_object_get(value, type->tag)) : NULL;
-	const struct qmp_member *tag = type->members;
 
 	if (!word)
 		return NULL;
-	while (strcmp(tag->name, type->tag) != 0)
-		tag++;
-	for (size_t i = 0; tag->type->values[i]; i++)
-		if (!strcmp(tag->type->values[i], word))
+	const char *const *tags = qmp_type_tags(type);
+
+	for (size_t i = 0; tags[i]; i++)
+		if (!strcmp(tags[i], word))
 			return type->variants[i];
 	return NULL;
 }

@@ -45,23 +45,24 @@ struct state_request {
 	char what[64];
 };
 
-/* state SWO_DEVICE_STATES: requests the present one. */
+/* set NULL: requests the present one. */
 static void state_request(
-	struct state_request *request, enum swo_device_state state, uint64_t deadline_ms)
+	struct state_request *request, const enum swo_device_state *set, uint64_t deadline_ms)
 {
-	const bool get = state == SWO_DEVICE_STATES;
+	const bool get = !set;
 	const size_t room = get ? sizeof(request->reply) : sizeof(request->slack);
 
 	request->head =
 		(struct vfio_user_feature){.argsz = (uint32_t)(sizeof(request->head) + room),
 			.flags = (get ? VFIO_USER_FEATURE_GET : VFIO_USER_FEATURE_SET) |
 				 VFIO_USER_FEATURE_MIG_STATE};
-	request->data = (struct vfio_user_mig_state){.device_state = state, .data_fd = UINT32_MAX};
+	request->data =
+		(struct vfio_user_mig_state){.device_state = set ? *set : 0, .data_fd = UINT32_MAX};
 	if (get)
 		strcpy(request->what, "GET MIG_DEVICE_STATE");
 	else
 		snprintf(request->what, sizeof(request->what), "SET MIG_DEVICE_STATE %s",
-			swo_device_state_name(state));
+			swo_device_state_name(*set));
 	request->call = (struct vfio_user_call){.command = VFIO_USER_DEVICE_FEATURE,
 		.what = request->what,
 		.request = {{&request->head, sizeof(request->head)},
@@ -88,7 +89,7 @@ int vfio_user_get_state(void *self, enum swo_device_state *state, struct swo_err
 	struct vfio_user *vu = self;
 	struct state_request request;
 
-	state_request(&request, SWO_DEVICE_STATES, vu->params.command_deadline_ms);
+	state_request(&request, NULL, vu->params.command_deadline_ms);
 	return vfio_user_do(vu->client, &request.call, err) || take_state(vu, &request, state, err)
 		       ? -1
 		       : 0;
@@ -265,7 +266,7 @@ int vfio_user_set_state(void *self, enum swo_device_state state, struct swo_erro
 
 	if (before_arc(vu, state, err))
 		return -1;
-	state_request(&request, state, vu->params.slow_deadline_ms);
+	state_request(&request, &state, vu->params.slow_deadline_ms);
 	return vfio_user_do(vu->client, &request.call, err);
 }
 
@@ -285,7 +286,7 @@ int vfio_user_set_state_seen(void *self, enum swo_device_state state, enum swo_d
 			"device %s: its server supports one request at a time", vu->name);
 	rc = before_arc(vu, state, err);
 	while (!rc && started < SWO_ARRAY_SIZE(requests)) {
-		state_request(&requests[started], started == 1 ? state : SWO_DEVICE_STATES,
+		state_request(&requests[started], started == 1 ? &state : NULL,
 			vu->params.slow_deadline_ms);
 		rc = vfio_user_start(vu->client, &requests[started].call, err);
 		started += !rc;

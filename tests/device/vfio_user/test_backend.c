@@ -313,6 +313,9 @@ static void states_are_set_and_read_back(void **state)
 	MUST(OPS->set_state(dev, SWO_DEVICE_PRE_COPY_P2P, &err));
 	MUST(OPS->get_state(dev, &now, &err));
 	assert_int_equal(now, SWO_DEVICE_PRE_COPY_P2P);
+	/* A state that there is not is the server's to refuse. */
+	MUST(OPS->set_state(dev, SWO_DEVICE_STATES, &err));
+	assert_int_equal(fake.state, SWO_DEVICE_STATES);
 	MUST(OPS->reset(dev, &err));
 	assert_int_equal(fake_count(&fake, VFIO_USER_RESET), 1);
 }

@@ -73,7 +73,7 @@ static void a_descriptor_is_read_to_its_end(void **state)
 	assert_int_equal(pipe(pipe_fds), 0);
 	config.token_fd = pipe_fds[0];
 	assert_int_equal(write(pipe_fds[1], TOKEN, 20), 20);
-	assert_int_equal(write(pipe_fds[1], TOKEN + 20, 16), 16);
+	assert_int_equal(write(pipe_fds[1], &TOKEN[20], 16), 16);
 	close(pipe_fds[1]);
 	MUST(machine_vf_token(&config, "vf0", out, &err));
 	assert_string_equal(out, TOKEN);
