@@ -115,6 +115,8 @@ bool fault_comes_to_run(struct fault_run *run, enum pair_side side);
 void fault_await_end(struct fault_run *run);
 /* recover.c: the VM must run on one side, which may take an operator; false: it does not. */
 bool fault_recover(struct fault_run *run);
+/* Does this side's query-migrate report it? */
+bool fault_has_status(struct fault_run *run, enum pair_side side, const char *status);
 /* recover.c: the VM, wherever it runs, migrates to a new machine. */
 void fault_migrate_again(struct fault_run *run);
 /* recover.c: a VM that was lost, or that has lost a device, is restarted; false: it is not. */

@@ -102,13 +102,13 @@ static bool *gone(struct fault_run *run, enum pair_side side)
 	return side == PAIR_SOURCE ? &run->source_gone : &run->target_gone;
 }
 
-static bool is_in_doubt(struct fault_run *run, enum pair_side side)
+bool fault_has_status(struct fault_run *run, enum pair_side side, const char *status)
 {
 	json_t *answer = pair_qmp(&run->pair, side, "query-migrate", NULL, NULL);
-	bool doubt = !strcmp(json_path_string(answer, "status"), "in-doubt");
+	bool has = !strcmp(json_path_string(answer, "status"), status);
 
 	json_decref(answer);
-	return doubt;
+	return has;
 }
 
 #define LOG_PATH_MAX 128
@@ -159,7 +159,7 @@ static void await_exit(struct fault_run *run, enum pair_side side)
 		if (run->struck.refused)
 			return;
 		if (process_over(deadline)) {
-			if (!is_in_doubt(run, side))
+			if (!fault_has_status(run, side, "in-doubt"))
 				fault_violation(run, "the %s was to end, and lives on",
 					pair_side_name(side));
 			return;

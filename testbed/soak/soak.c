@@ -279,6 +279,9 @@ static int recover(struct soak *soak, struct swo_error *err)
 		there = false;
 	}
 	run->pair.deaths_expected = false;
+	/* The link that lost STARTED is gone, too: only an operator ends a source in doubt. */
+	if (there && !fault_has_status(run, PAIR_SOURCE, "completed"))
+		pair_end_machine(&run->pair, PAIR_SOURCE);
 	if (there)
 		return 0;
 	return pair_renew_machine(&run->pair, PAIR_TARGET, err) ||

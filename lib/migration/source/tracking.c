@@ -30,9 +30,8 @@ static int refuse(const struct swo_error *why, struct swo_error *err)
 {
 	/* The reason names it. */
 	return swo_error_set(err, SWO_E_UNSUPPORTED, why->os_errno,
-		"%.250s: its writes to RAM cannot be tracked, and all RAM would be sent in the stop; "
-		"to migrate all the same, set the parameter allow-no-dirty-tracking (QMP: "
-		"x-allow-no-dirty-tracking)",
+		"%.270s: its writes to RAM cannot be tracked, and all RAM would be sent in the stop; "
+		"allow-no-dirty-tracking (QMP: x-allow-no-dirty-tracking) permits it",
 		why->text);
 }
 
