@@ -4,39 +4,36 @@
  */
 #include "switchover/journal.h"
 
+#include "base/uuid.h"
+
 #include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 
-#define UUID_LEN 36
-
 /* A UUID in any of its forms, as uuidgen prints it; false if it is malformed. */
-static bool canonical_uuid(const char *text, char out[UUID_LEN + 1])
+static bool canonical_uuid(const char *text, char out[BASE_UUID_LEN + 1])
 {
 	size_t len;
 
 	if (!strncasecmp(text, "urn:uuid:", strlen("urn:uuid:")))
 		text += strlen("urn:uuid:");
 	len = strlen(text);
-	if (len == UUID_LEN + 2 && text[0] == '{' && text[len - 1] == '}')
+	if (len == BASE_UUID_LEN + 2 && text[0] == '{' && text[len - 1] == '}')
 		text++;
-	else if (len != UUID_LEN)
+	else if (len != BASE_UUID_LEN)
 		return false;
-	for (unsigned i = 0; i < UUID_LEN; i++) {
-		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
-
-		if (dash ? text[i] != '-' : !isxdigit((unsigned char)text[i]))
-			return false;
+	if (!base_uuid_begins(text))
+		return false;
+	for (unsigned i = 0; i < BASE_UUID_LEN; i++)
 		out[i] = (char)tolower((unsigned char)text[i]);
-	}
-	out[UUID_LEN] = 0;
+	out[BASE_UUID_LEN] = 0;
 	return true;
 }
 
 int swo_vm_identity(
 	const char *uuid, const char *name, char out[SWO_JOURNAL_VM_MAX], struct swo_error *err)
 {
-	char canonical[UUID_LEN + 1];
+	char canonical[BASE_UUID_LEN + 1];
 
 	if (uuid) {
 		if (!canonical_uuid(uuid, canonical))
@@ -57,7 +54,7 @@ int swo_vm_identity(
 
 bool swo_vm_identity_equal(const char *a, const char *b)
 {
-	char one[UUID_LEN + 1], other[UUID_LEN + 1];
+	char one[BASE_UUID_LEN + 1], other[BASE_UUID_LEN + 1];
 
 	if (!*a || !*b)
 		return false;

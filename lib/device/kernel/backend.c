@@ -115,7 +115,7 @@ static int take_token(struct vfio_kernel *vk, struct kernel_where *where, struct
 {
 	if (!vk->params.vf_token)
 		return 0;
-	if (kernel_parse_token(vk->name, vk->params.vf_token, NULL, err))
+	if (kernel_check_token(vk->name, vk->params.vf_token, err))
 		return -1;
 	strcpy(where->token, vk->params.vf_token);
 	vk->params.vf_token = NULL; /* the caller's */

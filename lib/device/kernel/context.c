@@ -159,6 +159,15 @@ static int open_cdev(
 		err, SWO_E_IO, errno, "device %s: cannot use %s", vk->name, where->node);
 }
 
+/* Of a UUID. */
+static void token_bytes(const char *token, uint8_t out[16])
+{
+	for (unsigned i = 0; i < 16; i++, token += 2) {
+		token += *token == '-';
+		sscanf(token, "%2hhx", &out[i]);
+	}
+}
+
 static int bind_cdev(
 	const struct vfio_kernel *vk, int iommufd, const char *token, uint32_t *device_id)
 {
@@ -166,7 +175,7 @@ static int bind_cdev(
 	uint8_t bytes[16];
 
 	if (*token) {
-		kernel_parse_token(vk->name, token, bytes, NULL); /* checked before */
+		token_bytes(token, bytes);
 		bind.head.argsz = sizeof(bind);
 		bind.head.flags = VFIO_DEVICE_BIND_FLAG_TOKEN;
 		bind.token_uuid_ptr = (uintptr_t)bytes;

@@ -52,9 +52,8 @@ int kernel_resolve(const struct vfio_sys *sys, const char *name, const char *pat
 	struct kernel_where *where, struct swo_error *err);
 /* An opened cdev. */
 void kernel_resolve_fd(const struct vfio_sys *sys, int fd, struct kernel_where *where);
-/* Checks it; the bytes of a token, as the kernel takes them by cdev. `bytes` may be NULL. */
-int kernel_parse_token(
-	const char *name, const char *token, uint8_t bytes[16], struct swo_error *err);
+/* SWO_E_INVALID, without the token in the text, unless it is a UUID. */
+int kernel_check_token(const char *name, const char *token, struct swo_error *err);
 
 /* driver.c: why a device in this directory of sysfs ("": unknown) offers no migration. */
 void kernel_why_no_migration(const struct vfio_sys *sys, const char *dir, char *out, size_t room);

@@ -3,9 +3,9 @@
  * path.c - from the path of a device to the node that opens it: a cdev, a group and a device in
  * it, or a path in sysfs that leads to either.
  */
+#include "base/uuid.h"
 #include "device/kernel/internal.h"
 
-#include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
@@ -179,25 +179,9 @@ static void find_dir(const struct vfio_sys *sys, struct kernel_where *where)
 		strcpy(where->dir, device);
 }
 
-int kernel_parse_token(
-	const char *name, const char *token, uint8_t bytes[16], struct swo_error *err)
+int kernel_check_token(const char *name, const char *token, struct swo_error *err)
 {
-	static const char form[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-	uint8_t unused[16] = {0}, *out = bytes ? bytes : unused;
-	size_t digits = 0, i = 0;
-
-	memset(out, 0, 16);
-	for (; form[i] && token[i]; i++) {
-		if (form[i] == '-' ? token[i] != '-' : !isxdigit((unsigned char)token[i]))
-			break;
-		if (form[i] == '-')
-			continue;
-		int digit = token[i] <= '9' ? token[i] - '0' : (token[i] | 0x20) - 'a' + 10;
-
-		out[digits / 2] = (uint8_t)(out[digits / 2] << 4 | digit);
-		digits++;
-	}
-	if (!form[i] && !token[i])
+	if (base_uuid_begins(token) && !token[BASE_UUID_LEN])
 		return 0;
 	return swo_error_set(err, SWO_E_INVALID, 0,
 		"device %s: its VF token is not a UUID: expected 32 hexadecimal digits in groups of 8, "
@@ -224,7 +208,7 @@ static int split_token(const char *name, const char *path, char bare[PATH_MAX],
 			"device %s: what follows '%.100s' is not a VF token: expected vf_token=UUID",
 			name, bare);
 	at += sizeof(key) - 1;
-	if (kernel_parse_token(name, at, NULL, err))
+	if (kernel_check_token(name, at, err))
 		return -1;
 	strcpy(where->token, at);
 	return 0;
