@@ -273,11 +273,6 @@ int source_on_barrier(void *opaque, bool running, enum swo_run_state state, stru
 	pthread_mutex_unlock(&s->m.mutex);
 	if (source_ceiling_check(s, err))
 		return -1;
-
-	const uint64_t ceiling_ns = source_ceiling_ns(s);
-	swo_deadline deadline = source_switchover_deadline(s);
-
-	if (ceiling_ns)
-		deadline = swo_deadline_min(deadline, s->vcpus_stopped_ns + ceiling_ns);
-	return source_devices_initial_check(s, deadline, err);
+	return source_devices_initial_check(
+		s, source_ceiling_deadline(s, source_switchover_deadline(s)), err);
 }
