@@ -88,9 +88,9 @@ int machine_vf_token(const struct vmm_device_config *config, const char *id,
 int machine_devices_connect(
 	struct vmm_machine *m, const struct vmm_device_config *configs, struct swo_error *err);
 void machine_devices_free(struct vmm_machine *m);
-/* With run_lock held, or before another thread has the machine. */
 /* The bus sets each device again after a reset; false: no more. SWO_E_TIMEOUT: one still does. */
 int machine_devices_watch_resets(struct vmm_machine *m, bool watch, struct swo_error *err);
+/* With run_lock held, or before another thread has the machine. */
 int machine_devices_follow(
 	struct vmm_machine *m, const struct vmm_migration_setup *setup, struct swo_error *err);
 int machine_handlers_add(struct vmm_machine *m, struct swo_error *err);

@@ -40,7 +40,6 @@ struct pci_bar {
 	unsigned map_slot;
 	uint64_t given; /* bus lock: address at which the accelerator has it mapped */
 	bool map_complained;
-	bool released; /* bus lock: not given to the accelerator again */
 };
 
 struct pci_vector {
@@ -215,7 +214,7 @@ void pci_msix_free(struct vmm_pci_function *fn);
 void pci_msix_update(struct vmm_pci_function *fn);
 static inline bool pci_msix_is_masked(const struct vmm_pci_function *fn, unsigned vector)
 {
-	return fn->msix.table[4 * vector + 3] & 1;
+	return fn->msix.table[4 * vector + PCI_MSIX_CONTROL] & PCI_MSIX_MASKED;
 }
 /* true if the access was to the table or the pending bits, and has been done. */
 bool pci_msix_read(

@@ -87,9 +87,12 @@ static void give(struct vmm_pci_function *fn, unsigned index, uint64_t address)
 	bar->map_complained |= bar->given == BAR_NOWHERE;
 }
 
-static uint64_t wanted(const struct pci_bar *bar)
+static uint64_t wanted(const struct vmm_pci_function *fn, unsigned index)
 {
-	return bar->host && bar->answers && !bar->released ? bar->decoded : BAR_NOWHERE;
+	const struct pci_bar *bar = &fn->bar[index];
+
+	return bar->host && bar->answers && !atomic_load(&fn->released) ? bar->decoded
+									: BAR_NOWHERE;
 }
 
 void pci_map_update(struct vmm_pci *pci)
@@ -101,11 +104,11 @@ void pci_map_update(struct vmm_pci *pci)
 	/* Two BARs may swap addresses: first remove all. */
 	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
 		for (unsigned i = 0; i < PCI_BARS; i++)
-			if (wanted(&fn->bar[i]) != fn->bar[i].given)
+			if (wanted(fn, i) != fn->bar[i].given)
 				take(pci, &fn->bar[i]);
 	for (fn = pci_next_device(pci->first); fn; fn = pci_next_device(fn->next))
 		for (unsigned i = 0; i < PCI_BARS; i++) {
-			uint64_t address = wanted(&fn->bar[i]);
+			uint64_t address = wanted(fn, i);
 
 			if (address != fn->bar[i].given)
 				give(fn, i, address);
@@ -133,7 +136,6 @@ void pci_map_release(struct vmm_pci_function *fn)
 		if (!bar->host)
 			continue;
 		take(fn->pci, bar);
-		bar->released = true;
 		/* In one step: a vCPU must not find a hole. */
 		if (mmap(bar->host, bar->host_size, PROT_READ | PROT_WRITE,
 			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,

@@ -8,8 +8,6 @@
 #include <linux/vfio.h>
 #include <string.h>
 
-enum { ENTRY_LOW, ENTRY_HIGH, ENTRY_DATA, ENTRY_CONTROL };
-
 static unsigned flags(const struct vmm_pci_function *fn)
 {
 	return pci_get(fn->shadow, fn->msix.cap + PCI_MSI_FLAGS, 2);
@@ -80,11 +78,11 @@ static void fill_table(struct vmm_pci_function *fn)
 	for (unsigned v = 0; v < fn->msix.count; v++) {
 		uint32_t *entry = &fn->msix.table[4 * v];
 
-		entry[ENTRY_LOW] = pci_get(fn->shadow, fn->msix.cap + PCI_MSI_ADDRESS, 4);
-		entry[ENTRY_HIGH] =
+		entry[PCI_MSIX_LOW] = pci_get(fn->shadow, fn->msix.cap + PCI_MSI_ADDRESS, 4);
+		entry[PCI_MSIX_HIGH] =
 			wide ? pci_get(fn->shadow, fn->msix.cap + PCI_MSI_ADDRESS + 4, 4) : 0;
-		entry[ENTRY_DATA] = v && v < allowed ? (data & ~(allowed - 1)) | v : data;
-		entry[ENTRY_CONTROL] = masks >> v & 1;
+		entry[PCI_MSIX_DATA] = v && v < allowed ? (data & ~(allowed - 1)) | v : data;
+		entry[PCI_MSIX_CONTROL] = masks >> v & 1;
 	}
 }
 
@@ -119,10 +117,10 @@ void pci_msi_loaded(struct vmm_pci_function *fn)
 
 	for (unsigned v = 0; v < fn->msix.count; v++)
 		masks |= (uint32_t)pci_msix_is_masked(fn, v) << v;
-	pci_put(fn->shadow, fn->msix.cap + PCI_MSI_ADDRESS, first[ENTRY_LOW], 4);
+	pci_put(fn->shadow, fn->msix.cap + PCI_MSI_ADDRESS, first[PCI_MSIX_LOW], 4);
 	if (flags(fn) & PCI_MSI_64)
-		pci_put(fn->shadow, fn->msix.cap + PCI_MSI_ADDRESS + 4, first[ENTRY_HIGH], 4);
-	pci_put(fn->shadow, field(fn, PCI_MSI_DATA), first[ENTRY_DATA], 2);
+		pci_put(fn->shadow, fn->msix.cap + PCI_MSI_ADDRESS + 4, first[PCI_MSIX_HIGH], 4);
+	pci_put(fn->shadow, field(fn, PCI_MSI_DATA), first[PCI_MSIX_DATA], 2);
 	if (flags(fn) & PCI_MSI_MASKABLE)
 		pci_put(fn->shadow, field(fn, PCI_MSI_MASK), masks, 4);
 	fill_table(fn);

@@ -14,8 +14,6 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-enum { ENTRY_LOW, ENTRY_HIGH, ENTRY_DATA, ENTRY_CONTROL };
-
 int pci_msix_init(struct vmm_pci_function *fn, struct swo_error *err)
 {
 	struct pci_msix *msix = &fn->msix;
@@ -27,7 +25,7 @@ int pci_msix_init(struct vmm_pci_function *fn, struct swo_error *err)
 	if (!msix->table || !msix->vectors)
 		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: MSI-X", fn->id);
 	for (unsigned v = 0; v < msix->count; v++) {
-		msix->table[4 * v + ENTRY_CONTROL] = PCI_MSIX_MASKED;
+		msix->table[4 * v + PCI_MSIX_CONTROL] = PCI_MSIX_MASKED;
 		msix->vectors[v] = (struct pci_vector){.eventfd = -1, .masked = true};
 	}
 	return 0;
@@ -141,8 +139,8 @@ static void update_vector(struct vmm_pci_function *fn, unsigned v, bool all_mask
 	struct pci_vector *vector = &fn->msix.vectors[v];
 	bool masked = all_masked || pci_msix_is_masked(fn, v) ||
 		      (fn->msix.is_msi && v >= pci_msi_enabled(fn));
-	uint64_t addr = (uint64_t)entry[ENTRY_HIGH] << 32 | entry[ENTRY_LOW];
-	uint32_t data = entry[ENTRY_DATA];
+	uint64_t addr = (uint64_t)entry[PCI_MSIX_HIGH] << 32 | entry[PCI_MSIX_LOW];
+	uint32_t data = entry[PCI_MSIX_DATA];
 	struct swo_error err;
 	int rc;
 
@@ -282,7 +280,7 @@ bool pci_msix_write(
 	pthread_mutex_lock(&fn->lock);
 	memcpy(&msix->table[word], data, len);
 	for (unsigned w = word; w < word + len / 4; w++) {
-		if (w % 4 == ENTRY_CONTROL)
+		if (w % 4 == PCI_MSIX_CONTROL)
 			msix->table[w] &= PCI_MSIX_MASKED;
 		update_vector(fn, w / 4, is_all_masked(fn));
 	}

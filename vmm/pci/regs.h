@@ -78,7 +78,11 @@
 #define PCI_MSIX_PBA	 8
 #define PCI_MSIX_BIR	 0x7
 #define PCI_MSIX_CAP_LEN 12
-#define PCI_MSIX_ENTRY	 16 /* bytes: address low, high, data, control */
+#define PCI_MSIX_ENTRY	 16 /* bytes, of four double words: */
+#define PCI_MSIX_LOW	 0
+#define PCI_MSIX_HIGH	 1
+#define PCI_MSIX_DATA	 2
+#define PCI_MSIX_CONTROL 3
 #define PCI_MSIX_MASKED	 0x1
 
 #endif
