@@ -29,6 +29,21 @@ struct open_file {
 struct fake_kernel fk;
 static struct open_file files[FDS];
 
+char fk_logged[1024];
+
+static void keep_log(void *opaque, enum swo_log_level level, const char *text)
+{
+	(void)opaque;
+	(void)level;
+	snprintf(fk_logged, sizeof(fk_logged), "%s", text);
+}
+
+void fk_keep_log(bool keep)
+{
+	fk_logged[0] = '\0';
+	swo_log_set(SWO_LOG_WARN, keep ? keep_log : NULL, NULL);
+}
+
 void fk_init(void)
 {
 	memset(&fk, 0, sizeof(fk));

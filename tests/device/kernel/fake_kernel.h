@@ -111,5 +111,8 @@ extern struct fake_kernel fk;
 extern const struct vfio_sys fk_sys;
 
 void fk_init(void);
+/* The last warning since then; false: warnings go where they went before. */
+extern char fk_logged[1024];
+void fk_keep_log(bool keep);
 
 #endif

@@ -12,7 +12,6 @@
 #define OPS (&swo_vfio_kernel_ops)
 
 static struct swo_error err;
-static char logged[1024];
 
 static void *open_device(unsigned n)
 {
@@ -25,26 +24,18 @@ static void *open_device(unsigned n)
 	return self;
 }
 
-static void keep_log(void *opaque, enum swo_log_level level, const char *text)
-{
-	(void)opaque;
-	(void)level;
-	snprintf(logged, sizeof(logged), "%s", text);
-}
-
 static int setup(void **state)
 {
 	(void)state;
 	fk_init();
-	logged[0] = '\0';
-	swo_log_set(SWO_LOG_WARN, keep_log, NULL);
+	fk_keep_log(true);
 	return 0;
 }
 
 static int teardown(void **state)
 {
 	(void)state;
-	swo_log_set(SWO_LOG_WARN, NULL, NULL);
+	fk_keep_log(false);
 	return fk.open_fds || fk.map_count || fk.device[0].opens || fk.device[0].logging;
 }
 

@@ -18,23 +18,14 @@
 #define PAGES(n) ((n)*UINT64_C(4096))
 
 static struct swo_error err;
-static char logged[1024];
 static uint8_t memory[PAGES(64)];
 static struct swo_vfio_context *context;
-
-static void keep_log(void *opaque, enum swo_log_level level, const char *text)
-{
-	(void)opaque;
-	(void)level;
-	snprintf(logged, sizeof(logged), "%s", text);
-}
 
 static int setup(void **state)
 {
 	(void)state;
 	fk_init();
-	logged[0] = '\0';
-	swo_log_set(SWO_LOG_WARN, keep_log, NULL);
+	fk_keep_log(true);
 	MUST(swo_vfio_context_new(&context, &err));
 	return 0;
 }
@@ -43,7 +34,7 @@ static int teardown(void **state)
 {
 	(void)state;
 	swo_vfio_context_unref(context);
-	swo_log_set(SWO_LOG_WARN, NULL, NULL);
+	fk_keep_log(false);
 	return fk.open_fds || fk.map_count || fk.hwpt_count || fk.container_tracks;
 }
 
@@ -226,7 +217,7 @@ static void expect_choice(const struct choice *c)
 	struct swo_ram *ram = swo_ram_new();
 	struct swo_device *dev;
 
-	logged[0] = '\0';
+	fk_logged[0] = '\0';
 	fk.device[0].emulated = c->emulated;
 	fk.no_iommufd = c->no_reports;
 	fk.fail_request = VFIO_DEVICE_FEATURE;
@@ -242,7 +233,7 @@ static void expect_choice(const struct choice *c)
 		MUST(memory_dma_log_start(dev, ram, &err));
 	assert_int_equal(swo_device_dirty_tracking(dev), c->kind);
 	base_log_flush();
-	const char *text = c->kind == SWO_DIRTY_TRACKING_NONE ? err.text : logged;
+	const char *text = c->kind == SWO_DIRTY_TRACKING_NONE ? err.text : fk_logged;
 
 	if (c->words ? !strstr(text, c->words) || !strstr(text, c->more) : text[0])
 		fail_msg("unexpected text '%s'", text);

@@ -257,16 +257,22 @@ static void a_machine_that_differs_is_refused_and_the_source_runs_on(void **stat
 	box_pair_down(&pair);
 }
 
+/* In setup: its first device hangs on the way to RESUMING, until it is released. */
+static void up_until_a_target_hangs(struct box_pair *pair)
+{
+	box_pair_up(pair, NULL, incoming);
+	fake_script(
+		&pair->target.fake[0].device, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, FAKE_HANG, 1);
+	box_migrate(pair);
+	assert_true(fake_await_hang(&pair->target.fake[0].device));
+}
+
 static void a_cancelled_migration_leaves_the_source_as_it_was(void **state)
 {
 	struct box_pair pair;
 
 	(void)state;
-	box_pair_up(&pair, NULL, incoming);
-	fake_script(
-		&pair.target.fake[0].device, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, FAKE_HANG, 1);
-	box_migrate(&pair);
-	assert_true(fake_await_hang(&pair.target.fake[0].device));
+	up_until_a_target_hangs(&pair);
 	/* In progress: its parameters stay, a stop is allowed, cont is not. */
 	talk_refused(&pair.s,
 		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"x-join\": \"depth\"}}",
@@ -288,11 +294,7 @@ static void a_migration_fails_when_the_host_requests_a_device(void **state)
 	struct box_pair pair;
 
 	(void)state;
-	box_pair_up(&pair, NULL, incoming);
-	fake_script(
-		&pair.target.fake[0].device, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING, FAKE_HANG, 1);
-	box_migrate(&pair);
-	assert_true(fake_await_hang(&pair.target.fake[0].device));
+	up_until_a_target_hangs(&pair);
 	assert_int_equal(eventfd_write(pair.source.fake[1].host_irqs[1], 1), 0);
 	json_decref(talk_event(&pair.s, "DEVICE_DELETED"));
 	box_wait_migration(&pair.s, "failed");
