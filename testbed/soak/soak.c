@@ -27,9 +27,9 @@
  * The counters after each hop. The machine is a new process each time, as between real hosts; the
  * processes of the devices remain.
  */
-enum { VM_RSS, VM_FDS, VM_THREADS, DEVICE_RSS, DEVICE_FDS, BLACKOUT, SERIES };
-static const char *const series_names[SERIES] = {
-	"vm_rss_kb", "vm_fds", "vm_threads", "device_rss_kb", "device_fds", "blackout_ms"};
+enum { VM_RSS, VM_FDS, VM_THREADS, DEVICE_RSS, DEVICE_SIZE, DEVICE_FDS, BLACKOUT, SERIES };
+static const char *const series_names[SERIES] = {"vm_rss_kb", "vm_fds", "vm_threads",
+	"device_rss_kb", "device_size_kb", "device_fds", "blackout_ms"};
 
 /* Caches fill in the first hops. From here on nothing may grow by more than this a 100 hops. */
 #define SETTLED	     100
@@ -58,19 +58,25 @@ struct soak {
 /* Counting:
  */
 
-static double resident_kb(pid_t pid)
+struct memory {
+	double size, resident, anonymous; /* kB: address space; resident; of that, its own */
+};
+
+static struct memory memory_of(pid_t pid)
 {
-	unsigned long size, resident = 0;
+	unsigned long size = 0, resident = 0, shared = 0;
+	double page_kb = (double)sysconf(_SC_PAGESIZE) / 1024;
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
 	FILE *file = fopen(path, "re");
 	if (!file)
-		return 0;
-	if (fscanf(file, "%lu %lu", &size, &resident) != 2)
-		resident = 0;
+		return (struct memory){0};
+	if (fscanf(file, "%lu %lu %lu", &size, &resident, &shared) != 3)
+		size = resident = shared = 0;
 	fclose(file);
-	return (double)resident * (double)sysconf(_SC_PAGESIZE) / 1024;
+	return (struct memory){(double)size * page_kb, (double)resident * page_kb,
+		(double)(resident - shared) * page_kb};
 }
 
 static double open_fds(pid_t pid)
@@ -111,11 +117,15 @@ static double threads_of(pid_t pid)
 	return fewest;
 }
 
+/*
+ * A device maps the guest's RAM: as much of it is resident as the device happened to touch. Its own
+ * memory is counted without it, and its address space shows a mapping that was left behind.
+ */
 static void count_all(struct soak *soak)
 {
 	pid_t vm = process_pid(soak->run.pair.ends[PAIR_TARGET].vm);
 
-	soak->values[VM_RSS][soak->done] = resident_kb(vm);
+	soak->values[VM_RSS][soak->done] = memory_of(vm).resident;
 	soak->values[VM_FDS][soak->done] = open_fds(vm);
 
 	soak->values[VM_THREADS][soak->done] = threads_of(vm);
@@ -123,8 +133,11 @@ static void count_all(struct soak *soak)
 		for (unsigned i = 0; i < SOAK_VFS; i++) {
 			pid_t device = process_pid(soak->run.pair.ends[side].devs[i]);
 
+			struct memory memory = memory_of(device);
+
 			soak->values[DEVICE_RSS][soak->done] += floor_kb(
-				soak, pair_host(&soak->run.pair, side), i, resident_kb(device));
+				soak, pair_host(&soak->run.pair, side), i, memory.anonymous);
+			soak->values[DEVICE_SIZE][soak->done] += memory.size;
 			soak->values[DEVICE_FDS][soak->done] += open_fds(device);
 		}
 }
