@@ -12,7 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *argp_program_version = "switchover-simvf " SWO_VERSION;
+/* libc reads it: visible outside of the program, unlike everything else. */
+__attribute__((visibility("default"))) const char *argp_program_version =
+	"switchover-simvf " SWO_VERSION;
 
 enum {
 	OPT_CONTROL = 256,

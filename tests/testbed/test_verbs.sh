@@ -9,6 +9,9 @@ check "without a verb the verbs are printed" 2 "calibrate"
 check "help lists the verbs" 0 "soak" --help
 check "the version is printed" 0 "switchover-bench 0." --version
 check "an unknown verb is named" 2 "unknown verb 'fly'" fly
+program=$(dirname "$1")/switchover-simvf
+check "the simulated device has the same version" 0 "switchover-simvf 0." --version
+program=$(dirname "$1")/switchover-bench
 for verb in run ablate scale calibrate faults soak; do
 	check "$verb explains itself" 0 "Exit status" $verb --help
 	check "$verb takes no argument" 2 "unexpected argument 'now'" $verb now
