@@ -55,6 +55,7 @@ struct link {
 	unsigned message_at;
 	uint64_t rate;	 /* to the target; 0: no limit */
 	uint64_t due_ns; /* what has passed takes until then */
+	uint64_t passed; /* to the target */
 	struct conn_pair pairs[PAIRS_MAX];
 	unsigned count, taken, hits, turn;
 	unsigned seen[MESSAGES_MAX];
@@ -230,7 +231,10 @@ static void count_passed(struct link *link, int from, size_t bytes)
 {
 	const uint64_t now = swo_now_ns();
 
-	if (from || !link->rate)
+	if (from)
+		return;
+	link->passed += bytes;
+	if (!link->rate)
 		return;
 	link->due_ns = link->due_ns > now ? link->due_ns : now;
 	link->due_ns += (uint64_t)((double)bytes * 1e9 / (double)link->rate);
@@ -451,6 +455,15 @@ unsigned link_seen(struct link *link, unsigned message)
 
 	pthread_mutex_unlock(&link->lock);
 	return seen;
+}
+
+uint64_t link_passed(struct link *link)
+{
+	pthread_mutex_lock(&link->lock);
+	uint64_t passed = link->passed;
+
+	pthread_mutex_unlock(&link->lock);
+	return passed;
 }
 
 unsigned link_hits(struct link *link)

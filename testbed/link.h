@@ -33,6 +33,8 @@ const char *link_uri(const struct link *link);
 void link_set(struct link *link, enum link_mode mode);
 /* So many bytes a second pass to the target, on all connections together; 0: no limit. */
 void link_set_rate(struct link *link, uint64_t rate);
+/* Bytes that have passed to the target so far, on all connections together. */
+uint64_t link_passed(struct link *link);
 /* Takes the mode on when the next frame of this type (enum wire_type) is about to pass: with
    LINK_CUT and the stalls it does not. */
 void link_at(struct link *link, unsigned message, enum link_mode mode);
