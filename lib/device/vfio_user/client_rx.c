@@ -134,6 +134,20 @@ static bool read_now(struct vfio_user_client *client, struct vfio_user_rx *rx, s
 	return true;
 }
 
+/* A complete message is never left behind: nothing would wake the reader for it. */
+static enum vfio_user_rx_result end_of_step(
+	struct vfio_user_client *client, struct vfio_user_rx *rx)
+{
+	if (rx->body_got < vfio_user_payload(&rx->header))
+		return VFIO_USER_RX_MORE;
+	if (rx->target == VFIO_USER_TO_COMMAND)
+		return VFIO_USER_RX_COMMAND;
+	if (rx->target == VFIO_USER_TO_CALL)
+		vfio_user_call_done(client, rx->call);
+	vfio_user_rx_reset(rx);
+	return VFIO_USER_RX_MORE;
+}
+
 static enum vfio_user_rx_result step_header(
 	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
@@ -150,7 +164,7 @@ static enum vfio_user_rx_result step_header(
 	if (vfio_user_is_reply(&rx->header) ? begin_reply(client, rx, err)
 					    : begin_command(client, rx, err))
 		return VFIO_USER_RX_FAILED;
-	return VFIO_USER_RX_MORE;
+	return end_of_step(client, rx);
 }
 
 /* The parts of [body_got, body_got + left) in the call's reply. */
@@ -176,17 +190,6 @@ static unsigned reply_pieces(const struct vfio_user_rx *rx, size_t left, struct 
 	return count;
 }
 
-static enum vfio_user_rx_result end_of_body(
-	struct vfio_user_client *client, struct vfio_user_rx *rx)
-{
-	if (rx->target == VFIO_USER_TO_COMMAND)
-		return VFIO_USER_RX_COMMAND;
-	if (rx->target == VFIO_USER_TO_CALL)
-		vfio_user_call_done(client, rx->call);
-	vfio_user_rx_reset(rx);
-	return VFIO_USER_RX_MORE;
-}
-
 enum vfio_user_rx_result vfio_user_rx_step(
 	struct vfio_user_client *client, struct vfio_user_rx *rx, struct swo_error *err)
 {
@@ -199,8 +202,6 @@ enum vfio_user_rx_result vfio_user_rx_step(
 		return step_header(client, rx, err);
 	size_t left = vfio_user_payload(&rx->header) - rx->body_got;
 
-	if (!left)
-		return end_of_body(client, rx);
 	if (left > STEP_MAX)
 		left = STEP_MAX;
 	switch (rx->target) {
@@ -217,7 +218,7 @@ enum vfio_user_rx_result vfio_user_rx_step(
 	}
 	if (!read_now(client, rx, iov, count, NULL, &rx->body_got, &result, err))
 		return result;
-	return VFIO_USER_RX_MORE;
+	return end_of_step(client, rx);
 }
 
 /* The server's commands */

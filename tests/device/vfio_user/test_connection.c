@@ -662,6 +662,93 @@ static void device_writes_go_on_beside_reports(void **state)
 	assert_int_equal(bits, 1);
 }
 
+/*
+ * The server sends many commands at once and is silent until the last is answered. The service
+ * thread reads them in turns, each of which may end anywhere.
+ */
+#define BURST_MAX 70
+
+static struct {
+	unsigned answered, count; /* of the last burst */
+	bool over;
+} burst;
+
+static unsigned send_burst(int sock, unsigned count)
+{
+	struct {
+		struct vfio_user_header header;
+		struct vfio_user_dma_access access;
+		uint32_t data;
+	} VFIO_USER_PACKED commands[BURST_MAX];
+	struct iovec iov = {commands, count * sizeof(commands[0])};
+	unsigned answered = 0;
+
+	for (unsigned i = 0; i < count; i++) {
+		commands[i].header = vfio_user_command_header((uint16_t)i, VFIO_USER_DMA_WRITE,
+			sizeof(commands[0]) - sizeof(commands[0].header), false);
+		commands[i].access =
+			(struct vfio_user_dma_access){.address = i * 4, .count = sizeof(uint32_t)};
+		commands[i].data = i;
+	}
+	if (vfio_user_send(sock, &iov, 1, NULL, 0, swo_deadline_ms(10000), NULL, NULL))
+		return 0;
+	while (answered < count) {
+		struct vfio_user_dma_access access;
+		struct vfio_user_header back;
+
+		if (vfio_user_recv(sock, &back, &access, sizeof(access), NULL,
+			    swo_deadline_ms(10000), NULL) ||
+			back.id != answered || back.flags & VFIO_USER_ERROR)
+			break;
+		answered++;
+	}
+	return answered;
+}
+
+/* A doorbell: no thread of the client waits for a reply meanwhile. */
+static bool burst_after_doorbell(struct fake *f, struct fake_message *m)
+{
+	if (m->header.command != VFIO_USER_REGION_WRITE)
+		return false;
+	burst.answered = 0;
+	for (burst.count = 1; burst.count <= BURST_MAX; burst.count++) {
+		burst.answered = send_burst(f->twin >= 0 ? f->twin : f->sock, burst.count);
+		if (burst.answered != burst.count)
+			break;
+	}
+	__atomic_store_n(&burst.over, true, __ATOMIC_RELEASE);
+	return true;
+}
+
+static void play_bursts(bool twin)
+{
+	uint32_t value = 1;
+
+	burst.over = false;
+	params.dma_write = guest_write;
+	fake.caps.twin_socket = twin;
+	fake.hook = burst_after_doorbell;
+	connect_to_fake();
+	MUST(OPS->dma_map(dev, 0, sizeof(guest), -1, 0, NULL, 3, &err));
+	MUST(OPS->region_write(dev, 0, 0, &value, 4, true, &err));
+	while (!__atomic_load_n(&burst.over, __ATOMIC_ACQUIRE))
+		swo_sleep_until(swo_now_ns() + 1000000);
+	if (burst.count <= BURST_MAX)
+		fail_msg("%u of %u commands were answered", burst.answered, burst.count);
+}
+
+static void all_commands_that_come_at_once_are_answered_on_the_twin(void **state)
+{
+	(void)state;
+	play_bursts(true);
+}
+
+static void all_commands_that_come_at_once_are_answered_on_the_one_socket(void **state)
+{
+	(void)state;
+	play_bursts(false);
+}
+
 static void connections_come_and_go_with_their_service_thread(void **state)
 {
 	(void)state;
@@ -707,6 +794,8 @@ int main(void)
 		CASE(every_waiter_is_woken_by_a_lost_server),
 		CASE(doorbells_and_questions_go_on_beside_a_stream),
 		CASE(device_writes_go_on_beside_reports),
+		CASE(all_commands_that_come_at_once_are_answered_on_the_twin),
+		CASE(all_commands_that_come_at_once_are_answered_on_the_one_socket),
 		CASE(connections_come_and_go_with_their_service_thread),
 	};
 
