@@ -259,6 +259,26 @@ void process_sample(pid_t pid, unsigned *threads, uint64_t *rss)
 	fclose(file);
 }
 
+struct process_memory process_memory(pid_t pid)
+{
+	const uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	unsigned long size = 0, resident = 0, shared = 0;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
+	FILE *file = fopen(path, "re");
+	if (!file)
+		return (struct process_memory){0};
+	if (fscanf(file, "%lu %lu %lu", &size, &resident, &shared) != 3)
+		size = resident = shared = 0;
+	fclose(file);
+	return (struct process_memory){
+		.size = size * page,
+		.resident = resident * page,
+		.anonymous = (resident - shared) * page,
+	};
+}
+
 void process_sample_files(pid_t pid, unsigned *files)
 {
 	char path[64];

@@ -46,5 +46,11 @@ const char *process_program_dir(void);
 void process_sample(pid_t pid, unsigned *threads, uint64_t *rss);
 /* The same for its open files: too dear to be done while something is measured. */
 void process_sample_files(pid_t pid, unsigned *files);
+/* In bytes; all 0 if it cannot be read. */
+struct process_memory {
+	uint64_t size, resident; /* of the address space */
+	uint64_t anonymous;	 /* of what is resident, its own: neither of files nor shared */
+};
+struct process_memory process_memory(pid_t pid);
 
 #endif

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 static void miss(struct strike_result *result, const char *why)
 {
@@ -37,21 +36,14 @@ static void kill_one(int handle, struct strike_result *result)
 static void starve(pid_t pid, unsigned ms, struct strike_result *result)
 {
 	struct rlimit old, none;
-	unsigned long pages = 0;
-	char path[64];
+	const uint64_t size = process_memory(pid).size;
 
-	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	FILE *file = fopen(path, "re");
-	if (file && fscanf(file, "%lu", &pages) != 1)
-		pages = 0;
-	if (file)
-		fclose(file);
-	if (!pages || prlimit(pid, RLIMIT_AS, NULL, &old)) {
+	if (!size || prlimit(pid, RLIMIT_AS, NULL, &old)) {
 		miss(result, "its memory cannot be limited");
 		return;
 	}
 	none = old;
-	none.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE);
+	none.rlim_cur = (rlim_t)size;
 	if (prlimit(pid, RLIMIT_AS, &none, NULL)) {
 		miss(result, "its memory cannot be limited");
 		return;

@@ -58,27 +58,6 @@ struct soak {
 /* Counting:
  */
 
-struct memory {
-	double size, resident, anonymous; /* kB: address space; resident; of that, its own */
-};
-
-static struct memory memory_of(pid_t pid)
-{
-	unsigned long size = 0, resident = 0, shared = 0;
-	double page_kb = (double)sysconf(_SC_PAGESIZE) / 1024;
-	char path[64];
-
-	snprintf(path, sizeof(path), "/proc/%d/statm", (int)pid);
-	FILE *file = fopen(path, "re");
-	if (!file)
-		return (struct memory){0};
-	if (fscanf(file, "%lu %lu %lu", &size, &resident, &shared) != 3)
-		size = resident = shared = 0;
-	fclose(file);
-	return (struct memory){(double)size * page_kb, (double)resident * page_kb,
-		(double)(resident - shared) * page_kb};
-}
-
 static double open_fds(pid_t pid)
 {
 	unsigned count = 0;
@@ -125,19 +104,19 @@ static void count_all(struct soak *soak)
 {
 	pid_t vm = process_pid(soak->run.pair.ends[PAIR_TARGET].vm);
 
-	soak->values[VM_RSS][soak->done] = memory_of(vm).resident;
+	soak->values[VM_RSS][soak->done] = (double)process_memory(vm).resident / 1024;
 	soak->values[VM_FDS][soak->done] = open_fds(vm);
 
 	soak->values[VM_THREADS][soak->done] = threads_of(vm);
 	for (enum pair_side side = PAIR_SOURCE; side < PAIR_SIDES; side++)
 		for (unsigned i = 0; i < SOAK_VFS; i++) {
 			pid_t device = process_pid(soak->run.pair.ends[side].devs[i]);
+			struct process_memory memory = process_memory(device);
 
-			struct memory memory = memory_of(device);
-
-			soak->values[DEVICE_RSS][soak->done] += floor_kb(
-				soak, pair_host(&soak->run.pair, side), i, memory.anonymous);
-			soak->values[DEVICE_SIZE][soak->done] += memory.size;
+			soak->values[DEVICE_RSS][soak->done] +=
+				floor_kb(soak, pair_host(&soak->run.pair, side), i,
+					(double)memory.anonymous / 1024);
+			soak->values[DEVICE_SIZE][soak->done] += (double)memory.size / 1024;
 			soak->values[DEVICE_FDS][soak->done] += open_fds(device);
 		}
 }

@@ -9,9 +9,6 @@ check "without a verb the verbs are printed" 2 "calibrate"
 check "help lists the verbs" 0 "soak" --help
 check "the version is printed" 0 "switchover-bench 0." --version
 check "an unknown verb is named" 2 "unknown verb 'fly'" fly
-program=$(dirname "$1")/switchover-simvf
-check "the simulated device has the same version" 0 "switchover-simvf 0." --version
-program=$(dirname "$1")/switchover-bench
 for verb in run ablate scale calibrate faults soak; do
 	check "$verb explains itself" 0 "Exit status" $verb --help
 	check "$verb takes no argument" 2 "unexpected argument 'now'" $verb now
@@ -55,4 +52,6 @@ check "bench --scale does not take the next argument" 2 "unexpected argument '4'
 check "bench --calibrate FILE" 2 "one number" bench --calibrate /tmp/x --vfs 1,2
 check "bench --calibrate of devices that cost something" 2 "instant" bench --calibrate /tmp/x --profile even
 check "bench: two of them" 2 "exclude" bench --ablate --scale
+program=$(dirname "$1")/switchover-simvf
+check "the simulated device has the same version" 0 "switchover-simvf 0." --version
 done_checking
