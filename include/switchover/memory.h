@@ -42,7 +42,7 @@ SWO_API void swo_ram_free(struct swo_ram *ram);
 /*
  * fd < 0: a new memfd of `size` bytes, sealed against changes of its size. Otherwise takes
  * ownership of `fd` (only on success); its file position changes (SEEK_DATA). Regions must not
- * overlap, names must be unique.
+ * overlap, names must be unique. SWO_E_UNSUPPORTED on a host whose pages are not SWO_PAGE_SIZE.
  */
 SWO_API int swo_ram_add(struct swo_ram *ram, const char *name, uint64_t gpa, uint64_t size, int fd,
 	struct swo_error *err);

@@ -50,6 +50,14 @@ void swo_ram_free(struct swo_ram *ram)
 static int check_region(const struct swo_ram *ram, const char *name, uint64_t gpa, uint64_t size,
 	struct swo_error *err)
 {
+	const long page = sysconf(_SC_PAGESIZE);
+
+	/* userfaultfd, madvise and holes in files go by the host's pages. */
+	if (page != (long)SWO_PAGE_SIZE)
+		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+			"RAM region '%.31s': the host's pages are of %ld bytes, only %" PRIu64
+			" is supported: boot a kernel with pages of 4 KiB",
+			name, page, SWO_PAGE_SIZE);
 	if (ram->count == SWO_RAM_REGIONS_MAX)
 		return swo_error_set(err, SWO_E_INVALID, 0,
 			"RAM region '%.31s': too many regions, at most %d", name,

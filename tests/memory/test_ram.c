@@ -23,6 +23,30 @@ static struct swo_ram *one_region(uint64_t pages)
 	return ram;
 }
 
+static long host_page; /* 0: this machine's */
+
+long __real_sysconf(int name);
+long __wrap_sysconf(int name);
+long __wrap_sysconf(int name)
+{
+	return name == _SC_PAGESIZE && host_page ? host_page : __real_sysconf(name);
+}
+
+static void a_host_with_other_pages_is_refused_by_name(void **state)
+{
+	(void)state;
+	struct swo_ram *ram = swo_ram_new();
+	struct swo_error err = {0};
+
+	host_page = 65536;
+	assert_int_equal(swo_ram_add(ram, "ram", 0, PAGES(16), -1, &err), -1);
+	host_page = 0;
+	assert_int_equal(err.code, SWO_E_UNSUPPORTED);
+	assert_non_null(strstr(err.text, "pages are of 65536 bytes"));
+	assert_int_equal(swo_ram_add(ram, "ram", 0, PAGES(16), -1, &err), 0);
+	swo_ram_free(ram);
+}
+
 static void regions_that_make_no_sense_are_refused(void **state)
 {
 	(void)state;
@@ -382,6 +406,7 @@ static void core_dumps_have_ram_unless_told_otherwise(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_host_with_other_pages_is_refused_by_name),
 		cmocka_unit_test(regions_that_make_no_sense_are_refused),
 		cmocka_unit_test(there_is_room_for_sixteen_regions_and_no_more),
 		cmocka_unit_test(a_new_regions_file_cannot_be_resized_by_its_receiver),
