@@ -14,11 +14,12 @@ copy_sources() {
 	fi | tar -x -C "$2" -f -
 }
 
-# make_root ROOT RELEASE PACKAGES: made once for these packages; the log is ROOT.log
+# make_root ROOT RELEASE PACKAGES [MORE]: made once for these packages; the log is ROOT.log. MORE is
+# a further option of mmdebstrap.
 make_root() {
 	[ "$(cat "$1.done" 2>/dev/null)" != "$3" ] || return 0
 	rm -rf "$1" "$1.done"
-	mmdebstrap --quiet --variant=apt --include="$3" "$2" "$1" "$mirror" >"$1.log" 2>&1 || return 1
+	mmdebstrap --quiet --variant=apt --include="$3" ${4:+"$4"} "$2" "$1" "$mirror" >"$1.log" 2>&1 || return 1
 	echo "$3" >"$1.done"
 }
 
