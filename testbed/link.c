@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * link.c - one thread, poll, a pair of sockets a connection. Frames are followed on the way, so
- * that a fault can be struck at a message.
+ * link.c - one thread, ppoll, a pair of sockets a connection. Frames are followed as they are read,
+ * so that a fault can be struck at a message; what was read is written when its delay is over.
  */
 #include "testbed/link.h"
 
@@ -22,15 +22,24 @@
 #define CONNECT_MS   10000
 #define MESSAGES_MAX 256
 #define NO_MESSAGE   MESSAGES_MAX
+#define DELAYED_MAX  (UINT64_C(256) << 20) /* bytes on their way in one flow */
 
-/* One direction: data that was read and not written yet. */
-struct flow {
-	uint8_t data[CHUNK];
+/* What was read at once, and not written yet. */
+struct block {
+	struct block *next;
+	uint64_t due_ns;
 	size_t at, len;
 	int fds[BASE_FDS_MAX]; /* descriptors that came along with it, to go along with it */
 	unsigned fd_count;
+	uint8_t data[CHUNK];
+};
+
+/* One direction. */
+struct flow {
+	struct block *first, **end;
+	uint64_t queued; /* bytes of its blocks */
 	uint64_t carried;
-	bool ended;
+	bool ended, shut; /* no more to read; and all of it has been written */
 	/* Where in a frame its bytes are. */
 	uint8_t header[sizeof(struct channel_frame_header)];
 	size_t header_have;
@@ -53,9 +62,11 @@ struct link {
 	bool quits, changed;  /* changed: the mode, so that the result of poll is stale */
 	enum link_mode mode, mode_at;
 	unsigned message_at;
-	uint64_t rate;	 /* to the target; 0: no limit */
-	uint64_t due_ns; /* what has passed takes until then */
-	uint64_t passed; /* to the target */
+	uint64_t rate;	   /* to the target; 0: no limit */
+	uint64_t due_ns;   /* what has passed takes until then */
+	uint64_t ahead_ns; /* of due_ns to now at most: a buffer before the rate */
+	uint64_t delay_ns; /* one way */
+	uint64_t passed;   /* to the target */
 	struct conn_pair pairs[PAIRS_MAX];
 	unsigned count, taken, hits, turn;
 	unsigned seen[MESSAGES_MAX];
@@ -63,10 +74,21 @@ struct link {
 
 /* Pairs */
 
-static void drop_fds(struct flow *flow)
+static void drop_fds(struct block *block)
 {
-	while (flow->fd_count)
-		close(flow->fds[--flow->fd_count]);
+	while (block->fd_count)
+		close(block->fds[--block->fd_count]);
+}
+
+static void drop_first(struct flow *flow)
+{
+	struct block *block = flow->first;
+
+	drop_fds(block);
+	flow->first = block->next;
+	if (!flow->first)
+		flow->end = &flow->first;
+	free(block);
 }
 
 static void drop_pair(struct conn_pair *pair)
@@ -74,7 +96,8 @@ static void drop_pair(struct conn_pair *pair)
 	swo_close_fd(&pair->fds[0]);
 	swo_close_fd(&pair->fds[1]);
 	for (int i = 0; pair->flows && i < 2; i++)
-		drop_fds(&pair->flows[i]);
+		while (pair->flows[i].first)
+			drop_first(&pair->flows[i]);
 	free(pair->flows);
 }
 
@@ -115,6 +138,8 @@ static void accept_pair(struct link *link)
 		drop_pair(&pair);
 		return;
 	}
+	for (int i = 0; i < 2; i++)
+		pair.flows[i].end = &pair.flows[i].first;
 	pair.order = link->taken++;
 	link->pairs[link->count++] = pair;
 	link->hits += is_held(link, link->count - 1, 0) || is_held(link, link->count - 1, 1);
@@ -132,52 +157,57 @@ static void set_mode(struct link *link, enum link_mode mode)
 		drop_all(link);
 }
 
-static void flip(struct link *link, const struct conn_pair *pair, struct flow *flow)
+static void flip(struct link *link, const struct conn_pair *pair, struct block *block)
 {
 	if (link->mode != (pair->order ? LINK_FLIP_DATA : LINK_FLIP_CONTROL))
 		return;
-	flow->data[flow->len / 2] ^= 0x10;
+	block->data[block->len / 2] ^= 0x10;
 	link->hits++;
 	link->mode = LINK_PASS;
 }
 
 /* Messages */
 
-static ssize_t transfer(struct flow *flow, int fd, bool sending)
+static ssize_t receive(int fd, struct block *block)
 {
-	struct iovec iov = {.iov_base = flow->data, .iov_len = CHUNK};
+	struct iovec iov = {.iov_base = block->data, .iov_len = CHUNK};
 	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	bool cut = false;
 
-	if (!sending) {
-		bool cut = false;
+	return base_recv_fds(fd, &msg, block->fds, BASE_FDS_MAX, &block->fd_count, &cut, 0);
+}
 
-		return base_recv_fds(fd, &msg, flow->fds, BASE_FDS_MAX, &flow->fd_count, &cut, 0);
+/* Up to `end` of the block. */
+static ssize_t send_up_to(struct flow *flow, struct block *block, int fd, size_t end)
+{
+	struct iovec iov = {block->data + block->at, end - block->at};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n = base_send_fds(fd, &msg, block->fds, block->fd_count, 0);
+
+	if (n > 0) {
+		drop_fds(block);
+		block->at += (size_t)n;
+		flow->queued -= (size_t)n;
 	}
-	iov = (struct iovec){flow->data + flow->at, flow->len - flow->at};
-	ssize_t n = base_send_fds(fd, &msg, flow->fds, flow->fd_count, 0);
-
-	if (n > 0)
-		drop_fds(flow);
 	return n;
 }
 
 /* What came before the message passes; it, and what came along with it, is up to the mode. */
-static void pass_before(struct flow *flow, int fd, size_t before)
+static void pass_before(struct flow *flow, struct block *last, int fd, size_t before)
 {
-	size_t len = flow->len;
-
-	flow->len = before;
-	ssize_t n = flow->at < flow->len ? transfer(flow, fd, true) : 0;
-
-	flow->at += n > 0 ? (size_t)n : 0;
-	flow->len = len;
+	while (flow->first != last && send_up_to(flow, flow->first, fd, flow->first->len) >= 0) {
+		if (flow->first->at == flow->first->len)
+			drop_first(flow);
+	}
+	if (flow->first == last && last->at < before)
+		(void)send_up_to(flow, last, fd, before);
 }
 
-static void follow_frames(struct link *link, struct flow *flow, int fd)
+static void follow_frames(struct link *link, struct flow *flow, struct block *block, int fd)
 {
 	struct channel_frame_header header;
-	const uint8_t *data = flow->data;
-	size_t left = flow->len;
+	const uint8_t *data = block->data;
+	size_t left = block->len;
 
 	while (left && !flow->opaque) {
 		size_t n = sizeof(header) - flow->header_have;
@@ -203,10 +233,10 @@ static void follow_frames(struct link *link, struct flow *flow, int fd)
 		link->seen[header.type]++;
 		if (header.type != link->message_at)
 			continue;
-		size_t read = (size_t)(data - flow->data);
+		size_t read = (size_t)(data - block->data);
 
 		link->message_at = NO_MESSAGE;
-		pass_before(flow, fd, read > sizeof(header) ? read - sizeof(header) : 0);
+		pass_before(flow, block, fd, read > sizeof(header) ? read - sizeof(header) : 0);
 		set_mode(link, link->mode_at);
 		/* Which may have dropped this connection. */
 		if (link->mode == LINK_CUT)
@@ -224,20 +254,72 @@ static bool is_over(ssize_t n)
 /* Its turn to read comes later. */
 static bool is_early(const struct link *link, int from)
 {
-	return !from && link->rate && swo_now_ns() < link->due_ns;
+	return !from && link->rate && swo_now_ns() + link->ahead_ns < link->due_ns;
 }
 
-static void count_passed(struct link *link, int from, size_t bytes)
+/* Without a delay a block is written before the next is read. */
+static bool wants(const struct link *link, const struct conn_pair *pair, int from)
+{
+	const struct flow *flow = &pair->flows[from];
+
+	return !flow->ended && (!flow->first || (link->delay_ns && flow->queued < DELAYED_MAX)) &&
+	       !is_early(link, from);
+}
+
+static bool is_due(const struct flow *flow)
+{
+	return flow->first && (!flow->first->due_ns || flow->first->due_ns <= swo_now_ns());
+}
+
+/* Counts what passes to the target, and returns when it has passed the rate. */
+static uint64_t count_passed(struct link *link, int from, size_t bytes)
 {
 	const uint64_t now = swo_now_ns();
 
 	if (from)
-		return;
+		return now;
 	link->passed += bytes;
 	if (!link->rate)
-		return;
+		return now;
 	link->due_ns = link->due_ns > now ? link->due_ns : now;
 	link->due_ns += (uint64_t)((double)bytes * 1e9 / (double)link->rate);
+	return link->due_ns;
+}
+
+/* Reads a block; false: this connection is over. May change the mode. */
+static bool take_block(struct link *link, struct conn_pair *pair, int from)
+{
+	struct flow *flow = &pair->flows[from];
+	struct block *block = malloc(sizeof(*block));
+
+	if (!block)
+		return false;
+	block->next = NULL;
+	block->at = block->fd_count = 0;
+	block->due_ns = 0;
+	ssize_t n = receive(pair->fds[from], block);
+
+	if (n <= 0) {
+		drop_fds(block);
+		free(block);
+		flow->ended |= n == 0;
+		return !is_over(n);
+	}
+	block->len = (size_t)n;
+	flow->carried += block->len;
+	flow->queued += block->len;
+	*flow->end = block;
+	flow->end = &block->next;
+	const uint64_t passed_ns = count_passed(link, from, block->len);
+
+	/* What the rate alone holds back has waited before it was read. */
+	if (link->delay_ns)
+		block->due_ns = passed_ns + link->delay_ns;
+	follow_frames(link, flow, block, pair->fds[!from]);
+	/* Which may have dropped this connection. */
+	if (!link->changed || link->mode != LINK_CUT)
+		flip(link, pair, block);
+	return true;
 }
 
 /* Moves what can be moved without waiting; false: this connection is over. */
@@ -248,45 +330,47 @@ static bool move(struct link *link, unsigned i, int from)
 
 	if (is_held(link, i, from))
 		return true;
-	if (flow->at == flow->len && !flow->ended && !is_early(link, from)) {
-		ssize_t n = transfer(flow, pair->fds[from], false);
+	if (wants(link, pair, from) && !take_block(link, pair, from))
+		return false;
+	if (link->changed)
+		return true;
+	while (is_due(flow)) {
+		ssize_t n = send_up_to(flow, flow->first, pair->fds[!from], flow->first->len);
 
 		if (is_over(n))
 			return false;
-		if (n == 0) {
-			flow->ended = true;
-			shutdown(pair->fds[!from], SHUT_WR);
-		} else if (n > 0) {
-			flow->at = 0;
-			flow->len = (size_t)n;
-			flow->carried += (uint64_t)n;
-			count_passed(link, from, (size_t)n);
-			follow_frames(link, flow, pair->fds[!from]);
-			if (link->changed && link->mode == LINK_CUT)
-				return true;
-			flip(link, pair, flow);
-			if (link->changed)
-				return true;
-		}
+		if (flow->first->at < flow->first->len)
+			break;
+		drop_first(flow);
 	}
-	if (flow->at < flow->len) {
-		ssize_t n = transfer(flow, pair->fds[!from], true);
-
-		if (is_over(n))
-			return false;
-		flow->at += n > 0 ? (size_t)n : 0;
+	if (flow->ended && !flow->first && !flow->shut) {
+		flow->shut = true;
+		shutdown(pair->fds[!from], SHUT_WR);
 	}
-	return !(pair->flows[0].ended && pair->flows[1].ended);
+	return !(pair->flows[0].shut && pair->flows[1].shut);
 }
 
 static short events_of(const struct link *link, unsigned i, int end)
 {
-	const struct flow *in = &link->pairs[i].flows[end], *out = &link->pairs[i].flows[!end];
-	bool reads =
-		in->at == in->len && !in->ended && !is_held(link, i, end) && !is_early(link, end);
-	bool writes = out->at < out->len && !is_held(link, i, !end);
+	const bool reads = wants(link, &link->pairs[i], end) && !is_held(link, i, end);
+	const bool writes = is_due(&link->pairs[i].flows[!end]) && !is_held(link, i, !end);
 
 	return (short)((reads ? POLLIN : 0) | (writes ? POLLOUT : 0));
+}
+
+/* When something is due that no descriptor reports; UINT64_MAX: never. */
+static uint64_t next_due(const struct link *link)
+{
+	uint64_t next = is_early(link, 0) ? link->due_ns - link->ahead_ns : UINT64_MAX;
+
+	for (unsigned i = 0; i < 2 * link->count; i++) {
+		const struct block *first = link->pairs[i / 2].flows[i % 2].first;
+
+		if (first && first->due_ns && !is_due(&link->pairs[i / 2].flows[i % 2]) &&
+			first->due_ns < next)
+			next = first->due_ns;
+	}
+	return next;
 }
 
 /*
@@ -326,11 +410,14 @@ static void *run_link(void *opaque)
 			fds[2 + i] = (struct pollfd){
 				events ? link->pairs[i / 2].fds[i % 2] : -1, events, 0};
 		}
-		const int wait_ms = is_early(link, 0) ? 1 : -1;
+		const uint64_t due = next_due(link), now = swo_now_ns();
+		const uint64_t wait = due > now ? due - now : 0;
+		const struct timespec timeout = {
+			(time_t)(wait / 1000000000), (long)(wait % 1000000000)};
 
 		link->changed = false;
 		pthread_mutex_unlock(&link->lock);
-		int ready = poll(fds, 2 + 2 * count, wait_ms);
+		int ready = ppoll(fds, 2 + 2 * count, due == UINT64_MAX ? NULL : &timeout, NULL);
 
 		pthread_mutex_lock(&link->lock);
 		if (ready > 0 && fds[0].revents && read(link->wake, &wakes, sizeof(wakes)) < 0)
@@ -437,6 +524,14 @@ void link_set_rate(struct link *link, uint64_t rate)
 {
 	pthread_mutex_lock(&link->lock);
 	link->rate = rate;
+	unlock_and_wake(link);
+}
+
+void link_set_delay(struct link *link, uint64_t rtt_ns, uint64_t buffer)
+{
+	pthread_mutex_lock(&link->lock);
+	link->delay_ns = rtt_ns / 2;
+	link->ahead_ns = link->rate ? (uint64_t)((double)buffer * 1e9 / (double)link->rate) : 0;
 	unlock_and_wake(link);
 }
 

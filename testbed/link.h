@@ -33,6 +33,9 @@ const char *link_uri(const struct link *link);
 void link_set(struct link *link, enum link_mode mode);
 /* So many bytes a second pass to the target, on all connections together; 0: no limit. */
 void link_set_rate(struct link *link, uint64_t rate);
+/* What comes from now on takes half of rtt_ns to pass, either way; with a rate, `buffer` bytes more
+   may wait for it. 0, 0: as from the start. To be set after the rate. */
+void link_set_delay(struct link *link, uint64_t rtt_ns, uint64_t buffer);
 /* Bytes that have passed to the target so far, on all connections together. */
 uint64_t link_passed(struct link *link);
 /* Takes the mode on when the next frame of this type (enum wire_type) is about to pass: with

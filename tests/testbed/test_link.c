@@ -383,9 +383,42 @@ static void an_address_that_cannot_be_had_is_named(void **state)
 	assert_int_equal(err.code, SWO_E_INVALID);
 }
 
+/* Each way, behind one another and not one after the other, and in order; an end comes last. */
+static void a_delay_holds_each_byte_for_half_a_round_trip(void **state)
+{
+	(void)state;
+	static const uint64_t half_ns = 100000000;
+	struct rig rig;
+
+	open_rig(&rig, NULL);
+	connect_rig(&rig, 0);
+	link_set_delay(rig.link, 2 * half_ns, 0);
+	for (unsigned from = 0; from < 2; from++) {
+		struct channel_conn *sender = from ? rig.target[0] : rig.source[0];
+		struct channel_conn *receiver = from ? rig.source[0] : rig.target[0];
+		const uint64_t start = swo_now_ns();
+
+		for (unsigned i = 0; i < 10; i++) {
+			put(sender, "late");
+			usleep(5000); /* so that the link reads each alone */
+		}
+		expect(receiver, "late");
+		assert_true(swo_now_ns() - start >= half_ns);
+		for (unsigned i = 1; i < 10; i++)
+			expect(receiver, "late");
+		assert_true(swo_now_ns() - start < 10 * half_ns);
+	}
+	put(rig.source[0], "last");
+	channel_conn_shutdown(rig.source[0]);
+	expect(rig.target[0], "last");
+	expect_end(rig.target[0]);
+	close_rig(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_delay_holds_each_byte_for_half_a_round_trip),
 		cmocka_unit_test(bytes_pass_both_ways_over_unix_and_tcp_and_so_does_an_end),
 		cmocka_unit_test(descriptors_pass),
 		cmocka_unit_test(
