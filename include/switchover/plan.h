@@ -127,7 +127,7 @@ struct swo_plan_bound {
 /*
  * The least time that a switchover can take with these devices and this link:
  *
- *   LB = max running_to_p2p + D + round trip + max stop_to_p2p + max p2p_to_running
+ *   LB = max running_to_p2p + D + 1.5 round trips + max stop_to_p2p + max p2p_to_running
  *   D  = the largest of: each device's max(p2p_to_stop + path + load_fixed,
  *        config - max running_to_p2p) + resuming_to_stop;
  *        each shared resource's min p2p_to_stop + bytes/rate + min (load_fixed +

@@ -147,7 +147,8 @@ struct swo_plan_bound swo_plan_lower_bound(const struct swo_plan_setup *setup)
 
 	struct swo_plan_bound out = {.quiesce_ns = whole(t.quiesce),
 		.data_ns = whole(t.data),
-		.rtt_ns = setup->rtt_ns,
+		/* Half of one for the last bytes, one for READY and GO. */
+		.rtt_ns = setup->rtt_ns + setup->rtt_ns / 2,
 		.start_ns = whole(t.start),
 		.run_ns = whole(t.run)};
 

@@ -28,6 +28,9 @@ enum {
 	OPT_CHANNELS,
 	OPT_HANDOVER,
 	OPT_TLS,
+	OPT_LINK_RTT,
+	OPT_LINK_RATE,
+	OPT_LINK_BUFFER,
 	OPT_JOIN,
 	OPT_STREAM,
 	OPT_FINALISE,
@@ -139,6 +142,10 @@ static const struct argp_option common_options[] = {
 		"unless --channel is given",
 		3},
 	{"channels", OPT_CHANNELS, "N", 0, "Connections (2)", 3},
+	{"link-rtt", OPT_LINK_RTT, "MS", 0,
+		"Put a link with this round trip between the machines: a proxy (0)", 3},
+	{"link-rate", OPT_LINK_RATE, "MBIT", 0, "Its rate to the target in Mbit/s (no limit)", 3},
+	{"link-buffer", OPT_LINK_BUFFER, "SIZE", 0, "What may wait for that rate (1M)", 3},
 	{"handover", OPT_HANDOVER, "HOW", 0,
 		"Copy RAM, or hand it over by descriptor: copy or fd (copy)", 3},
 	{"join", OPT_JOIN, "WHEN", 0,
@@ -285,6 +292,16 @@ static error_t parse_migration(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_CHANNELS:
 		config->pair.channels = number(state, "channels", arg, 1, 16);
+		break;
+	case OPT_LINK_RTT:
+		config->pair.link_rtt_ms = args_real(state, "link-rtt", arg, 0, 10000);
+		break;
+	case OPT_LINK_RATE:
+		config->pair.link_rate =
+			(uint64_t)(args_real(state, "link-rate", arg, 0.1, 1e6) * 1e6 / 8);
+		break;
+	case OPT_LINK_BUFFER:
+		config->pair.link_buffer = args_size(state, "link-buffer", arg);
 		break;
 	case OPT_HANDOVER:
 		config->pair.handover = choice(state, "handover", arg, "copy fd");

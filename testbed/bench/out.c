@@ -111,7 +111,7 @@ static void print_bounds(
 {
 	bool guesses = false;
 
-	fputs("\nlower bound = quiesce + data (limited by) + round trip + to RUNNING_P2P + to "
+	fputs("\nlower bound = quiesce + data (limited by) + 1.5 round trips + to RUNNING_P2P + to "
 	      "RUNNING\n",
 		out);
 	for (unsigned v = 0; v < config->vfs_count; v++) {
@@ -158,6 +158,10 @@ static void print_switches(FILE *out, const struct bench_config *config)
 	if (config->pair.no_dma_log)
 		fputs("devices without a log of their writes: all memory is sent in the stop\n",
 			out);
+	if (config->pair.link_rtt_ms > 0)
+		fprintf(out, "a link with a round trip of %g ms\n", config->pair.link_rtt_ms);
+	if (config->pair.link_rate)
+		fprintf(out, "a link of %g Mbit/s\n", (double)config->pair.link_rate * 8 / 1e6);
 	if (config->pair.root_ports)
 		fprintf(out, "root ports: %u\n", config->pair.root_ports);
 	if (config->pair.handler_cost_ms && config->kind != BENCH_ABLATE)

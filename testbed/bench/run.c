@@ -20,11 +20,13 @@ static void look_at_files(struct pair *pair)
 		process_sample_files(process_pid(pair->ends[side].vm), &pair->files_max);
 }
 
-static int migrate(struct pair *pair, struct swo_error *err)
+static int migrate(struct pair *pair, struct link **link, struct swo_error *err)
 {
 	char status[PAIR_STATUS_MAX];
 
-	if (pair_start(pair, err) || pair_boot(pair, err))
+	if (pair_start(pair, err) ||
+		(pair_has_link(pair->config) && !(*link = pair_put_link(pair, err))) ||
+		pair_boot(pair, err))
 		return -1;
 	look_at_files(pair);
 	if (process_sleep_ms(SETTLE_MS, err) || pair_migrate(pair, err) ||
@@ -80,6 +82,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 {
 	struct pair *pair = malloc(sizeof(*pair));
 	struct bench_gathered gathered = {0};
+	struct link *link = NULL;
 
 	*sample = (struct bench_sample){0};
 	if (!pair)
@@ -87,7 +90,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 	int rc = pair_init(pair, &config->pair, vfs, transitions, err);
 
 	pair->quiet_devices = true;
-	rc = rc || migrate(pair, err) || gather(pair, &gathered, err);
+	rc = rc || migrate(pair, &link, err) || gather(pair, &gathered, err);
 	if (rc) {
 		/* Report the log of a dead process rather than the error of its peer. */
 		process_check_alive(err);
@@ -98,6 +101,7 @@ int bench_migrate_once(const struct bench_config *config, unsigned vfs, const ch
 		sample->files_max = pair->files_max;
 		sample->start_ms = pair->start_ms;
 	}
+	link_stop(link);
 	/* Keep the logs of failed checks as evidence; a failure to run keeps none. */
 	pair_free(pair, config->keep || (!rc && !sample->passed && !process_interrupted));
 	bench_gathered_free(&gathered);

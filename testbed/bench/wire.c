@@ -69,6 +69,9 @@ int bench_measure_wire(
 	row->wire_rate = json_path_number(answer, "bytes_per_s_best");
 	row->rtt_ms = json_path_number(answer, "rtt_ns") / 1e6;
 	json_decref(answer);
+	row->rtt_ms += config->pair.link_rtt_ms;
+	if (config->pair.link_rate && (double)config->pair.link_rate < row->wire_rate)
+		row->wire_rate = (double)config->pair.link_rate;
 	if (status || row->wire_rate <= 0)
 		return swo_error_set(
 			err, SWO_E_IO, 0, "the yardstick (chain) failed with status %d", status);

@@ -23,7 +23,13 @@ void pair_defaults(struct pair_config *config)
 		.dma_rate = 100,
 		.p2p_rate = 100,
 		.irq_every = 16,
+		.link_buffer = 1 << 20,
 	};
+}
+
+bool pair_has_link(const struct pair_config *config)
+{
+	return config->link_rtt_ms > 0 || config->link_rate;
 }
 
 bool pair_hands_over(const struct pair_config *config)

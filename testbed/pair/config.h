@@ -33,7 +33,11 @@ struct pair_config {
 	unsigned handler_cost_ms;
 	unsigned stop_writes;	     /* pages that a handler writes in each stop */
 	unsigned doorbell_period_us; /* 0: by the number of VFs */
-	uint64_t max_bandwidth;	     /* bytes a second before the stop; 0: no limit */
+	/* A link between the machines (link.h): round trip, rate to the target in bytes a second, and
+	   bytes that wait before it. All 0: none; the rate alone 0: no limit. */
+	double link_rtt_ms;
+	uint64_t link_rate, link_buffer;
+	uint64_t max_bandwidth; /* bytes a second before the stop; 0: no limit */
 	uint64_t state_bytes;	/* of each device, instead of the profile's; 0: the profile's */
 	const char *costs_file; /* calibrated costs; NULL: none */
 	bool probed;		/* the machines get the profile's figures as a probe */
@@ -41,6 +45,7 @@ struct pair_config {
 };
 
 void pair_defaults(struct pair_config *config);
+bool pair_has_link(const struct pair_config *config);
 bool pair_hands_over(const struct pair_config *config); /* RAM, by descriptor */
 unsigned pair_doorbell_period_us(const struct pair_config *config, unsigned vfs);
 /* In so many turns, so that some device is rung every millisecond with any number of VFs. */

@@ -118,8 +118,12 @@ struct link *pair_put_link(struct pair *pair, struct swo_error *err)
 	snprintf(uri, sizeof(uri), "unix:%s/link", pair->dir);
 	struct link *link = link_start(local ? uri : "tcp:127.0.0.1:0", pair->listen_uri, err);
 
-	if (link)
-		snprintf(pair->uri, sizeof(pair->uri), "%s", link_uri(link));
+	if (!link)
+		return NULL;
+	snprintf(pair->uri, sizeof(pair->uri), "%s", link_uri(link));
+	link_set_rate(link, pair->config->link_rate);
+	link_set_delay(
+		link, (uint64_t)(pair->config->link_rtt_ms * 1e6), pair->config->link_buffer);
 	return link;
 }
 

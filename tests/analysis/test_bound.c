@@ -165,9 +165,9 @@ static void a_late_config_counts_from_the_stop_of_the_vcpus_and_the_round_trip_c
 	struct swo_plan_setup setup = setup_of(&d, 3, true);
 
 	setup.rtt_ns = MS / 2;
-	assert_near(total_ms(&setup), 125.5, 1e-9);
+	assert_near(total_ms(&setup), 125.75, 1e-9);
 	setup.config = SWO_WHEN_LATE;
-	assert_near(total_ms(&setup), 130.5, 1e-9);
+	assert_near(total_ms(&setup), 130.75, 1e-9);
 	assert_string_equal(swo_plan_lower_bound(&setup).limited_by, "device 0");
 	d.config_load_ns = 65 * MS;
 	setup = setup_of(&d, 3, true);
@@ -322,9 +322,9 @@ static void without_devices_only_the_round_trip_and_memory_are_left(void **state
 
 	setup.rtt_ns = MS / 4;
 	setup.wire_rate = 100 * MB;
-	assert_near(total_ms(&setup), 0.25, 1e-9);
+	assert_near(total_ms(&setup), 0.375, 1e-9);
 	setup.ram_bytes = 5 * MB;
-	assert_near(total_ms(&setup), 50.25, 1e-9);
+	assert_near(total_ms(&setup), 50.375, 1e-9);
 }
 
 int main(void)

@@ -210,9 +210,9 @@ static void a_row_has_exactly_the_fields_that_were_promised(void **state)
 	for (size_t i = 0; i < SWO_ARRAY_SIZE(keys); i++)
 		assert_non_null(json_object_get(json, keys[i]));
 	assert_true(json_path_number(json, "blackout_ms.median") == 128);
-	assert_true(json_path_number(json, "lower_bound_ms") == 125.5);
-	assert_true(json_path_number(json, "overhead_ms.min") == 1.5);
-	assert_true(json_path_number(json, "overhead_ms.max") == 3.5);
+	assert_true(json_path_number(json, "lower_bound_ms") == 125.75);
+	assert_true(json_path_number(json, "overhead_ms.min") == 1.25);
+	assert_true(json_path_number(json, "overhead_ms.max") == 3.25);
 	assert_true(json_path_number(json, "doorbell_period_ms") == 1.0);
 	assert_true(json_path_number(json, "doorbell_turns") == 3);
 	json_decref(json);
