@@ -195,6 +195,7 @@ struct swo_converge {
 
 #define SWO_DEFAULT_CHANNELS	  2
 #define SWO_DEFAULT_DEVICE_WINDOW (4u << 20)
+#define SWO_DEFAULT_LINK_WINDOW	  (64u << 20)
 
 /*
  * The larger of swo_migration_default_ceiling_ms() of the limit, and twice the prediction with which
@@ -242,6 +243,13 @@ struct swo_migration_params {
 	 * switchover_deadline_ms hold, and a cancel. Default false.
 	 */
 	bool pause_before_switchover;
+	/*
+	 * Bytes in flight of all devices together, at most, over a link whose round trip is 0.5 ms or
+	 * more: there each device gets what 10 Gbit/s carry in a round trip, where that is more than
+	 * device_window gives it. The lower of both sides' applies, as the target's memory. Default
+	 * 64 MiB; 0: device_window applies on every link.
+	 */
+	size_t link_window;
 };
 SWO_API void swo_migration_params_init(struct swo_migration_params *params);
 /* SWO_E_INVALID with the name and the range of the first invalid parameter. */

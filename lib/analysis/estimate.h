@@ -23,5 +23,7 @@ uint64_t analysis_device_ns(const struct swo_device_costs *costs, uint64_t wire_
 /* Large devices share a device-window, but for 1 MiB each: what each of so many has. */
 #define ANALYSIS_SHARED_WINDOW (UINT64_C(1) << 20) /* a device with more state is large */
 uint64_t analysis_window(uint64_t device_window, unsigned large);
+/* What a link with this round trip needs in flight; 0: device windows do. */
+uint64_t analysis_link_need(uint64_t rtt_ns);
 
 #endif

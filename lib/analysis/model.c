@@ -280,13 +280,26 @@ uint64_t analysis_window(uint64_t window, unsigned large)
 	return window < ANALYSIS_SHARED_WINDOW ? window : ANALYSIS_SHARED_WINDOW;
 }
 
+#define LONG_RTT_NS UINT64_C(500000) /* less is a host's or a rack's, with other work on it */
+
+/* 10 Gbit/s, and a quarter more, as credit comes in quarters. */
+uint64_t analysis_link_need(uint64_t rtt_ns)
+{
+	return rtt_ns < LONG_RTT_NS ? 0 : rtt_ns + rtt_ns / 2 + rtt_ns / 16;
+}
+
 static uint64_t window_of_each(const struct swo_plan_setup *setup)
 {
 	unsigned large = 0;
 
 	for (unsigned i = 0; i < setup->count; i++)
 		large += setup->devices[i].costs.state_bytes > ANALYSIS_SHARED_WINDOW;
-	return setup->window ? analysis_window(setup->window, large) : 0;
+	const uint64_t window = setup->window ? analysis_window(setup->window, large) : 0;
+	const uint64_t need = analysis_link_need(setup->rtt_ns);
+	const uint64_t share = SWO_DEFAULT_LINK_WINDOW / (large ? large : 1);
+	const uint64_t far = need < share ? need : share;
+
+	return window && window < far ? far : window;
 }
 
 static void set_flow(struct model *m, uint64_t chunks_max)

@@ -315,9 +315,10 @@ int migration_hello_ok_format(const struct swo_device_costs *costs, unsigned cou
 	nonce_text(ok->ticket, text);
 	for (unsigned i = 0; i < count; i++)
 		json_array_append_new(list, costs_json(&costs[i]));
-	return dump(json_pack("{s:i, s:i, s:s, s:s, s:o}", "version", WIRE_VERSION, "minor",
-			    (int)ok->minor, "ticket", text, "handover",
-			    handover_names[ok->handover], "costs", list),
+	return dump(
+		json_pack("{s:i, s:i, s:s, s:s, s:I, s:o}", "version", WIRE_VERSION, "minor",
+			(int)ok->minor, "ticket", text, "handover", handover_names[ok->handover],
+			"link_window", (json_int_t)ok->link_window, "costs", list),
 		out, err);
 }
 
@@ -326,8 +327,10 @@ static int parse_ok(const json_t *root, struct swo_device_costs *costs, unsigned
 {
 	const json_t *list = json_object_get(root, "costs");
 	const json_int_t minor = json_integer_value(json_object_get(root, "minor"));
+	const json_int_t link_window = json_integer_value(json_object_get(root, "link_window"));
 
 	out->minor = (unsigned)minor;
+	out->link_window = link_window > 0 ? (uint64_t)link_window : 0;
 	if (parse_nonce(json_string_value(json_object_get(root, "ticket")), &out->ticket) ||
 		minor < 0 || minor > WIRE_MINOR || parse_handover(root, &out->handover) ||
 		json_array_size(list) != count)

@@ -49,6 +49,7 @@ int migration_hello_parse(const void *data, size_t len, struct hello *out, struc
 struct migration_hello_ok {
 	unsigned minor; /* minor version of the protocol: the lower of both */
 	uint64_t ticket;
+	uint64_t link_window;	    /* of the target; 0: it cannot enlarge windows */
 	enum swo_handover handover; /* as performed; COPY: the target may not support others */
 };
 int migration_hello_ok_format(const struct swo_device_costs *costs, unsigned count,

@@ -30,6 +30,7 @@ enum wire_type {
 	WIRE_DONE, /* the source has recorded that the VM runs there. Also on a connection of ASK */
 	WIRE_ASK, /* payload: struct wire_go: ID and ticket. First frame of a connection of a source
 		     in doubt */
+	WIRE_WINDOW, /* device; offset: its window, larger than HELLO's. Before its first byte */
 
 	/* -- control, target -> source -- */
 	WIRE_HELLO_OK = 32,  /* JSON */

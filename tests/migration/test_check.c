@@ -242,6 +242,7 @@ static void parameters_that_differ_in_any_one_are_not_equal(void **state)
 	DIFFER(max_bandwidth);
 	DIFFER(channels);
 	DIFFER(device_window);
+	DIFFER(link_window);
 	DIFFER(stream);
 	DIFFER(finalise);
 	DIFFER(config);

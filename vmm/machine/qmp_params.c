@@ -50,6 +50,7 @@ static const struct param params[] = {
 	{"multifd-channels", &qmp_int, FIELD(channels)},
 	{"x-downtime-ceiling-ms", &ceiling, FIELD(downtime_ceiling_ms)},
 	{"x-device-window", &qmp_int, FIELD(device_window)},
+	{"x-link-window", &qmp_int, FIELD(link_window)},
 	{"x-stream", &when, FIELD(stream)},
 	{"x-finalise", &when, FIELD(finalise)},
 	{"x-config", &when, FIELD(config)},

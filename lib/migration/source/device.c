@@ -213,6 +213,40 @@ int source_devices_measure(struct source *s, struct swo_error *err)
 	return make_buffers(s, err);
 }
 
+/* With data or without, a device has no use for more than its state. */
+static uint64_t most_of(const struct source_device *sd)
+{
+	return sd->size_first < UINT64_MAX - 65536 ? sd->size_first + 65536 : UINT64_MAX;
+}
+
+void source_devices_widen(struct source *s)
+{
+	const uint64_t need = analysis_link_need(s->rtt_ns);
+	uint64_t left =
+		s->m.params.link_window < s->link_window ? s->m.params.link_window : s->link_window;
+	unsigned takers = 0;
+
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		const uint64_t window = s->devices[i].window;
+
+		left -= window < left ? window : left;
+		takers += window < need && window < most_of(&s->devices[i]);
+	}
+	for (unsigned i = 0; i < s->m.vm.device_count && takers; i++) {
+		struct source_device *sd = &s->devices[i];
+		uint64_t window = need < most_of(sd) ? need : most_of(sd);
+
+		if (window <= sd->window)
+			continue;
+		if (window - sd->window > left / takers)
+			window = sd->window + left / takers;
+		left -= window - sd->window;
+		takers--;
+		sd->widened = window > sd->window;
+		sd->window = window;
+	}
+}
+
 /* Waits until the target has space for `len` more bytes of this device. */
 static int wait_credit(struct source_device *sd, size_t len, struct swo_error *err)
 {

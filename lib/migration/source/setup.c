@@ -30,6 +30,7 @@ static int take_hello_ok(
 		return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
 			"the target cannot take RAM by descriptor (it is an older "
 			"version of switchover): use handover=copy");
+	s->link_window = ok.link_window;
 	s->ticket.nonce = ok.ticket;
 	memcpy(s->ticket.id, s->m.info.id, sizeof(s->ticket.id));
 	s->migration_hello_ok = true;
@@ -297,31 +298,55 @@ static bool has_clock(void *arg)
 	return ((struct source *)arg)->clock_replied;
 }
 
+static int probe_clock(struct source *s, swo_deadline deadline, struct swo_error *err)
+{
+	struct channel_frame_header header = {.type = WIRE_CLOCK};
+	uint64_t sent = swo_now_ns();
+
+	s->clock_replied = false;
+	header.offset = sent;
+	if (channel_send(&s->m.control, &header, NULL, 0, err) ||
+		migration_wait_until(
+			&s->m, has_clock, s, false, deadline, "the target's CLOCK_REPLY", err))
+		return -1;
+	pthread_mutex_lock(&s->m.mutex);
+	uint64_t rtt = s->clock_back_ns - sent;
+
+	if (rtt < s->rtt_ns) {
+		s->rtt_ns = rtt;
+		s->clock_offset_ns = (int64_t)s->clock_target_ns - (int64_t)(sent + rtt / 2);
+	}
+	pthread_mutex_unlock(&s->m.mutex);
+	return 0;
+}
+
 /* The probe with the shortest round trip bounds the offset best. */
 static int compare_clocks(struct source *s, swo_deadline deadline, struct swo_error *err)
 {
 	s->rtt_ns = UINT64_MAX;
-	for (int i = 0; i < CLOCK_PROBES; i++) {
-		struct channel_frame_header header = {.type = WIRE_CLOCK};
-		uint64_t sent = swo_now_ns();
-
-		s->clock_replied = false;
-		header.offset = sent;
-		if (channel_send(&s->m.control, &header, NULL, 0, err) ||
-			migration_wait_until(&s->m, has_clock, s, false, deadline,
-				"the target's CLOCK_REPLY", err))
+	for (int i = 0; i < CLOCK_PROBES; i++)
+		if (probe_clock(s, deadline, err))
 			return -1;
-		pthread_mutex_lock(&s->m.mutex);
-		uint64_t rtt = s->clock_back_ns - sent;
-
-		if (rtt < s->rtt_ns) {
-			s->rtt_ns = rtt;
-			s->clock_offset_ns =
-				(int64_t)s->clock_target_ns - (int64_t)(sent + rtt / 2);
-		}
-		pthread_mutex_unlock(&s->m.mutex);
-	}
 	return 0;
+}
+
+/* The target has taken the windows when it answers what was sent after them. */
+static int widen_windows(struct source *s, swo_deadline deadline, struct swo_error *err)
+{
+	struct channel_frame_header header = {.type = WIRE_WINDOW};
+	bool any = false;
+
+	source_devices_widen(s);
+	for (unsigned i = 0; i < s->m.vm.device_count; i++) {
+		if (!s->devices[i].widened)
+			continue;
+		header.device = i;
+		header.offset = s->devices[i].window;
+		if (channel_send(&s->m.control, &header, NULL, 0, err))
+			return -1;
+		any = true;
+	}
+	return any ? probe_clock(s, deadline, err) : 0;
 }
 
 /* Devices */
@@ -397,7 +422,8 @@ int source_setup(struct source *s, struct swo_error *err)
 		source_devices_measure(s, err) || say_hello(s, deadline, err) ||
 		migration_wait_until(
 			m, has_hello_ok, s, false, deadline, "the target's HELLO_OK", err) ||
-		compare_clocks(s, deadline, err) || attach_channels(s, deadline, err))
+		compare_clocks(s, deadline, err) || widen_windows(s, deadline, err) ||
+		attach_channels(s, deadline, err))
 		return -1;
 	if (s->ram)
 		ram_send_still(s->ram, !s->was_running);

@@ -36,6 +36,7 @@ struct source_device {
 	struct state_lane *lane; /* NULL: it uses only its own channel */
 	size_t chunk;
 	uint64_t window;
+	bool widened;		   /* larger than in HELLO */
 	struct swo_job job;	   /* of source_jobs_submit: one at a time */
 	bool no_info;		   /* no VFIO_MIG_GET_PRECOPY_INFO */
 	bool size_failed;	   /* MIG_DATA_SIZE has failed, and that was logged */
@@ -165,6 +166,7 @@ struct source {
 
 	int64_t clock_offset_ns; /* target's clock minus the source's */
 	uint64_t rtt_ns;
+	uint64_t link_window; /* of the target */
 };
 
 static inline bool source_vm_runs(const struct source *s)
@@ -208,6 +210,8 @@ int source_device_init(struct source *s, unsigned index, struct swo_error *err);
 void source_device_close(struct source_device *sd);
 /* After its last job. */
 void source_device_fini(struct source_device *sd);
+/* Once the round trip is known: larger windows over a long link, within both sides' link_window. */
+void source_devices_widen(struct source *s);
 /* Reads the size of each one's state (all workers at once), and sets the windows. */
 int source_devices_measure(struct source *s, struct swo_error *err);
 /*

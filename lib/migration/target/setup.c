@@ -77,6 +77,8 @@ static int take_frame(struct swo_migration *m, const struct channel_frame_header
 	switch (header->type) {
 	case WIRE_CLOCK:
 		return channel_send(&m->control, &reply, NULL, 0, err);
+	case WIRE_WINDOW:
+		return target_device_window(t, header, err);
 	case WIRE_CONFIG:
 		return target_device_config(t, header, payload, err);
 	/* Events that affect where the VM runs are raised in the handover, whose table has the rule. */
@@ -205,6 +207,7 @@ static int answer_hello(struct target *t, struct swo_error *err)
 	const unsigned own = WIRE_MINOR;
 	struct migration_hello_ok ok = {.minor = t->hello.minor < own ? t->hello.minor : own,
 		.ticket = t->ticket.nonce,
+		.link_window = m->params.link_window,
 		.handover = t->hello.handover};
 	int rc = migration_hello_ok_format(costs, m->vm.device_count, &ok, &text, err);
 

@@ -5,7 +5,11 @@
  */
 #include "migration/target/target.h"
 
+#include "base/memory.h"
+
+#include <errno.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* The first byte at or after `from`, the start of a stripe, that is sent on `channel`. */
@@ -92,6 +96,61 @@ static void book(
 	td->whole = td->whole || (td->end_seen && td->received >= td->end_offset);
 }
 
+/* All of them, with this one as requested. UINT64_MAX: no such sum. */
+static uint64_t windows_with(const struct target *t, unsigned device, uint64_t window)
+{
+	uint64_t sum = 0;
+
+	for (unsigned i = 0; i < t->devices_made; i++) {
+		const uint64_t one = i == device ? window : t->devices[i].window;
+
+		if (one > UINT64_MAX - sum)
+			return UINT64_MAX;
+		sum += one;
+	}
+	return sum;
+}
+
+int target_device_window(
+	struct target *t, const struct channel_frame_header *header, struct swo_error *err)
+{
+	const uint64_t window = header->offset;
+
+	pthread_mutex_lock(&t->m.mutex);
+	const bool open = t->migration_hello_taken;
+	pthread_mutex_unlock(&t->m.mutex);
+	struct target_device *td = open ? find(t, header, err) : NULL;
+
+	if (!td)
+		return open ? -1 : swo_error_set(err, SWO_E_PROTOCOL, 0, "WINDOW before HELLO_OK");
+	/* Only this thread changes windows. */
+	if (window <= td->window || windows_with(t, td->index, window) > t->m.params.link_window)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: a window of %" PRIu64 " bytes: expected more than %" PRIu64
+			", and at most %zu for all devices together (link-window)",
+			swo_device_name(td->dev), window, td->window, t->m.params.link_window);
+	uint8_t *ring = base_calloc_prefaulted(window);
+
+	if (!ring)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "device %s: window of %" PRIu64,
+			swo_device_name(td->dev), window);
+	pthread_mutex_lock(&td->mutex);
+	const bool late = td->begun;
+
+	if (!late) {
+		uint8_t *old = td->ring;
+
+		td->ring = ring;
+		td->window = window;
+		ring = old;
+	}
+	pthread_mutex_unlock(&td->mutex);
+	free(ring);
+	return late ? swo_error_set(err, SWO_E_PROTOCOL, 0, "device %s: WINDOW after its data",
+			      swo_device_name(td->dev))
+		    : 0;
+}
+
 int target_device_data(struct target *t, unsigned channel,
 	const struct channel_frame_header *header, struct swo_error *err)
 {
@@ -101,6 +160,7 @@ int target_device_data(struct target *t, unsigned channel,
 		return -1;
 	pthread_mutex_lock(&td->mutex);
 	int rc = check_place(td, channel, header, err);
+	td->begun = true;
 	pthread_mutex_unlock(&td->mutex);
 	if (rc)
 		return -1;

@@ -25,6 +25,7 @@ struct target_device {
 	void *backend;
 	uint8_t *ring;
 	uint64_t window;
+	bool begun;		/* a frame of data has come: the ring stays */
 	size_t chunk;		/* one write to the device */
 	enum swo_when finalise; /* RESUMING->STOP */
 	struct swo_job load_job;
@@ -129,6 +130,9 @@ void target_stream_init(struct target_device *td);
 void target_streams_over(struct target *t);
 int target_device_data(struct target *t, unsigned channel,
 	const struct channel_frame_header *header, struct swo_error *err);
+/* Before the device's first byte; all windows together are within link_window. */
+int target_device_window(
+	struct target *t, const struct channel_frame_header *header, struct swo_error *err);
 int target_device_mark(struct target *t, unsigned channel,
 	const struct channel_frame_header *header, struct swo_error *err);
 int target_device_config(struct target *t, const struct channel_frame_header *header,
