@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * journal.c - the journal that a migration writes: fully allocated before its first use, locked as
- * long as its process is alive. A thread of its own writes it, so that nothing has to wait for a
- * disk that hangs.
+ * long as its process is alive. A thread of its own does all that touches the disk, so that nothing
+ * has to wait for one that hangs.
  */
 #include "journal/internal.h"
 
@@ -25,7 +25,7 @@
 #define CLOSE_MS 1000
 #define WRITE_MS 30000
 
-/* One record to be written. */
+/* One record to be written; the first is `begin`, with the file. */
 struct entry {
 	struct swo_job job;
 	struct swo_journal *journal;
@@ -38,10 +38,11 @@ struct entry {
 
 struct swo_journal {
 	int dir_fd, fd;
-	char name[48], path[512];
+	char dir[512], name[48], path[512];
 	bool sync, remove;
-	struct swo_worker *worker; /* writes */
-	struct swo_job close_job;
+	bool made;		   /* the file is this one's */
+	struct swo_worker *worker; /* opens, writes, prunes, closes: all descriptors are its own */
+	struct swo_job prune_job, close_job;
 
 	pthread_mutex_t lock; /* over all that follows, but never while the disk is waited for */
 	struct journal_record record; /* last record written */
@@ -101,49 +102,12 @@ static int make_file(struct swo_journal *j, struct swo_error *err)
 		swo_error_set(err, errno == EEXIST ? SWO_E_STATE : SWO_E_IO, errno,
 			"cannot create the journal %.250s%s", j->path,
 			errno == EEXIST ? " (this migration already has a journal here)" : "");
-	else if (j->sync && fsync(j->dir_fd))
+	else if (j->made = true, j->sync && fsync(j->dir_fd))
 		swo_error_set(err, SWO_E_IO, errno, "cannot sync the journal %.250s", j->path);
 	else
 		rc = 0;
 	unlinkat(j->dir_fd, temporary, 0);
 	return rc;
-}
-
-int journal_create(const struct swo_journal_config *config, enum swo_journal_side side,
-	const char *id, const char *uri, struct swo_journal **out, struct swo_error *err)
-{
-	struct swo_journal *j;
-
-	if (!journal_is_id(id))
-		return swo_error_set(err, SWO_E_PROTOCOL, 0, "'%.40s' is not a migration ID", id);
-	if (strlen(config->vm) >= SWO_JOURNAL_VM_MAX)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"a VM's name has at most %d bytes in a journal", SWO_JOURNAL_VM_MAX - 1);
-	j = calloc(1, sizeof(*j));
-	if (!j)
-		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "journal");
-	pthread_mutex_init(&j->lock, NULL);
-	j->fd = -1;
-	j->dir_fd = -1;
-	j->sync = config->sync;
-	snprintf(j->name, sizeof(j->name), "%s.%s", id, swo_journal_side_name(side));
-	j->record = (struct journal_record){.magic = JOURNAL_MAGIC,
-		.version = JOURNAL_VERSION,
-		.side = (uint16_t)side,
-		.sync = config->sync};
-	strcpy(j->record.id, id);
-	strcpy(j->record.vm, config->vm);
-	journal_boot_id(j->record.boot_id);
-	journal_seal(&j->record, 0, SWO_JOURNAL_BEGIN, 0, uri);
-
-	if (!journal_path(config->dir, j->name, j->path, err) &&
-		!journal_dir_open(config->dir, &j->dir_fd, err) && !make_file(j, err) &&
-		!swo_worker_create("swo-journal", &j->worker, err)) {
-		*out = j;
-		return 0;
-	}
-	journal_close(j, false);
-	return -1;
 }
 
 void journal_set_hello_nonce(struct swo_journal *j, uint64_t nonce)
@@ -260,29 +224,109 @@ static void close_files(void *opaque)
 {
 	struct swo_journal *j = opaque;
 
-	if (j->remove)
+	if (j->remove && j->made)
 		unlinkat(j->dir_fd, j->name, 0);
 	swo_close_fd(&j->fd);
 	swo_close_fd(&j->dir_fd);
 }
 
-void journal_close(struct swo_journal *j, bool remove)
+static void close_within(struct swo_journal *j, bool remove, uint64_t ms)
 {
-	if (!j)
-		return;
 	j->remove = remove;
 	j->close_job = (struct swo_job){.fn = close_files, .opaque = j};
-	if (!j->worker)
-		close_files(j);
-	else
+	if (j->worker) {
 		swo_worker_submit(j->worker, &j->close_job);
-	if (j->worker && !swo_worker_destroy(j->worker, swo_deadline_ms(CLOSE_MS))) {
-		/* It goes on when the disk does. */
-		swo_log(SWO_LOG_WARN, "the journal %.250s: the disk hangs; leaking its memory",
-			j->path);
-		base_leak_hung(j);
-		return;
+		if (!swo_worker_destroy(j->worker, swo_deadline_ms(ms))) {
+			/* It goes on when the disk does. */
+			swo_log(SWO_LOG_WARN,
+				"the journal %.250s: the disk hangs; leaking its memory", j->path);
+			base_leak_hung(j);
+			return;
+		}
 	}
 	pthread_mutex_destroy(&j->lock);
 	free(j);
+}
+
+void journal_close(struct swo_journal *j, bool remove)
+{
+	if (j)
+		close_within(j, remove, CLOSE_MS);
+}
+
+/* On the journal's worker. */
+static void prune(void *opaque)
+{
+	struct swo_journal *j = opaque;
+
+	journal_remove_settled(j->dir, j->record.vm, j->record.id);
+}
+
+void journal_prune(struct swo_journal *j)
+{
+	if (!j)
+		return;
+	j->prune_job = (struct swo_job){.fn = prune, .opaque = j};
+	swo_worker_submit(j->worker, &j->prune_job);
+}
+
+/* On the journal's worker. */
+static void open_files(void *opaque)
+{
+	struct entry *entry = opaque;
+	struct swo_journal *j = entry->journal;
+
+	entry->rc = journal_dir_open(j->dir, &j->dir_fd, &entry->err) || make_file(j, &entry->err)
+			    ? -1
+			    : 0;
+}
+
+int journal_create(const struct swo_journal_config *config, enum swo_journal_side side,
+	const char *id, const char *uri, const struct journal_wait *wait, struct swo_journal **out,
+	struct swo_error *err)
+{
+	struct swo_journal *j;
+
+	if (!journal_is_id(id))
+		return swo_error_set(err, SWO_E_PROTOCOL, 0, "'%.40s' is not a migration ID", id);
+	if (strlen(config->vm) >= SWO_JOURNAL_VM_MAX)
+		return swo_error_set(err, SWO_E_INVALID, 0,
+			"a VM's name has at most %d bytes in a journal", SWO_JOURNAL_VM_MAX - 1);
+	j = calloc(1, sizeof(*j));
+	if (!j)
+		return swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "journal");
+	pthread_mutex_init(&j->lock, NULL);
+	j->fd = -1;
+	j->dir_fd = -1;
+	j->sync = config->sync;
+	snprintf(j->name, sizeof(j->name), "%s.%s", id, swo_journal_side_name(side));
+	j->record = (struct journal_record){.magic = JOURNAL_MAGIC,
+		.version = JOURNAL_VERSION,
+		.side = (uint16_t)side,
+		.sync = config->sync};
+	strcpy(j->record.id, id);
+	strcpy(j->record.vm, config->vm);
+	journal_boot_id(j->record.boot_id);
+	journal_seal(&j->record, 0, SWO_JOURNAL_BEGIN, 0, uri);
+
+	struct entry *begin = &j->entries[j->queued++];
+
+	*begin = (struct entry){.job = {.fn = open_files, .opaque = begin},
+		.journal = j,
+		.event = SWO_JOURNAL_BEGIN};
+	if (journal_path(config->dir, j->name, j->path, err) ||
+		swo_worker_create("swo-journal", &j->worker, err)) {
+		journal_close(j, false);
+		return -1;
+	}
+	/* Shorter than the path. */
+	snprintf(j->dir, sizeof(j->dir), "%s", config->dir);
+	swo_worker_submit(j->worker, &begin->job);
+	if (!await_entry(begin, false, wait, err)) {
+		*out = j;
+		return 0;
+	}
+	/* It may be there later, and is of no use then. */
+	close_within(j, true, swo_job_done(&begin->job) ? CLOSE_MS : 0);
+	return -1;
 }

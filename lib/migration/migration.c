@@ -134,22 +134,31 @@ int migration_run(struct swo_migration *m, struct swo_error *err)
 		&m->thread, m->is_source ? "swo-source" : "swo-target", migration_thread, m, err);
 }
 
+static bool setup_gives_way(void *opaque)
+{
+	return atomic_load(&((struct swo_migration *)opaque)->abort);
+}
+
 int migration_journal_open(struct swo_migration *m, struct swo_error *err)
 {
 	const struct swo_journal_config *config = m->vm.journal;
+	const struct journal_wait wait = {.until = swo_deadline_ms(m->params.setup_deadline_ms),
+		.must = true,
+		.gives_way = setup_gives_way,
+		.opaque = m};
 	struct swo_journal *journal;
 
 	if (!config)
 		return 0;
 	if (journal_create(config, m->is_source ? SWO_JOURNAL_SOURCE : SWO_JOURNAL_TARGET,
-		    m->info.id, m->uri, &journal, err))
+		    m->info.id, m->uri, &wait, &journal, err))
 		return -1;
 	/* A cancel on another thread may write a record from here on. */
 	pthread_mutex_lock(&m->mutex);
 	m->journal = journal;
 	pthread_mutex_unlock(&m->mutex);
 	if (m->is_source)
-		journal_remove_settled(config->dir, config->vm, m->info.id);
+		journal_prune(journal);
 	return 0;
 }
 

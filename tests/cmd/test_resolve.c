@@ -45,7 +45,7 @@ static void the_command_of_the_list_resolves_this_migration(void **state)
 		struct swo_journal *journal;
 
 		assert_int_equal(journal_create(&config, SWO_JOURNAL_SOURCE, ID,
-					 "unix:/nonexistent/socket", &journal, NULL),
+					 "unix:/nonexistent/socket", NULL, &journal, NULL),
 			0);
 		assert_int_equal(
 			journal_write(journal, SWO_JOURNAL_COMMITTED, 1, NULL, NULL, NULL), 0);

@@ -62,7 +62,7 @@ static struct swo_journal *begin(enum swo_journal_side side)
 {
 	struct swo_journal *journal;
 
-	assert_int_equal(journal_create(&config, side, id, "unix:/x", &journal, NULL), 0);
+	assert_int_equal(journal_create(&config, side, id, "unix:/x", NULL, &journal, NULL), 0);
 	return journal;
 }
 
@@ -152,7 +152,7 @@ static void without_space_there_is_an_error_and_no_journal(void **state)
 	small = before;
 	small.rlim_cur = JOURNAL_BYTES / 2;
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
-	int rc = journal_create(&config, SWO_JOURNAL_SOURCE, id, "unix:/x", &journal, &err);
+	int rc = journal_create(&config, SWO_JOURNAL_SOURCE, id, "unix:/x", NULL, &journal, &err);
 	setrlimit(RLIMIT_FSIZE, &before);
 	assert_int_equal(rc, -1);
 	assert_int_equal(err.code, SWO_E_IO);
@@ -170,8 +170,8 @@ static void an_invalid_id_never_becomes_a_path(void **state)
 	struct swo_journal *journal;
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(bad); i++)
-		assert_int_equal(
-			journal_create(&config, SWO_JOURNAL_TARGET, bad[i], "", &journal, NULL),
+		assert_int_equal(journal_create(&config, SWO_JOURNAL_TARGET, bad[i], "", NULL,
+					 &journal, NULL),
 			-1);
 }
 
@@ -182,7 +182,8 @@ static void a_migration_has_one_journal_a_side(void **state)
 	struct swo_error err = {0};
 
 	journal_close(begin(SWO_JOURNAL_TARGET), false);
-	assert_int_equal(journal_create(&config, SWO_JOURNAL_TARGET, id, "", &journal, &err), -1);
+	assert_int_equal(
+		journal_create(&config, SWO_JOURNAL_TARGET, id, "", NULL, &journal, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	journal_close(begin(SWO_JOURNAL_SOURCE), true);
 	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), -1);
@@ -210,7 +211,8 @@ static void of_many_processes_that_begin_a_journal_one_does(void **state)
 			close(go[1]);
 			if (read(go[0], &byte, 1) < 0)
 				_exit(3);
-			if (!journal_create(&config, SWO_JOURNAL_TARGET, id, "", &journal, &err))
+			if (!journal_create(
+				    &config, SWO_JOURNAL_TARGET, id, "", NULL, &journal, &err))
 				_exit(1);
 			_exit(err.code == SWO_E_STATE ? 0 : 2);
 		}
@@ -248,7 +250,7 @@ static void where_one_may_not_write_there_is_an_error_and_no_journal(void **stat
 
 		if (setgid(NOBODY) || setuid(NOBODY))
 			_exit(2);
-		if (!journal_create(&config, SWO_JOURNAL_SOURCE, id, "", &journal, &err))
+		if (!journal_create(&config, SWO_JOURNAL_SOURCE, id, "", NULL, &journal, &err))
 			_exit(3);
 		bool said = strstr(err.text, dir) && strstr(err.text, strerror(EACCES));
 

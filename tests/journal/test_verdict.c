@@ -104,7 +104,7 @@ static pid_t make(const char *id, const char *vm, const struct way *way)
 		size_t count = records_to(way->side, way->last, events);
 		struct swo_journal *journal;
 
-		if (journal_create(&config, way->side, id, "unix:/x", &journal, NULL))
+		if (journal_create(&config, way->side, id, "unix:/x", NULL, &journal, NULL))
 			_exit(1);
 		for (size_t i = 0; i < count; i++)
 			if (journal_write(journal, events[i], 7, "why", NULL, NULL))

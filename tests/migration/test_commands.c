@@ -82,8 +82,8 @@ static void a_vm_that_is_not_started_has_a_command_that_shows_why(void **state)
 		struct swo_error err = {0};
 		struct swo_journal *journal;
 
-		assert_int_equal(
-			journal_create(&config, SWO_JOURNAL_SOURCE, ID, "unix:/x", &journal, NULL),
+		assert_int_equal(journal_create(&config, SWO_JOURNAL_SOURCE, ID, "unix:/x", NULL,
+					 &journal, NULL),
 			0);
 		assert_int_equal(
 			journal_write(journal, SWO_JOURNAL_COMMITTED, 1, NULL, NULL, NULL), 0);

@@ -13,7 +13,7 @@
 
 #define GUARD_MS 30000
 
-static atomic_bool hangs;
+static atomic_bool hangs, hangs_creation;
 static atomic_uint waiting;
 
 static void nap(void)
@@ -21,16 +21,26 @@ static void nap(void)
 	swo_sleep_until(swo_now_ns() + 1000000);
 }
 
-int fdatasync(int fd)
+static int hang_in(const char *name, const atomic_bool *while_true, int fd)
 {
 	int (*real)(int fd);
 
-	*(void **)&real = dlsym(RTLD_NEXT, "fdatasync");
+	*(void **)&real = dlsym(RTLD_NEXT, name);
 	atomic_fetch_add(&waiting, 1);
-	while (atomic_load(&hangs))
+	while (atomic_load(while_true))
 		nap();
 	atomic_fetch_sub(&waiting, 1);
 	return real(fd);
+}
+
+int fdatasync(int fd)
+{
+	return hang_in("fdatasync", &hangs, fd);
+}
+
+int fsync(int fd)
+{
+	return hang_in("fsync", &hangs_creation, fd);
 }
 
 void slow_disk_hang(void)
@@ -38,9 +48,14 @@ void slow_disk_hang(void)
 	atomic_store(&hangs, true);
 }
 
+void slow_disk_hang_creation(void)
+{
+	atomic_store(&hangs_creation, true);
+}
+
 bool slow_disk_hangs(void)
 {
-	return atomic_load(&hangs) && atomic_load(&waiting);
+	return (atomic_load(&hangs) || atomic_load(&hangs_creation)) && atomic_load(&waiting);
 }
 
 void slow_disk_await(void)
@@ -55,4 +70,5 @@ void slow_disk_await(void)
 void slow_disk_answer(void)
 {
 	atomic_store(&hangs, false);
+	atomic_store(&hangs_creation, false);
 }

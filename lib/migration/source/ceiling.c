@@ -260,6 +260,19 @@ void source_ceiling_explain(struct source *s, struct swo_error *err)
 	pthread_mutex_unlock(&s->m.mutex);
 }
 
+void source_ceiling_explain_record(struct source *s, struct swo_error *err)
+{
+	const uint64_t ceiling_ns = source_ceiling_ns(s), lasted_ns = lasted(s);
+
+	if (err->code != SWO_E_TIMEOUT || !ceiling_ns || lasted_ns < ceiling_ns)
+		return;
+	pthread_mutex_lock(&s->m.mutex);
+	s->m.info.projected_downtime_ns = lasted_ns;
+	pthread_mutex_unlock(&s->m.mutex);
+	swo_error_prefix(err, "over the downtime-ceiling of %" PRIu64 " ms, the VM continues here",
+		ceiling_ns / 1000000);
+}
+
 /* Between the passes: only the first half of the stop is lost if it is aborted now. */
 int source_on_barrier(void *opaque, bool running, enum swo_run_state state, struct swo_error *err)
 {

@@ -219,9 +219,14 @@ static int record(void *opaque, enum swo_journal_event event, const struct hando
 	struct swo_error *err)
 {
 	struct source *s = opaque;
+	const bool commits = event == SWO_JOURNAL_COMMITTED;
 
-	return migration_record(&s->m, event, event == SWO_JOURNAL_COMMITTED ? s->ticket.nonce : 0,
-		cause, source_ceiling_deadline(s, source_switchover_deadline(s)), err);
+	if (!migration_record(&s->m, event, commits ? s->ticket.nonce : 0, cause,
+		    source_ceiling_deadline(s, source_switchover_deadline(s)), err))
+		return 0;
+	if (commits)
+		source_ceiling_explain_record(s, err);
+	return -1;
 }
 
 static void entered(

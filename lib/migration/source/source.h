@@ -310,6 +310,8 @@ int source_ceiling_check(struct source *s, struct swo_error *err);
  */
 int source_on_barrier(void *opaque, bool running, enum swo_run_state state, struct swo_error *err);
 /* The deadline, or the ceiling, if that comes earlier. */
+/* Names the ceiling where it is what ended the wait for COMMITTED. */
+void source_ceiling_explain_record(struct source *s, struct swo_error *err);
 swo_deadline source_ceiling_deadline(struct source *s, swo_deadline deadline);
 /* migration_wait_until, at most until the ceiling. */
 int source_ceiling_wait(struct source *s, bool (*done)(void *arg), const char *what,

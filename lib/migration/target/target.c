@@ -297,8 +297,7 @@ static void report(struct target *t)
 	}
 	migration_end(m, SWO_MIGRATION_COMPLETED, why.code != SWO_E_NONE ? &why : NULL);
 	send_timeline(t);
-	if (m->journal)
-		journal_remove_settled(m->vm.journal->dir, m->vm.journal->vm, m->info.id);
+	journal_prune(m->journal);
 }
 
 /* Steps */

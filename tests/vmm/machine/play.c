@@ -13,9 +13,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *const hold_names[HOLDS] = {"waiting", "connecting", "entering PRE_COPY",
-	"pre-copy", "stopping", "finalising", "GO lost", "GO unsent", "recording", "starting",
-	"in doubt", "roll-back", "refusing", "completed", "failed", "cancelled"};
+static const char *const hold_names[HOLDS] = {"waiting", "opening a journal",
+	"opening the target's journal", "connecting", "entering PRE_COPY", "pre-copy", "stopping",
+	"finalising", "GO lost", "GO unsent", "recording READY", "recording", "recording GO",
+	"starting", "in doubt", "roll-back", "refusing", "completed", "failed", "cancelled"};
 
 const struct outcome moved = {"completed", "postmigrate", "completed", "running"};
 const struct outcome moved_paused = {"completed", "postmigrate", "completed", "paused"};
@@ -30,6 +31,7 @@ const struct outcome called_off = {"failed", "running", "cancelled", "inmigrate"
 struct play play; /* big */
 
 static char journals[32];
+static enum hold recorded; /* whose side's it is */
 static const struct swo_journal_config journal = {.dir = journals, .vm = "guest", .sync = true};
 
 bool play_begins(int argc, char **argv)
@@ -43,13 +45,15 @@ bool play_begins(int argc, char **argv)
 void play_outgoing(struct vmm_machine_config *config)
 {
 	config->handover = play.handover;
-	if (journals[0])
+	if (journals[0] && (recorded == OPENING || recorded == RECORDING))
 		config->journal = &journal;
 }
 
 void play_incoming(struct vmm_machine_config *config)
 {
 	config->incoming = true;
+	if (journals[0] && recorded != OPENING && recorded != RECORDING)
+		config->journal = &journal;
 	config->handover = play.handover;
 }
 
@@ -97,6 +101,10 @@ static void arrange(enum hold hold)
 	struct box *source = &play.pair.source, *target = &play.pair.target;
 
 	switch (hold) {
+	case OPENING:
+	case OPENING_THERE:
+		slow_disk_hang_creation();
+		break;
 	case CONNECTING:
 		hang_at(target, SWO_DEVICE_STOP, SWO_DEVICE_RESUMING);
 		break;
@@ -121,9 +129,11 @@ static void arrange(enum hold hold)
 	case REFUSING:
 		hang_at(target, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP);
 		break;
+	case READYING:
 	case RECORDING:
 		slow_disk_hang();
 		break;
+	case BEGINNING:
 	case GO_UNSENT:
 		play_use_link();
 		hang_at(target, SWO_DEVICE_RESUMING, SWO_DEVICE_STOP);
@@ -194,9 +204,9 @@ static void hold_go(void)
 
 void play_reach(enum hold hold)
 {
-	static const char *const sources[HOLDS] = {"", "setup", "setup", "active", "device",
-		"device", "in-doubt", "device", "device", "device", "in-doubt", "device", "device",
-		"completed", "active", "active"};
+	static const char *const sources[HOLDS] = {"", "setup", "setup", "setup", "setup", "active",
+		"device", "device", "in-doubt", "device", "device", "device", "device", "device",
+		"in-doubt", "device", "device", "completed", "active", "active"};
 
 	arrange(hold);
 	if (hold == WAITING)
@@ -212,7 +222,17 @@ void play_reach(enum hold hold)
 		play_await_status(&play.pair.s, sources[hold]);
 	}
 	switch (hold) {
+	case OPENING:
+	case OPENING_THERE:
+	case READYING:
 	case RECORDING:
+		slow_disk_await();
+		break;
+	case BEGINNING:
+		hold_go();
+		slow_disk_hang();
+		channel_turn_leave(play.turn);
+		play.turn = NULL;
 		slow_disk_await();
 		break;
 	case GO_LOST:
@@ -440,22 +460,32 @@ void play_up(void)
 	play_up_with(play_incoming);
 }
 
-void play_up_recorded(void)
+bool play_is_recorded(enum hold hold)
 {
+	return hold == OPENING || hold == OPENING_THERE || hold == READYING || hold == RECORDING ||
+	       hold == BEGINNING;
+}
+
+void play_up_recorded(enum hold hold)
+{
+	recorded = hold;
 	assert_int_equal(dir_make(journals), 0);
 	slow_disk_answer();
 	play_up_with(play_incoming);
 }
 
-/* A source that keeps its VM has none; that of a VM that has moved is complete. */
+/* One whose migration has failed is gone, but for that of a target that may have been READY; that
+   of a VM that has moved is complete. */
 static void expect_journal(bool moved_away)
 {
 	struct swo_journal_info *list;
 	size_t count;
 
 	assert_int_equal(swo_journal_list(journals, &list, &count, NULL), 0);
-	assert_int_equal(count, moved_away);
-	assert_true(!count || list[0].last == SWO_JOURNAL_DONE);
+	const bool refused = !moved_away && (recorded == READYING || recorded == BEGINNING);
+
+	assert_int_equal(count, moved_away || refused);
+	assert_true(!count || list[0].last == (refused ? SWO_JOURNAL_REFUSED : SWO_JOURNAL_DONE));
 	free(list);
 }
 

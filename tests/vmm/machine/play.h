@@ -14,19 +14,23 @@
 
 /* What holds the migration at its phase, until it is released. */
 enum hold {
-	WAITING,    /* the target listens; the release is `migrate` */
-	CONNECTING, /* setup: the target's devices go to RESUMING */
-	ENTERING,   /* setup: RUNNING->PRE_COPY */
-	PRECOPY,    /* active: the target loads */
-	STOPPING,   /* device: PRE_COPY->PRE_COPY_P2P */
-	FINALISING, /* device: the source waits for READY */
-	GO_LOST,    /* in doubt: the target waits for GO, and its link is cut */
-	GO_UNSENT,  /* device: READY has come, and what sends GO waits for the channel */
-	RECORDING,  /* device: READY has come, and the disk hangs with the source's record */
-	STARTING,   /* device: the source waits for STARTED */
-	DOUBT,	    /* in doubt: it has done so for too long */
-	ROLL_BACK,  /* cancelling: the source's devices go back to RUNNING */
-	REFUSING,   /* cancelling: the target waits for an arc, and the source has the VM back */
+	WAITING,       /* the target listens; the release is `migrate` */
+	OPENING,       /* setup: the disk hangs with the source's new journal */
+	OPENING_THERE, /* setup: with the target's */
+	CONNECTING,    /* setup: the target's devices go to RESUMING */
+	ENTERING,      /* setup: RUNNING->PRE_COPY */
+	PRECOPY,       /* active: the target loads */
+	STOPPING,      /* device: PRE_COPY->PRE_COPY_P2P */
+	FINALISING,    /* device: the source waits for READY */
+	GO_LOST,       /* in doubt: the target waits for GO, and its link is cut */
+	GO_UNSENT,     /* device: READY has come, and what sends GO waits for the channel */
+	READYING,      /* device: the disk hangs with the target's record of READY */
+	RECORDING,     /* device: READY has come, and the disk hangs with the source's record */
+	BEGINNING,     /* device: GO has come, and the disk hangs with the target's record of it */
+	STARTING,      /* device: the source waits for STARTED */
+	DOUBT,	       /* in doubt: it has done so for too long */
+	ROLL_BACK,     /* cancelling: the source's devices go back to RUNNING */
+	REFUSING,      /* cancelling: the target waits for an arc, and the source has the VM back */
 	COMPLETED,
 	FAILED,	   /* the target was cancelled */
 	CANCELLED, /* the source was */
@@ -69,8 +73,11 @@ bool play_begins(int argc, char **argv);
 void play_outgoing(struct vmm_machine_config *config);
 void play_incoming(struct vmm_machine_config *config);
 void play_up(void);
-/* The source keeps a journal, on a disk that is waited for; play_down() checks how it ends. */
-void play_up_recorded(void);
+/* With a journal on a disk that is waited for, of the side whose record this phase is of;
+   play_down() checks how it ends. */
+void play_up_recorded(enum hold hold);
+/* The disk hangs in this phase. */
+bool play_is_recorded(enum hold hold);
 void play_up_with(box_change *target);
 void play_down(void);
 /* All that comes later goes through a link. */

@@ -27,6 +27,26 @@ static const struct row rows[] = {
 	{WAITING, 't', "migrate", "waiting for an incoming", &moved, 0, 0},
 	{WAITING, 't', "migrate-incoming", "already", &moved, 0, 0},
 
+	{OPENING, 's', "stop", NULL, &moved_paused, 0, 0},
+	{OPENING, 's', "cont", NULL, &moved, 0, 0},
+	{OPENING, 's', "quit", NULL, &moved, 0, 0},
+	{OPENING, 's', "migrate_cancel", NULL, &both_cancelled, 0, 0},
+	{OPENING, 's', "migrate", "in progress", &moved, 0, 0},
+	{OPENING, 't', "stop", NULL, &moved_paused, 0, 0},
+	{OPENING, 't', "quit", NULL, &moved, 0, 0},
+
+	{OPENING_THERE, 's', "stop", NULL, &moved_paused, 0, 0},
+	{OPENING_THERE, 's', "cont", NULL, &moved, 0, 0},
+	{OPENING_THERE, 's', "quit", NULL, &moved, 0, 0},
+	{OPENING_THERE, 's', "migrate_cancel", NULL, &cancelled, 0, 0},
+	{OPENING_THERE, 's', "migrate", "in progress", &moved, 0, 0},
+	{OPENING_THERE, 't', "stop", NULL, &moved_paused, 0, 0},
+	{OPENING_THERE, 't', "cont", NULL, &moved, 0, 0},
+	{OPENING_THERE, 't', "quit", NULL, &moved, 0, 0},
+	{OPENING_THERE, 't', "migrate_cancel", NULL, &called_off, 0, 0},
+	{OPENING_THERE, 't', "migrate", "waiting for an incoming", &moved, 0, 0},
+	{OPENING_THERE, 't', "migrate-incoming", "already", &moved, 0, 0},
+
 	{CONNECTING, 's', "stop", NULL, &moved_paused, 0, 0},
 	{CONNECTING, 's', "cont", NULL, &moved, 0, 0},
 	{CONNECTING, 's', "quit", NULL, &moved, 0, 0},
@@ -116,6 +136,19 @@ static const struct row rows[] = {
 	{GO_UNSENT, 't', "migrate", "waiting for an incoming", &moved, 0, 0},
 	{GO_UNSENT, 't', "migrate-incoming", "already", &moved, 0, 0},
 
+	{READYING, 's', "stop", "switchover is in progress", &moved, 0, 0},
+	{READYING, 's', "x-migrate-resolve", "not in doubt", &moved, 0, 0},
+	{READYING, 's', "cont", "in progress", &moved, 0, 0},
+	{READYING, 's', "quit", NULL, &moved, 0, 0},
+	{READYING, 's', "migrate_cancel", NULL, &cancelled, 0, 0},
+	{READYING, 's', "migrate", "in progress", &moved, 0, 0},
+	{READYING, 't', "stop", NULL, &moved_paused, 0, 0},
+	{READYING, 't', "cont", NULL, &moved, 0, 0},
+	{READYING, 't', "quit", NULL, &moved, 0, 0},
+	{READYING, 't', "migrate_cancel", NULL, &called_off, 0, 0},
+	{READYING, 't', "migrate", "waiting for an incoming", &moved, 0, 0},
+	{READYING, 't', "migrate-incoming", "already", &moved, 0, 0},
+
 	{RECORDING, 's', "stop", "switchover is in progress", &moved, 0, 0},
 	{RECORDING, 's', "x-migrate-resolve", "not in doubt", &moved, 0, 0},
 	{RECORDING, 's', "cont", "in progress", &moved, 0, 0},
@@ -128,6 +161,19 @@ static const struct row rows[] = {
 	{RECORDING, 't', "migrate_cancel", NULL, &called_off, 0, 0},
 	{RECORDING, 't', "migrate", "waiting for an incoming", &moved, 0, 0},
 	{RECORDING, 't', "migrate-incoming", "already", &moved, 0, 0},
+
+	{BEGINNING, 's', "stop", "switchover is in progress", &moved, 0, 0},
+	{BEGINNING, 's', "x-migrate-resolve", "not in doubt", &moved, 0, 0},
+	{BEGINNING, 's', "cont", "runs on the target, or may", &moved, 0, 0},
+	{BEGINNING, 's', "quit", "force", &moved, 0, 0},
+	{BEGINNING, 's', "migrate_cancel", "no return", &moved, 0, 0},
+	{BEGINNING, 's', "migrate", "in progress", &moved, 0, 0},
+	{BEGINNING, 't', "stop", NULL, &moved_paused, 0, 0},
+	{BEGINNING, 't', "cont", NULL, &moved, 0, 0},
+	{BEGINNING, 't', "quit", NULL, &moved, 0, 0},
+	{BEGINNING, 't', "migrate_cancel", NULL, &called_off, 0, 0},
+	{BEGINNING, 't', "migrate", "waiting for an incoming", &moved, 0, 0},
+	{BEGINNING, 't', "migrate-incoming", "already", &moved, 0, 0},
 
 	{STARTING, 's', "stop", "switchover is in progress", &moved, 0, 0},
 	{STARTING, 's', "cont", "runs on the target, or may", &moved, 0, 0},
@@ -210,8 +256,8 @@ static void play_row(const struct row *row)
 	struct box *box = row->side == 's' ? &play.pair.source : &play.pair.target;
 	struct talk *talk = row->side == 's' ? &play.pair.s : &play.pair.t;
 
-	if (row->hold == RECORDING)
-		play_up_recorded();
+	if (play_is_recorded(row->hold))
+		play_up_recorded(row->hold);
 	else
 		play_up();
 	play_reach(row->hold);
@@ -227,8 +273,13 @@ static void play_row(const struct row *row)
 			play_watch_paused(box);
 	}
 	assert_false(play_runs(&play.pair.s) && play_runs(&play.pair.t));
-	if (row->hold == RECORDING && !strcmp(row->end->source_vm, "running")) {
-		/* It does not wait for the disk. */
+	/* It does not wait for the disk. */
+	if (play_is_recorded(row->hold) && !strcmp(row->command, "migrate_cancel") &&
+		!row->refused) {
+		play_await_status(talk, "cancelled");
+		assert_true(slow_disk_hangs());
+	}
+	if (play_is_recorded(row->hold) && !strcmp(row->end->source_vm, "running")) {
 		play_await_status(&play.pair.s, row->end->source);
 		assert_true(play_runs(&play.pair.s));
 		assert_true(slow_disk_hangs());
@@ -236,6 +287,9 @@ static void play_row(const struct row *row)
 	play_release();
 	if (row->hold == WAITING && row->end == &called_off)
 		play_await_status(&play.pair.t, "cancelled");
+	/* The source did not come to it. */
+	if (row->hold == OPENING && row->end == &both_cancelled)
+		play_do(&play.pair.t, "migrate_cancel");
 	if (row->hold == WAITING)
 		play_migrate();
 	play_expect_outcome(row);
@@ -260,7 +314,7 @@ static void commands_while_the_target_waits(void **state)
 static void commands_in_setup(void **state)
 {
 	(void)state;
-	play_holds(CONNECTING, ENTERING);
+	play_holds(OPENING, ENTERING);
 }
 
 static void commands_in_precopy(void **state)

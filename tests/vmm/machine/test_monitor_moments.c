@@ -7,6 +7,7 @@
 #include "tests/support/cm.h"
 #include "tests/support/dir.h"
 #include "tests/support/silent_resolver.h"
+#include "tests/support/slow_disk.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -369,6 +370,80 @@ static void a_crash_that_is_not_reported_yet_is_noticed_by_the_stop(void **state
 	play_down();
 }
 
+/* The guest runs at the source again, and nothing has waited for the disk. */
+static void expect_back_while_the_disk_hangs(const char *target)
+{
+	play_await_status(&play.pair.s, "failed");
+	assert_true(slow_disk_hangs());
+	box_expect_status(&play.pair.s, "running", true);
+	play_release();
+	if (!strcmp(target, "cancelled"))
+		play_do(&play.pair.t, "migrate_cancel");
+	play_await_status(&play.pair.t, target);
+	assert_false(play_runs(&play.pair.t));
+	play_down();
+}
+
+static void set_source(const char *parameter, unsigned value)
+{
+	char text[160];
+
+	snprintf(text, sizeof(text),
+		"{\"execute\": \"migrate-set-parameters\", \"arguments\": {\"%s\": %u}}", parameter,
+		value);
+	json_decref(talk_do(&play.pair.s, text));
+}
+
+static void a_ceiling_ends_a_stop_in_which_the_disk_hangs(void **state)
+{
+	static const enum hold holds[] = {READYING, RECORDING};
+
+	(void)state;
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(holds); i++) {
+		play_up_recorded(holds[i]);
+		set_source("x-downtime-ceiling-ms", 700);
+		play_reach(holds[i]);
+		play_await_status(&play.pair.s, "failed");
+		expect_error("downtime-ceiling");
+		expect_back_while_the_disk_hangs("failed");
+	}
+}
+
+static void a_link_that_is_lost_ends_a_stop_in_which_the_disk_hangs(void **state)
+{
+	static const enum hold holds[] = {READYING, RECORDING};
+
+	(void)state;
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(holds); i++) {
+		play_up_recorded(holds[i]);
+		play_use_link();
+		play_reach(holds[i]);
+		link_set(play.link, LINK_CUT);
+		assert_true(link_hits(play.link) > 0);
+		/* One that is READY waits for ASK, unless the RAM that both share has the answer. */
+		expect_back_while_the_disk_hangs(
+			holds[i] == RECORDING && play.handover == SWO_HANDOVER_COPY ? "cancelled"
+										    : "failed");
+	}
+}
+
+/* GO has come, but without its record the target does not start, and answers ASK with REFUSED. */
+static void a_source_in_doubt_does_not_wait_for_the_target_s_disk(void **state)
+{
+	(void)state;
+	play_up_recorded(BEGINNING);
+	set_source("x-commit-deadline-ms", 300);
+	play_reach(BEGINNING);
+	expect_back_while_the_disk_hangs("failed");
+
+	play_up_recorded(BEGINNING);
+	play_reach(BEGINNING);
+	link_set(play.link, LINK_CUT);
+	assert_true(link_hits(play.link) > 0);
+	link_set(play.link, LINK_PASS);
+	expect_back_while_the_disk_hangs("failed");
+}
+
 int main(int argc, char **argv)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +455,9 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_target_that_failed_after_ready_answers_before_it_may_exit),
 		cmocka_unit_test(a_quit_that_came_before_go_waits_for_the_outcome),
 		cmocka_unit_test(a_stop_before_the_launch_holds_the_guest_and_migrate_waits_for_it),
+		cmocka_unit_test(a_ceiling_ends_a_stop_in_which_the_disk_hangs),
+		cmocka_unit_test(a_link_that_is_lost_ends_a_stop_in_which_the_disk_hangs),
+		cmocka_unit_test(a_source_in_doubt_does_not_wait_for_the_target_s_disk),
 		cmocka_unit_test(a_crash_fails_the_migration_at_every_phase),
 		cmocka_unit_test(a_crash_that_is_not_reported_yet_is_noticed_by_the_stop),
 	};
