@@ -253,18 +253,20 @@ int kernel_dma_log_stop(void *self, struct swo_error *err)
 static void add_probed(
 	struct vfio_kernel *vk, uint64_t iova, uint64_t length, uint64_t page, uint64_t *bitmap)
 {
-	uint64_t from = vk->probed_iova, to = from + vk->probed_size;
+	/* With their last bytes: the address space may end there. */
+	uint64_t from = vk->probed_iova, to = from + (vk->probed_size - 1);
+	const uint64_t last = iova + (length - 1);
 
-	if (!vk->probed_was_dirty || to <= iova || from >= iova + length)
+	if (!vk->probed_was_dirty || to < iova || from > last)
 		return;
 	/* A report that covers only part of it keeps it for the rest. */
-	if (from >= iova && to <= iova + length)
+	if (from >= iova && to <= last)
 		vk->probed_was_dirty = false;
 	if (from < iova)
 		from = iova;
-	if (to > iova + length)
-		to = iova + length;
-	for (uint64_t bit = (from - iova) / page; bit <= (to - 1 - iova) / page; bit++)
+	if (to > last)
+		to = last;
+	for (uint64_t bit = (from - iova) / page; bit <= (to - iova) / page; bit++)
 		bitmap[bit / 64] |= UINT64_C(1) << bit % 64;
 }
 

@@ -319,9 +319,9 @@ static int log_report(struct fk_device *dev, const struct vfio_device_feature_dm
 	if (!dev->logging || r->page_size < 4096)
 		return EINVAL;
 	for (unsigned page = 0; page < 64; page++) {
-		uint64_t at = page * UINT64_C(4096);
+		uint64_t at = dev->dirty_from + page * UINT64_C(4096);
 
-		if (!(dev->dirty >> page & 1) || at < r->iova || at >= r->iova + r->length)
+		if (!(dev->dirty >> page & 1) || at < r->iova || at - r->iova >= r->length)
 			continue;
 		uint64_t bit = (at - r->iova) / r->page_size;
 

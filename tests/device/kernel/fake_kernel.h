@@ -32,7 +32,8 @@ struct fk_device {
 	unsigned sessions; /* started so far */
 	bool logging;
 	uint64_t log_page;
-	uint64_t dirty;	       /* a page from 0 on each */
+	uint64_t dirty; /* a page from dirty_from on each */
+	uint64_t dirty_from;
 	uint32_t range_count;  /* of the last START */
 	uint64_t range_length; /* the first one's */
 	uint8_t config[256];

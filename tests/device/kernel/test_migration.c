@@ -355,6 +355,24 @@ static void the_log_reports_writes_and_its_first_report_loses_none(void **state)
 	OPS->destroy(a);
 }
 
+static void the_first_report_loses_none_at_the_end_of_the_address_space(void **state)
+{
+	(void)state;
+	const uint64_t pages = 4, from = -pages * 4096;
+	const struct swo_dma_range range = {from, pages * 4096};
+	void *a = open_device(0);
+	uint64_t page = 4096, bits = 0;
+
+	fk.device[0].dirty_from = from;
+	fk.device[0].dirty = 0x1; /* the page of the report at the start */
+	MUST(OPS->dma_log_start(a, &page, &range, 1, &err));
+	fk.device[0].dirty |= 0x8;
+	MUST(OPS->dma_log_report(a, from, pages * 4096, page, &bits, &err));
+	assert_int_equal(bits, 0x9);
+	MUST(OPS->dma_log_stop(a, &err));
+	OPS->destroy(a);
+}
+
 static void a_log_that_cannot_report_is_found_out_at_its_start(void **state)
 {
 	(void)state;
@@ -467,6 +485,7 @@ int main(void)
 		CASE(an_increment_is_saved_when_it_is_requested),
 		CASE(new_initial_data_is_reported_where_the_kernel_can),
 		CASE(the_log_reports_writes_and_its_first_report_loses_none),
+		CASE(the_first_report_loses_none_at_the_end_of_the_address_space),
 		CASE(a_log_that_cannot_report_is_found_out_at_its_start),
 		CASE(ranges_that_are_too_many_become_one),
 		CASE(the_devices_page_size_is_reported_or_refused),
