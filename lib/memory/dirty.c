@@ -123,7 +123,7 @@ void swo_ram_mark_bitmap(struct swo_ram *ram, uint64_t gpa, const uint64_t *bitm
 		uint64_t region_first = region->gpa >> SWO_PAGE_SHIFT;
 		uint64_t total = region_pages(region);
 
-		if (first >= region_first + total || region_first >= first + pages)
+		if (!pages || first >= region_first + total || region_first >= first + pages)
 			continue;
 		/* Only the words of the region that the bitmap covers. */
 		uint64_t begin = first > region_first ? first - region_first : 0;

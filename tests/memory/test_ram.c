@@ -255,6 +255,19 @@ static void a_bitmap_is_ored_in_at_any_offset(void **state)
 	}
 }
 
+/* Which need not be there. */
+static void an_empty_bitmap_marks_nothing(void **state)
+{
+	(void)state;
+	struct swo_ram *ram = swo_ram_new();
+
+	assert_int_equal(swo_ram_add(ram, "r", 0, PAGES(64), -1, NULL), 0);
+	for (uint64_t at = 0; at < 70; at++)
+		swo_ram_mark_bitmap(ram, PAGES(at), NULL, 0);
+	assert_int_equal(swo_ram_dirty_pages(ram), 0);
+	swo_ram_free(ram);
+}
+
 #define RACE_PAGES  256
 #define RACE_ROUNDS 20000
 
@@ -416,6 +429,7 @@ int main(void)
 		cmocka_unit_test(a_take_stops_before_its_end),
 		cmocka_unit_test(marking_reaches_bytes_not_only_pages_and_stays_in_ram),
 		cmocka_unit_test(a_bitmap_is_ored_in_at_any_offset),
+		cmocka_unit_test(an_empty_bitmap_marks_nothing),
 		cmocka_unit_test(no_mark_is_lost_to_takers_that_run_beside_it),
 		cmocka_unit_test(each_page_is_taken_by_one_taker_only),
 		cmocka_unit_test(one_bit_anywhere_makes_a_page_not_zero),
