@@ -21,6 +21,7 @@ struct stage {
 	pthread_t listen_in[2];
 	bool listens[2];
 	struct hello hello;
+	atomic_uint marks;    /* INITIAL that came */
 	atomic_bool all_sent; /* END_ALL was received */
 };
 
@@ -72,7 +73,8 @@ static void *swallow(void *opaque)
 	uint8_t *text = malloc(room);
 
 	while (text && hear(&stage->data, &header, text, room))
-		;
+		if (header.type == WIRE_INITIAL)
+			atomic_fetch_add(&stage->marks, 1);
 	free(text);
 	return NULL;
 }
@@ -137,6 +139,9 @@ static void take_step(struct stage *stage, const struct peer_step *step,
 		peer_raw(&stage->control, payload, step->len);
 		break;
 	case KIND_INITIAL:
+		/* Earlier it is malformed. */
+		for (int i = 0; i < 1000 && atomic_load(&stage->marks) < DEVICES; i++)
+			swo_sleep_until(swo_now_ns() + 200000);
 		for (unsigned i = 0; i < DEVICES; i++)
 			peer_frame(&stage->control,
 				(struct channel_frame_header){

@@ -20,8 +20,15 @@ static void *drain(void *opaque)
 	static char bytes[1 << 20];
 
 	while (!channel_recv_header(&stage->data, &header, sizeof(bytes), 30000, NULL) &&
-		!channel_recv_payload(&stage->data, &header, bytes, header.length, NULL, 0, NULL))
+		!channel_recv_payload(&stage->data, &header, bytes, header.length, NULL, 0, NULL)) {
 		assert_true(!apart || (header.type != WIRE_RAM && header.type != WIRE_RAM_ZERO));
+		if (header.type == WIRE_INITIAL)
+			send_frame(&stage->control,
+				(struct channel_frame_header){.type = WIRE_INITIAL_LOADED,
+					.device = header.device,
+					.pass = header.pass},
+				NULL, 0);
+	}
 	return NULL;
 }
 
@@ -130,10 +137,6 @@ void stage_play_to_stop(struct stage *stage)
 	}
 	stage->data = stage_take_call(stage);
 	assert_int_equal(pthread_create(&stage->drain, NULL, drain, stage), 0);
-	for (unsigned i = 0; i < 2; i++)
-		send_frame(&stage->control,
-			(struct channel_frame_header){.type = WIRE_INITIAL_LOADED, .device = i},
-			NULL, 0);
 }
 
 void stage_play_to_ready(struct stage *stage)

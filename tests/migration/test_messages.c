@@ -17,8 +17,8 @@ static const struct message {
 } messages[] = {
 	{WIRE_HELLO_OK, "duplicate HELLO_OK"},
 	{WIRE_CLOCK_REPLY, "the target refused: no"},
-	{WIRE_CREDIT, "the target refused: no"},
-	{WIRE_INITIAL_LOADED, "the target refused: no"},
+	{WIRE_CREDIT, "more than may have been sent"}, /* the nonce is the number of bytes */
+	{WIRE_INITIAL_LOADED, "mark 0, which was not sent"},
 	{WIRE_READY, "the target refused"},
 	{WIRE_STARTING, "the target refused: no"},
 	{WIRE_STARTED, "the target refused: no"},

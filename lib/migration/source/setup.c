@@ -9,6 +9,7 @@
 #include "journal/write.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -45,7 +46,20 @@ static int take_device_message(
 			"the target names device %u; there are %u", header->device,
 			s->m.vm.device_count);
 	struct source_device *sd = &s->devices[header->device];
+	const char *name = swo_device_name(sd->dev);
 
+	if (header->type == WIRE_INITIAL_LOADED && header->pass >= sd->initial_marks)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: the target has loaded up to INITIAL mark %" PRIu64
+			", which was not sent",
+			name, header->pass);
+	/* `sent` is counted later than the target may have it. */
+	if (header->type == WIRE_CREDIT && header->offset > sd->consumed &&
+		header->offset - sd->consumed > sd->window)
+		return swo_error_set(err, SWO_E_PROTOCOL, 0,
+			"device %s: the target has consumed %" PRIu64
+			" bytes, more than may have been sent",
+			name, header->offset);
 	if (header->type == WIRE_INITIAL_LOADED)
 		sd->initial_loaded =
 			header->pass < sd->initial_loaded ? sd->initial_loaded : header->pass + 1;
