@@ -315,7 +315,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		o->timeline = arg;
 		return 0;
 	case OPT_PIDFILE:
-		o->pidfile = arg;
+		o->pidfile.path = arg;
 		return 0;
 	case OPT_QUIET:
 		o->quiet = true;

@@ -7,6 +7,7 @@
 
 #include "cmd/common/tls_args.h"
 #include "cmd/vm/journal.h"
+#include "cmd/vm/pidfile.h"
 #include "vmm/machine/machine.h"
 
 #define VM_ROOT_PORTS_MAX 30
@@ -15,7 +16,8 @@ struct vm_options {
 	struct vmm_machine_config config;
 	struct vmm_device_config devices[VMM_DEVICES_MAX];
 	const char *root_ports[VM_ROOT_PORTS_MAX];
-	const char *qmp, *incoming, *timeline, *pidfile;
+	const char *qmp, *incoming, *timeline;
+	struct vm_pidfile pidfile; /* --pidfile */
 	const char *costs, *probe; /* as for switchover plan; NULL: none */
 	struct tls_args tls;
 	bool quiet, named;

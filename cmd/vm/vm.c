@@ -211,18 +211,8 @@ static int loop(
 
 /* The whole */
 
-static int write_pidfile(const char *path, struct swo_error *err)
-{
-	char text[16];
-
-	if (!path)
-		return 0;
-	snprintf(text, sizeof(text), "%d\n", (int)getpid());
-	return write_file("--pidfile", path, text, err);
-}
-
-static int begin(const struct vm_options *o, struct vmm_machine *machine, struct news *news,
-	struct swo_error *err)
+static int begin(
+	struct vm_options *o, struct vmm_machine *machine, struct news *news, struct swo_error *err)
 {
 	struct qmp_server *qmp = NULL;
 
@@ -231,7 +221,7 @@ static int begin(const struct vm_options *o, struct vmm_machine *machine, struct
 	pthread_mutex_lock(&news->mutex);
 	news->qmp = qmp;
 	pthread_mutex_unlock(&news->mutex);
-	if (write_pidfile(o->pidfile, err))
+	if (vm_pidfile_write(&o->pidfile, err))
 		return -1;
 	if (!o->quiet)
 		base_print("%s: %s, %u vCPUs, %llu MiB, %u devices%s%s\n", o->config.name,
@@ -254,8 +244,7 @@ static void finish(const struct vm_options *o, struct vmm_machine *machine, stru
 	qmp_server_stop(qmp);
 	tell_news(o, news, machine);
 	vmm_machine_free(machine);
-	if (o->pidfile)
-		unlink(o->pidfile);
+	vm_pidfile_remove(&o->pidfile);
 }
 
 /* For messages, which may be read in another directory. */

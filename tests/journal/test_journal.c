@@ -10,11 +10,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -56,6 +59,31 @@ int flock(int fd, int operation)
 		return (int)syscall(SYS_flock, fd, operation);
 	errno = flock_error;
 	return -1;
+}
+
+/* Of a file system that copies on write: the flags of a file, which count while it is empty. */
+static int file_flags;
+static bool was_empty;
+
+int ioctl(int fd, unsigned long request, ...)
+{
+	va_list args;
+	struct stat st;
+
+	va_start(args, request);
+	int *flags = va_arg(args, int *);
+
+	va_end(args);
+	if (request == FS_IOC_GETFLAGS) {
+		*flags = file_flags;
+		return 0;
+	}
+	if (request == FS_IOC_SETFLAGS) {
+		was_empty = !fstat(fd, &st) && !st.st_size;
+		file_flags = *flags;
+		return 0;
+	}
+	return (int)syscall(SYS_ioctl, fd, request, flags);
 }
 
 static struct swo_journal *begin(enum swo_journal_side side)
@@ -587,6 +615,44 @@ static void only_a_lock_proves_that_a_process_is_dead(void **state)
 	}
 }
 
+static void a_journal_is_not_copied_on_write(void **state)
+{
+	(void)state;
+	file_flags = FS_NOATIME_FL;
+	was_empty = false;
+	struct swo_journal *journal = begin(SWO_JOURNAL_SOURCE);
+
+	assert_int_equal(file_flags, FS_NOATIME_FL | FS_NOCOW_FL);
+	assert_true(was_empty);
+	journal_close(journal, true);
+}
+
+/* What is under its path by then is another's. */
+static void a_journal_stays_in_the_directory_that_was_checked(void **state)
+{
+	(void)state;
+	char moved[80], decoy[128];
+	struct swo_journal *journal = begin(SWO_JOURNAL_SOURCE);
+	struct swo_journal_info info;
+
+	snprintf(moved, sizeof(moved), "%s-moved", dir);
+	assert_int_equal(rename(dir, moved), 0);
+	assert_int_equal(mkdir(dir, 0700), 0);
+	snprintf(decoy, sizeof(decoy), "%s", path_of(SWO_JOURNAL_SOURCE));
+	FILE *file = fopen(decoy, "we");
+
+	assert_non_null(file);
+	fclose(file);
+	put(journal, SWO_JOURNAL_TAKEN_BACK);
+	snprintf(decoy, sizeof(decoy), "%s/%s.source", moved, id);
+	assert_int_equal(swo_journal_read(decoy, &info, NULL), 0);
+	assert_int_equal(info.last, SWO_JOURNAL_TAKEN_BACK);
+	journal_close(journal, true);
+	assert_int_equal(access(decoy, F_OK), -1);
+	assert_int_equal(access(path_of(SWO_JOURNAL_SOURCE), F_OK), 0);
+	assert_int_equal(rmdir(moved), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -594,6 +660,8 @@ int main(void)
 		journal_test(only_a_lock_proves_that_a_process_is_dead),
 		journal_test(it_has_all_its_room_and_its_mode_before_it_is_needed),
 		journal_test(without_space_there_is_an_error_and_no_journal),
+		journal_test(a_journal_is_not_copied_on_write),
+		journal_test(a_journal_stays_in_the_directory_that_was_checked),
 		journal_test(an_invalid_id_never_becomes_a_path),
 		journal_test(a_migration_has_one_journal_a_side),
 		journal_test(of_many_processes_that_begin_a_journal_one_does),

@@ -4,6 +4,7 @@
 #include "testbed/link.h"
 
 #include "migration/internal.h"
+#include "migration/source/source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -365,6 +366,25 @@ static void load_until_given_up(struct fake_vm *target)
 		usleep(1000);
 }
 
+/* One that is over the limit: it was stopped all the same, or more was found out since. */
+static void a_prediction_that_was_accepted_is_not_given_up_by_default(void **state)
+{
+	(void)state;
+	struct source s = {.m.params = fake_params()};
+
+	pthread_mutex_init(&s.m.mutex, NULL);
+	s.m.params.downtime_limit_ms = 300;
+	s.m.info.predicted_downtime_ns = UINT64_C(1400000000);
+	assert_int_equal(source_ceiling_ns(&s), UINT64_C(3000000000));
+	s.m.info.predicted_downtime_ns = UINT64_C(1600000000);
+	assert_int_equal(source_ceiling_ns(&s), UINT64_C(3200000000));
+	s.m.params.downtime_ceiling_ms = 2000;
+	assert_int_equal(source_ceiling_ns(&s), UINT64_C(2000000000));
+	s.m.params.downtime_ceiling_ms = 0;
+	assert_int_equal(source_ceiling_ns(&s), 0);
+	pthread_mutex_destroy(&s.m.mutex);
+}
+
 static void a_stop_that_takes_ten_times_the_limit_is_given_up_by_default(void **state)
 {
 	(void)state;
@@ -548,6 +568,7 @@ int main(void)
 		cmocka_unit_test(limits_of_other_sizes_are_taken_and_given),
 		cmocka_unit_test(a_migration_is_in_setup_from_the_start),
 		cmocka_unit_test(downtime_limit_holds_on_a_link_slower_than_max_bandwidth),
+		cmocka_unit_test(a_prediction_that_was_accepted_is_not_given_up_by_default),
 		cmocka_unit_test(a_stop_that_takes_ten_times_the_limit_is_given_up_by_default),
 		cmocka_unit_test(a_stop_for_an_unknown_time_is_preceded_by_a_warning),
 		cmocka_unit_test(a_missed_limit_is_reported_with_what_took_longest),

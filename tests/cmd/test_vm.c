@@ -1,0 +1,147 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What `switchover vm` does before its machine is there: the journals that forbid a start, and the
+ * file of --pidfile.
+ */
+#include "cmd/vm/journal.h"
+#include "cmd/vm/pidfile.h"
+#include "tests/support/cm.h"
+#include "tests/support/dir.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The default directory depends on the user; here it is one that cannot be made. */
+static bool no_home;
+
+int __real_swo_journal_default_dir(char *out, size_t room, struct swo_error *err);
+int __wrap_swo_journal_default_dir(char *out, size_t room, struct swo_error *err);
+int __wrap_swo_journal_default_dir(char *out, size_t room, struct swo_error *err)
+{
+	if (no_home)
+		return swo_error_set(err, SWO_E_INVALID, 0, "HOME is not set");
+	snprintf(out, room, "/proc/no/switchover");
+	return 0;
+}
+
+static char warned[600];
+
+static void keep_warning(void *opaque, enum swo_log_level level, const char *text)
+{
+	(void)opaque, (void)level;
+	snprintf(warned, sizeof(warned), "%s", text);
+}
+
+static int open_journal(const char *dir, const char *name, bool incoming,
+	struct swo_journal_config *out, struct swo_error *err)
+{
+	static struct vm_journal journal;
+
+	journal = (struct vm_journal){.dir = dir};
+	warned[0] = 0;
+	return vm_journal_open(&journal, name, incoming, out, err);
+}
+
+static void a_vm_whose_journals_cannot_be_examined_is_not_started(void **state)
+{
+	(void)state;
+	struct swo_journal_config config;
+	struct swo_error err;
+
+	for (int i = 0; i < 2; i++) {
+		no_home = i;
+		assert_int_equal(open_journal(NULL, "web", false, &config, &err), -1);
+		assert_int_equal(err.code, SWO_E_STATE);
+		if (!strstr(err.text, "VM 'web' is not started") ||
+			!strstr(err.text, "--journal=none") ||
+			!strstr(err.text, i ? "HOME is not set" : "/proc/no"))
+			fail_msg("%s", err.text);
+	}
+	no_home = false;
+	/* The named override, and an explicit one that cannot be used. */
+	assert_int_equal(open_journal("none", "web", false, &config, &err), 0);
+	assert_null(config.dir);
+	assert_string_equal(config.vm, "web");
+	assert_int_equal(open_journal("/proc/no", "web", false, &config, &err), -1);
+	assert_non_null(strstr(err.text, "--journal: "));
+}
+
+/* Nothing is known of a VM without a name, and a target is started by its migration. */
+static void without_an_identity_or_incoming_it_goes_on_with_a_warning(void **state)
+{
+	(void)state;
+	struct swo_journal_config config;
+	struct swo_error err;
+
+	assert_int_equal(open_journal(NULL, NULL, false, &config, &err), 0);
+	assert_null(config.dir);
+	assert_non_null(strstr(warned, "no journal: a migration in doubt"));
+	assert_int_equal(open_journal(NULL, "web", true, &config, &err), 0);
+	assert_null(config.dir);
+	assert_non_null(strstr(warned, "/proc/no"));
+}
+
+static void a_pidfile_is_removed_unless_it_is_anothers_by_now(void **state)
+{
+	(void)state;
+	struct vm_pidfile file = {0}, none = {0};
+	char dir[32], path[64], other[64], text[32] = "";
+	struct swo_error err;
+
+	assert_int_equal(vm_pidfile_write(&none, &err), 0);
+	vm_pidfile_remove(&none);
+	assert_int_equal(dir_make(dir), 0);
+	snprintf(path, sizeof(path), "%s/pid", dir);
+	snprintf(other, sizeof(other), "%s/other", dir);
+	file.path = path;
+	/* Not written: not its own. */
+	FILE *out = fopen(path, "we");
+
+	assert_non_null(out);
+	fclose(out);
+	vm_pidfile_remove(&file);
+	assert_int_equal(access(path, F_OK), 0);
+
+	assert_int_equal(vm_pidfile_write(&file, &err), 0);
+	FILE *in = fopen(path, "re");
+
+	assert_non_null(in);
+	assert_non_null(fgets(text, sizeof(text), in));
+	fclose(in);
+	char pid[32];
+
+	snprintf(pid, sizeof(pid), "%d\n", (int)getpid());
+	assert_string_equal(text, pid);
+
+	/* Another file in its place stays. */
+	out = fopen(other, "we");
+	assert_non_null(out);
+	fclose(out);
+	assert_int_equal(rename(path, other), 0);
+	out = fopen(path, "we");
+	assert_non_null(out);
+	fclose(out);
+	vm_pidfile_remove(&file);
+	assert_int_equal(access(path, F_OK), 0);
+	assert_int_equal(rename(other, path), 0);
+	vm_pidfile_remove(&file);
+	assert_int_equal(access(path, F_OK), -1);
+
+	file.path = "/proc/no/pid";
+	assert_int_equal(vm_pidfile_write(&file, &err), -1);
+	assert_non_null(strstr(err.text, "--pidfile: "));
+	assert_int_equal(dir_remove(dir), 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_vm_whose_journals_cannot_be_examined_is_not_started),
+		cmocka_unit_test(without_an_identity_or_incoming_it_goes_on_with_a_warning),
+		cmocka_unit_test(a_pidfile_is_removed_unless_it_is_anothers_by_now),
+	};
+
+	swo_log_set(SWO_LOG_WARN, keep_warning, NULL);
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
