@@ -307,8 +307,12 @@ static int record(void *opaque, enum swo_journal_event event, const struct hando
 {
 	struct target *t = opaque;
 
-	return migration_record(&t->m, event, event == SWO_JOURNAL_READY ? t->go.nonce : 0, cause,
+	atomic_store(&t->recording, true);
+	int rc = migration_record(&t->m, event, event == SWO_JOURNAL_READY ? t->go.nonce : 0, cause,
 		swo_deadline_ms(t->m.params.commit_deadline_ms), err);
+
+	atomic_store(&t->recording, false);
+	return rc;
 }
 
 static void entered(
@@ -364,13 +368,18 @@ static const struct handover_ops target_handover = {
 
 /* The thread */
 
-/* A source that shares its RAM has taken the VM back, and had no connection to report it on. */
-static bool is_taken_back(struct swo_migration *m)
+/*
+ * A source that shares its RAM has taken the VM back, and has no connection to report it on, or the
+ * reader of that waits for the record of GO.
+ */
+static bool is_taken_back(struct target *t)
 {
+	struct swo_migration *m = &t->m;
+
 	pthread_mutex_lock(&m->mutex);
-	const bool lost = m->lost;
+	const bool unheard = m->lost || atomic_load(&t->recording);
 	pthread_mutex_unlock(&m->mutex);
-	return lost && ram_share_is_forbidden(&m->share);
+	return unheard && ram_share_is_forbidden(&m->share);
 }
 
 /* State READY: waits for the step that leaves it, such as GO. */
@@ -387,7 +396,7 @@ static void await_go(struct target *t)
 			m->share.page ? swo_deadline_min(deadline, swo_deadline_ms(LOOK_MS))
 				      : deadline,
 			"GO", NULL)) {
-		taken_back = is_taken_back(m);
+		taken_back = is_taken_back(t);
 		late = swo_deadline_passed(deadline);
 	}
 	if (taken_back)

@@ -98,6 +98,7 @@ struct target {
 	} readers[WIRE_CHANNELS_MAX];
 	struct wire_go go;     /* expected in GO */
 	struct wire_go ticket; /* expected in ATTACH and ASK */
+	atomic_bool recording; /* a step waits for its record */
 
 	/* under the mutex */
 	bool migration_hello_seen;  /* a control connection exists and its HELLO was read */
