@@ -59,10 +59,11 @@ struct play {
 	enum swo_handover handover; /* of all that follow */
 	struct box_pair pair;
 	struct link *link;
-	struct channel_turn *turn; /* taken: what sends GO waits for it; NULL: none */
-	struct fake_device *held;  /* hangs; NULL: none */
-	atomic_int woken;	   /* arcs that made a device of the paused guest run */
-	struct swo_job guard;	   /* keeps a worker busy */
+	struct channel_turn *turn;   /* taken: what sends GO waits for it; NULL: none */
+	enum swo_journal_event kept; /* last in the journal at the end, if not the usual one */
+	struct fake_device *held;    /* hangs; NULL: none */
+	atomic_int woken;	     /* arcs that made a device of the paused guest run */
+	struct swo_job guard;	     /* keeps a worker busy */
 	atomic_bool busy;
 };
 extern struct play play;

@@ -251,6 +251,18 @@ static const struct row rows[] = {
 	{CANCELLED, 't', "cont", "has failed", &cancelled, 0, 0},
 };
 
+static void query_both(void)
+{
+	static const char *const queries[] = {"query-status", "query-migrate",
+		"query-migrate-parameters", "query-migrate-capabilities", "x-query-timeline"};
+
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(queries); i++) {
+		play_do(&play.pair.s, queries[i]);
+		play_do(&play.pair.t, queries[i]);
+	}
+	assert_true(slow_disk_hangs());
+}
+
 static void play_row(const struct row *row)
 {
 	struct box *box = row->side == 's' ? &play.pair.source : &play.pair.target;
@@ -273,7 +285,9 @@ static void play_row(const struct row *row)
 			play_watch_paused(box);
 	}
 	assert_false(play_runs(&play.pair.s) && play_runs(&play.pair.t));
-	/* It does not wait for the disk. */
+	/* Neither monitor waits for the disk, nor does the end. */
+	if (play_is_recorded(row->hold))
+		query_both();
 	if (play_is_recorded(row->hold) && !strcmp(row->command, "migrate_cancel") &&
 		!row->refused) {
 		play_await_status(talk, "cancelled");

@@ -370,17 +370,24 @@ static void a_crash_that_is_not_reported_yet_is_noticed_by_the_stop(void **state
 	play_down();
 }
 
-/* The guest runs at the source again, and nothing has waited for the disk. */
-static void expect_back_while_the_disk_hangs(const char *target)
+/* The guest runs at the source again, and nothing there has waited for a disk. */
+static void expect_back_while_the_disk_hangs(void)
 {
 	play_await_status(&play.pair.s, "failed");
-	assert_true(slow_disk_hangs());
 	box_expect_status(&play.pair.s, "running", true);
-	play_release();
+	assert_true(slow_disk_hangs());
+}
+
+/* Nor has the target. */
+static void expect_both_end_while_the_disk_hangs(const char *target)
+{
+	expect_back_while_the_disk_hangs();
 	if (!strcmp(target, "cancelled"))
 		play_do(&play.pair.t, "migrate_cancel");
 	play_await_status(&play.pair.t, target);
 	assert_false(play_runs(&play.pair.t));
+	assert_true(slow_disk_hangs());
+	play_release();
 	play_down();
 }
 
@@ -405,7 +412,7 @@ static void a_ceiling_ends_a_stop_in_which_the_disk_hangs(void **state)
 		play_reach(holds[i]);
 		play_await_status(&play.pair.s, "failed");
 		expect_error("downtime-ceiling");
-		expect_back_while_the_disk_hangs("failed");
+		expect_both_end_while_the_disk_hangs("failed");
 	}
 }
 
@@ -421,10 +428,25 @@ static void a_link_that_is_lost_ends_a_stop_in_which_the_disk_hangs(void **state
 		link_set(play.link, LINK_CUT);
 		assert_true(link_hits(play.link) > 0);
 		/* One that is READY waits for ASK, unless the RAM that both share has the answer. */
-		expect_back_while_the_disk_hangs(
+		expect_both_end_while_the_disk_hangs(
 			holds[i] == RECORDING && play.handover == SWO_HANDOVER_COPY ? "cancelled"
 										    : "failed");
 	}
+}
+
+/* Nothing runs at the target, which looks at its source when it has its journal. */
+static void a_link_that_is_lost_in_setup_frees_the_source_at_once(void **state)
+{
+	(void)state;
+	play_up_recorded(OPENING_THERE);
+	play_use_link();
+	play_reach(OPENING_THERE);
+	link_set(play.link, LINK_CUT);
+	assert_true(link_hits(play.link) > 0);
+	expect_back_while_the_disk_hangs();
+	play_release();
+	play_await_status(&play.pair.t, "failed");
+	play_down();
 }
 
 /* GO has come, but without its record the target does not start, and answers ASK with REFUSED. */
@@ -434,14 +456,114 @@ static void a_source_in_doubt_does_not_wait_for_the_target_s_disk(void **state)
 	play_up_recorded(BEGINNING);
 	set_source("x-commit-deadline-ms", 300);
 	play_reach(BEGINNING);
-	expect_back_while_the_disk_hangs("failed");
+	expect_both_end_while_the_disk_hangs("failed");
 
 	play_up_recorded(BEGINNING);
 	play_reach(BEGINNING);
 	link_set(play.link, LINK_CUT);
 	assert_true(link_hits(play.link) > 0);
 	link_set(play.link, LINK_PASS);
-	expect_back_while_the_disk_hangs("failed");
+	expect_both_end_while_the_disk_hangs("failed");
+}
+
+/* What comes after the decision does not depend on its record. */
+struct afterwards {
+	const char *name;
+	enum hold of;	/* whose journal */
+	enum hold from; /* the disk hangs from here on */
+	char side;	/* who gets the command */
+	const char *command, *source, *target;
+	char only; /* c(opied), f(d), both: 0 */
+	enum swo_journal_event kept;
+};
+
+static const struct afterwards afterwards[] = {
+	{"taken-back", RECORDING, FINALISING, 's', "migrate_cancel", "cancelled", "failed", 0,
+		SWO_JOURNAL_NOTHING},
+	{"refused", RECORDING, GO_UNSENT, 't', "migrate_cancel", "failed", "cancelled", 0,
+		SWO_JOURNAL_REFUSED},
+	{"done", RECORDING, STARTING, 0, NULL, "completed", "completed", 0, SWO_JOURNAL_DONE},
+	{"run-here", RECORDING, GO_LOST, 's', "x-migrate-resolve", "failed", NULL, 'c',
+		SWO_JOURNAL_RUN_HERE},
+	{"started", BEGINNING, STARTING, 0, NULL, "completed", "completed", 0, SWO_JOURNAL_DONE},
+	{"refused by the target", READYING, GO_LOST, 't', "migrate_cancel", NULL, "cancelled", 'c',
+		SWO_JOURNAL_REFUSED},
+};
+
+static void release_all_but_the_disk(void)
+{
+	if (play.held)
+		fake_release(play.held);
+	play.held = NULL;
+	if (play.turn)
+		channel_turn_leave(play.turn);
+	play.turn = NULL;
+}
+
+static void expect_ends_while_the_disk_hangs(const struct afterwards *after)
+{
+	const bool moves = after->source && !strcmp(after->source, "completed");
+
+	if (after->source) {
+		play_await_status(&play.pair.s, after->source);
+		play_await_vm(&play.pair.s, moves ? "postmigrate" : "running");
+	}
+	if (after->target) {
+		play_await_status(&play.pair.t, after->target);
+		play_await_vm(&play.pair.t, moves ? "running" : "inmigrate");
+	}
+	if (!slow_disk_hangs())
+		fail_msg("%s: the disk does not hang", after->name);
+}
+
+static void what_follows_the_decision_does_not_wait_for_the_disk(void **state)
+{
+	const char other = play.handover == SWO_HANDOVER_FD ? 'c' : 'f';
+
+	(void)state;
+	for (unsigned i = 0; i < SWO_ARRAY_SIZE(afterwards); i++) {
+		const struct afterwards *after = &afterwards[i];
+		const struct row row = {.command = after->command, .side = after->side};
+		struct talk *talk = after->side == 's' ? &play.pair.s : &play.pair.t;
+
+		if (after->only == other)
+			continue;
+		play_up_recorded(after->of);
+		play.kept = after->kept;
+		play_reach(after->from);
+		slow_disk_hang();
+		if (after->command) {
+			play_send(&row, talk);
+			play_expect_answer(&row, talk);
+		}
+		release_all_but_the_disk();
+		expect_ends_while_the_disk_hangs(after);
+		play_release();
+		if (!after->target)
+			play_do(&play.pair.t, "migrate_cancel");
+		if (!after->source)
+			play_await_status(&play.pair.s, "failed");
+		play_down();
+	}
+}
+
+/* It is in doubt with or without the record of that, and the answer ends it. */
+static void a_doubt_does_not_wait_for_the_disk(void **state)
+{
+	static const struct afterwards done = {
+		.name = "in-doubt", .source = "completed", .target = "completed"};
+
+	(void)state;
+	play_up_recorded(RECORDING);
+	set_source("x-commit-deadline-ms", 1500);
+	play_reach(STARTING);
+	slow_disk_hang();
+	play_await_status(&play.pair.s, "in-doubt");
+	assert_true(slow_disk_hangs());
+	release_all_but_the_disk();
+	expect_ends_while_the_disk_hangs(&done);
+	play_release();
+	play_down();
 }
 
 int main(int argc, char **argv)
@@ -457,7 +579,10 @@ int main(int argc, char **argv)
 		cmocka_unit_test(a_stop_before_the_launch_holds_the_guest_and_migrate_waits_for_it),
 		cmocka_unit_test(a_ceiling_ends_a_stop_in_which_the_disk_hangs),
 		cmocka_unit_test(a_link_that_is_lost_ends_a_stop_in_which_the_disk_hangs),
+		cmocka_unit_test(a_link_that_is_lost_in_setup_frees_the_source_at_once),
 		cmocka_unit_test(a_source_in_doubt_does_not_wait_for_the_target_s_disk),
+		cmocka_unit_test(what_follows_the_decision_does_not_wait_for_the_disk),
+		cmocka_unit_test(a_doubt_does_not_wait_for_the_disk),
 		cmocka_unit_test(a_crash_fails_the_migration_at_every_phase),
 		cmocka_unit_test(a_crash_that_is_not_reported_yet_is_noticed_by_the_stop),
 	};
