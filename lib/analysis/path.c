@@ -269,7 +269,8 @@ static void saving(struct chain *c, struct item *save, const char *gap)
 
 /*
  * Loading runs concurrently with saving: only the time after the last byte was sent counts. A late
- * config is loaded by the same worker, before.
+ * config is loaded by the same worker, before; one that has changed since is loaded again, after all
+ * data.
  */
 static void loading(struct chain *c, struct item *load, const char *gap)
 {
@@ -283,7 +284,10 @@ static void loading(struct chain *c, struct item *load, const char *gap)
 	c->at = load->span;
 	if (cause && cause == config) {
 		add_step(c, config, "wire");
-		gap_to(c, c->from, "wire");
+		if (save && save->span.end_ns <= c->cursor)
+			saving(c, save, "wire");
+		else
+			gap_to(c, c->from, "wire");
 	} else if (cause) {
 		saving(c, save, "wire");
 	} else {

@@ -378,6 +378,21 @@ static void a_finalise_after_go_is_part_of_the_start(void **state)
 	swo_path_free(&path);
 }
 
+/* It was loaded before the stop, and once more after the data: the arcs of the source count. */
+static void a_config_that_is_loaded_again_hides_nothing(void **state)
+{
+	(void)state;
+	migration(&plain, 1);
+	put(DST, SWO_SPAN_WORK, "vf0", "config", -49, -40);
+	put(DST, SWO_SPAN_WORK, "vf0", "config", 67.46, 67.48);
+	struct swo_path path = path_now();
+
+	assert_ms(ms_of(&path, "vf0", "PRE_COPY->PRE_COPY_P2P"), 24.9);
+	assert_ms(ms_of(&path, "vf0", "PRE_COPY_P2P->STOP_COPY"), 39.9);
+	assert_ms(ms_of(&path, "vf0", "wire"), 0.46);
+	swo_path_free(&path);
+}
+
 static void a_config_that_came_late_is_named(void **state)
 {
 	(void)state;
@@ -543,6 +558,7 @@ int main(void)
 		cmocka_unit_test(streams_that_waited_for_all_devices_lead_to_the_last_to_stop),
 		cmocka_unit_test(a_finalise_that_waited_for_ram_leads_to_the_ram),
 		cmocka_unit_test(a_finalise_after_go_is_part_of_the_start),
+		cmocka_unit_test(a_config_that_is_loaded_again_hides_nothing),
 		cmocka_unit_test(a_config_that_came_late_is_named),
 		cmocka_unit_test(an_unrecorded_span_is_a_named_gap_and_the_path_still_adds_up),
 		cmocka_unit_test(any_spans_give_a_path_that_adds_up),
