@@ -31,6 +31,7 @@ static const struct cmd_verb verbs[] = {
 	{"resolve", cmd_resolve, "Resolve a migration in doubt, or list the journals", NULL},
 	{"exec", EXEC, "Start another VMM so that its devices change state in parallel", "preload"},
 	{"observe", cmd_observe, "Show where the time went, from the records of `exec`", NULL},
+	{"report", cmd_report, "Show timelines and measured rows as one page of HTML or SVG", NULL},
 	{"bench", BENCH, "Start switchover-bench, which measures on this host", "bench"},
 	{"plan", cmd_plan, "Predict a switchover, or show where the time of one went", NULL},
 	{"probe", cmd_probe, "Report what a device supports and whether it follows the rules",

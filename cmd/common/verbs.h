@@ -11,6 +11,7 @@ int cmd_migrate(int argc, char **argv);
 int cmd_observe(int argc, char **argv);
 int cmd_plan(int argc, char **argv);
 int cmd_probe(int argc, char **argv);
+int cmd_report(int argc, char **argv);
 int cmd_resolve(int argc, char **argv);
 int cmd_vm(int argc, char **argv);
 

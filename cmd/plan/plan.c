@@ -6,15 +6,14 @@
 #include "cmd/plan/plan.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/overhead.h"
+#include "cmd/common/text_in.h"
 #include "cmd/common/verbs.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMELINE_BYTES_MAX (256u << 20)
-#define TIMELINE_SPANS_MAX (1u << 18)
-#define PREDICTED_SPANS	   (SWO_DEVICES_MAX * 8 + 64)
+#define PREDICTED_SPANS (SWO_DEVICES_MAX * 8 + 64)
 
 static int dump(json_t *object, struct swo_error *err)
 {
@@ -26,23 +25,6 @@ static int dump(json_t *object, struct swo_error *err)
 }
 
 /* One that took place */
-
-static int read_file(const char *path, struct swo_buf *text, struct swo_error *err)
-{
-	FILE *file = fopen(path, "re");
-	char part[65536];
-	size_t got;
-	int rc = 0;
-
-	if (!file)
-		return swo_error_set(err, SWO_E_IO, errno, "--timeline: open '%s'", path);
-	while (!rc && (got = fread(part, 1, sizeof(part), file)))
-		rc = swo_buf_append(text, part, got, err);
-	if (!rc && ferror(file))
-		rc = swo_error_set(err, SWO_E_IO, errno, "--timeline: read '%s'", path);
-	fclose(file);
-	return rc;
-}
 
 static int show_path(
 	const struct plan_request *request, struct swo_timeline *timeline, struct swo_error *err)
@@ -65,14 +47,13 @@ static int show_path(
 
 static int recorded(const struct plan_request *request, struct swo_error *err)
 {
-	struct swo_buf text = SWO_BUF_INIT(TIMELINE_BYTES_MAX);
-	struct swo_timeline *timeline = swo_timeline_new(SWO_SIDE_SOURCE, TIMELINE_SPANS_MAX);
+	struct swo_buf text = SWO_BUF_INIT(TEXT_BYTES_MAX);
+	struct swo_timeline *timeline = NULL;
 	size_t dropped;
-	int rc = timeline ? read_file(request->timeline, &text, err)
-			  : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a timeline");
+	int rc = text_read("--timeline", request->timeline, &text, err);
 
-	if (!rc && swo_timeline_add_json(timeline, (const char *)text.data, text.len, 0, err))
-		rc = swo_error_prefix(err, "'%s'", request->timeline);
+	if (!rc && !(timeline = timeline_parse(&text, request->timeline, err)))
+		rc = -1;
 	if (!rc)
 		rc = show_path(request, timeline, err);
 	swo_timeline_count(timeline, &dropped);

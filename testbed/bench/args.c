@@ -158,7 +158,8 @@ static const struct argp_option common_options[] = {
 	{NULL, 0, NULL, 0, "Output", 4},
 	{"json", OPT_JSON, "FILE", 0, "Write a JSON object per row", 4},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
-		"Write the timeline of the median run of the last row, beside it a Chrome trace",
+		"Write the timeline of the median run of the last row, beside it a Chrome trace and "
+		"the timelines of the other rows (FILE's name with -VFS-ROW)",
 		4},
 	{"keep", OPT_KEEP, NULL, 0, "Keep logs and sockets of every run", 4},
 	{"verbose", OPT_VERBOSE, NULL, 0, "Print each step", 4},

@@ -4,6 +4,7 @@
  * or a timeline.
  */
 #include "cmd/common/cmd.h"
+#include "cmd/common/file.h"
 #include "cmd/common/timeline_out.h"
 #include "testbed/bench/report.h"
 #include "testbed/process.h"
@@ -159,6 +160,32 @@ static void print_picture(struct swo_timeline *timeline, const struct bench_row 
 	timeline_print(timeline, from, to);
 }
 
+/* "x.json" of the last row is "x-4-serial.json" of the row of 4 VFs, serial. */
+static void name_of_row(const char *path, const struct bench_row *row, char *out, size_t room)
+{
+	const char *end = strrchr(path, '.');
+	const int stem = end && !strchr(end, '/') ? (int)(end - path) : (int)strlen(path);
+
+	snprintf(out, room, "%.*s-%u-%s%s", stem, path, row->vfs, bench_row_name(row), path + stem);
+	for (char *c = out + stem; *c; c++)
+		if (*c == ' ' || *c == '/')
+			*c = '-';
+}
+
+/* The median runs of the other rows, for `switchover report`. */
+static int write_others(const struct bench *bench, struct swo_error *err)
+{
+	for (unsigned i = 0; i + 1 < bench->count; i++) {
+		const struct bench_sample *run = bench_median_run(&bench->rows[i]);
+		char path[4096];
+
+		name_of_row(bench->config.timeline, &bench->rows[i], path, sizeof(path));
+		if (run && run->timeline && write_file("--timeline", path, run->timeline, err))
+			return -1;
+	}
+	return 0;
+}
+
 /* Writes the median run of the last row that has one: two files and the printed timeline. */
 static int write_timeline(const struct bench *bench, struct swo_error *err)
 {
@@ -173,7 +200,8 @@ static int write_timeline(const struct bench *bench, struct swo_error *err)
 				    timeline, run->timeline, strlen(run->timeline), 0, err)
 			  : swo_error_set(err, SWO_E_NO_MEMORY, 0, "--timeline");
 	if (!rc)
-		rc = timeline_write(timeline, bench->config.timeline, err);
+		rc = timeline_write(timeline, bench->config.timeline, err) ||
+		     write_others(bench, err);
 	if (!rc)
 		print_picture(timeline, row);
 	swo_timeline_free(timeline);

@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What `switchover report` reads, and that its page is one of its own: no script, no network, and no
+ * markup from a file. How it looks is tests/report/browser's.
+ */
+#include "cmd/report/report.h"
+#include "tests/support/cm.h"
+#include "tests/support/dir.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static char dir[32];
+
+static const char *file(const char *name, const char *text)
+{
+	static char path[128];
+
+	snprintf(path, sizeof(path), "%s/%s", dir, name);
+	FILE *out = fopen(path, "we");
+
+	assert_non_null(out);
+	assert_true(fputs(text, out) >= 0);
+	fclose(out);
+	return path;
+}
+
+static const char migration[] =
+	"{\"version\":1,\"clock\":\"CLOCK_MONOTONIC\",\"dropped\":0,\"spans\":["
+	"{\"side\":\"source\",\"kind\":\"pass\",\"name\":\"stop: prepare pass\",\"device\":\"\",\"bytes\":0,\"start_ns\":1000000,\"end_ns\":2000000},"
+	"{\"side\":\"source\",\"kind\":\"arc\",\"name\":\"PRE_COPY->PRE_COPY_P2P\",\"device\":\"<b>&\\\"vf0\",\"bytes\":0,\"start_ns\":1000000,\"end_ns\":2000000},"
+	"{\"side\":\"target\",\"kind\":\"arc\",\"name\":\"RUNNING_P2P->RUNNING\",\"device\":\"vf0\",\"bytes\":0,\"start_ns\":3000000,\"end_ns\":5000000}]}";
+
+/* The page, or the SVG; to be freed. */
+static char *page_of(const struct report *report, bool svg)
+{
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	assert_non_null(out);
+	assert_int_equal((svg ? report_svg : report_page)(out, report), 0);
+	fclose(out);
+	return text;
+}
+
+static void a_timeline_becomes_lanes_and_its_text_no_markup(void **state)
+{
+	(void)state;
+	struct report report = {0};
+	struct swo_error err;
+
+	if (report_read(&report, file("t.json", migration), &err))
+		fail_msg("%s", err.text);
+	assert_int_equal(report.run_count, 1);
+	assert_true(report.runs[0].switched);
+	assert_int_equal(report_longest(&report), 4000000);
+	for (int svg = 0; svg < 2; svg++) {
+		char *page = page_of(&report, svg);
+
+		assert_null(strstr(page, "<b>&"));
+		assert_null(strstr(page, "<script"));
+		assert_null(strstr(page, "https:"));
+		assert_non_null(strstr(page, "&lt;b&gt;&amp;&quot;vf0"));
+		assert_non_null(strstr(page, "PRE_COPY_P2P: 1.000 ms"));
+		assert_non_null(strstr(page, "barrier: the end of stop: prepare pass"));
+		free(page);
+	}
+	report_free(&report);
+}
+
+static void rows_come_as_lines_or_in_one_object_and_a_failed_one_has_no_point(void **state)
+{
+	(void)state;
+	static const char lines[] =
+		"{\"vfs\":2,\"profile\":\"even\",\"transitions\":\"serial\",\"blackout_ms\":{\"min\":1,\"median\":2,\"max\":4},\"lower_bound_ms\":1}\n"
+		"\n{\"vfs\":4,\"vmm\":\"qemu\",\"outage_ms\":12.5}\n"
+		"{\"vfs\":4,\"vmm\":\"qemu\",\"outage_ms\":null}\n";
+	static const char object[] =
+		"{\"date\":\"today\",\"rows\":[{\"vfs\":1,\"profile\":\"cx7\",\"blackout_ms\":{\"min\":3,\"median\":3,\"max\":3}}]}";
+	struct report report = {0};
+	struct swo_error err;
+
+	assert_int_equal(report_read(&report, file("l.jsonl", lines), &err), 0);
+	assert_int_equal(report_read(&report, file("o.json", object), &err), 0);
+	assert_int_equal(report.row_count, 3);
+	assert_string_equal(report.rows[0].series, "serial");
+	assert_true(report.rows[0].max == 4 && report.rows[0].bound == 1);
+	assert_string_equal(report.rows[1].series, "qemu");
+	assert_true(report.rows[1].median == 12.5 && report.rows[1].bound == 0);
+	char *page = page_of(&report, false);
+
+	/* What is not known is not 0; the original's figures are only beside its own hardware's. */
+	assert_non_null(strstr(page, "<td>unknown</td>"));
+	assert_non_null(strstr(page, "published: serial (ConnectX-7), 1 VFs: 497 ms"));
+	free(page);
+	report.row_count = 2;
+	page = page_of(&report, false);
+	assert_null(strstr(page, "published:"));
+	free(page);
+	report_free(&report);
+}
+
+static void what_is_neither_is_named(void **state)
+{
+	(void)state;
+	static const struct {
+		const char *text, *words;
+	} bad[] = {
+		{"", "is empty"},
+		{"{\"vfs\":1}", "neither a timeline nor rows"},
+		{"{\"vfs\":1,\"blackout_ms\":{\"median\":3}}\nnonsense", "is not JSON at byte"},
+		{"[1,2]", "neither a timeline nor rows"},
+		{"{\"spans\":[]}", "version"},
+		{"{\"version\":1,\"clock\":\"CLOCK_MONOTONIC\",\"dropped\":0,\"spans\":[]}",
+			"nothing was recorded"},
+	};
+
+	for (size_t i = 0; i < SWO_ARRAY_SIZE(bad); i++) {
+		struct report report = {0};
+		struct swo_error err = {0};
+
+		assert_int_equal(report_read(&report, file("bad", bad[i].text), &err), -1);
+		if (!strstr(err.text, bad[i].words))
+			fail_msg("'%s' without '%s'", err.text, bad[i].words);
+		report_free(&report);
+	}
+	struct report report = {0};
+	struct swo_error err;
+
+	assert_int_equal(report_read(&report, "/proc/no/file", &err), -1);
+	assert_int_equal(err.code, SWO_E_IO);
+}
+
+static void steps_of_an_axis_are_1_2_or_5(void **state)
+{
+	(void)state;
+	assert_true(report_step(445, 10) == 50);
+	assert_true(report_step(129.6, 10) > 19.99 && report_step(129.6, 10) < 20.01);
+	assert_true(report_step(10, 10) == 1);
+	assert_true(report_step(0, 10) == 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_timeline_becomes_lanes_and_its_text_no_markup),
+		cmocka_unit_test(rows_come_as_lines_or_in_one_object_and_a_failed_one_has_no_point),
+		cmocka_unit_test(what_is_neither_is_named),
+		cmocka_unit_test(steps_of_an_axis_are_1_2_or_5),
+	};
+
+	assert_int_equal(dir_make(dir), 0);
+	int failed = cmocka_run_group_tests(tests, NULL, NULL);
+
+	dir_remove(dir);
+	return failed;
+}
