@@ -393,6 +393,22 @@ static void finalising(struct chain *c, struct item *arc, const char *gap)
 	}
 }
 
+/* The vCPU state is loaded when it has come, or, one thing at a time, after a device's last arc. */
+static void machine_loaded(struct chain *c, struct item *machine, const char *gap)
+{
+	struct item *saved = last_of(c, STAGE_MACHINE_SAVED, NULL, machine->span.end_ns);
+
+	add_step(c, machine, gap);
+	struct item *arc = last_of(c, STAGE_FINALISE, NULL, c->cursor);
+
+	if (near(arc, c->cursor) && waited_for(arc->span.end_ns, saved))
+		finalising(c, arc, "waiting for its turn");
+	else if (saved)
+		machine_saved(c, saved, "wire");
+	else
+		all_sent(c);
+}
+
 static void ready(struct chain *c)
 {
 	const char *const agreeing = "agreeing that all is in";
@@ -412,13 +428,7 @@ static void ready(struct chain *c)
 	} else if (last == load) {
 		loading(c, load, agreeing);
 	} else {
-		struct item *saved = last_of(c, STAGE_MACHINE_SAVED, NULL, machine->span.end_ns);
-
-		add_step(c, machine, agreeing);
-		if (saved)
-			machine_saved(c, saved, "wire");
-		else
-			all_sent(c);
+		machine_loaded(c, machine, agreeing);
 	}
 }
 

@@ -393,6 +393,23 @@ static void a_config_that_is_loaded_again_hides_nothing(void **state)
 	swo_path_free(&path);
 }
 
+/* One thing at a time: not what was on the wire long before. */
+static void vcpu_state_that_is_loaded_after_the_devices_hides_nothing(void **state)
+{
+	(void)state;
+	migration(&plain, 1);
+	for (size_t i = 0; i < count; i++)
+		if (spans[i].side == DST && !strcmp(spans[i].name, "vCPU and board state")) {
+			spans[i].start_ns = ZERO + (uint64_t)(88.02 * 1e6);
+			spans[i].end_ns = ZERO + (uint64_t)(88.05 * 1e6);
+		}
+	struct swo_path path = path_now();
+
+	assert_ms(ms_of(&path, "vf0", "RESUMING->STOP"), 20.4);
+	assert_ms(ms_of(&path, "vf0", "PRE_COPY_P2P->STOP_COPY"), 39.9);
+	swo_path_free(&path);
+}
+
 static void a_config_that_came_late_is_named(void **state)
 {
 	(void)state;
@@ -559,6 +576,7 @@ int main(void)
 		cmocka_unit_test(a_finalise_that_waited_for_ram_leads_to_the_ram),
 		cmocka_unit_test(a_finalise_after_go_is_part_of_the_start),
 		cmocka_unit_test(a_config_that_is_loaded_again_hides_nothing),
+		cmocka_unit_test(vcpu_state_that_is_loaded_after_the_devices_hides_nothing),
 		cmocka_unit_test(a_config_that_came_late_is_named),
 		cmocka_unit_test(an_unrecorded_span_is_a_named_gap_and_the_path_still_adds_up),
 		cmocka_unit_test(any_spans_give_a_path_that_adds_up),
