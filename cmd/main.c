@@ -28,6 +28,9 @@
 static const struct cmd_verb verbs[] = {
 	{"vm", VM, "Run a virtual machine with passthrough devices, or receive one", "vmm"},
 	{"migrate", cmd_migrate, "Migrate a running VM over its QMP socket", NULL},
+	{"status", cmd_status, "Show a VM, its migration and its devices, once or until the end",
+		NULL},
+	{"cancel", cmd_cancel, "Cancel a migration, and wait for its end", NULL},
 	{"resolve", cmd_resolve, "Resolve a migration in doubt, or list the journals", NULL},
 	{"exec", EXEC, "Start another VMM so that its devices change state in parallel", "preload"},
 	{"observe", cmd_observe, "Show where the time went, from the records of `exec`", NULL},

@@ -9,7 +9,7 @@
 #include "cmd/common/qmp_client.h"
 #include "cmd/common/tls_args.h"
 #include "cmd/common/verbs.h"
-#include "cmd/migrate/view.h"
+#include "cmd/common/view.h"
 #include "switchover/migration.h"
 
 #include <argp.h>
@@ -419,35 +419,13 @@ static json_t *watch_it(struct qmp *qmp, const struct request *request,
 
 static int report(const struct request *request, const json_t *info)
 {
-	static const int status[] = {
-		[VIEW_RUNNING] = CLI_UNREACHABLE,
-		[VIEW_COMPLETED] = CLI_OK,
-		[VIEW_FAILED] = CLI_FAILED,
-		[VIEW_CANCELLED] = CLI_FAILED,
-		[VIEW_IN_DOUBT] = CLI_IN_DOUBT,
-	};
-	enum view_state state = view_state_of(info);
-	char raw[1024], text[1024];
-
 	if (request->json) {
 		json_dumpf(info, stdout, JSON_COMPACT);
 		putchar('\n');
 	} else {
-		/* The reply may come from any VMM. */
-		view_summary(info, raw, sizeof(raw));
-		swo_escape(raw, text, sizeof(text));
-		fprintf(state == VIEW_COMPLETED ? stdout : stderr, "%s%s\n",
-			state == VIEW_COMPLETED ? "" : "switchover: ", text);
+		view_print_end(info);
 	}
-	return status[state];
-}
-
-static int unreachable(const struct swo_error *err)
-{
-	fprintf(stderr, "switchover: %s\n", err->text);
-	return err->code == SWO_E_STATE	    ? CLI_FAILED
-	       : err->code == SWO_E_INVALID ? CLI_USAGE
-					    : CLI_UNREACHABLE;
+	return view_exit(info);
 }
 
 static int migrate(const struct request *request)
@@ -465,13 +443,13 @@ static int migrate(const struct request *request)
 	}
 	if (qmp_open(&qmp, request->qmp, false, swo_deadline_ms(COMMAND_MS), NULL, &err) ||
 		start(&qmp, request, &replaced, &err)) {
-		status = unreachable(&err);
+		status = view_unreachable(&err);
 	} else if (request->detach) {
 		status = CLI_OK;
 	} else if ((info = watch_it(&qmp, request, &record, &err))) {
 		status = report(request, info);
 	} else {
-		status = unreachable(&err);
+		status = view_unreachable(&err);
 		fputs("switchover: the outcome of the migration is unknown; query the target "
 		      "before starting the machine again\n",
 			stderr);

@@ -271,6 +271,12 @@ enum swo_device_health {
 	SWO_DEVICE_LOST,      /* an arc hangs, or the backend has failed */
 };
 SWO_API enum swo_device_health swo_device_health(struct swo_device *dev);
+/*
+ * For how long the arc, reset or query has been under way that the device was last requested to
+ * do, in ns, and its text, "PRE_COPY->PRE_COPY_P2P"; one that hangs and was given up counts until it
+ * ends. 0: nothing is; text is "" then. Any thread.
+ */
+SWO_API uint64_t swo_device_under_way(struct swo_device *dev, char *text, size_t room);
 
 /*
  * Goes to `state` arc by arc, on the device's worker: launch queues the path and returns at

@@ -34,7 +34,7 @@ switchover\-vm \- a page
 .BI \-\-name= NAME
 A name.'
 	# Programs whose help has one option and that of argp, and the pages of the others.
-	for verb in exec migrate observe plan probe resolve bench simvf; do
+	for verb in cancel exec migrate observe plan probe report resolve status bench simvf; do
 		sed "s/-vm/-$verb/; s/VM/${verb^^}/" "$dir/docs/man/switchover-vm.1" >"$dir/docs/man/switchover-$verb.1"
 		echo "install_man('docs/man/switchover-$verb.1')" >>"$dir/meson.build"
 	done

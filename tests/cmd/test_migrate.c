@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `switchover migrate`, the program itself, against scripted monitors: exit statuses and messages. */
-#include "cmd/migrate/view.h"
+#include "cmd/common/view.h"
 #include "fake_monitor.h"
 #include "tests/support/cm.h"
 

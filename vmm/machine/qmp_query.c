@@ -282,9 +282,12 @@ static const struct qmp_type arc_info = QMP_OBJECT_OF({"from", &qmp_string, fals
 	{"to", &qmp_string, false}, {"count", &qmp_int, false}, {"last-ns", &qmp_int, false},
 	{"max-ns", &qmp_int, false}, {"mean-ns", &qmp_int, false});
 static const struct qmp_type arc_list = QMP_LIST_OF(&arc_info);
+static const struct qmp_type step_info =
+	QMP_OBJECT_OF({"step", &qmp_string, false}, {"ns", &qmp_int, false});
 static const struct qmp_type device_info = QMP_OBJECT_OF({"id", &qmp_string, false},
 	{"backend", &qmp_string, false}, {"address", &qmp_string, false},
-	{"state", &qmp_string, false}, {"health", &healths, false}, {"arcs", &arc_list, false});
+	{"state", &qmp_string, false}, {"health", &healths, false}, {"arcs", &arc_list, false},
+	{"under-way", &step_info, true});
 const struct qmp_type qmp_device_list = QMP_LIST_OF(&device_info);
 
 static json_t *arc_costs(struct swo_device *dev)
@@ -311,6 +314,19 @@ static json_t *arc_costs(struct swo_device *dev)
 	return arcs;
 }
 
+static void add_step(json_t *info, struct swo_device *dev)
+{
+	char step[64];
+	const uint64_t ns = swo_device_under_way(dev, step, sizeof(step));
+
+	if (!ns)
+		return;
+	json_t *under_way = json_pack("{s:s}", "step", step);
+
+	json_object_set_new(under_way, "ns", number(ns));
+	json_object_set_new(info, "under-way", under_way);
+}
+
 int qmp_query_devices(void *opaque, json_t *args, json_t **ret, struct swo_error *err)
 {
 	(void)args;
@@ -327,6 +343,7 @@ int qmp_query_devices(void *opaque, json_t *args, json_t **ret, struct swo_error
 				"backend", swo_device_backend(dev, &self)->name, "address", address,
 				"state", swo_device_state_name(swo_device_state(dev)), "health",
 				healths.values[swo_device_health(dev)], "arcs", arc_costs(dev)));
+		add_step(json_array_get(*ret, i), dev);
 	}
 	return 0;
 }

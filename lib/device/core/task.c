@@ -277,6 +277,22 @@ static const char *step_text(const struct task *task, char *buf, size_t size)
 	return buf;
 }
 
+uint64_t swo_device_under_way(struct swo_device *dev, char *text, size_t room)
+{
+	const uint64_t now = swo_now_ns();
+	uint64_t ns = 0;
+	char buf[48];
+
+	pthread_mutex_lock(&dev->mutex);
+	const bool is = (dev->active || dev->task.abandoned) && !dev->task.done;
+
+	snprintf(text, room, "%s", is ? step_text(&dev->task, buf, sizeof(buf)) : "");
+	if (is)
+		ns = now > dev->task.step_ns ? now - dev->task.step_ns : 1;
+	pthread_mutex_unlock(&dev->mutex);
+	return ns;
+}
+
 /* Abandons the task. With the mutex held. */
 static int abandon(struct swo_device *dev, struct swo_error *err)
 {

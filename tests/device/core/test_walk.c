@@ -129,6 +129,7 @@ static void one_walk_at_a_time_and_none_to_wait_for_is_an_error(void **state)
 {
 	(void)state;
 	struct scene s;
+	char step[64];
 	struct swo_error err = {0};
 
 	scene_open(&s);
@@ -137,8 +138,16 @@ static void one_walk_at_a_time_and_none_to_wait_for_is_an_error(void **state)
 	assert_int_equal(err.code, SWO_E_STATE);
 
 	fake_script(vf, SWO_DEVICE_RUNNING, SWO_DEVICE_RUNNING_P2P, FAKE_HANG, 1);
+	assert_int_equal(swo_device_under_way(vf->dev, step, sizeof(step)), 0);
+	assert_string_equal(step, "");
+	const uint64_t before = swo_now_ns();
+
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING_P2P, NULL), 0);
 	assert_true(fake_await_hang(vf));
+	const uint64_t ns = swo_device_under_way(vf->dev, step, sizeof(step));
+
+	assert_true(ns > 0 && ns <= swo_now_ns() - before);
+	assert_string_equal(step, "RUNNING->RUNNING_P2P");
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_STOP, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	assert_int_equal(swo_device_recover(vf->dev, false, &err), -1);
@@ -147,6 +156,7 @@ static void one_walk_at_a_time_and_none_to_wait_for_is_an_error(void **state)
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING);
 	fake_release(vf);
 	assert_int_equal(swo_device_wait(vf->dev, NULL), 0);
+	assert_int_equal(swo_device_under_way(vf->dev, step, sizeof(step)), 0);
 	assert_int_equal(swo_device_state(vf->dev), SWO_DEVICE_RUNNING_P2P);
 	scene_close(&s);
 }
@@ -307,6 +317,7 @@ static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
 {
 	(void)state;
 	struct scene s;
+	char step[64];
 	struct swo_error err = {0};
 
 	scene_open(&s);
@@ -321,6 +332,9 @@ static void a_hung_arc_times_out_and_the_device_is_lost(void **state)
 	assert_int_equal(swo_device_launch(vf->dev, SWO_DEVICE_RUNNING, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);
 	assert_int_equal(swo_device_recover(vf->dev, false, &err), -1);
+	/* Given up, and still on its way. */
+	assert_true(swo_device_under_way(vf->dev, step, sizeof(step)) > 0);
+	assert_string_equal(step, "RUNNING_P2P->STOP");
 	/* While it hangs, no other request is possible either. */
 	assert_int_equal(swo_device_refresh(vf->dev, &err), -1);
 	assert_int_equal(err.code, SWO_E_STATE);

@@ -2,8 +2,9 @@
 /*
  * view.c - query-migrate's answer as a progress line and as a summary.
  */
-#include "cmd/migrate/view.h"
+#include "cmd/common/view.h"
 
+#include "cmd/common/cmd.h"
 #include "cmd/common/qmp_client.h"
 
 #include <stdio.h>
@@ -130,4 +131,36 @@ void view_summary(const json_t *info, char *out, size_t len)
 		snprintf(out, len, "in progress: status %s", json_path_string(info, "status"));
 		break;
 	}
+}
+
+int view_exit(const json_t *info)
+{
+	static const int status[] = {
+		[VIEW_RUNNING] = CLI_UNREACHABLE,
+		[VIEW_COMPLETED] = CLI_OK,
+		[VIEW_FAILED] = CLI_FAILED,
+		[VIEW_CANCELLED] = CLI_FAILED,
+		[VIEW_IN_DOUBT] = CLI_IN_DOUBT,
+	};
+
+	return status[view_state_of(info)];
+}
+
+void view_print_end(const json_t *info)
+{
+	const bool completed = view_state_of(info) == VIEW_COMPLETED;
+	char raw[1024], text[1024];
+
+	/* The reply may come from any VMM. */
+	view_summary(info, raw, sizeof(raw));
+	swo_escape(raw, text, sizeof(text));
+	fprintf(completed ? stdout : stderr, "%s%s\n", completed ? "" : "switchover: ", text);
+}
+
+int view_unreachable(const struct swo_error *err)
+{
+	fprintf(stderr, "switchover: %s\n", err->text);
+	return err->code == SWO_E_STATE	    ? CLI_FAILED
+	       : err->code == SWO_E_INVALID ? CLI_USAGE
+					    : CLI_UNREACHABLE;
 }
