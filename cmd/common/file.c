@@ -67,3 +67,19 @@ int write_file(const char *what, const char *path, const char *text, struct swo_
 		error = errno;
 	return error ? swo_error_set(err, SWO_E_IO, error, "%s: cannot write '%s'", what, path) : 0;
 }
+
+int redirect_output(const char *what, const char *path, struct swo_error *err)
+{
+	FILE *out;
+
+	if (!path)
+		return 0;
+	if (create_file(what, path, &out, err))
+		return -1;
+	int rc = dup2(fileno(out), STDOUT_FILENO) < 0
+			 ? swo_error_set(err, SWO_E_IO, errno, "%s: cannot write '%s'", what, path)
+			 : 0;
+
+	fclose(out);
+	return rc;
+}

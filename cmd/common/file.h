@@ -18,6 +18,8 @@ int create_file(const char *what, const char *path, FILE **out, struct swo_error
 /* Would create_file() work? A file that exists is not changed, one that does not is not left. */
 int check_file(const char *what, const char *path, struct swo_error *err);
 
+/* What is written to stdout from now on goes to such a file. NULL: nothing changes. */
+int redirect_output(const char *what, const char *path, struct swo_error *err);
 /* The same, with this text in it. */
 int write_file(const char *what, const char *path, const char *text, struct swo_error *err);
 

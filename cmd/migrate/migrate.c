@@ -6,6 +6,7 @@
 #include "cmd/common/args.h"
 #include "cmd/common/cmd.h"
 #include "cmd/common/event_record.h"
+#include "cmd/common/file.h"
 #include "cmd/common/qmp_client.h"
 #include "cmd/common/tls_args.h"
 #include "cmd/common/verbs.h"
@@ -25,7 +26,8 @@
 struct request {
 	const char *qmp;
 	const char *uri;
-	const char *record; /* NULL: none */
+	const char *record;    /* NULL: none */
+	const char *json_file; /* NULL: stdout */
 	json_t *parameters;
 	json_t *capabilities;
 	struct tls_args tls;
@@ -103,7 +105,8 @@ static const struct argp_option options[] = {
 		0},
 	{"record", OPT_RECORD, "FILE", 0,
 		"Write the monitor's events to FILE, for `switchover observe` (none)", 0},
-	{"json", OPT_JSON, NULL, 0, "Print the last reply to query-migrate as JSON", 0},
+	{"json", OPT_JSON, "FILE", OPTION_ARG_OPTIONAL,
+		"Print the last reply to query-migrate as JSON, to standard output or to FILE", 0},
 	{0},
 };
 
@@ -140,6 +143,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_JSON:
 		request->json = true;
+		request->json_file = arg;
 		break;
 	case OPT_AUTO_CONVERGE:
 		add_capability(request->capabilities, "auto-converge=on");
@@ -470,6 +474,10 @@ int cmd_migrate(int argc, char **argv)
 	int status = CLI_USAGE;
 
 	if (!argp_parse(&argp, argc, argv, 0, NULL, &request)) {
+		struct swo_error err;
+
+		if (redirect_output("--json", request.json_file, &err))
+			return view_unreachable(&err);
 		catch_signals();
 		if (request.record)
 			want_events(request.capabilities);

@@ -6,6 +6,7 @@
 #include "cmd/observe/observe.h"
 
 #include "cmd/common/cmd.h"
+#include "cmd/common/file.h"
 #include "cmd/common/timeline_out.h"
 #include "cmd/common/verbs.h"
 
@@ -22,12 +23,14 @@ struct request {
 	struct observed observed;
 	const char *timeline;
 	bool json, all;
+	const char *json_file; /* NULL: stdout */
 	const char *file[FILES_MAX];
 	unsigned files;
 };
 
 static const struct argp_option options[] = {
-	{"json", OPT_JSON, NULL, 0, "Print the figures as JSON, without a picture", 0},
+	{"json", OPT_JSON, "FILE", OPTION_ARG_OPTIONAL,
+		"Print the figures as JSON, without a picture, to standard output or to FILE", 0},
 	{"timeline", OPT_TIMELINE, "FILE", 0,
 		"Write the timeline to FILE, and for chrome://tracing to FILE.trace.json (none)",
 		0},
@@ -42,6 +45,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	switch (key) {
 	case OPT_JSON:
 		r->json = true;
+		r->json_file = arg;
 		return 0;
 	case OPT_TIMELINE:
 		r->timeline = arg;
@@ -180,7 +184,7 @@ int cmd_observe(int argc, char **argv)
 
 	if (argp_parse(&argp, argc, argv, 0, NULL, &r))
 		return CLI_USAGE;
-	rc = observed_init(&r.observed, &err);
+	rc = observed_init(&r.observed, &err) || redirect_output("--json", r.json_file, &err);
 	for (unsigned i = 0; i < r.files && !rc; i++)
 		rc = read_file(&r, r.file[i], &err);
 	int status = rc ? CLI_FAILED : show(&r, &err);

@@ -15,6 +15,7 @@ enum {
 	OPT_PROFILE = 256,
 	OPT_PROBE,
 	OPT_TIMELINE,
+	OPT_READ_TIMELINE,
 	OPT_VFS,
 	OPT_PFS,
 	OPT_PF_ARCS,
@@ -39,8 +40,9 @@ static const struct argp_option options[] = {
 	{"profile", OPT_PROFILE, "NAME|FILE,...", 0,
 		"Use these profiles of switchover-simvf in turn; mixed: four kinds (cx7)", 1},
 	{"probe", OPT_PROBE, "FILE", 0, "Read the figures of a host from FILE, as JSON", 1},
-	{"timeline", OPT_TIMELINE, "FILE", 0,
+	{"read-timeline", OPT_READ_TIMELINE, "FILE", 0,
 		"Print the critical path of a switchover that took place", 1},
+	{"timeline", OPT_TIMELINE, "FILE", 0, "The same, as it was called before 0.2", 1},
 	{NULL, 0, NULL, 0, "The host", 2},
 	{"vfs", OPT_VFS, "N,N,...", 0,
 		"Predict for these numbers of devices (1,4,16; for a probe: all devices)", 2},
@@ -64,7 +66,8 @@ static const struct argp_option options[] = {
 	{"finalise", OPT_FINALISE, "WHEN", 0, "Take RESUMING->STOP early, ram or late (early)", 3},
 	{"config", OPT_CONFIG, "WHEN", 0, "Load configurations early or late (early)", 3},
 	{NULL, 0, NULL, 0, "Output", 4},
-	{"json", OPT_JSON, NULL, 0, "Print one JSON object per number of devices", 4},
+	{"json", OPT_JSON, "FILE", OPTION_ARG_OPTIONAL,
+		"Print one JSON object per number of devices, to standard output or to FILE", 4},
 	{"save-timeline", OPT_SAVE, "FILE", 0,
 		"Write the last prediction as a timeline, as `switchover-bench run --timeline` does",
 		4},
@@ -184,10 +187,12 @@ static error_t parse_option(int key, char *text, struct argp_state *state)
 		r->probe = text;
 		return 0;
 	case OPT_TIMELINE:
+	case OPT_READ_TIMELINE:
 		r->timeline = text;
 		return 0;
 	case OPT_JSON:
 		r->json = true;
+		r->json_file = text;
 		return 0;
 	case OPT_SAVE:
 		r->save_timeline = text;

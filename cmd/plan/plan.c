@@ -5,6 +5,7 @@
  */
 #include "cmd/plan/plan.h"
 #include "cmd/common/cmd.h"
+#include "cmd/common/file.h"
 #include "cmd/common/overhead.h"
 #include "cmd/common/text_in.h"
 #include "cmd/common/verbs.h"
@@ -171,7 +172,8 @@ int cmd_plan(int argc, char **argv)
 	struct swo_error err = {0};
 
 	plan_parse_args(argc, argv, &request);
-	if (!(request.timeline ? recorded(&request, &err) : predicted(&request, &err)))
+	if (!redirect_output("--json", request.json_file, &err) &&
+		!(request.timeline ? recorded(&request, &err) : predicted(&request, &err)))
 		return CLI_OK;
 	fprintf(stderr, "switchover plan: %s\n", err.text);
 	return err.code == SWO_E_INVALID || err.code == SWO_E_PROTOCOL ? CLI_USAGE : CLI_FAILED;

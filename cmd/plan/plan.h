@@ -22,6 +22,7 @@ struct plan_request {
 	unsigned vfs_count; /* 0: as many as the probe has, or 1,4,16 */
 	unsigned pfs;	    /* spread over so many; 0: as profile or probe have it */
 	bool json;
+	const char *json_file;	     /* NULL: stdout */
 	struct swo_plan_setup setup; /* links, switches; no devices */
 	bool custom;		     /* a parameter differs from its default */
 	struct {		     /* what the command line set, which a probe does not */

@@ -5,6 +5,7 @@
 #include "cmd/resolve/resolve.h"
 
 #include "cmd/common/cmd.h"
+#include "cmd/common/file.h"
 #include "cmd/common/verbs.h"
 
 #include <argp.h>
@@ -48,7 +49,8 @@ static const struct argp_option options[] = {
 	{0, 0, 0, 0, "Other:", 3},
 	{"forget", OPT_FORGET, NULL, 0, "Remove this migration's journal", 3},
 	{"prune", OPT_PRUNE, NULL, 0, "Remove all settled journals", 3},
-	{"json", OPT_JSON, NULL, 0, "Print JSON", 3},
+	{"json", OPT_JSON, "FILE", OPTION_ARG_OPTIONAL, "Print JSON, to standard output or to FILE",
+		3},
 	{0},
 };
 
@@ -115,6 +117,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_JSON:
 		r->json = true;
+		r->json_file = arg;
 		return 0;
 	case ARGP_KEY_ARG:
 		if (r->id)
@@ -205,7 +208,7 @@ int cmd_resolve(int argc, char **argv)
 	if (!request.dir &&
 		!swo_journal_default_dir(request.default_dir, sizeof(request.default_dir), &err))
 		request.dir = request.default_dir;
-	if (!request.dir && !request.qmp)
+	if ((!request.dir && !request.qmp) || redirect_output("--json", request.json_file, &err))
 		status = CLI_FAILED;
 	else if (request.prune)
 		status = prune(&request, &err);

@@ -15,6 +15,7 @@ struct resolve_request {
 	const char *id;	 /* NULL: list, or the monitor's migration */
 	char id_text[SWO_JOURNAL_VM_MAX];
 	const char *qmp, *uri, *target_journal;
+	const char *json_file; /* NULL: stdout */
 	bool run_here, runs_there, fenced, forget, prune, json;
 	struct tls_args tls; /* for the connection to the target */
 	char default_dir[400];

@@ -5,6 +5,7 @@
 #include "cmd/status/show.h"
 
 #include "cmd/common/cmd.h"
+#include "cmd/common/file.h"
 #include "cmd/common/qmp_client.h"
 #include "cmd/common/verbs.h"
 #include "cmd/common/view.h"
@@ -21,13 +22,16 @@ enum { OPT_QMP = 256, OPT_FOLLOW, OPT_JSON };
 struct request {
 	const char *qmp;
 	bool follow, json;
+	const char *json_file; /* NULL: stdout */
 };
 
 static const struct argp_option options[] = {
 	{"qmp", OPT_QMP, "URI", 0,
 		"Connect to the VM's monitor: unix:PATH or tcp:HOST:PORT (required)", 0},
 	{"follow", OPT_FOLLOW, NULL, 0, "Go on until the migration has ended", 0},
-	{"json", OPT_JSON, NULL, 0, "Print the monitor's replies as JSON, one object a line", 0},
+	{"json", OPT_JSON, "FILE", OPTION_ARG_OPTIONAL,
+		"Print the monitor's replies as JSON, one object a line, to standard output or to FILE",
+		0},
 	{0},
 };
 
@@ -44,6 +48,7 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_JSON:
 		request->json = true;
+		request->json_file = arg;
 		return 0;
 	case ARGP_KEY_ARG:
 		argp_error(state, "unexpected argument '%s'", arg);
@@ -127,6 +132,8 @@ int cmd_status(int argc, char **argv)
 	int status;
 
 	argp_parse(&argp, argc, argv, 0, NULL, &request);
+	if (redirect_output("--json", request.json_file, &err))
+		return view_unreachable(&err);
 	if (qmp_open(&qmp, request.qmp, false, swo_deadline_ms(COMMAND_MS), NULL, &err)) {
 		qmp_close(&qmp);
 		return view_unreachable(&err);

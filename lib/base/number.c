@@ -49,25 +49,50 @@ int base_number(const char *what, const char *text, uint64_t min, uint64_t max, 
 	return 0;
 }
 
+/* Up to nine digits after a point, of 2^shift bytes. -1: none. */
+static int take_fraction(const char **at, uint64_t *part, uint64_t *of)
+{
+	const char *from = ++*at;
+
+	*part = 0;
+	*of = 1;
+	for (; **at >= '0' && **at <= '9' && *at - from < 9; ++*at) {
+		*part = *part * 10 + (uint64_t)(**at - '0');
+		*of *= 10;
+	}
+	return *at > from ? 0 : -1;
+}
+
 int base_size(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out,
 	struct swo_error *err)
 {
 	static const char units[] = "KMGT";
 	const char *end = text, *unit = NULL;
-	uint64_t value;
+	uint64_t value, part = 0, of = 1;
+	bool good = !base_digits(&end, 10, &value);
+	const bool point = good && *end == '.';
 
-	if (!base_digits(&end, 10, &value) && *end)
+	if (point)
+		good = !take_fraction(&end, &part, &of);
+	if (good && *end)
 		unit = strchr(units, *end);
+	good = good && !end[unit ? 1 : 0] && (unit || !point);
 
-	unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
+	const unsigned shift = unit ? 10 * (unsigned)(unit - units + 1) : 0;
 
-	if (end == text || end[unit ? 1 : 0] || value > UINT64_MAX >> shift ||
-		value << shift < min || value << shift > max)
-		return swo_error_set(err, SWO_E_INVALID, 0,
-			"%s: expected a size such as 256M or 4G, from %llu to %llu bytes, got '%.100s'",
-			what, (unsigned long long)min, (unsigned long long)max, text);
-	*out = value << shift;
-	return 0;
+	if (good && value <= UINT64_MAX >> shift) {
+		/* A part of a unit fits into the bits that the shift has left. */
+		const uint64_t bytes =
+			(value << shift) + (uint64_t)(((unsigned __int128)part << shift) / of);
+
+		if (bytes >= min && bytes <= max) {
+			*out = bytes;
+			return 0;
+		}
+	}
+	return swo_error_set(err, SWO_E_INVALID, 0,
+		"%s: expected a size such as 256M or 1.5G, from %llu to %llu bytes, got '%.100s'",
+		what, (unsigned long long)min, (unsigned long long)max, text);
 }
 
 int base_real(const char *what, const char *text, double min, double max, double *out,

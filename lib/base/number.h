@@ -16,7 +16,10 @@ int base_digits(const char **at, unsigned radix, uint64_t *out);
  */
 int base_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out,
 	struct swo_error *err);
-/* In bytes, with one of K, M, G and T (powers of 1024) after the digits, or none. */
+/*
+ * In bytes, with one of K, M, G and T (powers of 1024) after the digits, or none; with a unit also up
+ * to nine digits after a point, rounded down: 1.5G.
+ */
 int base_size(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *out,
 	struct swo_error *err);
 /* May have a fraction and an exponent; neither infinite nor NaN. */

@@ -37,7 +37,7 @@ static void an_error_names_the_option_the_text_and_the_bounds(void **state)
 	assert_int_equal(err.code, SWO_E_INVALID);
 	base_size("--ram", "4X", 0, 1 << 20, &value, &err);
 	assert_string_equal(err.text,
-		"--ram: expected a size such as 256M or 4G, from 0 to 1048576 bytes, got '4X'");
+		"--ram: expected a size such as 256M or 1.5G, from 0 to 1048576 bytes, got '4X'");
 	base_real("--timeout", "soon", 0.5, 1e6, &real, &err);
 	assert_string_equal(err.text, "--timeout: expected a number from 0.5 to 1e+06, got 'soon'");
 }
@@ -49,9 +49,11 @@ static void a_size_may_have_a_unit(void **state)
 		const char *text;
 		uint64_t value;
 	} good[] = {{"0", 0}, {"4096", 4096}, {"3K", 3 << 10}, {"256M", 256 << 20},
-		{"4G", UINT64_C(4) << 30}, {"16777215T", UINT64_C(16777215) << 40}};
-	static const char *const bad[] = {
-		"", "M", "4m", "4MB", "4 M", "-4M", "4.5G", "16777216T", "18446744073709551616"};
+		{"4G", UINT64_C(4) << 30}, {"16777215T", UINT64_C(16777215) << 40},
+		{"1.5G", UINT64_C(3) << 29}, {"0.25K", 256}, {"0.0009K", 0}, {"2.000000001K", 2048},
+		{"16777215.999999999T", UINT64_MAX - 1099}};
+	static const char *const bad[] = {"", "M", "4m", "4MB", "4 M", "-4M", "4.5", ".5G", "4.G",
+		"4.5.5G", "4.1234567890G", "16777216T", "18446744073709551616"};
 	uint64_t value;
 
 	for (unsigned i = 0; i < SWO_ARRAY_SIZE(good); i++) {

@@ -6,7 +6,7 @@
  * Bound: any text of up to 24 bytes, which is more digits than 64 bits have
  * Flags: --unwind 26 --unsigned-overflow-check
  * Mutant: lib/base/number.c s/value > (UINT64_MAX - digit) \/ radix/value > UINT64_MAX \/ radix/
- * Mutant: lib/base/number.c s/value << shift < min || //
+ * Mutant: lib/base/number.c s/bytes >= min \&\& //
  */
 #include "base/number.h"
 
