@@ -4,6 +4,7 @@
  * whatever VMM wrote them, as one picture, with the passes in which the time went.
  */
 #include "cmd/observe/observe.h"
+#include "cmd/observe/qemu.h"
 
 #include "cmd/common/cmd.h"
 #include "cmd/common/file.h"
@@ -15,14 +16,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { OPT_JSON = 256, OPT_TIMELINE, OPT_ALL };
+enum { OPT_JSON = 256, OPT_TIMELINE, OPT_ALL, OPT_QEMU_TRACE };
 
 #define FILES_MAX 16
 
 struct request {
 	struct observed observed;
 	const char *timeline;
-	bool json, all;
+	bool json, all, qemu_trace;
 	const char *json_file; /* NULL: stdout */
 	const char *file[FILES_MAX];
 	unsigned files;
@@ -35,6 +36,10 @@ static const struct argp_option options[] = {
 		"Write the timeline to FILE, and for chrome://tracing to FILE.trace.json (none)",
 		0},
 	{"all", OPT_ALL, NULL, 0, "Draw all records, also without a switchover", 0},
+	{"qemu-trace", OPT_QEMU_TRACE, NULL, 0,
+		"The two files are QEMU's own trace and QMP events: first the source's, then the "
+		"target's",
+		0},
 	{0},
 };
 
@@ -53,6 +58,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_ALL:
 		r->all = true;
 		return 0;
+	case OPT_QEMU_TRACE:
+		r->qemu_trace = true;
+		return 0;
 	case ARGP_KEY_ARG:
 		if (r->files == FILES_MAX)
 			argp_error(state, "more than %d records", FILES_MAX);
@@ -61,6 +69,10 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case ARGP_KEY_END:
 		if (!r->files)
 			argp_error(state, "missing records: those of the source and of the target");
+		if (r->qemu_trace && r->files != 2)
+			argp_error(state,
+				"--qemu-trace: expected 2 files, the traces of the source "
+				"and of the target");
 		return 0;
 	default:
 		return ARGP_ERR_UNKNOWN;
@@ -168,12 +180,41 @@ static int show(struct request *r, struct swo_error *err)
 	return CLI_OK;
 }
 
+/* QEMU's own trace */
+
+static int show_qemu(struct request *r, const struct qemu_trace *trace, struct swo_error *err)
+{
+	struct swo_timeline *timeline = r->observed.timeline;
+
+	qemu_trace_spans(trace, timeline);
+	if (r->timeline && timeline_write(timeline, r->timeline, err))
+		return CLI_FAILED;
+	if (r->json)
+		return qemu_trace_print_json(trace);
+	qemu_trace_print(trace);
+	timeline_print(timeline, r->all ? 0 : trace->from_ns, r->all ? 0 : trace->to_ns);
+	return CLI_OK;
+}
+
+static int observe_qemu(struct request *r, struct swo_error *err)
+{
+	struct qemu_trace trace = {0};
+	int status = CLI_FAILED;
+
+	if (!qemu_trace_read(&trace, r->file[0], SWO_SIDE_SOURCE, err) &&
+		!qemu_trace_read(&trace, r->file[1], SWO_SIDE_TARGET, err) &&
+		!qemu_trace_window(&trace, err))
+		status = show_qemu(r, &trace, err);
+	qemu_trace_free(&trace);
+	return status;
+}
+
 int cmd_observe(int argc, char **argv)
 {
 	static const struct argp argp = {
 		.options = options,
 		.parser = parse_option,
-		.args_doc = "[source=|target=]RECORD...",
+		.args_doc = "[source=|target=]RECORD...\n--qemu-trace SOURCE TARGET",
 		.doc = "Show where the time of a VMM's switchover went, by the records that "
 		       "`switchover exec --observe` or "
 		       "--record wrote on both sides.",
@@ -185,9 +226,9 @@ int cmd_observe(int argc, char **argv)
 	if (argp_parse(&argp, argc, argv, 0, NULL, &r))
 		return CLI_USAGE;
 	rc = observed_init(&r.observed, &err) || redirect_output("--json", r.json_file, &err);
-	for (unsigned i = 0; i < r.files && !rc; i++)
+	for (unsigned i = 0; i < r.files && !rc && !r.qemu_trace; i++)
 		rc = read_file(&r, r.file[i], &err);
-	int status = rc ? CLI_FAILED : show(&r, &err);
+	int status = rc ? CLI_FAILED : r.qemu_trace ? observe_qemu(&r, &err) : show(&r, &err);
 
 	if (status != CLI_OK)
 		fprintf(stderr, "%s: %s\n", argv[0], err.text);
