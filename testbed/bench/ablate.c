@@ -50,6 +50,23 @@ size_t bench_variants(const struct bench_config *base, struct bench_variant out[
 	return count;
 }
 
+/* As published: nothing of a device is sent, loaded or finalised before all have stopped. */
+size_t bench_like(const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX])
+{
+	size_t count = 0;
+
+	for (unsigned i = 0; i < base->like_count; i++) {
+		struct bench_variant *v = add(out, &count, base, base->like[i]);
+
+		v->config.pair.join = "depth";
+		v->config.pair.stream = v->config.pair.finalise = v->config.pair.config = "late";
+		v->config.pair.handler_cost_ms = base->pair.handler_cost_ms;
+		if (!strcmp(base->like[i], "qemu"))
+			v->transitions = "serial";
+	}
+	return count;
+}
+
 static const struct bench_row *full_of(
 	const struct bench_row *rows, size_t count, const struct bench_row *row)
 {
@@ -64,7 +81,8 @@ bool bench_worth(const struct bench_row *rows, size_t count, const struct bench_
 {
 	const struct bench_row *full = full_of(rows, count, row);
 
-	if (!row->variant || !row->count || !full)
+	/* Of ablate alone: a row of another design has no full pipeline beside it. */
+	if (!row->variant || !row->count || !full || !full->variant)
 		return false;
 	double with = bench_blackout(full).median;
 

@@ -16,6 +16,7 @@
 enum {
 	OPT_VFS = 256,
 	OPT_TRANSITIONS,
+	OPT_LIKE,
 	OPT_PROFILE,
 	OPT_BACKEND,
 	OPT_RUNS,
@@ -65,6 +66,10 @@ static const struct argp_option run_options[] = {
 	{NULL, 0, NULL, 0, "Rows: one for each number of VFs and kind of transitions", 1},
 	{"vfs", OPT_VFS, "N,N,...", 0, "Numbers of devices (1,2,4)", 1},
 	{"transitions", OPT_TRANSITIONS, "LIST", 0, "serial, parallel or both (serial,parallel)",
+		1},
+	{"like", OPT_LIKE, "LIST", 0,
+		"Add rows of other designs: seed (parallel, joined per depth, streams, config and "
+		"finalise late), qemu (the same, serial) (none)",
 		1},
 	{"runs", OPT_RUNS, "N", 0, "Migrations per row (5)", 1},
 	{0},
@@ -325,6 +330,25 @@ static error_t parse_migration(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
+static void parse_like(struct argp_state *state, struct bench_config *config, const char *arg)
+{
+	swo_autofree char *copy = strdup(arg);
+	char *rest = NULL;
+
+	config->like_count = 0;
+	for (char *one = copy ? strtok_r(copy, ",", &rest) : NULL; one;
+		one = strtok_r(NULL, ",", &rest)) {
+		const char *name = choice(state, "like", one, "seed qemu");
+
+		if (config->like_count == SWO_ARRAY_SIZE(config->like) ||
+			(config->like_count && !strcmp(config->like[0], name)))
+			argp_error(state, "--like: '%s' is there twice", one);
+		config->like[config->like_count++] = !strcmp(name, "seed") ? "seed" : "qemu";
+	}
+	if (!config->like_count)
+		argp_error(state, "--like: expected seed, qemu or both, got '%s'", arg);
+}
+
 static error_t parse_rows(int key, char *arg, struct argp_state *state)
 {
 	struct bench_config *config = state->input;
@@ -338,6 +362,9 @@ static error_t parse_rows(int key, char *arg, struct argp_state *state)
 		break;
 	case OPT_TRANSITIONS:
 		parse_transitions(state, config, arg);
+		break;
+	case OPT_LIKE:
+		parse_like(state, config, arg);
 		break;
 	case OPT_RUNS:
 		config->runs = number(state, "runs", arg, 1, 1000);

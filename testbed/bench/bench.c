@@ -25,7 +25,7 @@
 struct bench {
 	const char *name; /* for messages */
 	struct bench_config config;
-	struct bench_variant variants[BENCH_VARIANTS_MAX]; /* of ablate, calibrate */
+	struct bench_variant variants[BENCH_VARIANTS_MAX]; /* of ablate, calibrate, --like */
 	struct bench_row rows[BENCH_VARIANTS_MAX * BENCH_LIST_MAX];
 	size_t count;
 	unsigned done, broken; /* migrations */
@@ -53,6 +53,7 @@ static int make_rows(struct bench *bench)
 	size_t variants = calibrates ? bench_calibrate_rows(config, bench->variants)
 			  : config->kind == BENCH_ABLATE ? bench_variants(config, bench->variants)
 							 : 0;
+	const size_t likes = config->kind == BENCH_RUN ? bench_like(config, bench->variants) : 0;
 	int rc = 0;
 
 	for (unsigned v = 0; v < config->vfs_count; v++) {
@@ -62,6 +63,9 @@ static int make_rows(struct bench *bench)
 				bench->variants[i].transitions, bench->variants[i].name);
 		for (unsigned t = 0; !variants && t < config->transitions_count; t++)
 			rc |= add_row(bench, config, config->vfs[v], config->transitions[t], NULL);
+		for (size_t i = 0; i < likes; i++)
+			rc |= add_row(bench, &bench->variants[i].config, config->vfs[v],
+				bench->variants[i].transitions, bench->variants[i].name);
 	}
 	return rc;
 }
@@ -172,10 +176,18 @@ static void name_of_row(const char *path, const struct bench_row *row, char *out
 			*c = '-';
 }
 
+/* Of ours: rows of other designs stand behind it. */
+static const struct bench_row *last_row(const struct bench *bench)
+{
+	return &bench->rows[bench->count - 1 - bench->config.like_count];
+}
+
 /* The median runs of the other rows, for `switchover report`. */
 static int write_others(const struct bench *bench, struct swo_error *err)
 {
-	for (unsigned i = 0; i + 1 < bench->count; i++) {
+	for (unsigned i = 0; i < bench->count; i++) {
+		if (&bench->rows[i] == last_row(bench))
+			continue;
 		const struct bench_sample *run = bench_median_run(&bench->rows[i]);
 		char path[4096];
 
@@ -189,7 +201,7 @@ static int write_others(const struct bench *bench, struct swo_error *err)
 /* Writes the median run of the last row that has one: two files and the printed timeline. */
 static int write_timeline(const struct bench *bench, struct swo_error *err)
 {
-	const struct bench_row *row = &bench->rows[bench->count - 1];
+	const struct bench_row *row = last_row(bench);
 	const struct bench_sample *run = bench_median_run(row);
 
 	if (!run || !run->timeline)

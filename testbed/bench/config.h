@@ -20,6 +20,8 @@ struct bench_config {
 	unsigned vfs_count;
 	const char *transitions[2]; /* "serial", "parallel" */
 	unsigned transitions_count;
+	const char *like[2]; /* "seed", "qemu": rows of other designs */
+	unsigned like_count;
 	struct pair_config pair;
 	unsigned runs;
 	const char *output;		     /* of calibrate: the file for the engine overhead */

@@ -14,9 +14,55 @@ static const struct bench_row *find_row(
 	const struct bench_row *rows, size_t count, unsigned vfs, const char *transitions)
 {
 	for (size_t i = 0; i < count; i++)
-		if (rows[i].vfs == vfs && !strcmp(rows[i].transitions, transitions))
+		if (rows[i].vfs == vfs && bench_row_is_full(&rows[i]) &&
+			!strcmp(rows[i].transitions, transitions))
 			return rows[i].count ? &rows[i] : NULL;
 	return NULL;
+}
+
+/* Rows of other designs, and what was published of the original. */
+static void print_others(
+	FILE *out, const struct bench_config *config, const struct bench_row *rows, size_t count)
+{
+	static const struct {
+		const char *name;
+		unsigned ms[3];
+	} published[] = {
+		{"published, serial", {497, 758, 1385}}, {"published, parallel", {493, 653, 986}}};
+	bool any = false;
+
+	for (unsigned k = 0; k < config->like_count; k++) {
+		char name[BENCH_NAME_MAX];
+
+		snprintf(name, sizeof(name), "like %s", config->like[k]);
+		fprintf(out, "%-22s", name);
+		for (size_t i = 0; i < count; i++) {
+			if (!rows[i].variant || strcmp(rows[i].variant, config->like[k]))
+				continue;
+			if (rows[i].count)
+				fprintf(out, "%9.1f",
+					bench_row_spread(&rows[i], BENCH_BLACKOUT).median);
+			else
+				fprintf(out, "%9s", "-");
+		}
+		putc('\n', out);
+	}
+	for (unsigned i = 0; i < config->vfs_count; i++)
+		any |= config->vfs[i] == 1 || config->vfs[i] == 2 || config->vfs[i] == 4;
+	for (size_t k = 0; any && k < SWO_ARRAY_SIZE(published); k++) {
+		fprintf(out, "%-22s", published[k].name);
+		for (unsigned i = 0; i < config->vfs_count; i++)
+			if (config->vfs[i] == 1 || config->vfs[i] == 2 || config->vfs[i] == 4)
+				fprintf(out, "%9u", published[k].ms[config->vfs[i] / 2]);
+			else
+				fprintf(out, "%9s", "-");
+		putc('\n', out);
+	}
+	if (any)
+		fputs("published: downtime of the original in QEMU, ConnectX-7 VFs of about "
+		      "100 MiB of state; other\nhardware, so compare how it grows with the "
+		      "number of VFs (profiles cx7-measured* come nearer)\n",
+			out);
 }
 
 static void print_summary(
@@ -238,6 +284,8 @@ void bench_print_table(
 		bench_print_ablation(out, rows, count);
 	else
 		print_summary(out, config, rows, count);
+	if (config->kind == BENCH_RUN)
+		print_others(out, config, rows, count);
 	print_details(out, rows, count);
 	print_bounds(out, config, rows, count);
 	bench_print_predictions(out, rows, count);

@@ -60,15 +60,21 @@ void bench_print_predictions(FILE *out, const struct bench_row *rows, size_t cou
 {
 	int width = count && rows[0].variant ? 18 : 8;
 
-	const char *costs = count && rows[0].config ? rows[0].config->pair.costs_file : NULL;
+	const struct bench_config *config = count ? rows[0].config : NULL;
+	const char *costs = config ? config->pair.costs_file : NULL;
+	/* Without the costs of its devices the source estimates what is left to send, and no more. */
+	const bool estimated = config && (config->pair.probed || config->pair.no_dma_log);
 
 	fprintf(out,
-		"\nPredicted by the model of switchover plan, with%s%s, and estimated\nby the "
-		"source when it stopped, each beside the median blackout:\n"
-		"%-*s  %9s  %9s  %5s  %9s  %5s\n",
+		"\nPredicted by the model of switchover plan, with%s%s%s,\n"
+		"beside the median blackout:\n%-*s  %9s  %9s  %5s",
 		costs ? " the engine overhead of " : "out the engine overhead (--costs)",
-		costs ? costs : "", width + 5, "VFs", "measured", "predicted", "ratio", "estimated",
-		"ratio");
+		costs ? costs : "",
+		estimated ? ", and estimated by the source when it stopped" : "", width + 5, "VFs",
+		"measured", "predicted", "ratio");
+	if (estimated)
+		fprintf(out, "  %9s  %5s", "estimated", "ratio");
+	putc('\n', out);
 	for (size_t i = 0; i < count; i++) {
 		const struct bench_row *row = &rows[i];
 		double measured = bench_blackout(row).median, predicted;
@@ -80,7 +86,8 @@ void bench_print_predictions(FILE *out, const struct bench_row *rows, size_t cou
 
 		fprintf(out, "%4u %-*s  %9.1f", row->vfs, width, bench_row_name(row), measured);
 		print_figure(out, predicted, measured);
-		print_figure(out, bench_estimate(row), measured);
+		if (estimated)
+			print_figure(out, bench_estimate(row), measured);
 		fprintf(out, "%s%s\n", rc ? "  " : "", rc ? err.text : "");
 	}
 }

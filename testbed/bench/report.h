@@ -63,6 +63,8 @@ struct bench_variant {
 /* The full pipeline first, then each with one thing changed; how many. */
 size_t bench_variants(
 	const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX]);
+/* The rows of --like; how many. */
+size_t bench_like(const struct bench_config *base, struct bench_variant out[BENCH_VARIANTS_MAX]);
 /* How much longer the median blackout is than that of the full pipeline with as many VFs. */
 struct bench_worth {
 	double ms, percent;
@@ -71,7 +73,7 @@ struct bench_worth {
 bool bench_worth(const struct bench_row *rows, size_t count, const struct bench_row *row,
 	struct bench_worth *out);
 void bench_print_ablation(FILE *out, const struct bench_row *rows, size_t count);
-/* Adds "variant", "worth_ms" and "worth_percent" to a row of ablate. */
+/* Adds "variant" to a row of ablate or --like, "worth_ms" and "worth_percent" to one of ablate. */
 int bench_worth_json(
 	const struct bench_row *rows, size_t count, const struct bench_row *row, json_t *out);
 

@@ -365,6 +365,62 @@ static void an_ablation_switches_one_thing_at_a_time_off(void **state)
 	assert_string_equal(variants[7].name, "--handler-cost 10");
 }
 
+static void the_design_of_the_original_is_a_row_beside_ours(void **state)
+{
+	(void)state;
+	struct bench_variant variants[BENCH_VARIANTS_MAX];
+	struct bench_config base = config;
+	struct swo_plan_device devices[2] = {even, even};
+	struct bench_sample samples[2][3];
+	struct bench_row rows[2] = {{.vfs = 2}, {.vfs = 2, .variant = "seed"}};
+	struct bench_worth worth;
+	size_t len;
+	char *text = NULL;
+
+	base.vfs[0] = 2;
+	base.vfs_count = base.transitions_count = 1;
+	base.transitions[0] = "parallel";
+	base.like[0] = "seed";
+	base.like[1] = "qemu";
+	base.like_count = 2;
+	assert_int_equal(bench_like(&base, variants), 2);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct pair_config *p = &variants[i].config.pair;
+
+		assert_string_equal(variants[i].transitions, i ? "serial" : "parallel");
+		assert_string_equal(p->join, "depth");
+		assert_true(!strcmp(p->stream, "late") && !strcmp(p->finalise, "late") &&
+			    !strcmp(p->config, "late"));
+	}
+	base.like_count = 1;
+	for (unsigned r = 0; r < 2; r++) {
+		rows[r].config = r ? &variants[0].config : &base;
+		rows[r].transitions = "parallel";
+		rows[r].samples = samples[r];
+		rows[r].count = 3;
+		for (int i = 0; i < 3; i++)
+			fill(&samples[r][i], devices, r ? 240 : 120);
+	}
+	assert_false(bench_worth(rows, 2, &rows[1], &worth));
+	FILE *out = open_memstream(&text, &len);
+
+	bench_print_table(out, &base, rows, 2);
+	fclose(out);
+	assert_non_null(strstr(text, "parallel transitions      120.0\n"
+				     "like seed                 240.0\n"
+				     "published, serial           758\n"
+				     "published, parallel         653\n"));
+	/* Without the costs of its devices the source's estimate has no meaning. */
+	assert_null(strstr(text, "estimated"));
+	free(text);
+	base.pair.probed = true;
+	out = open_memstream(&text, &len);
+	bench_print_table(out, &base, rows, 2);
+	fclose(out);
+	assert_non_null(strstr(text, "estimated"));
+	free(text);
+}
+
 static void the_worth_of_a_part_is_what_its_row_takes_longer_than_the_full(void **state)
 {
 	(void)state;
@@ -465,6 +521,7 @@ int main(void)
 		cmocka_unit_test(a_run_without_a_timeline_has_no_critical_path_and_reports_it),
 		cmocka_unit_test(the_table_shows_medians_side_by_side_and_the_improvement),
 		cmocka_unit_test(an_ablation_switches_one_thing_at_a_time_off),
+		cmocka_unit_test(the_design_of_the_original_is_a_row_beside_ours),
 		cmocka_unit_test(the_worth_of_a_part_is_what_its_row_takes_longer_than_the_full),
 		cmocka_unit_test(a_process_that_ends_is_named_with_its_last_output),
 		cmocka_unit_test(what_is_killed_is_gone_and_the_rest_lives_on),
