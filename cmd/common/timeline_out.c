@@ -5,9 +5,13 @@
 #include "cmd/common/timeline_out.h"
 #include "cmd/common/file.h"
 
+#include "switchover/plan.h"
+
 #include <errno.h>
+#include <jansson.h>
 #include <langinfo.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
@@ -21,10 +25,84 @@ static void trace_path(const char *path, char *out, size_t len)
 	snprintf(out, len, "%.*s.trace.json", (int)stem, path);
 }
 
+/* The event of the trace that a step of the path is a part of; times in us from `zero_ns`. */
+static json_t *find_slice(json_t *events, const struct swo_path_step *step, double at)
+{
+	json_t *event, *rank = NULL;
+	size_t i;
+
+	json_array_foreach (events, i, event) {
+		const char *phase = json_string_value(json_object_get(event, "ph"));
+		const char *name = json_string_value(json_object_get(event, "name"));
+		const double from = json_number_value(json_object_get(event, "ts"));
+		const double length = json_number_value(json_object_get(event, "dur"));
+
+		if (!phase || *phase != 'X' || !name || strcmp(name, step->name) ||
+			json_integer_value(json_object_get(event, "pid")) != (int)step->side + 1 ||
+			at < from || at > from + length)
+			continue;
+		/* Devices have spans of one name: the one that ends with the step. */
+		const double end = at + (double)(step->end_ns - step->start_ns) / 1e3;
+
+		if (end - from - length < 0.5 && from + length - end < 0.5)
+			return event;
+		rank = rank ? rank : event;
+	}
+	return rank;
+}
+
+/* Arrows from step to step of the critical path (s, t, f), each in the middle of what it runs
+   through. None: the switchover did not complete. */
+static void add_flows(struct swo_timeline *timeline, json_t *root)
+{
+	json_t *events = json_object_get(root, "traceEvents");
+	struct swo_path path;
+	struct swo_span span;
+	uint64_t zero = UINT64_MAX;
+	json_t *last = NULL;
+	bool any = false;
+
+	for (size_t i = 0; swo_timeline_get(timeline, i, &span); i++)
+		zero = span.start_ns < zero ? span.start_ns : zero;
+	if (!events || swo_critical_path(timeline, &path, NULL))
+		return;
+	for (size_t i = 0; i < path.count; i++) {
+		const struct swo_path_step *step = &path.steps[i];
+		const double at = (double)(step->start_ns - zero) / 1e3;
+		json_t *slice = step->gap ? NULL : find_slice(events, step, at);
+
+		if (!slice)
+			continue;
+		last = json_pack("{s:s, s:s, s:s, s:i, s:f, s:O, s:O, s:s}", "name",
+			"critical path", "cat", "path", "ph", any ? "t" : "s", "id", 1, "ts",
+			at + (double)(step->end_ns - step->start_ns) / 2e3, "pid",
+			json_object_get(slice, "pid"), "tid", json_object_get(slice, "tid"), "bp",
+			"e");
+		json_array_append_new(events, last);
+		any = true;
+	}
+	if (last)
+		json_object_set_new(last, "ph", json_string("f"));
+	swo_path_free(&path);
+}
+
+static char *trace_of(struct swo_timeline *timeline)
+{
+	swo_autofree char *text = swo_timeline_to_chrome(timeline);
+	json_t *root = text ? json_loads(text, 0, NULL) : NULL;
+
+	if (root)
+		add_flows(timeline, root);
+	char *out = root ? json_dumps(root, JSON_COMPACT | JSON_REAL_PRECISION(15)) : NULL;
+
+	json_decref(root);
+	return out;
+}
+
 int timeline_write(struct swo_timeline *timeline, const char *path, struct swo_error *err)
 {
 	swo_autofree char *json = swo_timeline_to_json(timeline);
-	swo_autofree char *trace = swo_timeline_to_chrome(timeline);
+	swo_autofree char *trace = trace_of(timeline);
 	char beside[4200];
 
 	if (!json || !trace)

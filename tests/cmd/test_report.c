@@ -3,10 +3,13 @@
  * What `switchover report` reads, and that its page is one of its own: no script, no network, and no
  * markup from a file. How it looks is tests/report/browser's.
  */
+#include "cmd/common/text_in.h"
+#include "cmd/common/timeline_out.h"
 #include "cmd/report/report.h"
 #include "tests/support/cm.h"
 #include "tests/support/dir.h"
 
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -141,12 +144,78 @@ static void steps_of_an_axis_are_1_2_or_5(void **state)
 	assert_true(report_step(0, 10) == 1);
 }
 
+#define SPAN(side, kind, name, device, from, to)                                                   \
+	"{\"side\":\"" side "\",\"kind\":\"" kind "\",\"name\":\"" name "\",\"device\":\"" device  \
+	"\",\"bytes\":0,\"start_ns\":" #from "000000,\"end_ns\":" #to "000000}"
+
+static bool is_in(const json_t *slice, const json_t *flow)
+{
+	const double at = json_number_value(json_object_get(flow, "ts"));
+	const double from = json_number_value(json_object_get(slice, "ts"));
+
+	return !strcmp(json_string_value(json_object_get(slice, "ph")), "X") &&
+	       json_equal(json_object_get(slice, "pid"), json_object_get(flow, "pid")) &&
+	       json_equal(json_object_get(slice, "tid"), json_object_get(flow, "tid")) &&
+	       at >= from && at <= from + json_number_value(json_object_get(slice, "dur"));
+}
+
+static void the_trace_has_arrows_along_the_critical_path(void **state)
+{
+	(void)state;
+	static const char text[] =
+		"{\"version\":1,\"clock\":\"CLOCK_MONOTONIC\",\"dropped\":0,\"spans\":[" SPAN(
+			"source", "mark", "vCPUs stopped", "", 10, 10) "," SPAN("source", "arc",
+			"PRE_COPY->PRE_COPY_P2P", "vf0", 10, 15) "," SPAN("source", "arc",
+			"PRE_COPY->PRE_COPY_P2P", "vf1", 10, 20) "," SPAN("source", "arc",
+			"PRE_COPY_P2P->STOP_COPY", "vf1", 20, 30) "," SPAN("target", "arc",
+			"RESUMING->STOP", "vf0", 31, 35) "," SPAN("target", "arc", "RESUMING->STOP",
+			"vf1", 31, 40) "," SPAN("target", "mark", "READY", "", 40,
+			40) "," SPAN("source", "mark", "GO", "", 40, 40) "," SPAN("target", "mark",
+			"GO", "", 41, 41) "," SPAN("target", "arc", "STOP->RUNNING_P2P", "vf1", 41,
+			50) "," SPAN("target", "arc", "RUNNING_P2P->RUNNING", "vf1", 50,
+			60) "," SPAN("target", "mark", "STARTED", "", 60, 60) "]}";
+	struct swo_buf in = {.data = (uint8_t *)text, .len = sizeof(text) - 1};
+	struct swo_error err = {0};
+	struct swo_timeline *timeline = timeline_parse(&in, "x", &err);
+	char path[64];
+
+	assert_non_null(timeline);
+	snprintf(path, sizeof(path), "%s/flow.json", dir);
+	assert_int_equal(timeline_write(timeline, path, &err), 0);
+	snprintf(path, sizeof(path), "%s/flow.trace.json", dir);
+	json_t *root = json_load_file(path, 0, NULL);
+	json_t *events = json_object_get(root, "traceEvents"), *flow, *slice;
+	size_t i, k, flows = 0, inside = 0;
+	char last = 0;
+	double at = 0;
+
+	json_array_foreach (events, i, flow) {
+		const char *phase = json_string_value(json_object_get(flow, "ph"));
+
+		if (!strchr("stf", *phase))
+			continue;
+		assert_true(*phase == (flows ? *phase : 's') && last != 'f');
+		assert_true(json_number_value(json_object_get(flow, "ts")) >= at);
+		at = json_number_value(json_object_get(flow, "ts"));
+		last = *phase;
+		flows++;
+		json_array_foreach (events, k, slice)
+			inside += is_in(slice, flow);
+	}
+	assert_int_equal(last, 'f');
+	assert_int_equal(flows, 5);
+	assert_int_equal(inside, flows);
+	json_decref(root);
+	swo_timeline_free(timeline);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_timeline_becomes_lanes_and_its_text_no_markup),
 		cmocka_unit_test(rows_come_as_lines_or_in_one_object_and_a_failed_one_has_no_point),
 		cmocka_unit_test(what_is_neither_is_named),
+		cmocka_unit_test(the_trace_has_arrows_along_the_critical_path),
 		cmocka_unit_test(steps_of_an_axis_are_1_2_or_5),
 	};
 

@@ -56,7 +56,7 @@ static void every_span_is_an_event_with_its_row_and_its_times(void **state)
 
 		complete += !strcmp(ph, "X");
 		instants += !strcmp(ph, "i");
-		if (strcmp(ph, "M"))
+		if (strcmp(ph, "M") && strcmp(ph, "C"))
 			assert_non_null(row_name(events, e));
 		if (strcmp(get_text(e, "name"), "RESUMING->STOP") ||
 			strcmp(row_name(events, e), "vf10"))
@@ -104,12 +104,64 @@ static void events_of_one_row_nest_or_lie_apart(void **state)
 	swo_timeline_free(t);
 }
 
+static void tracks_are_in_the_order_of_the_picture(void **state)
+{
+	(void)state;
+	static const char *const source[] = {
+		"passes", "vf2", "vf2 stream", "vf10", "vf10 stream", "memory", "machine"};
+	struct swo_timeline *t = sample_timeline();
+	json_t *root = trace_of(t), *e, *other;
+	const json_t *events = json_object_get(root, "traceEvents");
+	size_t i, k, found = 0;
+
+	json_array_foreach (events, i, e) {
+		if (strcmp(get_text(e, "name"), "thread_sort_index") || get_number(e, "pid") != 1)
+			continue;
+		const char *name = NULL;
+
+		json_array_foreach (events, k, other)
+			if (!strcmp(get_text(other, "name"), "thread_name") &&
+				get_number(other, "tid") == get_number(e, "tid"))
+				name = get_text(json_object_get(other, "args"), "name");
+		assert_int_equal(
+			(int)get_number(json_object_get(e, "args"), "sort_index"), (int)found + 1);
+		assert_true(found < SWO_ARRAY_SIZE(source));
+		assert_string_equal(name, source[found++]);
+	}
+	assert_int_equal(found, SWO_ARRAY_SIZE(source));
+	json_decref(root);
+	swo_timeline_free(t);
+}
+
+static void a_counter_has_the_bytes_that_are_left(void **state)
+{
+	(void)state;
+	/* At 0: all; pass 1 ends at 80 ms, the last pass at 125, both streams at 160. */
+	static const double wanted[][2] = {{0, (65 << 20) + 131072}, {80000, (1 << 20) + 131072},
+		{125000, 131072}, {160000, 65536}, {160000, 0}};
+	struct swo_timeline *t = sample_timeline();
+	json_t *root = trace_of(t), *e;
+	size_t i, found = 0;
+
+	json_array_foreach (json_object_get(root, "traceEvents"), i, e) {
+		if (strcmp(get_text(e, "ph"), "C") || get_number(e, "pid") != 1)
+			continue;
+		assert_true(found < SWO_ARRAY_SIZE(wanted));
+		assert_true(get_number(e, "ts") == wanted[found][0]);
+		assert_true(get_number(json_object_get(e, "args"), "bytes") == wanted[found][1]);
+		found++;
+	}
+	assert_int_equal(found, SWO_ARRAY_SIZE(wanted));
+	json_decref(root);
+	swo_timeline_free(t);
+}
+
 static void an_empty_timeline_is_a_valid_trace(void **state)
 {
 	(void)state;
 	json_t *root = trace_of(NULL);
 
-	assert_int_equal(json_array_size(json_object_get(root, "traceEvents")), 2);
+	assert_int_equal(json_array_size(json_object_get(root, "traceEvents")), 4);
 	json_decref(root);
 }
 
@@ -118,6 +170,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_span_is_an_event_with_its_row_and_its_times),
 		cmocka_unit_test(events_of_one_row_nest_or_lie_apart),
+		cmocka_unit_test(tracks_are_in_the_order_of_the_picture),
+		cmocka_unit_test(a_counter_has_the_bytes_that_are_left),
 		cmocka_unit_test(an_empty_timeline_is_a_valid_trace),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
