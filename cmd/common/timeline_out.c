@@ -132,6 +132,90 @@ static unsigned terminal_columns(void)
 									   : size.ws_col;
 }
 
+/* Of a terminal that has it, unless the user does without: https://no-color.org */
+bool timeline_has_colour(bool terminal, const char *no_color, const char *term)
+{
+	return terminal && !(no_color && *no_color) && term && *term && strcmp(term, "dumb");
+}
+
+/* The colours of `switchover report`, as near as 8 of them come. "": none. */
+static const char *colour_of(const char *c)
+{
+	switch (*c) {
+	case 'P':
+		return "36";
+	case 'S':
+		return "34";
+	case 'F':
+		return "32";
+	case 'Q':
+		return "35";
+	case 'R':
+		return "31";
+	case '=':
+		return "33";
+	default:
+		return strncmp(c, "═", 3) ? "" : "33";
+	}
+}
+
+static bool continues(const char *c)
+{
+	return *c == '-' || !strncmp(c, "─", 3);
+}
+
+/* The part of a device's row that is drawn: a sign colours what it begins. */
+static void print_spans(FILE *out, const char *c, size_t len)
+{
+	const char *colour = "";
+
+	for (const char *end = c + len; c < end; c++) {
+		const char *next = continues(c) ? colour : colour_of(c);
+
+		/* Not within a character. */
+		if (((unsigned char)*c & 0xc0) != 0x80 && strcmp(next, colour)) {
+			fprintf(out, *next ? "\033[%sm" : "\033[0%sm", next);
+			colour = next;
+		}
+		putc(*c, out);
+	}
+	fputs(*colour ? "\033[0m" : "", out);
+}
+
+/* Names and words are left as they are: the axis begins where that of the scale does. */
+void timeline_print_colours(FILE *out, const char *picture)
+{
+	const char *second = strchr(picture, '\n');
+	const size_t axis = second ? strspn(second + 1, " ") : 0;
+	bool drawing = true;
+
+	while (*picture) {
+		const size_t len = strcspn(picture, "\n");
+
+		drawing &= len > 0;
+		const bool spans = axis > 7 && len > axis && strspn(picture, " ") < axis &&
+				   strncmp(picture + 7, "marks ", 6) &&
+				   strncmp(picture + 7, "passes ", 7) &&
+				   strncmp(picture + 7, "phases ", 7);
+
+		if (drawing && spans) {
+			fwrite(picture, 1, axis, out);
+			print_spans(out, picture + axis, len - axis);
+		} else if (!drawing && len > 5 && !strncmp(picture, "  ", 2)) {
+			const char *colour = colour_of(picture + 2);
+			const size_t sign = (unsigned char)picture[2] < 0x80 ? 1 : 3;
+
+			fprintf(out, *colour ? "  \033[%sm%.*s\033[0m%.*s" : "  %s%.*s%.*s", colour,
+				(int)sign, picture + 2, (int)(len - 2 - sign), picture + 2 + sign);
+		} else {
+			fwrite(picture, 1, len, out);
+		}
+		picture += len;
+		if (*picture)
+			putc(*picture++, out);
+	}
+}
+
 void timeline_print(struct swo_timeline *timeline, uint64_t from_ns, uint64_t to_ns)
 {
 	const bool utf8 = !strcmp(nl_langinfo(CODESET), "UTF-8");
@@ -144,5 +228,9 @@ void timeline_print(struct swo_timeline *timeline, uint64_t from_ns, uint64_t to
 	}
 	swo_autofree char *picture =
 		swo_timeline_picture(timeline, terminal_columns(), utf8, from_ns, to_ns);
-	printf("%s", picture ? picture : "(no memory for its picture)\n");
+	if (picture &&
+		timeline_has_colour(isatty(STDOUT_FILENO), getenv("NO_COLOR"), getenv("TERM")))
+		timeline_print_colours(stdout, picture);
+	else
+		printf("%s", picture ? picture : "(no memory for its picture)\n");
 }

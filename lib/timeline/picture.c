@@ -71,8 +71,8 @@ static const struct {
 
 static bool has_line(enum swo_span_kind kind)
 {
-	return kind == SWO_SPAN_ARC || kind == SWO_SPAN_WORK || kind == SWO_SPAN_STREAM ||
-	       kind == SWO_SPAN_RAM || kind == SWO_SPAN_WAIT;
+	return kind == SWO_SPAN_ARC || kind == SWO_SPAN_PASS || kind == SWO_SPAN_WORK ||
+	       kind == SWO_SPAN_STREAM || kind == SWO_SPAN_RAM || kind == SWO_SPAN_WAIT;
 }
 
 static size_t usual_place(const struct glyph *glyph)
@@ -111,7 +111,7 @@ static struct glyph *find_glyph(struct glyphs *glyphs, const struct swo_span *sp
 
 /*
  * Counts a span in. Arcs and work have a line for each name; streams, RAM and waits too, but
- * share one sign. Phases, passes and marks are words and need no legend.
+ * share one sign. Phases and marks are words and need no legend.
  */
 static void note_glyph(struct glyphs *glyphs, const struct swo_span *span)
 {
@@ -173,6 +173,8 @@ static void assign_letters(struct glyphs *glyphs)
 			glyph->letter = 'm';
 		else if (glyph->first.kind == SWO_SPAN_WAIT)
 			glyph->letter = '.';
+		else if (glyph->first.kind == SWO_SPAN_PASS)
+			glyph->letter = '[';
 		else
 			glyph->letter = pick(glyphs, glyph);
 	}
@@ -347,47 +349,123 @@ static void draw_glyphs(struct picture *p, const struct row *row, const struct s
 	}
 }
 
-/* A row of words: "[stop------]" for what lasts, "|GO" for a moment. */
+/* As much of a name as fits whole: "stop: prepare pass", "prepare pass", "prepare", or nothing. */
+static const char *fitting(const char *name, size_t room, size_t *len)
+{
+	const char *colon = strstr(name, ": ");
+
+	*len = strlen(name);
+	if (*len > room && colon) {
+		name = colon + 2;
+		*len = strlen(name);
+	}
+	if (*len > room)
+		*len = strcspn(name, " ");
+	if (*len > room)
+		*len = 0;
+	return name;
+}
+
+static void put_cells(struct picture *p, const char *cells)
+{
+	unsigned end = p->width;
+
+	while (end && cells[end - 1] == ' ')
+		end--;
+	fwrite(cells, 1, end, p->out);
+}
+
+/* What lasts: "[stop------]". The legend has the names that do not fit. */
 static void draw_words(struct picture *p, const struct row *row, char *cells)
 {
-	unsigned free_from = 0;
-
 	memset(cells, ' ', p->width);
 	for (size_t i = 0; i < p->count; i++) {
 		const struct swo_span *span = &p->spans[i];
 		struct row own = row_of(span);
 		unsigned first, last;
-		size_t len = strlen(span->name);
+		size_t len;
 
 		if (!inside(p, span) || !same_row(&own, row))
 			continue;
 		columns_of(p, span, &first, &last);
-		if (row->kind == ROW_MARKS) {
-			/* The text of a mark may extend to the right; one that would hide another is left out. */
-			cells[first] = '|';
-			if (first < free_from)
-				continue;
-			size_t room = p->width - first - 1;
-			if (len > room)
-				len = room;
-			memcpy(cells + first + 1, span->name, len);
-			free_from = first + 2 + (unsigned)len;
-			continue;
-		}
 		if (first == last) {
 			cells[first] = '|';
 			continue;
 		}
-		size_t room = last - first - 1;
+		const char *name = fitting(span->name, last - first - 1, &len);
+
 		memset(cells + first, '-', last - first + 1);
 		cells[first] = '[';
 		cells[last] = ']';
-		memcpy(cells + first + 1, span->name, len < room ? len : room);
+		memcpy(cells + first + 1, name, len);
 	}
-	unsigned end = p->width;
-	while (end && cells[end - 1] == ' ')
-		end--;
-	fwrite(cells, 1, end, p->out);
+	put_cells(p, cells);
+}
+
+static bool is_blank(const char *cells, unsigned from, unsigned to)
+{
+	while (from < to && cells[from] == ' ')
+		from++;
+	return from == to;
+}
+
+/* "|GO" where that is free, else "GO|"; names that neither fits go on one of the next lines. */
+static bool put_mark(const struct picture *p, const struct swo_span *span, char *cells)
+{
+	const unsigned at = column_of(p, span->start_ns);
+	const unsigned len = (unsigned)strlen(span->name);
+	const unsigned before = at > len ? at - len - 1 : 0, behind = at + len + 2;
+
+	/* Two marks of one name in one column are one. */
+	if (at + len < p->width && cells[at] == '|' && !memcmp(cells + at + 1, span->name, len))
+		return true;
+	if (at >= len && cells[at] == '|' && !memcmp(cells + at - len, span->name, len))
+		return true;
+	/* A blank on both sides keeps names apart. */
+	if (at + len < p->width &&
+		is_blank(cells, at ? at - 1 : 0, behind < p->width ? behind : p->width)) {
+		cells[at] = '|';
+		memcpy(cells + at + 1, span->name, len);
+		return true;
+	}
+	if (at + len >= p->width && at >= len && is_blank(cells, before, at + 1)) {
+		cells[at] = '|';
+		memcpy(cells + at - len, span->name, len);
+		return true;
+	}
+	return false;
+}
+
+#define MARK_LINES 6 /* of names; further marks have none */
+
+/* Moments. `cells` has MARK_LINES lines. */
+static void draw_marks(struct picture *p, const struct row *row, char *cells)
+{
+	unsigned lines = 1;
+
+	memset(cells, ' ', (size_t)p->width * MARK_LINES);
+	for (size_t i = 0; i < p->count; i++) {
+		const struct swo_span *span = &p->spans[i];
+		struct row own = row_of(span);
+		unsigned line = 0;
+
+		if (!inside(p, span) || !same_row(&own, row))
+			continue;
+		while (line < MARK_LINES && !put_mark(p, span, cells + (size_t)line * p->width))
+			line++;
+		if (line == MARK_LINES) {
+			char *cell = cells + column_of(p, span->start_ns);
+
+			*cell = *cell == ' ' ? '|' : *cell;
+		} else if (line + 1 > lines) {
+			lines = line + 1;
+		}
+	}
+	for (unsigned line = 0; line < lines; line++) {
+		if (line)
+			fprintf(p->out, "\n%*s", (int)p->label_width, "");
+		put_cells(p, cells + (size_t)line * p->width);
+	}
 }
 
 /* The end of a long name stays: UUIDs of one host often begin alike. */
@@ -405,7 +483,7 @@ static void put_label(const struct picture *p, const char *label)
 static int draw_rows(struct picture *p)
 {
 	const struct swo_span **owner = calloc(p->width, sizeof(*owner));
-	swo_autofree char *cells = malloc(p->width);
+	swo_autofree char *cells = malloc((size_t)p->width * MARK_LINES);
 	const char *side = "";
 
 	for (size_t i = 0; owner && cells && i < p->row_count; i++) {
@@ -418,6 +496,8 @@ static int draw_rows(struct picture *p)
 		if (row->kind == ROW_DEVICE || row->kind == ROW_RAM || row->kind == ROW_MACHINE) {
 			memset(owner, 0, p->width * sizeof(*owner));
 			draw_glyphs(p, row, owner);
+		} else if (row->kind == ROW_MARKS) {
+			draw_marks(p, row, cells);
 		} else {
 			draw_words(p, row, cells);
 		}

@@ -209,6 +209,46 @@ static void the_trace_has_arrows_along_the_critical_path(void **state)
 	swo_timeline_free(timeline);
 }
 
+static void a_terminal_that_has_colours_gets_them_for_spans_and_not_for_names(void **state)
+{
+	(void)state;
+	static const char picture[] = "           ms  0     10\n"
+				      "               +-----+--\n"
+				      "source passes  [Stop---]\n"
+				      "       QFS     P--S-- ==\n"
+				      "       marks      |READY\n"
+				      "               |STARTED\n"
+				      "\n"
+				      "  P  arc    to P2P 1x\n"
+				      "  m  ram    RAM    1x\n";
+	char *text = NULL;
+	size_t len;
+	FILE *out = open_memstream(&text, &len);
+
+	timeline_print_colours(out, picture);
+	timeline_print_colours(out, "nothing was recorded\n");
+	timeline_print_colours(out, "\n");
+	fclose(out);
+	assert_string_equal(text, "           ms  0     10\n"
+				  "               +-----+--\n"
+				  "source passes  [Stop---]\n"
+				  "       QFS     \033[36mP--\033[34mS--\033[0m \033[33m==\033[0m\n"
+				  "       marks      |READY\n"
+				  "               |STARTED\n"
+				  "\n"
+				  "  \033[36mP\033[0m  arc    to P2P 1x\n"
+				  "  m  ram    RAM    1x\n"
+				  "nothing was recorded\n"
+				  "\n");
+	free(text);
+	assert_true(timeline_has_colour(true, NULL, "xterm"));
+	assert_true(timeline_has_colour(true, "", "xterm"));
+	assert_false(timeline_has_colour(true, "1", "xterm"));
+	assert_false(timeline_has_colour(false, NULL, "xterm"));
+	assert_false(timeline_has_colour(true, NULL, "dumb"));
+	assert_false(timeline_has_colour(true, NULL, NULL));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +256,7 @@ int main(void)
 		cmocka_unit_test(rows_come_as_lines_or_in_one_object_and_a_failed_one_has_no_point),
 		cmocka_unit_test(what_is_neither_is_named),
 		cmocka_unit_test(the_trace_has_arrows_along_the_critical_path),
+		cmocka_unit_test(a_terminal_that_has_colours_gets_them_for_spans_and_not_for_names),
 		cmocka_unit_test(steps_of_an_axis_are_1_2_or_5),
 	};
 

@@ -10,7 +10,7 @@
 static const char expected[] =
 	"           ms  0        20       40       60        80       100      120\n"
 	"               +--------+--------+--------+---------+--------+--------+---------\n"
-	"source passes    [stop: pre][stop: change pass]\n"
+	"source passes    [prepare--][stop: change pass]\n"
 	"       memory               mmmmm\n"
 	"       vf2       P--------  S------------------==\n"
 	"       vf10      P----------S------------------==\n"
@@ -18,6 +18,8 @@ static const char expected[] =
 	"target vf2                                     ==F---------Q----------R------\n"
 	"       vf10                                    ==F---------Q----------R------\n"
 	"\n"
+	"  [  pass   stop: change pass          1x      40.0           ms\n"
+	"  [  pass   stop: prepare pass         1x      25.0           ms\n"
 	"  P  arc    PRE_COPY->PRE_COPY_P2P     2x      20.0 ..   25.0 ms\n"
 	"  S  arc    PRE_COPY_P2P->STOP_COPY    2x      40.0 ..   40.0 ms\n"
 	"  F  arc    RESUMING->STOP             2x      20.0 ..   20.0 ms\n"
@@ -164,6 +166,35 @@ static void a_short_arc_over_a_long_span_stays_visible(void **state)
 	swo_timeline_free(t);
 }
 
+static void names_of_moments_are_whole_or_on_a_line_of_their_own(void **state)
+{
+	(void)state;
+	struct swo_timeline *t = swo_timeline_new(SWO_SIDE_SOURCE, 128);
+
+	sample_put(t, SWO_SIDE_SOURCE, SWO_SPAN_MARK, "", "vCPUs stopped", 0, 0, 0);
+	sample_put(t, SWO_SIDE_SOURCE, SWO_SPAN_MARK, "", "READY", 1, 1, 0);
+	/* The same once more is no further one. */
+	sample_put(t, SWO_SIDE_SOURCE, SWO_SPAN_MARK, "", "READY", 1, 1, 0);
+	sample_put(t, SWO_SIDE_SOURCE, SWO_SPAN_MARK, "", "STARTED", 1000, 1000, 0);
+	/* More than there are lines for have no name, and do no harm. */
+	for (int i = 0; i < 40; i++) {
+		char name[16];
+
+		snprintf(name, sizeof(name), "mark %d", i);
+		sample_put(t, SWO_SIDE_TARGET, SWO_SPAN_MARK, "", name, 500, 500, 0);
+	}
+	char *text = swo_timeline_picture(t, 60, false, 0, 0);
+
+	assert_non_null(strstr(text, "|vCPUs stopped"));
+	assert_non_null(strstr(text, "\n               |READY\n"));
+	assert_null(strstr(strstr(text, "READY") + 1, "READY"));
+	assert_non_null(strstr(text, " STARTED|\n"));
+	assert_non_null(strstr(text, "|mark 5\n"));
+	assert_null(strstr(text, "mark 6"));
+	free(text);
+	swo_timeline_free(t);
+}
+
 static void an_empty_timeline_is_reported(void **state)
 {
 	(void)state;
@@ -194,6 +225,7 @@ int main(void)
 		cmocka_unit_test(devices_stand_in_the_order_in_which_people_count),
 		cmocka_unit_test(long_names_that_begin_alike_have_rows_that_differ),
 		cmocka_unit_test(a_short_arc_over_a_long_span_stays_visible),
+		cmocka_unit_test(names_of_moments_are_whole_or_on_a_line_of_their_own),
 		cmocka_unit_test(an_empty_timeline_is_reported),
 		cmocka_unit_test(a_moment_alone_can_be_drawn),
 	};
