@@ -247,24 +247,33 @@ static int check_clock(
 	return 0;
 }
 
-int qemu_trace_read(
-	struct qemu_trace *trace, const char *path, enum swo_side side, struct swo_error *err)
+static int read_line(struct qemu_trace *trace, struct qemu_record *record, const char *line,
+	struct swo_error *err)
 {
-	FILE *in = fopen(path, "re");
+	const char *text = skip_time(line, &record->at_ns);
+
+	if (*line == '{' && read_qmp(record, line))
+		return record->at_ns ? keep(trace, record, err)
+				     : not_placed(trace, record->side, record->line, record->name,
+					       "without a time", err);
+	const char *event = find_event(text);
+
+	if (event)
+		return read_event(trace, record, record->line, event, err);
+	trace->others += *line != 0;
+	return 0;
+}
+
+int qemu_trace_read_from(
+	struct qemu_trace *trace, FILE *in, enum swo_side side, struct swo_error *err)
+{
 	const size_t first = trace->count;
 	swo_autofree char *line = malloc(QEMU_LINE_MAX);
 	unsigned number = 0;
-	int rc = 0;
+	int rc = line ? 0 : swo_error_set(err, SWO_E_NO_MEMORY, ENOMEM, "a line");
 
-	if (!in || !line) {
-		rc = swo_error_set(err, SWO_E_IO, errno, "cannot open the trace '%s'", path);
-		if (in)
-			fclose(in);
-		return rc;
-	}
 	while (!rc && fgets(line, QEMU_LINE_MAX, in)) {
 		struct qemu_record record = {.side = side, .line = ++number};
-		const char *event;
 
 		if (!strchr(line, '\n') && !feof(in)) {
 			rc = swo_error_set(err, SWO_E_INVALID, 0, "line %u is longer than %d bytes",
@@ -272,23 +281,23 @@ int qemu_trace_read(
 			break;
 		}
 		line[strcspn(line, "\r\n")] = 0;
-		const char *text = skip_time(line, &record.at_ns);
-
-		if (*line == '{' && read_qmp(&record, line)) {
-			rc = record.at_ns ? keep(trace, &record, err)
-					  : not_placed(trace, side, number, record.name,
-						    "without a time", err);
-		} else if ((event = find_event(text))) {
-			rc = read_event(trace, &record, number, event, err);
-		} else {
-			trace->others += *line != 0;
-		}
+		rc = read_line(trace, &record, line, err);
 	}
 	if (!rc && ferror(in))
 		rc = swo_error_set(err, SWO_E_IO, errno, "read");
+	return rc ? rc : check_clock(trace, first, side, err);
+}
+
+int qemu_trace_read(
+	struct qemu_trace *trace, const char *path, enum swo_side side, struct swo_error *err)
+{
+	FILE *in = fopen(path, "re");
+
+	if (!in)
+		return swo_error_set(err, SWO_E_IO, errno, "cannot open the trace '%s'", path);
+	const int rc = qemu_trace_read_from(trace, in, side, err);
+
 	fclose(in);
-	if (!rc)
-		rc = check_clock(trace, first, side, err);
 	return rc ? swo_error_prefix(err, "'%s'", path) : 0;
 }
 

@@ -7,6 +7,8 @@
 
 #include "switchover/timeline.h"
 
+#include <stdio.h>
+
 #define QEMU_RECORDS_MAX 65536
 #define QEMU_LINE_MAX	 65536
 #define QEMU_NAME_ROOM	 64
@@ -53,6 +55,8 @@ struct qemu_trace {
 
 int qemu_trace_read(
 	struct qemu_trace *trace, const char *path, enum swo_side side, struct swo_error *err);
+int qemu_trace_read_from(
+	struct qemu_trace *trace, FILE *in, enum swo_side side, struct swo_error *err);
 void qemu_trace_free(struct qemu_trace *trace);
 /* After all were read: finds the last switchover. -1: there is none. */
 int qemu_trace_window(struct qemu_trace *trace, struct swo_error *err);
