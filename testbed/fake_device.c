@@ -452,7 +452,13 @@ static int dma_log_start(void *self, uint64_t *page_size, const struct swo_dma_r
 	if (fake->log_on || count > FAKE_RANGES_MAX)
 		rc = offend(fake, err, "a second DMA log, or too many ranges");
 	else if (fake->fail_log_start)
-		rc = swo_error_set(err, SWO_E_DEVICE, EIO, "device %s: no log", fake->name);
+		/* As long as the kernel backend's, which has the reasons of two trackers. */
+		rc = swo_error_set(err, SWO_E_DEVICE, EIO,
+			"device %s: the kernel starts a DMA log but cannot report from it "
+			"(DMA_LOGGING_REPORT); a kernel with CONFIG_IOMMUFD can; device %s: VFIO "
+			"type1 reports every page as dirty: a device of its container is behind an "
+			"IOMMU",
+			fake->name, fake->name);
 	if (!rc) {
 		fake->log_on = true;
 		if (count)

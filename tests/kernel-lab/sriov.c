@@ -183,7 +183,7 @@ static void without_p2p_they_move_if_that_is_wanted(void **state)
 static void ram_that_nothing_tracks_is_refused_by_default(void **state)
 {
 	(void)state;
-	is_refused("mlx5", json_pack("{s:b}", "x-allow-no-dirty-tracking", 0), "its writes to RAM");
+	is_refused("mlx5", json_pack("{s:b}", "x-allow-no-dirty-tracking", 0), "x-allow-no-dirty-tracking");
 }
 
 static void by_the_rules_of_virtio_they_move(void **state)

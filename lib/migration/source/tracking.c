@@ -28,10 +28,10 @@ static void set_untracked(struct source_device *sd, const struct swo_error *why)
 
 static int refuse(const struct swo_error *why, struct swo_error *err)
 {
-	/* The reason names it. */
-	return swo_error_set(err, SWO_E_UNSUPPORTED, why->os_errno,
-		"%.270s: its writes to RAM cannot be tracked, and all RAM would be sent in the stop; "
-		"allow-no-dirty-tracking (QMP: x-allow-no-dirty-tracking) permits it",
+	/* The reason names it, and is last: it may be long. */
+	return swo_error_set(err, SWO_E_UNSUPPORTED, 0,
+		"a device's writes to RAM cannot be tracked, and all RAM would be sent in the stop; "
+		"allow-no-dirty-tracking (QMP: x-allow-no-dirty-tracking) permits it: %s",
 		why->text);
 }
 
