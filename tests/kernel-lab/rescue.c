@@ -5,6 +5,7 @@
  */
 #include "tests/e2e/e2e.h"
 
+#include <string.h>
 #include <unistd.h>
 
 #define VFS 2
@@ -115,6 +116,48 @@ static void source_runs_on_when_the_saved_state_is_corrupt(void **state)
 	fail_arc(PAIR_SOURCE, "save:corrupt@50000");
 }
 
+/* Not even SIGKILL ends it: the arc has a deadline, and the guest runs without that device. */
+static void the_guest_runs_on_beside_an_arc_that_nothing_ends(void **state)
+{
+	(void)state;
+	static struct pair pair;
+	char text[PAIR_STATUS_MAX];
+	swo_deadline guard;
+
+	e2e_must(&pair, pair_init(&pair, config(), VFS, "parallel", err));
+	pair.device_options = ",arc-deadline=1500";
+	/* A driver's rules change while its device is closed. */
+	e2e_must(&pair, pair_kernel_put(&pair, PAIR_SOURCE, 1, "rules",
+				"full-size increments uninterruptible", err));
+	e2e_must(&pair, pair_start(&pair, err) || pair_boot(&pair, err));
+	e2e_must(&pair, pair_kernel_put(&pair, PAIR_SOURCE, 1, "faults",
+				"arc=PRE_COPY->PRE_COPY_P2P:hang,x1", err));
+	e2e_must(&pair, pair_migrate(&pair, err));
+	e2e_must(&pair, pair_wait_end(&pair, E2E_GUARD_MS, text, err));
+	assert_string_equal(text, "failed");
+	e2e_rings_on(&pair, PAIR_SOURCE, 1u << 1);
+	e2e_status(&pair, PAIR_SOURCE, text, sizeof(text));
+	assert_string_equal(text, "running");
+	json_t *devices = pair_qmp(&pair, PAIR_SOURCE, "x-query-devices", NULL, NULL);
+	const json_t *device = json_array_get(devices, 1);
+
+	assert_string_equal(json_path_string(device, "health"), "lost");
+	assert_string_equal(json_path_string(device, "under-way.step"), "PRE_COPY->PRE_COPY_P2P");
+	json_decref(devices);
+	/* When it ends the device goes back by itself. */
+	e2e_must(&pair, pair_kernel_put(&pair, PAIR_SOURCE, 1, "release", "1", err));
+	guard = swo_deadline_ms(E2E_GUARD_MS);
+	for (bool runs = false; !runs;) {
+		json_t *report = pair_report(&pair, PAIR_SOURCE, 1, NULL);
+
+		runs = report && !strcmp(json_path_string(report, "state"), "RUNNING");
+		json_decref(report);
+		assert_false(swo_deadline_passed(guard));
+		usleep(20000);
+	}
+	pair_free(&pair, false);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -125,6 +168,7 @@ int main(void)
 		e2e_test(source_runs_on_when_its_device_does_not_stop),
 		e2e_test(source_runs_on_when_the_targets_device_refuses_the_state),
 		e2e_test(source_runs_on_when_the_saved_state_is_corrupt),
+		e2e_test(the_guest_runs_on_beside_an_arc_that_nothing_ends),
 	};
 
 	process_init();
