@@ -35,6 +35,7 @@ enum {
 	OPT_HANDLER_COST,
 	OPT_STOP_WRITES,
 	OPT_TIMELINE,
+	OPT_METRICS,
 	OPT_PIDFILE,
 	OPT_QUIET,
 	OPT_UUID,
@@ -108,6 +109,8 @@ static const struct argp_option options[] = {
 		"Write each migration's timeline to FILE: .txt a picture, .chrome.json a Chrome "
 		"trace, else JSON (none)",
 		2},
+	{"metrics", OPT_METRICS, "FILE", 0,
+		"Keep metrics of the migrations in FILE, in Prometheus' text format (none)", 2},
 	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the process ID to FILE (none)", 2},
 	{"quiet", OPT_QUIET, NULL, 0, "Print only warnings and errors", 2},
 	{0, 0, 0, 0, "Guest:", 3},
@@ -313,6 +316,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 		return 0;
 	case OPT_TIMELINE:
 		o->timeline = arg;
+		return 0;
+	case OPT_METRICS:
+		o->metrics = arg;
 		return 0;
 	case OPT_PIDFILE:
 		o->pidfile.path = arg;

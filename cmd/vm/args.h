@@ -16,7 +16,7 @@ struct vm_options {
 	struct vmm_machine_config config;
 	struct vmm_device_config devices[VMM_DEVICES_MAX];
 	const char *root_ports[VM_ROOT_PORTS_MAX];
-	const char *qmp, *incoming, *timeline;
+	const char *qmp, *incoming, *timeline, *metrics;
 	struct vm_pidfile pidfile; /* --pidfile */
 	const char *costs, *probe; /* as for switchover plan; NULL: none */
 	struct tls_args tls;

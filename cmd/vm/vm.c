@@ -10,6 +10,7 @@
 #include "cmd/common/verbs.h"
 #include "cmd/vm/args.h"
 #include "cmd/vm/costs.h"
+#include "cmd/vm/metrics.h"
 #include "vmm/machine/qmp.h"
 
 #include <errno.h>
@@ -34,7 +35,8 @@ struct news {
 	pthread_mutex_t mutex;
 	char line[NEWS_MAX][64];
 	unsigned count;
-	bool ended; /* a migration has: its timeline can be written */
+	bool changed; /* a migration's status has: the metrics can be written */
+	bool ended;   /* a migration has: its timeline can be written */
 	int fd;
 	struct qmp_server *qmp;
 };
@@ -77,6 +79,7 @@ static void on_status(void *opaque, enum swo_migration_status status)
 
 	pthread_mutex_lock(&news->mutex);
 	add_line(news, "migration: ", swo_migration_status_name(status));
+	news->changed = true;
 	news->ended |= status == SWO_MIGRATION_COMPLETED || status == SWO_MIGRATION_FAILED ||
 		       status == SWO_MIGRATION_CANCELLED;
 	pthread_mutex_unlock(&news->mutex);
@@ -112,6 +115,30 @@ static void write_timeline(const struct vm_options *o, struct vmm_machine *machi
 	free(text);
 }
 
+static int write_metrics(
+	const struct vm_options *o, struct vmm_machine *machine, struct swo_error *err)
+{
+	char *text;
+
+	if (vmm_machine_metrics(machine, &text, err))
+		return -1;
+	int rc = vm_metrics_write(o->metrics, text, err);
+
+	free(text);
+	return rc;
+}
+
+/* After the end its figures are final. */
+static void renew_metrics(const struct vm_options *o, struct vmm_machine *machine, bool ended)
+{
+	struct swo_error err;
+
+	if (ended)
+		vmm_machine_migration_wait(machine, swo_deadline_ms(TIMELINE_WAIT_MS));
+	if (write_metrics(o, machine, &err))
+		swo_log(SWO_LOG_WARN, "%s", err.text);
+}
+
 static void tell_news(const struct vm_options *o, struct news *news, struct vmm_machine *machine)
 {
 	struct swo_migration_info info;
@@ -120,11 +147,11 @@ static void tell_news(const struct vm_options *o, struct news *news, struct vmm_
 
 	pthread_mutex_lock(&news->mutex);
 	unsigned count = news->count;
-	bool ended = news->ended;
+	bool ended = news->ended, changed = news->changed;
 
 	memcpy(lines, news->line, count * sizeof(lines[0]));
 	news->count = 0;
-	news->ended = false;
+	news->ended = news->changed = false;
 	pthread_mutex_unlock(&news->mutex);
 	for (unsigned i = 0; i < count && !o->quiet; i++)
 		base_print("%s: %s\n", o->config.name, lines[i]);
@@ -133,6 +160,8 @@ static void tell_news(const struct vm_options *o, struct news *news, struct vmm_
 			swo_migration_status_name(info.status), why);
 	if (ended && o->timeline)
 		write_timeline(o, machine);
+	if (changed && o->metrics)
+		renew_metrics(o, machine, ended);
 }
 
 /* The loop */
@@ -221,6 +250,8 @@ static int begin(
 	pthread_mutex_lock(&news->mutex);
 	news->qmp = qmp;
 	pthread_mutex_unlock(&news->mutex);
+	if (o->metrics && write_metrics(o, machine, err))
+		return -1;
 	if (vm_pidfile_write(&o->pidfile, err))
 		return -1;
 	if (!o->quiet)

@@ -1,15 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * What `switchover vm` does before its machine is there: the journals that forbid a start, and the
- * file of --pidfile.
+ * files of --pidfile and --metrics.
  */
 #include "cmd/vm/journal.h"
+#include "cmd/vm/metrics.h"
 #include "cmd/vm/pidfile.h"
 #include "tests/support/cm.h"
 #include "tests/support/dir.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* The default directory depends on the user; here it is one that cannot be made. */
@@ -134,11 +136,44 @@ static void a_pidfile_is_removed_unless_it_is_anothers_by_now(void **state)
 	assert_int_equal(dir_remove(dir), 0);
 }
 
+static void metrics_are_replaced_as_a_whole_for_everyone_to_read(void **state)
+{
+	(void)state;
+	char dir[DIR_PATH_MAX], path[64], other[80], got[16] = "";
+	struct swo_error err;
+	struct stat st;
+
+	assert_int_equal(dir_make(dir), 0);
+	snprintf(path, sizeof(path), "%s/vm.prom", dir);
+	snprintf(other, sizeof(other), "%s.%d", path, (int)getpid());
+	/* A link in the way of the new file is not followed. */
+	assert_int_equal(symlink("/proc/no/target", other), 0);
+	const mode_t mask = umask(077);
+
+	assert_int_equal(vm_metrics_write(path, "first", &err), 0);
+	FILE *reader = fopen(path, "re");
+
+	assert_non_null(reader);
+	assert_int_equal(vm_metrics_write(path, "second", &err), 0);
+	umask(mask);
+	assert_non_null(fgets(got, sizeof(got), reader));
+	assert_string_equal(got, "first");
+	fclose(reader);
+	assert_int_equal(lstat(path, &st), 0);
+	assert_int_equal(st.st_mode, S_IFREG | 0644);
+	assert_int_equal(st.st_size, 6);
+	assert_int_equal(access(other, F_OK), -1);
+	assert_int_equal(vm_metrics_write("/proc/no/vm.prom", "x", &err), -1);
+	assert_non_null(strstr(err.text, "--metrics: cannot write '/proc/no/vm.prom'"));
+	assert_int_equal(dir_remove(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_vm_whose_journals_cannot_be_examined_is_not_started),
 		cmocka_unit_test(without_an_identity_or_incoming_it_goes_on_with_a_warning),
+		cmocka_unit_test(metrics_are_replaced_as_a_whole_for_everyone_to_read),
 		cmocka_unit_test(a_pidfile_is_removed_unless_it_is_anothers_by_now),
 	};
 

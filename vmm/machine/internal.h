@@ -28,6 +28,13 @@ struct machine_earlier {
 	struct swo_timeline *timeline;
 };
 
+/* Since the machine was created. */
+#define MACHINE_REASONS (SWO_E_CORRUPT + 1)
+struct machine_counters {
+	uint64_t completed, failed, cancelled, limit_misses;
+	uint64_t ceiling_aborts, aborts[MACHINE_REASONS];
+};
+
 #define MACHINE_FDS_MAX 16
 struct machine_fd {
 	char name[64]; /* "": free */
@@ -71,11 +78,13 @@ struct vmm_machine {
 	bool is_source;
 	struct swo_dirty_source cpu_dirty; /* of the migration; self NULL: none */
 	struct swo_timeline *timeline;
-	struct machine_earlier *earlier; /* no lock: setting up and freeing take turns */
-	bool exit_on_error;		 /* of an incoming migration */
-	atomic_bool launched;		 /* see vmm_machine_launch; a migrate waits for it */
-	bool changing;			 /* a migration is being set up or freed */
-	bool cancelled;			 /* during that */
+	struct machine_counters counters; /* see machine_count_ended */
+	bool counted;			  /* `migration` is among them */
+	struct machine_earlier *earlier;  /* no lock: setting up and freeing take turns */
+	bool exit_on_error;		  /* of an incoming migration */
+	atomic_bool launched;		  /* see vmm_machine_launch; a migrate waits for it */
+	bool changing;			  /* a migration is being set up or freed */
+	bool cancelled;			  /* during that */
 	struct machine_fd fds[MACHINE_FDS_MAX];
 };
 
@@ -124,6 +133,10 @@ int machine_halt(struct vmm_machine *m, enum swo_run_state state, enum swo_on_er
 
 /* ops.c */
 extern const struct swo_vm_ops machine_ops;
+
+/* metrics.c */
+/* With `lock` held: counts the migration, once, if it has ended. */
+void machine_count_ended(struct vmm_machine *m);
 
 /* migrate.c */
 /* For a reason of the VM's own: the migration fails, unless it is past its point of no return. */

@@ -170,6 +170,9 @@ enum vmm_timeline_format { VMM_TIMELINE_JSON, VMM_TIMELINE_CHROME, VMM_TIMELINE_
 int vmm_machine_timeline(struct vmm_machine *machine, enum vmm_timeline_format format,
 	unsigned columns, bool utf8, char **out, struct swo_error *err);
 
+/* Prometheus' text format 0.0.4; malloc'ed. docs/operating.md describes it. */
+int vmm_machine_metrics(struct vmm_machine *machine, char **text, struct swo_error *err);
+
 /* The parameters of migrations from the next one on */
 struct vmm_migration_setup {
 	struct swo_migration_params params; /* channels: see multifd */

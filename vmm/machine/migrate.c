@@ -178,7 +178,9 @@ static void tidy(struct vmm_machine *m)
 	struct swo_migration *old = m->migration;
 
 	pthread_mutex_lock(&m->lock);
+	machine_count_ended(m);
 	m->migration = NULL;
+	m->counted = false;
 	pthread_mutex_unlock(&m->lock);
 	if (!keep(m, old))
 		swo_migration_free(old);

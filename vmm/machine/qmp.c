@@ -53,6 +53,7 @@ static const struct qmp_command commands[] = {
 	{"x-check-ram", NULL, &qmp_ram_check, true, qmp_check_ram},
 	{"x-ram-hash", NULL, &qmp_ram_hash_value, true, qmp_ram_hash},
 	{"x-query-timeline", &qmp_timeline_args, &qmp_any, true, qmp_query_timeline},
+	{"x-query-metrics", NULL, &qmp_metrics_info, false, qmp_query_metrics},
 	{"x-query-devices", NULL, &qmp_device_list, false, qmp_query_devices},
 };
 

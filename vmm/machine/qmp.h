@@ -28,6 +28,9 @@ qmp_run qmp_set_parameters, qmp_query_parameters, qmp_set_capabilities, qmp_quer
 extern const struct qmp_type qmp_migrate_args, qmp_continue_args, qmp_incoming_args,
 	qmp_resolve_args, qmp_closefd_args;
 qmp_run qmp_closefd, qmp_migrate, qmp_continue, qmp_cancel, qmp_incoming, qmp_resolve;
+/* metrics.c */
+extern const struct qmp_type qmp_metrics_info;
+qmp_run qmp_query_metrics;
 /* qmp_query.c */
 extern const struct qmp_type qmp_migrate_info, qmp_migration_status, qmp_guest_info, qmp_ram_check,
 	qmp_ram_hash_value, qmp_timeline_args, qmp_device_list;
