@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # test_ends.sh SWITCHOVER: how a machine's process ends: by signals, and as a target whose migration
-# has failed. TAP.
+# has failed, with what its metrics then have. TAP.
 switchover=$1
 . "$(dirname "$0")/tap.sh"
 pids=()
@@ -54,7 +54,16 @@ fails() {
 	return 1
 }
 
-echo 1..6
+# What is in the file of the target's --metrics, within 20 s.
+counts() {
+	for _ in {1..400}; do
+		grep -qxF "switchover_migrations_total{vm=\"target\",outcome=\"failed\"} $1" "$dir/vm.prom" && return
+		sleep 0.05
+	done
+	return 1
+}
+
+echo 1..8
 : >"$dir/out"
 for signal in TERM INT HUP; do
 	rm -f "$dir"/*.qmp
@@ -66,8 +75,13 @@ done
 	vm nohup && kill -HUP $! && sleep 0.5 && kill -TERM $! && ends $! 0
 )
 result $? "SIGHUP does not end a machine under nohup"
-fails --exit-on-error --name target && ends "$target" 1
+fails --exit-on-error --name target --metrics "$dir/vm.prom" && ends "$target" 1
 result $? "with --exit-on-error a target whose migration has failed ends, with status 1"
+counts 1 && [ "$(stat -c %a "$dir/vm.prom")" = 644 ] && [ ! -e "$dir/vm.prom.$target" ]
+result $? "its metrics have that migration"
 : >"$dir/out"
-fails --name target && kill -0 "$target"
+rm -f "$dir/vm.prom"
+fails --name target --metrics "$dir/vm.prom" && kill -0 "$target"
 result $? "without it the target stays"
+counts 1 && kill -0 "$target"
+result $? "and its metrics have that migration, too"
