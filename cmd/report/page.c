@@ -80,7 +80,7 @@ static void write_run(FILE *out, const struct report_run *run, uint64_t length_n
 		fprintf(out, "First source arc to last target arc: <b>%.1f ms</b>.",
 			ms(run->to_ns - run->from_ns));
 	else
-		fputs("No completed switchover: all that was recorded.", out);
+		fputs("All that was recorded: no arcs of a completed switchover are in it.", out);
 	if (run->dropped)
 		fprintf(out, " %zu spans were not kept.", run->dropped);
 	fputs("</p>\n<div class=\"figure\">", out);
@@ -146,8 +146,9 @@ int report_page(FILE *out, const struct report *report)
 		"went</h1>\n",
 		report_style, page_style);
 	if (report->run_count) {
-		fputs("<p>Times in ms from the stop of the vCPUs, all migrations on one scale. Rest "
-		      "the pointer on anything for its figures.</p>\n",
+		fputs("<p>Times in ms from the stop of the vCPUs, or from the first record where that was "
+		      "not recorded; all migrations on one scale. Rest the pointer on anything for its "
+		      "figures.</p>\n",
 			out);
 		write_key(out);
 	}
