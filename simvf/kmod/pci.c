@@ -5,6 +5,7 @@
  * model's. Interrupts of an 82576 VF ("igb", which QEMU emulates) come from the function itself,
  * so that they need its MSI-X and its bus mastering.
  */
+#include <linux/delay.h>
 #include <linux/idr.h>
 #include <linux/module.h>
 #include <linux/pci.h>
@@ -21,6 +22,11 @@ MODULE_VERSION(SIMVF_VERSION);
 static char *rules = "";
 module_param(rules, charp, 0444);
 MODULE_PARM_DESC(rules, "The rules that each device starts with, as in its file rules (none)");
+
+static unsigned int flr_ms;
+module_param(flr_ms, uint, 0644);
+MODULE_PARM_DESC(
+	flr_ms, "How long VFIO_DEVICE_RESET takes besides the function's own FLR, in ms (0)");
 
 static DEFINE_IDA(indices);
 
@@ -145,6 +151,7 @@ static long reset(struct simvf *dev)
 			return -EAGAIN;
 	}
 	ret = vfio_pci_core_ioctl(&dev->vdev, VFIO_DEVICE_RESET, 0);
+	msleep(READ_ONCE(flr_ms));
 	return ret ? ret : simvf_reset(dev);
 }
 

@@ -183,7 +183,8 @@ static void without_p2p_they_move_if_that_is_wanted(void **state)
 static void ram_that_nothing_tracks_is_refused_by_default(void **state)
 {
 	(void)state;
-	is_refused("mlx5", json_pack("{s:b}", "x-allow-no-dirty-tracking", 0), "x-allow-no-dirty-tracking");
+	is_refused("mlx5", json_pack("{s:b}", "x-allow-no-dirty-tracking", 0),
+		"x-allow-no-dirty-tracking");
 }
 
 static void by_the_rules_of_virtio_they_move(void **state)
@@ -210,6 +211,27 @@ static void resets_that_are_busy_once_are_asked_for_again(void **state)
 	moves(2, "mlx5 reset-again", NULL);
 }
 
+static void set_flr_ms(unsigned ms)
+{
+	FILE *file = fopen("/sys/module/simvf_pci/parameters/flr_ms", "we");
+
+	assert_non_null(file);
+	assert_true(fprintf(file, "%u", ms) > 0);
+	assert_int_equal(fclose(file), 0);
+}
+
+/* A machine that starts resets its devices first, and waits for that. */
+static void a_reset_that_takes_its_time_is_waited_for(void **state)
+{
+	(void)state;
+	const uint64_t begun = swo_now_ns();
+
+	set_flr_ms(1500);
+	moves(2, "mlx5", NULL);
+	set_flr_ms(0);
+	assert_true(swo_now_ns() - begun >= UINT64_C(1500000000));
+}
+
 /* lab-sriov [others] */
 int main(int argc, char **argv)
 {
@@ -225,6 +247,7 @@ int main(int argc, char **argv)
 		e2e_test(by_the_rules_of_qat_they_move),
 		e2e_test(by_the_rules_of_xe_they_move),
 		e2e_test(resets_that_are_busy_once_are_asked_for_again),
+		e2e_test(a_reset_that_takes_its_time_is_waited_for),
 	};
 
 	process_init();
