@@ -37,6 +37,7 @@ enum {
 	OPT_TIMELINE,
 	OPT_METRICS,
 	OPT_PIDFILE,
+	OPT_READY_FD,
 	OPT_QUIET,
 	OPT_UUID,
 	OPT_JOURNAL,
@@ -112,6 +113,10 @@ static const struct argp_option options[] = {
 	{"metrics", OPT_METRICS, "FILE", 0,
 		"Keep metrics of the migrations in FILE, in Prometheus' text format (none)", 2},
 	{"pidfile", OPT_PIDFILE, "FILE", 0, "Write the process ID to FILE (none)", 2},
+	{"ready-fd", OPT_READY_FD, "N", 0,
+		"Write a byte to descriptor N, and close it, once the machine and its monitor are there "
+		"(none)",
+		2},
 	{"quiet", OPT_QUIET, NULL, 0, "Print only warnings and errors", 2},
 	{0, 0, 0, 0, "Guest:", 3},
 	{"doorbell-period-us", OPT_PERIOD, "US", 0,
@@ -198,6 +203,16 @@ static error_t parse_guest(int key, char *arg, struct argp_state *state, struct 
 	default:
 		return ARGP_ERR_UNKNOWN;
 	}
+}
+
+static int ready_fd(struct argp_state *state, const char *text)
+{
+	const int fd = (int)args_number(state, "ready-fd", text, 0, INT_MAX);
+	struct swo_error err;
+
+	if (vm_ready_fd_check(fd, &err))
+		argp_error(state, "%s", err.text);
+	return fd;
 }
 
 /* A machine that could never be migrated, or never be found again, is not started. */
@@ -323,6 +338,9 @@ static error_t parse_option(int key, char *arg, struct argp_state *state)
 	case OPT_PIDFILE:
 		o->pidfile.path = arg;
 		return 0;
+	case OPT_READY_FD:
+		o->ready_fd = ready_fd(state, arg);
+		return 0;
 	case OPT_QUIET:
 		o->quiet = true;
 		return 0;
@@ -353,6 +371,7 @@ static const struct argp argp = {
 
 void vm_parse_args(int argc, char **argv, struct vm_options *o)
 {
+	o->ready_fd = -1;
 	o->config = (struct vmm_machine_config){.name = "vm",
 		.vcpus = 1,
 		.ram_size = UINT64_C(256) << 20,

@@ -7,6 +7,7 @@
 
 #include "cmd/common/tls_args.h"
 #include "cmd/vm/journal.h"
+#include "cmd/vm/notify.h"
 #include "cmd/vm/pidfile.h"
 #include "vmm/machine/machine.h"
 
@@ -18,6 +19,7 @@ struct vm_options {
 	const char *root_ports[VM_ROOT_PORTS_MAX];
 	const char *qmp, *incoming, *timeline, *metrics;
 	struct vm_pidfile pidfile; /* --pidfile */
+	int ready_fd;		   /* -1: none */
 	const char *costs, *probe; /* as for switchover plan; NULL: none */
 	struct tls_args tls;
 	bool quiet, named;

@@ -153,6 +153,8 @@ static void tell_news(const struct vm_options *o, struct news *news, struct vmm_
 	news->count = 0;
 	news->ended = news->changed = false;
 	pthread_mutex_unlock(&news->mutex);
+	if (count)
+		vm_notify("STATUS=%s", lines[count - 1]);
 	for (unsigned i = 0; i < count && !o->quiet; i++)
 		base_print("%s: %s\n", o->config.name, lines[i]);
 	if (ended && !o->quiet && (why = why_ended(machine, &info)))
@@ -262,11 +264,17 @@ static int begin(
 			o->config.paused ? ", paused" : "");
 	if (o->incoming && vmm_machine_incoming(machine, o->incoming, o->config.exit_on_error, err))
 		return -1;
-	return vmm_machine_launch(machine, err);
+	if (vmm_machine_launch(machine, err))
+		return -1;
+	vm_ready_fd_write(o->ready_fd);
+	vm_notify("READY=1\nMAINPID=%d\nSTATUS=%s", (int)getpid(),
+		o->config.incoming ? "waits for a migration" : "the machine is there");
+	return 0;
 }
 
 static void finish(const struct vm_options *o, struct vmm_machine *machine, struct news *news)
 {
+	vm_notify("STOPPING=1");
 	pthread_mutex_lock(&news->mutex);
 	struct qmp_server *qmp = news->qmp;
 

@@ -5,13 +5,18 @@
  */
 #include "cmd/vm/journal.h"
 #include "cmd/vm/metrics.h"
+#include "cmd/vm/notify.h"
 #include "cmd/vm/pidfile.h"
 #include "tests/support/cm.h"
 #include "tests/support/dir.h"
 
+#include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 /* The default directory depends on the user; here it is one that cannot be made. */
@@ -168,12 +173,80 @@ static void metrics_are_replaced_as_a_whole_for_everyone_to_read(void **state)
 	assert_int_equal(dir_remove(dir), 0);
 }
 
+static void one_byte_reports_that_it_is_ready(void **state)
+{
+	(void)state;
+	struct swo_error err;
+	int fds[2];
+	char bytes[8];
+
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(vm_ready_fd_check(fds[1], &err), 0);
+	assert_int_equal(vm_ready_fd_check(fds[0], &err), -1);
+	assert_non_null(strstr(err.text, "reading only"));
+	vm_ready_fd_write(fds[1]);
+	assert_int_equal(read(fds[0], bytes, sizeof(bytes)), 1);
+	assert_int_equal(read(fds[0], bytes, sizeof(bytes)), 0);
+	close(fds[0]);
+	assert_int_equal(vm_ready_fd_check(fds[1], &err), -1);
+	assert_non_null(strstr(err.text, "--ready-fd"));
+	vm_ready_fd_write(-1);
+}
+
+/* What is sent to this address arrives at a socket of this name, whose first byte may be 0. */
+static void expect_notified(const char *address, const char *name, size_t len)
+{
+	struct sockaddr_un at = {.sun_family = AF_UNIX};
+	char text[64] = "";
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	memcpy(at.sun_path, name, len);
+	assert_int_equal(bind(fd, (const struct sockaddr *)&at,
+				 (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len)),
+		0);
+	assert_int_equal(setenv("NOTIFY_SOCKET", address, 1), 0);
+	vm_notify("STATUS=%s", "active");
+	assert_int_equal(recv(fd, text, sizeof(text), 0), 13);
+	assert_memory_equal(text, "STATUS=active", 13);
+	close(fd);
+}
+
+static void a_supervisor_is_notified_and_never_waited_for(void **state)
+{
+	(void)state;
+	char dir[32], path[64], name[64], bytes[64], longest[300];
+
+	assert_int_equal(dir_make(dir), 0);
+	snprintf(path, sizeof(path), "%s/notify", dir);
+	expect_notified(path, path, strlen(path));
+	snprintf(name, sizeof(name), "@%s", dir);
+	snprintf(bytes, sizeof(bytes), "@%s", dir);
+	bytes[0] = 0;
+	expect_notified(name, bytes, strlen(name));
+
+	/* The socket is closed, and then there is no address at all. */
+	vm_notify("READY=1");
+	memset(longest, 'x', sizeof(longest) - 1);
+	longest[0] = '/';
+	longest[sizeof(longest) - 1] = 0;
+	setenv("NOTIFY_SOCKET", longest, 1);
+	vm_notify("READY=1");
+	setenv("NOTIFY_SOCKET", "relative", 1);
+	vm_notify("READY=1");
+	unsetenv("NOTIFY_SOCKET");
+	vm_notify("READY=1");
+	unlink(path);
+	assert_int_equal(dir_remove(dir), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_vm_whose_journals_cannot_be_examined_is_not_started),
 		cmocka_unit_test(without_an_identity_or_incoming_it_goes_on_with_a_warning),
 		cmocka_unit_test(metrics_are_replaced_as_a_whole_for_everyone_to_read),
+		cmocka_unit_test(one_byte_reports_that_it_is_ready),
+		cmocka_unit_test(a_supervisor_is_notified_and_never_waited_for),
 		cmocka_unit_test(a_pidfile_is_removed_unless_it_is_anothers_by_now),
 	};
 
