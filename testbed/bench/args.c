@@ -330,23 +330,21 @@ static error_t parse_migration(int key, char *arg, struct argp_state *state)
 	return 0;
 }
 
-static void parse_like(struct argp_state *state, struct bench_config *config, const char *arg)
+static void parse_like(struct argp_state *state, struct bench_config *config, char *list)
 {
-	swo_autofree char *copy = strdup(arg);
-	char *rest = NULL;
+	char *save = NULL;
 
 	config->like_count = 0;
-	for (char *one = copy ? strtok_r(copy, ",", &rest) : NULL; one;
-		one = strtok_r(NULL, ",", &rest)) {
+	for (char *one = strtok_r(list, ",", &save); one; one = strtok_r(NULL, ",", &save)) {
 		const char *name = choice(state, "like", one, "seed qemu");
 
 		if (config->like_count == SWO_ARRAY_SIZE(config->like) ||
 			(config->like_count && !strcmp(config->like[0], name)))
-			argp_error(state, "--like: '%s' is there twice", one);
-		config->like[config->like_count++] = !strcmp(name, "seed") ? "seed" : "qemu";
+			argp_error(state, "--like: '%s' is there twice", name);
+		config->like[config->like_count++] = name;
 	}
 	if (!config->like_count)
-		argp_error(state, "--like: expected seed, qemu or both, got '%s'", arg);
+		argp_error(state, "--like: expected seed, qemu or both");
 }
 
 static error_t parse_rows(int key, char *arg, struct argp_state *state)
