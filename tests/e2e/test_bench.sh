@@ -70,11 +70,14 @@ awk -F'"' 'function after(key) { return substr($0, index($0, key) + length(key))
 	}
 	END { exit good != 4 }' "$dir/rows" && [ "$(grep -c '^Critical path' "$dir/out")" = 4 ]
 result $? "each row has a critical path that adds up to its blackout"
-[ "$(ls "$dir")" = "line.json
+[ "$(LC_ALL=C ls "$dir")" = "line-1-parallel.json
+line-1-serial.json
+line-2-serial.json
+line.json
 line.trace.json
 out
 rows" ]
-result $? "nothing else is left in the directory"
+result $? "the timelines of all rows are there, and nothing else"
 
 # Arcs of 125 ms are large against what the machine adds, which may be much on a busy one; much shorter
 # than its arcs no run can be.
